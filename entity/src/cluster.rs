@@ -1,0 +1,40 @@
+//! The one row about the cluster as a whole.
+
+use sea_orm::UpdateMany;
+use sea_orm::entity::prelude::*;
+use sea_orm::sea_query::Expr;
+
+/// Key of the one row.
+pub const ID: i32 = 1;
+
+/// The cluster.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "cluster")]
+pub struct Model {
+    /// Always [`ID`].
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: i32,
+    /// Random name of this database, made once: cursors carry it.
+    pub database: String,
+    /// Revision of the last commit. Every writing transaction raises it first, which on PostgreSQL
+    /// also makes the transactions of several servers wait for each other.
+    pub revision: i64,
+    /// Entries of the change log up to this revision may have been removed: nobody can resume before it.
+    pub log_start: i64,
+}
+
+/// No relations: nothing refers to the cluster.
+#[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+impl Entity {
+    /// Moves the beginning of the change log on, never back.
+    pub fn move_log_start(revision: i64) -> UpdateMany<Self> {
+        Self::update_many()
+            .col_expr(Column::LogStart, Expr::value(revision))
+            .filter(Column::Id.eq(ID))
+            .filter(Column::LogStart.lt(revision))
+    }
+}

@@ -1,0 +1,76 @@
+//! The change log: what happened, in the order of commits.
+
+use sea_orm::entity::prelude::*;
+use sea_orm::sea_query::{Condition, Expr, ExprTrait};
+use sea_orm::{DeleteMany, QueryOrder, Select};
+
+/// One entry.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "event")]
+pub struct Model {
+    /// Revision of the commit it belongs to.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub revision: i64,
+    /// Its place in that commit, counted from 0.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub position: i64,
+    /// When it was committed.
+    pub at: DateTimeUtc,
+    /// What kind of thing happened.
+    pub kind: String,
+    /// The worker it is about.
+    pub worker_id: Option<String>,
+    /// The VM it is about.
+    pub vm_id: Option<String>,
+    /// Who caused it.
+    pub actor: Option<String>,
+    /// The reason that was given.
+    pub reason: Option<String>,
+    /// What happened, as a sentence.
+    pub message: String,
+}
+
+/// No relations: workers and VMs may be gone while the log still speaks of them.
+#[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+impl Entity {
+    /// Entries after a place in the log, oldest first.
+    pub fn after(revision: i64, position: i64) -> Select<Self> {
+        Self::find()
+            .filter(
+                Condition::any()
+                    .add(Column::Revision.gt(revision))
+                    .add(Condition::all().add(Column::Revision.eq(revision)).add(Column::Position.gt(position))),
+            )
+            .order_by_asc(Column::Revision)
+            .order_by_asc(Column::Position)
+    }
+
+    /// Entries up to a revision.
+    pub fn up_to(revision: i64) -> DeleteMany<Self> {
+        Self::delete_many().filter(Column::Revision.lte(revision))
+    }
+
+    /// All entries, oldest first.
+    pub fn oldest_first() -> Select<Self> {
+        Self::find().order_by_asc(Column::Revision).order_by_asc(Column::Position)
+    }
+
+    /// All entries, newest first.
+    pub fn newest_first() -> Select<Self> {
+        Self::find().order_by_desc(Column::Revision).order_by_desc(Column::Position)
+    }
+
+    /// Keeps entries about one of these workers.
+    pub fn about_workers(ids: Vec<String>) -> sea_orm::sea_query::SimpleExpr {
+        Expr::col(Column::WorkerId).is_in(ids)
+    }
+
+    /// Keeps entries of one of these kinds.
+    pub fn of_kinds<'a>(kinds: impl IntoIterator<Item = &'a str>) -> sea_orm::sea_query::SimpleExpr {
+        Expr::col(Column::Kind).is_in(kinds)
+    }
+}

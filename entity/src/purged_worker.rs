@@ -1,0 +1,31 @@
+//! Workers that were removed with their history: what is left of them is the number of their last
+//! life, so that a later worker of the same id can never be taken for the old one.
+
+use sea_orm::entity::prelude::*;
+use sea_orm::{QueryOrder, Select};
+
+/// A worker that was removed.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "purged_worker")]
+pub struct Model {
+    /// The id it had.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: String,
+    /// Its last incarnation.
+    pub incarnation: i64,
+    /// Revision of its removal.
+    pub revision: i64,
+}
+
+/// No relations: what they referred to is gone.
+#[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+impl Entity {
+    /// Workers removed after a revision, by id.
+    pub fn removed_since(revision: i64) -> Select<Self> {
+        Self::find().filter(Column::Revision.gt(revision)).order_by_asc(Column::Id)
+    }
+}

@@ -1,0 +1,26 @@
+//! How the database came to its present shape: one change per file, up and down, the same on
+//! SQLite and PostgreSQL.
+//!
+//! **Invariant:** migrations spell their own table and column names and import nothing of
+//! `entity`: the past must not change when the present does.
+
+pub use sea_orm_migration::prelude::*;
+
+mod m20261123_000001_cluster;
+mod m20261123_000002_workers;
+mod m20261123_000003_events;
+
+/// All changes, oldest first.
+#[derive(Debug)]
+pub struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![
+            Box::new(m20261123_000001_cluster::Migration),
+            Box::new(m20261123_000002_workers::Migration),
+            Box::new(m20261123_000003_events::Migration),
+        ]
+    }
+}

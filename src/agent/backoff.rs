@@ -1,0 +1,99 @@
+//! How long to stay away from a server that is not there, and what to write about it.
+
+use std::time::{Duration, Instant};
+
+use tracing::{debug, info, warn};
+
+use crate::client::ClientError;
+
+/// A restart of the server takes about this long.
+const FIRST_CEILING: Duration = Duration::from_secs(1);
+
+/// Half the time after which a silent worker counts as offline: a server that is back hears of everybody in time.
+const LAST_CEILING: Duration = Duration::from_secs(30);
+
+/// A `Retry-After` beyond this is a mistake of something on the way.
+const LONGEST_REQUEST: Duration = Duration::from_secs(300);
+
+/// A stretch of failed calls. Logged when it begins and when it ends, however long it lasts.
+#[derive(Debug, Default)]
+pub(super) struct Outage {
+    attempts: u32,
+    since: Option<Instant>,
+}
+
+impl Outage {
+    /// Takes note of a failed call and says how long to wait before the next.
+    pub(super) fn failed(&mut self, id: &str, error: &ClientError) -> Duration {
+        let retry_after = match error {
+            ClientError::Unavailable { retry_after, .. } => *retry_after,
+            ClientError::Unknown { .. }
+            | ClientError::Superseded { .. }
+            | ClientError::Refused { .. }
+            | ClientError::Url { .. } => None,
+        };
+        let delay = delay(self.attempts, retry_after, rand::random());
+        self.attempts = self.attempts.saturating_add(1);
+        if self.since.is_none() {
+            self.since = Some(Instant::now());
+            warn!(worker.id = %id, %error, "Worker {id} is not heard, trying until it is");
+        } else {
+            debug!(worker.id = %id, %error, attempts = self.attempts, "Worker {id} is still not heard");
+        }
+        delay
+    }
+
+    /// Takes note of a call that went through.
+    pub(super) fn over(&mut self, id: &str) {
+        if let Self { attempts, since: Some(since) } = std::mem::take(self) {
+            let seconds = since.elapsed().as_secs();
+            info!(worker.id = %id, attempts, seconds, "Worker {id} is heard again after {seconds} s");
+        }
+    }
+}
+
+/// Full jitter: any moment up to a ceiling that doubles, so that the workers a server lost together do not return
+/// together. A server's own wish is a floor under it, not a replacement, for the same reason.
+fn delay(attempts: u32, retry_after: Option<Duration>, roll: f64) -> Duration {
+    let ceiling = FIRST_CEILING.saturating_mul(2_u32.saturating_pow(attempts)).min(LAST_CEILING);
+    let floor = retry_after.unwrap_or_default().min(LONGEST_REQUEST);
+    floor + ceiling.mul_f64(roll.clamp(0.0, 1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ceiling_doubles_up_to_half_a_minute() {
+        for (attempts, seconds) in [(0, 1), (1, 2), (2, 4), (4, 16), (5, 30), (6, 30), (u32::MAX, 30)] {
+            assert_eq!(delay(attempts, None, 1.0), Duration::from_secs(seconds), "after {attempts} attempts");
+        }
+    }
+
+    #[test]
+    fn the_delay_is_anywhere_below_the_ceiling() {
+        for (roll, millis) in [(0.0, 0), (0.25, 1000), (0.5, 2000)] {
+            assert_eq!(delay(2, None, roll), Duration::from_millis(millis));
+        }
+    }
+
+    #[test]
+    fn a_servers_wish_is_the_least_to_wait_but_not_for_ever() {
+        for (wish, roll, seconds) in [(7, 0.0, 7), (7, 1.0, 8), (86_400, 0.0, 300)] {
+            assert_eq!(delay(0, Some(Duration::from_secs(wish)), roll), Duration::from_secs(seconds));
+        }
+    }
+
+    #[test]
+    fn an_outage_that_is_over_starts_from_the_beginning() {
+        let error = ClientError::Unknown { message: String::new() };
+        let mut outage = Outage::default();
+        for _ in 0..5 {
+            outage.failed("w1", &error);
+        }
+        outage.over("w1");
+        assert_eq!((outage.attempts, outage.since), (0, None));
+        assert!(outage.failed("w1", &error) <= FIRST_CEILING);
+    }
+}

@@ -1,0 +1,252 @@
+//! What a beat carries: the whole inventory, what changed in it, or nothing of it.
+//!
+//! Pure decisions over what the server is known to hold. What the host runs comes in as an argument, and sending is
+//! somebody else's work.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::client::{Heartbeat, VmDelta, VmReport};
+
+/// A difference between the two ends that nobody can explain lasts at most this long.
+const WHOLE_INVENTORY_EVERY: Duration = Duration::from_secs(60);
+
+/// Decides what each beat carries.
+#[derive(Debug, Default)]
+pub(super) struct BeatPlanner {
+    incarnation: u64,
+    /// Never reset, not even by a new registration: a server that answers a repeated registration with the same
+    /// incarnation would take beats that count from one again for old ones, and ignore them without a word.
+    sequence: u64,
+    /// What the server holds for certain; `None` when it may hold anything.
+    held: Option<Held>,
+    /// Until when the inventory stays out of the beats, because the server refused it.
+    withheld_until: Option<Instant>,
+    heard: bool,
+}
+
+#[derive(Debug)]
+struct Held {
+    vms: BTreeMap<String, VmReport>,
+    /// When the server last took all of it at once.
+    whole_at: Instant,
+}
+
+impl BeatPlanner {
+    /// Begins a life: the server has registered the worker and knows none of its VMs.
+    pub(super) fn begin(&mut self, incarnation: u64) {
+        *self = Self { incarnation, sequence: self.sequence, ..Self::default() };
+    }
+
+    /// Whether any beat of this life was acknowledged.
+    pub(super) fn was_heard(&self) -> bool {
+        self.heard
+    }
+
+    /// The next beat, given what the host runs, or `None` if that could not be found out.
+    pub(super) fn plan(&mut self, vms: Option<&[VmReport]>, now: Instant) -> Heartbeat {
+        self.sequence += 1;
+        let beat = Heartbeat { incarnation: self.incarnation, sequence: self.sequence, ..Heartbeat::default() };
+        let Some(vms) = vms.filter(|_| self.withheld_until.is_none_or(|until| now >= until)) else {
+            return beat;
+        };
+        let beat = Heartbeat {
+            used_cpu_cores: Some(allocated(vms, |vm| vm.vcpus)),
+            used_memory_mb: Some(allocated(vms, |vm| vm.memory_mb)),
+            // A VM's disks are not in its arguments as a size, and saying 0 would be a claim. The key stays out.
+            used_disk_gb: None,
+            ..beat
+        };
+        match &self.held {
+            Some(held) if now.duration_since(held.whole_at) < WHOLE_INVENTORY_EVERY => {
+                Heartbeat { vms_delta: difference(&held.vms, vms), ..beat }
+            }
+            Some(_) | None => Heartbeat { vms: Some(vms.to_vec()), ..beat },
+        }
+    }
+
+    /// The server took the beat; `resync` says that it asks for the whole inventory nevertheless.
+    pub(super) fn acknowledged(&mut self, beat: &Heartbeat, resync: bool, now: Instant) {
+        self.heard = true;
+        if let Some(vms) = &beat.vms {
+            self.held = Some(Held { vms: by_id(vms), whole_at: now });
+        }
+        if let (Some(delta), Some(held)) = (&beat.vms_delta, &mut self.held) {
+            held.vms.extend(by_id(&delta.upsert));
+            for id in &delta.remove {
+                held.vms.remove(id);
+            }
+        }
+        if resync {
+            self.held = None;
+        }
+    }
+
+    /// Nobody knows whether the server took the beat. If it carried VMs, no difference is safe to send any more: a VM
+    /// that the lost beat announced and that is gone since would never be removed.
+    pub(super) fn unanswered(&mut self, beat: &Heartbeat) {
+        if beat.vms.is_some() || beat.vms_delta.is_some() {
+            self.held = None;
+        }
+    }
+
+    /// The server did not like the inventory. The host may run something else in a while.
+    pub(super) fn inventory_refused(&mut self, now: Instant) {
+        self.held = None;
+        self.withheld_until = Some(now + WHOLE_INVENTORY_EVERY);
+    }
+}
+
+fn by_id(vms: &[VmReport]) -> BTreeMap<String, VmReport> {
+    vms.iter().map(|vm| (vm.id.clone(), vm.clone())).collect()
+}
+
+/// What turns `held` into `vms`, or nothing if they are the same.
+fn difference(held: &BTreeMap<String, VmReport>, vms: &[VmReport]) -> Option<VmDelta> {
+    let present = by_id(vms);
+    let delta = VmDelta {
+        upsert: present.values().filter(|vm| held.get(&vm.id) != Some(vm)).cloned().collect(),
+        remove: held.keys().filter(|id| !present.contains_key(*id)).cloned().collect(),
+    };
+    (delta != VmDelta::default()).then_some(delta)
+}
+
+/// What the VMs that hold a slot hold together. More than a figure can say is said as the largest figure.
+fn allocated(vms: &[VmReport], figure: impl Fn(&VmReport) -> u32) -> u32 {
+    vms.iter()
+        .filter(|vm| vm.status.holds_slot())
+        .map(figure)
+        .fold(0_u32, u32::saturating_add)
+        .min(super::inventory::LARGEST_FIGURE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::VmStatus;
+
+    fn vm(id: &str, vcpus: u32) -> VmReport {
+        VmReport { id: id.to_owned(), name: id.to_owned(), status: VmStatus::Running, vcpus, memory_mb: 1024 }
+    }
+
+    /// What a beat says about VMs, in short.
+    fn words(beat: &Heartbeat) -> String {
+        let ids = |vms: &[VmReport]| vms.iter().map(|vm| vm.id.clone()).collect::<Vec<_>>().join(" ");
+        match (&beat.vms, &beat.vms_delta) {
+            (Some(vms), None) => format!("all: {}", ids(vms)),
+            (None, Some(delta)) => format!("+ {} - {}", ids(&delta.upsert), delta.remove.join(" ")),
+            (None, None) => "none".to_owned(),
+            (Some(_), Some(_)) => "both".to_owned(),
+        }
+    }
+
+    enum Answer {
+        Taken,
+        Resync,
+        Lost,
+        Refused,
+        Registered,
+    }
+    use Answer::{Lost, Refused, Registered, Resync, Taken};
+
+    /// Each step: seconds since the start, the VMs of the host, what the beat must say, what comes of it.
+    fn check(steps: &[(u64, Option<&[VmReport]>, &str, Answer)]) {
+        let start = Instant::now();
+        let mut planner = BeatPlanner::default();
+        planner.begin(1);
+        let mut last_sequence = 0;
+        for (step, (seconds, vms, expected, answer)) in steps.iter().enumerate() {
+            let now = start + Duration::from_secs(*seconds);
+            let beat = planner.plan(*vms, now);
+            assert_eq!(words(&beat), *expected, "step {step}");
+            assert!(beat.sequence > last_sequence, "step {step}");
+            last_sequence = beat.sequence;
+            match answer {
+                Taken => planner.acknowledged(&beat, false, now),
+                Resync => planner.acknowledged(&beat, true, now),
+                Lost => planner.unanswered(&beat),
+                Refused => planner.inventory_refused(now),
+                Registered => planner.begin(2),
+            }
+        }
+    }
+
+    #[test]
+    fn a_life_begins_with_the_whole_inventory_and_goes_on_with_differences() {
+        check(&[
+            (0, Some(&[vm("a", 1), vm("b", 1)]), "all: a b", Taken),
+            (10, Some(&[vm("a", 1), vm("b", 1)]), "none", Taken),
+            (20, Some(&[vm("a", 1), vm("b", 2), vm("c", 1)]), "+ b c - ", Taken),
+            (30, Some(&[vm("b", 2), vm("c", 1)]), "+  - a", Taken),
+            (40, Some(&[]), "+  - b c", Taken),
+            (50, Some(&[]), "none", Taken),
+        ]);
+    }
+
+    #[test]
+    fn an_empty_inventory_is_told_and_is_not_no_inventory() {
+        check(&[(0, Some(&[]), "all: ", Taken), (10, None, "none", Taken)]);
+    }
+
+    #[test]
+    fn everything_is_told_again_after_a_minute_to_heal_errors() {
+        check(&[
+            (0, Some(&[vm("a", 1)]), "all: a", Taken),
+            (59, Some(&[vm("a", 1)]), "none", Taken),
+            (60, Some(&[vm("a", 1)]), "all: a", Taken),
+            (119, Some(&[vm("a", 1)]), "none", Taken),
+        ]);
+    }
+
+    #[test]
+    fn everything_is_told_when_asked_and_after_a_new_registration() {
+        check(&[
+            (0, Some(&[vm("a", 1)]), "all: a", Resync),
+            (10, Some(&[vm("a", 1)]), "all: a", Taken),
+            (20, Some(&[vm("a", 1)]), "none", Registered),
+            (30, Some(&[vm("a", 1)]), "all: a", Taken),
+        ]);
+    }
+
+    #[test]
+    fn a_beat_of_unknown_fate_is_followed_by_everything_if_it_carried_vms() {
+        check(&[
+            (0, Some(&[vm("a", 1)]), "all: a", Taken),
+            (10, Some(&[vm("a", 1), vm("b", 1)]), "+ b - ", Lost),
+            (20, Some(&[vm("a", 1)]), "all: a", Taken),
+            (30, Some(&[vm("a", 1)]), "none", Lost),
+            (40, Some(&[vm("a", 1), vm("c", 1)]), "+ c - ", Taken),
+        ]);
+    }
+
+    #[test]
+    fn an_unreadable_inventory_leaves_what_the_server_holds_as_it_is() {
+        check(&[
+            (0, None, "none", Taken),
+            (10, Some(&[vm("a", 1)]), "all: a", Taken),
+            (20, None, "none", Taken),
+            (30, Some(&[vm("b", 1)]), "+ b - a", Taken),
+        ]);
+    }
+
+    #[test]
+    fn a_refused_inventory_stays_out_of_the_beats_for_a_minute() {
+        check(&[
+            (0, Some(&[vm("a", 1)]), "all: a", Refused),
+            (10, Some(&[vm("a", 1)]), "none", Taken),
+            (59, Some(&[vm("a", 1)]), "none", Taken),
+            (60, Some(&[vm("a", 1)]), "all: a", Taken),
+        ]);
+    }
+
+    #[test]
+    fn used_figures_are_what_slot_holding_vms_hold() {
+        let stopped = VmReport { status: VmStatus::Stopped, ..vm("c", 8) };
+        let mut planner = BeatPlanner::default();
+        let beat = planner.plan(Some(&[vm("a", 1), vm("b", 2), stopped]), Instant::now());
+        assert_eq!((beat.used_cpu_cores, beat.used_memory_mb, beat.used_disk_gb), (Some(3), Some(2048), None));
+
+        let beat = planner.plan(None, Instant::now());
+        assert_eq!((beat.used_cpu_cores, beat.used_memory_mb), (None, None), "unknown is not zero");
+    }
+}

@@ -1,0 +1,129 @@
+//! What this host is: its name and its capacity. Read once, at start; memory plugged in later shows after a restart.
+
+use std::time::Duration;
+
+use sysinfo::{CpuRefreshKind, DiskRefreshKind, Disks, MemoryRefreshKind, RefreshKind, System};
+use tracing::warn;
+
+use super::inventory::figure;
+
+/// A file system that lives in user space answers when it likes.
+const DISK_TIMEOUT: Duration = Duration::from_secs(5);
+
+const MIB: u64 = 1024 * 1024;
+const GIB: u64 = 1024 * MIB;
+
+/// The capacity of a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Host {
+    /// Its name, if it has one.
+    pub(super) hostname: Option<String>,
+    /// Logical cores of the machine, whatever this process itself is limited to.
+    pub(super) cpu_cores: u32,
+    /// Memory in MiB.
+    pub(super) memory_mb: u32,
+    /// Disk space in GiB, as [`disk_bytes`] counts it.
+    pub(super) disk_gb: u32,
+}
+
+impl Host {
+    /// Reads the facts. What cannot be found out is zero (one for cores) and logged, never a reason not to start.
+    pub(super) async fn read() -> Self {
+        let wanted = RefreshKind::nothing()
+            .with_cpu(CpuRefreshKind::nothing())
+            .with_memory(MemoryRefreshKind::nothing().with_ram());
+        let (cores, memory) = match System::new_with_specifics(wanted) {
+            Ok(system) => (system.cpus().len() as u64, system.total_memory()),
+            Err(error) => {
+                warn!(%error, "The size of this host cannot be read");
+                (0, 0)
+            }
+        };
+        let disk = match tokio::time::timeout(DISK_TIMEOUT, tokio::task::spawn_blocking(list_volumes)).await {
+            Ok(Ok(volumes)) => disk_bytes(&volumes),
+            Ok(Err(_)) | Err(_) => {
+                warn!("The disks of this host do not answer, reporting none");
+                0
+            }
+        };
+        Self {
+            hostname: System::host_name().ok().filter(|name| !name.is_empty()),
+            cpu_cores: figure(cores.max(1)),
+            memory_mb: figure(memory / MIB),
+            disk_gb: figure(disk / GIB),
+        }
+    }
+}
+
+/// A mounted file system.
+#[derive(Debug)]
+struct Volume {
+    device: String,
+    is_root: bool,
+    fixed: bool,
+    bytes: u64,
+}
+
+fn list_volumes() -> Vec<Volume> {
+    let disks = Disks::new_with_refreshed_list_specifics(DiskRefreshKind::nothing().with_storage());
+    disks
+        .iter()
+        .flatten()
+        .map(|disk| Volume {
+            device: disk.name().to_string_lossy().into_owned(),
+            is_root: disk.mount_point() == "/",
+            fixed: !disk.is_removable() && !disk.is_read_only(),
+            bytes: disk.total_space(),
+        })
+        .collect()
+}
+
+/// The space VMs could be given: all fixed disks together, each device once however often it is mounted.
+///
+/// The root file system is the least there is. On ZFS and in containers it is not on a device of its own, and in
+/// containers it lies on one of the devices, hence the larger of the two and not their sum.
+fn disk_bytes(volumes: &[Volume]) -> u64 {
+    let mut devices: Vec<_> = volumes
+        .iter()
+        .filter(|volume| volume.fixed && volume.device.starts_with("/dev/") && !volume.device.starts_with("/dev/loop"))
+        .map(|volume| (&volume.device, volume.bytes))
+        .collect();
+    devices.sort_unstable();
+    devices.dedup_by_key(|(device, _)| *device);
+    let on_devices = devices.iter().map(|(_, bytes)| bytes).sum();
+    let on_root = volumes.iter().filter(|volume| volume.is_root).map(|volume| volume.bytes).max();
+    on_root.unwrap_or(0).max(on_devices)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn volume(device: &str, mount: &str, bytes: u64) -> Volume {
+        Volume { device: device.to_owned(), is_root: mount == "/", fixed: true, bytes }
+    }
+
+    #[test]
+    fn disk_space_is_that_of_all_fixed_devices_or_of_the_root() {
+        let removable = Volume { fixed: false, ..volume("/dev/sdc1", "/media/stick", 64) };
+        let cases = [
+            ("one disk", vec![volume("/dev/vda", "/", 100)], 100),
+            ("two disks", vec![volume("/dev/vda", "/", 100), volume("/dev/vdb", "/var/lib", 500)], 600),
+            ("mounted twice", vec![volume("/dev/vda", "/", 100), volume("/dev/vda", "/home", 100)], 100),
+            ("not for VMs", vec![volume("/dev/vda", "/", 100), removable, volume("/dev/loop3", "/mnt", 9)], 100),
+            ("memory", vec![volume("/dev/vda", "/", 100), volume("tmpfs", "/tmp", 800)], 100),
+            ("ZFS", vec![volume("rpool/root", "/", 900), volume("/dev/sda1", "/boot/efi", 1)], 900),
+            ("container", vec![volume("overlay", "/", 100), volume("/dev/vda", "/etc/hosts", 100)], 100),
+            ("nothing", vec![], 0),
+        ];
+        for (case, volumes, expected) in cases {
+            assert_eq!(disk_bytes(&volumes), expected, "{case}");
+        }
+    }
+
+    #[tokio::test]
+    async fn this_host_has_a_size() {
+        let host = Host::read().await;
+        assert!(host.cpu_cores >= 1 && host.memory_mb > 0 && host.disk_gb > 0, "{host:?}");
+    }
+}

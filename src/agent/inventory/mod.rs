@@ -1,0 +1,225 @@
+//! Which VMs run on this host.
+//!
+//! A [`VmSource`] lists the VMs of one kind of place; [`Inventory`] asks all of them for every beat, away from the
+//! async threads and under a deadline. The source that every host has is [`processes`], which finds hypervisors among
+//! the processes; `qemu`, `firecracker` and `cloud_hypervisor` each read one hypervisor's arguments, and
+//! `arguments` holds what their command lines have in common. Another source, for a VM manager with an API of its
+//! own, is another implementation of the trait.
+//!
+//! What the server makes of an inventory, and when it is sent whole, is not decided here: see `agent::beat`.
+
+mod arguments;
+mod cloud_hypervisor;
+mod firecracker;
+pub mod processes;
+mod qemu;
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+use crate::client::VmReport;
+
+/// Well below the time after which a silent worker counts as offline.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The largest number the API takes in any figure of a worker or VM.
+pub const LARGEST_FIGURE: u32 = i32::MAX as u32;
+
+/// The server's limit for ids; names are kept to the same.
+const LONGEST_ID: usize = 255;
+
+/// A place that knows of VMs on this host.
+pub trait VmSource: Send + Sync {
+    /// What to call this place in a log line.
+    fn name(&self) -> &str;
+
+    /// All VMs of this place, each id once. May block; an error means that the list would not be complete.
+    fn list(&self) -> io::Result<Vec<VmReport>>;
+}
+
+/// All places together.
+pub struct Inventory {
+    sources: Arc<[Box<dyn VmSource>]>,
+    reading: Option<JoinHandle<io::Result<Vec<VmReport>>>>,
+}
+
+impl Inventory {
+    /// An inventory of these sources. Where two of them list one id, the one named first is believed.
+    pub fn new(sources: Vec<Box<dyn VmSource>>) -> Self {
+        Self { sources: sources.into(), reading: None }
+    }
+
+    /// Lists the VMs of all sources, ordered by id. Half a list would tell the server that the other half is gone, so
+    /// one failing source fails the whole.
+    ///
+    /// A source that hangs (the kernel can hold up a read of `/proc` for minutes) costs one blocked thread, not one for
+    /// every beat: until it is done, no other reading is begun.
+    pub async fn read(&mut self) -> io::Result<Vec<VmReport>> {
+        self.read_within(READ_TIMEOUT).await
+    }
+
+    async fn read_within(&mut self, limit: Duration) -> io::Result<Vec<VmReport>> {
+        // An earlier reading that has finished since is too old to be of use.
+        let mut reading = match self.reading.take() {
+            Some(earlier) if !earlier.is_finished() => earlier,
+            Some(_) | None => {
+                let sources = Arc::clone(&self.sources);
+                tokio::task::spawn_blocking(move || list_all(&sources))
+            }
+        };
+        match tokio::time::timeout(limit, &mut reading).await {
+            Ok(finished) => finished.map_err(io::Error::other)?,
+            Err(_) => {
+                self.reading = Some(reading);
+                let seconds = limit.as_secs();
+                Err(io::Error::new(io::ErrorKind::TimedOut, format!("no list within {seconds} s")))
+            }
+        }
+    }
+}
+
+fn list_all(sources: &[Box<dyn VmSource>]) -> io::Result<Vec<VmReport>> {
+    let mut seen = HashSet::new();
+    let mut all = Vec::new();
+    for source in sources {
+        let vms = source.list().map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", source.name())))?;
+        all.extend(vms.into_iter().filter(|vm| seen.insert(vm.id.clone())));
+    }
+    all.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+    Ok(all)
+}
+
+/// A number as the API takes it.
+pub(super) fn figure(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(LARGEST_FIGURE).min(LARGEST_FIGURE)
+}
+
+/// An id as the API takes it: 1 to 255 characters, no `/` and no control characters.
+fn usable_id(text: &str) -> Option<String> {
+    Some(usable_name(text)?.replace('/', "-"))
+}
+
+/// A name without what would disturb a terminal or a log line.
+fn usable_name(text: &str) -> Option<String> {
+    let name: String = text.trim().chars().map(|c| if c.is_control() { '-' } else { c }).take(LONGEST_ID).collect();
+    (!name.is_empty()).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use super::*;
+    use crate::client::VmStatus;
+
+    struct Fixed(&'static [&'static str], u32);
+
+    impl VmSource for Fixed {
+        fn name(&self) -> &str {
+            "fixed"
+        }
+
+        fn list(&self) -> io::Result<Vec<VmReport>> {
+            let vm = |id: &&str| VmReport {
+                id: (*id).to_owned(),
+                name: (*id).to_owned(),
+                status: VmStatus::Running,
+                vcpus: self.1,
+                memory_mb: 1,
+            };
+            Ok(self.0.iter().map(vm).collect())
+        }
+    }
+
+    struct Broken;
+
+    impl VmSource for Broken {
+        fn name(&self) -> &str {
+            "broken"
+        }
+
+        fn list(&self) -> io::Result<Vec<VmReport>> {
+            Err(io::Error::other("out of order"))
+        }
+    }
+
+    /// Says when it was asked, and answers when it is told to.
+    struct Slow {
+        asked: Sender<()>,
+        answer: Mutex<Receiver<()>>,
+    }
+
+    impl VmSource for Slow {
+        fn name(&self) -> &str {
+            "slow"
+        }
+
+        fn list(&self) -> io::Result<Vec<VmReport>> {
+            self.asked.send(()).map_err(io::Error::other)?;
+            let answer = self.answer.lock().map_err(|_| io::Error::other("poisoned"))?;
+            answer.recv().map_err(io::Error::other)?;
+            Ok(Vec::new())
+        }
+    }
+
+    #[tokio::test]
+    async fn sources_are_merged_and_the_first_one_is_believed() {
+        let mut inventory = Inventory::new(vec![Box::new(Fixed(&["b", "c"], 1)), Box::new(Fixed(&["b", "a"], 2))]);
+        let vms = inventory.read().await.unwrap();
+        let told: Vec<_> = vms.iter().map(|vm| (vm.id.as_str(), vm.vcpus)).collect();
+        assert_eq!(told, [("a", 2), ("b", 1), ("c", 1)]);
+    }
+
+    #[tokio::test]
+    async fn half_a_list_is_no_list() {
+        let mut inventory = Inventory::new(vec![Box::new(Fixed(&["a"], 1)), Box::new(Broken)]);
+        assert_eq!(inventory.read().await.unwrap_err().to_string(), "broken: out of order");
+    }
+
+    #[tokio::test]
+    async fn a_source_that_hangs_is_asked_once_and_may_recover() {
+        let (asked, questions) = channel();
+        let (answers, answer) = channel();
+        let mut inventory = Inventory::new(vec![Box::new(Slow { asked, answer: Mutex::new(answer) })]);
+        for _ in 0..3 {
+            let error = inventory.read_within(Duration::ZERO).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        }
+        questions.recv().unwrap();
+        assert!(questions.try_recv().is_err(), "three beats must not block three threads");
+
+        // One for the reading that hangs, one for a fresh reading in case the first has ended by then.
+        answers.send(()).unwrap();
+        answers.send(()).unwrap();
+        assert_eq!(inventory.read().await.unwrap(), []);
+    }
+
+    #[test]
+    fn ids_and_names_are_made_to_fit() {
+        for (text, id) in [
+            ("web", Some("web")),
+            (" web ", Some("web")),
+            ("a/b", Some("a-b")),
+            ("a\nb\u{7f}", Some("a-b-")),
+            ("", None),
+            (" ", None),
+            ("größe", Some("größe")),
+        ] {
+            assert_eq!(usable_id(text).as_deref(), id, "{text:?}");
+        }
+        assert_eq!(usable_id(&"ü".repeat(300)).unwrap().chars().count(), 255);
+        assert_eq!(usable_name("a/b").as_deref(), Some("a/b"));
+    }
+
+    #[test]
+    fn figures_are_kept_within_the_apis_range() {
+        for (number, expected) in [(0, 0), (4, 4), (1 << 31, LARGEST_FIGURE), (u64::MAX, LARGEST_FIGURE)] {
+            assert_eq!(figure(number), expected);
+        }
+    }
+}

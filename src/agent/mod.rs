@@ -1,0 +1,675 @@
+//! `aetherium agent`: the worker's side. Tells a server what this host is and which VMs it runs, until told to stop.
+//!
+//! The agent is a client of the public API and knows nothing of the server's inside. Its life is one loop: register,
+//! then beat at the pace the server asks for, and register again when the server no longer knows it. What it reads of
+//! the host is in `host` and [`inventory`], what a beat carries is decided in `beat`, how long to stay away after a
+//! failure in `backoff`; this file only holds the options and the conversation.
+//!
+//! Nothing here depends on the inventory being readable: a worker that cannot list its VMs is still alive and says so.
+
+mod backoff;
+mod beat;
+mod host;
+pub mod hypervisor;
+pub mod inventory;
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use self::backoff::Outage;
+use self::beat::BeatPlanner;
+use self::host::Host;
+use self::hypervisor::Hypervisor;
+use self::inventory::processes::HostProcesses;
+use self::inventory::{Inventory, VmSource};
+use crate::client::{Client, ClientError, HeartbeatReply, Registered, Registration, VmReport};
+
+/// A server that is gone as well must not hold up the end of this process.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// However the server's answer came about, an agent never beats faster or slower than this.
+const PACE_LIMITS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(300));
+
+/// As many VMs as a worker takes when nobody says otherwise.
+const DEFAULT_MAX_VMS: u32 = 100;
+
+/// What the operator of a host can tell its agent. Everything but the server has a sensible default.
+#[derive(Args, Clone, Debug)]
+pub struct AgentOptions {
+    /// Base URL of the server to report to, such as http://127.0.0.1:8080.
+    #[arg(long, env = "AETHERIUM_SERVER", value_name = "URL")]
+    pub server: String,
+
+    /// Id of this worker in the cluster; by default the host name.
+    #[arg(long, env = "AETHERIUM_AGENT_ID")]
+    pub id: Option<String>,
+
+    /// Host name to report; by default what the system says.
+    #[arg(long, env = "AETHERIUM_AGENT_HOSTNAME", value_name = "NAME")]
+    pub hostname: Option<String>,
+
+    /// Address to report, where this worker listens; by default the host name with port 8081.
+    #[arg(long, env = "AETHERIUM_AGENT_ADDRESS", value_name = "HOST:PORT")]
+    pub address: Option<String>,
+
+    /// Failure domain this host is in.
+    #[arg(long, env = "AETHERIUM_AGENT_ZONE", default_value = "")]
+    pub zone: String,
+
+    /// Label of this worker. Repeat the flag, or separate several with commas.
+    #[arg(
+        long = "label",
+        env = "AETHERIUM_AGENT_LABELS",
+        value_name = "KEY=VALUE",
+        value_delimiter = ',',
+        value_parser = parse_label
+    )]
+    pub labels: Vec<(String, String)>,
+
+    /// What this worker can run. Repeat the flag, or separate several with commas; by default those of qemu, firecracker
+    /// and cloud-hypervisor that are on the PATH.
+    #[arg(long = "capability", env = "AETHERIUM_AGENT_CAPABILITIES", value_name = "NAME", value_delimiter = ',')]
+    pub capabilities: Vec<String>,
+
+    /// How many VMs this worker takes at most.
+    #[arg(long, env = "AETHERIUM_AGENT_MAX_VMS", value_name = "COUNT", default_value_t = DEFAULT_MAX_VMS)]
+    pub max_vms: u32,
+
+    /// Where the host's process file system is mounted; another place when the agent runs in a container.
+    #[arg(long, env = "AETHERIUM_AGENT_PROC", value_name = "DIR", default_value = inventory::processes::PROC)]
+    pub proc: PathBuf,
+}
+
+impl AgentOptions {
+    /// The defaults, for an agent that reports to `server`.
+    pub fn new(server: impl Into<String>) -> Self {
+        Self {
+            server: server.into(),
+            id: None,
+            hostname: None,
+            address: None,
+            zone: String::new(),
+            labels: Vec::new(),
+            capabilities: Vec::new(),
+            max_vms: DEFAULT_MAX_VMS,
+            proc: PathBuf::from(inventory::processes::PROC),
+        }
+    }
+
+    /// What to register: the operator's word where there is one, the host's otherwise.
+    fn registration(
+        &self,
+        host: Host,
+        installed: impl FnOnce() -> Vec<Hypervisor>,
+    ) -> Result<Registration, AgentError> {
+        let hostname = given(self.hostname.as_deref()).or(host.hostname).ok_or(AgentError::NoHostname)?;
+        let mut capabilities: Vec<String> = self.capabilities.iter().filter(|name| !name.is_empty()).cloned().collect();
+        if capabilities.is_empty() {
+            capabilities = installed().into_iter().map(|hypervisor| hypervisor.name().to_owned()).collect();
+        }
+        Ok(Registration {
+            address: given(self.address.as_deref()).unwrap_or_else(|| format!("{hostname}:8081")),
+            hostname,
+            zone: self.zone.clone(),
+            labels: self.labels.iter().filter(|(key, _)| !key.is_empty()).cloned().collect::<BTreeMap<_, _>>(),
+            capabilities,
+            cpu_cores: host.cpu_cores,
+            memory_mb: host.memory_mb,
+            disk_gb: host.disk_gb,
+            max_vms: self.max_vms,
+            boot_id: Uuid::new_v4().to_string(),
+        })
+    }
+}
+
+/// What the operator said, if anything: a variable that is set to nothing says nothing.
+fn given(text: Option<&str>) -> Option<String> {
+    text.filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+/// Splits `key=value`. An empty text is what a variable that is set to nothing amounts to, and is no label.
+fn parse_label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        None if text.is_empty() => Ok((String::new(), String::new())),
+        Some(_) | None => Err("a label has to look like key=value".to_owned()),
+    }
+}
+
+/// Why an agent stopped by itself. Everything that passes by waiting is not among these.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The server's address cannot be used.
+    #[error(transparent)]
+    Server(ClientError),
+    /// The system has no name for this host and the operator gave none.
+    #[error("this host has no name; give it one with --hostname")]
+    NoHostname,
+    /// The server will not have this worker.
+    #[error("worker {id} cannot report to the server")]
+    Refused {
+        /// The worker.
+        id: String,
+        /// The server's words.
+        source: ClientError,
+    },
+    /// Another process has registered under the same id since, and only one can be right.
+    #[error("another process has registered as worker {id} since; give one of the two another --id")]
+    Superseded {
+        /// The worker.
+        id: String,
+        /// The server's words.
+        source: ClientError,
+    },
+}
+
+/// Reports this host to the server until `shutdown` is cancelled, then says goodbye.
+///
+/// Returns an error only for what waiting does not cure: see [`AgentError`].
+pub async fn run(options: AgentOptions, shutdown: CancellationToken) -> Result<(), AgentError> {
+    let client = Client::new(&options.server).map_err(AgentError::Server)?;
+    let registration = options.registration(Host::read().await, hypervisor::installed)?;
+    let sources: Vec<Box<dyn VmSource>> = vec![Box::new(HostProcesses::new(&options.proc))];
+    let id = given(options.id.as_deref()).unwrap_or_else(|| registration.hostname.clone());
+    Agent::new(client, id, registration, sources).run(shutdown).await
+}
+
+/// One worker's conversation with one server.
+struct Agent {
+    client: Client,
+    id: String,
+    registration: Registration,
+    inventory: Inventory,
+    planner: BeatPlanner,
+    outage: Outage,
+    inventory_failing: bool,
+    policy: String,
+}
+
+impl Agent {
+    fn new(client: Client, id: String, registration: Registration, sources: Vec<Box<dyn VmSource>>) -> Self {
+        Self {
+            client,
+            id,
+            registration,
+            inventory: Inventory::new(sources),
+            planner: BeatPlanner::default(),
+            outage: Outage::default(),
+            inventory_failing: false,
+            policy: String::new(),
+        }
+    }
+
+    /// Lives until told to stop. A call in flight is dropped then: the goodbye that follows says all there is to say.
+    async fn run(mut self, shutdown: CancellationToken) -> Result<(), AgentError> {
+        match shutdown.run_until_cancelled(self.live()).await {
+            None => {
+                self.leave().await;
+                Ok(())
+            }
+            // No goodbye: it would sign off the process that took over.
+            Some(Err(error)) => Err(error),
+        }
+    }
+
+    async fn live(&mut self) -> Result<Infallible, AgentError> {
+        loop {
+            self.register().await?;
+            self.beat_until_forgotten().await?;
+        }
+    }
+
+    /// Makes the worker known, however long that takes.
+    async fn register(&mut self) -> Result<(), AgentError> {
+        let Registered { incarnation, .. } = loop {
+            match self.client.register(&self.id, &self.registration).await {
+                Ok(registered) => break registered,
+                Err(error @ ClientError::Unavailable { .. }) => self.stay_away(&error).await,
+                Err(source) => return Err(self.refused(source)),
+            }
+        };
+        self.planner.begin(incarnation);
+        let id = &self.id;
+        info!(worker.id = %id, incarnation, "Worker {id} is registered");
+        Ok(())
+    }
+
+    /// Beats until the server says that it does not know this worker.
+    async fn beat_until_forgotten(&mut self) -> Result<(), AgentError> {
+        loop {
+            let vms = self.list_vms().await;
+            let beat = self.planner.plan(vms.as_deref(), Instant::now());
+            match self.client.heartbeat(&self.id, &beat).await {
+                Ok(reply) => {
+                    self.planner.acknowledged(&beat, reply.resync, Instant::now());
+                    self.outage.over(&self.id);
+                    let pace = pace(&reply);
+                    self.note_policy(reply);
+                    tokio::time::sleep(pace).await;
+                }
+                Err(error @ ClientError::Unknown { .. }) => {
+                    // The first time is an ordinary restart of the server with nothing in it. A server that forgets
+                    // at once what it has just registered is in trouble, and not helped by a tight loop.
+                    if !self.planner.was_heard() {
+                        self.stay_away(&error).await;
+                    }
+                    let id = &self.id;
+                    info!(worker.id = %id, "The server does not know worker {id}, registering again");
+                    return Ok(());
+                }
+                Err(error @ ClientError::Unavailable { .. }) => {
+                    self.planner.unanswered(&beat);
+                    self.stay_away(&error).await;
+                }
+                Err(source @ ClientError::Superseded { .. }) => {
+                    return Err(AgentError::Superseded { id: self.id.clone(), source });
+                }
+                // Being alive does not depend on the server liking the inventory.
+                Err(error @ ClientError::Refused { .. }) if beat.vms.is_some() || beat.vms_delta.is_some() => {
+                    self.planner.inventory_refused(Instant::now());
+                    let id = &self.id;
+                    warn!(worker.id = %id, %error, "The inventory of worker {id} was refused, beating without it for a while");
+                }
+                Err(source @ (ClientError::Refused { .. } | ClientError::Url { .. })) => {
+                    return Err(self.refused(source));
+                }
+            }
+        }
+    }
+
+    /// Reads the inventory. A failure costs the beat its inventory, never the beat.
+    async fn list_vms(&mut self) -> Option<Vec<VmReport>> {
+        let id = &self.id;
+        match self.inventory.read().await {
+            Ok(vms) => {
+                if std::mem::take(&mut self.inventory_failing) {
+                    info!(worker.id = %id, "The VMs of worker {id} can be listed again");
+                }
+                Some(vms)
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.inventory_failing, true) {
+                    warn!(worker.id = %id, %error, "The VMs of worker {id} cannot be listed, beating without them");
+                }
+                None
+            }
+        }
+    }
+
+    async fn stay_away(&mut self, error: &ClientError) {
+        tokio::time::sleep(self.outage.failed(&self.id, error)).await;
+    }
+
+    fn note_policy(&mut self, reply: HeartbeatReply) {
+        if self.policy != reply.policy {
+            let (id, policy) = (&self.id, &reply.policy);
+            info!(worker.id = %id, policy, "Worker {id} is {policy}");
+            self.policy = reply.policy;
+        }
+    }
+
+    fn refused(&self, source: ClientError) -> AgentError {
+        AgentError::Refused { id: self.id.clone(), source }
+    }
+
+    async fn leave(&self) {
+        let id = &self.id;
+        match tokio::time::timeout(GOODBYE_TIMEOUT, self.client.goodbye(id)).await {
+            Ok(Ok(()) | Err(ClientError::Unknown { .. })) => info!(worker.id = %id, "Worker {id} said goodbye"),
+            Ok(Err(error)) => warn!(worker.id = %id, %error, "Worker {id} left without a goodbye"),
+            Err(_) => warn!(worker.id = %id, "Worker {id} left, the server did not answer its goodbye in time"),
+        }
+    }
+}
+
+/// When to beat next, as the server wishes within reason.
+fn pace(reply: &HeartbeatReply) -> Duration {
+    let (fastest, slowest) = PACE_LIMITS;
+    Duration::try_from_secs_f64(reply.next_heartbeat_seconds).unwrap_or(slowest).clamp(fastest, slowest)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use axum::Router;
+    use axum::body::Bytes;
+    use axum::http::{Method, StatusCode, Uri};
+    use axum::response::Json;
+    use clap::Parser;
+    use serde_json::{Value, json};
+    use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+    use tokio::task::JoinHandle;
+
+    use super::*;
+    use crate::client::VmStatus;
+
+    /// How long a test waits for what must come.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// A server that does as it is told and tells what it was asked.
+    struct FakeServer {
+        url: String,
+        calls: UnboundedReceiver<Call>,
+    }
+
+    #[derive(Debug)]
+    struct Call {
+        line: String,
+        body: Value,
+    }
+
+    impl FakeServer {
+        /// Gives these answers in turn; `200`, and when there are none left, stands for what a contented server says.
+        async fn answering(answers: impl IntoIterator<Item = (u16, Value)>) -> Self {
+            let answers = Arc::new(Mutex::new(VecDeque::from_iter(answers)));
+            let (told, calls) = unbounded_channel();
+            let answer = move |method: Method, uri: Uri, body: Bytes| {
+                let contented = json!({
+                    "incarnation": 3, "heartbeat_interval_seconds": 10, "offline_after_seconds": 60, "worker": {},
+                    "policy": "active", "next_heartbeat_seconds": 0, "revision": 1, "resync": false,
+                });
+                let (status, mut answer) = answers.lock().unwrap().pop_front().unwrap_or((200, json!({})));
+                for (key, value) in contented.as_object().unwrap() {
+                    if status == 200 && answer.get(key).is_none() {
+                        answer[key] = value.clone();
+                    }
+                }
+                let line = format!("{method} {uri}");
+                // The last calls may come when the test has seen enough.
+                let _ = told.send(Call { line, body: serde_json::from_slice(&body).unwrap_or_default() });
+                std::future::ready((StatusCode::from_u16(status).unwrap(), Json(answer)))
+            };
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let url = format!("http://{}", listener.local_addr().unwrap());
+            tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
+            Self { url, calls }
+        }
+
+        async fn call(&mut self) -> Call {
+            tokio::time::timeout(PATIENCE, self.calls.recv()).await.unwrap().unwrap()
+        }
+
+        /// The next call that is not a beat without news.
+        async fn news(&mut self) -> Call {
+            loop {
+                let call = self.call().await;
+                let is_beat = call.line.starts_with("POST");
+                if !is_beat || call.body.get("vms").is_some() || call.body.get("vms_delta").is_some() {
+                    return call;
+                }
+            }
+        }
+    }
+
+    /// VMs that a test moves; `None` cannot be read.
+    #[derive(Clone, Default)]
+    struct Moving(Arc<Mutex<Option<Vec<VmReport>>>>);
+
+    impl Moving {
+        fn set(&self, ids: &[&str]) {
+            let vm = |id: &&str| VmReport {
+                id: (*id).to_owned(),
+                name: format!("{id}-name"),
+                status: VmStatus::Running,
+                vcpus: 2,
+                memory_mb: 2048,
+            };
+            *self.0.lock().unwrap() = Some(ids.iter().map(vm).collect());
+        }
+    }
+
+    impl VmSource for Moving {
+        fn name(&self) -> &str {
+            "moving"
+        }
+
+        fn list(&self) -> io::Result<Vec<VmReport>> {
+            self.0.lock().unwrap().clone().ok_or_else(|| io::Error::other("out of order"))
+        }
+    }
+
+    /// A running agent with the id `w 1`.
+    struct Running {
+        shutdown: CancellationToken,
+        outcome: JoinHandle<Result<(), AgentError>>,
+    }
+
+    impl Running {
+        fn agent(url: &str, vms: &Moving) -> Self {
+            let registration =
+                Registration { hostname: "node1".into(), boot_id: "boot".into(), ..Registration::default() };
+            let client = Client::new(url).unwrap();
+            let agent = Agent::new(client, "w 1".into(), registration, vec![Box::new(vms.clone())]);
+            let shutdown = CancellationToken::new();
+            let outcome = tokio::spawn(agent.run(shutdown.clone()));
+            Self { shutdown, outcome }
+        }
+
+        async fn end(self) -> Result<(), AgentError> {
+            tokio::time::timeout(PATIENCE, self.outcome).await.unwrap().unwrap()
+        }
+    }
+
+    fn error(status: u16, message: &str) -> (u16, Value) {
+        (status, json!({"error": "…", "message": message, "code": status}))
+    }
+
+    #[tokio::test]
+    async fn an_agent_registers_beats_and_says_goodbye() {
+        let vms = Moving::default();
+        vms.set(&["vm-1"]);
+        let mut server = FakeServer::answering([]).await;
+        let agent = Running::agent(&server.url, &vms);
+
+        let registration = server.call().await;
+        assert_eq!(registration.line, "PUT /api/v1/workers/w%201");
+        assert_eq!(registration.body["boot_id"], "boot");
+
+        let first = server.call().await;
+        assert_eq!(first.line, "POST /api/v1/workers/w%201/heartbeat");
+        let vm = json!({"id": "vm-1", "name": "vm-1-name", "status": "running", "vcpus": 2, "memory_mb": 2048});
+        assert_eq!(
+            first.body,
+            json!({"incarnation": 3, "sequence": 1, "used_cpu_cores": 2, "used_memory_mb": 2048, "vms": [vm]}),
+        );
+
+        vms.set(&["vm-1", "vm-2"]);
+        let delta = server.news().await.body;
+        assert_eq!(delta["vms_delta"]["upsert"][0]["id"], "vm-2");
+        assert_eq!(delta["vms_delta"]["remove"], json!([]));
+        assert_eq!(delta["used_cpu_cores"], 4);
+
+        vms.set(&["vm-2"]);
+        assert_eq!(server.news().await.body["vms_delta"], json!({"upsert": [], "remove": ["vm-1"]}));
+
+        agent.shutdown.cancel();
+        assert_eq!(server.news().await.line, "DELETE /api/v1/workers/w%201");
+        agent.end().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_forgotten_worker_registers_again_and_tells_everything() {
+        let vms = Moving::default();
+        vms.set(&["vm-1"]);
+        let ok = || (200, json!({}));
+        let mut server = FakeServer::answering([ok(), ok(), error(404, "Worker not found: w 1")]).await;
+        let _agent = Running::agent(&server.url, &vms);
+
+        let lines = ["PUT /api/v1/workers/w%201", "POST /api/v1/workers/w%201/heartbeat"];
+        assert_eq!([server.call().await.line, server.call().await.line], lines);
+        assert_eq!(server.call().await.body["sequence"], 2, "the one that is answered with 404");
+        let again = server.call().await;
+        assert_eq!((again.line.as_str(), &again.body["boot_id"]), (lines[0], &json!("boot")));
+        let beat = server.call().await.body;
+        assert_eq!((&beat["sequence"], &beat["vms"][0]["id"]), (&json!(3), &json!("vm-1")));
+    }
+
+    #[tokio::test]
+    async fn a_resync_brings_the_whole_inventory() {
+        let vms = Moving::default();
+        vms.set(&["vm-1"]);
+        let mut server = FakeServer::answering([(200, json!({})), (200, json!({"resync": true}))]).await;
+        let _agent = Running::agent(&server.url, &vms);
+        server.call().await;
+        for _ in 0..2 {
+            assert_eq!(server.call().await.body["vms"][0]["id"], "vm-1");
+        }
+        assert_eq!(server.call().await.body.get("vms"), None);
+    }
+
+    #[tokio::test]
+    async fn a_superseded_agent_stops_without_signing_off_its_successor() {
+        let mut server = FakeServer::answering([(200, json!({})), error(409, "incarnation 3 is over")]).await;
+        let agent = Running::agent(&server.url, &Moving::default());
+        let stopped = agent.end().await.unwrap_err();
+        assert!(matches!(stopped, AgentError::Superseded { .. }), "{stopped}");
+        assert!(stopped.to_string().contains("another process has registered as worker w 1"), "{stopped}");
+        server.call().await;
+        server.call().await;
+        assert!(server.calls.try_recv().is_err(), "no goodbye");
+    }
+
+    #[tokio::test]
+    async fn a_refused_registration_is_an_error() {
+        let server = FakeServer::answering([error(400, "cpu_cores must be positive")]).await;
+        let stopped = Running::agent(&server.url, &Moving::default()).end().await.unwrap_err();
+        let AgentError::Refused { source, .. } = stopped else {
+            panic!("{stopped}");
+        };
+        assert_eq!(source.to_string(), "the server refused (400): cpu_cores must be positive");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_away_for_a_while_is_waited_for() {
+        let vms = Moving::default();
+        vms.set(&["vm-1"]);
+        let answers = [error(503, "starting"), (200, json!({})), error(500, "oops"), (200, json!({}))];
+        let mut server = FakeServer::answering(answers).await;
+        let _agent = Running::agent(&server.url, &vms);
+        assert!(server.call().await.line.starts_with("PUT"));
+        assert!(server.call().await.line.starts_with("PUT"));
+        for sequence in [1, 2] {
+            let beat = server.call().await.body;
+            assert_eq!(beat["sequence"], sequence);
+            assert_eq!(beat["vms"][0]["id"], "vm-1", "nobody knows whether the failed beat was taken");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_inventory_that_cannot_be_read_does_not_stop_the_beats() {
+        let vms = Moving::default();
+        let mut server = FakeServer::answering([]).await;
+        let _agent = Running::agent(&server.url, &vms);
+        server.call().await;
+        for sequence in [1, 2] {
+            assert_eq!(server.call().await.body, json!({"incarnation": 3, "sequence": sequence}));
+        }
+        vms.set(&[]);
+        assert_eq!(server.news().await.body["vms"], json!([]));
+    }
+
+    #[tokio::test]
+    async fn an_inventory_the_server_refuses_does_not_stop_the_beats() {
+        let vms = Moving::default();
+        vms.set(&["vm-1"]);
+        let mut server = FakeServer::answering([(200, json!({})), error(400, "vms[0] is odd")]).await;
+        let _agent = Running::agent(&server.url, &vms);
+        server.call().await;
+        assert!(server.call().await.body.get("vms").is_some());
+        assert_eq!(server.call().await.body, json!({"incarnation": 3, "sequence": 2}));
+    }
+
+    #[tokio::test]
+    async fn an_agent_leaves_at_once_even_if_its_server_never_was() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        drop(listener);
+        let agent = Running::agent(&url, &Moving::default());
+        agent.shutdown.cancel();
+        agent.end().await.unwrap();
+    }
+
+    #[test]
+    fn the_pace_is_the_servers_within_reason() {
+        for (seconds, millis) in [(9.7, 9700), (0.0, 50), (-1.0, 300_000), (f64::NAN, 300_000), (1e300, 300_000)] {
+            let reply =
+                HeartbeatReply { policy: "active".into(), next_heartbeat_seconds: seconds, revision: 1, resync: false };
+            assert_eq!(pace(&reply), Duration::from_millis(millis), "{seconds}");
+        }
+    }
+
+    #[derive(Parser)]
+    struct CommandLine {
+        #[command(flatten)]
+        agent: AgentOptions,
+    }
+
+    fn parse(words: &str) -> Result<AgentOptions, clap::Error> {
+        let words = ["agent", "--server", "http://s"].into_iter().chain(words.split_whitespace());
+        CommandLine::try_parse_from(words).map(|line| line.agent)
+    }
+
+    fn host() -> Host {
+        Host { hostname: Some("node1".into()), cpu_cores: 16, memory_mb: 32_768, disk_gb: 500 }
+    }
+
+    #[test]
+    fn a_host_speaks_for_itself_unless_told_otherwise() {
+        let registration = parse("").unwrap().registration(host(), || vec![Hypervisor::Qemu]).unwrap();
+        assert_eq!(registration.address, "node1:8081");
+        assert_eq!((registration.zone.as_str(), registration.max_vms), ("", 100));
+        assert_eq!((registration.cpu_cores, registration.memory_mb, registration.disk_gb), (16, 32_768, 500));
+        assert_eq!(registration.capabilities, ["qemu"]);
+        assert!(registration.labels.is_empty());
+
+        let flags = "--hostname other --address 10.0.0.1:9 --zone z --label a=b --label c=d=e,f= --capability gpu,qemu --max-vms 7";
+        let registration = parse(flags).unwrap().registration(host(), Vec::new).unwrap();
+        assert_eq!((registration.hostname.as_str(), registration.address.as_str()), ("other", "10.0.0.1:9"));
+        let labels = [("a", "b"), ("c", "d=e"), ("f", "")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+        assert_eq!(registration.labels, BTreeMap::from(labels));
+        assert_eq!((registration.capabilities, registration.max_vms), (vec!["gpu".into(), "qemu".into()], 7));
+    }
+
+    #[test]
+    fn a_variable_that_is_set_to_nothing_says_nothing() {
+        let mut options = AgentOptions::new("http://s");
+        options.hostname = Some(String::new());
+        options.address = Some(String::new());
+        options.labels = vec![parse_label("").unwrap()];
+        options.capabilities = vec![String::new()];
+        let registration = options.registration(host(), || vec![Hypervisor::Qemu]).unwrap();
+        assert_eq!((registration.hostname.as_str(), registration.address.as_str()), ("node1", "node1:8081"));
+        assert_eq!((registration.labels, registration.capabilities), (BTreeMap::new(), vec!["qemu".into()]));
+    }
+
+    #[test]
+    fn each_start_of_the_process_is_another_boot() {
+        let boot = || AgentOptions::new("http://s").registration(host(), Vec::new).unwrap().boot_id;
+        assert_ne!(boot(), boot());
+    }
+
+    #[test]
+    fn a_label_needs_a_key() {
+        for (text, accepted) in [("a=b", true), ("a=", true), ("", true), ("a", false), ("=b", false)] {
+            assert_eq!(parse_label(text).is_ok(), accepted, "{text:?}");
+        }
+        assert!(parse("--label nonsense").is_err());
+    }
+
+    #[test]
+    fn defaults_are_the_same_with_and_without_a_command_line() {
+        let mut from_flags = parse("").unwrap();
+        from_flags.server = "http://s".into();
+        assert_eq!(format!("{from_flags:?}"), format!("{:?}", AgentOptions::new("http://s")));
+    }
+}

@@ -1,0 +1,150 @@
+//! `aetherium dev`: a cluster to try things out on. A server in a temporary folder, a real agent for this machine, and
+//! a small simulated fleet, which talk to it as they would to any other. Nothing is kept.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aetherium::agent::{self, AgentOptions};
+use aetherium::clock::Clock;
+use aetherium::cluster::Change;
+use aetherium::http::HttpOptions;
+use aetherium::journal::Retention;
+use aetherium::resolvers::Timing;
+use aetherium::server::{Options, Server};
+use aetherium::simulate::{self, Progress, SimulateOptions};
+use anyhow::Context;
+use clap::{Args, value_parser};
+use sysinfo::System;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::warn;
+
+use super::listen::{ListenOptions, url_from_here};
+use super::print;
+
+/// How long the fleet may take to be there before the addresses are printed all the same.
+const MUSTER_TIME: Duration = Duration::from_secs(15);
+
+/// How long the agent and the fleet may take to say goodbye to a server in the same process.
+const GOODBYE_TIME: Duration = Duration::from_secs(1);
+
+#[derive(Args, Clone, Debug)]
+pub struct DevOptions {
+    #[command(flatten)]
+    listen: ListenOptions,
+
+    /// How many workers to simulate beside this machine.
+    #[arg(long, env = "AETHERIUM_DEV_WORKERS", value_name = "N", default_value_t = 10,
+          value_parser = value_parser!(u32).range(0..=100_000))]
+    workers: u32,
+
+    /// How many VMs each simulated worker holds.
+    #[arg(long, env = "AETHERIUM_DEV_VMS_PER_WORKER", value_name = "M", default_value_t = 5,
+          value_parser = value_parser!(u32).range(0..=1_000))]
+    vms_per_worker: u32,
+}
+
+pub async fn run(options: DevOptions, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let DevOptions { listen, workers, vms_per_worker } = options;
+    let bound = listen.bind()?;
+    let folder =
+        tempfile::Builder::new().prefix("aetherium-dev-").tempdir().context("Cannot make a temporary folder")?;
+    let file = folder.path().join("aetherium.db").display().to_string();
+    let options = Options {
+        // A temporary folder may have any name, and these two mean something in a URL.
+        database_url: format!("sqlite://{}", file.replace('%', "%25").replace('?', "%3F")),
+        migrate: true,
+        timing: Timing::default(),
+        retention: Retention::default(),
+        http: HttpOptions::default(),
+    };
+    let server = Server::start(options, Clock::system()).await?;
+    let changes = server.journal().subscribe();
+    let (listener, address) = bound.listen()?;
+    let url = url_from_here(address);
+    let closing = CancellationToken::new();
+    let serving = tokio::spawn(server.serve(listener, closing.clone()));
+
+    let host = System::host_name().ok().filter(|name| !name.is_empty()).unwrap_or_else(|| "this-host".to_owned());
+    let clients = TaskTracker::new();
+    clients.spawn(report_this_host(url.clone(), host.clone(), shutdown.clone()));
+    if workers > 0 {
+        let options = SimulateOptions { server: url.clone(), workers, vms_per_worker, ..SimulateOptions::default() };
+        clients.spawn(simulate_workers(options, shutdown.clone()));
+    }
+    clients.close();
+
+    let expected = workers as usize + 1;
+    let muster = timeout(MUSTER_TIME, until_there(changes, expected));
+    if let Some(mustered) = shutdown.run_until_cancelled(muster).await {
+        if mustered.is_err() {
+            warn!("Not all of the {expected} workers are there yet");
+        }
+        print(welcome(&url, &host, workers, vms_per_worker))?;
+        shutdown.cancelled().await;
+    }
+
+    // The server last, so that the others can still say goodbye.
+    if timeout(GOODBYE_TIME, clients.wait()).await.is_err() {
+        warn!("The agent or the fleet did not end in time");
+    }
+    closing.cancel();
+    serving.await.context("the server ended in a panic")??;
+    folder.close().context("Cannot remove the temporary folder")
+}
+
+/// What is worth seeing is there without this host, so its failure is told and is not the end.
+async fn report_this_host(url: String, host: String, shutdown: CancellationToken) {
+    let name = Some(host);
+    let options = AgentOptions { id: name.clone(), hostname: name, ..AgentOptions::new(url) };
+    if let Err(error) = agent::run(options, shutdown).await {
+        warn!("This host is not reported: {:#}", anyhow::Error::new(error));
+    }
+}
+
+async fn simulate_workers(options: SimulateOptions, shutdown: CancellationToken) {
+    if let Err(error) = simulate::run(options, Progress::Quiet, shutdown).await {
+        warn!("There is no simulated fleet: {:#}", anyhow::Error::new(error));
+    }
+}
+
+/// Waits until this many workers have registered.
+async fn until_there(mut changes: Receiver<Arc<Change>>, expected: usize) {
+    loop {
+        match changes.recv().await {
+            Ok(change) if change.snapshot.workers().count() >= expected => return,
+            Ok(_) | Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+fn welcome(url: &str, host: &str, workers: u32, vms_per_worker: u32) -> String {
+    let fleet = match (workers, vms_per_worker) {
+        (0, _) => String::new(),
+        (workers, vms) => format!(", and {workers} simulated workers with {vms} VMs each, which beat every 10 s"),
+    };
+    format!(
+        r#"
+Aetherium is running. In it: this machine, as {host}{fleet}.
+
+    REST      {url}/api/v1
+    GraphQL   {url}/graphql
+
+Three things to try in another terminal:
+
+    # Who is there?
+    curl -s {url}/api/v1/workers
+
+    # The same over GraphQL, and only what you want to know.
+    curl -s {url}/graphql -H 'Content-Type: application/json' -d '{{"query": "{{ clusterStats {{ activeWorkers totalVms }} workers {{ id zone status vmCount }} }}"}}'
+
+    # Nothing new shall land on this machine. (…/activate takes it back.)
+    curl -s -X POST {url}/api/v1/workers/{host}/drain
+
+Ctrl-C ends it, and forgets everything."#
+    )
+}

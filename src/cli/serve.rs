@@ -1,0 +1,110 @@
+//! `aetherium serve`: the server.
+
+use std::time::Duration;
+
+use aetherium::clock::Clock;
+use aetherium::config::positive_duration;
+use aetherium::http::{HttpOptions, Origin};
+use aetherium::journal::{Retention, without_password};
+use aetherium::resolvers::Timing;
+use aetherium::server::{Options, Server};
+use anyhow::ensure;
+use clap::Args;
+use clap::builder::BoolishValueParser;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use super::listen::{ListenOptions, url_from_here};
+
+#[derive(Args, Clone, Debug)]
+pub struct ServeOptions {
+    #[command(flatten)]
+    listen: ListenOptions,
+
+    #[command(flatten)]
+    database: DatabaseOptions,
+
+    /// An origin whose pages may call the API, such as https://dashboard.example.com. Repeat the flag, or separate
+    /// several with commas.
+    #[arg(long = "cors-origin", env = "AETHERIUM_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
+    cors_origins: Vec<Origin>,
+
+    /// How long a worker may be silent before it counts as offline.
+    #[arg(long, env = "AETHERIUM_OFFLINE_AFTER", value_name = "DURATION", default_value = "60s",
+          value_parser = positive_duration)]
+    offline_after: Duration,
+
+    /// How long workers are told to wait from one heartbeat to the next.
+    #[arg(long, env = "AETHERIUM_HEARTBEAT_INTERVAL", value_name = "DURATION", default_value = "10s",
+          value_parser = positive_duration)]
+    heartbeat_interval: Duration,
+
+    /// How long the change log is kept: subscriptions can be resumed from cursors that are not older.
+    #[arg(long, env = "AETHERIUM_KEEP_EVENTS_FOR", value_name = "DURATION", default_value = "168h",
+          value_parser = positive_duration)]
+    keep_events_for: Duration,
+
+    /// How many entries of the change log are kept at most.
+    #[arg(long, env = "AETHERIUM_KEEP_EVENTS", value_name = "N", default_value_t = Retention::default().max_events)]
+    keep_events: u64,
+
+    /// Leave the tables as they are; without it, they are brought up to date at the start.
+    #[arg(long, env = "AETHERIUM_NO_MIGRATE", value_parser = BoolishValueParser::new())]
+    no_migrate: bool,
+}
+
+/// Which database; for every command that has one.
+#[derive(Args, Clone, Debug)]
+pub struct DatabaseOptions {
+    /// The database: sqlite://FILE, which is made if it is not there, or postgres://USER:PASSWORD@HOST/DATABASE.
+    #[arg(
+        long,
+        env = "AETHERIUM_DATABASE_URL",
+        value_name = "URL",
+        default_value = "sqlite://aetherium.db",
+        hide_env_values = true
+    )]
+    pub database_url: String,
+}
+
+pub async fn run(options: ServeOptions, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let ServeOptions {
+        listen,
+        database,
+        cors_origins,
+        offline_after,
+        heartbeat_interval,
+        keep_events_for,
+        keep_events,
+        no_migrate,
+    } = options;
+    ensure!(
+        heartbeat_interval < offline_after,
+        "Workers that beat every {heartbeat_interval:?} would always be offline after {offline_after:?}; \
+         make --offline-after a few times as long as --heartbeat-interval"
+    );
+    let bound = listen.bind()?;
+    let database_shown = without_password(&database.database_url);
+    let options = Options {
+        database_url: database.database_url,
+        migrate: !no_migrate,
+        timing: Timing { offline_after, heartbeat_interval },
+        retention: Retention { max_age: keep_events_for, max_events: keep_events },
+        http: HttpOptions { cors_origins, ..HttpOptions::default() },
+    };
+    // A database may take its time to answer, and be given up on meanwhile.
+    let Some(server) = shutdown.run_until_cancelled(Server::start(options, Clock::system())).await else {
+        return Ok(());
+    };
+    let server = server?;
+    let (listener, address) = bound.listen()?;
+    info!(
+        listen.address = %address,
+        database = %database_shown,
+        cluster.revision = server.resolvers().read().revision(),
+        "Listening on {}", url_from_here(address)
+    );
+    server.serve(listener, shutdown).await?;
+    info!("Stopped");
+    Ok(())
+}

@@ -1,0 +1,616 @@
+//! The public REST API, as a worker or a gateway in front of workers sees it.
+//!
+//! Everything that talks to a server from outside goes through here: the agent on a real host and the synthetic fleets
+//! of `simulate`. The wire types are therefore declared a second time and nothing of the server is imported: a client
+//! built against this file keeps telling us whether the server still speaks the documented contract.
+//!
+//! A failed call says in its [`ClientError`] what the caller can do about it, and nothing else: whether to register
+//! again, to stop, or to come back later is decided by the caller.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use reqwest::header::{LOCATION, RETRY_AFTER};
+use reqwest::{Method, Response, StatusCode, Url, redirect};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// A server that has not accepted a connection by now is down or unreachable; the caller's own back-off does the rest.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// One beat interval. An answer that is later than the next question is of no use.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Enough for a burst of a simulated fleet; connections beyond it are closed after use instead of kept.
+const IDLE_CONNECTIONS: usize = 1024;
+
+/// Longer than a beat interval, so that a worker keeps its connection from one beat to the next.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A connection to one server. Clones share the connections underneath and cost a reference count.
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    workers: Url,
+}
+
+impl Client {
+    /// Prepares calls to the server at a base URL such as `http://127.0.0.1:8080`. Nothing is sent yet.
+    ///
+    /// The URL may have a path, for servers behind a proxy that adds one.
+    pub fn new(server: &str) -> Result<Self, ClientError> {
+        let workers = workers_url(server)?;
+
+        // reqwest comes without a cryptography provider, so that the whole process uses one. The binary installs it;
+        // tests and other users of the library may not have, and a provider that is there already is the right one.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+
+        let mut http = reqwest::Client::builder()
+            .user_agent(concat!("aetherium/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(REQUEST_TIMEOUT)
+            .pool_max_idle_per_host(IDLE_CONNECTIONS)
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            // Following a redirect can turn a PUT into a GET; the operator should name the real address instead.
+            .redirect(redirect::Policy::none());
+        if workers.scheme() == "http" {
+            // Without this a host that has no CA certificates could not even speak plain HTTP.
+            http = http.tls_certs_only([]);
+        }
+        if is_loopback(&workers) {
+            http = http.no_proxy();
+        }
+        let http =
+            http.build().map_err(|error| ClientError::Url { url: server.to_owned(), reason: root_cause(&error) })?;
+        Ok(Self { http, workers })
+    }
+
+    /// Makes a worker known, or announces a new start of one: `PUT /api/v1/workers/{id}`.
+    pub async fn register(&self, id: &str, registration: &Registration) -> Result<Registered, ClientError> {
+        self.call(Method::PUT, self.worker(id, &[])?, registration).await
+    }
+
+    /// Tells that a worker is alive and what it runs: `POST /api/v1/workers/{id}/heartbeat`.
+    pub async fn heartbeat(&self, id: &str, beat: &Heartbeat) -> Result<HeartbeatReply, ClientError> {
+        self.call(Method::POST, self.worker(id, &["heartbeat"])?, beat)
+            .await
+            .map_err(|error| error.about_a_known_worker())
+    }
+
+    /// Beats for many workers in one request: `POST /api/v1/heartbeats`. One answer per beat, in the same order.
+    ///
+    /// An `Err` is about the request as a whole; a worker that the server does not know, say, is one in the list.
+    pub async fn heartbeats(
+        &self,
+        beats: &[(&str, &Heartbeat)],
+    ) -> Result<Vec<Result<HeartbeatReply, ClientError>>, ClientError> {
+        let heartbeats = beats.iter().map(|&(worker_id, beat)| WorkerBeat { worker_id, beat }).collect();
+        let url = self
+            .workers
+            .join("heartbeats")
+            .map_err(|error| ClientError::Url { url: self.workers.to_string(), reason: error.to_string() })?;
+        let Answers { results } = self.call(Method::POST, url, &Beats { heartbeats }).await?;
+        if results.len() != beats.len() {
+            let message = format!("it answered {} of {} heartbeats", results.len(), beats.len());
+            return Err(ClientError::Unavailable { message, retry_after: None, source: None });
+        }
+        Ok(results.into_iter().map(Answer::into_result).collect())
+    }
+
+    /// Tells that a worker leaves on purpose: `DELETE /api/v1/workers/{id}`.
+    pub async fn goodbye(&self, id: &str) -> Result<(), ClientError> {
+        let url = self.worker(id, &[])?;
+        let response = self.http.delete(url).send().await.map_err(ClientError::network)?;
+        accept(response).await.map(drop).map_err(|error| error.about_a_known_worker())
+    }
+
+    async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        url: Url,
+        body: &(impl Serialize + Sync),
+    ) -> Result<T, ClientError> {
+        let request = self.http.request(method, url).json(body);
+        let response = accept(request.send().await.map_err(ClientError::network)?).await?;
+        response.json().await.map_err(ClientError::network)
+    }
+
+    fn worker(&self, id: &str, rest: &[&str]) -> Result<Url, ClientError> {
+        let unusable =
+            |reason: &str| ClientError::Url { url: format!("{}/{id}", self.workers), reason: reason.to_owned() };
+        // URLs give these a meaning of their own that percent-encoding does not take away.
+        if matches!(id, "" | "." | "..") {
+            return Err(unusable("a URL cannot hold this worker id"));
+        }
+        let mut url = self.workers.clone();
+        url.path_segments_mut().map_err(|()| unusable("it cannot have a path"))?.push(id).extend(rest);
+        Ok(url)
+    }
+}
+
+/// What a worker is: the body of a registration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registration {
+    /// Name of the host.
+    pub hostname: String,
+    /// Host and port the worker listens on.
+    pub address: String,
+    /// Failure domain; empty for none.
+    pub zone: String,
+    /// Free key/value pairs.
+    pub labels: BTreeMap<String, String>,
+    /// What the worker can run, such as the names of its hypervisors.
+    pub capabilities: Vec<String>,
+    /// Logical cores.
+    pub cpu_cores: u32,
+    /// Memory in MiB.
+    pub memory_mb: u32,
+    /// Disk space in GiB.
+    pub disk_gb: u32,
+    /// How many VMs the worker takes at most.
+    pub max_vms: u32,
+    /// Any text that is new for each start of the process; the same text again is a retry of the same registration.
+    pub boot_id: String,
+}
+
+/// The server's answer to a registration.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Registered {
+    /// Which life of the worker this is; every beat repeats it.
+    pub incarnation: u64,
+    /// The usual time from beat to beat.
+    pub heartbeat_interval_seconds: f64,
+    /// Silence after which the worker counts as offline.
+    pub offline_after_seconds: f64,
+    /// The cluster's revision that holds this registration.
+    pub revision: u64,
+}
+
+/// A sign of life. What is `None` is left out of the body, and absent means "as before", never "empty".
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// As the registration was answered.
+    pub incarnation: u64,
+    /// Grows from beat to beat; the server ignores a beat that is not newer than the last one.
+    pub sequence: u64,
+    /// Cores allocated to VMs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub used_cpu_cores: Option<u32>,
+    /// Memory allocated to VMs, in MiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub used_memory_mb: Option<u32>,
+    /// Disk space allocated to VMs, in GiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub used_disk_gb: Option<u32>,
+    /// The whole inventory; replaces what the server knew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vms: Option<Vec<VmReport>>,
+    /// A change of the inventory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vms_delta: Option<VmDelta>,
+}
+
+/// What changed in a worker's inventory.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VmDelta {
+    /// VMs that are new or different, whole.
+    pub upsert: Vec<VmReport>,
+    /// Ids of VMs that are gone.
+    pub remove: Vec<String>,
+}
+
+/// One VM as its worker reports it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VmReport {
+    /// Unique in the cluster: 1 to 255 characters, no `/`, no control characters.
+    pub id: String,
+    /// What people call it.
+    pub name: String,
+    /// Where it is in its life.
+    pub status: VmStatus,
+    /// Virtual CPUs.
+    pub vcpus: u32,
+    /// Memory in MiB.
+    pub memory_mb: u32,
+}
+
+/// Where a VM is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VmStatus {
+    /// Placed on the worker, not started yet.
+    Created,
+    /// On its way up.
+    Starting,
+    /// Up.
+    Running,
+    /// On its way down.
+    Stopping,
+    /// Down on purpose.
+    Stopped,
+    /// Down by accident.
+    Failed,
+}
+
+impl VmStatus {
+    /// Whether a VM in this state takes a slot, cores and memory of its worker.
+    pub fn holds_slot(self) -> bool {
+        match self {
+            Self::Created | Self::Starting | Self::Running | Self::Stopping => true,
+            Self::Stopped | Self::Failed => false,
+        }
+    }
+}
+
+/// The server's answer to a beat.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct HeartbeatReply {
+    /// What operators want of the worker: `active` or `draining`.
+    pub policy: String,
+    /// When to beat next.
+    pub next_heartbeat_seconds: f64,
+    /// The cluster's revision after this beat.
+    pub revision: u64,
+    /// The server asks for the whole inventory with the next beat.
+    pub resync: bool,
+}
+
+/// Why a call brought no answer, told apart by what the caller can do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// 404: the server does not know this worker, or no longer. Register again.
+    #[error("{message}")]
+    Unknown {
+        /// The server's words.
+        message: String,
+    },
+    /// 409 to a beat: another process has registered under this id since. Stop.
+    #[error("{message}")]
+    Superseded {
+        /// The server's words.
+        message: String,
+    },
+    /// The server understood and refuses: repeating the same call will not help.
+    #[error("the server refused ({status}): {message}")]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// The server's words.
+        message: String,
+    },
+    /// No answer, too busy to answer, or an answer that makes no sense: try again later.
+    #[error("the server is unavailable: {message}")]
+    Unavailable {
+        /// The server's words, or the cause of the failed connection.
+        message: String,
+        /// How long the server asks to be left alone (`Retry-After` in seconds; a date is not read).
+        retry_after: Option<Duration>,
+        /// What went wrong underneath, if it was not the server that said so.
+        source: Option<reqwest::Error>,
+    },
+    /// The server's address, or the worker's id in it, cannot be used.
+    #[error("{url:?} is not a usable URL: {reason}")]
+    Url {
+        /// The address.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl ClientError {
+    fn from_status(status: StatusCode, message: String, retry_after: Option<Duration>) -> Self {
+        match status {
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => {
+                Self::Unavailable { message, retry_after, source: None }
+            }
+            _ if status.is_server_error() => Self::Unavailable { message, retry_after, source: None },
+            _ => Self::Refused { status: status.as_u16(), message },
+        }
+    }
+
+    fn network(source: reqwest::Error) -> Self {
+        let message = if source.is_timeout() {
+            "it did not answer in time".to_owned()
+        } else if source.is_decode() {
+            format!("its answer could not be read: {}", root_cause(&source))
+        } else {
+            root_cause(&source)
+        };
+        Self::Unavailable { message, retry_after: None, source: Some(source) }
+    }
+
+    /// 404 and 409 are about the worker only where the worker is spoken of as known. A registration creates it, so
+    /// there a 404 means a wrong address and a 409 an id that something else has taken: both stay [`Self::Refused`].
+    fn about_a_known_worker(self) -> Self {
+        match self {
+            Self::Refused { status: 404, message } => Self::Unknown { message },
+            Self::Refused { status: 409, message } => Self::Superseded { message },
+            other => other,
+        }
+    }
+}
+
+/// The body of every failure of the server. Proxies on the way send what they like, hence the default.
+#[derive(Default, Deserialize)]
+struct ErrorBody {
+    #[serde(default)]
+    message: String,
+}
+
+/// The body of a request that carries the beats of many workers.
+#[derive(Serialize)]
+struct Beats<'a> {
+    heartbeats: Vec<WorkerBeat<'a>>,
+}
+
+#[derive(Serialize)]
+struct WorkerBeat<'a> {
+    worker_id: &'a str,
+    #[serde(flatten)]
+    beat: &'a Heartbeat,
+}
+
+#[derive(Deserialize)]
+struct Answers {
+    results: Vec<Answer>,
+}
+
+/// The answer to one of many beats: what it would have been told alone, or what it would have failed with.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Answer {
+    Failed { status: u16, error: ErrorBody },
+    Acknowledged(HeartbeatReply),
+}
+
+impl Answer {
+    fn into_result(self) -> Result<HeartbeatReply, ClientError> {
+        match self {
+            Self::Acknowledged(reply) => Ok(reply),
+            Self::Failed { status, error: ErrorBody { message } } => {
+                let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+                Err(ClientError::from_status(status, message, None).about_a_known_worker())
+            }
+        }
+    }
+}
+
+/// Lets successes through and turns every other status into the error that says what to do.
+async fn accept(response: Response) -> Result<Response, ClientError> {
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    let retry_after =
+        header(&response, RETRY_AFTER.as_str()).and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
+    let location = header(&response, LOCATION.as_str());
+    let ErrorBody { message } = response.json().await.unwrap_or_default();
+    let message = match location {
+        _ if !message.is_empty() => message,
+        Some(location) => format!("it moved to {location}"),
+        None => status.canonical_reason().unwrap_or("no reason given").to_owned(),
+    };
+    Err(ClientError::from_status(status, message, retry_after))
+}
+
+fn header(response: &Response, name: &str) -> Option<String> {
+    Some(response.headers().get(name)?.to_str().ok()?.to_owned())
+}
+
+/// Finds where a server keeps its workers.
+fn workers_url(server: &str) -> Result<Url, ClientError> {
+    let unusable = |reason: String| ClientError::Url { url: server.to_owned(), reason };
+    let example = "it has to look like http://127.0.0.1:8080";
+    let mut url = Url::parse(server).map_err(|error| unusable(format!("{error}; {example}")))?;
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+        return Err(unusable(example.to_owned()));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(unusable("it cannot have a ? or a #".to_owned()));
+    }
+    url.path_segments_mut().map_err(|()| unusable(example.to_owned()))?.pop_if_empty().extend(["api", "v1", "workers"]);
+    Ok(url)
+}
+
+/// A proxy cannot reach the loopback of this host, whatever `HTTP_PROXY` says.
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// The innermost cause says what happened ("connection refused"); the layers above only say who noticed.
+fn root_cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::http::StatusCode as Status;
+    use axum::response::IntoResponse;
+
+    use super::*;
+
+    /// A client of a server that always gives this answer.
+    async fn answered_with(status: u16, headers: &[(&'static str, &'static str)], body: &'static str) -> Client {
+        let headers: Vec<_> = headers.to_vec();
+        let answer = move || {
+            let mut response = (Status::from_u16(status).unwrap(), body).into_response();
+            for (name, value) in &headers {
+                response.headers_mut().insert(*name, value.parse().unwrap());
+            }
+            std::future::ready(response)
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
+        Client::new(&url).unwrap()
+    }
+
+    /// The kind of an error, and what it says.
+    fn words(error: &ClientError) -> String {
+        let kind = match error {
+            ClientError::Unknown { .. } => "unknown",
+            ClientError::Superseded { .. } => "superseded",
+            ClientError::Refused { .. } => "refused",
+            ClientError::Unavailable { .. } => "unavailable",
+            ClientError::Url { .. } => "url",
+        };
+        format!("{kind}: {error}")
+    }
+
+    #[tokio::test]
+    async fn every_answer_says_what_to_do_about_it() {
+        let worded = r#"{"error": "…", "message": "its words", "code": 0}"#;
+        for (status, body, expected) in [
+            (404, worded, "unknown: its words"),
+            (409, worded, "superseded: its words"),
+            (400, worded, "refused: the server refused (400): its words"),
+            (413, "<html>", "refused: the server refused (413): Payload Too Large"),
+            (302, "", "refused: the server refused (302): Found"),
+            (408, worded, "unavailable: the server is unavailable: its words"),
+            (429, worded, "unavailable: the server is unavailable: its words"),
+            (500, worded, "unavailable: the server is unavailable: its words"),
+            (502, "<html>", "unavailable: the server is unavailable: Bad Gateway"),
+            (
+                200,
+                "",
+                "unavailable: the server is unavailable: its answer could not be read: EOF while parsing a value at line 1 column 0",
+            ),
+        ] {
+            let client = answered_with(status, &[], body).await;
+            let error = client.heartbeat("w1", &Heartbeat::default()).await.unwrap_err();
+            assert_eq!(words(&error), expected, "{status} {body}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_registration_is_never_unknown_nor_superseded() {
+        for status in [404, 409] {
+            let client = answered_with(status, &[], r#"{"message": "no"}"#).await;
+            let error = client.register("w1", &Registration::default()).await.unwrap_err();
+            assert_eq!(words(&error), format!("refused: the server refused ({status}): no"));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_goodbye_needs_no_body_in_return() {
+        answered_with(204, &[], "").await.goodbye("w1").await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn each_of_many_beats_is_answered_on_its_own() {
+        let body = r#"{"results": [
+            {"worker_id": "w1", "status": 200, "policy": "draining", "next_heartbeat_seconds": 9.5, "revision": 7, "resync": true},
+            {"worker_id": "w2", "status": 404, "error": {"error": "Not Found", "message": "never seen", "code": 404}},
+            {"worker_id": "w3", "status": 409, "error": {"error": "Conflict", "message": "too old", "code": 409}},
+            {"worker_id": "w4", "status": 503, "error": {"error": "Service Unavailable", "message": "busy", "code": 503}}
+        ]}"#;
+        let client = answered_with(200, &[], body).await;
+        let beat = Heartbeat::default();
+        let beats = [("w1", &beat), ("w2", &beat), ("w3", &beat), ("w4", &beat)];
+        let answers = client.heartbeats(&beats).await.unwrap();
+
+        let reply =
+            HeartbeatReply { policy: "draining".to_owned(), next_heartbeat_seconds: 9.5, revision: 7, resync: true };
+        assert_eq!(answers[0].as_ref().ok(), Some(&reply));
+        let failures: Vec<String> = answers.iter().filter_map(|answer| answer.as_ref().err()).map(words).collect();
+        assert_eq!(
+            failures,
+            ["unknown: never seen", "superseded: too old", "unavailable: the server is unavailable: busy"]
+        );
+
+        // With an answer missing, nobody can tell whose it is.
+        let error = client.heartbeats(&beats[..3]).await.unwrap_err();
+        assert_eq!(words(&error), "unavailable: the server is unavailable: it answered 4 of 3 heartbeats");
+    }
+
+    #[tokio::test]
+    async fn a_wish_to_be_left_alone_is_passed_on() {
+        for (header, expected) in [("7", Some(7)), ("Wed, 21 Oct 2026 07:28:00 GMT", None), ("-1", None)] {
+            let client = answered_with(503, &[("retry-after", header)], "").await;
+            let ClientError::Unavailable { retry_after, .. } = client.goodbye("w1").await.unwrap_err() else {
+                panic!("503 is a server that is unavailable");
+            };
+            assert_eq!(retry_after, expected.map(Duration::from_secs), "{header}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_not_followed_but_told() {
+        let client = answered_with(308, &[("location", "https://elsewhere/")], "").await;
+        let error = client.goodbye("w1").await.unwrap_err();
+        assert_eq!(words(&error), "refused: the server refused (308): it moved to https://elsewhere/");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_not_there_is_unavailable() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = Client::new(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        drop(listener);
+        let error = client.goodbye("w1").await.unwrap_err();
+        assert!(words(&error).starts_with("unavailable: the server is unavailable: Connection refused"), "{error}");
+    }
+
+    #[test]
+    fn any_base_url_leads_to_the_workers() {
+        for (server, expected) in [
+            ("http://127.0.0.1:8080", "http://127.0.0.1:8080/api/v1/workers/w1/heartbeat"),
+            ("http://127.0.0.1:8080/", "http://127.0.0.1:8080/api/v1/workers/w1/heartbeat"),
+            ("https://example.com/cluster/", "https://example.com/cluster/api/v1/workers/w1/heartbeat"),
+            ("http://[::1]:8080", "http://[::1]:8080/api/v1/workers/w1/heartbeat"),
+        ] {
+            let client = Client::new(server).unwrap();
+            assert_eq!(client.worker("w1", &["heartbeat"]).unwrap().as_str(), expected);
+        }
+    }
+
+    #[test]
+    fn a_bad_base_url_is_told_in_a_sentence() {
+        for (server, reason) in [
+            ("127.0.0.1:8080", "relative URL without a base; it has to look like http://127.0.0.1:8080"),
+            ("localhost:8080", "it has to look like http://127.0.0.1:8080"),
+            ("", "relative URL without a base; it has to look like http://127.0.0.1:8080"),
+            ("ftp://example.com", "it has to look like http://127.0.0.1:8080"),
+            ("http://", "empty host; it has to look like http://127.0.0.1:8080"),
+            ("http://example.com/?a=b", "it cannot have a ? or a #"),
+        ] {
+            let error = Client::new(server).unwrap_err().to_string();
+            assert_eq!(error, format!("{server:?} is not a usable URL: {reason}"));
+        }
+    }
+
+    #[test]
+    fn an_odd_id_stays_one_segment_of_the_path() {
+        let client = Client::new("http://s").unwrap();
+        for (id, segment) in
+            [("a b", "a%20b"), ("a?b#c", "a%3Fb%23c"), ("ü%", "%C3%BC%25"), ("a/b", "a%2Fb"), ("...", "...")]
+        {
+            let url = client.worker(id, &["heartbeat"]).unwrap();
+            assert_eq!(url.path(), format!("/api/v1/workers/{segment}/heartbeat"));
+        }
+        for id in ["", ".", ".."] {
+            assert!(matches!(client.worker(id, &[]), Err(ClientError::Url { .. })), "{id:?}");
+        }
+    }
+
+    #[test]
+    fn the_loopback_is_known_by_name_and_number() {
+        for (url, expected) in [
+            ("http://127.0.0.1:1", true),
+            ("http://127.9.9.9", true),
+            ("http://[::1]:1", true),
+            ("http://localhost", true),
+            ("http://example.com", false),
+            ("http://10.0.0.1", false),
+        ] {
+            assert_eq!(is_loopback(&Url::parse(url).unwrap()), expected, "{url}");
+        }
+    }
+}

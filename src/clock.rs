@@ -1,0 +1,100 @@
+//! The one source of "now".
+//!
+//! Everything that compares times asks a [`Clock`] that was handed to it; nothing else in the
+//! crate reads the wall clock for a rule. Tests hand in a [`Clock::manual`] and move it.
+//!
+//! The system clock is anchored: it reads the wall clock once and then counts monotonic time, so
+//! that a step of the machine's clock cannot make a whole cluster look silent at once. With
+//! PostgreSQL, several servers share one cluster; each corrects its anchor by what the database
+//! says the time is ([`Clock::observe`]), so that all of them agree on who is late.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use chrono::{DateTime, Utc};
+
+/// An instant in UTC, kept in whole milliseconds: what both databases and both protocols carry
+/// without loss.
+pub type Timestamp = DateTime<Utc>;
+
+/// Tells the time; cheap to clone, all clones agree.
+#[derive(Clone, Debug)]
+pub struct Clock(Arc<Source>);
+
+#[derive(Debug)]
+enum Source {
+    Anchored { started: Instant, unix_ms_at_start: AtomicI64 },
+    Manual { unix_ms: AtomicI64 },
+}
+
+impl Clock {
+    /// The machine's clock, anchored now.
+    #[expect(clippy::disallowed_methods, reason = "the one place where the wall clock is read")]
+    pub fn system() -> Self {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self(Arc::new(Source::Anchored {
+            started: Instant::now(),
+            unix_ms_at_start: AtomicI64::new(whole_milliseconds(since_epoch)),
+        }))
+    }
+
+    /// A clock that stands still until it is told to [`advance`](Self::advance).
+    pub fn manual(start: Timestamp) -> Self {
+        Self(Arc::new(Source::Manual { unix_ms: AtomicI64::new(start.timestamp_millis()) }))
+    }
+
+    /// The present moment.
+    pub fn now(&self) -> Timestamp {
+        let unix_ms = match &*self.0 {
+            Source::Anchored { started, unix_ms_at_start } => {
+                unix_ms_at_start.load(Ordering::Relaxed) + whole_milliseconds(started.elapsed())
+            }
+            Source::Manual { unix_ms } => unix_ms.load(Ordering::Relaxed),
+        };
+        DateTime::from_timestamp_millis(unix_ms).unwrap_or(DateTime::UNIX_EPOCH)
+    }
+
+    /// Adopts the database's idea of the time. A manual clock ignores it: the test decides.
+    pub fn observe(&self, database_now: Timestamp) {
+        if let Source::Anchored { started, unix_ms_at_start } = &*self.0 {
+            let start = database_now.timestamp_millis() - whole_milliseconds(started.elapsed());
+            unix_ms_at_start.store(start, Ordering::Relaxed);
+        }
+    }
+
+    /// Moves a manual clock forward; the system clock moves by itself.
+    pub fn advance(&self, by: Duration) {
+        if let Source::Manual { unix_ms } = &*self.0 {
+            unix_ms.fetch_add(whole_milliseconds(by), Ordering::Relaxed);
+        }
+    }
+}
+
+fn whole_milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manual_clock_moves_only_when_told() {
+        let start = DateTime::from_timestamp_millis(1_762_077_600_000).unwrap();
+        let clock = Clock::manual(start);
+        clock.observe(DateTime::UNIX_EPOCH);
+        assert_eq!(clock.now(), start);
+        clock.advance(Duration::from_millis(1_500));
+        assert_eq!((clock.now() - start).num_milliseconds(), 1_500);
+    }
+
+    #[test]
+    fn the_system_clock_follows_the_database() {
+        let clock = Clock::system();
+        let database_now = clock.now() + chrono::Duration::minutes(5);
+        clock.observe(database_now);
+        assert!(clock.now() >= database_now);
+        assert!(clock.now() < database_now + chrono::Duration::minutes(1));
+    }
+}

@@ -1,0 +1,31 @@
+//! What one commit, or one look at what others committed, changes in the live state.
+
+use std::sync::Arc;
+
+use super::event::Event;
+use super::id::WorkerId;
+use super::snapshot::Snapshot;
+use super::worker::Worker;
+use crate::clock::Timestamp;
+
+/// New values to put into a snapshot.
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    /// Workers that are new or different, whole, with their VMs.
+    pub workers: Vec<Arc<Worker>>,
+    /// Workers that are gone for good, with the last incarnation each had.
+    pub purged: Vec<(WorkerId, u64)>,
+}
+
+/// A step of the cluster from one revision to another, as the feed tells it.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// When it was committed.
+    pub at: Timestamp,
+    /// Workers that were heard from, or changed otherwise, in this step.
+    pub workers: Vec<WorkerId>,
+    /// What the change log says of it; none if another server wrote it and it has to be read there.
+    pub events: Option<Vec<Arc<Event>>>,
+    /// The cluster after it.
+    pub snapshot: Arc<Snapshot>,
+}

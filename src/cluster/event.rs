@@ -1,0 +1,181 @@
+//! What happened: entries of the change log, and places in it.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use super::MAX_EXACT;
+use super::id::{VmId, WorkerId};
+use super::status::words;
+use crate::clock::Timestamp;
+
+words! {
+    /// What kind of thing happened.
+    EventKind as "kind of event" {
+        /// A worker came that was not known before, or described itself anew.
+        WorkerRegistered = "worker_registered",
+        /// A known worker's process started again.
+        WorkerRestarted = "worker_restarted",
+        /// A worker fell silent for longer than the heartbeat time-out.
+        WorkerOffline = "worker_offline",
+        /// A worker that was announced offline is heard again.
+        WorkerOnline = "worker_online",
+        /// An operator asked that no new work be placed there.
+        WorkerDrained = "worker_drained",
+        /// An operator opened it for new work again.
+        WorkerActivated = "worker_activated",
+        /// A worker said goodbye or was removed.
+        WorkerLeft = "worker_left",
+        /// A VM began to hold a slot on a worker.
+        VmStarted = "vm_started",
+        /// A VM's description or status changed.
+        VmChanged = "vm_changed",
+        /// A VM ceased to hold a slot on a worker.
+        VmStopped = "vm_stopped",
+        /// Nothing happened: everything up to this cursor has been told. Sent in streams only.
+        Synced = "synced",
+        /// The cursor given cannot be resumed; read the present state and go on from this cursor. Sent in streams only.
+        Resync = "resync",
+    }
+}
+
+impl EventKind {
+    /// Whether it is only told, to one reader of a stream, and not in the log.
+    pub fn is_notice(self) -> bool {
+        match self {
+            Self::Synced | Self::Resync => true,
+            Self::WorkerRegistered
+            | Self::WorkerRestarted
+            | Self::WorkerOffline
+            | Self::WorkerOnline
+            | Self::WorkerDrained
+            | Self::WorkerActivated
+            | Self::WorkerLeft
+            | Self::VmStarted
+            | Self::VmChanged
+            | Self::VmStopped => false,
+        }
+    }
+}
+
+/// One entry of the change log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Its place in the log.
+    pub cursor: Cursor,
+    /// When it was committed.
+    pub at: Timestamp,
+    /// What kind of thing happened.
+    pub kind: EventKind,
+    /// The worker it is about.
+    pub worker_id: Option<WorkerId>,
+    /// The VM it is about.
+    pub vm_id: Option<VmId>,
+    /// Who caused it: `worker`, `operator` or `server`.
+    pub actor: Option<Arc<str>>,
+    /// The reason that was given.
+    pub reason: Option<Arc<str>>,
+    /// What happened, as a sentence.
+    pub message: Arc<str>,
+    /// The oldest cursor that can still be resumed; told by `Resync` only.
+    pub oldest_cursor: Option<Cursor>,
+}
+
+/// Which events are wanted: fields are ANDed, entries of a list ORed, empty means any.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventFilter {
+    /// Events about one of these workers.
+    pub worker_ids: Vec<String>,
+    /// Events of one of these kinds.
+    pub kinds: Vec<EventKind>,
+}
+
+impl EventFilter {
+    /// Whether the event is wanted.
+    pub fn matches(&self, event: &Event) -> bool {
+        let Self { worker_ids, kinds } = self;
+        (worker_ids.is_empty()
+            || event.worker_id.as_ref().is_some_and(|id| worker_ids.iter().any(|wanted| wanted == id.as_str())))
+            && (kinds.is_empty() || kinds.contains(&event.kind))
+    }
+}
+
+/// A place in the change log of one database: right after the entry it belongs to.
+///
+/// A cursor names its database, so that one from another cluster, or from before a restore from
+/// scratch, is noticed instead of silently skipping or repeating events.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Cursor {
+    /// Which database; random, made once with it.
+    pub database: Arc<str>,
+    /// Revision of the commit.
+    pub revision: u64,
+    /// Which entry of that commit, counted from 0; `u32::MAX` stands for "all of them".
+    pub position: u32,
+}
+
+impl Cursor {
+    /// The place after everything that was committed up to this revision.
+    pub fn after_revision(database: Arc<str>, revision: u64) -> Self {
+        Self { database, revision, position: u32::MAX }
+    }
+
+    /// Whether this place lies after that one in the same log.
+    pub fn is_after(&self, other: &Self) -> bool {
+        (self.revision, self.position) > (other.revision, other.position)
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.database, self.revision)?;
+        if self.position != u32::MAX {
+            write!(f, "-{}", self.position)?;
+        }
+        Ok(())
+    }
+}
+
+/// A text that is no cursor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("is not a cursor of this API: pass back one that came with an event, unchanged")]
+pub struct InvalidCursor;
+
+impl FromStr for Cursor {
+    type Err = InvalidCursor;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // Revisions have to be exact on every wire, and are 63 bits wide in the database.
+        let number = |digits: &str| digits.parse().ok().filter(|number| *number <= MAX_EXACT.unsigned_abs());
+        let mut parts = text.split('-');
+        let (Some(database), Some(revision)) = (parts.next(), parts.next().and_then(number)) else {
+            return Err(InvalidCursor);
+        };
+        let position = match parts.next() {
+            None => u32::MAX,
+            Some(digits) => digits.parse().map_err(|_| InvalidCursor)?,
+        };
+        if database.is_empty() || database.len() > 64 || parts.next().is_some() {
+            return Err(InvalidCursor);
+        }
+        Ok(Self { database: database.into(), revision, position })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cursors_read_back_as_what_they_were() {
+        let database: Arc<str> = "4f9c1a2e".into();
+        for cursor in
+            [Cursor { database: database.clone(), revision: 813, position: 0 }, Cursor::after_revision(database, 813)]
+        {
+            assert_eq!(cursor.to_string().parse(), Ok(cursor));
+        }
+        for text in ["", "813", "a-b", "a-1-x", "a-1-1-1", "-1-1", "a--1", "a-9007199254740993"] {
+            assert_eq!(text.parse::<Cursor>(), Err(InvalidCursor), "{text}");
+        }
+    }
+}

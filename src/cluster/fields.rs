@@ -1,0 +1,240 @@
+//! What every object of the API shows, declared once.
+//!
+//! Each macro here is a list of fields: documentation, name, shape, and how to read it from a
+//! view. A protocol expands the lists with a macro of its own, which turns them into what it
+//! needs: `rest` into serialisers with these names as keys, in this order; `graphql` into object
+//! types with these names in camelCase, and these comments as descriptions. So a field cannot
+//! exist in one protocol only, nor be described in two ways.
+//!
+//! The word after the name is the field's *shape*: a type that each protocol defines in its own
+//! `shape` module (a zone that nobody named is `""` in REST and `null` in GraphQL). In brackets,
+//! where REST shows the field: `everywhere`, or only in `detail`, that is not inside another
+//! object's list. GraphQL shows what is asked for.
+//!
+//! To add a field: add it here, and to `schema.graphql` by `cargo run -- schema > schema.graphql`.
+
+macro_rules! worker_fields {
+    ($declare:ident $($more:tt)*) => { $declare! {
+        { $($more)* }
+        /// Machine that runs VMs. Scalar fields are the REST keys in camelCase.
+        Worker(worker: WorkerView) {
+            /// Chosen by the worker; never changes.
+            id: Id [everywhere] = worker.worker.id.shared();
+            /// Name of the machine.
+            hostname: Text [everywhere] = worker.identity().hostname.clone();
+            /// Host and port the worker listens on.
+            address: Text [everywhere] = worker.identity().address.clone();
+            /// Where the worker stands, such as an availability zone.
+            zone: Zone [everywhere] = worker.identity().zone.clone();
+            /// What the worker does with new work.
+            status: WorkerStatus [everywhere] = worker.status();
+            /// Free labels, sorted by key.
+            labels: Labels [everywhere] = worker.identity().labels.clone();
+            /// What the worker can do, such as hypervisors it offers.
+            capabilities: TextList [everywhere] = worker.identity().capabilities.clone();
+            /// CPU cores of the machine.
+            cpu_cores: Int [everywhere] = worker.identity().cpu_cores;
+            /// Memory of the machine, in MiB.
+            memory_mb: Int [everywhere] = worker.identity().memory_mb;
+            /// Disk of the machine, in GB.
+            disk_gb: Int [everywhere] = worker.identity().disk_gb;
+            /// CPU cores allocated to VMs.
+            used_cpu_cores: Int [everywhere] = worker.worker.usage.used_cpu_cores;
+            /// Memory allocated to VMs, in MiB.
+            used_memory_mb: Int [everywhere] = worker.worker.usage.used_memory_mb;
+            /// Disk allocated to VMs, in GB.
+            used_disk_gb: Int [everywhere] = worker.worker.usage.used_disk_gb;
+            /// Share of the CPU cores that VMs hold, in percent with two decimals; over 100 when overcommitted.
+            cpu_usage_percent: Percent [everywhere] = worker.cpu_usage_percent();
+            /// Share of the memory that VMs hold, in percent with two decimals; over 100 when overcommitted.
+            memory_usage_percent: Percent [everywhere] = worker.memory_usage_percent();
+            /// VMs that hold a slot: those created, starting, running or stopping.
+            vm_count: Int [everywhere] = worker.vm_count();
+            /// How many VMs the worker may hold.
+            max_vms: Int [everywhere] = worker.identity().max_vms;
+            /// When the worker's process started, by the server's clock.
+            started_at: DateTime [everywhere] = worker.worker.life.started_at;
+            /// When the worker was last heard from, by the server's clock.
+            last_seen: DateTime [everywhere] = worker.worker.usage.last_seen;
+            /// Time since the start; stands still at the last heartbeat while the worker is offline.
+            uptime: Duration [everywhere] = worker.uptime();
+            /// Whether the last heartbeat is at most 60 s old (or what the server is configured for).
+            is_healthy: Bool [everywhere] = worker.is_healthy();
+            /// What operators asked for; kept while the worker is offline and through its restarts.
+            scheduling_policy: SchedulingPolicy [everywhere] = worker.worker.policy;
+            /// Revision of the last change to this worker, heartbeats included.
+            revision: Int53 [everywhere] = worker.worker.revision;
+        }
+    } };
+}
+
+macro_rules! vm_fields {
+    ($declare:ident $($more:tt)*) => { $declare! {
+        { $($more)* }
+        /// Virtual machine, as its worker reports it.
+        Vm(vm: VmView) {
+            /// Identity of the VM; no worker has the same.
+            id: Id [everywhere] = vm.vm.id.shared();
+            /// Name given by whoever created the VM.
+            name: Text [everywhere] = vm.vm.name.clone();
+            /// Worker the VM is on; null while unassigned.
+            worker_id: OptionalId [detail] = Some(vm.vm.worker_id.shared());
+            /// What the VM is doing.
+            status: VmStatus [everywhere] = vm.vm.status;
+            /// Virtual CPUs.
+            vcpus: Int [everywhere] = vm.vm.vcpus;
+            /// Memory, in MiB.
+            memory_mb: Int [everywhere] = vm.vm.memory_mb;
+            /// Whether more than one worker says that the VM holds a slot there, as during a migration.
+            duplicate: Bool [detail] = vm.is_duplicate();
+            /// Revision of the last change to the VM.
+            revision: Int53 [detail] = vm.vm.revision;
+        }
+    } };
+}
+
+macro_rules! cluster_stats_fields {
+    ($declare:ident $($more:tt)*) => { $declare! {
+        { $($more)* }
+        /// Totals of the cluster, field for field `GET /cluster/stats`, and what can really be scheduled.
+        ClusterStats(stats: cluster::ClusterStats) {
+            /// Registered workers, whatever their status.
+            total_workers: Int [everywhere] = stats.total_workers;
+            /// Workers that take new work.
+            active_workers: Int [everywhere] = stats.active_workers;
+            /// Workers that finish what they have and take nothing new.
+            draining_workers: Int [everywhere] = stats.draining_workers;
+            /// Workers that are not heard from.
+            offline_workers: Int [everywhere] = stats.offline_workers;
+            /// CPU cores of all registered workers.
+            total_cpu_cores: Int53 [everywhere] = stats.total_cpu_cores;
+            /// Memory of all registered workers, in MiB.
+            total_memory_mb: Int53 [everywhere] = stats.total_memory_mb;
+            /// CPU cores allocated to VMs.
+            used_cpu_cores: Int53 [everywhere] = stats.used_cpu_cores;
+            /// Memory allocated to VMs, in MiB.
+            used_memory_mb: Int53 [everywhere] = stats.used_memory_mb;
+            /// CPU cores not allocated, never below 0. Some may be on workers that take no work: see `schedulable`.
+            available_cpu_cores: Int53 [everywhere] = stats.available_cpu_cores();
+            /// Memory not allocated, in MiB, never below 0. Some may be on workers that take no work.
+            available_memory_mb: Int53 [everywhere] = stats.available_memory_mb();
+            /// Used CPU cores as a share of all, in percent with two decimals.
+            cluster_cpu_usage_percent: Percent [everywhere] = stats.cluster_cpu_usage_percent();
+            /// Used memory as a share of all, in percent with two decimals.
+            cluster_memory_usage_percent: Percent [everywhere] = stats.cluster_memory_usage_percent();
+            /// VMs that hold a slot, each counted once.
+            total_vms: Int [everywhere] = stats.total_vms;
+            /// VMs that all workers together may hold.
+            max_vms: Int [everywhere] = stats.max_vms;
+            /// VMs that still fit, never below 0.
+            available_vm_slots: Int [everywhere] = stats.available_vm_slots();
+            /// Registered workers by zone, sorted by name; workers without a zone are not counted.
+            zones: Zones [everywhere] = stats.zones.clone();
+            /// Workers that are active and online.
+            schedulable_workers: Int [everywhere] = stats.schedulable_workers;
+            /// CPU cores not allocated on workers that are active and online.
+            schedulable_cpu_cores: Int53 [everywhere] = stats.schedulable_cpu_cores;
+            /// Memory not allocated on workers that are active and online, in MiB.
+            schedulable_memory_mb: Int53 [everywhere] = stats.schedulable_memory_mb;
+            /// VMs that still fit on workers that are active and online.
+            schedulable_vm_slots: Int [everywhere] = stats.schedulable_vm_slots;
+            /// Revision that all these figures were read at.
+            revision: Int53 [everywhere] = stats.revision;
+        }
+    } };
+}
+
+macro_rules! worker_distribution_fields {
+    ($declare:ident $($more:tt)*) => { $declare! {
+        { $($more)* }
+        /// VMs of one worker; twin of one entry of `GET /cluster/distribution`.
+        WorkerDistribution(entry: cluster::WorkerDistribution) {
+            /// The worker.
+            worker_id: Id [everywhere] = entry.worker.worker.id.shared();
+            /// Name of the machine.
+            hostname: Text [everywhere] = entry.worker.identity().hostname.clone();
+            /// Where the worker stands.
+            zone: Zone [everywhere] = entry.worker.identity().zone.clone();
+            /// How many VMs hold a slot: the length of `vms`.
+            vm_count: Int [everywhere] = entry.vms.len();
+            /// VMs that hold a slot, sorted by id.
+            vms: Vms [everywhere] = entry.vms.clone();
+        }
+    } };
+}
+
+macro_rules! event_fields {
+    ($declare:ident $($more:tt)*) => { $declare! {
+        { $($more)* }
+        /// Something that happened in the cluster.
+        ClusterEvent(event: EventView) {
+            /// Place of the event in the change log: pass it back to go on from there.
+            cursor: Cursor [everywhere] = event.event.cursor.clone();
+            /// Revision of the commit the event belongs to.
+            revision: Int53 [everywhere] = event.event.cursor.revision;
+            /// When it was committed, by the server's clock.
+            at: DateTime [everywhere] = event.event.at;
+            /// What kind of thing happened.
+            kind: EventKind [everywhere] = event.event.kind;
+            /// The worker it is about, which may be gone by now.
+            worker_id: OptionalId [everywhere] = event.event.worker_id.as_ref().map(WorkerId::shared);
+            /// The VM it is about, which may be gone by now.
+            vm_id: OptionalId [everywhere] = event.event.vm_id.as_ref().map(VmId::shared);
+            /// Who caused it: `worker`, `operator` or `server`.
+            actor: OptionalText [everywhere] = event.event.actor.clone();
+            /// The reason that was given.
+            reason: OptionalText [everywhere] = event.event.reason.clone();
+            /// What happened, as a sentence.
+            message: Text [everywhere] = event.event.message.clone();
+            /// Oldest cursor that can still be resumed; told by `RESYNC` only.
+            oldest_cursor: OptionalCursor [everywhere] = event.event.oldest_cursor.clone();
+        }
+    } };
+}
+
+macro_rules! registered_fields {
+    ($declare:ident $($more:tt)*) => { $declare! {
+        { $($more)* }
+        /// What a worker learns when it registers.
+        RegisterWorkerPayload(registered: Registered) {
+            /// The worker as it now is.
+            worker: Worker [everywhere] = registered.worker.clone();
+            /// Number of this life of the worker's process; every heartbeat carries it.
+            incarnation: Int53 [everywhere] = registered.worker.worker.life.incarnation;
+            /// How long to wait between heartbeats, in seconds.
+            heartbeat_interval_seconds: Seconds [everywhere] = registered.heartbeat_interval;
+            /// After how many seconds of silence the worker counts as offline.
+            offline_after_seconds: Seconds [everywhere] = registered.worker.view.offline_after;
+            /// Revision at which the registration is in force.
+            revision: Int53 [everywhere] = registered.worker.view.snapshot.revision;
+            /// Whether the worker was not known before.
+            created: Bool [everywhere] = registered.created;
+        }
+    } };
+}
+
+macro_rules! heartbeat_reply_fields {
+    ($declare:ident $($more:tt)*) => { $declare! {
+        { $($more)* }
+        /// What a worker learns from each heartbeat.
+        RecordHeartbeatPayload(reply: HeartbeatRecorded) {
+            /// The worker that was heard.
+            worker_id: Id [everywhere] = reply.worker.worker.id.shared();
+            /// What operators want of the worker.
+            policy: SchedulingPolicy [everywhere] = reply.worker.worker.policy;
+            /// When to send the next heartbeat, in seconds from now: the interval, spread by some jitter.
+            next_heartbeat_seconds: Seconds [everywhere] = reply.next_heartbeat;
+            /// Revision at which this heartbeat is in force.
+            revision: Int53 [everywhere] = reply.worker.view.snapshot.revision;
+            /// Whether the next heartbeat should carry the whole inventory of VMs.
+            resync: Bool [everywhere] = reply.resync;
+            /// VMs of the report that were left out, each with the reason; the rest counted.
+            set_aside: SetAside [everywhere] = reply.set_aside.clone();
+        }
+    } };
+}
+
+pub(crate) use {
+    cluster_stats_fields, event_fields, heartbeat_reply_fields, registered_fields, vm_fields,
+    worker_distribution_fields, worker_fields,
+};

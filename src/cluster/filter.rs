@@ -1,0 +1,187 @@
+//! Which workers and VMs are wanted, and in what order. Both protocols ask with these.
+
+use std::cmp::Ordering;
+
+use super::status::{VmStatus, WorkerStatus};
+use super::view::{VmView, WorkerView};
+use crate::clock::Timestamp;
+
+/// Which workers are wanted: fields are ANDed, entries of a list ORed, an empty list means any.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WorkerFilter {
+    /// One of these ids.
+    pub ids: Vec<String>,
+    /// In one of these zones; the empty text asks for workers without a zone.
+    pub zones: Vec<String>,
+    /// In one of these statuses.
+    pub statuses: Vec<WorkerStatus>,
+    /// Healthy, or not.
+    pub is_healthy: Option<bool>,
+    /// With one of these capabilities.
+    pub capabilities: Vec<String>,
+    /// With all of these labels.
+    pub labels: Vec<LabelFilter>,
+    /// With this text in its id, hostname, address or zone, whatever the case.
+    pub search: Option<String>,
+}
+
+/// A label that has to be there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LabelFilter {
+    /// Its key.
+    pub key: String,
+    /// Its value; none asks only that the key is there.
+    pub value: Option<String>,
+}
+
+impl WorkerFilter {
+    /// Workers in one of these zones, as asked in passing: a zone left empty asks for nothing in particular.
+    pub fn in_zones(zones: impl IntoIterator<Item = String>) -> Self {
+        let zones = zones.into_iter().filter(|zone| !zone.is_empty()).collect();
+        Self { zones, ..Self::default() }
+    }
+
+    /// Whether the worker is wanted.
+    pub fn matches(&self, worker: &WorkerView) -> bool {
+        let Self { ids, zones, statuses, is_healthy, capabilities, labels, search } = self;
+        let identity = worker.identity();
+        is_any(ids, worker.worker.id.as_str())
+            && is_any(zones, &identity.zone)
+            && (statuses.is_empty() || statuses.contains(&worker.status()))
+            && is_healthy.is_none_or(|wanted| worker.is_healthy() == wanted)
+            && (capabilities.is_empty() || identity.capabilities.iter().any(|has| is_any(capabilities, has)))
+            && labels.iter().all(|wanted| {
+                identity
+                    .labels
+                    .get(wanted.key.as_str())
+                    .is_some_and(|value| wanted.value.as_deref().is_none_or(|wanted| wanted == &**value))
+            })
+            && contains(
+                search.as_deref(),
+                [worker.worker.id.as_str(), &identity.hostname, &identity.address, &identity.zone],
+            )
+    }
+}
+
+/// Which VMs are wanted: fields are ANDed, entries of a list ORed, an empty list means any.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VmFilter {
+    /// In one of these statuses; none given means those that hold a slot.
+    pub statuses: Vec<VmStatus>,
+    /// On a worker in one of these zones.
+    pub zones: Vec<String>,
+    /// On one of these workers.
+    pub worker_ids: Vec<String>,
+    /// With this text in its id or name, whatever the case.
+    pub search: Option<String>,
+}
+
+impl VmFilter {
+    /// Whether the VM is wanted.
+    pub fn matches(&self, vm: &VmView) -> bool {
+        let Self { statuses, zones, worker_ids, search } = self;
+        let status = vm.vm.status;
+        (if statuses.is_empty() { status.holds_slot() } else { statuses.contains(&status) })
+            && is_any(worker_ids, vm.vm.worker_id.as_str())
+            && (zones.is_empty() || vm.worker().is_some_and(|worker| is_any(zones, &worker.identity().zone)))
+            && contains(search.as_deref(), [vm.vm.id.as_str(), &vm.vm.name])
+    }
+}
+
+fn is_any(wanted: &[String], value: &str) -> bool {
+    wanted.is_empty() || wanted.iter().any(|wanted| wanted == value)
+}
+
+fn contains<const N: usize>(search: Option<&str>, places: [&str; N]) -> bool {
+    search.is_none_or(|search| {
+        let search = search.to_lowercase();
+        places.iter().any(|place| place.to_lowercase().contains(&search))
+    })
+}
+
+/// By what workers can be sorted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WorkerOrderField {
+    /// Id.
+    #[default]
+    Id,
+    /// Hostname.
+    Hostname,
+    /// Zone.
+    Zone,
+    /// Share of CPU cores in use.
+    CpuUsage,
+    /// Share of memory in use.
+    MemoryUsage,
+    /// Number of VMs.
+    VmCount,
+    /// Time of the last heartbeat.
+    LastSeen,
+}
+
+/// An order of workers. Equal ones are sorted by id, so that every order is total and repeats.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WorkerOrder {
+    /// By what.
+    pub field: WorkerOrderField,
+    /// Largest first.
+    pub descending: bool,
+}
+
+/// A worker's place in an order; also what a cursor of that order remembers. Each order has its
+/// own kind, so that a cursor of another one is noticed even if both are texts.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkerSortKey {
+    /// In the order by id, which VMs have too.
+    Id(String),
+    /// In the order by hostname.
+    Hostname(String),
+    /// In the order by zone.
+    Zone(String),
+    /// In the order by share of CPU cores.
+    Cpu(f64),
+    /// In the order by share of memory.
+    Memory(f64),
+    /// In the order by number of VMs.
+    Vms(usize),
+    /// In the order by last heartbeat.
+    Seen(Timestamp),
+}
+
+impl WorkerSortKey {
+    /// The place of a worker.
+    pub fn of(worker: &WorkerView, field: WorkerOrderField) -> Self {
+        match field {
+            WorkerOrderField::Id => Self::Id(worker.worker.id.as_str().to_owned()),
+            WorkerOrderField::Hostname => Self::Hostname(worker.identity().hostname.as_ref().to_owned()),
+            WorkerOrderField::Zone => Self::Zone(worker.identity().zone.as_ref().to_owned()),
+            WorkerOrderField::CpuUsage => Self::Cpu(worker.cpu_usage_percent()),
+            WorkerOrderField::MemoryUsage => Self::Memory(worker.memory_usage_percent()),
+            WorkerOrderField::VmCount => Self::Vms(worker.vm_count()),
+            WorkerOrderField::LastSeen => Self::Seen(worker.worker.usage.last_seen),
+        }
+    }
+
+    /// Compares two places of one order; none if they are of different orders.
+    pub fn compare(&self, other: &Self) -> Option<Ordering> {
+        match (self, other) {
+            (Self::Id(one), Self::Id(other))
+            | (Self::Hostname(one), Self::Hostname(other))
+            | (Self::Zone(one), Self::Zone(other)) => Some(one.cmp(other)),
+            (Self::Cpu(one), Self::Cpu(other)) | (Self::Memory(one), Self::Memory(other)) => Some(one.total_cmp(other)),
+            (Self::Vms(one), Self::Vms(other)) => Some(one.cmp(other)),
+            (Self::Seen(one), Self::Seen(other)) => Some(one.cmp(other)),
+            (
+                Self::Id(_)
+                | Self::Hostname(_)
+                | Self::Zone(_)
+                | Self::Cpu(_)
+                | Self::Memory(_)
+                | Self::Vms(_)
+                | Self::Seen(_),
+                _,
+            ) => None,
+        }
+    }
+}

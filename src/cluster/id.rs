@@ -1,0 +1,123 @@
+//! Ids of workers and VMs: opaque text, one flat namespace for both kinds.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::sync::Arc;
+
+/// Longest id, in characters.
+const MAX_CHARS: usize = 255;
+
+/// Why a text cannot be an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidId {
+    /// There is nothing.
+    #[error("must not be empty")]
+    Empty,
+    /// There is too much.
+    #[error("must have at most {MAX_CHARS} characters, not {0}")]
+    TooLong(usize),
+    /// It could not be one segment of a path.
+    #[error("must not contain '/'")]
+    Slash,
+    /// It could not be read by a person, and PostgreSQL refuses some of these.
+    #[error("must not contain control characters")]
+    Control,
+    /// It was no text: this character stands for bytes that are none, and two such ids look the same.
+    #[error("must be valid UTF-8, without the replacement character U+FFFD")]
+    NoText,
+}
+
+fn check(text: &str) -> Result<(), InvalidId> {
+    let chars = text.chars().count();
+    if chars == 0 {
+        Err(InvalidId::Empty)
+    } else if chars > MAX_CHARS {
+        Err(InvalidId::TooLong(chars))
+    } else if text.contains('/') {
+        Err(InvalidId::Slash)
+    } else if text.chars().any(char::is_control) {
+        Err(InvalidId::Control)
+    } else if text.contains(char::REPLACEMENT_CHARACTER) {
+        Err(InvalidId::NoText)
+    } else {
+        Ok(())
+    }
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Takes a text as an id, or says what is wrong with it.
+            pub fn parse(text: &str) -> Result<Self, InvalidId> {
+                check(text).map(|()| Self(text.into()))
+            }
+
+            /// The id as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+
+            /// The id as shared text.
+            pub fn shared(&self) -> Arc<str> {
+                self.0.clone()
+            }
+        }
+
+        /// So that maps keyed by ids can be asked with any text: looking up an odd id finds
+        /// nothing instead of failing.
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&*self.0, f)
+            }
+        }
+    };
+}
+
+id! {
+    /// Id of a worker.
+    WorkerId
+}
+id! {
+    /// Id of a VM.
+    VmId
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_opaque_text_within_limits() {
+        let longest = "ü".repeat(255);
+        for good in ["w", "worker-01", "with space", "%2F", "日本", &longest] {
+            assert_eq!(WorkerId::parse(good).unwrap().as_str(), good);
+        }
+        let too_long = "x".repeat(300);
+        for (bad, why) in [
+            ("", InvalidId::Empty),
+            (too_long.as_str(), InvalidId::TooLong(300)),
+            ("a/b", InvalidId::Slash),
+            ("a\nb", InvalidId::Control),
+            ("a\0b", InvalidId::Control),
+            ("a\u{fffd}b", InvalidId::NoText),
+        ] {
+            assert_eq!(VmId::parse(bad).unwrap_err(), why);
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! The live state of the cluster, and the rules that read it.
+//!
+//! A [`Snapshot`] is immutable: every figure of an answer comes from one snapshot and one moment
+//! (a [`View`]), so figures never contradict each other and no question waits for the database.
+//! What may happen to a worker is decided here too, as pure functions from state to state
+//! ([`Worker::start_life`] and its neighbours); the journal calls them and commits what they say.
+//!
+//! **Invariant:** nothing here does I/O, reads a clock by itself, or knows a protocol or a table.
+//! The field lists in [`fields`] say what each object shows; how it is spelled on a wire is the
+//! business of `rest` and `graphql`.
+
+mod change;
+mod distribution;
+mod event;
+pub mod fields;
+mod filter;
+mod id;
+mod snapshot;
+mod sorted;
+mod stats;
+mod status;
+mod uptime;
+mod view;
+mod vm;
+mod worker;
+
+/// Largest whole number that JSON carries exactly everywhere: 2^53.
+pub const MAX_EXACT: i64 = 1 << 53;
+
+pub use change::{Change, Changes};
+pub use distribution::WorkerDistribution;
+pub use event::{Cursor, Event, EventFilter, EventKind, InvalidCursor};
+pub use filter::{LabelFilter, VmFilter, WorkerFilter, WorkerOrder, WorkerOrderField, WorkerSortKey};
+pub use id::{InvalidId, VmId, WorkerId};
+pub use snapshot::{Snapshot, VmReports};
+pub use stats::{ClusterStats, ZoneStats};
+pub use status::{Availability, SchedulingPolicy, UnknownWord, VmStatus, WorkerStatus};
+pub use uptime::Uptime;
+pub use view::{View, VmView, WorkerView};
+pub use vm::Vm;
+pub use worker::{Identity, Labels, Life, Usage, Worker};

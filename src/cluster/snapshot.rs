@@ -1,0 +1,175 @@
+//! The cluster at one revision.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::change::Changes;
+use super::id::{VmId, WorkerId};
+use super::sorted::{Keyed, Sorted};
+use super::vm::Vm;
+use super::worker::Worker;
+
+/// Everything there is to know of the cluster at one revision. Never changes; the next revision
+/// is another snapshot that shares whatever stayed the same.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Which database this is the state of: part of every cursor.
+    pub database: Arc<str>,
+    /// The revision.
+    pub revision: u64,
+    workers: Sorted<Arc<Worker>>,
+    vms: Sorted<VmReports>,
+    vms_holding_slots: usize,
+    last_incarnations: Arc<BTreeMap<WorkerId, u64>>,
+}
+
+/// Who reports a VM.
+#[derive(Clone, Debug)]
+pub struct VmReports {
+    id: VmId,
+    /// Nearly always one; the order is that of the workers' ids.
+    reports: Vec<Arc<Vm>>,
+}
+
+impl VmReports {
+    /// The workers that report it.
+    pub fn workers(&self) -> impl Iterator<Item = &WorkerId> {
+        self.reports.iter().map(|vm| &vm.worker_id)
+    }
+
+    fn holds_slot(&self) -> bool {
+        self.reports.iter().any(|vm| vm.status.holds_slot())
+    }
+}
+
+impl Keyed for VmReports {
+    fn key(&self) -> &str {
+        self.id.as_str()
+    }
+}
+
+impl Snapshot {
+    /// A cluster without workers.
+    pub fn empty(database: Arc<str>) -> Self {
+        Self {
+            database,
+            revision: 0,
+            workers: Sorted::default(),
+            vms: Sorted::default(),
+            vms_holding_slots: 0,
+            last_incarnations: Arc::default(),
+        }
+    }
+
+    /// The next snapshot: this one with the changes of `revision`.
+    #[must_use]
+    pub fn apply(&self, changes: Changes, revision: u64) -> Self {
+        let Changes { workers, purged } = changes;
+        let mut next = self.clone();
+        next.revision = revision;
+        // First who left: a worker may be removed and registered again in one step.
+        for (id, incarnation) in purged {
+            if let Some(before) = next.workers.remove(id.as_str()) {
+                next.replace_reports(&before.usage.vms, &[]);
+            }
+            Arc::make_mut(&mut next.last_incarnations).insert(id, incarnation);
+        }
+        for worker in workers {
+            let before = next.workers.insert(worker.clone());
+            let old_vms = before.map_or_else(|| Arc::from([]), |before| before.usage.vms.clone());
+            next.replace_reports(&old_vms, &worker.usage.vms);
+        }
+        next
+    }
+
+    /// The worker with this id.
+    pub fn find_worker(&self, id: &str) -> Option<&Arc<Worker>> {
+        self.workers.get(id)
+    }
+
+    /// All workers, by id.
+    pub fn workers(&self) -> impl DoubleEndedIterator<Item = &Arc<Worker>> {
+        self.workers.iter()
+    }
+
+    /// How many workers are registered.
+    pub fn worker_count(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// Who reports the VM with this id.
+    pub fn find_vm(&self, id: &str) -> Option<&VmReports> {
+        self.vms.get(id)
+    }
+
+    /// All VMs, by id, each once however many workers report it.
+    pub fn vms(&self) -> impl DoubleEndedIterator<Item = &VmReports> {
+        self.vms.iter()
+    }
+
+    /// How many VMs hold a slot somewhere, each counted once.
+    pub fn vms_holding_slots(&self) -> usize {
+        self.vms_holding_slots
+    }
+
+    /// The last incarnation of a worker of this id that was purged.
+    pub fn last_incarnation_of_purged(&self, id: &str) -> Option<u64> {
+        self.last_incarnations.get(id).copied()
+    }
+
+    /// The report that speaks for the VM: of those that hold a slot, the latest; if none does, the
+    /// latest of all.
+    pub fn home_of<'a>(&'a self, reports: &'a VmReports) -> Option<&'a Arc<Vm>> {
+        match reports.reports.as_slice() {
+            [only] => Some(only),
+            several => several.iter().max_by_key(|vm| {
+                let said_at = self.find_worker(vm.worker_id.as_str()).map_or(0, |worker| worker.last_reported(vm));
+                (vm.status.holds_slot(), said_at, vm.worker_id.clone())
+            }),
+        }
+    }
+
+    /// Whether more than one worker says that the VM holds a slot there.
+    pub fn is_duplicate(&self, vm_id: &str) -> bool {
+        self.find_vm(vm_id)
+            .is_some_and(|reports| reports.reports.iter().filter(|vm| vm.status.holds_slot()).count() > 1)
+    }
+
+    /// Brings the index of VMs from one worker's old list to its new one; both are sorted by id.
+    fn replace_reports(&mut self, old: &[Arc<Vm>], new: &[Arc<Vm>]) {
+        if std::ptr::eq(old, new) {
+            return;
+        }
+        for vm in old {
+            if new.binary_search_by(|other| other.id.cmp(&vm.id)).is_err() {
+                self.edit_reports(&vm.id, |reports| reports.retain(|other| other.worker_id != vm.worker_id));
+            }
+        }
+        for vm in new {
+            let same = old
+                .binary_search_by(|other| other.id.cmp(&vm.id))
+                .is_ok_and(|at| old.get(at).is_some_and(|other| Arc::ptr_eq(other, vm)));
+            if !same {
+                self.edit_reports(&vm.id, |reports| {
+                    match reports.binary_search_by(|other| other.worker_id.cmp(&vm.worker_id)) {
+                        Ok(at) => reports[at] = vm.clone(),
+                        Err(at) => reports.insert(at, vm.clone()),
+                    }
+                });
+            }
+        }
+    }
+
+    fn edit_reports(&mut self, id: &VmId, edit: impl FnOnce(&mut Vec<Arc<Vm>>)) {
+        let before = self.vms.get(id.as_str());
+        self.vms_holding_slots -= usize::from(before.is_some_and(VmReports::holds_slot));
+        let mut entry = before.cloned().unwrap_or_else(|| VmReports { id: id.clone(), reports: Vec::with_capacity(1) });
+        edit(&mut entry.reports);
+        self.vms_holding_slots += usize::from(entry.holds_slot());
+        if entry.reports.is_empty() {
+            self.vms.remove(id.as_str());
+        } else {
+            self.vms.insert(entry);
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! The words for what a worker or a VM is doing, and the one door where they are folded together.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A stored text that is none of the words of its column.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{word:?} is not a {of}")]
+pub struct UnknownWord {
+    /// What was found.
+    pub word: String,
+    /// What was expected.
+    pub of: &'static str,
+}
+
+/// Declares an enum together with its lower-case words, which the REST API and the database share.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident as $of:literal { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name {
+            $($(#[$variant_doc])* $variant,)+
+        }
+
+        impl $name {
+            /// Every value, in the order of declaration.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// The word for it.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)+
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = $crate::cluster::UnknownWord;
+
+            fn from_str(word: &str) -> Result<Self, Self::Err> {
+                match word {
+                    $($word => Ok(Self::$variant),)+
+                    _ => Err($crate::cluster::UnknownWord { word: word.to_owned(), of: $of }),
+                }
+            }
+        }
+    };
+}
+pub(super) use words;
+
+words! {
+    /// What a worker does with new work: the one status the outside sees.
+    WorkerStatus as "worker status" {
+        /// Takes and runs work.
+        Active = "active",
+        /// Runs what it has, takes nothing new.
+        Draining = "draining",
+        /// Not heard from for longer than the heartbeat time-out.
+        Offline = "offline",
+    }
+}
+
+words! {
+    /// What operators asked for. Kept while a worker is offline, and through its restarts.
+    SchedulingPolicy as "scheduling policy" {
+        /// New work may be placed there.
+        Active = "active",
+        /// No new work is placed there; what runs keeps running.
+        Draining = "draining",
+    }
+}
+
+words! {
+    /// What we see of a worker. Never set by anybody: derived from its last heartbeat.
+    Availability as "availability" {
+        /// Its heartbeats arrive.
+        Online = "online",
+        /// Its heartbeats have stopped.
+        Offline = "offline",
+    }
+}
+
+words! {
+    /// What a VM is doing, as its worker reports it.
+    VmStatus as "VM status" {
+        /// Accepted, nothing started yet.
+        Created = "created",
+        /// Booting.
+        Starting = "starting",
+        /// Up.
+        Running = "running",
+        /// Shutting down.
+        Stopping = "stopping",
+        /// Down; can be started again.
+        Stopped = "stopped",
+        /// Ended by an error.
+        Failed = "failed",
+    }
+}
+
+impl WorkerStatus {
+    /// Folds wish and observation into the one status the outside sees. A silent worker is
+    /// offline whatever the operator wished; the wish is kept and shows again when it returns.
+    pub fn of(availability: Availability, policy: SchedulingPolicy) -> Self {
+        match (availability, policy) {
+            (Availability::Offline, SchedulingPolicy::Active | SchedulingPolicy::Draining) => Self::Offline,
+            (Availability::Online, SchedulingPolicy::Draining) => Self::Draining,
+            (Availability::Online, SchedulingPolicy::Active) => Self::Active,
+        }
+    }
+}
+
+impl VmStatus {
+    /// Whether a VM in this status takes up one of its worker's slots, and its share of the
+    /// worker's CPU and memory.
+    pub fn holds_slot(self) -> bool {
+        match self {
+            Self::Created | Self::Starting | Self::Running | Self::Stopping => true,
+            Self::Stopped | Self::Failed => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offline_wins_else_the_policy_shows() {
+        use Availability::{Offline, Online};
+        for (availability, policy, status) in [
+            (Online, SchedulingPolicy::Active, WorkerStatus::Active),
+            (Online, SchedulingPolicy::Draining, WorkerStatus::Draining),
+            (Offline, SchedulingPolicy::Active, WorkerStatus::Offline),
+            (Offline, SchedulingPolicy::Draining, WorkerStatus::Offline),
+        ] {
+            assert_eq!(WorkerStatus::of(availability, policy), status);
+        }
+    }
+
+    #[test]
+    fn every_word_reads_back_as_what_it_was() {
+        for status in VmStatus::ALL {
+            assert_eq!(status.as_str().parse(), Ok(*status));
+        }
+        assert_eq!("RUNNING".parse::<VmStatus>(), Err(UnknownWord { word: "RUNNING".into(), of: "VM status" }));
+    }
+}

@@ -1,0 +1,166 @@
+//! The cluster as one answer sees it: one snapshot, read at one moment.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::snapshot::{Snapshot, VmReports};
+use super::status::{Availability, VmStatus, WorkerStatus};
+use super::uptime::Uptime;
+use super::vm::Vm;
+use super::worker::{Identity, Worker};
+use crate::clock::Timestamp;
+
+/// A snapshot and the moment it is read at, stamped once per answer.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// The state.
+    pub snapshot: Arc<Snapshot>,
+    /// The moment.
+    pub now: Timestamp,
+    /// For how long a worker may be silent before it counts as offline.
+    pub offline_after: Duration,
+}
+
+impl View {
+    /// The worker with this id.
+    pub fn find_worker(self: &Arc<Self>, id: &str) -> Option<WorkerView> {
+        self.snapshot.find_worker(id).map(|worker| self.worker(worker))
+    }
+
+    /// All workers, by id.
+    pub fn workers(self: &Arc<Self>) -> impl DoubleEndedIterator<Item = WorkerView> {
+        self.snapshot.workers().map(|worker| self.worker(worker))
+    }
+
+    /// The VM with this id, as the report that speaks for it says.
+    pub fn find_vm(self: &Arc<Self>, id: &str) -> Option<VmView> {
+        self.snapshot.find_vm(id).and_then(|reports| self.home_of(reports))
+    }
+
+    /// All VMs, by id, each once.
+    pub fn vms(self: &Arc<Self>) -> impl DoubleEndedIterator<Item = VmView> {
+        self.snapshot.vms().filter_map(|reports| self.home_of(reports))
+    }
+
+    fn worker(self: &Arc<Self>, worker: &Arc<Worker>) -> WorkerView {
+        WorkerView { worker: worker.clone(), view: self.clone() }
+    }
+
+    fn home_of(self: &Arc<Self>, reports: &VmReports) -> Option<VmView> {
+        let vm = self.snapshot.home_of(reports)?;
+        Some(VmView { vm: vm.clone(), view: self.clone() })
+    }
+}
+
+/// One worker in an answer.
+#[derive(Clone, Debug)]
+pub struct WorkerView {
+    /// The worker.
+    pub worker: Arc<Worker>,
+    /// What it is seen in.
+    pub view: Arc<View>,
+}
+
+impl WorkerView {
+    /// Who it is and how large.
+    pub fn identity(&self) -> &Identity {
+        &self.worker.identity
+    }
+
+    /// Whether it is reachable.
+    pub fn availability(&self) -> Availability {
+        self.worker.availability(self.view.now, self.view.offline_after)
+    }
+
+    /// The one status the outside sees.
+    pub fn status(&self) -> WorkerStatus {
+        WorkerStatus::of(self.availability(), self.worker.policy)
+    }
+
+    /// Whether its last heartbeat is recent enough. Flips together with the status.
+    pub fn is_healthy(&self) -> bool {
+        self.availability() == Availability::Online
+    }
+
+    /// How long it has been up; stands still while it is offline.
+    pub fn uptime(&self) -> Uptime {
+        let until = match self.availability() {
+            Availability::Online => self.view.now,
+            Availability::Offline => self.worker.usage.last_seen,
+        };
+        Uptime::between(self.worker.life.started_at, until)
+    }
+
+    /// Share of its CPU cores that VMs hold, in percent.
+    pub fn cpu_usage_percent(&self) -> f64 {
+        percent(self.worker.usage.used_cpu_cores.into(), self.identity().cpu_cores.into())
+    }
+
+    /// Share of its memory that VMs hold, in percent.
+    pub fn memory_usage_percent(&self) -> f64 {
+        percent(self.worker.usage.used_memory_mb.into(), self.identity().memory_mb.into())
+    }
+
+    /// How many VMs hold a slot on it: the length of [`vms`](Self::vms) without a wish for others.
+    pub fn vm_count(&self) -> usize {
+        self.worker.slot_holders().count()
+    }
+
+    /// Its VMs, by id: those in one of these statuses, or without any wish those that hold a slot.
+    pub fn vms(&self, statuses: &[VmStatus]) -> Vec<VmView> {
+        let wanted = |status: VmStatus| {
+            if statuses.is_empty() { status.holds_slot() } else { statuses.contains(&status) }
+        };
+        self.worker
+            .usage
+            .vms
+            .iter()
+            .filter(|vm| wanted(vm.status))
+            .map(|vm| VmView { vm: vm.clone(), view: self.view.clone() })
+            .collect()
+    }
+}
+
+/// One VM in an answer.
+#[derive(Clone, Debug)]
+pub struct VmView {
+    /// The report that is shown.
+    pub vm: Arc<Vm>,
+    /// What it is seen in.
+    pub view: Arc<View>,
+}
+
+impl VmView {
+    /// The worker whose report this is.
+    pub fn worker(&self) -> Option<WorkerView> {
+        self.view.find_worker(self.vm.worker_id.as_str())
+    }
+
+    /// Whether more than one worker says that the VM holds a slot there.
+    pub fn is_duplicate(&self) -> bool {
+        self.view.snapshot.is_duplicate(self.vm.id.as_str())
+    }
+}
+
+/// `used` as a share of `total` in percent, rounded to two decimals; 0 of nothing is 0.
+pub(super) fn percent(used: u64, total: u64) -> f64 {
+    if total == 0 {
+        return 0.0;
+    }
+    // Rounded as whole hundredths first, so that the result is the nearest double to two decimals.
+    (used as f64 * 10_000.0 / total as f64).round() / 100.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::percent;
+
+    #[test]
+    fn percentages_have_two_decimals_and_are_never_nan() {
+        for (used, total, expected) in
+            [(0, 0, 0.0), (5, 0, 0.0), (4, 16, 25.0), (1, 3, 33.33), (2, 3, 66.67), (20, 16, 125.0)]
+        {
+            assert_eq!(percent(used, total), expected, "{used} of {total}");
+        }
+    }
+}

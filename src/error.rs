@@ -1,0 +1,167 @@
+//! What can go wrong, said once for both protocols.
+//!
+//! A variant says what happened; [`Error::kind`] says what a caller can do about it; `Display` is
+//! the sentence we send. What lies behind a failure (the driver's words, SQL) stays in the source
+//! chain and is logged once, at the edge, by [`Error::chain`]: it never reaches a client.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+
+use sea_orm::DbErr;
+
+/// Result of everything that can fail with an [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What a caller can do about a failure. Each protocol spells these in its own words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Mend the request; the message says what would be right.
+    InvalidArgument,
+    /// Look for something else: this does not exist.
+    NotFound,
+    /// Look at the present state first: it is not what the request takes it to be.
+    Conflict,
+    /// Try again later.
+    Unavailable,
+    /// Nothing: it is our fault, and we have logged it.
+    Internal,
+}
+
+/// One failure.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// A value of the request is not acceptable.
+    #[error("{field} {problem}")]
+    Invalid {
+        /// The parameter, in snake_case.
+        field: &'static str,
+        /// What is wrong and what would be right: a sentence that begins with the field.
+        problem: String,
+    },
+    /// No worker has this id.
+    #[error("Worker not found: {0}")]
+    WorkerNotFound(String),
+    /// No VM has this id.
+    #[error("VM not found: {0}")]
+    VmNotFound(String),
+    /// A heartbeat for a worker that is not registered.
+    #[error("Worker not found: {0}. Register it again, then send heartbeats.")]
+    NotRegistered(String),
+    /// A heartbeat for a worker that has said goodbye.
+    #[error("Worker {0} has left the cluster. Register it again, then send heartbeats.")]
+    HasLeft(String),
+    /// A heartbeat of a life of the worker that has been superseded.
+    #[error(
+        "Incarnation {given} of worker {id} is over: incarnation {current} has registered since. \
+         Two processes may be using this id."
+    )]
+    Superseded {
+        /// The worker.
+        id: String,
+        /// What the heartbeat said.
+        given: u64,
+        /// What is true.
+        current: u64,
+    },
+    /// A heartbeat of an incarnation this database never handed out, as after its restore from a backup.
+    #[error("Worker {id} has no incarnation {given} yet, the present one is {current}. Register it again.")]
+    UnknownIncarnation {
+        /// The worker.
+        id: String,
+        /// What the heartbeat said.
+        given: u64,
+        /// What is true.
+        current: u64,
+    },
+    /// Workers and VMs share one namespace, and a VM has this id already.
+    #[error("The id {0} is taken by a VM: workers and VMs share one set of ids.")]
+    IdTakenByVm(String),
+    /// The worker cannot be purged while VMs run on it.
+    #[error("Worker {id} still holds {vms} VMs. Stop or move them first, or pass force=true.")]
+    HoldsVms {
+        /// The worker.
+        id: String,
+        /// How many VMs hold a slot on it.
+        vms: usize,
+    },
+    /// The caller's condition on the revision does not hold.
+    #[error("{id} is at revision {current}, not {expected}: it has changed since it was read.")]
+    StaleRevision {
+        /// What was to be changed.
+        id: String,
+        /// The revision the caller has seen.
+        expected: u64,
+        /// The present one.
+        current: u64,
+    },
+    /// The caller has been told of a revision by another server, and it has not arrived here.
+    #[error("Revision {wanted} has not arrived at this server yet, which is at {current}. Try again shortly.")]
+    NotThereYet {
+        /// What the caller wants to see.
+        wanted: u64,
+        /// What there is.
+        current: u64,
+    },
+    /// More commands are waiting than the journal takes.
+    #[error("The server is busy: too many changes are waiting to be committed. Try again shortly.")]
+    Busy,
+    /// The server is on its way out.
+    #[error("The server is shutting down. Try again in a few seconds.")]
+    ShuttingDown,
+    /// The database does not answer, or not as it should.
+    #[error("The database is not available. Nothing was changed as far as the server knows; try again shortly.")]
+    Database(#[source] Arc<DbErr>),
+    /// What the database holds cannot be read as what it should be.
+    #[error("Internal error. The server's log has the details.")]
+    Corrupt(#[source] Arc<dyn StdError + Send + Sync>),
+}
+
+impl Error {
+    /// What a caller can do about this.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Invalid { .. } => Kind::InvalidArgument,
+            Self::WorkerNotFound(_)
+            | Self::VmNotFound(_)
+            | Self::NotRegistered(_)
+            | Self::HasLeft(_)
+            | Self::UnknownIncarnation { .. } => Kind::NotFound,
+            Self::Superseded { .. } | Self::IdTakenByVm(_) | Self::HoldsVms { .. } | Self::StaleRevision { .. } => {
+                Kind::Conflict
+            }
+            Self::NotThereYet { .. } | Self::Busy | Self::ShuttingDown | Self::Database(_) => Kind::Unavailable,
+            Self::Corrupt(_) => Kind::Internal,
+        }
+    }
+
+    /// A value that cannot be accepted.
+    pub fn invalid(field: &'static str, problem: impl Into<String>) -> Self {
+        Self::Invalid { field, problem: problem.into() }
+    }
+
+    /// This failure with everything behind it, for the log.
+    pub fn chain(&self) -> impl fmt::Display + '_ {
+        Chain(self)
+    }
+}
+
+impl From<DbErr> for Error {
+    fn from(error: DbErr) -> Self {
+        Self::Database(Arc::new(error))
+    }
+}
+
+struct Chain<'a>(&'a dyn StdError);
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut source = self.0.source();
+        while let Some(error) = source {
+            write!(f, ": {error}")?;
+            source = error.source();
+        }
+        Ok(())
+    }
+}

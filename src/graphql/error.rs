@@ -1,0 +1,128 @@
+//! Errors as GraphQL clients read them: a sentence, and a code in `extensions.code`.
+
+use async_graphql::{ErrorExtensionValues, Response, ServerError};
+use tracing::error;
+
+use crate::error::{Error, Kind};
+
+/// Codes the errors of an answer: those of resolvers by what they are, those of the engine by what stage they come from.
+/// What is neither is our fault: it is logged, and not shown, for it may name types of this program. Done once after execution, from the error's source, so that a plain `?` is
+/// enough in a resolver.
+pub(super) fn code(response: &mut Response) {
+    for error in &mut response.errors {
+        let source = error.source.clone();
+        match source.as_ref().and_then(|source| source.downcast_ref::<Error>()) {
+            Some(source) => code_domain_error(error, source),
+            None if is_coded(error) => {}
+            None if error.path.is_empty() => set_code(error, stage(&error.message)),
+            None if is_about_input(&error.message) => set_code(error, "BAD_USER_INPUT"),
+            None => {
+                error!(path = ?error.path, "a field failed: {}", error.message);
+                "Internal error. The server's log has the details.".clone_into(&mut error.message);
+                set_code(error, "INTERNAL");
+            }
+        }
+    }
+}
+
+/// An error from before execution.
+pub(super) fn request_error(code: &str, message: impl Into<String>) -> ServerError {
+    let mut error = ServerError::new(message, None);
+    set_code(&mut error, code);
+    error
+}
+
+fn code_domain_error(error: &mut ServerError, source: &Error) {
+    let code = match source.kind() {
+        Kind::InvalidArgument => "INVALID_ARGUMENT",
+        Kind::NotFound => "NOT_FOUND",
+        Kind::Conflict => "CONFLICT",
+        Kind::Unavailable => "UNAVAILABLE",
+        Kind::Internal => {
+            error!(error = %source.chain(), "a resolver failed");
+            "INTERNAL"
+        }
+    };
+    if let Error::Invalid { field, problem } = source {
+        error.message = format!("{} {problem}", camel_case(field));
+    }
+    set_code(error, code);
+}
+
+fn set_code(error: &mut ServerError, code: &str) {
+    let extensions = error.extensions.get_or_insert_with(ErrorExtensionValues::default);
+    if extensions.get("code").is_none() {
+        extensions.set("code", code);
+    }
+}
+
+fn is_coded(error: &ServerError) -> bool {
+    error.extensions.as_ref().is_some_and(|extensions| extensions.get("code").is_some())
+}
+
+/// Whether a value of an argument could not be read as what it should be, told by the words of the engine.
+fn is_about_input(message: &str) -> bool {
+    message.starts_with("Failed to parse \"") || message.starts_with("Expected input type \"")
+}
+
+/// What stage refused, told by the words of the engine, which gives nothing else to tell it by.
+fn stage(message: &str) -> &'static str {
+    const LIMITS: [&str; 4] =
+        ["Query is ", "The recursion depth ", "The number of directives ", "The amount of aliases "];
+    if message.starts_with(" -->") {
+        "GRAPHQL_PARSE_FAILED"
+    } else if LIMITS.iter().any(|limit| message.starts_with(limit)) {
+        "QUERY_TOO_COMPLEX"
+    } else if message.starts_with("Variable ")
+        || message.starts_with("Unknown operation")
+        || message.starts_with("Operation name")
+    {
+        "BAD_USER_INPUT"
+    } else {
+        "GRAPHQL_VALIDATION_FAILED"
+    }
+}
+
+fn camel_case(name: &str) -> String {
+    let mut words = name.split('_');
+    let mut camel = words.next().unwrap_or_default().to_owned();
+    for word in words {
+        let mut letters = word.chars();
+        camel.extend(letters.next().map(|first| first.to_ascii_uppercase()));
+        camel.push_str(letters.as_str());
+    }
+    camel
+}
+
+#[cfg(test)]
+mod tests {
+    use async_graphql::PathSegment;
+
+    use super::*;
+
+    fn coded(message: &str) -> (String, String) {
+        let mut error = ServerError::new(message, None);
+        error.path = vec![PathSegment::Field("workers".to_owned())];
+        let mut response = Response::from_errors(vec![error]);
+        code(&mut response);
+        let error = response.errors.remove(0);
+        let code = error.extensions.as_ref().and_then(|extensions| extensions.get("code").cloned());
+        (error.message, code.map(|code| code.to_string()).unwrap_or_default())
+    }
+
+    #[test]
+    fn failures_of_fields_are_about_input_or_ours() {
+        for input in ["Failed to parse \"Int53\": 1.5 is not whole", "Expected input type \"Int\", found \"x\"."] {
+            assert_eq!(coded(input), (input.to_owned(), "\"BAD_USER_INPUT\"".to_owned()));
+        }
+        let (message, code) = coded("Data `aetherium::resolvers::Reading` does not exist.");
+        assert_eq!((message.contains("::"), &*code), (false, "\"INTERNAL\""), "{message}");
+    }
+
+    #[test]
+    fn parameters_are_named_as_the_protocol_spells_them() {
+        for (snake, camel) in [("id", "id"), ("cpu_cores", "cpuCores"), ("vms_delta", "vmsDelta")] {
+            assert_eq!(camel_case(snake), camel);
+        }
+    }
+}

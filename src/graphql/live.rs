@@ -1,0 +1,358 @@
+//! Subscriptions that share their work.
+//!
+//! Every socket has a watch of its own, which decides what its reader gets and when; that is cheap.
+//! What is dear is to resolve and write out a selection of fields (measured: nine tenths of the
+//! cost of a delivery). So that is done once for each *operation* (document and variables) and
+//! *item* (a beat, an event, statistics), and kept for a moment: whoever asked the same gets the
+//! same bytes. What only one reader is told (that its own stream is quiet, or has a gap) is not kept.
+//!
+//! To write out an item, the document runs as a query against a second schema, whose root has the
+//! fields of the subscription root and answers them with the item.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::mem::size_of;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, OperationType};
+use async_graphql::{
+    Context, EmptyMutation, EmptySubscription, Object, Request, Response, Result, Schema, ServerError, ValidationMode,
+    Variables,
+};
+use futures_util::stream::{BoxStream, Stream, StreamExt as _};
+use quick_cache::sync::Cache;
+use quick_cache::{DefaultHashBuilder, Weighter};
+
+use super::budget::Budget;
+use super::error;
+use super::input::{EventFilter, WorkerFilter};
+use super::loader::WorkerEvents;
+use super::object::{ClusterEvent, ClusterStats, Node, Worker, WorkerHeartbeat};
+use super::over_http::Shown;
+use super::scalar::{Cursor, Duration};
+use super::shape::{DateTime, Int, Shape};
+use crate::cluster;
+use crate::error::Error;
+use crate::resolvers::watch::Heartbeat;
+use crate::resolvers::{EventView, Reading, Resolvers};
+
+/// How many payloads are expected to be kept, which room is made for at first. It is no limit.
+const EXPECTED_PAYLOADS: usize = 10_000;
+
+/// How many bytes of payloads may be kept, with what they are found by.
+const MAX_PAYLOAD_BYTES: u64 = 32 * 1024 * 1024;
+
+/// Something that a watch has to tell.
+#[derive(Clone)]
+pub(super) enum Item {
+    Heartbeat(Heartbeat),
+    Event(EventView),
+    Stats(cluster::ClusterStats),
+}
+
+/// What makes two items the same: what they are about, in which state of the cluster, at which moment.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum ItemKey {
+    Heartbeat { worker: cluster::WorkerId, revision: u64, now: i64, coalesced: u32 },
+    Event { cursor: cluster::Cursor, kind: cluster::EventKind, revision: u64, now: i64 },
+    Stats(cluster::ClusterStats),
+}
+
+impl Item {
+    /// None for what is not the same for anybody else: a notice is made for one reader, at its own time.
+    fn key(&self) -> Option<ItemKey> {
+        Some(match self {
+            Self::Heartbeat(Heartbeat { worker, coalesced, .. }) => ItemKey::Heartbeat {
+                worker: worker.worker.id.clone(),
+                revision: worker.view.snapshot.revision,
+                now: worker.view.now.timestamp_millis(),
+                coalesced: *coalesced,
+            },
+            Self::Event(EventView { event, .. }) if event.kind.is_notice() => return None,
+            Self::Event(EventView { event, view }) => ItemKey::Event {
+                cursor: event.cursor.clone(),
+                kind: event.kind,
+                revision: view.snapshot.revision,
+                now: view.now.timestamp_millis(),
+            },
+            Self::Stats(stats) => ItemKey::Stats(stats.clone()),
+        })
+    }
+
+    /// What fields below the item are looked up in.
+    fn reading(&self, resolvers: &Resolvers) -> Reading {
+        match self {
+            Self::Heartbeat(Heartbeat { worker, .. }) => Reading::of(worker.view.clone()),
+            Self::Event(EventView { view, .. }) => Reading::of(view.clone()),
+            Self::Stats(_) => resolvers.read(),
+        }
+    }
+}
+
+impl ItemKey {
+    /// How many bytes it holds besides itself, roughly.
+    fn held_bytes(&self) -> usize {
+        match self {
+            Self::Heartbeat { worker, .. } => worker.as_str().len(),
+            Self::Event { cursor, .. } => cursor.database.len(),
+            Self::Stats(stats) => {
+                stats.zones.iter().map(|zone| size_of::<cluster::ZoneStats>() + zone.name.len()).sum()
+            }
+        }
+    }
+}
+
+/// What a watch tells, until it fails.
+pub(super) type Items = BoxStream<'static, Result<Item, Error>>;
+
+/// Where a subscription's resolver leaves its watch.
+#[derive(Clone, Default)]
+pub(super) struct Begun(Arc<Mutex<Option<Items>>>);
+
+impl Begun {
+    /// Leaves it.
+    pub(super) fn with(&self, items: impl Stream<Item = Result<Item, Error>> + Send + 'static) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(items.boxed());
+    }
+
+    /// Takes it.
+    pub(super) fn take(&self) -> Option<Items> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// What two requests have in common that ask for the same.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct OperationKey {
+    query: String,
+    operation_name: Option<String>,
+    variables: String,
+}
+
+/// A subscription as it was asked for, which may turn out to be invalid.
+pub(super) struct Asked {
+    key: OperationKey,
+    document: ExecutableDocument,
+    variables: Variables,
+}
+
+impl Asked {
+    /// None if something else is asked for.
+    pub(super) fn by(request: &mut Request) -> Option<Self> {
+        let document = as_query(request)?;
+        let key = OperationKey {
+            query: request.query.clone(),
+            operation_name: request.operation_name.clone(),
+            variables: serde_json::to_string(&request.variables).unwrap_or_default(),
+        };
+        Some(Self { key, document, variables: request.variables.clone() })
+    }
+}
+
+/// An operation that somebody follows, prepared to be run as a query for every item.
+pub(super) struct Operation {
+    id: u64,
+    asked: Asked,
+    /// Where it is known, as long as it is followed.
+    operations: Arc<Mutex<Operations>>,
+}
+
+impl Drop for Operation {
+    fn drop(&mut self) {
+        let mut operations = self.operations.lock().unwrap_or_else(PoisonError::into_inner);
+        // Unless somebody has asked for the same again meanwhile.
+        if operations.known.get(&self.asked.key).is_some_and(|known| known.strong_count() == 0) {
+            operations.known.remove(&self.asked.key);
+        }
+    }
+}
+
+/// An answer, written out.
+#[derive(Clone, Debug)]
+pub(super) enum Payload {
+    /// What there is to tell.
+    Next(Arc<str>),
+    /// The operation cannot be run, or not any longer.
+    Refused(Vec<ServerError>),
+}
+
+impl From<Response> for Payload {
+    fn from(response: Response) -> Self {
+        if super::over_http::was_refused(&response) {
+            Self::Refused(response.errors)
+        } else {
+            Self::Next(write(&response))
+        }
+    }
+}
+
+fn write(response: &Response) -> Arc<str> {
+    serde_json::to_string(&Shown(response)).unwrap_or_default().into()
+}
+
+/// Writes out items, each once for everybody who asked the same. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Live(Arc<Inner>);
+
+struct Inner {
+    schema: Schema<Rendered, EmptyMutation, EmptySubscription>,
+    resolvers: Resolvers,
+    /// Operations that somebody follows, so that equal ones have one id.
+    operations: Arc<Mutex<Operations>>,
+    payloads: Cache<(u64, ItemKey), Arc<str>, ByBytes>,
+}
+
+#[derive(Default)]
+struct Operations {
+    known: HashMap<OperationKey, Weak<Operation>>,
+    next_id: u64,
+}
+
+#[derive(Clone)]
+struct ByBytes;
+
+impl Weighter<(u64, ItemKey), Arc<str>> for ByBytes {
+    fn weight(&self, (_, key): &(u64, ItemKey), payload: &Arc<str>) -> u64 {
+        /// What the cache and the counted text need besides.
+        const OVERHEAD: usize = 64;
+        (OVERHEAD + size_of::<(u64, ItemKey)>() + key.held_bytes() + payload.len()) as u64
+    }
+}
+
+impl Live {
+    pub(super) fn new(resolvers: Resolvers) -> Self {
+        let schema = Schema::build(Rendered, EmptyMutation, EmptySubscription)
+            .register_output_type::<Node>()
+            // The document was validated against the real schema when the subscription began.
+            .validation_mode(ValidationMode::Fast)
+            .finish();
+        let payloads = Cache::with(
+            EXPECTED_PAYLOADS,
+            MAX_PAYLOAD_BYTES,
+            ByBytes,
+            DefaultHashBuilder::default(),
+            quick_cache::sync::DefaultLifecycle::default(),
+        );
+        Self(Arc::new(Inner { schema, resolvers, operations: Arc::default(), payloads }))
+    }
+
+    /// Prepares a subscription that has been found valid; equal ones are the same operation.
+    pub(super) fn prepare(&self, asked: Asked) -> Arc<Operation> {
+        let mut operations = self.0.operations.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = operations.known.get(&asked.key).and_then(Weak::upgrade) {
+            return known;
+        }
+        operations.next_id += 1;
+        let (id, key) = (operations.next_id, asked.key.clone());
+        let operation = Arc::new(Operation { id, asked, operations: self.0.operations.clone() });
+        operations.known.insert(key, Arc::downgrade(&operation));
+        operation
+    }
+
+    /// An item as the operation wants to see it, written out, by whoever asks first.
+    pub(super) async fn payload(&self, operation: &Operation, item: &Item) -> Arc<str> {
+        let Some(key) = item.key() else { return write(&self.respond(operation, item).await) };
+        let key = (operation.id, key);
+        let found = self.0.payloads.get_or_insert_async(&key, async {
+            Ok::<_, std::convert::Infallible>(write(&self.respond(operation, item).await))
+        });
+        match found.await {
+            Ok(payload) => payload,
+            Err(never) => match never {},
+        }
+    }
+
+    /// An item as the operation wants to see it.
+    pub(super) async fn respond(&self, operation: &Operation, item: &Item) -> Response {
+        let Inner { schema, resolvers, .. } = &*self.0;
+        let reading = item.reading(resolvers);
+        let budget = Budget::default();
+        let mut request = Request::new("")
+            .variables(operation.asked.variables.clone())
+            .data(budget.clone())
+            .data(WorkerEvents::loader(resolvers.clone(), Some(reading.clone())))
+            .data(resolvers.clone())
+            .data(reading)
+            .data(item.clone());
+        request.set_parsed_query(operation.asked.document.clone());
+        let mut response = schema.execute(request).await;
+        error::code(&mut response);
+        budget.settle(response)
+    }
+}
+
+impl fmt::Debug for Live {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Live").finish_non_exhaustive()
+    }
+}
+
+/// The one operation of a document that is to be run, if it is a subscription, as a query.
+fn as_query(request: &mut Request) -> Option<ExecutableDocument> {
+    let wanted = request.operation_name.clone();
+    let mut document = request.parsed_query().ok()?.clone();
+    let mut operation = match (document.operations, wanted) {
+        (DocumentOperations::Single(operation), _) => operation,
+        (DocumentOperations::Multiple(mut operations), Some(wanted)) => operations.remove(wanted.as_str())?,
+        (DocumentOperations::Multiple(operations), None) => {
+            let mut operations = operations.into_values();
+            operations.next().filter(|_| operations.len() == 0)?
+        }
+    };
+    if operation.node.ty != OperationType::Subscription {
+        return None;
+    }
+    operation.node.ty = OperationType::Query;
+    document.operations = DocumentOperations::Single(operation);
+    Some(document)
+}
+
+/// Answers each field of the subscription root with the item at hand.
+struct Rendered;
+
+#[Object(name = "Subscription")]
+impl Rendered {
+    async fn worker_heartbeats(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(name = "filter")] _filter: Option<WorkerFilter>,
+        #[graphql(name = "every")] _every: Option<Duration>,
+    ) -> Result<WorkerHeartbeat> {
+        match ctx.data::<Item>()? {
+            Item::Heartbeat(Heartbeat { worker, received_at, coalesced }) => Ok(WorkerHeartbeat {
+                worker: Worker(worker.clone()),
+                received_at: DateTime::of(*received_at),
+                coalesced: Int::of(*coalesced),
+            }),
+            Item::Event(_) | Item::Stats(_) => Err(mismatch()),
+        }
+    }
+
+    async fn cluster_events(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(name = "after")] _after: Option<Cursor>,
+        #[graphql(name = "filter")] _filter: Option<EventFilter>,
+    ) -> Result<ClusterEvent> {
+        match ctx.data::<Item>()? {
+            Item::Event(event) => Ok(ClusterEvent(event.clone())),
+            Item::Heartbeat(_) | Item::Stats(_) => Err(mismatch()),
+        }
+    }
+
+    async fn cluster_stats(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(name = "every")] _every: Option<Duration>,
+    ) -> Result<ClusterStats> {
+        match ctx.data::<Item>()? {
+            Item::Stats(stats) => Ok(ClusterStats(stats.clone())),
+            Item::Heartbeat(_) | Item::Event(_) => Err(mismatch()),
+        }
+    }
+}
+
+/// A document with two fields at its root does not pass validation; this is what it would get.
+fn mismatch() -> async_graphql::Error {
+    async_graphql::Error::new("A subscription follows one thing at a time")
+}

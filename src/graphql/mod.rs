@@ -1,0 +1,74 @@
+//! GraphQL: the same operations as REST, for people in a playground and for dashboards.
+//!
+//! Object types are generated from [`cluster::fields`](crate::cluster::fields) in [`object`],
+//! value by value in [`shape`]; roots are in `query`, `mutation` and `subscription`; each method is
+//! one resolver call. [`engine`] runs a document, on one reading of the cluster, and codes its
+//! errors; `guard` and `budget` refuse what costs too much; `over_http`, `over_sse` and
+//! `over_websocket` carry documents in and answers out.
+//!
+//! **Invariant:** the types of async-graphql stay in this room.
+
+mod budget;
+mod connection;
+mod engine;
+mod error;
+mod guard;
+mod input;
+mod live;
+mod loader;
+mod mutation;
+mod object;
+mod over_http;
+mod over_sse;
+mod over_websocket;
+mod query;
+mod scalar;
+mod shape;
+mod subscription;
+
+use async_graphql::{SDLExportOptions, Schema};
+use axum::Router;
+use axum::routing::get;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::engine::Engine;
+use self::mutation::Mutation;
+use self::query::Query;
+use self::subscription::Subscription;
+use crate::http::{Origin, routine};
+use crate::resolvers::Resolvers;
+
+/// What transports need.
+#[derive(Clone)]
+struct Endpoint {
+    engine: Engine,
+    /// Pages of other origins that may open a WebSocket.
+    origins: Vec<Origin>,
+    /// Open sockets, for whoever has to wait until they are closed.
+    sockets: TaskTracker,
+    /// Tells sockets to close.
+    closing: CancellationToken,
+}
+
+/// `/graphql`: queries and mutations over HTTP, everything over WebSocket.
+pub fn router(resolvers: Resolvers, origins: &[Origin], sockets: TaskTracker, closing: CancellationToken) -> Router {
+    let engine = Engine::new(schema(), resolvers);
+    let endpoint = Endpoint { engine, origins: origins.to_vec(), sockets, closing };
+    Router::new().route("/graphql", get(over_http::get).post(over_http::post).layer(routine())).with_state(endpoint)
+}
+
+/// The schema as text; what `schema.graphql` at the top of the project holds.
+pub fn sdl() -> String {
+    let options = SDLExportOptions::new()
+        .include_specified_by()
+        .prefer_single_line_descriptions()
+        .use_space_ident()
+        .indent_width(2);
+    let sdl = schema().sdl_with_options(options);
+    format!("# Written by `aetherium schema`; do not edit. The descriptions come from the code.\n\n{}\n", sdl.trim())
+}
+
+fn schema() -> Schema<Query, Mutation, Subscription> {
+    guard::limit(Schema::build(Query, Mutation, Subscription)).finish()
+}

@@ -1,0 +1,100 @@
+//! Commands.
+
+use async_graphql::{Context, Object, Result};
+
+use super::input::{
+    ActivateWorkerInput, DeregisterWorkerInput, DrainWorkerInput, RecordHeartbeatInput, RegisterWorkerInput,
+};
+use super::object::{
+    ActivateWorkerPayload, DeregisterWorkerPayload, DrainWorkerPayload, RecordHeartbeatPayload, RegisterWorkerPayload,
+};
+use super::scalar::Int53;
+use crate::error::Error;
+use crate::resolvers::{Goodbye, Resolvers, input};
+
+/// Changes to the cluster. Each is on disk before it is answered.
+pub(super) struct Mutation;
+
+/// Changes to the cluster. Each is on disk before it is answered.
+#[Object]
+impl Mutation {
+    /// Stop scheduling new VMs on a worker. VMs already there keep running.
+    async fn drain_worker(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which worker, and why.")] input: DrainWorkerInput,
+    ) -> Option<Result<DrainWorkerPayload>> {
+        nullable(async {
+            let DrainWorkerInput { worker_id, reason, if_revision } = input;
+            let if_revision = revision(if_revision)?;
+            Ok(ctx.data::<Resolvers>()?.drain_worker(&worker_id, reason, if_revision).await?.into())
+        })
+        .await
+    }
+
+    /// Open a worker for new VMs again.
+    async fn activate_worker(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which worker, and why.")] input: ActivateWorkerInput,
+    ) -> Option<Result<ActivateWorkerPayload>> {
+        nullable(async {
+            let ActivateWorkerInput { worker_id, reason, if_revision } = input;
+            let if_revision = revision(if_revision)?;
+            Ok(ctx.data::<Resolvers>()?.activate_worker(&worker_id, reason, if_revision).await?.into())
+        })
+        .await
+    }
+
+    /// Called by a worker when it starts.
+    async fn register_worker(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Who the worker is and how large.")] input: RegisterWorkerInput,
+    ) -> Option<Result<RegisterWorkerPayload>> {
+        nullable(async {
+            let worker_id = input.worker_id.clone();
+            let registered = ctx.data::<Resolvers>()?.register_worker(&worker_id, input.into()).await?;
+            Ok(RegisterWorkerPayload(registered))
+        })
+        .await
+    }
+
+    /// Called by a worker every few seconds; the reply says when to call again and what operators want.
+    async fn record_heartbeat(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What the worker uses.")] input: RecordHeartbeatInput,
+    ) -> Option<Result<RecordHeartbeatPayload>> {
+        nullable(async {
+            let worker_id = input.worker_id.clone();
+            let recorded = ctx.data::<Resolvers>()?.record_heartbeat(&worker_id, input.into()).await?;
+            Ok(RecordHeartbeatPayload(recorded))
+        })
+        .await
+    }
+
+    /// Called by a worker that leaves for good.
+    async fn deregister_worker(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which worker, and how.")] input: DeregisterWorkerInput,
+    ) -> Option<Result<DeregisterWorkerPayload>> {
+        nullable(async {
+            let DeregisterWorkerInput { worker_id, purge, force } = input;
+            ctx.data::<Resolvers>()?.deregister_worker(&worker_id, Goodbye { purge, force }).await?;
+            Ok(DeregisterWorkerPayload { worker_id })
+        })
+        .await
+    }
+}
+
+/// Payloads are nullable, so that one command that fails leaves the others of its document standing.
+/// (The engine makes null of a failed field only when the failure comes inside the option.)
+async fn nullable<T>(answer: impl Future<Output = Result<T>>) -> Option<Result<T>> {
+    Some(answer.await)
+}
+
+fn revision(number: Option<Int53>) -> Result<Option<u64>, Error> {
+    number.map(|number| input::revision("if_revision", number.0)).transpose()
+}

@@ -1,0 +1,235 @@
+//! GraphQL over HTTP, by the specification of that name: POST with a JSON body, GET for queries,
+//! and the media type that the client asks for.
+
+use async_graphql::parser::types::{DocumentOperations, OperationType};
+use async_graphql::{Executor as _, Request, Response as Answer, Variables};
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::{OriginalUri, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::ser::SerializeMap as _;
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::{Map, Value};
+
+use super::error::request_error;
+use super::{Endpoint, over_sse, over_websocket};
+use crate::http::{Accept, Failure, Json, Query};
+
+/// The media type of the specification: with it, the status tells whether the request was understood.
+const GRAPHQL_RESPONSE: &str = "application/graphql-response+json";
+
+/// What a client may send, in a body or in a query string.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", expecting = "a JSON object with `query`")]
+pub(super) struct Parameters {
+    query: Option<String>,
+    operation_name: Option<String>,
+    variables: Option<Value>,
+    extensions: Option<Value>,
+}
+
+/// The same, as a query string has it: maps are JSON in text.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct QueryString {
+    query: Option<String>,
+    operation_name: Option<String>,
+    variables: Option<String>,
+    extensions: Option<String>,
+}
+
+/// `POST /graphql`
+pub(super) async fn post(
+    State(endpoint): State<Endpoint>,
+    headers: HeaderMap,
+    Json(parameters): Json<Parameters>,
+) -> Response {
+    let media = Media::asked_for(&headers);
+    let request = match parameters.into_request() {
+        Ok(request) => request,
+        Err(refused) => return media.answer(refused),
+    };
+    if over_sse::is_asked_for(&headers) {
+        return over_sse::answer(&endpoint, request);
+    }
+    media.answer(endpoint.engine.execute(request).await)
+}
+
+/// `GET /graphql`: a query, or the beginning of a WebSocket.
+pub(super) async fn get(
+    State(endpoint): State<Endpoint>,
+    OriginalUri(uri): OriginalUri,
+    headers: HeaderMap,
+    Query(parameters): Query<QueryString>,
+    upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
+) -> Response {
+    if wants_upgrade(&headers) {
+        return match upgrade {
+            Ok(upgrade) => over_websocket::open(endpoint, &uri, &headers, upgrade),
+            Err(refused) => Failure::bad_request(format!("This is no WebSocket handshake: {refused}")).into_response(),
+        };
+    }
+    let media = Media::asked_for(&headers);
+    let request = parameters.parsed().and_then(Parameters::into_request);
+    let mut request = match request {
+        Ok(request) => request,
+        Err(refused) => return media.answer(refused),
+    };
+    if over_sse::is_asked_for(&headers) && !changes_anything(&mut request) {
+        over_sse::answer(&endpoint, request)
+    } else if only_queries(&mut request) {
+        media.answer(endpoint.engine.execute(request).await)
+    } else {
+        not_by_get(media)
+    }
+}
+
+fn wants_upgrade(headers: &HeaderMap) -> bool {
+    headers.get(header::UPGRADE).is_some_and(|upgrade| upgrade.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
+/// A GET must not change anything: links and images are fetched without asking. What cannot be
+/// parsed passes, to be refused by the engine in its words.
+fn only_queries(request: &mut Request) -> bool {
+    kinds(request).iter().all(|kind| *kind == OperationType::Query)
+}
+
+/// The same for a stream, which may follow as well as ask.
+fn changes_anything(request: &mut Request) -> bool {
+    kinds(request).contains(&OperationType::Mutation)
+}
+
+/// What the operations are that may be run: the one that is named, or all.
+fn kinds(request: &mut Request) -> Vec<OperationType> {
+    let wanted = request.operation_name.clone();
+    let Ok(document) = request.parsed_query() else { return Vec::new() };
+    match (&document.operations, wanted) {
+        (DocumentOperations::Single(operation), _) => vec![operation.node.ty],
+        (DocumentOperations::Multiple(operations), Some(wanted)) => {
+            operations.get(wanted.as_str()).map(|operation| operation.node.ty).into_iter().collect()
+        }
+        (DocumentOperations::Multiple(operations), None) => {
+            operations.values().map(|operation| operation.node.ty).collect()
+        }
+    }
+}
+
+fn not_by_get(media: Media) -> Response {
+    let error =
+        request_error("BAD_REQUEST", "A GET can only ask: send mutations by POST, subscriptions over WebSocket");
+    let mut response = media.answer(Answer::from_errors(vec![error]));
+    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+    response
+}
+
+impl QueryString {
+    fn parsed(self) -> Result<Parameters, Answer> {
+        let json = |name, text: Option<String>| match text
+            .filter(|text| !text.is_empty())
+            .map(|text| serde_json::from_str(&text))
+        {
+            None => Ok(None),
+            Some(Ok(value)) => Ok(Some(value)),
+            Some(Err(_)) => Err(bad_request(format!("`{name}` is not JSON"))),
+        };
+        Ok(Parameters {
+            query: self.query,
+            operation_name: self.operation_name.filter(|name| !name.is_empty()),
+            variables: json("variables", self.variables)?,
+            extensions: json("extensions", self.extensions)?,
+        })
+    }
+}
+
+impl Parameters {
+    fn into_request(self) -> Result<Request, Answer> {
+        let Self { query, operation_name, variables, extensions } = self;
+        let Some(query) = query.filter(|query| !query.trim().is_empty()) else {
+            return Err(bad_request("`query` is missing: send the document in it".to_owned()));
+        };
+        let mut request = Request::new(query).variables(Variables::from_json(map("variables", variables)?.into()));
+        for (name, value) in map("extensions", extensions)? {
+            let value = async_graphql::Value::from_json(value).unwrap_or_default();
+            request.extensions.insert(name, value);
+        }
+        request.operation_name = operation_name;
+        Ok(request)
+    }
+}
+
+fn map(name: &str, value: Option<Value>) -> Result<Map<String, Value>, Answer> {
+    match value {
+        None | Some(Value::Null) => Ok(Map::new()),
+        Some(Value::Object(map)) => Ok(map),
+        Some(_) => Err(bad_request(format!("`{name}` must be a JSON object"))),
+    }
+}
+
+fn bad_request(message: String) -> Answer {
+    Answer::from_errors(vec![request_error("BAD_REQUEST", message)])
+}
+
+/// How the client wants its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Media {
+    /// The specification's own type.
+    GraphqlResponse,
+    /// Plain JSON, with which everything that could be read at all is 200.
+    Json,
+}
+
+impl Media {
+    /// Plain JSON unless the other is named: that is what clients from before it expect.
+    fn asked_for(headers: &HeaderMap) -> Self {
+        if Accept::of(headers).names(GRAPHQL_RESPONSE) { Self::GraphqlResponse } else { Self::Json }
+    }
+
+    fn answer(self, answer: Answer) -> Response {
+        let refused = was_refused(&answer);
+        let (media, status) = match (self, refused) {
+            (Self::GraphqlResponse, true) => (GRAPHQL_RESPONSE, StatusCode::BAD_REQUEST),
+            (Self::GraphqlResponse, false) => (GRAPHQL_RESPONSE, StatusCode::OK),
+            (Self::Json, true) if was_unreadable(&answer) => ("application/json", StatusCode::BAD_REQUEST),
+            (Self::Json, _) => ("application/json", StatusCode::OK),
+        };
+        match serde_json::to_vec(&Shown(&answer)) {
+            Ok(body) => {
+                let headers = [
+                    (header::CONTENT_TYPE, HeaderValue::from_static(media)),
+                    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+                ];
+                (status, headers, body).into_response()
+            }
+            Err(_) => Failure::internal().into_response(),
+        }
+    }
+}
+
+/// An answer as it is written: one to a request that was not executed has no `data`.
+pub(super) struct Shown<'a>(pub(super) &'a Answer);
+
+impl Serialize for Shown<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if was_refused(self.0) {
+            let mut map = serializer.serialize_map(Some(1))?;
+            map.serialize_entry("errors", &self.0.errors)?;
+            map.end()
+        } else {
+            self.0.serialize(serializer)
+        }
+    }
+}
+
+/// Whether nothing was executed: errors of execution have a path.
+pub(super) fn was_refused(answer: &Answer) -> bool {
+    !answer.errors.is_empty() && answer.errors.iter().all(|error| error.path.is_empty())
+}
+
+/// Whether the request was not even one: then no media type makes it a success.
+fn was_unreadable(answer: &Answer) -> bool {
+    answer.errors.iter().any(|error| {
+        let code = error.extensions.as_ref().and_then(|extensions| extensions.get("code"));
+        code == Some(&async_graphql::Value::from("BAD_REQUEST"))
+    })
+}

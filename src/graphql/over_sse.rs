@@ -1,0 +1,42 @@
+//! GraphQL over server-sent events, by the distinct connections mode of the protocol `graphql-sse`:
+//! one request, one operation, one stream of `next` messages and a `complete`.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use async_graphql::Request;
+use axum::http::HeaderMap;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse as _, Response};
+use futures_util::StreamExt as _;
+use futures_util::stream::{self, Stream};
+use serde_json::json;
+
+use super::Endpoint;
+use super::live::Payload;
+use crate::http::{Accept, EVENT_STREAM};
+
+/// How often a quiet stream shows that it is alive.
+const KEEP_ALIVE: Duration = Duration::from_secs(12);
+
+/// Whether the client wants its answer as a stream.
+pub(super) fn is_asked_for(headers: &HeaderMap) -> bool {
+    Accept::of(headers).names(EVENT_STREAM)
+}
+
+/// Runs an operation of any kind, and streams what it has to say.
+pub(super) fn answer(endpoint: &Endpoint, request: Request) -> Response {
+    let messages = messages(endpoint.engine.stream(request)).take_until(endpoint.closing.clone().cancelled_owned());
+    Sse::new(messages).keep_alive(KeepAlive::new().interval(KEEP_ALIVE).text("")).into_response()
+}
+
+fn messages(payloads: impl Stream<Item = Payload>) -> impl Stream<Item = Result<Event, Infallible>> {
+    let next = payloads.map(|payload| {
+        let next = Event::default().event("next");
+        Ok(match payload {
+            Payload::Next(json) => next.data(json),
+            Payload::Refused(errors) => next.json_data(json!({ "errors": errors })).unwrap_or_default(),
+        })
+    });
+    next.chain(stream::once(async { Ok(Event::default().event("complete").data("")) }))
+}

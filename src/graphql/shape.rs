@@ -1,0 +1,190 @@
+//! How the values of fields look in GraphQL; the twin of `rest::shape`.
+
+use std::sync::Arc;
+use std::time;
+
+use async_graphql::{Enum, ID, SimpleObject};
+
+use super::object;
+use super::scalar;
+use crate::clock::Timestamp;
+use crate::cluster::{self, Uptime, VmView, WorkerView};
+use crate::resolvers;
+
+/// A shape, made of a value of the program.
+pub(super) trait Shape<V> {
+    /// How the value looks.
+    fn of(value: V) -> Self;
+}
+
+pub(super) type Id = ID;
+pub(super) type OptionalId = Option<ID>;
+pub(super) type Text = Arc<str>;
+pub(super) type OptionalText = Option<Arc<str>>;
+pub(super) type Zone = Option<Arc<str>>;
+pub(super) type TextList = Vec<Arc<str>>;
+pub(super) type Int = i32;
+pub(super) type Int53 = scalar::Int53;
+pub(super) type Percent = f64;
+pub(super) type Seconds = f64;
+pub(super) type Bool = bool;
+pub(super) type DateTime = scalar::DateTime;
+pub(super) type Duration = scalar::Duration;
+pub(super) type Cursor = scalar::Cursor;
+pub(super) type OptionalCursor = Option<scalar::Cursor>;
+pub(super) type Labels = Vec<Label>;
+pub(super) type Zones = Vec<ZoneStats>;
+pub(super) type Vms = Vec<object::Vm>;
+pub(super) type Worker = object::Worker;
+pub(super) type SetAside = Vec<VmSetAside>;
+pub(super) type EventKind = ClusterEventKind;
+
+macro_rules! shapes {
+    ($($shape:ty: |$value:ident: $from:ty| $to:expr;)+) => { $(
+        impl Shape<$from> for $shape {
+            fn of($value: $from) -> Self {
+                $to
+            }
+        }
+    )+ };
+}
+
+shapes! {
+    Id: |id: Arc<str>| ID::from(id);
+    OptionalId: |id: Option<Arc<str>>| id.map(ID::from);
+    Text: |text: Arc<str>| text;
+    OptionalText: |text: Option<Arc<str>>| text;
+    // A zone that nobody named is null.
+    Zone: |zone: Arc<str>| (!zone.is_empty()).then_some(zone);
+    TextList: |list: Vec<Arc<str>>| list;
+    // What is accepted as input keeps these within range; see `resolvers::input`.
+    Int: |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
+    Int: |number: u64| i32::try_from(number).unwrap_or(i32::MAX);
+    Int: |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
+    Int53: |number: u64| scalar::Int53(i64::try_from(number).unwrap_or(i64::MAX));
+    Percent: |share: f64| share;
+    Seconds: |duration: time::Duration| duration.as_millis() as f64 / 1_000.0;
+    Bool: |truth: bool| truth;
+    DateTime: |time: Timestamp| scalar::DateTime(time);
+    Duration: |uptime: Uptime| scalar::Duration(uptime.to_string());
+    Cursor: |cursor: cluster::Cursor| scalar::Cursor(cursor.to_string());
+    OptionalCursor: |cursor: Option<cluster::Cursor>| cursor.map(|cursor| scalar::Cursor(cursor.to_string()));
+    Labels: |labels: cluster::Labels| labels.into_iter().map(|(key, value)| Label { key, value }).collect();
+    Zones: |zones: Vec<cluster::ZoneStats>| zones.into_iter().map(Into::into).collect();
+    Vms: |vms: Vec<VmView>| vms.into_iter().map(object::Vm).collect();
+    Worker: |worker: WorkerView| object::Worker(worker);
+    SetAside: |set_aside: Vec<resolvers::SetAside>| set_aside.into_iter().map(Into::into).collect();
+    WorkerStatus: |word: cluster::WorkerStatus| word.into();
+    SchedulingPolicy: |word: cluster::SchedulingPolicy| word.into();
+    VmStatus: |word: cluster::VmStatus| word.into();
+    EventKind: |word: cluster::EventKind| word.into();
+}
+
+/// Free label of a worker.
+#[derive(SimpleObject)]
+pub(super) struct Label {
+    /// What it is about.
+    key: Arc<str>,
+    /// What it says.
+    value: Arc<str>,
+}
+
+/// Registered workers of one zone.
+#[derive(SimpleObject)]
+pub(super) struct ZoneStats {
+    /// Name of the zone.
+    name: Arc<str>,
+    /// How many workers stand there.
+    workers: i32,
+}
+
+impl From<cluster::ZoneStats> for ZoneStats {
+    fn from(cluster::ZoneStats { name, workers }: cluster::ZoneStats) -> Self {
+        Self { name, workers: Int::of(workers) }
+    }
+}
+
+/// VM of a report that was left out.
+#[derive(SimpleObject)]
+pub(super) struct VmSetAside {
+    /// Its id as it was reported.
+    id: ID,
+    /// Why it was left out.
+    reason: String,
+}
+
+impl From<resolvers::SetAside> for VmSetAside {
+    fn from(resolvers::SetAside { id, reason }: resolvers::SetAside) -> Self {
+        Self { id: ID(id), reason }
+    }
+}
+
+/// What a worker does with new work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[graphql(remote = "cluster::WorkerStatus")]
+pub(super) enum WorkerStatus {
+    /// Takes and runs work.
+    Active,
+    /// Runs what it has, takes nothing new.
+    Draining,
+    /// Not heard from for longer than the heartbeat time-out.
+    Offline,
+}
+
+/// What operators asked for; kept while a worker is offline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[graphql(remote = "cluster::SchedulingPolicy")]
+pub(super) enum SchedulingPolicy {
+    /// New work may be placed there.
+    Active,
+    /// No new work is placed there; what runs keeps running.
+    Draining,
+}
+
+/// What a VM is doing. The first four hold a slot on the worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[graphql(remote = "cluster::VmStatus")]
+pub(super) enum VmStatus {
+    /// Accepted, nothing started yet.
+    Created,
+    /// Booting.
+    Starting,
+    /// Up.
+    Running,
+    /// Shutting down.
+    Stopping,
+    /// Down; can be started again.
+    Stopped,
+    /// Ended by an error.
+    Failed,
+}
+
+/// What kind of thing happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[graphql(remote = "cluster::EventKind")]
+pub(super) enum ClusterEventKind {
+    /// A worker came that was not known before, or described itself anew.
+    WorkerRegistered,
+    /// A known worker's process started again.
+    WorkerRestarted,
+    /// A worker fell silent for longer than the heartbeat time-out.
+    WorkerOffline,
+    /// A worker that was announced offline is heard again.
+    WorkerOnline,
+    /// An operator asked that no new work be placed there.
+    WorkerDrained,
+    /// An operator opened it for new work again.
+    WorkerActivated,
+    /// A worker said goodbye or was removed.
+    WorkerLeft,
+    /// A VM began to hold a slot on a worker.
+    VmStarted,
+    /// A VM's description or status changed.
+    VmChanged,
+    /// A VM ceased to hold a slot on a worker.
+    VmStopped,
+    /// Nothing happened: everything up to this cursor has been told. In streams only.
+    Synced,
+    /// The cursor given cannot be resumed: read the present state, then go on from this event's cursor. In streams only.
+    Resync,
+}

@@ -1,0 +1,163 @@
+//! What the layers know about one request, shared between those outside the router and those inside.
+//!
+//! Only an inner layer knows the matched route, and only a route knows that it takes larger bodies; but the log line
+//! and the failure are written outside. So the outermost layer opens an [`Exchange`] and everybody notes in it.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use axum::{
+    extract::MatchedPath,
+    http::{Extensions, HeaderMap, HeaderName, HeaderValue},
+};
+use uuid::Uuid;
+
+/// The header that carries a [`RequestId`], both ways.
+pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Longest id a client may choose: a UUID, a W3C trace id and most things in between fit several times.
+const LONGEST_REQUEST_ID: usize = 128;
+
+/// What links a request, its answer and its lines in the log.
+///
+/// Handlers find it among the request's extensions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestId(HeaderValue);
+
+impl RequestId {
+    /// The client's own id if it is fit for a log line, else a fresh one.
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let sane = |id: &&HeaderValue| {
+            (1..=LONGEST_REQUEST_ID).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
+        };
+        match headers.get(X_REQUEST_ID).filter(sane) {
+            Some(theirs) => Self(theirs.clone()),
+            None => Self::fresh(),
+        }
+    }
+
+    fn fresh() -> Self {
+        let mut text = Uuid::encode_buffer();
+        let text: &str = Uuid::new_v4().hyphenated().encode_lower(&mut text);
+        // Hexadecimal digits and hyphens always make a header value.
+        Self(HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("none")))
+    }
+
+    /// The id as a header value, for the answer and for requests made on behalf of this one.
+    pub fn header_value(&self) -> HeaderValue {
+        self.0.clone()
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.to_str().unwrap_or_default())
+    }
+}
+
+/// The notes on one request. See the module's words for who writes what.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    /// The id, decided before anything else.
+    pub(super) id: RequestId,
+    route: OnceLock<MatchedPath>,
+    routine: AtomicBool,
+    body_limit: AtomicUsize,
+    response_ms: AtomicU64,
+    body_is_awaited: AtomicBool,
+}
+
+impl Exchange {
+    pub(super) fn new(id: RequestId, body_limit: usize) -> Self {
+        Self {
+            id,
+            route: OnceLock::new(),
+            routine: AtomicBool::new(false),
+            body_limit: AtomicUsize::new(body_limit),
+            response_ms: AtomicU64::new(0),
+            body_is_awaited: AtomicBool::new(false),
+        }
+    }
+
+    /// The exchange a request belongs to, if it came through the layers (a handler's unit test may do without).
+    pub(super) fn of(extensions: &Extensions) -> Option<Arc<Self>> {
+        extensions.get::<Arc<Self>>().cloned()
+    }
+
+    /// The template of the matched route, such as `/api/v1/workers/{id}`.
+    pub(super) fn route(&self) -> Option<&str> {
+        self.route.get().map(MatchedPath::as_str)
+    }
+
+    pub(super) fn note_route(&self, route: MatchedPath) {
+        // A nested router may report again; the outermost report is the whole path.
+        self.route.get_or_init(|| route);
+    }
+
+    /// Whether a success here is too usual to be told.
+    pub(super) fn is_routine(&self) -> bool {
+        self.routine.load(Relaxed)
+    }
+
+    pub(super) fn note_routine(&self) {
+        self.routine.store(true, Relaxed);
+    }
+
+    /// The most bytes that are read of this request's body.
+    pub(super) fn body_limit(&self) -> usize {
+        self.body_limit.load(Relaxed)
+    }
+
+    pub(super) fn set_body_limit(&self, bytes: usize) {
+        self.body_limit.store(bytes, Relaxed);
+    }
+
+    /// How long the route may take until its answer begins, if it asked for more than the usual.
+    pub(super) fn response_time(&self) -> Duration {
+        Duration::from_millis(self.response_ms.load(Relaxed))
+    }
+
+    pub(super) fn set_response_time(&self, time: Duration) {
+        self.response_ms.store(u64::try_from(time.as_millis()).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    /// Whether somebody is waiting for the client to send more of the body.
+    pub(super) fn body_is_awaited(&self) -> bool {
+        self.body_is_awaited.load(Relaxed)
+    }
+
+    pub(super) fn note_body_awaited(&self, awaited: bool) {
+        self.body_is_awaited.store(awaited, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sane_id_is_kept_and_any_other_replaced() {
+        let id_for = |sent: &[u8]| {
+            let mut headers = HeaderMap::new();
+            headers.insert(X_REQUEST_ID, HeaderValue::from_bytes(sent).expect("a legal header value"));
+            RequestId::of(&headers).to_string()
+        };
+        assert_eq!(id_for(b"deploy-42/retry.1"), "deploy-42/retry.1");
+        assert_eq!(id_for(&[b'a'; 128]), "a".repeat(128));
+        for odd in [&b""[..], &[b'a'; 129], b"two words", b"tab\there", "größe".as_bytes()] {
+            assert!(Uuid::parse_str(&id_for(odd)).is_ok(), "{odd:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_without_an_id_gets_a_new_one_each_time() {
+        let none = HeaderMap::new();
+        assert_ne!(RequestId::of(&none), RequestId::of(&none));
+    }
+}

@@ -1,0 +1,476 @@
+//! What handlers ask for, with refusals in our own words.
+//!
+//! axum's extractors do the same work, but refuse in plain text and in the language of serde ("expected u32"). These
+//! refuse with a [`Failure`] that names the field, the place and what would have been right. [`Id`] never refuses:
+//! an odd id is one that nothing has, and finding that out is the lookup's business.
+
+use std::{borrow::Cow, error::Error};
+
+use axum::{
+    extract::{FromRequest, FromRequestParts, MatchedPath, RawPathParams, Request},
+    http::{HeaderMap, header, request::Parts},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::error::Category;
+use tracing::error;
+
+use super::{
+    exchange::Exchange,
+    failure::{Failure, echo, is_json},
+    layers::BODY_LIMIT,
+};
+
+/// A JSON body that has to be there; as a response, a JSON answer.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Json<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
+        let declared = declared_type(request.headers());
+        let is_declared = declared.as_deref().is_some_and(is_json);
+        if declared.is_some() && !is_declared {
+            return Err(not_json(declared.as_deref()));
+        }
+        let body = read(request).await?;
+        if is_blank(&body) {
+            return Err(Failure::bad_request("A JSON body is needed, and the request has none"));
+        }
+        if !is_declared {
+            return Err(not_json(None));
+        }
+        parse(&body).map(Self)
+    }
+}
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        axum::Json(self.0).into_response()
+    }
+}
+
+/// A JSON body that may be missing. Its content type is not looked at, so that `curl -d '{"reason": "disk"}'`, which
+/// says it sends a form, is understood. (Browsers could use that to post across origins without asking; the layers
+/// refuse such requests before they come here.)
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OptionalJson<T>(pub Option<T>);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for OptionalJson<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
+        let body = read(request).await?;
+        if is_blank(&body) { Ok(Self(None)) } else { parse(&body).map(Self) }
+    }
+}
+
+/// The query string. A repeated parameter is a list (`?zone=a&zone=b` for a `Vec`), an unknown one is ignored.
+///
+/// Every field wants `#[serde(default)]` or `Option`; a number that is given without a value (`?limit=`) is `None`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Query<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        let query = parts.uri.query().unwrap_or_default();
+        let query = serde_html_form::Deserializer::from_bytes(query.as_bytes());
+        serde_path_to_error::deserialize(query).map(Self).map_err(|error| {
+            let (parameter, problem) = (error.path().to_string(), error.inner().to_string());
+            let problem = in_plain_words(&problem);
+            Failure::bad_request(match parameter.as_str() {
+                "." => format!("Query parameter {problem}"),
+                parameter => format!("Query parameter `{}`: {problem}", echo(parameter)),
+            })
+        })
+    }
+}
+
+/// The id in the path, percent-decoded: the parameter `{id}` of the route, or its only one.
+///
+/// Bytes that are no text become `�`, which no id contains, and so the lookup answers 404 as for any other odd id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Id(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let found = match RawPathParams::from_request_parts(parts, state).await {
+            Ok(parameters) => {
+                let named = parameters.iter().find(|(name, _)| *name == "id");
+                named.or_else(|| parameters.iter().next()).map(|(_, value)| value.to_owned())
+            }
+            // axum gives up on the whole path when one segment is no text.
+            Err(_) => {
+                parts.extensions.get::<MatchedPath>().and_then(|route| id_by_position(route.as_str(), parts.uri.path()))
+            }
+        };
+        found.map(Self).ok_or_else(|| {
+            error!("An id was asked for on a route that has none: {}", echo(parts.uri.path()));
+            Failure::internal()
+        })
+    }
+}
+
+/// The segment of the path where the route has its id. Compared from the end, since a nested router sees only the rest
+/// of the path.
+fn id_by_position(route: &str, path: &str) -> Option<String> {
+    let aligned = || route.rsplit('/').zip(path.rsplit('/')).filter(|(name, _)| name.starts_with('{'));
+    let (_, segment) = aligned().find(|(name, _)| *name == "{id}").or_else(|| aligned().last())?;
+    Some(percent_decoded(segment))
+}
+
+fn percent_decoded(segment: &str) -> String {
+    let mut bytes = Vec::with_capacity(segment.len());
+    let mut rest = segment.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let hex = |digit: &u8| char::from(*digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        let decoded = match (first, tail) {
+            (b'%', [high, low, ..]) => hex(high).zip(hex(low)).map(|(high, low)| high << 4 | low),
+            _ => None,
+        };
+        bytes.push(decoded.unwrap_or(*first));
+        rest = if decoded.is_some() { &tail[2..] } else { tail };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The content type as the client wrote it, if it wrote any.
+fn declared_type(headers: &HeaderMap) -> Option<Cow<'static, str>> {
+    let value = headers.get(header::CONTENT_TYPE)?;
+    Some(value.to_str().map_or(Cow::Borrowed("(unreadable)"), |text| Cow::Owned(text.to_owned())))
+}
+
+fn not_json(declared: Option<&str>) -> Failure {
+    Failure::unsupported_media_type(match declared {
+        Some(declared) => format!("The body has to be application/json, not {}", echo(declared)),
+        None => "The body has to be declared with content-type: application/json".to_owned(),
+    })
+}
+
+/// The whole body, up to what the route reads.
+async fn read(request: Request) -> Result<Bytes, Failure> {
+    let encoding = request.headers().get(header::CONTENT_ENCODING);
+    if let Some(encoding) = encoding.filter(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        let encoding = String::from_utf8_lossy(encoding.as_bytes());
+        return Err(Failure::unsupported_media_type(format!(
+            "Request bodies are read uncompressed only; this one is {}",
+            echo(&encoding)
+        )));
+    }
+    // Behind the layers the body has its limit already; this one is for a handler that is tested without them.
+    let limit = Exchange::of(request.extensions()).map_or(BODY_LIMIT, |exchange| exchange.body_limit());
+    match Limited::new(request.into_body(), limit).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if is_over_limit(&*error) => Err(Failure::too_large(limit)),
+        Err(_) => Err(Failure::bad_request("The request body broke off before its end")),
+    }
+}
+
+fn is_over_limit(error: &(dyn Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |&error| error.source()).any(|error| error.is::<LengthLimitError>())
+}
+
+fn is_blank(body: &[u8]) -> bool {
+    body.iter().all(u8::is_ascii_whitespace)
+}
+
+/// Reads JSON, or tells what is wrong with it and where.
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
+    let text = std::str::from_utf8(body).map_err(|error| {
+        Failure::bad_request(format!("The body is not UTF-8: byte {} is wrong", error.valid_up_to() + 1))
+    })?;
+    // Some editors and shells begin every text with a byte order mark.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if text.trim_start().starts_with('[') {
+        return Err(list_for_an_object());
+    }
+    let mut json = serde_json::Deserializer::from_str(text);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let field = error.path().to_string();
+        refused(Some(&field).filter(|field| *field != "."), &error.into_inner())
+    })?;
+    json.end().map_err(|error| refused(None, &error))?;
+    Ok(value)
+}
+
+/// Reads a part of a body that is JSON already, such as one entry of a list whose entries stand for themselves.
+pub fn read_part<T: DeserializeOwned>(part: &serde_json::Value) -> Result<T, Failure> {
+    if part.is_array() {
+        return Err(list_for_an_object());
+    }
+    serde_path_to_error::deserialize(part).map_err(|error| {
+        let field = error.path().to_string();
+        refused(Some(&field).filter(|field| *field != "."), &error.into_inner())
+    })
+}
+
+/// No body of this API is a list, but serde would take one for an object, its entries for the fields in order.
+fn list_for_an_object() -> Failure {
+    Failure::bad_request("A JSON object is needed here, not a list")
+}
+
+fn refused(field: Option<&String>, error: &serde_json::Error) -> Failure {
+    // A part of a body does not know its place any more.
+    let place = match error.line() {
+        0 => String::new(),
+        line => format!(" at line {line} column {}", error.column()),
+    };
+    let problem = error.to_string();
+    let problem = problem.strip_suffix(&place).unwrap_or(&problem);
+    Failure::bad_request(match (error.classify(), field) {
+        (Category::Data, Some(field)) => format!("Wrong body: {}: {}{place}", echo(field), in_plain_words(problem)),
+        (Category::Data, None) => format!("Wrong body: {}{place}", in_plain_words(problem)),
+        (Category::Syntax | Category::Eof | Category::Io, _) => format!("The body is not valid JSON: {problem}{place}"),
+    })
+}
+
+/// Says what serde says to people who do not know Rust: "expected a whole number from 0 to 255", not "expected u8".
+fn in_plain_words(problem: &str) -> Cow<'_, str> {
+    if let Some(field) = problem.strip_prefix("missing field ") {
+        return format!("{field} is missing").into();
+    }
+    let mismatch = problem.strip_prefix("invalid type: ").or_else(|| problem.strip_prefix("invalid value: "));
+    // From the end: the text that came may itself contain the word.
+    if let Some((came, wanted)) = mismatch.and_then(|mismatch| mismatch.rsplit_once(", expected ")) {
+        return format!("expected {}, got {}", wanted_in_plain_words(wanted), came_in_plain_words(came)).into();
+    }
+    // serde would take a list for an object, its fields in order, and complains about the length only.
+    if problem.starts_with("invalid length ") && problem.contains(", expected struct ") {
+        return "expected an object, got a list".into();
+    }
+    match problem {
+        // What the standard library says when it cannot read a text as a number.
+        "invalid digit found in string" => "expected a whole number, not negative".into(),
+        "invalid float literal" => "expected a number".into(),
+        "number too large to fit in target type" => "the number is too large".into(),
+        "cannot parse integer from empty string" => "a value is missing".into(),
+        other => echo(other),
+    }
+}
+
+fn wanted_in_plain_words(wanted: &str) -> Cow<'_, str> {
+    let up_to = |most: u64| Cow::Owned(format!("a whole number from 0 to {most}"));
+    match wanted {
+        "u8" => up_to(u8::MAX.into()),
+        "u16" => up_to(u16::MAX.into()),
+        "u32" => up_to(u32::MAX.into()),
+        "u64" | "usize" => "a whole number, not negative".into(),
+        "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number".into(),
+        "f32" | "f64" => "a number".into(),
+        "a boolean" | "\"true\", \"on\" or \"false\"" => "true or false".into(),
+        "a sequence" => "a list".into(),
+        "a map" => "an object".into(),
+        _ if wanted.starts_with("struct ") || wanted.starts_with("internally tagged enum ") => "an object".into(),
+        _ => wanted.into(),
+    }
+}
+
+fn came_in_plain_words(came: &str) -> Cow<'_, str> {
+    match (came, came.strip_prefix("integer ").or_else(|| came.strip_prefix("floating point "))) {
+        ("sequence", _) => "a list".into(),
+        ("map", _) => "an object".into(),
+        (_, Some(number)) => format!("the number {}", number.trim_matches('`')).into(),
+        (other, None) => echo(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use axum::{Router, body::Body, routing::get};
+    use serde::Deserialize;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    struct Report {
+        incarnation: u32,
+        #[serde(default)]
+        vms: Vec<Vm>,
+        #[serde(default)]
+        labels: BTreeMap<String, String>,
+    }
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    struct Vm {
+        id: String,
+        memory_mb: u64,
+    }
+
+    fn post(content_type: Option<&str>, body: impl Into<Body>) -> Request {
+        let mut request = Request::post("/").body(body.into()).expect("a request");
+        if let Some(content_type) = content_type {
+            request.headers_mut().insert(header::CONTENT_TYPE, content_type.parse().expect("a header value"));
+        }
+        request
+    }
+
+    async fn refusal(request: Request) -> (u16, String) {
+        let failure = Json::<Report>::from_request(request, &()).await.expect_err("this should be refused");
+        (failure.status().as_u16(), failure.message().to_owned())
+    }
+
+    #[tokio::test]
+    async fn a_good_body_is_read_whatever_kind_of_json_it_says_to_be() {
+        for content_type in ["application/json", "application/json; charset=utf-8", "application/vnd.agent+json"] {
+            let body = "\u{feff}{\"incarnation\": 3, \"vms\": [{\"id\": \"vm-1\", \"memory_mb\": 512}]}";
+            let Json(report) =
+                Json::<Report>::from_request(post(Some(content_type), body), &()).await.expect(content_type);
+            assert_eq!((report.incarnation, report.vms.len()), (3, 1));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_bad_body_is_refused_with_the_place_and_the_remedy() {
+        let json = Some("application/json");
+        for (content_type, body, status, message) in [
+            (Some("text/plain"), "{}", 415, "The body has to be application/json, not text/plain"),
+            (None, "{}", 415, "The body has to be declared with content-type: application/json"),
+            (json, "", 400, "A JSON body is needed, and the request has none"),
+            (None, " \n", 400, "A JSON body is needed, and the request has none"),
+            (
+                json,
+                "{\n  \"incarnation\": 3,\n",
+                400,
+                "The body is not valid JSON: EOF while parsing a value at line 3 column 0",
+            ),
+            (json, "{} trailing", 400, "Wrong body: `incarnation` is missing at line 1 column 2"),
+            (json, "{\"incarnation\":3}]", 400, "The body is not valid JSON: trailing characters at line 1 column 18"),
+            (json, "[]", 400, "A JSON object is needed here, not a list"),
+            (json, "7", 400, "Wrong body: expected an object, got the number 7 at line 1 column 1"),
+            (
+                json,
+                r#"{"incarnation": -1}"#,
+                400,
+                "Wrong body: incarnation: expected a whole number from 0 to 4294967295, got the number -1 at line 1 column 18",
+            ),
+            (
+                json,
+                r#"{"incarnation": 1, "vms": [{"id": "a", "memory_mb": "lots"}]}"#,
+                400,
+                "Wrong body: vms[0].memory_mb: expected a whole number, not negative, got string \"lots\" at line 1 column 58",
+            ),
+            (
+                json,
+                r#"{"incarnation": 1, "labels": 5}"#,
+                400,
+                "Wrong body: labels: expected an object, got the number 5 at line 1 column 30",
+            ),
+        ] {
+            assert_eq!(refusal(post(content_type, body)).await, (status, message.to_owned()), "{body}");
+        }
+    }
+
+    #[tokio::test]
+    async fn bytes_that_are_no_text_are_refused_by_their_place() {
+        let body = b"{\"incarnation\": \xff}".to_vec();
+        assert_eq!(
+            refusal(post(Some("application/json"), body)).await,
+            (400, "The body is not UTF-8: byte 17 is wrong".to_owned())
+        );
+    }
+
+    #[tokio::test]
+    async fn a_compressed_body_is_refused_rather_than_misread() {
+        let mut request = post(Some("application/json"), "\u{1f}");
+        request.headers_mut().insert(header::CONTENT_ENCODING, "gzip".parse().expect("a header value"));
+        let (status, message) = refusal(request).await;
+        assert_eq!((status, message.as_str()), (415, "Request bodies are read uncompressed only; this one is gzip"));
+    }
+
+    #[tokio::test]
+    async fn what_is_repeated_of_a_body_is_short() {
+        let body = format!(r#"{{"incarnation": "{}"}}"#, "x".repeat(10_000));
+        let (_, message) = refusal(post(Some("application/json"), body)).await;
+        assert!(message.len() < 500, "{message}");
+    }
+
+    #[tokio::test]
+    async fn an_optional_body_may_be_missing_and_may_say_what_it_likes_to_be() {
+        #[derive(Debug, Deserialize, PartialEq)]
+        struct Reason {
+            reason: Option<String>,
+        }
+        let read = |content_type, body: &'static str| async move {
+            OptionalJson::<Reason>::from_request(post(content_type, body), &()).await.map(|OptionalJson(reason)| reason)
+        };
+        assert_eq!(read(None, "").await, Ok(None));
+        assert_eq!(read(Some("text/plain"), "\r\n").await, Ok(None));
+        assert_eq!(read(None, "null").await, Ok(None));
+        let disk = Reason { reason: Some("disk".to_owned()) };
+        assert_eq!(read(Some("application/x-www-form-urlencoded"), r#"{"reason": "disk"}"#).await, Ok(Some(disk)));
+        assert_eq!(read(None, "{}").await, Ok(Some(Reason { reason: None })));
+        assert_eq!(read(None, "reason=disk").await.map_err(|failure| failure.status().as_u16()), Err(400));
+    }
+
+    #[derive(Debug, Default, Deserialize, PartialEq)]
+    #[serde(default)]
+    struct Filter {
+        zone: Vec<String>,
+        limit: Option<u32>,
+        healthy: Option<bool>,
+    }
+
+    async fn query(query: &str) -> Result<Filter, String> {
+        let (mut parts, _) = Request::get(format!("/workers?{query}")).body(()).expect("a request").into_parts();
+        let filter = Query::<Filter>::from_request_parts(&mut parts, &()).await;
+        filter.map(|Query(filter)| filter).map_err(|failure| failure.message().to_owned())
+    }
+
+    #[tokio::test]
+    async fn queries_repeat_decode_and_ignore_what_is_unknown() {
+        let zones = |zones: &[&str]| zones.iter().map(|zone| (*zone).to_owned()).collect::<Vec<_>>();
+        assert_eq!(query("").await, Ok(Filter::default()));
+        let both = Filter { zone: zones(&["us west", "b/c"]), ..Filter::default() };
+        assert_eq!(query("zone=us+west&zone=b%2Fc&colour=red").await, Ok(both));
+        assert_eq!(query("limit=").await, Ok(Filter::default()));
+        assert_eq!(query("zone=%ff").await, Ok(Filter { zone: zones(&["�"]), ..Filter::default() }));
+    }
+
+    #[tokio::test]
+    async fn a_wrong_query_parameter_is_named() {
+        assert_eq!(
+            query("limit=ten").await,
+            Err("Query parameter `limit`: expected a whole number, not negative".to_owned())
+        );
+        assert_eq!(
+            query("limit=-1").await,
+            Err("Query parameter `limit`: expected a whole number, not negative".to_owned())
+        );
+        assert_eq!(
+            query("healthy=maybe").await,
+            Err("Query parameter `healthy`: expected true or false, got string \"maybe\"".to_owned())
+        );
+        let twice = query("limit=1&limit=2").await.expect_err("one number, two values");
+        assert!(twice.starts_with("Query parameter `limit`: "), "{twice}");
+    }
+
+    #[tokio::test]
+    async fn any_id_reaches_the_lookup() {
+        let api = Router::new().route("/workers/{id}/vms", get(|Id(id): Id| async { id }));
+        let router = Router::new().nest("/api/v1", api.clone()).merge(api);
+        for (path, id) in [
+            ("/workers/worker-01/vms", "worker-01"),
+            ("/workers/a%2Fb/vms", "a/b"),
+            ("/workers/%C3%BC/vms", "ü"),
+            ("/workers/%00/vms", "\0"),
+            ("/workers/a%FFb/vms", "a�b"),
+            ("/api/v1/workers/%ff%41/vms", "�A"),
+            ("/workers/100%/vms", "100%"),
+            ("/workers/%zz%f/vms", "%zz%f"),
+        ] {
+            let response = router.clone().oneshot(Request::get(path).body(Body::empty()).expect("a request")).await;
+            let body = response.expect("infallible").into_body().collect().await.expect("a body").to_bytes();
+            assert_eq!(String::from_utf8_lossy(&body), id, "{path}");
+        }
+    }
+}

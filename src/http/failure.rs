@@ -1,0 +1,358 @@
+//! What a client reads when there is no answer: [`Failure`], and the layer that lets nothing else through.
+//!
+//! The body is the documented one, `{"error": …, "message": …, "code": …}`, for causes of our own and for those that
+//! axum, tower or a panic produce as plain text or as nothing at all. Which domain error becomes which failure is not
+//! decided here but in `rest`. GraphQL answers its own errors in its own media type, and those pass untouched.
+
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
+
+use axum::{
+    body::{Body, HttpBody},
+    extract::Request,
+    http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use serde::{Serialize, Serializer, ser::SerializeStruct};
+
+use super::exchange::Exchange;
+
+/// How long a client is asked to wait when the one who refuses it knows nothing better.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// How much of what a client sent is repeated to it: enough to recognise, too little to be a burden.
+const LONGEST_ECHO: usize = 300;
+
+/// A request that was not answered, in the words the client gets.
+///
+/// It serialises as the documented body, so that a batch can carry it as one of its results.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    status: StatusCode,
+    message: Cow<'static, str>,
+    retry_after: Option<Duration>,
+}
+
+impl Failure {
+    /// A failure with this status, explained by one sentence for the client. 429 and 503 also say when to try again.
+    pub fn new(status: StatusCode, message: impl Into<Cow<'static, str>>) -> Self {
+        let tells_when = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+        Self { status, message: message.into(), retry_after: tells_when.then_some(RETRY_AFTER) }
+    }
+
+    /// 400: the request itself is wrong, and sending it again will not help.
+    pub fn bad_request(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    /// 403: understood, and not allowed.
+    pub fn forbidden(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, message)
+    }
+
+    /// 404: there is no such thing.
+    pub fn not_found(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, message)
+    }
+
+    /// 409: the request was good for a state that has passed.
+    pub fn conflict(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::CONFLICT, message)
+    }
+
+    /// 413: the body is larger than this route reads.
+    pub fn too_large(limit: usize) -> Self {
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("The request body is larger than the {} that are read here", Size(limit)),
+        )
+    }
+
+    /// 415: the body is in a language that is not spoken here.
+    pub fn unsupported_media_type(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message)
+    }
+
+    /// 429: too much for now; welcome again after this long.
+    pub fn too_many_requests(message: impl Into<Cow<'static, str>>, retry_after: Duration) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, message).retry_after(retry_after)
+    }
+
+    /// 500: our fault. The cause belongs in the log and never in the answer, so there is nothing to pass in.
+    pub fn internal() -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "Internal error; the server's log tells more under this answer's x-request-id",
+        )
+    }
+
+    /// 503: cannot be answered now, probably can be soon.
+    pub fn unavailable(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, message)
+    }
+
+    /// Asks the client to wait this long before it tries again.
+    #[must_use]
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    /// The status the answer will have.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The sentence the client will read.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The documented body.
+    pub(super) fn body(&self) -> Vec<u8> {
+        // Three scalars always serialise. An empty body would still carry the status, should that ever change.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// The headers that belong to the body.
+    fn write_headers(&self, headers: &mut HeaderMap) {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(wait) = self.retry_after {
+            // Whole seconds, rounded up: a client that comes a moment late is better than one that comes early.
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            headers.entry(header::RETRY_AFTER).or_insert_with(|| HeaderValue::from(seconds));
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl Serialize for Failure {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut body = serializer.serialize_struct("Failure", 3)?;
+        body.serialize_field("error", self.status.canonical_reason().unwrap_or("Error"))?;
+        body.serialize_field("message", &self.message)?;
+        body.serialize_field("code", &self.status.as_u16())?;
+        body.end()
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let mut response = Response::new(Body::from(self.body()));
+        *response.status_mut() = self.status;
+        self.write_headers(response.headers_mut());
+        response
+    }
+}
+
+/// Lets no failure out in any other shape than ours.
+///
+/// It has to stand outside the router: axum adds `Allow` to a 405 after the router's own layers have run.
+pub(super) async fn house_shape(request: Request, next: Next) -> Response {
+    let asked = Asked::of(&request);
+    let response = next.run(request).await;
+    let failed = response.status().is_client_error() || response.status().is_server_error();
+    let response = if failed && !speaks_json(response.headers()) { asked.reshape(response) } else { response };
+    if asked.method == Method::HEAD { without_body(response) } else { response }
+}
+
+/// What a message about a request needs to know of it.
+struct Asked {
+    method: Method,
+    path: Uri,
+    exchange: Option<Arc<Exchange>>,
+}
+
+impl Asked {
+    fn of(request: &Request) -> Self {
+        Self {
+            method: request.method().clone(),
+            path: request.uri().clone(),
+            exchange: Exchange::of(request.extensions()),
+        }
+    }
+
+    /// The same failure in our shape. Headers that do not describe the old body stay: `Allow`, `Retry-After`, CORS.
+    fn reshape(&self, response: Response) -> Response {
+        let (mut head, _) = response.into_parts();
+        let failure = self.failure(head.status, &head.headers);
+        for about_the_body in
+            [header::CONTENT_LENGTH, header::CONTENT_ENCODING, header::TRANSFER_ENCODING, header::ETAG]
+        {
+            head.headers.remove(about_the_body);
+        }
+        failure.write_headers(&mut head.headers);
+        Response::from_parts(head, Body::from(failure.body()))
+    }
+
+    fn failure(&self, status: StatusCode, headers: &HeaderMap) -> Failure {
+        let Self { method, path, .. } = self;
+        let path = echo(path.path());
+        let known_route = self.exchange.as_ref().is_some_and(|exchange| exchange.route().is_some());
+        let message = match status {
+            StatusCode::NOT_FOUND if known_route => format!("Not found: {path}").into(),
+            StatusCode::NOT_FOUND => format!("No route for {method} {path}").into(),
+            StatusCode::METHOD_NOT_ALLOWED => match headers.get(header::ALLOW).and_then(|allow| allow.to_str().ok()) {
+                Some(allow) => {
+                    let allowed: Vec<_> = allow.split(',').map(str::trim).filter(|method| !method.is_empty()).collect();
+                    format!("{method} is not allowed on {path}; allowed: {}", allowed.join(", ")).into()
+                }
+                None => format!("{method} is not allowed on {path}").into(),
+            },
+            StatusCode::PAYLOAD_TOO_LARGE => match &self.exchange {
+                Some(exchange) => return Failure::too_large(exchange.body_limit()),
+                None => general_message(status),
+            },
+            StatusCode::INTERNAL_SERVER_ERROR => return Failure::internal(),
+            _ => general_message(status),
+        };
+        Failure::new(status, message)
+    }
+}
+
+/// What can be said about a status when nothing but the status is known.
+pub(super) fn general_message(status: StatusCode) -> Cow<'static, str> {
+    let message = match status {
+        StatusCode::BAD_REQUEST => "The request is not well formed",
+        StatusCode::UNAUTHORIZED => "This needs a valid token",
+        StatusCode::FORBIDDEN => "This is not allowed",
+        StatusCode::REQUEST_TIMEOUT => "The request did not arrive in time",
+        StatusCode::PAYLOAD_TOO_LARGE => "The request body is larger than what is read here",
+        StatusCode::URI_TOO_LONG => "The URL is longer than what is read here",
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => "The body's content type is not understood here; send application/json",
+        StatusCode::UNPROCESSABLE_ENTITY => "The request is well formed, but makes no sense here",
+        StatusCode::UPGRADE_REQUIRED => "This path speaks WebSocket only",
+        StatusCode::TOO_MANY_REQUESTS => "Too many requests; slow down",
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
+            "The request's headers are more or larger than what is read here"
+        }
+        StatusCode::SERVICE_UNAVAILABLE => "The server cannot answer this now; try again shortly",
+        StatusCode::GATEWAY_TIMEOUT => "The answer did not come in time; try again shortly",
+        other => return format!("The request failed: {}", other.canonical_reason().unwrap_or("unknown reason")).into(),
+    };
+    message.into()
+}
+
+/// What the client sent, as far as it is worth repeating.
+pub(super) fn echo(sent: &str) -> Cow<'_, str> {
+    match sent.char_indices().nth(LONGEST_ECHO) {
+        Some((cut, _)) => format!("{}…", &sent[..cut]).into(),
+        None => sent.into(),
+    }
+}
+
+/// Whether a response already carries an error that a program can read.
+fn speaks_json(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(is_json)
+}
+
+/// Whether a content type is `application/json` or one of its many children, such as `application/problem+json`.
+pub(super) fn is_json(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
+}
+
+/// The same headers, the length of the body included, and no body: what HEAD asks for.
+fn without_body(mut response: Response) -> Response {
+    if let Some(length) = response.body().size_hint().exact().filter(|length| *length > 0) {
+        response.headers_mut().entry(header::CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
+    }
+    *response.body_mut() = Body::empty();
+    response
+}
+
+/// A number of bytes as people say it.
+struct Size(usize);
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const KIB: usize = 1024;
+        const MIB: usize = 1024 * KIB;
+        match self.0 {
+            bytes if bytes >= MIB && bytes % MIB == 0 => write!(f, "{} MiB", bytes / MIB),
+            bytes if bytes >= KIB && bytes % KIB == 0 => write!(f, "{} KiB", bytes / KIB),
+            bytes => write!(f, "{bytes} bytes"),
+        }
+    }
+}
+
+/// A whole HTTP/1.1 response, for the places that answer without a router: a connection over the cap, and requests
+/// that could not be parsed. `kept` are header lines to carry over, each with its line end.
+pub(super) fn on_the_wire(failure: &Failure, kept: &[u8]) -> Bytes {
+    let mut headers = HeaderMap::new();
+    failure.write_headers(&mut headers);
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    let body = failure.body();
+    let reason = failure.status.canonical_reason().unwrap_or("Error");
+    let mut text = format!("HTTP/1.1 {} {reason}\r\n", failure.status.as_u16()).into_bytes();
+    text.extend_from_slice(kept);
+    for (name, value) in &headers {
+        text.extend_from_slice(name.as_str().as_bytes());
+        text.extend_from_slice(b": ");
+        text.extend_from_slice(value.as_bytes());
+        text.extend_from_slice(b"\r\n");
+    }
+    text.extend_from_slice(format!("content-length: {}\r\nconnection: close\r\n\r\n", body.len()).as_bytes());
+    text.extend_from_slice(&body);
+    text.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_body_has_three_keys_in_the_documented_order() {
+        let failure = Failure::not_found("Worker not found: worker-99");
+        let body = String::from_utf8(failure.body()).expect("JSON is UTF-8");
+        assert_eq!(body, r#"{"error":"Not Found","message":"Worker not found: worker-99","code":404}"#);
+    }
+
+    #[test]
+    fn only_busy_answers_say_when_to_come_again_unless_told() {
+        let retry_after = |failure: Failure| failure.into_response().headers().get(header::RETRY_AFTER).cloned();
+        assert_eq!(retry_after(Failure::not_found("no")), None);
+        assert_eq!(retry_after(Failure::unavailable("no")), Some(HeaderValue::from_static("1")));
+        assert_eq!(
+            retry_after(Failure::too_many_requests("no", Duration::from_millis(2_500))),
+            Some(HeaderValue::from_static("3"))
+        );
+    }
+
+    #[test]
+    fn json_and_its_children_are_recognised() {
+        for json in [
+            "application/json",
+            "Application/JSON; charset=utf-8",
+            "application/problem+json",
+            "application/graphql-response+json",
+        ] {
+            assert!(is_json(json), "{json}");
+        }
+        for other in ["", "text/plain", "text/json+xml", "application/jsonp", "application/x-www-form-urlencoded"] {
+            assert!(!is_json(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn sizes_read_as_people_say_them() {
+        assert_eq!(Size(256 * 1024).to_string(), "256 KiB");
+        assert_eq!(Size(8 * 1024 * 1024).to_string(), "8 MiB");
+        assert_eq!(Size(1_000).to_string(), "1000 bytes");
+    }
+
+    #[test]
+    fn an_echo_is_cut_between_characters() {
+        let sent = "ä".repeat(LONGEST_ECHO + 1);
+        assert_eq!(echo(&sent).chars().count(), LONGEST_ECHO + 1, "the cut text and its ellipsis");
+        assert_eq!(echo("short"), "short");
+    }
+}

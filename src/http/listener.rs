@@ -1,0 +1,747 @@
+//! The accept loop: connections in, a bounded number of them, and an orderly end.
+//!
+//! `axum::serve` is not used because it sets no timer: a client that never finishes its request head would keep its
+//! socket for ever, and enough of those are an outage. What each connection may take is in `socket`. Requests over a
+//! connection are the service's business; upgraded connections (WebSockets) are their owner's, who tracks and ends them.
+
+use std::{
+    convert::Infallible,
+    fs,
+    future::poll_fn,
+    io,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{
+    body::{Body, HttpBody},
+    extract::{ConnectInfo, Request},
+    http::{StatusCode, Version},
+    response::Response,
+};
+use bytes::Bytes;
+use hyper::{
+    body::{Frame, Incoming, SizeHint},
+    service::service_fn,
+};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, Sleep, sleep_until, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::{Service, ServiceExt};
+use tracing::{debug, error, warn};
+
+use super::{
+    failure::{Failure, on_the_wire},
+    socket::{InFlight, Overdue, Pace, Patience, Socket},
+};
+
+/// More than this many clients belong on several replicas; each costs a socket and some tens of kilobytes.
+const MOST_CONNECTIONS: usize = 15_000;
+
+/// Assumed where the system does not tell: the usual soft limit of a process.
+const USUAL_FILE_LIMIT: usize = 1_024;
+
+/// For the request line and the headers together. It is also the most that hyper buffers of a connection, which keeps
+/// 15,000 hostile clients at 240 MB instead of hyper's usual 6 GB.
+const HEAD_BYTES: usize = 16 * 1024;
+
+/// A browser behind two proxies sends about thirty.
+const HEADERS: usize = 64;
+
+/// Requests that one HTTP/2 connection may have in flight.
+const STREAMS: u32 = 128;
+
+/// How often a silent HTTP/2 peer is asked whether it is still there, and how long it may think about it.
+const HTTP2_PING: Duration = Duration::from_secs(20);
+
+/// Clients over the cap that are being told so. Beyond these, connections are closed without a word.
+const MOST_TURNED_AWAY: usize = 256;
+
+/// The longest backlog that Linux keeps, unless told otherwise.
+const MOST_WAITING: usize = 4_096;
+
+/// Waits after a failed accept grow from the first to the second, so that a lack of files is not met with a busy loop.
+const ACCEPT_PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// What a listener grants its clients.
+#[derive(Clone, Debug)]
+pub struct ListenerOptions {
+    /// Connections at a time, WebSockets included. Any more get a 503 and are closed: in the backlog they would hang
+    /// without knowing why, and so would whoever checks our health.
+    pub connections: usize,
+    /// How long a request head may take to arrive.
+    pub head_time: Duration,
+    /// How long a connection may rest between two requests. Longer than the interval of heartbeats, so that agents keep
+    /// theirs, and longer than the 60 s of common proxies, so that it is they who close and no request is lost.
+    pub idle_time: Duration,
+    /// How long a client may take none of its answer.
+    pub stall_time: Duration,
+    /// How long a client may take to close its side after we closed ours.
+    pub close_time: Duration,
+    /// How long requests in flight may go on after the shutdown began.
+    pub farewell_time: Duration,
+}
+
+impl ListenerOptions {
+    /// The usual times, and as many connections as this process can have files, with a fifth left for the database,
+    /// the log and the sockets of those that are turned away.
+    pub fn for_this_process() -> Self {
+        let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+        let files = open_file_limit(&limits).unwrap_or(USUAL_FILE_LIMIT);
+        Self {
+            connections: connections_within(files),
+            head_time: Duration::from_secs(10),
+            idle_time: Duration::from_secs(75),
+            stall_time: Duration::from_secs(30),
+            close_time: Duration::from_secs(1),
+            farewell_time: Duration::from_secs(8),
+        }
+    }
+
+    fn patience(&self) -> Patience {
+        Patience { head: self.head_time, idle: self.idle_time, stall: self.stall_time, close: self.close_time }
+    }
+}
+
+/// Serves until told to stop, then lets what is in flight finish, and returns when the last connection has gone.
+///
+/// After `shutdown`, nothing new is accepted, connections at rest close at once, and the others after their answer.
+/// Those that are not done within [`ListenerOptions::farewell_time`] are cut. WebSockets are not waited for: they have
+/// left HTTP, and whoever runs them watches the same token.
+pub async fn serve<S>(listener: TcpListener, service: S, options: ListenerOptions, shutdown: CancellationToken)
+where
+    S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
+{
+    let patience = options.patience();
+    let places = Arc::new(Semaphore::new(options.connections.min(Semaphore::MAX_PERMITS)));
+    let turned_away = Arc::new(Semaphore::new(MOST_TURNED_AWAY));
+    let connections = TaskTracker::new();
+    let cut = CancellationToken::new();
+
+    let mut is_full = false;
+    let mut admit = |stream: TcpStream, peer| {
+        if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
+            is_full = false;
+            // Answers are written whole; waiting for more to send with them only delays them.
+            if let Err(error) = stream.set_nodelay(true) {
+                debug!("Small packets to {peer} may be delayed: {error}");
+            }
+            let connection = attend(stream, Some(place), peer, service.clone(), patience, shutdown.clone());
+            connections.spawn(cut.clone().run_until_cancelled_owned(connection));
+            return;
+        }
+        // Said once for each time it fills up: in a flood of clients a line for each would be a flood of its own.
+        if !std::mem::replace(&mut is_full, true) {
+            warn!(
+                connections = options.connections,
+                "All {} connections are taken, turning clients away", options.connections
+            );
+        }
+        if let Ok(place) = Arc::clone(&turned_away).try_acquire_owned() {
+            connections.spawn(cut.clone().run_until_cancelled_owned(turn_away(stream, place, patience)));
+        }
+    };
+    while let Some((stream, peer)) = shutdown.run_until_cancelled(accept(&listener)).await {
+        admit(stream, peer);
+    }
+    // The system has let these in already, and some have sent their request.
+    for (stream, peer) in waiting(listener) {
+        admit(stream, peer);
+    }
+
+    // Whoever connects from here on is refused by the system and can try another replica at once.
+    connections.close();
+    if timeout(options.farewell_time, connections.wait()).await.is_err() {
+        warn!(connections = connections.len(), "Cut {} connections that did not finish in time", connections.len());
+        cut.cancel();
+        connections.wait().await;
+    }
+}
+
+/// The next connection, however long it takes.
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    let (mut pause, longest) = ACCEPT_PAUSES;
+    loop {
+        match listener.accept().await {
+            Ok(connection) => return connection,
+            // One client gave up while it waited. The next may be there already.
+            Err(error) if is_about_the_client(&error) => {}
+            Err(error) => {
+                error!("Cannot accept connections, trying again in {pause:?}: {error}");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(longest);
+            }
+        }
+    }
+}
+
+/// The connections that nobody has accepted yet, up to a number that no backlog exceeds by much: there is an end to it
+/// however fast new ones come. Afterwards the listener is closed.
+fn waiting(listener: TcpListener) -> impl Iterator<Item = (TcpStream, SocketAddr)> {
+    // Not asynchronously: tokio learns of a connection some time after it is there.
+    let listener = listener.into_std().inspect_err(|error| error!("Cannot accept the last connections: {error}"));
+    let accepted = std::iter::from_fn(move || match listener.as_ref().ok()?.accept() {
+        Err(error) if !is_about_the_client(&error) => None,
+        accepted => Some(accepted),
+    });
+    accepted.take(MOST_WAITING).filter_map(|accepted| {
+        let (stream, peer) = accepted.ok()?;
+        stream.set_nonblocking(true).ok()?;
+        Some((TcpStream::from_std(stream).ok()?, peer))
+    })
+}
+
+fn is_about_the_client(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+/// Serves one connection until either side is done with it, it dawdles, or the shutdown has let it finish.
+async fn attend<IO, S>(
+    io: IO,
+    place: Option<OwnedSemaphorePermit>,
+    peer: SocketAddr,
+    service: S,
+    patience: Patience,
+    shutdown: CancellationToken,
+) where
+    IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
+{
+    let pace = Pace::new();
+    let service = {
+        let pace = Arc::clone(&pace);
+        service_fn(move |request: Request<Incoming>| answer(request, service.clone(), peer, Arc::clone(&pace)))
+    };
+    let protocol = protocol();
+    let socket = TokioIo::new(Socket::new(io, Arc::clone(&pace), place));
+    let mut connection = pin!(protocol.serve_connection_with_upgrades(socket, service));
+    let mut watch = pin!(Watch::new(&pace, patience));
+    let (mut asked, mut leaving) = (false, false);
+    loop {
+        tokio::select! {
+            // The connection first: the watch has to see what its step has changed.
+            biased;
+            done = connection.as_mut() => {
+                if let Err(error) = done {
+                    debug!("Connection from {peer} ended: {error}");
+                }
+                return;
+            }
+            () = shutdown.cancelled(), if !asked => {
+                asked = true;
+                // A client that has just connected has a request under way, although nothing of it is here yet.
+                if pace.await_first_bytes() {
+                    continue;
+                }
+            }
+            () = poll_fn(|_| pace.poll_first_bytes()), if asked && !leaving => {}
+            overdue = watch.as_mut() => match overdue {
+                Overdue::Idle => {}
+                Overdue::Head | Overdue::Stall | Overdue::Close => {
+                    debug!("Cut {peer}, which took too long: {overdue:?}");
+                    return;
+                }
+            }
+        }
+        // Asked and not cut: what is in flight is finished, and HTTP/2 peers learn which requests were not heard.
+        leaving = true;
+        pace.note_closing();
+        connection.as_mut().graceful_shutdown();
+    }
+}
+
+/// HTTP/1.1 and HTTP/2 as we speak them. The times are kept by [`Pace`], so hyper's own are off.
+fn protocol() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(None).max_headers(HEADERS).max_buf_size(HEAD_BYTES);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(HEAD_BYTES as u32)
+        .max_concurrent_streams(STREAMS)
+        .keep_alive_interval(HTTP2_PING)
+        .keep_alive_timeout(HTTP2_PING);
+    builder
+}
+
+/// One request's way through the service, with the connection's pace told when it begins and when it is answered.
+async fn answer<S>(
+    request: Request<Incoming>,
+    service: S,
+    peer: SocketAddr,
+    pace: Arc<Pace>,
+) -> Result<Response<Paced>, Infallible>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+{
+    let in_flight = pace.begin_request(request.version() == Version::HTTP_2);
+    let mut request = request.map(Body::new);
+    request.extensions_mut().insert(ConnectInfo(peer));
+    let response = service.oneshot(request).await?;
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        pace.note_upgrade();
+    }
+    Ok(response.map(|body| Paced { body, _in_flight: in_flight }))
+}
+
+/// The body of an answer, which is in flight until the body is dropped.
+struct Paced {
+    body: Body,
+    _in_flight: InFlight,
+}
+
+impl HttpBody for Paced {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Completes when the client has taken too long for what it owes at that moment.
+struct Watch<'a> {
+    pace: &'a Pace,
+    patience: Patience,
+    alarm: Pin<Box<Sleep>>,
+}
+
+impl<'a> Watch<'a> {
+    fn new(pace: &'a Pace, patience: Patience) -> Self {
+        Self { pace, patience, alarm: Box::pin(sleep_until(Instant::now() + patience.head)) }
+    }
+}
+
+impl Future for Watch<'_> {
+    type Output = Overdue;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Overdue> {
+        while let Some((deadline, overdue)) = self.pace.deadline(&self.patience) {
+            // Setting an alarm costs more than a needless look when it rings, so it is only ever set for earlier,
+            // until it rings: a busy connection then sets one in ten seconds and not two in every request.
+            if deadline < self.alarm.deadline() {
+                self.alarm.as_mut().reset(deadline);
+            }
+            if self.alarm.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if deadline <= Instant::now() {
+                return Poll::Ready(overdue);
+            }
+            self.alarm.as_mut().reset(deadline);
+        }
+        // Nothing is owed. The connection's next step will poll this again.
+        Poll::Pending
+    }
+}
+
+/// Tells a client over the cap that it is, without listening to what it wants.
+async fn turn_away<IO: AsyncRead + AsyncWrite + Unpin>(io: IO, place: OwnedSemaphorePermit, patience: Patience) {
+    let refusal = on_the_wire(&Failure::unavailable("All connections are taken; try again shortly"), b"");
+    let mut socket = Socket::new(io, Pace::new(), Some(place));
+    let farewell = async {
+        // A few hundred bytes always fit into the buffer of a new socket.
+        poll_fn(|cx| Pin::new(&mut socket).poll_write(cx, &refusal)).await?;
+        poll_fn(|cx| Pin::new(&mut socket).poll_shutdown(cx)).await
+    };
+    // Whether it was heard or not, there is nothing more to do for this client.
+    let _: Result<io::Result<()>, _> = timeout(patience.close, farewell).await;
+}
+
+fn connections_within(files: usize) -> usize {
+    MOST_CONNECTIONS.min(files / 5 * 4)
+}
+
+/// The soft limit of open files in the words of `/proc/self/limits`; `None` if it is not there or unlimited.
+fn open_file_limit(limits: &str) -> Option<usize> {
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{
+        Router,
+        extract::ws::WebSocketUpgrade,
+        response::IntoResponse,
+        routing::{get, post},
+    };
+    use futures_util::{SinkExt, StreamExt, stream};
+    use serde_json::Value;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
+        sync::Notify,
+        task::JoinHandle,
+    };
+    use tokio_tungstenite::tungstenite::Message;
+
+    use super::*;
+    use crate::http::{HttpOptions, Json, with_manners};
+
+    const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: test\r\n\r\n";
+
+    fn routes() -> Router {
+        Router::new()
+            .route("/", get(async || "home"))
+            .route("/whoami", get(async |ConnectInfo(peer): ConnectInfo<SocketAddr>| peer.ip().to_string()))
+            .route("/body", post(async |Json(body): Json<Value>| Json(body)))
+            .route("/stream", get(slow_stream))
+            .route("/socket", get(async |upgrade: WebSocketUpgrade| upgrade.on_upgrade(echo)))
+    }
+
+    async fn slow_stream() -> impl IntoResponse {
+        let ticks = stream::iter(["tick ", "tick ", "tock"]).then(async |tick| {
+            tokio::time::sleep(Duration::from_secs(100)).await;
+            Ok::<_, io::Error>(tick)
+        });
+        Body::from_stream(ticks)
+    }
+
+    async fn echo(mut socket: axum::extract::ws::WebSocket) {
+        while let Some(Ok(message)) = socket.recv().await {
+            if socket.send(message).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// A client's end of a connection that is served in memory, where the clock can be moved.
+    fn connect(router: Router) -> DuplexStream {
+        connect_with(router, CancellationToken::new())
+    }
+
+    fn connect_with(router: Router, shutdown: CancellationToken) -> DuplexStream {
+        let (client, server) = tokio::io::duplex(64 * 1024);
+        let service = with_manners(router, &HttpOptions::default());
+        let patience = ListenerOptions::for_this_process().patience();
+        let peer = SocketAddr::from(([192, 0, 2, 7], 4_000));
+        tokio::spawn(attend(server, None, peer, service, patience, shutdown));
+        client
+    }
+
+    /// The usual options, for tests that must not depend on how soon a client gets to run.
+    fn unhurried() -> ListenerOptions {
+        ListenerOptions { close_time: Duration::from_secs(60), ..ListenerOptions::for_this_process() }
+    }
+
+    /// A server on a real socket, with the means to stop it and to see that it has.
+    struct Server {
+        address: SocketAddr,
+        shutdown: CancellationToken,
+        running: JoinHandle<()>,
+    }
+
+    impl Server {
+        async fn start(router: Router, options: ListenerOptions) -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+            let address = listener.local_addr().expect("an address");
+            let shutdown = CancellationToken::new();
+            let service = with_manners(router, &HttpOptions::default());
+            let running = tokio::spawn(serve(listener, service, options, shutdown.clone()));
+            Self { address, shutdown, running }
+        }
+
+        async fn connect(&self) -> TcpStream {
+            TcpStream::connect(self.address).await.expect("a connection")
+        }
+
+        async fn stop(self) {
+            self.shutdown.cancel();
+            self.running.await.expect("an orderly end");
+        }
+    }
+
+    /// One response whose length is declared, or declared chunked and ended.
+    async fn response(client: &mut (impl AsyncRead + Unpin)) -> String {
+        let mut text = Vec::new();
+        loop {
+            let so_far = String::from_utf8_lossy(&text);
+            if let Some((head, body)) = so_far.split_once("\r\n\r\n") {
+                let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+                let whole = match length {
+                    Some(length) => body.len() >= length.parse().expect("a length"),
+                    None => body.ends_with("0\r\n\r\n") || head.starts_with("HTTP/1.1 101"),
+                };
+                if whole {
+                    return so_far.into_owned();
+                }
+            }
+            let read = client.read_buf(&mut text).await.expect("a response");
+            assert!(read > 0, "the connection closed after {:?}", String::from_utf8_lossy(&text));
+        }
+    }
+
+    /// Everything until the server closes.
+    async fn rest(client: &mut (impl AsyncRead + Unpin)) -> String {
+        let mut text = Vec::new();
+        client.read_to_end(&mut text).await.expect("an orderly end");
+        String::from_utf8(text).expect("text")
+    }
+
+    #[track_caller]
+    fn assert_failure(response: &str, status: u64) {
+        let (head, body) = response.split_once("\r\n\r\n").expect("a head and a body");
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+        assert!(head.contains("content-type: application/json"), "{head}");
+        let body: Value = serde_json::from_str(body).expect("a JSON body");
+        assert_eq!(body["code"], status);
+        assert_eq!(body.as_object().map(|body| body.len()), Some(3), "{body}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_does_not_arrive_is_not_waited_for() {
+        for beginning in ["", "P", "PRI * HT", "GET / HTTP/1.1\r\nhost: te"] {
+            let mut client = connect(routes());
+            let start = Instant::now();
+            client.write_all(beginning.as_bytes()).await.expect("a write");
+            assert_eq!(rest(&mut client).await, "", "{beginning:?}");
+            assert_eq!(start.elapsed().as_secs(), 10, "{beginning:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_comes_byte_by_byte_wins_no_time() {
+        let mut client = connect(routes());
+        let start = Instant::now();
+        for byte in GET.iter().cycle() {
+            if client.write_all(&[*byte]).await.is_err() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(900)).await;
+        }
+        assert!(start.elapsed() < Duration::from_secs(12), "{:?}", start.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_may_rest_between_two_requests() {
+        let mut client = connect(routes());
+        for _ in 0..3 {
+            client.write_all(GET).await.expect("a write");
+            assert!(response(&mut client).await.ends_with("home"));
+            tokio::time::sleep(Duration::from_secs(74)).await;
+        }
+        let start = Instant::now();
+        assert_eq!(rest(&mut client).await, "");
+        assert_eq!(start.elapsed().as_secs(), 1, "75 s after the last answer");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_may_last_longer_than_any_patience() {
+        let mut client = connect(routes());
+        client.write_all(b"GET /stream HTTP/1.1\r\nhost: test\r\n\r\n").await.expect("a write");
+        let streamed = response(&mut client).await;
+        assert!(streamed.contains("tick") && streamed.contains("tock"), "{streamed}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_read_is_cut() {
+        let large = Router::new().route("/", get(async || "x".repeat(1024 * 1024)));
+        let mut client = connect(large);
+        client.write_all(GET).await.expect("a write");
+        let start = Instant::now();
+        tokio::time::sleep(Duration::from_secs(31)).await;
+        let read = rest(&mut client).await;
+        assert!(read.len() < 1024 * 1024, "{} bytes", read.len());
+        assert_eq!(start.elapsed().as_secs(), 31, "nothing was left to wait for");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_websocket_outlives_the_patience_of_http() {
+        let shutdown = CancellationToken::new();
+        let client = connect_with(routes(), shutdown.clone());
+        let (mut socket, _) = tokio_tungstenite::client_async("ws://test/socket", client).await.expect("an upgrade");
+        tokio::time::sleep(Duration::from_secs(300)).await;
+        shutdown.cancel();
+        socket.send(Message::text("still there?")).await.expect("a send");
+        let answer = socket.next().await.expect("an answer").expect("a message");
+        assert_eq!(answer.into_text().expect("text").as_str(), "still there?");
+        socket.close(None).await.expect("a close");
+    }
+
+    #[tokio::test]
+    async fn http2_is_spoken_to_those_who_begin_with_it() {
+        let mut client = connect(routes());
+        // The preface, empty SETTINGS, and HEADERS for `GET /` out of HPACK's static table, which end the stream.
+        client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.expect("a write");
+        client.write_all(b"\0\0\x03\x01\x05\0\0\0\x01\x82\x84\x86").await.expect("a write");
+        let mut data = Vec::new();
+        while data.is_empty() {
+            let mut head = [0; 9];
+            client.read_exact(&mut head).await.expect("a frame");
+            let mut payload = vec![0; usize::from(head[1]) * 256 + usize::from(head[2])];
+            client.read_exact(&mut payload).await.expect("a payload");
+            if head[3] == 0 {
+                data = payload;
+            }
+        }
+        assert_eq!(data, b"home");
+    }
+
+    #[tokio::test]
+    async fn the_handler_knows_who_asks() {
+        let mut client = connect(routes());
+        client.write_all(b"GET /whoami HTTP/1.1\r\nhost: test\r\n\r\n").await.expect("a write");
+        assert!(response(&mut client).await.ends_with("192.0.2.7"));
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_parsed_is_refused_in_the_house_shape() {
+        let server = Server::start(routes(), unhurried()).await;
+        let headers = |count: usize| (0..count).map(|n| format!("x-{n}: 1\r\n")).collect::<String>();
+        for (request, status) in [
+            ("nonsense\r\n\r\n".to_owned(), 400),
+            ("GET / HTTP/1.1\r\nbad header\r\n\r\n".to_owned(), 400),
+            (format!("GET / HTTP/1.1\r\n{}\r\n", headers(65)), 431),
+            (format!("GET / HTTP/1.1\r\nx-large: {}\r\n\r\n", "x".repeat(20_000)), 431),
+            (format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(1_000_000)), 431),
+        ] {
+            let mut client = server.connect().await;
+            // The server may have heard enough before everything is written.
+            let _ = client.write_all(request.as_bytes()).await;
+            let answer = rest(&mut client).await;
+            assert_failure(&answer, status);
+            assert!(answer.contains("connection: close") && answer.contains("date: "), "{answer}");
+        }
+        let mut client = server.connect().await;
+        client.write_all(format!("GET / HTTP/1.1\r\n{}\r\n", headers(64)).as_bytes()).await.expect("a write");
+        assert!(response(&mut client).await.ends_with("home"), "as many as are read are no problem");
+        drop(client);
+        server.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_client_with_too_large_a_body_gets_to_read_why() {
+        let server = Server::start(routes(), unhurried()).await;
+        let body = vec![b' '; 3 * 1024 * 1024];
+        for framing in [format!("content-length: {}", body.len()), "transfer-encoding: chunked".to_owned()] {
+            let (mut reading, mut writing) = server.connect().await.into_split();
+            let head =
+                format!("POST /body HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n{framing}\r\n\r\n");
+            let chunk_size = if framing.contains("chunked") { format!("{:x}\r\n", body.len()) } else { String::new() };
+            let sent = [head.as_bytes(), chunk_size.as_bytes(), &body].concat();
+            // Everything is sent before anything is read, as simple clients do.
+            let _ = writing.write_all(&sent).await;
+            assert_failure(&response(&mut reading).await, 413);
+        }
+        server.stop().await;
+    }
+
+    #[tokio::test]
+    async fn one_connection_too_many_is_told_so_and_a_place_is_freed_by_leaving() {
+        let one = ListenerOptions { connections: 1, ..unhurried() };
+        let server = Server::start(routes(), one).await;
+        // A WebSocket has left HTTP, and still takes its place.
+        let url = format!("ws://{}/socket", server.address);
+        let (mut socket, _) = tokio_tungstenite::client_async(url, server.connect().await).await.expect("an upgrade");
+        let mut second = server.connect().await;
+        let refusal = rest(&mut second).await;
+        drop(second);
+        assert_failure(&refusal, 503);
+        assert!(refusal.contains("retry-after: 1"), "{refusal}");
+
+        socket.close(None).await.expect("a close");
+        while socket.next().await.is_some() {}
+        drop(socket);
+        // The place is free when the server has noticed, which is its own business to time.
+        loop {
+            let mut next = server.connect().await;
+            let _ = next.write_all(b"GET / HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n").await;
+            let mut answer = String::new();
+            let _ = next.read_to_string(&mut answer).await;
+            if answer.ends_with("home") {
+                break;
+            }
+        }
+        server.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_shutdown_lets_what_is_in_flight_finish() {
+        let (begun, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let router = {
+            let (begun, go) = (Arc::clone(&begun), Arc::clone(&go));
+            Router::new().route("/", get(async || "home")).route(
+                "/waits",
+                get(async move || {
+                    begun.notify_one();
+                    go.notified().await;
+                    "finished"
+                }),
+            )
+        };
+        let server = Server::start(router, unhurried()).await;
+        let (mut resting, mut working) = (server.connect().await, server.connect().await);
+        resting.write_all(GET).await.expect("a write");
+        response(&mut resting).await;
+        working.write_all(b"GET /waits HTTP/1.1\r\nhost: test\r\n\r\n").await.expect("a write");
+        begun.notified().await;
+
+        server.shutdown.cancel();
+        assert_eq!(rest(&mut resting).await, "", "a connection at rest closes at once");
+        assert!(!server.running.is_finished(), "somebody still waits for an answer");
+        go.notify_one();
+        let answer = rest(&mut working).await;
+        assert!(answer.ends_with("finished") && answer.contains("connection: close"), "{answer}");
+        drop((resting, working));
+        let address = server.address;
+        server.stop().await;
+        assert!(TcpStream::connect(address).await.is_err(), "nothing listens any more");
+    }
+
+    #[tokio::test]
+    async fn a_shutdown_does_not_wait_for_ever() {
+        let begun = Arc::new(Notify::new());
+        let router = {
+            let begun = Arc::clone(&begun);
+            Router::new().route(
+                "/",
+                get(async move || {
+                    begun.notify_one();
+                    std::future::pending::<String>().await
+                }),
+            )
+        };
+        let brief = ListenerOptions { farewell_time: Duration::from_millis(10), ..ListenerOptions::for_this_process() };
+        let server = Server::start(router, brief).await;
+        let mut client = server.connect().await;
+        client.write_all(GET).await.expect("a write");
+        begun.notified().await;
+        server.stop().await;
+        assert_eq!(rest(&mut client).await, "");
+    }
+
+    #[test]
+    fn the_cap_follows_the_file_limit() {
+        let limits = "Limit                     Soft Limit           Hard Limit           Units     \n\
+                      Max processes             127000               127000               processes \n\
+                      Max open files            1024                 524288               files     \n";
+        assert_eq!(open_file_limit(limits), Some(1_024));
+        assert_eq!(
+            open_file_limit("Max open files            unlimited            unlimited            files\n"),
+            None
+        );
+        assert_eq!(open_file_limit(""), None);
+        assert_eq!(connections_within(1_024), 816);
+        assert_eq!(connections_within(20_000), MOST_CONNECTIONS);
+    }
+}

@@ -1,0 +1,32 @@
+//! Everything about HTTP that is not an answer: connections, limits, manners, and the shape of a failure.
+//!
+//! A request passes these places, outermost first:
+//!
+//! 1. [`listener`] accepts it, on a connection that may not dawdle (`socket` keeps the pace).
+//! 2. [`layers`] number it, keep it to its size and its time, catch its panic and write its line in the log.
+//! 3. The router of `rest` and `graphql` finds its handler; [`extract`] reads what the handler asked for.
+//! 4. Whatever went wrong on the way leaves as a [`Failure`]: one JSON body for every path and every cause.
+//!
+//! *Invariant:* this room knows no domain. It imports neither `resolvers` nor `error`; `rest` turns a domain error
+//! into a [`Failure`]. What a route needs to differ in (a larger body, a quieter log line) the route says itself,
+//! with [`allow_body`], [`allow_time`] and [`routine`], so that no path is spelled here.
+
+mod accept;
+mod body;
+mod exchange;
+pub mod extract;
+pub mod failure;
+pub mod layers;
+pub mod listener;
+pub mod origin;
+mod socket;
+#[cfg(test)]
+mod tests;
+
+pub use accept::{Accept, EVENT_STREAM};
+pub use exchange::RequestId;
+pub use extract::{Id, Json, OptionalJson, Query, read_part};
+pub use failure::Failure;
+pub use layers::{HttpOptions, allow_body, allow_time, routine, with_manners};
+pub use listener::{ListenerOptions, serve};
+pub use origin::Origin;

@@ -1,0 +1,427 @@
+//! One client's socket, and the pace it has to keep.
+//!
+//! hyper parses and writes; this watches the clock. hyper's own header time-out also runs while a kept-alive connection
+//! rests between two requests, and does not run before the first byte, while the HTTP version is being told. One number
+//! cannot be right for both: an agent that beats every 10 s would find its connection closed under every other beat.
+//! So [`Socket`] and [`Pace`] count the bytes and requests, and [`Pace::deadline`] says what the client may take now.
+//!
+//! Two smaller matters are settled here because only the socket can settle them: hyper's bare refusals of what it cannot
+//! parse get the documented body, and a closing connection is read until the client has seen what was said.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use axum::http::StatusCode;
+use bytes::Bytes;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::OwnedSemaphorePermit,
+    time::Instant,
+};
+
+use super::failure::{Failure, general_message, on_the_wire};
+
+/// What a client may take for each thing it has to do.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// To send the head of a request, from its first byte, and from the connection's beginning for the first request.
+    pub(super) head: Duration,
+    /// To send the next request.
+    pub(super) idle: Duration,
+    /// To take the next byte of an answer.
+    pub(super) stall: Duration,
+    /// To close its side after we closed ours.
+    pub(super) close: Duration,
+}
+
+/// What a client took too long for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Overdue {
+    /// The head of a request began and did not end: somebody slow, or somebody holding sockets on purpose.
+    Head,
+    /// No further request. Nothing is wrong, the connection is just not needed.
+    Idle,
+    /// The client does not read its answer.
+    Stall,
+    /// The client does not close its side.
+    Close,
+}
+
+/// How far a connection is, told by its [`Socket`] and its service, asked by whoever drives it.
+#[derive(Debug)]
+pub(super) struct Pace(Mutex<Progress>);
+
+#[derive(Clone, Copy, Debug)]
+struct Progress {
+    stage: Stage,
+    /// Whether anything has ever come from the client.
+    heard: bool,
+    /// Requests whose answer is not finished.
+    in_flight: usize,
+    /// Since when the client has taken nothing although there is something to take.
+    stalled: Option<Instant>,
+    /// HTTP/2, where bytes between requests (pings, window updates) are no beginning of a request.
+    multiplexed: bool,
+    /// No longer HTTP. Whoever took the socket over has its own rules.
+    upgraded: bool,
+}
+
+/// What a connection is waiting for while nothing is in flight.
+#[derive(Clone, Copy, Debug)]
+enum Stage {
+    Head(Instant),
+    Idle(Instant),
+    Closing(Instant),
+}
+
+impl Pace {
+    /// The pace of a connection that was just accepted, which owes us a request head.
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self(Mutex::new(Progress {
+            stage: Stage::Head(Instant::now()),
+            heard: false,
+            in_flight: 0,
+            stalled: None,
+            multiplexed: false,
+            upgraded: false,
+        })))
+    }
+
+    /// Notes that a request has come; its answer is finished when the guard is dropped.
+    pub(super) fn begin_request(self: &Arc<Self>, multiplexed: bool) -> InFlight {
+        let mut progress = self.progress();
+        progress.in_flight += 1;
+        progress.multiplexed |= multiplexed;
+        InFlight(Arc::clone(self))
+    }
+
+    /// Notes that the connection changes hands.
+    pub(super) fn note_upgrade(&self) {
+        self.progress().upgraded = true;
+    }
+
+    /// Notes that the connection is asked to close. What is in flight may still take its time.
+    pub(super) fn note_closing(&self) {
+        self.progress().stage = Stage::Closing(Instant::now());
+    }
+
+    /// Notes that the client may still say one thing, if it has not said anything yet. Whether that is so.
+    pub(super) fn await_first_bytes(&self) -> bool {
+        let mut progress = self.progress();
+        if !progress.heard {
+            progress.stage = Stage::Closing(Instant::now());
+        }
+        !progress.heard
+    }
+
+    /// Ready once the client has said something. Wakes nobody: it is asked after each step of the connection.
+    pub(super) fn poll_first_bytes(&self) -> Poll<()> {
+        if self.progress().heard { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// When the client will have taken too long, and for what. `None` while it is our turn.
+    pub(super) fn deadline(&self, patience: &Patience) -> Option<(Instant, Overdue)> {
+        let progress = *self.progress();
+        if let Some(since) = progress.stalled {
+            return Some((since + patience.stall, Overdue::Stall));
+        }
+        if progress.in_flight > 0 {
+            return None;
+        }
+        Some(match progress.stage {
+            Stage::Head(since) => (since + patience.head, Overdue::Head),
+            Stage::Idle(since) => (since + patience.idle, Overdue::Idle),
+            Stage::Closing(since) => (since + patience.close, Overdue::Close),
+        })
+    }
+
+    fn note_read(&self) {
+        let mut progress = self.progress();
+        progress.heard = true;
+        if let (Stage::Idle(_), 0, false) = (progress.stage, progress.in_flight, progress.multiplexed) {
+            progress.stage = Stage::Head(Instant::now());
+        }
+    }
+
+    fn note_write(&self, blocked: bool) {
+        let mut progress = self.progress();
+        if !blocked {
+            progress.stalled = None;
+        } else if progress.stalled.is_none() {
+            progress.stalled = Some(Instant::now());
+        }
+    }
+
+    /// Whether what is written now could be an answer of hyper's own, to a request that never reached the service.
+    fn owes_nothing(&self) -> bool {
+        let progress = self.progress();
+        progress.in_flight == 0 && !progress.multiplexed && !progress.upgraded
+    }
+
+    fn is_upgraded(&self) -> bool {
+        self.progress().upgraded
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        // Nothing can panic while it is held, and the numbers would still be true if something did.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A request whose answer is not finished.
+#[derive(Debug)]
+pub(super) struct InFlight(Arc<Pace>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let mut progress = self.0.progress();
+        progress.in_flight -= 1;
+        if progress.in_flight == 0 {
+            progress.stage = match progress.stage {
+                Stage::Head(_) | Stage::Idle(_) => Stage::Idle(Instant::now()),
+                // One more was answered on the way out; its last bytes get as long as any.
+                Stage::Closing(_) => Stage::Closing(Instant::now()),
+            };
+        }
+    }
+}
+
+/// A stream that tells its [`Pace`] what passes through it.
+///
+/// It also holds the connection's place under the cap. The place must live as long as the socket and not as long as the
+/// HTTP connection: a WebSocket leaves HTTP behind and goes on.
+pub(super) struct Socket<IO> {
+    io: IO,
+    pace: Arc<Pace>,
+    _place: Option<OwnedSemaphorePermit>,
+    refusal: Bytes,
+    farewell: Farewell,
+}
+
+/// How far closing has come.
+enum Farewell {
+    NotYet,
+    Listening,
+    Done,
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> Socket<IO> {
+    pub(super) fn new(io: IO, pace: Arc<Pace>, place: Option<OwnedSemaphorePermit>) -> Self {
+        Self { io, pace, _place: place, refusal: Bytes::new(), farewell: Farewell::NotYet }
+    }
+
+    fn poll_refusal(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.refusal.is_empty() {
+            let written = ready!(Pin::new(&mut self.io).poll_write(cx, &self.refusal))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.refusal = self.refusal.split_off(written);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes hyper's bare refusal away and keeps ours to be written in its place.
+    fn replace_refusal(&mut self, written: &[u8]) -> bool {
+        // Nearly every write fails the first comparison.
+        let replacement = written.starts_with(b"HTTP/1.1 4").then(|| in_house_shape(written)).flatten();
+        match replacement {
+            Some(refusal) if self.pace.owes_nothing() => {
+                self.refusal = refusal;
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+}
+
+impl<IO: AsyncRead + Unpin> AsyncRead for Socket<IO> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.io).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.pace.note_read();
+        }
+        read
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<IO> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_refusal(cx))?;
+        if self.replace_refusal(buf) {
+            return Poll::Ready(Ok(buf.len()));
+        }
+        let written = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.pace.note_write(written.is_pending());
+        written
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_refusal(cx))?;
+        if let [only] = bufs
+            && self.replace_refusal(only)
+        {
+            return Poll::Ready(Ok(only.len()));
+        }
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        self.pace.note_write(written.is_pending());
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_refusal(cx))?;
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    /// Closes our side, and then reads what the client still sends until it closes its own.
+    ///
+    /// Closing a socket that has unread bytes resets it, and a reset can overtake the answer: whoever sends a body that
+    /// is too large would see a broken connection and never the 413. The wait ends by [`Patience::close`].
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_refusal(cx))?;
+        loop {
+            match self.farewell {
+                Farewell::NotYet => {
+                    ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
+                    self.farewell = if self.pace.is_upgraded() { Farewell::Done } else { Farewell::Listening };
+                    self.pace.note_closing();
+                }
+                Farewell::Listening => {
+                    let mut ignored = [0; 4096];
+                    let mut ignored = ReadBuf::new(&mut ignored);
+                    let read = ready!(Pin::new(&mut self.io).poll_read(cx, &mut ignored));
+                    if read.is_err() || ignored.filled().is_empty() {
+                        self.farewell = Farewell::Done;
+                    }
+                }
+                Farewell::Done => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+}
+
+/// hyper's refusal of a request it could not parse (400, 414, 431: a head, and no body), with the documented body.
+///
+/// `None` for anything else. Answers of ours are never mistaken for one: those that fail have a body.
+fn in_house_shape(refusal: &[u8]) -> Option<Bytes> {
+    let head = std::str::from_utf8(refusal.strip_suffix(b"\r\n\r\n")?).ok()?;
+    let (status_line, headers) = head.split_once("\r\n")?;
+    let status = status_line.split(' ').nth(1)?.parse().ok()?;
+    let status = StatusCode::from_u16(status).ok()?;
+    let headers = || headers.split("\r\n");
+    let is_hypers = headers().any(|line| line.eq_ignore_ascii_case("content-length: 0"))
+        && headers().all(|line| matches!(line.split(':').next(), Some("connection" | "content-length" | "date")));
+    if !is_hypers {
+        return None;
+    }
+    let date = headers().find(|line| line.starts_with("date:")).map(|date| format!("{date}\r\n")).unwrap_or_default();
+    Some(on_the_wire(&Failure::new(status, general_message(status)), date.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Patience = Patience {
+        head: Duration::from_secs(10),
+        idle: Duration::from_secs(75),
+        stall: Duration::from_secs(30),
+        close: Duration::from_secs(1),
+    };
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_held_to_what_it_owes_now() {
+        let start = Instant::now();
+        let pace = Pace::new();
+        let owes = || pace.deadline(&PATIENCE).map(|(at, overdue)| ((at - start).as_secs(), overdue));
+
+        assert_eq!(owes(), Some((10, Overdue::Head)), "a new connection owes a head");
+        tokio::time::advance(seconds(2)).await;
+        pace.note_read();
+        assert_eq!(owes(), Some((10, Overdue::Head)), "bytes that come slowly win no time");
+
+        let request = pace.begin_request(false);
+        pace.note_read();
+        assert_eq!(owes(), None, "it is our turn");
+        drop(request);
+        assert_eq!(owes(), Some((77, Overdue::Idle)), "answered: now it may rest");
+
+        tokio::time::advance(seconds(5)).await;
+        pace.note_read();
+        assert_eq!(owes(), Some((17, Overdue::Head)), "the next head has begun");
+
+        let request = pace.begin_request(false);
+        pace.note_write(true);
+        tokio::time::advance(seconds(1)).await;
+        pace.note_write(true);
+        assert_eq!(owes(), Some((37, Overdue::Stall)), "it does not read its answer");
+        pace.note_write(false);
+        assert_eq!(owes(), None);
+
+        drop(request);
+        pace.note_closing();
+        assert_eq!(owes(), Some((9, Overdue::Close)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_multiplexed_connection_rests_only_when_nothing_is_in_flight() {
+        let start = Instant::now();
+        let pace = Pace::new();
+        let owes = || pace.deadline(&PATIENCE).map(|(at, overdue)| ((at - start).as_secs(), overdue));
+        let (first, second) = (pace.begin_request(true), pace.begin_request(true));
+        drop(first);
+        assert_eq!(owes(), None);
+        drop(second);
+        tokio::time::advance(seconds(20)).await;
+        pace.note_read();
+        assert_eq!(owes(), Some((75, Overdue::Idle)), "a ping is not the beginning of a request");
+    }
+
+    #[test]
+    fn only_hypers_own_refusals_are_rewritten() {
+        let bare = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\ndate: Thu, 01 Jan 1970 00:00:00 GMT\r\n\r\n";
+        let shaped = in_house_shape(bare).expect("a refusal of hyper's");
+        let shaped = std::str::from_utf8(&shaped).expect("text");
+        let (head, body) = shaped.split_once("\r\n\r\n").expect("a head and a body");
+        assert_eq!(
+            body,
+            r#"{"error":"Request Header Fields Too Large","message":"The request's headers are more or larger than what is read here","code":431}"#
+        );
+        for line in [
+            "HTTP/1.1 431 Request Header Fields Too Large",
+            "date: Thu, 01 Jan 1970 00:00:00 GMT",
+            "content-type: application/json",
+            "connection: close",
+            &format!("content-length: {}", body.len()),
+        ] {
+            assert!(head.lines().any(|there| there == line), "{line} is missing in {head}");
+        }
+        for other in [
+            &b"HTTP/1.1 404 Not Found\r\nx-request-id: 1\r\ncontent-length: 0\r\n\r\n"[..],
+            b"HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\n",
+            b"HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\n{}",
+            b"HTTP/1.1 4",
+            b"{\"data\":null}",
+        ] {
+            assert_eq!(in_house_shape(other), None);
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! The server tells that workers fell silent.
+
+use std::time::Duration;
+
+use super::Command;
+use crate::cluster::{Availability, EventKind, Worker, WorkerId};
+use crate::error::Result;
+use crate::journal::draft::{Draft, Part, Told};
+
+/// Announces workers that look silent. Any server may ask for it; whether they are silent, and
+/// whether nobody has said so yet, is decided here, on the latest state: so it is said once.
+#[derive(Clone, Debug)]
+pub struct AnnounceSilent {
+    /// Workers that looked silent to whoever asks.
+    pub candidates: Vec<WorkerId>,
+    /// For how long a worker may be silent.
+    pub offline_after: Duration,
+}
+
+impl Command for AnnounceSilent {
+    /// How many were announced.
+    type Reply = usize;
+
+    fn decide(&self, draft: &mut Draft<'_>) -> Result<Self::Reply> {
+        let mut announced = 0;
+        for id in &self.candidates {
+            let Some(known) = draft.find_worker(id.as_str()).cloned() else { continue };
+            let is_silent = known.availability(draft.at, self.offline_after) == Availability::Offline;
+            if !is_silent || known.announced == Availability::Offline {
+                continue;
+            }
+            let mut worker = Worker::clone(&known);
+            worker.announced = Availability::Offline;
+            worker.revision = draft.revision;
+            let message = format!("Worker {id} has not been heard from for over {} s", self.offline_after.as_secs());
+            draft.tell(EventKind::WorkerOffline, id, Told { message, ..Told::default() });
+            draft.put(worker, &[Part::Announcement]);
+            announced += 1;
+        }
+        Ok(announced)
+    }
+}

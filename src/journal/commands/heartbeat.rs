@@ -1,0 +1,238 @@
+//! A worker says that it is alive, what it uses, and perhaps which VMs it has.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Command;
+use crate::cluster::{EventKind, Vm, VmId, VmStatus, Worker};
+use crate::error::{Error, Result};
+use crate::journal::draft::{Draft, Part, Told};
+
+/// Records a heartbeat.
+#[derive(Clone, Debug)]
+pub struct RecordHeartbeat {
+    /// Who it says it is; any text, since an odd one is just unknown.
+    pub worker_id: String,
+    /// What it says.
+    pub beat: Beat,
+}
+
+/// What a heartbeat says.
+#[derive(Clone, Debug)]
+pub struct Beat {
+    /// The life of the process that says it.
+    pub incarnation: u64,
+    /// Its number in that life; one that is not above the last changes nothing.
+    pub sequence: Option<u64>,
+    /// CPU cores allocated to VMs; if left out, what its VMs add up to.
+    pub used_cpu_cores: Option<u32>,
+    /// Memory allocated to VMs, in MiB; if left out, what its VMs add up to.
+    pub used_memory_mb: Option<u32>,
+    /// Disk allocated to VMs, in GB; if left out, as before.
+    pub used_disk_gb: Option<u32>,
+    /// What it says of its VMs.
+    pub inventory: Inventory,
+}
+
+/// What a heartbeat says of the worker's VMs.
+#[derive(Clone, Debug, Default)]
+pub enum Inventory {
+    /// Nothing: they are as they were. Not the same as an empty list.
+    #[default]
+    Unchanged,
+    /// These are all.
+    Whole(Vec<VmReport>),
+    /// Some changed, some are gone.
+    Delta {
+        /// New or changed.
+        upsert: Vec<VmReport>,
+        /// Gone.
+        remove: Vec<String>,
+    },
+}
+
+/// What a worker says of one VM.
+#[derive(Clone, Debug)]
+pub struct VmReport {
+    /// The VM; checked here, so that one odd id does not spoil the heartbeat.
+    pub id: String,
+    /// Name given by whoever created it.
+    pub name: Arc<str>,
+    /// What it is doing.
+    pub status: VmStatus,
+    /// Virtual CPUs.
+    pub vcpus: u32,
+    /// Memory in MiB.
+    pub memory_mb: u32,
+}
+
+/// A VM of a report that was left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetAside {
+    /// The id as reported.
+    pub id: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// The heartbeat was heard.
+#[derive(Clone, Debug)]
+pub struct HeartbeatAccepted {
+    /// The worker right after it.
+    pub worker: Arc<Worker>,
+    /// Whether the next one should carry the whole inventory.
+    pub resync: bool,
+    /// VMs that were left out.
+    pub set_aside: Vec<SetAside>,
+}
+
+impl Command for RecordHeartbeat {
+    type Reply = HeartbeatAccepted;
+
+    fn rows(&self) -> usize {
+        // Each VM that changed is a row, and an entry of the change log.
+        1 + match &self.beat.inventory {
+            Inventory::Unchanged => 0,
+            Inventory::Whole(reports) => 2 * reports.len(),
+            Inventory::Delta { upsert, remove } => 2 * (upsert.len() + remove.len()),
+        }
+    }
+
+    fn decide(&self, draft: &mut Draft<'_>) -> Result<Self::Reply> {
+        let Self { worker_id, beat } = self;
+        let known = draft.find_worker(worker_id).ok_or_else(|| Error::NotRegistered(worker_id.clone()))?.clone();
+        check_incarnation(&known, beat.incarnation)?;
+        let is_late = matches!((beat.sequence, known.usage.sequence), (Some(this), Some(last)) if this <= last);
+        if is_late {
+            let resync = known.usage.inventory_revision.is_none();
+            return Ok(HeartbeatAccepted { worker: known, resync, set_aside: Vec::new() });
+        }
+
+        let mut worker = Worker::clone(&known);
+        worker.revision = draft.revision;
+        worker.usage.last_seen = worker.usage.last_seen.max(draft.at);
+        worker.usage.sequence = beat.sequence.or(known.usage.sequence);
+        let set_aside = take_inventory(&mut worker, &beat.inventory, draft);
+        take_usage(&mut worker, beat);
+        let mut parts = vec![Part::Heartbeat];
+        if draft.announce_if_back(&mut worker) {
+            parts.push(Part::Announcement);
+        }
+        tell_of_vms(&known, &worker, draft);
+        let resync = worker.usage.inventory_revision.is_none();
+        let worker = draft.put(worker, &parts);
+        Ok(HeartbeatAccepted { worker, resync, set_aside })
+    }
+}
+
+/// A heartbeat counts only for the present life of the worker.
+fn check_incarnation(worker: &Worker, given: u64) -> Result<()> {
+    let (id, current) = (worker.id.to_string(), worker.life.incarnation);
+    if given < current {
+        Err(Error::Superseded { id, given, current })
+    } else if given > current {
+        Err(Error::UnknownIncarnation { id, given, current })
+    } else if worker.life.left_at.is_some() {
+        Err(Error::HasLeft(id))
+    } else {
+        Ok(())
+    }
+}
+
+/// Brings the worker's VMs to what the heartbeat says. Unchanged VMs keep their revision.
+fn take_inventory(worker: &mut Worker, inventory: &Inventory, draft: &Draft<'_>) -> Vec<SetAside> {
+    let mut set_aside = Vec::new();
+    let mut vms: BTreeMap<VmId, Arc<Vm>> = match inventory {
+        Inventory::Unchanged => return set_aside,
+        Inventory::Whole(_) => BTreeMap::new(),
+        Inventory::Delta { .. } => worker.usage.vms.iter().map(|vm| (vm.id.clone(), vm.clone())).collect(),
+    };
+    let (reports, removed): (&[VmReport], &[String]) = match inventory {
+        Inventory::Unchanged => (&[], &[]),
+        Inventory::Whole(reports) => (reports, &[]),
+        Inventory::Delta { upsert, remove } => (upsert, remove),
+    };
+    for id in removed {
+        vms.remove(id.as_str());
+    }
+    for report in reports {
+        let id = match VmId::parse(&report.id) {
+            Ok(id) => id,
+            Err(reason) => {
+                set_aside.push(SetAside { id: report.id.clone(), reason: format!("A VM's id {reason}.") });
+                continue;
+            }
+        };
+        if draft.find_worker(id.as_str()).is_some() {
+            let reason = "A worker has this id: workers and VMs share one set of ids.".to_owned();
+            set_aside.push(SetAside { id: report.id.clone(), reason });
+            continue;
+        }
+        let vm = Vm {
+            id: id.clone(),
+            worker_id: worker.id.clone(),
+            name: report.name.clone(),
+            status: report.status,
+            vcpus: report.vcpus,
+            memory_mb: report.memory_mb,
+            revision: draft.revision,
+        };
+        let unchanged = worker.vm(id.as_str()).filter(|before| before.says_the_same_as(&vm)).cloned();
+        vms.insert(id, unchanged.unwrap_or_else(|| Arc::new(vm)));
+    }
+
+    let is_same = vms.len() == worker.usage.vms.len()
+        && vms.values().zip(worker.usage.vms.iter()).all(|(new, old)| Arc::ptr_eq(new, old));
+    if !is_same {
+        worker.usage.vms = vms.into_values().collect();
+        worker.usage.vms_revision = draft.revision;
+    }
+    if matches!(inventory, Inventory::Whole(_)) {
+        worker.usage.inventory_revision = Some(draft.revision);
+    }
+    set_aside
+}
+
+/// Takes the figures of the heartbeat; what it leaves out, its VMs tell.
+fn take_usage(worker: &mut Worker, beat: &Beat) {
+    let knows_vms = worker.usage.inventory_revision.is_some() || !worker.usage.vms.is_empty();
+    let sum = |size: fn(&Vm) -> u32| {
+        knows_vms.then(|| {
+            let sum = worker.slot_holders().fold(0_u32, |sum, vm| sum.saturating_add(size(vm)));
+            // What one worker may report for itself, its VMs may not exceed together.
+            sum.min(i32::MAX.unsigned_abs())
+        })
+    };
+    let used_cpu_cores = beat.used_cpu_cores.or_else(|| sum(|vm| vm.vcpus));
+    let used_memory_mb = beat.used_memory_mb.or_else(|| sum(|vm| vm.memory_mb));
+    let usage = &mut worker.usage;
+    usage.used_cpu_cores = used_cpu_cores.unwrap_or(usage.used_cpu_cores);
+    usage.used_memory_mb = used_memory_mb.unwrap_or(usage.used_memory_mb);
+    usage.used_disk_gb = beat.used_disk_gb.unwrap_or(usage.used_disk_gb);
+}
+
+/// Writes into the change log what became of each VM.
+fn tell_of_vms(before: &Worker, after: &Worker, draft: &mut Draft<'_>) {
+    if Arc::ptr_eq(&before.usage.vms, &after.usage.vms) {
+        return;
+    }
+    let id = &after.id;
+    let mut tell = |kind, vm: &Vm, message: String| {
+        draft.tell(kind, id, Told { vm_id: Some(vm.id.clone()), reason: None, message });
+    };
+    for old in before.slot_holders() {
+        if after.vm(old.id.as_str()).is_none() {
+            tell(EventKind::VmStopped, old, format!("VM {} is gone from worker {id}", old.id));
+        }
+    }
+    for new in after.usage.vms.iter() {
+        let old = before.vm(new.id.as_str());
+        let held = old.is_some_and(|old| old.status.holds_slot());
+        match (held, new.status.holds_slot()) {
+            (false, true) => tell(EventKind::VmStarted, new, format!("VM {} is {} on worker {id}", new.id, new.status)),
+            (true, false) => tell(EventKind::VmStopped, new, format!("VM {} {} on worker {id}", new.id, new.status)),
+            _ if old.is_some_and(|old| Arc::ptr_eq(old, new)) => {}
+            _ => tell(EventKind::VmChanged, new, format!("VM {} is now {} on worker {id}", new.id, new.status)),
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! A batch while it is being decided: the state as it will be, and what has to be written for it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use sea_orm::DatabaseTransaction;
+use serde_json::{Value, json};
+
+use super::rows;
+use super::statements::{Column, Delete, Type, Update, Upsert};
+use crate::clock::Timestamp;
+use crate::cluster::{Availability, Changes, Cursor, Event, EventKind, Snapshot, VmId, Worker, WorkerId};
+use crate::error::Error;
+
+/// The next state of the cluster, while commands are still changing it.
+///
+/// Commands see what the commands before them in the same batch did. Rows are written from the
+/// final state, column group by column group, so it does not matter how many commands of a batch
+/// touched one worker.
+pub struct Draft<'a> {
+    base: &'a Snapshot,
+    /// The revision this batch will have.
+    pub revision: u64,
+    /// When it happens, by the clock of all servers.
+    pub at: Timestamp,
+    workers: BTreeMap<WorkerId, Arc<Worker>>,
+    purged: BTreeMap<WorkerId, u64>,
+    written: [BTreeSet<WorkerId>; Part::COUNT],
+    events: Vec<Arc<Event>>,
+}
+
+/// The parts of a worker, cut by who changes them: each has its own columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Identity, capacity and incarnation.
+    Registration,
+    /// Usage and VMs.
+    Heartbeat,
+    /// The scheduling policy.
+    Operator,
+    /// What was announced of its availability.
+    Announcement,
+    /// That it has left.
+    Goodbye,
+}
+
+impl Part {
+    const COUNT: usize = 5;
+}
+
+/// What an event says besides its place, time and kind.
+#[derive(Debug, Default)]
+pub struct Told {
+    /// The VM it is about.
+    pub vm_id: Option<VmId>,
+    /// The reason that was given.
+    pub reason: Option<Arc<str>>,
+    /// What happened, as a sentence.
+    pub message: String,
+}
+
+impl<'a> Draft<'a> {
+    /// Begins a batch on top of a state that is certainly the latest.
+    pub(super) fn on(base: &'a Snapshot, revision: u64, at: Timestamp) -> Self {
+        Self {
+            base,
+            revision,
+            at,
+            workers: BTreeMap::new(),
+            purged: BTreeMap::new(),
+            written: Default::default(),
+            events: Vec::new(),
+        }
+    }
+
+    /// The worker with this id, as it is now in the batch.
+    pub fn find_worker(&self, id: &str) -> Option<&Arc<Worker>> {
+        match self.workers.get(id) {
+            Some(worker) => Some(worker),
+            None if self.purged.contains_key(id) => None,
+            None => self.base.find_worker(id),
+        }
+    }
+
+    /// The last incarnation of a worker of this id that was purged.
+    pub fn last_incarnation_of_purged(&self, id: &str) -> Option<u64> {
+        self.purged.get(id).copied().or_else(|| self.base.last_incarnation_of_purged(id))
+    }
+
+    /// Whether any worker reports a VM of this id.
+    pub fn is_vm(&self, id: &str) -> bool {
+        let in_base = self.base.find_vm(id).is_some_and(|reports| {
+            reports.workers().any(|worker| !self.workers.contains_key(worker) && !self.purged.contains_key(worker))
+        });
+        in_base || self.workers.values().any(|worker| worker.vm(id).is_some())
+    }
+
+    /// Takes a worker's new state, and gives it back as it will be kept.
+    pub fn put(&mut self, worker: Worker, parts: &[Part]) -> Arc<Worker> {
+        for part in parts {
+            self.written[*part as usize].insert(worker.id.clone());
+        }
+        let worker = Arc::new(worker);
+        self.workers.insert(worker.id.clone(), worker.clone());
+        worker
+    }
+
+    /// Takes a worker out, with its VMs and its history's subject.
+    pub fn purge(&mut self, worker: &Worker) {
+        self.workers.remove(&worker.id);
+        for written in &mut self.written {
+            written.remove(&worker.id);
+        }
+        self.purged.insert(worker.id.clone(), worker.life.incarnation);
+    }
+
+    /// Adds an entry to the change log.
+    pub fn tell(&mut self, kind: EventKind, worker_id: &WorkerId, told: Told) {
+        let Told { vm_id, reason, message } = told;
+        let actor = match kind {
+            EventKind::WorkerDrained | EventKind::WorkerActivated => "operator",
+            EventKind::WorkerOffline | EventKind::WorkerOnline | EventKind::Synced | EventKind::Resync => "server",
+            EventKind::WorkerRegistered
+            | EventKind::WorkerRestarted
+            | EventKind::WorkerLeft
+            | EventKind::VmStarted
+            | EventKind::VmChanged
+            | EventKind::VmStopped => "worker",
+        };
+        self.events.push(Arc::new(Event {
+            cursor: Cursor {
+                database: self.base.database.clone(),
+                revision: self.revision,
+                position: u32::try_from(self.events.len()).unwrap_or(u32::MAX - 1),
+            },
+            at: self.at,
+            kind,
+            worker_id: Some(worker_id.clone()),
+            vm_id,
+            actor: Some(actor.into()),
+            reason,
+            message: message.into(),
+            oldest_cursor: None,
+        }));
+    }
+
+    /// Notes that a worker is heard: if it was announced offline, it is announced back.
+    pub fn announce_if_back(&mut self, worker: &mut Worker) -> bool {
+        let back = worker.announced == Availability::Offline;
+        if back {
+            worker.announced = Availability::Online;
+            let message = format!("Worker {} is back online", worker.id);
+            self.tell(EventKind::WorkerOnline, &worker.id, Told { message, ..Told::default() });
+        }
+        back
+    }
+
+    /// Whether there is nothing to commit.
+    pub(super) fn is_empty(&self) -> bool {
+        self.workers.is_empty() && self.purged.is_empty() && self.events.is_empty()
+    }
+
+    /// Writes everything, one statement per writer of a table. The order matters only where rows
+    /// have to be gone before, or there before, others are written.
+    pub(super) async fn write(&self, transaction: &DatabaseTransaction) -> Result<(), Error> {
+        let purged = || self.purged.iter();
+        VMS_OF_PURGED.run(transaction, purged().map(|(id, _)| json!({ "worker_id": id.as_str() })).collect()).await?;
+        PURGED_WORKERS.run(transaction, purged().map(|(id, _)| json!({ "id": id.as_str() })).collect()).await?;
+        let graves = purged().map(
+            |(id, incarnation)| json!({ "id": id.as_str(), "incarnation": incarnation, "revision": self.revision }),
+        );
+        GRAVES.run(transaction, graves.collect()).await?;
+
+        REGISTRATIONS.run(transaction, self.written(Part::Registration, rows::registration_row)).await?;
+        HEARTBEATS.run(transaction, self.written(Part::Heartbeat, rows::usage_row)).await?;
+        POLICIES.run(transaction, self.written(Part::Operator, rows::policy_row)).await?;
+        ANNOUNCEMENTS.run(transaction, self.written(Part::Announcement, rows::announcement_row)).await?;
+        DEPARTURES.run(transaction, self.written(Part::Goodbye, rows::departure_row)).await?;
+
+        let (gone, changed) = self.vm_rows();
+        VMS_GONE.run(transaction, gone).await?;
+        VMS.run(transaction, changed).await?;
+        EVENTS.run(transaction, self.events.iter().map(|event| rows::event_row(event)).collect()).await?;
+        Ok(())
+    }
+
+    /// What the batch makes of the state.
+    pub(super) fn into_changes(self) -> (Changes, Vec<Arc<Event>>) {
+        let changes =
+            Changes { workers: self.workers.into_values().collect(), purged: self.purged.into_iter().collect() };
+        (changes, self.events)
+    }
+
+    fn written(&self, part: Part, row: impl Fn(&Worker) -> Value) -> Vec<Value> {
+        self.written[part as usize].iter().filter_map(|id| self.workers.get(id)).map(|worker| row(worker)).collect()
+    }
+
+    /// Rows of VMs that are gone, and of those that are new or different.
+    fn vm_rows(&self) -> (Vec<Value>, Vec<Value>) {
+        let (mut gone, mut changed) = (Vec::new(), Vec::new());
+        for (id, worker) in &self.workers {
+            if worker.usage.vms_revision != self.revision {
+                continue;
+            }
+            let before = if self.purged.contains_key(id) { None } else { self.base.find_worker(id.as_str()) };
+            for vm in before.into_iter().flat_map(|before| before.usage.vms.iter()) {
+                if worker.vm(vm.id.as_str()).is_none() {
+                    gone.push(json!({ "worker_id": id.as_str(), "id": vm.id.as_str() }));
+                }
+            }
+            changed
+                .extend(worker.usage.vms.iter().filter(|vm| vm.revision == self.revision).map(|vm| rows::vm_row(vm)));
+        }
+        (gone, changed)
+    }
+}
+
+const VMS_OF_PURGED: Delete = Delete { table: "vm", key: &[("worker_id", Type::Text)] };
+const PURGED_WORKERS: Delete = Delete { table: "worker", key: &[("id", Type::Text)] };
+const GRAVES: Upsert = Upsert {
+    table: "purged_worker",
+    key: &["id"],
+    columns: &[("id", Type::Text), ("incarnation", Type::Integer), ("revision", Type::Integer)],
+    update: &["incarnation", "revision"],
+};
+const REGISTRATIONS: Upsert = Upsert {
+    table: "worker",
+    key: &["id"],
+    columns: &[
+        ("id", Type::Text),
+        ("hostname", Type::Text),
+        ("address", Type::Text),
+        ("zone", Type::Text),
+        ("labels", Type::Json),
+        ("capabilities", Type::Json),
+        ("cpu_cores", Type::Integer),
+        ("memory_mb", Type::Integer),
+        ("disk_gb", Type::Integer),
+        ("max_vms", Type::Integer),
+        ("incarnation", Type::Integer),
+        ("boot_id", Type::Text),
+        ("started_at", Type::Time),
+        ("left_at", Type::Time),
+        ("last_seen", Type::Time),
+        ("sequence", Type::Integer),
+        ("used_cpu_cores", Type::Integer),
+        ("used_memory_mb", Type::Integer),
+        ("used_disk_gb", Type::Integer),
+        ("inventory_revision", Type::Integer),
+        ("vms_revision", Type::Integer),
+        ("policy", Type::Text),
+        ("announced", Type::Text),
+        ("revision", Type::Integer),
+    ],
+    update: &[
+        "hostname",
+        "address",
+        "zone",
+        "labels",
+        "capabilities",
+        "cpu_cores",
+        "memory_mb",
+        "disk_gb",
+        "max_vms",
+        "incarnation",
+        "boot_id",
+        "started_at",
+        "left_at",
+        "revision",
+    ],
+};
+const HEARTBEATS: Update = Update {
+    table: "worker",
+    key: "id",
+    columns: &[
+        ("last_seen", Type::Time),
+        ("sequence", Type::Integer),
+        ("used_cpu_cores", Type::Integer),
+        ("used_memory_mb", Type::Integer),
+        ("used_disk_gb", Type::Integer),
+        ("inventory_revision", Type::Integer),
+        ("vms_revision", Type::Integer),
+        REVISION,
+    ],
+};
+const POLICIES: Update = Update { table: "worker", key: "id", columns: &[("policy", Type::Text), REVISION] };
+const ANNOUNCEMENTS: Update = Update { table: "worker", key: "id", columns: &[("announced", Type::Text), REVISION] };
+const DEPARTURES: Update = Update { table: "worker", key: "id", columns: &[("left_at", Type::Time), REVISION] };
+const VMS_GONE: Delete = Delete { table: "vm", key: &[("worker_id", Type::Text), ("id", Type::Text)] };
+const VMS: Upsert = Upsert {
+    table: "vm",
+    key: &["worker_id", "id"],
+    columns: &[
+        ("worker_id", Type::Text),
+        ("id", Type::Text),
+        ("name", Type::Text),
+        ("status", Type::Text),
+        ("vcpus", Type::Integer),
+        ("memory_mb", Type::Integer),
+        REVISION,
+    ],
+    update: &["name", "status", "vcpus", "memory_mb", "revision"],
+};
+const EVENTS: Upsert = Upsert {
+    table: "event",
+    key: &["revision", "position"],
+    columns: &[
+        REVISION,
+        ("position", Type::Integer),
+        ("at", Type::Time),
+        ("kind", Type::Text),
+        ("worker_id", Type::Text),
+        ("vm_id", Type::Text),
+        ("actor", Type::Text),
+        ("reason", Type::Text),
+        ("message", Type::Text),
+    ],
+    update: &[],
+};
+const REVISION: Column = ("revision", Type::Integer);

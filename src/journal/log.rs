@@ -1,0 +1,112 @@
+//! The change log, read from the database: history is too long for memory.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use entity::{cluster, event};
+use sea_orm::{ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, QueryFilter, QuerySelect, Statement};
+
+use super::database::Database;
+use super::rows;
+use crate::cluster::{Cursor, Event, EventFilter, EventKind};
+use crate::error::Result;
+
+/// Reads the change log.
+#[derive(Clone, Debug)]
+pub struct Log {
+    database: Database,
+    /// Name of the database, for cursors.
+    name: Arc<str>,
+}
+
+/// Part of the log.
+#[derive(Clone, Debug)]
+pub struct LogPage {
+    /// The entries, oldest first.
+    pub events: Vec<Arc<Event>>,
+    /// Where the log begins.
+    pub start: Cursor,
+}
+
+impl LogPage {
+    /// Whether nothing between a cursor and this page can have been removed.
+    pub fn follows(&self, after: &Cursor) -> bool {
+        !self.start.is_after(after)
+    }
+}
+
+impl Log {
+    pub(super) fn new(database: Database, name: Arc<str>) -> Self {
+        Self { database, name }
+    }
+
+    /// Up to `limit` entries after a cursor, oldest first, with the place where the log begins, so
+    /// that what was removed is noticed and not taken for something that never was.
+    pub async fn events_after(&self, after: &Cursor, filter: &EventFilter, limit: u64) -> Result<LogPage> {
+        let mut select = event::Entity::after(signed(after.revision), i64::from(after.position));
+        if !filter.worker_ids.is_empty() {
+            select = select.filter(event::Entity::about_workers(filter.worker_ids.clone()));
+        }
+        if !filter.kinds.is_empty() {
+            select = select.filter(event::Entity::of_kinds(filter.kinds.iter().copied().map(EventKind::as_str)));
+        }
+        // First the entries, then the beginning, which is moved before anything is removed.
+        let rows = select.limit(limit).all(self.database.readers()).await?;
+        let start = self.start().await?;
+        Ok(LogPage { events: self.read(rows)?, start })
+    }
+
+    /// Where the log begins: what came before may have been removed.
+    pub async fn start(&self) -> Result<Cursor> {
+        let row = cluster::Entity::find_by_id(cluster::ID).one(self.database.readers()).await?;
+        let revision = row.and_then(|row| u64::try_from(row.log_start).ok()).unwrap_or(0);
+        Ok(Cursor::after_revision(self.name.clone(), revision))
+    }
+
+    /// Up to `limit` entries about each of these workers, newest first, before a cursor: one
+    /// statement, however many workers.
+    pub async fn latest_events(
+        &self,
+        worker_ids: &[Arc<str>],
+        limit: u64,
+        before: &Cursor,
+    ) -> Result<HashMap<Arc<str>, Vec<Arc<Event>>>> {
+        let backend = self.database.backend();
+        // Worker by worker, by its index: a window over all of them would number their whole history.
+        let by_worker = match backend {
+            DbBackend::Sqlite => {
+                "json_each(?1) AS wanted CROSS JOIN event ON event.rowid IN ( \
+                   SELECT past.rowid FROM event AS past \
+                   WHERE past.worker_id = wanted.value AND (past.revision, past.position) < (?2, ?3) \
+                   ORDER BY past.revision DESC, past.position DESC LIMIT ?4)"
+            }
+            _ => {
+                "json_array_elements_text($1::json) AS wanted(id) CROSS JOIN LATERAL ( \
+                   SELECT past.* FROM event AS past \
+                   WHERE past.worker_id = wanted.id AND (past.revision, past.position) < ($2, $3) \
+                   ORDER BY past.revision DESC, past.position DESC LIMIT $4) AS event"
+            }
+        };
+        let sql = format!("SELECT event.* FROM {by_worker} ORDER BY event.revision DESC, event.position DESC");
+        let ids = serde_json::json!(worker_ids).to_string();
+        let (revision, position) = (signed(before.revision), i64::from(before.position));
+        let values = [ids.into(), revision.into(), position.into(), signed(limit).into()];
+        let rows = self.database.readers().query_all_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
+        let rows = rows.iter().map(|row| event::Model::from_query_result(row, "")).collect::<Result<Vec<_>, _>>()?;
+        let mut by_worker = HashMap::<Arc<str>, Vec<Arc<Event>>>::new();
+        for event in self.read(rows)? {
+            if let Some(worker_id) = &event.worker_id {
+                by_worker.entry(worker_id.shared()).or_default().push(event);
+            }
+        }
+        Ok(by_worker)
+    }
+
+    fn read(&self, rows: Vec<event::Model>) -> Result<Vec<Arc<Event>>> {
+        rows.into_iter().map(|row| Ok(Arc::new(rows::read_event(row, &self.name)?))).collect()
+    }
+}
+
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,168 @@
+//! The only writer.
+//!
+//! Commands queue up here. One task takes whatever is waiting, decides it on the latest state,
+//! commits it as one batch with one revision, publishes the new snapshot, tells the feed, and only
+//! then answers, in this order: when somebody has an answer, the change is on disk and in memory.
+//! While one batch commits, the next one collects; no timer is needed.
+//!
+//! **How a batch is right also with several servers.** Its transaction first raises the revision in
+//! the `cluster` row. On PostgreSQL that row's lock makes the writing transactions of all servers
+//! wait for each other. If the revision found is not the one this server knows, it reads what
+//! changed inside the same transaction. So decisions are made on a state that is certainly the
+//! latest, as plain functions ([`commands`]), and there is no leader. The same mends a commit whose
+//! outcome was lost with the connection: the next batch finds out.
+//!
+//! **Invariant:** nobody else writes to the tables of the cluster; old entries of the change log are
+//! removed by [`LogTrimmer`], beside it.
+
+pub mod commands;
+mod database;
+mod draft;
+mod log;
+mod notify;
+mod retention;
+mod rows;
+mod statements;
+mod writer;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Notify, broadcast, mpsc, oneshot};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+pub use self::commands::Command;
+pub use self::database::{Database, OpenError, without_password};
+pub use self::log::{Log, LogPage};
+pub use self::retention::{LogTrimmer, Retention};
+pub use self::writer::Writer;
+use self::writer::{Queued, Ticket};
+use crate::clock::{Clock, Timestamp};
+use crate::cluster::{Change, Snapshot};
+use crate::error::{Error, Result};
+
+/// How many commands may wait. One batch takes up to [`writer::MAX_BATCH`] of them; more than some
+/// seconds' worth of waiting helps nobody, so what comes on top is refused with "busy".
+const QUEUE: usize = 16_384;
+
+/// How many commits a listener may lag behind before it has to start over from a snapshot.
+const FEED: usize = 1_024;
+
+/// How long to wait for a revision that another server has told of.
+const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Hands commands to the writer, and its results to whoever listens. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    queue: mpsc::Sender<Box<dyn Queued>>,
+    live: Arc<ArcSwap<Snapshot>>,
+    feed: broadcast::Sender<Arc<Change>>,
+    /// Wakes the writer to look for what other servers committed.
+    follow: Arc<Notify>,
+    /// When a commit last failed, in Unix milliseconds; 0 if none has.
+    last_outage: Arc<AtomicI64>,
+    log: Log,
+    database: Database,
+}
+
+/// A committed answer, with the state right after it.
+#[derive(Clone, Debug)]
+pub struct Committed<T> {
+    /// What the command answers.
+    pub reply: T,
+    /// The cluster right after the batch the command was in.
+    pub snapshot: Arc<Snapshot>,
+}
+
+impl Journal {
+    /// Reads the whole state and gets ready to write. Nothing is written until the [`Writer`] runs.
+    pub async fn open(database: Database, clock: Clock) -> Result<(Self, Writer)> {
+        let (queue, waiting) = mpsc::channel(QUEUE);
+        let (feed, _) = broadcast::channel(FEED);
+        let snapshot = Arc::new(writer::load(&database, &clock).await?);
+        let live = Arc::new(ArcSwap::new(snapshot.clone()));
+        let log = Log::new(database.clone(), snapshot.database.clone());
+        let follow = Arc::new(Notify::new());
+        let writer =
+            Writer::new(database.clone(), clock, snapshot, live.clone(), feed.clone(), follow.clone(), waiting);
+        let last_outage = writer.last_outage();
+        Ok((Self { queue, live, feed, follow, last_outage, log, database }, writer))
+    }
+
+    /// The cluster as of the last commit.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.live.load_full()
+    }
+
+    /// Commits from now on. Subscribe first and take the snapshot then: whatever is in the snapshot
+    /// already can be told by its revision.
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<Change>> {
+        self.feed.subscribe()
+    }
+
+    /// The cluster at this revision or a later one: a client that has been told of a revision by
+    /// another server wants to see it here too. None if it does not arrive in time.
+    pub async fn snapshot_at_least(&self, revision: u64) -> Option<Arc<Snapshot>> {
+        let mut feed = self.subscribe();
+        let arrived = async {
+            loop {
+                let snapshot = self.snapshot();
+                if snapshot.revision >= revision {
+                    return Some(snapshot);
+                }
+                self.follow.notify_one();
+                if let Err(broadcast::error::RecvError::Closed) = feed.recv().await {
+                    return None;
+                }
+            }
+        };
+        timeout(ARRIVAL_TIMEOUT, arrived).await.ok().flatten()
+    }
+
+    /// The change log.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// The database behind it.
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// When the database last failed to take a commit, if it ever did.
+    pub fn last_outage(&self) -> Option<Timestamp> {
+        match self.last_outage.load(Ordering::Relaxed) {
+            0 => None,
+            unix_ms => Timestamp::from_timestamp_millis(unix_ms),
+        }
+    }
+
+    /// What keeps the change log from growing for ever, for somebody to run.
+    pub fn log_trimmer(&self, clock: Clock, retention: Retention) -> LogTrimmer {
+        LogTrimmer::new(self.database.clone(), clock, retention)
+    }
+
+    /// Listens for what other servers commit, until told to stop. Without it, they are found by looking.
+    pub async fn listen(self, shutdown: CancellationToken) {
+        notify::listen(&self.database, &self.live, &self.follow, &shutdown).await;
+    }
+
+    /// Whether the writer still takes commands.
+    pub fn is_open(&self) -> bool {
+        !self.queue.is_closed()
+    }
+
+    /// Has a command decided and committed. Whoever stops waiting may or may not have stopped it: what
+    /// has begun is finished, what has not is not begun.
+    pub async fn commit<C: Command>(&self, command: C) -> Result<Committed<C::Reply>> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.try_send(Box::new(Ticket::new(command, reply))).map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(_) => Error::Busy,
+            mpsc::error::TrySendError::Closed(_) => Error::ShuttingDown,
+        })?;
+        answer.await.map_err(|_| Error::ShuttingDown)?
+    }
+}

@@ -1,0 +1,97 @@
+//! Keeps the change log from growing for ever.
+//!
+//! Old entries go in small steps, each short, so that writers never wait long for one. First the
+//! place where the log begins is moved, then the entries before it are removed: whoever looks in
+//! between, or after a crash in between, is told the truth.
+
+use std::time::Duration;
+
+use entity::{cluster, event};
+use sea_orm::QuerySelect;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::database::Database;
+use crate::clock::Clock;
+use crate::error::Result;
+
+/// How often to look.
+const PERIOD: Duration = Duration::from_secs(60);
+
+/// How many entries go in one step.
+const STEP: u64 = 2_000;
+
+/// How much of the change log is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Entries older than this go.
+    pub max_age: Duration,
+    /// Of more entries than this, the oldest go.
+    pub max_events: u64,
+}
+
+impl Default for Retention {
+    /// A week, as long as that is not more than some 200 MB.
+    fn default() -> Self {
+        Self { max_age: Duration::from_secs(7 * 24 * 60 * 60), max_events: 1_000_000 }
+    }
+}
+
+/// Removes old entries of the change log.
+#[derive(Debug)]
+pub struct LogTrimmer {
+    database: Database,
+    clock: Clock,
+    retention: Retention,
+}
+
+impl LogTrimmer {
+    pub(super) fn new(database: Database, clock: Clock, retention: Retention) -> Self {
+        Self { database, clock, retention }
+    }
+
+    /// Looks once in a while, until told to stop.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let mut ticks = interval(PERIOD);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
+            match shutdown.run_until_cancelled(self.trim()).await {
+                Some(Ok(0)) | None => {}
+                Some(Ok(removed)) => debug!(events.removed = removed, "{removed} old events left the change log"),
+                Some(Err(error)) => {
+                    warn!(error = %error.chain(), "trimming the change log failed, the next tick tries again")
+                }
+            }
+        }
+    }
+
+    /// Removes what need not be kept. Answers how many entries.
+    pub async fn trim(&self) -> Result<u64> {
+        // The newest one too many. Its place and not their number is what several servers that trim at once agree on.
+        let surplus = event::Entity::newest_first().offset(self.retention.max_events);
+        let surplus = surplus.one(self.database.readers()).await?.map(|row| row.revision);
+        let mut removed = 0;
+        loop {
+            let step = self.step(surplus).await?;
+            if step == 0 {
+                return Ok(removed);
+            }
+            removed += step;
+        }
+    }
+
+    /// Removes some of the oldest, if they are too old or up to this revision.
+    async fn step(&self, surplus: Option<i64>) -> Result<u64> {
+        let oldest = event::Entity::oldest_first().limit(STEP).all(self.database.readers()).await?;
+        let too_old = self.clock.now() - self.retention.max_age;
+        let must_go = |row: &&event::Model| row.at < too_old || surplus.is_some_and(|last| row.revision <= last);
+        let going = oldest.iter().take_while(must_go).count();
+        // A commit goes whole: a cursor may point between its entries, and then the next must be there.
+        let Some(last) = going.checked_sub(1).and_then(|last| oldest.get(last)) else { return Ok(0) };
+        let writer = self.database.writer();
+        // Several servers may trim: the beginning never moves back.
+        cluster::Entity::move_log_start(last.revision).exec(writer).await?;
+        Ok(event::Entity::up_to(last.revision).exec(writer).await?.rows_affected)
+    }
+}

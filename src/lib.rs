@@ -1,0 +1,48 @@
+//! Aetherium answers for a cluster of workers and their VMs, over REST and GraphQL, from one set of
+//! resolvers.
+//!
+//! # The map
+//!
+//! Calls go down, values come back, changes come back up one road. A test holds this table.
+//!
+//! | room | what lives there |
+//! |---|---|
+//! | [`http`] | listener, limits, manners, the shape of failures: everything about HTTP that is not an answer |
+//! | [`rest`], [`graphql`] | a protocol's words in, one resolver call, its shape out; neither knows the other |
+//! | [`resolvers`] | one typed function per operation; checking of input, paging, streams |
+//! | [`cluster`] | the live state: immutable snapshots and pure rules; what every object shows |
+//! | [`journal`] | the only writer: decides commands, commits them in batches, tells the feed; the database |
+//! | [`liveness`] | announces workers that fell silent |
+//! | [`server`] | puts it all together, and takes it apart in order |
+//! | [`agent`], [`simulate`] | the other side of the API: a worker's agent, and synthetic fleets; they know [`client`] and nothing of the server |
+//! | [`clock`], [`error`], [`config`] | the one source of time; what can go wrong; how operators write what they want |
+//!
+//! # One request's journey
+//!
+//! `POST /api/v1/workers/worker-01/drain` arrives at [`http`], gets its number and its time limit, and
+//! is routed to a handler in [`rest`], which calls
+//! [`Resolvers::drain_worker`](resolvers::Resolvers::drain_worker); the GraphQL mutation of that name
+//! calls the same. The resolver checks the reason and hands a
+//! [`SetPolicy`](journal::commands::SetPolicy) command to the [`journal`]. There it waits with whatever
+//! else came in, is decided on the latest state, committed with one revision, published as a new
+//! [`Snapshot`](cluster::Snapshot), told to the feed, and answered, in this order. The handler shows
+//! the worker as that snapshot has it.
+//!
+//! `GET /api/v1/workers` is shorter: the handler takes a [`Reading`](resolvers::Reading), which is one
+//! snapshot at one moment, asks it for the list, and writes it out. No question waits for the database,
+//! except those about history.
+
+pub mod agent;
+pub mod client;
+pub mod clock;
+pub mod cluster;
+pub mod config;
+pub mod error;
+pub mod graphql;
+pub mod http;
+pub mod journal;
+pub mod liveness;
+pub mod resolvers;
+pub mod rest;
+pub mod server;
+pub mod simulate;

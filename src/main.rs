@@ -1,0 +1,87 @@
+//! `aetherium`, the program: a runtime, signals, and one sentence when something cannot be done.
+//!
+//! What can be asked for is in [`cli`], how it is logged in [`telemetry`]; everything else is the library's.
+
+mod cli;
+mod telemetry;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::cli::Cli;
+
+/// Threads may hang where nobody can reach them: an agent's, in a read of `/proc` that the kernel holds up. Whatever had
+/// to be finished was finished by then.
+const PATIENCE_WITH_THREADS: Duration = Duration::from_millis(200);
+
+/// What shells say for "ended by a signal": this, and the signal's number.
+const ENDED_BY_SIGNAL: i32 = 128;
+
+fn main() -> ExitCode {
+    let cli = Cli::of_this_process();
+    run(cli).unwrap_or_else(|error| {
+        // Nothing can be done about a standard error that takes nothing.
+        let _ = writeln!(io::stderr(), "aetherium: {}", sentence(&error));
+        ExitCode::FAILURE
+    })
+}
+
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    telemetry::init()?;
+    // The only provider there is, installed before anybody asks for one; a second call would say that it is there.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+    let outcome = runtime.block_on(async {
+        let shutdown = CancellationToken::new();
+        if cli.ends_in_order() {
+            let signals = [SignalKind::terminate(), SignalKind::interrupt()];
+            for kind in signals {
+                let signal = signal(kind).context("cannot listen for signals")?;
+                tokio::spawn(heed(signal, kind, shutdown.clone()));
+            }
+        }
+        cli.run(shutdown).await
+    });
+    runtime.shutdown_timeout(PATIENCE_WITH_THREADS);
+    outcome
+}
+
+/// The first signal asks for an end in order, and a further one for the end.
+async fn heed(mut signal: Signal, kind: SignalKind, shutdown: CancellationToken) {
+    while signal.recv().await.is_some() {
+        if shutdown.is_cancelled() {
+            std::process::exit(ENDED_BY_SIGNAL + kind.as_raw_value());
+        }
+        info!("Asked to stop (signal {})", kind.as_raw_value());
+        shutdown.cancel();
+    }
+}
+
+/// An error and what is behind it, on one line.
+///
+/// Errors differ in whether their words include their cause's. So causes are added until a sentence has come to its full
+/// stop, or until the innermost cause, which says what really happened, has been said.
+fn sentence(error: &anyhow::Error) -> String {
+    let innermost = error.root_cause().to_string();
+    let mut said = String::new();
+    for cause in error.chain() {
+        if !said.is_empty() {
+            said.push_str(": ");
+        }
+        said.push_str(&cause.to_string());
+        if said.ends_with('.') || said.contains(&innermost) {
+            break;
+        }
+    }
+    let mut line = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    if !line.ends_with('.') {
+        line.push('.');
+    }
+    line
+}

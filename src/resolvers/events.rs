@@ -1,0 +1,149 @@
+//! Questions about what happened.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::input::echo;
+use super::{Reading, Resolvers};
+use crate::cluster::{Cursor, Event, EventFilter, View, VmView, WorkerView};
+use crate::error::{Error, Result};
+use crate::journal::LogPage;
+
+/// Most events in one answer.
+const MAX_EVENTS: u64 = 500;
+
+/// An event, with the cluster as it is now to look up what it is about.
+#[derive(Clone, Debug)]
+pub struct EventView {
+    /// What happened.
+    pub event: Arc<Event>,
+    /// The present.
+    pub view: Arc<View>,
+}
+
+impl EventView {
+    /// The worker it is about, as it is now; none if it is gone.
+    pub fn worker(&self) -> Option<WorkerView> {
+        self.view.find_worker(self.event.worker_id.as_ref()?.as_str())
+    }
+
+    /// The VM it is about, as it is now; none if it is gone.
+    pub fn vm(&self) -> Option<VmView> {
+        self.view.find_vm(self.event.vm_id.as_ref()?.as_str())
+    }
+}
+
+/// Some events in order.
+#[derive(Clone, Debug)]
+pub struct EventPage {
+    /// The events, oldest first.
+    pub nodes: Vec<EventView>,
+    /// Where to go on: after the last of them, or after everything that was read if that was all.
+    pub end_cursor: Cursor,
+    /// Whether there is more.
+    pub has_next_page: bool,
+}
+
+/// What the events of several workers are loaded by: equal questions are asked at once.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct WorkerEventsKey {
+    /// The worker.
+    pub worker_id: Arc<str>,
+    /// How many at most.
+    pub limit: u64,
+    /// Only those before this cursor, in its text.
+    pub after: Option<String>,
+}
+
+impl Resolvers {
+    /// The change log after a cursor, oldest first; from its beginning without one.
+    pub async fn list_events(
+        &self,
+        reading: &Reading,
+        limit: u64,
+        after: Option<&str>,
+        filter: &EventFilter,
+    ) -> Result<EventPage> {
+        let after = after.map(|text| own_cursor(text, reading)).transpose()?;
+        let start = after.clone().unwrap_or_else(|| Cursor::after_revision(reading.view.snapshot.database.clone(), 0));
+        let page = self.journal.log().events_after(&start, filter, limit + 1).await?;
+        if let Some(after) = after.as_ref().filter(|after| !page.follows(after)) {
+            let problem =
+                "is too old, events after it have left the change log: read the present state, then go on from";
+            return Err(Error::invalid("after", format!("\"{after}\" {problem} \"{}\" or later", page.start)));
+        }
+        let LogPage { mut events, start: beginning } = page;
+        // The log is read later than the state was, and may know more: that is for the next answer.
+        events.retain(|event| event.cursor.revision <= reading.revision());
+        let has_next_page = events.len() as u64 > limit;
+        events.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        let end_cursor = if has_next_page {
+            events.last().map(|event| event.cursor.clone()).or(after).unwrap_or(beginning)
+        } else {
+            // Past what the filter left out too, so that whoever asks again does not have it read again.
+            let end = Cursor::after_revision(reading.view.snapshot.database.clone(), reading.revision());
+            after.filter(|after| after.is_after(&end)).unwrap_or(end)
+        };
+        let nodes = events.into_iter().map(|event| reading.event(event)).collect();
+        Ok(EventPage { nodes, end_cursor, has_next_page })
+    }
+
+    /// The latest events of each worker asked for, newest first: one statement for all workers of
+    /// which the same is asked.
+    pub async fn load_worker_events(
+        &self,
+        reading: &Reading,
+        keys: &[WorkerEventsKey],
+    ) -> Result<HashMap<WorkerEventsKey, Vec<EventView>>> {
+        let mut questions = HashMap::<(u64, Option<String>), Vec<Arc<str>>>::new();
+        for key in keys {
+            questions.entry((key.limit, key.after.clone())).or_default().push(key.worker_id.clone());
+        }
+        let mut answers = HashMap::with_capacity(keys.len());
+        for ((limit, after), workers) in questions {
+            let mut before = Cursor::after_revision(reading.view.snapshot.database.clone(), reading.revision());
+            if let Some(after) = after.as_deref().map(|text| own_cursor(text, reading)).transpose()?
+                && before.is_after(&after)
+            {
+                before = after;
+            }
+            let mut found = self.journal.log().latest_events(&workers, limit, &before).await?;
+            for worker_id in workers {
+                let events = found.remove(&worker_id).unwrap_or_default();
+                let events = events.into_iter().map(|event| reading.event(event)).collect();
+                answers.insert(WorkerEventsKey { worker_id, limit, after: after.clone() }, events);
+            }
+        }
+        Ok(answers)
+    }
+}
+
+impl Reading {
+    /// An event with this reading's cluster.
+    pub fn event(&self, event: Arc<Event>) -> EventView {
+        EventView { event, view: self.view.clone() }
+    }
+}
+
+/// How many events are asked for, with a parameter that each protocol names as it likes.
+pub fn event_limit(field: &'static str, number: i64) -> Result<u64> {
+    match u64::try_from(number) {
+        Ok(limit) if limit <= MAX_EVENTS => Ok(limit),
+        _ => Err(Error::invalid(field, format!("must be from 0 to {MAX_EVENTS}, not {number}"))),
+    }
+}
+
+/// A cursor of this database's log.
+fn own_cursor(text: &str, reading: &Reading) -> Result<Cursor> {
+    let cursor = read_cursor(text)?;
+    if cursor.database != reading.view.snapshot.database {
+        let problem = "is a cursor of another database: start without one";
+        return Err(Error::invalid("after", format!("{:?} {problem}", echo(text))));
+    }
+    Ok(cursor)
+}
+
+/// A cursor of some log.
+pub(super) fn read_cursor(text: &str) -> Result<Cursor> {
+    text.parse().map_err(|problem| Error::invalid("after", format!("{:?} {problem}", echo(text))))
+}

@@ -1,0 +1,220 @@
+//! Operations on workers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::Rng as _;
+use tracing::{info, warn};
+
+use super::input::{HeartbeatInput, RegistrationInput};
+use super::page::{Edge, Listing, Page, PageRequest};
+use super::{Reading, Resolvers};
+use crate::cluster::{
+    SchedulingPolicy, VmStatus, VmView, Worker, WorkerFilter, WorkerOrder, WorkerSortKey, WorkerView,
+};
+use crate::error::{Error, Result};
+use crate::journal::Committed;
+pub use crate::journal::commands::SetAside;
+use crate::journal::commands::{Deregister, RecordHeartbeat, SetPolicy};
+
+/// By how much the time of the next heartbeat is spread, so that a fleet that starts at once does
+/// not beat at once for ever.
+const JITTER: f64 = 0.1;
+
+/// A worker has registered.
+#[derive(Clone, Debug)]
+pub struct Registered {
+    /// The worker as it now is.
+    pub worker: WorkerView,
+    /// Whether it was not known before.
+    pub created: bool,
+    /// How long to wait between heartbeats.
+    pub heartbeat_interval: Duration,
+}
+
+/// A heartbeat has been recorded.
+#[derive(Clone, Debug)]
+pub struct HeartbeatRecorded {
+    /// The worker as it now is.
+    pub worker: WorkerView,
+    /// When to send the next one.
+    pub next_heartbeat: Duration,
+    /// Whether the next one should carry the whole inventory.
+    pub resync: bool,
+    /// VMs that were left out.
+    pub set_aside: Vec<SetAside>,
+}
+
+/// What operators want of a worker is as they asked.
+#[derive(Clone, Debug)]
+pub struct PolicyChanged {
+    /// The worker as it now is.
+    pub worker: WorkerView,
+    /// Whether it was different before.
+    pub changed: bool,
+}
+
+impl PolicyChanged {
+    /// What happened, as the documented sentence.
+    pub fn message(&self) -> &'static str {
+        match self.worker.worker.policy {
+            SchedulingPolicy::Draining => "Worker marked as draining. It will stop accepting new tasks.",
+            SchedulingPolicy::Active => "Worker activated. It will resume accepting tasks.",
+        }
+    }
+}
+
+/// How a worker leaves.
+#[derive(Clone, Debug, Default)]
+pub struct Goodbye {
+    /// Remove it with its VMs, instead of keeping it as offline.
+    pub purge: bool,
+    /// Remove it even though VMs hold slots on it.
+    pub force: bool,
+}
+
+/// Anything that has an id of its own.
+#[derive(Clone, Debug)]
+pub enum Node {
+    /// A worker.
+    Worker(WorkerView),
+    /// A VM.
+    Vm(VmView),
+}
+
+impl Reading {
+    /// The worker with this id.
+    pub fn worker(&self, id: &str) -> Result<WorkerView> {
+        self.find_worker(id).ok_or_else(|| Error::WorkerNotFound(id.to_owned()))
+    }
+
+    /// The worker with this id, if there is one.
+    pub fn find_worker(&self, id: &str) -> Option<WorkerView> {
+        self.view.find_worker(id)
+    }
+
+    /// All workers that match, by id.
+    pub fn list_workers(&self, filter: &WorkerFilter) -> Vec<WorkerView> {
+        self.view.workers().filter(|worker| filter.matches(worker)).collect()
+    }
+
+    /// One page of the workers that match, in the order asked for.
+    pub fn page_of_workers(
+        &self,
+        filter: &WorkerFilter,
+        order: WorkerOrder,
+        request: &PageRequest,
+    ) -> Result<Page<WorkerView>> {
+        let edges = self
+            .list_workers(filter)
+            .into_iter()
+            .map(|worker| Edge {
+                key: WorkerSortKey::of(&worker, order.field),
+                id: worker.worker.id.shared(),
+                node: worker,
+            })
+            .collect();
+        Page::of(edges, order, request)
+    }
+
+    /// The workers that match, by id: all of them, or the page that is asked for.
+    pub fn listing_of_workers(&self, filter: &WorkerFilter, request: &PageRequest) -> Result<Listing<WorkerView>> {
+        let page = || self.page_of_workers(filter, WorkerOrder::default(), request);
+        Listing::of(request, || self.list_workers(filter), page)
+    }
+
+    /// VMs of a worker, by id: those in one of these statuses, or else those that hold a slot.
+    pub fn worker_vms(&self, id: &str, statuses: &[VmStatus]) -> Result<Vec<VmView>> {
+        Ok(self.worker(id)?.vms(statuses))
+    }
+
+    /// Whatever has this id.
+    pub fn find_node(&self, id: &str) -> Option<Node> {
+        let worker = self.find_worker(id).map(Node::Worker);
+        worker.or_else(|| self.find_vm(id).map(Node::Vm))
+    }
+}
+
+impl Reading {
+    /// A worker as a command left it. Other commands of its batch may have gone on from there.
+    fn as_decided(&self, worker: Arc<Worker>) -> WorkerView {
+        WorkerView { worker, view: self.view.clone() }
+    }
+}
+
+impl Resolvers {
+    /// Registers a worker: a new one, a restarted one, or the same again.
+    pub async fn register_worker(&self, id: &str, input: RegistrationInput) -> Result<Registered> {
+        let Committed { reply, snapshot } = self.journal.commit(input.check(id)?).await?;
+        let worker = self.reading(snapshot).as_decided(reply.worker);
+        let incarnation = worker.worker.life.incarnation;
+        info!(worker.id = %id, worker.incarnation = incarnation, "Worker {id} registered, incarnation {incarnation}");
+        Ok(Registered { worker, created: reply.created, heartbeat_interval: self.timing.heartbeat_interval })
+    }
+
+    /// Records a worker's heartbeat.
+    pub async fn record_heartbeat(&self, id: &str, input: HeartbeatInput) -> Result<HeartbeatRecorded> {
+        let command = RecordHeartbeat { worker_id: id.to_owned(), beat: input.check()? };
+        let Committed { reply, snapshot } = self.journal.commit(command).await?;
+        if let Some(SetAside { id: vm, reason }) = reply.set_aside.first() {
+            let count = reply.set_aside.len();
+            // One line, however many: the worker will say the same again in a few seconds.
+            let vm: String = vm.chars().take(64).collect();
+            warn!(worker.id = %id, vms.set_aside = count, "{count} VMs of worker {id} were set aside, such as {vm:?}: {reason}");
+        }
+        let worker = self.reading(snapshot).as_decided(reply.worker);
+        let spread = rand::rng().random_range(1.0 - JITTER..=1.0 + JITTER);
+        Ok(HeartbeatRecorded {
+            worker,
+            next_heartbeat: self.timing.heartbeat_interval.mul_f64(spread),
+            resync: reply.resync,
+            set_aside: reply.set_aside,
+        })
+    }
+
+    /// A worker leaves: it is kept as offline, or removed.
+    pub async fn deregister_worker(&self, id: &str, goodbye: Goodbye) -> Result<()> {
+        let Goodbye { purge, force } = goodbye;
+        self.journal.commit(Deregister { worker_id: id.to_owned(), purge, force }).await?;
+        let how = if purge { "was removed" } else { "said goodbye" };
+        info!(worker.id = %id, "Worker {id} {how}");
+        Ok(())
+    }
+
+    /// Stops new work from landing on a worker. What runs there keeps running.
+    pub async fn drain_worker(
+        &self,
+        id: &str,
+        reason: Option<String>,
+        if_revision: Option<u64>,
+    ) -> Result<PolicyChanged> {
+        self.set_policy(id, SchedulingPolicy::Draining, reason, if_revision).await
+    }
+
+    /// Opens a worker for new work again.
+    pub async fn activate_worker(
+        &self,
+        id: &str,
+        reason: Option<String>,
+        if_revision: Option<u64>,
+    ) -> Result<PolicyChanged> {
+        self.set_policy(id, SchedulingPolicy::Active, reason, if_revision).await
+    }
+
+    async fn set_policy(
+        &self,
+        id: &str,
+        policy: SchedulingPolicy,
+        reason: Option<String>,
+        if_revision: Option<u64>,
+    ) -> Result<PolicyChanged> {
+        let reason = super::input::reason(reason)?;
+        let command = SetPolicy { worker_id: id.to_owned(), policy, reason, if_revision };
+        let Committed { reply, snapshot } = self.journal.commit(command).await?;
+        let worker = self.reading(snapshot).as_decided(reply.worker);
+        if reply.changed {
+            info!(worker.id = %id, worker.policy = %policy, "Worker {id} is {policy}");
+        }
+        Ok(PolicyChanged { worker, changed: reply.changed })
+    }
+}

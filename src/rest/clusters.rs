@@ -1,0 +1,54 @@
+//! `/cluster` and `/health`: the whole, and this server.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use serde::Serialize;
+
+use super::object::{ClusterStats, WorkerDistribution};
+use super::read::{Read, Shown};
+use super::shape;
+use crate::http::Json;
+use crate::resolvers::{Component, Health, Resolvers};
+
+/// `GET /api/v1/cluster/stats`
+pub(super) async fn stats(Read(reading): Read) -> Shown<ClusterStats> {
+    Shown(reading.revision(), ClusterStats(reading.cluster_stats()))
+}
+
+#[derive(Serialize)]
+pub(super) struct Distribution {
+    distribution: Vec<WorkerDistribution>,
+    total_workers: usize,
+}
+
+/// `GET /api/v1/cluster/distribution`
+pub(super) async fn distribution(Read(reading): Read) -> Shown<Distribution> {
+    let distribution: Vec<_> = reading.list_distribution().into_iter().map(WorkerDistribution).collect();
+    Shown(reading.revision(), Distribution { total_workers: distribution.len(), distribution })
+}
+
+#[derive(Serialize)]
+struct HealthAnswer {
+    status: &'static str,
+    components: serde_json::Map<String, serde_json::Value>,
+    timestamp: shape::DateTime,
+}
+
+/// `GET /api/v1/health`
+pub(super) async fn health(State(resolvers): State<Resolvers>) -> impl IntoResponse {
+    let health = resolvers.health().await;
+    let (code, status) =
+        if health.is_ok() { (StatusCode::OK, "ok") } else { (StatusCode::SERVICE_UNAVAILABLE, "degraded") };
+    let Health { components, timestamp } = health;
+    let components =
+        components.into_iter().map(|(name, component)| (name.to_owned(), word(component).into())).collect();
+    (code, Json(HealthAnswer { status, components, timestamp: timestamp.into() }))
+}
+
+fn word(component: Component) -> &'static str {
+    match component {
+        Component::Ok => "ok",
+        Component::Unavailable => "unavailable",
+    }
+}

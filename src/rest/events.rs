@@ -1,0 +1,100 @@
+//! `/events`: the change log, as a list or as a stream that can be resumed.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::sse::{Event as Message, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_util::{Stream, StreamExt as _};
+use serde::{Deserialize, Serialize};
+
+use super::object::ClusterEvent;
+use super::read::{Read, Shown};
+use super::{Endpoint, Result, shape};
+use crate::cluster::EventFilter;
+use crate::error::Result as Outcome;
+use crate::http::{Accept, EVENT_STREAM, Query};
+use crate::resolvers::input::wanted;
+use crate::resolvers::{EventView, event_limit};
+
+/// How many events one list has, unless told otherwise.
+const DEFAULT_LIMIT: i64 = 100;
+
+/// How often a quiet stream shows that it is alive.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Media type of one JSON object a line.
+const NDJSON: &str = "application/x-ndjson";
+
+/// What a browser's `EventSource` sends by itself when it connects again.
+const LAST_EVENT_ID: &str = "last-event-id";
+
+#[derive(Deserialize)]
+pub(super) struct EventsQuery {
+    after: Option<String>,
+    limit: Option<i64>,
+    #[serde(default)]
+    worker_id: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct EventList {
+    events: Vec<ClusterEvent>,
+    end_cursor: shape::Cursor,
+    has_next_page: bool,
+}
+
+/// `GET /api/v1/events`: a list, or by `Accept` a stream.
+pub(super) async fn list(
+    State(endpoint): State<Endpoint>,
+    headers: HeaderMap,
+    Read(reading): Read,
+    Query(query): Query<EventsQuery>,
+) -> Result<Response> {
+    let EventsQuery { after, limit, worker_id } = query;
+    let filter = EventFilter { worker_ids: wanted("worker_id", worker_id)?, ..EventFilter::default() };
+    let resumed = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty());
+    let after = resumed.or(after.as_deref().filter(|after| !after.is_empty()));
+    let accept = Accept::of(&headers);
+    if accept.names(EVENT_STREAM) {
+        let events = endpoint.resolvers.watch_events(after, filter)?;
+        let messages = events.map(message).take_until(endpoint.closing.cancelled_owned());
+        return Ok(Sse::new(messages).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response());
+    }
+    if accept.names(NDJSON) {
+        let events = endpoint.resolvers.watch_events(after, filter)?;
+        let lines = lines(events).take_until(endpoint.closing.cancelled_owned());
+        let media = [(header::CONTENT_TYPE, HeaderValue::from_static(NDJSON))];
+        return Ok((media, Body::from_stream(lines)).into_response());
+    }
+    let limit = event_limit("limit", limit.unwrap_or(DEFAULT_LIMIT))?;
+    let page = endpoint.resolvers.list_events(&reading, limit, after, &filter).await?;
+    let list = EventList {
+        events: page.nodes.into_iter().map(ClusterEvent).collect(),
+        end_cursor: page.end_cursor.into(),
+        has_next_page: page.has_next_page,
+    };
+    Ok(Shown(reading.revision(), list).into_response())
+}
+
+/// One event of the stream. A failure ends the stream without an event: the client connects again with the last id.
+fn message(event: Outcome<EventView>) -> Outcome<Message, StreamEnd> {
+    let event = event.map_err(|_| StreamEnd)?;
+    let message = Message::default().id(event.event.cursor.to_string()).event(event.event.kind.as_str());
+    message.json_data(ClusterEvent(event)).map_err(|_| StreamEnd)
+}
+
+fn lines(events: impl Stream<Item = Outcome<EventView>>) -> impl Stream<Item = Outcome<Vec<u8>, StreamEnd>> {
+    events.map(|event| {
+        let mut line = serde_json::to_vec(&ClusterEvent(event.map_err(|_| StreamEnd)?)).map_err(|_| StreamEnd)?;
+        line.push(b'\n');
+        Ok(line)
+    })
+}
+
+/// The stream cannot go on; the connection is cut, so that the end is not taken for a complete answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the stream of events ended")]
+struct StreamEnd;

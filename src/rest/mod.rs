@@ -1,0 +1,90 @@
+//! The documented REST contract: JSON in, one resolver call, JSON out.
+//!
+//! Handlers extract, ask, map and return; they hold no logic. What an object's JSON looks like is
+//! generated from [`cluster::fields`](crate::cluster::fields) in [`object`], value by value in
+//! [`shape`]. Failures leave as the documented body whatever goes wrong (see `http`).
+
+mod clusters;
+mod events;
+mod heartbeats;
+mod object;
+mod paging;
+mod read;
+mod shape;
+mod vms;
+mod workers;
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::FromRef;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use tokio_util::sync::CancellationToken;
+use tracing::error;
+
+use crate::error::{Error, Kind};
+use crate::http::{Failure, allow_body, allow_time, routine};
+use crate::resolvers::Resolvers;
+
+/// Body of one heartbeat with a whole inventory: some thousand VMs.
+const HEARTBEAT_BODY: usize = 1024 * 1024;
+
+/// Body of a gateway's many heartbeats.
+const HEARTBEATS_BODY: usize = 8 * 1024 * 1024;
+
+/// The longest that a long poll may wait.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// What handlers work with.
+#[derive(Clone)]
+struct Endpoint {
+    resolvers: Resolvers,
+    /// Tells streams to end.
+    closing: CancellationToken,
+}
+
+impl FromRef<Endpoint> for Resolvers {
+    fn from_ref(endpoint: &Endpoint) -> Self {
+        endpoint.resolvers.clone()
+    }
+}
+
+/// Every route of the contract, grouped by who calls it.
+pub fn router(resolvers: Resolvers, closing: CancellationToken) -> Router {
+    let operators = Router::new()
+        .route("/workers", get(workers::list).layer(allow_time(LONGEST_WAIT + Duration::from_secs(5))))
+        .route("/workers/{id}/vms", get(workers::vms))
+        .route("/workers/{id}/drain", post(workers::drain))
+        .route("/workers/{id}/activate", post(workers::activate))
+        .route("/cluster/stats", get(clusters::stats))
+        .route("/cluster/distribution", get(clusters::distribution))
+        .route("/vms", get(vms::list))
+        .route("/vms/{id}", get(vms::one))
+        .route("/events", get(events::list))
+        .route("/health", get(clusters::health));
+    let workers = Router::new()
+        .route("/workers/{id}", get(workers::one).put(workers::register).delete(workers::deregister))
+        .route("/workers/{id}/heartbeat", post(heartbeats::one).layer((allow_body(HEARTBEAT_BODY), routine())))
+        .route("/heartbeats", post(heartbeats::many).layer((allow_body(HEARTBEATS_BODY), routine())));
+    Router::new().nest("/api/v1", operators.merge(workers)).with_state(Endpoint { resolvers, closing })
+}
+
+/// What a handler returns: an answer, or the failure as the contract has it.
+type Result<T, E = Failure> = std::result::Result<T, E>;
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let status = match error.kind() {
+            Kind::InvalidArgument => StatusCode::BAD_REQUEST,
+            Kind::NotFound => StatusCode::NOT_FOUND,
+            Kind::Conflict => StatusCode::CONFLICT,
+            Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Kind::Internal => {
+                error!(error = %error.chain(), "a request failed");
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
+        };
+        Self::new(status, error.to_string())
+    }
+}

@@ -1,0 +1,92 @@
+//! The JSON objects of the contract, written out from the field lists: the fields' names are the
+//! keys, in the order of the lists.
+
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+use super::shape;
+use crate::cluster::fields::{
+    cluster_stats_fields, event_fields, heartbeat_reply_fields, registered_fields, vm_fields,
+    worker_distribution_fields, worker_fields,
+};
+use crate::cluster::{self, VmId, VmView, WorkerId, WorkerView};
+use crate::resolvers::{EventView, HeartbeatRecorded, Registered};
+
+/// Makes of a field list an object with a `write` that puts its fields into a map.
+macro_rules! object {
+    ({ } $(#[$doc:meta])* $object:ident($this:ident: $view:ty) {
+        $($(#[$field_doc:meta])* $field:ident: $shape:ident [$where:ident] = $value:expr;)+
+    }) => {
+        $(#[$doc])*
+        pub(super) struct $object(pub(super) $view);
+
+        impl $object {
+            /// Writes the fields; `in_detail` those too that other objects' lists leave out.
+            fn write<M: SerializeMap>($this: &$view, in_detail: bool, map: &mut M) -> Result<(), M::Error> {
+                $(if in_detail || is_shown_everywhere!($where) {
+                    map.serialize_entry(stringify!($field), &shape::$shape::from($value))?;
+                })+
+                Ok(())
+            }
+        }
+
+        impl Serialize for $object {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let mut map = serializer.serialize_map(None)?;
+                Self::write(&self.0, true, &mut map)?;
+                self.write_aliases(&mut map)?;
+                map.end()
+            }
+        }
+    };
+}
+
+macro_rules! is_shown_everywhere {
+    (everywhere) => {
+        true
+    };
+    (detail) => {
+        false
+    };
+}
+
+worker_fields!(object);
+vm_fields!(object);
+cluster_stats_fields!(object);
+worker_distribution_fields!(object);
+event_fields!(object);
+registered_fields!(object);
+heartbeat_reply_fields!(object);
+
+/// Keys beside the declared ones, for clients from before the contract.
+trait Aliases {
+    fn write_aliases<M: SerializeMap>(&self, _map: &mut M) -> Result<(), M::Error> {
+        Ok(())
+    }
+}
+
+impl Aliases for Worker {}
+impl Aliases for ClusterStats {}
+impl Aliases for WorkerDistribution {}
+impl Aliases for ClusterEvent {}
+impl Aliases for RegisterWorkerPayload {}
+impl Aliases for RecordHeartbeatPayload {}
+
+impl Aliases for Vm {
+    fn write_aliases<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
+        map.serialize_entry("vcpu_count", &self.0.vm.vcpus)
+    }
+}
+
+/// A VM inside another object: just what the contract shows there, and a flag if something is odd.
+pub(super) struct ListedVm(pub(super) VmView);
+
+impl Serialize for ListedVm {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        Vm::write(&self.0, false, &mut map)?;
+        if self.0.is_duplicate() {
+            map.serialize_entry("duplicate", &true)?;
+        }
+        map.end()
+    }
+}

@@ -1,0 +1,79 @@
+//! `?limit=`, `?cursor=` and the `Link` to the next page, the same for every list.
+//!
+//! Which part of a list that is, or whether it is the whole, is decided in
+//! [`resolvers::page`](crate::resolvers::page).
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, header};
+use serde::Deserialize;
+
+use crate::http::{Failure, Query};
+use crate::resolvers::page::{PageNames, PageRequest};
+
+/// What the contract calls the parameters of a page.
+const NAMES: PageNames = PageNames { first: "limit", after: "cursor" };
+
+/// The part of a list that is asked for, with the question, to tell where its answer goes on.
+pub(super) struct Paging {
+    request: PageRequest,
+    /// The whole query string, as it came.
+    query: String,
+}
+
+#[derive(Deserialize)]
+struct Part {
+    limit: Option<i64>,
+    cursor: Option<String>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Paging {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let Query(Part { limit, cursor }) = Query::from_request_parts(parts, state).await?;
+        let request = PageRequest { first: limit, after: cursor, names: NAMES, ..PageRequest::default() };
+        Ok(Self { request, query: parts.uri.query().unwrap_or_default().to_owned() })
+    }
+}
+
+impl Paging {
+    /// As resolvers are asked.
+    pub(super) fn request(&self) -> &PageRequest {
+        &self.request
+    }
+
+    /// The `Link` to where the list goes on, if it does: the same question from another place, as a reference relative
+    /// to the page itself.
+    pub(super) fn link(&self, next: Option<&str>) -> HeaderMap {
+        let link = next.map(|cursor| format!("<?{}>; rel=\"next\"", question_from(&self.query, cursor)));
+        let link = link.and_then(|link| HeaderValue::try_from(link).ok());
+        link.map(|link| (header::LINK, link)).into_iter().collect()
+    }
+}
+
+/// The query string with another cursor. Without `wait`: whoever goes on has waited already.
+fn question_from(query: &str, cursor: &str) -> String {
+    let kept = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| !matches!(&**name, "cursor" | "wait"));
+    let mut question = form_urlencoded::Serializer::new(String::new());
+    question.extend_pairs(kept).append_pair(NAMES.after, cursor);
+    question.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_page_is_the_same_question_from_another_place() {
+        for (query, expected) in [
+            ("", "cursor=NEXT"),
+            ("limit=2", "limit=2&cursor=NEXT"),
+            ("zone=a&cursor=OLD&zone=b+c&limit=2", "zone=a&zone=b+c&limit=2&cursor=NEXT"),
+            ("zone=a%26b%3E%C3%BC&%63ursor=OLD", "zone=a%26b%3E%C3%BC&cursor=NEXT"),
+            ("zone=\">&wait=30s&after_revision=7", "zone=%22%3E&after_revision=7&cursor=NEXT"),
+        ] {
+            assert_eq!(question_from(query, "NEXT"), expected, "{query}");
+        }
+    }
+}

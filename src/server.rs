@@ -1,0 +1,204 @@
+//! Where everything is put together, and taken apart again in order.
+
+use std::convert::Infallible;
+use std::error::Error as StdError;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::response::Response;
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::Service;
+use tracing::{error, info, warn};
+
+use crate::clock::Clock;
+use crate::error::Error;
+use crate::http::{self, HttpOptions, ListenerOptions};
+use crate::journal::{Database, Journal, LogTrimmer, OpenError, Retention};
+use crate::liveness::LivenessSweeper;
+use crate::resolvers::{Resolvers, Timing};
+use crate::{graphql, rest};
+
+/// How long sockets may take to say goodbye, which they do while requests in flight are finished.
+const FAREWELL: Duration = Duration::from_secs(8);
+
+/// How long the journal may then take to commit what was accepted, and the database to close. Together with the
+/// farewell it is less than the 10 s after which service managers grow impatient.
+const LAST_COMMITS: Duration = Duration::from_millis(1_200);
+const CLOSING_TIME: Duration = Duration::from_millis(300);
+
+/// What a server is started with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `sqlite://…` or `postgres://…`.
+    pub database_url: String,
+    /// Whether to bring the tables into shape at the start.
+    pub migrate: bool,
+    /// Time-outs of workers.
+    pub timing: Timing,
+    /// How much of the change log to keep.
+    pub retention: Retention,
+    /// Manners towards HTTP clients.
+    pub http: HttpOptions,
+}
+
+/// Why a server could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database could not be opened.
+    #[error(transparent)]
+    Database(#[from] OpenError),
+    /// The database could not be brought into shape.
+    #[error("Cannot migrate the database: {0}.")]
+    Migration(#[source] sea_orm::DbErr),
+    /// The state could not be read from it.
+    #[error("Cannot read the cluster from the database: {}.", innermost(.0))]
+    Load(#[source] Error),
+}
+
+/// A server's inner life: the journal is writing, and its operations can be called. Whether anybody
+/// listens on a port is another matter.
+#[derive(Debug)]
+pub struct Server {
+    resolvers: Resolvers,
+    journal: Journal,
+    clock: Clock,
+    options: Options,
+    /// Long-lived WebSockets, which no HTTP shutdown waits for.
+    sockets: TaskTracker,
+    tasks: TaskTracker,
+    /// Tells sockets and streams to end.
+    closing: CancellationToken,
+    /// Tells the journal to finish.
+    finishing: CancellationToken,
+    /// Tells that the journal has ended without being told to.
+    crashed: CancellationToken,
+}
+
+/// The server could not go on: it is better started anew than left to refuse every change.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("The journal ended by a fault of ours, which the log tells of.")]
+pub struct Crashed;
+
+impl Server {
+    /// Opens the database, reads the cluster, and starts to write.
+    pub async fn start(options: Options, clock: Clock) -> Result<Self, StartError> {
+        let database = Database::connect(&options.database_url).await?;
+        if options.migrate {
+            database.migrate().await.map_err(StartError::Migration)?;
+        } else if !database.is_migrated().await.map_err(StartError::Migration)? {
+            let url = crate::journal::without_password(&options.database_url);
+            return Err(OpenError::NotMigrated { url }.into());
+        }
+        let (journal, writer) = Journal::open(database, clock.clone()).await.map_err(StartError::Load)?;
+        let (tasks, finishing) = (TaskTracker::new(), CancellationToken::new());
+        let crashed = CancellationToken::new();
+        tasks.spawn({
+            let (finishing, crash) = (finishing.clone(), crashed.clone().drop_guard());
+            async move {
+                writer.run(finishing).await;
+                crash.disarm();
+            }
+        });
+        let resolvers = Resolvers::new(journal.clone(), clock.clone(), options.timing);
+        let closing = CancellationToken::new();
+        Ok(Self { resolvers, journal, clock, options, sockets: TaskTracker::new(), tasks, closing, finishing, crashed })
+    }
+
+    /// The operations.
+    pub fn resolvers(&self) -> &Resolvers {
+        &self.resolvers
+    }
+
+    /// The journal.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// What looks for silent workers; [`serve`](Self::serve) runs one.
+    pub fn liveness_sweeper(&self) -> LivenessSweeper {
+        LivenessSweeper::new(self.journal.clone(), self.clock.clone(), self.options.timing.offline_after)
+    }
+
+    /// What keeps the change log from growing for ever; [`serve`](Self::serve) runs one.
+    pub fn log_trimmer(&self) -> LogTrimmer {
+        self.journal.log_trimmer(self.clock.clone(), self.options.retention)
+    }
+
+    /// Both protocols behind one door, with manners.
+    pub fn service(
+        &self,
+    ) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static + use<>
+    {
+        let graphql = graphql::router(
+            self.resolvers.clone(),
+            &self.options.http.cors_origins,
+            self.sockets.clone(),
+            self.closing.clone(),
+        );
+        let router = Router::new().merge(rest::router(self.resolvers.clone(), self.closing.clone())).merge(graphql);
+        http::with_manners(router, &self.options.http)
+    }
+
+    /// Serves on a listener until told to stop, then leaves in order: no new connections, streams
+    /// and sockets are told to end, what is in flight is finished, what was accepted is committed.
+    pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> Result<(), Crashed> {
+        self.tasks.spawn(self.liveness_sweeper().run(self.closing.clone()));
+        self.tasks.spawn(self.log_trimmer().run(self.closing.clone()));
+        self.tasks.spawn(self.journal.clone().listen(self.closing.clone()));
+        let serving = http::serve(listener, self.service(), ListenerOptions::for_this_process(), self.closing.clone());
+        let farewell = async {
+            tokio::select! {
+                () = shutdown.cancelled() => info!("Shutting down"),
+                () = self.crashed.cancelled() => error!("The journal has ended by a fault: shutting down"),
+            }
+            self.say_goodbye().await;
+        };
+        // Both at once: sockets and requests share one time to end in.
+        tokio::join!(serving, farewell);
+        let crashed = self.crashed.is_cancelled();
+        self.finish().await;
+        if crashed { Err(Crashed) } else { Ok(()) }
+    }
+
+    /// Ends everything that was started.
+    pub async fn stop(self) {
+        self.say_goodbye().await;
+        self.finish().await;
+    }
+
+    /// Tells streams and sockets to end, and waits for the sockets.
+    async fn say_goodbye(&self) {
+        self.closing.cancel();
+        self.sockets.close();
+        if timeout(FAREWELL, self.sockets.wait()).await.is_err() {
+            warn!(sockets = self.sockets.len(), "Some sockets did not close in time");
+        }
+    }
+
+    /// Commits what was accepted and closes the database, when nobody is left who could ask for more.
+    async fn finish(self) {
+        self.finishing.cancel();
+        self.tasks.close();
+        if timeout(LAST_COMMITS, self.tasks.wait()).await.is_err() {
+            warn!("The last changes could not be committed in time; nobody was told that they were");
+        }
+        match timeout(CLOSING_TIME, self.journal.database().clone().close()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!(error = %Error::from(error).chain(), "The database did not close cleanly"),
+            Err(_) => warn!("The database did not close in time"),
+        }
+    }
+}
+
+/// The driver's own words, which say what is wrong without those of the layers above.
+fn innermost(error: &Error) -> String {
+    let mut innermost: &dyn StdError = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string().trim_end_matches('.').to_owned()
+}

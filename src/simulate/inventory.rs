@@ -1,0 +1,339 @@
+//! The VMs of one simulated worker: placing them, replacing them over time, and what a beat has to tell about them.
+//!
+//! An inventory remembers what changed since the server last acknowledged a beat, not since the last beat was sent. A
+//! lost beat, or one whose answer was lost, therefore costs nothing: the next one carries its changes along, and
+//! applying a change twice does no harm.
+
+use std::time::Duration;
+
+use rand::Rng;
+use rand::rngs::SmallRng;
+use rand::seq::IndexedRandom;
+
+use crate::client::{Heartbeat, VmDelta, VmReport, VmStatus};
+
+/// What VMs are ordered as: vCPUs and MiB of memory. The first is the smallest, and every free slot has that much reserved.
+const SIZES: [(u32, u32); 6] = [(1, 512), (1, 1024), (2, 2048), (2, 2048), (2, 4096), (4, 4096)];
+
+const ROLES: [&str; 5] = ["web", "api", "db", "cache", "build"];
+
+/// The same for every VM; VM reports do not carry it, only the worker's total does.
+const DISK_GB_PER_VM: u32 = 10;
+
+/// How likely a vacancy is filled before the next beat, so that VM counts go down as well as up.
+const REFILL: f64 = 0.5;
+
+/// How many of the VMs that go down do so by accident.
+const ACCIDENTS: f64 = 0.05;
+
+/// What a host has to give to VMs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Capacity {
+    pub(super) vcpus: u32,
+    pub(super) memory_mb: u32,
+}
+
+/// What the VMs that hold a slot take of their host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Usage {
+    pub(super) vms: u32,
+    pub(super) vcpus: u32,
+    pub(super) memory_mb: u32,
+    pub(super) disk_gb: u32,
+}
+
+/// How many VMs came up and went down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Churned {
+    pub(super) started: u64,
+    pub(super) stopped: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Vm {
+    report: VmReport,
+    /// Not acknowledged by the server as it is now.
+    changed: bool,
+}
+
+/// The VMs of one worker.
+#[derive(Clone, Debug)]
+pub(super) struct Inventory {
+    worker: String,
+    capacity: Capacity,
+    /// How many VMs the worker holds when every slot is taken.
+    wanted: u32,
+    vms: Vec<Vm>,
+    /// Number of the last VM; ids are never used again.
+    last: u32,
+    /// Ids that are gone and not acknowledged as such.
+    gone: Vec<String>,
+    /// The server has to hear of everything: at the start of an incarnation, or because it asked.
+    whole: bool,
+}
+
+impl Inventory {
+    /// Places `wanted` running VMs on an empty host.
+    pub(super) fn filled(worker: &str, capacity: Capacity, wanted: u32, dice: &mut SmallRng) -> Self {
+        let mut inventory = Self {
+            worker: worker.to_owned(),
+            capacity,
+            wanted,
+            vms: Vec::with_capacity(wanted as usize),
+            last: 0,
+            gone: Vec::new(),
+            whole: true,
+        };
+        for _ in 0..wanted {
+            inventory.place(VmStatus::Running, dice);
+        }
+        inventory
+    }
+
+    /// Lets time pass: VMs on their way up or down take their next step, some running ones are told to stop, and
+    /// vacancies are filled while the worker takes new VMs.
+    ///
+    /// `percent_per_minute` of the running VMs begin to stop; the longer ago the last call, the more do.
+    pub(super) fn churn(
+        &mut self,
+        percent_per_minute: f64,
+        elapsed: Duration,
+        takes_new: bool,
+        dice: &mut SmallRng,
+    ) -> Churned {
+        let mut churned = Churned::default();
+        let stopping = 1.0 - (-percent_per_minute / 100.0 * elapsed.as_secs_f64() / 60.0).exp();
+        let vacancies = self.wanted.saturating_sub(self.count());
+
+        let Self { vms, gone, .. } = self;
+        vms.retain_mut(|vm| {
+            let next = match vm.report.status {
+                VmStatus::Created => VmStatus::Starting,
+                VmStatus::Starting => {
+                    churned.started += 1;
+                    VmStatus::Running
+                }
+                VmStatus::Running if stopping > 0.0 && dice.random_bool(stopping) => VmStatus::Stopping,
+                VmStatus::Running => return true,
+                VmStatus::Stopping => {
+                    churned.stopped += 1;
+                    if dice.random_bool(ACCIDENTS) { VmStatus::Failed } else { VmStatus::Stopped }
+                }
+                VmStatus::Stopped | VmStatus::Failed => {
+                    gone.push(std::mem::take(&mut vm.report.id));
+                    return false;
+                }
+            };
+            vm.report.status = next;
+            vm.changed = true;
+            true
+        });
+
+        if takes_new {
+            for _ in 0..vacancies {
+                if dice.random_bool(REFILL) {
+                    self.place(VmStatus::Created, dice);
+                }
+            }
+        }
+        churned
+    }
+
+    /// Puts into a beat what the server does not know yet, and what the VMs take of the host.
+    pub(super) fn report(&self, beat: &mut Heartbeat) {
+        let used = self.used();
+        beat.used_cpu_cores = Some(used.vcpus);
+        beat.used_memory_mb = Some(used.memory_mb);
+        beat.used_disk_gb = Some(used.disk_gb);
+        if self.whole {
+            beat.vms = Some(self.vms.iter().map(|vm| vm.report.clone()).collect());
+            return;
+        }
+        let changed = self.vms.iter().filter(|vm| vm.changed);
+        let delta = VmDelta { upsert: changed.map(|vm| vm.report.clone()).collect(), remove: self.gone.clone() };
+        beat.vms_delta = (!delta.upsert.is_empty() || !delta.remove.is_empty()).then_some(delta);
+    }
+
+    /// The server has taken what [`Self::report`] told last.
+    pub(super) fn acknowledged(&mut self) {
+        self.whole = false;
+        self.gone.clear();
+        for vm in &mut self.vms {
+            vm.changed = false;
+        }
+    }
+
+    /// The next beat has to tell everything.
+    pub(super) fn owe_everything(&mut self) {
+        self.whole = true;
+    }
+
+    /// Sums up the VMs that hold a slot.
+    pub(super) fn used(&self) -> Usage {
+        let mut used = Usage::default();
+        for Vm { report, .. } in &self.vms {
+            if report.status.holds_slot() {
+                used.vms += 1;
+                used.vcpus += report.vcpus;
+                used.memory_mb += report.memory_mb;
+                used.disk_gb += DISK_GB_PER_VM;
+            }
+        }
+        used
+    }
+
+    /// All VMs, whether they hold a slot or not. What is stopped keeps its place until it is removed, so that a worker
+    /// never reports more VMs than it was made for.
+    fn count(&self) -> u32 {
+        u32::try_from(self.vms.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Places one more VM: of a size somebody would order, cut down to what is left once every other free slot has its
+    /// minimum. So there is always room, in whatever order VMs come and go.
+    fn place(&mut self, status: VmStatus, dice: &mut SmallRng) {
+        let (least_vcpus, least_memory) = SIZES[0];
+        let used = self.used();
+        let others = self.wanted.saturating_sub(used.vms + 1);
+        let spare = |capacity: u32, used: u32, least: u32| capacity.saturating_sub(used + others * least).max(least);
+        let (vcpus, memory_mb) = *SIZES.choose(dice).unwrap_or(&SIZES[0]);
+        let role = ROLES.choose(dice).unwrap_or(&ROLES[0]);
+        self.last += 1;
+        self.vms.push(Vm {
+            report: VmReport {
+                id: format!("{}-vm-{}", self.worker, self.last),
+                name: format!("{role}-{}", self.last),
+                status,
+                vcpus: vcpus.min(spare(self.capacity.vcpus, used.vcpus, least_vcpus)),
+                memory_mb: memory_mb.min(spare(self.capacity.memory_mb, used.memory_mb, least_memory)),
+            },
+            changed: true,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use rand::SeedableRng;
+
+    use super::*;
+
+    const TIGHT: Capacity = Capacity { vcpus: 20, memory_mb: 16 * 1024 };
+
+    /// What a server makes of beats.
+    #[derive(Default)]
+    struct Known(BTreeMap<String, VmReport>);
+
+    impl Known {
+        fn apply(&mut self, beat: Heartbeat) {
+            if let Some(vms) = beat.vms {
+                self.0 = vms.into_iter().map(|vm| (vm.id.clone(), vm)).collect();
+            }
+            let VmDelta { upsert, remove } = beat.vms_delta.unwrap_or_default();
+            self.0.extend(upsert.into_iter().map(|vm| (vm.id.clone(), vm)));
+            for id in remove {
+                self.0.remove(&id);
+            }
+        }
+    }
+
+    fn present(inventory: &Inventory) -> BTreeMap<String, VmReport> {
+        let reports = inventory.vms.iter().map(|vm| vm.report.clone());
+        reports.map(|vm| (vm.id.clone(), vm)).collect()
+    }
+
+    fn beat(inventory: &Inventory) -> Heartbeat {
+        let mut beat = Heartbeat::default();
+        inventory.report(&mut beat);
+        beat
+    }
+
+    #[test]
+    fn what_the_beats_told_is_what_the_worker_holds_even_if_some_are_lost() {
+        for seed in 0..50 {
+            let mut dice = SmallRng::seed_from_u64(seed);
+            let mut inventory = Inventory::filled("w", TIGHT, 16, &mut dice);
+            let mut known = Known::default();
+            for round in 0..200 {
+                inventory.churn(100.0, Duration::from_secs(10), true, &mut dice);
+                let beat = beat(&inventory);
+                assert!(beat.vms.is_none() || beat.vms_delta.is_none());
+                match dice.random_range(0..4) {
+                    0 => {}                 // Lost on its way.
+                    1 => known.apply(beat), // The answer was lost.
+                    _ => {
+                        known.apply(beat);
+                        inventory.acknowledged();
+                        assert_eq!(known.0, present(&inventory), "seed {seed}, round {round}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn churn_never_outgrows_the_host() {
+        for seed in 0..50 {
+            let mut dice = SmallRng::seed_from_u64(seed);
+            let mut inventory = Inventory::filled("w", TIGHT, 20, &mut dice);
+            let mut total = Churned::default();
+            for _ in 0..500 {
+                let Churned { started, stopped } = inventory.churn(200.0, Duration::from_secs(10), true, &mut dice);
+                total.started += started;
+                total.stopped += stopped;
+                let used = inventory.used();
+                assert!(used.vcpus <= TIGHT.vcpus, "{used:?}, seed {seed}");
+                assert!(used.memory_mb <= TIGHT.memory_mb, "{used:?}, seed {seed}");
+                assert!(inventory.count() <= 20, "seed {seed}");
+            }
+            assert!(total.started > 0 && total.stopped > 0, "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn the_rate_of_churn_does_not_depend_on_how_often_a_worker_beats() {
+        for beats_per_minute in [1, 6, 60, 600] {
+            let mut dice = SmallRng::seed_from_u64(3);
+            let capacity = Capacity { vcpus: 10_000, memory_mb: 10_000 * 4096 };
+            let mut inventory = Inventory::filled("w", capacity, 4_000, &mut dice);
+            let elapsed = Duration::from_secs(60) / beats_per_minute;
+            for _ in 0..beats_per_minute {
+                inventory.churn(5.0, elapsed, false, &mut dice);
+            }
+            let touched = inventory.vms.iter().filter(|vm| vm.report.status != VmStatus::Running);
+            let told_to_stop = touched.count() + inventory.gone.len();
+            assert!((150..250).contains(&told_to_stop), "{told_to_stop} at {beats_per_minute}");
+        }
+    }
+
+    #[test]
+    fn without_churn_a_beat_tells_of_no_vms_until_asked() {
+        let mut dice = SmallRng::seed_from_u64(1);
+        let mut inventory = Inventory::filled("w", TIGHT, 3, &mut dice);
+        assert_eq!(beat(&inventory).vms.map(|vms| vms.len()), Some(3));
+        inventory.acknowledged();
+
+        inventory.churn(0.0, Duration::from_secs(3600), true, &mut dice);
+        let quiet = beat(&inventory);
+        assert_eq!((quiet.vms, quiet.vms_delta), (None, None));
+
+        inventory.owe_everything();
+        assert_eq!(beat(&inventory).vms.map(|vms| vms.len()), Some(3));
+    }
+
+    #[test]
+    fn a_draining_worker_empties_and_fills_again_when_activated() {
+        let mut dice = SmallRng::seed_from_u64(1);
+        let mut inventory = Inventory::filled("w", TIGHT, 8, &mut dice);
+        let an_hour = Duration::from_secs(3600);
+        for _ in 0..20 {
+            inventory.churn(1000.0, an_hour, false, &mut dice);
+        }
+        assert_eq!(inventory.used(), Usage::default());
+        for _ in 0..20 {
+            inventory.churn(0.0, an_hour, true, &mut dice);
+        }
+        assert_eq!(inventory.used().vms, 8);
+    }
+}

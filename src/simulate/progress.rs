@@ -1,0 +1,120 @@
+//! What is seen while a simulation runs.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+use tracing::info;
+
+use super::options::SimulateOptions;
+use super::tally::{Summary, whole_seconds};
+
+/// Fast enough to look alive, slow enough to cost nothing.
+const REDRAWN_EVERY: Duration = Duration::from_millis(250);
+
+/// In a log, where lines stay.
+const LOGGED_EVERY: Duration = Duration::from_secs(10);
+
+const WITH_AN_END: &str = "{spinner} [{bar:20}] {elapsed} of {len} s  {wide_msg}";
+const WITHOUT_AN_END: &str = "{spinner} {elapsed}  {wide_msg}";
+
+/// Whether a simulation shows how it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// A line that is redrawn if standard error is a terminal, otherwise a log line now and then.
+    Bar,
+    /// Nothing; for whoever runs a simulation beside other things.
+    Quiet,
+}
+
+pub(super) enum Display {
+    Bar(ProgressBar),
+    Log,
+    Quiet,
+}
+
+impl Display {
+    pub(super) fn new(progress: Progress, options: &SimulateOptions) -> Self {
+        match progress {
+            Progress::Quiet => Self::Quiet,
+            Progress::Bar if !std::io::stderr().is_terminal() => Self::Log,
+            Progress::Bar => Self::Bar(bar(options.duration)),
+        }
+    }
+
+    /// When to [`Self::show`].
+    pub(super) fn ticks(&self) -> Interval {
+        let period = match self {
+            Self::Bar(_) => REDRAWN_EVERY,
+            Self::Log | Self::Quiet => LOGGED_EVERY,
+        };
+        let mut ticks = interval_at(Instant::now() + period, period);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ticks
+    }
+
+    pub(super) fn show(&mut self, summary: &Summary) {
+        match self {
+            Self::Bar(bar) => {
+                bar.set_position(summary.elapsed.as_secs());
+                bar.set_message(line(summary));
+                bar.tick();
+            }
+            Self::Log => info!(
+                beats = summary.beats,
+                failed = summary.failed(),
+                "Simulating for {}: {}",
+                whole_seconds(summary.elapsed),
+                line(summary)
+            ),
+            Self::Quiet => {}
+        }
+    }
+
+    /// Leaves the terminal to the summary.
+    pub(super) fn clear(&self) {
+        match self {
+            Self::Bar(bar) => bar.finish_and_clear(),
+            Self::Log | Self::Quiet => {}
+        }
+    }
+}
+
+/// A bar if there is an end to wait for, else a spinner.
+fn bar(duration: Option<Duration>) -> ProgressBar {
+    let (bar, template) = match duration {
+        Some(duration) => (ProgressBar::new(duration.as_secs()), WITH_AN_END),
+        None => (ProgressBar::no_length(), WITHOUT_AN_END),
+    };
+    match ProgressStyle::with_template(template) {
+        Ok(style) => bar.with_style(style.progress_chars("=> ")),
+        // A template of ours that does not parse costs its looks, not the simulation.
+        Err(_) => bar,
+    }
+}
+
+fn line(summary: &Summary) -> String {
+    let registered = summary.registrations - summary.registrations_again;
+    format!(
+        "{registered}/{} workers, {} beats, {:.1}/s, {} failed, p50 {:.1?}, p99 {:.1?}",
+        summary.workers,
+        summary.beats,
+        summary.beats_per_second(),
+        summary.failed(),
+        summary.latency.p50,
+        summary.latency.p99,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_templates_parse() {
+        for template in [WITH_AN_END, WITHOUT_AN_END] {
+            assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! kill -9: what was acknowledged is there, and nothing is there by half.
+
+use sea_orm::{ConnectionTrait, Database, DbBackend, Statement};
+
+use crate::database::TestDatabase;
+use crate::harness::{Server, http};
+use crate::storm::Storm;
+
+/// How often the server is killed.
+const KILLS: u64 = 8;
+
+on_both_databases! {
+    async fn what_was_acknowledged_outlives_a_kill_in_a_storm(database: TestDatabase) {
+        let mut server = Server::start(&database).await;
+        let mut storm = Storm::gather(&server, &http()).await;
+        for kill in 1..=KILLS {
+            let client = http();
+            let mut raging = storm.rage(&server, &client);
+            // Somewhere in the middle of it, and never at the same place.
+            raging.wait_for(rand::random_range(100..700)).await;
+            server.kill().await;
+            let (_, promised) = raging.subside(&mut storm).await;
+
+            server = Server::start(&database).await;
+            let found = server.revision;
+            assert!(found >= promised, "kill {kill}: revision {promised} was promised, {found} is found");
+            storm.settle(&server).await;
+        }
+        server.stop().await;
+        assert_is_sound(&database).await;
+    }
+}
+
+/// Asks SQLite whether its file is whole. PostgreSQL was not killed.
+async fn assert_is_sound(database: &TestDatabase) {
+    if database.backend() == DbBackend::Sqlite {
+        let connection = Database::connect(database.url()).await.unwrap();
+        for (check, sound) in [("PRAGMA integrity_check", &["ok"][..]), ("PRAGMA foreign_key_check", &[])] {
+            let rows = connection.query_all_raw(Statement::from_string(DbBackend::Sqlite, check)).await.unwrap();
+            let words: Vec<String> = rows.iter().map(|row| row.try_get_by_index(0).unwrap()).collect();
+            assert_eq!(words, sound, "{check}");
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! The commands that documents tell people to type, typed: those of the API's documentation, of the README and of
+//! `docs/`. They are taken from the pages themselves, so a page cannot fall behind the program.
+
+use std::fs;
+use std::path::Path;
+use std::slice;
+
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::database::TestDatabase;
+use crate::harness::Server;
+
+/// Where documents say the server is.
+const DOCUMENTED: &str = "http://localhost:8080";
+
+/// Runs commands as somebody would who has pasted them. What comes out has to be JSON.
+async fn paste(commands: &str, server: &Server) -> Vec<Value> {
+    let commands = commands.replace(DOCUMENTED, &server.url);
+    let output = Command::new("bash").args(["-c", &commands]).output().await.expect("bash is there");
+    assert!(output.status.success(), "curl and jq are there, and content: {commands}\n{output:?}");
+    let answers = serde_json::Deserializer::from_slice(&output.stdout).into_iter().collect::<Result<_, _>>();
+    answers.unwrap_or_else(|error| panic!("{error}: {commands}\n{}", String::from_utf8_lossy(&output.stdout)))
+}
+
+/// A cluster of three workers in two zones, of which the first is the one that the documentation shows.
+async fn documented_cluster() -> Server {
+    let server = Server::start(&TestDatabase::sqlite()).await;
+    for (id, hostname, zone) in [
+        ("worker-01", "node1.example.com", "us-west-1a"),
+        ("worker-02", "node2.example.com", "us-west-1a"),
+        ("worker-03", "node3.example.com", "us-east-1a"),
+    ] {
+        let worker = json!({
+            "hostname": hostname, "address": "192.168.1.10:8081", "zone": zone,
+            "labels": {"env": "production", "tier": "compute"}, "capabilities": ["firecracker", "docker"],
+            "cpu_cores": 16, "memory_mb": 32768, "disk_gb": 500, "max_vms": 100
+        });
+        server.put(&format!("/workers/{id}"), &worker).await;
+    }
+    let beat = r#"curl -sS -X POST http://localhost:8080/api/v1/workers/worker-01/heartbeat -H 'Content-Type: application/json' -d '{
+        "incarnation": 1, "used_cpu_cores": 4, "used_memory_mb": 8192, "used_disk_gb": 50, "vms": [
+            {"id": "vm-123", "name": "dev-vm-1", "status": "running", "vcpus": 2, "memory_mb": 2048},
+            {"id": "vm-456", "name": "dev-vm-2", "status": "running", "vcpus": 1, "memory_mb": 512}]}'"#;
+    assert_eq!(paste(beat, &server).await[0]["policy"], "active");
+    server
+}
+
+fn ids(list: &Value) -> Vec<&str> {
+    list.as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn the_documented_commands_work_letter_by_letter() {
+    let server = documented_cluster().await;
+    let script = include_str!("contract.sh");
+    let mut paragraphs = script.split("\n\n").skip(1);
+    let mut next = async |title: &str| {
+        let paragraph = paragraphs.next().expect("a paragraph for each check");
+        assert_eq!(paragraph.lines().next(), Some(format!("# {title}").as_str()));
+        paste(paragraph, &server).await
+    };
+
+    let all = next("List all workers").await.remove(0);
+    assert_eq!((ids(&all["workers"]), &all["total"]), (vec!["worker-01", "worker-02", "worker-03"], &json!(3)));
+    let zone = next("List workers in specific zone").await.remove(0);
+    assert_eq!((ids(&zone["workers"]), &zone["total"]), (vec!["worker-01", "worker-02"], &json!(2)));
+
+    let worker = next("Get Worker Details").await.remove(0);
+    for (key, expected) in [
+        ("id", json!("worker-01")),
+        ("hostname", json!("node1.example.com")),
+        ("address", json!("192.168.1.10:8081")),
+        ("zone", json!("us-west-1a")),
+        ("status", json!("active")),
+        ("labels", json!({"env": "production", "tier": "compute"})),
+        ("capabilities", json!(["firecracker", "docker"])),
+        ("cpu_cores", json!(16)),
+        ("memory_mb", json!(32768)),
+        ("disk_gb", json!(500)),
+        ("used_cpu_cores", json!(4)),
+        ("used_memory_mb", json!(8192)),
+        ("used_disk_gb", json!(50)),
+        ("cpu_usage_percent", json!(25.0)),
+        ("memory_usage_percent", json!(25.0)),
+        ("vm_count", json!(2)),
+        ("max_vms", json!(100)),
+        ("is_healthy", json!(true)),
+    ] {
+        assert_eq!(worker[key], expected, "{key}");
+    }
+    let vms = json!([
+        {"id": "vm-123", "name": "dev-vm-1", "status": "running", "vcpus": 2, "memory_mb": 2048},
+        {"id": "vm-456", "name": "dev-vm-2", "status": "running", "vcpus": 1, "memory_mb": 512}
+    ]);
+    let worker_vms = json!({"worker_id": "worker-01", "vms": vms, "total": 2});
+    assert_eq!(next("Get Worker VMs").await, slice::from_ref(&worker_vms));
+
+    let draining = json!({
+        "worker_id": "worker-01", "status": "draining",
+        "message": "Worker marked as draining. It will stop accepting new tasks."
+    });
+    let active = json!({
+        "worker_id": "worker-01", "status": "active",
+        "message": "Worker activated. It will resume accepting tasks."
+    });
+    assert_eq!(next("Drain Worker").await, slice::from_ref(&draining));
+    assert_eq!(next("Activate Worker").await, slice::from_ref(&active));
+
+    let stats = next("Get Cluster Statistics").await.remove(0);
+    for (key, expected) in [
+        ("total_workers", json!(3)),
+        ("active_workers", json!(3)),
+        ("total_cpu_cores", json!(48)),
+        ("used_memory_mb", json!(8192)),
+        ("available_cpu_cores", json!(44)),
+        ("total_vms", json!(2)),
+        ("max_vms", json!(300)),
+        ("available_vm_slots", json!(298)),
+        ("zones", json!({"us-west-1a": 2, "us-east-1a": 1})),
+    ] {
+        assert_eq!(stats[key], expected, "{key}");
+    }
+    let distribution = next("Get VM Distribution").await.remove(0);
+    assert_eq!(distribution["total_workers"], 3);
+    let first = json!({
+        "worker_id": "worker-01", "hostname": "node1.example.com", "zone": "us-west-1a", "vm_count": 2, "vms": vms
+    });
+    assert_eq!(distribution["distribution"][0], first);
+
+    let overview = next("Get cluster overview").await;
+    assert_eq!((&overview[0], &overview[1]["total"], &overview[2]), (&stats, &json!(3), &distribution));
+    assert_eq!(next("Drain worker before maintenance").await, [draining, active]);
+    let capacity = json!({"available_cpu": 44, "available_memory_gb": 88, "available_vm_slots": 298});
+    assert_eq!(next("Check available resources").await, [capacity]);
+    let none = json!({"worker_id": "worker-02", "vms": [], "total": 0});
+    assert_eq!(next("Get VMs in a zone (via worker filtering)").await, [worker_vms, none]);
+    assert_eq!(paragraphs.next(), None);
+}
+
+/// The shell commands of a page that ask a server with nothing but curl and jq, each with the heading it is under.
+fn examples(page: &str) -> Vec<(String, String)> {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).unwrap();
+    let (mut heading, mut block, mut found) = (String::new(), None::<String>, Vec::new());
+    for line in text.lines() {
+        match &mut block {
+            None if line == "```bash" => block = Some(String::new()),
+            None if line.starts_with('#') => heading = line.trim_start_matches(['#', ' ']).to_owned(),
+            None => {}
+            Some(commands) if line == "```" => {
+                if commands.contains(DOCUMENTED)
+                    && !["node ", "websocat ", "curl -N "].iter().any(|other| commands.contains(other))
+                {
+                    found.push((heading.clone(), std::mem::take(commands)));
+                }
+                block = None;
+            }
+            Some(commands) => {
+                commands.push_str(line);
+                commands.push('\n');
+            }
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn the_walk_of_the_readme_can_be_walked() {
+    let server = Server::start(&TestDatabase::sqlite()).await;
+    let mut headings = Vec::new();
+    for (heading, commands) in examples("README.md") {
+        let answers = paste(&commands, &server).await;
+        assert!(!answers.is_empty(), "{commands}");
+        for answer in answers {
+            let failed = answer.get("error").is_some() || answer.get("errors").is_some();
+            assert!(!failed, "{heading}: {commands}\n{answer}");
+        }
+        headings.push(heading);
+    }
+    for expected in ["A walk through REST", "Capacity planning", "Zones", "A walk through GraphQL"] {
+        assert!(headings.iter().any(|heading| heading == expected), "{expected} has examples: {headings:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_worker_can_be_written_from_the_page_about_workers() {
+    let examples = examples("docs/worker-setup.md");
+    let under = |heading: &str| {
+        let found = examples.iter().find(|(under, _)| under == heading);
+        found.unwrap_or_else(|| panic!("{heading} has an example")).1.as_str()
+    };
+    let server = Server::start(&TestDatabase::sqlite()).await;
+    let registered = paste(under("Register"), &server).await.remove(0);
+    assert_eq!((&registered["worker"]["id"], &registered["incarnation"]), (&json!("worker-01"), &json!(1)));
+    let beat = paste(under("Beat"), &server).await.remove(0);
+    assert_eq!(
+        (&beat["worker_id"], &beat["policy"], &beat["resync"]),
+        (&json!("worker-01"), &json!("active"), &json!(false))
+    );
+    let many = paste(under("Many workers in one request"), &server).await.remove(0);
+    assert_eq!((&many["results"][0]["status"], &many["results"][1]["error"]["code"]), (&json!(200), &json!(404)));
+    let worked = paste(under("Did it work?"), &server).await.remove(0);
+    assert_eq!(
+        (&worked["status"], &worked["is_healthy"], &worked["vm_count"]),
+        (&json!("active"), &json!(true), &json!(1))
+    );
+
+    // It holds a VM, so the second of the three is refused.
+    let goodbyes = paste(under("Say goodbye"), &server).await;
+    assert_eq!(goodbyes.iter().map(|answer| &answer["code"]).collect::<Vec<_>>(), [409]);
+    assert_eq!(server.get("/workers").await["total"], 0);
+}
+
+#[tokio::test]
+async fn an_operator_can_ask_whether_the_server_is_well() {
+    let server = Server::start(&TestDatabase::sqlite()).await;
+    let examples = examples("docs/operations.md");
+    let (_, commands) = examples.iter().find(|(heading, _)| heading == "Is it well").expect("it has an example");
+    let health = paste(commands, &server).await.remove(0);
+    assert!(health["timestamp"].is_string() && health["components"]["database"].is_string(), "{health}");
+}

@@ -1,0 +1,158 @@
+//! One run of the binary.
+
+use std::process::Stdio;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::PATIENCE;
+
+/// A program that runs; it does not outlive the test.
+pub struct Program {
+    child: Child,
+    out: Heard,
+    err: Heard,
+    folder: TempDir,
+}
+
+/// How a program ended.
+#[derive(Debug)]
+pub struct Exit {
+    /// Its status; none if a signal ended it.
+    pub code: Option<i32>,
+    /// What it wrote to standard output.
+    pub out: String,
+    /// What it wrote to standard error.
+    pub err: String,
+}
+
+impl Program {
+    /// Starts `aetherium` with these arguments, in an empty folder and with no settings in the environment.
+    pub fn start(arguments: &[&str]) -> Self {
+        Self::start_with(arguments, &[])
+    }
+
+    /// Starts it with these variables.
+    pub fn start_with(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        let folder = tempfile::Builder::new().prefix("aetherium-processes-").tempdir().unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_aetherium"))
+            .args(arguments)
+            .env_clear()
+            .envs(std::env::vars_os().filter(|(name, _)| name == "PATH"))
+            .env("TMPDIR", folder.path())
+            .envs(variables.iter().copied())
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let out = Heard::from(child.stdout.take().unwrap());
+        let err = Heard::from(child.stderr.take().unwrap());
+        Self { child, out, err, folder }
+    }
+
+    /// Runs it to its end.
+    pub async fn run(arguments: &[&str]) -> Exit {
+        Self::start(arguments).exit().await
+    }
+
+    /// The folder that it works in, and makes temporary files in.
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
+    /// Waits for a log line that says so.
+    pub async fn logged(&mut self, what: &str, says_so: impl Fn(&Value) -> bool) -> Value {
+        let found = |text: &str| lines(text).find(|line| says_so(line));
+        self.err.wait_for(what, |text| found(text).is_some()).await;
+        let text = self.err.text.borrow();
+        found(&text).unwrap()
+    }
+
+    /// Waits until this is on standard output, and returns everything that is there.
+    pub async fn printed(&mut self, words: &str) -> String {
+        if !self.out.wait_for(words, |text| text.contains(words)).await {
+            panic!("it ended without {words:?}:\n{}\n{}", *self.out.text.borrow(), *self.err.text.borrow());
+        }
+        self.out.text.borrow().clone()
+    }
+
+    /// Sends a signal: `TERM`, `INT`.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().expect("it still runs").to_string();
+        // Every shell has its own `kill`; the program of that name is not installed everywhere.
+        let sent = std::process::Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", name, &pid]).status().unwrap();
+        assert!(sent.success(), "cannot send SIG{name} to {pid}");
+    }
+
+    /// Kills it, as a lack of memory or a power cut would.
+    pub fn kill(&mut self) {
+        self.child.start_kill().unwrap();
+    }
+
+    /// Waits for its end. Whatever it logged has to be flat JSON.
+    pub async fn exit(mut self) -> Exit {
+        let status = match timeout(PATIENCE, self.child.wait()).await {
+            Ok(status) => status.unwrap(),
+            Err(_) => panic!("it did not end within {PATIENCE:?}:\n{}", *self.err.text.borrow()),
+        };
+        let exit = Exit { code: status.code(), out: self.out.all().await, err: self.err.all().await };
+        for line in lines(&exit.err) {
+            let fields = line.as_object().expect("a log line is an object");
+            assert!(fields.values().all(|value| !value.is_object() && !value.is_array()), "not flat: {line}");
+            assert!(["timestamp", "level", "message", "target"].iter().all(|key| fields.contains_key(*key)), "{line}");
+        }
+        exit
+    }
+}
+
+/// What was logged. A sentence for whoever started the program, about a flag perhaps, is not of these.
+fn lines(text: &str) -> impl Iterator<Item = Value> {
+    // The last one may still be on its way.
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    let logged = whole.lines().filter(|line| line.starts_with('{'));
+    logged.map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("not JSON ({error}): {line}")))
+}
+
+/// What comes out of a program.
+struct Heard {
+    text: watch::Receiver<String>,
+    reader: JoinHandle<()>,
+}
+
+impl Heard {
+    fn from(mut pipe: impl AsyncRead + Send + Unpin + 'static) -> Self {
+        let (heard, text) = watch::channel(String::new());
+        let reader = tokio::spawn(async move {
+            let mut bytes = Vec::new();
+            while pipe.read_buf(&mut bytes).await.is_ok_and(|read| read > 0) {
+                // What is cut in the middle of a character is whole when the rest has come.
+                if let Ok(more) = std::str::from_utf8(&bytes) {
+                    heard.send_modify(|text| text.push_str(more));
+                    bytes.clear();
+                }
+            }
+        });
+        Self { text, reader }
+    }
+
+    /// Waits until what was heard is enough; `false` if it never will be.
+    async fn wait_for(&mut self, what: &str, is_enough: impl Fn(&str) -> bool) -> bool {
+        let outcome = timeout(PATIENCE, self.text.wait_for(|text| is_enough(text))).await.map(|found| found.is_ok());
+        outcome
+            .unwrap_or_else(|_| panic!("waited {PATIENCE:?} in vain for {what}, and heard:\n{}", *self.text.borrow()))
+    }
+
+    /// All of it, when the program has ended.
+    async fn all(self) -> String {
+        self.reader.await.unwrap();
+        self.text.borrow().clone()
+    }
+}

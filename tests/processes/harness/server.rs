@@ -1,0 +1,84 @@
+//! `aetherium serve`, and questions to it.
+
+use std::net::SocketAddr;
+
+use reqwest::{Client, StatusCode};
+use serde_json::Value;
+
+use super::{Exit, Program};
+use crate::database::TestDatabase;
+
+/// A server that runs.
+pub struct Server {
+    /// The process.
+    pub program: Program,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its base URL.
+    pub url: String,
+    /// The revision that it found in its database.
+    pub revision: u64,
+    http: Client,
+    /// Its files stay as long as it may need them.
+    _database: TestDatabase,
+}
+
+impl Server {
+    /// Starts one on this database. Workers may be silent for long: tests that kill servers are not about time.
+    pub async fn start(database: &TestDatabase) -> Self {
+        Self::start_with(database, &["--offline-after", "1h"]).await
+    }
+
+    /// Starts one with further arguments.
+    pub async fn start_with(database: &TestDatabase, further: &[&str]) -> Self {
+        let mut arguments = vec!["serve", "--listen", "127.0.0.1:0", "--database-url", database.url()];
+        arguments.extend(further);
+        let mut program = Program::start(&arguments);
+        let ready = program.logged("the address it listens on", |line| line["listen.address"].is_string()).await;
+        let address: SocketAddr = ready["listen.address"].as_str().unwrap().parse().unwrap();
+        let revision = ready["cluster.revision"].as_u64().unwrap();
+        Self { program, address, url: format!("http://{address}"), revision, http: http(), _database: database.clone() }
+    }
+
+    /// What is under this path of the API.
+    pub async fn get(&self, path: &str) -> Value {
+        let (status, body) = self.ask(path).await;
+        assert_eq!(status, StatusCode::OK, "{path}: {body}");
+        body
+    }
+
+    /// Status and body of what is under this path of the API.
+    pub async fn ask(&self, path: &str) -> (StatusCode, Value) {
+        let response = self.http.get(format!("{}/api/v1{path}", self.url)).send().await.unwrap();
+        (response.status(), response.json().await.unwrap())
+    }
+
+    /// Sends a body to a path of the API.
+    pub async fn put(&self, path: &str, body: &Value) -> Value {
+        let response = self.http.put(format!("{}/api/v1{path}", self.url)).json(body).send().await.unwrap();
+        assert!(response.status().is_success(), "{path}: {response:?}");
+        response.json().await.unwrap()
+    }
+
+    /// Kills it and waits until it is dead.
+    pub async fn kill(mut self) {
+        self.program.kill();
+        assert_eq!(self.program.exit().await.code, None);
+    }
+
+    /// Asks it to end, and expects that it does so in order.
+    pub async fn stop(self) -> Exit {
+        self.program.signal("TERM");
+        let exit = self.program.exit().await;
+        assert_eq!(exit.code, Some(0), "{}", exit.err);
+        assert!(exit.err.lines().all(|line| line.starts_with('{')), "nothing but log lines: {}", exit.err);
+        exit
+    }
+}
+
+/// A client as a test needs it: no proxies and no certificates, whatever this machine has.
+pub fn http() -> Client {
+    // There already if another test was quicker.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder().no_proxy().tls_certs_only([]).build().unwrap()
+}

@@ -1,0 +1,49 @@
+//! `aetherium migrate`, by hand.
+
+use crate::database::TestDatabase;
+use crate::harness::{Program, Server};
+
+/// What `migrate` says, by line: what became of a migration, and its name.
+async fn migrate(direction: &str, database: &TestDatabase) -> Vec<(String, String)> {
+    let exit = Program::run(&["migrate", direction, "--database-url", database.url()]).await;
+    assert_eq!((exit.code, exit.err.as_str()), (Some(0), ""));
+    let lines = exit.out.lines().map(|line| {
+        let (became, name) = line.rsplit_once(' ').unwrap();
+        (became.trim().to_owned(), name.to_owned())
+    });
+    lines.collect()
+}
+
+on_both_databases! {
+    async fn migrations_go_up_and_down_by_hand(database: TestDatabase) {
+        let all = migrate("status", &database).await;
+        assert!(all.len() >= 3 && all.iter().all(|(became, _)| became == "pending"), "{all:?}");
+        let names: Vec<_> = all.iter().map(|(_, name)| name.clone()).collect();
+        let every = |became: &str| names.iter().map(|name| (became.to_owned(), name.clone())).collect::<Vec<_>>();
+
+        // A server that may not touch the tables says what is missing.
+        let serve = ["serve", "--listen", "127.0.0.1:0", "--no-migrate", "--database-url", database.url()];
+        let exit = Program::run(&serve).await;
+        assert_eq!(exit.code, Some(1));
+        assert!(exit.err.contains("aetherium migrate up") && exit.err.lines().count() == 1, "{}", exit.err);
+
+        assert_eq!(migrate("up", &database).await, every("applied"));
+        assert_eq!(migrate("up", &database).await, [("nothing to".to_owned(), "do".to_owned())]);
+        assert_eq!(migrate("status", &database).await, every("applied"));
+        let server = Server::start_with(&database, &["--no-migrate"]).await;
+        assert_eq!(server.get("/workers").await["total"], 0);
+        server.stop().await;
+
+        let last = names.last().unwrap().clone();
+        assert_eq!(migrate("down", &database).await, [("taken back".to_owned(), last.clone())]);
+        assert_eq!(migrate("status", &database).await.last(), Some(&("pending".to_owned(), last)));
+        for _ in 1..names.len() {
+            migrate("down", &database).await;
+        }
+        assert_eq!(migrate("status", &database).await, every("pending"));
+
+        // And back again, all of it, by the server itself.
+        Server::start(&database).await.stop().await;
+        assert_eq!(migrate("status", &database).await, every("applied"));
+    }
+}

@@ -1,0 +1,43 @@
+//! `aetherium simulate` against a server.
+
+use serde_json::json;
+
+use crate::database::TestDatabase;
+use crate::harness::{Program, Server};
+
+on_both_databases! {
+    async fn a_fleet_of_a_hundred_workers_is_served_without_a_failure(database: TestDatabase) {
+        let server = Server::start_with(&database, &[]).await;
+        let fleet = ["simulate", "--server", &server.url, "--workers", "100", "--vms-per-worker", "20"];
+        let pace = ["--interval", "500ms", "--duration", "4s", "--failures", "0", "--strict"];
+        let exit = Program::run(&[&fleet[..], &pace[..]].concat()).await;
+        assert_eq!(exit.code, Some(0), "{}\n{}", exit.out, exit.err);
+        for line in ["workers         100\n", "registrations   100 (0 again), 0 failed\n", "beats failed    0\n"] {
+            assert!(exit.out.contains(line), "{}", exit.out);
+        }
+
+        let stats = server.get("/cluster/stats").await;
+        assert_eq!((&stats["total_workers"], &stats["active_workers"]), (&json!(100), &json!(100)));
+        // A few are being replaced at any moment.
+        let vms = stats["total_vms"].as_u64().unwrap();
+        assert!((1_900..=2_100).contains(&vms), "{vms}");
+        assert_eq!(server.get("/vms").await["vms"].as_array().map(Vec::len), Some(vms as usize));
+        let workers = server.get("/workers").await;
+        let workers = workers["workers"].as_array().unwrap();
+        assert!(workers.iter().all(|worker| worker["vm_count"].as_u64() >= Some(15)));
+        server.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_strict_simulation_fails_with_its_first_failure() {
+    let database = TestDatabase::sqlite();
+    let mut server = Server::start_with(&database, &[]).await;
+    let fleet = ["simulate", "--server", &server.url, "--workers", "5"];
+    let simulation = Program::start(&[&fleet[..], &["--interval", "100ms", "--duration", "3s", "--strict"]].concat());
+    server.program.logged("all have registered", |line| line["worker.id"] == "sim-0005").await;
+    server.kill().await;
+    let exit = simulation.exit().await;
+    assert_eq!(exit.code, Some(1), "{}\n{}", exit.out, exit.err);
+    assert!(exit.out.contains("first failure   the server is unavailable"), "{}", exit.out);
+}

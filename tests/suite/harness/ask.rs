@@ -1,0 +1,180 @@
+//! Requests to a server without a port, and answers with what is worth asserting.
+
+use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::future::IntoFuture;
+use std::pin::Pin;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use axum::response::Response;
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+use tower::util::BoxCloneSyncService;
+
+/// The server's router with all its layers.
+pub type Service = BoxCloneSyncService<Request, Response, Infallible>;
+
+/// Asks the REST API.
+pub struct Rest(Service);
+
+impl Rest {
+    pub(super) fn of(service: Service) -> Self {
+        Self(service)
+    }
+
+    /// `GET`
+    pub fn get(&self, path: &str) -> Ask {
+        self.ask("GET", path)
+    }
+
+    /// `HEAD`
+    pub fn head(&self, path: &str) -> Ask {
+        self.ask("HEAD", path)
+    }
+
+    /// `POST`, without a body unless it is given one.
+    pub fn post(&self, path: &str) -> Ask {
+        self.ask("POST", path)
+    }
+
+    /// `PUT`, without a body unless it is given one.
+    pub fn put(&self, path: &str) -> Ask {
+        self.ask("PUT", path)
+    }
+
+    /// `DELETE`
+    pub fn delete(&self, path: &str) -> Ask {
+        self.ask("DELETE", path)
+    }
+
+    /// Any method.
+    pub fn ask(&self, method: &str, path: &str) -> Ask {
+        let mut request = Request::new(Body::empty());
+        *request.method_mut() = Method::from_bytes(method.as_bytes()).unwrap();
+        *request.uri_mut() = path.parse().unwrap_or_else(|error| panic!("{path}: {error}"));
+        Ask { service: self.0.clone(), request }
+    }
+}
+
+/// A request that is sent when it is awaited.
+pub struct Ask {
+    service: Service,
+    request: Request,
+}
+
+impl Ask {
+    /// With this JSON as its body.
+    pub fn json(self, body: Value) -> Self {
+        self.header("content-type", "application/json").body(body.to_string())
+    }
+
+    /// With this body, of which it says nothing.
+    pub fn body(mut self, body: impl Into<Body>) -> Self {
+        *self.request.body_mut() = body.into();
+        self
+    }
+
+    /// With this header.
+    pub fn header(mut self, name: &'static str, value: &str) -> Self {
+        let value = HeaderValue::from_str(value).unwrap();
+        self.request.headers_mut().insert(HeaderName::from_static(name), value);
+        self
+    }
+}
+
+impl IntoFuture for Ask {
+    type Output = Answer;
+    type IntoFuture = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let (head, body) = self.service.oneshot(self.request).await.expect("infallible").into_parts();
+            let body = body.collect().await.expect("a whole body").to_bytes();
+            let body = String::from_utf8(body.to_vec()).expect("text");
+            Answer { status: head.status.as_u16(), headers: head.headers, body }
+        })
+    }
+}
+
+/// What came back.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Status code.
+    pub status: u16,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// Body as it came, where the order of keys can be seen.
+    pub body: String,
+}
+
+impl Answer {
+    /// The body as JSON.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {:?}", self.body))
+    }
+
+    /// A header as text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().expect("a readable header"))
+    }
+
+    /// This status, and this whole body.
+    #[track_caller]
+    pub fn assert_json(&self, status: u16, expected: Value) {
+        let found = self.json();
+        assert!(self.status == status && found == expected, "{}", difference(self.status, &found, status, &expected));
+    }
+
+    /// The documented failure: this status, three keys in their order, this sentence, said to be JSON.
+    #[track_caller]
+    pub fn assert_failure(&self, status: u16, message: &str) {
+        self.assert_json(status, failure(status, message));
+        self.assert_house_shape();
+    }
+
+    /// Some failure in the documented shape, whatever it says.
+    #[track_caller]
+    pub fn assert_house_shape(&self) {
+        let Value::String(message) = self.json()["message"].take() else { panic!("no message: {}", self.body) };
+        let reason = StatusCode::from_u16(self.status).unwrap().canonical_reason().unwrap();
+        let (message_json, code) = (json!(message), self.status);
+        assert_eq!(self.body, format!(r#"{{"error":"{reason}","message":{message_json},"code":{code}}}"#));
+        assert_eq!(self.header("content-type"), Some("application/json"));
+        for leak in ["SQL", "sql", "::", "src/", "struct ", "panicked", "UPDATE", "relation "] {
+            assert!(!message.contains(leak), "{leak:?} leaks: {message}");
+        }
+    }
+}
+
+/// The documented body of a failure.
+pub fn failure(status: u16, message: &str) -> Value {
+    let reason = StatusCode::from_u16(status).unwrap().canonical_reason().unwrap();
+    json!({"error": reason, "message": message, "code": status})
+}
+
+/// Both answers, line by line, with a mark where they differ.
+fn difference(found_status: u16, found: &Value, expected_status: u16, expected: &Value) -> String {
+    let lines = |status: u16, value: &Value| {
+        let text = serde_json::to_string_pretty(value).unwrap();
+        std::iter::once(status.to_string()).chain(text.lines().map(str::to_owned)).collect::<Vec<_>>()
+    };
+    let (found, expected) = (lines(found_status, found), lines(expected_status, expected));
+    let mut text = String::from("the answer (+) is not the expected one (-)\n");
+    for at in 0..found.len().max(expected.len()) {
+        match (expected.get(at), found.get(at)) {
+            (Some(expected), Some(found)) if expected == found => writeln!(text, "  {found}").unwrap(),
+            (expected, found) => {
+                for (mark, line) in [('-', expected), ('+', found)] {
+                    if let Some(line) = line {
+                        writeln!(text, "{mark} {line}").unwrap();
+                    }
+                }
+            }
+        }
+    }
+    text
+}

@@ -1,0 +1,145 @@
+//! Databases of a test's own, of both kinds, and the macro that runs a test on each.
+
+use std::env;
+use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+/// Names the server on which databases for tests can be made.
+const POSTGRES_URL: &str = "AETHERIUM_TEST_POSTGRES_URL";
+
+/// Makes two tests of each function: `…::sqlite` and `…::postgres`. The one argument says what is
+/// needed, an empty [`TestCluster`](super::TestCluster) or just a [`TestDatabase`].
+macro_rules! on_both_databases {
+    ($($(#[$attribute:meta])* async fn $name:ident($setting:ident: $Setting:ty) $behaviour:block)+) => { $(
+        $(#[$attribute])*
+        mod $name {
+            #[allow(unused_imports, reason = "not every test of a file needs all that the file imports")]
+            use super::*;
+
+            async fn behaviour($setting: $Setting) $behaviour
+
+            #[tokio::test]
+            async fn sqlite() {
+                TestDatabase::sqlite().run(behaviour).await;
+            }
+
+            #[tokio::test]
+            async fn postgres() {
+                TestDatabase::postgres().await.run(behaviour).await;
+            }
+        }
+    )+ };
+}
+
+/// An empty database that is gone after the test.
+#[derive(Clone)]
+pub struct TestDatabase {
+    url: String,
+    /// The folder of a SQLite file; deleted when nobody needs it any more.
+    _folder: Option<Arc<TempDir>>,
+}
+
+/// What a test can ask for as its argument.
+pub trait FromDatabase: Sized {
+    /// Makes it on an empty database.
+    async fn from(database: TestDatabase) -> Self;
+}
+
+impl FromDatabase for TestDatabase {
+    async fn from(database: TestDatabase) -> Self {
+        database
+    }
+}
+
+impl TestDatabase {
+    /// A SQLite file in a temporary folder.
+    pub fn sqlite() -> Self {
+        let folder = tempfile::Builder::new().prefix("aetherium-suite-").tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("cluster.db").display());
+        Self { url, _folder: Some(Arc::new(folder)) }
+    }
+
+    /// A database on the PostgreSQL that `tests/run` has started.
+    pub async fn postgres() -> Self {
+        let name = format!("suite_{}", Uuid::new_v4().simple());
+        administer(&format!(r#"CREATE DATABASE "{name}" TEMPLATE template0"#)).await;
+        Self { url: postgres_url(&name), _folder: None }
+    }
+
+    /// Runs a test's behaviour on this database, and removes the database whether it passed or not.
+    pub async fn run<S: FromDatabase>(self, behaviour: impl AsyncFnOnce(S)) {
+        let outcome = AssertUnwindSafe(async { behaviour(S::from(self.clone()).await).await }).catch_unwind().await;
+        if self.backend() == DbBackend::Postgres {
+            administer(&format!(r#"DROP DATABASE "{}" WITH (FORCE)"#, self.name_on_server())).await;
+        }
+        if let Err(panic) = outcome {
+            resume_unwind(panic);
+        }
+    }
+
+    /// Where it is.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Which kind it is.
+    pub fn backend(&self) -> DbBackend {
+        if self.url.starts_with("sqlite") { DbBackend::Sqlite } else { DbBackend::Postgres }
+    }
+
+    /// Changes something behind the server's back.
+    pub async fn execute(&self, sql: &str) {
+        let connection = connect(&self.url).await;
+        connection.execute_unprepared(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+        connection.close().await.unwrap();
+    }
+
+    /// Throws everybody out and lets nobody in; PostgreSQL only.
+    pub async fn cut_off(&self) {
+        let name = self.name_on_server();
+        administer(&format!(r#"ALTER DATABASE "{name}" ALLOW_CONNECTIONS false"#)).await;
+        administer(&format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")).await;
+    }
+
+    /// Throws everybody out once, who may come back at once; PostgreSQL only.
+    pub async fn cut_off_once(&self) {
+        let name = self.name_on_server();
+        administer(&format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")).await;
+    }
+
+    /// Ends a [`cut_off`](Self::cut_off).
+    pub async fn let_in(&self) {
+        administer(&format!(r#"ALTER DATABASE "{}" ALLOW_CONNECTIONS true"#, self.name_on_server())).await;
+    }
+
+    fn name_on_server(&self) -> &str {
+        assert_eq!(self.backend(), DbBackend::Postgres, "a file has no name on a server");
+        self.url.rsplit_once('/').unwrap().1
+    }
+}
+
+async fn administer(sql: &str) {
+    TestDatabase { url: postgres_url("postgres"), _folder: None }.execute(sql).await;
+}
+
+fn postgres_url(database: &str) -> String {
+    let url = env::var(POSTGRES_URL).unwrap_or_else(|_| {
+        panic!(
+            "No PostgreSQL to test on: run tests/run, which starts one, \
+             or set {POSTGRES_URL}=postgres://user@host:5432/postgres to one where databases may be made."
+        )
+    });
+    let (server, _) = url.rsplit_once('/').unwrap_or_else(|| panic!("{POSTGRES_URL} names no database: {url}"));
+    format!("{server}/{database}")
+}
+
+async fn connect(url: &str) -> DatabaseConnection {
+    let mut options = ConnectOptions::new(url);
+    options.max_connections(1).sqlx_logging(false);
+    Database::connect(options).await.unwrap_or_else(|error| panic!("{url}: {error}"))
+}

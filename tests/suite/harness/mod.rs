@@ -1,0 +1,214 @@
+//! A whole server inside a test: real migrations, a real database of its own, the real router with
+//! all its layers; only the port is missing, and the clock stands still until it is told to move.
+
+#[macro_use]
+mod database;
+mod ask;
+mod socket;
+mod stream;
+mod worker;
+
+use std::time::Duration;
+
+use aetherium::clock::Clock;
+use aetherium::cluster::{Cursor, EventFilter, EventKind};
+use aetherium::http::HttpOptions;
+use aetherium::journal::Retention;
+use aetherium::liveness::LivenessSweeper;
+use aetherium::resolvers::Timing;
+use aetherium::server::{Options, Server};
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+
+pub use self::ask::{Answer, Ask, Rest, Service, failure};
+pub use self::database::{FromDatabase, TestDatabase};
+pub use self::socket::{Port, Socket, TRANSPORT_WS, in_time};
+pub use self::stream::{HttpStream, Message};
+pub use self::worker::{TestVm, TestWorker, vm, worker};
+
+/// When every test begins: the moment at which the contract's example worker started.
+pub const START: &str = "2025-11-02T10:00:00Z";
+
+/// One server on one database, with the clock in the test's hand.
+pub struct TestCluster {
+    database: TestDatabase,
+    options: Options,
+    clock: Clock,
+    server: Server,
+    service: Service,
+    sweeper: Mutex<LivenessSweeper>,
+}
+
+impl FromDatabase for TestCluster {
+    async fn from(database: TestDatabase) -> Self {
+        Self::on(&database).await
+    }
+}
+
+impl TestCluster {
+    /// An empty cluster.
+    pub async fn on(database: &TestDatabase) -> Self {
+        Self::configured(database, |_| ()).await
+    }
+
+    /// An empty cluster whose server is started with options that are not the usual ones.
+    pub async fn configured(database: &TestDatabase, configure: impl FnOnce(&mut Options)) -> Self {
+        let mut options = Options {
+            database_url: database.url().to_owned(),
+            migrate: true,
+            timing: Timing::default(),
+            retention: Retention::default(),
+            http: HttpOptions::default(),
+        };
+        configure(&mut options);
+        Self::start(database.clone(), options, Clock::manual(START.parse().unwrap())).await
+    }
+
+    async fn start(database: TestDatabase, options: Options, clock: Clock) -> Self {
+        let server = Server::start(options.clone(), clock.clone()).await.expect("the server should start");
+        let service = Service::new(server.service());
+        let sweeper = Mutex::new(server.liveness_sweeper());
+        Self { database, options, clock, server, service, sweeper }
+    }
+
+    /// A second server on the same database, by the same clock.
+    pub async fn another_server(&self) -> Self {
+        Self::start(self.database.clone(), self.options.clone(), self.clock.clone()).await
+    }
+
+    /// The same cluster after its server was stopped and another one was started.
+    pub async fn restart(self) -> Self {
+        self.server.stop().await;
+        Self::start(self.database, self.options, self.clock).await
+    }
+
+    /// Lets workers register and send a heartbeat each, so that all of them have been silent for as
+    /// long as they say by the time this returns.
+    pub async fn add(&self, workers: impl IntoIterator<Item = TestWorker>) {
+        let mut workers: Vec<_> = workers.into_iter().collect();
+        workers.sort_by_key(|worker| std::cmp::Reverse(worker.silence()));
+        let mut ahead = workers.first().map(TestWorker::silence).unwrap_or_default();
+        for worker in workers {
+            self.advance(ahead - worker.silence());
+            ahead = worker.silence();
+            worker.join(self).await;
+        }
+        self.advance(ahead);
+    }
+
+    /// To ask the REST API: `cluster.rest().get("/api/v1/workers").await`.
+    pub fn rest(&self) -> Rest {
+        Rest::of(self.service.clone())
+    }
+
+    /// The `data` of a GraphQL answer that has no errors.
+    pub async fn graphql(&self, query: &str) -> Value {
+        let mut answer = self.graphql_answer(query, json!({})).await;
+        assert_eq!(answer.get("errors"), None, "{query}");
+        answer["data"].take()
+    }
+
+    /// A whole GraphQL answer, errors included.
+    pub async fn graphql_answer(&self, query: &str, variables: Value) -> Value {
+        self.rest().post("/graphql").json(json!({"query": query, "variables": variables})).await.json()
+    }
+
+    /// One worker, as REST shows it.
+    pub async fn worker(&self, id: &str) -> Value {
+        let answer = self.rest().get(&format!("/api/v1/workers/{id}")).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer.json()
+    }
+
+    /// A worker's heartbeat.
+    pub async fn beat(&self, id: &str, beat: Value) -> Answer {
+        self.rest().post(&format!("/api/v1/workers/{id}/heartbeat")).json(beat).await
+    }
+
+    /// Everything REST tells of the cluster, to compare with what it told before. The revision is part of it.
+    pub async fn everything(&self) -> Value {
+        let mut everything = serde_json::Map::new();
+        for path in [
+            "/api/v1/workers",
+            "/api/v1/vms?status=created&status=starting&status=running&status=stopping&status=stopped&status=failed",
+            "/api/v1/cluster/stats",
+            "/api/v1/cluster/distribution",
+        ] {
+            everything.insert(path.to_owned(), self.rest().get(path).await.json());
+        }
+        everything.into()
+    }
+
+    /// The change log, one line an event: `worker_drained w1`, `vm_started w1 vm-1`.
+    pub async fn history(&self) -> Vec<String> {
+        let resolvers = self.server.resolvers();
+        let page = resolvers.list_events(&resolvers.read(), 500, None, &EventFilter::default()).await.unwrap();
+        let line = |kind: EventKind, worker: &str, vm: &str| format!("{kind} {worker} {vm}").trim_end().to_owned();
+        let ids = page.nodes.iter().map(|node| {
+            let event = &node.event;
+            let worker = event.worker_id.as_ref().map_or("", |id| id.as_str());
+            line(event.kind, worker, event.vm_id.as_ref().map_or("", |id| id.as_str()))
+        });
+        ids.collect()
+    }
+
+    /// The revision of the last commit.
+    pub fn revision(&self) -> u64 {
+        self.server.journal().snapshot().revision
+    }
+
+    /// Moves the clock.
+    pub fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+    }
+
+    /// Looks for silent workers once, as the server does every second. Answers how many it announced.
+    pub async fn sweep(&self) -> usize {
+        self.sweeper.lock().await.sweep().await.unwrap()
+    }
+
+    /// How many statements the server has sent to its database so far.
+    pub fn statements_sent(&self) -> u64 {
+        self.server.journal().database().statements_sent()
+    }
+
+    /// The cursor before everything that has happened.
+    pub fn first_cursor(&self) -> String {
+        Cursor::after_revision(self.server.journal().snapshot().database.clone(), 0).to_string()
+    }
+
+    /// The server, to be run by the test.
+    pub fn into_server(self) -> Server {
+        self.server
+    }
+
+    /// The server itself.
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+}
+
+/// So many seconds.
+pub const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// So many minutes.
+pub const fn minutes(minutes: u64) -> Duration {
+    Duration::from_secs(60 * minutes)
+}
+
+/// A JSON object with some of its values replaced: what is expected to be like before, except for this.
+pub fn with(mut object: Value, changes: Value) -> Value {
+    let (Value::Object(fields), Value::Object(changes)) = (&mut object, changes) else { panic!("two objects needed") };
+    for (key, value) in changes {
+        assert!(fields.insert(key.clone(), value).is_some(), "there was no {key} to replace");
+    }
+    object
+}
+
+/// These fields of each object of a list: `pick(&answer["workers"], ["id", "status"])`.
+pub fn pick<const N: usize>(list: &Value, fields: [&str; N]) -> Vec<[Value; N]> {
+    let objects = list.as_array().unwrap_or_else(|| panic!("a list, not {list}"));
+    objects.iter().map(|object| fields.map(|field| object[field].clone())).collect()
+}

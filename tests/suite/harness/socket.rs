@@ -1,0 +1,218 @@
+//! A port of this machine for a cluster's server, and WebSocket clients that come in by it.
+//!
+//! Nothing here waits for a time to pass: every wait is for something the server says, under a
+//! deadline that only a broken server reaches.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use aetherium::http::{ListenerOptions, serve};
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::handshake::client::Request;
+use tokio_tungstenite::tungstenite::http::header::{HeaderName, SEC_WEBSOCKET_PROTOCOL};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::{self, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::TestCluster;
+
+/// The present sub-protocol of GraphQL over WebSocket.
+pub const TRANSPORT_WS: &str = "graphql-transport-ws";
+
+/// What takes longer than this does not come any more.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A port by which a cluster's server can be reached, until this is dropped.
+pub struct Port {
+    address: SocketAddr,
+    _open: DropGuard,
+}
+
+impl Port {
+    /// A free port for this cluster.
+    pub async fn of(cluster: &TestCluster) -> Self {
+        Self::with_options(cluster, ListenerOptions::for_this_process()).await
+    }
+
+    /// A free port that grants its clients this much.
+    pub async fn with_options(cluster: &TestCluster, options: ListenerOptions) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let closing = CancellationToken::new();
+        tokio::spawn(serve(listener, cluster.server().service(), options, closing.clone()));
+        Self { address, _open: closing.drop_guard() }
+    }
+
+    /// The port of a server that was started elsewhere.
+    pub fn at(address: SocketAddr) -> Self {
+        Self { address, _open: CancellationToken::new().drop_guard() }
+    }
+
+    /// The beginning of a WebSocket, to be sent by [`Socket::open`].
+    pub fn handshake(&self) -> Handshake {
+        Handshake(format!("ws://{}/graphql", self.address).into_client_request().unwrap())
+    }
+
+    /// A socket of the present sub-protocol on which nothing has been said yet.
+    pub async fn socket(&self) -> Socket {
+        Socket::open(self.handshake().protocol(TRANSPORT_WS)).await.expect("the handshake should succeed")
+    }
+
+    /// A socket of the present sub-protocol on which operations can be started.
+    pub async fn client(&self) -> Socket {
+        let mut socket = self.socket().await;
+        socket.begin().await;
+        socket
+    }
+
+    /// The same, as soon as whoever has left has made room.
+    pub async fn client_when_there_is_room(&self) -> Socket {
+        let mut socket = in_time(async {
+            loop {
+                match Socket::open(self.handshake().protocol(TRANSPORT_WS)).await {
+                    Ok(socket) => return socket,
+                    Err((503, _)) => tokio::task::yield_now().await,
+                    Err(refused) => panic!("{refused:?}"),
+                }
+            }
+        })
+        .await;
+        socket.begin().await;
+        socket
+    }
+
+    /// Host and port, as a client names them.
+    pub fn authority(&self) -> String {
+        self.address.to_string()
+    }
+}
+
+/// A request that asks for a WebSocket.
+pub struct Handshake(Request);
+
+impl Handshake {
+    /// For these sub-protocols.
+    pub fn protocol(self, protocols: &str) -> Self {
+        self.header(SEC_WEBSOCKET_PROTOCOL.as_str(), protocols)
+    }
+
+    /// With this header.
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        let name: HeaderName = name.parse().unwrap();
+        self.0.headers_mut().insert(name, value.parse().unwrap());
+        self
+    }
+
+    /// As it is sent.
+    pub fn into_request(self) -> Request {
+        self.0
+    }
+}
+
+/// A client's end of a WebSocket.
+pub struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+
+impl Socket {
+    /// Shakes hands; a refusal is its status and its body.
+    pub async fn open(Handshake(request): Handshake) -> Result<Self, (u16, String)> {
+        match in_time(connect_async(request)).await {
+            Ok((stream, _)) => Ok(Self(stream)),
+            Err(tungstenite::Error::Http(refusal)) => {
+                let body = refusal.body().as_deref().unwrap_or_default();
+                Err((refusal.status().as_u16(), String::from_utf8_lossy(body).into_owned()))
+            }
+            Err(error) => panic!("no WebSocket: {error}"),
+        }
+    }
+
+    /// Says the first words of the present sub-protocol.
+    pub async fn begin(&mut self) {
+        self.say(json!({"type": "connection_init"})).await;
+        assert_eq!(self.hear().await, json!({"type": "connection_ack"}));
+    }
+
+    /// The sub-protocol's message.
+    pub async fn say(&mut self, message: Value) {
+        self.send(Message::text(message.to_string())).await;
+    }
+
+    /// Any frame.
+    pub async fn send(&mut self, message: Message) {
+        in_time(self.0.send(message)).await.unwrap();
+    }
+
+    /// The next message of the sub-protocol, except that the server may ask, on a slow machine, whether anybody is there.
+    pub async fn hear(&mut self) -> Value {
+        loop {
+            let message = self.hear_anything().await;
+            if message != json!({"type": "ping"}) {
+                return message;
+            }
+            self.say(json!({"type": "pong"})).await;
+        }
+    }
+
+    /// The next message of the sub-protocol, of any kind.
+    pub async fn hear_anything(&mut self) -> Value {
+        serde_json::from_str(&self.hear_text().await).unwrap()
+    }
+
+    /// The same, as it was sent.
+    pub async fn hear_text(&mut self) -> String {
+        loop {
+            match in_time(self.0.next()).await {
+                Some(Ok(Message::Text(text))) => return text.as_str().to_owned(),
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                other => panic!("a message was expected, not {other:?}"),
+            }
+        }
+    }
+
+    /// How the server closes the socket: code and reason. Messages before that are passed over.
+    pub async fn closed(&mut self) -> (u16, String) {
+        loop {
+            match in_time(self.0.next()).await {
+                Some(Ok(Message::Close(Some(CloseFrame { code, reason })))) => {
+                    return (code.into(), reason.as_str().to_owned());
+                }
+                Some(Ok(Message::Close(None)) | Err(_)) | None => panic!("the socket was closed without a word"),
+                Some(Ok(_)) => {}
+            }
+        }
+    }
+
+    /// Waits until the server has ended the connection, in whatever way.
+    pub async fn ended(&mut self) {
+        while let Some(Ok(_)) = in_time(self.0.next()).await {}
+    }
+
+    /// Starts an operation.
+    pub async fn subscribe(&mut self, id: &str, query: &str, variables: Value) {
+        let payload = json!({"query": query, "variables": variables});
+        self.say(json!({"id": id, "type": "subscribe", "payload": payload})).await;
+    }
+
+    /// Ends an operation, and returns when the server has heard of it.
+    pub async fn complete(&mut self, id: &str) {
+        self.say(json!({"id": id, "type": "complete"})).await;
+        self.say(json!({"type": "ping", "payload": {"after": id}})).await;
+        while self.hear().await != json!({"type": "pong", "payload": {"after": id}}) {}
+    }
+
+    /// The data of the next message, which is one of this operation and has no errors.
+    pub async fn next(&mut self, id: &str) -> Value {
+        let mut message = self.hear().await;
+        assert_eq!([&message["type"], &message["id"]], [&json!("next"), &json!(id)], "{message}");
+        assert_eq!(message["payload"].get("errors"), None, "{message}");
+        message["payload"]["data"].take()
+    }
+}
+
+/// What comes of it, if it comes in time.
+pub async fn in_time<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(DEADLINE, what).await.expect("this should not take so long")
+}

@@ -1,0 +1,129 @@
+//! An HTTP answer that is read as it comes, from a real port.
+//!
+//! It is asked for in HTTP/1.0, so that what is read is the body and nothing else, as `curl -N --http1.0` shows it.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+
+use super::socket::in_time;
+
+/// One request, and its answer as far as it has been read.
+pub struct HttpStream {
+    /// Status code.
+    pub status: u16,
+    /// Headers, by their names in lower case.
+    pub headers: BTreeMap<String, String>,
+    body: BufReader<TcpStream>,
+}
+
+/// A server-sent event.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Message {
+    /// What to pass back as `Last-Event-ID`.
+    pub id: Option<String>,
+    /// Its type.
+    pub event: String,
+    /// What it carries.
+    pub data: String,
+}
+
+impl Message {
+    /// What it carries, as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.data).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+impl HttpStream {
+    /// Asks, and reads the answer's head.
+    pub async fn get(authority: &str, path: &str, headers: &[(&str, &str)]) -> Self {
+        Self::ask(authority, "GET", path, headers, "").await.expect("an answer")
+    }
+
+    /// The same with a body in JSON.
+    pub async fn post(authority: &str, path: &str, headers: &[(&str, &str)], body: &Value) -> Self {
+        let headers = [headers, &[("content-type", "application/json")]].concat();
+        Self::ask(authority, "POST", path, &headers, &body.to_string()).await.expect("an answer")
+    }
+
+    /// Asks a server that may just be going away.
+    pub async fn ask(
+        authority: &str,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> std::io::Result<Self> {
+        let mut request =
+            format!("{method} {path} HTTP/1.0\r\nhost: {authority}\r\ncontent-length: {}\r\n", body.len());
+        for (name, value) in headers {
+            request += &format!("{name}: {value}\r\n");
+        }
+        request += "\r\n";
+        request += body;
+        let mut connection = in_time(TcpStream::connect(authority)).await?;
+        in_time(connection.write_all(request.as_bytes())).await?;
+        let mut answer = Self { status: 0, headers: BTreeMap::new(), body: BufReader::new(connection) };
+        let head = answer.next_line().await?.ok_or(std::io::ErrorKind::UnexpectedEof)?;
+        answer.status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status line");
+        while let Some(line) = answer.next_line().await?.filter(|line| !line.is_empty()) {
+            let (name, value) = line.split_once(':').expect("a header");
+            answer.headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
+        }
+        Ok(answer)
+    }
+
+    /// The next line without its end; none if the answer is over.
+    pub async fn next_line(&mut self) -> std::io::Result<Option<String>> {
+        let mut line = String::new();
+        in_time(self.body.read_line(&mut line)).await?;
+        // A line without an end was cut off.
+        Ok(line.strip_suffix('\n').map(|line| line.strip_suffix('\r').unwrap_or(line).to_owned()))
+    }
+
+    /// The next server-sent event, comments passed over; none if the answer is over.
+    pub async fn next_message(&mut self) -> std::io::Result<Option<Message>> {
+        let mut message = Message::default();
+        let mut is_empty = true;
+        while let Some(line) = self.next_line().await? {
+            if line.is_empty() {
+                if is_empty {
+                    continue;
+                }
+                return Ok(Some(message));
+            }
+            let (field, value) = line.split_once(':').unwrap_or((&line, ""));
+            let value = value.strip_prefix(' ').unwrap_or(value);
+            is_empty &= field.is_empty();
+            match field {
+                "" => {}
+                "id" => message.id = Some(value.to_owned()),
+                "event" => message.event = value.to_owned(),
+                "data" => message.data += value,
+                other => panic!("{other:?} is no field of an event"),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The next server-sent event, which there is.
+    pub async fn message(&mut self) -> Message {
+        self.next_message().await.unwrap().expect("another event")
+    }
+
+    /// The next line as JSON.
+    pub async fn line(&mut self) -> Value {
+        let line = self.next_line().await.unwrap().expect("another line");
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
+    }
+
+    /// All that is left, once the server has ended it.
+    pub async fn rest(mut self) -> String {
+        let mut rest = String::new();
+        in_time(self.body.read_to_string(&mut rest)).await.unwrap();
+        rest
+    }
+}

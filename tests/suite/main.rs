@@ -1,0 +1,43 @@
+//! What the server does, seen from outside: one binary of tests, each on SQLite and on PostgreSQL.
+//!
+//! Every test runs a whole server in its own process (see [`harness`]), asks it over HTTP without a
+//! port, and moves its clock by hand. Files are named by topic. `// semantics 5` points to a decision
+//! about what the words of the API mean; `regression:` names a mistake that earlier systems of this
+//! kind have made.
+//!
+//! `tests/run` runs them all; `tests/run drain` those with "drain" in their name.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "in a test, a panic with its place is the report that is wanted")]
+
+#[macro_use]
+mod harness;
+
+mod announcements;
+mod architecture;
+mod bad_input;
+mod contract;
+mod distribution;
+mod drain;
+mod goodbye;
+mod graphql;
+mod graphql_http;
+mod guard;
+mod heartbeats;
+mod http;
+mod journal;
+mod liveness;
+mod migrations;
+mod oracle;
+mod parity;
+mod registration;
+mod replicas;
+mod retention;
+mod schema;
+mod sharing;
+mod statements;
+mod stats;
+mod storage;
+mod streams;
+mod subscriptions;
+mod vms;
+mod workers;

@@ -1,0 +1,134 @@
+//! Several servers on one PostgreSQL: no leader, and nobody decides on what has passed.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures_util::future::join_all;
+use serde_json::json;
+
+use crate::harness::*;
+
+/// Makes a test of a function: two servers on one database, which have not talked since they started.
+macro_rules! on_two_servers {
+    ($($(#[$attribute:meta])* async fn $name:ident($a:ident, $b:ident) $behaviour:block)+) => { $(
+        $(#[$attribute])*
+        #[tokio::test]
+        async fn $name() {
+            TestDatabase::postgres().await.run(async |$a: TestCluster| {
+                $a.add([worker("w1").vms([vm("vm-1")])]).await;
+                let $b = $a.another_server().await;
+                $behaviour
+            }).await;
+        }
+    )+ };
+}
+
+/// Waits until a server has seen what another one committed.
+async fn catch_up(cluster: &TestCluster, revision: u64) {
+    let mut commits = cluster.server().journal().subscribe();
+    while cluster.revision() < revision {
+        let seen = tokio::time::timeout(seconds(20), commits.recv()).await;
+        seen.expect("a server should look for others' commits").unwrap();
+    }
+}
+
+on_two_servers! {
+    async fn servers_see_each_others_commits(a, b) {
+        a.rest().post("/api/v1/workers/w1/drain").await;
+        a.rest().put("/api/v1/workers/w2").json(worker("w2").registration()).await;
+        catch_up(&b, a.revision()).await;
+        assert_eq!(b.everything().await, a.everything().await);
+
+        b.beat("w1", json!({"incarnation": 1, "vms": [{"id": "vm-2"}]})).await;
+        b.rest().delete("/api/v1/workers/w2?purge=true").await;
+        catch_up(&a, b.revision()).await;
+        assert_eq!(a.everything().await, b.everything().await);
+        assert_eq!(a.history().await, b.history().await);
+    }
+
+    async fn a_drain_here_survives_a_heartbeat_there(a, b) {
+        a.rest().post("/api/v1/workers/w1/drain").await;
+        a.advance(seconds(10));
+        let reply = b.beat("w1", json!({"incarnation": 1, "used_cpu_cores": 5})).await.json();
+        assert_eq!([&reply["policy"], &reply["revision"]], [&json!("draining"), &json!(4)]);
+        a.rest().post("/api/v1/workers/w9/drain").await;
+        let worker = a.worker("w1").await;
+        assert_eq!(
+            [&worker["status"], &worker["used_cpu_cores"], &worker["last_seen"]],
+            [&json!("draining"), &json!(5), &json!("2025-11-02T10:00:10Z")]
+        );
+        assert_eq!(worker, b.worker("w1").await);
+    }
+
+    async fn a_restart_here_makes_a_heartbeat_there_too_old(a, b) {
+        a.rest().put("/api/v1/workers/w1").json(worker("w1").registration()).await;
+        assert_eq!(b.beat("w1", json!({"incarnation": 1, "vms": []})).await.status, 409);
+        assert_eq!(b.beat("w1", json!({"incarnation": 2, "vms": []})).await.status, 200);
+    }
+
+    async fn a_removal_here_is_known_there(a, b) {
+        a.rest().delete("/api/v1/workers/w1?purge=true&force=true").await;
+        assert_eq!(b.beat("w1", json!({"incarnation": 1})).await.status, 404);
+        let answer = b.rest().put("/api/v1/workers/vm-1").json(worker("vm-1").registration()).await;
+        assert_eq!(answer.status, 201, "the id is free: {}", answer.body);
+        let answer = b.rest().put("/api/v1/workers/w1").json(worker("w1").registration()).await;
+        assert_eq!(answer.json()["incarnation"], 2);
+    }
+
+    async fn ids_are_one_set_for_all_servers(a, b) {
+        a.beat("w1", json!({"incarnation": 1, "vms": [{"id": "new"}]})).await;
+        let answer = b.rest().put("/api/v1/workers/new").json(worker("new").registration()).await;
+        assert_eq!(answer.status, 409, "{}", answer.body);
+        b.rest().put("/api/v1/workers/newer").json(worker("newer").registration()).await;
+        let reply = a.beat("w1", json!({"incarnation": 1, "vms": [{"id": "newer"}, {"id": "vm-1"}]})).await.json();
+        assert_eq!(reply["set_aside"].as_object().unwrap().keys().collect::<Vec<_>>(), ["newer"]);
+    }
+
+    async fn one_id_registered_here_and_there_at_once_is_one_worker(a, b) {
+        let register = |cluster: &TestCluster| {
+            cluster.rest().put("/api/v1/workers/new").json(worker("new").registration()).into_future()
+        };
+        let (here, there) = tokio::join!(register(&a), register(&b));
+        let mut statuses = [here.status, there.status];
+        statuses.sort_unstable();
+        assert_eq!(statuses, [200, 201]);
+        let mut incarnations = [here.json()["incarnation"].as_u64(), there.json()["incarnation"].as_u64()];
+        incarnations.sort_unstable();
+        assert_eq!(incarnations, [Some(1), Some(2)]);
+    }
+
+    async fn one_server_tells_that_a_worker_went_offline(a, b) {
+        a.advance(seconds(61));
+        let (here, there) = tokio::join!(a.sweep(), b.sweep());
+        assert_eq!(here + there, 1);
+        assert_eq!(a.history().await, ["worker_registered w1", "vm_started w1 vm-1", "worker_offline w1"]);
+        b.beat("w1", json!({"incarnation": 1})).await;
+        assert_eq!(a.sweep().await, 0, "heard there is heard");
+    }
+
+    async fn commands_on_both_at_once_all_count(a, b) {
+        let acknowledged = AtomicU64::new(0);
+        join_all((0..40_u32).map(async |n| {
+            let (cluster, id) = (if n % 2 == 0 { &a } else { &b }, format!("n{n}"));
+            let registered =
+                cluster.rest().put(&format!("/api/v1/workers/{id}")).json(worker(&id).registration()).await;
+            assert_eq!(registered.status, 201, "{}", registered.body);
+            let other = if n % 2 == 0 { &b } else { &a };
+            let beaten = other.beat(&id, json!({"incarnation": 1, "vms": [{"id": format!("vm-{id}")}]})).await;
+            assert_eq!(beaten.status, 200, "{}", beaten.body);
+            let drained = cluster.rest().post(&format!("/api/v1/workers/{id}/drain")).await;
+            assert_eq!(drained.status, 200, "{}", drained.body);
+            acknowledged.fetch_add(1, Ordering::Relaxed);
+        }))
+        .await;
+        assert_eq!(acknowledged.into_inner(), 40);
+        let last = a.revision().max(b.revision());
+        catch_up(&a, last).await;
+        catch_up(&b, last).await;
+        let stats = a.rest().get("/api/v1/cluster/stats").await.json();
+        let counted = ["total_workers", "draining_workers", "total_vms"].map(|field| stats[field].as_u64());
+        assert_eq!(counted, [Some(41), Some(40), Some(41)]);
+        assert_eq!(a.everything().await, b.everything().await);
+        let before = a.everything().await;
+        assert_eq!(a.another_server().await.everything().await, before, "the database says the same");
+    }
+}

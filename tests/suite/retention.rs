@@ -1,0 +1,407 @@
+//! The change log does not grow for ever: what leaves it, what stays, and how whoever wanted to read what has left is
+//! told.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use aetherium::cluster::{Cursor, EventFilter, EventKind};
+use aetherium::resolvers::EventView;
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+
+use crate::harness::*;
+
+const EVENTS: &str = "subscription($after: Cursor, $filter: EventFilter) {
+    clusterEvents(after: $after, filter: $filter) { cursor kind workerId vmId message oldestCursor }
+}";
+
+/// A cluster that keeps this much of its log.
+async fn keeping(database: &TestDatabase, max_age: Duration, max_events: u64) -> TestCluster {
+    TestCluster::configured(database, |options| {
+        options.retention.max_age = max_age;
+        options.retention.max_events = max_events;
+    })
+    .await
+}
+
+/// More than any test writes.
+const MANY: u64 = 1_000_000;
+
+/// Longer than any test takes by its clock.
+const LONG: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+async fn trim(cluster: &TestCluster) -> u64 {
+    cluster.server().log_trimmer().trim().await.unwrap()
+}
+
+/// So many events, each of a commit of its own, all at this moment.
+async fn happen(cluster: &TestCluster, count: usize) {
+    let resolvers = cluster.server().resolvers();
+    for _ in 0..count {
+        if !resolvers.drain_worker("w1", None, None).await.unwrap().changed {
+            assert!(resolvers.activate_worker("w1", None, None).await.unwrap().changed);
+        }
+    }
+}
+
+/// So many events of one commit: VMs that begin.
+async fn happen_at_once(cluster: &TestCluster, prefix: &str, count: usize) {
+    let vms: Vec<_> = (0..count).map(|n| json!({"id": format!("{prefix}-{n:04}")})).collect();
+    let delta = json!({"incarnation": 1, "vms_delta": {"upsert": vms}});
+    assert_eq!(cluster.beat("w1", delta).await.status, 200);
+}
+
+/// Cursors of all that is in the log.
+async fn logged(cluster: &TestCluster) -> Vec<String> {
+    let journal = cluster.server().journal();
+    let start = Cursor::after_revision(journal.snapshot().database.clone(), 0);
+    let page = journal.log().events_after(&start, &EventFilter::default(), u64::from(u32::MAX)).await.unwrap();
+    page.events.iter().map(|event| event.cursor.to_string()).collect()
+}
+
+/// The present cursor.
+fn now(cluster: &TestCluster) -> String {
+    Cursor::after_revision(cluster.server().journal().snapshot().database.clone(), cluster.revision()).to_string()
+}
+
+/// The answer of the query.
+async fn events(cluster: &TestCluster, after: Option<&str>) -> Value {
+    let query =
+        "query($after: Cursor) { events(first: 500, after: $after) { nodes { cursor } endCursor hasNextPage } }";
+    cluster.graphql_answer(query, json!({"after": after})).await
+}
+
+async fn next_event(socket: &mut Socket, id: &str) -> Value {
+    socket.next(id).await["clusterEvents"].take()
+}
+
+/// The next event of a stream that is read without a socket.
+async fn next(
+    events: &mut (impl futures_util::Stream<Item = aetherium::error::Result<EventView>> + Unpin),
+) -> EventView {
+    in_time(events.next()).await.unwrap().unwrap()
+}
+
+on_both_databases! {
+    async fn what_is_too_old_leaves_the_log_and_nothing_else(db: TestDatabase) {
+        let cluster = keeping(&db, minutes(60), MANY).await;
+        cluster.add([worker("w1")]).await;
+        happen(&cluster, 4).await;
+        cluster.advance(minutes(30));
+        happen(&cluster, 3).await;
+        happen_at_once(&cluster, "vm", 10).await;
+        let before = logged(&cluster).await;
+        assert_eq!(before.len(), 18);
+        assert_eq!(trim(&cluster).await, 0, "nothing is old");
+        cluster.advance(minutes(30));
+        assert_eq!(trim(&cluster).await, 0, "sixty minutes are not more than sixty minutes");
+        assert_eq!(logged(&cluster).await, before);
+        cluster.advance(Duration::from_millis(1));
+        assert_eq!(trim(&cluster).await, 5);
+        assert_eq!(logged(&cluster).await, before[5..]);
+        assert_eq!(trim(&cluster).await, 0);
+        cluster.advance(minutes(30));
+        assert_eq!(trim(&cluster).await, 13, "an empty log is one, too");
+        assert_eq!((trim(&cluster).await, logged(&cluster).await.len()), (0, 0));
+        happen(&cluster, 1).await;
+        assert_eq!(logged(&cluster).await.len(), 1);
+    }
+
+    async fn of_too_many_the_oldest_leave(db: TestDatabase) {
+        let cluster = keeping(&db, LONG, 10).await;
+        cluster.add([worker("w1")]).await;
+        happen(&cluster, 9).await;
+        let before = logged(&cluster).await;
+        assert_eq!((before.len(), trim(&cluster).await), (10, 0));
+        happen(&cluster, 3).await;
+        let before = logged(&cluster).await;
+        assert_eq!(trim(&cluster).await, 3);
+        assert_eq!(logged(&cluster).await, before[3..]);
+        assert_eq!(trim(&cluster).await, 0);
+    }
+
+    async fn many_leave_in_steps(db: TestDatabase) {
+        let cluster = keeping(&db, LONG, 7).await;
+        cluster.add([worker("w1").max_vms(10_000)]).await;
+        for n in 0..10 {
+            happen_at_once(&cluster, &format!("vm-{n}"), 450).await;
+        }
+        happen(&cluster, 7).await;
+        let before = logged(&cluster).await;
+        assert_eq!(before.len(), 1 + 4_500 + 7, "more than go in two steps");
+        assert_eq!(trim(&cluster).await, 4_501);
+        assert_eq!(logged(&cluster).await, before[4_501..]);
+    }
+
+    // A cursor may point between the events of a commit, and then the next of them has to be there.
+    async fn a_commit_leaves_whole_or_stays_whole(db: TestDatabase) {
+        let cluster = keeping(&db, LONG, 15).await;
+        cluster.add([worker("w1")]).await;
+        happen_at_once(&cluster, "a", 10).await;
+        happen_at_once(&cluster, "b", 10).await;
+        let before = logged(&cluster).await;
+        assert_eq!(trim(&cluster).await, 11);
+        assert_eq!(logged(&cluster).await, before[11..]);
+        let port = Port::of(&cluster).await;
+        let mut socket = port.client().await;
+        // Of the commit that is gone, only the end can be resumed.
+        for (id, cursor) in [("1", &before[9]), ("2", &before[0]), ("3", &before[10])] {
+            socket.subscribe(id, EVENTS, json!({"after": cursor})).await;
+            let told = next_event(&mut socket, id).await;
+            assert_eq!(told["kind"], "RESYNC", "{cursor} {told}");
+            socket.say(json!({"id": id, "type": "complete"})).await;
+        }
+        let end = before[10].rsplit_once('-').unwrap().0;
+        for (id, cursor, expected) in
+            [("4", end, &before[11]), ("5", &before[11], &before[12]), ("6", &before[15], &before[16])]
+        {
+            socket.subscribe(id, EVENTS, json!({"after": cursor, "filter": {}})).await;
+            assert_eq!(next_event(&mut socket, id).await["cursor"], **expected, "after {cursor}");
+            drop(socket);
+            socket = port.client().await;
+        }
+    }
+
+    async fn a_cursor_that_is_too_old_is_told_what_can_be_resumed(db: TestDatabase) {
+        let cluster = keeping(&db, LONG, 6).await;
+        cluster.add([worker("w1")]).await;
+        happen(&cluster, 11).await;
+        let before = logged(&cluster).await;
+        assert_eq!(trim(&cluster).await, 6);
+        let port = Port::of(&cluster).await;
+        let mut socket = port.client().await;
+        let first = cluster.first_cursor();
+        for (id, cursor) in [("a", &first), ("b", &before[0]), ("c", &before[4])] {
+            socket.subscribe(id, EVENTS, json!({"after": cursor})).await;
+            let told = next_event(&mut socket, id).await;
+            assert_eq!([&told["kind"], &told["cursor"]], [&json!("RESYNC"), &json!(now(&cluster))], "{told}");
+            // From the oldest cursor that is named, exactly what is left is told.
+            let oldest = told["oldestCursor"].clone();
+            let mut other = port.client().await;
+            other.subscribe("1", EVENTS, json!({"after": oldest})).await;
+            for expected in &before[6..] {
+                assert_eq!(next_event(&mut other, "1").await["cursor"], **expected, "after {oldest}");
+            }
+        }
+        // All of them go on from the present.
+        happen(&cluster, 1).await;
+        for _ in 0..3 {
+            let told = socket.hear().await["payload"]["data"]["clusterEvents"].take();
+            assert_eq!([&told["kind"], &told["oldestCursor"]], [&json!("WORKER_ACTIVATED"), &Value::Null]);
+        }
+        // By REST, too; and what is named there is not refused either.
+        let path = format!("/api/v1/events?after={first}");
+        let mut stream = HttpStream::get(&port.authority(), &path, &[("accept", "text/event-stream")]).await;
+        let told = stream.message().await;
+        assert_eq!((told.event.as_str(), &told.id), ("resync", &Some(now(&cluster))));
+        let oldest = told.json()["oldest_cursor"].as_str().unwrap().to_owned();
+        let path = format!("/api/v1/events?after={oldest}");
+        assert_eq!(cluster.rest().get(&path).await.json()["events"][0]["cursor"], before[6]);
+    }
+
+    async fn cursors_of_another_database_and_of_the_future_are_told_what_can_be_resumed(db: TestDatabase) {
+        let cluster = keeping(&db, LONG, 6).await;
+        cluster.add([worker("w1")]).await;
+        happen(&cluster, 11).await;
+        trim(&cluster).await;
+        let kept = logged(&cluster).await;
+        let port = Port::of(&cluster).await;
+        let name = kept[0].split('-').next().unwrap();
+        let odd = [
+            "other-3".to_owned(),
+            "other-3-0".to_owned(),
+            format!("{name}-{}", cluster.revision() + 1),
+            format!("{name}-9007199254740991-4"),
+        ];
+        for odd in odd {
+            let mut socket = port.client().await;
+            // They come whatever is wanted.
+            let filter = json!({"kinds": ["WORKER_LEFT"], "workerIds": ["nobody"]});
+            socket.subscribe("1", EVENTS, json!({"after": odd, "filter": filter})).await;
+            let told = next_event(&mut socket, "1").await;
+            assert_eq!([&told["kind"], &told["cursor"]], [&json!("RESYNC"), &json!(now(&cluster))], "{odd}");
+            let oldest = told["oldestCursor"].as_str().unwrap();
+            socket.subscribe("2", EVENTS, json!({"after": oldest})).await;
+            assert_eq!(next_event(&mut socket, "2").await["cursor"], kept[0], "{odd}");
+        }
+    }
+
+    // One that does not read, while what it has not read is removed.
+    async fn a_reader_that_is_too_slow_for_the_log_is_told_so(db: TestDatabase) {
+        let cluster = keeping(&db, LONG, 100).await;
+        cluster.add([worker("w1")]).await;
+        let resolvers = cluster.server().resolvers();
+        let mut slow = pin!(resolvers.watch_events(None, EventFilter::default()).unwrap());
+        let mut in_time = pin!(resolvers.watch_events(None, EventFilter::default()).unwrap());
+        assert_eq!(next(&mut slow).await.event.kind, EventKind::Synced);
+        assert_eq!(next(&mut in_time).await.event.kind, EventKind::Synced);
+        // More commits than the feed holds.
+        happen(&cluster, 1_100).await;
+        let before = logged(&cluster).await;
+        // This one has begun to read; what it has in hand stays with it.
+        for expected in &before[1..101] {
+            assert_eq!(next(&mut in_time).await.event.cursor.to_string(), *expected);
+        }
+        assert_eq!(trim(&cluster).await, 1_001);
+        let told = next(&mut slow).await.event;
+        assert_eq!((told.kind, told.cursor.to_string()), (EventKind::Resync, now(&cluster)));
+        let oldest = told.oldest_cursor.clone().unwrap().to_string();
+        let mut resumed = pin!(resolvers.watch_events(Some(&oldest), EventFilter::default()).unwrap());
+        for expected in &before[1_001..] {
+            assert_eq!(next(&mut resumed).await.event.cursor.to_string(), *expected);
+        }
+        assert_eq!(next(&mut resumed).await.event.kind, EventKind::Synced);
+        // Told in order, without a gap, up to the place where it is told that there is one.
+        let mut place = 101;
+        loop {
+            let told = next(&mut in_time).await.event;
+            if told.kind == EventKind::Resync {
+                break;
+            }
+            assert_eq!(told.cursor.to_string(), before[place]);
+            place += 1;
+        }
+        happen(&cluster, 1).await;
+        assert_eq!(next(&mut slow).await.event.cursor.revision, cluster.revision(), "it goes on from there");
+        // Where the replay ended, it may have been said that it had.
+        let mut told = next(&mut resumed).await.event;
+        while told.kind == EventKind::Synced {
+            told = next(&mut resumed).await.event;
+        }
+        assert_eq!(told.cursor.revision, cluster.revision());
+        assert_eq!(next(&mut in_time).await.event.cursor.revision, cluster.revision());
+    }
+
+    // The feed still has what has left the log.
+    async fn a_reader_that_keeps_up_does_not_notice(db: TestDatabase) {
+        let cluster = keeping(&db, LONG, 1).await;
+        cluster.add([worker("w1")]).await;
+        let resolvers = cluster.server().resolvers();
+        let mut events = pin!(resolvers.watch_events(None, EventFilter::default()).unwrap());
+        next(&mut events).await;
+        for _ in 0..5 {
+            let before = cluster.revision();
+            happen(&cluster, 20).await;
+            assert_ne!(trim(&cluster).await, 0);
+            for revision in before + 1..=before + 20 {
+                assert_eq!(next(&mut events).await.event.cursor.revision, revision);
+            }
+        }
+    }
+
+    async fn the_query_begins_where_the_log_does_and_refuses_what_has_left_it(db: TestDatabase) {
+        let cluster = keeping(&db, LONG, 6).await;
+        cluster.add([worker("w1")]).await;
+        happen(&cluster, 11).await;
+        let before = logged(&cluster).await;
+        let oldest = {
+            assert_eq!(trim(&cluster).await, 6);
+            before[5].rsplit_once('-').unwrap().0.to_owned()
+        };
+        let cursors = |nodes: &Value| pick(nodes, ["cursor"]).into_iter().map(|[cursor]| cursor).collect::<Vec<_>>();
+        let all = events(&cluster, None).await;
+        assert_eq!(cursors(&all["data"]["events"]["nodes"]), before[6..], "from its beginning");
+        let rest = cluster.rest().get("/api/v1/events").await.json();
+        assert_eq!(cursors(&rest["events"]), before[6..]);
+        for cursor in [&oldest, &before[6]] {
+            let page = events(&cluster, Some(cursor)).await;
+            let left = if *cursor == oldest { &before[6..] } else { &before[7..] };
+            assert_eq!(cursors(&page["data"]["events"]["nodes"]), left, "after {cursor}");
+        }
+        // Never by silence: a list with a hole in it would be taken for the whole.
+        for cursor in [&cluster.first_cursor(), &before[0], &before[5]] {
+            let page = events(&cluster, Some(cursor)).await;
+            assert_eq!(page["errors"][0]["extensions"]["code"], "INVALID_ARGUMENT", "after {cursor}: {page}");
+            let message = page["errors"][0]["message"].as_str().unwrap();
+            assert!(message.contains(&oldest), "it says where to go on: {message}");
+            cluster.rest().get(&format!("/api/v1/events?after={cursor}")).await.assert_failure(400, message);
+        }
+        // Of one worker, the newest come first, and then there are no more.
+        let nested = r#"{ worker(id: "w1") { events(first: 500) { cursor } } }"#;
+        let nested = cluster.graphql(nested).await["worker"]["events"].take();
+        assert_eq!(cursors(&nested), before[6..].iter().rev().cloned().collect::<Vec<_>>());
+    }
+
+    async fn what_has_left_is_gone_after_a_restart_and_revisions_go_on(db: TestDatabase) {
+        let cluster = keeping(&db, LONG, 3).await;
+        cluster.add([worker("w1").vms([vm("vm-1")])]).await;
+        happen(&cluster, 8).await;
+        let before = logged(&cluster).await;
+        trim(&cluster).await;
+        let everything = cluster.everything().await;
+        let cluster = cluster.restart().await;
+        assert_eq!(cluster.everything().await, everything, "the state is not made from the log");
+        assert_eq!(logged(&cluster).await, before[7..]);
+        let port = Port::of(&cluster).await;
+        let mut socket = port.client().await;
+        socket.subscribe("1", EVENTS, json!({"after": before[2]})).await;
+        assert_eq!(next_event(&mut socket, "1").await["kind"], "RESYNC");
+        let revision = cluster.revision();
+        happen(&cluster, 1).await;
+        assert_eq!(next_event(&mut socket, "1").await["cursor"], format!("{}-0", now(&cluster)));
+        assert_eq!(cluster.revision(), revision + 1);
+    }
+
+    // The place where the log begins is moved first: a crash before the entries go must not show as a gap.
+    async fn a_crash_in_the_middle_of_trimming_shows_as_no_gap(db: TestDatabase) {
+        let cluster = keeping(&db, LONG, 2).await;
+        cluster.add([worker("w1")]).await;
+        happen(&cluster, 8).await;
+        let before = logged(&cluster).await;
+        let (_, revision, _) = {
+            let mut parts = before[5].split('-');
+            (parts.next(), parts.next().unwrap(), parts.next())
+        };
+        db.execute(&format!("UPDATE cluster SET log_start = {revision}")).await;
+        let port = Port::of(&cluster).await;
+        let mut socket = port.client().await;
+        socket.subscribe("1", EVENTS, json!({"after": before[2]})).await;
+        let told = next_event(&mut socket, "1").await;
+        assert_eq!(told["kind"], "RESYNC");
+        let oldest = told["oldestCursor"].clone();
+        socket.subscribe("2", EVENTS, json!({"after": oldest})).await;
+        assert_eq!(next_event(&mut socket, "2").await["cursor"], before[6]);
+        // The next to trim finishes it.
+        assert_eq!(trim(&cluster).await, 7);
+        assert_eq!(logged(&cluster).await, before[7..]);
+    }
+
+    async fn trimming_while_it_grows_loses_nothing_that_should_stay(db: TestDatabase) {
+        let cluster = keeping(&db, LONG, 50).await;
+        cluster.add([worker("w1")]).await;
+        let resolvers = cluster.server().resolvers();
+        let mut events = pin!(resolvers.watch_events(None, EventFilter::default()).unwrap());
+        next(&mut events).await;
+        let from = cluster.revision();
+        let grow = happen(&cluster, 400);
+        let trimming = async {
+            // Two at once, as those of two servers.
+            while cluster.revision() < from + 400 {
+                let (one, other) = (cluster.server().log_trimmer(), cluster.server().log_trimmer());
+                let (one, other) = tokio::join!(one.trim(), other.trim());
+                one.unwrap();
+                other.unwrap();
+            }
+        };
+        let follow = async {
+            for revision in from + 1..=from + 400 {
+                assert_eq!(next(&mut events).await.event.cursor.revision, revision);
+            }
+        };
+        in_time(async { tokio::join!(grow, trimming, follow) }).await;
+        trim(&cluster).await;
+        let left = logged(&cluster).await;
+        // Two that trim at once may each see the same surplus, but neither moves the beginning back or makes a hole.
+        let revisions: Vec<u64> =
+            left.iter().map(|cursor| cursor.split('-').nth(1).unwrap().parse().unwrap()).collect();
+        assert_eq!(revisions.last(), Some(&(from + 400)));
+        assert!(revisions.windows(2).all(|two| two[1] == two[0] + 1), "{revisions:?}");
+        assert!((1..=50).contains(&revisions.len()), "{}", revisions.len());
+    }
+}
+
+#[test]
+fn a_log_of_a_week_is_kept_unless_told_otherwise() {
+    let usual = aetherium::journal::Retention::default();
+    assert_eq!((usual.max_age, usual.max_events), (Duration::from_secs(7 * 24 * 3_600), 1_000_000));
+}

@@ -1,0 +1,85 @@
+//! What answers and commands cost the database, in statements.
+
+use serde_json::json;
+
+use crate::harness::*;
+
+/// The fewest statements that an action costs in some attempts: servers on PostgreSQL look for each
+/// other's commits twice a second, which may fall into one attempt but not into all of them.
+async fn cost(cluster: &TestCluster, action: impl AsyncFn()) -> u64 {
+    let mut fewest = u64::MAX;
+    for _ in 0..5 {
+        let before = cluster.statements_sent();
+        action().await;
+        fewest = fewest.min(cluster.statements_sent() - before);
+    }
+    fewest
+}
+
+/// Lets so many workers with a VM each join at once.
+async fn populate(cluster: &TestCluster, workers: std::ops::Range<usize>) {
+    let registrations = workers.clone().map(|n| {
+        let registration = worker("w").zone("a").registration();
+        cluster.rest().put(&format!("/api/v1/workers/w{n}")).json(registration).into_future()
+    });
+    let registered = futures_util::future::join_all(registrations).await;
+    assert!(registered.iter().all(|answer| answer.status == 201));
+    beat_all(cluster, workers).await;
+}
+
+/// One gateway reports for all of these workers.
+async fn beat_all(cluster: &TestCluster, workers: std::ops::Range<usize>) {
+    let beats: Vec<_> = workers
+        .map(
+            |n| json!({"worker_id": format!("w{n}"), "incarnation": 1, "vms": [{"id": format!("vm-{n}"), "vcpus": 1}]}),
+        )
+        .collect();
+    let answer = cluster.rest().post("/api/v1/heartbeats").json(json!({"heartbeats": beats})).await.json();
+    assert!(answer["results"].as_array().unwrap().iter().all(|result| result["status"] == 200));
+}
+
+on_both_databases! {
+    // regression: the distribution asked once per worker
+    async fn questions_cost_no_statement_however_many_workers_there_are(cluster: TestCluster) {
+        for workers in [0..10, 10..1_000] {
+            let count = workers.end;
+            populate(&cluster, workers).await;
+            for path in [
+                "/api/v1/workers",
+                "/api/v1/workers?zone=a",
+                "/api/v1/workers?limit=10",
+                "/api/v1/workers/w1",
+                "/api/v1/workers/w1/vms",
+                "/api/v1/cluster/stats",
+                "/api/v1/cluster/distribution",
+                "/api/v1/vms",
+                "/api/v1/vms/vm-1",
+            ] {
+                let statements = cost(&cluster, async || assert_eq!(cluster.rest().get(path).await.status, 200)).await;
+                assert_eq!(statements, 0, "{path} with {count} workers");
+            }
+        }
+    }
+
+    async fn heartbeats_that_come_together_cost_as_many_statements_as_one(cluster: TestCluster) {
+        populate(&cluster, 0..300).await;
+        let one = cost(&cluster, async || beat_all(&cluster, 0..1).await).await;
+        let many = cost(&cluster, async || beat_all(&cluster, 0..300).await).await;
+        assert_eq!(many, one);
+        assert!((1..=4).contains(&one), "one statement per table and batch: {one}");
+    }
+
+    async fn registrations_that_come_together_cost_as_many_statements_as_one(cluster: TestCluster) {
+        let cost_of = async |workers: std::ops::Range<usize>| {
+            let before = cluster.statements_sent();
+            let registrations = workers.map(|n| {
+                cluster.rest().put(&format!("/api/v1/workers/w{n}")).json(worker("w").registration()).into_future()
+            });
+            futures_util::future::join_all(registrations).await;
+            cluster.statements_sent() - before
+        };
+        // Who looks for other servers' commits may come between, once.
+        let (one, many) = (cost_of(0..1).await, cost_of(1..400).await);
+        assert!(many <= one + 1, "{many} statements for 399 workers, {one} for one");
+    }
+}

@@ -1,0 +1,133 @@
+//! The database fails: nothing is lost, nothing is made up, and everybody is told what to do.
+
+use futures_util::future::join_all;
+use serde_json::json;
+
+use crate::harness::*;
+
+const NOTHING_CHANGED: &str =
+    "The database is not available. Nothing was changed as far as the server knows; try again shortly.";
+
+on_both_databases! {
+    // semantics 23; regression: any database error was a 404
+    async fn what_cannot_be_stored_is_a_503_and_has_not_happened(db: TestDatabase) {
+        let cluster = TestCluster::on(&db).await;
+        cluster.add([worker("w1").vms([vm("vm-1")])]).await;
+        let before = (cluster.everything().await, cluster.history().await);
+
+        db.execute("ALTER TABLE event RENAME TO event_mislaid").await;
+        for (method, path) in [
+            ("POST", "/api/v1/workers/w1/drain"),
+            ("DELETE", "/api/v1/workers/w1"),
+            ("DELETE", "/api/v1/workers/w1?purge=true&force=true"),
+        ] {
+            let answer = cluster.rest().ask(method, path).await;
+            answer.assert_failure(503, NOTHING_CHANGED);
+            assert_eq!(answer.header("retry-after"), Some("1"));
+        }
+        let answer = cluster.rest().put("/api/v1/workers/w2").json(worker("w2").registration()).await;
+        answer.assert_failure(503, NOTHING_CHANGED);
+        cluster.rest().post("/api/v1/workers/w9/drain").await.assert_failure(404, "Worker not found: w9");
+        assert_eq!(cluster.everything().await, before.0, "questions are answered, and nothing has happened");
+
+        db.execute("ALTER TABLE event_mislaid RENAME TO event").await;
+        assert_eq!((cluster.everything().await, cluster.history().await), before);
+        assert_eq!(cluster.rest().post("/api/v1/workers/w1/drain").await.status, 200);
+        assert_eq!(cluster.revision(), 3, "no revision was used up");
+        let after = cluster.everything().await;
+        assert_eq!(cluster.restart().await.everything().await, after);
+    }
+
+    // regression: a failed lookup service stopped heartbeats
+    async fn heartbeats_go_on_while_something_they_do_not_need_is_broken(db: TestDatabase) {
+        let cluster = TestCluster::on(&db).await;
+        cluster.add([worker("w1"), worker("w2")]).await;
+        db.execute("ALTER TABLE event RENAME TO event_mislaid").await;
+        cluster.advance(seconds(30));
+        // Together in one batch: the one that fails does not take the others with it.
+        let (drain, first, second) = tokio::join!(
+            cluster.rest().post("/api/v1/workers/w1/drain").into_future(),
+            cluster.beat("w1", json!({"incarnation": 1, "used_cpu_cores": 3})),
+            cluster.beat("w2", json!({"incarnation": 1})),
+        );
+        assert_eq!([drain.status, first.status, second.status], [503, 200, 200]);
+        let w1 = cluster.worker("w1").await;
+        assert_eq!(
+            [&w1["last_seen"], &w1["used_cpu_cores"], &w1["status"]],
+            [&json!("2025-11-02T10:00:30Z"), &json!(3), &json!("active")]
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_is_gone_for_a_while_is_a_503_until_it_is_back() {
+    TestDatabase::postgres()
+        .await
+        .run(async |db: TestDatabase| {
+            let cluster = TestCluster::on(&db).await;
+            cluster.add([worker("w1")]).await;
+            let before = cluster.everything().await;
+
+            db.cut_off().await;
+            for _ in 0..2 {
+                let answer = cluster.rest().post("/api/v1/workers/w1/drain").await;
+                answer.assert_failure(503, NOTHING_CHANGED);
+                assert_eq!(answer.header("retry-after"), Some("1"));
+            }
+            assert_eq!(cluster.beat("w1", json!({"incarnation": 1})).await.status, 503);
+            let health = cluster.rest().get("/api/v1/health").await;
+            health.assert_json(503, json!({
+            "status": "degraded", "components": {"database": "unavailable", "journal": "ok"}, "timestamp": START,
+        }));
+            assert_eq!(cluster.everything().await, before, "questions are answered from memory");
+
+            db.let_in().await;
+            assert_eq!(cluster.rest().post("/api/v1/workers/w1/drain").await.status, 200);
+            assert_eq!(cluster.rest().get("/api/v1/health").await.status, 200);
+            assert_eq!(cluster.revision(), 3);
+        })
+        .await;
+}
+
+/// A connection that is lost under a whole batch: each command is answered once, and what was answered with a success is
+/// there. Nothing is decided twice, so no worker has lived twice.
+#[tokio::test]
+async fn a_connection_lost_under_a_batch_loses_and_repeats_nothing() {
+    TestDatabase::postgres()
+        .await
+        .run(async |db: TestDatabase| {
+            let cluster = TestCluster::on(&db).await;
+            let mut acknowledged = Vec::new();
+            for round in 0..5 {
+                let registrations = join_all((0..40).map(async |n| {
+                    let id = format!("w{round}-{n}");
+                    let answer =
+                        cluster.rest().put(&format!("/api/v1/workers/{id}")).json(worker(&id).registration()).await;
+                    (id, answer)
+                }));
+                let ((), answers) = tokio::join!(db.cut_off_once(), registrations);
+                for (id, answer) in answers {
+                    match answer.status {
+                        201 => acknowledged.push(id),
+                        503 => answer.assert_house_shape(),
+                        other => panic!("{other}: {}", answer.body),
+                    }
+                }
+                // The next one finds out what became of the lost ones.
+                let id = format!("after-{round}");
+                while cluster.rest().put(&format!("/api/v1/workers/{id}")).json(worker(&id).registration()).await.status
+                    == 503
+                {}
+            }
+            let all = cluster.rest().get("/api/v1/workers").await.json();
+            let known: Vec<_> = all["workers"].as_array().unwrap().iter().map(|worker| worker["id"].as_str()).collect();
+            for id in &acknowledged {
+                assert!(known.contains(&Some(id.as_str())), "{id} was acknowledged");
+            }
+            let restarts = cluster.history().await.into_iter().filter(|event| event.starts_with("worker_restarted w"));
+            assert_eq!(restarts.count(), 0, "nobody registered twice");
+            let before = cluster.everything().await;
+            assert_eq!(cluster.restart().await.everything().await, before);
+        })
+        .await;
+}
