@@ -8,7 +8,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
 
 use super::budget::Budget;
-use super::live::{Asked, Begun, Items, Live, Operation, Payload};
+use super::live::{Asked, Begun, Item, Items, Live, Operation, Payload};
 use super::loader::WorkerEvents;
 use super::mutation::Mutation;
 use super::query::Query;
@@ -61,24 +61,40 @@ impl Engine {
     /// Runs an operation of any kind, and streams what it has to say, written out. Equal
     /// subscriptions share the work.
     pub(super) fn stream(&self, request: Request) -> BoxStream<'static, Payload> {
+        self.follow(
+            request,
+            |live, operation, item| async move { Payload::Next(live.payload(&operation, &item).await) },
+        )
+    }
+
+    /// Runs an operation of any kind, and shows each item of a subscription in the way given.
+    fn follow<T, Shown>(
+        &self,
+        request: Request,
+        show: impl Fn(Live, Arc<Operation>, Item) -> Shown + Copy + Send + 'static,
+    ) -> BoxStream<'static, T>
+    where
+        T: From<Response> + Send + 'static,
+        Shown: Future<Output = T> + Send + 'static,
+    {
         let (engine, live) = (self.clone(), self.live.clone());
-        let payloads = async move {
+        let answers = async move {
             match engine.begin(request).await {
-                Begin::Answered(response) => stream::once(async { Payload::from(response) }).boxed(),
+                Begin::Answered(response) => stream::once(async { T::from(response) }).boxed(),
                 Begin::Following(operation, items) => items
                     .then(move |item| {
                         let (live, operation) = (live.clone(), operation.clone());
                         async move {
                             match item {
-                                Ok(item) => Payload::Next(live.payload(&operation, &item).await),
-                                Err(error) => Payload::from(refusal(error)),
+                                Ok(item) => show(live, operation, item).await,
+                                Err(error) => T::from(refusal(error)),
                             }
                         }
                     })
                     .boxed(),
             }
         };
-        stream::once(payloads).flatten().boxed()
+        stream::once(answers).flatten().boxed()
     }
 
     /// Does what can be done at once: an answer, or a watch to follow.
@@ -142,24 +158,7 @@ impl Executor for Engine {
     }
 
     fn execute_stream(&self, request: Request, _session: Option<Arc<Data>>) -> BoxStream<'static, Response> {
-        let (engine, live) = (self.clone(), self.live.clone());
-        let responses = async move {
-            match engine.begin(request).await {
-                Begin::Answered(response) => stream::once(async { response }).boxed(),
-                Begin::Following(operation, items) => items
-                    .then(move |item| {
-                        let (live, operation) = (live.clone(), operation.clone());
-                        async move {
-                            match item {
-                                Ok(item) => live.respond(&operation, &item).await,
-                                Err(error) => refusal(error),
-                            }
-                        }
-                    })
-                    .boxed(),
-            }
-        };
-        stream::once(responses).flatten().boxed()
+        self.follow(request, |live, operation, item| async move { live.respond(&operation, &item).await })
     }
 }
 
