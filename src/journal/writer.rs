@@ -178,6 +178,9 @@ impl Writer {
     async fn commit(&mut self, mut batch: Vec<Box<dyn Queued>>) {
         // Whoever has given up was told so, and may have sent the same again: what has not begun is not done.
         batch.retain(|queued| !queued.is_abandoned());
+        if batch.is_empty() {
+            return;
+        }
         match self.attempt(&mut batch).await {
             Ok(()) => self.acknowledge(batch),
             Err(Failure::Refused(error)) if batch.len() > 1 => {

@@ -21,6 +21,11 @@ impl Command for AnnounceSilent {
     /// How many were announced.
     type Reply = usize;
 
+    fn rows(&self) -> usize {
+        // Each worker that is announced is a row, and an entry of the change log.
+        2 * self.candidates.len()
+    }
+
     fn decide(&self, draft: &mut Draft<'_>) -> Result<Self::Reply> {
         let mut announced = 0;
         for id in &self.candidates {
