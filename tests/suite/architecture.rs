@@ -30,7 +30,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
 /// Crates that only some rooms may know.
 const ONLY_IN: &[(&str, &[&str])] = &[
     ("async_graphql", &["graphql"]),
-    ("async_graphql_axum", &["graphql"]),
+    ("async_graphql_axum", &[]),
     ("axum", &["graphql", "http", "rest", "server"]),
     ("entity", &["journal"]),
     ("migration", &["cli", "journal"]),
