@@ -22,6 +22,7 @@ mod crash;
 mod dev;
 mod documents;
 mod farewell;
+mod followers;
 mod migrate;
 mod refusals;
 mod simulate;
