@@ -26,3 +26,4 @@ mod followers;
 mod migrate;
 mod refusals;
 mod simulate;
+mod subscribers;

@@ -23,6 +23,8 @@ pub struct Subscription {
     socket: Box<WebSocketStream<MaybeTlsStream<TcpStream>>>,
     /// The code with which the server closed the socket, if it did so in order.
     pub farewell: Option<u16>,
+    /// Whether the server said that it could not do this now, and to come back.
+    pub was_refused: bool,
 }
 
 impl Subscription {
@@ -31,7 +33,7 @@ impl Subscription {
         let mut request = format!("ws://{address}/graphql").into_client_request().unwrap();
         request.headers_mut().insert("sec-websocket-protocol", "graphql-transport-ws".parse().unwrap());
         let (socket, _) = timeout(PATIENCE, connect_async(request)).await.expect("a handshake in time").ok()?;
-        let mut this = Self { socket: Box::new(socket), farewell: None };
+        let mut this = Self { socket: Box::new(socket), farewell: None, was_refused: false };
         this.say(&json!({"type": "connection_init"})).await?;
         let payload = json!({"query": query, "variables": variables});
         this.say(&json!({"id": "1", "type": "subscribe", "payload": payload})).await?;
@@ -60,6 +62,11 @@ impl Subscription {
                 "ping" => self.say(&json!({"type": "pong"})).await?,
                 "connection_ack" => {}
                 "complete" => return None,
+                // Where everybody comes back at once, not everybody is let in at once.
+                "error" if message["payload"][0]["extensions"]["code"] == "UNAVAILABLE" => {
+                    self.was_refused = true;
+                    return None;
+                }
                 _ => panic!("{text}"),
             }
         }
