@@ -24,6 +24,7 @@ mod documents;
 mod farewell;
 mod followers;
 mod migrate;
+mod paused;
 mod refusals;
 mod simulate;
 mod subscribers;
