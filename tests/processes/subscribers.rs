@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aetherium::cluster::Cursor;
 use futures_util::future::join_all;
@@ -33,14 +33,17 @@ const WATCHERS: usize = 80;
 /// How many workers report all the time.
 const WORKERS: usize = 3;
 
-/// How often each of them does: what 200 readers on a busy machine can take.
-const PERIOD: Duration = Duration::from_millis(250);
+/// How often each of them does: what 200 readers can take on a machine that hardly has time for them.
+const PERIOD: Duration = Duration::from_secs(1);
 
 /// How many entries of the change log are kept in the end.
-const KEPT: usize = 60;
+const KEPT: usize = 20;
 
 /// How much everybody has to be told before the next thing happens.
 const A_FEW: u64 = 10;
+
+/// How long subscribers may take until all of them have come back, on a machine that does much else.
+const DEADLINE: Duration = Duration::from_secs(180);
 
 /// An address that no other socket is given: theirs are 127.0.0.1, with a port of the system's choice.
 const ANY_PORT: &str = "127.0.0.2:0";
@@ -179,6 +182,12 @@ async fn follow(number: usize, mut setting: Setting) -> Story {
             let event = Told::from_json(data["clusterEvents"].take());
             cursor = Some(event.cursor.clone());
             if event.kind == "resync" {
+                // The log is whole until it is shortened, before the third time to come back.
+                let ends = story.farewells.len();
+                assert!(
+                    ends > 2 || number < LATE && ends == 2,
+                    "subscriber {number}, back for the {ends}th time: {event:?}"
+                );
                 story.resyncs += 1;
                 is_known = false;
             }
@@ -317,9 +326,12 @@ async fn all_are_told(told: &[AtomicU64]) {
     for told in told {
         told.store(0, Ordering::Relaxed);
     }
-    let least = || told.iter().map(|told| told.load(Ordering::Relaxed)).min().unwrap();
-    let what = format!("{} subscribers are told {A_FEW} things each", told.len());
-    eventually(&what, async || (least() >= A_FEW).then_some(())).await;
+    let waiting = || (0..told.len()).filter(|number| told[*number].load(Ordering::Relaxed) < A_FEW).collect::<Vec<_>>();
+    let deadline = Instant::now() + DEADLINE;
+    while !waiting().is_empty() {
+        assert!(Instant::now() < deadline, "of {} subscribers, these wait in vain: {:?}", told.len(), waiting());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 on_both_databases! {
@@ -397,15 +409,12 @@ on_both_databases! {
         end.send_replace(Some(End { cursor: place(&last.cursor), workers: workers.collect() }));
 
         let stories = timeout(PATIENCE, join_all(followers)).await.expect("followers are told everything");
-        let mut resyncs = 0;
         for (number, story) in stories.into_iter().enumerate() {
             let Story { farewells, resyncs: times, model: Model { policies, vms, .. } } = story.unwrap();
             assert_eq!((&policies, &vms), (&model.policies, &model.vms), "subscriber {number}, revision {revision}");
             assert_eq!(farewells[0], Some(SERVICE_RESTART), "subscriber {number} is told to come back: {farewells:?}");
             assert!(times > 0 || number >= LATE, "subscriber {number} missed what was not there any more");
-            resyncs += times;
         }
-        assert!(resyncs < FOLLOWERS, "{resyncs} times the log did not reach back: hardly anybody has resumed");
         let stories = timeout(PATIENCE, join_all(watchers)).await.expect("watchers hear of every worker");
         for story in stories {
             assert_eq!(story.unwrap().farewells[0], Some(SERVICE_RESTART));
