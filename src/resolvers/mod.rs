@@ -22,6 +22,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
 
 pub use self::cluster::{Component, Health};
+pub(crate) use self::events::MAX_EVENTS;
 pub use self::events::{EventPage, EventView, WorkerEventsKey, event_limit};
 pub use self::vms::page_of_worker_vms;
 pub use self::workers::{Goodbye, HeartbeatRecorded, Node, PolicyChanged, Registered, SetAside};
