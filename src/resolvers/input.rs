@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ const MAX_VMS: i64 = 10_000;
 /// How many VMs a worker may hold if it does not say.
 const DEFAULT_MAX_VMS: i64 = 100;
 /// Longest text of a worker's or VM's description, in characters.
-const MAX_TEXT: usize = 255;
+pub(super) const MAX_TEXT: usize = 255;
 /// Longest reason, in characters.
 const MAX_REASON: usize = 1_024;
 /// How much of what was sent is worth repeating, in characters.
@@ -36,9 +37,9 @@ const MAX_WANTED: usize = 1_000;
 /// Most labels, and most capabilities, of one worker.
 const MAX_LABELS: usize = 64;
 /// Longest key of a label, in characters.
-const MAX_LABEL_KEY: usize = 63;
+pub(super) const MAX_LABEL_KEY: usize = 63;
 /// Longest value of a label, in characters.
-const MAX_LABEL_VALUE: usize = 256;
+pub(super) const MAX_LABEL_VALUE: usize = 256;
 
 /// A whole number as it came, to be checked against its range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -264,13 +265,23 @@ impl VmInput {
 }
 
 /// A VM's status by its word.
-pub fn vm_status(field: &'static str, word: &str) -> Result<VmStatus> {
-    word.parse()
-        .map_err(|_| Error::invalid(field, format!("must be one of {}, not {:?}", words(VmStatus::ALL), echo(word))))
+pub fn vm_status(field: &'static str, text: &str) -> Result<VmStatus> {
+    word(field, text, VmStatus::ALL, VmStatus::as_str)
 }
 
-fn words(all: &[VmStatus]) -> String {
-    all.iter().map(|status| status.as_str()).collect::<Vec<_>>().join(", ")
+/// One of these words.
+pub(super) fn word<T: FromStr + Copy>(
+    field: &'static str,
+    text: &str,
+    all: &[T],
+    as_str: fn(T) -> &'static str,
+) -> Result<T> {
+    text.parse().map_err(|_| {
+        let words: Vec<_> = all.iter().copied().map(as_str).collect();
+        // People who know other APIs try commas.
+        let hint = if text.contains(',') { "; for several, repeat the parameter" } else { "" };
+        Error::invalid(field, format!("must be one of {}, not {:?}{hint}", words.join(", "), echo(text)))
+    })
 }
 
 /// The reason for a command.
