@@ -5,12 +5,13 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use go_duration::GoDuration;
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{self, Deserializer, Visitor};
+use serde::de::{self, Deserializer, Unexpected, Visitor};
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::{Identity, MAX_EXACT, VmStatus, WorkerId};
@@ -62,6 +63,16 @@ impl<'de> Deserialize<'de> for Whole {
 
             fn visit_u64<E: de::Error>(self, number: u64) -> Result<Whole, E> {
                 Ok(Whole(i64::try_from(number).unwrap_or(i64::MAX)))
+            }
+
+            /// `16.0` is a whole number to JSON Schema, and to clients whose language has one kind of number.
+            fn visit_f64<E: de::Error>(self, number: f64) -> Result<Whole, E> {
+                if number.fract() == 0.0 {
+                    // Beyond what is exact, saturating as any integer does that is too large.
+                    Ok(Whole(number as i64))
+                } else {
+                    Err(E::invalid_type(Unexpected::Float(number), &self))
+                }
             }
         }
         deserializer.deserialize_i64(Words)
@@ -264,13 +275,23 @@ impl VmInput {
 }
 
 /// A VM's status by its word.
-pub fn vm_status(field: &'static str, word: &str) -> Result<VmStatus> {
-    word.parse()
-        .map_err(|_| Error::invalid(field, format!("must be one of {}, not {:?}", words(VmStatus::ALL), echo(word))))
+pub fn vm_status(field: &'static str, text: &str) -> Result<VmStatus> {
+    word(field, text, VmStatus::ALL, VmStatus::as_str)
 }
 
-fn words(all: &[VmStatus]) -> String {
-    all.iter().map(|status| status.as_str()).collect::<Vec<_>>().join(", ")
+/// One of these words.
+pub(super) fn word<T: FromStr + Copy>(
+    field: &'static str,
+    text: &str,
+    all: &[T],
+    as_str: fn(T) -> &'static str,
+) -> Result<T> {
+    text.parse().map_err(|_| {
+        let words: Vec<_> = all.iter().copied().map(as_str).collect();
+        // People who know other APIs try commas.
+        let hint = if text.contains(',') { "; for several, repeat the parameter" } else { "" };
+        Error::invalid(field, format!("must be one of {}, not {:?}{hint}", words.join(", "), echo(text)))
+    })
 }
 
 /// The reason for a command.

@@ -4,11 +4,12 @@
 //! answer says is true together. Commands are methods of [`Resolvers`] and go through the journal;
 //! each answers with the state right after its commit. Streams are in [`watch`].
 //!
-//! Checking of input, defaults, filters and paging live here too ([`input`], [`page`]), so that
+//! Checking of input, defaults, filters and paging live here too ([`input`], [`filter`], [`page`]), so that
 //! both protocols accept and refuse the same. How things are spelled on a wire does not.
 
 mod cluster;
 mod events;
+pub mod filter;
 pub mod input;
 pub mod page;
 mod vms;

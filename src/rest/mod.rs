@@ -6,6 +6,7 @@
 
 mod clusters;
 mod events;
+mod filter;
 mod heartbeats;
 mod object;
 mod openapi;

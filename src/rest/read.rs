@@ -16,7 +16,7 @@ const X_REVISION: HeaderName = HeaderName::from_static("x-revision");
 pub(super) struct Read(pub(super) Reading);
 
 #[derive(Deserialize)]
-struct AtLeast {
+pub(super) struct AtLeast {
     min_revision: Option<i64>,
 }
 

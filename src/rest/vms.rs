@@ -4,18 +4,23 @@ use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 
 use super::Result;
+use super::filter::{FILTER_NAMES, named};
 use super::object::Vm;
 use super::paging::Paging;
 use super::read::{Read, Shown};
-use crate::cluster::VmFilter;
 use crate::http::{Id, Query};
-use crate::resolvers::input::{vm_status, wanted};
+use crate::resolvers::filter::VmFilterInput;
 use crate::resolvers::page::Listing;
 
 #[derive(Deserialize)]
 pub(super) struct ListQuery {
     #[serde(default)]
     status: Vec<String>,
+    #[serde(default)]
+    zone: Vec<String>,
+    #[serde(default)]
+    worker_id: Vec<String>,
+    search: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -28,10 +33,10 @@ struct VmList {
 pub(super) async fn list(
     Read(reading): Read,
     paging: Paging,
-    Query(ListQuery { status }): Query<ListQuery>,
+    Query(ListQuery { status, zone, worker_id, search }): Query<ListQuery>,
 ) -> Result<impl IntoResponse> {
-    let statuses = wanted("status", status)?.iter().map(|word| vm_status("status", word)).collect::<Result<_, _>>()?;
-    let filter = VmFilter { statuses, ..VmFilter::default() };
+    let filter = VmFilterInput { statuses: status, zones: named(zone), worker_ids: worker_id, search };
+    let filter = filter.check(&FILTER_NAMES)?;
     let Listing { nodes, total, next } = reading.listing_of_vms(&filter, paging.request())?;
     let vms = nodes.into_iter().map(Vm).collect();
     Ok((paging.link(next.as_deref()), Shown(reading.revision(), VmList { vms, total })))

@@ -5,12 +5,13 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 
+use super::filter::{FILTER_NAMES, named};
 use super::object::{ListedVm, RegisterWorkerPayload, Worker};
-use super::paging::Paging;
+use super::paging::{Paging, SORT};
 use super::read::{Read, Shown};
 use super::{Endpoint, LONGEST_WAIT, Result};
-use crate::cluster::WorkerFilter;
 use crate::http::{Id, Json, OptionalJson, Query};
+use crate::resolvers::filter::{self, WorkerFilterInput};
 use crate::resolvers::input::{self, RegistrationInput, vm_status, wanted};
 use crate::resolvers::page::Listing;
 use crate::resolvers::{Goodbye, PolicyChanged, Resolvers};
@@ -18,7 +19,19 @@ use crate::resolvers::{Goodbye, PolicyChanged, Resolvers};
 #[derive(Deserialize)]
 pub(super) struct ListQuery {
     #[serde(default)]
+    id: Vec<String>,
+    #[serde(default)]
     zone: Vec<String>,
+    #[serde(default)]
+    status: Vec<String>,
+    is_healthy: Option<bool>,
+    #[serde(default)]
+    capability: Vec<String>,
+    #[serde(default)]
+    label: Vec<String>,
+    search: Option<String>,
+    /// By what to sort, with a minus before it for the largest first.
+    sort: Option<String>,
     /// For how long to wait for a change, as Go writes durations.
     wait: Option<String>,
     /// The revision that the client has seen.
@@ -38,7 +51,18 @@ pub(super) async fn list(
     paging: Paging,
     Query(query): Query<ListQuery>,
 ) -> Result<impl IntoResponse> {
-    let ListQuery { zone, wait, after_revision } = query;
+    let ListQuery { id, zone, status, is_healthy, capability, label, search, sort, wait, after_revision } = query;
+    let filter = WorkerFilterInput {
+        ids: id,
+        zones: named(zone),
+        statuses: status,
+        is_healthy,
+        capabilities: capability,
+        labels: label.iter().map(|text| filter::label(text)).collect(),
+        search,
+    };
+    let filter = filter.check(&FILTER_NAMES)?;
+    let order = sort.map(|text| filter::worker_order(SORT, &text)).transpose()?.unwrap_or_default();
     if let Some(wait) = wait {
         let after = after_revision.map(|number| input::revision("after_revision", number)).transpose()?;
         let wait = input::duration("wait", &wait, LONGEST_WAIT)?;
@@ -46,8 +70,7 @@ pub(super) async fn list(
         // A server that leaves does not make its leaving wait for this.
         reading = closing.run_until_cancelled(past).await.unwrap_or_else(|| resolvers.read());
     }
-    let filter = WorkerFilter::in_zones(wanted("zone", zone)?);
-    let Listing { nodes, total, next } = reading.listing_of_workers(&filter, paging.request())?;
+    let Listing { nodes, total, next } = reading.listing_of_workers(&filter, order, paging.request())?;
     let workers = nodes.into_iter().map(Worker).collect();
     Ok((paging.link(next.as_deref()), Shown(reading.revision(), WorkerList { workers, total })))
 }

@@ -18,6 +18,7 @@ mod bad_input;
 mod contract;
 mod distribution;
 mod drain;
+mod filters;
 mod goodbye;
 mod graphql;
 mod graphql_http;

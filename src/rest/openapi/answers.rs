@@ -76,7 +76,7 @@ struct Shared {
     message: &'static str,
 }
 
-const SHARED: [Shared; 9] = [
+const SHARED: [Shared; 10] = [
     Shared {
         status: 400,
         name: "BadRequest",
@@ -125,6 +125,13 @@ const SHARED: [Shared; 9] = [
         error: "Unsupported Media Type",
         description: "The body is not JSON, or is compressed.",
         message: "The body has to be application/json, not text/plain",
+    },
+    Shared {
+        status: 431,
+        name: "HeadersTooLarge",
+        error: "Request Header Fields Too Large",
+        description: "The address, or the headers, are longer than what is read here.",
+        message: "The request's headers are more or larger than what is read here",
     },
     Shared {
         status: 500,

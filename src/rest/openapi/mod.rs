@@ -91,3 +91,78 @@ fn tags() -> [Tag; 6] {
     ]
     .map(|(name, description)| TagBuilder::new().name(name).description(Some(description)).build())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde::de::value::Error;
+    use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
+    use serde::forward_to_deserialize_any;
+    use utoipa::openapi::RefOr;
+    use utoipa::openapi::path::{Operation, ParameterIn};
+
+    use crate::rest::paging::Part;
+    use crate::rest::read::AtLeast;
+    use crate::rest::{events, vms, workers};
+
+    /// Tells which fields a struct would read, and reads nothing.
+    struct FieldsOf<'a>(&'a mut BTreeSet<&'static str>);
+
+    impl<'de> Deserializer<'de> for FieldsOf<'_> {
+        type Error = Error;
+
+        fn deserialize_struct<V: Visitor<'de>>(
+            self,
+            _: &'static str,
+            fields: &'static [&'static str],
+            _: V,
+        ) -> Result<V::Value, Error> {
+            self.0.extend(fields);
+            Err(Error::custom("read nothing"))
+        }
+
+        fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Error> {
+            Err(Error::custom("not a struct"))
+        }
+
+        forward_to_deserialize_any! {
+            bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit
+            unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+        }
+    }
+
+    /// Names of all fields of several structs.
+    macro_rules! fields_of {
+        ($($query:ty),*) => {{
+            let mut fields = BTreeSet::new();
+            $(assert!(<$query>::deserialize(FieldsOf(&mut fields)).is_err());)*
+            fields
+        }};
+    }
+
+    fn documented(operation: Option<&Operation>) -> BTreeSet<&str> {
+        let parameters = operation.and_then(|operation| operation.parameters.as_deref()).unwrap_or_default();
+        let parameters = parameters.iter().filter_map(|parameter| match parameter {
+            RefOr::T(parameter) => Some(parameter),
+            RefOr::Ref(_) => None,
+        });
+        let query = parameters.filter(|parameter| parameter.parameter_in == ParameterIn::Query);
+        query.map(|parameter| parameter.name.as_str()).collect()
+    }
+
+    #[test]
+    fn every_parameter_that_is_read_is_documented_and_no_other() {
+        let document = super::made();
+        let paths = &document.paths.paths;
+        assert_eq!(documented(paths["/workers"].get.as_ref()), fields_of!(workers::ListQuery, Part, AtLeast));
+        assert_eq!(documented(paths["/workers/{id}"].get.as_ref()), fields_of!(AtLeast));
+        assert_eq!(documented(paths["/workers/{id}"].delete.as_ref()), fields_of!(workers::GoodbyeQuery));
+        assert_eq!(documented(paths["/workers/{id}/vms"].get.as_ref()), fields_of!(workers::VmsQuery, AtLeast));
+        assert_eq!(documented(paths["/vms"].get.as_ref()), fields_of!(vms::ListQuery, Part, AtLeast));
+        assert_eq!(documented(paths["/vms/{id}"].get.as_ref()), fields_of!(AtLeast));
+        assert_eq!(documented(paths["/cluster/stats"].get.as_ref()), fields_of!(AtLeast));
+        assert_eq!(documented(paths["/cluster/distribution"].get.as_ref()), fields_of!(AtLeast));
+        assert_eq!(documented(paths["/events"].get.as_ref()), fields_of!(events::EventsQuery, AtLeast));
+    }
+}

@@ -11,7 +11,7 @@ use utoipa::openapi::schema::{AnyOfBuilder, Object, Type};
 use utoipa::openapi::{Required, ResponseBuilder};
 
 use super::answers::{Headers, JSON, content, failure, json_of, nothing};
-use super::schema::{any_text, described, named};
+use super::schema::{any_text, described, named, or_null};
 use super::{examples, parameters};
 use crate::http::EVENT_STREAM;
 use crate::rest::events::NDJSON;
@@ -53,7 +53,7 @@ fn list_workers() -> OperationBuilder {
     let workers = json_of("The workers.", "WorkerList", examples::workers()).of_a_revision().of_a_list();
     operation("listWorkers", WORKERS, "List workers")
         .description(Some("All workers, or a page of them. With `wait` it answers as soon as something has changed."))
-        .parameter(parameters::zone())
+        .takes(parameters::workers())
         .takes(parameters::page())
         .takes(parameters::long_poll())
         .parameter(parameters::min_revision())
@@ -77,7 +77,7 @@ fn list_worker_vms() -> OperationBuilder {
     operation("listWorkerVms", WORKERS, "List the VMs of a worker")
         .description(Some("The VMs that one worker reports, those that hold a slot unless others are asked for."))
         .parameter(worker_id())
-        .parameter(parameters::vm_status("Those that hold a slot if left out."))
+        .parameter(parameters::vm_status())
         .parameter(parameters::min_revision())
         .response("200", vms.link("vm", to("showVm", "The first of them.", ("id", "$response.body#/vms/0/id"))))
         .fails(QUESTION)
@@ -109,9 +109,10 @@ fn activate_worker() -> OperationBuilder {
 
 /// Why an operator wants it so, which need not be said.
 fn reason() -> RequestBody {
-    let mut body = sent("Why, for those who read the events.", "Reason", examples::reason());
-    body.required = Some(Required::False);
-    body
+    RequestBodyBuilder::new()
+        .description(Some("Why, for those who read the events."))
+        .content(JSON, content(or_null(named("Reason")), examples::reason()))
+        .build()
 }
 
 fn changed(description: &str, example: Value) -> ResponseBuilder {
@@ -123,7 +124,7 @@ fn list_vms() -> OperationBuilder {
     let vms = json_of("The VMs.", "VmList", examples::vms()).of_a_revision().of_a_list();
     operation("listVms", VMS, "List VMs")
         .description(Some("VMs whatever worker they are on, or a page of them."))
-        .parameter(parameters::vm_status("Those that hold a slot if left out."))
+        .takes(parameters::vms())
         .takes(parameters::page())
         .parameter(parameters::min_revision())
         .response("200", vms.link("vm", to("showVm", "The first of them.", ("id", "$response.body#/vms/0/id"))))
@@ -229,7 +230,7 @@ fn deregister_worker() -> Operation {
         .parameter(worker_id())
         .takes(parameters::goodbye())
         .response("204", nothing("The worker has left."))
-        .fails([400, 403, 404, 409, 500, 503])
+        .fails([400, 403, 404, 409, 431, 500, 503])
         .build()
 }
 
@@ -263,7 +264,7 @@ fn health() -> OperationBuilder {
         .description(Some("Whether the server and its database are well."))
         .response("200", json_of("All is well.", "Health", examples::health(true)))
         .response("503", degraded)
-        .fails([400, 500])
+        .fails([400, 431, 500])
 }
 
 fn openapi() -> OperationBuilder {
@@ -272,14 +273,14 @@ fn openapi() -> OperationBuilder {
     operation("showOpenapi", SERVER, "Show this document")
         .description(Some("This document, for tools."))
         .response("200", nothing("The document.").content(JSON, content(document, example)))
-        .fails([400, 500, 503])
+        .fails([400, 431, 500, 503])
 }
 
 /// What can go wrong with every question of the state.
-const QUESTION: [u16; 3] = [400, 500, 503];
+const QUESTION: [u16; 4] = [400, 431, 500, 503];
 
 /// What can go wrong with every change that has a body.
-const CHANGE: [u16; 7] = [400, 403, 408, 413, 415, 500, 503];
+const CHANGE: [u16; 8] = [400, 403, 408, 413, 415, 431, 500, 503];
 
 /// The first worker of a list.
 const FIRST_WORKER: &str = "$response.body#/workers/0/id";

@@ -4,11 +4,11 @@ use serde_json::Value;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::{RefOr, Required, Schema};
 
-use super::schema::{exact, flag, formatted, list_up_to, named, text, whole};
+use super::schema::{any_text, exact, flag, formatted, list_up_to, matching, named, one_of, sized, whole};
 use super::shapes::{EVENT_CURSOR, GO_DURATION, PAGE_CURSOR};
-use crate::cluster::MAX_CHARS;
+use crate::cluster::{MAX_CHARS, WorkerOrderField};
 use crate::resolvers::MAX_EVENTS;
-use crate::resolvers::input::{MAX_TEXT, MAX_WANTED};
+use crate::resolvers::input::{MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_TEXT, MAX_WANTED};
 use crate::resolvers::page::{DEFAULT_SIZE, MAX_SIZE};
 use crate::rest::events::DEFAULT_LIMIT;
 
@@ -17,10 +17,8 @@ const ID: &str = r"^[^/\u0000-\u001f\u007f-\u009f\ufffd]*$";
 
 /// The id of the path.
 pub(super) fn id(of: &str, example: &str) -> Parameter {
-    let mut id = text(1..=MAX_CHARS);
-    id.pattern = Some(ID.to_owned());
-    let id = parameter("id", ParameterIn::Path, id, of, example);
-    id.required(Required::True).build()
+    let id = matching(sized(1..=MAX_CHARS), ID);
+    parameter("id", ParameterIn::Path, id, of).required(Required::True).example(Some(example.into())).build()
 }
 
 /// Which state is asked of.
@@ -45,28 +43,71 @@ pub(super) fn page() -> [Parameter; 2] {
             ),
             100,
         ),
-        query(
+        opaque(
             "cursor",
-            formatted(PAGE_CURSOR),
+            ParameterIn::Query,
+            PAGE_CURSOR,
             "Where to go on: opaque, from the `Link` of the page before.",
-            "eyJrZXkiOnsiSWQiOiJ3b3JrZXItMDEifSwiaWQiOiJ3b3JrZXItMDEifQ",
         ),
     ]
 }
 
-/// Workers of some zones.
-pub(super) fn zone() -> Parameter {
-    many("zone", text(0..=MAX_TEXT), "Only workers in this zone; repeat it for several.", "us-west-1a")
+/// Which workers are wanted, and in what order.
+pub(super) fn workers() -> [Parameter; 8] {
+    let orders = WorkerOrderField::ALL.iter().flat_map(|field| [field.to_string(), format!("-{field}")]);
+    let orders: Vec<_> = orders.collect();
+    let label = matching(any_text(), format!("^[^=]{{1,{MAX_LABEL_KEY}}}(=[\\s\\S]{{0,{MAX_LABEL_VALUE}}})?$"));
+    [
+        zone("Only workers in this zone; repeat it for several."),
+        many("status", named("WorkerStatus"), "Only workers in this status; repeat it for several.", "active"),
+        query("is_healthy", flag(), "Only workers that are healthy, or only those that are not.", true),
+        many(
+            "label",
+            label,
+            "Only workers with this label: a key, or a key and its value as `env=production`. Repeat it for workers that \
+             have all of several.",
+            "env=production",
+        ),
+        many(
+            "capability",
+            sized(1..=MAX_TEXT),
+            "Only workers that can do this; repeat it for workers that can do one of several.",
+            "firecracker",
+        ),
+        many("id", sized(1..=MAX_TEXT), "Only the worker with this id; repeat it for several.", "worker-01"),
+        query(
+            "search",
+            sized(0..=MAX_TEXT),
+            "Only workers with this text in the id, hostname, address or zone.",
+            "node1",
+        ),
+        query(
+            "sort",
+            one_of(orders.iter().map(String::as_str)),
+            "In which order, with a `-` before it for the largest first; by id if left out.",
+            "-cpu_usage",
+        ),
+    ]
+}
+
+/// Which VMs are wanted.
+pub(super) fn vms() -> [Parameter; 4] {
+    [
+        vm_status(),
+        zone("Only VMs on workers in this zone; repeat it for several."),
+        many("worker_id", sized(1..=MAX_TEXT), "Only VMs on this worker; repeat it for several.", "worker-01"),
+        query("search", sized(0..=MAX_TEXT), "Only VMs with this text in the id or name.", "dev-vm"),
+    ]
 }
 
 /// VMs of some statuses.
-pub(super) fn vm_status(otherwise: &str) -> Parameter {
-    many(
-        "status",
-        named("VmStatus"),
-        &format!("Only VMs in this status; repeat it for several. {otherwise}"),
-        "running",
-    )
+pub(super) fn vm_status() -> Parameter {
+    let description = "Only VMs in this status; repeat it for several. Those that hold a slot if left out.";
+    many("status", named("VmStatus"), description, "running")
+}
+
+fn zone(description: &str) -> Parameter {
+    many("zone", sized(0..=MAX_TEXT), description, "us-west-1a")
 }
 
 /// To wait for a change.
@@ -91,11 +132,11 @@ pub(super) fn long_poll() -> [Parameter; 2] {
 pub(super) fn events() -> [Parameter; 4] {
     let most = i64::try_from(MAX_EVENTS).unwrap_or(i64::MAX);
     [
-        query(
+        opaque(
             "after",
-            formatted(EVENT_CURSOR),
+            ParameterIn::Query,
+            EVENT_CURSOR,
             "Only what happened after this cursor: one that came with an event, unchanged. A list begins at the beginning without it, a stream with the present.",
-            EVENT_CURSOR_EXAMPLE,
         ),
         query(
             "limit",
@@ -103,15 +144,13 @@ pub(super) fn events() -> [Parameter; 4] {
             &format!("How many at most; {DEFAULT_LIMIT} if left out. Means nothing to a stream."),
             DEFAULT_LIMIT,
         ),
-        many("worker_id", text(0..=MAX_CHARS), "Only events about this worker; repeat it for several.", "worker-01"),
-        parameter(
+        many("worker_id", any_text(), "Only events about this worker; repeat it for several.", "worker-01"),
+        opaque(
             "last-event-id",
             ParameterIn::Header,
-            formatted(EVENT_CURSOR),
+            EVENT_CURSOR,
             "As `after`, which it takes precedence over. A browser's `EventSource` sends it by itself when it connects again.",
-            EVENT_CURSOR_EXAMPLE,
-        )
-        .build(),
+        ),
     ]
 }
 
@@ -133,27 +172,26 @@ pub(super) fn goodbye() -> [Parameter; 2] {
 
 /// A parameter of the query that may be given once.
 fn query(name: &str, schema: impl Into<RefOr<Schema>>, description: &str, example: impl Into<Value>) -> Parameter {
-    parameter(name, ParameterIn::Query, schema, description, example).build()
+    parameter(name, ParameterIn::Query, schema, description).example(Some(example.into())).build()
 }
 
 /// A parameter of the query that may be repeated.
 fn many(name: &str, schema: impl Into<RefOr<Schema>>, description: &str, example: &str) -> Parameter {
     let list = list_up_to(MAX_WANTED, schema);
-    parameter(name, ParameterIn::Query, list, description, Value::from(vec![example])).explode(Some(true)).build()
+    let parameter = parameter(name, ParameterIn::Query, list, description).example(Some(vec![example].into()));
+    parameter.explode(Some(true)).build()
 }
 
-fn parameter(
-    name: &str,
-    place: ParameterIn,
-    schema: impl Into<RefOr<Schema>>,
-    description: &str,
-    example: impl Into<Value>,
-) -> ParameterBuilder {
+/// A parameter that only an answer of the same server can fill, so that there is no example of it.
+fn opaque(name: &str, place: ParameterIn, format: &str, description: &str) -> Parameter {
+    parameter(name, place, formatted(format), description).build()
+}
+
+fn parameter(name: &str, place: ParameterIn, schema: impl Into<RefOr<Schema>>, description: &str) -> ParameterBuilder {
     ParameterBuilder::new()
         .name(name)
         .parameter_in(place)
         .description(Some(description))
         .required(Required::False)
         .schema(Some(schema))
-        .example(Some(example.into()))
 }

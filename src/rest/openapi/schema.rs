@@ -19,12 +19,22 @@ pub(super) fn any_text() -> Object {
     Object::with_type(Type::String)
 }
 
-/// Text without control characters, of so many characters.
-pub(super) fn text(chars: RangeInclusive<usize>) -> Object {
+/// Text of so many characters, whichever they are.
+pub(super) fn sized(chars: RangeInclusive<usize>) -> Object {
     let mut text = any_text();
     text.min_length = (*chars.start() > 0).then_some(*chars.start());
     text.max_length = Some(*chars.end());
-    text.pattern = Some(NO_CONTROL_CHARACTERS.to_owned());
+    text
+}
+
+/// Text of so many characters, none of which is a control character.
+pub(super) fn text(chars: RangeInclusive<usize>) -> Object {
+    matching(sized(chars), NO_CONTROL_CHARACTERS)
+}
+
+/// Text that a regular expression matches.
+pub(super) fn matching(mut text: Object, pattern: impl Into<String>) -> Object {
+    text.pattern = Some(pattern.into());
     text
 }
 
