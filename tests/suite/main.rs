@@ -28,6 +28,7 @@ mod http;
 mod journal;
 mod liveness;
 mod migrations;
+mod openapi;
 mod oracle;
 mod parity;
 mod registration;
