@@ -170,7 +170,8 @@ pub(super) struct DrainWorkerInput {
     pub(super) worker_id: ID,
     /// Why; kept in the change log.
     pub(super) reason: Option<String>,
-    /// Only if the worker is still at this revision, else a conflict.
+    /// Any revision at which the worker was read, such as its `revision`. Only if neither its registration nor what
+    /// operators want of it has changed since, else a conflict. Heartbeats do not count.
     pub(super) if_revision: Option<Int53>,
 }
 
@@ -181,7 +182,8 @@ pub(super) struct ActivateWorkerInput {
     pub(super) worker_id: ID,
     /// Why; kept in the change log.
     pub(super) reason: Option<String>,
-    /// Only if the worker is still at this revision, else a conflict.
+    /// Any revision at which the worker was read, such as its `revision`. Only if neither its registration nor what
+    /// operators want of it has changed since, else a conflict. Heartbeats do not count.
     pub(super) if_revision: Option<Int53>,
 }
 

@@ -5,6 +5,7 @@
 //! [`shape`]. Failures leave as the documented body whatever goes wrong (see `http`).
 
 mod clusters;
+mod etag;
 mod events;
 mod filter;
 mod heartbeats;
@@ -83,6 +84,7 @@ impl From<Error> for Failure {
             Kind::InvalidArgument => StatusCode::BAD_REQUEST,
             Kind::NotFound => StatusCode::NOT_FOUND,
             Kind::Conflict => StatusCode::CONFLICT,
+            Kind::Stale => StatusCode::PRECONDITION_FAILED,
             Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Kind::Internal => {
                 error!(error = %error.chain(), "a request failed");

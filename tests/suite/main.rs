@@ -15,6 +15,7 @@ mod harness;
 mod announcements;
 mod architecture;
 mod bad_input;
+mod conditional;
 mod contract;
 mod distribution;
 mod drain;
