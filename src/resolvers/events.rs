@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::journal::LogPage;
 
 /// Most events in one answer.
-const MAX_EVENTS: u64 = 500;
+pub(crate) const MAX_EVENTS: u64 = 500;
 
 /// An event, with the cluster as it is now to look up what it is about.
 #[derive(Clone, Debug)]

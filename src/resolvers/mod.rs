@@ -4,11 +4,12 @@
 //! answer says is true together. Commands are methods of [`Resolvers`] and go through the journal;
 //! each answers with the state right after its commit. Streams are in [`watch`].
 //!
-//! Checking of input, defaults, filters and paging live here too ([`input`], [`page`]), so that
+//! Checking of input, defaults, filters and paging live here too ([`input`], [`filter`], [`page`]), so that
 //! both protocols accept and refuse the same. How things are spelled on a wire does not.
 
 mod cluster;
 mod events;
+pub mod filter;
 pub mod input;
 pub mod page;
 mod vms;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 pub use self::cluster::{Component, Health};
+pub(crate) use self::events::MAX_EVENTS;
 pub use self::events::{EventPage, EventView, WorkerEventsKey, event_limit};
 pub use self::vms::page_of_worker_vms;
 pub use self::workers::{Goodbye, HeartbeatRecorded, Node, PolicyChanged, Registered, SetAside};

@@ -9,7 +9,19 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     ("agent", &["client"]),
     (
         "cli",
-        &["agent", "clock", "config", "graphql", "http", "journal", "resolvers", "server", "simulate", "telemetry"],
+        &[
+            "agent",
+            "clock",
+            "config",
+            "graphql",
+            "http",
+            "journal",
+            "resolvers",
+            "rest",
+            "server",
+            "simulate",
+            "telemetry",
+        ],
     ),
     ("client", &[]),
     ("clock", &[]),
@@ -36,6 +48,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("migration", &["cli", "journal"]),
     ("reqwest", &["client"]),
     ("sea_orm", &["cli", "error", "journal", "server"]),
+    ("utoipa", &["rest"]),
 ];
 
 #[test]
