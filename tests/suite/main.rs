@@ -29,6 +29,7 @@ mod liveness;
 mod migrations;
 mod oracle;
 mod parity;
+mod playground;
 mod registration;
 mod replicas;
 mod retention;

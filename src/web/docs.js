@@ -1,0 +1,25 @@
+// The reference of the REST API, drawn from the server's own description of itself.
+
+import SwaggerUI from 'swagger-ui-dist/swagger-ui-es-bundle.js';
+import { at } from './here.js';
+import './docs.css';
+
+// Swagger UI has a dark form, but leaves it to the page when to wear it.
+const dark = matchMedia('(prefers-color-scheme: dark)');
+const dress = () => document.documentElement.classList.toggle('dark-mode', dark.matches);
+dark.addEventListener('change', dress);
+dress();
+
+for (const link of document.querySelectorAll('.bar a')) link.href = at(link.getAttribute('href'));
+
+SwaggerUI({
+  domNode: document.getElementById('docs'),
+  url: at('api/v1/openapi.json'),
+  deepLinking: true,
+  defaultModelsExpandDepth: 0,
+  displayRequestDuration: true,
+  filter: true,
+  tryItOutEnabled: true,
+  // It would ask a host on the internet what it thinks of the document.
+  validatorUrl: null,
+});
