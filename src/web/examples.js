@@ -6,9 +6,9 @@ export function examples(workerId) {
   return [
     {
       query: `# Who is there, and how much is free?
-# Run it with Ctrl-Enter. Hover over a field to read what
-# it means; Ctrl-Space proposes what fits. The other tabs
-# hold more examples.
+# Run it with Ctrl-Enter. Hover over a field to read
+# what it means; Ctrl-Space proposes what fits. The
+# other tabs hold more examples.
 query ListWorkers($first: Int!) {
   clusterStats {
     activeWorkers
@@ -40,8 +40,8 @@ query ListWorkers($first: Int!) {
       variables: about({ first: 10 }),
     },
     {
-      query: `# One worker: what it is, which VMs it holds, and what
-# happened to it lately.
+      query: `# One worker: what it is, which VMs it holds, and
+# what happened to it lately.
 query LookIntoWorker($id: ID!) {
   worker(id: $id) {
     id
@@ -71,9 +71,10 @@ query LookIntoWorker($id: ID!) {
       variables: about({ id: workerId }),
     },
     {
-      query: `# Before maintenance: nothing new lands on the worker, and
-# what runs there keeps running. The run button asks which
-# of the two to run. \`changed\` is false if it was so already.
+      query: `# Before maintenance: nothing new lands on the worker,
+# and what runs there keeps running. The run button
+# asks which of the two operations is meant.
+# \`changed\` is false if it was so already.
 mutation DrainWorker($id: ID!, $reason: String) {
   drainWorker(input: { workerId: $id, reason: $reason }) {
     message
@@ -101,8 +102,9 @@ mutation ActivateWorker($id: ID!) {
       variables: about({ id: workerId, reason: 'new disks' }),
     },
     {
-      query: `# The present state of every worker, then each beat as it
-# arrives, at most one per worker in the time given.
+      query: `# The present state of every worker, then each beat
+# as it arrives, at most one per worker in the time
+# given.
 subscription FollowHeartbeats($every: Duration) {
   workerHeartbeats(every: $every) {
     receivedAt
@@ -118,10 +120,10 @@ subscription FollowHeartbeats($every: Duration) {
       variables: about({ every: '1s' }),
     },
     {
-      query: `# What happens, in order, nothing missing, nothing twice.
-# Keep the last \`cursor\`: with it as \`after\` you go on from
-# there, whatever ended the connection. To see something
-# happen, drain a worker in the other tab.
+      query: `# What happens, in order, nothing missing and nothing
+# twice. Keep the last \`cursor\`: with it as \`after\`
+# you go on from there, whatever ended the connection.
+# To see something happen, drain a worker elsewhere.
 subscription FollowEvents($after: Cursor) {
   clusterEvents(after: $after) {
     cursor

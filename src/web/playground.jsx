@@ -22,7 +22,7 @@ const fetcher = createGraphiQLFetcher({
   // The server does not send answers in parts, and without them errors come in the specification's own media type.
   enableIncrementalDelivery: false,
 });
-const plugins = [explorerPlugin({ showAttribution: false })];
+const plugins = [explorerPlugin({ showAttribution: false }), HISTORY_PLUGIN];
 const link = new URLSearchParams(location.search);
 
 /** The worker that the examples are about: the first one there is, else the one that the README introduces. */
