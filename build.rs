@@ -148,7 +148,7 @@ fn install(packages: &str, workshop: &Path) -> Result<()> {
     remove(&installed)?;
     // No package's own script is run: none of them needs one, and one of them has one that tells on its users.
     let npm = if cfg!(windows) { "npm.cmd" } else { "npm" };
-    run(Command::new(npm).args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]), workshop)?;
+    run(Command::new(npm).args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]), workshop)?;
     fs::write(installed, packages)?;
     Ok(())
 }
@@ -161,11 +161,12 @@ fn run(command: &mut Command, folder: &Path) -> Result<()> {
     if output.status.success() {
         return Ok(());
     }
-    // A warning of cargo's is one line.
+    // A warning of cargo's is one line, and the first few say what it was.
     let said = String::from_utf8_lossy(&output.stderr);
+    let said = said.lines().filter(|line| !line.contains("npm warn")).map(|line| line.trim_start_matches("npm error"));
     let said: Vec<_> =
-        said.lines().map(str::trim).filter(|line| !line.is_empty() && !line.contains("npm warn")).take(8).collect();
-    Err(format!("`{name} {first}` failed ({}): {}", output.status, said.join(" / ")).into())
+        said.map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("at ")).take(4).collect();
+    Err(format!("`{name} {first}` failed, {}: {}", output.status, said.join("; ")).into())
 }
 
 fn remove(path: &Path) -> io::Result<()> {
