@@ -32,6 +32,7 @@ mod migrations;
 mod openapi;
 mod oracle;
 mod parity;
+mod playground;
 mod registration;
 mod replicas;
 mod retention;
