@@ -17,7 +17,10 @@ use crate::http::{Accept, Failure, Json, Query};
 use crate::pages;
 
 /// The media type of the specification: with it, the status tells whether the request was understood.
-const GRAPHQL_RESPONSE: &str = "application/graphql-response+json";
+pub(super) const GRAPHQL_RESPONSE: &str = "application/graphql-response+json";
+
+/// The one from before it.
+pub(super) const JSON: &str = "application/json";
 
 /// What a client may send, in a body or in a query string.
 #[derive(Deserialize)]
@@ -46,11 +49,11 @@ pub(super) async fn post(
     Json(parameters): Json<Parameters>,
 ) -> Response {
     let media = Media::asked_for(&headers);
-    let request = match parameters.into_request() {
+    let mut request = match parameters.into_request() {
         Ok(request) => request,
         Err(refused) => return media.answer(refused),
     };
-    if over_sse::is_asked_for(&headers) {
+    if over_sse::is_asked_for(&headers, &kinds(&mut request)) {
         return over_sse::answer(&endpoint, request);
     }
     media.answer(endpoint.engine.execute(request).await)
@@ -79,9 +82,12 @@ pub(super) async fn get(
         Ok(request) => request,
         Err(refused) => return media.answer(refused),
     };
-    if over_sse::is_asked_for(&headers) && !changes_anything(&mut request) {
+    // A GET must not change anything: links and images are fetched without asking. A stream may follow as well as ask.
+    // What cannot be parsed passes, to be refused by the engine in its words.
+    let kinds = kinds(&mut request);
+    if over_sse::is_asked_for(&headers, &kinds) && !kinds.contains(&OperationType::Mutation) {
         over_sse::answer(&endpoint, request)
-    } else if only_queries(&mut request) {
+    } else if kinds.iter().all(|kind| *kind == OperationType::Query) {
         media.answer(endpoint.engine.execute(request).await)
     } else {
         not_by_get(media)
@@ -90,17 +96,6 @@ pub(super) async fn get(
 
 fn wants_upgrade(headers: &HeaderMap) -> bool {
     headers.get(header::UPGRADE).is_some_and(|upgrade| upgrade.as_bytes().eq_ignore_ascii_case(b"websocket"))
-}
-
-/// A GET must not change anything: links and images are fetched without asking. What cannot be
-/// parsed passes, to be refused by the engine in its words.
-fn only_queries(request: &mut Request) -> bool {
-    kinds(request).iter().all(|kind| *kind == OperationType::Query)
-}
-
-/// The same for a stream, which may follow as well as ask.
-fn changes_anything(request: &mut Request) -> bool {
-    kinds(request).contains(&OperationType::Mutation)
 }
 
 /// What the operations are that may be run: the one that is named, or all.
@@ -194,8 +189,8 @@ impl Media {
         let (media, status) = match (self, refused) {
             (Self::GraphqlResponse, true) => (GRAPHQL_RESPONSE, StatusCode::BAD_REQUEST),
             (Self::GraphqlResponse, false) => (GRAPHQL_RESPONSE, StatusCode::OK),
-            (Self::Json, true) if was_unreadable(&answer) => ("application/json", StatusCode::BAD_REQUEST),
-            (Self::Json, _) => ("application/json", StatusCode::OK),
+            (Self::Json, true) if was_unreadable(&answer) => (JSON, StatusCode::BAD_REQUEST),
+            (Self::Json, _) => (JSON, StatusCode::OK),
         };
         match serde_json::to_vec(&Shown(&answer)) {
             Ok(body) => {
