@@ -17,6 +17,7 @@ mod architecture;
 mod bad_input;
 mod contract;
 mod distribution;
+mod documents;
 mod drain;
 mod goodbye;
 mod graphql;
