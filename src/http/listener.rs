@@ -31,6 +31,8 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -114,6 +116,11 @@ impl ListenerOptions {
     }
 }
 
+/// How many bytes the system may keep for a client that have not been sent yet. Its own buffers grow to megabytes; what
+/// is under way is not counted, so that this slows nobody down.
+#[cfg(target_os = "linux")]
+const MOST_UNSENT: u32 = 128 * 1024;
+
 /// Serves until told to stop, then lets what is in flight finish, and returns when the last connection has gone.
 ///
 /// After `shutdown`, nothing new is accepted, connections at rest close at once, and the others after their answer.
@@ -136,6 +143,11 @@ where
             // Answers are written whole; waiting for more to send with them only delays them.
             if let Err(error) = stream.set_nodelay(true) {
                 debug!("Small packets to {peer} may be delayed: {error}");
+            }
+            // What a client does not take stays ours to give up, and is not the system's to keep.
+            #[cfg(target_os = "linux")]
+            if let Err(error) = SockRef::from(&stream).set_tcp_notsent_lowat(MOST_UNSENT) {
+                debug!("More than {MOST_UNSENT} bytes may wait to be sent to {peer}: {error}");
             }
             let connection = attend(stream, Some(place), peer, service.clone(), patience, shutdown.clone());
             connections.spawn(cut.clone().run_until_cancelled_owned(connection));

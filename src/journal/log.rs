@@ -5,11 +5,16 @@ use std::sync::Arc;
 
 use entity::{cluster, event};
 use sea_orm::{ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, QueryFilter, QuerySelect, Statement};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::database::Database;
 use super::rows;
 use crate::cluster::{Cursor, Event, EventFilter, EventKind};
-use crate::error::Result;
+use crate::error::{Error, Result};
+
+/// How many may read the log at once. Whoever comes on top waits for its turn, however long that takes: when a server
+/// starts again, all that followed it come back together, and must neither fail nor keep the journal from its connection.
+const READERS: usize = 2;
 
 /// Reads the change log.
 #[derive(Clone, Debug)]
@@ -17,6 +22,16 @@ pub struct Log {
     database: Database,
     /// Name of the database, for cursors.
     name: Arc<str>,
+    turns: Arc<Semaphore>,
+}
+
+/// From where to where the log goes.
+#[derive(Clone, Debug)]
+pub struct Extent {
+    /// Where it begins: what came before may have been removed.
+    pub start: Cursor,
+    /// The revision of the database, which may be later than what this server has seen.
+    pub revision: u64,
 }
 
 /// Part of the log.
@@ -37,7 +52,7 @@ impl LogPage {
 
 impl Log {
     pub(super) fn new(database: Database, name: Arc<str>) -> Self {
-        Self { database, name }
+        Self { database, name, turns: Arc::new(Semaphore::new(READERS)) }
     }
 
     /// Up to `limit` entries after a cursor, oldest first, with the place where the log begins, so
@@ -50,17 +65,27 @@ impl Log {
         if !filter.kinds.is_empty() {
             select = select.filter(event::Entity::of_kinds(filter.kinds.iter().copied().map(EventKind::as_str)));
         }
+        let turn = self.turn().await?;
         // First the entries, then the beginning, which is moved before anything is removed.
         let rows = select.limit(limit).all(self.database.readers()).await?;
-        let start = self.start().await?;
+        let Extent { start, .. } = self.look(&turn).await?;
         Ok(LogPage { events: self.read(rows)?, start })
     }
 
-    /// Where the log begins: what came before may have been removed.
-    pub async fn start(&self) -> Result<Cursor> {
+    /// From where to where the log goes.
+    pub async fn extent(&self) -> Result<Extent> {
+        self.look(&self.turn().await?).await
+    }
+
+    async fn look(&self, _turn: &SemaphorePermit<'_>) -> Result<Extent> {
         let row = cluster::Entity::find_by_id(cluster::ID).one(self.database.readers()).await?;
-        let revision = row.and_then(|row| u64::try_from(row.log_start).ok()).unwrap_or(0);
-        Ok(Cursor::after_revision(self.name.clone(), revision))
+        let (start, revision) = row.map_or((0, 0), |row| (unsigned(row.log_start), unsigned(row.revision)));
+        Ok(Extent { start: Cursor::after_revision(self.name.clone(), start), revision })
+    }
+
+    async fn turn(&self) -> Result<SemaphorePermit<'_>> {
+        // It is never closed.
+        self.turns.acquire().await.map_err(|_| Error::ShuttingDown)
     }
 
     /// Up to `limit` entries about each of these workers, newest first, before a cursor: one
@@ -91,6 +116,7 @@ impl Log {
         let ids = serde_json::json!(worker_ids).to_string();
         let (revision, position) = (signed(before.revision), i64::from(before.position));
         let values = [ids.into(), revision.into(), position.into(), signed(limit).into()];
+        let _turn = self.turn().await?;
         let rows = self.database.readers().query_all_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
         let rows = rows.iter().map(|row| event::Model::from_query_result(row, "")).collect::<Result<Vec<_>, _>>()?;
         let mut by_worker = HashMap::<Arc<str>, Vec<Arc<Event>>>::new();
@@ -105,6 +131,10 @@ impl Log {
     fn read(&self, rows: Vec<event::Model>) -> Result<Vec<Arc<Event>>> {
         rows.into_iter().map(|row| Ok(Arc::new(rows::read_event(row, &self.name)?))).collect()
     }
+}
+
+fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
 }
 
 fn signed(number: u64) -> i64 {

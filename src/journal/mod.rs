@@ -39,7 +39,7 @@ pub use self::commands::Command;
 pub use self::database::{Database, OpenError, without_password};
 use self::feed::Feed;
 pub use self::feed::{Ended, Listener, Missed};
-pub use self::log::{Log, LogPage};
+pub use self::log::{Extent, Log, LogPage};
 pub use self::retention::{LogTrimmer, Retention};
 pub use self::writer::Writer;
 use self::writer::{Queued, Ticket};

@@ -18,7 +18,7 @@ use super::{Reading, Resolvers};
 use crate::clock::Timestamp;
 use crate::cluster::{Change, ClusterStats, Cursor, Event, EventFilter, EventKind, WorkerFilter, WorkerId, WorkerView};
 use crate::error::{Error, Result};
-use crate::journal::{Ended, Listener, Missed};
+use crate::journal::{Ended, Extent, Listener, Missed};
 
 /// How long a stream of events may be quiet before it is told that it has missed nothing.
 const BOOKMARK_PERIOD: Duration = Duration::from_secs(15);
@@ -204,8 +204,8 @@ impl EventWatch {
 
     /// The database was set back: what was told may never have been.
     async fn start_over(&mut self) {
-        match self.resolvers.journal.log().start().await {
-            Ok(start) => self.resync(start, "The database was set back to an earlier state"),
+        match self.resolvers.journal.log().extent().await {
+            Ok(Extent { start, .. }) => self.resync(start, "The database was set back to an earlier state"),
             // The log will be asked again, and then tells the same.
             Err(_) => self.is_behind = true,
         }
@@ -214,23 +214,29 @@ impl EventWatch {
     /// Reads the next part of the log. Whatever the feed holds of it is then known already.
     async fn read_log(&mut self) -> Result<()> {
         let journal = &self.resolvers.journal;
+        let is_of_this_database = self.cursor.database == journal.snapshot().database;
         // A cursor from another server may be ahead of this one, but not for long.
-        let snapshot = if self.cursor.database == journal.snapshot().database {
-            journal.snapshot_at_least(self.cursor.revision).await
-        } else {
-            None
-        };
-        let Some(snapshot) = snapshot else {
-            let start = journal.log().start().await?;
+        let known = if is_of_this_database { journal.snapshot_at_least(self.cursor.revision).await } else { None };
+        let Some(snapshot) = known else {
+            let Extent { start, revision } = journal.log().extent().await?;
+            if is_of_this_database && self.cursor.revision <= revision {
+                // The database has it, this server has not seen it yet: the reader has to come back, nothing is lost.
+                let current = journal.snapshot().revision;
+                return Err(Error::NotThereYet { wanted: self.cursor.revision, current });
+            }
             self.resync(start, "That cursor is not of this database as it is now");
             return Ok(());
         };
-        let page = journal.log().events_after(&self.cursor, &self.filter, PAGE as u64).await?;
+        let mut page = journal.log().events_after(&self.cursor, &self.filter, PAGE as u64).await?;
         if !page.follows(&self.cursor) {
             self.resync(page.start, "Events after that cursor have left the change log");
             return Ok(());
         }
         self.is_behind = page.events.len() == PAGE;
+        // The log may know more than this server has seen, which the feed will tell of.
+        let seen = page.events.partition_point(|event| event.cursor.revision <= snapshot.revision);
+        self.is_behind &= seen == page.events.len();
+        page.events.truncate(seen);
         if !self.is_behind {
             self.up_to = Cursor::after_revision(self.cursor.database.clone(), snapshot.revision);
         }

@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use aetherium::cluster::{Cursor, EventFilter, EventKind};
+use aetherium::error::Error;
 use aetherium::resolvers::EventView;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
@@ -441,4 +442,21 @@ on_both_databases! {
 fn a_log_of_a_week_is_kept_unless_told_otherwise() {
     let usual = aetherium::journal::Retention::default();
     assert_eq!((usual.max_age, usual.max_events), (Duration::from_secs(7 * 24 * 3_600), 1_000_000));
+}
+
+// What another server has committed is in the database before this server has seen it: no gap, only a little later. On
+// SQLite, where a server does not look for others' commits by itself, that little is as long as the test.
+#[tokio::test]
+async fn a_cursor_that_only_this_server_does_not_know_yet_is_no_gap() {
+    let db = TestDatabase::sqlite();
+    let cluster = TestCluster::on(&db).await;
+    cluster.add([worker("w1")]).await;
+    db.execute("UPDATE cluster SET revision = revision + 1").await;
+    let name = now(&cluster).split('-').next().unwrap().to_owned();
+    let ahead = format!("{name}-{}", cluster.revision() + 1);
+    let resolvers = cluster.server().resolvers();
+    let mut events = pin!(resolvers.watch_events(Some(&ahead), EventFilter::default()).unwrap());
+    let told = events.next().await.unwrap();
+    assert!(matches!(told, Err(Error::NotThereYet { .. })), "{told:?}");
+    assert!(events.next().await.is_none(), "the reader comes back with its cursor");
 }
