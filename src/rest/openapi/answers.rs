@@ -25,10 +25,17 @@ pub(super) fn content(schema: impl Into<RefOr<Schema>>, example: Value) -> Conte
     ContentBuilder::new().schema(Some(schema.into())).example(Some(example)).build()
 }
 
+/// What a client gets that has the answer already.
+pub(super) fn not_modified() -> ResponseBuilder {
+    nothing("The client has the answer already: one of the tags in `if-none-match` is still right.").of_a_revision()
+}
+
 /// Headers that some answers have.
 pub(super) trait Headers {
-    /// Of a state of the cluster, which has a revision.
+    /// Of a state of the cluster, which has a revision, and of which the client may have the answer already.
     fn of_a_revision(self) -> Self;
+    /// Of one thing that can be commanded, or of an answer that may be asked for again.
+    fn tagged(self, description: &str, example: &str) -> Self;
     /// Of a list, which may go on.
     fn of_a_list(self) -> Self;
 }
@@ -40,7 +47,18 @@ impl Headers for ResponseBuilder {
             "Revision that the answer was read at. Pass it back as `min_revision` or `after_revision`.",
             json!(813),
         );
+        let cached =
+            header(any_text(), "It may be kept, if it is asked each time whether it still holds.", json!("no-cache"));
+        let varies =
+            header(any_text(), "What the answer depends on beside its address.", json!("accept, accept-encoding"));
         self.header("x-revision", revision)
+            .tagged("Changes whenever the body does. Pass it back in `if-none-match`.", "W/\"813-5b1a9e0c2d7f4a36\"")
+            .header("cache-control", cached)
+            .header("vary", varies)
+    }
+
+    fn tagged(self, description: &str, example: &str) -> Self {
+        self.header("etag", header(any_text(), description, json!(example)))
     }
 
     fn of_a_list(self) -> Self {
@@ -76,7 +94,7 @@ struct Shared {
     message: &'static str,
 }
 
-const SHARED: [Shared; 10] = [
+const SHARED: [Shared; 11] = [
     Shared {
         status: 400,
         name: "BadRequest",
@@ -111,6 +129,13 @@ const SHARED: [Shared; 10] = [
         error: "Conflict",
         description: "It is not in the state that the request takes it to be in.",
         message: "Incarnation 1 of worker worker-01 is over: incarnation 2 has registered since. Two processes may be using this id.",
+    },
+    Shared {
+        status: 412,
+        name: "PreconditionFailed",
+        error: "Precondition Failed",
+        description: "It has changed since it was read, as the tag in `if-match` says.",
+        message: "Worker worker-01 is not what it was at revision 812: its registration, or what operators want of it, is of revision 813. Read it again, then decide.",
     },
     Shared {
         status: 413,

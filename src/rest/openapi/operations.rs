@@ -10,7 +10,7 @@ use utoipa::openapi::request_body::{RequestBody, RequestBodyBuilder};
 use utoipa::openapi::schema::{AnyOfBuilder, Object, Type};
 use utoipa::openapi::{Required, ResponseBuilder};
 
-use super::answers::{Headers, JSON, content, failure, json_of, nothing};
+use super::answers::{Headers, JSON, content, failure, json_of, not_modified, nothing};
 use super::schema::{any_text, described, named, or_null};
 use super::{examples, parameters};
 use crate::http::EVENT_STREAM;
@@ -57,6 +57,8 @@ fn list_workers() -> OperationBuilder {
         .takes(parameters::page())
         .takes(parameters::long_poll())
         .parameter(parameters::min_revision())
+        .parameter(parameters::if_none_match())
+        .response("304", not_modified())
         .response("200", workers.link("worker", to("showWorker", "The first of them.", ("id", FIRST_WORKER))))
         .fails(QUESTION)
 }
@@ -67,6 +69,8 @@ fn show_worker() -> OperationBuilder {
         .description(Some("One worker: what it is, what it holds, and how it is."))
         .parameter(worker_id())
         .parameter(parameters::min_revision())
+        .parameter(parameters::if_none_match())
+        .response("304", not_modified())
         .response("200", worker.link("vms", to("listWorkerVms", "The VMs on it.", ("id", "$response.body#/id"))))
         .fails(QUESTION)
         .fails([404])
@@ -79,6 +83,8 @@ fn list_worker_vms() -> OperationBuilder {
         .parameter(worker_id())
         .parameter(parameters::vm_status())
         .parameter(parameters::min_revision())
+        .parameter(parameters::if_none_match())
+        .response("304", not_modified())
         .response("200", vms.link("vm", to("showVm", "The first of them.", ("id", "$response.body#/vms/0/id"))))
         .fails(QUESTION)
         .fails([404])
@@ -91,20 +97,22 @@ fn drain_worker() -> OperationBuilder {
              of the server, and ends only with `activate`.",
         ))
         .parameter(worker_id())
+        .parameter(parameters::if_match())
         .request_body(Some(reason()))
         .response("200", changed("The worker is to be drained.", examples::draining()))
         .fails(CHANGE)
-        .fails([404])
+        .fails([404, 412])
 }
 
 fn activate_worker() -> OperationBuilder {
     operation("activateWorker", WORKERS, "Activate a worker")
         .description(Some("Opens a worker for new work again."))
         .parameter(worker_id())
+        .parameter(parameters::if_match())
         .request_body(Some(reason()))
         .response("200", changed("The worker may take new work.", examples::active()))
         .fails(CHANGE)
-        .fails([404])
+        .fails([404, 412])
 }
 
 /// Why an operator wants it so, which need not be said.
@@ -117,7 +125,9 @@ fn reason() -> RequestBody {
 
 fn changed(description: &str, example: Value) -> ResponseBuilder {
     let worker = to("showWorker", "The worker, as it is now.", ("id", "$request.path.id"));
-    json_of(description, "PolicyChange", example).link("worker", worker)
+    json_of(description, "PolicyChange", example)
+        .tagged("The revision of what operators want of the worker, for `if-match`.", "\"813\"")
+        .link("worker", worker)
 }
 
 fn list_vms() -> OperationBuilder {
@@ -127,6 +137,8 @@ fn list_vms() -> OperationBuilder {
         .takes(parameters::vms())
         .takes(parameters::page())
         .parameter(parameters::min_revision())
+        .parameter(parameters::if_none_match())
+        .response("304", not_modified())
         .response("200", vms.link("vm", to("showVm", "The first of them.", ("id", "$response.body#/vms/0/id"))))
         .fails(QUESTION)
 }
@@ -137,6 +149,8 @@ fn show_vm() -> OperationBuilder {
         .description(Some("One VM, whatever its status."))
         .parameter(parameters::id("The VM.", "vm-123"))
         .parameter(parameters::min_revision())
+        .parameter(parameters::if_none_match())
+        .response("304", not_modified())
         .response(
             "200",
             vm.link("worker", to("showWorker", "The worker it is on.", ("id", "$response.body#/worker_id"))),
@@ -152,6 +166,8 @@ fn cluster_stats() -> OperationBuilder {
              active and online: what can really be placed now.",
         ))
         .parameter(parameters::min_revision())
+        .parameter(parameters::if_none_match())
+        .response("304", not_modified())
         .response("200", json_of("The totals.", "ClusterStats", examples::stats()).of_a_revision())
         .fails(QUESTION)
 }
@@ -160,6 +176,8 @@ fn cluster_distribution() -> OperationBuilder {
     operation("showDistribution", CLUSTER, "Show which VMs are where")
         .description(Some("Every worker with its VMs that hold a slot."))
         .parameter(parameters::min_revision())
+        .parameter(parameters::if_none_match())
+        .response("304", not_modified())
         .response(
             "200",
             json_of("The workers, each with its VMs.", "Distribution", examples::distribution()).of_a_revision(),
@@ -185,6 +203,8 @@ fn list_events() -> OperationBuilder {
         ))
         .takes(parameters::events())
         .parameter(parameters::min_revision())
+        .parameter(parameters::if_none_match())
+        .response("304", not_modified())
         .response(
             "200",
             events

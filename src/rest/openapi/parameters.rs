@@ -15,6 +15,9 @@ use crate::rest::events::DEFAULT_LIMIT;
 /// What an id may be: one segment of a path, in characters that people can read.
 const ID: &str = r"^[^/\u0000-\u001f\u007f-\u009f\ufffd]*$";
 
+/// Entity tags, or any.
+const TAGS: &str = r#"^(\*|(W/)?"[!#-+\--~]*"(, (W/)?"[!#-+\--~]*")*)$"#;
+
 /// The id of the path.
 pub(super) fn id(of: &str, example: &str) -> Parameter {
     let id = matching(sized(1..=MAX_CHARS), ID);
@@ -29,6 +32,22 @@ pub(super) fn min_revision() -> Parameter {
         "Answer from a state that is at least at this revision, as another server told it in `x-revision`. 503 if it has not arrived here shortly.",
         1,
     )
+}
+
+/// Which answers the client has already.
+pub(super) fn if_none_match() -> Parameter {
+    let description = "The `etag` of an answer that the client has: if it is still right, 304 says so and nothing is sent again. \
+                       Several are separated by commas.";
+    let example = "W/\"813-5b1a9e0c2d7f4a36\"";
+    parameter("if-none-match", ParameterIn::Header, any_text(), description).example(Some(example.into())).build()
+}
+
+/// What the client decided upon.
+pub(super) fn if_match() -> Parameter {
+    let description = "The `etag` of the worker as it was read, or its `revision` in quotes: 412 if its registration, or what \
+                       operators want of it, has changed since. Heartbeats do not count.";
+    let tags = matching(any_text(), TAGS);
+    parameter("if-match", ParameterIn::Header, tags, description).example(Some("*".into())).build()
 }
 
 /// Which part of a list is wanted.
