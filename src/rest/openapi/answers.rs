@@ -4,11 +4,14 @@ use serde_json::{Value, json};
 use utoipa::openapi::header::{Header, HeaderBuilder};
 use utoipa::openapi::{Content, ContentBuilder, Ref, RefOr, Response, ResponseBuilder, Schema};
 
-use super::schema::{any_text, exact, named, text, whole};
+use super::schema::{any_text, exact, named, one_of, text, whole};
 use crate::http::LONGEST_REQUEST_ID;
 
 /// Media type of nearly everything.
 pub(super) const JSON: &str = "application/json";
+
+/// Media type of failures for those who ask for it.
+const PROBLEM: &str = "application/problem+json";
 
 /// An answer without a body.
 pub(super) fn nothing(description: &str) -> ResponseBuilder {
@@ -38,6 +41,8 @@ pub(super) trait Headers {
     fn tagged(self, description: &str, example: &str) -> Self;
     /// Of a list, which may go on.
     fn of_a_list(self) -> Self;
+    /// Of a change that may be asked for again under the same key.
+    fn repeatable(self) -> Self;
 }
 
 impl Headers for ResponseBuilder {
@@ -69,6 +74,16 @@ impl Headers for ResponseBuilder {
         );
         self.header("link", next)
     }
+
+    fn repeatable(self) -> Self {
+        self.header("idempotency-replayed", repeated())
+    }
+}
+
+fn repeated() -> Header {
+    let description = "`true` if this is the answer that was given to the same `idempotency-key` before; nothing was done \
+                       now. Left out if it is not.";
+    header(one_of(["true"]), description, json!("true"))
 }
 
 fn request_id() -> Header {
@@ -94,7 +109,7 @@ struct Shared {
     message: &'static str,
 }
 
-const SHARED: [Shared; 11] = [
+const SHARED: [Shared; 13] = [
     Shared {
         status: 400,
         name: "BadRequest",
@@ -152,6 +167,20 @@ const SHARED: [Shared; 11] = [
         message: "The body has to be application/json, not text/plain",
     },
     Shared {
+        status: 421,
+        name: "Misdirected",
+        error: "Misdirected Request",
+        description: "A server that only this machine can reach was asked by a name that is not this machine's.",
+        message: "This server answers to addresses and localhost, not to \"evil.example\"; if that is a name of this machine, allow it with --allowed-host",
+    },
+    Shared {
+        status: 422,
+        name: "KeyReused",
+        error: "Unprocessable Entity",
+        description: "The `idempotency-key` came with another request before.",
+        message: "The Idempotency-Key \"b8f6\" came with another request before. A new request needs a new key.",
+    },
+    Shared {
         status: 431,
         name: "HeadersTooLarge",
         error: "Request Header Fields Too Large",
@@ -178,7 +207,8 @@ impl Shared {
     fn response(&self) -> Response {
         let Self { status, error, message, .. } = self;
         let body = json!({"error": error, "message": message, "code": status});
-        let response = json_of(self.description, "Failure", body);
+        let problem = json!({"type": "about:blank", "title": error, "status": status, "detail": message});
+        let response = json_of(self.description, "Failure", body).content(PROBLEM, content(named("Problem"), problem));
         let response =
             if matches!(status, 429 | 503) { response.header("retry-after", retry_after()) } else { response };
         response.build()

@@ -98,10 +98,11 @@ fn drain_worker() -> OperationBuilder {
         ))
         .parameter(worker_id())
         .parameter(parameters::if_match())
+        .parameter(parameters::idempotency_key())
         .request_body(Some(reason()))
         .response("200", changed("The worker is to be drained.", examples::draining()))
         .fails(CHANGE)
-        .fails([404, 412])
+        .fails([404, 412, 422])
 }
 
 fn activate_worker() -> OperationBuilder {
@@ -109,10 +110,11 @@ fn activate_worker() -> OperationBuilder {
         .description(Some("Opens a worker for new work again."))
         .parameter(worker_id())
         .parameter(parameters::if_match())
+        .parameter(parameters::idempotency_key())
         .request_body(Some(reason()))
         .response("200", changed("The worker may take new work.", examples::active()))
         .fails(CHANGE)
-        .fails([404, 412])
+        .fails([404, 412, 422])
 }
 
 /// Why an operator wants it so, which need not be said.
@@ -126,6 +128,7 @@ fn reason() -> RequestBody {
 fn changed(description: &str, example: Value) -> ResponseBuilder {
     let worker = to("showWorker", "The worker, as it is now.", ("id", "$request.path.id"));
     json_of(description, "PolicyChange", example)
+        .repeatable()
         .tagged("The revision of what operators want of the worker, for `if-match`.", "\"813\"")
         .link("worker", worker)
 }
@@ -250,30 +253,34 @@ fn deregister_worker() -> Operation {
         .parameter(worker_id())
         .takes(parameters::goodbye())
         .response("204", nothing("The worker has left."))
-        .fails([400, 403, 404, 409, 431, 500, 503])
+        .fails(QUESTION)
+        .fails([403, 404, 409])
         .build()
 }
 
 fn record_heartbeat() -> OperationBuilder {
-    let recorded = json_of("The heartbeat is recorded.", "RecordHeartbeatPayload", examples::recorded());
+    let recorded = json_of("The heartbeat is recorded.", "RecordHeartbeatPayload", examples::recorded()).repeatable();
     operation("recordHeartbeat", AGENTS, "Send a heartbeat")
         .description(Some("A worker is alive, and tells what runs on it. Without one for 60 s, it is offline."))
         .parameter(worker_id())
+        .parameter(parameters::idempotency_key())
         .request_body(Some(sent("What runs on the worker.", "Heartbeat", examples::heartbeat())))
         .response(
             "200",
             recorded.link("worker", to("showWorker", "The worker, as it is now.", ("id", "$request.path.id"))),
         )
         .fails(CHANGE)
-        .fails([404, 409])
+        .fails([404, 409, 422])
 }
 
 fn record_heartbeats() -> OperationBuilder {
     operation("recordHeartbeats", AGENTS, "Send heartbeats of many workers")
         .description(Some("For gateways in front of many workers. Each heartbeat is answered by itself."))
+        .parameter(parameters::idempotency_key())
         .request_body(Some(sent("The heartbeats.", "Heartbeats", examples::heartbeats())))
-        .response("200", json_of("What became of each.", "HeartbeatResults", examples::results()))
+        .response("200", json_of("What became of each.", "HeartbeatResults", examples::results()).repeatable())
         .fails(CHANGE)
+        .fails([422])
 }
 
 fn health() -> OperationBuilder {
@@ -284,7 +291,7 @@ fn health() -> OperationBuilder {
         .description(Some("Whether the server and its database are well."))
         .response("200", json_of("All is well.", "Health", examples::health(true)))
         .response("503", degraded)
-        .fails([400, 431, 500])
+        .fails([400, 421, 431, 500])
 }
 
 fn openapi() -> OperationBuilder {
@@ -293,14 +300,14 @@ fn openapi() -> OperationBuilder {
     operation("showOpenapi", SERVER, "Show this document")
         .description(Some("This document, for tools."))
         .response("200", nothing("The document.").content(JSON, content(document, example)))
-        .fails([400, 431, 500, 503])
+        .fails(QUESTION)
 }
 
 /// What can go wrong with every question of the state.
-const QUESTION: [u16; 4] = [400, 431, 500, 503];
+const QUESTION: [u16; 5] = [400, 421, 431, 500, 503];
 
 /// What can go wrong with every change that has a body.
-const CHANGE: [u16; 8] = [400, 403, 408, 413, 415, 431, 500, 503];
+const CHANGE: [u16; 9] = [400, 403, 408, 413, 415, 421, 431, 500, 503];
 
 /// The first worker of a list.
 const FIRST_WORKER: &str = "$response.body#/workers/0/id";
