@@ -3,15 +3,16 @@
 //! Each macro here is a list of fields: documentation, name, shape, and how to read it from a
 //! view. A protocol expands the lists with a macro of its own, which turns them into what it
 //! needs: `rest` into serialisers with these names as keys, in this order; `graphql` into object
-//! types with these names in camelCase, and these comments as descriptions. So a field cannot
-//! exist in one protocol only, nor be described in two ways.
+//! types with these names in camelCase, and these comments as descriptions. `rest::openapi` expands them
+//! once more, into schemas. So a field cannot exist in one protocol only, nor be described in two ways.
 //!
 //! The word after the name is the field's *shape*: a type that each protocol defines in its own
 //! `shape` module (a zone that nobody named is `""` in REST and `null` in GraphQL). In brackets,
 //! where REST shows the field: `everywhere`, or only in `detail`, that is not inside another
 //! object's list. GraphQL shows what is asked for.
 //!
-//! To add a field: add it here, and to `schema.graphql` by `cargo run -- schema > schema.graphql`.
+//! To add a field: add it here, to `schema.graphql` by `cargo run -- schema > schema.graphql`, and to
+//! `docs/openapi.json` by `cargo run -- openapi > docs/openapi.json`.
 
 macro_rules! worker_fields {
     ($declare:ident $($more:tt)*) => { $declare! {

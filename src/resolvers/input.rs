@@ -65,10 +65,10 @@ impl<'de> Deserialize<'de> for Whole {
                 Ok(Whole(i64::try_from(number).unwrap_or(i64::MAX)))
             }
 
-            /// `16.0` is a whole number to JSON Schema, and to clients whose language has one kind of number.
+            /// `16.0` is a whole number to JSON Schema, and to clients whose language has one kind of number; where such
+            /// numbers are not exact any more, nobody can tell.
             fn visit_f64<E: de::Error>(self, number: f64) -> Result<Whole, E> {
-                if number.fract() == 0.0 {
-                    // Beyond what is exact, saturating as any integer does that is too large.
+                if number.fract() == 0.0 && number.abs() <= MAX_EXACT as f64 {
                     Ok(Whole(number as i64))
                 } else {
                     Err(E::invalid_type(Unexpected::Float(number), &self))
@@ -259,13 +259,17 @@ fn reports(vms: Vec<VmInput>) -> Result<Vec<VmReport>> {
 
 impl VmInput {
     fn check(self) -> Result<VmReport> {
-        let name = self.name.unwrap_or_else(|| self.id.clone());
+        let name = match self.name {
+            Some(name) => text("name", name, 0..=MAX_TEXT)?,
+            // Not checked: an id that cannot be kept sets this VM aside, and does not spoil the rest of the report.
+            None => self.id.as_str().into(),
+        };
         let status = match self.status {
             None => VmStatus::Running,
             Some(word) => vm_status("status", &word)?,
         };
         Ok(VmReport {
-            name: text("name", name, 0..=MAX_TEXT)?,
+            name,
             status,
             vcpus: figure("vcpus", self.vcpus.unwrap_or(Whole(0)), 0, MAX_FIGURE)?,
             memory_mb: figure("memory_mb", self.memory_mb.unwrap_or(Whole(0)), 0, MAX_FIGURE)?,

@@ -111,7 +111,7 @@ async fn a_command_line_that_cannot_be_understood_exits_with_2() {
 async fn help_is_there_for_every_command() {
     let help = Program::run(&["--help"]).await;
     assert_eq!(help.code, Some(0));
-    for command in ["serve", "dev", "agent", "simulate", "migrate", "schema"] {
+    for command in ["serve", "dev", "agent", "simulate", "migrate", "schema", "openapi"] {
         assert!(help.out.contains(command), "{command}");
         let Exit { code, out, err } = Program::run(&[command, "--help"]).await;
         assert_eq!((code, err.as_str()), (Some(0), ""), "{command}");

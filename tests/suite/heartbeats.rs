@@ -271,4 +271,13 @@ on_both_databases! {
         let none = cluster.rest().post("/api/v1/heartbeats").json(beats(0)).await;
         none.assert_json(200, json!({"results": []}));
     }
+
+    // regression: the id stood in for the name, was refused as a name, and with it the whole report
+    async fn a_vm_without_a_name_is_set_aside_for_its_id_and_the_rest_counts(cluster: TestCluster) {
+        cluster.add([worker("w1")]).await;
+        let answer = cluster.beat("w1", json!({"incarnation": 1, "vms": [{"id": "vm\u{7}"}, {"id": "vm-1"}]})).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        assert!(answer.json()["set_aside"]["vm\u{7}"].is_string(), "{}", answer.body);
+        assert_eq!(cluster.worker("w1").await["vm_count"], 1);
+    }
 }

@@ -173,4 +173,11 @@ on_both_databases! {
         let answer = cluster.rest().put("/api/v1/workers/taken").json(worker("taken").registration()).await;
         assert_eq!(answer.status, 201, "free again: {}", answer.body);
     }
+
+    async fn a_whole_number_may_be_written_with_a_point(cluster: TestCluster) {
+        let registration = with(worker("w1").registration(), json!({"cpu_cores": 16.0}));
+        let answer = cluster.rest().put("/api/v1/workers/w1").json(registration).await;
+        assert_eq!(answer.status, 201, "{}", answer.body);
+        assert_eq!(cluster.worker("w1").await["cpu_cores"], 16);
+    }
 }

@@ -4,11 +4,14 @@ use serde_json::{Value, json};
 use utoipa::openapi::header::{Header, HeaderBuilder};
 use utoipa::openapi::{Content, ContentBuilder, Ref, RefOr, Response, ResponseBuilder, Schema};
 
-use super::schema::{any_text, exact, named, text, whole};
+use super::schema::{any_text, exact, named, one_of, text, whole};
 use crate::http::LONGEST_REQUEST_ID;
 
 /// Media type of nearly everything.
 pub(super) const JSON: &str = "application/json";
+
+/// Media type of failures for those who ask for it.
+const PROBLEM: &str = "application/problem+json";
 
 /// An answer without a body.
 pub(super) fn nothing(description: &str) -> ResponseBuilder {
@@ -25,12 +28,21 @@ pub(super) fn content(schema: impl Into<RefOr<Schema>>, example: Value) -> Conte
     ContentBuilder::new().schema(Some(schema.into())).example(Some(example)).build()
 }
 
+/// What a client gets that has the answer already.
+pub(super) fn not_modified() -> ResponseBuilder {
+    nothing("The client has the answer already: one of the tags in `if-none-match` is still right.").of_a_revision()
+}
+
 /// Headers that some answers have.
 pub(super) trait Headers {
-    /// Of a state of the cluster, which has a revision.
+    /// Of a state of the cluster, which has a revision, and of which the client may have the answer already.
     fn of_a_revision(self) -> Self;
+    /// Of one thing that can be commanded, or of an answer that may be asked for again.
+    fn tagged(self, description: &str, example: &str) -> Self;
     /// Of a list, which may go on.
     fn of_a_list(self) -> Self;
+    /// Of a change that may be asked for again under the same key.
+    fn repeatable(self) -> Self;
 }
 
 impl Headers for ResponseBuilder {
@@ -40,7 +52,18 @@ impl Headers for ResponseBuilder {
             "Revision that the answer was read at. Pass it back as `min_revision` or `after_revision`.",
             json!(813),
         );
+        let cached =
+            header(any_text(), "It may be kept, if it is asked each time whether it still holds.", json!("no-cache"));
+        let varies =
+            header(any_text(), "What the answer depends on beside its address.", json!("accept, accept-encoding"));
         self.header("x-revision", revision)
+            .tagged("Changes whenever the body does. Pass it back in `if-none-match`.", "W/\"813-5b1a9e0c2d7f4a36\"")
+            .header("cache-control", cached)
+            .header("vary", varies)
+    }
+
+    fn tagged(self, description: &str, example: &str) -> Self {
+        self.header("etag", header(any_text(), description, json!(example)))
     }
 
     fn of_a_list(self) -> Self {
@@ -51,6 +74,16 @@ impl Headers for ResponseBuilder {
         );
         self.header("link", next)
     }
+
+    fn repeatable(self) -> Self {
+        self.header("idempotency-replayed", repeated())
+    }
+}
+
+fn repeated() -> Header {
+    let description = "`true` if this is the answer that was given to the same `idempotency-key` before; nothing was done \
+                       now. Left out if it is not.";
+    header(one_of(["true"]), description, json!("true"))
 }
 
 fn request_id() -> Header {
@@ -76,7 +109,7 @@ struct Shared {
     message: &'static str,
 }
 
-const SHARED: [Shared; 10] = [
+const SHARED: [Shared; 13] = [
     Shared {
         status: 400,
         name: "BadRequest",
@@ -113,6 +146,13 @@ const SHARED: [Shared; 10] = [
         message: "Incarnation 1 of worker worker-01 is over: incarnation 2 has registered since. Two processes may be using this id.",
     },
     Shared {
+        status: 412,
+        name: "PreconditionFailed",
+        error: "Precondition Failed",
+        description: "It has changed since it was read, as the tag in `if-match` says.",
+        message: "Worker worker-01 is not what it was at revision 812: its registration, or what operators want of it, is of revision 813. Read it again, then decide.",
+    },
+    Shared {
         status: 413,
         name: "TooLarge",
         error: "Payload Too Large",
@@ -125,6 +165,20 @@ const SHARED: [Shared; 10] = [
         error: "Unsupported Media Type",
         description: "The body is not JSON, or is compressed.",
         message: "The body has to be application/json, not text/plain",
+    },
+    Shared {
+        status: 421,
+        name: "Misdirected",
+        error: "Misdirected Request",
+        description: "A server that only this machine can reach was asked by a name that is not this machine's.",
+        message: "This server answers to addresses and localhost, not to \"evil.example\"; if that is a name of this machine, allow it with --allowed-host",
+    },
+    Shared {
+        status: 422,
+        name: "KeyReused",
+        error: "Unprocessable Entity",
+        description: "The `idempotency-key` came with another request before.",
+        message: "The Idempotency-Key \"b8f6\" came with another request before. A new request needs a new key.",
     },
     Shared {
         status: 431,
@@ -153,7 +207,8 @@ impl Shared {
     fn response(&self) -> Response {
         let Self { status, error, message, .. } = self;
         let body = json!({"error": error, "message": message, "code": status});
-        let response = json_of(self.description, "Failure", body);
+        let problem = json!({"type": "about:blank", "title": error, "status": status, "detail": message});
+        let response = json_of(self.description, "Failure", body).content(PROBLEM, content(named("Problem"), problem));
         let response =
             if matches!(status, 429 | 503) { response.header("retry-after", retry_after()) } else { response };
         response.build()

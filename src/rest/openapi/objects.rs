@@ -138,6 +138,7 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
         ("HeartbeatResults", heartbeat_results()),
         ("Health", health()),
         ("Failure", failure()),
+        ("Problem", problem()),
     ];
     let mut components: Vec<_> = declared.into_iter().map(|(name, object)| (name, object.into())).collect();
     components.push(("HeartbeatResult", heartbeat_result()));
@@ -265,6 +266,18 @@ fn failure() -> Object {
             ("error", described(any_text(), "Name of the status.")),
             ("message", described(any_text(), "What is wrong, and what would be right.")),
             ("code", described(whole(400..=599), "The status.")),
+        ],
+    )
+}
+
+fn problem() -> Object {
+    object(
+        "The same failure as RFC 9457 has it, for those who ask for it by `Accept` and not for `application/json`.",
+        [
+            ("type", described(any_text(), "`about:blank`: the status says which kind of failure it is.")),
+            ("title", described(any_text(), "Name of the status.")),
+            ("status", described(whole(400..=599), "The status.")),
+            ("detail", described(any_text(), "What is wrong, and what would be right.")),
         ],
     )
 }

@@ -10,7 +10,7 @@ use utoipa::openapi::request_body::{RequestBody, RequestBodyBuilder};
 use utoipa::openapi::schema::{AnyOfBuilder, Object, Type};
 use utoipa::openapi::{Required, ResponseBuilder};
 
-use super::answers::{Headers, JSON, content, failure, json_of, nothing};
+use super::answers::{Headers, JSON, content, failure, json_of, not_modified, nothing};
 use super::schema::{any_text, described, named, or_null};
 use super::{examples, parameters};
 use crate::http::EVENT_STREAM;
@@ -57,6 +57,8 @@ fn list_workers() -> OperationBuilder {
         .takes(parameters::page())
         .takes(parameters::long_poll())
         .parameter(parameters::min_revision())
+        .parameter(parameters::if_none_match())
+        .response("304", not_modified())
         .response("200", workers.link("worker", to("showWorker", "The first of them.", ("id", FIRST_WORKER))))
         .fails(QUESTION)
 }
@@ -67,6 +69,8 @@ fn show_worker() -> OperationBuilder {
         .description(Some("One worker: what it is, what it holds, and how it is."))
         .parameter(worker_id())
         .parameter(parameters::min_revision())
+        .parameter(parameters::if_none_match())
+        .response("304", not_modified())
         .response("200", worker.link("vms", to("listWorkerVms", "The VMs on it.", ("id", "$response.body#/id"))))
         .fails(QUESTION)
         .fails([404])
@@ -79,6 +83,8 @@ fn list_worker_vms() -> OperationBuilder {
         .parameter(worker_id())
         .parameter(parameters::vm_status())
         .parameter(parameters::min_revision())
+        .parameter(parameters::if_none_match())
+        .response("304", not_modified())
         .response("200", vms.link("vm", to("showVm", "The first of them.", ("id", "$response.body#/vms/0/id"))))
         .fails(QUESTION)
         .fails([404])
@@ -91,20 +97,24 @@ fn drain_worker() -> OperationBuilder {
              of the server, and ends only with `activate`.",
         ))
         .parameter(worker_id())
+        .parameter(parameters::if_match())
+        .parameter(parameters::idempotency_key())
         .request_body(Some(reason()))
         .response("200", changed("The worker is to be drained.", examples::draining()))
         .fails(CHANGE)
-        .fails([404])
+        .fails([404, 412, 422])
 }
 
 fn activate_worker() -> OperationBuilder {
     operation("activateWorker", WORKERS, "Activate a worker")
         .description(Some("Opens a worker for new work again."))
         .parameter(worker_id())
+        .parameter(parameters::if_match())
+        .parameter(parameters::idempotency_key())
         .request_body(Some(reason()))
         .response("200", changed("The worker may take new work.", examples::active()))
         .fails(CHANGE)
-        .fails([404])
+        .fails([404, 412, 422])
 }
 
 /// Why an operator wants it so, which need not be said.
@@ -117,7 +127,10 @@ fn reason() -> RequestBody {
 
 fn changed(description: &str, example: Value) -> ResponseBuilder {
     let worker = to("showWorker", "The worker, as it is now.", ("id", "$request.path.id"));
-    json_of(description, "PolicyChange", example).link("worker", worker)
+    json_of(description, "PolicyChange", example)
+        .repeatable()
+        .tagged("The revision of what operators want of the worker, for `if-match`.", "\"813\"")
+        .link("worker", worker)
 }
 
 fn list_vms() -> OperationBuilder {
@@ -127,6 +140,8 @@ fn list_vms() -> OperationBuilder {
         .takes(parameters::vms())
         .takes(parameters::page())
         .parameter(parameters::min_revision())
+        .parameter(parameters::if_none_match())
+        .response("304", not_modified())
         .response("200", vms.link("vm", to("showVm", "The first of them.", ("id", "$response.body#/vms/0/id"))))
         .fails(QUESTION)
 }
@@ -137,6 +152,8 @@ fn show_vm() -> OperationBuilder {
         .description(Some("One VM, whatever its status."))
         .parameter(parameters::id("The VM.", "vm-123"))
         .parameter(parameters::min_revision())
+        .parameter(parameters::if_none_match())
+        .response("304", not_modified())
         .response(
             "200",
             vm.link("worker", to("showWorker", "The worker it is on.", ("id", "$response.body#/worker_id"))),
@@ -152,6 +169,8 @@ fn cluster_stats() -> OperationBuilder {
              active and online: what can really be placed now.",
         ))
         .parameter(parameters::min_revision())
+        .parameter(parameters::if_none_match())
+        .response("304", not_modified())
         .response("200", json_of("The totals.", "ClusterStats", examples::stats()).of_a_revision())
         .fails(QUESTION)
 }
@@ -160,6 +179,8 @@ fn cluster_distribution() -> OperationBuilder {
     operation("showDistribution", CLUSTER, "Show which VMs are where")
         .description(Some("Every worker with its VMs that hold a slot."))
         .parameter(parameters::min_revision())
+        .parameter(parameters::if_none_match())
+        .response("304", not_modified())
         .response(
             "200",
             json_of("The workers, each with its VMs.", "Distribution", examples::distribution()).of_a_revision(),
@@ -185,6 +206,8 @@ fn list_events() -> OperationBuilder {
         ))
         .takes(parameters::events())
         .parameter(parameters::min_revision())
+        .parameter(parameters::if_none_match())
+        .response("304", not_modified())
         .response(
             "200",
             events
@@ -230,30 +253,34 @@ fn deregister_worker() -> Operation {
         .parameter(worker_id())
         .takes(parameters::goodbye())
         .response("204", nothing("The worker has left."))
-        .fails([400, 403, 404, 409, 431, 500, 503])
+        .fails(QUESTION)
+        .fails([403, 404, 409])
         .build()
 }
 
 fn record_heartbeat() -> OperationBuilder {
-    let recorded = json_of("The heartbeat is recorded.", "RecordHeartbeatPayload", examples::recorded());
+    let recorded = json_of("The heartbeat is recorded.", "RecordHeartbeatPayload", examples::recorded()).repeatable();
     operation("recordHeartbeat", AGENTS, "Send a heartbeat")
         .description(Some("A worker is alive, and tells what runs on it. Without one for 60 s, it is offline."))
         .parameter(worker_id())
+        .parameter(parameters::idempotency_key())
         .request_body(Some(sent("What runs on the worker.", "Heartbeat", examples::heartbeat())))
         .response(
             "200",
             recorded.link("worker", to("showWorker", "The worker, as it is now.", ("id", "$request.path.id"))),
         )
         .fails(CHANGE)
-        .fails([404, 409])
+        .fails([404, 409, 422])
 }
 
 fn record_heartbeats() -> OperationBuilder {
     operation("recordHeartbeats", AGENTS, "Send heartbeats of many workers")
         .description(Some("For gateways in front of many workers. Each heartbeat is answered by itself."))
+        .parameter(parameters::idempotency_key())
         .request_body(Some(sent("The heartbeats.", "Heartbeats", examples::heartbeats())))
-        .response("200", json_of("What became of each.", "HeartbeatResults", examples::results()))
+        .response("200", json_of("What became of each.", "HeartbeatResults", examples::results()).repeatable())
         .fails(CHANGE)
+        .fails([422])
 }
 
 fn health() -> OperationBuilder {
@@ -264,7 +291,7 @@ fn health() -> OperationBuilder {
         .description(Some("Whether the server and its database are well."))
         .response("200", json_of("All is well.", "Health", examples::health(true)))
         .response("503", degraded)
-        .fails([400, 431, 500])
+        .fails([400, 421, 431, 500])
 }
 
 fn openapi() -> OperationBuilder {
@@ -273,14 +300,14 @@ fn openapi() -> OperationBuilder {
     operation("showOpenapi", SERVER, "Show this document")
         .description(Some("This document, for tools."))
         .response("200", nothing("The document.").content(JSON, content(document, example)))
-        .fails([400, 431, 500, 503])
+        .fails(QUESTION)
 }
 
 /// What can go wrong with every question of the state.
-const QUESTION: [u16; 4] = [400, 431, 500, 503];
+const QUESTION: [u16; 5] = [400, 421, 431, 500, 503];
 
 /// What can go wrong with every change that has a body.
-const CHANGE: [u16; 8] = [400, 403, 408, 413, 415, 431, 500, 503];
+const CHANGE: [u16; 9] = [400, 403, 408, 413, 415, 421, 431, 500, 503];
 
 /// The first worker of a list.
 const FIRST_WORKER: &str = "$response.body#/workers/0/id";

@@ -5,7 +5,7 @@ use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::{RefOr, Required, Schema};
 
 use super::schema::{any_text, exact, flag, formatted, list_up_to, matching, named, one_of, sized, whole};
-use super::shapes::{EVENT_CURSOR, GO_DURATION, PAGE_CURSOR};
+use super::shapes::{ENTITY_TAGS, EVENT_CURSOR, GO_DURATION, PAGE_CURSOR};
 use crate::cluster::{MAX_CHARS, WorkerOrderField};
 use crate::resolvers::MAX_EVENTS;
 use crate::resolvers::input::{MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_TEXT, MAX_WANTED};
@@ -14,6 +14,12 @@ use crate::rest::events::DEFAULT_LIMIT;
 
 /// What an id may be: one segment of a path, in characters that people can read.
 const ID: &str = r"^[^/\u0000-\u001f\u007f-\u009f\ufffd]*$";
+
+/// Longest key, in characters; a UUID has 36.
+const LONGEST_KEY: usize = 255;
+
+/// Visible ASCII characters.
+const KEY: &str = "^[!-~]+$";
 
 /// The id of the path.
 pub(super) fn id(of: &str, example: &str) -> Parameter {
@@ -29,6 +35,31 @@ pub(super) fn min_revision() -> Parameter {
         "Answer from a state that is at least at this revision, as another server told it in `x-revision`. 503 if it has not arrived here shortly.",
         1,
     )
+}
+
+/// Which answers the client has already.
+pub(super) fn if_none_match() -> Parameter {
+    let description = "The `etag` of an answer that the client has: if it is still right, 304 says so and nothing is sent again. \
+                       Several are separated by commas.";
+    let example = "W/\"813-5b1a9e0c2d7f4a36\"";
+    parameter("if-none-match", ParameterIn::Header, any_text(), description).example(Some(example.into())).build()
+}
+
+/// By what a request is known again.
+pub(super) fn idempotency_key() -> Parameter {
+    let description = "A new one for each change, such as a UUID. Whoever got no answer sends the same request with the \
+                       same key again: it is carried out once, and answered as it was the first time.";
+    let key = matching(sized(1..=LONGEST_KEY), KEY);
+    let example = "b8f6c1de-5a57-4a43-8b1f-0c5c6e1f6f0e";
+    parameter("idempotency-key", ParameterIn::Header, key, description).example(Some(example.into())).build()
+}
+
+/// What the client decided upon.
+pub(super) fn if_match() -> Parameter {
+    let description = "The `etag` of the worker as it was read, or its `revision` in quotes: 412 if its registration, or what \
+                       operators want of it, has changed since. Heartbeats do not count.";
+    let tags = formatted(ENTITY_TAGS);
+    parameter("if-match", ParameterIn::Header, tags, description).example(Some("*".into())).build()
 }
 
 /// Which part of a list is wanted.

@@ -54,3 +54,6 @@ pub(super) const EVENT_CURSOR: &str = "event-cursor";
 
 /// A place in a list.
 pub(super) const PAGE_CURSOR: &str = "page-cursor";
+
+/// Entity tags, separated by commas, or `*` for any.
+pub(super) const ENTITY_TAGS: &str = "entity-tags";
