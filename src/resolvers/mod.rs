@@ -11,6 +11,7 @@ mod cluster;
 mod events;
 pub mod filter;
 pub mod input;
+mod once;
 pub mod page;
 mod vms;
 pub mod watch;
@@ -24,6 +25,7 @@ use tokio::time::timeout;
 
 pub use self::cluster::{Component, Health};
 pub use self::events::{EventPage, EventView, WorkerEventsKey, event_limit};
+pub use self::once::{Answer, Answered, Once};
 pub use self::vms::page_of_worker_vms;
 pub use self::workers::{Goodbye, HeartbeatRecorded, Node, PolicyChanged, Registered, SetAside};
 use crate::clock::Clock;

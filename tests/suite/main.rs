@@ -26,6 +26,7 @@ mod graphql_http;
 mod guard;
 mod heartbeats;
 mod http;
+mod idempotency;
 mod journal;
 mod liveness;
 mod migrations;
