@@ -13,9 +13,11 @@
 
 mod accept;
 mod body;
+mod compression;
 mod exchange;
 pub mod extract;
 pub mod failure;
+mod host;
 mod idempotency;
 pub mod layers;
 pub mod listener;

@@ -30,6 +30,7 @@ mod idempotency;
 mod journal;
 mod liveness;
 mod migrations;
+mod negotiation;
 mod oracle;
 mod parity;
 mod registration;
