@@ -11,6 +11,7 @@ mod filter;
 mod heartbeats;
 mod object;
 mod openapi;
+mod once;
 mod paging;
 mod read;
 mod shape;
@@ -85,6 +86,7 @@ impl From<Error> for Failure {
             Kind::NotFound => StatusCode::NOT_FOUND,
             Kind::Conflict => StatusCode::CONFLICT,
             Kind::Stale => StatusCode::PRECONDITION_FAILED,
+            Kind::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Kind::Internal => {
                 error!(error = %error.chain(), "a request failed");
