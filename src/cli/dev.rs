@@ -7,7 +7,7 @@ use std::time::Duration;
 use aetherium::agent::{self, AgentOptions};
 use aetherium::clock::Clock;
 use aetherium::cluster::Change;
-use aetherium::graphql::Limits;
+use aetherium::graphql::GraphqlOptions;
 use aetherium::http::HttpOptions;
 use aetherium::journal::Retention;
 use aetherium::resolvers::Timing;
@@ -61,7 +61,7 @@ pub async fn run(options: DevOptions, shutdown: CancellationToken) -> anyhow::Re
         timing: Timing::default(),
         retention: Retention::default(),
         http: HttpOptions::default(),
-        graphql: Limits::default(),
+        graphql: GraphqlOptions::default(),
     };
     let server = Server::start(options, Clock::system()).await?;
     let changes = server.journal().subscribe();

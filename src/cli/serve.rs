@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use aetherium::clock::Clock;
 use aetherium::config::positive_duration;
-use aetherium::graphql::Limits;
 use aetherium::http::{HttpOptions, Origin};
 use aetherium::journal::{Retention, without_password};
 use aetherium::resolvers::Timing;
@@ -15,6 +14,7 @@ use clap::builder::BoolishValueParser;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use super::graphql::GraphqlArgs;
 use super::listen::{ListenOptions, url_from_here};
 
 #[derive(Args, Clone, Debug)]
@@ -49,6 +49,9 @@ pub struct ServeOptions {
     #[arg(long, env = "AETHERIUM_KEEP_EVENTS", value_name = "N", default_value_t = Retention::default().max_events)]
     keep_events: u64,
 
+    #[command(flatten)]
+    graphql: GraphqlArgs,
+
     /// Leave the tables as they are; without it, they are brought up to date at the start.
     #[arg(long, env = "AETHERIUM_NO_MIGRATE", value_parser = BoolishValueParser::new())]
     no_migrate: bool,
@@ -77,6 +80,7 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken) -> anyhow::
         heartbeat_interval,
         keep_events_for,
         keep_events,
+        graphql,
         no_migrate,
     } = options;
     ensure!(
@@ -92,7 +96,7 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken) -> anyhow::
         timing: Timing { offline_after, heartbeat_interval },
         retention: Retention { max_age: keep_events_for, max_events: keep_events },
         http: HttpOptions { cors_origins, ..HttpOptions::default() },
-        graphql: Limits::default(),
+        graphql: graphql.into(),
     };
     // A database may take its time to answer, and be given up on meanwhile.
     let Some(server) = shutdown.run_until_cancelled(Server::start(options, Clock::system())).await else {

@@ -23,9 +23,10 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::documents::DOCUMENT_ID;
 use super::error::request_error;
 use super::live::Payload;
-use super::{Endpoint, Engine};
+use super::{Endpoint, Engine, persisted};
 use crate::http::{Failure, origin};
 
 /// The present protocol.
@@ -105,7 +106,8 @@ enum Said {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Operation {
-    query: String,
+    query: Option<String>,
+    document_id: Option<String>,
     operation_name: Option<String>,
     variables: Option<serde_json::Map<String, Value>>,
     extensions: Option<serde_json::Map<String, Value>>,
@@ -132,6 +134,14 @@ enum Say<'a> {
 
 /// Why a socket is closed: code and words of the protocol.
 struct Close(u16, String);
+
+impl Operation {
+    /// Whether it says what is to be run.
+    fn names_a_document(&self) -> bool {
+        let extension = self.extensions.as_ref().and_then(|extensions| extensions.get(persisted::EXTENSION));
+        self.query.is_some() || self.document_id.is_some() || extension.is_some_and(|extension| !extension.is_null())
+    }
+}
 
 impl Close {
     fn new(code: u16, reason: impl Into<String>) -> Self {
@@ -242,6 +252,9 @@ impl Connection {
             Said::Subscribe { .. } if !self.is_acknowledged => {
                 ControlFlow::Break(Some(Close::new(4401, "Unauthorized: connection_init comes first")))
             }
+            Said::Subscribe { payload, .. } if !payload.names_a_document() => {
+                ControlFlow::Break(Some(Close::new(4400, "Invalid message: the payload has no `query`")))
+            }
             Said::Subscribe { id, payload } => self.start(id, payload),
             Said::Complete { id } => {
                 if let Some(operation) = self.running.remove(&id) {
@@ -260,12 +273,15 @@ impl Connection {
             let reason = format!("At most {MAX_OPERATIONS} operations at once on one socket");
             return ControlFlow::Break(Some(Close::new(4429, reason)));
         }
-        let Operation { query, operation_name, variables, extensions } = operation;
+        let Operation { query, document_id, operation_name, variables, extensions } = operation;
         let variables = Variables::from_json(variables.unwrap_or_default().into());
-        let mut request = Request::new(query).variables(variables);
+        let mut request = Request::new(query.unwrap_or_default()).variables(variables);
         request.operation_name = operation_name;
         for (name, value) in extensions.unwrap_or_default() {
             request.extensions.insert(name, async_graphql::Value::from_json(value).unwrap_or_default());
+        }
+        if let Some(id) = document_id {
+            request.extensions.insert(DOCUMENT_ID.to_owned(), id.into());
         }
         let ended = CancellationToken::new();
         self.running.insert(id.clone(), ended.clone());
