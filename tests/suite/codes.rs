@@ -84,7 +84,7 @@ fn requests() -> Vec<Case> {
         Case(
             question("{ vms { worker { vms { worker { vms { id } } } } } }"),
             "QUERY_TOO_COMPLEX",
-            &["cost of 88600001", "at most 10000000", "`first`"],
+            &["cost of 88400001", "at most 10000000", "`first`"],
         ),
         Case(json!({"documentId": "nope"}), "PERSISTED_QUERY_NOT_FOUND", &["\"nope\"", "--trusted-documents"]),
         Case(
