@@ -34,6 +34,10 @@ use crate::resolvers::input::echo;
 /// How many documents may be kept. A program has tens, a playground makes one with each keystroke.
 const MAX_DOCUMENTS: u64 = 2_000;
 
+/// How many documents are expected, so low that the cache does not divide its bytes into parts that are too small for the
+/// longest document. It is no limit.
+const EXPECTED: usize = 256;
+
 /// How many bytes of documents may be kept, with what they are parsed into.
 const MAX_BYTES: u64 = 32 * 1024 * 1024;
 
@@ -133,13 +137,8 @@ impl Documents {
             (TrustedMode::Only, None) => TrustedDocuments::empty(TrustedMode::Only),
             (TrustedMode::Off, _) | (TrustedMode::Allow, None) => TrustedDocuments::empty(TrustedMode::Off),
         };
-        let kept = Cache::with(
-            usize::try_from(MAX_DOCUMENTS).unwrap_or(usize::MAX),
-            MAX_BYTES,
-            ByBytes,
-            DefaultHashBuilder::default(),
-            DefaultLifecycle::default(),
-        );
+        let kept =
+            Cache::with(EXPECTED, MAX_BYTES, ByBytes, DefaultHashBuilder::default(), DefaultLifecycle::default());
         let persisted = options.persisted_queries.then(PersistedQueries::new);
         Ok(Self(Arc::new(Inner { reader, kept, persisted, trusted })))
     }
@@ -308,7 +307,7 @@ impl Document {
             {
                 let mut names: Vec<_> = self.parsed.operations.iter().filter_map(|(name, _)| name).collect();
                 names.sort_unstable();
-                let names: Vec<_> = names.into_iter().map(|name| format!("{name:?}")).collect();
+                let names: Vec<_> = names.into_iter().map(|name| format!("{:?}", name.as_str())).collect();
                 error.message = match (name, names.join(", ")) {
                     (Some(name), names) if names.is_empty() => {
                         let name = echo(name);

@@ -16,6 +16,10 @@ use super::error::request_error;
 /// How many texts may be kept.
 const MAX_TEXTS: u64 = 10_000;
 
+/// How many texts are expected, so low that the cache does not divide its bytes into parts that are too small for the
+/// longest text. It is no limit.
+const EXPECTED: usize = 256;
+
 /// How many bytes of texts may be kept.
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
 
@@ -86,13 +90,7 @@ impl Weighter<DocumentHash, Arc<str>> for ByBytes {
 impl PersistedQueries {
     /// None yet.
     pub(super) fn new() -> Self {
-        Self(Cache::with(
-            usize::try_from(MAX_TEXTS).unwrap_or(usize::MAX),
-            MAX_BYTES,
-            ByBytes,
-            DefaultHashBuilder::default(),
-            DefaultLifecycle::default(),
-        ))
+        Self(Cache::with(EXPECTED, MAX_BYTES, ByBytes, DefaultHashBuilder::default(), DefaultLifecycle::default()))
     }
 
     /// The text with this hash. The words of the refusal are what clients wait for, to send the text.

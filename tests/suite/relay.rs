@@ -133,7 +133,7 @@ on_both_databases! {
             let change = async |page: usize| {
                 if let Some(id) = gone.get(page) {
                     let answer = cluster.rest().delete(&format!("/api/v1/workers/{id}?purge=true&force=true")).await;
-                    assert_eq!(answer.status, 200, "{}", answer.body);
+                    assert_eq!(answer.status, 204, "{}", answer.body);
                     let newcomer = worker(&format!("{id}-new")).registers("hostname", format!("host-{page}x"));
                     cluster.add([newcomer]).await;
                 }
