@@ -49,12 +49,13 @@ pub struct ServeOptions {
     #[arg(long, env = "AETHERIUM_KEEP_EVENTS", value_name = "N", default_value_t = Retention::default().max_events)]
     keep_events: u64,
 
-    #[command(flatten)]
-    graphql: GraphqlArgs,
-
     /// Leave the tables as they are; without it, they are brought up to date at the start.
     #[arg(long, env = "AETHERIUM_NO_MIGRATE", value_parser = BoolishValueParser::new())]
     no_migrate: bool,
+
+    // Last, for its heading is that of all that follows.
+    #[command(flatten)]
+    graphql: GraphqlArgs,
 }
 
 /// Which database; for every command that has one.
@@ -80,8 +81,8 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken) -> anyhow::
         heartbeat_interval,
         keep_events_for,
         keep_events,
-        graphql,
         no_migrate,
+        graphql,
     } = options;
     ensure!(
         heartbeat_interval < offline_after,
