@@ -16,7 +16,7 @@ use tracing::{error, info, warn};
 
 use crate::clock::Clock;
 use crate::error::Error;
-use crate::graphql::Documents;
+use crate::graphql::{Documents, GraphqlOptions, ManifestError};
 use crate::http::{self, HttpOptions, ListenerOptions};
 use crate::journal::{Database, Journal, LogTrimmer, OpenError, Retention};
 use crate::liveness::LivenessSweeper;
@@ -44,13 +44,16 @@ pub struct Options {
     pub retention: Retention,
     /// Manners towards HTTP clients.
     pub http: HttpOptions,
-    /// How large a GraphQL request may be.
-    pub graphql: graphql::Limits,
+    /// What is answered over GraphQL, and how much at once.
+    pub graphql: GraphqlOptions,
 }
 
 /// Why a server could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// The trusted documents cannot be used.
+    #[error(transparent)]
+    Documents(#[from] ManifestError),
     /// The database could not be opened.
     #[error(transparent)]
     Database(#[from] OpenError),
@@ -90,6 +93,7 @@ pub struct Crashed;
 impl Server {
     /// Opens the database, reads the cluster, and starts to write.
     pub async fn start(options: Options, clock: Clock) -> Result<Self, StartError> {
+        let documents = Documents::open(&options.graphql).await?;
         let database = Database::connect(&options.database_url).await?;
         if options.migrate {
             database.migrate().await.map_err(StartError::Migration)?;
@@ -108,7 +112,6 @@ impl Server {
             }
         });
         let resolvers = Resolvers::new(journal.clone(), clock.clone(), options.timing);
-        let documents = Documents::new(options.graphql);
         let (sockets, closing) = (TaskTracker::new(), CancellationToken::new());
         Ok(Self { resolvers, documents, journal, clock, options, sockets, tasks, closing, finishing, crashed })
     }

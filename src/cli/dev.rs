@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aetherium::agent::{self, AgentOptions};
 use aetherium::clock::Clock;
-use aetherium::graphql::Limits;
+use aetherium::graphql::GraphqlOptions;
 use aetherium::http::HttpOptions;
 use aetherium::journal::{Ended, Journal, Retention};
 use aetherium::resolvers::Timing;
@@ -57,7 +57,7 @@ pub async fn run(options: DevOptions, shutdown: CancellationToken) -> anyhow::Re
         timing: Timing::default(),
         retention: Retention::default(),
         http: HttpOptions::default(),
-        graphql: Limits::default(),
+        graphql: GraphqlOptions::default(),
     };
     let server = Server::start(options, Clock::system()).await?;
     let journal = server.journal().clone();

@@ -4,6 +4,7 @@
 //! the library; here is only what it is asked with, and what is written to the terminal.
 
 mod dev;
+mod graphql;
 mod listen;
 mod migrate;
 mod serve;
@@ -14,7 +15,6 @@ use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
 use aetherium::agent::{self, AgentOptions};
-use aetherium::graphql;
 use aetherium::rest;
 use aetherium::simulate::{self, Progress, SimulateOptions};
 use clap::builder::Resettable;
@@ -83,7 +83,7 @@ impl Cli {
                 }
             }
             Command::Migrate(options) => migrate::run(options).await?,
-            Command::Schema => print(graphql::sdl().trim_end())?,
+            Command::Schema => print(aetherium::graphql::sdl().trim_end())?,
             Command::Openapi => print(rest::openapi().trim_end())?,
         }
         Ok(ExitCode::SUCCESS)

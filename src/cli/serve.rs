@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use aetherium::clock::Clock;
 use aetherium::config::positive_duration;
-use aetherium::graphql::Limits;
 use aetherium::http::{HttpOptions, Origin};
 use aetherium::journal::{Retention, without_password};
 use aetherium::resolvers::Timing;
@@ -15,6 +14,7 @@ use clap::builder::BoolishValueParser;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use super::graphql::GraphqlArgs;
 use super::listen::{ListenOptions, url_from_here};
 
 #[derive(Args, Clone, Debug)]
@@ -57,6 +57,10 @@ pub struct ServeOptions {
     /// Leave the tables as they are; without it, they are brought up to date at the start.
     #[arg(long, env = "AETHERIUM_NO_MIGRATE", value_parser = BoolishValueParser::new())]
     no_migrate: bool,
+
+    // Last, for its heading is that of all that follows.
+    #[command(flatten)]
+    graphql: GraphqlArgs,
 }
 
 /// Which database; for every command that has one.
@@ -84,6 +88,7 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken) -> anyhow::
         keep_events_for,
         keep_events,
         no_migrate,
+        graphql,
     } = options;
     ensure!(
         heartbeat_interval < offline_after,
@@ -98,7 +103,7 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken) -> anyhow::
         timing: Timing { offline_after, heartbeat_interval },
         retention: Retention { max_age: keep_events_for, max_events: keep_events },
         http: HttpOptions { cors_origins, allowed_hosts, ..HttpOptions::default() },
-        graphql: Limits::default(),
+        graphql: graphql.into(),
     };
     // A database may take its time to answer, and be given up on meanwhile.
     let Some(server) = shutdown.run_until_cancelled(Server::start(options, Clock::system())).await else {

@@ -17,17 +17,26 @@ use async_graphql::parser::types::{
     Directive, DocumentOperations, ExecutableDocument, Field, OperationDefinition, OperationType, Selection,
     SelectionSet,
 };
-use async_graphql::{Name, Positioned, Request, Response, Value};
+use async_graphql::{Name, Positioned, Request, Response, Value, Variables};
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, Weighter};
 
+use super::cost;
 use super::error::request_error;
 use super::guard::{self, Limits};
+use super::options::GraphqlOptions;
+use super::persisted::{self, DocumentHash, PersistedQueries};
+use super::trusted::{self, ManifestError, TrustedDocuments, TrustedMode};
 use super::types::Types;
-use super::validation::{StopBeforeExecution, Validator, variables_fit};
+use super::validation::{Doubt, StopBeforeExecution, Validator, doubt};
+use crate::resolvers::input::echo;
 
 /// How many documents may be kept. A program has tens, a playground makes one with each keystroke.
 const MAX_DOCUMENTS: u64 = 2_000;
+
+/// How many documents are expected, so low that the cache does not divide its bytes into parts that are too small for the
+/// longest document. It is no limit.
+const EXPECTED: usize = 256;
 
 /// How many bytes of documents may be kept, with what they are parsed into.
 const MAX_BYTES: u64 = 32 * 1024 * 1024;
@@ -37,10 +46,18 @@ const MAX_BYTES: u64 = 32 * 1024 * 1024;
 pub struct Documents(Arc<Inner>);
 
 struct Inner {
+    reader: Reader,
+    kept: Cache<Arc<str>, Arc<Document>, ByBytes>,
+    /// None if documents are not taken by their hashes.
+    persisted: Option<PersistedQueries>,
+    trusted: TrustedDocuments,
+}
+
+/// Parses and validates, and keeps nothing.
+pub(super) struct Reader {
     limits: Limits,
     types: &'static Types,
     validator: Validator,
-    kept: Cache<Arc<str>, Arc<Document>, ByBytes>,
     parsed: AtomicU64,
 }
 
@@ -67,6 +84,8 @@ pub(super) struct Asked {
     pub(super) document: Arc<Document>,
     /// The rest of it; its text is empty.
     pub(super) request: Request,
+    /// By what the document wants to be known from now on, if it is valid.
+    hash: Option<DocumentHash>,
 }
 
 #[derive(Clone)]
@@ -81,49 +100,123 @@ impl Weighter<Arc<str>, Arc<Document>> for ByBytes {
     }
 }
 
-impl Documents {
-    /// Nothing is kept yet.
-    pub fn new(limits: Limits) -> Self {
+impl Reader {
+    fn new(limits: Limits) -> Self {
         let types = Types::of_schema();
         let validating = limits.tell(super::schema()).extension(StopBeforeExecution).finish();
-        let kept = Cache::with(
-            usize::try_from(MAX_DOCUMENTS).unwrap_or(usize::MAX),
-            MAX_BYTES,
-            ByBytes,
-            DefaultHashBuilder::default(),
-            DefaultLifecycle::default(),
-        );
-        let validator = Validator::new(validating, types);
-        Self(Arc::new(Inner { limits, types, validator, kept, parsed: AtomicU64::new(0) }))
+        Self { limits, types, validator: Validator::new(validating, types), parsed: AtomicU64::new(0) }
+    }
+
+    /// Parses a document within the limits.
+    pub(super) fn parse(&self, text: &str) -> Result<Arc<Document>, Response> {
+        self.parsed.fetch_add(1, Ordering::Relaxed);
+        Document::parse(text, &self.limits).map(Arc::new)
+    }
+
+    /// Refuses a document that is not valid, whatever it is asked with.
+    pub(super) async fn validate(
+        &self,
+        document: &Document,
+        operation_name: Option<&str>,
+        variables: &Variables,
+    ) -> Result<(), Response> {
+        self.validator.validate(&document.parsed, operation_name, variables).await?;
+        document.is_valid.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl Documents {
+    /// Nothing is kept yet, except the documents that an operator trusts.
+    pub async fn open(options: &GraphqlOptions) -> Result<Self, ManifestError> {
+        let reader = Reader::new(options.limits);
+        let trusted = match (options.trusted_documents_mode, &options.trusted_documents) {
+            (TrustedMode::Allow | TrustedMode::Only, Some(file)) => {
+                TrustedDocuments::read(file, options.trusted_documents_mode, &reader).await?
+            }
+            (TrustedMode::Only, None) => TrustedDocuments::empty(TrustedMode::Only),
+            (TrustedMode::Off, _) | (TrustedMode::Allow, None) => TrustedDocuments::empty(TrustedMode::Off),
+        };
+        let kept =
+            Cache::with(EXPECTED, MAX_BYTES, ByBytes, DefaultHashBuilder::default(), DefaultLifecycle::default());
+        let persisted = options.persisted_queries.then(PersistedQueries::new);
+        Ok(Self(Arc::new(Inner { reader, kept, persisted, trusted })))
     }
 
     /// How much work documents have made so far.
     pub fn read_so_far(&self) -> DocumentsRead {
-        let Inner { parsed, validator, kept, .. } = &*self.0;
-        DocumentsRead { parsed: parsed.load(Ordering::Relaxed), validated: validator.asked(), kept: kept.len() }
+        let Inner { reader, kept, .. } = &*self.0;
+        DocumentsRead {
+            parsed: reader.parsed.load(Ordering::Relaxed),
+            validated: reader.validator.asked(),
+            kept: kept.len(),
+        }
     }
 
     /// How large a request may be.
     pub(super) fn limits(&self) -> &Limits {
-        &self.0.limits
+        &self.0.reader.limits
     }
 
-    /// Reads the document of a request, or says why it cannot be read.
+    /// What there is in the schema.
+    pub(super) fn types(&self) -> &'static Types {
+        self.0.reader.types
+    }
+
+    /// Documents that an operator trusts.
+    pub(super) fn trusted(&self) -> &TrustedDocuments {
+        &self.0.trusted
+    }
+
+    /// Reads the document of a request, which may name it instead of sending it, or says why it cannot be read.
     pub(super) fn read(&self, mut request: Request) -> Result<Asked, Response> {
+        let Inner { trusted, persisted, .. } = &*self.0;
         let text = std::mem::take(&mut request.query);
-        let document = match self.0.kept.get(&*text) {
-            Some(document) => document,
-            None => {
-                self.0.parsed.fetch_add(1, Ordering::Relaxed);
-                Arc::new(Document::read(text.into(), &self.0.limits)?)
-            }
+        let id = document_id(request.extensions.remove(DOCUMENT_ID))?;
+        let hash = persisted::asked_for(request.extensions.get(persisted::EXTENSION))?.map(str::to_owned);
+        let document = match (&id, &hash) {
+            (Some(id), _) => Some(trusted.document(id)?),
+            (None, Some(hash)) => trusted.find(hash),
+            (None, None) => None,
         };
-        Ok(Asked { document, request })
+        if let Some(document) = document {
+            return if text.is_empty() || *text == *document.text {
+                Ok(Asked::new(document.clone(), request))
+            } else {
+                Err(persisted::mismatch())
+            };
+        }
+        match (trusted.mode, &hash) {
+            (TrustedMode::Only, Some(hash)) if text.is_empty() => return Err(trusted.unknown(hash)),
+            (TrustedMode::Only, _) => return Err(trusted::id_required()),
+            (TrustedMode::Off | TrustedMode::Allow, _) => {}
+        }
+        let Some(hash) = hash else { return Ok(Asked::new(self.document(&text)?, request)) };
+        let Some(persisted) = persisted else {
+            return match text.is_empty() {
+                true => Err(persisted::not_supported()),
+                false => Ok(Asked::new(self.document(&text)?, request)),
+            };
+        };
+        let hash = persisted::hash(&hash)?;
+        if text.is_empty() {
+            Ok(Asked::new(self.document(&persisted.find(hash)?)?, request))
+        } else if hash == DocumentHash::of(&text) {
+            Ok(Asked { document: self.document(&text)?, request, hash: Some(hash) })
+        } else {
+            Err(persisted::mismatch())
+        }
     }
 
-    /// Refuses what is not valid, or not with these variables; gives variables that were left out their defaults.
-    pub(super) async fn validate(&self, asked: &mut Asked) -> Result<(), Response> {
-        let Asked { document, request } = asked;
+    fn document(&self, text: &str) -> Result<Arc<Document>, Response> {
+        self.0.kept.get(text).map_or_else(|| self.0.reader.parse(text), Ok)
+    }
+
+    /// Refuses what is not valid, or not with these variables, or costs too much; gives variables that were left out
+    /// their defaults. Answers with the cost.
+    pub(super) async fn validate(&self, asked: &mut Asked) -> Result<u64, Response> {
+        let Inner { reader, kept, persisted, .. } = &*self.0;
+        let Asked { document, request, hash } = asked;
         let operation = document.operation(request.operation_name.as_deref());
         if let Some(operation) = operation {
             fill_in_defaults(operation, request);
@@ -134,29 +227,51 @@ impl Documents {
             }
         }
         let is_known = document.is_valid.load(Ordering::Relaxed);
-        if is_known && operation.is_some_and(|it| variables_fit(it, &request.variables, self.0.types)) {
-            return Ok(());
+        let doubt = operation.and_then(|it| doubt(it, &request.variables, reader.types));
+        if !is_known || operation.is_none() || doubt.is_some() {
+            let Request { operation_name, variables, .. } = &*request;
+            let name = operation_name.as_deref();
+            if let Err(refused) = reader.validate(document, name, variables).await {
+                // If the document is valid without them, it is the variables that are not.
+                let is_valid =
+                    is_known || doubt.is_some() && reader.validate(document, name, &Variables::default()).await.is_ok();
+                return Err(document.explain(refused, name, doubt.filter(|_| is_valid)));
+            }
         }
-        let Request { operation_name, variables, .. } = &*request;
-        self.0.validator.validate(&document.parsed, operation_name.as_deref(), variables).await?;
-        if !document.is_valid.swap(true, Ordering::Relaxed) {
-            self.0.kept.insert(document.text.clone(), document.clone());
+        if !is_known {
+            kept.insert(document.text.clone(), document.clone());
         }
-        Ok(())
+        if let (Some(hash), Some(persisted)) = (hash.take(), persisted) {
+            persisted.keep(hash, document.text.clone());
+        }
+        let cost = operation.map(|it| cost::of(it, &document.parsed, &request.variables, reader.types));
+        let cost = cost.unwrap_or_default();
+        cost::within(cost, reader.limits.cost).map(|()| cost)
+    }
+}
+
+/// The key in a request's extensions under which transports pass the id of a trusted document.
+pub(super) const DOCUMENT_ID: &str = "documentId";
+
+fn document_id(asked: Option<Value>) -> Result<Option<String>, Response> {
+    match asked {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(id)) => Ok(Some(id)),
+        Some(_) => Err(Response::from_errors(vec![request_error("BAD_USER_INPUT", "`documentId` must be a text")])),
     }
 }
 
 impl fmt::Debug for Documents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { limits, kept, .. } = &*self.0;
-        f.debug_struct("Documents").field("limits", limits).field("kept", &kept.len()).finish_non_exhaustive()
+        let Inner { reader, kept, .. } = &*self.0;
+        f.debug_struct("Documents").field("limits", &reader.limits).field("kept", &kept.len()).finish_non_exhaustive()
     }
 }
 
 impl Document {
-    fn read(text: Arc<str>, limits: &Limits) -> Result<Self, Response> {
-        let parsed = guard::read(&text, limits)?;
-        let document = Self { text, parsed, is_valid: AtomicBool::new(false) };
+    fn parse(text: &str, limits: &Limits) -> Result<Self, Response> {
+        let parsed = guard::read(text, limits)?;
+        let document = Self { text: text.into(), parsed, is_valid: AtomicBool::new(false) };
         if document.has_one_stream_each() {
             Ok(document)
         } else {
@@ -178,6 +293,40 @@ impl Document {
             (DocumentOperations::Multiple(_), None) => None,
         };
         operation.map(|operation| &operation.node)
+    }
+
+    /// Adds to what the engine says what it does not: which variable it is about, and which operations there are.
+    fn explain(&self, mut refused: Response, name: Option<&str>, doubt: Option<Doubt>) -> Response {
+        for error in &mut refused.errors {
+            if error.message.starts_with("Invalid value for argument ") {
+                if let Some(doubt) = &doubt {
+                    error.message = format!("{}: {}", error.message, doubt.in_words());
+                }
+            } else if error.message.starts_with("Unknown operation named ")
+                || error.message.starts_with("Operation name required")
+            {
+                let mut names: Vec<_> = self.parsed.operations.iter().filter_map(|(name, _)| name).collect();
+                names.sort_unstable();
+                let names: Vec<_> = names.into_iter().map(|name| format!("{:?}", name.as_str())).collect();
+                error.message = match (name, names.join(", ")) {
+                    (Some(name), names) if names.is_empty() => {
+                        let name = echo(name);
+                        format!("Unknown operation named {name:?}: the only one has no name, leave `operationName` out")
+                    }
+                    (Some(name), names) => format!("Unknown operation named {:?}: there are {names}", echo(name)),
+                    (None, names) => format!("Operation name required: send `operationName`, one of {names}"),
+                };
+            }
+        }
+        refused
+    }
+
+    /// The name of its operation, if there is one with a name and no other.
+    pub(super) fn name_of_the_only_operation(&self) -> Option<&Name> {
+        match &self.parsed.operations {
+            DocumentOperations::Multiple(operations) if operations.len() == 1 => operations.keys().next(),
+            DocumentOperations::Multiple(_) | DocumentOperations::Single(_) => None,
+        }
     }
 
     /// What the operations are that may be meant: the one of this name, or all.
@@ -275,6 +424,11 @@ fn is_conditional(directives: &[Positioned<Directive>]) -> bool {
 }
 
 impl Asked {
+    /// A document, and what it is asked with.
+    pub(super) fn new(document: Arc<Document>, request: Request) -> Self {
+        Self { document, request, hash: None }
+    }
+
     /// The operation that is asked for; none if the document does not tell, which validation then says.
     pub(super) fn operation(&self) -> Option<&OperationDefinition> {
         self.document.operation(self.request.operation_name.as_deref())
@@ -321,7 +475,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_kept_is_bounded_in_number_and_in_bytes() {
-        let documents = Documents::new(Limits::default());
+        let documents = Documents::open(&GraphqlOptions::default()).await.unwrap();
         for n in 0..MAX_DOCUMENTS + 500 {
             let mut asked = ask(&documents, &format!("{{ workers {{ id }} }} # {n}"));
             assert!(documents.validate(&mut asked).await.is_ok());
@@ -337,9 +491,9 @@ mod tests {
         assert!(documents.read_so_far().kept < 2_000);
     }
 
-    #[test]
-    fn the_operation_is_the_one_that_is_named_or_the_only_one() {
-        let documents = Documents::new(Limits::default());
+    #[tokio::test]
+    async fn the_operation_is_the_one_that_is_named_or_the_only_one() {
+        let documents = Documents::open(&GraphqlOptions::default()).await.unwrap();
         let two = "query A { workers { id } } mutation B { drainWorker(input: {workerId: 1}) { changed } }";
         use OperationType::{Mutation, Query};
         for (query, name, expected, kinds) in [

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_graphql::parser::types::OperationType::{self, Mutation as Command, Query as Question};
-use async_graphql::{Request, Response, Schema, ServerError, ValidationMode, Value};
+use async_graphql::{Request, Response, Schema, ServerError, ValidationMode, Value, value};
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
 
@@ -21,6 +21,9 @@ use crate::resolvers::{Reading, Resolvers, input};
 /// The key in a request's extensions that names the revision to be seen.
 const MIN_REVISION: &str = "minRevision";
 
+/// The key in a request's extensions that asks for its cost, and in the answer's that tells it.
+const COST: &str = "cost";
+
 /// The schema with what its resolvers need. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Engine {
@@ -35,6 +38,11 @@ impl Engine {
     pub(super) fn new(documents: Documents, resolvers: Resolvers) -> Self {
         let schema = documents.limits().tell(super::schema()).validation_mode(ValidationMode::Fast).finish();
         Self { documents, schema, live: Live::new(resolvers.clone()), resolvers }
+    }
+
+    /// What is known of documents.
+    pub(super) fn documents(&self) -> &Documents {
+        &self.documents
     }
 
     /// Reads the document of a request, or says why it cannot be read.
@@ -134,9 +142,10 @@ impl Engine {
 
     /// Runs a query or a mutation.
     pub(super) async fn run(&self, mut asked: Asked) -> Response {
-        if let Err(refused) = self.documents.validate(&mut asked).await {
-            return refused;
-        }
+        let cost = match self.documents.validate(&mut asked).await {
+            Ok(cost) => cost,
+            Err(refused) => return refused,
+        };
         let Some(document) = asked.cut_out(&[Question, Command]) else {
             let problem = "Subscriptions are not supported on this transport.";
             return Response::from_errors(vec![error::request_error("GRAPHQL_VALIDATION_FAILED", problem)]);
@@ -149,6 +158,7 @@ impl Engine {
         let is_mutation = asked.operation().is_some_and(|operation| operation.ty == Command);
         let loader = WorkerEvents::loader(self.resolvers.clone(), (!is_mutation).then(|| reading.clone()));
         let budget = Budget::default();
+        let wants_cost = asked.request.extensions.get(COST) == Some(&Value::Boolean(true));
         let mut request = Request::new("")
             .variables(asked.request.variables)
             .data(self.resolvers.clone())
@@ -158,7 +168,13 @@ impl Engine {
         request.set_parsed_query(document);
         let mut response = self.schema.execute(request).await;
         error::code(&mut response);
-        budget.settle(response)
+        let response = budget.settle(response);
+        if wants_cost {
+            let limit = self.documents.limits().cost;
+            response.extension(COST, value!({ "requested": cost, "limit": limit }))
+        } else {
+            response
+        }
     }
 }
 

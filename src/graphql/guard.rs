@@ -32,6 +32,8 @@ pub struct Limits {
     pub root_fields: usize,
     /// Directives of one field, fragment or operation.
     pub directives: usize,
+    /// Fields of the largest answer to an operation; see [`cost`](super::cost).
+    pub cost: u64,
 }
 
 impl Default for Limits {
@@ -47,6 +49,8 @@ impl Default for Limits {
             aliases: 100,
             root_fields: 100,
             directives: 20,
+            // Ten times the largest page that is asked for in earnest, and half of the time that an answer may take.
+            cost: 10_000_000,
         }
     }
 }
@@ -73,9 +77,9 @@ pub(super) fn read(text: &str, limits: &Limits) -> Result<ExecutableDocument, Re
         error.extensions.get_or_insert_default().set("code", "GRAPHQL_PARSE_FAILED");
         Response::from_errors(vec![error])
     })?;
-    let size = Scales::new(&document).measure().map_err(|Cycle| {
-        // The engine would name the fragments, but walk in circles to find them.
-        refused("GRAPHQL_VALIDATION_FAILED", "A fragment of the document spreads itself, directly or through others")
+    let size = Scales::new(&document).measure().map_err(|Cycle(fragment)| {
+        let problem = format!("The fragment \"{fragment}\" spreads itself, directly or through others");
+        refused("GRAPHQL_VALIDATION_FAILED", problem)
     })?;
     within("selections with its fragments written out", size.selections, limits.selections)?;
     within("levels of fields", size.depth, limits.depth)?;
@@ -232,7 +236,8 @@ enum Measured {
     Known(Size),
 }
 
-struct Cycle;
+/// A fragment that contains itself.
+struct Cycle(Name);
 
 impl<'a> Scales<'a> {
     fn new(document: &'a ExecutableDocument) -> Self {
@@ -282,7 +287,7 @@ impl<'a> Scales<'a> {
     fn size_of_fragment(&mut self, name: &'a Name) -> Result<Size, Cycle> {
         match self.fragments.get(name) {
             Some(Measured::Known(size)) => return Ok(*size),
-            Some(Measured::NotYet) => return Err(Cycle),
+            Some(Measured::NotYet) => return Err(Cycle(name.clone())),
             None => {}
         }
         // An unknown fragment is the validation's to name.
@@ -329,7 +334,7 @@ mod tests {
     #[test]
     fn cycles_are_refused_and_ordinary_documents_pass() {
         let cycle = "{ workers { ...A } } fragment A on Worker { ...B } fragment B on Worker { ...A }";
-        assert!(refusal(cycle).is_some_and(|message| message.contains("spreads itself")));
+        assert!(refusal(cycle).is_some_and(|message| message.ends_with("spreads itself, directly or through others")));
         assert_eq!(refusal("{ workers { id ...A } } fragment A on Worker { hostname vms { id } }"), None);
     }
 
@@ -344,6 +349,7 @@ mod tests {
             aliases: 2,
             root_fields: 3,
             directives: 1,
+            cost: 0,
         };
         let deep = |levels: usize| format!("{}id{}", "{vms".repeat(levels - 1) + "{", "}".repeat(levels));
         for (document, expected) in [

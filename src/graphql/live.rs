@@ -139,7 +139,7 @@ pub(super) struct Followed {
 
 impl Followed {
     /// A subscription that has been found valid, and its operation alone.
-    pub(super) fn new(Asked { document, request }: Asked, mut operation: ExecutableDocument) -> Self {
+    pub(super) fn new(Asked { document, request, .. }: Asked, mut operation: ExecutableDocument) -> Self {
         if let DocumentOperations::Single(operation) = &mut operation.operations {
             operation.node.ty = OperationType::Query;
         }

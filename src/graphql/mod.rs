@@ -2,15 +2,17 @@
 //!
 //! Object types are generated from [`cluster::fields`](crate::cluster::fields) in [`object`],
 //! value by value in [`shape`]; roots are in `query`, `mutation` and `subscription`; each method is
-//! one resolver call. `documents` reads documents and keeps them, with `guard`, which refuses what is
-//! too large, and `validation`; [`engine`] runs them, on one reading of the cluster, and codes their
-//! errors; `budget` ends answers that grow too large; `over_http`, `over_sse` and `over_websocket`
-//! carry documents in and answers out.
+//! one resolver call. `documents` reads documents and keeps them, with `guard` and `cost`, which refuse what is
+//! too large, `validation`, `persisted` and `trusted`; [`engine`] runs them, on one reading of the cluster, and codes their
+//! errors; `budget` ends answers that grow too large; `over_http`, `over_sse`, `over_websocket` and
+//! `by_id` carry documents in and answers out.
 //!
 //! **Invariant:** the types of async-graphql stay in this room.
 
 mod budget;
+mod by_id;
 mod connection;
+mod cost;
 mod documents;
 mod engine;
 mod error;
@@ -20,14 +22,17 @@ mod live;
 mod loader;
 mod mutation;
 mod object;
+mod options;
 mod over_http;
 mod over_sse;
 mod over_websocket;
 mod overlap;
+mod persisted;
 mod query;
 mod scalar;
 mod shape;
 mod subscription;
+mod trusted;
 mod types;
 mod validation;
 
@@ -43,9 +48,11 @@ pub use self::documents::{Documents, DocumentsRead};
 use self::engine::Engine;
 pub use self::guard::Limits;
 use self::mutation::Mutation;
+pub use self::options::GraphqlOptions;
 use self::query::Query;
 use self::subscription::Subscription;
-use crate::http::{Origin, routine};
+pub use self::trusted::{ManifestError, TrustedMode};
+use crate::http::{Origin, allow_body, routine};
 use crate::resolvers::Resolvers;
 
 /// What transports need.
@@ -60,7 +67,7 @@ struct Endpoint {
     closing: CancellationToken,
 }
 
-/// `/graphql`: queries and mutations over HTTP, everything over WebSocket.
+/// `/graphql`: queries and mutations over HTTP, everything over WebSocket. And `/api/v1/q/…`: trusted documents.
 pub fn router(
     documents: Documents,
     resolvers: Resolvers,
@@ -68,11 +75,15 @@ pub fn router(
     sockets: TaskTracker,
     closing: CancellationToken,
 ) -> Router {
+    let body = documents.limits().body;
     let engine = Engine::new(documents, resolvers);
     let endpoint = Endpoint { engine, origins: origins.to_vec(), sockets, closing };
     Router::new()
-        .route("/graphql", get(over_http::get).post(over_http::post).layer(routine()))
+        .route("/graphql", get(over_http::get).post(over_http::post))
         .route("/graphql/schema.graphql", get(schema_file))
+        .route("/api/v1/q/{id}", get(by_id::get).post(by_id::post))
+        .layer(allow_body(body))
+        .layer(routine())
         .with_state(endpoint)
 }
 

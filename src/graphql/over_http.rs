@@ -2,18 +2,18 @@
 //! and the media type that the client asks for.
 
 use async_graphql::parser::types::OperationType;
-use async_graphql::{Request, Response as Answer, Variables};
+use async_graphql::{Request, Response as Answer, Value, Variables};
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{OriginalUri, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::ser::SerializeMap as _;
 use serde::{Deserialize, Serialize, Serializer};
-use serde_json::{Map, Value};
+use serde_json::Map;
 
-use super::documents::Asked;
+use super::documents::{Asked, DOCUMENT_ID};
 use super::error::request_error;
-use super::{Endpoint, over_sse, over_websocket};
+use super::{Endpoint, over_sse, over_websocket, persisted};
 use crate::http::{Accept, Failure, Json, Query};
 use crate::pages;
 
@@ -28,9 +28,10 @@ pub(super) const JSON: &str = "application/json";
 #[serde(rename_all = "camelCase", expecting = "a JSON object with `query`")]
 pub(super) struct Parameters {
     query: Option<String>,
+    document_id: Option<String>,
     operation_name: Option<String>,
-    variables: Option<Value>,
-    extensions: Option<Value>,
+    variables: Option<serde_json::Value>,
+    extensions: Option<serde_json::Value>,
 }
 
 /// The same, as a query string has it: maps are JSON in text.
@@ -38,6 +39,7 @@ pub(super) struct Parameters {
 #[serde(rename_all = "camelCase")]
 pub(super) struct QueryString {
     query: Option<String>,
+    document_id: Option<String>,
     operation_name: Option<String>,
     variables: Option<String>,
     extensions: Option<String>,
@@ -108,7 +110,7 @@ fn wants_upgrade(headers: &HeaderMap) -> bool {
     headers.get(header::UPGRADE).is_some_and(|upgrade| upgrade.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
-fn not_by_get(media: Media) -> Response {
+pub(super) fn not_by_get(media: Media) -> Response {
     let error =
         request_error("BAD_REQUEST", "A GET can only ask: send mutations by POST, subscriptions over WebSocket");
     let mut response = media.answer(Answer::from_errors(vec![error]));
@@ -129,6 +131,7 @@ impl QueryString {
         };
         Ok(Parameters {
             query: self.query,
+            document_id: self.document_id.filter(|id| !id.is_empty()),
             operation_name: self.operation_name.filter(|name| !name.is_empty()),
             variables: json("variables", self.variables)?,
             extensions: json("extensions", self.extensions)?,
@@ -138,24 +141,30 @@ impl QueryString {
 
 impl Parameters {
     fn into_request(self) -> Result<Request, Answer> {
-        let Self { query, operation_name, variables, extensions } = self;
-        let Some(query) = query.filter(|query| !query.trim().is_empty()) else {
+        let Self { query, document_id, operation_name, variables, extensions } = self;
+        let query = query.filter(|query| !query.trim().is_empty());
+        let extensions = map("extensions", extensions)?;
+        let is_named = document_id.is_some() || extensions.get(persisted::EXTENSION).is_some_and(|it| !it.is_null());
+        if query.is_none() && !is_named {
             return Err(bad_request("`query` is missing: send the document in it".to_owned()));
-        };
-        let mut request = Request::new(query).variables(Variables::from_json(map("variables", variables)?.into()));
-        for (name, value) in map("extensions", extensions)? {
-            let value = async_graphql::Value::from_json(value).unwrap_or_default();
-            request.extensions.insert(name, value);
+        }
+        let variables = Variables::from_json(map("variables", variables)?.into());
+        let mut request = Request::new(query.unwrap_or_default()).variables(variables);
+        for (name, value) in extensions {
+            request.extensions.insert(name, Value::from_json(value).unwrap_or_default());
+        }
+        if let Some(id) = document_id {
+            request.extensions.insert(DOCUMENT_ID.to_owned(), Value::from(id));
         }
         request.operation_name = operation_name;
         Ok(request)
     }
 }
 
-fn map(name: &str, value: Option<Value>) -> Result<Map<String, Value>, Answer> {
+fn map(name: &str, value: Option<serde_json::Value>) -> Result<Map<String, serde_json::Value>, Answer> {
     match value {
-        None | Some(Value::Null) => Ok(Map::new()),
-        Some(Value::Object(map)) => Ok(map),
+        None | Some(serde_json::Value::Null) => Ok(Map::new()),
+        Some(serde_json::Value::Object(map)) => Ok(map),
         Some(_) => Err(bad_request(format!("`{name}` must be a JSON object"))),
     }
 }
@@ -166,7 +175,7 @@ fn bad_request(message: String) -> Answer {
 
 /// How the client wants its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Media {
+pub(super) enum Media {
     /// The specification's own type.
     GraphqlResponse,
     /// Plain JSON, with which everything that could be read at all is 200.
@@ -175,11 +184,11 @@ enum Media {
 
 impl Media {
     /// Plain JSON unless the other is named: that is what clients from before it expect.
-    fn asked_for(headers: &HeaderMap) -> Self {
+    pub(super) fn asked_for(headers: &HeaderMap) -> Self {
         if Accept::of(headers).names(GRAPHQL_RESPONSE) { Self::GraphqlResponse } else { Self::Json }
     }
 
-    fn answer(self, answer: Answer) -> Response {
+    pub(super) fn answer(self, answer: Answer) -> Response {
         let refused = was_refused(&answer);
         let (media, status) = match (self, refused) {
             (Self::GraphqlResponse, true) => (GRAPHQL_RESPONSE, StatusCode::BAD_REQUEST),
@@ -224,6 +233,6 @@ pub(super) fn was_refused(answer: &Answer) -> bool {
 fn was_unreadable(answer: &Answer) -> bool {
     answer.errors.iter().any(|error| {
         let code = error.extensions.as_ref().and_then(|extensions| extensions.get("code"));
-        code == Some(&async_graphql::Value::from("BAD_REQUEST"))
+        code == Some(&Value::from("BAD_REQUEST"))
     })
 }

@@ -38,6 +38,8 @@ pub(super) enum Kind {
 pub(super) struct Field {
     /// Its type.
     pub(super) ty: Type,
+    /// What it takes.
+    pub(super) arguments: HashMap<String, Input>,
 }
 
 /// An argument, or a field of what is sent.
@@ -112,7 +114,9 @@ impl Kind {
 }
 
 fn fields(fields: Vec<Positioned<FieldDefinition>>) -> HashMap<String, Field> {
-    let field = |FieldDefinition { name, ty, .. }: FieldDefinition| (name.node.to_string(), Field { ty: ty.node });
+    let field = |FieldDefinition { name, ty, arguments, .. }: FieldDefinition| {
+        (name.node.to_string(), Field { ty: ty.node, arguments: inputs(arguments) })
+    };
     fields.into_iter().map(|definition| field(definition.node)).collect()
 }
 
@@ -134,6 +138,11 @@ pub(super) fn innermost(ty: &Type) -> &str {
         BaseType::Named(name) => name,
         BaseType::List(of) => innermost(of),
     }
+}
+
+/// Whether it is a list, whatever is in it.
+pub(super) fn is_list(ty: &Type) -> bool {
+    matches!(ty.base, BaseType::List(_))
 }
 
 /// The type that the operations of a kind begin at.

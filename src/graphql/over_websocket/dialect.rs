@@ -9,6 +9,8 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use crate::graphql::persisted;
+
 /// A sub-protocol of GraphQL over WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dialect {
@@ -38,11 +40,20 @@ pub(super) enum Said {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Operation {
-    /// The document. May be left out where the extensions name it.
+    /// The document. May be left out where something else names it.
     pub(super) query: Option<String>,
+    pub(super) document_id: Option<String>,
     pub(super) operation_name: Option<String>,
     pub(super) variables: Option<Map<String, Value>>,
     pub(super) extensions: Option<Map<String, Value>>,
+}
+
+impl Operation {
+    /// Whether it says what is to be run.
+    fn names_a_document(&self) -> bool {
+        let extension = self.extensions.as_ref().and_then(|extensions| extensions.get(persisted::EXTENSION));
+        self.query.is_some() || self.document_id.is_some() || extension.is_some_and(|extension| !extension.is_null())
+    }
 }
 
 #[derive(Deserialize)]
@@ -101,7 +112,7 @@ impl Dialect {
     pub(super) fn read(self, text: &str) -> Result<Said, serde_json::Error> {
         let said = self.parse(text)?;
         match &said {
-            Said::Subscribe(_, Operation { query: None, extensions: None, .. }) => {
+            Said::Subscribe(_, operation) if !operation.names_a_document() => {
                 Err(serde::de::Error::missing_field("query"))
             }
             _ => Ok(said),

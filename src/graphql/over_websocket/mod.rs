@@ -20,6 +20,7 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::dialect::{Dialect, Operation, Said};
+use super::documents::DOCUMENT_ID;
 use super::live::Payload;
 use super::{Endpoint, Engine};
 use crate::http::origin;
@@ -243,12 +244,15 @@ impl Connection {
             let reason = format!("At most {MAX_OPERATIONS} operations at once on one socket");
             return ControlFlow::Break(Some(Close::new(4429, reason)));
         }
-        let Operation { query, operation_name, variables, extensions } = operation;
+        let Operation { query, document_id, operation_name, variables, extensions } = operation;
         let variables = Variables::from_json(variables.unwrap_or_default().into());
         let mut request = Request::new(query.unwrap_or_default()).variables(variables);
         request.operation_name = operation_name;
         for (name, value) in extensions.unwrap_or_default() {
             request.extensions.insert(name, async_graphql::Value::from_json(value).unwrap_or_default());
+        }
+        if let Some(id) = document_id {
+            request.extensions.insert(DOCUMENT_ID.to_owned(), id.into());
         }
         let (answers, handle) = abortable(self.engine.stream(request));
         let running = Running { handle: handle.clone(), head: self.dialect.next_head(&id), is_answered: false };

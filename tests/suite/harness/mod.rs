@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use aetherium::clock::Clock;
 use aetherium::cluster::{Cursor, EventFilter, EventKind};
-use aetherium::graphql::Limits;
+use aetherium::graphql::GraphqlOptions;
 use aetherium::http::HttpOptions;
 use aetherium::journal::Retention;
 use aetherium::liveness::LivenessSweeper;
@@ -60,7 +60,7 @@ impl TestCluster {
             timing: Timing::default(),
             retention: Retention::default(),
             http: HttpOptions::default(),
-            graphql: Limits::default(),
+            graphql: GraphqlOptions::default(),
         };
         configure(&mut options);
         Self::start(database.clone(), options, Clock::manual(START.parse().unwrap())).await
@@ -182,6 +182,11 @@ impl TestCluster {
     /// The server, to be run by the test.
     pub fn into_server(self) -> Server {
         self.server
+    }
+
+    /// What its server was started with.
+    pub fn options(&self) -> &Options {
+        &self.options
     }
 
     /// The server itself.
