@@ -12,6 +12,22 @@ dress();
 
 for (const link of document.querySelectorAll('.bar a')) link.href = at(link.getAttribute('href'));
 
+/**
+ * The document, with examples of what may be left out as words of its description: where they are, Swagger UI writes
+ * them into the form, and sends a question that has every filter at once.
+ */
+function inWords(document) {
+  const methods = Object.values(document.paths).flatMap(({ parameters, ...methods }) => [{ parameters }, ...Object.values(methods)]);
+  for (const parameter of methods.flatMap(({ parameters }) => parameters ?? [])) {
+    if (parameter.required || parameter.example === undefined) continue;
+    const example = [parameter.example].flat().join(', ');
+    const words = parameter.description ?? '';
+    if (!words.includes(`\`${example}\``)) parameter.description = `${words} Example: \`${example}\`.`;
+    delete parameter.example;
+  }
+  return document;
+}
+
 const place = document.getElementById('docs');
 try {
   const response = await fetch(at('api/v1/openapi.json'));
@@ -19,7 +35,7 @@ try {
   SwaggerUI({
     domNode: place,
     // The document names the server by a path, which a proxy may have put below another.
-    spec: { ...(await response.json()), servers: [{ url: at('api/v1') }] },
+    spec: { ...inWords(await response.json()), servers: [{ url: at('api/v1') }] },
     deepLinking: true,
     defaultModelsExpandDepth: 0,
     displayRequestDuration: true,

@@ -22,11 +22,9 @@ describe('pages', () => {
   test('the front page leads to the others, and they back to it', async () => {
     const visit = await browser.visit(`${server.url}/`);
     for (const place of ['graphql', 'docs']) {
-      await Promise.all([visit.page.waitForNavigation(), visit.click(`a[href="${place}"]`)]);
-      assert.equal(visit.page.url(), `${server.url}/${place}`);
+      await visit.follow(`a[href="${place}"]`, `${server.url}/${place}`);
       await visit.page.waitForSelector(place === 'docs' ? '.opblock' : '.graphiql-execute-button');
-      await Promise.all([visit.page.waitForNavigation(), visit.click('::-p-xpath(//a[.="Aetherium"])')]);
-      assert.equal(visit.page.url(), `${server.url}/`);
+      await visit.follow('::-p-xpath(//a[.="Aetherium"])', `${server.url}/`);
     }
     await visit.leave();
   });
@@ -50,7 +48,10 @@ describe('pages', () => {
 
   test('the reference sends what it describes', async () => {
     const visit = await browser.visit(`${server.url}/docs/`);
-    assert.match(await tryFirst(visit), /^200/);
+    const { sent, status } = await tryFirst(visit);
+    assert.match(status, /^200/);
+    assert.equal(new URL(sent).pathname, '/api/v1/workers');
+    assert.equal(new URL(sent).searchParams.has('zone'), false, 'filters are for those who ask for them');
     await visit.picture('docs-tried');
     await visit.leave();
   });
@@ -59,12 +60,12 @@ describe('pages', () => {
     const proxy = await below('/deep/down/', server.address);
     try {
       const visit = await browser.visit(proxy.url);
-      await Promise.all([visit.page.waitForNavigation(), visit.click('a[href="docs"]')]);
-      assert.equal(visit.page.url(), `${proxy.url}docs`);
-      assert.match(await tryFirst(visit), /^200/);
+      await visit.follow('a[href="docs"]', `${proxy.url}docs`);
+      const { sent, status } = await tryFirst(visit);
+      assert.match(status, /^200/);
+      assert.ok(sent.startsWith(`${proxy.url}api/v1/workers`), sent);
 
-      await Promise.all([visit.page.waitForNavigation(), visit.click('a[href$="/graphql"]')]);
-      assert.equal(visit.page.url(), `${proxy.url}graphql`);
+      await visit.follow('.bar a[href$="/graphql"]', `${proxy.url}graphql`);
       const tab = await visit.page.waitForSelector('::-p-xpath(//*[contains(@class, "graphiql-tab-button")][.="FollowHeartbeats"])');
       await tab.click();
       await visit.click('.graphiql-execute-button');
@@ -75,12 +76,14 @@ describe('pages', () => {
     }
   });
 
-  /** Sends the first request that the reference offers, and returns the status it shows. */
+  /** Sends the first request that the reference offers: what is sent, and the status it then shows. */
   const tryFirst = async (visit) => {
     await visit.click('.opblock-get .opblock-summary-control');
     await visit.click('.opblock.is-open .try-out__btn');
+    const sending = visit.page.waitForRequest((request) => request.url().includes('/api/v1/workers'));
     await visit.click('.opblock.is-open .execute');
+    const sent = (await sending).url();
     const status = await visit.page.waitForSelector('.live-responses-table .response .response-col_status');
-    return status.evaluate((cell) => cell.textContent);
+    return { sent, status: await status.evaluate((cell) => cell.textContent) };
   };
 });

@@ -128,6 +128,12 @@ describe('playground', () => {
   test('keeps what was written, and opens what a link says beside it', async () => {
     const visit = await open();
     await choose(visit, 'LookIntoWorker');
+    // GraphiQL writes down what it shows a moment after it has changed.
+    await visit.until(() => {
+      const kept = (name) => localStorage.getItem(`graphiql:${name}`) ?? '';
+      const tab = JSON.parse(kept('tabState') || '{}').activeTabIndex;
+      return tab === 1 && kept('query').includes('LookIntoWorker') && kept('variables').includes('worker-01');
+    });
     await visit.page.reload();
     await opened(visit);
     assert.deepEqual(await tabs(visit), TABS);

@@ -11,6 +11,9 @@ import { PATIENCE, Received } from '../harness/patience.mjs';
 /** Debian's and others' places for it. */
 const CHROMIUM = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
 
+/** How long a page is waited for, in milliseconds: drawing an editor is more work than answering a request. */
+const PATIENCE_WITH_PAGES = 3 * PATIENCE;
+
 /** Where pictures of the pages go, for people to look at; none are taken unless it is set. */
 const PICTURES = process.env.AETHERIUM_TEST_PICTURES;
 
@@ -31,8 +34,8 @@ export class Browser {
         '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1',
       ],
       // Slow machines are slow to start it, too.
-      timeout: PATIENCE,
-      protocolTimeout: PATIENCE,
+      timeout: PATIENCE_WITH_PAGES,
+      protocolTimeout: PATIENCE_WITH_PAGES,
     });
     return browser;
   }
@@ -60,7 +63,7 @@ export class Visit {
   static async begin(page, host, scheme) {
     const visit = new Visit();
     visit.page = page;
-    page.setDefaultTimeout(PATIENCE);
+    page.setDefaultTimeout(PATIENCE_WITH_PAGES);
     await page.setViewport({ width: 1400, height: 850 });
     await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: scheme }]);
 
@@ -97,9 +100,15 @@ export class Visit {
     await this.page.goto(address, { waitUntil: 'load' });
   }
 
-  /** Waits for what a selector means, clicks it, and returns it. */
+  /** Waits for what a selector means, and clicks it. */
   async click(selector) {
     await this.page.locator(selector).click();
+  }
+
+  /** Clicks a link, and waits until it has led here. */
+  async follow(selector, address) {
+    await this.click(selector);
+    await this.until((address) => window.location.href === address, address);
   }
 
   /** Waits until a function says yes in the page. */
