@@ -22,6 +22,8 @@ pub enum Kind {
     NotFound,
     /// Look at the present state first: it is not what the request takes it to be.
     Conflict,
+    /// Look at the present state first: it is not what the caller said it has to be.
+    Stale,
     /// Try again later.
     Unavailable,
     /// Nothing: it is our fault, and we have logged it.
@@ -86,13 +88,16 @@ pub enum Error {
         vms: usize,
     },
     /// The caller's condition on the revision does not hold.
-    #[error("{id} is at revision {current}, not {expected}: it has changed since it was read.")]
+    #[error(
+        "Worker {id} is not what it was at revision {expected}: its registration, or what operators want of it, \
+         is of revision {current}. Read it again, then decide."
+    )]
     StaleRevision {
-        /// What was to be changed.
+        /// The worker that was to be changed.
         id: String,
         /// The revision the caller has seen.
         expected: u64,
-        /// The present one.
+        /// The one it has changed at.
         current: u64,
     },
     /// The caller has been told of a revision by another server, and it has not arrived here.
@@ -127,9 +132,8 @@ impl Error {
             | Self::NotRegistered(_)
             | Self::HasLeft(_)
             | Self::UnknownIncarnation { .. } => Kind::NotFound,
-            Self::Superseded { .. } | Self::IdTakenByVm(_) | Self::HoldsVms { .. } | Self::StaleRevision { .. } => {
-                Kind::Conflict
-            }
+            Self::Superseded { .. } | Self::IdTakenByVm(_) | Self::HoldsVms { .. } => Kind::Conflict,
+            Self::StaleRevision { .. } => Kind::Stale,
             Self::NotThereYet { .. } | Self::Busy | Self::ShuttingDown | Self::Database(_) => Kind::Unavailable,
             Self::Corrupt(_) => Kind::Internal,
         }

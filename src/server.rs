@@ -20,7 +20,7 @@ use crate::http::{self, HttpOptions, ListenerOptions};
 use crate::journal::{Database, Journal, LogTrimmer, OpenError, Retention};
 use crate::liveness::LivenessSweeper;
 use crate::resolvers::{Resolvers, Timing};
-use crate::{graphql, rest};
+use crate::{graphql, pages, rest};
 
 /// How long sockets may take to say goodbye, which they do while requests in flight are finished.
 const FAREWELL: Duration = Duration::from_secs(8);
@@ -139,7 +139,10 @@ impl Server {
             self.sockets.clone(),
             self.closing.clone(),
         );
-        let router = Router::new().merge(rest::router(self.resolvers.clone(), self.closing.clone())).merge(graphql);
+        let router = Router::new()
+            .merge(rest::router(self.resolvers.clone(), self.closing.clone()))
+            .merge(graphql)
+            .merge(pages::router());
         http::with_manners(router, &self.options.http)
     }
 

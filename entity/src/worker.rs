@@ -37,6 +37,8 @@ pub struct Model {
     pub incarnation: i64,
     /// What the process called this start. Written by registration.
     pub boot_id: Option<String>,
+    /// Revision of the last registration that was more than a retry. Written by registration.
+    pub registration_revision: i64,
     /// When this life began. Written by registration.
     pub started_at: DateTimeUtc,
     /// When it said goodbye. Written by goodbye, cleared by registration.
@@ -59,6 +61,8 @@ pub struct Model {
 
     /// What operators asked for. Written by drain and activate only.
     pub policy: String,
+    /// Revision of the last change to that. Written by drain and activate only.
+    pub policy_revision: i64,
 
     /// What was last announced of its availability. Written by whoever announces.
     pub announced: String,

@@ -9,6 +9,7 @@ pub use sea_orm_migration::prelude::*;
 mod m20261123_000001_cluster;
 mod m20261123_000002_workers;
 mod m20261123_000003_events;
+mod m20261123_000004_decided_upon;
 
 /// All changes, oldest first.
 #[derive(Debug)]
@@ -21,6 +22,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261123_000001_cluster::Migration),
             Box::new(m20261123_000002_workers::Migration),
             Box::new(m20261123_000003_events::Migration),
+            Box::new(m20261123_000004_decided_upon::Migration),
         ]
     }
 }

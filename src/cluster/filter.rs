@@ -1,8 +1,10 @@
 //! Which workers and VMs are wanted, and in what order. Both protocols ask with these.
 
 use std::cmp::Ordering;
+use std::fmt;
+use std::str::FromStr;
 
-use super::status::{VmStatus, WorkerStatus};
+use super::status::{VmStatus, WorkerStatus, words};
 use super::view::{VmView, WorkerView};
 use crate::clock::Timestamp;
 
@@ -99,24 +101,26 @@ fn contains<const N: usize>(search: Option<&str>, places: [&str; N]) -> bool {
     })
 }
 
-/// By what workers can be sorted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum WorkerOrderField {
-    /// Id.
-    #[default]
-    Id,
-    /// Hostname.
-    Hostname,
-    /// Zone.
-    Zone,
-    /// Share of CPU cores in use.
-    CpuUsage,
-    /// Share of memory in use.
-    MemoryUsage,
-    /// Number of VMs.
-    VmCount,
-    /// Time of the last heartbeat.
-    LastSeen,
+words! {
+    /// By what workers can be sorted.
+    #[derive(Default)]
+    WorkerOrderField as "sort key of workers" {
+        /// Id.
+        #[default]
+        Id = "id",
+        /// Hostname.
+        Hostname = "hostname",
+        /// Zone.
+        Zone = "zone",
+        /// Share of CPU cores in use.
+        CpuUsage = "cpu_usage",
+        /// Share of memory in use.
+        MemoryUsage = "memory_usage",
+        /// Number of VMs.
+        VmCount = "vm_count",
+        /// Time of the last heartbeat.
+        LastSeen = "last_seen",
+    }
 }
 
 /// An order of workers. Equal ones are sorted by id, so that every order is total and repeats.

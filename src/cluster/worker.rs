@@ -24,12 +24,16 @@ pub struct Worker {
     pub id: WorkerId,
     /// Who it is and how large: written by registration.
     pub identity: Arc<Identity>,
+    /// Revision of the last registration that was more than a retry.
+    pub registration_revision: u64,
     /// Which life of its process this is: written by registration and by goodbye.
     pub life: Life,
     /// What it uses: written by heartbeats.
     pub usage: Usage,
     /// What operators asked for: written by them only.
     pub policy: SchedulingPolicy,
+    /// Revision of the last change to that.
+    pub policy_revision: u64,
     /// What was last announced of its availability in the change log. Not what it is now.
     pub announced: Availability,
     /// Revision of the last change to any of this.
@@ -107,9 +111,11 @@ impl Worker {
         Self {
             id,
             identity: Arc::new(identity),
+            registration_revision: revision,
             life: Life { incarnation: after.unwrap_or(0) + 1, boot_id, started_at: at, left_at: None },
             usage: Usage::none(at, revision),
             policy: SchedulingPolicy::Active,
+            policy_revision: revision,
             announced: Availability::Online,
             revision,
         }
@@ -125,6 +131,7 @@ impl Worker {
     pub fn start_life(&mut self, identity: Identity, boot_id: Option<Arc<str>>, at: Timestamp, revision: u64) {
         let at = at.max(self.usage.last_seen);
         self.identity = Arc::new(identity);
+        self.registration_revision = revision;
         self.life = Life { incarnation: self.life.incarnation + 1, boot_id, started_at: at, left_at: None };
         self.usage = Usage::none(at, revision);
         self.revision = revision;
@@ -134,6 +141,7 @@ impl Worker {
     pub fn reregister(&mut self, identity: Identity, at: Timestamp, revision: u64) {
         if *self.identity != identity {
             self.identity = Arc::new(identity);
+            self.registration_revision = revision;
         }
         self.usage.last_seen = self.usage.last_seen.max(at);
         self.revision = revision;

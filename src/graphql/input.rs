@@ -6,7 +6,19 @@ use super::scalar::Int53;
 use super::shape;
 use crate::cluster;
 use crate::error::Error;
+use crate::resolvers::filter::{FilterNames, VmFilterInput, WorkerFilterInput};
 use crate::resolvers::input::{HeartbeatInput, RegistrationInput, VmDeltaInput as Delta, VmInput, Whole, wanted};
+
+/// The fields of filters, as errors name them.
+const FILTER_NAMES: FilterNames = FilterNames {
+    ids: "filter.ids",
+    zones: "filter.zones",
+    statuses: "filter.statuses",
+    capabilities: "filter.capabilities",
+    labels: "filter.labels",
+    worker_ids: "filter.worker_ids",
+    search: "filter.search",
+};
 
 /// Which workers are wanted. Fields are ANDed, entries of a list ORed; every label must match.
 #[derive(Default, InputObject)]
@@ -32,15 +44,17 @@ impl TryFrom<WorkerFilter> for cluster::WorkerFilter {
 
     fn try_from(filter: WorkerFilter) -> Result<Self, Error> {
         let WorkerFilter { ids, zones, statuses, is_healthy, capabilities, labels, search } = filter;
-        Ok(Self {
-            ids: entries("filter.ids", ids)?,
-            zones: entries("filter.zones", zones)?,
-            statuses: entries("filter.statuses", statuses)?,
+        let statuses = statuses.unwrap_or_default().into_iter().map(cluster::WorkerStatus::from);
+        let filter = WorkerFilterInput {
+            ids: texts(ids),
+            zones: zones.unwrap_or_default(),
+            statuses: statuses.map(|status| status.as_str().to_owned()).collect(),
             is_healthy,
-            capabilities: entries("filter.capabilities", capabilities)?,
-            labels: entries("filter.labels", labels)?,
+            capabilities: capabilities.unwrap_or_default(),
+            labels: labels.unwrap_or_default().into_iter().map(Into::into).collect(),
             search,
-        })
+        };
+        filter.check(&FILTER_NAMES)
     }
 }
 
@@ -76,12 +90,14 @@ impl TryFrom<VmFilter> for cluster::VmFilter {
     type Error = Error;
 
     fn try_from(VmFilter { statuses, zones, worker_ids, search }: VmFilter) -> Result<Self, Error> {
-        Ok(Self {
-            statuses: entries("filter.statuses", statuses)?,
-            zones: entries("filter.zones", zones)?,
-            worker_ids: entries("filter.worker_ids", worker_ids)?,
+        let statuses = statuses.unwrap_or_default().into_iter().map(cluster::VmStatus::from);
+        let filter = VmFilterInput {
+            statuses: statuses.map(|status| status.as_str().to_owned()).collect(),
+            zones: zones.unwrap_or_default(),
+            worker_ids: texts(worker_ids),
             search,
-        })
+        };
+        filter.check(&FILTER_NAMES)
     }
 }
 
@@ -154,7 +170,8 @@ pub(super) struct DrainWorkerInput {
     pub(super) worker_id: ID,
     /// Why; kept in the change log.
     pub(super) reason: Option<String>,
-    /// Only if the worker is still at this revision, else a conflict.
+    /// Any revision at which the worker was read, such as its `revision`. Only if neither its registration nor what
+    /// operators want of it has changed since, else a conflict. Heartbeats do not count.
     pub(super) if_revision: Option<Int53>,
 }
 
@@ -165,7 +182,8 @@ pub(super) struct ActivateWorkerInput {
     pub(super) worker_id: ID,
     /// Why; kept in the change log.
     pub(super) reason: Option<String>,
-    /// Only if the worker is still at this revision, else a conflict.
+    /// Any revision at which the worker was read, such as its `revision`. Only if neither its registration nor what
+    /// operators want of it has changed since, else a conflict. Heartbeats do not count.
     pub(super) if_revision: Option<Int53>,
 }
 

@@ -28,6 +28,8 @@ mod subscription;
 
 use async_graphql::{SDLExportOptions, Schema};
 use axum::Router;
+use axum::http::header;
+use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -55,7 +57,15 @@ struct Endpoint {
 pub fn router(resolvers: Resolvers, origins: &[Origin], sockets: TaskTracker, closing: CancellationToken) -> Router {
     let engine = Engine::new(schema(), resolvers);
     let endpoint = Endpoint { engine, origins: origins.to_vec(), sockets, closing };
-    Router::new().route("/graphql", get(over_http::get).post(over_http::post).layer(routine())).with_state(endpoint)
+    Router::new()
+        .route("/graphql", get(over_http::get).post(over_http::post).layer(routine()))
+        .route("/graphql/schema.graphql", get(schema_file))
+        .with_state(endpoint)
+}
+
+/// `GET /graphql/schema.graphql`: as plain text, which a browser shows instead of saving it.
+async fn schema_file() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], sdl())
 }
 
 /// The schema as text; what `schema.graphql` at the top of the project holds.

@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use super::error::request_error;
 use super::{Endpoint, over_sse, over_websocket};
 use crate::http::{Accept, Failure, Json, Query};
+use crate::pages;
 
 /// The media type of the specification: with it, the status tells whether the request was understood.
 pub(super) const GRAPHQL_RESPONSE: &str = "application/graphql-response+json";
@@ -58,7 +59,7 @@ pub(super) async fn post(
     media.answer(endpoint.engine.execute(request).await)
 }
 
-/// `GET /graphql`: a query, or the beginning of a WebSocket.
+/// `GET /graphql`: a query, or the beginning of a WebSocket; for a person with a browser, the playground.
 pub(super) async fn get(
     State(endpoint): State<Endpoint>,
     OriginalUri(uri): OriginalUri,
@@ -71,6 +72,9 @@ pub(super) async fn get(
             Ok(upgrade) => over_websocket::open(endpoint, &uri, &headers, upgrade),
             Err(refused) => Failure::bad_request(format!("This is no WebSocket handshake: {refused}")).into_response(),
         };
+    }
+    if pages::are_asked_for(&headers) {
+        return pages::playground(&headers);
     }
     let media = Media::asked_for(&headers);
     let request = parameters.parsed().and_then(Parameters::into_request);

@@ -250,6 +250,8 @@ const REGISTRATIONS: Upsert = Upsert {
         ("vms_revision", Type::Integer),
         ("policy", Type::Text),
         ("announced", Type::Text),
+        ("registration_revision", Type::Integer),
+        ("policy_revision", Type::Integer),
         ("revision", Type::Integer),
     ],
     update: &[
@@ -266,6 +268,7 @@ const REGISTRATIONS: Upsert = Upsert {
         "boot_id",
         "started_at",
         "left_at",
+        "registration_revision",
         "revision",
     ],
 };
@@ -283,7 +286,11 @@ const HEARTBEATS: Update = Update {
         REVISION,
     ],
 };
-const POLICIES: Update = Update { table: "worker", key: "id", columns: &[("policy", Type::Text), REVISION] };
+const POLICIES: Update = Update {
+    table: "worker",
+    key: "id",
+    columns: &[("policy", Type::Text), ("policy_revision", Type::Integer), REVISION],
+};
 const ANNOUNCEMENTS: Update = Update { table: "worker", key: "id", columns: &[("announced", Type::Text), REVISION] };
 const DEPARTURES: Update = Update { table: "worker", key: "id", columns: &[("left_at", Type::Time), REVISION] };
 const VMS_GONE: Delete = Delete { table: "vm", key: &[("worker_id", Type::Text), ("id", Type::Text)] };

@@ -74,6 +74,7 @@ fn read_worker(row: worker::Model, vms: Arc<[Arc<Vm>]>) -> Result<Worker, BadRow
             disk_gb: unsigned("disk_gb", row.disk_gb)?,
             max_vms: unsigned("max_vms", row.max_vms)?,
         }),
+        registration_revision: unsigned("registration_revision", row.registration_revision)?,
         life: Life {
             incarnation: unsigned("incarnation", row.incarnation)?,
             boot_id: row.boot_id.map(Into::into),
@@ -94,6 +95,7 @@ fn read_worker(row: worker::Model, vms: Arc<[Arc<Vm>]>) -> Result<Worker, BadRow
             vms_revision: unsigned("vms_revision", row.vms_revision)?,
         },
         policy: row.policy.parse()?,
+        policy_revision: unsigned("policy_revision", row.policy_revision)?,
         announced: row.announced.parse()?,
         revision: unsigned("revision", row.revision)?,
     })
@@ -143,7 +145,8 @@ fn unsigned<N: TryFrom<i64>>(column: &'static str, number: i64) -> Result<N, Bad
 
 /// What registration writes of a worker, and everything a new row needs.
 pub(super) fn registration_row(worker: &Worker) -> Value {
-    let Worker { id, identity, life, usage: _, policy, announced, revision } = worker;
+    let Worker { id, identity, registration_revision, life, usage: _, policy, policy_revision, announced, revision } =
+        worker;
     let Identity { hostname, address, zone, labels, capabilities, cpu_cores, memory_mb, disk_gb, max_vms } =
         &**identity;
     let mut row = json!({
@@ -151,7 +154,7 @@ pub(super) fn registration_row(worker: &Worker) -> Value {
         "capabilities": capabilities, "cpu_cores": cpu_cores, "memory_mb": memory_mb, "disk_gb": disk_gb,
         "max_vms": max_vms, "incarnation": life.incarnation, "boot_id": life.boot_id, "started_at": time(life.started_at),
         "left_at": life.left_at.map(time), "policy": policy.as_str(), "announced": announced.as_str(),
-        "revision": revision,
+        "registration_revision": registration_revision, "policy_revision": policy_revision, "revision": revision,
     });
     if let (Value::Object(row), Value::Object(usage)) = (&mut row, usage_row(worker)) {
         row.extend(usage);
@@ -180,7 +183,10 @@ pub(super) fn usage_row(worker: &Worker) -> Value {
 
 /// What operators write of a worker.
 pub(super) fn policy_row(worker: &Worker) -> Value {
-    json!({ "id": worker.id.as_str(), "policy": worker.policy.as_str(), "revision": worker.revision })
+    json!({
+        "id": worker.id.as_str(), "policy": worker.policy.as_str(), "policy_revision": worker.policy_revision,
+        "revision": worker.revision,
+    })
 }
 
 /// What an announcement writes of a worker.

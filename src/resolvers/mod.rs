@@ -4,11 +4,12 @@
 //! answer says is true together. Commands are methods of [`Resolvers`] and go through the journal;
 //! each answers with the state right after its commit. Streams are in [`watch`].
 //!
-//! Checking of input, defaults, filters and paging live here too ([`input`], [`page`]), so that
+//! Checking of input, defaults, filters and paging live here too ([`input`], [`filter`], [`page`]), so that
 //! both protocols accept and refuse the same. How things are spelled on a wire does not.
 
 mod cluster;
 mod events;
+pub mod filter;
 pub mod input;
 pub mod page;
 mod vms;
@@ -18,17 +19,17 @@ mod workers;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
 
 pub use self::cluster::{Component, Health};
+pub(crate) use self::events::MAX_EVENTS;
 pub use self::events::{EventPage, EventView, WorkerEventsKey, event_limit};
 pub use self::vms::page_of_worker_vms;
 pub use self::workers::{Goodbye, HeartbeatRecorded, Node, PolicyChanged, Registered, SetAside};
-use crate::clock::Clock;
-use crate::cluster::{Change, ClusterStats, Snapshot, View};
+use crate::clock::{Clock, Timestamp};
+use crate::cluster::{ClusterStats, Snapshot, View};
 use crate::error::{Error, Result};
-use crate::journal::Journal;
+use crate::journal::{Ended, Journal};
 
 /// What the operator of this server decided about time.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -90,7 +91,7 @@ impl Resolvers {
         let mut feed = self.journal.subscribe();
         let passed = async {
             while self.journal.snapshot().revision <= revision {
-                if let Err(RecvError::Closed) = feed.recv().await {
+                if let Err(Ended) = feed.next().await {
                     return;
                 }
             }
@@ -100,11 +101,13 @@ impl Resolvers {
         self.read()
     }
 
-    /// The cluster right after a change, at the moment of the change: the same for everybody who
-    /// follows, so that what is shown of it can be shared.
-    fn view_of(&self, change: &Change) -> Arc<View> {
-        let Change { at, snapshot, .. } = change;
-        Arc::new(View { snapshot: snapshot.clone(), now: *at, offline_after: self.timing.offline_after })
+    /// The cluster right after the last change, at the moment of that change, or at a later one that
+    /// the caller has seen already. So it is the same for everybody who has followed for a while, and
+    /// what is shown of it can be shared.
+    fn latest(&self, seen: Timestamp) -> Arc<View> {
+        let published = self.journal.published();
+        let (snapshot, now) = (published.snapshot.clone(), published.at.max(seen));
+        Arc::new(View { snapshot, now, offline_after: self.timing.offline_after })
     }
 
     /// Statistics of a view, added up once however many ask for them.

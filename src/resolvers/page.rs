@@ -13,10 +13,10 @@ use crate::cluster::{WorkerOrder, WorkerSortKey};
 use crate::error::{Error, Result};
 
 /// Size of a page when nobody asks for one.
-const DEFAULT_SIZE: usize = 100;
+pub(crate) const DEFAULT_SIZE: usize = 100;
 
 /// Largest page.
-const MAX_SIZE: usize = 500;
+pub(crate) const MAX_SIZE: usize = 500;
 
 /// Which part of a list is wanted: the first so many after a cursor, or the last so many before one.
 #[derive(Clone, Debug, Default)]
@@ -48,12 +48,14 @@ pub struct PageNames {
     pub first: &'static str,
     /// Only what comes after this.
     pub after: &'static str,
+    /// In what order.
+    pub order: &'static str,
 }
 
 impl Default for PageNames {
     /// As connections are specified.
     fn default() -> Self {
-        Self { first: "first", after: "after" }
+        Self { first: "first", after: "after", order: "orderBy" }
     }
 }
 
@@ -91,9 +93,10 @@ impl Place {
     }
 
     /// Where an element lies, seen from here.
-    fn compare<T>(&self, edge: &Edge<T>, descending: bool, field: &'static str) -> Result<Ordering> {
+    fn compare<T>(&self, edge: &Edge<T>, descending: bool, field: &'static str, order: &str) -> Result<Ordering> {
         let by_key = edge.key.compare(&self.key).ok_or_else(|| {
-            Error::invalid(field, "is a cursor of another order: pass back one that came with the present `orderBy`")
+            let problem = "is a cursor of another order: pass back one that came with the present";
+            Error::invalid(field, format!("{problem} `{order}`"))
         })?;
         let by_key = if descending { by_key.reverse() } else { by_key };
         Ok(by_key.then_with(|| edge.id.cmp(&self.id)))
@@ -125,21 +128,20 @@ impl<T> Page<T> {
             (Some(first), None) => (page_size(names.first, *first)?, false),
             (None, None) => (DEFAULT_SIZE, false),
         };
-        edges.sort_by(|one, other| {
-            let by_key = one.key.compare(&other.key).unwrap_or(Ordering::Equal);
-            let by_key = if order.descending { by_key.reverse() } else { by_key };
-            by_key.then_with(|| one.id.cmp(&other.id))
-        });
+        sort(&mut edges, order);
         let total = edges.len();
         let mut start = 0;
         let mut end = total;
         if let Some(after) = after {
             let place = Place::parse(after, names.after)?;
-            start = count_until(&edges, |edge| Ok(place.compare(edge, order.descending, names.after)?.is_gt()))?;
+            start = count_until(&edges, |edge| {
+                Ok(place.compare(edge, order.descending, names.after, names.order)?.is_gt())
+            })?;
         }
         if let Some(before) = before {
             let place = Place::parse(before, "before")?;
-            end = count_until(&edges, |edge| Ok(place.compare(edge, order.descending, "before")?.is_ge()))?;
+            end =
+                count_until(&edges, |edge| Ok(place.compare(edge, order.descending, "before", names.order)?.is_ge()))?;
         }
         end = end.max(start);
         if from_the_end {
@@ -175,20 +177,38 @@ pub struct Listing<T> {
 }
 
 impl<T> Listing<T> {
-    /// The whole list, or the page of it that is asked for.
+    /// The whole list, or the page of it that is asked for. Both come from `list` by id; `edge` tells an element's
+    /// place in the order that is asked for.
     pub(super) fn of(
+        list: Vec<T>,
+        edge: impl Fn(T) -> Edge<T>,
+        order: WorkerOrder,
         request: &PageRequest,
-        list: impl FnOnce() -> Vec<T>,
-        page: impl FnOnce() -> Result<Page<T>>,
     ) -> Result<Self> {
         if request.is_for_all() {
-            let nodes = list();
+            let nodes = if order == WorkerOrder::default() {
+                // What is asked for most, and comes in its order already.
+                list
+            } else {
+                let mut edges: Vec<_> = list.into_iter().map(edge).collect();
+                sort(&mut edges, order);
+                edges.into_iter().map(|edge| edge.node).collect()
+            };
             return Ok(Self { total: nodes.len(), nodes, next: None });
         }
-        let page = page()?;
+        let page = Page::of(list.into_iter().map(edge).collect(), order, request)?;
         let next = page.end_cursor().filter(|_| page.has_next);
         Ok(Self { nodes: page.edges.into_iter().map(|edge| edge.node).collect(), total: page.total, next })
     }
+}
+
+/// Puts edges in order; equal ones by id.
+fn sort<T>(edges: &mut [Edge<T>], order: WorkerOrder) {
+    edges.sort_by(|one, other| {
+        let by_key = one.key.compare(&other.key).unwrap_or(Ordering::Equal);
+        let by_key = if order.descending { by_key.reverse() } else { by_key };
+        by_key.then_with(|| one.id.cmp(&other.id))
+    });
 }
 
 /// How many edges come before the first one that passes.

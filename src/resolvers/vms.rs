@@ -28,7 +28,7 @@ impl Reading {
 
     /// The VMs that match, by id: all of them, or the page that is asked for.
     pub fn listing_of_vms(&self, filter: &VmFilter, request: &PageRequest) -> Result<Listing<VmView>> {
-        Listing::of(request, || self.list_vms(filter), || self.page_of_vms(filter, request))
+        Listing::of(self.list_vms(filter), edge_by_id, WorkerOrder::default(), request)
     }
 }
 
@@ -40,9 +40,10 @@ pub fn page_of_worker_vms(worker: &WorkerView, filter: &VmFilter, request: &Page
 }
 
 fn page_by_id(vms: Vec<VmView>, request: &PageRequest) -> Result<Page<VmView>> {
-    let edges = vms
-        .into_iter()
-        .map(|vm| Edge { key: WorkerSortKey::Id(vm.vm.id.as_str().to_owned()), id: vm.vm.id.shared(), node: vm })
-        .collect();
-    Page::of(edges, WorkerOrder::default(), request)
+    Page::of(vms.into_iter().map(edge_by_id).collect(), WorkerOrder::default(), request)
+}
+
+/// A VM with its place in the order by id.
+fn edge_by_id(vm: VmView) -> Edge<VmView> {
+    Edge { key: WorkerSortKey::Id(vm.vm.id.as_str().to_owned()), id: vm.vm.id.shared(), node: vm }
 }

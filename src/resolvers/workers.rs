@@ -105,22 +105,18 @@ impl Reading {
         order: WorkerOrder,
         request: &PageRequest,
     ) -> Result<Page<WorkerView>> {
-        let edges = self
-            .list_workers(filter)
-            .into_iter()
-            .map(|worker| Edge {
-                key: WorkerSortKey::of(&worker, order.field),
-                id: worker.worker.id.shared(),
-                node: worker,
-            })
-            .collect();
+        let edges = self.list_workers(filter).into_iter().map(|worker| edge(worker, order)).collect();
         Page::of(edges, order, request)
     }
 
-    /// The workers that match, by id: all of them, or the page that is asked for.
-    pub fn listing_of_workers(&self, filter: &WorkerFilter, request: &PageRequest) -> Result<Listing<WorkerView>> {
-        let page = || self.page_of_workers(filter, WorkerOrder::default(), request);
-        Listing::of(request, || self.list_workers(filter), page)
+    /// The workers that match, in the order asked for: all of them, or the page that is asked for.
+    pub fn listing_of_workers(
+        &self,
+        filter: &WorkerFilter,
+        order: WorkerOrder,
+        request: &PageRequest,
+    ) -> Result<Listing<WorkerView>> {
+        Listing::of(self.list_workers(filter), |worker| edge(worker, order), order, request)
     }
 
     /// VMs of a worker, by id: those in one of these statuses, or else those that hold a slot.
@@ -133,6 +129,11 @@ impl Reading {
         let worker = self.find_worker(id).map(Node::Worker);
         worker.or_else(|| self.find_vm(id).map(Node::Vm))
     }
+}
+
+/// A worker with its place in an order.
+fn edge(worker: WorkerView, order: WorkerOrder) -> Edge<WorkerView> {
+    Edge { key: WorkerSortKey::of(&worker, order.field), id: worker.worker.id.shared(), node: worker }
 }
 
 impl Reading {

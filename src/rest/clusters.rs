@@ -1,31 +1,40 @@
 //! `/cluster` and `/health`: the whole, and this server.
 
+use std::hash::Hasher;
+
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use super::etag::Versioned;
 use super::object::{ClusterStats, WorkerDistribution};
-use super::read::{Read, Shown};
+use super::read::Read;
 use super::shape;
 use crate::http::Json;
 use crate::resolvers::{Component, Health, Resolvers};
 
 /// `GET /api/v1/cluster/stats`
-pub(super) async fn stats(Read(reading): Read) -> Shown<ClusterStats> {
-    Shown(reading.revision(), ClusterStats(reading.cluster_stats()))
+pub(super) async fn stats(read: Read) -> Response {
+    read.show(ClusterStats(read.reading.cluster_stats()))
 }
 
 #[derive(Serialize)]
-pub(super) struct Distribution {
+struct Distribution {
     distribution: Vec<WorkerDistribution>,
     total_workers: usize,
 }
 
+impl Versioned for Distribution {
+    fn version<H: Hasher>(&self, hasher: &mut H) {
+        self.distribution.version(hasher);
+    }
+}
+
 /// `GET /api/v1/cluster/distribution`
-pub(super) async fn distribution(Read(reading): Read) -> Shown<Distribution> {
-    let distribution: Vec<_> = reading.list_distribution().into_iter().map(WorkerDistribution).collect();
-    Shown(reading.revision(), Distribution { total_workers: distribution.len(), distribution })
+pub(super) async fn distribution(read: Read) -> Response {
+    let distribution: Vec<_> = read.reading.list_distribution().into_iter().map(WorkerDistribution).collect();
+    read.show(Distribution { total_workers: distribution.len(), distribution })
 }
 
 #[derive(Serialize)]

@@ -1,5 +1,6 @@
 //! `/events`: the change log, as a list or as a stream that can be resumed.
 
+use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -10,8 +11,9 @@ use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt as _};
 use serde::{Deserialize, Serialize};
 
+use super::etag::Versioned;
 use super::object::ClusterEvent;
-use super::read::{Read, Shown};
+use super::read::Read;
 use super::{Endpoint, Result, shape};
 use crate::cluster::EventFilter;
 use crate::error::Result as Outcome;
@@ -20,13 +22,13 @@ use crate::resolvers::input::wanted;
 use crate::resolvers::{EventView, event_limit};
 
 /// How many events one list has, unless told otherwise.
-const DEFAULT_LIMIT: i64 = 100;
+pub(super) const DEFAULT_LIMIT: i64 = 100;
 
 /// How often a quiet stream shows that it is alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Media type of one JSON object a line.
-const NDJSON: &str = "application/x-ndjson";
+pub(super) const NDJSON: &str = "application/x-ndjson";
 
 /// What a browser's `EventSource` sends by itself when it connects again.
 const LAST_EVENT_ID: &str = "last-event-id";
@@ -46,11 +48,18 @@ struct EventList {
     has_next_page: bool,
 }
 
+impl Versioned for EventList {
+    fn version<H: Hasher>(&self, hasher: &mut H) {
+        self.events.version(hasher);
+        (&self.end_cursor, self.has_next_page).hash(hasher);
+    }
+}
+
 /// `GET /api/v1/events`: a list, or by `Accept` a stream.
 pub(super) async fn list(
     State(endpoint): State<Endpoint>,
     headers: HeaderMap,
-    Read(reading): Read,
+    read: Read,
     Query(query): Query<EventsQuery>,
 ) -> Result<Response> {
     let EventsQuery { after, limit, worker_id } = query;
@@ -70,13 +79,13 @@ pub(super) async fn list(
         return Ok((media, Body::from_stream(lines)).into_response());
     }
     let limit = event_limit("limit", limit.unwrap_or(DEFAULT_LIMIT))?;
-    let page = endpoint.resolvers.list_events(&reading, limit, after, &filter).await?;
+    let page = endpoint.resolvers.list_events(&read.reading, limit, after, &filter).await?;
     let list = EventList {
         events: page.nodes.into_iter().map(ClusterEvent).collect(),
         end_cursor: page.end_cursor.into(),
         has_next_page: page.has_next_page,
     };
-    Ok(Shown(reading.revision(), list).into_response())
+    Ok(read.show(list))
 }
 
 /// One event of the stream. A failure ends the stream without an event: the client connects again with the last id.

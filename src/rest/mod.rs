@@ -5,9 +5,12 @@
 //! [`shape`]. Failures leave as the documented body whatever goes wrong (see `http`).
 
 mod clusters;
+mod etag;
 mod events;
+mod filter;
 mod heartbeats;
 mod object;
+mod openapi;
 mod paging;
 mod read;
 mod shape;
@@ -23,6 +26,7 @@ use axum::routing::{get, post};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
+pub use self::openapi::document as openapi;
 use crate::error::{Error, Kind};
 use crate::http::{Failure, allow_body, allow_time, routine};
 use crate::resolvers::Resolvers;
@@ -62,7 +66,8 @@ pub fn router(resolvers: Resolvers, closing: CancellationToken) -> Router {
         .route("/vms", get(vms::list))
         .route("/vms/{id}", get(vms::one))
         .route("/events", get(events::list))
-        .route("/health", get(clusters::health));
+        .route("/health", get(clusters::health))
+        .route("/openapi.json", get(openapi::show));
     let workers = Router::new()
         .route("/workers/{id}", get(workers::one).put(workers::register).delete(workers::deregister))
         .route("/workers/{id}/heartbeat", post(heartbeats::one).layer((allow_body(HEARTBEAT_BODY), routine())))
@@ -79,6 +84,7 @@ impl From<Error> for Failure {
             Kind::InvalidArgument => StatusCode::BAD_REQUEST,
             Kind::NotFound => StatusCode::NOT_FOUND,
             Kind::Conflict => StatusCode::CONFLICT,
+            Kind::Stale => StatusCode::PRECONDITION_FAILED,
             Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Kind::Internal => {
                 error!(error = %error.chain(), "a request failed");

@@ -12,7 +12,10 @@ use crate::http::{Failure, Query};
 use crate::resolvers::page::{PageNames, PageRequest};
 
 /// What the contract calls the parameters of a page.
-const NAMES: PageNames = PageNames { first: "limit", after: "cursor" };
+const NAMES: PageNames = PageNames { first: "limit", after: "cursor", order: "sort" };
+
+/// What names the order of a list.
+pub(super) const SORT: &str = NAMES.order;
 
 /// The part of a list that is asked for, with the question, to tell where its answer goes on.
 pub(super) struct Paging {
@@ -22,7 +25,7 @@ pub(super) struct Paging {
 }
 
 #[derive(Deserialize)]
-struct Part {
+pub(super) struct Part {
     limit: Option<i64>,
     cursor: Option<String>,
 }

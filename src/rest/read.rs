@@ -1,22 +1,32 @@
-//! What every question has in common: which state it is asked of, and telling which one answered.
+//! What every question has in common: which state it is asked of, telling which one answered, and telling whether the
+//! client has the answer already.
 
 use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderName, HeaderValue};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
+use super::etag::{Tag, Versioned};
 use crate::http::{Failure, Json, Query};
 use crate::resolvers::{Reading, Resolvers, input};
 
 /// Tells the revision that an answer was read at, to be passed back as `min_revision` or `after_revision`.
 const X_REVISION: HeaderName = HeaderName::from_static("x-revision");
 
-/// The cluster, at least at the revision that `?min_revision=` names.
-pub(super) struct Read(pub(super) Reading);
+/// What an answer depends on beside its address.
+const VARY: HeaderValue = HeaderValue::from_static("accept, accept-encoding");
+
+/// A question about the cluster.
+pub(super) struct Read {
+    /// The cluster, at least at the revision that `?min_revision=` names.
+    pub(super) reading: Reading,
+    /// Where the client says what it has already.
+    headers: HeaderMap,
+}
 
 #[derive(Deserialize)]
-struct AtLeast {
+pub(super) struct AtLeast {
     min_revision: Option<i64>,
 }
 
@@ -34,16 +44,28 @@ where
             Ok(resolvers) => resolvers,
             Err(never) => match never {},
         };
-        Ok(Self(resolvers.read_at_least(min_revision).await?))
+        let reading = resolvers.read_at_least(min_revision).await?;
+        let known = parts.headers.get_all(header::IF_NONE_MATCH).into_iter();
+        Ok(Self { reading, headers: known.map(|tags| (header::IF_NONE_MATCH, tags.clone())).collect() })
     }
 }
 
-/// An answer in JSON, with the revision it was read at.
-pub(super) struct Shown<T>(pub(super) u64, pub(super) T);
-
-impl<T: Serialize> IntoResponse for Shown<T> {
-    fn into_response(self) -> Response {
-        let Self(revision, answer) = self;
-        ([(X_REVISION, HeaderValue::from(revision))], Json(answer)).into_response()
+impl Read {
+    /// An answer in JSON with the revision it was read at, or, if the client has it already, only the word that it
+    /// has: then nothing is rendered.
+    pub(super) fn show<T: Serialize + Versioned>(&self, answer: T) -> Response {
+        let tag = Tag::of(&answer);
+        let mut response = if tag.is_known(&self.headers) {
+            StatusCode::NOT_MODIFIED.into_response()
+        } else {
+            Json(answer).into_response()
+        };
+        let headers = response.headers_mut();
+        headers.insert(X_REVISION, HeaderValue::from(self.reading.revision()));
+        headers.extend(tag.header_value().map(|tag| (header::ETAG, tag)));
+        // It may be kept, if it is asked each time whether it still holds.
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        headers.insert(header::VARY, VARY);
+        response
     }
 }

@@ -1,6 +1,7 @@
 //! How the values of fields look in REST JSON; the twin of `graphql::shape`.
 
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time;
 
@@ -88,6 +89,12 @@ texts! {
     DateTime(Timestamp) as |time| time.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true);
     Duration(Uptime) as |uptime| uptime.to_string();
     Cursor(cluster::Cursor) as |cursor| cursor.to_string();
+}
+
+impl Hash for Cursor {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        self.0.hash(hasher);
+    }
 }
 
 /// A cursor, if there is one.

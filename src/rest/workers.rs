@@ -1,16 +1,20 @@
 //! `/workers`: what operators and tools ask of workers, and how workers come and go.
 
+use std::hash::{Hash, Hasher};
+
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::IntoResponse;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
+use super::etag::{Versioned, revision_to_match, tag_of_revision};
+use super::filter::{FILTER_NAMES, named};
 use super::object::{ListedVm, RegisterWorkerPayload, Worker};
-use super::paging::Paging;
-use super::read::{Read, Shown};
+use super::paging::{Paging, SORT};
+use super::read::Read;
 use super::{Endpoint, LONGEST_WAIT, Result};
-use crate::cluster::WorkerFilter;
 use crate::http::{Id, Json, OptionalJson, Query};
+use crate::resolvers::filter::{self, WorkerFilterInput};
 use crate::resolvers::input::{self, RegistrationInput, vm_status, wanted};
 use crate::resolvers::page::Listing;
 use crate::resolvers::{Goodbye, PolicyChanged, Resolvers};
@@ -18,7 +22,19 @@ use crate::resolvers::{Goodbye, PolicyChanged, Resolvers};
 #[derive(Deserialize)]
 pub(super) struct ListQuery {
     #[serde(default)]
+    id: Vec<String>,
+    #[serde(default)]
     zone: Vec<String>,
+    #[serde(default)]
+    status: Vec<String>,
+    is_healthy: Option<bool>,
+    #[serde(default)]
+    capability: Vec<String>,
+    #[serde(default)]
+    label: Vec<String>,
+    search: Option<String>,
+    /// By what to sort, with a minus before it for the largest first.
+    sort: Option<String>,
     /// For how long to wait for a change, as Go writes durations.
     wait: Option<String>,
     /// The revision that the client has seen.
@@ -31,30 +47,47 @@ struct WorkerList {
     total: usize,
 }
 
+impl Versioned for WorkerList {
+    fn version<H: Hasher>(&self, hasher: &mut H) {
+        self.total.hash(hasher);
+        self.workers.version(hasher);
+    }
+}
+
 /// `GET /api/v1/workers`
 pub(super) async fn list(
     State(Endpoint { resolvers, closing }): State<Endpoint>,
-    Read(mut reading): Read,
+    mut read: Read,
     paging: Paging,
     Query(query): Query<ListQuery>,
 ) -> Result<impl IntoResponse> {
-    let ListQuery { zone, wait, after_revision } = query;
+    let ListQuery { id, zone, status, is_healthy, capability, label, search, sort, wait, after_revision } = query;
+    let filter = WorkerFilterInput {
+        ids: id,
+        zones: named(zone),
+        statuses: status,
+        is_healthy,
+        capabilities: capability,
+        labels: label.iter().map(|text| filter::label(text)).collect(),
+        search,
+    };
+    let filter = filter.check(&FILTER_NAMES)?;
+    let order = sort.map(|text| filter::worker_order(SORT, &text)).transpose()?.unwrap_or_default();
     if let Some(wait) = wait {
         let after = after_revision.map(|number| input::revision("after_revision", number)).transpose()?;
         let wait = input::duration("wait", &wait, LONGEST_WAIT)?;
-        let past = resolvers.read_when_past(after.unwrap_or(reading.revision()), wait);
+        let past = resolvers.read_when_past(after.unwrap_or(read.reading.revision()), wait);
         // A server that leaves does not make its leaving wait for this.
-        reading = closing.run_until_cancelled(past).await.unwrap_or_else(|| resolvers.read());
+        read.reading = closing.run_until_cancelled(past).await.unwrap_or_else(|| resolvers.read());
     }
-    let filter = WorkerFilter::in_zones(wanted("zone", zone)?);
-    let Listing { nodes, total, next } = reading.listing_of_workers(&filter, paging.request())?;
+    let Listing { nodes, total, next } = read.reading.listing_of_workers(&filter, order, paging.request())?;
     let workers = nodes.into_iter().map(Worker).collect();
-    Ok((paging.link(next.as_deref()), Shown(reading.revision(), WorkerList { workers, total })))
+    Ok((paging.link(next.as_deref()), read.show(WorkerList { workers, total })))
 }
 
 /// `GET /api/v1/workers/{id}`
-pub(super) async fn one(Read(reading): Read, Id(id): Id) -> Result<Shown<Worker>> {
-    Ok(Shown(reading.revision(), Worker(reading.worker(&id)?)))
+pub(super) async fn one(read: Read, Id(id): Id) -> Result<Response> {
+    Ok(read.show(Worker(read.reading.worker(&id)?)))
 }
 
 #[derive(Deserialize)]
@@ -70,12 +103,19 @@ struct WorkerVms {
     total: usize,
 }
 
+impl Versioned for WorkerVms {
+    fn version<H: Hasher>(&self, hasher: &mut H) {
+        self.worker_id.hash(hasher);
+        self.vms.version(hasher);
+    }
+}
+
 /// `GET /api/v1/workers/{id}/vms`
-pub(super) async fn vms(Read(reading): Read, Id(id): Id, Query(query): Query<VmsQuery>) -> Result<impl IntoResponse> {
+pub(super) async fn vms(read: Read, Id(id): Id, Query(query): Query<VmsQuery>) -> Result<Response> {
     let statuses =
         wanted("status", query.status)?.iter().map(|word| vm_status("status", word)).collect::<Result<Vec<_>, _>>()?;
-    let vms: Vec<_> = reading.worker_vms(&id, &statuses)?.into_iter().map(ListedVm).collect();
-    Ok(Shown(reading.revision(), WorkerVms { worker_id: id, total: vms.len(), vms }))
+    let vms: Vec<_> = read.reading.worker_vms(&id, &statuses)?.into_iter().map(ListedVm).collect();
+    Ok(read.show(WorkerVms { worker_id: id, total: vms.len(), vms }))
 }
 
 /// `PUT /api/v1/workers/{id}`
@@ -110,7 +150,7 @@ pub(super) async fn deregister(
 #[derive(Default, Deserialize)]
 #[serde(expecting = "a JSON object with an optional `reason`")]
 pub(super) struct PolicyBody {
-    reason: Option<String>,
+    pub(super) reason: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -132,18 +172,26 @@ impl From<PolicyChanged> for PolicyAnswer {
 pub(super) async fn drain(
     State(resolvers): State<Resolvers>,
     Id(id): Id,
+    headers: HeaderMap,
     OptionalJson(body): OptionalJson<PolicyBody>,
-) -> Result<Json<PolicyAnswer>> {
-    let changed = resolvers.drain_worker(&id, body.unwrap_or_default().reason, None).await?;
-    Ok(Json(changed.into()))
+) -> Result<impl IntoResponse> {
+    let if_revision = revision_to_match(&headers)?;
+    Ok(answer(resolvers.drain_worker(&id, body.unwrap_or_default().reason, if_revision).await?))
 }
 
 /// `POST /api/v1/workers/{id}/activate`
 pub(super) async fn activate(
     State(resolvers): State<Resolvers>,
     Id(id): Id,
+    headers: HeaderMap,
     OptionalJson(body): OptionalJson<PolicyBody>,
-) -> Result<Json<PolicyAnswer>> {
-    let changed = resolvers.activate_worker(&id, body.unwrap_or_default().reason, None).await?;
-    Ok(Json(changed.into()))
+) -> Result<impl IntoResponse> {
+    let if_revision = revision_to_match(&headers)?;
+    Ok(answer(resolvers.activate_worker(&id, body.unwrap_or_default().reason, if_revision).await?))
+}
+
+/// The documented answer, with the tag that ties the next command to this one.
+fn answer(changed: PolicyChanged) -> impl IntoResponse {
+    let tag = tag_of_revision(changed.worker.worker.revision);
+    ([(header::ETAG, tag)], Json(PolicyAnswer::from(changed)))
 }

@@ -838,7 +838,7 @@ on_both_databases! {
         );
         let expected = [
             ("nobody", "NOT_FOUND", "Worker not found: worker-99"),
-            ("stale", "CONFLICT", "w1 is at revision 10, not 1: it has changed since it was read."),
+            ("stale", "CONFLICT", "Worker w1 is not what it was at revision 1: its registration, or what operators want of it, is of revision 10. Read it again, then decide."),
             (
                 "old",
                 "CONFLICT",

@@ -392,6 +392,8 @@ async fn every_protocol_tells_the_same() {
     present.next("\"1\\").await;
     let mut legacy = Socket::open(port.handshake().protocol("graphql-ws")).await.unwrap();
     legacy.say(json!({"type": "connection_init"})).await;
+    // The acknowledgement, and that it will be kept alive.
+    legacy.hear().await;
     legacy.hear().await;
     legacy.say(json!({"id": "1", "type": "start", "payload": {"query": EVENT_WITH_HISTORY}})).await;
     legacy.hear().await;

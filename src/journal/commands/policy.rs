@@ -16,7 +16,7 @@ pub struct SetPolicy {
     pub policy: SchedulingPolicy,
     /// Why.
     pub reason: Option<Arc<str>>,
-    /// Only if the worker is still at this revision.
+    /// Only if neither its registration nor its policy has changed since this revision.
     pub if_revision: Option<u64>,
 }
 
@@ -35,16 +35,19 @@ impl Command for SetPolicy {
     fn decide(&self, draft: &mut Draft<'_>) -> Result<Self::Reply> {
         let Self { worker_id, policy, reason, if_revision } = self;
         let known = draft.find_worker(worker_id).ok_or_else(|| Error::WorkerNotFound(worker_id.clone()))?.clone();
+        // A revision that is still to come was read from some other database.
+        let current = known.policy_revision.max(known.registration_revision);
         if let Some(expected) = *if_revision
-            && expected != known.revision
+            && !(current..draft.revision).contains(&expected)
         {
-            return Err(Error::StaleRevision { id: worker_id.clone(), expected, current: known.revision });
+            return Err(Error::StaleRevision { id: worker_id.clone(), expected, current });
         }
         if known.policy == *policy {
             return Ok(PolicySet { worker: known, changed: false });
         }
         let mut worker = Worker::clone(&known);
         worker.policy = *policy;
+        worker.policy_revision = draft.revision;
         worker.revision = draft.revision;
         let (kind, message) = match policy {
             SchedulingPolicy::Draining => (EventKind::WorkerDrained, format!("Worker {worker_id} is draining")),

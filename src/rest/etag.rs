@@ -1,0 +1,202 @@
+//! Entity tags: whether the client has this answer already, and whether what it decided upon still stands.
+//!
+//! A tag is made of what the answer is made of (which revision of which worker, and what the clock makes of it), never
+//! of its bytes: so it is known before anything is rendered, and it is the same whatever the answer is compressed
+//! with. Hence it is a *weak* tag. It changes whenever the body would: of a worker that is online that is once a
+//! second, with its `uptime`; of VMs and their distribution only when they change.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use axum::http::{HeaderMap, HeaderValue, header};
+
+use super::Result;
+use super::object::{ClusterEvent, ClusterStats, ListedVm, Vm, Worker, WorkerDistribution};
+use crate::cluster::{VmView, WorkerView};
+use crate::http::Failure;
+
+/// Part of every tag: another version may show the same state in another way.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What determines an answer's body.
+pub(super) trait Versioned {
+    /// Feeds everything that the body depends on.
+    fn version<H: Hasher>(&self, hasher: &mut H);
+
+    /// The revision that a client can tie a command to, if the answer is about one thing that can be commanded.
+    fn revision(&self) -> Option<u64> {
+        None
+    }
+}
+
+/// An entity tag, without the mark of its weakness.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Tag(String);
+
+impl Tag {
+    /// The tag of an answer.
+    pub(super) fn of(answer: &impl Versioned) -> Self {
+        let mut hasher = DefaultHasher::new();
+        VERSION.hash(&mut hasher);
+        answer.version(&mut hasher);
+        let hash = hasher.finish();
+        Self(match answer.revision() {
+            Some(revision) => format!("\"{revision}-{hash:016x}\""),
+            None => format!("\"{hash:016x}\""),
+        })
+    }
+
+    /// As `ETag` has it.
+    pub(super) fn header_value(&self) -> Option<HeaderValue> {
+        HeaderValue::try_from(format!("W/{}", self.0)).ok()
+    }
+
+    /// Whether `If-None-Match` says that the client has this answer already. An answer there is, so `*` holds.
+    pub(super) fn is_known(&self, headers: &HeaderMap) -> bool {
+        let mut tags = listed(headers, &header::IF_NONE_MATCH);
+        tags.any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == self.0)
+    }
+}
+
+/// The tag of a worker as a command has left it: what operators want of it is as of this revision.
+pub(super) fn tag_of_revision(revision: u64) -> HeaderValue {
+    HeaderValue::try_from(format!("\"{revision}\"")).unwrap_or(HeaderValue::from_static("\"\""))
+}
+
+/// The revision that `If-Match` ties a command to: the latest of those in its tags. None if the header is missing, or
+/// asks only that there is such a worker.
+///
+/// Only the revision at a tag's beginning counts. The rest tells one body from another, and those differ with each
+/// heartbeat, which is not what an operator decides upon; for the same reason a weak tag will do.
+pub(super) fn revision_to_match(headers: &HeaderMap) -> Result<Option<u64>> {
+    let mut latest = None;
+    for tag in listed(headers, &header::IF_MATCH) {
+        if tag == "*" {
+            return Ok(None);
+        }
+        let opaque = tag.strip_prefix("W/").unwrap_or(tag);
+        let Some(opaque) = opaque.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
+            return Err(Failure::bad_request(format!(
+                "If-Match must be *, or tags in quotes such as \"812\": the ETag of the worker, or its `revision`, not {tag}"
+            )));
+        };
+        let revision = opaque.split('-').next().unwrap_or_default();
+        // A tag of something else matches nothing, and neither does the revision before all others.
+        latest = latest.max(Some(revision.parse().unwrap_or(0)));
+    }
+    Ok(latest)
+}
+
+/// The entries of a header that is a list. (Our own tags hold no comma.)
+fn listed<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> impl Iterator<Item = &'a str> {
+    let lines = headers.get_all(name).into_iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).map(str::trim).filter(|entry| !entry.is_empty())
+}
+
+impl Versioned for Worker {
+    fn version<H: Hasher>(&self, hasher: &mut H) {
+        version_of_worker(&self.0, hasher);
+    }
+
+    fn revision(&self) -> Option<u64> {
+        Some(self.0.worker.revision)
+    }
+}
+
+impl Versioned for Vm {
+    fn version<H: Hasher>(&self, hasher: &mut H) {
+        version_of_vm(&self.0, hasher);
+    }
+}
+
+impl Versioned for ListedVm {
+    fn version<H: Hasher>(&self, hasher: &mut H) {
+        version_of_vm(&self.0, hasher);
+    }
+}
+
+impl Versioned for ClusterStats {
+    fn version<H: Hasher>(&self, hasher: &mut H) {
+        self.0.hash(hasher);
+    }
+}
+
+impl Versioned for WorkerDistribution {
+    fn version<H: Hasher>(&self, hasher: &mut H) {
+        let identity = self.0.worker.identity();
+        (self.0.worker.worker.id.as_str(), &identity.hostname, &identity.zone, self.0.vms.len()).hash(hasher);
+        self.0.vms.iter().for_each(|vm| version_of_vm(vm, hasher));
+    }
+}
+
+impl Versioned for ClusterEvent {
+    fn version<H: Hasher>(&self, hasher: &mut H) {
+        // What has happened does not change any more.
+        self.0.event.cursor.hash(hasher);
+    }
+}
+
+impl<T: Versioned> Versioned for Vec<T> {
+    fn version<H: Hasher>(&self, hasher: &mut H) {
+        self.len().hash(hasher);
+        self.iter().for_each(|element| element.version(hasher));
+    }
+}
+
+/// A worker's revision stands for all that is kept of it. The time it was last seen is there for a database that was
+/// set back to a backup, where revisions repeat; the rest is what moves with the clock.
+fn version_of_worker(worker: &WorkerView, hasher: &mut impl Hasher) {
+    let kept = &worker.worker;
+    (kept.id.as_str(), kept.revision, kept.usage.last_seen).hash(hasher);
+    (worker.uptime().to_string(), worker.is_healthy()).hash(hasher);
+}
+
+fn version_of_vm(vm: &VmView, hasher: &mut impl Hasher) {
+    let kept = &vm.vm;
+    (kept.id.as_str(), kept.worker_id.as_str(), kept.revision, &kept.name, kept.status).hash(hasher);
+    (kept.vcpus, kept.memory_mb, vm.is_duplicate()).hash(hasher);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(name: header::HeaderName, lines: &[&str]) -> HeaderMap {
+        lines.iter().map(|line| (name.clone(), line.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn a_tag_is_known_by_its_text_whatever_its_strength_and_company() {
+        let tag = Tag("\"7-ab\"".to_owned());
+        for (lines, known) in [
+            (vec![], false),
+            (vec![""], false),
+            (vec!["*"], true),
+            (vec!["W/\"7-ab\""], true),
+            (vec!["\"7-ab\""], true),
+            (vec!["\"x\", W/\"7-ab\""], true),
+            (vec!["\"x\"", "W/\"7-ab\""], true),
+            (vec!["7-ab"], false),
+            (vec!["w/\"7-ab\""], false),
+            (vec!["W/\"7-abc\""], false),
+        ] {
+            assert_eq!(tag.is_known(&headers(header::IF_NONE_MATCH, &lines)), known, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_command_is_tied_to_the_latest_revision_of_its_tags() {
+        for (lines, revision) in [
+            (vec![], Some(None)),
+            (vec!["*"], Some(None)),
+            (vec!["\"812\""], Some(Some(812))),
+            (vec!["W/\"812-00ff\""], Some(Some(812))),
+            (vec!["\"811\", \"812\"", "\"7\""], Some(Some(812))),
+            (vec!["\"of-something-else\""], Some(Some(0))),
+            (vec!["\"\""], Some(Some(0))),
+            (vec!["812"], None),
+            (vec!["\"812"], None),
+        ] {
+            assert_eq!(revision_to_match(&headers(header::IF_MATCH, &lines)).ok(), revision, "{lines:?}");
+        }
+    }
+}
