@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use aetherium::agent::{self, AgentOptions};
 use aetherium::clock::Clock;
+use aetherium::graphql::Limits;
 use aetherium::http::HttpOptions;
 use aetherium::journal::{Ended, Journal, Retention};
 use aetherium::resolvers::Timing;
@@ -56,6 +57,7 @@ pub async fn run(options: DevOptions, shutdown: CancellationToken) -> anyhow::Re
         timing: Timing::default(),
         retention: Retention::default(),
         http: HttpOptions::default(),
+        graphql: Limits::default(),
     };
     let server = Server::start(options, Clock::system()).await?;
     let journal = server.journal().clone();

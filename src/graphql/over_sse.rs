@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use async_graphql::Request;
+use async_graphql::Response as Answer;
 use async_graphql::parser::types::OperationType;
 use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -14,6 +14,7 @@ use futures_util::stream::{self, Stream};
 use serde_json::json;
 
 use super::Endpoint;
+use super::documents::Asked;
 use super::live::Payload;
 use super::over_http::{GRAPHQL_RESPONSE, JSON};
 use crate::http::{Accept, EVENT_STREAM};
@@ -29,9 +30,9 @@ pub(super) fn is_asked_for(headers: &HeaderMap, kinds: &[OperationType]) -> bool
     accept.names(EVENT_STREAM) && (!takes_json || kinds.contains(&OperationType::Subscription))
 }
 
-/// Runs an operation of any kind, and streams what it has to say.
-pub(super) fn answer(endpoint: &Endpoint, request: Request) -> Response {
-    let messages = messages(endpoint.engine.stream(request)).take_until(endpoint.closing.clone().cancelled_owned());
+/// Runs an operation of any kind, and streams what it has to say, or that its document could not be read.
+pub(super) fn answer(endpoint: &Endpoint, asked: Result<Asked, Answer>) -> Response {
+    let messages = messages(endpoint.engine.stream_asked(asked)).take_until(endpoint.closing.clone().cancelled_owned());
     Sse::new(messages).keep_alive(KeepAlive::new().interval(KEEP_ALIVE).text("")).into_response()
 }
 

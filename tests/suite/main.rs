@@ -18,6 +18,7 @@ mod bad_input;
 mod conditional;
 mod contract;
 mod distribution;
+mod documents;
 mod drain;
 mod filters;
 mod goodbye;

@@ -136,7 +136,7 @@ mod protocol {
             ("subscription { clusterStats { revision } clusterEvents { kind } }", "GRAPHQL_VALIDATION_FAILED"),
             ("subscription { __typename }", "GRAPHQL_VALIDATION_FAILED"),
             (
-                "subscription { ...F } fragment F on Subscription { clusterStats { revision } }",
+                "subscription { ...F ...G } fragment F on Subscription { clusterStats { revision } } fragment G on Subscription { clusterEvents { kind } }",
                 "GRAPHQL_VALIDATION_FAILED",
             ),
         ] {
