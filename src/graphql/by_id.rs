@@ -60,7 +60,7 @@ async fn answer(
     let Some(operation) = document.operation(None) else {
         return with_status(media.answer(wrong("The document has no operation".to_owned())), StatusCode::NOT_FOUND);
     };
-    let is_stream = over_sse::is_asked_for(headers);
+    let is_stream = over_sse::is_asked_for(headers, &[operation.ty]);
     match operation.ty {
         OperationType::Mutation if method == Method::GET => return not_by_get(media),
         OperationType::Subscription if !is_stream => {
