@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`http`] | listener, limits, manners, the shape of failures: everything about HTTP that is not an answer |
 //! | [`rest`], [`graphql`] | a protocol's words in, one resolver call, its shape out; neither knows the other |
+//! | [`pages`] | what a browser is shown: the playground, the API's reference; they use the API |
 //! | [`resolvers`] | one typed function per operation; checking of input, paging, streams |
 //! | [`cluster`] | the live state: immutable snapshots and pure rules; what every object shows |
 //! | [`journal`] | the only writer: decides commands, commits them in batches, tells the feed; the database |
@@ -42,6 +43,7 @@ pub mod graphql;
 pub mod http;
 pub mod journal;
 pub mod liveness;
+pub mod pages;
 pub mod resolvers;
 pub mod rest;
 pub mod server;

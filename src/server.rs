@@ -16,11 +16,12 @@ use tracing::{error, info, warn};
 
 use crate::clock::Clock;
 use crate::error::Error;
+use crate::graphql::Documents;
 use crate::http::{self, HttpOptions, ListenerOptions};
 use crate::journal::{Database, Journal, LogTrimmer, OpenError, Retention};
 use crate::liveness::LivenessSweeper;
 use crate::resolvers::{Resolvers, Timing};
-use crate::{graphql, rest};
+use crate::{graphql, pages, rest};
 
 /// How long sockets may take to say goodbye, which they do while requests in flight are finished.
 const FAREWELL: Duration = Duration::from_secs(8);
@@ -43,6 +44,8 @@ pub struct Options {
     pub retention: Retention,
     /// Manners towards HTTP clients.
     pub http: HttpOptions,
+    /// How large a GraphQL request may be.
+    pub graphql: graphql::Limits,
 }
 
 /// Why a server could not start.
@@ -64,6 +67,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Server {
     resolvers: Resolvers,
+    documents: Documents,
     journal: Journal,
     clock: Clock,
     options: Options,
@@ -104,13 +108,19 @@ impl Server {
             }
         });
         let resolvers = Resolvers::new(journal.clone(), clock.clone(), options.timing);
-        let closing = CancellationToken::new();
-        Ok(Self { resolvers, journal, clock, options, sockets: TaskTracker::new(), tasks, closing, finishing, crashed })
+        let documents = Documents::new(options.graphql);
+        let (sockets, closing) = (TaskTracker::new(), CancellationToken::new());
+        Ok(Self { resolvers, documents, journal, clock, options, sockets, tasks, closing, finishing, crashed })
     }
 
     /// The operations.
     pub fn resolvers(&self) -> &Resolvers {
         &self.resolvers
+    }
+
+    /// The GraphQL documents it has read.
+    pub fn documents(&self) -> &Documents {
+        &self.documents
     }
 
     /// The journal.
@@ -134,12 +144,16 @@ impl Server {
     ) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static + use<>
     {
         let graphql = graphql::router(
+            self.documents.clone(),
             self.resolvers.clone(),
             &self.options.http.cors_origins,
             self.sockets.clone(),
             self.closing.clone(),
         );
-        let router = Router::new().merge(rest::router(self.resolvers.clone(), self.closing.clone())).merge(graphql);
+        let router = Router::new()
+            .merge(rest::router(self.resolvers.clone(), self.closing.clone()))
+            .merge(graphql)
+            .merge(pages::router());
         http::with_manners(router, &self.options.http)
     }
 

@@ -1,22 +1,19 @@
 //! `aetherium dev`: a cluster to try things out on. A server in a temporary folder, a real agent for this machine, and
 //! a small simulated fleet, which talk to it as they would to any other. Nothing is kept.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use aetherium::agent::{self, AgentOptions};
 use aetherium::clock::Clock;
-use aetherium::cluster::Change;
+use aetherium::graphql::Limits;
 use aetherium::http::HttpOptions;
-use aetherium::journal::Retention;
+use aetherium::journal::{Ended, Journal, Retention};
 use aetherium::resolvers::Timing;
 use aetherium::server::{Options, Server};
 use aetherium::simulate::{self, Progress, SimulateOptions};
 use anyhow::Context;
 use clap::{Args, value_parser};
 use sysinfo::System;
-use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -60,9 +57,10 @@ pub async fn run(options: DevOptions, shutdown: CancellationToken) -> anyhow::Re
         timing: Timing::default(),
         retention: Retention::default(),
         http: HttpOptions::default(),
+        graphql: Limits::default(),
     };
     let server = Server::start(options, Clock::system()).await?;
-    let changes = server.journal().subscribe();
+    let journal = server.journal().clone();
     let (listener, address) = bound.listen()?;
     let url = url_from_here(address);
     let closing = CancellationToken::new();
@@ -78,7 +76,7 @@ pub async fn run(options: DevOptions, shutdown: CancellationToken) -> anyhow::Re
     clients.close();
 
     let expected = workers as usize + 1;
-    let muster = timeout(MUSTER_TIME, until_there(changes, expected));
+    let muster = timeout(MUSTER_TIME, until_there(&journal, expected));
     if let Some(mustered) = shutdown.run_until_cancelled(muster).await {
         if mustered.is_err() {
             warn!("Not all of the {expected} workers are there yet");
@@ -112,12 +110,11 @@ async fn simulate_workers(options: SimulateOptions, shutdown: CancellationToken)
 }
 
 /// Waits until this many workers have registered.
-async fn until_there(mut changes: Receiver<Arc<Change>>, expected: usize) {
-    loop {
-        match changes.recv().await {
-            Ok(change) if change.snapshot.workers().count() >= expected => return,
-            Ok(_) | Err(RecvError::Lagged(_)) => {}
-            Err(RecvError::Closed) => return,
+async fn until_there(journal: &Journal, expected: usize) {
+    let mut changes = journal.subscribe();
+    while journal.snapshot().worker_count() < expected {
+        if let Err(Ended) = changes.next().await {
+            return;
         }
     }
 }

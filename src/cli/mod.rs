@@ -15,6 +15,7 @@ use std::process::ExitCode;
 
 use aetherium::agent::{self, AgentOptions};
 use aetherium::graphql;
+use aetherium::rest;
 use aetherium::simulate::{self, Progress, SimulateOptions};
 use clap::builder::Resettable;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -49,6 +50,8 @@ enum Command {
     Migrate(MigrateOptions),
     /// Print the GraphQL schema.
     Schema,
+    /// Print the OpenAPI document of the REST API.
+    Openapi,
 }
 
 impl Cli {
@@ -62,7 +65,7 @@ impl Cli {
     pub fn ends_in_order(&self) -> bool {
         match self.command {
             Command::Serve(_) | Command::Dev(_) | Command::Agent(_) | Command::Simulate(_) => true,
-            Command::Migrate(_) | Command::Schema => false,
+            Command::Migrate(_) | Command::Schema | Command::Openapi => false,
         }
     }
 
@@ -81,6 +84,7 @@ impl Cli {
             }
             Command::Migrate(options) => migrate::run(options).await?,
             Command::Schema => print(graphql::sdl().trim_end())?,
+            Command::Openapi => print(rest::openapi().trim_end())?,
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use aetherium::clock::Clock;
 use aetherium::config::positive_duration;
+use aetherium::graphql::Limits;
 use aetherium::http::{HttpOptions, Origin};
 use aetherium::journal::{Retention, without_password};
 use aetherium::resolvers::Timing;
@@ -97,6 +98,7 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken) -> anyhow::
         timing: Timing { offline_after, heartbeat_interval },
         retention: Retention { max_age: keep_events_for, max_events: keep_events },
         http: HttpOptions { cors_origins, allowed_hosts, ..HttpOptions::default() },
+        graphql: Limits::default(),
     };
     // A database may take its time to answer, and be given up on meanwhile.
     let Some(server) = shutdown.run_until_cancelled(Server::start(options, Clock::system())).await else {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::event::Event;
 use super::id::WorkerId;
-use super::snapshot::Snapshot;
 use super::worker::Worker;
 use crate::clock::Timestamp;
 
@@ -22,10 +21,12 @@ pub struct Changes {
 pub struct Change {
     /// When it was committed.
     pub at: Timestamp,
+    /// The revision it brought the cluster to.
+    pub revision: u64,
     /// Workers that were heard from, or changed otherwise, in this step.
     pub workers: Vec<WorkerId>,
     /// What the change log says of it; none if another server wrote it and it has to be read there.
     pub events: Option<Vec<Arc<Event>>>,
-    /// The cluster after it.
-    pub snapshot: Arc<Snapshot>,
+    /// Whether the database was set back, from a backup perhaps: what was told before does not count.
+    pub starts_over: bool,
 }

@@ -31,6 +31,7 @@ pub use change::{Change, Changes};
 pub use distribution::WorkerDistribution;
 pub use event::{Cursor, Event, EventFilter, EventKind, InvalidCursor};
 pub use filter::{LabelFilter, VmFilter, WorkerFilter, WorkerOrder, WorkerOrderField, WorkerSortKey};
+pub(crate) use id::MAX_CHARS;
 pub use id::{InvalidId, VmId, WorkerId};
 pub use snapshot::{Snapshot, VmReports};
 pub use stats::{ClusterStats, ZoneStats};

@@ -2,60 +2,102 @@
 //!
 //! The engine's own limits walk every spread of a fragment again, so a document of 750 bytes in
 //! which each fragment spreads the next one twice keeps a core busy for twenty seconds (measured).
-//! Here each fragment is counted once and its size remembered, which is linear in the document.
+//! Here each fragment is measured once and its size remembered, which is linear in the document;
+//! and words are counted before the parser, which takes its time, sees them.
 
 use std::collections::HashMap;
 
-use async_graphql::parser::types::{ExecutableDocument, OperationType, Selection, SelectionSet};
-use async_graphql::{Name, Request, Response, SchemaBuilder};
+use async_graphql::parser::parse_query;
+use async_graphql::parser::types::{Directive, ExecutableDocument, Field, Selection, SelectionSet};
+use async_graphql::{Name, Positioned, Response, SchemaBuilder};
 
 use super::error::request_error;
 
-/// Longest document, in bytes.
-const MAX_DOCUMENT: usize = 64 * 1024;
-/// Most selections of a document with all its fragments written out.
-const MAX_SELECTIONS: usize = 1_000;
-/// Deepest nesting of selections.
-const MAX_DEPTH: usize = 15;
-/// Most aliases of a document.
-const MAX_ALIASES: usize = 100;
-/// Most directives of one field.
-const MAX_DIRECTIVES: usize = 20;
-
-/// Limits that the engine keeps itself.
-pub(super) fn limit<Q, M, S>(schema: SchemaBuilder<Q, M, S>) -> SchemaBuilder<Q, M, S> {
-    schema.limit_depth(MAX_DEPTH).limit_directives(MAX_DIRECTIVES).limit_aliases(MAX_ALIASES)
+/// How large a request may be. Everything that is over a limit is refused in words that name the limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a request's body.
+    pub body: usize,
+    /// Bytes of a document.
+    pub document: usize,
+    /// Words and signs of a document.
+    pub tokens: usize,
+    /// Selections of a document with all its fragments written out.
+    pub selections: usize,
+    /// Nesting of fields.
+    pub depth: usize,
+    /// Aliases of a document with all its fragments written out.
+    pub aliases: usize,
+    /// Fields at the root of one operation.
+    pub root_fields: usize,
+    /// Directives of one field, fragment or operation.
+    pub directives: usize,
 }
 
-/// Parses the document, and refuses it if it is too large in any way.
-pub(super) fn check(request: &mut Request) -> Result<(), Response> {
-    let length = request.query.len();
-    if length > MAX_DOCUMENT {
-        return Err(too_complex(format!("The document has {length} bytes; at most {MAX_DOCUMENT} are read")));
-    }
-    let document = request.parsed_query().map_err(|mut error| {
-        error.message = format!("The document cannot be parsed: {}", in_short(&error.message));
-        let mut response = Response::from_errors(vec![error]);
-        for error in &mut response.errors {
-            error.extensions.get_or_insert_default().set("code", "GRAPHQL_PARSE_FAILED");
+impl Default for Limits {
+    /// Several times what playgrounds, code generators and dashboards ask for; the longest of these is introspection,
+    /// with 13 levels, 90 selections and 280 tokens.
+    fn default() -> Self {
+        Self {
+            body: 256 * 1024,
+            document: 64 * 1024,
+            tokens: 10_000,
+            selections: 1_000,
+            depth: 15,
+            aliases: 100,
+            root_fields: 100,
+            directives: 20,
         }
-        response
-    })?;
-    match Counter::new(document).count() {
-        Counted::Within if !is_one_stream_each(document) => Err(Response::from_errors(vec![request_error(
-            "GRAPHQL_VALIDATION_FAILED",
-            "A subscription has exactly one field at its root, written there and not in a fragment",
-        )])),
-        Counted::Within => Ok(()),
-        Counted::Over => Err(too_complex(format!(
-            "The document selects too much: with its fragments written out it has more than {MAX_SELECTIONS} selections"
-        ))),
-        // The engine's validation names the fragments.
-        Counted::Cyclic => Err(Response::from_errors(vec![request_error(
-            "GRAPHQL_VALIDATION_FAILED",
-            "A fragment of the document spreads itself, directly or through others",
-        )])),
     }
+}
+
+impl Limits {
+    /// Nesting of selections, for which a fragment counts as a field does: room for as many fragments as fields.
+    fn nesting(&self) -> usize {
+        self.depth.saturating_mul(2).saturating_add(2)
+    }
+
+    /// Tells the engine, whose own limits are never reached before these.
+    pub(super) fn tell<Q, M, S>(&self, schema: SchemaBuilder<Q, M, S>) -> SchemaBuilder<Q, M, S> {
+        schema.limit_recursive_depth(self.nesting())
+    }
+}
+
+/// Parses a document, and refuses it if it is too large in any way.
+pub(super) fn read(text: &str, limits: &Limits) -> Result<ExecutableDocument, Response> {
+    within("bytes", text.len(), limits.document)?;
+    within("tokens", count_tokens(text), limits.tokens)?;
+    let document = parse_query(text).map_err(|error| {
+        let mut error = async_graphql::ServerError::from(error);
+        error.message = format!("The document cannot be parsed: {}", in_short(&error.message));
+        error.extensions.get_or_insert_default().set("code", "GRAPHQL_PARSE_FAILED");
+        Response::from_errors(vec![error])
+    })?;
+    let size = Scales::new(&document).measure().map_err(|Cycle| {
+        // The engine would name the fragments, but walk in circles to find them.
+        refused("GRAPHQL_VALIDATION_FAILED", "A fragment of the document spreads itself, directly or through others")
+    })?;
+    within("selections with its fragments written out", size.selections, limits.selections)?;
+    within("levels of fields", size.depth, limits.depth)?;
+    within("levels of fields and fragments", size.nesting, limits.nesting())?;
+    within("aliases with its fragments written out", size.aliases, limits.aliases)?;
+    within("fields at the root of an operation", size.root_fields, limits.root_fields)?;
+    within("directives in one place", size.directives, limits.directives)?;
+    Ok(document)
+}
+
+fn within(what: &str, asked: usize, limit: usize) -> Result<(), Response> {
+    if asked <= limit {
+        return Ok(());
+    }
+    /// Above it a number of nested fragments tells nobody anything, and may have stopped counting.
+    const COUNTABLE: usize = 1_000_000_000;
+    let asked = if asked > COUNTABLE { format!("more than {COUNTABLE}") } else { asked.to_string() };
+    Err(refused("QUERY_TOO_COMPLEX", format!("The document has {asked} {what}; at most {limit} are allowed")))
+}
+
+fn refused(code: &str, message: impl Into<String>) -> Response {
+    Response::from_errors(vec![request_error(code, message)])
 }
 
 /// The parser's words with the line that they are about, or without it if that is too long to be of help.
@@ -70,92 +112,185 @@ fn in_short(message: &str) -> String {
     }
 }
 
-/// Whether each subscription of the document is of one field, as the language wants it. The engine would run several,
-/// and none of a fragment, without a word.
-fn is_one_stream_each(document: &ExecutableDocument) -> bool {
-    let mut subscriptions = document
-        .operations
-        .iter()
-        .map(|(_, operation)| &operation.node)
-        .filter(|it| it.ty == OperationType::Subscription);
-    subscriptions.all(|subscription| match &subscription.selection_set.node.items[..] {
-        [only] => matches!(&only.node, Selection::Field(field) if !field.node.name.node.starts_with("__")),
-        _ => false,
-    })
+/// How many tokens of the language a text has, or a little more if it is no document.
+fn count_tokens(text: &str) -> usize {
+    let mut rest = text.as_bytes();
+    let mut tokens = 0;
+    while let [first, tail @ ..] = rest {
+        let length = match first {
+            b' ' | b'\t' | b'\r' | b'\n' | b',' => {
+                rest = tail;
+                continue;
+            }
+            b'#' => {
+                rest = after(tail, |byte| matches!(byte, b'\n' | b'\r'));
+                continue;
+            }
+            b'"' => string_length(rest),
+            b'.' if rest.starts_with(b"...") => 3,
+            first if is_word(*first) || *first == b'-' => 1 + run(tail, |byte| is_word(byte) || byte == b'.'),
+            // The other bytes of a letter beyond ASCII are part of it.
+            _ => 1 + run(tail, |byte| byte & 0xC0 == 0x80),
+        };
+        tokens += 1;
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    tokens
 }
 
-fn too_complex(message: String) -> Response {
-    Response::from_errors(vec![request_error("QUERY_TOO_COMPLEX", message)])
+fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_'
 }
 
-/// Counts selections, each fragment once.
-struct Counter<'a> {
+/// How many bytes from the front are such.
+fn run(bytes: &[u8], is_such: impl Fn(u8) -> bool) -> usize {
+    bytes.iter().position(|byte| !is_such(*byte)).unwrap_or(bytes.len())
+}
+
+/// What follows the first such byte.
+fn after(bytes: &[u8], is_such: impl Fn(u8) -> bool) -> &[u8] {
+    bytes.get(run(bytes, |byte| !is_such(byte))..).unwrap_or_default()
+}
+
+/// The length of the text in quotation marks at the front.
+fn string_length(bytes: &[u8]) -> usize {
+    let quote: &[u8] = if bytes.starts_with(b"\"\"\"") { b"\"\"\"" } else { b"\"" };
+    let mut at = quote.len();
+    while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+        match rest {
+            rest if rest.starts_with(quote) => return at + quote.len(),
+            [b'\\', b'"', b'"', b'"', ..] if quote.len() == 3 => at += 4,
+            [b'\\', _, ..] if quote.len() == 1 => at += 2,
+            [b'\n' | b'\r', ..] if quote.len() == 1 => return at,
+            _ => at += 1,
+        }
+    }
+    bytes.len()
+}
+
+/// How large a document is, or a part of it, with its fragments written out.
+#[derive(Clone, Copy, Debug, Default)]
+struct Size {
+    selections: usize,
+    aliases: usize,
+    /// Levels of fields.
+    depth: usize,
+    /// Levels of fields and fragments.
+    nesting: usize,
+    /// Fields that are not in others.
+    root_fields: usize,
+    /// The most that are in one place.
+    directives: usize,
+}
+
+impl Size {
+    /// Of one thing beside another.
+    fn beside(self, other: Self) -> Self {
+        Self {
+            selections: self.selections.saturating_add(other.selections),
+            aliases: self.aliases.saturating_add(other.aliases),
+            depth: self.depth.max(other.depth),
+            nesting: self.nesting.max(other.nesting),
+            root_fields: self.root_fields.saturating_add(other.root_fields),
+            directives: self.directives.max(other.directives),
+        }
+    }
+
+    /// Of a field with this inside.
+    fn in_field(self, field: &Field) -> Self {
+        Self {
+            selections: self.selections.saturating_add(1),
+            aliases: self.aliases.saturating_add(usize::from(field.alias.is_some())),
+            depth: self.depth + 1,
+            nesting: if field.selection_set.node.items.is_empty() { 0 } else { self.nesting + 1 },
+            root_fields: 1,
+            directives: self.directives.max(field.directives.len()),
+        }
+    }
+
+    /// Of a fragment with this inside. It counts as well as what it holds: of fragments without any field, 2^30 are as
+    /// slow to walk.
+    fn in_fragment(self, directives: &[Positioned<Directive>]) -> Self {
+        Self {
+            selections: self.selections.saturating_add(1),
+            nesting: self.nesting + 1,
+            directives: self.directives.max(directives.len()),
+            ..self
+        }
+    }
+}
+
+/// Measures a document, each fragment once.
+struct Scales<'a> {
     document: &'a ExecutableDocument,
-    sizes: HashMap<&'a Name, Size>,
+    fragments: HashMap<&'a Name, Measured>,
 }
 
 #[derive(Clone, Copy)]
-enum Size {
-    BeingCounted,
-    Known(usize),
-}
-
-enum Counted {
-    Within,
-    Over,
-    Cyclic,
+enum Measured {
+    NotYet,
+    Known(Size),
 }
 
 struct Cycle;
 
-impl<'a> Counter<'a> {
+impl<'a> Scales<'a> {
     fn new(document: &'a ExecutableDocument) -> Self {
-        Self { document, sizes: HashMap::new() }
+        Self { document, fragments: HashMap::new() }
     }
 
-    fn count(mut self) -> Counted {
-        let mut total = 0_usize;
+    fn measure(mut self) -> Result<Size, Cycle> {
         let document = self.document;
+        let mut total = Size::default();
+        let mut root_fields = 0;
         for (_, operation) in document.operations.iter() {
-            match self.size_of(&operation.node.selection_set.node) {
-                Ok(size) => total = total.saturating_add(size),
-                Err(Cycle) => return Counted::Cyclic,
-            }
+            let size = self.size_of(&operation.node.selection_set.node)?;
+            root_fields = root_fields.max(size.root_fields);
+            total = total.beside(size);
+            let variables = operation.node.variable_definitions.iter().map(|variable| variable.node.directives.len());
+            total.directives = variables.chain([operation.node.directives.len()]).fold(total.directives, usize::max);
         }
         // Fragments nobody spreads are validated too.
         for name in document.fragments.keys() {
-            match self.size_of_fragment(name) {
-                Ok(size) => total = total.max(size),
-                Err(Cycle) => return Counted::Cyclic,
-            }
+            let size = self.size_of_fragment(name)?;
+            total.selections = total.selections.max(size.selections);
+            total.aliases = total.aliases.max(size.aliases);
+            total.depth = total.depth.max(size.depth);
+            total.nesting = total.nesting.max(size.nesting);
+            total.directives = total.directives.max(size.directives);
         }
-        if total > MAX_SELECTIONS { Counted::Over } else { Counted::Within }
+        total.root_fields = root_fields;
+        Ok(total)
     }
 
-    fn size_of(&mut self, set: &'a SelectionSet) -> Result<usize, Cycle> {
-        let mut size = 0_usize;
+    fn size_of(&mut self, set: &'a SelectionSet) -> Result<Size, Cycle> {
+        let mut size = Size::default();
         for selection in &set.items {
-            // A spread counts as well as what it spreads: of fragments without any field, 2^30 are as slow to walk.
-            size = size.saturating_add(1).saturating_add(match &selection.node {
-                Selection::Field(field) => self.size_of(&field.node.selection_set.node)?,
-                Selection::InlineFragment(inline) => self.size_of(&inline.node.selection_set.node)?,
-                Selection::FragmentSpread(spread) => self.size_of_fragment(&spread.node.fragment_name.node)?,
+            size = size.beside(match &selection.node {
+                Selection::Field(field) => self.size_of(&field.node.selection_set.node)?.in_field(&field.node),
+                Selection::InlineFragment(inline) => {
+                    self.size_of(&inline.node.selection_set.node)?.in_fragment(&inline.node.directives)
+                }
+                Selection::FragmentSpread(spread) => {
+                    self.size_of_fragment(&spread.node.fragment_name.node)?.in_fragment(&spread.node.directives)
+                }
             });
         }
         Ok(size)
     }
 
-    fn size_of_fragment(&mut self, name: &'a Name) -> Result<usize, Cycle> {
-        match self.sizes.get(name) {
-            Some(Size::Known(size)) => return Ok(*size),
-            Some(Size::BeingCounted) => return Err(Cycle),
+    fn size_of_fragment(&mut self, name: &'a Name) -> Result<Size, Cycle> {
+        match self.fragments.get(name) {
+            Some(Measured::Known(size)) => return Ok(*size),
+            Some(Measured::NotYet) => return Err(Cycle),
             None => {}
         }
         // An unknown fragment is the validation's to name.
-        let Some(fragment) = self.document.fragments.get(name) else { return Ok(0) };
-        self.sizes.insert(name, Size::BeingCounted);
-        let size = self.size_of(&fragment.node.selection_set.node)?;
-        self.sizes.insert(name, Size::Known(size));
+        let Some(fragment) = self.document.fragments.get(name) else { return Ok(Size::default()) };
+        self.fragments.insert(name, Measured::NotYet);
+        let mut size = self.size_of(&fragment.node.selection_set.node)?;
+        size.directives = size.directives.max(fragment.node.directives.len());
+        self.fragments.insert(name, Measured::Known(size));
         Ok(size)
     }
 }
@@ -165,7 +300,7 @@ mod tests {
     use super::*;
 
     fn refusal(query: &str) -> Option<String> {
-        let response = check(&mut Request::new(query)).err()?;
+        let response = read(query, &Limits::default()).err()?;
         Some(response.errors.into_iter().map(|error| error.message).collect())
     }
 
@@ -176,7 +311,10 @@ mod tests {
             query += &format!("fragment F{level} on Worker {{ {} }}", format!("...F{} ", level + 1).repeat(40));
         }
         query += "fragment F60 on Worker { id }";
-        assert!(refusal(&query).is_some_and(|message| message.contains("more than 1000 selections")));
+        assert_eq!(
+            refusal(&query).unwrap(),
+            "The document has more than 1000000000 selections with its fragments written out; at most 1000 are allowed"
+        );
     }
 
     #[test]
@@ -185,7 +323,7 @@ mod tests {
         for level in 0..30 {
             query += &format!("fragment F{level} on Query {{ ...F{next} ...F{next} }}", next = level + 1);
         }
-        assert!(refusal(&query).is_some_and(|message| message.contains("more than 1000 selections")));
+        assert!(refusal(&query).is_some_and(|message| message.contains("at most 1000 are allowed")));
     }
 
     #[test]
@@ -193,5 +331,55 @@ mod tests {
         let cycle = "{ workers { ...A } } fragment A on Worker { ...B } fragment B on Worker { ...A }";
         assert!(refusal(cycle).is_some_and(|message| message.contains("spreads itself")));
         assert_eq!(refusal("{ workers { id ...A } } fragment A on Worker { hostname vms { id } }"), None);
+    }
+
+    #[test]
+    fn each_limit_says_what_it_is_and_how_much_was_asked() {
+        let tight = Limits {
+            body: 0,
+            document: 200,
+            tokens: 40,
+            selections: 12,
+            depth: 4,
+            aliases: 2,
+            root_fields: 3,
+            directives: 1,
+        };
+        let deep = |levels: usize| format!("{}id{}", "{vms".repeat(levels - 1) + "{", "}".repeat(levels));
+        for (document, expected) in [
+            (format!("{{id}}#{}", "x".repeat(196)), "201 bytes; at most 200"),
+            (format!("{{{}}}", "id,".repeat(39)), "41 tokens; at most 40"),
+            (format!("{{a{{{}}}}}", "id ".repeat(12)), "13 selections with its fragments written out; at most 12"),
+            (deep(5), "5 levels of fields; at most 4"),
+            (format!("{}id{}", "{...".repeat(11), "}".repeat(11)), "11 levels of fields and fragments; at most 10"),
+            ("{a{x:id y:id z:id}}".to_owned(), "3 aliases with its fragments written out; at most 2"),
+            ("{a b ...{c d}}".to_owned(), "4 fields at the root of an operation; at most 3"),
+            ("{a @x @y}".to_owned(), "2 directives in one place; at most 1"),
+            ("query($a:Int @x @y){a}".to_owned(), "2 directives in one place; at most 1"),
+            ("query @x @y {a}".to_owned(), "2 directives in one place; at most 1"),
+        ] {
+            let response = read(&document, &tight).expect_err(&document);
+            assert_eq!(response.errors[0].message, format!("The document has {expected} are allowed"), "{document}");
+        }
+        for document in [deep(4), "{a b c} query B {x y z}".replace("{a", "query A {a"), "{a{x:id y:id}}".to_owned()] {
+            assert!(read(&document, &tight).is_ok(), "{document}");
+        }
+    }
+
+    #[test]
+    fn tokens_are_those_of_the_language() {
+        for (text, tokens) in [
+            ("", 0),
+            (" ,\n\t# a comment { } \n", 0),
+            ("{ workers { id } }", 6),
+            ("query Q($a: [Int!]! = [1, -2.5e3]) @x { ...F }", 23),
+            (r#"{ a(b: "c \" { } d") }"#, 8),
+            ("{ a(b: \"\"\"c \\\"\"\" { \"x\" \n } d\"\"\") }", 8),
+            ("\"no end", 1),
+            ("\"\"\"no end", 1),
+            ("é", 1),
+        ] {
+            assert_eq!(count_tokens(text), tokens, "{text}");
+        }
     }
 }

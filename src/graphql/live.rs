@@ -24,6 +24,7 @@ use quick_cache::sync::Cache;
 use quick_cache::{DefaultHashBuilder, Weighter};
 
 use super::budget::Budget;
+use super::documents::Asked;
 use super::error;
 use super::input::{EventFilter, WorkerFilter};
 use super::loader::WorkerEvents;
@@ -124,35 +125,37 @@ impl Begun {
 /// What two requests have in common that ask for the same.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct OperationKey {
-    query: String,
+    query: Arc<str>,
     operation_name: Option<String>,
     variables: String,
 }
 
-/// A subscription as it was asked for, which may turn out to be invalid.
-pub(super) struct Asked {
+/// A subscription as it was asked for.
+pub(super) struct Followed {
     key: OperationKey,
     document: ExecutableDocument,
     variables: Variables,
 }
 
-impl Asked {
-    /// None if something else is asked for.
-    pub(super) fn by(request: &mut Request) -> Option<Self> {
-        let document = as_query(request)?;
+impl Followed {
+    /// A subscription that has been found valid, and its operation alone.
+    pub(super) fn new(Asked { document, request }: Asked, mut operation: ExecutableDocument) -> Self {
+        if let DocumentOperations::Single(operation) = &mut operation.operations {
+            operation.node.ty = OperationType::Query;
+        }
         let key = OperationKey {
-            query: request.query.clone(),
-            operation_name: request.operation_name.clone(),
+            query: document.text.clone(),
+            operation_name: request.operation_name,
             variables: serde_json::to_string(&request.variables).unwrap_or_default(),
         };
-        Some(Self { key, document, variables: request.variables.clone() })
+        Self { key, document: operation, variables: request.variables }
     }
 }
 
 /// An operation that somebody follows, prepared to be run as a query for every item.
 pub(super) struct Operation {
     id: u64,
-    asked: Asked,
+    asked: Followed,
     /// Where it is known, as long as it is followed.
     operations: Arc<Mutex<Operations>>,
 }
@@ -237,7 +240,7 @@ impl Live {
     }
 
     /// Prepares a subscription that has been found valid; equal ones are the same operation.
-    pub(super) fn prepare(&self, asked: Asked) -> Arc<Operation> {
+    pub(super) fn prepare(&self, asked: Followed) -> Arc<Operation> {
         let mut operations = self.0.operations.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = operations.known.get(&asked.key).and_then(Weak::upgrade) {
             return known;
@@ -285,26 +288,6 @@ impl fmt::Debug for Live {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Live").finish_non_exhaustive()
     }
-}
-
-/// The one operation of a document that is to be run, if it is a subscription, as a query.
-fn as_query(request: &mut Request) -> Option<ExecutableDocument> {
-    let wanted = request.operation_name.clone();
-    let mut document = request.parsed_query().ok()?.clone();
-    let mut operation = match (document.operations, wanted) {
-        (DocumentOperations::Single(operation), _) => operation,
-        (DocumentOperations::Multiple(mut operations), Some(wanted)) => operations.remove(wanted.as_str())?,
-        (DocumentOperations::Multiple(operations), None) => {
-            let mut operations = operations.into_values();
-            operations.next().filter(|_| operations.len() == 0)?
-        }
-    };
-    if operation.node.ty != OperationType::Subscription {
-        return None;
-    }
-    operation.node.ty = OperationType::Query;
-    document.operations = DocumentOperations::Single(operation);
-    Some(document)
 }
 
 /// Answers each field of the subscription root with the item at hand.

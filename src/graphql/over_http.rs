@@ -1,8 +1,8 @@
 //! GraphQL over HTTP, by the specification of that name: POST with a JSON body, GET for queries,
 //! and the media type that the client asks for.
 
-use async_graphql::parser::types::{DocumentOperations, OperationType};
-use async_graphql::{Executor as _, Request, Response as Answer, Variables};
+use async_graphql::parser::types::OperationType;
+use async_graphql::{Request, Response as Answer, Variables};
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{OriginalUri, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -11,12 +11,17 @@ use serde::ser::SerializeMap as _;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
+use super::documents::Asked;
 use super::error::request_error;
 use super::{Endpoint, over_sse, over_websocket};
 use crate::http::{Accept, Failure, Json, Query};
+use crate::pages;
 
 /// The media type of the specification: with it, the status tells whether the request was understood.
-const GRAPHQL_RESPONSE: &str = "application/graphql-response+json";
+pub(super) const GRAPHQL_RESPONSE: &str = "application/graphql-response+json";
+
+/// The one from before it.
+pub(super) const JSON: &str = "application/json";
 
 /// What a client may send, in a body or in a query string.
 #[derive(Deserialize)]
@@ -49,13 +54,18 @@ pub(super) async fn post(
         Ok(request) => request,
         Err(refused) => return media.answer(refused),
     };
-    if over_sse::is_asked_for(&headers) {
-        return over_sse::answer(&endpoint, request);
+    let asked = endpoint.engine.read(request);
+    let kinds = asked.as_ref().map(Asked::kinds).unwrap_or_default();
+    if over_sse::is_asked_for(&headers, &kinds) {
+        return over_sse::answer(&endpoint, asked);
     }
-    media.answer(endpoint.engine.execute(request).await)
+    media.answer(match asked {
+        Ok(asked) => endpoint.engine.run(asked).await,
+        Err(refused) => refused,
+    })
 }
 
-/// `GET /graphql`: a query, or the beginning of a WebSocket.
+/// `GET /graphql`: a query, or the beginning of a WebSocket; for a person with a browser, the playground.
 pub(super) async fn get(
     State(endpoint): State<Endpoint>,
     OriginalUri(uri): OriginalUri,
@@ -69,16 +79,26 @@ pub(super) async fn get(
             Err(refused) => Failure::bad_request(format!("This is no WebSocket handshake: {refused}")).into_response(),
         };
     }
+    if pages::are_asked_for(&headers) {
+        return pages::playground(&headers);
+    }
     let media = Media::asked_for(&headers);
     let request = parameters.parsed().and_then(Parameters::into_request);
-    let mut request = match request {
+    let request = match request {
         Ok(request) => request,
         Err(refused) => return media.answer(refused),
     };
-    if over_sse::is_asked_for(&headers) && !changes_anything(&mut request) {
-        over_sse::answer(&endpoint, request)
-    } else if only_queries(&mut request) {
-        media.answer(endpoint.engine.execute(request).await)
+    let asked = match endpoint.engine.read(request) {
+        Ok(asked) => asked,
+        Err(refused) if over_sse::is_asked_for(&headers, &[]) => return over_sse::answer(&endpoint, Err(refused)),
+        Err(refused) => return media.answer(refused),
+    };
+    // A GET must not change anything: links and images are fetched without asking. A stream may follow as well as ask.
+    let kinds = asked.kinds();
+    if over_sse::is_asked_for(&headers, &kinds) && !kinds.contains(&OperationType::Mutation) {
+        over_sse::answer(&endpoint, Ok(asked))
+    } else if kinds.iter().all(|kind| *kind == OperationType::Query) {
+        media.answer(endpoint.engine.run(asked).await)
     } else {
         not_by_get(media)
     }
@@ -86,32 +106,6 @@ pub(super) async fn get(
 
 fn wants_upgrade(headers: &HeaderMap) -> bool {
     headers.get(header::UPGRADE).is_some_and(|upgrade| upgrade.as_bytes().eq_ignore_ascii_case(b"websocket"))
-}
-
-/// A GET must not change anything: links and images are fetched without asking. What cannot be
-/// parsed passes, to be refused by the engine in its words.
-fn only_queries(request: &mut Request) -> bool {
-    kinds(request).iter().all(|kind| *kind == OperationType::Query)
-}
-
-/// The same for a stream, which may follow as well as ask.
-fn changes_anything(request: &mut Request) -> bool {
-    kinds(request).contains(&OperationType::Mutation)
-}
-
-/// What the operations are that may be run: the one that is named, or all.
-fn kinds(request: &mut Request) -> Vec<OperationType> {
-    let wanted = request.operation_name.clone();
-    let Ok(document) = request.parsed_query() else { return Vec::new() };
-    match (&document.operations, wanted) {
-        (DocumentOperations::Single(operation), _) => vec![operation.node.ty],
-        (DocumentOperations::Multiple(operations), Some(wanted)) => {
-            operations.get(wanted.as_str()).map(|operation| operation.node.ty).into_iter().collect()
-        }
-        (DocumentOperations::Multiple(operations), None) => {
-            operations.values().map(|operation| operation.node.ty).collect()
-        }
-    }
 }
 
 fn not_by_get(media: Media) -> Response {
@@ -190,8 +184,8 @@ impl Media {
         let (media, status) = match (self, refused) {
             (Self::GraphqlResponse, true) => (GRAPHQL_RESPONSE, StatusCode::BAD_REQUEST),
             (Self::GraphqlResponse, false) => (GRAPHQL_RESPONSE, StatusCode::OK),
-            (Self::Json, true) if was_unreadable(&answer) => ("application/json", StatusCode::BAD_REQUEST),
-            (Self::Json, _) => ("application/json", StatusCode::OK),
+            (Self::Json, true) if was_unreadable(&answer) => (JSON, StatusCode::BAD_REQUEST),
+            (Self::Json, _) => (JSON, StatusCode::OK),
         };
         match serde_json::to_vec(&Shown(&answer)) {
             Ok(body) => {

@@ -4,7 +4,8 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use async_graphql::Request;
+use async_graphql::Response as Answer;
+use async_graphql::parser::types::OperationType;
 use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
@@ -13,20 +14,25 @@ use futures_util::stream::{self, Stream};
 use serde_json::json;
 
 use super::Endpoint;
+use super::documents::Asked;
 use super::live::Payload;
+use super::over_http::{GRAPHQL_RESPONSE, JSON};
 use crate::http::{Accept, EVENT_STREAM};
 
 /// How often a quiet stream shows that it is alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(12);
 
-/// Whether the client wants its answer as a stream.
-pub(super) fn is_asked_for(headers: &HeaderMap) -> bool {
-    Accept::of(headers).names(EVENT_STREAM)
+/// Whether operations of these kinds are to be answered as a stream. Some clients name every form they understand,
+/// whatever they ask: of those JSON says more, by its status and to caches, and only a subscription needs a stream.
+pub(super) fn is_asked_for(headers: &HeaderMap, kinds: &[OperationType]) -> bool {
+    let accept = Accept::of(headers);
+    let takes_json = [GRAPHQL_RESPONSE, JSON].into_iter().any(|media| accept.names(media));
+    accept.names(EVENT_STREAM) && (!takes_json || kinds.contains(&OperationType::Subscription))
 }
 
-/// Runs an operation of any kind, and streams what it has to say.
-pub(super) fn answer(endpoint: &Endpoint, request: Request) -> Response {
-    let messages = messages(endpoint.engine.stream(request)).take_until(endpoint.closing.clone().cancelled_owned());
+/// Runs an operation of any kind, and streams what it has to say, or that its document could not be read.
+pub(super) fn answer(endpoint: &Endpoint, asked: Result<Asked, Answer>) -> Response {
+    let messages = messages(endpoint.engine.stream_asked(asked)).take_until(endpoint.closing.clone().cancelled_owned());
     Sse::new(messages).keep_alive(KeepAlive::new().interval(KEEP_ALIVE).text("")).into_response()
 }
 

@@ -22,7 +22,7 @@ use uuid::Uuid;
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Longest id a client may choose: a UUID, a W3C trace id and most things in between fit several times.
-const LONGEST_REQUEST_ID: usize = 128;
+pub(crate) const LONGEST_REQUEST_ID: usize = 128;
 
 /// What links a request, its answer and its lines in the log.
 ///

@@ -27,6 +27,7 @@ mod socket;
 mod tests;
 
 pub use accept::{Accept, EVENT_STREAM};
+pub(crate) use exchange::LONGEST_REQUEST_ID;
 pub use exchange::RequestId;
 pub use extract::{Id, Json, OptionalJson, Query, read_part};
 pub use failure::Failure;

@@ -18,6 +18,7 @@
 pub mod commands;
 mod database;
 mod draft;
+mod feed;
 mod log;
 mod notify;
 mod retention;
@@ -30,26 +31,25 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Notify, broadcast, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 pub use self::commands::Command;
 pub use self::database::{Database, OpenError, without_password};
+use self::feed::Feed;
+pub use self::feed::{Ended, Listener, Missed};
 pub use self::log::{Log, LogPage};
 pub use self::retention::{LogTrimmer, Retention};
 pub use self::writer::Writer;
 use self::writer::{Queued, Ticket};
 use crate::clock::{Clock, Timestamp};
-use crate::cluster::{Change, Snapshot};
+use crate::cluster::Snapshot;
 use crate::error::{Error, Result};
 
 /// How many commands may wait. One batch takes up to [`writer::MAX_BATCH`] of them; more than some
 /// seconds' worth of waiting helps nobody, so what comes on top is refused with "busy".
 const QUEUE: usize = 16_384;
-
-/// How many commits a listener may lag behind before it has to start over from a snapshot.
-const FEED: usize = 1_024;
 
 /// How long to wait for a revision that another server has told of.
 const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -58,14 +58,23 @@ const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug)]
 pub struct Journal {
     queue: mpsc::Sender<Box<dyn Queued>>,
-    live: Arc<ArcSwap<Snapshot>>,
-    feed: broadcast::Sender<Arc<Change>>,
+    live: Arc<ArcSwap<Published>>,
+    feed: Arc<Feed>,
     /// Wakes the writer to look for what other servers committed.
     follow: Arc<Notify>,
     /// When a commit last failed, in Unix milliseconds; 0 if none has.
     last_outage: Arc<AtomicI64>,
     log: Log,
     database: Database,
+}
+
+/// A state of the cluster, as it was committed.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// The cluster.
+    pub snapshot: Arc<Snapshot>,
+    /// When it became so.
+    pub at: Timestamp,
 }
 
 /// A committed answer, with the state right after it.
@@ -81,9 +90,9 @@ impl Journal {
     /// Reads the whole state and gets ready to write. Nothing is written until the [`Writer`] runs.
     pub async fn open(database: Database, clock: Clock) -> Result<(Self, Writer)> {
         let (queue, waiting) = mpsc::channel(QUEUE);
-        let (feed, _) = broadcast::channel(FEED);
+        let feed = Arc::new(Feed::new());
         let snapshot = Arc::new(writer::load(&database, &clock).await?);
-        let live = Arc::new(ArcSwap::new(snapshot.clone()));
+        let live = Arc::new(ArcSwap::from_pointee(Published { at: clock.now(), snapshot: snapshot.clone() }));
         let log = Log::new(database.clone(), snapshot.database.clone());
         let follow = Arc::new(Notify::new());
         let writer =
@@ -94,13 +103,18 @@ impl Journal {
 
     /// The cluster as of the last commit.
     pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.live.load().snapshot.clone()
+    }
+
+    /// The cluster as of the last commit, and when that was.
+    pub fn published(&self) -> Arc<Published> {
         self.live.load_full()
     }
 
     /// Commits from now on. Subscribe first and take the snapshot then: whatever is in the snapshot
     /// already can be told by its revision.
-    pub fn subscribe(&self) -> broadcast::Receiver<Arc<Change>> {
-        self.feed.subscribe()
+    pub fn subscribe(&self) -> Listener {
+        self.feed.listen()
     }
 
     /// The cluster at this revision or a later one: a client that has been told of a revision by
@@ -114,7 +128,7 @@ impl Journal {
                     return Some(snapshot);
                 }
                 self.follow.notify_one();
-                if let Err(broadcast::error::RecvError::Closed) = feed.recv().await {
+                if let Err(Ended) = feed.next().await {
                     return None;
                 }
             }

@@ -16,8 +16,8 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use super::Published;
 use super::database::Database;
-use crate::cluster::Snapshot;
 
 /// The channel. Other programs on the same database would have to choose another.
 const CHANNEL: &str = "aetherium_commits";
@@ -58,7 +58,12 @@ impl Hints {
 }
 
 /// Wakes the writer at every hint, until told to stop.
-pub(super) async fn listen(database: &Database, live: &ArcSwap<Snapshot>, wake: &Notify, shutdown: &CancellationToken) {
+pub(super) async fn listen(
+    database: &Database,
+    live: &ArcSwap<Published>,
+    wake: &Notify,
+    shutdown: &CancellationToken,
+) {
     if database.backend() != DbBackend::Postgres {
         return;
     }
@@ -74,7 +79,7 @@ pub(super) async fn listen(database: &Database, live: &ArcSwap<Snapshot>, wake: 
     let _: Option<()> = shutdown.run_until_cancelled(listening).await;
 }
 
-async fn wait_for_hints(mut listener: PgListener, live: &ArcSwap<Snapshot>, wake: &Notify) {
+async fn wait_for_hints(mut listener: PgListener, live: &ArcSwap<Published>, wake: &Notify) {
     if listener.listen(CHANNEL).await.is_err() {
         return;
     }
@@ -82,7 +87,7 @@ async fn wait_for_hints(mut listener: PgListener, live: &ArcSwap<Snapshot>, wake
     while let Ok(hint) = listener.try_recv().await {
         let told = hint.and_then(|hint| hint.payload().parse::<u64>().ok());
         // Our own hints come back too.
-        if told.is_none_or(|revision| revision > live.load().revision) {
+        if told.is_none_or(|revision| revision > live.load().snapshot.revision) {
             wake.notify_one();
         }
     }

@@ -12,7 +12,7 @@ use sea_orm::sqlx::{self, sqlite::SqliteError};
 use sea_orm::{
     ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait, RuntimeErr, Statement, TransactionTrait,
 };
-use tokio::sync::{Notify, broadcast, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
@@ -20,8 +20,9 @@ use tracing::{debug, error, info, warn};
 use super::commands::Command;
 use super::database::Database;
 use super::draft::Draft;
+use super::feed::Feed;
 use super::notify::Hints;
-use super::{Committed, rows};
+use super::{Committed, Published, rows};
 use crate::clock::{Clock, Timestamp};
 use crate::cluster::{Change, Changes, Event, Snapshot};
 use crate::error::{Error, Result};
@@ -45,8 +46,8 @@ pub struct Writer {
     clock: Clock,
     /// The last state this server knows to be committed.
     state: Arc<Snapshot>,
-    live: Arc<ArcSwap<Snapshot>>,
-    feed: broadcast::Sender<Arc<Change>>,
+    live: Arc<ArcSwap<Published>>,
+    feed: Arc<Feed>,
     follow: Arc<Notify>,
     hints: Hints,
     waiting: mpsc::Receiver<Box<dyn Queued>>,
@@ -127,8 +128,8 @@ impl Writer {
         database: Database,
         clock: Clock,
         state: Arc<Snapshot>,
-        live: Arc<ArcSwap<Snapshot>>,
-        feed: broadcast::Sender<Arc<Change>>,
+        live: Arc<ArcSwap<Published>>,
+        feed: Arc<Feed>,
         follow: Arc<Notify>,
         waiting: mpsc::Receiver<Box<dyn Queued>>,
     ) -> Self {
@@ -339,12 +340,12 @@ impl Writer {
         at: Timestamp,
         events: Option<Vec<Arc<Event>>>,
     ) {
+        let starts_over = revision < self.state.revision;
         let workers = changes.workers.iter().map(|worker| worker.id.clone()).collect();
         let snapshot = Arc::new(base.apply(changes, revision));
         self.state = snapshot.clone();
-        self.live.store(snapshot.clone());
-        // Nobody listening is no failure.
-        let _ = self.feed.send(Arc::new(Change { at, workers, events, snapshot }));
+        self.live.store(Arc::new(Published { snapshot, at }));
+        self.feed.tell(Change { at, revision, workers, events, starts_over });
     }
 
     /// The database does not take commits. Logged once.

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::journal::LogPage;
 
 /// Most events in one answer.
-const MAX_EVENTS: u64 = 500;
+pub(crate) const MAX_EVENTS: u64 = 500;
 
 /// An event, with the cluster as it is now to look up what it is about.
 #[derive(Clone, Debug)]
@@ -67,6 +67,13 @@ impl Resolvers {
         filter: &EventFilter,
     ) -> Result<EventPage> {
         let after = after.map(|text| own_cursor(text, reading)).transpose()?;
+        // A cursor that another server gave may be ahead of this one, though not for long.
+        let ahead = after.as_ref().map(|after| after.revision).filter(|revision| *revision > reading.revision());
+        let later = match ahead {
+            Some(revision) => Some(self.read_at_least(Some(revision)).await?),
+            None => None,
+        };
+        let reading = later.as_ref().unwrap_or(reading);
         let start = after.clone().unwrap_or_else(|| Cursor::after_revision(reading.view.snapshot.database.clone(), 0));
         let page = self.journal.log().events_after(&start, filter, limit + 1).await.inspect_err(note_unreadable)?;
         if let Some(after) = after.as_ref().filter(|after| !page.follows(after)) {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use go_duration::GoDuration;
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{self, Deserializer, Visitor};
+use serde::de::{self, Deserializer, Unexpected, Visitor};
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::{Identity, MAX_EXACT, VmStatus, WorkerId};
@@ -19,27 +19,27 @@ use crate::error::{Error, Result};
 use crate::journal::commands::{Beat, Inventory, Register, VmReport};
 
 /// Largest figure of one worker or VM: what GraphQL's `Int` can carry.
-const MAX_FIGURE: i64 = i32::MAX as i64;
+pub(crate) const MAX_FIGURE: i64 = i32::MAX as i64;
 /// Most CPU cores of one machine.
-const MAX_CPU_CORES: i64 = 100_000;
+pub(crate) const MAX_CPU_CORES: i64 = 100_000;
 /// Most VMs of one worker; 200,000 workers of this size still add up within GraphQL's `Int`.
-const MAX_VMS: i64 = 10_000;
+pub(crate) const MAX_VMS: i64 = 10_000;
 /// How many VMs a worker may hold if it does not say.
-const DEFAULT_MAX_VMS: i64 = 100;
+pub(crate) const DEFAULT_MAX_VMS: i64 = 100;
 /// Longest text of a worker's or VM's description, in characters.
-pub(super) const MAX_TEXT: usize = 255;
+pub(crate) const MAX_TEXT: usize = 255;
 /// Longest reason, in characters.
-const MAX_REASON: usize = 1_024;
+pub(crate) const MAX_REASON: usize = 1_024;
 /// How much of what was sent is worth repeating, in characters.
 const LONGEST_ECHO: usize = 60;
 /// Most entries of a list that says what is wanted: each is compared with everything there is.
-const MAX_WANTED: usize = 1_000;
+pub(crate) const MAX_WANTED: usize = 1_000;
 /// Most labels, and most capabilities, of one worker.
-const MAX_LABELS: usize = 64;
+pub(crate) const MAX_LABELS: usize = 64;
 /// Longest key of a label, in characters.
-pub(super) const MAX_LABEL_KEY: usize = 63;
+pub(crate) const MAX_LABEL_KEY: usize = 63;
 /// Longest value of a label, in characters.
-pub(super) const MAX_LABEL_VALUE: usize = 256;
+pub(crate) const MAX_LABEL_VALUE: usize = 256;
 
 /// A whole number as it came, to be checked against its range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -63,6 +63,16 @@ impl<'de> Deserialize<'de> for Whole {
 
             fn visit_u64<E: de::Error>(self, number: u64) -> Result<Whole, E> {
                 Ok(Whole(i64::try_from(number).unwrap_or(i64::MAX)))
+            }
+
+            /// `16.0` is a whole number to JSON Schema, and to clients whose language has one kind of number.
+            fn visit_f64<E: de::Error>(self, number: f64) -> Result<Whole, E> {
+                if number.fract() == 0.0 {
+                    // Beyond what is exact, saturating as any integer does that is too large.
+                    Ok(Whole(number as i64))
+                } else {
+                    Err(E::invalid_type(Unexpected::Float(number), &self))
+                }
             }
         }
         deserializer.deserialize_i64(Words)
@@ -241,7 +251,7 @@ impl HeartbeatInput {
 }
 
 /// Most VMs one heartbeat may speak of, whatever the worker's own limit.
-const MAX_REPORTED_VMS: usize = 20_000;
+pub(crate) const MAX_REPORTED_VMS: usize = 20_000;
 
 fn reports(vms: Vec<VmInput>) -> Result<Vec<VmReport>> {
     at_most("vms", vms.len(), MAX_REPORTED_VMS)?;

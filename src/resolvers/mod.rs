@@ -20,18 +20,18 @@ mod workers;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
 
 pub use self::cluster::{Component, Health};
+pub(crate) use self::events::MAX_EVENTS;
 pub use self::events::{EventPage, EventView, WorkerEventsKey, event_limit};
 pub use self::once::{Answer, Answered, Once};
 pub use self::vms::page_of_worker_vms;
 pub use self::workers::{Goodbye, HeartbeatRecorded, Node, PolicyChanged, Registered, SetAside};
-use crate::clock::Clock;
-use crate::cluster::{Change, ClusterStats, Snapshot, View};
+use crate::clock::{Clock, Timestamp};
+use crate::cluster::{ClusterStats, Snapshot, View};
 use crate::error::{Error, Result};
-use crate::journal::Journal;
+use crate::journal::{Ended, Journal};
 
 /// What the operator of this server decided about time.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -93,7 +93,7 @@ impl Resolvers {
         let mut feed = self.journal.subscribe();
         let passed = async {
             while self.journal.snapshot().revision <= revision {
-                if let Err(RecvError::Closed) = feed.recv().await {
+                if let Err(Ended) = feed.next().await {
                     return;
                 }
             }
@@ -103,11 +103,13 @@ impl Resolvers {
         self.read()
     }
 
-    /// The cluster right after a change, at the moment of the change: the same for everybody who
-    /// follows, so that what is shown of it can be shared.
-    fn view_of(&self, change: &Change) -> Arc<View> {
-        let Change { at, snapshot, .. } = change;
-        Arc::new(View { snapshot: snapshot.clone(), now: *at, offline_after: self.timing.offline_after })
+    /// The cluster right after the last change, at the moment of that change, or at a later one that
+    /// the caller has seen already. So it is the same for everybody who has followed for a while, and
+    /// what is shown of it can be shared.
+    fn latest(&self, seen: Timestamp) -> Arc<View> {
+        let published = self.journal.published();
+        let (snapshot, now) = (published.snapshot.clone(), published.at.max(seen));
+        Arc::new(View { snapshot, now, offline_after: self.timing.offline_after })
     }
 
     /// Statistics of a view, added up once however many ask for them.

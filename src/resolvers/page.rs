@@ -13,10 +13,10 @@ use crate::cluster::{WorkerOrder, WorkerSortKey};
 use crate::error::{Error, Result};
 
 /// Size of a page when nobody asks for one.
-const DEFAULT_SIZE: usize = 100;
+pub(crate) const DEFAULT_SIZE: usize = 100;
 
 /// Largest page.
-const MAX_SIZE: usize = 500;
+pub(crate) const MAX_SIZE: usize = 500;
 
 /// Which part of a list is wanted: the first so many after a cursor, or the last so many before one.
 #[derive(Clone, Debug, Default)]

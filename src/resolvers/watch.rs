@@ -1,9 +1,9 @@
 //! Following the cluster instead of polling it.
 //!
-//! Each watch pulls: it works only while somebody reads from it, and what it holds meanwhile is
-//! bounded by the size of the cluster, not by the speed of its changes. A reader that fell too far
-//! behind the feed is caught up from the change log or from the latest snapshot, never cut off in
-//! silence.
+//! Each watch pulls: it works only while somebody reads from it. What it holds meanwhile is small,
+//! whatever the cluster does: which workers there is something to tell of, or some hundred events;
+//! never a snapshot. A reader that fell too far behind the feed is caught up from the change log or
+//! from the latest snapshot, never cut off in silence.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
@@ -11,23 +11,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, Stream};
-use tokio::sync::broadcast;
-use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::events::{EventView, read_cursor};
 use super::{Reading, Resolvers};
 use crate::clock::Timestamp;
-use crate::cluster::{
-    Change, ClusterStats, Cursor, Event, EventFilter, EventKind, View, WorkerFilter, WorkerId, WorkerView,
-};
+use crate::cluster::{Change, ClusterStats, Cursor, Event, EventFilter, EventKind, WorkerFilter, WorkerId, WorkerView};
 use crate::error::{Error, Result};
+use crate::journal::{Ended, Listener, Missed};
 
 /// How long a stream of events may be quiet before it is told that it has missed nothing.
 const BOOKMARK_PERIOD: Duration = Duration::from_secs(15);
 
-/// How many events are read from the log at once.
-const LOG_PAGE: u64 = 500;
+/// How many events are read from the log at once, or taken from the feed.
+const PAGE: usize = 500;
 
 /// How often statistics are sent, unless told otherwise.
 const STATS_PERIOD: Duration = Duration::from_secs(1);
@@ -75,7 +72,7 @@ impl Resolvers {
             pending,
             is_behind: is_replaying,
             is_replaying,
-            latest: reading.view,
+            seen: reading.view.now,
             bookmarks: every(BOOKMARK_PERIOD),
         };
         Ok(stream::unfold(Some(watch), |watch| async move {
@@ -103,7 +100,8 @@ impl Resolvers {
             resolvers: self.clone(),
             feed,
             filter,
-            latest: reading.view,
+            up_to: reading.revision(),
+            seen: reading.view.now,
             due,
             told: None,
             gathering: BTreeMap::new(),
@@ -119,15 +117,15 @@ impl Resolvers {
     ) -> Result<impl Stream<Item = ClusterStats> + Send + use<>> {
         let period = check_period(period.unwrap_or(STATS_PERIOD))?;
         let feed = self.journal.subscribe();
-        let latest = self.read().view;
-        let watch = StatsWatch { resolvers: self.clone(), feed, ticks: every(period), latest, told: None };
+        let watch =
+            StatsWatch { resolvers: self.clone(), feed, ticks: every(period), seen: self.clock.now(), told: None };
         Ok(stream::unfold(watch, |mut watch| async move { watch.next().await.map(|stats| (stats, watch)) }))
     }
 }
 
 struct EventWatch {
     resolvers: Resolvers,
-    feed: broadcast::Receiver<Arc<Change>>,
+    feed: Listener,
     filter: EventFilter,
     /// Everything up to here has been told, or did not match.
     cursor: Cursor,
@@ -138,8 +136,8 @@ struct EventWatch {
     is_behind: bool,
     /// Whether the reader waits to hear that everything after its own cursor has been told.
     is_replaying: bool,
-    /// The cluster that events are shown with: as of the last change that was taken.
-    latest: Arc<View>,
+    /// A moment of the cluster that the reader may have seen: nothing is shown as it was before.
+    seen: Timestamp,
     bookmarks: Interval,
 }
 
@@ -149,7 +147,7 @@ impl EventWatch {
             if let Some(event) = self.pending.pop_front() {
                 self.cursor = event.cursor.clone();
                 self.bookmarks.reset();
-                return Some(Ok(EventView { event, view: self.latest.clone() }));
+                return Some(Ok(EventView { event, view: self.resolvers.latest(self.seen) }));
             }
             if self.is_behind {
                 if let Err(error) = self.read_log().await {
@@ -165,10 +163,11 @@ impl EventWatch {
                 continue;
             }
             tokio::select! {
-                received = self.feed.recv() => match received {
-                    Ok(change) => self.take(&change),
-                    Err(RecvError::Lagged(_)) => self.is_behind = true,
-                    Err(RecvError::Closed) => return None,
+                heard = self.feed.next() => match heard {
+                    Ok(Ok(change)) if change.starts_over => self.start_over().await,
+                    Ok(Ok(change)) => self.take(&change),
+                    Ok(Err(Missed)) => self.is_behind = true,
+                    Err(Ended) => return None,
                 },
                 _ = self.bookmarks.tick() => self.bookmark("Nothing was missed"),
             }
@@ -182,18 +181,33 @@ impl EventWatch {
     }
 
     fn take(&mut self, change: &Change) {
-        let up_to = Cursor::after_revision(self.cursor.database.clone(), change.snapshot.revision);
+        let up_to = Cursor::after_revision(self.cursor.database.clone(), change.revision);
         if !up_to.is_after(&self.cursor) {
             return;
         }
-        match &change.events {
-            Some(events) => {
-                let wanted = |event: &&Arc<Event>| event.cursor.is_after(&self.cursor) && self.filter.matches(event);
-                self.pending.extend(events.iter().filter(wanted).cloned());
-                self.up_to = up_to;
-                self.latest = self.resolvers.view_of(change);
+        let Some(events) = &change.events else {
+            self.is_behind = true;
+            return;
+        };
+        let new = &events[events.partition_point(|event| !event.cursor.is_after(&self.cursor))..];
+        let mut wanted = new.iter().filter(|event| self.filter.matches(event));
+        self.pending.extend(wanted.by_ref().take(PAGE).cloned());
+        match self.pending.back() {
+            // The rest when these have been told, or a reader that stalls would hold on to all of them.
+            Some(last) if wanted.next().is_some() => {
+                self.up_to = last.cursor.clone();
+                self.feed.again();
             }
-            None => self.is_behind = true,
+            _ => self.up_to = up_to,
+        }
+    }
+
+    /// The database was set back: what was told may never have been.
+    async fn start_over(&mut self) {
+        match self.resolvers.journal.log().start().await {
+            Ok(start) => self.resync(start, "The database was set back to an earlier state"),
+            // The log will be asked again, and then tells the same.
+            Err(_) => self.is_behind = true,
         }
     }
 
@@ -211,17 +225,17 @@ impl EventWatch {
             self.resync(start, "That cursor is not of this database as it is now");
             return Ok(());
         };
-        let page = journal.log().events_after(&self.cursor, &self.filter, LOG_PAGE).await?;
+        let page = journal.log().events_after(&self.cursor, &self.filter, PAGE as u64).await?;
         if !page.follows(&self.cursor) {
             self.resync(page.start, "Events after that cursor have left the change log");
             return Ok(());
         }
-        self.is_behind = page.events.len() as u64 == LOG_PAGE;
+        self.is_behind = page.events.len() == PAGE;
         if !self.is_behind {
             self.up_to = Cursor::after_revision(self.cursor.database.clone(), snapshot.revision);
         }
         self.pending.extend(page.events);
-        self.latest = self.resolvers.read().view;
+        self.seen = self.resolvers.clock.now();
         Ok(())
     }
 
@@ -233,7 +247,7 @@ impl EventWatch {
         let mut event = notice(EventKind::Resync, &now, &reading, &message);
         Arc::make_mut(&mut event).oldest_cursor = Some(oldest);
         self.pending.push_back(event);
-        self.latest = reading.view;
+        self.seen = reading.view.now;
         self.up_to = now.clone();
         self.cursor = now;
         self.is_behind = false;
@@ -258,10 +272,12 @@ fn notice(kind: EventKind, cursor: &Cursor, reading: &Reading, message: &str) ->
 
 struct HeartbeatWatch {
     resolvers: Resolvers,
-    feed: broadcast::Receiver<Arc<Change>>,
+    feed: Listener,
     filter: WorkerFilter,
-    /// The cluster as of the last change that was taken.
-    latest: Arc<View>,
+    /// The revision of the last change that was taken.
+    up_to: u64,
+    /// When the reader came: nothing is shown as it was before.
+    seen: Timestamp,
     /// Workers to tell of now, and how many beats each message stands for.
     due: BTreeMap<WorkerId, u32>,
     /// Whom the last message was about: who comes after it has its turn, or whoever comes early in
@@ -277,14 +293,14 @@ impl HeartbeatWatch {
         loop {
             // What has come in meanwhile is folded in first: a slow reader gets the latest, and less.
             loop {
-                match self.feed.try_recv() {
-                    Ok(change) => self.take(&change),
-                    Err(TryRecvError::Lagged(_)) => self.take_all(),
-                    Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+                match self.feed.try_next() {
+                    Some(Ok(change)) => self.take(&change),
+                    Some(Err(Missed)) => self.take_all(),
+                    None => break,
                 }
             }
             while let Some((id, coalesced)) = self.next_due() {
-                let worker = self.latest.find_worker(id.as_str());
+                let worker = self.resolvers.latest(self.seen).find_worker(id.as_str());
                 if let Some(worker) = worker.filter(|worker| self.filter.matches(worker)) {
                     let received_at = worker.worker.usage.last_seen;
                     return Some(Heartbeat { worker, received_at, coalesced: coalesced.max(1) });
@@ -297,10 +313,10 @@ impl HeartbeatWatch {
                 }
             };
             tokio::select! {
-                received = self.feed.recv() => match received {
-                    Ok(change) => self.take(&change),
-                    Err(RecvError::Lagged(_)) => self.take_all(),
-                    Err(RecvError::Closed) => return None,
+                heard = self.feed.next() => match heard {
+                    Ok(Ok(change)) => self.take(&change),
+                    Ok(Err(Missed)) => self.take_all(),
+                    Err(Ended) => return None,
                 },
                 _ = tick => self.due.append(&mut self.gathering),
             }
@@ -316,8 +332,8 @@ impl HeartbeatWatch {
     }
 
     fn take(&mut self, change: &Change) {
-        if change.snapshot.revision > self.latest.snapshot.revision {
-            self.latest = self.resolvers.view_of(change);
+        if change.revision > self.up_to || change.starts_over {
+            self.up_to = change.revision;
             self.note(change.workers.iter().cloned());
         }
     }
@@ -325,11 +341,13 @@ impl HeartbeatWatch {
     /// The feed has lost changes: whoever changed since is in the snapshot. How often cannot be told,
     /// except for what the feed still holds, which is taken and counted next.
     fn take_all(&mut self) {
-        let known = self.latest.snapshot.revision;
         let snapshot = self.resolvers.journal.snapshot();
+        // What is missed may be that the database was set back: then everybody may have changed.
+        let known = if snapshot.revision < self.up_to { 0 } else { self.up_to };
         for worker in snapshot.workers().filter(|worker| worker.revision > known) {
             self.waiting().entry(worker.id.clone()).or_default();
         }
+        self.up_to = self.up_to.min(snapshot.revision);
     }
 
     fn note(&mut self, workers: impl IntoIterator<Item = WorkerId>) {
@@ -345,16 +363,17 @@ impl HeartbeatWatch {
 
 struct StatsWatch {
     resolvers: Resolvers,
-    feed: broadcast::Receiver<Arc<Change>>,
+    feed: Listener,
     ticks: Interval,
-    latest: Arc<View>,
+    /// When the reader came: nothing is shown as it was before.
+    seen: Timestamp,
     told: Option<ClusterStats>,
 }
 
 impl StatsWatch {
     async fn next(&mut self) -> Option<ClusterStats> {
         loop {
-            let stats = self.resolvers.stats_of(&self.latest);
+            let stats = self.resolvers.stats_of(&self.resolvers.latest(self.seen));
             if self.told.as_ref().is_none_or(|told| !tells_the_same(told, &stats)) {
                 self.told = Some(stats.clone());
                 self.ticks.reset();
@@ -362,18 +381,10 @@ impl StatsWatch {
             }
             // Not before the period is over, and only if anything has been committed since.
             self.ticks.tick().await;
-            match self.feed.recv().await {
-                Ok(change) => self.latest = self.resolvers.view_of(&change),
-                Err(RecvError::Lagged(_)) => self.latest = self.resolvers.read().view,
-                Err(RecvError::Closed) => return None,
+            if let Err(Ended) = self.feed.next().await {
+                return None;
             }
-            loop {
-                match self.feed.try_recv() {
-                    Ok(change) => self.latest = self.resolvers.view_of(&change),
-                    Err(TryRecvError::Lagged(_)) => self.latest = self.resolvers.read().view,
-                    Err(TryRecvError::Empty | TryRecvError::Closed) => break,
-                }
-            }
+            while self.feed.try_next().is_some() {}
         }
     }
 }

@@ -22,13 +22,13 @@ use crate::resolvers::input::wanted;
 use crate::resolvers::{EventView, event_limit};
 
 /// How many events one list has, unless told otherwise.
-const DEFAULT_LIMIT: i64 = 100;
+pub(super) const DEFAULT_LIMIT: i64 = 100;
 
 /// How often a quiet stream shows that it is alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Media type of one JSON object a line.
-const NDJSON: &str = "application/x-ndjson";
+pub(super) const NDJSON: &str = "application/x-ndjson";
 
 /// What a browser's `EventSource` sends by itself when it connects again.
 const LAST_EVENT_ID: &str = "last-event-id";

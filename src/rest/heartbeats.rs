@@ -15,7 +15,7 @@ use crate::resolvers::input::HeartbeatInput;
 use crate::resolvers::{HeartbeatRecorded, Resolvers};
 
 /// Most heartbeats in one body.
-const MAX_HEARTBEATS: usize = 1_000;
+pub(super) const MAX_HEARTBEATS: usize = 1_000;
 
 /// `POST /api/v1/workers/{id}/heartbeat`
 pub(super) async fn one(

@@ -11,6 +11,7 @@ mod filter;
 mod heartbeats;
 mod object;
 mod once;
+mod openapi;
 mod paging;
 mod read;
 mod shape;
@@ -26,6 +27,7 @@ use axum::routing::{get, post};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
+pub use self::openapi::document as openapi;
 use crate::error::{Error, Kind};
 use crate::http::{Failure, allow_body, allow_time, routine};
 use crate::resolvers::Resolvers;
@@ -65,7 +67,8 @@ pub fn router(resolvers: Resolvers, closing: CancellationToken) -> Router {
         .route("/vms", get(vms::list))
         .route("/vms/{id}", get(vms::one))
         .route("/events", get(events::list))
-        .route("/health", get(clusters::health));
+        .route("/health", get(clusters::health))
+        .route("/openapi.json", get(openapi::show));
     let workers = Router::new()
         .route("/workers/{id}", get(workers::one).put(workers::register).delete(workers::deregister))
         .route("/workers/{id}/heartbeat", post(heartbeats::one).layer((allow_body(HEARTBEAT_BODY), routine())))

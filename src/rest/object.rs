@@ -48,6 +48,7 @@ macro_rules! is_shown_everywhere {
         false
     };
 }
+pub(super) use is_shown_everywhere;
 
 worker_fields!(object);
 vm_fields!(object);

@@ -25,7 +25,7 @@ pub(super) struct Paging {
 }
 
 #[derive(Deserialize)]
-struct Part {
+pub(super) struct Part {
     limit: Option<i64>,
     cursor: Option<String>,
 }

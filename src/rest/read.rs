@@ -26,7 +26,7 @@ pub(super) struct Read {
 }
 
 #[derive(Deserialize)]
-struct AtLeast {
+pub(super) struct AtLeast {
     min_revision: Option<i64>,
 }
 

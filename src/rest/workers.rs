@@ -152,7 +152,7 @@ pub(super) async fn deregister(
 #[derive(Default, Deserialize)]
 #[serde(expecting = "a JSON object with an optional `reason`")]
 pub(super) struct PolicyBody {
-    reason: Option<String>,
+    pub(super) reason: Option<String>,
 }
 
 #[derive(Serialize)]

@@ -9,20 +9,33 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     ("agent", &["client"]),
     (
         "cli",
-        &["agent", "clock", "config", "graphql", "http", "journal", "resolvers", "server", "simulate", "telemetry"],
+        &[
+            "agent",
+            "clock",
+            "config",
+            "graphql",
+            "http",
+            "journal",
+            "resolvers",
+            "rest",
+            "server",
+            "simulate",
+            "telemetry",
+        ],
     ),
     ("client", &[]),
     ("clock", &[]),
     ("cluster", &["clock"]),
     ("config", &[]),
     ("error", &[]),
-    ("graphql", &["clock", "cluster", "error", "http", "resolvers"]),
+    ("graphql", &["clock", "cluster", "error", "http", "pages", "resolvers"]),
     ("http", &[]),
     ("journal", &["clock", "cluster", "error"]),
     ("liveness", &["clock", "cluster", "error", "journal"]),
+    ("pages", &["http"]),
     ("resolvers", &["clock", "cluster", "error", "journal"]),
     ("rest", &["clock", "cluster", "error", "http", "resolvers"]),
-    ("server", &["clock", "error", "graphql", "http", "journal", "liveness", "resolvers", "rest"]),
+    ("server", &["clock", "error", "graphql", "http", "journal", "liveness", "pages", "resolvers", "rest"]),
     ("simulate", &["client", "config"]),
     ("telemetry", &[]),
 ];
@@ -30,12 +43,13 @@ const MAY_SEE: &[(&str, &[&str])] = &[
 /// Crates that only some rooms may know.
 const ONLY_IN: &[(&str, &[&str])] = &[
     ("async_graphql", &["graphql"]),
-    ("async_graphql_axum", &["graphql"]),
-    ("axum", &["graphql", "http", "rest", "server"]),
+    ("async_graphql_axum", &[]),
+    ("axum", &["graphql", "http", "pages", "rest", "server"]),
     ("entity", &["journal"]),
     ("migration", &["cli", "journal"]),
     ("reqwest", &["client"]),
     ("sea_orm", &["cli", "error", "journal", "server"]),
+    ("utoipa", &["rest"]),
 ];
 
 #[test]

@@ -1,6 +1,7 @@
 //! The database's shape: made by migrations, undone by them, and never taken for granted.
 
 use aetherium::clock::Clock;
+use aetherium::graphql::Limits;
 use aetherium::http::HttpOptions;
 use aetherium::journal::Database;
 use aetherium::journal::Retention;
@@ -61,6 +62,7 @@ on_both_databases! {
             timing: Timing::default(),
             retention: Retention::default(),
             http: HttpOptions::default(),
+            graphql: Limits::default(),
         };
         let refusal = Server::start(options, Clock::system()).await.unwrap_err().to_string();
         assert!(refusal.contains("has not been migrated: run `aetherium migrate up` first"), "{refusal}");

@@ -226,6 +226,43 @@ on_both_databases! {
         }
     }
 
+    // A backup is put back under a running server.
+    async fn who_follows_a_database_that_is_set_back_is_told_so(db: TestDatabase) {
+        let cluster = TestCluster::on(&db).await;
+        cluster.add([worker("w1"), worker("w2")]).await;
+        let before = cluster.revision();
+        happen(&cluster, 5).await;
+        let port = Port::of(&cluster).await;
+        let (mut events, mut beats) = (port.client().await, port.client().await);
+        events.subscribe("1", EVENTS, json!({})).await;
+        assert_eq!(next_event(&mut events, "1").await["kind"], "SYNCED");
+        beats.subscribe("1", "subscription { workerHeartbeats { worker { id status } } }", json!({})).await;
+        let mut beat = async || beats.next("1").await["workerHeartbeats"]["worker"].take();
+        assert_eq!(beat().await, json!({"id": "w1", "status": "DRAINING"}));
+        assert_eq!(beat().await, json!({"id": "w2", "status": "ACTIVE"}));
+
+        db.execute(&format!("DELETE FROM event WHERE revision > {before}")).await;
+        db.execute(&format!("UPDATE worker SET policy = 'active', revision = {before} WHERE id = 'w1'")).await;
+        db.execute(&format!("UPDATE cluster SET revision = {before}")).await;
+        // On PostgreSQL the server looks for others' commits by itself; on SQLite it finds out when it writes.
+        cluster.beat("w2", json!({"incarnation": 1})).await;
+        let told = next_event(&mut events, "1").await;
+        assert_eq!(told["kind"], "RESYNC", "{told}");
+        assert!(told["message"].as_str().unwrap().starts_with("The database was set back"), "{told}");
+        let mut heard = Vec::new();
+        while heard.len() < 2 {
+            let worker = beat().await;
+            if !heard.contains(&worker) {
+                heard.push(worker);
+            }
+        }
+        heard.sort_by_key(|worker| worker["id"].to_string());
+        assert_eq!(heard, [json!({"id": "w1", "status": "ACTIVE"}), json!({"id": "w2", "status": "ACTIVE"})]);
+        // And goes on from there, without a gap.
+        cluster.rest().post("/api/v1/workers/w2/drain").await;
+        assert_eq!(next_event(&mut events, "1").await["kind"], "WORKER_DRAINED");
+    }
+
     // One that does not read, while what it has not read is removed.
     async fn a_reader_that_is_too_slow_for_the_log_is_told_so(db: TestDatabase) {
         let cluster = keeping(&db, LONG, 100).await;

@@ -405,7 +405,10 @@ async fn a_revision_that_does_not_arrive_is_an_error_that_says_so() {
         [&answer["errors"][0]["message"], &answer["errors"][0]["extensions"]["code"]],
         [&json!(message), &json!("UNAVAILABLE")]
     );
-    // And a stream of events says that its cursor is ahead of this database.
+    // So is a cursor that is ahead of this server.
+    let ahead = cluster.first_cursor().replacen("-0", "-7", 1);
+    cluster.rest().get(&format!("/api/v1/events?after={ahead}")).await.assert_failure(503, message);
+    // A poll that waits for such a revision gets the present when its time is over.
     let began = tokio::time::Instant::now();
     let answer = cluster.rest().get("/api/v1/workers?wait=60s&after_revision=7").await;
     assert_eq!((answer.status, x_revision(&answer)), (200, 2));

@@ -15,7 +15,8 @@ use futures_util::future::join_all;
 use futures_util::{Stream, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::connect_async;
+use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_util::sync::CancellationToken;
 
 use crate::harness::*;
@@ -135,7 +136,7 @@ mod protocol {
             ("subscription { clusterStats { revision } clusterEvents { kind } }", "GRAPHQL_VALIDATION_FAILED"),
             ("subscription { __typename }", "GRAPHQL_VALIDATION_FAILED"),
             (
-                "subscription { ...F } fragment F on Subscription { clusterStats { revision } }",
+                "subscription { ...F ...G } fragment F on Subscription { clusterStats { revision } } fragment G on Subscription { clusterEvents { kind } }",
                 "GRAPHQL_VALIDATION_FAILED",
             ),
         ] {
@@ -325,15 +326,15 @@ mod protocol {
     #[tokio::test]
     async fn a_sub_protocol_has_to_be_one_that_is_spoken_here() {
         let (_cluster, port) = served().await;
-        for handshake in
-            [port.handshake(), port.handshake().protocol("soap"), port.handshake().protocol("graphql-transport-wss")]
-        {
-            let (status, body) = Socket::open(handshake).await.err().expect("it should be refused");
-            assert_eq!(
-                (status, serde_json::from_str::<Value>(&body).unwrap()["code"].clone()),
-                (400, json!(400)),
-                "{body}"
-            );
+        let mut socket = Socket::open(port.handshake()).await.expect("the reason is told by a code of closing");
+        let (code, reason) = socket.closed().await;
+        assert_eq!(code, 4406, "{reason}");
+        assert!(reason.contains(TRANSPORT_WS), "{reason}");
+        // A client that asked for others does not go on when it is given none of them.
+        for unknown in ["soap", "graphql-transport-wss"] {
+            let outcome = connect_async(port.handshake().protocol(unknown).into_request()).await;
+            let Err(tungstenite::Error::Protocol(problem)) = outcome else { panic!("{outcome:?}") };
+            assert!(problem.to_string().contains("no subprotocol"), "{problem}");
         }
         for protocols in [TRANSPORT_WS, "soap, graphql-transport-ws", "graphql-ws, graphql-transport-ws"] {
             let socket = Socket::open(port.handshake().protocol(protocols)).await;
@@ -350,6 +351,11 @@ mod protocol {
         let port = Port::of(&cluster).await;
         let handshake = || port.handshake().protocol(TRANSPORT_WS);
         let ours = format!("http://{}", port.authority());
+        let asks = |socket: Socket| async move {
+            let mut socket = socket;
+            socket.say(json!({"type": "connection_init"})).await;
+            socket
+        };
         for (origin, site) in [
             ("https://evil.example.com", None),
             ("null", None),
@@ -361,19 +367,19 @@ mod protocol {
             if let Some(site) = site {
                 handshake = handshake.header("sec-fetch-site", site);
             }
-            let (status, body) = Socket::open(handshake).await.err().expect("it should be refused");
-            assert_eq!(
-                (status, serde_json::from_str::<Value>(&body).unwrap()["code"].clone()),
-                (403, json!(403)),
-                "{origin}: {body}"
-            );
+            let socket =
+                Socket::open(handshake).await.expect("a page sees no more of a refusal than a code of closing");
+            // Whatever it says, the first thing it hears is that.
+            let (code, reason) = asks(socket).await.closed().await;
+            assert_eq!(code, 4403, "{origin}: {reason}");
         }
         for origin in [Some(&*ours), Some("https://dashboard.example.com"), None] {
             let handshake = match origin {
                 Some(origin) => handshake().header("origin", origin),
                 None => handshake(),
             };
-            assert!(Socket::open(handshake).await.is_ok(), "{origin:?}");
+            let mut socket = asks(Socket::open(handshake).await.unwrap()).await;
+            assert_eq!(socket.hear().await["type"], "connection_ack", "{origin:?}");
         }
     }
 
@@ -384,6 +390,7 @@ mod protocol {
             Socket::open(port.handshake().protocol("graphql-ws")).await.expect("old dashboards know no other");
         socket.say(json!({"type": "connection_init", "payload": {}})).await;
         assert_eq!(socket.hear().await["type"], "connection_ack");
+        assert_eq!(socket.hear().await, json!({"type": "ka"}));
         let start = |id: &str, query: &str| json!({"id": id, "type": "start", "payload": {"query": query}});
         socket.say(start("1", "{ workers { id } }")).await;
         assert_eq!(
@@ -396,8 +403,17 @@ mod protocol {
         drain(&cluster, "w1").await;
         let expected = json!({"clusterEvents": {"kind": "WORKER_DRAINED", "workerId": "w1"}});
         assert_eq!(socket.hear().await, json!({"id": "2", "type": "data", "payload": {"data": expected}}));
-        socket.say(json!({"id": "2", "type": "stop"})).await;
+        // An id may be used again; what used it before is over.
+        socket.say(start("2", "{ worker(id: \"w1\") { status } }")).await;
+        let expected = json!({"worker": {"status": "DRAINING"}});
+        assert_eq!(socket.hear().await, json!({"id": "2", "type": "data", "payload": {"data": expected}}));
         assert_eq!(socket.hear().await, json!({"id": "2", "type": "complete"}));
+        socket.say(start("3", "subscription { clusterEvents { nope } }")).await;
+        let refused = socket.hear().await;
+        assert_eq!([&refused["type"], &refused["id"]], [&json!("error"), &json!("3")], "{refused}");
+        assert!(refused["payload"]["message"].as_str().unwrap().contains("nope"), "{refused}");
+        socket.say(json!({"type": "connection_terminate"})).await;
+        assert_eq!(socket.closed().await.0, 1000);
     }
 
     #[tokio::test]
@@ -456,7 +472,7 @@ mod protocol {
         in_time(serving).await.unwrap().unwrap();
         assert!(began.elapsed() < Duration::from_secs(8), "it took {:?}", began.elapsed());
         assert_eq!(deaf.closed().await.0, 1012, "it was told all the same");
-        legacy.ended().await;
+        assert_eq!(legacy.closed().await.0, 1012);
     }
 }
 

@@ -3,12 +3,14 @@
 mod program;
 mod proxy;
 mod server;
+mod stream;
 
 use std::time::{Duration, Instant};
 
 pub use self::program::{Exit, Program};
 pub use self::proxy::Proxy;
 pub use self::server::{Server, http};
+pub use self::stream::{EventStream, Protocol, Subscription, TOLD, Told};
 
 /// How long a test waits for what must come. Nothing takes that long, even on a machine that does other things.
 pub const PATIENCE: Duration = Duration::from_secs(60);

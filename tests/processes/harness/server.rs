@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 
 use reqwest::{Client, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{Exit, Program};
+use super::{Exit, Program, TOLD, Told};
 use crate::database::TestDatabase;
 
 /// A server that runs.
@@ -31,7 +31,12 @@ impl Server {
 
     /// Starts one with further arguments.
     pub async fn start_with(database: &TestDatabase, further: &[&str]) -> Self {
-        let mut arguments = vec!["serve", "--listen", "127.0.0.1:0", "--database-url", database.url()];
+        Self::start_at("127.0.0.1:0", database, further).await
+    }
+
+    /// Starts one at this address.
+    pub async fn start_at(listen: &str, database: &TestDatabase, further: &[&str]) -> Self {
+        let mut arguments = vec!["serve", "--listen", listen, "--database-url", database.url()];
         arguments.extend(further);
         let mut program = Program::start(&arguments);
         let ready = program.logged("the address it listens on", |line| line["listen.address"].is_string()).await;
@@ -51,6 +56,40 @@ impl Server {
     pub async fn ask(&self, path: &str) -> (StatusCode, Value) {
         let response = self.http.get(format!("{}/api/v1{path}", self.url)).send().await.unwrap();
         (response.status(), response.json().await.unwrap())
+    }
+
+    /// What is under this path of the API, and the revision that it was read at.
+    pub async fn read(&self, path: &str) -> (u64, Value) {
+        let response = self.http.get(format!("{}/api/v1{path}", self.url)).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK, "{path}");
+        let revision = response.headers()["x-revision"].to_str().unwrap().parse().unwrap();
+        (revision, response.json().await.unwrap())
+    }
+
+    /// The data that a GraphQL query answers, at this revision or later.
+    pub async fn query(&self, query: &str, variables: &Value, min_revision: u64) -> Value {
+        let body = json!({"query": query, "variables": variables, "extensions": {"minRevision": min_revision}});
+        let response = self.http.post(format!("{}/graphql", self.url)).json(&body).send().await.unwrap();
+        let mut answer: Value = response.json().await.unwrap();
+        assert!(answer["errors"].is_null(), "{answer}");
+        answer["data"].take()
+    }
+
+    /// The whole change log, page by page, as it is at this revision or later.
+    pub async fn log(&self, min_revision: u64) -> Vec<Told> {
+        let query = format!(
+            "query ($after: Cursor) {{ events(first: 500, after: $after) {{ nodes {{ {TOLD} }} endCursor hasNextPage }} }}"
+        );
+        let (mut log, mut after) = (Vec::new(), Value::Null);
+        loop {
+            let mut page = self.query(&query, &json!({"after": after}), min_revision).await["events"].take();
+            let nodes = page["nodes"].as_array_mut().unwrap();
+            log.extend(nodes.drain(..).map(Told::from_json));
+            after = page["endCursor"].take();
+            if page["hasNextPage"] == json!(false) {
+                return log;
+            }
+        }
     }
 
     /// Sends a body to a path of the API.

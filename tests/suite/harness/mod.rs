@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use aetherium::clock::Clock;
 use aetherium::cluster::{Cursor, EventFilter, EventKind};
+use aetherium::graphql::Limits;
 use aetherium::http::HttpOptions;
 use aetherium::journal::Retention;
 use aetherium::liveness::LivenessSweeper;
@@ -59,6 +60,7 @@ impl TestCluster {
             timing: Timing::default(),
             retention: Retention::default(),
             http: HttpOptions::default(),
+            graphql: Limits::default(),
         };
         configure(&mut options);
         Self::start(database.clone(), options, Clock::manual(START.parse().unwrap())).await

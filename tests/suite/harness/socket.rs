@@ -185,11 +185,6 @@ impl Socket {
         }
     }
 
-    /// Waits until the server has ended the connection, in whatever way.
-    pub async fn ended(&mut self) {
-        while let Some(Ok(_)) = in_time(self.0.next()).await {}
-    }
-
     /// Starts an operation.
     pub async fn subscribe(&mut self, id: &str, query: &str, variables: Value) {
         let payload = json!({"query": query, "variables": variables});

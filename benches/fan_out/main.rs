@@ -1,9 +1,12 @@
 //! What it costs to tell many subscribers the same.
 //!
-//! One server, 1,000 sockets that follow the same heartbeats, 50 beats a second; measured is the
-//! server's CPU time for each message that arrived. Once over `graphql-transport-ws`, where equal
-//! subscriptions share their work, once over the legacy sub-protocol, where every socket resolves and
-//! writes out each message for itself. Both in one run on one machine: only the ratio means anything.
+//! 1,000 sockets that follow the heartbeats of 50 workers, 50 beats a second; measured is the server's
+//! CPU time for each message that arrived, three times in one run on one machine, because only ratios
+//! mean anything:
+//!
+//! * **shared**: all ask the same, so that each message is resolved and written out once;
+//! * **each its own**: every document has a name of its own, so that nothing can be shared;
+//! * **stock**: the same fields, served by the engine's own layer for axum as it comes ([`stock`]).
 //!
 //! `cargo bench --bench fan_out`
 
@@ -13,6 +16,8 @@
     clippy::panic,
     reason = "a benchmark prints, and stops at the first oddity"
 )]
+
+mod stock;
 
 use std::fs;
 use std::process::Stdio;
@@ -35,42 +40,54 @@ const WORKERS: usize = 50;
 const BEATS_PER_SECOND: u64 = 50;
 const SECONDS: u64 = 8;
 
+/// Given to this program, it is the server of [`stock`].
+const SERVE_STOCK: &str = "--serve-stock";
+
 /// The 23 fields that dashboards show.
-const DOCUMENT: &str = "subscription { workerHeartbeats { receivedAt coalesced worker { id hostname address zone status \
+const SELECTION: &str = "{ workerHeartbeats { receivedAt coalesced worker { id hostname address zone status \
     labels { key value } capabilities cpuCores memoryMb diskGb usedCpuCores usedMemoryMb usedDiskGb cpuUsagePercent \
     memoryUsagePercent vmCount maxVms startedAt lastSeen uptime isHealthy revision } } }";
 
-struct Dialect {
-    protocol: &'static str,
-    subscribe: &'static str,
-    delivery: &'static str,
+/// Who serves, and what the subscribers ask for.
+#[derive(Clone, Copy, PartialEq)]
+enum Way {
+    Shared,
+    EachItsOwn,
+    Stock,
 }
-
-const SHARED: Dialect = Dialect { protocol: "graphql-transport-ws", subscribe: "subscribe", delivery: "\"next\"" };
-const PER_SOCKET: Dialect = Dialect { protocol: "graphql-ws", subscribe: "start", delivery: "\"data\"" };
 
 #[tokio::main]
 async fn main() {
-    let shared = measure(&SHARED).await;
-    let per_socket = measure(&PER_SOCKET).await;
+    if std::env::args().any(|argument| argument == SERVE_STOCK) {
+        return stock::serve().await;
+    }
+    let shared = measure(Way::Shared).await;
+    let each_its_own = measure(Way::EachItsOwn).await;
+    let stock = measure(Way::Stock).await;
     println!("CPU per delivered message, {SUBSCRIBERS} subscribers, {BEATS_PER_SECOND} beats/s for {SECONDS} s:");
-    println!("  shared      {:>7.1} us  ({} messages)", shared.0, shared.1);
-    println!("  per socket  {:>7.1} us  ({} messages)", per_socket.0, per_socket.1);
-    println!("  ratio       {:>7.3}", shared.0 / per_socket.0);
+    for (what, (cost, messages)) in [("shared", shared), ("each its own", each_its_own), ("stock", stock)] {
+        println!("  {what:<14}{cost:>7.1} us  ({messages} messages)");
+    }
+    println!("  shared / each its own  {:>7.3}", shared.0 / each_its_own.0);
+    println!("  shared / stock         {:>7.3}", shared.0 / stock.0);
 }
 
 /// Microseconds of the server's CPU time for each message that arrived, and how many did.
-async fn measure(dialect: &Dialect) -> (f64, u64) {
+async fn measure(way: Way) -> (f64, u64) {
     let folder = tempfile::tempdir().unwrap();
-    let (mut server, address) = start(&folder).await;
+    let (mut server, address) = if way == Way::Stock { start_stock().await } else { start(&folder).await };
     let client = Client::new(&format!("http://{address}")).unwrap();
-    for worker in 0..WORKERS {
-        client.register(&format!("w{worker:02}"), &registration()).await.unwrap();
+    if way != Way::Stock {
+        for worker in 0..WORKERS {
+            client.register(&format!("w{worker:02}"), &registration()).await.unwrap();
+        }
     }
     let arrived = Arc::new(AtomicU64::new(0));
     let mut sockets = Vec::new();
-    for _ in 0..SUBSCRIBERS {
-        sockets.push(tokio::spawn(follow(address.clone(), dialect, arrived.clone()).await));
+    for subscriber in 0..SUBSCRIBERS {
+        let name = if way == Way::EachItsOwn { format!("S{subscriber}") } else { String::new() };
+        let document = format!("subscription {name} {SELECTION}");
+        sockets.push(tokio::spawn(follow(address.clone(), &document, arrived.clone()).await));
     }
     // Everybody has the present state of every worker.
     let everything = (SUBSCRIBERS * WORKERS) as u64;
@@ -86,10 +103,16 @@ async fn measure(dialect: &Dialect) -> (f64, u64) {
     let mut ticks = interval(Duration::from_secs(1) / u32::try_from(BEATS_PER_SECOND).unwrap());
     let end = Instant::now() + Duration::from_secs(SECONDS);
     let mut beats = 0;
+    let http = reqwest::Client::new();
     while Instant::now() < end {
         ticks.tick().await;
         beats += 1;
-        client.heartbeat(&format!("w{:02}", beats % WORKERS as u64), &beat(beats)).await.unwrap();
+        let worker = beats % WORKERS as u64;
+        if way == Way::Stock {
+            http.post(format!("http://{address}/beat/{worker}")).send().await.unwrap();
+        } else {
+            client.heartbeat(&format!("w{worker:02}"), &beat(beats)).await.unwrap();
+        }
     }
     // Until nothing more arrives.
     let mut last = 0;
@@ -121,20 +144,31 @@ async fn start(folder: &tempfile::TempDir) -> (Child, String) {
     (server, line["listen.address"].as_str().unwrap().to_owned())
 }
 
+async fn start_stock() -> (Child, String) {
+    let mut server = Command::new(std::env::current_exe().unwrap())
+        .arg(SERVE_STOCK)
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
+    let address = lines.next_line().await.unwrap().expect("the server should say where it listens");
+    (server, address)
+}
+
 /// Opens a socket and subscribes; the future counts what arrives.
-async fn follow(address: String, dialect: &Dialect, arrived: Arc<AtomicU64>) -> impl Future<Output = ()> + use<> {
+async fn follow(address: String, document: &str, arrived: Arc<AtomicU64>) -> impl Future<Output = ()> + use<> {
     let mut request = format!("ws://{address}/graphql").into_client_request().unwrap();
-    request.headers_mut().insert("sec-websocket-protocol", dialect.protocol.parse().unwrap());
+    request.headers_mut().insert("sec-websocket-protocol", "graphql-transport-ws".parse().unwrap());
     let (mut socket, _) = connect_async(request).await.unwrap();
     let text = |value: serde_json::Value| Message::Text(value.to_string().into());
     socket.send(text(json!({"type": "connection_init"}))).await.unwrap();
-    let subscribe = json!({"type": dialect.subscribe, "id": "1", "payload": {"query": DOCUMENT}});
+    let subscribe = json!({"type": "subscribe", "id": "1", "payload": {"query": document}});
     socket.send(text(subscribe)).await.unwrap();
-    let delivery = dialect.delivery;
     async move {
         while let Some(Ok(message)) = socket.next().await {
             if let Message::Text(text) = message
-                && text.get(..40).is_some_and(|head| head.contains(delivery))
+                && text.get(..40).is_some_and(|head| head.contains("\"next\""))
             {
                 arrived.fetch_add(1, Ordering::Relaxed);
             }

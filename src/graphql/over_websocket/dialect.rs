@@ -1,0 +1,194 @@
+//! The words of the two sub-protocols, which mean nearly the same.
+//!
+//! The predecessor has no codes for closing: it gets those of the present one. Its `ka` asks for no answer, so its clients
+//! are asked by a ping of WebSocket itself whether they are still there.
+
+use async_graphql::ServerError;
+use axum::extract::ws::Message;
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+/// A sub-protocol of GraphQL over WebSocket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dialect {
+    /// The present one.
+    TransportWs,
+    /// Its predecessor.
+    Legacy,
+}
+
+/// What a client says, in either.
+pub(super) enum Said {
+    /// That it begins.
+    Init,
+    /// Whether we are there.
+    Ping(Option<Value>),
+    /// That it is there.
+    Pong,
+    /// What it wants to know.
+    Subscribe(String, Operation),
+    /// What it does not want to know any longer.
+    Complete(String),
+    /// That it leaves.
+    Terminate,
+}
+
+/// An operation as a client asks for it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Operation {
+    /// The document. May be left out where the extensions name it.
+    pub(super) query: Option<String>,
+    pub(super) operation_name: Option<String>,
+    pub(super) variables: Option<Map<String, Value>>,
+    pub(super) extensions: Option<Map<String, Value>>,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum TransportWs {
+    ConnectionInit {
+        #[serde(default, rename = "payload")]
+        _payload: Option<Value>,
+    },
+    Ping {
+        payload: Option<Value>,
+    },
+    Pong {
+        #[serde(default, rename = "payload")]
+        _payload: Option<Value>,
+    },
+    Subscribe {
+        id: String,
+        payload: Operation,
+    },
+    Complete {
+        id: String,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Legacy {
+    ConnectionInit {
+        #[serde(default, rename = "payload")]
+        _payload: Option<Value>,
+    },
+    Start {
+        id: String,
+        payload: Operation,
+    },
+    Stop {
+        id: String,
+    },
+    ConnectionTerminate,
+}
+
+impl Dialect {
+    /// Those that are spoken, the preferred one first.
+    pub(super) const ALL: [Self; 2] = [Self::TransportWs, Self::Legacy];
+
+    /// Its name in the handshake.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::TransportWs => "graphql-transport-ws",
+            Self::Legacy => "graphql-ws",
+        }
+    }
+
+    /// Understands a client.
+    pub(super) fn read(self, text: &str) -> Result<Said, serde_json::Error> {
+        let said = self.parse(text)?;
+        match &said {
+            Said::Subscribe(_, Operation { query: None, extensions: None, .. }) => {
+                Err(serde::de::Error::missing_field("query"))
+            }
+            _ => Ok(said),
+        }
+    }
+
+    fn parse(self, text: &str) -> Result<Said, serde_json::Error> {
+        Ok(match self {
+            Self::TransportWs => match serde_json::from_str(text)? {
+                TransportWs::ConnectionInit { .. } => Said::Init,
+                TransportWs::Ping { payload } => Said::Ping(payload),
+                TransportWs::Pong { .. } => Said::Pong,
+                TransportWs::Subscribe { id, payload } => Said::Subscribe(id, payload),
+                TransportWs::Complete { id } => Said::Complete(id),
+            },
+            Self::Legacy => match serde_json::from_str(text)? {
+                Legacy::ConnectionInit { .. } => Said::Init,
+                Legacy::Start { id, payload } => Said::Subscribe(id, payload),
+                Legacy::Stop { id } => Said::Complete(id),
+                Legacy::ConnectionTerminate => Said::Terminate,
+            },
+        })
+    }
+
+    /// That the client may ask now.
+    pub(super) fn ack(self) -> Vec<Message> {
+        let ack = text(&json!({"type": "connection_ack"}));
+        match self {
+            Self::TransportWs => vec![ack],
+            // Its clients take the first of these for the promise of more, and watch for them from then on.
+            Self::Legacy => vec![ack, keep_alive()],
+        }
+    }
+
+    /// Whether the client is still there.
+    pub(super) fn ping(self) -> Vec<Message> {
+        match self {
+            Self::TransportWs => vec![text(&json!({"type": "ping"}))],
+            Self::Legacy => vec![keep_alive(), Message::Ping(Bytes::new())],
+        }
+    }
+
+    /// That we are there.
+    pub(super) fn pong(payload: Option<Value>) -> Message {
+        let mut pong = json!({"type": "pong"});
+        if let Some(payload) = payload {
+            pong["payload"] = payload;
+        }
+        text(&pong)
+    }
+
+    /// The beginning of a message that an operation has something to tell; its end is [`NEXT_TAIL`](Self::NEXT_TAIL).
+    pub(super) fn next_head(self, id: &str) -> String {
+        let word = match self {
+            Self::TransportWs => "next",
+            Self::Legacy => "data",
+        };
+        format!(r#"{{"type":"{word}","id":{},"payload":"#, Value::from(id))
+    }
+
+    /// What follows the payload.
+    pub(super) const NEXT_TAIL: &str = "}";
+
+    /// That an operation cannot be run, or not any longer.
+    pub(super) fn error(self, id: &str, errors: &[ServerError]) -> Message {
+        let payload = match (self, errors.first()) {
+            (Self::Legacy, Some(first)) => {
+                // One error is what it has words for; those of its clients that look for more find them here.
+                let mut payload = json!(first);
+                payload["errors"] = json!(errors);
+                payload
+            }
+            _ => json!(errors),
+        };
+        text(&json!({"type": "error", "id": id, "payload": payload}))
+    }
+
+    /// That an operation has nothing more to tell.
+    pub(super) fn complete(id: &str) -> Message {
+        text(&json!({"type": "complete", "id": id}))
+    }
+}
+
+fn keep_alive() -> Message {
+    text(&json!({"type": "ka"}))
+}
+
+fn text(value: &Value) -> Message {
+    Message::Text(value.to_string().into())
+}

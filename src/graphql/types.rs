@@ -1,0 +1,146 @@
+//! The schema's types, as rules of our own ask for them.
+//!
+//! The engine keeps its registry to itself. What it says of it is the schema in the schema language;
+//! that is read back once, at the start.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::LazyLock;
+
+use async_graphql::parser::parse_schema;
+use async_graphql::parser::types::{
+    BaseType, FieldDefinition, InputValueDefinition, OperationType, Type, TypeKind, TypeSystemDefinition,
+};
+use async_graphql::{Positioned, Value};
+
+/// All types of the schema, except those that introspection shows.
+#[derive(Debug, Default)]
+pub(super) struct Types {
+    types: HashMap<String, Kind>,
+}
+
+/// What kind of type something is.
+#[derive(Debug)]
+pub(super) enum Kind {
+    /// Has fields, and is what it is.
+    Object(HashMap<String, Field>),
+    /// Has fields, and is one of several objects.
+    Interface(HashMap<String, Field>),
+    /// One of these words.
+    Enum(HashSet<String>),
+    /// What is sent as an object.
+    Input(HashMap<String, Input>),
+    /// Of the language, or of our own.
+    Scalar,
+}
+
+/// A field of an object.
+#[derive(Debug)]
+pub(super) struct Field {
+    /// Its type.
+    pub(super) ty: Type,
+}
+
+/// An argument, or a field of what is sent.
+#[derive(Debug)]
+pub(super) struct Input {
+    /// Its type.
+    pub(super) ty: Type,
+    /// What it is if it is left out.
+    pub(super) default: Option<Value>,
+}
+
+impl Types {
+    /// Those of the schema, read when they are first asked for.
+    pub(super) fn of_schema() -> &'static Self {
+        static TYPES: LazyLock<Types> = LazyLock::new(|| Types::read(&super::sdl()));
+        &TYPES
+    }
+
+    /// Reads them from the schema language. What the engine writes it also reads; were it otherwise, nothing would be
+    /// known of any type, and no test of these rules would pass.
+    fn read(sdl: &str) -> Self {
+        let definitions = parse_schema(sdl).map(|document| document.definitions).unwrap_or_default();
+        let types = definitions.into_iter().filter_map(|definition| match definition {
+            TypeSystemDefinition::Type(ty) => Some((ty.node.name.node.to_string(), Kind::of(ty.node.kind))),
+            TypeSystemDefinition::Schema(_) | TypeSystemDefinition::Directive(_) => None,
+        });
+        Self { types: types.collect() }
+    }
+
+    /// The type of this name.
+    pub(super) fn get(&self, name: &str) -> Option<&Kind> {
+        self.types.get(name)
+    }
+
+    /// A field of an object or interface.
+    pub(super) fn field(&self, parent: &str, name: &str) -> Option<&Field> {
+        match self.get(parent)? {
+            Kind::Object(fields) | Kind::Interface(fields) => fields.get(name),
+            Kind::Enum(_) | Kind::Input(_) | Kind::Scalar => None,
+        }
+    }
+
+    /// Whether it is one object and not one of several. Types that are not known are.
+    pub(super) fn is_concrete(&self, name: &str) -> bool {
+        !matches!(self.get(name), Some(Kind::Interface(_)))
+    }
+
+    /// Whether it has no fields. Types that are not known may have some.
+    pub(super) fn is_leaf(&self, name: &str) -> bool {
+        match self.get(name) {
+            Some(Kind::Enum(_) | Kind::Scalar) => true,
+            Some(Kind::Object(_) | Kind::Interface(_) | Kind::Input(_)) => false,
+            None => is_builtin(name),
+        }
+    }
+}
+
+impl Kind {
+    fn of(kind: TypeKind) -> Self {
+        match kind {
+            TypeKind::Scalar => Self::Scalar,
+            TypeKind::Object(object) => Self::Object(fields(object.fields)),
+            TypeKind::Interface(interface) => Self::Interface(fields(interface.fields)),
+            // There is none in this schema; all of its fields would be asked for by fragments.
+            TypeKind::Union(_) => Self::Interface(HashMap::new()),
+            TypeKind::Enum(words) => {
+                Self::Enum(words.values.into_iter().map(|word| word.node.value.node.to_string()).collect())
+            }
+            TypeKind::InputObject(input) => Self::Input(inputs(input.fields)),
+        }
+    }
+}
+
+fn fields(fields: Vec<Positioned<FieldDefinition>>) -> HashMap<String, Field> {
+    let field = |FieldDefinition { name, ty, .. }: FieldDefinition| (name.node.to_string(), Field { ty: ty.node });
+    fields.into_iter().map(|definition| field(definition.node)).collect()
+}
+
+fn inputs(inputs: Vec<Positioned<InputValueDefinition>>) -> HashMap<String, Input> {
+    let input = |InputValueDefinition { name, ty, default_value, .. }: InputValueDefinition| {
+        (name.node.to_string(), Input { ty: ty.node, default: default_value.map(|value| value.node) })
+    };
+    inputs.into_iter().map(|definition| input(definition.node)).collect()
+}
+
+/// The scalars of the language, which a schema need not name.
+fn is_builtin(name: &str) -> bool {
+    ["Int", "Float", "String", "Boolean", "ID"].contains(&name)
+}
+
+/// The name of a type without its wrappers.
+pub(super) fn innermost(ty: &Type) -> &str {
+    match &ty.base {
+        BaseType::Named(name) => name,
+        BaseType::List(of) => innermost(of),
+    }
+}
+
+/// The type that the operations of a kind begin at.
+pub(super) fn root(kind: OperationType) -> &'static str {
+    match kind {
+        OperationType::Query => "Query",
+        OperationType::Mutation => "Mutation",
+        OperationType::Subscription => "Subscription",
+    }
+}

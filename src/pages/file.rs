@@ -1,0 +1,166 @@
+//! How a file is sent: once, compressed, and again only if it has changed.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io::Read as _;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use flate2::read::GzDecoder;
+
+use super::policy::Policy;
+use crate::http::Failure;
+
+/// A file that is part of the program.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct File {
+    name: &'static str,
+    content: Content,
+    policy: Policy,
+    lifetime: Lifetime,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Content {
+    Gzip(&'static [u8]),
+    Text(&'static str),
+}
+
+/// How long a browser may keep a file without asking again.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Lifetime {
+    /// It is named after its content.
+    ForEver,
+    /// It has to ask, and is told if there is nothing new.
+    WhileUnchanged,
+}
+
+impl File {
+    /// One that is kept compressed.
+    pub(super) fn compressed(name: &'static str, gzip: &'static [u8], policy: Policy, lifetime: Lifetime) -> Self {
+        Self { name, content: Content::Gzip(gzip), policy, lifetime }
+    }
+
+    /// One that is kept as it is.
+    pub(super) fn text(name: &'static str, text: &'static str, policy: Policy, lifetime: Lifetime) -> Self {
+        Self { name, content: Content::Text(text), policy, lifetime }
+    }
+
+    /// The file, or that the client has it.
+    pub(super) fn answer(self, asked: &HeaderMap) -> Response {
+        let etag = self.etag();
+        let mut response = if is_among(asked, header::IF_NONE_MATCH, &etag) {
+            StatusCode::NOT_MODIFIED.into_response()
+        } else {
+            match self.body(asked) {
+                Ok(response) => response,
+                Err(failure) => return failure.into_response(),
+            }
+        };
+        let headers = response.headers_mut();
+        self.policy.write_headers(headers);
+        if let Ok(etag) = HeaderValue::from_str(&etag) {
+            headers.insert(header::ETAG, etag);
+        }
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(self.lifetime.in_words()));
+        // Under the address of a page there may be an answer for programs.
+        headers.insert(header::VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
+        response
+    }
+
+    fn body(self, asked: &HeaderMap) -> Result<Response, Failure> {
+        let (body, encoding) = match self.content {
+            Content::Gzip(gzip) if takes_gzip(asked) => (Body::from(gzip), Some(HeaderValue::from_static("gzip"))),
+            Content::Gzip(gzip) => (Body::from(unpacked(gzip)?), None),
+            Content::Text(text) => (Body::from(text), None),
+        };
+        let mut response = Response::new(body);
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(self.media_type()));
+        response.headers_mut().extend(encoding.map(|encoding| (header::CONTENT_ENCODING, encoding)));
+        Ok(response)
+    }
+
+    /// Weak: the file is the same, compressed or not.
+    fn etag(self) -> String {
+        let mut hasher = DefaultHasher::new();
+        match self.content {
+            // Named after its content, and so told apart by it.
+            Content::Gzip(_) => self.name.hash(&mut hasher),
+            Content::Text(text) => text.hash(&mut hasher),
+        }
+        format!(r#"W/"{:016x}""#, hasher.finish())
+    }
+
+    fn media_type(self) -> &'static str {
+        match self.name.rsplit('.').next().unwrap_or_default() {
+            "css" => "text/css; charset=utf-8",
+            "html" => "text/html; charset=utf-8",
+            "js" => "text/javascript; charset=utf-8",
+            "svg" => "image/svg+xml",
+            "ttf" => "font/ttf",
+            "txt" => "text/plain; charset=utf-8",
+            "woff2" => "font/woff2",
+            _ => "application/octet-stream",
+        }
+    }
+}
+
+impl Lifetime {
+    fn in_words(self) -> &'static str {
+        match self {
+            Self::ForEver => "public, max-age=31536000, immutable",
+            Self::WhileUnchanged => "no-cache",
+        }
+    }
+}
+
+/// Whether a header that is a list names this, or everything.
+fn is_among(headers: &HeaderMap, name: header::HeaderName, wanted: &str) -> bool {
+    elements(headers, name).any(|element| element == "*" || element == wanted)
+}
+
+/// Whether compressed content is welcome. Who says nothing gets it plain: that is curl, with a person before it.
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    elements(headers, header::ACCEPT_ENCODING).any(|element| {
+        let (coding, weight) = element.split_once(';').unwrap_or((element, ""));
+        let weight = weight.trim().strip_prefix("q=").map_or(Ok(1.0), str::parse::<f32>);
+        ["gzip", "x-gzip", "*"].iter().any(|known| coding.trim().eq_ignore_ascii_case(known))
+            && weight.is_ok_and(|weight| weight > 0.0)
+    })
+}
+
+fn elements(headers: &HeaderMap, name: header::HeaderName) -> impl Iterator<Item = &str> {
+    let lines = headers.get_all(name).into_iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).map(str::trim)
+}
+
+/// What we have compressed ourselves can be unpacked; were it otherwise, it would be our fault.
+fn unpacked(gzip: &[u8]) -> Result<Vec<u8>, Failure> {
+    let mut content = Vec::new();
+    match GzDecoder::new(gzip).read_to_end(&mut content) {
+        Ok(_) => Ok(content),
+        Err(_) => Err(Failure::internal()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compressed_content_is_sent_to_those_who_ask_for_it() {
+        for (accepted, expected) in [
+            (None, false),
+            (Some("gzip, deflate, br, zstd"), true),
+            (Some("br;q=1.0, GZIP;q=0.5"), true),
+            (Some("*"), true),
+            (Some("identity"), false),
+            (Some("gzip;q=0"), false),
+            (Some("br"), false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.extend(accepted.map(|accepted| (header::ACCEPT_ENCODING, HeaderValue::from_static(accepted))));
+            assert_eq!(takes_gzip(&headers), expected, "{accepted:?}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! What is sent: the bodies of requests, with the limits that they are checked against.
+//!
+//! Each struct that a body is read into is taken apart here, so that the compiler asks for the description of a new
+//! field.
+
+use utoipa::openapi::schema::{AllOfBuilder, AnyOfBuilder, Object, Type};
+use utoipa::openapi::{RefOr, Schema};
+
+use super::schema::{
+    any_text, described, exact, list, list_up_to, map, named, null, object, one_of, or_null, text, whole, with_optional,
+};
+use crate::cluster::VmStatus;
+use crate::resolvers::input::{
+    DEFAULT_MAX_VMS, HeartbeatInput, MAX_CPU_CORES, MAX_FIGURE, MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_LABELS, MAX_REASON,
+    MAX_REPORTED_VMS, MAX_TEXT, MAX_VMS, RegistrationInput, VmDeltaInput, VmInput,
+};
+use crate::rest::heartbeats::MAX_HEARTBEATS;
+use crate::rest::workers::PolicyBody;
+
+/// Makes the schema of an object that is sent. `needed` fields have to be there; `optional` ones may be left out or
+/// `null`, which means the same; `absent` ones may only be left out.
+macro_rules! body {
+    ($name:literal = $input:ident, $description:literal {
+        $($field:ident: $need:ident $schema:expr, $field_description:expr;)+
+    }) => {{
+        // Does nothing but to know all fields.
+        let _ = |input: $input| {
+            let $input { $($field: _),+ } = input;
+        };
+        let body = object($description, []);
+        $(let body = $need(body, stringify!($field), $schema, $field_description);)+
+        ($name, body)
+    }};
+}
+
+fn needed(mut body: Object, name: &str, schema: impl Into<RefOr<Schema>>, description: &str) -> Object {
+    body.required.push(name.to_owned());
+    with_optional(body, name, described(schema, description))
+}
+
+fn optional(body: Object, name: &str, schema: impl Into<RefOr<Schema>>, description: &str) -> Object {
+    with_optional(body, name, described(or_null(schema), description))
+}
+
+/// Every schema that requests refer to by name.
+pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
+    let figure = || whole(0..=MAX_FIGURE);
+    let registration = body!("Registration" = RegistrationInput, "What a worker says of itself." {
+        hostname: needed text(1..=MAX_TEXT), "Name of the machine.";
+        address: needed text(1..=MAX_TEXT), "Host and port the worker listens on.";
+        zone: optional text(0..=MAX_TEXT), "Where the worker stands, such as an availability zone; empty or left out if nobody said.";
+        labels: optional labels(), "Free labels.";
+        capabilities: optional list_up_to(MAX_LABELS, text(1..=MAX_TEXT)), "What the worker can do, such as hypervisors it offers.";
+        cpu_cores: needed whole(1..=MAX_CPU_CORES), "CPU cores of the machine.";
+        memory_mb: needed whole(1..=MAX_FIGURE), "Memory of the machine, in MiB.";
+        disk_gb: optional figure(), "Disk of the machine, in GB; 0 if left out.";
+        max_vms: optional whole(0..=MAX_VMS), &format!("How many VMs the worker may hold; {DEFAULT_MAX_VMS} if left out.");
+        boot_id: optional text(1..=MAX_TEXT), "New for each start of the worker's process, which begins a new incarnation. Without one, every registration is a new start.";
+    });
+    let heartbeat = body!("HeartbeatFields" = HeartbeatInput, "What a heartbeat may carry." {
+        incarnation: needed exact(), "The life of the worker's process, as the registration numbered it.";
+        sequence: optional exact(), "Number of the heartbeat in that life. One that comes late, after a later one, changes nothing.";
+        used_cpu_cores: optional figure(), "CPU cores allocated to VMs; added up from the VMs if left out.";
+        used_memory_mb: optional figure(), "Memory allocated to VMs, in MiB; added up from the VMs if left out.";
+        used_disk_gb: optional figure(), "Disk allocated to VMs, in GB.";
+        vms: optional list_up_to(MAX_REPORTED_VMS, named("VmReport")), "The whole inventory of VMs. Left out, it is as it was.";
+        vms_delta: optional named("VmChanges"), "What changed in the inventory, instead of the whole of it.";
+    });
+    let changes = body!("VmChanges" = VmDeltaInput, "What changed in an inventory of VMs." {
+        upsert: optional list_up_to(MAX_REPORTED_VMS, named("VmReport")), "New or changed VMs.";
+        remove: absent list(any_text()), "Ids of VMs that are gone.";
+    });
+    let vm = body!("VmReport" = VmInput, "A VM of an inventory. One that cannot be kept, such as for its id, is set aside, and the rest of the heartbeat counts." {
+        id: needed any_text(), "Identity of the VM; no worker has the same.";
+        name: optional text(0..=MAX_TEXT), "Name given by whoever created the VM; its id if left out.";
+        status: optional one_of(VmStatus::ALL.iter().map(|status| status.as_str())), "What the VM is doing; `running` if left out.";
+        vcpus: optional figure(), "Virtual CPUs; 0 if left out.";
+        memory_mb: optional figure(), "Memory, in MiB; 0 if left out.";
+    });
+    let reason = body!("Reason" = PolicyBody, "Why an operator wants it so." {
+        reason: optional text(0..=MAX_REASON), "Kept with the event.";
+    });
+    let bodies = [registration, heartbeat, changes, vm, reason, ("Heartbeats", heartbeats())];
+    let mut components: Vec<_> = bodies.into_iter().map(|(name, body)| (name, body.into())).collect();
+    components.push(("Heartbeat", one_inventory()));
+    components.push(("WorkersHeartbeat", workers_heartbeat()));
+    components
+}
+
+fn absent(body: Object, name: &str, schema: impl Into<RefOr<Schema>>, description: &str) -> Object {
+    with_optional(body, name, described(schema, description))
+}
+
+fn labels() -> Object {
+    let mut labels = map(text(0..=MAX_LABEL_VALUE));
+    labels.property_names = Some(Box::new(text(1..=MAX_LABEL_KEY).into()));
+    labels.max_properties = Some(MAX_LABELS);
+    labels
+}
+
+/// The fields of a heartbeat, of which two exclude each other.
+fn one_inventory() -> RefOr<Schema> {
+    let without = |name| with_optional(Object::with_type(Type::Object), name, null().into());
+    let alternatives = AnyOfBuilder::new().item(without("vms_delta")).item(without("vms"));
+    let heartbeat = AllOfBuilder::new().item(named("HeartbeatFields")).item(alternatives);
+    described(
+        heartbeat,
+        "A worker is alive, and what runs on it: the whole inventory in `vms`, or what changed in `vms_delta`, but not both.",
+    )
+}
+
+fn workers_heartbeat() -> RefOr<Schema> {
+    let sender = object("Whose heartbeat it is.", [("worker_id", described(any_text(), "The worker."))]);
+    described(AllOfBuilder::new().item(sender).item(named("Heartbeat")), "A heartbeat, and whose it is.")
+}
+
+fn heartbeats() -> Object {
+    let heartbeats = list_up_to(MAX_HEARTBEATS, named("WorkersHeartbeat"));
+    let description = "Each is answered by itself: one that is refused does not spoil the others.";
+    object("Heartbeats of many workers.", [("heartbeats", described(heartbeats, description))])
+}

@@ -1,0 +1,208 @@
+//! The cluster that all examples are of. Tests hold each of them against its schema.
+
+use serde_json::{Value, json};
+
+use super::parameters::EVENT_CURSOR_EXAMPLE;
+
+pub(super) fn worker() -> Value {
+    json!({
+        "id": "worker-01",
+        "hostname": "node1.example.com",
+        "address": "192.168.1.10:8081",
+        "zone": "us-west-1a",
+        "status": "active",
+        "labels": {"env": "production", "tier": "compute"},
+        "capabilities": ["firecracker", "docker"],
+        "cpu_cores": 16,
+        "memory_mb": 32768,
+        "disk_gb": 500,
+        "used_cpu_cores": 4,
+        "used_memory_mb": 8192,
+        "used_disk_gb": 50,
+        "cpu_usage_percent": 25.0,
+        "memory_usage_percent": 25.0,
+        "vm_count": 2,
+        "max_vms": 100,
+        "started_at": "2025-11-02T10:00:00Z",
+        "last_seen": "2025-11-02T12:30:45Z",
+        "uptime": "2h30m45s",
+        "is_healthy": true,
+        "scheduling_policy": "active",
+        "revision": 813,
+    })
+}
+
+pub(super) fn workers() -> Value {
+    json!({"workers": [worker()], "total": 1})
+}
+
+fn listed_vms() -> Value {
+    json!([
+        {"id": "vm-123", "name": "dev-vm-1", "status": "running", "vcpus": 2, "memory_mb": 2048},
+        {"id": "vm-456", "name": "dev-vm-2", "status": "running", "vcpus": 1, "memory_mb": 512},
+    ])
+}
+
+pub(super) fn worker_vms() -> Value {
+    json!({"worker_id": "worker-01", "vms": listed_vms(), "total": 2})
+}
+
+pub(super) fn vm() -> Value {
+    json!({
+        "id": "vm-123",
+        "name": "dev-vm-1",
+        "worker_id": "worker-01",
+        "status": "running",
+        "vcpus": 2,
+        "memory_mb": 2048,
+        "duplicate": false,
+        "revision": 813,
+        "vcpu_count": 2,
+    })
+}
+
+pub(super) fn vms() -> Value {
+    json!({"vms": [vm()], "total": 1})
+}
+
+pub(super) fn registration() -> Value {
+    json!({
+        "hostname": "node1.example.com",
+        "address": "192.168.1.10:8081",
+        "zone": "us-west-1a",
+        "labels": {"env": "production", "tier": "compute"},
+        "capabilities": ["firecracker", "docker"],
+        "cpu_cores": 16,
+        "memory_mb": 32768,
+        "disk_gb": 500,
+        "max_vms": 100,
+        "boot_id": "5c6d0a4e-33e8-4c0e-8e0b-6a3a3d0f7d52",
+    })
+}
+
+pub(super) fn registered(created: bool) -> Value {
+    json!({
+        "worker": worker(),
+        "incarnation": 1,
+        "heartbeat_interval_seconds": 10,
+        "offline_after_seconds": 60,
+        "revision": 813,
+        "created": created,
+    })
+}
+
+pub(super) fn heartbeat() -> Value {
+    json!({"incarnation": 1, "vms": listed_vms()})
+}
+
+pub(super) fn recorded() -> Value {
+    json!({
+        "worker_id": "worker-01",
+        "policy": "active",
+        "next_heartbeat_seconds": 9.617,
+        "revision": 814,
+        "resync": false,
+        "set_aside": {},
+    })
+}
+
+pub(super) fn heartbeats() -> Value {
+    json!({"heartbeats": [
+        {"worker_id": "worker-01", "incarnation": 1, "vms": listed_vms()},
+        {"worker_id": "worker-99", "incarnation": 1},
+    ]})
+}
+
+pub(super) fn results() -> Value {
+    let mut recorded = recorded();
+    recorded["status"] = json!(200);
+    let message = "Worker not found: worker-99. Register it again, then send heartbeats.";
+    let error = json!({"error": "Not Found", "message": message, "code": 404});
+    json!({"results": [recorded, {"worker_id": "worker-99", "status": 404, "error": error}]})
+}
+
+pub(super) fn reason() -> Value {
+    json!({"reason": "new disks"})
+}
+
+pub(super) fn draining() -> Value {
+    let message = "Worker marked as draining. It will stop accepting new tasks.";
+    json!({"worker_id": "worker-01", "status": "draining", "message": message})
+}
+
+pub(super) fn active() -> Value {
+    json!({"worker_id": "worker-01", "status": "active", "message": "Worker activated. It will resume accepting tasks."})
+}
+
+pub(super) fn stats() -> Value {
+    json!({
+        "total_workers": 5,
+        "active_workers": 4,
+        "draining_workers": 1,
+        "offline_workers": 0,
+        "total_cpu_cores": 80,
+        "total_memory_mb": 163840,
+        "used_cpu_cores": 20,
+        "used_memory_mb": 40960,
+        "available_cpu_cores": 60,
+        "available_memory_mb": 122880,
+        "cluster_cpu_usage_percent": 25.0,
+        "cluster_memory_usage_percent": 25.0,
+        "total_vms": 15,
+        "max_vms": 500,
+        "available_vm_slots": 485,
+        "zones": {"us-east-1a": 1, "us-west-1a": 2, "us-west-1b": 2},
+        "schedulable_workers": 4,
+        "schedulable_cpu_cores": 48,
+        "schedulable_memory_mb": 98304,
+        "schedulable_vm_slots": 388,
+        "revision": 813,
+    })
+}
+
+pub(super) fn distribution() -> Value {
+    let entry = json!({
+        "worker_id": "worker-01",
+        "hostname": "node1.example.com",
+        "zone": "us-west-1a",
+        "vm_count": 2,
+        "vms": listed_vms(),
+    });
+    json!({"distribution": [entry], "total_workers": 1})
+}
+
+pub(super) fn event() -> Value {
+    json!({
+        "cursor": EVENT_CURSOR_EXAMPLE,
+        "revision": 813,
+        "at": "2025-11-02T12:30:45Z",
+        "kind": "worker_drained",
+        "worker_id": "worker-01",
+        "vm_id": null,
+        "actor": "operator",
+        "reason": "new disks",
+        "message": "Worker worker-01 is draining",
+        "oldest_cursor": null,
+    })
+}
+
+pub(super) fn events() -> Value {
+    json!({"events": [event()], "end_cursor": EVENT_CURSOR_EXAMPLE, "has_next_page": false})
+}
+
+pub(super) fn event_stream() -> String {
+    format!("id: {EVENT_CURSOR_EXAMPLE}\nevent: worker_drained\ndata: {}\n\n", event())
+}
+
+pub(super) fn event_lines() -> String {
+    format!("{}\n", event())
+}
+
+pub(super) fn health(is_ok: bool) -> Value {
+    let (status, database) = if is_ok { ("ok", "ok") } else { ("degraded", "unavailable") };
+    json!({
+        "status": status,
+        "components": {"database": database, "journal": "ok"},
+        "timestamp": "2025-11-02T12:30:45Z",
+    })
+}

@@ -1,0 +1,168 @@
+//! The OpenAPI document: every route of this room in the words of OpenAPI 3.1, for tools and for people.
+//!
+//! It is made from what the answers are made from: the objects from the field lists, the limits from the constants
+//! that input is checked against. What no constant says (what a route is for, how it can fail) is written in
+//! [`operations`], and tests hold it against the router and against real answers.
+
+mod answers;
+mod bodies;
+mod examples;
+mod objects;
+mod operations;
+mod parameters;
+mod schema;
+mod shapes;
+
+use std::sync::LazyLock;
+
+use axum::http::{HeaderValue, header};
+use axum::response::IntoResponse;
+use utoipa::openapi::info::{Contact, Info, License};
+use utoipa::openapi::tag::{Tag, TagBuilder};
+use utoipa::openapi::{Components, OpenApi, OpenApiBuilder, Server};
+
+use self::operations::{AGENTS, CLUSTER, EVENTS, SERVER, VMS, WORKERS};
+
+/// What is said of the API as a whole.
+const DESCRIPTION: &str = "\
+Answers for a cluster of workers and their VMs. Every answer of a question has the revision it was read at in \
+`x-revision`; every failure, on every path, has the same body (`Failure`). Keys that are not described here may be \
+added to answers; unknown keys and parameters of requests are ignored. The same questions and commands are in GraphQL \
+at `/graphql`.";
+
+static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
+    // Made of strings and numbers only, which always serialise.
+    let mut json = made().to_pretty_json().unwrap_or_default();
+    json.push('\n');
+    json
+});
+
+/// The document, as JSON.
+pub fn document() -> &'static str {
+    &DOCUMENT
+}
+
+/// `GET /api/v1/openapi.json`
+pub(super) async fn show() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, HeaderValue::from_static(answers::JSON))], document())
+}
+
+fn made() -> OpenApi {
+    let mut info = Info::new("Aetherium", env!("CARGO_PKG_VERSION"));
+    info.description = Some(DESCRIPTION.to_owned());
+    let mut contact = Contact::new();
+    contact.name = Some("Whoever runs this server".to_owned());
+    info.contact = Some(contact);
+    let mut license = License::new("All rights reserved");
+    license.identifier = Some("LicenseRef-All-Rights-Reserved".to_owned());
+    info.license = Some(license);
+    let mut server = Server::new("/api/v1");
+    server.description = Some("The server that this document comes from.".to_owned());
+    OpenApiBuilder::new()
+        .info(info)
+        .servers(Some([server]))
+        .paths(operations::paths())
+        .components(Some(components()))
+        // Nobody is asked who they are: see `--insecure`.
+        .security(Some([]))
+        .tags(Some(tags()))
+        .build()
+}
+
+fn components() -> Components {
+    let mut components = Components::new();
+    for (name, schema) in objects::components().into_iter().chain(bodies::components()) {
+        components.schemas.insert(name.to_owned(), schema);
+    }
+    for (name, response) in answers::components() {
+        components.responses.insert(name.to_owned(), response.into());
+    }
+    components
+}
+
+fn tags() -> [Tag; 6] {
+    [
+        (WORKERS, "What runs VMs: what it is, and what operators want of it."),
+        (VMS, "What runs on workers."),
+        (CLUSTER, "The whole."),
+        (EVENTS, "What happened, and what happens."),
+        (AGENTS, "How workers come, tell that they are alive, and go."),
+        (SERVER, "The server itself."),
+    ]
+    .map(|(name, description)| TagBuilder::new().name(name).description(Some(description)).build())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde::de::value::Error;
+    use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
+    use serde::forward_to_deserialize_any;
+    use utoipa::openapi::RefOr;
+    use utoipa::openapi::path::{Operation, ParameterIn};
+
+    use crate::rest::paging::Part;
+    use crate::rest::read::AtLeast;
+    use crate::rest::{events, vms, workers};
+
+    /// Tells which fields a struct would read, and reads nothing.
+    struct FieldsOf<'a>(&'a mut BTreeSet<&'static str>);
+
+    impl<'de> Deserializer<'de> for FieldsOf<'_> {
+        type Error = Error;
+
+        fn deserialize_struct<V: Visitor<'de>>(
+            self,
+            _: &'static str,
+            fields: &'static [&'static str],
+            _: V,
+        ) -> Result<V::Value, Error> {
+            self.0.extend(fields);
+            Err(Error::custom("read nothing"))
+        }
+
+        fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Error> {
+            Err(Error::custom("not a struct"))
+        }
+
+        forward_to_deserialize_any! {
+            bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit
+            unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+        }
+    }
+
+    /// Names of all fields of several structs.
+    macro_rules! fields_of {
+        ($($query:ty),*) => {{
+            let mut fields = BTreeSet::new();
+            $(assert!(<$query>::deserialize(FieldsOf(&mut fields)).is_err());)*
+            fields
+        }};
+    }
+
+    fn documented(operation: Option<&Operation>) -> BTreeSet<&str> {
+        let parameters = operation.and_then(|operation| operation.parameters.as_deref()).unwrap_or_default();
+        let parameters = parameters.iter().filter_map(|parameter| match parameter {
+            RefOr::T(parameter) => Some(parameter),
+            RefOr::Ref(_) => None,
+        });
+        let query = parameters.filter(|parameter| parameter.parameter_in == ParameterIn::Query);
+        query.map(|parameter| parameter.name.as_str()).collect()
+    }
+
+    #[test]
+    fn every_parameter_that_is_read_is_documented_and_no_other() {
+        let document = super::made();
+        let paths = &document.paths.paths;
+        assert_eq!(documented(paths["/workers"].get.as_ref()), fields_of!(workers::ListQuery, Part, AtLeast));
+        assert_eq!(documented(paths["/workers/{id}"].get.as_ref()), fields_of!(AtLeast));
+        assert_eq!(documented(paths["/workers/{id}"].delete.as_ref()), fields_of!(workers::GoodbyeQuery));
+        assert_eq!(documented(paths["/workers/{id}/vms"].get.as_ref()), fields_of!(workers::VmsQuery, AtLeast));
+        assert_eq!(documented(paths["/vms"].get.as_ref()), fields_of!(vms::ListQuery, Part, AtLeast));
+        assert_eq!(documented(paths["/vms/{id}"].get.as_ref()), fields_of!(AtLeast));
+        assert_eq!(documented(paths["/cluster/stats"].get.as_ref()), fields_of!(AtLeast));
+        assert_eq!(documented(paths["/cluster/distribution"].get.as_ref()), fields_of!(AtLeast));
+        assert_eq!(documented(paths["/events"].get.as_ref()), fields_of!(events::EventsQuery, AtLeast));
+    }
+}

@@ -1,0 +1,274 @@
+//! What answers look like: the objects of the field lists, and what wraps them.
+//!
+//! The lists of [`cluster::fields`](crate::cluster::fields), which make the JSON in [`object`] and the GraphQL types,
+//! are expanded once more here. So a field is in the document because it is in the answer, with the words that GraphQL
+//! has for it.
+
+use utoipa::PartialSchema;
+use utoipa::openapi::schema::{AllOfBuilder, AnyOfBuilder, Object};
+use utoipa::openapi::{RefOr, Schema};
+
+use super::schema::{any_text, described, flag, list, map, named, object, one_of, or_null, whole, with_optional};
+use crate::cluster::fields::{
+    cluster_stats_fields, event_fields, heartbeat_reply_fields, registered_fields, vm_fields,
+    worker_distribution_fields, worker_fields,
+};
+use crate::cluster::{EventKind, SchedulingPolicy, VmStatus, WorkerStatus};
+use crate::rest::object::{self, is_shown_everywhere};
+use crate::rest::shape;
+
+/// An object that a field list declares.
+trait Declared {
+    /// Its name, in GraphQL too.
+    const NAME: &'static str;
+    /// What it is, line by line.
+    const DESCRIPTION: &'static [&'static str];
+
+    fn fields() -> Vec<Field>;
+}
+
+/// One of its fields.
+struct Field {
+    name: &'static str,
+    description: &'static [&'static str],
+    schema: RefOr<Schema>,
+    /// Whether other objects' lists show it too.
+    is_everywhere: bool,
+}
+
+/// Makes of a field list what the document says of it.
+macro_rules! declare {
+    ({ } $(#[doc = $doc:literal])* $object:ident($this:ident: $view:ty) {
+        $($(#[doc = $field_doc:literal])* $field:ident: $shape:ident [$where:ident] = $value:expr;)+
+    }) => {
+        impl Declared for object::$object {
+            const NAME: &'static str = stringify!($object);
+            const DESCRIPTION: &'static [&'static str] = &[$($doc),*];
+
+            fn fields() -> Vec<Field> {
+                vec![$(Field {
+                    name: stringify!($field),
+                    description: &[$($field_doc),*],
+                    schema: shape::$shape::schema(),
+                    is_everywhere: is_shown_everywhere!($where),
+                }),+]
+            }
+        }
+    };
+}
+
+worker_fields!(declare);
+vm_fields!(declare);
+cluster_stats_fields!(declare);
+worker_distribution_fields!(declare);
+event_fields!(declare);
+registered_fields!(declare);
+heartbeat_reply_fields!(declare);
+
+/// The whole object, as it is shown by itself.
+fn whole_object<T: Declared>() -> (&'static str, Object) {
+    (T::NAME, object_of::<T>(|_| true))
+}
+
+fn object_of<T: Declared>(is_shown: impl Fn(&Field) -> bool) -> Object {
+    let fields = T::fields().into_iter().filter(is_shown);
+    let fields = fields.map(|field| (field.name, described(field.schema, prose(field.description))));
+    object(&prose(T::DESCRIPTION), fields)
+}
+
+/// A doc comment as a text.
+fn prose(lines: &[&str]) -> String {
+    lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")
+}
+
+/// Every schema that answers refer to by name.
+pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
+    let (vm, mut whole_vm) = whole_object::<object::Vm>();
+    let vcpu_count =
+        described(whole(0..=i64::from(i32::MAX)), "The same as `vcpus`, for clients from before the contract.");
+    whole_vm.required.push("vcpu_count".to_owned());
+    whole_vm.properties.insert("vcpu_count".to_owned(), vcpu_count);
+    let declared = [
+        whole_object::<object::Worker>(),
+        (vm, whole_vm),
+        ("ListedVm", listed_vm()),
+        whole_object::<object::ClusterStats>(),
+        whole_object::<object::WorkerDistribution>(),
+        whole_object::<object::ClusterEvent>(),
+        whole_object::<object::RegisterWorkerPayload>(),
+        whole_object::<object::RecordHeartbeatPayload>(),
+        (
+            "WorkerStatus",
+            words(
+                WorkerStatus::ALL,
+                WorkerStatus::as_str,
+                "What a worker does with new work: `active` takes it, `draining` runs what it has and takes nothing new, `offline` has not been heard from for longer than the heartbeat time-out.",
+            ),
+        ),
+        (
+            "SchedulingPolicy",
+            words(
+                SchedulingPolicy::ALL,
+                SchedulingPolicy::as_str,
+                "What operators asked for. Kept while a worker is offline, and through its restarts.",
+            ),
+        ),
+        (
+            "VmStatus",
+            words(
+                VmStatus::ALL,
+                VmStatus::as_str,
+                "What a VM is doing, as its worker reports it. All but `stopped` and `failed` hold a slot of the worker.",
+            ),
+        ),
+        (
+            "EventKind",
+            words(
+                EventKind::ALL,
+                EventKind::as_str,
+                "What kind of thing happened. `synced` and `resync` are sent in streams only: everything up to the cursor has been told; the cursor given cannot be resumed, so read the present state and go on from this one.",
+            ),
+        ),
+        ("WorkerList", page_of("Workers, in the order asked for.", "workers", named("Worker"))),
+        ("VmList", page_of("VMs, sorted by id.", "vms", named("Vm"))),
+        ("WorkerVms", worker_vms()),
+        ("Distribution", distribution()),
+        ("EventList", event_list()),
+        ("PolicyChange", policy_change()),
+        ("HeartbeatResults", heartbeat_results()),
+        ("Health", health()),
+        ("Failure", failure()),
+    ];
+    let mut components: Vec<_> = declared.into_iter().map(|(name, object)| (name, object.into())).collect();
+    components.push(("HeartbeatResult", heartbeat_result()));
+    components
+}
+
+/// The words of an enum.
+fn words<T: Copy>(all: &[T], word: impl Fn(T) -> &'static str, description: &str) -> Object {
+    let mut words = one_of(all.iter().map(|value| word(*value)));
+    words.description = Some(description.to_owned());
+    words
+}
+
+/// A VM inside another object.
+fn listed_vm() -> Object {
+    let mut vm = object_of::<object::Vm>(|field| field.is_everywhere);
+    vm.description = Some("Virtual machine on the worker that is spoken of.".to_owned());
+    with_optional(
+        vm,
+        "duplicate",
+        described(flag(), "True if more than one worker says that the VM holds a slot there; left out if not."),
+    )
+}
+
+/// Part of a list, or the whole of it, and how many there are.
+fn page_of(description: &str, key: &str, item: impl Into<RefOr<Schema>>) -> Object {
+    object(
+        description,
+        [
+            (key, described(list(item), "Those of this page, or all of them if no page was asked for.")),
+            ("total", described(count(), "How many there are in the whole list.")),
+        ],
+    )
+}
+
+fn worker_vms() -> Object {
+    object(
+        "VMs of one worker.",
+        [
+            ("worker_id", described(any_text(), "The worker.")),
+            ("vms", described(list(named("ListedVm")), "Its VMs, sorted by id.")),
+            ("total", described(count(), "How many there are.")),
+        ],
+    )
+}
+
+fn distribution() -> Object {
+    object(
+        "Which VMs are where.",
+        [
+            ("distribution", described(list(named("WorkerDistribution")), "The workers, sorted by id.")),
+            ("total_workers", described(count(), "How many there are.")),
+        ],
+    )
+}
+
+fn event_list() -> Object {
+    object(
+        "Part of the change log.",
+        [
+            ("events", described(list(named("ClusterEvent")), "What happened, oldest first.")),
+            ("end_cursor", described(shape::Cursor::schema(), "Where to go on: pass it back as `after`.")),
+            ("has_next_page", described(flag(), "Whether there is more by now.")),
+        ],
+    )
+}
+
+fn policy_change() -> Object {
+    object(
+        "What an operator asked for is in force.",
+        [
+            ("worker_id", described(any_text(), "The worker.")),
+            (
+                "status",
+                described(
+                    named("SchedulingPolicy"),
+                    "What was asked for, which the status of an offline worker would hide.",
+                ),
+            ),
+            ("message", described(any_text(), "What happened, as a sentence.")),
+        ],
+    )
+}
+
+fn heartbeat_results() -> Object {
+    object(
+        "What became of each heartbeat.",
+        [("results", described(list(named("HeartbeatResult")), "One for each heartbeat, in their order."))],
+    )
+}
+
+fn heartbeat_result() -> RefOr<Schema> {
+    let recorded = object("A heartbeat that was recorded.", [("status", described(whole(200..=200), "Always 200."))]);
+    let recorded = AllOfBuilder::new().item(named(object::RecordHeartbeatPayload::NAME)).item(recorded);
+    let refused = object(
+        "A heartbeat that was refused. The others are not affected.",
+        [
+            ("worker_id", described(or_null(any_text()), "Whose it was; null if that could not be read.")),
+            ("status", described(whole(400..=599), "The status that it would have had by itself.")),
+            ("error", named("Failure").into()),
+        ],
+    );
+    let result = AnyOfBuilder::new().item(recorded).item(refused);
+    described(
+        result,
+        "What became of one heartbeat of many: the status that it would have had by itself, and the answer to it.",
+    )
+}
+
+fn health() -> Object {
+    object(
+        "How this server is.",
+        [
+            ("status", described(one_of(["ok", "degraded"]), "`ok` if all components are.")),
+            ("components", described(map(one_of(["ok", "unavailable"])), "The parts of the server, by name.")),
+            ("timestamp", described(shape::DateTime::schema(), "When this was found.")),
+        ],
+    )
+}
+
+fn failure() -> Object {
+    object(
+        "Every failure, on every path, is these three keys.",
+        [
+            ("error", described(any_text(), "Name of the status.")),
+            ("message", described(any_text(), "What is wrong, and what would be right.")),
+            ("code", described(whole(400..=599), "The status.")),
+        ],
+    )
+}
+
+fn count() -> Object {
+    whole(0..=i64::from(i32::MAX))
+}

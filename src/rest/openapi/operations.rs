@@ -1,0 +1,328 @@
+//! Every route: what it is for, what can be said to it, and what it may answer.
+//!
+//! A test holds this against the router. To document a route, add it to [`paths`]; what it takes is in
+//! [`parameters`](super::parameters) and [`bodies`](super::bodies), what it answers in [`objects`](super::objects).
+
+use serde_json::{Value, json};
+use utoipa::openapi::link::Link;
+use utoipa::openapi::path::{HttpMethod, Operation, OperationBuilder, Parameter, PathItem, Paths, PathsBuilder};
+use utoipa::openapi::request_body::{RequestBody, RequestBodyBuilder};
+use utoipa::openapi::schema::{AnyOfBuilder, Object, Type};
+use utoipa::openapi::{Required, ResponseBuilder};
+
+use super::answers::{Headers, JSON, content, failure, json_of, nothing};
+use super::schema::{any_text, described, named, or_null};
+use super::{examples, parameters};
+use crate::http::EVENT_STREAM;
+use crate::rest::events::NDJSON;
+
+/// Who a route is for.
+pub(super) const WORKERS: &str = "Workers";
+pub(super) const VMS: &str = "VMs";
+pub(super) const CLUSTER: &str = "Cluster";
+pub(super) const EVENTS: &str = "Events";
+pub(super) const AGENTS: &str = "Agents";
+pub(super) const SERVER: &str = "Server";
+
+/// Every path, in the order in which people look for them.
+pub(super) fn paths() -> Paths {
+    let get = |operation: OperationBuilder| PathItem::new(HttpMethod::Get, operation);
+    let post = |operation: OperationBuilder| PathItem::new(HttpMethod::Post, operation);
+    let mut worker = get(show_worker());
+    worker.put = Some(register_worker());
+    worker.delete = Some(deregister_worker());
+    PathsBuilder::new()
+        .path("/workers", get(list_workers()))
+        .path("/workers/{id}", worker)
+        .path("/workers/{id}/vms", get(list_worker_vms()))
+        .path("/workers/{id}/drain", post(drain_worker()))
+        .path("/workers/{id}/activate", post(activate_worker()))
+        .path("/vms", get(list_vms()))
+        .path("/vms/{id}", get(show_vm()))
+        .path("/cluster/stats", get(cluster_stats()))
+        .path("/cluster/distribution", get(cluster_distribution()))
+        .path("/events", get(list_events()))
+        .path("/workers/{id}/heartbeat", post(record_heartbeat()))
+        .path("/heartbeats", post(record_heartbeats()))
+        .path("/health", get(health()))
+        .path("/openapi.json", get(openapi()))
+        .build()
+}
+
+fn list_workers() -> OperationBuilder {
+    let workers = json_of("The workers.", "WorkerList", examples::workers()).of_a_revision().of_a_list();
+    operation("listWorkers", WORKERS, "List workers")
+        .description(Some("All workers, or a page of them. With `wait` it answers as soon as something has changed."))
+        .takes(parameters::workers())
+        .takes(parameters::page())
+        .takes(parameters::long_poll())
+        .parameter(parameters::min_revision())
+        .response("200", workers.link("worker", to("showWorker", "The first of them.", ("id", FIRST_WORKER))))
+        .fails(QUESTION)
+}
+
+fn show_worker() -> OperationBuilder {
+    let worker = json_of("The worker.", "Worker", examples::worker()).of_a_revision();
+    operation("showWorker", WORKERS, "Show a worker")
+        .description(Some("One worker: what it is, what it holds, and how it is."))
+        .parameter(worker_id())
+        .parameter(parameters::min_revision())
+        .response("200", worker.link("vms", to("listWorkerVms", "The VMs on it.", ("id", "$response.body#/id"))))
+        .fails(QUESTION)
+        .fails([404])
+}
+
+fn list_worker_vms() -> OperationBuilder {
+    let vms = json_of("The VMs.", "WorkerVms", examples::worker_vms()).of_a_revision();
+    operation("listWorkerVms", WORKERS, "List the VMs of a worker")
+        .description(Some("The VMs that one worker reports, those that hold a slot unless others are asked for."))
+        .parameter(worker_id())
+        .parameter(parameters::vm_status())
+        .parameter(parameters::min_revision())
+        .response("200", vms.link("vm", to("showVm", "The first of them.", ("id", "$response.body#/vms/0/id"))))
+        .fails(QUESTION)
+        .fails([404])
+}
+
+fn drain_worker() -> OperationBuilder {
+    operation("drainWorker", WORKERS, "Drain a worker")
+        .description(Some(
+            "Asks that nothing new lands on a worker. It stops and moves nothing. It survives restarts of the worker and \
+             of the server, and ends only with `activate`.",
+        ))
+        .parameter(worker_id())
+        .request_body(Some(reason()))
+        .response("200", changed("The worker is to be drained.", examples::draining()))
+        .fails(CHANGE)
+        .fails([404])
+}
+
+fn activate_worker() -> OperationBuilder {
+    operation("activateWorker", WORKERS, "Activate a worker")
+        .description(Some("Opens a worker for new work again."))
+        .parameter(worker_id())
+        .request_body(Some(reason()))
+        .response("200", changed("The worker may take new work.", examples::active()))
+        .fails(CHANGE)
+        .fails([404])
+}
+
+/// Why an operator wants it so, which need not be said.
+fn reason() -> RequestBody {
+    RequestBodyBuilder::new()
+        .description(Some("Why, for those who read the events."))
+        .content(JSON, content(or_null(named("Reason")), examples::reason()))
+        .build()
+}
+
+fn changed(description: &str, example: Value) -> ResponseBuilder {
+    let worker = to("showWorker", "The worker, as it is now.", ("id", "$request.path.id"));
+    json_of(description, "PolicyChange", example).link("worker", worker)
+}
+
+fn list_vms() -> OperationBuilder {
+    let vms = json_of("The VMs.", "VmList", examples::vms()).of_a_revision().of_a_list();
+    operation("listVms", VMS, "List VMs")
+        .description(Some("VMs whatever worker they are on, or a page of them."))
+        .takes(parameters::vms())
+        .takes(parameters::page())
+        .parameter(parameters::min_revision())
+        .response("200", vms.link("vm", to("showVm", "The first of them.", ("id", "$response.body#/vms/0/id"))))
+        .fails(QUESTION)
+}
+
+fn show_vm() -> OperationBuilder {
+    let vm = json_of("The VM.", "Vm", examples::vm()).of_a_revision();
+    operation("showVm", VMS, "Show a VM")
+        .description(Some("One VM, whatever its status."))
+        .parameter(parameters::id("The VM.", "vm-123"))
+        .parameter(parameters::min_revision())
+        .response(
+            "200",
+            vm.link("worker", to("showWorker", "The worker it is on.", ("id", "$response.body#/worker_id"))),
+        )
+        .fails(QUESTION)
+        .fails([404])
+}
+
+fn cluster_stats() -> OperationBuilder {
+    operation("showClusterStats", CLUSTER, "Show totals")
+        .description(Some(
+            "Totals of the cluster. `available_*` counts every registered worker, `schedulable_*` only those that are \
+             active and online: what can really be placed now.",
+        ))
+        .parameter(parameters::min_revision())
+        .response("200", json_of("The totals.", "ClusterStats", examples::stats()).of_a_revision())
+        .fails(QUESTION)
+}
+
+fn cluster_distribution() -> OperationBuilder {
+    operation("showDistribution", CLUSTER, "Show which VMs are where")
+        .description(Some("Every worker with its VMs that hold a slot."))
+        .parameter(parameters::min_revision())
+        .response(
+            "200",
+            json_of("The workers, each with its VMs.", "Distribution", examples::distribution()).of_a_revision(),
+        )
+        .fails(QUESTION)
+}
+
+fn list_events() -> OperationBuilder {
+    let events = json_of("What happened.", "EventList", examples::events()).of_a_revision();
+    let stream = described(
+        any_text(),
+        "Server-sent events without end: `id` is the cursor, `event` the kind, `data` a `ClusterEvent` as JSON. A \
+         quiet stream sends comments.",
+    );
+    let lines = described(any_text(), "One `ClusterEvent` as JSON a line, without end.");
+    let next = to("listEvents", "What happened after that.", ("after", "$response.body#/end_cursor"));
+    operation("listEvents", EVENTS, "List or follow events")
+        .description(Some(
+            "What happened, from the change log, oldest first. With `Accept: text/event-stream` or `Accept: \
+             application/x-ndjson`, what happens: a stream that begins after the cursor given, or with the present, \
+             and tells everything in order, nothing missing and nothing twice. A `synced` event says that all has been \
+             told up to its cursor; a `resync` event says that the log no longer reaches back that far.",
+        ))
+        .takes(parameters::events())
+        .parameter(parameters::min_revision())
+        .response(
+            "200",
+            events
+                .content(EVENT_STREAM, content(stream, examples::event_stream().into()))
+                .content(NDJSON, content(lines, examples::event_lines().into()))
+                .link("next", next),
+        )
+        .fails(QUESTION)
+}
+
+fn register_worker() -> Operation {
+    let registered = |description, created| {
+        let id = "$request.path.id";
+        let mut heartbeat = to("recordHeartbeat", "The first heartbeat of this life of the worker.", ("id", id));
+        heartbeat.request_body = Some(json!({"incarnation": "$response.body#/incarnation"}));
+        json_of(description, "RegisterWorkerPayload", examples::registered(created))
+            .link("worker", to("showWorker", "The worker, as it is now.", ("id", id)))
+            .link("vms", to("listWorkerVms", "The VMs on it.", ("id", id)))
+            .link("heartbeat", heartbeat)
+            .link("drain", to("drainWorker", "Let nothing new land on it.", ("id", id)))
+            .link("activate", to("activateWorker", "Open it for new work.", ("id", id)))
+            .link("goodbye", to("deregisterWorker", "The worker leaves.", ("id", id)))
+    };
+    operation("registerWorker", AGENTS, "Register a worker")
+        .description(Some(
+            "A worker says what it is: a new one, one whose process has started again, or the same once more. The \
+             answer has the number of this life of its process, which every heartbeat carries.",
+        ))
+        .parameter(worker_id())
+        .request_body(Some(sent("What the worker is.", "Registration", examples::registration())))
+        .response("200", registered("A known worker has registered.", false))
+        .response("201", registered("A new worker has registered.", true))
+        .fails(CHANGE)
+        .fails([409])
+        .build()
+}
+
+fn deregister_worker() -> Operation {
+    operation("deregisterWorker", AGENTS, "Say goodbye")
+        .description(Some(
+            "A worker leaves. It is kept as offline, with what operators asked for, unless it is purged.",
+        ))
+        .parameter(worker_id())
+        .takes(parameters::goodbye())
+        .response("204", nothing("The worker has left."))
+        .fails([400, 403, 404, 409, 431, 500, 503])
+        .build()
+}
+
+fn record_heartbeat() -> OperationBuilder {
+    let recorded = json_of("The heartbeat is recorded.", "RecordHeartbeatPayload", examples::recorded());
+    operation("recordHeartbeat", AGENTS, "Send a heartbeat")
+        .description(Some("A worker is alive, and tells what runs on it. Without one for 60 s, it is offline."))
+        .parameter(worker_id())
+        .request_body(Some(sent("What runs on the worker.", "Heartbeat", examples::heartbeat())))
+        .response(
+            "200",
+            recorded.link("worker", to("showWorker", "The worker, as it is now.", ("id", "$request.path.id"))),
+        )
+        .fails(CHANGE)
+        .fails([404, 409])
+}
+
+fn record_heartbeats() -> OperationBuilder {
+    operation("recordHeartbeats", AGENTS, "Send heartbeats of many workers")
+        .description(Some("For gateways in front of many workers. Each heartbeat is answered by itself."))
+        .request_body(Some(sent("The heartbeats.", "Heartbeats", examples::heartbeats())))
+        .response("200", json_of("What became of each.", "HeartbeatResults", examples::results()))
+        .fails(CHANGE)
+}
+
+fn health() -> OperationBuilder {
+    let degraded = AnyOfBuilder::new().item(named("Health")).item(named("Failure"));
+    let degraded = nothing("Something does not work: questions are answered from memory, changes are refused.")
+        .content(JSON, content(degraded, examples::health(false)));
+    operation("showHealth", SERVER, "Show how the server is")
+        .description(Some("Whether the server and its database are well."))
+        .response("200", json_of("All is well.", "Health", examples::health(true)))
+        .response("503", degraded)
+        .fails([400, 431, 500])
+}
+
+fn openapi() -> OperationBuilder {
+    let document = described(Object::with_type(Type::Object), "A document as OpenAPI 3.1 has it.");
+    let example = json!({"openapi": "3.1.0", "info": {"title": "Aetherium", "version": "0.1.0"}, "paths": {}});
+    operation("showOpenapi", SERVER, "Show this document")
+        .description(Some("This document, for tools."))
+        .response("200", nothing("The document.").content(JSON, content(document, example)))
+        .fails([400, 431, 500, 503])
+}
+
+/// What can go wrong with every question of the state.
+const QUESTION: [u16; 4] = [400, 431, 500, 503];
+
+/// What can go wrong with every change that has a body.
+const CHANGE: [u16; 8] = [400, 403, 408, 413, 415, 431, 500, 503];
+
+/// The first worker of a list.
+const FIRST_WORKER: &str = "$response.body#/workers/0/id";
+
+fn worker_id() -> Parameter {
+    parameters::id("The worker.", "worker-01")
+}
+
+fn operation(id: &str, tag: &str, summary: &str) -> OperationBuilder {
+    OperationBuilder::new().operation_id(Some(id)).tag(tag).summary(Some(summary))
+}
+
+fn sent(description: &str, schema: &str, example: Value) -> RequestBody {
+    RequestBodyBuilder::new()
+        .description(Some(description))
+        .required(Some(Required::True))
+        .content(JSON, content(named(schema), example))
+        .build()
+}
+
+/// Another operation that goes on from an answer, with a parameter that the answer tells.
+fn to(operation: &str, description: &str, (parameter, expression): (&str, &str)) -> Link {
+    let mut link = Link::default();
+    link.operation_id = operation.to_owned();
+    link.description = description.to_owned();
+    link.parameters.insert(parameter.to_owned(), expression.into());
+    link
+}
+
+/// What operations are told in several places.
+trait More {
+    fn takes(self, parameters: impl IntoIterator<Item = Parameter>) -> Self;
+    fn fails(self, statuses: impl IntoIterator<Item = u16>) -> Self;
+}
+
+impl More for OperationBuilder {
+    fn takes(self, parameters: impl IntoIterator<Item = Parameter>) -> Self {
+        parameters.into_iter().fold(self, Self::parameter)
+    }
+
+    fn fails(self, statuses: impl IntoIterator<Item = u16>) -> Self {
+        let failures = statuses.into_iter().filter_map(failure);
+        failures.fold(self, |operation, (status, failure)| operation.response(status, failure))
+    }
+}

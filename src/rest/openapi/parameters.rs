@@ -1,0 +1,197 @@
+//! What can be said in the path, the query and the headers of a request.
+
+use serde_json::Value;
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::{RefOr, Required, Schema};
+
+use super::schema::{any_text, exact, flag, formatted, list_up_to, matching, named, one_of, sized, whole};
+use super::shapes::{EVENT_CURSOR, GO_DURATION, PAGE_CURSOR};
+use crate::cluster::{MAX_CHARS, WorkerOrderField};
+use crate::resolvers::MAX_EVENTS;
+use crate::resolvers::input::{MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_TEXT, MAX_WANTED};
+use crate::resolvers::page::{DEFAULT_SIZE, MAX_SIZE};
+use crate::rest::events::DEFAULT_LIMIT;
+
+/// What an id may be: one segment of a path, in characters that people can read.
+const ID: &str = r"^[^/\u0000-\u001f\u007f-\u009f\ufffd]*$";
+
+/// The id of the path.
+pub(super) fn id(of: &str, example: &str) -> Parameter {
+    let id = matching(sized(1..=MAX_CHARS), ID);
+    parameter("id", ParameterIn::Path, id, of).required(Required::True).example(Some(example.into())).build()
+}
+
+/// Which state is asked of.
+pub(super) fn min_revision() -> Parameter {
+    query(
+        "min_revision",
+        exact(),
+        "Answer from a state that is at least at this revision, as another server told it in `x-revision`. 503 if it has not arrived here shortly.",
+        1,
+    )
+}
+
+/// Which part of a list is wanted.
+pub(super) fn page() -> [Parameter; 2] {
+    let most = i64::try_from(MAX_SIZE).unwrap_or(i64::MAX);
+    [
+        query(
+            "limit",
+            whole(0..=most),
+            &format!(
+                "How many at most. With neither this nor `cursor` the answer is the whole list; with `cursor` alone, {DEFAULT_SIZE}."
+            ),
+            100,
+        ),
+        opaque(
+            "cursor",
+            ParameterIn::Query,
+            PAGE_CURSOR,
+            "Where to go on: opaque, from the `Link` of the page before.",
+        ),
+    ]
+}
+
+/// Which workers are wanted, and in what order.
+pub(super) fn workers() -> [Parameter; 8] {
+    let orders = WorkerOrderField::ALL.iter().flat_map(|field| [field.to_string(), format!("-{field}")]);
+    let orders: Vec<_> = orders.collect();
+    let label = matching(any_text(), format!("^[^=]{{1,{MAX_LABEL_KEY}}}(=[\\s\\S]{{0,{MAX_LABEL_VALUE}}})?$"));
+    [
+        zone("Only workers in this zone; repeat it for several."),
+        many("status", named("WorkerStatus"), "Only workers in this status; repeat it for several.", "active"),
+        query("is_healthy", flag(), "Only workers that are healthy, or only those that are not.", true),
+        many(
+            "label",
+            label,
+            "Only workers with this label: a key, or a key and its value as `env=production`. Repeat it for workers that \
+             have all of several.",
+            "env=production",
+        ),
+        many(
+            "capability",
+            sized(1..=MAX_TEXT),
+            "Only workers that can do this; repeat it for workers that can do one of several.",
+            "firecracker",
+        ),
+        many("id", sized(1..=MAX_TEXT), "Only the worker with this id; repeat it for several.", "worker-01"),
+        query(
+            "search",
+            sized(0..=MAX_TEXT),
+            "Only workers with this text in the id, hostname, address or zone.",
+            "node1",
+        ),
+        query(
+            "sort",
+            one_of(orders.iter().map(String::as_str)),
+            "In which order, with a `-` before it for the largest first; by id if left out.",
+            "-cpu_usage",
+        ),
+    ]
+}
+
+/// Which VMs are wanted.
+pub(super) fn vms() -> [Parameter; 4] {
+    [
+        vm_status(),
+        zone("Only VMs on workers in this zone; repeat it for several."),
+        many("worker_id", sized(1..=MAX_TEXT), "Only VMs on this worker; repeat it for several.", "worker-01"),
+        query("search", sized(0..=MAX_TEXT), "Only VMs with this text in the id or name.", "dev-vm"),
+    ]
+}
+
+/// VMs of some statuses.
+pub(super) fn vm_status() -> Parameter {
+    let description = "Only VMs in this status; repeat it for several. Those that hold a slot if left out.";
+    many("status", named("VmStatus"), description, "running")
+}
+
+fn zone(description: &str) -> Parameter {
+    many("zone", sized(0..=MAX_TEXT), description, "us-west-1a")
+}
+
+/// To wait for a change.
+pub(super) fn long_poll() -> [Parameter; 2] {
+    [
+        query(
+            "wait",
+            formatted(GO_DURATION),
+            "Wait for up to this long, at most `60s`, until the cluster is past `after_revision`; then answer as it is. A length of time as Go writes it, such as `30s` or `1m0s`.",
+            "1s",
+        ),
+        query(
+            "after_revision",
+            exact(),
+            "The revision that the client has seen; the present one if left out. Means something with `wait` only.",
+            812,
+        ),
+    ]
+}
+
+/// Which part of the change log is wanted.
+pub(super) fn events() -> [Parameter; 4] {
+    let most = i64::try_from(MAX_EVENTS).unwrap_or(i64::MAX);
+    [
+        opaque(
+            "after",
+            ParameterIn::Query,
+            EVENT_CURSOR,
+            "Only what happened after this cursor: one that came with an event, unchanged. A list begins at the beginning without it, a stream with the present.",
+        ),
+        query(
+            "limit",
+            whole(0..=most),
+            &format!("How many at most; {DEFAULT_LIMIT} if left out. Means nothing to a stream."),
+            DEFAULT_LIMIT,
+        ),
+        many("worker_id", any_text(), "Only events about this worker; repeat it for several.", "worker-01"),
+        opaque(
+            "last-event-id",
+            ParameterIn::Header,
+            EVENT_CURSOR,
+            "As `after`, which it takes precedence over. A browser's `EventSource` sends it by itself when it connects again.",
+        ),
+    ]
+}
+
+/// A place in the change log, as the examples have it.
+pub(super) const EVENT_CURSOR_EXAMPLE: &str = "4f9c1a2e-813-0";
+
+/// How a worker leaves.
+pub(super) fn goodbye() -> [Parameter; 2] {
+    [
+        query(
+            "purge",
+            flag(),
+            "Remove the worker with its VMs, instead of keeping it as offline until it comes back.",
+            true,
+        ),
+        query("force", flag(), "With `purge`: even though VMs hold slots on it.", false),
+    ]
+}
+
+/// A parameter of the query that may be given once.
+fn query(name: &str, schema: impl Into<RefOr<Schema>>, description: &str, example: impl Into<Value>) -> Parameter {
+    parameter(name, ParameterIn::Query, schema, description).example(Some(example.into())).build()
+}
+
+/// A parameter of the query that may be repeated.
+fn many(name: &str, schema: impl Into<RefOr<Schema>>, description: &str, example: &str) -> Parameter {
+    let list = list_up_to(MAX_WANTED, schema);
+    let parameter = parameter(name, ParameterIn::Query, list, description).example(Some(vec![example].into()));
+    parameter.explode(Some(true)).build()
+}
+
+/// A parameter that only an answer of the same server can fill, so that there is no example of it.
+fn opaque(name: &str, place: ParameterIn, format: &str, description: &str) -> Parameter {
+    parameter(name, place, formatted(format), description).build()
+}
+
+fn parameter(name: &str, place: ParameterIn, schema: impl Into<RefOr<Schema>>, description: &str) -> ParameterBuilder {
+    ParameterBuilder::new()
+        .name(name)
+        .parameter_in(place)
+        .description(Some(description))
+        .required(Required::False)
+        .schema(Some(schema))
+}

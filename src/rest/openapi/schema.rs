@@ -1,0 +1,171 @@
+//! JSON Schemas in a few words: the vocabulary that the rest of the document is written in.
+
+use std::ops::RangeInclusive;
+
+use serde_json::Value;
+use utoipa::openapi::schema::{
+    AdditionalProperties, AnyOfBuilder, Array, KnownFormat, Object, SchemaFormat, SchemaType, Type,
+};
+use utoipa::openapi::{Ref, RefOr, Schema};
+
+use crate::cluster::MAX_EXACT;
+
+/// Text in which no control character is: what every name, label and reason is. As regular expressions have it in
+/// ECMAScript, which is what JSON Schema refers to.
+const NO_CONTROL_CHARACTERS: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
+
+/// Text of any kind and length.
+pub(super) fn any_text() -> Object {
+    Object::with_type(Type::String)
+}
+
+/// Text of so many characters, whichever they are.
+pub(super) fn sized(chars: RangeInclusive<usize>) -> Object {
+    let mut text = any_text();
+    text.min_length = (*chars.start() > 0).then_some(*chars.start());
+    text.max_length = Some(*chars.end());
+    text
+}
+
+/// Text of so many characters, none of which is a control character.
+pub(super) fn text(chars: RangeInclusive<usize>) -> Object {
+    matching(sized(chars), NO_CONTROL_CHARACTERS)
+}
+
+/// Text that a regular expression matches.
+pub(super) fn matching(mut text: Object, pattern: impl Into<String>) -> Object {
+    text.pattern = Some(pattern.into());
+    text
+}
+
+/// Text of a form that has a name: one that JSON Schema knows, or one of this API's, whose form the description tells.
+pub(super) fn formatted(format: &str) -> Object {
+    let mut text = any_text();
+    text.format = Some(SchemaFormat::Custom(format.to_owned()));
+    text
+}
+
+/// Text that is one of these.
+pub(super) fn one_of<'a>(words: impl IntoIterator<Item = &'a str>) -> Object {
+    let mut text = any_text();
+    text.enum_values = Some(words.into_iter().map(Value::from).collect());
+    text
+}
+
+/// A whole number in this range.
+pub(super) fn whole(range: RangeInclusive<i64>) -> Object {
+    let mut number = Object::with_type(Type::Integer);
+    let format = if i32::try_from(*range.end()).is_ok() { KnownFormat::Int32 } else { KnownFormat::Int64 };
+    number.format = Some(SchemaFormat::KnownFormat(format));
+    number.minimum = Some(number_of(*range.start()));
+    number.maximum = Some(number_of(*range.end()));
+    number
+}
+
+/// A whole number from 0 to the largest that JSON carries exactly everywhere.
+pub(super) fn exact() -> Object {
+    whole(0..=MAX_EXACT)
+}
+
+/// A number that is not negative.
+pub(super) fn measure() -> Object {
+    let mut number = Object::with_type(Type::Number);
+    number.format = Some(SchemaFormat::KnownFormat(KnownFormat::Double));
+    number.minimum = Some(number_of(0));
+    number
+}
+
+/// True or false.
+pub(super) fn flag() -> Object {
+    Object::with_type(Type::Boolean)
+}
+
+/// A list.
+pub(super) fn list(of: impl Into<RefOr<Schema>>) -> Array {
+    Array::new(of)
+}
+
+/// A list of up to so many.
+pub(super) fn list_up_to(most: usize, of: impl Into<RefOr<Schema>>) -> Array {
+    let mut list = list(of);
+    list.max_items = Some(most);
+    list
+}
+
+/// An object whose keys are not known beforehand.
+pub(super) fn map(of: Object) -> Object {
+    let mut map = Object::with_type(Type::Object);
+    map.additional_properties = Some(Box::new(AdditionalProperties::RefOr(of.into())));
+    map
+}
+
+/// The same, or `null`.
+pub(super) fn or_null(schema: impl Into<RefOr<Schema>>) -> RefOr<Schema> {
+    let nullable = |known: &mut SchemaType| {
+        if let SchemaType::Type(known_type) = known {
+            *known = SchemaType::Array(vec![known_type.clone(), Type::Null]);
+        }
+    };
+    let mut schema = schema.into();
+    match &mut schema {
+        RefOr::T(Schema::Object(object)) => {
+            nullable(&mut object.schema_type);
+            if let Some(values) = &mut object.enum_values {
+                values.push(Value::Null);
+            }
+            schema
+        }
+        RefOr::T(Schema::Array(array)) => {
+            nullable(&mut array.schema_type);
+            schema
+        }
+        RefOr::Ref(_) | RefOr::T(_) => AnyOfBuilder::new().item(schema).item(null()).into(),
+    }
+}
+
+/// Nothing but `null`.
+pub(super) fn null() -> Object {
+    Object::with_type(Type::Null)
+}
+
+/// The schema that the document's components have under this name.
+pub(super) fn named(name: &str) -> Ref {
+    Ref::from_schema_name(name)
+}
+
+/// The schema with a description, which a reference has beside what it refers to.
+pub(super) fn described(schema: impl Into<RefOr<Schema>>, description: impl Into<String>) -> RefOr<Schema> {
+    let (mut schema, description) = (schema.into(), description.into());
+    match &mut schema {
+        RefOr::Ref(reference) => reference.description = description,
+        RefOr::T(Schema::Object(object)) => object.description = Some(description),
+        RefOr::T(Schema::Array(array)) => array.description = Some(description),
+        RefOr::T(Schema::OneOf(composed)) => composed.description = Some(description),
+        RefOr::T(Schema::AllOf(composed)) => composed.description = Some(description),
+        RefOr::T(Schema::AnyOf(composed)) => composed.description = Some(description),
+        // The library may come to know more kinds; this document is made of these.
+        RefOr::T(_) => {}
+    }
+    schema
+}
+
+/// An object that always has all of these fields.
+pub(super) fn object<'a>(description: &str, fields: impl IntoIterator<Item = (&'a str, RefOr<Schema>)>) -> Object {
+    let mut object = Object::with_type(Type::Object);
+    object.description = Some(description.to_owned());
+    for (name, schema) in fields {
+        object.required.push(name.to_owned());
+        object.properties.insert(name.to_owned(), schema);
+    }
+    object
+}
+
+/// One more field, that need not be there.
+pub(super) fn with_optional(mut object: Object, name: &str, schema: RefOr<Schema>) -> Object {
+    object.properties.insert(name.to_owned(), schema);
+    object
+}
+
+fn number_of(number: i64) -> utoipa::Number {
+    utoipa::Number::Int(number as isize)
+}

@@ -1,0 +1,56 @@
+//! The shapes of fields as schemas; the third twin of [`rest::shape`](crate::rest::shape) and `graphql::shape`.
+//!
+//! A shape that has none here cannot be used in a field list: the expansion in [`objects`](super::objects) asks for it.
+
+use utoipa::PartialSchema;
+use utoipa::openapi::{RefOr, Schema};
+
+use super::schema::{any_text, exact, flag, formatted, list, map, measure, named, or_null, whole};
+use crate::rest::shape;
+
+/// Says the schemas of shapes, one a line.
+macro_rules! shapes {
+    ($($shape:ident = $schema:expr;)+) => { $(
+        impl PartialSchema for shape::$shape {
+            fn schema() -> RefOr<Schema> {
+                $schema.into()
+            }
+        }
+    )+ };
+}
+
+shapes! {
+    Id = any_text();
+    OptionalId = or_null(any_text());
+    Text = any_text();
+    OptionalText = or_null(any_text());
+    Zone = any_text();
+    Labels = map(any_text());
+    TextList = list(any_text());
+    Int = whole(0..=i64::from(i32::MAX));
+    Int53 = exact();
+    Percent = measure();
+    Bool = flag();
+    WorkerStatus = named("WorkerStatus");
+    SchedulingPolicy = named("SchedulingPolicy");
+    VmStatus = named("VmStatus");
+    EventKind = named("EventKind");
+    DateTime = formatted("date-time");
+    Duration = formatted(GO_DURATION);
+    Cursor = formatted(EVENT_CURSOR);
+    OptionalCursor = or_null(formatted(EVENT_CURSOR));
+    Seconds = measure();
+    Zones = map(whole(0..=i64::from(i32::MAX)));
+    Vms = list(named("ListedVm"));
+    Worker = named("Worker");
+    SetAside = map(any_text());
+}
+
+/// A length of time as Go writes it, such as `2h30m45s`.
+pub(super) const GO_DURATION: &str = "go-duration";
+
+/// A place in the change log.
+pub(super) const EVENT_CURSOR: &str = "event-cursor";
+
+/// A place in a list.
+pub(super) const PAGE_CURSOR: &str = "page-cursor";

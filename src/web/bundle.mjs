@@ -1,0 +1,114 @@
+// Builds the pages into a folder: `node bundle.mjs FOLDER`. Called by build.rs.
+//
+// What it leaves there is compressed and named after its content, so that it may be cached for ever:
+// `pages/playground-3F2A.html.gz`, `assets/playground-QWER.js.gz` and so on. The pages name their scripts and styles
+// relative to themselves, so that they work behind a proxy that puts them below a path.
+
+import { createHash } from 'node:crypto';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { constants, gzip } from 'node:zlib';
+import { build } from 'esbuild';
+
+const here = dirname(fileURLToPath(import.meta.url));
+const folder = resolve(process.argv[2]);
+
+/** The pages, and what the browser has to load for each: a script and the style that esbuild makes beside it. */
+const pages = ['playground', 'docs'];
+
+/** What runs beside the playground's page, and is asked for by the names that `workers.js` knows. */
+const workers = {
+  'editor-worker': 'monaco-editor/esm/vs/editor/editor.worker.js',
+  'json-worker': 'monaco-editor/esm/vs/language/json/json.worker.js',
+  'graphql-worker': 'monaco-graphql/esm/graphql.worker.js',
+};
+
+const common = {
+  absWorkingDir: here,
+  assetNames: '[name]-[hash]',
+  bundle: true,
+  chunkNames: 'part-[hash]',
+  define: { 'process.env.NODE_ENV': '"production"' },
+  entryNames: '[name]-[hash]',
+  format: 'esm',
+  // Their texts are gathered in one file, see `licences`.
+  legalComments: 'none',
+  loader: { '.ttf': 'file', '.woff2': 'file' },
+  logLevel: 'warning',
+  metafile: true,
+  minify: true,
+  outdir: join(folder, 'assets'),
+  platform: 'browser',
+  target: 'es2022',
+  write: false,
+};
+
+// The workers first: the playground has to know their names.
+const built = await build({ ...common, entryPoints: workers });
+const workerNames = Object.fromEntries(
+  Object.keys(workers).map((name) => [name, `./${nameOf(built, `${name}-`, '.js')}`]),
+);
+const site = await build({
+  ...common,
+  define: { ...common.define, WORKERS: JSON.stringify(workerNames) },
+  entryPoints: [...pages.map((page) => (page === 'playground' ? 'playground.jsx' : `${page}.js`))],
+  jsx: 'automatic',
+  splitting: true,
+});
+
+await mkdir(join(folder, 'assets'), { recursive: true });
+await mkdir(join(folder, 'pages'), { recursive: true });
+const licenceText = await licences([built.metafile, site.metafile]);
+const licenceName = `licences-${hash(licenceText)}.txt`;
+await Promise.all([
+  ...[...built.outputFiles, ...site.outputFiles]
+    // Scripts that are loaded later have no way to bring their styles, which are among the page's already.
+    .filter((file) => !/part-\w+\.css$/.test(file.path))
+    .map((file) => keep('assets', baseName(file.path), file.contents)),
+  keep('assets', licenceName, licenceText),
+  ...pages.map(async (page) => {
+    const html = (await readFile(join(here, `${page}.html`), 'utf8'))
+      .replace('LICENCES', `assets/${licenceName}`)
+      .replace('SCRIPT', `assets/${nameOf(site, `${page}-`, '.js')}`)
+      .replace('STYLE', `assets/${nameOf(site, `${page}-`, '.css')}`);
+    await keep('pages', `${page}-${hash(html)}.html`, html);
+  }),
+]);
+
+/** The name of the one file that begins and ends like this. */
+function nameOf(result, start, end) {
+  const names = result.outputFiles.map((file) => baseName(file.path));
+  const [name, ...others] = names.filter((name) => name.startsWith(start) && name.endsWith(end));
+  if (!name || others.length > 0) throw new Error(`${start}…${end} is not one of ${names.join(', ')}`);
+  return name;
+}
+
+function baseName(path) {
+  return path.split(/[\\/]/).at(-1);
+}
+
+function hash(content) {
+  return createHash('sha256').update(content).digest('hex').slice(0, 8).toUpperCase();
+}
+
+async function keep(kind, name, content) {
+  const compressed = await promisify(gzip)(content, { level: constants.Z_BEST_COMPRESSION });
+  await writeFile(join(folder, kind, `${name}.gz`), compressed);
+}
+
+/** The licence of each package that any of the files was made from, as most of them ask for. */
+async function licences(metafiles) {
+  const inputs = metafiles.flatMap((metafile) => Object.keys(metafile.inputs));
+  const roots = new Set(inputs.map((input) => input.match(/^.*node_modules\/(?:@[^/]+\/)?[^/]+/)?.[0]).filter(Boolean));
+  const texts = await Promise.all([...roots].sort().map(async (root) => {
+    const { name, version, license } = JSON.parse(await readFile(join(here, root, 'package.json'), 'utf8'));
+    for (const file of ['LICENSE', 'LICENSE.md', 'LICENSE.txt', 'LICENCE', 'license', 'license.md', 'LICENSE-MIT']) {
+      const text = await readFile(join(here, root, file), 'utf8').catch(() => null);
+      if (text) return `${name} ${version}\n\n${text.trim()}\n`;
+    }
+    return `${name} ${version}\n\nLicence: ${license}\n`;
+  }));
+  return `What the pages of this server are made of besides its own code.\n\n${texts.join(`\n${'-'.repeat(80)}\n\n`)}`;
+}

@@ -1,0 +1,110 @@
+// The GraphQL playground: GraphiQL with an explorer, a history, and examples that work on this server.
+
+import './workers.js';
+import { DOC_EXPLORER_PLUGIN } from '@graphiql/plugin-doc-explorer';
+import { explorerPlugin } from '@graphiql/plugin-explorer';
+import { HISTORY_PLUGIN } from '@graphiql/plugin-history';
+import { ToolbarButton, useGraphiQL } from '@graphiql/react';
+import { createGraphiQLFetcher } from '@graphiql/toolkit';
+import { GraphiQL } from 'graphiql';
+// GraphiQL loads the editors by itself, but not their styles: named here, those become part of the page's.
+import 'monaco-graphql/esm/monaco-editor.js';
+import { useState } from 'react';
+import { createRoot } from 'react-dom/client';
+import { examples } from './examples.js';
+import { at } from './here.js';
+import './playground.css';
+
+const endpoint = at('graphql');
+const fetcher = createGraphiQLFetcher({
+  url: endpoint,
+  subscriptionUrl: endpoint.replace(/^http/, 'ws'),
+  // The server does not send answers in parts, and without them errors come in the specification's own media type.
+  enableIncrementalDelivery: false,
+});
+const plugins = [explorerPlugin({ showAttribution: false }), HISTORY_PLUGIN];
+const link = new URLSearchParams(location.search);
+
+/** The worker that the examples are about: the first one there is, else the one that the README introduces. */
+async function someWorker() {
+  const usual = 'worker-01';
+  try {
+    const { data } = await fetcher({ query: '{ workersConnection(first: 1) { nodes { id } } }' });
+    return data.workersConnection.nodes[0]?.id ?? usual;
+  } catch {
+    return usual;
+  }
+}
+
+/** Puts an address on the clipboard that opens the playground with what is in the editors now. */
+function LinkButton() {
+  const { queryEditor, variableEditor, operationName } = useGraphiQL(
+    ({ queryEditor, variableEditor, operationName }) => ({ queryEditor, variableEditor, operationName }),
+  );
+  const [label, setLabel] = useState('Copy link');
+  async function copy() {
+    const parameters = new URLSearchParams({ query: queryEditor?.getValue() ?? '' });
+    if (variableEditor?.getValue().trim()) parameters.set('variables', variableEditor.getValue());
+    if (operationName) parameters.set('operationName', operationName);
+    await navigator.clipboard.writeText(`${endpoint}?${parameters}`);
+    setLabel('Copied');
+    setTimeout(() => setLabel('Copy link'), 2_000);
+  }
+  return (
+    <ToolbarButton label={label} onClick={copy}>
+      <svg className="graphiql-toolbar-icon" viewBox="0 0 20 20" fill="none" stroke="currentColor" strokeWidth="1.5" aria-hidden="true">
+        <path d="M8.5 11.5a3.5 3.5 0 0 0 5 0l2.5-2.5a3.5 3.5 0 0 0-5-5l-1 1" strokeLinecap="round" />
+        <path d="M11.5 8.5a3.5 3.5 0 0 0-5 0L4 11a3.5 3.5 0 0 0 5 5l1-1" strokeLinecap="round" />
+      </svg>
+    </ToolbarButton>
+  );
+}
+
+/** What to open with: what a link says, else what was open last time, else the examples. */
+async function opening() {
+  if (link.has('query')) {
+    return {
+      initialQuery: link.get('query'),
+      initialVariables: link.get('variables') ?? '',
+      operationName: link.get('operationName') ?? undefined,
+    };
+  }
+  if (localStorage.getItem('graphiql:tabState')) return {};
+  const tabs = examples(await someWorker());
+  // GraphiQL opens the first tab without its variables, unless it is told them once more.
+  return { defaultTabs: tabs, initialVariables: tabs[0].variables };
+}
+
+function Playground({ opening }) {
+  return (
+    <GraphiQL
+      fetcher={fetcher}
+      plugins={plugins}
+      referencePlugin={DOC_EXPLORER_PLUGIN}
+      defaultEditorToolsVisibility="variables"
+      inputValueDeprecation
+      schemaDescription
+      shouldPersistHeaders
+      {...opening}
+    >
+      <GraphiQL.Logo>
+        <nav className="places" aria-label="Pages">
+          <a href={at('')}>Aetherium</a>
+          <a href={at('docs')}>REST API</a>
+        </nav>
+      </GraphiQL.Logo>
+      <GraphiQL.Toolbar>
+        {({ prettify, copy, merge }) => (
+          <>
+            {prettify}
+            {merge}
+            {copy}
+            <LinkButton />
+          </>
+        )}
+      </GraphiQL.Toolbar>
+    </GraphiQL>
+  );
+}
+
+createRoot(document.getElementById('playground')).render(<Playground opening={await opening()} />);

@@ -1,0 +1,86 @@
+// The front page and the reference of the REST API, in a real browser that can reach nothing but the server.
+
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+
+import { Server } from '../harness/server.mjs';
+import { below } from './proxy.mjs';
+import { Browser } from './visit.mjs';
+
+describe('pages', () => {
+  let server;
+  let browser;
+  before(async () => {
+    server = await Server.start();
+    browser = await Browser.launch();
+  });
+  after(async () => {
+    await browser?.close();
+    await server?.stop();
+  });
+
+  test('the front page leads to the others, and they back to it', async () => {
+    const visit = await browser.visit(`${server.url}/`);
+    for (const place of ['graphql', 'docs']) {
+      await Promise.all([visit.page.waitForNavigation(), visit.click(`a[href="${place}"]`)]);
+      assert.equal(visit.page.url(), `${server.url}/${place}`);
+      await visit.page.waitForSelector(place === 'docs' ? '.opblock' : '.graphiql-execute-button');
+      await Promise.all([visit.page.waitForNavigation(), visit.click('::-p-xpath(//a[.="Aetherium"])')]);
+      assert.equal(visit.page.url(), `${server.url}/`);
+    }
+    await visit.leave();
+  });
+
+  for (const scheme of ['light', 'dark']) {
+    test(`the front page and the reference are seen in ${scheme}`, async () => {
+      const front = await browser.visit(`${server.url}/`, { scheme });
+      await front.picture(`front-${scheme}`);
+      await front.leave();
+
+      const visit = await browser.visit(`${server.url}/docs`, { scheme });
+      await visit.page.waitForSelector('.opblock');
+      const described = Object.values((await server.fleet.get('/openapi.json')).paths).flatMap((path) =>
+        Object.keys(path).filter((key) => ['get', 'put', 'post', 'delete', 'patch'].includes(key)),
+      );
+      assert.equal((await visit.page.$$('.opblock')).length, described.length);
+      await visit.picture(`docs-${scheme}`);
+      await visit.leave();
+    });
+  }
+
+  test('the reference sends what it describes', async () => {
+    const visit = await browser.visit(`${server.url}/docs/`);
+    assert.match(await tryFirst(visit), /^200/);
+    await visit.picture('docs-tried');
+    await visit.leave();
+  });
+
+  test('all of it works below a path', async () => {
+    const proxy = await below('/deep/down/', server.address);
+    try {
+      const visit = await browser.visit(proxy.url);
+      await Promise.all([visit.page.waitForNavigation(), visit.click('a[href="docs"]')]);
+      assert.equal(visit.page.url(), `${proxy.url}docs`);
+      assert.match(await tryFirst(visit), /^200/);
+
+      await Promise.all([visit.page.waitForNavigation(), visit.click('a[href$="/graphql"]')]);
+      assert.equal(visit.page.url(), `${proxy.url}graphql`);
+      const tab = await visit.page.waitForSelector('::-p-xpath(//*[contains(@class, "graphiql-tab-button")][.="FollowHeartbeats"])');
+      await tab.click();
+      await visit.click('.graphiql-execute-button');
+      await visit.messages.first('heartbeat', ({ type }) => type === 'next');
+      await visit.leave();
+    } finally {
+      proxy.close();
+    }
+  });
+
+  /** Sends the first request that the reference offers, and returns the status it shows. */
+  const tryFirst = async (visit) => {
+    await visit.click('.opblock-get .opblock-summary-control');
+    await visit.click('.opblock.is-open .try-out__btn');
+    await visit.click('.opblock.is-open .execute');
+    const status = await visit.page.waitForSelector('.live-responses-table .response .response-col_status');
+    return status.evaluate((cell) => cell.textContent);
+  };
+});

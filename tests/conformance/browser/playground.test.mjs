@@ -1,0 +1,172 @@
+// The GraphQL playground in a real browser that can reach nothing but the server.
+
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+
+import { Received } from '../harness/patience.mjs';
+import { Server } from '../harness/server.mjs';
+import { Browser } from './visit.mjs';
+
+describe('playground', () => {
+  let server;
+  let browser;
+  before(async () => {
+    server = await Server.start();
+    browser = await Browser.launch();
+  });
+  after(async () => {
+    await browser?.close();
+    await server?.stop();
+  });
+
+  const TABS = ['ListWorkers', 'LookIntoWorker', 'DrainWorker', 'FollowHeartbeats', 'FollowEvents'];
+
+  const open = async (address = server.graphql, options) => {
+    const visit = await browser.visit(address, options);
+    await opened(visit);
+    return visit;
+  };
+  /** It is ready when it has drawn its editors and read the schema. */
+  const opened = async (visit) => {
+    await visit.page.waitForSelector('.graphiql-query-editor .view-line');
+    await visit.page.waitForSelector('.graphiql-execute-button');
+  };
+  const tabs = ({ page }) => page.$$eval('.graphiql-tab-button', (buttons) => buttons.map((button) => button.textContent));
+  const choose = async (visit, title) => {
+    const [tab] = await visit.page.$$(`xpath/.//*[contains(@class, "graphiql-tab-button")][contains(., "${title}")]`);
+    await tab.click();
+    await visit.until((title) => document.querySelector('.graphiql-tab-active')?.textContent.includes(title), title);
+  };
+  const run = (visit) => visit.click('.graphiql-execute-button');
+  /** What an editor holds, of which the page draws only as much as fits. */
+  const text = ({ page }, editor) =>
+    page.evaluate((editor) => {
+      const models = window.__MONACO.editor.getModels();
+      return models.find((model) => model.uri.path.endsWith(editor)).getValue();
+    }, editor);
+  /** Waits for an answer that has this in it. */
+  const answered = async (visit, words) => {
+    await visit.until((words) => {
+      const models = window.__MONACO?.editor.getModels() ?? [];
+      return models.some((model) => model.uri.path.endsWith('response.json') && model.getValue().includes(words));
+    }, words);
+    return JSON.parse(await text(visit, 'response.json'));
+  };
+
+  for (const scheme of ['light', 'dark']) {
+    test(`opens with examples that work, in ${scheme}`, async () => {
+      const visit = await open(server.graphql, { scheme });
+      assert.deepEqual(await tabs(visit), TABS);
+      await run(visit);
+      const { data } = await answered(visit, 'pageInfo');
+      assert.equal(data.workersConnection.totalCount, server.fleet.workers.length);
+      await visit.picture(`playground-${scheme}`);
+
+      await choose(visit, 'LookIntoWorker');
+      await run(visit);
+      const looked = await answered(visit, 'hostname');
+      assert.equal(looked.data.worker.id, 'worker-01');
+      assert.equal(looked.errors, undefined);
+      await visit.picture(`playground-worker-${scheme}`);
+      await visit.leave();
+    });
+  }
+
+  test('drains a worker and takes it back', async () => {
+    const visit = await open();
+    await choose(visit, 'DrainWorker');
+    for (const [operation, status] of [['DrainWorker', 'draining'], ['ActivateWorker', 'active']]) {
+      await run(visit);
+      // There are two operations in the document, and it asks which.
+      await visit.click(`::-p-xpath(//*[@role="menuitem"][contains(., "${operation}")])`);
+      const { data } = await answered(visit, status.toUpperCase());
+      assert.equal(Object.values(data)[0].changed, true);
+      assert.equal((await server.fleet.get('/workers/worker-01')).status, status);
+    }
+    await visit.leave();
+  });
+
+  test('follows heartbeats over a WebSocket', async () => {
+    const visit = await open();
+    await choose(visit, 'FollowHeartbeats');
+    await run(visit);
+    const seen = (messages, id) =>
+      messages.filter(({ type, payload }) => type === 'next' && payload.data.workerHeartbeats.worker.id === id);
+    await visit.messages.until('the present state of worker-05', (messages) => seen(messages, 'worker-05').length === 1);
+    await server.fleet.beat('worker-05');
+    await visit.messages.until('a beat of worker-05', (messages) => seen(messages, 'worker-05').length === 2);
+    const { data } = await answered(visit, 'worker-05');
+    assert.equal(data.workerHeartbeats.worker.vmCount, 3);
+    await visit.picture('playground-heartbeats');
+    await run(visit);
+    await visit.leave();
+  });
+
+  test('follows events, and goes on from a cursor', async () => {
+    const visit = await open();
+    await choose(visit, 'FollowEvents');
+    await run(visit);
+    const { data } = await answered(visit, 'SYNCED');
+    await run(visit);
+    await server.fleet.drain('worker-07');
+
+    const cursor = data.clusterEvents.cursor;
+    await visit.page.evaluate((variables) => {
+      const models = window.__MONACO.editor.getModels();
+      models.find((model) => model.uri.path.endsWith('variables.json')).setValue(variables);
+    }, JSON.stringify({ after: cursor }));
+    visit.messages = new Received();
+    await run(visit);
+    const missed = await visit.messages.first('event that was missed', ({ type }) => type === 'next');
+    assert.equal(missed.payload.data.clusterEvents.kind, 'WORKER_DRAINED');
+    assert.equal(missed.payload.data.clusterEvents.workerId, 'worker-07');
+    await run(visit);
+    await server.fleet.activate('worker-07');
+    await visit.leave();
+  });
+
+  test('keeps what was written, and opens what a link says beside it', async () => {
+    const visit = await open();
+    await choose(visit, 'LookIntoWorker');
+    await visit.page.reload();
+    await opened(visit);
+    assert.deepEqual(await tabs(visit), TABS);
+    assert.match(await text(visit, 'operation.graphql'), /LookIntoWorker/);
+    assert.deepEqual(JSON.parse(await text(visit, 'variables.json')), { id: 'worker-01' });
+
+    await visit.click('[aria-label="Copy link"]');
+    const link = await visit.page.evaluate(() => navigator.clipboard.readText());
+    assert.equal(new URL(link).searchParams.get('operationName'), 'LookIntoWorker');
+    const elsewhere = await open(link);
+    assert.deepEqual(await tabs(elsewhere), ['LookIntoWorker']);
+    await run(elsewhere);
+    assert.equal((await answered(elsewhere, 'hostname')).data.worker.id, 'worker-01');
+    await elsewhere.leave();
+
+    const query = 'query Zone($zone: String) { workers(zone: $zone) { id } }';
+    const variables = '{"zone": "us-west-1a"}';
+    await visit.go(`${server.graphql}?${new URLSearchParams({ query, variables, operationName: 'Zone' })}`);
+    await opened(visit);
+    assert.deepEqual(await tabs(visit), [...TABS, 'Zone']);
+    await run(visit);
+    assert.equal((await answered(visit, '"workers"')).data.workers.length, 4);
+    await visit.leave();
+  });
+
+  test('has its panels: documentation, history, explorer', async () => {
+    // With a slash at its end, too.
+    const visit = await open(`${server.graphql}/`);
+    await run(visit);
+    await answered(visit, 'pageInfo');
+    for (const [panel, words] of [
+      ['Documentation Explorer', 'Mutation'],
+      ['History', 'ListWorkers'],
+      ['GraphiQL Explorer', 'workersConnection'],
+    ]) {
+      await visit.click(`[aria-label="Show ${panel}"]`);
+      await visit.until((words) => document.querySelector('.graphiql-plugin')?.textContent.includes(words), words);
+      await visit.picture(`playground-${panel.toLowerCase().replaceAll(' ', '-')}`);
+    }
+    await visit.leave();
+  });
+});

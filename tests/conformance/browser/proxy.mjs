@@ -1,0 +1,40 @@
+// A proxy that puts a server below a path, as an operator might with nginx.
+
+import { createServer, request } from 'node:http';
+
+/** Serves under `prefix` what `address` (a host and a port) serves at its root; nothing else is there. */
+export async function below(prefix, address) {
+  const [host, port] = address.split(':');
+  const forwarded = ({ method, url, headers }) =>
+    url.startsWith(prefix) ? { host, port, method, path: url.slice(prefix.length - 1), headers } : null;
+
+  const proxy = createServer((asked, answer) => {
+    const options = forwarded(asked);
+    if (!options) return answer.writeHead(404).end();
+    const onward = request(options, (response) => {
+      answer.writeHead(response.statusCode, response.headers);
+      response.pipe(answer);
+    });
+    asked.pipe(onward);
+  });
+  proxy.on('upgrade', (asked, socket) => {
+    const options = forwarded(asked);
+    if (!options) return socket.destroy();
+    const onward = request(options);
+    onward.on('upgrade', (response, other) => {
+      const headers = Object.entries(response.headers).map(([name, value]) => `${name}: ${value}\r\n`);
+      socket.write(`HTTP/1.1 101 Switching Protocols\r\n${headers.join('')}\r\n`);
+      other.pipe(socket).pipe(other);
+      for (const end of [socket, other]) end.on('error', () => {});
+    });
+    onward.end();
+  });
+  await new Promise((listening) => proxy.listen(0, '127.0.0.1', listening));
+  return {
+    url: `http://127.0.0.1:${proxy.address().port}${prefix}`,
+    close: () => {
+      proxy.closeAllConnections();
+      proxy.close();
+    },
+  };
+}

@@ -1,0 +1,71 @@
+// Waiting for what must come, without sleeping for a guessed time.
+
+/** How long a test waits, in milliseconds. Nothing takes that long, even on a machine that does other things. */
+export const PATIENCE = 60_000;
+
+/** The promise's outcome, or a failure that says what was waited for in vain. */
+export async function within(what, promise) {
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`waited ${PATIENCE} ms in vain for ${what}`)), PATIENCE);
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** What came so far, and a way to wait until it is enough. */
+export class Received {
+  #items = [];
+  #waiting = [];
+  #failure;
+
+  /** All of it, in order. */
+  get items() {
+    return this.#items;
+  }
+
+  push(item) {
+    this.#items.push(item);
+    this.#wake();
+  }
+
+  /** Nothing will come any more: whoever waits fails. */
+  end(failure) {
+    this.#failure ??= failure ?? new Error('it ended');
+    this.#wake();
+  }
+
+  /** Waits until this is true of all that came, and returns what it returned. */
+  until(what, isEnough) {
+    const enough = new Promise((resolve, reject) => {
+      const look = () => {
+        const found = isEnough(this.#items);
+        if (found) resolve(found);
+        else if (this.#failure) reject(new Error(`${this.#failure.message}; there was no ${what}`));
+        else return false;
+        return true;
+      };
+      if (!look()) this.#waiting.push(look);
+    });
+    return within(what, enough).catch((error) => {
+      throw new Error(`${error.message}; heard: ${JSON.stringify(this.#items).slice(-2_000)}`, { cause: error });
+    });
+  }
+
+  /** Waits for the first that is like this. */
+  first(what, isIt) {
+    return this.until(what, (items) => items.find(isIt));
+  }
+
+  /** Waits until so many have come. */
+  count(number) {
+    return this.until(`message ${number}`, (items) => items.length >= number && items.slice(0, number));
+  }
+
+  #wake() {
+    this.#waiting = this.#waiting.filter((look) => !look());
+  }
+}

@@ -1,0 +1,110 @@
+// One run of the server's binary, with a database of its own and a fleet in it.
+
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { createInterface } from 'node:readline';
+
+import { Fleet } from './fleet.mjs';
+import { Received, within } from './patience.mjs';
+
+/** The root of the repository. */
+export const ROOT = path.resolve(import.meta.dirname, '../../..');
+
+const BINARY = path.resolve(ROOT, process.env.AETHERIUM_TEST_BINARY ?? 'target/debug/aetherium');
+
+export class Server {
+  #arguments;
+  #folder;
+  #child;
+  #log;
+  #exit;
+
+  /** Where it listens; the same after a restart. */
+  address;
+  /** Its workers and their VMs. */
+  fleet;
+
+  constructor(folder, further) {
+    this.#folder = folder;
+    this.#arguments = further;
+  }
+
+  /** Starts a server with a populated fleet on a free port of the loopback interface. */
+  static async start({ args = [] } = {}) {
+    assert(existsSync(BINARY), `${BINARY} is missing: tests/run builds it; so does cargo build`);
+    const server = new Server(mkdtempSync(path.join(tmpdir(), 'aetherium-conformance-')), args);
+    await server.#run('127.0.0.1:0');
+    server.fleet = await Fleet.populate(server.url);
+    return server;
+  }
+
+  get url() {
+    return `http://${this.address}`;
+  }
+
+  get graphql() {
+    return `${this.url}/graphql`;
+  }
+
+  get websocket() {
+    return `ws://${this.address}/graphql`;
+  }
+
+  /** Asks it to end, which it does in order and without having logged an error. */
+  async stop() {
+    await this.halt();
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+
+  /** The same, but it is to be revived. */
+  async halt() {
+    await this.#end('SIGTERM', 0);
+  }
+
+  /** Kills it, as a lack of memory or a power cut would. */
+  async kill() {
+    await this.#end('SIGKILL', null);
+  }
+
+  /** Starts it again where it was, on the data it had. */
+  async revive() {
+    await this.#run(this.address);
+  }
+
+  async #run(listen) {
+    // Workers of these tests beat when a test says so.
+    const settings = ['--database-url', `sqlite://${this.#folder}/aetherium.db`, '--offline-after', '1h'];
+    const child = spawn(BINARY, ['serve', '--listen', listen, ...settings, ...this.#arguments], {
+      cwd: this.#folder,
+      env: { PATH: process.env.PATH, TMPDIR: this.#folder },
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
+    const endWithUs = () => child.kill('SIGKILL');
+    process.once('exit', endWithUs);
+    const log = new Received();
+    this.#child = child;
+    this.#log = log;
+    this.#exit = new Promise((resolve, reject) => {
+      child.once('error', reject);
+      child.once('close', (code) => {
+        process.off('exit', endWithUs);
+        log.end(new Error(`the server ended with ${code}`));
+        resolve(code);
+      });
+    });
+    createInterface(child.stderr).on('line', (line) => log.push(line.startsWith('{') ? JSON.parse(line) : { message: line }));
+    const ready = await log.first('address it listens on', (line) => line['listen.address']);
+    this.address = ready['listen.address'];
+  }
+
+  async #end(signal, expected) {
+    this.#child.kill(signal);
+    const code = await within('the end of the server', this.#exit);
+    assert.equal(code, expected, 'exit status of the server');
+    const errors = this.#log.items.filter((line) => line.level === 'ERROR');
+    assert.deepEqual(errors, [], 'errors in the log of the server');
+  }
+}

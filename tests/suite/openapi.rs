@@ -1,0 +1,290 @@
+//! The OpenAPI document is what the program says it is, and says what the server does.
+//!
+//! Linters and a fuzzer look at the same document in `tests/conformance/openapi`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use crate::harness::*;
+
+/// What the paths of the document are relative to.
+const BASE: &str = "/api/v1";
+
+/// The methods that operations can have.
+const METHODS: [&str; 7] = ["get", "put", "post", "delete", "options", "patch", "trace"];
+
+fn document() -> Value {
+    serde_json::from_str(aetherium::rest::openapi()).unwrap()
+}
+
+#[test]
+fn docs_openapi_json_is_what_the_binary_prints() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/openapi.json");
+    let committed = fs::read_to_string(&file).unwrap();
+    assert!(
+        committed == aetherium::rest::openapi(),
+        "docs/openapi.json is not what the program prints. If the change is meant, run: cargo run -- openapi > docs/openapi.json"
+    );
+}
+
+#[test]
+fn every_path_of_the_router_is_in_the_document_and_no_other() {
+    let document = document();
+    let documented: BTreeSet<_> = document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
+    let source = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/rest/mod.rs")).unwrap();
+    let routed: BTreeSet<_> =
+        source.split(".route(").skip(1).map(|rest| rest.split('"').nth(1).expect("a path in quotes")).collect();
+    assert_eq!(documented, routed);
+}
+
+#[test]
+fn everything_in_the_document_is_described() {
+    let document = document();
+    let mut undescribed = Vec::new();
+    let mut ask = |place: &str, thing: &Value| {
+        if !is_text(&thing["description"]) {
+            undescribed.push(place.to_owned());
+        }
+    };
+    for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
+        ask(name, schema);
+        for (field, property) in schema["properties"].as_object().into_iter().flatten() {
+            // Some say what they mean where they are referred to, others where they are declared.
+            let property = if property["description"].is_null() { resolve(&document, property) } else { property };
+            ask(&format!("{name}.{field}"), property);
+        }
+    }
+    for Operation { name, operation, .. } in operations(&document) {
+        ask(&name, operation);
+        assert!(is_text(&operation["summary"]) && is_text(&operation["operationId"]), "{name}");
+        for parameter in operation["parameters"].as_array().into_iter().flatten() {
+            ask(&format!("{name}: {}", parameter["name"]), parameter);
+        }
+        for (status, response) in operation["responses"].as_object().unwrap() {
+            let response = resolve(&document, response);
+            ask(&format!("{name}: {status}"), response);
+            for (header, described) in response["headers"].as_object().into_iter().flatten() {
+                ask(&format!("{name}: {status}: {header}"), described);
+            }
+        }
+    }
+    assert!(undescribed.is_empty(), "no description: {undescribed:#?}");
+}
+
+#[test]
+fn every_example_is_as_its_schema_says() {
+    let document = document();
+    let mut wrong = Vec::new();
+    let mut examples = 0;
+    visit(&document, "", &mut |place, node| {
+        if let (Some(schema), Some(example)) = (node.get("schema"), node.get("example")) {
+            examples += 1;
+            wrong.extend(faults(&strict(&document), schema, example).map(|fault| format!("{place}: {fault}")));
+        }
+    });
+    assert!(examples > 40, "examples were not found: {examples}");
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+on_both_databases! {
+    async fn the_document_is_served(cluster: TestCluster) {
+        let answer = cluster.rest().get("/api/v1/openapi.json").await;
+        assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
+        assert_eq!(answer.body, aetherium::rest::openapi());
+    }
+
+    async fn every_path_has_the_methods_that_are_documented_and_no_others(cluster: TestCluster) {
+        let document = document();
+        for (path, item) in document["paths"].as_object().unwrap() {
+            let documented: BTreeSet<_> =
+                METHODS.iter().filter(|method| item.get(**method).is_some()).map(|method| method.to_uppercase()).collect();
+            let answer = cluster.rest().ask("PATCH", &format!("{BASE}{}", path.replace("{id}", "w1"))).await;
+            assert_eq!(answer.status, 405, "{path}");
+            let allowed = answer.header("allow").unwrap().split(',').filter(|method| *method != "HEAD");
+            assert_eq!(allowed.map(str::to_owned).collect::<BTreeSet<_>>(), documented, "{path}");
+        }
+    }
+
+    async fn answers_are_as_documented(cluster: TestCluster) {
+        let held = Held::against(document());
+        let rest = cluster.rest();
+        let heartbeat = json!({"incarnation": 1, "vms": [{"id": "vm-1"}, {"id": "vm-2", "status": "stopped"}, {"id": ""}]});
+        let registration = worker("w1").zone("a").registers("labels", json!({"env": "test"})).registration();
+        for (method, path, template, body) in [
+            ("PUT", "/workers/w1", "/workers/{id}", registration.clone()),
+            ("PUT", "/workers/w1", "/workers/{id}", registration.clone()),
+            ("PUT", "/workers/w2", "/workers/{id}", registration.clone()),
+            ("PUT", "/workers/w3", "/workers/{id}", json!({"hostname": ""})),
+            ("POST", "/workers/w1/heartbeat", "/workers/{id}/heartbeat", json!({"incarnation": 1})),
+            ("POST", "/workers/w1/heartbeat", "/workers/{id}/heartbeat", with(heartbeat.clone(), json!({"incarnation": 2}))),
+            ("POST", "/workers/w2/heartbeat", "/workers/{id}/heartbeat", heartbeat.clone()),
+            ("POST", "/workers/w9/heartbeat", "/workers/{id}/heartbeat", heartbeat.clone()),
+            ("PUT", "/workers/vm-1", "/workers/{id}", registration),
+            ("POST", "/heartbeats", "/heartbeats", json!({"heartbeats": [{"worker_id": "w1", "incarnation": 2}, {"worker_id": "w9", "incarnation": 1}, 7]})),
+            ("POST", "/heartbeats", "/heartbeats", json!({"heartbeats": 7})),
+            ("POST", "/workers/w1/drain", "/workers/{id}/drain", json!({"reason": "new disks"})),
+            ("POST", "/workers/w2/drain", "/workers/{id}/drain", Value::Null),
+            ("POST", "/workers/w9/drain", "/workers/{id}/drain", json!({})),
+            ("POST", "/workers/w1/activate", "/workers/{id}/activate", json!({})),
+            ("POST", "/workers/w1/activate", "/workers/{id}/activate", json!({"reason": 7})),
+        ] {
+            held.check(method, template, rest.ask(method, &format!("{BASE}{path}")).json(body).await);
+        }
+        for (path, template) in [
+            ("/workers", "/workers"),
+            ("/workers?limit=1", "/workers"),
+            ("/workers?limit=501", "/workers"),
+            ("/workers/w1", "/workers/{id}"),
+            ("/workers/w9", "/workers/{id}"),
+            ("/workers/w1?min_revision=x", "/workers/{id}"),
+            ("/workers/w1/vms", "/workers/{id}/vms"),
+            ("/workers/w1/vms?status=stopped", "/workers/{id}/vms"),
+            ("/workers/w1/vms?status=odd", "/workers/{id}/vms"),
+            ("/workers/w9/vms", "/workers/{id}/vms"),
+            ("/vms", "/vms"),
+            ("/vms?limit=1", "/vms"),
+            ("/vms?cursor=odd", "/vms"),
+            ("/vms/vm-1", "/vms/{id}"),
+            ("/vms/vm-9", "/vms/{id}"),
+            ("/cluster/stats", "/cluster/stats"),
+            ("/cluster/stats?min_revision=-1", "/cluster/stats"),
+            ("/cluster/distribution", "/cluster/distribution"),
+            ("/cluster/distribution?min_revision=-1", "/cluster/distribution"),
+            ("/events", "/events"),
+            ("/events?limit=2", "/events"),
+            ("/events?after=odd", "/events"),
+            ("/health", "/health"),
+            ("/openapi.json", "/openapi.json"),
+        ] {
+            held.check("GET", template, rest.get(&format!("{BASE}{path}")).await);
+        }
+        for (path, template) in [
+            ("/workers/w1?purge=true", "/workers/{id}"),
+            ("/workers/w1?purge=true&force=true", "/workers/{id}"),
+            ("/workers/w1?purge=odd", "/workers/{id}"),
+            ("/workers/w1", "/workers/{id}"),
+        ] {
+            held.check("DELETE", template, rest.delete(&format!("{BASE}{path}")).await);
+        }
+        held.assert_that_every_success_was_seen();
+    }
+}
+
+/// Answers, held against the document.
+struct Held {
+    document: Value,
+    strict: Value,
+    seen: std::cell::RefCell<BTreeMap<String, BTreeSet<u16>>>,
+}
+
+impl Held {
+    fn against(document: Value) -> Self {
+        Self { strict: strict(&document), document, seen: Default::default() }
+    }
+
+    /// The status is documented, so is the type of the body, so is every key in it, and every header that has to be
+    /// there is.
+    #[track_caller]
+    fn check(&self, method: &str, template: &str, answer: Answer) {
+        let asked = format!("{method} {template}");
+        let responses = &self.document["paths"][template][method.to_lowercase()]["responses"];
+        let response = resolve(&self.document, &responses[answer.status.to_string()]);
+        assert!(response.is_object(), "{asked}: {} is not documented: {}", answer.status, answer.body);
+        for header in response["headers"].as_object().into_iter().flat_map(Map::keys) {
+            // Left out where a list does not go on.
+            assert!(header == "link" || answer.header(header).is_some(), "{asked}: {} without {header}", answer.status);
+        }
+        match answer.header("content-type") {
+            None => assert!(response.get("content").is_none() && answer.body.is_empty(), "{asked}: {}", answer.body),
+            Some(media) => {
+                let content = &response["content"][media];
+                assert!(content.is_object(), "{asked}: {media} is not documented");
+                let faults: Vec<_> = faults(&self.strict, &content["schema"], &answer.json()).collect();
+                assert!(faults.is_empty(), "{asked}: {faults:#?} in {}", answer.body);
+            }
+        }
+        self.seen.borrow_mut().entry(asked).or_default().insert(answer.status);
+    }
+
+    fn assert_that_every_success_was_seen(&self) {
+        let seen = self.seen.borrow();
+        for Operation { name, operation, .. } in operations(&self.document) {
+            let successes = operation["responses"].as_object().unwrap().keys().filter(|status| status.starts_with('2'));
+            for status in successes {
+                let found = seen.get(&name).is_some_and(|seen| seen.contains(&status.parse().unwrap()));
+                assert!(found, "this test never saw {name} answer {status}");
+            }
+        }
+    }
+}
+
+/// One operation of the document.
+struct Operation<'a> {
+    /// Such as `GET /workers`.
+    name: String,
+    operation: &'a Value,
+}
+
+fn operations(document: &Value) -> Vec<Operation<'_>> {
+    let mut operations = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for method in METHODS {
+            if let Some(operation) = item.get(method) {
+                operations.push(Operation { name: format!("{} {path}", method.to_uppercase()), operation });
+            }
+        }
+    }
+    operations
+}
+
+/// What a reference points to, or the thing itself.
+fn resolve<'a>(document: &'a Value, thing: &'a Value) -> &'a Value {
+    match thing["$ref"].as_str() {
+        Some(place) => {
+            document.pointer(place.strip_prefix('#').unwrap()).unwrap_or_else(|| panic!("{place} is missing"))
+        }
+        None => thing,
+    }
+}
+
+/// What is wrong with a value, by a schema of the document.
+fn faults(document: &Value, schema: &Value, value: &Value) -> impl Iterator<Item = String> + use<> {
+    let schema = json!({"allOf": [schema], "components": document["components"]});
+    let validator = jsonschema::options().should_validate_formats(true).build(&schema).unwrap();
+    let faults: Vec<_> =
+        validator.iter_errors(value).map(|fault| format!("{}: {fault}", fault.instance_path())).collect();
+    faults.into_iter()
+}
+
+/// The document with no key allowed that it does not mention, where objects are not put together from parts.
+fn strict(document: &Value) -> Value {
+    const PARTS: [&str; 2] = ["RecordHeartbeatPayload", "HeartbeatFields"];
+    let mut strict = document.clone();
+    for (name, schema) in strict["components"]["schemas"].as_object_mut().unwrap() {
+        if schema.get("properties").is_some() && !PARTS.contains(&name.as_str()) {
+            schema["additionalProperties"] = json!(false);
+        }
+    }
+    strict
+}
+
+/// Shows every object of a document, with its place.
+fn visit(node: &Value, place: &str, show: &mut impl FnMut(&str, &Map<String, Value>)) {
+    match node {
+        Value::Object(object) => {
+            show(place, object);
+            for (key, value) in object {
+                visit(value, &format!("{place}/{key}"), show);
+            }
+        }
+        Value::Array(list) => list.iter().for_each(|value| visit(value, place, show)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+fn is_text(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| !text.is_empty())
+}
