@@ -32,15 +32,16 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-const SUBSCRIBERS: usize = 200;
-const WORKERS: usize = 200;
+const SUBSCRIBERS: usize = 100;
+const WORKERS: usize = 50;
 const VMS: usize = 100;
 const BEATS_PER_SECOND: u32 = 20;
 
 /// A reader that takes nothing is cut off after 10 s; until its buffers are full, it seems to take something.
-const SECONDS: u64 = 30;
+const SECONDS: u64 = 20;
 
-/// What a subscriber's system keeps for it, as little as there can be: the rest is the server's to keep.
+/// What the system of a subscriber who does not read keeps for it, as little as there can be: the rest is the server's
+/// to keep.
 const RECEIVE_BUFFER: u32 = 4 * 1024;
 
 const EVENTS: &str = "subscription { clusterEvents { cursor kind message workerId vmId } }";
@@ -120,7 +121,7 @@ async fn measure(audience: Audience) -> Figures {
     let before = Memory::of(&server);
     let (mut read, mut unread) = (Vec::new(), Vec::new());
     for _ in 0..audience.count {
-        let mut socket = subscribe(address, audience.document).await;
+        let mut socket = subscribe(address, audience).await;
         // It has begun: acknowledged, and told the first thing.
         for _ in 0..2 {
             socket.next().await.unwrap().unwrap();
@@ -197,16 +198,18 @@ async fn start(folder: &tempfile::TempDir) -> (Child, SocketAddr) {
     (server, line["listen.address"].as_str().unwrap().parse().unwrap())
 }
 
-async fn subscribe(address: SocketAddr, document: &str) -> WebSocketStream<TcpStream> {
+async fn subscribe(address: SocketAddr, audience: Audience) -> WebSocketStream<TcpStream> {
     let socket = TcpSocket::new_v4().unwrap();
-    socket.set_recv_buffer_size(RECEIVE_BUFFER).unwrap();
+    if !audience.reads {
+        socket.set_recv_buffer_size(RECEIVE_BUFFER).unwrap();
+    }
     let stream = socket.connect(address).await.unwrap();
     let mut request = format!("ws://{address}/graphql").into_client_request().unwrap();
     request.headers_mut().insert("sec-websocket-protocol", "graphql-transport-ws".parse().unwrap());
     let (mut socket, _) = client_async(request, stream).await.unwrap();
     let text = |value: serde_json::Value| Message::Text(value.to_string().into());
     socket.send(text(json!({"type": "connection_init"}))).await.unwrap();
-    socket.send(text(json!({"type": "subscribe", "id": "1", "payload": {"query": document}}))).await.unwrap();
+    socket.send(text(json!({"type": "subscribe", "id": "1", "payload": {"query": audience.document}}))).await.unwrap();
     socket
 }
 
