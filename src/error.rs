@@ -24,6 +24,8 @@ pub enum Kind {
     Conflict,
     /// Look at the present state first: it is not what the caller said it has to be.
     Stale,
+    /// Take a new key: this one stands for another request.
+    KeyReused,
     /// Try again later.
     Unavailable,
     /// Nothing: it is our fault, and we have logged it.
@@ -100,6 +102,9 @@ pub enum Error {
         /// The one it has changed at.
         current: u64,
     },
+    /// A key that stands for one request came with another.
+    #[error("The Idempotency-Key {0:?} came with another request before. A new request needs a new key.")]
+    KeyReused(String),
     /// The caller has been told of a revision by another server, and it has not arrived here.
     #[error("Revision {wanted} has not arrived at this server yet, which is at {current}. Try again shortly.")]
     NotThereYet {
@@ -134,6 +139,7 @@ impl Error {
             | Self::UnknownIncarnation { .. } => Kind::NotFound,
             Self::Superseded { .. } | Self::IdTakenByVm(_) | Self::HoldsVms { .. } => Kind::Conflict,
             Self::StaleRevision { .. } => Kind::Stale,
+            Self::KeyReused(_) => Kind::KeyReused,
             Self::NotThereYet { .. } | Self::Busy | Self::ShuttingDown | Self::Database(_) => Kind::Unavailable,
             Self::Corrupt(_) => Kind::Internal,
         }

@@ -145,7 +145,10 @@ impl Server {
 
     /// Serves on a listener until told to stop, then leaves in order: no new connections, streams
     /// and sockets are told to end, what is in flight is finished, what was accepted is committed.
-    pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> Result<(), Crashed> {
+    pub async fn serve(mut self, listener: TcpListener, shutdown: CancellationToken) -> Result<(), Crashed> {
+        let address = listener.local_addr().ok();
+        self.options.http.loopback_port =
+            address.filter(|address| address.ip().to_canonical().is_loopback()).map(|address| address.port());
         self.tasks.spawn(self.liveness_sweeper().run(self.closing.clone()));
         self.tasks.spawn(self.log_trimmer().run(self.closing.clone()));
         self.tasks.spawn(self.journal.clone().listen(self.closing.clone()));

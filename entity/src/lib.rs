@@ -10,6 +10,7 @@
 
 pub mod cluster;
 pub mod event;
+pub mod kept_answer;
 pub mod purged_worker;
 pub mod vm;
 pub mod worker;

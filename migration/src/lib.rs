@@ -10,6 +10,7 @@ mod m20261123_000001_cluster;
 mod m20261123_000002_workers;
 mod m20261123_000003_events;
 mod m20261123_000004_decided_upon;
+mod m20261123_000005_kept_answers;
 
 /// All changes, oldest first.
 #[derive(Debug)]
@@ -23,6 +24,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261123_000002_workers::Migration),
             Box::new(m20261123_000003_events::Migration),
             Box::new(m20261123_000004_decided_upon::Migration),
+            Box::new(m20261123_000005_kept_answers::Migration),
         ]
     }
 }

@@ -29,6 +29,11 @@ pub struct ServeOptions {
     #[arg(long = "cors-origin", env = "AETHERIUM_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     cors_origins: Vec<Origin>,
 
+    /// A name by which this machine is asked, beside addresses and localhost; of meaning only on a loopback address.
+    /// Repeat the flag, or separate several with commas.
+    #[arg(long = "allowed-host", env = "AETHERIUM_ALLOWED_HOST", value_name = "NAME", value_delimiter = ',')]
+    allowed_hosts: Vec<String>,
+
     /// How long a worker may be silent before it counts as offline.
     #[arg(long, env = "AETHERIUM_OFFLINE_AFTER", value_name = "DURATION", default_value = "60s",
           value_parser = positive_duration)]
@@ -72,6 +77,7 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken) -> anyhow::
         listen,
         database,
         cors_origins,
+        allowed_hosts,
         offline_after,
         heartbeat_interval,
         keep_events_for,
@@ -90,7 +96,7 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken) -> anyhow::
         migrate: !no_migrate,
         timing: Timing { offline_after, heartbeat_interval },
         retention: Retention { max_age: keep_events_for, max_events: keep_events },
-        http: HttpOptions { cors_origins, ..HttpOptions::default() },
+        http: HttpOptions { cors_origins, allowed_hosts, ..HttpOptions::default() },
     };
     // A database may take its time to answer, and be given up on meanwhile.
     let Some(server) = shutdown.run_until_cancelled(Server::start(options, Clock::system())).await else {

@@ -7,7 +7,7 @@ use go_duration::GoDuration;
 use crate::clock::Timestamp;
 
 /// A length of time in whole seconds, never negative, shown as Go does: `2h30m45s`, `3m0s`, `0s`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Uptime {
     seconds: u64,
 }

@@ -36,7 +36,7 @@ fn code_domain_error(error: &mut ServerError, source: &Error) {
     let code = match source.kind() {
         Kind::InvalidArgument => "INVALID_ARGUMENT",
         Kind::NotFound => "NOT_FOUND",
-        Kind::Conflict | Kind::Stale => "CONFLICT",
+        Kind::Conflict | Kind::Stale | Kind::KeyReused => "CONFLICT",
         Kind::Unavailable => "UNAVAILABLE",
         Kind::Internal => {
             error!(error = %source.chain(), "a resolver failed");

@@ -2,7 +2,7 @@
 //!
 //! The body is the documented one, `{"error": …, "message": …, "code": …}`, for causes of our own and for those that
 //! axum, tower or a panic produce as plain text or as nothing at all. Which domain error becomes which failure is not
-//! decided here but in `rest`. GraphQL answers its own errors in its own media type, and those pass untouched.
+//! decided here but in `rest`. Who asks for `application/problem+json`, and not for JSON, reads the same in that shape. GraphQL answers its own errors in its own media type, and those pass untouched.
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
@@ -16,7 +16,7 @@ use axum::{
 use bytes::Bytes;
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
-use super::exchange::Exchange;
+use super::{accept::Accept, exchange::Exchange};
 
 /// How long a client is asked to wait when the one who refuses it knows nothing better.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -149,18 +149,37 @@ impl IntoResponse for Failure {
         let mut response = Response::new(Body::from(self.body()));
         *response.status_mut() = self.status;
         self.write_headers(response.headers_mut());
+        // For the layer outside, which knows in what shape the client wants it.
+        response.extensions_mut().insert(self);
         response
     }
 }
+
+/// The same in the words of RFC 9457, for those who ask for it.
+#[derive(Serialize)]
+struct Problem<'a> {
+    r#type: &'static str,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+}
+
+/// Media type of a [`Problem`].
+const PROBLEM: &str = "application/problem+json";
 
 /// Lets no failure out in any other shape than ours.
 ///
 /// It has to stand outside the router: axum adds `Allow` to a 405 after the router's own layers have run.
 pub(super) async fn house_shape(request: Request, next: Next) -> Response {
     let asked = Asked::of(&request);
-    let response = next.run(request).await;
+    let mut response = next.run(request).await;
     let failed = response.status().is_client_error() || response.status().is_server_error();
-    let response = if failed && !speaks_json(response.headers()) { asked.reshape(response) } else { response };
+    let ours = response.extensions_mut().remove::<Failure>();
+    let response = match ours {
+        Some(failure) if asked.for_problem => asked.reshape(response, Some(failure)),
+        None if failed && !speaks_json(response.headers()) => asked.reshape(response, None),
+        Some(_) | None => response,
+    };
     if asked.method == Method::HEAD { without_body(response) } else { response }
 }
 
@@ -168,6 +187,8 @@ pub(super) async fn house_shape(request: Request, next: Next) -> Response {
 struct Asked {
     method: Method,
     path: Uri,
+    /// Whether the client wants failures as RFC 9457 has them, and not in our own shape.
+    for_problem: bool,
     exchange: Option<Arc<Exchange>>,
 }
 
@@ -176,21 +197,36 @@ impl Asked {
         Self {
             method: request.method().clone(),
             path: request.uri().clone(),
+            for_problem: {
+                let accept = Accept::of(request.headers());
+                accept.names(PROBLEM) && !accept.names("application/json")
+            },
             exchange: Exchange::of(request.extensions()),
         }
     }
 
     /// The same failure in our shape. Headers that do not describe the old body stay: `Allow`, `Retry-After`, CORS.
-    fn reshape(&self, response: Response) -> Response {
+    fn reshape(&self, response: Response, known: Option<Failure>) -> Response {
         let (mut head, _) = response.into_parts();
-        let failure = self.failure(head.status, &head.headers);
+        let failure = known.unwrap_or_else(|| self.failure(head.status, &head.headers));
         for about_the_body in
             [header::CONTENT_LENGTH, header::CONTENT_ENCODING, header::TRANSFER_ENCODING, header::ETAG]
         {
             head.headers.remove(about_the_body);
         }
         failure.write_headers(&mut head.headers);
-        Response::from_parts(head, Body::from(failure.body()))
+        if !self.for_problem {
+            return Response::from_parts(head, Body::from(failure.body()));
+        }
+        head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM));
+        head.headers.append(header::VARY, HeaderValue::from_static("accept"));
+        let problem = Problem {
+            r#type: "about:blank",
+            title: failure.status.canonical_reason().unwrap_or("Error"),
+            status: failure.status.as_u16(),
+            detail: &failure.message,
+        };
+        Response::from_parts(head, Body::from(serde_json::to_vec(&problem).unwrap_or_default()))
     }
 
     fn failure(&self, status: StatusCode, headers: &HeaderMap) -> Failure {

@@ -27,8 +27,10 @@ use tracing::{Instrument, debug, error, info, info_span, warn};
 
 use super::{
     body::LimitedBody,
+    compression::{compression, spare_the_strict},
     exchange::{Exchange, RequestId, X_REQUEST_ID},
     failure::{Failure, echo, house_shape},
+    host::foreign_name,
     origin::{Origin, cors, is_foreign_page},
 };
 
@@ -43,6 +45,11 @@ const RESPONSE_TIME: Duration = Duration::from_secs(10);
 pub struct HttpOptions {
     /// The origins whose pages may read our answers and ask for changes. None: no CORS header is ever sent.
     pub cors_origins: Vec<Origin>,
+    /// The port, if only this machine can reach the server: then a page of the internet may pretend to be ours, and
+    /// names that are not this machine's are refused. [`allowed_hosts`](Self::allowed_hosts) are not.
+    pub loopback_port: Option<u16>,
+    /// Names by which this machine is asked, beside addresses and `localhost`.
+    pub allowed_hosts: Vec<String>,
     /// The most bytes read of a request body, where the route does not [`allow_body`] more.
     pub body_limit: usize,
     /// How long a request may take until its answer *begins*. Streams and WebSockets last as long as they like.
@@ -51,7 +58,13 @@ pub struct HttpOptions {
 
 impl Default for HttpOptions {
     fn default() -> Self {
-        Self { cors_origins: Vec::new(), body_limit: BODY_LIMIT, response_time: RESPONSE_TIME }
+        Self {
+            cors_origins: Vec::new(),
+            loopback_port: None,
+            allowed_hosts: Vec::new(),
+            body_limit: BODY_LIMIT,
+            response_time: RESPONSE_TIME,
+        }
     }
 }
 
@@ -75,6 +88,9 @@ pub fn with_manners(
         // Outside of failures: a page that may ask may also read why it got no answer.
         .option_layer(cors(&options.cors_origins))
         .layer(middleware::from_fn(house_shape))
+        // Inside of failures, which may yet be written anew.
+        .layer(MapRequestLayer::new(spare_the_strict))
+        .layer(compression())
         .layer(middleware::from_fn_with_state(Arc::new(options.clone()), guard))
         .service(router)
 }
@@ -140,6 +156,20 @@ async fn observe(State(body_limit): State<usize>, mut request: Request, next: Ne
 
 /// Keeps a request to its size and its time, and to pages that may ask.
 async fn guard(State(options): State<Arc<HttpOptions>>, request: Request, next: Next) -> Response {
+    if let Some(name) = options
+        .loopback_port
+        .and_then(|port| foreign_name(request.uri(), request.headers(), port, &options.allowed_hosts))
+    {
+        return Failure::new(
+            StatusCode::MISDIRECTED_REQUEST,
+            format!(
+                "This server answers to addresses and localhost, not to {:?}; if that is a name of this machine, \
+                 allow it with --allowed-host",
+                echo(&name)
+            ),
+        )
+        .into_response();
+    }
     if !request.method().is_safe() && is_foreign_page(request.uri(), request.headers(), &options.cors_origins) {
         return Failure::forbidden(
             "Pages of other origins may not change anything here, unless the server is told to allow them (--cors-origin)",

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use sea_orm::DatabaseTransaction;
 use serde_json::{Value, json};
 
+use super::commands::Answer;
 use super::rows;
 use super::statements::{Column, Delete, Type, Update, Upsert};
 use crate::clock::Timestamp;
@@ -27,6 +28,19 @@ pub struct Draft<'a> {
     purged: BTreeMap<WorkerId, u64>,
     written: [BTreeSet<WorkerId>; Part::COUNT],
     events: Vec<Arc<Event>>,
+    /// Answers that were given before, by key: those that commands of this batch may ask for.
+    answers: BTreeMap<Arc<str>, KeptAnswer>,
+    /// Keys of answers that this batch gives.
+    answered: Vec<Arc<str>>,
+}
+
+/// What was answered to the request that first came with a key.
+#[derive(Clone, Debug)]
+pub struct KeptAnswer {
+    /// Tells that request from others.
+    pub fingerprint: Arc<str>,
+    /// The answer.
+    pub answer: Answer,
 }
 
 /// The parts of a worker, cut by who changes them: each has its own columns.
@@ -61,7 +75,12 @@ pub struct Told {
 
 impl<'a> Draft<'a> {
     /// Begins a batch on top of a state that is certainly the latest.
-    pub(super) fn on(base: &'a Snapshot, revision: u64, at: Timestamp) -> Self {
+    pub(super) fn on(
+        base: &'a Snapshot,
+        revision: u64,
+        at: Timestamp,
+        answers: BTreeMap<Arc<str>, KeptAnswer>,
+    ) -> Self {
         Self {
             base,
             revision,
@@ -70,7 +89,28 @@ impl<'a> Draft<'a> {
             purged: BTreeMap::new(),
             written: Default::default(),
             events: Vec::new(),
+            answers,
+            answered: Vec::new(),
         }
+    }
+
+    /// The state this batch began on, at the revision that it will have: for answers that tell no more than a reply
+    /// and the revision.
+    pub fn preview(&self) -> Arc<Snapshot> {
+        let mut preview = self.base.clone();
+        preview.revision = self.revision;
+        Arc::new(preview)
+    }
+
+    /// What was answered under this key, before or in this batch.
+    pub fn find_answer(&self, key: &str) -> Option<&KeptAnswer> {
+        self.answers.get(key)
+    }
+
+    /// Keeps an answer for whoever asks again.
+    pub fn keep_answer(&mut self, key: Arc<str>, fingerprint: Arc<str>, answer: Answer) {
+        self.answered.push(key.clone());
+        self.answers.insert(key, KeptAnswer { fingerprint, answer });
     }
 
     /// The worker with this id, as it is now in the batch.
@@ -157,7 +197,7 @@ impl<'a> Draft<'a> {
 
     /// Whether there is nothing to commit.
     pub(super) fn is_empty(&self) -> bool {
-        self.workers.is_empty() && self.purged.is_empty() && self.events.is_empty()
+        self.workers.is_empty() && self.purged.is_empty() && self.events.is_empty() && self.answered.is_empty()
     }
 
     /// Writes everything, one statement per writer of a table. The order matters only where rows
@@ -181,6 +221,8 @@ impl<'a> Draft<'a> {
         VMS_GONE.run(transaction, gone).await?;
         VMS.run(transaction, changed).await?;
         EVENTS.run(transaction, self.events.iter().map(|event| rows::event_row(event)).collect()).await?;
+        let answers = self.answered.iter().filter_map(|key| Some((key, self.answers.get(key)?)));
+        ANSWERS.run(transaction, answers.map(|(key, kept)| rows::answer_row(key, kept, self.at)).collect()).await?;
         Ok(())
     }
 
@@ -321,6 +363,18 @@ const EVENTS: Upsert = Upsert {
         ("actor", Type::Text),
         ("reason", Type::Text),
         ("message", Type::Text),
+    ],
+    update: &[],
+};
+const ANSWERS: Upsert = Upsert {
+    table: "kept_answer",
+    key: &["key"],
+    columns: &[
+        ("key", Type::Text),
+        ("fingerprint", Type::Text),
+        ("body", Type::Text),
+        ("tag", Type::Text),
+        ("at", Type::Time),
     ],
     update: &[],
 };

@@ -1,4 +1,4 @@
-//! Keeps the change log from growing for ever.
+//! Keeps the change log, and the answers kept for whoever asks again, from growing for ever.
 //!
 //! Old entries go in small steps, each short, so that writers never wait long for one. First the
 //! place where the log begins is moved, then the entries before it are removed: whoever looks in
@@ -6,12 +6,13 @@
 
 use std::time::Duration;
 
-use entity::{cluster, event};
+use entity::{cluster, event, kept_answer};
 use sea_orm::QuerySelect;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use super::commands::ANSWERS_ARE_KEPT_FOR_HOURS;
 use super::database::Database;
 use crate::clock::Clock;
 use crate::error::Result;
@@ -21,6 +22,12 @@ const PERIOD: Duration = Duration::from_secs(60);
 
 /// How many entries go in one step.
 const STEP: u64 = 2_000;
+
+/// How long an answer is kept for whoever asks again: longer than any client keeps trying.
+const KEEP_ANSWERS: Duration = Duration::from_secs(ANSWERS_ARE_KEPT_FOR_HOURS * 60 * 60);
+
+/// How many of them are kept at most: a command of an operator takes some 300 bytes.
+const MAX_ANSWERS: u64 = 100_000;
 
 /// How much of the change log is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +75,7 @@ impl LogTrimmer {
 
     /// Removes what need not be kept. Answers how many entries.
     pub async fn trim(&self) -> Result<u64> {
+        self.trim_answers().await?;
         // The newest one too many. Its place and not their number is what several servers that trim at once agree on.
         let surplus = event::Entity::newest_first().offset(self.retention.max_events);
         let surplus = surplus.one(self.database.readers()).await?.map(|row| row.revision);
@@ -79,6 +87,15 @@ impl LogTrimmer {
             }
             removed += step;
         }
+    }
+
+    /// Removes answers that nobody will ask for again.
+    async fn trim_answers(&self) -> Result<()> {
+        let surplus = kept_answer::Entity::newest_first().offset(MAX_ANSWERS);
+        let surplus = surplus.one(self.database.readers()).await?.map(|row| row.at);
+        let too_old = self.clock.now() - KEEP_ANSWERS;
+        kept_answer::Entity::given_before(too_old, surplus).exec(self.database.writer()).await?;
+        Ok(())
     }
 
     /// Removes some of the oldest, if they are too old or up to this revision.

@@ -1,12 +1,14 @@
 //! Between rows of the database and the live state, both ways.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use entity::{event, purged_worker, vm, worker};
+use entity::{event, kept_answer, purged_worker, vm, worker};
 use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 
+use super::commands::Answer;
+use super::draft::KeptAnswer;
 use crate::clock::Timestamp;
 use crate::cluster::{
     Changes, Cursor, Event, Identity, InvalidId, Life, Snapshot, UnknownWord, Usage, Vm, VmId, Worker, WorkerId,
@@ -214,6 +216,28 @@ pub(super) fn event_row(event: &Event) -> Value {
         "worker_id": worker_id.as_ref().map(WorkerId::as_str), "vm_id": vm_id.as_ref().map(VmId::as_str),
         "actor": actor, "reason": reason, "message": message,
     })
+}
+
+/// Reads what was answered to requests with these keys.
+pub(super) async fn answers_of(
+    connection: &impl ConnectionTrait,
+    keys: &[&str],
+) -> Result<BTreeMap<Arc<str>, KeptAnswer>, Error> {
+    if keys.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let rows = kept_answer::Entity::of_keys(keys.iter().copied()).all(connection).await?;
+    let answers = rows.into_iter().map(|row| {
+        let kept_answer::Model { key, fingerprint, body, tag, at: _ } = row;
+        let answer = Answer { body: body.into(), tag: tag.map(Into::into) };
+        (key.into(), KeptAnswer { fingerprint: fingerprint.into(), answer })
+    });
+    Ok(answers.collect())
+}
+
+pub(super) fn answer_row(key: &str, kept: &KeptAnswer, at: Timestamp) -> Value {
+    let KeptAnswer { fingerprint, answer: Answer { body, tag } } = kept;
+    json!({ "key": key, "fingerprint": fingerprint, "body": body, "tag": tag, "at": time(at) })
 }
 
 /// A time as both databases read it from JSON, and as SQLite keeps it.

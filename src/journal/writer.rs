@@ -79,6 +79,8 @@ impl<C: Command> Ticket<C> {
 pub(super) trait Queued: Send {
     /// How many rows it may write.
     fn rows(&self) -> usize;
+    /// The key by which it may have been sent before.
+    fn key(&self) -> Option<&str>;
     /// Whether nobody waits for the answer any more.
     fn is_abandoned(&self) -> bool;
     /// Decides on the draft; the answer waits for the commit. After a panic the draft is of no use.
@@ -92,6 +94,10 @@ pub(super) trait Queued: Send {
 impl<C: Command> Queued for Ticket<C> {
     fn rows(&self) -> usize {
         self.command.rows()
+    }
+
+    fn key(&self) -> Option<&str> {
+        self.command.key()
     }
 
     fn is_abandoned(&self) -> bool {
@@ -244,7 +250,10 @@ impl Writer {
             self.publish(&base, changes, revision - 1, self.clock.now(), None);
         }
         let base = self.state.clone();
-        let mut draft = Draft::on(&base, revision, self.clock.now());
+        // Nobody else can answer any of them now: they would have to hold the lock that we hold.
+        let keys: Vec<_> = batch.iter().filter_map(|queued| queued.key()).collect();
+        let answers = rows::answers_of(&transaction, &keys).await?;
+        let mut draft = Draft::on(&base, revision, self.clock.now(), answers);
         for queued in batch {
             queued.decide(&mut draft).map_err(|Panicked| Failure::Refused(Error::Corrupt(Arc::new(Panicked))))?;
         }

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use tracing::warn;
+
 use super::input::echo;
 use super::{Reading, Resolvers};
 use crate::cluster::{Cursor, Event, EventFilter, View, VmView, WorkerView};
@@ -66,7 +68,7 @@ impl Resolvers {
     ) -> Result<EventPage> {
         let after = after.map(|text| own_cursor(text, reading)).transpose()?;
         let start = after.clone().unwrap_or_else(|| Cursor::after_revision(reading.view.snapshot.database.clone(), 0));
-        let page = self.journal.log().events_after(&start, filter, limit + 1).await?;
+        let page = self.journal.log().events_after(&start, filter, limit + 1).await.inspect_err(note_unreadable)?;
         if let Some(after) = after.as_ref().filter(|after| !page.follows(after)) {
             let problem =
                 "is too old, events after it have left the change log: read the present state, then go on from";
@@ -107,7 +109,8 @@ impl Resolvers {
             {
                 before = after;
             }
-            let mut found = self.journal.log().latest_events(&workers, limit, &before).await?;
+            let found = self.journal.log().latest_events(&workers, limit, &before).await;
+            let mut found = found.inspect_err(note_unreadable)?;
             for worker_id in workers {
                 let events = found.remove(&worker_id).unwrap_or_default();
                 let events = events.into_iter().map(|event| reading.event(event)).collect();
@@ -123,6 +126,11 @@ impl Reading {
     pub fn event(&self, event: Arc<Event>) -> EventView {
         EventView { event, view: self.view.clone() }
     }
+}
+
+/// The client is told only that the database is not available.
+fn note_unreadable(error: &Error) {
+    warn!(error = %error.chain(), "The change log cannot be read");
 }
 
 /// How many events are asked for, with a parameter that each protocol names as it likes.

@@ -149,7 +149,8 @@ impl RegistrationInput {
         let labels = labels
             .into_iter()
             .map(|(key, value)| {
-                Ok((text("labels", key, 1..=MAX_LABEL_KEY)?, text("labels", value, 0..=MAX_LABEL_VALUE)?))
+                let value = text("labels", value, 0..=MAX_LABEL_VALUE).map_err(|error| part(error, "label", &key))?;
+                Ok((text("labels", key, 1..=MAX_LABEL_KEY).map_err(|error| part(error, "label", ""))?, value))
             })
             .collect::<Result<_>>()?;
         let capabilities = self.capabilities.unwrap_or_default();
@@ -259,22 +260,32 @@ fn reports(vms: Vec<VmInput>) -> Result<Vec<VmReport>> {
 
 impl VmInput {
     fn check(self) -> Result<VmReport> {
-        let name = match self.name {
-            Some(name) => text("name", name, 0..=MAX_TEXT)?,
+        let Self { id, name, status, vcpus, memory_mb } = self;
+        let of_this = |error| part(error, "VM", &id);
+        let name = match name {
+            Some(name) => text("name", name, 0..=MAX_TEXT).map_err(of_this)?,
             // Not checked: an id that cannot be kept sets this VM aside, and does not spoil the rest of the report.
-            None => self.id.as_str().into(),
+            None => id.as_str().into(),
         };
-        let status = match self.status {
+        let status = match status {
             None => VmStatus::Running,
-            Some(word) => vm_status("status", &word)?,
+            Some(word) => vm_status("status", &word).map_err(of_this)?,
         };
         Ok(VmReport {
             name,
             status,
-            vcpus: figure("vcpus", self.vcpus.unwrap_or(Whole(0)), 0, MAX_FIGURE)?,
-            memory_mb: figure("memory_mb", self.memory_mb.unwrap_or(Whole(0)), 0, MAX_FIGURE)?,
-            id: self.id,
+            vcpus: figure("vcpus", vcpus.unwrap_or(Whole(0)), 0, MAX_FIGURE).map_err(of_this)?,
+            memory_mb: figure("memory_mb", memory_mb.unwrap_or(Whole(0)), 0, MAX_FIGURE).map_err(of_this)?,
+            id,
         })
+    }
+}
+
+/// The same refusal, with the name of the part that it is about, where there may be many.
+fn part(error: Error, kind: &str, name: &str) -> Error {
+    match error {
+        Error::Invalid { field, problem } => Error::invalid(field, format!("{problem} (of {kind} {:?})", echo(name))),
+        other => other,
     }
 }
 

@@ -7,15 +7,18 @@ use rand::Rng as _;
 use tracing::{info, warn};
 
 use super::input::{HeartbeatInput, RegistrationInput};
+use super::once::{Answered, Once};
 use super::page::{Edge, Listing, Page, PageRequest};
 use super::{Reading, Resolvers};
 use crate::cluster::{
-    SchedulingPolicy, VmStatus, VmView, Worker, WorkerFilter, WorkerOrder, WorkerSortKey, WorkerView,
+    SchedulingPolicy, View, VmStatus, VmView, Worker, WorkerFilter, WorkerOrder, WorkerSortKey, WorkerView,
 };
 use crate::error::{Error, Result};
 use crate::journal::Committed;
 pub use crate::journal::commands::SetAside;
-use crate::journal::commands::{Deregister, RecordHeartbeat, SetPolicy};
+use crate::journal::commands::{
+    Deregister, HeartbeatAccepted, PolicySet, RecordHeartbeat, RecordHeartbeats, SetPolicy,
+};
 
 /// By how much the time of the next heartbeat is spread, so that a fleet that starts at once does
 /// not beat at once for ever.
@@ -157,20 +160,51 @@ impl Resolvers {
     pub async fn record_heartbeat(&self, id: &str, input: HeartbeatInput) -> Result<HeartbeatRecorded> {
         let command = RecordHeartbeat { worker_id: id.to_owned(), beat: input.check()? };
         let Committed { reply, snapshot } = self.journal.commit(command).await?;
-        if let Some(SetAside { id: vm, reason }) = reply.set_aside.first() {
-            let count = reply.set_aside.len();
-            // One line, however many: the worker will say the same again in a few seconds.
-            let vm: String = vm.chars().take(64).collect();
-            warn!(worker.id = %id, vms.set_aside = count, "{count} VMs of worker {id} were set aside, such as {vm:?}: {reason}");
+        note_set_aside(&reply);
+        Ok(recorded(&reply, self.reading(snapshot).view, self.timing.heartbeat_interval))
+    }
+
+    /// Records a worker's heartbeat, once for its key.
+    pub async fn record_heartbeat_once(
+        &self,
+        id: &str,
+        input: HeartbeatInput,
+        once: Once<HeartbeatRecorded>,
+    ) -> Result<Answered> {
+        let command = RecordHeartbeat { worker_id: id.to_owned(), beat: input.check()? };
+        let interval = self.timing.heartbeat_interval;
+        let show = move |reply: &HeartbeatAccepted, view: Arc<View>| recorded(reply, view, interval);
+        let (answered, reply) = self.commit_once(command, once, show).await?;
+        reply.iter().for_each(note_set_aside);
+        Ok(answered)
+    }
+
+    /// Records heartbeats of many workers, once for their key: together or not at all. One that is refused does not
+    /// spoil the others.
+    pub async fn record_heartbeats_once(
+        &self,
+        beats: Vec<(String, HeartbeatInput)>,
+        once: Once<Vec<Result<HeartbeatRecorded>>>,
+    ) -> Result<Answered> {
+        // Those that make no sense are not given to the journal; their places are kept.
+        let mut checked = Vec::with_capacity(beats.len());
+        let mut places = Vec::with_capacity(beats.len());
+        for (worker_id, input) in beats {
+            places.push(input.check().map(|beat| checked.push(RecordHeartbeat { worker_id, beat })));
         }
-        let worker = self.reading(snapshot).as_decided(reply.worker);
-        let spread = rand::rng().random_range(1.0 - JITTER..=1.0 + JITTER);
-        Ok(HeartbeatRecorded {
-            worker,
-            next_heartbeat: self.timing.heartbeat_interval.mul_f64(spread),
-            resync: reply.resync,
-            set_aside: reply.set_aside,
-        })
+        let interval = self.timing.heartbeat_interval;
+        let show = move |replies: &Vec<Result<HeartbeatAccepted>>, view: Arc<View>| {
+            let mut replies = replies.iter();
+            let one = |place: &Result<()>| {
+                place.clone()?;
+                let reply = replies.next().ok_or(Error::ShuttingDown)?.as_ref().map_err(Clone::clone)?;
+                Ok(recorded(reply, view.clone(), interval))
+            };
+            places.iter().map(one).collect()
+        };
+        let (answered, replies) = self.commit_once(RecordHeartbeats(checked), once, show).await?;
+        replies.iter().flatten().flatten().for_each(note_set_aside);
+        Ok(answered)
     }
 
     /// A worker leaves: it is kept as offline, or removed.
@@ -202,7 +236,8 @@ impl Resolvers {
         self.set_policy(id, SchedulingPolicy::Active, reason, if_revision).await
     }
 
-    async fn set_policy(
+    /// Sets what operators want of a worker.
+    pub async fn set_policy(
         &self,
         id: &str,
         policy: SchedulingPolicy,
@@ -212,10 +247,55 @@ impl Resolvers {
         let reason = super::input::reason(reason)?;
         let command = SetPolicy { worker_id: id.to_owned(), policy, reason, if_revision };
         let Committed { reply, snapshot } = self.journal.commit(command).await?;
+        note_policy(&reply);
         let worker = self.reading(snapshot).as_decided(reply.worker);
-        if reply.changed {
-            info!(worker.id = %id, worker.policy = %policy, "Worker {id} is {policy}");
-        }
         Ok(PolicyChanged { worker, changed: reply.changed })
+    }
+
+    /// Sets what operators want of a worker, once for the request's key.
+    pub async fn set_policy_once(
+        &self,
+        id: &str,
+        policy: SchedulingPolicy,
+        reason: Option<String>,
+        if_revision: Option<u64>,
+        once: Once<PolicyChanged>,
+    ) -> Result<Answered> {
+        let reason = super::input::reason(reason)?;
+        let command = SetPolicy { worker_id: id.to_owned(), policy, reason, if_revision };
+        let show = |reply: &PolicySet, view: Arc<View>| PolicyChanged {
+            worker: WorkerView { worker: reply.worker.clone(), view },
+            changed: reply.changed,
+        };
+        let (answered, reply) = self.commit_once(command, once, show).await?;
+        reply.iter().for_each(note_policy);
+        Ok(answered)
+    }
+}
+
+/// What a worker is told of its heartbeat.
+fn recorded(reply: &HeartbeatAccepted, view: Arc<View>, interval: Duration) -> HeartbeatRecorded {
+    let spread = rand::rng().random_range(1.0 - JITTER..=1.0 + JITTER);
+    HeartbeatRecorded {
+        worker: WorkerView { worker: reply.worker.clone(), view },
+        next_heartbeat: interval.mul_f64(spread),
+        resync: reply.resync,
+        set_aside: reply.set_aside.clone(),
+    }
+}
+
+fn note_set_aside(HeartbeatAccepted { worker, resync: _, set_aside }: &HeartbeatAccepted) {
+    if let Some(SetAside { id: vm, reason }) = set_aside.first() {
+        let (id, count) = (&worker.id, set_aside.len());
+        // One line, however many: the worker will say the same again in a few seconds.
+        let vm: String = vm.chars().take(64).collect();
+        warn!(worker.id = %id, vms.set_aside = count, "{count} VMs of worker {id} were set aside, such as {vm:?}: {reason}");
+    }
+}
+
+fn note_policy(PolicySet { worker, changed }: &PolicySet) {
+    if *changed {
+        let (id, policy) = (&worker.id, worker.policy);
+        info!(worker.id = %id, worker.policy = %policy, "Worker {id} is {policy}");
     }
 }

@@ -58,8 +58,8 @@ impl Tag {
 }
 
 /// The tag of a worker as a command has left it: what operators want of it is as of this revision.
-pub(super) fn tag_of_revision(revision: u64) -> HeaderValue {
-    HeaderValue::try_from(format!("\"{revision}\"")).unwrap_or(HeaderValue::from_static("\"\""))
+pub(super) fn tag_of_revision(revision: u64) -> String {
+    format!("\"{revision}\"")
 }
 
 /// The revision that `If-Match` ties a command to: the latest of those in its tags. None if the header is missing, or
@@ -147,7 +147,7 @@ impl<T: Versioned> Versioned for Vec<T> {
 fn version_of_worker(worker: &WorkerView, hasher: &mut impl Hasher) {
     let kept = &worker.worker;
     (kept.id.as_str(), kept.revision, kept.usage.last_seen).hash(hasher);
-    (worker.uptime().to_string(), worker.is_healthy()).hash(hasher);
+    (worker.uptime(), worker.is_healthy()).hash(hasher);
 }
 
 fn version_of_vm(vm: &VmView, hasher: &mut impl Hasher) {

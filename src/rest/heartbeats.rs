@@ -2,13 +2,15 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 
 use super::Result;
-use super::object::RecordHeartbeatPayload;
+use super::object::{RecordHeartbeatPayload, RecordedInBatch};
+use super::once::{once, rendered, respond};
 use crate::error::Error;
-use crate::http::{Failure, Id, Json, read_part};
+use crate::http::{Failure, Id, Json, Keyed, read_part};
 use crate::resolvers::input::HeartbeatInput;
 use crate::resolvers::{HeartbeatRecorded, Resolvers};
 
@@ -19,9 +21,15 @@ pub(super) const MAX_HEARTBEATS: usize = 1_000;
 pub(super) async fn one(
     State(resolvers): State<Resolvers>,
     Id(id): Id,
-    Json(input): Json<HeartbeatInput>,
-) -> Result<Json<RecordHeartbeatPayload>> {
-    Ok(Json(RecordHeartbeatPayload(resolvers.record_heartbeat(&id, input).await?)))
+    Keyed(key, Json(input)): Keyed<Json<HeartbeatInput>>,
+) -> Result<Response> {
+    match key {
+        None => Ok(Json(RecordHeartbeatPayload(resolvers.record_heartbeat(&id, input).await?)).into_response()),
+        Some(key) => {
+            let once = once(key, |recorded| rendered(&RecordHeartbeatPayload(recorded), None));
+            Ok(respond(resolvers.record_heartbeat_once(&id, input, once).await?))
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -39,50 +47,84 @@ struct Sender {
 }
 
 #[derive(Serialize)]
-pub(super) struct Results {
+struct Results {
     results: Vec<Answered>,
 }
 
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Answered {
-    Recorded {
-        status: u16,
-        #[serde(flatten)]
-        reply: RecordHeartbeatPayload,
-    },
-    Refused {
-        worker_id: Option<String>,
-        status: u16,
-        error: Failure,
-    },
+    Recorded(RecordedInBatch),
+    Refused { worker_id: Option<String>, status: u16, error: Failure },
 }
 
 /// `POST /api/v1/heartbeats`
 pub(super) async fn many(
     State(resolvers): State<Resolvers>,
-    Json(Heartbeats { heartbeats }): Json<Heartbeats>,
-) -> Result<Json<Results>> {
+    Keyed(key, Json(Heartbeats { heartbeats })): Keyed<Json<Heartbeats>>,
+) -> Result<Response> {
     if heartbeats.len() > MAX_HEARTBEATS {
         let problem = format!("must have at most {MAX_HEARTBEATS} entries, not {}", heartbeats.len());
         return Err(Error::invalid("heartbeats", problem).into());
     }
-    // All at once: the journal commits together what comes together, in the order given.
-    let results = join_all(heartbeats.into_iter().map(|beat| answer(&resolvers, beat))).await;
-    Ok(Json(Results { results }))
-}
-
-async fn answer(resolvers: &Resolvers, beat: serde_json::Value) -> Answered {
-    match record(resolvers, &beat).await {
-        Ok(reply) => Answered::Recorded { status: StatusCode::OK.as_u16(), reply: RecordHeartbeatPayload(reply) },
-        Err(error) => {
-            let worker_id = beat.get("worker_id").and_then(serde_json::Value::as_str).map(str::to_owned);
-            Answered::Refused { worker_id, status: error.status().as_u16(), error }
-        }
+    let Some(key) = key else {
+        // All at once: the journal commits together what comes together, in the order given.
+        let results = join_all(heartbeats.into_iter().map(|beat| record(&resolvers, beat))).await;
+        return Ok(Json(Results { results }).into_response());
+    };
+    let (mut beats, mut places) = (Vec::with_capacity(heartbeats.len()), Vec::with_capacity(heartbeats.len()));
+    for beat in heartbeats {
+        places.push(match read(&beat) {
+            Ok((worker_id, input)) => {
+                beats.push((worker_id.clone(), input));
+                Place::Asked(worker_id)
+            }
+            Err(failure) => Place::Unreadable(claimed_sender(&beat), failure),
+        });
     }
+    let render = move |recorded: Vec<Result<HeartbeatRecorded, Error>>| {
+        let mut recorded = recorded.into_iter();
+        let answered = places.iter().filter_map(|place| match place {
+            Place::Asked(worker_id) => Some(answered(Some(worker_id.clone()), recorded.next()?.map_err(Into::into))),
+            Place::Unreadable(worker_id, failure) => Some(answered(worker_id.clone(), Err(failure.clone()))),
+        });
+        rendered(&Results { results: answered.collect() }, None)
+    };
+    Ok(respond(resolvers.record_heartbeats_once(beats, once(key, render)).await?))
 }
 
-async fn record(resolvers: &Resolvers, beat: &serde_json::Value) -> Result<HeartbeatRecorded> {
+/// One entry of a batch, whose answers come together.
+enum Place {
+    /// It was asked for this worker.
+    Asked(String),
+    /// It could not be read.
+    Unreadable(Option<String>, Failure),
+}
+
+async fn record(resolvers: &Resolvers, beat: serde_json::Value) -> Answered {
+    let (worker_id, recorded) = match read(&beat) {
+        Ok((worker_id, input)) => {
+            let recorded = resolvers.record_heartbeat(&worker_id, input).await;
+            (Some(worker_id), recorded.map_err(Into::into))
+        }
+        Err(failure) => (claimed_sender(&beat), Err(failure)),
+    };
+    answered(worker_id, recorded)
+}
+
+fn read(beat: &serde_json::Value) -> Result<(String, HeartbeatInput)> {
     let Sender { worker_id } = read_part(beat)?;
-    Ok(resolvers.record_heartbeat(&worker_id, read_part(beat)?).await?)
+    Ok((worker_id, read_part(beat)?))
+}
+
+/// Whose heartbeat it says to be, if it says so much.
+fn claimed_sender(beat: &serde_json::Value) -> Option<String> {
+    beat.get("worker_id").and_then(serde_json::Value::as_str).map(str::to_owned)
+}
+
+fn answered(worker_id: Option<String>, recorded: Result<HeartbeatRecorded>) -> Answered {
+    match recorded {
+        Ok(reply) => Answered::Recorded(RecordedInBatch { reply, status: StatusCode::OK.as_u16() }),
+        Err(error) => Answered::Refused { worker_id, status: error.status().as_u16(), error },
+    }
 }

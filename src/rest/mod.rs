@@ -10,6 +10,7 @@ mod events;
 mod filter;
 mod heartbeats;
 mod object;
+mod once;
 mod openapi;
 mod paging;
 mod read;
@@ -85,6 +86,7 @@ impl From<Error> for Failure {
             Kind::NotFound => StatusCode::NOT_FOUND,
             Kind::Conflict => StatusCode::CONFLICT,
             Kind::Stale => StatusCode::PRECONDITION_FAILED,
+            Kind::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Kind::Internal => {
                 error!(error = %error.chain(), "a request failed");

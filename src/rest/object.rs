@@ -78,6 +78,47 @@ impl Aliases for Vm {
     }
 }
 
+/// What a worker of a batch is told: the same as by itself, with a status after its id.
+pub(super) struct RecordedInBatch {
+    pub(super) reply: HeartbeatRecorded,
+    pub(super) status: u16,
+}
+
+impl Serialize for RecordedInBatch {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = WithStatus { map: serializer.serialize_map(None)?, status: Some(self.status) };
+        RecordHeartbeatPayload::write(&self.reply, true, &mut map)?;
+        map.end()
+    }
+}
+
+/// Puts a status behind the first entry of a map.
+struct WithStatus<M> {
+    map: M,
+    status: Option<u16>,
+}
+
+impl<M: SerializeMap> SerializeMap for WithStatus<M> {
+    type Ok = M::Ok;
+    type Error = M::Error;
+
+    fn serialize_key<T: ?Sized + Serialize>(&mut self, key: &T) -> Result<(), M::Error> {
+        self.map.serialize_key(key)
+    }
+
+    fn serialize_value<T: ?Sized + Serialize>(&mut self, value: &T) -> Result<(), M::Error> {
+        self.map.serialize_value(value)?;
+        match self.status.take() {
+            Some(status) => self.map.serialize_entry("status", &status),
+            None => Ok(()),
+        }
+    }
+
+    fn end(self) -> Result<M::Ok, M::Error> {
+        self.map.end()
+    }
+}
+
 /// A VM inside another object: just what the contract shows there, and a flag if something is odd.
 pub(super) struct ListedVm(pub(super) VmView);
 

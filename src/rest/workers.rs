@@ -3,21 +3,23 @@
 use std::hash::{Hash, Hasher};
 
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use super::etag::{Versioned, revision_to_match, tag_of_revision};
 use super::filter::{FILTER_NAMES, named};
 use super::object::{ListedVm, RegisterWorkerPayload, Worker};
+use super::once::{once, rendered, respond};
 use super::paging::{Paging, SORT};
 use super::read::Read;
 use super::{Endpoint, LONGEST_WAIT, Result};
-use crate::http::{Id, Json, OptionalJson, Query};
+use crate::cluster::SchedulingPolicy;
+use crate::http::{Id, IdempotencyKey, Json, Keyed, OptionalJson, Query};
 use crate::resolvers::filter::{self, WorkerFilterInput};
 use crate::resolvers::input::{self, RegistrationInput, vm_status, wanted};
 use crate::resolvers::page::Listing;
-use crate::resolvers::{Goodbye, PolicyChanged, Resolvers};
+use crate::resolvers::{Answer, Answered, Goodbye, PolicyChanged, Resolvers};
 
 #[derive(Deserialize)]
 pub(super) struct ListQuery {
@@ -154,7 +156,7 @@ pub(super) struct PolicyBody {
 }
 
 #[derive(Serialize)]
-pub(super) struct PolicyAnswer {
+struct PolicyAnswer {
     worker_id: String,
     status: &'static str,
     message: &'static str,
@@ -173,10 +175,9 @@ pub(super) async fn drain(
     State(resolvers): State<Resolvers>,
     Id(id): Id,
     headers: HeaderMap,
-    OptionalJson(body): OptionalJson<PolicyBody>,
-) -> Result<impl IntoResponse> {
-    let if_revision = revision_to_match(&headers)?;
-    Ok(answer(resolvers.drain_worker(&id, body.unwrap_or_default().reason, if_revision).await?))
+    Keyed(key, OptionalJson(body)): Keyed<OptionalJson<PolicyBody>>,
+) -> Result<Response> {
+    set_policy(&resolvers, &id, SchedulingPolicy::Draining, &headers, key, body).await
 }
 
 /// `POST /api/v1/workers/{id}/activate`
@@ -184,14 +185,32 @@ pub(super) async fn activate(
     State(resolvers): State<Resolvers>,
     Id(id): Id,
     headers: HeaderMap,
-    OptionalJson(body): OptionalJson<PolicyBody>,
-) -> Result<impl IntoResponse> {
-    let if_revision = revision_to_match(&headers)?;
-    Ok(answer(resolvers.activate_worker(&id, body.unwrap_or_default().reason, if_revision).await?))
+    Keyed(key, OptionalJson(body)): Keyed<OptionalJson<PolicyBody>>,
+) -> Result<Response> {
+    set_policy(&resolvers, &id, SchedulingPolicy::Active, &headers, key, body).await
+}
+
+async fn set_policy(
+    resolvers: &Resolvers,
+    id: &str,
+    policy: SchedulingPolicy,
+    headers: &HeaderMap,
+    key: Option<IdempotencyKey>,
+    body: Option<PolicyBody>,
+) -> Result<Response> {
+    let (reason, if_revision) = (body.unwrap_or_default().reason, revision_to_match(headers)?);
+    let answered = match key {
+        None => {
+            let answer = answer(resolvers.set_policy(id, policy, reason, if_revision).await?);
+            Answered { answer, is_repeated: false }
+        }
+        Some(key) => resolvers.set_policy_once(id, policy, reason, if_revision, once(key, answer)).await?,
+    };
+    Ok(respond(answered))
 }
 
 /// The documented answer, with the tag that ties the next command to this one.
-fn answer(changed: PolicyChanged) -> impl IntoResponse {
+fn answer(changed: PolicyChanged) -> Answer {
     let tag = tag_of_revision(changed.worker.worker.revision);
-    ([(header::ETAG, tag)], Json(PolicyAnswer::from(changed)))
+    rendered(&PolicyAnswer::from(changed), Some(&tag))
 }

@@ -35,7 +35,7 @@ on_both_databases! {
             database.migrate().await.unwrap();
             database.migrate().await.unwrap();
             assert!(database.is_migrated().await.unwrap());
-            assert_eq!(tables(&database).await, ["cluster", "event", "purged_worker", "vm", "worker"]);
+            assert_eq!(tables(&database).await, ["cluster", "event", "kept_answer", "purged_worker", "vm", "worker"]);
             Migrator::down(database.for_migrations(), None).await.unwrap();
             assert_eq!(tables(&database).await, [] as [&str; 0]);
         }

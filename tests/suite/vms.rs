@@ -40,7 +40,7 @@ on_both_databases! {
             cluster.rest().get(path).await.assert_failure(400, &message);
         }
         let answer = cluster.beat("w1", json!({"incarnation": 1, "vms": [{"id": "a", "status": "paused"}]})).await;
-        answer.assert_failure(400, &format!("status must be one of {words}, not \"paused\""));
+        answer.assert_failure(400, &format!("status must be one of {words}, not \"paused\" (of VM \"a\")"));
     }
 
     // semantics 13

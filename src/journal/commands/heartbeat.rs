@@ -86,6 +86,24 @@ pub struct HeartbeatAccepted {
     pub set_aside: Vec<SetAside>,
 }
 
+/// Records heartbeats of many workers that came in one request, together or not at all; one that is refused does not
+/// spoil the others.
+#[derive(Clone, Debug)]
+pub struct RecordHeartbeats(pub Vec<RecordHeartbeat>);
+
+impl Command for RecordHeartbeats {
+    /// What each of them is answered, in order.
+    type Reply = Vec<Result<HeartbeatAccepted>>;
+
+    fn rows(&self) -> usize {
+        self.0.iter().map(Command::rows).sum()
+    }
+
+    fn decide(&self, draft: &mut Draft<'_>) -> Result<Self::Reply> {
+        Ok(self.0.iter().map(|beat| beat.decide(draft)).collect())
+    }
+}
+
 impl Command for RecordHeartbeat {
     type Reply = HeartbeatAccepted;
 

@@ -7,12 +7,14 @@
 mod announce;
 mod deregister;
 mod heartbeat;
+mod once;
 mod policy;
 mod register;
 
 pub use announce::AnnounceSilent;
 pub use deregister::Deregister;
-pub use heartbeat::{Beat, HeartbeatAccepted, Inventory, RecordHeartbeat, SetAside, VmReport};
+pub use heartbeat::{Beat, HeartbeatAccepted, Inventory, RecordHeartbeat, RecordHeartbeats, SetAside, VmReport};
+pub use once::{ANSWERS_ARE_KEPT_FOR_HOURS, Answer, Once, Tell, Told};
 pub use policy::{PolicySet, SetPolicy};
 pub use register::{Register, RegistrationAccepted};
 
@@ -27,6 +29,11 @@ pub trait Command: Send + 'static {
     /// How many rows it may write at most, so that a batch does not grow beyond what one commit can take.
     fn rows(&self) -> usize {
         1
+    }
+
+    /// The key by which its client can send it again: the journal then looks up whether it was answered before.
+    fn key(&self) -> Option<&str> {
+        None
     }
 
     /// Refuses, or does it. Called again on a fresh draft if the batch has to be repeated.

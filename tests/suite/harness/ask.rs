@@ -93,8 +93,9 @@ impl IntoFuture for Ask {
         Box::pin(async move {
             let (head, body) = self.service.oneshot(self.request).await.expect("infallible").into_parts();
             let body = body.collect().await.expect("a whole body").to_bytes();
-            let body = String::from_utf8(body.to_vec()).expect("text");
-            Answer { status: head.status.as_u16(), headers: head.headers, body }
+            let bytes = body.to_vec();
+            let body = String::from_utf8_lossy(&bytes).into_owned();
+            Answer { status: head.status.as_u16(), headers: head.headers, body, bytes }
         })
     }
 }
@@ -108,6 +109,8 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// Body as it came, where the order of keys can be seen.
     pub body: String,
+    /// The same before it was taken for a text.
+    pub bytes: Vec<u8>,
 }
 
 impl Answer {

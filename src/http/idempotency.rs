@@ -1,0 +1,127 @@
+//! `Idempotency-Key`: a client's word that requests with the same key are one request, sent again.
+//!
+//! This room reads the key and makes the fingerprint by which a request is known again; what it means to carry out a
+//! request once is the journal's business. A request without the header passes as if none of this were here.
+
+use axum::{
+    body::Body,
+    extract::{FromRequest, Request},
+    http::{HeaderMap, HeaderName, header},
+    response::{IntoResponse, Response},
+};
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    extract::collect,
+    failure::{Failure, echo},
+};
+
+/// The header, by the IETF's draft of that name.
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// Longest key, in characters. A UUID has 36.
+pub(crate) const LONGEST_KEY: usize = 255;
+
+/// What a request that may be sent again is known by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdempotencyKey {
+    /// Chosen by the client.
+    pub key: String,
+    /// A digest of all of the request that says what is to be done.
+    pub fingerprint: String,
+}
+
+/// What another extractor makes of the body, and the key if the request has one.
+#[derive(Clone, Debug)]
+pub struct Keyed<E>(pub Option<IdempotencyKey>, pub E);
+
+impl<S: Send + Sync, E> FromRequest<S> for Keyed<E>
+where
+    E: FromRequest<S>,
+{
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+        let Some(key) = key(request.headers()).map_err(Failure::into_response)? else {
+            let inner = E::from_request(request, state).await.map_err(IntoResponse::into_response)?;
+            return Ok(Self(None, inner));
+        };
+        let (head, body) = request.into_parts();
+        let request = Request::from_parts(head.clone(), body);
+        let body = collect(request).await.map_err(Failure::into_response)?;
+        let mut digest = Sha256::new();
+        let condition = head.headers.get(header::IF_MATCH).map(|value| value.as_bytes()).unwrap_or_default();
+        let uri = head.uri.to_string();
+        for part in [head.method.as_str().as_bytes(), uri.as_bytes(), condition, &body] {
+            // Each with its length, so that no two requests run together into the same bytes.
+            digest.update((part.len() as u64).to_be_bytes());
+            digest.update(part);
+        }
+        let fingerprint = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let inner = E::from_request(Request::from_parts(head, Body::from(body)), state).await;
+        Ok(Self(Some(IdempotencyKey { key, fingerprint }), inner.map_err(IntoResponse::into_response)?))
+    }
+}
+
+/// The key, with or without the quotes that the draft puts around it.
+fn key(headers: &HeaderMap) -> Result<Option<String>, Failure> {
+    let mut lines = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(line) = lines.next() else { return Ok(None) };
+    if lines.next().is_some() {
+        return Err(Failure::bad_request("Idempotency-Key is there more than once: one request has one key"));
+    }
+    let text = line.to_str().unwrap_or_default();
+    let key = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
+    let is_fit = (1..=LONGEST_KEY).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic());
+    if !is_fit {
+        return Err(Failure::bad_request(format!(
+            "Idempotency-Key must have 1 to {LONGEST_KEY} visible ASCII characters, such as a UUID, not {:?}",
+            echo(&String::from_utf8_lossy(line.as_bytes()))
+        )));
+    }
+    Ok(Some(key.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key_of(lines: &[&str]) -> Result<Option<String>, Failure> {
+        let value = |line: &&str| (IDEMPOTENCY_KEY, line.parse().unwrap());
+        key(&lines.iter().map(value).collect())
+    }
+
+    #[test]
+    fn a_key_is_read_with_its_quotes_and_without() {
+        assert_eq!(key_of(&[]), Ok(None));
+        for line in ["8e03978e-40d5", "\"8e03978e-40d5\""] {
+            assert_eq!(key_of(&[line]), Ok(Some("8e03978e-40d5".to_owned())));
+        }
+        let long = "x".repeat(256);
+        for lines in [&[""][..], &["\"\""], &["two words"], &["gr\u{f6}\u{df}e"], &[&long], &["a", "a"]] {
+            assert_eq!(key_of(lines).map_err(|failure| failure.status().as_u16()), Err(400), "{lines:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn requests_that_differ_in_anything_have_different_fingerprints() {
+        let fingerprint = async |method: &str, path: &str, condition: &str, body: &str| {
+            let request = Request::builder().method(method).uri(path).header("idempotency-key", "k");
+            let request = request.header("if-match", condition).body(Body::from(body.to_owned())).unwrap();
+            let Keyed(key, read) = Keyed::<String>::from_request(request, &()).await.unwrap();
+            assert_eq!(read, body, "the body is still there to be read");
+            key.unwrap().fingerprint
+        };
+        let first = fingerprint("POST", "/a", "", "b").await;
+        assert_eq!(fingerprint("POST", "/a", "", "b").await, first);
+        for (method, path, condition, body) in [
+            ("PUT", "/a", "", "b"),
+            ("POST", "/ab", "", ""),
+            ("POST", "/a?b", "", "b"),
+            ("POST", "/a", "b", ""),
+            ("POST", "/a", "", "bb"),
+        ] {
+            assert_ne!(fingerprint(method, path, condition, body).await, first, "{method} {path} {condition} {body}");
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! A command whose client may send it again because it has not seen the answer: it is carried out once.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::Command;
+use crate::clock::Timestamp;
+use crate::cluster::Snapshot;
+use crate::error::{Error, Result};
+use crate::journal::draft::Draft;
+
+/// How long an answer is kept for whoever asks for it again, in hours; the trimmer removes it after that.
+pub const ANSWERS_ARE_KEPT_FOR_HOURS: u64 = 24;
+
+/// What a client was told, as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The text of it.
+    pub body: Arc<str>,
+    /// Its entity tag, if it has one.
+    pub tag: Option<Arc<str>>,
+}
+
+/// Makes of a reply the answer to keep, with the cluster's revision and the moment that it is of.
+pub type Tell<C> = Box<dyn Fn(&<C as Command>::Reply, Arc<Snapshot>, Timestamp) -> Answer + Send>;
+
+/// Carries out a command if nobody has under this key, and else answers what was answered then. The answer is written
+/// in the transaction of the command itself, so that either both are there or neither.
+pub struct Once<C: Command> {
+    /// Chosen by the client.
+    pub key: Arc<str>,
+    /// Tells this request from others that come with the same key.
+    pub fingerprint: Arc<str>,
+    /// What is to be done.
+    pub command: C,
+    /// How it is answered.
+    pub tell: Tell<C>,
+}
+
+/// The answer to the first request of this key.
+#[derive(Clone, Debug)]
+pub struct Told<R> {
+    /// The answer.
+    pub answer: Answer,
+    /// What was done just now; none if it was done before.
+    pub reply: Option<R>,
+}
+
+impl<C: Command + fmt::Debug> fmt::Debug for Once<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Once").field("key", &self.key).field("command", &self.command).finish_non_exhaustive()
+    }
+}
+
+impl<C: Command> Command for Once<C> {
+    type Reply = Told<C::Reply>;
+
+    fn rows(&self) -> usize {
+        1 + self.command.rows()
+    }
+
+    fn key(&self) -> Option<&str> {
+        Some(&self.key)
+    }
+
+    fn decide(&self, draft: &mut Draft<'_>) -> Result<Self::Reply> {
+        let Self { key, fingerprint, command, tell } = self;
+        if let Some(kept) = draft.find_answer(key) {
+            return if kept.fingerprint == *fingerprint {
+                Ok(Told { answer: kept.answer.clone(), reply: None })
+            } else {
+                Err(Error::KeyReused(key.to_string()))
+            };
+        }
+        // A refusal changes nothing, so there is nothing to keep: who asks again may be luckier.
+        let reply = command.decide(draft)?;
+        let answer = tell(&reply, draft.preview(), draft.at);
+        draft.keep_answer(key.clone(), fingerprint.clone(), answer.clone());
+        Ok(Told { answer, reply: Some(reply) })
+    }
+}

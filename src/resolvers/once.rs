@@ -1,0 +1,55 @@
+//! Requests that their clients may send again until they have the answer, and that are carried out once.
+//!
+//! What is kept is the answer as the protocol renders it, so the protocol says how; when it is kept, and for how long,
+//! is the [`journal`](crate::journal)'s business.
+
+use std::sync::Arc;
+
+use super::Resolvers;
+use crate::cluster::View;
+use crate::error::Result;
+use crate::journal::Command;
+pub use crate::journal::commands::Answer;
+use crate::journal::commands::{Once as CommandOnce, Told};
+
+/// What makes a request the same as an earlier one, and how it is answered.
+pub struct Once<T> {
+    /// The key that the client has chosen.
+    pub key: String,
+    /// Tells the request from others with the same key.
+    pub fingerprint: String,
+    /// Renders the answer. It may be called more than once, and its work thrown away.
+    pub render: Box<dyn Fn(T) -> Answer + Send>,
+}
+
+/// An answer that is kept.
+#[derive(Clone, Debug)]
+pub struct Answered {
+    /// The answer.
+    pub answer: Answer,
+    /// Whether it had been given before.
+    pub is_repeated: bool,
+}
+
+impl Resolvers {
+    /// Has a command carried out, or finds what it was answered when it was. The reply is there if it was just now.
+    pub(super) async fn commit_once<C: Command, T: 'static>(
+        &self,
+        command: C,
+        once: Once<T>,
+        show: impl Fn(&C::Reply, Arc<View>) -> T + Send + 'static,
+    ) -> Result<(Answered, Option<C::Reply>)> {
+        let Once { key, fingerprint, render } = once;
+        let offline_after = self.timing.offline_after;
+        let command = CommandOnce {
+            key: key.into(),
+            fingerprint: fingerprint.into(),
+            command,
+            tell: Box::new(move |reply, snapshot, now| {
+                render(show(reply, Arc::new(View { snapshot, now, offline_after })))
+            }),
+        };
+        let Told { answer, reply } = self.journal.commit(command).await?.reply;
+        Ok((Answered { answer, is_repeated: reply.is_none() }, reply))
+    }
+}

@@ -1,0 +1,37 @@
+//! Answers that are kept under an `Idempotency-Key`, for clients that ask again.
+
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::http::IdempotencyKey;
+use crate::resolvers::{Answer, Answered, Once};
+
+/// Tells that an answer was given before, and that nothing was done now.
+const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
+/// A request that is carried out once, and how it is answered.
+pub(super) fn once<T>(key: IdempotencyKey, render: impl Fn(T) -> Answer + Send + 'static) -> Once<T> {
+    let IdempotencyKey { key, fingerprint } = key;
+    Once { key, fingerprint, render: Box::new(render) }
+}
+
+/// An answer as text.
+pub(super) fn rendered(body: &impl Serialize, tag: Option<&str>) -> Answer {
+    // What this room answers with always serialises.
+    let body = serde_json::to_string(body).unwrap_or_default();
+    Answer { body: body.into(), tag: tag.map(Into::into) }
+}
+
+/// A kept answer on its way out: the same as it was the first time, with a header if it is not the first time.
+pub(super) fn respond(Answered { answer, is_repeated }: Answered) -> Response {
+    let Answer { body, tag } = answer;
+    let mut response = body.to_string().into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.extend(tag.and_then(|tag| HeaderValue::try_from(&*tag).ok()).map(|tag| (header::ETAG, tag)));
+    if is_repeated {
+        headers.insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
+    }
+    response
+}
