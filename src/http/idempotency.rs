@@ -20,7 +20,7 @@ use super::{
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// Longest key, in characters. A UUID has 36.
-const LONGEST_KEY: usize = 255;
+pub(crate) const LONGEST_KEY: usize = 255;
 
 /// What a request that may be sent again is known by.
 #[derive(Clone, Debug, PartialEq, Eq)]

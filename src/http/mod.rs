@@ -31,6 +31,7 @@ pub(crate) use exchange::LONGEST_REQUEST_ID;
 pub use exchange::RequestId;
 pub use extract::{Id, Json, OptionalJson, Query, read_part};
 pub use failure::Failure;
+pub(crate) use idempotency::LONGEST_KEY;
 pub use idempotency::{IdempotencyKey, Keyed};
 pub use layers::{HttpOptions, allow_body, allow_time, routine, with_manners};
 pub use listener::{ListenerOptions, serve};

@@ -161,6 +161,15 @@ on_both_databases! {
         ] {
             held.check("GET", template, rest.get(&format!("{BASE}{path}")).await);
         }
+        for (reason, status) in [("disks", 200), ("disks", 200), ("fans", 422)] {
+            let drain = rest.post("/api/v1/workers/w1/drain").json(json!({"reason": reason}));
+            let answer = drain.header("idempotency-key", "once").await;
+            assert_eq!(answer.status, status, "{}", answer.body);
+            held.check("POST", "/workers/{id}/drain", answer);
+        }
+        let problem = rest.get("/api/v1/vms/vm-9").header("accept", "application/problem+json").await;
+        assert_eq!(problem.header("content-type"), Some("application/problem+json"));
+        held.check("GET", "/vms/{id}", problem);
         let tag = rest.get("/api/v1/workers/w1/vms").await.header("etag").unwrap().to_owned();
         let known = rest.get("/api/v1/workers/w1/vms").header("if-none-match", &tag).await;
         assert_eq!(known.status, 304);

@@ -7,6 +7,7 @@ use utoipa::openapi::{RefOr, Required, Schema};
 use super::schema::{any_text, exact, flag, formatted, list_up_to, matching, named, one_of, sized, whole};
 use super::shapes::{ENTITY_TAGS, EVENT_CURSOR, GO_DURATION, PAGE_CURSOR};
 use crate::cluster::{MAX_CHARS, WorkerOrderField};
+use crate::http::LONGEST_KEY;
 use crate::resolvers::MAX_EVENTS;
 use crate::resolvers::input::{MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_TEXT, MAX_WANTED};
 use crate::resolvers::page::{DEFAULT_SIZE, MAX_SIZE};
@@ -14,9 +15,6 @@ use crate::rest::events::DEFAULT_LIMIT;
 
 /// What an id may be: one segment of a path, in characters that people can read.
 const ID: &str = r"^[^/\u0000-\u001f\u007f-\u009f\ufffd]*$";
-
-/// Longest key, in characters; a UUID has 36.
-const LONGEST_KEY: usize = 255;
 
 /// Visible ASCII characters.
 const KEY: &str = "^[!-~]+$";
