@@ -141,9 +141,9 @@ fn operations() -> Vec<Case> {
             &["Worker not found: nope"],
         ),
         Case(
-            question("mutation { drainWorker(input: {workerId: \"w1\", ifRevision: 1}) { changed } }"),
+            question("mutation { drainWorker(input: {workerId: \"w1\", ifRevision: 0}) { changed } }"),
             "CONFLICT",
-            &["w1 is at revision", "not 1"],
+            &["w1 is at revision", "not 0"],
         ),
         Case(
             question("mutation { drainWorker(input: {workerId: \"w1\", ifRevision: 1.5}) { changed } }"),
