@@ -44,5 +44,6 @@ mod stats;
 mod storage;
 mod streams;
 mod subscriptions;
+mod typed_client;
 mod vms;
 mod workers;
