@@ -143,7 +143,7 @@ fn operations() -> Vec<Case> {
         Case(
             question("mutation { drainWorker(input: {workerId: \"w1\", ifRevision: 0}) { changed } }"),
             "CONFLICT",
-            &["w1 is at revision", "not 0"],
+            &["w1 is not what it was at revision 0", "is of revision 1"],
         ),
         Case(
             question("mutation { drainWorker(input: {workerId: \"w1\", ifRevision: 1.5}) { changed } }"),

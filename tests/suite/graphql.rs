@@ -468,7 +468,8 @@ on_both_databases! {
         assert_eq!(page(1, &begun).await, json!({"nodes": registered, "endCursor": drained, "hasNextPage": false}));
         assert_eq!(page(0, &begun).await, json!({"nodes": [], "endCursor": begun, "hasNextPage": true}));
         let ahead = drained.replace('-', "-9");
-        assert_eq!(page(5, &ahead).await["endCursor"], ahead, "nobody is sent back");
+        let answer = cluster.graphql_answer(query, json!({"first": 5, "after": ahead})).await;
+        assert_eq!(answer["errors"][0]["extensions"]["code"], "UNAVAILABLE", "nobody is sent back: {answer}");
     }
 
     async fn workers_come_in_every_order_both_ways_with_ties_by_id(cluster: TestCluster) {

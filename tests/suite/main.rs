@@ -50,5 +50,6 @@ mod storage;
 mod streams;
 mod subscriptions;
 mod trusted_documents;
+mod typed_client;
 mod vms;
 mod workers;

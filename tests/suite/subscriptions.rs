@@ -391,6 +391,11 @@ mod protocol {
         socket.say(json!({"type": "connection_init", "payload": {}})).await;
         assert_eq!(socket.hear().await["type"], "connection_ack");
         assert_eq!(socket.hear().await, json!({"type": "ka"}));
+        // Whoever speaks both gets the one that it names first.
+        let mut both = Socket::open(port.handshake().protocol("graphql-ws, graphql-transport-ws")).await.unwrap();
+        both.say(json!({"type": "connection_init"})).await;
+        assert_eq!(both.hear().await["type"], "connection_ack");
+        assert_eq!(both.hear().await, json!({"type": "ka"}));
         let start = |id: &str, query: &str| json!({"id": id, "type": "start", "payload": {"query": query}});
         socket.say(start("1", "{ workers { id } }")).await;
         assert_eq!(

@@ -25,7 +25,7 @@ pub(super) enum Said {
     /// That it begins.
     Init,
     /// Whether we are there.
-    Ping(Option<Value>),
+    Ping(Option<Map<String, Value>>),
     /// That it is there.
     Pong,
     /// What it wants to know.
@@ -61,14 +61,14 @@ impl Operation {
 enum TransportWs {
     ConnectionInit {
         #[serde(default, rename = "payload")]
-        _payload: Option<Value>,
+        _payload: Option<Map<String, Value>>,
     },
     Ping {
-        payload: Option<Value>,
+        payload: Option<Map<String, Value>>,
     },
     Pong {
         #[serde(default, rename = "payload")]
-        _payload: Option<Value>,
+        _payload: Option<Map<String, Value>>,
     },
     Subscribe {
         id: String,
@@ -97,7 +97,7 @@ enum Legacy {
 }
 
 impl Dialect {
-    /// Those that are spoken, the preferred one first.
+    /// Those that are spoken.
     pub(super) const ALL: [Self; 2] = [Self::TransportWs, Self::Legacy];
 
     /// Its name in the handshake.
@@ -112,6 +112,7 @@ impl Dialect {
     pub(super) fn read(self, text: &str) -> Result<Said, serde_json::Error> {
         let said = self.parse(text)?;
         match &said {
+            Said::Subscribe(id, _) if id.is_empty() => Err(serde::de::Error::custom("`id` is empty")),
             Said::Subscribe(_, operation) if !operation.names_a_document() => {
                 Err(serde::de::Error::missing_field("query"))
             }
@@ -156,10 +157,10 @@ impl Dialect {
     }
 
     /// That we are there.
-    pub(super) fn pong(payload: Option<Value>) -> Message {
+    pub(super) fn pong(payload: Option<Map<String, Value>>) -> Message {
         let mut pong = json!({"type": "pong"});
         if let Some(payload) = payload {
-            pong["payload"] = payload;
+            pong["payload"] = payload.into();
         }
         text(&pong)
     }

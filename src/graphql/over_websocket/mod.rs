@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use async_graphql::{Request, Variables};
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
-use axum::http::{HeaderMap, Uri};
+use axum::http::{HeaderMap, Uri, header};
 use axum::response::Response;
 use futures_util::stream::{self, AbortHandle, BoxStream, SelectAll, abortable};
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
@@ -58,16 +58,15 @@ const WRITE_SIZE: usize = 16 * 1024;
 
 /// Accepts the socket. Whoever may not have it is told by a close code: a browser's page cannot see anything else.
 pub(super) fn open(endpoint: Endpoint, uri: &Uri, headers: &HeaderMap, upgrade: WebSocketUpgrade) -> Response {
+    let dialect = preferred_dialect(headers);
     let upgrade = upgrade
-        .protocols(Dialect::ALL.map(Dialect::name))
+        .protocols(dialect.map(Dialect::name))
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(WRITE_SIZE)
         .max_message_size(MAX_MESSAGE)
         .max_frame_size(MAX_MESSAGE);
     let is_foreign_page = origin::is_foreign_page(uri, headers, &endpoint.origins);
     let Endpoint { engine, sockets, closing, .. } = endpoint;
-    let chosen = upgrade.selected_protocol().and_then(|chosen| chosen.to_str().ok());
-    let dialect = Dialect::ALL.into_iter().find(|dialect| chosen == Some(dialect.name()));
     let serve = async move |socket: WebSocket| match dialect {
         _ if is_foreign_page => {
             let reason = "Forbidden: pages of this origin need the server's --cors-origin";
@@ -80,6 +79,14 @@ pub(super) fn open(endpoint: Endpoint, uri: &Uri, headers: &HeaderMap, upgrade: 
         Some(dialect) => Connection::new(engine, socket, dialect).serve(closing).await,
     };
     upgrade.on_upgrade(move |socket| sockets.track_future(serve(socket)))
+}
+
+/// The first of the sub-protocols asked for that is spoken here: a client names them in the order of its preference.
+/// (Some believe that they were given their first, whatever the answer says.)
+fn preferred_dialect(headers: &HeaderMap) -> Option<Dialect> {
+    let lines = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|line| line.to_str().ok());
+    let mut names = lines.flat_map(|line| line.split(',')).map(str::trim);
+    names.find_map(|name| Dialect::ALL.into_iter().find(|dialect| dialect.name() == name))
 }
 
 /// Why a socket is closed: code and words of the protocol.
@@ -101,6 +108,11 @@ async fn close(mut socket: WebSocket, Close(code, reason): Close) {
     let frame = CloseFrame { code, reason: Utf8Bytes::from(reason) };
     // Whoever does not take the goodbye is gone already.
     let _ = timeout(SEND_TIMEOUT, socket.send(Message::Close(Some(frame)))).await;
+    part(socket).await;
+}
+
+/// Waits a moment for the closing handshake to be over, of which the library does our part while it reads.
+async fn part(mut socket: WebSocket) {
     let _ = timeout(GOODBYE_TIME, async { while let Some(Ok(_)) = socket.recv().await {} }).await;
 }
 
@@ -172,8 +184,9 @@ impl Connection {
         };
         // What is still running has nobody to tell.
         self.operations.clear();
-        if let Some(reason) = reason {
-            close(self.socket, reason).await;
+        match reason {
+            Some(reason) => close(self.socket, reason).await,
+            None => part(self.socket).await,
         }
     }
 
