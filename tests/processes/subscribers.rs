@@ -269,8 +269,8 @@ async fn change(number: usize, http: Client, address: SocketAddr, stop: watch::R
         let beat = json!({"incarnation": 1, "sequence": turn, "vms": vms});
         ask(&http, address, Method::POST, &format!("/{id}/heartbeat"), &beat).await;
         match turn % 8 {
-            1 => drop(ask(&http, address, Method::POST, &format!("/{id}/drain"), &json!({})).await),
-            5 => drop(ask(&http, address, Method::POST, &format!("/{id}/activate"), &json!({})).await),
+            1 => ask(&http, address, Method::POST, &format!("/{id}/drain"), &json!({})).await,
+            5 => ask(&http, address, Method::POST, &format!("/{id}/activate"), &json!({})).await,
             7 => {
                 let guest = format!("guest-{number}-{turn}");
                 register(&http, address, &guest, "guests").await;
