@@ -10,8 +10,8 @@ import { Server } from './harness/server.mjs';
 const EVENT_STREAM = 'text/event-stream';
 const NDJSON = 'application/x-ndjson';
 
-/** What curl says when the transfer was cut in the middle: "partial file", "receive error". */
-const CUT = [18, 56];
+/** What curl says when the transfer was cut: "partial file", "receive error", or "got nothing" if it had not begun. */
+const CUT = [18, 52, 56];
 
 /** `curl -N` on the stream of events. */
 class Curl {

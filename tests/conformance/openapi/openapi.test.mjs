@@ -14,7 +14,7 @@ const NODE_PROGRAMS = path.resolve(HERE, '../node_modules/.bin');
 const PYTHON_PROGRAMS = path.resolve(process.env.AETHERIUM_TEST_VENV ?? 'target/conformance/venv', 'bin');
 
 /** Requests for each operation in each phase: enough to meet every branch, and done in a few minutes. */
-const EXAMPLES = 50;
+const EXAMPLES = 25;
 
 /** Every run asks the same, so that a failure can be seen again. */
 const SEED = 1;
