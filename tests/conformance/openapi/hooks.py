@@ -1,5 +1,6 @@
 """What schemathesis cannot know of the API: texts whose form has a name, some of which only the server can make."""
 
+import itertools
 import json
 import os
 import re
@@ -7,6 +8,10 @@ from urllib.request import urlopen
 
 import schemathesis
 from hypothesis import strategies as st
+
+LONGEST_KEY = 255
+KEY = re.compile(r"[!#-~]{1,%d}" % LONGEST_KEY)
+numbers = itertools.count()
 
 API = os.environ["AETHERIUM_TEST_URL"] + "/api/v1"
 
@@ -33,6 +38,10 @@ schemathesis.openapi.format("entity-tags", st.sampled_from(['"0"', "*", 'W/"1-5b
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    """A cursor is a place in one order: those above are of the order by id."""
+    """A cursor is a place in one order: those above are of the order by id. A key is for one request."""
     if case.query and case.query.get("sort", "id") not in ("id", "-id"):
         case.query.pop("cursor", None)
+    for name, key in list((case.headers or {}).items()):
+        if name.lower() == "idempotency-key" and isinstance(key, str) and KEY.fullmatch(key):
+            number = f"-{next(numbers)}"
+            case.headers[name] = key[: LONGEST_KEY - len(number)] + number

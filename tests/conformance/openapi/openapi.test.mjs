@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { writeFileSync, mkdtempSync, rmSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -16,6 +16,9 @@ const PYTHON_PROGRAMS = path.resolve(process.env.AETHERIUM_TEST_VENV ?? 'target/
 /** Requests for each operation in each phase: enough to meet every branch, and done in a few minutes. */
 const EXAMPLES = 25;
 
+/** No program takes that long, in milliseconds. */
+const LONGEST = 15 * 60_000;
+
 /** Every run asks the same, so that a failure can be seen again. */
 const SEED = 1;
 
@@ -27,6 +30,8 @@ describe('OpenAPI', () => {
     server = await Server.start();
     folder = mkdtempSync(path.join(tmpdir(), 'aetherium-openapi-'));
     document = path.join(folder, 'openapi.json');
+    // The fuzzer looks for its hooks where it runs, and leaves its notes there.
+    copyFileSync(path.join(HERE, 'hooks.py'), path.join(folder, 'hooks.py'));
     writeFileSync(document, await (await fetch(`${server.url}/api/v1/openapi.json`)).text());
   });
   after(async () => {
@@ -61,8 +66,9 @@ describe('OpenAPI', () => {
 
   /** Runs a program to its end, which is success, or a failure with all that it said. */
   function run(program, options, environment = {}) {
-    const env = { PATH: process.env.PATH, HOME: folder, TMPDIR: folder, REDOCLY_TELEMETRY: 'off', ...environment };
-    const setting = { cwd: folder, env, maxBuffer: 64 * 1024 * 1024 };
+    const quiet = { REDOCLY_TELEMETRY: 'off', REDOCLY_SUPPRESS_UPDATE_NOTICE: 'true' };
+    const env = { PATH: process.env.PATH, HOME: folder, TMPDIR: folder, ...quiet, ...environment };
+    const setting = { cwd: folder, env, maxBuffer: 64 * 1024 * 1024, timeout: LONGEST };
     return new Promise((resolve, reject) => {
       execFile(program, options.map(String), setting, (failure, stdout, stderr) => {
         if (failure) reject(new assert.AssertionError({ message: `${failure.message}\n${stdout}\n${stderr}` }));
