@@ -83,6 +83,9 @@ pub(super) fn revision_to_match(headers: &HeaderMap) -> Result<Option<u64>> {
         // A tag of something else matches nothing, and neither does the revision before all others.
         latest = latest.max(Some(revision.parse().unwrap_or(0)));
     }
+    if latest.is_none() && headers.contains_key(header::IF_MATCH) {
+        return Err(Failure::bad_request("If-Match must be *, or tags in quotes such as \"812\", and not empty"));
+    }
     Ok(latest)
 }
 
