@@ -148,7 +148,18 @@ fn install(packages: &str, workshop: &Path) -> Result<()> {
     remove(&installed)?;
     // No package's own script is run: none of them needs one, and one of them has one that tells on its users.
     let npm = if cfg!(windows) { "npm.cmd" } else { "npm" };
-    run(Command::new(npm).args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]), workshop)?;
+    run(
+        Command::new(npm).args([
+            "ci",
+            "--ignore-scripts",
+            "--no-audit",
+            "--no-fund",
+            "--prefer-offline",
+            "--fetch-retries=1",
+            "--fetch-timeout=30000",
+        ]),
+        workshop,
+    )?;
     fs::write(installed, packages)?;
     Ok(())
 }

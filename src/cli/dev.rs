@@ -130,6 +130,7 @@ Aetherium is running. In it: this machine, as {host}{fleet}.
 
     REST      {url}/api/v1
     GraphQL   {url}/graphql
+    Browser   {url}/   (playground, and a reference of the REST API)
 
 Three things to try in another terminal:
 

@@ -56,6 +56,10 @@ async fn answer(
         Ok(document) => document.clone(),
         Err(refused) => return with_status(media.answer(refused), StatusCode::NOT_FOUND),
     };
+    if headers.contains_key("idempotency-key") {
+        let problem = "Idempotency-Key is not taken here: send the command to its own address below /api/v1/workers";
+        return with_status(media.answer(wrong(problem.to_owned())), StatusCode::BAD_REQUEST);
+    }
     let mut request = Request::new("");
     let Some(operation) = document.operation(None) else {
         return with_status(media.answer(wrong("The document has no operation".to_owned())), StatusCode::NOT_FOUND);

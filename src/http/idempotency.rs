@@ -51,8 +51,9 @@ where
         let body = collect(request).await.map_err(Failure::into_response)?;
         let mut digest = Sha256::new();
         let condition = head.headers.get(header::IF_MATCH).map(|value| value.as_bytes()).unwrap_or_default();
-        let uri = head.uri.to_string();
-        for part in [head.method.as_str().as_bytes(), uri.as_bytes(), condition, &body] {
+        // Without the host: the same request may come again through another server.
+        let address = head.uri.path_and_query().map(|address| address.as_str()).unwrap_or_default();
+        for part in [head.method.as_str().as_bytes(), address.as_bytes(), condition, &body] {
             // Each with its length, so that no two requests run together into the same bytes.
             digest.update((part.len() as u64).to_be_bytes());
             digest.update(part);

@@ -75,7 +75,12 @@ impl LogTrimmer {
 
     /// Removes what need not be kept. Answers how many entries.
     pub async fn trim(&self) -> Result<u64> {
-        self.trim_answers().await?;
+        // Each is trimmed even if the other cannot be.
+        let (events, answers) = (self.trim_events().await, self.trim_answers().await);
+        answers.and(events)
+    }
+
+    async fn trim_events(&self) -> Result<u64> {
         // The newest one too many. Its place and not their number is what several servers that trim at once agree on.
         let surplus = event::Entity::newest_first().offset(self.retention.max_events);
         let surplus = surplus.one(self.database.readers()).await?.map(|row| row.revision);

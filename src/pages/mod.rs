@@ -2,7 +2,7 @@
 //!
 //! The playground and the reference are scripts, built from `src/web` by `build.rs`, which says why they may be
 //! missing; then plain pages take their place. The front page, and what is plain, is in `plain/`. What a page may do is
-//! in [`policy`], how a file is sent in [`file`].
+//! in [`policy`], how a file is sent in [`mod@file`].
 //!
 //! **Invariant:** a page asks this server and nobody else. Nothing here knows the cluster: pages use the API.
 

@@ -107,7 +107,7 @@ impl Close {
 async fn close(mut socket: WebSocket, Close(code, reason): Close) {
     let frame = CloseFrame { code, reason: Utf8Bytes::from(reason) };
     // Whoever does not take the goodbye is gone already.
-    let _ = timeout(SEND_TIMEOUT, socket.send(Message::Close(Some(frame)))).await;
+    let _ = timeout(GOODBYE_TIME, socket.send(Message::Close(Some(frame)))).await;
     part(socket).await;
 }
 
@@ -298,7 +298,8 @@ impl Connection {
             }
             next = if room > 0 { self.operations.next().now_or_never().flatten() } else { None };
         }
-        if self.running.values().all(|running| running.is_answered) {
+        // One that has more to tell already than goes into one write is not made to wait.
+        if room > 0 && self.running.values().all(|running| running.is_answered) {
             self.is_gathering = true;
             self.gather.as_mut().reset(Instant::now() + GATHER_TIME);
         }

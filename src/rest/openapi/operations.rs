@@ -1,7 +1,7 @@
 //! Every route: what it is for, what can be said to it, and what it may answer.
 //!
 //! A test holds this against the router. To document a route, add it to [`paths`]; what it takes is in
-//! [`parameters`](super::parameters) and [`bodies`](super::bodies), what it answers in [`objects`](super::objects).
+//! [`parameters`] and [`bodies`](super::bodies), what it answers in [`objects`](super::objects).
 
 use serde_json::{Value, json};
 use utoipa::openapi::link::Link;

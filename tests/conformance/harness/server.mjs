@@ -15,6 +15,9 @@ export const ROOT = path.resolve(import.meta.dirname, '../../..');
 
 const BINARY = path.resolve(ROOT, process.env.AETHERIUM_TEST_BINARY ?? 'target/debug/aetherium');
 
+// Servers are ended when this process exits, which a signal alone would not tell them.
+for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
+
 export class Server {
   #arguments;
   #folder;
@@ -37,7 +40,12 @@ export class Server {
     assert(existsSync(BINARY), `${BINARY} is missing: tests/run builds it; so does cargo build`);
     const server = new Server(mkdtempSync(path.join(tmpdir(), 'aetherium-conformance-')), args);
     await server.#run('127.0.0.1:0');
-    server.fleet = await Fleet.populate(server.url);
+    try {
+      server.fleet = await Fleet.populate(server.url);
+    } catch (error) {
+      await server.stop();
+      throw error;
+    }
     return server;
   }
 
@@ -55,8 +63,11 @@ export class Server {
 
   /** Asks it to end, which it does in order and without having logged an error. */
   async stop() {
-    await this.halt();
-    rmSync(this.#folder, { recursive: true, force: true });
+    try {
+      await this.halt();
+    } finally {
+      rmSync(this.#folder, { recursive: true, force: true });
+    }
   }
 
   /** The same, but it is to be revived. */
