@@ -87,7 +87,12 @@ fn time(value: &Value) -> Timestamp {
 
 /// When a worker was last heard from, as a server knows it.
 async fn last_seen(server: &Server, id: &str) -> Timestamp {
-    time(&server.get(&format!("/workers/{id}")).await["last_seen"])
+    // It may have been registered with another server a moment ago.
+    let worker = eventually("the worker is known", async || {
+        let (status, worker) = server.ask(&format!("/workers/{id}")).await;
+        status.is_success().then_some(worker)
+    });
+    time(&worker.await["last_seen"])
 }
 
 /// Waits until a worker that beats has done so for so long.
