@@ -117,6 +117,8 @@ for (const media of [EVENT_STREAM, NDJSON]) {
       }
       for (const end of ['kill', 'halt']) {
         await change('worker-04');
+        // One that has not connected yet has nothing to be cut.
+        await curl.events.first('the end of what it had missed', ({ kind }) => kind === 'synced');
         await server[end]();
         const status = await within('the end of curl', curl.exit);
         assert(end === 'halt' ? status === 0 : CUT.includes(status), `curl ended with ${status} after ${end}`);
