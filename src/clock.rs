@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike as _, SecondsFormat, Timelike as _, Utc};
 
 /// An instant in UTC, kept in whole milliseconds: what both databases and both protocols carry
 /// without loss.
@@ -71,13 +71,87 @@ impl Clock {
     }
 }
 
+/// An instant as RFC 3339 has it, in UTC, with a fraction only if it is not zero: `2025-11-02T12:30:45Z`.
+///
+/// Each worker shows two. The general way to write one takes as long as the rest of a worker's text, so instants of
+/// whole milliseconds in years of four digits, which are all that occur, are put together here.
+#[derive(Clone, Debug)]
+pub struct Rfc3339(Text);
+
+#[derive(Clone, Debug)]
+enum Text {
+    Usual { text: [u8; 24], len: usize },
+    Odd(String),
+}
+
+impl Rfc3339 {
+    /// The text of an instant.
+    pub fn of(time: Timestamp) -> Self {
+        let (year, nanoseconds) = (time.year(), time.nanosecond());
+        let Some(year) = u32::try_from(year).ok().filter(|year| *year <= 9_999) else { return Self::odd(time) };
+        if nanoseconds >= 1_000_000_000 || nanoseconds % 1_000_000 != 0 {
+            return Self::odd(time);
+        }
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        for (at, digits, number) in [
+            (0, 4, year),
+            (5, 2, time.month()),
+            (8, 2, time.day()),
+            (11, 2, time.hour()),
+            (14, 2, time.minute()),
+            (17, 2, time.second()),
+            (20, 3, nanoseconds / 1_000_000),
+        ] {
+            let mut rest = number;
+            for digit in text[at..at + digits].iter_mut().rev() {
+                *digit += u8::try_from(rest % 10).unwrap_or(0);
+                rest /= 10;
+            }
+        }
+        let len = if nanoseconds == 0 {
+            text[19] = b'Z';
+            20
+        } else {
+            24
+        };
+        Self(Text::Usual { text, len })
+    }
+
+    fn odd(time: Timestamp) -> Self {
+        Self(Text::Odd(time.to_rfc3339_opts(SecondsFormat::AutoSi, true)))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        match &self.0 {
+            Text::Usual { text, len } => std::str::from_utf8(&text[..*len]).unwrap_or_default(),
+            Text::Odd(text) => text,
+        }
+    }
+}
+
 fn whole_milliseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
+    use chrono::TimeDelta;
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn instants_are_written_as_the_general_way_writes_them(
+            milliseconds in prop_oneof![-70_000_000_000_000_i64..300_000_000_000_000, (0_i64..5_000_000_000).prop_map(|s| s * 1_000)],
+            nanoseconds in prop_oneof![9 => Just(0), 1 => 0_i64..1_000_000],
+        ) {
+            let time = DateTime::from_timestamp_millis(milliseconds).unwrap() + TimeDelta::nanoseconds(nanoseconds);
+            let text = Rfc3339::of(time);
+            prop_assert_eq!(text.as_str(), time.to_rfc3339_opts(SecondsFormat::AutoSi, true));
+        }
+    }
 
     #[test]
     fn a_manual_clock_moves_only_when_told() {

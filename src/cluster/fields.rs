@@ -9,7 +9,9 @@
 //! The word after the name is the field's *shape*: a type that each protocol defines in its own
 //! `shape` module (a zone that nobody named is `""` in REST and `null` in GraphQL). In brackets,
 //! where REST shows the field: `everywhere`, or only in `detail`, that is not inside another
-//! object's list. GraphQL shows what is asked for.
+//! object's list. GraphQL shows what is asked for. A second word there says that the field may look different although
+//! the object has not changed (see [`Depends`](super::Depends)): when its worker has been silent for too long (`silence`),
+//! with each second until then (`seconds`), or when another worker reports the VM too (`duplicates`).
 //!
 //! To add a field: add it here, to `schema.graphql` by `cargo run -- schema > schema.graphql`, and to
 //! `docs/openapi.json` by `cargo run -- openapi > docs/openapi.json`.
@@ -20,19 +22,19 @@ macro_rules! worker_fields {
         /// Machine that runs VMs. Scalar fields are the REST keys in camelCase.
         Worker(worker: WorkerView) {
             /// Chosen by the worker; never changes.
-            id: Id [everywhere] = worker.worker.id.shared();
+            id: Id [everywhere] = worker.worker.id.as_str();
             /// Name of the machine.
-            hostname: Text [everywhere] = worker.identity().hostname.clone();
+            hostname: Text [everywhere] = &*worker.identity().hostname;
             /// Host and port the worker listens on.
-            address: Text [everywhere] = worker.identity().address.clone();
+            address: Text [everywhere] = &*worker.identity().address;
             /// Where the worker stands, such as an availability zone.
-            zone: Zone [everywhere] = worker.identity().zone.clone();
+            zone: Zone [everywhere] = &*worker.identity().zone;
             /// What the worker does with new work.
-            status: WorkerStatus [everywhere] = worker.status();
+            status: WorkerStatus [everywhere silence] = worker.status();
             /// Free labels, sorted by key.
-            labels: Labels [everywhere] = worker.identity().labels.clone();
+            labels: Labels [everywhere] = &worker.identity().labels;
             /// What the worker can do, such as hypervisors it offers.
-            capabilities: TextList [everywhere] = worker.identity().capabilities.clone();
+            capabilities: TextList [everywhere] = &*worker.identity().capabilities;
             /// CPU cores of the machine.
             cpu_cores: Int [everywhere] = worker.identity().cpu_cores;
             /// Memory of the machine, in MiB.
@@ -58,9 +60,9 @@ macro_rules! worker_fields {
             /// When the worker was last heard from, by the server's clock.
             last_seen: DateTime [everywhere] = worker.worker.usage.last_seen;
             /// Time since the start; stands still at the last heartbeat while the worker is offline.
-            uptime: Duration [everywhere] = worker.uptime();
+            uptime: Duration [everywhere seconds] = worker.uptime();
             /// Whether the last heartbeat is at most 60 s old (or what the server is configured for).
-            is_healthy: Bool [everywhere] = worker.is_healthy();
+            is_healthy: Bool [everywhere silence] = worker.is_healthy();
             /// What operators asked for; kept while the worker is offline and through its restarts.
             scheduling_policy: SchedulingPolicy [everywhere] = worker.worker.policy;
             /// Revision of the last change to this worker, heartbeats included.
@@ -75,11 +77,11 @@ macro_rules! vm_fields {
         /// Virtual machine, as its worker reports it.
         Vm(vm: VmView) {
             /// Identity of the VM; no worker has the same.
-            id: Id [everywhere] = vm.vm.id.shared();
+            id: Id [everywhere] = vm.vm.id.as_str();
             /// Name given by whoever created the VM.
-            name: Text [everywhere] = vm.vm.name.clone();
+            name: Text [everywhere] = &*vm.vm.name;
             /// Worker the VM is on; null while unassigned.
-            worker_id: OptionalId [detail] = Some(vm.vm.worker_id.shared());
+            worker_id: OptionalId [detail] = Some(vm.vm.worker_id.as_str());
             /// What the VM is doing.
             status: VmStatus [everywhere] = vm.vm.status;
             /// Virtual CPUs.
@@ -87,7 +89,7 @@ macro_rules! vm_fields {
             /// Memory, in MiB.
             memory_mb: Int [everywhere] = vm.vm.memory_mb;
             /// Whether more than one worker says that the VM holds a slot there, as during a migration.
-            duplicate: Bool [detail] = vm.is_duplicate();
+            duplicate: Bool [detail duplicates] = vm.is_duplicate();
             /// Revision of the last change to the VM.
             revision: Int53 [detail] = vm.vm.revision;
         }
@@ -130,7 +132,7 @@ macro_rules! cluster_stats_fields {
             /// VMs that still fit, never below 0.
             available_vm_slots: Int [everywhere] = stats.available_vm_slots();
             /// Registered workers by zone, sorted by name; workers without a zone are not counted.
-            zones: Zones [everywhere] = stats.zones.clone();
+            zones: Zones [everywhere] = &*stats.zones;
             /// Workers that are active and online.
             schedulable_workers: Int [everywhere] = stats.schedulable_workers;
             /// CPU cores not allocated on workers that are active and online.
@@ -151,15 +153,15 @@ macro_rules! worker_distribution_fields {
         /// VMs of one worker; twin of one entry of `GET /cluster/distribution`.
         WorkerDistribution(entry: cluster::WorkerDistribution) {
             /// The worker.
-            worker_id: Id [everywhere] = entry.worker.worker.id.shared();
+            worker_id: Id [everywhere] = entry.worker.worker.id.as_str();
             /// Name of the machine.
-            hostname: Text [everywhere] = entry.worker.identity().hostname.clone();
+            hostname: Text [everywhere] = &*entry.worker.identity().hostname;
             /// Where the worker stands.
-            zone: Zone [everywhere] = entry.worker.identity().zone.clone();
+            zone: Zone [everywhere] = &*entry.worker.identity().zone;
             /// How many VMs hold a slot: the length of `vms`.
             vm_count: Int [everywhere] = entry.vms.len();
             /// VMs that hold a slot, sorted by id.
-            vms: Vms [everywhere] = entry.vms.clone();
+            vms: Vms [everywhere] = &*entry.vms;
         }
     } };
 }
@@ -178,15 +180,15 @@ macro_rules! event_fields {
             /// What kind of thing happened.
             kind: EventKind [everywhere] = event.event.kind;
             /// The worker it is about, which may be gone by now.
-            worker_id: OptionalId [everywhere] = event.event.worker_id.as_ref().map(WorkerId::shared);
+            worker_id: OptionalId [everywhere] = event.event.worker_id.as_ref().map(WorkerId::as_str);
             /// The VM it is about, which may be gone by now.
-            vm_id: OptionalId [everywhere] = event.event.vm_id.as_ref().map(VmId::shared);
+            vm_id: OptionalId [everywhere] = event.event.vm_id.as_ref().map(VmId::as_str);
             /// Who caused it: `worker`, `operator` or `server`.
-            actor: OptionalText [everywhere] = event.event.actor.clone();
+            actor: OptionalText [everywhere] = event.event.actor.as_deref();
             /// The reason that was given.
-            reason: OptionalText [everywhere] = event.event.reason.clone();
+            reason: OptionalText [everywhere] = event.event.reason.as_deref();
             /// What happened, as a sentence.
-            message: Text [everywhere] = event.event.message.clone();
+            message: Text [everywhere] = &*event.event.message;
             /// Oldest cursor that can still be resumed; told by `RESYNC` only.
             oldest_cursor: OptionalCursor [everywhere] = event.event.oldest_cursor.clone();
         }
@@ -220,7 +222,7 @@ macro_rules! heartbeat_reply_fields {
         /// What a worker learns from each heartbeat.
         RecordHeartbeatPayload(reply: HeartbeatRecorded) {
             /// The worker that was heard.
-            worker_id: Id [everywhere] = reply.worker.worker.id.shared();
+            worker_id: Id [everywhere] = reply.worker.worker.id.as_str();
             /// What operators want of the worker.
             policy: SchedulingPolicy [everywhere] = reply.worker.worker.policy;
             /// When to send the next heartbeat, in seconds from now: the interval, spread by some jitter.

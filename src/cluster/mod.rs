@@ -10,6 +10,7 @@
 //! business of `rest` and `graphql`.
 
 mod change;
+mod depends;
 mod distribution;
 mod event;
 pub mod fields;
@@ -28,12 +29,14 @@ mod worker;
 pub const MAX_EXACT: i64 = 1 << 53;
 
 pub use change::{Change, Changes};
+pub use depends::Depends;
+pub(crate) use depends::depends;
 pub use distribution::WorkerDistribution;
 pub use event::{Cursor, Event, EventFilter, EventKind, InvalidCursor};
 pub use filter::{LabelFilter, VmFilter, WorkerFilter, WorkerOrder, WorkerOrderField, WorkerSortKey};
 pub(crate) use id::MAX_CHARS;
 pub use id::{InvalidId, VmId, WorkerId};
-pub use snapshot::{Snapshot, VmReports};
+pub use snapshot::{Duplicates, Snapshot, VmReports};
 pub use stats::{ClusterStats, ZoneStats};
 pub use status::{Availability, SchedulingPolicy, UnknownWord, VmStatus, WorkerStatus};
 pub use uptime::Uptime;

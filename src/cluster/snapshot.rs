@@ -1,6 +1,6 @@
 //! The cluster at one revision.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::change::Changes;
@@ -8,6 +8,9 @@ use super::id::{VmId, WorkerId};
 use super::sorted::{Keyed, Sorted};
 use super::vm::Vm;
 use super::worker::Worker;
+
+/// VMs of which more than one worker says that they hold a slot there.
+pub type Duplicates = BTreeSet<VmId>;
 
 /// Everything there is to know of the cluster at one revision. Never changes; the next revision
 /// is another snapshot that shares whatever stayed the same.
@@ -20,6 +23,8 @@ pub struct Snapshot {
     workers: Sorted<Arc<Worker>>,
     vms: Sorted<VmReports>,
     vms_holding_slots: usize,
+    /// Nearly always none, and then this is what is asked first.
+    duplicates: Arc<Duplicates>,
     last_incarnations: Arc<BTreeMap<WorkerId, u64>>,
 }
 
@@ -37,8 +42,26 @@ impl VmReports {
         self.reports.iter().map(|vm| &vm.worker_id)
     }
 
+    /// The VM that they report.
+    pub fn id(&self) -> &VmId {
+        &self.id
+    }
+
+    /// Whether both are one and the same report of one worker. Of several it is not enough to look at them: which one
+    /// speaks for the VM is also for their workers to say.
+    pub fn is_the_same_single_report(&self, other: &Self) -> bool {
+        match (self.reports.as_slice(), other.reports.as_slice()) {
+            ([one], [other]) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+
     fn holds_slot(&self) -> bool {
         self.reports.iter().any(|vm| vm.status.holds_slot())
+    }
+
+    fn is_duplicate(&self) -> bool {
+        self.reports.iter().filter(|vm| vm.status.holds_slot()).count() > 1
     }
 }
 
@@ -57,6 +80,7 @@ impl Snapshot {
             workers: Sorted::default(),
             vms: Sorted::default(),
             vms_holding_slots: 0,
+            duplicates: Arc::default(),
             last_incarnations: Arc::default(),
         }
     }
@@ -131,8 +155,22 @@ impl Snapshot {
 
     /// Whether more than one worker says that the VM holds a slot there.
     pub fn is_duplicate(&self, vm_id: &str) -> bool {
-        self.find_vm(vm_id)
-            .is_some_and(|reports| reports.reports.iter().filter(|vm| vm.status.holds_slot()).count() > 1)
+        self.duplicates.contains(vm_id)
+    }
+
+    /// All VMs of which more than one worker says that they hold a slot there. The same set as long as it does not change.
+    pub fn duplicates(&self) -> &Arc<Duplicates> {
+        &self.duplicates
+    }
+
+    /// All workers by id, as they lie: what did not change from one snapshot to the next is the same in both.
+    pub fn worker_chunks(&self) -> &[Arc<Vec<Arc<Worker>>>] {
+        self.workers.chunks()
+    }
+
+    /// All VMs by id, as they lie: what did not change from one snapshot to the next is the same in both.
+    pub fn vm_chunks(&self) -> &[Arc<Vec<VmReports>>] {
+        self.vms.chunks()
     }
 
     /// Brings the index of VMs from one worker's old list to its new one; both are sorted by id.
@@ -164,8 +202,14 @@ impl Snapshot {
         let before = self.vms.get(id.as_str());
         self.vms_holding_slots -= usize::from(before.is_some_and(VmReports::holds_slot));
         let mut entry = before.cloned().unwrap_or_else(|| VmReports { id: id.clone(), reports: Vec::with_capacity(1) });
+        let was_duplicate = entry.is_duplicate();
         edit(&mut entry.reports);
         self.vms_holding_slots += usize::from(entry.holds_slot());
+        match (was_duplicate, entry.is_duplicate()) {
+            (false, true) => _ = Arc::make_mut(&mut self.duplicates).insert(id.clone()),
+            (true, false) => _ = Arc::make_mut(&mut self.duplicates).remove(id),
+            (false, false) | (true, true) => {}
+        }
         if entry.reports.is_empty() {
             self.vms.remove(id.as_str());
         } else {

@@ -53,6 +53,11 @@ impl<T: Keyed + Clone> Sorted<T> {
         self.chunks.iter().flat_map(|chunk| chunk.iter())
     }
 
+    /// All elements, in ascending order, as they lie: a chunk that two lists share is the same in both.
+    pub fn chunks(&self) -> &[Arc<Vec<T>>] {
+        &self.chunks
+    }
+
     /// Puts the element in its place, and answers what had its key before.
     pub fn insert(&mut self, element: T) -> Option<T> {
         let index = self.chunk_for(element.key()).min(self.chunks.len().saturating_sub(1));

@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use go_duration::GoDuration;
-
 use crate::clock::Timestamp;
 
 /// A length of time in whole seconds, never negative, shown as Go does: `2h30m45s`, `3m0s`, `0s`.
@@ -13,6 +11,11 @@ pub struct Uptime {
 }
 
 impl Uptime {
+    /// Its whole seconds.
+    pub fn seconds(self) -> u64 {
+        self.seconds
+    }
+
     /// The time from `start` to `end`; nothing if `end` comes first.
     pub fn between(start: Timestamp, end: Timestamp) -> Self {
         Self { seconds: u64::try_from((end - start).num_seconds()).unwrap_or(0) }
@@ -21,9 +24,12 @@ impl Uptime {
 
 impl fmt::Display for Uptime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // 292 years fit; more would be a clock that is wrong beyond our help.
-        let nanoseconds = i64::try_from(self.seconds.saturating_mul(1_000_000_000)).unwrap_or(i64::MAX);
-        GoDuration::from(nanoseconds).fmt(f)
+        let (hours, minutes, seconds) = (self.seconds / 3_600, self.seconds / 60 % 60, self.seconds % 60);
+        match (hours, minutes) {
+            (0, 0) => write!(f, "{seconds}s"),
+            (0, minutes) => write!(f, "{minutes}m{seconds}s"),
+            (hours, minutes) => write!(f, "{hours}h{minutes}m{seconds}s"),
+        }
     }
 }
 

@@ -46,7 +46,8 @@ impl View {
         WorkerView { worker: worker.clone(), view: self.clone() }
     }
 
-    fn home_of(self: &Arc<Self>, reports: &VmReports) -> Option<VmView> {
+    /// The VM that is reported so, as the report that speaks for it says.
+    pub fn home_of(self: &Arc<Self>, reports: &VmReports) -> Option<VmView> {
         let vm = self.snapshot.home_of(reports)?;
         Some(VmView { vm: vm.clone(), view: self.clone() })
     }
@@ -108,16 +109,16 @@ impl WorkerView {
 
     /// Its VMs, by id: those in one of these statuses, or without any wish those that hold a slot.
     pub fn vms(&self, statuses: &[VmStatus]) -> Vec<VmView> {
+        self.vms_in(statuses).collect()
+    }
+
+    /// The same, one by one.
+    pub fn vms_in(&self, statuses: &[VmStatus]) -> impl Iterator<Item = VmView> {
         let wanted = |status: VmStatus| {
             if statuses.is_empty() { status.holds_slot() } else { statuses.contains(&status) }
         };
-        self.worker
-            .usage
-            .vms
-            .iter()
-            .filter(|vm| wanted(vm.status))
-            .map(|vm| VmView { vm: vm.clone(), view: self.view.clone() })
-            .collect()
+        let vms = self.worker.usage.vms.iter().filter(move |vm| wanted(vm.status));
+        vms.map(|vm| VmView { vm: vm.clone(), view: self.view.clone() })
     }
 }
 

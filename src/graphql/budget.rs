@@ -14,7 +14,7 @@ use super::error::request_error;
 
 /// Most objects in the lists of one answer. The largest that is asked for in earnest is a cluster of
 /// 10,000 workers with 20 VMs each, in one query: 210,000, and as many again for what is nested in them.
-const MAX_OBJECTS: usize = 500_000;
+pub(super) const MAX_OBJECTS: usize = 500_000;
 
 /// What is left of it to one request, or to one item of a subscription.
 #[derive(Clone, Debug, Default)]

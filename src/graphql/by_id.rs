@@ -13,7 +13,7 @@ use serde_json::Map;
 
 use super::documents::Asked;
 use super::error::request_error;
-use super::over_http::{Media, not_by_get, was_refused};
+use super::over_http::{Media, not_by_get};
 use super::types::{Kind, Types};
 use super::{Endpoint, over_sse};
 use crate::http::{Id, OptionalJson};
@@ -88,7 +88,7 @@ async fn answer(
         return over_sse::answer(endpoint, Ok(asked));
     }
     let answer = endpoint.engine.run(asked).await;
-    let status = if was_refused(&answer) { StatusCode::BAD_REQUEST } else { StatusCode::OK };
+    let status = if answer.was_refused() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
     with_status(media.answer(answer), status)
 }
 

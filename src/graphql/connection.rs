@@ -26,13 +26,13 @@ impl From<PageArguments> for PageRequest {
 #[derive(SimpleObject)]
 pub(super) struct PageInfo {
     /// Whether there is more after this page.
-    has_next_page: bool,
+    pub(super) has_next_page: bool,
     /// Whether there is more before this page.
-    has_previous_page: bool,
+    pub(super) has_previous_page: bool,
     /// Cursor of the first element of this page.
-    start_cursor: Option<String>,
+    pub(super) start_cursor: Option<String>,
     /// Cursor of the last element of this page.
-    end_cursor: Option<String>,
+    pub(super) end_cursor: Option<String>,
 }
 
 impl<T> From<&Page<T>> for PageInfo {

@@ -7,11 +7,11 @@
 //!
 //! This is also the one place that knows which operation of a document is asked for.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::mem::size_of;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use async_graphql::parser::types::{
     Directive, DocumentOperations, ExecutableDocument, Field, OperationDefinition, OperationType, Selection,
@@ -26,6 +26,7 @@ use super::error::request_error;
 use super::guard::{self, Limits};
 use super::options::GraphqlOptions;
 use super::persisted::{self, DocumentHash, PersistedQueries};
+use super::plan::{Plan, Stop};
 use super::trusted::{self, ManifestError, TrustedDocuments, TrustedMode};
 use super::types::Types;
 use super::validation::{Doubt, StopBeforeExecution, Validator, doubt};
@@ -77,6 +78,8 @@ pub(super) struct Document {
     pub(super) text: Arc<str>,
     parsed: ExecutableDocument,
     is_valid: AtomicBool,
+    /// How its operations are answered by plan, as far as that does not depend on variables.
+    plans: OnceLock<HashMap<Option<Name>, Result<Arc<Plan>, Stop>>>,
 }
 
 /// A request whose document has been read.
@@ -271,7 +274,7 @@ impl fmt::Debug for Documents {
 impl Document {
     fn parse(text: &str, limits: &Limits) -> Result<Self, Response> {
         let parsed = guard::read(text, limits)?;
-        let document = Self { text: text.into(), parsed, is_valid: AtomicBool::new(false) };
+        let document = Self { text: text.into(), parsed, is_valid: AtomicBool::new(false), plans: OnceLock::new() };
         if document.has_one_stream_each() {
             Ok(document)
         } else {
@@ -293,6 +296,19 @@ impl Document {
             (DocumentOperations::Multiple(_), None) => None,
         };
         operation.map(|operation| &operation.node)
+    }
+
+    /// How the operation of this name is answered, found out when it is asked for first.
+    fn plan(&self, name: Option<&str>, types: &Types) -> Option<&Result<Arc<Plan>, Stop>> {
+        let plans = self.plans.get_or_init(|| {
+            let queries = self.parsed.operations.iter().filter(|(_, it)| it.node.ty == OperationType::Query);
+            let plan = |operation| Plan::compile(operation, &self.parsed, None, types).map(Arc::new);
+            queries.map(|(name, operation)| (name.cloned(), plan(&operation.node))).collect()
+        });
+        match name {
+            Some(name) => plans.get(&Some(Name::new(name))),
+            None => plans.values().next(),
+        }
     }
 
     /// Adds to what the engine says what it does not: which variable it is about, and which operations there are.
@@ -437,6 +453,20 @@ impl Asked {
     /// What the operations are that may be meant: the one that is asked for, or all.
     pub(super) fn kinds(&self) -> Vec<OperationType> {
         self.document.kinds(self.request.operation_name.as_deref())
+    }
+
+    /// How to answer it without the engine, if it is a query of which that is known; and whether for good, or only with
+    /// these variables.
+    pub(super) fn plan(&self, types: &Types) -> Option<(Arc<Plan>, bool)> {
+        let operation = self.operation().filter(|operation| operation.ty == OperationType::Query)?;
+        match self.document.plan(self.request.operation_name.as_deref(), types)? {
+            Ok(plan) => Some((plan.clone(), true)),
+            Err(Stop::Ordinary) => None,
+            Err(Stop::NeedsVariables) => {
+                let variables = Some(&self.request.variables);
+                Plan::compile(operation, &self.document.parsed, variables, types).ok().map(|plan| (plan.into(), false))
+            }
+        }
     }
 
     /// The operation that is asked for, alone, if it is of this kind.

@@ -2,20 +2,25 @@
 
 use std::sync::Arc;
 
+use async_graphql::parser::types::ExecutableDocument;
 use async_graphql::parser::types::OperationType::{self, Mutation as Command, Query as Question};
 use async_graphql::{Request, Response, Schema, ServerError, ValidationMode, Value, value};
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
 
+use super::answer::Answer;
 use super::budget::Budget;
 use super::documents::{Asked, Documents};
 use super::error;
 use super::live::{Begun, Followed, Items, Live, Operation, Payload};
 use super::loader::WorkerEvents;
 use super::mutation::Mutation;
+use super::plan;
 use super::query::Query;
 use super::subscription::Subscription;
 use crate::error::Error;
+use crate::http::Pieces;
+use crate::resolvers::kept::Kept;
 use crate::resolvers::{Reading, Resolvers, input};
 
 /// The key in a request's extensions that names the revision to be seen.
@@ -32,12 +37,14 @@ pub(super) struct Engine {
     schema: Schema<Query, Mutation, Subscription>,
     resolvers: Resolvers,
     live: Live,
+    /// Rows of lists that plans have written.
+    kept: Kept,
 }
 
 impl Engine {
     pub(super) fn new(documents: Documents, resolvers: Resolvers) -> Self {
         let schema = documents.limits().tell(super::schema()).validation_mode(ValidationMode::Fast).finish();
-        Self { documents, schema, live: Live::new(resolvers.clone()), resolvers }
+        Self { documents, schema, live: Live::new(resolvers.clone()), resolvers, kept: Kept::default() }
     }
 
     /// What is known of documents.
@@ -87,10 +94,10 @@ impl Engine {
         let answers = async move {
             let begun = match asked {
                 Ok(asked) => engine.begin(asked).await,
-                Err(refused) => Begin::Answered(refused),
+                Err(refused) => Begin::Answered(refused.into()),
             };
             match begun {
-                Begin::Answered(response) => stream::once(async { Payload::from(response) }).boxed(),
+                Begin::Answered(answer) => stream::once(async { Payload::from(answer) }).boxed(),
                 Begin::Following(operation, items) => items
                     .then(move |item| {
                         let (live, operation) = (live.clone(), operation.clone());
@@ -113,11 +120,11 @@ impl Engine {
             return Begin::Answered(self.run(asked).await);
         };
         if let Err(refused) = self.documents.validate(&mut asked).await {
-            return Begin::Answered(refused);
+            return Begin::Answered(refused.into());
         }
         let reading = match self.reading(&asked.request).await {
             Ok(reading) => reading,
-            Err(error) => return Begin::Answered(refusal(error)),
+            Err(error) => return Begin::Answered(refusal(error).into()),
         };
         let begun = Begun::default();
         let mut request = Request::new("")
@@ -132,35 +139,67 @@ impl Engine {
             error::code(&mut response);
             // What could not begin was not executed, so that its errors are those of the request.
             response.errors.iter_mut().for_each(|error| error.path.clear());
-            return Begin::Answered(response);
+            return Begin::Answered(response.into());
         }
         match begun.take() {
             Some(items) => Begin::Following(self.live.prepare(Followed::new(asked, document)), items),
-            None => Begin::Answered(refusal(Error::invalid("subscription", "must select a field to follow"))),
+            None => Begin::Answered(refusal(Error::invalid("subscription", "must select a field to follow")).into()),
         }
     }
 
     /// Runs a query or a mutation.
-    pub(super) async fn run(&self, mut asked: Asked) -> Response {
+    pub(super) async fn run(&self, mut asked: Asked) -> Answer {
         let cost = match self.documents.validate(&mut asked).await {
             Ok(cost) => cost,
-            Err(refused) => return refused,
-        };
-        let Some(document) = asked.cut_out(&[Question, Command]) else {
-            let problem = "Subscriptions are not supported on this transport.";
-            return Response::from_errors(vec![error::request_error("GRAPHQL_VALIDATION_FAILED", problem)]);
+            Err(refused) => return refused.into(),
         };
         let reading = match self.reading(&asked.request).await {
             Ok(reading) => reading,
-            Err(error) => return refusal(error),
+            Err(error) => return refusal(error).into(),
         };
+        let wants_cost = asked.request.extensions.get(COST) == Some(&Value::Boolean(true));
+        let cost = wants_cost.then(|| value!({ "requested": cost, "limit": self.documents.limits().cost }));
+        if let Some(data) = self.run_by_plan(&asked, &reading).await {
+            return Answer::written(data, cost);
+        }
+        let Some(document) = asked.cut_out(&[Question, Command]) else {
+            let problem = "Subscriptions are not supported on this transport.";
+            return Response::from_errors(vec![error::request_error("GRAPHQL_VALIDATION_FAILED", problem)]).into();
+        };
+        let response = self.resolve(&asked, document, reading).await;
+        match cost {
+            Some(cost) => response.extension(COST, cost).into(),
+            None => response.into(),
+        }
+    }
+
+    /// Runs a query as far as possible without resolving it field by field. None if there is anything that only that
+    /// can do, or say.
+    async fn run_by_plan(&self, asked: &Asked, reading: &Reading) -> Option<Pieces> {
+        let (plan, is_for_good) = asked.plan(self.documents.types())?;
+        let rest = match plan.rest() {
+            None => None,
+            Some(rest) => {
+                let response = self.resolve(asked, rest.clone(), reading.clone()).await;
+                Some(response).filter(|response| response.errors.is_empty()).map(|response| response.data)
+            }
+        };
+        if plan.rest().is_some() && rest.is_none() {
+            return None;
+        }
+        let kept = is_for_good.then_some(&self.kept);
+        let question = plan::Question { reading, variables: &asked.request.variables, kept };
+        plan.answer(&question, rest.as_ref()).ok()
+    }
+
+    /// Resolves a document field by field.
+    async fn resolve(&self, asked: &Asked, document: ExecutableDocument, reading: Reading) -> Response {
         // What a command answers with is newer than the reading that its document began with.
         let is_mutation = asked.operation().is_some_and(|operation| operation.ty == Command);
         let loader = WorkerEvents::loader(self.resolvers.clone(), (!is_mutation).then(|| reading.clone()));
         let budget = Budget::default();
-        let wants_cost = asked.request.extensions.get(COST) == Some(&Value::Boolean(true));
         let mut request = Request::new("")
-            .variables(asked.request.variables)
+            .variables(asked.request.variables.clone())
             .data(self.resolvers.clone())
             .data(reading)
             .data(loader)
@@ -168,18 +207,12 @@ impl Engine {
         request.set_parsed_query(document);
         let mut response = self.schema.execute(request).await;
         error::code(&mut response);
-        let response = budget.settle(response);
-        if wants_cost {
-            let limit = self.documents.limits().cost;
-            response.extension(COST, value!({ "requested": cost, "limit": limit }))
-        } else {
-            response
-        }
+        budget.settle(response)
     }
 }
 
 /// What comes of beginning an operation.
 enum Begin {
-    Answered(Response),
+    Answered(Answer),
     Following(Arc<Operation>, Items),
 }

@@ -23,13 +23,13 @@ use futures_util::stream::{BoxStream, Stream, StreamExt as _};
 use quick_cache::sync::Cache;
 use quick_cache::{DefaultHashBuilder, Weighter};
 
+use super::answer::{Answer, Shown, was_refused};
 use super::budget::Budget;
 use super::documents::Asked;
 use super::error;
 use super::input::{EventFilter, WorkerFilter};
 use super::loader::WorkerEvents;
 use super::object::{ClusterEvent, ClusterStats, Node, Worker, WorkerHeartbeat};
-use super::over_http::Shown;
 use super::scalar::{Cursor, Duration};
 use super::shape::{DateTime, Int, Shape};
 use crate::cluster;
@@ -179,13 +179,18 @@ pub(super) enum Payload {
     Refused(Vec<ServerError>),
 }
 
+impl From<Answer> for Payload {
+    fn from(answer: Answer) -> Self {
+        match answer {
+            Answer::Resolved(response) => response.into(),
+            Answer::Written(text) => Self::Next(str::from_utf8(&text.into_bytes()).unwrap_or_default().into()),
+        }
+    }
+}
+
 impl From<Response> for Payload {
     fn from(response: Response) -> Self {
-        if super::over_http::was_refused(&response) {
-            Self::Refused(response.errors)
-        } else {
-            Self::Next(write(&response))
-        }
+        if was_refused(&response) { Self::Refused(response.errors) } else { Self::Next(write(&response)) }
     }
 }
 

@@ -9,6 +9,7 @@
 //!
 //! **Invariant:** the types of async-graphql stay in this room.
 
+mod answer;
 mod budget;
 mod by_id;
 mod connection;
@@ -28,6 +29,7 @@ mod over_sse;
 mod over_websocket;
 mod overlap;
 mod persisted;
+mod plan;
 mod query;
 mod scalar;
 mod shape;

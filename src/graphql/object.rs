@@ -27,7 +27,7 @@ macro_rules! object {
         object! { @fields ($this: $view) { $(#[$doc])* $object { $($($more)*)? } } { } $($fields)* }
     };
     (@fields ($this:ident: $view:ty) $head:tt { $($done:tt)* }
-        $(#[$doc:meta])* $field:ident: Labels [$where:ident] = $value:expr; $($rest:tt)*
+        $(#[$doc:meta])* $field:ident: Labels [$where:ident $($depends:ident)?] = $value:expr; $($rest:tt)*
     ) => {
         object! { @fields ($this: $view) $head {
             $($done)*
@@ -38,22 +38,22 @@ macro_rules! object {
                 #[graphql(desc = "Only labels with one of these keys; all of them if left out.")] keys: Option<Vec<String>>,
             ) -> Result<shape::Labels> {
                 let $this: &$view = &self.0;
-                let mut labels = $value;
+                let mut labels: shape::Labels = Shape::of($value);
                 if let Some(keys) = keys {
                     let keys = wanted("keys", keys)?;
-                    labels.retain(|key, _| keys.iter().any(|wanted| **wanted == **key));
+                    labels.retain(|label| keys.iter().any(|wanted| **wanted == *label.key));
                 }
-                Budget::pay_for(ctx, Shape::of(labels))
+                Budget::pay_for(ctx, labels)
             }
         } $($rest)* }
     };
     (@fields $view:tt $head:tt $done:tt
-        $(#[$doc:meta])* $field:ident: Vms [$where:ident] = $value:expr; $($rest:tt)*
+        $(#[$doc:meta])* $field:ident: Vms [$where:ident $($depends:ident)?] = $value:expr; $($rest:tt)*
     ) => {
         object! { @list Vms $view $head $done $(#[$doc])* $field = $value; $($rest)* }
     };
     (@fields $view:tt $head:tt $done:tt
-        $(#[$doc:meta])* $field:ident: Zones [$where:ident] = $value:expr; $($rest:tt)*
+        $(#[$doc:meta])* $field:ident: Zones [$where:ident $($depends:ident)?] = $value:expr; $($rest:tt)*
     ) => {
         object! { @list Zones $view $head $done $(#[$doc])* $field = $value; $($rest)* }
     };
@@ -65,12 +65,12 @@ macro_rules! object {
             $(#[$doc])*
             async fn $field(&self, ctx: &Context<'_>) -> Result<shape::$shape> {
                 let $this: &$view = &self.0;
-                Ok(Shape::of(Budget::pay_for(ctx, $value)?))
+                Budget::pay_for(ctx, Shape::of($value))
             }
         } $($rest)* }
     };
     (@fields ($this:ident: $view:ty) $head:tt { $($done:tt)* }
-        $(#[$doc:meta])* $field:ident: $shape:ident [$where:ident] = $value:expr; $($rest:tt)*
+        $(#[$doc:meta])* $field:ident: $shape:ident [$where:ident $($depends:ident)?] = $value:expr; $($rest:tt)*
     ) => {
         object! { @fields ($this: $view) $head {
             $($done)*

@@ -2,15 +2,15 @@
 //! and the media type that the client asks for.
 
 use async_graphql::parser::types::OperationType;
-use async_graphql::{Request, Response as Answer, Value, Variables};
+use async_graphql::{Request, Response as Refusal, Value, Variables};
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{OriginalUri, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::ser::SerializeMap as _;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::Deserialize;
 use serde_json::Map;
 
+use super::answer::Answer;
 use super::documents::{Asked, DOCUMENT_ID};
 use super::error::request_error;
 use super::{Endpoint, over_sse, over_websocket, persisted};
@@ -63,7 +63,7 @@ pub(super) async fn post(
     }
     media.answer(match asked {
         Ok(asked) => endpoint.engine.run(asked).await,
-        Err(refused) => refused,
+        Err(refused) => refused.into(),
     })
 }
 
@@ -113,14 +113,14 @@ fn wants_upgrade(headers: &HeaderMap) -> bool {
 pub(super) fn not_by_get(media: Media) -> Response {
     let error =
         request_error("BAD_REQUEST", "A GET can only ask: send mutations by POST, subscriptions over WebSocket");
-    let mut response = media.answer(Answer::from_errors(vec![error]));
+    let mut response = media.answer(Refusal::from_errors(vec![error]));
     *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
     response
 }
 
 impl QueryString {
-    fn parsed(self) -> Result<Parameters, Answer> {
+    fn parsed(self) -> Result<Parameters, Refusal> {
         let json = |name, text: Option<String>| match text
             .filter(|text| !text.is_empty())
             .map(|text| serde_json::from_str(&text))
@@ -140,7 +140,7 @@ impl QueryString {
 }
 
 impl Parameters {
-    fn into_request(self) -> Result<Request, Answer> {
+    fn into_request(self) -> Result<Request, Refusal> {
         let Self { query, document_id, operation_name, variables, extensions } = self;
         let query = query.filter(|query| !query.trim().is_empty());
         let extensions = map("extensions", extensions)?;
@@ -161,7 +161,7 @@ impl Parameters {
     }
 }
 
-fn map(name: &str, value: Option<serde_json::Value>) -> Result<Map<String, serde_json::Value>, Answer> {
+fn map(name: &str, value: Option<serde_json::Value>) -> Result<Map<String, serde_json::Value>, Refusal> {
     match value {
         None | Some(serde_json::Value::Null) => Ok(Map::new()),
         Some(serde_json::Value::Object(map)) => Ok(map),
@@ -169,8 +169,8 @@ fn map(name: &str, value: Option<serde_json::Value>) -> Result<Map<String, serde
     }
 }
 
-fn bad_request(message: String) -> Answer {
-    Answer::from_errors(vec![request_error("BAD_REQUEST", message)])
+fn bad_request(message: String) -> Refusal {
+    Refusal::from_errors(vec![request_error("BAD_REQUEST", message)])
 }
 
 /// How the client wants its answer.
@@ -188,51 +188,22 @@ impl Media {
         if Accept::of(headers).names(GRAPHQL_RESPONSE) { Self::GraphqlResponse } else { Self::Json }
     }
 
-    pub(super) fn answer(self, answer: Answer) -> Response {
-        let refused = was_refused(&answer);
+    pub(super) fn answer(self, answer: impl Into<Answer>) -> Response {
+        let answer = answer.into();
+        let refused = answer.was_refused();
         let (media, status) = match (self, refused) {
             (Self::GraphqlResponse, true) => (GRAPHQL_RESPONSE, StatusCode::BAD_REQUEST),
             (Self::GraphqlResponse, false) => (GRAPHQL_RESPONSE, StatusCode::OK),
-            (Self::Json, true) if was_unreadable(&answer) => (JSON, StatusCode::BAD_REQUEST),
+            (Self::Json, true) if answer.was_unreadable() => (JSON, StatusCode::BAD_REQUEST),
             (Self::Json, _) => (JSON, StatusCode::OK),
         };
-        match serde_json::to_vec(&Shown(&answer)) {
-            Ok(body) => {
-                let headers = [
-                    (header::CONTENT_TYPE, HeaderValue::from_static(media)),
-                    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-                ];
-                (status, headers, body).into_response()
-            }
-            Err(_) => Failure::internal().into_response(),
+        let headers = [
+            (header::CONTENT_TYPE, HeaderValue::from_static(media)),
+            (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        ];
+        match answer.into_body() {
+            Some(body) => (status, headers, body).into_response(),
+            None => Failure::internal().into_response(),
         }
     }
-}
-
-/// An answer as it is written: one to a request that was not executed has no `data`.
-pub(super) struct Shown<'a>(pub(super) &'a Answer);
-
-impl Serialize for Shown<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if was_refused(self.0) {
-            let mut map = serializer.serialize_map(Some(1))?;
-            map.serialize_entry("errors", &self.0.errors)?;
-            map.end()
-        } else {
-            self.0.serialize(serializer)
-        }
-    }
-}
-
-/// Whether nothing was executed: errors of execution have a path.
-pub(super) fn was_refused(answer: &Answer) -> bool {
-    !answer.errors.is_empty() && answer.errors.iter().all(|error| error.path.is_empty())
-}
-
-/// Whether the request was not even one: then no media type makes it a success.
-fn was_unreadable(answer: &Answer) -> bool {
-    answer.errors.iter().any(|error| {
-        let code = error.extensions.as_ref().and_then(|extensions| extensions.get("code"));
-        code == Some(&Value::from("BAD_REQUEST"))
-    })
 }

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::resolvers::{Reading, Resolvers, event_limit};
 
 /// Most ids that `nodes` looks up at once.
-const MAX_NODES: usize = 1_000;
+pub(super) const MAX_NODES: usize = 1_000;
 
 /// Questions about the cluster. All figures of one answer are of one revision and one moment.
 pub(super) struct Query;

@@ -5,7 +5,7 @@ use std::time;
 use async_graphql::{InputValueError, InputValueResult, Scalar, ScalarType, Value};
 use go_duration::GoDuration;
 
-use crate::clock::Timestamp;
+use crate::clock::{Rfc3339, Timestamp};
 use crate::cluster::{self, MAX_EXACT};
 use crate::resolvers::input::echo;
 
@@ -30,7 +30,7 @@ impl ScalarType for DateTime {
     }
 
     fn to_value(&self) -> Value {
-        Value::String(self.0.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true))
+        Value::String(Rfc3339::of(self.0).as_str().to_owned())
     }
 }
 

@@ -50,13 +50,13 @@ macro_rules! shapes {
 }
 
 shapes! {
-    Id: |id: Arc<str>| ID::from(id);
-    OptionalId: |id: Option<Arc<str>>| id.map(ID::from);
-    Text: |text: Arc<str>| text;
-    OptionalText: |text: Option<Arc<str>>| text;
+    Id: |id: &str| ID::from(id);
+    OptionalId: |id: Option<&str>| id.map(ID::from);
+    Text: |text: &str| text.into();
+    OptionalText: |text: Option<&str>| text.map(Into::into);
     // A zone that nobody named is null.
-    Zone: |zone: Arc<str>| (!zone.is_empty()).then_some(zone);
-    TextList: |list: Vec<Arc<str>>| list;
+    Zone: |zone: &str| (!zone.is_empty()).then(|| zone.into());
+    TextList: |list: &[Arc<str>]| list.to_vec();
     // What is accepted as input keeps these within range; see `resolvers::input`.
     Int: |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
     Int: |number: u64| i32::try_from(number).unwrap_or(i32::MAX);
@@ -69,8 +69,9 @@ shapes! {
     Duration: |uptime: Uptime| scalar::Duration(uptime.to_string());
     Cursor: |cursor: cluster::Cursor| scalar::Cursor(cursor.to_string());
     OptionalCursor: |cursor: Option<cluster::Cursor>| cursor.map(|cursor| scalar::Cursor(cursor.to_string()));
-    Labels: |labels: cluster::Labels| labels.into_iter().map(|(key, value)| Label { key, value }).collect();
-    Zones: |zones: Vec<cluster::ZoneStats>| zones.into_iter().map(Into::into).collect();
+    Labels: |labels: &cluster::Labels| labels.iter().map(Label::from).collect();
+    Zones: |zones: &[cluster::ZoneStats]| zones.iter().map(ZoneStats::from).collect();
+    Vms: |vms: &[VmView]| vms.iter().cloned().map(object::Vm).collect();
     Vms: |vms: Vec<VmView>| vms.into_iter().map(object::Vm).collect();
     Worker: |worker: WorkerView| object::Worker(worker);
     SetAside: |set_aside: Vec<resolvers::SetAside>| set_aside.into_iter().map(Into::into).collect();
@@ -84,23 +85,29 @@ shapes! {
 #[derive(SimpleObject)]
 pub(super) struct Label {
     /// What it is about.
-    key: Arc<str>,
+    pub(super) key: Arc<str>,
     /// What it says.
-    value: Arc<str>,
+    pub(super) value: Arc<str>,
+}
+
+impl From<(&Arc<str>, &Arc<str>)> for Label {
+    fn from((key, value): (&Arc<str>, &Arc<str>)) -> Self {
+        Self { key: key.clone(), value: value.clone() }
+    }
 }
 
 /// Registered workers of one zone.
 #[derive(SimpleObject)]
 pub(super) struct ZoneStats {
     /// Name of the zone.
-    name: Arc<str>,
+    pub(super) name: Arc<str>,
     /// How many workers stand there.
-    workers: i32,
+    pub(super) workers: i32,
 }
 
-impl From<cluster::ZoneStats> for ZoneStats {
-    fn from(cluster::ZoneStats { name, workers }: cluster::ZoneStats) -> Self {
-        Self { name, workers: Int::of(workers) }
+impl From<&cluster::ZoneStats> for ZoneStats {
+    fn from(cluster::ZoneStats { name, workers }: &cluster::ZoneStats) -> Self {
+        Self { name: name.clone(), workers: Int::of(*workers) }
     }
 }
 

@@ -16,6 +16,8 @@ use async_graphql::{Positioned, Value};
 #[derive(Debug, Default)]
 pub(super) struct Types {
     types: HashMap<String, Kind>,
+    /// Which objects are one of the objects of an interface.
+    members: HashSet<(String, String)>,
 }
 
 /// What kind of type something is.
@@ -62,11 +64,21 @@ impl Types {
     /// known of any type, and no test of these rules would pass.
     fn read(sdl: &str) -> Self {
         let definitions = parse_schema(sdl).map(|document| document.definitions).unwrap_or_default();
-        let types = definitions.into_iter().filter_map(|definition| match definition {
-            TypeSystemDefinition::Type(ty) => Some((ty.node.name.node.to_string(), Kind::of(ty.node.kind))),
-            TypeSystemDefinition::Schema(_) | TypeSystemDefinition::Directive(_) => None,
-        });
-        Self { types: types.collect() }
+        let mut types = Self::default();
+        for definition in definitions {
+            let TypeSystemDefinition::Type(ty) = definition else { continue };
+            let name = ty.node.name.node.to_string();
+            if let TypeKind::Object(object) = &ty.node.kind {
+                types.members.extend(object.implements.iter().map(|of| (name.clone(), of.node.to_string())));
+            }
+            types.types.insert(name, Kind::of(ty.node.kind));
+        }
+        types
+    }
+
+    /// Whether an object is of this type: its own, or an interface that it has.
+    pub(super) fn is_a(&self, object: &str, ty: &str) -> bool {
+        object == ty || self.members.iter().any(|(member, of)| member == object && of == ty)
     }
 
     /// The type of this name.

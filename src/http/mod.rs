@@ -22,6 +22,7 @@ mod idempotency;
 pub mod layers;
 pub mod listener;
 pub mod origin;
+mod pieces;
 mod socket;
 #[cfg(test)]
 mod tests;
@@ -36,3 +37,4 @@ pub use idempotency::{IdempotencyKey, Keyed};
 pub use layers::{HttpOptions, allow_body, allow_time, routine, with_manners};
 pub use listener::{ListenerOptions, serve};
 pub use origin::Origin;
+pub use pieces::Pieces;

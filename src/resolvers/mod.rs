@@ -11,6 +11,7 @@ mod cluster;
 mod events;
 pub mod filter;
 pub mod input;
+pub mod kept;
 mod once;
 pub mod page;
 mod vms;

@@ -35,7 +35,7 @@ pub struct PageRequest {
 
 impl PageRequest {
     /// Whether no part is asked for.
-    fn is_for_all(&self) -> bool {
+    pub fn is_for_all(&self) -> bool {
         let Self { first, after, last, before, names: _ } = self;
         first.is_none() && after.is_none() && last.is_none() && before.is_none()
     }

@@ -1,14 +1,12 @@
 //! `/cluster` and `/health`: the whole, and this server.
 
-use std::hash::Hasher;
-
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::etag::Versioned;
-use super::object::{ClusterStats, WorkerDistribution};
+use super::list::Lists;
+use super::object::ClusterStats;
 use super::read::Read;
 use super::shape;
 use crate::http::Json;
@@ -19,22 +17,9 @@ pub(super) async fn stats(read: Read) -> Response {
     read.show(ClusterStats(read.reading.cluster_stats()))
 }
 
-#[derive(Serialize)]
-struct Distribution {
-    distribution: Vec<WorkerDistribution>,
-    total_workers: usize,
-}
-
-impl Versioned for Distribution {
-    fn version<H: Hasher>(&self, hasher: &mut H) {
-        self.distribution.version(hasher);
-    }
-}
-
 /// `GET /api/v1/cluster/distribution`
-pub(super) async fn distribution(read: Read) -> Response {
-    let distribution: Vec<_> = read.reading.list_distribution().into_iter().map(WorkerDistribution).collect();
-    read.show(Distribution { total_workers: distribution.len(), distribution })
+pub(super) async fn distribution(State(lists): State<Lists>, read: Read) -> Response {
+    lists.distribution(&read)
 }
 
 #[derive(Serialize)]

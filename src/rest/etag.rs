@@ -28,6 +28,14 @@ pub(super) trait Versioned {
     }
 }
 
+/// What stands for an answer's body, or for a row of it.
+pub(super) fn version_of(answer: &impl Versioned) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    VERSION.hash(&mut hasher);
+    answer.version(&mut hasher);
+    hasher.finish()
+}
+
 /// An entity tag, without the mark of its weakness.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Tag(String);
@@ -35,10 +43,7 @@ pub(super) struct Tag(String);
 impl Tag {
     /// The tag of an answer.
     pub(super) fn of(answer: &impl Versioned) -> Self {
-        let mut hasher = DefaultHasher::new();
-        VERSION.hash(&mut hasher);
-        answer.version(&mut hasher);
-        let hash = hasher.finish();
+        let hash = version_of(answer);
         Self(match answer.revision() {
             Some(revision) => format!("\"{revision}-{hash:016x}\""),
             None => format!("\"{hash:016x}\""),
@@ -140,8 +145,9 @@ impl Versioned for ClusterEvent {
 
 impl<T: Versioned> Versioned for Vec<T> {
     fn version<H: Hasher>(&self, hasher: &mut H) {
-        self.len().hash(hasher);
-        self.iter().for_each(|element| element.version(hasher));
+        // A sum, so that what stands for rows that are kept can be put together of what stands for each.
+        let sum = self.iter().map(version_of).fold(0, u64::wrapping_add);
+        (self.len(), sum).hash(hasher);
     }
 }
 

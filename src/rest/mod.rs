@@ -9,6 +9,7 @@ mod etag;
 mod events;
 mod filter;
 mod heartbeats;
+mod list;
 mod object;
 mod once;
 mod openapi;
@@ -27,6 +28,7 @@ use axum::routing::{get, post};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
+use self::list::Lists;
 pub use self::openapi::document as openapi;
 use crate::error::{Error, Kind};
 use crate::http::{Failure, allow_body, allow_time, routine};
@@ -45,6 +47,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 struct Endpoint {
     resolvers: Resolvers,
+    lists: Lists,
     /// Tells streams to end.
     closing: CancellationToken,
 }
@@ -52,6 +55,12 @@ struct Endpoint {
 impl FromRef<Endpoint> for Resolvers {
     fn from_ref(endpoint: &Endpoint) -> Self {
         endpoint.resolvers.clone()
+    }
+}
+
+impl FromRef<Endpoint> for Lists {
+    fn from_ref(endpoint: &Endpoint) -> Self {
+        endpoint.lists.clone()
     }
 }
 
@@ -73,7 +82,11 @@ pub fn router(resolvers: Resolvers, closing: CancellationToken) -> Router {
         .route("/workers/{id}", get(workers::one).put(workers::register).delete(workers::deregister))
         .route("/workers/{id}/heartbeat", post(heartbeats::one).layer((allow_body(HEARTBEAT_BODY), routine())))
         .route("/heartbeats", post(heartbeats::many).layer((allow_body(HEARTBEATS_BODY), routine())));
-    Router::new().nest("/api/v1", operators.merge(workers)).with_state(Endpoint { resolvers, closing })
+    Router::new().nest("/api/v1", operators.merge(workers)).with_state(Endpoint {
+        resolvers,
+        lists: Lists::default(),
+        closing,
+    })
 }
 
 /// What a handler returns: an answer, or the failure as the contract has it.

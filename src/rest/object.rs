@@ -8,18 +8,21 @@ use crate::cluster::fields::{
     cluster_stats_fields, event_fields, heartbeat_reply_fields, registered_fields, vm_fields,
     worker_distribution_fields, worker_fields,
 };
-use crate::cluster::{self, VmId, VmView, WorkerId, WorkerView};
+use crate::cluster::{self, Depends, VmId, VmView, WorkerId, WorkerView, depends};
 use crate::resolvers::{EventView, HeartbeatRecorded, Registered};
 
 /// Makes of a field list an object with a `write` that puts its fields into a map.
 macro_rules! object {
     ({ } $(#[$doc:meta])* $object:ident($this:ident: $view:ty) {
-        $($(#[$field_doc:meta])* $field:ident: $shape:ident [$where:ident] = $value:expr;)+
+        $($(#[$field_doc:meta])* $field:ident: $shape:ident [$where:ident $($depends:ident)?] = $value:expr;)+
     }) => {
         $(#[$doc])*
         pub(super) struct $object(pub(super) $view);
 
         impl $object {
+            /// What it shows beside what is its own.
+            pub(super) const DEPENDS: Depends = Depends::ON_ITSELF$(.and(depends!($($depends)?)))+;
+
             /// Writes the fields; `in_detail` those too that other objects' lists leave out.
             fn write<M: SerializeMap>($this: &$view, in_detail: bool, map: &mut M) -> Result<(), M::Error> {
                 $(if in_detail || is_shown_everywhere!($where) {

@@ -54,12 +54,14 @@ impl Read {
     /// An answer in JSON with the revision it was read at, or, if the client has it already, only the word that it
     /// has: then nothing is rendered.
     pub(super) fn show<T: Serialize + Versioned>(&self, answer: T) -> Response {
+        self.respond(answer, |answer| Json(answer).into_response())
+    }
+
+    /// The same for an answer that is rendered in its own way.
+    pub(super) fn respond<T: Versioned>(&self, answer: T, render: impl FnOnce(T) -> Response) -> Response {
         let tag = Tag::of(&answer);
-        let mut response = if tag.is_known(&self.headers) {
-            StatusCode::NOT_MODIFIED.into_response()
-        } else {
-            Json(answer).into_response()
-        };
+        let mut response =
+            if tag.is_known(&self.headers) { StatusCode::NOT_MODIFIED.into_response() } else { render(answer) };
         let headers = response.headers_mut();
         headers.insert(X_REVISION, HeaderValue::from(self.reading.revision()));
         headers.extend(tag.header_value().map(|tag| (header::ETAG, tag)));

@@ -9,7 +9,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::object;
-use crate::clock::Timestamp;
+use crate::clock::{Rfc3339, Timestamp};
 use crate::cluster::{self, Uptime, VmView, WorkerView, ZoneStats};
 use crate::resolvers;
 
@@ -28,15 +28,33 @@ macro_rules! plain {
     )+ };
 }
 
-plain! {
-    Id(Arc<str>) from Arc<str>;
-    OptionalId(Option<Arc<str>>) from Option<Arc<str>>;
-    Text(Arc<str>) from Arc<str>;
-    OptionalText(Option<Arc<str>>) from Option<Arc<str>>;
+/// Declares shapes that show what is borrowed as it is.
+macro_rules! borrowed {
+    ($($name:ident($value:ty);)+) => { $(
+        #[derive(Serialize)]
+        #[serde(transparent)]
+        pub(super) struct $name<'a>($value);
+
+        impl<'a> From<$value> for $name<'a> {
+            fn from(value: $value) -> Self {
+                Self(value)
+            }
+        }
+    )+ };
+}
+
+borrowed! {
+    Id(&'a str);
+    OptionalId(Option<&'a str>);
+    Text(&'a str);
+    OptionalText(Option<&'a str>);
     // A zone that nobody named is the empty text.
-    Zone(Arc<str>) from Arc<str>;
-    Labels(cluster::Labels) from cluster::Labels;
-    TextList(Vec<Arc<str>>) from Vec<Arc<str>>;
+    Zone(&'a str);
+    Labels(&'a cluster::Labels);
+    TextList(&'a [Arc<str>]);
+}
+
+plain! {
     Int(u64) from u32, u64, usize;
     Int53(u64) from u64;
     Percent(f64) from f64;
@@ -66,7 +84,7 @@ words! { WorkerStatus SchedulingPolicy VmStatus EventKind }
 
 /// Declares shapes that show a value as text.
 macro_rules! texts {
-    ($($name:ident($value:ty) as $text:expr;)+) => { $(
+    ($($name:ident($value:ty) as |$this:ident| $text:expr;)+) => { $(
         pub(super) struct $name($value);
 
         impl From<$value> for $name {
@@ -77,18 +95,31 @@ macro_rules! texts {
 
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                let text: fn(&$value) -> String = $text;
-                serializer.serialize_str(&text(&self.0))
+                let $this = &self.0;
+                serializer.collect_str(&$text)
             }
         }
     )+ };
 }
 
 texts! {
-    // RFC 3339 in UTC, with a fraction only if it is not zero.
-    DateTime(Timestamp) as |time| time.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true);
-    Duration(Uptime) as |uptime| uptime.to_string();
-    Cursor(cluster::Cursor) as |cursor| cursor.to_string();
+    Duration(Uptime) as |uptime| uptime;
+    Cursor(cluster::Cursor) as |cursor| cursor;
+}
+
+/// An instant, as RFC 3339 has it.
+pub(super) struct DateTime(Timestamp);
+
+impl From<Timestamp> for DateTime {
+    fn from(time: Timestamp) -> Self {
+        Self(time)
+    }
+}
+
+impl Serialize for DateTime {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(Rfc3339::of(self.0).as_str())
+    }
 }
 
 impl Hash for Cursor {
@@ -128,18 +159,18 @@ impl Serialize for Seconds {
 }
 
 /// Workers by zone, as an object.
-pub(super) struct Zones(Vec<ZoneStats>);
+pub(super) struct Zones<'a>(&'a [ZoneStats]);
 
-impl From<Vec<ZoneStats>> for Zones {
-    fn from(zones: Vec<ZoneStats>) -> Self {
+impl<'a> From<&'a [ZoneStats]> for Zones<'a> {
+    fn from(zones: &'a [ZoneStats]) -> Self {
         Self(zones)
     }
 }
 
-impl Serialize for Zones {
+impl Serialize for Zones<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for ZoneStats { name, workers } in &self.0 {
+        for ZoneStats { name, workers } in self.0 {
             map.serialize_entry(name, workers)?;
         }
         map.end()
@@ -147,13 +178,17 @@ impl Serialize for Zones {
 }
 
 /// VMs inside another object.
-#[derive(Serialize)]
-#[serde(transparent)]
-pub(super) struct Vms(Vec<object::ListedVm>);
+pub(super) struct Vms<'a>(&'a [VmView]);
 
-impl From<Vec<VmView>> for Vms {
-    fn from(vms: Vec<VmView>) -> Self {
-        Self(vms.into_iter().map(object::ListedVm).collect())
+impl<'a> From<&'a [VmView]> for Vms<'a> {
+    fn from(vms: &'a [VmView]) -> Self {
+        Self(vms)
+    }
+}
+
+impl Serialize for Vms<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().cloned().map(object::ListedVm))
     }
 }
 

@@ -1,16 +1,16 @@
 //! `/vms`: VMs whatever worker they are on.
 
-use std::hash::{Hash, Hasher};
-
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::Result;
-use super::etag::Versioned;
 use super::filter::{FILTER_NAMES, named};
+use super::list::{Lists, Part, VMS};
 use super::object::Vm;
 use super::paging::Paging;
 use super::read::Read;
+use crate::cluster::VmFilter;
 use crate::http::{Id, Query};
 use crate::resolvers::filter::VmFilterInput;
 use crate::resolvers::page::Listing;
@@ -26,30 +26,21 @@ pub(super) struct ListQuery {
     search: Option<String>,
 }
 
-#[derive(Serialize)]
-struct VmList {
-    vms: Vec<Vm>,
-    total: usize,
-}
-
-impl Versioned for VmList {
-    fn version<H: Hasher>(&self, hasher: &mut H) {
-        self.total.hash(hasher);
-        self.vms.version(hasher);
-    }
-}
-
 /// `GET /api/v1/vms`
 pub(super) async fn list(
+    State(lists): State<Lists>,
     read: Read,
     paging: Paging,
     Query(ListQuery { status, zone, worker_id, search }): Query<ListQuery>,
-) -> Result<impl IntoResponse> {
+) -> Result<Response> {
     let filter = VmFilterInput { statuses: status, zones: named(zone), worker_ids: worker_id, search };
     let filter = filter.check(&FILTER_NAMES)?;
+    if filter == VmFilter::default() && paging.request().is_for_all() {
+        return Ok(lists.vms(&read));
+    }
     let Listing { nodes, total, next } = read.reading.listing_of_vms(&filter, paging.request())?;
-    let vms = nodes.into_iter().map(Vm).collect();
-    Ok((paging.link(next.as_deref()), read.show(VmList { vms, total })))
+    let rows = nodes.into_iter().map(Vm).collect();
+    Ok((paging.link(next.as_deref()), read.show(Part { keys: VMS, rows, total })).into_response())
 }
 
 /// `GET /api/v1/vms/{id}`

@@ -9,12 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use super::etag::{Versioned, revision_to_match, tag_of_revision};
 use super::filter::{FILTER_NAMES, named};
+use super::list::{Part, WORKERS};
 use super::object::{ListedVm, RegisterWorkerPayload, Worker};
 use super::once::{once, rendered, respond};
 use super::paging::{Paging, SORT};
 use super::read::Read;
 use super::{Endpoint, LONGEST_WAIT, Result};
-use crate::cluster::SchedulingPolicy;
+use crate::cluster::{SchedulingPolicy, WorkerFilter, WorkerOrder};
 use crate::http::{Id, IdempotencyKey, Json, Keyed, OptionalJson, Query};
 use crate::resolvers::filter::{self, WorkerFilterInput};
 use crate::resolvers::input::{self, RegistrationInput, vm_status, wanted};
@@ -43,26 +44,13 @@ pub(super) struct ListQuery {
     after_revision: Option<i64>,
 }
 
-#[derive(Serialize)]
-struct WorkerList {
-    workers: Vec<Worker>,
-    total: usize,
-}
-
-impl Versioned for WorkerList {
-    fn version<H: Hasher>(&self, hasher: &mut H) {
-        self.total.hash(hasher);
-        self.workers.version(hasher);
-    }
-}
-
 /// `GET /api/v1/workers`
 pub(super) async fn list(
-    State(Endpoint { resolvers, closing }): State<Endpoint>,
+    State(Endpoint { resolvers, lists, closing }): State<Endpoint>,
     mut read: Read,
     paging: Paging,
     Query(query): Query<ListQuery>,
-) -> Result<impl IntoResponse> {
+) -> Result<Response> {
     let ListQuery { id, zone, status, is_healthy, capability, label, search, sort, wait, after_revision } = query;
     let filter = WorkerFilterInput {
         ids: id,
@@ -82,9 +70,12 @@ pub(super) async fn list(
         // A server that leaves does not make its leaving wait for this.
         read.reading = closing.run_until_cancelled(past).await.unwrap_or_else(|| resolvers.read());
     }
+    if filter == WorkerFilter::default() && order == WorkerOrder::default() && paging.request().is_for_all() {
+        return Ok(lists.workers(&read));
+    }
     let Listing { nodes, total, next } = read.reading.listing_of_workers(&filter, order, paging.request())?;
-    let workers = nodes.into_iter().map(Worker).collect();
-    Ok((paging.link(next.as_deref()), read.show(WorkerList { workers, total })))
+    let rows = nodes.into_iter().map(Worker).collect();
+    Ok((paging.link(next.as_deref()), read.show(Part { keys: WORKERS, rows, total })).into_response())
 }
 
 /// `GET /api/v1/workers/{id}`

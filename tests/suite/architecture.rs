@@ -44,6 +44,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
 const ONLY_IN: &[(&str, &[&str])] = &[
     ("async_graphql", &["graphql"]),
     ("async_graphql_axum", &[]),
+    ("async_graphql_value", &["graphql"]),
     ("axum", &["graphql", "http", "pages", "rest", "server"]),
     ("entity", &["journal"]),
     ("migration", &["cli", "journal"]),

@@ -40,7 +40,7 @@ struct Field {
 /// Makes of a field list what the document says of it.
 macro_rules! declare {
     ({ } $(#[doc = $doc:literal])* $object:ident($this:ident: $view:ty) {
-        $($(#[doc = $field_doc:literal])* $field:ident: $shape:ident [$where:ident] = $value:expr;)+
+        $($(#[doc = $field_doc:literal])* $field:ident: $shape:ident [$where:ident $($depends:ident)?] = $value:expr;)+
     }) => {
         impl Declared for object::$object {
             const NAME: &'static str = stringify!($object);

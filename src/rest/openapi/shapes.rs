@@ -10,8 +10,8 @@ use crate::rest::shape;
 
 /// Says the schemas of shapes, one a line.
 macro_rules! shapes {
-    ($($shape:ident = $schema:expr;)+) => { $(
-        impl PartialSchema for shape::$shape {
+    ($($shape:ident $(<$life:lifetime>)? = $schema:expr;)+) => { $(
+        impl PartialSchema for shape::$shape $(<$life>)? {
             fn schema() -> RefOr<Schema> {
                 $schema.into()
             }
@@ -20,13 +20,13 @@ macro_rules! shapes {
 }
 
 shapes! {
-    Id = any_text();
-    OptionalId = or_null(any_text());
-    Text = any_text();
-    OptionalText = or_null(any_text());
-    Zone = any_text();
-    Labels = map(any_text());
-    TextList = list(any_text());
+    Id<'_> = any_text();
+    OptionalId<'_> = or_null(any_text());
+    Text<'_> = any_text();
+    OptionalText<'_> = or_null(any_text());
+    Zone<'_> = any_text();
+    Labels<'_> = map(any_text());
+    TextList<'_> = list(any_text());
     Int = whole(0..=i64::from(i32::MAX));
     Int53 = exact();
     Percent = measure();
@@ -40,8 +40,8 @@ shapes! {
     Cursor = formatted(EVENT_CURSOR);
     OptionalCursor = or_null(formatted(EVENT_CURSOR));
     Seconds = measure();
-    Zones = map(whole(0..=i64::from(i32::MAX)));
-    Vms = list(named("ListedVm"));
+    Zones<'_> = map(whole(0..=i64::from(i32::MAX)));
+    Vms<'_> = list(named("ListedVm"));
     Worker = named("Worker");
     SetAside = map(any_text());
 }

@@ -1,0 +1,167 @@
+//! From a selection of fields to what writes it: the specification's CollectFields, done once.
+//!
+//! What cannot be done here is no error: [`Stop`] says who has to do it instead.
+
+use std::collections::{HashMap, HashSet};
+
+use async_graphql::parser::types::{Directive, Field, FragmentDefinition, Selection, SelectionSet};
+use async_graphql::{InputType, Name, Positioned, Value as ConstValue, Variables};
+use async_graphql_value::Value;
+
+use super::object::{Fields, Planned};
+use crate::graphql::types::Types;
+
+/// Why something was not compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::graphql) enum Stop {
+    /// It depends on variables, and those are not known yet.
+    NeedsVariables,
+    /// Only the ordinary resolver can do it, or say what is wrong with it.
+    Ordinary,
+}
+
+/// What a selection is compiled with.
+pub(in crate::graphql) struct Compiler<'a> {
+    pub(in crate::graphql) fragments: &'a HashMap<Name, Positioned<FragmentDefinition>>,
+    /// None while a document is compiled for whatever variables it will be asked with.
+    pub(in crate::graphql) variables: Option<&'a Variables>,
+    pub(in crate::graphql) types: &'a Types,
+}
+
+/// A field that is asked for, put together from wherever its key stands in the selection.
+pub(in crate::graphql) struct Asked<'a> {
+    /// The first field of this key; the others have the same name and arguments.
+    pub(in crate::graphql) field: &'a Positioned<Field>,
+    /// What is asked for below it.
+    pub(in crate::graphql) sets: Vec<&'a SelectionSet>,
+}
+
+impl<'a> Asked<'a> {
+    pub(in crate::graphql) fn key(&self) -> &'a Name {
+        &self.field.node.response_key().node
+    }
+
+    /// The name of the field, as the rest of the program spells it.
+    pub(super) fn snake_case_name(&self) -> String {
+        let mut name = String::with_capacity(self.field.node.name.node.len() + 4);
+        for letter in self.field.node.name.node.chars() {
+            if letter.is_ascii_uppercase() {
+                name.push('_');
+            }
+            name.push(letter.to_ascii_lowercase());
+        }
+        name
+    }
+}
+
+impl<'a> Compiler<'a> {
+    /// What writes this selection of an object's fields.
+    pub(in crate::graphql) fn select<V: Planned>(&self, sets: &[&'a SelectionSet]) -> Result<Fields<V>, Stop> {
+        let mut fields = Fields::default();
+        for asked in self.collect(V::TYPE, sets)? {
+            match asked.field.node.name.node.as_str() {
+                "__typename" => fields.add_typename(asked.key()),
+                _ => {
+                    let (write, depends) = V::plan(&asked, self)?;
+                    fields.add(asked.key(), write, depends);
+                }
+            }
+        }
+        Ok(fields)
+    }
+
+    /// The fields that are asked for of an object, in order, each key once.
+    pub(super) fn collect(&self, object: &str, sets: &[&'a SelectionSet]) -> Result<Vec<Asked<'a>>, Stop> {
+        let mut collection = Collection { object, fields: Vec::new(), by_key: HashMap::new(), seen: HashSet::new() };
+        for set in sets {
+            self.collect_into(&mut collection, set)?;
+        }
+        Ok(collection.fields)
+    }
+
+    fn collect_into(&self, collection: &mut Collection<'a, '_>, set: &'a SelectionSet) -> Result<(), Stop> {
+        for selection in &set.items {
+            if !self.is_included(selection.node.directives())? {
+                continue;
+            }
+            match &selection.node {
+                Selection::Field(field) => collection.add(field),
+                Selection::InlineFragment(inline) => {
+                    let condition = inline.node.type_condition.as_ref().map(|condition| &*condition.node.on.node);
+                    if condition.is_none_or(|condition| self.types.is_a(collection.object, condition)) {
+                        self.collect_into(collection, &inline.node.selection_set.node)?;
+                    }
+                }
+                Selection::FragmentSpread(spread) => {
+                    let name = &spread.node.fragment_name.node;
+                    let fragment = &self.fragments.get(name).ok_or(Stop::Ordinary)?.node;
+                    if !fragment.directives.is_empty() {
+                        return Err(Stop::Ordinary);
+                    }
+                    if self.types.is_a(collection.object, &fragment.type_condition.node.on.node)
+                        && collection.seen.insert(name)
+                    {
+                        self.collect_into(collection, &fragment.selection_set.node)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether `@skip` and `@include` leave something in. No other directive is known here.
+    fn is_included(&self, directives: &[Positioned<Directive>]) -> Result<bool, Stop> {
+        for Positioned { node: directive, .. } in directives {
+            let wanted = match directive.name.node.as_str() {
+                "include" => true,
+                "skip" => false,
+                _ => return Err(Stop::Ordinary),
+            };
+            if argument::<bool>(&directive.arguments, "if", self.variables)? != wanted {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// What an argument of a field is.
+    pub(super) fn argument<T: InputType>(&self, asked: &Asked<'_>, name: &str) -> Result<T, Stop> {
+        argument(&asked.field.node.arguments, name, self.variables)
+    }
+}
+
+/// What one of these arguments is.
+pub(super) fn argument<T: InputType>(
+    arguments: &[(Positioned<Name>, Positioned<Value>)],
+    name: &str,
+    variables: Option<&Variables>,
+) -> Result<T, Stop> {
+    let given = arguments.iter().find(|(given, _)| given.node == name).map(|(_, value)| &value.node);
+    // A variable that was left out is null, as the engine has it; those with a default have it by now.
+    let known = |name: &Name| match variables {
+        Some(variables) => Ok(variables.get(name).cloned().unwrap_or(ConstValue::Null)),
+        None => Err(Stop::NeedsVariables),
+    };
+    let given = given.map(|value| value.clone().into_const_with(|name| known(&name))).transpose()?;
+    T::parse(given).map_err(|_| Stop::Ordinary)
+}
+
+/// The fields of an object that have been found so far.
+struct Collection<'a, 'o> {
+    object: &'o str,
+    fields: Vec<Asked<'a>>,
+    by_key: HashMap<&'a Name, usize>,
+    /// Fragments that have been looked into.
+    seen: HashSet<&'a Name>,
+}
+
+impl<'a> Collection<'a, '_> {
+    fn add(&mut self, field: &'a Positioned<Field>) {
+        let at = *self.by_key.entry(&field.node.response_key().node).or_insert(self.fields.len());
+        let set = &field.node.selection_set.node;
+        match self.fields.get_mut(at) {
+            Some(asked) => asked.sets.push(set),
+            None => self.fields.push(Asked { field, sets: vec![set] }),
+        }
+    }
+}

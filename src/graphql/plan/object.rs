@@ -1,0 +1,299 @@
+//! The object types as plans; one more expansion of the field lists, the twin of [`object`](crate::graphql::object).
+
+use async_graphql::Name;
+
+use super::compile::{Asked, Compiler, Stop};
+use super::write::{self, Write};
+use crate::cluster::fields::{
+    cluster_stats_fields, event_fields, vm_fields, worker_distribution_fields, worker_fields,
+};
+use crate::cluster::{self, Depends, VmId, VmView, WorkerId, WorkerView, depends};
+use crate::graphql::budget::MAX_OBJECTS;
+use crate::graphql::connection::{PageArguments, PageInfo};
+use crate::graphql::input::VmFilter;
+use crate::graphql::shape::{self, Label, ZoneStats};
+use crate::resolvers::input::wanted;
+use crate::resolvers::page::{Edge, Page};
+use crate::resolvers::watch::Heartbeat;
+use crate::resolvers::{EventView, page_of_worker_vms};
+
+/// An answer while it is written.
+#[derive(Default)]
+pub(in crate::graphql) struct Out {
+    pub(in crate::graphql) bytes: Vec<u8>,
+    /// Objects in its lists so far.
+    pub(in crate::graphql) objects: usize,
+    is_handed_back: bool,
+}
+
+impl Out {
+    /// Whether what is written will be the answer. If not, there is no sense in writing on.
+    pub(in crate::graphql) fn is_good(&self) -> bool {
+        !self.is_handed_back && self.objects <= MAX_OBJECTS
+    }
+
+    /// Something is wrong: the ordinary resolver shall say what it is.
+    pub(super) fn hand_back(&mut self) {
+        self.is_handed_back = true;
+    }
+
+    /// Writes a list, until it is too much.
+    pub(super) fn list<T>(&mut self, entries: impl IntoIterator<Item = T>, mut write: impl FnMut(T, &mut Self)) {
+        self.bytes.push(b'[');
+        for (index, entry) in entries.into_iter().enumerate() {
+            self.objects += 1;
+            if !self.is_good() {
+                break;
+            }
+            if index > 0 {
+                self.bytes.push(b',');
+            }
+            write(entry, self);
+        }
+        self.bytes.push(b']');
+    }
+
+    /// Writes an object, or null.
+    pub(super) fn option<T>(&mut self, object: Option<T>, write: impl FnOnce(T, &mut Self)) {
+        match object {
+            Some(object) => write(object, self),
+            None => self.bytes.extend_from_slice(b"null"),
+        }
+    }
+}
+
+/// Writes the value of one field of an object.
+pub(super) type Writer<V> = Box<dyn Fn(&V, &mut Out) + Send + Sync>;
+
+/// What writes a field, and what that depends on.
+pub(in crate::graphql) type Plan<V> = Result<(Writer<V>, Depends), Stop>;
+
+/// An object that is written by plan.
+pub(in crate::graphql) trait Planned: Sized + 'static {
+    /// The name of its type.
+    const TYPE: &'static str;
+
+    /// Plans one of its fields.
+    fn plan(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Plan<Self>;
+}
+
+/// What writes a selection of an object's fields.
+pub(in crate::graphql) struct Fields<V> {
+    fields: Vec<(Box<[u8]>, Writer<V>)>,
+    depends: Depends,
+}
+
+impl<V> Default for Fields<V> {
+    fn default() -> Self {
+        Self { fields: Vec::new(), depends: Depends::ON_ITSELF }
+    }
+}
+
+impl<V: Planned> Fields<V> {
+    pub(super) fn add(&mut self, key: &Name, write: Writer<V>, depends: Depends) {
+        let mut prepared = Vec::with_capacity(key.len() + 4);
+        if !self.fields.is_empty() {
+            prepared.push(b',');
+        }
+        write::plain(key, &mut prepared);
+        prepared.push(b':');
+        self.fields.push((prepared.into(), write));
+        self.depends = self.depends.and(depends);
+    }
+
+    pub(super) fn add_typename(&mut self, key: &Name) {
+        self.add(key, Box::new(|_, out| write::plain(V::TYPE, &mut out.bytes)), Depends::ON_ITSELF);
+    }
+
+    /// What the fields show beside what is the object's own.
+    pub(super) fn depends(&self) -> Depends {
+        self.depends
+    }
+
+    /// Writes an object.
+    pub(in crate::graphql) fn write(&self, object: &V, out: &mut Out) {
+        out.bytes.push(b'{');
+        for (key, write) in &self.fields {
+            out.bytes.extend_from_slice(key);
+            write(object, out);
+        }
+        out.bytes.push(b'}');
+    }
+}
+
+/// Plans one field: lists of objects by what is asked of those, everything else as it is.
+macro_rules! field {
+    (Labels |$this:ident: $view:ty| $value:expr, $depends:expr, $asked:ident, $compiler:ident) => {{
+        let keys = $compiler.argument::<Option<Vec<String>>>($asked, "keys")?;
+        let keys = keys.map(|keys| wanted("keys", keys)).transpose().map_err(|_| Stop::Ordinary)?;
+        let label = $compiler.select::<Label>(&$asked.sets)?;
+        let write = move |$this: &$view, out: &mut Out| {
+            let is_wanted = |key: &str| keys.as_ref().is_none_or(|keys| keys.iter().any(|wanted| **wanted == *key));
+            let labels = $value.iter().filter(|(key, _)| is_wanted(key)).map(Label::from);
+            out.list(labels, |entry, out| label.write(&entry, out));
+        };
+        Ok((Box::new(write), $depends))
+    }};
+    (Zones |$this:ident: $view:ty| $value:expr, $depends:expr, $asked:ident, $compiler:ident) => {{
+        let zone = $compiler.select::<ZoneStats>(&$asked.sets)?;
+        let write = move |$this: &$view, out: &mut Out| {
+            out.list($value.iter().map(ZoneStats::from), |entry, out| zone.write(&entry, out));
+        };
+        Ok((Box::new(write), $depends))
+    }};
+    (Vms |$this:ident: $view:ty| $value:expr, $depends:expr, $asked:ident, $compiler:ident) => {{
+        let vm = $compiler.select::<VmView>(&$asked.sets)?;
+        let depends = Depends::and($depends, vm.depends());
+        let write = move |$this: &$view, out: &mut Out| out.list($value.iter(), |entry, out| vm.write(entry, out));
+        Ok((Box::new(write), depends))
+    }};
+    ($shape:ident |$this:ident: $view:ty| $value:expr, $depends:expr, $asked:ident, $compiler:ident) => {{
+        let write = |$this: &$view, out: &mut Out| <shape::$shape as Write<_>>::write($value, &mut out.bytes);
+        Ok((Box::new(write), $depends))
+    }};
+}
+
+/// Makes of a field list a plan; what stands in braces after the macro's name are further fields, each with the
+/// function that plans it.
+macro_rules! planned {
+    ({ $({ $($more:ident: $plan:path),* $(,)? })? } $(#[$doc:meta])* $object:ident($this:ident: $view:ty) {
+        $($(#[$field_doc:meta])* $field:ident: $shape:ident [$where:ident $($depends:ident)?] = $value:expr;)+
+    }) => {
+        impl Planned for $view {
+            const TYPE: &'static str = stringify!($object);
+
+            #[allow(unused_variables, reason = "not every object has fields that are planned with it")]
+            fn plan(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Plan<Self> {
+                match &*asked.snake_case_name() {
+                    $(stringify!($field) => {
+                        field!($shape |$this: $view| $value, depends!($($depends)?), asked, compiler)
+                    })+
+                    $($(stringify!($more) => $plan(asked, compiler),)*)?
+                    _ => Err(Stop::Ordinary),
+                }
+            }
+        }
+    };
+}
+
+worker_fields!(planned { vms: worker_vms, vms_connection: worker_vms_connection });
+vm_fields!(planned { worker: worker_of_vm });
+cluster_stats_fields!(planned);
+worker_distribution_fields!(planned);
+event_fields!(planned { worker: worker_of_event, vm: vm_of_event });
+
+// What only GraphQL has.
+planned! { {} Label(label: Label) {
+    key: Text [everywhere] = &*label.key;
+    value: Text [everywhere] = &*label.value;
+} }
+planned! { {} ZoneStats(zone: ZoneStats) {
+    name: Text [everywhere] = &*zone.name;
+    workers: Int [everywhere] = zone.workers;
+} }
+planned! { {} PageInfo(info: PageInfo) {
+    has_next_page: Bool [everywhere] = info.has_next_page;
+    has_previous_page: Bool [everywhere] = info.has_previous_page;
+    start_cursor: OptionalText [everywhere] = info.start_cursor.as_deref();
+    end_cursor: OptionalText [everywhere] = info.end_cursor.as_deref();
+} }
+planned! { { { edges: edges, nodes: nodes, page_info: page_info } } WorkerConnection(page: Page<WorkerView>) {
+    total_count: Int [everywhere] = page.total;
+} }
+planned! { { { edges: edges, nodes: nodes, page_info: page_info } } VmConnection(page: Page<VmView>) {
+    total_count: Int [everywhere] = page.total;
+} }
+planned! { { { node: node } } WorkerEdge(edge: Edge<WorkerView>) {
+    cursor: Text [everywhere] = &*edge.cursor();
+} }
+planned! { { { node: node } } VmEdge(edge: Edge<VmView>) {
+    cursor: Text [everywhere] = &*edge.cursor();
+} }
+planned! { { { worker: worker_of_heartbeat } } WorkerHeartbeat(beat: Heartbeat) {
+    received_at: DateTime [everywhere] = beat.received_at;
+    coalesced: Int [everywhere] = beat.coalesced;
+} }
+
+fn worker_vms(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Plan<WorkerView> {
+    let statuses = compiler.argument::<Option<Vec<shape::VmStatus>>>(asked, "status")?.unwrap_or_default();
+    let statuses = wanted("status", statuses).map_err(|_| Stop::Ordinary)?;
+    let statuses: Vec<_> = statuses.into_iter().map(cluster::VmStatus::from).collect();
+    let vm = compiler.select::<VmView>(&asked.sets)?;
+    let depends = vm.depends();
+    let write = move |worker: &WorkerView, out: &mut Out| {
+        out.list(worker.vms_in(&statuses), |entry, out| vm.write(&entry, out));
+    };
+    Ok((Box::new(write), depends))
+}
+
+fn worker_vms_connection(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Plan<WorkerView> {
+    let request = PageArguments {
+        first: compiler.argument(asked, "first")?,
+        after: compiler.argument(asked, "after")?,
+        last: compiler.argument(asked, "last")?,
+        before: compiler.argument(asked, "before")?,
+    };
+    let request = request.into();
+    let filter = compiler.argument::<Option<VmFilter>>(asked, "filter")?.unwrap_or_default();
+    let filter = filter.try_into().map_err(|_| Stop::Ordinary)?;
+    let page = compiler.select::<Page<VmView>>(&asked.sets)?;
+    let depends = page.depends();
+    // What a page asks for is looked at when it is cut; if that fails once, it does for every worker.
+    let write = move |worker: &WorkerView, out: &mut Out| match page_of_worker_vms(worker, &filter, &request) {
+        Ok(vms) => page.write(&vms, out),
+        Err(_) => out.hand_back(),
+    };
+    Ok((Box::new(write), depends))
+}
+
+fn worker_of_vm(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Plan<VmView> {
+    let worker = compiler.select::<WorkerView>(&asked.sets)?;
+    let write = move |vm: &VmView, out: &mut Out| out.option(vm.worker(), |it, out| worker.write(&it, out));
+    Ok((Box::new(write), Depends::ON_OTHERS))
+}
+
+fn worker_of_event(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Plan<EventView> {
+    let worker = compiler.select::<WorkerView>(&asked.sets)?;
+    let write = move |event: &EventView, out: &mut Out| out.option(event.worker(), |it, out| worker.write(&it, out));
+    Ok((Box::new(write), Depends::ON_OTHERS))
+}
+
+fn vm_of_event(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Plan<EventView> {
+    let vm = compiler.select::<VmView>(&asked.sets)?;
+    let write = move |event: &EventView, out: &mut Out| out.option(event.vm(), |it, out| vm.write(&it, out));
+    Ok((Box::new(write), Depends::ON_OTHERS))
+}
+
+fn worker_of_heartbeat(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Plan<Heartbeat> {
+    let worker = compiler.select::<WorkerView>(&asked.sets)?;
+    let depends = worker.depends();
+    Ok((Box::new(move |beat: &Heartbeat, out: &mut Out| worker.write(&beat.worker, out)), depends))
+}
+
+fn edges<V: 'static>(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Plan<Page<V>>
+where
+    Edge<V>: Planned,
+{
+    let edge = compiler.select::<Edge<V>>(&asked.sets)?;
+    let depends = edge.depends();
+    let write = move |page: &Page<V>, out: &mut Out| out.list(&page.edges, |entry, out| edge.write(entry, out));
+    Ok((Box::new(write), depends))
+}
+
+fn nodes<V: Planned>(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Plan<Page<V>> {
+    let node = compiler.select::<V>(&asked.sets)?;
+    let depends = node.depends();
+    let write = move |page: &Page<V>, out: &mut Out| out.list(&page.edges, |entry, out| node.write(&entry.node, out));
+    Ok((Box::new(write), depends))
+}
+
+fn page_info<V: 'static>(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Plan<Page<V>> {
+    let info = compiler.select::<PageInfo>(&asked.sets)?;
+    Ok((Box::new(move |page: &Page<V>, out: &mut Out| info.write(&page.into(), out)), Depends::ON_ITSELF))
+}
+
+fn node<V: Planned>(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Plan<Edge<V>> {
+    let node = compiler.select::<V>(&asked.sets)?;
+    let depends = node.depends();
+    Ok((Box::new(move |edge: &Edge<V>, out: &mut Out| node.write(&edge.node, out)), depends))
+}

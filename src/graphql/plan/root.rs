@@ -1,0 +1,242 @@
+//! The fields of the roots as plans: each asks the same of the same reading as its resolver in
+//! [`query`](crate::graphql::query) does.
+//!
+//! Lists of all workers and of all VMs are written from rows that are kept. What reads the change log is left to the
+//! ordinary resolvers.
+
+use async_graphql::{ID, InputType, Name, Positioned, Variables};
+use async_graphql_value::Value;
+
+use super::compile::{Asked, Compiler, Stop, argument};
+use super::object::{Fields, Out, Planned};
+use super::write;
+use crate::cluster::{self, ClusterStats, VmFilter, VmView, WorkerDistribution, WorkerFilter, WorkerOrder, WorkerView};
+use crate::graphql::connection::PageArguments;
+use crate::graphql::input;
+use crate::graphql::query::MAX_NODES;
+use crate::http::Pieces;
+use crate::resolvers::kept::{Kept, List, Row, Rows};
+use crate::resolvers::page::{Page, PageRequest};
+use crate::resolvers::{Node, Reading};
+
+/// What a plan is run with.
+pub(in crate::graphql) struct Question<'a> {
+    pub(in crate::graphql) reading: &'a Reading,
+    pub(in crate::graphql) variables: &'a Variables,
+    /// None if the plan will not be run again.
+    pub(in crate::graphql) kept: Option<&'a Kept>,
+}
+
+/// The answer while it is written: what is written now, and what is done.
+#[derive(Default)]
+pub(in crate::graphql) struct Answer {
+    pub(in crate::graphql) out: Out,
+    pub(in crate::graphql) done: Pieces,
+}
+
+/// Writes the value of one field of a root, if it can.
+pub(super) type RootWriter = Box<dyn Fn(&Question<'_>, &mut Answer) -> Result<(), Stop> + Send + Sync>;
+
+/// What writes a field of the query root.
+pub(super) fn plan(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Stop> {
+    match asked.field.node.name.node.as_str() {
+        "__typename" => Ok(Box::new(|_, answer| {
+            write::plain("Query", &mut answer.out.bytes);
+            Ok(())
+        })),
+        "node" => node(asked, compiler),
+        "nodes" => nodes(asked, compiler),
+        "workers" => workers(asked, compiler),
+        "workersConnection" => workers_connection(asked, compiler),
+        "worker" => one(asked, compiler, Reading::find_worker),
+        "vms" => vms(asked, compiler),
+        "vmsConnection" => vms_connection(asked, compiler),
+        "vm" => one(asked, compiler, Reading::find_vm),
+        "clusterStats" => cluster_stats(asked, compiler),
+        "vmDistribution" => vm_distribution(asked, compiler),
+        _ => Err(Stop::Ordinary),
+    }
+}
+
+/// The arguments of a root field, which may be variables that differ from one request to the next.
+struct Arguments(Vec<(Positioned<Name>, Positioned<Value>)>);
+
+impl Arguments {
+    fn of(asked: &Asked<'_>) -> Self {
+        Self(asked.field.node.arguments.clone())
+    }
+
+    fn read<T: InputType>(&self, name: &str, question: &Question<'_>) -> Result<T, Stop> {
+        argument(&self.0, name, Some(question.variables))
+    }
+
+    fn page(&self, question: &Question<'_>) -> Result<PageRequest, Stop> {
+        let request = PageArguments {
+            first: self.read("first", question)?,
+            after: self.read("after", question)?,
+            last: self.read("last", question)?,
+            before: self.read("before", question)?,
+        };
+        Ok(request.into())
+    }
+}
+
+fn one<V: Planned>(
+    asked: &Asked<'_>,
+    compiler: &Compiler<'_>,
+    find: fn(&Reading, &str) -> Option<V>,
+) -> Result<RootWriter, Stop> {
+    let (arguments, fields) = (Arguments::of(asked), compiler.select::<V>(&asked.sets)?);
+    Ok(Box::new(move |question, answer| {
+        let id = arguments.read::<ID>("id", question)?;
+        answer.out.option(find(question.reading, &id), |it, out| fields.write(&it, out));
+        Ok(())
+    }))
+}
+
+/// What writes a worker or a VM, whichever it is.
+struct NodeFields {
+    worker: Fields<WorkerView>,
+    vm: Fields<VmView>,
+}
+
+impl NodeFields {
+    fn select(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<Self, Stop> {
+        Ok(Self { worker: compiler.select(&asked.sets)?, vm: compiler.select(&asked.sets)? })
+    }
+
+    fn write(&self, node: Option<Node>, out: &mut Out) {
+        out.option(node, |node, out| match node {
+            Node::Worker(worker) => self.worker.write(&worker, out),
+            Node::Vm(vm) => self.vm.write(&vm, out),
+        });
+    }
+}
+
+fn node(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Stop> {
+    let (arguments, fields) = (Arguments::of(asked), NodeFields::select(asked, compiler)?);
+    Ok(Box::new(move |question, answer| {
+        let id = arguments.read::<ID>("id", question)?;
+        fields.write(question.reading.find_node(&id), &mut answer.out);
+        Ok(())
+    }))
+}
+
+fn nodes(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Stop> {
+    let (arguments, fields) = (Arguments::of(asked), NodeFields::select(asked, compiler)?);
+    Ok(Box::new(move |question, answer| {
+        let ids = arguments.read::<Vec<ID>>("ids", question)?;
+        if ids.len() > MAX_NODES {
+            return Err(Stop::Ordinary);
+        }
+        answer.out.list(ids, |id, out| fields.write(question.reading.find_node(&id), out));
+        Ok(())
+    }))
+}
+
+fn workers(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Stop> {
+    let (arguments, fields) = (Arguments::of(asked), compiler.select::<WorkerView>(&asked.sets)?);
+    let list = List::new(fields.depends());
+    Ok(Box::new(move |question, answer| {
+        let Question { reading, kept, .. } = question;
+        let filter = WorkerFilter::in_zones(arguments.read::<Option<String>>("zone", question)?);
+        match kept.filter(|_| filter == WorkerFilter::default()) {
+            Some(kept) => {
+                let before = answer.out.objects;
+                let write = |worker: &WorkerView, bytes: &mut Vec<u8>| answer.write_row(&fields, worker, bytes);
+                let rows = reading.write_workers(kept, &list, write);
+                answer.append(before, rows);
+            }
+            None => answer.out.list(reading.list_workers(&filter), |worker, out| fields.write(&worker, out)),
+        }
+        Ok(())
+    }))
+}
+
+fn workers_connection(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Stop> {
+    let (arguments, fields) = (Arguments::of(asked), compiler.select::<Page<WorkerView>>(&asked.sets)?);
+    Ok(Box::new(move |question, answer| {
+        let request = arguments.page(question)?;
+        let order = arguments.read::<Option<input::WorkerOrder>>("orderBy", question)?;
+        let order: WorkerOrder = order.map(Into::into).unwrap_or_default();
+        let filter = arguments.read::<Option<input::WorkerFilter>>("filter", question)?.unwrap_or_default();
+        let filter: WorkerFilter = filter.try_into().map_err(|_| Stop::Ordinary)?;
+        let page = question.reading.page_of_workers(&filter, order, &request).map_err(|_| Stop::Ordinary)?;
+        fields.write(&page, &mut answer.out);
+        Ok(())
+    }))
+}
+
+fn vms(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Stop> {
+    let fields = compiler.select::<VmView>(&asked.sets)?;
+    let list = List::new(fields.depends());
+    Ok(Box::new(move |Question { reading, kept, .. }, answer| {
+        match kept {
+            Some(kept) => {
+                let before = answer.out.objects;
+                let rows = reading.write_vms(kept, &list, |vm, bytes| answer.write_row(&fields, vm, bytes));
+                answer.append(before, rows);
+            }
+            None => answer.out.list(reading.list_vms(&VmFilter::default()), |vm, out| fields.write(&vm, out)),
+        }
+        Ok(())
+    }))
+}
+
+fn vms_connection(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Stop> {
+    let (arguments, fields) = (Arguments::of(asked), compiler.select::<Page<VmView>>(&asked.sets)?);
+    Ok(Box::new(move |question, answer| {
+        let request = arguments.page(question)?;
+        let filter = arguments.read::<Option<input::VmFilter>>("filter", question)?.unwrap_or_default();
+        let filter: cluster::VmFilter = filter.try_into().map_err(|_| Stop::Ordinary)?;
+        let page = question.reading.page_of_vms(&filter, &request).map_err(|_| Stop::Ordinary)?;
+        fields.write(&page, &mut answer.out);
+        Ok(())
+    }))
+}
+
+fn cluster_stats(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Stop> {
+    let fields = compiler.select::<ClusterStats>(&asked.sets)?;
+    Ok(Box::new(move |question, answer| {
+        fields.write(&question.reading.cluster_stats(), &mut answer.out);
+        Ok(())
+    }))
+}
+
+fn vm_distribution(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Stop> {
+    let fields = compiler.select::<WorkerDistribution>(&asked.sets)?;
+    let list = List::new(fields.depends());
+    Ok(Box::new(move |Question { reading, kept, .. }, answer| {
+        match kept {
+            Some(kept) => {
+                let before = answer.out.objects;
+                let rows = reading.write_workers(kept, &list, |worker, bytes| {
+                    answer.write_row(&fields, &WorkerDistribution::of(worker.clone()), bytes)
+                });
+                answer.append(before, rows);
+            }
+            None => answer.out.list(reading.list_distribution(), |entry, out| fields.write(&entry, out)),
+        }
+        Ok(())
+    }))
+}
+
+impl Answer {
+    /// Writes a row that will be kept.
+    fn write_row<V: Planned>(&mut self, fields: &Fields<V>, object: &V, bytes: &mut Vec<u8>) -> Row {
+        let before = self.out.objects;
+        std::mem::swap(&mut self.out.bytes, bytes);
+        fields.write(object, &mut self.out);
+        std::mem::swap(&mut self.out.bytes, bytes);
+        Row { objects: self.out.objects - before, is_whole: self.out.is_good(), version: 0 }
+    }
+
+    /// Puts rows that are written behind what is written.
+    fn append(&mut self, before: usize, rows: Rows) {
+        self.out.objects = before.saturating_add(rows.total).saturating_add(rows.objects);
+        self.out.bytes.push(b'[');
+        self.done.push(std::mem::take(&mut self.out.bytes).into());
+        rows.pieces.into_iter().for_each(|piece| self.done.push(piece));
+        self.out.bytes.push(b']');
+    }
+}

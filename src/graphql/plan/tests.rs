@@ -1,0 +1,308 @@
+//! Documents made at random, answered by plan and by the ordinary resolvers: both have to say the same, to the byte.
+//!
+//! Each is asked several times, while the clock moves and the cluster changes, so that rows that are kept are tested with
+//! rows that must not be.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_graphql::parser::types::OperationType;
+use async_graphql::{EmptyMutation, EmptySubscription, Request, Schema, ValidationMode, Variables, value};
+use chrono::TimeDelta;
+use proptest::prelude::*;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom as _;
+use rand::{Rng as _, SeedableRng as _};
+
+use super::Question;
+use crate::clock::Timestamp;
+use crate::cluster::{Changes, Identity, SchedulingPolicy, Snapshot, View, Vm, VmId, VmStatus, Worker, WorkerId};
+use crate::graphql::GraphqlOptions;
+use crate::graphql::answer::Answer;
+use crate::graphql::budget::Budget;
+use crate::graphql::documents::Documents;
+use crate::graphql::live::Payload;
+use crate::graphql::query::Query;
+use crate::graphql::types::{Kind, Types, innermost};
+use crate::resolvers::Reading;
+use crate::resolvers::kept::Kept;
+
+/// What is asked of which the plan knows nothing.
+const NOT_PLANNED: [&str; 1] = ["events"];
+
+/// Ids of the test's cluster, and one that is not there.
+const IDS: [&str; 8] = ["w0", "w1", "w2", "w3", "v0", "v1", "v7", "nobody"];
+
+/// Writes documents at random.
+struct Author {
+    random: StdRng,
+    types: &'static Types,
+    fragments: Vec<String>,
+}
+
+impl Author {
+    fn document(&mut self) -> String {
+        let fields = self.selection("Query", 0);
+        let fragments = self.fragments.join("\n");
+        // Each variable is used, since one that is not would make the document invalid.
+        let uses = "used: __typename @include(if: $yes) @skip(if: $no)
+            usedToo: worker(id: $id) { labels(keys: $keys) { key } vms(status: $statuses) { id } }";
+        let uses = if self.random.random_bool(0.3) {
+            (
+                uses,
+                "query Q($id: ID! = \"w1\", $yes: Boolean! = true, $no: Boolean!, $keys: [String!], $statuses: [VmStatus!])",
+            )
+        } else {
+            ("", "query Q")
+        };
+        let fields = if uses.0.is_empty() { without_variables(&fields) } else { fields };
+        let fragments = if uses.0.is_empty() { without_variables(&fragments) } else { fragments };
+        format!("{} {{ {fields} {} }}\n{fragments}", uses.1, uses.0)
+    }
+
+    fn selection(&mut self, ty: &str, depth: usize) -> String {
+        let mut text = String::new();
+        let (least, most) = if depth == 0 { (1, 3) } else { (1, 6) };
+        for _ in 0..self.random.random_range(least..=most) {
+            let field = self.field(ty, depth);
+            match self.random.random_range(0..12) {
+                0 => _ = write!(text, " ... {{ {field} }}"),
+                1 => _ = write!(text, " ... on {ty} {{ {field} }}"),
+                2 => {
+                    let condition = self.condition();
+                    _ = write!(text, " ... on {ty} {condition} {{ {field} }}");
+                }
+                3 if ["Worker", "Vm"].contains(&ty) => _ = write!(text, " ... on Node {{ __typename nodeId: id }}"),
+                4 => {
+                    let name = format!("F{}", self.fragments.len());
+                    self.fragments.push(String::new());
+                    _ = write!(text, " ...{name}");
+                    let at = self.fragments.len() - 1;
+                    self.fragments[at] = format!("fragment {name} on {ty} {{ {field} }}");
+                }
+                _ => _ = write!(text, " {field}"),
+            }
+        }
+        text
+    }
+
+    fn field(&mut self, ty: &str, depth: usize) -> String {
+        let fields = match self.types.get(ty) {
+            Some(Kind::Object(fields) | Kind::Interface(fields)) => fields,
+            other => panic!("{ty} has no fields: {other:?}"),
+        };
+        let mut names: Vec<_> = fields.keys().map(String::as_str).filter(|name| !NOT_PLANNED.contains(name)).collect();
+        names.sort_unstable();
+        names.push("__typename");
+        if depth > 3 {
+            // Lists of lists of lists: far enough.
+            names.retain(|name| *name == "__typename" || self.types.is_leaf(innermost(&fields[*name].ty)));
+        }
+        let name = *names.choose(&mut self.random).unwrap();
+        let alias = match self.random.random_range(0..8) {
+            0 => format!("a{}: ", self.random.random_range(0..4)),
+            1 => format!("{name}Too: "),
+            _ => String::new(),
+        };
+        let condition = if self.random.random_range(0..10) == 0 { self.condition() } else { String::new() };
+        if name == "__typename" {
+            return format!("{alias}__typename {condition}");
+        }
+        let arguments = self.arguments(ty, name);
+        let below = innermost(&fields[name].ty).to_owned();
+        if self.types.is_leaf(&below) {
+            return format!("{alias}{name}{arguments} {condition}");
+        }
+        let selection = if below == "Node" {
+            let (worker, vm) = (self.selection("Worker", depth + 1), self.selection("Vm", depth + 1));
+            format!("id ... on Worker {{ {worker} }} ... on Vm {{ {vm} }}")
+        } else {
+            self.selection(&below, depth + 1)
+        };
+        format!("{alias}{name}{arguments} {condition} {{ {selection} }}")
+    }
+
+    fn condition(&mut self) -> String {
+        let conditions = [
+            "@skip(if: true)",
+            "@skip(if: false)",
+            "@include(if: true)",
+            "@include(if: false)",
+            "@include(if: $yes)",
+            "@skip(if: $no) @include(if: $yes)",
+        ];
+        (*conditions.choose(&mut self.random).unwrap()).to_owned()
+    }
+
+    fn arguments(&mut self, ty: &str, name: &str) -> String {
+        let mut one_of = |choices: &[&str]| (*choices.choose(&mut self.random).unwrap()).to_owned();
+        match (ty, name) {
+            ("Query", "node" | "worker" | "vm") => {
+                let id = one_of(&IDS);
+                one_of(&[&format!("(id: {id:?})"), "(id: $id)", "(id: 7)"])
+            }
+            ("Query", "nodes") => format!("(ids: [{:?}, {:?}, {:?}])", one_of(&IDS), one_of(&IDS), one_of(&IDS)),
+            ("Query", "workers") => one_of(&["", "", "(zone: \"a\")", "(zone: \"\")", "(zone: null)"]),
+            ("Worker", "labels") => one_of(&["", "(keys: [\"env\"])", "(keys: [])", "(keys: $keys)", "(keys: null)"]),
+            ("Worker", "vms") => {
+                one_of(&["", "", "(status: [STOPPED, RUNNING])", "(status: FAILED)", "(status: $statuses)"])
+            }
+            ("Query", "workersConnection") => one_of(&[
+                "",
+                "(first: 2)",
+                "(last: 1, orderBy: {field: HOSTNAME, direction: DESC})",
+                "(first: 9999)",
+                "(filter: {statuses: [ACTIVE, OFFLINE], labels: [{key: \"env\"}]})",
+                "(first: 1, after: \"nonsense\")",
+            ]),
+            ("Query" | "Worker", "vmsConnection") => {
+                one_of(&["", "(first: 1)", "(last: 2)", "(filter: {statuses: [STOPPED]})", "(first: -1)"])
+            }
+            _ => String::new(),
+        }
+    }
+}
+
+/// The same document for whoever gives no variables.
+fn without_variables(text: &str) -> String {
+    text.replace("$yes", "true")
+        .replace("$no", "false")
+        .replace("$id", "\"w2\"")
+        .replace("$keys", "[\"rack\"]")
+        .replace("$statuses", "[RUNNING]")
+}
+
+fn start() -> Timestamp {
+    Timestamp::from_timestamp_millis(1_762_077_600_250).unwrap()
+}
+
+fn vm(worker: &str, number: usize, status: VmStatus, revision: u64) -> Arc<Vm> {
+    Arc::new(Vm {
+        id: VmId::parse(&format!("v{number}")).unwrap(),
+        worker_id: WorkerId::parse(worker).unwrap(),
+        name: format!("vm \"{number}\"\u{1F680}").into(),
+        status,
+        vcpus: 2,
+        memory_mb: 2_048,
+        revision,
+    })
+}
+
+/// Some workers as they come: without zone, overcommitted, silent, gone; one VM on two of them.
+fn worker(number: u64, random: &mut StdRng, revision: u64) -> Arc<Worker> {
+    let name = format!("w{number}");
+    let text = |key: &str, value: &str| (Arc::<str>::from(key), Arc::<str>::from(value));
+    let identity = Identity {
+        hostname: format!("host\\{number}\n").into(),
+        address: "10.0.0.1:9000".into(),
+        zone: ["", "a", "b"][random.random_range(0..3)].into(),
+        labels: [text("env", "prod"), text("rack", "\u{7f}é")].into_iter().take(random.random_range(0..3)).collect(),
+        capabilities: vec!["kvm".into(), "x".into()],
+        cpu_cores: random.random_range(0..4),
+        memory_mb: 8_192,
+        disk_gb: 100,
+        max_vms: 10,
+    };
+    let id = WorkerId::parse(&name).unwrap();
+    let mut worker = Worker::first_life(id, identity, None, None, start(), revision);
+    let vms = (0..8).map(|number| {
+        let status = *VmStatus::ALL.choose(random).unwrap();
+        random.random_bool(0.4).then(|| vm(&name, number, status, revision))
+    });
+    let vms: Vec<_> = vms.flatten().collect();
+    worker.usage.vms = vms.into();
+    worker.usage.used_memory_mb = random.random_range(0..20_000);
+    worker.usage.used_cpu_cores = random.random_range(0..8);
+    worker.usage.last_seen = start() + TimeDelta::milliseconds(random.random_range(0..40_000));
+    if random.random_bool(0.1) {
+        worker.life.left_at = Some(worker.usage.last_seen);
+    }
+    worker.policy = *SchedulingPolicy::ALL.choose(random).unwrap();
+    Arc::new(worker)
+}
+
+fn reading(snapshot: &Snapshot, now: Timestamp) -> Reading {
+    let snapshot = Arc::new(snapshot.clone());
+    Reading::of(Arc::new(View { snapshot, now, offline_after: Duration::from_secs(60) }))
+}
+
+/// The cluster as it is asked, again and again: at the same moment, later, and after something has changed.
+fn readings(random: &mut StdRng) -> Vec<Reading> {
+    let workers = (0..4).map(|number| worker(number, random, 1)).collect();
+    let empty = Snapshot::empty("test".into());
+    let mut snapshot = empty.apply(Changes { workers, purged: Vec::new() }, 1);
+    let mut now = start() + TimeDelta::seconds(20);
+    let mut readings = vec![reading(&empty, now), reading(&snapshot, now)];
+    for revision in 2..8 {
+        now += TimeDelta::milliseconds(random.random_range(0..25_000));
+        let number = random.random_range(0..5);
+        let mut changes = Changes::default();
+        match random.random_range(0..4) {
+            0 => changes.purged.push((WorkerId::parse(&format!("w{number}")).unwrap(), 1)),
+            1 | 2 => changes.workers.push(worker(number, random, revision)),
+            _ => {}
+        }
+        snapshot = snapshot.apply(changes, revision);
+        readings.push(reading(&snapshot, now));
+    }
+    readings
+}
+
+fn variables() -> Variables {
+    Variables::from_value(value!({ "no": false, "keys": ["env"], "statuses": ["RUNNING", "STOPPED"] }))
+}
+
+/// Asks in both ways; none if the document is not valid, which random ones are now and then.
+async fn compare(documents: &Documents, text: &str, readings: Vec<Reading>) -> Result<Option<usize>, TestCaseError> {
+    let mut asked = documents.read(Request::new(text).variables(variables())).unwrap_or_else(|refused| {
+        panic!("{text}: {refused:?}");
+    });
+    if documents.validate(&mut asked).await.is_err() {
+        return Ok(None);
+    }
+    let planned = asked.plan(documents.types());
+    let (plan, is_for_good) = planned.ok_or_else(|| TestCaseError::fail("there is no plan"))?;
+    prop_assert!(plan.rest().is_none());
+    prop_assert_eq!(is_for_good, !text.contains("$yes"));
+    let ordinary =
+        Schema::build(Query, EmptyMutation, EmptySubscription).validation_mode(ValidationMode::Fast).finish();
+    let kept = Kept::default();
+    let mut answered = 0;
+    for reading in readings {
+        let variables = &asked.request.variables;
+        let question = Question { reading: &reading, variables, kept: is_for_good.then_some(&kept) };
+        let by_plan = plan.answer(&question, None);
+        let mut request = Request::new("").variables(variables.clone()).data(reading.clone()).data(Budget::default());
+        request.set_parsed_query(asked.cut_out(&[OperationType::Query]).unwrap());
+        let resolved = ordinary.execute(request).await;
+        match by_plan {
+            Ok(text) => {
+                prop_assert!(resolved.errors.is_empty(), "{:?}", resolved.errors);
+                let by_plan = Payload::from(Answer::written(text, None));
+                let resolved = Payload::from(resolved);
+                prop_assert_eq!(format!("{by_plan:?}"), format!("{resolved:?}"));
+                answered += 1;
+            }
+            Err(_) => prop_assert!(!resolved.errors.is_empty(), "the plan gave up without a reason"),
+        }
+    }
+    Ok(Some(answered))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, max_global_rejects: 4_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn plans_say_what_the_ordinary_resolvers_say(seed in any::<u64>()) {
+        let mut random = StdRng::seed_from_u64(seed);
+        let readings = readings(&mut random);
+        let text = Author { random, types: Types::of_schema(), fragments: Vec::new() }.document();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let compared = runtime.block_on(async {
+            let documents = Documents::open(&GraphqlOptions::default()).await.unwrap();
+            compare(&documents, &text, readings).await
+        });
+        prop_assume!(compared.map_err(|error| TestCaseError::fail(format!("{error}\n{text}")))?.is_some());
+    }
+}

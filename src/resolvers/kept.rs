@@ -1,0 +1,360 @@
+//! Lists that remember how their rows were written.
+//!
+//! Who asks for all workers a hundred times a second asks for the same rows a hundred times: a few have changed
+//! meanwhile, the rest have not. So a protocol hands in how a row is written, and is asked to write only those that
+//! changed, or that the clock has made something else of (an `uptime` counts seconds). Rows lie in chunks, as those of
+//! the snapshot do; a chunk in which nothing changed is not even looked into, and its bytes go out uncopied.
+//!
+//! What is kept is bounded in bytes, all lists together, and those that are asked for least are forgotten first.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+
+use super::Reading;
+use crate::clock::Timestamp;
+use crate::cluster::{Depends, Duplicates, VmReports, VmView, Worker, WorkerView};
+
+/// How many bytes of rows of one kind are kept, all lists together.
+const MAX_BYTES: u64 = 64 * 1024 * 1024;
+
+/// How many lists are expected to be kept: so few that the cache does not divide its bytes, into which the longest list has
+/// to fit. It is no limit.
+const EXPECTED_LISTS: usize = 16;
+
+/// Which list it is: its rows are always written in the same way. Whoever writes in another way has another list.
+pub struct List<R> {
+    id: u64,
+    /// What the rows show beside what is their own.
+    depends: Depends,
+    rows: PhantomData<fn(&R)>,
+}
+
+impl<R> List<R> {
+    /// A list that nothing is kept of yet.
+    pub fn new(depends: Depends) -> Self {
+        static LISTS: AtomicU64 = AtomicU64::new(0);
+        Self { id: LISTS.fetch_add(1, Ordering::Relaxed), depends, rows: PhantomData }
+    }
+}
+
+impl<R> fmt::Debug for List<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("List").field("id", &self.id).field("depends", &self.depends).finish()
+    }
+}
+
+/// What a row came to when it was written.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// Objects in the lists inside of it.
+    pub objects: usize,
+    /// Whether it was written to its end; if not, it is not kept.
+    pub is_whole: bool,
+    /// Stands for its bytes: changes whenever they do.
+    pub version: u64,
+}
+
+/// All rows of a list, written.
+#[derive(Debug, Default)]
+pub struct Rows {
+    /// The rows in order, divided by commas.
+    pub pieces: Vec<Bytes>,
+    /// How many rows there are.
+    pub total: usize,
+    /// Objects in the lists inside of them.
+    pub objects: usize,
+    /// Stands for all of it.
+    pub version: u64,
+}
+
+/// Where written rows are kept. Cheap to clone.
+#[derive(Clone)]
+pub struct Kept {
+    workers: Arc<Shelf<Arc<Worker>>>,
+    vms: Arc<Shelf<VmReports>>,
+}
+
+type Shelf<R> = Cache<u64, Arc<Written<R>>, ByBytes>;
+
+impl Default for Kept {
+    fn default() -> Self {
+        Self { workers: Arc::new(shelf()), vms: Arc::new(shelf()) }
+    }
+}
+
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { workers, vms } = self;
+        f.debug_struct("Kept").field("workers", &workers.weight()).field("vms", &vms.weight()).finish()
+    }
+}
+
+fn shelf<R>() -> Shelf<R> {
+    Cache::with_weighter(EXPECTED_LISTS, MAX_BYTES, ByBytes)
+}
+
+#[derive(Clone, Copy)]
+struct ByBytes;
+
+impl<R> Weighter<u64, Arc<Written<R>>> for ByBytes {
+    fn weight(&self, _: &u64, written: &Arc<Written<R>>) -> u64 {
+        written.chunks.iter().map(|chunk| chunk.weight()).sum::<u64>().max(1)
+    }
+}
+
+/// All rows of a list as they were written last.
+struct Written<R> {
+    chunks: Vec<Arc<Chunk<R>>>,
+    /// Which VMs are reported twice, if the rows show that.
+    duplicates: Option<Arc<Duplicates>>,
+}
+
+/// Neighbouring rows.
+struct Chunk<R> {
+    rows: Arc<Vec<R>>,
+    /// Each row with a comma before it; a row that is not shown has no bytes.
+    bytes: Bytes,
+    places: Vec<Place>,
+    /// What they come to together.
+    all: Place,
+}
+
+/// A row among the bytes of its chunk; or the whole chunk.
+#[derive(Clone, Copy)]
+struct Place {
+    /// Where it ends. It begins where the one before it ends.
+    end: usize,
+    /// For which moments it holds: from this one,
+    since: Timestamp,
+    /// and before that one, if it does not hold until the row changes.
+    until: Option<Timestamp>,
+    total: usize,
+    row: Row,
+}
+
+impl Place {
+    fn holds_at(&self, now: Timestamp) -> bool {
+        self.row.is_whole && self.since <= now && self.until.is_none_or(|until| now < until)
+    }
+
+    /// What both come to, if `next` follows.
+    fn followed_by(self, next: Self) -> Self {
+        let until = match (self.until, next.until) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        Self {
+            end: next.end,
+            since: self.since.max(next.since),
+            until,
+            total: self.total + next.total,
+            row: Row {
+                objects: self.row.objects.saturating_add(next.row.objects),
+                is_whole: self.row.is_whole && next.row.is_whole,
+                // Whatever the chunks are: another server may have divided the same rows in another way.
+                version: self.row.version.wrapping_add(next.row.version),
+            },
+        }
+    }
+}
+
+impl<R> Chunk<R> {
+    fn weight(&self) -> u64 {
+        (self.bytes.len() + self.rows.len() * (size_of::<R>() + size_of::<Place>())) as u64
+    }
+}
+
+/// A row of a snapshot.
+trait Source {
+    /// What it is sorted by.
+    fn key(&self) -> &str;
+
+    /// Whether it is the very same, not only an equal one.
+    fn is_same(&self, other: &Self) -> bool;
+}
+
+impl Source for Arc<Worker> {
+    fn key(&self) -> &str {
+        self.id.as_str()
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        Self::ptr_eq(self, other)
+    }
+}
+
+impl Source for VmReports {
+    fn key(&self) -> &str {
+        self.id().as_str()
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.is_the_same_single_report(other)
+    }
+}
+
+/// The rows that were written before, in order, as far as they have been passed.
+struct Before<'a, R> {
+    chunks: &'a [Arc<Chunk<R>>],
+    at: usize,
+}
+
+impl<'a, R: Source> Before<'a, R> {
+    /// The chunk of these very rows, if it comes next and still holds.
+    fn take_chunk(&mut self, rows: &Arc<Vec<R>>, now: Timestamp) -> Option<&'a Arc<Chunk<R>>> {
+        let first = rows.first()?.key();
+        while self.chunks.first().is_some_and(|chunk| chunk.rows.last().is_some_and(|last| last.key() < first)) {
+            self.chunks = self.chunks.get(1..)?;
+            self.at = 0;
+        }
+        let chunk = self.chunks.first()?;
+        if self.at > 0 || !Arc::ptr_eq(&chunk.rows, rows) || !chunk.all.holds_at(now) {
+            return None;
+        }
+        self.chunks = self.chunks.get(1..)?;
+        Some(chunk)
+    }
+
+    /// The bytes of this very row, if they still hold: in which chunk, and at which place.
+    fn take_row(&mut self, row: &R, now: Timestamp) -> Option<(&'a Chunk<R>, usize)> {
+        loop {
+            let chunk = self.chunks.first()?;
+            let Some(before) = chunk.rows.get(self.at) else {
+                self.chunks = self.chunks.get(1..)?;
+                self.at = 0;
+                continue;
+            };
+            let at = self.at;
+            if before.is_same(row) {
+                self.at += 1;
+                return chunk.places.get(at).is_some_and(|place| place.holds_at(now)).then_some((chunk, at));
+            }
+            if before.key() > row.key() {
+                return None;
+            }
+            self.at += 1;
+            if before.key() == row.key() {
+                return None;
+            }
+        }
+    }
+}
+
+/// Writes a list: of what is kept what still holds, and the rest anew.
+fn list<R: Source>(
+    shelf: &Shelf<R>,
+    list: &List<R>,
+    rows: &[Arc<Vec<R>>],
+    now: Timestamp,
+    duplicates: &Arc<Duplicates>,
+    write: &mut dyn FnMut(&R, &mut Vec<u8>) -> Option<(Row, Option<Timestamp>)>,
+) -> Rows {
+    let is_kept = list.depends.can_be_kept();
+    let duplicates = list.depends.on_duplicates().then(|| duplicates.clone());
+    let before = shelf.get(&list.id).filter(|before| match (&before.duplicates, &duplicates) {
+        (Some(then), Some(now)) => Arc::ptr_eq(then, now),
+        (then, now) => then.is_none() && now.is_none(),
+    });
+    let mut old = Before { chunks: before.as_ref().map_or(&[], |before| &before.chunks), at: 0 };
+    let mut is_new = before.as_ref().is_none_or(|before| before.chunks.len() != rows.len());
+    let mut chunks = Vec::with_capacity(rows.len());
+    for rows in rows {
+        if let Some(chunk) = old.take_chunk(rows, now) {
+            chunks.push(chunk.clone());
+        } else {
+            is_new = true;
+            chunks.push(Arc::new(chunk(rows, &mut old, now, write)));
+        }
+    }
+    let written = gather(&chunks);
+    if is_new && is_kept {
+        shelf.insert(list.id, Arc::new(Written { chunks, duplicates }));
+    }
+    written
+}
+
+/// Writes a chunk, with what is left of the rows before.
+fn chunk<R: Source>(
+    rows: &Arc<Vec<R>>,
+    old: &mut Before<'_, R>,
+    now: Timestamp,
+    write: &mut dyn FnMut(&R, &mut Vec<u8>) -> Option<(Row, Option<Timestamp>)>,
+) -> Chunk<R> {
+    let expected = old.chunks.first().map_or(0, |chunk| chunk.bytes.len() + chunk.bytes.len() / 16);
+    let mut bytes = Vec::with_capacity(expected);
+    let mut places = Vec::with_capacity(rows.len());
+    let nothing = Row { objects: 0, is_whole: true, version: 0 };
+    let mut all = Place { end: 0, since: Timestamp::MIN_UTC, until: None, total: 0, row: nothing };
+    for row in rows.iter() {
+        let place = if let Some((chunk, at)) = old.take_row(row, now) {
+            let start = at.checked_sub(1).and_then(|before| chunk.places.get(before)).map_or(0, |place| place.end);
+            let place = chunk.places.get(at).copied().unwrap_or(chunk.all);
+            bytes.extend_from_slice(&chunk.bytes[start..place.end]);
+            Place { end: bytes.len(), ..place }
+        } else {
+            let start = bytes.len();
+            bytes.push(b',');
+            let written = write(row, &mut bytes);
+            if written.is_none() {
+                bytes.truncate(start);
+            }
+            let total = usize::from(written.is_some());
+            let (row, until) = written.unwrap_or((nothing, None));
+            Place { end: bytes.len(), since: now, until, total, row }
+        };
+        places.push(place);
+        all = all.followed_by(place);
+    }
+    Chunk { rows: rows.clone(), bytes: bytes.into(), places, all }
+}
+
+fn gather<R>(chunks: &[Arc<Chunk<R>>]) -> Rows {
+    let mut rows = Rows { pieces: Vec::with_capacity(chunks.len()), ..Rows::default() };
+    for chunk in chunks.iter().filter(|chunk| !chunk.bytes.is_empty()) {
+        // The comma before the first row of all divides it from nothing.
+        let start = usize::from(rows.pieces.is_empty());
+        rows.pieces.push(chunk.bytes.slice(start..));
+        rows.total += chunk.all.total;
+        rows.objects = rows.objects.saturating_add(chunk.all.row.objects);
+        rows.version = rows.version.wrapping_add(chunk.all.row.version);
+    }
+    rows
+}
+
+impl Reading {
+    /// All workers by id, each as `write` writes it.
+    pub fn write_workers(
+        &self,
+        kept: &Kept,
+        of: &List<Arc<Worker>>,
+        mut write: impl FnMut(&WorkerView, &mut Vec<u8>) -> Row,
+    ) -> Rows {
+        let snapshot = &self.view.snapshot;
+        let mut write_row = |worker: &Arc<Worker>, bytes: &mut Vec<u8>| {
+            let worker = WorkerView { worker: worker.clone(), view: self.view.clone() };
+            Some((write(&worker, bytes), worker.shows_the_same_until(of.depends)))
+        };
+        list(&kept.workers, of, snapshot.worker_chunks(), self.view.now, snapshot.duplicates(), &mut write_row)
+    }
+
+    /// All VMs that hold a slot, by id, each as `write` writes it.
+    pub fn write_vms(
+        &self,
+        kept: &Kept,
+        of: &List<VmReports>,
+        mut write: impl FnMut(&VmView, &mut Vec<u8>) -> Row,
+    ) -> Rows {
+        let snapshot = &self.view.snapshot;
+        let mut write_row = |reports: &VmReports, bytes: &mut Vec<u8>| {
+            let vm = self.view.home_of(reports).filter(|vm| vm.vm.status.holds_slot())?;
+            Some((write(&vm, bytes), None))
+        };
+        list(&kept.vms, of, snapshot.vm_chunks(), self.view.now, snapshot.duplicates(), &mut write_row)
+    }
+}

@@ -1,0 +1,141 @@
+//! Lists as they are answered: `{"workers": […], "total": 1000}`.
+//!
+//! The lists of everything, which is what is asked for most, are one fixed plan each over rows that are kept (see
+//! [`kept`](crate::resolvers::kept)): a row is written when it has changed. Parts of a list are written for each request.
+
+use std::fmt::Write as _;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+use super::etag::{Versioned, version_of};
+use super::object::{Vm, Worker, WorkerDistribution};
+use super::read::Read;
+use crate::cluster::{self, VmReports};
+use crate::http::Pieces;
+use crate::resolvers::kept::{Kept, List, Row, Rows};
+
+/// The keys of a list's two entries.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Keys {
+    pub(super) rows: &'static str,
+    pub(super) total: &'static str,
+}
+
+/// `GET /api/v1/workers`
+pub(super) const WORKERS: Keys = Keys { rows: "workers", total: "total" };
+
+/// `GET /api/v1/vms`
+pub(super) const VMS: Keys = Keys { rows: "vms", total: "total" };
+
+/// `GET /api/v1/cluster/distribution`
+const DISTRIBUTION: Keys = Keys { rows: "distribution", total: "total_workers" };
+
+/// Part of a list, or a list in another order.
+pub(super) struct Part<T> {
+    pub(super) keys: Keys,
+    pub(super) rows: Vec<T>,
+    /// How many there are in the whole list.
+    pub(super) total: usize,
+}
+
+impl<T: Serialize> Serialize for Part<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { keys, rows, total } = self;
+        let mut map = serializer.serialize_map(Some(2))?;
+        map.serialize_entry(keys.rows, rows)?;
+        map.serialize_entry(keys.total, total)?;
+        map.end()
+    }
+}
+
+impl<T: Versioned> Versioned for Part<T> {
+    fn version<H: Hasher>(&self, hasher: &mut H) {
+        self.total.hash(hasher);
+        self.rows.version(hasher);
+    }
+}
+
+/// A whole list, written.
+struct Whole {
+    keys: Keys,
+    rows: Rows,
+}
+
+impl Versioned for Whole {
+    /// The same as of a part that is all of it.
+    fn version<H: Hasher>(&self, hasher: &mut H) {
+        (self.rows.total, self.rows.total, self.rows.version).hash(hasher);
+    }
+}
+
+impl IntoResponse for Whole {
+    fn into_response(self) -> Response {
+        let Self { keys, rows } = self;
+        let mut body = Pieces::default();
+        body.push(format!("{{\"{}\":[", keys.rows).into());
+        rows.pieces.into_iter().for_each(|piece| body.push(piece));
+        let mut end = String::from("]");
+        let _ = write!(end, ",\"{}\":{}}}", keys.total, rows.total);
+        body.push(end.into());
+        let media = HeaderValue::from_static("application/json");
+        ([(header::CONTENT_TYPE, media)], Body::from(body)).into_response()
+    }
+}
+
+/// The lists of everything, as far as they are written. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Lists(Arc<Inner>);
+
+struct Inner {
+    kept: Kept,
+    workers: List<Arc<cluster::Worker>>,
+    distribution: List<Arc<cluster::Worker>>,
+    vms: List<VmReports>,
+}
+
+impl Default for Lists {
+    fn default() -> Self {
+        Self(Arc::new(Inner {
+            kept: Kept::default(),
+            workers: List::new(Worker::DEPENDS),
+            distribution: List::new(WorkerDistribution::DEPENDS.and(Vm::DEPENDS)),
+            vms: List::new(Vm::DEPENDS),
+        }))
+    }
+}
+
+impl Lists {
+    /// All workers.
+    pub(super) fn workers(&self, read: &Read) -> Response {
+        let Inner { kept, workers, .. } = &*self.0;
+        let rows = read.reading.write_workers(kept, workers, |worker, bytes| row(&Worker(worker.clone()), bytes));
+        read.respond(Whole { keys: WORKERS, rows }, IntoResponse::into_response)
+    }
+
+    /// All VMs that hold a slot.
+    pub(super) fn vms(&self, read: &Read) -> Response {
+        let Inner { kept, vms, .. } = &*self.0;
+        let rows = read.reading.write_vms(kept, vms, |vm, bytes| row(&Vm(vm.clone()), bytes));
+        read.respond(Whole { keys: VMS, rows }, IntoResponse::into_response)
+    }
+
+    /// Which VMs are where.
+    pub(super) fn distribution(&self, read: &Read) -> Response {
+        let Inner { kept, distribution, .. } = &*self.0;
+        let rows = read.reading.write_workers(kept, distribution, |worker, bytes| {
+            row(&WorkerDistribution(cluster::WorkerDistribution::of(worker.clone())), bytes)
+        });
+        read.respond(Whole { keys: DISTRIBUTION, rows }, IntoResponse::into_response)
+    }
+}
+
+fn row(object: &(impl Serialize + Versioned), bytes: &mut Vec<u8>) -> Row {
+    let written = serde_json::to_writer(bytes, object);
+    Row { objects: 0, is_whole: written.is_ok(), version: version_of(object) }
+}
