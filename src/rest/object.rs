@@ -11,6 +11,12 @@ use crate::cluster::fields::{
 use crate::cluster::{self, Depends, VmId, VmView, WorkerId, WorkerView, depends};
 use crate::resolvers::{EventView, HeartbeatRecorded, Registered};
 
+/// What an answer shows of the cluster.
+pub(super) trait Shown {
+    /// What it shows beside what is its own.
+    const DEPENDS: Depends;
+}
+
 /// Makes of a field list an object with a `write` that puts its fields into a map.
 macro_rules! object {
     ({ } $(#[$doc:meta])* $object:ident($this:ident: $view:ty) {
@@ -20,9 +26,6 @@ macro_rules! object {
         pub(super) struct $object(pub(super) $view);
 
         impl $object {
-            /// What it shows beside what is its own.
-            pub(super) const DEPENDS: Depends = Depends::ON_ITSELF$(.and(depends!($($depends)?)))+;
-
             /// Writes the fields; `in_detail` those too that other objects' lists leave out.
             fn write<M: SerializeMap>($this: &$view, in_detail: bool, map: &mut M) -> Result<(), M::Error> {
                 $(if in_detail || is_shown_everywhere!($where) {
@@ -30,6 +33,10 @@ macro_rules! object {
                 })+
                 Ok(())
             }
+        }
+
+        impl Shown for $object {
+            const DEPENDS: Depends = Depends::ON_ITSELF$(.and(depends!($($depends)?)))+;
         }
 
         impl Serialize for $object {
