@@ -6,6 +6,8 @@
 //! largest cluster this server is meant for. What an answer then really holds is watched by
 //! [`budget`](super::budget).
 
+use std::cell::Cell;
+
 use async_graphql::parser::types::{
     Directive, ExecutableDocument, Field, OperationDefinition, Selection, SelectionSet,
 };
@@ -36,8 +38,20 @@ pub(super) fn of(
     variables: &Variables,
     types: &Types,
 ) -> u64 {
-    let estimate = Estimate { document, variables, types };
-    estimate.of_set(Some(root(operation.ty)), &operation.selection_set.node, USUAL_PAGE)
+    let estimate = Estimate { document, variables, types, asked_for_variables: Cell::new(false) };
+    estimate.of_operation(operation)
+}
+
+/// The same whatever the variables are; none if they have a say.
+pub(super) fn whatever_the_variables(
+    operation: &OperationDefinition,
+    document: &ExecutableDocument,
+    types: &Types,
+) -> Option<u64> {
+    let variables = &Variables::default();
+    let estimate = Estimate { document, variables, types, asked_for_variables: Cell::new(false) };
+    let cost = estimate.of_operation(operation);
+    (!estimate.asked_for_variables.get()).then_some(cost)
 }
 
 /// Refuses what costs more than is allowed.
@@ -58,12 +72,17 @@ struct Estimate<'a> {
     document: &'a ExecutableDocument,
     variables: &'a Variables,
     types: &'a Types,
+    asked_for_variables: Cell<bool>,
 }
 
 /// A variable that was not given.
 struct Unknown;
 
 impl Estimate<'_> {
+    fn of_operation(&self, operation: &OperationDefinition) -> u64 {
+        self.of_set(Some(root(operation.ty)), &operation.selection_set.node, USUAL_PAGE)
+    }
+
     /// What is selected of one object. A page lies around it, of this size.
     fn of_set(&self, parent: Option<&str>, set: &SelectionSet, page: u64) -> u64 {
         let mut cost = 0_u64;
@@ -135,6 +154,7 @@ impl Estimate<'_> {
     }
 
     fn variable(&self, name: &Name) -> Result<Value, Unknown> {
+        self.asked_for_variables.set(true);
         self.variables.get(name).cloned().ok_or(Unknown)
     }
 

@@ -78,8 +78,16 @@ pub(super) struct Document {
     pub(super) text: Arc<str>,
     parsed: ExecutableDocument,
     is_valid: AtomicBool,
-    /// How its operations are answered by plan, as far as that does not depend on variables.
-    plans: OnceLock<HashMap<Option<Name>, Result<Arc<Plan>, Stop>>>,
+    /// What is known of its operations whatever they are asked with, found out when it is asked for first.
+    known: OnceLock<HashMap<Option<Name>, Known>>,
+}
+
+/// What is known of an operation whatever it is asked with.
+struct Known {
+    /// How it is answered by plan.
+    plan: Result<Arc<Plan>, Stop>,
+    /// None if that depends on the variables.
+    cost: Option<u64>,
 }
 
 /// A request whose document has been read.
@@ -247,7 +255,8 @@ impl Documents {
         if let (Some(hash), Some(persisted)) = (hash.take(), persisted) {
             persisted.keep(hash, document.text.clone());
         }
-        let cost = operation.map(|it| cost::of(it, &document.parsed, &request.variables, reader.types));
+        let known = document.known(request.operation_name.as_deref(), reader.types).and_then(|known| known.cost);
+        let cost = known.or_else(|| Some(cost::of(operation?, &document.parsed, &request.variables, reader.types)));
         let cost = cost.unwrap_or_default();
         cost::within(cost, reader.limits.cost).map(|()| cost)
     }
@@ -274,7 +283,7 @@ impl fmt::Debug for Documents {
 impl Document {
     fn parse(text: &str, limits: &Limits) -> Result<Self, Response> {
         let parsed = guard::read(text, limits)?;
-        let document = Self { text: text.into(), parsed, is_valid: AtomicBool::new(false), plans: OnceLock::new() };
+        let document = Self { text: text.into(), parsed, is_valid: AtomicBool::new(false), known: OnceLock::new() };
         if document.has_one_stream_each() {
             Ok(document)
         } else {
@@ -298,16 +307,22 @@ impl Document {
         operation.map(|operation| &operation.node)
     }
 
-    /// How the operation of this name is answered, found out when it is asked for first.
-    fn plan(&self, name: Option<&str>, types: &Types) -> Option<&Result<Arc<Plan>, Stop>> {
-        let plans = self.plans.get_or_init(|| {
-            let queries = self.parsed.operations.iter().filter(|(_, it)| it.node.ty == OperationType::Query);
-            let plan = |operation| Plan::compile(operation, &self.parsed, None, types).map(Arc::new);
-            queries.map(|(name, operation)| (name.cloned(), plan(&operation.node))).collect()
+    /// What is known of the operation of this name, or of the only one. The document is valid.
+    fn known(&self, name: Option<&str>, types: &Types) -> Option<&Known> {
+        let of = |operation: &OperationDefinition| Known {
+            plan: match operation.ty {
+                OperationType::Query => Plan::compile(operation, &self.parsed, None, types).map(Arc::new),
+                OperationType::Mutation | OperationType::Subscription => Err(Stop::Ordinary),
+            },
+            cost: cost::whatever_the_variables(operation, &self.parsed, types),
+        };
+        let known = self.known.get_or_init(|| {
+            let operations = self.parsed.operations.iter();
+            operations.map(|(name, operation)| (name.cloned(), of(&operation.node))).collect()
         });
         match name {
-            Some(name) => plans.get(&Some(Name::new(name))),
-            None => plans.values().next(),
+            Some(name) => known.get(&Some(Name::new(name))),
+            None => known.values().next(),
         }
     }
 
@@ -459,7 +474,7 @@ impl Asked {
     /// these variables.
     pub(super) fn plan(&self, types: &Types) -> Option<(Arc<Plan>, bool)> {
         let operation = self.operation().filter(|operation| operation.ty == OperationType::Query)?;
-        match self.document.plan(self.request.operation_name.as_deref(), types)? {
+        match &self.document.known(self.request.operation_name.as_deref(), types)?.plan {
             Ok(plan) => Some((plan.clone(), true)),
             Err(Stop::Ordinary) => None,
             Err(Stop::NeedsVariables) => {

@@ -30,8 +30,10 @@ use super::error;
 use super::input::{EventFilter, WorkerFilter};
 use super::loader::WorkerEvents;
 use super::object::{ClusterEvent, ClusterStats, Node, Worker, WorkerHeartbeat};
+use super::plan::ItemPlan;
 use super::scalar::{Cursor, Duration};
 use super::shape::{DateTime, Int, Shape};
+use super::types::Types;
 use crate::cluster;
 use crate::error::Error;
 use crate::resolvers::watch::Heartbeat;
@@ -150,12 +152,19 @@ impl Followed {
         };
         Self { key, document: operation, variables: request.variables }
     }
+
+    fn plan(&self) -> Option<ItemPlan> {
+        let (_, operation) = self.document.operations.iter().next()?;
+        ItemPlan::compile(&operation.node, &self.document, &self.variables, Types::of_schema()).ok()
+    }
 }
 
 /// An operation that somebody follows, prepared to be run as a query for every item.
 pub(super) struct Operation {
     id: u64,
     asked: Followed,
+    /// What writes its items; none if they have to be resolved.
+    plan: Option<ItemPlan>,
     /// Where it is known, as long as it is followed.
     operations: Arc<Mutex<Operations>>,
 }
@@ -252,26 +261,36 @@ impl Live {
         }
         operations.next_id += 1;
         let (id, key) = (operations.next_id, asked.key.clone());
-        let operation = Arc::new(Operation { id, asked, operations: self.0.operations.clone() });
+        let plan = asked.plan();
+        let operation = Arc::new(Operation { id, asked, plan, operations: self.0.operations.clone() });
         operations.known.insert(key, Arc::downgrade(&operation));
         operation
     }
 
     /// An item as the operation wants to see it, written out, by whoever asks first.
     pub(super) async fn payload(&self, operation: &Operation, item: &Item) -> Arc<str> {
-        let Some(key) = item.key() else { return write(&self.respond(operation, item).await) };
+        let Some(key) = item.key() else { return self.write(operation, item).await };
         let key = (operation.id, key);
-        let found = self.0.payloads.get_or_insert_async(&key, async {
-            Ok::<_, std::convert::Infallible>(write(&self.respond(operation, item).await))
-        });
+        let found = self
+            .0
+            .payloads
+            .get_or_insert_async(&key, async { Ok::<_, std::convert::Infallible>(self.write(operation, item).await) });
         match found.await {
             Ok(payload) => payload,
             Err(never) => match never {},
         }
     }
 
-    /// An item as the operation wants to see it.
-    pub(super) async fn respond(&self, operation: &Operation, item: &Item) -> Response {
+    /// An item as the operation wants to see it: by plan, or else resolved field by field.
+    async fn write(&self, operation: &Operation, item: &Item) -> Arc<str> {
+        match operation.plan.as_ref().and_then(|plan| plan.write(item)) {
+            Some(text) => text.into(),
+            None => write(&self.respond(operation, item).await),
+        }
+    }
+
+    /// An item as the operation wants to see it, resolved.
+    async fn respond(&self, operation: &Operation, item: &Item) -> Response {
         let Inner { schema, resolvers, .. } = &*self.0;
         let reading = item.reading(resolvers);
         let budget = Budget::default();
@@ -296,7 +315,7 @@ impl fmt::Debug for Live {
 }
 
 /// Answers each field of the subscription root with the item at hand.
-struct Rendered;
+pub(super) struct Rendered;
 
 #[Object(name = "Subscription")]
 impl Rendered {

@@ -31,10 +31,8 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
-#[cfg(target_os = "linux")]
-use socket2::SockRef;
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::AsyncWrite,
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, Sleep, sleep_until, timeout},
@@ -45,7 +43,7 @@ use tracing::{debug, error, warn};
 
 use super::{
     failure::{Failure, on_the_wire},
-    socket::{InFlight, Overdue, Pace, Patience, Socket},
+    socket::{InFlight, Overdue, Pace, Patience, Socket, Transport},
 };
 
 /// More than this many clients belong on several replicas; each costs a socket and some tens of kilobytes.
@@ -116,11 +114,6 @@ impl ListenerOptions {
     }
 }
 
-/// How many bytes the system may keep for a client that have not been sent yet. Its own buffers grow to megabytes; what
-/// is under way is not counted, so that this slows nobody down.
-#[cfg(target_os = "linux")]
-const MOST_UNSENT: u32 = 128 * 1024;
-
 /// Serves until told to stop, then lets what is in flight finish, and returns when the last connection has gone.
 ///
 /// After `shutdown`, nothing new is accepted, connections at rest close at once, and the others after their answer.
@@ -143,11 +136,6 @@ where
             // Answers are written whole; waiting for more to send with them only delays them.
             if let Err(error) = stream.set_nodelay(true) {
                 debug!("Small packets to {peer} may be delayed: {error}");
-            }
-            // What a client does not take stays ours to give up, and is not the system's to keep.
-            #[cfg(target_os = "linux")]
-            if let Err(error) = SockRef::from(&stream).set_tcp_notsent_lowat(MOST_UNSENT) {
-                debug!("More than {MOST_UNSENT} bytes may wait to be sent to {peer}: {error}");
             }
             let connection = attend(stream, Some(place), peer, service.clone(), patience, shutdown.clone());
             connections.spawn(cut.clone().run_until_cancelled_owned(connection));
@@ -228,7 +216,7 @@ async fn attend<IO, S>(
     patience: Patience,
     shutdown: CancellationToken,
 ) where
-    IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    IO: Transport + Send + 'static,
     S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
 {
     let pace = Pace::new();
@@ -304,6 +292,8 @@ where
     let response = service.oneshot(request).await?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         pace.note_upgrade();
+    } else if response.body().size_hint().exact().is_none() {
+        pace.note_stream();
     }
     Ok(response.map(|body| Paced { body, _in_flight: in_flight }))
 }
@@ -368,7 +358,7 @@ impl Future for Watch<'_> {
 }
 
 /// Tells a client over the cap that it is, without listening to what it wants.
-async fn turn_away<IO: AsyncRead + AsyncWrite + Unpin>(io: IO, place: OwnedSemaphorePermit, patience: Patience) {
+async fn turn_away<IO: Transport>(io: IO, place: OwnedSemaphorePermit, patience: Patience) {
     let refusal = on_the_wire(&Failure::unavailable("All connections are taken; try again shortly"), b"");
     let mut socket = Socket::new(io, Pace::new(), Some(place));
     let farewell = async {
@@ -484,7 +474,7 @@ mod tests {
     }
 
     /// One response whose length is declared, or declared chunked and ended.
-    async fn response(client: &mut (impl AsyncRead + Unpin)) -> String {
+    async fn response(client: &mut (impl tokio::io::AsyncRead + Unpin)) -> String {
         let mut text = Vec::new();
         loop {
             let so_far = String::from_utf8_lossy(&text);
@@ -504,7 +494,7 @@ mod tests {
     }
 
     /// Everything until the server closes.
-    async fn rest(client: &mut (impl AsyncRead + Unpin)) -> String {
+    async fn rest(client: &mut (impl tokio::io::AsyncRead + Unpin)) -> String {
         let mut text = Vec::new();
         client.read_to_end(&mut text).await.expect("an orderly end");
         String::from_utf8(text).expect("text")

@@ -18,11 +18,16 @@ use std::{
 
 use axum::http::StatusCode;
 use bytes::Bytes;
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
     sync::OwnedSemaphorePermit,
     time::Instant,
 };
+#[cfg(target_os = "linux")]
+use tracing::debug;
 
 use super::failure::{Failure, general_message, on_the_wire};
 
@@ -67,6 +72,8 @@ struct Progress {
     stalled: Option<Instant>,
     /// HTTP/2, where bytes between requests (pings, window updates) are no beginning of a request.
     multiplexed: bool,
+    /// What is written has no end that is known: it is written for as long as the client takes it.
+    streams: bool,
     /// No longer HTTP. Whoever took the socket over has its own rules.
     upgraded: bool,
 }
@@ -88,6 +95,7 @@ impl Pace {
             in_flight: 0,
             stalled: None,
             multiplexed: false,
+            streams: false,
             upgraded: false,
         })))
     }
@@ -102,7 +110,14 @@ impl Pace {
 
     /// Notes that the connection changes hands.
     pub(super) fn note_upgrade(&self) {
-        self.progress().upgraded = true;
+        let mut progress = self.progress();
+        progress.upgraded = true;
+        progress.streams = true;
+    }
+
+    /// Notes that an answer of unknown length begins.
+    pub(super) fn note_stream(&self) {
+        self.progress().streams = true;
     }
 
     /// Notes that the connection is asked to close. What is in flight may still take its time.
@@ -148,13 +163,15 @@ impl Pace {
         }
     }
 
-    fn note_write(&self, blocked: bool) {
+    /// Whether what is written is a stream.
+    fn note_write(&self, blocked: bool) -> bool {
         let mut progress = self.progress();
         if !blocked {
             progress.stalled = None;
         } else if progress.stalled.is_none() {
             progress.stalled = Some(Instant::now());
         }
+        progress.streams
     }
 
     /// Whether what is written now could be an answer of hyper's own, to a request that never reached the service.
@@ -191,6 +208,27 @@ impl Drop for InFlight {
     }
 }
 
+/// What carries a connection.
+pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin {
+    /// Asks the system to keep little of what the client has not been sent yet.
+    fn keep_little(&self) {}
+}
+
+impl Transport for TcpStream {
+    /// What a follower does not take stays ours to give up, and is not the system's to keep: its own buffers grow to
+    /// megabytes. Answers that have an end are written faster the more of them the system takes at once.
+    #[cfg(target_os = "linux")]
+    fn keep_little(&self) {
+        const MOST_UNSENT: u32 = 128 * 1024;
+        if let Err(error) = SockRef::from(self).set_tcp_notsent_lowat(MOST_UNSENT) {
+            debug!("More than {MOST_UNSENT} bytes may wait to be sent to a client: {error}");
+        }
+    }
+}
+
+#[cfg(test)]
+impl Transport for tokio::io::DuplexStream {}
+
 /// A stream that tells its [`Pace`] what passes through it.
 ///
 /// It also holds the connection's place under the cap. The place must live as long as the socket and not as long as the
@@ -201,6 +239,7 @@ pub(super) struct Socket<IO> {
     _place: Option<OwnedSemaphorePermit>,
     refusal: Bytes,
     farewell: Farewell,
+    keeps_little: bool,
 }
 
 /// How far closing has come.
@@ -210,9 +249,16 @@ enum Farewell {
     Done,
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin> Socket<IO> {
+impl<IO: Transport> Socket<IO> {
     pub(super) fn new(io: IO, pace: Arc<Pace>, place: Option<OwnedSemaphorePermit>) -> Self {
-        Self { io, pace, _place: place, refusal: Bytes::new(), farewell: Farewell::NotYet }
+        Self { io, pace, _place: place, refusal: Bytes::new(), farewell: Farewell::NotYet, keeps_little: false }
+    }
+
+    fn note_write(&mut self, blocked: bool) {
+        if self.pace.note_write(blocked) && !self.keeps_little {
+            self.keeps_little = true;
+            self.io.keep_little();
+        }
     }
 
     fn poll_refusal(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -251,14 +297,14 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Socket<IO> {
     }
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<IO> {
+impl<IO: Transport> AsyncWrite for Socket<IO> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_refusal(cx))?;
         if self.replace_refusal(buf) {
             return Poll::Ready(Ok(buf.len()));
         }
         let written = Pin::new(&mut self.io).poll_write(cx, buf);
-        self.pace.note_write(written.is_pending());
+        self.note_write(written.is_pending());
         written
     }
 
@@ -274,7 +320,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<IO> {
             return Poll::Ready(Ok(only.len()));
         }
         let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
-        self.pace.note_write(written.is_pending());
+        self.note_write(written.is_pending());
         written
     }
 

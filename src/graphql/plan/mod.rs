@@ -14,6 +14,7 @@
 //! CollectFields; [`write`](self::write) how values look.
 
 mod compile;
+mod item;
 mod object;
 mod root;
 #[cfg(test)]
@@ -27,6 +28,7 @@ use async_graphql::{Name, Positioned, Value, Variables};
 
 use self::compile::Compiler;
 pub(super) use self::compile::Stop;
+pub(super) use self::item::ItemPlan;
 pub(super) use self::root::Question;
 use self::root::{Answer, RootWriter};
 use super::types::{Types, root};

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_graphql::parser::types::OperationType;
+use async_graphql::parser::types::{DocumentOperations, OperationType};
 use async_graphql::{EmptyMutation, EmptySubscription, Request, Schema, ValidationMode, Variables, value};
 use chrono::TimeDelta;
 use proptest::prelude::*;
@@ -15,18 +15,22 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 
-use super::Question;
+use super::{ItemPlan, Question};
 use crate::clock::Timestamp;
-use crate::cluster::{Changes, Identity, SchedulingPolicy, Snapshot, View, Vm, VmId, VmStatus, Worker, WorkerId};
+use crate::cluster::{
+    Changes, Cursor, Event, EventKind, Identity, SchedulingPolicy, Snapshot, View, Vm, VmId, VmStatus, Worker, WorkerId,
+};
 use crate::graphql::GraphqlOptions;
 use crate::graphql::answer::Answer;
 use crate::graphql::budget::Budget;
 use crate::graphql::documents::Documents;
-use crate::graphql::live::Payload;
+use crate::graphql::live::{Item, Payload, Rendered};
+use crate::graphql::object::Node;
 use crate::graphql::query::Query;
 use crate::graphql::types::{Kind, Types, innermost};
-use crate::resolvers::Reading;
 use crate::resolvers::kept::Kept;
+use crate::resolvers::watch::Heartbeat;
+use crate::resolvers::{EventView, Reading};
 
 /// What is asked of which the plan knows nothing.
 const NOT_PLANNED: [&str; 1] = ["events"];
@@ -290,6 +294,58 @@ async fn compare(documents: &Documents, text: &str, readings: Vec<Reading>) -> R
     Ok(Some(answered))
 }
 
+/// What followers are told of the cluster as it is read.
+fn items(reading: &Reading, random: &mut StdRng) -> Vec<(&'static str, Item)> {
+    let view = reading.view();
+    let beat = view.workers().next().map(|worker| {
+        let received_at = worker.worker.usage.last_seen;
+        Item::Heartbeat(Heartbeat { worker, received_at, coalesced: random.random_range(0..3) })
+    });
+    let event = Event {
+        cursor: Cursor { database: "test".into(), revision: view.snapshot.revision, position: 1 },
+        at: view.now,
+        kind: *EventKind::ALL.choose(random).unwrap(),
+        worker_id: random.random_bool(0.5).then(|| WorkerId::parse("w1").unwrap()),
+        vm_id: random.random_bool(0.5).then(|| VmId::parse("v1").unwrap()),
+        actor: random.random_bool(0.5).then(|| "operator".into()),
+        reason: random.random_bool(0.5).then(|| "it is \"loud\"".into()),
+        message: "something happened".into(),
+        oldest_cursor: None,
+    };
+    let event = Item::Event(EventView { event: Arc::new(event), view: view.clone() });
+    let others = [("clusterEvents", event), ("clusterStats", Item::Stats(reading.cluster_stats()))];
+    beat.map(|beat| ("workerHeartbeats", beat)).into_iter().chain(others).collect()
+}
+
+async fn compare_items(documents: &Documents, text: &str, items: Vec<Item>) -> Result<bool, TestCaseError> {
+    let mut asked = documents.read(Request::new(text).variables(variables())).unwrap_or_else(|refused| {
+        panic!("{text}: {refused:?}");
+    });
+    if documents.validate(&mut asked).await.is_err() {
+        return Ok(false);
+    }
+    let mut document = asked.cut_out(&[OperationType::Subscription]).unwrap();
+    if let DocumentOperations::Single(operation) = &mut document.operations {
+        operation.node.ty = OperationType::Query;
+    }
+    let (_, operation) = document.operations.iter().next().unwrap();
+    let plan = ItemPlan::compile(&operation.node, &document, &asked.request.variables, documents.types());
+    let plan = plan.map_err(|stop| TestCaseError::fail(format!("there is no plan: {stop:?}")))?;
+    let schema = Schema::build(Rendered, EmptyMutation, EmptySubscription).register_output_type::<Node>();
+    let ordinary = schema.validation_mode(ValidationMode::Fast).finish();
+    for item in items {
+        let by_plan = plan.write(&item);
+        let mut request = Request::new("").data(item).data(Budget::default());
+        request.set_parsed_query(document.clone());
+        let resolved = ordinary.execute(request).await;
+        prop_assert!(resolved.errors.is_empty() || by_plan.is_none(), "{:?}", resolved.errors);
+        if let Some(by_plan) = by_plan {
+            prop_assert_eq!(by_plan, serde_json::to_string(&resolved).unwrap());
+        }
+    }
+    Ok(true)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, max_global_rejects: 4_000, ..ProptestConfig::default() })]
 
@@ -304,5 +360,25 @@ proptest! {
             compare(&documents, &text, readings).await
         });
         prop_assume!(compared.map_err(|error| TestCaseError::fail(format!("{error}\n{text}")))?.is_some());
+    }
+
+    #[test]
+    fn followers_are_told_by_plan_what_the_ordinary_resolvers_say(seed in any::<u64>()) {
+        let mut random = StdRng::seed_from_u64(seed);
+        let readings = readings(&mut random);
+        let items: Vec<_> = readings.iter().flat_map(|reading| items(reading, &mut random)).collect();
+        let mut author = Author { random, types: Types::of_schema(), fragments: Vec::new() };
+        let field = *["workerHeartbeats", "clusterEvents", "clusterStats"].choose(&mut author.random).unwrap();
+        let ty = innermost(&author.types.field("Subscription", field).unwrap().ty);
+        let selection = author.selection(ty, 1);
+        let text = format!("subscription {{ {field} {{ {selection} }} }} {}", author.fragments.join("\n"));
+        let text = without_variables(&text);
+        let items = items.into_iter().filter(|(of, _)| *of == field).map(|(_, item)| item).collect();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let compared = runtime.block_on(async {
+            let documents = Documents::open(&GraphqlOptions::default()).await.unwrap();
+            compare_items(&documents, &text, items).await
+        });
+        prop_assume!(compared.map_err(|error| TestCaseError::fail(format!("{error}\n{text}")))?);
     }
 }
