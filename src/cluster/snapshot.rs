@@ -47,9 +47,13 @@ impl VmReports {
         &self.id
     }
 
-    /// Whether both are one and the same report of one worker. Of several it is not enough to look at them: which one
-    /// speaks for the VM is also for their workers to say.
-    pub fn is_the_same_single_report(&self, other: &Self) -> bool {
+    /// Whether only one worker reports it.
+    pub fn is_single(&self) -> bool {
+        self.reports.len() == 1
+    }
+
+    /// Whether both are one and the same report of one worker.
+    pub fn is_the_same_report(&self, other: &Self) -> bool {
         match (self.reports.as_slice(), other.reports.as_slice()) {
             ([one], [other]) => Arc::ptr_eq(one, other),
             _ => false,

@@ -195,7 +195,7 @@ impl Source for VmReports {
     }
 
     fn is_same(&self, other: &Self) -> bool {
-        self.is_the_same_single_report(other)
+        self.is_the_same_report(other)
     }
 }
 
@@ -353,7 +353,8 @@ impl Reading {
         let snapshot = &self.view.snapshot;
         let mut write_row = |reports: &VmReports, bytes: &mut Vec<u8>| {
             let vm = self.view.home_of(reports).filter(|vm| vm.vm.status.holds_slot())?;
-            Some((write(&vm, bytes), None))
+            // Which of several reports speaks for the VM is for their workers to say: it has to be looked up each time.
+            Some((write(&vm, bytes), (!reports.is_single()).then_some(self.view.now)))
         };
         list(&kept.vms, of, snapshot.vm_chunks(), self.view.now, snapshot.duplicates(), &mut write_row)
     }

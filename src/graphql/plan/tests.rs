@@ -244,7 +244,15 @@ fn readings(random: &mut StdRng) -> Vec<Reading> {
         let mut changes = Changes::default();
         match random.random_range(0..4) {
             0 => changes.purged.push((WorkerId::parse(&format!("w{number}")).unwrap(), 1)),
-            1 | 2 => changes.workers.push(worker(number, random, revision)),
+            1 => changes.workers.push(worker(number, random, revision)),
+            // Heard, and nothing is new, except that it speaks of its VMs now.
+            2 => changes.workers.extend(snapshot.find_worker(&format!("w{number}")).map(|known| {
+                let mut worker = Worker::clone(known);
+                worker.revision = revision;
+                worker.usage.last_seen = worker.usage.last_seen.max(now);
+                worker.usage.inventory_revision = Some(revision);
+                Arc::new(worker)
+            })),
             _ => {}
         }
         snapshot = snapshot.apply(changes, revision);
