@@ -275,8 +275,12 @@ fn speaks_json(headers: &HeaderMap) -> bool {
 
 /// Whether a content type is `application/json` or one of its many children, such as `application/problem+json`.
 pub(super) fn is_json(content_type: &str) -> bool {
-    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("application/json") {
+        return true;
+    }
+    let essence = essence.to_ascii_lowercase();
+    essence.starts_with("application/") && essence.ends_with("+json")
 }
 
 /// The same headers, the length of the body included, and no body: what HEAD asks for.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use entity::{event, kept_answer, purged_worker, vm, worker};
 use sea_orm::ConnectionTrait;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::commands::Answer;
@@ -146,26 +147,44 @@ fn unsigned<N: TryFrom<i64>>(column: &'static str, number: i64) -> Result<N, Bad
 }
 
 /// What registration writes of a worker, and everything a new row needs.
-pub(super) fn registration_row(worker: &Worker) -> Value {
-    let Worker { id, identity, registration_revision, life, usage: _, policy, policy_revision, announced, revision } =
+pub(super) fn registration_row(worker: &Worker) -> RegistrationRow<'_> {
+    let Worker { id: _, identity, registration_revision, life, usage: _, policy, policy_revision, announced, .. } =
         worker;
     let Identity { hostname, address, zone, labels, capabilities, cpu_cores, memory_mb, disk_gb, max_vms } =
         &**identity;
-    let mut row = json!({
-        "id": id.as_str(), "hostname": hostname, "address": address, "zone": zone, "labels": labels,
+    let identity = json!({
+        "hostname": hostname, "address": address, "zone": zone, "labels": labels,
         "capabilities": capabilities, "cpu_cores": cpu_cores, "memory_mb": memory_mb, "disk_gb": disk_gb,
         "max_vms": max_vms, "incarnation": life.incarnation, "boot_id": life.boot_id, "started_at": time(life.started_at),
         "left_at": life.left_at.map(time), "policy": policy.as_str(), "announced": announced.as_str(),
-        "registration_revision": registration_revision, "policy_revision": policy_revision, "revision": revision,
+        "registration_revision": registration_revision, "policy_revision": policy_revision,
     });
-    if let (Value::Object(row), Value::Object(usage)) = (&mut row, usage_row(worker)) {
-        row.extend(usage);
-    }
-    row
+    RegistrationRow { identity, usage: usage_row(worker) }
 }
 
-/// What heartbeats write of a worker.
-pub(super) fn usage_row(worker: &Worker) -> Value {
+#[derive(Serialize)]
+pub(super) struct RegistrationRow<'a> {
+    #[serde(flatten)]
+    identity: Value,
+    #[serde(flatten)]
+    usage: UsageRow<'a>,
+}
+
+/// What heartbeats write of a worker. Not a [`Value`], which allocates each of its keys: there is one for each beat.
+#[derive(Serialize)]
+pub(super) struct UsageRow<'a> {
+    id: &'a str,
+    last_seen: String,
+    sequence: Option<u64>,
+    used_cpu_cores: u32,
+    used_memory_mb: u32,
+    used_disk_gb: u32,
+    inventory_revision: Option<u64>,
+    vms_revision: u64,
+    revision: u64,
+}
+
+pub(super) fn usage_row(worker: &Worker) -> UsageRow<'_> {
     let Usage {
         last_seen,
         sequence,
@@ -175,12 +194,18 @@ pub(super) fn usage_row(worker: &Worker) -> Value {
         vms: _,
         inventory_revision,
         vms_revision,
-    } = &worker.usage;
-    json!({
-        "id": worker.id.as_str(), "last_seen": time(*last_seen), "sequence": sequence, "used_cpu_cores": used_cpu_cores,
-        "used_memory_mb": used_memory_mb, "used_disk_gb": used_disk_gb, "inventory_revision": inventory_revision,
-        "vms_revision": vms_revision, "revision": worker.revision,
-    })
+    } = worker.usage;
+    UsageRow {
+        id: worker.id.as_str(),
+        last_seen: time(last_seen),
+        sequence,
+        used_cpu_cores,
+        used_memory_mb,
+        used_disk_gb,
+        inventory_revision,
+        vms_revision,
+        revision: worker.revision,
+    }
 }
 
 /// What operators write of a worker.
@@ -201,21 +226,58 @@ pub(super) fn departure_row(worker: &Worker) -> Value {
     json!({ "id": worker.id.as_str(), "left_at": worker.life.left_at.map(time), "revision": worker.revision })
 }
 
-pub(super) fn vm_row(vm: &Vm) -> Value {
-    let Vm { id, worker_id, name, status, vcpus, memory_mb, revision } = vm;
-    json!({
-        "worker_id": worker_id.as_str(), "id": id.as_str(), "name": name, "status": status.as_str(), "vcpus": vcpus,
-        "memory_mb": memory_mb, "revision": revision,
-    })
+/// What heartbeats write of a VM. As for [`UsageRow`]: there are hundreds in the first inventory of each worker.
+#[derive(Serialize)]
+pub(super) struct VmRow<'a> {
+    worker_id: &'a str,
+    id: &'a str,
+    name: &'a str,
+    status: &'static str,
+    vcpus: u32,
+    memory_mb: u32,
+    revision: u64,
 }
 
-pub(super) fn event_row(event: &Event) -> Value {
+pub(super) fn vm_row(vm: &Vm) -> VmRow<'_> {
+    let Vm { id, worker_id, name, status, vcpus, memory_mb, revision } = vm;
+    VmRow {
+        worker_id: worker_id.as_str(),
+        id: id.as_str(),
+        name,
+        status: status.as_str(),
+        vcpus: *vcpus,
+        memory_mb: *memory_mb,
+        revision: *revision,
+    }
+}
+
+/// An entry of the change log, of which there is one for each VM that comes or goes.
+#[derive(Serialize)]
+pub(super) struct EventRow<'a> {
+    revision: u64,
+    position: u32,
+    at: String,
+    kind: &'static str,
+    worker_id: Option<&'a str>,
+    vm_id: Option<&'a str>,
+    actor: Option<&'a str>,
+    reason: Option<&'a str>,
+    message: &'a str,
+}
+
+pub(super) fn event_row(event: &Event) -> EventRow<'_> {
     let Event { cursor, at, kind, worker_id, vm_id, actor, reason, message, oldest_cursor: _ } = event;
-    json!({
-        "revision": cursor.revision, "position": cursor.position, "at": time(*at), "kind": kind.as_str(),
-        "worker_id": worker_id.as_ref().map(WorkerId::as_str), "vm_id": vm_id.as_ref().map(VmId::as_str),
-        "actor": actor, "reason": reason, "message": message,
-    })
+    EventRow {
+        revision: cursor.revision,
+        position: cursor.position,
+        at: time(*at),
+        kind: kind.as_str(),
+        worker_id: worker_id.as_ref().map(WorkerId::as_str),
+        vm_id: vm_id.as_ref().map(VmId::as_str),
+        actor: actor.as_deref(),
+        reason: reason.as_deref(),
+        message,
+    }
 }
 
 /// Reads what was answered to requests with these keys.
