@@ -227,7 +227,8 @@ fn too_late(exchange: &Exchange, time: Duration) -> Failure {
     }
 }
 
-/// Says in the log what a panic said. In a span that has the request's id, as all of them had if there were one for each.
+/// Says in the log what a panic said: in a span that has the request's id, for a subscriber that knows nothing of
+/// [`current_request`](super::current_request).
 fn note_panic(exchange: &Exchange, panic: &(dyn Any + Send)) {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(not a text)");

@@ -219,8 +219,8 @@ fn is_about_the_client(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-/// How a connection learns that it is to end: it is asked to, and cut when it has taken too long for that. Nobody is cut
-/// who was not asked, so that while all is well only one of the two has to be looked at.
+/// How a connection learns that it is to end: it is asked to, and cut when that takes it too long. Nobody is cut who was
+/// not asked, so while all is well only one of the two has to be looked at.
 struct End {
     asked: CancellationToken,
     enforced: CancellationToken,

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use entity::{event, kept_answer, purged_worker, vm, worker};
-use sea_orm::ConnectionTrait;
+use futures_util::TryStreamExt as _;
+use sea_orm::{ConnectionTrait, DatabaseTransaction};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -34,38 +35,52 @@ impl From<BadRow> for Error {
 }
 
 /// Reads whatever changed since a snapshot; since an empty one, everything there is.
-pub(super) async fn changes_since(connection: &impl ConnectionTrait, base: &Snapshot) -> Result<Changes, Error> {
+pub(super) async fn changes_since(transaction: &DatabaseTransaction, base: &Snapshot) -> Result<Changes, Error> {
     let since = i64::try_from(base.revision).unwrap_or(i64::MAX);
-    let workers = worker::Entity::changed_since(since).all(connection).await?;
-    let mut vms = HashMap::<String, Vec<Arc<Vm>>>::new();
-    for row in vm::Entity::of_workers_changed_since(since).all(connection).await? {
-        vms.entry(row.worker_id.clone()).or_default().push(Arc::new(read_vm(row)?));
-    }
+    let workers = worker::Entity::changed_since(since).all(transaction).await?;
+    let mut vms = vms_of_workers_changed_since(transaction, since).await?;
     let mut changes = Changes::default();
     for row in workers {
         let unchanged = base.find_worker(&row.id).filter(|_| row.vms_revision <= since);
-        let its_vms = unchanged.map_or_else(
-            || {
-                let mut its_vms = vms.remove(&row.id).unwrap_or_default();
+        let (id, its_vms) = match (unchanged, vms.remove_entry(row.id.as_str())) {
+            (Some(worker), _) => (worker.id.clone(), worker.usage.vms.clone()),
+            (None, Some((id, mut its_vms))) => {
                 // The database may sort by a collation; here it is by code point, as everywhere else.
                 its_vms.sort_unstable_by(|one, other| one.id.cmp(&other.id));
-                Arc::from(its_vms)
-            },
-            |worker| worker.usage.vms.clone(),
-        );
-        changes.workers.push(Arc::new(read_worker(row, its_vms)?));
+                (id, Arc::from(its_vms))
+            }
+            (None, None) => (read_worker_id(&row.id)?, Arc::from([])),
+        };
+        changes.workers.push(Arc::new(read_worker(row, id, its_vms)?));
     }
-    for row in purged_worker::Entity::removed_since(since).all(connection).await? {
+    for row in purged_worker::Entity::removed_since(since).all(transaction).await? {
         changes.purged.push((read_worker_id(&row.id)?, unsigned("incarnation", row.incarnation)?));
     }
     Ok(changes)
 }
 
-fn read_worker(row: worker::Model, vms: Arc<[Arc<Vm>]>) -> Result<Worker, BadRow> {
+/// VMs by worker. Row by row, since all rows at once take several times the room of what they become; and with one id for
+/// all VMs of a worker, which they share with it.
+async fn vms_of_workers_changed_since(
+    transaction: &DatabaseTransaction,
+    since: i64,
+) -> Result<HashMap<WorkerId, Vec<Arc<Vm>>>, Error> {
+    let mut vms = HashMap::<WorkerId, Vec<Arc<Vm>>>::new();
+    let mut rows = vm::Entity::of_workers_changed_since(since).stream(transaction).await?;
+    while let Some(row) = rows.try_next().await? {
+        let known = vms.get_key_value(row.worker_id.as_str()).map(|(id, _)| id.clone());
+        let worker_id = known.map_or_else(|| read_worker_id(&row.worker_id), Ok)?;
+        let vm = Arc::new(read_vm(row, worker_id.clone())?);
+        vms.entry(worker_id).or_default().push(vm);
+    }
+    Ok(vms)
+}
+
+fn read_worker(row: worker::Model, id: WorkerId, vms: Arc<[Arc<Vm>]>) -> Result<Worker, BadRow> {
     let worker::Labels(labels) = row.labels;
     let worker::Capabilities(capabilities) = row.capabilities;
     Ok(Worker {
-        id: read_worker_id(&row.id)?,
+        id,
         identity: Arc::new(Identity {
             hostname: row.hostname.into(),
             address: row.address.into(),
@@ -104,11 +119,14 @@ fn read_worker(row: worker::Model, vms: Arc<[Arc<Vm>]>) -> Result<Worker, BadRow
     })
 }
 
-fn read_vm(row: vm::Model) -> Result<Vm, BadRow> {
+fn read_vm(row: vm::Model, worker_id: WorkerId) -> Result<Vm, BadRow> {
+    let id = read_vm_id(&row.id)?;
+    // Who gave no name has the id for one.
+    let name = if row.name == row.id { id.shared() } else { row.name.into() };
     Ok(Vm {
-        id: read_vm_id(&row.id)?,
-        worker_id: read_worker_id(&row.worker_id)?,
-        name: row.name.into(),
+        id,
+        worker_id,
+        name,
         status: row.status.parse()?,
         vcpus: unsigned("vcpus", row.vcpus)?,
         memory_mb: unsigned("memory_mb", row.memory_mb)?,

@@ -189,7 +189,8 @@ fn take_inventory(worker: &mut Worker, inventory: &Inventory, draft: &Draft<'_>)
         let vm = Vm {
             id: id.clone(),
             worker_id: worker.id.clone(),
-            name: report.name.clone(),
+            // Who gave no name has the id for one.
+            name: if report.name == id.shared() { id.shared() } else { report.name.clone() },
             status: report.status,
             vcpus: report.vcpus,
             memory_mb: report.memory_mb,
