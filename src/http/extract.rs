@@ -79,6 +79,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
         let query = parts.uri.query().unwrap_or_default();
+        // As with bodies: the name of the parameter is wanted only when something is wrong with it.
+        if let Ok(value) = serde_html_form::from_str(query) {
+            return Ok(Self(value));
+        }
         let query = serde_html_form::Deserializer::from_bytes(query.as_bytes());
         serde_path_to_error::deserialize(query).map(Self).map_err(|error| {
             let (parameter, problem) = (error.path().to_string(), error.inner().to_string());
