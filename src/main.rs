@@ -10,11 +10,16 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use mimalloc::MiMalloc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::cli::Cli;
+
+/// With the system's own, a heartbeat takes a tenth more of the processor.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Threads may hang where nobody can reach them: an agent's, in a read of `/proc` that the kernel holds up. Whatever had
 /// to be finished was finished by then.

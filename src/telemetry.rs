@@ -7,6 +7,7 @@ use std::env;
 use std::fmt;
 use std::io::{self, IsTerminal};
 
+use aetherium::http::current_request;
 use anyhow::Context;
 use serde::Serializer;
 use serde_json::{Map, Value};
@@ -102,7 +103,8 @@ where
     }
 }
 
-/// What an event says: its sentence, and the fields of it and of the spans that it happened in.
+/// What an event says: its sentence, the fields of it and of the spans that it happened in, and which request was being
+/// answered.
 fn told<S, N>(context: &FmtContext<'_, S, N>, event: &Event<'_>) -> (Value, Fields)
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
@@ -119,6 +121,9 @@ where
         for (name, value) in said {
             fields.add(&name, value);
         }
+    }
+    if let Some(id) = current_request() {
+        fields.add("request.id", id.to_string().into());
     }
     (message.unwrap_or_default(), fields)
 }

@@ -17,6 +17,7 @@ use std::{
 use axum::{
     BoxError,
     body::{Body, HttpBody},
+    extract::{DefaultBodyLimit, Request},
 };
 use bytes::Bytes;
 use http_body_util::Limited;
@@ -37,11 +38,13 @@ enum Stage {
 
 impl LimitedBody {
     /// Wraps a body that has one; a request without stays as it is, which saves most GETs an allocation.
-    pub(super) fn wrap(body: Body, exchange: &Arc<Exchange>) -> Body {
-        if body.is_end_stream() {
-            return body;
+    pub(super) fn wrap(mut request: Request, exchange: &Arc<Exchange>) -> Request {
+        if request.body().is_end_stream() {
+            return request;
         }
-        Body::new(Self { stage: Stage::Untouched(body), exchange: Arc::clone(exchange) })
+        // Its 2 MiB would come before a route's own larger limit, and every reader is held to one anyway.
+        DefaultBodyLimit::disable().apply(&mut request);
+        request.map(|body| Body::new(Self { stage: Stage::Untouched(body), exchange: Arc::clone(exchange) }))
     }
 }
 

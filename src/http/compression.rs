@@ -3,30 +3,102 @@
 //! Only what is worth it, and only what is there whole: a stream would be held back until there is enough to compress.
 //! Request bodies are read as they are (see [`extract`](super::extract)): a small one could stand for a very large one.
 
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::task::{Context, Poll};
+
+use axum::body::Body;
 use axum::extract::Request;
-use axum::http::header;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::Response;
+use tower::{Service, ServiceExt};
 use tower_http::CompressionLevel;
-use tower_http::compression::CompressionLayer;
-use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
+use tower_http::compression::Compression;
+use tower_http::compression::predicate::{Predicate, SizeAbove};
 
 use super::accept::EVENT_STREAM;
 
 /// From this many bytes on. Less fits into one packet anyway.
-const WORTH_IT: u64 = 1_024;
+const LARGE_ENOUGH: SizeAbove = SizeAbove::new(1_024);
 
 /// One JSON object a line, as it happens.
 const NDJSON: &str = "application/x-ndjson";
 
-/// Compresses what is large enough and comes whole. Fast rather than small: it is done for each answer anew.
-pub(super) fn compression() -> CompressionLayer<impl Predicate + Send + Sync> {
-    let whole = NotForContentType::const_new(EVENT_STREAM).and(NotForContentType::const_new(NDJSON));
-    CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(SizeAbove::new(WORTH_IT).and(whole))
+/// The compressions that a client knows, as it says it.
+pub(super) struct Encodings(Vec<HeaderValue>);
+
+impl Encodings {
+    /// What these headers say; see [`spare_the_strict`] for what becomes of the headers.
+    pub(super) fn of(headers: &mut HeaderMap) -> Self {
+        spare_the_strict(headers);
+        Self(headers.get_all(header::ACCEPT_ENCODING).iter().cloned().collect())
+    }
+
+    /// Compresses an answer if it is large enough, comes whole, and the client knows how to read it. Fast rather than
+    /// small: it is done for each answer anew.
+    ///
+    /// Most answers are small, and most agents know no compression: they do not meet tower-http's layer, which wraps
+    /// whatever passes it.
+    pub(super) async fn compress(self, mut answer: Response) -> Response {
+        let Self(known) = self;
+        if !is_worth_it(&answer) {
+            return answer;
+        }
+        if known.is_empty() {
+            note_that_it_varies(answer.headers_mut());
+            return answer;
+        }
+        let mut request = Request::new(Body::empty());
+        request.headers_mut().extend(known.into_iter().map(|known| (header::ACCEPT_ENCODING, known)));
+        let layer = Compression::new(Answered(answer)).quality(CompressionLevel::Fastest).compress_when(LARGE_ENOUGH);
+        match layer.oneshot(request).await {
+            Ok(compressed) => compressed.map(Body::new),
+            Err(never) => match never {},
+        }
+    }
+}
+
+/// Whether an answer is large enough, comes whole, and is neither compressed already nor a part of something.
+fn is_worth_it(answer: &Response) -> bool {
+    let headers = answer.headers();
+    let media = headers.get(header::CONTENT_TYPE).and_then(|media| media.to_str().ok()).unwrap_or_default();
+    LARGE_ENOUGH.should_compress(answer)
+        && ![EVENT_STREAM, NDJSON].iter().any(|stream| media.starts_with(stream))
+        && !headers.contains_key(header::CONTENT_ENCODING)
+        && !headers.contains_key(header::CONTENT_RANGE)
+}
+
+/// Tells caches that another client may have got it in fewer bytes.
+fn note_that_it_varies(headers: &mut HeaderMap) {
+    let names = headers.get_all(header::VARY).iter().filter_map(|line| line.to_str().ok());
+    let is_said =
+        names.flat_map(|line| line.split(',')).any(|name| name.trim().eq_ignore_ascii_case("accept-encoding"));
+    if !is_said {
+        headers.append(header::VARY, HeaderValue::from_static("accept-encoding"));
+    }
+}
+
+/// An answer that is there already, in the place of a service.
+struct Answered(Response);
+
+impl Service<Request> for Answered {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Ready<Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request) -> Self::Future {
+        ready(Ok(std::mem::take(&mut self.0)))
+    }
 }
 
 /// Forgets what compressions a client knows if it knows none of ours and forbids even the lack of one (`*;q=0`). Such a
 /// request would be refused when it has been carried out; an answer that the client may yet read is better.
-pub(super) fn spare_the_strict(mut request: Request) -> Request {
-    let lines = request.headers().get_all(header::ACCEPT_ENCODING).iter().filter_map(|line| line.to_str().ok());
+fn spare_the_strict(headers: &mut HeaderMap) {
+    let lines = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|line| line.to_str().ok());
     let (mut forbids_none, mut knows_one) = (false, false);
     for entry in lines.flat_map(|line| line.split(',')) {
         let (name, weight) = entry.split_once(';').unwrap_or((entry, ""));
@@ -38,7 +110,6 @@ pub(super) fn spare_the_strict(mut request: Request) -> Request {
         }
     }
     if forbids_none && !knows_one {
-        request.headers_mut().remove(header::ACCEPT_ENCODING);
+        headers.remove(header::ACCEPT_ENCODING);
     }
-    request
 }

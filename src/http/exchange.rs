@@ -13,9 +13,10 @@ use std::{
 };
 
 use axum::{
-    extract::MatchedPath,
-    http::{Extensions, HeaderMap, HeaderName, HeaderValue},
+    extract::{MatchedPath, Request},
+    http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Uri},
 };
+use tokio::time::Instant;
 use uuid::Uuid;
 
 /// The header that carries a [`RequestId`], both ways.
@@ -25,10 +26,16 @@ pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-i
 pub(crate) const LONGEST_REQUEST_ID: usize = 128;
 
 /// What links a request, its answer and its lines in the log.
-///
-/// Handlers find it among the request's extensions.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestId(HeaderValue);
+pub struct RequestId(Source);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Source {
+    /// Chosen by the client.
+    Client(HeaderValue),
+    /// Made here; it becomes text when somebody reads it.
+    Server(Uuid),
+}
 
 impl RequestId {
     /// The client's own id if it is fit for a log line, else a fresh one.
@@ -37,28 +44,44 @@ impl RequestId {
             (1..=LONGEST_REQUEST_ID).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
         };
         match headers.get(X_REQUEST_ID).filter(sane) {
-            Some(theirs) => Self(theirs.clone()),
-            None => Self::fresh(),
+            Some(theirs) => Self(Source::Client(theirs.clone())),
+            // Not by `Uuid::new_v4`, which asks the kernel for randomness: once a thread is enough.
+            None => Self(Source::Server(uuid::Builder::from_random_bytes(rand::random()).into_uuid())),
         }
     }
 
-    fn fresh() -> Self {
-        let mut text = Uuid::encode_buffer();
-        let text: &str = Uuid::new_v4().hyphenated().encode_lower(&mut text);
-        // Hexadecimal digits and hyphens always make a header value.
-        Self(HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("none")))
-    }
-
-    /// The id as a header value, for the answer and for requests made on behalf of this one.
-    pub fn header_value(&self) -> HeaderValue {
-        self.0.clone()
+    /// The id as a header value, for the answer.
+    pub(super) fn header_value(&self) -> HeaderValue {
+        match &self.0 {
+            Source::Client(theirs) => theirs.clone(),
+            Source::Server(ours) => {
+                let mut text = Uuid::encode_buffer();
+                let text: &str = ours.hyphenated().encode_lower(&mut text);
+                // Hexadecimal digits and hyphens always make a header value.
+                HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("none"))
+            }
+        }
     }
 }
 
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.to_str().unwrap_or_default())
+        match &self.0 {
+            Source::Client(theirs) => f.write_str(theirs.to_str().unwrap_or_default()),
+            Source::Server(ours) => ours.hyphenated().fmt(f),
+        }
     }
+}
+
+tokio::task_local! {
+    /// The request that the task is answering.
+    static CURRENT: Arc<Exchange>;
+}
+
+/// The id of the request that is being answered here, for lines in the log. A span would say it too, but a span for
+/// each request cost as much as finding and reading a worker, and hardly a request has a line to say it in.
+pub fn current_request() -> Option<RequestId> {
+    CURRENT.try_with(|exchange| exchange.id.clone()).ok()
 }
 
 /// The notes on one request. See the module's words for who writes what.
@@ -66,6 +89,10 @@ impl fmt::Display for RequestId {
 pub(super) struct Exchange {
     /// The id, decided before anything else.
     pub(super) id: RequestId,
+    pub(super) began: Instant,
+    /// What was asked for, by what method and by which address.
+    pub(super) method: Method,
+    pub(super) uri: Uri,
     route: OnceLock<MatchedPath>,
     routine: AtomicBool,
     body_limit: AtomicUsize,
@@ -74,15 +101,26 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    pub(super) fn new(id: RequestId, body_limit: usize) -> Self {
-        Self {
-            id,
+    /// Opens the notes on a request, and puts them where everybody inside finds them.
+    pub(super) fn open(request: &mut Request, body_limit: usize) -> Arc<Self> {
+        let exchange = Arc::new(Self {
+            id: RequestId::of(request.headers()),
+            began: Instant::now(),
+            method: request.method().clone(),
+            uri: request.uri().clone(),
             route: OnceLock::new(),
             routine: AtomicBool::new(false),
             body_limit: AtomicUsize::new(body_limit),
             response_ms: AtomicU64::new(0),
             body_is_awaited: AtomicBool::new(false),
-        }
+        });
+        request.extensions_mut().insert(Arc::clone(&exchange));
+        exchange
+    }
+
+    /// Runs a future as part of answering this request.
+    pub(super) fn current<F: Future>(self: Arc<Self>, future: F) -> impl Future<Output = F::Output> {
+        CURRENT.scope(self, future)
     }
 
     /// The exchange a request belongs to, if it came through the layers (a handler's unit test may do without).

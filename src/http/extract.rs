@@ -14,7 +14,7 @@ use axum::{
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::error::Category;
+use serde_json::{error::Category, value::RawValue};
 use tracing::error;
 
 use super::{
@@ -32,9 +32,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
         let declared = declared_type(request.headers());
-        let is_declared = declared.as_deref().is_some_and(is_json);
+        let is_declared = declared.is_some_and(is_json);
         if declared.is_some() && !is_declared {
-            return Err(not_json(declared.as_deref()));
+            return Err(not_json(declared));
         }
         let body = read(request).await?;
         if is_blank(&body) {
@@ -79,6 +79,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
         let query = parts.uri.query().unwrap_or_default();
+        // As with bodies: the name of the parameter is wanted only when something is wrong with it.
+        if let Ok(value) = serde_html_form::from_str(query) {
+            return Ok(Self(value));
+        }
         let query = serde_html_form::Deserializer::from_bytes(query.as_bytes());
         serde_path_to_error::deserialize(query).map(Self).map_err(|error| {
             let (parameter, problem) = (error.path().to_string(), error.inner().to_string());
@@ -154,9 +158,8 @@ fn percent_decoded(segment: &str) -> String {
 }
 
 /// The content type as the client wrote it, if it wrote any.
-fn declared_type(headers: &HeaderMap) -> Option<Cow<'static, str>> {
-    let value = headers.get(header::CONTENT_TYPE)?;
-    Some(value.to_str().map_or(Cow::Borrowed("(unreadable)"), |text| Cow::Owned(text.to_owned())))
+fn declared_type(headers: &HeaderMap) -> Option<&str> {
+    Some(headers.get(header::CONTENT_TYPE)?.to_str().unwrap_or("(unreadable)"))
 }
 
 fn not_json(declared: Option<&str>) -> Failure {
@@ -208,6 +211,10 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
     if text.trim_start().starts_with('[') {
         return Err(list_for_an_object());
     }
+    // Nearly every body is right, and then nobody wants to know the places in it, which cost an allocation each.
+    if let Ok(value) = serde_json::from_str(text) {
+        return Ok(value);
+    }
     let mut json = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let field = error.path().to_string();
@@ -217,11 +224,16 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
     Ok(value)
 }
 
-/// Reads a part of a body that is JSON already, such as one entry of a list whose entries stand for themselves.
-pub fn read_part<T: DeserializeOwned>(part: &serde_json::Value) -> Result<T, Failure> {
-    if part.is_array() {
+/// Reads a part of a body, such as one entry of a list whose entries stand for themselves.
+pub fn read_part<T: DeserializeOwned>(part: &RawValue) -> Result<T, Failure> {
+    if part.get().starts_with('[') {
         return Err(list_for_an_object());
     }
+    if let Ok(value) = serde_json::from_str(part.get()) {
+        return Ok(value);
+    }
+    // Read apart from its text: a line and a column in it would not be those in the body.
+    let part: serde_json::Value = serde_json::from_str(part.get()).map_err(|error| refused(None, &error))?;
     serde_path_to_error::deserialize(part).map_err(|error| {
         let field = error.path().to_string();
         refused(Some(&field).filter(|field| *field != "."), &error.into_inner())

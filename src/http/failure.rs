@@ -8,9 +8,7 @@ use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use axum::{
     body::{Body, HttpBody},
-    extract::Request,
-    http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
-    middleware::Next,
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
@@ -167,42 +165,31 @@ struct Problem<'a> {
 /// Media type of a [`Problem`].
 const PROBLEM: &str = "application/problem+json";
 
-/// Lets no failure out in any other shape than ours.
-///
-/// It has to stand outside the router: axum adds `Allow` to a 405 after the router's own layers have run.
-pub(super) async fn house_shape(request: Request, next: Next) -> Response {
-    let asked = Asked::of(&request);
-    let mut response = next.run(request).await;
-    let failed = response.status().is_client_error() || response.status().is_server_error();
-    let ours = response.extensions_mut().remove::<Failure>();
-    let response = match ours {
-        Some(failure) if asked.for_problem => asked.reshape(response, Some(failure)),
-        None if failed && !speaks_json(response.headers()) => asked.reshape(response, None),
-        Some(_) | None => response,
-    };
-    if asked.method == Method::HEAD { without_body(response) } else { response }
-}
-
 /// What a message about a request needs to know of it.
-struct Asked {
-    method: Method,
-    path: Uri,
+pub(super) struct Asked {
+    exchange: Arc<Exchange>,
     /// Whether the client wants failures as RFC 9457 has them, and not in our own shape.
     for_problem: bool,
-    exchange: Option<Arc<Exchange>>,
 }
 
 impl Asked {
-    fn of(request: &Request) -> Self {
-        Self {
-            method: request.method().clone(),
-            path: request.uri().clone(),
-            for_problem: {
-                let accept = Accept::of(request.headers());
-                accept.names(PROBLEM) && !accept.names("application/json")
-            },
-            exchange: Exchange::of(request.extensions()),
-        }
+    pub(super) fn of(exchange: Arc<Exchange>, headers: &HeaderMap) -> Self {
+        let accept = Accept::of(headers);
+        Self { exchange, for_problem: accept.names(PROBLEM) && !accept.names("application/json") }
+    }
+
+    /// Lets no failure out in any other shape than ours.
+    ///
+    /// It has to stand outside the router: axum adds `Allow` to a 405 after the router's own layers have run.
+    pub(super) fn shape(&self, mut response: Response) -> Response {
+        let failed = response.status().is_client_error() || response.status().is_server_error();
+        let ours = response.extensions_mut().remove::<Failure>();
+        let response = match ours {
+            Some(failure) if self.for_problem => self.reshape(response, Some(failure)),
+            None if failed && !speaks_json(response.headers()) => self.reshape(response, None),
+            Some(_) | None => response,
+        };
+        if self.exchange.method == Method::HEAD { without_body(response) } else { response }
     }
 
     /// The same failure in our shape. Headers that do not describe the old body stay: `Allow`, `Retry-After`, CORS.
@@ -230,11 +217,10 @@ impl Asked {
     }
 
     fn failure(&self, status: StatusCode, headers: &HeaderMap) -> Failure {
-        let Self { method, path, .. } = self;
-        let path = echo(path.path());
-        let known_route = self.exchange.as_ref().is_some_and(|exchange| exchange.route().is_some());
+        let Exchange { method, uri, .. } = &*self.exchange;
+        let path = echo(uri.path());
         let message = match status {
-            StatusCode::NOT_FOUND if known_route => format!("Not found: {path}").into(),
+            StatusCode::NOT_FOUND if self.exchange.route().is_some() => format!("Not found: {path}").into(),
             StatusCode::NOT_FOUND => format!("No route for {method} {path}").into(),
             StatusCode::METHOD_NOT_ALLOWED => match headers.get(header::ALLOW).and_then(|allow| allow.to_str().ok()) {
                 Some(allow) => {
@@ -243,10 +229,7 @@ impl Asked {
                 }
                 None => format!("{method} is not allowed on {path}").into(),
             },
-            StatusCode::PAYLOAD_TOO_LARGE => match &self.exchange {
-                Some(exchange) => return Failure::too_large(exchange.body_limit()),
-                None => general_message(status),
-            },
+            StatusCode::PAYLOAD_TOO_LARGE => return Failure::too_large(self.exchange.body_limit()),
             StatusCode::INTERNAL_SERVER_ERROR => return Failure::internal(),
             _ => general_message(status),
         };
@@ -292,8 +275,12 @@ fn speaks_json(headers: &HeaderMap) -> bool {
 
 /// Whether a content type is `application/json` or one of its many children, such as `application/problem+json`.
 pub(super) fn is_json(content_type: &str) -> bool {
-    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("application/json") {
+        return true;
+    }
+    let essence = essence.to_ascii_lowercase();
+    essence.starts_with("application/") && essence.ends_with("+json")
 }
 
 /// The same headers, the length of the body included, and no body: what HEAD asks for.

@@ -5,7 +5,7 @@
 //! it has to reach our port, that port. A proxy in front of us passes its public name, which has another port or none:
 //! so those who come by a proxy are not concerned.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use axum::http::{HeaderMap, Uri, header, uri::Authority};
 
@@ -17,7 +17,12 @@ const DEFAULT_PORT: u16 = 80;
 pub(super) fn foreign_name(uri: &Uri, headers: &HeaderMap, port: u16, allowed: &[String]) -> Option<String> {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     // HTTP/2 carries the host in the URI, HTTP/1.1 in a header.
-    let authority = host.or_else(|| uri.authority().map(Authority::as_str))?.parse::<Authority>().ok()?;
+    let host = host.or_else(|| uri.authority().map(Authority::as_str))?;
+    // What nearly everybody asks by that asks by our port, and quickly seen.
+    if host.parse::<SocketAddr>().is_ok() {
+        return None;
+    }
+    let authority = host.parse::<Authority>().ok()?;
     if authority.port_u16().unwrap_or(DEFAULT_PORT) != port {
         return None;
     }

@@ -5,31 +5,27 @@
 //! [`failure`](super::failure); which pages may ask is in [`origin`](super::origin).
 
 use std::{
-    any::Any,
-    convert::Infallible,
-    panic::AssertUnwindSafe,
-    pin::pin,
-    sync::Arc,
-    time::{Duration, Instant},
+    any::Any, convert::Infallible, future::poll_fn, panic::AssertUnwindSafe, pin::pin, sync::Arc, task::Poll,
+    time::Duration,
 };
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, MatchedPath, Request, State},
-    http::{HeaderValue, Method, StatusCode, header},
-    middleware::{self, Next},
+    extract::{MatchedPath, Request},
+    http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use futures_util::FutureExt;
-use tower::{Service, ServiceBuilder, util::MapRequestLayer};
-use tower_http::normalize_path::NormalizePathLayer;
-use tracing::{Instrument, debug, error, info, info_span, warn};
+use tokio::time::sleep_until;
+use tower::{Service, ServiceBuilder, service_fn, util::MapRequestLayer};
+use tower_http::normalize_path::NormalizePath;
+use tracing::{debug, error, info, info_span, warn};
 
 use super::{
     body::LimitedBody,
-    compression::{compression, spare_the_strict},
-    exchange::{Exchange, RequestId, X_REQUEST_ID},
-    failure::{Failure, echo, house_shape},
+    compression::Encodings,
+    exchange::{Exchange, X_REQUEST_ID},
+    failure::{Asked, Failure, echo},
     host::foreign_name,
     origin::{Origin, cors, is_foreign_page},
 };
@@ -76,23 +72,19 @@ pub fn with_manners(
     options: &HttpOptions,
 ) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static + use<>
 {
-    let router = router
-        .layer(MapRequestLayer::new(note_route))
-        // Its 2 MiB would come before a route's own larger limit, and `LimitedBody` holds every reader to one anyway.
-        .layer(DefaultBodyLimit::disable());
-    ServiceBuilder::new()
-        // Outside the router, which would already have looked up `/workers/` and found nothing.
-        .layer(NormalizePathLayer::trim_trailing_slash())
-        // Sees everything that leaves, so each answer has its number and its line.
-        .layer(middleware::from_fn_with_state(options.body_limit, observe))
-        // Outside of failures: a page that may ask may also read why it got no answer.
-        .option_layer(cors(&options.cors_origins))
-        .layer(middleware::from_fn(house_shape))
-        // Inside of failures, which may yet be written anew.
-        .layer(MapRequestLayer::new(spare_the_strict))
-        .layer(compression())
-        .layer(middleware::from_fn_with_state(Arc::new(options.clone()), guard))
-        .service(router)
+    let router = router.layer(MapRequestLayer::new(note_route));
+    let options = Arc::new(options.clone());
+    let body_limit = options.body_limit;
+    let cors = cors(&options.cors_origins);
+    // Not `axum::middleware::from_fn`: each of its layers boxes its future, and a copy of everything inside, for each
+    // request. And few layers: each moves the request, and what is inside of it, once or twice more.
+    let answers = service_fn(move |request| answer(Arc::clone(&options), router.clone(), request));
+    // Outside of failures: a page that may ask may also read why it got no answer.
+    let open = ServiceBuilder::new().option_layer(cors).service(answers);
+    // Sees everything that leaves, so each answer has its number and its line.
+    let observed = service_fn(move |request| observe(body_limit, open.clone(), request));
+    // Outside the router, which would already have looked up `/workers/` and found nothing.
+    NormalizePath::trim_trailing_slash(observed)
 }
 
 /// Lets a route read bodies of up to this many bytes: `post(record_batch).layer(allow_body(8 * 1024 * 1024))`.
@@ -135,93 +127,122 @@ fn note_route(request: Request) -> Request {
 }
 
 /// Gives the request its number and its line in the log, and the answer the headers that every answer has.
-async fn observe(State(body_limit): State<usize>, mut request: Request, next: Next) -> Response {
-    let began = Instant::now();
-    let asked = (request.method().clone(), request.uri().clone());
-    let id = RequestId::of(request.headers());
-    let exchange = Arc::new(Exchange::new(id.clone(), body_limit));
-    request.extensions_mut().insert(id.clone());
-    request.extensions_mut().insert(Arc::clone(&exchange));
-
-    let span = info_span!("request", request.id = %id);
-    let mut response = next.run(request).instrument(span).await;
+async fn observe<S>(body_limit: usize, mut service: S, mut request: Request) -> Result<Response, Infallible>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+{
+    let exchange = Exchange::open(&mut request, body_limit);
+    // Whatever is inside is ready at any time.
+    let mut response = Arc::clone(&exchange).current(service.call(request)).await?;
 
     let headers = response.headers_mut();
-    headers.insert(X_REQUEST_ID, id.header_value());
+    headers.insert(X_REQUEST_ID, exchange.id.header_value());
     headers.entry(header::X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
-    let (method, uri) = asked;
-    write_line(&exchange, &method, uri.path(), response.status(), began.elapsed());
-    response
+    write_line(&exchange, response.status());
+    Ok(response)
 }
 
-/// Keeps a request to its size and its time, and to pages that may ask.
-async fn guard(State(options): State<Arc<HttpOptions>>, request: Request, next: Next) -> Response {
-    if let Some(name) = options
-        .loopback_port
-        .and_then(|port| foreign_name(request.uri(), request.headers(), port, &options.allowed_hosts))
-    {
-        return Failure::new(
+/// The router's answer, or a failure, in the shape that the client wants.
+async fn answer(options: Arc<HttpOptions>, router: Router, mut request: Request) -> Result<Response, Infallible> {
+    // Here for every request that comes through `observe`.
+    let exchange = Exchange::of(request.extensions());
+    let exchange = exchange.unwrap_or_else(|| Exchange::open(&mut request, options.body_limit));
+    let asked = Asked::of(Arc::clone(&exchange), request.headers());
+    let encodings = Encodings::of(request.headers_mut());
+    let answer = match refusal(&options, &request) {
+        Some(refusal) => refusal.into_response(),
+        None => {
+            let request = LimitedBody::wrap(request, &exchange);
+            in_time(&exchange, options.response_time, router, request).await.unwrap_or_else(Failure::into_response)
+        }
+    };
+    // Compressed inside of failures, which may yet be written anew.
+    Ok(asked.shape(encodings.compress(answer).await))
+}
+
+/// Why a page may not ask this, if it may not.
+fn refusal(options: &HttpOptions, request: &Request) -> Option<Failure> {
+    let (uri, headers) = (request.uri(), request.headers());
+    let foreign = options.loopback_port.and_then(|port| foreign_name(uri, headers, port, &options.allowed_hosts));
+    if let Some(name) = foreign {
+        return Some(Failure::new(
             StatusCode::MISDIRECTED_REQUEST,
             format!(
                 "This server answers to addresses and localhost, not to {:?}; if that is a name of this machine, \
                  allow it with --allowed-host",
                 echo(&name)
             ),
-        )
-        .into_response();
+        ));
     }
-    if !request.method().is_safe() && is_foreign_page(request.uri(), request.headers(), &options.cors_origins) {
-        return Failure::forbidden(
+    let is_foreign = !request.method().is_safe() && is_foreign_page(uri, headers, &options.cors_origins);
+    is_foreign.then(|| {
+        Failure::forbidden(
             "Pages of other origins may not change anything here, unless the server is told to allow them (--cors-origin)",
         )
-        .into_response();
-    }
-    let exchange = Exchange::of(request.extensions());
-    let request = match &exchange {
-        Some(exchange) => request.map(|body| LimitedBody::wrap(body, exchange)),
-        None => request,
-    };
+    })
+}
+
+/// The router's answer, if it begins in time and without a panic.
+async fn in_time(
+    exchange: &Exchange,
+    allowed: Duration,
+    mut router: Router,
+    request: Request,
+) -> Result<Response, Failure> {
     // Nothing of a request outlives its panic but what locks and channels guard, so crossing the boundary is safe.
-    let mut answer = pin!(AssertUnwindSafe(next.run(request)).catch_unwind());
-    let began = tokio::time::Instant::now();
-    let mut allowed = options.response_time;
-    loop {
-        match tokio::time::timeout_at(began + allowed, &mut answer).await {
-            Ok(Ok(response)) => return response,
-            Ok(Err(panic)) => {
-                error!(panic = panic_text(&*panic), "A handler panicked, its client gets a 500");
-                return Failure::internal().into_response();
+    let mut answer = pin!(AssertUnwindSafe(router.call(request)).catch_unwind());
+    let mut alarm = None;
+    poll_fn(|cx| {
+        match answer.as_mut().poll(cx) {
+            Poll::Ready(Ok(Ok(response))) => return Poll::Ready(Ok(response)),
+            Poll::Ready(Ok(Err(never))) => match never {},
+            Poll::Ready(Err(panic)) => {
+                note_panic(exchange, &*panic);
+                return Poll::Ready(Err(Failure::internal()));
             }
-            // Which route it is, and that it may take longer, is known only by now.
-            Err(_) => match exchange.as_deref().map(Exchange::response_time) {
-                Some(longer) if longer > allowed => allowed = longer,
-                _ => return too_late(exchange.as_deref(), allowed).into_response(),
-            },
+            Poll::Pending => {}
         }
-    }
+        // Most answers are there at once, and want no alarm.
+        let alarm = alarm.get_or_insert_with(|| Box::pin(sleep_until(exchange.began + allowed)));
+        while alarm.as_mut().poll(cx).is_ready() {
+            // Which route it is, and that it may take longer, is known only by now.
+            let deadline = exchange.began + exchange.response_time();
+            if deadline <= alarm.deadline() {
+                return Poll::Ready(Err(too_late(exchange, alarm.deadline() - exchange.began)));
+            }
+            alarm.as_mut().reset(deadline);
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 /// Whose fault was it? 408 says the client was slow and closes the connection; 503 says that we were, and that trying
 /// again may help. Clients such as agents retry the second without a second thought.
-fn too_late(exchange: Option<&Exchange>, time: Duration) -> Failure {
-    if exchange.is_some_and(Exchange::body_is_awaited) {
+fn too_late(exchange: &Exchange, time: Duration) -> Failure {
+    if exchange.body_is_awaited() {
         Failure::new(StatusCode::REQUEST_TIMEOUT, format!("The request body did not arrive within {time:?}"))
     } else {
         Failure::unavailable(format!("There was no answer within {time:?}; try again shortly"))
     }
 }
 
-/// What a panic said, for the log only.
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
+/// Says in the log what a panic said: in a span that has the request's id, for a subscriber that knows nothing of
+/// [`current_request`](super::current_request).
+fn note_panic(exchange: &Exchange, panic: &(dyn Any + Send)) {
     let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(not a text)")
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(not a text)");
+    let span = info_span!("request", request.id = %exchange.id);
+    span.in_scope(|| error!(panic = text, "A handler panicked, its client gets a 500"));
 }
 
 /// One line for each request, loud in proportion: our failures wake somebody, a client's failures and changes are
 /// told, and what only looked is there for those who ask.
 ///
 /// The query is left out: it may carry what is nobody's business.
-fn write_line(exchange: &Exchange, method: &Method, path: &str, status: StatusCode, latency: Duration) {
+fn write_line(exchange: &Exchange, status: StatusCode) {
+    let Exchange { method, uri, began, .. } = exchange;
+    let latency = began.elapsed();
     // The level of a line must be known at compile time, hence a macro and not a function.
     macro_rules! line {
         ($level:ident) => {
@@ -232,7 +253,7 @@ fn write_line(exchange: &Exchange, method: &Method, path: &str, status: StatusCo
                 request.id = %exchange.id,
                 latency_ms = latency.as_secs_f64() * 1e3,
                 "{method} {} answered {} in {latency:.1?}",
-                echo(path),
+                echo(uri.path()),
                 status.as_u16(),
             )
         };

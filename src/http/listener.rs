@@ -137,8 +137,8 @@ where
             if let Err(error) = stream.set_nodelay(true) {
                 debug!("Small packets to {peer} may be delayed: {error}");
             }
-            let connection = attend(stream, Some(place), peer, service.clone(), patience, shutdown.clone());
-            connections.spawn(cut.clone().run_until_cancelled_owned(connection));
+            let end = End { asked: shutdown.clone(), enforced: cut.clone() };
+            connections.spawn(attend(stream, Some(place), peer, service.clone(), patience, end));
             return;
         }
         // Said once for each time it fills up: in a flood of clients a line for each would be a flood of its own.
@@ -207,6 +207,13 @@ fn is_about_the_client(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
+/// How a connection learns that it is to end: it is asked to, and cut when that takes it too long. Nobody is cut who was
+/// not asked, so while all is well only one of the two has to be looked at.
+struct End {
+    asked: CancellationToken,
+    enforced: CancellationToken,
+}
+
 /// Serves one connection until either side is done with it, it dawdles, or the shutdown has let it finish.
 async fn attend<IO, S>(
     io: IO,
@@ -214,7 +221,7 @@ async fn attend<IO, S>(
     peer: SocketAddr,
     service: S,
     patience: Patience,
-    shutdown: CancellationToken,
+    end: End,
 ) where
     IO: Transport + Send + 'static,
     S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
@@ -239,7 +246,7 @@ async fn attend<IO, S>(
                 }
                 return;
             }
-            () = shutdown.cancelled(), if !asked => {
+            () = end.asked.cancelled(), if !asked => {
                 asked = true;
                 // A client that has just connected has a request under way, although nothing of it is here yet.
                 if pace.await_first_bytes() {
@@ -247,6 +254,7 @@ async fn attend<IO, S>(
                 }
             }
             () = poll_fn(|_| pace.poll_first_bytes()), if asked && !leaving => {}
+            () = end.enforced.cancelled(), if asked => return,
             overdue = watch.as_mut() => match overdue {
                 Overdue::Idle => {}
                 Overdue::Head | Overdue::Stall | Overdue::Close => {
@@ -279,7 +287,7 @@ fn protocol() -> auto::Builder<TokioExecutor> {
 /// One request's way through the service, with the connection's pace told when it begins and when it is answered.
 async fn answer<S>(
     request: Request<Incoming>,
-    service: S,
+    mut service: S,
     peer: SocketAddr,
     pace: Arc<Pace>,
 ) -> Result<Response<Paced>, Infallible>
@@ -289,7 +297,7 @@ where
     let in_flight = pace.begin_request(request.version() == Version::HTTP_2);
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(ConnectInfo(peer));
-    let response = service.oneshot(request).await?;
+    let response = service.ready().await?.call(request).await?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         pace.note_upgrade();
     } else if response.body().size_hint().exact().is_none() {
@@ -437,7 +445,8 @@ mod tests {
         let service = with_manners(router, &HttpOptions::default());
         let patience = ListenerOptions::for_this_process().patience();
         let peer = SocketAddr::from(([192, 0, 2, 7], 4_000));
-        tokio::spawn(attend(server, None, peer, service, patience, shutdown));
+        let end = End { asked: shutdown, enforced: CancellationToken::new() };
+        tokio::spawn(attend(server, None, peer, service, patience, end));
         client
     }
 

@@ -19,7 +19,7 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::{Service, ServiceExt};
 
-use super::{Failure, HttpOptions, Id, Json, OptionalJson, allow_body, routine, with_manners};
+use super::{Failure, HttpOptions, Id, Json, OptionalJson, allow_body, current_request, routine, with_manners};
 
 const KIB: usize = 1024;
 
@@ -34,6 +34,7 @@ fn routes() -> Router {
         .route("/deaf", post(async || "I did not listen"))
         .route("/panic", get(async || -> String { panic!("the secret of the panic") }))
         .route("/slow", get(std::future::pending::<String>))
+        .route("/whoami", get(async || current_request().map(|id| id.to_string()).unwrap_or_default()))
         .route("/stream", get(slow_stream))
         .route("/plain", get(async || (StatusCode::FORBIDDEN, [(header::WWW_AUTHENTICATE, "Bearer")], "plain text")))
         .route(
@@ -240,6 +241,15 @@ async fn a_clients_request_id_comes_back_and_a_missing_one_is_made() {
     assert_eq!(answer.header("x-request-id"), Some("deploy-42"));
     let answer = ask(request("GET", "/api/v1/nope", &[], "")).await;
     assert_eq!(answer.header("x-request-id").map(str::len), Some(36));
+}
+
+#[tokio::test]
+async fn a_handler_knows_which_request_it_answers() {
+    let answer = ask(request("GET", "/api/v1/whoami", &[("x-request-id", "deploy-42")], "")).await;
+    assert_eq!(answer.body, "deploy-42");
+    let answer = ask(request("GET", "/api/v1/whoami", &[], "")).await;
+    assert_eq!(Some(&*answer.body), answer.header("x-request-id"));
+    assert_eq!(current_request(), None, "nobody asks here");
 }
 
 #[tokio::test]

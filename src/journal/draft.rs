@@ -1,13 +1,13 @@
 //! A batch while it is being decided: the state as it will be, and what has to be written for it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sea_orm::DatabaseTransaction;
 use serde_json::{Value, json};
 
 use super::commands::Answer;
-use super::rows;
+use super::rows::{self, VmRow};
 use super::statements::{Column, Delete, Type, Update, Upsert};
 use crate::clock::Timestamp;
 use crate::cluster::{Availability, Changes, Cursor, Event, EventKind, Snapshot, VmId, Worker, WorkerId};
@@ -24,14 +24,19 @@ pub struct Draft<'a> {
     pub revision: u64,
     /// When it happens, by the clock of all servers.
     pub at: Timestamp,
-    workers: BTreeMap<WorkerId, Arc<Worker>>,
+    workers: BTreeMap<WorkerId, Edited>,
     purged: BTreeMap<WorkerId, u64>,
-    written: [BTreeSet<WorkerId>; Part::COUNT],
     events: Vec<Arc<Event>>,
     /// Answers that were given before, by key: those that commands of this batch may ask for.
     answers: BTreeMap<Arc<str>, KeptAnswer>,
     /// Keys of answers that this batch gives.
     answered: Vec<Arc<str>>,
+}
+
+/// A worker's new state, and which parts of it have to be written.
+struct Edited {
+    worker: Arc<Worker>,
+    parts: [bool; Part::COUNT],
 }
 
 /// What was answered to the request that first came with a key.
@@ -87,7 +92,6 @@ impl<'a> Draft<'a> {
             at,
             workers: BTreeMap::new(),
             purged: BTreeMap::new(),
-            written: Default::default(),
             events: Vec::new(),
             answers,
             answered: Vec::new(),
@@ -116,7 +120,7 @@ impl<'a> Draft<'a> {
     /// The worker with this id, as it is now in the batch.
     pub fn find_worker(&self, id: &str) -> Option<&Arc<Worker>> {
         match self.workers.get(id) {
-            Some(worker) => Some(worker),
+            Some(edited) => Some(&edited.worker),
             None if self.purged.contains_key(id) => None,
             None => self.base.find_worker(id),
         }
@@ -132,25 +136,24 @@ impl<'a> Draft<'a> {
         let in_base = self.base.find_vm(id).is_some_and(|reports| {
             reports.workers().any(|worker| !self.workers.contains_key(worker) && !self.purged.contains_key(worker))
         });
-        in_base || self.workers.values().any(|worker| worker.vm(id).is_some())
+        in_base || self.workers.values().any(|edited| edited.worker.vm(id).is_some())
     }
 
     /// Takes a worker's new state, and gives it back as it will be kept.
     pub fn put(&mut self, worker: Worker, parts: &[Part]) -> Arc<Worker> {
-        for part in parts {
-            self.written[*part as usize].insert(worker.id.clone());
-        }
         let worker = Arc::new(worker);
-        self.workers.insert(worker.id.clone(), worker.clone());
+        let before = self.workers.get(&worker.id).map_or([false; Part::COUNT], |edited| edited.parts);
+        let mut edited = Edited { worker: worker.clone(), parts: before };
+        for part in parts {
+            edited.parts[*part as usize] = true;
+        }
+        self.workers.insert(worker.id.clone(), edited);
         worker
     }
 
     /// Takes a worker out, with its VMs and its history's subject.
     pub fn purge(&mut self, worker: &Worker) {
         self.workers.remove(&worker.id);
-        for written in &mut self.written {
-            written.remove(&worker.id);
-        }
         self.purged.insert(worker.id.clone(), worker.life.incarnation);
     }
 
@@ -204,43 +207,47 @@ impl<'a> Draft<'a> {
     /// have to be gone before, or there before, others are written.
     pub(super) async fn write(&self, transaction: &DatabaseTransaction) -> Result<(), Error> {
         let purged = || self.purged.iter();
-        VMS_OF_PURGED.run(transaction, purged().map(|(id, _)| json!({ "worker_id": id.as_str() })).collect()).await?;
-        PURGED_WORKERS.run(transaction, purged().map(|(id, _)| json!({ "id": id.as_str() })).collect()).await?;
-        let graves = purged().map(
-            |(id, incarnation)| json!({ "id": id.as_str(), "incarnation": incarnation, "revision": self.revision }),
-        );
-        GRAVES.run(transaction, graves.collect()).await?;
+        let ids: Vec<_> = purged().map(|(id, _)| json!({ "worker_id": id.as_str() })).collect();
+        VMS_OF_PURGED.run(transaction, &ids).await?;
+        let ids: Vec<_> = purged().map(|(id, _)| json!({ "id": id.as_str() })).collect();
+        PURGED_WORKERS.run(transaction, &ids).await?;
+        let grave = |(id, incarnation): (&WorkerId, &u64)| json!({ "id": id.as_str(), "incarnation": incarnation, "revision": self.revision });
+        GRAVES.run(transaction, &purged().map(grave).collect::<Vec<_>>()).await?;
 
-        REGISTRATIONS.run(transaction, self.written(Part::Registration, rows::registration_row)).await?;
-        HEARTBEATS.run(transaction, self.written(Part::Heartbeat, rows::usage_row)).await?;
-        POLICIES.run(transaction, self.written(Part::Operator, rows::policy_row)).await?;
-        ANNOUNCEMENTS.run(transaction, self.written(Part::Announcement, rows::announcement_row)).await?;
-        DEPARTURES.run(transaction, self.written(Part::Goodbye, rows::departure_row)).await?;
+        REGISTRATIONS.run(transaction, &self.written(Part::Registration, rows::registration_row)).await?;
+        HEARTBEATS.run(transaction, &self.written(Part::Heartbeat, rows::usage_row)).await?;
+        POLICIES.run(transaction, &self.written(Part::Operator, rows::policy_row)).await?;
+        ANNOUNCEMENTS.run(transaction, &self.written(Part::Announcement, rows::announcement_row)).await?;
+        DEPARTURES.run(transaction, &self.written(Part::Goodbye, rows::departure_row)).await?;
 
         let (gone, changed) = self.vm_rows();
-        VMS_GONE.run(transaction, gone).await?;
-        VMS.run(transaction, changed).await?;
-        EVENTS.run(transaction, self.events.iter().map(|event| rows::event_row(event)).collect()).await?;
+        VMS_GONE.run(transaction, &gone).await?;
+        VMS.run(transaction, &changed).await?;
+        EVENTS.run(transaction, &self.events.iter().map(|event| rows::event_row(event)).collect::<Vec<_>>()).await?;
         let answers = self.answered.iter().filter_map(|key| Some((key, self.answers.get(key)?)));
-        ANSWERS.run(transaction, answers.map(|(key, kept)| rows::answer_row(key, kept, self.at)).collect()).await?;
+        let answers = answers.map(|(key, kept)| rows::answer_row(key, kept, self.at));
+        ANSWERS.run(transaction, &answers.collect::<Vec<_>>()).await?;
         Ok(())
     }
 
     /// What the batch makes of the state.
     pub(super) fn into_changes(self) -> (Changes, Vec<Arc<Event>>) {
-        let changes =
-            Changes { workers: self.workers.into_values().collect(), purged: self.purged.into_iter().collect() };
+        let changes = Changes {
+            workers: self.workers.into_values().map(|edited| edited.worker).collect(),
+            purged: self.purged.into_iter().collect(),
+        };
         (changes, self.events)
     }
 
-    fn written(&self, part: Part, row: impl Fn(&Worker) -> Value) -> Vec<Value> {
-        self.written[part as usize].iter().filter_map(|id| self.workers.get(id)).map(|worker| row(worker)).collect()
+    fn written<'d, R>(&'d self, part: Part, row: impl Fn(&'d Worker) -> R) -> Vec<R> {
+        let edited = self.workers.values().filter(|edited| edited.parts[part as usize]);
+        edited.map(|edited| row(&edited.worker)).collect()
     }
 
     /// Rows of VMs that are gone, and of those that are new or different.
-    fn vm_rows(&self) -> (Vec<Value>, Vec<Value>) {
+    fn vm_rows(&self) -> (Vec<Value>, Vec<VmRow<'_>>) {
         let (mut gone, mut changed) = (Vec::new(), Vec::new());
-        for (id, worker) in &self.workers {
+        for (id, Edited { worker, .. }) in &self.workers {
             if worker.usage.vms_revision != self.revision {
                 continue;
             }

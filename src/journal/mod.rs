@@ -54,9 +54,13 @@ const QUEUE: usize = 16_384;
 /// How long to wait for a revision that another server has told of.
 const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Hands commands to the writer, and its results to whoever listens. Cheap to clone.
+/// Hands commands to the writer, and its results to whoever listens. Cheap to clone: every request has one.
 #[derive(Clone, Debug)]
-pub struct Journal {
+pub struct Journal(Arc<Ends>);
+
+/// The journal's side of what it shares with the writer.
+#[derive(Debug)]
+struct Ends {
     queue: mpsc::Sender<Box<dyn Queued>>,
     live: Arc<ArcSwap<Published>>,
     feed: Arc<Feed>,
@@ -86,6 +90,17 @@ pub struct Committed<T> {
     pub snapshot: Arc<Snapshot>,
 }
 
+/// A command that waits for its commit.
+#[derive(Debug)]
+pub struct Submitted<T>(oneshot::Receiver<Result<Committed<T>>>);
+
+impl<T> Submitted<T> {
+    /// What came of it.
+    pub async fn committed(self) -> Result<Committed<T>> {
+        self.0.await.map_err(|_| Error::ShuttingDown)?
+    }
+}
+
 impl Journal {
     /// Reads the whole state and gets ready to write. Nothing is written until the [`Writer`] runs.
     pub async fn open(database: Database, clock: Clock) -> Result<(Self, Writer)> {
@@ -98,23 +113,23 @@ impl Journal {
         let writer =
             Writer::new(database.clone(), clock, snapshot, live.clone(), feed.clone(), follow.clone(), waiting);
         let last_outage = writer.last_outage();
-        Ok((Self { queue, live, feed, follow, last_outage, log, database }, writer))
+        Ok((Self(Arc::new(Ends { queue, live, feed, follow, last_outage, log, database })), writer))
     }
 
     /// The cluster as of the last commit.
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        self.live.load().snapshot.clone()
+        self.0.live.load().snapshot.clone()
     }
 
     /// The cluster as of the last commit, and when that was.
     pub fn published(&self) -> Arc<Published> {
-        self.live.load_full()
+        self.0.live.load_full()
     }
 
     /// Commits from now on. Subscribe first and take the snapshot then: whatever is in the snapshot
     /// already can be told by its revision.
     pub fn subscribe(&self) -> Listener {
-        self.feed.listen()
+        self.0.feed.listen()
     }
 
     /// The cluster at this revision or a later one: a client that has been told of a revision by
@@ -127,7 +142,7 @@ impl Journal {
                 if snapshot.revision >= revision {
                     return Some(snapshot);
                 }
-                self.follow.notify_one();
+                self.0.follow.notify_one();
                 if let Err(Ended) = feed.next().await {
                     return None;
                 }
@@ -138,17 +153,17 @@ impl Journal {
 
     /// The change log.
     pub fn log(&self) -> &Log {
-        &self.log
+        &self.0.log
     }
 
     /// The database behind it.
     pub fn database(&self) -> &Database {
-        &self.database
+        &self.0.database
     }
 
     /// When the database last failed to take a commit, if it ever did.
     pub fn last_outage(&self) -> Option<Timestamp> {
-        match self.last_outage.load(Ordering::Relaxed) {
+        match self.0.last_outage.load(Ordering::Relaxed) {
             0 => None,
             unix_ms => Timestamp::from_timestamp_millis(unix_ms),
         }
@@ -156,27 +171,32 @@ impl Journal {
 
     /// What keeps the change log from growing for ever, for somebody to run.
     pub fn log_trimmer(&self, clock: Clock, retention: Retention) -> LogTrimmer {
-        LogTrimmer::new(self.database.clone(), clock, retention)
+        LogTrimmer::new(self.0.database.clone(), clock, retention)
     }
 
     /// Listens for what other servers commit, until told to stop. Without it, they are found by looking.
     pub async fn listen(self, shutdown: CancellationToken) {
-        notify::listen(&self.database, &self.live, &self.follow, &shutdown).await;
+        notify::listen(&self.0.database, &self.0.live, &self.0.follow, &shutdown).await;
     }
 
     /// Whether the writer still takes commands.
     pub fn is_open(&self) -> bool {
-        !self.queue.is_closed()
+        !self.0.queue.is_closed()
     }
 
     /// Has a command decided and committed. Whoever stops waiting may or may not have stopped it: what
     /// has begun is finished, what has not is not begun.
     pub async fn commit<C: Command>(&self, command: C) -> Result<Committed<C::Reply>> {
+        self.submit(command)?.committed().await
+    }
+
+    /// Hands a command over, to ask for its outcome later: whoever has many hands over all of them first.
+    pub fn submit<C: Command>(&self, command: C) -> Result<Submitted<C::Reply>> {
         let (reply, answer) = oneshot::channel();
-        self.queue.try_send(Box::new(Ticket::new(command, reply))).map_err(|refused| match refused {
+        self.0.queue.try_send(Box::new(Ticket::new(command, reply))).map_err(|refused| match refused {
             mpsc::error::TrySendError::Full(_) => Error::Busy,
             mpsc::error::TrySendError::Closed(_) => Error::ShuttingDown,
         })?;
-        answer.await.map_err(|_| Error::ShuttingDown)?
+        Ok(Submitted(answer))
     }
 }

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use entity::{event, kept_answer, purged_worker, vm, worker};
-use sea_orm::ConnectionTrait;
+use futures_util::TryStreamExt as _;
+use sea_orm::{ConnectionTrait, DatabaseTransaction};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::commands::Answer;
@@ -33,38 +35,52 @@ impl From<BadRow> for Error {
 }
 
 /// Reads whatever changed since a snapshot; since an empty one, everything there is.
-pub(super) async fn changes_since(connection: &impl ConnectionTrait, base: &Snapshot) -> Result<Changes, Error> {
+pub(super) async fn changes_since(transaction: &DatabaseTransaction, base: &Snapshot) -> Result<Changes, Error> {
     let since = i64::try_from(base.revision).unwrap_or(i64::MAX);
-    let workers = worker::Entity::changed_since(since).all(connection).await?;
-    let mut vms = HashMap::<String, Vec<Arc<Vm>>>::new();
-    for row in vm::Entity::of_workers_changed_since(since).all(connection).await? {
-        vms.entry(row.worker_id.clone()).or_default().push(Arc::new(read_vm(row)?));
-    }
+    let workers = worker::Entity::changed_since(since).all(transaction).await?;
+    let mut vms = vms_of_workers_changed_since(transaction, since).await?;
     let mut changes = Changes::default();
     for row in workers {
         let unchanged = base.find_worker(&row.id).filter(|_| row.vms_revision <= since);
-        let its_vms = unchanged.map_or_else(
-            || {
-                let mut its_vms = vms.remove(&row.id).unwrap_or_default();
+        let (id, its_vms) = match (unchanged, vms.remove_entry(row.id.as_str())) {
+            (Some(worker), _) => (worker.id.clone(), worker.usage.vms.clone()),
+            (None, Some((id, mut its_vms))) => {
                 // The database may sort by a collation; here it is by code point, as everywhere else.
                 its_vms.sort_unstable_by(|one, other| one.id.cmp(&other.id));
-                Arc::from(its_vms)
-            },
-            |worker| worker.usage.vms.clone(),
-        );
-        changes.workers.push(Arc::new(read_worker(row, its_vms)?));
+                (id, Arc::from(its_vms))
+            }
+            (None, None) => (read_worker_id(&row.id)?, Arc::from([])),
+        };
+        changes.workers.push(Arc::new(read_worker(row, id, its_vms)?));
     }
-    for row in purged_worker::Entity::removed_since(since).all(connection).await? {
+    for row in purged_worker::Entity::removed_since(since).all(transaction).await? {
         changes.purged.push((read_worker_id(&row.id)?, unsigned("incarnation", row.incarnation)?));
     }
     Ok(changes)
 }
 
-fn read_worker(row: worker::Model, vms: Arc<[Arc<Vm>]>) -> Result<Worker, BadRow> {
+/// VMs by worker. Row by row, since all rows at once take several times the room of what they become; and with one id for
+/// all VMs of a worker, which they share with it.
+async fn vms_of_workers_changed_since(
+    transaction: &DatabaseTransaction,
+    since: i64,
+) -> Result<HashMap<WorkerId, Vec<Arc<Vm>>>, Error> {
+    let mut vms = HashMap::<WorkerId, Vec<Arc<Vm>>>::new();
+    let mut rows = vm::Entity::of_workers_changed_since(since).stream(transaction).await?;
+    while let Some(row) = rows.try_next().await? {
+        let known = vms.get_key_value(row.worker_id.as_str()).map(|(id, _)| id.clone());
+        let worker_id = known.map_or_else(|| read_worker_id(&row.worker_id), Ok)?;
+        let vm = Arc::new(read_vm(row, worker_id.clone())?);
+        vms.entry(worker_id).or_default().push(vm);
+    }
+    Ok(vms)
+}
+
+fn read_worker(row: worker::Model, id: WorkerId, vms: Arc<[Arc<Vm>]>) -> Result<Worker, BadRow> {
     let worker::Labels(labels) = row.labels;
     let worker::Capabilities(capabilities) = row.capabilities;
     Ok(Worker {
-        id: read_worker_id(&row.id)?,
+        id,
         identity: Arc::new(Identity {
             hostname: row.hostname.into(),
             address: row.address.into(),
@@ -103,11 +119,14 @@ fn read_worker(row: worker::Model, vms: Arc<[Arc<Vm>]>) -> Result<Worker, BadRow
     })
 }
 
-fn read_vm(row: vm::Model) -> Result<Vm, BadRow> {
+fn read_vm(row: vm::Model, worker_id: WorkerId) -> Result<Vm, BadRow> {
+    let id = read_vm_id(&row.id)?;
+    // Who gave no name has the id for one.
+    let name = if row.name == row.id { id.shared() } else { row.name.into() };
     Ok(Vm {
-        id: read_vm_id(&row.id)?,
-        worker_id: read_worker_id(&row.worker_id)?,
-        name: row.name.into(),
+        id,
+        worker_id,
+        name,
         status: row.status.parse()?,
         vcpus: unsigned("vcpus", row.vcpus)?,
         memory_mb: unsigned("memory_mb", row.memory_mb)?,
@@ -146,26 +165,44 @@ fn unsigned<N: TryFrom<i64>>(column: &'static str, number: i64) -> Result<N, Bad
 }
 
 /// What registration writes of a worker, and everything a new row needs.
-pub(super) fn registration_row(worker: &Worker) -> Value {
-    let Worker { id, identity, registration_revision, life, usage: _, policy, policy_revision, announced, revision } =
+pub(super) fn registration_row(worker: &Worker) -> RegistrationRow<'_> {
+    let Worker { id: _, identity, registration_revision, life, usage: _, policy, policy_revision, announced, .. } =
         worker;
     let Identity { hostname, address, zone, labels, capabilities, cpu_cores, memory_mb, disk_gb, max_vms } =
         &**identity;
-    let mut row = json!({
-        "id": id.as_str(), "hostname": hostname, "address": address, "zone": zone, "labels": labels,
+    let identity = json!({
+        "hostname": hostname, "address": address, "zone": zone, "labels": labels,
         "capabilities": capabilities, "cpu_cores": cpu_cores, "memory_mb": memory_mb, "disk_gb": disk_gb,
         "max_vms": max_vms, "incarnation": life.incarnation, "boot_id": life.boot_id, "started_at": time(life.started_at),
         "left_at": life.left_at.map(time), "policy": policy.as_str(), "announced": announced.as_str(),
-        "registration_revision": registration_revision, "policy_revision": policy_revision, "revision": revision,
+        "registration_revision": registration_revision, "policy_revision": policy_revision,
     });
-    if let (Value::Object(row), Value::Object(usage)) = (&mut row, usage_row(worker)) {
-        row.extend(usage);
-    }
-    row
+    RegistrationRow { identity, usage: usage_row(worker) }
 }
 
-/// What heartbeats write of a worker.
-pub(super) fn usage_row(worker: &Worker) -> Value {
+#[derive(Serialize)]
+pub(super) struct RegistrationRow<'a> {
+    #[serde(flatten)]
+    identity: Value,
+    #[serde(flatten)]
+    usage: UsageRow<'a>,
+}
+
+/// What heartbeats write of a worker. Not a [`Value`], which allocates each of its keys: there is one for each beat.
+#[derive(Serialize)]
+pub(super) struct UsageRow<'a> {
+    id: &'a str,
+    last_seen: String,
+    sequence: Option<u64>,
+    used_cpu_cores: u32,
+    used_memory_mb: u32,
+    used_disk_gb: u32,
+    inventory_revision: Option<u64>,
+    vms_revision: u64,
+    revision: u64,
+}
+
+pub(super) fn usage_row(worker: &Worker) -> UsageRow<'_> {
     let Usage {
         last_seen,
         sequence,
@@ -175,12 +212,18 @@ pub(super) fn usage_row(worker: &Worker) -> Value {
         vms: _,
         inventory_revision,
         vms_revision,
-    } = &worker.usage;
-    json!({
-        "id": worker.id.as_str(), "last_seen": time(*last_seen), "sequence": sequence, "used_cpu_cores": used_cpu_cores,
-        "used_memory_mb": used_memory_mb, "used_disk_gb": used_disk_gb, "inventory_revision": inventory_revision,
-        "vms_revision": vms_revision, "revision": worker.revision,
-    })
+    } = worker.usage;
+    UsageRow {
+        id: worker.id.as_str(),
+        last_seen: time(last_seen),
+        sequence,
+        used_cpu_cores,
+        used_memory_mb,
+        used_disk_gb,
+        inventory_revision,
+        vms_revision,
+        revision: worker.revision,
+    }
 }
 
 /// What operators write of a worker.
@@ -201,21 +244,58 @@ pub(super) fn departure_row(worker: &Worker) -> Value {
     json!({ "id": worker.id.as_str(), "left_at": worker.life.left_at.map(time), "revision": worker.revision })
 }
 
-pub(super) fn vm_row(vm: &Vm) -> Value {
-    let Vm { id, worker_id, name, status, vcpus, memory_mb, revision } = vm;
-    json!({
-        "worker_id": worker_id.as_str(), "id": id.as_str(), "name": name, "status": status.as_str(), "vcpus": vcpus,
-        "memory_mb": memory_mb, "revision": revision,
-    })
+/// What heartbeats write of a VM. As for [`UsageRow`]: there are hundreds in the first inventory of each worker.
+#[derive(Serialize)]
+pub(super) struct VmRow<'a> {
+    worker_id: &'a str,
+    id: &'a str,
+    name: &'a str,
+    status: &'static str,
+    vcpus: u32,
+    memory_mb: u32,
+    revision: u64,
 }
 
-pub(super) fn event_row(event: &Event) -> Value {
+pub(super) fn vm_row(vm: &Vm) -> VmRow<'_> {
+    let Vm { id, worker_id, name, status, vcpus, memory_mb, revision } = vm;
+    VmRow {
+        worker_id: worker_id.as_str(),
+        id: id.as_str(),
+        name,
+        status: status.as_str(),
+        vcpus: *vcpus,
+        memory_mb: *memory_mb,
+        revision: *revision,
+    }
+}
+
+/// An entry of the change log, of which there is one for each VM that comes or goes.
+#[derive(Serialize)]
+pub(super) struct EventRow<'a> {
+    revision: u64,
+    position: u32,
+    at: String,
+    kind: &'static str,
+    worker_id: Option<&'a str>,
+    vm_id: Option<&'a str>,
+    actor: Option<&'a str>,
+    reason: Option<&'a str>,
+    message: &'a str,
+}
+
+pub(super) fn event_row(event: &Event) -> EventRow<'_> {
     let Event { cursor, at, kind, worker_id, vm_id, actor, reason, message, oldest_cursor: _ } = event;
-    json!({
-        "revision": cursor.revision, "position": cursor.position, "at": time(*at), "kind": kind.as_str(),
-        "worker_id": worker_id.as_ref().map(WorkerId::as_str), "vm_id": vm_id.as_ref().map(VmId::as_str),
-        "actor": actor, "reason": reason, "message": message,
-    })
+    EventRow {
+        revision: cursor.revision,
+        position: cursor.position,
+        at: time(*at),
+        kind: kind.as_str(),
+        worker_id: worker_id.as_ref().map(WorkerId::as_str),
+        vm_id: vm_id.as_ref().map(VmId::as_str),
+        actor: actor.as_deref(),
+        reason: reason.as_deref(),
+        message,
+    }
 }
 
 /// Reads what was answered to requests with these keys.

@@ -14,11 +14,11 @@ use crate::cluster::{
     SchedulingPolicy, View, VmStatus, VmView, Worker, WorkerFilter, WorkerOrder, WorkerSortKey, WorkerView,
 };
 use crate::error::{Error, Result};
-use crate::journal::Committed;
 pub use crate::journal::commands::SetAside;
 use crate::journal::commands::{
     Deregister, HeartbeatAccepted, PolicySet, RecordHeartbeat, RecordHeartbeats, SetPolicy,
 };
+use crate::journal::{Committed, Submitted};
 
 /// By how much the time of the next heartbeat is spread, so that a fleet that starts at once does
 /// not beat at once for ever.
@@ -34,6 +34,10 @@ pub struct Registered {
     /// How long to wait between heartbeats.
     pub heartbeat_interval: Duration,
 }
+
+/// A heartbeat that waits to be recorded.
+#[derive(Debug)]
+pub struct HeartbeatBegun(Submitted<HeartbeatAccepted>);
 
 /// A heartbeat has been recorded.
 #[derive(Clone, Debug)]
@@ -158,8 +162,18 @@ impl Resolvers {
 
     /// Records a worker's heartbeat.
     pub async fn record_heartbeat(&self, id: &str, input: HeartbeatInput) -> Result<HeartbeatRecorded> {
-        let command = RecordHeartbeat { worker_id: id.to_owned(), beat: input.check()? };
-        let Committed { reply, snapshot } = self.journal.commit(command).await?;
+        self.finish_heartbeat(self.begin_heartbeat(id, input)?).await
+    }
+
+    /// Hands a worker's heartbeat to the journal. Whoever has many hands all of them over first, to have them committed
+    /// together, and asks then what came of each.
+    pub fn begin_heartbeat(&self, id: &str, input: HeartbeatInput) -> Result<HeartbeatBegun> {
+        self.journal.submit(RecordHeartbeat { worker_id: id.to_owned(), beat: input.check()? }).map(HeartbeatBegun)
+    }
+
+    /// What came of a heartbeat.
+    pub async fn finish_heartbeat(&self, begun: HeartbeatBegun) -> Result<HeartbeatRecorded> {
+        let Committed { reply, snapshot } = begun.0.committed().await?;
         note_set_aside(&reply);
         Ok(recorded(&reply, self.reading(snapshot).view, self.timing.heartbeat_interval))
     }

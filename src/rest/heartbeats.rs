@@ -3,8 +3,8 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::Result;
 use super::object::{RecordHeartbeatPayload, RecordedInBatch};
@@ -12,7 +12,7 @@ use super::once::{once, rendered, respond};
 use crate::error::Error;
 use crate::http::{Failure, Id, Json, Keyed, read_part};
 use crate::resolvers::input::HeartbeatInput;
-use crate::resolvers::{HeartbeatRecorded, Resolvers};
+use crate::resolvers::{HeartbeatBegun, HeartbeatRecorded, Resolvers};
 
 /// Most heartbeats in one body.
 pub(super) const MAX_HEARTBEATS: usize = 1_000;
@@ -36,7 +36,7 @@ pub(super) async fn one(
 #[serde(expecting = "a JSON object with `heartbeats`")]
 pub(super) struct Heartbeats {
     /// Read one by one, so that one that cannot be read does not spoil the others.
-    heartbeats: Vec<serde_json::Value>,
+    heartbeats: Vec<Box<RawValue>>,
 }
 
 /// Whose heartbeat it is; the rest of the object is what it says.
@@ -69,7 +69,14 @@ pub(super) async fn many(
     }
     let Some(key) = key else {
         // All at once: the journal commits together what comes together, in the order given.
-        let results = join_all(heartbeats.into_iter().map(|beat| record(&resolvers, beat))).await;
+        let begun: Vec<_> = heartbeats.iter().map(|beat| begin(&resolvers, beat)).collect();
+        let mut results = Vec::with_capacity(begun.len());
+        for (worker_id, begun) in begun {
+            results.push(match begun {
+                Ok(begun) => answered(worker_id, resolvers.finish_heartbeat(begun).await.map_err(Into::into)),
+                Err(failure) => answered(worker_id, Err(failure)),
+            });
+        }
         return Ok(Json(Results { results }).into_response());
     };
     let (mut beats, mut places) = (Vec::with_capacity(heartbeats.len()), Vec::with_capacity(heartbeats.len()));
@@ -101,24 +108,25 @@ enum Place {
     Unreadable(Option<String>, Failure),
 }
 
-async fn record(resolvers: &Resolvers, beat: serde_json::Value) -> Answered {
-    let (worker_id, recorded) = match read(&beat) {
+/// Hands a heartbeat over, and says whose it is.
+fn begin(resolvers: &Resolvers, beat: &RawValue) -> (Option<String>, Result<HeartbeatBegun>) {
+    match read(beat) {
         Ok((worker_id, input)) => {
-            let recorded = resolvers.record_heartbeat(&worker_id, input).await;
-            (Some(worker_id), recorded.map_err(Into::into))
+            let begun = resolvers.begin_heartbeat(&worker_id, input).map_err(Into::into);
+            (Some(worker_id), begun)
         }
-        Err(failure) => (claimed_sender(&beat), Err(failure)),
-    };
-    answered(worker_id, recorded)
+        Err(failure) => (claimed_sender(beat), Err(failure)),
+    }
 }
 
-fn read(beat: &serde_json::Value) -> Result<(String, HeartbeatInput)> {
+fn read(beat: &RawValue) -> Result<(String, HeartbeatInput)> {
     let Sender { worker_id } = read_part(beat)?;
     Ok((worker_id, read_part(beat)?))
 }
 
 /// Whose heartbeat it says to be, if it says so much.
-fn claimed_sender(beat: &serde_json::Value) -> Option<String> {
+fn claimed_sender(beat: &RawValue) -> Option<String> {
+    let beat: serde_json::Value = serde_json::from_str(beat.get()).ok()?;
     beat.get("worker_id").and_then(serde_json::Value::as_str).map(str::to_owned)
 }
 

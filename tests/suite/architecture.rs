@@ -37,7 +37,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     ("rest", &["clock", "cluster", "error", "http", "resolvers"]),
     ("server", &["clock", "error", "graphql", "http", "journal", "liveness", "pages", "resolvers", "rest"]),
     ("simulate", &["client", "config"]),
-    ("telemetry", &[]),
+    ("telemetry", &["http"]),
 ];
 
 /// Crates that only some rooms may know.

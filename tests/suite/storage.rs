@@ -131,3 +131,23 @@ async fn a_connection_lost_under_a_batch_loses_and_repeats_nothing() {
         })
         .await;
 }
+
+/// On PostgreSQL, where transactions of several servers wait for each other.
+#[tokio::test]
+async fn servers_take_turns_whatever_isolation_the_database_prefers() {
+    let prefer_serializable = "DO $$ BEGIN EXECUTE format( \
+        'ALTER DATABASE %I SET default_transaction_isolation TO serializable', current_database()); END $$";
+    TestDatabase::postgres()
+        .await
+        .run(async |db: TestDatabase| {
+            db.execute(prefer_serializable).await;
+            let (a, b) = (TestCluster::on(&db).await, TestCluster::on(&db).await);
+            a.add([worker("w1"), worker("w2")]).await;
+            for _ in 0..20 {
+                let beat = || json!({"incarnation": 1});
+                let (first, second) = tokio::join!(a.beat("w1", beat()), b.beat("w2", beat()));
+                assert_eq!([first.status, second.status], [200, 200]);
+            }
+        })
+        .await;
+}

@@ -132,26 +132,26 @@ impl Command for RecordHeartbeat {
         worker.usage.sequence = beat.sequence.or(known.usage.sequence);
         let set_aside = take_inventory(&mut worker, &beat.inventory, draft);
         take_usage(&mut worker, beat);
-        let mut parts = vec![Part::Heartbeat];
-        if draft.announce_if_back(&mut worker) {
-            parts.push(Part::Announcement);
-        }
+        let parts: &[Part] = match draft.announce_if_back(&mut worker) {
+            true => &[Part::Heartbeat, Part::Announcement],
+            false => &[Part::Heartbeat],
+        };
         tell_of_vms(&known, &worker, draft);
         let resync = worker.usage.inventory_revision.is_none();
-        let worker = draft.put(worker, &parts);
+        let worker = draft.put(worker, parts);
         Ok(HeartbeatAccepted { worker, resync, set_aside })
     }
 }
 
 /// A heartbeat counts only for the present life of the worker.
 fn check_incarnation(worker: &Worker, given: u64) -> Result<()> {
-    let (id, current) = (worker.id.to_string(), worker.life.incarnation);
+    let (id, current) = (|| worker.id.to_string(), worker.life.incarnation);
     if given < current {
-        Err(Error::Superseded { id, given, current })
+        Err(Error::Superseded { id: id(), given, current })
     } else if given > current {
-        Err(Error::UnknownIncarnation { id, given, current })
+        Err(Error::UnknownIncarnation { id: id(), given, current })
     } else if worker.life.left_at.is_some() {
-        Err(Error::HasLeft(id))
+        Err(Error::HasLeft(id()))
     } else {
         Ok(())
     }
@@ -189,7 +189,8 @@ fn take_inventory(worker: &mut Worker, inventory: &Inventory, draft: &Draft<'_>)
         let vm = Vm {
             id: id.clone(),
             worker_id: worker.id.clone(),
-            name: report.name.clone(),
+            // Who gave no name has the id for one.
+            name: if report.name == id.shared() { id.shared() } else { report.name.clone() },
             status: report.status,
             vcpus: report.vcpus,
             memory_mb: report.memory_mb,
