@@ -14,8 +14,8 @@ use crate::support::{Fleet, Postgres, beat};
 const ONE: &str = "beats";
 const HUNDRED: &str = "beats-100";
 
-/// As many as there are workers who beat in the same moment: they are committed together.
-const CONNECTIONS: usize = 128;
+/// As many as a simulated fleet has under way at once: what waits while one batch is committed is the next batch.
+const CONNECTIONS: usize = 256;
 
 /// Gateways in front of a hundred workers each.
 const GATEWAYS: usize = 10;

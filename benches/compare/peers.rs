@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -31,14 +32,12 @@ impl Peers {
         let lock = fs::read(folder.join("package-lock.json"))?;
         let installed = folder.join("node_modules/.installed");
         if fs::read(&installed).ok() != Some(lock.clone()) {
+            let npm = Command::new("npm").arg("--version").output();
+            npm.context("there is no npm; it comes with Node, https://nodejs.org")?;
             println!("installing the peers, with npm, in {}", folder.display());
-            let npm = Core::Any
-                .command("npm")
-                .args(["ci", "--loglevel=error", "--ignore-scripts"])
-                .current_dir(&folder)
-                .status();
-            let status = npm.context("there is no npm; it comes with Node, https://nodejs.org")?;
-            ensure!(status.success(), "npm could not install the peers; it needs the npm registry");
+            let mut install = Core::Any.command("npm");
+            let installing = install.args(["ci", "--loglevel=error", "--ignore-scripts"]).current_dir(&folder);
+            ensure!(installing.status()?.success(), "npm could not install the peers; it needs the npm registry");
             fs::write(installed, lock)?;
         }
         Ok(Self { folder })
