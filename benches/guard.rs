@@ -14,21 +14,21 @@
     reason = "a benchmark prints, and stops at the first oddity"
 )]
 
+#[path = "support/mod.rs"]
+mod support;
+
 use std::fmt::Write as _;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures_util::{SinkExt as _, StreamExt as _};
+use futures_util::StreamExt as _;
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
-use tokio_tungstenite::connect_async;
-use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+
+use self::support::{Core, Program, introduce, tell};
 
 const ROUNDS: usize = 20;
 const BOUND: Duration = Duration::from_millis(20);
@@ -38,7 +38,8 @@ const ORDINARY: &str = "{ workers { id status vms { id status } } clusterStats {
 #[tokio::main]
 async fn main() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut server, address) = start(&folder).await;
+    let server = Program::aetherium(Core::Any, folder.path(), &[]).await.unwrap();
+    let address = server.address.clone();
     let before = latencies(&address, Arc::new(AtomicBool::new(false)), 200).await;
     let stop = Arc::new(AtomicBool::new(false));
     let others = tokio::spawn({
@@ -70,7 +71,7 @@ async fn main() {
         slowest.as_secs_f64() * 1e3,
         if slowest <= BOUND { "ok" } else { "TOO SLOW" }
     );
-    server.kill().await.unwrap();
+    server.kill().await;
 }
 
 /// By what way a document comes in.
@@ -141,13 +142,13 @@ async fn longest(address: &str, door: Door, document: &str, variables: &Value) -
         Door::Post | Door::Get | Door::Stream => {
             for _ in 0..ROUNDS {
                 let request = match door {
-                    Door::Get => format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"),
+                    Door::Get => format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"),
                     Door::Post | Door::Stream | Door::Socket => {
                         let accept =
                             if matches!(door, Door::Stream) { "text/event-stream" } else { "application/json" };
                         let length = body.len();
                         format!(
-                            "POST /graphql HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n\
+                            "POST /graphql HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n\
                              accept: {accept}\r\ncontent-length: {length}\r\n\r\n{body}"
                         )
                     }
@@ -159,16 +160,12 @@ async fn longest(address: &str, door: Door, document: &str, variables: &Value) -
             }
         }
         Door::Socket => {
-            let mut request = format!("ws://{address}/graphql").into_client_request().unwrap();
-            request.headers_mut().insert("sec-websocket-protocol", "graphql-transport-ws".parse().unwrap());
-            let (mut socket, _) = connect_async(request).await.unwrap();
-            let text = |value: Value| Message::Text(value.to_string().into());
-            socket.send(text(json!({"type": "connection_init"}))).await.unwrap();
+            let mut socket = introduce(TcpStream::connect(address).await.unwrap()).await;
             socket.next().await.unwrap().unwrap();
             for _ in 0..ROUNDS {
                 let payload = json!({"query": document, "variables": variables});
                 let began = Instant::now();
-                socket.send(text(json!({"type": "subscribe", "id": "1", "payload": payload}))).await.unwrap();
+                tell(&mut socket, &json!({"type": "subscribe", "id": "1", "payload": payload})).await;
                 let answer = loop {
                     let message =
                         timeout(PATIENCE, socket.next()).await.unwrap().unwrap().unwrap().into_text().unwrap();
@@ -199,7 +196,7 @@ async fn exchange(address: &str, request: &str) -> (Duration, String) {
 async fn latencies(address: &str, stop: Arc<AtomicBool>, at_most: usize) -> (f64, f64) {
     let body = json!({"query": ORDINARY}).to_string();
     let request = format!(
-        "POST /graphql HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        "POST /graphql HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
     let mut took = Vec::new();
@@ -211,20 +208,4 @@ async fn latencies(address: &str, stop: Arc<AtomicBool>, at_most: usize) -> (f64
     }
     took.sort_by(f64::total_cmp);
     (took[took.len() / 2], *took.last().unwrap())
-}
-
-async fn start(folder: &tempfile::TempDir) -> (Child, String) {
-    let mut server = Command::new(env!("CARGO_BIN_EXE_aetherium"))
-        .args(["serve", "--listen", "127.0.0.1:0"])
-        .current_dir(folder)
-        .env("AETHERIUM_LOG", "info,aetherium::http=warn")
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(server.stderr.take().unwrap()).lines();
-    let line = lines.next_line().await.unwrap().expect("the server should say where it listens");
-    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-    let line: Value = serde_json::from_str(&line).unwrap();
-    (server, line["listen.address"].as_str().unwrap().to_owned())
 }

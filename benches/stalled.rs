@@ -15,22 +15,20 @@
     reason = "a benchmark prints, and stops at the first oddity"
 )]
 
+#[path = "support/mod.rs"]
+mod support;
+
 use std::fs;
 use std::net::SocketAddr;
-use std::process::Stdio;
 use std::time::Duration;
 
-use aetherium::client::{Client, Heartbeat, Registration, VmReport, VmStatus};
+use aetherium::client::{Heartbeat, VmReport, VmStatus};
+use futures_util::StreamExt as _;
 use futures_util::future::join_all;
-use futures_util::{SinkExt as _, StreamExt as _};
-use serde_json::json;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::net::{TcpSocket, TcpStream};
-use tokio::process::{Child, Command};
+use tokio::net::TcpSocket;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
-use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
-use tokio_tungstenite::{WebSocketStream, client_async};
+
+use self::support::{Core, Program, Socket, registration, subscribe};
 
 const SUBSCRIBERS: usize = 100;
 const WORKERS: usize = 50;
@@ -107,13 +105,13 @@ async fn main() {
 
 async fn measure(audience: Audience) -> Figures {
     let folder = tempfile::tempdir().unwrap();
-    let (mut server, address) = start(&folder).await;
-    let client = Client::new(&format!("http://{address}")).unwrap();
+    let server = Program::aetherium(Core::Any, folder.path(), &["--offline-after", "1h"]).await.unwrap();
+    let (address, client) = (server.address.parse().unwrap(), server.client());
     // Twice, so that what is made room for at the first change of all is there.
     for round in 1..=2 {
         join_all((0..WORKERS).map(async |worker| {
             let id = format!("w{worker:03}");
-            client.register(&id, &registration()).await.unwrap();
+            client.register(&id, &registration(worker)).await.unwrap();
             client.heartbeat(&id, &beat(&id, round)).await.unwrap();
         }))
         .await;
@@ -121,7 +119,7 @@ async fn measure(audience: Audience) -> Figures {
     let before = Memory::of(&server);
     let (mut read, mut unread) = (Vec::new(), Vec::new());
     for _ in 0..audience.count {
-        let mut socket = subscribe(address, audience).await;
+        let mut socket = follow(address, audience).await;
         // It has begun: acknowledged, and told the first thing.
         for _ in 0..2 {
             socket.next().await.unwrap().unwrap();
@@ -153,14 +151,14 @@ async fn measure(audience: Audience) -> Figures {
     for reader in read {
         reader.abort();
     }
-    server.kill().await.unwrap();
+    server.kill().await;
     // The system forgets the sockets.
     sleep(Duration::from_secs(1)).await;
     Figures { before, most, after, changes, cut }
 }
 
 /// Reads what is left; whether it ends.
-async fn was_cut(mut socket: WebSocketStream<TcpStream>) -> bool {
+async fn was_cut(mut socket: Socket) -> bool {
     let end = async {
         while let Some(Ok(message)) = socket.next().await {
             if message.is_close() {
@@ -172,60 +170,21 @@ async fn was_cut(mut socket: WebSocketStream<TcpStream>) -> bool {
 }
 
 impl Memory {
-    fn of(process: &Child) -> Self {
-        let status = fs::read_to_string(format!("/proc/{}/status", process.id().unwrap())).unwrap();
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        let resident = resident.trim().trim_end_matches(" kB").parse().unwrap();
+    fn of(server: &Program) -> Self {
         let sockets = fs::read_to_string("/proc/net/sockstat").unwrap();
         let pages = sockets.lines().find(|line| line.starts_with("TCP:")).unwrap().rsplit(' ').next().unwrap();
         // Pages of 4 KiB.
-        Self { process: resident, sockets: pages.parse::<i64>().unwrap() * 4 }
+        Self { process: server.resident(), sockets: pages.parse::<i64>().unwrap() * 4 }
     }
 }
 
-async fn start(folder: &tempfile::TempDir) -> (Child, SocketAddr) {
-    let mut server = Command::new(env!("CARGO_BIN_EXE_aetherium"))
-        .args(["serve", "--listen", "127.0.0.1:0", "--offline-after", "1h"])
-        .current_dir(folder)
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(server.stderr.take().unwrap()).lines();
-    let line = lines.next_line().await.unwrap().expect("the server should say where it listens");
-    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
-    (server, line["listen.address"].as_str().unwrap().parse().unwrap())
-}
-
-async fn subscribe(address: SocketAddr, audience: Audience) -> WebSocketStream<TcpStream> {
+/// Subscribes; whoever does not read is told little by its system.
+async fn follow(address: SocketAddr, audience: Audience) -> Socket {
     let socket = TcpSocket::new_v4().unwrap();
     if !audience.reads {
         socket.set_recv_buffer_size(RECEIVE_BUFFER).unwrap();
     }
-    let stream = socket.connect(address).await.unwrap();
-    let mut request = format!("ws://{address}/graphql").into_client_request().unwrap();
-    request.headers_mut().insert("sec-websocket-protocol", "graphql-transport-ws".parse().unwrap());
-    let (mut socket, _) = client_async(request, stream).await.unwrap();
-    let text = |value: serde_json::Value| Message::Text(value.to_string().into());
-    socket.send(text(json!({"type": "connection_init"}))).await.unwrap();
-    socket.send(text(json!({"type": "subscribe", "id": "1", "payload": {"query": audience.document}}))).await.unwrap();
-    socket
-}
-
-fn registration() -> Registration {
-    Registration {
-        hostname: "node.example.com".into(),
-        address: "192.168.1.10:8081".into(),
-        zone: "us-west-1a".into(),
-        labels: [("env".to_owned(), "production".to_owned())].into(),
-        capabilities: vec!["firecracker".into()],
-        cpu_cores: 128,
-        memory_mb: 1_048_576,
-        disk_gb: 500,
-        max_vms: u32::try_from(VMS).unwrap(),
-        boot_id: "bench".into(),
-    }
+    subscribe(socket.connect(address).await.unwrap(), audience.document).await
 }
 
 fn beat(worker: &str, sequence: u64) -> Heartbeat {

@@ -18,22 +18,20 @@
 )]
 
 mod stock;
+#[path = "../support/mod.rs"]
+mod support;
 
-use std::fs;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use aetherium::client::{Client, Heartbeat, Registration};
-use futures_util::{SinkExt as _, StreamExt as _};
-use serde_json::json;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::{Child, Command};
+use aetherium::client::Heartbeat;
+use futures_util::StreamExt as _;
+use tokio::net::TcpStream;
 use tokio::time::{Instant, interval, sleep, timeout};
-use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+
+use self::support::{Core, Program, registration, subscribe};
 
 const SUBSCRIBERS: usize = 1_000;
 const WORKERS: usize = 50;
@@ -75,11 +73,14 @@ async fn main() {
 /// Microseconds of the server's CPU time for each message that arrived, and how many did.
 async fn measure(way: Way) -> (f64, u64) {
     let folder = tempfile::tempdir().unwrap();
-    let (mut server, address) = if way == Way::Stock { start_stock().await } else { start(&folder).await };
-    let client = Client::new(&format!("http://{address}")).unwrap();
+    let server = match way {
+        Way::Stock => start_stock().await,
+        Way::Shared | Way::EachItsOwn => Program::aetherium(Core::Any, folder.path(), &[]).await.unwrap(),
+    };
+    let client = server.client();
     if way != Way::Stock {
         for worker in 0..WORKERS {
-            client.register(&format!("w{worker:02}"), &registration()).await.unwrap();
+            client.register(&format!("w{worker:02}"), &registration(worker)).await.unwrap();
         }
     }
     let arrived = Arc::new(AtomicU64::new(0));
@@ -87,7 +88,7 @@ async fn measure(way: Way) -> (f64, u64) {
     for subscriber in 0..SUBSCRIBERS {
         let name = if way == Way::EachItsOwn { format!("S{subscriber}") } else { String::new() };
         let document = format!("subscription {name} {SELECTION}");
-        sockets.push(tokio::spawn(follow(address.clone(), &document, arrived.clone()).await));
+        sockets.push(tokio::spawn(follow(&server.address, &document, arrived.clone()).await));
     }
     // Everybody has the present state of every worker.
     let everything = (SUBSCRIBERS * WORKERS) as u64;
@@ -99,7 +100,7 @@ async fn measure(way: Way) -> (f64, u64) {
     .await
     .expect("every subscriber should get the present state");
 
-    let before = (cpu_time(&server), arrived.load(Ordering::Relaxed));
+    let before = (server.cpu_time(), arrived.load(Ordering::Relaxed));
     let mut ticks = interval(Duration::from_secs(1) / u32::try_from(BEATS_PER_SECOND).unwrap());
     let end = Instant::now() + Duration::from_secs(SECONDS);
     let mut beats = 0;
@@ -109,7 +110,7 @@ async fn measure(way: Way) -> (f64, u64) {
         beats += 1;
         let worker = beats % WORKERS as u64;
         if way == Way::Stock {
-            http.post(format!("http://{address}/beat/{worker}")).send().await.unwrap();
+            http.post(format!("http://{}/beat/{worker}", server.address)).send().await.unwrap();
         } else {
             client.heartbeat(&format!("w{worker:02}"), &beat(beats)).await.unwrap();
         }
@@ -121,50 +122,23 @@ async fn measure(way: Way) -> (f64, u64) {
         sleep(Duration::from_millis(500)).await;
     }
     let messages = last - before.1;
-    let cpu = cpu_time(&server) - before.0;
+    let cpu = server.cpu_time() - before.0;
     for socket in sockets {
         socket.abort();
     }
-    server.kill().await.unwrap();
+    server.kill().await;
     (cpu.as_secs_f64() * 1e6 / messages as f64, messages)
 }
 
-async fn start(folder: &tempfile::TempDir) -> (Child, String) {
-    let mut server = Command::new(env!("CARGO_BIN_EXE_aetherium"))
-        .args(["serve", "--listen", "127.0.0.1:0"])
-        .current_dir(folder)
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(server.stderr.take().unwrap()).lines();
-    let line = lines.next_line().await.unwrap().expect("the server should say where it listens");
-    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
-    (server, line["listen.address"].as_str().unwrap().to_owned())
-}
-
-async fn start_stock() -> (Child, String) {
-    let mut server = Command::new(std::env::current_exe().unwrap())
-        .arg(SERVE_STOCK)
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
-    let address = lines.next_line().await.unwrap().expect("the server should say where it listens");
-    (server, address)
+async fn start_stock() -> Program {
+    let mut command = Core::Any.command(std::env::current_exe().unwrap());
+    command.arg(SERVE_STOCK);
+    Program::that_tells_its_address(command).await.unwrap()
 }
 
 /// Opens a socket and subscribes; the future counts what arrives.
-async fn follow(address: String, document: &str, arrived: Arc<AtomicU64>) -> impl Future<Output = ()> + use<> {
-    let mut request = format!("ws://{address}/graphql").into_client_request().unwrap();
-    request.headers_mut().insert("sec-websocket-protocol", "graphql-transport-ws".parse().unwrap());
-    let (mut socket, _) = connect_async(request).await.unwrap();
-    let text = |value: serde_json::Value| Message::Text(value.to_string().into());
-    socket.send(text(json!({"type": "connection_init"}))).await.unwrap();
-    let subscribe = json!({"type": "subscribe", "id": "1", "payload": {"query": document}});
-    socket.send(text(subscribe)).await.unwrap();
+async fn follow(address: &str, document: &str, arrived: Arc<AtomicU64>) -> impl Future<Output = ()> + use<> {
+    let mut socket = subscribe(TcpStream::connect(address).await.unwrap(), document).await;
     async move {
         while let Some(Ok(message)) = socket.next().await {
             if let Message::Text(text) = message
@@ -173,21 +147,6 @@ async fn follow(address: String, document: &str, arrived: Arc<AtomicU64>) -> imp
                 arrived.fetch_add(1, Ordering::Relaxed);
             }
         }
-    }
-}
-
-fn registration() -> Registration {
-    Registration {
-        hostname: "node.example.com".into(),
-        address: "192.168.1.10:8081".into(),
-        zone: "us-west-1a".into(),
-        labels: [("env".to_owned(), "production".to_owned()), ("tier".to_owned(), "compute".to_owned())].into(),
-        capabilities: vec!["firecracker".into(), "docker".into()],
-        cpu_cores: 16,
-        memory_mb: 32_768,
-        disk_gb: 500,
-        max_vms: 100,
-        boot_id: "bench".into(),
     }
 }
 
@@ -201,13 +160,4 @@ fn beat(sequence: u64) -> Heartbeat {
         vms: None,
         vms_delta: None,
     }
-}
-
-/// User and system time of a process so far.
-fn cpu_time(process: &Child) -> Duration {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", process.id().unwrap())).unwrap();
-    // The name, in parentheses, may have spaces; the times are the 14th and 15th fields, in hundredths.
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-    Duration::from_millis(ticks * 10)
 }
