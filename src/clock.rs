@@ -87,7 +87,9 @@ enum Text {
 impl Rfc3339 {
     /// The text of an instant.
     pub fn of(time: Timestamp) -> Self {
-        let (year, nanoseconds) = (time.year(), time.nanosecond());
+        // Once: a moment with a zone works out its local time for each part of it.
+        let local = time.naive_utc();
+        let (year, nanoseconds) = (local.year(), local.nanosecond());
         let Some(year) = u32::try_from(year).ok().filter(|year| *year <= 9_999) else { return Self::odd(time) };
         if nanoseconds >= 1_000_000_000 || nanoseconds % 1_000_000 != 0 {
             return Self::odd(time);
@@ -95,11 +97,11 @@ impl Rfc3339 {
         let mut text = *b"0000-00-00T00:00:00.000Z";
         for (at, digits, number) in [
             (0, 4, year),
-            (5, 2, time.month()),
-            (8, 2, time.day()),
-            (11, 2, time.hour()),
-            (14, 2, time.minute()),
-            (17, 2, time.second()),
+            (5, 2, local.month()),
+            (8, 2, local.day()),
+            (11, 2, local.hour()),
+            (14, 2, local.minute()),
+            (17, 2, local.second()),
             (20, 3, nanoseconds / 1_000_000),
         ] {
             let mut rest = number;

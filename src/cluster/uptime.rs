@@ -18,7 +18,8 @@ impl Uptime {
 
     /// The time from `start` to `end`; nothing if `end` comes first.
     pub fn between(start: Timestamp, end: Timestamp) -> Self {
-        Self { seconds: u64::try_from((end - start).num_seconds()).unwrap_or(0) }
+        let milliseconds = end.timestamp_millis().saturating_sub(start.timestamp_millis());
+        Self { seconds: u64::try_from(milliseconds).unwrap_or(0) / 1_000 }
     }
 }
 

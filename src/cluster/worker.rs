@@ -149,7 +149,8 @@ impl Worker {
 
     /// Whether the worker is reachable at this moment. Exactly `offline_after` old is still online.
     pub fn availability(&self, now: Timestamp, offline_after: Duration) -> Availability {
-        let silent_for = (now - self.usage.last_seen).to_std().unwrap_or_default();
+        let silent_for = now.timestamp_millis().saturating_sub(self.usage.last_seen.timestamp_millis());
+        let silent_for = Duration::from_millis(u64::try_from(silent_for).unwrap_or(0));
         if self.life.left_at.is_some() || silent_for > offline_after {
             Availability::Offline
         } else {
