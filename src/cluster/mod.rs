@@ -42,4 +42,4 @@ pub use status::{Availability, SchedulingPolicy, UnknownWord, VmStatus, WorkerSt
 pub use uptime::Uptime;
 pub use view::{View, VmView, WorkerView};
 pub use vm::Vm;
-pub use worker::{Identity, Labels, Life, Usage, Worker};
+pub use worker::{Identity, Labels, Life, Usage, Worker, WorkerVms};

@@ -104,7 +104,7 @@ impl Snapshot {
         }
         for worker in workers {
             let before = next.workers.insert(worker.clone());
-            let old_vms = before.map_or_else(|| Arc::from([]), |before| before.usage.vms.clone());
+            let old_vms = before.map(|before| before.usage.vms.clone()).unwrap_or_default();
             next.replace_reports(&old_vms, &worker.usage.vms);
         }
         next

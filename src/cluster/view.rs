@@ -104,7 +104,7 @@ impl WorkerView {
 
     /// How many VMs hold a slot on it: the length of [`vms`](Self::vms) without a wish for others.
     pub fn vm_count(&self) -> usize {
-        self.worker.slot_holders().count()
+        self.worker.usage.vms.count_slot_holders()
     }
 
     /// Its VMs, by id: those in one of these statuses, or without any wish those that hold a slot.

@@ -5,6 +5,7 @@
 //! The structs below are cut along these lines, so that no change can touch another writer's part.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -90,11 +91,47 @@ pub struct Usage {
     /// Disk allocated to VMs, in GB.
     pub used_disk_gb: u32,
     /// Its VMs, by id.
-    pub vms: Arc<[Arc<Vm>]>,
+    pub vms: WorkerVms,
     /// Revision of the last whole inventory of this life; none if there has been none.
     pub inventory_revision: Option<u64>,
     /// Revision of the last change to the set of VMs.
     pub vms_revision: u64,
+}
+
+/// The VMs of a worker, by id. Copies are cheap.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct WorkerVms {
+    vms: Arc<[Arc<Vm>]>,
+    /// Counted once, since every list of workers shows it.
+    slot_holders: usize,
+}
+
+impl WorkerVms {
+    /// Whether both are the very same list.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.vms, &other.vms)
+    }
+
+    /// How many of them hold a slot.
+    pub fn count_slot_holders(&self) -> usize {
+        self.slot_holders
+    }
+}
+
+impl From<Vec<Arc<Vm>>> for WorkerVms {
+    /// Of VMs in ascending order of their ids.
+    fn from(vms: Vec<Arc<Vm>>) -> Self {
+        let slot_holders = vms.iter().filter(|vm| vm.status.holds_slot()).count();
+        Self { vms: vms.into(), slot_holders }
+    }
+}
+
+impl Deref for WorkerVms {
+    type Target = [Arc<Vm>];
+
+    fn deref(&self) -> &[Arc<Vm>] {
+        &self.vms
+    }
 }
 
 impl Worker {
@@ -184,7 +221,7 @@ impl Usage {
             used_cpu_cores: 0,
             used_memory_mb: 0,
             used_disk_gb: 0,
-            vms: Arc::from([]),
+            vms: WorkerVms::default(),
             inventory_revision: None,
             vms_revision: revision,
         }

@@ -14,6 +14,7 @@ use super::draft::KeptAnswer;
 use crate::clock::Timestamp;
 use crate::cluster::{
     Changes, Cursor, Event, Identity, InvalidId, Life, Snapshot, UnknownWord, Usage, Vm, VmId, Worker, WorkerId,
+    WorkerVms,
 };
 use crate::error::Error;
 
@@ -47,9 +48,9 @@ pub(super) async fn changes_since(transaction: &DatabaseTransaction, base: &Snap
             (None, Some((id, mut its_vms))) => {
                 // The database may sort by a collation; here it is by code point, as everywhere else.
                 its_vms.sort_unstable_by(|one, other| one.id.cmp(&other.id));
-                (id, Arc::from(its_vms))
+                (id, its_vms.into())
             }
-            (None, None) => (read_worker_id(&row.id)?, Arc::from([])),
+            (None, None) => (read_worker_id(&row.id)?, WorkerVms::default()),
         };
         changes.workers.push(Arc::new(read_worker(row, id, its_vms)?));
     }
@@ -76,7 +77,7 @@ async fn vms_of_workers_changed_since(
     Ok(vms)
 }
 
-fn read_worker(row: worker::Model, id: WorkerId, vms: Arc<[Arc<Vm>]>) -> Result<Worker, BadRow> {
+fn read_worker(row: worker::Model, id: WorkerId, vms: WorkerVms) -> Result<Worker, BadRow> {
     let worker::Labels(labels) = row.labels;
     let worker::Capabilities(capabilities) = row.capabilities;
     Ok(Worker {

@@ -67,26 +67,22 @@ impl FromRef<Endpoint> for Lists {
 /// Every route of the contract, grouped by who calls it.
 pub fn router(resolvers: Resolvers, closing: CancellationToken) -> Router {
     let operators = Router::new()
-        .route("/workers", get(workers::list).layer(allow_time(LONGEST_WAIT + Duration::from_secs(5))))
-        .route("/workers/{id}/vms", get(workers::vms))
-        .route("/workers/{id}/drain", post(workers::drain))
-        .route("/workers/{id}/activate", post(workers::activate))
-        .route("/cluster/stats", get(clusters::stats))
-        .route("/cluster/distribution", get(clusters::distribution))
-        .route("/vms", get(vms::list))
-        .route("/vms/{id}", get(vms::one))
-        .route("/events", get(events::list))
-        .route("/health", get(clusters::health))
-        .route("/openapi.json", get(openapi::show));
+        .route("/api/v1/workers", get(workers::list).layer(allow_time(LONGEST_WAIT + Duration::from_secs(5))))
+        .route("/api/v1/workers/{id}/vms", get(workers::vms))
+        .route("/api/v1/workers/{id}/drain", post(workers::drain))
+        .route("/api/v1/workers/{id}/activate", post(workers::activate))
+        .route("/api/v1/cluster/stats", get(clusters::stats))
+        .route("/api/v1/cluster/distribution", get(clusters::distribution))
+        .route("/api/v1/vms", get(vms::list))
+        .route("/api/v1/vms/{id}", get(vms::one))
+        .route("/api/v1/events", get(events::list))
+        .route("/api/v1/health", get(clusters::health))
+        .route("/api/v1/openapi.json", get(openapi::show));
     let workers = Router::new()
-        .route("/workers/{id}", get(workers::one).put(workers::register).delete(workers::deregister))
-        .route("/workers/{id}/heartbeat", post(heartbeats::one).layer((allow_body(HEARTBEAT_BODY), routine())))
-        .route("/heartbeats", post(heartbeats::many).layer((allow_body(HEARTBEATS_BODY), routine())));
-    Router::new().nest("/api/v1", operators.merge(workers)).with_state(Endpoint {
-        resolvers,
-        lists: Lists::default(),
-        closing,
-    })
+        .route("/api/v1/workers/{id}", get(workers::one).put(workers::register).delete(workers::deregister))
+        .route("/api/v1/workers/{id}/heartbeat", post(heartbeats::one).layer((allow_body(HEARTBEAT_BODY), routine())))
+        .route("/api/v1/heartbeats", post(heartbeats::many).layer((allow_body(HEARTBEATS_BODY), routine())));
+    operators.merge(workers).with_state(Endpoint { resolvers, lists: Lists::default(), closing })
 }
 
 /// What a handler returns: an answer, or the failure as the contract has it.

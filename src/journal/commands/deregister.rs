@@ -23,7 +23,7 @@ impl Command for Deregister {
         let Self { worker_id, purge, force } = self;
         let known = draft.find_worker(worker_id).ok_or_else(|| Error::WorkerNotFound(worker_id.clone()))?.clone();
         if *purge {
-            let vms = known.slot_holders().count();
+            let vms = known.usage.vms.count_slot_holders();
             if vms > 0 && !force {
                 return Err(Error::HoldsVms { id: worker_id.clone(), vms });
             }

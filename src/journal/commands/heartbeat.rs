@@ -203,7 +203,7 @@ fn take_inventory(worker: &mut Worker, inventory: &Inventory, draft: &Draft<'_>)
     let is_same = vms.len() == worker.usage.vms.len()
         && vms.values().zip(worker.usage.vms.iter()).all(|(new, old)| Arc::ptr_eq(new, old));
     if !is_same {
-        worker.usage.vms = vms.into_values().collect();
+        worker.usage.vms = vms.into_values().collect::<Vec<_>>().into();
         worker.usage.vms_revision = draft.revision;
     }
     if matches!(inventory, Inventory::Whole(_)) {
@@ -232,7 +232,7 @@ fn take_usage(worker: &mut Worker, beat: &Beat) {
 
 /// Writes into the change log what became of each VM.
 fn tell_of_vms(before: &Worker, after: &Worker, draft: &mut Draft<'_>) {
-    if Arc::ptr_eq(&before.usage.vms, &after.usage.vms) {
+    if before.usage.vms.is_same(&after.usage.vms) {
         return;
     }
     let id = &after.id;
