@@ -104,10 +104,8 @@ struct ByBytes;
 
 impl Weighter<Arc<str>, Arc<Document>> for ByBytes {
     fn weight(&self, text: &Arc<str>, _: &Arc<Document>) -> u64 {
-        /// What writes a field by plan.
-        const PLANNED: usize = 128;
         /// A word of a few letters and what divides it from the next becomes a node of the parsed document.
-        const PARSED_BYTES_FOR_EACH: usize = (size_of::<Positioned<Field>>() + PLANNED) / 4;
+        const PARSED_BYTES_FOR_EACH: usize = size_of::<Positioned<Field>>() / 4;
         // A document weighs at least its share, so that the limit of bytes is also one of number.
         ((text.len() * (1 + PARSED_BYTES_FOR_EACH)) as u64).max(MAX_BYTES / MAX_DOCUMENTS)
     }
