@@ -17,7 +17,7 @@ use tracing::info;
 
 use crate::cli::Cli;
 
-/// With the system's own, a heartbeat takes a tenth more of the processor.
+/// With the system's own, a heartbeat takes up to a fifth more of the processor (ADR 0036).
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

@@ -95,3 +95,58 @@ impl WorkerView {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::cluster::{Identity, Labels, Snapshot, View, Worker, WorkerId};
+
+    fn at(milliseconds: i64) -> Timestamp {
+        Timestamp::from_timestamp_millis(1_000_000 + milliseconds).unwrap_or_default()
+    }
+
+    /// A worker that started at 0 and was heard at 40.250, as it is seen at a moment.
+    fn seen(now: i64, has_left: bool) -> WorkerView {
+        let text: Arc<str> = "x".into();
+        let identity = Identity {
+            hostname: text.clone(),
+            address: text.clone(),
+            zone: text,
+            labels: Labels::new(),
+            capabilities: Vec::new(),
+            cpu_cores: 1,
+            memory_mb: 1,
+            disk_gb: 1,
+            max_vms: 1,
+        };
+        let mut worker = Worker::first_life(WorkerId::parse("w").unwrap(), identity, None, None, at(0), 1);
+        worker.usage.last_seen = at(40_250);
+        worker.life.left_at = has_left.then_some(at(40_250));
+        let snapshot = Arc::new(Snapshot::empty("test".into()));
+        let view = Arc::new(View { snapshot, now: at(now), offline_after: Duration::from_secs(60) });
+        WorkerView { worker: Arc::new(worker), view }
+    }
+
+    #[test]
+    fn what_is_shown_holds_until_the_next_second_or_the_end_of_patience() {
+        for (now, has_left, silence, seconds) in [
+            (40_250, false, Some(100_251), Some(41_000)),
+            (40_999, false, Some(100_251), Some(41_000)),
+            (41_000, false, Some(100_251), Some(42_000)),
+            // Started later than it is now, by another server's clock: it is up for no time until it is for a second.
+            (-500, false, Some(100_251), Some(1_000)),
+            (99_999, false, Some(100_251), Some(100_000)),
+            (100_000, false, Some(100_251), Some(100_251)),
+            (100_250, false, Some(100_251), Some(100_251)),
+            (100_251, false, None, None),
+            (41_000, true, None, None),
+        ] {
+            let worker = seen(now, has_left);
+            assert_eq!(worker.shows_the_same_until(Depends::ON_ITSELF), None, "{now}");
+            assert_eq!(worker.shows_the_same_until(Depends::ON_SILENCE), silence.map(at), "{now}");
+            assert_eq!(worker.shows_the_same_until(Depends::ON_SECONDS), seconds.map(at), "{now}");
+        }
+    }
+}

@@ -47,16 +47,11 @@ impl VmReports {
         &self.id
     }
 
-    /// Whether only one worker reports it.
-    pub fn is_single(&self) -> bool {
-        self.reports.len() == 1
-    }
-
-    /// Whether both are one and the same report of one worker.
-    pub fn is_the_same_report(&self, other: &Self) -> bool {
-        match (self.reports.as_slice(), other.reports.as_slice()) {
-            ([one], [other]) => Arc::ptr_eq(one, other),
-            _ => false,
+    /// The one report, if there is only one.
+    pub fn only(&self) -> Option<&Arc<Vm>> {
+        match self.reports.as_slice() {
+            [only] => Some(only),
+            _ => None,
         }
     }
 

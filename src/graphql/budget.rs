@@ -45,6 +45,11 @@ impl Budget {
         Ok(spent <= MAX_OBJECTS)
     }
 
+    /// How many objects have been paid for.
+    pub(super) fn spent(&self) -> usize {
+        self.0.spent.load(Ordering::Relaxed)
+    }
+
     /// A list, paid for; nothing of it if there is not enough left.
     pub(super) fn pay_for<T>(ctx: &Context<'_>, list: Vec<T>) -> Result<Vec<T>> {
         Ok(if Self::pay(ctx, list.len())? { list } else { Vec::new() })

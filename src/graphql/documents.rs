@@ -77,6 +77,8 @@ pub struct DocumentsRead {
 pub(super) struct Document {
     pub(super) text: Arc<str>,
     parsed: ExecutableDocument,
+    /// How many there are with all fragments written out, as a plan has them.
+    selections: usize,
     is_valid: AtomicBool,
     /// What is known of its operations whatever they are asked with, found out when it is asked for first.
     known: OnceLock<HashMap<Option<Name>, Known>>,
@@ -84,8 +86,8 @@ pub(super) struct Document {
 
 /// What is known of an operation whatever it is asked with.
 struct Known {
-    /// How it is answered by plan.
-    plan: Result<Arc<Plan>, Stop>,
+    /// How it is answered by plan, found out when it is run first.
+    plan: OnceLock<Result<Arc<Plan>, Stop>>,
     /// None if that depends on the variables.
     cost: Option<u64>,
 }
@@ -103,11 +105,14 @@ pub(super) struct Asked {
 struct ByBytes;
 
 impl Weighter<Arc<str>, Arc<Document>> for ByBytes {
-    fn weight(&self, text: &Arc<str>, _: &Arc<Document>) -> u64 {
+    fn weight(&self, text: &Arc<str>, document: &Arc<Document>) -> u64 {
         /// A word of a few letters and what divides it from the next becomes a node of the parsed document.
         const PARSED_BYTES_FOR_EACH: usize = size_of::<Positioned<Field>>() / 4;
+        /// What writes a field by plan: its key, and a function with what it needs.
+        const PLANNED_BYTES: usize = 128;
         // A document weighs at least its share, so that the limit of bytes is also one of number.
-        ((text.len() * (1 + PARSED_BYTES_FOR_EACH)) as u64).max(MAX_BYTES / MAX_DOCUMENTS)
+        let bytes = text.len() * (1 + PARSED_BYTES_FOR_EACH) + document.selections * PLANNED_BYTES;
+        (bytes as u64).max(MAX_BYTES / MAX_DOCUMENTS)
     }
 }
 
@@ -282,8 +287,9 @@ impl fmt::Debug for Documents {
 
 impl Document {
     fn parse(text: &str, limits: &Limits) -> Result<Self, Response> {
-        let parsed = guard::read(text, limits)?;
-        let document = Self { text: text.into(), parsed, is_valid: AtomicBool::new(false), known: OnceLock::new() };
+        let (parsed, selections) = guard::read(text, limits)?;
+        let document =
+            Self { text: text.into(), parsed, selections, is_valid: AtomicBool::new(false), known: OnceLock::new() };
         if document.has_one_stream_each() {
             Ok(document)
         } else {
@@ -310,10 +316,7 @@ impl Document {
     /// What is known of the operation of this name, or of the only one. The document is valid.
     fn known(&self, name: Option<&str>, types: &Types) -> Option<&Known> {
         let of = |operation: &OperationDefinition| Known {
-            plan: match operation.ty {
-                OperationType::Query => Plan::compile(operation, &self.parsed, None, types).map(Arc::new),
-                OperationType::Mutation | OperationType::Subscription => Err(Stop::Ordinary),
-            },
+            plan: OnceLock::new(),
             cost: cost::whatever_the_variables(operation, &self.parsed, types),
         };
         let known = self.known.get_or_init(|| {
@@ -474,7 +477,9 @@ impl Asked {
     /// these variables.
     pub(super) fn plan(&self, types: &Types) -> Option<(Arc<Plan>, bool)> {
         let operation = self.operation().filter(|operation| operation.ty == OperationType::Query)?;
-        match &self.document.known(self.request.operation_name.as_deref(), types)?.plan {
+        let known = self.document.known(self.request.operation_name.as_deref(), types)?;
+        let plan = || Plan::compile(operation, &self.document.parsed, None, types).map(Arc::new);
+        match known.plan.get_or_init(plan) {
             Ok(plan) => Some((plan.clone(), true)),
             Err(Stop::Ordinary) => None,
             Err(Stop::NeedsVariables) => {

@@ -1,4 +1,4 @@
-//! Runs a document: guarded, on one reading of the cluster, with coded errors.
+//! Runs a document, by plan as far as there is one: guarded, on one reading of the cluster, with coded errors.
 
 use std::sync::Arc;
 
@@ -166,7 +166,7 @@ impl Engine {
             let problem = "Subscriptions are not supported on this transport.";
             return Response::from_errors(vec![error::request_error("GRAPHQL_VALIDATION_FAILED", problem)]).into();
         };
-        let response = self.resolve(&asked, document, reading).await;
+        let response = self.resolve(&asked, document, reading, &Budget::default()).await;
         match cost {
             Some(cost) => response.extension(COST, cost).into(),
             None => response.into(),
@@ -177,10 +177,11 @@ impl Engine {
     /// can do, or say.
     async fn run_by_plan(&self, asked: &Asked, reading: &Reading) -> Option<Pieces> {
         let (plan, is_for_good) = asked.plan(self.documents.types())?;
+        let budget = Budget::default();
         let rest = match plan.rest() {
             None => None,
             Some(rest) => {
-                let response = self.resolve(asked, rest.clone(), reading.clone()).await;
+                let response = self.resolve(asked, rest.clone(), reading.clone(), &budget).await;
                 Some(response).filter(|response| response.errors.is_empty()).map(|response| response.data)
             }
         };
@@ -189,15 +190,20 @@ impl Engine {
         }
         let kept = is_for_good.then_some(&self.kept);
         let question = plan::Question { reading, variables: &asked.request.variables, kept };
-        plan.answer(&question, rest.as_ref()).ok()
+        plan.answer(&question, rest.as_ref(), budget.spent()).ok()
     }
 
     /// Resolves a document field by field.
-    async fn resolve(&self, asked: &Asked, document: ExecutableDocument, reading: Reading) -> Response {
+    async fn resolve(
+        &self,
+        asked: &Asked,
+        document: ExecutableDocument,
+        reading: Reading,
+        budget: &Budget,
+    ) -> Response {
         // What a command answers with is newer than the reading that its document began with.
         let is_mutation = asked.operation().is_some_and(|operation| operation.ty == Command);
         let loader = WorkerEvents::loader(self.resolvers.clone(), (!is_mutation).then(|| reading.clone()));
-        let budget = Budget::default();
         let mut request = Request::new("")
             .variables(asked.request.variables.clone())
             .data(self.resolvers.clone())

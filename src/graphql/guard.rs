@@ -43,7 +43,8 @@ impl Default for Limits {
         Self {
             body: 256 * 1024,
             document: 64 * 1024,
-            tokens: 10_000,
+            // To parse more takes longer than a refusal may.
+            tokens: 6_000,
             selections: 1_000,
             depth: 15,
             aliases: 100,
@@ -68,7 +69,7 @@ impl Limits {
 }
 
 /// Parses a document, and refuses it if it is too large in any way.
-pub(super) fn read(text: &str, limits: &Limits) -> Result<ExecutableDocument, Response> {
+pub(super) fn read(text: &str, limits: &Limits) -> Result<(ExecutableDocument, usize), Response> {
     within("bytes", text.len(), limits.document)?;
     within("tokens", count_tokens(text), limits.tokens)?;
     let document = parse_query(text).map_err(|error| {
@@ -87,7 +88,7 @@ pub(super) fn read(text: &str, limits: &Limits) -> Result<ExecutableDocument, Re
     within("aliases with its fragments written out", size.aliases, limits.aliases)?;
     within("fields at the root of an operation", size.root_fields, limits.root_fields)?;
     within("directives in one place", size.directives, limits.directives)?;
-    Ok(document)
+    Ok((document, size.selections))
 }
 
 fn within(what: &str, asked: usize, limit: usize) -> Result<(), Response> {

@@ -6,8 +6,8 @@
 //! *item* (a beat, an event, statistics), and kept for a moment: whoever asked the same gets the
 //! same bytes. What only one reader is told (that its own stream is quiet, or has a gap) is not kept.
 //!
-//! To write out an item, the document runs as a query against a second schema, whose root has the
-//! fields of the subscription root and answers them with the item.
+//! An item is written by plan. What a plan cannot do is resolved: the document runs as a query against a second
+//! schema, whose root has the fields of the subscription root and answers them with the item.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -159,7 +159,7 @@ impl Followed {
     }
 }
 
-/// An operation that somebody follows, prepared to be run as a query for every item.
+/// An operation that somebody follows, prepared to write every item.
 pub(super) struct Operation {
     id: u64,
     asked: Followed,

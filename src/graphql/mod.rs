@@ -3,8 +3,8 @@
 //! Object types are generated from [`cluster::fields`](crate::cluster::fields) in [`object`],
 //! value by value in [`shape`]; roots are in `query`, `mutation` and `subscription`; each method is
 //! one resolver call. `documents` reads documents and keeps them, with `guard` and `cost`, which refuse what is
-//! too large, `validation`, `persisted` and `trusted`; [`engine`] runs them, on one reading of the cluster, and codes their
-//! errors; `budget` ends answers that grow too large; `over_http`, `over_sse`, `over_websocket` and
+//! too large, `validation`, `persisted` and `trusted`; `plan` compiles queries into what writes them; [`engine`] runs them, by plan or field by field, on one
+//! reading of the cluster, and codes their errors; `answer` is what comes of it; `budget` ends answers that grow too large; `over_http`, `over_sse`, `over_websocket` and
 //! `by_id` carry documents in and answers out.
 //!
 //! **Invariant:** the types of async-graphql stay in this room.

@@ -134,7 +134,7 @@ impl Exchange {
     }
 
     pub(super) fn note_route(&self, route: MatchedPath) {
-        // A nested router may report again; the outermost report is the whole path.
+        // A nested router, should there be one, reports again; the outermost report is the whole path.
         self.route.get_or_init(|| route);
     }
 

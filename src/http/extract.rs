@@ -134,8 +134,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     }
 }
 
-/// The segment of the path where the route has its id. Compared from the end, since a nested router sees only the rest
-/// of the path.
+/// The segment of the path where the route has its id. Compared from the end, since a nested router, should there be
+/// one, sees only the rest of the path.
 fn id_by_position(route: &str, path: &str) -> Option<String> {
     let aligned = || route.rsplit('/').zip(path.rsplit('/')).filter(|(name, _)| name.starts_with('{'));
     let (_, segment) = aligned().find(|(name, _)| *name == "{id}").or_else(|| aligned().last())?;
@@ -233,7 +233,12 @@ pub fn read_part<T: DeserializeOwned>(part: &RawValue) -> Result<T, Failure> {
         return Ok(value);
     }
     // Read apart from its text: a line and a column in it would not be those in the body.
-    let part: serde_json::Value = serde_json::from_str(part.get()).map_err(|error| refused(None, &error))?;
+    let part: serde_json::Value = serde_json::from_str(part.get()).map_err(|error| {
+        let problem = error.to_string();
+        let place = format!(" at line {} column {}", error.line(), error.column());
+        let problem = problem.strip_suffix(&place).unwrap_or(&problem);
+        Failure::bad_request(format!("The entry is not valid JSON: {problem}"))
+    })?;
     serde_path_to_error::deserialize(part).map_err(|error| {
         let field = error.path().to_string();
         refused(Some(&field).filter(|field| *field != "."), &error.into_inner())

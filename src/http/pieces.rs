@@ -9,7 +9,7 @@ use axum::body::{Body, HttpBody};
 use bytes::{Bytes, BytesMut};
 use hyper::body::{Frame, SizeHint};
 
-/// Up to how many bytes a piece is copied to its neighbours: to hand it on by itself would cost more.
+/// A body of up to this many bytes goes out as one piece: to hand several on would cost more than to copy them.
 const COPIED: usize = 4 * 1024;
 
 /// Bytes that follow each other.
@@ -26,16 +26,6 @@ impl Pieces {
         if !piece.is_empty() {
             self.pieces.push_back(piece);
         }
-    }
-
-    /// How many bytes there are.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
     }
 
     /// All of it in one piece.

@@ -167,8 +167,17 @@ fn unsigned<N: TryFrom<i64>>(column: &'static str, number: i64) -> Result<N, Bad
 
 /// What registration writes of a worker, and everything a new row needs.
 pub(super) fn registration_row(worker: &Worker) -> RegistrationRow<'_> {
-    let Worker { id: _, identity, registration_revision, life, usage: _, policy, policy_revision, announced, .. } =
-        worker;
+    let Worker {
+        id: _,
+        identity,
+        registration_revision,
+        life,
+        usage: _,
+        policy,
+        policy_revision,
+        announced,
+        revision: _,
+    } = worker;
     let Identity { hostname, address, zone, labels, capabilities, cpu_cores, memory_mb, disk_gb, max_vms } =
         &**identity;
     let identity = json!({

@@ -1,7 +1,8 @@
 //! Entity tags: whether the client has this answer already, and whether what it decided upon still stands.
 //!
 //! A tag is made of what the answer is made of (which revision of which worker, and what the clock makes of it), never
-//! of its bytes: so it is known before anything is rendered, and it is the same whatever the answer is compressed
+//! of its bytes. So it is known before an answer is rendered (of a whole list, the rows that are kept have theirs beside
+//! them, and only those that have changed are written for it), and it is the same whatever the answer is compressed
 //! with. Hence it is a *weak* tag. It changes whenever the body would: of a worker that is online that is once a
 //! second, with its `uptime`; of VMs and their distribution only when they change.
 

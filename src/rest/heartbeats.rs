@@ -126,8 +126,8 @@ fn read(beat: &RawValue) -> Result<(String, HeartbeatInput)> {
 
 /// Whose heartbeat it says to be, if it says so much.
 fn claimed_sender(beat: &RawValue) -> Option<String> {
-    let beat: serde_json::Value = serde_json::from_str(beat.get()).ok()?;
-    beat.get("worker_id").and_then(serde_json::Value::as_str).map(str::to_owned)
+    // Whatever else is wrong with it: what is not read may be anything.
+    read_part(beat).ok().map(|Sender { worker_id }| worker_id)
 }
 
 fn answered(worker_id: Option<String>, recorded: Result<HeartbeatRecorded>) -> Answered {

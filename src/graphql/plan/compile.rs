@@ -137,7 +137,8 @@ pub(super) fn argument<T: InputType>(
     variables: Option<&Variables>,
 ) -> Result<T, Stop> {
     let given = arguments.iter().find(|(given, _)| given.node == name).map(|(_, value)| &value.node);
-    // A variable that was left out is null, as the engine has it; those with a default have it by now.
+    // A variable that was left out is null: no argument that is planned has a default, so the engine makes no difference
+    // either. Variables with a default have it by now.
     let known = |name: &Name| match variables {
         Some(variables) => Ok(variables.get(name).cloned().unwrap_or(ConstValue::Null)),
         None => Err(Stop::NeedsVariables),

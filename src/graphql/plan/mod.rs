@@ -88,9 +88,11 @@ impl Plan {
         self.rest.as_ref()
     }
 
-    /// Answers, with what the engine has resolved: an object with `data`, without its closing brace.
-    pub(super) fn answer(&self, question: &Question<'_>, rest: Option<&Value>) -> Result<Pieces, Stop> {
+    /// Answers, with what the engine has resolved, in which there are so many objects: an object with `data`, without its
+    /// closing brace.
+    pub(super) fn answer(&self, question: &Question<'_>, rest: Option<&Value>, objects: usize) -> Result<Pieces, Stop> {
         let mut answer = Answer::default();
+        answer.out.objects = objects;
         answer.out.bytes.extend_from_slice(br#"{"data":{"#);
         for (index, (key, write)) in self.fields.iter().enumerate() {
             if index > 0 {

@@ -284,7 +284,7 @@ async fn compare(documents: &Documents, text: &str, readings: Vec<Reading>) -> R
     for reading in readings {
         let variables = &asked.request.variables;
         let question = Question { reading: &reading, variables, kept: is_for_good.then_some(&kept) };
-        let by_plan = plan.answer(&question, None);
+        let by_plan = plan.answer(&question, None, 0);
         let mut request = Request::new("").variables(variables.clone()).data(reading.clone()).data(Budget::default());
         request.set_parsed_query(asked.cut_out(&[OperationType::Query]).unwrap());
         let resolved = ordinary.execute(request).await;
