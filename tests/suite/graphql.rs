@@ -108,6 +108,23 @@ on_both_databases! {
         );
     }
 
+    async fn what_is_read_from_the_log_stands_where_it_was_asked_for(cluster: TestCluster) {
+        cluster.add([worker("w1"), worker("w2")]).await;
+        let query = "{
+            first: events(first: 1) { nodes { kind workerId } } workers { id }
+            last: events(first: 1) { nodes { kind } } ... { workers { zone } last: events(first: 1) { hasNextPage } }
+        }";
+        let answer = cluster.rest().post("/graphql").json(json!({"query": query})).await;
+        let expected = concat!(
+            r#"{"data":{"first":{"nodes":[{"kind":"WORKER_REGISTERED","workerId":"w1"}]},"#,
+            r#""workers":[{"id":"w1","zone":null},{"id":"w2","zone":null}],"#,
+            r#""last":{"nodes":[{"kind":"WORKER_REGISTERED"}],"hasNextPage":true}}}"#,
+        );
+        assert_eq!(answer.body, expected, "in the order asked for, each key once");
+        let wrong = cluster.graphql_answer("{ workers { id } events(first: 501) { endCursor } }", json!({})).await;
+        assert_eq!([&wrong["data"], &wrong["errors"][0]["path"]], [&Value::Null, &json!(["events"])]);
+    }
+
     async fn the_empty_cluster_has_empty_lists_and_no_totals(cluster: TestCluster) {
         let query = "{
             workers { id } vms { id } vmDistribution { workerId } events { nodes { cursor } endCursor hasNextPage }

@@ -186,6 +186,23 @@ on_both_databases! {
         );
     }
 
+    async fn an_entry_that_json_cannot_say_is_its_own_workers_concern(cluster: TestCluster) {
+        cluster.add([worker("w1"), worker("w2")]).await;
+        let body = r#"{"heartbeats": [
+            {"worker_id": "w1", "incarnation": 1e999},
+            {"worker_id": "w2", "incarnation": 1}
+        ]}"#;
+        let ask = cluster.rest().post("/api/v1/heartbeats").header("content-type", "application/json").body(body);
+        let results = ask.await.json()["results"].take();
+        assert_eq!(
+            pick(&results, ["worker_id", "status", "error"]),
+            [
+                [json!("w1"), json!(400), failure(400, "The entry is not valid JSON: number out of range")],
+                [json!("w2"), json!(200), Value::Null],
+            ]
+        );
+    }
+
     async fn many_heartbeats_in_one_body_are_answered_one_by_one_in_their_order(cluster: TestCluster) {
         cluster.add([worker("w1"), worker("w2"), worker("w3")]).await;
         cluster.rest().put("/api/v1/workers/w3").json(worker("w3").registration()).await;

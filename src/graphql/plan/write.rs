@@ -1,4 +1,4 @@
-//! How the values of fields are written as JSON; the twin of [`shape`](crate::graphql::shape), which makes values of
+//! How the values of fields are written as JSON; the twin of [`shape`], which makes values of
 //! them. That both say the same is tested with documents made at random.
 
 use std::io::Write as _;
