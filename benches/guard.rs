@@ -104,7 +104,7 @@ fn corpus() -> Vec<(&'static str, String, Value)> {
         ("a cycle of 100 fragments", cycle(100), nothing()),
         ("10,000 aliases", format!("{{workers{{{aliases}}}}}"), nothing()),
         ("1,500 fields", format!("{{workers{{{}}}}}", "id ".repeat(1_500)), nothing()),
-        ("5,900 fields", format!("{{workers{{{}}}}}", "id ".repeat(5_900)), nothing()),
+        ("3,900 fields", format!("{{workers{{{}}}}}", "id ".repeat(3_900)), nothing()),
         ("9,000 fields", format!("{{workers{{{}}}}}", "id ".repeat(9_000)), nothing()),
         ("10,000 levels", "{a".repeat(10_000) + &"}".repeat(10_000), nothing()),
         ("60 levels", format!("{{vms{}id{}}}", "{worker{vms".repeat(30) + "{", "}".repeat(61)), nothing()),

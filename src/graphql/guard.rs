@@ -3,7 +3,7 @@
 //! The engine's own limits walk every spread of a fragment again, so a document of 750 bytes in
 //! which each fragment spreads the next one twice keeps a core busy for twenty seconds (measured).
 //! Here each fragment is measured once and its size remembered, which is linear in the document;
-//! and words are counted before the parser, which takes its time, sees them.
+//! and what is written out is counted before the parser, which takes its time, sees it.
 
 use std::collections::HashMap;
 
@@ -44,7 +44,7 @@ impl Default for Limits {
             body: 256 * 1024,
             document: 64 * 1024,
             // To parse more takes longer than a refusal may.
-            tokens: 6_000,
+            tokens: 4_000,
             selections: 1_000,
             depth: 15,
             aliases: 100,
@@ -71,7 +71,9 @@ impl Limits {
 /// Parses a document, and refuses it if it is too large in any way.
 pub(super) fn read(text: &str, limits: &Limits) -> Result<(ExecutableDocument, usize), Response> {
     within("bytes", text.len(), limits.document)?;
-    within("tokens", count_tokens(text), limits.tokens)?;
+    let written = Written::of(text);
+    within("tokens", written.tokens, limits.tokens)?;
+    within("selections in one operation or fragment", written.selections, limits.selections)?;
     let document = parse_query(text).map_err(|error| {
         let mut error = async_graphql::ServerError::from(error);
         error.message = format!("The document cannot be parsed: {}", in_short(&error.message));
@@ -117,30 +119,88 @@ fn in_short(message: &str) -> String {
     }
 }
 
-/// How many tokens of the language a text has, or a little more if it is no document.
-fn count_tokens(text: &str) -> usize {
-    let mut rest = text.as_bytes();
-    let mut tokens = 0;
-    while let [first, tail @ ..] = rest {
-        let length = match first {
-            b' ' | b'\t' | b'\r' | b'\n' | b',' => {
-                rest = tail;
-                continue;
+/// How much a text holds as it is written, or a little more if it is no document.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Written {
+    tokens: usize,
+    /// The most in one operation or fragment.
+    selections: usize,
+}
+
+impl Written {
+    fn of(text: &str) -> Self {
+        /// What a name means by what it follows.
+        #[derive(PartialEq)]
+        enum Next {
+            /// It selects something.
+            Selected,
+            /// It is a fragment's, or `on`.
+            Spread,
+            /// It is part of what was selected already.
+            Part,
+        }
+        let mut written = Self::default();
+        let (mut arguments, mut levels, mut selections, mut next) = (0_usize, 0_usize, 0, Next::Selected);
+        for token in (Tokens { rest: text.as_bytes() }) {
+            written.tokens += 1;
+            match token {
+                b"(" => arguments += 1,
+                b")" => arguments = arguments.saturating_sub(1),
+                _ if arguments > 0 => continue,
+                b"{" => levels += 1,
+                b"}" => {
+                    levels = levels.saturating_sub(1);
+                    if levels == 0 {
+                        selections = 0;
+                    }
+                }
+                b"..." => selections += 1,
+                [first, ..] if levels > 0 && is_word(*first) && next == Next::Selected => selections += 1,
+                _ => {}
             }
-            b'#' => {
-                rest = after(tail, |byte| matches!(byte, b'\n' | b'\r'));
-                continue;
-            }
-            b'"' => string_length(rest),
-            b'.' if rest.starts_with(b"...") => 3,
-            first if is_word(*first) || *first == b'-' => 1 + run(tail, |byte| is_word(byte) || byte == b'.'),
-            // The other bytes of a letter beyond ASCII are part of it.
-            _ => 1 + run(tail, |byte| byte & 0xC0 == 0x80),
-        };
-        tokens += 1;
-        rest = rest.get(length..).unwrap_or_default();
+            written.selections = written.selections.max(selections);
+            next = match token {
+                b"..." => Next::Spread,
+                b"on" if next == Next::Spread => Next::Part,
+                b":" | b"@" => Next::Part,
+                _ => Next::Selected,
+            };
+        }
+        written
     }
-    tokens
+}
+
+/// The tokens of the language in a text.
+struct Tokens<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Tokens<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        while let [first, tail @ ..] = self.rest {
+            let length = match first {
+                b' ' | b'\t' | b'\r' | b'\n' | b',' => {
+                    self.rest = tail;
+                    continue;
+                }
+                b'#' => {
+                    self.rest = after(tail, |byte| matches!(byte, b'\n' | b'\r'));
+                    continue;
+                }
+                b'"' => string_length(self.rest),
+                b'.' if self.rest.starts_with(b"...") => 3,
+                first if is_word(*first) || *first == b'-' => 1 + run(tail, |byte| is_word(byte) || byte == b'.'),
+                // The other bytes of a letter beyond ASCII are part of it.
+                _ => 1 + run(tail, |byte| byte & 0xC0 == 0x80),
+            };
+            let (token, rest) = self.rest.split_at_checked(length).unwrap_or((self.rest, &[]));
+            self.rest = rest;
+            return Some(token);
+        }
+        None
+    }
 }
 
 fn is_word(byte: u8) -> bool {
@@ -306,7 +366,8 @@ mod tests {
     use super::*;
 
     fn refusal(query: &str) -> Option<String> {
-        let response = read(query, &Limits::default()).err()?;
+        // Some of these are longer than they may be: here it is about what they unfold to.
+        let response = read(query, &Limits { tokens: 10_000, ..Limits::default() }).err()?;
         Some(response.errors.into_iter().map(|error| error.message).collect())
     }
 
@@ -356,7 +417,11 @@ mod tests {
         for (document, expected) in [
             (format!("{{id}}#{}", "x".repeat(196)), "201 bytes; at most 200"),
             (format!("{{{}}}", "id,".repeat(39)), "41 tokens; at most 40"),
-            (format!("{{a{{{}}}}}", "id ".repeat(12)), "13 selections with its fragments written out; at most 12"),
+            (format!("{{a{{{}}}}}", "id ".repeat(12)), "13 selections in one operation or fragment; at most 12"),
+            (
+                format!("{{...F b}} fragment F on Query {{{}}}", "id ".repeat(11)),
+                "13 selections with its fragments written out; at most 12",
+            ),
             (deep(5), "5 levels of fields; at most 4"),
             (format!("{}id{}", "{...".repeat(11), "}".repeat(11)), "11 levels of fields and fragments; at most 10"),
             ("{a{x:id y:id z:id}}".to_owned(), "3 aliases with its fragments written out; at most 2"),
@@ -386,7 +451,27 @@ mod tests {
             ("\"\"\"no end", 1),
             ("é", 1),
         ] {
-            assert_eq!(count_tokens(text), tokens, "{text}");
+            assert_eq!(Written::of(text).tokens, tokens, "{text}");
         }
+    }
+
+    #[test]
+    fn selections_are_counted_without_the_parser_as_with_it() {
+        for text in [
+            "{ a }",
+            "query Q($a: In = {b: {c: 1}}, $d: Int @x) @y { a b(c: {d: {e: [f {g: h}]}}) { i } }",
+            "{ a: b c: d(e: \"{ f g }\") @include(if: $h) { i: j } }",
+            "{ ... on A { b } ... @include(if: true) { c } ... { d } on { on } fragment { query } }",
+            "{ on: on ... on on { on } }",
+            "query A { a { b c } } query B { d { e f g } }",
+        ] {
+            let document = parse_query(text).unwrap();
+            let mut scales = Scales::new(&document);
+            let sizes = document.operations.iter().map(|(_, operation)| {
+                scales.size_of(&operation.node.selection_set.node).map_or(0, |size| size.selections)
+            });
+            assert_eq!(Written::of(text).selections, sizes.max().unwrap(), "{text}");
+        }
+        assert_eq!(Written::of("{ a ...F ...F } fragment F on T { b c d e }").selections, 4);
     }
 }

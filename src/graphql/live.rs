@@ -1,10 +1,10 @@
 //! Subscriptions that share their work.
 //!
 //! Every socket has a watch of its own, which decides what its reader gets and when; that is cheap.
-//! What is dear is to resolve and write out a selection of fields (measured: nine tenths of the
-//! cost of a delivery). So that is done once for each *operation* (document and variables) and
-//! *item* (a beat, an event, statistics), and kept for a moment: whoever asked the same gets the
-//! same bytes. What only one reader is told (that its own stream is quiet, or has a gap) is not kept.
+//! What is dear is to write out a selection of fields. So that is done once for each *operation*
+//! (document and variables) and *item* (a beat, an event, statistics), and kept for a moment: whoever
+//! asked the same gets the same bytes. What only one reader is told (that its own stream is quiet, or
+//! has a gap) is not kept.
 //!
 //! An item is written by plan. What a plan cannot do is resolved: the document runs as a query against a second
 //! schema, whose root has the fields of the subscription root and answers them with the item.
