@@ -75,7 +75,8 @@ impl Resolvers {
             seen: reading.view.now,
             bookmarks: every(BOOKMARK_PERIOD),
         };
-        Ok(stream::unfold(Some(watch), |watch| async move {
+        // In a box, as the others: it is passed on with every message.
+        Ok(stream::unfold(Some(Box::new(watch)), |watch| async move {
             let mut watch = watch?;
             let event = watch.next().await?;
             // A failure is the last word: trying again without a pause would only repeat it. The reader comes back
@@ -107,7 +108,7 @@ impl Resolvers {
             gathering: BTreeMap::new(),
             ticks: period.map(every),
         };
-        Ok(stream::unfold(watch, |mut watch| async move { watch.next().await.map(|beat| (beat, watch)) }))
+        Ok(stream::unfold(Box::new(watch), |mut watch| async move { watch.next().await.map(|beat| (beat, watch)) }))
     }
 
     /// Statistics now, and again when they changed, at most once in `period`.
@@ -119,7 +120,7 @@ impl Resolvers {
         let feed = self.journal.subscribe();
         let watch =
             StatsWatch { resolvers: self.clone(), feed, ticks: every(period), seen: self.clock.now(), told: None };
-        Ok(stream::unfold(watch, |mut watch| async move { watch.next().await.map(|stats| (stats, watch)) }))
+        Ok(stream::unfold(Box::new(watch), |mut watch| async move { watch.next().await.map(|stats| (stats, watch)) }))
     }
 }
 

@@ -51,7 +51,7 @@ const READ_BUFFER: usize = 4 * 1024;
 
 /// How long a socket that was just written to waits for more to write at once: a write costs more than what is written.
 /// What comes after a quiet time goes out immediately, and so do answers that the client waits for.
-const GATHER_TIME: Duration = Duration::from_millis(100);
+const GATHER_TIME: Duration = Duration::from_millis(200);
 
 /// How many bytes are gathered for one write to the socket, if there is so much to tell.
 const WRITE_SIZE: usize = 16 * 1024;
