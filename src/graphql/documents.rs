@@ -233,6 +233,7 @@ impl Documents {
     pub(super) async fn validate(&self, asked: &mut Asked) -> Result<u64, Response> {
         let Inner { reader, kept, persisted, .. } = &*self.0;
         let Asked { document, request, hash } = asked;
+        guard::check_variables(&request.variables, &reader.limits)?;
         let operation = document.operation(request.operation_name.as_deref());
         if let Some(operation) = operation {
             fill_in_defaults(operation, request);

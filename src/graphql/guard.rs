@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use async_graphql::parser::parse_query;
 use async_graphql::parser::types::{Directive, ExecutableDocument, Field, Selection, SelectionSet};
-use async_graphql::{Name, Positioned, Response, SchemaBuilder};
+use async_graphql::{Name, Positioned, Response, SchemaBuilder, Value, Variables};
 
 use super::error::request_error;
 
@@ -22,6 +22,8 @@ pub struct Limits {
     pub document: usize,
     /// Words and signs of a document.
     pub tokens: usize,
+    /// Values in the variables.
+    pub values: usize,
     /// Selections of a document with all its fragments written out.
     pub selections: usize,
     /// Nesting of fields.
@@ -45,6 +47,8 @@ impl Default for Limits {
             document: 64 * 1024,
             // To parse more takes longer than a refusal may.
             tokens: 4_000,
+            // No list may have more than 1,000, and no input has many lists.
+            values: 5_000,
             selections: 1_000,
             depth: 15,
             aliases: 100,
@@ -91,6 +95,25 @@ pub(super) fn read(text: &str, limits: &Limits) -> Result<(ExecutableDocument, u
     within("fields at the root of an operation", size.root_fields, limits.root_fields)?;
     within("directives in one place", size.directives, limits.directives)?;
     Ok((document, size.selections))
+}
+
+/// Refuses variables that hold more than anything could be asked with.
+pub(super) fn check_variables(variables: &Variables, limits: &Limits) -> Result<(), Response> {
+    let values = variables.values().map(count_values).sum::<usize>();
+    if values <= limits.values {
+        return Ok(());
+    }
+    let problem = format!("The variables have {values} values; at most {} are allowed", limits.values);
+    Err(refused("QUERY_TOO_COMPLEX", problem))
+}
+
+/// How many values a value is, with all that it holds. (What it was read by bounds how deep it is.)
+fn count_values(value: &Value) -> usize {
+    1 + match value {
+        Value::List(entries) => entries.iter().map(count_values).sum(),
+        Value::Object(fields) => fields.values().map(count_values).sum(),
+        _ => 0,
+    }
 }
 
 fn within(what: &str, asked: usize, limit: usize) -> Result<(), Response> {
@@ -406,6 +429,7 @@ mod tests {
             body: 0,
             document: 200,
             tokens: 40,
+            values: 0,
             selections: 12,
             depth: 4,
             aliases: 2,

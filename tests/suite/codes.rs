@@ -82,6 +82,14 @@ fn requests() -> Vec<Case> {
             &["1002 selections", "at most 1000"],
         ),
         Case(
+            json!({
+                "query": "query($ids: [ID!]) { workersConnection(filter: {ids: $ids}) { totalCount } }",
+                "variables": {"ids": vec!["w"; 5_000]},
+            }),
+            "QUERY_TOO_COMPLEX",
+            &["variables have 5001 values", "at most 5000"],
+        ),
+        Case(
             question("{ vms { worker { vms { worker { vms { id } } } } } }"),
             "QUERY_TOO_COMPLEX",
             &["cost of 88400001", "at most 10000000", "`first`"],
