@@ -178,11 +178,12 @@ async fn documents_that_cost_too_much_are_refused_unseen_on_a_socket_that_stays_
 
 #[tokio::test]
 async fn each_limit_is_what_it_is_set_to_and_says_so_at_every_door() {
+    const OF_THESE: &str = "query($ids:[ID!]){workersConnection(first:1 filter:{ids:$ids}){totalCount}}";
     let cluster = TestCluster::configured(&TestDatabase::sqlite(), |options| {
         let limits = &mut options.graphql.limits;
         (limits.document, limits.tokens, limits.selections, limits.depth) = (300, 50, 20, 4);
         (limits.aliases, limits.root_fields, limits.directives, limits.cost) = (3, 5, 2, 100_000);
-        limits.body = 2_000;
+        (limits.body, limits.values) = (2_000, 10);
     })
     .await;
     cluster.add([worker("w1").vms([vm("vm-1")])]).await;
@@ -193,6 +194,10 @@ async fn each_limit_is_what_it_is_set_to_and_says_so_at_every_door() {
         (format!("{{workers{{id}}}}{}", "{ ".repeat(45)), "The document has 51 tokens; at most 50 are allowed"),
         (
             format!("{{workers{{{}}}}}", "id ".repeat(20)),
+            "The document has 21 selections in one operation or fragment; at most 20 are allowed",
+        ),
+        (
+            format!("{{workers{{...F}}}}fragment F on Worker{{{}}}", "id ".repeat(19)),
             "The document has 21 selections with its fragments written out; at most 20 are allowed",
         ),
         ("{vms{worker{vms{worker{id}}}}}".into(), "The document has 5 levels of fields; at most 4 are allowed"),
@@ -213,14 +218,17 @@ async fn each_limit_is_what_it_is_set_to_and_says_so_at_every_door() {
             "The operation has a cost of 220001, which is how many fields the largest answer to it has; at most 100000 \
              are allowed. Ask for pages, by `first` of the connections, or nest fewer lists",
         ),
+        (OF_THESE.into(), "The variables have 11 values; at most 10 are allowed"),
     ] {
-        let body = json!({"query": document});
+        let variables = if document == OF_THESE { json!({"ids": vec!["x"; 10]}) } else { json!({}) };
+        let body = json!({"query": document, "variables": variables});
         let post = cluster.rest().post("/graphql").json(body.clone()).await;
-        let escaped: String = document.bytes().map(|byte| format!("%{byte:02X}")).collect();
-        let get = cluster.rest().get(&format!("/graphql?query={escaped}")).await;
+        let escape = |text: &str| text.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
+        let path = format!("/graphql?query={}&variables={}", escape(&document), escape(&variables.to_string()));
+        let get = cluster.rest().get(&path).await;
         let stream = cluster.rest().post("/graphql").header("accept", "text/event-stream").json(body).await;
         let told = stream.body.lines().find_map(|line| line.strip_prefix("data:")).unwrap().trim().to_owned();
-        socket.subscribe("1", &document, json!({})).await;
+        socket.subscribe("1", &document, variables).await;
         let heard = socket.hear().await;
         for answer in
             [post.json(), get.json(), serde_json::from_str(&told).unwrap(), json!({"errors": heard["payload"]})]
