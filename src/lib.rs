@@ -17,6 +17,7 @@
 //! | [`server`] | puts it all together, and takes it apart in order |
 //! | [`agent`], [`simulate`] | the other side of the API: a worker's agent, and synthetic fleets; they know [`client`] and nothing of the server |
 //! | [`clock`], [`error`], [`config`] | the one source of time; what can go wrong; how operators write what they want |
+//! | [`json`] | how answers are written, for those who write many |
 //!
 //! # One request's journey
 //!
@@ -42,6 +43,7 @@ pub mod error;
 pub mod graphql;
 pub mod http;
 pub mod journal;
+pub mod json;
 pub mod liveness;
 pub mod pages;
 pub mod resolvers;

@@ -2,7 +2,6 @@
 
 use async_graphql::{Response, Value};
 use axum::body::Body;
-use bytes::Bytes;
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
@@ -23,18 +22,6 @@ impl From<Response> for Answer {
 }
 
 impl Answer {
-    /// What a plan has written, `{"data":{…}` without the last brace, and what the operation costs if that was asked.
-    pub(super) fn written(mut data: Pieces, cost: Option<Value>) -> Self {
-        data.push(match cost {
-            Some(cost) => {
-                let cost = serde_json::to_string(&cost).unwrap_or_default();
-                format!(",\"extensions\":{{\"cost\":{cost}}}}}").into()
-            }
-            None => Bytes::from_static(b"}"),
-        });
-        Self::Written(data)
-    }
-
     /// Whether nothing was executed.
     pub(super) fn was_refused(&self) -> bool {
         match self {

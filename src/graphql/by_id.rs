@@ -4,6 +4,8 @@
 //! Variables are the parameters of the query string, read as what the operation declares them to be;
 //! the answer is GraphQL's. What changes something wants a POST.
 
+use std::sync::Arc;
+
 use async_graphql::parser::types::{BaseType, OperationDefinition, OperationType, Type};
 use async_graphql::{Name, Request, Response as Answer, Value};
 use axum::extract::{RawQuery, State};
@@ -24,7 +26,7 @@ const NUMBERS: [&str; 1] = ["Int53"];
 
 /// `GET /api/v1/q/{id}`: a query, or a subscription as server-sent events.
 pub(super) async fn get(
-    State(endpoint): State<Endpoint>,
+    State(endpoint): State<Arc<Endpoint>>,
     Id(id): Id,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
@@ -34,7 +36,7 @@ pub(super) async fn get(
 
 /// `POST /api/v1/q/{id}`: an operation of any kind. Variables may also come as a JSON object in the body.
 pub(super) async fn post(
-    State(endpoint): State<Endpoint>,
+    State(endpoint): State<Arc<Endpoint>>,
     Id(id): Id,
     RawQuery(query): RawQuery,
     headers: HeaderMap,

@@ -159,8 +159,8 @@ impl Engine {
         };
         let wants_cost = asked.request.extensions.get(COST) == Some(&Value::Boolean(true));
         let cost = wants_cost.then(|| value!({ "requested": cost, "limit": self.documents.limits().cost }));
-        if let Some(data) = self.run_by_plan(&asked, &reading).await {
-            return Answer::written(data, cost);
+        if let Some(written) = self.run_by_plan(&asked, &reading, cost.as_ref()).await {
+            return Answer::Written(written);
         }
         let Some(document) = asked.cut_out(&[Question, Command]) else {
             let problem = "Subscriptions are not supported on this transport.";
@@ -175,7 +175,7 @@ impl Engine {
 
     /// Runs a query as far as possible without resolving it field by field. None if there is anything that only that
     /// can do, or say.
-    async fn run_by_plan(&self, asked: &Asked, reading: &Reading) -> Option<Pieces> {
+    async fn run_by_plan(&self, asked: &Asked, reading: &Reading, cost: Option<&Value>) -> Option<Pieces> {
         let (plan, is_for_good) = asked.plan(self.documents.types())?;
         let budget = Budget::default();
         let rest = match plan.rest() {
@@ -190,7 +190,7 @@ impl Engine {
         }
         let kept = is_for_good.then_some(&self.kept);
         let question = plan::Question { reading, variables: &asked.request.variables, kept };
-        plan.answer(&question, rest.as_ref(), budget.spent()).ok()
+        plan.answer(&question, rest.as_ref(), budget.spent(), cost).ok()
     }
 
     /// Resolves a document field by field.

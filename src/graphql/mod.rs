@@ -38,6 +38,8 @@ mod trusted;
 mod types;
 mod validation;
 
+use std::sync::Arc;
+
 use async_graphql::{SDLExportOptions, Schema, SchemaBuilder};
 use axum::Router;
 use axum::http::header;
@@ -58,7 +60,6 @@ use crate::http::{Origin, allow_body, routine};
 use crate::resolvers::Resolvers;
 
 /// What transports need.
-#[derive(Clone)]
 struct Endpoint {
     engine: Engine,
     /// Pages of other origins that may open a WebSocket.
@@ -79,13 +80,12 @@ pub fn router(
 ) -> Router {
     let body = documents.limits().body;
     let engine = Engine::new(documents, resolvers);
-    let endpoint = Endpoint { engine, origins: origins.to_vec(), sockets, closing };
+    let endpoint = Arc::new(Endpoint { engine, origins: origins.to_vec(), sockets, closing });
     Router::new()
         .route("/graphql", get(over_http::get).post(over_http::post))
         .route("/graphql/schema.graphql", get(schema_file))
         .route("/api/v1/q/{id}", get(by_id::get).post(by_id::post))
-        .layer(allow_body(body))
-        .layer(routine())
+        .layer((allow_body(body), routine()))
         .with_state(endpoint)
 }
 

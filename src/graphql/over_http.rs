@@ -1,11 +1,13 @@
 //! GraphQL over HTTP, by the specification of that name: POST with a JSON body, GET for queries,
 //! and the media type that the client asks for.
 
+use std::sync::Arc;
+
 use async_graphql::parser::types::OperationType;
 use async_graphql::{Request, Response as Refusal, Value, Variables};
+use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::{OriginalUri, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::Map;
@@ -14,7 +16,7 @@ use super::answer::Answer;
 use super::documents::{Asked, DOCUMENT_ID};
 use super::error::request_error;
 use super::{Endpoint, over_sse, over_websocket, persisted};
-use crate::http::{Accept, Failure, Json, Query};
+use crate::http::{Accept, Failure, Json, Query, written};
 use crate::pages;
 
 /// The media type of the specification: with it, the status tells whether the request was understood.
@@ -47,7 +49,7 @@ pub(super) struct QueryString {
 
 /// `POST /graphql`
 pub(super) async fn post(
-    State(endpoint): State<Endpoint>,
+    State(endpoint): State<Arc<Endpoint>>,
     headers: HeaderMap,
     Json(parameters): Json<Parameters>,
 ) -> Response {
@@ -69,15 +71,15 @@ pub(super) async fn post(
 
 /// `GET /graphql`: a query, or the beginning of a WebSocket; for a person with a browser, the playground.
 pub(super) async fn get(
-    State(endpoint): State<Endpoint>,
-    OriginalUri(uri): OriginalUri,
+    State(endpoint): State<Arc<Endpoint>>,
+    uri: Uri,
     headers: HeaderMap,
     Query(parameters): Query<QueryString>,
     upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
 ) -> Response {
     if wants_upgrade(&headers) {
         return match upgrade {
-            Ok(upgrade) => over_websocket::open(endpoint, &uri, &headers, upgrade),
+            Ok(upgrade) => over_websocket::open(&endpoint, &uri, &headers, upgrade),
             Err(refused) => Failure::bad_request(format!("This is no WebSocket handshake: {refused}")).into_response(),
         };
     }
@@ -197,13 +199,10 @@ impl Media {
             (Self::Json, true) if answer.was_unreadable() => (JSON, StatusCode::BAD_REQUEST),
             (Self::Json, _) => (JSON, StatusCode::OK),
         };
-        let headers = [
-            (header::CONTENT_TYPE, HeaderValue::from_static(media)),
-            (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-        ];
-        match answer.into_body() {
-            Some(body) => (status, headers, body).into_response(),
-            None => Failure::internal().into_response(),
-        }
+        let Some(body) = answer.into_body() else { return Failure::internal().into_response() };
+        let mut response = written(media, body);
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        *response.status_mut() = status;
+        response
     }
 }

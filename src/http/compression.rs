@@ -30,6 +30,9 @@ pub(super) struct Encodings(Vec<HeaderValue>);
 impl Encodings {
     /// What these headers say; see [`spare_the_strict`] for what becomes of the headers.
     pub(super) fn of(headers: &mut HeaderMap) -> Self {
+        if !headers.contains_key(header::ACCEPT_ENCODING) {
+            return Self(Vec::new());
+        }
         spare_the_strict(headers);
         Self(headers.get_all(header::ACCEPT_ENCODING).iter().cloned().collect())
     }

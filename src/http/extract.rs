@@ -7,8 +7,9 @@
 use std::{borrow::Cow, error::Error};
 
 use axum::{
+    body::Body,
     extract::{FromRequest, FromRequestParts, MatchedPath, RawPathParams, Request},
-    http::{HeaderMap, header, request::Parts},
+    http::{HeaderMap, HeaderValue, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
@@ -22,6 +23,9 @@ use super::{
     failure::{Failure, echo, is_json},
     layers::BODY_LIMIT,
 };
+
+/// Room for an answer about one thing, in bytes.
+const EXPECTED_ANSWER: usize = 1_024;
 
 /// A JSON body that has to be there; as a response, a JSON answer.
 #[derive(Clone, Copy, Debug, Default)]
@@ -49,8 +53,25 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
 
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
-        axum::Json(self.0).into_response()
+        // Not by `axum::Json`: what it writes grows from 128 bytes on, by doubling, and is put there piece by piece.
+        let mut body = Vec::with_capacity(EXPECTED_ANSWER);
+        if let Err(error) = serde_json::to_writer(&mut body, &self.0) {
+            error!("An answer cannot be written as JSON: {error}");
+            return Failure::internal().into_response();
+        }
+        written("application/json", body)
     }
+}
+
+/// An answer that is written already, with room for the headers that every answer gets.
+pub fn written(media_type: &'static str, body: impl Into<Body>) -> Response {
+    const EXPECTED_HEADERS: usize = 12;
+    let body = body.into();
+    let mut headers = HeaderMap::with_capacity(EXPECTED_HEADERS);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    let mut response = Response::new(body);
+    *response.headers_mut() = headers;
+    response
 }
 
 /// A JSON body that may be missing. Its content type is not looked at, so that `curl -d '{"reason": "disk"}'`, which

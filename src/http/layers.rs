@@ -242,19 +242,20 @@ fn note_panic(exchange: &Exchange, panic: &(dyn Any + Send)) {
 /// The query is left out: it may carry what is nobody's business.
 fn write_line(exchange: &Exchange, status: StatusCode) {
     let Exchange { method, uri, began, .. } = exchange;
-    let latency = began.elapsed();
     // The level of a line must be known at compile time, hence a macro and not a function.
     macro_rules! line {
         ($level:ident) => {
+            // All that is below is looked at only if the line is written.
             $level!(
                 http.method = %method,
                 http.route = exchange.route(),
                 http.status = status.as_u16(),
                 request.id = %exchange.id,
-                latency_ms = latency.as_secs_f64() * 1e3,
-                "{method} {} answered {} in {latency:.1?}",
+                latency_ms = began.elapsed().as_secs_f64() * 1e3,
+                "{method} {} answered {} in {:.1?}",
                 echo(uri.path()),
                 status.as_u16(),
+                began.elapsed(),
             )
         };
     }

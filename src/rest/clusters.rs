@@ -14,7 +14,7 @@ use crate::resolvers::{Component, Health, Resolvers};
 
 /// `GET /api/v1/cluster/stats`
 pub(super) async fn stats(read: Read) -> Response {
-    read.show(ClusterStats(read.reading.cluster_stats()))
+    read.show_object(ClusterStats(read.reading.cluster_stats()))
 }
 
 /// `GET /api/v1/cluster/distribution`

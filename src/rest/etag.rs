@@ -6,6 +6,7 @@
 //! with. Hence it is a *weak* tag. It changes whenever the body would: of a worker that is online that is once a
 //! second, with its `uptime`; of VMs and their distribution only when they change.
 
+use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use axum::http::{HeaderMap, HeaderValue, header};
@@ -37,29 +38,40 @@ pub(super) fn version_of(answer: &impl Versioned) -> u64 {
     hasher.finish()
 }
 
-/// An entity tag, without the mark of its weakness.
+/// An entity tag, with the mark of its weakness.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Tag(String);
+
+const WEAK: &str = "W/";
 
 impl Tag {
     /// The tag of an answer.
     pub(super) fn of(answer: &impl Versioned) -> Self {
+        const LONGEST: usize = "W/\"18446744073709551615-0123456789abcdef\"".len();
+        let mut text = String::with_capacity(LONGEST);
+        text.push_str(WEAK);
+        text.push('"');
+        if let Some(revision) = answer.revision() {
+            // Writing to memory does not fail.
+            let _ = write!(text, "{revision}-");
+        }
         let hash = version_of(answer);
-        Self(match answer.revision() {
-            Some(revision) => format!("\"{revision}-{hash:016x}\""),
-            None => format!("\"{hash:016x}\""),
-        })
+        let digits = (0..16).rev().filter_map(|place| char::from_digit((hash >> (4 * place) & 0xF) as u32, 16));
+        text.extend(digits);
+        text.push('"');
+        Self(text)
     }
 
     /// As `ETag` has it.
-    pub(super) fn header_value(&self) -> Option<HeaderValue> {
-        HeaderValue::try_from(format!("W/{}", self.0)).ok()
+    pub(super) fn into_header_value(self) -> Option<HeaderValue> {
+        HeaderValue::try_from(self.0).ok()
     }
 
     /// Whether `If-None-Match` says that the client has this answer already. An answer there is, so `*` holds.
     pub(super) fn is_known(&self, headers: &HeaderMap) -> bool {
+        let strong = |tag| str::strip_prefix(tag, WEAK).unwrap_or(tag);
         let mut tags = listed(headers, &header::IF_NONE_MATCH);
-        tags.any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == self.0)
+        tags.any(|tag| tag == "*" || strong(tag) == strong(&self.0))
     }
 }
 
@@ -79,7 +91,7 @@ pub(super) fn revision_to_match(headers: &HeaderMap) -> Result<Option<u64>> {
         if tag == "*" {
             return Ok(None);
         }
-        let opaque = tag.strip_prefix("W/").unwrap_or(tag);
+        let opaque = tag.strip_prefix(WEAK).unwrap_or(tag);
         let Some(opaque) = opaque.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
             return Err(Failure::bad_request(format!(
                 "If-Match must be *, or tags in quotes such as \"812\": the ETag of the worker, or its `revision`, not {tag}"
@@ -176,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_tag_is_known_by_its_text_whatever_its_strength_and_company() {
-        let tag = Tag("\"7-ab\"".to_owned());
+        let tag = Tag("W/\"7-ab\"".to_owned());
         for (lines, known) in [
             (vec![], false),
             (vec![""], false),

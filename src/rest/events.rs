@@ -1,6 +1,7 @@
 //! `/events`: the change log, as a list or as a stream that can be resumed.
 
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -57,7 +58,7 @@ impl Versioned for EventList {
 
 /// `GET /api/v1/events`: a list, or by `Accept` a stream.
 pub(super) async fn list(
-    State(endpoint): State<Endpoint>,
+    State(endpoint): State<Arc<Endpoint>>,
     headers: HeaderMap,
     read: Read,
     Query(query): Query<EventsQuery>,
@@ -69,12 +70,12 @@ pub(super) async fn list(
     let accept = Accept::of(&headers);
     if accept.names(EVENT_STREAM) {
         let events = endpoint.resolvers.watch_events(after, filter)?;
-        let messages = events.map(message).take_until(endpoint.closing.cancelled_owned());
+        let messages = events.map(message).take_until(endpoint.closing.clone().cancelled_owned());
         return Ok(Sse::new(messages).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response());
     }
     if accept.names(NDJSON) {
         let events = endpoint.resolvers.watch_events(after, filter)?;
-        let lines = lines(events).take_until(endpoint.closing.cancelled_owned());
+        let lines = lines(events).take_until(endpoint.closing.clone().cancelled_owned());
         let media = [(header::CONTENT_TYPE, HeaderValue::from_static(NDJSON))];
         return Ok((media, Body::from_stream(lines)).into_response());
     }

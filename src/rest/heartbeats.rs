@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::Result;
-use super::object::{RecordHeartbeatPayload, RecordedInBatch};
+use super::object::{RecordHeartbeatPayload, RecordedInBatch, Text as _};
 use super::once::{once, rendered, respond};
 use crate::error::Error;
 use crate::http::{Failure, Id, Json, Keyed, read_part};
@@ -24,7 +24,7 @@ pub(super) async fn one(
     Keyed(key, Json(input)): Keyed<Json<HeartbeatInput>>,
 ) -> Result<Response> {
     match key {
-        None => Ok(Json(RecordHeartbeatPayload(resolvers.record_heartbeat(&id, input).await?)).into_response()),
+        None => Ok(RecordHeartbeatPayload(resolvers.record_heartbeat(&id, input).await?).into_answer()),
         Some(key) => {
             let once = once(key, |recorded| rendered(&RecordHeartbeatPayload(recorded), None));
             Ok(respond(resolvers.record_heartbeat_once(&id, input, once).await?))

@@ -7,17 +7,15 @@ use std::fmt::Write as _;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use axum::body::Body;
-use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::etag::{Versioned, version_of};
-use super::object::{Shown as _, Vm, Worker, WorkerDistribution};
+use super::object::{Shown as _, Text, Vm, Worker, WorkerDistribution};
 use super::read::Read;
 use crate::cluster::{self, VmReports};
-use crate::http::Pieces;
+use crate::http::{Pieces, written};
 use crate::resolvers::kept::{Kept, List, Row, Rows};
 
 /// The keys of a list's two entries.
@@ -83,8 +81,7 @@ impl IntoResponse for Whole {
         let mut end = String::from("]");
         let _ = write!(end, ",\"{}\":{}}}", keys.total, rows.total);
         body.push(end.into());
-        let media = HeaderValue::from_static("application/json");
-        ([(header::CONTENT_TYPE, media)], Body::from(body)).into_response()
+        written("application/json", body)
     }
 }
 
@@ -135,7 +132,7 @@ impl Lists {
     }
 }
 
-fn row(object: &(impl Serialize + Versioned), bytes: &mut Vec<u8>) -> Row {
-    let written = serde_json::to_writer(bytes, object);
-    Row { objects: 0, is_whole: written.is_ok(), version: version_of(object) }
+fn row(object: &(impl Text + Versioned), bytes: &mut Vec<u8>) -> Row {
+    object.write_text(bytes);
+    Row { objects: 0, is_whole: true, version: version_of(object) }
 }

@@ -19,6 +19,7 @@ mod shape;
 mod vms;
 mod workers;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -44,7 +45,6 @@ const HEARTBEATS_BODY: usize = 8 * 1024 * 1024;
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// What handlers work with.
-#[derive(Clone)]
 struct Endpoint {
     resolvers: Resolvers,
     lists: Lists,
@@ -52,14 +52,14 @@ struct Endpoint {
     closing: CancellationToken,
 }
 
-impl FromRef<Endpoint> for Resolvers {
-    fn from_ref(endpoint: &Endpoint) -> Self {
+impl FromRef<Arc<Endpoint>> for Resolvers {
+    fn from_ref(endpoint: &Arc<Endpoint>) -> Self {
         endpoint.resolvers.clone()
     }
 }
 
-impl FromRef<Endpoint> for Lists {
-    fn from_ref(endpoint: &Endpoint) -> Self {
+impl FromRef<Arc<Endpoint>> for Lists {
+    fn from_ref(endpoint: &Arc<Endpoint>) -> Self {
         endpoint.lists.clone()
     }
 }
@@ -82,7 +82,7 @@ pub fn router(resolvers: Resolvers, closing: CancellationToken) -> Router {
         .route("/api/v1/workers/{id}", get(workers::one).put(workers::register).delete(workers::deregister))
         .route("/api/v1/workers/{id}/heartbeat", post(heartbeats::one).layer((allow_body(HEARTBEAT_BODY), routine())))
         .route("/api/v1/heartbeats", post(heartbeats::many).layer((allow_body(HEARTBEATS_BODY), routine())));
-    operators.merge(workers).with_state(Endpoint { resolvers, lists: Lists::default(), closing })
+    operators.merge(workers).with_state(Arc::new(Endpoint { resolvers, lists: Lists::default(), closing }))
 }
 
 /// What a handler returns: an answer, or the failure as the contract has it.

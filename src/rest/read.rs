@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use super::etag::{Tag, Versioned};
+use super::object::Text;
 use crate::http::{Failure, Json, Query};
 use crate::resolvers::{Reading, Resolvers, input};
 
@@ -38,7 +39,11 @@ where
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
-        let Query(AtLeast { min_revision }) = Query::from_request_parts(parts, state).await?;
+        // Most questions have no query string, and then there is nothing to read.
+        let Query(AtLeast { min_revision }) = match parts.uri.query() {
+            Some(_) => Query::from_request_parts(parts, state).await?,
+            None => Query(AtLeast { min_revision: None }),
+        };
         let min_revision = min_revision.map(|number| input::revision("min_revision", number)).transpose()?;
         let State(resolvers) = match State::<Resolvers>::from_request_parts(parts, state).await {
             Ok(resolvers) => resolvers,
@@ -57,6 +62,11 @@ impl Read {
         self.respond(answer, |answer| Json(answer).into_response())
     }
 
+    /// The same for one object.
+    pub(super) fn show_object<T: Text + Versioned>(&self, object: T) -> Response {
+        self.respond(object, Text::into_answer)
+    }
+
     /// The same for an answer that is rendered in its own way.
     pub(super) fn respond<T: Versioned>(&self, answer: T, render: impl FnOnce(T) -> Response) -> Response {
         let tag = Tag::of(&answer);
@@ -64,7 +74,7 @@ impl Read {
             if tag.is_known(&self.headers) { StatusCode::NOT_MODIFIED.into_response() } else { render(answer) };
         let headers = response.headers_mut();
         headers.insert(X_REVISION, HeaderValue::from(self.reading.revision()));
-        headers.extend(tag.header_value().map(|tag| (header::ETAG, tag)));
+        headers.extend(tag.into_header_value().map(|tag| (header::ETAG, tag)));
         // It may be kept, if it is asked each time whether it still holds.
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         headers.insert(header::VARY, VARY);

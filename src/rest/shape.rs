@@ -8,14 +8,21 @@ use std::time;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use super::object;
+use super::object::{self, Text as _};
 use crate::clock::{Rfc3339, Timestamp};
 use crate::cluster::{self, Uptime, VmView, WorkerView, ZoneStats};
+use crate::json;
 use crate::resolvers;
+
+/// A value that is written at once.
+pub(super) trait Written {
+    /// Writes it.
+    fn write(&self, out: &mut Vec<u8>);
+}
 
 /// Declares shapes that show a value as it is.
 macro_rules! plain {
-    ($($name:ident($value:ty) from $($from:ty),+;)+) => { $(
+    ($($name:ident($value:ty) from $($from:ty),+; $write:expr;)+) => { $(
         #[derive(Serialize)]
         #[serde(transparent)]
         pub(super) struct $name($value);
@@ -25,12 +32,18 @@ macro_rules! plain {
                 Self(value as $value)
             }
         })+
+
+        impl Written for $name {
+            fn write(&self, out: &mut Vec<u8>) {
+                $write(self.0, out);
+            }
+        }
     )+ };
 }
 
 /// Declares shapes that show what is borrowed as it is.
 macro_rules! borrowed {
-    ($($name:ident($value:ty);)+) => { $(
+    ($($name:ident($value:ty); $write:expr;)+) => { $(
         #[derive(Serialize)]
         #[serde(transparent)]
         pub(super) struct $name<'a>($value);
@@ -40,25 +53,44 @@ macro_rules! borrowed {
                 Self(value)
             }
         }
+
+        impl Written for $name<'_> {
+            fn write(&self, out: &mut Vec<u8>) {
+                $write(self.0, out);
+            }
+        }
     )+ };
 }
 
 borrowed! {
-    Id(&'a str);
-    OptionalId(Option<&'a str>);
-    Text(&'a str);
-    OptionalText(Option<&'a str>);
+    Id(&'a str); json::text;
+    OptionalId(Option<&'a str>); json::optional;
+    Text(&'a str); json::text;
+    OptionalText(Option<&'a str>); json::optional;
     // A zone that nobody named is the empty text.
-    Zone(&'a str);
-    Labels(&'a cluster::Labels);
-    TextList(&'a [Arc<str>]);
+    Zone(&'a str); json::text;
+    Labels(&'a cluster::Labels); write_labels;
+    TextList(&'a [Arc<str>]); |texts, out: &mut Vec<u8>| json::list(texts, out, |text: &Arc<str>, out| json::text(text, out));
 }
 
 plain! {
-    Int(u64) from u32, u64, usize;
-    Int53(u64) from u64;
-    Percent(f64) from f64;
-    Bool(bool) from bool;
+    Int(u64) from u32, u64, usize; |number, out: &mut Vec<u8>| json::value(&number, out);
+    Int53(u64) from u64; |number, out: &mut Vec<u8>| json::value(&number, out);
+    Percent(f64) from f64; |share, out: &mut Vec<u8>| json::value(&share, out);
+    Bool(bool) from bool; json::truth;
+}
+
+fn write_labels(labels: &cluster::Labels, out: &mut Vec<u8>) {
+    out.push(b'{');
+    for (index, (key, value)) in labels.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        json::text(key, out);
+        out.push(b':');
+        json::text(value, out);
+    }
+    out.push(b'}');
 }
 
 /// Declares shapes that show a value by its word.
@@ -75,6 +107,12 @@ macro_rules! words {
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.serialize_str(self.0.as_str())
+            }
+        }
+
+        impl Written for $name {
+            fn write(&self, out: &mut Vec<u8>) {
+                json::plain(self.0.as_str(), out);
             }
         }
     )+ };
@@ -99,6 +137,13 @@ macro_rules! texts {
                 serializer.collect_str(&$text)
             }
         }
+
+        impl Written for $name {
+            fn write(&self, out: &mut Vec<u8>) {
+                let $this = &self.0;
+                json::displayed($text, out);
+            }
+        }
     )+ };
 }
 
@@ -119,6 +164,12 @@ impl From<Timestamp> for DateTime {
 impl Serialize for DateTime {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(Rfc3339::of(self.0).as_str())
+    }
+}
+
+impl Written for DateTime {
+    fn write(&self, out: &mut Vec<u8>) {
+        json::plain(Rfc3339::of(self.0).as_str(), out);
     }
 }
 
@@ -192,6 +243,12 @@ impl Serialize for Vms<'_> {
     }
 }
 
+impl Written for Vms<'_> {
+    fn write(&self, out: &mut Vec<u8>) {
+        json::list(self.0, out, |vm, out| object::ListedVm(vm.clone()).write_text(out));
+    }
+}
+
 /// A worker inside another object.
 #[derive(Serialize)]
 #[serde(transparent)]
@@ -213,3 +270,16 @@ impl From<Vec<resolvers::SetAside>> for SetAside {
         Self(set_aside.into_iter().map(|resolvers::SetAside { id, reason }| (id, reason)).collect())
     }
 }
+
+/// Shapes that hardly any answer has, or not by the thousand.
+macro_rules! by_serde {
+    ($($shape:ty),+) => { $(
+        impl Written for $shape {
+            fn write(&self, out: &mut Vec<u8>) {
+                json::value(self, out);
+            }
+        }
+    )+ };
+}
+
+by_serde!(OptionalCursor, Seconds, Zones<'_>, Worker, SetAside);

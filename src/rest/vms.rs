@@ -45,5 +45,5 @@ pub(super) async fn list(
 
 /// `GET /api/v1/vms/{id}`
 pub(super) async fn one(read: Read, Id(id): Id) -> Result<Response> {
-    Ok(read.show(Vm(read.reading.vm(&id)?)))
+    Ok(read.show_object(Vm(read.reading.vm(&id)?)))
 }

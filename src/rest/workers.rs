@@ -1,6 +1,7 @@
 //! `/workers`: what operators and tools ask of workers, and how workers come and go.
 
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -46,11 +47,12 @@ pub(super) struct ListQuery {
 
 /// `GET /api/v1/workers`
 pub(super) async fn list(
-    State(Endpoint { resolvers, lists, closing }): State<Endpoint>,
+    State(endpoint): State<Arc<Endpoint>>,
     mut read: Read,
     paging: Paging,
     Query(query): Query<ListQuery>,
 ) -> Result<Response> {
+    let Endpoint { resolvers, lists, closing } = &*endpoint;
     let ListQuery { id, zone, status, is_healthy, capability, label, search, sort, wait, after_revision } = query;
     let filter = WorkerFilterInput {
         ids: id,
@@ -80,7 +82,7 @@ pub(super) async fn list(
 
 /// `GET /api/v1/workers/{id}`
 pub(super) async fn one(read: Read, Id(id): Id) -> Result<Response> {
-    Ok(read.show(Worker(read.reading.worker(&id)?)))
+    Ok(read.show_object(Worker(read.reading.worker(&id)?)))
 }
 
 #[derive(Deserialize)]

@@ -57,7 +57,7 @@ const GATHER_TIME: Duration = Duration::from_millis(200);
 const WRITE_SIZE: usize = 16 * 1024;
 
 /// Accepts the socket. Whoever may not have it is told by a close code: a browser's page cannot see anything else.
-pub(super) fn open(endpoint: Endpoint, uri: &Uri, headers: &HeaderMap, upgrade: WebSocketUpgrade) -> Response {
+pub(super) fn open(endpoint: &Endpoint, uri: &Uri, headers: &HeaderMap, upgrade: WebSocketUpgrade) -> Response {
     let dialect = preferred_dialect(headers);
     let upgrade = upgrade
         .protocols(dialect.map(Dialect::name))
@@ -67,6 +67,7 @@ pub(super) fn open(endpoint: Endpoint, uri: &Uri, headers: &HeaderMap, upgrade: 
         .max_frame_size(MAX_MESSAGE);
     let is_foreign_page = origin::is_foreign_page(uri, headers, &endpoint.origins);
     let Endpoint { engine, sockets, closing, .. } = endpoint;
+    let (engine, sockets, closing) = (engine.clone(), sockets.clone(), closing.clone());
     let serve = async move |socket: WebSocket| match dialect {
         _ if is_foreign_page => {
             let reason = "Forbidden: pages of this origin need the server's --cors-origin";

@@ -3,12 +3,13 @@
 use async_graphql::Variables;
 use async_graphql::parser::types::{ExecutableDocument, OperationDefinition};
 
+use super::EXPECTED_ANSWER;
 use super::compile::{Compiler, Stop};
 use super::object::{Fields, Out};
-use super::write;
 use crate::cluster::ClusterStats;
 use crate::graphql::live::Item;
 use crate::graphql::types::Types;
+use crate::json;
 use crate::resolvers::EventView;
 use crate::resolvers::watch::Heartbeat;
 
@@ -43,7 +44,7 @@ impl ItemPlan {
             _ => return Err(Stop::Ordinary),
         };
         let mut begin = br#"{"data":{"#.to_vec();
-        write::plain(asked.key(), &mut begin);
+        json::plain(asked.key(), &mut begin);
         begin.push(b':');
         Ok(Self { begin, fields })
     }
@@ -51,6 +52,7 @@ impl ItemPlan {
     /// An item, written; none if the ordinary resolvers have to do it.
     pub(in crate::graphql) fn write(&self, item: &Item) -> Option<String> {
         let mut out = Out::default();
+        out.bytes.reserve(EXPECTED_ANSWER);
         out.bytes.extend_from_slice(&self.begin);
         match (&self.fields, item) {
             (ItemFields::Heartbeats(fields), Item::Heartbeat(beat)) => fields.write(beat, &mut out),

@@ -33,6 +33,10 @@ pub(super) use self::root::Question;
 use self::root::{Answer, RootWriter};
 use super::types::{Types, root};
 use crate::http::Pieces;
+use crate::json;
+
+/// Room for an answer about one thing, in bytes.
+const EXPECTED_ANSWER: usize = 1_024;
 
 /// An operation, ready to be answered.
 pub(super) struct Plan {
@@ -88,28 +92,41 @@ impl Plan {
         self.rest.as_ref()
     }
 
-    /// Answers, with what the engine has resolved, in which there are so many objects: an object with `data`, without its
-    /// closing brace.
-    pub(super) fn answer(&self, question: &Question<'_>, rest: Option<&Value>, objects: usize) -> Result<Pieces, Stop> {
+    /// Answers, with what the engine has resolved, in which there are so many objects; and tells what the operation costs,
+    /// if that was asked.
+    pub(super) fn answer(
+        &self,
+        question: &Question<'_>,
+        rest: Option<&Value>,
+        objects: usize,
+        cost: Option<&Value>,
+    ) -> Result<Pieces, Stop> {
         let mut answer = Answer::default();
+        answer.out.bytes.reserve(EXPECTED_ANSWER);
         answer.out.objects = objects;
         answer.out.bytes.extend_from_slice(br#"{"data":{"#);
         for (index, (key, write)) in self.fields.iter().enumerate() {
             if index > 0 {
                 answer.out.bytes.push(b',');
             }
-            write::plain(key, &mut answer.out.bytes);
+            json::plain(key, &mut answer.out.bytes);
             answer.out.bytes.push(b':');
             match (write, rest) {
                 (Some(write), _) => write(question, &mut answer)?,
                 (None, Some(Value::Object(rest))) => {
-                    write::json(rest.get(key).ok_or(Stop::Ordinary)?, &mut answer.out.bytes);
+                    json::value(rest.get(key).ok_or(Stop::Ordinary)?, &mut answer.out.bytes);
                 }
                 (None, _) => return Err(Stop::Ordinary),
             }
             if !answer.out.is_good() {
                 return Err(Stop::Ordinary);
             }
+        }
+        answer.out.bytes.push(b'}');
+        if let Some(cost) = cost {
+            answer.out.bytes.extend_from_slice(br#","extensions":{"cost":"#);
+            json::value(cost, &mut answer.out.bytes);
+            answer.out.bytes.push(b'}');
         }
         answer.out.bytes.push(b'}');
         answer.done.push(answer.out.bytes.into());

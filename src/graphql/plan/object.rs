@@ -3,7 +3,7 @@
 use async_graphql::Name;
 
 use super::compile::{Asked, Compiler, Stop};
-use super::write::{self, Write};
+use super::write::Write;
 use crate::cluster::fields::{
     cluster_stats_fields, event_fields, vm_fields, worker_distribution_fields, worker_fields,
 };
@@ -12,6 +12,7 @@ use crate::graphql::budget::MAX_OBJECTS;
 use crate::graphql::connection::{PageArguments, PageInfo};
 use crate::graphql::input::VmFilter;
 use crate::graphql::shape::{self, Label, ZoneStats};
+use crate::json;
 use crate::resolvers::input::wanted;
 use crate::resolvers::page::{Edge, Page};
 use crate::resolvers::watch::Heartbeat;
@@ -95,14 +96,14 @@ impl<V: Planned> Fields<V> {
         if !self.fields.is_empty() {
             prepared.push(b',');
         }
-        write::plain(key, &mut prepared);
+        json::plain(key, &mut prepared);
         prepared.push(b':');
         self.fields.push((prepared.into(), write));
         self.depends = self.depends.and(depends);
     }
 
     pub(super) fn add_typename(&mut self, key: &Name) {
-        self.add(key, Box::new(|_, out| write::plain(V::TYPE, &mut out.bytes)), Depends::ON_ITSELF);
+        self.add(key, Box::new(|_, out| json::plain(V::TYPE, &mut out.bytes)), Depends::ON_ITSELF);
     }
 
     /// What the fields show beside what is the object's own.

@@ -9,12 +9,12 @@ use async_graphql_value::Value;
 
 use super::compile::{Asked, Compiler, Stop, argument};
 use super::object::{Fields, Out, Planned};
-use super::write;
 use crate::cluster::{self, ClusterStats, VmFilter, VmView, WorkerDistribution, WorkerFilter, WorkerOrder, WorkerView};
 use crate::graphql::connection::PageArguments;
 use crate::graphql::input;
 use crate::graphql::query::MAX_NODES;
 use crate::http::Pieces;
+use crate::json;
 use crate::resolvers::kept::{Kept, List, Row, Rows};
 use crate::resolvers::page::{Page, PageRequest};
 use crate::resolvers::{Node, Reading};
@@ -41,7 +41,7 @@ pub(super) type RootWriter = Box<dyn Fn(&Question<'_>, &mut Answer) -> Result<()
 pub(super) fn plan(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Stop> {
     match asked.field.node.name.node.as_str() {
         "__typename" => Ok(Box::new(|_, answer| {
-            write::plain("Query", &mut answer.out.bytes);
+            json::plain("Query", &mut answer.out.bytes);
             Ok(())
         })),
         "node" => node(asked, compiler),

@@ -284,14 +284,14 @@ async fn compare(documents: &Documents, text: &str, readings: Vec<Reading>) -> R
     for reading in readings {
         let variables = &asked.request.variables;
         let question = Question { reading: &reading, variables, kept: is_for_good.then_some(&kept) };
-        let by_plan = plan.answer(&question, None, 0);
+        let by_plan = plan.answer(&question, None, 0, None);
         let mut request = Request::new("").variables(variables.clone()).data(reading.clone()).data(Budget::default());
         request.set_parsed_query(asked.cut_out(&[OperationType::Query]).unwrap());
         let resolved = ordinary.execute(request).await;
         match by_plan {
             Ok(text) => {
                 prop_assert!(resolved.errors.is_empty(), "{:?}", resolved.errors);
-                let by_plan = Payload::from(Answer::written(text, None));
+                let by_plan = Payload::from(Answer::Written(text));
                 let resolved = Payload::from(resolved);
                 prop_assert_eq!(format!("{by_plan:?}"), format!("{resolved:?}"));
                 answered += 1;

@@ -1,0 +1,90 @@
+//! JSON, written straight to bytes.
+//!
+//! Rows of lists are written by the thousand, and half of what serde takes for one is handing on quotes, keys and commas,
+//! one by one. Whoever knows its keys beforehand writes each with what is around it at once, and the values with these.
+//! What is not worth a function here is written by serde: see [`value`].
+
+use std::fmt::Display;
+use std::io::Write as _;
+
+use serde::Serialize;
+
+/// Anything, as serde writes it.
+pub fn value(value: &(impl Serialize + ?Sized), out: &mut Vec<u8>) {
+    // Writing to memory does not fail, and neither does any value of ours.
+    let _ = serde_json::to_writer(out, value);
+}
+
+/// A text. Hardly any has something that JSON would have to escape, which is quickly seen.
+pub fn text(text: &str, out: &mut Vec<u8>) {
+    let is_plain = text.bytes().fold(true, |so_far, byte| so_far & (byte >= b' ') & (byte != b'"') & (byte != b'\\'));
+    if is_plain { plain(text, out) } else { value(text, out) }
+}
+
+/// A text, if there is one.
+pub fn optional(value: Option<&str>, out: &mut Vec<u8>) {
+    match value {
+        Some(value) => text(value, out),
+        None => out.extend_from_slice(b"null"),
+    }
+}
+
+/// A text that has nothing in it that JSON would have to escape.
+pub fn plain(text: &str, out: &mut Vec<u8>) {
+    out.reserve(text.len() + 2);
+    out.push(b'"');
+    out.extend_from_slice(text.as_bytes());
+    out.push(b'"');
+}
+
+/// The same of something that shows itself as such a text.
+pub fn displayed(value: impl Display, out: &mut Vec<u8>) {
+    let _ = write!(out, "\"{value}\"");
+}
+
+/// Whether something is so.
+pub fn truth(truth: bool, out: &mut Vec<u8>) {
+    out.extend_from_slice(if truth { b"true" } else { b"false" });
+}
+
+/// A list.
+pub fn list<T>(entries: impl IntoIterator<Item = T>, out: &mut Vec<u8>, mut write: impl FnMut(T, &mut Vec<u8>)) {
+    out.push(b'[');
+    for (index, entry) in entries.into_iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        write(entry, out);
+    }
+    out.push(b']');
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn texts_are_written_as_serde_writes_them(text in "(?s).{0,40}", plain in "[ !#-\\[\\]-~é]{0,40}") {
+            for text in [&text, &plain] {
+                let (mut ours, mut of_nothing) = (Vec::new(), Vec::new());
+                super::text(text, &mut ours);
+                optional(None, &mut of_nothing);
+                prop_assert_eq!(String::from_utf8(ours).unwrap(), serde_json::to_string(text).unwrap());
+                prop_assert_eq!(of_nothing, b"null");
+            }
+        }
+    }
+
+    #[test]
+    fn lists_have_commas_between_their_entries() {
+        for (entries, expected) in [(&[][..], "[]"), (&["a"], "[\"a\"]"), (&["a", "\"", "c"], "[\"a\",\"\\\"\",\"c\"]")]
+        {
+            let mut out = Vec::new();
+            list(entries, &mut out, |entry, out| text(entry, out));
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
+    }
+}
