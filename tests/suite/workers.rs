@@ -1,5 +1,7 @@
 //! Lists of workers, and one of them: filters, order, pages, figures.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::harness::*;
@@ -17,6 +19,47 @@ on_both_databases! {
         cluster.rest().get("/api/v1/vms").await.assert_json(200, json!({"vms": [], "total": 0}));
         let nowhere = json!({"distribution": [], "total_workers": 0});
         cluster.rest().get("/api/v1/cluster/distribution").await.assert_json(200, nowhere);
+    }
+
+    // Whole lists and single objects are written in another way than parts of lists and what stands inside of others.
+    async fn an_object_is_the_same_text_wherever_it_stands(cluster: TestCluster) {
+        let odd = "\"quoted\" \\ and \u{e9}\u{1f600}";
+        let labels = json!({"env": odd, "tier": "", "key-3": "a/b"});
+        let running = |id: &str| vm(id).name(odd).size(3, 4_096);
+        cluster
+            .add([
+                worker("w1").zone("a").registers("hostname", odd).registers("labels", labels).vms([running("vm-1")]),
+                worker("w2").cpu(3).memory_mb(7_000).vms([running("vm-1"), vm("vm-2").status("stopped"), vm("vm-3")]),
+                worker("w3").cpu(7).registers("capabilities", json!([odd, "qemu"])).silent_for(Duration::from_secs(3_601)),
+            ])
+            .await;
+        for list in ["workers", "vms"] {
+            let whole = cluster.rest().get(&format!("/api/v1/{list}")).await;
+            let part = cluster.rest().get(&format!("/api/v1/{list}?limit=100")).await;
+            assert_eq!(whole.body, part.body);
+            let rows = whole.json()[list].as_array().unwrap().clone();
+            assert!(rows.len() > 1, "{}", whole.body);
+            for row in rows {
+                let path = format!("/api/v1/{list}/{}", row["id"].as_str().unwrap());
+                let one = cluster.rest().get(&path).await.body;
+                assert!(whole.body.contains(&one), "{one} is not in {}", whole.body);
+            }
+        }
+        let distribution = cluster.rest().get("/api/v1/cluster/distribution").await.body;
+        for id in ["w1", "w2", "w3"] {
+            let vms = cluster.rest().get(&format!("/api/v1/workers/{id}/vms")).await.body;
+            let list = &vms[vms.find("\"vms\":[").unwrap()..=vms.rfind(']').unwrap()];
+            assert!(distribution.contains(list), "{list} is not in {distribution}");
+        }
+        let registered = cluster.rest().put("/api/v1/workers/w1").json(worker("w1").registration()).await.body;
+        let one = cluster.rest().get("/api/v1/workers/w1").await.body;
+        assert!(registered.contains(&one), "{one} is not in {registered}");
+        let beat = json!({"worker_id": "w1", "incarnation": 2, "sequence": 90});
+        let alone = cluster.rest().post("/api/v1/workers/w1/heartbeat").json(beat.clone()).await.body;
+        let among = cluster.rest().post("/api/v1/heartbeats").json(json!({"heartbeats": [beat]})).await.body;
+        // What changes from one to the next.
+        let same = |text: &str| text.split(',').filter(|it| !it.contains("seconds")).map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(same(&among.replace(",\"status\":200", "")), same(&format!("{{\"results\":[{alone}]}}")));
     }
 
     // semantics 19; regression: a worker without a zone failed the whole list
