@@ -95,21 +95,20 @@ impl Rfc3339 {
             return Self::odd(time);
         }
         let mut text = *b"0000-00-00T00:00:00.000Z";
-        for (at, digits, number) in [
-            (0, 4, year),
-            (5, 2, local.month()),
-            (8, 2, local.day()),
-            (11, 2, local.hour()),
-            (14, 2, local.minute()),
-            (17, 2, local.second()),
-            (20, 3, nanoseconds / 1_000_000),
-        ] {
-            let mut rest = number;
-            for digit in text[at..at + digits].iter_mut().rev() {
-                *digit += u8::try_from(rest % 10).unwrap_or(0);
-                rest /= 10;
-            }
-        }
+        let mut write = |at: usize, number: u32| {
+            text[at] += (number / 10) as u8;
+            text[at + 1] += (number % 10) as u8;
+        };
+        write(0, year / 100);
+        write(2, year % 100);
+        write(5, local.month());
+        write(8, local.day());
+        write(11, local.hour());
+        write(14, local.minute());
+        write(17, local.second());
+        let milliseconds = nanoseconds / 1_000_000;
+        write(20, milliseconds / 10);
+        text[22] += (milliseconds % 10) as u8;
         let len = if nanoseconds == 0 {
             text[19] = b'Z';
             20
@@ -125,9 +124,15 @@ impl Rfc3339 {
 
     /// The text.
     pub fn as_str(&self) -> &str {
+        str::from_utf8(self.as_ref()).unwrap_or_default()
+    }
+}
+
+impl AsRef<[u8]> for Rfc3339 {
+    fn as_ref(&self) -> &[u8] {
         match &self.0 {
-            Text::Usual { text, len } => std::str::from_utf8(&text[..*len]).unwrap_or_default(),
-            Text::Odd(text) => text,
+            Text::Usual { text, len } => &text[..*len],
+            Text::Odd(text) => text.as_bytes(),
         }
     }
 }

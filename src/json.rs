@@ -17,8 +17,27 @@ pub fn value(value: &(impl Serialize + ?Sized), out: &mut Vec<u8>) {
 
 /// A text. Hardly any has something that JSON would have to escape, which is quickly seen.
 pub fn text(text: &str, out: &mut Vec<u8>) {
-    let is_plain = text.bytes().fold(true, |so_far, byte| so_far & (byte >= b' ') & (byte != b'"') & (byte != b'\\'));
-    if is_plain { plain(text, out) } else { value(text, out) }
+    if is_plain(text.as_bytes()) { plain(text, out) } else { value(text, out) }
+}
+
+/// Whether JSON has nothing to escape here. Eight bytes at a time: a loop over each took a tenth of what a row takes.
+fn is_plain(text: &[u8]) -> bool {
+    let (words, rest) = text.as_chunks::<8>();
+    let words = words.iter().map(|word| u64::from_le_bytes(*word));
+    // What is missing of the last word is filled up with letters.
+    let mut last = [b'x'; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    words.chain([u64::from_le_bytes(last)]).fold(0, |so_far, word| so_far | escaped(word)) == 0
+}
+
+/// The highest bit of each byte that JSON has to escape, and perhaps of bytes above one; none if there is none.
+fn escaped(word: u64) -> u64 {
+    const fn each(byte: u8) -> u64 {
+        u64::from_le_bytes([byte; 8])
+    }
+    // A byte below the other becomes negative, unless it was already (which letters beyond ASCII are).
+    let below = |word: u64, byte: u8| word.wrapping_sub(each(byte)) & !word;
+    (below(word, b' ') | below(word ^ each(b'"'), 1) | below(word ^ each(b'\\'), 1)) & each(0x80)
 }
 
 /// A text, if there is one.
@@ -30,10 +49,11 @@ pub fn optional(value: Option<&str>, out: &mut Vec<u8>) {
 }
 
 /// A text that has nothing in it that JSON would have to escape.
-pub fn plain(text: &str, out: &mut Vec<u8>) {
+pub fn plain(text: impl AsRef<[u8]>, out: &mut Vec<u8>) {
+    let text = text.as_ref();
     out.reserve(text.len() + 2);
     out.push(b'"');
-    out.extend_from_slice(text.as_bytes());
+    out.extend_from_slice(text);
     out.push(b'"');
 }
 
@@ -67,8 +87,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn texts_are_written_as_serde_writes_them(text in "(?s).{0,40}", plain in "[ !#-\\[\\]-~é]{0,40}") {
-            for text in [&text, &plain] {
+        fn texts_are_written_as_serde_writes_them(
+            any in "(?s).{0,40}",
+            plain in "[ !#-\\[\\]-~é]{0,40}",
+            nearly in "[ !#-\\[\\]-~é]{0,20}[\u{0}-\u{1f}\"\\\\\u{7f}]?[ !#-\\[\\]-~é]{0,20}",
+        ) {
+            prop_assert!(is_plain(plain.as_bytes()));
+            for text in [&any, &plain, &nearly] {
                 let (mut ours, mut of_nothing) = (Vec::new(), Vec::new());
                 super::text(text, &mut ours);
                 optional(None, &mut of_nothing);

@@ -52,7 +52,7 @@ pub async fn compare(wanted: &Wanted, table: &mut Table) -> Result<()> {
     let [echo, us @ ..] = contenders.as_slice() else { unreachable!("it was the first") };
     for (database, us) in ["SQLite", "PostgreSQL"].into_iter().zip(us.chunks(2)) {
         let figure = format!("{ONE} on {database}");
-        table.add(Line::ratio(&figure, "/s", us[0].rate(), (echo.name(), echo.rate()), Target::AtLeast(0.5)));
+        table.add(Line::contest(&figure, "/s", (&us[0], echo), Target::AtLeast(0.5)));
         let figure = format!("{HUNDRED} on {database}");
         let beats = us[1].rate().map(|bodies| bodies * 100.0);
         table.add(Line::value(&figure, "/s", beats, Target::AtLeast(60_000.0)));

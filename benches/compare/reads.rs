@@ -62,7 +62,7 @@ pub async fn compare(wanted: &Wanted, table: &mut Table) -> Result<()> {
     measure(&mut field.contenders).await;
     for Pair { figure, ours, other, target } in &field.pairs {
         let [ours, other] = [*ours, *other].map(|place| &field.contenders[place]);
-        table.add(Line::ratio(figure, "req/s", ours.rate(), (other.name(), other.rate()), *target));
+        table.add(Line::contest(figure, "req/s", (ours, other), *target));
     }
     Ok(())
 }

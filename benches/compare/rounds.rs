@@ -9,8 +9,8 @@ use super::load::{Script, load};
 use crate::support::median;
 
 /// Those that count, after one that warms up.
-pub const ROUNDS: usize = 3;
-const TIME: Duration = Duration::from_secs(2);
+const ROUNDS: usize = 7;
+const TIME: Duration = Duration::from_secs(1);
 
 /// Somebody who answers something, or cannot.
 pub struct Contender {
@@ -39,6 +39,13 @@ impl Contender {
     /// Requests per second.
     pub fn rate(&self) -> Result<f64, String> {
         self.rates.clone().map(median)
+    }
+
+    /// How many times the other's rate it has, round by round: what the machine does to one, it did to the other a moment
+    /// later or before.
+    pub fn ratio_to(&self, other: &Self) -> Option<f64> {
+        let (ours, others) = (self.rates.as_ref().ok()?, other.rates.as_ref().ok()?);
+        Some(median(ours.iter().zip(others).map(|(ours, other)| ours / other).collect()))
     }
 }
 

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
+use super::rounds::Contender;
+
 /// What is wanted of a ratio, or of a value that stands for itself.
 #[derive(Clone, Copy, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -47,6 +49,13 @@ impl Line {
         let (ours, other) = (ours.ok(), other.ok());
         let met = ratio.and_then(|ratio| target.is_met_by(ratio));
         Self { figure: figure.into(), unit, ours, against: against.into(), other, ratio, target, met, remark }
+    }
+
+    /// The same of two that were measured in rounds.
+    pub fn contest(figure: &str, unit: &'static str, (ours, other): (&Contender, &Contender), target: Target) -> Self {
+        let line = Self::ratio(figure, unit, ours.rate(), (other.name(), other.rate()), target);
+        let ratio = ours.ratio_to(other);
+        Self { ratio, met: ratio.and_then(|ratio| target.is_met_by(ratio)), ..line }
     }
 
     /// A value that stands for itself.

@@ -11,7 +11,6 @@ use super::load::Connection;
 use super::new_document::{milliseconds, time};
 use super::ours::Ours;
 use super::questions::Question;
-use super::rounds::ROUNDS;
 use super::table::{Line, Table, Target};
 use crate::support::median;
 
@@ -22,6 +21,9 @@ const BODIES_PER_SECOND: u32 = 50;
 /// From one read to the next. No multiple of the time between two bodies, so that reads meet them at every stage.
 const PAUSE: Duration = Duration::from_millis(7);
 const TIME: Duration = Duration::from_secs(3);
+
+/// Those that count, after one that warms up.
+const ROUNDS: usize = 3;
 
 /// Compares all that is wanted.
 pub async fn compare(wanted: &Wanted, table: &mut Table) -> Result<()> {

@@ -26,11 +26,30 @@ impl Uptime {
 impl fmt::Display for Uptime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (hours, minutes, seconds) = (self.seconds / 3_600, self.seconds / 60 % 60, self.seconds % 60);
-        match (hours, minutes) {
-            (0, 0) => write!(f, "{seconds}s"),
-            (0, minutes) => write!(f, "{minutes}m{seconds}s"),
-            (hours, minutes) => write!(f, "{hours}h{minutes}m{seconds}s"),
+        // From the end on, without the general way to write numbers: every worker of a list shows one.
+        let mut text = [0; 32];
+        let mut begin = text.len();
+        let mut put = |byte| {
+            begin -= 1;
+            text[begin] = byte;
+        };
+        for (number, unit, is_shown) in
+            [(seconds, b's', true), (minutes, b'm', self.seconds >= 60), (hours, b'h', self.seconds >= 3_600)]
+        {
+            if !is_shown {
+                break;
+            }
+            put(unit);
+            let mut rest = number;
+            loop {
+                put(b'0' + (rest % 10) as u8);
+                rest /= 10;
+                if rest == 0 {
+                    break;
+                }
+            }
         }
+        f.write_str(str::from_utf8(&text[begin..]).unwrap_or_default())
     }
 }
 
@@ -50,7 +69,12 @@ mod tests {
             (45_000, "45s"),
             (180_000, "3m0s"),
             (9_045_000, "2h30m45s"),
+            (59_999, "59s"),
+            (60_000, "1m0s"),
+            (3_599_000, "59m59s"),
+            (3_600_000, "1h0m0s"),
             (93_600_000, "26h0m0s"),
+            (1_000_000_000_000, "277777h46m40s"),
         ] {
             let end = start + TimeDelta::milliseconds(milliseconds);
             assert_eq!(Uptime::between(start, end).to_string(), text);

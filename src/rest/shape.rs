@@ -169,7 +169,7 @@ impl Serialize for DateTime {
 
 impl Written for DateTime {
     fn write(&self, out: &mut Vec<u8>) {
-        json::plain(Rfc3339::of(self.0).as_str(), out);
+        json::plain(Rfc3339::of(self.0), out);
     }
 }
 

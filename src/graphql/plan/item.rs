@@ -44,7 +44,7 @@ impl ItemPlan {
             _ => return Err(Stop::Ordinary),
         };
         let mut begin = br#"{"data":{"#.to_vec();
-        json::plain(asked.key(), &mut begin);
+        json::plain(asked.key().as_str(), &mut begin);
         begin.push(b':');
         Ok(Self { begin, fields })
     }

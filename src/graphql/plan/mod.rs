@@ -109,7 +109,7 @@ impl Plan {
             if index > 0 {
                 answer.out.bytes.push(b',');
             }
-            json::plain(key, &mut answer.out.bytes);
+            json::plain(key.as_str(), &mut answer.out.bytes);
             answer.out.bytes.push(b':');
             match (write, rest) {
                 (Some(write), _) => write(question, &mut answer)?,

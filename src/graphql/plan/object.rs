@@ -96,7 +96,7 @@ impl<V: Planned> Fields<V> {
         if !self.fields.is_empty() {
             prepared.push(b',');
         }
-        json::plain(key, &mut prepared);
+        json::plain(key.as_str(), &mut prepared);
         prepared.push(b':');
         self.fields.push((prepared.into(), write));
         self.depends = self.depends.and(depends);

@@ -48,7 +48,7 @@ writes! {
     shape::Percent: |share: f64, out| json::value(&share, out);
     Seconds: |duration: time::Duration, out| json::value(&<Seconds as Shape<_>>::of(duration), out);
     shape::Bool: |truth: bool, out| json::truth(truth, out);
-    shape::DateTime: |time: Timestamp, out| json::plain(Rfc3339::of(time).as_str(), out);
+    shape::DateTime: |time: Timestamp, out| json::plain(Rfc3339::of(time), out);
     shape::Duration: |uptime: Uptime, out| json::displayed(uptime, out);
     shape::Cursor: |cursor: cluster::Cursor, out| json::displayed(cursor, out);
     shape::OptionalCursor: |cursor: Option<cluster::Cursor>, out| match cursor {
