@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
+use async_graphql::indexmap::IndexMap;
 use async_graphql::parser::types::OperationType;
-use async_graphql::{Request, Response as Refusal, Value, Variables};
+use async_graphql::{Name, Request, Response as Refusal, Value, Variables};
 use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use serde_json::Map;
 
 use super::answer::Answer;
 use super::documents::{Asked, DOCUMENT_ID};
@@ -32,8 +32,8 @@ pub(super) struct Parameters {
     query: Option<String>,
     document_id: Option<String>,
     operation_name: Option<String>,
-    variables: Option<serde_json::Value>,
-    extensions: Option<serde_json::Value>,
+    variables: Option<Value>,
+    extensions: Option<Value>,
 }
 
 /// The same, as a query string has it: maps are JSON in text.
@@ -146,14 +146,15 @@ impl Parameters {
         let Self { query, document_id, operation_name, variables, extensions } = self;
         let query = query.filter(|query| !query.trim().is_empty());
         let extensions = map("extensions", extensions)?;
-        let is_named = document_id.is_some() || extensions.get(persisted::EXTENSION).is_some_and(|it| !it.is_null());
+        let is_named =
+            document_id.is_some() || extensions.get(persisted::EXTENSION).is_some_and(|it| *it != Value::Null);
         if query.is_none() && !is_named {
             return Err(bad_request("`query` is missing: send the document in it".to_owned()));
         }
-        let variables = Variables::from_json(map("variables", variables)?.into());
+        let variables = Variables::from_value(Value::Object(map("variables", variables)?));
         let mut request = Request::new(query.unwrap_or_default()).variables(variables);
         for (name, value) in extensions {
-            request.extensions.insert(name, Value::from_json(value).unwrap_or_default());
+            request.extensions.insert(name.to_string(), value);
         }
         if let Some(id) = document_id {
             request.extensions.insert(DOCUMENT_ID.to_owned(), Value::from(id));
@@ -163,10 +164,10 @@ impl Parameters {
     }
 }
 
-fn map(name: &str, value: Option<serde_json::Value>) -> Result<Map<String, serde_json::Value>, Refusal> {
+fn map(name: &str, value: Option<Value>) -> Result<IndexMap<Name, Value>, Refusal> {
     match value {
-        None | Some(serde_json::Value::Null) => Ok(Map::new()),
-        Some(serde_json::Value::Object(map)) => Ok(map),
+        None | Some(Value::Null) => Ok(IndexMap::new()),
+        Some(Value::Object(map)) => Ok(map),
         Some(_) => Err(bad_request(format!("`{name}` must be a JSON object"))),
     }
 }
