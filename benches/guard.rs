@@ -104,8 +104,10 @@ fn corpus() -> Vec<(&'static str, String, Value)> {
         ("a cycle of 100 fragments", cycle(100), nothing()),
         ("10,000 aliases", format!("{{workers{{{aliases}}}}}"), nothing()),
         ("1,500 fields", format!("{{workers{{{}}}}}", "id ".repeat(1_500)), nothing()),
-        ("3,900 fields", format!("{{workers{{{}}}}}", "id ".repeat(3_900)), nothing()),
-        ("9,000 fields", format!("{{workers{{{}}}}}", "id ".repeat(9_000)), nothing()),
+        ("16,000 spreads", format!("{{a{}}}fragment F on Query{{id}}", "...F".repeat(16_000)), nothing()),
+        // Just within what is parsed.
+        ("990 fields, 3,900 tokens", format!("{{workers{{{}}}}}", "id@a id @a id:id ".repeat(330)), nothing()),
+        ("a list of 3,900 entries", format!("{{nodes(ids:[{}]){{id}}}}", "1 ".repeat(3_900)), nothing()),
         ("10,000 levels", "{a".repeat(10_000) + &"}".repeat(10_000), nothing()),
         ("60 levels", format!("{{vms{}id{}}}", "{worker{vms".repeat(30) + "{", "}".repeat(61)), nothing()),
         ("a list of 20,000 entries", format!("{{nodes(ids:[{}]){{id}}}}", "1 ".repeat(20_000)), nothing()),

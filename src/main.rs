@@ -38,10 +38,10 @@ fn main() -> ExitCode {
     })
 }
 
-/// The allocator asks for pages of 2 MiB, each of which the system clears at once when it is first touched. A request that
-/// needed more memory than any before it waited up to 50 ms for that, and a small server held twice what it used.
+/// The allocator asks for pages of 2 MiB, each of which the system clears at once when it is first touched: a request that
+/// needs more memory than any before it waits for that (ADR 0036).
 fn keep_to_small_pages() {
-    // A system that cannot do it has large pages only where it is told to, or none.
+    // If the system refuses, such requests are slower, and nothing else is lost.
     #[cfg(target_os = "linux")]
     let _ = nix::sys::prctl::set_thp_disable(true);
 }

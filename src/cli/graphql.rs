@@ -49,10 +49,10 @@ pub struct GraphqlArgs {
           default_value_t = limit(Limits::default().tokens), value_parser = value_parser!(u32).range(1..))]
     graphql_max_tokens: u32,
 
-    /// Most values in the variables of a request, those in lists and objects among them.
-    #[arg(long, env = "AETHERIUM_GRAPHQL_MAX_VALUES", value_name = "N",
-          default_value_t = limit(Limits::default().values), value_parser = value_parser!(u32).range(1..))]
-    graphql_max_values: u32,
+    /// Most entries in the lists of a request's variables.
+    #[arg(long, env = "AETHERIUM_GRAPHQL_MAX_ENTRIES", value_name = "N",
+          default_value_t = limit(Limits::default().entries), value_parser = value_parser!(u32).range(1..))]
+    graphql_max_entries: u32,
 
     /// Most selections of a document with all its fragments written out.
     #[arg(long, env = "AETHERIUM_GRAPHQL_MAX_SELECTIONS", value_name = "N",
@@ -93,7 +93,7 @@ impl From<GraphqlArgs> for GraphqlOptions {
                 body: many(args.graphql_max_body),
                 document: many(args.graphql_max_document),
                 tokens: many(args.graphql_max_tokens),
-                values: many(args.graphql_max_values),
+                entries: many(args.graphql_max_entries),
                 selections: many(args.graphql_max_selections),
                 depth: many(args.graphql_max_depth),
                 aliases: many(args.graphql_max_aliases),

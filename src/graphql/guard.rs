@@ -22,8 +22,8 @@ pub struct Limits {
     pub document: usize,
     /// Words and signs of a document.
     pub tokens: usize,
-    /// Values in the variables.
-    pub values: usize,
+    /// Entries of the lists in the variables.
+    pub entries: usize,
     /// Selections of a document with all its fragments written out.
     pub selections: usize,
     /// Nesting of fields.
@@ -47,8 +47,8 @@ impl Default for Limits {
             document: 64 * 1024,
             // To parse more takes longer than a refusal may.
             tokens: 4_000,
-            // No list may have more than 1,000, and no input has many lists.
-            values: 5_000,
+            // More VMs than a report in the largest body has; all other lists are shorter.
+            entries: 5_000,
             selections: 1_000,
             depth: 15,
             aliases: 100,
@@ -75,7 +75,7 @@ impl Limits {
 /// Parses a document, and refuses it if it is too large in any way.
 pub(super) fn read(text: &str, limits: &Limits) -> Result<(ExecutableDocument, usize), Response> {
     within("bytes", text.len(), limits.document)?;
-    let written = Written::of(text);
+    let written = AsWritten::of(text);
     within("tokens", written.tokens, limits.tokens)?;
     within("selections in one operation or fragment", written.selections, limits.selections)?;
     let document = parse_query(text).map_err(|error| {
@@ -97,21 +97,21 @@ pub(super) fn read(text: &str, limits: &Limits) -> Result<(ExecutableDocument, u
     Ok((document, size.selections))
 }
 
-/// Refuses variables that hold more than anything could be asked with.
+/// Refuses variables with longer lists than anything could be asked with.
 pub(super) fn check_variables(variables: &Variables, limits: &Limits) -> Result<(), Response> {
-    let values = variables.values().map(count_values).sum::<usize>();
-    if values <= limits.values {
+    let entries = variables.values().map(count_entries).sum::<usize>();
+    if entries <= limits.entries {
         return Ok(());
     }
-    let problem = format!("The variables have {values} values; at most {} are allowed", limits.values);
+    let problem = format!("The variables have {entries} entries in lists; at most {} are allowed", limits.entries);
     Err(refused("QUERY_TOO_COMPLEX", problem))
 }
 
-/// How many values a value is, with all that it holds. (What it was read by bounds how deep it is.)
-fn count_values(value: &Value) -> usize {
-    1 + match value {
-        Value::List(entries) => entries.iter().map(count_values).sum(),
-        Value::Object(fields) => fields.values().map(count_values).sum(),
+/// How many entries there are in the lists of a value. (What it was read by bounds how deep it is.)
+fn count_entries(value: &Value) -> usize {
+    match value {
+        Value::List(entries) => entries.len() + entries.iter().map(count_entries).sum::<usize>(),
+        Value::Object(fields) => fields.values().map(count_entries).sum(),
         _ => 0,
     }
 }
@@ -144,13 +144,13 @@ fn in_short(message: &str) -> String {
 
 /// How much a text holds as it is written, or a little more if it is no document.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Written {
+struct AsWritten {
     tokens: usize,
     /// The most in one operation or fragment.
     selections: usize,
 }
 
-impl Written {
+impl AsWritten {
     fn of(text: &str) -> Self {
         /// What a name means by what it follows.
         #[derive(PartialEq)]
@@ -213,8 +213,15 @@ impl<'a> Iterator for Tokens<'a> {
                     continue;
                 }
                 b'"' => string_length(self.rest),
+                // A byte order mark is white space, wherever it stands.
+                0xEF if tail.starts_with(&[0xBB, 0xBF]) => {
+                    self.rest = tail.get(2..).unwrap_or_default();
+                    continue;
+                }
                 b'.' if self.rest.starts_with(b"...") => 3,
-                first if is_word(*first) || *first == b'-' => 1 + run(tail, |byte| is_word(byte) || byte == b'.'),
+                b'-' | b'0'..=b'9' => 1 + run(tail, |byte| is_word(byte) || byte == b'.'),
+                // A name has no dots: those after it are a spread.
+                first if is_word(*first) => 1 + run(tail, is_word),
                 // The other bytes of a letter beyond ASCII are part of it.
                 _ => 1 + run(tail, |byte| byte & 0xC0 == 0x80),
             };
@@ -386,6 +393,8 @@ impl<'a> Scales<'a> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn refusal(query: &str) -> Option<String> {
@@ -429,7 +438,7 @@ mod tests {
             body: 0,
             document: 200,
             tokens: 40,
-            values: 0,
+            entries: 0,
             selections: 12,
             depth: 4,
             aliases: 2,
@@ -474,8 +483,10 @@ mod tests {
             ("\"no end", 1),
             ("\"\"\"no end", 1),
             ("é", 1),
+            ("a...F...F", 5),
+            ("\u{feff}{ a:\u{feff}b }", 5),
         ] {
-            assert_eq!(Written::of(text).tokens, tokens, "{text}");
+            assert_eq!(AsWritten::of(text).tokens, tokens, "{text}");
         }
     }
 
@@ -487,6 +498,8 @@ mod tests {
             "{ a: b c: d(e: \"{ f g }\") @include(if: $h) { i: j } }",
             "{ ... on A { b } ... @include(if: true) { c } ... { d } on { on } fragment { query } }",
             "{ on: on ... on on { on } }",
+            "{ a...F b...on T{c}...F}",
+            "\u{feff}{ a:\u{feff}b @\u{feff}include(if: true) ...\u{feff}F }",
             "query A { a { b c } } query B { d { e f g } }",
         ] {
             let document = parse_query(text).unwrap();
@@ -494,8 +507,23 @@ mod tests {
             let sizes = document.operations.iter().map(|(_, operation)| {
                 scales.size_of(&operation.node.selection_set.node).map_or(0, |size| size.selections)
             });
-            assert_eq!(Written::of(text).selections, sizes.max().unwrap(), "{text}");
+            assert_eq!(AsWritten::of(text).selections, sizes.max().unwrap(), "{text}");
         }
-        assert_eq!(Written::of("{ a ...F ...F } fragment F on T { b c d e }").selections, 4);
+        assert_eq!(AsWritten::of("{ a ...F ...F } fragment F on T { b c d e }").selections, 4);
+    }
+
+    #[test]
+    fn the_entries_of_all_lists_in_variables_are_counted() {
+        for (variables, entries) in [
+            (json!({}), 0),
+            (json!({"a": {"b": "c"}}), 0),
+            (json!({"a": [], "b": [1]}), 1),
+            (json!({"a": {"b": [1, {"c": [2, 3], "d": 4}]}}), 4),
+        ] {
+            let variables = Variables::from_json(variables);
+            let check = |entries| check_variables(&variables, &Limits { entries, ..Limits::default() });
+            assert!(check(entries).is_ok(), "{variables}");
+            assert!(entries == 0 || check(entries - 1).is_err(), "{variables}");
+        }
     }
 }

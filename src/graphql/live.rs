@@ -1,7 +1,7 @@
 //! Subscriptions that share their work.
 //!
 //! Every socket has a watch of its own, which decides what its reader gets and when; that is cheap.
-//! What is dear is to write out a selection of fields. So that is done once for each *operation*
+//! What is dear is to resolve and write out a selection of fields (ADR 0011). So that is done once for each *operation*
 //! (document and variables) and *item* (a beat, an event, statistics), and kept for a moment: whoever
 //! asked the same gets the same bytes. What only one reader is told (that its own stream is quiet, or
 //! has a gap) is not kept.

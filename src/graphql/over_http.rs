@@ -16,7 +16,7 @@ use super::answer::Answer;
 use super::documents::{Asked, DOCUMENT_ID};
 use super::error::request_error;
 use super::{Endpoint, over_sse, over_websocket, persisted};
-use crate::http::{Accept, Failure, Json, Query, written};
+use crate::http::{Accept, Failure, Json, Query, answer_with};
 use crate::pages;
 
 /// The media type of the specification: with it, the status tells whether the request was understood.
@@ -201,7 +201,7 @@ impl Media {
             (Self::Json, _) => (JSON, StatusCode::OK),
         };
         let Some(body) = answer.into_body() else { return Failure::internal().into_response() };
-        let mut response = written(media, body);
+        let mut response = answer_with(media, body);
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         *response.status_mut() = status;
         response

@@ -59,12 +59,12 @@ impl<T: Serialize> IntoResponse for Json<T> {
             error!("An answer cannot be written as JSON: {error}");
             return Failure::internal().into_response();
         }
-        written("application/json", body)
+        answer_with("application/json", body)
     }
 }
 
 /// An answer that is written already, with room for the headers that every answer gets.
-pub fn written(media_type: &'static str, body: impl Into<Body>) -> Response {
+pub fn answer_with(media_type: &'static str, body: impl Into<Body>) -> Response {
     const EXPECTED_HEADERS: usize = 12;
     let body = body.into();
     let mut headers = HeaderMap::with_capacity(EXPECTED_HEADERS);

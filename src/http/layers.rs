@@ -5,8 +5,8 @@
 //! [`failure`](super::failure); which pages may ask is in [`origin`](super::origin).
 
 use std::{
-    any::Any, convert::Infallible, future::poll_fn, panic::AssertUnwindSafe, pin::pin, sync::Arc, task::Poll,
-    time::Duration,
+    any::Any, cell::LazyCell, convert::Infallible, future::poll_fn, panic::AssertUnwindSafe, pin::pin, sync::Arc,
+    task::Poll, time::Duration,
 };
 
 use axum::{
@@ -242,20 +242,21 @@ fn note_panic(exchange: &Exchange, panic: &(dyn Any + Send)) {
 /// The query is left out: it may carry what is nobody's business.
 fn write_line(exchange: &Exchange, status: StatusCode) {
     let Exchange { method, uri, began, .. } = exchange;
+    // Only for a line that is written, which most are not.
+    let latency = LazyCell::new(|| began.elapsed());
     // The level of a line must be known at compile time, hence a macro and not a function.
     macro_rules! line {
         ($level:ident) => {
-            // All that is below is looked at only if the line is written.
             $level!(
                 http.method = %method,
                 http.route = exchange.route(),
                 http.status = status.as_u16(),
                 request.id = %exchange.id,
-                latency_ms = began.elapsed().as_secs_f64() * 1e3,
+                latency_ms = latency.as_secs_f64() * 1e3,
                 "{method} {} answered {} in {:.1?}",
                 echo(uri.path()),
                 status.as_u16(),
-                began.elapsed(),
+                *latency,
             )
         };
     }

@@ -267,8 +267,8 @@ async fn attend<IO, S>(
     }
 }
 
-/// HTTP/1.1 and HTTP/2 as we speak them. The times are kept by [`Pace`], so hyper's own are off. A request may have the 100
-/// headers that hyper has room for anyway: for any other number it makes the room anew with each request.
+/// HTTP/1.1 and HTTP/2 as we speak them. The times are kept by [`Pace`], so hyper's own are off. How many headers a request
+/// may have is hyper's own limit, 100: to name another makes each request slower (ADR 0036).
 fn protocol() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(HEAD_BYTES);

@@ -75,7 +75,7 @@ impl Resolvers {
             seen: reading.view.now,
             bookmarks: every(BOOKMARK_PERIOD),
         };
-        // In a box, as the others: it is passed on with every message.
+        // In a box, as the watches below: it is moved with every message.
         Ok(stream::unfold(Some(Box::new(watch)), |watch| async move {
             let mut watch = watch?;
             let event = watch.next().await?;

@@ -55,10 +55,7 @@ impl Tag {
             // Writing to memory does not fail.
             let _ = write!(text, "{revision}-");
         }
-        let hash = version_of(answer);
-        let digits = (0..16).rev().filter_map(|place| char::from_digit((hash >> (4 * place) & 0xF) as u32, 16));
-        text.extend(digits);
-        text.push('"');
+        let _ = write!(text, "{:016x}\"", version_of(answer));
         Self(text)
     }
 

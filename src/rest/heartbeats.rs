@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::Result;
-use super::object::{RecordHeartbeatPayload, RecordedInBatch, Text as _};
+use super::object::{RecordHeartbeatPayload, RecordedInBatch, WriteText as _};
 use super::once::{once, rendered, respond};
 use crate::error::Error;
 use crate::http::{Failure, Id, Json, Keyed, read_part};

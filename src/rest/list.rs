@@ -12,10 +12,10 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::etag::{Versioned, version_of};
-use super::object::{Shown as _, Text, Vm, Worker, WorkerDistribution};
+use super::object::{Shown as _, Vm, Worker, WorkerDistribution, WriteText};
 use super::read::Read;
 use crate::cluster::{self, VmReports};
-use crate::http::{Pieces, written};
+use crate::http::{Pieces, answer_with};
 use crate::resolvers::kept::{Kept, List, Row, Rows};
 
 /// The keys of a list's two entries.
@@ -81,7 +81,7 @@ impl IntoResponse for Whole {
         let mut end = String::from("]");
         let _ = write!(end, ",\"{}\":{}}}", keys.total, rows.total);
         body.push(end.into());
-        written("application/json", body)
+        answer_with("application/json", body)
     }
 }
 
@@ -132,7 +132,7 @@ impl Lists {
     }
 }
 
-fn row(object: &(impl Text + Versioned), bytes: &mut Vec<u8>) -> Row {
+fn row(object: &(impl WriteText + Versioned), bytes: &mut Vec<u8>) -> Row {
     object.write_text(bytes);
     Row { objects: 0, is_whole: true, version: version_of(object) }
 }

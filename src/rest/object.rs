@@ -12,7 +12,8 @@ use crate::cluster::fields::{
     worker_distribution_fields, worker_fields,
 };
 use crate::cluster::{self, Depends, VmId, VmView, WorkerId, WorkerView, depends};
-use crate::http::written;
+use crate::http::answer_with;
+use crate::json;
 use crate::resolvers::{EventView, HeartbeatRecorded, Registered};
 
 /// What an answer shows of the cluster.
@@ -21,8 +22,8 @@ pub(super) trait Shown {
     const DEPENDS: Depends;
 }
 
-/// An object that is written at once. That it comes to the same as by serde is tested.
-pub(super) trait Text {
+/// An object that is written at once. That rows come to the same as by serde is tested.
+pub(super) trait WriteText {
     /// Writes it.
     fn write_text(&self, out: &mut Vec<u8>);
 
@@ -31,10 +32,9 @@ pub(super) trait Text {
     where
         Self: Sized,
     {
-        const EXPECTED: usize = 1_024;
-        let mut text = Vec::with_capacity(EXPECTED);
+        let mut text = Vec::with_capacity(json::ONE_OBJECT);
         self.write_text(&mut text);
-        written("application/json", text)
+        answer_with("application/json", text)
     }
 }
 
@@ -60,14 +60,14 @@ macro_rules! object {
                 let begin = out.len();
                 $(if in_detail || is_shown_everywhere!($where) {
                     out.extend_from_slice(concat!(",\"", stringify!($field), "\":").as_bytes());
-                    shape::Written::write(&shape::$shape::from($value), out);
+                    shape::Write::write(&shape::$shape::from($value), out);
                 })+
                 // In the place of the first comma.
                 out[begin] = b'{';
             }
         }
 
-        impl Text for $object {
+        impl WriteText for $object {
             fn write_text(&self, out: &mut Vec<u8>) {
                 Self::begin_text(&self.0, true, out);
                 self.write_text_of_aliases(out);
@@ -190,7 +190,7 @@ impl Serialize for ListedVm {
     }
 }
 
-impl Text for ListedVm {
+impl WriteText for ListedVm {
     fn write_text(&self, out: &mut Vec<u8>) {
         Vm::begin_text(&self.0, false, out);
         out.extend_from_slice(if self.0.is_duplicate() { b",\"duplicate\":true}" } else { b"}" });

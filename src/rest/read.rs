@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use super::etag::{Tag, Versioned};
-use super::object::Text;
+use super::object::WriteText;
 use crate::http::{Failure, Json, Query};
 use crate::resolvers::{Reading, Resolvers, input};
 
@@ -63,8 +63,8 @@ impl Read {
     }
 
     /// The same for one object.
-    pub(super) fn show_object<T: Text + Versioned>(&self, object: T) -> Response {
-        self.respond(object, Text::into_answer)
+    pub(super) fn show_object<T: WriteText + Versioned>(&self, object: T) -> Response {
+        self.respond(object, WriteText::into_answer)
     }
 
     /// The same for an answer that is rendered in its own way.

@@ -8,14 +8,14 @@ use std::time;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use super::object::{self, Text as _};
+use super::object::{self, WriteText as _};
 use crate::clock::{Rfc3339, Timestamp};
 use crate::cluster::{self, Uptime, VmView, WorkerView, ZoneStats};
 use crate::json;
 use crate::resolvers;
 
 /// A value that is written at once.
-pub(super) trait Written {
+pub(super) trait Write {
     /// Writes it.
     fn write(&self, out: &mut Vec<u8>);
 }
@@ -33,7 +33,7 @@ macro_rules! plain {
             }
         })+
 
-        impl Written for $name {
+        impl Write for $name {
             fn write(&self, out: &mut Vec<u8>) {
                 $write(self.0, out);
             }
@@ -54,7 +54,7 @@ macro_rules! borrowed {
             }
         }
 
-        impl Written for $name<'_> {
+        impl Write for $name<'_> {
             fn write(&self, out: &mut Vec<u8>) {
                 $write(self.0, out);
             }
@@ -110,7 +110,7 @@ macro_rules! words {
             }
         }
 
-        impl Written for $name {
+        impl Write for $name {
             fn write(&self, out: &mut Vec<u8>) {
                 json::plain(self.0.as_str(), out);
             }
@@ -138,7 +138,7 @@ macro_rules! texts {
             }
         }
 
-        impl Written for $name {
+        impl Write for $name {
             fn write(&self, out: &mut Vec<u8>) {
                 let $this = &self.0;
                 json::displayed($text, out);
@@ -167,7 +167,7 @@ impl Serialize for DateTime {
     }
 }
 
-impl Written for DateTime {
+impl Write for DateTime {
     fn write(&self, out: &mut Vec<u8>) {
         json::plain(Rfc3339::of(self.0), out);
     }
@@ -243,7 +243,7 @@ impl Serialize for Vms<'_> {
     }
 }
 
-impl Written for Vms<'_> {
+impl Write for Vms<'_> {
     fn write(&self, out: &mut Vec<u8>) {
         json::list(self.0, out, |vm, out| object::ListedVm(vm.clone()).write_text(out));
     }
@@ -274,7 +274,7 @@ impl From<Vec<resolvers::SetAside>> for SetAside {
 /// Shapes that hardly any answer has, or not by the thousand.
 macro_rules! by_serde {
     ($($shape:ty),+) => { $(
-        impl Written for $shape {
+        impl Write for $shape {
             fn write(&self, out: &mut Vec<u8>) {
                 json::value(self, out);
             }

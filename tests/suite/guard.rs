@@ -85,6 +85,7 @@ fn corpus() -> Vec<(&'static str, String, &'static [&'static str])> {
             format!("{{workersConnection(filter:{{ids:[{}]}}){{totalCount}}}}", "\"\",".repeat(15_000)),
             COMPLEX,
         ),
+        ("16,000 spreads without a space", format!("{{a{}}}fragment F on Query{{id}}", "...F".repeat(16_000)), COMPLEX),
         ("101 fields at the root", format!("{{{}}}", "__typename ".repeat(101)), COMPLEX),
         ("21 directives", format!("{{workers{{id {}}}}}", "@a ".repeat(21)), COMPLEX),
         ("21 directives of a fragment", format!("{{workers{{...{}{{id}}}}}}", "@a ".repeat(21)), COMPLEX),
@@ -183,7 +184,7 @@ async fn each_limit_is_what_it_is_set_to_and_says_so_at_every_door() {
         let limits = &mut options.graphql.limits;
         (limits.document, limits.tokens, limits.selections, limits.depth) = (300, 50, 20, 4);
         (limits.aliases, limits.root_fields, limits.directives, limits.cost) = (3, 5, 2, 100_000);
-        (limits.body, limits.values) = (2_000, 10);
+        (limits.body, limits.entries) = (2_000, 10);
     })
     .await;
     cluster.add([worker("w1").vms([vm("vm-1")])]).await;
@@ -218,9 +219,9 @@ async fn each_limit_is_what_it_is_set_to_and_says_so_at_every_door() {
             "The operation has a cost of 220001, which is how many fields the largest answer to it has; at most 100000 \
              are allowed. Ask for pages, by `first` of the connections, or nest fewer lists",
         ),
-        (OF_THESE.into(), "The variables have 11 values; at most 10 are allowed"),
+        (OF_THESE.into(), "The variables have 11 entries in lists; at most 10 are allowed"),
     ] {
-        let variables = if document == OF_THESE { json!({"ids": vec!["x"; 10]}) } else { json!({}) };
+        let variables = if document == OF_THESE { json!({"ids": vec!["x"; 11]}) } else { json!({}) };
         let body = json!({"query": document, "variables": variables});
         let post = cluster.rest().post("/graphql").json(body.clone()).await;
         let escape = |text: &str| text.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();

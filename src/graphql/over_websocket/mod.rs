@@ -66,8 +66,7 @@ pub(super) fn open(endpoint: &Endpoint, uri: &Uri, headers: &HeaderMap, upgrade:
         .max_message_size(MAX_MESSAGE)
         .max_frame_size(MAX_MESSAGE);
     let is_foreign_page = origin::is_foreign_page(uri, headers, &endpoint.origins);
-    let Endpoint { engine, sockets, closing, .. } = endpoint;
-    let (engine, sockets, closing) = (engine.clone(), sockets.clone(), closing.clone());
+    let (engine, sockets, closing) = (endpoint.engine.clone(), endpoint.sockets.clone(), endpoint.closing.clone());
     let serve = async move |socket: WebSocket| match dialect {
         _ if is_foreign_page => {
             let reason = "Forbidden: pages of this origin need the server's --cors-origin";

@@ -3,7 +3,6 @@
 use async_graphql::Variables;
 use async_graphql::parser::types::{ExecutableDocument, OperationDefinition};
 
-use super::EXPECTED_ANSWER;
 use super::compile::{Compiler, Stop};
 use super::object::{Fields, Out};
 use crate::cluster::ClusterStats;
@@ -52,7 +51,7 @@ impl ItemPlan {
     /// An item, written; none if the ordinary resolvers have to do it.
     pub(in crate::graphql) fn write(&self, item: &Item) -> Option<String> {
         let mut out = Out::default();
-        out.bytes.reserve(EXPECTED_ANSWER);
+        out.bytes.reserve(json::ONE_OBJECT);
         out.bytes.extend_from_slice(&self.begin);
         match (&self.fields, item) {
             (ItemFields::Heartbeats(fields), Item::Heartbeat(beat)) => fields.write(beat, &mut out),

@@ -35,9 +35,6 @@ use super::types::{Types, root};
 use crate::http::Pieces;
 use crate::json;
 
-/// Room for an answer about one thing, in bytes.
-const EXPECTED_ANSWER: usize = 1_024;
-
 /// An operation, ready to be answered.
 pub(super) struct Plan {
     /// Each field of the root: its key, and what writes it; none for those that the engine resolves.
@@ -102,7 +99,7 @@ impl Plan {
         cost: Option<&Value>,
     ) -> Result<Pieces, Stop> {
         let mut answer = Answer::default();
-        answer.out.bytes.reserve(EXPECTED_ANSWER);
+        answer.out.bytes.reserve(json::ONE_OBJECT);
         answer.out.objects = objects;
         answer.out.bytes.extend_from_slice(br#"{"data":{"#);
         for (index, (key, write)) in self.fields.iter().enumerate() {
