@@ -1,8 +1,8 @@
 //! JSON, written straight to bytes.
 //!
-//! Rows of lists are written by the thousand, and half of what serde takes for one is handing on quotes, keys and commas,
-//! one by one. Whoever knows its keys beforehand writes each with what is around it at once, and the values with these.
-//! What is not worth a function here is written by serde: see [`value`].
+//! Rows of lists are written by the thousand, and half of what serde takes for one is handing on quotes, keys and
+//! commas, one by one. Whoever knows its keys beforehand writes each with what is around it at once, and the values with
+//! these. What is not worth a function here is written by serde: see [`value`].
 
 use std::fmt::Display;
 use std::io::Write as _;

@@ -38,7 +38,8 @@ pub(super) trait WriteText {
     }
 }
 
-/// Makes of a field list an object with a `write` that puts its fields into a map, and its twin that writes them at once.
+/// Makes of a field list an object with a `write` that puts its fields into a map, and a twin of it that writes them at
+/// once.
 macro_rules! object {
     ({ } $(#[$doc:meta])* $object:ident($this:ident: $view:ty) {
         $($(#[$field_doc:meta])* $field:ident: $shape:ident [$where:ident $($depends:ident)?] = $value:expr;)+

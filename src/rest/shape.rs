@@ -70,7 +70,7 @@ borrowed! {
     // A zone that nobody named is the empty text.
     Zone(&'a str); json::text;
     Labels(&'a cluster::Labels); write_labels;
-    TextList(&'a [Arc<str>]); |texts, out: &mut Vec<u8>| json::list(texts, out, |text: &Arc<str>, out| json::text(text, out));
+    TextList(&'a [Arc<str>]); |texts, out| json::list(texts, out, |text: &Arc<str>, out| json::text(text, out));
 }
 
 plain! {

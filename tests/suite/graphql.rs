@@ -815,6 +815,18 @@ on_both_databases! {
             ])
         );
 
+        // As many as fit into the largest body, or nearly.
+        let report = |n: usize| json!({"id": format!("v{n}"), "name": "a", "status": "RUNNING", "vcpus": 1, "memoryMb": 1});
+        let many: Vec<Value> = (0..3_000).map(report).collect();
+        let answer = cluster
+            .graphql_answer(
+                "mutation($vms: [VmReportInput!]!) { recordHeartbeat(input: { \
+                    workerId: \"w1\", incarnation: 2, sequence: 9, vms: $vms }) { worker { vmCount } } }",
+                json!({"vms": many}),
+            )
+            .await;
+        assert_eq!(answer["data"]["recordHeartbeat"]["worker"]["vmCount"], 3_000, "{answer}");
+
         let leave = r#"mutation { deregisterWorker(input: {workerId: "w1"}) { workerId } }"#;
         assert_eq!(cluster.graphql(leave).await, json!({"deregisterWorker": {"workerId": "w1"}}));
         assert_eq!(

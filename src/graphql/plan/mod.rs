@@ -89,8 +89,8 @@ impl Plan {
         self.rest.as_ref()
     }
 
-    /// Answers, with what the engine has resolved, in which there are so many objects; and tells what the operation costs,
-    /// if that was asked.
+    /// Answers, with what the engine has resolved, in which there are so many objects; and tells what the operation
+    /// costs, if that was asked.
     pub(super) fn answer(
         &self,
         question: &Question<'_>,
