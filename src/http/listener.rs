@@ -22,7 +22,7 @@ use axum::{
     http::{StatusCode, Version},
     response::Response,
 };
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use hyper::{
     body::{Frame, Incoming, SizeHint},
     service::service_fn,
@@ -43,6 +43,7 @@ use tracing::{debug, error, warn};
 
 use super::{
     failure::{Failure, on_the_wire},
+    pieces::Pieces,
     socket::{InFlight, Overdue, Pace, Patience, Socket, Transport},
 };
 
@@ -55,6 +56,9 @@ const USUAL_FILE_LIMIT: usize = 1_024;
 /// For the request line and the headers together. It is also the most that hyper buffers of a connection, which keeps
 /// 15,000 hostile clients at 240 MB instead of hyper's usual 6 GB.
 const HEAD_BYTES: usize = 16 * 1024;
+
+/// Pieces of a body that are handed on together: as many as hyper queues.
+const MOST_PIECES: usize = 16;
 
 /// Requests that one HTTP/2 connection may have in flight.
 const STREAMS: u32 = 128;
@@ -295,25 +299,49 @@ where
     } else if response.body().size_hint().exact().is_none() {
         pace.note_stream();
     }
-    Ok(response.map(|body| Paced { body, _in_flight: in_flight }))
+    Ok(response.map(|body| Paced { body, is_over: false, put_off: None, _in_flight: in_flight }))
 }
 
 /// The body of an answer, which is in flight until the body is dropped.
+///
+/// What is there of it is handed on together: hyper writes a piece by itself as soon as it is larger than what is
+/// buffered, which took half as long again for a list in four pieces.
 struct Paced {
     body: Body,
+    /// Whether the body has said so: it must not be asked again.
+    is_over: bool,
+    /// What came behind the last pieces and is none.
+    put_off: Option<Result<Frame<Bytes>, axum::Error>>,
     _in_flight: InFlight,
 }
 
 impl HttpBody for Paced {
-    type Data = Bytes;
+    type Data = Pieces;
     type Error = axum::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Pieces>, axum::Error>>> {
+        let mut pieces = Pieces::default();
+        while self.put_off.is_none() && pieces.count() < MOST_PIECES && !self.is_end_stream() {
+            match Pin::new(&mut self.body).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(piece) => pieces.push(piece),
+                    Err(other) => self.put_off = Some(Ok(other)),
+                },
+                Poll::Ready(Some(Err(error))) => self.put_off = Some(Err(error)),
+                Poll::Ready(None) => self.is_over = true,
+                Poll::Pending if pieces.has_remaining() => break,
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        if pieces.has_remaining() {
+            return Poll::Ready(Some(Ok(Frame::data(pieces))));
+        }
+        // Trailers, which have no data to be mapped.
+        Poll::Ready(self.put_off.take().map(|frame| frame.map(|frame| frame.map_data(|_| Pieces::default()))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.put_off.is_none() && (self.is_over || self.body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -407,7 +435,13 @@ mod tests {
             .route("/", get(async || "home"))
             .route("/body", post(async |Json(body): Json<Value>| Json(body)))
             .route("/stream", get(slow_stream))
+            .route("/pieces", get(async || Body::from_stream(forty_pieces())))
             .route("/socket", get(async |upgrade: WebSocketUpgrade| upgrade.on_upgrade(echo)))
+    }
+
+    /// All there at once. Panics if it is asked for more than there is.
+    fn forty_pieces() -> impl futures_util::Stream<Item = Result<String, Infallible>> {
+        stream::unfold(0, async |n| (n < 40).then(|| (Ok(format!("piece {n};")), n + 1)))
     }
 
     async fn slow_stream() -> impl IntoResponse {
@@ -597,6 +631,22 @@ mod tests {
             }
         }
         assert_eq!(data, b"home");
+    }
+
+    #[tokio::test]
+    async fn what_is_there_of_a_body_goes_out_together_and_in_order() {
+        let all: String = (0..40).map(|n| format!("piece {n};")).collect();
+        // What stands between the pieces of a body of unknown length: how long each is, in lines of their own.
+        let body = |answer: &str| {
+            let lines = answer.split_once("\r\n\r\n").expect("a head").1.split("\r\n");
+            lines.filter(|line| line.contains("piece")).collect::<String>()
+        };
+        let mut client = connect(routes());
+        client.write_all(b"GET /pieces HTTP/1.1\r\nhost: test\r\n\r\n").await.expect("a write");
+        let answer = response(&mut client).await;
+        assert_eq!(body(&answer), all);
+        assert_eq!(answer.matches("piece 0;").count(), 1);
+        assert!(answer.lines().filter(|line| line.contains("piece")).count() <= 3, "{answer}");
     }
 
     #[tokio::test]
