@@ -7,6 +7,7 @@ import { HISTORY_PLUGIN } from '@graphiql/plugin-history';
 import { ToolbarButton, useGraphiQL } from '@graphiql/react';
 import { createGraphiQLFetcher } from '@graphiql/toolkit';
 import { GraphiQL } from 'graphiql';
+import { Kind, parse } from 'graphql';
 // GraphiQL loads the editors by itself, but not their styles: named here, those become part of the page's.
 import 'monaco-graphql/esm/monaco-editor.js';
 import { useState } from 'react';
@@ -16,7 +17,7 @@ import { at } from './here.js';
 import './playground.css';
 
 const endpoint = at('graphql');
-const fetcher = createGraphiQLFetcher({
+const send = createGraphiQLFetcher({
   url: endpoint,
   subscriptionUrl: endpoint.replace(/^http/, 'ws'),
   // The server does not send answers in parts, and without them errors come in the specification's own media type.
@@ -24,6 +25,34 @@ const fetcher = createGraphiQLFetcher({
 });
 const plugins = [explorerPlugin({ showAttribution: false }), HISTORY_PLUGIN];
 const link = new URLSearchParams(location.search);
+
+/**
+ * Sends what is in the editor. What GraphiQL knows of it is a moment older: without this, whoever changes the tab and
+ * runs it at once would have a subscription sent by POST, under the name of the other tab's operation.
+ */
+function fetcher(parameters, options) {
+  const documentAST = understood(parameters.query);
+  // The server says what is wrong with it.
+  if (!documentAST) return send(parameters, options);
+  return send(
+    { ...parameters, operationName: operationName(documentAST, parameters.operationName) },
+    { ...options, documentAST },
+  );
+}
+
+function understood(query) {
+  try {
+    return parse(query);
+  } catch {
+    return null;
+  }
+}
+
+/** The operation to run: the one that is asked for, unless there is only another. */
+function operationName({ definitions }, asked) {
+  const names = definitions.filter(({ kind }) => kind === Kind.OPERATION_DEFINITION).map(({ name }) => name?.value);
+  return names.length === 1 ? names[0] : asked;
+}
 
 /** The worker that the examples are about: the first one there is, else the one that the README introduces. */
 async function someWorker() {

@@ -66,6 +66,7 @@ describe('pages', () => {
       assert.ok(sent.startsWith(`${proxy.url}api/v1/workers`), sent);
 
       await visit.follow('.bar a[href$="/graphql"]', `${proxy.url}graphql`);
+      await visit.playground();
       const tab = await visit.page.waitForSelector('::-p-xpath(//*[contains(@class, "graphiql-tab-button")][.="FollowHeartbeats"])');
       await tab.click();
       await visit.click('.graphiql-execute-button');

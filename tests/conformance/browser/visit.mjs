@@ -111,6 +111,13 @@ export class Visit {
     await this.until((address) => window.location.href === address, address);
   }
 
+  /** Waits until the playground can be worked with: its editors are drawn. */
+  async playground() {
+    await this.page.waitForSelector('.graphiql-query-editor .view-line');
+    await this.page.waitForSelector('.result-window .monaco-editor');
+    await this.page.waitForSelector('.graphiql-execute-button');
+  }
+
   /** Waits until a function says yes in the page. */
   until(isIt, ...given) {
     return this.page.waitForFunction(isIt, { polling: 50 }, ...given);
