@@ -9,7 +9,6 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
@@ -27,25 +26,25 @@ const MAX_BYTES: u64 = 64 * 1024 * 1024;
 /// to fit. It is no limit.
 const EXPECTED_LISTS: usize = 16;
 
-/// Which list it is: its rows are always written in the same way. Whoever writes in another way has another list.
+/// Which list it is.
 pub struct List<R> {
-    id: u64,
+    name: Arc<str>,
     /// What the rows show beside what is their own.
     depends: Depends,
     rows: PhantomData<fn(&R)>,
 }
 
 impl<R> List<R> {
-    /// A list that nothing is kept of yet.
-    pub fn new(depends: Depends) -> Self {
-        static LISTS: AtomicU64 = AtomicU64::new(0);
-        Self { id: LISTS.fetch_add(1, Ordering::Relaxed), depends, rows: PhantomData }
+    /// The list of a name, which says all about how its rows are written: lists of one name have the same rows, whoever
+    /// asks for them.
+    pub fn named(name: impl Into<Arc<str>>, depends: Depends) -> Self {
+        Self { name: name.into(), depends, rows: PhantomData }
     }
 }
 
 impl<R> fmt::Debug for List<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("List").field("id", &self.id).field("depends", &self.depends).finish()
+        f.debug_struct("List").field("name", &self.name).field("depends", &self.depends).finish()
     }
 }
 
@@ -80,7 +79,7 @@ pub struct Kept {
     vms: Arc<Shelf<VmReports>>,
 }
 
-type Shelf<R> = Cache<u64, Arc<Written<R>>, ByBytes>;
+type Shelf<R> = Cache<Arc<str>, Arc<Written<R>>, ByBytes>;
 
 impl Default for Kept {
     fn default() -> Self {
@@ -102,9 +101,9 @@ fn shelf<R: Source>() -> Shelf<R> {
 #[derive(Clone, Copy)]
 struct ByBytes;
 
-impl<R: Source> Weighter<u64, Arc<Written<R>>> for ByBytes {
-    fn weight(&self, _: &u64, written: &Arc<Written<R>>) -> u64 {
-        written.chunks.iter().map(|chunk| chunk.weight()).sum::<u64>().max(1)
+impl<R: Source> Weighter<Arc<str>, Arc<Written<R>>> for ByBytes {
+    fn weight(&self, name: &Arc<str>, written: &Arc<Written<R>>) -> u64 {
+        name.len() as u64 + written.chunks.iter().map(|chunk| chunk.weight()).sum::<u64>().max(1)
     }
 }
 
@@ -306,7 +305,7 @@ fn list<R: Source>(
 ) -> Rows {
     let is_kept = list.depends.can_be_kept();
     let duplicates = list.depends.on_duplicates().then(|| duplicates.clone());
-    let before = shelf.get(&list.id).filter(|before| match (&before.duplicates, &duplicates) {
+    let before = shelf.get(&list.name).filter(|before| match (&before.duplicates, &duplicates) {
         (Some(before), Some(after)) => Arc::ptr_eq(before, after),
         (before, after) => before.is_none() && after.is_none(),
     });
@@ -323,7 +322,7 @@ fn list<R: Source>(
     }
     let written = gather(&chunks);
     if is_new && is_kept {
-        shelf.insert(list.id, Arc::new(Written { chunks, duplicates }));
+        shelf.insert(list.name.clone(), Arc::new(Written { chunks, duplicates }));
     }
     written
 }
@@ -485,7 +484,7 @@ mod tests {
         fn what_is_kept_is_what_would_be_written_now(
             steps in prop::collection::vec((0_u32..12, any::<Option<u32>>(), 1_usize..5, 0_i64..700), 1..60)
         ) {
-            let (shelf, of) = (shelf(), List::new(Depends::ON_SECONDS));
+            let (shelf, of) = (shelf(), List::named("workers", Depends::ON_SECONDS));
             let mut model = BTreeMap::new();
             let mut chunks = Chunks::new();
             let mut now = Timestamp::UNIX_EPOCH;
@@ -499,7 +498,7 @@ mod tests {
                 let size = if milliseconds < 500 { 3 } else { size };
                 chunks = lay(&model, size, &chunks);
                 let (text, kept) = written(&shelf, &of, &chunks, now);
-                let (fresh, expected) = written(&super::shelf(), &List::new(Depends::ON_SECONDS), &chunks, now);
+                let (fresh, expected) = written(&super::shelf(), &List::named("workers", Depends::ON_SECONDS), &chunks, now);
                 prop_assert_eq!(text, fresh);
                 prop_assert_eq!(
                     (kept.total, kept.objects, kept.version),

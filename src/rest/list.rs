@@ -100,9 +100,9 @@ impl Default for Lists {
     fn default() -> Self {
         Self(Arc::new(Inner {
             kept: Kept::default(),
-            workers: List::new(Worker::DEPENDS),
-            distribution: List::new(WorkerDistribution::DEPENDS.and(Vm::DEPENDS)),
-            vms: List::new(Vm::DEPENDS),
+            workers: List::named(WORKERS.rows, Worker::DEPENDS),
+            distribution: List::named(DISTRIBUTION.rows, WorkerDistribution::DEPENDS.and(Vm::DEPENDS)),
+            vms: List::named(VMS.rows, Vm::DEPENDS),
         }))
     }
 }

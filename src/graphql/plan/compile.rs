@@ -3,6 +3,7 @@
 //! What cannot be done here is no error: [`Stop`] says who has to do it instead.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt::Write as _;
 
 use async_graphql::parser::types::{Directive, Field, FragmentDefinition, Selection, SelectionSet};
 use async_graphql::{InputType, Name, Positioned, Value as ConstValue, Variables};
@@ -124,9 +125,61 @@ impl<'a> Compiler<'a> {
         Ok(true)
     }
 
+    /// A field and all that is asked for below it, as text, with fragments written out: what is the same text is planned
+    /// the same, in whatever document it stands.
+    pub(super) fn spelled_out(&self, asked: &Asked<'_>) -> String {
+        let mut text = asked.field.node.name.node.to_string();
+        asked.sets.iter().for_each(|set| self.spell(set, &mut text));
+        text
+    }
+
+    fn spell(&self, set: &SelectionSet, text: &mut String) {
+        text.push('{');
+        for Positioned { node: selection, .. } in &set.items {
+            text.push_str(match selection {
+                Selection::Field(_) => " ",
+                Selection::FragmentSpread(_) | Selection::InlineFragment(_) => " ...",
+            });
+            let (condition, set) = match selection {
+                Selection::Field(Positioned { node: field, .. }) => {
+                    // Writing to memory does not fail.
+                    let _ = write!(text, "{}:{}", field.response_key().node, field.name.node);
+                    spell_arguments(&field.arguments, text);
+                    (None, Some(&field.selection_set.node))
+                }
+                Selection::InlineFragment(Positioned { node: inline, .. }) => {
+                    (inline.type_condition.as_ref(), Some(&inline.selection_set.node))
+                }
+                Selection::FragmentSpread(spread) => {
+                    let fragment = self.fragments.get(&spread.node.fragment_name.node);
+                    let fragment = fragment.map(|fragment| &fragment.node);
+                    (fragment.map(|it| &it.type_condition), fragment.map(|it| &it.selection_set.node))
+                }
+            };
+            if let Some(condition) = condition {
+                let _ = write!(text, "on {}", condition.node.on.node);
+            }
+            for Positioned { node: directive, .. } in selection.directives() {
+                let _ = write!(text, "@{}", directive.name.node);
+                spell_arguments(&directive.arguments, text);
+            }
+            set.iter().filter(|set| !set.items.is_empty()).for_each(|set| self.spell(set, text));
+        }
+        text.push('}');
+    }
+
     /// What an argument of a field is.
     pub(super) fn argument<T: InputType>(&self, asked: &Asked<'_>, name: &str) -> Result<T, Stop> {
         argument(&asked.field.node.arguments, name, self.variables)
+    }
+}
+
+fn spell_arguments(arguments: &[(Positioned<Name>, Positioned<Value>)], text: &mut String) {
+    for (index, (name, value)) in arguments.iter().enumerate() {
+        let _ = write!(text, "{}{}:{}", if index == 0 { '(' } else { ',' }, name.node, value.node);
+    }
+    if !arguments.is_empty() {
+        text.push(')');
     }
 }
 

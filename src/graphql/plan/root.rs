@@ -136,7 +136,7 @@ fn nodes(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Stop>
 
 fn workers(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Stop> {
     let (arguments, fields) = (Arguments::of(asked), compiler.select::<WorkerView>(&asked.sets)?);
-    let list = List::new(fields.depends());
+    let list = List::named(compiler.spelled_out(asked), fields.depends());
     Ok(Box::new(move |question, answer| {
         let Question { reading, kept, .. } = question;
         let filter = WorkerFilter::in_zones(arguments.read::<Option<String>>("zone", question)?);
@@ -169,7 +169,7 @@ fn workers_connection(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<Root
 
 fn vms(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Stop> {
     let fields = compiler.select::<VmView>(&asked.sets)?;
-    let list = List::new(fields.depends());
+    let list = List::named(compiler.spelled_out(asked), fields.depends());
     Ok(Box::new(move |Question { reading, kept, .. }, answer| {
         match kept {
             Some(kept) => {
@@ -205,7 +205,7 @@ fn cluster_stats(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<RootWrite
 
 fn vm_distribution(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Stop> {
     let fields = compiler.select::<WorkerDistribution>(&asked.sets)?;
-    let list = List::new(fields.depends());
+    let list = List::named(compiler.spelled_out(asked), fields.depends());
     Ok(Box::new(move |Question { reading, kept, .. }, answer| {
         match kept {
             Some(kept) => {

@@ -15,6 +15,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 
+use super::compile::Compiler;
 use super::{ItemPlan, Question};
 use crate::clock::Timestamp;
 use crate::cluster::{
@@ -352,6 +353,53 @@ async fn compare_items(documents: &Documents, text: &str, items: Vec<Item>) -> R
         }
     }
     Ok(true)
+}
+
+/// The first field of a document's root with all below it, as rows are kept by.
+fn spelled_out(text: &str) -> String {
+    let document = async_graphql::parser::parse_query(text).unwrap();
+    let compiler = Compiler { fragments: &document.fragments, variables: None, types: Types::of_schema() };
+    let (_, operation) = document.operations.iter().next().unwrap();
+    let asked = compiler.collect("Query", &[&operation.node.selection_set.node]).unwrap();
+    compiler.spelled_out(&asked[0])
+}
+
+#[test]
+fn rows_are_shared_by_those_who_ask_for_the_same_and_by_nobody_else() {
+    for (one, other) in [
+        ("{ workers { id zone } }", "query Another($x: Int) { all: workers { id, zone } clusterStats { revision } }"),
+        ("{ workers { ...F } } fragment F on Worker { id }", "{ workers { ...G } } fragment G on Worker { id }"),
+        ("{ workers { ...F } } fragment F on Worker { id }", "{ workers { ... on Worker { id } } }"),
+        ("{ workers { id: id } }", "{ workers { id } }"),
+    ] {
+        assert_eq!(spelled_out(one), spelled_out(other));
+    }
+    let different = [
+        "{ workers { id zone } }",
+        "{ workers { zone id } }",
+        "{ workers { id: zone zone: id } }",
+        "{ workers { id z: zone } }",
+        "{ workers { id { zone } } }",
+        "{ workers { id @skip(if: true) zone } }",
+        "{ workers { id @skip(if: false) zone } }",
+        "{ workers { ... @include(if: true) { id zone } } }",
+        "{ workers { ... on Worker { id zone } } }",
+        "{ workers { ... on Node { id zone } } }",
+        "{ workers { ...F zone } } fragment F on Worker { id }",
+        "{ workers { labels { key } } }",
+        "{ workers { labels(keys: []) { key } } }",
+        "{ workers { labels(keys: [\"a\"]) { key } } }",
+        "{ workers { labels(keys: [\"a,b\"]) { key } } }",
+        "{ workers { labels(keys: [\"a\", \"b\"]) { key } } }",
+        "{ workers { vms(status: RUNNING) { id } } }",
+        "{ workers { vms(status: [RUNNING]) { id } } }",
+        "{ vms { id zone } }",
+    ];
+    for (at, one) in different.iter().enumerate() {
+        for other in &different[at + 1..] {
+            assert_ne!(spelled_out(one), spelled_out(other), "{one} and {other}");
+        }
+    }
 }
 
 proptest! {
