@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::error::Error as StdError;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::Request;
 use axum::response::Response;
 use tokio::net::TcpListener;
@@ -146,18 +145,15 @@ impl Server {
         &self,
     ) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static + use<>
     {
-        let graphql = graphql::router(
+        let graphql = graphql::routes(
             self.documents.clone(),
             self.resolvers.clone(),
             &self.options.http.cors_origins,
             self.sockets.clone(),
             self.closing.clone(),
         );
-        let router = Router::new()
-            .merge(rest::router(self.resolvers.clone(), self.closing.clone()))
-            .merge(graphql)
-            .merge(pages::router());
-        http::with_manners(router, &self.options.http)
+        let rest = rest::routes(self.resolvers.clone(), self.closing.clone());
+        http::with_manners(rest.merge(graphql).merge(pages::routes()), &self.options.http)
     }
 
     /// Serves on a listener until told to stop, then leaves in order: no new connections, streams

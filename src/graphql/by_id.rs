@@ -16,6 +16,7 @@ use serde_json::Map;
 use super::documents::Asked;
 use super::error::request_error;
 use super::over_http::{Media, not_by_get};
+use super::over_sse::AsStream;
 use super::types::{Kind, Types};
 use super::{Endpoint, over_sse};
 use crate::http::{Id, OptionalJson};
@@ -66,7 +67,7 @@ async fn answer(
     let Some(operation) = document.operation(None) else {
         return with_status(media.answer(wrong("The document has no operation".to_owned())), StatusCode::NOT_FOUND);
     };
-    let is_stream = over_sse::is_asked_for(headers, &[operation.ty]);
+    let is_stream = AsStream::asked_for(headers).is_for(&[operation.ty]);
     match operation.ty {
         OperationType::Mutation if method == Method::GET => return not_by_get(media),
         OperationType::Subscription if !is_stream => {

@@ -41,7 +41,6 @@ mod validation;
 use std::sync::Arc;
 
 use async_graphql::{SDLExportOptions, Schema, SchemaBuilder};
-use axum::Router;
 use axum::http::header;
 use axum::response::IntoResponse;
 use axum::routing::get;
@@ -56,7 +55,7 @@ pub use self::options::GraphqlOptions;
 use self::query::Query;
 use self::subscription::Subscription;
 pub use self::trusted::{ManifestError, TrustedMode};
-use crate::http::{Origin, allow_body, routine};
+use crate::http::{Origin, Routes, Wants};
 use crate::resolvers::Resolvers;
 
 /// What transports need.
@@ -71,21 +70,20 @@ struct Endpoint {
 }
 
 /// `/graphql`: queries and mutations over HTTP, everything over WebSocket. And `/api/v1/q/…`: trusted documents.
-pub fn router(
+pub fn routes(
     documents: Documents,
     resolvers: Resolvers,
     origins: &[Origin],
     sockets: TaskTracker,
     closing: CancellationToken,
-) -> Router {
-    let body = documents.limits().body;
+) -> Routes {
+    let wants = Wants::NOTHING.body(documents.limits().body).quiet();
     let engine = Engine::new(documents, resolvers);
     let endpoint = Arc::new(Endpoint { engine, origins: origins.to_vec(), sockets, closing });
-    Router::new()
-        .route("/graphql", get(over_http::get).post(over_http::post))
+    Routes::new()
+        .route_with(wants, "/graphql", get(over_http::get).post(over_http::post))
         .route("/graphql/schema.graphql", get(schema_file))
-        .route("/api/v1/q/{id}", get(by_id::get).post(by_id::post))
-        .layer((allow_body(body), routine()))
+        .route_with(wants, "/api/v1/q/{id}", get(by_id::get).post(by_id::post))
         .with_state(endpoint)
 }
 

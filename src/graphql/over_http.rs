@@ -1,13 +1,15 @@
 //! GraphQL over HTTP, by the specification of that name: POST with a JSON body, GET for queries,
 //! and the media type that the client asks for.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use async_graphql::indexmap::IndexMap;
 use async_graphql::parser::types::OperationType;
 use async_graphql::{Name, Request, Response as Refusal, Value, Variables};
-use axum::extract::State;
+use axum::extract::{FromRequestParts, State};
 use axum::extract::ws::WebSocketUpgrade;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -15,6 +17,7 @@ use serde::Deserialize;
 use super::answer::Answer;
 use super::documents::{Asked, DOCUMENT_ID};
 use super::error::request_error;
+use super::over_sse::AsStream;
 use super::{Endpoint, over_sse, over_websocket, persisted};
 use crate::http::{Accept, Failure, Json, Query, answer_with};
 use crate::pages;
@@ -50,23 +53,37 @@ pub(super) struct QueryString {
 /// `POST /graphql`
 pub(super) async fn post(
     State(endpoint): State<Arc<Endpoint>>,
-    headers: HeaderMap,
+    wanted: Wanted,
     Json(parameters): Json<Parameters>,
 ) -> Response {
-    let media = Media::asked_for(&headers);
+    let media = wanted.media;
     let request = match parameters.into_request() {
         Ok(request) => request,
         Err(refused) => return media.answer(refused),
     };
     let asked = endpoint.engine.read(request);
     let kinds = asked.as_ref().map(Asked::kinds).unwrap_or_default();
-    if over_sse::is_asked_for(&headers, &kinds) {
+    if wanted.stream.is_for(&kinds) {
         return over_sse::answer(&endpoint, asked);
     }
     media.answer(match asked {
         Ok(asked) => endpoint.engine.run(asked).await,
         Err(refused) => refused.into(),
     })
+}
+
+/// In what form a client wants its answer, read without a copy of its headers.
+pub(super) struct Wanted {
+    media: Media,
+    stream: AsStream,
+}
+
+impl<S: Sync> FromRequestParts<S> for Wanted {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self { media: Media::asked_for(&parts.headers), stream: AsStream::asked_for(&parts.headers) })
+    }
 }
 
 /// `GET /graphql`: a query, or the beginning of a WebSocket; for a person with a browser, the playground.
@@ -94,12 +111,12 @@ pub(super) async fn get(
     };
     let asked = match endpoint.engine.read(request) {
         Ok(asked) => asked,
-        Err(refused) if over_sse::is_asked_for(&headers, &[]) => return over_sse::answer(&endpoint, Err(refused)),
+        Err(refused) if AsStream::asked_for(&headers).is_for(&[]) => return over_sse::answer(&endpoint, Err(refused)),
         Err(refused) => return media.answer(refused),
     };
     // A GET must not change anything: links and images are fetched without asking. A stream may follow as well as ask.
     let kinds = asked.kinds();
-    if over_sse::is_asked_for(&headers, &kinds) && !kinds.contains(&OperationType::Mutation) {
+    if AsStream::asked_for(&headers).is_for(&kinds) && !kinds.contains(&OperationType::Mutation) {
         over_sse::answer(&endpoint, Ok(asked))
     } else if kinds.iter().all(|kind| *kind == OperationType::Query) {
         media.answer(endpoint.engine.run(asked).await)

@@ -22,12 +22,36 @@ use crate::http::{Accept, EVENT_STREAM};
 /// How often a quiet stream shows that it is alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(12);
 
-/// Whether operations of these kinds are to be answered as a stream. Some clients name every form they understand,
-/// whatever they ask: of those JSON says more, by its status and to caches, and only a subscription needs a stream.
-pub(super) fn is_asked_for(headers: &HeaderMap, kinds: &[OperationType]) -> bool {
-    let accept = Accept::of(headers);
-    let takes_json = [GRAPHQL_RESPONSE, JSON].into_iter().any(|media| accept.names(media));
-    accept.names(EVENT_STREAM) && (!takes_json || kinds.contains(&OperationType::Subscription))
+/// Whether a client wants its answer as a stream. Some clients name every form they understand, whatever they ask: of
+/// those JSON says more, by its status and to caches, and only a subscription needs a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AsStream {
+    Never,
+    Subscriptions,
+    Anything,
+}
+
+impl AsStream {
+    /// What these headers say.
+    pub(super) fn asked_for(headers: &HeaderMap) -> Self {
+        let accept = Accept::of(headers);
+        if !accept.names(EVENT_STREAM) {
+            Self::Never
+        } else if [GRAPHQL_RESPONSE, JSON].into_iter().any(|media| accept.names(media)) {
+            Self::Subscriptions
+        } else {
+            Self::Anything
+        }
+    }
+
+    /// Whether that holds for a document with operations of these kinds.
+    pub(super) fn is_for(self, kinds: &[OperationType]) -> bool {
+        match self {
+            Self::Never => false,
+            Self::Subscriptions => kinds.contains(&OperationType::Subscription),
+            Self::Anything => true,
+        }
+    }
 }
 
 /// Runs an operation of any kind, and streams what it has to say, or that its document could not be read.

@@ -5,12 +5,14 @@
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
+use futures_util::FutureExt;
 use tower::{Service, ServiceExt};
 use tower_http::CompressionLevel;
 use tower_http::compression::Compression;
@@ -37,28 +39,29 @@ impl Encodings {
         Self(headers.get_all(header::ACCEPT_ENCODING).iter().cloned().collect())
     }
 
-    /// Compresses an answer if it is large enough, comes whole, and the client knows how to read it. Fast rather than
-    /// small: it is done for each answer anew.
-    ///
-    /// Most answers are small, and most agents know no compression: they do not meet tower-http's layer, which wraps
-    /// whatever passes it.
-    pub(super) async fn compress(self, mut answer: Response) -> Response {
-        let Self(known) = self;
-        if !is_worth_it(&answer) {
-            return answer;
+    /// Itself, if there is something to compress: an answer that is large enough and comes whole, for a client that
+    /// knows how to read it. Most answers are small, and most agents know no compression.
+    pub(super) fn worth_it(self, answer: &mut Response) -> Option<Self> {
+        if !is_worth_it(answer) {
+            return None;
         }
-        if known.is_empty() {
+        if self.0.is_empty() {
             note_that_it_varies(answer.headers_mut());
-            return answer;
+            return None;
         }
+        Some(self)
+    }
+
+    /// Compresses an answer. Fast rather than small: it is done for each answer anew.
+    pub(super) fn compress(self, answer: Response) -> Pin<Box<impl Future<Output = Response> + Send + use<>>> {
         let mut request = Request::new(Body::empty());
-        request.headers_mut().extend(known.into_iter().map(|known| (header::ACCEPT_ENCODING, known)));
+        request.headers_mut().extend(self.0.into_iter().map(|known| (header::ACCEPT_ENCODING, known)));
         let layer = Compression::new(Answered(answer)).quality(CompressionLevel::Fastest).compress_when(LARGE_ENOUGH);
         // In a box, or whoever compresses nothing would carry the room for it through all layers.
-        match Box::pin(layer.oneshot(request)).await {
+        Box::pin(layer.oneshot(request).map(|compressed| match compressed {
             Ok(compressed) => compressed.map(Body::new),
             Err(never) => match never {},
-        }
+        }))
     }
 }
 

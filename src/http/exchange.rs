@@ -1,23 +1,24 @@
 //! What the layers know about one request, shared between those outside the router and those inside.
 //!
-//! Only an inner layer knows the matched route, and only a route knows that it takes larger bodies; but the log line
-//! and the failure are written outside. So the outermost layer opens an [`Exchange`] and everybody notes in it.
+//! The outermost layer opens an [`Exchange`]; whoever needs to know something about the request asks it.
 
 use std::{
     fmt,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
 };
 
 use axum::{
-    extract::{MatchedPath, Request},
+    extract::Request,
     http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Uri},
 };
 use tokio::time::Instant;
 use uuid::Uuid;
+
+use super::{layers::Manners, routes::Route};
 
 /// The header that carries a [`RequestId`], both ways.
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -84,7 +85,7 @@ pub fn current_request() -> Option<RequestId> {
     CURRENT.try_with(|exchange| exchange.id.clone()).ok()
 }
 
-/// The notes on one request. See the module's words for who writes what.
+/// The notes on one request.
 #[derive(Debug)]
 pub(super) struct Exchange {
     /// The id, decided before anything else.
@@ -93,25 +94,23 @@ pub(super) struct Exchange {
     /// What was asked for, by what method and by which address.
     pub(super) method: Method,
     pub(super) uri: Uri,
-    route: OnceLock<MatchedPath>,
-    routine: AtomicBool,
-    body_limit: AtomicUsize,
-    response_ms: AtomicU64,
+    /// What is the same for all requests.
+    pub(super) manners: Arc<Manners>,
+    /// Whose path it is, looked up when somebody asks first.
+    route: OnceLock<Option<Route>>,
     body_is_awaited: AtomicBool,
 }
 
 impl Exchange {
     /// Opens the notes on a request, and puts them where everybody inside finds them.
-    pub(super) fn open(request: &mut Request, body_limit: usize) -> Arc<Self> {
+    pub(super) fn open(request: &mut Request, manners: &Arc<Manners>) -> Arc<Self> {
         let exchange = Arc::new(Self {
             id: RequestId::of(request.headers()),
             began: Instant::now(),
             method: request.method().clone(),
             uri: request.uri().clone(),
+            manners: Arc::clone(manners),
             route: OnceLock::new(),
-            routine: AtomicBool::new(false),
-            body_limit: AtomicUsize::new(body_limit),
-            response_ms: AtomicU64::new(0),
             body_is_awaited: AtomicBool::new(false),
         });
         request.extensions_mut().insert(Arc::clone(&exchange));
@@ -128,41 +127,28 @@ impl Exchange {
         extensions.get::<Arc<Self>>().cloned()
     }
 
-    /// The template of the matched route, such as `/api/v1/workers/{id}`.
-    pub(super) fn route(&self) -> Option<&str> {
-        self.route.get().map(MatchedPath::as_str)
+    fn matched(&self) -> Option<&Route> {
+        self.route.get_or_init(|| self.manners.routes.find(self.uri.path()).copied()).as_ref()
     }
 
-    pub(super) fn note_route(&self, route: MatchedPath) {
-        // A nested router, should there be one, reports again; the outermost report is the whole path.
-        self.route.get_or_init(|| route);
+    /// The template of the matched route, such as `/api/v1/workers/{id}`.
+    pub(super) fn route(&self) -> Option<&'static str> {
+        self.matched().map(|route| route.path)
     }
 
     /// Whether a success here is too usual to be told.
     pub(super) fn is_routine(&self) -> bool {
-        self.routine.load(Relaxed)
-    }
-
-    pub(super) fn note_routine(&self) {
-        self.routine.store(true, Relaxed);
+        self.matched().is_some_and(|route| route.wants.is_routine)
     }
 
     /// The most bytes that are read of this request's body.
     pub(super) fn body_limit(&self) -> usize {
-        self.body_limit.load(Relaxed)
+        self.matched().and_then(|route| route.wants.body).unwrap_or(self.manners.options.body_limit)
     }
 
-    pub(super) fn set_body_limit(&self, bytes: usize) {
-        self.body_limit.store(bytes, Relaxed);
-    }
-
-    /// How long the route may take until its answer begins, if it asked for more than the usual.
+    /// How long it may take until the answer begins.
     pub(super) fn response_time(&self) -> Duration {
-        Duration::from_millis(self.response_ms.load(Relaxed))
-    }
-
-    pub(super) fn set_response_time(&self, time: Duration) {
-        self.response_ms.store(u64::try_from(time.as_millis()).unwrap_or(u64::MAX), Relaxed);
+        self.matched().and_then(|route| route.wants.time).unwrap_or(self.manners.options.response_time)
     }
 
     /// Whether somebody is waiting for the client to send more of the body.

@@ -4,7 +4,7 @@
 //! axum, tower or a panic produce as plain text or as nothing at all. Which domain error becomes which failure is not
 //! decided here but in `rest`. Who asks for `application/problem+json`, and not for JSON, reads the same in that shape. GraphQL answers its own errors in its own media type, and those pass untouched.
 
-use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt, time::Duration};
 
 use axum::{
     body::{Body, HttpBody},
@@ -165,37 +165,37 @@ struct Problem<'a> {
 /// Media type of a [`Problem`].
 const PROBLEM: &str = "application/problem+json";
 
-/// What a message about a request needs to know of it.
+/// In what shape a client wants its failures.
+#[derive(Clone, Copy)]
 pub(super) struct Asked {
-    exchange: Arc<Exchange>,
-    /// Whether the client wants failures as RFC 9457 has them, and not in our own shape.
+    /// Whether as RFC 9457 has them, and not in our own.
     for_problem: bool,
 }
 
 impl Asked {
-    pub(super) fn of(exchange: Arc<Exchange>, headers: &HeaderMap) -> Self {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
         let accept = Accept::of(headers);
-        Self { exchange, for_problem: accept.names(PROBLEM) && !accept.names("application/json") }
+        Self { for_problem: accept.names(PROBLEM) && !accept.names("application/json") }
     }
 
     /// Lets no failure out in any other shape than ours.
     ///
     /// It has to stand outside the router: axum adds `Allow` to a 405 after the router's own layers have run.
-    pub(super) fn shape(&self, mut response: Response) -> Response {
+    pub(super) fn shape(self, exchange: &Exchange, mut response: Response) -> Response {
         let failed = response.status().is_client_error() || response.status().is_server_error();
         let ours = response.extensions_mut().remove::<Failure>();
         let response = match ours {
-            Some(failure) if self.for_problem => self.reshape(response, Some(failure)),
-            None if failed && !speaks_json(response.headers()) => self.reshape(response, None),
+            Some(failure) if self.for_problem => self.reshape(exchange, response, Some(failure)),
+            None if failed && !speaks_json(response.headers()) => self.reshape(exchange, response, None),
             Some(_) | None => response,
         };
-        if self.exchange.method == Method::HEAD { without_body(response) } else { response }
+        if exchange.method == Method::HEAD { without_body(response) } else { response }
     }
 
     /// The same failure in our shape. Headers that do not describe the old body stay: `Allow`, `Retry-After`, CORS.
-    fn reshape(&self, response: Response, known: Option<Failure>) -> Response {
+    fn reshape(self, exchange: &Exchange, response: Response, known: Option<Failure>) -> Response {
         let (mut head, _) = response.into_parts();
-        let failure = known.unwrap_or_else(|| self.failure(head.status, &head.headers));
+        let failure = known.unwrap_or_else(|| explained(exchange, head.status, &head.headers));
         for about_the_body in
             [header::CONTENT_LENGTH, header::CONTENT_ENCODING, header::TRANSFER_ENCODING, header::ETAG]
         {
@@ -215,26 +215,27 @@ impl Asked {
         };
         Response::from_parts(head, Body::from(serde_json::to_vec(&problem).unwrap_or_default()))
     }
+}
 
-    fn failure(&self, status: StatusCode, headers: &HeaderMap) -> Failure {
-        let Exchange { method, uri, .. } = &*self.exchange;
-        let path = echo(uri.path());
-        let message = match status {
-            StatusCode::NOT_FOUND if self.exchange.route().is_some() => format!("Not found: {path}").into(),
-            StatusCode::NOT_FOUND => format!("No route for {method} {path}").into(),
-            StatusCode::METHOD_NOT_ALLOWED => match headers.get(header::ALLOW).and_then(|allow| allow.to_str().ok()) {
-                Some(allow) => {
-                    let allowed: Vec<_> = allow.split(',').map(str::trim).filter(|method| !method.is_empty()).collect();
-                    format!("{method} is not allowed on {path}; allowed: {}", allowed.join(", ")).into()
-                }
-                None => format!("{method} is not allowed on {path}").into(),
-            },
-            StatusCode::PAYLOAD_TOO_LARGE => return Failure::too_large(self.exchange.body_limit()),
-            StatusCode::INTERNAL_SERVER_ERROR => return Failure::internal(),
-            _ => general_message(status),
-        };
-        Failure::new(status, message)
-    }
+/// What a failure of others is about.
+fn explained(exchange: &Exchange, status: StatusCode, headers: &HeaderMap) -> Failure {
+    let Exchange { method, uri, .. } = exchange;
+    let path = echo(uri.path());
+    let message = match status {
+        StatusCode::NOT_FOUND if exchange.route().is_some() => format!("Not found: {path}").into(),
+        StatusCode::NOT_FOUND => format!("No route for {method} {path}").into(),
+        StatusCode::METHOD_NOT_ALLOWED => match headers.get(header::ALLOW).and_then(|allow| allow.to_str().ok()) {
+            Some(allow) => {
+                let allowed: Vec<_> = allow.split(',').map(str::trim).filter(|method| !method.is_empty()).collect();
+                format!("{method} is not allowed on {path}; allowed: {}", allowed.join(", ")).into()
+            }
+            None => format!("{method} is not allowed on {path}").into(),
+        },
+        StatusCode::PAYLOAD_TOO_LARGE => return Failure::too_large(exchange.body_limit()),
+        StatusCode::INTERNAL_SERVER_ERROR => return Failure::internal(),
+        _ => general_message(status),
+    };
+    Failure::new(status, message)
 }
 
 /// What can be said about a status when nothing but the status is known.

@@ -18,8 +18,10 @@ pub(super) fn foreign_name(uri: &Uri, headers: &HeaderMap, port: u16, allowed: &
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     // HTTP/2 carries the host in the URI, HTTP/1.1 in a header.
     let host = host.or_else(|| uri.authority().map(Authority::as_str))?;
-    // What nearly everybody asks by that asks by our port, and quickly seen.
-    if host.parse::<SocketAddr>().is_ok() {
+    // Quickly seen: another port than ours, and an address, which nearly everybody has that asks by our port.
+    let may_be_our_port =
+        port == DEFAULT_PORT || host.rsplit_once(':').is_some_and(|(_, digits)| digits.parse() == Ok(port));
+    if !may_be_our_port || host.parse::<SocketAddr>().is_ok() {
         return None;
     }
     let authority = host.parse::<Authority>().ok()?;

@@ -1,24 +1,24 @@
 //! The manners every route shares: a number, a line in the log, a size, a time, and a failure instead of a panic.
 //!
 //! [`with_manners`] puts them around the finished router, in an order that matters and is written down there. What a
-//! single route wants to have different it says with [`allow_body`] or [`routine`]. What a failure looks like is in
+//! single route wants to have different it says in its [`Routes`]. What a failure looks like is in
 //! [`failure`](super::failure); which pages may ask is in [`origin`](super::origin).
 
 use std::{
-    any::Any, cell::LazyCell, convert::Infallible, future::poll_fn, panic::AssertUnwindSafe, pin::pin, sync::Arc,
+    any::Any, cell::LazyCell, convert::Infallible, fmt, future::poll_fn, panic::AssertUnwindSafe, pin::pin, sync::Arc,
     task::Poll, time::Duration,
 };
 
 use axum::{
     Router,
-    extract::{MatchedPath, Request},
+    extract::Request,
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use futures_util::FutureExt;
+use futures_util::{FutureExt, future::Either};
 use tokio::time::sleep_until;
-use tower::{Service, ServiceBuilder, service_fn, util::MapRequestLayer};
-use tower_http::normalize_path::NormalizePath;
+use tower::{Layer, Service, ServiceExt, service_fn};
+use tower_http::{cors::CorsLayer, normalize_path::NormalizePath};
 use tracing::{debug, error, info, info_span, warn};
 
 use super::{
@@ -28,6 +28,7 @@ use super::{
     failure::{Asked, Failure, echo},
     host::foreign_name,
     origin::{Origin, cors, is_foreign_page},
+    routes::{Routes, Table},
 };
 
 /// Read of a body unless its route says otherwise. A registration with all its labels is a tenth of it.
@@ -46,7 +47,7 @@ pub struct HttpOptions {
     pub loopback_port: Option<u16>,
     /// Names by which this machine is asked, beside addresses and `localhost`.
     pub allowed_hosts: Vec<String>,
-    /// The most bytes read of a request body, where the route does not [`allow_body`] more.
+    /// The most bytes read of a request body, where the route does not want [more](super::Wants::body).
     pub body_limit: usize,
     /// How long a request may take until its answer *begins*. Streams and WebSockets last as long as they like.
     pub response_time: Duration,
@@ -64,100 +65,97 @@ impl Default for HttpOptions {
     }
 }
 
-/// The finished router with everything around it that is the same for all routes.
-///
-/// Add nothing to the router afterwards: it would stand outside and answer without manners.
-pub fn with_manners(
+/// What is the same for all requests.
+pub(super) struct Manners {
+    pub(super) options: HttpOptions,
+    pub(super) routes: Table,
     router: Router,
+    cors: Option<CorsLayer>,
+}
+
+impl fmt::Debug for Manners {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Manners").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+/// The finished routes with everything around them that is the same for all.
+pub fn with_manners(
+    routes: Routes,
     options: &HttpOptions,
 ) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static + use<>
 {
-    let router = router.layer(MapRequestLayer::new(note_route));
-    let options = Arc::new(options.clone());
-    let body_limit = options.body_limit;
-    let cors = cors(&options.cors_origins);
-    // Not `axum::middleware::from_fn`: each of its layers boxes its future, and a copy of everything inside, for each
-    // request. And few layers: each moves the request, and what is inside of it, once or twice more.
-    let answers = service_fn(move |request| answer(Arc::clone(&options), router.clone(), request));
-    // Outside of failures: a page that may ask may also read why it got no answer.
-    let open = ServiceBuilder::new().option_layer(cors).service(answers);
-    // Sees everything that leaves, so each answer has its number and its line.
-    let observed = service_fn(move |request| observe(body_limit, open.clone(), request));
+    let (router, routes) = routes.into_parts();
+    let manners = Manners { options: options.clone(), routes, router, cors: cors(&options.cors_origins) };
+    let manners = Arc::new(manners);
+    // Sees everything that leaves, so each answer has its number and its line. Not `axum::middleware::from_fn`: each of
+    // its layers boxes its future, and a copy of everything inside, for each request.
+    let observed = service_fn(move |request| observe(&manners, request));
     // Outside the router, which would already have looked up `/workers/` and found nothing.
     NormalizePath::trim_trailing_slash(observed)
 }
 
-/// Lets a route read bodies of up to this many bytes: `post(record_batch).layer(allow_body(8 * 1024 * 1024))`.
-pub fn allow_body(bytes: usize) -> MapRequestLayer<impl Fn(Request) -> Request + Clone + Send + Sync + 'static> {
-    MapRequestLayer::new(move |request: Request| {
-        if let Some(exchange) = Exchange::of(request.extensions()) {
-            exchange.set_body_limit(bytes);
-        }
-        request
-    })
-}
-
-/// Lets a route take up to this long until its answer begins: `get(long_poll).layer(allow_time(one_minute))`.
-pub fn allow_time(time: Duration) -> MapRequestLayer<impl Fn(Request) -> Request + Clone + Send + Sync + 'static> {
-    MapRequestLayer::new(move |request: Request| {
-        if let Some(exchange) = Exchange::of(request.extensions()) {
-            exchange.set_response_time(time);
-        }
-        request
-    })
-}
-
-/// Marks a route whose successes are too many and too alike to be told, such as heartbeats: they are logged at debug.
-pub fn routine() -> MapRequestLayer<impl Fn(Request) -> Request + Clone + Send + Sync + 'static> {
-    MapRequestLayer::new(|request: Request| {
-        if let Some(exchange) = Exchange::of(request.extensions()) {
-            exchange.note_routine();
-        }
-        request
-    })
-}
-
-/// Tells the layers outside which route was matched: the template is known to those inside the router only.
-fn note_route(request: Request) -> Request {
-    let extensions = request.extensions();
-    if let (Some(exchange), Some(route)) = (Exchange::of(extensions), extensions.get::<MatchedPath>()) {
-        exchange.note_route(route.clone());
-    }
-    request
-}
-
 /// Gives the request its number and its line in the log, and the answer the headers that every answer has.
-async fn observe<S>(body_limit: usize, mut service: S, mut request: Request) -> Result<Response, Infallible>
-where
-    S: Service<Request, Response = Response, Error = Infallible>,
-{
-    let exchange = Exchange::open(&mut request, body_limit);
-    // Whatever is inside is ready at any time.
-    let mut response = Arc::clone(&exchange).current(service.call(request)).await?;
+///
+/// Neither this nor what it calls is an `async fn`, which would carry the request along in each of its futures: they
+/// hand it to the router at once, and wait for what comes of it.
+fn observe(
+    manners: &Arc<Manners>,
+    mut request: Request,
+) -> impl Future<Output = Result<Response, Infallible>> + Send + use<> {
+    let exchange = Exchange::open(&mut request, manners);
+    let answer = Arc::clone(&exchange).current(shared(&exchange, request));
+    async move {
+        let mut response = answer.await?;
+        let headers = response.headers_mut();
+        headers.insert(X_REQUEST_ID, exchange.id.header_value());
+        headers.entry(header::X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
+        write_line(&exchange, response.status());
+        Ok(response)
+    }
+}
 
-    let headers = response.headers_mut();
-    headers.insert(X_REQUEST_ID, exchange.id.header_value());
-    headers.entry(header::X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
-    write_line(&exchange, response.status());
-    Ok(response)
+/// Lets the pages of named origins read the answer, even if it is a failure: then they may also know why.
+fn shared(
+    exchange: &Arc<Exchange>,
+    request: Request,
+) -> impl Future<Output = Result<Response, Infallible>> + Send + use<> {
+    match &exchange.manners.cors {
+        None => Either::Left(answer(exchange, request)),
+        Some(cors) => {
+            let exchange = Arc::clone(exchange);
+            let answers = cors.layer(service_fn(move |request| answer(&exchange, request)));
+            // In a box, or those who share nothing would carry the room for it.
+            Either::Right(Box::pin(answers.oneshot(request)))
+        }
+    }
 }
 
 /// The router's answer, or a failure, in the shape that the client wants.
-async fn answer(options: Arc<HttpOptions>, router: Router, mut request: Request) -> Result<Response, Infallible> {
-    // Here for every request that comes through `observe`.
-    let exchange = Exchange::of(request.extensions());
-    let exchange = exchange.unwrap_or_else(|| Exchange::open(&mut request, options.body_limit));
-    let asked = Asked::of(Arc::clone(&exchange), request.headers());
+fn answer(
+    exchange: &Arc<Exchange>,
+    mut request: Request,
+) -> impl Future<Output = Result<Response, Infallible>> + Send + use<> {
+    let exchange = Arc::clone(exchange);
+    let Manners { options, router, .. } = &*exchange.manners;
+    let asked = Asked::of(request.headers());
     let encodings = Encodings::of(request.headers_mut());
-    let answer = match refusal(&options, &request) {
-        Some(refusal) => refusal.into_response(),
-        None => {
-            let request = LimitedBody::wrap(request, &exchange);
-            in_time(&exchange, options.response_time, router, request).await.unwrap_or_else(Failure::into_response)
-        }
+    let answer = match refusal(options, &request) {
+        Some(refusal) => Err(refusal),
+        None => Ok(router.clone().call(LimitedBody::wrap(request, &exchange))),
     };
-    // Compressed inside of failures, which may yet be written anew.
-    Ok(asked.shape(encodings.compress(answer).await))
+    async move {
+        let answer = match answer {
+            Ok(answer) => in_time(&exchange, answer).await,
+            Err(refusal) => Err(refusal),
+        };
+        let mut answer = answer.unwrap_or_else(Failure::into_response);
+        // Compressed inside of failures, which may yet be written anew.
+        if let Some(encodings) = encodings.worth_it(&mut answer) {
+            answer = encodings.compress(answer).await;
+        }
+        Ok(asked.shape(&exchange, answer))
+    }
 }
 
 /// Why a page may not ask this, if it may not.
@@ -185,12 +183,10 @@ fn refusal(options: &HttpOptions, request: &Request) -> Option<Failure> {
 /// The router's answer, if it begins in time and without a panic.
 async fn in_time(
     exchange: &Exchange,
-    allowed: Duration,
-    mut router: Router,
-    request: Request,
+    answer: impl Future<Output = Result<Response, Infallible>>,
 ) -> Result<Response, Failure> {
     // Nothing of a request outlives its panic but what locks and channels guard, so crossing the boundary is safe.
-    let mut answer = pin!(AssertUnwindSafe(router.call(request)).catch_unwind());
+    let mut answer = pin!(AssertUnwindSafe(answer).catch_unwind());
     let mut alarm = None;
     poll_fn(|cx| {
         match answer.as_mut().poll(cx) {
@@ -203,23 +199,16 @@ async fn in_time(
             Poll::Pending => {}
         }
         // Most answers are there at once, and want no alarm.
-        let alarm = alarm.get_or_insert_with(|| Box::pin(sleep_until(exchange.began + allowed)));
-        while alarm.as_mut().poll(cx).is_ready() {
-            // Which route it is, and that it may take longer, is known only by now.
-            let deadline = exchange.began + exchange.response_time();
-            if deadline <= alarm.deadline() {
-                return Poll::Ready(Err(too_late(exchange, alarm.deadline() - exchange.began)));
-            }
-            alarm.as_mut().reset(deadline);
-        }
-        Poll::Pending
+        let alarm = alarm.get_or_insert_with(|| Box::pin(sleep_until(exchange.began + exchange.response_time())));
+        alarm.as_mut().poll(cx).map(|()| Err(too_late(exchange)))
     })
     .await
 }
 
 /// Whose fault was it? 408 says the client was slow and closes the connection; 503 says that we were, and that trying
 /// again may help. Clients such as agents retry the second without a second thought.
-fn too_late(exchange: &Exchange, time: Duration) -> Failure {
+fn too_late(exchange: &Exchange) -> Failure {
+    let time = exchange.response_time();
     if exchange.body_is_awaited() {
         Failure::new(StatusCode::REQUEST_TIMEOUT, format!("The request body did not arrive within {time:?}"))
     } else {

@@ -38,7 +38,7 @@ use tokio::{
     time::{Instant, Sleep, sleep_until, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tower::{Service, ServiceExt};
+use tower::Service;
 use tracing::{debug, error, warn};
 
 use super::{
@@ -230,7 +230,7 @@ async fn attend<IO, S>(
     let pace = Pace::new();
     let service = {
         let pace = Arc::clone(&pace);
-        service_fn(move |request: Request<Incoming>| answer(request, service.clone(), Arc::clone(&pace)))
+        service_fn(move |request: Request<Incoming>| answer(request, service.clone(), &pace))
     };
     let protocol = protocol();
     let socket = TokioIo::new(Socket::new(io, Arc::clone(&pace), place));
@@ -287,19 +287,27 @@ fn protocol() -> auto::Builder<TokioExecutor> {
 }
 
 /// One request's way through the service, with the connection's pace told when it begins and when it is answered.
-async fn answer<S>(request: Request<Incoming>, mut service: S, pace: Arc<Pace>) -> Result<Response<Paced>, Infallible>
+fn answer<S>(
+    request: Request<Incoming>,
+    mut service: S,
+    pace: &Arc<Pace>,
+) -> impl Future<Output = Result<Response<Paced>, Infallible>> + use<S>
 where
     S: Service<Request, Response = Response, Error = Infallible>,
 {
     let in_flight = pace.begin_request(request.version() == Version::HTTP_2);
-    let request = request.map(Body::new);
-    let response = service.ready().await?.call(request).await?;
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        pace.note_upgrade();
-    } else if response.body().size_hint().exact().is_none() {
-        pace.note_stream();
+    let pace = Arc::clone(pace);
+    // It is not asked whether it is ready: what has manners is, at any time. And not in an `async fn`, see there.
+    let answer = service.call(request.map(Body::new));
+    async move {
+        let response = answer.await?;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            pace.note_upgrade();
+        } else if response.body().size_hint().exact().is_none() {
+            pace.note_stream();
+        }
+        Ok(response.map(|body| Paced { body, is_over: false, put_off: None, _in_flight: in_flight }))
     }
-    Ok(response.map(|body| Paced { body, is_over: false, put_off: None, _in_flight: in_flight }))
 }
 
 /// The body of an answer, which is in flight until the body is dropped.
@@ -411,7 +419,6 @@ fn open_file_limit(limits: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use axum::{
-        Router,
         extract::ws::WebSocketUpgrade,
         response::IntoResponse,
         routing::{get, post},
@@ -426,12 +433,12 @@ mod tests {
     use tokio_tungstenite::tungstenite::Message;
 
     use super::*;
-    use crate::http::{HttpOptions, Json, with_manners};
+    use crate::http::{HttpOptions, Json, Routes, with_manners};
 
     const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: test\r\n\r\n";
 
-    fn routes() -> Router {
-        Router::new()
+    fn routes() -> Routes {
+        Routes::new()
             .route("/", get(async || "home"))
             .route("/body", post(async |Json(body): Json<Value>| Json(body)))
             .route("/stream", get(slow_stream))
@@ -461,13 +468,13 @@ mod tests {
     }
 
     /// A client's end of a connection that is served in memory, where the clock can be moved.
-    fn connect(router: Router) -> DuplexStream {
-        connect_with(router, CancellationToken::new())
+    fn connect(routes: Routes) -> DuplexStream {
+        connect_with(routes, CancellationToken::new())
     }
 
-    fn connect_with(router: Router, shutdown: CancellationToken) -> DuplexStream {
+    fn connect_with(routes: Routes, shutdown: CancellationToken) -> DuplexStream {
         let (client, server) = tokio::io::duplex(64 * 1024);
-        let service = with_manners(router, &HttpOptions::default());
+        let service = with_manners(routes, &HttpOptions::default());
         let patience = ListenerOptions::for_this_process().patience();
         let peer = SocketAddr::from(([192, 0, 2, 7], 4_000));
         let end = End { asked: shutdown, enforced: CancellationToken::new() };
@@ -488,11 +495,11 @@ mod tests {
     }
 
     impl Server {
-        async fn start(router: Router, options: ListenerOptions) -> Self {
+        async fn start(routes: Routes, options: ListenerOptions) -> Self {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
             let address = listener.local_addr().expect("an address");
             let shutdown = CancellationToken::new();
-            let service = with_manners(router, &HttpOptions::default());
+            let service = with_manners(routes, &HttpOptions::default());
             let running = tokio::spawn(serve(listener, service, options, shutdown.clone()));
             Self { address, shutdown, running }
         }
@@ -591,7 +598,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_does_not_read_is_cut() {
-        let large = Router::new().route("/", get(async || "x".repeat(1024 * 1024)));
+        let large = Routes::new().route("/", get(async || "x".repeat(1024 * 1024)));
         let mut client = connect(large);
         client.write_all(GET).await.expect("a write");
         let start = Instant::now();
@@ -725,7 +732,7 @@ mod tests {
         let (begun, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let router = {
             let (begun, go) = (Arc::clone(&begun), Arc::clone(&go));
-            Router::new().route("/", get(async || "home")).route(
+            Routes::new().route("/", get(async || "home")).route(
                 "/waits",
                 get(async move || {
                     begun.notify_one();
@@ -758,7 +765,7 @@ mod tests {
         let begun = Arc::new(Notify::new());
         let router = {
             let begun = Arc::clone(&begun);
-            Router::new().route(
+            Routes::new().route(
                 "/",
                 get(async move || {
                     begun.notify_one();

@@ -8,8 +8,8 @@
 //! 4. Whatever went wrong on the way leaves as a [`Failure`]: one JSON body for every path and every cause.
 //!
 //! *Invariant:* this room knows no domain. It imports neither `resolvers` nor `error`; `rest` turns a domain error
-//! into a [`Failure`]. What a route needs to differ in (a larger body, a quieter log line) the route says itself,
-//! with [`allow_body`], [`allow_time`] and [`routine`], so that no path is spelled here.
+//! into a [`Failure`]. What a route needs to differ in (a larger body, a quieter log line) the route says itself, in its
+//! [`Routes`], so that no path is spelled here.
 
 mod accept;
 mod body;
@@ -23,6 +23,7 @@ pub mod layers;
 pub mod listener;
 pub mod origin;
 mod pieces;
+mod routes;
 mod socket;
 #[cfg(test)]
 mod tests;
@@ -34,7 +35,8 @@ pub use extract::{Id, Json, OptionalJson, Query, answer_with, read_part};
 pub use failure::Failure;
 pub(crate) use idempotency::LONGEST_KEY;
 pub use idempotency::{IdempotencyKey, Keyed};
-pub use layers::{HttpOptions, allow_body, allow_time, routine, with_manners};
+pub use layers::{HttpOptions, with_manners};
 pub use listener::{ListenerOptions, serve};
 pub use origin::Origin;
 pub use pieces::Pieces;
+pub use routes::{Routes, Wants};

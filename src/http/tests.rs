@@ -7,7 +7,6 @@ use std::{
 };
 
 use axum::{
-    Router,
     body::{Body, Bytes},
     extract::Request,
     http::{HeaderMap, Method, StatusCode, header},
@@ -19,29 +18,29 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::{Service, ServiceExt};
 
-use super::{Failure, HttpOptions, Id, Json, OptionalJson, allow_body, current_request, routine, with_manners};
+use super::{Failure, HttpOptions, Id, Json, OptionalJson, Routes, Wants, current_request, with_manners};
 
 const KIB: usize = 1024;
 
-fn routes() -> Router {
-    let api = Router::new()
-        .route("/workers", get(async || "all of them").post(async |Json(worker): Json<Value>| Json(worker)))
-        .route("/workers/{id}", get(async |Id(id): Id| Failure::not_found(format!("Worker not found: {id}"))))
-        .route("/workers/{id}/drain", post(async |OptionalJson(reason): OptionalJson<Value>| Json(reason)))
-        .route("/workers/{id}/heartbeat", post(async || "thanks").layer(routine()))
-        .route("/heartbeats", post(async |Json(beats): Json<Value>| Json(beats)).layer(allow_body(1024 * KIB)))
-        .route("/raw", post(async |bytes: Bytes| bytes.len().to_string()))
-        .route("/deaf", post(async || "I did not listen"))
-        .route("/panic", get(async || -> String { panic!("the secret of the panic") }))
-        .route("/slow", get(std::future::pending::<String>))
-        .route("/whoami", get(async || current_request().map(|id| id.to_string()).unwrap_or_default()))
-        .route("/stream", get(slow_stream))
-        .route("/plain", get(async || (StatusCode::FORBIDDEN, [(header::WWW_AUTHENTICATE, "Bearer")], "plain text")))
+fn routes() -> Routes {
+    Routes::new()
+        .route("/", get(async || "home"))
+        .route("/api/v1/workers", get(async || "all of them").post(async |Json(worker): Json<Value>| Json(worker)))
+        .route("/api/v1/workers/{id}", get(async |Id(id): Id| Failure::not_found(format!("Worker not found: {id}"))))
+        .route("/api/v1/workers/{id}/drain", post(async |OptionalJson(reason): OptionalJson<Value>| Json(reason)))
+        .route_with(Wants::NOTHING.quiet(), "/api/v1/workers/{id}/heartbeat", post(async || "thanks"))
+        .route_with(Wants::NOTHING.body(1024 * KIB), "/api/v1/heartbeats", post(async |Json(beats): Json<Value>| Json(beats)))
+        .route("/api/v1/raw", post(async |bytes: Bytes| bytes.len().to_string()))
+        .route("/api/v1/deaf", post(async || "I did not listen"))
+        .route("/api/v1/panic", get(async || -> String { panic!("the secret of the panic") }))
+        .route("/api/v1/slow", get(std::future::pending::<String>))
+        .route("/api/v1/whoami", get(async || current_request().map(|id| id.to_string()).unwrap_or_default()))
+        .route("/api/v1/stream", get(slow_stream))
+        .route("/api/v1/plain", get(async || (StatusCode::FORBIDDEN, [(header::WWW_AUTHENTICATE, "Bearer")], "plain text")))
         .route(
-            "/problem",
+            "/api/v1/problem",
             get(async || (StatusCode::BAD_REQUEST, [(header::CONTENT_TYPE, "application/problem+json")], "{}")),
-        );
-    Router::new().route("/", get(async || "home")).nest("/api/v1", api)
+        )
 }
 
 /// Begins at once and goes on for longer than any answer may take to begin.

@@ -9,14 +9,13 @@
 mod file;
 mod policy;
 
-use axum::Router;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use self::file::{File, Lifetime};
 use self::policy::Policy;
-use crate::http::{Accept, EVENT_STREAM, Failure, Id};
+use crate::http::{Accept, EVENT_STREAM, Failure, Id, Routes};
 
 /// What `build.rs` has built.
 struct Bundle {
@@ -38,8 +37,8 @@ const PLAIN: &[(&str, &str)] =
     &[("plain.css", include_str!("plain/plain.css")), ("icon.svg", include_str!("plain/icon.svg"))];
 
 /// `/`, `/docs` and what pages load. The playground is not here but where it is asked for, on `/graphql`.
-pub fn router() -> Router {
-    Router::new()
+pub fn routes() -> Routes {
+    Routes::new()
         .route("/", get(front))
         .route("/docs", get(docs))
         .route("/assets/{name}", get(asset))

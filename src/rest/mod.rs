@@ -22,7 +22,6 @@ mod workers;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::FromRef;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
@@ -32,7 +31,7 @@ use tracing::error;
 use self::list::Lists;
 pub use self::openapi::document as openapi;
 use crate::error::{Error, Kind};
-use crate::http::{Failure, allow_body, allow_time, routine};
+use crate::http::{Failure, Routes, Wants};
 use crate::resolvers::Resolvers;
 
 /// Body of one heartbeat with a whole inventory: some thousand VMs.
@@ -65,9 +64,10 @@ impl FromRef<Arc<Endpoint>> for Lists {
 }
 
 /// Every route of the contract, grouped by who calls it.
-pub fn router(resolvers: Resolvers, closing: CancellationToken) -> Router {
-    let operators = Router::new()
-        .route("/api/v1/workers", get(workers::list).layer(allow_time(LONGEST_WAIT + Duration::from_secs(5))))
+pub fn routes(resolvers: Resolvers, closing: CancellationToken) -> Routes {
+    const LONG_POLL: Wants = Wants::NOTHING.time(LONGEST_WAIT.saturating_add(Duration::from_secs(5)));
+    let operators = Routes::new()
+        .route_with(LONG_POLL, "/api/v1/workers", get(workers::list))
         .route("/api/v1/workers/{id}/vms", get(workers::vms))
         .route("/api/v1/workers/{id}/drain", post(workers::drain))
         .route("/api/v1/workers/{id}/activate", post(workers::activate))
@@ -78,10 +78,12 @@ pub fn router(resolvers: Resolvers, closing: CancellationToken) -> Router {
         .route("/api/v1/events", get(events::list))
         .route("/api/v1/health", get(clusters::health))
         .route("/api/v1/openapi.json", get(openapi::show));
-    let workers = Router::new()
+    let one_beat = Wants::NOTHING.body(HEARTBEAT_BODY).quiet();
+    let many_beats = Wants::NOTHING.body(HEARTBEATS_BODY).quiet();
+    let workers = Routes::new()
         .route("/api/v1/workers/{id}", get(workers::one).put(workers::register).delete(workers::deregister))
-        .route("/api/v1/workers/{id}/heartbeat", post(heartbeats::one).layer((allow_body(HEARTBEAT_BODY), routine())))
-        .route("/api/v1/heartbeats", post(heartbeats::many).layer((allow_body(HEARTBEATS_BODY), routine())));
+        .route_with(one_beat, "/api/v1/workers/{id}/heartbeat", post(heartbeats::one))
+        .route_with(many_beats, "/api/v1/heartbeats", post(heartbeats::many));
     operators.merge(workers).with_state(Arc::new(Endpoint { resolvers, lists: Lists::default(), closing }))
 }
 

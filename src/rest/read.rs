@@ -1,16 +1,19 @@
 //! What every question has in common: which state it is asked of, telling which one answered, and telling whether the
 //! client has the answer already.
 
-use axum::extract::{FromRequestParts, State};
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
+use super::Endpoint;
 use super::etag::{Tag, Versioned};
 use super::object::WriteText;
 use crate::http::{Failure, Json, Query};
-use crate::resolvers::{Reading, Resolvers, input};
+use crate::resolvers::{Reading, input};
 
 /// Tells the revision that an answer was read at, to be passed back as `min_revision` or `after_revision`.
 const X_REVISION: HeaderName = HeaderName::from_static("x-revision");
@@ -31,25 +34,19 @@ pub(super) struct AtLeast {
     min_revision: Option<i64>,
 }
 
-impl<S> FromRequestParts<S> for Read
-where
-    S: Send + Sync,
-    Resolvers: axum::extract::FromRef<S>,
-{
+impl FromRequestParts<Arc<Endpoint>> for Read {
     type Rejection = Failure;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+    async fn from_request_parts(parts: &mut Parts, endpoint: &Arc<Endpoint>) -> Result<Self, Failure> {
         // Most questions have no query string, and then there is nothing to read.
-        let Query(AtLeast { min_revision }) = match parts.uri.query() {
-            Some(_) => Query::from_request_parts(parts, state).await?,
-            None => Query(AtLeast { min_revision: None }),
+        let min_revision = match parts.uri.query() {
+            Some(_) => {
+                let Query(AtLeast { min_revision }) = Query::from_request_parts(parts, endpoint).await?;
+                min_revision.map(|number| input::revision("min_revision", number)).transpose()?
+            }
+            None => None,
         };
-        let min_revision = min_revision.map(|number| input::revision("min_revision", number)).transpose()?;
-        let State(resolvers) = match State::<Resolvers>::from_request_parts(parts, state).await {
-            Ok(resolvers) => resolvers,
-            Err(never) => match never {},
-        };
-        let reading = resolvers.read_at_least(min_revision).await?;
+        let reading = endpoint.resolvers.read_at_least(min_revision).await?;
         let known = parts.headers.get_all(header::IF_NONE_MATCH).into_iter();
         Ok(Self { reading, headers: known.map(|tags| (header::IF_NONE_MATCH, tags.clone())).collect() })
     }
@@ -74,7 +71,7 @@ impl Read {
             if tag.is_known(&self.headers) { StatusCode::NOT_MODIFIED.into_response() } else { render(answer) };
         let headers = response.headers_mut();
         headers.insert(X_REVISION, HeaderValue::from(self.reading.revision()));
-        headers.extend(tag.into_header_value().map(|tag| (header::ETAG, tag)));
+        headers.insert(header::ETAG, tag.into_header_value());
         // It may be kept, if it is asked each time whether it still holds.
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         headers.insert(header::VARY, VARY);
