@@ -87,39 +87,14 @@ enum Text {
 impl Rfc3339 {
     /// The text of an instant.
     pub fn of(time: Timestamp) -> Self {
-        // Once: a moment with a zone works out its local time for each part of it.
-        let local = time.naive_utc();
-        let (year, nanoseconds) = (local.year(), local.nanosecond());
-        let Some(year) = u32::try_from(year).ok().filter(|year| *year <= 9_999) else { return Self::odd(time) };
-        if nanoseconds >= 1_000_000_000 || nanoseconds % 1_000_000 != 0 {
-            return Self::odd(time);
+        let Some(mut text) = digits(time) else {
+            return Self(Text::Odd(time.to_rfc3339_opts(SecondsFormat::AutoSi, true)));
+        };
+        let mut len = text.len();
+        if text[19..].starts_with(b".000") {
+            (text[19], len) = (b'Z', 20);
         }
-        let mut text = *b"0000-00-00T00:00:00.000Z";
-        let mut write = |at: usize, number: u32| {
-            text[at] += (number / 10) as u8;
-            text[at + 1] += (number % 10) as u8;
-        };
-        write(0, year / 100);
-        write(2, year % 100);
-        write(5, local.month());
-        write(8, local.day());
-        write(11, local.hour());
-        write(14, local.minute());
-        write(17, local.second());
-        let milliseconds = nanoseconds / 1_000_000;
-        write(20, milliseconds / 10);
-        text[22] += (milliseconds % 10) as u8;
-        let len = if nanoseconds == 0 {
-            text[19] = b'Z';
-            20
-        } else {
-            24
-        };
         Self(Text::Usual { text, len })
-    }
-
-    fn odd(time: Timestamp) -> Self {
-        Self(Text::Odd(time.to_rfc3339_opts(SecondsFormat::AutoSi, true)))
     }
 
     /// The text.
@@ -135,6 +110,41 @@ impl AsRef<[u8]> for Rfc3339 {
             Text::Odd(text) => text.as_bytes(),
         }
     }
+}
+
+/// An instant with three digits of fraction, whatever they are, and the zone as a number: `2025-11-02T12:30:45.000+00:00`.
+/// It is how databases keep one that keep texts.
+pub fn with_milliseconds(time: Timestamp) -> String {
+    match digits(time).as_ref().and_then(|text| str::from_utf8(text).ok()?.strip_suffix('Z')) {
+        Some(text) => [text, "+00:00"].concat(),
+        None => time.to_rfc3339_opts(SecondsFormat::Millis, false),
+    }
+}
+
+/// `2025-11-02T12:30:45.000Z`; none for an instant that is not one of whole milliseconds in a year of four digits.
+fn digits(time: Timestamp) -> Option<[u8; 24]> {
+    // Once: a moment with a zone works out its local time for each part of it.
+    let local = time.naive_utc();
+    let (year, nanoseconds) = (u32::try_from(local.year()).ok()?, local.nanosecond());
+    if year > 9_999 || nanoseconds >= 1_000_000_000 || nanoseconds % 1_000_000 != 0 {
+        return None;
+    }
+    let mut text = *b"0000-00-00T00:00:00.000Z";
+    let mut write = |at: usize, number: u32| {
+        text[at] += (number / 10) as u8;
+        text[at + 1] += (number % 10) as u8;
+    };
+    write(0, year / 100);
+    write(2, year % 100);
+    write(5, local.month());
+    write(8, local.day());
+    write(11, local.hour());
+    write(14, local.minute());
+    write(17, local.second());
+    let milliseconds = nanoseconds / 1_000_000;
+    write(20, milliseconds / 10);
+    text[22] += (milliseconds % 10) as u8;
+    Some(text)
 }
 
 fn whole_milliseconds(duration: Duration) -> i64 {
@@ -157,6 +167,7 @@ mod tests {
             let time = DateTime::from_timestamp_millis(milliseconds).unwrap() + TimeDelta::nanoseconds(nanoseconds);
             let text = Rfc3339::of(time);
             prop_assert_eq!(text.as_str(), time.to_rfc3339_opts(SecondsFormat::AutoSi, true));
+            prop_assert_eq!(with_milliseconds(time), time.to_rfc3339_opts(SecondsFormat::Millis, false));
         }
     }
 

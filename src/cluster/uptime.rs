@@ -23,10 +23,18 @@ impl Uptime {
     }
 }
 
-impl fmt::Display for Uptime {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+/// How an uptime is shown.
+#[derive(Clone, Copy, Debug)]
+pub struct UptimeText {
+    text: [u8; 32],
+    begin: usize,
+}
+
+impl Uptime {
+    /// It as Go shows it. Without the general way to write numbers: every worker of a list has one.
+    pub fn text(self) -> UptimeText {
         let (hours, minutes, seconds) = (self.seconds / 3_600, self.seconds / 60 % 60, self.seconds % 60);
-        // From the end on, without the general way to write numbers: every worker of a list shows one.
+        // From the end on.
         let mut text = [0; 32];
         let mut begin = text.len();
         let mut put = |byte| {
@@ -49,7 +57,19 @@ impl fmt::Display for Uptime {
                 }
             }
         }
-        f.write_str(str::from_utf8(&text[begin..]).unwrap_or_default())
+        UptimeText { text, begin }
+    }
+}
+
+impl AsRef<[u8]> for UptimeText {
+    fn as_ref(&self) -> &[u8] {
+        &self.text[self.begin..]
+    }
+}
+
+impl fmt::Display for Uptime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(str::from_utf8(self.text().as_ref()).unwrap_or_default())
     }
 }
 

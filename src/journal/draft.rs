@@ -215,7 +215,7 @@ impl<'a> Draft<'a> {
         GRAVES.run(transaction, &purged().map(grave).collect::<Vec<_>>()).await?;
 
         REGISTRATIONS.run(transaction, &self.written(Part::Registration, rows::registration_row)).await?;
-        HEARTBEATS.run(transaction, &self.written(Part::Heartbeat, rows::usage_row)).await?;
+        HEARTBEATS.run_often(transaction, &self.written(Part::Heartbeat, rows::usage_row)).await?;
         POLICIES.run(transaction, &self.written(Part::Operator, rows::policy_row)).await?;
         ANNOUNCEMENTS.run(transaction, &self.written(Part::Announcement, rows::announcement_row)).await?;
         DEPARTURES.run(transaction, &self.written(Part::Goodbye, rows::departure_row)).await?;

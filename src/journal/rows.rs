@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 use super::commands::Answer;
 use super::draft::KeptAnswer;
-use crate::clock::Timestamp;
+use super::statements::Bind;
+use crate::clock::{Timestamp, with_milliseconds};
 use crate::cluster::{
     Changes, Cursor, Event, Identity, InvalidId, Life, Snapshot, UnknownWord, Usage, Vm, VmId, Worker, WorkerId,
     WorkerVms,
@@ -183,8 +184,8 @@ pub(super) fn registration_row(worker: &Worker) -> RegistrationRow<'_> {
     let identity = json!({
         "hostname": hostname, "address": address, "zone": zone, "labels": labels,
         "capabilities": capabilities, "cpu_cores": cpu_cores, "memory_mb": memory_mb, "disk_gb": disk_gb,
-        "max_vms": max_vms, "incarnation": life.incarnation, "boot_id": life.boot_id, "started_at": time(life.started_at),
-        "left_at": life.left_at.map(time), "policy": policy.as_str(), "announced": announced.as_str(),
+        "max_vms": max_vms, "incarnation": life.incarnation, "boot_id": life.boot_id, "started_at": with_milliseconds(life.started_at),
+        "left_at": life.left_at.map(with_milliseconds), "policy": policy.as_str(), "announced": announced.as_str(),
         "registration_revision": registration_revision, "policy_revision": policy_revision,
     });
     RegistrationRow { identity, usage: usage_row(worker) }
@@ -225,7 +226,7 @@ pub(super) fn usage_row(worker: &Worker) -> UsageRow<'_> {
     } = worker.usage;
     UsageRow {
         id: worker.id.as_str(),
-        last_seen: time(last_seen),
+        last_seen: with_milliseconds(last_seen),
         sequence,
         used_cpu_cores,
         used_memory_mb,
@@ -233,6 +234,34 @@ pub(super) fn usage_row(worker: &Worker) -> UsageRow<'_> {
         inventory_revision,
         vms_revision,
         revision: worker.revision,
+    }
+}
+
+impl Bind for UsageRow<'_> {
+    fn bind(&self, values: &mut Vec<sea_orm::Value>) {
+        let Self {
+            id,
+            last_seen,
+            sequence,
+            used_cpu_cores,
+            used_memory_mb,
+            used_disk_gb,
+            inventory_revision,
+            vms_revision,
+            revision,
+        } = self;
+        let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        values.extend([
+            (*id).into(),
+            last_seen.clone().into(),
+            sequence.map(number).into(),
+            i64::from(*used_cpu_cores).into(),
+            i64::from(*used_memory_mb).into(),
+            i64::from(*used_disk_gb).into(),
+            inventory_revision.map(number).into(),
+            number(*vms_revision).into(),
+            number(*revision).into(),
+        ]);
     }
 }
 
@@ -251,7 +280,7 @@ pub(super) fn announcement_row(worker: &Worker) -> Value {
 
 /// What goodbye writes of a worker.
 pub(super) fn departure_row(worker: &Worker) -> Value {
-    json!({ "id": worker.id.as_str(), "left_at": worker.life.left_at.map(time), "revision": worker.revision })
+    json!({ "id": worker.id.as_str(), "left_at": worker.life.left_at.map(with_milliseconds), "revision": worker.revision })
 }
 
 /// What heartbeats write of a VM. As for [`UsageRow`]: there are hundreds in the first inventory of each worker.
@@ -298,7 +327,7 @@ pub(super) fn event_row(event: &Event) -> EventRow<'_> {
     EventRow {
         revision: cursor.revision,
         position: cursor.position,
-        at: time(*at),
+        at: with_milliseconds(*at),
         kind: kind.as_str(),
         worker_id: worker_id.as_ref().map(WorkerId::as_str),
         vm_id: vm_id.as_ref().map(VmId::as_str),
@@ -327,10 +356,5 @@ pub(super) async fn answers_of(
 
 pub(super) fn answer_row(key: &str, kept: &KeptAnswer, at: Timestamp) -> Value {
     let KeptAnswer { fingerprint, answer: Answer { body, tag } } = kept;
-    json!({ "key": key, "fingerprint": fingerprint, "body": body, "tag": tag, "at": time(at) })
-}
-
-/// A time as both databases read it from JSON, and as SQLite keeps it.
-fn time(time: Timestamp) -> String {
-    time.to_rfc3339_opts(chrono::SecondsFormat::Millis, false)
+    json!({ "key": key, "fingerprint": fingerprint, "body": body, "tag": tag, "at": with_milliseconds(at) })
 }

@@ -4,10 +4,12 @@
 //! parameter (`json_to_recordset` on PostgreSQL, `jsonb_each` on SQLite), so that its text is the
 //! same for every batch and is prepared once. Measured against one statement per row in the same
 //! transaction, this commits ten times more rows per second.
+//!
+//! What comes by the thousand every second is given to SQLite value by value ([`Update::run_often`]).
 
 use std::fmt::Write as _;
 
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, Statement};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, Statement, Value};
 use serde::Serialize;
 
 /// Type of a column, as the two databases have to be told.
@@ -67,7 +69,45 @@ impl Upsert {
     }
 }
 
+/// A row that can be given to a database value by value.
+pub(super) trait Bind {
+    /// Its key, then its columns in the order of the statement.
+    fn bind(&self, values: &mut Vec<Value>);
+}
+
+/// Most rows that are given value by value to one statement.
+const MOST_BOUND: usize = 512;
+
 impl Update {
+    /// The same as [`run`](Self::run), quicker on SQLite, to which reading a row from JSON is twice the work of writing it.
+    ///
+    /// The text then has places for a number of rows. So that there are few texts, each of which is prepared once, there
+    /// are places for a few more rows than are needed, and the last row is given more than once, which changes nothing.
+    pub(super) async fn run_often(
+        &self,
+        transaction: &DatabaseTransaction,
+        rows: &[impl Serialize + Bind],
+    ) -> Result<(), DbErr> {
+        let backend = transaction.get_database_backend();
+        if backend != DbBackend::Sqlite {
+            return self.run(transaction, rows).await;
+        }
+        let Self { table, key, columns } = self;
+        // SQLite calls the columns of values `column1`, `column2` and so on.
+        let set = list(columns.iter().enumerate().map(|(at, column)| format!("{} = row.column{}", column.0, at + 2)));
+        let row = format!("({})", list(columns.iter().map(|_| "?".to_owned()).chain(["?".to_owned()])));
+        for rows in rows.chunks(MOST_BOUND) {
+            let places = places(rows.len());
+            let mut values = Vec::with_capacity(places * (1 + columns.len()));
+            let last = rows.last().into_iter().cycle().take(places - rows.len());
+            rows.iter().chain(last).for_each(|row| row.bind(&mut values));
+            let all = list(std::iter::repeat_n(row.clone(), places));
+            let sql = format!("UPDATE {table} SET {set} FROM (VALUES {all}) AS row WHERE {table}.{key} = row.column1");
+            transaction.execute_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
+        }
+        Ok(())
+    }
+
     pub(super) async fn run(&self, transaction: &DatabaseTransaction, rows: &[impl Serialize]) -> Result<(), DbErr> {
         let Self { table, key, columns } = self;
         let key = (*key, Type::Text);
@@ -90,6 +130,12 @@ impl Delete {
         })
         .await
     }
+}
+
+/// For how many rows there are places, if so many are needed: at most half as many again.
+fn places(rows: usize) -> usize {
+    let power = rows.next_power_of_two();
+    if rows * 4 <= power * 3 { power / 4 * 3 } else { power }
 }
 
 async fn send(
@@ -135,4 +181,16 @@ fn value(backend: DbBackend, (name, _): &Column) -> String {
 
 fn list(items: impl Iterator<Item = String>) -> String {
     items.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::places;
+
+    #[test]
+    fn there_are_places_for_all_rows_and_few_numbers_of_places() {
+        let numbers: std::collections::BTreeSet<_> = (1..=512).map(places).collect();
+        assert!(numbers.len() < 20, "{numbers:?}");
+        assert!((1..=512).all(|rows| (rows..=rows + rows / 2).contains(&places(rows))), "{numbers:?}");
+    }
 }

@@ -76,7 +76,7 @@ borrowed! {
 plain! {
     Int(u64) from u32, u64, usize; |number, out: &mut Vec<u8>| json::value(&number, out);
     Int53(u64) from u64; |number, out: &mut Vec<u8>| json::value(&number, out);
-    Percent(f64) from f64; |share, out: &mut Vec<u8>| json::value(&share, out);
+    Percent(f64) from f64; json::hundredths;
     Bool(bool) from bool; json::truth;
 }
 
@@ -122,7 +122,7 @@ words! { WorkerStatus SchedulingPolicy VmStatus EventKind }
 
 /// Declares shapes that show a value as text.
 macro_rules! texts {
-    ($($name:ident($value:ty) as |$this:ident| $text:expr;)+) => { $(
+    ($($name:ident($value:ty) as |$this:ident| $text:expr; $write:expr;)+) => { $(
         pub(super) struct $name($value);
 
         impl From<$value> for $name {
@@ -140,16 +140,15 @@ macro_rules! texts {
 
         impl Write for $name {
             fn write(&self, out: &mut Vec<u8>) {
-                let $this = &self.0;
-                json::displayed($text, out);
+                $write(&self.0, out);
             }
         }
     )+ };
 }
 
 texts! {
-    Duration(Uptime) as |uptime| uptime;
-    Cursor(cluster::Cursor) as |cursor| cursor;
+    Duration(Uptime) as |uptime| uptime; |uptime: &Uptime, out| json::plain(uptime.text(), out);
+    Cursor(cluster::Cursor) as |cursor| cursor; json::displayed;
 }
 
 /// An instant, as RFC 3339 has it.

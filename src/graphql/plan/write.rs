@@ -45,11 +45,11 @@ writes! {
     Int: |number: u64, out| json::value(&<Int as Shape<_>>::of(number), out);
     Int: |number: usize, out| json::value(&<Int as Shape<_>>::of(number), out);
     Int53: |number: u64, out| json::value(&<Int53 as Shape<_>>::of(number).0, out);
-    shape::Percent: |share: f64, out| json::value(&share, out);
+    shape::Percent: |share: f64, out| json::hundredths(share, out);
     Seconds: |duration: time::Duration, out| json::value(&<Seconds as Shape<_>>::of(duration), out);
     shape::Bool: |truth: bool, out| json::truth(truth, out);
     shape::DateTime: |time: Timestamp, out| json::plain(Rfc3339::of(time), out);
-    shape::Duration: |uptime: Uptime, out| json::displayed(uptime, out);
+    shape::Duration: |uptime: Uptime, out| json::plain(uptime.text(), out);
     shape::Cursor: |cursor: cluster::Cursor, out| json::displayed(cursor, out);
     shape::OptionalCursor: |cursor: Option<cluster::Cursor>, out| match cursor {
         Some(cursor) => json::displayed(cursor, out),
