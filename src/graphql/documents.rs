@@ -248,10 +248,12 @@ impl Documents {
         if !is_known || operation.is_none() || doubt.is_some() {
             let Request { operation_name, variables, .. } = &*request;
             let name = operation_name.as_deref();
-            if let Err(refused) = reader.validate(document, name, variables).await {
+            // In boxes: what is known to be valid does not carry the room for it.
+            if let Err(refused) = Box::pin(reader.validate(document, name, variables)).await {
                 // If the document is valid without them, it is the variables that are not.
-                let is_valid =
-                    is_known || doubt.is_some() && reader.validate(document, name, &Variables::default()).await.is_ok();
+                let is_valid = is_known
+                    || doubt.is_some()
+                        && Box::pin(reader.validate(document, name, &Variables::default())).await.is_ok();
                 return Err(document.explain(refused, name, doubt.filter(|_| is_valid)));
             }
         }

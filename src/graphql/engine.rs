@@ -166,7 +166,8 @@ impl Engine {
             let problem = "Subscriptions are not supported on this transport.";
             return Response::from_errors(vec![error::request_error("GRAPHQL_VALIDATION_FAILED", problem)]).into();
         };
-        let response = self.resolve(&asked, document, reading, &Budget::default()).await;
+        // In a box, or what is answered by plan would carry the room for it.
+        let response = Box::pin(self.resolve(&asked, document, reading, &Budget::default())).await;
         match cost {
             Some(cost) => response.extension(COST, cost).into(),
             None => response.into(),
@@ -181,7 +182,7 @@ impl Engine {
         let rest = match plan.rest() {
             None => None,
             Some(rest) => {
-                let response = self.resolve(asked, rest.clone(), reading.clone(), &budget).await;
+                let response = Box::pin(self.resolve(asked, rest.clone(), reading.clone(), &budget)).await;
                 Some(response).filter(|response| response.errors.is_empty()).map(|response| response.data)
             }
         };

@@ -8,7 +8,7 @@ use std::{borrow::Cow, error::Error};
 
 use axum::{
     body::{Body, HttpBody},
-    extract::{FromRequest, FromRequestParts, MatchedPath, RawPathParams, Request},
+    extract::{FromRequest, FromRequestParts, RawPathParams, Request},
     http::{HeaderMap, HeaderValue, header, request::Parts},
     response::{IntoResponse, Response},
 };
@@ -145,7 +145,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
             }
             // axum gives up on the whole path when one segment is no text.
             Err(_) => {
-                parts.extensions.get::<MatchedPath>().and_then(|route| id_by_position(route.as_str(), parts.uri.path()))
+                let exchange = Exchange::of(&parts.extensions);
+                exchange.and_then(|exchange| id_by_position(exchange.route()?, parts.uri.path()))
             }
         };
         found.map(Self).ok_or_else(|| {
@@ -155,11 +156,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     }
 }
 
-/// The segment of the path where the route has its id. Compared from the end, since a nested router, should there be
-/// one, sees only the rest of the path.
+/// The segment of the path where the route has its id.
 fn id_by_position(route: &str, path: &str) -> Option<String> {
-    let aligned = || route.rsplit('/').zip(path.rsplit('/')).filter(|(name, _)| name.starts_with('{'));
-    let (_, segment) = aligned().find(|(name, _)| *name == "{id}").or_else(|| aligned().last())?;
+    let parameters = || route.split('/').zip(path.split('/')).filter(|(name, _)| name.starts_with('{'));
+    let (_, segment) = parameters().find(|(name, _)| *name == "{id}").or_else(|| parameters().next())?;
     Some(percent_decoded(segment))
 }
 
@@ -362,11 +362,12 @@ fn came_in_plain_words(came: &str) -> Cow<'_, str> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use axum::{Router, body::Body, routing::get};
+    use axum::{body::Body, routing::get};
     use serde::Deserialize;
     use tower::ServiceExt;
 
     use super::*;
+    use crate::http::{HttpOptions, Routes, with_manners};
 
     #[derive(Debug, Deserialize, PartialEq)]
     struct Report {
@@ -529,19 +530,21 @@ mod tests {
 
     #[tokio::test]
     async fn any_id_reaches_the_lookup() {
-        let api = Router::new().route("/workers/{id}/vms", get(|Id(id): Id| async { id }));
-        let router = Router::new().nest("/api/v1", api.clone()).merge(api);
+        let routes = Routes::new()
+            .route("/workers/{id}/vms", get(|Id(id): Id| async { id }))
+            .route("/assets/{name}", get(|Id(name): Id| async { name }));
+        let service = with_manners(routes, &HttpOptions::default());
         for (path, id) in [
             ("/workers/worker-01/vms", "worker-01"),
             ("/workers/a%2Fb/vms", "a/b"),
             ("/workers/%C3%BC/vms", "ü"),
             ("/workers/%00/vms", "\0"),
             ("/workers/a%FFb/vms", "a�b"),
-            ("/api/v1/workers/%ff%41/vms", "�A"),
+            ("/assets/%ff%41", "�A"),
             ("/workers/100%/vms", "100%"),
             ("/workers/%zz%f/vms", "%zz%f"),
         ] {
-            let response = router.clone().oneshot(Request::get(path).body(Body::empty()).expect("a request")).await;
+            let response = service.clone().oneshot(Request::get(path).body(Body::empty()).expect("a request")).await;
             let body = response.expect("infallible").into_body().collect().await.expect("a body").to_bytes();
             assert_eq!(String::from_utf8_lossy(&body), id, "{path}");
         }

@@ -46,22 +46,31 @@ where
             let inner = E::from_request(request, state).await.map_err(IntoResponse::into_response)?;
             return Ok(Self(None, inner));
         };
-        let (head, body) = request.into_parts();
-        let request = Request::from_parts(head.clone(), body);
-        let body = collect(request).await.map_err(Failure::into_response)?;
-        let mut digest = Sha256::new();
-        let condition = head.headers.get(header::IF_MATCH).map(|value| value.as_bytes()).unwrap_or_default();
-        // Without the host: the same request may come again through another server.
-        let address = head.uri.path_and_query().map(|address| address.as_str()).unwrap_or_default();
-        for part in [head.method.as_str().as_bytes(), address.as_bytes(), condition, &body] {
-            // Each with its length, so that no two requests run together into the same bytes.
-            digest.update((part.len() as u64).to_be_bytes());
-            digest.update(part);
-        }
-        let fingerprint = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        let inner = E::from_request(Request::from_parts(head, Body::from(body)), state).await;
-        Ok(Self(Some(IdempotencyKey { key, fingerprint }), inner.map_err(IntoResponse::into_response)?))
+        // In a box, or the requests without a key would carry the room for it.
+        Box::pin(read_with_key(key, request, state)).await
     }
+}
+
+async fn read_with_key<S: Sync, E: FromRequest<S>>(
+    key: String,
+    request: Request,
+    state: &S,
+) -> Result<Keyed<E>, Response> {
+    let (head, body) = request.into_parts();
+    let request = Request::from_parts(head.clone(), body);
+    let body = collect(request).await.map_err(Failure::into_response)?;
+    let mut digest = Sha256::new();
+    let condition = head.headers.get(header::IF_MATCH).map(|value| value.as_bytes()).unwrap_or_default();
+    // Without the host: the same request may come again through another server.
+    let address = head.uri.path_and_query().map(|address| address.as_str()).unwrap_or_default();
+    for part in [head.method.as_str().as_bytes(), address.as_bytes(), condition, &body] {
+        // Each with its length, so that no two requests run together into the same bytes.
+        digest.update((part.len() as u64).to_be_bytes());
+        digest.update(part);
+    }
+    let fingerprint = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let inner = E::from_request(Request::from_parts(head, Body::from(body)), state).await;
+    Ok(Keyed(Some(IdempotencyKey { key, fingerprint }), inner.map_err(IntoResponse::into_response)?))
 }
 
 /// The key, with or without the quotes that the draft puts around it.

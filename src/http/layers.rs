@@ -5,8 +5,16 @@
 //! [`failure`](super::failure); which pages may ask is in [`origin`](super::origin).
 
 use std::{
-    any::Any, cell::LazyCell, convert::Infallible, fmt, future::poll_fn, panic::AssertUnwindSafe, pin::pin, sync::Arc,
-    task::Poll, time::Duration,
+    any::Any,
+    cell::LazyCell,
+    convert::Infallible,
+    fmt,
+    future::poll_fn,
+    panic::AssertUnwindSafe,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
 };
 
 use axum::{
@@ -142,7 +150,8 @@ fn answer(
     let encodings = Encodings::of(request.headers_mut());
     let answer = match refusal(options, &request) {
         Some(refusal) => Err(refusal),
-        None => Ok(router.clone().call(LimitedBody::wrap(request, &exchange))),
+        // In a box, since it holds the request until it is asked first, and what waits for it is moved some times.
+        None => Ok(Box::pin(router.clone().call(LimitedBody::wrap(request, &exchange)))),
     };
     async move {
         let answer = match answer {
@@ -183,7 +192,7 @@ fn refusal(options: &HttpOptions, request: &Request) -> Option<Failure> {
 /// The router's answer, if it begins in time and without a panic.
 async fn in_time(
     exchange: &Exchange,
-    answer: impl Future<Output = Result<Response, Infallible>>,
+    answer: Pin<Box<impl Future<Output = Result<Response, Infallible>>>>,
 ) -> Result<Response, Failure> {
     // Nothing of a request outlives its panic but what locks and channels guard, so crossing the boundary is safe.
     let mut answer = pin!(AssertUnwindSafe(answer).catch_unwind());

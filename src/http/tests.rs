@@ -29,14 +29,21 @@ fn routes() -> Routes {
         .route("/api/v1/workers/{id}", get(async |Id(id): Id| Failure::not_found(format!("Worker not found: {id}"))))
         .route("/api/v1/workers/{id}/drain", post(async |OptionalJson(reason): OptionalJson<Value>| Json(reason)))
         .route_with(Wants::NOTHING.quiet(), "/api/v1/workers/{id}/heartbeat", post(async || "thanks"))
-        .route_with(Wants::NOTHING.body(1024 * KIB), "/api/v1/heartbeats", post(async |Json(beats): Json<Value>| Json(beats)))
+        .route_with(
+            Wants::NOTHING.body(1024 * KIB),
+            "/api/v1/heartbeats",
+            post(async |Json(beats): Json<Value>| Json(beats)),
+        )
         .route("/api/v1/raw", post(async |bytes: Bytes| bytes.len().to_string()))
         .route("/api/v1/deaf", post(async || "I did not listen"))
         .route("/api/v1/panic", get(async || -> String { panic!("the secret of the panic") }))
         .route("/api/v1/slow", get(std::future::pending::<String>))
         .route("/api/v1/whoami", get(async || current_request().map(|id| id.to_string()).unwrap_or_default()))
         .route("/api/v1/stream", get(slow_stream))
-        .route("/api/v1/plain", get(async || (StatusCode::FORBIDDEN, [(header::WWW_AUTHENTICATE, "Bearer")], "plain text")))
+        .route(
+            "/api/v1/plain",
+            get(async || (StatusCode::FORBIDDEN, [(header::WWW_AUTHENTICATE, "Bearer")], "plain text")),
+        )
         .route(
             "/api/v1/problem",
             get(async || (StatusCode::BAD_REQUEST, [(header::CONTENT_TYPE, "application/problem+json")], "{}")),

@@ -83,7 +83,8 @@ impl Resolvers {
     /// The cluster as it is now, but not before a revision that the caller has been told of.
     pub async fn read_at_least(&self, revision: Option<u64>) -> Result<Reading> {
         let Some(wanted) = revision else { return Ok(self.read()) };
-        match self.journal.snapshot_at_least(wanted).await {
+        // In a box, for the many who want none and would carry the room for it.
+        match Box::pin(self.journal.snapshot_at_least(wanted)).await {
             Some(snapshot) => Ok(self.reading(snapshot)),
             None => Err(Error::NotThereYet { wanted, current: self.journal.snapshot().revision }),
         }

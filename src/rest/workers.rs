@@ -70,7 +70,7 @@ pub(super) async fn list(
         let wait = input::duration("wait", &wait, LONGEST_WAIT)?;
         let past = resolvers.read_when_past(after.unwrap_or(read.reading.revision()), wait);
         // A server that leaves does not make its leaving wait for this.
-        read.reading = closing.run_until_cancelled(past).await.unwrap_or_else(|| resolvers.read());
+        read.reading = Box::pin(closing.run_until_cancelled(past)).await.unwrap_or_else(|| resolvers.read());
     }
     if filter == WorkerFilter::default() && order == WorkerOrder::default() && paging.request().is_for_all() {
         return Ok(lists.workers(&read));
