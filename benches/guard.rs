@@ -108,6 +108,9 @@ fn corpus() -> Vec<(&'static str, String, Value)> {
         // Just within what is parsed.
         ("990 fields, 3,900 tokens", format!("{{workers{{{}}}}}", "id@a id @a id:id ".repeat(330)), nothing()),
         ("a list of 3,900 entries", format!("{{nodes(ids:[{}]){{id}}}}", "1 ".repeat(3_900)), nothing()),
+        ("60,000 zeros", format!("{{nodes(ids:[{}]){{id}}}}", "0".repeat(60_000)), nothing()),
+        ("15,000 nulls", format!("{{nodes(ids:[{}]){{id}}}}", "null".repeat(15_000)), nothing()),
+        ("a text without end, 20,000 fields", format!("{{a(b:[\"\"\"x\"]){{{}}}}}", "id ".repeat(20_000)), nothing()),
         ("10,000 levels", "{a".repeat(10_000) + &"}".repeat(10_000), nothing()),
         ("60 levels", format!("{{vms{}id{}}}", "{worker{vms".repeat(30) + "{", "}".repeat(61)), nothing()),
         ("a list of 20,000 entries", format!("{{nodes(ids:[{}]){{id}}}}", "1 ".repeat(20_000)), nothing()),
@@ -124,6 +127,8 @@ fn corpus() -> Vec<(&'static str, String, Value)> {
             nothing(),
         ),
         ("a variable of 20,000 entries", wanted.clone(), json!({"l": vec!["w"; 20_000]})),
+        // Just within what is looked at.
+        ("a variable of 14,900 entries", wanted.clone(), json!({"l": vec!["worker-12345"; 14_900]})),
         ("a variable of 500 KB", wanted, json!({"l": "x".repeat(500_000)})),
     ]
 }

@@ -9,9 +9,6 @@ use std::io::Write as _;
 
 use serde::Serialize;
 
-/// Room for one object with what is around it, in bytes: so that what is asked for most is written without growing.
-pub const ONE_OBJECT: usize = 1_024;
-
 /// Anything, as serde writes it.
 pub fn value(value: &(impl Serialize + ?Sized), out: &mut Vec<u8>) {
     // Writing to memory does not fail, and neither does any value of ours.

@@ -47,8 +47,8 @@ impl Default for Limits {
             document: 64 * 1024,
             // To parse more takes longer than a refusal may.
             tokens: 4_000,
-            // More VMs than a report in the largest body has; all other lists are shorter.
-            entries: 5_000,
+            // More VMs than a report in the largest body can name; all other lists are shorter.
+            entries: 15_000,
             selections: 1_000,
             depth: 15,
             aliases: 100,
@@ -77,6 +77,11 @@ pub(super) fn read(text: &str, limits: &Limits) -> Result<(ExecutableDocument, u
     within("bytes", text.len(), limits.document)?;
     let written = AsWritten::of(text);
     within("tokens", written.tokens, limits.tokens)?;
+    if written.is_open {
+        // The parser would take its first two quotation marks for an empty text, and what follows for a document.
+        let problem = "The document cannot be parsed: a text in three quotation marks has no end";
+        return Err(refused("GRAPHQL_PARSE_FAILED", problem));
+    }
     within("selections in one operation or fragment", written.selections, limits.selections)?;
     let document = parse_query(text).map_err(|error| {
         let mut error = async_graphql::ServerError::from(error);
@@ -142,10 +147,12 @@ fn in_short(message: &str) -> String {
     }
 }
 
-/// How much a text holds as it is written, or a little more if it is no document.
+/// How much a text holds as it is written, or a little more; never less than the parser would make of it.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct AsWritten {
     tokens: usize,
+    /// Whether there is a text in three quotation marks that does not end.
+    is_open: bool,
     /// The most in one operation or fragment.
     selections: usize,
 }
@@ -165,7 +172,8 @@ impl AsWritten {
         let mut written = Self::default();
         let (mut arguments, mut levels, mut selections, mut next) = (0_usize, 0_usize, 0, Next::Selected);
         for token in (Tokens { rest: text.as_bytes() }) {
-            written.tokens += 1;
+            written.tokens += values_in(token);
+            written.is_open |= string_length(token).is_none();
             match token {
                 b"(" => arguments += 1,
                 b")" => arguments = arguments.saturating_sub(1),
@@ -212,14 +220,14 @@ impl<'a> Iterator for Tokens<'a> {
                     self.rest = after(tail, |byte| matches!(byte, b'\n' | b'\r'));
                     continue;
                 }
-                b'"' => string_length(self.rest),
+                b'"' => string_length(self.rest).unwrap_or(self.rest.len()),
                 // A byte order mark is white space, wherever it stands.
                 0xEF if tail.starts_with(&[0xBB, 0xBF]) => {
                     self.rest = tail.get(2..).unwrap_or_default();
                     continue;
                 }
                 b'.' if self.rest.starts_with(b"...") => 3,
-                b'-' | b'0'..=b'9' => 1 + run(tail, |byte| is_word(byte) || byte == b'.'),
+                b'-' | b'0'..=b'9' => number_length(self.rest),
                 // A name has no dots: those after it are a spread.
                 first if is_word(*first) => 1 + run(tail, is_word),
                 // The other bytes of a letter beyond ASCII are part of it.
@@ -247,20 +255,38 @@ fn after(bytes: &[u8], is_such: impl Fn(u8) -> bool) -> &[u8] {
     bytes.get(run(bytes, |byte| !is_such(byte))..).unwrap_or_default()
 }
 
-/// The length of the text in quotation marks at the front.
-fn string_length(bytes: &[u8]) -> usize {
+/// How many values the parser may see in a token: it wants nothing between `true` and `null`.
+fn values_in(token: &[u8]) -> usize {
+    const WORDS: [&[u8]; 3] = [b"true", b"false", b"null"];
+    if WORDS.iter().any(|word| token.starts_with(word)) { token.len() / 4 } else { 1 }
+}
+
+/// The length of the number at the front, as far as the parser takes it for one: it sees several in `000`.
+fn number_length(bytes: &[u8]) -> usize {
+    let sign = usize::from(bytes.starts_with(b"-"));
+    match bytes.get(sign..) {
+        Some([b'0', b'0'..=b'9', ..]) => sign + 1,
+        _ => 1 + run(bytes.get(1..).unwrap_or_default(), |byte| is_word(byte) || byte == b'.'),
+    }
+}
+
+/// The length of the text in quotation marks at the front, if there is one; none if it is in three and does not end.
+fn string_length(bytes: &[u8]) -> Option<usize> {
+    if !bytes.starts_with(b"\"") {
+        return Some(0);
+    }
     let quote: &[u8] = if bytes.starts_with(b"\"\"\"") { b"\"\"\"" } else { b"\"" };
     let mut at = quote.len();
     while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
         match rest {
-            rest if rest.starts_with(quote) => return at + quote.len(),
+            rest if rest.starts_with(quote) => return Some(at + quote.len()),
             [b'\\', b'"', b'"', b'"', ..] if quote.len() == 3 => at += 4,
             [b'\\', _, ..] if quote.len() == 1 => at += 2,
-            [b'\n' | b'\r', ..] if quote.len() == 1 => return at,
+            [b'\n' | b'\r', ..] if quote.len() == 1 => return Some(at),
             _ => at += 1,
         }
     }
-    bytes.len()
+    (quote.len() == 1).then_some(bytes.len())
 }
 
 /// How large a document is, or a part of it, with its fragments written out.
@@ -482,11 +508,31 @@ mod tests {
             ("{ a(b: \"\"\"c \\\"\"\" { \"x\" \n } d\"\"\") }", 8),
             ("\"no end", 1),
             ("\"\"\"no end", 1),
+            ("000", 3),
+            ("-00.5", 2),
+            ("0 0.25 -0 -01", 5),
+            ("truetruenull", 3),
+            ("[nullnull true]", 5),
             ("é", 1),
             ("a...F...F", 5),
             ("\u{feff}{ a:\u{feff}b }", 5),
         ] {
             assert_eq!(AsWritten::of(text).tokens, tokens, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_has_no_end_is_not_left_to_the_parser() {
+        for (text, is_open) in [
+            ("{ a(b: \"\"\"x\"\"\") }", false),
+            ("{ a(b: \"\"\"x\\\"\"\"\"\"\") }", false),
+            ("{ a(b: \"x) }", false),
+            ("{ a(b: [\"\"\"x\"]) { id } }", true),
+            ("{ a(b: \"\"\"x\\\"\"\") }", true),
+            ("\"\"\"", true),
+            ("# \"\"\"", false),
+        ] {
+            assert_eq!(AsWritten::of(text).is_open, is_open, "{text}");
         }
     }
 

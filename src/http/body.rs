@@ -1,8 +1,8 @@
 //! A request body that is read up to a limit, and no further.
 //!
-//! The limit is looked up when the first byte is asked for, not before: by then the request has reached its route, and
-//! the route may have raised it. This is why tower-http's `RequestBodyLimitLayer` is not used: outside the router it
-//! would hold every route to one number, and inside it would miss the handlers that read the stream themselves.
+//! The limit is the route's, and is looked up when the first byte is asked for: most requests have no body, and then
+//! nobody has to know it. This is why tower-http's `RequestBodyLimitLayer` is not used: outside the router it would hold
+//! every route to one number, and inside it would miss the handlers that read the stream themselves.
 //!
 //! The limit is a promise about what we read. A body that no handler asks for is not looked at, whatever length it
 //! declares, and its connection is closed behind the answer.

@@ -148,7 +148,8 @@ impl Exchange {
 
     /// How long it may take until the answer begins.
     pub(super) fn response_time(&self) -> Duration {
-        self.matched().and_then(|route| route.wants.time).unwrap_or(self.manners.options.response_time)
+        let usual = self.manners.options.response_time;
+        self.matched().and_then(|route| route.wants.time).map_or(usual, |time| time.max(usual))
     }
 
     /// Whether somebody is waiting for the client to send more of the body.

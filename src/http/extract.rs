@@ -24,8 +24,8 @@ use super::{
     layers::BODY_LIMIT,
 };
 
-/// Room for an answer about one thing, in bytes.
-const EXPECTED_ANSWER: usize = 1_024;
+/// Room for an answer about one thing, in bytes: so that what is asked for most is written without growing.
+pub const EXPECTED_ANSWER: usize = 1_024;
 
 /// A JSON body that has to be there; as a response, a JSON answer.
 #[derive(Clone, Copy, Debug, Default)]

@@ -31,7 +31,7 @@ mod tests;
 pub use accept::{Accept, EVENT_STREAM};
 pub(crate) use exchange::LONGEST_REQUEST_ID;
 pub use exchange::{RequestId, current_request};
-pub use extract::{Id, Json, OptionalJson, Query, answer_with, read_part};
+pub use extract::{EXPECTED_ANSWER, Id, Json, OptionalJson, Query, answer_with, read_part};
 pub use failure::Failure;
 pub(crate) use idempotency::LONGEST_KEY;
 pub use idempotency::{IdempotencyKey, Keyed};

@@ -68,13 +68,13 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         Self { router: Router::new(), known: Vec::new() }
     }
 
-    /// Adds a route that is as any other.
+    /// Adds a route that is as any other. A path is given once, with all its methods.
     #[must_use]
     pub fn route(self, path: &'static str, methods: MethodRouter<S>) -> Self {
         self.route_with(Wants::NOTHING, path, methods)
     }
 
-    /// Adds a route that wants something to be different.
+    /// Adds a route that wants something to be different, whatever the method.
     #[must_use]
     pub fn route_with(mut self, wants: Wants, path: &'static str, methods: MethodRouter<S>) -> Self {
         self.known.push(Route { path, wants });
@@ -99,8 +99,8 @@ impl Routes {
     pub(super) fn into_parts(self) -> (Router, Table) {
         let mut table = Table::default();
         for route in self.known {
-            // Cannot fail: the router has the same paths, and would not have taken one that does not fit in.
-            let _ = table.0.insert(route.path, route);
+            let inserted = table.0.insert(route.path, route);
+            debug_assert!(inserted.is_ok(), "a path is given once, with all its methods: {}", route.path);
         }
         (self.router, table)
     }

@@ -319,8 +319,8 @@ impl<IO: Transport> AsyncWrite for Socket<IO> {
         {
             return Poll::Ready(Ok(only.len()));
         }
-        let written = match joined(bufs, &mut [0; SMALL]) {
-            Some(whole) => Pin::new(&mut self.io).poll_write(cx, whole),
+        let written = match joined(bufs) {
+            Some((whole, length)) => Pin::new(&mut self.io).poll_write(cx, &whole[..length]),
             None => Pin::new(&mut self.io).poll_write_vectored(cx, bufs),
         };
         self.note_write(written.is_pending());
@@ -367,14 +367,20 @@ impl<IO: Transport> AsyncWrite for Socket<IO> {
 /// a head and a body of some hundred bytes.
 const SMALL: usize = 2 * 1024;
 
-/// Several pieces as one, if they fit in.
-fn joined<'a>(pieces: &[IoSlice<'_>], whole: &'a mut [u8; SMALL]) -> Option<&'a [u8]> {
-    let mut length = 0;
-    for piece in pieces {
-        whole.get_mut(length..length + piece.len())?.copy_from_slice(piece);
-        length += piece.len();
+/// Several pieces in one, if that is worth it.
+fn joined(pieces: &[IoSlice<'_>]) -> Option<([u8; SMALL], usize)> {
+    let length = pieces.iter().map(|piece| piece.len()).sum();
+    if pieces.len() < 2 || length > SMALL {
+        return None;
     }
-    Some(&whole[..length])
+    let mut whole = [0; SMALL];
+    let mut rest = &mut whole[..];
+    for piece in pieces {
+        let (place, behind) = rest.split_at_mut_checked(piece.len())?;
+        place.copy_from_slice(piece);
+        rest = behind;
+    }
+    Some((whole, length))
 }
 
 /// hyper's refusal of a request it could not parse (400, 414, 431: a head, and no body), with the documented body.

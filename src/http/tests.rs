@@ -38,6 +38,15 @@ fn routes() -> Routes {
         .route("/api/v1/deaf", post(async || "I did not listen"))
         .route("/api/v1/panic", get(async || -> String { panic!("the secret of the panic") }))
         .route("/api/v1/slow", get(std::future::pending::<String>))
+        .route_with(
+            Wants::NOTHING.time(Duration::from_secs(60)),
+            "/api/v1/poll",
+            get(async || {
+                tokio::time::sleep(Duration::from_secs(59)).await;
+                "at last"
+            })
+            .post(std::future::pending::<String>),
+        )
         .route("/api/v1/whoami", get(async || current_request().map(|id| id.to_string()).unwrap_or_default()))
         .route("/api/v1/stream", get(slow_stream))
         .route(
@@ -178,6 +187,16 @@ async fn an_answer_that_does_not_begin_in_time_is_a_503() {
     let answer = ask(request("GET", "/api/v1/slow", &[], "")).await;
     answer.assert_failure(503, "Service Unavailable", "There was no answer within 10s; try again shortly");
     assert_eq!(answer.header("retry-after"), Some("1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_route_may_take_longer_than_others() {
+    assert_eq!(ask(request("GET", "/api/v1/poll", &[], "")).await.body, "at last");
+    let answer = ask(request("POST", "/api/v1/poll", &[], "")).await;
+    answer.assert_failure(503, "Service Unavailable", "There was no answer within 60s; try again shortly");
+    let patient = HttpOptions { response_time: Duration::from_secs(90), ..HttpOptions::default() };
+    let answer = ask_with(&patient, request("POST", "/api/v1/poll", &[], "")).await;
+    answer.assert_failure(503, "Service Unavailable", "There was no answer within 90s; try again shortly");
 }
 
 #[tokio::test(start_paused = true)]

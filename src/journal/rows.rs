@@ -184,8 +184,9 @@ pub(super) fn registration_row(worker: &Worker) -> RegistrationRow<'_> {
     let identity = json!({
         "hostname": hostname, "address": address, "zone": zone, "labels": labels,
         "capabilities": capabilities, "cpu_cores": cpu_cores, "memory_mb": memory_mb, "disk_gb": disk_gb,
-        "max_vms": max_vms, "incarnation": life.incarnation, "boot_id": life.boot_id, "started_at": with_milliseconds(life.started_at),
-        "left_at": life.left_at.map(with_milliseconds), "policy": policy.as_str(), "announced": announced.as_str(),
+        "max_vms": max_vms, "incarnation": life.incarnation, "boot_id": life.boot_id,
+        "started_at": with_milliseconds(life.started_at), "left_at": life.left_at.map(with_milliseconds),
+        "policy": policy.as_str(), "announced": announced.as_str(),
         "registration_revision": registration_revision, "policy_revision": policy_revision,
     });
     RegistrationRow { identity, usage: usage_row(worker) }
@@ -280,7 +281,8 @@ pub(super) fn announcement_row(worker: &Worker) -> Value {
 
 /// What goodbye writes of a worker.
 pub(super) fn departure_row(worker: &Worker) -> Value {
-    json!({ "id": worker.id.as_str(), "left_at": worker.life.left_at.map(with_milliseconds), "revision": worker.revision })
+    let left_at = worker.life.left_at.map(with_milliseconds);
+    json!({ "id": worker.id.as_str(), "left_at": left_at, "revision": worker.revision })
 }
 
 /// What heartbeats write of a VM. As for [`UsageRow`]: there are hundreds in the first inventory of each worker.

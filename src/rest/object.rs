@@ -12,8 +12,7 @@ use crate::cluster::fields::{
     worker_distribution_fields, worker_fields,
 };
 use crate::cluster::{self, Depends, VmId, VmView, WorkerId, WorkerView, depends};
-use crate::http::answer_with;
-use crate::json;
+use crate::http::{EXPECTED_ANSWER, answer_with};
 use crate::resolvers::{EventView, HeartbeatRecorded, Registered};
 
 /// What an answer shows of the cluster.
@@ -32,7 +31,7 @@ pub(super) trait WriteText {
     where
         Self: Sized,
     {
-        let mut text = Vec::with_capacity(json::ONE_OBJECT);
+        let mut text = Vec::with_capacity(EXPECTED_ANSWER);
         self.write_text(&mut text);
         answer_with("application/json", text)
     }

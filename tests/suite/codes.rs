@@ -84,10 +84,10 @@ fn requests() -> Vec<Case> {
         Case(
             json!({
                 "query": "query($ids: [ID!]) { workersConnection(filter: {ids: $ids}) { totalCount } }",
-                "variables": {"ids": vec!["w"; 5_001]},
+                "variables": {"ids": vec!["w"; 15_001]},
             }),
             "QUERY_TOO_COMPLEX",
-            &["variables have 5001 entries in lists", "at most 5000"],
+            &["variables have 15001 entries in lists", "at most 15000"],
         ),
         Case(
             question("{ vms { worker { vms { worker { vms { id } } } } } }"),

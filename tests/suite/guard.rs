@@ -89,6 +89,18 @@ fn corpus() -> Vec<(&'static str, String, &'static [&'static str])> {
         ("101 fields at the root", format!("{{{}}}", "__typename ".repeat(101)), COMPLEX),
         ("21 directives", format!("{{workers{{id {}}}}}", "@a ".repeat(21)), COMPLEX),
         ("21 directives of a fragment", format!("{{workers{{...{}{{id}}}}}}", "@a ".repeat(21)), COMPLEX),
+        ("60,000 zeros", format!("{{nodes(ids:[{}]){{id}}}}", "0".repeat(60_000)), COMPLEX),
+        ("15,000 nulls without a space", format!("{{nodes(ids:[{}]){{id}}}}", "null".repeat(15_000)), COMPLEX),
+        (
+            "a text in three quotation marks that does not end",
+            format!("{{workers(zone:[\"\"\"x\"]){{{}}}}}", "id ".repeat(20_000)),
+            PARSED,
+        ),
+        (
+            "a list behind a text that does not end",
+            format!("{{nodes(ids:[\"\"\"x\"{}]){{id}}}}", " 1".repeat(30_000)),
+            PARSED,
+        ),
         ("a word that does not end", "x".repeat(60_000), PARSED),
         ("a text that does not end", format!("{{workers(zone:\"{}", "\\u0041".repeat(10_000)), PARSED),
         ("braces that do not close", "{".repeat(60_000), PARSED),
@@ -242,6 +254,8 @@ async fn each_limit_is_what_it_is_set_to_and_says_so_at_every_door() {
     let answer = cluster.rest().post("/graphql").json(long).await;
     assert_eq!(answer.status, 413, "{}", answer.body);
     answer.assert_house_shape();
+    let answer = cluster.rest().post("/api/v1/q/any").json(json!({"x": "y".repeat(2_000)})).await;
+    assert_eq!(answer.status, 413, "{}", answer.body);
     // Just within all of them.
     cluster.graphql("{ a: workers { b: id c: hostname } clusterStats { totalWorkers } __typename worker(id: \"w1\") { vms { id } } }").await;
 }

@@ -9,6 +9,33 @@ const NOTHING_CHANGED: &str =
     "The database is not available. Nothing was changed as far as the server knows; try again shortly.";
 
 on_both_databases! {
+    async fn what_a_thousand_workers_use_outlives_a_restart(db: TestDatabase) {
+        let cluster = TestCluster::on(&db).await;
+        let ids: Vec<String> = (0..1_000).map(|n| format!("w{n:03}")).collect();
+        let registrations = ids.iter().map(|id| {
+            cluster.rest().put(&format!("/api/v1/workers/{id}")).json(worker("w").registration()).into_future()
+        });
+        assert!(join_all(registrations).await.iter().all(|answer| answer.status == 201));
+        // Each uses something else. With a key they are committed together, more than one statement may carry.
+        for (key, count) in [("a", 1_000), ("b", 7), ("c", 1), ("d", 515)] {
+            cluster.advance(seconds(1));
+            let beats: Vec<_> = ids[..count].iter().zip(1_u32..).map(|(id, n)| {
+                let sequence = if n % 2 == 0 { json!(count) } else { json!(null) };
+                json!({
+                    "worker_id": id, "incarnation": 1, "sequence": sequence, "used_cpu_cores": n,
+                    "used_memory_mb": 2 * n, "used_disk_gb": 3 * n, "vms": [],
+                })
+            }).collect();
+            let body = json!({"heartbeats": beats});
+            let answer = cluster.rest().post("/api/v1/heartbeats").header("idempotency-key", key).json(body).await;
+            assert_eq!(answer.json()["results"].as_array().unwrap().len(), count);
+            let last = cluster.worker(&ids[count - 1]).await;
+            assert_eq!([&last["used_cpu_cores"], &last["used_disk_gb"]], [&json!(count), &json!(3 * count)]);
+        }
+        let before = cluster.everything().await;
+        assert_eq!(cluster.restart().await.everything().await, before);
+    }
+
     // semantics 23; regression: any database error was a 404
     async fn what_cannot_be_stored_is_a_503_and_has_not_happened(db: TestDatabase) {
         let cluster = TestCluster::on(&db).await;

@@ -12,6 +12,9 @@ use async_graphql_value::Value;
 use super::object::{Fields, Planned};
 use crate::graphql::types::Types;
 
+/// The longest selection that rows are kept by, in bytes: all fields of everything are two thousand.
+const LONGEST_SPELLED: usize = 16 * 1024;
+
 /// Why something was not compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::graphql) enum Stop {
@@ -126,16 +129,23 @@ impl<'a> Compiler<'a> {
     }
 
     /// A field and all that is asked for below it, as text, with fragments written out: what is the same text is planned
-    /// the same, in whatever document it stands.
-    pub(super) fn spelled_out(&self, asked: &Asked<'_>) -> String {
+    /// the same, in whatever document it stands. None if that depends on variables, or is longer than anybody asks who
+    /// will ask again.
+    pub(super) fn spelled_out(&self, asked: &Asked<'_>) -> Option<String> {
         let mut text = asked.field.node.name.node.to_string();
-        asked.sets.iter().for_each(|set| self.spell(set, &mut text));
-        text
+        if self.variables.is_none() {
+            asked.sets.iter().for_each(|set| self.spell(set, &mut text));
+        }
+        (self.variables.is_none() && text.len() <= LONGEST_SPELLED).then_some(text)
     }
 
     fn spell(&self, set: &SelectionSet, text: &mut String) {
         text.push('{');
         for Positioned { node: selection, .. } in &set.items {
+            // Fragments that repeat each other write one short argument a thousand times.
+            if text.len() > LONGEST_SPELLED {
+                return;
+            }
             text.push_str(match selection {
                 Selection::Field(_) => " ",
                 Selection::FragmentSpread(_) | Selection::InlineFragment(_) => " ...",

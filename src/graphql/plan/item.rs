@@ -8,6 +8,7 @@ use super::object::{Fields, Out};
 use crate::cluster::ClusterStats;
 use crate::graphql::live::Item;
 use crate::graphql::types::Types;
+use crate::http::EXPECTED_ANSWER;
 use crate::json;
 use crate::resolvers::EventView;
 use crate::resolvers::watch::Heartbeat;
@@ -51,7 +52,7 @@ impl ItemPlan {
     /// An item, written; none if the ordinary resolvers have to do it.
     pub(in crate::graphql) fn write(&self, item: &Item) -> Option<String> {
         let mut out = Out::default();
-        out.bytes.reserve(json::ONE_OBJECT);
+        out.bytes.reserve(EXPECTED_ANSWER);
         out.bytes.extend_from_slice(&self.begin);
         match (&self.fields, item) {
             (ItemFields::Heartbeats(fields), Item::Heartbeat(beat)) => fields.write(beat, &mut out),

@@ -32,7 +32,7 @@ pub(super) use self::item::ItemPlan;
 pub(super) use self::root::Question;
 use self::root::{Answer, RootWriter};
 use super::types::{Types, root};
-use crate::http::Pieces;
+use crate::http::{EXPECTED_ANSWER, Pieces};
 use crate::json;
 
 /// An operation, ready to be answered.
@@ -99,7 +99,7 @@ impl Plan {
         cost: Option<&Value>,
     ) -> Result<Pieces, Stop> {
         let mut answer = Answer::default();
-        answer.out.bytes.reserve(json::ONE_OBJECT);
+        answer.out.bytes.reserve(EXPECTED_ANSWER);
         answer.out.objects = objects;
         answer.out.bytes.extend_from_slice(br#"{"data":{"#);
         for (index, (key, write)) in self.fields.iter().enumerate() {

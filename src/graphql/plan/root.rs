@@ -136,15 +136,15 @@ fn nodes(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Stop>
 
 fn workers(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Stop> {
     let (arguments, fields) = (Arguments::of(asked), compiler.select::<WorkerView>(&asked.sets)?);
-    let list = List::named(compiler.spelled_out(asked), fields.depends());
+    let list = compiler.spelled_out(asked).map(|name| List::named(name, fields.depends()));
     Ok(Box::new(move |question, answer| {
         let Question { reading, kept, .. } = question;
         let filter = WorkerFilter::in_zones(arguments.read::<Option<String>>("zone", question)?);
-        match kept.filter(|_| filter == WorkerFilter::default()) {
-            Some(kept) => {
+        match kept.zip(list.as_ref()).filter(|_| filter == WorkerFilter::default()) {
+            Some((kept, list)) => {
                 let before = answer.out.objects;
                 let write = |worker: &WorkerView, bytes: &mut Vec<u8>| answer.write_row(&fields, worker, bytes);
-                let rows = reading.write_workers(kept, &list, write);
+                let rows = reading.write_workers(kept, list, write);
                 answer.append(before, rows);
             }
             None => answer.out.list(reading.list_workers(&filter), |worker, out| fields.write(&worker, out)),
@@ -169,12 +169,12 @@ fn workers_connection(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<Root
 
 fn vms(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Stop> {
     let fields = compiler.select::<VmView>(&asked.sets)?;
-    let list = List::named(compiler.spelled_out(asked), fields.depends());
+    let list = compiler.spelled_out(asked).map(|name| List::named(name, fields.depends()));
     Ok(Box::new(move |Question { reading, kept, .. }, answer| {
-        match kept {
-            Some(kept) => {
+        match kept.zip(list.as_ref()) {
+            Some((kept, list)) => {
                 let before = answer.out.objects;
-                let rows = reading.write_vms(kept, &list, |vm, bytes| answer.write_row(&fields, vm, bytes));
+                let rows = reading.write_vms(kept, list, |vm, bytes| answer.write_row(&fields, vm, bytes));
                 answer.append(before, rows);
             }
             None => answer.out.list(reading.list_vms(&VmFilter::default()), |vm, out| fields.write(&vm, out)),
@@ -205,12 +205,12 @@ fn cluster_stats(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<RootWrite
 
 fn vm_distribution(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Stop> {
     let fields = compiler.select::<WorkerDistribution>(&asked.sets)?;
-    let list = List::named(compiler.spelled_out(asked), fields.depends());
+    let list = compiler.spelled_out(asked).map(|name| List::named(name, fields.depends()));
     Ok(Box::new(move |Question { reading, kept, .. }, answer| {
-        match kept {
-            Some(kept) => {
+        match kept.zip(list.as_ref()) {
+            Some((kept, list)) => {
                 let before = answer.out.objects;
-                let rows = reading.write_workers(kept, &list, |worker, bytes| {
+                let rows = reading.write_workers(kept, list, |worker, bytes| {
                     answer.write_row(&fields, &WorkerDistribution::of(worker.clone()), bytes)
                 });
                 answer.append(before, rows);
