@@ -206,7 +206,8 @@ async fn every_error_has_a_code_and_says_what_would_be_right() {
         let is_one = answer["errors"].as_array().is_some_and(|errors| errors.len() == 1);
         let was_executed = answer.get("data").is_some() && error["path"].is_array();
         if error["extensions"]["code"] != code || !said || !is_one || was_executed != is_executed {
-            wrong.push(format!("{body}\n  wants {code} {words:?}\n  got {answer}"));
+            let asked: String = body.to_string().chars().take(300).collect();
+            wrong.push(format!("{asked}\n  wants {code} {words:?}\n  got {answer}"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
