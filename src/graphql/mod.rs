@@ -77,7 +77,7 @@ pub fn routes(
     sockets: TaskTracker,
     closing: CancellationToken,
 ) -> Routes {
-    let wants = Wants::NOTHING.body(documents.limits().body).quiet();
+    let wants = Wants::NOTHING.body(documents.limits().body).routine();
     let engine = Engine::new(documents, resolvers);
     let endpoint = Arc::new(Endpoint { engine, origins: origins.to_vec(), sockets, closing });
     Routes::new()

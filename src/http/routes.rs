@@ -50,7 +50,7 @@ impl Wants {
 
     /// Its successes are too many and too alike to be told, such as those of heartbeats: they are logged at debug.
     #[must_use]
-    pub const fn quiet(mut self) -> Self {
+    pub const fn routine(mut self) -> Self {
         self.is_routine = true;
         self
     }

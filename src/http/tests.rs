@@ -28,7 +28,7 @@ fn routes() -> Routes {
         .route("/api/v1/workers", get(async || "all of them").post(async |Json(worker): Json<Value>| Json(worker)))
         .route("/api/v1/workers/{id}", get(async |Id(id): Id| Failure::not_found(format!("Worker not found: {id}"))))
         .route("/api/v1/workers/{id}/drain", post(async |OptionalJson(reason): OptionalJson<Value>| Json(reason)))
-        .route_with(Wants::NOTHING.quiet(), "/api/v1/workers/{id}/heartbeat", post(async || "thanks"))
+        .route_with(Wants::NOTHING.routine(), "/api/v1/workers/{id}/heartbeat", post(async || "thanks"))
         .route_with(
             Wants::NOTHING.body(1024 * KIB),
             "/api/v1/heartbeats",

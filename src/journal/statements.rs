@@ -102,6 +102,8 @@ impl Update {
             let mut values = Vec::with_capacity(places * (1 + columns.len()));
             let last = rows.last().into_iter().cycle().take(places - rows.len());
             rows.iter().chain(last).for_each(|row| row.bind(&mut values));
+            // SQLite takes a value that is missing for NULL, and those behind it for their neighbours.
+            debug_assert_eq!(values.len(), places * (1 + columns.len()), "a row has a value for each column");
             let all = list(std::iter::repeat_n(row.clone(), places));
             let sql = format!("UPDATE {table} SET {set} FROM (VALUES {all}) AS row WHERE {table}.{key} = row.column1");
             transaction.execute_raw(Statement::from_sql_and_values(backend, sql, values)).await?;

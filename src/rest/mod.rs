@@ -78,8 +78,8 @@ pub fn routes(resolvers: Resolvers, closing: CancellationToken) -> Routes {
         .route("/api/v1/events", get(events::list))
         .route("/api/v1/health", get(clusters::health))
         .route("/api/v1/openapi.json", get(openapi::show));
-    let one_beat = Wants::NOTHING.body(HEARTBEAT_BODY).quiet();
-    let many_beats = Wants::NOTHING.body(HEARTBEATS_BODY).quiet();
+    let one_beat = Wants::NOTHING.body(HEARTBEAT_BODY).routine();
+    let many_beats = Wants::NOTHING.body(HEARTBEATS_BODY).routine();
     let workers = Routes::new()
         .route("/api/v1/workers/{id}", get(workers::one).put(workers::register).delete(workers::deregister))
         .route_with(one_beat, "/api/v1/workers/{id}/heartbeat", post(heartbeats::one))

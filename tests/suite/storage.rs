@@ -16,21 +16,22 @@ on_both_databases! {
             cluster.rest().put(&format!("/api/v1/workers/{id}")).json(worker("w").registration()).into_future()
         });
         assert!(join_all(registrations).await.iter().all(|answer| answer.status == 201));
-        // Each uses something else. With a key they are committed together, more than one statement may carry.
-        for (key, count) in [("a", 1_000), ("b", 7), ("c", 1), ("d", 515)] {
+        // Each uses something else, and something else each time. With a key they are committed together, which is more
+        // than one statement may carry.
+        for (round, count) in [(1, 1_000), (2, 7), (3, 1), (4, 515)] {
             cluster.advance(seconds(1));
-            let beats: Vec<_> = ids[..count].iter().zip(1_u32..).map(|(id, n)| {
-                let sequence = if n % 2 == 0 { json!(count) } else { json!(null) };
+            let beats: Vec<_> = ids[..count].iter().zip(1..).map(|(id, n)| {
                 json!({
-                    "worker_id": id, "incarnation": 1, "sequence": sequence, "used_cpu_cores": n,
-                    "used_memory_mb": 2 * n, "used_disk_gb": 3 * n, "vms": [],
+                    "worker_id": id, "incarnation": 1, "sequence": (n % 2 == 0).then_some(round),
+                    "used_cpu_cores": n + round, "used_memory_mb": 2 * n, "used_disk_gb": 3 * n + round, "vms": [],
                 })
             }).collect();
+            let key = format!("round-{round}");
             let body = json!({"heartbeats": beats});
-            let answer = cluster.rest().post("/api/v1/heartbeats").header("idempotency-key", key).json(body).await;
+            let answer = cluster.rest().post("/api/v1/heartbeats").header("idempotency-key", &key).json(body).await;
             assert_eq!(answer.json()["results"].as_array().unwrap().len(), count);
-            let last = cluster.worker(&ids[count - 1]).await;
-            assert_eq!([&last["used_cpu_cores"], &last["used_disk_gb"]], [&json!(count), &json!(3 * count)]);
+            let (last, n) = (cluster.worker(&ids[count - 1]).await, i32::try_from(count).unwrap());
+            assert_eq!([&last["used_cpu_cores"], &last["used_disk_gb"]], [&json!(n + round), &json!(3 * n + round)]);
         }
         let before = cluster.everything().await;
         assert_eq!(cluster.restart().await.everything().await, before);
