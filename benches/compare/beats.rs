@@ -36,7 +36,11 @@ pub async fn compare(wanted: &Wanted, table: &mut Table) -> Result<()> {
     };
     let nothing = tempfile::tempdir()?;
     let limit = limit::start(nothing.path()).await?;
-    let mut contenders = vec![Contender::new("a bare echo", &limit.address, one_by_one())];
+    let on_one_thread = limit::start_on_one_thread(nothing.path()).await?;
+    let mut contenders = vec![
+        Contender::new("a bare echo", &limit.address, one_by_one()),
+        Contender::new("an echo on one thread", &on_one_thread.address, one_by_one()),
+    ];
     for ours in [&sqlite, &on_postgres] {
         for script in [one_by_one(), in_hundreds()] {
             contenders.push(match ours {
@@ -49,10 +53,11 @@ pub async fn compare(wanted: &Wanted, table: &mut Table) -> Result<()> {
         }
     }
     measure(&mut contenders).await;
-    let [echo, us @ ..] = contenders.as_slice() else { unreachable!("it was the first") };
+    let [echo, on_one_thread, us @ ..] = contenders.as_slice() else { unreachable!("they were the first") };
     for (database, us) in ["SQLite", "PostgreSQL"].into_iter().zip(us.chunks(2)) {
         let figure = format!("{ONE} on {database}");
         table.add(Line::contest(&figure, "/s", (&us[0], echo), Target::AtLeast(0.5)));
+        table.add(Line::contest(&figure, "/s", (&us[0], on_one_thread), Target::Told));
         let figure = format!("{HUNDRED} on {database}");
         let beats = us[1].rate().map(|bodies| bodies * 100.0);
         table.add(Line::value(&figure, "/s", beats, Target::AtLeast(60_000.0)));

@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::Result;
 use axum::http::header::CONTENT_TYPE;
@@ -12,17 +13,32 @@ use axum::{Json, Router, extract};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
+use tokio::runtime::Builder;
 
 use crate::support::{Core, Program};
 
 /// Given to this program, with a folder, it is the limit, and answers with what is in the folder's files.
 pub const SERVE: &str = "--serve-limit";
 
-/// Starts it.
+/// Given besides, the limit has tokio's runtime for one thread, and not the usual one with one thread.
+const ON_ONE_THREAD: &str = "on-one-thread";
+
+/// Starts it as axum comes.
 pub async fn start(bodies: &Path) -> Result<Program> {
+    Program::that_tells_its_address(command(bodies)?).await
+}
+
+/// Starts it on the runtime for one thread, which ours has on one core.
+pub async fn start_on_one_thread(bodies: &Path) -> Result<Program> {
+    let mut command = command(bodies)?;
+    command.arg(ON_ONE_THREAD);
+    Program::that_tells_its_address(command).await
+}
+
+fn command(bodies: &Path) -> Result<Command> {
     let mut command = Core::Measured.command(std::env::current_exe()?);
     command.arg(SERVE).arg(bodies);
-    Program::that_tells_its_address(command).await
+    Ok(command)
 }
 
 /// Under which path the body of a file is.
@@ -54,7 +70,7 @@ struct Reply {
 }
 
 /// Serves until whoever started it closes its standard input.
-pub fn serve(bodies: PathBuf) -> Result<()> {
+pub fn serve(bodies: PathBuf, more: &[String]) -> Result<()> {
     let mut router = Router::new().route("/api/v1/workers/{id}/heartbeat", post(heartbeat));
     for entry in fs::read_dir(bodies)? {
         let entry = entry?;
@@ -62,12 +78,22 @@ pub fn serve(bodies: PathBuf) -> Result<()> {
         let answer = any(async move || ([(CONTENT_TYPE, "application/json")], body));
         router = router.route(&path(&entry.file_name().to_string_lossy()), answer);
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let mut runtime = if more.iter().any(|word| word == ON_ONE_THREAD) {
+        Builder::new_current_thread()
+    } else {
+        Builder::new_multi_thread()
+    };
+    let runtime = runtime.worker_threads(1).enable_all().build()?;
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0"))?;
     println!("{}", listener.local_addr()?);
     io::stdout().flush()?;
+    let (ended, end) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let _ = io::copy(&mut io::stdin(), &mut io::sink());
+        let _ = ended.send(());
+    });
     runtime.spawn(axum::serve(listener, router).into_future());
-    io::copy(&mut io::stdin(), &mut io::sink())?;
+    let _ = runtime.block_on(end);
     Ok(())
 }
 

@@ -41,7 +41,7 @@ fn main() -> Result<()> {
     while let Some(argument) = arguments.next() {
         if argument == limit::SERVE {
             let bodies = arguments.next().context("a folder of bodies")?;
-            return limit::serve(PathBuf::from(bodies));
+            return limit::serve(PathBuf::from(bodies), &arguments.collect::<Vec<_>>());
         }
         // Cargo says `--bench`.
         if !argument.starts_with("--") {

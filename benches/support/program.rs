@@ -22,8 +22,8 @@ pub struct Program {
 }
 
 impl Program {
-    /// Our server on a free port, with its SQLite file, unless it is told otherwise, in a folder. On one core it gets one
-    /// thread.
+    /// Our server on a free port, with its SQLite file, unless it is told otherwise, in a folder. On one core it has one
+    /// thread for requests, and is told so in case it cannot be kept to a core.
     pub async fn aetherium(core: Core, folder: &Path, arguments: &[&str]) -> Result<Self> {
         let mut command = core.command(env!("CARGO_BIN_EXE_aetherium"));
         command.args(["serve", "--listen", "127.0.0.1:0"]).args(arguments).current_dir(folder).stderr(Stdio::piped());

@@ -32,8 +32,8 @@ pub async fn run(MigrateOptions { direction }: MigrateOptions) -> anyhow::Result
     let outcome = async {
         let before = applied(&database).await?;
         match direction {
-            Direction::Up(_) => Migrator::up(database.for_migrations(), None).await?,
-            Direction::Down(_) => Migrator::down(database.for_migrations(), Some(1)).await?,
+            Direction::Up(_) => Migrator::up(database.for_upkeep(), None).await?,
+            Direction::Down(_) => Migrator::down(database.for_upkeep(), Some(1)).await?,
             Direction::Status(_) => {}
         }
         Ok::<_, migration::DbErr>((before, applied(&database).await?))
@@ -60,6 +60,6 @@ pub async fn run(MigrateOptions { direction }: MigrateOptions) -> anyhow::Result
 
 /// Every migration, the oldest first, and whether it has been applied.
 async fn applied(database: &Database) -> Result<Vec<(String, bool)>, migration::DbErr> {
-    let migrations = Migrator::get_migration_with_status(database.for_migrations()).await?;
+    let migrations = Migrator::get_migration_with_status(database.for_upkeep()).await?;
     Ok(migrations.iter().map(|known| (known.name().to_owned(), known.status() == MigrationStatus::Applied)).collect())
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::prepared::Prepared;
 use super::snapshot::{Snapshot, VmReports};
 use super::status::{Availability, VmStatus, WorkerStatus};
 use super::uptime::Uptime;
@@ -63,6 +64,11 @@ pub struct WorkerView {
 }
 
 impl WorkerView {
+    /// What was made of the worker, whatever the moment.
+    pub fn prepared(&self) -> &Prepared {
+        &self.worker.prepared
+    }
+
     /// Who it is and how large.
     pub fn identity(&self) -> &Identity {
         &self.worker.identity

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::id::WorkerId;
+use super::prepared::Prepared;
 use super::sorted::Keyed;
 use super::status::{Availability, SchedulingPolicy};
 use super::vm::Vm;
@@ -39,6 +40,8 @@ pub struct Worker {
     pub announced: Availability,
     /// Revision of the last change to any of this.
     pub revision: u64,
+    /// What was made of all this; see there.
+    pub prepared: Prepared,
 }
 
 /// Who a worker is and how large.
@@ -155,6 +158,7 @@ impl Worker {
             policy_revision: revision,
             announced: Availability::Online,
             revision,
+            prepared: Prepared::default(),
         }
     }
 

@@ -105,13 +105,20 @@ pub(super) struct Asked {
 struct ByBytes;
 
 impl Weighter<Arc<str>, Arc<Document>> for ByBytes {
-    fn weight(&self, text: &Arc<str>, document: &Arc<Document>) -> u64 {
+    fn weight(&self, _: &Arc<str>, document: &Arc<Document>) -> u64 {
+        document.weight()
+    }
+}
+
+impl Document {
+    /// How many bytes it holds, roughly, with what it is parsed into and its plans.
+    pub(super) fn weight(&self) -> u64 {
         /// A word of a few letters and what divides it from the next becomes a node of the parsed document.
         const PARSED_BYTES_FOR_EACH: usize = size_of::<Positioned<Field>>() / 4;
         /// What writes a field by plan: its key, and a function with what it needs.
         const PLANNED_BYTES: usize = 128;
         // A document weighs at least its share, so that the limit of bytes is also one of number.
-        let bytes = text.len() * (1 + PARSED_BYTES_FOR_EACH) + document.selections * PLANNED_BYTES;
+        let bytes = self.text.len() * (1 + PARSED_BYTES_FOR_EACH) + self.selections * PLANNED_BYTES;
         (bytes as u64).max(MAX_BYTES / MAX_DOCUMENTS)
     }
 }

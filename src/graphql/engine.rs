@@ -15,7 +15,7 @@ use super::error;
 use super::live::{Begun, Followed, Items, Live, Operation, Payload};
 use super::loader::WorkerEvents;
 use super::mutation::Mutation;
-use super::plan;
+use super::plan::{Plan, Question as Planned};
 use super::query::Query;
 use super::subscription::Subscription;
 use crate::error::Error;
@@ -148,18 +148,32 @@ impl Engine {
     }
 
     /// Runs a query or a mutation.
-    pub(super) async fn run(&self, mut asked: Asked) -> Answer {
-        let cost = match self.documents.validate(&mut asked).await {
-            Ok(cost) => cost,
-            Err(refused) => return refused.into(),
-        };
+    pub(super) async fn run(&self, asked: Asked) -> Answer {
+        match self.check(asked).await {
+            Ok(ready) => self.run_ready(&ready).await,
+            Err(refused) => refused.into(),
+        }
+    }
+
+    /// Finds out whether a query or a mutation may be run.
+    pub(super) async fn check(&self, mut asked: Asked) -> Result<Ready, Response> {
+        let cost = self.documents.validate(&mut asked).await?;
+        let plan = asked.plan(self.documents.types());
+        Ok(Ready { asked, cost, plan })
+    }
+
+    /// Runs what may be run.
+    pub(super) async fn run_ready(&self, ready: &Ready) -> Answer {
+        let Ready { asked, cost, plan } = ready;
         let reading = match self.reading(&asked.request).await {
             Ok(reading) => reading,
             Err(error) => return refusal(error).into(),
         };
         let wants_cost = asked.request.extensions.get(COST) == Some(&Value::Boolean(true));
-        let cost = wants_cost.then(|| value!({ "requested": cost, "limit": self.documents.limits().cost }));
-        if let Some(written) = self.run_by_plan(&asked, &reading, cost.as_ref()).await {
+        let cost = wants_cost.then(|| value!({ "requested": *cost, "limit": self.documents.limits().cost }));
+        if let Some((plan, is_for_good)) = plan
+            && let Some(written) = self.run_by_plan(asked, plan, *is_for_good, &reading, cost.as_ref()).await
+        {
             return Answer::Written(written);
         }
         let Some(document) = asked.cut_out(&[Question, Command]) else {
@@ -167,7 +181,7 @@ impl Engine {
             return Response::from_errors(vec![error::request_error("GRAPHQL_VALIDATION_FAILED", problem)]).into();
         };
         // In a box, or what is answered by plan would carry the room for it.
-        let response = Box::pin(self.resolve(&asked, document, reading, &Budget::default())).await;
+        let response = Box::pin(self.resolve(asked, document, reading, &Budget::default())).await;
         match cost {
             Some(cost) => response.extension(COST, cost).into(),
             None => response.into(),
@@ -176,8 +190,14 @@ impl Engine {
 
     /// Runs a query as far as possible without resolving it field by field. None if there is anything that only that
     /// can do, or say.
-    async fn run_by_plan(&self, asked: &Asked, reading: &Reading, cost: Option<&Value>) -> Option<Pieces> {
-        let (plan, is_for_good) = asked.plan(self.documents.types())?;
+    async fn run_by_plan(
+        &self,
+        asked: &Asked,
+        plan: &Plan,
+        is_for_good: bool,
+        reading: &Reading,
+        cost: Option<&Value>,
+    ) -> Option<Pieces> {
         let budget = Budget::default();
         let rest = match plan.rest() {
             None => None,
@@ -190,7 +210,7 @@ impl Engine {
             return None;
         }
         let kept = is_for_good.then_some(&self.kept);
-        let question = plan::Question { reading, variables: &asked.request.variables, kept };
+        let question = Planned { reading, variables: &asked.request.variables, kept };
         plan.answer(&question, rest.as_ref(), budget.spent(), cost).ok()
     }
 
@@ -215,6 +235,22 @@ impl Engine {
         let mut response = self.schema.execute(request).await;
         error::code(&mut response);
         budget.settle(response)
+    }
+}
+
+/// A query or a mutation that may be run, as often as somebody asks for it.
+pub(super) struct Ready {
+    asked: Asked,
+    cost: u64,
+    /// How it is answered without resolving it field by field, if that is known; and whether for good, or only with
+    /// these variables.
+    plan: Option<(Arc<Plan>, bool)>,
+}
+
+impl Ready {
+    /// The request.
+    pub(super) fn asked(&self) -> &Asked {
+        &self.asked
     }
 }
 

@@ -5,7 +5,7 @@
 //! one resolver call. `documents` reads documents and keeps them, with `guard` and `cost`, which refuse what is
 //! too large, `validation`, `persisted` and `trusted`; `plan` compiles queries into what writes them; [`engine`] runs them, by plan or field by field, on one
 //! reading of the cluster, and codes their errors; `answer` is what comes of it; `budget` ends answers that grow too large; `over_http`, `over_sse`, `over_websocket` and
-//! `by_id` carry documents in and answers out.
+//! `by_id` carry documents in and answers out; `repeated` keeps what an equal request came to before.
 //!
 //! **Invariant:** the types of async-graphql stay in this room.
 
@@ -31,6 +31,7 @@ mod overlap;
 mod persisted;
 mod plan;
 mod query;
+mod repeated;
 mod scalar;
 mod shape;
 mod subscription;
@@ -43,7 +44,6 @@ use std::sync::Arc;
 use async_graphql::{SDLExportOptions, Schema, SchemaBuilder};
 use axum::http::header;
 use axum::response::IntoResponse;
-use axum::routing::get;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -53,14 +53,17 @@ pub use self::guard::Limits;
 use self::mutation::Mutation;
 pub use self::options::GraphqlOptions;
 use self::query::Query;
+use self::repeated::Repeated;
 use self::subscription::Subscription;
 pub use self::trusted::{ManifestError, TrustedMode};
-use crate::http::{Origin, Routes, Wants};
+use crate::http::{Origin, Routes, Wants, get};
 use crate::resolvers::Resolvers;
 
 /// What transports need.
 struct Endpoint {
     engine: Engine,
+    /// Requests that came before.
+    repeated: Repeated,
     /// Pages of other origins that may open a WebSocket.
     origins: Vec<Origin>,
     /// Open sockets, for whoever has to wait until they are closed.
@@ -79,7 +82,8 @@ pub fn routes(
 ) -> Routes {
     let wants = Wants::NOTHING.body(documents.limits().body).routine();
     let engine = Engine::new(documents, resolvers);
-    let endpoint = Arc::new(Endpoint { engine, origins: origins.to_vec(), sockets, closing });
+    let endpoint =
+        Arc::new(Endpoint { engine, repeated: Repeated::default(), origins: origins.to_vec(), sockets, closing });
     Routes::new()
         .route_with(wants, "/graphql", get(over_http::get).post(over_http::post))
         .route("/graphql/schema.graphql", get(schema_file))

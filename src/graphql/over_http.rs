@@ -2,7 +2,7 @@
 //! and the media type that the client asks for.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use async_graphql::indexmap::IndexMap;
 use async_graphql::parser::types::OperationType;
@@ -19,7 +19,7 @@ use super::documents::{Asked, DOCUMENT_ID};
 use super::error::request_error;
 use super::over_sse::AsStream;
 use super::{Endpoint, over_sse, over_websocket, persisted};
-use crate::http::{Accept, Failure, Json, Query, answer_with};
+use crate::http::{Accept, Failure, Head, JsonText, Query};
 use crate::pages;
 
 /// The media type of the specification: with it, the status tells whether the request was understood.
@@ -53,21 +53,38 @@ pub(super) struct QueryString {
 /// `POST /graphql`
 pub(super) async fn post(
     State(endpoint): State<Arc<Endpoint>>,
-    wanted: Wanted,
-    Json(parameters): Json<Parameters>,
+    Wanted { media, stream }: Wanted,
+    body: JsonText,
 ) -> Response {
-    let media = wanted.media;
+    let Endpoint { engine, repeated, .. } = &*endpoint;
+    if !stream.is_for(&[OperationType::Query])
+        && let Some(ready) = repeated.find(body.as_bytes())
+    {
+        return media.answer(engine.run_ready(&ready).await);
+    }
+    let parameters = match body.read::<Parameters>() {
+        Ok(parameters) => parameters,
+        Err(failure) => return failure.into_response(),
+    };
     let request = match parameters.into_request() {
         Ok(request) => request,
         Err(refused) => return media.answer(refused),
     };
-    let asked = endpoint.engine.read(request);
+    let asked = engine.read(request);
     let kinds = asked.as_ref().map(Asked::kinds).unwrap_or_default();
-    if wanted.stream.is_for(&kinds) {
+    if stream.is_for(&kinds) {
         return over_sse::answer(&endpoint, asked);
     }
-    media.answer(match asked {
-        Ok(asked) => endpoint.engine.run(asked).await,
+    let ready = match asked {
+        Ok(asked) => engine.check(asked).await.map(Arc::new),
+        Err(refused) => Err(refused),
+    };
+    media.answer(match ready {
+        Ok(ready) => {
+            let answer = engine.run_ready(&ready).await;
+            repeated.keep(body.as_bytes(), ready);
+            answer
+        }
         Err(refused) => refused.into(),
     })
 }
@@ -202,6 +219,17 @@ pub(super) enum Media {
     Json,
 }
 
+static GRAPHQL_HEAD: LazyLock<Head> = LazyLock::new(|| head(GRAPHQL_RESPONSE));
+
+static PLAIN_HEAD: LazyLock<Head> = LazyLock::new(|| head(JSON));
+
+fn head(media_type: &'static str) -> Head {
+    Head::of([
+        (header::CONTENT_TYPE, HeaderValue::from_static(media_type)),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ])
+}
+
 impl Media {
     /// Plain JSON unless the other is named: that is what clients from before it expect.
     pub(super) fn asked_for(headers: &HeaderMap) -> Self {
@@ -211,15 +239,14 @@ impl Media {
     pub(super) fn answer(self, answer: impl Into<Answer>) -> Response {
         let answer = answer.into();
         let refused = answer.was_refused();
-        let (media, status) = match (self, refused) {
-            (Self::GraphqlResponse, true) => (GRAPHQL_RESPONSE, StatusCode::BAD_REQUEST),
-            (Self::GraphqlResponse, false) => (GRAPHQL_RESPONSE, StatusCode::OK),
-            (Self::Json, true) if answer.was_unreadable() => (JSON, StatusCode::BAD_REQUEST),
-            (Self::Json, _) => (JSON, StatusCode::OK),
+        let (head, status) = match (self, refused) {
+            (Self::GraphqlResponse, true) => (&GRAPHQL_HEAD, StatusCode::BAD_REQUEST),
+            (Self::GraphqlResponse, false) => (&GRAPHQL_HEAD, StatusCode::OK),
+            (Self::Json, true) if answer.was_unreadable() => (&PLAIN_HEAD, StatusCode::BAD_REQUEST),
+            (Self::Json, _) => (&PLAIN_HEAD, StatusCode::OK),
         };
         let Some(body) = answer.into_body() else { return Failure::internal().into_response() };
-        let mut response = answer_with(media, body);
-        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        let mut response = head.answer(body);
         *response.status_mut() = status;
         response
     }

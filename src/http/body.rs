@@ -1,8 +1,8 @@
 //! A request body that is read up to a limit, and no further.
 //!
 //! The limit is the route's, and is looked up when the first byte is asked for: most requests have no body, and then
-//! nobody has to know it. This is why tower-http's `RequestBodyLimitLayer` is not used: outside the router it would hold
-//! every route to one number, and inside it would miss the handlers that read the stream themselves.
+//! nobody has to know it. This is why tower-http's `RequestBodyLimitLayer` is not used: around all routes it would hold
+//! every one to one number, and around one of them it would miss the handlers that read the stream themselves.
 //!
 //! The limit is a promise about what we read. A body that no handler asks for is not looked at, whatever length it
 //! declares, and its connection is closed behind the answer.
@@ -17,7 +17,7 @@ use std::{
 use axum::{
     BoxError,
     body::{Body, HttpBody},
-    extract::{DefaultBodyLimit, Request},
+    extract::Request,
 };
 use bytes::Bytes;
 use http_body_util::Limited;
@@ -38,12 +38,10 @@ enum Stage {
 
 impl LimitedBody {
     /// Wraps a body that has one; a request without stays as it is, which saves most GETs an allocation.
-    pub(super) fn wrap(mut request: Request, exchange: &Arc<Exchange>) -> Request {
+    pub(super) fn wrap(request: Request, exchange: &Arc<Exchange>) -> Request {
         if request.body().is_end_stream() {
             return request;
         }
-        // Its 2 MiB would come before a route's own larger limit, and every reader is held to one anyway.
-        DefaultBodyLimit::disable().apply(&mut request);
         request.map(|body| Body::new(Self { stage: Stage::Untouched(body), exchange: Arc::clone(exchange) }))
     }
 }

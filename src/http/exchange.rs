@@ -1,11 +1,12 @@
-//! What the layers know about one request, shared between those outside the router and those inside.
+//! What the layers know about one request, shared between those around a handler and the handler.
 //!
-//! The outermost layer opens an [`Exchange`]; whoever needs to know something about the request asks it.
+//! The outermost layer opens an [`Exchange`]; whoever needs to know something about the request asks it. It belongs to the
+//! task and not to the request's extensions, which otherwise hardly any request has: they are three allocations.
 
 use std::{
     fmt,
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
@@ -13,12 +14,15 @@ use std::{
 
 use axum::{
     extract::Request,
-    http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Uri},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, Uri},
 };
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{layers::Manners, routes::Route};
+use super::{
+    layers::Manners,
+    routes::{Found, Route},
+};
 
 /// The header that carries a [`RequestId`], both ways.
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -82,7 +86,7 @@ tokio::task_local! {
 /// The id of the request that is being answered here, for lines in the log. A span would say it too, but a span for
 /// each request cost as much as finding and reading a worker, and hardly a request has a line to say it in.
 pub fn current_request() -> Option<RequestId> {
-    CURRENT.try_with(|exchange| exchange.id.clone()).ok()
+    Exchange::ask(|exchange| exchange.id.clone())
 }
 
 /// The notes on one request.
@@ -96,25 +100,23 @@ pub(super) struct Exchange {
     pub(super) uri: Uri,
     /// What is the same for all requests.
     pub(super) manners: Arc<Manners>,
-    /// Whose path it is, looked up when somebody asks first.
-    route: OnceLock<Option<Route>>,
+    /// Where its path leads.
+    found: Option<Found>,
     body_is_awaited: AtomicBool,
 }
 
 impl Exchange {
-    /// Opens the notes on a request, and puts them where everybody inside finds them.
-    pub(super) fn open(request: &mut Request, manners: &Arc<Manners>) -> Arc<Self> {
-        let exchange = Arc::new(Self {
+    /// Opens the notes on a request.
+    pub(super) fn open(request: &Request, manners: &Arc<Manners>) -> Arc<Self> {
+        Arc::new(Self {
             id: RequestId::of(request.headers()),
             began: Instant::now(),
             method: request.method().clone(),
             uri: request.uri().clone(),
             manners: Arc::clone(manners),
-            route: OnceLock::new(),
+            found: manners.routes.find(request.uri().path()),
             body_is_awaited: AtomicBool::new(false),
-        });
-        request.extensions_mut().insert(Arc::clone(&exchange));
-        exchange
+        })
     }
 
     /// Runs a future as part of answering this request.
@@ -122,18 +124,24 @@ impl Exchange {
         CURRENT.scope(self, future)
     }
 
-    /// The exchange a request belongs to, if it came through the layers (a handler's unit test may do without).
-    pub(super) fn of(extensions: &Extensions) -> Option<Arc<Self>> {
-        extensions.get::<Arc<Self>>().cloned()
+    /// Asks the exchange that the task is part of, if there is one (a handler's unit test may do without).
+    pub(super) fn ask<T>(question: impl FnOnce(&Self) -> T) -> Option<T> {
+        CURRENT.try_with(|exchange| question(exchange)).ok()
     }
 
-    fn matched(&self) -> Option<&Route> {
-        self.route.get_or_init(|| self.manners.routes.find(self.uri.path()).copied()).as_ref()
+    /// Where its path leads, if anywhere.
+    pub(super) fn matched(&self) -> Option<&Route> {
+        self.manners.routes.route(self.found.as_ref()?)
     }
 
     /// The template of the matched route, such as `/api/v1/workers/{id}`.
     pub(super) fn route(&self) -> Option<&'static str> {
         self.matched().map(|route| route.path)
+    }
+
+    /// The id in its path, as it is spelled there.
+    pub(super) fn id_in_path(&self) -> Option<&str> {
+        self.found.as_ref()?.id(self.uri.path())
     }
 
     /// Whether a success here is too usual to be told.

@@ -4,11 +4,11 @@
 //! refuse with a [`Failure`] that names the field, the place and what would have been right. [`Id`] never refuses:
 //! an odd id is one that nothing has, and finding that out is the lookup's business.
 
-use std::{borrow::Cow, error::Error};
+use std::{borrow::Cow, error::Error, sync::LazyLock};
 
 use axum::{
     body::{Body, HttpBody},
-    extract::{FromRequest, FromRequestParts, RawPathParams, Request},
+    extract::{FromRequest, FromRequestParts, Request},
     http::{HeaderMap, HeaderValue, header, request::Parts},
     response::{IntoResponse, Response},
 };
@@ -21,6 +21,7 @@ use tracing::error;
 use super::{
     exchange::Exchange,
     failure::{Failure, echo, is_json},
+    head::Head,
     layers::BODY_LIMIT,
 };
 
@@ -32,6 +33,30 @@ pub const EXPECTED_ANSWER: usize = 1_024;
 pub struct Json<T>(pub T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+        JsonText::from_request(request, state).await?.read().map(Self)
+    }
+}
+
+/// A JSON body that has to be there, as it came.
+#[derive(Clone, Debug)]
+pub struct JsonText(Bytes);
+
+impl JsonText {
+    /// Its bytes. Nobody has looked at them.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Reads it, or tells what is wrong with it and where.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+        parse(&self.0)
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for JsonText {
     type Rejection = Failure;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
@@ -47,7 +72,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
         if !is_declared {
             return Err(not_json(None));
         }
-        parse(&body).map(Self)
+        Ok(Self(body))
     }
 }
 
@@ -59,20 +84,13 @@ impl<T: Serialize> IntoResponse for Json<T> {
             error!("An answer cannot be written as JSON: {error}");
             return Failure::internal().into_response();
         }
-        answer_with("application/json", body)
+        JSON_HEAD.answer(body)
     }
 }
 
-/// An answer that is written already, with room for the headers that every answer gets.
-pub fn answer_with(media_type: &'static str, body: impl Into<Body>) -> Response {
-    const EXPECTED_HEADERS: usize = 12;
-    let body = body.into();
-    let mut headers = HeaderMap::with_capacity(EXPECTED_HEADERS);
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
-    let mut response = Response::new(body);
-    *response.headers_mut() = headers;
-    response
-}
+/// The headers of a JSON answer that needs no others.
+pub static JSON_HEAD: LazyLock<Head> =
+    LazyLock::new(|| Head::of([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))]));
 
 /// A JSON body that may be missing. Its content type is not looked at, so that `curl -d '{"reason": "disk"}'`, which
 /// says it sends a form, is understood. (Browsers could use that to post across origins without asking; the layers
@@ -137,33 +155,19 @@ pub struct Id(pub String);
 impl<S: Send + Sync> FromRequestParts<S> for Id {
     type Rejection = Failure;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
-        let found = match RawPathParams::from_request_parts(parts, state).await {
-            Ok(parameters) => {
-                let named = parameters.iter().find(|(name, _)| *name == "id");
-                named.or_else(|| parameters.iter().next()).map(|(_, value)| value.to_owned())
-            }
-            // axum gives up on the whole path when one segment is no text.
-            Err(_) => {
-                let exchange = Exchange::of(&parts.extensions);
-                exchange.and_then(|exchange| id_by_position(exchange.route()?, parts.uri.path()))
-            }
-        };
-        found.map(Self).ok_or_else(|| {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        let id = Exchange::ask(|exchange| exchange.id_in_path().map(percent_decoded)).flatten();
+        id.map(Self).ok_or_else(|| {
             error!("An id was asked for on a route that has none: {}", echo(parts.uri.path()));
             Failure::internal()
         })
     }
 }
 
-/// The segment of the path where the route has its id.
-fn id_by_position(route: &str, path: &str) -> Option<String> {
-    let parameters = || route.split('/').zip(path.split('/')).filter(|(name, _)| name.starts_with('{'));
-    let (_, segment) = parameters().find(|(name, _)| *name == "{id}").or_else(|| parameters().next())?;
-    Some(percent_decoded(segment))
-}
-
 fn percent_decoded(segment: &str) -> String {
+    if !segment.contains('%') {
+        return segment.to_owned();
+    }
     let mut bytes = Vec::with_capacity(segment.len());
     let mut rest = segment.as_bytes();
     while let [first, tail @ ..] = rest {
@@ -205,13 +209,12 @@ async fn read(request: Request) -> Result<Bytes, Failure> {
 
 /// The bytes of the body as they came, up to what the route reads.
 pub(super) async fn collect(request: Request) -> Result<Bytes, Failure> {
-    let exchange = Exchange::of(request.extensions());
-    let limit = exchange.as_ref().map_or(BODY_LIMIT, |exchange| exchange.body_limit());
     let mut body = request.into_body();
-    if exchange.is_none() {
+    let limit = Exchange::ask(Exchange::body_limit).unwrap_or_else(|| {
         // For a handler that is tested without the layers, behind which the body has its limit already.
-        body = Body::new(Limited::new(body, limit));
-    }
+        body = Body::new(Limited::new(std::mem::take(&mut body), BODY_LIMIT));
+        BODY_LIMIT
+    });
     let (mut first, mut more) = (Bytes::new(), BytesMut::new());
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| match is_over_limit(&error) {
@@ -362,12 +365,12 @@ fn came_in_plain_words(came: &str) -> Cow<'_, str> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use axum::{body::Body, routing::get};
+    use axum::body::Body;
     use serde::Deserialize;
     use tower::ServiceExt;
 
     use super::*;
-    use crate::http::{HttpOptions, Routes, with_manners};
+    use crate::http::{HttpOptions, Routes, get, with_manners};
 
     #[derive(Debug, Deserialize, PartialEq)]
     struct Report {

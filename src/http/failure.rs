@@ -180,7 +180,7 @@ impl Asked {
 
     /// Lets no failure out in any other shape than ours.
     ///
-    /// It has to stand outside the router: axum adds `Allow` to a 405 after the router's own layers have run.
+    /// It stands around whatever else may answer: the routes' own 404 and 405, and the layers' refusals.
     pub(super) fn shape(self, exchange: &Exchange, mut response: Response) -> Response {
         let failed = response.status().is_client_error() || response.status().is_server_error();
         let ours = response.extensions_mut().remove::<Failure>();
@@ -308,7 +308,7 @@ impl fmt::Display for Size {
     }
 }
 
-/// A whole HTTP/1.1 response, for the places that answer without a router: a connection over the cap, and requests
+/// A whole HTTP/1.1 response, for the places that answer without a route: a connection over the cap, and requests
 /// that could not be parsed. `kept` are header lines to carry over, each with its line end.
 pub(super) fn on_the_wire(failure: &Failure, kept: &[u8]) -> Bytes {
     let mut headers = HeaderMap::new();

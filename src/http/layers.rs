@@ -1,6 +1,6 @@
 //! The manners every route shares: a number, a line in the log, a size, a time, and a failure instead of a panic.
 //!
-//! [`with_manners`] puts them around the finished router, in an order that matters and is written down there. What a
+//! [`with_manners`] puts them around the finished routes, in an order that matters and is written down there. What a
 //! single route wants to have different it says in its [`Routes`]. What a failure looks like is in
 //! [`failure`](super::failure); which pages may ask is in [`origin`](super::origin).
 
@@ -9,16 +9,15 @@ use std::{
     cell::LazyCell,
     convert::Infallible,
     fmt,
-    future::poll_fn,
+    future::{poll_fn, ready},
     panic::AssertUnwindSafe,
-    pin::{Pin, pin},
+    pin::pin,
     sync::Arc,
     task::Poll,
     time::Duration,
 };
 
 use axum::{
-    Router,
     extract::Request,
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
@@ -36,7 +35,7 @@ use super::{
     failure::{Asked, Failure, echo},
     host::foreign_name,
     origin::{Origin, cors, is_foreign_page},
-    routes::{Routes, Table},
+    routes::{Answering, Routes, Table},
 };
 
 /// Read of a body unless its route says otherwise. A registration with all its labels is a tenth of it.
@@ -77,7 +76,6 @@ impl Default for HttpOptions {
 pub(super) struct Manners {
     pub(super) options: HttpOptions,
     pub(super) routes: Table,
-    router: Router,
     cors: Option<CorsLayer>,
 }
 
@@ -93,31 +91,31 @@ pub fn with_manners(
     options: &HttpOptions,
 ) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static + use<>
 {
-    let (router, routes) = routes.into_parts();
-    let manners = Manners { options: options.clone(), routes, router, cors: cors(&options.cors_origins) };
+    let manners = Manners { options: options.clone(), routes: routes.into(), cors: cors(&options.cors_origins) };
     let manners = Arc::new(manners);
     // Sees everything that leaves, so each answer has its number and its line. Not `axum::middleware::from_fn`: each of
     // its layers boxes its future, and a copy of everything inside, for each request.
     let observed = service_fn(move |request| observe(&manners, request));
-    // Outside the router, which would already have looked up `/workers/` and found nothing.
+    // Outside of all, or `/workers/` would have been looked up already, and not been found.
     NormalizePath::trim_trailing_slash(observed)
 }
 
 /// Gives the request its number and its line in the log, and the answer the headers that every answer has.
 ///
 /// Neither this nor what it calls is an `async fn`, which would carry the request along in each of its futures: they
-/// hand it to the router at once, and wait for what comes of it.
+/// hand it on at once, and wait for what comes of it.
 fn observe(
     manners: &Arc<Manners>,
-    mut request: Request,
+    request: Request,
 ) -> impl Future<Output = Result<Response, Infallible>> + Send + use<> {
-    let exchange = Exchange::open(&mut request, manners);
+    let exchange = Exchange::open(&request, manners);
     let answer = Arc::clone(&exchange).current(shared(&exchange, request));
     async move {
         let mut response = answer.await?;
         let headers = response.headers_mut();
         headers.insert(X_REQUEST_ID, exchange.id.header_value());
         headers.entry(header::X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
+        debug_assert!(headers.values().all(|value| !value.is_empty()), "nobody has said what: {headers:?}");
         write_line(&exchange, response.status());
         Ok(response)
     }
@@ -139,19 +137,20 @@ fn shared(
     }
 }
 
-/// The router's answer, or a failure, in the shape that the client wants.
+/// The handler's answer, or a failure, in the shape that the client wants.
 fn answer(
     exchange: &Arc<Exchange>,
     mut request: Request,
 ) -> impl Future<Output = Result<Response, Infallible>> + Send + use<> {
     let exchange = Arc::clone(exchange);
-    let Manners { options, router, .. } = &*exchange.manners;
     let asked = Asked::of(request.headers());
     let encodings = Encodings::of(request.headers_mut());
-    let answer = match refusal(options, &request) {
+    let answer = match refusal(&exchange.manners.options, &request) {
         Some(refusal) => Err(refusal),
-        // In a box, since it holds the request until it is asked first, and what waits for it is moved some times.
-        None => Ok(Box::pin(router.clone().call(LimitedBody::wrap(request, &exchange)))),
+        None => Ok(match exchange.matched() {
+            Some(route) => route.answer(LimitedBody::wrap(request, &exchange)),
+            None => Box::pin(ready(StatusCode::NOT_FOUND.into_response())),
+        }),
     };
     async move {
         let answer = match answer {
@@ -189,18 +188,14 @@ fn refusal(options: &HttpOptions, request: &Request) -> Option<Failure> {
     })
 }
 
-/// The router's answer, if it begins in time and without a panic.
-async fn in_time(
-    exchange: &Exchange,
-    answer: Pin<Box<impl Future<Output = Result<Response, Infallible>>>>,
-) -> Result<Response, Failure> {
+/// The handler's answer, if it begins in time and without a panic.
+async fn in_time(exchange: &Exchange, answer: Answering) -> Result<Response, Failure> {
     // Nothing of a request outlives its panic but what locks and channels guard, so crossing the boundary is safe.
     let mut answer = pin!(AssertUnwindSafe(answer).catch_unwind());
     let mut alarm = None;
     poll_fn(|cx| {
         match answer.as_mut().poll(cx) {
-            Poll::Ready(Ok(Ok(response))) => return Poll::Ready(Ok(response)),
-            Poll::Ready(Ok(Err(never))) => match never {},
+            Poll::Ready(Ok(response)) => return Poll::Ready(Ok(response)),
             Poll::Ready(Err(panic)) => {
                 note_panic(exchange, &*panic);
                 return Poll::Ready(Err(Failure::internal()));

@@ -298,7 +298,7 @@ where
     let in_flight = pace.begin_request(request.version() == Version::HTTP_2);
     let pace = Arc::clone(pace);
     // It is not asked whether it is ready: what has manners is, at any time. And not in an `async fn`, see there.
-    let answer = service.call(request.map(Body::new));
+    let answer = service.call(request.map(|body| if body.is_end_stream() { Body::empty() } else { Body::new(body) }));
     async move {
         let response = answer.await?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -418,11 +418,7 @@ fn open_file_limit(limits: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use axum::{
-        extract::ws::WebSocketUpgrade,
-        response::IntoResponse,
-        routing::{get, post},
-    };
+    use axum::{extract::ws::WebSocketUpgrade, response::IntoResponse};
     use futures_util::{SinkExt, StreamExt, stream};
     use serde_json::Value;
     use tokio::{
@@ -433,7 +429,7 @@ mod tests {
     use tokio_tungstenite::tungstenite::Message;
 
     use super::*;
-    use crate::http::{HttpOptions, Json, Routes, with_manners};
+    use crate::http::{HttpOptions, Json, Routes, get, post, with_manners};
 
     const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: test\r\n\r\n";
 

@@ -4,7 +4,7 @@
 //!
 //! 1. [`listener`] accepts it, on a connection that may not dawdle (`socket` keeps the pace).
 //! 2. [`layers`] number it, keep it to its size and its time, catch its panic and write its line in the log.
-//! 3. The router of `rest` and `graphql` finds its handler; [`extract`] reads what the handler asked for.
+//! 3. [`routes`] has found which handler of `rest` or `graphql` it is for; [`extract`] reads what the handler asked for.
 //! 4. Whatever went wrong on the way leaves as a [`Failure`]: one JSON body for every path and every cause.
 //!
 //! *Invariant:* this room knows no domain. It imports neither `resolvers` nor `error`; `rest` turns a domain error
@@ -17,6 +17,7 @@ mod compression;
 mod exchange;
 pub mod extract;
 pub mod failure;
+mod head;
 mod host;
 mod idempotency;
 pub mod layers;
@@ -31,12 +32,13 @@ mod tests;
 pub use accept::{Accept, EVENT_STREAM};
 pub(crate) use exchange::LONGEST_REQUEST_ID;
 pub use exchange::{RequestId, current_request};
-pub use extract::{EXPECTED_ANSWER, Id, Json, OptionalJson, Query, answer_with, read_part};
+pub use extract::{EXPECTED_ANSWER, Id, JSON_HEAD, Json, JsonText, OptionalJson, Query, read_part};
 pub use failure::Failure;
+pub use head::Head;
 pub(crate) use idempotency::LONGEST_KEY;
 pub use idempotency::{IdempotencyKey, Keyed};
 pub use layers::{HttpOptions, with_manners};
 pub use listener::{ListenerOptions, serve};
 pub use origin::Origin;
 pub use pieces::Pieces;
-pub use routes::{Routes, Wants};
+pub use routes::{Methods, Routes, Wants, get, post};

@@ -1,26 +1,40 @@
-//! The routes, and what each of them wants to be different from the others.
+//! The routes: which handler answers on which path, and what a route wants to be different from the others.
 //!
-//! A route says so where it is spelled: [`Routes::route_with`]. It is looked up only when somebody wants to know (how
-//! much of a body to read, how loud its line in the log is), by the outer layers, which see the path and not the route.
-//! Layers around single routes would say it too; but each is a box, another future and some copies for every request,
-//! more than it takes to find and write a worker (ADR 0036).
+//! Handlers and what they ask for are axum's, and a path is found by the library that axum's router finds it with. The
+//! router itself is not used: it finds a path for itself alone, while the layers around it have to know it too, for how
+//! much of a body is read and how loud a line in the log is; and its way to a handler is seven allocations, more than it
+//! takes to find a worker (ADR 0037). Here a path is looked up once, before anything else.
 
-use std::{fmt, time::Duration};
+use std::{fmt, future::ready, ops::Range, pin::Pin, time::Duration};
 
-use axum::{Router, routing::MethodRouter};
+use axum::{
+    extract::Request,
+    handler::Handler,
+    http::{HeaderValue, Method, StatusCode, header},
+    response::{IntoResponse, Response},
+};
 
-/// A router that knows its routes.
-pub struct Routes<S = ()> {
-    router: Router<S>,
-    known: Vec<Route>,
-}
+/// Routes, whose handlers have yet to be given a state `S`.
+pub struct Routes<S = ()>(Vec<Route<Unbound<S>>>);
 
-/// A route, by the template of its path, such as `/api/v1/workers/{id}`.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Route {
+/// A path by its template, such as `/api/v1/workers/{id}`, and what answers there.
+pub(super) struct Route<A = Action> {
     pub(super) path: &'static str,
     pub(super) wants: Wants,
+    methods: Vec<(Method, A)>,
 }
+
+/// What answers on a path, method by method: begun with [`get`] or [`post`].
+pub struct Methods<S = ()>(Vec<(Method, Unbound<S>)>);
+
+/// A handler that has all it needs but a request.
+type Action = Box<dyn Fn(Request) -> Answering + Send + Sync>;
+
+/// A handler that lacks its state.
+type Unbound<S> = Box<dyn FnOnce(S) -> Action>;
+
+/// An answer in the making. It is in a box as it comes: axum puts what a handler does into one.
+pub(super) type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
 
 /// What a route wants to be different.
 #[derive(Clone, Copy, Debug)]
@@ -56,74 +70,188 @@ impl Wants {
     }
 }
 
-impl<S: Clone + Send + Sync + 'static> Default for Routes<S> {
-    fn default() -> Self {
-        Self::new()
+/// A handler for GET, and for HEAD, whose answer leaves without its body.
+pub fn get<T: 'static, S: Clone + Send + Sync + 'static>(
+    handler: impl Handler<T, S, Future = Answering>,
+) -> Methods<S> {
+    Methods(Vec::new()).on(Method::GET, handler)
+}
+
+/// A handler for POST.
+pub fn post<T: 'static, S: Clone + Send + Sync + 'static>(
+    handler: impl Handler<T, S, Future = Answering>,
+) -> Methods<S> {
+    Methods(Vec::new()).on(Method::POST, handler)
+}
+
+impl<S: Clone + Send + Sync + 'static> Methods<S> {
+    /// And one for POST.
+    #[must_use]
+    pub fn post<T: 'static>(self, handler: impl Handler<T, S, Future = Answering>) -> Self {
+        self.on(Method::POST, handler)
+    }
+
+    /// And one for PUT.
+    #[must_use]
+    pub fn put<T: 'static>(self, handler: impl Handler<T, S, Future = Answering>) -> Self {
+        self.on(Method::PUT, handler)
+    }
+
+    /// And one for DELETE.
+    #[must_use]
+    pub fn delete<T: 'static>(self, handler: impl Handler<T, S, Future = Answering>) -> Self {
+        self.on(Method::DELETE, handler)
+    }
+
+    fn on<T: 'static>(mut self, method: Method, handler: impl Handler<T, S, Future = Answering>) -> Self {
+        let unbound = |state: S| -> Action { Box::new(move |request| handler.clone().call(request, state.clone())) };
+        self.0.push((method, Box::new(unbound)));
+        self
     }
 }
 
-impl<S: Clone + Send + Sync + 'static> Routes<S> {
+impl<S> fmt::Debug for Methods<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|(method, _)| method)).finish()
+    }
+}
+
+impl<S> Default for Routes<S> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<S: Clone + 'static> Routes<S> {
     /// None.
     pub fn new() -> Self {
-        Self { router: Router::new(), known: Vec::new() }
+        Self::default()
     }
 
     /// Adds a route that is as any other. A path is given once, with all its methods.
     #[must_use]
-    pub fn route(self, path: &'static str, methods: MethodRouter<S>) -> Self {
+    pub fn route(self, path: &'static str, methods: Methods<S>) -> Self {
         self.route_with(Wants::NOTHING, path, methods)
     }
 
     /// Adds a route that wants something to be different, whatever the method.
     #[must_use]
-    pub fn route_with(mut self, wants: Wants, path: &'static str, methods: MethodRouter<S>) -> Self {
-        self.known.push(Route { path, wants });
-        Self { router: self.router.route(path, methods), known: self.known }
+    pub fn route_with(mut self, wants: Wants, path: &'static str, methods: Methods<S>) -> Self {
+        self.0.push(Route { path, wants, methods: methods.0 });
+        self
     }
 
     /// Puts others beside these.
     #[must_use]
     pub fn merge(mut self, other: Self) -> Self {
-        self.known.extend(other.known);
-        Self { router: self.router.merge(other.router), known: self.known }
+        self.0.extend(other.0);
+        self
     }
 
     /// Gives the handlers what they work with.
-    pub fn with_state<T>(self, state: S) -> Routes<T> {
-        Routes { router: self.router.with_state(state), known: self.known }
+    pub fn with_state(self, state: S) -> Routes {
+        let bound = self.0.into_iter().map(|route| {
+            let route = route.bind(&state);
+            let methods = route.methods.into_iter().map(|(method, action)| {
+                let unbound: Unbound<()> = Box::new(|()| action);
+                (method, unbound)
+            });
+            Route { path: route.path, wants: route.wants, methods: methods.collect() }
+        });
+        Routes(bound.collect())
     }
 }
 
-impl Routes {
-    /// What answers, and what finds the route of a path.
-    pub(super) fn into_parts(self) -> (Router, Table) {
-        let mut table = Table::default();
-        for route in self.known {
-            let inserted = table.0.insert(route.path, route);
-            debug_assert!(inserted.is_ok(), "a path is given once, with all its methods: {}", route.path);
-        }
-        (self.router, table)
+impl<S: Clone> Route<Unbound<S>> {
+    fn bind(self, state: &S) -> Route {
+        let Self { path, wants, methods } = self;
+        let methods = methods.into_iter().map(|(method, unbound)| (method, unbound(state.clone())));
+        Route { path, wants, methods: methods.collect() }
     }
 }
 
 impl<S> fmt::Debug for Routes<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.known.iter().map(|route| route.path)).finish()
+        f.debug_list().entries(self.0.iter().map(|route| route.path)).finish()
     }
 }
 
-/// Finds the route of a path, by the same rules as the router (it is the same library).
-#[derive(Clone, Default)]
-pub(super) struct Table(matchit::Router<Route>);
+/// All routes, ready to be found.
+pub(super) struct Table {
+    routes: Vec<Route>,
+    places: matchit::Router<usize>,
+}
+
+/// Where a path leads.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    place: usize,
+    /// Where in the path its id is: the parameter `{id}`, or the only one.
+    id: Option<Range<usize>>,
+}
+
+impl Found {
+    /// The id in the path that was looked up, as it is spelled there.
+    pub(super) fn id<'a>(&self, path: &'a str) -> Option<&'a str> {
+        path.get(self.id.clone()?)
+    }
+}
+
+impl From<Routes> for Table {
+    fn from(routes: Routes) -> Self {
+        let routes: Vec<_> = routes.0.into_iter().map(|route| route.bind(&())).collect();
+        let mut places = matchit::Router::new();
+        for (place, route) in routes.iter().enumerate() {
+            places.insert(route.path, place).expect("a path is given once, with all its methods");
+        }
+        Self { routes, places }
+    }
+}
 
 impl Table {
-    pub(super) fn find(&self, path: &str) -> Option<&Route> {
-        self.0.at(path).ok().map(|found| found.value)
+    /// Where a path leads, if anywhere.
+    pub(super) fn find(&self, path: &str) -> Option<Found> {
+        let found = self.places.at(path).ok()?;
+        let id = found.params.get("id").or_else(|| found.params.iter().next().map(|(_, only)| only));
+        let id = id.map(|id| {
+            let begin = id.as_ptr().addr() - path.as_ptr().addr();
+            begin..begin + id.len()
+        });
+        Some(Found { place: *found.value, id })
+    }
+
+    pub(super) fn route(&self, found: &Found) -> Option<&Route> {
+        self.routes.get(found.place)
     }
 }
 
 impl fmt::Debug for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Table").finish_non_exhaustive()
+        f.debug_list().entries(self.routes.iter().map(|route| route.path)).finish()
+    }
+}
+
+impl Route {
+    /// What the handler for the request's method makes of it; if there is none, which methods there are.
+    pub(super) fn answer(&self, request: Request) -> Answering {
+        let action = |wanted: &Method| self.methods.iter().find(|(method, _)| method == wanted);
+        let action = action(request.method())
+            .or_else(|| if request.method() == Method::HEAD { action(&Method::GET) } else { None });
+        match action {
+            Some((_, action)) => action(request),
+            None => {
+                let refused = (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, self.allowed())]).into_response();
+                Box::pin(ready(refused))
+            }
+        }
+    }
+
+    fn allowed(&self) -> HeaderValue {
+        let names = self.methods.iter().map(|(method, _)| match *method {
+            Method::GET => "GET,HEAD",
+            ref other => other.as_str(),
+        });
+        // Names of methods and commas always make a header value.
+        HeaderValue::try_from(names.collect::<Vec<_>>().join(",")).unwrap_or(HeaderValue::from_static(""))
     }
 }

@@ -11,14 +11,13 @@ use axum::{
     extract::Request,
     http::{HeaderMap, Method, StatusCode, header},
     response::{IntoResponse, Response},
-    routing::{get, post},
 };
 use futures_util::stream;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::{Service, ServiceExt};
 
-use super::{Failure, HttpOptions, Id, Json, OptionalJson, Routes, Wants, current_request, with_manners};
+use super::{Failure, HttpOptions, Id, Json, OptionalJson, Routes, Wants, current_request, get, post, with_manners};
 
 const KIB: usize = 1024;
 

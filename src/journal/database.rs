@@ -12,6 +12,8 @@ use sea_orm::{
     RuntimeErr, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, sqlx,
 };
 
+use super::thread::OwnThread;
+
 /// How long to wait for a connection before the database counts as unavailable.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -19,8 +21,16 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long PostgreSQL may work on one statement of a commit: shorter than a commit may take as a
-/// whole, so that nothing of one that was given up goes on in secret and holds the lock.
+/// whole, so that nothing of one that was given up goes on in secret and holds the lock for long. (If it is a commit by
+/// itself, it may still come to its end. Who waited was told that nobody knows, and the next batch finds out.)
 const COMMIT_STATEMENT_TIMEOUT: Duration = Duration::from_secs(7);
+
+/// For how long a connection of the writer counts as one that answers after it was tested, which it is when it is given
+/// back. To ask again before each commit would take a tenth of its time. Who uses it has to be ready for one that is lost.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// Connections of the writer. One writes; it is tested when it is given back, and meanwhile the other one writes.
+const WRITERS: u32 = 2;
 
 /// How long a SQLite connection waits for another process that is writing.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -31,10 +41,13 @@ const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
 /// Connections to the database, and a count of the statements sent through them.
 #[derive(Clone, Debug)]
 pub struct Database {
-    /// The connection of the journal: there is one writing transaction at a time, so one connection.
+    /// The journal's: there is one writing transaction at a time.
     writer: DatabaseConnection,
     /// Connections for everybody else.
     readers: DatabaseConnection,
+    /// Where the writer and its connection are, if not among everybody else: PostgreSQL works while we read the next
+    /// requests, and with hundreds of those in line before the writer's next step, it would wait for us instead.
+    writers_thread: Option<Arc<OwnThread>>,
     statements: Arc<AtomicU64>,
 }
 
@@ -93,14 +106,16 @@ impl Database {
                 count_statements(&mut readers, &statements);
                 readers
             };
-            Self { writer, readers, statements }
+            Self { writer, readers, writers_thread: None, statements }
         } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
             // Of their own, so that questions about history can never keep a commit waiting for a connection.
-            let mut writer = postgres(url, 1, COMMIT_STATEMENT_TIMEOUT).await.map_err(failed)?;
-            let mut readers = postgres(url, 8, STATEMENT_TIMEOUT).await.map_err(failed)?;
+            let thread = OwnThread::start("journal").map_err(|error| failed(DbErr::Custom(error.to_string())))?;
+            let connecting = postgres(url.to_owned(), WRITERS, COMMIT_STATEMENT_TIMEOUT, FRESH);
+            let mut writer = thread.run(connecting).await.map_err(failed)?;
+            let mut readers = postgres(url.to_owned(), 8, STATEMENT_TIMEOUT, Duration::ZERO).await.map_err(failed)?;
             count_statements(&mut writer, &statements);
             count_statements(&mut readers, &statements);
-            Self { writer, readers, statements }
+            Self { writer, readers, writers_thread: Some(Arc::new(thread)), statements }
         } else {
             return Err(OpenError::Scheme { url: shown });
         };
@@ -115,12 +130,12 @@ impl Database {
 
     /// Brings the tables to the shape this version works with.
     pub async fn migrate(&self) -> Result<(), DbErr> {
-        Migrator::up(self.for_migrations(), None).await
+        Migrator::up(self.for_upkeep(), None).await
     }
 
     /// Whether the tables have the shape this version works with.
     pub async fn is_migrated(&self) -> Result<bool, DbErr> {
-        Ok(Migrator::get_pending_migrations(self.for_migrations()).await?.is_empty())
+        Ok(Migrator::get_pending_migrations(self.for_upkeep()).await?.is_empty())
     }
 
     /// Which of the two it is.
@@ -133,13 +148,18 @@ impl Database {
         &self.readers
     }
 
-    /// For changing the tables: SQLite wants its one writer for it; on PostgreSQL it may take longer
-    /// than a commit may.
-    pub fn for_migrations(&self) -> &DatabaseConnection {
+    /// For changing the tables, and for removing what is old: SQLite wants its one writer for it; on PostgreSQL it may take
+    /// longer than a commit may, and the writer's connections are made where the writer is.
+    pub fn for_upkeep(&self) -> &DatabaseConnection {
         match self.backend() {
             DbBackend::Postgres => &self.readers,
             _ => &self.writer,
         }
+    }
+
+    /// Where the writer has to be, if not among everybody else.
+    pub(super) fn writers_thread(&self) -> Option<&Arc<OwnThread>> {
+        self.writers_thread.as_ref()
     }
 
     /// For the journal.
@@ -152,14 +172,14 @@ impl Database {
         self.readers.execute_unprepared("SELECT 1").await.map(drop)
     }
 
-    /// How many statements have been sent so far.
+    /// How many statements have been sent so far, except for hints, which are sent as time allows.
     pub fn statements_sent(&self) -> u64 {
         self.statements.load(Ordering::Relaxed)
     }
 
     /// Closes all connections.
     pub async fn close(self) -> Result<(), DbErr> {
-        let Self { writer, readers, statements: _ } = self;
+        let Self { writer, readers, writers_thread: _, statements: _ } = self;
         readers.close().await?;
         writer.close().await
     }
@@ -171,7 +191,14 @@ impl Database {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };
-        self.writer.begin_with_options(options).await
+        // A connection may have been lost. Nothing has happened then: the next one is tried, and at last a new one.
+        let mut chances = if self.backend() == DbBackend::Postgres { WRITERS } else { 0 };
+        loop {
+            match self.writer.begin_with_options(options).await {
+                Err(error) if chances > 0 && !matches!(error, DbErr::ConnectionAcquire(_)) => chances -= 1,
+                outcome => return outcome,
+            }
+        }
     }
 
     async fn check_sqlite_version(&self) -> Result<(), VersionCheck> {
@@ -217,7 +244,12 @@ async fn sqlite(url: &str, connections: u32) -> Result<DatabaseConnection, DbErr
     Connector::connect(options).await
 }
 
-async fn postgres(url: &str, connections: u32, statement_timeout: Duration) -> Result<DatabaseConnection, DbErr> {
+async fn postgres(
+    url: String,
+    connections: u32,
+    statement_timeout: Duration,
+    fresh: Duration,
+) -> Result<DatabaseConnection, DbErr> {
     let mut options = ConnectOptions::new(url);
     options
         .max_connections(connections)
@@ -226,6 +258,7 @@ async fn postgres(url: &str, connections: u32, statement_timeout: Duration) -> R
         .sqlx_logging(false)
         .set_application_name("aetherium")
         .statement_timeout(statement_timeout)
+        .test_before_acquire_if_idle_for(fresh)
         .map_sqlx_postgres_opts(|options| {
             options.options([
                 // What was committed while we waited for the lock has to be seen after it, whatever this
@@ -245,8 +278,10 @@ async fn postgres(url: &str, connections: u32, statement_timeout: Duration) -> R
 
 fn count_statements(connection: &mut DatabaseConnection, statements: &Arc<AtomicU64>) {
     let statements = statements.clone();
-    connection.set_metric_callback(move |_| {
-        statements.fetch_add(1, Ordering::Relaxed);
+    connection.set_metric_callback(move |sent| {
+        if !sent.statement.sql.starts_with("NOTIFY ") {
+            statements.fetch_add(1, Ordering::Relaxed);
+        }
     });
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sea_orm::DatabaseTransaction;
+use sea_orm::{DatabaseConnection, DatabaseTransaction};
 use serde_json::{Value, json};
 
 use super::commands::Answer;
@@ -79,7 +79,7 @@ pub struct Told {
 }
 
 impl<'a> Draft<'a> {
-    /// Begins a batch on top of a state that is certainly the latest.
+    /// Begins a batch on top of a state. What comes of it counts only if that is the latest.
     pub(super) fn on(
         base: &'a Snapshot,
         revision: u64,
@@ -201,6 +201,29 @@ impl<'a> Draft<'a> {
     /// Whether there is nothing to commit.
     pub(super) fn is_empty(&self) -> bool {
         self.workers.is_empty() && self.purged.is_empty() && self.events.is_empty() && self.answered.is_empty()
+    }
+
+    /// Whether heartbeats are all that changes anything, and none of them tells of VMs or of a return.
+    pub(super) fn is_of_heartbeats(&self) -> bool {
+        const ALONE: [bool; Part::COUNT] = {
+            let mut parts = [false; Part::COUNT];
+            parts[Part::Heartbeat as usize] = true;
+            parts
+        };
+        let mut workers = self.workers.values();
+        self.purged.is_empty()
+            && self.events.is_empty()
+            && self.answered.is_empty()
+            && !self.workers.is_empty()
+            && workers.all(|it| it.parts == ALONE && it.worker.usage.vms_revision != self.revision)
+    }
+
+    /// Writes what is [of heartbeats](Self::is_of_heartbeats), as a whole batch, if the cluster is at the revision before.
+    /// Whether it was.
+    pub(super) async fn write_heartbeats(&self, connection: &DatabaseConnection) -> Result<bool, Error> {
+        let revision = i64::try_from(self.revision).unwrap_or(i64::MAX);
+        let rows = self.written(Part::Heartbeat, rows::usage_row);
+        Ok(HEARTBEATS.run_as_batch(connection, &rows, revision).await?)
     }
 
     /// Writes everything, one statement per writer of a table. The order matters only where rows

@@ -1,15 +1,17 @@
 //! The only writer.
 //!
-//! Commands queue up here. One task takes whatever is waiting, decides it on the latest state,
-//! commits it as one batch with one revision, publishes the new snapshot, tells the feed, and only
-//! then answers, in this order: when somebody has an answer, the change is on disk and in memory.
-//! While one batch commits, the next one collects; no timer is needed.
+//! Commands queue up here. One task (on PostgreSQL in a thread of its own) takes whatever is
+//! waiting, decides it on the latest state, commits it as one batch with one revision, publishes the
+//! new snapshot, tells the feed, and only then answers, in this order: when somebody has an answer,
+//! the change is on disk and in memory. While one batch commits, the next one collects; no timer is
+//! needed.
 //!
 //! **How a batch is right also with several servers.** Its transaction first raises the revision in
 //! the `cluster` row. On PostgreSQL that row's lock makes the writing transactions of all servers
 //! wait for each other. If the revision found is not the one this server knows, it reads what
 //! changed inside the same transaction. So decisions are made on a state that is certainly the
-//! latest, as plain functions ([`commands`]), and there is no leader. The same mends a commit whose
+//! latest, as plain functions ([`commands`]), and there is no leader. A batch of heartbeats is decided on what is known, and
+//! written by a statement that does so only if that is the latest; else as any other. The same mends a commit whose
 //! outcome was lost with the connection: the next batch finds out.
 //!
 //! **Invariant:** nobody else writes to the tables of the cluster; old entries of the change log are
@@ -24,10 +26,11 @@ mod notify;
 mod retention;
 mod rows;
 mod statements;
+mod thread;
 mod writer;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -42,7 +45,7 @@ pub use self::feed::{Ended, Listener, Missed};
 pub use self::log::{Extent, Log, LogPage};
 pub use self::retention::{LogTrimmer, Retention};
 pub use self::writer::Writer;
-use self::writer::{Queued, Ticket};
+use self::writer::{Queued, Ticket, Together, Waiting};
 use crate::clock::{Clock, Timestamp};
 use crate::cluster::Snapshot;
 use crate::error::{Error, Result};
@@ -61,7 +64,9 @@ pub struct Journal(Arc<Ends>);
 /// The journal's side of what it shares with the writer.
 #[derive(Debug)]
 struct Ends {
-    queue: mpsc::Sender<Box<dyn Queued>>,
+    queue: mpsc::UnboundedSender<Together>,
+    /// How many commands are in the queue.
+    queued: Arc<AtomicUsize>,
     live: Arc<ArcSwap<Published>>,
     feed: Arc<Feed>,
     /// Wakes the writer to look for what other servers committed.
@@ -104,7 +109,9 @@ impl<T> Submitted<T> {
 impl Journal {
     /// Reads the whole state and gets ready to write. Nothing is written until the [`Writer`] runs.
     pub async fn open(database: Database, clock: Clock) -> Result<(Self, Writer)> {
-        let (queue, waiting) = mpsc::channel(QUEUE);
+        let (queue, waiting) = mpsc::unbounded_channel();
+        let queued = Arc::new(AtomicUsize::new(0));
+        let waiting = Waiting::new(waiting, queued.clone());
         let feed = Arc::new(Feed::new());
         let snapshot = Arc::new(writer::load(&database, &clock).await?);
         let live = Arc::new(ArcSwap::from_pointee(Published { at: clock.now(), snapshot: snapshot.clone() }));
@@ -113,7 +120,7 @@ impl Journal {
         let writer =
             Writer::new(database.clone(), clock, snapshot, live.clone(), feed.clone(), follow.clone(), waiting);
         let last_outage = writer.last_outage();
-        Ok((Self(Arc::new(Ends { queue, live, feed, follow, last_outage, log, database })), writer))
+        Ok((Self(Arc::new(Ends { queue, queued, live, feed, follow, last_outage, log, database })), writer))
     }
 
     /// The cluster as of the last commit.
@@ -190,13 +197,35 @@ impl Journal {
         self.submit(command)?.committed().await
     }
 
-    /// Hands a command over, to ask for its outcome later: whoever has many hands over all of them first.
+    /// Hands a command over, to ask for its outcome later.
     pub fn submit<C: Command>(&self, command: C) -> Result<Submitted<C::Reply>> {
-        let (reply, answer) = oneshot::channel();
-        self.0.queue.try_send(Box::new(Ticket::new(command, reply))).map_err(|refused| match refused {
-            mpsc::error::TrySendError::Full(_) => Error::Busy,
-            mpsc::error::TrySendError::Closed(_) => Error::ShuttingDown,
-        })?;
-        Ok(Submitted(answer))
+        let (ticket, submitted) = ticket(command);
+        self.queue(vec![ticket])?;
+        Ok(submitted)
     }
+
+    /// Hands commands over that came together, and have to be committed together as far as one commit can hold them.
+    pub fn submit_all<C: Command>(&self, commands: impl IntoIterator<Item = C>) -> Result<Vec<Submitted<C::Reply>>> {
+        let (tickets, submitted): (Vec<_>, _) = commands.into_iter().map(ticket).unzip();
+        self.queue(tickets)?;
+        Ok(submitted)
+    }
+
+    fn queue(&self, tickets: Together) -> Result<()> {
+        let Ends { queue, queued, .. } = &*self.0;
+        let count = tickets.len();
+        if count == 0 {
+            return Ok(());
+        }
+        if queued.fetch_add(count, Ordering::Relaxed) + count > QUEUE {
+            queued.fetch_sub(count, Ordering::Relaxed);
+            return Err(Error::Busy);
+        }
+        queue.send(tickets).map_err(|_| Error::ShuttingDown)
+    }
+}
+
+fn ticket<C: Command>(command: C) -> (Box<dyn Queued>, Submitted<C::Reply>) {
+    let (reply, answer) = oneshot::channel();
+    (Box::new(Ticket::new(command, reply)), Submitted(answer))
 }

@@ -22,36 +22,48 @@ use super::database::Database;
 /// The channel. Other programs on the same database would have to choose another.
 const CHANNEL: &str = "aetherium_commits";
 
+/// How long to wait between two hints: each is a transaction with a wait for the disk.
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// How long to wait before listening again after a failure.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Sends hints.
 pub(super) struct Hints {
     database: Database,
-    on_its_way: Arc<AtomicBool>,
-    /// The last revision that was told.
-    told: AtomicU64,
+    /// Whether somebody is sending them.
+    being_sent: Arc<AtomicBool>,
+    /// The last revision that is to be told.
+    latest: Arc<AtomicU64>,
 }
 
 impl Hints {
     pub(super) fn new(database: Database) -> Self {
-        Self { database, on_its_way: Arc::default(), told: AtomicU64::new(0) }
+        Self { database, being_sent: Arc::default(), latest: Arc::default() }
     }
 
-    /// Tells everybody of a revision, if a previous hint is not still on its way.
+    /// Tells everybody of a revision: at once, or with others a moment later if hints have just been sent.
     pub(super) fn send(&self, revision: u64) {
-        if self.database.backend() != DbBackend::Postgres || self.told.swap(revision, Ordering::Relaxed) == revision {
+        if self.database.backend() != DbBackend::Postgres || self.latest.swap(revision, Ordering::AcqRel) == revision {
             return;
         }
-        if self.on_its_way.swap(true, Ordering::Relaxed) {
+        if self.being_sent.swap(true, Ordering::AcqRel) {
             return;
         }
-        let (readers, on_its_way) = (self.database.readers().clone(), self.on_its_way.clone());
+        let (readers, latest, being_sent) =
+            (self.database.readers().clone(), self.latest.clone(), self.being_sent.clone());
         tokio::spawn(async move {
-            let sent = readers.execute_unprepared(&format!("NOTIFY {CHANNEL}, '{revision}'")).await;
-            on_its_way.store(false, Ordering::Relaxed);
-            if let Err(error) = sent {
-                debug!(error = %error, "a hint to other servers could not be sent");
+            loop {
+                let revision = latest.load(Ordering::Acquire);
+                if let Err(error) = readers.execute_unprepared(&format!("NOTIFY {CHANNEL}, '{revision}'")).await {
+                    debug!(error = %error, "a hint to other servers could not be sent");
+                }
+                sleep(PAUSE).await;
+                being_sent.swap(false, Ordering::AcqRel);
+                // Something may have been committed meanwhile, and somebody else may already be telling it.
+                if latest.load(Ordering::Acquire) == revision || being_sent.swap(true, Ordering::AcqRel) {
+                    return;
+                }
             }
         });
     }

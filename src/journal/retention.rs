@@ -99,7 +99,7 @@ impl LogTrimmer {
         let surplus = kept_answer::Entity::newest_first().offset(MAX_ANSWERS);
         let surplus = surplus.one(self.database.readers()).await?.map(|row| row.at);
         let too_old = self.clock.now() - KEEP_ANSWERS;
-        kept_answer::Entity::given_before(too_old, surplus).exec(self.database.writer()).await?;
+        kept_answer::Entity::given_before(too_old, surplus).exec(self.database.for_upkeep()).await?;
         Ok(())
     }
 
@@ -111,9 +111,9 @@ impl LogTrimmer {
         let going = oldest.iter().take_while(must_go).count();
         // A commit goes whole: a cursor may point between its entries, and then the next must be there.
         let Some(last) = going.checked_sub(1).and_then(|last| oldest.get(last)) else { return Ok(0) };
-        let writer = self.database.writer();
+        let database = self.database.for_upkeep();
         // Several servers may trim: the beginning never moves back.
-        cluster::Entity::move_log_start(last.revision).exec(writer).await?;
-        Ok(event::Entity::up_to(last.revision).exec(writer).await?.rows_affected)
+        cluster::Entity::move_log_start(last.revision).exec(database).await?;
+        Ok(event::Entity::up_to(last.revision).exec(database).await?.rows_affected)
     }
 }

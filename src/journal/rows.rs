@@ -14,8 +14,8 @@ use super::draft::KeptAnswer;
 use super::statements::Bind;
 use crate::clock::{Timestamp, with_milliseconds};
 use crate::cluster::{
-    Changes, Cursor, Event, Identity, InvalidId, Life, Snapshot, UnknownWord, Usage, Vm, VmId, Worker, WorkerId,
-    WorkerVms,
+    Changes, Cursor, Event, Identity, InvalidId, Life, Prepared, Snapshot, UnknownWord, Usage, Vm, VmId, Worker,
+    WorkerId, WorkerVms,
 };
 use crate::error::Error;
 
@@ -118,6 +118,7 @@ fn read_worker(row: worker::Model, id: WorkerId, vms: WorkerVms) -> Result<Worke
         policy_revision: unsigned("policy_revision", row.policy_revision)?,
         announced: row.announced.parse()?,
         revision: unsigned("revision", row.revision)?,
+        prepared: Prepared::default(),
     })
 }
 
@@ -178,6 +179,7 @@ pub(super) fn registration_row(worker: &Worker) -> RegistrationRow<'_> {
         policy_revision,
         announced,
         revision: _,
+        prepared: _,
     } = worker;
     let Identity { hostname, address, zone, labels, capabilities, cpu_cores, memory_mb, disk_gb, max_vms } =
         &**identity;

@@ -112,14 +112,34 @@ impl Update {
     }
 
     pub(super) async fn run(&self, transaction: &DatabaseTransaction, rows: &[impl Serialize]) -> Result<(), DbErr> {
+        send(transaction, rows, |backend| self.sql(backend)).await
+    }
+
+    /// The same on PostgreSQL as a whole batch: one statement, and so a transaction, which raises the revision of the
+    /// cluster to this one if it is the one before, and changes the rows only then. Whether it was.
+    pub(super) async fn run_as_batch(
+        &self,
+        connection: &impl ConnectionTrait,
+        rows: &[impl Serialize],
+        revision: i64,
+    ) -> Result<bool, DbErr> {
+        let backend = connection.get_database_backend();
+        // The row of the cluster is locked as by any other batch. Whoever had to wait for it finds another revision.
+        let sql = format!(
+            "WITH turn AS (UPDATE cluster SET revision = $2 WHERE id = 1 AND revision = $2 - 1 RETURNING revision), \
+             changed AS ({} AND EXISTS (SELECT FROM turn)) SELECT revision FROM turn",
+            self.sql(backend)
+        );
+        let values = [as_json(rows)?, revision.into()];
+        Ok(connection.query_one_raw(Statement::from_sql_and_values(backend, sql, values)).await?.is_some())
+    }
+
+    fn sql(&self, backend: DbBackend) -> String {
         let Self { table, key, columns } = self;
         let key = (*key, Type::Text);
-        send(transaction, rows, |backend| {
-            let set = list(columns.iter().map(|column| format!("{} = {}", column.0, value(backend, column))));
-            let from = from(backend, &[&[key], *columns].concat());
-            format!("UPDATE {table} SET {set} FROM {from} WHERE {table}.{} = {}", key.0, value(backend, &key))
-        })
-        .await
+        let set = list(columns.iter().map(|column| format!("{} = {}", column.0, value(backend, column))));
+        let from = from(backend, &[&[key], *columns].concat());
+        format!("UPDATE {table} SET {set} FROM {from} WHERE {table}.{} = {}", key.0, value(backend, &key))
     }
 }
 
@@ -150,9 +170,13 @@ async fn send(
         return Ok(());
     }
     let backend = transaction.get_database_backend();
-    let rows = serde_json::to_string(rows).map_err(|error| DbErr::Json(error.to_string()))?;
-    transaction.execute_raw(Statement::from_sql_and_values(backend, sql(backend), [rows.into()])).await?;
+    transaction.execute_raw(Statement::from_sql_and_values(backend, sql(backend), [as_json(rows)?])).await?;
     Ok(())
+}
+
+/// The rows as a parameter.
+fn as_json(rows: &[impl Serialize]) -> Result<Value, DbErr> {
+    Ok(serde_json::to_string(rows).map_err(|error| DbErr::Json(error.to_string()))?.into())
 }
 
 /// The rows as a table named `row`. With `json_each`, SQLite would write each row out as text and read it again.

@@ -1,9 +1,10 @@
 //! The task that commits.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -34,6 +35,9 @@ pub(super) const MAX_BATCH: usize = 512;
 /// inventories, hundreds of rows each.)
 const MAX_ROWS: usize = 20_000;
 
+/// Most rows that a batch may write to be tried as one of heartbeats without news.
+const MOST_TRIED: usize = 2_000;
+
 /// How long one batch may take before the database counts as gone.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(8);
 
@@ -50,16 +54,77 @@ pub struct Writer {
     feed: Arc<Feed>,
     follow: Arc<Notify>,
     hints: Hints,
-    waiting: mpsc::Receiver<Box<dyn Queued>>,
+    waiting: Waiting,
     /// Whether the database answered last time, so that an outage is logged once.
     database_is_up: bool,
     /// When it last did not, in Unix milliseconds.
     last_outage: Arc<AtomicI64>,
+    /// Whether the last batch found the cluster as this server had left it: then the next one probably does, too.
+    is_alone: bool,
+    /// Who gives the answers, if not the writer itself.
+    answers: Option<mpsc::UnboundedSender<Settled>>,
+}
+
+/// A batch that is committed, and the state that it led to.
+struct Settled {
+    batch: Vec<Box<dyn Queued>>,
+    state: Arc<Snapshot>,
 }
 
 impl fmt::Debug for Writer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Writer").field("revision", &self.state.revision).finish_non_exhaustive()
+    }
+}
+
+/// Commands that were handed over together.
+pub(super) type Together = Vec<Box<dyn Queued>>;
+
+/// The queue's other end.
+pub(super) struct Waiting {
+    queue: mpsc::UnboundedReceiver<Together>,
+    /// What was taken out of the queue and did not fit into a batch. Behind a lock that nobody ever waits for: commands
+    /// cannot be looked at by several threads, and what holds them has to be able to.
+    rest: Mutex<Together>,
+    /// How many commands wait.
+    count: Arc<AtomicUsize>,
+}
+
+impl Waiting {
+    pub(super) fn new(queue: mpsc::UnboundedReceiver<Together>, count: Arc<AtomicUsize>) -> Self {
+        Self { queue, rest: Mutex::default(), count }
+    }
+
+    /// Waits until there are some, and takes as many as go into a batch. None if there will be no more. Cancel safe.
+    async fn take_batch(&mut self) -> Option<Together> {
+        if self.rest().is_empty() {
+            let first = self.queue.recv().await?;
+            *self.rest() = first;
+        }
+        while self.rest().len() < MAX_BATCH
+            && let Ok(more) = self.queue.try_recv()
+        {
+            self.rest().extend(more);
+        }
+        let waiting = self.rest();
+        let rest = waiting.split_off(first_batch(waiting).min(waiting.len()));
+        let batch = std::mem::replace(waiting, rest);
+        self.count.fetch_sub(batch.len(), Ordering::Relaxed);
+        Some(batch)
+    }
+
+    fn rest(&mut self) -> &mut Together {
+        self.rest.get_mut().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes all that there are now.
+    fn take_all(&mut self) -> Together {
+        let mut taken = std::mem::take(self.rest());
+        while let Ok(more) = self.queue.try_recv() {
+            taken.extend(more);
+        }
+        self.count.fetch_sub(taken.len(), Ordering::Relaxed);
+        taken
     }
 }
 
@@ -131,7 +196,7 @@ impl Writer {
         live: Arc<ArcSwap<Published>>,
         feed: Arc<Feed>,
         follow: Arc<Notify>,
-        waiting: mpsc::Receiver<Box<dyn Queued>>,
+        waiting: Waiting,
     ) -> Self {
         let hints = Hints::new(database.clone());
         Self {
@@ -145,6 +210,8 @@ impl Writer {
             waiting,
             database_is_up: true,
             last_outage: Arc::default(),
+            is_alone: true,
+            answers: None,
         }
     }
 
@@ -154,27 +221,34 @@ impl Writer {
 
     /// Commits whatever is waiting as soon as the previous batch is done, until told to stop.
     pub async fn run(mut self, shutdown: CancellationToken) {
-        let mut waiting = Vec::with_capacity(MAX_BATCH);
+        let Some(thread) = self.database.writers_thread().cloned() else { return self.write(shutdown).await };
+        // Answers are given here, where those who wait for them are: to wake each from afar takes a call of the system.
+        let (answers, mut answered) = mpsc::unbounded_channel();
+        self.answers = Some(answers);
+        let answering = async move {
+            while let Some(Settled { batch, state }) = answered.recv().await {
+                acknowledge(batch, &state);
+            }
+        };
+        tokio::join!(thread.run(self.write(shutdown)), answering);
+    }
+
+    async fn write(mut self, shutdown: CancellationToken) {
         let mut polls = interval(FOLLOW_PERIOD);
         polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let nudge = self.follow.clone();
         let may_have_company = self.database.backend() == DbBackend::Postgres;
         loop {
             tokio::select! {
-                taken = self.waiting.recv_many(&mut waiting, MAX_BATCH) => {
-                    if taken == 0 {
-                        break;
-                    }
-                    while !waiting.is_empty() {
-                        let rest = waiting.split_off(first_batch(&waiting));
-                        self.commit(std::mem::replace(&mut waiting, rest)).await;
-                    }
-                }
+                batch = self.waiting.take_batch() => match batch {
+                    Some(batch) => self.commit(batch).await,
+                    None => break,
+                },
                 _ = polls.tick(), if may_have_company => self.follow().await,
                 () = nudge.notified(), if may_have_company => self.follow().await,
-                () = shutdown.cancelled(), if !self.waiting.is_closed() => {
+                () = shutdown.cancelled(), if !self.waiting.queue.is_closed() => {
                     // Nothing new comes in; what is in goes on to be committed.
-                    self.waiting.close();
+                    self.waiting.queue.close();
                 }
             }
         }
@@ -212,13 +286,10 @@ impl Writer {
             }
             Err(Failure::Outage(error)) => {
                 self.note_outage(&error);
-                fail(batch, &error);
-                // The others would only wait for the same, longer than anybody waits for them.
-                let mut others = Vec::new();
-                while let Ok(queued) = self.waiting.try_recv() {
-                    others.push(queued);
-                }
-                fail(others, &error);
+                // The others would only wait for the same, longer than anybody waits for them. But not those who come when
+                // they have heard of it: what they are told has to be of their own time.
+                let others = self.waiting.take_all();
+                fail(batch.into_iter().chain(others), &error);
             }
         }
     }
@@ -228,8 +299,10 @@ impl Writer {
             info!("the database takes commits again");
             self.database_is_up = true;
         }
-        for queued in batch {
-            queued.acknowledge(&self.state);
+        match &self.answers {
+            None => acknowledge(batch, &self.state),
+            // Whoever answers does so until there is nobody left to settle anything.
+            Some(answers) => _ = answers.send(Settled { batch, state: self.state.clone() }),
         }
         self.hints.send(self.state.revision);
     }
@@ -241,11 +314,22 @@ impl Writer {
         }
     }
 
-    /// One transaction: lock, catch up, decide, write.
+    /// One transaction: lock, catch up, decide, write; or all of it at once, if that is possible.
     async fn try_commit(&mut self, batch: &mut [Box<dyn Queued>]) -> Result<(), Failure> {
+        if self.is_alone && self.database.backend() == DbBackend::Postgres {
+            match self.try_heartbeats(batch).await {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(Failure::Refused(error)) => return Err(Failure::Refused(error)),
+                // The connection was lost, and perhaps it was committed. If so, what follows finds another revision, and
+                // decides on that: as if the heartbeats had been sent twice.
+                Err(Failure::Outage(error)) => debug!(error = %error.chain(), "a batch is tried once more"),
+            }
+        }
         let transaction = self.database.begin_writing().await.map_err(Error::from)?;
         let revision = self.raise_revision(&transaction).await?;
-        if revision != self.state.revision + 1 {
+        self.is_alone = revision == self.state.revision + 1;
+        if !self.is_alone {
             let base = self.base_for(revision - 1);
             let changes = rows::changes_since(&transaction, &base).await?;
             self.publish(&base, changes, revision - 1, self.clock.now(), None);
@@ -255,9 +339,7 @@ impl Writer {
         let keys: Vec<_> = batch.iter().filter_map(|queued| queued.key()).collect();
         let answers = rows::answers_of(&transaction, &keys).await?;
         let mut draft = Draft::on(&base, revision, self.clock.now(), answers);
-        for queued in batch {
-            queued.decide(&mut draft).map_err(|Panicked| Failure::Refused(Error::Corrupt(Arc::new(Panicked))))?;
-        }
+        decide(batch, &mut draft)?;
         if draft.is_empty() {
             // Repeated requests and refusals: nothing happened, so there is no new revision either.
             transaction.rollback().await.map_err(Error::from)?;
@@ -270,6 +352,33 @@ impl Writer {
         let (changes, events) = draft.into_changes();
         self.publish(&base, changes, revision, at, Some(events));
         Ok(())
+    }
+
+    /// Nearly all batches are of heartbeats, and of them nearly all find the cluster as this server has left it. So they
+    /// are decided on that, and written if it is so, in one statement instead of four, each of which would wait for its
+    /// answer. Whether that was done; if not, nothing was.
+    async fn try_heartbeats(&mut self, batch: &mut [Box<dyn Queued>]) -> Result<bool, Failure> {
+        // What comes with a key is not among them, and large inventories have news: to try would only be to decide twice.
+        let rows = batch.iter().map(|queued| queued.rows()).fold(0, usize::saturating_add);
+        if rows > MOST_TRIED || batch.iter().any(|queued| queued.key().is_some()) {
+            return Ok(false);
+        }
+        let base = self.state.clone();
+        let revision = base.revision + 1;
+        let mut draft = Draft::on(&base, revision, self.clock.now(), BTreeMap::new());
+        decide(batch, &mut draft)?;
+        if !draft.is_of_heartbeats() {
+            return Ok(false);
+        }
+        // The clock is set by whoever looks for others' commits: what time it was before the disk was waited for is no use.
+        if !draft.write_heartbeats(self.database.writer()).await? {
+            self.is_alone = false;
+            return Ok(false);
+        }
+        let at = draft.at;
+        let (changes, events) = draft.into_changes();
+        self.publish(&base, changes, revision, at, Some(events));
+        Ok(true)
     }
 
     /// Raises the revision, which on PostgreSQL makes all servers' transactions take turns; also
@@ -358,15 +467,27 @@ impl Writer {
     }
 }
 
-/// How many of those waiting go into the next batch: all, unless they write more rows than one commit
-/// should; one at least.
+/// How many of those waiting go into the next batch: all, unless they are more, or write more rows, than one commit
+/// should have; one at least.
 fn first_batch(waiting: &[Box<dyn Queued>]) -> usize {
     let mut rows = 0_usize;
     let fitting = waiting.iter().take_while(|queued| {
         rows = rows.saturating_add(queued.rows());
         rows <= MAX_ROWS
     });
-    fitting.count().max(1)
+    fitting.take(MAX_BATCH).count().max(1)
+}
+
+/// Has every command decide, one after the other; what it decided before counts no more.
+fn decide(batch: &mut [Box<dyn Queued>], draft: &mut Draft<'_>) -> Result<(), Failure> {
+    let refused = |Panicked| Failure::Refused(Error::Corrupt(Arc::new(Panicked)));
+    batch.iter_mut().try_for_each(|queued| queued.decide(draft).map_err(refused))
+}
+
+fn acknowledge(batch: Vec<Box<dyn Queued>>, state: &Arc<Snapshot>) {
+    for queued in batch {
+        queued.acknowledge(state);
+    }
 }
 
 fn fail(batch: impl IntoIterator<Item = Box<dyn Queued>>, error: &Error) {
@@ -383,7 +504,8 @@ enum Failure {
     Outage(Error),
 }
 
-/// A failure on the way to a commit, before which nothing can have been committed.
+/// A failure on the way to a commit, before which nothing can have been committed; or of a statement that is a commit by
+/// itself, which has done nothing if it was the data's fault, and else may have: the next batch finds out.
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         if is_about_the_data(&error) { Self::Refused(error) } else { Self::Outage(error) }

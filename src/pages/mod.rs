@@ -11,11 +11,10 @@ mod policy;
 
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 
 use self::file::{File, Lifetime};
 use self::policy::Policy;
-use crate::http::{Accept, EVENT_STREAM, Failure, Id, Routes};
+use crate::http::{Accept, EVENT_STREAM, Failure, Id, Routes, get};
 
 /// What `build.rs` has built.
 struct Bundle {

@@ -35,10 +35,6 @@ pub struct Registered {
     pub heartbeat_interval: Duration,
 }
 
-/// A heartbeat that waits to be recorded.
-#[derive(Debug)]
-pub struct HeartbeatBegun(Submitted<HeartbeatAccepted>);
-
 /// A heartbeat has been recorded.
 #[derive(Clone, Debug)]
 pub struct HeartbeatRecorded {
@@ -162,18 +158,37 @@ impl Resolvers {
 
     /// Records a worker's heartbeat.
     pub async fn record_heartbeat(&self, id: &str, input: HeartbeatInput) -> Result<HeartbeatRecorded> {
-        self.finish_heartbeat(self.begin_heartbeat(id, input)?).await
+        let command = RecordHeartbeat { worker_id: id.to_owned(), beat: input.check()? };
+        self.finish_heartbeat(self.journal.submit(command)?).await
     }
 
-    /// Hands a worker's heartbeat to the journal. Whoever has many hands all of them over first, to have them committed
-    /// together, and asks then what came of each.
-    pub fn begin_heartbeat(&self, id: &str, input: HeartbeatInput) -> Result<HeartbeatBegun> {
-        self.journal.submit(RecordHeartbeat { worker_id: id.to_owned(), beat: input.check()? }).map(HeartbeatBegun)
+    /// Records heartbeats of many workers that came together. One that is refused does not spoil the others.
+    pub async fn record_heartbeats(&self, beats: Vec<(String, HeartbeatInput)>) -> Vec<Result<HeartbeatRecorded>> {
+        let mut checked = Vec::with_capacity(beats.len());
+        let mut places = Vec::with_capacity(beats.len());
+        for (worker_id, input) in beats {
+            places.push(input.check().map(|beat| checked.push(RecordHeartbeat { worker_id, beat })));
+        }
+        let mut submitted = match self.journal.submit_all(checked) {
+            Ok(submitted) => submitted.into_iter(),
+            Err(error) => return places.into_iter().map(|place| place.and(Err(error.clone()))).collect(),
+        };
+        let mut replies = Vec::with_capacity(places.len());
+        for place in places {
+            replies.push(match place {
+                // Each of these was submitted.
+                Ok(()) => match submitted.next() {
+                    Some(submitted) => self.finish_heartbeat(submitted).await,
+                    None => Err(Error::ShuttingDown),
+                },
+                Err(refused) => Err(refused),
+            });
+        }
+        replies
     }
 
-    /// What came of a heartbeat.
-    pub async fn finish_heartbeat(&self, begun: HeartbeatBegun) -> Result<HeartbeatRecorded> {
-        let Committed { reply, snapshot } = begun.0.committed().await?;
+    async fn finish_heartbeat(&self, submitted: Submitted<HeartbeatAccepted>) -> Result<HeartbeatRecorded> {
+        let Committed { reply, snapshot } = submitted.committed().await?;
         note_set_aside(&reply);
         Ok(recorded(&reply, self.reading(snapshot).view, self.timing.heartbeat_interval))
     }

@@ -10,9 +10,9 @@ use super::Result;
 use super::object::{RecordHeartbeatPayload, RecordedInBatch, WriteText as _};
 use super::once::{once, rendered, respond};
 use crate::error::Error;
-use crate::http::{Failure, Id, Json, Keyed, read_part};
+use crate::http::{Failure, Id, JSON_HEAD, Json, Keyed, read_part};
 use crate::resolvers::input::HeartbeatInput;
-use crate::resolvers::{HeartbeatBegun, HeartbeatRecorded, Resolvers};
+use crate::resolvers::{HeartbeatRecorded, Resolvers};
 
 /// Most heartbeats in one body.
 pub(super) const MAX_HEARTBEATS: usize = 1_000;
@@ -24,7 +24,7 @@ pub(super) async fn one(
     Keyed(key, Json(input)): Keyed<Json<HeartbeatInput>>,
 ) -> Result<Response> {
     match key {
-        None => Ok(RecordHeartbeatPayload(resolvers.record_heartbeat(&id, input).await?).into_answer()),
+        None => Ok(JSON_HEAD.answer(RecordHeartbeatPayload(resolvers.record_heartbeat(&id, input).await?).text())),
         Some(key) => {
             let once = once(key, |recorded| rendered(&RecordHeartbeatPayload(recorded), None));
             // In a box: nearly nobody names a key, and the others would carry the room for it.
@@ -68,18 +68,6 @@ pub(super) async fn many(
         let problem = format!("must have at most {MAX_HEARTBEATS} entries, not {}", heartbeats.len());
         return Err(Error::invalid("heartbeats", problem).into());
     }
-    let Some(key) = key else {
-        // All at once: the journal commits together what comes together, in the order given.
-        let begun: Vec<_> = heartbeats.iter().map(|beat| begin(&resolvers, beat)).collect();
-        let mut results = Vec::with_capacity(begun.len());
-        for (worker_id, begun) in begun {
-            results.push(match begun {
-                Ok(begun) => answered(worker_id, resolvers.finish_heartbeat(begun).await.map_err(Into::into)),
-                Err(failure) => answered(worker_id, Err(failure)),
-            });
-        }
-        return Ok(Json(Results { results }).into_response());
-    };
     let (mut beats, mut places) = (Vec::with_capacity(heartbeats.len()), Vec::with_capacity(heartbeats.len()));
     for beat in heartbeats {
         places.push(match read(&beat) {
@@ -90,18 +78,16 @@ pub(super) async fn many(
             Err(failure) => Place::Unreadable(claimed_sender(&beat), failure),
         });
     }
-    let render = move |recorded: Vec<Result<HeartbeatRecorded, Error>>| {
-        let mut recorded = recorded.into_iter();
-        let answered = places.iter().filter_map(|place| match place {
-            Place::Asked(worker_id) => Some(answered(Some(worker_id.clone()), recorded.next()?.map_err(Into::into))),
-            Place::Unreadable(worker_id, failure) => Some(answered(worker_id.clone(), Err(failure.clone()))),
-        });
-        rendered(&Results { results: answered.collect() }, None)
-    };
-    Ok(respond(resolvers.record_heartbeats_once(beats, once(key, render)).await?))
+    match key {
+        None => Ok(Json(results(&places, resolvers.record_heartbeats(beats).await)).into_response()),
+        Some(key) => {
+            let render = move |recorded| rendered(&results(&places, recorded), None);
+            Ok(respond(resolvers.record_heartbeats_once(beats, once(key, render)).await?))
+        }
+    }
 }
 
-/// One entry of a batch, whose answers come together.
+/// One entry of a batch.
 enum Place {
     /// It was asked for this worker.
     Asked(String),
@@ -109,15 +95,13 @@ enum Place {
     Unreadable(Option<String>, Failure),
 }
 
-/// Hands a heartbeat over, and says whose it is.
-fn begin(resolvers: &Resolvers, beat: &RawValue) -> (Option<String>, Result<HeartbeatBegun>) {
-    match read(beat) {
-        Ok((worker_id, input)) => {
-            let begun = resolvers.begin_heartbeat(&worker_id, input).map_err(Into::into);
-            (Some(worker_id), begun)
-        }
-        Err(failure) => (claimed_sender(beat), Err(failure)),
-    }
+fn results(places: &[Place], recorded: Vec<Result<HeartbeatRecorded, Error>>) -> Results {
+    let mut recorded = recorded.into_iter();
+    let answered = places.iter().filter_map(|place| match place {
+        Place::Asked(worker_id) => Some(answered(Some(worker_id.clone()), recorded.next()?.map_err(Into::into))),
+        Place::Unreadable(worker_id, failure) => Some(answered(worker_id.clone(), Err(failure.clone()))),
+    });
+    Results { results: answered.collect() }
 }
 
 fn read(beat: &RawValue) -> Result<(String, HeartbeatInput)> {

@@ -7,7 +7,8 @@ use std::fmt::Write as _;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use axum::response::{IntoResponse, Response};
+use axum::body::Body;
+use axum::response::Response;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
@@ -15,7 +16,7 @@ use super::etag::{Versioned, version_of};
 use super::object::{Shown as _, Vm, Worker, WorkerDistribution, WriteText};
 use super::read::Read;
 use crate::cluster::{self, VmReports};
-use crate::http::{Pieces, answer_with};
+use crate::http::Pieces;
 use crate::resolvers::kept::{Kept, List, Row, Rows};
 
 /// The keys of a list's two entries.
@@ -72,16 +73,16 @@ impl Versioned for Whole {
     }
 }
 
-impl IntoResponse for Whole {
-    fn into_response(self) -> Response {
-        let Self { keys, rows } = self;
+impl From<Whole> for Body {
+    fn from(whole: Whole) -> Self {
+        let Whole { keys, rows } = whole;
         let mut body = Pieces::default();
         body.push(format!("{{\"{}\":[", keys.rows).into());
         rows.pieces.into_iter().for_each(|piece| body.push(piece));
         let mut end = String::from("]");
         let _ = write!(end, ",\"{}\":{}}}", keys.total, rows.total);
         body.push(end.into());
-        answer_with("application/json", body)
+        body.into()
     }
 }
 
@@ -112,14 +113,14 @@ impl Lists {
     pub(super) fn workers(&self, read: &Read) -> Response {
         let Inner { kept, workers, .. } = &*self.0;
         let rows = read.reading.write_workers(kept, workers, |worker, bytes| row(&Worker(worker.clone()), bytes));
-        read.respond(Whole { keys: WORKERS, rows }, IntoResponse::into_response)
+        read.respond(Whole { keys: WORKERS, rows }, Body::from)
     }
 
     /// All VMs that hold a slot.
     pub(super) fn vms(&self, read: &Read) -> Response {
         let Inner { kept, vms, .. } = &*self.0;
         let rows = read.reading.write_vms(kept, vms, |vm, bytes| row(&Vm(vm.clone()), bytes));
-        read.respond(Whole { keys: VMS, rows }, IntoResponse::into_response)
+        read.respond(Whole { keys: VMS, rows }, Body::from)
     }
 
     /// Which VMs are where.
@@ -128,7 +129,7 @@ impl Lists {
         let rows = read.reading.write_workers(kept, distribution, |worker, bytes| {
             row(&WorkerDistribution(cluster::WorkerDistribution::of(worker.clone())), bytes)
         });
-        read.respond(Whole { keys: DISTRIBUTION, rows }, IntoResponse::into_response)
+        read.respond(Whole { keys: DISTRIBUTION, rows }, Body::from)
     }
 }
 

@@ -24,14 +24,13 @@ use std::time::Duration;
 
 use axum::extract::FromRef;
 use axum::http::StatusCode;
-use axum::routing::{get, post};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use self::list::Lists;
 pub use self::openapi::document as openapi;
 use crate::error::{Error, Kind};
-use crate::http::{Failure, Routes, Wants};
+use crate::http::{Failure, Routes, Wants, get, post};
 use crate::resolvers::Resolvers;
 
 /// Body of one heartbeat with a whole inventory: some thousand VMs.

@@ -3,7 +3,6 @@
 
 use std::io::Write as _;
 
-use axum::response::Response;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::shape;
@@ -11,8 +10,8 @@ use crate::cluster::fields::{
     cluster_stats_fields, event_fields, heartbeat_reply_fields, registered_fields, vm_fields,
     worker_distribution_fields, worker_fields,
 };
-use crate::cluster::{self, Depends, VmId, VmView, WorkerId, WorkerView, depends};
-use crate::http::{EXPECTED_ANSWER, answer_with};
+use crate::cluster::{self, Depends, Gapped, VmId, VmView, WorkerId, WorkerView, depends};
+use crate::http::EXPECTED_ANSWER;
 use crate::resolvers::{EventView, HeartbeatRecorded, Registered};
 
 /// What an answer shows of the cluster.
@@ -26,21 +25,89 @@ pub(super) trait WriteText {
     /// Writes it.
     fn write_text(&self, out: &mut Vec<u8>);
 
-    /// It as an answer.
-    fn into_answer(self) -> Response
-    where
-        Self: Sized,
-    {
+    /// It as text.
+    fn text(&self) -> Vec<u8> {
         let mut text = Vec::with_capacity(EXPECTED_ANSWER);
         self.write_text(&mut text);
-        answer_with("application/json", text)
+        text
     }
 }
 
 /// Makes of a field list an object with a `write` that puts its fields into a map, and a twin of it that writes them at
 /// once.
+///
+/// What comes by the thousand is `prepared`: its view has room for what is written of it once, which is all but what the
+/// clock makes something else of.
 macro_rules! object {
+    ({ prepared } $(#[$doc:meta])* $object:ident($this:ident: $view:ty) {
+        $($(#[$field_doc:meta])* $field:ident: $shape:ident [$where:ident $($depends:ident)?] = $value:expr;)+
+    }) => {
+        object! { { map_and_depends } $(#[$doc])* $object($this: $view) {
+            $($(#[$field_doc])* $field: $shape [$where $($depends)?] = $value;)+
+        } }
+
+        impl $object {
+            /// An object without its braces, and with gaps where fields depend on the moment.
+            fn prepare($this: &$view) -> Gapped {
+                let mut text = Gapped::default();
+                $(
+                    write_key!(text.bytes(), $field);
+                    if depends!($($depends)?) == Depends::ON_ITSELF {
+                        write_value!(text.bytes(), $shape, $value);
+                    } else {
+                        text.leave_gap();
+                    }
+                )+
+                text
+            }
+        }
+
+        impl WriteText for $object {
+            fn write_text(&self, out: &mut Vec<u8>) {
+                let $this = &self.0;
+                let prepared = $this.prepared().whole(|| Self::prepare($this));
+                let mut pieces = prepared.pieces();
+                let begin = out.len();
+                out.extend_from_slice(pieces.next().unwrap_or_default());
+                $(if depends!($($depends)?) != Depends::ON_ITSELF {
+                    write_value!(out, $shape, $value);
+                    out.extend_from_slice(pieces.next().unwrap_or_default());
+                })+
+                // In the place of the first comma.
+                out[begin] = b'{';
+                out.push(b'}');
+            }
+        }
+    };
     ({ } $(#[$doc:meta])* $object:ident($this:ident: $view:ty) {
+        $($(#[$field_doc:meta])* $field:ident: $shape:ident [$where:ident $($depends:ident)?] = $value:expr;)+
+    }) => {
+        object! { { map_and_depends } $(#[$doc])* $object($this: $view) {
+            $($(#[$field_doc])* $field: $shape [$where $($depends)?] = $value;)+
+        } }
+
+        impl $object {
+            /// The same at once: an object without its closing brace.
+            fn begin_text($this: &$view, in_detail: bool, out: &mut Vec<u8>) {
+                let begin = out.len();
+                $(if in_detail || is_shown_everywhere!($where) {
+                    write_key!(out, $field);
+                    write_value!(out, $shape, $value);
+                })+
+                // In the place of the first comma.
+                out[begin] = b'{';
+            }
+        }
+
+        impl WriteText for $object {
+            fn write_text(&self, out: &mut Vec<u8>) {
+                Self::begin_text(&self.0, true, out);
+                self.write_text_of_aliases(out);
+                out.push(b'}');
+            }
+        }
+    };
+    ({ map_and_depends } $(#[$doc:meta])* $object:ident($this:ident: $view:ty) {
         $($(#[$field_doc:meta])* $field:ident: $shape:ident [$where:ident $($depends:ident)?] = $value:expr;)+
     }) => {
         $(#[$doc])*
@@ -53,25 +120,6 @@ macro_rules! object {
                     map.serialize_entry(stringify!($field), &shape::$shape::from($value))?;
                 })+
                 Ok(())
-            }
-
-            /// The same at once: an object without its closing brace.
-            fn begin_text($this: &$view, in_detail: bool, out: &mut Vec<u8>) {
-                let begin = out.len();
-                $(if in_detail || is_shown_everywhere!($where) {
-                    out.extend_from_slice(concat!(",\"", stringify!($field), "\":").as_bytes());
-                    shape::Write::write(&shape::$shape::from($value), out);
-                })+
-                // In the place of the first comma.
-                out[begin] = b'{';
-            }
-        }
-
-        impl WriteText for $object {
-            fn write_text(&self, out: &mut Vec<u8>) {
-                Self::begin_text(&self.0, true, out);
-                self.write_text_of_aliases(out);
-                out.push(b'}');
             }
         }
 
@@ -90,6 +138,18 @@ macro_rules! object {
     };
 }
 
+macro_rules! write_key {
+    ($out:expr, $field:ident) => {
+        $out.extend_from_slice(concat!(",\"", stringify!($field), "\":").as_bytes())
+    };
+}
+
+macro_rules! write_value {
+    ($out:expr, $shape:ident, $value:expr) => {
+        shape::Write::write(&shape::$shape::from($value), $out)
+    };
+}
+
 macro_rules! is_shown_everywhere {
     (everywhere) => {
         true
@@ -100,7 +160,7 @@ macro_rules! is_shown_everywhere {
 }
 pub(super) use is_shown_everywhere;
 
-worker_fields!(object);
+worker_fields!(object prepared);
 vm_fields!(object);
 cluster_stats_fields!(object);
 worker_distribution_fields!(object);

@@ -1,18 +1,20 @@
 //! What every question has in common: which state it is asked of, telling which one answered, and telling whether the
 //! client has the answer already.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
+use axum::body::Body;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
 use super::Endpoint;
 use super::etag::{Tag, Versioned};
 use super::object::WriteText;
-use crate::http::{Failure, Json, Query};
+use crate::http::{EXPECTED_ANSWER, Failure, Head, Query};
+use crate::json;
 use crate::resolvers::{Reading, input};
 
 /// Tells the revision that an answer was read at, to be passed back as `min_revision` or `after_revision`.
@@ -20,6 +22,21 @@ const X_REVISION: HeaderName = HeaderName::from_static("x-revision");
 
 /// What an answer depends on beside its address.
 const VARY: HeaderValue = HeaderValue::from_static("accept, accept-encoding");
+
+/// What every answer tells beside its body. It may be kept, if it is asked each time whether it still holds.
+const HEADERS: [(HeaderName, HeaderValue); 4] = [
+    (X_REVISION, Head::EACH_ITS_OWN),
+    (header::ETAG, Head::EACH_ITS_OWN),
+    (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+    (header::VARY, VARY),
+];
+
+static ANSWER: LazyLock<Head> = LazyLock::new(|| {
+    let media_type = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Head::of([media_type].into_iter().chain(HEADERS))
+});
+
+static NOT_MODIFIED: LazyLock<Head> = LazyLock::new(|| Head::of(HEADERS));
 
 /// A question about the cluster.
 pub(super) struct Read {
@@ -56,25 +73,31 @@ impl Read {
     /// An answer in JSON with the revision it was read at, or, if the client has it already, only the word that it
     /// has: then nothing is rendered.
     pub(super) fn show<T: Serialize + Versioned>(&self, answer: T) -> Response {
-        self.respond(answer, |answer| Json(answer).into_response())
+        self.respond(answer, |answer| {
+            let mut text = Vec::with_capacity(EXPECTED_ANSWER);
+            json::value(&answer, &mut text);
+            text
+        })
     }
 
     /// The same for one object.
     pub(super) fn show_object<T: WriteText + Versioned>(&self, object: T) -> Response {
-        self.respond(object, WriteText::into_answer)
+        self.respond(object, |object| object.text())
     }
 
     /// The same for an answer that is rendered in its own way.
-    pub(super) fn respond<T: Versioned>(&self, answer: T, render: impl FnOnce(T) -> Response) -> Response {
+    pub(super) fn respond<T: Versioned, B: Into<Body>>(&self, answer: T, render: impl FnOnce(T) -> B) -> Response {
         let tag = Tag::of(&answer);
-        let mut response =
-            if tag.is_known(&self.headers) { StatusCode::NOT_MODIFIED.into_response() } else { render(answer) };
+        let mut response = if tag.is_known(&self.headers) {
+            let mut response = NOT_MODIFIED.answer(Body::empty());
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            response
+        } else {
+            ANSWER.answer(render(answer))
+        };
         let headers = response.headers_mut();
         headers.insert(X_REVISION, HeaderValue::from(self.reading.revision()));
         headers.insert(header::ETAG, tag.into_header_value());
-        // It may be kept, if it is asked each time whether it still holds.
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        headers.insert(header::VARY, VARY);
         response
     }
 }

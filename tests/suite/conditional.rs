@@ -269,7 +269,7 @@ on_both_databases! {
         let database = Database::connect(db.url()).await.unwrap();
         let since = Migrator::migrations().iter().position(|one| one.name().ends_with("decided_upon")).unwrap();
         let steps = u32::try_from(Migrator::migrations().len() - since).unwrap();
-        Migrator::down(database.for_migrations(), Some(steps)).await.unwrap();
+        Migrator::down(database.for_upkeep(), Some(steps)).await.unwrap();
         database.close().await.unwrap();
 
         let cluster = TestCluster::on(&db).await;

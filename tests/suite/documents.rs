@@ -43,6 +43,73 @@ on_both_databases! {
         assert_eq!(between(read, cluster.server().documents().read_so_far()), (0, 0));
     }
 
+    async fn an_equal_request_is_read_once_and_answered_as_things_are_now(cluster: TestCluster) {
+        cluster.add([worker("w1")]).await;
+        let fields = "usedCpuCores status uptime lastSeen revision";
+        let query = format!("query($id: ID!) {{ worker(id: $id) {{ {fields} }} workers {{ {fields} }} }}");
+        // Of these, one has no room beside the first, and one would be too long.
+        let names: String = (0..60).map(|n| format!("host{n:03}: hostname ")).collect();
+        let others = ["", &names].map(|more| format!("worker(id: $id) {{ uptime usedCpuCores {more} }}"));
+        let mut first = None;
+        for step in 0..5 {
+            match step {
+                1 => cluster.advance(seconds(1)),
+                2 => _ = cluster.beat("w1", json!({"incarnation": 1, "used_cpu_cores": 5})).await,
+                3 => _ = cluster.rest().post("/api/v1/workers/w1/drain").await,
+                4 => cluster.advance(seconds(61)),
+                _ => {}
+            }
+            let (status, answer) = ask(&cluster, &query, &json!({"id": "w1"})).await;
+            let read = cluster.server().documents().read_so_far();
+            assert_eq!((status, between(*first.get_or_insert(read), read)), (200, (0, 0)));
+            let known = cluster.worker("w1").await;
+            let expected = json!({
+                "usedCpuCores": known["used_cpu_cores"], "status": known["status"].as_str().unwrap().to_uppercase(),
+                "uptime": known["uptime"], "lastSeen": known["last_seen"], "revision": known["revision"],
+            });
+            let answer: Value = serde_json::from_str(&answer).unwrap();
+            assert_eq!(answer, json!({"data": {"worker": expected, "workers": [expected]}}), "step {step}");
+            for other in &others {
+                let (_, answer) = ask(&cluster, &format!("query($id: ID!) {{ {other} }}"), &json!({"id": "w1"})).await;
+                let answer: Value = serde_json::from_str(&answer).unwrap();
+                let shown = &answer["data"]["worker"];
+                assert_eq!(
+                    [&shown["uptime"], &shown["usedCpuCores"]],
+                    [&known["uptime"], &known["used_cpu_cores"]],
+                    "step {step}: {answer}"
+                );
+                first = Some(cluster.server().documents().read_so_far());
+            }
+        }
+    }
+
+    async fn an_equal_request_is_still_one_of_its_own(cluster: TestCluster) {
+        cluster.add([worker("w1")]).await;
+        let drain = "mutation { drainWorker(input: {workerId: \"w1\"}) { changed } }";
+        for expected in [true, false, true] {
+            if expected {
+                cluster.rest().post("/api/v1/workers/w1/activate").await;
+            }
+            let (_, answer) = ask(&cluster, drain, &json!({})).await;
+            assert_eq!(answer, format!("{{\"data\":{{\"drainWorker\":{{\"changed\":{expected}}}}}}}"));
+        }
+
+        let query = json!({"query": "{ workers { id } }", "extensions": {"cost": true}});
+        let post = || cluster.rest().post("/graphql").json(query.clone());
+        let plain = post().await;
+        assert_eq!((plain.header("content-type"), post().await.body), (Some("application/json"), plain.body.clone()));
+        let specified = post().header("accept", GRAPHQL_RESPONSE).await;
+        assert_eq!((specified.header("content-type"), &specified.body), (Some(GRAPHQL_RESPONSE), &plain.body));
+        let stream = post().header("accept", "text/event-stream").await;
+        assert_eq!(stream.header("content-type"), Some("text/event-stream"));
+
+        let unseen = json!({"query": "{ workers { id } }", "extensions": {"minRevision": 3}});
+        let post = || cluster.rest().post("/graphql").json(unseen.clone());
+        assert_eq!(post().await.json()["data"], json!({"workers": [{"id": "w1"}]}));
+        cluster.beat("w1", json!({"incarnation": 1})).await;
+        assert_eq!(post().await.json()["data"], json!({"workers": [{"id": "w1"}]}));
+    }
+
     async fn a_subscription_is_read_once_too(cluster: TestCluster) {
         cluster.add([worker("w1")]).await;
         let port = Port::of(&cluster).await;

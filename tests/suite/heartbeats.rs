@@ -276,6 +276,13 @@ on_both_databases! {
         assert_eq!(cluster.restart().await.everything().await, before);
     }
 
+    async fn a_body_without_heartbeats_is_one_of_none(cluster: TestCluster) {
+        for _ in 0..2 {
+            cluster.rest().post("/api/v1/heartbeats").json(json!({"heartbeats": []})).await.assert_json(200, json!({"results": []}));
+        }
+        cluster.add([worker("w1")]).await;
+    }
+
     async fn one_body_may_carry_a_thousand_heartbeats_and_no_more(cluster: TestCluster) {
         cluster.add([worker("w1")]).await;
         let before = cluster.everything().await;

@@ -1,5 +1,6 @@
 //! Several servers on one PostgreSQL: no leader, and nobody decides on what has passed.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::future::join_all;
@@ -103,6 +104,36 @@ on_two_servers! {
         assert_eq!(a.history().await, ["worker_registered w1", "vm_started w1 vm-1", "worker_offline w1"]);
         b.beat("w1", json!({"incarnation": 1})).await;
         assert_eq!(a.sweep().await, 0, "heard there is heard");
+    }
+
+    // Such heartbeats are decided before the lock is held, which has to be found out if somebody was quicker.
+    async fn heartbeats_on_both_at_once_all_count_and_share_no_revision(a, b) {
+        const ROUNDS: u32 = 10;
+        a.add((0..20).map(|n| worker(&format!("n{n}")))).await;
+        let told = join_all((0..20_u32).map(async |n| {
+            let (id, mut told) = (format!("n{n}"), Vec::new());
+            for round in 1..=ROUNDS {
+                let here = (n + round) % 2 == 0;
+                let cluster = if here { &a } else { &b };
+                let answer = cluster.beat(&id, json!({"incarnation": 1, "used_cpu_cores": round})).await;
+                assert_eq!(answer.status, 200, "{}", answer.body);
+                told.push((here, answer.json()["revision"].as_u64().unwrap()));
+            }
+            told
+        }))
+        .await;
+        let of = |wanted| {
+            let told = told.iter().flatten().filter(|(here, _)| *here == wanted);
+            told.map(|(_, revision)| *revision).collect::<BTreeSet<_>>()
+        };
+        assert_eq!(of(true).intersection(&of(false)).collect::<Vec<_>>(), [&0; 0]);
+        let last = a.revision().max(b.revision());
+        catch_up(&a, last).await;
+        catch_up(&b, last).await;
+        assert_eq!(a.everything().await, b.everything().await);
+        for n in 0..20 {
+            assert_eq!(a.worker(&format!("n{n}")).await["used_cpu_cores"], ROUNDS);
+        }
     }
 
     async fn commands_on_both_at_once_all_count(a, b) {

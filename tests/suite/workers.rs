@@ -14,6 +14,26 @@ async fn found(cluster: &TestCluster, query: &str) -> Vec<Value> {
 }
 
 on_both_databases! {
+    // What the clock leaves alone of a worker is written once; a list that is filtered writes all of it.
+    async fn a_worker_is_shown_as_it_is_at_each_moment(cluster: TestCluster) {
+        cluster.add([worker("w1").vms([vm("vm-1")]), worker("w2")]).await;
+        for step in 0..6 {
+            match step {
+                1 => cluster.advance(seconds(1)),
+                2 => _ = cluster.beat("w1", json!({"incarnation": 1, "used_cpu_cores": 5, "vms": []})).await,
+                3 => _ = cluster.rest().post("/api/v1/workers/w1/drain").await,
+                4 => cluster.advance(seconds(61)),
+                5 => _ = cluster.rest().put("/api/v1/workers/w1").json(worker("w1").zone("other").registration()).await,
+                _ => {}
+            }
+            let written = cluster.rest().get("/api/v1/workers?id=w1").await.body;
+            let alone = cluster.rest().get("/api/v1/workers/w1").await.body;
+            assert_eq!(written, format!("{{\"workers\":[{alone}],\"total\":1}}"), "step {step}");
+            let all = cluster.rest().get("/api/v1/workers").await.body;
+            assert!(all.starts_with(&format!("{{\"workers\":[{alone},")), "step {step}: {all}");
+        }
+    }
+
     async fn an_empty_cluster_has_empty_lists(cluster: TestCluster) {
         cluster.rest().get("/api/v1/workers").await.assert_json(200, json!({"workers": [], "total": 0}));
         cluster.rest().get("/api/v1/vms").await.assert_json(200, json!({"vms": [], "total": 0}));

@@ -132,9 +132,15 @@ impl<'a> Compiler<'a> {
     /// the same, in whatever document it stands. None if that depends on variables, or is longer than anybody asks who
     /// will ask again.
     pub(super) fn spelled_out(&self, asked: &Asked<'_>) -> Option<String> {
-        let mut text = asked.field.node.name.node.to_string();
+        let selection = self.selection_spelled_out(&asked.sets)?;
+        Some(format!("{}{selection}", asked.field.node.name.node))
+    }
+
+    /// The same of a selection alone.
+    pub(super) fn selection_spelled_out(&self, sets: &[&SelectionSet]) -> Option<String> {
+        let mut text = String::new();
         if self.variables.is_none() {
-            asked.sets.iter().for_each(|set| self.spell(set, &mut text));
+            sets.iter().for_each(|set| self.spell(set, &mut text));
         }
         (self.variables.is_none() && text.len() <= LONGEST_SPELLED).then_some(text)
     }

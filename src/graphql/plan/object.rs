@@ -1,5 +1,8 @@
 //! The object types as plans; one more expansion of the field lists, the twin of [`object`](crate::graphql::object).
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use async_graphql::Name;
 
 use super::compile::{Asked, Compiler, Stop};
@@ -7,7 +10,7 @@ use super::write::Write;
 use crate::cluster::fields::{
     cluster_stats_fields, event_fields, vm_fields, worker_distribution_fields, worker_fields,
 };
-use crate::cluster::{self, Depends, VmId, VmView, WorkerId, WorkerView, depends};
+use crate::cluster::{self, Depends, Gapped, VmId, VmView, WorkerId, WorkerView, depends};
 use crate::graphql::budget::MAX_OBJECTS;
 use crate::graphql::connection::{PageArguments, PageInfo};
 use crate::graphql::input::VmFilter;
@@ -80,7 +83,15 @@ pub(in crate::graphql) trait Planned: Sized + 'static {
 
 /// What writes a selection of an object's fields.
 pub(in crate::graphql) struct Fields<V> {
-    fields: Vec<(Box<[u8]>, Writer<V>)>,
+    fields: Vec<Field<V>>,
+    depends: Depends,
+}
+
+/// A field that is written.
+struct Field<V> {
+    /// With what is around it.
+    key: Box<[u8]>,
+    write: Writer<V>,
     depends: Depends,
 }
 
@@ -98,7 +109,7 @@ impl<V: Planned> Fields<V> {
         }
         json::plain(key.as_str(), &mut prepared);
         prepared.push(b':');
-        self.fields.push((prepared.into(), write));
+        self.fields.push(Field { key: prepared.into(), write, depends });
         self.depends = self.depends.and(depends);
     }
 
@@ -114,11 +125,71 @@ impl<V: Planned> Fields<V> {
     /// Writes an object.
     pub(in crate::graphql) fn write(&self, object: &V, out: &mut Out) {
         out.bytes.push(b'{');
-        for (key, write) in &self.fields {
+        for Field { key, write, .. } in &self.fields {
             out.bytes.extend_from_slice(key);
             write(object, out);
         }
         out.bytes.push(b'}');
+    }
+}
+
+/// A selection of a worker's fields that is likely to be asked for again before the worker changes.
+pub(super) struct KeptSelection {
+    fields: Fields<WorkerView>,
+    /// Says all about the selection; none if that cannot be said in a few words.
+    name: Option<Arc<str>>,
+    /// What one worker showed: the others would be written twice.
+    is_too_long: AtomicBool,
+}
+
+impl KeptSelection {
+    /// How long the name may be, and what is kept of a worker. With its VMs in it, that would be more than the worker.
+    const LONGEST: usize = 1_024;
+
+    pub(super) fn select(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<Self, Stop> {
+        let name = compiler.selection_spelled_out(&asked.sets).filter(|name| name.len() <= Self::LONGEST);
+        let fields = compiler.select(&asked.sets)?;
+        Ok(Self { fields, name: name.map(Arc::from), is_too_long: AtomicBool::new(false) })
+    }
+
+    pub(super) fn depends(&self) -> Depends {
+        self.fields.depends
+    }
+
+    /// Writes a worker: what the clock leaves alone once, and the rest each time.
+    pub(super) fn write(&self, worker: &WorkerView, out: &mut Out) {
+        let name = self.name.as_ref().filter(|_| !self.is_too_long.load(Ordering::Relaxed));
+        let prepared = name.and_then(|name| worker.prepared().part(name, || self.prepare(worker)));
+        let Some(prepared) = prepared else { return self.fields.write(worker, out) };
+        out.objects = out.objects.saturating_add(prepared.entries);
+        let mut pieces = prepared.pieces();
+        out.bytes.extend_from_slice(pieces.next().unwrap_or_default());
+        for Field { write, .. } in self.fields.fields.iter().filter(|field| field.depends != Depends::ON_ITSELF) {
+            write(worker, out);
+            out.bytes.extend_from_slice(pieces.next().unwrap_or_default());
+        }
+    }
+
+    fn prepare(&self, worker: &WorkerView) -> Option<Gapped> {
+        let (mut text, mut out) = (Gapped::default(), Out::default());
+        out.bytes.push(b'{');
+        for Field { key, write, depends } in &self.fields.fields {
+            out.bytes.extend_from_slice(key);
+            if *depends == Depends::ON_ITSELF {
+                write(worker, &mut out);
+            } else {
+                text.bytes().append(&mut out.bytes);
+                text.leave_gap();
+            }
+            if text.bytes().len() + out.bytes.len() > Self::LONGEST {
+                self.is_too_long.store(true, Ordering::Relaxed);
+                return None;
+            }
+        }
+        out.bytes.push(b'}');
+        text.bytes().append(&mut out.bytes);
+        text.entries = out.objects;
+        out.is_good().then_some(text)
     }
 }
 

@@ -8,7 +8,7 @@ use async_graphql::{ID, InputType, Name, Positioned, Variables};
 use async_graphql_value::Value;
 
 use super::compile::{Asked, Compiler, Stop, argument};
-use super::object::{Fields, Out, Planned};
+use super::object::{Fields, KeptSelection, Out};
 use crate::cluster::{self, ClusterStats, VmFilter, VmView, WorkerDistribution, WorkerFilter, WorkerOrder, WorkerView};
 use crate::graphql::connection::PageArguments;
 use crate::graphql::input;
@@ -48,10 +48,10 @@ pub(super) fn plan(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<RootWri
         "nodes" => nodes(asked, compiler),
         "workers" => workers(asked, compiler),
         "workersConnection" => workers_connection(asked, compiler),
-        "worker" => one(asked, compiler, Reading::find_worker),
+        "worker" => worker(asked, compiler),
         "vms" => vms(asked, compiler),
         "vmsConnection" => vms_connection(asked, compiler),
-        "vm" => one(asked, compiler, Reading::find_vm),
+        "vm" => vm(asked, compiler),
         "clusterStats" => cluster_stats(asked, compiler),
         "vmDistribution" => vm_distribution(asked, compiler),
         _ => Err(Stop::Ordinary),
@@ -81,15 +81,20 @@ impl Arguments {
     }
 }
 
-fn one<V: Planned>(
-    asked: &Asked<'_>,
-    compiler: &Compiler<'_>,
-    find: fn(&Reading, &str) -> Option<V>,
-) -> Result<RootWriter, Stop> {
-    let (arguments, fields) = (Arguments::of(asked), compiler.select::<V>(&asked.sets)?);
+fn worker(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Stop> {
+    let (arguments, fields) = (Arguments::of(asked), KeptSelection::select(asked, compiler)?);
     Ok(Box::new(move |question, answer| {
         let id = arguments.read::<ID>("id", question)?;
-        answer.out.option(find(question.reading, &id), |it, out| fields.write(&it, out));
+        answer.out.option(question.reading.find_worker(&id), |worker, out| fields.write(&worker, out));
+        Ok(())
+    }))
+}
+
+fn vm(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Stop> {
+    let (arguments, fields) = (Arguments::of(asked), compiler.select::<VmView>(&asked.sets)?);
+    Ok(Box::new(move |question, answer| {
+        let id = arguments.read::<ID>("id", question)?;
+        answer.out.option(question.reading.find_vm(&id), |vm, out| fields.write(&vm, out));
         Ok(())
     }))
 }
@@ -135,7 +140,7 @@ fn nodes(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Stop>
 }
 
 fn workers(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Stop> {
-    let (arguments, fields) = (Arguments::of(asked), compiler.select::<WorkerView>(&asked.sets)?);
+    let (arguments, fields) = (Arguments::of(asked), KeptSelection::select(asked, compiler)?);
     let list = compiler.spelled_out(asked).map(|name| List::named(name, fields.depends()));
     Ok(Box::new(move |question, answer| {
         let Question { reading, kept, .. } = question;
@@ -143,7 +148,8 @@ fn workers(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Sto
         match kept.zip(list.as_ref()).filter(|_| filter == WorkerFilter::default()) {
             Some((kept, list)) => {
                 let before = answer.out.objects;
-                let write = |worker: &WorkerView, bytes: &mut Vec<u8>| answer.write_row(&fields, worker, bytes);
+                let write =
+                    |worker: &WorkerView, bytes: &mut Vec<u8>| answer.write_row(bytes, |out| fields.write(worker, out));
                 let rows = reading.write_workers(kept, list, write);
                 answer.append(before, rows);
             }
@@ -174,7 +180,8 @@ fn vms(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Stop> {
         match kept.zip(list.as_ref()) {
             Some((kept, list)) => {
                 let before = answer.out.objects;
-                let rows = reading.write_vms(kept, list, |vm, bytes| answer.write_row(&fields, vm, bytes));
+                let rows =
+                    reading.write_vms(kept, list, |vm, bytes| answer.write_row(bytes, |out| fields.write(vm, out)));
                 answer.append(before, rows);
             }
             None => answer.out.list(reading.list_vms(&VmFilter::default()), |vm, out| fields.write(&vm, out)),
@@ -211,7 +218,8 @@ fn vm_distribution(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<RootWri
             Some((kept, list)) => {
                 let before = answer.out.objects;
                 let rows = reading.write_workers(kept, list, |worker, bytes| {
-                    answer.write_row(&fields, &WorkerDistribution::of(worker.clone()), bytes)
+                    let entry = WorkerDistribution::of(worker.clone());
+                    answer.write_row(bytes, |out| fields.write(&entry, out))
                 });
                 answer.append(before, rows);
             }
@@ -223,10 +231,10 @@ fn vm_distribution(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<RootWri
 
 impl Answer {
     /// Writes a row that will be kept.
-    fn write_row<V: Planned>(&mut self, fields: &Fields<V>, object: &V, bytes: &mut Vec<u8>) -> Row {
+    fn write_row(&mut self, bytes: &mut Vec<u8>, write: impl FnOnce(&mut Out)) -> Row {
         let before = self.out.objects;
         std::mem::swap(&mut self.out.bytes, bytes);
-        fields.write(object, &mut self.out);
+        write(&mut self.out);
         std::mem::swap(&mut self.out.bytes, bytes);
         Row { objects: self.out.objects - before, is_whole: self.out.is_good(), version: 0 }
     }

@@ -1,8 +1,8 @@
 //! What can be asked of the cluster: one file per command, each a pure decision over a [`Draft`].
 //!
 //! A command's `decide` reads the draft, and either refuses without having changed anything or
-//! changes the draft and says what to answer. It does no I/O: the journal has made sure that the
-//! draft stands on the latest committed state, so a decision is right when the batch commits.
+//! changes the draft and says what to answer. It does no I/O, and may be asked more than once: the journal commits
+//! what was decided only on the latest committed state, so a decision is right when the batch commits.
 
 mod announce;
 mod deregister;

@@ -2,7 +2,7 @@
 //!
 //! It is made from what the answers are made from: the objects from the field lists, the limits from the constants
 //! that input is checked against. What no constant says (what a route is for, how it can fail) is written in
-//! [`operations`], and tests hold it against the router and against real answers.
+//! [`operations`], and tests hold it against the routes and against real answers.
 
 mod answers;
 mod bodies;

@@ -1,6 +1,6 @@
 //! Every route: what it is for, what can be said to it, and what it may answer.
 //!
-//! A test holds this against the router. To document a route, add it to [`paths`]; what it takes is in
+//! A test holds this against the routes. To document a route, add it to [`paths`]; what it takes is in
 //! [`parameters`] and [`bodies`](super::bodies), what it answers in [`objects`](super::objects).
 
 use serde_json::{Value, json};
