@@ -10,9 +10,10 @@
 //! the `cluster` row. On PostgreSQL that row's lock makes the writing transactions of all servers
 //! wait for each other. If the revision found is not the one this server knows, it reads what
 //! changed inside the same transaction. So decisions are made on a state that is certainly the
-//! latest, as plain functions ([`commands`]), and there is no leader. A batch of heartbeats is decided on what is known, and
-//! written by a statement that does so only if that is the latest; else as any other. The same mends a commit whose
-//! outcome was lost with the connection: the next batch finds out.
+//! latest, as plain functions ([`commands`]), and there is no leader. A batch of heartbeats is decided
+//! on what is known, and written by a statement that does so only if that is the latest; else it is
+//! committed as any other. The same mends a commit whose outcome was lost with the connection: the
+//! next batch finds out.
 //!
 //! **Invariant:** nobody else writes to the tables of the cluster; old entries of the change log are
 //! removed by [`LogTrimmer`], beside it.

@@ -242,28 +242,18 @@ pub(super) fn usage_row(worker: &Worker) -> UsageRow<'_> {
 
 impl Bind for UsageRow<'_> {
     fn bind(&self, values: &mut Vec<sea_orm::Value>) {
-        let Self {
-            id,
-            last_seen,
-            sequence,
-            used_cpu_cores,
-            used_memory_mb,
-            used_disk_gb,
-            inventory_revision,
-            vms_revision,
-            revision,
-        } = self;
+        // In the order of the statement, which notices in debug builds if there is one too few.
         let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         values.extend([
-            (*id).into(),
-            last_seen.clone().into(),
-            sequence.map(number).into(),
-            i64::from(*used_cpu_cores).into(),
-            i64::from(*used_memory_mb).into(),
-            i64::from(*used_disk_gb).into(),
-            inventory_revision.map(number).into(),
-            number(*vms_revision).into(),
-            number(*revision).into(),
+            self.id.into(),
+            self.last_seen.clone().into(),
+            self.sequence.map(number).into(),
+            i64::from(self.used_cpu_cores).into(),
+            i64::from(self.used_memory_mb).into(),
+            i64::from(self.used_disk_gb).into(),
+            self.inventory_revision.map(number).into(),
+            number(self.vms_revision).into(),
+            number(self.revision).into(),
         ]);
     }
 }

@@ -117,7 +117,7 @@ on_both_databases! {
 
 /// On PostgreSQL, where each statement is a way there and back.
 #[tokio::test]
-async fn heartbeats_that_tell_of_no_vms_are_one_statement() {
+async fn heartbeats_without_news_of_vms_are_one_statement() {
     TestDatabase::postgres()
         .await
         .run(async |cluster: TestCluster| {
