@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sea_orm::{DatabaseConnection, DatabaseTransaction};
+use sea_orm::DatabaseTransaction;
 use serde_json::{Value, json};
 
+use super::beats::Beats;
 use super::commands::Answer;
 use super::rows::{self, VmRow};
 use super::statements::{Column, Delete, Type, Update, Upsert};
@@ -142,12 +143,13 @@ impl<'a> Draft<'a> {
     /// Takes a worker's new state, and gives it back as it will be kept.
     pub fn put(&mut self, worker: Worker, parts: &[Part]) -> Arc<Worker> {
         let worker = Arc::new(worker);
-        let before = self.workers.get(&worker.id).map_or([false; Part::COUNT], |edited| edited.parts);
-        let mut edited = Edited { worker: worker.clone(), parts: before };
+        // Looked for once: to walk the tree is much of the work of a heartbeat.
+        let new = || Edited { worker: worker.clone(), parts: [false; Part::COUNT] };
+        let edited = self.workers.entry(worker.id.clone()).or_insert_with(new);
+        edited.worker = worker.clone();
         for part in parts {
             edited.parts[*part as usize] = true;
         }
-        self.workers.insert(worker.id.clone(), edited);
         worker
     }
 
@@ -203,30 +205,32 @@ impl<'a> Draft<'a> {
         self.workers.is_empty() && self.purged.is_empty() && self.events.is_empty() && self.answered.is_empty()
     }
 
-    /// Whether heartbeats are all that changes anything, and none of them tells of VMs or of a return.
-    pub(super) fn is_of_heartbeats(&self) -> bool {
-        const ALONE: [bool; Part::COUNT] = {
+    /// What there is to write, if that is heartbeats without news and nothing else.
+    pub(super) fn only_beats(&self) -> Option<Beats<'_>> {
+        let is_all = self.purged.is_empty()
+            && self.events.is_empty()
+            && self.answered.is_empty()
+            && !self.workers.is_empty()
+            && self.workers.values().all(|edited| self.is_beat(edited));
+        is_all.then(|| self.beats())
+    }
+
+    fn beats(&self) -> Beats<'_> {
+        let workers = self.workers.values().filter(|edited| self.is_beat(edited)).map(|edited| &*edited.worker);
+        Beats::new(workers.collect(), self.revision, self.at)
+    }
+
+    /// Whether nothing but a heartbeat without news has to be written of a worker.
+    fn is_beat(&self, Edited { worker, parts }: &Edited) -> bool {
+        const HEARTBEAT: [bool; Part::COUNT] = {
             let mut parts = [false; Part::COUNT];
             parts[Part::Heartbeat as usize] = true;
             parts
         };
-        let mut workers = self.workers.values();
-        self.purged.is_empty()
-            && self.events.is_empty()
-            && self.answered.is_empty()
-            && !self.workers.is_empty()
-            && workers.all(|it| it.parts == ALONE && it.worker.usage.vms_revision != self.revision)
+        *parts == HEARTBEAT && Beats::can_write(worker, self.revision, self.at)
     }
 
-    /// Writes what is [of heartbeats](Self::is_of_heartbeats), as a whole batch, if the cluster is at the revision before.
-    /// Whether it was.
-    pub(super) async fn write_heartbeats(&self, connection: &DatabaseConnection) -> Result<bool, Error> {
-        let revision = i64::try_from(self.revision).unwrap_or(i64::MAX);
-        let rows = self.written(Part::Heartbeat, rows::usage_row);
-        Ok(HEARTBEATS.run_as_batch(connection, &rows, revision).await?)
-    }
-
-    /// Writes everything, one statement per writer of a table. The order matters only where rows
+    /// Writes everything, one statement per writer of a table, and those of [`Beats`]. The order matters only where rows
     /// have to be gone before, or there before, others are written.
     pub(super) async fn write(&self, transaction: &DatabaseTransaction) -> Result<(), Error> {
         let purged = || self.purged.iter();
@@ -238,7 +242,10 @@ impl<'a> Draft<'a> {
         GRAVES.run(transaction, &purged().map(grave).collect::<Vec<_>>()).await?;
 
         REGISTRATIONS.run(transaction, &self.written(Part::Registration, rows::registration_row)).await?;
-        HEARTBEATS.run_often(transaction, &self.written(Part::Heartbeat, rows::usage_row)).await?;
+        self.beats().write(transaction).await?;
+        let news = self.workers.values().filter(|it| it.parts[Part::Heartbeat as usize] && !self.is_beat(it));
+        let news: Vec<_> = news.map(|edited| rows::usage_row(&edited.worker)).collect();
+        HEARTBEATS.run(transaction, &news).await?;
         POLICIES.run(transaction, &self.written(Part::Operator, rows::policy_row)).await?;
         ANNOUNCEMENTS.run(transaction, &self.written(Part::Announcement, rows::announcement_row)).await?;
         DEPARTURES.run(transaction, &self.written(Part::Goodbye, rows::departure_row)).await?;

@@ -18,6 +18,7 @@
 //! **Invariant:** nobody else writes to the tables of the cluster; old entries of the change log are
 //! removed by [`LogTrimmer`], beside it.
 
+mod beats;
 pub mod commands;
 mod database;
 mod draft;

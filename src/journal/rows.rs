@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 
 use super::commands::Answer;
 use super::draft::KeptAnswer;
-use super::statements::Bind;
 use crate::clock::{Timestamp, with_milliseconds};
 use crate::cluster::{
     Changes, Cursor, Event, Identity, InvalidId, Life, Prepared, Snapshot, UnknownWord, Usage, Vm, VmId, Worker,
@@ -202,7 +201,8 @@ pub(super) struct RegistrationRow<'a> {
     usage: UsageRow<'a>,
 }
 
-/// What heartbeats write of a worker. Not a [`Value`], which allocates each of its keys: there is one for each beat.
+/// What heartbeats with news write of a worker. Not a [`Value`], which allocates each of its keys: when a fleet starts, each
+/// heartbeat has news.
 #[derive(Serialize)]
 pub(super) struct UsageRow<'a> {
     id: &'a str,
@@ -237,24 +237,6 @@ pub(super) fn usage_row(worker: &Worker) -> UsageRow<'_> {
         inventory_revision,
         vms_revision,
         revision: worker.revision,
-    }
-}
-
-impl Bind for UsageRow<'_> {
-    fn bind(&self, values: &mut Vec<sea_orm::Value>) {
-        // In the order of the statement, which notices in debug builds if there is one too few.
-        let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        values.extend([
-            self.id.into(),
-            self.last_seen.clone().into(),
-            self.sequence.map(number).into(),
-            i64::from(self.used_cpu_cores).into(),
-            i64::from(self.used_memory_mb).into(),
-            i64::from(self.used_disk_gb).into(),
-            self.inventory_revision.map(number).into(),
-            number(self.vms_revision).into(),
-            number(self.revision).into(),
-        ]);
     }
 }
 

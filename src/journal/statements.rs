@@ -5,12 +5,12 @@
 //! same for every batch and is prepared once. Measured against one statement per row in the same
 //! transaction, this commits ten times more rows per second.
 //!
-//! What comes by the thousand every second is given to SQLite value by value, one statement for each 512 rows
-//! ([`Update::run_often`]).
+//! Heartbeats without news, of which thousands come every second, have statements of their own:
+//! [`beats`](super::beats).
 
 use std::fmt::Write as _;
 
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, Statement, Value};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, Statement};
 use serde::Serialize;
 
 /// Type of a column, as the two databases have to be told.
@@ -70,76 +70,16 @@ impl Upsert {
     }
 }
 
-/// A row that can be given to a database value by value.
-pub(super) trait Bind {
-    /// Its key, then its columns in the order of the statement.
-    fn bind(&self, values: &mut Vec<Value>);
-}
-
-/// Most rows that are given value by value to one statement.
-const MOST_BOUND: usize = 512;
-
 impl Update {
-    /// The same as [`run`](Self::run), quicker on SQLite, to which reading a row from JSON is twice the work of writing it.
-    ///
-    /// The text then has places for a number of rows. So that there are few texts, each of which is prepared once, there
-    /// are places for a few more rows than are needed, and the last row is given more than once, which changes nothing.
-    pub(super) async fn run_often(
-        &self,
-        transaction: &DatabaseTransaction,
-        rows: &[impl Serialize + Bind],
-    ) -> Result<(), DbErr> {
-        let backend = transaction.get_database_backend();
-        if backend != DbBackend::Sqlite {
-            return self.run(transaction, rows).await;
-        }
-        let Self { table, key, columns } = self;
-        // SQLite calls the columns of values `column1`, `column2` and so on.
-        let set = list(columns.iter().enumerate().map(|(at, column)| format!("{} = row.column{}", column.0, at + 2)));
-        let row = format!("({})", list(columns.iter().map(|_| "?".to_owned()).chain(["?".to_owned()])));
-        for rows in rows.chunks(MOST_BOUND) {
-            let places = places(rows.len());
-            let mut values = Vec::with_capacity(places * (1 + columns.len()));
-            let last = rows.last().into_iter().cycle().take(places - rows.len());
-            rows.iter().chain(last).for_each(|row| row.bind(&mut values));
-            // SQLite takes a value that is missing for NULL, and those behind it for their neighbours.
-            debug_assert_eq!(values.len(), places * (1 + columns.len()), "a row has a value for each column");
-            let all = list(std::iter::repeat_n(row.clone(), places));
-            let sql = format!("UPDATE {table} SET {set} FROM (VALUES {all}) AS row WHERE {table}.{key} = row.column1");
-            transaction.execute_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
-        }
-        Ok(())
-    }
-
     pub(super) async fn run(&self, transaction: &DatabaseTransaction, rows: &[impl Serialize]) -> Result<(), DbErr> {
-        send(transaction, rows, |backend| self.sql(backend)).await
-    }
-
-    /// The same on PostgreSQL as a whole batch: one statement, and so a transaction, which raises the revision of the
-    /// cluster to this one if it is the one before, and changes the rows only then. Whether it was.
-    pub(super) async fn run_as_batch(
-        &self,
-        connection: &impl ConnectionTrait,
-        rows: &[impl Serialize],
-        revision: i64,
-    ) -> Result<bool, DbErr> {
-        let backend = connection.get_database_backend();
-        // The row of the cluster is locked as by any other batch. Whoever had to wait for it finds another revision.
-        let sql = format!(
-            "WITH turn AS (UPDATE cluster SET revision = $2 WHERE id = 1 AND revision = $2 - 1 RETURNING revision), \
-             changed AS ({} AND EXISTS (SELECT FROM turn)) SELECT revision FROM turn",
-            self.sql(backend)
-        );
-        let values = [as_json(rows)?, revision.into()];
-        Ok(connection.query_one_raw(Statement::from_sql_and_values(backend, sql, values)).await?.is_some())
-    }
-
-    fn sql(&self, backend: DbBackend) -> String {
         let Self { table, key, columns } = self;
-        let key = (*key, Type::Text);
-        let set = list(columns.iter().map(|column| format!("{} = {}", column.0, value(backend, column))));
-        let from = from(backend, &[&[key], *columns].concat());
-        format!("UPDATE {table} SET {set} FROM {from} WHERE {table}.{} = {}", key.0, value(backend, &key))
+        send(transaction, rows, |backend| {
+            let key = (*key, Type::Text);
+            let set = list(columns.iter().map(|column| format!("{} = {}", column.0, value(backend, column))));
+            let from = from(backend, &[&[key], *columns].concat());
+            format!("UPDATE {table} SET {set} FROM {from} WHERE {table}.{} = {}", key.0, value(backend, &key))
+        })
+        .await
     }
 }
 
@@ -155,12 +95,6 @@ impl Delete {
     }
 }
 
-/// For how many rows there are places, if so many are needed: at most half as many again.
-fn places(rows: usize) -> usize {
-    let power = rows.next_power_of_two();
-    if rows * 4 <= power * 3 { power / 4 * 3 } else { power }
-}
-
 async fn send(
     transaction: &DatabaseTransaction,
     rows: &[impl Serialize],
@@ -170,13 +104,9 @@ async fn send(
         return Ok(());
     }
     let backend = transaction.get_database_backend();
-    transaction.execute_raw(Statement::from_sql_and_values(backend, sql(backend), [as_json(rows)?])).await?;
+    let rows = serde_json::to_string(rows).map_err(|error| DbErr::Json(error.to_string()))?;
+    transaction.execute_raw(Statement::from_sql_and_values(backend, sql(backend), [rows.into()])).await?;
     Ok(())
-}
-
-/// The rows as a parameter.
-fn as_json(rows: &[impl Serialize]) -> Result<Value, DbErr> {
-    Ok(serde_json::to_string(rows).map_err(|error| DbErr::Json(error.to_string()))?.into())
 }
 
 /// The rows as a table named `row`. With `json_each`, SQLite would write each row out as text and read it again.
@@ -208,16 +138,4 @@ fn value(backend: DbBackend, (name, _): &Column) -> String {
 
 fn list(items: impl Iterator<Item = String>) -> String {
     items.collect::<Vec<_>>().join(", ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::places;
-
-    #[test]
-    fn there_are_places_for_all_rows_and_few_numbers_of_places() {
-        let numbers: std::collections::BTreeSet<_> = (1..=512).map(places).collect();
-        assert!(numbers.len() < 20, "{numbers:?}");
-        assert!((1..=512).all(|rows| (rows..=rows + rows / 2).contains(&places(rows))), "{numbers:?}");
-    }
 }

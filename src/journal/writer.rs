@@ -367,11 +367,9 @@ impl Writer {
         let revision = base.revision + 1;
         let mut draft = Draft::on(&base, revision, self.clock.now(), BTreeMap::new());
         decide(batch, &mut draft)?;
-        if !draft.is_of_heartbeats() {
-            return Ok(false);
-        }
+        let Some(beats) = draft.only_beats() else { return Ok(false) };
         // The clock is set by whoever looks for others' commits: what time it was before the disk was waited for is no use.
-        if !draft.write_heartbeats(self.database.writer()).await? {
+        if !beats.write_as_batch(self.database.writer()).await.map_err(Error::from)? {
             self.is_alone = false;
             return Ok(false);
         }

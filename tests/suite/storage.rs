@@ -1,7 +1,7 @@
 //! The database fails: nothing is lost, nothing is made up, and everybody is told what to do.
 
 use futures_util::future::join_all;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::*;
 
@@ -35,6 +35,114 @@ on_both_databases! {
         }
         let before = cluster.everything().await;
         assert_eq!(cluster.restart().await.everything().await, before);
+    }
+
+    async fn what_heartbeats_without_news_say_outlives_a_restart(db: TestDatabase) {
+        let cluster = TestCluster::on(&db).await;
+        let reporting = |id| worker(id).vms([vm("vm-1")]);
+        cluster.add([reporting("w1"), reporting("w2"), worker("w3").without_heartbeat()]).await;
+        let owner = async |cluster: &TestCluster| {
+            cluster.rest().get("/api/v1/vms/vm-1").await.json()["worker_id"].take()
+        };
+        assert_eq!(owner(&cluster).await, "w2");
+        let history = cluster.history().await;
+        // The same inventory again is no news, but makes w1 the last to have reported the VM.
+        let same = Value::from(vm("vm-1"));
+        for (id, beat, resync) in [
+            ("w1", json!({"incarnation": 1, "sequence": 7, "used_cpu_cores": 5, "vms": [same]}), false),
+            ("w2", json!({"incarnation": 1, "used_memory_mb": 6, "used_disk_gb": 7}), false),
+            ("w3", json!({"incarnation": 1, "sequence": 9, "used_cpu_cores": 8}), true),
+            ("w3", json!({"incarnation": 1, "used_disk_gb": 9}), true),
+        ] {
+            cluster.advance(seconds(1));
+            assert_eq!(cluster.beat(id, beat).await.json()["resync"], resync, "{id}");
+        }
+        assert_eq!(cluster.history().await, history);
+        let before = cluster.everything().await;
+
+        let cluster = cluster.restart().await;
+        assert_eq!(cluster.everything().await, before);
+        assert_eq!(owner(&cluster).await, "w1");
+        for (id, sequence) in [("w1", 7), ("w3", 9)] {
+            let late = json!({"incarnation": 1, "sequence": sequence, "used_cpu_cores": 1});
+            assert_eq!(cluster.beat(id, late).await.json()["resync"], id == "w3", "{id}");
+        }
+        assert_eq!(cluster.everything().await, before, "what is late changes nothing");
+        assert_eq!(cluster.beat("w2", json!({"incarnation": 1, "sequence": 1, "used_cpu_cores": 1})).await.status, 200);
+        assert_eq!(cluster.worker("w2").await["used_cpu_cores"], 1, "it had no number before");
+    }
+
+    async fn what_heartbeats_say_together_with_and_without_news_outlives_a_restart(db: TestDatabase) {
+        let cluster = TestCluster::on(&db).await;
+        let reporting = |n: usize| worker(&format!("w{n}")).vms([vm(&format!("vm-{n}"))]);
+        cluster.add((1..=4).map(reporting).chain([worker("w5").without_heartbeat()])).await;
+        cluster.advance(seconds(1));
+        let (same, other) = (Value::from(vm("vm-2")), Value::from(vm("vm-1").size(4, 4096)));
+        // With a key, so that they are one batch on both databases.
+        let body = json!({"heartbeats": [
+            {"worker_id": "w1", "incarnation": 1, "sequence": 3, "vms": [other]},
+            {"worker_id": "w2", "incarnation": 1, "sequence": 4, "used_cpu_cores": 7, "vms": [same]},
+            {"worker_id": "w3", "incarnation": 1, "used_memory_mb": 8},
+            {"worker_id": "w4", "incarnation": 1, "sequence": 5, "used_disk_gb": 9},
+            {"worker_id": "w5", "incarnation": 1, "used_disk_gb": 6},
+            {"worker_id": "w1", "incarnation": 1, "sequence": 6, "used_disk_gb": 5},
+            {"worker_id": "w4", "incarnation": 1, "sequence": 6, "used_disk_gb": 8},
+        ]});
+        let beaten = cluster.rest().post("/api/v1/heartbeats").header("idempotency-key", "k").json(body).await.json();
+        assert_eq!(pick(&beaten["results"], ["status"]), [[200]; 7]);
+        let before = cluster.everything().await;
+
+        let cluster = cluster.restart().await;
+        assert_eq!(cluster.everything().await, before);
+        for (id, sequence, resync) in [("w1", 6, false), ("w2", 4, false), ("w4", 6, false)] {
+            let late = json!({"incarnation": 1, "sequence": sequence, "used_cpu_cores": 1});
+            assert_eq!(cluster.beat(id, late).await.json()["resync"], resync, "{id}");
+        }
+        assert_eq!(cluster.everything().await, before, "what is late changes nothing");
+        for (id, resync) in [("w3", false), ("w5", true)] {
+            let first = json!({"incarnation": 1, "sequence": 1, "used_cpu_cores": 1});
+            assert_eq!(cluster.beat(id, first).await.json()["resync"], resync, "{id}");
+            assert_eq!(cluster.worker(id).await["used_cpu_cores"], 1, "{id} had no number before");
+        }
+    }
+
+    /// Another server's clock may have been ahead, or a machine's was set back while no server ran.
+    async fn a_worker_is_never_seen_earlier_than_it_was(db: TestDatabase) {
+        let ahead = TestCluster::on(&db).await;
+        ahead.add([worker("w1")]).await;
+        ahead.advance(seconds(10));
+        ahead.beat("w1", json!({"incarnation": 1, "used_cpu_cores": 1})).await;
+
+        let behind = TestCluster::on(&db).await;
+        for cores in [2, 3] {
+            let beaten = behind.beat("w1", json!({"incarnation": 1, "used_cpu_cores": cores})).await;
+            assert_eq!(beaten.status, 200, "{}", beaten.body);
+        }
+        let before = behind.worker("w1").await;
+        assert_eq!([&before["last_seen"], &before["used_cpu_cores"]], [&json!("2025-11-02T10:00:10Z"), &json!(3)]);
+        assert_eq!(behind.restart().await.worker("w1").await, before);
+    }
+
+    async fn heartbeats_that_failed_halfway_leave_nothing_open(db: TestDatabase) {
+        let cluster = TestCluster::on(&db).await;
+        cluster.add([worker("w1")]).await;
+        let before = cluster.everything().await;
+        db.execute("ALTER TABLE worker RENAME TO worker_mislaid").await;
+        // One that may be a statement by itself, and one that is part of a transaction.
+        let beat = json!({"worker_id": "w1", "incarnation": 1, "used_cpu_cores": 3});
+        for _ in 0..2 {
+            cluster.beat("w1", beat.clone()).await.assert_failure(503, NOTHING_CHANGED);
+            let body = json!({"heartbeats": [beat]});
+            let keyed = cluster.rest().post("/api/v1/heartbeats").header("idempotency-key", "k").json(body).await;
+            keyed.assert_failure(503, NOTHING_CHANGED);
+        }
+        assert_eq!(cluster.everything().await, before);
+        db.execute("ALTER TABLE worker_mislaid RENAME TO worker").await;
+        assert_eq!(cluster.rest().post("/api/v1/workers/w1/drain").await.status, 200);
+        assert_eq!(cluster.beat("w1", beat).await.status, 200);
+        assert_eq!(cluster.revision(), 4, "no revision was used up");
+        let after = cluster.everything().await;
+        assert_eq!(cluster.restart().await.everything().await, after);
     }
 
     // semantics 23; regression: any database error was a 404
