@@ -1,5 +1,6 @@
 //! Rounds: all that are to be compared are loaded one after the other, once in each, so that what the machine does in the
-//! meantime is done to all of them.
+//! meantime is done to all of them. Every other round goes the other way, so that nobody always comes first, or after
+//! the same one, who leaves the core's caches full of what is his.
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use super::load::{Script, load};
 use crate::support::median;
 
 /// Those that count, after one that warms up.
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 10;
 const TIME: Duration = Duration::from_secs(1);
 
 /// Somebody who answers something, or cannot.
@@ -51,8 +52,10 @@ impl Contender {
 
 /// Measures everybody who can answer.
 pub async fn measure(contenders: &mut [Contender]) {
+    let count = contenders.len();
     for round in 0..=ROUNDS {
-        for contender in contenders.iter_mut() {
+        for turn in 0..count {
+            let contender = &mut contenders[if round % 2 == 0 { count - 1 - turn } else { turn }];
             let Ok(rates) = &mut contender.rates else { continue };
             match load(&contender.address, &contender.script, TIME).await {
                 Ok(rate) if round > 0 => rates.push(rate),
