@@ -1,9 +1,9 @@
 //! Heartbeats without news, which are nearly everything that is ever written.
 //!
-//! All of a batch were heard at one moment and have one revision, and their VMs are as they were. So a row carries no more
-//! than the worker's own numbers, and is given in the way that costs each database least: to PostgreSQL column by column,
-//! as arrays; to SQLite value by value. From JSON, in which all [others](super::statements) come, PostgreSQL reads a row in
-//! a third of the time that it needs for all of it, and SQLite in twice the time in which it writes one.
+//! All of a batch were heard at one moment and have one revision, and their VMs are as they were. So a row carries no
+//! more than the worker's own numbers, and is given in the way that costs each database least: to PostgreSQL column by
+//! column, as arrays; to SQLite value by value. All [other rows](super::statements) come as JSON. To read one from it is
+//! a third of PostgreSQL's work on a row, and for SQLite it is twice the work of writing it.
 
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement, Value};
 
@@ -15,7 +15,8 @@ use crate::cluster::Worker;
 /// send with a key may be more, and is rare enough to be cut up.
 const MOST_BOUND: usize = MAX_BATCH;
 
-/// Stands for a worker without a number, here and in [`POSTGRES`]: sea-orm's arrays hold no NULL, and no number is negative.
+/// Stands for a worker without a number, here and in [`POSTGRES`]: sea-orm's arrays hold no NULL, and no number is
+/// negative.
 const NO_SEQUENCE: i64 = -1;
 
 /// Workers of whom a batch writes that they were heard, and how much they use.
@@ -57,8 +58,8 @@ impl<'a> Beats<'a> {
         Ok(())
     }
 
-    /// Writes them on PostgreSQL as a whole batch: one statement, and so a transaction, which raises the revision of the
-    /// cluster to theirs if it is the one before, and changes rows only then. Whether it did.
+    /// Writes them on PostgreSQL as a whole batch: one statement, and so a transaction, which raises the revision of
+    /// the cluster to theirs if it is the one before, and changes rows only then. Whether it did.
     pub(super) async fn write_as_batch(&self, connection: &impl ConnectionTrait) -> Result<bool, DbErr> {
         debug_assert!(!self.workers.is_empty(), "a revision is for something");
         // The row of the cluster is locked as by any other batch. Whoever had to wait for it finds another revision.

@@ -201,8 +201,8 @@ pub(super) struct RegistrationRow<'a> {
     usage: UsageRow<'a>,
 }
 
-/// What heartbeats with news write of a worker. Not a [`Value`], which allocates each of its keys: when a fleet starts, each
-/// heartbeat has news.
+/// What heartbeats with news write of a worker. Not a [`Value`], which allocates each of its keys: when a fleet starts,
+/// each heartbeat has news.
 #[derive(Serialize)]
 pub(super) struct UsageRow<'a> {
     id: &'a str,
