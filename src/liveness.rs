@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::clock::{Clock, Timestamp};
-use crate::cluster::{Availability, WorkerId};
+use crate::cluster::{Availability, HeardSince, WorkerId};
 use crate::error::Result;
 use crate::journal::Journal;
 use crate::journal::commands::AnnounceSilent;
@@ -95,12 +95,12 @@ impl LivenessSweeper {
     }
 
     fn silent_workers(&self, now: Timestamp) -> Vec<WorkerId> {
+        let heard_since = HeardSince::of(now, self.offline_after);
         self.journal
             .snapshot()
             .workers()
             .filter(|worker| {
-                worker.announced == Availability::Online
-                    && worker.availability(now, self.offline_after) == Availability::Offline
+                worker.announced == Availability::Online && worker.availability(heard_since) == Availability::Offline
             })
             .map(|worker| worker.id.clone())
             .collect()

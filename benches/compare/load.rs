@@ -157,7 +157,13 @@ pub fn same(request: &Request, connections: usize) -> Script {
 
 /// Requests answered per second, over a time.
 pub async fn load(address: &str, script: &Script, time: Duration) -> Result<f64> {
-    let connections = try_join_all(script.iter().map(|_| Connection::open(address))).await?;
+    let connect = async |requests: &Vec<Request>| {
+        let mut connection = Connection::open(address).await?;
+        // The server may not have accepted it yet, which is not what is measured.
+        connection.exchange(requests.first().context("a script")?, |_| ()).await?;
+        Ok::<_, anyhow::Error>(connection)
+    };
+    let connections = try_join_all(script.iter().map(connect)).await?;
     let began = Instant::now();
     let end = began + time;
     let tasks = connections.into_iter().enumerate().map(|(index, mut connection)| {

@@ -8,7 +8,7 @@ use super::load::Request;
 use super::ours::Ours;
 use super::peers::Peers;
 use super::questions::{Question, Source, agree, answer};
-use super::rounds::{Contender, measure};
+use super::rounds::{Contender, STARTS, measure};
 use super::table::{Line, Table, Target};
 use super::{Wanted, limit};
 use crate::support::{Postgres, Program};
@@ -54,9 +54,15 @@ pub async fn compare(wanted: &Wanted, table: &mut Table) -> Result<()> {
     let mut field = Field { questions, contenders: Vec::new(), pairs: Vec::new() };
     let peers = Peers::install();
     // Whoever is measured runs as long as these are kept.
-    let ours = Ours::start(None).await?;
-    let limit = limit::start(&ours.bodies(&field.questions).await?).await?;
-    let _peers = field.enter_memory(&ours, &limit, &peers).await?;
+    let (mut ours, mut limits) = (Vec::new(), Vec::new());
+    for _ in 0..STARTS {
+        ours.push(Ours::start(None).await?);
+    }
+    let bodies = ours[0].bodies(&field.questions).await?;
+    for _ in 0..STARTS {
+        limits.push(limit::start(&bodies).await?);
+    }
+    let _peers = field.enter_memory(&ours, &limits, &peers).await?;
     let tables = Tables::start(&peers).await;
     field.enter_tables(&tables).await;
     measure(&mut field.contenders).await;
@@ -96,19 +102,22 @@ impl Field {
     /// Us, the limit, and those who serve the same from memory.
     async fn enter_memory(
         &mut self,
-        ours: &Ours,
-        limit: &Program,
+        ours: &[Ours],
+        limits: &[Program],
         peers: &Result<Peers>,
     ) -> Result<Vec<Result<Program>>> {
         let mut us = Vec::new();
         for question in self.questions.clone() {
             let request = question.request();
-            let place = self.enter(Contender::new("us", ours.address(), question.script(&request)));
+            let addresses = ours.iter().map(Ours::address);
+            let place = self.enter(Contender::several("us", addresses, question.script(&request)));
             let constant = question.script(&request.at(&limit::path(question.name())));
-            let constant = Contender::new("a constant body", &limit.address, constant);
+            let addresses = limits.iter().map(|limit| limit.address.as_str());
+            let constant = Contender::several("a constant body", addresses, constant);
             self.pair(question.name().into(), place, constant, question.of_limit());
             us.push((question, place));
         }
+        let ours = &ours[0];
         let data = ours.export().await?;
         let mut programs = Vec::new();
         for peer in &PEERS {

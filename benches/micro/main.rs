@@ -43,7 +43,7 @@ fn state(criterion: &mut Criterion) {
     });
 
     let now = snapshot.workers().next().unwrap().usage.last_seen;
-    let view = Arc::new(View { snapshot: Arc::new(snapshot), now, offline_after: Duration::from_secs(60) });
+    let view = Arc::new(View::new(Arc::new(snapshot), now, Duration::from_secs(60)));
     criterion.bench_function("state/status of 10,000 workers", |bencher| {
         bencher.iter(|| view.workers().filter(|worker| worker.status() == WorkerStatus::Active).count());
     });

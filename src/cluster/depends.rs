@@ -125,7 +125,7 @@ mod tests {
         worker.usage.last_seen = at(40_250);
         worker.life.left_at = has_left.then_some(at(40_250));
         let snapshot = Arc::new(Snapshot::empty("test".into()));
-        let view = Arc::new(View { snapshot, now: at(now), offline_after: Duration::from_secs(60) });
+        let view = Arc::new(View::new(snapshot, at(now), Duration::from_secs(60)));
         WorkerView { worker: Arc::new(worker), view }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::change::Changes;
 use super::id::{VmId, WorkerId};
-use super::sorted::{Keyed, Sorted};
+use super::sorted::{Chunk, Keyed, Sorted};
 use super::vm::Vm;
 use super::worker::Worker;
 
@@ -163,12 +163,12 @@ impl Snapshot {
     }
 
     /// All workers by id, as they lie: what did not change from one snapshot to the next is the same in both.
-    pub fn worker_chunks(&self) -> &[Arc<Vec<Arc<Worker>>>] {
+    pub fn worker_chunks(&self) -> &[Arc<Chunk<Arc<Worker>>>] {
         self.workers.chunks()
     }
 
     /// All VMs by id, as they lie: what did not change from one snapshot to the next is the same in both.
-    pub fn vm_chunks(&self) -> &[Arc<Vec<VmReports>>] {
+    pub fn vm_chunks(&self) -> &[Arc<Chunk<VmReports>>] {
         self.vms.chunks()
     }
 
@@ -198,7 +198,7 @@ impl Snapshot {
     }
 
     fn edit_reports(&mut self, id: &VmId, edit: impl FnOnce(&mut Vec<Arc<Vm>>)) {
-        let before = self.vms.get(id.as_str());
+        let before = self.vms.search(id.as_str());
         self.vms_holding_slots -= usize::from(before.is_some_and(VmReports::holds_slot));
         let mut entry = before.cloned().unwrap_or_else(|| VmReports { id: id.clone(), reports: Vec::with_capacity(1) });
         let was_duplicate = entry.is_duplicate();

@@ -8,7 +8,7 @@ use super::snapshot::{Snapshot, VmReports};
 use super::status::{Availability, VmStatus, WorkerStatus};
 use super::uptime::Uptime;
 use super::vm::Vm;
-use super::worker::{Identity, Worker};
+use super::worker::{HeardSince, Identity, Worker};
 use crate::clock::Timestamp;
 
 /// A snapshot and the moment it is read at, stamped once per answer.
@@ -20,9 +20,16 @@ pub struct View {
     pub now: Timestamp,
     /// For how long a worker may be silent before it counts as offline.
     pub offline_after: Duration,
+    /// What the two before it come to.
+    heard_since: HeardSince,
 }
 
 impl View {
+    /// The snapshot at this moment.
+    pub fn new(snapshot: Arc<Snapshot>, now: Timestamp, offline_after: Duration) -> Self {
+        Self { snapshot, now, offline_after, heard_since: HeardSince::of(now, offline_after) }
+    }
+
     /// The worker with this id.
     pub fn find_worker(self: &Arc<Self>, id: &str) -> Option<WorkerView> {
         self.snapshot.find_worker(id).map(|worker| self.worker(worker))
@@ -76,7 +83,7 @@ impl WorkerView {
 
     /// Whether it is reachable.
     pub fn availability(&self) -> Availability {
-        self.worker.availability(self.view.now, self.view.offline_after)
+        self.worker.availability(self.view.heard_since)
     }
 
     /// The one status the outside sees.

@@ -9,6 +9,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::TimeDelta;
+
 use super::id::WorkerId;
 use super::prepared::Prepared;
 use super::sorted::Keyed;
@@ -188,11 +190,9 @@ impl Worker {
         self.revision = revision;
     }
 
-    /// Whether the worker is reachable at this moment. Exactly `offline_after` old is still online.
-    pub fn availability(&self, now: Timestamp, offline_after: Duration) -> Availability {
-        let silent_for = now.timestamp_millis().saturating_sub(self.usage.last_seen.timestamp_millis());
-        let silent_for = Duration::from_millis(u64::try_from(silent_for).unwrap_or(0));
-        if self.life.left_at.is_some() || silent_for > offline_after {
+    /// Whether the worker is reachable: it has not left, and was heard late enough.
+    pub fn availability(&self, heard_since: HeardSince) -> Availability {
+        if self.life.left_at.is_some() || self.usage.last_seen < heard_since.0 {
             Availability::Offline
         } else {
             Availability::Online
@@ -214,6 +214,18 @@ impl Worker {
     /// every VM in it, also of those that did not change.
     pub fn last_reported(&self, vm: &Vm) -> u64 {
         self.usage.inventory_revision.unwrap_or(0).max(vm.revision)
+    }
+}
+
+/// Since when a worker has to have been heard to count as online at a moment.
+#[derive(Clone, Copy, Debug)]
+pub struct HeardSince(Timestamp);
+
+impl HeardSince {
+    /// Exactly `offline_after` ago is late enough.
+    pub fn of(now: Timestamp, offline_after: Duration) -> Self {
+        let silence = TimeDelta::from_std(offline_after).ok();
+        Self(silence.and_then(|silence| now.checked_sub_signed(silence)).unwrap_or(Timestamp::MIN_UTC))
     }
 }
 

@@ -1,6 +1,6 @@
 //! In what a client would like to be answered.
 
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 
 /// Media type of server-sent events.
 pub const EVENT_STREAM: &str = "text/event-stream";
@@ -18,18 +18,23 @@ impl<'a> Accept<'a> {
 
     /// Whether this media type is among what they name.
     pub fn names(self, media: &str) -> bool {
-        // Too short for what is looked for, which is most of them, is quickly seen.
-        let lines = self.0.get_all(header::ACCEPT).iter().filter(|line| line.len() >= media.len());
-        let lines = lines.filter_map(|line| line.to_str().ok());
-        let named = lines.flat_map(|line| line.split(',')).filter_map(|part| part.split(';').next());
-        named.map(str::trim).any(|named| named.eq_ignore_ascii_case(media))
+        self.0.get_all(header::ACCEPT).iter().any(|line| line_names(line, media))
     }
+}
+
+/// Whether one `Accept` header names this media type.
+pub(super) fn line_names(line: &HeaderValue, media: &str) -> bool {
+    // Most name one type or anything, which is quickly seen: what is as long is the same, and what is shorter is not.
+    if line.len() <= media.len() {
+        return line.as_bytes().eq_ignore_ascii_case(media.as_bytes());
+    }
+    let parts = line.to_str().unwrap_or_default().split(',');
+    let mut named = parts.filter_map(|part| part.split(';').next());
+    named.any(|named| named.trim().eq_ignore_ascii_case(media))
 }
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
-
     use super::*;
 
     #[test]
@@ -42,6 +47,9 @@ mod tests {
             (vec!["application/json, Text/Event-Stream;q=0.5"], true),
             (vec!["application/json", "text/event-stream"], true),
             (vec!["text/event-streams"], false),
+            (vec!["text/event-streaM"], true),
+            (vec!["text/event-streak"], false),
+            (vec![" text/event-stream"], true),
         ] {
             let mut headers = HeaderMap::new();
             for line in &lines {

@@ -27,35 +27,33 @@ const LARGE_ENOUGH: SizeAbove = SizeAbove::new(1_024);
 const NDJSON: &str = "application/x-ndjson";
 
 /// The compressions that a client knows, as it says it.
+#[derive(Debug, Default)]
 pub(super) struct Encodings(Vec<HeaderValue>);
 
 impl Encodings {
-    /// What these headers say; see [`spare_the_strict`] for what becomes of the headers.
-    pub(super) fn of(headers: &mut HeaderMap) -> Self {
-        if !headers.contains_key(header::ACCEPT_ENCODING) {
-            return Self(Vec::new());
-        }
-        spare_the_strict(headers);
-        Self(headers.get_all(header::ACCEPT_ENCODING).iter().cloned().collect())
+    /// Hears one `Accept-Encoding` header.
+    pub(super) fn hear(&mut self, known: &HeaderValue) {
+        self.0.push(known.clone());
     }
 
-    /// Itself, if there is something to compress: an answer that is large enough and comes whole, for a client that
-    /// knows how to read it. Most answers are small, and most agents know no compression.
-    pub(super) fn worth_it(self, answer: &mut Response) -> Option<Self> {
+    /// Whether there is something to compress: an answer that is large enough and comes whole, for a client that knows
+    /// how to read it. Most answers are small, and most agents know no compression. If only the client is in the way,
+    /// the answer is given a word for caches.
+    pub(super) fn are_worth_it(&self, answer: &mut Response) -> bool {
         if !is_worth_it(answer) {
-            return None;
+            return false;
         }
-        if self.0.is_empty() {
+        let knows_one = !self.0.is_empty() && !self.are_strict();
+        if !knows_one {
             note_that_it_varies(answer.headers_mut());
-            return None;
         }
-        Some(self)
+        knows_one
     }
 
     /// Compresses an answer. Fast rather than small: it is done for each answer anew.
-    pub(super) fn compress(self, answer: Response) -> Pin<Box<impl Future<Output = Response> + Send + use<>>> {
+    pub(super) fn compress(&self, answer: Response) -> Pin<Box<impl Future<Output = Response> + Send + use<>>> {
         let mut request = Request::new(Body::empty());
-        request.headers_mut().extend(self.0.into_iter().map(|known| (header::ACCEPT_ENCODING, known)));
+        request.headers_mut().extend(self.0.iter().map(|known| (header::ACCEPT_ENCODING, known.clone())));
         let layer = Compression::new(Answered(answer)).quality(CompressionLevel::Fastest).compress_when(LARGE_ENOUGH);
         // In a box, or whoever compresses nothing would carry the room for it through all layers.
         Box::pin(layer.oneshot(request).map(|compressed| match compressed {
@@ -63,14 +61,33 @@ impl Encodings {
             Err(never) => match never {},
         }))
     }
+
+    /// Whether the client knows none of ours and forbids even the lack of one (`*;q=0`). Such a request would be
+    /// refused when it has been carried out; an answer that the client may yet read is better.
+    fn are_strict(&self) -> bool {
+        let lines = self.0.iter().filter_map(|line| line.to_str().ok());
+        let (mut forbids_none, mut knows_one) = (false, false);
+        for entry in lines.flat_map(|line| line.split(',')) {
+            let (name, weight) = entry.split_once(';').unwrap_or((entry, ""));
+            let weight = weight.trim().strip_prefix("q=").and_then(|weight| weight.trim().parse::<f32>().ok());
+            match (&*name.trim().to_ascii_lowercase(), weight == Some(0.0)) {
+                ("identity" | "*", true) => forbids_none = true,
+                ("gzip" | "br" | "zstd" | "*", false) => knows_one = true,
+                _ => {}
+            }
+        }
+        forbids_none && !knows_one
+    }
 }
 
 /// Whether an answer is large enough, comes whole, and is neither compressed already nor a part of something.
 fn is_worth_it(answer: &Response) -> bool {
+    if !LARGE_ENOUGH.should_compress(answer) {
+        return false;
+    }
     let headers = answer.headers();
     let media = headers.get(header::CONTENT_TYPE).and_then(|media| media.to_str().ok()).unwrap_or_default();
-    LARGE_ENOUGH.should_compress(answer)
-        && ![EVENT_STREAM, NDJSON].iter().any(|stream| media.starts_with(stream))
+    ![EVENT_STREAM, NDJSON].iter().any(|stream| media.starts_with(stream))
         && !headers.contains_key(header::CONTENT_ENCODING)
         && !headers.contains_key(header::CONTENT_RANGE)
 }
@@ -99,24 +116,5 @@ impl Service<Request> for Answered {
 
     fn call(&mut self, _: Request) -> Self::Future {
         ready(Ok(std::mem::take(&mut self.0)))
-    }
-}
-
-/// Forgets what compressions a client knows if it knows none of ours and forbids even the lack of one (`*;q=0`). Such a
-/// request would be refused when it has been carried out; an answer that the client may yet read is better.
-fn spare_the_strict(headers: &mut HeaderMap) {
-    let lines = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|line| line.to_str().ok());
-    let (mut forbids_none, mut knows_one) = (false, false);
-    for entry in lines.flat_map(|line| line.split(',')) {
-        let (name, weight) = entry.split_once(';').unwrap_or((entry, ""));
-        let weight = weight.trim().strip_prefix("q=").and_then(|weight| weight.trim().parse::<f32>().ok());
-        match (name.trim(), weight == Some(0.0)) {
-            ("identity" | "*", true) => forbids_none = true,
-            ("gzip" | "br" | "zstd" | "*", false) => knows_one = true,
-            _ => {}
-        }
-    }
-    if forbids_none && !knows_one {
-        headers.remove(header::ACCEPT_ENCODING);
     }
 }

@@ -4,7 +4,7 @@
 //! refuse with a [`Failure`] that names the field, the place and what would have been right. [`Id`] never refuses:
 //! an odd id is one that nothing has, and finding that out is the lookup's business.
 
-use std::{borrow::Cow, error::Error, sync::LazyLock};
+use std::{borrow::Cow, error::Error, future::ready, sync::LazyLock};
 
 use axum::{
     body::{Body, HttpBody},
@@ -13,6 +13,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::{Bytes, BytesMut};
+use futures_util::{FutureExt as _, future::Either};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{error::Category, value::RawValue};
@@ -35,8 +36,8 @@ pub struct Json<T>(pub T);
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Failure;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
-        JsonText::from_request(request, state).await?.read().map(Self)
+    fn from_request(request: Request, state: &S) -> impl Future<Output = Result<Self, Failure>> + Send {
+        JsonText::from_request(request, state).map(|text| text?.read().map(Self))
     }
 }
 
@@ -59,20 +60,19 @@ impl JsonText {
 impl<S: Send + Sync> FromRequest<S> for JsonText {
     type Rejection = Failure;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
-        let declared = declared_type(request.headers());
-        let is_declared = declared.is_some_and(is_json);
-        if declared.is_some() && !is_declared {
-            return Err(not_json(declared));
+    fn from_request(request: Request, _: &S) -> impl Future<Output = Result<Self, Failure>> + Send {
+        let reading = match declared_type(request.headers()) {
+            Some(other) if !is_json(other) => Err(not_json(Some(other))),
+            declared => Ok((declared.is_some(), read(request))),
+        };
+        async move {
+            let (is_declared, body) = reading?;
+            let body = body.await?;
+            if is_blank(&body) {
+                return Err(Failure::bad_request("A JSON body is needed, and the request has none"));
+            }
+            if is_declared { Ok(Self(body)) } else { Err(not_json(None)) }
         }
-        let body = read(request).await?;
-        if is_blank(&body) {
-            return Err(Failure::bad_request("A JSON body is needed, and the request has none"));
-        }
-        if !is_declared {
-            return Err(not_json(None));
-        }
-        Ok(Self(body))
     }
 }
 
@@ -101,9 +101,11 @@ pub struct OptionalJson<T>(pub Option<T>);
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for OptionalJson<T> {
     type Rejection = Failure;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
-        let body = read(request).await?;
-        if is_blank(&body) { Ok(Self(None)) } else { parse(&body).map(Self) }
+    fn from_request(request: Request, _: &S) -> impl Future<Output = Result<Self, Failure>> + Send {
+        read(request).map(|body| {
+            let body = body?;
+            if is_blank(&body) { Ok(Self(None)) } else { parse(&body).map(Self) }
+        })
     }
 }
 
@@ -165,7 +167,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
 }
 
 fn percent_decoded(segment: &str) -> String {
-    if !segment.contains('%') {
+    if !segment.as_bytes().contains(&b'%') {
         return segment.to_owned();
     }
     let mut bytes = Vec::with_capacity(segment.len());
@@ -195,21 +197,21 @@ fn not_json(declared: Option<&str>) -> Failure {
 }
 
 /// The whole body, up to what the route reads.
-async fn read(request: Request) -> Result<Bytes, Failure> {
+///
+/// Neither this nor what calls it is an `async fn`, which would each carry the request along while the body arrives,
+/// and make a handler's future larger than what allocates quickly.
+fn read(request: Request) -> impl Future<Output = Result<Bytes, Failure>> + Send + use<> {
     let encoding = request.headers().get(header::CONTENT_ENCODING);
     if let Some(encoding) = encoding.filter(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
         let encoding = String::from_utf8_lossy(encoding.as_bytes());
-        return Err(Failure::unsupported_media_type(format!(
-            "Request bodies are read uncompressed only; this one is {}",
-            echo(&encoding)
-        )));
+        let refusal = format!("Request bodies are read uncompressed only; this one is {}", echo(&encoding));
+        return Either::Left(ready(Err(Failure::unsupported_media_type(refusal))));
     }
-    collect(request).await
+    Either::Right(collect(request.into_body()))
 }
 
-/// The bytes of the body as they came, up to what the route reads.
-pub(super) async fn collect(request: Request) -> Result<Bytes, Failure> {
-    let mut body = request.into_body();
+/// The bytes of a body as they came, up to what the route reads.
+pub(super) async fn collect(mut body: Body) -> Result<Bytes, Failure> {
     let limit = Exchange::ask(Exchange::body_limit).unwrap_or_else(|| {
         // For a handler that is tested without the layers, behind which the body has its limit already.
         body = Body::new(Limited::new(std::mem::take(&mut body), BODY_LIMIT));

@@ -14,7 +14,7 @@ use axum::{
 use bytes::Bytes;
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
-use super::{accept::Accept, exchange::Exchange};
+use super::{accept::line_names, exchange::Exchange};
 
 /// How long a client is asked to wait when the one who refuses it knows nothing better.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -165,17 +165,24 @@ struct Problem<'a> {
 /// Media type of a [`Problem`].
 const PROBLEM: &str = "application/problem+json";
 
-/// In what shape a client wants its failures.
-#[derive(Clone, Copy)]
+/// In what shape a client wants its failures: ours, unless it names RFC 9457's and not ours.
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Asked {
-    /// Whether as RFC 9457 has them, and not in our own.
+    /// Whether RFC 9457's is named.
     for_problem: bool,
+    /// Whether ours is.
+    for_json: bool,
 }
 
 impl Asked {
-    pub(super) fn of(headers: &HeaderMap) -> Self {
-        let accept = Accept::of(headers);
-        Self { for_problem: accept.names(PROBLEM) && !accept.names("application/json") }
+    /// Hears one `Accept` header.
+    pub(super) fn hear(&mut self, accept: &HeaderValue) {
+        self.for_problem |= line_names(accept, PROBLEM);
+        self.for_json |= line_names(accept, "application/json");
+    }
+
+    fn only_for_problem(self) -> bool {
+        self.for_problem && !self.for_json
     }
 
     /// Lets no failure out in any other shape than ours.
@@ -185,7 +192,7 @@ impl Asked {
         let failed = response.status().is_client_error() || response.status().is_server_error();
         let ours = response.extensions_mut().remove::<Failure>();
         let response = match ours {
-            Some(failure) if self.for_problem => self.reshape(exchange, response, Some(failure)),
+            Some(failure) if self.only_for_problem() => self.reshape(exchange, response, Some(failure)),
             None if failed && !speaks_json(response.headers()) => self.reshape(exchange, response, None),
             Some(_) | None => response,
         };
@@ -202,7 +209,7 @@ impl Asked {
             head.headers.remove(about_the_body);
         }
         failure.write_headers(&mut head.headers);
-        if !self.for_problem {
+        if !self.only_for_problem() {
             return Response::from_parts(head, Body::from(failure.body()));
         }
         head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM));

@@ -15,7 +15,8 @@ const DEFAULT_PORT: u16 = 80;
 /// The name by which a server that only this machine can reach, on this port, is asked, if it is neither this machine's
 /// nor allowed.
 pub(super) fn foreign_name(uri: &Uri, headers: &HeaderMap, port: u16, allowed: &[String]) -> Option<String> {
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    // Nearly always it is the first.
+    let host = headers.iter().find(|(name, _)| *name == header::HOST).and_then(|(_, host)| host.to_str().ok());
     // HTTP/2 carries the host in the URI, HTTP/1.1 in a header.
     let host = host.or_else(|| uri.authority().map(Authority::as_str))?;
     // Quickly seen: another port than ours, and an address, which nearly everybody has that asks by our port.

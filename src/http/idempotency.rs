@@ -9,6 +9,7 @@ use axum::{
     http::{HeaderMap, HeaderName, header},
     response::{IntoResponse, Response},
 };
+use futures_util::{FutureExt as _, future::Either};
 use sha2::{Digest as _, Sha256};
 
 use super::{
@@ -41,13 +42,16 @@ where
 {
     type Rejection = Response;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
-        let Some(key) = key(request.headers()).map_err(Failure::into_response)? else {
-            let inner = E::from_request(request, state).await.map_err(IntoResponse::into_response)?;
-            return Ok(Self(None, inner));
-        };
-        // In a box, or the requests without a key would carry the room for it.
-        Box::pin(read_with_key(key, request, state)).await
+    fn from_request(request: Request, state: &S) -> impl Future<Output = Result<Self, Response>> + Send {
+        match key(request.headers()) {
+            Ok(None) => Either::Left(E::from_request(request, state).map(|inner| match inner {
+                Ok(inner) => Ok(Self(None, inner)),
+                Err(refused) => Err(refused.into_response()),
+            })),
+            // In a box, or the requests without a key would carry the room for it.
+            Ok(Some(key)) => Either::Right(Either::Left(Box::pin(read_with_key(key, request, state)))),
+            Err(failure) => Either::Right(Either::Right(async { Err(failure.into_response()) })),
+        }
     }
 }
 
@@ -57,8 +61,7 @@ async fn read_with_key<S: Sync, E: FromRequest<S>>(
     state: &S,
 ) -> Result<Keyed<E>, Response> {
     let (head, body) = request.into_parts();
-    let request = Request::from_parts(head.clone(), body);
-    let body = collect(request).await.map_err(Failure::into_response)?;
+    let body = collect(body).await.map_err(Failure::into_response)?;
     let mut digest = Sha256::new();
     let condition = head.headers.get(header::IF_MATCH).map(|value| value.as_bytes()).unwrap_or_default();
     // Without the host: the same request may come again through another server.

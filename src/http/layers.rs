@@ -19,7 +19,7 @@ use std::{
 
 use axum::{
     extract::Request,
-    http::{HeaderValue, StatusCode, header},
+    http::StatusCode,
     response::{IntoResponse, Response},
 };
 use futures_util::{FutureExt, future::Either};
@@ -30,9 +30,9 @@ use tracing::{debug, error, info, info_span, warn};
 
 use super::{
     body::LimitedBody,
-    compression::Encodings,
-    exchange::{Exchange, X_REQUEST_ID},
-    failure::{Asked, Failure, echo},
+    exchange::Exchange,
+    failure::{Failure, echo},
+    head::Head,
     host::foreign_name,
     origin::{Origin, cors, is_foreign_page},
     routes::{Answering, Routes, Table},
@@ -113,8 +113,7 @@ fn observe(
     async move {
         let mut response = answer.await?;
         let headers = response.headers_mut();
-        headers.insert(X_REQUEST_ID, exchange.id.header_value());
-        headers.entry(header::X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
+        Head::complete(headers, exchange.id.header_value());
         debug_assert!(headers.values().all(|value| !value.is_empty()), "nobody has said what: {headers:?}");
         write_line(&exchange, response.status());
         Ok(response)
@@ -140,11 +139,9 @@ fn shared(
 /// The handler's answer, or a failure, in the shape that the client wants.
 fn answer(
     exchange: &Arc<Exchange>,
-    mut request: Request,
+    request: Request,
 ) -> impl Future<Output = Result<Response, Infallible>> + Send + use<> {
     let exchange = Arc::clone(exchange);
-    let asked = Asked::of(request.headers());
-    let encodings = Encodings::of(request.headers_mut());
     let answer = match refusal(&exchange.manners.options, &request) {
         Some(refusal) => Err(refusal),
         None => Ok(match exchange.matched() {
@@ -159,10 +156,10 @@ fn answer(
         };
         let mut answer = answer.unwrap_or_else(Failure::into_response);
         // Compressed inside of failures, which may yet be written anew.
-        if let Some(encodings) = encodings.worth_it(&mut answer) {
-            answer = encodings.compress(answer).await;
+        if exchange.encodings.are_worth_it(&mut answer) {
+            answer = exchange.encodings.compress(answer).await;
         }
-        Ok(asked.shape(&exchange, answer))
+        Ok(exchange.asked.shape(&exchange, answer))
     }
 }
 

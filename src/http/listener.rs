@@ -11,8 +11,14 @@ use std::{
     io,
     net::SocketAddr,
     pin::{Pin, pin},
-    sync::Arc,
-    task::{Context, Poll},
+    sync::{
+        Arc,
+        atomic::{
+            AtomicBool,
+            Ordering::{Acquire, Release},
+        },
+    },
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -119,7 +125,8 @@ impl ListenerOptions {
 ///
 /// After `shutdown`, nothing new is accepted, connections at rest close at once, and the others after their answer.
 /// Those that are not done within [`ListenerOptions::farewell_time`] are cut. WebSockets are not waited for: they have
-/// left HTTP, and whoever runs them watches the same token.
+/// left HTTP, and whoever runs them watches the same token. It is from here that connections learn of it: whoever gives
+/// this up before it returns leaves them to themselves.
 pub async fn serve<S>(listener: TcpListener, service: S, options: ListenerOptions, shutdown: CancellationToken)
 where
     S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
@@ -128,7 +135,7 @@ where
     let places = Arc::new(Semaphore::new(options.connections.min(Semaphore::MAX_PERMITS)));
     let turned_away = Arc::new(Semaphore::new(MOST_TURNED_AWAY));
     let connections = TaskTracker::new();
-    let cut = CancellationToken::new();
+    let (asked, cut) = (Arc::new(Call::default()), CancellationToken::new());
 
     let mut is_full = false;
     let mut admit = |stream: TcpStream, peer| {
@@ -138,7 +145,7 @@ where
             if let Err(error) = stream.set_nodelay(true) {
                 debug!("Small packets to {peer} may be delayed: {error}");
             }
-            let end = End { asked: shutdown.clone(), enforced: cut.clone() };
+            let end = End { asked: Arc::clone(&asked), enforced: cut.clone() };
             connections.spawn(attend(stream, Some(place), peer, service.clone(), patience, end));
             return;
         }
@@ -156,6 +163,7 @@ where
     while let Some((stream, peer)) = shutdown.run_until_cancelled(accept(&listener)).await {
         admit(stream, peer);
     }
+    asked.make();
     // The system has let these in already, and some have sent their request.
     for (stream, peer) in waiting(listener) {
         admit(stream, peer);
@@ -211,8 +219,40 @@ fn is_about_the_client(error: &io::Error) -> bool {
 /// How a connection learns that it is to end: it is asked to, and cut when that takes it too long. Nobody is cut who was
 /// not asked, so while all is well only one of the two has to be looked at.
 struct End {
-    asked: CancellationToken,
+    asked: Arc<Call>,
     enforced: CancellationToken,
+}
+
+/// A call to all connections, which each of them listens for at each of its steps: by a look at a flag, since the
+/// future of a token takes two locks to say that there is nothing new.
+#[derive(Debug, Default)]
+struct Call {
+    is_made: AtomicBool,
+    made: CancellationToken,
+}
+
+impl Call {
+    fn make(&self) {
+        // In this order, or somebody could be woken who does not see it yet, and be woken by nothing else.
+        self.is_made.store(true, Release);
+        self.made.cancel();
+    }
+
+    /// Completes when it has been made. The token is asked only when somebody else is to be woken than the last time.
+    fn heard(&self) -> impl Future<Output = ()> {
+        let mut made = Box::pin(self.made.cancelled());
+        let mut woken = None::<Waker>;
+        poll_fn(move |cx| {
+            if self.is_made.load(Acquire) {
+                return Poll::Ready(());
+            }
+            if woken.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                return Poll::Pending;
+            }
+            woken = Some(cx.waker().clone());
+            made.as_mut().poll(cx)
+        })
+    }
 }
 
 /// Serves one connection until either side is done with it, it dawdles, or the shutdown has let it finish.
@@ -236,6 +276,7 @@ async fn attend<IO, S>(
     let socket = TokioIo::new(Socket::new(io, Arc::clone(&pace), place));
     let mut connection = pin!(protocol.serve_connection_with_upgrades(socket, service));
     let mut watch = pin!(Watch::new(&pace, patience));
+    let mut heard = pin!(end.asked.heard());
     let (mut asked, mut leaving) = (false, false);
     loop {
         tokio::select! {
@@ -247,7 +288,7 @@ async fn attend<IO, S>(
                 }
                 return;
             }
-            () = end.asked.cancelled(), if !asked => {
+            () = heard.as_mut(), if !asked => {
                 asked = true;
                 // A client that has just connected has a request under way, although nothing of it is here yet.
                 if pace.await_first_bytes() {
@@ -465,15 +506,15 @@ mod tests {
 
     /// A client's end of a connection that is served in memory, where the clock can be moved.
     fn connect(routes: Routes) -> DuplexStream {
-        connect_with(routes, CancellationToken::new())
+        connect_with(routes, Arc::default())
     }
 
-    fn connect_with(routes: Routes, shutdown: CancellationToken) -> DuplexStream {
+    fn connect_with(routes: Routes, asked: Arc<Call>) -> DuplexStream {
         let (client, server) = tokio::io::duplex(64 * 1024);
         let service = with_manners(routes, &HttpOptions::default());
         let patience = ListenerOptions::for_this_process().patience();
         let peer = SocketAddr::from(([192, 0, 2, 7], 4_000));
-        let end = End { asked: shutdown, enforced: CancellationToken::new() };
+        let end = End { asked, enforced: CancellationToken::new() };
         tokio::spawn(attend(server, None, peer, service, patience, end));
         client
     }
@@ -606,11 +647,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_websocket_outlives_the_patience_of_http() {
-        let shutdown = CancellationToken::new();
-        let client = connect_with(routes(), shutdown.clone());
+        let shutdown = Arc::<Call>::default();
+        let client = connect_with(routes(), Arc::clone(&shutdown));
         let (mut socket, _) = tokio_tungstenite::client_async("ws://test/socket", client).await.expect("an upgrade");
         tokio::time::sleep(Duration::from_secs(300)).await;
-        shutdown.cancel();
+        shutdown.make();
         socket.send(Message::text("still there?")).await.expect("a send");
         let answer = socket.next().await.expect("an answer").expect("a message");
         assert_eq!(answer.into_text().expect("text").as_str(), "still there?");

@@ -10,6 +10,7 @@
 
 use std::{
     io::{self, IoSlice},
+    mem::MaybeUninit,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
@@ -319,9 +320,14 @@ impl<IO: Transport> AsyncWrite for Socket<IO> {
         {
             return Poll::Ready(Ok(only.len()));
         }
-        let written = match joined(bufs) {
-            Some((whole, length)) => Pin::new(&mut self.io).poll_write(cx, &whole[..length]),
-            None => Pin::new(&mut self.io).poll_write_vectored(cx, bufs),
+        let length: usize = bufs.iter().map(|piece| piece.len()).sum();
+        let written = if bufs.len() > 1 && length <= SMALL {
+            let mut whole = [MaybeUninit::uninit(); SMALL];
+            let mut whole = ReadBuf::uninit(&mut whole);
+            bufs.iter().for_each(|piece| whole.put_slice(piece));
+            Pin::new(&mut self.io).poll_write(cx, whole.filled())
+        } else {
+            Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
         };
         self.note_write(written.is_pending());
         written
@@ -363,25 +369,9 @@ impl<IO: Transport> AsyncWrite for Socket<IO> {
     }
 }
 
-/// Pieces that are copied together for a write: for the system to look at several places costs more, and most answers are
-/// a head and a body of some hundred bytes.
+/// Pieces of up to so many bytes are copied together for a write: for the system to look at several places costs more,
+/// and most answers are a head and a body of some hundred bytes.
 const SMALL: usize = 2 * 1024;
-
-/// Several pieces in one, if that is worth it.
-fn joined(pieces: &[IoSlice<'_>]) -> Option<([u8; SMALL], usize)> {
-    let length = pieces.iter().map(|piece| piece.len()).sum();
-    if pieces.len() < 2 || length > SMALL {
-        return None;
-    }
-    let mut whole = [0; SMALL];
-    let mut rest = &mut whole[..];
-    for piece in pieces {
-        let (place, behind) = rest.split_at_mut_checked(piece.len())?;
-        place.copy_from_slice(piece);
-        rest = behind;
-    }
-    Some((whole, length))
-}
 
 /// hyper's refusal of a request it could not parse (400, 414, 431: a head, and no body), with the documented body.
 ///
@@ -403,6 +393,10 @@ fn in_house_shape(refusal: &[u8]) -> Option<Bytes> {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::AsyncReadExt as _;
+
     use super::*;
 
     const PATIENCE: Patience = Patience {
@@ -462,6 +456,36 @@ mod tests {
         tokio::time::advance(seconds(20)).await;
         pace.note_read();
         assert_eq!(owes(), Some((75, Overdue::Idle)), "a ping is not the beginning of a request");
+    }
+
+    #[tokio::test]
+    async fn what_is_written_in_pieces_arrives_whole() {
+        for (sizes, capacity) in [
+            (vec![0, 1, 0], 4 * SMALL),
+            (vec![SMALL - 1, 1], 4 * SMALL),
+            (vec![SMALL - 1, 2], 4 * SMALL),
+            // The other side takes it little by little.
+            (vec![300, 500, 700], 100),
+        ] {
+            let sent: Vec<u8> = (0..sizes.iter().sum::<usize>()).map(|at| at as u8).collect();
+            let (mut client, server) = tokio::io::duplex(capacity);
+            let mut socket = Socket::new(server, Pace::new(), None);
+            let mut rest = &sent[..];
+            let pieces = sizes.iter().map(|&size| rest.split_off(..size).expect("as much as that")).collect::<Vec<_>>();
+            let writing = async {
+                let mut pieces: Vec<_> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+                let mut left = &mut pieces[..];
+                while !left.is_empty() {
+                    let written = poll_fn(|cx| Pin::new(&mut socket).poll_write_vectored(cx, left)).await;
+                    IoSlice::advance_slices(&mut left, written.expect("a write"));
+                }
+                drop(socket);
+            };
+            let mut received = Vec::new();
+            let reading = client.read_to_end(&mut received);
+            let ((), read) = tokio::join!(writing, reading);
+            assert_eq!((read.expect("an end"), &received), (sent.len(), &sent), "{sizes:?}");
+        }
     }
 
     #[test]

@@ -268,6 +268,34 @@ async fn a_clients_request_id_comes_back_and_a_missing_one_is_made() {
 }
 
 #[tokio::test]
+async fn headers_that_are_repeated_are_all_heard_and_of_ids_the_first() {
+    for (ids, expected) in [(["one", "two"], Some("one")), (["not one", "two"], None)] {
+        let answer = ask(request("GET", "/", &ids.map(|id| ("x-request-id", id)), "")).await;
+        let id = answer.header("x-request-id").expect("an id");
+        assert_eq!((id == "two", expected.is_none_or(|expected| expected == id)), (false, true), "{ids:?}: {id}");
+    }
+    for (accepted, media) in [
+        (["text/html", "application/problem+json"], "application/problem+json"),
+        (["application/problem+json", "application/json"], "application/json"),
+        (["application/json", "application/problem+json"], "application/json"),
+    ] {
+        let answer = ask(request("GET", "/nowhere", &accepted.map(|media| ("accept", media)), "")).await;
+        assert_eq!(answer.header("content-type"), Some(media), "{accepted:?}");
+    }
+    let text = json!("x".repeat(2 * KIB)).to_string();
+    for (known, encoding) in
+        [(["gzip;q=0", "gzip"], Some("gzip")), (["*;q=0", "GZIP"], Some("gzip")), (["*;q=0", "deflate"], None)]
+    {
+        let headers = [JSON, ("accept-encoding", known[0]), ("accept-encoding", known[1])];
+        let service = with_manners(routes(), &HttpOptions::default());
+        let request = request("POST", "/api/v1/heartbeats", &headers, text.clone());
+        let answer = service.oneshot(request).await.expect("infallible");
+        let found = answer.headers().get("content-encoding").map(|found| found.to_str().expect("text"));
+        assert_eq!((answer.status().as_u16(), found), (200, encoding), "{known:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_handler_knows_which_request_it_answers() {
     let answer = ask(request("GET", "/api/v1/whoami", &[("x-request-id", "deploy-42")], "")).await;
     assert_eq!(answer.body, "deploy-42");

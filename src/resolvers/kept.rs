@@ -17,7 +17,7 @@ use quick_cache::sync::Cache;
 
 use super::Reading;
 use crate::clock::Timestamp;
-use crate::cluster::{Depends, Duplicates, Vm, VmId, VmReports, VmView, Worker, WorkerId, WorkerView};
+use crate::cluster::{self, Depends, Duplicates, Vm, VmId, VmReports, VmView, Worker, WorkerId, WorkerView};
 
 /// How many bytes of rows of one kind are kept, all lists together.
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
@@ -117,7 +117,7 @@ struct Written<R: Source> {
 /// Neighbouring rows.
 struct Chunk<R: Source> {
     /// What they were written from, to be known again. It is not kept alive for it.
-    rows: Weak<Vec<R>>,
+    rows: Weak<cluster::Chunk<R>>,
     marks: Arc<[R::Mark]>,
     /// Each row with a comma before it; a row that is not shown has no bytes.
     bytes: Bytes,
@@ -171,7 +171,7 @@ impl<R: Source> Chunk<R> {
         (self.bytes.len() + self.marks.len() * (size_of::<R::Mark>() + size_of::<Place>() + R::LEFT_BEHIND)) as u64
     }
 
-    fn is_of(&self, rows: &Arc<Vec<R>>) -> bool {
+    fn is_of(&self, rows: &Arc<cluster::Chunk<R>>) -> bool {
         std::ptr::eq(self.rows.as_ptr(), Arc::as_ptr(rows))
     }
 }
@@ -252,7 +252,7 @@ struct Before<'a, R: Source> {
 
 impl<'a, R: Source> Before<'a, R> {
     /// The chunk of these very rows, if it comes next and still holds.
-    fn take_chunk(&mut self, rows: &Arc<Vec<R>>, now: Timestamp) -> Option<&'a Arc<Chunk<R>>> {
+    fn take_chunk(&mut self, rows: &Arc<cluster::Chunk<R>>, now: Timestamp) -> Option<&'a Arc<Chunk<R>>> {
         let first = rows.first()?.key();
         while self.chunks.first().is_some_and(|chunk| chunk.marks.last().is_some_and(|last| R::key_of(last) < first)) {
             self.chunks = self.chunks.get(1..)?;
@@ -298,7 +298,7 @@ type WriteRow<'a, R> = dyn FnMut(&R, &mut Vec<u8>) -> Option<(Row, Option<Timest
 fn list<R: Source>(
     shelf: &Shelf<R>,
     list: &List<R>,
-    rows: &[Arc<Vec<R>>],
+    rows: &[Arc<cluster::Chunk<R>>],
     now: Timestamp,
     duplicates: &Arc<Duplicates>,
     write: &mut WriteRow<'_, R>,
@@ -329,7 +329,7 @@ fn list<R: Source>(
 
 /// Writes a chunk, with what is left of the rows before.
 fn chunk<R: Source>(
-    rows: &Arc<Vec<R>>,
+    rows: &Arc<cluster::Chunk<R>>,
     old: &mut Before<'_, R>,
     now: Timestamp,
     write: &mut WriteRow<'_, R>,
@@ -448,7 +448,7 @@ mod tests {
         }
     }
 
-    type Chunks = Vec<Arc<Vec<Arc<Toy>>>>;
+    type Chunks = Vec<Arc<cluster::Chunk<Arc<Toy>>>>;
 
     fn written(shelf: &Shelf<Arc<Toy>>, of: &List<Arc<Toy>>, chunks: &Chunks, now: Timestamp) -> (String, Rows) {
         let mut write = |toy: &Arc<Toy>, bytes: &mut Vec<u8>| {
@@ -471,10 +471,10 @@ mod tests {
     fn lay(model: &BTreeMap<u32, Arc<Toy>>, size: usize, before: &Chunks) -> Chunks {
         let toys: Vec<_> = model.values().cloned().collect();
         let chunks = toys.chunks(size).map(|toys| {
-            let is_same = |chunk: &&Arc<Vec<Arc<Toy>>>| {
+            let is_same = |chunk: &&Arc<cluster::Chunk<Arc<Toy>>>| {
                 chunk.len() == toys.len() && chunk.iter().zip(toys).all(|(one, other)| Arc::ptr_eq(one, other))
             };
-            before.iter().find(is_same).cloned().unwrap_or_else(|| Arc::new(toys.to_vec()))
+            before.iter().find(is_same).cloned().unwrap_or_else(|| Arc::new(toys.to_vec().into()))
         });
         chunks.collect()
     }

@@ -111,7 +111,7 @@ impl Resolvers {
     fn latest(&self, seen: Timestamp) -> Arc<View> {
         let published = self.journal.published();
         let (snapshot, now) = (published.snapshot.clone(), published.at.max(seen));
-        Arc::new(View { snapshot, now, offline_after: self.timing.offline_after })
+        Arc::new(View::new(snapshot, now, self.timing.offline_after))
     }
 
     /// Statistics of a view, added up once however many ask for them.
@@ -128,8 +128,7 @@ impl Resolvers {
     }
 
     fn reading(&self, snapshot: Arc<Snapshot>) -> Reading {
-        let view = View { snapshot, now: self.clock.now(), offline_after: self.timing.offline_after };
-        Reading { view: Arc::new(view) }
+        Reading { view: Arc::new(View::new(snapshot, self.clock.now(), self.timing.offline_after)) }
     }
 }
 

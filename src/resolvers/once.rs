@@ -46,7 +46,7 @@ impl Resolvers {
             fingerprint: fingerprint.into(),
             command,
             tell: Box::new(move |reply, snapshot, now| {
-                render(show(reply, Arc::new(View { snapshot, now, offline_after })))
+                render(show(reply, Arc::new(View::new(snapshot, now, offline_after))))
             }),
         };
         let Told { answer, reply } = self.journal.commit(command).await?.reply;

@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 use axum::body::Body;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
@@ -23,7 +23,8 @@ const X_REVISION: HeaderName = HeaderName::from_static("x-revision");
 /// What an answer depends on beside its address.
 const VARY: HeaderValue = HeaderValue::from_static("accept, accept-encoding");
 
-/// What every answer tells beside its body. It may be kept, if it is asked each time whether it still holds.
+/// What every answer tells beside its body. It may be kept, if it is asked each time whether it still holds. The places
+/// are filled in this order.
 const HEADERS: [(HeaderName, HeaderValue); 4] = [
     (X_REVISION, Head::EACH_ITS_OWN),
     (header::ETAG, Head::EACH_ITS_OWN),
@@ -33,7 +34,7 @@ const HEADERS: [(HeaderName, HeaderValue); 4] = [
 
 static ANSWER: LazyLock<Head> = LazyLock::new(|| {
     let media_type = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    Head::of([media_type].into_iter().chain(HEADERS))
+    Head::of(HEADERS.into_iter().chain([media_type]))
 });
 
 static NOT_MODIFIED: LazyLock<Head> = LazyLock::new(|| Head::of(HEADERS));
@@ -42,8 +43,8 @@ static NOT_MODIFIED: LazyLock<Head> = LazyLock::new(|| Head::of(HEADERS));
 pub(super) struct Read {
     /// The cluster, at least at the revision that `?min_revision=` names.
     pub(super) reading: Reading,
-    /// Where the client says what it has already.
-    headers: HeaderMap,
+    /// What the client says it has already.
+    known: Vec<HeaderValue>,
 }
 
 #[derive(Deserialize)]
@@ -64,8 +65,10 @@ impl FromRequestParts<Arc<Endpoint>> for Read {
             None => None,
         };
         let reading = endpoint.resolvers.read_at_least(min_revision).await?;
-        let known = parts.headers.get_all(header::IF_NONE_MATCH).into_iter();
-        Ok(Self { reading, headers: known.map(|tags| (header::IF_NONE_MATCH, tags.clone())).collect() })
+        // Most have none, which is seen sooner by walking by the few headers there are than by looking for it.
+        let known = parts.headers.iter().filter(|(name, _)| *name == header::IF_NONE_MATCH);
+        let known = known.map(|(_, value)| value.clone()).collect();
+        Ok(Self { reading, known })
     }
 }
 
@@ -88,16 +91,13 @@ impl Read {
     /// The same for an answer that is rendered in its own way.
     pub(super) fn respond<T: Versioned, B: Into<Body>>(&self, answer: T, render: impl FnOnce(T) -> B) -> Response {
         let tag = Tag::of(&answer);
-        let mut response = if tag.is_known(&self.headers) {
-            let mut response = NOT_MODIFIED.answer(Body::empty());
-            *response.status_mut() = StatusCode::NOT_MODIFIED;
-            response
-        } else {
-            ANSWER.answer(render(answer))
-        };
-        let headers = response.headers_mut();
-        headers.insert(X_REVISION, HeaderValue::from(self.reading.revision()));
-        headers.insert(header::ETAG, tag.into_header_value());
+        let is_known = tag.is_among(&self.known);
+        let own = [HeaderValue::from(self.reading.revision()), tag.into_header_value()];
+        if !is_known {
+            return ANSWER.answer_with(render(answer), own);
+        }
+        let mut response = NOT_MODIFIED.answer_with(Body::empty(), own);
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
         response
     }
 }

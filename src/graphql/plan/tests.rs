@@ -229,7 +229,7 @@ fn worker(number: u64, random: &mut StdRng, revision: u64) -> Arc<Worker> {
 
 fn reading(snapshot: &Snapshot, now: Timestamp) -> Reading {
     let snapshot = Arc::new(snapshot.clone());
-    Reading::of(Arc::new(View { snapshot, now, offline_after: Duration::from_secs(60) }))
+    Reading::of(Arc::new(View::new(snapshot, now, Duration::from_secs(60))))
 }
 
 /// The cluster as it is asked, again and again: at the same moment, later, and after something has changed.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Command;
-use crate::cluster::{Availability, EventKind, Worker, WorkerId};
+use crate::cluster::{Availability, EventKind, HeardSince, Worker, WorkerId};
 use crate::error::Result;
 use crate::journal::draft::{Draft, Part, Told};
 
@@ -27,10 +27,11 @@ impl Command for AnnounceSilent {
     }
 
     fn decide(&self, draft: &mut Draft<'_>) -> Result<Self::Reply> {
+        let heard_since = HeardSince::of(draft.at, self.offline_after);
         let mut announced = 0;
         for id in &self.candidates {
             let Some(known) = draft.find_worker(id.as_str()).cloned() else { continue };
-            let is_silent = known.availability(draft.at, self.offline_after) == Availability::Offline;
+            let is_silent = known.availability(heard_since) == Availability::Offline;
             if !is_silent || known.announced == Availability::Offline {
                 continue;
             }
