@@ -67,7 +67,7 @@ impl Log {
         }
         let turn = self.turn().await?;
         // First the entries, then the beginning, which is moved before anything is removed.
-        let rows = select.limit(limit).all(self.database.readers()).await?;
+        let rows = select.limit(limit).all(&*self.database.readers()).await?;
         let Extent { start, .. } = self.look(&turn).await?;
         Ok(LogPage { events: self.read(rows)?, start })
     }
@@ -78,7 +78,7 @@ impl Log {
     }
 
     async fn look(&self, _turn: &SemaphorePermit<'_>) -> Result<Extent> {
-        let row = cluster::Entity::find_by_id(cluster::ID).one(self.database.readers()).await?;
+        let row = cluster::Entity::find_by_id(cluster::ID).one(&*self.database.readers()).await?;
         let (start, revision) = row.map_or((0, 0), |row| (unsigned(row.log_start), unsigned(row.revision)));
         Ok(Extent { start: Cursor::after_revision(self.name.clone(), start), revision })
     }

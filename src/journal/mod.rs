@@ -20,13 +20,18 @@
 
 mod beats;
 pub mod commands;
+mod condition;
+mod connections;
 mod database;
 mod draft;
 mod feed;
+mod files;
 mod log;
 mod notify;
+mod outage;
 mod retention;
 mod rows;
+mod schema;
 mod statements;
 mod thread;
 mod writer;
@@ -41,11 +46,14 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 pub use self::commands::Command;
+use self::condition::CommitCondition;
 pub use self::database::{Database, OpenError, without_password};
 use self::feed::Feed;
 pub use self::feed::{Ended, Listener, Missed};
+pub use self::files::FileMoved;
 pub use self::log::{Extent, Log, LogPage};
 pub use self::retention::{LogTrimmer, Retention};
+pub use self::schema::MigrationState;
 pub use self::writer::Writer;
 use self::writer::{Queued, Ticket, Together, Waiting};
 use crate::clock::{Clock, Timestamp};
@@ -75,6 +83,7 @@ struct Ends {
     follow: Arc<Notify>,
     /// When a commit last failed, in Unix milliseconds; 0 if none has.
     last_outage: Arc<AtomicI64>,
+    condition: Arc<CommitCondition>,
     log: Log,
     database: Database,
 }
@@ -121,8 +130,8 @@ impl Journal {
         let follow = Arc::new(Notify::new());
         let writer =
             Writer::new(database.clone(), clock, snapshot, live.clone(), feed.clone(), follow.clone(), waiting);
-        let last_outage = writer.last_outage();
-        Ok((Self(Arc::new(Ends { queue, queued, live, feed, follow, last_outage, log, database })), writer))
+        let (last_outage, condition) = (writer.last_outage(), writer.condition());
+        Ok((Self(Arc::new(Ends { queue, queued, live, feed, follow, last_outage, condition, log, database })), writer))
     }
 
     /// The cluster as of the last commit.
@@ -191,6 +200,12 @@ impl Journal {
     /// Whether the writer still takes commands.
     pub fn is_open(&self) -> bool {
         !self.0.queue.is_closed()
+    }
+
+    /// Whether commands are committed, as far as the writer knows: the last commit succeeded, or an attempt after it, none
+    /// hangs, and there is room for more.
+    pub fn takes_commits(&self) -> bool {
+        self.is_open() && self.0.condition.is_ok() && self.0.queued.load(Ordering::Relaxed) < QUEUE
     }
 
     /// Has a command decided and committed. Whoever stops waiting may or may not have stopped it: what

@@ -83,7 +83,7 @@ impl LogTrimmer {
     async fn trim_events(&self) -> Result<u64> {
         // The newest one too many. Its place and not their number is what several servers that trim at once agree on.
         let surplus = event::Entity::newest_first().offset(self.retention.max_events);
-        let surplus = surplus.one(self.database.readers()).await?.map(|row| row.revision);
+        let surplus = surplus.one(&*self.database.readers()).await?.map(|row| row.revision);
         let mut removed = 0;
         loop {
             let step = self.step(surplus).await?;
@@ -97,23 +97,28 @@ impl LogTrimmer {
     /// Removes answers that nobody will ask for again.
     async fn trim_answers(&self) -> Result<()> {
         let surplus = kept_answer::Entity::newest_first().offset(MAX_ANSWERS);
-        let surplus = surplus.one(self.database.readers()).await?.map(|row| row.at);
+        let surplus = surplus.one(&*self.database.readers()).await?.map(|row| row.at);
         let too_old = self.clock.now() - KEEP_ANSWERS;
-        kept_answer::Entity::given_before(too_old, surplus).exec(self.database.for_upkeep()).await?;
-        Ok(())
+        let transaction = self.database.begin_upkeep().await?;
+        kept_answer::Entity::given_before(too_old, surplus).exec(&*transaction).await?;
+        Ok(transaction.commit().await?)
     }
 
     /// Removes some of the oldest, if they are too old or up to this revision.
     async fn step(&self, surplus: Option<i64>) -> Result<u64> {
-        let oldest = event::Entity::oldest_first().limit(STEP).all(self.database.readers()).await?;
+        let oldest = event::Entity::oldest_first().limit(STEP).all(&*self.database.readers()).await?;
         let too_old = self.clock.now() - self.retention.max_age;
         let must_go = |row: &&event::Model| row.at < too_old || surplus.is_some_and(|last| row.revision <= last);
         let going = oldest.iter().take_while(must_go).count();
         // A commit goes whole: a cursor may point between its entries, and then the next must be there.
         let Some(last) = going.checked_sub(1).and_then(|last| oldest.get(last)) else { return Ok(0) };
-        let database = self.database.for_upkeep();
-        // Several servers may trim: the beginning never moves back.
-        cluster::Entity::move_log_start(last.revision).exec(database).await?;
-        Ok(event::Entity::up_to(last.revision).exec(database).await?.rows_affected)
+        // Several servers may trim: the beginning never moves back. Each by itself: all commits wait for the first.
+        let transaction = self.database.begin_upkeep().await?;
+        cluster::Entity::move_log_start(last.revision).exec(&*transaction).await?;
+        transaction.commit().await?;
+        let transaction = self.database.begin_upkeep().await?;
+        let removed = event::Entity::up_to(last.revision).exec(&*transaction).await?.rows_affected;
+        transaction.commit().await?;
+        Ok(removed)
     }
 }

@@ -19,10 +19,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use super::commands::Command;
+use super::condition::CommitCondition;
 use super::database::Database;
 use super::draft::Draft;
 use super::feed::Feed;
+use super::files::{FileMoved, LookError};
 use super::notify::Hints;
+use super::outage::Outage;
 use super::{Committed, Published, rows};
 use crate::clock::{Clock, Timestamp};
 use crate::cluster::{Change, Changes, Event, Snapshot};
@@ -41,7 +44,10 @@ const MOST_TRIED: usize = 2_000;
 /// How long one batch may take before the database counts as gone.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// How often to look for what other servers on the same database committed.
+/// How long commands wait for the end of an outage that is known, before they are refused.
+const OUTAGE_PATIENCE: Duration = Duration::from_millis(1_500);
+
+/// How often to look for what other servers on the same database committed, or for the files of the database.
 const FOLLOW_PERIOD: Duration = Duration::from_millis(500);
 
 /// Commits batches until told to stop, then commits what is still waiting.
@@ -55,9 +61,11 @@ pub struct Writer {
     follow: Arc<Notify>,
     hints: Hints,
     waiting: Waiting,
-    /// Whether the database answered last time, so that an outage is logged once.
-    database_is_up: bool,
-    /// When it last did not, in Unix milliseconds.
+    /// Told to whoever asks how this server is.
+    condition: Arc<CommitCondition>,
+    /// Set while the database is known to take no commits, or not all of them.
+    outage: Option<Outage>,
+    /// When it last took none, in Unix milliseconds.
     last_outage: Arc<AtomicI64>,
     /// Whether the last batch found the cluster as this server had left it: then the next one probably does, too.
     is_alone: bool,
@@ -208,7 +216,8 @@ impl Writer {
             follow,
             hints,
             waiting,
-            database_is_up: true,
+            condition: Arc::new(CommitCondition::new()),
+            outage: None,
             last_outage: Arc::default(),
             is_alone: true,
             answers: None,
@@ -219,8 +228,13 @@ impl Writer {
         self.last_outage.clone()
     }
 
-    /// Commits whatever is waiting as soon as the previous batch is done, until told to stop.
-    pub async fn run(mut self, shutdown: CancellationToken) {
+    pub(super) fn condition(&self) -> Arc<CommitCondition> {
+        self.condition.clone()
+    }
+
+    /// Commits whatever is waiting as soon as the previous batch is done, until told to stop, or until what is committed
+    /// would be lost.
+    pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), FileMoved> {
         let Some(thread) = self.database.writers_thread().cloned() else { return self.write(shutdown).await };
         // Answers are given here, where those who wait for them are: to wake each from afar takes a call of the system.
         let (answers, mut answered) = mpsc::unbounded_channel();
@@ -230,10 +244,10 @@ impl Writer {
                 acknowledge(batch, &state);
             }
         };
-        tokio::join!(thread.run(self.write(shutdown)), answering);
+        tokio::join!(thread.run(self.write(shutdown)), answering).0
     }
 
-    async fn write(mut self, shutdown: CancellationToken) {
+    async fn write(mut self, shutdown: CancellationToken) -> Result<(), FileMoved> {
         let mut polls = interval(FOLLOW_PERIOD);
         polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let nudge = self.follow.clone();
@@ -241,10 +255,17 @@ impl Writer {
         loop {
             tokio::select! {
                 batch = self.waiting.take_batch() => match batch {
-                    Some(batch) => self.commit(batch).await,
+                    Some(batch) => self.commit(batch).await?,
                     None => break,
                 },
-                _ = polls.tick(), if may_have_company => self.follow().await,
+                _ = polls.tick() => {
+                    if may_have_company {
+                        self.follow().await;
+                    } else if let Err(LookError::Moved(moved)) = self.database.check_files() {
+                        return Err(moved);
+                    }
+                }
+                () = outage_ends(&mut self.outage) => self.note_recovery().await,
                 () = nudge.notified(), if may_have_company => self.follow().await,
                 () = shutdown.cancelled(), if !self.waiting.queue.is_closed() => {
                     // Nothing new comes in; what is in goes on to be committed.
@@ -253,17 +274,32 @@ impl Writer {
             }
         }
         debug!(cluster.revision = self.state.revision, "The journal is closed at revision {}", self.state.revision);
+        Ok(())
     }
 
     /// Commits a batch and answers everybody in it.
-    async fn commit(&mut self, mut batch: Vec<Box<dyn Queued>>) {
+    async fn commit(&mut self, mut batch: Vec<Box<dyn Queued>>) -> Result<(), FileMoved> {
+        if let Some(outage) = self.outage.as_mut().filter(|outage| outage.stops_commands) {
+            outage.hurry();
+            if timeout(OUTAGE_PATIENCE, outage.end()).await.is_err() {
+                let error = DbErr::Custom("the database still takes no commits".to_owned()).into();
+                self.last_outage.store(self.clock.now().timestamp_millis(), Ordering::Relaxed);
+                fail(batch.into_iter().chain(self.waiting.take_all()), &error);
+                return Ok(());
+            }
+            self.note_recovery().await;
+        }
         // Whoever has given up was told so, and may have sent the same again: what has not begun is not done.
         batch.retain(|queued| !queued.is_abandoned());
         if batch.is_empty() {
-            return;
+            return Ok(());
         }
         match self.attempt(&mut batch).await {
             Ok(()) => self.acknowledge(batch),
+            Err(Failure::Moved(moved)) => {
+                fail(batch, &file_moved(&moved));
+                return Err(moved);
+            }
             Err(Failure::Refused(error)) if batch.len() > 1 => {
                 // Something in it that cannot be committed: find out which, spare the others.
                 warn!(error = %error.chain(), "a batch of {} commands failed, trying them one by one", batch.len());
@@ -272,7 +308,14 @@ impl Writer {
                     let mut alone = vec![queued];
                     match self.attempt(&mut alone).await {
                         Ok(()) => self.acknowledge(alone),
-                        Err(Failure::Refused(error)) => fail(alone, &error),
+                        Err(Failure::Moved(moved)) => {
+                            fail(alone.into_iter().chain(rest), &file_moved(&moved));
+                            return Err(moved);
+                        }
+                        Err(Failure::Refused(error)) => {
+                            self.note_refusal(&error);
+                            fail(alone, &error);
+                        }
                         Err(Failure::Outage(error)) => {
                             self.note_outage(&error);
                             fail(alone.into_iter().chain(rest.by_ref()), &error);
@@ -282,6 +325,7 @@ impl Writer {
             }
             Err(Failure::Refused(error)) => {
                 error!(error = %error.chain(), "a command cannot be committed");
+                self.note_refusal(&error);
                 fail(batch, &error);
             }
             Err(Failure::Outage(error)) => {
@@ -292,13 +336,10 @@ impl Writer {
                 fail(batch.into_iter().chain(others), &error);
             }
         }
+        Ok(())
     }
 
     fn acknowledge(&mut self, batch: Vec<Box<dyn Queued>>) {
-        if !self.database_is_up {
-            info!("the database takes commits again");
-            self.database_is_up = true;
-        }
         match &self.answers {
             None => acknowledge(batch, &self.state),
             // Whoever answers does so until there is nobody left to settle anything.
@@ -308,10 +349,10 @@ impl Writer {
     }
 
     async fn attempt(&mut self, batch: &mut [Box<dyn Queued>]) -> Result<(), Failure> {
-        match timeout(COMMIT_TIMEOUT, self.try_commit(batch)).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(Failure::Outage(DbErr::Custom("no answer to a commit in time".to_owned()).into())),
-        }
+        self.condition.begin_commit();
+        let outcome = timeout(COMMIT_TIMEOUT, self.try_commit(batch)).await;
+        self.condition.end_commit();
+        outcome.unwrap_or_else(|_| Err(outage("no answer to a commit in time")))
     }
 
     /// One transaction: lock, catch up, decide, write; or all of it at once, if that is possible.
@@ -320,12 +361,14 @@ impl Writer {
             match self.try_heartbeats(batch).await {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
-                Err(Failure::Refused(error)) => return Err(Failure::Refused(error)),
+                Err(failure @ (Failure::Refused(_) | Failure::Moved(_))) => return Err(failure),
                 // The connection was lost, and perhaps it was committed. If so, what follows finds another revision, and
                 // decides on that: as if the heartbeats had been sent twice.
                 Err(Failure::Outage(error)) => debug!(error = %error.chain(), "a batch is tried once more"),
             }
         }
+        // What is committed to a file that is not there any more is lost.
+        self.database.check_files()?;
         let transaction = self.database.begin_writing().await.map_err(Error::from)?;
         let revision = self.raise_revision(&transaction).await?;
         self.is_alone = revision == self.state.revision + 1;
@@ -337,7 +380,7 @@ impl Writer {
         let base = self.state.clone();
         // Nobody else can answer any of them now: they would have to hold the lock that we hold.
         let keys: Vec<_> = batch.iter().filter_map(|queued| queued.key()).collect();
-        let answers = rows::answers_of(&transaction, &keys).await?;
+        let answers = rows::answers_of(&*transaction, &keys).await?;
         let mut draft = Draft::on(&base, revision, self.clock.now(), answers);
         decide(batch, &mut draft)?;
         if draft.is_empty() {
@@ -348,6 +391,7 @@ impl Writer {
         draft.write(&transaction).await?;
         // From here on a failure tells nothing about what was committed: the next batch finds out.
         transaction.commit().await.map_err(|error| Failure::Outage(error.into()))?;
+        self.database.check_files()?;
         let at = draft.at;
         let (changes, events) = draft.into_changes();
         self.publish(&base, changes, revision, at, Some(events));
@@ -369,7 +413,10 @@ impl Writer {
         decide(batch, &mut draft)?;
         let Some(beats) = draft.only_beats() else { return Ok(false) };
         // The clock is set by whoever looks for others' commits: what time it was before the disk was waited for is no use.
-        if !beats.write_as_batch(self.database.writer()).await.map_err(Error::from)? {
+        let (connection, lease) = self.database.lease_writer().await.map_err(Error::from)?;
+        let is_written = beats.write_as_batch(&connection).await.map_err(Error::from)?;
+        lease.succeed();
+        if !is_written {
             self.is_alone = false;
             return Ok(false);
         }
@@ -402,7 +449,10 @@ impl Writer {
         let outcome = timeout(COMMIT_TIMEOUT, self.try_follow())
             .await
             .unwrap_or_else(|_| Err(DbErr::Custom("no answer in time".to_owned()).into()));
-        if let Err(error) = outcome {
+        // An outage that is known is timed by the commands that it stops.
+        if let Err(error) = outcome
+            && self.outage.is_none()
+        {
             self.note_outage(&error);
         }
     }
@@ -455,13 +505,44 @@ impl Writer {
         self.feed.tell(Change { at, revision, workers, events, starts_over });
     }
 
-    /// The database does not take commits. Logged once.
+    /// The database does not take commits. Logged once; from now on somebody else looks for the end of it.
     fn note_outage(&mut self, error: &Error) {
-        if self.database_is_up {
+        if self.condition.set_failing(true) {
             error!(error = %error.chain(), "the database does not take commits");
-            self.database_is_up = false;
         }
         self.last_outage.store(self.clock.now().timestamp_millis(), Ordering::Relaxed);
+        if self.outage.as_ref().is_none_or(|outage| !outage.stops_commands) {
+            self.outage = Some(Outage::begin(self.database.clone(), true));
+        }
+    }
+
+    /// A command was refused. If that is the tables' fault and not the command's, this server is not well.
+    fn note_refusal(&mut self, error: &Error) {
+        if is_about_the_tables(error) && self.outage.is_none() {
+            self.condition.set_failing(true);
+            self.outage = Some(Outage::begin(self.database.clone(), false));
+        }
+    }
+
+    /// The database takes commits again. What it took while it was unknown what it did, or from others, is looked at first.
+    async fn note_recovery(&mut self) {
+        let stopped_commands = self.outage.take().is_some_and(|outage| outage.stops_commands);
+        if self.condition.set_failing(false) {
+            info!("the database takes commits again");
+        }
+        if stopped_commands {
+            // Another server may have taken over. What was opened to the one before stays with it, and would tell of the past.
+            self.database.renew_readers().await;
+            self.follow().await;
+        }
+    }
+}
+
+/// Waits for the end of an outage, if there is one.
+async fn outage_ends(outage: &mut Option<Outage>) {
+    match outage {
+        Some(outage) => outage.end().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -500,6 +581,25 @@ enum Failure {
     Refused(Error),
     /// Because the database is not there, or not in a state to take any.
     Outage(Error),
+    /// Because the file of the database is not where it was. What was committed may be nowhere.
+    Moved(FileMoved),
+}
+
+fn outage(words: impl Into<String>) -> Failure {
+    Failure::Outage(DbErr::Custom(words.into()).into())
+}
+
+fn file_moved(moved: &FileMoved) -> Error {
+    DbErr::Custom(moved.to_string()).into()
+}
+
+impl From<LookError> for Failure {
+    fn from(error: LookError) -> Self {
+        match error {
+            LookError::Moved(moved) => Self::Moved(moved),
+            LookError::Unknown(error) => outage(format!("the file of the database cannot be looked at: {error}")),
+        }
+    }
 }
 
 /// A failure on the way to a commit, before which nothing can have been committed; or of a statement that is a commit by
@@ -513,16 +613,41 @@ impl From<Error> for Failure {
 /// Whether the database understood and refused: SQLSTATE classes 22 (data exception), 23 (integrity)
 /// and 42 (no such thing), and their like on SQLite.
 fn is_about_the_data(error: &Error) -> bool {
-    let Error::Database(error) = error else { return false };
+    match database_code(error) {
+        // ERROR, TOOBIG, CONSTRAINT, MISMATCH.
+        Some(Code::Sqlite(code)) => matches!(code, 1 | 18 | 19 | 20),
+        Some(Code::Postgres(state)) => ["22", "23", "42"].iter().any(|class| state.starts_with(class)),
+        None => false,
+    }
+}
+
+/// Whether a statement does not fit the tables: they are not those of this version, or we may not write to them.
+fn is_about_the_tables(error: &Error) -> bool {
+    match database_code(error) {
+        Some(Code::Sqlite(code)) => code == 1,
+        Some(Code::Postgres(state)) => state.starts_with("42"),
+        None => false,
+    }
+}
+
+/// What a database says is wrong.
+enum Code {
+    /// The primary code. Extended ones carry it in their low byte.
+    Sqlite(u32),
+    /// The SQLSTATE.
+    Postgres(String),
+}
+
+fn database_code(error: &Error) -> Option<Code> {
+    let Error::Database(error) = error else { return None };
     let (DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error))) = &**error else {
-        return false;
+        return None;
     };
-    let sqlx::Error::Database(error) = &**error else { return false };
-    let Some(code) = error.code() else { return false };
+    let sqlx::Error::Database(error) = &**error else { return None };
+    let code = error.code()?;
     match code.parse::<u32>() {
-        // SQLite's extended codes carry the primary one in their low byte: ERROR, TOOBIG, CONSTRAINT, MISMATCH.
-        Ok(code) if error.try_downcast_ref::<SqliteError>().is_some() => matches!(code & 0xff, 1 | 18 | 19 | 20),
-        _ => ["22", "23", "42"].iter().any(|class| code.starts_with(class)),
+        Ok(code) if error.try_downcast_ref::<SqliteError>().is_some() => Some(Code::Sqlite(code & 0xff)),
+        _ => Some(Code::Postgres(code.into_owned())),
     }
 }
 
@@ -533,7 +658,7 @@ pub(super) struct Panicked;
 
 /// Reads the state of the cluster from scratch.
 pub(super) async fn load(database: &Database, clock: &Clock) -> Result<Snapshot> {
-    let row = cluster::Entity::find_by_id(cluster::ID).one(database.readers()).await?.ok_or_else(no_cluster_row)?;
+    let row = cluster::Entity::find_by_id(cluster::ID).one(&*database.readers()).await?.ok_or_else(no_cluster_row)?;
     if database.backend() == DbBackend::Postgres {
         let statement = Statement::from_string(DbBackend::Postgres, "SELECT clock_timestamp() AS now");
         if let Some(row) = database.readers().query_one_raw(statement).await? {

@@ -139,7 +139,7 @@ on_both_databases! {
         for (path, before) in &lasting {
             assert_eq!(tag(&cluster, path).await, *before, "{path} is what it was");
         }
-        let twin = cluster.another_server().await;
+        let twin = cluster.restart().await;
         for (path, before) in lasting {
             assert_eq!(tag(&twin, path).await, before, "{path}: servers agree");
         }
@@ -255,7 +255,7 @@ on_both_databases! {
         let cluster = cluster.restart().await;
         cluster.beat("w1", json!({"incarnation": 1})).await;
         assert_eq!(command(&cluster, "activate", &seen).await.status, 412);
-        assert_eq!(command(&cluster.another_server().await, "activate", &decided).await.status, 200);
+        assert_eq!(command(&cluster.restart().await, "activate", &decided).await.status, 200);
     }
 
     async fn databases_from_before_are_taken_to_have_changed_last(db: TestDatabase) {
@@ -269,7 +269,7 @@ on_both_databases! {
         let database = Database::connect(db.url()).await.unwrap();
         let since = Migrator::migrations().iter().position(|one| one.name().ends_with("decided_upon")).unwrap();
         let steps = u32::try_from(Migrator::migrations().len() - since).unwrap();
-        Migrator::down(database.for_upkeep(), Some(steps)).await.unwrap();
+        database.migrate_back(steps).await.unwrap();
         database.close().await.unwrap();
 
         let cluster = TestCluster::on(&db).await;

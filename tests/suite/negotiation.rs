@@ -161,7 +161,9 @@ async fn failures_are_as_documented_for_everybody_else() {
 async fn a_server_on_loopback_answers_to_names_of_this_machine_only() {
     let options =
         |options: &mut aetherium::server::Options| options.http.allowed_hosts = vec!["ops.example.com".into()];
-    let cluster = TestCluster::configured(&TestDatabase::sqlite(), options).await;
+    // It is there for as long as the server is.
+    let database = TestDatabase::sqlite();
+    let cluster = TestCluster::configured(&database, options).await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let stop = tokio_util::sync::CancellationToken::new();

@@ -417,7 +417,9 @@ async fn a_revision_that_does_not_arrive_is_an_error_that_says_so() {
 
 #[tokio::test]
 async fn a_server_that_leaves_ends_streams_and_answers_polls() {
-    let cluster = TestCluster::on(&TestDatabase::sqlite()).await;
+    // It is there for as long as the server is.
+    let database = TestDatabase::sqlite();
+    let cluster = TestCluster::on(&database).await;
     cluster.add([worker("w1")]).await;
     let (authority, shutdown, serving) = served(cluster).await;
     let mut sse = HttpStream::get(&authority, "/api/v1/events", &[SSE]).await;

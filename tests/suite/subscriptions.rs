@@ -453,7 +453,9 @@ mod protocol {
 
     #[tokio::test]
     async fn a_server_that_stops_says_so_and_does_not_wait_for_clients() {
-        let cluster = TestCluster::on(&TestDatabase::sqlite()).await;
+        // It is there for as long as the server is.
+        let database = TestDatabase::sqlite();
+        let cluster = TestCluster::on(&database).await;
         cluster.add([worker("w1")]).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = Port::at(listener.local_addr().unwrap());

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures_util::FutureExt;
@@ -62,6 +63,18 @@ impl TestDatabase {
         let folder = tempfile::Builder::new().prefix("aetherium-suite-").tempdir().unwrap();
         let url = format!("sqlite://{}", folder.path().join("cluster.db").display());
         Self { url, _folder: Some(Arc::new(folder)) }
+    }
+
+    /// A SQLite file at this place, which is somebody else's to remove.
+    #[allow(dead_code, reason = "only tests/processes is about files")]
+    pub fn sqlite_at(file: &Path) -> Self {
+        Self { url: format!("sqlite://{}", file.display()), _folder: None }
+    }
+
+    /// The SQLite file.
+    #[allow(dead_code, reason = "only tests/processes is about files")]
+    pub fn file(&self) -> PathBuf {
+        PathBuf::from(self.url.strip_prefix("sqlite://").expect("a file"))
     }
 
     /// A database on the PostgreSQL that `tests/run` has started.

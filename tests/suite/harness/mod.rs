@@ -18,6 +18,7 @@ use aetherium::journal::Retention;
 use aetherium::liveness::LivenessSweeper;
 use aetherium::resolvers::Timing;
 use aetherium::server::{Options, Server};
+use sea_orm::DbBackend;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
@@ -73,7 +74,12 @@ impl TestCluster {
         Self { database, options, clock, server, service, sweeper }
     }
 
-    /// A second server on the same database, by the same clock.
+    /// Whether its database serves several servers at once.
+    pub fn takes_several_servers(&self) -> bool {
+        self.database.backend() == DbBackend::Postgres
+    }
+
+    /// A second server on the same database, by the same clock; PostgreSQL only.
     pub async fn another_server(&self) -> Self {
         Self::start(self.database.clone(), self.options.clone(), self.clock.clone()).await
     }
