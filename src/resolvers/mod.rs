@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-pub use self::cluster::{Component, Health};
+pub use self::cluster::{Component, ComponentHealth, Health};
 pub(crate) use self::events::MAX_EVENTS;
 pub use self::events::{EventPage, EventView, WorkerEventsKey, event_limit};
 pub use self::once::{Answer, Answered, Once};

@@ -20,6 +20,7 @@ mod storm;
 mod agent;
 mod crash;
 mod dev;
+mod disk;
 mod documents;
 mod exclusive;
 mod farewell;

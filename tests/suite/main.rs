@@ -26,6 +26,7 @@ mod goodbye;
 mod graphql;
 mod graphql_http;
 mod guard;
+mod health;
 mod heartbeats;
 mod http;
 mod idempotency;

@@ -202,7 +202,7 @@ pub(super) fn health(is_ok: bool) -> Value {
     let (status, database) = if is_ok { ("ok", "ok") } else { ("degraded", "unavailable") };
     json!({
         "status": status,
-        "components": {"database": database, "journal": "ok"},
+        "components": {"database": database, "journal": "ok", "commits": database},
         "timestamp": "2025-11-02T12:30:45Z",
     })
 }

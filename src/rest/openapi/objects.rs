@@ -254,7 +254,14 @@ fn health() -> Object {
         "How this server is.",
         [
             ("status", described(one_of(["ok", "degraded"]), "`ok` if all components are.")),
-            ("components", described(map(one_of(["ok", "unavailable"])), "The parts of the server, by name.")),
+            (
+                "components",
+                described(
+                    map(one_of(["ok", "unavailable"])),
+                    "The parts of the server, by name: `database` answers questions about history, `journal` goes on, and \
+                     `commits` are being made. Others may be added.",
+                ),
+            ),
             ("timestamp", described(shape::DateTime::schema(), "When this was found.")),
         ],
     )

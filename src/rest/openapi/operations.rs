@@ -285,11 +285,16 @@ fn record_heartbeats() -> OperationBuilder {
 
 fn health() -> OperationBuilder {
     let degraded = AnyOfBuilder::new().item(named("Health")).item(named("Failure"));
-    let degraded = nothing("Something does not work: questions are answered from memory, changes are refused.")
+    let degraded = nothing("A part of the server that is needed does not work: the journal, or what `require` names.")
         .content(JSON, content(degraded, examples::health(false)));
     operation("showHealth", SERVER, "Show how the server is")
-        .description(Some("Whether the server and its database are well."))
-        .response("200", json_of("All is well.", "Health", examples::health(true)))
+        .description(Some(
+            "Whether the server and its database are well. Without a database, questions are still answered from memory and \
+             commands are refused: that is 200 and `degraded`, so that a load balancer keeps the servers that can answer. \
+             One that sends commands to some of them asks with `require=commits`.",
+        ))
+        .parameter(parameters::require())
+        .response("200", json_of("Questions are answered; `status` says whether all is well.", "Health", examples::health(true)))
         .response("503", degraded)
         .fails([400, 421, 431, 500])
 }

@@ -8,9 +8,10 @@ use super::schema::{any_text, exact, flag, formatted, list_up_to, matching, name
 use super::shapes::{ENTITY_TAGS, EVENT_CURSOR, GO_DURATION, PAGE_CURSOR};
 use crate::cluster::{MAX_CHARS, WorkerOrderField};
 use crate::http::LONGEST_KEY;
-use crate::resolvers::MAX_EVENTS;
 use crate::resolvers::input::{MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_TEXT, MAX_WANTED};
 use crate::resolvers::page::{DEFAULT_SIZE, MAX_SIZE};
+use crate::resolvers::{Component, MAX_EVENTS};
+use crate::rest::clusters::name as component_name;
 use crate::rest::events::DEFAULT_LIMIT;
 
 /// What an id may be: one segment of a path, in characters that people can read.
@@ -32,6 +33,17 @@ pub(super) fn min_revision() -> Parameter {
         exact(),
         "Answer from a state that is at least at this revision, as another server told it in `x-revision`. 503 if it has not arrived here shortly.",
         1,
+    )
+}
+
+/// Which parts of a server have to work.
+pub(super) fn require() -> Parameter {
+    let components = Component::ALL.map(component_name);
+    many(
+        "require",
+        one_of(components),
+        "503 if this part of the server does not work; repeat it for several.",
+        "commits",
     )
 }
 
