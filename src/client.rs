@@ -97,9 +97,19 @@ impl Client {
         Ok(results.into_iter().map(Answer::into_result).collect())
     }
 
-    /// Tells that a worker leaves on purpose: `DELETE /api/v1/workers/{id}`.
-    pub async fn goodbye(&self, id: &str) -> Result<(), ClientError> {
-        let url = self.worker(id, &[])?;
+    /// Tells that a worker leaves on purpose: `DELETE /api/v1/workers/{id}`. A life that is not the present one is
+    /// [`ClientError::Superseded`], and takes nobody out of service.
+    pub async fn goodbye(&self, id: &str, life: LifeOf<'_>) -> Result<(), ClientError> {
+        let mut url = self.worker(id, &[])?;
+        match life {
+            LifeOf::Process { incarnation, boot_id } => {
+                let incarnation = incarnation.to_string();
+                url.query_pairs_mut().append_pair("incarnation", &incarnation).append_pair("boot_id", boot_id);
+            }
+            LifeOf::HostBoot(host_boot_id) => {
+                url.query_pairs_mut().append_pair("host_boot_id", host_boot_id);
+            }
+        }
         let response = self.http.delete(url).send().await.map_err(ClientError::network)?;
         accept(response).await.map(drop).map_err(|error| error.about_a_known_worker())
     }
@@ -128,6 +138,20 @@ impl Client {
     }
 }
 
+/// For which life of a worker somebody speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LifeOf<'a> {
+    /// For the one of this process, which registration gave this number.
+    Process {
+        /// The number.
+        incarnation: u64,
+        /// What the process called its start.
+        boot_id: &'a str,
+    },
+    /// For the one that lives on this start of the host.
+    HostBoot(&'a str),
+}
+
 /// What a worker is: the body of a registration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registration {
@@ -151,6 +175,12 @@ pub struct Registration {
     pub max_vms: u32,
     /// Any text that is new for each start of the process; the same text again is a retry of the same registration.
     pub boot_id: String,
+    /// New for each start of the host: with another one than before, the server forgets what the host ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_boot_id: Option<String>,
+    /// The last incarnation that this process was given, by whatever state of the server's database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_incarnation: Option<u64>,
 }
 
 /// The server's answer to a registration.
@@ -164,6 +194,9 @@ pub struct Registered {
     pub offline_after_seconds: f64,
     /// The cluster's revision that holds this registration.
     pub revision: u64,
+    /// Number of the last heartbeat of this life that counted, if there was one: the next has to be above it.
+    #[serde(default)]
+    pub last_sequence: Option<u64>,
 }
 
 /// A sign of life. What is `None` is left out of the body, and absent means "as before", never "empty".
@@ -171,7 +204,10 @@ pub struct Registered {
 pub struct Heartbeat {
     /// As the registration was answered.
     pub incarnation: u64,
-    /// Grows from beat to beat; the server ignores a beat that is not newer than the last one.
+    /// As in the registration: tells this process from another one that was given the same number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_id: Option<String>,
+    /// Grows from beat to beat; of a beat that is not newer than the last one, the server takes only that it is alive.
     pub sequence: u64,
     /// Cores allocated to VMs.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -253,6 +289,9 @@ pub struct HeartbeatReply {
     pub revision: u64,
     /// The server asks for the whole inventory with the next beat.
     pub resync: bool,
+    /// This beat came late: number of the last one that counted. The next has to be above it.
+    #[serde(default)]
+    pub last_sequence: Option<u64>,
 }
 
 /// Why a call brought no answer, told apart by what the caller can do about it.
@@ -264,7 +303,7 @@ pub enum ClientError {
         /// The server's words.
         message: String,
     },
-    /// 409 to a beat: another process has registered under this id since. Stop.
+    /// 409 to a beat or a goodbye: another process has registered under this id since. Stop.
     #[error("{message}")]
     Superseded {
         /// The server's words.
@@ -499,9 +538,11 @@ mod tests {
         }
     }
 
+    const THIRD_LIFE: LifeOf<'_> = LifeOf::Process { incarnation: 3, boot_id: "b" };
+
     #[tokio::test]
     async fn a_goodbye_needs_no_body_in_return() {
-        answered_with(204, &[], "").await.goodbye("w1").await.unwrap();
+        answered_with(204, &[], "").await.goodbye("w1", THIRD_LIFE).await.unwrap();
     }
 
     #[tokio::test]
@@ -517,8 +558,13 @@ mod tests {
         let beats = [("w1", &beat), ("w2", &beat), ("w3", &beat), ("w4", &beat)];
         let answers = client.heartbeats(&beats).await.unwrap();
 
-        let reply =
-            HeartbeatReply { policy: "draining".to_owned(), next_heartbeat_seconds: 9.5, revision: 7, resync: true };
+        let reply = HeartbeatReply {
+            policy: "draining".to_owned(),
+            next_heartbeat_seconds: 9.5,
+            revision: 7,
+            resync: true,
+            last_sequence: None,
+        };
         assert_eq!(answers[0].as_ref().ok(), Some(&reply));
         let failures: Vec<String> = answers.iter().filter_map(|answer| answer.as_ref().err()).map(words).collect();
         assert_eq!(
@@ -535,7 +581,8 @@ mod tests {
     async fn a_wish_to_be_left_alone_is_passed_on() {
         for (header, expected) in [("7", Some(7)), ("Wed, 21 Oct 2026 07:28:00 GMT", None), ("-1", None)] {
             let client = answered_with(503, &[("retry-after", header)], "").await;
-            let ClientError::Unavailable { retry_after, .. } = client.goodbye("w1").await.unwrap_err() else {
+            let ClientError::Unavailable { retry_after, .. } = client.goodbye("w1", THIRD_LIFE).await.unwrap_err()
+            else {
                 panic!("503 is a server that is unavailable");
             };
             assert_eq!(retry_after, expected.map(Duration::from_secs), "{header}");
@@ -545,7 +592,7 @@ mod tests {
     #[tokio::test]
     async fn a_redirect_is_not_followed_but_told() {
         let client = answered_with(308, &[("location", "https://elsewhere/")], "").await;
-        let error = client.goodbye("w1").await.unwrap_err();
+        let error = client.goodbye("w1", THIRD_LIFE).await.unwrap_err();
         assert_eq!(words(&error), "refused: the server refused (308): it moved to https://elsewhere/");
     }
 
@@ -554,7 +601,7 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let client = Client::new(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
         drop(listener);
-        let error = client.goodbye("w1").await.unwrap_err();
+        let error = client.goodbye("w1", THIRD_LIFE).await.unwrap_err();
         assert!(words(&error).starts_with("unavailable: the server is unavailable: Connection refused"), "{error}");
     }
 

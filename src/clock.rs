@@ -6,7 +6,9 @@
 //! The system clock is anchored: it reads the wall clock once and then counts monotonic time, so
 //! that a step of the machine's clock cannot make a whole cluster look silent at once. With
 //! PostgreSQL, several servers share one cluster; each corrects its anchor by what the database
-//! says the time is ([`Clock::observe`]), so that all of them agree on who is late.
+//! says the time is ([`Clock::observe`]), so that all of them agree on who is late. So the time may go back: with the
+//! database's clock, and from one start of a server to the next. How long something takes that only this process has to
+//! know is measured by [`Clock::monotonic`], which never does.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -25,7 +27,7 @@ pub struct Clock(Arc<Source>);
 #[derive(Debug)]
 enum Source {
     Anchored { started: Instant, unix_ms_at_start: AtomicI64 },
-    Manual { unix_ms: AtomicI64 },
+    Manual { unix_ms: AtomicI64, monotonic_ms: AtomicI64 },
 }
 
 impl Clock {
@@ -41,7 +43,8 @@ impl Clock {
 
     /// A clock that stands still until it is told to [`advance`](Self::advance).
     pub fn manual(start: Timestamp) -> Self {
-        Self(Arc::new(Source::Manual { unix_ms: AtomicI64::new(start.timestamp_millis()) }))
+        let unix_ms = AtomicI64::new(start.timestamp_millis());
+        Self(Arc::new(Source::Manual { unix_ms, monotonic_ms: AtomicI64::new(0) }))
     }
 
     /// The present moment.
@@ -50,9 +53,19 @@ impl Clock {
             Source::Anchored { started, unix_ms_at_start } => {
                 unix_ms_at_start.load(Ordering::Relaxed) + whole_milliseconds(started.elapsed())
             }
-            Source::Manual { unix_ms } => unix_ms.load(Ordering::Relaxed),
+            Source::Manual { unix_ms, .. } => unix_ms.load(Ordering::Relaxed),
         };
         DateTime::from_timestamp_millis(unix_ms).unwrap_or(DateTime::UNIX_EPOCH)
+    }
+
+    /// How much time has passed since the clock was made, whatever time it was said to be meanwhile.
+    pub fn monotonic(&self) -> Duration {
+        match &*self.0 {
+            Source::Anchored { started, .. } => started.elapsed(),
+            Source::Manual { monotonic_ms, .. } => {
+                Duration::from_millis(u64::try_from(monotonic_ms.load(Ordering::Relaxed)).unwrap_or(0))
+            }
+        }
     }
 
     /// Adopts the database's idea of the time. A manual clock ignores it: the test decides.
@@ -65,8 +78,16 @@ impl Clock {
 
     /// Moves a manual clock forward; the system clock moves by itself.
     pub fn advance(&self, by: Duration) {
-        if let Source::Manual { unix_ms } = &*self.0 {
+        if let Source::Manual { unix_ms, monotonic_ms } = &*self.0 {
             unix_ms.fetch_add(whole_milliseconds(by), Ordering::Relaxed);
+            monotonic_ms.fetch_add(whole_milliseconds(by), Ordering::Relaxed);
+        }
+    }
+
+    /// Sets a manual clock, forward or back, while no time passes; the system clock is set by [`observe`](Self::observe).
+    pub fn set(&self, now: Timestamp) {
+        if let Source::Manual { unix_ms, .. } = &*self.0 {
+            unix_ms.store(now.timestamp_millis(), Ordering::Relaxed);
         }
     }
 }
@@ -179,6 +200,18 @@ mod tests {
         assert_eq!(clock.now(), start);
         clock.advance(Duration::from_millis(1_500));
         assert_eq!((clock.now() - start).num_milliseconds(), 1_500);
+    }
+
+    #[test]
+    fn setting_a_clock_passes_no_time() {
+        let clock = Clock::manual(DateTime::UNIX_EPOCH + TimeDelta::hours(1));
+        clock.advance(Duration::from_secs(5));
+        clock.set(DateTime::UNIX_EPOCH);
+        assert_eq!((clock.now(), clock.monotonic()), (DateTime::UNIX_EPOCH, Duration::from_secs(5)));
+        let clock = Clock::system();
+        let before = clock.monotonic();
+        clock.observe(DateTime::UNIX_EPOCH);
+        assert!(clock.monotonic() >= before && clock.monotonic() < before + Duration::from_secs(60));
     }
 
     #[test]

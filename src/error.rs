@@ -55,7 +55,7 @@ pub enum Error {
     /// A heartbeat for a worker that has said goodbye.
     #[error("Worker {0} has left the cluster. Register it again, then send heartbeats.")]
     HasLeft(String),
-    /// A heartbeat of a life of the worker that has been superseded.
+    /// A heartbeat, or a goodbye, of a life of the worker that has been superseded.
     #[error(
         "Incarnation {given} of worker {id} is over: incarnation {current} has registered since. \
          Two processes may be using this id."
@@ -67,6 +67,56 @@ pub enum Error {
         given: u64,
         /// What is true.
         current: u64,
+    },
+    /// A registration of a start of the worker's process that is over.
+    #[error(
+        "The process of worker {id} that calls itself {boot_id:?} is over: it said goodbye, or another one has registered \
+         since. The present incarnation is {current}. A new start needs a new boot_id; or two processes are using this id."
+    )]
+    BootIsOver {
+        /// The worker.
+        id: String,
+        /// What the process calls its start.
+        boot_id: String,
+        /// The incarnation of the present life, or of the last one.
+        current: u64,
+    },
+    /// Something that another process than the present one says under its number.
+    #[error(
+        "Incarnation {incarnation} of worker {id} is another process than the one that calls itself {boot_id:?}, which \
+         may have had this number before the database was set back to a backup. Two processes may be using this id."
+    )]
+    AnotherProcess {
+        /// The worker.
+        id: String,
+        /// The present incarnation, which was named.
+        incarnation: u64,
+        /// What the process calls its start.
+        boot_id: String,
+    },
+    /// A goodbye on behalf of a start of the host that the worker's process does not live on.
+    #[error(
+        "Worker {id} is not known to run on the start of its host that is called {given:?}: its present process has \
+         registered from elsewhere, or did not say from where. Nothing was changed."
+    )]
+    OnAnotherHostBoot {
+        /// The worker.
+        id: String,
+        /// What the host's start is called.
+        given: String,
+    },
+    /// A heartbeat that was heard before, of a worker that has been silent for too long since.
+    #[error(
+        "Heartbeat {given} of worker {id} was heard before, and nothing new since: the last one that counted was \
+         {last}. Go on with a sequence above that."
+    )]
+    SaidBefore {
+        /// The worker.
+        id: String,
+        /// The heartbeat's sequence.
+        given: u64,
+        /// The last one that counted.
+        last: u64,
     },
     /// A heartbeat of an incarnation this database never handed out, as after its restore from a backup.
     #[error("Worker {id} has no incarnation {given} yet, the present one is {current}. Register it again.")]
@@ -137,7 +187,13 @@ impl Error {
             | Self::NotRegistered(_)
             | Self::HasLeft(_)
             | Self::UnknownIncarnation { .. } => Kind::NotFound,
-            Self::Superseded { .. } | Self::IdTakenByVm(_) | Self::HoldsVms { .. } => Kind::Conflict,
+            Self::Superseded { .. }
+            | Self::BootIsOver { .. }
+            | Self::AnotherProcess { .. }
+            | Self::OnAnotherHostBoot { .. }
+            | Self::SaidBefore { .. }
+            | Self::IdTakenByVm(_)
+            | Self::HoldsVms { .. } => Kind::Conflict,
             Self::StaleRevision { .. } => Kind::Stale,
             Self::KeyReused(_) => Kind::KeyReused,
             Self::NotThereYet { .. } | Self::Busy | Self::ShuttingDown | Self::Database(_) => Kind::Unavailable,

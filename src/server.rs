@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::graphql::{Documents, GraphqlOptions, ManifestError};
 use crate::http::{self, HttpOptions, ListenerOptions};
 use crate::journal::{Database, Journal, LogTrimmer, OpenError, Retention};
-use crate::liveness::LivenessSweeper;
+use crate::liveness::{self, LivenessSweeper};
 use crate::resolvers::{Resolvers, Timing};
 use crate::{graphql, pages, rest};
 
@@ -110,6 +110,10 @@ impl Server {
                 crash.disarm();
             }
         });
+        // Before anybody asks. If it fails, the sweeper tries again each second.
+        if let Err(error) = liveness::correct_times(&journal, &clock).await {
+            warn!(error = %error.chain(), "times in the future could not be corrected");
+        }
         let resolvers = Resolvers::new(journal.clone(), clock.clone(), options.timing);
         let (sockets, closing) = (TaskTracker::new(), CancellationToken::new());
         Ok(Self { resolvers, documents, journal, clock, options, sockets, tasks, closing, finishing, crashed })

@@ -1,7 +1,8 @@
 //! Answers to commands that came with an idempotency key, for whoever asks again.
 
 use sea_orm::entity::prelude::*;
-use sea_orm::{Condition, DeleteMany, QueryOrder, Select};
+use sea_orm::sea_query::Expr;
+use sea_orm::{Condition, DeleteMany, QueryOrder, Select, UpdateMany};
 
 /// One answer.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -35,6 +36,11 @@ impl Entity {
     /// All answers, newest first.
     pub fn newest_first() -> Select<Self> {
         Self::find().order_by_desc(Column::At).order_by_desc(Column::Key)
+    }
+
+    /// Dates answers that are dated later than a moment to that moment.
+    pub fn date_back(moment: DateTimeUtc) -> UpdateMany<Self> {
+        Self::update_many().col_expr(Column::At, Expr::value(moment)).filter(Column::At.gt(moment))
     }
 
     /// Answers from before a moment, and those up to another one.

@@ -18,7 +18,7 @@ use std::convert::Infallible;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
@@ -29,7 +29,7 @@ use self::host::Host;
 use self::hypervisor::Hypervisor;
 use self::inventory::processes::HostProcesses;
 use self::inventory::{Inventory, VmSource};
-use crate::client::{Client, ClientError, HeartbeatReply, Registered, Registration, VmReport};
+use crate::client::{Client, ClientError, HeartbeatReply, LifeOf, Registered, Registration, VmReport};
 
 /// A server that is gone as well must not hold up the end of this process.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -40,9 +40,23 @@ const PACE_LIMITS: (Duration, Duration) = (Duration::from_millis(50), Duration::
 /// As many VMs as a worker takes when nobody says otherwise.
 const DEFAULT_MAX_VMS: u32 = 100;
 
+/// What an agent is started for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Action {
+    /// Report this host, until told to stop.
+    #[default]
+    Report,
+    /// Say goodbye for the worker that reports from this host, or did until it was stopped, and end.
+    Leave,
+}
+
 /// What the operator of a host can tell its agent. Everything but the server has a sensible default.
 #[derive(Args, Clone, Debug)]
 pub struct AgentOptions {
+    /// What to do.
+    #[arg(value_enum, default_value_t = Action::Report)]
+    pub action: Action,
+
     /// Base URL of the server to report to, such as http://127.0.0.1:8080.
     #[arg(long, env = "AETHERIUM_SERVER", value_name = "URL")]
     pub server: String,
@@ -85,12 +99,18 @@ pub struct AgentOptions {
     /// Where the host's process file system is mounted; another place when the agent runs in a container.
     #[arg(long, env = "AETHERIUM_AGENT_PROC", value_name = "DIR", default_value = inventory::processes::PROC)]
     pub proc: PathBuf,
+
+    /// Say goodbye when told to stop, which makes the worker offline at once. Not for agents that are only started anew,
+    /// as for an upgrade: what the host runs goes on running meanwhile.
+    #[arg(long, env = "AETHERIUM_AGENT_LEAVE_ON_STOP")]
+    pub leave_on_stop: bool,
 }
 
 impl AgentOptions {
     /// The defaults, for an agent that reports to `server`.
     pub fn new(server: impl Into<String>) -> Self {
         Self {
+            action: Action::Report,
             server: server.into(),
             id: None,
             hostname: None,
@@ -100,6 +120,7 @@ impl AgentOptions {
             capabilities: Vec::new(),
             max_vms: DEFAULT_MAX_VMS,
             proc: PathBuf::from(inventory::processes::PROC),
+            leave_on_stop: false,
         }
     }
 
@@ -125,6 +146,8 @@ impl AgentOptions {
             disk_gb: host.disk_gb,
             max_vms: self.max_vms,
             boot_id: Uuid::new_v4().to_string(),
+            host_boot_id: host.boot_id,
+            last_incarnation: None,
         })
     }
 }
@@ -168,17 +191,51 @@ pub enum AgentError {
         /// The server's words.
         source: ClientError,
     },
+    /// The kernel does not say which start of the host this is, and so nobody can tell whether the worker is this one.
+    #[error(
+        "the kernel does not tell which start of this host it is, so it cannot be told that this is where worker {id} lives"
+    )]
+    NoBootId {
+        /// The worker.
+        id: String,
+    },
+    /// The goodbye was not heard, or refused.
+    #[error("worker {id} could not say goodbye")]
+    Goodbye {
+        /// The worker.
+        id: String,
+        /// The server's words.
+        source: ClientError,
+    },
 }
 
-/// Reports this host to the server until `shutdown` is cancelled, then says goodbye.
+/// Does what it is started for. If that is to report, this host is reported to the server until `shutdown` is cancelled.
 ///
 /// Returns an error only for what waiting does not cure: see [`AgentError`].
 pub async fn run(options: AgentOptions, shutdown: CancellationToken) -> Result<(), AgentError> {
     let client = Client::new(&options.server).map_err(AgentError::Server)?;
+    if options.action == Action::Leave {
+        return leave(&client, &options).await;
+    }
     let registration = options.registration(Host::read().await, hypervisor::installed)?;
     let sources: Vec<Box<dyn VmSource>> = vec![Box::new(HostProcesses::new(&options.proc))];
     let id = given(options.id.as_deref()).unwrap_or_else(|| registration.hostname.clone());
-    Agent::new(client, id, registration, sources).run(shutdown).await
+    let agent = Agent::new(client, id, registration, sources);
+    Agent { leave_on_stop: options.leave_on_stop, ..agent }.run(shutdown).await
+}
+
+/// Says goodbye for the worker that lives on this start of the host. One that has registered from elsewhere under the same
+/// id is left in peace.
+async fn leave(client: &Client, options: &AgentOptions) -> Result<(), AgentError> {
+    let id = given(options.id.as_deref()).or_else(|| given(options.hostname.as_deref())).or_else(host::name);
+    let id = id.ok_or(AgentError::NoHostname)?;
+    let Some(host_boot_id) = host::boot_id() else { return Err(AgentError::NoBootId { id }) };
+    match client.goodbye(&id, LifeOf::HostBoot(&host_boot_id)).await {
+        Ok(()) => info!(worker.id = %id, "Worker {id} said goodbye"),
+        Err(ClientError::Unknown { .. }) => info!(worker.id = %id, "The server does not know worker {id}"),
+        Err(source) => return Err(AgentError::Goodbye { id, source }),
+    }
+    Ok(())
 }
 
 /// One worker's conversation with one server.
@@ -191,6 +248,7 @@ struct Agent {
     outage: Outage,
     inventory_failing: bool,
     policy: String,
+    leave_on_stop: bool,
 }
 
 impl Agent {
@@ -204,14 +262,16 @@ impl Agent {
             outage: Outage::default(),
             inventory_failing: false,
             policy: String::new(),
+            leave_on_stop: false,
         }
     }
 
-    /// Lives until told to stop. A call in flight is dropped then: the goodbye that follows says all there is to say.
+    /// Lives until told to stop. A call in flight is dropped then: whoever comes next says all there is to say, be it a
+    /// goodbye or the agent's next start.
     async fn run(mut self, shutdown: CancellationToken) -> Result<(), AgentError> {
         match shutdown.run_until_cancelled(self.live()).await {
             None => {
-                self.leave().await;
+                self.stop().await;
                 Ok(())
             }
             // No goodbye: it would sign off the process that took over.
@@ -228,14 +288,15 @@ impl Agent {
 
     /// Makes the worker known, however long that takes.
     async fn register(&mut self) -> Result<(), AgentError> {
-        let Registered { incarnation, .. } = loop {
+        let Registered { incarnation, last_sequence, .. } = loop {
             match self.client.register(&self.id, &self.registration).await {
                 Ok(registered) => break registered,
                 Err(error @ ClientError::Unavailable { .. }) => self.stay_away(&error).await,
                 Err(source) => return Err(self.refused(source)),
             }
         };
-        self.planner.begin(incarnation);
+        self.planner.begin(incarnation, last_sequence);
+        self.registration.last_incarnation = Some(incarnation);
         let id = &self.id;
         info!(worker.id = %id, incarnation, "Worker {id} is registered");
         Ok(())
@@ -245,10 +306,11 @@ impl Agent {
     async fn beat_until_forgotten(&mut self) -> Result<(), AgentError> {
         loop {
             let vms = self.list_vms().await;
-            let beat = self.planner.plan(vms.as_deref(), Instant::now());
+            let mut beat = self.planner.plan(vms.as_deref(), Instant::now());
+            beat.boot_id = Some(self.registration.boot_id.clone());
             match self.client.heartbeat(&self.id, &beat).await {
                 Ok(reply) => {
-                    self.planner.acknowledged(&beat, reply.resync, Instant::now());
+                    self.planner.acknowledged(&beat, reply.resync, reply.last_sequence, Instant::now());
                     self.outage.over(&self.id);
                     let pace = pace(&reply);
                     self.note_policy(reply);
@@ -319,9 +381,17 @@ impl Agent {
         AgentError::Refused { id: self.id.clone(), source }
     }
 
-    async fn leave(&self) {
+    /// Ends. The host runs what it ran, and most agents that are stopped are started again at once, so nothing is said of
+    /// it unless it was asked for.
+    async fn stop(&self) {
         let id = &self.id;
-        match tokio::time::timeout(GOODBYE_TIMEOUT, self.client.goodbye(id)).await {
+        let Some(incarnation) = self.planner.incarnation() else { return };
+        if !self.leave_on_stop {
+            info!(worker.id = %id, "Worker {id} stops reporting; it counts as offline when it has been silent for too long");
+            return;
+        }
+        let goodbye = self.client.goodbye(id, LifeOf::Process { incarnation, boot_id: &self.registration.boot_id });
+        match tokio::time::timeout(GOODBYE_TIMEOUT, goodbye).await {
             Ok(Ok(()) | Err(ClientError::Unknown { .. })) => info!(worker.id = %id, "Worker {id} said goodbye"),
             Ok(Err(error)) => warn!(worker.id = %id, %error, "Worker {id} left without a goodbye"),
             Err(_) => warn!(worker.id = %id, "Worker {id} left, the server did not answer its goodbye in time"),
@@ -450,6 +520,10 @@ mod tests {
                 Registration { hostname: "node1".into(), boot_id: "boot".into(), ..Registration::default() };
             let client = Client::new(url).unwrap();
             let agent = Agent::new(client, "w 1".into(), registration, vec![Box::new(vms.clone())]);
+            Self::run(Agent { leave_on_stop: true, ..agent })
+        }
+
+        fn run(agent: Agent) -> Self {
             let shutdown = CancellationToken::new();
             let outcome = tokio::spawn(agent.run(shutdown.clone()));
             Self { shutdown, outcome }
@@ -480,7 +554,9 @@ mod tests {
         let vm = json!({"id": "vm-1", "name": "vm-1-name", "status": "running", "vcpus": 2, "memory_mb": 2048});
         assert_eq!(
             first.body,
-            json!({"incarnation": 3, "sequence": 1, "used_cpu_cores": 2, "used_memory_mb": 2048, "vms": [vm]}),
+            json!({
+                "incarnation": 3, "boot_id": "boot", "sequence": 1, "used_cpu_cores": 2, "used_memory_mb": 2048, "vms": [vm],
+            }),
         );
 
         vms.set(&["vm-1", "vm-2"]);
@@ -493,8 +569,40 @@ mod tests {
         assert_eq!(server.news().await.body["vms_delta"], json!({"upsert": [], "remove": ["vm-1"]}));
 
         agent.shutdown.cancel();
-        assert_eq!(server.news().await.line, "DELETE /api/v1/workers/w%201");
+        assert_eq!(server.news().await.line, "DELETE /api/v1/workers/w%201?incarnation=3&boot_id=boot");
         agent.end().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_agent_that_is_only_started_anew_says_no_goodbye() {
+        let mut server = FakeServer::answering([]).await;
+        let client = Client::new(&server.url).unwrap();
+        let sources: Vec<Box<dyn VmSource>> = vec![Box::new(Moving::default())];
+        let agent = Running::run(Agent::new(client, "w 1".into(), Registration::default(), sources));
+        assert!(server.call().await.line.starts_with("PUT"));
+        assert!(server.call().await.line.starts_with("POST"));
+        agent.shutdown.cancel();
+        agent.end().await.unwrap();
+        while let Ok(call) = server.calls.try_recv() {
+            assert!(call.line.starts_with("POST"), "{}", call.line);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_worker_can_be_signed_off_from_its_host_alone() {
+        let mut server =
+            FakeServer::answering([(204, json!({})), error(409, "elsewhere"), error(404, "unknown")]).await;
+        let options =
+            AgentOptions { action: Action::Leave, id: Some("w 1".into()), ..AgentOptions::new(server.url.clone()) };
+        let leave = async || run(options.clone(), CancellationToken::new()).await;
+        leave().await.unwrap();
+        let refused = leave().await.unwrap_err();
+        assert!(matches!(&refused, AgentError::Goodbye { source: ClientError::Superseded { .. }, .. }), "{refused}");
+        leave().await.unwrap();
+        let expected = format!("DELETE /api/v1/workers/w%201?host_boot_id={}", host::boot_id().unwrap());
+        for _ in 0..3 {
+            assert_eq!(server.call().await.line, expected);
+        }
     }
 
     #[tokio::test]
@@ -510,6 +618,10 @@ mod tests {
         assert_eq!(server.call().await.body["sequence"], 2, "the one that is answered with 404");
         let again = server.call().await;
         assert_eq!((again.line.as_str(), &again.body["boot_id"]), (lines[0], &json!("boot")));
+        assert_eq!(
+            again.body["last_incarnation"], 3,
+            "a server that has lost its memory must not give it an earlier one"
+        );
         let beat = server.call().await.body;
         assert_eq!((&beat["sequence"], &beat["vms"][0]["id"]), (&json!(3), &json!("vm-1")));
     }
@@ -572,7 +684,7 @@ mod tests {
         let _agent = Running::agent(&server.url, &vms);
         server.call().await;
         for sequence in [1, 2] {
-            assert_eq!(server.call().await.body, json!({"incarnation": 3, "sequence": sequence}));
+            assert_eq!(server.call().await.body, json!({"incarnation": 3, "boot_id": "boot", "sequence": sequence}));
         }
         vms.set(&[]);
         assert_eq!(server.news().await.body["vms"], json!([]));
@@ -586,7 +698,7 @@ mod tests {
         let _agent = Running::agent(&server.url, &vms);
         server.call().await;
         assert!(server.call().await.body.get("vms").is_some());
-        assert_eq!(server.call().await.body, json!({"incarnation": 3, "sequence": 2}));
+        assert_eq!(server.call().await.body, json!({"incarnation": 3, "boot_id": "boot", "sequence": 2}));
     }
 
     #[tokio::test]
@@ -602,8 +714,13 @@ mod tests {
     #[test]
     fn the_pace_is_the_servers_within_reason() {
         for (seconds, millis) in [(9.7, 9700), (0.0, 50), (-1.0, 300_000), (f64::NAN, 300_000), (1e300, 300_000)] {
-            let reply =
-                HeartbeatReply { policy: "active".into(), next_heartbeat_seconds: seconds, revision: 1, resync: false };
+            let reply = HeartbeatReply {
+                policy: "active".into(),
+                next_heartbeat_seconds: seconds,
+                revision: 1,
+                resync: false,
+                last_sequence: None,
+            };
             assert_eq!(pace(&reply), Duration::from_millis(millis), "{seconds}");
         }
     }
@@ -620,7 +737,13 @@ mod tests {
     }
 
     fn host() -> Host {
-        Host { hostname: Some("node1".into()), cpu_cores: 16, memory_mb: 32_768, disk_gb: 500 }
+        Host {
+            hostname: Some("node1".into()),
+            cpu_cores: 16,
+            memory_mb: 32_768,
+            disk_gb: 500,
+            boot_id: Some("host-boot".into()),
+        }
     }
 
     #[test]

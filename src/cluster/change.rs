@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::event::Event;
 use super::id::WorkerId;
-use super::worker::Worker;
+use super::worker::{Tombstone, Worker};
 use crate::clock::Timestamp;
 
 /// New values to put into a snapshot.
@@ -12,8 +12,8 @@ use crate::clock::Timestamp;
 pub struct Changes {
     /// Workers that are new or different, whole, with their VMs.
     pub workers: Vec<Arc<Worker>>,
-    /// Workers that are gone for good, with the last incarnation each had.
-    pub purged: Vec<(WorkerId, u64)>,
+    /// Workers that are gone for good, with what is left of each.
+    pub purged: Vec<(WorkerId, Arc<Tombstone>)>,
 }
 
 /// A step of the cluster from one revision to another, as the feed tells it.

@@ -22,6 +22,8 @@ words! {
         WorkerOnline = "worker_online",
         /// An operator asked that no new work be placed there.
         WorkerDrained = "worker_drained",
+        /// An operator gave another reason for a drain that stands.
+        WorkerDrainChanged = "worker_drain_changed",
         /// An operator opened it for new work again.
         WorkerActivated = "worker_activated",
         /// A worker said goodbye or was removed.
@@ -39,6 +41,18 @@ words! {
     }
 }
 
+words! {
+    /// Who caused what happened: not who is concerned.
+    Actor as "actor" {
+        /// A worker said so, or a program that speaks for it.
+        Worker = "worker",
+        /// An operator asked for it.
+        Operator = "operator",
+        /// The server found it out by itself.
+        Server = "server",
+    }
+}
+
 impl EventKind {
     /// Whether it is only told, to one reader of a stream, and not in the log.
     pub fn is_notice(self) -> bool {
@@ -49,6 +63,7 @@ impl EventKind {
             | Self::WorkerOffline
             | Self::WorkerOnline
             | Self::WorkerDrained
+            | Self::WorkerDrainChanged
             | Self::WorkerActivated
             | Self::WorkerLeft
             | Self::VmStarted

@@ -9,7 +9,8 @@
 //! The word after the name is the field's *shape*: a type that each protocol defines in its own
 //! `shape` module (a zone that nobody named is `""` in REST and `null` in GraphQL). In brackets,
 //! where REST shows the field: `everywhere`, or only in `detail`, that is not inside another
-//! object's list. GraphQL shows what is asked for. A second word there says that the field may look different although
+//! object's list; an `optional` one has no key in REST while its value is none, and is null in GraphQL. GraphQL shows what
+//! is asked for. A second word there says that the field may look different although
 //! the object has not changed (see [`Depends`](super::Depends)): when its worker has been silent for too long (`silence`),
 //! with each second until then (`seconds`), or when another worker reports the VM too (`duplicates`).
 //!
@@ -65,8 +66,28 @@ macro_rules! worker_fields {
             is_healthy: Bool [everywhere silence] = worker.is_healthy();
             /// What operators asked for; kept while the worker is offline and through its restarts.
             scheduling_policy: SchedulingPolicy [everywhere] = worker.worker.policy;
+            /// Drain that stands; null, and left out in REST, while the policy is active.
+            drain: Drain [optional] = worker.drain();
             /// Revision of the last change to this worker, heartbeats included.
             revision: Int53 [everywhere] = worker.worker.revision;
+        }
+    } };
+}
+
+macro_rules! drain_fields {
+    ($declare:ident $($more:tt)*) => { $declare! {
+        { $($more)* }
+        /// Standing drain of a worker: why, by whom and since when, and whether anything is left there.
+        Drain(drain: DrainView) {
+            /// The reason that was given last.
+            reason: OptionalText [everywhere] = drain.drain.reason.as_deref();
+            /// Who began it, such as `operator`; null if that was before this was kept.
+            started_by: OptionalText [everywhere] = drain.drain.started_by.as_deref();
+            /// When it began, by the server's clock; null if that was before this was kept.
+            started_at: OptionalDateTime [everywhere] = drain.drain.started_at;
+            /// Whether the worker has told, since its process started, that no VM holds a slot on it. Until its first whole
+            /// inventory it may hold VMs that it has not told of.
+            is_empty: Bool [everywhere] = drain.is_empty;
         }
     } };
 }
@@ -183,7 +204,7 @@ macro_rules! event_fields {
             worker_id: OptionalId [everywhere] = event.event.worker_id.as_ref().map(WorkerId::as_str);
             /// The VM it is about, which may be gone by now.
             vm_id: OptionalId [everywhere] = event.event.vm_id.as_ref().map(VmId::as_str);
-            /// Who caused it: `worker`, `operator` or `server`.
+            /// Who caused it: `worker`, `operator` or `server`. That a worker is offline, or back, is what the server finds.
             actor: OptionalText [everywhere] = event.event.actor.as_deref();
             /// The reason that was given.
             reason: OptionalText [everywhere] = event.event.reason.as_deref();
@@ -212,6 +233,9 @@ macro_rules! registered_fields {
             revision: Int53 [everywhere] = registered.worker.view.snapshot.revision;
             /// Whether the worker was not known before.
             created: Bool [everywhere] = registered.created;
+            /// Number of the last heartbeat of this life that counted: go on above it. Null, and left out in REST, if
+            /// there was none.
+            last_sequence: OptionalInt53 [optional] = registered.worker.worker.usage.sequence;
         }
     } };
 }
@@ -233,11 +257,14 @@ macro_rules! heartbeat_reply_fields {
             resync: Bool [everywhere] = reply.resync;
             /// VMs of the report that were left out, each with the reason; the rest counted.
             set_aside: SetAside [everywhere] = reply.set_aside.clone();
+            /// If this heartbeat came late, the number of the last one that counted: go on above it, with the whole
+            /// inventory. Null, and left out in REST, otherwise.
+            last_sequence: OptionalInt53 [optional] = reply.last_sequence;
         }
     } };
 }
 
 pub(crate) use {
-    cluster_stats_fields, event_fields, heartbeat_reply_fields, registered_fields, vm_fields,
+    cluster_stats_fields, drain_fields, event_fields, heartbeat_reply_fields, registered_fields, vm_fields,
     worker_distribution_fields, worker_fields,
 };

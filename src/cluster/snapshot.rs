@@ -7,7 +7,7 @@ use super::change::Changes;
 use super::id::{VmId, WorkerId};
 use super::sorted::{Chunk, Keyed, Sorted};
 use super::vm::Vm;
-use super::worker::Worker;
+use super::worker::{Tombstone, Worker};
 
 /// VMs of which more than one worker says that they hold a slot there.
 pub type Duplicates = BTreeSet<VmId>;
@@ -25,7 +25,7 @@ pub struct Snapshot {
     vms_holding_slots: usize,
     /// Nearly always none, and then this is what is asked first.
     duplicates: Arc<Duplicates>,
-    last_incarnations: Arc<BTreeMap<WorkerId, u64>>,
+    tombstones: Arc<BTreeMap<WorkerId, Arc<Tombstone>>>,
 }
 
 /// Who reports a VM.
@@ -80,7 +80,7 @@ impl Snapshot {
             vms: Sorted::default(),
             vms_holding_slots: 0,
             duplicates: Arc::default(),
-            last_incarnations: Arc::default(),
+            tombstones: Arc::default(),
         }
     }
 
@@ -91,11 +91,11 @@ impl Snapshot {
         let mut next = self.clone();
         next.revision = revision;
         // First who left: a worker may be removed and registered again in one step.
-        for (id, incarnation) in purged {
+        for (id, tombstone) in purged {
             if let Some(before) = next.workers.remove(id.as_str()) {
                 next.replace_reports(&before.usage.vms, &[]);
             }
-            Arc::make_mut(&mut next.last_incarnations).insert(id, incarnation);
+            Arc::make_mut(&mut next.tombstones).insert(id, tombstone);
         }
         for worker in workers {
             let before = next.workers.insert(worker.clone());
@@ -135,9 +135,9 @@ impl Snapshot {
         self.vms_holding_slots
     }
 
-    /// The last incarnation of a worker of this id that was purged.
-    pub fn last_incarnation_of_purged(&self, id: &str) -> Option<u64> {
-        self.last_incarnations.get(id).copied()
+    /// What is left of a worker of this id that was purged.
+    pub fn tombstone(&self, id: &str) -> Option<&Arc<Tombstone>> {
+        self.tombstones.get(id)
     }
 
     /// The report that speaks for the VM: of those that hold a slot, the latest; if none does, the

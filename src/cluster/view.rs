@@ -8,7 +8,7 @@ use super::snapshot::{Snapshot, VmReports};
 use super::status::{Availability, VmStatus, WorkerStatus};
 use super::uptime::Uptime;
 use super::vm::Vm;
-use super::worker::{HeardSince, Identity, Worker};
+use super::worker::{Drain, HeardSince, Identity, Worker};
 use crate::clock::Timestamp;
 
 /// A snapshot and the moment it is read at, stamped once per answer.
@@ -105,6 +105,12 @@ impl WorkerView {
         Uptime::between(self.worker.life.started_at, until)
     }
 
+    /// The drain that stands on it.
+    pub fn drain(&self) -> Option<DrainView> {
+        let drain = self.worker.drain.clone()?;
+        Some(DrainView { drain, is_empty: self.worker.knows_inventory() && self.vm_count() == 0 })
+    }
+
     /// Share of its CPU cores that VMs hold, in percent.
     pub fn cpu_usage_percent(&self) -> f64 {
         percent(self.worker.usage.used_cpu_cores.into(), self.identity().cpu_cores.into())
@@ -133,6 +139,15 @@ impl WorkerView {
         let vms = self.worker.usage.vms.iter().filter(move |vm| wanted(vm.status));
         vms.map(|vm| VmView { vm: vm.clone(), view: self.view.clone() })
     }
+}
+
+/// The drain of a worker in an answer.
+#[derive(Clone, Debug)]
+pub struct DrainView {
+    /// The drain.
+    pub drain: Arc<Drain>,
+    /// Whether the present life of the worker's process has told that nothing is left.
+    pub is_empty: bool,
 }
 
 /// One VM in an answer.

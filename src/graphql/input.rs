@@ -211,8 +211,14 @@ pub(super) struct RegisterWorkerInput {
     /// How many VMs the worker may hold; 100 if left out.
     max_vms: Option<i32>,
     /// Any text that is new for each start of the process: the same again is a retry. Without one, every registration is
-    /// a new start.
+    /// a new start. One that is over, since another one has registered or it said goodbye, is refused as a conflict.
     boot_id: Option<String>,
+    /// Any text that is new for each start of the host, such as the kernel's boot id. With another one than before, what
+    /// the host ran is gone at once; else it is kept until the new process has told its inventory.
+    host_boot_id: Option<String>,
+    /// The last incarnation that the process knows of: a new one is above it, even if the database was set back to a
+    /// backup.
+    last_incarnation: Option<Int53>,
 }
 
 /// Label that a worker gives itself.
@@ -238,6 +244,8 @@ impl From<RegisterWorkerInput> for RegistrationInput {
             disk_gb: input.disk_gb.map(whole),
             max_vms: input.max_vms.map(whole),
             boot_id: input.boot_id,
+            host_boot_id: input.host_boot_id,
+            last_incarnation: input.last_incarnation.map(|incarnation| Whole(incarnation.0)),
         }
     }
 }
@@ -249,7 +257,11 @@ pub(super) struct RecordHeartbeatInput {
     pub(super) worker_id: ID,
     /// Number of this life of the worker's process, as registration told.
     incarnation: Int53,
-    /// Number of this heartbeat in that life: one that is not above the last one changes nothing.
+    /// What the process called its start when it registered: a conflict if that incarnation is another process, as it may
+    /// be after the database was set back to a backup.
+    boot_id: Option<String>,
+    /// Number of this heartbeat in that life, above that of the one before. One that comes late, after a later one, is a
+    /// sign of life, and no more.
     sequence: Option<Int53>,
     /// CPU cores allocated to VMs; what the VMs add up to if left out.
     used_cpu_cores: Option<i32>,
@@ -294,6 +306,7 @@ impl From<RecordHeartbeatInput> for HeartbeatInput {
             .map(|delta| Delta { upsert: reports(delta.upsert.unwrap_or_default()), remove: texts(delta.remove) });
         Self {
             incarnation: Whole(input.incarnation.0),
+            boot_id: input.boot_id,
             sequence: input.sequence.map(|sequence| Whole(sequence.0)),
             used_cpu_cores: input.used_cpu_cores.map(whole),
             used_memory_mb: input.used_memory_mb.map(whole),
@@ -309,6 +322,15 @@ impl From<RecordHeartbeatInput> for HeartbeatInput {
 pub(super) struct DeregisterWorkerInput {
     /// The worker.
     pub(super) worker_id: ID,
+    /// Which life of the worker's process leaves: a conflict if another one has registered since. Without this and
+    /// `hostBootId`, it is an operator who takes the worker out of service, whatever its life.
+    pub(super) incarnation: Option<Int53>,
+    /// With `incarnation`: what the process called its start when it registered. A conflict if that incarnation is another
+    /// process, as it may be after the database was set back to a backup.
+    pub(super) boot_id: Option<String>,
+    /// On which start of its host the process lives, as it registered: a conflict if the present one has registered from
+    /// elsewhere, or did not say from where.
+    pub(super) host_boot_id: Option<String>,
     /// Whether to remove it with its VMs, instead of keeping it as offline. Refused while VMs hold slots on it.
     #[graphql(default = false)]
     pub(super) purge: bool,

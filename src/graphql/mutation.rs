@@ -81,8 +81,10 @@ impl Mutation {
         #[graphql(desc = "Which worker, and how.")] input: DeregisterWorkerInput,
     ) -> Option<Result<DeregisterWorkerPayload>> {
         nullable(async {
-            let DeregisterWorkerInput { worker_id, purge, force } = input;
-            ctx.data::<Resolvers>()?.deregister_worker(&worker_id, Goodbye { purge, force }).await?;
+            let DeregisterWorkerInput { worker_id, incarnation, boot_id, host_boot_id, purge, force } = input;
+            let incarnation = incarnation.map(|incarnation| incarnation.0);
+            let goodbye = Goodbye { incarnation, boot_id, host_boot_id, purge, force };
+            ctx.data::<Resolvers>()?.deregister_worker(&worker_id, goodbye).await?;
             Ok(DeregisterWorkerPayload { worker_id })
         })
         .await

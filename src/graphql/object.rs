@@ -10,10 +10,10 @@ use super::loader::WorkerEvents;
 use super::scalar::Cursor;
 use super::shape::{self, Shape};
 use crate::cluster::fields::{
-    cluster_stats_fields, event_fields, heartbeat_reply_fields, registered_fields, vm_fields,
+    cluster_stats_fields, drain_fields, event_fields, heartbeat_reply_fields, registered_fields, vm_fields,
     worker_distribution_fields, worker_fields,
 };
-use crate::cluster::{self, VmId, VmView, WorkerId, WorkerView};
+use crate::cluster::{self, DrainView, VmId, VmView, WorkerId, WorkerView};
 use crate::resolvers::input::wanted;
 use crate::resolvers::{
     EventView, HeartbeatRecorded, Node as AnyNode, PolicyChanged, Registered, WorkerEventsKey, event_limit,
@@ -145,6 +145,8 @@ worker_fields!(object {
         Ok(events.unwrap_or_default().into_iter().map(ClusterEvent).collect())
     }
 });
+
+drain_fields!(object);
 
 vm_fields!(object {
     /// The worker that the VM is on; null while unassigned.

@@ -34,7 +34,7 @@ impl<'a> Beats<'a> {
 
     /// Whether a heartbeat in the batch that has this revision and time left the worker with nothing else to be written.
     pub(super) fn can_write(worker: &Worker, revision: u64, at: Timestamp) -> bool {
-        // Time may have gone back, when another server's clock was ahead.
+        // All rows of a batch share its time.
         worker.usage.vms_revision != revision && worker.usage.last_seen == at
     }
 

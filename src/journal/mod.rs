@@ -32,7 +32,7 @@ mod thread;
 mod writer;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -73,8 +73,8 @@ struct Ends {
     feed: Arc<Feed>,
     /// Wakes the writer to look for what other servers committed.
     follow: Arc<Notify>,
-    /// When a commit last failed, in Unix milliseconds; 0 if none has.
-    last_outage: Arc<AtomicI64>,
+    /// When a commit last failed, in milliseconds of the clock that never goes back; 0 if none has.
+    last_outage: Arc<AtomicU64>,
     log: Log,
     database: Database,
 }
@@ -170,11 +170,11 @@ impl Journal {
         &self.0.database
     }
 
-    /// When the database last failed to take a commit, if it ever did.
-    pub fn last_outage(&self) -> Option<Timestamp> {
+    /// When the database last failed to take a commit, if it ever did, by [`Clock::monotonic`].
+    pub fn last_outage(&self) -> Option<Duration> {
         match self.0.last_outage.load(Ordering::Relaxed) {
             0 => None,
-            unix_ms => Timestamp::from_timestamp_millis(unix_ms),
+            milliseconds => Some(Duration::from_millis(milliseconds)),
         }
     }
 

@@ -96,9 +96,12 @@ impl LogTrimmer {
 
     /// Removes answers that nobody will ask for again.
     async fn trim_answers(&self) -> Result<()> {
+        let now = self.clock.now();
+        let too_old = now - KEEP_ANSWERS;
+        // Given by a clock that was ahead: they would outlive those that are newer.
+        kept_answer::Entity::date_back(now).exec(self.database.for_upkeep()).await?;
         let surplus = kept_answer::Entity::newest_first().offset(MAX_ANSWERS);
         let surplus = surplus.one(self.database.readers()).await?.map(|row| row.at);
-        let too_old = self.clock.now() - KEEP_ANSWERS;
         kept_answer::Entity::given_before(too_old, surplus).exec(self.database.for_upkeep()).await?;
         Ok(())
     }
@@ -106,9 +109,15 @@ impl LogTrimmer {
     /// Removes some of the oldest, if they are too old or up to this revision.
     async fn step(&self, surplus: Option<i64>) -> Result<u64> {
         let oldest = event::Entity::oldest_first().limit(STEP).all(self.database.readers()).await?;
-        let too_old = self.clock.now() - self.retention.max_age;
-        let must_go = |row: &&event::Model| row.at < too_old || surplus.is_some_and(|last| row.revision <= last);
-        let going = oldest.iter().take_while(must_go).count();
+        let now = self.clock.now();
+        let too_old = now - self.retention.max_age;
+        let must_go = |row: &event::Model| row.at < too_old || surplus.is_some_and(|last| row.revision <= last);
+        // What was committed before something that must go is older, whatever the clock said then.
+        let going = oldest.iter().rposition(must_go).map_or(0, |last| last + 1);
+        if let Some(last) = oldest.last().filter(|_| oldest.iter().any(|row| row.at > now)) {
+            // Committed by a clock that was ahead: from now on they age as others do.
+            event::Entity::date_back(last.revision, now).exec(self.database.for_upkeep()).await?;
+        }
         // A commit goes whole: a cursor may point between its entries, and then the next must be there.
         let Some(last) = going.checked_sub(1).and_then(|last| oldest.get(last)) else { return Ok(0) };
         let database = self.database.for_upkeep();

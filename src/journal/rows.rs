@@ -13,8 +13,8 @@ use super::commands::Answer;
 use super::draft::KeptAnswer;
 use crate::clock::{Timestamp, with_milliseconds};
 use crate::cluster::{
-    Changes, Cursor, Event, Identity, InvalidId, Life, Prepared, Snapshot, UnknownWord, Usage, Vm, VmId, Worker,
-    WorkerId, WorkerVms,
+    Boots, Changes, Cursor, Drain, Event, Identity, InvalidId, Life, Prepared, SchedulingPolicy, Snapshot, Tombstone,
+    UnknownWord, Usage, Vm, VmId, Worker, WorkerId, WorkerVms,
 };
 use crate::error::Error;
 
@@ -55,7 +55,12 @@ pub(super) async fn changes_since(transaction: &DatabaseTransaction, base: &Snap
         changes.workers.push(Arc::new(read_worker(row, id, its_vms)?));
     }
     for row in purged_worker::Entity::removed_since(since).all(transaction).await? {
-        changes.purged.push((read_worker_id(&row.id)?, unsigned("incarnation", row.incarnation)?));
+        let tombstone = Tombstone {
+            incarnation: unsigned("incarnation", row.incarnation)?,
+            boot_id: row.boot_id.map(Into::into),
+            earlier_boot_ids: read_boot_ids(row.earlier_boot_ids),
+        };
+        changes.purged.push((read_worker_id(&row.id)?, Arc::new(tombstone)));
     }
     Ok(changes)
 }
@@ -80,6 +85,15 @@ async fn vms_of_workers_changed_since(
 fn read_worker(row: worker::Model, id: WorkerId, vms: WorkerVms) -> Result<Worker, BadRow> {
     let worker::Labels(labels) = row.labels;
     let worker::Capabilities(capabilities) = row.capabilities;
+    let policy = row.policy.parse()?;
+    let drain = match policy {
+        SchedulingPolicy::Active => None,
+        SchedulingPolicy::Draining => Some(Arc::new(Drain {
+            reason: row.drain_reason.map(Into::into),
+            started_by: row.drain_started_by.map(Into::into),
+            started_at: row.drain_started_at,
+        })),
+    };
     Ok(Worker {
         id,
         identity: Arc::new(Identity {
@@ -96,13 +110,19 @@ fn read_worker(row: worker::Model, id: WorkerId, vms: WorkerVms) -> Result<Worke
         registration_revision: unsigned("registration_revision", row.registration_revision)?,
         life: Life {
             incarnation: unsigned("incarnation", row.incarnation)?,
-            boot_id: row.boot_id.map(Into::into),
+            boots: Arc::new(Boots {
+                boot_id: row.boot_id.map(Into::into),
+                earlier: read_boot_ids(row.earlier_boot_ids),
+                host: row.host_boot_id.map(Into::into),
+            }),
+            since_revision: unsigned("life_revision", row.life_revision)?,
             started_at: row.started_at,
             left_at: row.left_at,
         },
         usage: Usage {
             last_seen: row.last_seen,
             sequence: row.sequence.map(|number| unsigned("sequence", number)).transpose()?,
+            late_sequence: row.late_sequence.map(|number| unsigned("late_sequence", number)).transpose()?,
             used_cpu_cores: unsigned("used_cpu_cores", row.used_cpu_cores)?,
             used_memory_mb: unsigned("used_memory_mb", row.used_memory_mb)?,
             used_disk_gb: unsigned("used_disk_gb", row.used_disk_gb)?,
@@ -113,12 +133,17 @@ fn read_worker(row: worker::Model, id: WorkerId, vms: WorkerVms) -> Result<Worke
                 .transpose()?,
             vms_revision: unsigned("vms_revision", row.vms_revision)?,
         },
-        policy: row.policy.parse()?,
+        policy,
+        drain,
         policy_revision: unsigned("policy_revision", row.policy_revision)?,
         announced: row.announced.parse()?,
         revision: unsigned("revision", row.revision)?,
         prepared: Prepared::default(),
     })
+}
+
+fn read_boot_ids(worker::BootIds(ids): worker::BootIds) -> Vec<Arc<str>> {
+    ids.into_iter().map(Into::into).collect()
 }
 
 fn read_vm(row: vm::Model, worker_id: WorkerId) -> Result<Vm, BadRow> {
@@ -175,18 +200,22 @@ pub(super) fn registration_row(worker: &Worker) -> RegistrationRow<'_> {
         life,
         usage: _,
         policy,
+        drain: _,
         policy_revision,
         announced,
         revision: _,
         prepared: _,
     } = worker;
+    let Life { incarnation, boots, since_revision, started_at, left_at } = life;
+    let Boots { boot_id, earlier, host } = &**boots;
     let Identity { hostname, address, zone, labels, capabilities, cpu_cores, memory_mb, disk_gb, max_vms } =
         &**identity;
     let identity = json!({
         "hostname": hostname, "address": address, "zone": zone, "labels": labels,
         "capabilities": capabilities, "cpu_cores": cpu_cores, "memory_mb": memory_mb, "disk_gb": disk_gb,
-        "max_vms": max_vms, "incarnation": life.incarnation, "boot_id": life.boot_id,
-        "started_at": with_milliseconds(life.started_at), "left_at": life.left_at.map(with_milliseconds),
+        "max_vms": max_vms, "incarnation": incarnation, "boot_id": boot_id, "earlier_boot_ids": earlier,
+        "host_boot_id": host, "life_revision": since_revision,
+        "started_at": with_milliseconds(*started_at), "left_at": left_at.map(with_milliseconds),
         "policy": policy.as_str(), "announced": announced.as_str(),
         "registration_revision": registration_revision, "policy_revision": policy_revision,
     });
@@ -220,6 +249,7 @@ pub(super) fn usage_row(worker: &Worker) -> UsageRow<'_> {
     let Usage {
         last_seen,
         sequence,
+        late_sequence: _,
         used_cpu_cores,
         used_memory_mb,
         used_disk_gb,
@@ -240,11 +270,29 @@ pub(super) fn usage_row(worker: &Worker) -> UsageRow<'_> {
     }
 }
 
+/// What late heartbeats write of a worker, and those that put an end to lateness.
+pub(super) fn late_heartbeat_row(worker: &Worker) -> Value {
+    json!({ "id": worker.id.as_str(), "late_sequence": worker.usage.late_sequence, "revision": worker.revision })
+}
+
 /// What operators write of a worker.
 pub(super) fn policy_row(worker: &Worker) -> Value {
+    let drain = worker.drain.as_deref();
     json!({
         "id": worker.id.as_str(), "policy": worker.policy.as_str(), "policy_revision": worker.policy_revision,
+        "drain_reason": drain.and_then(|drain| drain.reason.clone()),
+        "drain_started_by": drain.and_then(|drain| drain.started_by.clone()),
+        "drain_started_at": drain.and_then(|drain| drain.started_at).map(with_milliseconds),
         "revision": worker.revision,
+    })
+}
+
+/// What is left of a worker that is purged.
+pub(super) fn tombstone_row(id: &WorkerId, tombstone: &Tombstone, revision: u64) -> Value {
+    let Tombstone { incarnation, boot_id, earlier_boot_ids } = tombstone;
+    json!({
+        "id": id.as_str(), "incarnation": incarnation, "boot_id": boot_id, "earlier_boot_ids": earlier_boot_ids,
+        "revision": revision,
     })
 }
 

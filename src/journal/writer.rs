@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -57,13 +57,25 @@ pub struct Writer {
     waiting: Waiting,
     /// Whether the database answered last time, so that an outage is logged once.
     database_is_up: bool,
-    /// When it last did not, in Unix milliseconds.
-    last_outage: Arc<AtomicI64>,
+    /// When it last did not, in milliseconds of the clock that never goes back.
+    last_outage: Arc<AtomicU64>,
     /// Whether the last batch found the cluster as this server had left it: then the next one probably does, too.
     is_alone: bool,
+    /// Whether the database was set back to an earlier state, and no commit since has raised the incarnations.
+    was_set_back: bool,
     /// Who gives the answers, if not the writer itself.
     answers: Option<mpsc::UnboundedSender<Settled>>,
 }
+
+/// A batch's place among all, and what the row of the cluster says for it.
+struct Turn {
+    revision: u64,
+    /// Incarnations that are handed out are above this.
+    incarnation_floor: u64,
+}
+
+/// Stands for the floor in a batch that registers nobody, or is not committed.
+const NO_INCARNATIONS: u64 = 0;
 
 /// A batch that is committed, and the state that it led to.
 struct Settled {
@@ -211,11 +223,12 @@ impl Writer {
             database_is_up: true,
             last_outage: Arc::default(),
             is_alone: true,
+            was_set_back: false,
             answers: None,
         }
     }
 
-    pub(super) fn last_outage(&self) -> Arc<AtomicI64> {
+    pub(super) fn last_outage(&self) -> Arc<AtomicU64> {
         self.last_outage.clone()
     }
 
@@ -327,18 +340,21 @@ impl Writer {
             }
         }
         let transaction = self.database.begin_writing().await.map_err(Error::from)?;
-        let revision = self.raise_revision(&transaction).await?;
+        let Turn { revision, mut incarnation_floor } = self.raise_revision(&transaction).await?;
         self.is_alone = revision == self.state.revision + 1;
         if !self.is_alone {
             let base = self.base_for(revision - 1);
             let changes = rows::changes_since(&transaction, &base).await?;
             self.publish(&base, changes, revision - 1, self.clock.now(), None);
         }
+        if self.was_set_back {
+            incarnation_floor = self.raise_incarnation_floor(&transaction).await?;
+        }
         let base = self.state.clone();
         // Nobody else can answer any of them now: they would have to hold the lock that we hold.
         let keys: Vec<_> = batch.iter().filter_map(|queued| queued.key()).collect();
         let answers = rows::answers_of(&transaction, &keys).await?;
-        let mut draft = Draft::on(&base, revision, self.clock.now(), answers);
+        let mut draft = Draft::on(&base, revision, self.clock.now(), incarnation_floor, answers);
         decide(batch, &mut draft)?;
         if draft.is_empty() {
             // Repeated requests and refusals: nothing happened, so there is no new revision either.
@@ -348,6 +364,7 @@ impl Writer {
         draft.write(&transaction).await?;
         // From here on a failure tells nothing about what was committed: the next batch finds out.
         transaction.commit().await.map_err(|error| Failure::Outage(error.into()))?;
+        self.was_set_back = false;
         let at = draft.at;
         let (changes, events) = draft.into_changes();
         self.publish(&base, changes, revision, at, Some(events));
@@ -365,7 +382,7 @@ impl Writer {
         }
         let base = self.state.clone();
         let revision = base.revision + 1;
-        let mut draft = Draft::on(&base, revision, self.clock.now(), BTreeMap::new());
+        let mut draft = Draft::on(&base, revision, self.clock.now(), NO_INCARNATIONS, BTreeMap::new());
         decide(batch, &mut draft)?;
         let Some(beats) = draft.only_beats() else { return Ok(false) };
         // The clock is set by whoever looks for others' commits: what time it was before the disk was waited for is no use.
@@ -381,20 +398,35 @@ impl Writer {
 
     /// Raises the revision, which on PostgreSQL makes all servers' transactions take turns; also
     /// sets the clock by the database's.
-    async fn raise_revision(&self, transaction: &DatabaseTransaction) -> Result<u64> {
+    async fn raise_revision(&self, transaction: &DatabaseTransaction) -> Result<Turn> {
         let sql = match self.database.backend() {
             DbBackend::Postgres => {
-                "UPDATE cluster SET revision = revision + 1 WHERE id = 1 RETURNING revision, clock_timestamp() AS now"
+                "UPDATE cluster SET revision = revision + 1 WHERE id = 1 \
+                 RETURNING revision, incarnation_floor, clock_timestamp() AS now"
             }
-            _ => "UPDATE cluster SET revision = revision + 1 WHERE id = 1 RETURNING revision",
+            _ => "UPDATE cluster SET revision = revision + 1 WHERE id = 1 RETURNING revision, incarnation_floor",
         };
         let statement = Statement::from_string(self.database.backend(), sql);
         let row = transaction.query_one_raw(statement).await?.ok_or_else(no_cluster_row)?;
         if self.database.backend() == DbBackend::Postgres {
             self.clock.observe(row.try_get::<Timestamp>("", "now")?);
         }
-        let revision: i64 = row.try_get("", "revision")?;
-        u64::try_from(revision).map_err(|_| DbErr::Custom(format!("revision {revision} is negative")).into())
+        let number = |column: &str| -> Result<u64> {
+            let number: i64 = row.try_get("", column)?;
+            u64::try_from(number).map_err(|_| DbErr::Custom(format!("{column} {number} is negative")).into())
+        };
+        Ok(Turn { revision: number("revision")?, incarnation_floor: number("incarnation_floor")? })
+    }
+
+    /// Raises the incarnations that are handed out from now on above all that can have been handed out. For a database that
+    /// was set back to an earlier state: some that it does not know of may have been, and their processes may live.
+    async fn raise_incarnation_floor(&self, transaction: &DatabaseTransaction) -> Result<u64> {
+        // No process registers a thousand times a second, so the time in milliseconds is above what came before it, and
+        // above what an earlier floor has led to.
+        let floor = self.clock.now().timestamp_millis();
+        cluster::Entity::raise_incarnation_floor(floor).exec(transaction).await?;
+        let row = cluster::Entity::find_by_id(cluster::ID).one(transaction).await?.ok_or_else(no_cluster_row)?;
+        Ok(u64::try_from(row.incarnation_floor).unwrap_or(0))
     }
 
     /// Looks for what other servers have committed.
@@ -427,8 +459,9 @@ impl Writer {
 
     /// What to read changes on top of. A revision below ours means that the database was set back,
     /// from a backup perhaps: then nothing we know can be trusted.
-    fn base_for(&self, revision: u64) -> Arc<Snapshot> {
+    fn base_for(&mut self, revision: u64) -> Arc<Snapshot> {
         if revision < self.state.revision {
+            self.was_set_back = true;
             warn!(
                 cluster.revision = revision,
                 "The database is at revision {revision}, behind {}: reading everything again", self.state.revision
@@ -461,7 +494,9 @@ impl Writer {
             error!(error = %error.chain(), "the database does not take commits");
             self.database_is_up = false;
         }
-        self.last_outage.store(self.clock.now().timestamp_millis(), Ordering::Relaxed);
+        let milliseconds = u64::try_from(self.clock.monotonic().as_millis()).unwrap_or(u64::MAX);
+        // 0 is for never.
+        self.last_outage.store(milliseconds.max(1), Ordering::Relaxed);
     }
 }
 

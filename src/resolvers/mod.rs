@@ -110,7 +110,9 @@ impl Resolvers {
     /// what is shown of it can be shared.
     fn latest(&self, seen: Timestamp) -> Arc<View> {
         let published = self.journal.published();
-        let (snapshot, now) = (published.snapshot.clone(), published.at.max(seen));
+        // If the clock was set back since, what the caller has seen is a time that has not come yet.
+        let now = published.at.max(seen.min(self.clock.now()));
+        let snapshot = published.snapshot.clone();
         Arc::new(View::new(snapshot, now, self.timing.offline_after))
     }
 

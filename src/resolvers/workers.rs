@@ -6,7 +6,7 @@ use std::time::Duration;
 use rand::Rng as _;
 use tracing::{info, warn};
 
-use super::input::{HeartbeatInput, RegistrationInput};
+use super::input::{self, HeartbeatInput, RegistrationInput};
 use super::once::{Answered, Once};
 use super::page::{Edge, Listing, Page, PageRequest};
 use super::{Reading, Resolvers};
@@ -44,6 +44,8 @@ pub struct HeartbeatRecorded {
     pub next_heartbeat: Duration,
     /// Whether the next one should carry the whole inventory.
     pub resync: bool,
+    /// If it came late, the number of the last one that counted.
+    pub last_sequence: Option<u64>,
     /// VMs that were left out.
     pub set_aside: Vec<SetAside>,
 }
@@ -70,6 +72,12 @@ impl PolicyChanged {
 /// How a worker leaves.
 #[derive(Clone, Debug, Default)]
 pub struct Goodbye {
+    /// Which life of the worker leaves: then it is the worker who says so. Without this and the next, it is an operator.
+    pub incarnation: Option<i64>,
+    /// What the process of that life called its start.
+    pub boot_id: Option<String>,
+    /// On which start of its host the life that leaves has to be.
+    pub host_boot_id: Option<String>,
     /// Remove it with its VMs, instead of keeping it as offline.
     pub purge: bool,
     /// Remove it even though VMs hold slots on it.
@@ -158,16 +166,18 @@ impl Resolvers {
 
     /// Records a worker's heartbeat.
     pub async fn record_heartbeat(&self, id: &str, input: HeartbeatInput) -> Result<HeartbeatRecorded> {
-        let command = RecordHeartbeat { worker_id: id.to_owned(), beat: input.check()? };
+        let offline_after = self.timing.offline_after;
+        let command = RecordHeartbeat { worker_id: id.to_owned(), beat: input.check()?, offline_after };
         self.finish_heartbeat(self.journal.submit(command)?).await
     }
 
     /// Records heartbeats of many workers that came together. One that is refused does not spoil the others.
     pub async fn record_heartbeats(&self, beats: Vec<(String, HeartbeatInput)>) -> Vec<Result<HeartbeatRecorded>> {
+        let offline_after = self.timing.offline_after;
         let mut checked = Vec::with_capacity(beats.len());
         let mut places = Vec::with_capacity(beats.len());
         for (worker_id, input) in beats {
-            places.push(input.check().map(|beat| checked.push(RecordHeartbeat { worker_id, beat })));
+            places.push(input.check().map(|beat| checked.push(RecordHeartbeat { worker_id, beat, offline_after })));
         }
         let mut submitted = match self.journal.submit_all(checked) {
             Ok(submitted) => submitted.into_iter(),
@@ -200,7 +210,8 @@ impl Resolvers {
         input: HeartbeatInput,
         once: Once<HeartbeatRecorded>,
     ) -> Result<Answered> {
-        let command = RecordHeartbeat { worker_id: id.to_owned(), beat: input.check()? };
+        let offline_after = self.timing.offline_after;
+        let command = RecordHeartbeat { worker_id: id.to_owned(), beat: input.check()?, offline_after };
         let interval = self.timing.heartbeat_interval;
         let show = move |reply: &HeartbeatAccepted, view: Arc<View>| recorded(reply, view, interval);
         let (answered, reply) = self.commit_once(command, once, show).await?;
@@ -215,11 +226,12 @@ impl Resolvers {
         beats: Vec<(String, HeartbeatInput)>,
         once: Once<Vec<Result<HeartbeatRecorded>>>,
     ) -> Result<Answered> {
+        let offline_after = self.timing.offline_after;
         // Those that make no sense are not given to the journal; their places are kept.
         let mut checked = Vec::with_capacity(beats.len());
         let mut places = Vec::with_capacity(beats.len());
         for (worker_id, input) in beats {
-            places.push(input.check().map(|beat| checked.push(RecordHeartbeat { worker_id, beat })));
+            places.push(input.check().map(|beat| checked.push(RecordHeartbeat { worker_id, beat, offline_after })));
         }
         let interval = self.timing.heartbeat_interval;
         let show = move |replies: &Vec<Result<HeartbeatAccepted>>, view: Arc<View>| {
@@ -238,9 +250,20 @@ impl Resolvers {
 
     /// A worker leaves: it is kept as offline, or removed.
     pub async fn deregister_worker(&self, id: &str, goodbye: Goodbye) -> Result<()> {
-        let Goodbye { purge, force } = goodbye;
-        self.journal.commit(Deregister { worker_id: id.to_owned(), purge, force }).await?;
-        let how = if purge { "was removed" } else { "said goodbye" };
+        let Goodbye { incarnation, boot_id, host_boot_id, purge, force } = goodbye;
+        let by_itself = incarnation.is_some() || host_boot_id.is_some();
+        if boot_id.is_some() && incarnation.is_none() {
+            return Err(Error::invalid("boot_id", "needs an incarnation beside it"));
+        }
+        let incarnation = incarnation.map(input::incarnation).transpose()?;
+        let host_boot_id = host_boot_id.map(input::host_boot_id).transpose()?;
+        let command = Deregister { worker_id: id.to_owned(), incarnation, boot_id, host_boot_id, purge, force };
+        self.journal.commit(command).await?;
+        let how = match (purge, by_itself) {
+            (true, _) => "was removed",
+            (false, true) => "said goodbye",
+            (false, false) => "was taken out of service",
+        };
         info!(worker.id = %id, "Worker {id} {how}");
         Ok(())
     }
@@ -309,11 +332,12 @@ fn recorded(reply: &HeartbeatAccepted, view: Arc<View>, interval: Duration) -> H
         worker: WorkerView { worker: reply.worker.clone(), view },
         next_heartbeat: interval.mul_f64(spread),
         resync: reply.resync,
+        last_sequence: reply.last_sequence,
         set_aside: reply.set_aside.clone(),
     }
 }
 
-fn note_set_aside(HeartbeatAccepted { worker, resync: _, set_aside }: &HeartbeatAccepted) {
+fn note_set_aside(HeartbeatAccepted { worker, set_aside, .. }: &HeartbeatAccepted) {
     if let Some(SetAside { id: vm, reason }) = set_aside.first() {
         let (id, count) = (&worker.id, set_aside.len());
         // One line, however many: the worker will say the same again in a few seconds.

@@ -126,6 +126,9 @@ pub(super) async fn register(
 
 #[derive(Deserialize)]
 pub(super) struct GoodbyeQuery {
+    incarnation: Option<i64>,
+    boot_id: Option<String>,
+    host_boot_id: Option<String>,
     #[serde(default)]
     purge: bool,
     #[serde(default)]
@@ -136,9 +139,9 @@ pub(super) struct GoodbyeQuery {
 pub(super) async fn deregister(
     State(resolvers): State<Resolvers>,
     Id(id): Id,
-    Query(GoodbyeQuery { purge, force }): Query<GoodbyeQuery>,
+    Query(GoodbyeQuery { incarnation, boot_id, host_boot_id, purge, force }): Query<GoodbyeQuery>,
 ) -> Result<StatusCode> {
-    resolvers.deregister_worker(&id, Goodbye { purge, force }).await?;
+    resolvers.deregister_worker(&id, Goodbye { incarnation, boot_id, host_boot_id, purge, force }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::fleet::Host;
 use super::options::SimulateOptions;
 use super::tally::Tally;
-use crate::client::{ClientError, Heartbeat, HeartbeatReply, Registered, Registration};
+use crate::client::{ClientError, Heartbeat, HeartbeatReply, LifeOf, Registered, Registration};
 
 /// Bounds for the waits a server asks for: less would be a busy loop, more would look like a hang.
 const SHORTEST_WAIT: Duration = Duration::from_millis(10);
@@ -61,6 +61,8 @@ pub(super) struct Worker {
     boots: u64,
     /// Whether it ever registered, and so whether anybody would miss it.
     known: bool,
+    /// Number and boot id of the last life that registered.
+    last_life: Option<(u64, String)>,
     /// When it acts next.
     due: Instant,
     /// When its last call came back.
@@ -89,6 +91,7 @@ impl Worker {
             run,
             boots: 0,
             known: false,
+            last_life: None,
             due: now,
             answered: now,
             churned: now,
@@ -101,6 +104,8 @@ impl Worker {
             failures: 0,
             draining: false,
         };
+        // Hosts are never started anew: what runs there goes on running when the worker's process begins again.
+        worker.host.registration.host_boot_id = Some(worker.run.to_string());
         worker.boot();
         worker
     }
@@ -113,9 +118,9 @@ impl Worker {
         &self.host.registration
     }
 
-    /// Whether it ever registered, and so has somebody to say goodbye to.
-    pub(super) fn is_known(&self) -> bool {
-        self.known
+    /// The last life that the server knows of, and so somebody to say goodbye to; none if it never registered.
+    pub(super) fn last_life(&self) -> Option<LifeOf<'_>> {
+        self.last_life.as_ref().map(|(incarnation, boot_id)| LifeOf::Process { incarnation: *incarnation, boot_id })
     }
 
     /// When to ask for its [`Self::duty`].
@@ -156,7 +161,10 @@ impl Worker {
         tally.registered(self.known);
         self.told = wait(answer.heartbeat_interval_seconds, USUAL_PACE);
         self.offline_after = wait(answer.offline_after_seconds, USUAL_OFFLINE_AFTER);
-        self.life = Life::Registered { incarnation: answer.incarnation, sequence: 0 };
+        let (incarnation, sequence) = (answer.incarnation, answer.last_sequence.unwrap_or(0));
+        self.life = Life::Registered { incarnation, sequence };
+        self.host.registration.last_incarnation = Some(incarnation);
+        self.last_life = Some((incarnation, self.host.registration.boot_id.clone()));
         self.host.inventory.owe_everything();
         self.failures = 0;
         self.answered = now;
@@ -174,7 +182,8 @@ impl Worker {
             return None;
         };
         *sequence += 1;
-        let mut beat = Heartbeat { incarnation, sequence: *sequence, ..Heartbeat::default() };
+        let boot_id = Some(self.host.registration.boot_id.clone());
+        let mut beat = Heartbeat { incarnation, boot_id, sequence: *sequence, ..Heartbeat::default() };
         let elapsed = now.saturating_duration_since(self.churned);
         self.churned = now;
         let Host { inventory, dice, .. } = &mut self.host;
@@ -195,7 +204,14 @@ impl Worker {
     pub(super) fn acknowledged(&mut self, now: Instant, reply: &HeartbeatReply) {
         self.told = wait(reply.next_heartbeat_seconds, USUAL_PACE);
         self.draining = reply.policy == "draining";
-        self.host.inventory.acknowledged();
+        match (reply.last_sequence, &mut self.life) {
+            // It came late, and what it said was not taken.
+            (Some(last), Life::Registered { sequence, .. }) => {
+                *sequence = last.max(*sequence);
+                self.host.inventory.owe_everything();
+            }
+            (Some(_), Life::Unregistered | Life::Silent) | (None, _) => self.host.inventory.acknowledged(),
+        }
         if reply.resync {
             self.host.inventory.owe_everything();
         }
@@ -282,6 +298,7 @@ mod tests {
                 incarnation: 3,
                 heartbeat_interval_seconds: 8.0,
                 offline_after_seconds: 60.0,
+                last_sequence: None,
                 revision: 1,
             };
             self.worker.registered(self.now, &answer, &self.tally);
@@ -307,7 +324,13 @@ mod tests {
     }
 
     fn reply() -> HeartbeatReply {
-        HeartbeatReply { policy: "active".to_owned(), next_heartbeat_seconds: 9.5, revision: 2, resync: false }
+        HeartbeatReply {
+            policy: "active".to_owned(),
+            next_heartbeat_seconds: 9.5,
+            revision: 2,
+            resync: false,
+            last_sequence: None,
+        }
     }
 
     fn unavailable(retry_after: Option<Duration>) -> ClientError {

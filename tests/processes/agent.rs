@@ -15,7 +15,8 @@ const LIVELY: [&str; 2] = ["--heartbeat-interval", "100ms"];
 async fn an_agent_reports_this_host_as_it_is() {
     let database = TestDatabase::sqlite();
     let server = Server::start_with(&database, &LIVELY).await;
-    let agent = Program::start(&["agent", "--server", &server.url, "--zone", "here", "--label", "env=test"]);
+    let said = ["agent", "--server", &server.url, "--zone", "here", "--label", "env=test", "--leave-on-stop"];
+    let agent = Program::start(&said);
 
     let hostname = read("/proc/sys/kernel/hostname");
     let id = hostname.trim();
@@ -73,6 +74,52 @@ async fn hypervisors_of_the_host_show_up_as_vms() {
 
     agent.signal("INT");
     assert_eq!(agent.exit().await.code, Some(0));
+    server.stop().await;
+}
+
+// regression: an agent's restart stopped all VMs of its host
+#[tokio::test]
+async fn an_agent_that_is_started_anew_leaves_its_host_as_it_was() {
+    let host = tempfile::tempdir().unwrap();
+    for pid in 1..=5 {
+        run_process(host.path(), 4_000 + pid, &format!("/usr/bin/firecracker --id fc-{pid} --api-sock /run/{pid}"));
+    }
+    let database = TestDatabase::sqlite();
+    let server = Server::start_with(&database, &LIVELY).await;
+    let proc = host.path().to_str().unwrap();
+    let said = ["agent", "--server", &server.url, "--id", "host-1", "--proc", proc];
+    let mut agent = Program::start(&said);
+    vms_when(&server, 5).await;
+    let started = worker(&server, "host-1", |_| true).await["started_at"].take();
+
+    // Stopped and started as for an upgrade, and killed as by a crash.
+    for signal in ["TERM", "KILL"] {
+        agent.signal(signal);
+        agent.exit().await;
+        let left = server.get("/workers/host-1").await;
+        assert_eq!((&left["status"], &left["vm_count"]), (&json!("active"), &json!(5)), "after {signal}");
+        let revision = left["revision"].as_u64();
+        agent = Program::start(&said);
+        // It has registered, and told its inventory.
+        let heard = worker(&server, "host-1", |worker| worker["revision"].as_u64() > revision.map(|it| it + 1)).await;
+        assert_eq!(heard["vm_count"], 5);
+        assert_ne!(heard["started_at"], started);
+    }
+    let events = server.get("/events?limit=500").await["events"].take();
+    let kinds = events.as_array().unwrap().iter().map(|event| event["kind"].as_str().unwrap().to_owned());
+    let mut expected = vec!["worker_registered"];
+    expected.extend(["vm_started"; 5]);
+    expected.extend(["worker_restarted"; 2]);
+    assert_eq!(kinds.collect::<Vec<_>>(), expected);
+
+    agent.signal("TERM");
+    agent.exit().await;
+    // For one that is taken out of service for good, from its host; and never from another one.
+    let leave = async |id: &str| Program::run(&["agent", "leave", "--server", &server.url, "--id", id]).await;
+    let gone = leave("host-1").await;
+    assert_eq!(gone.code, Some(0), "{}", gone.err);
+    assert_eq!(server.get("/workers/host-1").await["status"], "offline");
+    assert_eq!(leave("host-2").await.code, Some(0), "nobody knows it");
     server.stop().await;
 }
 

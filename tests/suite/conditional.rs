@@ -263,8 +263,8 @@ on_both_databases! {
         furnish(&cluster).await;
         cluster.beat("w1", json!({"incarnation": 1})).await;
         let (before, seen) = (cluster.everything().await, tag(&cluster, "/api/v1/workers/w1").await);
-        let server = cluster.into_server();
-        server.stop().await;
+        let clock = cluster.clock();
+        cluster.into_server().stop().await;
 
         let database = Database::connect(db.url()).await.unwrap();
         let since = Migrator::migrations().iter().position(|one| one.name().ends_with("decided_upon")).unwrap();
@@ -272,8 +272,7 @@ on_both_databases! {
         Migrator::down(database.for_upkeep(), Some(steps)).await.unwrap();
         database.close().await.unwrap();
 
-        let cluster = TestCluster::on(&db).await;
-        cluster.advance(minutes(2));
+        let cluster = TestCluster::by_clock(&db, clock).await;
         assert_eq!(cluster.everything().await, before);
         assert_eq!(command(&cluster, "drain", "\"1\"").await.status, 412);
         assert_eq!(command(&cluster, "drain", &seen).await.status, 200);

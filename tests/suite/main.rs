@@ -30,6 +30,7 @@ mod heartbeats;
 mod http;
 mod idempotency;
 mod journal;
+mod lifecycle;
 mod liveness;
 mod migrations;
 mod negotiation;

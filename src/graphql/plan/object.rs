@@ -8,9 +8,9 @@ use async_graphql::Name;
 use super::compile::{Asked, Compiler, Stop};
 use super::write::Write;
 use crate::cluster::fields::{
-    cluster_stats_fields, event_fields, vm_fields, worker_distribution_fields, worker_fields,
+    cluster_stats_fields, drain_fields, event_fields, vm_fields, worker_distribution_fields, worker_fields,
 };
-use crate::cluster::{self, Depends, Gapped, VmId, VmView, WorkerId, WorkerView, depends};
+use crate::cluster::{self, Depends, DrainView, Gapped, VmId, VmView, WorkerId, WorkerView, depends};
 use crate::graphql::budget::MAX_OBJECTS;
 use crate::graphql::connection::{PageArguments, PageInfo};
 use crate::graphql::input::VmFilter;
@@ -219,6 +219,11 @@ macro_rules! field {
         let write = move |$this: &$view, out: &mut Out| out.list($value.iter(), |entry, out| vm.write(entry, out));
         Ok((Box::new(write), depends))
     }};
+    (Drain |$this:ident: $view:ty| $value:expr, $depends:expr, $asked:ident, $compiler:ident) => {{
+        let drain = $compiler.select::<DrainView>(&$asked.sets)?;
+        let write = move |$this: &$view, out: &mut Out| out.option($value, |it, out| drain.write(&it, out));
+        Ok((Box::new(write), $depends))
+    }};
     ($shape:ident |$this:ident: $view:ty| $value:expr, $depends:expr, $asked:ident, $compiler:ident) => {{
         let write = |$this: &$view, out: &mut Out| <shape::$shape as Write<_>>::write($value, &mut out.bytes);
         Ok((Box::new(write), $depends))
@@ -249,6 +254,7 @@ macro_rules! planned {
 }
 
 worker_fields!(planned { vms: worker_vms, vms_connection: worker_vms_connection });
+drain_fields!(planned);
 vm_fields!(planned { worker: worker_of_vm });
 cluster_stats_fields!(planned);
 worker_distribution_fields!(planned);

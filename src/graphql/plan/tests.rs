@@ -19,7 +19,8 @@ use super::compile::Compiler;
 use super::{ItemPlan, Question};
 use crate::clock::Timestamp;
 use crate::cluster::{
-    Changes, Cursor, Event, EventKind, Identity, SchedulingPolicy, Snapshot, View, Vm, VmId, VmStatus, Worker, WorkerId,
+    Changes, Cursor, Event, EventKind, Identity, Life, SchedulingPolicy, Snapshot, Tombstone, View, Vm, VmId, VmStatus,
+    Worker, WorkerId,
 };
 use crate::graphql::GraphqlOptions;
 use crate::graphql::answer::Answer;
@@ -210,7 +211,7 @@ fn worker(number: u64, random: &mut StdRng, revision: u64) -> Arc<Worker> {
         max_vms: 10,
     };
     let id = WorkerId::parse(&name).unwrap();
-    let mut worker = Worker::first_life(id, identity, None, None, start(), revision);
+    let mut worker = Worker::first_life(id, identity, Life::first(start(), revision));
     let vms = (0..8).map(|number| {
         let status = *VmStatus::ALL.choose(random).unwrap();
         random.random_bool(0.4).then(|| vm(&name, number, status, revision))
@@ -244,7 +245,10 @@ fn readings(random: &mut StdRng) -> Vec<Reading> {
         let number = random.random_range(0..5);
         let mut changes = Changes::default();
         match random.random_range(0..4) {
-            0 => changes.purged.push((WorkerId::parse(&format!("w{number}")).unwrap(), 1)),
+            0 => {
+                let tombstone = Tombstone { incarnation: 1, boot_id: None, earlier_boot_ids: Vec::new() };
+                changes.purged.push((WorkerId::parse(&format!("w{number}")).unwrap(), Arc::new(tombstone)));
+            }
             1 => changes.workers.push(worker(number, random, revision)),
             // Heard, and nothing is new, except that it speaks of its VMs now.
             2 => changes.workers.extend(snapshot.find_worker(&format!("w{number}")).map(|known| {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Command;
-use crate::cluster::{Availability, EventKind, HeardSince, Worker, WorkerId};
+use crate::cluster::{Actor, Availability, EventKind, HeardSince, Worker, WorkerId};
 use crate::error::Result;
 use crate::journal::draft::{Draft, Part, Told};
 
@@ -39,7 +39,7 @@ impl Command for AnnounceSilent {
             worker.announced = Availability::Offline;
             worker.revision = draft.revision;
             let message = format!("Worker {id} has not been heard from for over {} s", self.offline_after.as_secs());
-            draft.tell(EventKind::WorkerOffline, id, Told { message, ..Told::default() });
+            draft.tell(Actor::Server, EventKind::WorkerOffline, id, Told { message, ..Told::default() });
             draft.put(worker, &[Part::Announcement]);
             announced += 1;
         }

@@ -11,8 +11,8 @@ use super::schema::{
 };
 use crate::cluster::VmStatus;
 use crate::resolvers::input::{
-    DEFAULT_MAX_VMS, HeartbeatInput, MAX_CPU_CORES, MAX_FIGURE, MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_LABELS, MAX_REASON,
-    MAX_REPORTED_VMS, MAX_TEXT, MAX_VMS, RegistrationInput, VmDeltaInput, VmInput,
+    DEFAULT_MAX_VMS, HeartbeatInput, MAX_CPU_CORES, MAX_FIGURE, MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_LABELS,
+    MAX_LAST_INCARNATION, MAX_REASON, MAX_REPORTED_VMS, MAX_TEXT, MAX_VMS, RegistrationInput, VmDeltaInput, VmInput,
 };
 use crate::rest::heartbeats::MAX_HEARTBEATS;
 use crate::rest::workers::PolicyBody;
@@ -55,11 +55,14 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
         memory_mb: needed whole(1..=MAX_FIGURE), "Memory of the machine, in MiB.";
         disk_gb: optional figure(), "Disk of the machine, in GB; 0 if left out.";
         max_vms: optional whole(0..=MAX_VMS), &format!("How many VMs the worker may hold; {DEFAULT_MAX_VMS} if left out.");
-        boot_id: optional text(1..=MAX_TEXT), "New for each start of the worker's process, which begins a new incarnation. Without one, every registration is a new start.";
+        boot_id: optional text(1..=MAX_TEXT), "New for each start of the worker's process, which begins a new incarnation. Without one, every registration is a new start. One that is over, since another one has registered or it said goodbye, is refused.";
+        host_boot_id: optional text(1..=MAX_TEXT), "New for each start of the host, such as the kernel's boot id. With another one than before, what the host ran is gone at once; else it is kept until the new process has told its inventory.";
+        last_incarnation: optional whole(0..=MAX_LAST_INCARNATION), "The last incarnation that the process knows of: a new one is above it, even if the database was set back to a backup.";
     });
     let heartbeat = body!("HeartbeatFields" = HeartbeatInput, "What a heartbeat may carry." {
         incarnation: needed exact(), "The life of the worker's process, as the registration numbered it.";
-        sequence: optional exact(), "Number of the heartbeat in that life. One that comes late, after a later one, changes nothing.";
+        boot_id: optional any_text(), "What the process called its start when it registered: 409 if that incarnation is another process, as it may be after the database was set back to a backup.";
+        sequence: optional exact(), "Number of the heartbeat in that life, above that of the one before. One that comes late, after a later one, is a sign of life, and no more.";
         used_cpu_cores: optional figure(), "CPU cores allocated to VMs; added up from the VMs if left out.";
         used_memory_mb: optional figure(), "Memory allocated to VMs, in MiB; added up from the VMs if left out.";
         used_disk_gb: optional figure(), "Disk allocated to VMs, in GB.";

@@ -11,11 +11,11 @@ use utoipa::openapi::{RefOr, Schema};
 
 use super::schema::{any_text, described, flag, list, map, named, object, one_of, or_null, whole, with_optional};
 use crate::cluster::fields::{
-    cluster_stats_fields, event_fields, heartbeat_reply_fields, registered_fields, vm_fields,
+    cluster_stats_fields, drain_fields, event_fields, heartbeat_reply_fields, registered_fields, vm_fields,
     worker_distribution_fields, worker_fields,
 };
 use crate::cluster::{EventKind, SchedulingPolicy, VmStatus, WorkerStatus};
-use crate::rest::object::{self, is_shown_everywhere};
+use crate::rest::object::{self, is_optional, is_shown_everywhere};
 use crate::rest::shape;
 
 /// An object that a field list declares.
@@ -35,6 +35,8 @@ struct Field {
     schema: RefOr<Schema>,
     /// Whether other objects' lists show it too.
     is_everywhere: bool,
+    /// Whether it is left out while it has no value.
+    is_optional: bool,
 }
 
 /// Makes of a field list what the document says of it.
@@ -52,6 +54,7 @@ macro_rules! declare {
                     description: &[$($field_doc),*],
                     schema: shape::$shape::schema(),
                     is_everywhere: is_shown_everywhere!($where),
+                    is_optional: is_optional!($where),
                 }),+]
             }
         }
@@ -59,6 +62,7 @@ macro_rules! declare {
 }
 
 worker_fields!(declare);
+drain_fields!(declare);
 vm_fields!(declare);
 cluster_stats_fields!(declare);
 worker_distribution_fields!(declare);
@@ -72,9 +76,14 @@ fn whole_object<T: Declared>() -> (&'static str, Object) {
 }
 
 fn object_of<T: Declared>(is_shown: impl Fn(&Field) -> bool) -> Object {
-    let fields = T::fields().into_iter().filter(is_shown);
-    let fields = fields.map(|field| (field.name, described(field.schema, prose(field.description))));
-    object(&prose(T::DESCRIPTION), fields)
+    let mut object = object(&prose(T::DESCRIPTION), []);
+    for Field { name, description, schema, is_optional, .. } in T::fields().into_iter().filter(is_shown) {
+        if !is_optional {
+            object.required.push(name.to_owned());
+        }
+        object = with_optional(object, name, described(schema, prose(description)));
+    }
+    object
 }
 
 /// A doc comment as a text.
@@ -91,6 +100,7 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
     whole_vm.properties.insert("vcpu_count".to_owned(), vcpu_count);
     let declared = [
         whole_object::<object::Worker>(),
+        whole_object::<object::Drain>(),
         (vm, whole_vm),
         ("ListedVm", listed_vm()),
         whole_object::<object::ClusterStats>(),

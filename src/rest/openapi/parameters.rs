@@ -4,7 +4,7 @@ use serde_json::Value;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::{RefOr, Required, Schema};
 
-use super::schema::{any_text, exact, flag, formatted, list_up_to, matching, named, one_of, sized, whole};
+use super::schema::{any_text, exact, flag, formatted, list_up_to, matching, named, one_of, sized, text, whole};
 use super::shapes::{ENTITY_TAGS, EVENT_CURSOR, GO_DURATION, PAGE_CURSOR};
 use crate::cluster::{MAX_CHARS, WorkerOrderField};
 use crate::http::LONGEST_KEY;
@@ -186,9 +186,36 @@ pub(super) fn events() -> [Parameter; 4] {
 /// A place in the change log, as the examples have it.
 pub(super) const EVENT_CURSOR_EXAMPLE: &str = "4f9c1a2e-813-0";
 
+/// A start of a process, as the examples have it.
+pub(super) const BOOT_ID_EXAMPLE: &str = "5c6d0a4e-33e8-4c0e-8e0b-6a3a3d0f7d52";
+
+/// A start of a host, as the examples have it.
+pub(super) const HOST_BOOT_ID_EXAMPLE: &str = "0f9d5a0b-6a50-4d0c-9b4f-3b3a0a6b7f11";
+
 /// How a worker leaves.
-pub(super) fn goodbye() -> [Parameter; 2] {
+pub(super) fn goodbye() -> [Parameter; 5] {
     [
+        query(
+            "incarnation",
+            exact(),
+            "The life of the worker's process that leaves: 409 if another one has registered since. Without this and \
+             `host_boot_id`, it is an operator who takes the worker out of service, whatever its life.",
+            3,
+        ),
+        query(
+            "boot_id",
+            text(1..=MAX_TEXT),
+            "With `incarnation`: what the process called its start when it registered. 409 if that incarnation is another \
+             process, as it may be after the database was set back to a backup.",
+            BOOT_ID_EXAMPLE,
+        ),
+        query(
+            "host_boot_id",
+            text(1..=MAX_TEXT),
+            "The start of its host that the worker's process lives on, as it registered: 409 if the present one has \
+             registered from elsewhere, or did not say from where.",
+            HOST_BOOT_ID_EXAMPLE,
+        ),
         query(
             "purge",
             flag(),

@@ -10,7 +10,7 @@ mod worker;
 
 use std::time::Duration;
 
-use aetherium::clock::Clock;
+pub use aetherium::clock::Clock;
 use aetherium::cluster::{Cursor, EventFilter, EventKind};
 use aetherium::graphql::GraphqlOptions;
 use aetherium::http::HttpOptions;
@@ -54,6 +54,15 @@ impl TestCluster {
 
     /// An empty cluster whose server is started with options that are not the usual ones.
     pub async fn configured(database: &TestDatabase, configure: impl FnOnce(&mut Options)) -> Self {
+        Self::with(database, Clock::manual(START.parse().unwrap()), configure).await
+    }
+
+    /// An empty cluster whose server goes by this clock.
+    pub async fn by_clock(database: &TestDatabase, clock: Clock) -> Self {
+        Self::with(database, clock, |_| ()).await
+    }
+
+    async fn with(database: &TestDatabase, clock: Clock, configure: impl FnOnce(&mut Options)) -> Self {
         let mut options = Options {
             database_url: database.url().to_owned(),
             migrate: true,
@@ -63,7 +72,7 @@ impl TestCluster {
             graphql: GraphqlOptions::default(),
         };
         configure(&mut options);
-        Self::start(database.clone(), options, Clock::manual(START.parse().unwrap())).await
+        Self::start(database.clone(), options, clock).await
     }
 
     async fn start(database: TestDatabase, options: Options, clock: Clock) -> Self {
@@ -157,6 +166,11 @@ impl TestCluster {
     /// The revision of the last commit.
     pub fn revision(&self) -> u64 {
         self.server.journal().snapshot().revision
+    }
+
+    /// The clock that it goes by.
+    pub fn clock(&self) -> Clock {
+        self.clock.clone()
     }
 
     /// Moves the clock.
