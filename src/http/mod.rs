@@ -26,6 +26,7 @@ pub mod origin;
 mod pieces;
 mod routes;
 mod socket;
+mod stream;
 #[cfg(test)]
 mod tests;
 
@@ -42,3 +43,4 @@ pub use listener::{ListenerOptions, serve};
 pub use origin::Origin;
 pub use pieces::Pieces;
 pub use routes::{Methods, Routes, Wants, get, post};
+pub use stream::streamed;

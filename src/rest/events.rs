@@ -7,8 +7,8 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::Response;
 use axum::response::sse::{Event as Message, KeepAlive, Sse};
-use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt as _};
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +18,7 @@ use super::read::Read;
 use super::{Endpoint, Result, shape};
 use crate::cluster::EventFilter;
 use crate::error::Result as Outcome;
-use crate::http::{Accept, EVENT_STREAM, Query};
+use crate::http::{Accept, EVENT_STREAM, Query, streamed};
 use crate::resolvers::input::wanted;
 use crate::resolvers::{EventView, event_limit};
 
@@ -71,13 +71,13 @@ pub(super) async fn list(
     if accept.names(EVENT_STREAM) {
         let events = endpoint.resolvers.watch_events(after, filter)?;
         let messages = events.map(message).take_until(endpoint.closing.clone().cancelled_owned());
-        return Ok(Sse::new(messages).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response());
+        return Ok(streamed(Sse::new(messages).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))));
     }
     if accept.names(NDJSON) {
         let events = endpoint.resolvers.watch_events(after, filter)?;
         let lines = lines(events).take_until(endpoint.closing.clone().cancelled_owned());
         let media = [(header::CONTENT_TYPE, HeaderValue::from_static(NDJSON))];
-        return Ok((media, Body::from_stream(lines)).into_response());
+        return Ok(streamed((media, Body::from_stream(lines))));
     }
     let limit = event_limit("limit", limit.unwrap_or(DEFAULT_LIMIT))?;
     let page = endpoint.resolvers.list_events(&read.reading, limit, after, &filter).await?;
