@@ -113,6 +113,18 @@ pub enum Error {
         /// What there is.
         current: u64,
     },
+    /// The caller has been told of a revision that the database does not have: by another database, or by this one before it
+    /// was restored from a backup.
+    #[error(
+        "Revision {wanted} is not of this database as it is now, which is at {current}: it may have been restored from a \
+         backup. Read the present state, and go on from the revision that comes with it."
+    )]
+    NotOfThisDatabase {
+        /// What the caller wants to see.
+        wanted: u64,
+        /// What there is.
+        current: u64,
+    },
     /// More commands are waiting than the journal takes.
     #[error("The server is busy: too many changes are waiting to be committed. Try again shortly.")]
     Busy,
@@ -137,7 +149,9 @@ impl Error {
             | Self::NotRegistered(_)
             | Self::HasLeft(_)
             | Self::UnknownIncarnation { .. } => Kind::NotFound,
-            Self::Superseded { .. } | Self::IdTakenByVm(_) | Self::HoldsVms { .. } => Kind::Conflict,
+            Self::Superseded { .. } | Self::IdTakenByVm(_) | Self::HoldsVms { .. } | Self::NotOfThisDatabase { .. } => {
+                Kind::Conflict
+            }
             Self::StaleRevision { .. } => Kind::Stale,
             Self::KeyReused(_) => Kind::KeyReused,
             Self::NotThereYet { .. } | Self::Busy | Self::ShuttingDown | Self::Database(_) => Kind::Unavailable,

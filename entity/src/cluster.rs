@@ -14,8 +14,8 @@ pub struct Model {
     /// Always [`ID`].
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: i32,
-    /// Random name of this database, made once: cursors carry it.
-    pub database: String,
+    /// Name of the last epoch, so that a server finds with each commit whether there is one it does not know.
+    pub epoch: String,
     /// Revision of the last commit. Every writing transaction raises it first, which on PostgreSQL
     /// also makes the transactions of several servers wait for each other.
     pub revision: i64,

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::event::Event;
+use chrono::TimeDelta;
+
+use super::event::{Cursor, Event};
 use super::id::WorkerId;
 use super::worker::Worker;
 use crate::clock::Timestamp;
@@ -23,10 +25,23 @@ pub struct Change {
     pub at: Timestamp,
     /// The revision it brought the cluster to.
     pub revision: u64,
+    /// The epoch of that revision.
+    pub epoch: Arc<str>,
     /// Workers that were heard from, or changed otherwise, in this step.
     pub workers: Vec<WorkerId>,
+    /// How many workers were removed.
+    pub removed: usize,
+    /// The longest silence that ended with it: how long one of the workers had not been heard.
+    pub ended_silence: TimeDelta,
     /// What the change log says of it; none if another server wrote it and it has to be read there.
     pub events: Option<Vec<Arc<Event>>>,
     /// Whether the database was set back, from a backup perhaps: what was told before does not count.
     pub starts_over: bool,
+}
+
+impl Change {
+    /// The place in the change log after it.
+    pub fn cursor(&self) -> Cursor {
+        Cursor::after_revision(self.epoch.clone(), self.revision)
+    }
 }

@@ -102,12 +102,12 @@ impl EventFilter {
 
 /// A place in the change log of one database: right after the entry it belongs to.
 ///
-/// A cursor names its database, so that one from another cluster, or from before a restore from
-/// scratch, is noticed instead of silently skipping or repeating events.
+/// A cursor names its epoch, so that one of another database, or of what this one was before it was restored from a
+/// backup, is noticed instead of silently skipping or repeating events.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Cursor {
-    /// Which database; random, made once with it.
-    pub database: Arc<str>,
+    /// Which life of the database; see [`Epochs`](super::Epochs).
+    pub epoch: Arc<str>,
     /// Revision of the commit.
     pub revision: u64,
     /// Which entry of that commit, counted from 0; `u32::MAX` stands for "all of them".
@@ -116,8 +116,8 @@ pub struct Cursor {
 
 impl Cursor {
     /// The place after everything that was committed up to this revision.
-    pub fn after_revision(database: Arc<str>, revision: u64) -> Self {
-        Self { database, revision, position: u32::MAX }
+    pub fn after_revision(epoch: Arc<str>, revision: u64) -> Self {
+        Self { epoch, revision, position: u32::MAX }
     }
 
     /// Whether this place lies after that one in the same log.
@@ -128,7 +128,7 @@ impl Cursor {
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.database, self.revision)?;
+        write!(f, "{}-{}", self.epoch, self.revision)?;
         if self.position != u32::MAX {
             write!(f, "-{}", self.position)?;
         }
@@ -148,17 +148,17 @@ impl FromStr for Cursor {
         // Revisions have to be exact on every wire, and are 63 bits wide in the database.
         let number = |digits: &str| digits.parse().ok().filter(|number| *number <= MAX_EXACT.unsigned_abs());
         let mut parts = text.split('-');
-        let (Some(database), Some(revision)) = (parts.next(), parts.next().and_then(number)) else {
+        let (Some(epoch), Some(revision)) = (parts.next(), parts.next().and_then(number)) else {
             return Err(InvalidCursor);
         };
         let position = match parts.next() {
             None => u32::MAX,
             Some(digits) => digits.parse().map_err(|_| InvalidCursor)?,
         };
-        if database.is_empty() || database.len() > 64 || parts.next().is_some() {
+        if epoch.is_empty() || epoch.len() > 64 || parts.next().is_some() {
             return Err(InvalidCursor);
         }
-        Ok(Self { database: database.into(), revision, position })
+        Ok(Self { epoch: epoch.into(), revision, position })
     }
 }
 
@@ -168,9 +168,8 @@ mod tests {
 
     #[test]
     fn cursors_read_back_as_what_they_were() {
-        let database: Arc<str> = "4f9c1a2e".into();
-        for cursor in
-            [Cursor { database: database.clone(), revision: 813, position: 0 }, Cursor::after_revision(database, 813)]
+        let epoch: Arc<str> = "4f9c1a2e".into();
+        for cursor in [Cursor { epoch: epoch.clone(), revision: 813, position: 0 }, Cursor::after_revision(epoch, 813)]
         {
             assert_eq!(cursor.to_string().parse(), Ok(cursor));
         }

@@ -12,6 +12,7 @@
 mod change;
 mod depends;
 mod distribution;
+mod epoch;
 mod event;
 pub mod fields;
 mod filter;
@@ -33,6 +34,7 @@ pub use change::{Change, Changes};
 pub use depends::Depends;
 pub(crate) use depends::depends;
 pub use distribution::WorkerDistribution;
+pub use epoch::{Epoch, Epochs};
 pub use event::{Cursor, Event, EventFilter, EventKind, InvalidCursor};
 pub use filter::{LabelFilter, VmFilter, WorkerFilter, WorkerOrder, WorkerOrderField, WorkerSortKey};
 pub(crate) use id::MAX_CHARS;

@@ -3,11 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use chrono::TimeDelta;
+
 use super::change::Changes;
+use super::epoch::Epochs;
+use super::event::Cursor;
 use super::id::{VmId, WorkerId};
 use super::sorted::{Chunk, Keyed, Sorted};
 use super::vm::Vm;
-use super::worker::Worker;
+use super::worker::{Worker, WorkerVms};
 
 /// VMs of which more than one worker says that they hold a slot there.
 pub type Duplicates = BTreeSet<VmId>;
@@ -16,8 +20,8 @@ pub type Duplicates = BTreeSet<VmId>;
 /// is another snapshot that shares whatever stayed the same.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    /// Which database this is the state of: part of every cursor.
-    pub database: Arc<str>,
+    /// The epochs of the database that this is the state of: part of every cursor.
+    pub epochs: Epochs,
     /// The revision.
     pub revision: u64,
     workers: Sorted<Arc<Worker>>,
@@ -26,6 +30,7 @@ pub struct Snapshot {
     /// Nearly always none, and then this is what is asked first.
     duplicates: Arc<Duplicates>,
     last_incarnations: Arc<BTreeMap<WorkerId, u64>>,
+    ended_silence: TimeDelta,
 }
 
 /// Who reports a VM.
@@ -72,16 +77,32 @@ impl Keyed for VmReports {
 
 impl Snapshot {
     /// A cluster without workers.
-    pub fn empty(database: Arc<str>) -> Self {
+    pub fn empty(epochs: Epochs) -> Self {
         Self {
-            database,
+            epochs,
             revision: 0,
             workers: Sorted::default(),
             vms: Sorted::default(),
             vms_holding_slots: 0,
             duplicates: Arc::default(),
             last_incarnations: Arc::default(),
+            ended_silence: TimeDelta::zero(),
         }
+    }
+
+    /// The place in the change log after everything that was committed up to a revision.
+    pub fn cursor_after(&self, revision: u64) -> Cursor {
+        Cursor::after_revision(self.epochs.of(revision).clone(), revision)
+    }
+
+    /// The place in the change log after everything that led to this state.
+    pub fn cursor(&self) -> Cursor {
+        self.cursor_after(self.revision)
+    }
+
+    /// The longest silence that ended with this revision: how long a worker that was heard in this step had not been.
+    pub fn ended_silence(&self) -> TimeDelta {
+        self.ended_silence
     }
 
     /// The next snapshot: this one with the changes of `revision`.
@@ -90,6 +111,7 @@ impl Snapshot {
         let Changes { workers, purged } = changes;
         let mut next = self.clone();
         next.revision = revision;
+        next.ended_silence = TimeDelta::zero();
         // First who left: a worker may be removed and registered again in one step.
         for (id, incarnation) in purged {
             if let Some(before) = next.workers.remove(id.as_str()) {
@@ -99,7 +121,14 @@ impl Snapshot {
         }
         for worker in workers {
             let before = next.workers.insert(worker.clone());
-            let old_vms = before.map(|before| before.usage.vms.clone()).unwrap_or_default();
+            let old_vms = match before {
+                Some(before) => {
+                    let silence = worker.usage.last_seen - before.usage.last_seen;
+                    next.ended_silence = next.ended_silence.max(silence);
+                    before.usage.vms.clone()
+                }
+                None => WorkerVms::default(),
+            };
             next.replace_reports(&old_vms, &worker.usage.vms);
         }
         next

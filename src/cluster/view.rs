@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::depends::Depends;
 use super::prepared::Prepared;
 use super::snapshot::{Snapshot, VmReports};
 use super::status::{Availability, VmStatus, WorkerStatus};
@@ -48,6 +49,11 @@ impl View {
     /// All VMs, by id, each once.
     pub fn vms(self: &Arc<Self>) -> impl DoubleEndedIterator<Item = VmView> {
         self.snapshot.vms().filter_map(|reports| self.home_of(reports))
+    }
+
+    /// The first moment at which a worker that is online now will have been silent for too long, if it is not heard before.
+    pub fn next_silence(self: &Arc<Self>) -> Option<Timestamp> {
+        self.workers().filter_map(|worker| worker.shows_the_same_until(Depends::ON_SILENCE)).min()
     }
 
     fn worker(self: &Arc<Self>, worker: &Arc<Worker>) -> WorkerView {

@@ -56,7 +56,7 @@ pub(super) enum Item {
 /// What makes two items the same: what they are about, in which state of the cluster, at which moment.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum ItemKey {
-    Heartbeat { worker: cluster::WorkerId, revision: u64, now: i64, coalesced: u32 },
+    Heartbeat { worker: cluster::WorkerId, epoch: Arc<str>, revision: u64, now: i64, coalesced: u32 },
     Event { cursor: cluster::Cursor, kind: cluster::EventKind, revision: u64, now: i64 },
     Stats(cluster::ClusterStats),
 }
@@ -67,6 +67,7 @@ impl Item {
         Some(match self {
             Self::Heartbeat(Heartbeat { worker, coalesced, .. }) => ItemKey::Heartbeat {
                 worker: worker.worker.id.clone(),
+                epoch: worker.view.snapshot.epochs.latest().clone(),
                 revision: worker.view.snapshot.revision,
                 now: worker.view.now.timestamp_millis(),
                 coalesced: *coalesced,
@@ -96,8 +97,8 @@ impl ItemKey {
     /// How many bytes it holds besides itself, roughly.
     fn held_bytes(&self) -> usize {
         match self {
-            Self::Heartbeat { worker, .. } => worker.as_str().len(),
-            Self::Event { cursor, .. } => cursor.database.len(),
+            Self::Heartbeat { worker, epoch, .. } => worker.as_str().len() + epoch.len(),
+            Self::Event { cursor, .. } => cursor.epoch.len(),
             Self::Stats(stats) => {
                 stats.zones.iter().map(|zone| size_of::<cluster::ZoneStats>() + zone.name.len()).sum()
             }

@@ -9,6 +9,7 @@ use super::object::{ClusterEvent, ClusterStats, EventPage, Node, Vm, Worker, Wor
 use super::scalar::Cursor;
 use crate::cluster;
 use crate::error::Error;
+use crate::resolvers::page::PageRequest;
 use crate::resolvers::{Reading, Resolvers, event_limit};
 
 /// Most ids that `nodes` looks up at once.
@@ -68,12 +69,21 @@ impl Query {
         #[graphql(desc = "How many from the end, up to 500.")] last: Option<i32>,
         #[graphql(desc = "Only what comes before this cursor.")] before: Option<String>,
         #[graphql(desc = "Which workers are wanted; all if left out.")] filter: Option<WorkerFilter>,
-        #[graphql(desc = "In what order; by id if left out.")] order_by: Option<WorkerOrder>,
+        #[graphql(
+            desc = "In what order; by id if left out. Workers whose place may have changed since the first page come behind \
+                    all others, by id: whoever is there throughout is on a page."
+        )]
+        order_by: Option<WorkerOrder>,
     ) -> Result<WorkerConnection> {
-        let request = PageArguments { first, after, last, before }.into();
+        let request: PageRequest = PageArguments { first, after, last, before }.into();
         let order = order_by.map(Into::into).unwrap_or_default();
         let filter = filter.unwrap_or_default().try_into()?;
-        WorkerConnection::of(ctx, ctx.data::<Reading>()?.page_of_workers(&filter, order, &request)?)
+        let mut reading = ctx.data::<Reading>()?.clone();
+        if request.after.is_some() || request.before.is_some() {
+            // They may come from a server that has seen more than this one.
+            reading = ctx.data::<Resolvers>()?.read_for_page(reading, &request).await?;
+        }
+        WorkerConnection::of(ctx, reading.page_of_workers(&filter, order, &request)?)
     }
 
     /// The worker with this id; null if there is none.

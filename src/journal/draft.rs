@@ -174,7 +174,7 @@ impl<'a> Draft<'a> {
         };
         self.events.push(Arc::new(Event {
             cursor: Cursor {
-                database: self.base.database.clone(),
+                epoch: self.base.epochs.of(self.revision).clone(),
                 revision: self.revision,
                 position: u32::try_from(self.events.len()).unwrap_or(u32::MAX - 1),
             },

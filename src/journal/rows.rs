@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use entity::{event, kept_answer, purged_worker, vm, worker};
+use entity::{epoch, event, kept_answer, purged_worker, vm, worker};
 use futures_util::TryStreamExt as _;
-use sea_orm::{ConnectionTrait, DatabaseTransaction};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -13,8 +13,8 @@ use super::commands::Answer;
 use super::draft::KeptAnswer;
 use crate::clock::{Timestamp, with_milliseconds};
 use crate::cluster::{
-    Changes, Cursor, Event, Identity, InvalidId, Life, Prepared, Snapshot, UnknownWord, Usage, Vm, VmId, Worker,
-    WorkerId, WorkerVms,
+    Changes, Cursor, Epoch, Epochs, Event, Identity, InvalidId, Life, Prepared, Snapshot, UnknownWord, Usage, Vm, VmId,
+    Worker, WorkerId, WorkerVms,
 };
 use crate::error::Error;
 
@@ -33,6 +33,39 @@ impl From<BadRow> for Error {
     fn from(error: BadRow) -> Self {
         Self::Corrupt(Arc::new(error))
     }
+}
+
+/// How many epochs are remembered. A cursor of an older one has to begin anew, which is after so many starts.
+const MAX_EPOCHS: u32 = 1_000;
+
+/// Reads the epochs of the database.
+pub(super) async fn read_epochs(connection: &impl ConnectionTrait) -> Result<Epochs, Error> {
+    let rows = epoch::Entity::oldest_first().all(connection).await?;
+    let epochs = rows.into_iter().map(|epoch::Model { number: _, name, start_revision }| {
+        Ok(Epoch { name: name.into(), start: unsigned("start_revision", start_revision)? })
+    });
+    let epochs = Epochs::of_database(epochs.collect::<Result<_, BadRow>>()?);
+    epochs.ok_or_else(|| DbErr::RecordNotFound("an epoch".to_owned()).into())
+}
+
+/// Begins an epoch of this name, which is of hexadecimal digits: what is committed from now on belongs to it.
+pub(super) async fn begin_epoch(transaction: &DatabaseTransaction, name: &str) -> Result<(), Error> {
+    let statements = [
+        // First, for the lock that all commits take turns by.
+        format!("UPDATE cluster SET epoch = '{name}' WHERE id = 1"),
+        // Those in which nothing was committed are in nobody's cursor: a server that cannot commit may start very often.
+        "DELETE FROM epoch WHERE start_revision > 0 AND start_revision = (SELECT revision FROM cluster WHERE id = 1)"
+            .to_owned(),
+        format!(
+            "INSERT INTO epoch (number, name, start_revision) SELECT coalesce(max(epoch.number), 0) + 1, '{name}', \
+             (SELECT cluster.revision FROM cluster WHERE cluster.id = 1) FROM epoch"
+        ),
+        format!("DELETE FROM epoch WHERE number <= (SELECT max(latest.number) FROM epoch AS latest) - {MAX_EPOCHS}"),
+    ];
+    for statement in statements {
+        transaction.execute_unprepared(&statement).await?;
+    }
+    Ok(())
 }
 
 /// Reads whatever changed since a snapshot; since an empty one, everything there is.
@@ -136,13 +169,10 @@ fn read_vm(row: vm::Model, worker_id: WorkerId) -> Result<Vm, BadRow> {
     })
 }
 
-pub(super) fn read_event(row: event::Model, database: &Arc<str>) -> Result<Event, BadRow> {
+pub(super) fn read_event(row: event::Model, epochs: &Epochs) -> Result<Event, BadRow> {
+    let revision = unsigned("revision", row.revision)?;
     Ok(Event {
-        cursor: Cursor {
-            database: database.clone(),
-            revision: unsigned("revision", row.revision)?,
-            position: unsigned("position", row.position)?,
-        },
+        cursor: Cursor { epoch: epochs.of(revision).clone(), revision, position: unsigned("position", row.position)? },
         at: row.at,
         kind: row.kind.parse()?,
         worker_id: row.worker_id.as_deref().map(read_worker_id).transpose()?,

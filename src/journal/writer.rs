@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use entity::cluster;
+use rand::Rng as _;
 use sea_orm::sqlx::{self, sqlite::SqliteError};
 use sea_orm::{
     ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait, RuntimeErr, Statement, TransactionTrait,
@@ -25,7 +26,7 @@ use super::feed::Feed;
 use super::notify::Hints;
 use super::{Committed, Published, rows};
 use crate::clock::{Clock, Timestamp};
-use crate::cluster::{Change, Changes, Event, Snapshot};
+use crate::cluster::{Change, Changes, Epochs, Event, Snapshot};
 use crate::error::{Error, Result};
 
 /// Largest batch. Measured: rows per second stop growing there on both databases.
@@ -61,6 +62,8 @@ pub struct Writer {
     last_outage: Arc<AtomicI64>,
     /// Whether the last batch found the cluster as this server had left it: then the next one probably does, too.
     is_alone: bool,
+    /// Whether this server has begun an epoch: in its life, and since the database was last set back.
+    has_epoch: bool,
     /// Who gives the answers, if not the writer itself.
     answers: Option<mpsc::UnboundedSender<Settled>>,
 }
@@ -211,6 +214,7 @@ impl Writer {
             database_is_up: true,
             last_outage: Arc::default(),
             is_alone: true,
+            has_epoch: false,
             answers: None,
         }
     }
@@ -308,14 +312,17 @@ impl Writer {
     }
 
     async fn attempt(&mut self, batch: &mut [Box<dyn Queued>]) -> Result<(), Failure> {
-        match timeout(COMMIT_TIMEOUT, self.try_commit(batch)).await {
+        match timeout(COMMIT_TIMEOUT, self.try_commit(batch, true)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(Failure::Outage(DbErr::Custom("no answer to a commit in time".to_owned()).into())),
         }
     }
 
     /// One transaction: lock, catch up, decide, write; or all of it at once, if that is possible.
-    async fn try_commit(&mut self, batch: &mut [Box<dyn Queued>]) -> Result<(), Failure> {
+    async fn try_commit(&mut self, batch: &mut [Box<dyn Queued>], may_repeat: bool) -> Result<(), Failure> {
+        if !self.has_epoch {
+            self.begin_epoch().await?;
+        }
         if self.is_alone && self.database.backend() == DbBackend::Postgres {
             match self.try_heartbeats(batch).await {
                 Ok(true) => return Ok(()),
@@ -327,12 +334,18 @@ impl Writer {
             }
         }
         let transaction = self.database.begin_writing().await.map_err(Error::from)?;
-        let revision = self.raise_revision(&transaction).await?;
-        self.is_alone = revision == self.state.revision + 1;
+        let (revision, epoch) = self.raise_revision(&transaction).await?;
+        self.is_alone = revision == self.state.revision + 1 && epoch == **self.state.epochs.latest();
         if !self.is_alone {
-            let base = self.base_for(revision - 1);
-            let changes = rows::changes_since(&transaction, &base).await?;
-            self.publish(&base, changes, revision - 1, self.clock.now(), None);
+            self.catch_up(&transaction, revision - 1, &epoch).await?;
+            if !self.has_epoch {
+                // The database was set back. What is committed on it belongs to another epoch than what it has lost.
+                transaction.rollback().await.map_err(Error::from)?;
+                if !may_repeat {
+                    return Err(Failure::Outage(DbErr::Custom("it is set back again and again".to_owned()).into()));
+                }
+                return Box::pin(self.try_commit(batch, false)).await;
+            }
         }
         let base = self.state.clone();
         // Nobody else can answer any of them now: they would have to hold the lock that we hold.
@@ -369,7 +382,7 @@ impl Writer {
         decide(batch, &mut draft)?;
         let Some(beats) = draft.only_beats() else { return Ok(false) };
         // The clock is set by whoever looks for others' commits: what time it was before the disk was waited for is no use.
-        if !beats.write_as_batch(self.database.writer()).await.map_err(Error::from)? {
+        if !beats.write_as_batch(self.database.writer(), base.epochs.latest()).await.map_err(Error::from)? {
             self.is_alone = false;
             return Ok(false);
         }
@@ -379,14 +392,28 @@ impl Writer {
         Ok(true)
     }
 
+    /// Begins an epoch, by which what is committed from now on is told from what a copy of the database may come to have.
+    async fn begin_epoch(&mut self) -> Result<()> {
+        let name = format!("{:012x}", rand::rng().random::<u64>() >> 16);
+        let transaction = self.database.begin_writing().await?;
+        rows::begin_epoch(&transaction, &name).await?;
+        transaction.commit().await?;
+        debug!(cluster.revision = self.state.revision, "Epoch {name} begins");
+        self.has_epoch = true;
+        // The next batch finds it in the database.
+        self.is_alone = false;
+        Ok(())
+    }
+
     /// Raises the revision, which on PostgreSQL makes all servers' transactions take turns; also
-    /// sets the clock by the database's.
-    async fn raise_revision(&self, transaction: &DatabaseTransaction) -> Result<u64> {
+    /// sets the clock by the database's. Tells the revision, and the name of the last epoch.
+    async fn raise_revision(&self, transaction: &DatabaseTransaction) -> Result<(u64, String)> {
         let sql = match self.database.backend() {
             DbBackend::Postgres => {
-                "UPDATE cluster SET revision = revision + 1 WHERE id = 1 RETURNING revision, clock_timestamp() AS now"
+                "UPDATE cluster SET revision = revision + 1 WHERE id = 1 \
+                 RETURNING revision, epoch, clock_timestamp() AS now"
             }
-            _ => "UPDATE cluster SET revision = revision + 1 WHERE id = 1 RETURNING revision",
+            _ => "UPDATE cluster SET revision = revision + 1 WHERE id = 1 RETURNING revision, epoch",
         };
         let statement = Statement::from_string(self.database.backend(), sql);
         let row = transaction.query_one_raw(statement).await?.ok_or_else(no_cluster_row)?;
@@ -394,7 +421,9 @@ impl Writer {
             self.clock.observe(row.try_get::<Timestamp>("", "now")?);
         }
         let revision: i64 = row.try_get("", "revision")?;
-        u64::try_from(revision).map_err(|_| DbErr::Custom(format!("revision {revision} is negative")).into())
+        let revision =
+            u64::try_from(revision).map_err(|_| DbErr::Custom(format!("revision {revision} is negative")))?;
+        Ok((revision, row.try_get("", "epoch")?))
     }
 
     /// Looks for what other servers have committed.
@@ -410,32 +439,58 @@ impl Writer {
     async fn try_follow(&mut self) -> Result<()> {
         let readers = self.database.readers();
         let now = if self.database.backend() == DbBackend::Postgres { "clock_timestamp()" } else { "NULL" };
-        let sql = format!("SELECT revision, {now} AS now FROM cluster WHERE id = 1");
+        let sql = format!("SELECT revision, epoch, {now} AS now FROM cluster WHERE id = 1");
         let statement = Statement::from_string(self.database.backend(), sql);
         let row = readers.query_one_raw(statement).await?.ok_or_else(no_cluster_row)?;
         if let Some(now) = row.try_get::<Option<Timestamp>>("", "now")? {
             self.clock.observe(now);
         }
         let revision = u64::try_from(row.try_get::<i64>("", "revision")?).unwrap_or(0);
-        if revision != self.state.revision {
-            let base = self.base_for(revision);
-            let (changes, revision) = read_changes(&self.database, &base).await?;
-            self.publish(&base, changes, revision, self.clock.now(), None);
+        if revision != self.state.revision || row.try_get::<String>("", "epoch")? != **self.state.epochs.latest() {
+            let transaction = begin_reading(&self.database).await?;
+            let row = cluster::Entity::find_by_id(cluster::ID).one(&transaction).await?.ok_or_else(no_cluster_row)?;
+            let had_epoch = self.has_epoch;
+            self.catch_up(&transaction, u64::try_from(row.revision).unwrap_or(0), &row.epoch).await?;
+            transaction.commit().await?;
+            if had_epoch && !self.has_epoch {
+                // Not only with the next commit of this server: others may not have noticed.
+                self.begin_epoch().await?;
+            }
         }
         Ok(())
     }
 
-    /// What to read changes on top of. A revision below ours means that the database was set back,
-    /// from a backup perhaps: then nothing we know can be trusted.
-    fn base_for(&self, revision: u64) -> Arc<Snapshot> {
-        if revision < self.state.revision {
+    /// Brings what is known up to the revision and the epoch of the database, as a transaction sees it.
+    async fn catch_up(&mut self, transaction: &DatabaseTransaction, revision: u64, epoch: &str) -> Result<()> {
+        let epochs = if epoch == &**self.state.epochs.latest() {
+            self.state.epochs.clone()
+        } else {
+            rows::read_epochs(transaction).await?
+        };
+        let base = self.base_for(revision, epochs);
+        let changes = rows::changes_since(transaction, &base).await?;
+        self.publish(&base, changes, revision, self.clock.now(), None);
+        Ok(())
+    }
+
+    /// What to read changes on top of. If what we know is behind the database, or behind the end of its epoch there, the
+    /// database was set back, to a backup perhaps: then nothing we know can be trusted.
+    fn base_for(&mut self, revision: u64, epochs: Epochs) -> Arc<Snapshot> {
+        if revision < self.state.revision || !epochs.include(&self.state.cursor()) {
             warn!(
                 cluster.revision = revision,
-                "The database is at revision {revision}, behind {}: reading everything again", self.state.revision
+                "The database is at revision {revision}, and not what it was at {}: reading everything again",
+                self.state.revision
             );
-            return Arc::new(Snapshot::empty(self.state.database.clone()));
+            self.has_epoch = false;
+            return Arc::new(Snapshot::empty(epochs));
         }
-        self.state.clone()
+        if epochs == self.state.epochs {
+            return self.state.clone();
+        }
+        let mut base = Snapshot::clone(&self.state);
+        base.epochs = epochs;
+        Arc::new(base)
     }
 
     /// Makes a committed state the one that is read, and tells the feed.
@@ -447,12 +502,19 @@ impl Writer {
         at: Timestamp,
         events: Option<Vec<Arc<Event>>>,
     ) {
-        let starts_over = revision < self.state.revision;
+        let starts_over = base.revision < self.state.revision;
+        let is_news = starts_over || revision != self.state.revision;
         let workers = changes.workers.iter().map(|worker| worker.id.clone()).collect();
+        let removed = changes.purged.len();
         let snapshot = Arc::new(base.apply(changes, revision));
+        let (epoch, ended_silence) = (snapshot.epochs.of(revision).clone(), snapshot.ended_silence());
         self.state = snapshot.clone();
+        // That an epoch has begun is known from now on, and changes nothing.
+        let at = if is_news { at } else { self.live.load().at };
         self.live.store(Arc::new(Published { snapshot, at }));
-        self.feed.tell(Change { at, revision, workers, events, starts_over });
+        if is_news {
+            self.feed.tell(Change { at, revision, epoch, workers, removed, ended_silence, events, starts_over });
+        }
     }
 
     /// The database does not take commits. Logged once.
@@ -533,32 +595,29 @@ pub(super) struct Panicked;
 
 /// Reads the state of the cluster from scratch.
 pub(super) async fn load(database: &Database, clock: &Clock) -> Result<Snapshot> {
-    let row = cluster::Entity::find_by_id(cluster::ID).one(database.readers()).await?.ok_or_else(no_cluster_row)?;
     if database.backend() == DbBackend::Postgres {
         let statement = Statement::from_string(DbBackend::Postgres, "SELECT clock_timestamp() AS now");
         if let Some(row) = database.readers().query_one_raw(statement).await? {
             clock.observe(row.try_get("", "now")?);
         }
     }
-    let base = Snapshot::empty(row.database.into());
-    let (changes, revision) = read_changes(database, &base).await?;
-    Ok(base.apply(changes, revision))
+    let transaction = begin_reading(database).await?;
+    let row = cluster::Entity::find_by_id(cluster::ID).one(&transaction).await?.ok_or_else(no_cluster_row)?;
+    let base = Snapshot::empty(rows::read_epochs(&transaction).await?);
+    let changes = rows::changes_since(&transaction, &base).await?;
+    transaction.commit().await?;
+    Ok(base.apply(changes, u64::try_from(row.revision).unwrap_or(0)))
 }
 
-/// Reads what changed since a state, and the revision that brings it to: in one reading
-/// transaction, so that all of it is of that revision.
-async fn read_changes(database: &Database, base: &Snapshot) -> Result<(Changes, u64)> {
-    let transaction = match database.backend() {
+/// Begins a transaction that reads, all of it of one revision.
+async fn begin_reading(database: &Database) -> Result<DatabaseTransaction, DbErr> {
+    match database.backend() {
         DbBackend::Postgres => {
             let isolation = sea_orm::IsolationLevel::RepeatableRead;
-            database.readers().begin_with_config(Some(isolation), None).await?
+            database.readers().begin_with_config(Some(isolation), None).await
         }
-        _ => database.readers().begin().await?,
-    };
-    let row = cluster::Entity::find_by_id(cluster::ID).one(&transaction).await?.ok_or_else(no_cluster_row)?;
-    let changes = rows::changes_since(&transaction, base).await?;
-    transaction.commit().await?;
-    Ok((changes, u64::try_from(row.revision).unwrap_or(0)))
+        _ => database.readers().begin().await,
+    }
 }
 
 fn no_cluster_row() -> Error {

@@ -2,7 +2,7 @@
 
 use super::Reading;
 use super::page::{Edge, Listing, Page, PageRequest};
-use crate::cluster::{VmFilter, VmView, WorkerOrder, WorkerSortKey, WorkerView};
+use crate::cluster::{Snapshot, VmFilter, VmView, WorkerOrder, WorkerSortKey, WorkerView};
 use crate::error::{Error, Result};
 
 impl Reading {
@@ -23,12 +23,12 @@ impl Reading {
 
     /// One page of the VMs that match, by id.
     pub fn page_of_vms(&self, filter: &VmFilter, request: &PageRequest) -> Result<Page<VmView>> {
-        page_by_id(self.list_vms(filter), request)
+        page_by_id(self.list_vms(filter), request, &self.view.snapshot)
     }
 
     /// The VMs that match, by id: all of them, or the page that is asked for.
     pub fn listing_of_vms(&self, filter: &VmFilter, request: &PageRequest) -> Result<Listing<VmView>> {
-        Listing::of(self.list_vms(filter), edge_by_id, WorkerOrder::default(), request)
+        Listing::of(self.list_vms(filter), edge_by_id, WorkerOrder::default(), request, &self.view.snapshot)
     }
 }
 
@@ -36,14 +36,14 @@ impl Reading {
 pub fn page_of_worker_vms(worker: &WorkerView, filter: &VmFilter, request: &PageRequest) -> Result<Page<VmView>> {
     let mut vms = worker.vms(&filter.statuses);
     vms.retain(|vm| filter.matches(vm));
-    page_by_id(vms, request)
+    page_by_id(vms, request, &worker.view.snapshot)
 }
 
-fn page_by_id(vms: Vec<VmView>, request: &PageRequest) -> Result<Page<VmView>> {
-    Page::of(vms.into_iter().map(edge_by_id).collect(), WorkerOrder::default(), request)
+fn page_by_id(vms: Vec<VmView>, request: &PageRequest, now: &Snapshot) -> Result<Page<VmView>> {
+    Page::of(vms.into_iter().map(edge_by_id).collect(), WorkerOrder::default(), request, now)
 }
 
 /// A VM with its place in the order by id.
 fn edge_by_id(vm: VmView) -> Edge<VmView> {
-    Edge { key: WorkerSortKey::Id(vm.vm.id.as_str().to_owned()), id: vm.vm.id.shared(), node: vm }
+    Edge::new(WorkerSortKey::Id(vm.vm.id.as_str().to_owned()), vm.vm.id.shared(), 0, vm)
 }

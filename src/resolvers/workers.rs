@@ -11,7 +11,8 @@ use super::once::{Answered, Once};
 use super::page::{Edge, Listing, Page, PageRequest};
 use super::{Reading, Resolvers};
 use crate::cluster::{
-    SchedulingPolicy, View, VmStatus, VmView, Worker, WorkerFilter, WorkerOrder, WorkerSortKey, WorkerView,
+    SchedulingPolicy, View, VmStatus, VmView, Worker, WorkerFilter, WorkerOrder, WorkerOrderField, WorkerSortKey,
+    WorkerView,
 };
 use crate::error::{Error, Result};
 pub use crate::journal::commands::SetAside;
@@ -109,7 +110,7 @@ impl Reading {
         request: &PageRequest,
     ) -> Result<Page<WorkerView>> {
         let edges = self.list_workers(filter).into_iter().map(|worker| edge(worker, order)).collect();
-        Page::of(edges, order, request)
+        Page::of(edges, order, request, &self.view.snapshot)
     }
 
     /// The workers that match, in the order asked for: all of them, or the page that is asked for.
@@ -119,7 +120,7 @@ impl Reading {
         order: WorkerOrder,
         request: &PageRequest,
     ) -> Result<Listing<WorkerView>> {
-        Listing::of(self.list_workers(filter), |worker| edge(worker, order), order, request)
+        Listing::of(self.list_workers(filter), |worker| edge(worker, order), order, request, &self.view.snapshot)
     }
 
     /// VMs of a worker, by id: those in one of these statuses, or else those that hold a slot.
@@ -135,8 +136,16 @@ impl Reading {
 }
 
 /// A worker with its place in an order.
-fn edge(worker: WorkerView, order: WorkerOrder) -> Edge<WorkerView> {
-    Edge { key: WorkerSortKey::of(&worker, order.field), id: worker.worker.id.shared(), node: worker }
+pub(super) fn edge(worker: WorkerView, order: WorkerOrder) -> Edge<WorkerView> {
+    let kept = &worker.worker;
+    let key_revision = match order.field {
+        WorkerOrderField::Id => 0,
+        WorkerOrderField::Hostname | WorkerOrderField::Zone => kept.registration_revision,
+        WorkerOrderField::VmCount => kept.usage.vms_revision,
+        // When exactly is not known; not later than this.
+        WorkerOrderField::CpuUsage | WorkerOrderField::MemoryUsage | WorkerOrderField::LastSeen => kept.revision,
+    };
+    Edge::new(WorkerSortKey::of(&worker, order.field), kept.id.shared(), key_revision, worker)
 }
 
 impl Reading {

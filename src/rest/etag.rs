@@ -14,9 +14,10 @@ use foldhash::quality::FixedState;
 
 use super::Result;
 use super::object::{ClusterEvent, ClusterStats, ListedVm, Vm, Worker, WorkerDistribution};
-use crate::cluster::{VmView, WorkerView};
+use crate::cluster::{Cursor, VmView, WorkerView};
 use crate::http::Failure;
 use crate::json;
+use crate::resolvers::Resolvers;
 
 /// Part of every tag: another version may show the same state in another way.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -26,8 +27,8 @@ pub(super) trait Versioned {
     /// Feeds everything that the body depends on.
     fn version<H: Hasher>(&self, hasher: &mut H);
 
-    /// The revision that a client can tie a command to, if the answer is about one thing that can be commanded.
-    fn revision(&self) -> Option<u64> {
+    /// The place in the change log that a client can tie a command to, if the answer is about one thing that can be commanded.
+    fn place(&self) -> Option<(u64, &str)> {
         None
     }
 }
@@ -46,15 +47,20 @@ pub(super) struct Tag(HeaderValue);
 
 const WEAK: &str = "W/";
 
+/// How many digits a tag ends with, that tell one body from another.
+const REST: usize = 16;
+
 impl Tag {
     /// The tag of an answer.
     pub(super) fn of(answer: &impl Versioned) -> Self {
-        const LONGEST: usize = "W/\"18446744073709551615-0123456789abcdef\"".len();
+        const LONGEST: usize = "W/\"18446744073709551615-0123456789ab-0123456789abcdef\"".len();
         let mut text = Vec::with_capacity(LONGEST);
         text.extend_from_slice(WEAK.as_bytes());
         text.push(b'"');
-        if let Some(revision) = answer.revision() {
+        if let Some((revision, epoch)) = answer.place() {
             json::value(&revision, &mut text);
+            text.push(b'-');
+            text.extend_from_slice(epoch.as_bytes());
             text.push(b'-');
         }
         // By hand: the general way takes ten times as long, most of what a tag takes.
@@ -78,18 +84,42 @@ impl Tag {
     }
 }
 
-/// The tag of a worker as a command has left it: what operators want of it is as of this revision.
-pub(super) fn tag_of_revision(revision: u64) -> String {
-    format!("\"{revision}\"")
+/// The tag of a worker as a command has left it: what operators want of it is as of its revision.
+pub(super) fn tag_of_worker(worker: &WorkerView) -> String {
+    let revision = worker.worker.revision;
+    format!("\"{revision}-{}\"", worker.view.snapshot.epochs.of(revision))
 }
 
 /// The revision that `If-Match` ties a command to: the latest of those in its tags. None if the header is missing, or
 /// asks only that there is such a worker.
-///
-/// Only the revision at a tag's beginning counts. The rest tells one body from another, and those differ with each
-/// heartbeat, which is not what an operator decides upon; for the same reason a weak tag will do.
-pub(super) fn revision_to_match(headers: &HeaderMap) -> Result<Option<u64>> {
-    let mut latest = None;
+pub(super) async fn revision_to_match(headers: &HeaderMap, resolvers: &Resolvers) -> Result<Option<u64>> {
+    let Some(tags) = tags_to_match(headers)? else { return Ok(None) };
+    let mut latest = 0;
+    for TagToMatch { revision, epoch } in tags {
+        // A tag of another database matches nothing, nor does one of what this was before it was restored.
+        let is_ours = match epoch {
+            Some(epoch) => resolvers.is_of_this_database(&Cursor::after_revision(epoch.into(), revision)).await?,
+            None => true,
+        };
+        if is_ours {
+            latest = latest.max(revision);
+        }
+    }
+    Ok(Some(latest))
+}
+
+/// What counts of a tag in `If-Match`: the place in the change log at its beginning. The rest tells one body from another,
+/// and those differ with each heartbeat, which is not what an operator decides upon; for the same reason a weak tag will do.
+#[derive(Debug, PartialEq, Eq)]
+struct TagToMatch<'a> {
+    revision: u64,
+    /// The epoch of the revision. None if it is only a worker's `revision`, which does not tell.
+    epoch: Option<&'a str>,
+}
+
+/// The tags of `If-Match`. None if the header is missing, or is `*`.
+fn tags_to_match(headers: &HeaderMap) -> Result<Option<Vec<TagToMatch<'_>>>> {
+    let mut tags = Vec::new();
     for tag in listed(headers.get_all(header::IF_MATCH)) {
         if tag == "*" {
             return Ok(None);
@@ -100,14 +130,17 @@ pub(super) fn revision_to_match(headers: &HeaderMap) -> Result<Option<u64>> {
                 "If-Match must be *, or tags in quotes such as \"812\": the ETag of the worker, or its `revision`, not {tag}"
             )));
         };
-        let revision = opaque.split('-').next().unwrap_or_default();
+        let mut parts = opaque.split('-');
         // A tag of something else matches nothing, and neither does the revision before all others.
-        latest = latest.max(Some(revision.parse().unwrap_or(0)));
+        let revision = parts.next().and_then(|revision| revision.parse().ok()).unwrap_or(0);
+        // Versions before epochs had only the rest behind the revision, which is longer.
+        let epoch = parts.next().filter(|part| part.len() < REST);
+        tags.push(TagToMatch { revision, epoch });
     }
-    if latest.is_none() && headers.contains_key(header::IF_MATCH) {
+    if tags.is_empty() && headers.contains_key(header::IF_MATCH) {
         return Err(Failure::bad_request("If-Match must be *, or tags in quotes such as \"812\", and not empty"));
     }
-    Ok(latest)
+    Ok((!tags.is_empty()).then_some(tags))
 }
 
 /// The entries of a header that is a list. (Our own tags hold no comma.)
@@ -121,8 +154,9 @@ impl Versioned for Worker {
         version_of_worker(&self.0, hasher);
     }
 
-    fn revision(&self) -> Option<u64> {
-        Some(self.0.worker.revision)
+    fn place(&self) -> Option<(u64, &str)> {
+        let revision = self.0.worker.revision;
+        Some((revision, self.0.view.snapshot.epochs.of(revision)))
     }
 }
 
@@ -167,11 +201,10 @@ impl<T: Versioned> Versioned for Vec<T> {
     }
 }
 
-/// A worker's revision stands for all that is kept of it. The time it was last seen is there for a database that was
-/// set back to a backup, where revisions repeat; the rest is what moves with the clock.
+/// A worker's revision and its epoch stand for all that is kept of it; the rest is what moves with the clock.
 fn version_of_worker(worker: &WorkerView, hasher: &mut impl Hasher) {
     let kept = &worker.worker;
-    (kept.id.as_str(), kept.revision, kept.usage.last_seen).hash(hasher);
+    (kept.id.as_str(), kept.revision, worker.view.snapshot.epochs.of(kept.revision)).hash(hasher);
     (worker.uptime(), worker.is_healthy()).hash(hasher);
 }
 
@@ -206,20 +239,26 @@ mod tests {
     }
 
     #[test]
-    fn a_command_is_tied_to_the_latest_revision_of_its_tags() {
-        for (lines, revision) in [
+    fn a_command_is_tied_to_the_places_of_its_tags() {
+        let tags = |tags: &[(u64, Option<&'static str>)]| {
+            Some(Some(tags.iter().map(|&(revision, epoch)| TagToMatch { revision, epoch }).collect::<Vec<_>>()))
+        };
+        for (lines, expected) in [
             (vec![], Some(None)),
             (vec!["*"], Some(None)),
-            (vec!["\"812\""], Some(Some(812))),
-            (vec!["W/\"812-00ff\""], Some(Some(812))),
-            (vec!["\"811\", \"812\"", "\"7\""], Some(Some(812))),
-            (vec!["\"of-something-else\""], Some(Some(0))),
-            (vec!["\"\""], Some(Some(0))),
+            (vec!["\"811\", *"], Some(None)),
+            (vec!["\"812\""], tags(&[(812, None)])),
+            (vec!["W/\"812-0123456789abcdef\""], tags(&[(812, None)])),
+            (vec!["\"812-0123456789ab\""], tags(&[(812, Some("0123456789ab"))])),
+            (vec!["W/\"812-0123456789ab-0123456789abcdef\""], tags(&[(812, Some("0123456789ab"))])),
+            (vec!["\"811\", \"812-a\"", "\"7\""], tags(&[(811, None), (812, Some("a")), (7, None)])),
+            (vec!["\"of-something-else\""], tags(&[(0, Some("something"))])),
+            (vec!["\"\""], tags(&[(0, None)])),
             (vec!["812"], None),
             (vec!["\"812"], None),
         ] {
             let headers = lines.iter().map(|line| (header::IF_MATCH, HeaderValue::from_static(line))).collect();
-            assert_eq!(revision_to_match(&headers).ok(), revision, "{lines:?}");
+            assert_eq!(tags_to_match(&headers).ok(), expected, "{lines:?}");
         }
     }
 }

@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
-use super::etag::{Versioned, revision_to_match, tag_of_revision};
+use super::etag::{Versioned, revision_to_match, tag_of_worker};
 use super::filter::{FILTER_NAMES, named};
 use super::list::{Part, WORKERS};
 use super::object::{ListedVm, RegisterWorkerPayload, Worker};
@@ -21,7 +21,7 @@ use crate::http::{Id, IdempotencyKey, Json, Keyed, OptionalJson, Query};
 use crate::resolvers::filter::{self, WorkerFilterInput};
 use crate::resolvers::input::{self, RegistrationInput, vm_status, wanted};
 use crate::resolvers::page::Listing;
-use crate::resolvers::{Answer, Answered, Goodbye, PolicyChanged, Resolvers};
+use crate::resolvers::{Answer, Answered, Goodbye, PolicyChanged, Resolvers, WorkersQuestion};
 
 #[derive(Deserialize)]
 pub(super) struct ListQuery {
@@ -68,13 +68,16 @@ pub(super) async fn list(
     if let Some(wait) = wait {
         let after = after_revision.map(|number| input::revision("after_revision", number)).transpose()?;
         let wait = input::duration("wait", &wait, LONGEST_WAIT)?;
-        let past = resolvers.read_when_past(after.unwrap_or(read.reading.revision()), wait);
+        let question = WorkersQuestion { filter: &filter, order, request: paging.request() };
+        let changed = resolvers.read_when_changed(question, after, wait);
         // A server that leaves does not make its leaving wait for this.
-        read.reading = Box::pin(closing.run_until_cancelled(past)).await.unwrap_or_else(|| resolvers.read());
+        let changed = Box::pin(closing.run_until_cancelled(changed)).await;
+        read.reading = changed.unwrap_or_else(|| Ok(resolvers.read()))?;
     }
     if filter == WorkerFilter::default() && order == WorkerOrder::default() && paging.request().is_for_all() {
         return Ok(lists.workers(&read));
     }
+    read.reading = resolvers.read_for_page(read.reading, paging.request()).await?;
     let Listing { nodes, total, next } = read.reading.listing_of_workers(&filter, order, paging.request())?;
     let rows = nodes.into_iter().map(Worker).collect();
     Ok((paging.link(next.as_deref()), read.show(Part { keys: WORKERS, rows, total })).into_response())
@@ -191,7 +194,7 @@ async fn set_policy(
     key: Option<IdempotencyKey>,
     body: Option<PolicyBody>,
 ) -> Result<Response> {
-    let (reason, if_revision) = (body.unwrap_or_default().reason, revision_to_match(headers)?);
+    let (reason, if_revision) = (body.unwrap_or_default().reason, revision_to_match(headers, resolvers).await?);
     let answered = match key {
         None => {
             let answer = answer(resolvers.set_policy(id, policy, reason, if_revision).await?);
@@ -204,6 +207,6 @@ async fn set_policy(
 
 /// The documented answer, with the tag that ties the next command to this one.
 fn answer(changed: PolicyChanged) -> Answer {
-    let tag = tag_of_revision(changed.worker.worker.revision);
+    let tag = tag_of_worker(&changed.worker);
     rendered(&PolicyAnswer::from(changed), Some(&tag))
 }

@@ -26,5 +26,6 @@ mod followers;
 mod migrate;
 mod paused;
 mod refusals;
+mod restore;
 mod simulate;
 mod subscribers;

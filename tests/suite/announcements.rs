@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use aetherium::cluster::{Cursor, EventFilter, EventKind};
+use aetherium::cluster::{EventFilter, EventKind};
 use aetherium::resolvers::input::{HeartbeatInput, RegistrationInput};
 use futures_util::future::join_all;
 use serde_json::json;
@@ -14,7 +14,7 @@ use crate::harness::*;
 async fn announcements(cluster: &TestCluster) -> Vec<(String, EventKind, u64)> {
     let log = cluster.server().journal().log();
     let filter = EventFilter { kinds: vec![EventKind::WorkerOffline, EventKind::WorkerOnline], ..Default::default() };
-    let start = Cursor::after_revision(cluster.server().journal().snapshot().database.clone(), 0);
+    let start = cluster.server().journal().snapshot().cursor_after(0);
     let events = log.events_after(&start, &filter, u64::from(u32::MAX)).await.unwrap().events;
     let told = |event: &aetherium::cluster::Event| {
         (event.worker_id.as_ref().unwrap().to_string(), event.kind, event.cursor.revision)

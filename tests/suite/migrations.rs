@@ -36,7 +36,7 @@ on_both_databases! {
             database.migrate().await.unwrap();
             database.migrate().await.unwrap();
             assert!(database.is_migrated().await.unwrap());
-            assert_eq!(tables(&database).await, ["cluster", "event", "kept_answer", "purged_worker", "vm", "worker"]);
+            assert_eq!(tables(&database).await, ["cluster", "epoch", "event", "kept_answer", "purged_worker", "vm", "worker"]);
             Migrator::down(database.for_upkeep(), None).await.unwrap();
             assert_eq!(tables(&database).await, [] as [&str; 0]);
         }
@@ -71,7 +71,7 @@ on_both_databases! {
     async fn two_databases_never_have_the_same_name(db: TestDatabase) {
         let other = TestDatabase::sqlite();
         let (one, another) = (TestCluster::on(&db).await, TestCluster::on(&other).await);
-        let name = |cluster: &TestCluster| cluster.server().journal().snapshot().database.clone();
+        let name = |cluster: &TestCluster| cluster.server().journal().snapshot().epochs.latest().clone();
         assert_ne!(name(&one), name(&another));
         assert_eq!(name(&one).len(), 12);
         let before = name(&one);

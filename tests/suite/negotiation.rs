@@ -110,7 +110,7 @@ fn failures(cluster: &TestCluster) -> Vec<(Ask, u16, &'static str, Value)> {
             text("The request body is larger than the 256 KiB that are read here"),
         ),
         (rest().post("/api/v1/workers/w01/drain").header("if-match", "\"0\""), 412, "Precondition Failed", Value::Null),
-        (rest().get("/api/v1/workers?min_revision=9007199254740992"), 503, "Service Unavailable", Value::Null),
+        (rest().get("/api/v1/workers?min_revision=9007199254740992"), 409, "Conflict", Value::Null),
         (
             rest().post("/api/v1/workers/w01/drain").header("origin", "https://evil.example"),
             403,

@@ -377,7 +377,7 @@ async fn observe(database: TestDatabase, servers: usize) {
     first.add((0..WORKERS).map(|n| worker(&format!("w{n}")))).await;
     let start = first.first_cursor();
     let start: Cursor = start.parse().unwrap();
-    let start = Cursor::after_revision(start.database, first.revision());
+    let start = Cursor::after_revision(start.epoch, first.revision());
     let mut clusters = vec![first];
     while clusters.len() < servers {
         let another = clusters[0].another_server().await;

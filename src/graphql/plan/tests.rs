@@ -315,7 +315,7 @@ fn items(reading: &Reading, random: &mut StdRng) -> Vec<(&'static str, Item)> {
         Item::Heartbeat(Heartbeat { worker, received_at, coalesced: random.random_range(0..3) })
     });
     let event = Event {
-        cursor: Cursor { database: "test".into(), revision: view.snapshot.revision, position: 1 },
+        cursor: Cursor { epoch: "test".into(), revision: view.snapshot.revision, position: 1 },
         at: view.now,
         kind: *EventKind::ALL.choose(random).unwrap(),
         worker_id: random.random_bool(0.5).then(|| WorkerId::parse("w1").unwrap()),

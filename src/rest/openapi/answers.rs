@@ -57,7 +57,10 @@ impl Headers for ResponseBuilder {
         let varies =
             header(any_text(), "What the answer depends on beside its address.", json!("accept, accept-encoding"));
         self.header("x-revision", revision)
-            .tagged("Changes whenever the body does. Pass it back in `if-none-match`.", "W/\"813-5b1a9e0c2d7f4a36\"")
+            .tagged(
+                "Changes whenever the body does. Pass it back in `if-none-match`.",
+                "W/\"813-4f9c1a2e77d0-5b1a9e0c2d7f4a36\"",
+            )
             .header("cache-control", cached)
             .header("vary", varies)
     }

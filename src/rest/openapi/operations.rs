@@ -52,7 +52,9 @@ pub(super) fn paths() -> Paths {
 fn list_workers() -> OperationBuilder {
     let workers = json_of("The workers.", "WorkerList", examples::workers()).of_a_revision().of_a_list();
     operation("listWorkers", WORKERS, "List workers")
-        .description(Some("All workers, or a page of them. With `wait` it answers as soon as something has changed."))
+        .description(Some(
+            "All workers, or a page of them. With `wait` it answers as soon as the answer is another one.",
+        ))
         .takes(parameters::workers())
         .takes(parameters::page())
         .takes(parameters::long_poll())
@@ -61,6 +63,7 @@ fn list_workers() -> OperationBuilder {
         .response("304", not_modified())
         .response("200", workers.link("worker", to("showWorker", "The first of them.", ("id", FIRST_WORKER))))
         .fails(QUESTION)
+        .fails([409])
 }
 
 fn show_worker() -> OperationBuilder {
@@ -73,7 +76,7 @@ fn show_worker() -> OperationBuilder {
         .response("304", not_modified())
         .response("200", worker.link("vms", to("listWorkerVms", "The VMs on it.", ("id", "$response.body#/id"))))
         .fails(QUESTION)
-        .fails([404])
+        .fails([404, 409])
 }
 
 fn list_worker_vms() -> OperationBuilder {
@@ -87,7 +90,7 @@ fn list_worker_vms() -> OperationBuilder {
         .response("304", not_modified())
         .response("200", vms.link("vm", to("showVm", "The first of them.", ("id", "$response.body#/vms/0/id"))))
         .fails(QUESTION)
-        .fails([404])
+        .fails([404, 409])
 }
 
 fn drain_worker() -> OperationBuilder {
@@ -129,7 +132,7 @@ fn changed(description: &str, example: Value) -> ResponseBuilder {
     let worker = to("showWorker", "The worker, as it is now.", ("id", "$request.path.id"));
     json_of(description, "PolicyChange", example)
         .repeatable()
-        .tagged("The revision of what operators want of the worker, for `if-match`.", "\"813\"")
+        .tagged("The revision of what operators want of the worker, for `if-match`.", "\"813-4f9c1a2e77d0\"")
         .link("worker", worker)
 }
 
@@ -144,6 +147,7 @@ fn list_vms() -> OperationBuilder {
         .response("304", not_modified())
         .response("200", vms.link("vm", to("showVm", "The first of them.", ("id", "$response.body#/vms/0/id"))))
         .fails(QUESTION)
+        .fails([409])
 }
 
 fn show_vm() -> OperationBuilder {
@@ -159,7 +163,7 @@ fn show_vm() -> OperationBuilder {
             vm.link("worker", to("showWorker", "The worker it is on.", ("id", "$response.body#/worker_id"))),
         )
         .fails(QUESTION)
-        .fails([404])
+        .fails([404, 409])
 }
 
 fn cluster_stats() -> OperationBuilder {
@@ -173,6 +177,7 @@ fn cluster_stats() -> OperationBuilder {
         .response("304", not_modified())
         .response("200", json_of("The totals.", "ClusterStats", examples::stats()).of_a_revision())
         .fails(QUESTION)
+        .fails([409])
 }
 
 fn cluster_distribution() -> OperationBuilder {
@@ -186,6 +191,7 @@ fn cluster_distribution() -> OperationBuilder {
             json_of("The workers, each with its VMs.", "Distribution", examples::distribution()).of_a_revision(),
         )
         .fails(QUESTION)
+        .fails([409])
 }
 
 fn list_events() -> OperationBuilder {
@@ -202,7 +208,8 @@ fn list_events() -> OperationBuilder {
             "What happened, from the change log, oldest first. With `Accept: text/event-stream` or `Accept: \
              application/x-ndjson`, what happens: a stream that begins after the cursor given, or with the present, \
              and tells everything in order, nothing missing and nothing twice. A `synced` event says that all has been \
-             told up to its cursor; a `resync` event says that the log no longer reaches back that far.",
+             told up to its cursor; a `resync` event says that the log no longer reaches back that far, or that the cursor \
+             is of what the database was before it was restored from a backup.",
         ))
         .takes(parameters::events())
         .parameter(parameters::min_revision())
@@ -216,6 +223,7 @@ fn list_events() -> OperationBuilder {
                 .link("next", next),
         )
         .fails(QUESTION)
+        .fails([409])
 }
 
 fn register_worker() -> Operation {

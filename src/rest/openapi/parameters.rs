@@ -30,7 +30,7 @@ pub(super) fn min_revision() -> Parameter {
     query(
         "min_revision",
         exact(),
-        "Answer from a state that is at least at this revision, as another server told it in `x-revision`. 503 if it has not arrived here shortly.",
+        "Answer from a state that is at least at this revision, as another server told it in `x-revision`. 503 if it has not arrived here shortly; 409 if the database does not have it, as after its restore from a backup.",
         1,
     )
 }
@@ -39,7 +39,7 @@ pub(super) fn min_revision() -> Parameter {
 pub(super) fn if_none_match() -> Parameter {
     let description = "The `etag` of an answer that the client has: if it is still right, 304 says so and nothing is sent again. \
                        Several are separated by commas.";
-    let example = "W/\"813-5b1a9e0c2d7f4a36\"";
+    let example = "W/\"813-4f9c1a2e77d0-5b1a9e0c2d7f4a36\"";
     parameter("if-none-match", ParameterIn::Header, any_text(), description).example(Some(example.into())).build()
 }
 
@@ -55,7 +55,8 @@ pub(super) fn idempotency_key() -> Parameter {
 /// What the client decided upon.
 pub(super) fn if_match() -> Parameter {
     let description = "The `etag` of the worker as it was read, or its `revision` in quotes: 412 if its registration, or what \
-                       operators want of it, has changed since. Heartbeats do not count.";
+                       operators want of it, has changed since. Heartbeats do not count. After the database was \
+                       restored from a backup, only the `etag` tells that it is of another life.";
     let tags = formatted(ENTITY_TAGS);
     parameter("if-match", ParameterIn::Header, tags, description).example(Some("*".into())).build()
 }
@@ -76,7 +77,7 @@ pub(super) fn page() -> [Parameter; 2] {
             "cursor",
             ParameterIn::Query,
             PAGE_CURSOR,
-            "Where to go on: opaque, from the `Link` of the page before.",
+            "Where to go on: opaque, from the `Link` of the page before. Workers whose place in the order may have changed since the first page come behind all others, by id: whoever is there throughout is on a page, and on two if it moved after it was on one.",
         ),
     ]
 }
@@ -145,13 +146,13 @@ pub(super) fn long_poll() -> [Parameter; 2] {
         query(
             "wait",
             formatted(GO_DURATION),
-            "Wait for up to this long, at most `60s`, until the cluster is past `after_revision`; then answer as it is. A length of time as Go writes it, such as `30s` or `1m0s`.",
+            "Wait for up to this long, at most `60s`, until the answer is another one than it was at `after_revision`; then answer as it is. That `uptime` counts on is not waited for. A length of time as Go writes it, such as `30s` or `1m0s`.",
             "1s",
         ),
         query(
             "after_revision",
             exact(),
-            "The revision that the client has seen; the present one if left out. Means something with `wait` only.",
+            "The revision that the client has seen, from `x-revision`; the present one if left out. One that the database does not have is answered at once. Means something with `wait` only.",
             812,
         ),
     ]

@@ -11,7 +11,7 @@ mod worker;
 use std::time::Duration;
 
 use aetherium::clock::Clock;
-use aetherium::cluster::{Cursor, EventFilter, EventKind};
+use aetherium::cluster::{EventFilter, EventKind};
 use aetherium::graphql::GraphqlOptions;
 use aetherium::http::HttpOptions;
 use aetherium::journal::Retention;
@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 pub use self::ask::{Answer, Ask, Rest, Service, failure};
-pub use self::database::{FromDatabase, TestDatabase};
+pub use self::database::{Backup, FromDatabase, TestDatabase};
 pub use self::socket::{Port, Socket, TRANSPORT_WS, in_time};
 pub use self::stream::{HttpStream, Message};
 pub use self::worker::{TestVm, TestWorker, vm, worker};
@@ -80,8 +80,26 @@ impl TestCluster {
 
     /// The same cluster after its server was stopped and another one was started.
     pub async fn restart(self) -> Self {
+        self.restart_after(async |_: &TestDatabase| ()).await
+    }
+
+    /// The same, with something that happens to the database in between.
+    pub async fn restart_after(self, happens: impl AsyncFnOnce(&TestDatabase)) -> Self {
         self.server.stop().await;
+        happens(&self.database).await;
         Self::start(self.database, self.options, self.clock).await
+    }
+
+    /// A backup of the database, taken while the server is stopped; and the cluster goes on.
+    pub async fn back_up(self) -> (Backup, Self) {
+        let mut backup = None;
+        let cluster = self.restart_after(async |database: &TestDatabase| backup = Some(database.back_up().await)).await;
+        (backup.unwrap(), cluster)
+    }
+
+    /// The cluster after its server was stopped, a backup put in place, and a server started.
+    pub async fn restore(self, backup: &Backup) -> Self {
+        self.restart_after(async |database: &TestDatabase| database.restore(backup).await).await
     }
 
     /// Lets workers register and send a heartbeat each, so that all of them have been silent for as
@@ -176,7 +194,7 @@ impl TestCluster {
 
     /// The cursor before everything that has happened.
     pub fn first_cursor(&self) -> String {
-        Cursor::after_revision(self.server.journal().snapshot().database.clone(), 0).to_string()
+        self.server.journal().snapshot().cursor_after(0).to_string()
     }
 
     /// The server, to be run by the test.
