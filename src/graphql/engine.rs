@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_graphql::parser::types::ExecutableDocument;
 use async_graphql::parser::types::OperationType::{self, Mutation as Command, Query as Question};
-use async_graphql::{Request, Response, Schema, ServerError, ValidationMode, Value, value};
+use async_graphql::{Request, Response, Schema, ServerError, ValidationMode, Value, Variables, value};
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
 
@@ -14,10 +14,12 @@ use super::documents::{Asked, Documents};
 use super::error;
 use super::live::{Begun, Followed, Items, Live, Operation, Payload};
 use super::loader::WorkerEvents;
+use super::merge::merge;
 use super::mutation::Mutation;
 use super::plan::{Plan, Question as Planned};
 use super::query::Query;
 use super::subscription::Subscription;
+use super::variables;
 use crate::error::Error;
 use crate::http::Pieces;
 use crate::resolvers::kept::Kept;
@@ -116,12 +118,13 @@ impl Engine {
 
     /// Does what can be done at once: an answer, or a watch to follow.
     async fn begin(&self, mut asked: Asked) -> Begin {
-        let Some(document) = asked.cut_out(&[OperationType::Subscription]) else {
+        let Some(mut document) = asked.cut_out(&[OperationType::Subscription]) else {
             return Begin::Answered(self.run(asked).await);
         };
-        if let Err(refused) = self.documents.validate(&mut asked).await {
+        if let Err(refused) = self.documents.check(&mut asked) {
             return Begin::Answered(refused.into());
         }
+        self.prepare(&mut document, &asked.request.variables);
         let reading = match self.reading(&asked.request).await {
             Ok(reading) => reading,
             Err(error) => return Begin::Answered(refusal(error).into()),
@@ -149,15 +152,15 @@ impl Engine {
 
     /// Runs a query or a mutation.
     pub(super) async fn run(&self, asked: Asked) -> Answer {
-        match self.check(asked).await {
+        match self.check(asked) {
             Ok(ready) => self.run_ready(&ready).await,
             Err(refused) => refused.into(),
         }
     }
 
     /// Finds out whether a query or a mutation may be run.
-    pub(super) async fn check(&self, mut asked: Asked) -> Result<Ready, Response> {
-        let cost = self.documents.validate(&mut asked).await?;
+    pub(super) fn check(&self, mut asked: Asked) -> Result<Ready, Response> {
+        let cost = self.documents.check(&mut asked)?;
         let plan = asked.plan(self.documents.types());
         Ok(Ready { asked, cost, plan })
     }
@@ -214,14 +217,21 @@ impl Engine {
         plan.answer(&question, rest.as_ref(), budget.spent(), cost).ok()
     }
 
+    /// Writes a document as the engine reads it rightly.
+    fn prepare(&self, document: &mut ExecutableDocument, variables: &Variables) {
+        merge(document, variables, self.documents.types());
+        variables::leave_out(document, variables);
+    }
+
     /// Resolves a document field by field.
     async fn resolve(
         &self,
         asked: &Asked,
-        document: ExecutableDocument,
+        mut document: ExecutableDocument,
         reading: Reading,
         budget: &Budget,
     ) -> Response {
+        self.prepare(&mut document, &asked.request.variables);
         // What a command answers with is newer than the reading that its document began with.
         let is_mutation = asked.operation().is_some_and(|operation| operation.ty == Command);
         let loader = WorkerEvents::loader(self.resolvers.clone(), (!is_mutation).then(|| reading.clone()));

@@ -76,7 +76,7 @@ pub(super) async fn post(
         return over_sse::answer(&endpoint, asked);
     }
     let ready = match asked {
-        Ok(asked) => engine.check(asked).await.map(Arc::new),
+        Ok(asked) => engine.check(asked).map(Arc::new),
         Err(refused) => Err(refused),
     };
     media.answer(match ready {
@@ -168,7 +168,7 @@ impl QueryString {
         Ok(Parameters {
             query: self.query,
             document_id: self.document_id.filter(|id| !id.is_empty()),
-            operation_name: self.operation_name.filter(|name| !name.is_empty()),
+            operation_name: self.operation_name,
             variables: json("variables", self.variables)?,
             extensions: json("extensions", self.extensions)?,
         })

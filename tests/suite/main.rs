@@ -41,6 +41,7 @@ mod playground;
 mod registration;
 mod relay;
 mod replicas;
+mod request_errors;
 mod retention;
 mod schema;
 mod sharing;

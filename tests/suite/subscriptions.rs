@@ -159,12 +159,20 @@ mod protocol {
             ("clusterStats(every: \"2h\") { revision }", "INVALID_ARGUMENT", "every must be from 50ms to 1h"),
             ("clusterStats(every: \"0s\") { revision }", "INVALID_ARGUMENT", "every must be from 50ms to 1h"),
             ("workerHeartbeats(every: \"1us\") { coalesced }", "INVALID_ARGUMENT", "every must be from 50ms to 1h"),
-            ("workerHeartbeats(every: \"soon\") { coalesced }", "BAD_USER_INPUT", "\"soon\" is no length of time"),
-            ("workerHeartbeats(every: \"-1s\") { coalesced }", "BAD_USER_INPUT", "\"-1s\" is no length of time"),
-            ("clusterEvents(after: \"x\") { kind }", "BAD_USER_INPUT", "\"x\" is not a cursor of this API"),
+            (
+                "workerHeartbeats(every: \"soon\") { coalesced }",
+                "GRAPHQL_VALIDATION_FAILED",
+                "\"soon\" is no length of time",
+            ),
+            (
+                "workerHeartbeats(every: \"-1s\") { coalesced }",
+                "GRAPHQL_VALIDATION_FAILED",
+                "\"-1s\" is no length of time",
+            ),
+            ("clusterEvents(after: \"x\") { kind }", "GRAPHQL_VALIDATION_FAILED", "\"x\" is not a cursor of this API"),
             (
                 "clusterEvents(after: \"a-99999999999999999999\") { kind }",
-                "BAD_USER_INPUT",
+                "GRAPHQL_VALIDATION_FAILED",
                 "is not a cursor of this API",
             ),
         ] {
