@@ -29,7 +29,7 @@ use self::host::Host;
 use self::hypervisor::Hypervisor;
 use self::inventory::processes::HostProcesses;
 use self::inventory::{Inventory, VmSource};
-use crate::client::{Client, ClientError, HeartbeatReply, Registered, Registration, VmReport};
+use crate::client::{Client, ClientError, HeartbeatReply, Registration, RetryLimits, VmReport};
 
 /// A server that is gone as well must not hold up the end of this process.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -152,7 +152,7 @@ pub enum AgentError {
     /// The system has no name for this host and the operator gave none.
     #[error("this host has no name; give it one with --hostname")]
     NoHostname,
-    /// The server will not have this worker.
+    /// The server will not have this worker, and never has had it in the life of this process.
     #[error("worker {id} cannot report to the server")]
     Refused {
         /// The worker.
@@ -189,6 +189,10 @@ struct Agent {
     inventory: Inventory,
     planner: BeatPlanner,
     outage: Outage,
+    limits: RetryLimits,
+    /// Whether the server has ever taken a registration of this process. From then on a refusal is a fault of the server
+    /// or of something on the way, which passes.
+    accepted: bool,
     inventory_failing: bool,
     policy: String,
 }
@@ -202,6 +206,8 @@ impl Agent {
             inventory: Inventory::new(sources),
             planner: BeatPlanner::default(),
             outage: Outage::default(),
+            limits: RetryLimits::default(),
+            accepted: false,
             inventory_failing: false,
             policy: String::new(),
         }
@@ -228,13 +234,18 @@ impl Agent {
 
     /// Makes the worker known, however long that takes.
     async fn register(&mut self) -> Result<(), AgentError> {
-        let Registered { incarnation, .. } = loop {
+        let registered = loop {
             match self.client.register(&self.id, &self.registration).await {
                 Ok(registered) => break registered,
                 Err(error @ ClientError::Unavailable { .. }) => self.stay_away(&error).await,
-                Err(source) => return Err(self.refused(source)),
+                Err(error) if self.accepted => self.stay_away(&error).await,
+                Err(source) => return Err(AgentError::Refused { id: self.id.clone(), source }),
             }
         };
+        self.accepted = true;
+        self.limits = registered.retry_limits();
+        self.client = self.client.clone().with_timeout(self.limits.request_timeout);
+        let incarnation = registered.incarnation;
         self.planner.begin(incarnation);
         let id = &self.id;
         info!(worker.id = %id, incarnation, "Worker {id} is registered");
@@ -264,10 +275,6 @@ impl Agent {
                     info!(worker.id = %id, "The server does not know worker {id}, registering again");
                     return Ok(());
                 }
-                Err(error @ ClientError::Unavailable { .. }) => {
-                    self.planner.unanswered(&beat);
-                    self.stay_away(&error).await;
-                }
                 Err(source @ ClientError::Superseded { .. }) => {
                     return Err(AgentError::Superseded { id: self.id.clone(), source });
                 }
@@ -277,8 +284,12 @@ impl Agent {
                     let id = &self.id;
                     warn!(worker.id = %id, %error, "The inventory of worker {id} was refused, beating without it for a while");
                 }
-                Err(source @ (ClientError::Refused { .. } | ClientError::Url { .. })) => {
-                    return Err(self.refused(source));
+                // Once the server has taken this worker, its refusals pass as everything else does.
+                Err(
+                    error @ (ClientError::Refused { .. } | ClientError::Unavailable { .. } | ClientError::Url { .. }),
+                ) => {
+                    self.planner.unanswered(&beat);
+                    self.stay_away(&error).await;
                 }
             }
         }
@@ -287,7 +298,7 @@ impl Agent {
     /// Reads the inventory. A failure costs the beat its inventory, never the beat.
     async fn list_vms(&mut self) -> Option<Vec<VmReport>> {
         let id = &self.id;
-        match self.inventory.read().await {
+        match self.inventory.read_within(self.limits.inventory_timeout).await {
             Ok(vms) => {
                 if std::mem::take(&mut self.inventory_failing) {
                     info!(worker.id = %id, "The VMs of worker {id} can be listed again");
@@ -304,7 +315,7 @@ impl Agent {
     }
 
     async fn stay_away(&mut self, error: &ClientError) {
-        tokio::time::sleep(self.outage.failed(&self.id, error)).await;
+        tokio::time::sleep(self.outage.failed(&self.id, error, &self.limits)).await;
     }
 
     fn note_policy(&mut self, reply: HeartbeatReply) {
@@ -313,10 +324,6 @@ impl Agent {
             info!(worker.id = %id, policy, "Worker {id} is {policy}");
             self.policy = reply.policy;
         }
-    }
-
-    fn refused(&self, source: ClientError) -> AgentError {
-        AgentError::Refused { id: self.id.clone(), source }
     }
 
     async fn leave(&self) {

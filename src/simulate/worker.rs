@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::fleet::Host;
 use super::options::SimulateOptions;
 use super::tally::Tally;
-use crate::client::{ClientError, Heartbeat, HeartbeatReply, Registered, Registration};
+use crate::client::{ClientError, Heartbeat, HeartbeatReply, Registered, Registration, RetryLimits};
 
 /// Bounds for the waits a server asks for: less would be a busy loop, more would look like a hang.
 const SHORTEST_WAIT: Duration = Duration::from_millis(10);
@@ -25,9 +25,6 @@ const USUAL_OFFLINE_AFTER: Duration = Duration::from_secs(60);
 
 /// Longest wait after the first failure in a row. Short, so that a blip does not cost a worker its health.
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
-
-/// Longest wait after many failures in a row: half of the time after which a server usually misses a worker.
-const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
 
 /// How long unreliable workers live and then stay silent, in units of the time after which a server misses them. They
 /// are silent for long enough to be missed, always.
@@ -74,6 +71,8 @@ pub(super) struct Worker {
     /// Where in the first interval its first beat falls, from 0 to 1.
     phase: f64,
     offline_after: Duration,
+    /// How long it may stay away: as long as a real agent.
+    limits: RetryLimits,
     dies: Option<Instant>,
     /// Failed calls in a row.
     failures: u32,
@@ -97,6 +96,7 @@ impl Worker {
             told: USUAL_PACE,
             phase,
             offline_after: USUAL_OFFLINE_AFTER,
+            limits: RetryLimits::default(),
             dies: None,
             failures: 0,
             draining: false,
@@ -156,6 +156,7 @@ impl Worker {
         tally.registered(self.known);
         self.told = wait(answer.heartbeat_interval_seconds, USUAL_PACE);
         self.offline_after = wait(answer.offline_after_seconds, USUAL_OFFLINE_AFTER);
+        self.limits = RetryLimits::under(self.offline_after);
         self.life = Life::Registered { incarnation: answer.incarnation, sequence: 0 };
         self.host.inventory.owe_everything();
         self.failures = 0;
@@ -220,11 +221,11 @@ impl Worker {
             // Nothing was applied or nobody knows; the next beat tells again what this one told.
             ClientError::Refused { .. } | ClientError::Url { .. } => {}
             ClientError::Unavailable { retry_after, .. } => {
-                pause = retry_after.unwrap_or_default().min(LONGEST_WAIT);
+                pause = self.limits.granted(*retry_after);
             }
         }
         self.answered = now;
-        self.due = now + pause + self.backoff();
+        self.due = now + pause + self.backoff(self.limits.longest_backoff - pause);
         self.failures = self.failures.saturating_add(1);
     }
 
@@ -235,11 +236,11 @@ impl Worker {
         self.life = Life::Unregistered;
     }
 
-    /// Doubles with every failure in a row. Half of it is left to chance, so that a fleet which failed together does not
+    /// Doubles with every failure in a row, up to a longest one. Half of it is left to chance, so that a fleet which failed together does not
     /// come back together. A fleet that beats fast, for a load test, also comes back fast.
-    fn backoff(&mut self) -> Duration {
+    fn backoff(&mut self, longest: Duration) -> Duration {
         let doubled = FIRST_BACKOFF.min(self.pace()).saturating_mul(1 << self.failures.min(16));
-        doubled.min(LONGEST_BACKOFF).mul_f64(self.host.dice.random_range(0.5..1.0)).max(SHORTEST_WAIT)
+        doubled.min(longest).mul_f64(self.host.dice.random_range(0.5..1.0)).max(SHORTEST_WAIT)
     }
 
     fn some(&mut self, range: Range<f64>) -> Duration {
@@ -404,7 +405,7 @@ mod tests {
     fn back_off_grows_to_its_limit_and_starts_over_after_success() {
         let mut scene = scene(SimulateOptions::default());
         scene.registers();
-        for longest in [1, 2, 4, 8, 16, 30, 30, 30] {
+        for longest in [1, 2, 4, 8, 16, 20, 20, 20] {
             let wait = scene.fails(&unavailable(None));
             let longest = longest * SECOND;
             assert!(wait >= longest / 2 && wait <= longest, "{wait:?} of {longest:?}");
@@ -412,8 +413,11 @@ mod tests {
         scene.is_acknowledged(reply());
         assert!(scene.fails(&unavailable(None)) <= SECOND);
         // A server's own wish is a floor, with the jitter on top: everybody was told the same.
+        let wait = scene.fails(&unavailable(Some(7 * SECOND)));
+        assert!(wait > 7 * SECOND && wait <= 9 * SECOND, "{wait:?}");
+        // But nobody stays away for longer than the server waits before it misses a worker.
         let wait = scene.fails(&unavailable(Some(45 * SECOND)));
-        assert!(wait > 45 * SECOND && wait <= 47 * SECOND, "{wait:?}");
+        assert!(wait > 10 * SECOND && wait <= 20 * SECOND, "{wait:?}");
     }
 
     #[test]

@@ -33,6 +33,7 @@ mod journal;
 mod liveness;
 mod migrations;
 mod negotiation;
+mod not_the_server;
 mod openapi;
 mod oracle;
 mod parity;

@@ -23,9 +23,6 @@ use tokio::task::JoinHandle;
 
 use crate::client::VmReport;
 
-/// Well below the time after which a silent worker counts as offline.
-const READ_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// The largest number the API takes in any figure of a worker or VM.
 pub const LARGEST_FIGURE: u32 = i32::MAX as u32;
 
@@ -58,11 +55,7 @@ impl Inventory {
     ///
     /// A source that hangs (the kernel can hold up a read of `/proc` for minutes) costs one blocked thread, not one for
     /// every beat: until it is done, no other reading is begun.
-    pub async fn read(&mut self) -> io::Result<Vec<VmReport>> {
-        self.read_within(READ_TIMEOUT).await
-    }
-
-    async fn read_within(&mut self, limit: Duration) -> io::Result<Vec<VmReport>> {
+    pub async fn read_within(&mut self, limit: Duration) -> io::Result<Vec<VmReport>> {
         // An earlier reading that has finished since is too old to be of use.
         let mut reading = match self.reading.take() {
             Some(earlier) if !earlier.is_finished() => earlier,
@@ -75,8 +68,7 @@ impl Inventory {
             Ok(finished) => finished.map_err(io::Error::other)?,
             Err(_) => {
                 self.reading = Some(reading);
-                let seconds = limit.as_secs();
-                Err(io::Error::new(io::ErrorKind::TimedOut, format!("no list within {seconds} s")))
+                Err(io::Error::new(io::ErrorKind::TimedOut, format!("no list within {limit:?}")))
             }
         }
     }
@@ -116,6 +108,9 @@ mod tests {
 
     use super::*;
     use crate::client::VmStatus;
+
+    /// Longer than any of these readings takes.
+    const PATIENCE: Duration = Duration::from_secs(60);
 
     struct Fixed(&'static [&'static str], u32);
 
@@ -170,7 +165,7 @@ mod tests {
     #[tokio::test]
     async fn sources_are_merged_and_the_first_one_is_believed() {
         let mut inventory = Inventory::new(vec![Box::new(Fixed(&["b", "c"], 1)), Box::new(Fixed(&["b", "a"], 2))]);
-        let vms = inventory.read().await.unwrap();
+        let vms = inventory.read_within(PATIENCE).await.unwrap();
         let told: Vec<_> = vms.iter().map(|vm| (vm.id.as_str(), vm.vcpus)).collect();
         assert_eq!(told, [("a", 2), ("b", 1), ("c", 1)]);
     }
@@ -178,7 +173,7 @@ mod tests {
     #[tokio::test]
     async fn half_a_list_is_no_list() {
         let mut inventory = Inventory::new(vec![Box::new(Fixed(&["a"], 1)), Box::new(Broken)]);
-        assert_eq!(inventory.read().await.unwrap_err().to_string(), "broken: out of order");
+        assert_eq!(inventory.read_within(PATIENCE).await.unwrap_err().to_string(), "broken: out of order");
     }
 
     #[tokio::test]
@@ -196,7 +191,7 @@ mod tests {
         // One for the reading that hangs, one for a fresh reading in case the first has ended by then.
         answers.send(()).unwrap();
         answers.send(()).unwrap();
-        assert_eq!(inventory.read().await.unwrap(), []);
+        assert_eq!(inventory.read_within(PATIENCE).await.unwrap(), []);
     }
 
     #[test]
