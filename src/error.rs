@@ -78,9 +78,6 @@ pub enum Error {
         /// What is true.
         current: u64,
     },
-    /// Workers and VMs share one namespace, and a VM has this id already.
-    #[error("The id {0} is taken by a VM: workers and VMs share one set of ids.")]
-    IdTakenByVm(String),
     /// The worker cannot be purged while VMs run on it.
     #[error("Worker {id} still holds {vms} VMs. Stop or move them first, or pass force=true.")]
     HoldsVms {
@@ -137,7 +134,7 @@ impl Error {
             | Self::NotRegistered(_)
             | Self::HasLeft(_)
             | Self::UnknownIncarnation { .. } => Kind::NotFound,
-            Self::Superseded { .. } | Self::IdTakenByVm(_) | Self::HoldsVms { .. } => Kind::Conflict,
+            Self::Superseded { .. } | Self::HoldsVms { .. } => Kind::Conflict,
             Self::StaleRevision { .. } => Kind::Stale,
             Self::KeyReused(_) => Kind::KeyReused,
             Self::NotThereYet { .. } | Self::Busy | Self::ShuttingDown | Self::Database(_) => Kind::Unavailable,

@@ -39,11 +39,11 @@ macro_rules! worker_fields {
             cpu_cores: Int [everywhere] = worker.identity().cpu_cores;
             /// Memory of the machine, in MiB.
             memory_mb: Int [everywhere] = worker.identity().memory_mb;
-            /// Disk of the machine, in GB.
+            /// Disk of the machine, in GB; by the agent, that of its mounted file systems.
             disk_gb: Int [everywhere] = worker.identity().disk_gb;
-            /// CPU cores allocated to VMs.
+            /// CPU cores allocated to VMs, without those of VMs whose size is not known.
             used_cpu_cores: Int [everywhere] = worker.worker.usage.used_cpu_cores;
-            /// Memory allocated to VMs, in MiB.
+            /// Memory allocated to VMs, in MiB, without that of VMs whose size is not known.
             used_memory_mb: Int [everywhere] = worker.worker.usage.used_memory_mb;
             /// Disk allocated to VMs, in GB.
             used_disk_gb: Int [everywhere] = worker.worker.usage.used_disk_gb;
@@ -76,7 +76,7 @@ macro_rules! vm_fields {
         { $($more)* }
         /// Virtual machine, as its worker reports it.
         Vm(vm: VmView) {
-            /// Identity of the VM; no worker has the same.
+            /// Identity of the VM: a UUID, or made up by the agent with a `~` in it, or what another reporter says.
             id: Id [everywhere] = vm.vm.id.as_str();
             /// Name given by whoever created the VM.
             name: Text [everywhere] = &*vm.vm.name;
@@ -84,9 +84,9 @@ macro_rules! vm_fields {
             worker_id: OptionalId [detail] = Some(vm.vm.worker_id.as_str());
             /// What the VM is doing.
             status: VmStatus [everywhere] = vm.vm.status;
-            /// Virtual CPUs.
+            /// Virtual CPUs; 0 if the worker cannot know.
             vcpus: Int [everywhere] = vm.vm.vcpus;
-            /// Memory, in MiB.
+            /// Memory, in MiB; 0 if the worker cannot know.
             memory_mb: Int [everywhere] = vm.vm.memory_mb;
             /// Whether more than one worker says that the VM holds a slot there, as during a migration.
             duplicate: Bool [detail duplicates] = vm.is_duplicate();

@@ -72,7 +72,7 @@ pub struct VmFilter {
     pub statuses: Vec<VmStatus>,
     /// On a worker in one of these zones.
     pub zones: Vec<String>,
-    /// On one of these workers.
+    /// Reported by one of these workers.
     pub worker_ids: Vec<String>,
     /// With this text in its id or name, whatever the case.
     pub search: Option<String>,

@@ -145,11 +145,14 @@ impl Snapshot {
     pub fn home_of<'a>(&'a self, reports: &'a VmReports) -> Option<&'a Arc<Vm>> {
         match reports.reports.as_slice() {
             [only] => Some(only),
-            several => several.iter().max_by_key(|vm| {
-                let said_at = self.find_worker(vm.worker_id.as_str()).map_or(0, |worker| worker.last_reported(vm));
-                (vm.status.holds_slot(), said_at, vm.worker_id.clone())
-            }),
+            several => several.iter().max_by_key(|vm| self.precedence(vm)),
         }
+    }
+
+    /// Of several reports of one VM, the one with the greatest precedence speaks for it.
+    pub fn precedence(&self, vm: &Vm) -> (bool, u64, WorkerId) {
+        let said_at = self.find_worker(vm.worker_id.as_str()).map_or(0, |worker| worker.last_reported(vm));
+        (vm.status.holds_slot(), said_at, vm.worker_id.clone())
     }
 
     /// Whether more than one worker says that the VM holds a slot there.

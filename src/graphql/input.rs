@@ -80,7 +80,7 @@ pub(super) struct VmFilter {
     statuses: Option<Vec<shape::VmStatus>>,
     /// On a worker in one of these zones.
     zones: Option<Vec<String>>,
-    /// On one of these workers.
+    /// On one of these workers, as it reports them itself, also while another worker reports the same VM.
     worker_ids: Option<Vec<ID>>,
     /// With this text in the id or name, whatever the case.
     search: Option<String>,

@@ -177,7 +177,7 @@ heartbeat_reply_fields!(object {
     }
 });
 
-/// Object with an ID that no other object of any type has.
+/// Object with an ID. No other object has the same, except that a worker may have that of a VM.
 #[derive(Clone, Debug, Interface)]
 #[graphql(field(name = "id", ty = "shape::Id", desc = "Its ID."))]
 pub(super) enum Node {

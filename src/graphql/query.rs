@@ -20,7 +20,7 @@ pub(super) struct Query;
 /// Questions about the cluster. All figures of one answer are of one revision and one moment.
 #[Object]
 impl Query {
-    /// The object with this ID.
+    /// The object with this ID. Of a worker and a VM that have one ID, the worker; `vm` finds the VM.
     async fn node(
         &self,
         ctx: &Context<'_>,

@@ -1,8 +1,11 @@
 //! Operations on VMs.
 
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::Reading;
 use super::page::{Edge, Listing, Page, PageRequest};
-use crate::cluster::{VmFilter, VmView, WorkerOrder, WorkerSortKey, WorkerView};
+use crate::cluster::{VmFilter, VmId, VmView, WorkerOrder, WorkerSortKey, WorkerView};
 use crate::error::{Error, Result};
 
 impl Reading {
@@ -18,7 +21,36 @@ impl Reading {
 
     /// All VMs that match, by id.
     pub fn list_vms(&self, filter: &VmFilter) -> Vec<VmView> {
-        self.view.vms().filter(|vm| filter.matches(vm)).collect()
+        if filter.worker_ids.is_empty() {
+            return self.view.vms().filter(|vm| filter.matches(vm)).collect();
+        }
+        self.list_vms_of_workers(filter)
+    }
+
+    /// The VMs that match among those that the wanted workers report themselves, by id. Each is shown as its worker
+    /// reports it, even while another worker speaks for the VM; of several wanted workers that report one, the one that
+    /// would speak for it among them.
+    fn list_vms_of_workers(&self, filter: &VmFilter) -> Vec<VmView> {
+        let snapshot = &self.view.snapshot;
+        let wanted: BTreeSet<&str> = filter.worker_ids.iter().map(String::as_str).collect();
+        let mut found: BTreeMap<VmId, VmView> = BTreeMap::new();
+        for worker in wanted.into_iter().filter_map(|id| snapshot.find_worker(id)) {
+            for vm in worker.usage.vms.iter() {
+                let vm = VmView { vm: vm.clone(), view: self.view.clone() };
+                if !filter.matches(&vm) {
+                    continue;
+                }
+                match found.entry(vm.vm.id.clone()) {
+                    Entry::Vacant(place) => _ = place.insert(vm),
+                    Entry::Occupied(mut other) => {
+                        if snapshot.precedence(&vm.vm) > snapshot.precedence(&other.get().vm) {
+                            other.insert(vm);
+                        }
+                    }
+                }
+            }
+        }
+        found.into_values().collect()
     }
 
     /// One page of the VMs that match, by id.

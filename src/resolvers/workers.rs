@@ -127,7 +127,7 @@ impl Reading {
         Ok(self.worker(id)?.vms(statuses))
     }
 
-    /// Whatever has this id.
+    /// Whatever has this id. Of a worker and a VM that have one, the worker.
     pub fn find_node(&self, id: &str) -> Option<Node> {
         let worker = self.find_worker(id).map(Node::Worker);
         worker.or_else(|| self.find_vm(id).map(Node::Vm))
@@ -153,6 +153,9 @@ impl Resolvers {
         let worker = self.reading(snapshot).as_decided(reply.worker);
         let incarnation = worker.worker.life.incarnation;
         info!(worker.id = %id, worker.incarnation = incarnation, "Worker {id} registered, incarnation {incarnation}");
+        if reply.shadows_vm {
+            warn!(worker.id = %id, "Worker {id} has the id of a VM: GraphQL's `node` finds the worker");
+        }
         Ok(Registered { worker, created: reply.created, heartbeat_interval: self.timing.heartbeat_interval })
     }
 

@@ -185,7 +185,6 @@ fn operations() -> Vec<Case> {
         Case(beat("workerId: \"w1\", incarnation: 9"), "NOT_FOUND", &["w1", "incarnation 9", "the present one is 1"]),
         Case(beat("workerId: \"w1\", incarnation: 1, usedCpuCores: -1"), "INVALID_ARGUMENT", &["usedCpuCores", "-1"]),
         Case(register("workerId: \"a/b\""), "INVALID_ARGUMENT", &["id"]),
-        Case(register("workerId: \"vm-1\""), "CONFLICT", &["vm-1", "taken by a VM"]),
         Case(register("workerId: \"w2\", maxVms: 10001"), "INVALID_ARGUMENT", &["maxVms", "10000", "10001"]),
     ]
 }

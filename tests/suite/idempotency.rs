@@ -121,11 +121,11 @@ on_both_databases! {
 
     async fn a_heartbeat_that_is_sent_again_counts_once(cluster: TestCluster) {
         cluster.add([worker("w1")]).await;
-        let one = json!({"incarnation": 1, "vms": [{"id": "vm-1"}, {"id": "w1"}]});
+        let one = json!({"incarnation": 1, "vms": [{"id": "vm-1"}, {"id": "a/b"}]});
         let first = beat(&cluster, "k1", one.clone()).await;
         assert_eq!(first.status, 200, "{}", first.body);
         assert_eq!(first.json()["revision"], cluster.revision());
-        assert_eq!(first.json()["set_aside"]["w1"], "A worker has this id: workers and VMs share one set of ids.");
+        assert_eq!(first.json()["set_aside"]["a/b"], "A VM's id must not contain '/'.");
         cluster.advance(seconds(5));
         cluster.beat("w1", json!({"incarnation": 1, "vms": []})).await;
         let before = cluster.everything().await;

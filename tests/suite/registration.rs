@@ -160,18 +160,44 @@ on_both_databases! {
     }
 
     // semantics 27b
-    async fn the_id_of_a_vm_cannot_register_as_a_worker(cluster: TestCluster) {
-        cluster.add([worker("w1").vms([vm("taken"), vm("down").status("stopped")])]).await;
-        let before = cluster.everything().await;
-        for id in ["taken", "down"] {
+    async fn no_vm_keeps_a_worker_out_and_no_worker_a_vm(cluster: TestCluster) {
+        cluster.add([worker("w1").vms([vm("both"), vm("down").status("stopped"), vm("vm-1")])]).await;
+        let vms = cluster.rest().get("/api/v1/vms?status=running&status=stopped").await.json();
+        for id in ["both", "down"] {
             let answer = cluster.rest().put(&format!("/api/v1/workers/{id}")).json(worker(id).registration()).await;
-            answer.assert_failure(409, &format!("The id {id} is taken by a VM: workers and VMs share one set of ids."));
+            assert_eq!(answer.status, 201, "{}", answer.body);
         }
-        assert_eq!(cluster.everything().await, before);
+        let same = cluster.rest().get("/api/v1/vms?status=running&status=stopped").await.json();
+        assert_eq!(same, vms, "the VMs stay, as VMs");
+        assert_eq!(cluster.worker("w1").await["vm_count"], 2);
 
-        cluster.beat("w1", json!({"incarnation": 1, "vms": []})).await;
-        let answer = cluster.rest().put("/api/v1/workers/taken").json(worker("taken").registration()).await;
-        assert_eq!(answer.status, 201, "free again: {}", answer.body);
+        // A guest that runs an agent may report VMs of its own, and one that is called like itself.
+        let reported = cluster.beat("both", json!({"incarnation": 1, "vms": [{"id": "w1"}, {"id": "both"}]})).await;
+        assert_eq!(reported.json()["set_aside"], json!({}));
+        assert_eq!(cluster.worker("both").await["vm_count"], 2);
+        assert_eq!(cluster.beat("w1", json!({"incarnation": 1})).await.status, 200, "and locks nobody out");
+
+        let asked = r#"{
+            node(id: "both") { __typename id }
+            nodes(ids: ["down", "vm-1"]) { __typename }
+            worker(id: "both") { id vmCount }
+            vm(id: "both") { id worker { id } }
+        }"#;
+        assert_eq!(
+            cluster.graphql(asked).await,
+            json!({
+                "node": {"__typename": "Worker", "id": "both"},
+                "nodes": [{"__typename": "Worker"}, {"__typename": "Vm"}],
+                "worker": {"id": "both", "vmCount": 2},
+                "vm": {"id": "both", "worker": {"id": "both"}},
+            })
+        );
+
+        let purged = cluster.rest().delete("/api/v1/workers/both?purge=true&force=true").await;
+        assert_eq!(purged.status, 204, "{}", purged.body);
+        let vm = cluster.rest().get("/api/v1/vms/both").await.json();
+        assert_eq!(vm["worker_id"], "w1", "the VM outlives the worker");
+        assert_eq!(cluster.graphql(r#"{ node(id: "both") { __typename } }"#).await["node"]["__typename"], "Vm");
     }
 
     async fn a_whole_number_may_be_written_with_a_point(cluster: TestCluster) {

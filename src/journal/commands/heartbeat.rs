@@ -181,11 +181,6 @@ fn take_inventory(worker: &mut Worker, inventory: &Inventory, draft: &Draft<'_>)
                 continue;
             }
         };
-        if draft.find_worker(id.as_str()).is_some() {
-            let reason = "A worker has this id: workers and VMs share one set of ids.".to_owned();
-            set_aside.push(SetAside { id: report.id.clone(), reason });
-            continue;
-        }
         let vm = Vm {
             id: id.clone(),
             worker_id: worker.id.clone(),

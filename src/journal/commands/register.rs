@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Command;
 use crate::cluster::{EventKind, Identity, Worker, WorkerId};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::journal::draft::{Draft, Part, Told};
 
 /// Registers a worker.
@@ -25,6 +25,8 @@ pub struct RegistrationAccepted {
     pub worker: Arc<Worker>,
     /// Whether it was not known before.
     pub created: bool,
+    /// Whether a VM has its id, which `node` finds no more.
+    pub shadows_vm: bool,
 }
 
 impl Command for Register {
@@ -34,15 +36,13 @@ impl Command for Register {
         let Self { id, identity, boot_id } = self;
         let (at, revision) = (draft.at, draft.revision);
         let Some(known) = draft.find_worker(id.as_str()).cloned() else {
-            if draft.is_vm(id.as_str()) {
-                return Err(Error::IdTakenByVm(id.to_string()));
-            }
+            let shadows_vm = draft.is_vm(id.as_str());
             let after = draft.last_incarnation_of_purged(id.as_str());
             let worker = Worker::first_life(id.clone(), identity.clone(), boot_id.clone(), after, at, revision);
             let message = format!("Worker {id} registered");
             draft.tell(EventKind::WorkerRegistered, id, Told { message, ..Told::default() });
             let worker = draft.put(worker, &[Part::Registration]);
-            return Ok(RegistrationAccepted { worker, created: true });
+            return Ok(RegistrationAccepted { worker, created: true, shadows_vm });
         };
 
         let mut worker = Worker::clone(&known);
@@ -67,6 +67,6 @@ impl Command for Register {
             parts.push(Part::Announcement);
         }
         let worker = draft.put(worker, &parts);
-        Ok(RegistrationAccepted { worker, created: false })
+        Ok(RegistrationAccepted { worker, created: false, shadows_vm: false })
     }
 }

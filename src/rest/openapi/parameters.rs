@@ -124,7 +124,12 @@ pub(super) fn vms() -> [Parameter; 4] {
     [
         vm_status(),
         zone("Only VMs on workers in this zone; repeat it for several."),
-        many("worker_id", sized(1..=MAX_TEXT), "Only VMs on this worker; repeat it for several.", "worker-01"),
+        many(
+            "worker_id",
+            sized(1..=MAX_TEXT),
+            "Only VMs on this worker, as it reports them itself, also while another worker reports the same VM; repeat it for several.",
+            "worker-01",
+        ),
         query("search", sized(0..=MAX_TEXT), "Only VMs with this text in the id or name.", "dev-vm"),
     ]
 }
