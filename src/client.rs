@@ -157,8 +157,9 @@ impl Client {
 /// How long a client may wait for what, so that a worker is heard before the server takes it for lost.
 ///
 /// A server that comes back gives every worker `offline_after` to be heard. At that moment a client may be waiting for
-/// the answer of a dead connection, then for its next attempt, and then for the list of its VMs. The three limits
-/// together are at most three quarters of `offline_after`; the last quarter is for the call itself.
+/// the answer of a dead connection, then for its next attempt, and then for the list of its VMs. These three limits
+/// together are at most three quarters of `offline_after`; the last quarter is for the call itself. The same goes for a
+/// client that has not noticed anything and waits for its next heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryLimits {
     /// Longest wait for an answer.
@@ -167,6 +168,9 @@ pub struct RetryLimits {
     pub longest_backoff: Duration,
     /// Longest wait for what the next heartbeat is to tell.
     pub inventory_timeout: Duration,
+    /// Longest wait from an acknowledged heartbeat to the next, even if the server asked for more: what it heard just
+    /// before it went away is all it knows when it is back.
+    pub longest_pace: Duration,
 }
 
 impl RetryLimits {
@@ -177,6 +181,7 @@ impl RetryLimits {
             request_timeout: largest.request_timeout.min(offline_after / 4),
             longest_backoff: Duration::from_secs(30).min(offline_after / 3),
             inventory_timeout: largest.inventory_timeout.min(offline_after / 6),
+            longest_pace: largest.longest_pace.min(offline_after / 2),
         }
     }
 
@@ -195,6 +200,7 @@ impl Default for RetryLimits {
             request_timeout: REQUEST_TIMEOUT,
             longest_backoff: Duration::from_secs(5),
             inventory_timeout: Duration::from_secs(5),
+            longest_pace: Duration::from_secs(300),
         }
     }
 }
@@ -279,9 +285,9 @@ pub struct VmReport {
     pub name: String,
     /// Where it is in its life.
     pub status: VmStatus,
-    /// Virtual CPUs.
+    /// Virtual CPUs; 0 if not known.
     pub vcpus: u32,
-    /// Memory in MiB.
+    /// Memory in MiB; 0 if not known.
     pub memory_mb: u32,
 }
 
@@ -324,6 +330,9 @@ pub struct HeartbeatReply {
     pub revision: u64,
     /// The server asks for the whole inventory with the next beat.
     pub resync: bool,
+    /// VMs of the report that the server left out, each with the reason.
+    #[serde(default)]
+    pub set_aside: BTreeMap<String, String>,
 }
 
 /// Why a call brought no answer, told apart by what the caller can do about it.
@@ -661,8 +670,13 @@ mod tests {
         let beats = [("w1", &beat), ("w2", &beat), ("w3", &beat), ("w4", &beat)];
         let answers = client.heartbeats(&beats).await.unwrap();
 
-        let reply =
-            HeartbeatReply { policy: "draining".to_owned(), next_heartbeat_seconds: 9.5, revision: 7, resync: true };
+        let reply = HeartbeatReply {
+            policy: "draining".to_owned(),
+            next_heartbeat_seconds: 9.5,
+            revision: 7,
+            resync: true,
+            set_aside: BTreeMap::new(),
+        };
         assert_eq!(answers[0].as_ref().ok(), Some(&reply));
         let failures: Vec<String> = answers.iter().filter_map(|answer| answer.as_ref().err()).map(words).collect();
         assert_eq!(

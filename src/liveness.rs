@@ -33,7 +33,8 @@ pub struct LivenessSweeper {
     clock: Clock,
     offline_after: Duration,
     /// Until then nobody is announced: after a start, or a time of blindness, every worker gets one
-    /// whole time-out to be heard.
+    /// whole time-out to be heard. What an agent waits for at most before it is heard again follows from the same
+    /// time-out and is shorter (`client::RetryLimits`).
     grace_until: Timestamp,
     last_sweep: Timestamp,
     /// Whether nobody is announced because all are silent at once, so that it is logged once.

@@ -94,16 +94,20 @@ mod tests {
         /// The server's grace after a start or an outage is one time-out: see `liveness`.
         #[test]
         fn whatever_the_time_out_a_worker_is_heard_within_the_grace_of_a_server_that_is_back(
-            offline_after in 1_u64..1_000_000_000,
+            exponent in 0.0..9.0_f64,
             attempts in any::<u32>(),
             wish in proptest::option::of(any::<u32>()),
             roll in 0.0..=1.0_f64,
         ) {
-            let offline_after = Duration::from_millis(offline_after);
+            // Of any order of magnitude, from milliseconds to weeks.
+            let offline_after = Duration::from_secs_f64(10_f64.powf(exponent) / 1_000.0);
             let limits = RetryLimits::under(offline_after);
             let wish = wish.map(|seconds| Duration::from_secs(seconds.into()));
             // Since the server is back: an attempt that began too early and hangs, the wait after it, the list of VMs.
             let silence = limits.request_timeout + delay(attempts, &limits, wish, roll) + limits.inventory_timeout;
+            prop_assert!(silence <= offline_after * 3 / 4, "{silence:?} of {offline_after:?}");
+            // Or it has not noticed anything, and waits for its next heartbeat.
+            let silence = limits.longest_pace + limits.inventory_timeout;
             prop_assert!(silence <= offline_after * 3 / 4, "{silence:?} of {offline_after:?}");
         }
     }

@@ -22,7 +22,7 @@ pub(super) struct Host {
     pub(super) cpu_cores: u32,
     /// Memory in MiB.
     pub(super) memory_mb: u32,
-    /// Disk space in GiB, as [`disk_bytes`] counts it.
+    /// Disk space of mounted file systems in GiB, as [`disk_bytes`] counts it.
     pub(super) disk_gb: u32,
 }
 
@@ -78,7 +78,10 @@ fn list_volumes() -> Vec<Volume> {
         .collect()
 }
 
-/// The space VMs could be given: all fixed disks together, each device once however often it is mounted.
+/// The space of all mounted file systems on fixed disks together, each device once however often it is mounted.
+///
+/// Disks as such are not counted: members of a RAID, a volume group or a pool are there beside what they make up, so
+/// their sum is no space that anybody could be given. A pool that is not mounted is for the operator to name.
 ///
 /// The root file system is the least there is. On ZFS and in containers it is not on a device of its own, and in
 /// containers it lies on one of the devices, hence the larger of the two and not their sum.

@@ -28,14 +28,14 @@ use self::beat::BeatPlanner;
 use self::host::Host;
 use self::hypervisor::Hypervisor;
 use self::inventory::processes::HostProcesses;
-use self::inventory::{Inventory, VmSource};
+use self::inventory::{Inventory, InventoryChanges, VmSource};
 use crate::client::{Client, ClientError, HeartbeatReply, Registration, RetryLimits, VmReport};
 
 /// A server that is gone as well must not hold up the end of this process.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// However the server's answer came about, an agent never beats faster or slower than this.
-const PACE_LIMITS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(300));
+/// However the server's answer came about, an agent never beats faster than this.
+const FASTEST_PACE: Duration = Duration::from_millis(50);
 
 /// As many VMs as a worker takes when nobody says otherwise.
 const DEFAULT_MAX_VMS: u32 = 100;
@@ -78,13 +78,19 @@ pub struct AgentOptions {
     #[arg(long = "capability", env = "AETHERIUM_AGENT_CAPABILITIES", value_name = "NAME", value_delimiter = ',')]
     pub capabilities: Vec<String>,
 
+    /// Disk space to report, in GiB; by default that of the mounted file systems. A pool that VMs are given space of and
+    /// that is mounted nowhere (LVM, ZFS, Ceph) does not show by itself.
+    #[arg(long, env = "AETHERIUM_AGENT_DISK_GB", value_name = "GIB", value_parser = clap::value_parser!(u32).range(..=i64::from(inventory::LARGEST_FIGURE)))]
+    pub disk_gb: Option<u32>,
+
     /// How many VMs this worker takes at most.
     #[arg(long, env = "AETHERIUM_AGENT_MAX_VMS", value_name = "COUNT", default_value_t = DEFAULT_MAX_VMS)]
     pub max_vms: u32,
 
-    /// Where the host's process file system is mounted; another place when the agent runs in a container.
-    #[arg(long, env = "AETHERIUM_AGENT_PROC", value_name = "DIR", default_value = inventory::processes::PROC)]
-    pub proc: PathBuf,
+    /// Where the host's process file system is mounted, when the agent runs in a container; by default /proc, which then
+    /// has to show all processes of the host. Say /proc if the container itself is the worker.
+    #[arg(long, env = "AETHERIUM_AGENT_PROC", value_name = "DIR")]
+    pub proc: Option<PathBuf>,
 }
 
 impl AgentOptions {
@@ -98,8 +104,9 @@ impl AgentOptions {
             zone: String::new(),
             labels: Vec::new(),
             capabilities: Vec::new(),
+            disk_gb: None,
             max_vms: DEFAULT_MAX_VMS,
-            proc: PathBuf::from(inventory::processes::PROC),
+            proc: None,
         }
     }
 
@@ -122,7 +129,7 @@ impl AgentOptions {
             capabilities,
             cpu_cores: host.cpu_cores,
             memory_mb: host.memory_mb,
-            disk_gb: host.disk_gb,
+            disk_gb: self.disk_gb.unwrap_or(host.disk_gb),
             max_vms: self.max_vms,
             boot_id: Uuid::new_v4().to_string(),
         })
@@ -176,8 +183,12 @@ pub enum AgentError {
 pub async fn run(options: AgentOptions, shutdown: CancellationToken) -> Result<(), AgentError> {
     let client = Client::new(&options.server).map_err(AgentError::Server)?;
     let registration = options.registration(Host::read().await, hypervisor::installed)?;
-    let sources: Vec<Box<dyn VmSource>> = vec![Box::new(HostProcesses::new(&options.proc))];
     let id = given(options.id.as_deref()).unwrap_or_else(|| registration.hostname.clone());
+    let processes = match options.proc.as_deref().filter(|proc| !proc.as_os_str().is_empty()) {
+        Some(proc) => HostProcesses::under(proc, &id),
+        None => HostProcesses::of_this_host(&id),
+    };
+    let sources: Vec<Box<dyn VmSource>> = vec![Box::new(processes)];
     Agent::new(client, id, registration, sources).run(shutdown).await
 }
 
@@ -194,6 +205,9 @@ struct Agent {
     /// or of something on the way, which passes.
     accepted: bool,
     inventory_failing: bool,
+    inventory_changes: InventoryChanges,
+    /// VMs that the server left out of the last report, so that each is logged once.
+    set_aside: BTreeMap<String, String>,
     policy: String,
 }
 
@@ -209,6 +223,8 @@ impl Agent {
             limits: RetryLimits::default(),
             accepted: false,
             inventory_failing: false,
+            inventory_changes: InventoryChanges::default(),
+            set_aside: BTreeMap::new(),
             policy: String::new(),
         }
     }
@@ -261,7 +277,8 @@ impl Agent {
                 Ok(reply) => {
                     self.planner.acknowledged(&beat, reply.resync, Instant::now());
                     self.outage.over(&self.id);
-                    let pace = pace(&reply);
+                    let pace = pace(&reply, &self.limits);
+                    self.note_set_aside(&reply.set_aside, beat.vms.is_some());
                     self.note_policy(reply);
                     tokio::time::sleep(pace).await;
                 }
@@ -303,7 +320,8 @@ impl Agent {
                 if std::mem::take(&mut self.inventory_failing) {
                     info!(worker.id = %id, "The VMs of worker {id} can be listed again");
                 }
-                Some(vms)
+                self.inventory_changes.note(id, &vms);
+                Some(vms.into_iter().map(|vm| vm.report).collect())
             }
             Err(error) => {
                 if !std::mem::replace(&mut self.inventory_failing, true) {
@@ -326,6 +344,18 @@ impl Agent {
         }
     }
 
+    /// Logs which VMs the server left out of a report, and why: each once, until a whole report goes without it.
+    fn note_set_aside(&mut self, set_aside: &BTreeMap<String, String>, was_whole: bool) {
+        let worker_id = &self.id;
+        for (id, reason) in set_aside.iter().filter(|(id, _)| !self.set_aside.contains_key(*id)) {
+            warn!(worker.id = %worker_id, vm.id = %id, reason, "The server left VM {id} of worker {worker_id} out: {reason}");
+        }
+        if was_whole {
+            self.set_aside.clear();
+        }
+        self.set_aside.extend(set_aside.clone());
+    }
+
     async fn leave(&self) {
         let id = &self.id;
         match tokio::time::timeout(GOODBYE_TIMEOUT, self.client.goodbye(id)).await {
@@ -337,9 +367,9 @@ impl Agent {
 }
 
 /// When to beat next, as the server wishes within reason.
-fn pace(reply: &HeartbeatReply) -> Duration {
-    let (fastest, slowest) = PACE_LIMITS;
-    Duration::try_from_secs_f64(reply.next_heartbeat_seconds).unwrap_or(slowest).clamp(fastest, slowest)
+fn pace(reply: &HeartbeatReply, limits: &RetryLimits) -> Duration {
+    let slowest = limits.longest_pace.max(FASTEST_PACE);
+    Duration::try_from_secs_f64(reply.next_heartbeat_seconds).unwrap_or(slowest).clamp(FASTEST_PACE, slowest)
 }
 
 #[cfg(test)]
@@ -357,6 +387,7 @@ mod tests {
     use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
     use tokio::task::JoinHandle;
 
+    use super::inventory::FoundVm;
     use super::*;
     use crate::client::VmStatus;
 
@@ -440,8 +471,9 @@ mod tests {
             "moving"
         }
 
-        fn list(&self) -> io::Result<Vec<VmReport>> {
-            self.0.lock().unwrap().clone().ok_or_else(|| io::Error::other("out of order"))
+        fn list(&self) -> io::Result<Vec<FoundVm>> {
+            let vms = self.0.lock().unwrap().clone().ok_or_else(|| io::Error::other("out of order"))?;
+            Ok(vms.into_iter().map(|report| FoundVm { report, kind: "moving" }).collect())
         }
     }
 
@@ -608,10 +640,16 @@ mod tests {
 
     #[test]
     fn the_pace_is_the_servers_within_reason() {
-        for (seconds, millis) in [(9.7, 9700), (0.0, 50), (-1.0, 300_000), (f64::NAN, 300_000), (1e300, 300_000)] {
-            let reply =
-                HeartbeatReply { policy: "active".into(), next_heartbeat_seconds: seconds, revision: 1, resync: false };
-            assert_eq!(pace(&reply), Duration::from_millis(millis), "{seconds}");
+        let limits = RetryLimits::under(Duration::from_secs(60));
+        for (seconds, millis) in [(9.7, 9700), (0.0, 50), (-1.0, 30_000), (f64::NAN, 30_000), (1e300, 30_000)] {
+            let reply = HeartbeatReply {
+                policy: "active".into(),
+                next_heartbeat_seconds: seconds,
+                revision: 1,
+                resync: false,
+                set_aside: BTreeMap::new(),
+            };
+            assert_eq!(pace(&reply, &limits), Duration::from_millis(millis), "{seconds}");
         }
     }
 
@@ -639,12 +677,13 @@ mod tests {
         assert_eq!(registration.capabilities, ["qemu"]);
         assert!(registration.labels.is_empty());
 
-        let flags = "--hostname other --address 10.0.0.1:9 --zone z --label a=b --label c=d=e,f= --capability gpu,qemu --max-vms 7";
+        let flags = "--hostname other --address 10.0.0.1:9 --zone z --label a=b --label c=d=e,f= --capability gpu,qemu --max-vms 7 --disk-gb 9000";
         let registration = parse(flags).unwrap().registration(host(), Vec::new).unwrap();
         assert_eq!((registration.hostname.as_str(), registration.address.as_str()), ("other", "10.0.0.1:9"));
         let labels = [("a", "b"), ("c", "d=e"), ("f", "")].map(|(key, value)| (key.to_owned(), value.to_owned()));
         assert_eq!(registration.labels, BTreeMap::from(labels));
-        assert_eq!((registration.capabilities, registration.max_vms), (vec!["gpu".into(), "qemu".into()], 7));
+        assert_eq!((registration.disk_gb, registration.max_vms), (9000, 7));
+        assert_eq!(registration.capabilities, ["gpu", "qemu"]);
     }
 
     #[test]

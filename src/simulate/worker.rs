@@ -258,6 +258,8 @@ fn wait(seconds: f64, usual: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::simulate::fleet;
 
@@ -308,7 +310,13 @@ mod tests {
     }
 
     fn reply() -> HeartbeatReply {
-        HeartbeatReply { policy: "active".to_owned(), next_heartbeat_seconds: 9.5, revision: 2, resync: false }
+        HeartbeatReply {
+            policy: "active".to_owned(),
+            next_heartbeat_seconds: 9.5,
+            revision: 2,
+            resync: false,
+            set_aside: BTreeMap::new(),
+        }
     }
 
     fn unavailable(retry_after: Option<Duration>) -> ClientError {

@@ -25,6 +25,8 @@ mod farewell;
 mod followers;
 mod migrate;
 mod paused;
+mod portal;
+mod qemu;
 mod refusals;
 mod simulate;
 mod subscribers;
