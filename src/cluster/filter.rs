@@ -65,6 +65,17 @@ impl WorkerFilter {
     }
 }
 
+impl WorkerFilter {
+    /// With how many entries a worker is compared, beside ids.
+    pub fn entries(&self) -> usize {
+        self.zones.len()
+            + self.statuses.len()
+            + self.capabilities.len()
+            + self.labels.len()
+            + usize::from(self.search.is_some())
+    }
+}
+
 /// Which VMs are wanted: fields are ANDed, entries of a list ORed, an empty list means any.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VmFilter {
@@ -90,15 +101,29 @@ impl VmFilter {
     }
 }
 
+impl VmFilter {
+    /// With how many entries a VM is compared, beside the ids of workers.
+    pub fn entries(&self) -> usize {
+        self.statuses.len() + self.zones.len() + usize::from(self.search.is_some())
+    }
+}
+
 fn is_any(wanted: &[String], value: &str) -> bool {
     wanted.is_empty() || wanted.iter().any(|wanted| wanted == value)
 }
 
 fn contains<const N: usize>(search: Option<&str>, places: [&str; N]) -> bool {
-    search.is_none_or(|search| {
-        let search = search.to_lowercase();
-        places.iter().any(|place| place.to_lowercase().contains(&search))
-    })
+    search.is_none_or(|search| places.iter().any(|place| contains_text(place, search)))
+}
+
+/// Whether there is this text somewhere, whatever the case.
+fn contains_text(place: &str, text: &str) -> bool {
+    // Nearly all names are plain: those are compared where they are, without a copy in lower case.
+    if place.is_ascii() && text.is_ascii() {
+        let (place, text) = (place.as_bytes(), text.as_bytes());
+        return text.is_empty() || place.windows(text.len()).any(|part| part.eq_ignore_ascii_case(text));
+    }
+    place.to_lowercase().contains(&text.to_lowercase())
 }
 
 words! {
@@ -186,6 +211,20 @@ impl WorkerSortKey {
                 | Self::Seen(_),
                 _,
             ) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::contains_text;
+
+    proptest! {
+        #[test]
+        fn texts_are_found_whatever_the_case(place in "[aAkKéÉßİ\u{212a} ]{0,8}", text in "[aAkKéÉßİ\u{212a} ]{0,3}") {
+            prop_assert_eq!(contains_text(&place, &text), place.to_lowercase().contains(&text.to_lowercase()));
         }
     }
 }

@@ -130,6 +130,11 @@ impl Snapshot {
         self.vms.iter()
     }
 
+    /// How many VMs are reported, whatever their status, each counted once.
+    pub fn vm_count(&self) -> usize {
+        self.vms.len()
+    }
+
     /// How many VMs hold a slot somewhere, each counted once.
     pub fn vms_holding_slots(&self) -> usize {
         self.vms_holding_slots

@@ -21,7 +21,7 @@ use async_graphql::{Name, Positioned, Request, Response, Value, Variables};
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, Weighter};
 
-use super::cost;
+use super::cost::{self, Sizes};
 use super::error::request_error;
 use super::guard::{self, Limits};
 use super::options::GraphqlOptions;
@@ -497,6 +497,12 @@ impl Asked {
                 Plan::compile(operation, &self.document.parsed, variables, types).ok().map(|plan| (plan.into(), false))
             }
         }
+    }
+
+    /// What the operation costs in a cluster of this size.
+    pub(super) fn cost_on(&self, sizes: Sizes, types: &Types) -> u64 {
+        let Self { document, request, .. } = self;
+        self.operation().map_or(0, |operation| cost::on(sizes, operation, &document.parsed, &request.variables, types))
     }
 
     /// The operation that is asked for, alone, if it is of this kind.

@@ -7,9 +7,11 @@ use async_graphql::parser::types::OperationType::{self, Mutation as Command, Que
 use async_graphql::{Request, Response, Schema, ServerError, ValidationMode, Value, value};
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
+use tokio::runtime::Handle;
 
 use super::answer::Answer;
 use super::budget::Budget;
+use super::cost::Sizes;
 use super::documents::{Asked, Documents};
 use super::error;
 use super::live::{Begun, Followed, Items, Live, Operation, Payload};
@@ -19,8 +21,9 @@ use super::plan::{Plan, Question as Planned};
 use super::query::Query;
 use super::subscription::Subscription;
 use crate::error::Error;
-use crate::http::Pieces;
+use crate::http::{Pieces, as_part_of_the_request};
 use crate::resolvers::kept::Kept;
+use crate::resolvers::offload::{Offload, STEPS_TO_RESOLVE};
 use crate::resolvers::{Reading, Resolvers, input};
 
 /// The key in a request's extensions that names the revision to be seen.
@@ -119,9 +122,10 @@ impl Engine {
         let Some(document) = asked.cut_out(&[OperationType::Subscription]) else {
             return Begin::Answered(self.run(asked).await);
         };
-        if let Err(refused) = self.documents.validate(&mut asked).await {
-            return Begin::Answered(refused.into());
-        }
+        let cost = match self.documents.validate(&mut asked).await {
+            Ok(cost) => cost,
+            Err(refused) => return Begin::Answered(refused.into()),
+        };
         let reading = match self.reading(&asked.request).await {
             Ok(reading) => reading,
             Err(error) => return Begin::Answered(refusal(error).into()),
@@ -142,7 +146,7 @@ impl Engine {
             return Begin::Answered(response.into());
         }
         match begun.take() {
-            Some(items) => Begin::Following(self.live.prepare(Followed::new(asked, document)), items),
+            Some(items) => Begin::Following(self.live.prepare(Followed::new(asked, document, cost)), items),
             None => Begin::Answered(refusal(Error::invalid("subscription", "must select a field to follow")).into()),
         }
     }
@@ -150,7 +154,7 @@ impl Engine {
     /// Runs a query or a mutation.
     pub(super) async fn run(&self, asked: Asked) -> Answer {
         match self.check(asked).await {
-            Ok(ready) => self.run_ready(&ready).await,
+            Ok(ready) => self.run_ready(&Arc::new(ready)).await,
             Err(refused) => refused.into(),
         }
     }
@@ -162,8 +166,32 @@ impl Engine {
         Ok(Ready { asked, cost, plan })
     }
 
-    /// Runs what may be run.
-    pub(super) async fn run_ready(&self, ready: &Ready) -> Answer {
+    /// Runs what may be run: here, or if it takes long, where nobody else waits for the thread.
+    pub(super) async fn run_ready(&self, ready: &Arc<Ready>) -> Answer {
+        if !Offload::is_long(self.steps(ready)) {
+            return self.run_here(ready).await;
+        }
+        let (engine, ready, runtime) = (self.clone(), ready.clone(), Handle::current());
+        let work = move || runtime.block_on(async { engine.run_here(&ready).await.written() });
+        Box::pin(self.resolvers.offload().run_elsewhere(as_part_of_the_request(work))).await
+    }
+
+    /// How many steps an operation takes, about.
+    fn steps(&self, Ready { asked, cost, plan }: &Ready) -> u64 {
+        let steps_each = match plan {
+            Some((plan, _)) if plan.rest().is_none() => 1,
+            Some(_) | None => STEPS_TO_RESOLVE,
+        };
+        let most = cost.saturating_mul(steps_each);
+        // Hardly any could take long even in the largest cluster.
+        if !Offload::is_long(most) {
+            return most;
+        }
+        let (workers, vms) = self.resolvers.sizes();
+        asked.cost_on(Sizes::of(workers, vms), self.documents.types()).saturating_mul(steps_each)
+    }
+
+    async fn run_here(&self, ready: &Ready) -> Answer {
         let Ready { asked, cost, plan } = ready;
         let reading = match self.reading(&asked.request).await {
             Ok(reading) => reading,

@@ -34,7 +34,7 @@ pub struct Limits {
     pub root_fields: usize,
     /// Directives of one field, fragment or operation.
     pub directives: usize,
-    /// Fields of the largest answer to an operation; see [`cost`](super::cost).
+    /// Fields of the largest answer to an operation, and rows that are looked at for it; see [`cost`](super::cost).
     pub cost: u64,
 }
 

@@ -102,6 +102,15 @@ pub fn current_request() -> Option<RequestId> {
     Exchange::ask(|exchange| exchange.id.clone())
 }
 
+/// Work that is still part of answering this request, wherever it is done.
+pub fn as_part_of_the_request<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
+    let current = CURRENT.try_with(Arc::clone).ok();
+    move || match current {
+        Some(exchange) => CURRENT.sync_scope(exchange, work),
+        None => work(),
+    }
+}
+
 /// The notes on one request.
 #[derive(Debug)]
 pub(super) struct Exchange {

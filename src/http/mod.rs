@@ -31,7 +31,7 @@ mod tests;
 
 pub use accept::{Accept, EVENT_STREAM};
 pub(crate) use exchange::LONGEST_REQUEST_ID;
-pub use exchange::{RequestId, current_request};
+pub use exchange::{RequestId, as_part_of_the_request, current_request};
 pub use extract::{EXPECTED_ANSWER, Id, JSON_HEAD, Json, JsonText, OptionalJson, Query, read_part};
 pub use failure::Failure;
 pub use head::Head;

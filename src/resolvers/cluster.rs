@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use super::offload::steps;
 use super::{Reading, Resolvers};
 use crate::clock::Timestamp;
 use crate::cluster::{ClusterStats, WorkerDistribution};
@@ -40,6 +41,12 @@ impl Reading {
     /// Totals of the cluster.
     pub fn cluster_stats(&self) -> ClusterStats {
         ClusterStats::of(&self.view)
+    }
+
+    /// How many steps it takes to write which VMs are where.
+    pub fn steps_to_list_distribution(&self) -> u64 {
+        let snapshot = &self.view.snapshot;
+        steps(snapshot.worker_count().saturating_add(snapshot.vm_count()), 0)
     }
 
     /// Which VMs are where, by worker id.

@@ -12,6 +12,7 @@ mod events;
 pub mod filter;
 pub mod input;
 pub mod kept;
+pub mod offload;
 mod once;
 pub mod page;
 mod vms;
@@ -26,6 +27,7 @@ use tokio::time::timeout;
 pub use self::cluster::{Component, Health};
 pub(crate) use self::events::MAX_EVENTS;
 pub use self::events::{EventPage, EventView, WorkerEventsKey, event_limit};
+use self::offload::Offload;
 pub use self::once::{Answer, Answered, Once};
 pub use self::vms::page_of_worker_vms;
 pub use self::workers::{Goodbye, HeartbeatRecorded, Node, PolicyChanged, Registered, SetAside};
@@ -67,12 +69,24 @@ pub struct Resolvers {
     timing: Timing,
     /// The last statistics that were added up, for everybody who follows them.
     last_stats: Arc<Mutex<LastStats>>,
+    offload: Offload,
 }
 
 impl Resolvers {
     /// Answers from this journal's state.
     pub fn new(journal: Journal, clock: Clock, timing: Timing) -> Self {
-        Self { journal, clock, timing, last_stats: Arc::default() }
+        Self { journal, clock, timing, last_stats: Arc::default(), offload: Offload::default() }
+    }
+
+    /// Where questions are answered that take long.
+    pub fn offload(&self) -> &Offload {
+        &self.offload
+    }
+
+    /// How many workers and VMs there are now.
+    pub fn sizes(&self) -> (usize, usize) {
+        let snapshot = self.journal.snapshot();
+        (snapshot.worker_count(), snapshot.vm_count())
     }
 
     /// The cluster as it is now, to ask questions of.

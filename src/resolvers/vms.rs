@@ -1,6 +1,7 @@
 //! Operations on VMs.
 
 use super::Reading;
+use super::offload::steps;
 use super::page::{Edge, Listing, Page, PageRequest};
 use crate::cluster::{VmFilter, VmView, WorkerOrder, WorkerSortKey, WorkerView};
 use crate::error::{Error, Result};
@@ -18,7 +19,36 @@ impl Reading {
 
     /// All VMs that match, by id.
     pub fn list_vms(&self, filter: &VmFilter) -> Vec<VmView> {
-        self.view.vms().filter(|vm| filter.matches(vm)).collect()
+        match &*filter.worker_ids {
+            [] => self.view.vms().filter(|vm| filter.matches(vm)).collect(),
+            ids => self.list_vms_on(ids, filter),
+        }
+    }
+
+    /// The same, looked for where they are.
+    fn list_vms_on(&self, worker_ids: &[String], filter: &VmFilter) -> Vec<VmView> {
+        let mut worker_ids: Vec<_> = worker_ids.iter().map(String::as_str).collect();
+        worker_ids.sort_unstable();
+        worker_ids.dedup();
+        let workers = worker_ids.into_iter().filter_map(|id| self.view.snapshot.find_worker(id));
+        let reported = workers.flat_map(|worker| worker.usage.vms.iter());
+        // Of what several workers report, one report is shown, which may be of none of these.
+        let shown = reported.filter_map(|report| {
+            self.find_vm(report.id.as_str()).filter(|vm| vm.vm.worker_id == report.worker_id && filter.matches(vm))
+        });
+        let mut vms: Vec<_> = shown.collect();
+        vms.sort_unstable_by(|one, other| one.vm.id.as_str().cmp(other.vm.id.as_str()));
+        vms
+    }
+
+    /// How many steps it takes to list the VMs that match, and to write them.
+    pub fn steps_to_list_vms(&self, filter: &VmFilter) -> u64 {
+        let snapshot = &self.view.snapshot;
+        let rows = match filter.worker_ids.len() {
+            0 => snapshot.vm_count(),
+            workers => workers.saturating_mul(snapshot.vm_count().div_ceil(snapshot.worker_count().max(1))),
+        };
+        steps(rows, filter.entries())
     }
 
     /// One page of the VMs that match, by id.

@@ -7,6 +7,7 @@ use rand::Rng as _;
 use tracing::{info, warn};
 
 use super::input::{HeartbeatInput, RegistrationInput};
+use super::offload::steps;
 use super::once::{Answered, Once};
 use super::page::{Edge, Listing, Page, PageRequest};
 use super::{Reading, Resolvers};
@@ -98,7 +99,20 @@ impl Reading {
 
     /// All workers that match, by id.
     pub fn list_workers(&self, filter: &WorkerFilter) -> Vec<WorkerView> {
-        self.view.workers().filter(|worker| filter.matches(worker)).collect()
+        if filter.ids.is_empty() {
+            return self.view.workers().filter(|worker| filter.matches(worker)).collect();
+        }
+        let mut ids: Vec<_> = filter.ids.iter().map(String::as_str).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let workers = ids.into_iter().filter_map(|id| self.view.find_worker(id));
+        workers.filter(|worker| filter.matches(worker)).collect()
+    }
+
+    /// How many steps it takes to list the workers that match, and to write them.
+    pub fn steps_to_list_workers(&self, filter: &WorkerFilter) -> u64 {
+        let rows = if filter.ids.is_empty() { self.view.snapshot.worker_count() } else { filter.ids.len() };
+        steps(rows, filter.entries())
     }
 
     /// One page of the workers that match, in the order asked for.

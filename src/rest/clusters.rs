@@ -1,15 +1,16 @@
 //! `/cluster` and `/health`: the whole, and this server.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::list::Lists;
 use super::object::ClusterStats;
 use super::read::Read;
-use super::shape;
-use crate::http::Json;
+use super::{Endpoint, shape};
+use crate::http::{Json, as_part_of_the_request};
 use crate::resolvers::{Component, Health, Resolvers};
 
 /// `GET /api/v1/cluster/stats`
@@ -18,8 +19,11 @@ pub(super) async fn stats(read: Read) -> Response {
 }
 
 /// `GET /api/v1/cluster/distribution`
-pub(super) async fn distribution(State(lists): State<Lists>, read: Read) -> Response {
-    lists.distribution(&read)
+pub(super) async fn distribution(State(endpoint): State<Arc<Endpoint>>, read: Read) -> Response {
+    let steps = read.reading.steps_to_list_distribution();
+    let lists = endpoint.lists.clone();
+    let answer = move || lists.distribution(&read);
+    endpoint.resolvers.offload().run(steps, as_part_of_the_request(answer)).await
 }
 
 #[derive(Serialize)]

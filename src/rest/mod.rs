@@ -56,12 +56,6 @@ impl FromRef<Arc<Endpoint>> for Resolvers {
     }
 }
 
-impl FromRef<Arc<Endpoint>> for Lists {
-    fn from_ref(endpoint: &Arc<Endpoint>) -> Self {
-        endpoint.lists.clone()
-    }
-}
-
 /// Every route of the contract, grouped by who calls it.
 pub fn routes(resolvers: Resolvers, closing: CancellationToken) -> Routes {
     const LONG_POLL: Wants = Wants::NOTHING.time(LONGEST_WAIT.saturating_add(Duration::from_secs(5)));

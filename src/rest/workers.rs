@@ -17,7 +17,7 @@ use super::paging::{Paging, SORT};
 use super::read::Read;
 use super::{Endpoint, LONGEST_WAIT, Result};
 use crate::cluster::{SchedulingPolicy, WorkerFilter, WorkerOrder};
-use crate::http::{Id, IdempotencyKey, Json, Keyed, OptionalJson, Query};
+use crate::http::{Id, IdempotencyKey, Json, Keyed, OptionalJson, Query, as_part_of_the_request};
 use crate::resolvers::filter::{self, WorkerFilterInput};
 use crate::resolvers::input::{self, RegistrationInput, vm_status, wanted};
 use crate::resolvers::page::Listing;
@@ -72,12 +72,17 @@ pub(super) async fn list(
         // A server that leaves does not make its leaving wait for this.
         read.reading = Box::pin(closing.run_until_cancelled(past)).await.unwrap_or_else(|| resolvers.read());
     }
-    if filter == WorkerFilter::default() && order == WorkerOrder::default() && paging.request().is_for_all() {
-        return Ok(lists.workers(&read));
-    }
-    let Listing { nodes, total, next } = read.reading.listing_of_workers(&filter, order, paging.request())?;
-    let rows = nodes.into_iter().map(Worker).collect();
-    Ok((paging.link(next.as_deref()), read.show(Part { keys: WORKERS, rows, total })).into_response())
+    let steps = read.reading.steps_to_list_workers(&filter);
+    let lists = lists.clone();
+    let answer = move || {
+        if filter == WorkerFilter::default() && order == WorkerOrder::default() && paging.request().is_for_all() {
+            return Ok(lists.workers(&read));
+        }
+        let Listing { nodes, total, next } = read.reading.listing_of_workers(&filter, order, paging.request())?;
+        let rows = nodes.into_iter().map(Worker).collect();
+        Ok((paging.link(next.as_deref()), read.show(Part { keys: WORKERS, rows, total })).into_response())
+    };
+    resolvers.offload().run(steps, as_part_of_the_request(answer)).await
 }
 
 /// `GET /api/v1/workers/{id}`

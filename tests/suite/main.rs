@@ -31,6 +31,7 @@ mod http;
 mod idempotency;
 mod journal;
 mod liveness;
+mod long_questions;
 mod migrations;
 mod negotiation;
 mod openapi;
