@@ -19,7 +19,7 @@ const REFUSALS = {
 const FAILURES = ['INVALID_ARGUMENT', 'NOT_FOUND', 'CONFLICT'];
 
 /** What this transport says of every subscription that is right: so far it was read, and no further. */
-const NOT_HERE = 'Subscriptions are not supported on this transport.';
+const NOT_HERE = 'Subscriptions are not supported on this transport';
 
 /** The stage that refused a request by its answer; `run` if none did; else what is wrong with the answer. */
 export function stageOf(answer) {
@@ -28,7 +28,7 @@ export function stageOf(answer) {
   if (!Array.isArray(errors) || errors.length === 0) return 'no errors in `errors`';
   const stages = errors.map(({ message, path, extensions }) => {
     const code = extensions?.code;
-    if (message === NOT_HERE) return 'run';
+    if (message.startsWith(NOT_HERE)) return 'run';
     if (FAILURES.includes(code)) return 'run';
     // Whoever asks for too much is told so at the field where it was noticed.
     if (code === 'QUERY_TOO_COMPLEX') return 'limit';
