@@ -16,6 +16,9 @@ use crate::error::Result;
 use crate::journal::Journal;
 use crate::journal::commands::AnnounceSilent;
 
+/// How many workers are named in the log when many go offline at once. All are in the change log.
+const MOST_LINES: usize = 20;
+
 /// How often to look: a silent worker is announced within this much after its time-out.
 const PERIOD: Duration = Duration::from_secs(1);
 
@@ -88,10 +91,21 @@ impl LivenessSweeper {
         let announced = self.journal.commit(command).await?.reply;
         // A commit that took its time was no time of blindness.
         self.last_sweep = self.clock.now();
-        if announced > 0 {
-            info!(workers.announced = announced, "{announced} workers went offline");
+        self.note_offline(&announced);
+        Ok(announced.len())
+    }
+
+    /// A line for each worker, by which it is found; of a rack that goes at once, for the first of them.
+    fn note_offline(&self, announced: &[WorkerId]) {
+        let seconds = self.offline_after.as_secs();
+        for id in announced.iter().take(MOST_LINES) {
+            info!(worker.id = %id, "Worker {id} went offline: it has not been heard from for over {seconds} s");
         }
-        Ok(announced)
+        if let Some((first, others)) =
+            announced.get(MOST_LINES..).and_then(|others| Some((others.first()?, others.len())))
+        {
+            info!(workers.offline = announced.len(), "And {others} more workers went offline, from {first} on");
+        }
     }
 
     fn silent_workers(&self, now: Timestamp) -> Vec<WorkerId> {
