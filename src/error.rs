@@ -32,6 +32,17 @@ pub enum Kind {
     Internal,
 }
 
+/// What a failure is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Subject<'a> {
+    /// The parameter that cannot be accepted, in snake_case.
+    pub argument: Option<&'a str>,
+    /// The worker or the VM.
+    pub id: Option<&'a str>,
+    /// The revision that there is, where the caller has named another one.
+    pub current_revision: Option<u64>,
+}
+
 /// One failure.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
@@ -102,6 +113,27 @@ pub enum Error {
         /// The one it has changed at.
         current: u64,
     },
+    /// The caller wants it changed only if it is there.
+    #[error("Worker {0} is not registered, and only a worker that is was to be changed.")]
+    NothingToMatch(String),
+    /// The caller wants it registered only if it is not.
+    #[error("Worker {id} is registered already, and only one that is not was to be registered or changed.")]
+    AlreadyRegistered {
+        /// The worker.
+        id: String,
+        /// The revision it has changed at.
+        current: u64,
+    },
+    /// The caller wants it changed only if somebody else has changed it.
+    #[error(
+        "Worker {id} is still what it was: its registration, and what operators want of it, is of revision {current}."
+    )]
+    Unchanged {
+        /// The worker.
+        id: String,
+        /// The revision it has changed at.
+        current: u64,
+    },
     /// A key that stands for one request came with another.
     #[error("The Idempotency-Key {0:?} came with another request before. A new request needs a new key.")]
     KeyReused(String),
@@ -138,10 +170,37 @@ impl Error {
             | Self::HasLeft(_)
             | Self::UnknownIncarnation { .. } => Kind::NotFound,
             Self::Superseded { .. } | Self::IdTakenByVm(_) | Self::HoldsVms { .. } => Kind::Conflict,
-            Self::StaleRevision { .. } => Kind::Stale,
+            Self::StaleRevision { .. }
+            | Self::NothingToMatch(_)
+            | Self::AlreadyRegistered { .. }
+            | Self::Unchanged { .. } => Kind::Stale,
             Self::KeyReused(_) => Kind::KeyReused,
             Self::NotThereYet { .. } | Self::Busy | Self::ShuttingDown | Self::Database(_) => Kind::Unavailable,
             Self::Corrupt(_) => Kind::Internal,
+        }
+    }
+
+    /// What of the request, or of the cluster, it is about: for programs, such as a form that marks a field.
+    pub fn subject(&self) -> Subject<'_> {
+        let of = |id| Subject { id: Some(id), ..Subject::default() };
+        match self {
+            Self::Invalid { field, .. } => Subject { argument: Some(field), ..Subject::default() },
+            Self::WorkerNotFound(id)
+            | Self::VmNotFound(id)
+            | Self::NotRegistered(id)
+            | Self::HasLeft(id)
+            | Self::IdTakenByVm(id)
+            | Self::NothingToMatch(id)
+            | Self::Superseded { id, .. }
+            | Self::UnknownIncarnation { id, .. }
+            | Self::HoldsVms { id, .. } => of(id),
+            Self::StaleRevision { id, current, .. }
+            | Self::AlreadyRegistered { id, current }
+            | Self::Unchanged { id, current } => Subject { current_revision: Some(*current), ..of(id) },
+            Self::NotThereYet { current, .. } => Subject { current_revision: Some(*current), ..Subject::default() },
+            Self::KeyReused(_) | Self::Busy | Self::ShuttingDown | Self::Database(_) | Self::Corrupt(_) => {
+                Subject::default()
+            }
         }
     }
 

@@ -81,22 +81,23 @@ pub struct Event {
     pub oldest_cursor: Option<Cursor>,
 }
 
-/// Which events are wanted: fields are ANDed, entries of a list ORed, empty means any.
+/// Which events are wanted: fields are ANDed, entries of a list ORed. A list that is not there asks for nothing in
+/// particular; an empty one matches nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EventFilter {
     /// Events about one of these workers.
-    pub worker_ids: Vec<String>,
+    pub worker_ids: Option<Vec<String>>,
     /// Events of one of these kinds.
-    pub kinds: Vec<EventKind>,
+    pub kinds: Option<Vec<EventKind>>,
 }
 
 impl EventFilter {
     /// Whether the event is wanted.
     pub fn matches(&self, event: &Event) -> bool {
         let Self { worker_ids, kinds } = self;
-        (worker_ids.is_empty()
-            || event.worker_id.as_ref().is_some_and(|id| worker_ids.iter().any(|wanted| wanted == id.as_str())))
-            && (kinds.is_empty() || kinds.contains(&event.kind))
+        worker_ids.as_ref().is_none_or(|wanted| {
+            event.worker_id.as_ref().is_some_and(|id| wanted.iter().any(|wanted| wanted == id.as_str()))
+        }) && kinds.as_ref().is_none_or(|wanted| wanted.contains(&event.kind))
     }
 }
 

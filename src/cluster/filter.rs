@@ -8,21 +8,24 @@ use super::status::{VmStatus, WorkerStatus, words};
 use super::view::{VmView, WorkerView};
 use crate::clock::Timestamp;
 
-/// Which workers are wanted: fields are ANDed, entries of a list ORed, an empty list means any.
+/// Which workers are wanted: fields are ANDed, entries of a list ORed. A list that is not there asks for nothing in
+/// particular; an empty one matches nothing, because what a client has selected may be nothing, and must not be all then.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WorkerFilter {
     /// One of these ids.
-    pub ids: Vec<String>,
+    pub ids: Option<Vec<String>>,
     /// In one of these zones; the empty text asks for workers without a zone.
-    pub zones: Vec<String>,
+    pub zones: Option<Vec<String>>,
+    /// In a zone, or in none.
+    pub has_zone: Option<bool>,
     /// In one of these statuses.
-    pub statuses: Vec<WorkerStatus>,
+    pub statuses: Option<Vec<WorkerStatus>>,
     /// Healthy, or not.
     pub is_healthy: Option<bool>,
     /// With one of these capabilities.
-    pub capabilities: Vec<String>,
+    pub capabilities: Option<Vec<String>>,
     /// With all of these labels.
-    pub labels: Vec<LabelFilter>,
+    pub labels: Option<Vec<LabelFilter>>,
     /// With this text in its id, hostname, address or zone, whatever the case.
     pub search: Option<String>,
 }
@@ -37,26 +40,30 @@ pub struct LabelFilter {
 }
 
 impl WorkerFilter {
-    /// Workers in one of these zones, as asked in passing: a zone left empty asks for nothing in particular.
-    pub fn in_zones(zones: impl IntoIterator<Item = String>) -> Self {
-        let zones = zones.into_iter().filter(|zone| !zone.is_empty()).collect();
-        Self { zones, ..Self::default() }
+    /// Workers in this zone, or in any if none is given; the empty text asks for workers without a zone.
+    pub fn in_zone(zone: Option<String>) -> Self {
+        Self { zones: zone.map(|zone| vec![zone]), ..Self::default() }
     }
 
     /// Whether the worker is wanted.
     pub fn matches(&self, worker: &WorkerView) -> bool {
-        let Self { ids, zones, statuses, is_healthy, capabilities, labels, search } = self;
+        let Self { ids, zones, has_zone, statuses, is_healthy, capabilities, labels, search } = self;
         let identity = worker.identity();
-        is_any(ids, worker.worker.id.as_str())
-            && is_any(zones, &identity.zone)
-            && (statuses.is_empty() || statuses.contains(&worker.status()))
+        is_any(ids.as_deref(), worker.worker.id.as_str())
+            && is_any(zones.as_deref(), &identity.zone)
+            && has_zone.is_none_or(|wanted| identity.zone.is_empty() != wanted)
+            && statuses.as_ref().is_none_or(|wanted| wanted.contains(&worker.status()))
             && is_healthy.is_none_or(|wanted| worker.is_healthy() == wanted)
-            && (capabilities.is_empty() || identity.capabilities.iter().any(|has| is_any(capabilities, has)))
-            && labels.iter().all(|wanted| {
-                identity
-                    .labels
-                    .get(wanted.key.as_str())
-                    .is_some_and(|value| wanted.value.as_deref().is_none_or(|wanted| wanted == &**value))
+            && capabilities
+                .as_deref()
+                .is_none_or(|wanted| identity.capabilities.iter().any(|has| is_any(Some(wanted), has)))
+            && labels.as_ref().is_none_or(|wanted| {
+                let has = |wanted: &LabelFilter| {
+                    let value = identity.labels.get(wanted.key.as_str());
+                    value.is_some_and(|value| wanted.value.as_deref().is_none_or(|wanted| wanted == &**value))
+                };
+                // All of nothing would be everything.
+                !wanted.is_empty() && wanted.iter().all(has)
             })
             && contains(
                 search.as_deref(),
@@ -65,15 +72,18 @@ impl WorkerFilter {
     }
 }
 
-/// Which VMs are wanted: fields are ANDed, entries of a list ORed, an empty list means any.
+/// Which VMs are wanted: fields are ANDed, entries of a list ORed. A list that is not there asks for nothing in
+/// particular; an empty one matches nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VmFilter {
     /// In one of these statuses; none given means those that hold a slot.
-    pub statuses: Vec<VmStatus>,
-    /// On a worker in one of these zones.
-    pub zones: Vec<String>,
+    pub statuses: Option<Vec<VmStatus>>,
+    /// On a worker in one of these zones; the empty text asks for workers without a zone.
+    pub zones: Option<Vec<String>>,
+    /// On a worker in a zone, or in none.
+    pub has_zone: Option<bool>,
     /// On one of these workers.
-    pub worker_ids: Vec<String>,
+    pub worker_ids: Option<Vec<String>>,
     /// With this text in its id or name, whatever the case.
     pub search: Option<String>,
 }
@@ -81,17 +91,19 @@ pub struct VmFilter {
 impl VmFilter {
     /// Whether the VM is wanted.
     pub fn matches(&self, vm: &VmView) -> bool {
-        let Self { statuses, zones, worker_ids, search } = self;
-        let status = vm.vm.status;
-        (if statuses.is_empty() { status.holds_slot() } else { statuses.contains(&status) })
-            && is_any(worker_ids, vm.vm.worker_id.as_str())
-            && (zones.is_empty() || vm.worker().is_some_and(|worker| is_any(zones, &worker.identity().zone)))
+        let Self { statuses, zones, has_zone, worker_ids, search } = self;
+        let (status, zones) = (vm.vm.status, zones.as_deref());
+        statuses.as_ref().map_or_else(|| status.holds_slot(), |wanted| wanted.contains(&status))
+            && is_any(worker_ids.as_deref(), vm.vm.worker_id.as_str())
+            && (zones.is_none() || vm.worker().is_some_and(|worker| is_any(zones, &worker.identity().zone)))
+            && has_zone
+                .is_none_or(|wanted| vm.worker().is_some_and(|worker| worker.identity().zone.is_empty() != wanted))
             && contains(search.as_deref(), [vm.vm.id.as_str(), &vm.vm.name])
     }
 }
 
-fn is_any(wanted: &[String], value: &str) -> bool {
-    wanted.is_empty() || wanted.iter().any(|wanted| wanted == value)
+fn is_any(wanted: Option<&[String]>, value: &str) -> bool {
+    wanted.is_none_or(|wanted| wanted.iter().any(|wanted| wanted == value))
 }
 
 fn contains<const N: usize>(search: Option<&str>, places: [&str; N]) -> bool {

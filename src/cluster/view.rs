@@ -121,15 +121,14 @@ impl WorkerView {
     }
 
     /// Its VMs, by id: those in one of these statuses, or without any wish those that hold a slot.
-    pub fn vms(&self, statuses: &[VmStatus]) -> Vec<VmView> {
+    pub fn vms(&self, statuses: Option<&[VmStatus]>) -> Vec<VmView> {
         self.vms_in(statuses).collect()
     }
 
     /// The same, one by one.
-    pub fn vms_in(&self, statuses: &[VmStatus]) -> impl Iterator<Item = VmView> {
-        let wanted = |status: VmStatus| {
-            if statuses.is_empty() { status.holds_slot() } else { statuses.contains(&status) }
-        };
+    pub fn vms_in(&self, statuses: Option<&[VmStatus]>) -> impl Iterator<Item = VmView> {
+        let wanted =
+            move |status: VmStatus| statuses.map_or_else(|| status.holds_slot(), |wanted| wanted.contains(&status));
         let vms = self.worker.usage.vms.iter().filter(move |vm| wanted(vm.status));
         vms.map(|vm| VmView { vm: vm.clone(), view: self.view.clone() })
     }

@@ -177,7 +177,9 @@ impl Engine {
             return Answer::Written(written);
         }
         let Some(document) = asked.cut_out(&[Question, Command]) else {
-            let problem = "Subscriptions are not supported on this transport.";
+            let problem = "Subscriptions are not supported on this transport, which answers once. Ask for a stream with \
+                           `Accept: text/event-stream`, or open a WebSocket at /graphql with the subprotocol \
+                           graphql-transport-ws.";
             return Response::from_errors(vec![error::request_error("GRAPHQL_VALIDATION_FAILED", problem)]).into();
         };
         // In a box, or what is answered by plan would carry the room for it.

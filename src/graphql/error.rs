@@ -1,9 +1,13 @@
 //! Errors as GraphQL clients read them: a sentence, and a code in `extensions.code`.
 
 use async_graphql::{ErrorExtensionValues, Response, ServerError};
+use axum::http::StatusCode;
+use serde_json::json;
 use tracing::error;
 
-use crate::error::{Error, Kind};
+use super::over_http::{GRAPHQL_RESPONSE, JSON};
+use crate::error::{Error, Kind, Subject};
+use crate::http::{Accept, FailureFormat};
 
 /// Codes the errors of an answer: those of resolvers by what they are, those of the engine by what stage they come from.
 /// What is neither is our fault: it is logged, and not shown, for it may name types of this program. Done once after execution, from the error's source, so that a plain `?` is
@@ -47,7 +51,33 @@ fn code_domain_error(error: &mut ServerError, source: &Error) {
         error.message = format!("{} {problem}", camel_case(field));
     }
     set_code(error, code);
+    let Subject { argument, id, current_revision } = source.subject();
+    let extensions = error.extensions.get_or_insert_with(ErrorExtensionValues::default);
+    if let Some(argument) = argument {
+        extensions.set("argument", camel_case(argument));
+    }
+    if let Some(id) = id {
+        extensions.set("id", id);
+    }
+    if let Some(revision) = current_revision {
+        extensions.set("currentRevision", revision);
+    }
 }
+
+/// How routes of GraphQL write what failed before it was a request of GraphQL, such as a body that is no JSON: with
+/// `errors`, where its clients look.
+pub(super) const FAILURES: FailureFormat = FailureFormat {
+    media_type: |headers| if Accept::of(headers).names(GRAPHQL_RESPONSE) { GRAPHQL_RESPONSE } else { JSON },
+    body: |failure| {
+        let code = match failure.status() {
+            StatusCode::INTERNAL_SERVER_ERROR => "INTERNAL",
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => "UNAVAILABLE",
+            _ => "BAD_REQUEST",
+        };
+        let error = request_error(code, failure.message());
+        serde_json::to_vec(&json!({ "errors": [error] })).unwrap_or_default()
+    },
+};
 
 fn set_code(error: &mut ServerError, code: &str) {
     let extensions = error.extensions.get_or_insert_with(ErrorExtensionValues::default);

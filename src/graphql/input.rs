@@ -20,13 +20,16 @@ const FILTER_NAMES: FilterNames = FilterNames {
     search: "filter.search",
 };
 
-/// Which workers are wanted. Fields are ANDed, entries of a list ORed; every label must match.
+/// Which workers are wanted. Fields are ANDed, entries of a list ORed; every label must match. A field that is left out,
+/// or null, asks for nothing in particular; an empty list matches nothing.
 #[derive(Default, InputObject)]
 pub(super) struct WorkerFilter {
     /// With one of these ids.
     ids: Option<Vec<ID>>,
     /// In one of these zones; the empty text asks for workers without a zone.
     zones: Option<Vec<String>>,
+    /// In a zone, or in none.
+    has_zone: Option<bool>,
     /// In one of these statuses.
     statuses: Option<Vec<shape::WorkerStatus>>,
     /// Healthy, or not.
@@ -43,15 +46,16 @@ impl TryFrom<WorkerFilter> for cluster::WorkerFilter {
     type Error = Error;
 
     fn try_from(filter: WorkerFilter) -> Result<Self, Error> {
-        let WorkerFilter { ids, zones, statuses, is_healthy, capabilities, labels, search } = filter;
-        let statuses = statuses.unwrap_or_default().into_iter().map(cluster::WorkerStatus::from);
+        let WorkerFilter { ids, zones, has_zone, statuses, is_healthy, capabilities, labels, search } = filter;
+        let word = |status| cluster::WorkerStatus::from(status).as_str().to_owned();
         let filter = WorkerFilterInput {
-            ids: texts(ids),
-            zones: zones.unwrap_or_default(),
-            statuses: statuses.map(|status| status.as_str().to_owned()).collect(),
+            ids: ids.map(texts),
+            zones,
+            has_zone,
+            statuses: statuses.map(|statuses| statuses.into_iter().map(word).collect()),
             is_healthy,
-            capabilities: capabilities.unwrap_or_default(),
-            labels: labels.unwrap_or_default().into_iter().map(Into::into).collect(),
+            capabilities,
+            labels: labels.map(|labels| labels.into_iter().map(Into::into).collect()),
             search,
         };
         filter.check(&FILTER_NAMES)
@@ -73,13 +77,16 @@ impl From<LabelFilter> for cluster::LabelFilter {
     }
 }
 
-/// Which VMs are wanted. Fields are ANDed, entries of a list ORed.
+/// Which VMs are wanted. Fields are ANDed, entries of a list ORed. A field that is left out, or null, asks for nothing in
+/// particular; an empty list matches nothing.
 #[derive(Default, InputObject)]
 pub(super) struct VmFilter {
     /// In one of these statuses; those that hold a slot if left out.
     statuses: Option<Vec<shape::VmStatus>>,
-    /// On a worker in one of these zones.
+    /// On a worker in one of these zones; the empty text asks for workers without a zone.
     zones: Option<Vec<String>>,
+    /// On a worker in a zone, or in none.
+    has_zone: Option<bool>,
     /// On one of these workers.
     worker_ids: Option<Vec<ID>>,
     /// With this text in the id or name, whatever the case.
@@ -89,19 +96,21 @@ pub(super) struct VmFilter {
 impl TryFrom<VmFilter> for cluster::VmFilter {
     type Error = Error;
 
-    fn try_from(VmFilter { statuses, zones, worker_ids, search }: VmFilter) -> Result<Self, Error> {
-        let statuses = statuses.unwrap_or_default().into_iter().map(cluster::VmStatus::from);
+    fn try_from(VmFilter { statuses, zones, has_zone, worker_ids, search }: VmFilter) -> Result<Self, Error> {
+        let word = |status| cluster::VmStatus::from(status).as_str().to_owned();
         let filter = VmFilterInput {
-            statuses: statuses.map(|status| status.as_str().to_owned()).collect(),
-            zones: zones.unwrap_or_default(),
-            worker_ids: texts(worker_ids),
+            statuses: statuses.map(|statuses| statuses.into_iter().map(word).collect()),
+            zones,
+            has_zone,
+            worker_ids: worker_ids.map(texts),
             search,
         };
         filter.check(&FILTER_NAMES)
     }
 }
 
-/// Which events are wanted. Fields are ANDed, entries of a list ORed.
+/// Which events are wanted. Fields are ANDed, entries of a list ORed. A field that is left out, or null, asks for nothing
+/// in particular; an empty list matches nothing.
 #[derive(Default, InputObject)]
 pub(super) struct EventFilter {
     /// About one of these workers.
@@ -213,6 +222,9 @@ pub(super) struct RegisterWorkerInput {
     /// Any text that is new for each start of the process: the same again is a retry. Without one, every registration is
     /// a new start.
     boot_id: Option<String>,
+    /// Any revision at which the worker was read. Only if neither its registration nor what operators want of it has
+    /// changed since, else a conflict; 0 says that there must be no such worker yet.
+    pub(super) if_revision: Option<Int53>,
 }
 
 /// Label that a worker gives itself.
@@ -289,9 +301,10 @@ pub(super) struct VmDeltaInput {
 
 impl From<RecordHeartbeatInput> for HeartbeatInput {
     fn from(input: RecordHeartbeatInput) -> Self {
-        let vms_delta = input
-            .vms_delta
-            .map(|delta| Delta { upsert: reports(delta.upsert.unwrap_or_default()), remove: texts(delta.remove) });
+        let vms_delta = input.vms_delta.map(|delta| Delta {
+            upsert: reports(delta.upsert.unwrap_or_default()),
+            remove: texts(delta.remove.unwrap_or_default()),
+        });
         Self {
             incarnation: Whole(input.incarnation.0),
             sequence: input.sequence.map(|sequence| Whole(sequence.0)),
@@ -315,6 +328,9 @@ pub(super) struct DeregisterWorkerInput {
     /// Whether to remove it even though VMs hold slots on it.
     #[graphql(default = false)]
     pub(super) force: bool,
+    /// Any revision at which the worker was read, such as its `revision`. Only if neither its registration nor what
+    /// operators want of it has changed since, else a conflict. Heartbeats do not count.
+    pub(super) if_revision: Option<Int53>,
 }
 
 fn reports(vms: Vec<VmReportInput>) -> Vec<VmInput> {
@@ -333,11 +349,12 @@ fn whole(number: i32) -> Whole {
     Whole(number.into())
 }
 
-/// A list of a filter; left out, it is empty, and asks for nothing in particular.
-fn entries<T, U: From<T>>(field: &'static str, list: Option<Vec<T>>) -> Result<Vec<U>, Error> {
-    Ok(wanted(field, list.unwrap_or_default())?.into_iter().map(Into::into).collect())
+/// A list of a filter, if it is there.
+pub(super) fn entries<T, U: From<T>>(field: &'static str, list: Option<Vec<T>>) -> Result<Option<Vec<U>>, Error> {
+    let list = list.map(|list| wanted(field, list)).transpose()?;
+    Ok(list.map(|list| list.into_iter().map(Into::into).collect()))
 }
 
-fn texts(ids: Option<Vec<ID>>) -> Vec<String> {
-    ids.unwrap_or_default().into_iter().map(|id| id.0).collect()
+fn texts(ids: Vec<ID>) -> Vec<String> {
+    ids.into_iter().map(|id| id.0).collect()
 }

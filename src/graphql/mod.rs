@@ -80,7 +80,7 @@ pub fn routes(
     sockets: TaskTracker,
     closing: CancellationToken,
 ) -> Routes {
-    let wants = Wants::NOTHING.body(documents.limits().body).routine();
+    let wants = Wants::NOTHING.body(documents.limits().body).routine().failures(error::FAILURES);
     let engine = Engine::new(documents, resolvers);
     let endpoint =
         Arc::new(Endpoint { engine, repeated: Repeated::default(), origins: origins.to_vec(), sockets, closing });

@@ -5,7 +5,7 @@ use async_graphql::{Context, Interface, Object, Result, SimpleObject};
 
 use super::budget::Budget;
 use super::connection::{PageArguments, VmConnection};
-use super::input::VmFilter;
+use super::input::{VmFilter, entries};
 use super::loader::WorkerEvents;
 use super::scalar::Cursor;
 use super::shape::{self, Shape};
@@ -100,12 +100,11 @@ worker_fields!(object {
     async fn vms(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Only VMs in one of these statuses; those that hold a slot if left out.")] status: Option<
-            Vec<shape::VmStatus>,
-        >,
+        #[graphql(desc = "Only VMs in one of these statuses; those that hold a slot if left out, none if the list is empty.")]
+        status: Option<Vec<shape::VmStatus>>,
     ) -> Result<shape::Vms> {
-        let statuses: Vec<_> = wanted("status", status.unwrap_or_default())?.into_iter().map(Into::into).collect();
-        Ok(Shape::of(Budget::pay_for(ctx, self.0.vms(&statuses))?))
+        let statuses: Option<Vec<_>> = entries("status", status)?;
+        Ok(Shape::of(Budget::pay_for(ctx, self.0.vms(statuses.as_deref()))?))
     }
 
     /// VMs of the worker, page by page, sorted by id.

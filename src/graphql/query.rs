@@ -49,9 +49,12 @@ impl Query {
     async fn workers(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Only workers in this zone.")] zone: Option<String>,
+        #[graphql(
+            desc = "Only workers in this zone; all if left out or null. The empty text asks for workers without a zone."
+        )]
+        zone: Option<String>,
     ) -> Result<Vec<Worker>> {
-        let filter = cluster::WorkerFilter::in_zones(zone);
+        let filter = cluster::WorkerFilter::in_zone(zone);
         let workers = Budget::pay_for(ctx, ctx.data::<Reading>()?.list_workers(&filter))?;
         Ok(workers.into_iter().map(Worker).collect())
     }

@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 use super::{
     compression::Encodings,
-    failure::Asked,
+    failure::{Asked, Failure},
     layers::Manners,
     routes::{Found, Route},
 };
@@ -119,6 +119,8 @@ pub(super) struct Exchange {
     pub(super) manners: Arc<Manners>,
     /// Where its path leads.
     found: Option<Found>,
+    /// How its route writes failures, if not as the others do: in what media type, and how.
+    pub(super) failures: Option<(&'static str, fn(&Failure) -> Vec<u8>)>,
     body_is_awaited: AtomicBool,
 }
 
@@ -137,7 +139,10 @@ impl Exchange {
                 id = id.or(Some(value));
             }
         }
+        let found = manners.routes.find(request.uri().path());
+        let format = found.as_ref().and_then(|found| manners.routes.route(found)?.wants.failures);
         Arc::new(Self {
+            failures: format.map(|format| ((format.media_type)(request.headers()), format.body)),
             id: RequestId::of(id),
             began: Instant::now(),
             method: request.method().clone(),
@@ -145,7 +150,7 @@ impl Exchange {
             asked,
             encodings,
             manners: Arc::clone(manners),
-            found: manners.routes.find(request.uri().path()),
+            found,
             body_is_awaited: AtomicBool::new(false),
         })
     }

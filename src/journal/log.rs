@@ -59,11 +59,11 @@ impl Log {
     /// that what was removed is noticed and not taken for something that never was.
     pub async fn events_after(&self, after: &Cursor, filter: &EventFilter, limit: u64) -> Result<LogPage> {
         let mut select = event::Entity::after(signed(after.revision), i64::from(after.position));
-        if !filter.worker_ids.is_empty() {
-            select = select.filter(event::Entity::about_workers(filter.worker_ids.clone()));
+        if let Some(worker_ids) = &filter.worker_ids {
+            select = select.filter(event::Entity::about_workers(worker_ids.clone()));
         }
-        if !filter.kinds.is_empty() {
-            select = select.filter(event::Entity::of_kinds(filter.kinds.iter().copied().map(EventKind::as_str)));
+        if let Some(kinds) = &filter.kinds {
+            select = select.filter(event::Entity::of_kinds(kinds.iter().copied().map(EventKind::as_str)));
         }
         let turn = self.turn().await?;
         // First the entries, then the beginning, which is moved before anything is removed.

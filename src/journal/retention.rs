@@ -6,13 +6,14 @@
 
 use std::time::Duration;
 
+use entity::kept_answer::Request;
 use entity::{cluster, event, kept_answer};
 use sea_orm::QuerySelect;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::commands::ANSWERS_ARE_KEPT_FOR_HOURS;
+use super::commands::{ANSWERS_ARE_KEPT_FOR_HOURS, ANSWERS_TO_HEARTBEATS_ARE_KEPT_FOR_MINUTES};
 use super::database::Database;
 use crate::clock::Clock;
 use crate::error::Result;
@@ -26,7 +27,11 @@ const STEP: u64 = 2_000;
 /// How long an answer is kept for whoever asks again: longer than any client keeps trying.
 const KEEP_ANSWERS: Duration = Duration::from_secs(ANSWERS_ARE_KEPT_FOR_HOURS * 60 * 60);
 
-/// How many of them are kept at most: a command of an operator takes some 300 bytes.
+/// The same for heartbeats: long before that, the worker has sent another one.
+const KEEP_ANSWERS_TO_HEARTBEATS: Duration = Duration::from_secs(ANSWERS_TO_HEARTBEATS_ARE_KEPT_FOR_MINUTES * 60);
+
+/// How many of either are kept at most: a command of an operator takes some 300 bytes. Each have their own, so that the
+/// keys of a fleet, which come by the thousand a second, do not displace those of operators.
 const MAX_ANSWERS: u64 = 100_000;
 
 /// How much of the change log is kept.
@@ -96,10 +101,12 @@ impl LogTrimmer {
 
     /// Removes answers that nobody will ask for again.
     async fn trim_answers(&self) -> Result<()> {
-        let surplus = kept_answer::Entity::newest_first().offset(MAX_ANSWERS);
-        let surplus = surplus.one(self.database.readers()).await?.map(|row| row.at);
-        let too_old = self.clock.now() - KEEP_ANSWERS;
-        kept_answer::Entity::given_before(too_old, surplus).exec(self.database.for_upkeep()).await?;
+        for (of, time) in [(Request::Command, KEEP_ANSWERS), (Request::Heartbeat, KEEP_ANSWERS_TO_HEARTBEATS)] {
+            let surplus = kept_answer::Entity::newest_first(of).offset(MAX_ANSWERS);
+            let surplus = surplus.one(self.database.readers()).await?.map(|row| row.at);
+            let too_old = self.clock.now() - time;
+            kept_answer::Entity::given_before(of, too_old, surplus).exec(self.database.for_upkeep()).await?;
+        }
         Ok(())
     }
 

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cluster::{Identity, MAX_EXACT, VmStatus, WorkerId};
 use crate::error::{Error, Result};
-use crate::journal::commands::{Beat, Inventory, Register, VmReport};
+use crate::journal::commands::{Beat, Inventory, Precondition, Register, VmReport};
 
 /// Largest figure of one worker or VM: what GraphQL's `Int` can carry.
 pub(crate) const MAX_FIGURE: i64 = i32::MAX as i64;
@@ -171,7 +171,7 @@ impl RegistrationInput {
             max_vms: figure("max_vms", self.max_vms.unwrap_or(Whole(DEFAULT_MAX_VMS)), 0, MAX_VMS)?,
         };
         let boot_id = self.boot_id.map(|boot_id| text("boot_id", boot_id, 1..=MAX_TEXT)).transpose()?;
-        Ok(Register { id, identity, boot_id })
+        Ok(Register { id, identity, boot_id, condition: Precondition::default() })
     }
 }
 

@@ -28,7 +28,7 @@ pub(crate) use self::events::MAX_EVENTS;
 pub use self::events::{EventPage, EventView, WorkerEventsKey, event_limit};
 pub use self::once::{Answer, Answered, Once};
 pub use self::vms::page_of_worker_vms;
-pub use self::workers::{Goodbye, HeartbeatRecorded, Node, PolicyChanged, Registered, SetAside};
+pub use self::workers::{Goodbye, HeartbeatRecorded, Node, PolicyChanged, Precondition, Registered, Seen, SetAside};
 use crate::clock::{Clock, Timestamp};
 use crate::cluster::{ClusterStats, Snapshot, View};
 use crate::error::{Error, Result};

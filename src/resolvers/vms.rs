@@ -34,7 +34,7 @@ impl Reading {
 
 /// One page of a worker's own VMs that match, by id.
 pub fn page_of_worker_vms(worker: &WorkerView, filter: &VmFilter, request: &PageRequest) -> Result<Page<VmView>> {
-    let mut vms = worker.vms(&filter.statuses);
+    let mut vms = worker.vms(filter.statuses.as_deref());
     vms.retain(|vm| filter.matches(vm));
     page_by_id(vms, request)
 }

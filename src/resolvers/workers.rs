@@ -14,10 +14,10 @@ use crate::cluster::{
     SchedulingPolicy, View, VmStatus, VmView, Worker, WorkerFilter, WorkerOrder, WorkerSortKey, WorkerView,
 };
 use crate::error::{Error, Result};
-pub use crate::journal::commands::SetAside;
 use crate::journal::commands::{
-    Deregister, HeartbeatAccepted, PolicySet, RecordHeartbeat, RecordHeartbeats, SetPolicy,
+    Deregister, HeartbeatAccepted, PolicySet, RecordHeartbeat, RecordHeartbeats, Register, SetPolicy,
 };
+pub use crate::journal::commands::{Precondition, Seen, SetAside};
 use crate::journal::{Committed, Submitted};
 
 /// By how much the time of the next heartbeat is spread, so that a fleet that starts at once does
@@ -74,6 +74,8 @@ pub struct Goodbye {
     pub purge: bool,
     /// Remove it even though VMs hold slots on it.
     pub force: bool,
+    /// Only if this holds.
+    pub condition: Precondition,
 }
 
 /// Anything that has an id of its own.
@@ -122,8 +124,8 @@ impl Reading {
         Listing::of(self.list_workers(filter), |worker| edge(worker, order), order, request)
     }
 
-    /// VMs of a worker, by id: those in one of these statuses, or else those that hold a slot.
-    pub fn worker_vms(&self, id: &str, statuses: &[VmStatus]) -> Result<Vec<VmView>> {
+    /// VMs of a worker, by id: those in one of these statuses, or without any wish those that hold a slot.
+    pub fn worker_vms(&self, id: &str, statuses: Option<&[VmStatus]>) -> Result<Vec<VmView>> {
         Ok(self.worker(id)?.vms(statuses))
     }
 
@@ -149,7 +151,18 @@ impl Reading {
 impl Resolvers {
     /// Registers a worker: a new one, a restarted one, or the same again.
     pub async fn register_worker(&self, id: &str, input: RegistrationInput) -> Result<Registered> {
-        let Committed { reply, snapshot } = self.journal.commit(input.check(id)?).await?;
+        self.register_worker_if(id, input, Precondition::default()).await
+    }
+
+    /// The same, if the condition holds.
+    pub async fn register_worker_if(
+        &self,
+        id: &str,
+        input: RegistrationInput,
+        condition: Precondition,
+    ) -> Result<Registered> {
+        let command = Register { condition, ..input.check(id)? };
+        let Committed { reply, snapshot } = self.journal.commit(command).await?;
         let worker = self.reading(snapshot).as_decided(reply.worker);
         let incarnation = worker.worker.life.incarnation;
         info!(worker.id = %id, worker.incarnation = incarnation, "Worker {id} registered, incarnation {incarnation}");
@@ -203,7 +216,7 @@ impl Resolvers {
         let command = RecordHeartbeat { worker_id: id.to_owned(), beat: input.check()? };
         let interval = self.timing.heartbeat_interval;
         let show = move |reply: &HeartbeatAccepted, view: Arc<View>| recorded(reply, view, interval);
-        let (answered, reply) = self.commit_once(command, once, show).await?;
+        let (answered, reply) = self.commit_once(command, once.of_heartbeats(), show).await?;
         reply.iter().for_each(note_set_aside);
         Ok(answered)
     }
@@ -231,15 +244,15 @@ impl Resolvers {
             };
             places.iter().map(one).collect()
         };
-        let (answered, replies) = self.commit_once(RecordHeartbeats(checked), once, show).await?;
+        let (answered, replies) = self.commit_once(RecordHeartbeats(checked), once.of_heartbeats(), show).await?;
         replies.iter().flatten().flatten().for_each(note_set_aside);
         Ok(answered)
     }
 
     /// A worker leaves: it is kept as offline, or removed.
     pub async fn deregister_worker(&self, id: &str, goodbye: Goodbye) -> Result<()> {
-        let Goodbye { purge, force } = goodbye;
-        self.journal.commit(Deregister { worker_id: id.to_owned(), purge, force }).await?;
+        let Goodbye { purge, force, condition } = goodbye;
+        self.journal.commit(Deregister { worker_id: id.to_owned(), purge, force, condition }).await?;
         let how = if purge { "was removed" } else { "said goodbye" };
         info!(worker.id = %id, "Worker {id} {how}");
         Ok(())
@@ -252,7 +265,7 @@ impl Resolvers {
         reason: Option<String>,
         if_revision: Option<u64>,
     ) -> Result<PolicyChanged> {
-        self.set_policy(id, SchedulingPolicy::Draining, reason, if_revision).await
+        self.set_policy(id, SchedulingPolicy::Draining, reason, if_revision.into()).await
     }
 
     /// Opens a worker for new work again.
@@ -262,7 +275,7 @@ impl Resolvers {
         reason: Option<String>,
         if_revision: Option<u64>,
     ) -> Result<PolicyChanged> {
-        self.set_policy(id, SchedulingPolicy::Active, reason, if_revision).await
+        self.set_policy(id, SchedulingPolicy::Active, reason, if_revision.into()).await
     }
 
     /// Sets what operators want of a worker.
@@ -271,12 +284,13 @@ impl Resolvers {
         id: &str,
         policy: SchedulingPolicy,
         reason: Option<String>,
-        if_revision: Option<u64>,
+        condition: Precondition,
     ) -> Result<PolicyChanged> {
         let reason = super::input::reason(reason)?;
-        let command = SetPolicy { worker_id: id.to_owned(), policy, reason, if_revision };
+        let command = SetPolicy { worker_id: id.to_owned(), policy, reason, condition };
+        let reason = command.reason.clone();
         let Committed { reply, snapshot } = self.journal.commit(command).await?;
-        note_policy(&reply);
+        note_policy(&reply, reason.as_deref());
         let worker = self.reading(snapshot).as_decided(reply.worker);
         Ok(PolicyChanged { worker, changed: reply.changed })
     }
@@ -287,17 +301,18 @@ impl Resolvers {
         id: &str,
         policy: SchedulingPolicy,
         reason: Option<String>,
-        if_revision: Option<u64>,
+        condition: Precondition,
         once: Once<PolicyChanged>,
     ) -> Result<Answered> {
         let reason = super::input::reason(reason)?;
-        let command = SetPolicy { worker_id: id.to_owned(), policy, reason, if_revision };
+        let command = SetPolicy { worker_id: id.to_owned(), policy, reason, condition };
         let show = |reply: &PolicySet, view: Arc<View>| PolicyChanged {
             worker: WorkerView { worker: reply.worker.clone(), view },
             changed: reply.changed,
         };
+        let reason = command.reason.clone();
         let (answered, reply) = self.commit_once(command, once, show).await?;
-        reply.iter().for_each(note_policy);
+        reply.iter().for_each(|reply| note_policy(reply, reason.as_deref()));
         Ok(answered)
     }
 }
@@ -322,9 +337,10 @@ fn note_set_aside(HeartbeatAccepted { worker, resync: _, set_aside }: &Heartbeat
     }
 }
 
-fn note_policy(PolicySet { worker, changed }: &PolicySet) {
+fn note_policy(PolicySet { worker, changed }: &PolicySet, reason: Option<&str>) {
     if *changed {
         let (id, policy) = (&worker.id, worker.policy);
-        info!(worker.id = %id, worker.policy = %policy, "Worker {id} is {policy}");
+        let why = reason.map(|reason| format!(": {reason:?}")).unwrap_or_default();
+        info!(worker.id = %id, worker.policy = %policy, reason, "Worker {id} is {policy}{why}");
     }
 }

@@ -8,7 +8,9 @@
 
 use std::hash::{BuildHasher as _, Hash, Hasher};
 
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use bytes::Bytes;
 use foldhash::quality::FixedState;
 
@@ -17,6 +19,7 @@ use super::object::{ClusterEvent, ClusterStats, ListedVm, Vm, Worker, WorkerDist
 use crate::cluster::{VmView, WorkerView};
 use crate::http::Failure;
 use crate::json;
+use crate::resolvers::{Precondition, Seen};
 
 /// Part of every tag: another version may show the same state in another way.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -83,31 +86,60 @@ pub(super) fn tag_of_revision(revision: u64) -> String {
     format!("\"{revision}\"")
 }
 
-/// The revision that `If-Match` ties a command to: the latest of those in its tags. None if the header is missing, or
-/// asks only that there is such a worker.
+/// What `If-Match` and `If-None-Match` tie a command to.
+pub(super) fn precondition(headers: &HeaderMap) -> Result<Precondition> {
+    Ok(Precondition {
+        matches: seen(headers, &header::IF_MATCH, "If-Match")?,
+        matches_not: seen(headers, &header::IF_NONE_MATCH, "If-None-Match")?,
+    })
+}
+
+/// The revisions in the tags of a header. None if the header is missing.
 ///
 /// Only the revision at a tag's beginning counts. The rest tells one body from another, and those differ with each
 /// heartbeat, which is not what an operator decides upon; for the same reason a weak tag will do.
-pub(super) fn revision_to_match(headers: &HeaderMap) -> Result<Option<u64>> {
-    let mut latest = None;
-    for tag in listed(headers.get_all(header::IF_MATCH)) {
+fn seen(headers: &HeaderMap, header: &HeaderName, name: &str) -> Result<Option<Seen>> {
+    if !headers.contains_key(header) {
+        return Ok(None);
+    }
+    let mut revisions = Vec::new();
+    for tag in listed(headers.get_all(header)) {
         if tag == "*" {
-            return Ok(None);
+            return Ok(Some(Seen::Somehow));
         }
         let opaque = tag.strip_prefix(WEAK).unwrap_or(tag);
         let Some(opaque) = opaque.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
             return Err(Failure::bad_request(format!(
-                "If-Match must be *, or tags in quotes such as \"812\": the ETag of the worker, or its `revision`, not {tag}"
+                "{name} must be *, or tags in quotes such as \"812\": the ETag of the worker, or its `revision`, not {tag}"
             )));
         };
         let revision = opaque.split('-').next().unwrap_or_default();
         // A tag of something else matches nothing, and neither does the revision before all others.
-        latest = latest.max(Some(revision.parse().unwrap_or(0)));
+        revisions.push(revision.parse().unwrap_or(0));
     }
-    if latest.is_none() && headers.contains_key(header::IF_MATCH) {
-        return Err(Failure::bad_request("If-Match must be *, or tags in quotes such as \"812\", and not empty"));
+    if revisions.is_empty() {
+        return Err(Failure::bad_request(format!(
+            "{name} must be *, or tags in quotes such as \"812\", and not empty"
+        )));
     }
-    Ok(latest)
+    Ok(Some(Seen::At(revisions)))
+}
+
+/// A request that is not tied to a state. What a heartbeat belongs to is said by its incarnation and sequence, and a
+/// command to workers, plural, has no tag: nothing is there that `If-Match` could match, and then nothing may be done.
+pub(super) struct Unconditional;
+
+impl<S: Sync> FromRequestParts<S> for Unconditional {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
+        if parts.headers.contains_key(header::IF_MATCH) {
+            let problem = "Heartbeats are not tied to tags: what they belong to is said by `incarnation` and `sequence`. \
+                           Leave If-Match out";
+            return Err(Failure::new(StatusCode::PRECONDITION_FAILED, problem));
+        }
+        Ok(Self)
+    }
 }
 
 /// The entries of a header that is a list. (Our own tags hold no comma.)
@@ -206,20 +238,30 @@ mod tests {
     }
 
     #[test]
-    fn a_command_is_tied_to_the_latest_revision_of_its_tags() {
-        for (lines, revision) in [
+    fn a_command_is_tied_to_the_revisions_of_its_tags() {
+        let at = |revisions: &[u64]| Some(Some(Seen::At(revisions.to_vec())));
+        for (lines, expected) in [
             (vec![], Some(None)),
-            (vec!["*"], Some(None)),
-            (vec!["\"812\""], Some(Some(812))),
-            (vec!["W/\"812-00ff\""], Some(Some(812))),
-            (vec!["\"811\", \"812\"", "\"7\""], Some(Some(812))),
-            (vec!["\"of-something-else\""], Some(Some(0))),
-            (vec!["\"\""], Some(Some(0))),
+            (vec!["*"], Some(Some(Seen::Somehow))),
+            (vec!["\"812\""], at(&[812])),
+            (vec!["W/\"812-00ff\""], at(&[812])),
+            (vec!["\"811\", \"812\"", "\"7\""], at(&[811, 812, 7])),
+            (vec!["\"of-something-else\""], at(&[0])),
+            (vec!["\"\""], at(&[0])),
             (vec!["812"], None),
             (vec!["\"812"], None),
+            (vec![""], None),
+            (vec![" , "], None),
         ] {
-            let headers = lines.iter().map(|line| (header::IF_MATCH, HeaderValue::from_static(line))).collect();
-            assert_eq!(revision_to_match(&headers).ok(), revision, "{lines:?}");
+            let headers = |name: HeaderName| {
+                lines.iter().map(|line| (name.clone(), HeaderValue::from_static(line))).collect::<HeaderMap>()
+            };
+            let precondition = |name| precondition(&headers(name)).ok();
+            let matches = precondition(header::IF_MATCH);
+            assert_eq!(matches.as_ref().map(|it| it.matches.clone()), expected, "{lines:?}");
+            assert!(matches.is_none_or(|it| it.matches_not.is_none()));
+            let matches_not = precondition(header::IF_NONE_MATCH);
+            assert_eq!(matches_not.map(|it| it.matches_not), expected, "{lines:?}");
         }
     }
 }

@@ -13,6 +13,7 @@ use futures_util::{Stream, StreamExt as _};
 use serde::{Deserialize, Serialize};
 
 use super::etag::Versioned;
+use super::filter::given;
 use super::object::ClusterEvent;
 use super::read::Read;
 use super::{Endpoint, Result, shape};
@@ -64,7 +65,8 @@ pub(super) async fn list(
     Query(query): Query<EventsQuery>,
 ) -> Result<Response> {
     let EventsQuery { after, limit, worker_id } = query;
-    let filter = EventFilter { worker_ids: wanted("worker_id", worker_id)?, ..EventFilter::default() };
+    let worker_ids = given(wanted("worker_id", worker_id)?);
+    let filter = EventFilter { worker_ids, ..EventFilter::default() };
     let resumed = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty());
     let after = resumed.or(after.as_deref().filter(|after| !after.is_empty()));
     let accept = Accept::of(&headers);

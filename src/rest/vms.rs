@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
 use super::Result;
-use super::filter::{FILTER_NAMES, named};
+use super::filter::{FILTER_NAMES, given, named};
 use super::list::{Lists, Part, VMS};
 use super::object::Vm;
 use super::paging::Paging;
@@ -21,6 +21,7 @@ pub(super) struct ListQuery {
     status: Vec<String>,
     #[serde(default)]
     zone: Vec<String>,
+    has_zone: Option<bool>,
     #[serde(default)]
     worker_id: Vec<String>,
     search: Option<String>,
@@ -31,9 +32,10 @@ pub(super) async fn list(
     State(lists): State<Lists>,
     read: Read,
     paging: Paging,
-    Query(ListQuery { status, zone, worker_id, search }): Query<ListQuery>,
+    Query(ListQuery { status, zone, has_zone, worker_id, search }): Query<ListQuery>,
 ) -> Result<Response> {
-    let filter = VmFilterInput { statuses: status, zones: named(zone), worker_ids: worker_id, search };
+    let filter =
+        VmFilterInput { statuses: given(status), zones: named(zone), has_zone, worker_ids: given(worker_id), search };
     let filter = filter.check(&FILTER_NAMES)?;
     if filter == VmFilter::default() && paging.request().is_for_all() {
         return Ok(lists.vms(&read));

@@ -8,8 +8,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
-use super::etag::{Versioned, revision_to_match, tag_of_revision};
-use super::filter::{FILTER_NAMES, named};
+use super::etag::{Versioned, precondition, tag_of_revision};
+use super::filter::{FILTER_NAMES, given, named};
 use super::list::{Part, WORKERS};
 use super::object::{ListedVm, RegisterWorkerPayload, Worker};
 use super::once::{once, rendered, respond};
@@ -29,6 +29,7 @@ pub(super) struct ListQuery {
     id: Vec<String>,
     #[serde(default)]
     zone: Vec<String>,
+    has_zone: Option<bool>,
     #[serde(default)]
     status: Vec<String>,
     is_healthy: Option<bool>,
@@ -53,14 +54,16 @@ pub(super) async fn list(
     Query(query): Query<ListQuery>,
 ) -> Result<Response> {
     let Endpoint { resolvers, lists, closing } = &*endpoint;
-    let ListQuery { id, zone, status, is_healthy, capability, label, search, sort, wait, after_revision } = query;
+    let ListQuery { id, zone, has_zone, status, is_healthy, capability, label, search, sort, wait, after_revision } =
+        query;
     let filter = WorkerFilterInput {
-        ids: id,
+        ids: given(id),
         zones: named(zone),
-        statuses: status,
+        has_zone,
+        statuses: given(status),
         is_healthy,
-        capabilities: capability,
-        labels: label.iter().map(|text| filter::label(text)).collect(),
+        capabilities: given(capability),
+        labels: given(label.iter().map(|text| filter::label(FILTER_NAMES.labels, text)).collect::<Result<_, _>>()?),
         search,
     };
     let filter = filter.check(&FILTER_NAMES)?;
@@ -109,7 +112,8 @@ impl Versioned for WorkerVms {
 pub(super) async fn vms(read: Read, Id(id): Id, Query(query): Query<VmsQuery>) -> Result<Response> {
     let statuses =
         wanted("status", query.status)?.iter().map(|word| vm_status("status", word)).collect::<Result<Vec<_>, _>>()?;
-    let vms: Vec<_> = read.reading.worker_vms(&id, &statuses)?.into_iter().map(ListedVm).collect();
+    let statuses = given(statuses);
+    let vms: Vec<_> = read.reading.worker_vms(&id, statuses.as_deref())?.into_iter().map(ListedVm).collect();
     Ok(read.show(WorkerVms { worker_id: id, total: vms.len(), vms }))
 }
 
@@ -117,9 +121,10 @@ pub(super) async fn vms(read: Read, Id(id): Id, Query(query): Query<VmsQuery>) -
 pub(super) async fn register(
     State(resolvers): State<Resolvers>,
     Id(id): Id,
+    headers: HeaderMap,
     Json(input): Json<RegistrationInput>,
 ) -> Result<impl IntoResponse> {
-    let registered = resolvers.register_worker(&id, input).await?;
+    let registered = resolvers.register_worker_if(&id, input, precondition(&headers)?).await?;
     let status = if registered.created { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(RegisterWorkerPayload(registered))))
 }
@@ -136,14 +141,16 @@ pub(super) struct GoodbyeQuery {
 pub(super) async fn deregister(
     State(resolvers): State<Resolvers>,
     Id(id): Id,
+    headers: HeaderMap,
     Query(GoodbyeQuery { purge, force }): Query<GoodbyeQuery>,
 ) -> Result<StatusCode> {
-    resolvers.deregister_worker(&id, Goodbye { purge, force }).await?;
+    let condition = precondition(&headers)?;
+    resolvers.deregister_worker(&id, Goodbye { purge, force, condition }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 #[derive(Default, Deserialize)]
-#[serde(expecting = "a JSON object with an optional `reason`")]
+#[serde(deny_unknown_fields, expecting = "a JSON object with an optional `reason`")]
 pub(super) struct PolicyBody {
     pub(super) reason: Option<String>,
 }
@@ -191,13 +198,13 @@ async fn set_policy(
     key: Option<IdempotencyKey>,
     body: Option<PolicyBody>,
 ) -> Result<Response> {
-    let (reason, if_revision) = (body.unwrap_or_default().reason, revision_to_match(headers)?);
+    let (reason, condition) = (body.unwrap_or_default().reason, precondition(headers)?);
     let answered = match key {
         None => {
-            let answer = answer(resolvers.set_policy(id, policy, reason, if_revision).await?);
+            let answer = answer(resolvers.set_policy(id, policy, reason, condition).await?);
             Answered { answer, is_repeated: false }
         }
-        Some(key) => resolvers.set_policy_once(id, policy, reason, if_revision, once(key, answer)).await?,
+        Some(key) => resolvers.set_policy_once(id, policy, reason, condition, once(key, answer)).await?,
     };
     Ok(respond(answered))
 }

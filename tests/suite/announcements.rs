@@ -13,7 +13,8 @@ use crate::harness::*;
 /// What the log tells of availability, in order: worker, kind, revision.
 async fn announcements(cluster: &TestCluster) -> Vec<(String, EventKind, u64)> {
     let log = cluster.server().journal().log();
-    let filter = EventFilter { kinds: vec![EventKind::WorkerOffline, EventKind::WorkerOnline], ..Default::default() };
+    let filter =
+        EventFilter { kinds: Some(vec![EventKind::WorkerOffline, EventKind::WorkerOnline]), ..Default::default() };
     let start = Cursor::after_revision(cluster.server().journal().snapshot().database.clone(), 0);
     let events = log.events_after(&start, &filter, u64::from(u32::MAX)).await.unwrap().events;
     let told = |event: &aetherium::cluster::Event| {

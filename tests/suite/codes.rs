@@ -53,7 +53,10 @@ fn requests() -> Vec<Case> {
         Case(
             with_variables(page, json!({"filter": {"nope": 1}})),
             INVALID,
-            &["$filter has no field \"nope\"", "capabilities, ids, isHealthy, labels, search, statuses, zones"],
+            &[
+                "$filter has no field \"nope\"",
+                "capabilities, hasZone, ids, isHealthy, labels, search, statuses, zones",
+            ],
         ),
         Case(
             with_variables(page, json!({"filter": {"labels": [{}]}})),

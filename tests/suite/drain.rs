@@ -93,7 +93,7 @@ on_both_databases! {
         let drain = |id: &str| cluster.rest().post(&format!("/api/v1/workers/{id}/drain"));
         drain("w1").await.assert_json(200, drained("w1"));
         drain("w2").body("{}").await.assert_json(200, drained("w2"));
-        drain("w3").json(json!({"reason": "new disk", "unknown": 1})).await.assert_json(200, drained("w3"));
+        drain("w3").json(json!({"reason": "new disk"})).await.assert_json(200, drained("w3"));
         let form = drain("w4").header("content-type", "application/x-www-form-urlencoded");
         form.body(r#"{"reason": "curl -d says it is a form"}"#).await.assert_json(200, drained("w4"));
 

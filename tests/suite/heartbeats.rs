@@ -249,7 +249,10 @@ on_both_databases! {
         );
         for refused in results.as_array().unwrap().iter().filter(|result| result["status"] != 200) {
             let message = refused["error"]["message"].as_str().unwrap();
-            assert_eq!(refused["error"], failure(refused["status"].as_u64().unwrap() as u16, message));
+            let expected = failure(refused["status"].as_u64().unwrap() as u16, message);
+            for key in ["error", "message", "code"] {
+                assert_eq!(refused["error"][key], expected[key], "{refused}");
+            }
             assert!(!message.contains("struct") && !message.contains("enum"), "in the words of the API: {message}");
         }
         let keys: Vec<_> = results[0].as_object().unwrap().keys().map(String::as_str).collect();

@@ -180,7 +180,8 @@ on_both_databases! {
         let worker = Type::named(&cluster, "Worker").await;
         let selection = worker.selection(&[]);
         for (zone, query) in
-            [("", ""), ("(zone: \"a\")", "?zone=a"), ("(zone: \"\")", "?zone="), ("(zone: \"x\")", "?zone=x")]
+            [("", ""), ("(zone: \"a\")", "?zone=a"), ("(zone: null)", "?zone="),
+            ("(zone: \"\")", "?has_zone=false"), ("(zone: \"x\")", "?zone=x")]
         {
             let rest = cluster.rest().get(&format!("/api/v1/workers{query}")).await.json();
             let rest: Value = rest["workers"].as_array().unwrap().iter().map(|one| worker.convert(one, &[])).collect();

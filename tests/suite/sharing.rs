@@ -90,7 +90,7 @@ on_both_databases! {
         let query = "subscription($n: Int!, $wanted: [ID!]) {
             clusterEvents(filter: {workerIds: $wanted}) { workerId worker { events(first: $n) { kind } } }
         }";
-        let wanted = [json!([]), json!(["w1"]), json!(["w2"])];
+        let wanted = [json!(null), json!(["w1"]), json!(["w2"])];
         for (place, socket) in sockets.iter_mut().enumerate() {
             let variables = json!({"n": 1 + place % 2, "wanted": wanted[place / 2]});
             socket.subscribe("1", query, variables).await;

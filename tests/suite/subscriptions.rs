@@ -729,7 +729,7 @@ on_both_databases! {
         cluster.add([worker("w1"), worker("w2")]).await;
         let start = json!(cluster.first_cursor());
         let resolvers = cluster.server().resolvers();
-        let filter = EventFilter { kinds: vec![EventKind::WorkerDrained], ..EventFilter::default() };
+        let filter = EventFilter { kinds: Some(vec![EventKind::WorkerDrained]), ..EventFilter::default() };
         let mut all = pin!(resolvers.watch_events(None, EventFilter::default()).unwrap());
         let mut drained = pin!(resolvers.watch_events(None, filter).unwrap());
         for _ in 0..550 {
@@ -915,7 +915,7 @@ mod time {
     async fn a_quiet_stream_of_events_is_told_now_and_then_that_it_has_missed_nothing() {
         let cluster = cluster().await;
         let resolvers = cluster.server().resolvers();
-        let filter = EventFilter { kinds: vec![EventKind::WorkerLeft], ..EventFilter::default() };
+        let filter = EventFilter { kinds: Some(vec![EventKind::WorkerLeft]), ..EventFilter::default() };
         let mut events = pin!(resolvers.watch_events(None, filter).unwrap());
         events.next().await.unwrap().unwrap();
         // Unwanted events move the cursor on: whoever resumes from it does not read them again.

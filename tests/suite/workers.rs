@@ -110,14 +110,6 @@ on_both_databases! {
         }
     }
 
-    // semantics 20
-    async fn unknown_query_parameters_are_ignored(cluster: TestCluster) {
-        cluster.add([worker("w1"), worker("w2")]).await;
-        for query in ["?colour=red", "?Zone=x&&=", "?Status=nonsense", "?zone=&%ff=%ff"] {
-            assert_eq!(found(&cluster, query).await, ["w1", "w2"], "{query}");
-        }
-    }
-
     // semantics 21
     async fn workers_come_by_id_in_the_order_of_code_points(cluster: TestCluster) {
         let ids = ["B", "W-10", "W-2", "a", "w_1", "z", "\u{e9}", "\u{65e5}\u{672c}", "\u{1f600}"];

@@ -13,7 +13,7 @@ use crate::cluster::fields::{
 use crate::cluster::{self, Depends, Gapped, VmId, VmView, WorkerId, WorkerView, depends};
 use crate::graphql::budget::MAX_OBJECTS;
 use crate::graphql::connection::{PageArguments, PageInfo};
-use crate::graphql::input::VmFilter;
+use crate::graphql::input::{VmFilter, entries};
 use crate::graphql::shape::{self, Label, ZoneStats};
 use crate::json;
 use crate::resolvers::input::wanted;
@@ -287,13 +287,12 @@ planned! { { { worker: worker_of_heartbeat } } WorkerHeartbeat(beat: Heartbeat) 
 } }
 
 fn worker_vms(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Plan<WorkerView> {
-    let statuses = compiler.argument::<Option<Vec<shape::VmStatus>>>(asked, "status")?.unwrap_or_default();
-    let statuses = wanted("status", statuses).map_err(|_| Stop::Ordinary)?;
-    let statuses: Vec<_> = statuses.into_iter().map(cluster::VmStatus::from).collect();
+    let statuses = compiler.argument::<Option<Vec<shape::VmStatus>>>(asked, "status")?;
+    let statuses: Option<Vec<cluster::VmStatus>> = entries("status", statuses).map_err(|_| Stop::Ordinary)?;
     let vm = compiler.select::<VmView>(&asked.sets)?;
     let depends = vm.depends();
     let write = move |worker: &WorkerView, out: &mut Out| {
-        out.list(worker.vms_in(&statuses), |entry, out| vm.write(&entry, out));
+        out.list(worker.vms_in(statuses.as_deref()), |entry, out| vm.write(&entry, out));
     };
     Ok((Box::new(write), depends))
 }

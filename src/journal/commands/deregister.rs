@@ -1,6 +1,6 @@
 //! A worker says goodbye, or is removed.
 
-use super::Command;
+use super::{Command, Precondition};
 use crate::cluster::{Availability, EventKind, Worker};
 use crate::error::{Error, Result};
 use crate::journal::draft::{Draft, Part, Told};
@@ -14,14 +14,17 @@ pub struct Deregister {
     pub purge: bool,
     /// Remove it even though VMs hold slots on it.
     pub force: bool,
+    /// Only if this holds.
+    pub condition: Precondition,
 }
 
 impl Command for Deregister {
     type Reply = ();
 
     fn decide(&self, draft: &mut Draft<'_>) -> Result<Self::Reply> {
-        let Self { worker_id, purge, force } = self;
+        let Self { worker_id, purge, force, condition } = self;
         let known = draft.find_worker(worker_id).ok_or_else(|| Error::WorkerNotFound(worker_id.clone()))?.clone();
+        condition.check(worker_id, Some(&known), draft.revision)?;
         if *purge {
             let vms = known.usage.vms.count_slot_holders();
             if vms > 0 && !force {

@@ -9,13 +9,18 @@ mod deregister;
 mod heartbeat;
 mod once;
 mod policy;
+mod precondition;
 mod register;
 
 pub use announce::AnnounceSilent;
 pub use deregister::Deregister;
 pub use heartbeat::{Beat, HeartbeatAccepted, Inventory, RecordHeartbeat, RecordHeartbeats, SetAside, VmReport};
-pub use once::{ANSWERS_ARE_KEPT_FOR_HOURS, Answer, Once, Tell, Told};
+pub use once::{
+    ANSWERS_ARE_KEPT_FOR_HOURS, ANSWERS_TO_HEARTBEATS_ARE_KEPT_FOR_MINUTES, Answer, Once, Tell, Told,
+    heartbeat_fingerprint,
+};
 pub use policy::{PolicySet, SetPolicy};
+pub use precondition::{Precondition, Seen};
 pub use register::{Register, RegistrationAccepted};
 
 use super::draft::Draft;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Command;
+use super::{Command, Precondition};
 use crate::cluster::{EventKind, SchedulingPolicy, Worker};
 use crate::error::{Error, Result};
 use crate::journal::draft::{Draft, Part, Told};
@@ -16,8 +16,8 @@ pub struct SetPolicy {
     pub policy: SchedulingPolicy,
     /// Why.
     pub reason: Option<Arc<str>>,
-    /// Only if neither its registration nor its policy has changed since this revision.
-    pub if_revision: Option<u64>,
+    /// Only if this holds.
+    pub condition: Precondition,
 }
 
 /// The policy is as wanted.
@@ -33,15 +33,9 @@ impl Command for SetPolicy {
     type Reply = PolicySet;
 
     fn decide(&self, draft: &mut Draft<'_>) -> Result<Self::Reply> {
-        let Self { worker_id, policy, reason, if_revision } = self;
+        let Self { worker_id, policy, reason, condition } = self;
         let known = draft.find_worker(worker_id).ok_or_else(|| Error::WorkerNotFound(worker_id.clone()))?.clone();
-        // A revision that is still to come was read from some other database.
-        let current = known.policy_revision.max(known.registration_revision);
-        if let Some(expected) = *if_revision
-            && !(current..draft.revision).contains(&expected)
-        {
-            return Err(Error::StaleRevision { id: worker_id.clone(), expected, current });
-        }
+        condition.check(worker_id, Some(&known), draft.revision)?;
         if known.policy == *policy {
             return Ok(PolicySet { worker: known, changed: false });
         }

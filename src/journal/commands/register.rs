@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Command;
+use super::{Command, Precondition};
 use crate::cluster::{EventKind, Identity, Worker, WorkerId};
 use crate::error::{Error, Result};
 use crate::journal::draft::{Draft, Part, Told};
@@ -16,6 +16,8 @@ pub struct Register {
     pub identity: Identity,
     /// New for each start of the process: the same again is a retry, none means a new start.
     pub boot_id: Option<Arc<str>>,
+    /// Only if this holds.
+    pub condition: Precondition,
 }
 
 /// The worker is registered.
@@ -31,8 +33,9 @@ impl Command for Register {
     type Reply = RegistrationAccepted;
 
     fn decide(&self, draft: &mut Draft<'_>) -> Result<Self::Reply> {
-        let Self { id, identity, boot_id } = self;
+        let Self { id, identity, boot_id, condition } = self;
         let (at, revision) = (draft.at, draft.revision);
+        condition.check(id.as_str(), draft.find_worker(id.as_str()).map(|known| &**known), revision)?;
         let Some(known) = draft.find_worker(id.as_str()).cloned() else {
             if draft.is_vm(id.as_str()) {
                 return Err(Error::IdTakenByVm(id.to_string()));

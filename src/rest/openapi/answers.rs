@@ -149,7 +149,7 @@ const SHARED: [Shared; 13] = [
         status: 412,
         name: "PreconditionFailed",
         error: "Precondition Failed",
-        description: "It has changed since it was read, as the tag in `if-match` says.",
+        description: "It is not as `if-match` says, or it is as `if-none-match` says that it must not be.",
         message: "Worker worker-01 is not what it was at revision 812: its registration, or what operators want of it, is of revision 813. Read it again, then decide.",
     },
     Shared {

@@ -3,7 +3,7 @@
 //! Each struct that a body is read into is taken apart here, so that the compiler asks for the description of a new
 //! field.
 
-use utoipa::openapi::schema::{AllOfBuilder, AnyOfBuilder, Object, Type};
+use utoipa::openapi::schema::{AdditionalProperties, AllOfBuilder, AnyOfBuilder, Object, Type};
 use utoipa::openapi::{RefOr, Schema};
 
 use super::schema::{
@@ -80,6 +80,10 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
     let reason = body!("Reason" = PolicyBody, "Why an operator wants it so." {
         reason: optional text(0..=MAX_REASON), "Kept with the event.";
     });
+    // A command knows all its keys; what workers send may have more of them.
+    let (name, mut reason) = reason;
+    reason.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
+    let reason = (name, reason);
     let bodies = [registration, heartbeat, changes, vm, reason, ("Heartbeats", heartbeats())];
     let mut components: Vec<_> = bodies.into_iter().map(|(name, body)| (name, body.into())).collect();
     components.push(("Heartbeat", one_inventory()));

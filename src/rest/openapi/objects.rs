@@ -9,7 +9,9 @@ use utoipa::PartialSchema;
 use utoipa::openapi::schema::{AllOfBuilder, AnyOfBuilder, Object};
 use utoipa::openapi::{RefOr, Schema};
 
-use super::schema::{any_text, described, flag, list, map, named, object, one_of, or_null, whole, with_optional};
+use super::schema::{
+    any_text, described, exact, flag, list, map, named, object, one_of, or_null, whole, with_optional,
+};
 use crate::cluster::fields::{
     cluster_stats_fields, event_fields, heartbeat_reply_fields, registered_fields, vm_fields,
     worker_distribution_fields, worker_fields,
@@ -261,18 +263,28 @@ fn health() -> Object {
 }
 
 fn failure() -> Object {
-    object(
-        "Every failure, on every path, is these three keys.",
+    let failure = object(
+        "Every failure, on every path, has these three keys. Some say in others what they are about.",
         [
             ("error", described(any_text(), "Name of the status.")),
             ("message", described(any_text(), "What is wrong, and what would be right.")),
             ("code", described(whole(400..=599), "The status.")),
         ],
-    )
+    );
+    about(failure)
+}
+
+/// What a failure is about, for programs.
+fn about(failure: Object) -> Object {
+    let argument = described(any_text(), "The parameter of the request that is wrong, if it is one.");
+    let id = described(any_text(), "The worker or the VM that it is about, if it is about one.");
+    let revision = described(exact(), "The revision that there is, if the request named another one.");
+    let failure = with_optional(failure, "argument", argument);
+    with_optional(with_optional(failure, "id", id), "current_revision", revision)
 }
 
 fn problem() -> Object {
-    object(
+    let problem = object(
         "The same failure as RFC 9457 has it, for those who ask for it by `Accept` and not for `application/json`.",
         [
             ("type", described(any_text(), "`about:blank`: the status says which kind of failure it is.")),
@@ -280,7 +292,8 @@ fn problem() -> Object {
             ("status", described(whole(400..=599), "The status.")),
             ("detail", described(any_text(), "What is wrong, and what would be right.")),
         ],
-    )
+    );
+    about(problem)
 }
 
 fn count() -> Object {

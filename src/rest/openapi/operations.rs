@@ -98,6 +98,7 @@ fn drain_worker() -> OperationBuilder {
         ))
         .parameter(worker_id())
         .parameter(parameters::if_match())
+        .parameter(parameters::unless_match())
         .parameter(parameters::idempotency_key())
         .request_body(Some(reason()))
         .response("200", changed("The worker is to be drained.", examples::draining()))
@@ -110,6 +111,7 @@ fn activate_worker() -> OperationBuilder {
         .description(Some("Opens a worker for new work again."))
         .parameter(worker_id())
         .parameter(parameters::if_match())
+        .parameter(parameters::unless_match())
         .parameter(parameters::idempotency_key())
         .request_body(Some(reason()))
         .response("200", changed("The worker may take new work.", examples::active()))
@@ -237,11 +239,13 @@ fn register_worker() -> Operation {
              answer has the number of this life of its process, which every heartbeat carries.",
         ))
         .parameter(worker_id())
+        .parameter(parameters::if_match())
+        .parameter(parameters::unless_match())
         .request_body(Some(sent("What the worker is.", "Registration", examples::registration())))
         .response("200", registered("A known worker has registered.", false))
         .response("201", registered("A new worker has registered.", true))
         .fails(CHANGE)
-        .fails([409])
+        .fails([409, 412])
         .build()
 }
 
@@ -252,9 +256,11 @@ fn deregister_worker() -> Operation {
         ))
         .parameter(worker_id())
         .takes(parameters::goodbye())
+        .parameter(parameters::if_match())
+        .parameter(parameters::unless_match())
         .response("204", nothing("The worker has left."))
         .fails(QUESTION)
-        .fails([403, 404, 409])
+        .fails([403, 404, 409, 412])
         .build()
 }
 
@@ -270,7 +276,7 @@ fn record_heartbeat() -> OperationBuilder {
             recorded.link("worker", to("showWorker", "The worker, as it is now.", ("id", "$request.path.id"))),
         )
         .fails(CHANGE)
-        .fails([404, 409, 422])
+        .fails([404, 409, 412, 422])
 }
 
 fn record_heartbeats() -> OperationBuilder {
@@ -280,7 +286,7 @@ fn record_heartbeats() -> OperationBuilder {
         .request_body(Some(sent("The heartbeats.", "Heartbeats", examples::heartbeats())))
         .response("200", json_of("What became of each.", "HeartbeatResults", examples::results()).repeatable())
         .fails(CHANGE)
-        .fails([422])
+        .fails([412, 422])
 }
 
 fn health() -> OperationBuilder {

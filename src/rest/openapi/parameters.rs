@@ -60,6 +60,14 @@ pub(super) fn if_match() -> Parameter {
     parameter("if-match", ParameterIn::Header, tags, description).example(Some("*".into())).build()
 }
 
+/// What the client decided upon, turned around.
+pub(super) fn unless_match() -> Parameter {
+    let description = "`*`: only if there is no such worker yet. The `etag` of the worker as it was read: only if its \
+                       registration, or what operators want of it, has changed since. Else 412.";
+    let tags = formatted(ENTITY_TAGS);
+    parameter("if-none-match", ParameterIn::Header, tags, description).example(Some("\"1\"".into())).build()
+}
+
 /// Which part of a list is wanted.
 pub(super) fn page() -> [Parameter; 2] {
     let most = i64::try_from(MAX_SIZE).unwrap_or(i64::MAX);
@@ -82,19 +90,23 @@ pub(super) fn page() -> [Parameter; 2] {
 }
 
 /// Which workers are wanted, and in what order.
-pub(super) fn workers() -> [Parameter; 8] {
+pub(super) fn workers() -> [Parameter; 9] {
     let orders = WorkerOrderField::ALL.iter().flat_map(|field| [field.to_string(), format!("-{field}")]);
     let orders: Vec<_> = orders.collect();
-    let label = matching(any_text(), format!("^[^=]{{1,{MAX_LABEL_KEY}}}(=[\\s\\S]{{0,{MAX_LABEL_VALUE}}})?$"));
+    let label = matching(
+        any_text(),
+        format!("^[^=!]([^=]{{0,{}}}[^=!])?(=([^=][\\s\\S]{{0,{}}})?)?$", MAX_LABEL_KEY - 2, MAX_LABEL_VALUE - 1),
+    );
     [
-        zone("Only workers in this zone; repeat it for several."),
+        zone("Only workers in this zone; repeat it for several. Without a value it asks for nothing in particular."),
+        has_zone("Only workers that are in a zone, or only those that are in none."),
         many("status", named("WorkerStatus"), "Only workers in this status; repeat it for several.", "active"),
         query("is_healthy", flag(), "Only workers that are healthy, or only those that are not.", true),
         many(
             "label",
             label,
             "Only workers with this label: a key, or a key and its value as `env=production`. Repeat it for workers that \
-             have all of several.",
+             have all of several. `==`, `!=` and `!` are no operators here, and are refused.",
             "env=production",
         ),
         many(
@@ -120,10 +132,13 @@ pub(super) fn workers() -> [Parameter; 8] {
 }
 
 /// Which VMs are wanted.
-pub(super) fn vms() -> [Parameter; 4] {
+pub(super) fn vms() -> [Parameter; 5] {
     [
         vm_status(),
-        zone("Only VMs on workers in this zone; repeat it for several."),
+        zone(
+            "Only VMs on workers in this zone; repeat it for several. Without a value it asks for nothing in particular.",
+        ),
+        has_zone("Only VMs on workers that are in a zone, or only those on workers that are in none."),
         many("worker_id", sized(1..=MAX_TEXT), "Only VMs on this worker; repeat it for several.", "worker-01"),
         query("search", sized(0..=MAX_TEXT), "Only VMs with this text in the id or name.", "dev-vm"),
     ]
@@ -137,6 +152,10 @@ pub(super) fn vm_status() -> Parameter {
 
 fn zone(description: &str) -> Parameter {
     many("zone", sized(0..=MAX_TEXT), description, "us-west-1a")
+}
+
+fn has_zone(description: &str) -> Parameter {
+    query("has_zone", flag(), description, false)
 }
 
 /// To wait for a change.
