@@ -23,9 +23,9 @@ use uuid::Uuid;
 
 use super::{
     compression::Encodings,
-    failure::{Asked, Failure},
+    failure::Asked,
     layers::Manners,
-    routes::{Found, Route},
+    routes::{FailureWriter, Found, Route},
 };
 
 /// The header that carries a [`RequestId`], both ways.
@@ -120,7 +120,7 @@ pub(super) struct Exchange {
     /// Where its path leads.
     found: Option<Found>,
     /// How its route writes failures, if not as the others do: in what media type, and how.
-    pub(super) failures: Option<(&'static str, fn(&Failure) -> Vec<u8>)>,
+    pub(super) failures: Option<(&'static str, FailureWriter)>,
     body_is_awaited: AtomicBool,
 }
 

@@ -44,4 +44,4 @@ pub use origin::Origin;
 pub use parameters::Parameter;
 pub(crate) use parameters::{likely, nearest, pairs, without_brackets};
 pub use pieces::Pieces;
-pub use routes::{FailureFormat, Methods, Routes, Wants, get, post};
+pub use routes::{FailureFormat, FailureWriter, Methods, Routes, Wants, get, post};

@@ -43,8 +43,11 @@ pub(super) fn check(uri: &Uri, known: &[Parameter]) -> Result<Option<Uri>, Failu
     Ok(if has_brackets { rewritten(uri, query) } else { None })
 }
 
+/// A name and a value of a query string, as they are meant.
+pub(crate) type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
+
 /// The pairs of a query string, or what cannot be read in it.
-pub(crate) fn pairs(query: &str) -> Result<Vec<(Cow<'_, str>, Cow<'_, str>)>, Failure> {
+pub(crate) fn pairs(query: &str) -> Result<Vec<Pair<'_>>, Failure> {
     let pairs = query.split('&').filter(|pair| !pair.is_empty());
     let pairs = pairs.map(|pair| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));

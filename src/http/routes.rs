@@ -62,8 +62,11 @@ pub struct FailureFormat {
     /// The media type, by the headers of the request.
     pub media_type: fn(&HeaderMap) -> &'static str,
     /// The body.
-    pub body: fn(&Failure) -> Vec<u8>,
+    pub body: FailureWriter,
 }
+
+/// Writes a failure as the body of an answer.
+pub type FailureWriter = fn(&Failure) -> Vec<u8>;
 
 impl Wants {
     /// It is as any other.
