@@ -28,6 +28,9 @@ pub(super) const DEFAULT_LIMIT: i64 = 100;
 /// How often a quiet stream shows that it is alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
+/// Media type of a list.
+const JSON: &str = "application/json";
+
 /// Media type of one JSON object a line.
 pub(super) const NDJSON: &str = "application/x-ndjson";
 
@@ -67,13 +70,14 @@ pub(super) async fn list(
     let filter = EventFilter { worker_ids: wanted("worker_id", worker_id)?, ..EventFilter::default() };
     let resumed = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty());
     let after = resumed.or(after.as_deref().filter(|after| !after.is_empty()));
-    let accept = Accept::of(&headers);
-    if accept.names(EVENT_STREAM) {
+    // Generated clients name every form that an answer may have, whichever they can read: of those JSON ends.
+    let accept = Some(Accept::of(&headers)).filter(|accept| !accept.names(JSON));
+    if accept.is_some_and(|accept| accept.names(EVENT_STREAM)) {
         let events = endpoint.resolvers.watch_events(after, filter)?;
         let messages = events.map(message).take_until(endpoint.closing.clone().cancelled_owned());
         return Ok(Sse::new(messages).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response());
     }
-    if accept.names(NDJSON) {
+    if accept.is_some_and(|accept| accept.names(NDJSON)) {
         let events = endpoint.resolvers.watch_events(after, filter)?;
         let lines = lines(events).take_until(endpoint.closing.clone().cancelled_owned());
         let media = [(header::CONTENT_TYPE, HeaderValue::from_static(NDJSON))];

@@ -34,6 +34,7 @@ mod liveness;
 mod migrations;
 mod negotiation;
 mod openapi;
+mod openapi_clients;
 mod oracle;
 mod parity;
 mod persisted_queries;

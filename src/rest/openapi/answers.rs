@@ -220,6 +220,11 @@ pub(super) fn components() -> Vec<(&'static str, Response)> {
     SHARED.iter().map(|failure| (failure.name, failure.response())).collect()
 }
 
+/// The statuses of all failures.
+pub(super) fn failures() -> [u16; SHARED.len()] {
+    SHARED.each_ref().map(|failure| failure.status)
+}
+
 /// The answer of this status, as the components have it.
 pub(super) fn failure(status: u16) -> Option<(String, Ref)> {
     let shared = SHARED.iter().find(|shared| shared.status == status)?;

@@ -5,11 +5,15 @@
 //! are expanded once more here. So a field is in the document because it is in the answer, with the words that GraphQL
 //! has for it.
 
+use serde_json::json;
 use utoipa::PartialSchema;
-use utoipa::openapi::schema::{AllOfBuilder, AnyOfBuilder, Object};
+use utoipa::openapi::schema::{AnyOfBuilder, Object, OneOfBuilder};
 use utoipa::openapi::{RefOr, Schema};
 
-use super::schema::{any_text, described, flag, list, map, named, object, one_of, or_null, whole, with_optional};
+use super::answers::failures;
+use super::schema::{
+    any_text, described, flag, list, map, named, object, one_of, or_null, whole, whole_of, with_keyword, with_optional,
+};
 use crate::cluster::fields::{
     cluster_stats_fields, event_fields, heartbeat_reply_fields, registered_fields, vm_fields,
     worker_distribution_fields, worker_fields,
@@ -106,14 +110,7 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
                 "What a worker does with new work: `active` takes it, `draining` runs what it has and takes nothing new, `offline` has not been heard from for longer than the heartbeat time-out.",
             ),
         ),
-        (
-            "SchedulingPolicy",
-            words(
-                SchedulingPolicy::ALL,
-                SchedulingPolicy::as_str,
-                "What operators asked for. Kept while a worker is offline, and through its restarts.",
-            ),
-        ),
+        ("SchedulingPolicy", policies()),
         (
             "VmStatus",
             words(
@@ -137,12 +134,16 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
         ("EventList", event_list()),
         ("PolicyChange", policy_change()),
         ("HeartbeatResults", heartbeat_results()),
+        ("RecordedHeartbeat", recorded_heartbeat()),
+        ("RefusedHeartbeat", refused_heartbeat()),
         ("Health", health()),
+        ("ComponentStatus", component_status()),
         ("Failure", failure()),
         ("Problem", problem()),
     ];
     let mut components: Vec<_> = declared.into_iter().map(|(name, object)| (name, object.into())).collect();
     components.push(("HeartbeatResult", heartbeat_result()));
+    components.push(("DegradedHealth", degraded_health()));
     components
 }
 
@@ -151,6 +152,22 @@ fn words<T: Copy>(all: &[T], word: impl Fn(T) -> &'static str, description: &str
     let mut words = one_of(all.iter().map(|value| word(*value)));
     words.description = Some(description.to_owned());
     words
+}
+
+/// What operators can ask for. The names of its constants are given, because generators for Go put those of all enums
+/// into one package, where a status of workers has the same words.
+fn policies() -> Object {
+    let policies = words(
+        SchedulingPolicy::ALL,
+        SchedulingPolicy::as_str,
+        "What operators asked for. Kept while a worker is offline, and through its restarts.",
+    );
+    // Every policy has a name here, because the compiler asks for it.
+    let name = |policy: &SchedulingPolicy| match policy {
+        SchedulingPolicy::Active => "PolicyActive",
+        SchedulingPolicy::Draining => "PolicyDraining",
+    };
+    with_keyword(policies, "x-enum-varnames", json!(SchedulingPolicy::ALL.iter().map(name).collect::<Vec<_>>()))
 }
 
 /// A VM inside another object.
@@ -231,21 +248,33 @@ fn heartbeat_results() -> Object {
     )
 }
 
+/// One of two, told apart by the statuses too: a generated client for Java ignores keys that it does not know, and the
+/// type of a value is all that it goes by.
 fn heartbeat_result() -> RefOr<Schema> {
-    let recorded = object("A heartbeat that was recorded.", [("status", described(whole(200..=200), "Always 200."))]);
-    let recorded = AllOfBuilder::new().item(named(object::RecordHeartbeatPayload::NAME)).item(recorded);
-    let refused = object(
-        "A heartbeat that was refused. The others are not affected.",
-        [
-            ("worker_id", described(or_null(any_text()), "Whose it was; null if that could not be read.")),
-            ("status", described(whole(400..=599), "The status that it would have had by itself.")),
-            ("error", named("Failure").into()),
-        ],
-    );
-    let result = AnyOfBuilder::new().item(recorded).item(refused);
+    let result = OneOfBuilder::new().item(named("RecordedHeartbeat")).item(named("RefusedHeartbeat"));
     described(
         result,
         "What became of one heartbeat of many: the status that it would have had by itself, and the answer to it.",
+    )
+}
+
+fn recorded_heartbeat() -> Object {
+    let status = described(whole_of([200]), "Always 200.");
+    let mut recorded = object("A heartbeat that was recorded.", [("status", status)]);
+    let (_, payload) = whole_object::<object::RecordHeartbeatPayload>();
+    recorded.required.extend(payload.required);
+    recorded.properties.extend(payload.properties);
+    recorded
+}
+
+fn refused_heartbeat() -> Object {
+    object(
+        "A heartbeat that was refused. The others are not affected.",
+        [
+            ("worker_id", described(or_null(any_text()), "Whose it was; null if that could not be read.")),
+            ("status", described(whole_of(failures()), "The status that it would have had by itself.")),
+            ("error", named("Failure").into()),
+        ],
     )
 }
 
@@ -254,10 +283,23 @@ fn health() -> Object {
         "How this server is.",
         [
             ("status", described(one_of(["ok", "degraded"]), "`ok` if all components are.")),
-            ("components", described(map(one_of(["ok", "unavailable"])), "The parts of the server, by name.")),
+            ("components", described(map(named("ComponentStatus")), "The parts of the server, by name.")),
             ("timestamp", described(shape::DateTime::schema(), "When this was found.")),
         ],
     )
+}
+
+/// It has a name, because generators for Rust take words that are written within a map for its keys.
+fn component_status() -> Object {
+    let mut status = one_of(["ok", "unavailable"]);
+    status.description = Some("How a part of the server is.".to_owned());
+    status
+}
+
+/// A server that is asked how it is, and cannot tell, answers with a failure as everywhere.
+fn degraded_health() -> RefOr<Schema> {
+    let health = AnyOfBuilder::new().item(named("Health")).item(named("Failure"));
+    described(health, "How a server is that is not well, or why it cannot tell.")
 }
 
 fn failure() -> Object {

@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use utoipa::openapi::link::Link;
 use utoipa::openapi::path::{HttpMethod, Operation, OperationBuilder, Parameter, PathItem, Paths, PathsBuilder};
 use utoipa::openapi::request_body::{RequestBody, RequestBodyBuilder};
-use utoipa::openapi::schema::{AnyOfBuilder, Object, Type};
+use utoipa::openapi::schema::{Object, Type};
 use utoipa::openapi::{Required, ResponseBuilder};
 
 use super::answers::{Headers, JSON, content, failure, json_of, not_modified, nothing};
-use super::schema::{any_text, described, named, or_null};
+use super::schema::{any_text, described, named};
 use super::{examples, parameters};
 use crate::http::EVENT_STREAM;
 use crate::rest::events::NDJSON;
@@ -54,7 +54,7 @@ fn list_workers() -> OperationBuilder {
     operation("listWorkers", WORKERS, "List workers")
         .description(Some("All workers, or a page of them. With `wait` it answers as soon as something has changed."))
         .takes(parameters::workers())
-        .takes(parameters::page())
+        .takes(parameters::page("worker-00"))
         .takes(parameters::long_poll())
         .parameter(parameters::min_revision())
         .parameter(parameters::if_none_match())
@@ -98,7 +98,7 @@ fn drain_worker() -> OperationBuilder {
         ))
         .parameter(worker_id())
         .parameter(parameters::if_match())
-        .parameter(parameters::idempotency_key())
+        .parameter(parameters::idempotency_key("drain-worker-01-b8f6c1de"))
         .request_body(Some(reason()))
         .response("200", changed("The worker is to be drained.", examples::draining()))
         .fails(CHANGE)
@@ -110,7 +110,7 @@ fn activate_worker() -> OperationBuilder {
         .description(Some("Opens a worker for new work again."))
         .parameter(worker_id())
         .parameter(parameters::if_match())
-        .parameter(parameters::idempotency_key())
+        .parameter(parameters::idempotency_key("activate-worker-01-5a577d3c"))
         .request_body(Some(reason()))
         .response("200", changed("The worker may take new work.", examples::active()))
         .fails(CHANGE)
@@ -121,7 +121,7 @@ fn activate_worker() -> OperationBuilder {
 fn reason() -> RequestBody {
     RequestBodyBuilder::new()
         .description(Some("Why, for those who read the events."))
-        .content(JSON, content(or_null(named("Reason")), examples::reason()))
+        .content(JSON, content(named("Reason"), examples::reason()))
         .build()
 }
 
@@ -138,7 +138,7 @@ fn list_vms() -> OperationBuilder {
     operation("listVms", VMS, "List VMs")
         .description(Some("VMs whatever worker they are on, or a page of them."))
         .takes(parameters::vms())
-        .takes(parameters::page())
+        .takes(parameters::page("vm-100"))
         .parameter(parameters::min_revision())
         .parameter(parameters::if_none_match())
         .response("304", not_modified())
@@ -200,7 +200,7 @@ fn list_events() -> OperationBuilder {
     operation("listEvents", EVENTS, "List or follow events")
         .description(Some(
             "What happened, from the change log, oldest first. With `Accept: text/event-stream` or `Accept: \
-             application/x-ndjson`, what happens: a stream that begins after the cursor given, or with the present, \
+             application/x-ndjson`, and without `application/json`, what happens: a stream that begins after the cursor given, or with the present, \
              and tells everything in order, nothing missing and nothing twice. A `synced` event says that all has been \
              told up to its cursor; a `resync` event says that the log no longer reaches back that far.",
         ))
@@ -221,12 +221,12 @@ fn list_events() -> OperationBuilder {
 fn register_worker() -> Operation {
     let registered = |description, created| {
         let id = "$request.path.id";
-        let mut heartbeat = to("recordHeartbeat", "The first heartbeat of this life of the worker.", ("id", id));
-        heartbeat.request_body = Some(json!({"incarnation": "$response.body#/incarnation"}));
+        // A body that is put together from the answer is for words: generators read a link's body as one text.
+        let heartbeat = "The first heartbeat of this life of the worker, with the `incarnation` of this answer.";
         json_of(description, "RegisterWorkerPayload", examples::registered(created))
             .link("worker", to("showWorker", "The worker, as it is now.", ("id", id)))
             .link("vms", to("listWorkerVms", "The VMs on it.", ("id", id)))
-            .link("heartbeat", heartbeat)
+            .link("heartbeat", to("recordHeartbeat", heartbeat, ("id", id)))
             .link("drain", to("drainWorker", "Let nothing new land on it.", ("id", id)))
             .link("activate", to("activateWorker", "Open it for new work.", ("id", id)))
             .link("goodbye", to("deregisterWorker", "The worker leaves.", ("id", id)))
@@ -263,7 +263,7 @@ fn record_heartbeat() -> OperationBuilder {
     operation("recordHeartbeat", AGENTS, "Send a heartbeat")
         .description(Some("A worker is alive, and tells what runs on it. Without one for 60 s, it is offline."))
         .parameter(worker_id())
-        .parameter(parameters::idempotency_key())
+        .parameter(parameters::idempotency_key("heartbeat-worker-01-1-4a43b1f0"))
         .request_body(Some(sent("What runs on the worker.", "Heartbeat", examples::heartbeat())))
         .response(
             "200",
@@ -276,7 +276,7 @@ fn record_heartbeat() -> OperationBuilder {
 fn record_heartbeats() -> OperationBuilder {
     operation("recordHeartbeats", AGENTS, "Send heartbeats of many workers")
         .description(Some("For gateways in front of many workers. Each heartbeat is answered by itself."))
-        .parameter(parameters::idempotency_key())
+        .parameter(parameters::idempotency_key("heartbeats-gateway-01-c5c6e1f6"))
         .request_body(Some(sent("The heartbeats.", "Heartbeats", examples::heartbeats())))
         .response("200", json_of("What became of each.", "HeartbeatResults", examples::results()).repeatable())
         .fails(CHANGE)
@@ -284,9 +284,11 @@ fn record_heartbeats() -> OperationBuilder {
 }
 
 fn health() -> OperationBuilder {
-    let degraded = AnyOfBuilder::new().item(named("Health")).item(named("Failure"));
-    let degraded = nothing("Something does not work: questions are answered from memory, changes are refused.")
-        .content(JSON, content(degraded, examples::health(false)));
+    let degraded = json_of(
+        "Something does not work: questions are answered from memory, changes are refused.",
+        "DegradedHealth",
+        examples::health(false),
+    );
     operation("showHealth", SERVER, "Show how the server is")
         .description(Some("Whether the server and its database are well."))
         .response("200", json_of("All is well.", "Health", examples::health(true)))

@@ -6,11 +6,11 @@ use utoipa::openapi::{RefOr, Required, Schema};
 
 use super::schema::{any_text, exact, flag, formatted, list_up_to, matching, named, one_of, sized, whole};
 use super::shapes::{ENTITY_TAGS, EVENT_CURSOR, GO_DURATION, PAGE_CURSOR};
-use crate::cluster::{MAX_CHARS, WorkerOrderField};
+use crate::cluster::{MAX_CHARS, WorkerOrderField, WorkerSortKey};
 use crate::http::LONGEST_KEY;
 use crate::resolvers::MAX_EVENTS;
 use crate::resolvers::input::{MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_TEXT, MAX_WANTED};
-use crate::resolvers::page::{DEFAULT_SIZE, MAX_SIZE};
+use crate::resolvers::page::{DEFAULT_SIZE, Edge, MAX_SIZE};
 use crate::rest::events::DEFAULT_LIMIT;
 
 /// What an id may be: one segment of a path, in characters that people can read.
@@ -44,11 +44,12 @@ pub(super) fn if_none_match() -> Parameter {
 }
 
 /// By what a request is known again.
-pub(super) fn idempotency_key() -> Parameter {
+///
+/// The example is of this operation alone: the same key with another request is refused.
+pub(super) fn idempotency_key(example: &str) -> Parameter {
     let description = "A new one for each change, such as a UUID. Whoever got no answer sends the same request with the \
                        same key again: it is carried out once, and answered as it was the first time.";
     let key = matching(sized(1..=LONGEST_KEY), KEY);
-    let example = "b8f6c1de-5a57-4a43-8b1f-0c5c6e1f6f0e";
     parameter("idempotency-key", ParameterIn::Header, key, description).example(Some(example.into())).build()
 }
 
@@ -60,9 +61,11 @@ pub(super) fn if_match() -> Parameter {
     parameter("if-match", ParameterIn::Header, tags, description).example(Some("*".into())).build()
 }
 
-/// Which part of a list is wanted.
-pub(super) fn page() -> [Parameter; 2] {
+/// Which part of a list is wanted. The example goes on after the element of this id, in the order of ids, whether or not
+/// there is one.
+pub(super) fn page(after: &str) -> [Parameter; 2] {
     let most = i64::try_from(MAX_SIZE).unwrap_or(i64::MAX);
+    let place = Edge { key: WorkerSortKey::Id(after.into()), id: after.into(), node: () };
     [
         query(
             "limit",
@@ -77,6 +80,7 @@ pub(super) fn page() -> [Parameter; 2] {
             ParameterIn::Query,
             PAGE_CURSOR,
             "Where to go on: opaque, from the `Link` of the page before.",
+            &place.cursor(),
         ),
     ]
 }
@@ -113,8 +117,8 @@ pub(super) fn workers() -> [Parameter; 8] {
         query(
             "sort",
             one_of(orders.iter().map(String::as_str)),
-            "In which order, with a `-` before it for the largest first; by id if left out.",
-            "-cpu_usage",
+            "In which order, with a `-` before it for the largest first; by id if left out. A `cursor` is of one order: none of another goes with it.",
+            "id",
         ),
     ]
 }
@@ -165,7 +169,8 @@ pub(super) fn events() -> [Parameter; 4] {
             "after",
             ParameterIn::Query,
             EVENT_CURSOR,
-            "Only what happened after this cursor: one that came with an event, unchanged. A list begins at the beginning without it, a stream with the present.",
+            "Only what happened after this cursor: one that came with an event, unchanged. A list begins at the beginning without it, a stream with the present. Empty is the same as left out.",
+            NO_CURSOR,
         ),
         query(
             "limit",
@@ -178,10 +183,14 @@ pub(super) fn events() -> [Parameter; 4] {
             "last-event-id",
             ParameterIn::Header,
             EVENT_CURSOR,
-            "As `after`, which it takes precedence over. A browser's `EventSource` sends it by itself when it connects again.",
+            "As `after`, which it takes precedence over. A browser's `EventSource` sends it by itself when it connects again. Empty is the same as left out.",
+            NO_CURSOR,
         ),
     ]
 }
+
+/// The only cursor that every server takes: those of events are of one database.
+const NO_CURSOR: &str = "";
 
 /// A place in the change log, as the examples have it.
 pub(super) const EVENT_CURSOR_EXAMPLE: &str = "4f9c1a2e-813-0";
@@ -193,7 +202,7 @@ pub(super) fn goodbye() -> [Parameter; 2] {
             "purge",
             flag(),
             "Remove the worker with its VMs, instead of keeping it as offline until it comes back.",
-            true,
+            false,
         ),
         query("force", flag(), "With `purge`: even though VMs hold slots on it.", false),
     ]
@@ -211,9 +220,9 @@ fn many(name: &str, schema: impl Into<RefOr<Schema>>, description: &str, example
     parameter.explode(Some(true)).build()
 }
 
-/// A parameter that only an answer of the same server can fill, so that there is no example of it.
-fn opaque(name: &str, place: ParameterIn, format: &str, description: &str) -> Parameter {
-    parameter(name, place, formatted(format), description).build()
+/// A parameter that an answer fills.
+fn opaque(name: &str, place: ParameterIn, format: &str, description: &str, example: &str) -> Parameter {
+    parameter(name, place, formatted(format), description).example(Some(example.into())).build()
 }
 
 fn parameter(name: &str, place: ParameterIn, schema: impl Into<RefOr<Schema>>, description: &str) -> ParameterBuilder {
