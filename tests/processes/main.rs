@@ -23,6 +23,7 @@ mod dev;
 mod documents;
 mod farewell;
 mod followers;
+mod installation;
 mod migrate;
 mod paused;
 mod refusals;
