@@ -105,6 +105,18 @@ fn corpus() -> Vec<(&'static str, String, Value)> {
         ("10,000 aliases", format!("{{workers{{{aliases}}}}}"), nothing()),
         ("1,500 fields", format!("{{workers{{{}}}}}", "id ".repeat(1_500)), nothing()),
         ("16,000 spreads", format!("{{a{}}}fragment F on Query{{id}}", "...F".repeat(16_000)), nothing()),
+        (
+            "990 names that there are not",
+            format!("{{workers{{{}}}}}", (0..990).map(|n| format!("n{n} ")).collect::<String>()),
+            nothing(),
+        ),
+        // Valid, but for the name of the operation.
+        (
+            "100 operations of 1,200 variables",
+            (0..100).map(|n| format!("query Q{n}($v:ID!){{...F}}")).collect::<String>()
+                + &format!("fragment F on Query{{nodes(ids:[{}]){{id}}}}", "$v ".repeat(1_200)),
+            nothing(),
+        ),
         // Just within what is parsed.
         ("990 fields, 3,900 tokens", format!("{{workers{{{}}}}}", "id@a id @a id:id ".repeat(330)), nothing()),
         ("a list of 3,900 entries", format!("{{nodes(ids:[{}]){{id}}}}", "1 ".repeat(3_900)), nothing()),

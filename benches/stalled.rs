@@ -197,6 +197,7 @@ fn beat(worker: &str, sequence: u64) -> Heartbeat {
     };
     Heartbeat {
         incarnation: 1,
+        boot_id: None,
         sequence,
         used_cpu_cores: None,
         used_memory_mb: None,

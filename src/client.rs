@@ -6,11 +6,16 @@
 //!
 //! A failed call says in its [`ClientError`] what the caller can do about it, and nothing else: whether to register
 //! again, to stop, or to come back later is decided by the caller.
+//!
+//! An error status counts as the server's word only with the server's error body: JSON with `error`, `message` and a
+//! `code` equal to the status. Load balancers, captive portals and firewalls on the way answer with any status they
+//! like; what they say is no answer ([`ClientError::Unavailable`]), or a proxy that is being configured could end a
+//! worker's report for good.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use reqwest::header::{LOCATION, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use reqwest::{Method, Response, StatusCode, Url, redirect};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -20,6 +25,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// One beat interval. An answer that is later than the next question is of no use.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A longer answer than this is not the server's, and is not read to its end. The server's longest one names every VM
+/// of a report that it left out.
+const LARGEST_ANSWER: usize = 16 * 1024 * 1024;
 
 /// Enough for a burst of a simulated fleet; connections beyond it are closed after use instead of kept.
 const IDLE_CONNECTIONS: usize = 1024;
@@ -32,6 +41,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct Client {
     http: reqwest::Client,
     workers: Url,
+    timeout: Duration,
 }
 
 impl Client {
@@ -48,7 +58,6 @@ impl Client {
         let mut http = reqwest::Client::builder()
             .user_agent(concat!("aetherium/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(REQUEST_TIMEOUT)
             .pool_max_idle_per_host(IDLE_CONNECTIONS)
             .pool_idle_timeout(IDLE_TIMEOUT)
             // Following a redirect can turn a PUT into a GET; the operator should name the real address instead.
@@ -62,7 +71,13 @@ impl Client {
         }
         let http =
             http.build().map_err(|error| ClientError::Url { url: server.to_owned(), reason: root_cause(&error) })?;
-        Ok(Self { http, workers })
+        Ok(Self { http, workers, timeout: REQUEST_TIMEOUT })
+    }
+
+    /// The same client, with another limit for a whole call: from the connection to the last byte of the answer.
+    #[must_use]
+    pub fn with_timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
     }
 
     /// Makes a worker known, or announces a new start of one: `PUT /api/v1/workers/{id}`.
@@ -92,16 +107,31 @@ impl Client {
         let Answers { results } = self.call(Method::POST, url, &Beats { heartbeats }).await?;
         if results.len() != beats.len() {
             let message = format!("it answered {} of {} heartbeats", results.len(), beats.len());
-            return Err(ClientError::Unavailable { message, retry_after: None, source: None });
+            return Err(ClientError::not_the_server(message, None));
         }
         Ok(results.into_iter().map(Answer::into_result).collect())
     }
 
-    /// Tells that a worker leaves on purpose: `DELETE /api/v1/workers/{id}`.
-    pub async fn goodbye(&self, id: &str) -> Result<(), ClientError> {
-        let url = self.worker(id, &[])?;
-        let response = self.http.delete(url).send().await.map_err(ClientError::network)?;
-        accept(response).await.map(drop).map_err(|error| error.about_a_known_worker())
+    /// Tells that a worker leaves on purpose: `DELETE /api/v1/workers/{id}`. A life that is not the present one is
+    /// [`ClientError::Superseded`], and takes nobody out of service.
+    pub async fn goodbye(&self, id: &str, life: LifeOf<'_>) -> Result<(), ClientError> {
+        let mut url = self.worker(id, &[])?;
+        match life {
+            LifeOf::Process { incarnation, boot_id } => {
+                let incarnation = incarnation.to_string();
+                url.query_pairs_mut().append_pair("incarnation", &incarnation).append_pair("boot_id", boot_id);
+            }
+            LifeOf::HostBoot(host_boot_id) => {
+                url.query_pairs_mut().append_pair("host_boot_id", host_boot_id);
+            }
+        }
+        let request = self.http.delete(url).timeout(self.timeout);
+        let response = request.send().await.map_err(ClientError::network)?;
+        match accept(response).await.map_err(ClientError::about_a_known_worker)?.status() {
+            StatusCode::NO_CONTENT => Ok(()),
+            // A page of something on the way: the server has no body to give here.
+            status => Err(ClientError::not_the_server(format!("{status} is no answer to a goodbye"), None)),
+        }
     }
 
     async fn call<T: DeserializeOwned>(
@@ -110,9 +140,15 @@ impl Client {
         url: Url,
         body: &(impl Serialize + Sync),
     ) -> Result<T, ClientError> {
-        let request = self.http.request(method, url).json(body);
+        let request = self.http.request(method, url).timeout(self.timeout).json(body);
         let response = accept(request.send().await.map_err(ClientError::network)?).await?;
-        response.json().await.map_err(ClientError::network)
+        if !is_json(&response) {
+            let message = format!("{} came with {}, not with JSON", response.status(), media_type(&response));
+            return Err(ClientError::not_the_server(message, None));
+        }
+        let answer = read_body(response).await?;
+        serde_json::from_slice(&answer)
+            .map_err(|error| ClientError::not_the_server(format!("its answer could not be read: {error}"), None))
     }
 
     fn worker(&self, id: &str, rest: &[&str]) -> Result<Url, ClientError> {
@@ -125,6 +161,71 @@ impl Client {
         let mut url = self.workers.clone();
         url.path_segments_mut().map_err(|()| unusable("it cannot have a path"))?.push(id).extend(rest);
         Ok(url)
+    }
+}
+
+/// For which life of a worker somebody speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LifeOf<'a> {
+    /// For the one of this process, which registration gave this number.
+    Process {
+        /// The number.
+        incarnation: u64,
+        /// What the process called its start.
+        boot_id: &'a str,
+    },
+    /// For the one that lives on this start of the host.
+    HostBoot(&'a str),
+}
+
+/// How long a client may wait for what, so that a worker is heard before the server takes it for lost.
+///
+/// A server that comes back gives every worker `offline_after` to be heard. At that moment a client may be waiting for
+/// the answer of a dead connection, then for its next attempt, and then for the list of its VMs. These three limits
+/// together are at most three quarters of `offline_after`; the last quarter is for the call itself. The same goes for a
+/// client that has not noticed anything and waits for its next heartbeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryLimits {
+    /// Longest wait for an answer.
+    pub request_timeout: Duration,
+    /// Longest wait between two attempts, whatever the server asked for.
+    pub longest_backoff: Duration,
+    /// Longest wait for what the next heartbeat is to tell.
+    pub inventory_timeout: Duration,
+    /// Longest wait from an acknowledged heartbeat to the next, even if the server asked for more: what it heard just
+    /// before it went away is all it knows when it is back.
+    pub longest_pace: Duration,
+}
+
+impl RetryLimits {
+    /// The limits under a server that takes a worker for lost after this long a silence.
+    pub fn under(offline_after: Duration) -> Self {
+        let largest = Self::default();
+        Self {
+            request_timeout: largest.request_timeout.min(offline_after / 4),
+            longest_backoff: Duration::from_secs(30).min(offline_after / 3),
+            inventory_timeout: largest.inventory_timeout.min(offline_after / 6),
+            longest_pace: largest.longest_pace.min(offline_after / 2),
+        }
+    }
+
+    /// The wait that a server asked for, as far as it may be granted: what is left up to the longest wait is for chance,
+    /// so that not everybody who was told the same returns at the same moment.
+    pub fn granted(&self, retry_after: Option<Duration>) -> Duration {
+        retry_after.unwrap_or_default().min(self.longest_backoff / 2)
+    }
+}
+
+impl Default for RetryLimits {
+    /// Before a server has said anything. A worker that was not restarted knows better, so these are short rather than
+    /// considerate: the server may have the worker on its list.
+    fn default() -> Self {
+        Self {
+            request_timeout: REQUEST_TIMEOUT,
+            longest_backoff: Duration::from_secs(5),
+            inventory_timeout: Duration::from_secs(5),
+            longest_pace: Duration::from_secs(300),
+        }
     }
 }
 
@@ -151,6 +252,12 @@ pub struct Registration {
     pub max_vms: u32,
     /// Any text that is new for each start of the process; the same text again is a retry of the same registration.
     pub boot_id: String,
+    /// New for each start of the host: with another one than before, the server forgets what the host ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_boot_id: Option<String>,
+    /// The last incarnation that this process was given, by whatever state of the server's database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_incarnation: Option<u64>,
 }
 
 /// The server's answer to a registration.
@@ -164,6 +271,9 @@ pub struct Registered {
     pub offline_after_seconds: f64,
     /// The cluster's revision that holds this registration.
     pub revision: u64,
+    /// Number of the last heartbeat of this life that counted, if there was one: the next has to be above it.
+    #[serde(default)]
+    pub last_sequence: Option<u64>,
 }
 
 /// A sign of life. What is `None` is left out of the body, and absent means "as before", never "empty".
@@ -171,7 +281,10 @@ pub struct Registered {
 pub struct Heartbeat {
     /// As the registration was answered.
     pub incarnation: u64,
-    /// Grows from beat to beat; the server ignores a beat that is not newer than the last one.
+    /// As in the registration: tells this process from another one that was given the same number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_id: Option<String>,
+    /// Grows from beat to beat; of a beat that is not newer than the last one, the server takes only that it is alive.
     pub sequence: u64,
     /// Cores allocated to VMs.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -208,9 +321,9 @@ pub struct VmReport {
     pub name: String,
     /// Where it is in its life.
     pub status: VmStatus,
-    /// Virtual CPUs.
+    /// Virtual CPUs; 0 if not known.
     pub vcpus: u32,
-    /// Memory in MiB.
+    /// Memory in MiB; 0 if not known.
     pub memory_mb: u32,
 }
 
@@ -253,6 +366,12 @@ pub struct HeartbeatReply {
     pub revision: u64,
     /// The server asks for the whole inventory with the next beat.
     pub resync: bool,
+    /// This beat came late: number of the last one that counted. The next has to be above it.
+    #[serde(default)]
+    pub last_sequence: Option<u64>,
+    /// VMs of the report that the server left out, each with the reason.
+    #[serde(default)]
+    pub set_aside: BTreeMap<String, String>,
 }
 
 /// Why a call brought no answer, told apart by what the caller can do about it.
@@ -264,13 +383,13 @@ pub enum ClientError {
         /// The server's words.
         message: String,
     },
-    /// 409 to a beat: another process has registered under this id since. Stop.
+    /// 409 to a beat or a goodbye: another process has registered under this id since. Stop.
     #[error("{message}")]
     Superseded {
         /// The server's words.
         message: String,
     },
-    /// The server understood and refuses: repeating the same call will not help.
+    /// The server itself, not something on the way, understood and refuses: repeating the same call will not help.
     #[error("the server refused ({status}): {message}")]
     Refused {
         /// The HTTP status.
@@ -278,7 +397,7 @@ pub enum ClientError {
         /// The server's words.
         message: String,
     },
-    /// No answer, too busy to answer, or an answer that makes no sense: try again later.
+    /// No answer, too busy to answer, an answer that makes no sense, or one that is not the server's: try again later.
     #[error("the server is unavailable: {message}")]
     Unavailable {
         /// The server's words, or the cause of the failed connection.
@@ -298,6 +417,16 @@ pub enum ClientError {
     },
 }
 
+impl Registered {
+    /// The limits that follow from what the server said.
+    pub fn retry_limits(&self) -> RetryLimits {
+        Duration::try_from_secs_f64(self.offline_after_seconds)
+            .ok()
+            .filter(|offline_after| !offline_after.is_zero())
+            .map_or_else(RetryLimits::default, RetryLimits::under)
+    }
+}
+
 impl ClientError {
     fn from_status(status: StatusCode, message: String, retry_after: Option<Duration>) -> Self {
         match status {
@@ -309,14 +438,13 @@ impl ClientError {
         }
     }
 
+    /// An answer that came, and that is not the server's.
+    fn not_the_server(message: String, retry_after: Option<Duration>) -> Self {
+        Self::Unavailable { message, retry_after, source: None }
+    }
+
     fn network(source: reqwest::Error) -> Self {
-        let message = if source.is_timeout() {
-            "it did not answer in time".to_owned()
-        } else if source.is_decode() {
-            format!("its answer could not be read: {}", root_cause(&source))
-        } else {
-            root_cause(&source)
-        };
+        let message = if source.is_timeout() { "it did not answer in time".to_owned() } else { root_cause(&source) };
         Self::Unavailable { message, retry_after: None, source: Some(source) }
     }
 
@@ -331,11 +459,20 @@ impl ClientError {
     }
 }
 
-/// The body of every failure of the server. Proxies on the way send what they like, hence the default.
-#[derive(Default, Deserialize)]
+/// The body of every failure of the server. All three keys have to be there; more may be.
+#[derive(Deserialize)]
 struct ErrorBody {
-    #[serde(default)]
+    #[serde(rename = "error")]
+    _error: String,
     message: String,
+    code: u16,
+}
+
+impl ErrorBody {
+    /// The server's words, if it is the server that says them: its failures repeat the status.
+    fn message_for(self, status: u16) -> Option<String> {
+        (self.code == status).then_some(self.message)
+    }
 }
 
 /// The body of a request that carries the beats of many workers.
@@ -368,8 +505,12 @@ impl Answer {
     fn into_result(self) -> Result<HeartbeatReply, ClientError> {
         match self {
             Self::Acknowledged(reply) => Ok(reply),
-            Self::Failed { status, error: ErrorBody { message } } => {
-                let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            Self::Failed { status, error } => {
+                let message = error.message_for(status);
+                let known = StatusCode::from_u16(status).ok().zip(message);
+                let (status, message) = known.ok_or_else(|| {
+                    ClientError::not_the_server(format!("the {status} of one heartbeat is not its own"), None)
+                })?;
                 Err(ClientError::from_status(status, message, None).about_a_known_worker())
             }
         }
@@ -385,13 +526,41 @@ async fn accept(response: Response) -> Result<Response, ClientError> {
     let retry_after =
         header(&response, RETRY_AFTER.as_str()).and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
     let location = header(&response, LOCATION.as_str());
-    let ErrorBody { message } = response.json().await.unwrap_or_default();
-    let message = match location {
-        _ if !message.is_empty() => message,
-        Some(location) => format!("it moved to {location}"),
-        None => status.canonical_reason().unwrap_or("no reason given").to_owned(),
+    let message = match is_json(&response) {
+        true => {
+            let body = read_body(response).await?;
+            serde_json::from_slice::<ErrorBody>(&body).ok().and_then(|body| body.message_for(status.as_u16()))
+        }
+        false => None,
     };
-    Err(ClientError::from_status(status, message, retry_after))
+    Err(match (message, location) {
+        (Some(message), _) => ClientError::from_status(status, message, retry_after),
+        (None, Some(location)) => ClientError::not_the_server(format!("{status}, it moved to {location}"), retry_after),
+        (None, None) => ClientError::not_the_server(format!("{status} without an error body of this API"), retry_after),
+    })
+}
+
+/// Reads an answer's body to its end, but no more of it than the server would ever send.
+async fn read_body(mut response: Response) -> Result<Vec<u8>, ClientError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(ClientError::network)? {
+        if body.len() + chunk.len() > LARGEST_ANSWER {
+            let message = format!("its answer is larger than {} MiB", LARGEST_ANSWER / 1024 / 1024);
+            return Err(ClientError::not_the_server(message, None));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+fn is_json(response: &Response) -> bool {
+    let media_type = media_type(response);
+    let essence = media_type.split(';').next().unwrap_or_default();
+    essence.trim().eq_ignore_ascii_case("application/json")
+}
+
+fn media_type(response: &Response) -> String {
+    header(response, CONTENT_TYPE.as_str()).unwrap_or_else(|| "no media type".to_owned())
 }
 
 fn header(response: &Response, name: &str) -> Option<String> {
@@ -437,11 +606,12 @@ mod tests {
 
     use super::*;
 
-    /// A client of a server that always gives this answer.
-    async fn answered_with(status: u16, headers: &[(&'static str, &'static str)], body: &'static str) -> Client {
-        let headers: Vec<_> = headers.to_vec();
+    /// A client of a server that always gives this answer, as JSON unless the headers say otherwise.
+    async fn answered_with(status: u16, headers: &[(&'static str, &'static str)], body: impl Into<String>) -> Client {
+        let json = [("content-type", "application/json")];
+        let (headers, body) = ([&json, headers].concat(), body.into());
         let answer = move || {
-            let mut response = (Status::from_u16(status).unwrap(), body).into_response();
+            let mut response = (Status::from_u16(status).unwrap(), body.clone()).into_response();
             for (name, value) in &headers {
                 response.headers_mut().insert(*name, value.parse().unwrap());
             }
@@ -451,6 +621,11 @@ mod tests {
         let url = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
         Client::new(&url).unwrap()
+    }
+
+    /// The server's error body.
+    fn own_words(status: u16, message: &str) -> String {
+        serde_json::json!({"error": "…", "message": message, "code": status}).to_string()
     }
 
     /// The kind of an error, and what it says.
@@ -467,41 +642,60 @@ mod tests {
 
     #[tokio::test]
     async fn every_answer_says_what_to_do_about_it() {
-        let worded = r#"{"error": "…", "message": "its words", "code": 0}"#;
-        for (status, body, expected) in [
-            (404, worded, "unknown: its words"),
-            (409, worded, "superseded: its words"),
-            (400, worded, "refused: the server refused (400): its words"),
-            (413, "<html>", "refused: the server refused (413): Payload Too Large"),
-            (302, "", "refused: the server refused (302): Found"),
-            (408, worded, "unavailable: the server is unavailable: its words"),
-            (429, worded, "unavailable: the server is unavailable: its words"),
-            (500, worded, "unavailable: the server is unavailable: its words"),
-            (502, "<html>", "unavailable: the server is unavailable: Bad Gateway"),
+        for (status, expected) in [
+            (404, "unknown: its words"),
+            (409, "superseded: its words"),
+            (400, "refused: the server refused (400): its words"),
+            (413, "refused: the server refused (413): its words"),
+            (408, "unavailable: the server is unavailable: its words"),
+            (429, "unavailable: the server is unavailable: its words"),
+            (500, "unavailable: the server is unavailable: its words"),
+        ] {
+            let client = answered_with(status, &[], own_words(status, "its words")).await;
+            let error = client.heartbeat("w1", &Heartbeat::default()).await.unwrap_err();
+            assert_eq!(words(&error), expected, "{status}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_not_the_servers_is_told_as_such() {
+        let html = [("content-type", "text/html; charset=utf-8")];
+        for (status, headers, body, expected) in [
+            (404, &html[..], own_words(404, "no"), "404 Not Found without an error body of this API"),
+            (409, &[], own_words(404, "no"), "409 Conflict without an error body of this API"),
+            (400, &[], r#"{"message": "no", "code": 400}"#.into(), "400 Bad Request without an error body of this API"),
+            (302, &[], String::new(), "302 Found without an error body of this API"),
+            (200, &html, "<html>".into(), "200 OK came with text/html; charset=utf-8, not with JSON"),
+            (200, &[], String::new(), "its answer could not be read: EOF while parsing a value at line 1 column 0"),
             (
                 200,
-                "",
-                "unavailable: the server is unavailable: its answer could not be read: EOF while parsing a value at line 1 column 0",
+                &[],
+                r#"{"status": "up"}"#.into(),
+                "its answer could not be read: missing field `policy` at line 1 column 16",
             ),
         ] {
-            let client = answered_with(status, &[], body).await;
+            let client = answered_with(status, headers, &*body).await;
             let error = client.heartbeat("w1", &Heartbeat::default()).await.unwrap_err();
-            assert_eq!(words(&error), expected, "{status} {body}");
+            assert_eq!(words(&error), format!("unavailable: the server is unavailable: {expected}"), "{status} {body}");
         }
     }
 
     #[tokio::test]
     async fn a_registration_is_never_unknown_nor_superseded() {
         for status in [404, 409] {
-            let client = answered_with(status, &[], r#"{"message": "no"}"#).await;
+            let client = answered_with(status, &[], own_words(status, "no")).await;
             let error = client.register("w1", &Registration::default()).await.unwrap_err();
             assert_eq!(words(&error), format!("refused: the server refused ({status}): no"));
         }
     }
 
+    const THIRD_LIFE: LifeOf<'_> = LifeOf::Process { incarnation: 3, boot_id: "b" };
+
     #[tokio::test]
     async fn a_goodbye_needs_no_body_in_return() {
-        answered_with(204, &[], "").await.goodbye("w1").await.unwrap();
+        answered_with(204, &[], "").await.goodbye("w1", THIRD_LIFE).await.unwrap();
+        let error = answered_with(200, &[], "<html>").await.goodbye("w1", THIRD_LIFE).await.unwrap_err();
+        assert_eq!(words(&error), "unavailable: the server is unavailable: 200 OK is no answer to a goodbye");
     }
 
     #[tokio::test]
@@ -517,8 +711,14 @@ mod tests {
         let beats = [("w1", &beat), ("w2", &beat), ("w3", &beat), ("w4", &beat)];
         let answers = client.heartbeats(&beats).await.unwrap();
 
-        let reply =
-            HeartbeatReply { policy: "draining".to_owned(), next_heartbeat_seconds: 9.5, revision: 7, resync: true };
+        let reply = HeartbeatReply {
+            policy: "draining".to_owned(),
+            next_heartbeat_seconds: 9.5,
+            revision: 7,
+            resync: true,
+            last_sequence: None,
+            set_aside: BTreeMap::new(),
+        };
         assert_eq!(answers[0].as_ref().ok(), Some(&reply));
         let failures: Vec<String> = answers.iter().filter_map(|answer| answer.as_ref().err()).map(words).collect();
         assert_eq!(
@@ -535,7 +735,8 @@ mod tests {
     async fn a_wish_to_be_left_alone_is_passed_on() {
         for (header, expected) in [("7", Some(7)), ("Wed, 21 Oct 2026 07:28:00 GMT", None), ("-1", None)] {
             let client = answered_with(503, &[("retry-after", header)], "").await;
-            let ClientError::Unavailable { retry_after, .. } = client.goodbye("w1").await.unwrap_err() else {
+            let ClientError::Unavailable { retry_after, .. } = client.goodbye("w1", THIRD_LIFE).await.unwrap_err()
+            else {
                 panic!("503 is a server that is unavailable");
             };
             assert_eq!(retry_after, expected.map(Duration::from_secs), "{header}");
@@ -545,8 +746,11 @@ mod tests {
     #[tokio::test]
     async fn a_redirect_is_not_followed_but_told() {
         let client = answered_with(308, &[("location", "https://elsewhere/")], "").await;
-        let error = client.goodbye("w1").await.unwrap_err();
-        assert_eq!(words(&error), "refused: the server refused (308): it moved to https://elsewhere/");
+        let error = client.goodbye("w1", THIRD_LIFE).await.unwrap_err();
+        assert_eq!(
+            words(&error),
+            "unavailable: the server is unavailable: 308 Permanent Redirect, it moved to https://elsewhere/"
+        );
     }
 
     #[tokio::test]
@@ -554,7 +758,7 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let client = Client::new(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
         drop(listener);
-        let error = client.goodbye("w1").await.unwrap_err();
+        let error = client.goodbye("w1", THIRD_LIFE).await.unwrap_err();
         assert!(words(&error).starts_with("unavailable: the server is unavailable: Connection refused"), "{error}");
     }
 

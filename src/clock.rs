@@ -6,17 +6,25 @@
 //! The system clock is anchored: it reads the wall clock once and then counts monotonic time, so
 //! that a step of the machine's clock cannot make a whole cluster look silent at once. With
 //! PostgreSQL, several servers share one cluster; each corrects its anchor by what the database
-//! says the time is ([`Clock::observe`]), so that all of them agree on who is late.
+//! says the time is ([`Clock::observe`]), so that all of them agree on who is late. So the time may go back: with the
+//! database's clock, and from one start of a server to the next. How long something takes that only this process has to
+//! know is measured by [`Clock::monotonic`], which never does.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, Datelike as _, SecondsFormat, Timelike as _, Utc};
+use tokio::sync::Notify;
+use tokio::time::sleep;
 
 /// An instant in UTC, kept in whole milliseconds: what both databases and both protocols carry
 /// without loss.
 pub type Timestamp = DateTime<Utc>;
+
+/// By how much the clock has to be set at once for those who wait for a moment to look at it again, in milliseconds.
+const STEP_MS: u64 = 50;
 
 /// Tells the time; cheap to clone, all clones agree.
 #[derive(Clone, Debug)]
@@ -24,8 +32,8 @@ pub struct Clock(Arc<Source>);
 
 #[derive(Debug)]
 enum Source {
-    Anchored { started: Instant, unix_ms_at_start: AtomicI64 },
-    Manual { unix_ms: AtomicI64 },
+    Anchored { started: Instant, unix_ms_at_start: AtomicI64, moved: Notify },
+    Manual { unix_ms: AtomicI64, monotonic_ms: AtomicI64, moved: Notify },
 }
 
 impl Clock {
@@ -36,37 +44,80 @@ impl Clock {
         Self(Arc::new(Source::Anchored {
             started: Instant::now(),
             unix_ms_at_start: AtomicI64::new(whole_milliseconds(since_epoch)),
+            moved: Notify::new(),
         }))
     }
 
     /// A clock that stands still until it is told to [`advance`](Self::advance).
     pub fn manual(start: Timestamp) -> Self {
-        Self(Arc::new(Source::Manual { unix_ms: AtomicI64::new(start.timestamp_millis()) }))
+        let unix_ms = AtomicI64::new(start.timestamp_millis());
+        Self(Arc::new(Source::Manual { unix_ms, monotonic_ms: AtomicI64::new(0), moved: Notify::new() }))
     }
 
     /// The present moment.
     pub fn now(&self) -> Timestamp {
         let unix_ms = match &*self.0 {
-            Source::Anchored { started, unix_ms_at_start } => {
+            Source::Anchored { started, unix_ms_at_start, .. } => {
                 unix_ms_at_start.load(Ordering::Relaxed) + whole_milliseconds(started.elapsed())
             }
-            Source::Manual { unix_ms } => unix_ms.load(Ordering::Relaxed),
+            Source::Manual { unix_ms, .. } => unix_ms.load(Ordering::Relaxed),
         };
         DateTime::from_timestamp_millis(unix_ms).unwrap_or(DateTime::UNIX_EPOCH)
     }
 
+    /// How much time has passed since the clock was made, whatever time it was said to be meanwhile.
+    pub fn monotonic(&self) -> Duration {
+        match &*self.0 {
+            Source::Anchored { started, .. } => started.elapsed(),
+            Source::Manual { monotonic_ms, .. } => {
+                Duration::from_millis(u64::try_from(monotonic_ms.load(Ordering::Relaxed)).unwrap_or(0))
+            }
+        }
+    }
+
     /// Adopts the database's idea of the time. A manual clock ignores it: the test decides.
     pub fn observe(&self, database_now: Timestamp) {
-        if let Source::Anchored { started, unix_ms_at_start } = &*self.0 {
+        if let Source::Anchored { started, unix_ms_at_start, moved } = &*self.0 {
             let start = database_now.timestamp_millis() - whole_milliseconds(started.elapsed());
-            unix_ms_at_start.store(start, Ordering::Relaxed);
+            let before = unix_ms_at_start.swap(start, Ordering::Relaxed);
+            if before.abs_diff(start) > STEP_MS {
+                moved.notify_waiters();
+            }
         }
     }
 
     /// Moves a manual clock forward; the system clock moves by itself.
     pub fn advance(&self, by: Duration) {
-        if let Source::Manual { unix_ms } = &*self.0 {
+        if let Source::Manual { unix_ms, monotonic_ms, moved } = &*self.0 {
             unix_ms.fetch_add(whole_milliseconds(by), Ordering::Relaxed);
+            monotonic_ms.fetch_add(whole_milliseconds(by), Ordering::Relaxed);
+            moved.notify_waiters();
+        }
+    }
+
+    /// Sets a manual clock, forward or back, while no time passes; the system clock is set by [`observe`](Self::observe).
+    pub fn set(&self, now: Timestamp) {
+        if let Source::Manual { unix_ms, moved, .. } = &*self.0 {
+            unix_ms.store(now.timestamp_millis(), Ordering::Relaxed);
+            moved.notify_waiters();
+        }
+    }
+
+    /// Waits until it is this late. Cancel safe.
+    pub async fn reached(&self, moment: Timestamp) {
+        loop {
+            let (Source::Anchored { moved, .. } | Source::Manual { moved, .. }) = &*self.0;
+            let mut moved = pin!(moved.notified());
+            // From now on: the clock may be moved between the look at it and the wait.
+            moved.as_mut().enable();
+            let Some(left) = (moment - self.now()).to_std().ok().filter(|left| !left.is_zero()) else { return };
+            match &*self.0 {
+                Source::Anchored { .. } => tokio::select! {
+                    () = sleep(left) => {}
+                    () = moved => {}
+                },
+                Source::Manual { .. } => moved.await,
+            }
         }
     }
 }
@@ -179,6 +230,43 @@ mod tests {
         assert_eq!(clock.now(), start);
         clock.advance(Duration::from_millis(1_500));
         assert_eq!((clock.now() - start).num_milliseconds(), 1_500);
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_moment_is_woken_when_the_clock_is_moved_to_it() {
+        let start = DateTime::from_timestamp_millis(1_762_077_600_000).unwrap();
+        let clock = Clock::manual(start);
+        clock.reached(start).await;
+        let moment = start + TimeDelta::milliseconds(1_000);
+        let mut waiting = pin!(clock.reached(moment));
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        clock.advance(Duration::from_millis(999));
+        assert!(futures_util::poll!(&mut waiting).is_pending(), "a millisecond is missing");
+        clock.advance(Duration::from_millis(1));
+        assert!(futures_util::poll!(&mut waiting).is_ready());
+    }
+
+    #[tokio::test]
+    async fn the_systems_clock_may_be_set_while_somebody_waits() {
+        let clock = Clock::system();
+        let moment = clock.now() + TimeDelta::hours(1);
+        let mut waiting = pin!(clock.reached(moment));
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        clock.observe(moment + TimeDelta::minutes(1));
+        assert!(futures_util::poll!(&mut waiting).is_ready(), "it is later than was thought");
+        clock.reached(clock.now() + TimeDelta::milliseconds(2)).await;
+    }
+
+    #[test]
+    fn setting_a_clock_passes_no_time() {
+        let clock = Clock::manual(DateTime::UNIX_EPOCH + TimeDelta::hours(1));
+        clock.advance(Duration::from_secs(5));
+        clock.set(DateTime::UNIX_EPOCH);
+        assert_eq!((clock.now(), clock.monotonic()), (DateTime::UNIX_EPOCH, Duration::from_secs(5)));
+        let clock = Clock::system();
+        let before = clock.monotonic();
+        clock.observe(DateTime::UNIX_EPOCH);
+        assert!(clock.monotonic() >= before && clock.monotonic() < before + Duration::from_secs(60));
     }
 
     #[test]

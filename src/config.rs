@@ -7,13 +7,56 @@ use std::time::Duration;
 
 use go_duration::GoDuration;
 
-/// Reads a duration as people write it and as the API writes uptimes: `500ms`, `10s`, `1h30m`. Nothing is none.
+/// Reads a duration as people write it and as the API writes uptimes: `500ms`, `10s`, `1h30m`; and days and weeks, of 24
+/// and 168 hours: `30d`, `1w3d12h`. Nothing is none.
 pub fn positive_duration(text: &str) -> Result<Duration, String> {
-    let GoDuration(nanoseconds) = text.parse().map_err(|_| "a duration looks like 500ms, 10s or 3m".to_owned())?;
-    match u64::try_from(nanoseconds) {
-        Ok(0) | Err(_) => Err("a duration has to be longer than nothing".to_owned()),
-        Ok(nanoseconds) => Ok(Duration::from_nanos(nanoseconds)),
+    let (longer, rest) = days_and_weeks(text).ok_or_else(|| NO_DURATION.to_owned())?;
+    let rest = if rest.is_empty() && !longer.is_zero() { "0s" } else { &rest };
+    let GoDuration(nanoseconds) = rest.parse().map_err(|_| NO_DURATION.to_owned())?;
+    let longest = || "a duration has at most 100 years".to_owned();
+    let shorter = u64::try_from(nanoseconds).map_err(|_| "a duration has to be longer than nothing".to_owned())?;
+    match longer.checked_add(Duration::from_nanos(shorter)).ok_or_else(longest)? {
+        Duration::ZERO => Err("a duration has to be longer than nothing".to_owned()),
+        duration if duration > LONGEST => Err(longest()),
+        duration => Ok(duration),
     }
+}
+
+const NO_DURATION: &str = "a duration looks like 500ms, 10s, 3m, 1h30m, 30d or 2w";
+
+/// Beyond this, a time before or after now may not be one that a calendar has.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+const DAY: f64 = 24.0 * 60.0 * 60.0;
+
+/// The days and weeks of a duration, which Go's do not have, and what is left of it. None if a number has no unit.
+fn days_and_weeks(text: &str) -> Option<(Duration, String)> {
+    let (mut longer, mut others, mut rest) = (Duration::ZERO, String::new(), text);
+    while !rest.is_empty() {
+        let number = rest.find(|letter: char| !letter.is_ascii_digit() && letter != '.').filter(|end| *end > 0);
+        // A sign, or nonsense: not ours to read.
+        let Some(end) = number else {
+            others.push_str(rest);
+            break;
+        };
+        let (number, after) = rest.split_at(end);
+        let end = after.find(|letter: char| letter.is_ascii_digit() || letter == '.').unwrap_or(after.len());
+        let (unit, after) = after.split_at(end);
+        let seconds = match unit {
+            "d" => Some(DAY),
+            "w" => Some(7.0 * DAY),
+            _ => None,
+        };
+        match seconds {
+            Some(seconds) => {
+                let part = Duration::try_from_secs_f64(number.parse::<f64>().ok()? * seconds).ok()?;
+                longer = longer.checked_add(part)?;
+            }
+            None => others.extend([number, unit]),
+        }
+        rest = after;
+    }
+    Some((longer, others))
 }
 
 /// Reads an address to listen on. Names are not looked up, but for the one that everybody knows.
@@ -41,6 +84,28 @@ mod tests {
             ("10s", Some(Duration::from_secs(10))),
             ("3m", Some(Duration::from_secs(180))),
             ("1h30m", Some(Duration::from_secs(5400))),
+            ("30d", Some(Duration::from_secs(30 * 86_400))),
+            ("2w", Some(Duration::from_secs(14 * 86_400))),
+            ("1w3d12h", Some(Duration::from_secs(10 * 86_400 + 12 * 3_600))),
+            ("1d30m500ms", Some(Duration::from_millis(86_400_000 + 1_800_500))),
+            ("0.5d", Some(Duration::from_secs(43_200))),
+            ("0d1s", Some(Duration::from_secs(1))),
+            ("100w", Some(Duration::from_secs(700 * 86_400))),
+            ("0d", None),
+            ("d", None),
+            ("-1d", None),
+            ("1d-1h", None),
+            ("1d5", None),
+            ("5d ", None),
+            (" 5d", None),
+            ("1.2.3d", None),
+            ("30D", None),
+            ("30days", None),
+            ("1y", None),
+            ("", None),
+            ("99999999999999999999d", None),
+            ("200000000w", None),
+            ("999999h", None),
             ("0s", None),
             ("-1s", None),
             ("10", None),

@@ -32,6 +32,17 @@ pub enum Kind {
     Internal,
 }
 
+/// What a failure is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Subject<'a> {
+    /// The parameter that cannot be accepted, in snake_case.
+    pub argument: Option<&'a str>,
+    /// The worker or the VM.
+    pub id: Option<&'a str>,
+    /// The revision that there is, where the caller has named another one.
+    pub current_revision: Option<u64>,
+}
+
 /// One failure.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
@@ -55,7 +66,7 @@ pub enum Error {
     /// A heartbeat for a worker that has said goodbye.
     #[error("Worker {0} has left the cluster. Register it again, then send heartbeats.")]
     HasLeft(String),
-    /// A heartbeat of a life of the worker that has been superseded.
+    /// A heartbeat, or a goodbye, of a life of the worker that has been superseded.
     #[error(
         "Incarnation {given} of worker {id} is over: incarnation {current} has registered since. \
          Two processes may be using this id."
@@ -68,6 +79,56 @@ pub enum Error {
         /// What is true.
         current: u64,
     },
+    /// A registration of a start of the worker's process that is over.
+    #[error(
+        "The process of worker {id} that calls itself {boot_id:?} is over: it said goodbye, or another one has registered \
+         since. The present incarnation is {current}. A new start needs a new boot_id; or two processes are using this id."
+    )]
+    BootIsOver {
+        /// The worker.
+        id: String,
+        /// What the process calls its start.
+        boot_id: String,
+        /// The incarnation of the present life, or of the last one.
+        current: u64,
+    },
+    /// Something that another process than the present one says under its number.
+    #[error(
+        "Incarnation {incarnation} of worker {id} is another process than the one that calls itself {boot_id:?}, which \
+         may have had this number before the database was set back to a backup. Two processes may be using this id."
+    )]
+    AnotherProcess {
+        /// The worker.
+        id: String,
+        /// The present incarnation, which was named.
+        incarnation: u64,
+        /// What the process calls its start.
+        boot_id: String,
+    },
+    /// A goodbye on behalf of a start of the host that the worker's process does not live on.
+    #[error(
+        "Worker {id} is not known to run on the start of its host that is called {given:?}: its present process has \
+         registered from elsewhere, or did not say from where. Nothing was changed."
+    )]
+    OnAnotherHostBoot {
+        /// The worker.
+        id: String,
+        /// What the host's start is called.
+        given: String,
+    },
+    /// A heartbeat that was heard before, of a worker that has been silent for too long since.
+    #[error(
+        "Heartbeat {given} of worker {id} was heard before, and nothing new since: the last one that counted was \
+         {last}. Go on with a sequence above that."
+    )]
+    SaidBefore {
+        /// The worker.
+        id: String,
+        /// The heartbeat's sequence.
+        given: u64,
+        /// The last one that counted.
+        last: u64,
+    },
     /// A heartbeat of an incarnation this database never handed out, as after its restore from a backup.
     #[error("Worker {id} has no incarnation {given} yet, the present one is {current}. Register it again.")]
     UnknownIncarnation {
@@ -78,9 +139,6 @@ pub enum Error {
         /// What is true.
         current: u64,
     },
-    /// Workers and VMs share one namespace, and a VM has this id already.
-    #[error("The id {0} is taken by a VM: workers and VMs share one set of ids.")]
-    IdTakenByVm(String),
     /// The worker cannot be purged while VMs run on it.
     #[error("Worker {id} still holds {vms} VMs. Stop or move them first, or pass force=true.")]
     HoldsVms {
@@ -102,12 +160,45 @@ pub enum Error {
         /// The one it has changed at.
         current: u64,
     },
+    /// The caller wants it changed only if it is there.
+    #[error("Worker {0} is not registered, and only a worker that is was to be changed.")]
+    NothingToMatch(String),
+    /// The caller wants it registered only if it is not.
+    #[error("Worker {id} is registered already, and only one that is not was to be registered or changed.")]
+    AlreadyRegistered {
+        /// The worker.
+        id: String,
+        /// The revision it has changed at.
+        current: u64,
+    },
+    /// The caller wants it changed only if somebody else has changed it.
+    #[error(
+        "Worker {id} is still what it was: its registration, and what operators want of it, is of revision {current}."
+    )]
+    Unchanged {
+        /// The worker.
+        id: String,
+        /// The revision it has changed at.
+        current: u64,
+    },
     /// A key that stands for one request came with another.
     #[error("The Idempotency-Key {0:?} came with another request before. A new request needs a new key.")]
     KeyReused(String),
     /// The caller has been told of a revision by another server, and it has not arrived here.
     #[error("Revision {wanted} has not arrived at this server yet, which is at {current}. Try again shortly.")]
     NotThereYet {
+        /// What the caller wants to see.
+        wanted: u64,
+        /// What there is.
+        current: u64,
+    },
+    /// The caller has been told of a revision that the database does not have: by another database, or by this one before it
+    /// was restored from a backup.
+    #[error(
+        "Revision {wanted} is not of this database as it is now, which is at {current}: it may have been restored from a \
+         backup. Read the present state, and go on from the revision that comes with it."
+    )]
+    NotOfThisDatabase {
         /// What the caller wants to see.
         wanted: u64,
         /// What there is.
@@ -137,11 +228,49 @@ impl Error {
             | Self::NotRegistered(_)
             | Self::HasLeft(_)
             | Self::UnknownIncarnation { .. } => Kind::NotFound,
-            Self::Superseded { .. } | Self::IdTakenByVm(_) | Self::HoldsVms { .. } => Kind::Conflict,
-            Self::StaleRevision { .. } => Kind::Stale,
+            Self::Superseded { .. }
+            | Self::BootIsOver { .. }
+            | Self::AnotherProcess { .. }
+            | Self::OnAnotherHostBoot { .. }
+            | Self::SaidBefore { .. }
+            | Self::HoldsVms { .. }
+            | Self::NotOfThisDatabase { .. } => Kind::Conflict,
+            Self::StaleRevision { .. }
+            | Self::NothingToMatch(_)
+            | Self::AlreadyRegistered { .. }
+            | Self::Unchanged { .. } => Kind::Stale,
             Self::KeyReused(_) => Kind::KeyReused,
             Self::NotThereYet { .. } | Self::Busy | Self::ShuttingDown | Self::Database(_) => Kind::Unavailable,
             Self::Corrupt(_) => Kind::Internal,
+        }
+    }
+
+    /// What of the request, or of the cluster, it is about: for programs, such as a form that marks a field.
+    pub fn subject(&self) -> Subject<'_> {
+        let of = |id| Subject { id: Some(id), ..Subject::default() };
+        match self {
+            Self::Invalid { field, .. } => Subject { argument: Some(field), ..Subject::default() },
+            Self::WorkerNotFound(id)
+            | Self::VmNotFound(id)
+            | Self::NotRegistered(id)
+            | Self::HasLeft(id)
+            | Self::NothingToMatch(id)
+            | Self::Superseded { id, .. }
+            | Self::BootIsOver { id, .. }
+            | Self::AnotherProcess { id, .. }
+            | Self::OnAnotherHostBoot { id, .. }
+            | Self::SaidBefore { id, .. }
+            | Self::UnknownIncarnation { id, .. }
+            | Self::HoldsVms { id, .. } => of(id),
+            Self::StaleRevision { id, current, .. }
+            | Self::AlreadyRegistered { id, current }
+            | Self::Unchanged { id, current } => Subject { current_revision: Some(*current), ..of(id) },
+            Self::NotThereYet { current, .. } | Self::NotOfThisDatabase { current, .. } => {
+                Subject { current_revision: Some(*current), ..Subject::default() }
+            }
+            Self::KeyReused(_) | Self::Busy | Self::ShuttingDown | Self::Database(_) | Self::Corrupt(_) => {
+                Subject::default()
+            }
         }
     }
 

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -14,7 +15,10 @@ use crate::clock::{Clock, Timestamp};
 use crate::cluster::{Availability, HeardSince, WorkerId};
 use crate::error::Result;
 use crate::journal::Journal;
-use crate::journal::commands::AnnounceSilent;
+use crate::journal::commands::{AnnounceSilent, CorrectTimes};
+
+/// How many workers are named in the log when many go offline at once. All are in the change log.
+const MOST_LINES: usize = 20;
 
 /// How often to look: a silent worker is announced within this much after its time-out.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -26,25 +30,72 @@ const BLIND_AFTER: Duration = Duration::from_secs(3);
 /// Fewer workers than this may well die together.
 const BRAKE_FROM: usize = 10;
 
+/// By how much the clock has to be set, beside the time that has passed, to count as set; and by how much a time has to lie
+/// in the future to be wrong. Servers that share a database follow its clock, and differ by the time of an answer.
+const CLOCK_TOLERANCE: TimeDelta = TimeDelta::seconds(1);
+
 /// Looks for workers that fell silent.
+///
+/// Whether a worker is silent is a matter of the clock that all servers share, which may be set. Whether this server has
+/// listened is a matter of the time that passed for it: grace and pauses are measured by that.
 #[derive(Debug)]
 pub struct LivenessSweeper {
     journal: Journal,
     clock: Clock,
     offline_after: Duration,
-    /// Until then nobody is announced: after a start, or a time of blindness, every worker gets one
-    /// whole time-out to be heard.
-    grace_until: Timestamp,
-    last_sweep: Timestamp,
+    /// Until then, by the time that passes for this server, nobody is announced: after a start, or a time of blindness,
+    /// every worker gets one whole time-out to be heard. What an agent waits for at most before it is heard again follows
+    /// from the same time-out and is shorter (`client::RetryLimits`).
+    grace_until: Duration,
+    last_sweep: Moment,
     /// Whether nobody is announced because all are silent at once, so that it is logged once.
     is_braking: bool,
+}
+
+/// One look at both clocks.
+#[derive(Clone, Copy, Debug)]
+struct Moment {
+    /// What time it is for all servers.
+    now: Timestamp,
+    /// How much time has passed for this one.
+    passed: Duration,
+}
+
+impl Moment {
+    fn of(clock: &Clock) -> Self {
+        Self { now: clock.now(), passed: clock.monotonic() }
+    }
+
+    /// By how much the clock was set since an earlier moment.
+    fn clock_set_since(self, earlier: Self) -> TimeDelta {
+        let passed = TimeDelta::from_std(self.passed.saturating_sub(earlier.passed)).unwrap_or(TimeDelta::MAX);
+        (self.now - earlier.now).checked_sub(&passed).unwrap_or(TimeDelta::MIN)
+    }
+}
+
+/// Brings times that have not come yet back to the present, in the database too: see [`CorrectTimes`]. Answers of how many
+/// workers. Heartbeats and registrations do so by themselves; this is for those that are not heard.
+pub async fn correct_times(journal: &Journal, clock: &Clock) -> Result<usize> {
+    let latest = clock.now().checked_add_signed(CLOCK_TOLERANCE).unwrap_or(Timestamp::MAX_UTC);
+    let snapshot = journal.snapshot();
+    let candidates: Vec<_> =
+        snapshot.workers().filter(|worker| worker.latest_time() > latest).map(|worker| worker.id.clone()).collect();
+    if candidates.is_empty() {
+        return Ok(0);
+    }
+    let corrected = journal.commit(CorrectTimes { candidates }).await?.reply;
+    if corrected > 0 {
+        warn!(workers.corrected = corrected, "{corrected} workers had been seen in the future: the clock was set back");
+    }
+    Ok(corrected)
 }
 
 impl LivenessSweeper {
     /// A sweeper that starts with a grace of one time-out.
     pub fn new(journal: Journal, clock: Clock, offline_after: Duration) -> Self {
-        let now = clock.now();
-        Self { journal, clock, offline_after, grace_until: now + offline_after, last_sweep: now, is_braking: false }
+        let last_sweep = Moment::of(&clock);
+        let grace_until = last_sweep.passed.saturating_add(offline_after);
+        Self { journal, clock, offline_after, grace_until, last_sweep, is_braking: false }
     }
 
     /// Looks once in a while, until told to stop.
@@ -52,12 +103,11 @@ impl LivenessSweeper {
         let mut ticks = interval(PERIOD);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
-            // One look at the clock: between two, the database may set it.
-            let now = self.clock.now();
-            self.note_blindness(now);
-            if let Err(error) = self.sweep_at(now).await {
+            let moment = Moment::of(&self.clock);
+            self.note_blindness(moment);
+            if let Err(error) = self.sweep_at(moment).await {
                 // The database was away, so heartbeats could not be recorded: nobody is to blame for that time.
-                self.begin_grace(self.clock.now());
+                self.begin_grace(self.clock.monotonic());
                 warn!(error = %error.chain(), "the liveness sweep failed, the next tick tries again");
             }
         }
@@ -65,33 +115,46 @@ impl LivenessSweeper {
 
     /// Announces whoever is silent and has not been announced yet. Answers how many.
     pub async fn sweep(&mut self) -> Result<usize> {
-        self.sweep_at(self.clock.now()).await
+        self.sweep_at(Moment::of(&self.clock)).await
     }
 
-    async fn sweep_at(&mut self, now: Timestamp) -> Result<usize> {
-        self.last_sweep = now;
+    async fn sweep_at(&mut self, moment: Moment) -> Result<usize> {
+        self.note_clock(moment);
+        self.last_sweep = moment;
+        correct_times(&self.journal, &self.clock).await?;
         if let Some(outage) = self.journal.last_outage() {
-            self.grace_until = self.grace_until.max(outage + self.offline_after);
+            self.grace_until = self.grace_until.max(outage.saturating_add(self.offline_after));
         }
-        if now <= self.grace_until {
+        if moment.passed <= self.grace_until {
             return Ok(0);
         }
-        let candidates = self.silent_workers(now);
+        let candidates = self.silent_workers(moment.now);
         if candidates.is_empty() {
             self.is_braking = false;
             return Ok(0);
         }
-        if self.is_our_own_deafness(now) {
+        if self.is_our_own_deafness(moment) {
             return Ok(0);
         }
         let command = AnnounceSilent { candidates, offline_after: self.offline_after };
         let announced = self.journal.commit(command).await?.reply;
         // A commit that took its time was no time of blindness.
-        self.last_sweep = self.clock.now();
-        if announced > 0 {
-            info!(workers.announced = announced, "{announced} workers went offline");
+        self.last_sweep = Moment::of(&self.clock);
+        self.note_offline(&announced);
+        Ok(announced.len())
+    }
+
+    /// A line for each worker, by which it is found; of a rack that goes at once, for the first of them.
+    fn note_offline(&self, announced: &[WorkerId]) {
+        let seconds = self.offline_after.as_secs();
+        for id in announced.iter().take(MOST_LINES) {
+            info!(worker.id = %id, "Worker {id} went offline: it has not been heard from for over {seconds} s");
         }
-        Ok(announced)
+        if let Some((first, others)) =
+            announced.get(MOST_LINES..).and_then(|others| Some((others.first()?, others.len())))
+        {
+            info!(workers.offline = announced.len(), "And {others} more workers went offline, from {first} on");
+        }
     }
 
     fn silent_workers(&self, now: Timestamp) -> Vec<WorkerId> {
@@ -110,15 +173,16 @@ impl LivenessSweeper {
     /// at all has been heard lately in a cluster worth the name. Workers do not beat at the same
     /// moment, so this shows before the first of them is late. If they stay silent for another
     /// time-out, it is believed.
-    fn is_our_own_deafness(&mut self, now: Timestamp) -> bool {
+    fn is_our_own_deafness(&mut self, moment: Moment) -> bool {
         let snapshot = self.journal.snapshot();
         let listened_to = snapshot.workers().filter(|worker| worker.announced == Availability::Online);
         let (count, last_heard) = listened_to.fold((0, Timestamp::MIN_UTC), |(count, last_heard), worker| {
             (count + 1, last_heard.max(worker.usage.last_seen))
         });
+        let quiet_for = (moment.now - last_heard).to_std().unwrap_or_default();
         // In a time of grace, it was this server that did not listen.
-        let quiet_since = last_heard.max(self.grace_until - self.offline_after);
-        let quiet_for = (now - quiet_since).to_std().unwrap_or_default();
+        let listened_for = moment.passed.saturating_sub(self.grace_until.saturating_sub(self.offline_after));
+        let quiet_for = quiet_for.min(listened_for);
         let is_deaf = count >= BRAKE_FROM && quiet_for > self.offline_after / 2 && quiet_for <= self.offline_after * 2;
         if is_deaf && !self.is_braking {
             warn!(workers.silent = count, "all {count} workers are silent at once: announcing nobody for now");
@@ -128,13 +192,23 @@ impl LivenessSweeper {
     }
 
     /// A process that was stopped (SIGSTOP, a suspended machine) has heard nobody meanwhile.
-    fn note_blindness(&mut self, now: Timestamp) {
-        if (now - self.last_sweep).to_std().unwrap_or_default() > BLIND_AFTER {
-            self.begin_grace(now);
+    fn note_blindness(&mut self, moment: Moment) {
+        if moment.passed.saturating_sub(self.last_sweep.passed) > BLIND_AFTER {
+            self.begin_grace(moment.passed);
         }
     }
 
-    fn begin_grace(&mut self, now: Timestamp) {
-        self.grace_until = now + self.offline_after;
+    /// After the clock was set, nobody can tell for how long a worker has been silent: what was written before is of
+    /// another time.
+    fn note_clock(&mut self, moment: Moment) {
+        let by = moment.clock_set_since(self.last_sweep);
+        if by.abs() > CLOCK_TOLERANCE {
+            warn!(clock.set_by_ms = by.num_milliseconds(), "The clock was set by {} s", by.as_seconds_f64());
+            self.begin_grace(moment.passed);
+        }
+    }
+
+    fn begin_grace(&mut self, passed: Duration) {
+        self.grace_until = passed.saturating_add(self.offline_after);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::error::Error as StdError;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::extract::Request;
@@ -17,8 +18,8 @@ use crate::clock::Clock;
 use crate::error::Error;
 use crate::graphql::{Documents, GraphqlOptions, ManifestError};
 use crate::http::{self, HttpOptions, ListenerOptions};
-use crate::journal::{Database, Journal, LogTrimmer, OpenError, Retention};
-use crate::liveness::LivenessSweeper;
+use crate::journal::{Database, FileMoved, Journal, LogTrimmer, OpenError, Retention};
+use crate::liveness::{self, LivenessSweeper};
 use crate::resolvers::{Resolvers, Timing};
 use crate::{graphql, pages, rest};
 
@@ -56,9 +57,6 @@ pub enum StartError {
     /// The database could not be opened.
     #[error(transparent)]
     Database(#[from] OpenError),
-    /// The database could not be brought into shape.
-    #[error("Cannot migrate the database: {0}.")]
-    Migration(#[source] sea_orm::DbErr),
     /// The state could not be read from it.
     #[error("Cannot read the cluster from the database: {}.", innermost(.0))]
     Load(#[source] Error),
@@ -82,12 +80,20 @@ pub struct Server {
     finishing: CancellationToken,
     /// Tells that the journal has ended without being told to.
     crashed: CancellationToken,
+    /// Why, if that is not our fault.
+    moved: Arc<OnceLock<FileMoved>>,
 }
 
 /// The server could not go on: it is better started anew than left to refuse every change.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("The journal ended by a fault of ours, which the log tells of.")]
-pub struct Crashed;
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Crashed {
+    /// A fault of ours.
+    #[error("The journal ended by a fault of ours, which the log tells of.")]
+    Fault,
+    /// The database is not where it was.
+    #[error(transparent)]
+    FileMoved(FileMoved),
+}
 
 impl Server {
     /// Opens the database, reads the cluster, and starts to write.
@@ -95,24 +101,30 @@ impl Server {
         let documents = Documents::open(&options.graphql).await?;
         let database = Database::connect(&options.database_url).await?;
         if options.migrate {
-            database.migrate().await.map_err(StartError::Migration)?;
-        } else if !database.is_migrated().await.map_err(StartError::Migration)? {
+            database.migrate().await?;
+        } else if !database.is_migrated().await? {
             let url = crate::journal::without_password(&options.database_url);
             return Err(OpenError::NotMigrated { url }.into());
         }
         let (journal, writer) = Journal::open(database, clock.clone()).await.map_err(StartError::Load)?;
         let (tasks, finishing) = (TaskTracker::new(), CancellationToken::new());
-        let crashed = CancellationToken::new();
+        let (crashed, moved) = (CancellationToken::new(), Arc::new(OnceLock::new()));
         tasks.spawn({
-            let (finishing, crash) = (finishing.clone(), crashed.clone().drop_guard());
+            let (finishing, crash, moved) = (finishing.clone(), crashed.clone().drop_guard(), moved.clone());
             async move {
-                writer.run(finishing).await;
-                crash.disarm();
+                match writer.run(finishing).await {
+                    Ok(()) => _ = crash.disarm(),
+                    Err(error) => _ = moved.set(error),
+                }
             }
         });
+        // Before anybody asks. If it fails, the sweeper tries again each second.
+        if let Err(error) = liveness::correct_times(&journal, &clock).await {
+            warn!(error = %error.chain(), "times in the future could not be corrected");
+        }
         let resolvers = Resolvers::new(journal.clone(), clock.clone(), options.timing);
         let (sockets, closing) = (TaskTracker::new(), CancellationToken::new());
-        Ok(Self { resolvers, documents, journal, clock, options, sockets, tasks, closing, finishing, crashed })
+        Ok(Self { resolvers, documents, journal, clock, options, sockets, tasks, closing, finishing, crashed, moved })
     }
 
     /// The operations.
@@ -169,15 +181,19 @@ impl Server {
         let farewell = async {
             tokio::select! {
                 () = shutdown.cancelled() => info!("Shutting down"),
-                () = self.crashed.cancelled() => error!("The journal has ended by a fault: shutting down"),
+                () = self.crashed.cancelled() => error!("The journal has ended: shutting down"),
             }
             self.say_goodbye().await;
         };
         // Both at once: sockets and requests share one time to end in.
         tokio::join!(serving, farewell);
-        let crashed = self.crashed.is_cancelled();
+        let (crashed, moved) = (self.crashed.is_cancelled(), self.moved.clone());
         self.finish().await;
-        if crashed { Err(Crashed) } else { Ok(()) }
+        match moved.get() {
+            Some(moved) => Err(Crashed::FileMoved(moved.clone())),
+            None if crashed => Err(Crashed::Fault),
+            None => Ok(()),
+        }
     }
 
     /// Ends everything that was started.

@@ -7,13 +7,14 @@ use std::env;
 use std::fmt;
 use std::io::{self, IsTerminal};
 
-use aetherium::http::current_request;
-use anyhow::Context;
+use aetherium::http::{current_client, current_request};
+use anyhow::{Context, ensure};
 use serde::Serializer;
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::{JsonFields, Writer};
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
@@ -25,11 +26,13 @@ const FILTER: &str = "AETHERIUM_LOG";
 /// Libraries that talk about themselves. They do so again if the filter names them.
 const TALKATIVE: &str = "sqlx=warn,sea_orm=warn,hyper=warn,reqwest=warn,rustls=warn,h2=warn";
 
+/// The levels, each with all before it.
+const LEVELS: &str = "off, error, warn, info, debug, trace";
+
 /// Begins to log. Call it once.
 pub fn init() -> anyhow::Result<()> {
     let wish = env::var(FILTER).ok().filter(|wish| !wish.is_empty()).unwrap_or_else(|| "info".to_owned());
-    let filter = EnvFilter::try_new(format!("{TALKATIVE},{wish}"))
-        .with_context(|| format!("{FILTER}={wish} is not a filter, such as debug or info,aetherium::journal=debug"))?;
+    let filter = filter(&wish)?;
     // A log that cannot be written is nothing to write to the log.
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
     if io::stderr().is_terminal() {
@@ -39,6 +42,19 @@ pub fn init() -> anyhow::Result<()> {
         lines.fmt_fields(JsonFields::new()).event_format(FlatJson).init();
     }
     Ok(())
+}
+
+/// The filter that is wished for. A word by itself has to be a level: to tracing, any other word names a part of the program
+/// that is to be logged, and silences all others. Where no level stands by itself, it is `info`, for the same reason.
+fn filter(wish: &str) -> anyhow::Result<EnvFilter> {
+    let is_not = || format!("{FILTER}={wish} is not a filter, such as debug or info,aetherium::journal=debug");
+    let words = wish.split(',').map(str::trim).filter(|word| !word.is_empty() && !word.contains(['=', '[']));
+    let mut level = "info,";
+    for word in words {
+        ensure!(word.parse::<LevelFilter>().is_ok(), "{}: {word} is no level ({LEVELS})", is_not());
+        level = "";
+    }
+    EnvFilter::try_new(format!("{level}{TALKATIVE},{wish}")).with_context(is_not)
 }
 
 /// The time, how grave it is, and the sentence. What has a field of its own is in the sentence as well when all is well;
@@ -124,6 +140,9 @@ where
     }
     if let Some(id) = current_request() {
         fields.add("request.id", id.to_string().into());
+    }
+    if let Some(address) = current_client() {
+        fields.add("client.address", address.to_string().into());
     }
     (message.unwrap_or_default(), fields)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aetherium::client::Client;
 use aetherium::clock::Clock;
-use aetherium::cluster::{Changes, Identity, Snapshot, Worker, WorkerId};
+use aetherium::cluster::{Changes, Identity, Life, Snapshot, Worker, WorkerId};
 use aetherium::graphql::GraphqlOptions;
 use aetherium::http::HttpOptions;
 use aetherium::journal::Retention;
@@ -107,7 +107,7 @@ pub fn workers_at_rest(workers: usize) -> Snapshot {
             disk_gb: told.disk_gb,
             max_vms: told.max_vms,
         };
-        Worker::first_life(WorkerId::parse(&Fleet::id(worker)).unwrap(), identity, None, None, now, 1).into()
+        Worker::first_life(WorkerId::parse(&Fleet::id(worker)).unwrap(), identity, Life::first(now, 1)).into()
     };
     let changes = Changes { workers: (0..workers).map(worker).collect(), ..Changes::default() };
     Snapshot::empty("bench".into()).apply(changes, 1)

@@ -78,6 +78,7 @@ pub fn registration(worker: usize) -> Registration {
         disk_gb: 500,
         max_vms: 100,
         boot_id: "bench".into(),
+        ..Registration::default()
     }
 }
 

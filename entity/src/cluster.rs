@@ -14,13 +14,15 @@ pub struct Model {
     /// Always [`ID`].
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: i32,
-    /// Random name of this database, made once: cursors carry it.
-    pub database: String,
+    /// Name of the last epoch, so that a server finds with each commit whether there is one it does not know.
+    pub epoch: String,
     /// Revision of the last commit. Every writing transaction raises it first, which on PostgreSQL
     /// also makes the transactions of several servers wait for each other.
     pub revision: i64,
     /// Entries of the change log up to this revision may have been removed: nobody can resume before it.
     pub log_start: i64,
+    /// Every incarnation that is handed out is above this: 0, until the database is set back to an earlier state.
+    pub incarnation_floor: i64,
 }
 
 /// No relations: nothing refers to the cluster.
@@ -30,6 +32,14 @@ pub enum Relation {}
 impl ActiveModelBehavior for ActiveModel {}
 
 impl Entity {
+    /// Raises the incarnations that are handed out from now on above a number, never lowers them.
+    pub fn raise_incarnation_floor(floor: i64) -> UpdateMany<Self> {
+        Self::update_many()
+            .col_expr(Column::IncarnationFloor, Expr::value(floor))
+            .filter(Column::Id.eq(ID))
+            .filter(Column::IncarnationFloor.lt(floor))
+    }
+
     /// Moves the beginning of the change log on, never back.
     pub fn move_log_start(revision: i64) -> UpdateMany<Self> {
         Self::update_many()

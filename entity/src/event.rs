@@ -2,7 +2,7 @@
 
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{Condition, Expr, ExprTrait};
-use sea_orm::{DeleteMany, QueryOrder, Select};
+use sea_orm::{DeleteMany, QueryOrder, Select, UpdateMany};
 
 /// One entry.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -52,6 +52,14 @@ impl Entity {
     /// Entries up to a revision.
     pub fn up_to(revision: i64) -> DeleteMany<Self> {
         Self::delete_many().filter(Column::Revision.lte(revision))
+    }
+
+    /// Dates entries up to a revision that are dated later than a moment to that moment.
+    pub fn date_back(revision: i64, moment: DateTimeUtc) -> UpdateMany<Self> {
+        Self::update_many()
+            .col_expr(Column::At, Expr::value(moment))
+            .filter(Column::Revision.lte(revision))
+            .filter(Column::At.gt(moment))
     }
 
     /// All entries, oldest first.

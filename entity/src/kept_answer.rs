@@ -1,7 +1,8 @@
 //! Answers to commands that came with an idempotency key, for whoever asks again.
 
 use sea_orm::entity::prelude::*;
-use sea_orm::{Condition, DeleteMany, QueryOrder, Select};
+use sea_orm::sea_query::Expr;
+use sea_orm::{Condition, DeleteMany, QueryOrder, Select, UpdateMany};
 
 /// One answer.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -32,17 +33,44 @@ impl Entity {
         Self::find().filter(Column::Key.is_in(keys))
     }
 
-    /// All answers, newest first.
-    pub fn newest_first() -> Select<Self> {
-        Self::find().order_by_desc(Column::At).order_by_desc(Column::Key)
+    /// Answers to these requests, newest first.
+    pub fn newest_first(of: Request) -> Select<Self> {
+        Self::find().filter(of.condition()).order_by_desc(Column::At).order_by_desc(Column::Key)
     }
 
-    /// Answers from before a moment, and those up to another one.
-    pub fn given_before(moment: DateTimeUtc, up_to: Option<DateTimeUtc>) -> DeleteMany<Self> {
+    /// Dates answers that are dated later than a moment to that moment.
+    pub fn date_back(moment: DateTimeUtc) -> UpdateMany<Self> {
+        Self::update_many().col_expr(Column::At, Expr::value(moment)).filter(Column::At.gt(moment))
+    }
+
+    /// Answers to these requests from before a moment, and those up to another one.
+    pub fn given_before(of: Request, moment: DateTimeUtc, up_to: Option<DateTimeUtc>) -> DeleteMany<Self> {
         let mut old = Condition::any().add(Column::At.lt(moment));
         if let Some(up_to) = up_to {
             old = old.add(Column::At.lte(up_to));
         }
-        Self::delete_many().filter(old)
+        Self::delete_many().filter(of.condition()).filter(old)
+    }
+}
+
+/// Whose requests were answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// A worker's, of which there are many.
+    Heartbeat,
+    /// An operator's.
+    Command,
+}
+
+impl Request {
+    /// How the fingerprints of heartbeats begin; those of others are hexadecimal.
+    pub const HEARTBEAT: &str = "heartbeat:";
+
+    fn condition(self) -> Condition {
+        let is_heartbeat = Condition::all().add(Column::Fingerprint.starts_with(Self::HEARTBEAT));
+        match self {
+            Self::Heartbeat => is_heartbeat,
+            Self::Command => is_heartbeat.not(),
+        }
     }
 }

@@ -9,6 +9,7 @@
 //! change, and [`cluster`] holds the revision of the last commit.
 
 pub mod cluster;
+pub mod epoch;
 pub mod event;
 pub mod kept_answer;
 pub mod purged_worker;

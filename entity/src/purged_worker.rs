@@ -1,8 +1,10 @@
 //! Workers that were removed with their history: what is left of them is the number of their last
-//! life, so that a later worker of the same id can never be taken for the old one.
+//! life and the boot ids of those before it, so that a later worker of the same id can never be taken for the old one.
 
 use sea_orm::entity::prelude::*;
 use sea_orm::{QueryOrder, Select};
+
+use crate::worker::BootIds;
 
 /// A worker that was removed.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -13,6 +15,10 @@ pub struct Model {
     pub id: String,
     /// Its last incarnation.
     pub incarnation: i64,
+    /// What its last life called its start: its process may be there still, and register again.
+    pub boot_id: Option<String>,
+    /// What the lives called their starts that were over when it was removed, the latest last.
+    pub earlier_boot_ids: BootIds,
     /// Revision of its removal.
     pub revision: i64,
 }

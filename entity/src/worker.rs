@@ -37,6 +37,12 @@ pub struct Model {
     pub incarnation: i64,
     /// What the process called this start. Written by registration.
     pub boot_id: Option<String>,
+    /// What earlier lives called theirs, the latest last. Written by registration.
+    pub earlier_boot_ids: BootIds,
+    /// Which start of its host the process belongs to, if it said so. Written by registration.
+    pub host_boot_id: Option<String>,
+    /// Revision of the registration that began this life. Written by registration.
+    pub life_revision: i64,
     /// Revision of the last registration that was more than a retry. Written by registration.
     pub registration_revision: i64,
     /// When this life began. Written by registration.
@@ -48,13 +54,15 @@ pub struct Model {
     pub last_seen: DateTimeUtc,
     /// Number of the last heartbeat that counted. Written by heartbeats.
     pub sequence: Option<i64>,
+    /// Number up to which heartbeats that came late have counted as signs of life. Written by heartbeats.
+    pub late_sequence: Option<i64>,
     /// CPU cores allocated to VMs. Written by heartbeats.
     pub used_cpu_cores: i64,
     /// Memory allocated to VMs, in MiB. Written by heartbeats.
     pub used_memory_mb: i64,
     /// Disk allocated to VMs, in GB. Written by heartbeats.
     pub used_disk_gb: i64,
-    /// Revision of the last whole inventory of this life. Written by heartbeats.
+    /// Revision of the last whole inventory; of an earlier life if below `life_revision`. Written by heartbeats.
     pub inventory_revision: Option<i64>,
     /// Revision of the last change to its set of VMs. Written by heartbeats.
     pub vms_revision: i64,
@@ -63,6 +71,12 @@ pub struct Model {
     pub policy: String,
     /// Revision of the last change to that. Written by drain and activate only.
     pub policy_revision: i64,
+    /// Why it is draining. Written by drain and activate only.
+    pub drain_reason: Option<String>,
+    /// Who drained it. Written by drain and activate only.
+    pub drain_started_by: Option<String>,
+    /// Since when it has been draining. Written by drain and activate only.
+    pub drain_started_at: Option<DateTimeUtc>,
 
     /// What was last announced of its availability. Written by whoever announces.
     pub announced: String,
@@ -78,6 +92,10 @@ pub struct Labels(pub BTreeMap<String, String>);
 /// Capabilities, kept as JSON.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, FromJsonQueryResult)]
 pub struct Capabilities(pub Vec<String>);
+
+/// Boot ids, kept as JSON.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, FromJsonQueryResult)]
+pub struct BootIds(pub Vec<String>);
 
 /// No relations: rows are read table by table.
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]

@@ -11,6 +11,11 @@ mod m20261123_000002_workers;
 mod m20261123_000003_events;
 mod m20261123_000004_decided_upon;
 mod m20261123_000005_kept_answers;
+mod m20261128_000020_earlier_lives;
+mod m20261128_000021_host_boots;
+mod m20261128_000022_late_heartbeats;
+mod m20261128_000023_drains;
+mod m20261128_000030_epochs;
 
 /// All changes, oldest first.
 #[derive(Debug)]
@@ -25,6 +30,11 @@ impl MigratorTrait for Migrator {
             Box::new(m20261123_000003_events::Migration),
             Box::new(m20261123_000004_decided_upon::Migration),
             Box::new(m20261123_000005_kept_answers::Migration),
+            Box::new(m20261128_000020_earlier_lives::Migration),
+            Box::new(m20261128_000021_host_boots::Migration),
+            Box::new(m20261128_000022_late_heartbeats::Migration),
+            Box::new(m20261128_000023_drains::Migration),
+            Box::new(m20261128_000030_epochs::Migration),
         ]
     }
 }

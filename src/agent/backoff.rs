@@ -4,16 +4,10 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, info, warn};
 
-use crate::client::ClientError;
+use crate::client::{ClientError, RetryLimits};
 
 /// A restart of the server takes about this long.
 const FIRST_CEILING: Duration = Duration::from_secs(1);
-
-/// Half the time after which a silent worker counts as offline: a server that is back hears of everybody in time.
-const LAST_CEILING: Duration = Duration::from_secs(30);
-
-/// A `Retry-After` beyond this is a mistake of something on the way.
-const LONGEST_REQUEST: Duration = Duration::from_secs(300);
 
 /// A stretch of failed calls. Logged when it begins and when it ends, however long it lasts.
 #[derive(Debug, Default)]
@@ -24,7 +18,7 @@ pub(super) struct Outage {
 
 impl Outage {
     /// Takes note of a failed call and says how long to wait before the next.
-    pub(super) fn failed(&mut self, id: &str, error: &ClientError) -> Duration {
+    pub(super) fn failed(&mut self, id: &str, error: &ClientError, limits: &RetryLimits) -> Duration {
         let retry_after = match error {
             ClientError::Unavailable { retry_after, .. } => *retry_after,
             ClientError::Unknown { .. }
@@ -32,7 +26,7 @@ impl Outage {
             | ClientError::Refused { .. }
             | ClientError::Url { .. } => None,
         };
-        let delay = delay(self.attempts, retry_after, rand::random());
+        let delay = delay(self.attempts, limits, retry_after, rand::random());
         self.attempts = self.attempts.saturating_add(1);
         if self.since.is_none() {
             self.since = Some(Instant::now());
@@ -53,35 +47,68 @@ impl Outage {
 }
 
 /// Full jitter: any moment up to a ceiling that doubles, so that the workers a server lost together do not return
-/// together. A server's own wish is a floor under it, not a replacement, for the same reason.
-fn delay(attempts: u32, retry_after: Option<Duration>, roll: f64) -> Duration {
-    let ceiling = FIRST_CEILING.saturating_mul(2_u32.saturating_pow(attempts)).min(LAST_CEILING);
-    let floor = retry_after.unwrap_or_default().min(LONGEST_REQUEST);
+/// together. A server's own wish is a floor under it, not a replacement, for the same reason. The sum stays within the
+/// limits, since whoever is silent for longer is announced as offline.
+fn delay(attempts: u32, limits: &RetryLimits, retry_after: Option<Duration>, roll: f64) -> Duration {
+    let floor = limits.granted(retry_after);
+    let ceiling = FIRST_CEILING.saturating_mul(2_u32.saturating_pow(attempts)).min(limits.longest_backoff - floor);
     floor + ceiling.mul_f64(roll.clamp(0.0, 1.0))
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
+    fn limits() -> RetryLimits {
+        RetryLimits::under(Duration::from_secs(60))
+    }
+
     #[test]
-    fn the_ceiling_doubles_up_to_half_a_minute() {
-        for (attempts, seconds) in [(0, 1), (1, 2), (2, 4), (4, 16), (5, 30), (6, 30), (u32::MAX, 30)] {
-            assert_eq!(delay(attempts, None, 1.0), Duration::from_secs(seconds), "after {attempts} attempts");
+    fn the_ceiling_doubles_up_to_a_third_of_the_time_out() {
+        for (attempts, seconds) in [(0, 1), (1, 2), (2, 4), (4, 16), (5, 20), (6, 20), (u32::MAX, 20)] {
+            assert_eq!(
+                delay(attempts, &limits(), None, 1.0),
+                Duration::from_secs(seconds),
+                "after {attempts} attempts"
+            );
         }
     }
 
     #[test]
     fn the_delay_is_anywhere_below_the_ceiling() {
         for (roll, millis) in [(0.0, 0), (0.25, 1000), (0.5, 2000)] {
-            assert_eq!(delay(2, None, roll), Duration::from_millis(millis));
+            assert_eq!(delay(2, &limits(), None, roll), Duration::from_millis(millis));
         }
     }
 
     #[test]
     fn a_servers_wish_is_the_least_to_wait_but_not_for_ever() {
-        for (wish, roll, seconds) in [(7, 0.0, 7), (7, 1.0, 8), (86_400, 0.0, 300)] {
-            assert_eq!(delay(0, Some(Duration::from_secs(wish)), roll), Duration::from_secs(seconds));
+        for (wish, roll, seconds) in [(7, 0.0, 7), (7, 1.0, 8), (86_400, 0.0, 10), (86_400, 1.0, 11)] {
+            assert_eq!(delay(0, &limits(), Some(Duration::from_secs(wish)), roll), Duration::from_secs(seconds));
+        }
+    }
+
+    proptest! {
+        /// The server's grace after a start or an outage is one time-out: see `liveness`.
+        #[test]
+        fn whatever_the_time_out_a_worker_is_heard_within_the_grace_of_a_server_that_is_back(
+            exponent in 0.0..9.0_f64,
+            attempts in any::<u32>(),
+            wish in proptest::option::of(any::<u32>()),
+            roll in 0.0..=1.0_f64,
+        ) {
+            // Of any order of magnitude, from milliseconds to weeks.
+            let offline_after = Duration::from_secs_f64(10_f64.powf(exponent) / 1_000.0);
+            let limits = RetryLimits::under(offline_after);
+            let wish = wish.map(|seconds| Duration::from_secs(seconds.into()));
+            // Since the server is back: an attempt that began too early and hangs, the wait after it, the list of VMs.
+            let silence = limits.request_timeout + delay(attempts, &limits, wish, roll) + limits.inventory_timeout;
+            prop_assert!(silence <= offline_after * 3 / 4, "{silence:?} of {offline_after:?}");
+            // Or it has not noticed anything, and waits for its next heartbeat.
+            let silence = limits.longest_pace + limits.inventory_timeout;
+            prop_assert!(silence <= offline_after * 3 / 4, "{silence:?} of {offline_after:?}");
         }
     }
 
@@ -90,10 +117,10 @@ mod tests {
         let error = ClientError::Unknown { message: String::new() };
         let mut outage = Outage::default();
         for _ in 0..5 {
-            outage.failed("w1", &error);
+            outage.failed("w1", &error, &limits());
         }
         outage.over("w1");
         assert_eq!((outage.attempts, outage.since), (0, None));
-        assert!(outage.failed("w1", &error) <= FIRST_CEILING);
+        assert!(outage.failed("w1", &error, &limits()) <= FIRST_CEILING);
     }
 }

@@ -15,8 +15,8 @@ const WHOLE_INVENTORY_EVERY: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub(super) struct BeatPlanner {
     incarnation: u64,
-    /// Never reset, not even by a new registration: a server that answers a repeated registration with the same
-    /// incarnation would take beats that count from one again for old ones, and ignore them without a word.
+    /// Never goes back, not even with a new registration: a server that answers a repeated registration with the same
+    /// incarnation takes beats that count from one again for old ones.
     sequence: u64,
     /// What the server holds for certain; `None` when it may hold anything.
     held: Option<Held>,
@@ -33,9 +33,16 @@ struct Held {
 }
 
 impl BeatPlanner {
-    /// Begins a life: the server has registered the worker and knows none of its VMs.
-    pub(super) fn begin(&mut self, incarnation: u64) {
-        *self = Self { incarnation, sequence: self.sequence, ..Self::default() };
+    /// Begins a life: the server has registered the worker, and may hold anything of its VMs. `last_sequence` is the last
+    /// beat of this life that counted, if the server knows of one.
+    pub(super) fn begin(&mut self, incarnation: u64, last_sequence: Option<u64>) {
+        let sequence = self.sequence.max(last_sequence.unwrap_or(0));
+        *self = Self { incarnation, sequence, ..Self::default() };
+    }
+
+    /// The present life, if there has been a registration.
+    pub(super) fn incarnation(&self) -> Option<u64> {
+        (self.incarnation > 0).then_some(self.incarnation)
     }
 
     /// Whether any beat of this life was acknowledged.
@@ -65,9 +72,15 @@ impl BeatPlanner {
         }
     }
 
-    /// The server took the beat; `resync` says that it asks for the whole inventory nevertheless.
-    pub(super) fn acknowledged(&mut self, beat: &Heartbeat, resync: bool, now: Instant) {
+    /// The server took the beat; `resync` says that it asks for the whole inventory nevertheless, and `last_sequence` that
+    /// the beat came late, after that one, and nothing in it counted.
+    pub(super) fn acknowledged(&mut self, beat: &Heartbeat, resync: bool, last_sequence: Option<u64>, now: Instant) {
         self.heard = true;
+        if let Some(last) = last_sequence {
+            self.sequence = self.sequence.max(last);
+            self.held = None;
+            return;
+        }
         if let Some(vms) = &beat.vms {
             self.held = Some(Held { vms: by_id(vms), whole_at: now });
         }
@@ -143,17 +156,18 @@ mod tests {
     enum Answer {
         Taken,
         Resync,
+        Late,
         Lost,
         Refused,
         Registered,
     }
-    use Answer::{Lost, Refused, Registered, Resync, Taken};
+    use Answer::{Late, Lost, Refused, Registered, Resync, Taken};
 
     /// Each step: seconds since the start, the VMs of the host, what the beat must say, what comes of it.
     fn check(steps: &[(u64, Option<&[VmReport]>, &str, Answer)]) {
         let start = Instant::now();
         let mut planner = BeatPlanner::default();
-        planner.begin(1);
+        planner.begin(1, None);
         let mut last_sequence = 0;
         for (step, (seconds, vms, expected, answer)) in steps.iter().enumerate() {
             let now = start + Duration::from_secs(*seconds);
@@ -162,11 +176,13 @@ mod tests {
             assert!(beat.sequence > last_sequence, "step {step}");
             last_sequence = beat.sequence;
             match answer {
-                Taken => planner.acknowledged(&beat, false, now),
-                Resync => planner.acknowledged(&beat, true, now),
+                Taken => planner.acknowledged(&beat, false, None, now),
+                Resync => planner.acknowledged(&beat, true, None, now),
+                // Behind by ten.
+                Late => planner.acknowledged(&beat, true, Some(beat.sequence + 10), now),
                 Lost => planner.unanswered(&beat),
                 Refused => planner.inventory_refused(now),
-                Registered => planner.begin(2),
+                Registered => planner.begin(2, None),
             }
         }
     }
@@ -206,6 +222,22 @@ mod tests {
             (20, Some(&[vm("a", 1)]), "none", Registered),
             (30, Some(&[vm("a", 1)]), "all: a", Taken),
         ]);
+    }
+
+    #[test]
+    fn after_a_beat_that_came_late_the_count_goes_on_above_the_last_one_with_everything() {
+        check(&[
+            (0, Some(&[vm("a", 1)]), "all: a", Late),
+            (10, Some(&[vm("a", 1)]), "all: a", Taken),
+            (20, Some(&[vm("a", 1), vm("b", 1)]), "+ b - ", Late),
+            (30, Some(&[vm("a", 1), vm("b", 1)]), "all: a b", Taken),
+        ]);
+        let mut planner = BeatPlanner::default();
+        planner.begin(1, Some(41));
+        let beat = planner.plan(None, Instant::now());
+        assert_eq!(beat.sequence, 42, "a process that has lost count is told at its registration");
+        planner.acknowledged(&beat, true, Some(99), Instant::now());
+        assert_eq!(planner.plan(None, Instant::now()).sequence, 100);
     }
 
     #[test]

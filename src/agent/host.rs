@@ -10,6 +10,9 @@ use super::inventory::figure;
 /// A file system that lives in user space answers when it likes.
 const DISK_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Random for each start of the machine.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
 const MIB: u64 = 1024 * 1024;
 const GIB: u64 = 1024 * MIB;
 
@@ -22,8 +25,10 @@ pub(super) struct Host {
     pub(super) cpu_cores: u32,
     /// Memory in MiB.
     pub(super) memory_mb: u32,
-    /// Disk space in GiB, as [`disk_bytes`] counts it.
+    /// Disk space of mounted file systems in GiB, as [`disk_bytes`] counts it.
     pub(super) disk_gb: u32,
+    /// What the kernel calls this start of the machine, if it says so. In a container, that of the machine around it.
+    pub(super) boot_id: Option<String>,
 }
 
 impl Host {
@@ -47,12 +52,26 @@ impl Host {
             }
         };
         Self {
-            hostname: System::host_name().ok().filter(|name| !name.is_empty()),
+            hostname: name(),
             cpu_cores: figure(cores.max(1)),
             memory_mb: figure(memory / MIB),
             disk_gb: figure(disk / GIB),
+            boot_id: boot_id(),
         }
     }
+}
+
+/// The name of this host, if it has one.
+pub(super) fn name() -> Option<String> {
+    System::host_name().ok().filter(|name| !name.is_empty())
+}
+
+/// What the kernel calls this start of the machine.
+pub(super) fn boot_id() -> Option<String> {
+    // Held up by nothing: the kernel answers this by itself, also where other parts of `/proc` are kept from us.
+    let boot_id = std::fs::read_to_string(BOOT_ID).ok()?;
+    let boot_id = boot_id.trim();
+    (!boot_id.is_empty()).then(|| boot_id.to_owned())
 }
 
 /// A mounted file system.
@@ -78,7 +97,10 @@ fn list_volumes() -> Vec<Volume> {
         .collect()
 }
 
-/// The space VMs could be given: all fixed disks together, each device once however often it is mounted.
+/// The space of all mounted file systems on fixed disks together, each device once however often it is mounted.
+///
+/// Disks as such are not counted: members of a RAID, a volume group or a pool are there beside what they make up, so
+/// their sum is no space that anybody could be given. A pool that is not mounted is for the operator to name.
 ///
 /// The root file system is the least there is. On ZFS and in containers it is not on a device of its own, and in
 /// containers it lies on one of the devices, hence the larger of the two and not their sum.

@@ -18,7 +18,7 @@ use std::convert::Infallible;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
@@ -28,21 +28,35 @@ use self::beat::BeatPlanner;
 use self::host::Host;
 use self::hypervisor::Hypervisor;
 use self::inventory::processes::HostProcesses;
-use self::inventory::{Inventory, VmSource};
-use crate::client::{Client, ClientError, HeartbeatReply, Registered, Registration, VmReport};
+use self::inventory::{Inventory, InventoryChanges, VmSource};
+use crate::client::{Client, ClientError, HeartbeatReply, LifeOf, Registration, RetryLimits, VmReport};
 
 /// A server that is gone as well must not hold up the end of this process.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// However the server's answer came about, an agent never beats faster or slower than this.
-const PACE_LIMITS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(300));
+/// However the server's answer came about, an agent never beats faster than this.
+const FASTEST_PACE: Duration = Duration::from_millis(50);
 
 /// As many VMs as a worker takes when nobody says otherwise.
 const DEFAULT_MAX_VMS: u32 = 100;
 
+/// What an agent is started for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Action {
+    /// Report this host, until told to stop.
+    #[default]
+    Report,
+    /// Say goodbye for the worker that reports from this host, or did until it was stopped, and end.
+    Leave,
+}
+
 /// What the operator of a host can tell its agent. Everything but the server has a sensible default.
 #[derive(Args, Clone, Debug)]
 pub struct AgentOptions {
+    /// What to do.
+    #[arg(value_enum, default_value_t = Action::Report)]
+    pub action: Action,
+
     /// Base URL of the server to report to, such as http://127.0.0.1:8080.
     #[arg(long, env = "AETHERIUM_SERVER", value_name = "URL")]
     pub server: String,
@@ -78,19 +92,31 @@ pub struct AgentOptions {
     #[arg(long = "capability", env = "AETHERIUM_AGENT_CAPABILITIES", value_name = "NAME", value_delimiter = ',')]
     pub capabilities: Vec<String>,
 
+    /// Disk space to report, in GiB; by default that of the mounted file systems. A pool that VMs are given space of and
+    /// that is mounted nowhere (LVM, ZFS, Ceph) does not show by itself.
+    #[arg(long, env = "AETHERIUM_AGENT_DISK_GB", value_name = "GIB", value_parser = clap::value_parser!(u32).range(..=i64::from(inventory::LARGEST_FIGURE)))]
+    pub disk_gb: Option<u32>,
+
     /// How many VMs this worker takes at most.
     #[arg(long, env = "AETHERIUM_AGENT_MAX_VMS", value_name = "COUNT", default_value_t = DEFAULT_MAX_VMS)]
     pub max_vms: u32,
 
-    /// Where the host's process file system is mounted; another place when the agent runs in a container.
-    #[arg(long, env = "AETHERIUM_AGENT_PROC", value_name = "DIR", default_value = inventory::processes::PROC)]
-    pub proc: PathBuf,
+    /// Where the host's process file system is mounted, when the agent runs in a container; by default /proc, which then
+    /// has to show all processes of the host. Say /proc if the container itself is the worker.
+    #[arg(long, env = "AETHERIUM_AGENT_PROC", value_name = "DIR")]
+    pub proc: Option<PathBuf>,
+
+    /// Say goodbye when told to stop, which makes the worker offline at once. Not for agents that are only started anew,
+    /// as for an upgrade: what the host runs goes on running meanwhile.
+    #[arg(long, env = "AETHERIUM_AGENT_LEAVE_ON_STOP")]
+    pub leave_on_stop: bool,
 }
 
 impl AgentOptions {
     /// The defaults, for an agent that reports to `server`.
     pub fn new(server: impl Into<String>) -> Self {
         Self {
+            action: Action::Report,
             server: server.into(),
             id: None,
             hostname: None,
@@ -98,8 +124,10 @@ impl AgentOptions {
             zone: String::new(),
             labels: Vec::new(),
             capabilities: Vec::new(),
+            disk_gb: None,
             max_vms: DEFAULT_MAX_VMS,
-            proc: PathBuf::from(inventory::processes::PROC),
+            proc: None,
+            leave_on_stop: false,
         }
     }
 
@@ -122,9 +150,11 @@ impl AgentOptions {
             capabilities,
             cpu_cores: host.cpu_cores,
             memory_mb: host.memory_mb,
-            disk_gb: host.disk_gb,
+            disk_gb: self.disk_gb.unwrap_or(host.disk_gb),
             max_vms: self.max_vms,
             boot_id: Uuid::new_v4().to_string(),
+            host_boot_id: host.boot_id,
+            last_incarnation: None,
         })
     }
 }
@@ -152,7 +182,7 @@ pub enum AgentError {
     /// The system has no name for this host and the operator gave none.
     #[error("this host has no name; give it one with --hostname")]
     NoHostname,
-    /// The server will not have this worker.
+    /// The server will not have this worker, and never has had it in the life of this process.
     #[error("worker {id} cannot report to the server")]
     Refused {
         /// The worker.
@@ -168,17 +198,55 @@ pub enum AgentError {
         /// The server's words.
         source: ClientError,
     },
+    /// The kernel does not say which start of the host this is, and so nobody can tell whether the worker is this one.
+    #[error(
+        "the kernel does not tell which start of this host it is, so it cannot be told that this is where worker {id} lives"
+    )]
+    NoBootId {
+        /// The worker.
+        id: String,
+    },
+    /// The goodbye was not heard, or refused.
+    #[error("worker {id} could not say goodbye")]
+    Goodbye {
+        /// The worker.
+        id: String,
+        /// The server's words.
+        source: ClientError,
+    },
 }
 
-/// Reports this host to the server until `shutdown` is cancelled, then says goodbye.
+/// Does what it is started for. If that is to report, this host is reported to the server until `shutdown` is cancelled.
 ///
 /// Returns an error only for what waiting does not cure: see [`AgentError`].
 pub async fn run(options: AgentOptions, shutdown: CancellationToken) -> Result<(), AgentError> {
     let client = Client::new(&options.server).map_err(AgentError::Server)?;
+    if options.action == Action::Leave {
+        return leave(&client, &options).await;
+    }
     let registration = options.registration(Host::read().await, hypervisor::installed)?;
-    let sources: Vec<Box<dyn VmSource>> = vec![Box::new(HostProcesses::new(&options.proc))];
     let id = given(options.id.as_deref()).unwrap_or_else(|| registration.hostname.clone());
-    Agent::new(client, id, registration, sources).run(shutdown).await
+    let processes = match options.proc.as_deref().filter(|proc| !proc.as_os_str().is_empty()) {
+        Some(proc) => HostProcesses::under(proc, &id),
+        None => HostProcesses::of_this_host(&id),
+    };
+    let sources: Vec<Box<dyn VmSource>> = vec![Box::new(processes)];
+    let agent = Agent::new(client, id, registration, sources);
+    Agent { leave_on_stop: options.leave_on_stop, ..agent }.run(shutdown).await
+}
+
+/// Says goodbye for the worker that lives on this start of the host. One that has registered from elsewhere under the same
+/// id is left in peace.
+async fn leave(client: &Client, options: &AgentOptions) -> Result<(), AgentError> {
+    let id = given(options.id.as_deref()).or_else(|| given(options.hostname.as_deref())).or_else(host::name);
+    let id = id.ok_or(AgentError::NoHostname)?;
+    let Some(host_boot_id) = host::boot_id() else { return Err(AgentError::NoBootId { id }) };
+    match client.goodbye(&id, LifeOf::HostBoot(&host_boot_id)).await {
+        Ok(()) => info!(worker.id = %id, "Worker {id} said goodbye"),
+        Err(ClientError::Unknown { .. }) => info!(worker.id = %id, "The server does not know worker {id}"),
+        Err(source) => return Err(AgentError::Goodbye { id, source }),
+    }
+    Ok(())
 }
 
 /// One worker's conversation with one server.
@@ -189,8 +257,16 @@ struct Agent {
     inventory: Inventory,
     planner: BeatPlanner,
     outage: Outage,
+    limits: RetryLimits,
+    /// Whether the server has ever taken a registration of this process. From then on a refusal is a fault of the server
+    /// or of something on the way, which passes.
+    accepted: bool,
     inventory_failing: bool,
+    inventory_changes: InventoryChanges,
+    /// VMs that the server left out of the last report, so that each is logged once.
+    set_aside: BTreeMap<String, String>,
     policy: String,
+    leave_on_stop: bool,
 }
 
 impl Agent {
@@ -202,16 +278,22 @@ impl Agent {
             inventory: Inventory::new(sources),
             planner: BeatPlanner::default(),
             outage: Outage::default(),
+            limits: RetryLimits::default(),
+            accepted: false,
             inventory_failing: false,
+            inventory_changes: InventoryChanges::default(),
+            set_aside: BTreeMap::new(),
             policy: String::new(),
+            leave_on_stop: false,
         }
     }
 
-    /// Lives until told to stop. A call in flight is dropped then: the goodbye that follows says all there is to say.
+    /// Lives until told to stop. A call in flight is dropped then: whoever comes next says all there is to say, be it a
+    /// goodbye or the agent's next start.
     async fn run(mut self, shutdown: CancellationToken) -> Result<(), AgentError> {
         match shutdown.run_until_cancelled(self.live()).await {
             None => {
-                self.leave().await;
+                self.stop().await;
                 Ok(())
             }
             // No goodbye: it would sign off the process that took over.
@@ -228,14 +310,20 @@ impl Agent {
 
     /// Makes the worker known, however long that takes.
     async fn register(&mut self) -> Result<(), AgentError> {
-        let Registered { incarnation, .. } = loop {
+        let registered = loop {
             match self.client.register(&self.id, &self.registration).await {
                 Ok(registered) => break registered,
                 Err(error @ ClientError::Unavailable { .. }) => self.stay_away(&error).await,
-                Err(source) => return Err(self.refused(source)),
+                Err(error) if self.accepted => self.stay_away(&error).await,
+                Err(source) => return Err(AgentError::Refused { id: self.id.clone(), source }),
             }
         };
-        self.planner.begin(incarnation);
+        self.accepted = true;
+        self.limits = registered.retry_limits();
+        self.client = self.client.clone().with_timeout(self.limits.request_timeout);
+        let incarnation = registered.incarnation;
+        self.planner.begin(incarnation, registered.last_sequence);
+        self.registration.last_incarnation = Some(incarnation);
         let id = &self.id;
         info!(worker.id = %id, incarnation, "Worker {id} is registered");
         Ok(())
@@ -245,12 +333,14 @@ impl Agent {
     async fn beat_until_forgotten(&mut self) -> Result<(), AgentError> {
         loop {
             let vms = self.list_vms().await;
-            let beat = self.planner.plan(vms.as_deref(), Instant::now());
+            let mut beat = self.planner.plan(vms.as_deref(), Instant::now());
+            beat.boot_id = Some(self.registration.boot_id.clone());
             match self.client.heartbeat(&self.id, &beat).await {
                 Ok(reply) => {
-                    self.planner.acknowledged(&beat, reply.resync, Instant::now());
+                    self.planner.acknowledged(&beat, reply.resync, reply.last_sequence, Instant::now());
                     self.outage.over(&self.id);
-                    let pace = pace(&reply);
+                    let pace = pace(&reply, &self.limits);
+                    self.note_set_aside(&reply.set_aside, beat.vms.is_some());
                     self.note_policy(reply);
                     tokio::time::sleep(pace).await;
                 }
@@ -264,10 +354,6 @@ impl Agent {
                     info!(worker.id = %id, "The server does not know worker {id}, registering again");
                     return Ok(());
                 }
-                Err(error @ ClientError::Unavailable { .. }) => {
-                    self.planner.unanswered(&beat);
-                    self.stay_away(&error).await;
-                }
                 Err(source @ ClientError::Superseded { .. }) => {
                     return Err(AgentError::Superseded { id: self.id.clone(), source });
                 }
@@ -277,8 +363,12 @@ impl Agent {
                     let id = &self.id;
                     warn!(worker.id = %id, %error, "The inventory of worker {id} was refused, beating without it for a while");
                 }
-                Err(source @ (ClientError::Refused { .. } | ClientError::Url { .. })) => {
-                    return Err(self.refused(source));
+                // Once the server has taken this worker, its refusals pass as everything else does.
+                Err(
+                    error @ (ClientError::Refused { .. } | ClientError::Unavailable { .. } | ClientError::Url { .. }),
+                ) => {
+                    self.planner.unanswered(&beat);
+                    self.stay_away(&error).await;
                 }
             }
         }
@@ -287,12 +377,13 @@ impl Agent {
     /// Reads the inventory. A failure costs the beat its inventory, never the beat.
     async fn list_vms(&mut self) -> Option<Vec<VmReport>> {
         let id = &self.id;
-        match self.inventory.read().await {
+        match self.inventory.read_within(self.limits.inventory_timeout).await {
             Ok(vms) => {
                 if std::mem::take(&mut self.inventory_failing) {
                     info!(worker.id = %id, "The VMs of worker {id} can be listed again");
                 }
-                Some(vms)
+                self.inventory_changes.note(id, &vms);
+                Some(vms.into_iter().map(|vm| vm.report).collect())
             }
             Err(error) => {
                 if !std::mem::replace(&mut self.inventory_failing, true) {
@@ -304,7 +395,7 @@ impl Agent {
     }
 
     async fn stay_away(&mut self, error: &ClientError) {
-        tokio::time::sleep(self.outage.failed(&self.id, error)).await;
+        tokio::time::sleep(self.outage.failed(&self.id, error, &self.limits)).await;
     }
 
     fn note_policy(&mut self, reply: HeartbeatReply) {
@@ -315,13 +406,29 @@ impl Agent {
         }
     }
 
-    fn refused(&self, source: ClientError) -> AgentError {
-        AgentError::Refused { id: self.id.clone(), source }
+    /// Logs which VMs the server left out of a report, and why: each once, until a whole report goes without it.
+    fn note_set_aside(&mut self, set_aside: &BTreeMap<String, String>, was_whole: bool) {
+        let worker_id = &self.id;
+        for (id, reason) in set_aside.iter().filter(|(id, _)| !self.set_aside.contains_key(*id)) {
+            warn!(worker.id = %worker_id, vm.id = %id, reason, "The server left VM {id} of worker {worker_id} out: {reason}");
+        }
+        if was_whole {
+            self.set_aside.clear();
+        }
+        self.set_aside.extend(set_aside.clone());
     }
 
-    async fn leave(&self) {
+    /// Ends. The host runs what it ran, and most agents that are stopped are started again at once, so nothing is said of
+    /// it unless it was asked for.
+    async fn stop(&self) {
         let id = &self.id;
-        match tokio::time::timeout(GOODBYE_TIMEOUT, self.client.goodbye(id)).await {
+        let Some(incarnation) = self.planner.incarnation() else { return };
+        if !self.leave_on_stop {
+            info!(worker.id = %id, "Worker {id} stops reporting; it counts as offline when it has been silent for too long");
+            return;
+        }
+        let goodbye = self.client.goodbye(id, LifeOf::Process { incarnation, boot_id: &self.registration.boot_id });
+        match tokio::time::timeout(GOODBYE_TIMEOUT, goodbye).await {
             Ok(Ok(()) | Err(ClientError::Unknown { .. })) => info!(worker.id = %id, "Worker {id} said goodbye"),
             Ok(Err(error)) => warn!(worker.id = %id, %error, "Worker {id} left without a goodbye"),
             Err(_) => warn!(worker.id = %id, "Worker {id} left, the server did not answer its goodbye in time"),
@@ -330,9 +437,9 @@ impl Agent {
 }
 
 /// When to beat next, as the server wishes within reason.
-fn pace(reply: &HeartbeatReply) -> Duration {
-    let (fastest, slowest) = PACE_LIMITS;
-    Duration::try_from_secs_f64(reply.next_heartbeat_seconds).unwrap_or(slowest).clamp(fastest, slowest)
+fn pace(reply: &HeartbeatReply, limits: &RetryLimits) -> Duration {
+    let slowest = limits.longest_pace.max(FASTEST_PACE);
+    Duration::try_from_secs_f64(reply.next_heartbeat_seconds).unwrap_or(slowest).clamp(FASTEST_PACE, slowest)
 }
 
 #[cfg(test)]
@@ -350,6 +457,7 @@ mod tests {
     use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
     use tokio::task::JoinHandle;
 
+    use super::inventory::FoundVm;
     use super::*;
     use crate::client::VmStatus;
 
@@ -433,8 +541,9 @@ mod tests {
             "moving"
         }
 
-        fn list(&self) -> io::Result<Vec<VmReport>> {
-            self.0.lock().unwrap().clone().ok_or_else(|| io::Error::other("out of order"))
+        fn list(&self) -> io::Result<Vec<FoundVm>> {
+            let vms = self.0.lock().unwrap().clone().ok_or_else(|| io::Error::other("out of order"))?;
+            Ok(vms.into_iter().map(|report| FoundVm { report, kind: "moving" }).collect())
         }
     }
 
@@ -450,6 +559,10 @@ mod tests {
                 Registration { hostname: "node1".into(), boot_id: "boot".into(), ..Registration::default() };
             let client = Client::new(url).unwrap();
             let agent = Agent::new(client, "w 1".into(), registration, vec![Box::new(vms.clone())]);
+            Self::run(Agent { leave_on_stop: true, ..agent })
+        }
+
+        fn run(agent: Agent) -> Self {
             let shutdown = CancellationToken::new();
             let outcome = tokio::spawn(agent.run(shutdown.clone()));
             Self { shutdown, outcome }
@@ -480,7 +593,9 @@ mod tests {
         let vm = json!({"id": "vm-1", "name": "vm-1-name", "status": "running", "vcpus": 2, "memory_mb": 2048});
         assert_eq!(
             first.body,
-            json!({"incarnation": 3, "sequence": 1, "used_cpu_cores": 2, "used_memory_mb": 2048, "vms": [vm]}),
+            json!({
+                "incarnation": 3, "boot_id": "boot", "sequence": 1, "used_cpu_cores": 2, "used_memory_mb": 2048, "vms": [vm],
+            }),
         );
 
         vms.set(&["vm-1", "vm-2"]);
@@ -493,8 +608,40 @@ mod tests {
         assert_eq!(server.news().await.body["vms_delta"], json!({"upsert": [], "remove": ["vm-1"]}));
 
         agent.shutdown.cancel();
-        assert_eq!(server.news().await.line, "DELETE /api/v1/workers/w%201");
+        assert_eq!(server.news().await.line, "DELETE /api/v1/workers/w%201?incarnation=3&boot_id=boot");
         agent.end().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_agent_that_is_only_started_anew_says_no_goodbye() {
+        let mut server = FakeServer::answering([]).await;
+        let client = Client::new(&server.url).unwrap();
+        let sources: Vec<Box<dyn VmSource>> = vec![Box::new(Moving::default())];
+        let agent = Running::run(Agent::new(client, "w 1".into(), Registration::default(), sources));
+        assert!(server.call().await.line.starts_with("PUT"));
+        assert!(server.call().await.line.starts_with("POST"));
+        agent.shutdown.cancel();
+        agent.end().await.unwrap();
+        while let Ok(call) = server.calls.try_recv() {
+            assert!(call.line.starts_with("POST"), "{}", call.line);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_worker_can_be_signed_off_from_its_host_alone() {
+        let mut server =
+            FakeServer::answering([(204, json!({})), error(409, "elsewhere"), error(404, "unknown")]).await;
+        let options =
+            AgentOptions { action: Action::Leave, id: Some("w 1".into()), ..AgentOptions::new(server.url.clone()) };
+        let leave = async || run(options.clone(), CancellationToken::new()).await;
+        leave().await.unwrap();
+        let refused = leave().await.unwrap_err();
+        assert!(matches!(&refused, AgentError::Goodbye { source: ClientError::Superseded { .. }, .. }), "{refused}");
+        leave().await.unwrap();
+        let expected = format!("DELETE /api/v1/workers/w%201?host_boot_id={}", host::boot_id().unwrap());
+        for _ in 0..3 {
+            assert_eq!(server.call().await.line, expected);
+        }
     }
 
     #[tokio::test]
@@ -510,6 +657,10 @@ mod tests {
         assert_eq!(server.call().await.body["sequence"], 2, "the one that is answered with 404");
         let again = server.call().await;
         assert_eq!((again.line.as_str(), &again.body["boot_id"]), (lines[0], &json!("boot")));
+        assert_eq!(
+            again.body["last_incarnation"], 3,
+            "a server that has lost its memory must not give it an earlier one"
+        );
         let beat = server.call().await.body;
         assert_eq!((&beat["sequence"], &beat["vms"][0]["id"]), (&json!(3), &json!("vm-1")));
     }
@@ -572,7 +723,7 @@ mod tests {
         let _agent = Running::agent(&server.url, &vms);
         server.call().await;
         for sequence in [1, 2] {
-            assert_eq!(server.call().await.body, json!({"incarnation": 3, "sequence": sequence}));
+            assert_eq!(server.call().await.body, json!({"incarnation": 3, "boot_id": "boot", "sequence": sequence}));
         }
         vms.set(&[]);
         assert_eq!(server.news().await.body["vms"], json!([]));
@@ -586,7 +737,7 @@ mod tests {
         let _agent = Running::agent(&server.url, &vms);
         server.call().await;
         assert!(server.call().await.body.get("vms").is_some());
-        assert_eq!(server.call().await.body, json!({"incarnation": 3, "sequence": 2}));
+        assert_eq!(server.call().await.body, json!({"incarnation": 3, "boot_id": "boot", "sequence": 2}));
     }
 
     #[tokio::test]
@@ -601,10 +752,17 @@ mod tests {
 
     #[test]
     fn the_pace_is_the_servers_within_reason() {
-        for (seconds, millis) in [(9.7, 9700), (0.0, 50), (-1.0, 300_000), (f64::NAN, 300_000), (1e300, 300_000)] {
-            let reply =
-                HeartbeatReply { policy: "active".into(), next_heartbeat_seconds: seconds, revision: 1, resync: false };
-            assert_eq!(pace(&reply), Duration::from_millis(millis), "{seconds}");
+        let limits = RetryLimits::under(Duration::from_secs(60));
+        for (seconds, millis) in [(9.7, 9700), (0.0, 50), (-1.0, 30_000), (f64::NAN, 30_000), (1e300, 30_000)] {
+            let reply = HeartbeatReply {
+                policy: "active".into(),
+                next_heartbeat_seconds: seconds,
+                revision: 1,
+                resync: false,
+                last_sequence: None,
+                set_aside: BTreeMap::new(),
+            };
+            assert_eq!(pace(&reply, &limits), Duration::from_millis(millis), "{seconds}");
         }
     }
 
@@ -620,7 +778,13 @@ mod tests {
     }
 
     fn host() -> Host {
-        Host { hostname: Some("node1".into()), cpu_cores: 16, memory_mb: 32_768, disk_gb: 500 }
+        Host {
+            hostname: Some("node1".into()),
+            cpu_cores: 16,
+            memory_mb: 32_768,
+            disk_gb: 500,
+            boot_id: Some("host-boot".into()),
+        }
     }
 
     #[test]
@@ -632,12 +796,13 @@ mod tests {
         assert_eq!(registration.capabilities, ["qemu"]);
         assert!(registration.labels.is_empty());
 
-        let flags = "--hostname other --address 10.0.0.1:9 --zone z --label a=b --label c=d=e,f= --capability gpu,qemu --max-vms 7";
+        let flags = "--hostname other --address 10.0.0.1:9 --zone z --label a=b --label c=d=e,f= --capability gpu,qemu --max-vms 7 --disk-gb 9000";
         let registration = parse(flags).unwrap().registration(host(), Vec::new).unwrap();
         assert_eq!((registration.hostname.as_str(), registration.address.as_str()), ("other", "10.0.0.1:9"));
         let labels = [("a", "b"), ("c", "d=e"), ("f", "")].map(|(key, value)| (key.to_owned(), value.to_owned()));
         assert_eq!(registration.labels, BTreeMap::from(labels));
-        assert_eq!((registration.capabilities, registration.max_vms), (vec!["gpu".into(), "qemu".into()], 7));
+        assert_eq!((registration.disk_gb, registration.max_vms), (9000, 7));
+        assert_eq!(registration.capabilities, ["gpu", "qemu"]);
     }
 
     #[test]

@@ -97,7 +97,7 @@ pub async fn run(options: DevOptions, shutdown: CancellationToken) -> anyhow::Re
 /// What is worth seeing is there without this host, so its failure is told and is not the end.
 async fn report_this_host(url: String, host: String, shutdown: CancellationToken) {
     let name = Some(host);
-    let options = AgentOptions { id: name.clone(), hostname: name, ..AgentOptions::new(url) };
+    let options = AgentOptions { id: name.clone(), hostname: name, leave_on_stop: true, ..AgentOptions::new(url) };
     if let Err(error) = agent::run(options, shutdown).await {
         warn!("This host is not reported: {:#}", anyhow::Error::new(error));
     }

@@ -79,7 +79,7 @@ pub struct GraphqlArgs {
           default_value_t = limit(Limits::default().directives), value_parser = value_parser!(u32).range(1..))]
     graphql_max_directives: u32,
 
-    /// Most fields of the largest answer that an operation may have.
+    /// Most fields of the largest answer that an operation may have, with the rows that are looked at for it.
     #[arg(long, env = "AETHERIUM_GRAPHQL_MAX_COST", value_name = "N",
           default_value_t = Limits::default().cost, value_parser = value_parser!(u64).range(1..))]
     graphql_max_cost: u64,

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use super::event::Event;
+use chrono::TimeDelta;
+
+use super::event::{Cursor, Event};
 use super::id::WorkerId;
-use super::worker::Worker;
+use super::worker::{Tombstone, Worker};
 use crate::clock::Timestamp;
 
 /// New values to put into a snapshot.
@@ -12,8 +14,8 @@ use crate::clock::Timestamp;
 pub struct Changes {
     /// Workers that are new or different, whole, with their VMs.
     pub workers: Vec<Arc<Worker>>,
-    /// Workers that are gone for good, with the last incarnation each had.
-    pub purged: Vec<(WorkerId, u64)>,
+    /// Workers that are gone for good, with what is left of each.
+    pub purged: Vec<(WorkerId, Arc<Tombstone>)>,
 }
 
 /// A step of the cluster from one revision to another, as the feed tells it.
@@ -23,10 +25,23 @@ pub struct Change {
     pub at: Timestamp,
     /// The revision it brought the cluster to.
     pub revision: u64,
+    /// The epoch of that revision.
+    pub epoch: Arc<str>,
     /// Workers that were heard from, or changed otherwise, in this step.
     pub workers: Vec<WorkerId>,
+    /// How many workers were removed.
+    pub removed: usize,
+    /// The longest silence that ended with it: how long one of the workers had not been heard.
+    pub ended_silence: TimeDelta,
     /// What the change log says of it; none if another server wrote it and it has to be read there.
     pub events: Option<Vec<Arc<Event>>>,
     /// Whether the database was set back, from a backup perhaps: what was told before does not count.
     pub starts_over: bool,
+}
+
+impl Change {
+    /// The place in the change log after it.
+    pub fn cursor(&self) -> Cursor {
+        Cursor::after_revision(self.epoch.clone(), self.revision)
+    }
 }

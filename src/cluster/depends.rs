@@ -101,7 +101,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::cluster::{Identity, Labels, Snapshot, View, Worker, WorkerId};
+    use crate::cluster::{Identity, Labels, Life, Snapshot, View, Worker, WorkerId};
 
     fn at(milliseconds: i64) -> Timestamp {
         Timestamp::from_timestamp_millis(1_000_000 + milliseconds).unwrap_or_default()
@@ -121,7 +121,7 @@ mod tests {
             disk_gb: 1,
             max_vms: 1,
         };
-        let mut worker = Worker::first_life(WorkerId::parse("w").unwrap(), identity, None, None, at(0), 1);
+        let mut worker = Worker::first_life(WorkerId::parse("w").unwrap(), identity, Life::first(at(0), 1));
         worker.usage.last_seen = at(40_250);
         worker.life.left_at = has_left.then_some(at(40_250));
         let snapshot = Arc::new(Snapshot::empty("test".into()));

@@ -14,7 +14,7 @@ pub struct WorkerDistribution {
 impl WorkerDistribution {
     /// What one worker holds.
     pub fn of(worker: WorkerView) -> Self {
-        let vms = worker.vms(&[]);
+        let vms = worker.vms(None);
         Self { worker, vms }
     }
 }

@@ -22,6 +22,8 @@ words! {
         WorkerOnline = "worker_online",
         /// An operator asked that no new work be placed there.
         WorkerDrained = "worker_drained",
+        /// An operator gave another reason for a drain that stands.
+        WorkerDrainChanged = "worker_drain_changed",
         /// An operator opened it for new work again.
         WorkerActivated = "worker_activated",
         /// A worker said goodbye or was removed.
@@ -39,6 +41,18 @@ words! {
     }
 }
 
+words! {
+    /// Who caused what happened: not who is concerned.
+    Actor as "actor" {
+        /// A worker said so, or a program that speaks for it.
+        Worker = "worker",
+        /// An operator asked for it.
+        Operator = "operator",
+        /// The server found it out by itself.
+        Server = "server",
+    }
+}
+
 impl EventKind {
     /// Whether it is only told, to one reader of a stream, and not in the log.
     pub fn is_notice(self) -> bool {
@@ -49,6 +63,7 @@ impl EventKind {
             | Self::WorkerOffline
             | Self::WorkerOnline
             | Self::WorkerDrained
+            | Self::WorkerDrainChanged
             | Self::WorkerActivated
             | Self::WorkerLeft
             | Self::VmStarted
@@ -81,33 +96,34 @@ pub struct Event {
     pub oldest_cursor: Option<Cursor>,
 }
 
-/// Which events are wanted: fields are ANDed, entries of a list ORed, empty means any.
+/// Which events are wanted: fields are ANDed, entries of a list ORed. A list that is not there asks for nothing in
+/// particular; an empty one matches nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EventFilter {
     /// Events about one of these workers.
-    pub worker_ids: Vec<String>,
+    pub worker_ids: Option<Vec<String>>,
     /// Events of one of these kinds.
-    pub kinds: Vec<EventKind>,
+    pub kinds: Option<Vec<EventKind>>,
 }
 
 impl EventFilter {
     /// Whether the event is wanted.
     pub fn matches(&self, event: &Event) -> bool {
         let Self { worker_ids, kinds } = self;
-        (worker_ids.is_empty()
-            || event.worker_id.as_ref().is_some_and(|id| worker_ids.iter().any(|wanted| wanted == id.as_str())))
-            && (kinds.is_empty() || kinds.contains(&event.kind))
+        worker_ids.as_ref().is_none_or(|wanted| {
+            event.worker_id.as_ref().is_some_and(|id| wanted.iter().any(|wanted| wanted == id.as_str()))
+        }) && kinds.as_ref().is_none_or(|wanted| wanted.contains(&event.kind))
     }
 }
 
 /// A place in the change log of one database: right after the entry it belongs to.
 ///
-/// A cursor names its database, so that one from another cluster, or from before a restore from
-/// scratch, is noticed instead of silently skipping or repeating events.
+/// A cursor names its epoch, so that one of another database, or of what this one was before it was restored from a
+/// backup, is noticed instead of silently skipping or repeating events.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Cursor {
-    /// Which database; random, made once with it.
-    pub database: Arc<str>,
+    /// Which life of the database; see [`Epochs`](super::Epochs).
+    pub epoch: Arc<str>,
     /// Revision of the commit.
     pub revision: u64,
     /// Which entry of that commit, counted from 0; `u32::MAX` stands for "all of them".
@@ -116,8 +132,8 @@ pub struct Cursor {
 
 impl Cursor {
     /// The place after everything that was committed up to this revision.
-    pub fn after_revision(database: Arc<str>, revision: u64) -> Self {
-        Self { database, revision, position: u32::MAX }
+    pub fn after_revision(epoch: Arc<str>, revision: u64) -> Self {
+        Self { epoch, revision, position: u32::MAX }
     }
 
     /// Whether this place lies after that one in the same log.
@@ -128,7 +144,7 @@ impl Cursor {
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.database, self.revision)?;
+        write!(f, "{}-{}", self.epoch, self.revision)?;
         if self.position != u32::MAX {
             write!(f, "-{}", self.position)?;
         }
@@ -148,17 +164,17 @@ impl FromStr for Cursor {
         // Revisions have to be exact on every wire, and are 63 bits wide in the database.
         let number = |digits: &str| digits.parse().ok().filter(|number| *number <= MAX_EXACT.unsigned_abs());
         let mut parts = text.split('-');
-        let (Some(database), Some(revision)) = (parts.next(), parts.next().and_then(number)) else {
+        let (Some(epoch), Some(revision)) = (parts.next(), parts.next().and_then(number)) else {
             return Err(InvalidCursor);
         };
         let position = match parts.next() {
             None => u32::MAX,
             Some(digits) => digits.parse().map_err(|_| InvalidCursor)?,
         };
-        if database.is_empty() || database.len() > 64 || parts.next().is_some() {
+        if epoch.is_empty() || epoch.len() > 64 || parts.next().is_some() {
             return Err(InvalidCursor);
         }
-        Ok(Self { database: database.into(), revision, position })
+        Ok(Self { epoch: epoch.into(), revision, position })
     }
 }
 
@@ -168,9 +184,8 @@ mod tests {
 
     #[test]
     fn cursors_read_back_as_what_they_were() {
-        let database: Arc<str> = "4f9c1a2e".into();
-        for cursor in
-            [Cursor { database: database.clone(), revision: 813, position: 0 }, Cursor::after_revision(database, 813)]
+        let epoch: Arc<str> = "4f9c1a2e".into();
+        for cursor in [Cursor { epoch: epoch.clone(), revision: 813, position: 0 }, Cursor::after_revision(epoch, 813)]
         {
             assert_eq!(cursor.to_string().parse(), Ok(cursor));
         }

@@ -9,7 +9,8 @@
 //! The word after the name is the field's *shape*: a type that each protocol defines in its own
 //! `shape` module (a zone that nobody named is `""` in REST and `null` in GraphQL). In brackets,
 //! where REST shows the field: `everywhere`, or only in `detail`, that is not inside another
-//! object's list. GraphQL shows what is asked for. A second word there says that the field may look different although
+//! object's list; an `optional` one has no key in REST while its value is none, and is null in GraphQL. GraphQL shows what
+//! is asked for. A second word there says that the field may look different although
 //! the object has not changed (see [`Depends`](super::Depends)): when its worker has been silent for too long (`silence`),
 //! with each second until then (`seconds`), or when another worker reports the VM too (`duplicates`).
 //!
@@ -39,11 +40,11 @@ macro_rules! worker_fields {
             cpu_cores: Int [everywhere] = worker.identity().cpu_cores;
             /// Memory of the machine, in MiB.
             memory_mb: Int [everywhere] = worker.identity().memory_mb;
-            /// Disk of the machine, in GB.
+            /// Disk of the machine, in GB; by the agent, that of its mounted file systems.
             disk_gb: Int [everywhere] = worker.identity().disk_gb;
-            /// CPU cores allocated to VMs.
+            /// CPU cores allocated to VMs, without those of VMs whose size is not known.
             used_cpu_cores: Int [everywhere] = worker.worker.usage.used_cpu_cores;
-            /// Memory allocated to VMs, in MiB.
+            /// Memory allocated to VMs, in MiB, without that of VMs whose size is not known.
             used_memory_mb: Int [everywhere] = worker.worker.usage.used_memory_mb;
             /// Disk allocated to VMs, in GB.
             used_disk_gb: Int [everywhere] = worker.worker.usage.used_disk_gb;
@@ -65,8 +66,28 @@ macro_rules! worker_fields {
             is_healthy: Bool [everywhere silence] = worker.is_healthy();
             /// What operators asked for; kept while the worker is offline and through its restarts.
             scheduling_policy: SchedulingPolicy [everywhere] = worker.worker.policy;
+            /// Drain that stands; null, and left out in REST, while the policy is active.
+            drain: Drain [optional] = worker.drain();
             /// Revision of the last change to this worker, heartbeats included.
             revision: Int53 [everywhere] = worker.worker.revision;
+        }
+    } };
+}
+
+macro_rules! drain_fields {
+    ($declare:ident $($more:tt)*) => { $declare! {
+        { $($more)* }
+        /// Standing drain of a worker: why, by whom and since when, and whether anything is left there.
+        Drain(drain: DrainView) {
+            /// The reason that was given last.
+            reason: OptionalText [everywhere] = drain.drain.reason.as_deref();
+            /// Who began it, such as `operator`; null if that was before this was kept.
+            started_by: OptionalText [everywhere] = drain.drain.started_by.as_deref();
+            /// When it began, by the server's clock; null if that was before this was kept.
+            started_at: OptionalDateTime [everywhere] = drain.drain.started_at;
+            /// Whether the worker has told, since its process started, that no VM holds a slot on it. Until its first whole
+            /// inventory it may hold VMs that it has not told of.
+            is_empty: Bool [everywhere] = drain.is_empty;
         }
     } };
 }
@@ -76,7 +97,7 @@ macro_rules! vm_fields {
         { $($more)* }
         /// Virtual machine, as its worker reports it.
         Vm(vm: VmView) {
-            /// Identity of the VM; no worker has the same.
+            /// Identity of the VM: a UUID, or made up by the agent with a `~` in it, or what another reporter says.
             id: Id [everywhere] = vm.vm.id.as_str();
             /// Name given by whoever created the VM.
             name: Text [everywhere] = &*vm.vm.name;
@@ -84,9 +105,9 @@ macro_rules! vm_fields {
             worker_id: OptionalId [detail] = Some(vm.vm.worker_id.as_str());
             /// What the VM is doing.
             status: VmStatus [everywhere] = vm.vm.status;
-            /// Virtual CPUs.
+            /// Virtual CPUs; 0 if the worker cannot know.
             vcpus: Int [everywhere] = vm.vm.vcpus;
-            /// Memory, in MiB.
+            /// Memory, in MiB; 0 if the worker cannot know.
             memory_mb: Int [everywhere] = vm.vm.memory_mb;
             /// Whether more than one worker says that the VM holds a slot there, as during a migration.
             duplicate: Bool [detail duplicates] = vm.is_duplicate();
@@ -183,7 +204,7 @@ macro_rules! event_fields {
             worker_id: OptionalId [everywhere] = event.event.worker_id.as_ref().map(WorkerId::as_str);
             /// The VM it is about, which may be gone by now.
             vm_id: OptionalId [everywhere] = event.event.vm_id.as_ref().map(VmId::as_str);
-            /// Who caused it: `worker`, `operator` or `server`.
+            /// Who caused it: `worker`, `operator` or `server`. That a worker is offline, or back, is what the server finds.
             actor: OptionalText [everywhere] = event.event.actor.as_deref();
             /// The reason that was given.
             reason: OptionalText [everywhere] = event.event.reason.as_deref();
@@ -212,6 +233,9 @@ macro_rules! registered_fields {
             revision: Int53 [everywhere] = registered.worker.view.snapshot.revision;
             /// Whether the worker was not known before.
             created: Bool [everywhere] = registered.created;
+            /// Number of the last heartbeat of this life that counted: go on above it. Null, and left out in REST, if
+            /// there was none.
+            last_sequence: OptionalInt53 [optional] = registered.worker.worker.usage.sequence;
         }
     } };
 }
@@ -233,11 +257,14 @@ macro_rules! heartbeat_reply_fields {
             resync: Bool [everywhere] = reply.resync;
             /// VMs of the report that were left out, each with the reason; the rest counted.
             set_aside: SetAside [everywhere] = reply.set_aside.clone();
+            /// If this heartbeat came late, the number of the last one that counted: go on above it, with the whole
+            /// inventory. Null, and left out in REST, otherwise.
+            last_sequence: OptionalInt53 [optional] = reply.last_sequence;
         }
     } };
 }
 
 pub(crate) use {
-    cluster_stats_fields, event_fields, heartbeat_reply_fields, registered_fields, vm_fields,
+    cluster_stats_fields, drain_fields, event_fields, heartbeat_reply_fields, registered_fields, vm_fields,
     worker_distribution_fields, worker_fields,
 };

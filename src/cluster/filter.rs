@@ -8,21 +8,24 @@ use super::status::{VmStatus, WorkerStatus, words};
 use super::view::{VmView, WorkerView};
 use crate::clock::Timestamp;
 
-/// Which workers are wanted: fields are ANDed, entries of a list ORed, an empty list means any.
+/// Which workers are wanted: fields are ANDed, entries of a list ORed. A list that is not there asks for nothing in
+/// particular; an empty one matches nothing, because what a client has selected may be nothing, and must not be all then.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WorkerFilter {
     /// One of these ids.
-    pub ids: Vec<String>,
+    pub ids: Option<Vec<String>>,
     /// In one of these zones; the empty text asks for workers without a zone.
-    pub zones: Vec<String>,
+    pub zones: Option<Vec<String>>,
+    /// In a zone, or in none.
+    pub has_zone: Option<bool>,
     /// In one of these statuses.
-    pub statuses: Vec<WorkerStatus>,
+    pub statuses: Option<Vec<WorkerStatus>>,
     /// Healthy, or not.
     pub is_healthy: Option<bool>,
     /// With one of these capabilities.
-    pub capabilities: Vec<String>,
+    pub capabilities: Option<Vec<String>>,
     /// With all of these labels.
-    pub labels: Vec<LabelFilter>,
+    pub labels: Option<Vec<LabelFilter>>,
     /// With this text in its id, hostname, address or zone, whatever the case.
     pub search: Option<String>,
 }
@@ -37,26 +40,30 @@ pub struct LabelFilter {
 }
 
 impl WorkerFilter {
-    /// Workers in one of these zones, as asked in passing: a zone left empty asks for nothing in particular.
-    pub fn in_zones(zones: impl IntoIterator<Item = String>) -> Self {
-        let zones = zones.into_iter().filter(|zone| !zone.is_empty()).collect();
-        Self { zones, ..Self::default() }
+    /// Workers in this zone, or in any if none is given; the empty text asks for workers without a zone.
+    pub fn in_zone(zone: Option<String>) -> Self {
+        Self { zones: zone.map(|zone| vec![zone]), ..Self::default() }
     }
 
     /// Whether the worker is wanted.
     pub fn matches(&self, worker: &WorkerView) -> bool {
-        let Self { ids, zones, statuses, is_healthy, capabilities, labels, search } = self;
+        let Self { ids, zones, has_zone, statuses, is_healthy, capabilities, labels, search } = self;
         let identity = worker.identity();
-        is_any(ids, worker.worker.id.as_str())
-            && is_any(zones, &identity.zone)
-            && (statuses.is_empty() || statuses.contains(&worker.status()))
+        is_any(ids.as_deref(), worker.worker.id.as_str())
+            && is_any(zones.as_deref(), &identity.zone)
+            && has_zone.is_none_or(|wanted| identity.zone.is_empty() != wanted)
+            && statuses.as_ref().is_none_or(|wanted| wanted.contains(&worker.status()))
             && is_healthy.is_none_or(|wanted| worker.is_healthy() == wanted)
-            && (capabilities.is_empty() || identity.capabilities.iter().any(|has| is_any(capabilities, has)))
-            && labels.iter().all(|wanted| {
-                identity
-                    .labels
-                    .get(wanted.key.as_str())
-                    .is_some_and(|value| wanted.value.as_deref().is_none_or(|wanted| wanted == &**value))
+            && capabilities
+                .as_deref()
+                .is_none_or(|wanted| identity.capabilities.iter().any(|has| is_any(Some(wanted), has)))
+            && labels.as_ref().is_none_or(|wanted| {
+                let has = |wanted: &LabelFilter| {
+                    let value = identity.labels.get(wanted.key.as_str());
+                    value.is_some_and(|value| wanted.value.as_deref().is_none_or(|wanted| wanted == &**value))
+                };
+                // All of nothing would be everything.
+                !wanted.is_empty() && wanted.iter().all(has)
             })
             && contains(
                 search.as_deref(),
@@ -65,15 +72,34 @@ impl WorkerFilter {
     }
 }
 
-/// Which VMs are wanted: fields are ANDed, entries of a list ORed, an empty list means any.
+impl WorkerFilter {
+    /// With how many entries a worker is compared, beside ids.
+    pub fn entries(&self) -> usize {
+        count(&self.zones)
+            + usize::from(self.has_zone.is_some())
+            + count(&self.statuses)
+            + count(&self.capabilities)
+            + count(&self.labels)
+            + usize::from(self.search.is_some())
+    }
+}
+
+fn count<T>(wanted: &Option<Vec<T>>) -> usize {
+    wanted.as_ref().map_or(0, Vec::len)
+}
+
+/// Which VMs are wanted: fields are ANDed, entries of a list ORed. A list that is not there asks for nothing in
+/// particular; an empty one matches nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VmFilter {
     /// In one of these statuses; none given means those that hold a slot.
-    pub statuses: Vec<VmStatus>,
-    /// On a worker in one of these zones.
-    pub zones: Vec<String>,
-    /// On one of these workers.
-    pub worker_ids: Vec<String>,
+    pub statuses: Option<Vec<VmStatus>>,
+    /// On a worker in one of these zones; the empty text asks for workers without a zone.
+    pub zones: Option<Vec<String>>,
+    /// On a worker in a zone, or in none.
+    pub has_zone: Option<bool>,
+    /// Reported by one of these workers.
+    pub worker_ids: Option<Vec<String>>,
     /// With this text in its id or name, whatever the case.
     pub search: Option<String>,
 }
@@ -81,24 +107,41 @@ pub struct VmFilter {
 impl VmFilter {
     /// Whether the VM is wanted.
     pub fn matches(&self, vm: &VmView) -> bool {
-        let Self { statuses, zones, worker_ids, search } = self;
-        let status = vm.vm.status;
-        (if statuses.is_empty() { status.holds_slot() } else { statuses.contains(&status) })
-            && is_any(worker_ids, vm.vm.worker_id.as_str())
-            && (zones.is_empty() || vm.worker().is_some_and(|worker| is_any(zones, &worker.identity().zone)))
+        let Self { statuses, zones, has_zone, worker_ids, search } = self;
+        let (status, zones) = (vm.vm.status, zones.as_deref());
+        statuses.as_ref().map_or_else(|| status.holds_slot(), |wanted| wanted.contains(&status))
+            && is_any(worker_ids.as_deref(), vm.vm.worker_id.as_str())
+            && (zones.is_none() || vm.worker().is_some_and(|worker| is_any(zones, &worker.identity().zone)))
+            && has_zone
+                .is_none_or(|wanted| vm.worker().is_some_and(|worker| worker.identity().zone.is_empty() != wanted))
             && contains(search.as_deref(), [vm.vm.id.as_str(), &vm.vm.name])
     }
 }
 
-fn is_any(wanted: &[String], value: &str) -> bool {
-    wanted.is_empty() || wanted.iter().any(|wanted| wanted == value)
+impl VmFilter {
+    /// With how many entries a VM is compared, beside the ids of workers.
+    pub fn entries(&self) -> usize {
+        let texts = usize::from(self.has_zone.is_some()) + usize::from(self.search.is_some());
+        count(&self.statuses) + count(&self.zones) + texts
+    }
+}
+
+fn is_any(wanted: Option<&[String]>, value: &str) -> bool {
+    wanted.is_none_or(|wanted| wanted.iter().any(|wanted| wanted == value))
 }
 
 fn contains<const N: usize>(search: Option<&str>, places: [&str; N]) -> bool {
-    search.is_none_or(|search| {
-        let search = search.to_lowercase();
-        places.iter().any(|place| place.to_lowercase().contains(&search))
-    })
+    search.is_none_or(|search| places.iter().any(|place| contains_text(place, search)))
+}
+
+/// Whether there is this text somewhere, whatever the case.
+fn contains_text(place: &str, text: &str) -> bool {
+    // Nearly all names are plain: those are compared where they are, without a copy in lower case.
+    if place.is_ascii() && text.is_ascii() {
+        let (place, text) = (place.as_bytes(), text.as_bytes());
+        return text.is_empty() || place.windows(text.len()).any(|part| part.eq_ignore_ascii_case(text));
+    }
+    place.to_lowercase().contains(&text.to_lowercase())
 }
 
 words! {
@@ -186,6 +229,20 @@ impl WorkerSortKey {
                 | Self::Seen(_),
                 _,
             ) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::contains_text;
+
+    proptest! {
+        #[test]
+        fn texts_are_found_whatever_the_case(place in "[aAkKéÉßİ\u{212a} ]{0,8}", text in "[aAkKéÉßİ\u{212a} ]{0,3}") {
+            prop_assert_eq!(contains_text(&place, &text), place.to_lowercase().contains(&text.to_lowercase()));
         }
     }
 }

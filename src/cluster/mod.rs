@@ -12,6 +12,7 @@
 mod change;
 mod depends;
 mod distribution;
+mod epoch;
 mod event;
 pub mod fields;
 mod filter;
@@ -33,7 +34,8 @@ pub use change::{Change, Changes};
 pub use depends::Depends;
 pub(crate) use depends::depends;
 pub use distribution::WorkerDistribution;
-pub use event::{Cursor, Event, EventFilter, EventKind, InvalidCursor};
+pub use epoch::{Epoch, Epochs};
+pub use event::{Actor, Cursor, Event, EventFilter, EventKind, InvalidCursor};
 pub use filter::{LabelFilter, VmFilter, WorkerFilter, WorkerOrder, WorkerOrderField, WorkerSortKey};
 pub(crate) use id::MAX_CHARS;
 pub use id::{InvalidId, VmId, WorkerId};
@@ -43,6 +45,8 @@ pub use sorted::Chunk;
 pub use stats::{ClusterStats, ZoneStats};
 pub use status::{Availability, SchedulingPolicy, UnknownWord, VmStatus, WorkerStatus};
 pub use uptime::Uptime;
-pub use view::{View, VmView, WorkerView};
+pub use view::{DrainView, View, VmView, WorkerView};
 pub use vm::Vm;
-pub use worker::{HeardSince, Identity, Labels, Life, Usage, Worker, WorkerVms};
+pub use worker::{
+    Boots, Drain, EARLIER_BOOT_IDS, HeardSince, Identity, Labels, Life, Tombstone, Usage, Worker, WorkerVms,
+};

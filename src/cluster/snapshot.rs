@@ -3,11 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use chrono::TimeDelta;
+
 use super::change::Changes;
+use super::epoch::Epochs;
+use super::event::Cursor;
 use super::id::{VmId, WorkerId};
 use super::sorted::{Chunk, Keyed, Sorted};
 use super::vm::Vm;
-use super::worker::Worker;
+use super::worker::{Tombstone, Worker, WorkerVms};
 
 /// VMs of which more than one worker says that they hold a slot there.
 pub type Duplicates = BTreeSet<VmId>;
@@ -16,8 +20,8 @@ pub type Duplicates = BTreeSet<VmId>;
 /// is another snapshot that shares whatever stayed the same.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    /// Which database this is the state of: part of every cursor.
-    pub database: Arc<str>,
+    /// The epochs of the database that this is the state of: part of every cursor.
+    pub epochs: Epochs,
     /// The revision.
     pub revision: u64,
     workers: Sorted<Arc<Worker>>,
@@ -25,7 +29,8 @@ pub struct Snapshot {
     vms_holding_slots: usize,
     /// Nearly always none, and then this is what is asked first.
     duplicates: Arc<Duplicates>,
-    last_incarnations: Arc<BTreeMap<WorkerId, u64>>,
+    tombstones: Arc<BTreeMap<WorkerId, Arc<Tombstone>>>,
+    ended_silence: TimeDelta,
 }
 
 /// Who reports a VM.
@@ -72,16 +77,32 @@ impl Keyed for VmReports {
 
 impl Snapshot {
     /// A cluster without workers.
-    pub fn empty(database: Arc<str>) -> Self {
+    pub fn empty(epochs: Epochs) -> Self {
         Self {
-            database,
+            epochs,
             revision: 0,
             workers: Sorted::default(),
             vms: Sorted::default(),
             vms_holding_slots: 0,
             duplicates: Arc::default(),
-            last_incarnations: Arc::default(),
+            tombstones: Arc::default(),
+            ended_silence: TimeDelta::zero(),
         }
+    }
+
+    /// The place in the change log after everything that was committed up to a revision.
+    pub fn cursor_after(&self, revision: u64) -> Cursor {
+        Cursor::after_revision(self.epochs.of(revision).clone(), revision)
+    }
+
+    /// The place in the change log after everything that led to this state.
+    pub fn cursor(&self) -> Cursor {
+        self.cursor_after(self.revision)
+    }
+
+    /// The longest silence that ended with this revision: how long a worker that was heard in this step had not been.
+    pub fn ended_silence(&self) -> TimeDelta {
+        self.ended_silence
     }
 
     /// The next snapshot: this one with the changes of `revision`.
@@ -90,16 +111,24 @@ impl Snapshot {
         let Changes { workers, purged } = changes;
         let mut next = self.clone();
         next.revision = revision;
+        next.ended_silence = TimeDelta::zero();
         // First who left: a worker may be removed and registered again in one step.
-        for (id, incarnation) in purged {
+        for (id, tombstone) in purged {
             if let Some(before) = next.workers.remove(id.as_str()) {
                 next.replace_reports(&before.usage.vms, &[]);
             }
-            Arc::make_mut(&mut next.last_incarnations).insert(id, incarnation);
+            Arc::make_mut(&mut next.tombstones).insert(id, tombstone);
         }
         for worker in workers {
             let before = next.workers.insert(worker.clone());
-            let old_vms = before.map(|before| before.usage.vms.clone()).unwrap_or_default();
+            let old_vms = match before {
+                Some(before) => {
+                    let silence = worker.usage.last_seen - before.usage.last_seen;
+                    next.ended_silence = next.ended_silence.max(silence);
+                    before.usage.vms.clone()
+                }
+                None => WorkerVms::default(),
+            };
             next.replace_reports(&old_vms, &worker.usage.vms);
         }
         next
@@ -130,14 +159,19 @@ impl Snapshot {
         self.vms.iter()
     }
 
+    /// How many VMs are reported, whatever their status, each counted once.
+    pub fn vm_count(&self) -> usize {
+        self.vms.len()
+    }
+
     /// How many VMs hold a slot somewhere, each counted once.
     pub fn vms_holding_slots(&self) -> usize {
         self.vms_holding_slots
     }
 
-    /// The last incarnation of a worker of this id that was purged.
-    pub fn last_incarnation_of_purged(&self, id: &str) -> Option<u64> {
-        self.last_incarnations.get(id).copied()
+    /// What is left of a worker of this id that was purged.
+    pub fn tombstone(&self, id: &str) -> Option<&Arc<Tombstone>> {
+        self.tombstones.get(id)
     }
 
     /// The report that speaks for the VM: of those that hold a slot, the latest; if none does, the
@@ -145,11 +179,14 @@ impl Snapshot {
     pub fn home_of<'a>(&'a self, reports: &'a VmReports) -> Option<&'a Arc<Vm>> {
         match reports.reports.as_slice() {
             [only] => Some(only),
-            several => several.iter().max_by_key(|vm| {
-                let said_at = self.find_worker(vm.worker_id.as_str()).map_or(0, |worker| worker.last_reported(vm));
-                (vm.status.holds_slot(), said_at, vm.worker_id.clone())
-            }),
+            several => several.iter().max_by_key(|vm| self.precedence(vm)),
         }
+    }
+
+    /// Of several reports of one VM, the one with the greatest precedence speaks for it.
+    pub fn precedence(&self, vm: &Vm) -> (bool, u64, WorkerId) {
+        let said_at = self.find_worker(vm.worker_id.as_str()).map_or(0, |worker| worker.last_reported(vm));
+        (vm.status.holds_slot(), said_at, vm.worker_id.clone())
     }
 
     /// Whether more than one worker says that the VM holds a slot there.

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::depends::Depends;
 use super::prepared::Prepared;
 use super::snapshot::{Snapshot, VmReports};
 use super::status::{Availability, VmStatus, WorkerStatus};
 use super::uptime::Uptime;
 use super::vm::Vm;
-use super::worker::{HeardSince, Identity, Worker};
+use super::worker::{Drain, HeardSince, Identity, Worker};
 use crate::clock::Timestamp;
 
 /// A snapshot and the moment it is read at, stamped once per answer.
@@ -48,6 +49,11 @@ impl View {
     /// All VMs, by id, each once.
     pub fn vms(self: &Arc<Self>) -> impl DoubleEndedIterator<Item = VmView> {
         self.snapshot.vms().filter_map(|reports| self.home_of(reports))
+    }
+
+    /// The first moment at which a worker that is online now will have been silent for too long, if it is not heard before.
+    pub fn next_silence(self: &Arc<Self>) -> Option<Timestamp> {
+        self.workers().filter_map(|worker| worker.shows_the_same_until(Depends::ON_SILENCE)).min()
     }
 
     fn worker(self: &Arc<Self>, worker: &Arc<Worker>) -> WorkerView {
@@ -105,6 +111,12 @@ impl WorkerView {
         Uptime::between(self.worker.life.started_at, until)
     }
 
+    /// The drain that stands on it.
+    pub fn drain(&self) -> Option<DrainView> {
+        let drain = self.worker.drain.clone()?;
+        Some(DrainView { drain, is_empty: self.worker.knows_inventory() && self.vm_count() == 0 })
+    }
+
     /// Share of its CPU cores that VMs hold, in percent.
     pub fn cpu_usage_percent(&self) -> f64 {
         percent(self.worker.usage.used_cpu_cores.into(), self.identity().cpu_cores.into())
@@ -121,18 +133,26 @@ impl WorkerView {
     }
 
     /// Its VMs, by id: those in one of these statuses, or without any wish those that hold a slot.
-    pub fn vms(&self, statuses: &[VmStatus]) -> Vec<VmView> {
+    pub fn vms(&self, statuses: Option<&[VmStatus]>) -> Vec<VmView> {
         self.vms_in(statuses).collect()
     }
 
     /// The same, one by one.
-    pub fn vms_in(&self, statuses: &[VmStatus]) -> impl Iterator<Item = VmView> {
-        let wanted = |status: VmStatus| {
-            if statuses.is_empty() { status.holds_slot() } else { statuses.contains(&status) }
-        };
+    pub fn vms_in(&self, statuses: Option<&[VmStatus]>) -> impl Iterator<Item = VmView> {
+        let wanted =
+            move |status: VmStatus| statuses.map_or_else(|| status.holds_slot(), |wanted| wanted.contains(&status));
         let vms = self.worker.usage.vms.iter().filter(move |vm| wanted(vm.status));
         vms.map(|vm| VmView { vm: vm.clone(), view: self.view.clone() })
     }
+}
+
+/// The drain of a worker in an answer.
+#[derive(Clone, Debug)]
+pub struct DrainView {
+    /// The drain.
+    pub drain: Arc<Drain>,
+    /// Whether the present life of the worker's process has told that nothing is left.
+    pub is_empty: bool,
 }
 
 /// One VM in an answer.

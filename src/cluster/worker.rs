@@ -2,6 +2,9 @@
 //!
 //! Identity and capacity are written by registration, usage by heartbeats, the policy by operators
 //! only; availability is derived and never written; the incarnation is handed out at registration.
+//! A new life of the process is not a new start of its host: what the host runs is kept until the new process has told
+//! what it finds, unless it says that the host itself has started anew.
+//!
 //! The structs below are cut along these lines, so that no change can touch another writer's part.
 
 use std::collections::BTreeMap;
@@ -17,6 +20,10 @@ use super::sorted::Keyed;
 use super::status::{Availability, SchedulingPolicy};
 use super::vm::Vm;
 use crate::clock::Timestamp;
+
+/// How many boot ids of earlier lives are remembered: enough for every retry of a registration that may still be under
+/// way, even if the process starts again and again.
+pub const EARLIER_BOOT_IDS: usize = 32;
 
 /// Labels by key.
 pub type Labels = BTreeMap<Arc<str>, Arc<str>>;
@@ -36,7 +43,9 @@ pub struct Worker {
     pub usage: Usage,
     /// What operators asked for: written by them only.
     pub policy: SchedulingPolicy,
-    /// Revision of the last change to that.
+    /// The drain that stands; none while the policy is active.
+    pub drain: Option<Arc<Drain>>,
+    /// Revision of the last change to the policy or to the drain.
     pub policy_revision: u64,
     /// What was last announced of its availability in the change log. Not what it is now.
     pub announced: Availability,
@@ -74,21 +83,117 @@ pub struct Identity {
 pub struct Life {
     /// Counts the lives; heartbeats of an older one are refused.
     pub incarnation: u64,
-    /// What the process called this start, so that a repeated registration is no restart.
-    pub boot_id: Option<Arc<str>>,
+    /// How the starts of the process and of its host are told apart.
+    pub boots: Arc<Boots>,
+    /// Revision of the registration that began it.
+    pub since_revision: u64,
     /// When it began, by the server's clock.
     pub started_at: Timestamp,
     /// When it said goodbye, if it did.
     pub left_at: Option<Timestamp>,
 }
 
+impl Life {
+    /// The first life of a process that does not say how its starts are told apart.
+    pub fn first(at: Timestamp, revision: u64) -> Self {
+        Self { incarnation: 1, boots: Arc::default(), since_revision: revision, started_at: at, left_at: None }
+    }
+}
+
+/// How the starts of a worker's process, and of its host, are told apart.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Boots {
+    /// What the process called this start, so that a repeated registration is no restart. None if it did not say, or if
+    /// it has said goodbye: then this start is over as well.
+    pub boot_id: Option<Arc<str>>,
+    /// What it called its earlier starts, the latest last; a registration with one of these comes too late. At most
+    /// [`EARLIER_BOOT_IDS`].
+    pub earlier: Vec<Arc<str>>,
+    /// Which start of its host the process belongs to, if it said so.
+    pub host: Option<Arc<str>>,
+}
+
+impl Boots {
+    /// The start of a process of a worker that was purged before.
+    pub fn after(tombstone: &Tombstone, boot_id: Option<Arc<str>>, host: Option<Arc<str>>) -> Self {
+        let Tombstone { incarnation: _, boot_id: last, earlier_boot_ids } = tombstone;
+        Self { boot_id: last.clone(), earlier: earlier_boot_ids.clone(), host: None }.next(boot_id, host)
+    }
+
+    /// The next start of the process.
+    fn next(&self, boot_id: Option<Arc<str>>, host: Option<Arc<str>>) -> Self {
+        // The same again may only be the process of another start of the host: see `Worker::is_same_life`.
+        let over = self.boot_id.as_ref().filter(|over| Some(*over) != boot_id.as_ref());
+        Self { boot_id, earlier: self.with_earlier(over), host }
+    }
+
+    /// This start of the process is over, and no other has begun.
+    fn ended(&self) -> Self {
+        Self { boot_id: None, earlier: self.with_earlier(self.boot_id.as_ref()), host: self.host.clone() }
+    }
+
+    fn with_earlier(&self, over: Option<&Arc<str>>) -> Vec<Arc<str>> {
+        let forgotten = (self.earlier.len() + usize::from(over.is_some())).saturating_sub(EARLIER_BOOT_IDS);
+        self.earlier.iter().skip(forgotten).chain(over).cloned().collect()
+    }
+
+    /// Whether a start of the process that is called so is over.
+    pub fn is_over(&self, boot_id: &str) -> bool {
+        is_over(&self.earlier, boot_id)
+    }
+
+    /// Whether a process that calls its start so is the one of the present life, also after it has said goodbye.
+    pub fn is_of_this_life(&self, boot_id: &str) -> bool {
+        self.boot_id.as_ref().or_else(|| self.earlier.last()).is_some_and(|known| **known == *boot_id)
+    }
+}
+
+/// Whether this is among the boot ids of earlier starts.
+fn is_over(earlier: &[Arc<str>], boot_id: &str) -> bool {
+    earlier.iter().any(|over| **over == *boot_id)
+}
+
+/// What is left of a worker that was purged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tombstone {
+    /// Its last incarnation.
+    pub incarnation: u64,
+    /// Boot id of its last life, if that had not said goodbye: its process may still be there, and registers again when
+    /// it learns that the worker is not known any more.
+    pub boot_id: Option<Arc<str>>,
+    /// Boot ids of the lives that were over by then.
+    pub earlier_boot_ids: Vec<Arc<str>>,
+}
+
+impl Tombstone {
+    /// Whether a start of the worker's process that is called so was over when the worker was purged.
+    pub fn is_over(&self, boot_id: &str) -> bool {
+        is_over(&self.earlier_boot_ids, boot_id)
+    }
+}
+
+/// Why, by whom and since when a worker is draining.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Drain {
+    /// The reason that was given last.
+    pub reason: Option<Arc<str>>,
+    /// Who began it; none if that was before this was kept.
+    pub started_by: Option<Arc<str>>,
+    /// When it began, by the server's clock; none if that was before this was kept.
+    pub started_at: Option<Timestamp>,
+}
+
 /// What a worker uses, as of its last heartbeat.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Usage {
-    /// When it was last heard from, by the server's clock. Never goes back.
+    /// When it was last heard from, by the server's clock. Goes back only with that clock.
     pub last_seen: Timestamp,
     /// Number of the last heartbeat of this life that counted.
     pub sequence: Option<u64>,
+    /// Number of the last heartbeat of this life that was not above that one, and counted as a sign of life all the same.
+    /// Each number does so once, so that no repetition of what was said before can keep a dead process alive. None since
+    /// the last registration, or the last heartbeat that counted.
+    pub late_sequence: Option<u64>,
     /// CPU cores allocated to VMs.
     pub used_cpu_cores: u32,
     /// Memory allocated to VMs, in MiB.
@@ -97,7 +202,8 @@ pub struct Usage {
     pub used_disk_gb: u32,
     /// Its VMs, by id.
     pub vms: WorkerVms,
-    /// Revision of the last whole inventory of this life; none if there has been none.
+    /// Revision of the last whole inventory; none if there has been none since the start of the host. It may be of an
+    /// earlier life of the process: see [`Worker::knows_inventory`].
     pub inventory_revision: Option<u64>,
     /// Revision of the last change to the set of VMs.
     pub vms_revision: u64,
@@ -140,23 +246,17 @@ impl Deref for WorkerVms {
 }
 
 impl Worker {
-    /// A worker nobody has seen before. `after` is the last incarnation that an earlier, purged
-    /// worker of this id had: the new life is counted on from there.
-    pub fn first_life(
-        id: WorkerId,
-        identity: Identity,
-        boot_id: Option<Arc<str>>,
-        after: Option<u64>,
-        at: Timestamp,
-        revision: u64,
-    ) -> Self {
+    /// A worker nobody has seen before, or not since it was purged.
+    pub fn first_life(id: WorkerId, identity: Identity, life: Life) -> Self {
+        let (at, revision) = (life.started_at, life.since_revision);
         Self {
             id,
             identity: Arc::new(identity),
             registration_revision: revision,
-            life: Life { incarnation: after.unwrap_or(0) + 1, boot_id, started_at: at, left_at: None },
+            life,
             usage: Usage::none(at, revision),
             policy: SchedulingPolicy::Active,
+            drain: None,
             policy_revision: revision,
             announced: Availability::Online,
             revision,
@@ -164,39 +264,107 @@ impl Worker {
         }
     }
 
-    /// Whether a registration with this `boot_id` is the present life asking again.
-    pub fn is_same_life(&self, boot_id: Option<&str>) -> bool {
-        boot_id.is_some() && self.life.boot_id.as_deref() == boot_id && self.life.left_at.is_none()
+    /// Whether a registration with these ids is the present life asking again. The same boot id on another start of the
+    /// host is another process, of a program that always says the same.
+    pub fn is_same_life(&self, boot_id: Option<&str>, host_boot_id: Option<&str>) -> bool {
+        boot_id.is_some()
+            && self.life.boots.boot_id.as_deref() == boot_id
+            && self.life.left_at.is_none()
+            && !self.is_another_start_of_the_host(host_boot_id)
     }
 
-    /// The worker's process has started again: usage begins anew; the policy stays, since
-    /// a restart is no reason to forget what operators asked for.
-    pub fn start_life(&mut self, identity: Identity, boot_id: Option<Arc<str>>, at: Timestamp, revision: u64) {
-        let at = at.max(self.usage.last_seen);
+    /// Whether the host is known to have started anew: both have said on which start they are, and it is another one.
+    pub fn is_another_start_of_the_host(&self, host_boot_id: Option<&str>) -> bool {
+        matches!((self.life.boots.host.as_deref(), host_boot_id), (Some(before), Some(now)) if before != now)
+    }
+
+    /// The worker's process has started again. The policy stays, since a restart is no reason to forget what operators
+    /// asked for. What the host runs, and what that takes, stays until the new process has told it, or goes at once if the
+    /// host itself has started anew.
+    pub fn start_life(
+        &mut self,
+        identity: Identity,
+        boot_id: Option<Arc<str>>,
+        host_boot_id: Option<Arc<str>>,
+        incarnation: u64,
+        (at, revision): (Timestamp, u64),
+    ) {
+        let is_another_start_of_the_host = self.is_another_start_of_the_host(host_boot_id.as_deref());
         self.identity = Arc::new(identity);
         self.registration_revision = revision;
-        self.life = Life { incarnation: self.life.incarnation + 1, boot_id, started_at: at, left_at: None };
-        self.usage = Usage::none(at, revision);
+        self.life = Life {
+            incarnation,
+            boots: Arc::new(self.life.boots.next(boot_id, host_boot_id)),
+            since_revision: revision,
+            started_at: at,
+            left_at: None,
+        };
+        if is_another_start_of_the_host {
+            self.usage = Usage::none(at, revision);
+        } else {
+            self.usage.last_seen = at;
+            self.usage.sequence = None;
+            self.usage.late_sequence = None;
+            // An inventory of the same batch is of the life before this one, too.
+            self.usage.inventory_revision = self.usage.inventory_revision.map(|known| known.min(revision - 1));
+        }
         self.revision = revision;
     }
 
     /// The present life registers again, perhaps with a changed description. It is a sign of life.
-    pub fn reregister(&mut self, identity: Identity, at: Timestamp, revision: u64) {
+    pub fn reregister(&mut self, identity: Identity, host_boot_id: Option<Arc<str>>, at: Timestamp, revision: u64) {
         if *self.identity != identity {
             self.identity = Arc::new(identity);
             self.registration_revision = revision;
         }
-        self.usage.last_seen = self.usage.last_seen.max(at);
+        if host_boot_id.is_some() && self.life.boots.host != host_boot_id {
+            Arc::make_mut(&mut self.life.boots).host = host_boot_id;
+        }
+        self.life.started_at = self.life.started_at.min(at);
+        self.usage.last_seen = at;
+        self.usage.late_sequence = None;
         self.revision = revision;
     }
 
-    /// Whether the worker is reachable: it has not left, and was heard late enough.
+    /// The worker says goodbye, or an operator takes it out of service. Its process may register again only in the second
+    /// case: in the first, a registration that is still under way comes too late.
+    pub fn leave(&mut self, by_itself: bool, at: Timestamp, revision: u64) {
+        if by_itself {
+            self.life.boots = Arc::new(self.life.boots.ended());
+        }
+        self.life.left_at = Some(self.life.left_at.unwrap_or(at));
+        // Everybody is told that it left: no need to find out, and announce, that it is silent.
+        self.announced = Availability::Offline;
+        self.revision = revision;
+    }
+
+    /// Whether the present life of the process has told its whole inventory.
+    pub fn knows_inventory(&self) -> bool {
+        self.usage.inventory_revision.is_some_and(|revision| revision >= self.life.since_revision)
+    }
+
+    /// What will be left of it when it is purged.
+    pub fn tombstone(&self) -> Tombstone {
+        let Boots { boot_id, earlier, host: _ } = &*self.life.boots;
+        Tombstone { incarnation: self.life.incarnation, boot_id: boot_id.clone(), earlier_boot_ids: earlier.clone() }
+    }
+
+    /// Whether the worker is reachable: it has not left, was heard late enough, and has not been announced offline since.
+    /// (The last says something new only if the clock went back: what was told holds until the worker is heard.)
     pub fn availability(&self, heard_since: HeardSince) -> Availability {
-        if self.life.left_at.is_some() || self.usage.last_seen < heard_since.0 {
+        let is_told_offline = self.announced == Availability::Offline;
+        if self.life.left_at.is_some() || is_told_offline || self.usage.last_seen < heard_since.0 {
             Availability::Offline
         } else {
             Availability::Online
         }
+    }
+
+    /// The latest of the times that were stamped on it.
+    pub fn latest_time(&self) -> Timestamp {
+        let drained_at = self.drain.as_ref().and_then(|drain| drain.started_at);
+        let others = [self.life.left_at, drained_at].into_iter().flatten();
+        others.fold(self.usage.last_seen.max(self.life.started_at), Timestamp::max)
     }
 
     /// VMs that hold a slot, by id.
@@ -234,6 +402,7 @@ impl Usage {
         Self {
             last_seen: at,
             sequence: None,
+            late_sequence: None,
             used_cpu_cores: 0,
             used_memory_mb: 0,
             used_disk_gb: 0,

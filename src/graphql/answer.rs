@@ -22,6 +22,21 @@ impl From<Response> for Answer {
 }
 
 impl Answer {
+    /// The same as text, if nothing is wrong: a long answer takes a while to write.
+    pub(super) fn written(self) -> Self {
+        match self {
+            Self::Resolved(response) if response.errors.is_empty() => match serde_json::to_vec(&Shown(&response)) {
+                Ok(text) => {
+                    let mut pieces = Pieces::default();
+                    pieces.push(text.into());
+                    Self::Written(pieces)
+                }
+                Err(_) => Self::Resolved(response),
+            },
+            other => other,
+        }
+    }
+
     /// Whether nothing was executed.
     pub(super) fn was_refused(&self) -> bool {
         match self {

@@ -9,17 +9,17 @@ use std::sync::Arc;
 use async_graphql::parser::types::{BaseType, OperationDefinition, OperationType, Type};
 use async_graphql::{Name, Request, Response as Answer, Value};
 use axum::extract::{RawQuery, State};
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::Response;
 use serde_json::Map;
 
 use super::documents::Asked;
 use super::error::request_error;
-use super::over_http::{Media, not_by_get};
+use super::over_http::{Media, not_by_get, not_conditional, whole_numbers};
 use super::over_sse::AsStream;
 use super::types::{Kind, Types};
 use super::{Endpoint, over_sse};
-use crate::http::{Id, OptionalJson};
+use crate::http::{Id, OptionalJson, nearest, pairs, without_brackets};
 use crate::resolvers::input::echo;
 
 /// Our own scalars that are numbers; the others are texts.
@@ -70,6 +70,7 @@ async fn answer(
     let is_stream = AsStream::asked_for(headers).is_for(&[operation.ty]);
     match operation.ty {
         OperationType::Mutation if method == Method::GET => return not_by_get(media),
+        OperationType::Mutation if headers.contains_key(header::IF_MATCH) => return media.answer(not_conditional()),
         OperationType::Subscription if !is_stream => {
             let problem = "This operation is a subscription: ask for it with `Accept: text/event-stream`".to_owned();
             return with_status(media.answer(wrong(problem)), StatusCode::NOT_ACCEPTABLE);
@@ -86,6 +87,7 @@ async fn answer(
         Ok(variables) => request.variables.extend(variables),
         Err(refused) => return with_status(media.answer(refused), StatusCode::BAD_REQUEST),
     }
+    request.variables = whole_numbers(request.variables);
     let asked = Asked::new(document, request);
     if is_stream {
         return over_sse::answer(endpoint, Ok(asked));
@@ -104,13 +106,18 @@ fn wrong(problem: String) -> Answer {
     Answer::from_errors(vec![request_error("BAD_USER_INPUT", problem)])
 }
 
-/// The variables that a query string gives.
+/// The variables that a query string gives. Its parameters are read as those of REST are: `x[]` is `x`, a name that begins
+/// with `_` and is no variable is passed over, and what cannot be read, or says nothing, is refused.
 fn variables(operation: &OperationDefinition, query: &str, types: &Types) -> Result<Vec<(Name, Value)>, Answer> {
     let mut given: Vec<(String, Vec<String>)> = Vec::new();
-    for (name, text) in form_urlencoded::parse(query.as_bytes()) {
+    for (name, text) in pairs(query).map_err(|refused| wrong(refused.message().to_owned()))? {
+        let name = without_brackets(&name);
+        if name.starts_with('_') && declared(operation, name).is_err() {
+            continue;
+        }
         match given.iter_mut().find(|(known, _)| *known == name) {
             Some((_, texts)) => texts.push(text.into_owned()),
-            None => given.push((name.into_owned(), vec![text.into_owned()])),
+            None => given.push((name.to_owned(), vec![text.into_owned()])),
         }
     }
     let mut variables = Vec::with_capacity(given.len());
@@ -126,9 +133,11 @@ fn variables(operation: &OperationDefinition, query: &str, types: &Types) -> Res
 fn declared<'a>(operation: &'a OperationDefinition, name: &str) -> Result<&'a Type, Answer> {
     let variables = operation.variable_definitions.iter().map(|definition| &definition.node);
     variables.clone().find(|variable| variable.name.node == name).map(|it| &it.var_type.node).ok_or_else(|| {
+        let meant = nearest(name, variables.clone().map(|it| it.name.node.as_str()));
+        let meant = meant.map(|meant| format!(" Did you mean ${meant}?")).unwrap_or_default();
         let known: Vec<_> = variables.map(|it| format!("${}: {}", it.name.node, it.var_type.node)).collect();
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-        wrong(format!("Unknown variable ${}: this operation takes {known}", echo(name)))
+        wrong(format!("Unknown variable ${}: this operation takes {known}.{meant}", echo(name)))
     })
 }
 
@@ -148,9 +157,9 @@ fn read_one(ty: &Type, text: &str, types: &Types) -> Result<Value, String> {
     if matches!(name.as_str(), "String" | "ID") {
         return Ok(Value::String(text.to_owned()));
     }
-    // As elsewhere in query strings, `?first=` says nothing.
-    if text.is_empty() && ty.nullable {
-        return Ok(Value::Null);
+    // As elsewhere in query strings: `?first=` says nothing, and must not be taken for "as many as there are".
+    if text.is_empty() {
+        return Err("a value is missing; leave it out to say nothing".to_owned());
     }
     let expected = |what: &str| format!("must be {what}, not {:?}", echo(text));
     match (types.get(name), name.as_str()) {

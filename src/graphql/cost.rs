@@ -1,13 +1,21 @@
-//! What an operation may cost, told before it is run: how many fields the largest answer to it has.
+//! What an operation may cost, told before it is run: how many fields the largest answer to it has, and how many rows
+//! are compared with its filters to find them.
 //!
 //! The document and its variables decide, and nothing else: what is allowed on an empty cluster is
 //! allowed on a full one, and the other way round. Where a list says how long it may be (`first`,
 //! `last`, ids that are asked for), that is taken; any other list is taken to be as long as in the
 //! largest cluster this server is meant for. What an answer then really holds is watched by
 //! [`budget`](super::budget).
+//!
+//! A page is short, and yet its filter may have to look at everything there is: so each row that is looked at counts
+//! as much as a field that is written, and again for each 64 entries that it is compared with.
+//!
+//! The same estimate, with the cluster as large as it is, tells what is too much work for a thread that others wait for
+//! ([`Offload`](crate::resolvers::offload::Offload)).
 
 use std::cell::Cell;
 
+use async_graphql::indexmap::IndexMap;
 use async_graphql::parser::types::{
     Directive, ExecutableDocument, Field, OperationDefinition, Selection, SelectionSet,
 };
@@ -15,6 +23,7 @@ use async_graphql::{Name, Positioned, Response, Value, Variables};
 
 use super::error::request_error;
 use super::types::{self, Types, innermost, is_list, root};
+use crate::resolvers::offload::ENTRIES_OF_A_STEP;
 
 /// Workers of the largest cluster.
 const WORKERS: u64 = 10_000;
@@ -31,14 +40,46 @@ const USUAL_PAGE: u64 = 100;
 /// Largest page.
 const LARGEST_PAGE: u64 = 500;
 
-/// How many fields the largest answer has.
+/// How large the cluster is taken to be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sizes {
+    workers: u64,
+    vms_of_a_worker: u64,
+}
+
+impl Sizes {
+    /// The largest cluster.
+    const LARGEST: Self = Self { workers: WORKERS, vms_of_a_worker: VMS_OF_A_WORKER };
+
+    /// A cluster of so many workers and VMs.
+    pub(super) fn of(workers: usize, vms: usize) -> Self {
+        Self { workers: workers as u64, vms_of_a_worker: vms.div_ceil(workers.max(1)) as u64 }
+    }
+
+    fn vms(self) -> u64 {
+        self.workers.saturating_mul(self.vms_of_a_worker)
+    }
+}
+
+/// How many fields the largest answer has, and how many rows are looked at for it.
 pub(super) fn of(
     operation: &OperationDefinition,
     document: &ExecutableDocument,
     variables: &Variables,
     types: &Types,
 ) -> u64 {
-    let estimate = Estimate { document, variables, types, asked_for_variables: Cell::new(false) };
+    on(Sizes::LARGEST, operation, document, variables, types)
+}
+
+/// The same for a cluster of this size.
+pub(super) fn on(
+    sizes: Sizes,
+    operation: &OperationDefinition,
+    document: &ExecutableDocument,
+    variables: &Variables,
+    types: &Types,
+) -> u64 {
+    let estimate = Estimate { sizes, document, variables, types, asked_for_variables: Cell::new(false) };
     estimate.of_operation(operation)
 }
 
@@ -49,7 +90,8 @@ pub(super) fn whatever_the_variables(
     types: &Types,
 ) -> Option<u64> {
     let variables = &Variables::default();
-    let estimate = Estimate { document, variables, types, asked_for_variables: Cell::new(false) };
+    let sizes = Sizes::LARGEST;
+    let estimate = Estimate { sizes, document, variables, types, asked_for_variables: Cell::new(false) };
     let cost = estimate.of_operation(operation);
     (!estimate.asked_for_variables.get()).then_some(cost)
 }
@@ -62,13 +104,15 @@ pub(super) fn within(cost: u64, limit: u64) -> Result<(), Response> {
     Err(Response::from_errors(vec![request_error(
         "QUERY_TOO_COMPLEX",
         format!(
-            "The operation has a cost of {cost}, which is how many fields the largest answer to it has; at most {limit} \
-             are allowed. Ask for pages, by `first` of the connections, or nest fewer lists"
+            "The operation has a cost of {cost}, which is how many fields the largest answer to it has and how many rows \
+             are looked at for it; at most {limit} are allowed. Ask for pages, by `first` of the connections, nest fewer \
+             lists, or filter by ids"
         ),
     )]))
 }
 
 struct Estimate<'a> {
+    sizes: Sizes,
     document: &'a ExecutableDocument,
     variables: &'a Variables,
     types: &'a Types,
@@ -119,15 +163,44 @@ impl Estimate<'_> {
         }
         let each = self.of_set(Some(innermost(&definition.ty)), inside, self.page_of(definition, field));
         let times = if is_list(&definition.ty) { self.length(parent, definition, field, page) } else { 1 };
-        each.saturating_mul(times).saturating_add(1)
+        each.saturating_mul(times).saturating_add(self.rows_looked_at(parent, definition, field)).saturating_add(1)
+    }
+
+    /// How many rows are looked at to find what a field shows, each the more often the more it is compared with. Lists that
+    /// show all they look at are as long as that.
+    fn rows_looked_at(&self, parent: &str, definition: &types::Field, field: &Field) -> u64 {
+        let Sizes { workers, vms_of_a_worker } = self.sizes;
+        match (parent, field.name.node.as_str()) {
+            ("Query", "workersConnection") => {
+                let filter = Filter::of(self.argument(definition, field, "filter"));
+                let rows = filter.entries("ids").unwrap_or(workers);
+                // To sort a row is to compare it with several others.
+                let is_sorted = self.argument(definition, field, "orderBy").is_some_and(|order| order != Value::Null);
+                rows.saturating_mul(filter.comparisons("ids").saturating_add(if is_sorted { FEW } else { 0 }))
+            }
+            ("Query", "vmsConnection") => {
+                let filter = Filter::of(self.argument(definition, field, "filter"));
+                let of_workers = filter.entries("workerIds").map(|ids| ids.saturating_mul(vms_of_a_worker));
+                of_workers.unwrap_or(self.sizes.vms()).saturating_mul(filter.comparisons("workerIds"))
+            }
+            ("Worker", "vmsConnection") => {
+                let filter = Filter::of(self.argument(definition, field, "filter"));
+                vms_of_a_worker.saturating_mul(filter.comparisons(""))
+            }
+            ("Query", "clusterStats") => workers,
+            // The VMs of each worker are put together to be counted.
+            ("Query", "vmDistribution") => self.sizes.vms(),
+            ("Query" | "Worker", "events") => self.page_of(definition, field),
+            _ => 0,
+        }
     }
 
     /// How many objects a list has.
     fn length(&self, parent: &str, definition: &types::Field, field: &Field, page: u64) -> u64 {
         match (parent, field.name.node.as_str()) {
-            ("Query", "workers" | "vmDistribution") => WORKERS,
-            ("Query", "vms") => WORKERS * VMS_OF_A_WORKER,
-            ("Worker" | "WorkerDistribution", "vms") => VMS_OF_A_WORKER,
+            ("Query", "workers" | "vmDistribution") => self.sizes.workers,
+            ("Query", "vms") => self.sizes.vms(),
+            ("Worker" | "WorkerDistribution", "vms") => self.sizes.vms_of_a_worker,
             ("Query", "nodes") => match self.argument(definition, field, "ids") {
                 Some(Value::List(ids)) => ids.len() as u64,
                 _ => 1,
@@ -173,6 +246,35 @@ impl Estimate<'_> {
     }
 }
 
+/// The filter of a connection, as far as it is known.
+struct Filter(IndexMap<Name, Value>);
+
+impl Filter {
+    fn of(value: Option<Value>) -> Self {
+        match value {
+            Some(Value::Object(fields)) => Self(fields),
+            _ => Self(IndexMap::new()),
+        }
+    }
+
+    /// How many entries a list has; none if there is no such list.
+    fn entries(&self, list: &str) -> Option<u64> {
+        match self.0.get(list)? {
+            Value::Null => None,
+            Value::List(entries) => Some(entries.len() as u64),
+            // One value stands for a list of it.
+            _ => Some(1),
+        }
+    }
+
+    /// How often a row counts that is compared with it, beside the list by which it was found.
+    fn comparisons(&self, found_by: &str) -> u64 {
+        let others = self.0.keys().filter(|list| *list != found_by);
+        let entries = others.filter_map(|list| self.entries(list)).fold(0, u64::saturating_add);
+        1 + entries.div_ceil(ENTRIES_OF_A_STEP)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use async_graphql::parser::parse_query;
@@ -191,28 +293,33 @@ mod tests {
         let ids = "query($ids: [ID!]!) { nodes(ids: $ids) { id } }";
         let page = "query($n: Int) { workersConnection(first: $n) { nodes { id } } }";
         for (query, variables, expected) in [
-            ("{ clusterStats { totalWorkers activeWorkers } }", json!({}), 3),
+            ("{ clusterStats { totalWorkers activeWorkers } }", json!({}), 3 + 10_000),
             ("{ workers { id } }", json!({}), 1 + 10_000),
             ("{ vms { id name } }", json!({}), 1 + 400_000),
             ("{ workers { id capabilities vms { id } } }", json!({}), 1 + 10_000 * (2 + 1 + 20)),
             ("{ workers { labels { key value } } }", json!({}), 1 + 10_000 * (1 + 10 * 2)),
-            ("{ workers { events { kind } } }", json!({}), 1 + 10_000 * (1 + 20)),
-            ("{ workers { events(first: 3) { kind at } } }", json!({}), 1 + 10_000 * (1 + 3 * 2)),
-            ("{ vmDistribution { vms { id } } }", json!({}), 1 + 10_000 * (1 + 20)),
+            ("{ workers { events { kind } } }", json!({}), 1 + 10_000 * (1 + 20 + 20)),
+            ("{ workers { events(first: 3) { kind at } } }", json!({}), 1 + 10_000 * (1 + 3 + 3 * 2)),
+            ("{ vmDistribution { vms { id } } }", json!({}), 1 + 200_000 + 10_000 * (1 + 20)),
             (ids, json!({"ids": ["a", "b", "c"]}), 1 + 3),
-            (page, json!({"n": 7}), 1 + 1 + 7),
-            (page, json!({"n": 2_147_483_647}), 1 + 1 + 500),
-            (page, json!({"n": -1}), 1 + 1),
-            (page, json!({}), 1 + 1 + 100),
-            ("{ vmsConnection(last: 5) { totalCount edges { cursor node { id } } } }", json!({}), 1 + 1 + 1 + 5 * 3),
-            ("{ events { nodes { kind } } }", json!({}), 1 + 1 + 100),
-            ("{ events(first: 9) { nodes { kind } } }", json!({}), 1 + 1 + 9),
+            (page, json!({"n": 7}), 1 + 10_000 + 1 + 7),
+            (page, json!({"n": 2_147_483_647}), 1 + 10_000 + 1 + 500),
+            (page, json!({"n": -1}), 1 + 10_000 + 1),
+            (page, json!({}), 1 + 10_000 + 1 + 100),
+            (
+                "{ vmsConnection(last: 5) { totalCount edges { cursor node { id } } } }",
+                json!({}),
+                1 + 200_000 + 2 + 5 * 3,
+            ),
+            ("{ events { nodes { kind } } }", json!({}), 1 + 100 + 1 + 100),
+            ("{ events(first: 9) { nodes { kind } } }", json!({}), 1 + 9 + 1 + 9),
+            ("{ events(first: 9) { hasNextPage } }", json!({}), 1 + 9 + 1),
             ("{ workers { ...F } } fragment F on Worker { id ... on Node { id } }", json!({}), 1 + 10_000 * 2),
             ("{ workers { id @skip(if: true) zone @include(if: true) } }", json!({}), 1 + 10_000),
             (
                 "query($no: Boolean!) { clusterStats { totalWorkers } workers @include(if: $no) { id } }",
                 json!({"no": false}),
-                2,
+                2 + 10_000,
             ),
             ("subscription { clusterEvents { kind worker { id } } }", json!({}), 4),
             (
@@ -224,6 +331,40 @@ mod tests {
         ] {
             assert_eq!(cost(query, variables.clone()), expected, "{query} {variables}");
         }
+    }
+
+    #[test]
+    fn a_page_costs_what_is_looked_at_to_find_it() {
+        let vms = |filter: &str| format!("{{ vmsConnection(first: 1{filter}) {{ totalCount }} }}");
+        let workers = |arguments: &str| format!("{{ workersConnection(first: 1{arguments}) {{ totalCount }} }}");
+        let zones = "query($z: [String!]) { vmsConnection(first: 1, filter: {zones: $z}) { totalCount } }";
+        let wanted = "query($f: VmFilter) { vmsConnection(first: 1, filter: $f) { totalCount } }";
+        for (query, variables, looked_at) in [
+            (vms(""), json!({}), 200_000),
+            (vms(", filter: null"), json!({}), 200_000),
+            (vms(", filter: {search: \"x\"}"), json!({}), 2 * 200_000),
+            (vms(", filter: {zones: [\"a\", \"b\"], search: \"x\"}"), json!({}), 2 * 200_000),
+            (zones.to_owned(), json!({"z": vec!["a"; 1_000]}), 17 * 200_000),
+            (vms(", filter: {zones: \"a\"}"), json!({}), 2 * 200_000),
+            (vms(", filter: {zones: null, search: null}"), json!({}), 200_000),
+            // Whose worker is known is looked for there.
+            (vms(", filter: {workerIds: [\"a\", \"b\"]}"), json!({}), 2 * 20),
+            (vms(", filter: {workerIds: []}"), json!({}), 0),
+            (vms(", filter: {workerIds: [\"a\"], search: \"x\"}"), json!({}), 2 * 20),
+            (wanted.to_owned(), json!({"f": {"workerIds": ["a", "b", "c"]}}), 3 * 20),
+            (wanted.to_owned(), json!({}), 200_000),
+            (workers(""), json!({}), 10_000),
+            (workers(", orderBy: {field: ZONE}"), json!({}), 11 * 10_000),
+            (workers(", filter: {search: \"x\", labels: [{key: \"a\"}, {key: \"b\"}]}"), json!({}), 2 * 10_000),
+            (workers(", filter: {ids: [\"a\", \"b\"], isHealthy: true}"), json!({}), 2 * 2),
+        ] {
+            assert_eq!(cost(&query, variables.clone()), 1 + 1 + looked_at, "{query} {variables}");
+        }
+        let of_each = "{ workers { vmsConnection(filter: {search: \"x\"}) { totalCount } } }";
+        assert_eq!(cost(of_each, json!({})), 1 + 10_000 * (1 + 1 + 2 * 20));
+        let a_hundred: String =
+            (0..100).map(|alias| format!("a{alias}: {} ", vms("").trim_matches(['{', '}']))).collect();
+        assert_eq!(cost(&format!("{{ {a_hundred} }}"), json!({})), 100 * (1 + 1 + 200_000));
     }
 
     #[test]

@@ -4,23 +4,28 @@ use std::sync::Arc;
 
 use async_graphql::parser::types::ExecutableDocument;
 use async_graphql::parser::types::OperationType::{self, Mutation as Command, Query as Question};
-use async_graphql::{Request, Response, Schema, ServerError, ValidationMode, Value, value};
+use async_graphql::{Request, Response, Schema, ServerError, ValidationMode, Value, Variables, value};
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
+use tokio::runtime::Handle;
 
 use super::answer::Answer;
 use super::budget::Budget;
+use super::cost::Sizes;
 use super::documents::{Asked, Documents};
 use super::error;
 use super::live::{Begun, Followed, Items, Live, Operation, Payload};
 use super::loader::WorkerEvents;
+use super::merge::merge;
 use super::mutation::Mutation;
 use super::plan::{Plan, Question as Planned};
 use super::query::Query;
 use super::subscription::Subscription;
+use super::variables;
 use crate::error::Error;
-use crate::http::Pieces;
+use crate::http::{Pieces, as_part_of_the_request};
 use crate::resolvers::kept::Kept;
+use crate::resolvers::offload::{Offload, STEPS_TO_RESOLVE};
 use crate::resolvers::{Reading, Resolvers, input};
 
 /// The key in a request's extensions that names the revision to be seen.
@@ -116,12 +121,14 @@ impl Engine {
 
     /// Does what can be done at once: an answer, or a watch to follow.
     async fn begin(&self, mut asked: Asked) -> Begin {
-        let Some(document) = asked.cut_out(&[OperationType::Subscription]) else {
+        let Some(mut document) = asked.cut_out(&[OperationType::Subscription]) else {
             return Begin::Answered(self.run(asked).await);
         };
-        if let Err(refused) = self.documents.validate(&mut asked).await {
-            return Begin::Answered(refused.into());
-        }
+        let cost = match self.documents.check(&mut asked) {
+            Ok(cost) => cost,
+            Err(refused) => return Begin::Answered(refused.into()),
+        };
+        self.prepare(&mut document, &asked.request.variables);
         let reading = match self.reading(&asked.request).await {
             Ok(reading) => reading,
             Err(error) => return Begin::Answered(refusal(error).into()),
@@ -142,28 +149,52 @@ impl Engine {
             return Begin::Answered(response.into());
         }
         match begun.take() {
-            Some(items) => Begin::Following(self.live.prepare(Followed::new(asked, document)), items),
+            Some(items) => Begin::Following(self.live.prepare(Followed::new(asked, document, cost)), items),
             None => Begin::Answered(refusal(Error::invalid("subscription", "must select a field to follow")).into()),
         }
     }
 
     /// Runs a query or a mutation.
     pub(super) async fn run(&self, asked: Asked) -> Answer {
-        match self.check(asked).await {
-            Ok(ready) => self.run_ready(&ready).await,
+        match self.check(asked) {
+            Ok(ready) => self.run_ready(&Arc::new(ready)).await,
             Err(refused) => refused.into(),
         }
     }
 
     /// Finds out whether a query or a mutation may be run.
-    pub(super) async fn check(&self, mut asked: Asked) -> Result<Ready, Response> {
-        let cost = self.documents.validate(&mut asked).await?;
+    pub(super) fn check(&self, mut asked: Asked) -> Result<Ready, Response> {
+        let cost = self.documents.check(&mut asked)?;
         let plan = asked.plan(self.documents.types());
         Ok(Ready { asked, cost, plan })
     }
 
-    /// Runs what may be run.
-    pub(super) async fn run_ready(&self, ready: &Ready) -> Answer {
+    /// Runs what may be run: here, or if it takes long, where nobody else waits for the thread.
+    pub(super) async fn run_ready(&self, ready: &Arc<Ready>) -> Answer {
+        if !Offload::is_long(self.steps(ready)) {
+            return self.run_here(ready).await;
+        }
+        let (engine, ready, runtime) = (self.clone(), ready.clone(), Handle::current());
+        let work = move || runtime.block_on(async { engine.run_here(&ready).await.written() });
+        Box::pin(self.resolvers.offload().run_elsewhere(as_part_of_the_request(work))).await
+    }
+
+    /// How many steps an operation takes, about.
+    fn steps(&self, Ready { asked, cost, plan }: &Ready) -> u64 {
+        let steps_each = match plan {
+            Some((plan, _)) if plan.rest().is_none() => 1,
+            Some(_) | None => STEPS_TO_RESOLVE,
+        };
+        let most = cost.saturating_mul(steps_each);
+        // Hardly any could take long even in the largest cluster.
+        if !Offload::is_long(most) {
+            return most;
+        }
+        let (workers, vms) = self.resolvers.sizes();
+        asked.cost_on(Sizes::of(workers, vms), self.documents.types()).saturating_mul(steps_each)
+    }
+
+    async fn run_here(&self, ready: &Ready) -> Answer {
         let Ready { asked, cost, plan } = ready;
         let reading = match self.reading(&asked.request).await {
             Ok(reading) => reading,
@@ -177,7 +208,9 @@ impl Engine {
             return Answer::Written(written);
         }
         let Some(document) = asked.cut_out(&[Question, Command]) else {
-            let problem = "Subscriptions are not supported on this transport.";
+            let problem = "Subscriptions are not supported on this transport, which answers once. Ask for a stream with \
+                           `Accept: text/event-stream`, or open a WebSocket at /graphql with the subprotocol \
+                           graphql-transport-ws.";
             return Response::from_errors(vec![error::request_error("GRAPHQL_VALIDATION_FAILED", problem)]).into();
         };
         // In a box, or what is answered by plan would carry the room for it.
@@ -214,14 +247,21 @@ impl Engine {
         plan.answer(&question, rest.as_ref(), budget.spent(), cost).ok()
     }
 
+    /// Writes a document as the engine reads it rightly.
+    fn prepare(&self, document: &mut ExecutableDocument, variables: &Variables) {
+        merge(document, variables, self.documents.types());
+        variables::leave_out(document, variables);
+    }
+
     /// Resolves a document field by field.
     async fn resolve(
         &self,
         asked: &Asked,
-        document: ExecutableDocument,
+        mut document: ExecutableDocument,
         reading: Reading,
         budget: &Budget,
     ) -> Response {
+        self.prepare(&mut document, &asked.request.variables);
         // What a command answers with is newer than the reading that its document began with.
         let is_mutation = asked.operation().is_some_and(|operation| operation.ty == Command);
         let loader = WorkerEvents::loader(self.resolvers.clone(), (!is_mutation).then(|| reading.clone()));

@@ -1,12 +1,16 @@
 //! Errors as GraphQL clients read them: a sentence, and a code in `extensions.code`.
 
 use async_graphql::{ErrorExtensionValues, Response, ServerError};
+use axum::http::StatusCode;
+use serde_json::json;
 use tracing::error;
 
-use crate::error::{Error, Kind};
+use super::over_http::{GRAPHQL_RESPONSE, JSON};
+use crate::error::{Error, Kind, Subject};
+use crate::http::{Accept, FailureFormat};
 
-/// Codes the errors of an answer: those of resolvers by what they are, those of the engine by what stage they come from.
-/// What is neither is our fault: it is logged, and not shown, for it may name types of this program. Done once after execution, from the error's source, so that a plain `?` is
+/// Codes the errors of an answer: those of resolvers by what they are, those of the engine by whether they are about
+/// input. What is neither is our fault: it is logged, and not shown, for it may name types of this program. Done once after execution, from the error's source, so that a plain `?` is
 /// enough in a resolver.
 pub(super) fn code(response: &mut Response) {
     for error in &mut response.errors {
@@ -14,7 +18,6 @@ pub(super) fn code(response: &mut Response) {
         match source.as_ref().and_then(|source| source.downcast_ref::<Error>()) {
             Some(source) => code_domain_error(error, source),
             None if is_coded(error) => {}
-            None if error.path.is_empty() => set_code(error, stage(&error.message)),
             None if is_about_input(&error.message) => set_code(error, "BAD_USER_INPUT"),
             None => {
                 error!(path = ?error.path, "a field failed: {}", error.message);
@@ -47,7 +50,33 @@ fn code_domain_error(error: &mut ServerError, source: &Error) {
         error.message = format!("{} {problem}", camel_case(field));
     }
     set_code(error, code);
+    let Subject { argument, id, current_revision } = source.subject();
+    let extensions = error.extensions.get_or_insert_with(ErrorExtensionValues::default);
+    if let Some(argument) = argument {
+        extensions.set("argument", camel_case(argument));
+    }
+    if let Some(id) = id {
+        extensions.set("id", id);
+    }
+    if let Some(revision) = current_revision {
+        extensions.set("currentRevision", revision);
+    }
 }
+
+/// How routes of GraphQL write what failed before it was a request of GraphQL, such as a body that is no JSON: with
+/// `errors`, where its clients look.
+pub(super) const FAILURES: FailureFormat = FailureFormat {
+    media_type: |headers| if Accept::of(headers).names(GRAPHQL_RESPONSE) { GRAPHQL_RESPONSE } else { JSON },
+    body: |failure| {
+        let code = match failure.status() {
+            StatusCode::INTERNAL_SERVER_ERROR => "INTERNAL",
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => "UNAVAILABLE",
+            _ => "BAD_REQUEST",
+        };
+        let error = request_error(code, failure.message());
+        serde_json::to_vec(&json!({ "errors": [error] })).unwrap_or_default()
+    },
+};
 
 fn set_code(error: &mut ServerError, code: &str) {
     let extensions = error.extensions.get_or_insert_with(ErrorExtensionValues::default);
@@ -63,24 +92,6 @@ fn is_coded(error: &ServerError) -> bool {
 /// Whether a value of an argument could not be read as what it should be, told by the words of the engine.
 fn is_about_input(message: &str) -> bool {
     message.starts_with("Failed to parse \"") || message.starts_with("Expected input type \"")
-}
-
-/// What stage refused, told by the words of the engine, which gives nothing else to tell it by.
-fn stage(message: &str) -> &'static str {
-    const LIMITS: [&str; 4] =
-        ["Query is ", "The recursion depth ", "The number of directives ", "The amount of aliases "];
-    if message.starts_with(" -->") {
-        "GRAPHQL_PARSE_FAILED"
-    } else if LIMITS.iter().any(|limit| message.starts_with(limit)) {
-        "QUERY_TOO_COMPLEX"
-    } else if message.starts_with("Variable ")
-        || message.starts_with("Unknown operation")
-        || message.starts_with("Operation name")
-    {
-        "BAD_USER_INPUT"
-    } else {
-        "GRAPHQL_VALIDATION_FAILED"
-    }
 }
 
 fn camel_case(name: &str) -> String {

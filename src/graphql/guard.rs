@@ -1,15 +1,15 @@
-//! Refuses documents that would cost too much, before the engine looks at them.
+//! Refuses documents that would cost too much, before they are validated.
 //!
-//! The engine's own limits walk every spread of a fragment again, so a document of 750 bytes in
+//! Rules and limits that walk every spread of a fragment again are exponential: a document of 750 bytes in
 //! which each fragment spreads the next one twice keeps a core busy for twenty seconds (measured).
-//! Here each fragment is measured once and its size remembered, which is linear in the document;
-//! and what is written out is counted before the parser, which takes its time, sees it.
+//! Here each fragment is measured once and its size remembered, which is linear in the document. What is written out is
+//! counted before the parser, which takes its time, sees it (see [`syntax`](super::syntax)).
 
 use std::collections::HashMap;
 
-use async_graphql::parser::parse_query;
-use async_graphql::parser::types::{Directive, ExecutableDocument, Field, Selection, SelectionSet};
-use async_graphql::{Name, Positioned, Response, SchemaBuilder, Value, Variables};
+use apollo_compiler::Name;
+use apollo_compiler::ast::{Definition, Document, Field, FragmentDefinition, Selection};
+use async_graphql::{Response, SchemaBuilder, Value, Variables};
 
 use super::error::request_error;
 
@@ -34,7 +34,7 @@ pub struct Limits {
     pub root_fields: usize,
     /// Directives of one field, fragment or operation.
     pub directives: usize,
-    /// Fields of the largest answer to an operation; see [`cost`](super::cost).
+    /// Fields of the largest answer to an operation, and rows that are looked at for it; see [`cost`](super::cost).
     pub cost: u64,
 }
 
@@ -66,30 +66,21 @@ impl Limits {
         self.depth.saturating_mul(2).saturating_add(2)
     }
 
+    /// Nesting of braces and brackets for the parser, which values have too.
+    pub(super) fn recursion(&self) -> usize {
+        self.nesting().saturating_add(64)
+    }
+
     /// Tells the engine, whose own limits are never reached before these.
     pub(super) fn tell<Q, M, S>(&self, schema: SchemaBuilder<Q, M, S>) -> SchemaBuilder<Q, M, S> {
         schema.limit_recursive_depth(self.nesting())
     }
 }
 
-/// Parses a document, and refuses it if it is too large in any way.
-pub(super) fn read(text: &str, limits: &Limits) -> Result<(ExecutableDocument, usize), Response> {
-    within("bytes", text.len(), limits.document)?;
-    let written = AsWritten::of(text);
-    within("tokens", written.tokens, limits.tokens)?;
-    if written.is_open {
-        // The parser would take its first two quotation marks for an empty text, and what follows for a document.
-        let problem = "The document cannot be parsed: a text in three quotation marks has no end";
-        return Err(refused("GRAPHQL_PARSE_FAILED", problem));
-    }
-    within("selections in one operation or fragment", written.selections, limits.selections)?;
-    let document = parse_query(text).map_err(|error| {
-        let mut error = async_graphql::ServerError::from(error);
-        error.message = format!("The document cannot be parsed: {}", in_short(&error.message));
-        error.extensions.get_or_insert_default().set("code", "GRAPHQL_PARSE_FAILED");
-        Response::from_errors(vec![error])
-    })?;
-    let size = Scales::new(&document).measure().map_err(|Cycle(fragment)| {
+/// Refuses a document that is too large in any way, or in which a fragment spreads itself. Answers with how many
+/// selections it has with its fragments written out.
+pub(super) fn check_parsed(document: &Document, limits: &Limits) -> Result<usize, Response> {
+    let size = Scales::new(document).measure().map_err(|Cycle(fragment)| {
         let problem = format!("The fragment \"{fragment}\" spreads itself, directly or through others");
         refused("GRAPHQL_VALIDATION_FAILED", problem)
     })?;
@@ -99,7 +90,7 @@ pub(super) fn read(text: &str, limits: &Limits) -> Result<(ExecutableDocument, u
     within("aliases with its fragments written out", size.aliases, limits.aliases)?;
     within("fields at the root of an operation", size.root_fields, limits.root_fields)?;
     within("directives in one place", size.directives, limits.directives)?;
-    Ok((document, size.selections))
+    Ok(size.selections)
 }
 
 /// Refuses variables with longer lists than anything could be asked with.
@@ -121,7 +112,8 @@ fn count_entries(value: &Value) -> usize {
     }
 }
 
-fn within(what: &str, asked: usize, limit: usize) -> Result<(), Response> {
+/// Refuses a document that has more of something than is allowed.
+pub(super) fn within(what: &str, asked: usize, limit: usize) -> Result<(), Response> {
     if asked <= limit {
         return Ok(());
     }
@@ -133,160 +125,6 @@ fn within(what: &str, asked: usize, limit: usize) -> Result<(), Response> {
 
 fn refused(code: &str, message: impl Into<String>) -> Response {
     Response::from_errors(vec![request_error(code, message)])
-}
-
-/// The parser's words with the line that they are about, or without it if that is too long to be of help.
-fn in_short(message: &str) -> String {
-    const READABLE: usize = 1_000;
-    let message = message.trim();
-    let (place, rest) = message.split_once('\n').unwrap_or((message, ""));
-    let problem = rest.rsplit('\n').next().unwrap_or_default().trim();
-    match message.len() {
-        ..=READABLE => message.to_owned(),
-        _ => format!("{place} {problem}").chars().take(READABLE).collect(),
-    }
-}
-
-/// How much a text holds as it is written, or a little more; never less than the parser would make of it.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct AsWritten {
-    tokens: usize,
-    /// Whether there is a text in three quotation marks that does not end.
-    is_open: bool,
-    /// The most in one operation or fragment.
-    selections: usize,
-}
-
-impl AsWritten {
-    fn of(text: &str) -> Self {
-        /// What a name means by what it follows.
-        #[derive(PartialEq)]
-        enum Next {
-            /// It selects something.
-            Selected,
-            /// It is a fragment's, or `on`.
-            Spread,
-            /// It is part of what was selected already.
-            Part,
-        }
-        let mut written = Self::default();
-        let (mut arguments, mut levels, mut selections, mut next) = (0_usize, 0_usize, 0, Next::Selected);
-        for token in (Tokens { rest: text.as_bytes() }) {
-            written.tokens += values_in(token);
-            written.is_open |= string_length(token).is_none();
-            match token {
-                b"(" => arguments += 1,
-                b")" => arguments = arguments.saturating_sub(1),
-                _ if arguments > 0 => continue,
-                b"{" => levels += 1,
-                b"}" => {
-                    levels = levels.saturating_sub(1);
-                    if levels == 0 {
-                        selections = 0;
-                    }
-                }
-                b"..." => selections += 1,
-                [first, ..] if levels > 0 && is_word(*first) && next == Next::Selected => selections += 1,
-                _ => {}
-            }
-            written.selections = written.selections.max(selections);
-            next = match token {
-                b"..." => Next::Spread,
-                b"on" if next == Next::Spread => Next::Part,
-                b":" | b"@" => Next::Part,
-                _ => Next::Selected,
-            };
-        }
-        written
-    }
-}
-
-/// The tokens of the language in a text.
-struct Tokens<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Iterator for Tokens<'a> {
-    type Item = &'a [u8];
-
-    fn next(&mut self) -> Option<&'a [u8]> {
-        while let [first, tail @ ..] = self.rest {
-            let length = match first {
-                b' ' | b'\t' | b'\r' | b'\n' | b',' => {
-                    self.rest = tail;
-                    continue;
-                }
-                b'#' => {
-                    self.rest = after(tail, |byte| matches!(byte, b'\n' | b'\r'));
-                    continue;
-                }
-                b'"' => string_length(self.rest).unwrap_or(self.rest.len()),
-                // A byte order mark is white space, wherever it stands.
-                0xEF if tail.starts_with(&[0xBB, 0xBF]) => {
-                    self.rest = tail.get(2..).unwrap_or_default();
-                    continue;
-                }
-                b'.' if self.rest.starts_with(b"...") => 3,
-                b'-' | b'0'..=b'9' => number_length(self.rest),
-                // A name has no dots: those after it are a spread.
-                first if is_word(*first) => 1 + run(tail, is_word),
-                // The other bytes of a letter beyond ASCII are part of it.
-                _ => 1 + run(tail, |byte| byte & 0xC0 == 0x80),
-            };
-            let (token, rest) = self.rest.split_at_checked(length).unwrap_or((self.rest, &[]));
-            self.rest = rest;
-            return Some(token);
-        }
-        None
-    }
-}
-
-fn is_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_'
-}
-
-/// How many bytes from the front are such.
-fn run(bytes: &[u8], is_such: impl Fn(u8) -> bool) -> usize {
-    bytes.iter().position(|byte| !is_such(*byte)).unwrap_or(bytes.len())
-}
-
-/// What follows the first such byte.
-fn after(bytes: &[u8], is_such: impl Fn(u8) -> bool) -> &[u8] {
-    bytes.get(run(bytes, |byte| !is_such(byte))..).unwrap_or_default()
-}
-
-/// How many values the parser may see in a token: it wants nothing between `true` and `null`.
-fn values_in(token: &[u8]) -> usize {
-    const WORDS: [&[u8]; 3] = [b"true", b"false", b"null"];
-    if WORDS.iter().any(|word| token.starts_with(word)) { token.len() / 4 } else { 1 }
-}
-
-/// The length of the number at the front, as far as the parser takes it for one: it sees several in `000`.
-fn number_length(bytes: &[u8]) -> usize {
-    let sign = usize::from(bytes.starts_with(b"-"));
-    match bytes.get(sign..) {
-        Some([b'0', b'0'..=b'9', ..]) => sign + 1,
-        _ => 1 + run(bytes.get(1..).unwrap_or_default(), |byte| is_word(byte) || byte == b'.'),
-    }
-}
-
-/// The length of the text in quotation marks at the front, if there is one; none if it is in three and does not end.
-fn string_length(bytes: &[u8]) -> Option<usize> {
-    if !bytes.starts_with(b"\"") {
-        return Some(0);
-    }
-    let quote: &[u8] = if bytes.starts_with(b"\"\"\"") { b"\"\"\"" } else { b"\"" };
-    let mut at = quote.len();
-    while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
-        match rest {
-            rest if rest.starts_with(quote) => return Some(at + quote.len()),
-            [b'\\', b'"', b'"', b'"', ..] if quote.len() == 3 => at += 4,
-            [b'\\', _, ..] if quote.len() == 1 => at += 2,
-            [b'\n' | b'\r', ..] if quote.len() == 1 => return Some(at),
-            _ => at += 1,
-        }
-    }
-    (quote.len() == 1).then_some(bytes.len())
 }
 
 /// How large a document is, or a part of it, with its fragments written out.
@@ -323,7 +161,7 @@ impl Size {
             selections: self.selections.saturating_add(1),
             aliases: self.aliases.saturating_add(usize::from(field.alias.is_some())),
             depth: self.depth + 1,
-            nesting: if field.selection_set.node.items.is_empty() { 0 } else { self.nesting + 1 },
+            nesting: if field.selection_set.is_empty() { 0 } else { self.nesting + 1 },
             root_fields: 1,
             directives: self.directives.max(field.directives.len()),
         }
@@ -331,11 +169,11 @@ impl Size {
 
     /// Of a fragment with this inside. It counts as well as what it holds: of fragments without any field, 2^30 are as
     /// slow to walk.
-    fn in_fragment(self, directives: &[Positioned<Directive>]) -> Self {
+    fn in_fragment(self, directives: usize) -> Self {
         Self {
             selections: self.selections.saturating_add(1),
             nesting: self.nesting + 1,
-            directives: self.directives.max(directives.len()),
+            directives: self.directives.max(directives),
             ..self
         }
     }
@@ -343,8 +181,9 @@ impl Size {
 
 /// Measures a document, each fragment once.
 struct Scales<'a> {
-    document: &'a ExecutableDocument,
-    fragments: HashMap<&'a Name, Measured>,
+    document: &'a Document,
+    fragments: HashMap<&'a Name, &'a FragmentDefinition>,
+    measured: HashMap<&'a Name, Measured>,
 }
 
 #[derive(Clone, Copy)]
@@ -357,24 +196,33 @@ enum Measured {
 struct Cycle(Name);
 
 impl<'a> Scales<'a> {
-    fn new(document: &'a ExecutableDocument) -> Self {
-        Self { document, fragments: HashMap::new() }
+    fn new(document: &'a Document) -> Self {
+        let mut fragments = HashMap::new();
+        for definition in &document.definitions {
+            if let Definition::FragmentDefinition(fragment) = definition {
+                // If there are two of one name, the validation says so, and looks into the first.
+                fragments.entry(&fragment.name).or_insert(&**fragment);
+            }
+        }
+        Self { document, fragments, measured: HashMap::new() }
     }
 
     fn measure(mut self) -> Result<Size, Cycle> {
         let document = self.document;
         let mut total = Size::default();
         let mut root_fields = 0;
-        for (_, operation) in document.operations.iter() {
-            let size = self.size_of(&operation.node.selection_set.node)?;
+        for definition in &document.definitions {
+            let Definition::OperationDefinition(operation) = definition else { continue };
+            let size = self.size_of(&operation.selection_set)?;
             root_fields = root_fields.max(size.root_fields);
             total = total.beside(size);
-            let variables = operation.node.variable_definitions.iter().map(|variable| variable.node.directives.len());
-            total.directives = variables.chain([operation.node.directives.len()]).fold(total.directives, usize::max);
+            let variables = operation.variables.iter().map(|variable| variable.directives.len());
+            total.directives = variables.chain([operation.directives.len()]).fold(total.directives, usize::max);
         }
         // Fragments nobody spreads are validated too.
-        for name in document.fragments.keys() {
-            let size = self.size_of_fragment(name)?;
+        for definition in &document.definitions {
+            let Definition::FragmentDefinition(fragment) = definition else { continue };
+            let size = self.size_of_fragment(&fragment.name)?;
             total.selections = total.selections.max(size.selections);
             total.aliases = total.aliases.max(size.aliases);
             total.depth = total.depth.max(size.depth);
@@ -385,16 +233,16 @@ impl<'a> Scales<'a> {
         Ok(total)
     }
 
-    fn size_of(&mut self, set: &'a SelectionSet) -> Result<Size, Cycle> {
+    fn size_of(&mut self, set: &'a [Selection]) -> Result<Size, Cycle> {
         let mut size = Size::default();
-        for selection in &set.items {
-            size = size.beside(match &selection.node {
-                Selection::Field(field) => self.size_of(&field.node.selection_set.node)?.in_field(&field.node),
+        for selection in set {
+            size = size.beside(match selection {
+                Selection::Field(field) => self.size_of(&field.selection_set)?.in_field(field),
                 Selection::InlineFragment(inline) => {
-                    self.size_of(&inline.node.selection_set.node)?.in_fragment(&inline.node.directives)
+                    self.size_of(&inline.selection_set)?.in_fragment(inline.directives.len())
                 }
                 Selection::FragmentSpread(spread) => {
-                    self.size_of_fragment(&spread.node.fragment_name.node)?.in_fragment(&spread.node.directives)
+                    self.size_of_fragment(&spread.fragment_name)?.in_fragment(spread.directives.len())
                 }
             });
         }
@@ -402,26 +250,32 @@ impl<'a> Scales<'a> {
     }
 
     fn size_of_fragment(&mut self, name: &'a Name) -> Result<Size, Cycle> {
-        match self.fragments.get(name) {
+        match self.measured.get(name) {
             Some(Measured::Known(size)) => return Ok(*size),
             Some(Measured::NotYet) => return Err(Cycle(name.clone())),
             None => {}
         }
         // An unknown fragment is the validation's to name.
-        let Some(fragment) = self.document.fragments.get(name) else { return Ok(Size::default()) };
-        self.fragments.insert(name, Measured::NotYet);
-        let mut size = self.size_of(&fragment.node.selection_set.node)?;
-        size.directives = size.directives.max(fragment.node.directives.len());
-        self.fragments.insert(name, Measured::Known(size));
+        let Some(fragment) = self.fragments.get(name).copied() else { return Ok(Size::default()) };
+        self.measured.insert(name, Measured::NotYet);
+        let mut size = self.size_of(&fragment.selection_set)?;
+        size.directives = size.directives.max(fragment.directives.len());
+        self.measured.insert(name, Measured::Known(size));
         Ok(size)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use apollo_compiler::parser::Parser;
     use serde_json::json;
 
     use super::*;
+
+    fn read(text: &str, limits: &Limits) -> Result<usize, Response> {
+        let parsed = Parser::new().parse_ast(text, "").unwrap();
+        check_parsed(&parsed, limits)
+    }
 
     fn refusal(query: &str) -> Option<String> {
         // Some of these are longer than they may be: here it is about what they unfold to.
@@ -474,9 +328,6 @@ mod tests {
         };
         let deep = |levels: usize| format!("{}id{}", "{vms".repeat(levels - 1) + "{", "}".repeat(levels));
         for (document, expected) in [
-            (format!("{{id}}#{}", "x".repeat(196)), "201 bytes; at most 200"),
-            (format!("{{{}}}", "id,".repeat(39)), "41 tokens; at most 40"),
-            (format!("{{a{{{}}}}}", "id ".repeat(12)), "13 selections in one operation or fragment; at most 12"),
             (
                 format!("{{...F b}} fragment F on Query {{{}}}", "id ".repeat(11)),
                 "13 selections with its fragments written out; at most 12",
@@ -495,67 +346,6 @@ mod tests {
         for document in [deep(4), "{a b c} query B {x y z}".replace("{a", "query A {a"), "{a{x:id y:id}}".to_owned()] {
             assert!(read(&document, &tight).is_ok(), "{document}");
         }
-    }
-
-    #[test]
-    fn tokens_are_those_of_the_language() {
-        for (text, tokens) in [
-            ("", 0),
-            (" ,\n\t# a comment { } \n", 0),
-            ("{ workers { id } }", 6),
-            ("query Q($a: [Int!]! = [1, -2.5e3]) @x { ...F }", 23),
-            (r#"{ a(b: "c \" { } d") }"#, 8),
-            ("{ a(b: \"\"\"c \\\"\"\" { \"x\" \n } d\"\"\") }", 8),
-            ("\"no end", 1),
-            ("\"\"\"no end", 1),
-            ("000", 3),
-            ("-00.5", 2),
-            ("0 0.25 -0 -01", 5),
-            ("truetruenull", 3),
-            ("[nullnull true]", 5),
-            ("é", 1),
-            ("a...F...F", 5),
-            ("\u{feff}{ a:\u{feff}b }", 5),
-        ] {
-            assert_eq!(AsWritten::of(text).tokens, tokens, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_text_that_has_no_end_is_not_left_to_the_parser() {
-        for (text, is_open) in [
-            ("{ a(b: \"\"\"x\"\"\") }", false),
-            ("{ a(b: \"\"\"x\\\"\"\"\"\"\") }", false),
-            ("{ a(b: \"x) }", false),
-            ("{ a(b: [\"\"\"x\"]) { id } }", true),
-            ("{ a(b: \"\"\"x\\\"\"\") }", true),
-            ("\"\"\"", true),
-            ("# \"\"\"", false),
-        ] {
-            assert_eq!(AsWritten::of(text).is_open, is_open, "{text}");
-        }
-    }
-
-    #[test]
-    fn selections_are_counted_without_the_parser_as_with_it() {
-        for text in [
-            "{ a }",
-            "query Q($a: In = {b: {c: 1}}, $d: Int @x) @y { a b(c: {d: {e: [f {g: h}]}}) { i } }",
-            "{ a: b c: d(e: \"{ f g }\") @include(if: $h) { i: j } }",
-            "{ ... on A { b } ... @include(if: true) { c } ... { d } on { on } fragment { query } }",
-            "{ on: on ... on on { on } }",
-            "{ a...F b...on T{c}...F}",
-            "\u{feff}{ a:\u{feff}b @\u{feff}include(if: true) ...\u{feff}F }",
-            "query A { a { b c } } query B { d { e f g } }",
-        ] {
-            let document = parse_query(text).unwrap();
-            let mut scales = Scales::new(&document);
-            let sizes = document.operations.iter().map(|(_, operation)| {
-                scales.size_of(&operation.node.selection_set.node).map_or(0, |size| size.selections)
-            });
-            assert_eq!(AsWritten::of(text).selections, sizes.max().unwrap(), "{text}");
-        }
-        assert_eq!(AsWritten::of("{ a ...F ...F } fragment F on T { b c d e }").selections, 4);
     }
 
     #[test]

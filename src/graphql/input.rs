@@ -20,13 +20,16 @@ const FILTER_NAMES: FilterNames = FilterNames {
     search: "filter.search",
 };
 
-/// Which workers are wanted. Fields are ANDed, entries of a list ORed; every label must match.
+/// Which workers are wanted. Fields are ANDed, entries of a list ORed; every label must match. A field that is left out,
+/// or null, asks for nothing in particular; an empty list matches nothing.
 #[derive(Default, InputObject)]
 pub(super) struct WorkerFilter {
     /// With one of these ids.
     ids: Option<Vec<ID>>,
     /// In one of these zones; the empty text asks for workers without a zone.
     zones: Option<Vec<String>>,
+    /// In a zone, or in none.
+    has_zone: Option<bool>,
     /// In one of these statuses.
     statuses: Option<Vec<shape::WorkerStatus>>,
     /// Healthy, or not.
@@ -43,15 +46,16 @@ impl TryFrom<WorkerFilter> for cluster::WorkerFilter {
     type Error = Error;
 
     fn try_from(filter: WorkerFilter) -> Result<Self, Error> {
-        let WorkerFilter { ids, zones, statuses, is_healthy, capabilities, labels, search } = filter;
-        let statuses = statuses.unwrap_or_default().into_iter().map(cluster::WorkerStatus::from);
+        let WorkerFilter { ids, zones, has_zone, statuses, is_healthy, capabilities, labels, search } = filter;
+        let word = |status| cluster::WorkerStatus::from(status).as_str().to_owned();
         let filter = WorkerFilterInput {
-            ids: texts(ids),
-            zones: zones.unwrap_or_default(),
-            statuses: statuses.map(|status| status.as_str().to_owned()).collect(),
+            ids: ids.map(texts),
+            zones,
+            has_zone,
+            statuses: statuses.map(|statuses| statuses.into_iter().map(word).collect()),
             is_healthy,
-            capabilities: capabilities.unwrap_or_default(),
-            labels: labels.unwrap_or_default().into_iter().map(Into::into).collect(),
+            capabilities,
+            labels: labels.map(|labels| labels.into_iter().map(Into::into).collect()),
             search,
         };
         filter.check(&FILTER_NAMES)
@@ -73,14 +77,17 @@ impl From<LabelFilter> for cluster::LabelFilter {
     }
 }
 
-/// Which VMs are wanted. Fields are ANDed, entries of a list ORed.
+/// Which VMs are wanted. Fields are ANDed, entries of a list ORed. A field that is left out, or null, asks for nothing in
+/// particular; an empty list matches nothing.
 #[derive(Default, InputObject)]
 pub(super) struct VmFilter {
     /// In one of these statuses; those that hold a slot if left out.
     statuses: Option<Vec<shape::VmStatus>>,
-    /// On a worker in one of these zones.
+    /// On a worker in one of these zones; the empty text asks for workers without a zone.
     zones: Option<Vec<String>>,
-    /// On one of these workers.
+    /// On a worker in a zone, or in none.
+    has_zone: Option<bool>,
+    /// On one of these workers, as it reports them itself, also while another worker reports the same VM.
     worker_ids: Option<Vec<ID>>,
     /// With this text in the id or name, whatever the case.
     search: Option<String>,
@@ -89,19 +96,21 @@ pub(super) struct VmFilter {
 impl TryFrom<VmFilter> for cluster::VmFilter {
     type Error = Error;
 
-    fn try_from(VmFilter { statuses, zones, worker_ids, search }: VmFilter) -> Result<Self, Error> {
-        let statuses = statuses.unwrap_or_default().into_iter().map(cluster::VmStatus::from);
+    fn try_from(VmFilter { statuses, zones, has_zone, worker_ids, search }: VmFilter) -> Result<Self, Error> {
+        let word = |status| cluster::VmStatus::from(status).as_str().to_owned();
         let filter = VmFilterInput {
-            statuses: statuses.map(|status| status.as_str().to_owned()).collect(),
-            zones: zones.unwrap_or_default(),
-            worker_ids: texts(worker_ids),
+            statuses: statuses.map(|statuses| statuses.into_iter().map(word).collect()),
+            zones,
+            has_zone,
+            worker_ids: worker_ids.map(texts),
             search,
         };
         filter.check(&FILTER_NAMES)
     }
 }
 
-/// Which events are wanted. Fields are ANDed, entries of a list ORed.
+/// Which events are wanted. Fields are ANDed, entries of a list ORed. A field that is left out, or null, asks for nothing
+/// in particular; an empty list matches nothing.
 #[derive(Default, InputObject)]
 pub(super) struct EventFilter {
     /// About one of these workers.
@@ -211,8 +220,17 @@ pub(super) struct RegisterWorkerInput {
     /// How many VMs the worker may hold; 100 if left out.
     max_vms: Option<i32>,
     /// Any text that is new for each start of the process: the same again is a retry. Without one, every registration is
-    /// a new start.
+    /// a new start. One that is over, since another one has registered or it said goodbye, is refused as a conflict.
     boot_id: Option<String>,
+    /// Any text that is new for each start of the host, such as the kernel's boot id. With another one than before, what
+    /// the host ran is gone at once; else it is kept until the new process has told its inventory.
+    host_boot_id: Option<String>,
+    /// The last incarnation that the process knows of: a new one is above it, even if the database was set back to a
+    /// backup.
+    last_incarnation: Option<Int53>,
+    /// Any revision at which the worker was read. Only if neither its registration nor what operators want of it has
+    /// changed since, else a conflict; 0 says that there must be no such worker yet.
+    pub(super) if_revision: Option<Int53>,
 }
 
 /// Label that a worker gives itself.
@@ -238,6 +256,8 @@ impl From<RegisterWorkerInput> for RegistrationInput {
             disk_gb: input.disk_gb.map(whole),
             max_vms: input.max_vms.map(whole),
             boot_id: input.boot_id,
+            host_boot_id: input.host_boot_id,
+            last_incarnation: input.last_incarnation.map(|incarnation| Whole(incarnation.0)),
         }
     }
 }
@@ -249,7 +269,11 @@ pub(super) struct RecordHeartbeatInput {
     pub(super) worker_id: ID,
     /// Number of this life of the worker's process, as registration told.
     incarnation: Int53,
-    /// Number of this heartbeat in that life: one that is not above the last one changes nothing.
+    /// What the process called its start when it registered: a conflict if that incarnation is another process, as it may
+    /// be after the database was set back to a backup.
+    boot_id: Option<String>,
+    /// Number of this heartbeat in that life, above that of the one before. One that comes late, after a later one, is a
+    /// sign of life, and no more.
     sequence: Option<Int53>,
     /// CPU cores allocated to VMs; what the VMs add up to if left out.
     used_cpu_cores: Option<i32>,
@@ -289,11 +313,13 @@ pub(super) struct VmDeltaInput {
 
 impl From<RecordHeartbeatInput> for HeartbeatInput {
     fn from(input: RecordHeartbeatInput) -> Self {
-        let vms_delta = input
-            .vms_delta
-            .map(|delta| Delta { upsert: reports(delta.upsert.unwrap_or_default()), remove: texts(delta.remove) });
+        let vms_delta = input.vms_delta.map(|delta| Delta {
+            upsert: reports(delta.upsert.unwrap_or_default()),
+            remove: texts(delta.remove.unwrap_or_default()),
+        });
         Self {
             incarnation: Whole(input.incarnation.0),
+            boot_id: input.boot_id,
             sequence: input.sequence.map(|sequence| Whole(sequence.0)),
             used_cpu_cores: input.used_cpu_cores.map(whole),
             used_memory_mb: input.used_memory_mb.map(whole),
@@ -309,12 +335,24 @@ impl From<RecordHeartbeatInput> for HeartbeatInput {
 pub(super) struct DeregisterWorkerInput {
     /// The worker.
     pub(super) worker_id: ID,
+    /// Which life of the worker's process leaves: a conflict if another one has registered since. Without this, `bootId`
+    /// and `hostBootId`, it is an operator who takes the worker out of service, whatever its life.
+    pub(super) incarnation: Option<Int53>,
+    /// What the process that leaves called its start when it registered: a conflict if the present life is another
+    /// process, as one with the same `incarnation` may be after the database was set back to a backup.
+    pub(super) boot_id: Option<String>,
+    /// On which start of its host the process lives, as it registered: a conflict if the present one has registered from
+    /// elsewhere, or did not say from where.
+    pub(super) host_boot_id: Option<String>,
     /// Whether to remove it with its VMs, instead of keeping it as offline. Refused while VMs hold slots on it.
     #[graphql(default = false)]
     pub(super) purge: bool,
     /// Whether to remove it even though VMs hold slots on it.
     #[graphql(default = false)]
     pub(super) force: bool,
+    /// Any revision at which the worker was read, such as its `revision`. Only if neither its registration nor what
+    /// operators want of it has changed since, else a conflict. Heartbeats do not count.
+    pub(super) if_revision: Option<Int53>,
 }
 
 fn reports(vms: Vec<VmReportInput>) -> Vec<VmInput> {
@@ -333,11 +371,12 @@ fn whole(number: i32) -> Whole {
     Whole(number.into())
 }
 
-/// A list of a filter; left out, it is empty, and asks for nothing in particular.
-fn entries<T, U: From<T>>(field: &'static str, list: Option<Vec<T>>) -> Result<Vec<U>, Error> {
-    Ok(wanted(field, list.unwrap_or_default())?.into_iter().map(Into::into).collect())
+/// A list of a filter, if it is there.
+pub(super) fn entries<T, U: From<T>>(field: &'static str, list: Option<Vec<T>>) -> Result<Option<Vec<U>>, Error> {
+    let list = list.map(|list| wanted(field, list)).transpose()?;
+    Ok(list.map(|list| list.into_iter().map(Into::into).collect()))
 }
 
-fn texts(ids: Option<Vec<ID>>) -> Vec<String> {
-    ids.unwrap_or_default().into_iter().map(|id| id.0).collect()
+fn texts(ids: Vec<ID>) -> Vec<String> {
+    ids.into_iter().map(|id| id.0).collect()
 }

@@ -22,6 +22,7 @@ use async_graphql::{
 use futures_util::stream::{BoxStream, Stream, StreamExt as _};
 use quick_cache::sync::Cache;
 use quick_cache::{DefaultHashBuilder, Weighter};
+use tokio::runtime::Handle;
 
 use super::answer::{Answer, Shown, was_refused};
 use super::budget::Budget;
@@ -36,6 +37,7 @@ use super::shape::{DateTime, Int, Shape};
 use super::types::Types;
 use crate::cluster;
 use crate::error::Error;
+use crate::resolvers::offload::{Offload, STEPS_TO_RESOLVE};
 use crate::resolvers::watch::Heartbeat;
 use crate::resolvers::{EventView, Reading, Resolvers};
 
@@ -56,7 +58,7 @@ pub(super) enum Item {
 /// What makes two items the same: what they are about, in which state of the cluster, at which moment.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum ItemKey {
-    Heartbeat { worker: cluster::WorkerId, revision: u64, now: i64, coalesced: u32 },
+    Heartbeat { worker: cluster::WorkerId, epoch: Arc<str>, revision: u64, now: i64, coalesced: u32 },
     Event { cursor: cluster::Cursor, kind: cluster::EventKind, revision: u64, now: i64 },
     Stats(cluster::ClusterStats),
 }
@@ -67,6 +69,7 @@ impl Item {
         Some(match self {
             Self::Heartbeat(Heartbeat { worker, coalesced, .. }) => ItemKey::Heartbeat {
                 worker: worker.worker.id.clone(),
+                epoch: worker.view.snapshot.epochs.latest().clone(),
                 revision: worker.view.snapshot.revision,
                 now: worker.view.now.timestamp_millis(),
                 coalesced: *coalesced,
@@ -96,8 +99,8 @@ impl ItemKey {
     /// How many bytes it holds besides itself, roughly.
     fn held_bytes(&self) -> usize {
         match self {
-            Self::Heartbeat { worker, .. } => worker.as_str().len(),
-            Self::Event { cursor, .. } => cursor.database.len(),
+            Self::Heartbeat { worker, epoch, .. } => worker.as_str().len() + epoch.len(),
+            Self::Event { cursor, .. } => cursor.epoch.len(),
             Self::Stats(stats) => {
                 stats.zones.iter().map(|zone| size_of::<cluster::ZoneStats>() + zone.name.len()).sum()
             }
@@ -137,11 +140,13 @@ pub(super) struct Followed {
     key: OperationKey,
     document: ExecutableDocument,
     variables: Variables,
+    /// Whether an item takes long to write.
+    is_long: bool,
 }
 
 impl Followed {
-    /// A subscription that has been found valid, and its operation alone.
-    pub(super) fn new(Asked { document, request, .. }: Asked, mut operation: ExecutableDocument) -> Self {
+    /// A subscription that has been found valid, and its operation alone, with what an item of it costs.
+    pub(super) fn new(Asked { document, request, .. }: Asked, mut operation: ExecutableDocument, cost: u64) -> Self {
         if let DocumentOperations::Single(operation) = &mut operation.operations {
             operation.node.ty = OperationType::Query;
         }
@@ -150,7 +155,8 @@ impl Followed {
             operation_name: request.operation_name,
             variables: serde_json::to_string(&request.variables).unwrap_or_default(),
         };
-        Self { key, document: operation, variables: request.variables }
+        let is_long = Offload::is_long(cost.saturating_mul(STEPS_TO_RESOLVE));
+        Self { key, document: operation, variables: request.variables, is_long }
     }
 
     fn plan(&self) -> Option<ItemPlan> {
@@ -268,7 +274,7 @@ impl Live {
     }
 
     /// An item as the operation wants to see it, written out, by whoever asks first.
-    pub(super) async fn payload(&self, operation: &Operation, item: &Item) -> Arc<str> {
+    pub(super) async fn payload(&self, operation: &Arc<Operation>, item: &Item) -> Arc<str> {
         let Some(key) = item.key() else { return self.write(operation, item).await };
         let key = (operation.id, key);
         let found = self
@@ -281,8 +287,18 @@ impl Live {
         }
     }
 
+    /// An item as the operation wants to see it, written where nobody else waits for the thread if that takes long.
+    async fn write(&self, operation: &Arc<Operation>, item: &Item) -> Arc<str> {
+        if !operation.asked.is_long {
+            return self.write_here(operation, item).await;
+        }
+        let (live, operation, item, runtime) = (self.clone(), operation.clone(), item.clone(), Handle::current());
+        let work = move || runtime.block_on(live.write_here(&operation, &item));
+        Box::pin(self.0.resolvers.offload().run_elsewhere(work)).await
+    }
+
     /// An item as the operation wants to see it: by plan, or else resolved field by field.
-    async fn write(&self, operation: &Operation, item: &Item) -> Arc<str> {
+    async fn write_here(&self, operation: &Operation, item: &Item) -> Arc<str> {
         match operation.plan.as_ref().and_then(|plan| plan.write(item)) {
             Some(text) => text.into(),
             None => write(&self.respond(operation, item).await),

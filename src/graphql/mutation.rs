@@ -10,7 +10,7 @@ use super::object::{
 };
 use super::scalar::Int53;
 use crate::error::Error;
-use crate::resolvers::{Goodbye, Resolvers, input};
+use crate::resolvers::{Goodbye, Precondition, Resolvers, input};
 
 /// Changes to the cluster. Each is on disk before it is answered.
 pub(super) struct Mutation;
@@ -53,8 +53,10 @@ impl Mutation {
         #[graphql(desc = "Who the worker is and how large.")] input: RegisterWorkerInput,
     ) -> Option<Result<RegisterWorkerPayload>> {
         nullable(async {
-            let worker_id = input.worker_id.clone();
-            let registered = ctx.data::<Resolvers>()?.register_worker(&worker_id, input.into()).await?;
+            let (worker_id, if_revision) = (input.worker_id.clone(), revision(input.if_revision)?);
+            let condition = if if_revision == Some(0) { Precondition::is_new() } else { if_revision.into() };
+            let resolvers = ctx.data::<Resolvers>()?;
+            let registered = resolvers.register_worker_if(&worker_id, input.into(), condition).await?;
             Ok(RegisterWorkerPayload(registered))
         })
         .await
@@ -81,8 +83,12 @@ impl Mutation {
         #[graphql(desc = "Which worker, and how.")] input: DeregisterWorkerInput,
     ) -> Option<Result<DeregisterWorkerPayload>> {
         nullable(async {
-            let DeregisterWorkerInput { worker_id, purge, force } = input;
-            ctx.data::<Resolvers>()?.deregister_worker(&worker_id, Goodbye { purge, force }).await?;
+            let DeregisterWorkerInput { worker_id, incarnation, boot_id, host_boot_id, purge, force, if_revision } =
+                input;
+            let condition = revision(if_revision)?.into();
+            let incarnation = incarnation.map(|incarnation| incarnation.0);
+            let goodbye = Goodbye { incarnation, boot_id, host_boot_id, purge, force, condition };
+            ctx.data::<Resolvers>()?.deregister_worker(&worker_id, goodbye).await?;
             Ok(DeregisterWorkerPayload { worker_id })
         })
         .await

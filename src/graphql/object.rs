@@ -5,15 +5,15 @@ use async_graphql::{Context, Interface, Object, Result, SimpleObject};
 
 use super::budget::Budget;
 use super::connection::{PageArguments, VmConnection};
-use super::input::VmFilter;
+use super::input::{VmFilter, entries};
 use super::loader::WorkerEvents;
 use super::scalar::Cursor;
 use super::shape::{self, Shape};
 use crate::cluster::fields::{
-    cluster_stats_fields, event_fields, heartbeat_reply_fields, registered_fields, vm_fields,
+    cluster_stats_fields, drain_fields, event_fields, heartbeat_reply_fields, registered_fields, vm_fields,
     worker_distribution_fields, worker_fields,
 };
-use crate::cluster::{self, VmId, VmView, WorkerId, WorkerView};
+use crate::cluster::{self, DrainView, VmId, VmView, WorkerId, WorkerView};
 use crate::resolvers::input::wanted;
 use crate::resolvers::{
     EventView, HeartbeatRecorded, Node as AnyNode, PolicyChanged, Registered, WorkerEventsKey, event_limit,
@@ -100,12 +100,11 @@ worker_fields!(object {
     async fn vms(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Only VMs in one of these statuses; those that hold a slot if left out.")] status: Option<
-            Vec<shape::VmStatus>,
-        >,
+        #[graphql(desc = "Only VMs in one of these statuses; those that hold a slot if left out, none if the list is empty.")]
+        status: Option<Vec<shape::VmStatus>>,
     ) -> Result<shape::Vms> {
-        let statuses: Vec<_> = wanted("status", status.unwrap_or_default())?.into_iter().map(Into::into).collect();
-        Ok(Shape::of(Budget::pay_for(ctx, self.0.vms(&statuses))?))
+        let statuses: Option<Vec<_>> = entries("status", status)?;
+        Ok(Shape::of(Budget::pay_for(ctx, self.0.vms(statuses.as_deref()))?))
     }
 
     /// VMs of the worker, page by page, sorted by id.
@@ -146,6 +145,8 @@ worker_fields!(object {
     }
 });
 
+drain_fields!(object);
+
 vm_fields!(object {
     /// The worker that the VM is on; null while unassigned.
     async fn worker(&self) -> Option<Worker> {
@@ -177,7 +178,7 @@ heartbeat_reply_fields!(object {
     }
 });
 
-/// Object with an ID that no other object of any type has.
+/// Object with an ID. No other object has the same, except that a worker may have that of a VM.
 #[derive(Clone, Debug, Interface)]
 #[graphql(field(name = "id", ty = "shape::Id", desc = "Its ID."))]
 pub(super) enum Node {

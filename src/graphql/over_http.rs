@@ -1,7 +1,9 @@
 //! GraphQL over HTTP, by the specification of that name: POST with a JSON body, GET for queries,
 //! and the media type that the client asks for.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
+use std::fmt;
 use std::sync::{Arc, LazyLock};
 
 use async_graphql::indexmap::IndexMap;
@@ -13,14 +15,17 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
+use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
 use super::answer::Answer;
 use super::documents::{Asked, DOCUMENT_ID};
 use super::error::request_error;
 use super::over_sse::AsStream;
 use super::{Endpoint, over_sse, over_websocket, persisted};
-use crate::http::{Accept, Failure, Head, JsonText, Query};
+use crate::cluster::MAX_EXACT;
+use crate::http::{Accept, Failure, Head, JsonText, likely, pairs};
 use crate::pages;
+use crate::resolvers::input::echo;
 
 /// The media type of the specification: with it, the status tells whether the request was understood.
 pub(super) const GRAPHQL_RESPONSE: &str = "application/graphql-response+json";
@@ -29,35 +34,81 @@ pub(super) const GRAPHQL_RESPONSE: &str = "application/graphql-response+json";
 pub(super) const JSON: &str = "application/json";
 
 /// What a client may send, in a body or in a query string.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", expecting = "a JSON object with `query`")]
+#[derive(Default)]
 pub(super) struct Parameters {
     query: Option<String>,
     document_id: Option<String>,
     operation_name: Option<String>,
     variables: Option<Value>,
     extensions: Option<Value>,
+    /// A name that is none of these, and probably meant to be one.
+    misspelt: Option<(String, &'static str)>,
 }
 
-/// The same, as a query string has it: maps are JSON in text.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct QueryString {
-    query: Option<String>,
-    document_id: Option<String>,
-    operation_name: Option<String>,
-    variables: Option<String>,
-    extensions: Option<String>,
+/// How they are called.
+const PARAMETERS: [&str; 5] = ["query", "documentId", "operationName", "variables", "extensions"];
+
+/// A name that is no parameter. Clients may send what this server knows nothing of; but what is a parameter misspelt must
+/// not be passed over, since a document may mean everything without its variables.
+pub(super) fn misspelt(name: &str) -> Option<(String, &'static str)> {
+    likely(name, PARAMETERS).map(|meant| (echo(name).into_owned(), meant))
+}
+
+/// The refusal of such a name.
+pub(super) fn is_meant_otherwise(name: &str, meant: &str) -> Refusal {
+    bad_request(format!("Unknown parameter `{name}`: did you mean `{meant}`?"))
+}
+
+/// Written out to see the names that are no fields.
+impl<'de> Deserialize<'de> for Parameters {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Parameters;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object with `query`")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Parameters, A::Error> {
+                let mut parameters = Parameters::default();
+                let mut seen = [false; PARAMETERS.len()];
+                while let Some(name) = map.next_key::<Cow<'_, str>>()? {
+                    let place = PARAMETERS.iter().position(|known| *known == name);
+                    if let Some((seen, name)) =
+                        place.and_then(|place| Some((seen.get_mut(place)?, PARAMETERS.get(place)?)))
+                        && std::mem::replace(seen, true)
+                    {
+                        return Err(A::Error::duplicate_field(name));
+                    }
+                    match &*name {
+                        "query" => parameters.query = map.next_value()?,
+                        "documentId" => parameters.document_id = map.next_value()?,
+                        "operationName" => parameters.operation_name = map.next_value()?,
+                        "variables" => parameters.variables = map.next_value()?,
+                        "extensions" => parameters.extensions = map.next_value()?,
+                        other => {
+                            parameters.misspelt = parameters.misspelt.or_else(|| misspelt(other));
+                            map.next_value::<IgnoredAny>()?;
+                        }
+                    }
+                }
+                Ok(parameters)
+            }
+        }
+        deserializer.deserialize_map(Fields)
+    }
 }
 
 /// `POST /graphql`
 pub(super) async fn post(
     State(endpoint): State<Arc<Endpoint>>,
-    Wanted { media, stream }: Wanted,
+    Wanted { media, stream, is_conditional }: Wanted,
     body: JsonText,
 ) -> Response {
     let Endpoint { engine, repeated, .. } = &*endpoint;
-    if !stream.is_for(&[OperationType::Query])
+    if !is_conditional
+        && !stream.is_for(&[OperationType::Query])
         && let Some(ready) = repeated.find(body.as_bytes())
     {
         return media.answer(engine.run_ready(&ready).await);
@@ -72,11 +123,14 @@ pub(super) async fn post(
     };
     let asked = engine.read(request);
     let kinds = asked.as_ref().map(Asked::kinds).unwrap_or_default();
+    if is_conditional && kinds.contains(&OperationType::Mutation) {
+        return media.answer(not_conditional());
+    }
     if stream.is_for(&kinds) {
         return over_sse::answer(&endpoint, asked);
     }
     let ready = match asked {
-        Ok(asked) => engine.check(asked).await.map(Arc::new),
+        Ok(asked) => engine.check(asked).map(Arc::new),
         Err(refused) => Err(refused),
     };
     media.answer(match ready {
@@ -93,13 +147,19 @@ pub(super) async fn post(
 pub(super) struct Wanted {
     media: Media,
     stream: AsStream,
+    /// Whether it is to be done only if something holds.
+    is_conditional: bool,
 }
 
 impl<S: Sync> FromRequestParts<S> for Wanted {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(Self { media: Media::asked_for(&parts.headers), stream: AsStream::asked_for(&parts.headers) })
+        Ok(Self {
+            media: Media::asked_for(&parts.headers),
+            stream: AsStream::asked_for(&parts.headers),
+            is_conditional: parts.headers.contains_key(header::IF_MATCH),
+        })
     }
 }
 
@@ -108,7 +168,6 @@ pub(super) async fn get(
     State(endpoint): State<Arc<Endpoint>>,
     uri: Uri,
     headers: HeaderMap,
-    Query(parameters): Query<QueryString>,
     upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
 ) -> Response {
     if wants_upgrade(&headers) {
@@ -121,7 +180,7 @@ pub(super) async fn get(
         return pages::playground(&headers);
     }
     let media = Media::asked_for(&headers);
-    let request = parameters.parsed().and_then(Parameters::into_request);
+    let request = Parameters::of_query_string(uri.query().unwrap_or_default()).and_then(Parameters::into_request);
     let request = match request {
         Ok(request) => request,
         Err(refused) => return media.answer(refused),
@@ -146,6 +205,11 @@ fn wants_upgrade(headers: &HeaderMap) -> bool {
     headers.get(header::UPGRADE).is_some_and(|upgrade| upgrade.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
+/// A document may have several commands, which one header cannot tie to the worker of each.
+pub(super) fn not_conditional() -> Refusal {
+    bad_request("If-Match is not taken here: pass `ifRevision` in the input of the mutation".to_owned())
+}
+
 pub(super) fn not_by_get(media: Media) -> Response {
     let error =
         request_error("BAD_REQUEST", "A GET can only ask: send mutations by POST, subscriptions over WebSocket");
@@ -155,29 +219,41 @@ pub(super) fn not_by_get(media: Media) -> Response {
     response
 }
 
-impl QueryString {
-    fn parsed(self) -> Result<Parameters, Refusal> {
-        let json = |name, text: Option<String>| match text
-            .filter(|text| !text.is_empty())
-            .map(|text| serde_json::from_str(&text))
-        {
+impl Parameters {
+    /// The same, as a query string has it: maps are JSON in text, and what is empty is not there.
+    fn of_query_string(query: &str) -> Result<Self, Refusal> {
+        let mut texts: [Option<Cow<'_, str>>; PARAMETERS.len()] = Default::default();
+        let mut misspelt = None;
+        for (name, text) in pairs(query).map_err(|refused| bad_request(refused.message().to_owned()))? {
+            let place = PARAMETERS.iter().position(|known| *known == name);
+            match place.and_then(|place| texts.get_mut(place)) {
+                Some(Some(_)) => return Err(bad_request(format!("`{name}` is given more than once"))),
+                Some(place) => *place = Some(text),
+                None => misspelt = misspelt.or_else(|| self::misspelt(&name)),
+            }
+        }
+        let [query, document_id, operation_name, variables, extensions] =
+            texts.map(|text| text.filter(|it| !it.is_empty()));
+        let json = |name, text: Option<Cow<'_, str>>| match text.map(|text| serde_json::from_str(&text)) {
             None => Ok(None),
             Some(Ok(value)) => Ok(Some(value)),
             Some(Err(_)) => Err(bad_request(format!("`{name}` is not JSON"))),
         };
-        Ok(Parameters {
-            query: self.query,
-            document_id: self.document_id.filter(|id| !id.is_empty()),
-            operation_name: self.operation_name.filter(|name| !name.is_empty()),
-            variables: json("variables", self.variables)?,
-            extensions: json("extensions", self.extensions)?,
+        Ok(Self {
+            query: query.map(Into::into),
+            document_id: document_id.map(Into::into),
+            operation_name: operation_name.map(Into::into),
+            variables: json("variables", variables)?,
+            extensions: json("extensions", extensions)?,
+            misspelt,
         })
     }
-}
 
-impl Parameters {
     fn into_request(self) -> Result<Request, Refusal> {
-        let Self { query, document_id, operation_name, variables, extensions } = self;
+        let Self { query, document_id, operation_name, variables, extensions, misspelt } = self;
+        if let Some((name, meant)) = misspelt {
+            return Err(is_meant_otherwise(&name, meant));
+        }
         let query = query.filter(|query| !query.trim().is_empty());
         let extensions = map("extensions", extensions)?;
         let is_named =
@@ -185,17 +261,45 @@ impl Parameters {
         if query.is_none() && !is_named {
             return Err(bad_request("`query` is missing: send the document in it".to_owned()));
         }
-        let variables = Variables::from_value(Value::Object(map("variables", variables)?));
+        let variables = whole_numbers(Variables::from_value(Value::Object(map("variables", variables)?)));
         let mut request = Request::new(query.unwrap_or_default()).variables(variables);
-        for (name, value) in extensions {
+        for (name, mut value) in extensions {
+            make_whole(&mut value);
             request.extensions.insert(name.to_string(), value);
         }
         if let Some(id) = document_id {
             request.extensions.insert(DOCUMENT_ID.to_owned(), Value::from(id));
         }
-        request.operation_name = operation_name;
+        request.operation_name = named(operation_name);
         Ok(request)
     }
+}
+
+/// Variables as JSON means them: `16.0` and `1e3` are whole numbers there, and to clients whose language has one kind of
+/// number. REST reads them so, too; beyond what is exact, nobody can tell.
+pub(super) fn whole_numbers(mut variables: Variables) -> Variables {
+    variables.values_mut().for_each(make_whole);
+    variables
+}
+
+fn make_whole(value: &mut Value) {
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            let whole = number.as_f64().filter(|number| number.fract() == 0.0 && number.abs() <= MAX_EXACT as f64);
+            if let Some(whole) = whole {
+                *number = (whole as i64).into();
+            }
+        }
+        Value::List(list) => list.iter_mut().for_each(make_whole),
+        Value::Object(fields) => fields.values_mut().for_each(make_whole),
+        Value::Null | Value::Number(_) | Value::String(_) | Value::Boolean(_) | Value::Binary(_) | Value::Enum(_) => {}
+    }
+}
+
+/// The operation that is named. An empty text is no name, in a query string as elsewhere: there it is all that can be
+/// sent for null, and no operation can have it.
+pub(super) fn named(operation_name: Option<String>) -> Option<String> {
+    operation_name.filter(|name| !name.is_empty())
 }
 
 fn map(name: &str, value: Option<Value>) -> Result<IndexMap<Name, Value>, Refusal> {

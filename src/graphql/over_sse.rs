@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_graphql::Response as Answer;
 use async_graphql::parser::types::OperationType;
 use axum::http::HeaderMap;
+use axum::response::Response;
 use axum::response::sse::{Event, KeepAlive, Sse};
-use axum::response::{IntoResponse as _, Response};
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, Stream};
 use serde_json::json;
@@ -17,7 +17,7 @@ use super::Endpoint;
 use super::documents::Asked;
 use super::live::Payload;
 use super::over_http::{GRAPHQL_RESPONSE, JSON};
-use crate::http::{Accept, EVENT_STREAM};
+use crate::http::{Accept, EVENT_STREAM, streamed};
 
 /// How often a quiet stream shows that it is alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(12);
@@ -57,7 +57,7 @@ impl AsStream {
 /// Runs an operation of any kind, and streams what it has to say, or that its document could not be read.
 pub(super) fn answer(endpoint: &Endpoint, asked: Result<Asked, Answer>) -> Response {
     let messages = messages(endpoint.engine.stream_asked(asked)).take_until(endpoint.closing.clone().cancelled_owned());
-    Sse::new(messages).keep_alive(KeepAlive::new().interval(KEEP_ALIVE).text("")).into_response()
+    streamed(Sse::new(messages).keep_alive(KeepAlive::new().interval(KEEP_ALIVE).text("")))
 }
 
 fn messages(payloads: impl Stream<Item = Payload>) -> impl Stream<Item = Result<Event, Infallible>> {

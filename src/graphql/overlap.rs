@@ -1,64 +1,68 @@
 //! Whether the fields of a document that share a name in the answer can be one field there.
 //!
-//! The engine compares the fields of one selection set. Two fields of one name may also meet when
-//! their parents are merged: `{ a: worker(id: "1") { x: id } a: worker(id: "1") { x: hostname } }`.
-//! Of such a pair the engine answers one and forgets the other. This is the specification's rule
-//! (FieldsInSetCanMerge) whole, in a form that looks at each field of the written-out document a
-//! constant number of times for each level: sameness of shape is compared with the first of a group,
-//! and merging is followed group by group. The guard has seen to it that there are not many.
+//! This is the specification's rule (FieldsInSetCanMerge) whole, for fields of one selection set and for those that meet
+//! when their parents are merged: `{ a: worker(id: "1") { x: id } a: worker(id: "1") { x: hostname } }`. Of such a pair
+//! the engine would answer one and forget the other. The rule looks at each field of the written-out document a
+//! constant number of times for each level: sameness of shape is compared with the first of a group, and merging is
+//! followed group by group. The guard has seen to it that there are not many. `apollo-compiler` has this rule too, and
+//! takes `[1]` and `[1, 2]` for the same argument.
 
 use std::collections::HashMap;
 
-use async_graphql::parser::types::{BaseType, ExecutableDocument, Field, Selection, SelectionSet, Type};
-use async_graphql::{Positioned, ServerError};
+use apollo_compiler::ast::{Type, Value};
+use apollo_compiler::executable::{ExecutableDocument, Field, Selection, SelectionSet};
+use apollo_compiler::schema::ExtendedType;
+use apollo_compiler::{Name, Node, Schema};
 
-use super::error::request_error;
-use super::types::{Types, innermost, root};
+use super::validation::Problems;
 
-/// What cannot be merged, in words; the first for each operation.
-pub(super) fn conflicts(document: &ExecutableDocument, types: &Types) -> Vec<ServerError> {
-    let rule = Rule { document, types };
-    let operations = document.operations.iter().map(|(_, operation)| &operation.node);
-    operations
-        .filter_map(|operation| {
-            let mut fields = Vec::new();
-            rule.collect(Some(root(operation.ty)), &operation.selection_set.node, &mut fields);
-            rule.are_the_same(&fields).and_then(|()| rule.have_one_shape(&fields)).err()
-        })
-        .collect()
+/// Adds what cannot be merged to the problems; the first for each operation.
+pub(super) fn find(document: &ExecutableDocument, schema: &Schema, problems: &mut Problems<'_>) {
+    let rule = Rule { document, schema };
+    for operation in document.operations.iter() {
+        let mut fields = Vec::new();
+        rule.collect(&operation.selection_set, &mut fields);
+        let outcome = rule.are_the_same(&fields).and_then(|()| rule.have_one_shape(&fields));
+        if let Err(Conflict { one, other, problem }) = outcome {
+            let name = one.response_key();
+            let message = format!(
+                "Fields \"{name}\" conflict because {problem}. Use different aliases on the fields to fetch both if this was intentional."
+            );
+            problems.add(message, one.location().into_iter().chain(other.location()));
+        }
+    }
 }
 
 struct Rule<'a> {
     document: &'a ExecutableDocument,
-    types: &'a Types,
+    schema: &'a Schema,
 }
 
 /// A field where it was found.
 #[derive(Clone, Copy)]
 struct Found<'a> {
-    /// The type that it is asked of; none inside introspection, whose types are all objects.
-    parent: Option<&'a str>,
-    field: &'a Positioned<Field>,
-    ty: Option<&'a Type>,
+    /// The type that it is asked of.
+    parent: &'a Name,
+    field: &'a Node<Field>,
+}
+
+/// Two fields that cannot be one.
+struct Conflict<'a> {
+    one: &'a Node<Field>,
+    other: &'a Node<Field>,
+    problem: String,
 }
 
 impl<'a> Rule<'a> {
     /// The fields of a selection set, with those of its fragments.
-    fn collect(&self, parent: Option<&'a str>, set: &'a SelectionSet, found: &mut Vec<Found<'a>>) {
-        for selection in &set.items {
-            match &selection.node {
-                Selection::Field(field) => {
-                    let definition = parent.and_then(|parent| self.types.field(parent, &field.node.name.node));
-                    found.push(Found { parent, field, ty: definition.map(|definition| &definition.ty) });
-                }
-                Selection::InlineFragment(inline) => {
-                    let condition = inline.node.type_condition.as_ref().map(|condition| &*condition.node.on.node);
-                    self.collect(condition.or(parent), &inline.node.selection_set.node, found);
-                }
+    fn collect(&self, set: &'a SelectionSet, found: &mut Vec<Found<'a>>) {
+        for selection in &set.selections {
+            match selection {
+                Selection::Field(field) => found.push(Found { parent: &set.ty, field }),
+                Selection::InlineFragment(inline) => self.collect(&inline.selection_set, found),
                 Selection::FragmentSpread(spread) => {
-                    if let Some(fragment) = self.document.fragments.get(&spread.node.fragment_name.node) {
-                        let condition = &*fragment.node.type_condition.node.on.node;
-                        self.collect(Some(condition), &fragment.node.selection_set.node, found);
+                    if let Some(fragment) = self.document.fragments.get(&spread.fragment_name) {
+                        self.collect(&fragment.selection_set, found);
                     }
                 }
             }
@@ -68,22 +72,19 @@ impl<'a> Rule<'a> {
     /// What is selected in these fields, taken together.
     fn inside(&self, fields: &[Found<'a>]) -> Vec<Found<'a>> {
         let mut found = Vec::new();
-        for Found { field, ty, .. } in fields {
-            self.collect(ty.map(innermost), &field.node.selection_set.node, &mut found);
-        }
+        fields.iter().for_each(|Found { field, .. }| self.collect(&field.selection_set, &mut found));
         found
     }
 
     /// Fields of one name have values of one shape, whatever object they are of.
-    fn have_one_shape(&self, fields: &[Found<'a>]) -> Result<(), ServerError> {
+    fn have_one_shape(&self, fields: &[Found<'a>]) -> Result<(), Conflict<'a>> {
         for group in by_name(fields) {
             let [first, others @ ..] = &group[..] else { continue };
             for other in others {
-                if let (Some(one), Some(another)) = (first.ty, other.ty)
-                    && !self.is_one_shape(one, another)
-                {
+                let (one, another) = (&first.field.definition.ty, &other.field.definition.ty);
+                if !self.is_one_shape(one, another) {
                     let problem = format!("they return conflicting types \"{one}\" and \"{another}\"");
-                    return Err(conflict(first, other, &problem));
+                    return Err(conflict(first, other, problem));
                 }
             }
             self.have_one_shape(&self.inside(&group))?;
@@ -92,30 +93,34 @@ impl<'a> Rule<'a> {
     }
 
     fn is_one_shape(&self, one: &Type, other: &Type) -> bool {
-        one.nullable == other.nullable
-            && match (&one.base, &other.base) {
-                (BaseType::List(one), BaseType::List(other)) => self.is_one_shape(one, other),
-                (BaseType::Named(one), BaseType::Named(other)) => {
-                    one == other || !(self.types.is_leaf(one) || self.types.is_leaf(other))
-                }
-                (BaseType::List(_), BaseType::Named(_)) | (BaseType::Named(_), BaseType::List(_)) => false,
+        match (one, other) {
+            (Type::List(one), Type::List(other)) | (Type::NonNullList(one), Type::NonNullList(other)) => {
+                self.is_one_shape(one, other)
             }
+            (Type::Named(one), Type::Named(other)) | (Type::NonNullNamed(one), Type::NonNullNamed(other)) => {
+                one == other || !(self.is_leaf(one) || self.is_leaf(other))
+            }
+            _ => false,
+        }
+    }
+
+    fn is_leaf(&self, ty: &Name) -> bool {
+        matches!(self.schema.types.get(ty), Some(ExtendedType::Scalar(_) | ExtendedType::Enum(_)))
     }
 
     /// Fields of one name are the same field with the same arguments, if they can be of one object.
-    fn are_the_same(&self, fields: &[Found<'a>]) -> Result<(), ServerError> {
+    fn are_the_same(&self, fields: &[Found<'a>]) -> Result<(), Conflict<'a>> {
         for group in by_name(fields) {
             for together in self.that_may_meet(&group) {
                 let [first, others @ ..] = &together[..] else { continue };
                 for other in others {
-                    let (one, another) = (&first.field.node, &other.field.node);
-                    if one.name.node != another.name.node {
-                        let problem =
-                            format!("\"{}\" and \"{}\" are different fields", one.name.node, another.name.node);
-                        return Err(conflict(first, other, &problem));
+                    let (one, another) = (first.field, other.field);
+                    if one.name != another.name {
+                        let problem = format!("\"{}\" and \"{}\" are different fields", one.name, another.name);
+                        return Err(conflict(first, other, problem));
                     }
                     if !has_the_same_arguments(one, another) {
-                        return Err(conflict(first, other, "they have differing arguments"));
+                        return Err(conflict(first, other, "they have differing arguments".to_owned()));
                     }
                 }
                 self.are_the_same(&self.inside(&together))?;
@@ -126,7 +131,7 @@ impl<'a> Rule<'a> {
 
     /// Those that can be of one object: of each object type, with those of interfaces.
     fn that_may_meet(&self, group: &[Found<'a>]) -> Vec<Vec<Found<'a>>> {
-        let is_concrete = |found: &Found<'a>| found.parent.is_none_or(|parent| self.types.is_concrete(parent));
+        let is_concrete = |found: &Found<'a>| self.schema.get_object(found.parent).is_some();
         let mut objects: Vec<_> = group.iter().filter(|found| is_concrete(found)).map(|found| found.parent).collect();
         objects.sort_unstable();
         objects.dedup();
@@ -143,7 +148,7 @@ fn by_name<'a>(fields: &[Found<'a>]) -> Vec<Vec<Found<'a>>> {
     let mut places = HashMap::new();
     let mut groups: Vec<Vec<_>> = Vec::new();
     for found in fields {
-        let place = *places.entry(&found.field.node.response_key().node).or_insert(groups.len());
+        let place = *places.entry(found.field.response_key()).or_insert(groups.len());
         match groups.get_mut(place) {
             Some(group) => group.push(*found),
             None => groups.push(vec![*found]),
@@ -154,33 +159,39 @@ fn by_name<'a>(fields: &[Found<'a>]) -> Vec<Vec<Found<'a>>> {
 
 fn has_the_same_arguments(one: &Field, other: &Field) -> bool {
     one.arguments.len() == other.arguments.len()
-        && one
-            .arguments
-            .iter()
-            .all(|(name, value)| other.get_argument(&name.node).is_some_and(|it| it.node == value.node))
+        && one.arguments.iter().all(|argument| {
+            other.specified_argument_by_name(&argument.name).is_some_and(|it| is_the_same(it, &argument.value))
+        })
 }
 
-fn conflict(one: &Found<'_>, other: &Found<'_>, problem: &str) -> ServerError {
-    let name = &one.field.node.response_key().node;
-    let mut error = request_error(
-        "GRAPHQL_VALIDATION_FAILED",
-        format!(
-            "Fields \"{name}\" conflict because {problem}. Use different aliases on the fields to fetch both if this was intentional."
-        ),
-    );
-    error.locations = vec![one.field.pos, other.field.pos];
-    error
+/// Whether two values are the same, in whatever order their fields stand.
+fn is_the_same(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::List(one), Value::List(other)) => {
+            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| is_the_same(one, other))
+        }
+        (Value::Object(one), Value::Object(other)) => {
+            one.len() == other.len()
+                && one
+                    .iter()
+                    .all(|(name, value)| other.iter().any(|(known, other)| known == name && is_the_same(value, other)))
+        }
+        (one, other) => one == other,
+    }
+}
+
+fn conflict<'a>(one: &Found<'a>, other: &Found<'a>, problem: String) -> Conflict<'a> {
+    Conflict { one: one.field, other: other.field, problem }
 }
 
 #[cfg(test)]
 mod tests {
-    use async_graphql::parser::parse_query;
-
-    use super::*;
+    use crate::graphql::Limits;
+    use crate::graphql::validation::read;
 
     fn problem(query: &str) -> Option<String> {
-        let conflicts = conflicts(&parse_query(query).unwrap(), Types::of_schema());
-        conflicts.into_iter().next().map(|error| error.message)
+        let refused = read(query, &Limits::default()).err()?;
+        refused.errors.into_iter().next().map(|error| error.message)
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::object::{ClusterEvent, ClusterStats, EventPage, Node, Vm, Worker, Wor
 use super::scalar::Cursor;
 use crate::cluster;
 use crate::error::Error;
+use crate::resolvers::page::PageRequest;
 use crate::resolvers::{Reading, Resolvers, event_limit};
 
 /// Most ids that `nodes` looks up at once.
@@ -20,7 +21,7 @@ pub(super) struct Query;
 /// Questions about the cluster. All figures of one answer are of one revision and one moment.
 #[Object]
 impl Query {
-    /// The object with this ID.
+    /// The object with this ID. Of a worker and a VM that have one ID, the worker; `vm` finds the VM.
     async fn node(
         &self,
         ctx: &Context<'_>,
@@ -49,9 +50,12 @@ impl Query {
     async fn workers(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Only workers in this zone.")] zone: Option<String>,
+        #[graphql(
+            desc = "Only workers in this zone; all if left out or null. The empty text asks for workers without a zone."
+        )]
+        zone: Option<String>,
     ) -> Result<Vec<Worker>> {
-        let filter = cluster::WorkerFilter::in_zones(zone);
+        let filter = cluster::WorkerFilter::in_zone(zone);
         let workers = Budget::pay_for(ctx, ctx.data::<Reading>()?.list_workers(&filter))?;
         Ok(workers.into_iter().map(Worker).collect())
     }
@@ -68,12 +72,21 @@ impl Query {
         #[graphql(desc = "How many from the end, up to 500.")] last: Option<i32>,
         #[graphql(desc = "Only what comes before this cursor.")] before: Option<String>,
         #[graphql(desc = "Which workers are wanted; all if left out.")] filter: Option<WorkerFilter>,
-        #[graphql(desc = "In what order; by id if left out.")] order_by: Option<WorkerOrder>,
+        #[graphql(
+            desc = "In what order; by id if left out. Workers whose place may have changed since the first page come behind \
+                    all others, by id: whoever is there throughout is on a page."
+        )]
+        order_by: Option<WorkerOrder>,
     ) -> Result<WorkerConnection> {
-        let request = PageArguments { first, after, last, before }.into();
+        let request: PageRequest = PageArguments { first, after, last, before }.into();
         let order = order_by.map(Into::into).unwrap_or_default();
         let filter = filter.unwrap_or_default().try_into()?;
-        WorkerConnection::of(ctx, ctx.data::<Reading>()?.page_of_workers(&filter, order, &request)?)
+        let mut reading = ctx.data::<Reading>()?.clone();
+        if request.after.is_some() || request.before.is_some() {
+            // They may come from a server that has seen more than this one.
+            reading = ctx.data::<Resolvers>()?.read_for_page(reading, &request).await?;
+        }
+        WorkerConnection::of(ctx, reading.page_of_workers(&filter, order, &request)?)
     }
 
     /// The worker with this id; null if there is none.

@@ -8,7 +8,7 @@ use async_graphql::{Enum, ID, SimpleObject};
 use super::object;
 use super::scalar;
 use crate::clock::Timestamp;
-use crate::cluster::{self, Uptime, VmView, WorkerView};
+use crate::cluster::{self, DrainView, Uptime, VmView, WorkerView};
 use crate::resolvers;
 
 /// A shape, made of a value of the program.
@@ -25,10 +25,13 @@ pub(super) type Zone = Option<Arc<str>>;
 pub(super) type TextList = Vec<Arc<str>>;
 pub(super) type Int = i32;
 pub(super) type Int53 = scalar::Int53;
+pub(super) type OptionalInt53 = Option<scalar::Int53>;
 pub(super) type Percent = f64;
 pub(super) type Seconds = f64;
 pub(super) type Bool = bool;
 pub(super) type DateTime = scalar::DateTime;
+pub(super) type OptionalDateTime = Option<scalar::DateTime>;
+pub(super) type Drain = Option<object::Drain>;
 pub(super) type Duration = scalar::Duration;
 pub(super) type Cursor = scalar::Cursor;
 pub(super) type OptionalCursor = Option<scalar::Cursor>;
@@ -62,10 +65,13 @@ shapes! {
     Int: |number: u64| i32::try_from(number).unwrap_or(i32::MAX);
     Int: |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
     Int53: |number: u64| scalar::Int53(i64::try_from(number).unwrap_or(i64::MAX));
+    OptionalInt53: |number: Option<u64>| number.map(Int53::of);
     Percent: |share: f64| share;
     Seconds: |duration: time::Duration| duration.as_millis() as f64 / 1_000.0;
     Bool: |truth: bool| truth;
     DateTime: |time: Timestamp| scalar::DateTime(time);
+    OptionalDateTime: |time: Option<Timestamp>| time.map(scalar::DateTime);
+    Drain: |drain: Option<DrainView>| drain.map(object::Drain);
     Duration: |uptime: Uptime| scalar::Duration(uptime.to_string());
     Cursor: |cursor: cluster::Cursor| scalar::Cursor(cursor.to_string());
     OptionalCursor: |cursor: Option<cluster::Cursor>| cursor.map(|cursor| scalar::Cursor(cursor.to_string()));
@@ -180,6 +186,8 @@ pub(super) enum ClusterEventKind {
     WorkerOnline,
     /// An operator asked that no new work be placed there.
     WorkerDrained,
+    /// An operator gave another reason for a drain that stands.
+    WorkerDrainChanged,
     /// An operator opened it for new work again.
     WorkerActivated,
     /// A worker said goodbye or was removed.

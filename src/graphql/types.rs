@@ -81,9 +81,30 @@ impl Types {
         object == ty || self.members.iter().any(|(member, of)| member == object && of == ty)
     }
 
+    /// The objects that are of an interface, in the order of their names.
+    pub(super) fn members(&self, interface: &str) -> Vec<&str> {
+        let members = self.members.iter().filter(|(_, of)| of == interface);
+        let mut members: Vec<_> = members.map(|(member, _)| member.as_str()).collect();
+        members.sort_unstable();
+        members
+    }
+
     /// The type of this name.
     pub(super) fn get(&self, name: &str) -> Option<&Kind> {
         self.types.get(name)
+    }
+
+    /// The scalars of our own.
+    #[cfg(test)]
+    pub(super) fn scalars(&self) -> Vec<&str> {
+        let scalars = self.types.iter().filter(|(_, kind)| matches!(kind, Kind::Scalar));
+        scalars.map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// Whether it has no fields.
+    #[cfg(test)]
+    pub(super) fn is_leaf(&self, name: &str) -> bool {
+        matches!(self.get(name), Some(Kind::Enum(_) | Kind::Scalar) | None)
     }
 
     /// A field of an object or interface.
@@ -91,20 +112,6 @@ impl Types {
         match self.get(parent)? {
             Kind::Object(fields) | Kind::Interface(fields) => fields.get(name),
             Kind::Enum(_) | Kind::Input(_) | Kind::Scalar => None,
-        }
-    }
-
-    /// Whether it is one object and not one of several. Types that are not known are.
-    pub(super) fn is_concrete(&self, name: &str) -> bool {
-        !matches!(self.get(name), Some(Kind::Interface(_)))
-    }
-
-    /// Whether it has no fields. Types that are not known may have some.
-    pub(super) fn is_leaf(&self, name: &str) -> bool {
-        match self.get(name) {
-            Some(Kind::Enum(_) | Kind::Scalar) => true,
-            Some(Kind::Object(_) | Kind::Interface(_) | Kind::Input(_)) => false,
-            None => is_builtin(name),
         }
     }
 }
@@ -137,11 +144,6 @@ fn inputs(inputs: Vec<Positioned<InputValueDefinition>>) -> HashMap<String, Inpu
         (name.node.to_string(), Input { ty: ty.node, default: default_value.map(|value| value.node) })
     };
     inputs.into_iter().map(|definition| input(definition.node)).collect()
-}
-
-/// The scalars of the language, which a schema need not name.
-fn is_builtin(name: &str) -> bool {
-    ["Int", "Float", "String", "Boolean", "ID"].contains(&name)
 }
 
 /// The name of a type without its wrappers.

@@ -1,183 +1,249 @@
-//! Whether a document says something that the schema can answer.
+//! Reads documents and decides whether the schema can answer them, by the rules of the GraphQL specification.
 //!
-//! The engine validates what it executes, each time anew. Here that is done apart from execution, by a
-//! schema that stops when it has validated; a document that has passed is executed by another one,
-//! which does not look again. What depends on the variables of a request is looked at with each of
-//! them: briefly by [`doubt`], and by the engine, in its words, if that leaves any doubt.
+//! The parser and most rules are those of `apollo-compiler`, which holds the schema in its own form, read once from our
+//! schema file. A document passes these steps, in this order: its [`syntax`](super::syntax) with the limits that need no
+//! parser, the parser, the limits of what was parsed ([`guard`]), the rules, and the rules that `apollo-compiler` lacks
+//! ([`overlap`], [`typed`]). What
+//! has passed is handed to the engine as [`typed`] writes it; the engine neither parses nor validates. The verdict
+//! depends on the text alone: variables are coerced with each request ([`variables`](super::variables)).
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::LazyLock;
 
-use async_graphql::extensions::{Extension, ExtensionContext, ExtensionFactory, NextExecute};
-use async_graphql::parser::types::{BaseType, ExecutableDocument, OperationDefinition, Type};
-use async_graphql::{Request, Response, Schema, Value, Variables, async_trait};
+use apollo_compiler::diagnostic::ToCliReport as _;
+use apollo_compiler::executable::ExecutableDocument as Valid;
+use apollo_compiler::parser::Parser;
+use apollo_compiler::schema::ExtendedType;
+use apollo_compiler::validation::{self, DiagnosticList};
+use apollo_compiler::{Schema, ast};
+use async_graphql::{Pos, Response, ServerError};
 
-use super::error;
-use super::mutation::Mutation;
-use super::overlap;
-use super::query::Query;
-use super::subscription::Subscription;
-use super::types::{Input, Kind, Types};
-use crate::resolvers::input::echo;
+use super::guard::{self, Limits};
+use super::source::Source;
+use super::syntax::{Tokens, Wrong};
+use super::typed::{self, Typed};
+use super::{error, overlap};
 
-/// Validates documents. Cheap to clone.
-#[derive(Clone)]
-pub(super) struct Validator {
-    schema: Schema<Query, Mutation, Subscription>,
-    types: &'static Types,
-    /// How often the engine was asked.
-    asked: Arc<AtomicU64>,
+/// The longest sentence about a document, in characters. It quotes what was sent, which may be longer.
+const LONGEST_MESSAGE: usize = 500;
+
+/// Errors that one refusal tells. A document of a thousand unknown fields is not answered by a thousand sentences.
+const MAX_ERRORS: usize = 10;
+
+/// Rules of `apollo-compiler` that we have our own for. It takes lists for the same of which one begins as the other does,
+/// and refuses a subscription in which the same field is selected twice.
+const REPLACED: [&str; 6] = [
+    "ConflictingFieldArgument",
+    "ConflictingFieldName",
+    "ConflictingFieldType",
+    "SubscriptionUsesConditionalSelection",
+    "SubscriptionUsesIntrospection",
+    "SubscriptionUsesMultipleFields",
+];
+
+/// The schema as `apollo-compiler` holds it. What the engine writes of it is valid: were it not, no document would be,
+/// and no test would pass.
+fn schema() -> &'static validation::Valid<Schema> {
+    static SCHEMA: LazyLock<validation::Valid<Schema>> = LazyLock::new(|| {
+        // The crate knows introspection as it was before input objects could be `@oneOf`.
+        let newer = "extend type __Type { isOneOf: Boolean }";
+        let schema = Schema::builder().parse(super::sdl(), "schema.graphql").parse(newer, "introspection.graphql");
+        let mut schema = schema.build().unwrap_or_else(|wrong| wrong.partial);
+        as_the_engine_has_it(&mut schema);
+        schema.validate().unwrap_or_else(|wrong| validation::Valid::assume_valid(wrong.partial))
+    });
+    &SCHEMA
 }
 
-impl Validator {
-    pub(super) fn new(schema: Schema<Query, Mutation, Subscription>, types: &'static Types) -> Self {
-        Self { schema, types, asked: Arc::default() }
-    }
-
-    /// What is wrong with a document, or with the variables that it is asked with.
-    pub(super) async fn validate(
-        &self,
-        document: &ExecutableDocument,
-        operation_name: Option<&str>,
-        variables: &Variables,
-    ) -> Result<(), Response> {
-        self.asked.fetch_add(1, Ordering::Relaxed);
-        let mut request = Request::new("").variables(variables.clone());
-        request.operation_name = operation_name.map(str::to_owned);
-        request.set_parsed_query(document.clone());
-        let mut response = self.schema.execute(request).await;
-        if response.is_ok() {
-            let conflicts = overlap::conflicts(document, self.types);
-            if conflicts.is_empty() {
-                return Ok(());
-            }
-            response = Response::from_errors(conflicts);
+/// Makes the arguments of introspection what the engine takes, and says of itself to take: no null for a flag.
+fn as_the_engine_has_it(schema: &mut Schema) {
+    for (name, ty) in &mut schema.types {
+        let ExtendedType::Object(object) = ty else { continue };
+        if !name.starts_with("__") {
+            continue;
         }
-        error::code(&mut response);
-        Err(response)
-    }
-
-    /// How often the engine was asked.
-    pub(super) fn asked(&self) -> u64 {
-        self.asked.load(Ordering::Relaxed)
-    }
-}
-
-/// Ends every execution before it begins.
-pub(super) struct StopBeforeExecution;
-
-impl ExtensionFactory for StopBeforeExecution {
-    fn create(&self) -> Arc<dyn Extension> {
-        Arc::new(Self)
+        for field in object.make_mut().fields.values_mut() {
+            for argument in &mut field.make_mut().arguments {
+                if argument.name == "includeDeprecated" {
+                    let flag = argument.ty.as_ref().clone().non_null();
+                    argument.make_mut().ty = flag.into();
+                }
+            }
+        }
     }
 }
 
-#[async_trait::async_trait]
-impl Extension for StopBeforeExecution {
-    async fn execute(&self, _: &ExtensionContext<'_>, _: Option<&str>, _: NextExecute<'_>) -> Response {
-        Response::default()
-    }
+/// Reads a document that is valid and within the limits, or says why it is not. Answers also with how many selections it
+/// has with its fragments written out.
+pub(super) fn read(text: &str, limits: &Limits) -> Result<(Typed, usize), Response> {
+    guard::within("bytes", text.len(), limits.document)?;
+    let tokens = Tokens::of(text, limits.tokens);
+    guard::within("tokens", tokens.count, limits.tokens)?;
+    let source = Source::of(text);
+    let recognized = tokens.recognize(limits.recursion()).map_err(|wrong| match wrong {
+        Wrong::Syntax { offset, problem } => unreadable(source.pos(offset), &problem),
+        Wrong::TooDeep { offset } => {
+            let (pos, deepest) = (source.pos(offset), limits.recursion());
+            let message = format!("The document has more than {deepest} levels at {pos}, of whatever kind");
+            refused("QUERY_TOO_COMPLEX", vec![(message, vec![pos])])
+        }
+    })?;
+    guard::within("selections in one operation or fragment", recognized.selections, limits.selections)?;
+    let parsed = parse(&recognized.plain, limits, &source)?;
+    let selections = guard::check_parsed(&parsed, limits)?;
+    let document = validate(&parsed, &source)?;
+    Ok((document, selections))
 }
 
-/// A variable, or a part of one, that may not be what the operation declares.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Doubt {
-    /// Where, such as `$filter.statuses[0]`.
-    place: String,
-    problem: String,
-}
-
-impl Doubt {
-    fn new(problem: String) -> Self {
-        Self { place: String::new(), problem }
-    }
-
-    /// It is in this part of something.
-    fn below(mut self, part: &str) -> Self {
-        self.place.insert_str(0, part);
-        self
-    }
-
-    /// In words: the variable, what is wrong with it, and what would be right.
-    pub(super) fn in_words(&self) -> String {
-        let Self { place, problem } = self;
-        format!("{place} {problem}")
-    }
-}
-
-/// The first of the variables that is not beyond doubt what the operation declares.
-pub(super) fn doubt(operation: &OperationDefinition, variables: &Variables, types: &Types) -> Option<Doubt> {
-    operation.variable_definitions.iter().map(|definition| &definition.node).find_map(|declared| {
-        let (name, ty) = (&declared.name.node, &declared.var_type.node);
-        let doubt = match variables.get(name)? {
-            // One with a default may stand where null may not.
-            Value::Null if ty.nullable && declared.default_value.is_none() => None,
-            Value::Null => Some(Doubt::new("must not be null: leave it out, or give a value".to_owned())),
-            value => doubt_about(ty, value, types),
-        };
-        doubt.map(|doubt| doubt.below(&format!("${name}")))
+fn parse(plain: &str, limits: &Limits, source: &Source<'_>) -> Result<ast::Document, Response> {
+    // Between two tokens there may be one more, of white space, and there is one at the end. A level of ours may be two.
+    let (tokens, levels) = (2 * limits.tokens + 3, 2 * limits.recursion() + 2);
+    let mut parser = Parser::new().token_limit(tokens).recursion_limit(levels);
+    parser.parse_ast(plain, "").map_err(|wrong| {
+        // Only of definitions of types, which nobody has looked at before.
+        let first = wrong.errors.iter().map(|problem| (problem.error.location(), problem.error.to_string()));
+        let first = first.min_by_key(|(location, _)| location.map_or(usize::MAX, |location| location.offset()));
+        let (location, message) = first.unwrap_or_default();
+        let pos = source.pos(location.map_or(plain.len(), |location| location.offset()));
+        unreadable(pos, message.strip_prefix("syntax error: ").unwrap_or(&message))
     })
 }
 
-/// What keeps a value from being beyond doubt one of a type.
-fn doubt_about(ty: &Type, value: &Value, types: &Types) -> Option<Doubt> {
-    match (&ty.base, value) {
-        (_, Value::Null) => (!ty.nullable).then(|| Doubt::new(format!("must be {ty}, not null"))),
-        (BaseType::List(of), Value::List(entries)) => entries
-            .iter()
-            .enumerate()
-            .find_map(|(index, entry)| doubt_about(of, entry, types).map(|doubt| doubt.below(&format!("[{index}]")))),
-        (BaseType::List(of), entry) => doubt_about(of, entry, types),
-        (BaseType::Named(name), value) => doubt_about_named(name, value, types),
+fn unreadable(pos: Pos, problem: &str) -> Response {
+    let message = short(&format!("The document cannot be parsed at {pos}: {problem}"));
+    refused("GRAPHQL_PARSE_FAILED", vec![(message, vec![pos])])
+}
+
+fn short(message: &str) -> String {
+    message.chars().take(LONGEST_MESSAGE).collect()
+}
+
+fn validate(parsed: &ast::Document, source: &Source<'_>) -> Result<Typed, Response> {
+    let mut problems = Problems::new(source);
+    let document = parsed.to_executable(schema()).unwrap_or_else(|wrong| {
+        problems.take(&wrong.errors);
+        wrong.partial
+    });
+    // What is not known is not part of it, so that nothing that misses it would be true.
+    problems.none()?;
+    let document = document.validate(schema()).map_or_else(
+        |wrong| {
+            problems.take(&wrong.errors);
+            wrong.partial
+        },
+        validation::Valid::into_inner,
+    );
+    problems.none()?;
+    check_introspection(&document, source)?;
+    // From here on all that the document names exists.
+    overlap::find(&document, schema(), &mut problems);
+    let typed = typed::write(&document, schema(), source, &mut problems);
+    problems.none()?;
+    Ok(typed)
+}
+
+/// Questions about the schema may not go round in circles in it: the answer would be many times as long as the schema.
+fn check_introspection(document: &Valid, source: &Source<'_>) -> Result<(), Response> {
+    let document = validation::Valid::assume_valid_ref(document);
+    for operation in document.operations.iter() {
+        if let Err(deep) = apollo_compiler::introspection::check_max_depth(document, operation) {
+            let pos = source.pos(deep.location().map(|location| location.offset()).unwrap_or_default());
+            let message = "The document asks for lists in lists in lists of the schema; at most two levels are allowed";
+            return Err(refused("QUERY_TOO_COMPLEX", vec![(message.to_owned(), vec![pos])]));
+        }
+    }
+    Ok(())
+}
+
+/// What is wrong with a document.
+pub(super) struct Problems<'a> {
+    source: &'a Source<'a>,
+    found: Vec<(String, Vec<Pos>)>,
+}
+
+impl<'a> Problems<'a> {
+    fn new(source: &'a Source<'a>) -> Self {
+        Self { source, found: Vec::new() }
+    }
+
+    /// Adds one, and where it is.
+    pub(super) fn add(
+        &mut self,
+        message: String,
+        locations: impl IntoIterator<Item = apollo_compiler::parser::SourceSpan>,
+    ) {
+        let locations = locations.into_iter().map(|location| self.source.pos(location.offset())).collect();
+        self.found.push((message, locations));
+    }
+
+    fn take(&mut self, diagnostics: &DiagnosticList) {
+        for problem in diagnostics.iter().map(|diagnostic| diagnostic.error) {
+            if !problem.unstable_error_name().is_some_and(|name| REPLACED.contains(&name)) {
+                // In the words of the reference implementation, which clients know; there are none for a few.
+                let message = problem.unstable_compat_message().unwrap_or_else(|| problem.to_string());
+                // Values that it quotes are printed over several lines.
+                let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
+                self.add(short(&message) + &suggestion(&message), problem.location());
+            }
+        }
+    }
+
+    fn none(&mut self) -> Result<(), Response> {
+        if self.found.is_empty() {
+            return Ok(());
+        }
+        self.found.sort_by(|(_, one), (_, other)| one.cmp(other));
+        self.found.truncate(MAX_ERRORS);
+        Err(refused("GRAPHQL_VALIDATION_FAILED", std::mem::take(&mut self.found)))
     }
 }
 
-fn doubt_about_named(name: &str, value: &Value, types: &Types) -> Option<Doubt> {
-    let is_one = match (types.get(name), value) {
-        (Some(Kind::Enum(words)), Value::String(_) | Value::Enum(_)) => {
-            let word = match value {
-                Value::String(word) => word.as_str(),
-                Value::Enum(word) => word.as_str(),
-                _ => "",
-            };
-            if words.contains(word) {
-                return None;
-            }
-            let mut words: Vec<_> = words.iter().map(String::as_str).collect();
-            words.sort_unstable();
-            return Some(Doubt::new(format!("must be one of {}, not {}", words.join(", "), in_short(value))));
-        }
-        (Some(Kind::Input(fields)), Value::Object(given)) => {
-            for (name, value) in given {
-                let Some(field) = fields.get(name.as_str()) else {
-                    let mut known: Vec<_> = fields.keys().map(String::as_str).collect();
-                    known.sort_unstable();
-                    let known = known.join(", ");
-                    return Some(Doubt::new(format!("has no field {:?}: there are {known}", echo(name))));
-                };
-                if let Some(doubt) = doubt_about(&field.ty, value, types) {
-                    return Some(doubt.below(&format!(".{name}")));
-                }
-            }
-            let is_missing =
-                |name: &str, field: &Input| !field.ty.nullable && field.default.is_none() && !given.contains_key(name);
-            let missing = fields.iter().filter(|(name, field)| is_missing(name, field)).map(|(name, _)| name).min();
-            return missing.map(|name| Doubt::new(format!("must have a field {name:?}")));
-        }
-        // What our own scalars take is looked at when they are read.
-        (Some(Kind::Scalar), Value::String(_) | Value::Number(_) | Value::Boolean(_)) => true,
-        (None, value) => match (name, value) {
-            ("Int", Value::Number(number)) => number.is_i64(),
-            ("Float", Value::Number(_)) | ("String" | "ID", Value::String(_)) | ("Boolean", Value::Boolean(_)) => true,
-            ("ID", Value::Number(number)) => number.is_i64(),
-            _ => false,
-        },
-        (Some(_), _) => false,
-    };
-    (!is_one).then(|| Doubt::new(format!("must be {name}, not {}", in_short(value))))
+fn refused(code: &str, problems: Vec<(String, Vec<Pos>)>) -> Response {
+    let error = |(message, locations): (String, _)| ServerError { locations, ..error::request_error(code, message) };
+    Response::from_errors(problems.into_iter().map(error).collect())
 }
 
-/// A value as it was sent, or its beginning.
-fn in_short(value: &Value) -> String {
-    echo(&value.to_string()).into_owned()
+/// What may have been meant by a name that there is not, as a sentence to be put behind the one that says so.
+fn suggestion(message: &str) -> String {
+    const OF_NAMES: [&str; 5] =
+        ["Cannot query field ", "Unknown argument ", "Unknown type ", "Unknown directive ", "Value "];
+    let is_of_name =
+        OF_NAMES.iter().any(|begin| message.starts_with(begin)) || message.contains(" is not defined by type ");
+    let mut words = message.split('"').skip(1).step_by(2).filter(|_| is_of_name);
+    let (Some(wrong), place) = (words.next(), words.next()) else { return String::new() };
+    let names: Vec<&str> = match place {
+        None if message.starts_with("Unknown type ") => schema().types.keys().map(|name| name.as_str()).collect(),
+        None if message.starts_with("Unknown directive ") => {
+            schema().directive_definitions.keys().map(|name| name.as_str()).collect()
+        }
+        Some(place) => names_in(place),
+        None => Vec::new(),
+    };
+    let wrong = wrong.trim_start_matches('@');
+    let distance = |name: &str| strsim::osa_distance(&name.to_lowercase(), &wrong.to_lowercase());
+    // Names that are longer than any of ours are not compared.
+    let alike = names.into_iter().filter(|_| wrong.len() <= 64).map(|name| (distance(name), name));
+    let mut alike: Vec<_> = alike.filter(|(distance, _)| *distance <= (wrong.len() / 3).max(1)).collect();
+    alike.sort_unstable();
+    alike.truncate(3);
+    let alike: Vec<_> = alike.into_iter().map(|(_, name)| format!("\"{name}\"")).collect();
+    if alike.is_empty() { String::new() } else { format!(" Did you mean {}?", alike.join(" or ")) }
+}
+
+/// The names that there are in a type, in a field (`Query.worker`) or in a directive (`@skip`).
+fn names_in(place: &str) -> Vec<&'static str> {
+    if let Some(directive) = place.strip_prefix('@') {
+        let definition = schema().directive_definitions.get(directive);
+        return definition.iter().flat_map(|it| &it.arguments).map(|argument| argument.name.as_str()).collect();
+    }
+    if let Some((ty, field)) = place.split_once('.') {
+        let definition = schema().type_field(ty, field).ok();
+        return definition.iter().flat_map(|it| &it.arguments).map(|argument| argument.name.as_str()).collect();
+    }
+    match schema().types.get(place) {
+        Some(ExtendedType::Object(object)) => object.fields.keys().map(|name| name.as_str()).collect(),
+        Some(ExtendedType::Interface(interface)) => interface.fields.keys().map(|name| name.as_str()).collect(),
+        Some(ExtendedType::InputObject(input)) => input.fields.keys().map(|name| name.as_str()).collect(),
+        Some(ExtendedType::Enum(words)) => words.values.keys().map(|name| name.as_str()).collect(),
+        Some(ExtendedType::Scalar(_) | ExtendedType::Union(_)) | None => Vec::new(),
+    }
 }

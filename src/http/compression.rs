@@ -8,7 +8,7 @@ use std::future::{Ready, ready};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
@@ -25,6 +25,10 @@ const LARGE_ENOUGH: SizeAbove = SizeAbove::new(1_024);
 
 /// One JSON object a line, as it happens.
 const NDJSON: &str = "application/x-ndjson";
+
+/// How many bytes an answer has that is being compressed, which are kept until it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Uncompressed(pub(super) u64);
 
 /// The compressions that a client knows, as it says it.
 #[derive(Debug, Default)]
@@ -52,14 +56,43 @@ impl Encodings {
 
     /// Compresses an answer. Fast rather than small: it is done for each answer anew.
     pub(super) fn compress(&self, answer: Response) -> Pin<Box<impl Future<Output = Response> + Send + use<>>> {
+        let plain = Uncompressed(answer.body().size_hint().lower());
         let mut request = Request::new(Body::empty());
         request.headers_mut().extend(self.0.iter().map(|known| (header::ACCEPT_ENCODING, known.clone())));
         let layer = Compression::new(Answered(answer)).quality(CompressionLevel::Fastest).compress_when(LARGE_ENOUGH);
+        let layer = layer.zstd(self.prefer_zstd());
         // In a box, or whoever compresses nothing would carry the room for it through all layers.
-        Box::pin(layer.oneshot(request).map(|compressed| match compressed {
-            Ok(compressed) => compressed.map(Body::new),
+        Box::pin(layer.oneshot(request).map(move |compressed| match compressed {
+            Ok(mut compressed) => {
+                compressed.extensions_mut().insert(plain);
+                compressed.map(Body::new)
+            }
             Err(never) => match never {},
         }))
+    }
+
+    /// Whether zstd is the only compression that will do, or the one that is liked best. Where another is liked as much it is
+    /// not used: some clients name it because the platform below them may know it, and then cannot read it.
+    fn prefer_zstd(&self) -> bool {
+        let zstd = self.weight("zstd");
+        zstd > self.weight("br").max(self.weight("gzip"))
+    }
+
+    /// How much a compression is liked, from 0 to 1: by its name, or else by what is said of all.
+    fn weight(&self, coding: &str) -> f32 {
+        let lines = self.0.iter().filter_map(|line| line.to_str().ok());
+        let (mut by_name, mut of_all) = (None, None);
+        for entry in lines.flat_map(|line| line.split(',')) {
+            let (name, weight) = entry.split_once(';').unwrap_or((entry, ""));
+            let weight = weight.trim().strip_prefix("q=").and_then(|weight| weight.trim().parse::<f32>().ok());
+            let place = match name.trim() {
+                "*" => &mut of_all,
+                name if name.eq_ignore_ascii_case(coding) => &mut by_name,
+                _ => continue,
+            };
+            *place = Some(weight.unwrap_or(1.0));
+        }
+        by_name.or(of_all).unwrap_or(0.0)
     }
 
     /// Whether the client knows none of ours and forbids even the lack of one (`*;q=0`). Such a request would be

@@ -25,7 +25,7 @@ use super::{
     compression::Encodings,
     failure::Asked,
     layers::Manners,
-    routes::{Found, Route},
+    routes::{FailureWriter, Found, Route},
 };
 
 /// The header that carries a [`RequestId`], both ways.
@@ -102,6 +102,15 @@ pub fn current_request() -> Option<RequestId> {
     Exchange::ask(|exchange| exchange.id.clone())
 }
 
+/// Work that is still part of answering this request, wherever it is done.
+pub fn as_part_of_the_request<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
+    let current = CURRENT.try_with(Arc::clone).ok();
+    move || match current {
+        Some(exchange) => CURRENT.sync_scope(exchange, work),
+        None => work(),
+    }
+}
+
 /// The notes on one request.
 #[derive(Debug)]
 pub(super) struct Exchange {
@@ -119,6 +128,8 @@ pub(super) struct Exchange {
     pub(super) manners: Arc<Manners>,
     /// Where its path leads.
     found: Option<Found>,
+    /// How its route writes failures, if not as the others do: in what media type, and how.
+    pub(super) failures: Option<(&'static str, FailureWriter)>,
     body_is_awaited: AtomicBool,
 }
 
@@ -137,7 +148,10 @@ impl Exchange {
                 id = id.or(Some(value));
             }
         }
+        let found = manners.routes.find(request.uri().path());
+        let format = found.as_ref().and_then(|found| manners.routes.route(found)?.wants.failures);
         Arc::new(Self {
+            failures: format.map(|format| ((format.media_type)(request.headers()), format.body)),
             id: RequestId::of(id),
             began: Instant::now(),
             method: request.method().clone(),
@@ -145,7 +159,7 @@ impl Exchange {
             asked,
             encodings,
             manners: Arc::clone(manners),
-            found: manners.routes.find(request.uri().path()),
+            found,
             body_is_awaited: AtomicBool::new(false),
         })
     }

@@ -24,6 +24,7 @@ use super::{
     failure::{Failure, echo, is_json},
     head::Head,
     layers::BODY_LIMIT,
+    parameters::nearest,
 };
 
 /// Room for an answer about one thing, in bytes: so that what is asked for most is written without growing.
@@ -109,9 +110,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for OptionalJson<T> {
     }
 }
 
-/// The query string. A repeated parameter is a list (`?zone=a&zone=b` for a `Vec`), an unknown one is ignored.
+/// The query string. A repeated parameter is a list (`?zone=a&zone=b` for a `Vec`). One that is not a field is ignored
+/// here, since several of these may read one query string; the route refuses it if nobody takes it (see `parameters`).
 ///
-/// Every field wants `#[serde(default)]` or `Option`; a number that is given without a value (`?limit=`) is `None`.
+/// Every field wants `#[serde(default)]` or `Option`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Query<T>(pub T);
 
@@ -128,16 +130,17 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
         serde_path_to_error::deserialize(query).map(Self).map_err(|error| {
             let (parameter, problem) = (error.path().to_string(), error.inner().to_string());
             let problem = in_plain_words(&problem);
-            Failure::bad_request(match parameter.as_str() {
-                "." => format!("Query parameter {problem}"),
+            match parameter.as_str() {
+                "." => Failure::bad_request(format!("Query parameter {problem}")),
                 parameter => {
                     // The standard library's complaints about numbers do not repeat them.
                     let sent = value_of(parts.uri.query().unwrap_or_default(), parameter);
                     let sent = sent.filter(|_| problem.starts_with("expected ") && !problem.contains(", got "));
                     let sent = sent.map(|sent| format!(", got {:?}", echo(&sent))).unwrap_or_default();
-                    format!("Query parameter `{}`: {problem}{sent}", echo(parameter))
+                    let refusal = format!("Query parameter `{}`: {problem}{sent}", echo(parameter));
+                    Failure::bad_request(refusal).of_argument(echo(parameter))
                 }
-            })
+            }
         })
     }
 }
@@ -306,17 +309,36 @@ fn refused(field: Option<&String>, error: &serde_json::Error) -> Failure {
     };
     let problem = error.to_string();
     let problem = problem.strip_suffix(&place).unwrap_or(&problem);
-    Failure::bad_request(match (error.classify(), field) {
+    let refusal = match (error.classify(), field) {
         (Category::Data, Some(field)) => format!("Wrong body: {}: {}{place}", echo(field), in_plain_words(problem)),
         (Category::Data, None) => format!("Wrong body: {}{place}", in_plain_words(problem)),
         (Category::Syntax | Category::Eof | Category::Io, _) => format!("The body is not valid JSON: {problem}{place}"),
-    })
+    };
+    let refusal = Failure::bad_request(refusal);
+    match field.filter(|_| error.classify() == Category::Data) {
+        Some(field) => refusal.of_argument(echo(field)),
+        None => refusal,
+    }
+}
+
+/// What serde says of a key that no field has: `reasn`, expected one of …
+fn unknown_key(problem: &str) -> String {
+    // From the end: the key may itself contain the words.
+    let Some((key, known)) = problem.rsplit_once("`, expected ") else {
+        let key = problem.rsplit_once("`, there are no fields").map_or(problem, |(key, _)| key);
+        return format!("unknown key `{}`: none is known here", echo(key));
+    };
+    let nearest = nearest(key, known.split('`').skip(1).step_by(2)).unwrap_or_default();
+    format!("unknown key `{}`: did you mean `{nearest}`?", echo(key))
 }
 
 /// Says what serde says to people who do not know Rust: "expected a whole number from 0 to 255", not "expected u8".
 fn in_plain_words(problem: &str) -> Cow<'_, str> {
     if let Some(field) = problem.strip_prefix("missing field ") {
         return format!("{field} is missing").into();
+    }
+    if let Some(unknown) = problem.strip_prefix("unknown field `") {
+        return unknown_key(unknown).into();
     }
     let mismatch = problem.strip_prefix("invalid type: ").or_else(|| problem.strip_prefix("invalid value: "));
     // From the end: the text that came may itself contain the word.

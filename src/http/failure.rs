@@ -2,7 +2,8 @@
 //!
 //! The body is the documented one, `{"error": …, "message": …, "code": …}`, for causes of our own and for those that
 //! axum, tower or a panic produce as plain text or as nothing at all. Which domain error becomes which failure is not
-//! decided here but in `rest`. Who asks for `application/problem+json`, and not for JSON, reads the same in that shape. GraphQL answers its own errors in its own media type, and those pass untouched.
+//! decided here but in `rest`. Who asks for `application/problem+json`, and not for JSON, reads the same in that shape. GraphQL answers its own errors in its own
+//! media type, and those pass untouched; the others are written on its routes as its clients read them.
 
 use std::{borrow::Cow, fmt, time::Duration};
 
@@ -30,13 +31,29 @@ pub struct Failure {
     status: StatusCode,
     message: Cow<'static, str>,
     retry_after: Option<Duration>,
+    /// What it is about, for programs. In a box: most failures are of nothing in particular, and all are carried along.
+    about: Option<Box<About>>,
+}
+
+/// What a failure is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct About {
+    /// The parameter of the request that is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub argument: Option<String>,
+    /// The worker or the VM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The revision that there is, where the client has named another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub current_revision: Option<u64>,
 }
 
 impl Failure {
     /// A failure with this status, explained by one sentence for the client. 429 and 503 also say when to try again.
     pub fn new(status: StatusCode, message: impl Into<Cow<'static, str>>) -> Self {
         let tells_when = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
-        Self { status, message: message.into(), retry_after: tells_when.then_some(RETRY_AFTER) }
+        Self { status, message: message.into(), retry_after: tells_when.then_some(RETRY_AFTER), about: None }
     }
 
     /// 400: the request itself is wrong, and sending it again will not help.
@@ -97,6 +114,19 @@ impl Failure {
         self
     }
 
+    /// Says what it is about, unless that is nothing.
+    #[must_use]
+    pub fn about(mut self, about: About) -> Self {
+        self.about = (about != About::default()).then(|| Box::new(about));
+        self
+    }
+
+    /// Says which parameter is wrong.
+    #[must_use]
+    pub(super) fn of_argument(self, argument: impl Into<String>) -> Self {
+        self.about(About { argument: Some(argument.into()), ..About::default() })
+    }
+
     /// The status the answer will have.
     pub fn status(&self) -> StatusCode {
         self.status
@@ -134,10 +164,17 @@ impl std::error::Error for Failure {}
 
 impl Serialize for Failure {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // What the contract shows is three keys, and of what was not found it shows the whole body.
+        let about = self.about.as_deref().filter(|_| self.status != StatusCode::NOT_FOUND);
         let mut body = serializer.serialize_struct("Failure", 3)?;
         body.serialize_field("error", self.status.canonical_reason().unwrap_or("Error"))?;
         body.serialize_field("message", &self.message)?;
         body.serialize_field("code", &self.status.as_u16())?;
+        if let Some(About { argument, id, current_revision }) = about {
+            argument.iter().try_for_each(|it| body.serialize_field("argument", it))?;
+            id.iter().try_for_each(|it| body.serialize_field("id", it))?;
+            current_revision.iter().try_for_each(|it| body.serialize_field("current_revision", it))?;
+        }
         body.end()
     }
 }
@@ -160,6 +197,8 @@ struct Problem<'a> {
     title: &'a str,
     status: u16,
     detail: &'a str,
+    #[serde(flatten)]
+    about: Option<&'a About>,
 }
 
 /// Media type of a [`Problem`].
@@ -192,6 +231,9 @@ impl Asked {
         let failed = response.status().is_client_error() || response.status().is_server_error();
         let ours = response.extensions_mut().remove::<Failure>();
         let response = match ours {
+            _ if failed && exchange.failures.is_some() && (ours.is_some() || !speaks_json(response.headers())) => {
+                self.reshape(exchange, response, ours)
+            }
             Some(failure) if self.only_for_problem() => self.reshape(exchange, response, Some(failure)),
             None if failed && !speaks_json(response.headers()) => self.reshape(exchange, response, None),
             Some(_) | None => response,
@@ -209,6 +251,10 @@ impl Asked {
             head.headers.remove(about_the_body);
         }
         failure.write_headers(&mut head.headers);
+        if let Some((media_type, body)) = exchange.failures {
+            head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+            return Response::from_parts(head, Body::from(body(&failure)));
+        }
         if !self.only_for_problem() {
             return Response::from_parts(head, Body::from(failure.body()));
         }
@@ -219,6 +265,7 @@ impl Asked {
             title: failure.status.canonical_reason().unwrap_or("Error"),
             status: failure.status.as_u16(),
             detail: &failure.message,
+            about: failure.about.as_deref(),
         };
         Response::from_parts(head, Body::from(serde_json::to_vec(&problem).unwrap_or_default()))
     }

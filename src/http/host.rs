@@ -7,7 +7,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use axum::http::{HeaderMap, Uri, header, uri::Authority};
+use axum::http::{HeaderMap, Uri, Version, header, uri::Authority};
 
 /// What a `Host` without a port means.
 const DEFAULT_PORT: u16 = 80;
@@ -36,6 +36,54 @@ pub(super) fn foreign_name(uri: &Uri, headers: &HeaderMap, port: u16, allowed: &
         || name.ends_with(".localhost")
         || allowed.iter().any(|allowed| allowed.trim_end_matches('.').eq_ignore_ascii_case(&name));
     (!is_ours).then_some(name)
+}
+
+/// What is wrong with the host that a request names, if anything: it names exactly one. Without one, or with two, a proxy
+/// and this server may take it for different hosts (RFC 9112, 3.2; RFC 9113, 8.3.1).
+pub(super) fn malformed(version: Version, uri: &Uri, headers: &HeaderMap) -> Option<&'static str> {
+    let mut hosts = headers.iter().filter(|(name, _)| *name == header::HOST).map(|(_, host)| host.as_bytes());
+    let (host, other) = (hosts.next(), hosts.next());
+    if other.is_some() {
+        return Some("The request has more than one Host");
+    }
+    match (version, uri.authority(), host) {
+        (Version::HTTP_09 | Version::HTTP_10, _, None) => None,
+        (Version::HTTP_2, Some(_), None) => None,
+        (Version::HTTP_2, Some(authority), Some(host)) if !same(authority.as_str().as_bytes(), host) => {
+            Some("The request names two hosts: one in `:authority`, another in `host`")
+        }
+        (_, _, None) => Some("The request has no Host"),
+        (_, _, Some(host)) if !is_host(host) => Some("Host must be the name or address of a host, and a port if any"),
+        (_, _, Some(_)) => None,
+    }
+}
+
+/// Whether these name one host, of which one may say the port that the other leaves out.
+fn same(one: &[u8], other: &[u8]) -> bool {
+    let bare = |host: &[u8]| host.strip_suffix(b":80").or_else(|| host.strip_suffix(b":443")).unwrap_or(host).to_vec();
+    one.eq_ignore_ascii_case(other) || bare(one).eq_ignore_ascii_case(&bare(other))
+}
+
+/// Whether this is a host and nothing more, such as who is asking for it.
+fn is_host(host: &[u8]) -> bool {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'_');
+    // Nearly all are; the others are looked at more closely.
+    !host.is_empty()
+        && !host.contains(&b'@')
+        && (host.first().is_some_and(u8::is_ascii_alphanumeric) && host.iter().all(is_plain) && is_with_port(host)
+            || Authority::try_from(host).is_ok_and(|it| !it.host().is_empty() && !ends_oddly(&it)))
+}
+
+/// Whether what follows the host is no port.
+fn ends_oddly(authority: &Authority) -> bool {
+    let port = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
+    !port.is_empty() && port != ":" && authority.port_u16().is_none()
+}
+
+/// Whether what follows the only colon is a port.
+fn is_with_port(host: &[u8]) -> bool {
+    let mut parts = host.split(|byte| *byte == b':').skip(1);
+    parts.next().is_none_or(|port| port.len() <= 5 && port.iter().all(u8::is_ascii_digit)) && parts.next().is_none()
 }
 
 #[cfg(test)]
@@ -71,5 +119,45 @@ mod tests {
         assert_eq!(foreign_name(&Uri::from_static("/"), &HeaderMap::new(), 8080, &allowed), None, "HTTP/1.0");
         let headers = HeaderMap::from_iter([(header::HOST, "evil.example".parse().unwrap())]);
         assert_eq!(foreign_name(&Uri::from_static("/"), &headers, 80, &[]).as_deref(), Some("evil.example"));
+    }
+
+    #[test]
+    fn a_request_names_one_host() {
+        let (h1, h2) = (Version::HTTP_11, Version::HTTP_2);
+        for (version, uri, hosts, is_good) in [
+            (h1, "/", &["a"][..], true),
+            (h1, "/", &["a.example:8080"], true),
+            (h1, "/", &["[::1]:8080"], true),
+            (h1, "/", &["127.0.0.1"], true),
+            (h1, "/", &["a_b.example"], true),
+            (h1, "/", &["a:"], true),
+            (h1, "/", &[], false),
+            (h1, "/", &[""], false),
+            (h1, "/", &["a", "a"], false),
+            (h1, "/", &["a", "b"], false),
+            (h1, "/", &["a, b"], false),
+            (h1, "/", &["a b"], false),
+            (h1, "/", &["a/b"], false),
+            (h1, "/", &["me@a"], false),
+            (h1, "/", &["http://a"], false),
+            (h1, "/", &["a:b"], false),
+            (h1, "/", &[":8080"], false),
+            (h1, "http://a/", &["b"], true),
+            (h1, "http://a/", &[], false),
+            (Version::HTTP_10, "/", &[], true),
+            (Version::HTTP_10, "/", &["a", "a"], false),
+            (h2, "http://a/", &[], true),
+            (h2, "http://a:8080/", &["A:8080"], true),
+            (h2, "http://a:80/", &["a"], true),
+            (h2, "http://a/", &["b"], false),
+            (h2, "http://a:8080/", &["a:8081"], false),
+            (h2, "http://a/", &["a", "a"], false),
+            (h2, "/", &["a"], true),
+            (h2, "/", &[], false),
+        ] {
+            let headers = hosts.iter().map(|host| (header::HOST, host.parse().unwrap())).collect();
+            let problem = malformed(version, &uri.parse().unwrap(), &headers);
+            assert_eq!(problem.is_none(), is_good, "{version:?} {uri} {hosts:?}: {problem:?}");
+        }
     }
 }

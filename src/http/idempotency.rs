@@ -63,10 +63,14 @@ async fn read_with_key<S: Sync, E: FromRequest<S>>(
     let (head, body) = request.into_parts();
     let body = collect(body).await.map_err(Failure::into_response)?;
     let mut digest = Sha256::new();
-    let condition = head.headers.get(header::IF_MATCH).map(|value| value.as_bytes()).unwrap_or_default();
+    let condition = |name| head.headers.get(name).map(|value| value.as_bytes()).unwrap_or_default();
+    let (matches, matches_not) = (condition(header::IF_MATCH), condition(header::IF_NONE_MATCH));
     // Without the host: the same request may come again through another server.
     let address = head.uri.path_and_query().map(|address| address.as_str()).unwrap_or_default();
-    for part in [head.method.as_str().as_bytes(), address.as_bytes(), condition, &body] {
+    // The last only if it is there: what was kept before it was looked at is still known.
+    let parts = [head.method.as_str().as_bytes(), address.as_bytes(), matches, &body, matches_not];
+    let parts = parts.iter().take(if matches_not.is_empty() { 4 } else { 5 });
+    for part in parts {
         // Each with its length, so that no two requests run together into the same bytes.
         digest.update((part.len() as u64).to_be_bytes());
         digest.update(part);

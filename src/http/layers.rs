@@ -163,8 +163,15 @@ fn answer(
     }
 }
 
-/// Why a page may not ask this, if it may not.
+/// What was found to be wrong with a request before it came to the layers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Malformed(pub(super) &'static str);
+
+/// Why this is not answered, if it is not.
 fn refusal(options: &HttpOptions, request: &Request) -> Option<Failure> {
+    if let Some(Malformed(problem)) = request.extensions().get() {
+        return Some(Failure::bad_request(*problem));
+    }
     let (uri, headers) = (request.uri(), request.headers());
     let foreign = options.loopback_port.and_then(|port| foreign_name(uri, headers, port, &options.allowed_hosts));
     if let Some(name) = foreign {

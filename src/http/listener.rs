@@ -26,9 +26,10 @@ use axum::{
     body::{Body, HttpBody},
     extract::Request,
     http::{StatusCode, Version},
-    response::Response,
+    response::{IntoResponse as _, Response},
 };
 use bytes::{Buf, Bytes};
+use futures_util::future::Either;
 use hyper::{
     body::{Frame, Incoming, SizeHint},
     service::service_fn,
@@ -48,9 +49,12 @@ use tower::Service;
 use tracing::{debug, error, warn};
 
 use super::{
+    compression::Uncompressed,
     failure::{Failure, on_the_wire},
+    host::malformed,
+    layers::Malformed,
     pieces::Pieces,
-    socket::{InFlight, Overdue, Pace, Patience, Socket, Transport},
+    socket::{Held, InFlight, Overdue, Pace, Part, Patience, Socket, Transport, Untaken},
 };
 
 /// More than this many clients belong on several replicas; each costs a socket and some tens of kilobytes.
@@ -69,8 +73,17 @@ const MOST_PIECES: usize = 16;
 /// Requests that one HTTP/2 connection may have in flight.
 const STREAMS: u32 = 128;
 
-/// How often a silent HTTP/2 peer is asked whether it is still there, and how long it may think about it.
+/// Bytes of answers that may wait for all clients together. Beyond, a large answer is refused.
+const MOST_HELD_IN_ALL: usize = 256 * 1024 * 1024;
+
+/// Answers of up to this many bytes are not counted, except on HTTP/2: there may be as many as connections, and no more.
+const SMALL_ANSWER: usize = 64 * 1024;
+
+/// How often a silent HTTP/2 peer is asked whether it is still there.
 const HTTP2_PING: Duration = Duration::from_secs(20);
+
+/// How long it may think about it. The question waits behind what a slow reader has not read yet.
+const HTTP2_PONG: Duration = Duration::from_secs(60);
 
 /// Clients over the cap that are being told so. Beyond these, connections are closed without a word.
 const MOST_TURNED_AWAY: usize = 256;
@@ -80,6 +93,16 @@ const MOST_WAITING: usize = 4_096;
 
 /// Waits after a failed accept grow from the first to the second, so that a lack of files is not met with a busy loop.
 const ACCEPT_PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+tokio::task_local! {
+    /// Whose connection the task serves.
+    static CLIENT: SocketAddr;
+}
+
+/// The address of the client whose request is being answered here, for lines in the log. A proxy's, if it comes by one.
+pub fn current_client() -> Option<SocketAddr> {
+    CLIENT.try_with(|client| *client).ok()
+}
 
 /// What a listener grants its clients.
 #[derive(Clone, Debug)]
@@ -136,6 +159,7 @@ where
     let turned_away = Arc::new(Semaphore::new(MOST_TURNED_AWAY));
     let connections = TaskTracker::new();
     let (asked, cut) = (Arc::new(Call::default()), CancellationToken::new());
+    let held = Held::at_most(MOST_HELD_IN_ALL);
 
     let mut is_full = false;
     let mut admit = |stream: TcpStream, peer| {
@@ -146,7 +170,9 @@ where
                 debug!("Small packets to {peer} may be delayed: {error}");
             }
             let end = End { asked: Arc::clone(&asked), enforced: cut.clone() };
-            connections.spawn(attend(stream, Some(place), peer, service.clone(), patience, end));
+            let pace = Pace::new(Arc::clone(&held));
+            let attended = attend(stream, Some(place), peer, service.clone(), pace, patience, end);
+            connections.spawn(CLIENT.scope(peer, attended));
             return;
         }
         // Said once for each time it fills up: in a flood of clients a line for each would be a flood of its own.
@@ -157,7 +183,8 @@ where
             );
         }
         if let Ok(place) = Arc::clone(&turned_away).try_acquire_owned() {
-            connections.spawn(cut.clone().run_until_cancelled_owned(turn_away(stream, place, patience)));
+            let pace = Pace::new(Arc::clone(&held));
+            connections.spawn(cut.clone().run_until_cancelled_owned(turn_away(stream, place, pace, patience)));
         }
     };
     while let Some((stream, peer)) = shutdown.run_until_cancelled(accept(&listener)).await {
@@ -261,20 +288,22 @@ async fn attend<IO, S>(
     place: Option<OwnedSemaphorePermit>,
     peer: SocketAddr,
     service: S,
+    pace: Arc<Pace>,
     patience: Patience,
     end: End,
 ) where
     IO: Transport + Send + 'static,
     S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
 {
-    let pace = Pace::new();
     let service = {
         let pace = Arc::clone(&pace);
-        service_fn(move |request: Request<Incoming>| answer(request, service.clone(), &pace))
+        service_fn(move |request: Request<Incoming>| answer(request, service.clone(), &pace, peer))
     };
     let protocol = protocol();
     let socket = TokioIo::new(Socket::new(io, Arc::clone(&pace), place));
     let mut connection = pin!(protocol.serve_connection_with_upgrades(socket, service));
+    // Given up before the connection is, or the requests that wait for it would be begun for nobody.
+    let _closed = pace.closed_when_dropped();
     let mut watch = pin!(Watch::new(&pace, patience));
     let mut heard = pin!(end.asked.heard());
     let (mut asked, mut leaving) = (false, false);
@@ -299,6 +328,8 @@ async fn attend<IO, S>(
             () = end.enforced.cancelled(), if asked => return,
             overdue = watch.as_mut() => match overdue {
                 Overdue::Idle => {}
+                // Its other answers may be read by others, behind a proxy: they are finished, and new ones come anew.
+                Overdue::Stream => debug!("{peer} does not take one of its answers, and gets no more over this connection"),
                 Overdue::Head | Overdue::Stall | Overdue::Close => {
                     debug!("Cut {peer}, which took too long: {overdue:?}");
                     return;
@@ -323,32 +354,64 @@ fn protocol() -> auto::Builder<TokioExecutor> {
         .max_header_list_size(HEAD_BYTES as u32)
         .max_concurrent_streams(STREAMS)
         .keep_alive_interval(HTTP2_PING)
-        .keep_alive_timeout(HTTP2_PING);
+        .keep_alive_timeout(HTTP2_PONG);
     builder
 }
 
 /// One request's way through the service, with the connection's pace told when it begins and when it is answered.
 fn answer<S>(
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
     mut service: S,
     pace: &Arc<Pace>,
+    peer: SocketAddr,
 ) -> impl Future<Output = Result<Response<Paced>, Infallible>> + use<S>
 where
     S: Service<Request, Response = Response, Error = Infallible>,
 {
-    let in_flight = pace.begin_request(request.version() == Version::HTTP_2);
+    let is_multiplexed = request.version() == Version::HTTP_2;
+    let in_flight = pace.begin_request(is_multiplexed);
     let pace = Arc::clone(pace);
+    // Answered inside, where answers have their number, their shape and their line in the log.
+    if let Some(problem) = malformed(request.version(), request.uri(), request.headers()) {
+        request.extensions_mut().insert(Malformed(problem));
+    }
     // It is not asked whether it is ready: what has manners is, at any time. And not in an `async fn`, see there.
-    let answer = service.call(request.map(|body| if body.is_end_stream() { Body::empty() } else { Body::new(body) }));
+    let request = request.map(|body| if body.is_end_stream() { Body::empty() } else { Body::new(body) });
+    // Only HTTP/2 asks for more before it has taken what there is. Others have no room for the wait in their future.
+    let answer = if is_multiplexed {
+        let pace = Arc::clone(&pace);
+        let answer = async move {
+            pace.room().await;
+            service.call(request).await
+        };
+        // It is another task that answers here.
+        Either::Left(Box::pin(CLIENT.scope(peer, answer)))
+    } else {
+        Either::Right(service.call(request))
+    };
     async move {
-        let response = answer.await?;
+        let mut response = answer.await?;
+        let bytes = held_by(&response);
+        let is_watched = is_multiplexed || bytes > SMALL_ANSWER;
+        if bytes > SMALL_ANSWER && !pace.may_hold(bytes) {
+            response = Failure::unavailable("Too much is waiting for clients that do not take it; try again shortly")
+                .into_response();
+        }
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             pace.note_upgrade();
         } else if response.body().size_hint().exact().is_none() {
             pace.note_stream();
         }
-        Ok(response.map(|body| Paced { body, is_over: false, put_off: None, _in_flight: in_flight }))
+        let (untaken, in_flight) =
+            if is_watched { (Some(Untaken::new(in_flight, bytes)), None) } else { (None, Some(in_flight)) };
+        Ok(response.map(|body| Paced { body, is_over: false, put_off: None, untaken, _in_flight: in_flight }))
     }
+}
+
+/// How many bytes an answer keeps until it is taken: those of its body, or of what is being compressed.
+fn held_by(response: &Response) -> usize {
+    let plain = response.extensions().get::<Uncompressed>().map(|Uncompressed(bytes)| *bytes);
+    plain.or_else(|| response.body().size_hint().exact()).and_then(|bytes| bytes.try_into().ok()).unwrap_or(0)
 }
 
 /// The body of an answer, which is in flight until the body is dropped.
@@ -361,14 +424,25 @@ struct Paced {
     is_over: bool,
     /// What came behind the last pieces and is none.
     put_off: Option<Result<Frame<Bytes>, axum::Error>>,
-    _in_flight: InFlight,
+    /// The answer, if it is watched how the client takes it.
+    untaken: Option<Arc<Untaken>>,
+    _in_flight: Option<InFlight>,
+}
+
+impl Paced {
+    fn part(&self, pieces: Pieces) -> Part {
+        match &self.untaken {
+            Some(untaken) => untaken.part(pieces),
+            None => pieces.into(),
+        }
+    }
 }
 
 impl HttpBody for Paced {
-    type Data = Pieces;
+    type Data = Part;
     type Error = axum::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Pieces>, axum::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Part>, axum::Error>>> {
         let mut pieces = Pieces::default();
         while self.put_off.is_none() && pieces.count() < MOST_PIECES && !self.is_end_stream() {
             match Pin::new(&mut self.body).poll_frame(cx) {
@@ -383,10 +457,10 @@ impl HttpBody for Paced {
             }
         }
         if pieces.has_remaining() {
-            return Poll::Ready(Some(Ok(Frame::data(pieces))));
+            return Poll::Ready(Some(Ok(Frame::data(self.part(pieces)))));
         }
         // Trailers, which have no data to be mapped.
-        Poll::Ready(self.put_off.take().map(|frame| frame.map(|frame| frame.map_data(|_| Pieces::default()))))
+        Poll::Ready(self.put_off.take().map(|frame| frame.map(|frame| frame.map_data(|_| Part::default()))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -429,15 +503,21 @@ impl Future for Watch<'_> {
             }
             self.alarm.as_mut().reset(deadline);
         }
-        // Nothing is owed. The connection's next step will poll this again.
+        // Nothing is owed. The connection's next step will poll this again, except that an answer of several is handed on
+        // without one.
+        if self.pace.is_multiplexing() && self.alarm.as_mut().poll(cx).is_ready() {
+            let again = Instant::now() + self.patience.stall / 4;
+            self.alarm.as_mut().reset(again);
+            let _: Poll<()> = self.alarm.as_mut().poll(cx);
+        }
         Poll::Pending
     }
 }
 
 /// Tells a client over the cap that it is, without listening to what it wants.
-async fn turn_away<IO: Transport>(io: IO, place: OwnedSemaphorePermit, patience: Patience) {
+async fn turn_away<IO: Transport>(io: IO, place: OwnedSemaphorePermit, pace: Arc<Pace>, patience: Patience) {
     let refusal = on_the_wire(&Failure::unavailable("All connections are taken; try again shortly"), b"");
-    let mut socket = Socket::new(io, Pace::new(), Some(place));
+    let mut socket = Socket::new(io, pace, Some(place));
     let farewell = async {
         // A few hundred bytes always fit into the buffer of a new socket.
         poll_fn(|cx| Pin::new(&mut socket).poll_write(cx, &refusal)).await?;
@@ -459,6 +539,8 @@ fn open_file_limit(limits: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
     use axum::{extract::ws::WebSocketUpgrade, response::IntoResponse};
     use futures_util::{SinkExt, StreamExt, stream};
     use serde_json::Value;
@@ -510,12 +592,17 @@ mod tests {
     }
 
     fn connect_with(routes: Routes, asked: Arc<Call>) -> DuplexStream {
+        connect_among(routes, asked, Held::at_most(MOST_HELD_IN_ALL))
+    }
+
+    /// One of several connections.
+    fn connect_among(routes: Routes, asked: Arc<Call>, held: Arc<Held>) -> DuplexStream {
         let (client, server) = tokio::io::duplex(64 * 1024);
         let service = with_manners(routes, &HttpOptions::default());
         let patience = ListenerOptions::for_this_process().patience();
         let peer = SocketAddr::from(([192, 0, 2, 7], 4_000));
         let end = End { asked, enforced: CancellationToken::new() };
-        tokio::spawn(attend(server, None, peer, service, patience, end));
+        tokio::spawn(attend(server, None, peer, service, Pace::new(held), patience, end));
         client
     }
 
@@ -661,9 +748,10 @@ mod tests {
     #[tokio::test]
     async fn http2_is_spoken_to_those_who_begin_with_it() {
         let mut client = connect(routes());
-        // The preface, empty SETTINGS, and HEADERS for `GET /` out of HPACK's static table, which end the stream.
+        // The preface, empty SETTINGS, and HEADERS for `GET /` out of HPACK's static table, which end the stream, and for a
+        // host, which is written out.
         client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.expect("a write");
-        client.write_all(b"\0\0\x03\x01\x05\0\0\0\x01\x82\x84\x86").await.expect("a write");
+        client.write_all(b"\0\0\x09\x01\x05\0\0\0\x01\x82\x84\x86\x01\x04test").await.expect("a write");
         let mut data = Vec::new();
         while data.is_empty() {
             let mut head = [0; 9];
@@ -712,7 +800,10 @@ mod tests {
             assert!(answer.contains("connection: close") && answer.contains("date: "), "{answer}");
         }
         let mut client = server.connect().await;
-        client.write_all(format!("GET / HTTP/1.1\r\n{}\r\n", headers(64)).as_bytes()).await.expect("a write");
+        client
+            .write_all(format!("GET / HTTP/1.1\r\nhost: test\r\n{}\r\n", headers(64)).as_bytes())
+            .await
+            .expect("a write");
         assert!(response(&mut client).await.ends_with("home"), "as many as are read are no problem");
         drop(client);
         server.stop().await;
@@ -832,5 +923,191 @@ mod tests {
         assert_eq!(open_file_limit(""), None);
         assert_eq!(connections_within(1_024), 816);
         assert_eq!(connections_within(20_000), MOST_CONNECTIONS);
+    }
+
+    /// Routes with an answer of a megabyte, which count how often it was made.
+    fn large(made: &Arc<AtomicUsize>) -> Routes {
+        let made = Arc::clone(made);
+        let large = move || {
+            made.fetch_add(1, Relaxed);
+            std::future::ready(vec![b'x'; MIB])
+        };
+        routes().route("/large", get(async move || large().await)).route("/steady", get(async || vec![b'x'; 64 * 1024]))
+    }
+
+    const MIB: usize = 1024 * 1024;
+
+    /// A client's end of an HTTP/2 connection. It opens windows of this many bytes, and no others by itself.
+    async fn http2(
+        client: DuplexStream,
+        window: u32,
+    ) -> (h2::client::SendRequest<Bytes>, JoinHandle<Result<(), h2::Error>>) {
+        let mut settings = h2::client::Builder::new();
+        settings.initial_window_size(window).initial_connection_window_size(16 * MIB as u32);
+        let (requests, connection) = settings.handshake(client).await.expect("a handshake");
+        (requests, tokio::spawn(connection))
+    }
+
+    /// Asks, and answers with the answer's head and its body, which has yet to be taken.
+    async fn ask(
+        requests: &mut h2::client::SendRequest<Bytes>,
+        path: &str,
+    ) -> Result<axum::http::Response<h2::RecvStream>, h2::Error> {
+        let request = axum::http::Request::get(format!("http://test{path}")).body(()).expect("a request");
+        std::future::poll_fn(|cx| requests.poll_ready(cx)).await?;
+        requests.send_request(request, true)?.0.await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_of_http2_that_opens_no_window_is_cut() {
+        for window in [0, 1, 1_000] {
+            let made = Arc::default();
+            let (mut requests, connection) = http2(connect(large(&made)), window).await;
+            let start = Instant::now();
+            let answer = ask(&mut requests, "/large").await.expect("a head");
+            assert_eq!(answer.status(), StatusCode::OK);
+            // What is held here is not taken: the windows stay as they are.
+            let cut = connection.await.expect("no panic");
+            assert_eq!(start.elapsed().as_secs(), 30, "{window}: {cut:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_but_steady_reader_of_http2_gets_all_of_its_answer() {
+        let made = Arc::default();
+        let (mut requests, connection) = http2(connect(large(&made)), 1_024).await;
+        let start = Instant::now();
+        let mut body = ask(&mut requests, "/steady").await.expect("a head").into_body();
+        let mut taken = 0;
+        while let Some(piece) = body.data().await {
+            let piece = piece.expect("the next piece");
+            taken += piece.len();
+            tokio::time::sleep(Duration::from_secs(20)).await;
+            body.flow_control().release_capacity(piece.len()).expect("an open stream");
+        }
+        assert_eq!(taken, 64 * 1024);
+        assert!(start.elapsed() > Duration::from_secs(20 * 60), "{:?}", start.elapsed());
+        assert!(!connection.is_finished(), "it may ask for more");
+        assert_eq!(ask(&mut requests, "/").await.expect("an answer").status(), StatusCode::OK);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_is_not_taken_ends_no_other_that_is() {
+        let made = Arc::default();
+        let (mut requests, connection) = http2(connect(large(&made)), 1_024).await;
+        let start = Instant::now();
+        let stalled = ask(&mut requests, "/large").await.expect("a head");
+        let mut steady = ask(&mut requests, "/steady").await.expect("a head").into_body();
+        let mut taken = 0;
+        while let Some(piece) = steady.data().await {
+            let piece = piece.expect("the next piece");
+            taken += piece.len();
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            steady.flow_control().release_capacity(piece.len()).expect("an open stream");
+        }
+        assert_eq!(taken, 64 * 1024);
+        assert!(start.elapsed() > Duration::from_secs(300), "{:?}", start.elapsed());
+        // Nothing new comes over a connection one of whose answers stands still, and when that is all, it is cut.
+        assert!(ask(&mut requests, "/").await.is_err());
+        drop((stalled, connection.await.expect("no panic")));
+        assert!(start.elapsed() < Duration::from_secs(400), "{:?}", start.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_one_client_does_not_take_is_bounded() {
+        let made = Arc::default();
+        let (requests, connection) = http2(connect(large(&made)), 0).await;
+        let asks: Vec<_> = (0..100)
+            .map(|_| {
+                let mut requests = requests.clone();
+                tokio::spawn(async move { ask(&mut requests, "/large").await })
+            })
+            .collect();
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        let held = made.load(Relaxed);
+        assert!((2..=8).contains(&held), "{held} answers of 1 MiB wait for one client");
+        let start = Instant::now();
+        drop(connection.await.expect("no panic"));
+        assert!(
+            start.elapsed() <= Duration::from_secs(15),
+            "those that wait for room save nobody: {:?}",
+            start.elapsed()
+        );
+        for answer in futures_util::future::join_all(asks).await {
+            drop(answer.expect("no panic"));
+        }
+        assert_eq!(made.load(Relaxed), held, "nothing is made for a client that was cut");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_its_answers_gets_as_many_as_it_asks_for() {
+        let made = Arc::default();
+        let (requests, _connection) = http2(connect(large(&made)), 65_535).await;
+        let asks = (0..50).map(|_| {
+            let mut requests = requests.clone();
+            tokio::spawn(async move {
+                let answer = ask(&mut requests, "/large").await.expect("a head");
+                assert_eq!(answer.status(), StatusCode::OK);
+                let (mut body, mut taken) = (answer.into_body(), 0);
+                while let Some(piece) = body.data().await {
+                    let piece = piece.expect("the next piece");
+                    taken += piece.len();
+                    body.flow_control().release_capacity(piece.len()).expect("an open stream");
+                }
+                taken
+            })
+        });
+        for taken in futures_util::future::join_all(asks).await {
+            assert_eq!(taken.expect("no panic"), MIB);
+        }
+        assert_eq!(made.load(Relaxed), 50);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_all_clients_together_do_not_take_is_bounded() {
+        let (made, held) = (Arc::default(), Held::at_most(4 * MIB));
+        let mut open = Vec::new();
+        let mut statuses = Vec::new();
+        for n in 0..8 {
+            let mut client = connect_among(large(&made), Arc::default(), Arc::clone(&held));
+            if n % 2 == 0 {
+                let (mut requests, connection) = http2(client, 0).await;
+                let answer = ask(&mut requests, "/large").await.expect("a head");
+                statuses.push(answer.status().as_u16());
+                open.push((Some((requests, connection, answer)), None));
+            } else {
+                client.write_all(b"GET /large HTTP/1.1\r\nhost: test\r\n\r\n").await.expect("a write");
+                let mut head = [0; 12];
+                client.read_exact(&mut head).await.expect("a head");
+                statuses.push(String::from_utf8_lossy(&head[9..]).parse().expect("a status"));
+                open.push((None, Some(client)));
+            }
+        }
+        assert_eq!(statuses, [200, 200, 200, 200, 503, 503, 503, 503]);
+        // Small answers are answers, and so are large ones when those who stand still have been cut.
+        let mut client = connect_among(large(&made), Arc::default(), Arc::clone(&held));
+        client.write_all(GET).await.expect("a write");
+        assert!(response(&mut client).await.ends_with("home"));
+        tokio::time::sleep(Duration::from_secs(31)).await;
+        let mut client = connect_among(large(&made), Arc::default(), held);
+        client.write_all(b"GET /large HTTP/1.1\r\nhost: test\r\n\r\n").await.expect("a write");
+        assert!(response(&mut client).await.starts_with("HTTP/1.1 200 "));
+    }
+
+    #[tokio::test]
+    async fn http2_names_one_host() {
+        let made = Arc::default();
+        let (mut requests, _connection) = http2(connect(large(&made)), 65_535).await;
+        for (uri, host, status) in
+            [("http://test/", None, 200), ("http://test/", Some("TEST"), 200), ("http://test/", Some("other"), 400)]
+        {
+            let mut request = axum::http::Request::get(uri).body(()).expect("a request");
+            if let Some(host) = host {
+                request.headers_mut().insert("host", host.parse().expect("a value"));
+            }
+            std::future::poll_fn(|cx| requests.poll_ready(cx)).await.expect("a connection");
+            let answer = requests.send_request(request, true).expect("a stream").0.await.expect("an answer");
+            assert_eq!(answer.status().as_u16(), status, "{uri} {host:?}");
+        }
     }
 }

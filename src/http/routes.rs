@@ -10,9 +10,12 @@ use std::{fmt, future::ready, ops::Range, pin::Pin, time::Duration};
 use axum::{
     extract::Request,
     handler::Handler,
-    http::{HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
+
+use super::failure::Failure;
+use super::parameters::{self, Parameter};
 
 /// Routes, whose handlers have yet to be given a state `S`.
 pub struct Routes<S = ()>(Vec<Route<Unbound<S>>>);
@@ -21,11 +24,19 @@ pub struct Routes<S = ()>(Vec<Route<Unbound<S>>>);
 pub(super) struct Route<A = Action> {
     pub(super) path: &'static str,
     pub(super) wants: Wants,
-    methods: Vec<(Method, A)>,
+    methods: Vec<Answers<A>>,
+}
+
+/// What answers to one method.
+struct Answers<A> {
+    method: Method,
+    /// The parameters that it takes in a query string; any, if it has not said which.
+    parameters: Option<Vec<Parameter>>,
+    action: A,
 }
 
 /// What answers on a path, method by method: begun with [`get`] or [`post`].
-pub struct Methods<S = ()>(Vec<(Method, Unbound<S>)>);
+pub struct Methods<S = ()>(Vec<Answers<Unbound<S>>>);
 
 /// A handler that has all it needs but a request.
 type Action = Box<dyn Fn(Request) -> Answering + Send + Sync>;
@@ -42,11 +53,24 @@ pub struct Wants {
     pub(super) body: Option<usize>,
     pub(super) time: Option<Duration>,
     pub(super) is_routine: bool,
+    pub(super) failures: Option<FailureFormat>,
 }
+
+/// How failures are written, by a route whose clients expect another form than the documented one.
+#[derive(Clone, Copy, Debug)]
+pub struct FailureFormat {
+    /// The media type, by the headers of the request.
+    pub media_type: fn(&HeaderMap) -> &'static str,
+    /// The body.
+    pub body: FailureWriter,
+}
+
+/// Writes a failure as the body of an answer.
+pub type FailureWriter = fn(&Failure) -> Vec<u8>;
 
 impl Wants {
     /// It is as any other.
-    pub const NOTHING: Self = Self { body: None, time: None, is_routine: false };
+    pub const NOTHING: Self = Self { body: None, time: None, is_routine: false, failures: None };
 
     /// Bodies of up to this many bytes are read.
     #[must_use]
@@ -59,6 +83,13 @@ impl Wants {
     #[must_use]
     pub const fn time(mut self, time: Duration) -> Self {
         self.time = Some(time);
+        self
+    }
+
+    /// Its failures are written like this, whoever says that it failed.
+    #[must_use]
+    pub const fn failures(mut self, format: FailureFormat) -> Self {
+        self.failures = Some(format);
         self
     }
 
@@ -105,14 +136,14 @@ impl<S: Clone + Send + Sync + 'static> Methods<S> {
 
     fn on<T: 'static>(mut self, method: Method, handler: impl Handler<T, S, Future = Answering>) -> Self {
         let unbound = |state: S| -> Action { Box::new(move |request| handler.clone().call(request, state.clone())) };
-        self.0.push((method, Box::new(unbound)));
+        self.0.push(Answers { method, parameters: None, action: Box::new(unbound) });
         self
     }
 }
 
 impl<S> fmt::Debug for Methods<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|(method, _)| method)).finish()
+        f.debug_list().entries(self.0.iter().map(|answers| &answers.method)).finish()
     }
 }
 
@@ -148,13 +179,24 @@ impl<S: Clone + 'static> Routes<S> {
         self
     }
 
+    /// Says which parameters these routes take, by method and path: any other is refused.
+    #[must_use]
+    pub fn with_parameters(mut self, taken: impl Fn(&Method, &str) -> Vec<Parameter>) -> Self {
+        for Route { path, methods, .. } in &mut self.0 {
+            for Answers { method, parameters, .. } in methods {
+                *parameters = Some(taken(method, path));
+            }
+        }
+        self
+    }
+
     /// Gives the handlers what they work with.
     pub fn with_state(self, state: S) -> Routes {
         let bound = self.0.into_iter().map(|route| {
             let route = route.bind(&state);
-            let methods = route.methods.into_iter().map(|(method, action)| {
+            let methods = route.methods.into_iter().map(|Answers { method, parameters, action }| {
                 let unbound: Unbound<()> = Box::new(|()| action);
-                (method, unbound)
+                Answers { method, parameters, action: unbound }
             });
             Route { path: route.path, wants: route.wants, methods: methods.collect() }
         });
@@ -165,7 +207,11 @@ impl<S: Clone + 'static> Routes<S> {
 impl<S: Clone> Route<Unbound<S>> {
     fn bind(self, state: &S) -> Route {
         let Self { path, wants, methods } = self;
-        let methods = methods.into_iter().map(|(method, unbound)| (method, unbound(state.clone())));
+        let methods = methods.into_iter().map(|Answers { method, parameters, action }| Answers {
+            method,
+            parameters,
+            action: action(state.clone()),
+        });
         Route { path, wants, methods: methods.collect() }
     }
 }
@@ -233,12 +279,21 @@ impl fmt::Debug for Table {
 
 impl Route {
     /// What the handler for the request's method makes of it; if there is none, which methods there are.
-    pub(super) fn answer(&self, request: Request) -> Answering {
-        let action = |wanted: &Method| self.methods.iter().find(|(method, _)| method == wanted);
-        let action = action(request.method())
-            .or_else(|| if request.method() == Method::HEAD { action(&Method::GET) } else { None });
-        match action {
-            Some((_, action)) => action(request),
+    pub(super) fn answer(&self, mut request: Request) -> Answering {
+        let answers = |wanted: &Method| self.methods.iter().find(|answers| answers.method == *wanted);
+        let answers = answers(request.method())
+            .or_else(|| if request.method() == Method::HEAD { answers(&Method::GET) } else { None });
+        match answers {
+            Some(Answers { parameters, action, .. }) => {
+                if let Some(taken) = parameters {
+                    match parameters::check(request.uri(), taken) {
+                        Ok(None) => {}
+                        Ok(Some(plain)) => *request.uri_mut() = plain,
+                        Err(refused) => return Box::pin(ready(refused.into_response())),
+                    }
+                }
+                action(request)
+            }
             None => {
                 let refused = (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, self.allowed())]).into_response();
                 Box::pin(ready(refused))
@@ -247,7 +302,7 @@ impl Route {
     }
 
     fn allowed(&self) -> HeaderValue {
-        let names = self.methods.iter().map(|(method, _)| match *method {
+        let names = self.methods.iter().map(|answers| match answers.method {
             Method::GET => "GET,HEAD",
             ref other => other.as_str(),
         });

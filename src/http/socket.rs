@@ -9,28 +9,42 @@
 //! parse get the documented body, and a closing connection is read until the client has seen what was said.
 
 use std::{
+    collections::HashMap,
+    future::pending,
     io::{self, IoSlice},
     mem::MaybeUninit,
-    pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    pin::{Pin, pin},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{
+            AtomicBool, AtomicUsize,
+            Ordering::{AcqRel, Acquire, Relaxed, Release},
+        },
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use axum::http::StatusCode;
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 #[cfg(target_os = "linux")]
 use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
-    sync::OwnedSemaphorePermit,
+    sync::{Notify, OwnedSemaphorePermit},
     time::Instant,
 };
 #[cfg(target_os = "linux")]
 use tracing::debug;
 
-use super::failure::{Failure, general_message, on_the_wire};
+use super::{
+    failure::{Failure, general_message, on_the_wire},
+    pieces::Pieces,
+};
+
+/// How many bytes of answers may wait for one client before its next request does. One answer may be larger.
+const MOST_HELD: usize = 4 * 1024 * 1024;
 
 /// What a client may take for each thing it has to do.
 #[derive(Clone, Copy, Debug)]
@@ -52,23 +66,51 @@ pub(super) enum Overdue {
     Head,
     /// No further request. Nothing is wrong, the connection is just not needed.
     Idle,
-    /// The client does not read its answer.
+    /// The client does not read its answer, or on HTTP/2 none of those that it has asked for.
     Stall,
+    /// The client does not read one of several answers. The others may be finished.
+    Stream,
     /// The client does not close its side.
     Close,
 }
 
 /// How far a connection is, told by its [`Socket`] and its service, asked by whoever drives it.
 #[derive(Debug)]
-pub(super) struct Pace(Mutex<Progress>);
+pub(super) struct Pace {
+    progress: Mutex<Progress>,
+    /// Bytes of answers that the client has not taken, on this connection.
+    held: AtomicUsize,
+    /// The same of all connections.
+    in_all: Arc<Held>,
+    /// Tells requests that wait for answers to be taken that some were.
+    taken: Notify,
+    /// Nobody is there any more to take anything.
+    closed: AtomicBool,
+}
 
-#[derive(Clone, Copy, Debug)]
+/// Bytes of answers that have not been taken by their clients, on all connections of a listener.
+#[derive(Debug)]
+pub(super) struct Held {
+    bytes: AtomicUsize,
+    most: usize,
+}
+
+impl Held {
+    /// Nothing, and at most so many bytes.
+    pub(super) fn at_most(most: usize) -> Arc<Self> {
+        Arc::new(Self { bytes: AtomicUsize::new(0), most })
+    }
+}
+
+#[derive(Debug)]
 struct Progress {
     stage: Stage,
     /// Whether anything has ever come from the client.
     heard: bool,
     /// Requests whose answer is not finished.
     in_flight: usize,
+    /// Of these, the requests that are not begun because the client has to take other answers first.
+    waiting: usize,
     /// Since when the client has taken nothing although there is something to take.
     stalled: Option<Instant>,
     /// HTTP/2, where bytes between requests (pings, window updates) are no beginning of a request.
@@ -77,6 +119,13 @@ struct Progress {
     streams: bool,
     /// No longer HTTP. Whoever took the socket over has its own rules.
     upgraded: bool,
+    /// Asked to close, so that no new requests come.
+    leaving: bool,
+    /// Of each answer of which the client has something to take: since when it has taken nothing of it. HTTP/2 only,
+    /// where an answer may stand still while the socket is free.
+    untaken: HashMap<u64, Instant>,
+    /// The number of the next answer.
+    next: u64,
 }
 
 /// What a connection is waiting for while nothing is in flight.
@@ -89,16 +138,64 @@ enum Stage {
 
 impl Pace {
     /// The pace of a connection that was just accepted, which owes us a request head.
-    pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self(Mutex::new(Progress {
+    pub(super) fn new(in_all: Arc<Held>) -> Arc<Self> {
+        let progress = Progress {
             stage: Stage::Head(Instant::now()),
             heard: false,
             in_flight: 0,
+            waiting: 0,
             stalled: None,
             multiplexed: false,
             streams: false,
             upgraded: false,
-        })))
+            leaving: false,
+            untaken: HashMap::new(),
+            next: 0,
+        };
+        Arc::new(Self {
+            progress: Mutex::new(progress),
+            held: AtomicUsize::new(0),
+            in_all,
+            taken: Notify::new(),
+            closed: AtomicBool::new(false),
+        })
+    }
+
+    /// Whether so many bytes may be held for the client beside those that are. Where nothing is held for it, an answer may
+    /// be as large as it is.
+    pub(super) fn may_hold(&self, bytes: usize) -> bool {
+        let in_all = self.in_all.bytes.load(Relaxed);
+        in_all == 0 || in_all.saturating_add(bytes) <= self.in_all.most
+    }
+
+    /// Notes that the connection has ended, when it is dropped.
+    pub(super) fn closed_when_dropped(&self) -> impl Drop {
+        ClosedWhenDropped(self)
+    }
+
+    /// Waits until the client has taken so much of its answers that it may have another.
+    pub(super) async fn room(&self) {
+        let mut waits = None;
+        loop {
+            let mut taken = pin!(self.taken.notified());
+            // Before the look, or what is taken in between would not be noticed.
+            taken.as_mut().enable();
+            if self.closed.load(Acquire) {
+                // It is given up with its stream.
+                return pending().await;
+            }
+            if self.held.load(Acquire) <= MOST_HELD {
+                return;
+            }
+            waits.get_or_insert_with(|| Waits::begin(self));
+            taken.await;
+        }
+    }
+
+    /// Whether requests that are being answered may come to owe the client's taking without a step of the connection.
+    pub(super) fn is_multiplexing(&self) -> bool {
+        let progress = self.progress();
+        progress.multiplexed && progress.in_flight > 0
     }
 
     /// Notes that a request has come; its answer is finished when the guard is dropped.
@@ -123,7 +220,9 @@ impl Pace {
 
     /// Notes that the connection is asked to close. What is in flight may still take its time.
     pub(super) fn note_closing(&self) {
-        self.progress().stage = Stage::Closing(Instant::now());
+        let mut progress = self.progress();
+        progress.stage = Stage::Closing(Instant::now());
+        progress.leaving = true;
     }
 
     /// Notes that the client may still say one thing, if it has not said anything yet. Whether that is so.
@@ -142,12 +241,18 @@ impl Pace {
 
     /// When the client will have taken too long, and for what. `None` while it is our turn.
     pub(super) fn deadline(&self, patience: &Patience) -> Option<(Instant, Overdue)> {
-        let progress = *self.progress();
+        let progress = self.progress();
         if let Some(since) = progress.stalled {
             return Some((since + patience.stall, Overdue::Stall));
         }
         if progress.in_flight > 0 {
-            return None;
+            // If all wait for the client, the last of them tells how long it has taken nothing at all.
+            let since = progress.untaken.values().copied();
+            let all = since.clone().max().filter(|_| progress.untaken.len() + progress.waiting >= progress.in_flight);
+            let one = since.min().filter(|_| !progress.leaving);
+            let (all, one) = (all.map(|since| (since, Overdue::Stall)), one.map(|since| (since, Overdue::Stream)));
+            let first = all.into_iter().chain(one).min_by_key(|(since, _)| *since)?;
+            return Some((first.0 + patience.stall, first.1));
         }
         Some(match progress.stage {
             Stage::Head(since) => (since + patience.head, Overdue::Head),
@@ -187,7 +292,7 @@ impl Pace {
 
     fn progress(&self) -> MutexGuard<'_, Progress> {
         // Nothing can panic while it is held, and the numbers would still be true if something did.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -205,6 +310,128 @@ impl Drop for InFlight {
                 // One more was answered on the way out; its last bytes get as long as any.
                 Stage::Closing(_) => Stage::Closing(Instant::now()),
             };
+        }
+    }
+}
+
+struct ClosedWhenDropped<'a>(&'a Pace);
+
+impl Drop for ClosedWhenDropped<'_> {
+    fn drop(&mut self) {
+        self.0.closed.store(true, Release);
+    }
+}
+
+/// A request that waits for the client, until it is begun or given up.
+struct Waits<'a>(&'a Pace);
+
+impl<'a> Waits<'a> {
+    fn begin(pace: &'a Pace) -> Self {
+        pace.progress().waiting += 1;
+        Self(pace)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.progress().waiting -= 1;
+    }
+}
+
+/// An answer that the client has not taken all of: it is in flight until its body is dropped, and every part of it that was
+/// handed on to be sent.
+#[derive(Debug)]
+pub(super) struct Untaken {
+    in_flight: InFlight,
+    number: u64,
+    /// How many bytes it has, as far as that is known.
+    bytes: usize,
+    /// Parts that were handed on.
+    parts: AtomicUsize,
+}
+
+impl Untaken {
+    /// An answer of so many bytes.
+    pub(super) fn new(in_flight: InFlight, bytes: usize) -> Arc<Self> {
+        let pace = &in_flight.0;
+        pace.held.fetch_add(bytes, AcqRel);
+        pace.in_all.bytes.fetch_add(bytes, AcqRel);
+        let number = {
+            let mut progress = pace.progress();
+            progress.next += 1;
+            progress.next
+        };
+        Arc::new(Self { in_flight, number, bytes, parts: AtomicUsize::new(0) })
+    }
+
+    /// A part of it, which now waits for the client.
+    pub(super) fn part(self: &Arc<Self>, pieces: Pieces) -> Part {
+        if self.parts.fetch_add(1, AcqRel) == 0 {
+            self.note_taken();
+        }
+        Part { pieces, of: Some(Arc::clone(self)) }
+    }
+
+    /// Notes that the client has taken something, or may begin to.
+    fn note_taken(&self) {
+        let mut progress = self.in_flight.0.progress();
+        if progress.multiplexed {
+            progress.untaken.insert(self.number, Instant::now());
+        }
+    }
+}
+
+impl Drop for Untaken {
+    fn drop(&mut self) {
+        let pace = &self.in_flight.0;
+        pace.progress().untaken.remove(&self.number);
+        pace.in_all.bytes.fetch_sub(self.bytes, AcqRel);
+        pace.held.fetch_sub(self.bytes, AcqRel);
+        pace.taken.notify_waiters();
+    }
+}
+
+/// A part of an answer on its way to the client, who is seen to take it.
+#[derive(Debug, Default)]
+pub(super) struct Part {
+    pieces: Pieces,
+    of: Option<Arc<Untaken>>,
+}
+
+impl From<Pieces> for Part {
+    /// Of an answer that nobody watches.
+    fn from(pieces: Pieces) -> Self {
+        Self { pieces, of: None }
+    }
+}
+
+impl Buf for Part {
+    fn remaining(&self) -> usize {
+        self.pieces.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.pieces.chunk()
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.pieces.advance(count);
+        if let Some(of) = self.of.as_ref().filter(|_| count > 0) {
+            of.note_taken();
+        }
+    }
+
+    fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        self.pieces.chunks_vectored(slices)
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        let Some(of) = &self.of else { return };
+        if of.parts.fetch_sub(1, AcqRel) == 1 {
+            // It is our turn again: the rest of it is still to come.
+            of.in_flight.0.progress().untaken.remove(&of.number);
         }
     }
 }
@@ -413,7 +640,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_connection_is_held_to_what_it_owes_now() {
         let start = Instant::now();
-        let pace = Pace::new();
+        let pace = Pace::new(Held::at_most(usize::MAX));
         let owes = || pace.deadline(&PATIENCE).map(|(at, overdue)| ((at - start).as_secs(), overdue));
 
         assert_eq!(owes(), Some((10, Overdue::Head)), "a new connection owes a head");
@@ -447,7 +674,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_multiplexed_connection_rests_only_when_nothing_is_in_flight() {
         let start = Instant::now();
-        let pace = Pace::new();
+        let pace = Pace::new(Held::at_most(usize::MAX));
         let owes = || pace.deadline(&PATIENCE).map(|(at, overdue)| ((at - start).as_secs(), overdue));
         let (first, second) = (pace.begin_request(true), pace.begin_request(true));
         drop(first);
@@ -469,7 +696,7 @@ mod tests {
         ] {
             let sent: Vec<u8> = (0..sizes.iter().sum::<usize>()).map(|at| at as u8).collect();
             let (mut client, server) = tokio::io::duplex(capacity);
-            let mut socket = Socket::new(server, Pace::new(), None);
+            let mut socket = Socket::new(server, Pace::new(Held::at_most(usize::MAX)), None);
             let mut rest = &sent[..];
             let pieces = sizes.iter().map(|&size| rest.split_off(..size).expect("as much as that")).collect::<Vec<_>>();
             let writing = async {

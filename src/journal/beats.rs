@@ -34,7 +34,7 @@ impl<'a> Beats<'a> {
 
     /// Whether a heartbeat in the batch that has this revision and time left the worker with nothing else to be written.
     pub(super) fn can_write(worker: &Worker, revision: u64, at: Timestamp) -> bool {
-        // Time may have gone back, when another server's clock was ahead.
+        // All rows of a batch share its time.
         worker.usage.vms_revision != revision && worker.usage.last_seen == at
     }
 
@@ -59,15 +59,17 @@ impl<'a> Beats<'a> {
     }
 
     /// Writes them on PostgreSQL as a whole batch: one statement, and so a transaction, which raises the revision of
-    /// the cluster to theirs if it is the one before, and changes rows only then. Whether it did.
-    pub(super) async fn write_as_batch(&self, connection: &impl ConnectionTrait) -> Result<bool, DbErr> {
+    /// the cluster to theirs if it is the one before, of this epoch, and changes rows only then. Whether it did.
+    pub(super) async fn write_as_batch(&self, connection: &impl ConnectionTrait, epoch: &str) -> Result<bool, DbErr> {
         debug_assert!(!self.workers.is_empty(), "a revision is for something");
         // The row of the cluster is locked as by any other batch. Whoever had to wait for it finds another revision.
         let sql = format!(
-            "WITH turn AS (UPDATE cluster SET revision = $1 WHERE id = 1 AND revision = $1 - 1 RETURNING revision), \
+            "WITH turn AS (UPDATE cluster SET revision = $1 WHERE id = 1 AND revision = $1 - 1 AND epoch = $9 RETURNING revision), \
              changed AS ({POSTGRES} WHERE worker.id = beat.id AND EXISTS (SELECT FROM turn)) SELECT revision FROM turn"
         );
-        let statement = Statement::from_sql_and_values(DbBackend::Postgres, sql, self.arrays());
+        let mut values = self.arrays();
+        values.push(epoch.into());
+        let statement = Statement::from_sql_and_values(DbBackend::Postgres, sql, values);
         Ok(connection.query_one_raw(statement).await?.is_some())
     }
 

@@ -1,17 +1,23 @@
 //! The database: SQLite in a file, or PostgreSQL, by URL.
 
+use std::fmt;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use migration::{Migrator, MigratorTrait};
+use arc_swap::ArcSwap;
+use sea_orm::sqlx::Connection as _;
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, Database as Connector, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
-    RuntimeErr, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, sqlx,
+    ConnectOptions, ConnectionTrait, Database as Connector, DatabaseConnection, DbBackend, DbErr, RuntimeErr,
+    SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, sqlx,
 };
 
+use super::connections::{Connections, Lease, WritingTransaction};
+use super::files::{DatabaseFiles, LockError, LookError};
+use super::schema;
 use super::thread::OwnThread;
 
 /// How long to wait for a connection before the database counts as unavailable.
@@ -32,6 +38,9 @@ const FRESH: Duration = Duration::from_secs(1);
 /// Connections of the writer. One writes; it is tested when it is given back, and meanwhile the other one writes.
 const WRITERS: u32 = 2;
 
+/// Connections to PostgreSQL for everybody else.
+const READERS: u32 = 8;
+
 /// How long a SQLite connection waits for another process that is writing.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -41,14 +50,59 @@ const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
 /// Connections to the database, and a count of the statements sent through them.
 #[derive(Clone, Debug)]
 pub struct Database {
+    url: Url,
+    backend: DbBackend,
     /// The journal's: there is one writing transaction at a time.
-    writer: DatabaseConnection,
+    writer: Arc<Connections>,
     /// Connections for everybody else.
-    readers: DatabaseConnection,
+    readers: Arc<ArcSwap<DatabaseConnection>>,
     /// Where the writer and its connection are, if not among everybody else: PostgreSQL works while we read the next
     /// requests, and with hundreds of those in line before the writer's next step, it would wait for us instead.
     writers_thread: Option<Arc<OwnThread>>,
+    /// What only a SQLite file has.
+    file: Option<Arc<SqliteFile>>,
     statements: Arc<AtomicU64>,
+}
+
+/// A URL that is shown without its password.
+#[derive(Clone)]
+struct Url(Arc<str>);
+
+impl fmt::Debug for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&without_password(&self.0))
+    }
+}
+
+/// A SQLite file that is open for writing.
+#[derive(Debug)]
+struct SqliteFile {
+    files: DatabaseFiles,
+    /// A connection that is open for as long as the database is, and asked nothing: without one, SQLite would remove its log
+    /// and its index of it whenever the others happen to be replaced at once.
+    anchor: DatabaseConnection,
+    /// Whether what was in the log at the start has been brought into the database.
+    is_checkpointed: AtomicBool,
+}
+
+/// Lets others have the files when it is dropped.
+struct Unlocking<'a>(&'a DatabaseFiles);
+
+impl Drop for Unlocking<'_> {
+    fn drop(&mut self) {
+        self.0.unlock();
+    }
+}
+
+/// What a database is opened for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// To be written to; a SQLite file that is not there is made.
+    Serve,
+    /// To be written to, if it is there.
+    Change,
+    /// To be looked at, beside whoever has it.
+    Inspect,
 }
 
 /// Why the database could not be opened: a sentence for whoever started the server.
@@ -71,6 +125,48 @@ pub enum OpenError {
         #[source]
         source: DbErr,
     },
+    /// There is no such file.
+    #[error(
+        "Cannot open the database {url}: unable to open {}, which does not exist; `aetherium migrate up` makes it.",
+        .path.display()
+    )]
+    Missing {
+        /// What was given.
+        url: String,
+        /// The file.
+        path: PathBuf,
+    },
+    /// Another server has it.
+    #[error(
+        "The database {url} is in use by another Aetherium server: SQLite serves one at a time. \
+         Stop that one first, or use PostgreSQL for several."
+    )]
+    InUse {
+        /// What was given.
+        url: String,
+    },
+    /// The file can be reached by several names, each of which SQLite would keep a log of its own for.
+    #[error(
+        "The database {url} has several names (hard links), which SQLite takes for several databases: remove all but one."
+    )]
+    SeveralNames {
+        /// What was given.
+        url: String,
+    },
+    /// It cannot be told whether another server has it.
+    #[error(
+        "Cannot lock the database {url} by the file {}: {reason}. Without a lock, two servers could write to it; \
+         keep it where files can be locked.",
+        .path.display()
+    )]
+    Lock {
+        /// What was given.
+        url: String,
+        /// The file that stands for it.
+        path: PathBuf,
+        /// The system's words.
+        reason: String,
+    },
     /// The SQLite library is too old to be trusted with several connections.
     #[error("SQLite {found} cannot be used: versions before 3.51.3 may corrupt a database with several connections.")]
     OldSqlite {
@@ -85,75 +181,163 @@ pub enum OpenError {
         /// What was given, without a password.
         url: String,
     },
+    /// A later version has changed the tables.
+    #[error(
+        "The database {url} was made by a newer version of Aetherium (it has {migration}): use that version, \
+         or have it take its migrations back."
+    )]
+    Newer {
+        /// What was given, without a password.
+        url: String,
+        /// A migration that this version does not know.
+        migration: String,
+    },
+    /// The database is somebody else's.
+    #[error(
+        "The database {url} belongs to something else (it has the table {table}): \
+         give Aetherium a database, or a schema, of its own."
+    )]
+    Foreign {
+        /// What was given, without a password.
+        url: String,
+        /// A table that is not ours.
+        table: String,
+    },
+    /// The tables could not be brought into shape.
+    #[error("Cannot migrate the database {url}: {reason}.")]
+    Migration {
+        /// What was given, without a password.
+        url: String,
+        /// The driver's words.
+        reason: String,
+        /// Where they come from.
+        #[source]
+        source: DbErr,
+    },
 }
 
 impl Database {
-    /// Connects by URL. With `sqlite://`, a file that is not there yet is made.
+    /// Connects by URL. With `sqlite://`, a file that is not there yet is made, and nobody else may be writing to it.
     pub async fn connect(url: &str) -> Result<Self, OpenError> {
+        Self::open(url, Purpose::Serve).await
+    }
+
+    /// The same, except that a file that is not there is not made.
+    pub async fn connect_existing(url: &str) -> Result<Self, OpenError> {
+        Self::open(url, Purpose::Change).await
+    }
+
+    /// Connects to look at what is there, also beside a server: nothing is made, changed or locked.
+    pub async fn inspect(url: &str) -> Result<Self, OpenError> {
+        Self::open(url, Purpose::Inspect).await
+    }
+
+    async fn open(url: &str, purpose: Purpose) -> Result<Self, OpenError> {
         let shown = without_password(url);
-        let failed = |source: DbErr| OpenError::Connect { url: shown.clone(), reason: reason(&source), source };
-        let statements = Arc::new(AtomicU64::new(0));
         let database = if url.starts_with("sqlite:") {
-            // Checked here for a clear sentence: the connector would report a bad option as a failed connection.
-            SqliteConnectOptions::from_str(url).map_err(|error| failed(DbErr::Custom(error.to_string())))?;
-            let mut writer = sqlite(url, 1).await.map_err(failed)?;
-            count_statements(&mut writer, &statements);
-            // A database in memory belongs to its one connection.
-            let readers = if url.contains(":memory:") {
-                writer.clone()
-            } else {
-                let mut readers = sqlite(url, 4).await.map_err(failed)?;
-                count_statements(&mut readers, &statements);
-                readers
-            };
-            Self { writer, readers, writers_thread: None, statements }
+            Self::open_sqlite(url, &shown, purpose).await?
         } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            let failed = |source: DbErr| OpenError::connect(&shown, source);
+            let statements = Arc::new(AtomicU64::new(0));
             // Of their own, so that questions about history can never keep a commit waiting for a connection.
             let thread = OwnThread::start("journal").map_err(|error| failed(DbErr::Custom(error.to_string())))?;
-            let connecting = postgres(url.to_owned(), WRITERS, COMMIT_STATEMENT_TIMEOUT, FRESH);
-            let mut writer = thread.run(connecting).await.map_err(failed)?;
-            let mut readers = postgres(url.to_owned(), 8, STATEMENT_TIMEOUT, Duration::ZERO).await.map_err(failed)?;
-            count_statements(&mut writer, &statements);
-            count_statements(&mut readers, &statements);
-            Self { writer, readers, writers_thread: Some(Arc::new(thread)), statements }
+            let open_writer = {
+                let (url, statements) = (url.to_owned(), statements.clone());
+                move |is_lazy| {
+                    let limits = (WRITERS, COMMIT_STATEMENT_TIMEOUT, FRESH);
+                    postgres(url.clone(), limits, is_lazy, statements.clone())
+                }
+            };
+            let writer = thread.run(open_writer(false)).await.map_err(failed)?;
+            let readers = postgres_readers(url, false, &statements).await.map_err(failed)?;
+            Self {
+                url: Url(url.into()),
+                backend: DbBackend::Postgres,
+                writer: Connections::new(writer, move || Box::pin(open_writer(true))),
+                readers: Arc::new(ArcSwap::from_pointee(readers)),
+                writers_thread: Some(Arc::new(thread)),
+                file: None,
+                statements,
+            }
         } else {
             return Err(OpenError::Scheme { url: shown });
         };
-        if database.backend() == DbBackend::Sqlite {
-            database.check_sqlite_version().await.map_err(|error| match error {
-                VersionCheck::Failed(source) => failed(source),
-                VersionCheck::Old(found) => OpenError::OldSqlite { found },
-            })?;
-        }
         Ok(database)
     }
 
-    /// Brings the tables to the shape this version works with.
-    pub async fn migrate(&self) -> Result<(), DbErr> {
-        Migrator::up(self.for_upkeep(), None).await
-    }
-
-    /// Whether the tables have the shape this version works with.
-    pub async fn is_migrated(&self) -> Result<bool, DbErr> {
-        Ok(Migrator::get_pending_migrations(self.for_upkeep()).await?.is_empty())
+    async fn open_sqlite(url: &str, shown: &str, purpose: Purpose) -> Result<Self, OpenError> {
+        let failed = |source: DbErr| OpenError::connect(shown, source);
+        let statements = Arc::new(AtomicU64::new(0));
+        // Checked here for a clear sentence: the connector would report a bad option as a failed connection.
+        let options = SqliteConnectOptions::from_str(url).map_err(|error| failed(DbErr::Custom(error.to_string())))?;
+        let is_in_memory = url.contains(":memory:") || url.contains("mode=memory");
+        let path = options.get_filename();
+        if purpose != Purpose::Serve && !is_in_memory && !path.exists() {
+            return Err(OpenError::Missing { url: shown.to_owned(), path: path.to_owned() });
+        }
+        let (writer, readers, file) = if is_in_memory || purpose == Purpose::Inspect {
+            // A database in memory belongs to its one connection.
+            let mode = if is_in_memory { SqliteMode::Memory } else { SqliteMode::Inspect };
+            let connection = sqlite(url.to_owned(), 1, mode, statements.clone()).await.map_err(failed)?;
+            (Connections::to_memory(connection.clone()), connection, None)
+        } else {
+            let files = lock(path, shown, purpose)?;
+            let anchor = sqlite(url.to_owned(), 1, SqliteMode::Anchor, statements.clone()).await.map_err(failed)?;
+            schema::find_migrations(&anchor, shown).await?;
+            // Not before it is known to be ours: it is kept in the file.
+            anchor.execute_unprepared("PRAGMA journal_mode = WAL").await.map_err(failed)?;
+            let open_writer = {
+                let (url, statements) = (url.to_owned(), statements.clone());
+                move || sqlite(url.clone(), 1, SqliteMode::Writer, statements.clone())
+            };
+            let writer = open_writer().await.map_err(failed)?;
+            let readers = sqlite(url.to_owned(), 4, SqliteMode::Reader, statements.clone()).await.map_err(failed)?;
+            // Which opens the log, if nothing else has.
+            anchor.execute_unprepared("SELECT count(*) FROM sqlite_master").await.map_err(failed)?;
+            files.remember().map_err(|error| failed(DbErr::Custom(error.to_string())))?;
+            let file = SqliteFile { files, anchor, is_checkpointed: AtomicBool::new(false) };
+            (Connections::new(writer, move || Box::pin(open_writer())), readers, Some(Arc::new(file)))
+        };
+        let database = Self {
+            url: Url(url.into()),
+            backend: DbBackend::Sqlite,
+            writer,
+            readers: Arc::new(ArcSwap::from_pointee(readers)),
+            writers_thread: None,
+            file,
+            statements,
+        };
+        database.check_sqlite_version().await.map_err(|error| match error {
+            VersionCheck::Failed(source) => failed(source),
+            VersionCheck::Old(found) => OpenError::OldSqlite { found },
+        })?;
+        Ok(database)
     }
 
     /// Which of the two it is.
     pub fn backend(&self) -> DbBackend {
-        self.writer.get_database_backend()
+        self.backend
+    }
+
+    /// Its URL, as it may be shown.
+    pub(super) fn shown(&self) -> String {
+        without_password(&self.url.0)
     }
 
     /// For reading what is not in memory.
-    pub fn readers(&self) -> &DatabaseConnection {
-        &self.readers
+    pub fn readers(&self) -> Arc<DatabaseConnection> {
+        self.readers.load_full()
     }
 
-    /// For changing the tables, and for removing what is old: SQLite wants its one writer for it; on PostgreSQL it may take
-    /// longer than a commit may, and the writer's connections are made where the writer is.
-    pub fn for_upkeep(&self) -> &DatabaseConnection {
-        match self.backend() {
-            DbBackend::Postgres => &self.readers,
-            _ => &self.writer,
+    /// For looking at the tables, and for changing them by hand. SQLite wants its one writer for it.
+    pub async fn for_upkeep(&self) -> Result<DatabaseConnection, DbErr> {
+        match self.backend {
+            DbBackend::Postgres => Ok(DatabaseConnection::clone(&self.readers())),
+            _ => {
+                let (connection, lease) = self.writer.lease().await?;
+                lease.succeed();
+                Ok(connection)
+            }
         }
     }
 
@@ -162,14 +346,29 @@ impl Database {
         self.writers_thread.as_ref()
     }
 
-    /// For the journal.
-    pub(super) fn writer(&self) -> &DatabaseConnection {
-        &self.writer
+    /// For the journal, for a statement that is a transaction by itself.
+    pub(super) async fn lease_writer(&self) -> Result<(DatabaseConnection, Lease), DbErr> {
+        self.writer.lease().await
+    }
+
+    /// Gives up all of their sessions with PostgreSQL: they may be with a server that does not lead any more.
+    pub(super) async fn renew_readers(&self) {
+        if self.backend == DbBackend::Postgres
+            && let Ok(readers) = postgres_readers(&self.url.0, true, &self.statements).await
+        {
+            let before = self.readers.swap(Arc::new(readers));
+            tokio::spawn(async move { before.close_by_ref().await });
+        }
     }
 
     /// Succeeds if the database answers.
     pub async fn answer(&self) -> Result<(), DbErr> {
-        self.readers.execute_unprepared("SELECT 1").await.map(drop)
+        self.readers().execute_unprepared("SELECT 1").await.map(drop)
+    }
+
+    /// Succeeds if what is committed goes where the next start will look for it.
+    pub(super) fn check_files(&self) -> Result<(), LookError> {
+        self.file.as_ref().map_or(Ok(()), |file| file.files.check())
     }
 
     /// How many statements have been sent so far, except for hints, which are sent as time allows.
@@ -177,33 +376,68 @@ impl Database {
         self.statements.load(Ordering::Relaxed)
     }
 
-    /// Closes all connections.
+    /// Closes all connections, and lets others have the database.
     pub async fn close(self) -> Result<(), DbErr> {
-        let Self { writer, readers, writers_thread: _, statements: _ } = self;
-        readers.close().await?;
-        writer.close().await
+        // Also if that takes too long to be waited for: nothing more will be written.
+        let _unlocking = self.file.as_ref().map(|file| Unlocking(&file.files));
+        self.readers().close_by_ref().await?;
+        self.writer.close().await?;
+        if let Some(file) = &self.file {
+            // The last one: it brings the log into the database.
+            file.anchor.close_by_ref().await?;
+        }
+        Ok(())
     }
 
     /// Begins a transaction that will write. On SQLite it takes the write lock at once: a lock asked
     /// for later would be refused without waiting if somebody else has written in between.
-    pub(super) async fn begin_writing(&self) -> Result<DatabaseTransaction, DbErr> {
+    pub(super) async fn begin_writing(&self) -> Result<WritingTransaction, DbErr> {
         let options = TransactionOptions {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };
-        // A connection may have been lost. Nothing has happened then: the next one is tried, and at last a new one.
-        let mut chances = if self.backend() == DbBackend::Postgres { WRITERS } else { 0 };
+        // A connection may have been lost. Nothing has happened then, and there will be a new one.
+        let mut chances = if self.backend == DbBackend::Postgres { 1 } else { 0 };
         loop {
-            match self.writer.begin_with_options(options).await {
-                Err(error) if chances > 0 && !matches!(error, DbErr::ConnectionAcquire(_)) => chances -= 1,
-                outcome => return outcome,
+            let (connection, lease) = self.writer.lease().await?;
+            self.checkpoint_once(&connection).await?;
+            match connection.begin_with_options(options).await {
+                Ok(transaction) => return Ok(WritingTransaction::new(transaction, Some(lease))),
+                Err(error) if chances > 0 && !matches!(error, DbErr::ConnectionAcquire(_)) => {
+                    drop((error, lease));
+                    chances -= 1;
+                }
+                Err(error) => return Err(error),
             }
         }
     }
 
+    /// Begins a transaction to remove what is old, or to change the tables. SQLite wants its one writer for it; on
+    /// PostgreSQL it may take longer than a commit may, and the writer's connections are made where the writer is.
+    pub(super) async fn begin_upkeep(&self) -> Result<WritingTransaction, DbErr> {
+        match self.backend {
+            DbBackend::Postgres => Ok(WritingTransaction::new(self.readers().begin().await?, None)),
+            _ => self.begin_writing().await,
+        }
+    }
+
+    /// Brings what an earlier life of this server left in SQLite's log into the database, before anything is added to the
+    /// log. After a failed `fsync`, what is read from a file is not always what is on the disk: a commit that failed may be
+    /// read as a whole one after a restart, and what is written behind it would be lost with it when the power is cut.
+    /// This writes all of it once more.
+    async fn checkpoint_once(&self, connection: &DatabaseConnection) -> Result<(), DbErr> {
+        let Some(file) = &self.file else { return Ok(()) };
+        if !file.is_checkpointed.load(Ordering::Acquire) {
+            // Who reads at this moment, as a backup does, may keep it from being all; that is no reason to take no commits.
+            connection.execute_unprepared("PRAGMA wal_checkpoint(TRUNCATE)").await?;
+            file.is_checkpointed.store(true, Ordering::Release);
+        }
+        Ok(())
+    }
+
     async fn check_sqlite_version(&self) -> Result<(), VersionCheck> {
         let statement = Statement::from_string(DbBackend::Sqlite, "SELECT sqlite_version() AS version");
-        let row = self.writer.query_one_raw(statement).await.map_err(VersionCheck::Failed)?;
+        let row = self.readers().query_one_raw(statement).await.map_err(VersionCheck::Failed)?;
         let found: String = match row {
             Some(row) => row.try_get("", "version").map_err(VersionCheck::Failed)?,
             None => String::new(),
@@ -214,12 +448,51 @@ impl Database {
     }
 }
 
+impl OpenError {
+    fn connect(shown: &str, source: DbErr) -> Self {
+        Self::Connect { url: shown.to_owned(), reason: reason(&source), source }
+    }
+
+    pub(super) fn migration(shown: &str, source: DbErr) -> Self {
+        Self::Migration { url: shown.to_owned(), reason: reason(&source), source }
+    }
+}
+
+/// Locks a database file, or says why that cannot be done.
+fn lock(path: &Path, shown: &str, purpose: Purpose) -> Result<DatabaseFiles, OpenError> {
+    let url = shown.to_owned();
+    match DatabaseFiles::lock(path, purpose == Purpose::Serve) {
+        Ok(Some(files)) => Ok(files),
+        Ok(None) => Err(OpenError::connect(shown, DbErr::Custom("unable to open database file".to_owned()))),
+        Err(LockError::InUse) => Err(OpenError::InUse { url }),
+        Err(LockError::SeveralNames) => Err(OpenError::SeveralNames { url }),
+        Err(LockError::Failed(path, error)) => Err(OpenError::Lock { url, path, reason: error.to_string() }),
+    }
+}
+
 enum VersionCheck {
     Failed(DbErr),
     Old(String),
 }
 
-async fn sqlite(url: &str, connections: u32) -> Result<DatabaseConnection, DbErr> {
+/// What a SQLite connection is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum SqliteMode {
+    Writer,
+    Reader,
+    /// To be open, and to find out whose the file is before anything is changed in it.
+    Anchor,
+    /// Beside whoever has it.
+    Inspect,
+    Memory,
+}
+
+async fn sqlite(
+    url: String,
+    connections: u32,
+    mode: SqliteMode,
+    statements: Arc<AtomicU64>,
+) -> Result<DatabaseConnection, DbErr> {
     let mut options = ConnectOptions::new(url);
     options
         .max_connections(connections)
@@ -229,32 +502,50 @@ async fn sqlite(url: &str, connections: u32) -> Result<DatabaseConnection, DbErr
         .max_lifetime(None::<Duration>)
         .test_before_acquire(false)
         .sqlx_logging(false)
-        .map_sqlx_sqlite_opts(|options| {
-            options
-                .create_if_missing(true)
-                .journal_mode(SqliteJournalMode::Wal)
+        .map_sqlx_sqlite_opts(move |options| {
+            let options = options
+                // The file is made where it is locked. One that is not there later is not made anew.
+                .create_if_missing(mode == SqliteMode::Memory)
                 // What is acknowledged survives a power cut; group commit makes it affordable.
                 .synchronous(SqliteSynchronous::Full)
                 .busy_timeout(BUSY_TIMEOUT)
                 .foreign_keys(true)
                 .statement_cache_capacity(512)
                 .pragma("temp_store", "memory")
-                .pragma("cache_size", "-20000")
+                .pragma("cache_size", "-20000");
+            match mode {
+                SqliteMode::Writer | SqliteMode::Reader => options.journal_mode(SqliteJournalMode::Wal),
+                SqliteMode::Inspect => options.read_only(true),
+                SqliteMode::Anchor | SqliteMode::Memory => options,
+            }
         });
-    Connector::connect(options).await
+    if mode == SqliteMode::Writer {
+        // One that the driver takes to be in a transaction gets a SAVEPOINT where BEGIN was meant. It is closed instead.
+        options.map_sqlx_sqlite_before_acquire(|connection, _| Box::pin(async { Ok(!connection.is_in_transaction()) }));
+    }
+    let mut connection = Connector::connect(options).await?;
+    count_statements(&mut connection, &statements);
+    Ok(connection)
 }
 
+/// Connections to PostgreSQL for everybody but the writer.
+async fn postgres_readers(url: &str, is_lazy: bool, statements: &Arc<AtomicU64>) -> Result<DatabaseConnection, DbErr> {
+    postgres(url.to_owned(), (READERS, STATEMENT_TIMEOUT, Duration::ZERO), is_lazy, statements.clone()).await
+}
+
+/// So many connections, how long a statement may take on them, and how long one is trusted without being tested.
 async fn postgres(
     url: String,
-    connections: u32,
-    statement_timeout: Duration,
-    fresh: Duration,
+    (connections, statement_timeout, fresh): (u32, Duration, Duration),
+    is_lazy: bool,
+    statements: Arc<AtomicU64>,
 ) -> Result<DatabaseConnection, DbErr> {
     let mut options = ConnectOptions::new(url);
     options
         .max_connections(connections)
         .acquire_timeout(CONNECT_TIMEOUT)
         .connect_timeout(CONNECT_TIMEOUT)
+        .connect_lazy(is_lazy)
         .sqlx_logging(false)
         .set_application_name("aetherium")
         .statement_timeout(statement_timeout)
@@ -273,7 +564,9 @@ async fn postgres(
                 ("tcp_keepalives_count", "3"),
             ])
         });
-    Connector::connect(options).await
+    let mut connection = Connector::connect(options).await?;
+    count_statements(&mut connection, &statements);
+    Ok(connection)
 }
 
 fn count_statements(connection: &mut DatabaseConnection, statements: &Arc<AtomicU64>) {

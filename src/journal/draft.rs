@@ -11,7 +11,9 @@ use super::commands::Answer;
 use super::rows::{self, VmRow};
 use super::statements::{Column, Delete, Type, Update, Upsert};
 use crate::clock::Timestamp;
-use crate::cluster::{Availability, Changes, Cursor, Event, EventKind, Snapshot, VmId, Worker, WorkerId};
+use crate::cluster::{
+    Actor, Availability, Changes, Cursor, Event, EventKind, Snapshot, Tombstone, VmId, Worker, WorkerId,
+};
 use crate::error::Error;
 
 /// The next state of the cluster, while commands are still changing it.
@@ -26,7 +28,9 @@ pub struct Draft<'a> {
     /// When it happens, by the clock of all servers.
     pub at: Timestamp,
     workers: BTreeMap<WorkerId, Edited>,
-    purged: BTreeMap<WorkerId, u64>,
+    purged: BTreeMap<WorkerId, Arc<Tombstone>>,
+    /// Incarnations that are handed out are above this.
+    incarnation_floor: u64,
     events: Vec<Arc<Event>>,
     /// Answers that were given before, by key: those that commands of this batch may ask for.
     answers: BTreeMap<Arc<str>, KeptAnswer>,
@@ -56,6 +60,8 @@ pub enum Part {
     Registration,
     /// Usage and VMs.
     Heartbeat,
+    /// Which heartbeats counted although they came late.
+    LateHeartbeat,
     /// The scheduling policy.
     Operator,
     /// What was announced of its availability.
@@ -65,7 +71,7 @@ pub enum Part {
 }
 
 impl Part {
-    const COUNT: usize = 5;
+    const COUNT: usize = 6;
 }
 
 /// What an event says besides its place, time and kind.
@@ -85,6 +91,7 @@ impl<'a> Draft<'a> {
         base: &'a Snapshot,
         revision: u64,
         at: Timestamp,
+        incarnation_floor: u64,
         answers: BTreeMap<Arc<str>, KeptAnswer>,
     ) -> Self {
         Self {
@@ -93,6 +100,7 @@ impl<'a> Draft<'a> {
             at,
             workers: BTreeMap::new(),
             purged: BTreeMap::new(),
+            incarnation_floor,
             events: Vec::new(),
             answers,
             answered: Vec::new(),
@@ -127,9 +135,15 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// The last incarnation of a worker of this id that was purged.
-    pub fn last_incarnation_of_purged(&self, id: &str) -> Option<u64> {
-        self.purged.get(id).copied().or_else(|| self.base.last_incarnation_of_purged(id))
+    /// What is left of a worker of this id that was purged.
+    pub fn tombstone(&self, id: &str) -> Option<&Arc<Tombstone>> {
+        self.purged.get(id).or_else(|| self.base.tombstone(id))
+    }
+
+    /// An incarnation that no process of a worker can have, if the last one that is known is this, and the last one that
+    /// the process itself knows of is that: the database may have been set back to a state from before it was handed out.
+    pub fn next_incarnation(&self, last: Option<u64>, last_of_process: Option<u64>) -> u64 {
+        last.max(last_of_process).unwrap_or(0).max(self.incarnation_floor) + 1
     }
 
     /// Whether any worker reports a VM of this id.
@@ -156,25 +170,15 @@ impl<'a> Draft<'a> {
     /// Takes a worker out, with its VMs and its history's subject.
     pub fn purge(&mut self, worker: &Worker) {
         self.workers.remove(&worker.id);
-        self.purged.insert(worker.id.clone(), worker.life.incarnation);
+        self.purged.insert(worker.id.clone(), Arc::new(worker.tombstone()));
     }
 
     /// Adds an entry to the change log.
-    pub fn tell(&mut self, kind: EventKind, worker_id: &WorkerId, told: Told) {
+    pub fn tell(&mut self, actor: Actor, kind: EventKind, worker_id: &WorkerId, told: Told) {
         let Told { vm_id, reason, message } = told;
-        let actor = match kind {
-            EventKind::WorkerDrained | EventKind::WorkerActivated => "operator",
-            EventKind::WorkerOffline | EventKind::WorkerOnline | EventKind::Synced | EventKind::Resync => "server",
-            EventKind::WorkerRegistered
-            | EventKind::WorkerRestarted
-            | EventKind::WorkerLeft
-            | EventKind::VmStarted
-            | EventKind::VmChanged
-            | EventKind::VmStopped => "worker",
-        };
         self.events.push(Arc::new(Event {
             cursor: Cursor {
-                database: self.base.database.clone(),
+                epoch: self.base.epochs.of(self.revision).clone(),
                 revision: self.revision,
                 position: u32::try_from(self.events.len()).unwrap_or(u32::MAX - 1),
             },
@@ -182,20 +186,21 @@ impl<'a> Draft<'a> {
             kind,
             worker_id: Some(worker_id.clone()),
             vm_id,
-            actor: Some(actor.into()),
+            actor: Some(actor.as_str().into()),
             reason,
             message: message.into(),
             oldest_cursor: None,
         }));
     }
 
-    /// Notes that a worker is heard: if it was announced offline, it is announced back.
+    /// Notes that a worker is heard: if it was announced offline, it is announced back. As that it was silent, this is what
+    /// the server found out.
     pub fn announce_if_back(&mut self, worker: &mut Worker) -> bool {
         let back = worker.announced == Availability::Offline;
         if back {
             worker.announced = Availability::Online;
             let message = format!("Worker {} is back online", worker.id);
-            self.tell(EventKind::WorkerOnline, &worker.id, Told { message, ..Told::default() });
+            self.tell(Actor::Server, EventKind::WorkerOnline, &worker.id, Told { message, ..Told::default() });
         }
         back
     }
@@ -238,14 +243,15 @@ impl<'a> Draft<'a> {
         VMS_OF_PURGED.run(transaction, &ids).await?;
         let ids: Vec<_> = purged().map(|(id, _)| json!({ "id": id.as_str() })).collect();
         PURGED_WORKERS.run(transaction, &ids).await?;
-        let grave = |(id, incarnation): (&WorkerId, &u64)| json!({ "id": id.as_str(), "incarnation": incarnation, "revision": self.revision });
-        GRAVES.run(transaction, &purged().map(grave).collect::<Vec<_>>()).await?;
+        let tombstones: Vec<_> = purged().map(|(id, it)| rows::tombstone_row(id, it, self.revision)).collect();
+        TOMBSTONES.run(transaction, &tombstones).await?;
 
         REGISTRATIONS.run(transaction, &self.written(Part::Registration, rows::registration_row)).await?;
         self.beats().write(transaction).await?;
         let news = self.workers.values().filter(|it| it.parts[Part::Heartbeat as usize] && !self.is_beat(it));
         let news: Vec<_> = news.map(|edited| rows::usage_row(&edited.worker)).collect();
         HEARTBEATS.run(transaction, &news).await?;
+        LATE_HEARTBEATS.run(transaction, &self.written(Part::LateHeartbeat, rows::late_heartbeat_row)).await?;
         POLICIES.run(transaction, &self.written(Part::Operator, rows::policy_row)).await?;
         ANNOUNCEMENTS.run(transaction, &self.written(Part::Announcement, rows::announcement_row)).await?;
         DEPARTURES.run(transaction, &self.written(Part::Goodbye, rows::departure_row)).await?;
@@ -296,11 +302,17 @@ impl<'a> Draft<'a> {
 
 const VMS_OF_PURGED: Delete = Delete { table: "vm", key: &[("worker_id", Type::Text)] };
 const PURGED_WORKERS: Delete = Delete { table: "worker", key: &[("id", Type::Text)] };
-const GRAVES: Upsert = Upsert {
+const TOMBSTONES: Upsert = Upsert {
     table: "purged_worker",
     key: &["id"],
-    columns: &[("id", Type::Text), ("incarnation", Type::Integer), ("revision", Type::Integer)],
-    update: &["incarnation", "revision"],
+    columns: &[
+        ("id", Type::Text),
+        ("incarnation", Type::Integer),
+        ("boot_id", Type::Text),
+        ("earlier_boot_ids", Type::Json),
+        REVISION,
+    ],
+    update: &["incarnation", "boot_id", "earlier_boot_ids", "revision"],
 };
 const REGISTRATIONS: Upsert = Upsert {
     table: "worker",
@@ -318,6 +330,9 @@ const REGISTRATIONS: Upsert = Upsert {
         ("max_vms", Type::Integer),
         ("incarnation", Type::Integer),
         ("boot_id", Type::Text),
+        ("earlier_boot_ids", Type::Json),
+        ("host_boot_id", Type::Text),
+        ("life_revision", Type::Integer),
         ("started_at", Type::Time),
         ("left_at", Type::Time),
         ("last_seen", Type::Time),
@@ -345,6 +360,9 @@ const REGISTRATIONS: Upsert = Upsert {
         "max_vms",
         "incarnation",
         "boot_id",
+        "earlier_boot_ids",
+        "host_boot_id",
+        "life_revision",
         "started_at",
         "left_at",
         "registration_revision",
@@ -365,10 +383,19 @@ const HEARTBEATS: Update = Update {
         REVISION,
     ],
 };
+const LATE_HEARTBEATS: Update =
+    Update { table: "worker", key: "id", columns: &[("late_sequence", Type::Integer), REVISION] };
 const POLICIES: Update = Update {
     table: "worker",
     key: "id",
-    columns: &[("policy", Type::Text), ("policy_revision", Type::Integer), REVISION],
+    columns: &[
+        ("policy", Type::Text),
+        ("policy_revision", Type::Integer),
+        ("drain_reason", Type::Text),
+        ("drain_started_by", Type::Text),
+        ("drain_started_at", Type::Time),
+        REVISION,
+    ],
 };
 const ANNOUNCEMENTS: Update = Update { table: "worker", key: "id", columns: &[("announced", Type::Text), REVISION] };
 const DEPARTURES: Update = Update { table: "worker", key: "id", columns: &[("left_at", Type::Time), REVISION] };

@@ -75,6 +75,19 @@ impl Feed {
     }
 }
 
+impl Feed {
+    /// A place to listen from: hears of what was told after this revision. None if not all of that is kept.
+    pub(super) fn listen_after(&self, revision: u64) -> Option<Listener> {
+        let told = self.told.subscribe();
+        let past = self.past.read().unwrap_or_else(PoisonError::into_inner);
+        let is_later = |change: &&Arc<Change>| change.revision > revision && !change.starts_over;
+        let later = past.changes.iter().rev().take_while(is_later).count();
+        let before = past.changes.get((past.changes.len() - later).checked_sub(1)?)?;
+        let next = past.end() - later as u64;
+        (before.revision <= revision).then(|| Listener { past: self.past.clone(), told, next })
+    }
+}
+
 impl Past {
     fn end(&self) -> u64 {
         self.first + self.changes.len() as u64
@@ -135,7 +148,16 @@ mod tests {
 
     fn change(revision: u64) -> Change {
         let at = crate::clock::Timestamp::default();
-        Change { at, revision, workers: Vec::new(), events: None, starts_over: false }
+        Change {
+            at,
+            revision,
+            epoch: "test".into(),
+            workers: Vec::new(),
+            removed: 0,
+            ended_silence: chrono::TimeDelta::zero(),
+            events: None,
+            starts_over: false,
+        }
     }
 
     fn heard(listener: &mut Listener) -> Vec<Result<u64, Missed>> {
@@ -154,6 +176,33 @@ mod tests {
         assert_eq!(heard(&mut listener), [Ok(3)]);
         drop(feed);
         assert_eq!(listener.next().await.unwrap_err(), Ended);
+    }
+
+    #[tokio::test]
+    async fn who_comes_with_a_revision_hears_what_came_after_it_if_all_of_that_is_kept() {
+        let feed = Feed::new();
+        assert!(feed.listen_after(0).is_none(), "nobody knows what was before");
+        for revision in [3, 4, 6, 7] {
+            feed.tell(change(revision));
+        }
+        for (after, expected) in [
+            (2, None),
+            (3, Some(vec![4, 6, 7])),
+            (4, Some(vec![6, 7])),
+            (5, Some(vec![6, 7])),
+            (7, Some(vec![])),
+            (9, Some(vec![])),
+        ] {
+            let told = feed.listen_after(after).map(|mut listener| heard(&mut listener));
+            let expected = expected.map(|revisions| revisions.into_iter().map(Ok).collect::<Vec<_>>());
+            assert_eq!(told, expected, "after {after}");
+        }
+        // The database was set back: what was at these revisions before is nobody's business any more.
+        feed.tell(Change { starts_over: true, ..change(5) });
+        feed.tell(change(6));
+        for (after, expected) in [(4, None), (5, Some(vec![Ok(6)])), (6, Some(vec![]))] {
+            assert_eq!(feed.listen_after(after).map(|mut listener| heard(&mut listener)), expected, "after {after}");
+        }
     }
 
     #[tokio::test]

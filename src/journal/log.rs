@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use entity::{cluster, event};
 use sea_orm::{ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, QueryFilter, QuerySelect, Statement};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::database::Database;
-use super::rows;
-use crate::cluster::{Cursor, Event, EventFilter, EventKind};
+use super::{Published, rows};
+use crate::cluster::{Cursor, Event, EventFilter, EventKind, WorkerId};
 use crate::error::{Error, Result};
 
 /// How many may read the log at once. Whoever comes on top waits for its turn, however long that takes: when a server
@@ -20,8 +21,8 @@ const READERS: usize = 2;
 #[derive(Clone, Debug)]
 pub struct Log {
     database: Database,
-    /// Name of the database, for cursors.
-    name: Arc<str>,
+    /// The state of the cluster, whose epochs are part of cursors.
+    live: Arc<ArcSwap<Published>>,
     turns: Arc<Semaphore>,
 }
 
@@ -51,23 +52,25 @@ impl LogPage {
 }
 
 impl Log {
-    pub(super) fn new(database: Database, name: Arc<str>) -> Self {
-        Self { database, name, turns: Arc::new(Semaphore::new(READERS)) }
+    pub(super) fn new(database: Database, live: Arc<ArcSwap<Published>>) -> Self {
+        Self { database, live, turns: Arc::new(Semaphore::new(READERS)) }
     }
 
     /// Up to `limit` entries after a cursor, oldest first, with the place where the log begins, so
     /// that what was removed is noticed and not taken for something that never was.
     pub async fn events_after(&self, after: &Cursor, filter: &EventFilter, limit: u64) -> Result<LogPage> {
         let mut select = event::Entity::after(signed(after.revision), i64::from(after.position));
-        if !filter.worker_ids.is_empty() {
-            select = select.filter(event::Entity::about_workers(filter.worker_ids.clone()));
+        if let Some(worker_ids) = &filter.worker_ids {
+            // Nobody has an id that is none, and not every database takes every text: PostgreSQL refuses NUL.
+            let ids = worker_ids.iter().filter(|id| WorkerId::parse(id).is_ok());
+            select = select.filter(event::Entity::about_workers(ids.cloned().collect()));
         }
-        if !filter.kinds.is_empty() {
-            select = select.filter(event::Entity::of_kinds(filter.kinds.iter().copied().map(EventKind::as_str)));
+        if let Some(kinds) = &filter.kinds {
+            select = select.filter(event::Entity::of_kinds(kinds.iter().copied().map(EventKind::as_str)));
         }
         let turn = self.turn().await?;
         // First the entries, then the beginning, which is moved before anything is removed.
-        let rows = select.limit(limit).all(self.database.readers()).await?;
+        let rows = select.limit(limit).all(&*self.database.readers()).await?;
         let Extent { start, .. } = self.look(&turn).await?;
         Ok(LogPage { events: self.read(rows)?, start })
     }
@@ -77,10 +80,16 @@ impl Log {
         self.look(&self.turn().await?).await
     }
 
+    /// The revision of the database and the name of its last epoch, which may be later than what this server has seen.
+    pub(super) async fn committed(&self) -> Result<(u64, String)> {
+        let row = cluster::Entity::find_by_id(cluster::ID).one(&*self.database.readers()).await?;
+        Ok(row.map(|row| (unsigned(row.revision), row.epoch)).unwrap_or_default())
+    }
+
     async fn look(&self, _turn: &SemaphorePermit<'_>) -> Result<Extent> {
-        let row = cluster::Entity::find_by_id(cluster::ID).one(self.database.readers()).await?;
+        let row = cluster::Entity::find_by_id(cluster::ID).one(&*self.database.readers()).await?;
         let (start, revision) = row.map_or((0, 0), |row| (unsigned(row.log_start), unsigned(row.revision)));
-        Ok(Extent { start: Cursor::after_revision(self.name.clone(), start), revision })
+        Ok(Extent { start: self.live.load().snapshot.cursor_after(start), revision })
     }
 
     async fn turn(&self) -> Result<SemaphorePermit<'_>> {
@@ -129,7 +138,8 @@ impl Log {
     }
 
     fn read(&self, rows: Vec<event::Model>) -> Result<Vec<Arc<Event>>> {
-        rows.into_iter().map(|row| Ok(Arc::new(rows::read_event(row, &self.name)?))).collect()
+        let live = self.live.load();
+        rows.into_iter().map(|row| Ok(Arc::new(rows::read_event(row, &live.snapshot.epochs)?))).collect()
     }
 }
 

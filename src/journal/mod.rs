@@ -20,36 +20,45 @@
 
 mod beats;
 pub mod commands;
+mod condition;
+mod connections;
 mod database;
 mod draft;
 mod feed;
+mod files;
 mod log;
 mod notify;
+mod outage;
 mod retention;
 mod rows;
+mod schema;
 mod statements;
 mod thread;
 mod writer;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use sea_orm::DbBackend;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 pub use self::commands::Command;
+use self::condition::CommitCondition;
 pub use self::database::{Database, OpenError, without_password};
 use self::feed::Feed;
 pub use self::feed::{Ended, Listener, Missed};
+pub use self::files::FileMoved;
 pub use self::log::{Extent, Log, LogPage};
 pub use self::retention::{LogTrimmer, Retention};
+pub use self::schema::MigrationState;
 pub use self::writer::Writer;
 use self::writer::{Queued, Ticket, Together, Waiting};
 use crate::clock::{Clock, Timestamp};
-use crate::cluster::Snapshot;
+use crate::cluster::{Cursor, Snapshot};
 use crate::error::{Error, Result};
 
 /// How many commands may wait. One batch takes up to [`writer::MAX_BATCH`] of them; more than some
@@ -73,8 +82,9 @@ struct Ends {
     feed: Arc<Feed>,
     /// Wakes the writer to look for what other servers committed.
     follow: Arc<Notify>,
-    /// When a commit last failed, in Unix milliseconds; 0 if none has.
-    last_outage: Arc<AtomicI64>,
+    /// When a commit last failed, in milliseconds of the clock that never goes back; 0 if none has.
+    last_outage: Arc<AtomicU64>,
+    condition: Arc<CommitCondition>,
     log: Log,
     database: Database,
 }
@@ -117,12 +127,12 @@ impl Journal {
         let feed = Arc::new(Feed::new());
         let snapshot = Arc::new(writer::load(&database, &clock).await?);
         let live = Arc::new(ArcSwap::from_pointee(Published { at: clock.now(), snapshot: snapshot.clone() }));
-        let log = Log::new(database.clone(), snapshot.database.clone());
+        let log = Log::new(database.clone(), live.clone());
         let follow = Arc::new(Notify::new());
         let writer =
             Writer::new(database.clone(), clock, snapshot, live.clone(), feed.clone(), follow.clone(), waiting);
-        let last_outage = writer.last_outage();
-        Ok((Self(Arc::new(Ends { queue, queued, live, feed, follow, last_outage, log, database })), writer))
+        let (last_outage, condition) = (writer.last_outage(), writer.condition());
+        Ok((Self(Arc::new(Ends { queue, queued, live, feed, follow, last_outage, condition, log, database })), writer))
     }
 
     /// The cluster as of the last commit.
@@ -141,23 +151,81 @@ impl Journal {
         self.0.feed.listen()
     }
 
+    /// Commits after a revision, those that have been and those to come; none if it cannot be told any more what has been.
+    pub fn subscribe_after(&self, revision: u64) -> Option<Listener> {
+        // First the place: what is committed after the look at the state is behind it.
+        let now = self.subscribe();
+        if self.snapshot().revision == revision { Some(now) } else { self.0.feed.listen_after(revision) }
+    }
+
     /// The cluster at this revision or a later one: a client that has been told of a revision by
-    /// another server wants to see it here too. None if it does not arrive in time.
-    pub async fn snapshot_at_least(&self, revision: u64) -> Option<Arc<Snapshot>> {
-        let mut feed = self.subscribe();
-        let arrived = async {
-            loop {
-                let snapshot = self.snapshot();
-                if snapshot.revision >= revision {
-                    return Some(snapshot);
-                }
-                self.0.follow.notify_one();
-                if let Err(Ended) = feed.next().await {
-                    return None;
-                }
+    /// another server wants to see it here too.
+    pub async fn snapshot_at_least(&self, revision: u64) -> Result<Arc<Snapshot>> {
+        let snapshot = self.snapshot();
+        if snapshot.revision >= revision {
+            return Ok(snapshot);
+        }
+        let arriving = async {
+            if !self.is_committed(revision).await? {
+                return Err(Error::NotOfThisDatabase { wanted: revision, current: self.snapshot().revision });
             }
+            self.arrival(|snapshot| snapshot.revision >= revision).await
         };
-        timeout(ARRIVAL_TIMEOUT, arrived).await.ok().flatten()
+        self.in_time(revision, arriving).await
+    }
+
+    /// The cluster at this place of the change log or a later one. None if there is no such place: if the cursor is of
+    /// another database, or of what this one was before it was restored from a backup.
+    pub async fn snapshot_with(&self, place: &Cursor) -> Result<Option<Arc<Snapshot>>> {
+        let snapshot = self.snapshot();
+        let is_known = snapshot.epochs.include(place);
+        if is_known && place.revision <= snapshot.revision {
+            return Ok(Some(snapshot));
+        }
+        // Another server may have begun an epoch, or committed what this one has not seen yet.
+        let arriving = async {
+            if self.0.database.backend() != DbBackend::Postgres {
+                return Ok(None);
+            }
+            let (revision, epoch) = self.0.log.committed().await?;
+            // Without a later epoch there are none that this server does not know, and none has ended.
+            let is_known = if epoch == **snapshot.epochs.latest() {
+                is_known
+            } else {
+                rows::read_epochs(&*self.0.database.readers()).await?.include(place)
+            };
+            if !is_known || revision < place.revision {
+                return Ok(None);
+            }
+            let has_place = |snapshot: &Snapshot| snapshot.epochs.include(place) && place.revision <= snapshot.revision;
+            self.arrival(has_place).await.map(Some)
+        };
+        self.in_time(place.revision, arriving).await
+    }
+
+    /// Whether the database has this revision, which this server has not seen. On SQLite nobody else commits.
+    pub async fn is_committed(&self, revision: u64) -> Result<bool> {
+        Ok(self.0.database.backend() == DbBackend::Postgres && self.0.log.committed().await?.0 >= revision)
+    }
+
+    /// The cluster as soon as it is so.
+    async fn arrival(&self, is_there: impl Fn(&Snapshot) -> bool) -> Result<Arc<Snapshot>> {
+        let mut feed = self.subscribe();
+        loop {
+            let snapshot = self.snapshot();
+            if is_there(&snapshot) {
+                return Ok(snapshot);
+            }
+            self.0.follow.notify_one();
+            if let Err(Ended) = feed.next().await {
+                return Err(Error::ShuttingDown);
+            }
+        }
+    }
+
+    async fn in_time<T>(&self, wanted: u64, arriving: impl Future<Output = Result<T>>) -> Result<T> {
+        let not_there_yet = |_| Err(Error::NotThereYet { wanted, current: self.snapshot().revision });
+        timeout(ARRIVAL_TIMEOUT, arriving).await.unwrap_or_else(not_there_yet)
     }
 
     /// The change log.
@@ -170,11 +238,11 @@ impl Journal {
         &self.0.database
     }
 
-    /// When the database last failed to take a commit, if it ever did.
-    pub fn last_outage(&self) -> Option<Timestamp> {
+    /// When the database last failed to take a commit, if it ever did, by [`Clock::monotonic`].
+    pub fn last_outage(&self) -> Option<Duration> {
         match self.0.last_outage.load(Ordering::Relaxed) {
             0 => None,
-            unix_ms => Timestamp::from_timestamp_millis(unix_ms),
+            milliseconds => Some(Duration::from_millis(milliseconds)),
         }
     }
 
@@ -191,6 +259,12 @@ impl Journal {
     /// Whether the writer still takes commands.
     pub fn is_open(&self) -> bool {
         !self.0.queue.is_closed()
+    }
+
+    /// Whether commands are committed, as far as the writer knows: the last commit succeeded, or an attempt after it, none
+    /// hangs, and there is room for more.
+    pub fn takes_commits(&self) -> bool {
+        self.is_open() && self.0.condition.is_ok() && self.0.queued.load(Ordering::Relaxed) < QUEUE
     }
 
     /// Has a command decided and committed. Whoever stops waiting may or may not have stopped it: what

@@ -50,8 +50,7 @@ impl Hints {
         if self.being_sent.swap(true, Ordering::AcqRel) {
             return;
         }
-        let (readers, latest, being_sent) =
-            (self.database.readers().clone(), self.latest.clone(), self.being_sent.clone());
+        let (readers, latest, being_sent) = (self.database.readers(), self.latest.clone(), self.being_sent.clone());
         tokio::spawn(async move {
             loop {
                 let revision = latest.load(Ordering::Acquire);

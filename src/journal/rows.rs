@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use entity::{event, kept_answer, purged_worker, vm, worker};
+use entity::{epoch, event, kept_answer, purged_worker, vm, worker};
 use futures_util::TryStreamExt as _;
-use sea_orm::{ConnectionTrait, DatabaseTransaction};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -13,8 +13,8 @@ use super::commands::Answer;
 use super::draft::KeptAnswer;
 use crate::clock::{Timestamp, with_milliseconds};
 use crate::cluster::{
-    Changes, Cursor, Event, Identity, InvalidId, Life, Prepared, Snapshot, UnknownWord, Usage, Vm, VmId, Worker,
-    WorkerId, WorkerVms,
+    Boots, Changes, Cursor, Drain, Epoch, Epochs, Event, Identity, InvalidId, Life, Prepared, SchedulingPolicy,
+    Snapshot, Tombstone, UnknownWord, Usage, Vm, VmId, Worker, WorkerId, WorkerVms,
 };
 use crate::error::Error;
 
@@ -33,6 +33,39 @@ impl From<BadRow> for Error {
     fn from(error: BadRow) -> Self {
         Self::Corrupt(Arc::new(error))
     }
+}
+
+/// How many epochs are remembered. A cursor of an older one has to begin anew, which is after so many starts.
+const MAX_EPOCHS: u32 = 1_000;
+
+/// Reads the epochs of the database.
+pub(super) async fn read_epochs(connection: &impl ConnectionTrait) -> Result<Epochs, Error> {
+    let rows = epoch::Entity::oldest_first().all(connection).await?;
+    let epochs = rows.into_iter().map(|epoch::Model { number: _, name, start_revision }| {
+        Ok(Epoch { name: name.into(), start: unsigned("start_revision", start_revision)? })
+    });
+    let epochs = Epochs::of_database(epochs.collect::<Result<_, BadRow>>()?);
+    epochs.ok_or_else(|| DbErr::RecordNotFound("an epoch".to_owned()).into())
+}
+
+/// Begins an epoch of this name, which is of hexadecimal digits: what is committed from now on belongs to it.
+pub(super) async fn begin_epoch(transaction: &DatabaseTransaction, name: &str) -> Result<(), Error> {
+    let statements = [
+        // First, for the lock that all commits take turns by.
+        format!("UPDATE cluster SET epoch = '{name}' WHERE id = 1"),
+        // Those in which nothing was committed are in nobody's cursor: a server that cannot commit may start very often.
+        "DELETE FROM epoch WHERE start_revision > 0 AND start_revision = (SELECT revision FROM cluster WHERE id = 1)"
+            .to_owned(),
+        format!(
+            "INSERT INTO epoch (number, name, start_revision) SELECT coalesce(max(epoch.number), 0) + 1, '{name}', \
+             (SELECT cluster.revision FROM cluster WHERE cluster.id = 1) FROM epoch"
+        ),
+        format!("DELETE FROM epoch WHERE number <= (SELECT max(latest.number) FROM epoch AS latest) - {MAX_EPOCHS}"),
+    ];
+    for statement in statements {
+        transaction.execute_unprepared(&statement).await?;
+    }
+    Ok(())
 }
 
 /// Reads whatever changed since a snapshot; since an empty one, everything there is.
@@ -55,7 +88,12 @@ pub(super) async fn changes_since(transaction: &DatabaseTransaction, base: &Snap
         changes.workers.push(Arc::new(read_worker(row, id, its_vms)?));
     }
     for row in purged_worker::Entity::removed_since(since).all(transaction).await? {
-        changes.purged.push((read_worker_id(&row.id)?, unsigned("incarnation", row.incarnation)?));
+        let tombstone = Tombstone {
+            incarnation: unsigned("incarnation", row.incarnation)?,
+            boot_id: row.boot_id.map(Into::into),
+            earlier_boot_ids: read_boot_ids(row.earlier_boot_ids),
+        };
+        changes.purged.push((read_worker_id(&row.id)?, Arc::new(tombstone)));
     }
     Ok(changes)
 }
@@ -80,6 +118,15 @@ async fn vms_of_workers_changed_since(
 fn read_worker(row: worker::Model, id: WorkerId, vms: WorkerVms) -> Result<Worker, BadRow> {
     let worker::Labels(labels) = row.labels;
     let worker::Capabilities(capabilities) = row.capabilities;
+    let policy = row.policy.parse()?;
+    let drain = match policy {
+        SchedulingPolicy::Active => None,
+        SchedulingPolicy::Draining => Some(Arc::new(Drain {
+            reason: row.drain_reason.map(Into::into),
+            started_by: row.drain_started_by.map(Into::into),
+            started_at: row.drain_started_at,
+        })),
+    };
     Ok(Worker {
         id,
         identity: Arc::new(Identity {
@@ -96,13 +143,19 @@ fn read_worker(row: worker::Model, id: WorkerId, vms: WorkerVms) -> Result<Worke
         registration_revision: unsigned("registration_revision", row.registration_revision)?,
         life: Life {
             incarnation: unsigned("incarnation", row.incarnation)?,
-            boot_id: row.boot_id.map(Into::into),
+            boots: Arc::new(Boots {
+                boot_id: row.boot_id.map(Into::into),
+                earlier: read_boot_ids(row.earlier_boot_ids),
+                host: row.host_boot_id.map(Into::into),
+            }),
+            since_revision: unsigned("life_revision", row.life_revision)?,
             started_at: row.started_at,
             left_at: row.left_at,
         },
         usage: Usage {
             last_seen: row.last_seen,
             sequence: row.sequence.map(|number| unsigned("sequence", number)).transpose()?,
+            late_sequence: row.late_sequence.map(|number| unsigned("late_sequence", number)).transpose()?,
             used_cpu_cores: unsigned("used_cpu_cores", row.used_cpu_cores)?,
             used_memory_mb: unsigned("used_memory_mb", row.used_memory_mb)?,
             used_disk_gb: unsigned("used_disk_gb", row.used_disk_gb)?,
@@ -113,12 +166,17 @@ fn read_worker(row: worker::Model, id: WorkerId, vms: WorkerVms) -> Result<Worke
                 .transpose()?,
             vms_revision: unsigned("vms_revision", row.vms_revision)?,
         },
-        policy: row.policy.parse()?,
+        policy,
+        drain,
         policy_revision: unsigned("policy_revision", row.policy_revision)?,
         announced: row.announced.parse()?,
         revision: unsigned("revision", row.revision)?,
         prepared: Prepared::default(),
     })
+}
+
+fn read_boot_ids(worker::BootIds(ids): worker::BootIds) -> Vec<Arc<str>> {
+    ids.into_iter().map(Into::into).collect()
 }
 
 fn read_vm(row: vm::Model, worker_id: WorkerId) -> Result<Vm, BadRow> {
@@ -136,13 +194,10 @@ fn read_vm(row: vm::Model, worker_id: WorkerId) -> Result<Vm, BadRow> {
     })
 }
 
-pub(super) fn read_event(row: event::Model, database: &Arc<str>) -> Result<Event, BadRow> {
+pub(super) fn read_event(row: event::Model, epochs: &Epochs) -> Result<Event, BadRow> {
+    let revision = unsigned("revision", row.revision)?;
     Ok(Event {
-        cursor: Cursor {
-            database: database.clone(),
-            revision: unsigned("revision", row.revision)?,
-            position: unsigned("position", row.position)?,
-        },
+        cursor: Cursor { epoch: epochs.of(revision).clone(), revision, position: unsigned("position", row.position)? },
         at: row.at,
         kind: row.kind.parse()?,
         worker_id: row.worker_id.as_deref().map(read_worker_id).transpose()?,
@@ -175,18 +230,22 @@ pub(super) fn registration_row(worker: &Worker) -> RegistrationRow<'_> {
         life,
         usage: _,
         policy,
+        drain: _,
         policy_revision,
         announced,
         revision: _,
         prepared: _,
     } = worker;
+    let Life { incarnation, boots, since_revision, started_at, left_at } = life;
+    let Boots { boot_id, earlier, host } = &**boots;
     let Identity { hostname, address, zone, labels, capabilities, cpu_cores, memory_mb, disk_gb, max_vms } =
         &**identity;
     let identity = json!({
         "hostname": hostname, "address": address, "zone": zone, "labels": labels,
         "capabilities": capabilities, "cpu_cores": cpu_cores, "memory_mb": memory_mb, "disk_gb": disk_gb,
-        "max_vms": max_vms, "incarnation": life.incarnation, "boot_id": life.boot_id,
-        "started_at": with_milliseconds(life.started_at), "left_at": life.left_at.map(with_milliseconds),
+        "max_vms": max_vms, "incarnation": incarnation, "boot_id": boot_id, "earlier_boot_ids": earlier,
+        "host_boot_id": host, "life_revision": since_revision,
+        "started_at": with_milliseconds(*started_at), "left_at": left_at.map(with_milliseconds),
         "policy": policy.as_str(), "announced": announced.as_str(),
         "registration_revision": registration_revision, "policy_revision": policy_revision,
     });
@@ -220,6 +279,7 @@ pub(super) fn usage_row(worker: &Worker) -> UsageRow<'_> {
     let Usage {
         last_seen,
         sequence,
+        late_sequence: _,
         used_cpu_cores,
         used_memory_mb,
         used_disk_gb,
@@ -240,11 +300,29 @@ pub(super) fn usage_row(worker: &Worker) -> UsageRow<'_> {
     }
 }
 
+/// What late heartbeats write of a worker, and those that put an end to lateness.
+pub(super) fn late_heartbeat_row(worker: &Worker) -> Value {
+    json!({ "id": worker.id.as_str(), "late_sequence": worker.usage.late_sequence, "revision": worker.revision })
+}
+
 /// What operators write of a worker.
 pub(super) fn policy_row(worker: &Worker) -> Value {
+    let drain = worker.drain.as_deref();
     json!({
         "id": worker.id.as_str(), "policy": worker.policy.as_str(), "policy_revision": worker.policy_revision,
+        "drain_reason": drain.and_then(|drain| drain.reason.clone()),
+        "drain_started_by": drain.and_then(|drain| drain.started_by.clone()),
+        "drain_started_at": drain.and_then(|drain| drain.started_at).map(with_milliseconds),
         "revision": worker.revision,
+    })
+}
+
+/// What is left of a worker that is purged.
+pub(super) fn tombstone_row(id: &WorkerId, tombstone: &Tombstone, revision: u64) -> Value {
+    let Tombstone { incarnation, boot_id, earlier_boot_ids } = tombstone;
+    json!({
+        "id": id.as_str(), "incarnation": incarnation, "boot_id": boot_id, "earlier_boot_ids": earlier_boot_ids,
+        "revision": revision,
     })
 }
 

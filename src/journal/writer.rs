@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use entity::cluster;
+use rand::Rng as _;
 use sea_orm::sqlx::{self, sqlite::SqliteError};
 use sea_orm::{
     ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait, RuntimeErr, Statement, TransactionTrait,
@@ -19,13 +20,16 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use super::commands::Command;
+use super::condition::CommitCondition;
 use super::database::Database;
 use super::draft::Draft;
 use super::feed::Feed;
+use super::files::{FileMoved, LookError};
 use super::notify::Hints;
+use super::outage::Outage;
 use super::{Committed, Published, rows};
 use crate::clock::{Clock, Timestamp};
-use crate::cluster::{Change, Changes, Event, Snapshot};
+use crate::cluster::{Change, Changes, Epochs, Event, Snapshot};
 use crate::error::{Error, Result};
 
 /// Largest batch. Measured: rows per second stop growing there on both databases.
@@ -41,7 +45,10 @@ const MOST_TRIED: usize = 2_000;
 /// How long one batch may take before the database counts as gone.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// How often to look for what other servers on the same database committed.
+/// How long commands wait for the end of an outage that is known, before they are refused.
+const OUTAGE_PATIENCE: Duration = Duration::from_millis(1_500);
+
+/// How often to look for what other servers on the same database committed, or for the files of the database.
 const FOLLOW_PERIOD: Duration = Duration::from_millis(500);
 
 /// Commits batches until told to stop, then commits what is still waiting.
@@ -55,15 +62,33 @@ pub struct Writer {
     follow: Arc<Notify>,
     hints: Hints,
     waiting: Waiting,
-    /// Whether the database answered last time, so that an outage is logged once.
-    database_is_up: bool,
-    /// When it last did not, in Unix milliseconds.
-    last_outage: Arc<AtomicI64>,
+    /// Told to whoever asks how this server is.
+    condition: Arc<CommitCondition>,
+    /// Set while the database is known to take no commits, or not all of them.
+    outage: Option<Outage>,
+    /// When it last took none, in milliseconds of the clock that never goes back.
+    last_outage: Arc<AtomicU64>,
     /// Whether the last batch found the cluster as this server had left it: then the next one probably does, too.
     is_alone: bool,
+    /// Whether the database was set back to an earlier state, and no commit since has raised the incarnations.
+    was_set_back: bool,
+    /// Whether this server has begun an epoch: in its life, and since the database was last set back.
+    has_epoch: bool,
     /// Who gives the answers, if not the writer itself.
     answers: Option<mpsc::UnboundedSender<Settled>>,
 }
+
+/// A batch's place among all, and what the row of the cluster says for it.
+struct Turn {
+    revision: u64,
+    /// The name of the last epoch.
+    epoch: String,
+    /// Incarnations that are handed out are above this.
+    incarnation_floor: u64,
+}
+
+/// Stands for the floor in a batch that registers nobody, or is not committed.
+const NO_INCARNATIONS: u64 = 0;
 
 /// A batch that is committed, and the state that it led to.
 struct Settled {
@@ -208,19 +233,27 @@ impl Writer {
             follow,
             hints,
             waiting,
-            database_is_up: true,
+            condition: Arc::new(CommitCondition::new()),
+            outage: None,
             last_outage: Arc::default(),
             is_alone: true,
+            was_set_back: false,
+            has_epoch: false,
             answers: None,
         }
     }
 
-    pub(super) fn last_outage(&self) -> Arc<AtomicI64> {
+    pub(super) fn last_outage(&self) -> Arc<AtomicU64> {
         self.last_outage.clone()
     }
 
-    /// Commits whatever is waiting as soon as the previous batch is done, until told to stop.
-    pub async fn run(mut self, shutdown: CancellationToken) {
+    pub(super) fn condition(&self) -> Arc<CommitCondition> {
+        self.condition.clone()
+    }
+
+    /// Commits whatever is waiting as soon as the previous batch is done, until told to stop, or until what is committed
+    /// would be lost.
+    pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), FileMoved> {
         let Some(thread) = self.database.writers_thread().cloned() else { return self.write(shutdown).await };
         // Answers are given here, where those who wait for them are: to wake each from afar takes a call of the system.
         let (answers, mut answered) = mpsc::unbounded_channel();
@@ -230,10 +263,10 @@ impl Writer {
                 acknowledge(batch, &state);
             }
         };
-        tokio::join!(thread.run(self.write(shutdown)), answering);
+        tokio::join!(thread.run(self.write(shutdown)), answering).0
     }
 
-    async fn write(mut self, shutdown: CancellationToken) {
+    async fn write(mut self, shutdown: CancellationToken) -> Result<(), FileMoved> {
         let mut polls = interval(FOLLOW_PERIOD);
         polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let nudge = self.follow.clone();
@@ -241,10 +274,17 @@ impl Writer {
         loop {
             tokio::select! {
                 batch = self.waiting.take_batch() => match batch {
-                    Some(batch) => self.commit(batch).await,
+                    Some(batch) => self.commit(batch).await?,
                     None => break,
                 },
-                _ = polls.tick(), if may_have_company => self.follow().await,
+                _ = polls.tick() => {
+                    if may_have_company {
+                        self.follow().await;
+                    } else if let Err(LookError::Moved(moved)) = self.database.check_files() {
+                        return Err(moved);
+                    }
+                }
+                () = outage_ends(&mut self.outage) => self.note_recovery().await,
                 () = nudge.notified(), if may_have_company => self.follow().await,
                 () = shutdown.cancelled(), if !self.waiting.queue.is_closed() => {
                     // Nothing new comes in; what is in goes on to be committed.
@@ -253,17 +293,32 @@ impl Writer {
             }
         }
         debug!(cluster.revision = self.state.revision, "The journal is closed at revision {}", self.state.revision);
+        Ok(())
     }
 
     /// Commits a batch and answers everybody in it.
-    async fn commit(&mut self, mut batch: Vec<Box<dyn Queued>>) {
+    async fn commit(&mut self, mut batch: Vec<Box<dyn Queued>>) -> Result<(), FileMoved> {
+        if let Some(outage) = self.outage.as_mut().filter(|outage| outage.stops_commands) {
+            outage.hurry();
+            if timeout(OUTAGE_PATIENCE, outage.end()).await.is_err() {
+                let error = DbErr::Custom("the database still takes no commits".to_owned()).into();
+                self.note_outage_time();
+                fail(batch.into_iter().chain(self.waiting.take_all()), &error);
+                return Ok(());
+            }
+            self.note_recovery().await;
+        }
         // Whoever has given up was told so, and may have sent the same again: what has not begun is not done.
         batch.retain(|queued| !queued.is_abandoned());
         if batch.is_empty() {
-            return;
+            return Ok(());
         }
         match self.attempt(&mut batch).await {
             Ok(()) => self.acknowledge(batch),
+            Err(Failure::Moved(moved)) => {
+                fail(batch, &file_moved(&moved));
+                return Err(moved);
+            }
             Err(Failure::Refused(error)) if batch.len() > 1 => {
                 // Something in it that cannot be committed: find out which, spare the others.
                 warn!(error = %error.chain(), "a batch of {} commands failed, trying them one by one", batch.len());
@@ -272,7 +327,14 @@ impl Writer {
                     let mut alone = vec![queued];
                     match self.attempt(&mut alone).await {
                         Ok(()) => self.acknowledge(alone),
-                        Err(Failure::Refused(error)) => fail(alone, &error),
+                        Err(Failure::Moved(moved)) => {
+                            fail(alone.into_iter().chain(rest), &file_moved(&moved));
+                            return Err(moved);
+                        }
+                        Err(Failure::Refused(error)) => {
+                            self.note_refusal(&error);
+                            fail(alone, &error);
+                        }
                         Err(Failure::Outage(error)) => {
                             self.note_outage(&error);
                             fail(alone.into_iter().chain(rest.by_ref()), &error);
@@ -282,6 +344,7 @@ impl Writer {
             }
             Err(Failure::Refused(error)) => {
                 error!(error = %error.chain(), "a command cannot be committed");
+                self.note_refusal(&error);
                 fail(batch, &error);
             }
             Err(Failure::Outage(error)) => {
@@ -292,13 +355,10 @@ impl Writer {
                 fail(batch.into_iter().chain(others), &error);
             }
         }
+        Ok(())
     }
 
     fn acknowledge(&mut self, batch: Vec<Box<dyn Queued>>) {
-        if !self.database_is_up {
-            info!("the database takes commits again");
-            self.database_is_up = true;
-        }
         match &self.answers {
             None => acknowledge(batch, &self.state),
             // Whoever answers does so until there is nobody left to settle anything.
@@ -308,37 +368,51 @@ impl Writer {
     }
 
     async fn attempt(&mut self, batch: &mut [Box<dyn Queued>]) -> Result<(), Failure> {
-        match timeout(COMMIT_TIMEOUT, self.try_commit(batch)).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(Failure::Outage(DbErr::Custom("no answer to a commit in time".to_owned()).into())),
-        }
+        self.condition.begin_commit();
+        let outcome = timeout(COMMIT_TIMEOUT, self.try_commit(batch, true)).await;
+        self.condition.end_commit();
+        outcome.unwrap_or_else(|_| Err(outage("no answer to a commit in time")))
     }
 
     /// One transaction: lock, catch up, decide, write; or all of it at once, if that is possible.
-    async fn try_commit(&mut self, batch: &mut [Box<dyn Queued>]) -> Result<(), Failure> {
+    async fn try_commit(&mut self, batch: &mut [Box<dyn Queued>], may_repeat: bool) -> Result<(), Failure> {
+        if !self.has_epoch {
+            self.begin_epoch().await?;
+        }
         if self.is_alone && self.database.backend() == DbBackend::Postgres {
             match self.try_heartbeats(batch).await {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
-                Err(Failure::Refused(error)) => return Err(Failure::Refused(error)),
+                Err(failure @ (Failure::Refused(_) | Failure::Moved(_))) => return Err(failure),
                 // The connection was lost, and perhaps it was committed. If so, what follows finds another revision, and
                 // decides on that: as if the heartbeats had been sent twice.
                 Err(Failure::Outage(error)) => debug!(error = %error.chain(), "a batch is tried once more"),
             }
         }
+        // What is committed to a file that is not there any more is lost.
+        self.database.check_files()?;
         let transaction = self.database.begin_writing().await.map_err(Error::from)?;
-        let revision = self.raise_revision(&transaction).await?;
-        self.is_alone = revision == self.state.revision + 1;
+        let Turn { revision, epoch, mut incarnation_floor } = self.raise_revision(&transaction).await?;
+        self.is_alone = revision == self.state.revision + 1 && epoch == **self.state.epochs.latest();
         if !self.is_alone {
-            let base = self.base_for(revision - 1);
-            let changes = rows::changes_since(&transaction, &base).await?;
-            self.publish(&base, changes, revision - 1, self.clock.now(), None);
+            self.catch_up(&transaction, revision - 1, &epoch).await?;
+            if !self.has_epoch {
+                // The database was set back. What is committed on it belongs to another epoch than what it has lost.
+                transaction.rollback().await.map_err(Error::from)?;
+                if !may_repeat {
+                    return Err(Failure::Outage(DbErr::Custom("it is set back again and again".to_owned()).into()));
+                }
+                return Box::pin(self.try_commit(batch, false)).await;
+            }
+        }
+        if self.was_set_back {
+            incarnation_floor = self.raise_incarnation_floor(&transaction).await?;
         }
         let base = self.state.clone();
         // Nobody else can answer any of them now: they would have to hold the lock that we hold.
         let keys: Vec<_> = batch.iter().filter_map(|queued| queued.key()).collect();
-        let answers = rows::answers_of(&transaction, &keys).await?;
-        let mut draft = Draft::on(&base, revision, self.clock.now(), answers);
+        let answers = rows::answers_of(&*transaction, &keys).await?;
+        let mut draft = Draft::on(&base, revision, self.clock.now(), incarnation_floor, answers);
         decide(batch, &mut draft)?;
         if draft.is_empty() {
             // Repeated requests and refusals: nothing happened, so there is no new revision either.
@@ -348,6 +422,8 @@ impl Writer {
         draft.write(&transaction).await?;
         // From here on a failure tells nothing about what was committed: the next batch finds out.
         transaction.commit().await.map_err(|error| Failure::Outage(error.into()))?;
+        self.was_set_back = false;
+        self.database.check_files()?;
         let at = draft.at;
         let (changes, events) = draft.into_changes();
         self.publish(&base, changes, revision, at, Some(events));
@@ -365,11 +441,14 @@ impl Writer {
         }
         let base = self.state.clone();
         let revision = base.revision + 1;
-        let mut draft = Draft::on(&base, revision, self.clock.now(), BTreeMap::new());
+        let mut draft = Draft::on(&base, revision, self.clock.now(), NO_INCARNATIONS, BTreeMap::new());
         decide(batch, &mut draft)?;
         let Some(beats) = draft.only_beats() else { return Ok(false) };
         // The clock is set by whoever looks for others' commits: what time it was before the disk was waited for is no use.
-        if !beats.write_as_batch(self.database.writer()).await.map_err(Error::from)? {
+        let (connection, lease) = self.database.lease_writer().await.map_err(Error::from)?;
+        let is_written = beats.write_as_batch(&connection, base.epochs.latest()).await.map_err(Error::from)?;
+        lease.succeed();
+        if !is_written {
             self.is_alone = false;
             return Ok(false);
         }
@@ -379,22 +458,54 @@ impl Writer {
         Ok(true)
     }
 
+    /// Begins an epoch, by which what is committed from now on is told from what a copy of the database may come to have.
+    async fn begin_epoch(&mut self) -> Result<()> {
+        let name = format!("{:012x}", rand::rng().random::<u64>() >> 16);
+        let transaction = self.database.begin_writing().await?;
+        rows::begin_epoch(&transaction, &name).await?;
+        transaction.commit().await?;
+        debug!(cluster.revision = self.state.revision, "Epoch {name} begins");
+        self.has_epoch = true;
+        // The next batch finds it in the database.
+        self.is_alone = false;
+        Ok(())
+    }
+
     /// Raises the revision, which on PostgreSQL makes all servers' transactions take turns; also
     /// sets the clock by the database's.
-    async fn raise_revision(&self, transaction: &DatabaseTransaction) -> Result<u64> {
+    async fn raise_revision(&self, transaction: &DatabaseTransaction) -> Result<Turn> {
         let sql = match self.database.backend() {
             DbBackend::Postgres => {
-                "UPDATE cluster SET revision = revision + 1 WHERE id = 1 RETURNING revision, clock_timestamp() AS now"
+                "UPDATE cluster SET revision = revision + 1 WHERE id = 1 \
+                 RETURNING revision, epoch, incarnation_floor, clock_timestamp() AS now"
             }
-            _ => "UPDATE cluster SET revision = revision + 1 WHERE id = 1 RETURNING revision",
+            _ => "UPDATE cluster SET revision = revision + 1 WHERE id = 1 RETURNING revision, epoch, incarnation_floor",
         };
         let statement = Statement::from_string(self.database.backend(), sql);
         let row = transaction.query_one_raw(statement).await?.ok_or_else(no_cluster_row)?;
         if self.database.backend() == DbBackend::Postgres {
             self.clock.observe(row.try_get::<Timestamp>("", "now")?);
         }
-        let revision: i64 = row.try_get("", "revision")?;
-        u64::try_from(revision).map_err(|_| DbErr::Custom(format!("revision {revision} is negative")).into())
+        let number = |column: &str| -> Result<u64> {
+            let number: i64 = row.try_get("", column)?;
+            u64::try_from(number).map_err(|_| DbErr::Custom(format!("{column} {number} is negative")).into())
+        };
+        Ok(Turn {
+            revision: number("revision")?,
+            epoch: row.try_get("", "epoch")?,
+            incarnation_floor: number("incarnation_floor")?,
+        })
+    }
+
+    /// Raises the incarnations that are handed out from now on above all that can have been handed out. For a database that
+    /// was set back to an earlier state: some that it does not know of may have been, and their processes may live.
+    async fn raise_incarnation_floor(&self, transaction: &DatabaseTransaction) -> Result<u64> {
+        // No process registers a thousand times a second, so the time in milliseconds is above what came before it, and
+        // above what an earlier floor has led to.
+        let floor = self.clock.now().timestamp_millis();
+        cluster::Entity::raise_incarnation_floor(floor).exec(transaction).await?;
+        let row = cluster::Entity::find_by_id(cluster::ID).one(transaction).await?.ok_or_else(no_cluster_row)?;
+        Ok(u64::try_from(row.incarnation_floor).unwrap_or(0))
     }
 
     /// Looks for what other servers have committed.
@@ -402,7 +513,10 @@ impl Writer {
         let outcome = timeout(COMMIT_TIMEOUT, self.try_follow())
             .await
             .unwrap_or_else(|_| Err(DbErr::Custom("no answer in time".to_owned()).into()));
-        if let Err(error) = outcome {
+        // An outage that is known is timed by the commands that it stops.
+        if let Err(error) = outcome
+            && self.outage.is_none()
+        {
             self.note_outage(&error);
         }
     }
@@ -410,32 +524,59 @@ impl Writer {
     async fn try_follow(&mut self) -> Result<()> {
         let readers = self.database.readers();
         let now = if self.database.backend() == DbBackend::Postgres { "clock_timestamp()" } else { "NULL" };
-        let sql = format!("SELECT revision, {now} AS now FROM cluster WHERE id = 1");
+        let sql = format!("SELECT revision, epoch, {now} AS now FROM cluster WHERE id = 1");
         let statement = Statement::from_string(self.database.backend(), sql);
         let row = readers.query_one_raw(statement).await?.ok_or_else(no_cluster_row)?;
         if let Some(now) = row.try_get::<Option<Timestamp>>("", "now")? {
             self.clock.observe(now);
         }
         let revision = u64::try_from(row.try_get::<i64>("", "revision")?).unwrap_or(0);
-        if revision != self.state.revision {
-            let base = self.base_for(revision);
-            let (changes, revision) = read_changes(&self.database, &base).await?;
-            self.publish(&base, changes, revision, self.clock.now(), None);
+        if revision != self.state.revision || row.try_get::<String>("", "epoch")? != **self.state.epochs.latest() {
+            let transaction = begin_reading(&self.database).await?;
+            let row = cluster::Entity::find_by_id(cluster::ID).one(&transaction).await?.ok_or_else(no_cluster_row)?;
+            let had_epoch = self.has_epoch;
+            self.catch_up(&transaction, u64::try_from(row.revision).unwrap_or(0), &row.epoch).await?;
+            transaction.commit().await?;
+            if had_epoch && !self.has_epoch {
+                // Not only with the next commit of this server: others may not have noticed.
+                self.begin_epoch().await?;
+            }
         }
         Ok(())
     }
 
-    /// What to read changes on top of. A revision below ours means that the database was set back,
-    /// from a backup perhaps: then nothing we know can be trusted.
-    fn base_for(&self, revision: u64) -> Arc<Snapshot> {
-        if revision < self.state.revision {
+    /// Brings what is known up to the revision and the epoch of the database, as a transaction sees it.
+    async fn catch_up(&mut self, transaction: &DatabaseTransaction, revision: u64, epoch: &str) -> Result<()> {
+        let epochs = if epoch == &**self.state.epochs.latest() {
+            self.state.epochs.clone()
+        } else {
+            rows::read_epochs(transaction).await?
+        };
+        let base = self.base_for(revision, epochs);
+        let changes = rows::changes_since(transaction, &base).await?;
+        self.publish(&base, changes, revision, self.clock.now(), None);
+        Ok(())
+    }
+
+    /// What to read changes on top of. If what we know is behind the database, or behind the end of its epoch there, the
+    /// database was set back, to a backup perhaps: then nothing we know can be trusted.
+    fn base_for(&mut self, revision: u64, epochs: Epochs) -> Arc<Snapshot> {
+        if revision < self.state.revision || !epochs.include(&self.state.cursor()) {
             warn!(
                 cluster.revision = revision,
-                "The database is at revision {revision}, behind {}: reading everything again", self.state.revision
+                "The database is at revision {revision}, and not what it was at {}: reading everything again",
+                self.state.revision
             );
-            return Arc::new(Snapshot::empty(self.state.database.clone()));
+            self.has_epoch = false;
+            self.was_set_back = true;
+            return Arc::new(Snapshot::empty(epochs));
         }
-        self.state.clone()
+        if epochs == self.state.epochs {
+            return self.state.clone();
+        }
+        let mut base = Snapshot::clone(&self.state);
+        base.epochs = epochs;
+        Arc::new(base)
     }
 
     /// Makes a committed state the one that is read, and tells the feed.
@@ -447,21 +588,66 @@ impl Writer {
         at: Timestamp,
         events: Option<Vec<Arc<Event>>>,
     ) {
-        let starts_over = revision < self.state.revision;
+        let starts_over = base.revision < self.state.revision;
+        let is_news = starts_over || revision != self.state.revision;
         let workers = changes.workers.iter().map(|worker| worker.id.clone()).collect();
+        let removed = changes.purged.len();
         let snapshot = Arc::new(base.apply(changes, revision));
+        let (epoch, ended_silence) = (snapshot.epochs.of(revision).clone(), snapshot.ended_silence());
         self.state = snapshot.clone();
+        // That an epoch has begun is known from now on, and changes nothing.
+        let at = if is_news { at } else { self.live.load().at };
         self.live.store(Arc::new(Published { snapshot, at }));
-        self.feed.tell(Change { at, revision, workers, events, starts_over });
+        if is_news {
+            self.feed.tell(Change { at, revision, epoch, workers, removed, ended_silence, events, starts_over });
+        }
     }
 
-    /// The database does not take commits. Logged once.
+    /// The database does not take commits. Logged once; from now on somebody else looks for the end of it.
     fn note_outage(&mut self, error: &Error) {
-        if self.database_is_up {
+        if self.condition.set_failing(true) {
             error!(error = %error.chain(), "the database does not take commits");
-            self.database_is_up = false;
         }
-        self.last_outage.store(self.clock.now().timestamp_millis(), Ordering::Relaxed);
+        self.note_outage_time();
+        if self.outage.as_ref().is_none_or(|outage| !outage.stops_commands) {
+            self.outage = Some(Outage::begin(self.database.clone(), true));
+        }
+    }
+
+    /// Until now the database took no commits: whoever judges silence has to know.
+    fn note_outage_time(&self) {
+        let milliseconds = u64::try_from(self.clock.monotonic().as_millis()).unwrap_or(u64::MAX);
+        // 0 is for never.
+        self.last_outage.store(milliseconds.max(1), Ordering::Relaxed);
+    }
+
+    /// A command was refused. If that is the tables' fault and not the command's, this server is not well.
+    fn note_refusal(&mut self, error: &Error) {
+        if is_about_the_tables(error) && self.outage.is_none() {
+            self.condition.set_failing(true);
+            self.outage = Some(Outage::begin(self.database.clone(), false));
+        }
+    }
+
+    /// The database takes commits again. What it took while it was unknown what it did, or from others, is looked at first.
+    async fn note_recovery(&mut self) {
+        let stopped_commands = self.outage.take().is_some_and(|outage| outage.stops_commands);
+        if self.condition.set_failing(false) {
+            info!("the database takes commits again");
+        }
+        if stopped_commands {
+            // Another server may have taken over. What was opened to the one before stays with it, and would tell of the past.
+            self.database.renew_readers().await;
+            self.follow().await;
+        }
+    }
+}
+
+/// Waits for the end of an outage, if there is one.
+async fn outage_ends(outage: &mut Option<Outage>) {
+    match outage {
+        Some(outage) => outage.end().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -500,6 +686,25 @@ enum Failure {
     Refused(Error),
     /// Because the database is not there, or not in a state to take any.
     Outage(Error),
+    /// Because the file of the database is not where it was. What was committed may be nowhere.
+    Moved(FileMoved),
+}
+
+fn outage(words: impl Into<String>) -> Failure {
+    Failure::Outage(DbErr::Custom(words.into()).into())
+}
+
+fn file_moved(moved: &FileMoved) -> Error {
+    DbErr::Custom(moved.to_string()).into()
+}
+
+impl From<LookError> for Failure {
+    fn from(error: LookError) -> Self {
+        match error {
+            LookError::Moved(moved) => Self::Moved(moved),
+            LookError::Unknown(error) => outage(format!("the file of the database cannot be looked at: {error}")),
+        }
+    }
 }
 
 /// A failure on the way to a commit, before which nothing can have been committed; or of a statement that is a commit by
@@ -513,16 +718,41 @@ impl From<Error> for Failure {
 /// Whether the database understood and refused: SQLSTATE classes 22 (data exception), 23 (integrity)
 /// and 42 (no such thing), and their like on SQLite.
 fn is_about_the_data(error: &Error) -> bool {
-    let Error::Database(error) = error else { return false };
+    match database_code(error) {
+        // ERROR, TOOBIG, CONSTRAINT, MISMATCH.
+        Some(Code::Sqlite(code)) => matches!(code, 1 | 18 | 19 | 20),
+        Some(Code::Postgres(state)) => ["22", "23", "42"].iter().any(|class| state.starts_with(class)),
+        None => false,
+    }
+}
+
+/// Whether a statement does not fit the tables: they are not those of this version, or we may not write to them.
+fn is_about_the_tables(error: &Error) -> bool {
+    match database_code(error) {
+        Some(Code::Sqlite(code)) => code == 1,
+        Some(Code::Postgres(state)) => state.starts_with("42"),
+        None => false,
+    }
+}
+
+/// What a database says is wrong.
+enum Code {
+    /// The primary code. Extended ones carry it in their low byte.
+    Sqlite(u32),
+    /// The SQLSTATE.
+    Postgres(String),
+}
+
+fn database_code(error: &Error) -> Option<Code> {
+    let Error::Database(error) = error else { return None };
     let (DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error))) = &**error else {
-        return false;
+        return None;
     };
-    let sqlx::Error::Database(error) = &**error else { return false };
-    let Some(code) = error.code() else { return false };
+    let sqlx::Error::Database(error) = &**error else { return None };
+    let code = error.code()?;
     match code.parse::<u32>() {
-        // SQLite's extended codes carry the primary one in their low byte: ERROR, TOOBIG, CONSTRAINT, MISMATCH.
-        Ok(code) if error.try_downcast_ref::<SqliteError>().is_some() => matches!(code & 0xff, 1 | 18 | 19 | 20),
-        _ => ["22", "23", "42"].iter().any(|class| code.starts_with(class)),
+        Ok(code) if error.try_downcast_ref::<SqliteError>().is_some() => Some(Code::Sqlite(code & 0xff)),
+        _ => Some(Code::Postgres(code.into_owned())),
     }
 }
 
@@ -533,32 +763,29 @@ pub(super) struct Panicked;
 
 /// Reads the state of the cluster from scratch.
 pub(super) async fn load(database: &Database, clock: &Clock) -> Result<Snapshot> {
-    let row = cluster::Entity::find_by_id(cluster::ID).one(database.readers()).await?.ok_or_else(no_cluster_row)?;
     if database.backend() == DbBackend::Postgres {
         let statement = Statement::from_string(DbBackend::Postgres, "SELECT clock_timestamp() AS now");
         if let Some(row) = database.readers().query_one_raw(statement).await? {
             clock.observe(row.try_get("", "now")?);
         }
     }
-    let base = Snapshot::empty(row.database.into());
-    let (changes, revision) = read_changes(database, &base).await?;
-    Ok(base.apply(changes, revision))
+    let transaction = begin_reading(database).await?;
+    let row = cluster::Entity::find_by_id(cluster::ID).one(&transaction).await?.ok_or_else(no_cluster_row)?;
+    let base = Snapshot::empty(rows::read_epochs(&transaction).await?);
+    let changes = rows::changes_since(&transaction, &base).await?;
+    transaction.commit().await?;
+    Ok(base.apply(changes, u64::try_from(row.revision).unwrap_or(0)))
 }
 
-/// Reads what changed since a state, and the revision that brings it to: in one reading
-/// transaction, so that all of it is of that revision.
-async fn read_changes(database: &Database, base: &Snapshot) -> Result<(Changes, u64)> {
-    let transaction = match database.backend() {
+/// Begins a transaction that reads, all of it of one revision.
+async fn begin_reading(database: &Database) -> Result<DatabaseTransaction, DbErr> {
+    match database.backend() {
         DbBackend::Postgres => {
             let isolation = sea_orm::IsolationLevel::RepeatableRead;
-            database.readers().begin_with_config(Some(isolation), None).await?
+            database.readers().begin_with_config(Some(isolation), None).await
         }
-        _ => database.readers().begin().await?,
-    };
-    let row = cluster::Entity::find_by_id(cluster::ID).one(&transaction).await?.ok_or_else(no_cluster_row)?;
-    let changes = rows::changes_since(&transaction, base).await?;
-    transaction.commit().await?;
-    Ok((changes, u64::try_from(row.revision).unwrap_or(0)))
+        _ => database.readers().begin().await,
+    }
 }
 
 fn no_cluster_row() -> Error {

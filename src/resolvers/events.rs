@@ -7,7 +7,7 @@ use tracing::warn;
 
 use super::input::echo;
 use super::{Reading, Resolvers};
-use crate::cluster::{Cursor, Event, EventFilter, View, VmView, WorkerView};
+use crate::cluster::{Cursor, Event, EventFilter, Snapshot, View, VmView, WorkerView};
 use crate::error::{Error, Result};
 use crate::journal::LogPage;
 
@@ -66,15 +66,18 @@ impl Resolvers {
         after: Option<&str>,
         filter: &EventFilter,
     ) -> Result<EventPage> {
-        let after = after.map(|text| own_cursor(text, reading)).transpose()?;
-        // A cursor that another server gave may be ahead of this one, though not for long.
-        let ahead = after.as_ref().map(|after| after.revision).filter(|revision| *revision > reading.revision());
-        let later = match ahead {
-            Some(revision) => Some(self.read_at_least(Some(revision)).await?),
-            None => None,
+        let (after, known) = match after {
+            Some(text) => {
+                let (after, snapshot) = self.own_cursor(text).await?;
+                (Some(after), Some(snapshot))
+            }
+            None => (None, None),
         };
+        // A cursor that another server gave may be ahead of this one, though not for long.
+        let is_ahead = after.as_ref().is_some_and(|after| after.revision > reading.revision());
+        let later = known.filter(|_| is_ahead).map(|snapshot| self.reading(snapshot));
         let reading = later.as_ref().unwrap_or(reading);
-        let start = after.clone().unwrap_or_else(|| Cursor::after_revision(reading.view.snapshot.database.clone(), 0));
+        let start = after.clone().unwrap_or_else(|| reading.view.snapshot.cursor_after(0));
         let page = self.journal.log().events_after(&start, filter, limit + 1).await.inspect_err(note_unreadable)?;
         if let Some(after) = after.as_ref().filter(|after| !page.follows(after)) {
             let problem =
@@ -90,7 +93,7 @@ impl Resolvers {
             events.last().map(|event| event.cursor.clone()).or(after).unwrap_or(beginning)
         } else {
             // Past what the filter left out too, so that whoever asks again does not have it read again.
-            let end = Cursor::after_revision(reading.view.snapshot.database.clone(), reading.revision());
+            let end = reading.view.snapshot.cursor();
             after.filter(|after| after.is_after(&end)).unwrap_or(end)
         };
         let nodes = events.into_iter().map(|event| reading.event(event)).collect();
@@ -110,11 +113,12 @@ impl Resolvers {
         }
         let mut answers = HashMap::with_capacity(keys.len());
         for ((limit, after), workers) in questions {
-            let mut before = Cursor::after_revision(reading.view.snapshot.database.clone(), reading.revision());
-            if let Some(after) = after.as_deref().map(|text| own_cursor(text, reading)).transpose()?
-                && before.is_after(&after)
-            {
-                before = after;
+            let mut before = reading.view.snapshot.cursor();
+            if let Some(text) = &after {
+                let (after, _) = self.own_cursor(text).await?;
+                if before.is_after(&after) {
+                    before = after;
+                }
             }
             let found = self.journal.log().latest_events(&workers, limit, &before).await;
             let mut found = found.inspect_err(note_unreadable)?;
@@ -125,6 +129,20 @@ impl Resolvers {
             }
         }
         Ok(answers)
+    }
+}
+
+impl Resolvers {
+    /// A cursor of this database's log, with the cluster at that place or a later one.
+    async fn own_cursor(&self, text: &str) -> Result<(Cursor, Arc<Snapshot>)> {
+        let cursor = read_cursor(text)?;
+        let snapshot = self.journal.snapshot_with(&cursor).await?;
+        let snapshot = snapshot.ok_or_else(|| {
+            let problem = "is a cursor of another database, or of what this one was before it was restored from a backup: \
+                           read the present state, and start without one";
+            Error::invalid("after", format!("{:?} {problem}", echo(text)))
+        })?;
+        Ok((cursor, snapshot))
     }
 }
 
@@ -146,16 +164,6 @@ pub fn event_limit(field: &'static str, number: i64) -> Result<u64> {
         Ok(limit) if limit <= MAX_EVENTS => Ok(limit),
         _ => Err(Error::invalid(field, format!("must be from 0 to {MAX_EVENTS}, not {number}"))),
     }
-}
-
-/// A cursor of this database's log.
-fn own_cursor(text: &str, reading: &Reading) -> Result<Cursor> {
-    let cursor = read_cursor(text)?;
-    if cursor.database != reading.view.snapshot.database {
-        let problem = "is a cursor of another database: start without one";
-        return Err(Error::invalid("after", format!("{:?} {problem}", echo(text))));
-    }
-    Ok(cursor)
 }
 
 /// A cursor of some log.

@@ -26,21 +26,24 @@ pub struct FilterNames {
     pub search: &'static str,
 }
 
-/// Which workers are wanted, as said. What is left empty asks for nothing in particular.
+/// Which workers are wanted, as said. What is left out asks for nothing in particular; a list that is empty matches
+/// nothing.
 #[derive(Clone, Debug, Default)]
 pub struct WorkerFilterInput {
     /// One of these ids.
-    pub ids: Vec<String>,
+    pub ids: Option<Vec<String>>,
     /// In one of these zones; the empty text asks for workers without a zone.
-    pub zones: Vec<String>,
+    pub zones: Option<Vec<String>>,
+    /// In a zone, or in none.
+    pub has_zone: Option<bool>,
     /// In one of these statuses, by their words.
-    pub statuses: Vec<String>,
+    pub statuses: Option<Vec<String>>,
     /// Healthy, or not.
     pub is_healthy: Option<bool>,
     /// With one of these capabilities.
-    pub capabilities: Vec<String>,
+    pub capabilities: Option<Vec<String>>,
     /// With all of these labels.
-    pub labels: Vec<LabelFilter>,
+    pub labels: Option<Vec<LabelFilter>>,
     /// With this text in the id, hostname, address or zone.
     pub search: Option<String>,
 }
@@ -48,17 +51,17 @@ pub struct WorkerFilterInput {
 impl WorkerFilterInput {
     /// The filter, or what is wrong with it.
     pub fn check(self, names: &FilterNames) -> Result<WorkerFilter> {
-        let Self { ids, zones, statuses, is_healthy, capabilities, labels, search } = self;
-        let statuses = wanted(names.statuses, statuses)?;
-        let statuses = statuses.iter().map(|word| worker_status(names.statuses, word)).collect::<Result<_>>()?;
-        let labels = wanted(names.labels, labels)?;
-        for LabelFilter { key, value } in &labels {
+        let Self { ids, zones, has_zone, statuses, is_healthy, capabilities, labels, search } = self;
+        let statuses = all_of(names.statuses, statuses, |word| worker_status(names.statuses, word))?;
+        let labels = labels.map(|labels| wanted(names.labels, labels)).transpose()?;
+        for LabelFilter { key, value } in labels.iter().flatten() {
             of_length(names.labels, key, 1, MAX_LABEL_KEY)?;
             of_length(names.labels, value.as_deref().unwrap_or_default(), 0, MAX_LABEL_VALUE)?;
         }
         Ok(WorkerFilter {
             ids: texts(names.ids, ids, 1)?,
             zones: texts(names.zones, zones, 0)?,
+            has_zone,
             statuses,
             is_healthy,
             capabilities: texts(names.capabilities, capabilities, 1)?,
@@ -68,15 +71,17 @@ impl WorkerFilterInput {
     }
 }
 
-/// Which VMs are wanted, as said. What is left empty asks for nothing in particular.
+/// Which VMs are wanted, as said. What is left out asks for nothing in particular; a list that is empty matches nothing.
 #[derive(Clone, Debug, Default)]
 pub struct VmFilterInput {
     /// In one of these statuses, by their words; none given means those that hold a slot.
-    pub statuses: Vec<String>,
+    pub statuses: Option<Vec<String>>,
     /// On a worker in one of these zones; the empty text asks for workers without a zone.
-    pub zones: Vec<String>,
+    pub zones: Option<Vec<String>>,
+    /// On a worker in a zone, or in none.
+    pub has_zone: Option<bool>,
     /// On one of these workers.
-    pub worker_ids: Vec<String>,
+    pub worker_ids: Option<Vec<String>>,
     /// With this text in the id or name.
     pub search: Option<String>,
 }
@@ -84,11 +89,11 @@ pub struct VmFilterInput {
 impl VmFilterInput {
     /// The filter, or what is wrong with it.
     pub fn check(self, names: &FilterNames) -> Result<VmFilter> {
-        let Self { statuses, zones, worker_ids, search } = self;
-        let statuses = wanted(names.statuses, statuses)?;
+        let Self { statuses, zones, has_zone, worker_ids, search } = self;
         Ok(VmFilter {
-            statuses: statuses.iter().map(|word| vm_status(names.statuses, word)).collect::<Result<_>>()?,
+            statuses: all_of(names.statuses, statuses, |word| vm_status(names.statuses, word))?,
             zones: texts(names.zones, zones, 0)?,
+            has_zone,
             worker_ids: texts(names.worker_ids, worker_ids, 1)?,
             search: text(names.search, search)?,
         })
@@ -96,11 +101,19 @@ impl VmFilterInput {
 }
 
 /// A label as a query string has it: `env` asks that it is there, `env=prod` also for its value.
-pub fn label(text: &str) -> LabelFilter {
-    match text.split_once('=') {
-        Some((key, value)) => LabelFilter { key: key.to_owned(), value: Some(value.to_owned()) },
-        None => LabelFilter { key: text.to_owned(), value: None },
+///
+/// Other APIs have selectors with `==`, `!=` and `!`. They are refused: read by the letter, `env==prod` would ask for the
+/// value `=prod`, and `env!=prod` for a key `env!`. Whoever has such keys and values asks for them in GraphQL.
+pub fn label(field: &'static str, text: &str) -> Result<LabelFilter> {
+    let (key, value) = match text.split_once('=') {
+        Some((key, value)) => (key, Some(value)),
+        None => (text, None),
+    };
+    if key.starts_with('!') || key.ends_with('!') || value.is_some_and(|value| value.starts_with('=')) {
+        let problem = format!("must be a key, or a key and its value as env=prod, not {:?}", echo(text));
+        return Err(Error::invalid(field, problem));
     }
+    Ok(LabelFilter { key: key.to_owned(), value: value.map(str::to_owned) })
 }
 
 /// An order as a query string has it: `cpu_usage`, or `-cpu_usage` for the largest first.
@@ -128,10 +141,20 @@ fn worker_status(field: &'static str, text: &str) -> Result<WorkerStatus> {
 }
 
 /// A list of texts, each of at least so many characters and none longer than any there could be.
-fn texts(field: &'static str, list: Vec<String>, least: usize) -> Result<Vec<String>> {
-    let list = wanted(field, list)?;
-    list.iter().try_for_each(|text| of_length(field, text, least, MAX_TEXT))?;
+fn texts(field: &'static str, list: Option<Vec<String>>, least: usize) -> Result<Option<Vec<String>>> {
+    let list = list.map(|list| wanted(field, list)).transpose()?;
+    list.iter().flatten().try_for_each(|text| of_length(field, text, least, MAX_TEXT))?;
     Ok(list)
+}
+
+/// A list of words, each read.
+fn all_of<T>(
+    field: &'static str,
+    words: Option<Vec<String>>,
+    read: impl Fn(&str) -> Result<T>,
+) -> Result<Option<Vec<T>>> {
+    let words = words.map(|words| wanted(field, words)).transpose()?;
+    words.map(|words| words.iter().map(|word| read(word)).collect()).transpose()
 }
 
 /// A text to look for; an empty one is everywhere.
@@ -162,8 +185,16 @@ mod tests {
             ("env=prod", "env", Some("prod")),
             ("env=", "env", Some("")),
             ("env=a=b", "env", Some("a=b")),
+            ("env=a==b", "env", Some("a==b")),
+            ("env=!", "env", Some("!")),
         ] {
-            assert_eq!(label(text), LabelFilter { key: key.into(), value: value.map(Into::into) }, "{text}");
+            let expected = LabelFilter { key: key.into(), value: value.map(Into::into) };
+            assert_eq!(label("label", text).unwrap(), expected, "{text}");
+        }
+        for selector in ["env==prod", "env==", "env===", "env!=prod", "!env", "!", "env!"] {
+            let refusal = label("label", selector).unwrap_err().to_string();
+            let expected = "label must be a key, or a key and its value as env=prod, not ";
+            assert_eq!(refusal, format!("{expected}{selector:?}"));
         }
     }
 

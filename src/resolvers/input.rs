@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cluster::{Identity, MAX_EXACT, VmStatus, WorkerId};
 use crate::error::{Error, Result};
-use crate::journal::commands::{Beat, Inventory, Register, VmReport};
+use crate::journal::commands::{Beat, Inventory, Precondition, Register, VmReport};
 
 /// Largest figure of one worker or VM: what GraphQL's `Int` can carry.
 pub(crate) const MAX_FIGURE: i64 = i32::MAX as i64;
@@ -30,6 +30,8 @@ pub(crate) const DEFAULT_MAX_VMS: i64 = 100;
 pub(crate) const MAX_TEXT: usize = 255;
 /// Longest reason, in characters.
 pub(crate) const MAX_REASON: usize = 1_024;
+/// Largest incarnation that a registration may count on from: there is room for as many lives again.
+pub(crate) const MAX_LAST_INCARNATION: i64 = MAX_EXACT / 2;
 /// How much of what was sent is worth repeating, in characters.
 const LONGEST_ECHO: usize = 60;
 /// Most entries of a list that says what is wanted: each is compared with everything there is.
@@ -138,6 +140,10 @@ pub struct RegistrationInput {
     pub max_vms: Option<Whole>,
     /// New for each start of the process; without one, every registration is a new start.
     pub boot_id: Option<String>,
+    /// New for each start of the host; what it ran goes with another one.
+    pub host_boot_id: Option<String>,
+    /// The last incarnation that the process knows of.
+    pub last_incarnation: Option<Whole>,
 }
 
 impl RegistrationInput {
@@ -171,7 +177,10 @@ impl RegistrationInput {
             max_vms: figure("max_vms", self.max_vms.unwrap_or(Whole(DEFAULT_MAX_VMS)), 0, MAX_VMS)?,
         };
         let boot_id = self.boot_id.map(|boot_id| text("boot_id", boot_id, 1..=MAX_TEXT)).transpose()?;
-        Ok(Register { id, identity, boot_id })
+        let host_boot_id = self.host_boot_id.map(host_boot_id).transpose()?;
+        let last_incarnation = self.last_incarnation.map(last_incarnation).transpose()?;
+        let condition = Precondition::default();
+        Ok(Register { id, identity, boot_id, host_boot_id, last_incarnation, condition })
     }
 }
 
@@ -181,6 +190,8 @@ impl RegistrationInput {
 pub struct HeartbeatInput {
     /// The life of the process that sends it.
     pub incarnation: Whole,
+    /// What the process called its start when it registered.
+    pub boot_id: Option<String>,
     /// Its number in that life.
     pub sequence: Option<Whole>,
     /// CPU cores allocated to VMs.
@@ -241,12 +252,33 @@ impl HeartbeatInput {
         let used = |field, number: Option<Whole>| number.map(|number| figure(field, number, 0, MAX_FIGURE)).transpose();
         Ok(Beat {
             incarnation: exact("incarnation", self.incarnation)?,
+            // Not checked: an odd one is just another than the one that was registered.
+            boot_id: self.boot_id,
             sequence: self.sequence.map(|sequence| exact("sequence", sequence)).transpose()?,
             used_cpu_cores: used("used_cpu_cores", self.used_cpu_cores)?,
             used_memory_mb: used("used_memory_mb", self.used_memory_mb)?,
             used_disk_gb: used("used_disk_gb", self.used_disk_gb)?,
             inventory,
         })
+    }
+}
+
+/// What a start of a host is called.
+pub fn host_boot_id(host_boot_id: String) -> Result<Arc<str>> {
+    text("host_boot_id", host_boot_id, 1..=MAX_TEXT)
+}
+
+/// The incarnation that is spoken of.
+pub fn incarnation(number: i64) -> Result<u64> {
+    exact("incarnation", Whole(number))
+}
+
+fn last_incarnation(number: Whole) -> Result<u64> {
+    match exact("last_incarnation", number) {
+        Ok(number) if number > MAX_LAST_INCARNATION.unsigned_abs() => {
+            Err(Error::invalid("last_incarnation", format!("must be from 0 to {MAX_LAST_INCARNATION}, not {number}")))
+        }
+        checked => checked,
     }
 }
 

@@ -12,27 +12,29 @@ mod events;
 pub mod filter;
 pub mod input;
 pub mod kept;
+pub mod offload;
 mod once;
 pub mod page;
 mod vms;
+mod wait;
 pub mod watch;
 mod workers;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::time::timeout;
-
-pub use self::cluster::{Component, Health};
+pub use self::cluster::{Component, ComponentHealth, Health};
 pub(crate) use self::events::MAX_EVENTS;
 pub use self::events::{EventPage, EventView, WorkerEventsKey, event_limit};
+use self::offload::Offload;
 pub use self::once::{Answer, Answered, Once};
 pub use self::vms::page_of_worker_vms;
-pub use self::workers::{Goodbye, HeartbeatRecorded, Node, PolicyChanged, Registered, SetAside};
+pub use self::wait::WorkersQuestion;
+pub use self::workers::{Goodbye, HeartbeatRecorded, Node, PolicyChanged, Precondition, Registered, Seen, SetAside};
 use crate::clock::{Clock, Timestamp};
-use crate::cluster::{ClusterStats, Snapshot, View};
-use crate::error::{Error, Result};
-use crate::journal::{Ended, Journal};
+use crate::cluster::{ClusterStats, Cursor, Snapshot, View};
+use crate::error::Result;
+use crate::journal::Journal;
 
 /// What the operator of this server decided about time.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -59,6 +61,17 @@ impl Default for Timing {
 /// Statistics, and what they are of.
 type LastStats = Option<(Arc<View>, ClusterStats)>;
 
+/// When the clock alone makes workers offline.
+#[derive(Clone, Debug)]
+struct Silence {
+    /// The epoch of the state that was looked at.
+    epoch: Arc<str>,
+    /// When that was. Nobody has become offline by silence between then and `next`.
+    since: Timestamp,
+    /// When to look again.
+    next: Timestamp,
+}
+
 /// Everything that can be asked of the cluster. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Resolvers {
@@ -67,12 +80,27 @@ pub struct Resolvers {
     timing: Timing,
     /// The last statistics that were added up, for everybody who follows them.
     last_stats: Arc<Mutex<LastStats>>,
+    /// When the clock alone makes workers offline, for everybody who follows them.
+    silence: Arc<Mutex<Option<Silence>>>,
+    offload: Offload,
 }
 
 impl Resolvers {
     /// Answers from this journal's state.
     pub fn new(journal: Journal, clock: Clock, timing: Timing) -> Self {
-        Self { journal, clock, timing, last_stats: Arc::default() }
+        let (last_stats, silence) = (Arc::default(), Arc::default());
+        Self { journal, clock, timing, last_stats, silence, offload: Offload::default() }
+    }
+
+    /// Where questions are answered that take long.
+    pub fn offload(&self) -> &Offload {
+        &self.offload
+    }
+
+    /// How many workers and VMs there are now.
+    pub fn sizes(&self) -> (usize, usize) {
+        let snapshot = self.journal.snapshot();
+        (snapshot.worker_count(), snapshot.vm_count())
     }
 
     /// The cluster as it is now, to ask questions of.
@@ -84,25 +112,12 @@ impl Resolvers {
     pub async fn read_at_least(&self, revision: Option<u64>) -> Result<Reading> {
         let Some(wanted) = revision else { return Ok(self.read()) };
         // In a box, for the many who want none and would carry the room for it.
-        match Box::pin(self.journal.snapshot_at_least(wanted)).await {
-            Some(snapshot) => Ok(self.reading(snapshot)),
-            None => Err(Error::NotThereYet { wanted, current: self.journal.snapshot().revision }),
-        }
+        Box::pin(self.journal.snapshot_at_least(wanted)).await.map(|snapshot| self.reading(snapshot))
     }
 
-    /// The cluster as soon as it is past a revision, or as it is after this long.
-    pub async fn read_when_past(&self, revision: u64, wait: Duration) -> Reading {
-        let mut feed = self.journal.subscribe();
-        let passed = async {
-            while self.journal.snapshot().revision <= revision {
-                if let Err(Ended) = feed.next().await {
-                    return;
-                }
-            }
-        };
-        // Out of time is an answer too: the cluster as it is.
-        let _ = timeout(wait, passed).await;
-        self.read()
+    /// Whether what was committed up to a place of the change log is what this database has of it.
+    pub async fn is_of_this_database(&self, place: &Cursor) -> Result<bool> {
+        Ok(self.journal.snapshot_with(place).await?.is_some())
     }
 
     /// The cluster right after the last change, at the moment of that change, or at a later one that
@@ -110,15 +125,46 @@ impl Resolvers {
     /// what is shown of it can be shared.
     fn latest(&self, seen: Timestamp) -> Arc<View> {
         let published = self.journal.published();
-        let (snapshot, now) = (published.snapshot.clone(), published.at.max(seen));
+        // If the clock was set back since, what the caller has seen is a time that has not come yet.
+        let now = published.at.max(seen.min(self.clock.now()));
+        let snapshot = published.snapshot.clone();
         Arc::new(View::new(snapshot, now, self.timing.offline_after))
+    }
+
+    /// The cluster right after the last change, at a moment.
+    fn at(&self, moment: Timestamp) -> Arc<View> {
+        Arc::new(View::new(self.journal.snapshot(), moment, self.timing.offline_after))
+    }
+
+    /// The moment from which on nobody has become offline by silence alone, and when somebody may. It is the same for
+    /// everybody who asks in between, so that what is shown of the cluster at the first can be shared.
+    fn silence(&self) -> (Timestamp, Timestamp) {
+        let (snapshot, now) = (self.journal.snapshot(), self.clock.now());
+        let mut silence = self.silence.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*silence {
+            Some(Silence { epoch, since, next })
+                if (*since..*next).contains(&now) && epoch == snapshot.epochs.latest() =>
+            {
+                (*since, *next)
+            }
+            _ => {
+                let epoch = snapshot.epochs.latest().clone();
+                let next = self.reading(snapshot).view.next_silence();
+                // Who is heard from now on is not silent for too long before that; twice as often, since what other
+                // servers have heard arrives late.
+                let at_last = now + self.timing.offline_after / 2;
+                let next = next.map_or(at_last, |next| next.min(at_last)).max(now + Duration::from_millis(1));
+                *silence = Some(Silence { epoch, since: now, next });
+                (now, next)
+            }
+        }
     }
 
     /// Statistics of a view, added up once however many ask for them.
     fn stats_of(&self, view: &Arc<View>) -> ClusterStats {
         let mut last = self.last_stats.lock().unwrap_or_else(PoisonError::into_inner);
         match &*last {
-            Some((of, stats)) if of.snapshot.revision == view.snapshot.revision && of.now == view.now => stats.clone(),
+            Some((of, stats)) if Arc::ptr_eq(&of.snapshot, &view.snapshot) && of.now == view.now => stats.clone(),
             _ => {
                 let stats = ClusterStats::of(view);
                 *last = Some((view.clone(), stats.clone()));

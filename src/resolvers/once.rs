@@ -10,7 +10,7 @@ use crate::cluster::View;
 use crate::error::Result;
 use crate::journal::Command;
 pub use crate::journal::commands::Answer;
-use crate::journal::commands::{Once as CommandOnce, Told};
+use crate::journal::commands::{Once as CommandOnce, Told, heartbeat_fingerprint};
 
 /// What makes a request the same as an earlier one, and how it is answered.
 pub struct Once<T> {
@@ -29,6 +29,14 @@ pub struct Answered {
     pub answer: Answer,
     /// Whether it had been given before.
     pub is_repeated: bool,
+}
+
+impl<T> Once<T> {
+    /// The same for heartbeats. Their fingerprints tell them from commands: workers send so many more keys that what is
+    /// kept for them must not displace what is kept for operators.
+    pub(super) fn of_heartbeats(self) -> Self {
+        Self { fingerprint: heartbeat_fingerprint(&self.fingerprint), ..self }
+    }
 }
 
 impl Resolvers {

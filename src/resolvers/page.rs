@@ -1,5 +1,5 @@
 //! Pages of long lists, by keyset: a cursor remembers a place in the order, not a number of rows,
-//! so pages stay right while rows come and go.
+//! so pages stay right while rows come and go, and while they move (see [`Walk`]).
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -9,7 +9,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
 use super::input::echo;
-use crate::cluster::{WorkerOrder, WorkerSortKey};
+use super::{Reading, Resolvers};
+use crate::cluster::{Cursor, Snapshot, WorkerOrder, WorkerOrderField, WorkerSortKey};
 use crate::error::{Error, Result};
 
 /// Size of a page when nobody asks for one.
@@ -34,6 +35,11 @@ pub struct PageRequest {
 }
 
 impl PageRequest {
+    /// Whether the part begins where the list does.
+    pub(super) fn starts_at_the_front(&self) -> bool {
+        self.after.is_none() && self.last.is_none() && self.before.is_none()
+    }
+
     /// Whether no part is asked for.
     pub fn is_for_all(&self) -> bool {
         let Self { first, after, last, before, names: _ } = self;
@@ -63,18 +69,40 @@ impl Default for PageNames {
 #[derive(Clone, Debug)]
 pub struct Edge<T> {
     /// What the list is sorted by.
-    pub key: WorkerSortKey,
+    key: WorkerSortKey,
     /// The element's id, which makes the order total.
     pub id: Arc<str>,
+    /// The revision since which the key is what it is, or a later one.
+    key_revision: u64,
+    /// The revision that the walk through the list began at, unless keys of the order never change; known when the element
+    /// is on a page.
+    since: Option<Cursor>,
     /// The element.
     pub node: T,
 }
 
 impl<T> Edge<T> {
+    /// An element that has this key since this revision.
+    pub fn new(key: WorkerSortKey, id: Arc<str>, key_revision: u64, node: T) -> Self {
+        Self { key, id, key_revision, since: None, node }
+    }
+
     /// The place as opaque text.
     pub fn cursor(&self) -> String {
-        let place = Place { key: self.key.clone(), id: self.id.clone() };
-        URL_SAFE_NO_PAD.encode(serde_json::to_vec(&place).unwrap_or_default())
+        URL_SAFE_NO_PAD.encode(serde_json::to_vec(&self.place(self.since.as_ref())).unwrap_or_default())
+    }
+
+    /// The place in a walk that began then.
+    fn place(&self, since: Option<&Cursor>) -> Place {
+        let has_moved = since.is_some_and(|since| self.key_revision > since.revision);
+        Place { key: self.key.clone(), id: self.id.clone(), since: since.map(Cursor::to_string), has_moved }
+    }
+
+    /// Where it lies, seen from another one, in an order in which nothing has moved.
+    pub fn compare(&self, other: &Self, order: WorkerOrder) -> Ordering {
+        let by_key = self.key.compare(&other.key).unwrap_or(Ordering::Equal);
+        let by_key = if order.descending { by_key.reverse() } else { by_key };
+        by_key.then_with(|| self.id.cmp(&other.id))
     }
 }
 
@@ -83,6 +111,12 @@ impl<T> Edge<T> {
 struct Place {
     key: WorkerSortKey,
     id: Arc<str>,
+    /// When the walk began, as a cursor of the change log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    since: Option<String>,
+    /// Whether the element is among those that have moved since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    has_moved: bool,
 }
 
 impl Place {
@@ -92,14 +126,43 @@ impl Place {
         })
     }
 
-    /// Where an element lies, seen from here.
-    fn compare<T>(&self, edge: &Edge<T>, descending: bool, field: &'static str, order: &str) -> Result<Ordering> {
-        let by_key = edge.key.compare(&self.key).ok_or_else(|| {
-            let problem = "is a cursor of another order: pass back one that came with the present";
-            Error::invalid(field, format!("{problem} `{order}`"))
-        })?;
-        let by_key = if descending { by_key.reverse() } else { by_key };
-        Ok(by_key.then_with(|| edge.id.cmp(&self.id)))
+    fn since(&self, field: &'static str) -> Result<Option<Cursor>> {
+        let since = self.since.as_deref().map(str::parse).transpose();
+        since.map_err(|_| Error::invalid(field, "is not a cursor of this API: pass back one unchanged"))
+    }
+}
+
+/// The order in which somebody walks through a list whose elements move meanwhile.
+///
+/// A worker may get another key while somebody reads page by page, and so jump over the place where the reader is. Those
+/// whose key may have changed since the walk began therefore come last, by their ids, which never change: after all others,
+/// or before them for who walks from the end. So everybody who was there throughout is met, and met twice only if
+/// they moved after they were met.
+struct Walk {
+    order: WorkerOrder,
+    /// None in the order by id.
+    since: Option<Cursor>,
+    from_the_end: bool,
+}
+
+impl Walk {
+    fn compare(&self, one: (&WorkerSortKey, &str, bool), other: (&WorkerSortKey, &str, bool)) -> Ordering {
+        let ((key, id, has_moved), (other_key, other_id, other_has_moved)) = (one, other);
+        let by_moves = has_moved.cmp(&other_has_moved);
+        let by_moves = if self.from_the_end { by_moves.reverse() } else { by_moves };
+        let by_key = if has_moved { Ordering::Equal } else { key.compare(other_key).unwrap_or(Ordering::Equal) };
+        let by_key = if self.order.descending { by_key.reverse() } else { by_key };
+        by_moves.then(by_key).then_with(|| id.cmp(other_id))
+    }
+
+    fn place<'a, T>(&self, edge: &'a Edge<T>) -> (&'a WorkerSortKey, &'a str, bool) {
+        let has_moved = self.since.as_ref().is_some_and(|since| edge.key_revision > since.revision);
+        (&edge.key, &edge.id, has_moved)
+    }
+
+    /// Where an element lies, seen from a place that a cursor remembers.
+    fn seen_from<T>(&self, place: &Place, edge: &Edge<T>) -> Ordering {
+        self.compare(self.place(edge), (&place.key, &place.id, place.has_moved && self.since.is_some()))
     }
 }
 
@@ -117,8 +180,8 @@ pub struct Page<T> {
 }
 
 impl<T> Page<T> {
-    /// Cuts the wanted part out of the whole list, which comes sorted by id.
-    pub fn of(mut edges: Vec<Edge<T>>, order: WorkerOrder, request: &PageRequest) -> Result<Self> {
+    /// Cuts the wanted part out of the whole list, which comes sorted by id, and is of this state.
+    pub fn of(mut edges: Vec<Edge<T>>, order: WorkerOrder, request: &PageRequest, now: &Snapshot) -> Result<Self> {
         let PageRequest { first, after, last, before, names } = request;
         let (size, from_the_end) = match (first, last) {
             (Some(_), Some(_)) => {
@@ -128,22 +191,26 @@ impl<T> Page<T> {
             (Some(first), None) => (page_size(names.first, *first)?, false),
             (None, None) => (DEFAULT_SIZE, false),
         };
-        sort(&mut edges, order);
+        let parse = |text: &Option<String>, field| {
+            let Some(text) = text else { return Ok(None) };
+            let place = Place::parse(text, field)?;
+            if edges.first().is_some_and(|edge| edge.key.compare(&place.key).is_none()) {
+                let problem = "is a cursor of another order: pass back one that came with the present";
+                return Err(Error::invalid(field, format!("{problem} `{}`", names.order)));
+            }
+            Ok(Some(place))
+        };
+        let (after, before) = (parse(after, names.after)?, parse(before, "before")?);
+        let since =
+            (order.field != WorkerOrderField::Id).then(|| began(&after, &before, names.after, now)).transpose()?;
+        let walk = Walk { order, since, from_the_end };
+        edges.sort_by(|one, other| walk.compare(walk.place(one), walk.place(other)));
         let total = edges.len();
-        let mut start = 0;
-        let mut end = total;
-        if let Some(after) = after {
-            let place = Place::parse(after, names.after)?;
-            start = count_until(&edges, |edge| {
-                Ok(place.compare(edge, order.descending, names.after, names.order)?.is_gt())
-            })?;
-        }
-        if let Some(before) = before {
-            let place = Place::parse(before, "before")?;
-            end =
-                count_until(&edges, |edge| Ok(place.compare(edge, order.descending, "before", names.order)?.is_ge()))?;
-        }
-        end = end.max(start);
+        let place_of = |place: &Option<Place>, is_before: fn(Ordering) -> bool| {
+            place.as_ref().map(|place| edges.partition_point(|edge| is_before(walk.seen_from(place, edge))))
+        };
+        let mut start = place_of(&after, Ordering::is_le).unwrap_or(0);
+        let mut end = place_of(&before, Ordering::is_lt).unwrap_or(total).max(start);
         if from_the_end {
             start = start.max(end.saturating_sub(size));
         } else {
@@ -151,6 +218,7 @@ impl<T> Page<T> {
         }
         edges.truncate(end);
         edges.drain(..start);
+        edges.iter_mut().for_each(|edge| edge.since = walk.since.clone());
         Ok(Self { edges, total, has_next: end < total, has_previous: start > 0 })
     }
 
@@ -184,6 +252,7 @@ impl<T> Listing<T> {
         edge: impl Fn(T) -> Edge<T>,
         order: WorkerOrder,
         request: &PageRequest,
+        now: &Snapshot,
     ) -> Result<Self> {
         if request.is_for_all() {
             let nodes = if order == WorkerOrder::default() {
@@ -191,34 +260,57 @@ impl<T> Listing<T> {
                 list
             } else {
                 let mut edges: Vec<_> = list.into_iter().map(edge).collect();
-                sort(&mut edges, order);
+                edges.sort_by(|one, other| one.compare(other, order));
                 edges.into_iter().map(|edge| edge.node).collect()
             };
             return Ok(Self { total: nodes.len(), nodes, next: None });
         }
-        let page = Page::of(list.into_iter().map(edge).collect(), order, request)?;
+        let page = Page::of(list.into_iter().map(edge).collect(), order, request, now)?;
         let next = page.end_cursor().filter(|_| page.has_next);
         Ok(Self { nodes: page.edges.into_iter().map(|edge| edge.node).collect(), total: page.total, next })
     }
 }
 
-/// Puts edges in order; equal ones by id.
-fn sort<T>(edges: &mut [Edge<T>], order: WorkerOrder) {
-    edges.sort_by(|one, other| {
-        let by_key = one.key.compare(&other.key).unwrap_or(Ordering::Equal);
-        let by_key = if order.descending { by_key.reverse() } else { by_key };
-        by_key.then_with(|| one.id.cmp(&other.id))
-    });
-}
-
-/// How many edges come before the first one that passes.
-fn count_until<T>(edges: &[Edge<T>], mut passes: impl FnMut(&Edge<T>) -> Result<bool>) -> Result<usize> {
-    for (index, edge) in edges.iter().enumerate() {
-        if passes(edge)? {
-            return Ok(index);
+/// When the walk began that these places are of: now, if they are of none.
+fn began(after: &Option<Place>, before: &Option<Place>, field: &'static str, now: &Snapshot) -> Result<Cursor> {
+    let since = |place: &Option<Place>, field| place.as_ref().map_or(Ok(None), |place| place.since(field));
+    let (after, before) = (since(after, field)?, since(before, "before")?);
+    for (since, field) in [(&after, field), (&before, "before")] {
+        match since {
+            Some(since) if !now.epochs.include(since) => return Err(of_another_database(field)),
+            Some(Cursor { revision, .. }) if *revision > now.revision => {
+                return Err(Error::NotThereYet { wanted: *revision, current: now.revision });
+            }
+            Some(_) | None => {}
         }
     }
-    Ok(edges.len())
+    // Who walks from two places at once has seen what the earlier walk has seen.
+    let earlier = [after, before].into_iter().flatten().min_by_key(|since| since.revision);
+    Ok(earlier.unwrap_or_else(|| now.cursor()))
+}
+
+fn of_another_database(field: &'static str) -> Error {
+    let problem = "is a cursor of another database, or of what this one was before it was restored from a backup: begin \
+                   with the first page again";
+    Error::invalid(field, problem)
+}
+
+impl Resolvers {
+    /// The cluster, not before what the cursors of a page have seen, which may have come from another server.
+    pub async fn read_for_page(&self, reading: Reading, request: &PageRequest) -> Result<Reading> {
+        let PageRequest { after, before, names, .. } = request;
+        for (text, field) in [(after, names.after), (before, "before")] {
+            // What cannot be read is refused with the page.
+            let place = text.as_deref().and_then(|text| Place::parse(text, field).ok());
+            let Some(since) = place.and_then(|place| place.since(field).ok().flatten()) else { continue };
+            let is_there = reading.view.snapshot.epochs.include(&since) && since.revision <= reading.revision();
+            if !is_there {
+                let snapshot = self.journal.snapshot_with(&since).await?;
+                return snapshot.map(|_| self.read()).ok_or_else(|| of_another_database(field));
+            }
+        }
+        Ok(reading)
+    }
 }
 
 fn page_size(field: &'static str, size: i64) -> Result<usize> {
@@ -233,7 +325,11 @@ mod tests {
     use super::*;
 
     fn edges(ids: &[&str]) -> Vec<Edge<()>> {
-        ids.iter().map(|id| Edge { key: WorkerSortKey::Id((*id).to_owned()), id: (*id).into(), node: () }).collect()
+        ids.iter().map(|id| Edge::new(WorkerSortKey::Id((*id).to_owned()), (*id).into(), 0, ())).collect()
+    }
+
+    fn now() -> Snapshot {
+        Snapshot::empty("test".into())
     }
 
     fn ids(page: &Page<()>) -> Vec<&str> {
@@ -244,16 +340,16 @@ mod tests {
     fn pages_stay_right_while_rows_come_and_go() {
         let order = WorkerOrder::default();
         let first = PageRequest { first: Some(2), ..PageRequest::default() };
-        let page = Page::of(edges(&["a", "b", "d", "e"]), order, &first).unwrap();
+        let page = Page::of(edges(&["a", "b", "d", "e"]), order, &first, &now()).unwrap();
         assert_eq!((ids(&page), page.total, page.has_next, page.has_previous), (vec!["a", "b"], 4, true, false));
 
         // The row of the cursor goes, another comes: the next page neither repeats nor skips.
         let next = PageRequest { after: page.end_cursor(), ..first };
-        let page = Page::of(edges(&["a", "c", "d", "e"]), order, &next).unwrap();
+        let page = Page::of(edges(&["a", "c", "d", "e"]), order, &next, &now()).unwrap();
         assert_eq!((ids(&page), page.has_next, page.has_previous), (vec!["c", "d"], true, true));
 
         let back = PageRequest { last: Some(2), before: page.start_cursor(), ..PageRequest::default() };
-        let page = Page::of(edges(&["a", "b", "c", "d"]), order, &back).unwrap();
+        let page = Page::of(edges(&["a", "b", "c", "d"]), order, &back, &now()).unwrap();
         assert_eq!((ids(&page), page.has_next, page.has_previous), (vec!["a", "b"], true, false));
     }
 
@@ -266,7 +362,7 @@ mod tests {
             (PageRequest { first: Some(1), last: Some(1), ..request.clone() }, "last"),
             (PageRequest { after: Some("nonsense".into()), ..request.clone() }, "after"),
         ] {
-            let error = Page::of(edges(&["a"]), WorkerOrder::default(), &request).unwrap_err();
+            let error = Page::of(edges(&["a"]), WorkerOrder::default(), &request, &now()).unwrap_err();
             assert!(matches!(error, Error::Invalid { field: named, .. } if named == field), "{error}");
         }
     }

@@ -1,8 +1,12 @@
 //! Operations on VMs.
 
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::Reading;
+use super::offload::steps;
 use super::page::{Edge, Listing, Page, PageRequest};
-use crate::cluster::{VmFilter, VmView, WorkerOrder, WorkerSortKey, WorkerView};
+use crate::cluster::{Snapshot, VmFilter, VmId, VmView, WorkerOrder, WorkerSortKey, WorkerView};
 use crate::error::{Error, Result};
 
 impl Reading {
@@ -18,32 +22,71 @@ impl Reading {
 
     /// All VMs that match, by id.
     pub fn list_vms(&self, filter: &VmFilter) -> Vec<VmView> {
-        self.view.vms().filter(|vm| filter.matches(vm)).collect()
+        match &filter.worker_ids {
+            None => self.view.vms().filter(|vm| filter.matches(vm)).collect(),
+            Some(worker_ids) => self.list_vms_of_workers(worker_ids, filter),
+        }
+    }
+
+    /// The VMs that match among those that the wanted workers report themselves, by id. Each is shown as its worker
+    /// reports it, even while another worker speaks for the VM; of several wanted workers that report one, the one that
+    /// would speak for it among them.
+    fn list_vms_of_workers(&self, worker_ids: &[String], filter: &VmFilter) -> Vec<VmView> {
+        let snapshot = &self.view.snapshot;
+        let wanted: BTreeSet<&str> = worker_ids.iter().map(String::as_str).collect();
+        let mut found: BTreeMap<VmId, VmView> = BTreeMap::new();
+        for worker in wanted.into_iter().filter_map(|id| snapshot.find_worker(id)) {
+            for vm in worker.usage.vms.iter() {
+                let vm = VmView { vm: vm.clone(), view: self.view.clone() };
+                if !filter.matches(&vm) {
+                    continue;
+                }
+                match found.entry(vm.vm.id.clone()) {
+                    Entry::Vacant(place) => _ = place.insert(vm),
+                    Entry::Occupied(mut other) => {
+                        if snapshot.precedence(&vm.vm) > snapshot.precedence(&other.get().vm) {
+                            other.insert(vm);
+                        }
+                    }
+                }
+            }
+        }
+        found.into_values().collect()
+    }
+
+    /// How many steps it takes to list the VMs that match, and to write them.
+    pub fn steps_to_list_vms(&self, filter: &VmFilter) -> u64 {
+        let snapshot = &self.view.snapshot;
+        let rows = match &filter.worker_ids {
+            None => snapshot.vm_count(),
+            Some(ids) => ids.len().saturating_mul(snapshot.vm_count().div_ceil(snapshot.worker_count().max(1))),
+        };
+        steps(rows, filter.entries())
     }
 
     /// One page of the VMs that match, by id.
     pub fn page_of_vms(&self, filter: &VmFilter, request: &PageRequest) -> Result<Page<VmView>> {
-        page_by_id(self.list_vms(filter), request)
+        page_by_id(self.list_vms(filter), request, &self.view.snapshot)
     }
 
     /// The VMs that match, by id: all of them, or the page that is asked for.
     pub fn listing_of_vms(&self, filter: &VmFilter, request: &PageRequest) -> Result<Listing<VmView>> {
-        Listing::of(self.list_vms(filter), edge_by_id, WorkerOrder::default(), request)
+        Listing::of(self.list_vms(filter), edge_by_id, WorkerOrder::default(), request, &self.view.snapshot)
     }
 }
 
 /// One page of a worker's own VMs that match, by id.
 pub fn page_of_worker_vms(worker: &WorkerView, filter: &VmFilter, request: &PageRequest) -> Result<Page<VmView>> {
-    let mut vms = worker.vms(&filter.statuses);
+    let mut vms = worker.vms(filter.statuses.as_deref());
     vms.retain(|vm| filter.matches(vm));
-    page_by_id(vms, request)
+    page_by_id(vms, request, &worker.view.snapshot)
 }
 
-fn page_by_id(vms: Vec<VmView>, request: &PageRequest) -> Result<Page<VmView>> {
-    Page::of(vms.into_iter().map(edge_by_id).collect(), WorkerOrder::default(), request)
+fn page_by_id(vms: Vec<VmView>, request: &PageRequest, now: &Snapshot) -> Result<Page<VmView>> {
+    Page::of(vms.into_iter().map(edge_by_id).collect(), WorkerOrder::default(), request, now)
 }
 
 /// A VM with its place in the order by id.
 fn edge_by_id(vm: VmView) -> Edge<VmView> {
-    Edge { key: WorkerSortKey::Id(vm.vm.id.as_str().to_owned()), id: vm.vm.id.shared(), node: vm }
+    Edge::new(WorkerSortKey::Id(vm.vm.id.as_str().to_owned()), vm.vm.id.shared(), 0, vm)
 }

@@ -54,7 +54,7 @@ impl Resolvers {
         // First the feed, then the snapshot: what is committed in between comes by the feed.
         let feed = self.journal.subscribe();
         let reading = self.read();
-        let now = Cursor::after_revision(reading.view.snapshot.database.clone(), reading.revision());
+        let now = reading.view.snapshot.cursor();
         let after = after.map(read_cursor).transpose()?;
         let is_replaying = after.is_some();
         let mut pending = VecDeque::new();
@@ -101,12 +101,13 @@ impl Resolvers {
             resolvers: self.clone(),
             feed,
             filter,
-            up_to: reading.revision(),
+            up_to: reading.view.snapshot.cursor(),
             seen: reading.view.now,
             due,
             told: None,
             gathering: BTreeMap::new(),
             ticks: period.map(every),
+            silence: self.silence(),
         };
         Ok(stream::unfold(Box::new(watch), |mut watch| async move { watch.next().await.map(|beat| (beat, watch)) }))
     }
@@ -182,7 +183,7 @@ impl EventWatch {
     }
 
     fn take(&mut self, change: &Change) {
-        let up_to = Cursor::after_revision(self.cursor.database.clone(), change.revision);
+        let up_to = change.cursor();
         if !up_to.is_after(&self.cursor) {
             return;
         }
@@ -215,16 +216,10 @@ impl EventWatch {
     /// Reads the next part of the log. Whatever the feed holds of it is then known already.
     async fn read_log(&mut self) -> Result<()> {
         let journal = &self.resolvers.journal;
-        let is_of_this_database = self.cursor.database == journal.snapshot().database;
-        // A cursor from another server may be ahead of this one, but not for long.
-        let known = if is_of_this_database { journal.snapshot_at_least(self.cursor.revision).await } else { None };
-        let Some(snapshot) = known else {
-            let Extent { start, revision } = journal.log().extent().await?;
-            if is_of_this_database && self.cursor.revision <= revision {
-                // The database has it, this server has not seen it yet: the reader has to come back, nothing is lost.
-                let current = journal.snapshot().revision;
-                return Err(Error::NotThereYet { wanted: self.cursor.revision, current });
-            }
+        // A cursor from another server may be ahead of this one, but not for long: if the database has it and this server has
+        // not seen it yet, the reader has to come back, and nothing is lost.
+        let Some(snapshot) = journal.snapshot_with(&self.cursor).await? else {
+            let Extent { start, .. } = journal.log().extent().await?;
             self.resync(start, "That cursor is not of this database as it is now");
             return Ok(());
         };
@@ -239,7 +234,7 @@ impl EventWatch {
         self.is_behind &= seen == page.events.len();
         page.events.truncate(seen);
         if !self.is_behind {
-            self.up_to = Cursor::after_revision(self.cursor.database.clone(), snapshot.revision);
+            self.up_to = snapshot.cursor();
         }
         self.pending.extend(page.events);
         self.seen = self.resolvers.clock.now();
@@ -249,7 +244,7 @@ impl EventWatch {
     /// Tells that the stream has a gap, and goes on from the present.
     fn resync(&mut self, oldest: Cursor, what: &str) {
         let reading = self.resolvers.read();
-        let now = Cursor::after_revision(reading.view.snapshot.database.clone(), reading.revision());
+        let now = reading.view.snapshot.cursor();
         let message = format!("{what}: read the present state, then go on from this event's cursor");
         let mut event = notice(EventKind::Resync, &now, &reading, &message);
         Arc::make_mut(&mut event).oldest_cursor = Some(oldest);
@@ -281,8 +276,8 @@ struct HeartbeatWatch {
     resolvers: Resolvers,
     feed: Listener,
     filter: WorkerFilter,
-    /// The revision of the last change that was taken.
-    up_to: u64,
+    /// The place of the last change that was taken.
+    up_to: Cursor,
     /// When the reader came: nothing is shown as it was before.
     seen: Timestamp,
     /// Workers to tell of now, and how many beats each message stands for.
@@ -293,6 +288,8 @@ struct HeartbeatWatch {
     /// Workers to tell of at the next tick.
     gathering: BTreeMap<WorkerId, u32>,
     ticks: Option<Interval>,
+    /// When somebody may have become offline by silence alone: since the one moment, and not before the other.
+    silence: (Timestamp, Timestamp),
 }
 
 impl HeartbeatWatch {
@@ -326,8 +323,23 @@ impl HeartbeatWatch {
                     Err(Ended) => return None,
                 },
                 _ = tick => self.due.append(&mut self.gathering),
+                () = self.resolvers.clock.reached(self.silence.1) => self.note_silence(),
             }
         }
+    }
+
+    /// Notes who has become offline since the last look, which nobody commits.
+    fn note_silence(&mut self) {
+        let now = self.resolvers.silence();
+        let (before, _) = std::mem::replace(&mut self.silence, now);
+        let (before, now) = (self.resolvers.at(before), self.resolvers.at(now.0));
+        self.seen = self.seen.max(now.now);
+        let gone = now.workers().filter(|worker| {
+            let was_healthy = |before: WorkerView| before.is_healthy();
+            !worker.is_healthy() && before.find_worker(worker.worker.id.as_str()).is_some_and(was_healthy)
+        });
+        let gone: Vec<_> = gone.map(|worker| worker.worker.id.clone()).collect();
+        self.note(gone);
     }
 
     fn next_due(&mut self) -> Option<(WorkerId, u32)> {
@@ -339,8 +351,8 @@ impl HeartbeatWatch {
     }
 
     fn take(&mut self, change: &Change) {
-        if change.revision > self.up_to || change.starts_over {
-            self.up_to = change.revision;
+        if change.revision > self.up_to.revision || change.starts_over {
+            self.up_to = change.cursor();
             self.note(change.workers.iter().cloned());
         }
     }
@@ -350,11 +362,14 @@ impl HeartbeatWatch {
     fn take_all(&mut self) {
         let snapshot = self.resolvers.journal.snapshot();
         // What is missed may be that the database was set back: then everybody may have changed.
-        let known = if snapshot.revision < self.up_to { 0 } else { self.up_to };
+        let is_later = self.up_to.revision <= snapshot.revision && snapshot.epochs.include(&self.up_to);
+        let known = if is_later { self.up_to.revision } else { 0 };
         for worker in snapshot.workers().filter(|worker| worker.revision > known) {
             self.waiting().entry(worker.id.clone()).or_default();
         }
-        self.up_to = self.up_to.min(snapshot.revision);
+        if !is_later {
+            self.up_to = snapshot.cursor();
+        }
     }
 
     fn note(&mut self, workers: impl IntoIterator<Item = WorkerId>) {
@@ -380,16 +395,21 @@ struct StatsWatch {
 impl StatsWatch {
     async fn next(&mut self) -> Option<ClusterStats> {
         loop {
+            let (since, silence) = self.resolvers.silence();
+            self.seen = self.seen.max(since);
             let stats = self.resolvers.stats_of(&self.resolvers.latest(self.seen));
             if self.told.as_ref().is_none_or(|told| !tells_the_same(told, &stats)) {
                 self.told = Some(stats.clone());
                 self.ticks.reset();
                 return Some(stats);
             }
-            // Not before the period is over, and only if anything has been committed since.
+            // Not before the period is over, and only if anything has been committed since, or somebody may be offline.
             self.ticks.tick().await;
-            if let Err(Ended) = self.feed.next().await {
-                return None;
+            tokio::select! {
+                heard = self.feed.next() => if let Err(Ended) = heard {
+                    return None;
+                },
+                () = self.resolvers.clock.reached(silence) => {}
             }
             while self.feed.try_next().is_some() {}
         }

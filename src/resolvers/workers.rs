@@ -6,18 +6,20 @@ use std::time::Duration;
 use rand::Rng as _;
 use tracing::{info, warn};
 
-use super::input::{HeartbeatInput, RegistrationInput};
+use super::input::{self, HeartbeatInput, RegistrationInput};
+use super::offload::steps;
 use super::once::{Answered, Once};
 use super::page::{Edge, Listing, Page, PageRequest};
 use super::{Reading, Resolvers};
 use crate::cluster::{
-    SchedulingPolicy, View, VmStatus, VmView, Worker, WorkerFilter, WorkerOrder, WorkerSortKey, WorkerView,
+    SchedulingPolicy, View, VmStatus, VmView, Worker, WorkerFilter, WorkerOrder, WorkerOrderField, WorkerSortKey,
+    WorkerView,
 };
 use crate::error::{Error, Result};
-pub use crate::journal::commands::SetAside;
 use crate::journal::commands::{
-    Deregister, HeartbeatAccepted, PolicySet, RecordHeartbeat, RecordHeartbeats, SetPolicy,
+    Deregister, HeartbeatAccepted, PolicySet, RecordHeartbeat, RecordHeartbeats, Register, SetPolicy,
 };
+pub use crate::journal::commands::{Precondition, Seen, SetAside};
 use crate::journal::{Committed, Submitted};
 
 /// By how much the time of the next heartbeat is spread, so that a fleet that starts at once does
@@ -44,6 +46,8 @@ pub struct HeartbeatRecorded {
     pub next_heartbeat: Duration,
     /// Whether the next one should carry the whole inventory.
     pub resync: bool,
+    /// If it came late, the number of the last one that counted.
+    pub last_sequence: Option<u64>,
     /// VMs that were left out.
     pub set_aside: Vec<SetAside>,
 }
@@ -70,10 +74,18 @@ impl PolicyChanged {
 /// How a worker leaves.
 #[derive(Clone, Debug, Default)]
 pub struct Goodbye {
+    /// Which life of the worker leaves: then it is the worker who says so. Without this and the next two, it is an operator.
+    pub incarnation: Option<i64>,
+    /// What the process of that life called its start.
+    pub boot_id: Option<String>,
+    /// On which start of its host the life that leaves has to be.
+    pub host_boot_id: Option<String>,
     /// Remove it with its VMs, instead of keeping it as offline.
     pub purge: bool,
     /// Remove it even though VMs hold slots on it.
     pub force: bool,
+    /// Only if this holds.
+    pub condition: Precondition,
 }
 
 /// Anything that has an id of its own.
@@ -98,7 +110,20 @@ impl Reading {
 
     /// All workers that match, by id.
     pub fn list_workers(&self, filter: &WorkerFilter) -> Vec<WorkerView> {
-        self.view.workers().filter(|worker| filter.matches(worker)).collect()
+        let Some(ids) = &filter.ids else {
+            return self.view.workers().filter(|worker| filter.matches(worker)).collect();
+        };
+        let mut ids: Vec<_> = ids.iter().map(String::as_str).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let workers = ids.into_iter().filter_map(|id| self.view.find_worker(id));
+        workers.filter(|worker| filter.matches(worker)).collect()
+    }
+
+    /// How many steps it takes to list the workers that match, and to write them.
+    pub fn steps_to_list_workers(&self, filter: &WorkerFilter) -> u64 {
+        let rows = filter.ids.as_ref().map_or_else(|| self.view.snapshot.worker_count(), Vec::len);
+        steps(rows, filter.entries())
     }
 
     /// One page of the workers that match, in the order asked for.
@@ -109,7 +134,7 @@ impl Reading {
         request: &PageRequest,
     ) -> Result<Page<WorkerView>> {
         let edges = self.list_workers(filter).into_iter().map(|worker| edge(worker, order)).collect();
-        Page::of(edges, order, request)
+        Page::of(edges, order, request, &self.view.snapshot)
     }
 
     /// The workers that match, in the order asked for: all of them, or the page that is asked for.
@@ -119,15 +144,15 @@ impl Reading {
         order: WorkerOrder,
         request: &PageRequest,
     ) -> Result<Listing<WorkerView>> {
-        Listing::of(self.list_workers(filter), |worker| edge(worker, order), order, request)
+        Listing::of(self.list_workers(filter), |worker| edge(worker, order), order, request, &self.view.snapshot)
     }
 
-    /// VMs of a worker, by id: those in one of these statuses, or else those that hold a slot.
-    pub fn worker_vms(&self, id: &str, statuses: &[VmStatus]) -> Result<Vec<VmView>> {
+    /// VMs of a worker, by id: those in one of these statuses, or without any wish those that hold a slot.
+    pub fn worker_vms(&self, id: &str, statuses: Option<&[VmStatus]>) -> Result<Vec<VmView>> {
         Ok(self.worker(id)?.vms(statuses))
     }
 
-    /// Whatever has this id.
+    /// Whatever has this id. Of a worker and a VM that have one, the worker.
     pub fn find_node(&self, id: &str) -> Option<Node> {
         let worker = self.find_worker(id).map(Node::Worker);
         worker.or_else(|| self.find_vm(id).map(Node::Vm))
@@ -135,8 +160,16 @@ impl Reading {
 }
 
 /// A worker with its place in an order.
-fn edge(worker: WorkerView, order: WorkerOrder) -> Edge<WorkerView> {
-    Edge { key: WorkerSortKey::of(&worker, order.field), id: worker.worker.id.shared(), node: worker }
+pub(super) fn edge(worker: WorkerView, order: WorkerOrder) -> Edge<WorkerView> {
+    let kept = &worker.worker;
+    let key_revision = match order.field {
+        WorkerOrderField::Id => 0,
+        WorkerOrderField::Hostname | WorkerOrderField::Zone => kept.registration_revision,
+        WorkerOrderField::VmCount => kept.usage.vms_revision,
+        // When exactly is not known; not later than this.
+        WorkerOrderField::CpuUsage | WorkerOrderField::MemoryUsage | WorkerOrderField::LastSeen => kept.revision,
+    };
+    Edge::new(WorkerSortKey::of(&worker, order.field), kept.id.shared(), key_revision, worker)
 }
 
 impl Reading {
@@ -149,25 +182,41 @@ impl Reading {
 impl Resolvers {
     /// Registers a worker: a new one, a restarted one, or the same again.
     pub async fn register_worker(&self, id: &str, input: RegistrationInput) -> Result<Registered> {
-        let Committed { reply, snapshot } = self.journal.commit(input.check(id)?).await?;
+        self.register_worker_if(id, input, Precondition::default()).await
+    }
+
+    /// The same, if the condition holds.
+    pub async fn register_worker_if(
+        &self,
+        id: &str,
+        input: RegistrationInput,
+        condition: Precondition,
+    ) -> Result<Registered> {
+        let command = Register { condition, ..input.check(id)? };
+        let Committed { reply, snapshot } = self.journal.commit(command).await?;
         let worker = self.reading(snapshot).as_decided(reply.worker);
         let incarnation = worker.worker.life.incarnation;
         info!(worker.id = %id, worker.incarnation = incarnation, "Worker {id} registered, incarnation {incarnation}");
+        if reply.shadows_vm {
+            warn!(worker.id = %id, "Worker {id} has the id of a VM: GraphQL's `node` finds the worker");
+        }
         Ok(Registered { worker, created: reply.created, heartbeat_interval: self.timing.heartbeat_interval })
     }
 
     /// Records a worker's heartbeat.
     pub async fn record_heartbeat(&self, id: &str, input: HeartbeatInput) -> Result<HeartbeatRecorded> {
-        let command = RecordHeartbeat { worker_id: id.to_owned(), beat: input.check()? };
+        let offline_after = self.timing.offline_after;
+        let command = RecordHeartbeat { worker_id: id.to_owned(), beat: input.check()?, offline_after };
         self.finish_heartbeat(self.journal.submit(command)?).await
     }
 
     /// Records heartbeats of many workers that came together. One that is refused does not spoil the others.
     pub async fn record_heartbeats(&self, beats: Vec<(String, HeartbeatInput)>) -> Vec<Result<HeartbeatRecorded>> {
+        let offline_after = self.timing.offline_after;
         let mut checked = Vec::with_capacity(beats.len());
         let mut places = Vec::with_capacity(beats.len());
         for (worker_id, input) in beats {
-            places.push(input.check().map(|beat| checked.push(RecordHeartbeat { worker_id, beat })));
+            places.push(input.check().map(|beat| checked.push(RecordHeartbeat { worker_id, beat, offline_after })));
         }
         let mut submitted = match self.journal.submit_all(checked) {
             Ok(submitted) => submitted.into_iter(),
@@ -200,10 +249,11 @@ impl Resolvers {
         input: HeartbeatInput,
         once: Once<HeartbeatRecorded>,
     ) -> Result<Answered> {
-        let command = RecordHeartbeat { worker_id: id.to_owned(), beat: input.check()? };
+        let offline_after = self.timing.offline_after;
+        let command = RecordHeartbeat { worker_id: id.to_owned(), beat: input.check()?, offline_after };
         let interval = self.timing.heartbeat_interval;
         let show = move |reply: &HeartbeatAccepted, view: Arc<View>| recorded(reply, view, interval);
-        let (answered, reply) = self.commit_once(command, once, show).await?;
+        let (answered, reply) = self.commit_once(command, once.of_heartbeats(), show).await?;
         reply.iter().for_each(note_set_aside);
         Ok(answered)
     }
@@ -215,11 +265,12 @@ impl Resolvers {
         beats: Vec<(String, HeartbeatInput)>,
         once: Once<Vec<Result<HeartbeatRecorded>>>,
     ) -> Result<Answered> {
+        let offline_after = self.timing.offline_after;
         // Those that make no sense are not given to the journal; their places are kept.
         let mut checked = Vec::with_capacity(beats.len());
         let mut places = Vec::with_capacity(beats.len());
         for (worker_id, input) in beats {
-            places.push(input.check().map(|beat| checked.push(RecordHeartbeat { worker_id, beat })));
+            places.push(input.check().map(|beat| checked.push(RecordHeartbeat { worker_id, beat, offline_after })));
         }
         let interval = self.timing.heartbeat_interval;
         let show = move |replies: &Vec<Result<HeartbeatAccepted>>, view: Arc<View>| {
@@ -231,16 +282,25 @@ impl Resolvers {
             };
             places.iter().map(one).collect()
         };
-        let (answered, replies) = self.commit_once(RecordHeartbeats(checked), once, show).await?;
+        let (answered, replies) = self.commit_once(RecordHeartbeats(checked), once.of_heartbeats(), show).await?;
         replies.iter().flatten().flatten().for_each(note_set_aside);
         Ok(answered)
     }
 
     /// A worker leaves: it is kept as offline, or removed.
     pub async fn deregister_worker(&self, id: &str, goodbye: Goodbye) -> Result<()> {
-        let Goodbye { purge, force } = goodbye;
-        self.journal.commit(Deregister { worker_id: id.to_owned(), purge, force }).await?;
-        let how = if purge { "was removed" } else { "said goodbye" };
+        let Goodbye { incarnation, boot_id, host_boot_id, purge, force, condition } = goodbye;
+        let by_itself = incarnation.is_some() || boot_id.is_some() || host_boot_id.is_some();
+        let incarnation = incarnation.map(input::incarnation).transpose()?;
+        let host_boot_id = host_boot_id.map(input::host_boot_id).transpose()?;
+        let worker_id = id.to_owned();
+        let command = Deregister { worker_id, incarnation, boot_id, host_boot_id, purge, force, condition };
+        self.journal.commit(command).await?;
+        let how = match (purge, by_itself) {
+            (true, _) => "was removed",
+            (false, true) => "said goodbye",
+            (false, false) => "was taken out of service",
+        };
         info!(worker.id = %id, "Worker {id} {how}");
         Ok(())
     }
@@ -252,7 +312,7 @@ impl Resolvers {
         reason: Option<String>,
         if_revision: Option<u64>,
     ) -> Result<PolicyChanged> {
-        self.set_policy(id, SchedulingPolicy::Draining, reason, if_revision).await
+        self.set_policy(id, SchedulingPolicy::Draining, reason, if_revision.into()).await
     }
 
     /// Opens a worker for new work again.
@@ -262,7 +322,7 @@ impl Resolvers {
         reason: Option<String>,
         if_revision: Option<u64>,
     ) -> Result<PolicyChanged> {
-        self.set_policy(id, SchedulingPolicy::Active, reason, if_revision).await
+        self.set_policy(id, SchedulingPolicy::Active, reason, if_revision.into()).await
     }
 
     /// Sets what operators want of a worker.
@@ -271,12 +331,13 @@ impl Resolvers {
         id: &str,
         policy: SchedulingPolicy,
         reason: Option<String>,
-        if_revision: Option<u64>,
+        condition: Precondition,
     ) -> Result<PolicyChanged> {
         let reason = super::input::reason(reason)?;
-        let command = SetPolicy { worker_id: id.to_owned(), policy, reason, if_revision };
+        let command = SetPolicy { worker_id: id.to_owned(), policy, reason, condition };
+        let reason = command.reason.clone();
         let Committed { reply, snapshot } = self.journal.commit(command).await?;
-        note_policy(&reply);
+        note_policy(&reply, reason.as_deref());
         let worker = self.reading(snapshot).as_decided(reply.worker);
         Ok(PolicyChanged { worker, changed: reply.changed })
     }
@@ -287,17 +348,18 @@ impl Resolvers {
         id: &str,
         policy: SchedulingPolicy,
         reason: Option<String>,
-        if_revision: Option<u64>,
+        condition: Precondition,
         once: Once<PolicyChanged>,
     ) -> Result<Answered> {
         let reason = super::input::reason(reason)?;
-        let command = SetPolicy { worker_id: id.to_owned(), policy, reason, if_revision };
+        let command = SetPolicy { worker_id: id.to_owned(), policy, reason, condition };
         let show = |reply: &PolicySet, view: Arc<View>| PolicyChanged {
             worker: WorkerView { worker: reply.worker.clone(), view },
             changed: reply.changed,
         };
+        let reason = command.reason.clone();
         let (answered, reply) = self.commit_once(command, once, show).await?;
-        reply.iter().for_each(note_policy);
+        reply.iter().for_each(|reply| note_policy(reply, reason.as_deref()));
         Ok(answered)
     }
 }
@@ -309,11 +371,12 @@ fn recorded(reply: &HeartbeatAccepted, view: Arc<View>, interval: Duration) -> H
         worker: WorkerView { worker: reply.worker.clone(), view },
         next_heartbeat: interval.mul_f64(spread),
         resync: reply.resync,
+        last_sequence: reply.last_sequence,
         set_aside: reply.set_aside.clone(),
     }
 }
 
-fn note_set_aside(HeartbeatAccepted { worker, resync: _, set_aside }: &HeartbeatAccepted) {
+fn note_set_aside(HeartbeatAccepted { worker, set_aside, .. }: &HeartbeatAccepted) {
     if let Some(SetAside { id: vm, reason }) = set_aside.first() {
         let (id, count) = (&worker.id, set_aside.len());
         // One line, however many: the worker will say the same again in a few seconds.
@@ -322,9 +385,10 @@ fn note_set_aside(HeartbeatAccepted { worker, resync: _, set_aside }: &Heartbeat
     }
 }
 
-fn note_policy(PolicySet { worker, changed }: &PolicySet) {
+fn note_policy(PolicySet { worker, changed }: &PolicySet, reason: Option<&str>) {
     if *changed {
         let (id, policy) = (&worker.id, worker.policy);
-        info!(worker.id = %id, worker.policy = %policy, "Worker {id} is {policy}");
+        let why = reason.map(|reason| format!(": {reason:?}")).unwrap_or_default();
+        info!(worker.id = %id, worker.policy = %policy, reason, "Worker {id} is {policy}{why}");
     }
 }

@@ -1,16 +1,17 @@
 //! `/cluster` and `/health`: the whole, and this server.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::list::Lists;
 use super::object::ClusterStats;
 use super::read::Read;
-use super::shape;
-use crate::http::Json;
-use crate::resolvers::{Component, Health, Resolvers};
+use super::{Endpoint, shape};
+use crate::http::{Json, Query, as_part_of_the_request};
+use crate::resolvers::{Component, ComponentHealth, Health, Resolvers};
 
 /// `GET /api/v1/cluster/stats`
 pub(super) async fn stats(read: Read) -> Response {
@@ -18,8 +19,11 @@ pub(super) async fn stats(read: Read) -> Response {
 }
 
 /// `GET /api/v1/cluster/distribution`
-pub(super) async fn distribution(State(lists): State<Lists>, read: Read) -> Response {
-    lists.distribution(&read)
+pub(super) async fn distribution(State(endpoint): State<Arc<Endpoint>>, read: Read) -> Response {
+    let steps = read.reading.steps_to_list_distribution();
+    let lists = endpoint.lists.clone();
+    let answer = move || lists.distribution(&read);
+    endpoint.resolvers.offload().run(steps, as_part_of_the_request(answer)).await
 }
 
 #[derive(Serialize)]
@@ -29,20 +33,57 @@ struct HealthAnswer {
     timestamp: shape::DateTime,
 }
 
+#[derive(Deserialize)]
+pub(super) struct HealthQuery {
+    #[serde(default)]
+    require: Vec<RequiredComponent>,
+}
+
+/// A part without which a server is of no use to who asks.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum RequiredComponent {
+    Database,
+    Journal,
+    Commits,
+}
+
 /// `GET /api/v1/health`
-pub(super) async fn health(State(resolvers): State<Resolvers>) -> impl IntoResponse {
+pub(super) async fn health(State(resolvers): State<Resolvers>, Query(query): Query<HealthQuery>) -> impl IntoResponse {
     let health = resolvers.health().await;
-    let (code, status) =
-        if health.is_ok() { (StatusCode::OK, "ok") } else { (StatusCode::SERVICE_UNAVAILABLE, "degraded") };
+    let status = if health.is_ok() { "ok" } else { "degraded" };
+    // Questions are answered from memory without a database, by all servers on it: to take them all out of service when it
+    // is away would make of half an outage a whole one.
+    let required = query.require.into_iter().map(Component::from).chain([Component::Journal]);
+    let is_of_use = required.into_iter().all(|component| health.is_component_ok(component));
+    let code = if is_of_use { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let Health { components, timestamp } = health;
     let components =
-        components.into_iter().map(|(name, component)| (name.to_owned(), word(component).into())).collect();
+        components.into_iter().map(|(component, health)| (name(component).to_owned(), word(health).into())).collect();
     (code, Json(HealthAnswer { status, components, timestamp: timestamp.into() }))
 }
 
-fn word(component: Component) -> &'static str {
+impl From<RequiredComponent> for Component {
+    fn from(required: RequiredComponent) -> Self {
+        match required {
+            RequiredComponent::Database => Self::Database,
+            RequiredComponent::Journal => Self::Journal,
+            RequiredComponent::Commits => Self::Commits,
+        }
+    }
+}
+
+pub(super) const fn name(component: Component) -> &'static str {
     match component {
-        Component::Ok => "ok",
-        Component::Unavailable => "unavailable",
+        Component::Database => "database",
+        Component::Journal => "journal",
+        Component::Commits => "commits",
+    }
+}
+
+fn word(health: ComponentHealth) -> &'static str {
+    match health {
+        ComponentHealth::Ok => "ok",
+        ComponentHealth::Unavailable => "unavailable",
     }
 }

@@ -8,15 +8,18 @@
 
 use std::hash::{BuildHasher as _, Hash, Hasher};
 
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use bytes::Bytes;
 use foldhash::quality::FixedState;
 
 use super::Result;
 use super::object::{ClusterEvent, ClusterStats, ListedVm, Vm, Worker, WorkerDistribution};
-use crate::cluster::{VmView, WorkerView};
+use crate::cluster::{Cursor, VmView, WorkerView};
 use crate::http::Failure;
 use crate::json;
+use crate::resolvers::{Precondition, Resolvers, Seen};
 
 /// Part of every tag: another version may show the same state in another way.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -26,8 +29,8 @@ pub(super) trait Versioned {
     /// Feeds everything that the body depends on.
     fn version<H: Hasher>(&self, hasher: &mut H);
 
-    /// The revision that a client can tie a command to, if the answer is about one thing that can be commanded.
-    fn revision(&self) -> Option<u64> {
+    /// The place in the change log that a client can tie a command to, if the answer is about one thing that can be commanded.
+    fn place(&self) -> Option<(u64, &str)> {
         None
     }
 }
@@ -46,15 +49,20 @@ pub(super) struct Tag(HeaderValue);
 
 const WEAK: &str = "W/";
 
+/// How many digits a tag ends with, that tell one body from another.
+const REST: usize = 16;
+
 impl Tag {
     /// The tag of an answer.
     pub(super) fn of(answer: &impl Versioned) -> Self {
-        const LONGEST: usize = "W/\"18446744073709551615-0123456789abcdef\"".len();
+        const LONGEST: usize = "W/\"18446744073709551615-0123456789ab-0123456789abcdef\"".len();
         let mut text = Vec::with_capacity(LONGEST);
         text.extend_from_slice(WEAK.as_bytes());
         text.push(b'"');
-        if let Some(revision) = answer.revision() {
+        if let Some((revision, epoch)) = answer.place() {
             json::value(&revision, &mut text);
+            text.push(b'-');
+            text.extend_from_slice(epoch.as_bytes());
             text.push(b'-');
         }
         // By hand: the general way takes ten times as long, most of what a tag takes.
@@ -78,36 +86,103 @@ impl Tag {
     }
 }
 
-/// The tag of a worker as a command has left it: what operators want of it is as of this revision.
-pub(super) fn tag_of_revision(revision: u64) -> String {
-    format!("\"{revision}\"")
+/// The tag of a worker as a command has left it: what operators want of it is as of its revision.
+pub(super) fn tag_of_worker(worker: &WorkerView) -> String {
+    let revision = worker.worker.revision;
+    format!("\"{revision}-{}\"", worker.view.snapshot.epochs.of(revision))
 }
 
-/// The revision that `If-Match` ties a command to: the latest of those in its tags. None if the header is missing, or
-/// asks only that there is such a worker.
-///
-/// Only the revision at a tag's beginning counts. The rest tells one body from another, and those differ with each
-/// heartbeat, which is not what an operator decides upon; for the same reason a weak tag will do.
-pub(super) fn revision_to_match(headers: &HeaderMap) -> Result<Option<u64>> {
-    let mut latest = None;
-    for tag in listed(headers.get_all(header::IF_MATCH)) {
+/// What `If-Match` and `If-None-Match` tie a command to.
+pub(super) async fn precondition(headers: &HeaderMap, resolvers: &Resolvers) -> Result<Precondition> {
+    let matches = tags_seen(headers, &header::IF_MATCH, "If-Match")?;
+    let matches_not = tags_seen(headers, &header::IF_NONE_MATCH, "If-None-Match")?;
+    Ok(Precondition { matches: seen(matches, resolvers).await?, matches_not: seen(matches_not, resolvers).await? })
+}
+
+/// What tags say that was seen, in this database: a tag of another one matches nothing, nor does one of what this was
+/// before it was restored.
+async fn seen(tags: Option<TagsSeen<'_>>, resolvers: &Resolvers) -> Result<Option<Seen>> {
+    let tags = match tags {
+        None => return Ok(None),
+        Some(TagsSeen::Any) => return Ok(Some(Seen::Somehow)),
+        Some(TagsSeen::These(tags)) => tags,
+    };
+    let mut revisions = Vec::with_capacity(tags.len());
+    for TagSeen { revision, epoch } in tags {
+        let is_ours = match epoch {
+            Some(epoch) => resolvers.is_of_this_database(&Cursor::after_revision(epoch.into(), revision)).await?,
+            None => true,
+        };
+        revisions.push(if is_ours { revision } else { 0 });
+    }
+    Ok(Some(Seen::At(revisions)))
+}
+
+/// What a header of tags asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum TagsSeen<'a> {
+    /// `*`: whatever there is.
+    Any,
+    /// One of these.
+    These(Vec<TagSeen<'a>>),
+}
+
+/// What counts of a tag that a command is tied to: the place in the change log at its beginning. The rest tells one body
+/// from another, and those differ with each heartbeat, which is not what an operator decides upon; for the same reason a
+/// weak tag will do.
+#[derive(Debug, PartialEq, Eq)]
+struct TagSeen<'a> {
+    revision: u64,
+    /// The epoch of the revision. None if it is only a worker's `revision`, which does not tell.
+    epoch: Option<&'a str>,
+}
+
+/// The tags of a header. None if the header is missing.
+fn tags_seen<'a>(headers: &'a HeaderMap, header: &HeaderName, name: &str) -> Result<Option<TagsSeen<'a>>> {
+    if !headers.contains_key(header) {
+        return Ok(None);
+    }
+    let mut tags = Vec::new();
+    for tag in listed(headers.get_all(header)) {
         if tag == "*" {
-            return Ok(None);
+            return Ok(Some(TagsSeen::Any));
         }
         let opaque = tag.strip_prefix(WEAK).unwrap_or(tag);
         let Some(opaque) = opaque.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
             return Err(Failure::bad_request(format!(
-                "If-Match must be *, or tags in quotes such as \"812\": the ETag of the worker, or its `revision`, not {tag}"
+                "{name} must be *, or tags in quotes such as \"812\": the ETag of the worker, or its `revision`, not {tag}"
             )));
         };
-        let revision = opaque.split('-').next().unwrap_or_default();
+        let mut parts = opaque.split('-');
         // A tag of something else matches nothing, and neither does the revision before all others.
-        latest = latest.max(Some(revision.parse().unwrap_or(0)));
+        let revision = parts.next().and_then(|revision| revision.parse().ok()).unwrap_or(0);
+        // Versions before epochs had only the rest behind the revision, which is longer.
+        let epoch = parts.next().filter(|part| part.len() < REST);
+        tags.push(TagSeen { revision, epoch });
     }
-    if latest.is_none() && headers.contains_key(header::IF_MATCH) {
-        return Err(Failure::bad_request("If-Match must be *, or tags in quotes such as \"812\", and not empty"));
+    if tags.is_empty() {
+        return Err(Failure::bad_request(format!(
+            "{name} must be *, or tags in quotes such as \"812\", and not empty"
+        )));
     }
-    Ok(latest)
+    Ok(Some(TagsSeen::These(tags)))
+}
+
+/// A request that is not tied to a state. What a heartbeat belongs to is said by its incarnation and sequence, and a
+/// command to workers, plural, has no tag: nothing is there that `If-Match` could match, and then nothing may be done.
+pub(super) struct Unconditional;
+
+impl<S: Sync> FromRequestParts<S> for Unconditional {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
+        if parts.headers.contains_key(header::IF_MATCH) {
+            let problem = "Heartbeats are not tied to tags: what they belong to is said by `incarnation` and `sequence`. \
+                           Leave If-Match out";
+            return Err(Failure::new(StatusCode::PRECONDITION_FAILED, problem));
+        }
+        Ok(Self)
+    }
 }
 
 /// The entries of a header that is a list. (Our own tags hold no comma.)
@@ -121,8 +196,9 @@ impl Versioned for Worker {
         version_of_worker(&self.0, hasher);
     }
 
-    fn revision(&self) -> Option<u64> {
-        Some(self.0.worker.revision)
+    fn place(&self) -> Option<(u64, &str)> {
+        let revision = self.0.worker.revision;
+        Some((revision, self.0.view.snapshot.epochs.of(revision)))
     }
 }
 
@@ -167,11 +243,10 @@ impl<T: Versioned> Versioned for Vec<T> {
     }
 }
 
-/// A worker's revision stands for all that is kept of it. The time it was last seen is there for a database that was
-/// set back to a backup, where revisions repeat; the rest is what moves with the clock.
+/// A worker's revision and its epoch stand for all that is kept of it; the rest is what moves with the clock.
 fn version_of_worker(worker: &WorkerView, hasher: &mut impl Hasher) {
     let kept = &worker.worker;
-    (kept.id.as_str(), kept.revision, kept.usage.last_seen).hash(hasher);
+    (kept.id.as_str(), kept.revision, worker.view.snapshot.epochs.of(kept.revision)).hash(hasher);
     (worker.uptime(), worker.is_healthy()).hash(hasher);
 }
 
@@ -206,20 +281,32 @@ mod tests {
     }
 
     #[test]
-    fn a_command_is_tied_to_the_latest_revision_of_its_tags() {
-        for (lines, revision) in [
+    fn a_command_is_tied_to_the_places_of_its_tags() {
+        let these = |tags: &[(u64, Option<&'static str>)]| {
+            let tags = tags.iter().map(|&(revision, epoch)| TagSeen { revision, epoch }).collect();
+            Some(Some(TagsSeen::These(tags)))
+        };
+        for (lines, expected) in [
             (vec![], Some(None)),
-            (vec!["*"], Some(None)),
-            (vec!["\"812\""], Some(Some(812))),
-            (vec!["W/\"812-00ff\""], Some(Some(812))),
-            (vec!["\"811\", \"812\"", "\"7\""], Some(Some(812))),
-            (vec!["\"of-something-else\""], Some(Some(0))),
-            (vec!["\"\""], Some(Some(0))),
+            (vec!["*"], Some(Some(TagsSeen::Any))),
+            (vec!["\"811\", *"], Some(Some(TagsSeen::Any))),
+            (vec!["\"812\""], these(&[(812, None)])),
+            (vec!["W/\"812-0123456789abcdef\""], these(&[(812, None)])),
+            (vec!["\"812-0123456789ab\""], these(&[(812, Some("0123456789ab"))])),
+            (vec!["W/\"812-0123456789ab-0123456789abcdef\""], these(&[(812, Some("0123456789ab"))])),
+            (vec!["\"811\", \"812-a\"", "\"7\""], these(&[(811, None), (812, Some("a")), (7, None)])),
+            (vec!["\"of-something-else\""], these(&[(0, Some("something"))])),
+            (vec!["\"\""], these(&[(0, None)])),
             (vec!["812"], None),
             (vec!["\"812"], None),
+            (vec![""], None),
+            (vec![" , "], None),
         ] {
-            let headers = lines.iter().map(|line| (header::IF_MATCH, HeaderValue::from_static(line))).collect();
-            assert_eq!(revision_to_match(&headers).ok(), revision, "{lines:?}");
+            for name in [header::IF_MATCH, header::IF_NONE_MATCH] {
+                let headers: HeaderMap =
+                    lines.iter().map(|line| (name.clone(), HeaderValue::from_static(line))).collect();
+                assert_eq!(tags_seen(&headers, &name, name.as_str()).ok(), expected, "{lines:?}");
+            }
         }
     }
 }

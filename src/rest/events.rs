@@ -7,18 +7,19 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::Response;
 use axum::response::sse::{Event as Message, KeepAlive, Sse};
-use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt as _};
 use serde::{Deserialize, Serialize};
 
 use super::etag::Versioned;
+use super::filter::given;
 use super::object::ClusterEvent;
 use super::read::Read;
 use super::{Endpoint, Result, shape};
 use crate::cluster::EventFilter;
 use crate::error::Result as Outcome;
-use crate::http::{Accept, EVENT_STREAM, Query};
+use crate::http::{Accept, EVENT_STREAM, Query, streamed};
 use crate::resolvers::input::wanted;
 use crate::resolvers::{EventView, event_limit};
 
@@ -27,6 +28,9 @@ pub(super) const DEFAULT_LIMIT: i64 = 100;
 
 /// How often a quiet stream shows that it is alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Media type of a list.
+const JSON: &str = "application/json";
 
 /// Media type of one JSON object a line.
 pub(super) const NDJSON: &str = "application/x-ndjson";
@@ -64,20 +68,22 @@ pub(super) async fn list(
     Query(query): Query<EventsQuery>,
 ) -> Result<Response> {
     let EventsQuery { after, limit, worker_id } = query;
-    let filter = EventFilter { worker_ids: wanted("worker_id", worker_id)?, ..EventFilter::default() };
+    let worker_ids = given(wanted("worker_id", worker_id)?);
+    let filter = EventFilter { worker_ids, ..EventFilter::default() };
     let resumed = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty());
     let after = resumed.or(after.as_deref().filter(|after| !after.is_empty()));
-    let accept = Accept::of(&headers);
-    if accept.names(EVENT_STREAM) {
+    // Generated clients name every form that an answer may have, whichever they can read: of those JSON ends.
+    let accept = Some(Accept::of(&headers)).filter(|accept| !accept.names(JSON));
+    if accept.is_some_and(|accept| accept.names(EVENT_STREAM)) {
         let events = endpoint.resolvers.watch_events(after, filter)?;
         let messages = events.map(message).take_until(endpoint.closing.clone().cancelled_owned());
-        return Ok(Sse::new(messages).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response());
+        return Ok(streamed(Sse::new(messages).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))));
     }
-    if accept.names(NDJSON) {
+    if accept.is_some_and(|accept| accept.names(NDJSON)) {
         let events = endpoint.resolvers.watch_events(after, filter)?;
         let lines = lines(events).take_until(endpoint.closing.clone().cancelled_owned());
         let media = [(header::CONTENT_TYPE, HeaderValue::from_static(NDJSON))];
-        return Ok((media, Body::from_stream(lines)).into_response());
+        return Ok(streamed((media, Body::from_stream(lines))));
     }
     let limit = event_limit("limit", limit.unwrap_or(DEFAULT_LIMIT))?;
     let page = endpoint.resolvers.list_events(&read.reading, limit, after, &filter).await?;

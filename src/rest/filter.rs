@@ -14,7 +14,13 @@ pub(super) const FILTER_NAMES: FilterNames = FilterNames {
     search: "search",
 };
 
-/// The zones that have a name: the contract reads `?zone=` as asking for no zone in particular.
-pub(super) fn named(zones: Vec<String>) -> Vec<String> {
-    zones.into_iter().filter(|zone| !zone.is_empty()).collect()
+/// The values of a parameter that may be repeated, if it is there: no query string has an empty list.
+pub(super) fn given<T>(values: Vec<T>) -> Option<Vec<T>> {
+    (!values.is_empty()).then_some(values)
+}
+
+/// The zones that have a name: the contract reads `?zone=` as asking for no zone in particular. Workers without a zone
+/// are asked for with `?has_zone=false`.
+pub(super) fn named(zones: Vec<String>) -> Option<Vec<String>> {
+    given(zones.into_iter().filter(|zone| !zone.is_empty()).collect())
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::Result;
+use super::etag::Unconditional;
 use super::object::{RecordHeartbeatPayload, RecordedInBatch, WriteText as _};
 use super::once::{once, rendered, respond};
 use crate::error::Error;
@@ -21,6 +22,7 @@ pub(super) const MAX_HEARTBEATS: usize = 1_000;
 pub(super) async fn one(
     State(resolvers): State<Resolvers>,
     Id(id): Id,
+    _: Unconditional,
     Keyed(key, Json(input)): Keyed<Json<HeartbeatInput>>,
 ) -> Result<Response> {
     match key {
@@ -62,6 +64,7 @@ enum Answered {
 /// `POST /api/v1/heartbeats`
 pub(super) async fn many(
     State(resolvers): State<Resolvers>,
+    _: Unconditional,
     Keyed(key, Json(Heartbeats { heartbeats })): Keyed<Json<Heartbeats>>,
 ) -> Result<Response> {
     if heartbeats.len() > MAX_HEARTBEATS {

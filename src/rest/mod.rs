@@ -29,8 +29,8 @@ use tracing::error;
 
 use self::list::Lists;
 pub use self::openapi::document as openapi;
-use crate::error::{Error, Kind};
-use crate::http::{Failure, Routes, Wants, get, post};
+use crate::error::{Error, Kind, Subject};
+use crate::http::{About, Failure, Routes, Wants, get, post};
 use crate::resolvers::Resolvers;
 
 /// Body of one heartbeat with a whole inventory: some thousand VMs.
@@ -56,20 +56,16 @@ impl FromRef<Arc<Endpoint>> for Resolvers {
     }
 }
 
-impl FromRef<Arc<Endpoint>> for Lists {
-    fn from_ref(endpoint: &Arc<Endpoint>) -> Self {
-        endpoint.lists.clone()
-    }
-}
-
 /// Every route of the contract, grouped by who calls it.
 pub fn routes(resolvers: Resolvers, closing: CancellationToken) -> Routes {
     const LONG_POLL: Wants = Wants::NOTHING.time(LONGEST_WAIT.saturating_add(Duration::from_secs(5)));
+    // What they do has a line of its own, which says more.
+    const TOLD: Wants = Wants::NOTHING.routine();
     let operators = Routes::new()
         .route_with(LONG_POLL, "/api/v1/workers", get(workers::list))
         .route("/api/v1/workers/{id}/vms", get(workers::vms))
-        .route("/api/v1/workers/{id}/drain", post(workers::drain))
-        .route("/api/v1/workers/{id}/activate", post(workers::activate))
+        .route_with(TOLD, "/api/v1/workers/{id}/drain", post(workers::drain))
+        .route_with(TOLD, "/api/v1/workers/{id}/activate", post(workers::activate))
         .route("/api/v1/cluster/stats", get(clusters::stats))
         .route("/api/v1/cluster/distribution", get(clusters::distribution))
         .route("/api/v1/vms", get(vms::list))
@@ -80,10 +76,11 @@ pub fn routes(resolvers: Resolvers, closing: CancellationToken) -> Routes {
     let one_beat = Wants::NOTHING.body(HEARTBEAT_BODY).routine();
     let many_beats = Wants::NOTHING.body(HEARTBEATS_BODY).routine();
     let workers = Routes::new()
-        .route("/api/v1/workers/{id}", get(workers::one).put(workers::register).delete(workers::deregister))
+        .route_with(TOLD, "/api/v1/workers/{id}", get(workers::one).put(workers::register).delete(workers::deregister))
         .route_with(one_beat, "/api/v1/workers/{id}/heartbeat", post(heartbeats::one))
         .route_with(many_beats, "/api/v1/heartbeats", post(heartbeats::many));
-    operators.merge(workers).with_state(Arc::new(Endpoint { resolvers, lists: Lists::default(), closing }))
+    let routes = operators.merge(workers).with_parameters(openapi::query_parameters);
+    routes.with_state(Arc::new(Endpoint { resolvers, lists: Lists::default(), closing }))
 }
 
 /// What a handler returns: an answer, or the failure as the contract has it.
@@ -103,6 +100,8 @@ impl From<Error> for Failure {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
         };
-        Self::new(status, error.to_string())
+        let Subject { argument, id, current_revision } = error.subject();
+        let (argument, id) = (argument.map(str::to_owned), id.map(str::to_owned));
+        Self::new(status, error.to_string()).about(About { argument, id, current_revision })
     }
 }

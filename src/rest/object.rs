@@ -7,10 +7,10 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::shape;
 use crate::cluster::fields::{
-    cluster_stats_fields, event_fields, heartbeat_reply_fields, registered_fields, vm_fields,
+    cluster_stats_fields, drain_fields, event_fields, heartbeat_reply_fields, registered_fields, vm_fields,
     worker_distribution_fields, worker_fields,
 };
-use crate::cluster::{self, Depends, Gapped, VmId, VmView, WorkerId, WorkerView, depends};
+use crate::cluster::{self, Depends, DrainView, Gapped, VmId, VmView, WorkerId, WorkerView, depends};
 use crate::http::EXPECTED_ANSWER;
 use crate::resolvers::{EventView, HeartbeatRecorded, Registered};
 
@@ -51,10 +51,10 @@ macro_rules! object {
             fn prepare($this: &$view) -> Gapped {
                 let mut text = Gapped::default();
                 $(
-                    write_key!(text.bytes(), $field);
                     if depends!($($depends)?) == Depends::ON_ITSELF {
-                        write_value!(text.bytes(), $shape, $value);
+                        write_field!($where, text.bytes(), $field, $shape, $value);
                     } else {
+                        write_key!(text.bytes(), $field);
                         text.leave_gap();
                     }
                 )+
@@ -70,7 +70,7 @@ macro_rules! object {
                 let begin = out.len();
                 out.extend_from_slice(pieces.next().unwrap_or_default());
                 $(if depends!($($depends)?) != Depends::ON_ITSELF {
-                    write_value!(out, $shape, $value);
+                    write_value!($where, out, $shape, $value);
                     out.extend_from_slice(pieces.next().unwrap_or_default());
                 })+
                 // In the place of the first comma.
@@ -91,8 +91,7 @@ macro_rules! object {
             fn begin_text($this: &$view, in_detail: bool, out: &mut Vec<u8>) {
                 let begin = out.len();
                 $(if in_detail || is_shown_everywhere!($where) {
-                    write_key!(out, $field);
-                    write_value!(out, $shape, $value);
+                    write_field!($where, out, $field, $shape, $value);
                 })+
                 // In the place of the first comma.
                 out[begin] = b'{';
@@ -117,7 +116,7 @@ macro_rules! object {
             /// Writes the fields; `in_detail` those too that other objects' lists leave out.
             fn write<M: SerializeMap>($this: &$view, in_detail: bool, map: &mut M) -> Result<(), M::Error> {
                 $(if in_detail || is_shown_everywhere!($where) {
-                    map.serialize_entry(stringify!($field), &shape::$shape::from($value))?;
+                    serialize_field!($where, map, $field, $shape, $value);
                 })+
                 Ok(())
             }
@@ -144,14 +143,43 @@ macro_rules! write_key {
     };
 }
 
+/// A value that can always be shown; one that is left out while there is none depends on nothing but its object.
 macro_rules! write_value {
-    ($out:expr, $shape:ident, $value:expr) => {
+    (optional, $out:expr, $shape:ident, $value:expr) => {};
+    ($where:ident, $out:expr, $shape:ident, $value:expr) => {
         shape::Write::write(&shape::$shape::from($value), $out)
+    };
+}
+
+macro_rules! write_field {
+    (optional, $out:expr, $field:ident, $shape:ident, $value:expr) => {
+        if let Some(value) = $value {
+            write_key!($out, $field);
+            shape::Write::write(&shape::$shape::from(value), $out);
+        }
+    };
+    ($where:ident, $out:expr, $field:ident, $shape:ident, $value:expr) => {
+        write_key!($out, $field);
+        write_value!($where, $out, $shape, $value);
+    };
+}
+
+macro_rules! serialize_field {
+    (optional, $map:ident, $field:ident, $shape:ident, $value:expr) => {
+        if let Some(value) = $value {
+            $map.serialize_entry(stringify!($field), &shape::$shape::from(value))?;
+        }
+    };
+    ($where:ident, $map:ident, $field:ident, $shape:ident, $value:expr) => {
+        $map.serialize_entry(stringify!($field), &shape::$shape::from($value))?;
     };
 }
 
 macro_rules! is_shown_everywhere {
     (everywhere) => {
+        true
+    };
+    (optional) => {
         true
     };
     (detail) => {
@@ -160,7 +188,18 @@ macro_rules! is_shown_everywhere {
 }
 pub(super) use is_shown_everywhere;
 
+macro_rules! is_optional {
+    (optional) => {
+        true
+    };
+    ($where:ident) => {
+        false
+    };
+}
+pub(super) use is_optional;
+
 worker_fields!(object prepared);
+drain_fields!(object);
 vm_fields!(object);
 cluster_stats_fields!(object);
 worker_distribution_fields!(object);
@@ -178,6 +217,7 @@ trait Aliases {
 }
 
 impl Aliases for Worker {}
+impl Aliases for Drain {}
 impl Aliases for ClusterStats {}
 impl Aliases for WorkerDistribution {}
 impl Aliases for ClusterEvent {}

@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 
 use super::object::{self, WriteText as _};
 use crate::clock::{Rfc3339, Timestamp};
-use crate::cluster::{self, Uptime, VmView, WorkerView, ZoneStats};
+use crate::cluster::{self, DrainView, Uptime, VmView, WorkerView, ZoneStats};
 use crate::json;
 use crate::resolvers;
 
@@ -76,6 +76,8 @@ borrowed! {
 plain! {
     Int(u64) from u32, u64, usize; |number, out: &mut Vec<u8>| json::value(&number, out);
     Int53(u64) from u64; |number, out: &mut Vec<u8>| json::value(&number, out);
+    // For optional fields, which have no key while there is no value.
+    OptionalInt53(u64) from u64; |number, out: &mut Vec<u8>| json::value(&number, out);
     Percent(f64) from f64; json::hundredths;
     Bool(bool) from bool; json::truth;
 }
@@ -172,6 +174,17 @@ impl Write for DateTime {
     }
 }
 
+/// An instant, if there is one.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub(super) struct OptionalDateTime(Option<DateTime>);
+
+impl From<Option<Timestamp>> for OptionalDateTime {
+    fn from(time: Option<Timestamp>) -> Self {
+        Self(time.map(DateTime))
+    }
+}
+
 impl Hash for Cursor {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
         self.0.hash(hasher);
@@ -259,6 +272,23 @@ impl From<WorkerView> for Worker {
     }
 }
 
+/// A drain inside a worker.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub(super) struct Drain(object::Drain);
+
+impl From<DrainView> for Drain {
+    fn from(drain: DrainView) -> Self {
+        Self(object::Drain(drain))
+    }
+}
+
+impl Write for Drain {
+    fn write(&self, out: &mut Vec<u8>) {
+        self.0.write_text(out);
+    }
+}
+
 /// VMs of a report that were left out; the reasons by id.
 #[derive(Serialize)]
 #[serde(transparent)]
@@ -281,4 +311,4 @@ macro_rules! by_serde {
     )+ };
 }
 
-by_serde!(OptionalCursor, Seconds, Zones<'_>, Worker, SetAside);
+by_serde!(OptionalCursor, OptionalDateTime, Seconds, Zones<'_>, Worker, SetAside);

@@ -1,17 +1,19 @@
 //! `/vms`: VMs whatever worker they are on.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
-use super::Result;
-use super::filter::{FILTER_NAMES, named};
-use super::list::{Lists, Part, VMS};
+use super::filter::{FILTER_NAMES, given, named};
+use super::list::{Part, VMS};
 use super::object::Vm;
 use super::paging::Paging;
 use super::read::Read;
+use super::{Endpoint, Result};
 use crate::cluster::VmFilter;
-use crate::http::{Id, Query};
+use crate::http::{Id, Query, as_part_of_the_request};
 use crate::resolvers::filter::VmFilterInput;
 use crate::resolvers::page::Listing;
 
@@ -21,6 +23,7 @@ pub(super) struct ListQuery {
     status: Vec<String>,
     #[serde(default)]
     zone: Vec<String>,
+    has_zone: Option<bool>,
     #[serde(default)]
     worker_id: Vec<String>,
     search: Option<String>,
@@ -28,19 +31,25 @@ pub(super) struct ListQuery {
 
 /// `GET /api/v1/vms`
 pub(super) async fn list(
-    State(lists): State<Lists>,
+    State(endpoint): State<Arc<Endpoint>>,
     read: Read,
     paging: Paging,
-    Query(ListQuery { status, zone, worker_id, search }): Query<ListQuery>,
+    Query(ListQuery { status, zone, has_zone, worker_id, search }): Query<ListQuery>,
 ) -> Result<Response> {
-    let filter = VmFilterInput { statuses: status, zones: named(zone), worker_ids: worker_id, search };
+    let filter =
+        VmFilterInput { statuses: given(status), zones: named(zone), has_zone, worker_ids: given(worker_id), search };
     let filter = filter.check(&FILTER_NAMES)?;
-    if filter == VmFilter::default() && paging.request().is_for_all() {
-        return Ok(lists.vms(&read));
-    }
-    let Listing { nodes, total, next } = read.reading.listing_of_vms(&filter, paging.request())?;
-    let rows = nodes.into_iter().map(Vm).collect();
-    Ok((paging.link(next.as_deref()), read.show(Part { keys: VMS, rows, total })).into_response())
+    let steps = read.reading.steps_to_list_vms(&filter);
+    let lists = endpoint.lists.clone();
+    let answer = move || {
+        if filter == VmFilter::default() && paging.request().is_for_all() {
+            return Ok(lists.vms(&read));
+        }
+        let Listing { nodes, total, next } = read.reading.listing_of_vms(&filter, paging.request())?;
+        let rows = nodes.into_iter().map(Vm).collect();
+        Ok((paging.link(next.as_deref()), read.show(Part { keys: VMS, rows, total })).into_response())
+    };
+    endpoint.resolvers.offload().run(steps, as_part_of_the_request(answer)).await
 }
 
 /// `GET /api/v1/vms/{id}`

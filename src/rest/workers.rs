@@ -8,8 +8,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
-use super::etag::{Versioned, revision_to_match, tag_of_revision};
-use super::filter::{FILTER_NAMES, named};
+use super::etag::{Versioned, precondition, tag_of_worker};
+use super::filter::{FILTER_NAMES, given, named};
 use super::list::{Part, WORKERS};
 use super::object::{ListedVm, RegisterWorkerPayload, Worker};
 use super::once::{once, rendered, respond};
@@ -17,11 +17,11 @@ use super::paging::{Paging, SORT};
 use super::read::Read;
 use super::{Endpoint, LONGEST_WAIT, Result};
 use crate::cluster::{SchedulingPolicy, WorkerFilter, WorkerOrder};
-use crate::http::{Id, IdempotencyKey, Json, Keyed, OptionalJson, Query};
+use crate::http::{Id, IdempotencyKey, Json, Keyed, OptionalJson, Query, as_part_of_the_request};
 use crate::resolvers::filter::{self, WorkerFilterInput};
 use crate::resolvers::input::{self, RegistrationInput, vm_status, wanted};
 use crate::resolvers::page::Listing;
-use crate::resolvers::{Answer, Answered, Goodbye, PolicyChanged, Resolvers};
+use crate::resolvers::{Answer, Answered, Goodbye, PolicyChanged, Resolvers, WorkersQuestion};
 
 #[derive(Deserialize)]
 pub(super) struct ListQuery {
@@ -29,6 +29,7 @@ pub(super) struct ListQuery {
     id: Vec<String>,
     #[serde(default)]
     zone: Vec<String>,
+    has_zone: Option<bool>,
     #[serde(default)]
     status: Vec<String>,
     is_healthy: Option<bool>,
@@ -53,14 +54,16 @@ pub(super) async fn list(
     Query(query): Query<ListQuery>,
 ) -> Result<Response> {
     let Endpoint { resolvers, lists, closing } = &*endpoint;
-    let ListQuery { id, zone, status, is_healthy, capability, label, search, sort, wait, after_revision } = query;
+    let ListQuery { id, zone, has_zone, status, is_healthy, capability, label, search, sort, wait, after_revision } =
+        query;
     let filter = WorkerFilterInput {
-        ids: id,
+        ids: given(id),
         zones: named(zone),
-        statuses: status,
+        has_zone,
+        statuses: given(status),
         is_healthy,
-        capabilities: capability,
-        labels: label.iter().map(|text| filter::label(text)).collect(),
+        capabilities: given(capability),
+        labels: given(label.iter().map(|text| filter::label(FILTER_NAMES.labels, text)).collect::<Result<_, _>>()?),
         search,
     };
     let filter = filter.check(&FILTER_NAMES)?;
@@ -68,16 +71,24 @@ pub(super) async fn list(
     if let Some(wait) = wait {
         let after = after_revision.map(|number| input::revision("after_revision", number)).transpose()?;
         let wait = input::duration("wait", &wait, LONGEST_WAIT)?;
-        let past = resolvers.read_when_past(after.unwrap_or(read.reading.revision()), wait);
+        let question = WorkersQuestion { filter: &filter, order, request: paging.request() };
+        let changed = resolvers.read_when_changed(question, after, wait);
         // A server that leaves does not make its leaving wait for this.
-        read.reading = Box::pin(closing.run_until_cancelled(past)).await.unwrap_or_else(|| resolvers.read());
+        let changed = Box::pin(closing.run_until_cancelled(changed)).await;
+        read.reading = changed.unwrap_or_else(|| Ok(resolvers.read()))?;
     }
-    if filter == WorkerFilter::default() && order == WorkerOrder::default() && paging.request().is_for_all() {
-        return Ok(lists.workers(&read));
-    }
-    let Listing { nodes, total, next } = read.reading.listing_of_workers(&filter, order, paging.request())?;
-    let rows = nodes.into_iter().map(Worker).collect();
-    Ok((paging.link(next.as_deref()), read.show(Part { keys: WORKERS, rows, total })).into_response())
+    read.reading = resolvers.read_for_page(read.reading, paging.request()).await?;
+    let steps = read.reading.steps_to_list_workers(&filter);
+    let lists = lists.clone();
+    let answer = move || {
+        if filter == WorkerFilter::default() && order == WorkerOrder::default() && paging.request().is_for_all() {
+            return Ok(lists.workers(&read));
+        }
+        let Listing { nodes, total, next } = read.reading.listing_of_workers(&filter, order, paging.request())?;
+        let rows = nodes.into_iter().map(Worker).collect();
+        Ok((paging.link(next.as_deref()), read.show(Part { keys: WORKERS, rows, total })).into_response())
+    };
+    resolvers.offload().run(steps, as_part_of_the_request(answer)).await
 }
 
 /// `GET /api/v1/workers/{id}`
@@ -109,7 +120,8 @@ impl Versioned for WorkerVms {
 pub(super) async fn vms(read: Read, Id(id): Id, Query(query): Query<VmsQuery>) -> Result<Response> {
     let statuses =
         wanted("status", query.status)?.iter().map(|word| vm_status("status", word)).collect::<Result<Vec<_>, _>>()?;
-    let vms: Vec<_> = read.reading.worker_vms(&id, &statuses)?.into_iter().map(ListedVm).collect();
+    let statuses = given(statuses);
+    let vms: Vec<_> = read.reading.worker_vms(&id, statuses.as_deref())?.into_iter().map(ListedVm).collect();
     Ok(read.show(WorkerVms { worker_id: id, total: vms.len(), vms }))
 }
 
@@ -117,15 +129,19 @@ pub(super) async fn vms(read: Read, Id(id): Id, Query(query): Query<VmsQuery>) -
 pub(super) async fn register(
     State(resolvers): State<Resolvers>,
     Id(id): Id,
+    headers: HeaderMap,
     Json(input): Json<RegistrationInput>,
 ) -> Result<impl IntoResponse> {
-    let registered = resolvers.register_worker(&id, input).await?;
+    let registered = resolvers.register_worker_if(&id, input, precondition(&headers, &resolvers).await?).await?;
     let status = if registered.created { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(RegisterWorkerPayload(registered))))
 }
 
 #[derive(Deserialize)]
 pub(super) struct GoodbyeQuery {
+    incarnation: Option<i64>,
+    boot_id: Option<String>,
+    host_boot_id: Option<String>,
     #[serde(default)]
     purge: bool,
     #[serde(default)]
@@ -136,14 +152,16 @@ pub(super) struct GoodbyeQuery {
 pub(super) async fn deregister(
     State(resolvers): State<Resolvers>,
     Id(id): Id,
-    Query(GoodbyeQuery { purge, force }): Query<GoodbyeQuery>,
+    headers: HeaderMap,
+    Query(GoodbyeQuery { incarnation, boot_id, host_boot_id, purge, force }): Query<GoodbyeQuery>,
 ) -> Result<StatusCode> {
-    resolvers.deregister_worker(&id, Goodbye { purge, force }).await?;
+    let condition = precondition(&headers, &resolvers).await?;
+    resolvers.deregister_worker(&id, Goodbye { incarnation, boot_id, host_boot_id, purge, force, condition }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 #[derive(Default, Deserialize)]
-#[serde(expecting = "a JSON object with an optional `reason`")]
+#[serde(deny_unknown_fields, expecting = "a JSON object with an optional `reason`")]
 pub(super) struct PolicyBody {
     pub(super) reason: Option<String>,
 }
@@ -191,19 +209,19 @@ async fn set_policy(
     key: Option<IdempotencyKey>,
     body: Option<PolicyBody>,
 ) -> Result<Response> {
-    let (reason, if_revision) = (body.unwrap_or_default().reason, revision_to_match(headers)?);
+    let (reason, condition) = (body.unwrap_or_default().reason, precondition(headers, resolvers).await?);
     let answered = match key {
         None => {
-            let answer = answer(resolvers.set_policy(id, policy, reason, if_revision).await?);
+            let answer = answer(resolvers.set_policy(id, policy, reason, condition).await?);
             Answered { answer, is_repeated: false }
         }
-        Some(key) => resolvers.set_policy_once(id, policy, reason, if_revision, once(key, answer)).await?,
+        Some(key) => resolvers.set_policy_once(id, policy, reason, condition, once(key, answer)).await?,
     };
     Ok(respond(answered))
 }
 
 /// The documented answer, with the tag that ties the next command to this one.
 fn answer(changed: PolicyChanged) -> Answer {
-    let tag = tag_of_revision(changed.worker.worker.revision);
+    let tag = tag_of_worker(&changed.worker);
     rendered(&PolicyAnswer::from(changed), Some(&tag))
 }

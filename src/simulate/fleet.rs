@@ -101,6 +101,8 @@ fn host(id: String, index: u32, options: &SimulateOptions) -> Host {
             disk_gb,
             max_vms: vms.max(USUAL_MAX_VMS),
             boot_id: String::new(),
+            host_boot_id: None,
+            last_incarnation: None,
         },
         inventory: Inventory::filled(&id, capacity, vms, &mut dice),
         unreliable: false,

@@ -146,14 +146,15 @@ impl Gateway {
 
     async fn say_goodbye(&self) {
         let end = Instant::now() + GOODBYES_TAKE;
-        for worker in self.workers.iter().filter(|worker| worker.is_known()) {
+        for worker in &self.workers {
+            let Some(life) = worker.last_life() else { continue };
             let Ok(_permit) = self.link.registrations.acquire().await else {
                 return;
             };
             if Instant::now() > end {
                 return;
             }
-            match self.link.client.goodbye(worker.id()).await {
+            match self.link.client.goodbye(worker.id(), life).await {
                 Ok(()) => self.link.tally.said_goodbye(),
                 Err(error) => {
                     debug!(worker.id = worker.id(), %error, "Worker {} could not say goodbye", worker.id());

@@ -77,14 +77,17 @@ pub async fn run(
     progress: Progress,
     shutdown: CancellationToken,
 ) -> Result<Summary, SimulateError> {
-    let client = Client::new(&options.server).map_err(SimulateError::Setup)?;
+    let mut client = Client::new(&options.server).map_err(SimulateError::Setup)?;
     let mut workers = assemble(&options);
     let tally = Arc::new(Tally::new(&options));
 
     if let Some(first) = workers.first_mut() {
         let answer = client.register(first.id(), first.registration());
         match shutdown.run_until_cancelled(answer).await {
-            Some(Ok(registered)) => first.registered(Instant::now(), &registered, &tally),
+            Some(Ok(registered)) => {
+                first.registered(Instant::now(), &registered, &tally);
+                client = client.with_timeout(registered.retry_limits().request_timeout);
+            }
             Some(Err(source)) => {
                 let server = options.server;
                 return Err(SimulateError::FirstContact { server, source });

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::fleet::Host;
 use super::options::SimulateOptions;
 use super::tally::Tally;
-use crate::client::{ClientError, Heartbeat, HeartbeatReply, Registered, Registration};
+use crate::client::{ClientError, Heartbeat, HeartbeatReply, LifeOf, Registered, Registration, RetryLimits};
 
 /// Bounds for the waits a server asks for: less would be a busy loop, more would look like a hang.
 const SHORTEST_WAIT: Duration = Duration::from_millis(10);
@@ -25,9 +25,6 @@ const USUAL_OFFLINE_AFTER: Duration = Duration::from_secs(60);
 
 /// Longest wait after the first failure in a row. Short, so that a blip does not cost a worker its health.
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
-
-/// Longest wait after many failures in a row: half of the time after which a server usually misses a worker.
-const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
 
 /// How long unreliable workers live and then stay silent, in units of the time after which a server misses them. They
 /// are silent for long enough to be missed, always.
@@ -61,6 +58,8 @@ pub(super) struct Worker {
     boots: u64,
     /// Whether it ever registered, and so whether anybody would miss it.
     known: bool,
+    /// Number and boot id of the last life that registered.
+    last_life: Option<(u64, String)>,
     /// When it acts next.
     due: Instant,
     /// When its last call came back.
@@ -74,6 +73,8 @@ pub(super) struct Worker {
     /// Where in the first interval its first beat falls, from 0 to 1.
     phase: f64,
     offline_after: Duration,
+    /// How long it may stay away: as long as a real agent.
+    limits: RetryLimits,
     dies: Option<Instant>,
     /// Failed calls in a row.
     failures: u32,
@@ -89,6 +90,7 @@ impl Worker {
             run,
             boots: 0,
             known: false,
+            last_life: None,
             due: now,
             answered: now,
             churned: now,
@@ -97,10 +99,13 @@ impl Worker {
             told: USUAL_PACE,
             phase,
             offline_after: USUAL_OFFLINE_AFTER,
+            limits: RetryLimits::default(),
             dies: None,
             failures: 0,
             draining: false,
         };
+        // Hosts are never started anew: what runs there goes on running when the worker's process begins again.
+        worker.host.registration.host_boot_id = Some(worker.run.to_string());
         worker.boot();
         worker
     }
@@ -113,9 +118,9 @@ impl Worker {
         &self.host.registration
     }
 
-    /// Whether it ever registered, and so has somebody to say goodbye to.
-    pub(super) fn is_known(&self) -> bool {
-        self.known
+    /// The last life that the server knows of, and so somebody to say goodbye to; none if it never registered.
+    pub(super) fn last_life(&self) -> Option<LifeOf<'_>> {
+        self.last_life.as_ref().map(|(incarnation, boot_id)| LifeOf::Process { incarnation: *incarnation, boot_id })
     }
 
     /// When to ask for its [`Self::duty`].
@@ -156,7 +161,11 @@ impl Worker {
         tally.registered(self.known);
         self.told = wait(answer.heartbeat_interval_seconds, USUAL_PACE);
         self.offline_after = wait(answer.offline_after_seconds, USUAL_OFFLINE_AFTER);
-        self.life = Life::Registered { incarnation: answer.incarnation, sequence: 0 };
+        self.limits = RetryLimits::under(self.offline_after);
+        let (incarnation, sequence) = (answer.incarnation, answer.last_sequence.unwrap_or(0));
+        self.life = Life::Registered { incarnation, sequence };
+        self.host.registration.last_incarnation = Some(incarnation);
+        self.last_life = Some((incarnation, self.host.registration.boot_id.clone()));
         self.host.inventory.owe_everything();
         self.failures = 0;
         self.answered = now;
@@ -174,7 +183,8 @@ impl Worker {
             return None;
         };
         *sequence += 1;
-        let mut beat = Heartbeat { incarnation, sequence: *sequence, ..Heartbeat::default() };
+        let boot_id = Some(self.host.registration.boot_id.clone());
+        let mut beat = Heartbeat { incarnation, boot_id, sequence: *sequence, ..Heartbeat::default() };
         let elapsed = now.saturating_duration_since(self.churned);
         self.churned = now;
         let Host { inventory, dice, .. } = &mut self.host;
@@ -195,7 +205,14 @@ impl Worker {
     pub(super) fn acknowledged(&mut self, now: Instant, reply: &HeartbeatReply) {
         self.told = wait(reply.next_heartbeat_seconds, USUAL_PACE);
         self.draining = reply.policy == "draining";
-        self.host.inventory.acknowledged();
+        match (reply.last_sequence, &mut self.life) {
+            // It came late, and what it said was not taken.
+            (Some(last), Life::Registered { sequence, .. }) => {
+                *sequence = last.max(*sequence);
+                self.host.inventory.owe_everything();
+            }
+            (Some(_), Life::Unregistered | Life::Silent) | (None, _) => self.host.inventory.acknowledged(),
+        }
         if reply.resync {
             self.host.inventory.owe_everything();
         }
@@ -220,11 +237,11 @@ impl Worker {
             // Nothing was applied or nobody knows; the next beat tells again what this one told.
             ClientError::Refused { .. } | ClientError::Url { .. } => {}
             ClientError::Unavailable { retry_after, .. } => {
-                pause = retry_after.unwrap_or_default().min(LONGEST_WAIT);
+                pause = self.limits.granted(*retry_after);
             }
         }
         self.answered = now;
-        self.due = now + pause + self.backoff();
+        self.due = now + pause + self.backoff(self.limits.longest_backoff - pause);
         self.failures = self.failures.saturating_add(1);
     }
 
@@ -235,11 +252,11 @@ impl Worker {
         self.life = Life::Unregistered;
     }
 
-    /// Doubles with every failure in a row. Half of it is left to chance, so that a fleet which failed together does not
+    /// Doubles with every failure in a row, up to a longest one. Half of it is left to chance, so that a fleet which failed together does not
     /// come back together. A fleet that beats fast, for a load test, also comes back fast.
-    fn backoff(&mut self) -> Duration {
+    fn backoff(&mut self, longest: Duration) -> Duration {
         let doubled = FIRST_BACKOFF.min(self.pace()).saturating_mul(1 << self.failures.min(16));
-        doubled.min(LONGEST_BACKOFF).mul_f64(self.host.dice.random_range(0.5..1.0)).max(SHORTEST_WAIT)
+        doubled.min(longest).mul_f64(self.host.dice.random_range(0.5..1.0)).max(SHORTEST_WAIT)
     }
 
     fn some(&mut self, range: Range<f64>) -> Duration {
@@ -257,6 +274,8 @@ fn wait(seconds: f64, usual: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::simulate::fleet;
 
@@ -282,6 +301,7 @@ mod tests {
                 incarnation: 3,
                 heartbeat_interval_seconds: 8.0,
                 offline_after_seconds: 60.0,
+                last_sequence: None,
                 revision: 1,
             };
             self.worker.registered(self.now, &answer, &self.tally);
@@ -307,7 +327,14 @@ mod tests {
     }
 
     fn reply() -> HeartbeatReply {
-        HeartbeatReply { policy: "active".to_owned(), next_heartbeat_seconds: 9.5, revision: 2, resync: false }
+        HeartbeatReply {
+            policy: "active".to_owned(),
+            next_heartbeat_seconds: 9.5,
+            revision: 2,
+            resync: false,
+            last_sequence: None,
+            set_aside: BTreeMap::new(),
+        }
     }
 
     fn unavailable(retry_after: Option<Duration>) -> ClientError {
@@ -404,7 +431,7 @@ mod tests {
     fn back_off_grows_to_its_limit_and_starts_over_after_success() {
         let mut scene = scene(SimulateOptions::default());
         scene.registers();
-        for longest in [1, 2, 4, 8, 16, 30, 30, 30] {
+        for longest in [1, 2, 4, 8, 16, 20, 20, 20] {
             let wait = scene.fails(&unavailable(None));
             let longest = longest * SECOND;
             assert!(wait >= longest / 2 && wait <= longest, "{wait:?} of {longest:?}");
@@ -412,8 +439,11 @@ mod tests {
         scene.is_acknowledged(reply());
         assert!(scene.fails(&unavailable(None)) <= SECOND);
         // A server's own wish is a floor, with the jitter on top: everybody was told the same.
+        let wait = scene.fails(&unavailable(Some(7 * SECOND)));
+        assert!(wait > 7 * SECOND && wait <= 9 * SECOND, "{wait:?}");
+        // But nobody stays away for longer than the server waits before it misses a worker.
         let wait = scene.fails(&unavailable(Some(45 * SECOND)));
-        assert!(wait > 45 * SECOND && wait <= 47 * SECOND, "{wait:?}");
+        assert!(wait > 10 * SECOND && wait <= 20 * SECOND, "{wait:?}");
     }
 
     #[test]

@@ -91,7 +91,7 @@ describe('subscriptions-transport-ws client', () => {
 
   test('an error of the request reaches the one that asked', async () => {
     const error = await within('the refusal', follow({ query: '{ nothing }' }).over);
-    assert.match(error.message, /Unknown field "nothing"/);
+    assert.match(error.message, /Cannot query field "nothing"/);
     await ask({ query: '{ __typename }' });
   });
 

@@ -15,7 +15,8 @@ const LIVELY: [&str; 2] = ["--heartbeat-interval", "100ms"];
 async fn an_agent_reports_this_host_as_it_is() {
     let database = TestDatabase::sqlite();
     let server = Server::start_with(&database, &LIVELY).await;
-    let agent = Program::start(&["agent", "--server", &server.url, "--zone", "here", "--label", "env=test"]);
+    let said = ["agent", "--server", &server.url, "--zone", "here", "--label", "env=test", "--leave-on-stop"];
+    let agent = Program::start(&said);
 
     let hostname = read("/proc/sys/kernel/hostname");
     let id = hostname.trim();
@@ -46,18 +47,16 @@ async fn an_agent_reports_this_host_as_it_is() {
 #[tokio::test]
 async fn hypervisors_of_the_host_show_up_as_vms() {
     let host = tempfile::tempdir().unwrap();
-    run_process(host.path(), 41, "/sbin/init");
-    run_process(
-        host.path(),
-        4242,
-        "/usr/bin/qemu-system-x86_64 -name guest=web,debug-threads=on -uuid 6f0e-1 -smp 4 -m 2048",
-    );
+    let uuid = "6f0e0000-0000-4000-8000-00000000000a";
+    run_process(host.path(), 1, "/sbin/init");
+    let command = "/usr/bin/qemu-system-x86_64 -name guest=web,debug-threads=on -smp 4 -m 2048";
+    run_process(host.path(), 4242, &format!("{command} -uuid {uuid}"));
     let database = TestDatabase::sqlite();
     let server = Server::start_with(&database, &LIVELY).await;
     let proc = host.path().to_str().unwrap();
-    let agent = Program::start(&["agent", "--server", &server.url, "--id", "host-1", "--proc", proc]);
+    let mut agent = Program::start(&["agent", "--server", &server.url, "--id", "host-1", "--proc", proc]);
 
-    let web = json!({"id": "6f0e-1", "name": "web", "status": "running", "vcpus": 4, "memory_mb": 2048});
+    let web = json!({"id": uuid, "name": "web", "status": "running", "vcpus": 4, "memory_mb": 2048});
     assert_eq!(vms_when(&server, 1).await, std::slice::from_ref(&web));
     let found = worker(&server, "host-1", |_| true).await;
     assert_eq!(
@@ -67,12 +66,102 @@ async fn hypervisors_of_the_host_show_up_as_vms() {
 
     run_process(host.path(), 4300, "/usr/bin/firecracker --id fc-7 --api-sock /run/fc-7.sock");
     let both = vms_when(&server, 2).await;
-    assert_eq!((&both[0], &both[1]["id"]), (&web, &json!("fc-7")));
+    // A name is no id, and what the arguments do not say is not made up.
+    let fc_7 = json!({
+        "id": "host-1~firecracker-4300-4300", "name": "fc-7", "status": "running", "vcpus": 0, "memory_mb": 0,
+    });
+    assert_eq!(both, [web.clone(), fc_7.clone()]);
     fs::remove_dir_all(host.path().join("4242")).unwrap();
-    assert_eq!(vms_when(&server, 1).await[0]["id"], "fc-7");
+    assert_eq!(vms_when(&server, 1).await, [fc_7]);
+
+    let says = |message: &'static str| move |line: &Value| line["message"] == message;
+    agent.logged("what it found", says("Worker host-1 runs 1 VM: 1 qemu")).await;
+    let came = "VM host-1~firecracker-4300-4300 (fc-7, firecracker) appeared on worker host-1";
+    agent.logged("what came", says(came)).await;
+    let went = "VM 6f0e0000-0000-4000-8000-00000000000a (web, qemu) is gone from worker host-1";
+    agent.logged("what went", says(went)).await;
+    let unknown = agent.logged("what it cannot know", |line| {
+        line["level"] == "WARN" && line["message"].as_str().unwrap().contains("cannot be found out")
+    });
+    assert!(unknown.await["message"].as_str().unwrap().ends_with(": host-1~firecracker-4300-4300"));
 
     agent.signal("INT");
     assert_eq!(agent.exit().await.code, Some(0));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_host_whose_processes_are_hidden_is_not_an_empty_one() {
+    let host = tempfile::tempdir().unwrap();
+    run_process(host.path(), 1, "/sbin/init");
+    run_process(host.path(), 4242, "/usr/bin/qemu-system-x86_64 -name web -smp 4 -m 2048");
+    let database = TestDatabase::sqlite();
+    let server = Server::start_with(&database, &LIVELY).await;
+    let proc = host.path().to_str().unwrap();
+    let mut agent = Program::start(&["agent", "--server", &server.url, "--id", "host-1", "--proc", proc]);
+    let before = vms_when(&server, 1).await;
+
+    // As after a remount with `hidepid`: nothing of others shows any more.
+    for process in ["1", "4242"] {
+        fs::remove_dir_all(host.path().join(process)).unwrap();
+    }
+    let hidden = agent.logged("that it cannot see", |line| line["level"] == "WARN").await;
+    assert!(hidden["error"].as_str().unwrap().contains("process 1 cannot be read"), "{hidden}");
+    let seen = |worker: &Value| worker["last_seen"].as_str().map(str::to_owned);
+    let then = worker(&server, "host-1", |_| true).await;
+    let later = worker(&server, "host-1", |worker| seen(worker) > seen(&then)).await;
+    assert_eq!((&later["vm_count"], &later["used_cpu_cores"]), (&json!(1), &json!(4)), "it beats, and claims nothing");
+    assert_eq!(vms_when(&server, 1).await, before);
+
+    agent.signal("INT");
+    assert_eq!(agent.exit().await.code, Some(0));
+    server.stop().await;
+}
+
+// regression: an agent's restart stopped all VMs of its host
+#[tokio::test]
+async fn an_agent_that_is_started_anew_leaves_its_host_as_it_was() {
+    let host = tempfile::tempdir().unwrap();
+    run_process(host.path(), 1, "/sbin/init");
+    for pid in 1..=5 {
+        run_process(host.path(), 4_000 + pid, &format!("/usr/bin/firecracker --id fc-{pid} --api-sock /run/{pid}"));
+    }
+    let database = TestDatabase::sqlite();
+    let server = Server::start_with(&database, &LIVELY).await;
+    let proc = host.path().to_str().unwrap();
+    let said = ["agent", "--server", &server.url, "--id", "host-1", "--proc", proc];
+    let mut agent = Program::start(&said);
+    vms_when(&server, 5).await;
+    let started = worker(&server, "host-1", |_| true).await["started_at"].take();
+
+    // Stopped and started as for an upgrade, and killed as by a crash.
+    for signal in ["TERM", "KILL"] {
+        agent.signal(signal);
+        agent.exit().await;
+        let left = server.get("/workers/host-1").await;
+        assert_eq!((&left["status"], &left["vm_count"]), (&json!("active"), &json!(5)), "after {signal}");
+        let revision = left["revision"].as_u64();
+        agent = Program::start(&said);
+        // It has registered, and told its inventory.
+        let heard = worker(&server, "host-1", |worker| worker["revision"].as_u64() > revision.map(|it| it + 1)).await;
+        assert_eq!(heard["vm_count"], 5);
+        assert_ne!(heard["started_at"], started);
+    }
+    let events = server.get("/events?limit=500").await["events"].take();
+    let kinds = events.as_array().unwrap().iter().map(|event| event["kind"].as_str().unwrap().to_owned());
+    let mut expected = vec!["worker_registered"];
+    expected.extend(["vm_started"; 5]);
+    expected.extend(["worker_restarted"; 2]);
+    assert_eq!(kinds.collect::<Vec<_>>(), expected);
+
+    agent.signal("TERM");
+    agent.exit().await;
+    // For one that is taken out of service for good, from its host; and never from another one.
+    let leave = async |id: &str| Program::run(&["agent", "leave", "--server", &server.url, "--id", id]).await;
+    let gone = leave("host-1").await;
+    assert_eq!(gone.code, Some(0), "{}", gone.err);
+    assert_eq!(server.get("/workers/host-1").await["status"], "offline");
+    assert_eq!(leave("host-2").await.code, Some(0), "nobody knows it");
     server.stop().await;
 }
 

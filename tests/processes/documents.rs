@@ -189,6 +189,7 @@ async fn a_worker_can_be_written_from_the_page_about_workers() {
         let found = examples.iter().find(|(under, _)| under == heading);
         found.unwrap_or_else(|| panic!("{heading} has an example")).1.as_str()
     };
+    let last_under = |heading: &str| examples.iter().rfind(|(under, _)| under == heading).unwrap().1.as_str();
     let server = Server::start(&TestDatabase::sqlite()).await;
     let registered = paste(under("Register"), &server).await.remove(0);
     assert_eq!((&registered["worker"]["id"], &registered["incarnation"]), (&json!("worker-01"), &json!(1)));
@@ -205,8 +206,10 @@ async fn a_worker_can_be_written_from_the_page_about_workers() {
         (&json!("active"), &json!(true), &json!(1))
     );
 
+    assert_eq!(paste(under("Say goodbye"), &server).await, [] as [Value; 0], "it needs no words");
+    assert_eq!(server.get("/workers/worker-01").await["status"], "offline");
     // It holds a VM, so the second of the three is refused.
-    let goodbyes = paste(under("Say goodbye"), &server).await;
+    let goodbyes = paste(last_under("Say goodbye"), &server).await;
     assert_eq!(goodbyes.iter().map(|answer| &answer["code"]).collect::<Vec<_>>(), [409]);
     assert_eq!(server.get("/workers").await["total"], 0);
 }

@@ -1,5 +1,9 @@
 //! `aetherium migrate`, by hand.
 
+use std::fs;
+
+use sea_orm::DbBackend;
+
 use crate::database::TestDatabase;
 use crate::harness::{Program, Server};
 
@@ -16,6 +20,16 @@ async fn migrate(direction: &str, database: &TestDatabase) -> Vec<(String, Strin
 
 on_both_databases! {
     async fn migrations_go_up_and_down_by_hand(database: TestDatabase) {
+        if database.backend() == DbBackend::Sqlite {
+            // A path that is mistyped is not a database, and does not become one.
+            for direction in ["status", "down"] {
+                let exit = Program::run(&["migrate", direction, "--database-url", database.url()]).await;
+                assert_eq!((exit.code, exit.out.as_str()), (Some(1), ""));
+                assert!(exit.err.contains("does not exist") && exit.err.lines().count() == 1, "{}", exit.err);
+                assert!(fs::read_dir(database.file().parent().unwrap()).unwrap().next().is_none(), "nothing is made");
+            }
+            fs::write(database.file(), "").unwrap();
+        }
         let all = migrate("status", &database).await;
         assert!(all.len() >= 3 && all.iter().all(|(became, _)| became == "pending"), "{all:?}");
         let names: Vec<_> = all.iter().map(|(_, name)| name.clone()).collect();

@@ -85,6 +85,15 @@ async fn clients_say_what_is_wrong_with_the_servers_address() {
 async fn a_filter_of_the_log_that_cannot_be_understood_is_refused() {
     let exit = Program::start_with(&["schema"], &[("AETHERIUM_LOG", "aetherium=loud")]).exit().await;
     assert_one_sentence(&exit, &["AETHERIUM_LOG", "aetherium=loud"]);
+    // To tracing these are names of parts of the program, and nothing else would be logged.
+    for silencing in ["verbose", "info,verbose", "Debugg", "aetherium", "loud,aetherium=debug", "debug warn", "true"] {
+        let exit = Program::start_with(&["schema"], &[("AETHERIUM_LOG", silencing)]).exit().await;
+        assert_one_sentence(&exit, &["AETHERIUM_LOG", silencing, "off, error, warn, info, debug, trace"]);
+    }
+    for good in ["debug", "WARN", "info,aetherium::journal=debug", "aetherium::http=debug", "off", ""] {
+        let exit = Program::start_with(&["schema"], &[("AETHERIUM_LOG", good)]).exit().await;
+        assert_eq!((exit.code, exit.err.as_str()), (Some(0), ""), "{good}");
+    }
 }
 
 #[tokio::test]

@@ -243,7 +243,9 @@ impl Process {
         self.history.send(Some(Report { hostname: hostname.clone(), vms: Vec::new(), used_cpu_cores: 0 }));
         let body = json!({
             "hostname": hostname, "address": "192.0.2.1:8081", "zone": "us-west-1a", "labels": {"env": "test"},
-            "cpu_cores": 64, "memory_mb": 65_536, "disk_gb": 500, "boot_id": hostname
+            "cpu_cores": 64, "memory_mb": 65_536, "disk_gb": 500, "boot_id": hostname,
+            // Its host has started anew, which ends what it ran.
+            "host_boot_id": hostname
         });
         let answer = sky.send(Method::PUT, &format!("/workers/{}", self.id), Some(&body)).await?;
         assert_eq!((&answer["worker"]["id"], &answer["worker"]["hostname"]), (&json!(self.id), &json!(hostname)));

@@ -63,6 +63,8 @@ on_both_databases! {
             ("capabilities", json!(many), "capabilities must have at most 64 entries, not 65"),
             ("boot_id", json!(""), "boot_id must not be empty"),
             ("boot_id", json!(3), "boot_id: expected a string, got the number 3"),
+            ("host_boot_id", json!(""), "host_boot_id must not be empty"),
+            ("last_incarnation", json!(-1), "last_incarnation must be from 0 to 9007199254740992, not -1"),
         ] {
             for id in ["w1", "new"] {
                 let body = registration(key, value.clone());

@@ -261,7 +261,7 @@ on_both_databases! {
             200,
             json!({
                 "status": "ok",
-                "components": {"database": "ok", "journal": "ok"},
+                "components": {"database": "ok", "journal": "ok", "commits": "ok"},
                 "timestamp": "2025-11-02T10:00:00Z",
             }),
         );

@@ -17,6 +17,12 @@ fn activated(id: &str) -> Value {
     json!({"worker_id": id, "status": "active", "message": message})
 }
 
+/// A worker as it was before it was drained at this moment, with these changes.
+fn draining(mut worker: Value, since: &str, is_empty: bool, changes: Value) -> Value {
+    worker["drain"] = json!({"reason": null, "started_by": "operator", "started_at": since, "is_empty": is_empty});
+    with(worker, changes)
+}
+
 on_both_databases! {
     // semantics 6
     async fn a_drain_changes_the_policy_and_nothing_else(cluster: TestCluster) {
@@ -25,8 +31,9 @@ on_both_databases! {
         let vms = cluster.rest().get("/api/v1/workers/w1/vms").await.json();
 
         cluster.rest().post("/api/v1/workers/w1/drain").await.assert_json(200, drained("w1"));
-        let draining = json!({"status": "draining", "scheduling_policy": "draining", "revision": 3});
-        assert_eq!(cluster.worker("w1").await, with(before.clone(), draining));
+        let changes = json!({"status": "draining", "scheduling_policy": "draining", "revision": 3});
+        let after = draining(before.clone(), "2025-11-02T10:00:20Z", false, changes);
+        assert_eq!(cluster.worker("w1").await, after);
         cluster.rest().get("/api/v1/workers/w1/vms").await.assert_json(200, vms);
 
         cluster.rest().post("/api/v1/workers/w1/activate").await.assert_json(200, activated("w1"));
@@ -50,7 +57,8 @@ on_both_databases! {
 
         cluster.rest().post("/api/v1/workers/w1/drain").await.assert_json(200, drained("w1"));
         let wish = json!({"scheduling_policy": "draining", "revision": 3});
-        assert_eq!(cluster.worker("w1").await, with(before, wish));
+        let after = draining(before, "2025-11-02T10:02:00Z", true, wish);
+        assert_eq!(cluster.worker("w1").await, after);
 
         cluster.beat("w1", json!({"incarnation": 1})).await;
         assert_eq!(cluster.worker("w1").await["status"], "draining", "the wish shows when heartbeats return");
@@ -93,7 +101,7 @@ on_both_databases! {
         let drain = |id: &str| cluster.rest().post(&format!("/api/v1/workers/{id}/drain"));
         drain("w1").await.assert_json(200, drained("w1"));
         drain("w2").body("{}").await.assert_json(200, drained("w2"));
-        drain("w3").json(json!({"reason": "new disk", "unknown": 1})).await.assert_json(200, drained("w3"));
+        drain("w3").json(json!({"reason": "new disk"})).await.assert_json(200, drained("w3"));
         let form = drain("w4").header("content-type", "application/x-www-form-urlencoded");
         form.body(r#"{"reason": "curl -d says it is a form"}"#).await.assert_json(200, drained("w4"));
 

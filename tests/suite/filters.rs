@@ -178,8 +178,12 @@ on_both_databases! {
         cluster.rest().delete("/api/v1/workers/w2?purge=true").await;
         cluster.add([used("w5", 7), used("w6", 3), worker("another").zone("b").reports("used_cpu_cores", 3)]).await;
         let second = cluster.rest().get(&format!("/api/v1/workers{link}")).await;
-        assert_eq!(pick(&second.json()["workers"], ["id"]).concat(), ["w3", "w6"], "nothing twice, nothing left out");
+        assert_eq!(pick(&second.json()["workers"], ["id"]).concat(), ["w3", "w4"], "nothing twice, nothing left out");
         assert_eq!(second.json()["total"], 5);
+        let link = second.header("link").unwrap().trim_start_matches('<').split('>').next().unwrap().to_owned();
+        let last = cluster.rest().get(&format!("/api/v1/workers{link}")).await;
+        assert_eq!(pick(&last.json()["workers"], ["id"]).concat(), ["w5", "w6"], "who came meanwhile comes last");
+        assert_eq!(last.header("link"), None);
     }
 
     async fn what_cannot_be_looked_for_is_refused_by_both_in_the_same_words(cluster: TestCluster) {

@@ -2,6 +2,8 @@
 //! and on a socket. What it takes is told by the work that is counted, not by a clock: none of them is ever validated.
 //! (`cargo bench --bench guard` measures the time.)
 
+use std::time::Duration;
+
 use aetherium::graphql::DocumentsRead;
 use serde_json::{Value, json};
 
@@ -89,8 +91,8 @@ fn corpus() -> Vec<(&'static str, String, &'static [&'static str])> {
         ("101 fields at the root", format!("{{{}}}", "__typename ".repeat(101)), COMPLEX),
         ("21 directives", format!("{{workers{{id {}}}}}", "@a ".repeat(21)), COMPLEX),
         ("21 directives of a fragment", format!("{{workers{{...{}{{id}}}}}}", "@a ".repeat(21)), COMPLEX),
-        ("60,000 zeros", format!("{{nodes(ids:[{}]){{id}}}}", "0".repeat(60_000)), COMPLEX),
-        ("15,000 nulls without a space", format!("{{nodes(ids:[{}]){{id}}}}", "null".repeat(15_000)), COMPLEX),
+        ("60,000 zeros", format!("{{nodes(ids:[{}]){{id}}}}", "0".repeat(60_000)), PARSED),
+        ("15,000 nulls without a space", format!("{{nodes(ids:[{}]){{id}}}}", "null".repeat(15_000)), INVALID),
         (
             "a text in three quotation marks that does not end",
             format!("{{workers(zone:[\"\"\"x\"]){{{}}}}}", "id ".repeat(20_000)),
@@ -228,8 +230,9 @@ async fn each_limit_is_what_it_is_set_to_and_says_so_at_every_door() {
         ),
         (
             "{workers{id vms{id}}}".into(),
-            "The operation has a cost of 220001, which is how many fields the largest answer to it has; at most 100000 \
-             are allowed. Ask for pages, by `first` of the connections, or nest fewer lists",
+            "The operation has a cost of 220001, which is how many fields the largest answer to it has and how many rows \
+             are looked at for it; at most 100000 are allowed. Ask for pages, by `first` of the connections, nest fewer \
+             lists, or filter by ids",
         ),
         (OF_THESE.into(), "The variables have 11 entries in lists; at most 10 are allowed"),
     ] {
@@ -253,7 +256,7 @@ async fn each_limit_is_what_it_is_set_to_and_says_so_at_every_door() {
     let long = json!({"query": "{workers{id}}", "variables": {"x": "y".repeat(2_000)}});
     let answer = cluster.rest().post("/graphql").json(long).await;
     assert_eq!(answer.status, 413, "{}", answer.body);
-    answer.assert_house_shape();
+    assert_eq!(code_of("a body that is too large", &answer.json()), "BAD_REQUEST");
     let answer = cluster.rest().post("/api/v1/q/any").json(json!({"x": "y".repeat(2_000)})).await;
     assert_eq!(answer.status, 413, "{}", answer.body);
     // Just within all of them.
@@ -312,16 +315,20 @@ async fn answers_that_may_be_endless_are_not_begun() {
 // What is let through for its cost is watched while it is made.
 #[tokio::test]
 async fn answers_that_turn_out_to_be_endless_are_given_up() {
-    let cluster =
-        TestCluster::configured(&TestDatabase::sqlite(), |options| options.graphql.limits.cost = u64::MAX).await;
+    let cluster = TestCluster::configured(&TestDatabase::sqlite(), |options| {
+        options.graphql.limits.cost = u64::MAX;
+        // A slow machine takes long until there are too many.
+        options.http.response_time = Duration::from_secs(600);
+    })
+    .await;
     let machine =
         |n: usize| worker(&format!("w{n:02}")).vms((0..20).map(move |vms| vm(&format!("vm-{n:02}-{vms:02}"))));
     cluster.add((0..50).map(machine)).await;
-    let port = Port::of(&cluster).await;
-    let mut socket = port.client().await;
     for (what, document) in endless() {
         assert_too_large(what, &cluster.graphql_answer(&document, json!({})).await);
     }
+    let port = Port::of(&cluster).await;
+    let mut socket = port.client().await;
     let (what, document) = endless().remove(0);
     socket.subscribe("1", &document, json!({})).await;
     let answer = socket.hear().await;
@@ -411,7 +418,7 @@ async fn variables_that_are_too_deep_are_refused() {
         let body = format!(r#"{{"query": {query}, "variables": {{"zone": {value}}}}}"#);
         let answer = cluster.rest().post("/graphql").header("content-type", "application/json").body(body).await;
         assert_eq!(answer.status, 400, "{}", answer.body);
-        answer.assert_house_shape();
+        assert_eq!(code_of("too deep", &answer.json()), "BAD_REQUEST");
     }
 }
 
@@ -426,7 +433,7 @@ async fn an_operation_tells_its_cost_if_it_is_asked_to() {
         assert_eq!(answer["data"]["workersConnection"]["nodes"][0]["id"], "w1", "{answer}");
         answer.get("extensions").cloned()
     };
-    for (n, cost) in [(json!({"n": 1}), 4), (json!({"n": 10}), 22), (json!({}), 202)] {
+    for (n, cost) in [(json!({"n": 1}), 10_004), (json!({"n": 10}), 10_022), (json!({}), 10_202)] {
         let expected = json!({"cost": {"requested": cost, "limit": 10_000_000}});
         assert_eq!(told(n, json!({"cost": true})).await, Some(expected));
     }

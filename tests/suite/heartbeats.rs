@@ -112,17 +112,21 @@ on_both_databases! {
     }
 
     // semantics 28
-    async fn a_sequence_not_above_the_last_changes_nothing_and_is_welcome(cluster: TestCluster) {
+    async fn a_sequence_not_above_the_last_is_a_sign_of_life_and_no_news(cluster: TestCluster) {
         cluster.add([worker("w1").reports("sequence", 5).vms([vm("vm-1")])]).await;
         cluster.advance(seconds(10));
-        let before = cluster.everything().await;
-        for late in [5, 4, 0] {
+        let before = cluster.worker("w1").await;
+        for (late, resync, revision) in [(3, true, 3), (4, true, 4), (5, false, 5), (5, false, 5), (0, true, 5)] {
             let reply =
                 cluster.beat("w1", json!({"incarnation": 1, "sequence": late, "used_cpu_cores": 9, "vms": []})).await;
-            assert_eq!((reply.status, reply.json()["resync"].take()), (200, json!(false)));
+            let body = reply.json();
+            assert_eq!((reply.status, &body["resync"], &body["last_sequence"]), (200, &json!(resync), &json!(5)));
+            let heard = json!({"last_seen": "2025-11-02T10:00:10Z", "uptime": "10s", "revision": revision});
+            assert_eq!(cluster.worker("w1").await, with(before.clone(), heard), "each number once");
         }
-        assert_eq!(cluster.everything().await, before);
-        cluster.beat("w1", json!({"incarnation": 1, "sequence": 6, "vms": []})).await;
+        assert_eq!(vms_of(&cluster, "w1").await, ["vm-1"]);
+        let reply = cluster.beat("w1", json!({"incarnation": 1, "sequence": 6, "vms": []})).await.json();
+        assert_eq!(reply.get("last_sequence"), None);
         assert_eq!(vms_of(&cluster, "w1").await, [] as [&str; 0]);
 
         cluster.rest().put("/api/v1/workers/w1").json(worker("w1").registration()).await;
@@ -249,7 +253,10 @@ on_both_databases! {
         );
         for refused in results.as_array().unwrap().iter().filter(|result| result["status"] != 200) {
             let message = refused["error"]["message"].as_str().unwrap();
-            assert_eq!(refused["error"], failure(refused["status"].as_u64().unwrap() as u16, message));
+            let expected = failure(refused["status"].as_u64().unwrap() as u16, message);
+            for key in ["error", "message", "code"] {
+                assert_eq!(refused["error"][key], expected[key], "{refused}");
+            }
             assert!(!message.contains("struct") && !message.contains("enum"), "in the words of the API: {message}");
         }
         let keys: Vec<_> = results[0].as_object().unwrap().keys().map(String::as_str).collect();

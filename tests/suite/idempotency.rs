@@ -48,7 +48,9 @@ on_both_databases! {
         assert_eq!(cluster.revision(), revision, "nothing was done");
 
         // Also through another server, and after a restart.
-        assert_repeated(&command(&cluster.another_server().await, "drain", "k1").await, &first);
+        if cluster.takes_several_servers() {
+            assert_repeated(&command(&cluster.another_server().await, "drain", "k1").await, &first);
+        }
         let cluster = cluster.restart().await;
         assert_repeated(&command(&cluster, "drain", "k1").await, &first);
         assert_eq!(cluster.history().await, ["worker_registered w1", "worker_drained w1", "worker_activated w1"]);
@@ -110,8 +112,9 @@ on_both_databases! {
 
     async fn requests_that_come_at_once_are_one(cluster: TestCluster) {
         cluster.add([worker("w1")]).await;
-        let twin = cluster.another_server().await;
-        let asks = (0..20).map(|n| command(if n % 2 == 0 { &cluster } else { &twin }, "drain", "k1").into_future());
+        let twin = if cluster.takes_several_servers() { Some(cluster.another_server().await) } else { None };
+        let twin = twin.as_ref().unwrap_or(&cluster);
+        let asks = (0..20).map(|n| command(if n % 2 == 0 { &cluster } else { twin }, "drain", "k1").into_future());
         let answers = join_all(asks).await;
         assert!(answers.iter().all(|answer| answer.status == 200 && answer.body == answers[0].body));
         let first = answers.iter().filter(|answer| answer.header("idempotency-replayed").is_none()).count();
@@ -121,11 +124,11 @@ on_both_databases! {
 
     async fn a_heartbeat_that_is_sent_again_counts_once(cluster: TestCluster) {
         cluster.add([worker("w1")]).await;
-        let one = json!({"incarnation": 1, "vms": [{"id": "vm-1"}, {"id": "w1"}]});
+        let one = json!({"incarnation": 1, "vms": [{"id": "vm-1"}, {"id": "a/b"}]});
         let first = beat(&cluster, "k1", one.clone()).await;
         assert_eq!(first.status, 200, "{}", first.body);
         assert_eq!(first.json()["revision"], cluster.revision());
-        assert_eq!(first.json()["set_aside"]["w1"], "A worker has this id: workers and VMs share one set of ids.");
+        assert_eq!(first.json()["set_aside"]["a/b"], "A VM's id must not contain '/'.");
         cluster.advance(seconds(5));
         cluster.beat("w1", json!({"incarnation": 1, "vms": []})).await;
         let before = cluster.everything().await;

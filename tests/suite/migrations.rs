@@ -23,7 +23,7 @@ async fn tables(database: &Database) -> Vec<String> {
             "SELECT table_name::text AS name FROM information_schema.tables WHERE table_schema = 'public' ORDER BY name"
         }
     };
-    let rows = database.for_upkeep().query_all_raw(Statement::from_string(backend, sql)).await.unwrap();
+    let rows = database.for_upkeep().await.unwrap().query_all_raw(Statement::from_string(backend, sql)).await.unwrap();
     let names = rows.iter().map(|row| row.try_get::<String>("", "name").unwrap());
     names.filter(|name| name != "seaql_migrations").collect()
 }
@@ -36,8 +36,8 @@ on_both_databases! {
             database.migrate().await.unwrap();
             database.migrate().await.unwrap();
             assert!(database.is_migrated().await.unwrap());
-            assert_eq!(tables(&database).await, ["cluster", "event", "kept_answer", "purged_worker", "vm", "worker"]);
-            Migrator::down(database.for_upkeep(), None).await.unwrap();
+            assert_eq!(tables(&database).await, ["cluster", "epoch", "event", "kept_answer", "purged_worker", "vm", "worker"]);
+            database.migrate_back(u32::MAX).await.unwrap();
             assert_eq!(tables(&database).await, [] as [&str; 0]);
         }
         database.close().await.unwrap();
@@ -48,9 +48,9 @@ on_both_databases! {
         let database = Database::connect(db.url()).await.unwrap();
         database.migrate().await.unwrap();
         for undone in 1..=Migrator::migrations().len() {
-            Migrator::down(database.for_upkeep(), Some(1)).await.unwrap();
-            let pending = Migrator::get_pending_migrations(database.for_upkeep()).await.unwrap();
-            assert_eq!(pending.len(), undone);
+            database.migrate_back(1).await.unwrap();
+            let pending = database.migrations().await.unwrap().into_iter().filter(|(_, is_applied)| !is_applied);
+            assert_eq!(pending.count(), undone);
         }
         database.close().await.unwrap();
     }
@@ -71,7 +71,7 @@ on_both_databases! {
     async fn two_databases_never_have_the_same_name(db: TestDatabase) {
         let other = TestDatabase::sqlite();
         let (one, another) = (TestCluster::on(&db).await, TestCluster::on(&other).await);
-        let name = |cluster: &TestCluster| cluster.server().journal().snapshot().database.clone();
+        let name = |cluster: &TestCluster| cluster.server().journal().snapshot().epochs.latest().clone();
         assert_ne!(name(&one), name(&another));
         assert_eq!(name(&one).len(), 12);
         let before = name(&one);

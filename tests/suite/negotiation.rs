@@ -33,7 +33,27 @@ async fn large_answers_are_compressed_as_the_client_knows_how() {
         ("gzip", Some("gzip")),
         ("br", Some("br")),
         ("zstd", Some("zstd")),
-        ("gzip, deflate, br, zstd", Some("zstd")),
+        // What browsers, command lines and libraries say. Who likes zstd no more than others gets another: Node's own
+        // `fetch` names it in some versions and some wrappers, and cannot read it.
+        ("gzip, deflate, br, zstd", Some("br")),
+        ("zstd, br, gzip, deflate", Some("br")),
+        ("deflate, gzip, br, zstd", Some("br")),
+        ("gzip, deflate, zstd", Some("gzip")),
+        ("zstd, gzip", Some("gzip")),
+        ("br, gzip, deflate", Some("br")),
+        ("gzip, deflate, br", Some("br")),
+        ("gzip, deflate", Some("gzip")),
+        ("gzip,br,deflate", Some("br")),
+        ("gzip;q=1.0, deflate;q=0.6, identity;q=0.3", Some("gzip")),
+        ("br;q=0.5, gzip;q=0.5, ZSTD;q=0.5", Some("br")),
+        ("gzip;q=0.8, zstd;q=0.8", Some("gzip")),
+        ("*", Some("br")),
+        ("zstd, *;q=0.1", Some("zstd")),
+        ("zstd;q=1.0, br;q=0.9, gzip;q=0.8", Some("zstd")),
+        ("zstd, br;q=0, gzip;q=0", Some("zstd")),
+        ("zstd, *;q=0", Some("zstd")),
+        ("zstd;q=0, gzip", Some("gzip")),
+        ("zstd;q=0", None),
         ("gzip;q=1.0, br;q=0.5", Some("gzip")),
         ("deflate", None),
         ("identity", None),
@@ -110,7 +130,7 @@ fn failures(cluster: &TestCluster) -> Vec<(Ask, u16, &'static str, Value)> {
             text("The request body is larger than the 256 KiB that are read here"),
         ),
         (rest().post("/api/v1/workers/w01/drain").header("if-match", "\"0\""), 412, "Precondition Failed", Value::Null),
-        (rest().get("/api/v1/workers?min_revision=9007199254740992"), 503, "Service Unavailable", Value::Null),
+        (rest().get("/api/v1/workers?min_revision=9007199254740992"), 409, "Conflict", Value::Null),
         (
             rest().post("/api/v1/workers/w01/drain").header("origin", "https://evil.example"),
             403,
@@ -131,6 +151,10 @@ async fn failures_are_problems_for_those_who_ask_for_problems() {
             assert!(problem["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{problem}");
             problem["detail"] = Value::Null;
         }
+        // What it is about has keys of its own.
+        ["argument", "id", "current_revision"]
+            .iter()
+            .for_each(|key| drop(problem.as_object_mut().unwrap().remove(*key)));
         assert_eq!(problem, json!({"type": "about:blank", "title": title, "status": status, "detail": detail}));
         assert_eq!((answer.status, answer.header("content-type")), (status, Some("application/problem+json")));
         assert!(
@@ -161,7 +185,9 @@ async fn failures_are_as_documented_for_everybody_else() {
 async fn a_server_on_loopback_answers_to_names_of_this_machine_only() {
     let options =
         |options: &mut aetherium::server::Options| options.http.allowed_hosts = vec!["ops.example.com".into()];
-    let cluster = TestCluster::configured(&TestDatabase::sqlite(), options).await;
+    // It is there for as long as the server is.
+    let database = TestDatabase::sqlite();
+    let cluster = TestCluster::configured(&database, options).await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let stop = tokio_util::sync::CancellationToken::new();

@@ -280,12 +280,11 @@ fn faults(document: &Value, schema: &Value, value: &Value) -> impl Iterator<Item
     faults.into_iter()
 }
 
-/// The document with no key allowed that it does not mention, where objects are not put together from parts.
+/// The document with no key allowed that it does not mention.
 fn strict(document: &Value) -> Value {
-    const PARTS: [&str; 2] = ["RecordHeartbeatPayload", "HeartbeatFields"];
     let mut strict = document.clone();
-    for (name, schema) in strict["components"]["schemas"].as_object_mut().unwrap() {
-        if schema.get("properties").is_some() && !PARTS.contains(&name.as_str()) {
+    for (_, schema) in strict["components"]["schemas"].as_object_mut().unwrap() {
+        if schema.get("properties").is_some() {
             schema["additionalProperties"] = json!(false);
         }
     }

@@ -177,7 +177,7 @@ impl From<RestEvent> for Told {
 impl Protocol {
     /// Follows from a cursor; none if the server is just going away.
     async fn follow(self, authority: &str, after: &str, worker: Option<&str>) -> Option<Following> {
-        let filter = json!({"workerIds": worker.into_iter().collect::<Vec<_>>()});
+        let filter = json!({"workerIds": worker.map(|worker| vec![worker])});
         let operation = json!({"query": SUBSCRIPTION, "variables": {"after": after, "filter": filter}});
         let mut path = format!("/api/v1/events?after={after}");
         if let Some(worker) = worker {
@@ -290,7 +290,7 @@ async fn follow(
 
 /// What the event table holds after a cursor.
 async fn recorded(cluster: &TestCluster, start: &Cursor, worker: Option<&str>) -> Vec<Told> {
-    let filter = EventFilter { worker_ids: worker.map(str::to_owned).into_iter().collect(), ..Default::default() };
+    let filter = EventFilter { worker_ids: worker.map(|id| vec![id.to_owned()]), ..Default::default() };
     let page = cluster.server().journal().log().events_after(start, &filter, 10_000_000).await.unwrap();
     let told = page.events.iter().map(|event| Told {
         cursor: event.cursor.to_string(),
@@ -377,7 +377,7 @@ async fn observe(database: TestDatabase, servers: usize) {
     first.add((0..WORKERS).map(|n| worker(&format!("w{n}")))).await;
     let start = first.first_cursor();
     let start: Cursor = start.parse().unwrap();
-    let start = Cursor::after_revision(start.database, first.revision());
+    let start = Cursor::after_revision(start.epoch, first.revision());
     let mut clusters = vec![first];
     while clusters.len() < servers {
         let another = clusters[0].another_server().await;

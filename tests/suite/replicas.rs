@@ -75,13 +75,15 @@ on_two_servers! {
         assert_eq!(answer.json()["incarnation"], 2);
     }
 
-    async fn ids_are_one_set_for_all_servers(a, b) {
+    async fn a_worker_and_a_vm_of_one_id_are_two_things_for_all_servers(a, b) {
         a.beat("w1", json!({"incarnation": 1, "vms": [{"id": "new"}]})).await;
         let answer = b.rest().put("/api/v1/workers/new").json(worker("new").registration()).await;
-        assert_eq!(answer.status, 409, "{}", answer.body);
-        b.rest().put("/api/v1/workers/newer").json(worker("newer").registration()).await;
-        let reply = a.beat("w1", json!({"incarnation": 1, "vms": [{"id": "newer"}, {"id": "vm-1"}]})).await.json();
-        assert_eq!(reply["set_aside"].as_object().unwrap().keys().collect::<Vec<_>>(), ["newer"]);
+        assert_eq!(answer.status, 201, "{}", answer.body);
+        catch_up(&a, b.revision()).await;
+        for server in [&a, &b] {
+            assert_eq!(server.rest().get("/api/v1/vms/new").await.json()["worker_id"], "w1");
+            assert_eq!(server.worker("new").await["vm_count"], 0);
+        }
     }
 
     async fn one_id_registered_here_and_there_at_once_is_one_worker(a, b) {

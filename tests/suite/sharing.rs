@@ -90,7 +90,7 @@ on_both_databases! {
         let query = "subscription($n: Int!, $wanted: [ID!]) {
             clusterEvents(filter: {workerIds: $wanted}) { workerId worker { events(first: $n) { kind } } }
         }";
-        let wanted = [json!([]), json!(["w1"]), json!(["w2"])];
+        let wanted = [json!(null), json!(["w1"]), json!(["w2"])];
         for (place, socket) in sockets.iter_mut().enumerate() {
             let variables = json!({"n": 1 + place % 2, "wanted": wanted[place / 2]});
             socket.subscribe("1", query, variables).await;
@@ -334,19 +334,17 @@ on_both_databases! {
         }
     }
 
-    async fn a_field_that_is_skipped_is_nothing_to_follow(cluster: TestCluster) {
+    async fn a_field_with_a_condition_is_nothing_to_follow(cluster: TestCluster) {
         cluster.add([worker("w1")]).await;
         let port = Port::of(&cluster).await;
         let mut socket = port.client().await;
         let skipped = "subscription($no: Boolean!) { clusterEvents @skip(if: $no) { kind } }";
         let perhaps = "subscription($no: Boolean!) { ... @skip(if: $no) { clusterEvents { kind } } }";
-        for (query, variables) in [(skipped, json!({"no": true})), (perhaps, json!({"no": false}))] {
-            socket.subscribe("1", query, variables).await;
+        for (query, no) in [(skipped, true), (skipped, false), (perhaps, true), (perhaps, false)] {
+            socket.subscribe("1", query, json!({"no": no})).await;
             let refused = socket.hear().await;
             assert_eq!([&refused["type"], &refused["id"]], [&json!("error"), &json!("1")], "{query}: {refused}");
         }
-        socket.subscribe("1", skipped, json!({"no": false})).await;
-        assert_eq!(socket.next("1").await, json!({"clusterEvents": {"kind": "SYNCED"}}));
     }
 
     async fn a_field_in_a_fragment_is_followed_as_if_it_were_written_there(cluster: TestCluster) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use aetherium::http::ListenerOptions;
 use aetherium::server::Crashed;
+use sea_orm::{ConnectionTrait as _, TransactionTrait as _};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -276,19 +277,6 @@ on_both_databases! {
         assert_eq!(answer, json!({"data": {"drainWorker": {"changed": true}}}));
     }
 
-    async fn a_revision_that_arrives_while_somebody_waits_for_it_is_answered(cluster: TestCluster) {
-        cluster.add([worker("w1")]).await;
-        let next = cluster.revision() + 1;
-        let rest = cluster.rest();
-        let (listed, asked, ()) = tokio::join!(
-            rest.get(&format!("/api/v1/workers/w1?min_revision={next}")).into_future(),
-            graphql_at(&cluster, r#"{ worker(id: "w1") { status revision } }"#, json!({"minRevision": next})),
-            drain(&cluster, "w1"),
-        );
-        assert_eq!((x_revision(&listed), listed.json()["status"].clone()), (next, json!("draining")));
-        assert_eq!(asked, json!({"data": {"worker": {"status": "DRAINING", "revision": next}}}));
-    }
-
     async fn graphql_is_spoken_over_server_sent_events(cluster: TestCluster) {
         cluster.add([worker("w1").vms([vm("vm-1")])]).await;
         let port = Port::of(&cluster).await;
@@ -357,20 +345,6 @@ on_both_databases! {
             assert_eq!(refused.message().await.event, "complete", "{body}");
         }
     }
-
-    async fn a_subscription_begins_no_earlier_than_the_revision_it_names(cluster: TestCluster) {
-        cluster.add([worker("w1")]).await;
-        let port = Port::of(&cluster).await;
-        let next = cluster.revision() + 1;
-        let body = json!({
-            "query": r#"subscription { clusterStats(every: "50ms") { revision drainingWorkers } }"#,
-            "extensions": {"minRevision": next},
-        });
-        let mut stream = HttpStream::post(&port.authority(), "/graphql", &[SSE], &body).await;
-        drain(&cluster, "w1").await;
-        let told = stream.message().await.json();
-        assert_eq!(told["data"]["clusterStats"], json!({"revision": next, "drainingWorkers": 1}));
-    }
 }
 
 // Where an answer to a change is, and where not: over GET, that changes nothing.
@@ -390,34 +364,43 @@ async fn a_get_may_follow_but_not_command() {
     assert_eq!(plain.status, 405, "without a stream there is nothing to follow by");
 }
 
-// What does not come in time is said, and is no reason to wait for ever.
+// Nobody is told of a revision before the database has it: one that it does not have is of another life of it.
 #[tokio::test]
-async fn a_revision_that_does_not_arrive_is_an_error_that_says_so() {
-    let cluster = TestCluster::on(&TestDatabase::sqlite()).await;
-    cluster.add([worker("w1")]).await;
-    let message = "Revision 7 has not arrived at this server yet, which is at 2. Try again shortly.";
-    tokio::time::pause();
-    let began = tokio::time::Instant::now();
-    cluster.rest().get("/api/v1/workers?min_revision=7").await.assert_failure(503, message);
-    assert!((1..=2).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
-    let answer = graphql_at(&cluster, "{ workers { id } }", json!({"minRevision": 7})).await;
-    assert_eq!(
-        [&answer["errors"][0]["message"], &answer["errors"][0]["extensions"]["code"]],
-        [&json!(message), &json!("UNAVAILABLE")]
-    );
-    // So is a cursor that is ahead of this server.
-    let ahead = cluster.first_cursor().replacen("-0", "-7", 1);
-    cluster.rest().get(&format!("/api/v1/events?after={ahead}")).await.assert_failure(503, message);
-    // A poll that waits for such a revision gets the present when its time is over.
-    let began = tokio::time::Instant::now();
-    let answer = cluster.rest().get("/api/v1/workers?wait=60s&after_revision=7").await;
-    assert_eq!((answer.status, x_revision(&answer)), (200, 2));
-    assert!((59..=60).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+async fn a_revision_that_the_database_does_not_have_is_refused_at_once() {
+    let database = TestDatabase::postgres().await;
+    for database in [TestDatabase::sqlite(), database] {
+        database
+            .run(async |cluster: TestCluster| {
+                cluster.add([worker("w1")]).await;
+                let message = "Revision 7 is not of this database as it is now, which is at 2: it may have been restored from \
+                               a backup. Read the present state, and go on from the revision that comes with it.";
+                let began = std::time::Instant::now();
+                for path in ["/workers", "/workers/w1", "/workers/w1/vms", "/cluster/stats", "/vms", "/events"] {
+                    let answer = cluster.rest().get(&format!("/api/v1{path}?min_revision=7")).await;
+                    answer.assert_failure(409, message);
+                    assert_eq!(answer.header("retry-after"), None, "it would be the same then");
+                }
+                let answer = graphql_at(&cluster, "{ workers { id } }", json!({"minRevision": 7})).await;
+                assert_eq!(
+                    [&answer["errors"][0]["message"], &answer["errors"][0]["extensions"]["code"]],
+                    [&json!(message), &json!("CONFLICT")]
+                );
+                let ahead = cluster.first_cursor().replacen("-0", "-7", 1);
+                let answer = cluster.rest().get(&format!("/api/v1/events?after={ahead}")).await;
+                assert_eq!(answer.status, 400, "{}", answer.body);
+                let answer = cluster.rest().get("/api/v1/workers?wait=60s&after_revision=7").await;
+                assert_eq!((answer.status, x_revision(&answer)), (200, 2));
+                assert!(began.elapsed() < Duration::from_secs(20), "nobody waited: {:?}", began.elapsed());
+            })
+            .await;
+    }
 }
 
 #[tokio::test]
 async fn a_server_that_leaves_ends_streams_and_answers_polls() {
-    let cluster = TestCluster::on(&TestDatabase::sqlite()).await;
+    // It is there for as long as the server is.
+    let database = TestDatabase::sqlite();
+    let cluster = TestCluster::on(&database).await;
     cluster.add([worker("w1")]).await;
     let (authority, shutdown, serving) = served(cluster).await;
     let mut sse = HttpStream::get(&authority, "/api/v1/events", &[SSE]).await;
@@ -491,6 +474,66 @@ mod replicas {
                     let seen = graphql_at(there, query, json!({"minRevision": revision})).await;
                     assert_eq!(seen["data"]["worker"]["usedCpuCores"], round);
                 }
+            })
+            .await;
+    }
+
+    #[tokio::test]
+    async fn a_subscription_begins_no_earlier_than_the_revision_it_names() {
+        TestDatabase::postgres()
+            .await
+            .run(async |a: TestCluster| {
+                a.add([worker("w1")]).await;
+                let b = a.another_server().await;
+                let port = Port::of(&b).await;
+                for round in 1..=5 {
+                    if round % 2 == 0 {
+                        activate(&a, "w1").await
+                    } else {
+                        drain(&a, "w1").await
+                    }
+                    let told = a.revision();
+                    let body = json!({
+                        "query": r#"subscription { clusterStats(every: "50ms") { revision drainingWorkers } }"#,
+                        "extensions": {"minRevision": told},
+                    });
+                    let mut stream = HttpStream::post(&port.authority(), "/graphql", &[SSE], &body).await;
+                    let stats = stream.message().await.json()["data"]["clusterStats"].take();
+                    assert_eq!(stats, json!({"revision": told, "drainingWorkers": round % 2}));
+                }
+            })
+            .await;
+    }
+
+    // What does not come in time is said, and is no reason to wait for ever.
+    #[tokio::test]
+    async fn a_revision_that_does_not_arrive_is_an_error_that_says_so() {
+        TestDatabase::postgres()
+            .await
+            .run(async |a: TestCluster| {
+                a.add([worker("w1")]).await;
+                let b = a.another_server().await;
+                // The database has it, and this server cannot read what it is.
+                let held = a.server().journal().database().for_upkeep().await.unwrap().begin().await.unwrap();
+                held.execute_unprepared("LOCK TABLE purged_worker IN ACCESS EXCLUSIVE MODE").await.unwrap();
+                drain(&a, "w1").await;
+                let told = a.revision();
+                let message =
+                    format!("Revision {told} has not arrived at this server yet, which is at 2. Try again shortly.");
+                let cursor = a.rest().get("/api/v1/events").await.json()["end_cursor"].as_str().unwrap().to_owned();
+                let list = b.rest().get(&format!("/api/v1/workers?min_revision={told}"));
+                let events = b.rest().get(&format!("/api/v1/events?after={cursor}"));
+                let (list, events, answer) = tokio::join!(
+                    list.into_future(),
+                    events.into_future(),
+                    graphql_at(&b, "{ workers { id } }", json!({"minRevision": told})),
+                );
+                list.assert_failure(503, &message);
+                events.assert_failure(503, &message);
+                assert_eq!(answer["errors"][0]["extensions"]["code"], "UNAVAILABLE", "{answer}");
+                held.rollback().await.unwrap();
+                let answer = b.rest().get(&format!("/api/v1/workers/w1?min_revision={told}")).await;
+                assert_eq!((answer.status, &answer.json()["status"]), (200, &json!("draining")));
             })
             .await;
     }

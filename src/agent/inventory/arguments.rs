@@ -1,25 +1,53 @@
 //! What the command lines of hypervisors have in common: options, lists of `key=value`, and sizes.
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fmt::Write as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 
-/// One hypervisor process, as far as its arguments are concerned.
-#[derive(Clone, Debug)]
+/// The arguments of one hypervisor process, without the program.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct CommandLine {
-    /// The process.
-    pub(super) pid: u32,
-    /// Its arguments, without the program.
-    pub(super) arguments: Vec<String>,
+    /// As text, see [`readable`].
+    texts: Vec<String>,
+    /// As they are, for paths.
+    raw: Vec<OsString>,
 }
 
 impl CommandLine {
+    /// These arguments.
+    pub(super) fn of<'a>(arguments: impl Iterator<Item = &'a [u8]>) -> Self {
+        let raw: Vec<_> = arguments.map(|bytes| OsString::from_vec(bytes.to_vec())).collect();
+        Self { texts: raw.iter().map(|argument| readable(argument.as_bytes())).collect(), raw }
+    }
+
+    /// All of them, in order.
+    pub(super) fn texts(&self) -> &[String] {
+        &self.texts
+    }
+
+    /// The one at this place, as it is.
+    pub(super) fn raw(&self, position: usize) -> Option<&OsStr> {
+        self.raw.get(position).map(OsString::as_os_str)
+    }
+
     /// The values given to an option, in order: `-name x`, `--name x` and `--name=x` alike.
     pub(super) fn values<'a, 'o>(&'a self, option: &'o str) -> impl Iterator<Item = &'a str> + use<'a, 'o> {
-        self.arguments.iter().enumerate().filter_map(move |(position, argument)| {
-            let given = argument.strip_prefix("--").or_else(|| argument.strip_prefix('-'))?;
-            match given.strip_prefix(option)? {
-                "" => self.arguments.get(position + 1).map(String::as_str),
-                rest => rest.strip_prefix('='),
-            }
+        self.texts.iter().enumerate().filter_map(move |(position, argument)| match given(argument, option)? {
+            "" => self.texts.get(position + 1).map(String::as_str),
+            rest => rest.strip_prefix('='),
+        })
+    }
+
+    /// The values given to an option that takes any number of them: `--zone a b --zone c`.
+    pub(super) fn lists<'a, 'o>(&'a self, option: &'o str) -> impl Iterator<Item = &'a str> + use<'a, 'o> {
+        let places = self.texts.iter().enumerate().filter_map(move |(position, argument)| {
+            let rest = given(argument, option)?;
+            (rest.is_empty() || rest.starts_with('=')).then_some((position, rest.strip_prefix('=')))
+        });
+        places.flat_map(|(position, first)| {
+            let further = self.texts[position + 1..].iter().map(String::as_str);
+            first.into_iter().chain(further.take_while(|argument| !argument.starts_with('-')))
         })
     }
 
@@ -28,11 +56,54 @@ impl CommandLine {
         self.values(option).last()
     }
 
+    /// The same, as it is.
+    pub(super) fn path(&self, option: &str) -> Option<&OsStr> {
+        let places = self.texts.iter().enumerate().rev();
+        places
+            .filter_map(|(position, argument)| match given(argument, option)? {
+                "" => self.raw(position + 1),
+                rest if rest.starts_with('=') => {
+                    let equals = self.raw(position)?.as_bytes().iter().position(|byte| *byte == b'=')?;
+                    Some(OsStr::from_bytes(&self.raw(position)?.as_bytes()[equals + 1..]))
+                }
+                _ => None,
+            })
+            .next()
+    }
+
+    /// Whether an option is there, with or without a value.
+    pub(super) fn has(&self, option: &str) -> bool {
+        self.texts
+            .iter()
+            .any(|argument| given(argument, option).is_some_and(|rest| rest.is_empty() || rest.starts_with('=')))
+    }
+
     /// All `key=value` pairs given to an option, later ones over earlier ones. A first value without a key belongs to
     /// the `implied` one.
     pub(super) fn pairs(&self, option: &str, implied: &str) -> BTreeMap<String, String> {
         self.values(option).flat_map(|value| pairs(value, implied)).collect()
     }
+}
+
+/// What follows the name of an option in an argument that begins with it.
+fn given<'a>(argument: &'a str, option: &str) -> Option<&'a str> {
+    argument.strip_prefix("--").or_else(|| argument.strip_prefix('-'))?.strip_prefix(option)
+}
+
+/// Bytes as text that tells them all apart. Bytes that are not UTF-8 are written `\xff`; a text that has some has its
+/// backslashes doubled.
+pub(super) fn readable(bytes: &[u8]) -> String {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return text.to_owned();
+    }
+    let mut readable = String::new();
+    for chunk in bytes.utf8_chunks() {
+        readable.push_str(&chunk.valid().replace('\\', "\\\\"));
+        for byte in chunk.invalid() {
+            let _ = write!(readable, "\\x{byte:02x}");
+        }
+    }
+    readable
 }
 
 /// Splits `first,key=value,…`. Two commas stand for one that is meant, as QEMU has it.
@@ -63,9 +134,14 @@ pub(super) fn count(text: &str) -> Option<u64> {
     text.parse().ok().filter(|count| *count > 0)
 }
 
-/// A size such as `2048`, `2G`, `1.5g` or `2097152k` in MiB, rounded up; `unit` is what a bare number is in. Zero and
-/// nonsense are `None`.
+/// A size such as `2048`, `2G`, `1.5g`, `0x40` or `2097152k` in MiB, rounded up; `unit` is what a bare number is in.
+/// Nonsense is `None`.
 pub(super) fn size_mib(text: &str, unit: Unit) -> Option<u64> {
+    if let Some(hex) = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        let end = hex.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(hex.len());
+        let number = u64::from_str_radix(&hex[..end], 16).ok()?;
+        return size_mib(&format!("{number}{}", &hex[end..]), unit);
+    }
     let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
     let (number, suffix) = text.split_at(end);
     let unit = match suffix.trim_end_matches(['i', 'B']).to_ascii_uppercase().as_str() {
@@ -75,11 +151,13 @@ pub(super) fn size_mib(text: &str, unit: Unit) -> Option<u64> {
         "M" => Unit::Mib,
         "G" => Unit::Gib,
         "T" => Unit::Tib,
+        "P" => Unit::Pib,
+        "E" => Unit::Eib,
         _ => return None,
     };
     let mib = (number.parse::<f64>().ok()? * unit.in_mib()).ceil();
     // The conversion saturates, and a VM larger than any figure is cut to the largest later.
-    (mib >= 1.0).then_some(mib as u64)
+    (mib >= 0.0).then_some(mib as u64)
 }
 
 /// What a number stands for.
@@ -95,6 +173,10 @@ pub(super) enum Unit {
     Gib,
     /// 1024 GiB.
     Tib,
+    /// 1024 TiB.
+    Pib,
+    /// 1024 PiB.
+    Eib,
 }
 
 impl Unit {
@@ -106,13 +188,15 @@ impl Unit {
             Self::Mib => 1.0,
             Self::Gib => STEP,
             Self::Tib => STEP * STEP,
+            Self::Pib => STEP * STEP * STEP,
+            Self::Eib => STEP * STEP * STEP * STEP,
         }
     }
 }
 
 #[cfg(test)]
-pub(super) fn command_line(pid: u32, words: &str) -> CommandLine {
-    CommandLine { pid, arguments: words.split_whitespace().map(str::to_owned).collect() }
+pub(super) fn command_line(words: &str) -> CommandLine {
+    CommandLine::of(words.split_whitespace().map(str::as_bytes))
 }
 
 #[cfg(test)]
@@ -131,8 +215,32 @@ mod tests {
             ("-name", None),
             ("", None),
         ] {
-            assert_eq!(command_line(1, words).value("name"), value, "{words}");
+            assert_eq!(command_line(words).value("name"), value, "{words}");
         }
+    }
+
+    #[test]
+    fn an_option_may_take_any_number_of_values() {
+        let values = |words: &str| command_line(words).lists("zone").map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(values("--zone a b --other c --zone d"), ["a", "b", "d"]);
+        assert_eq!(values("--zone=a b --zones c"), ["a", "b"]);
+        assert_eq!(values("zone a --zone"), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_no_text_is_written_without_loss() {
+        for (bytes, expected) in [
+            (&b"plain \\ text"[..], "plain \\ text"),
+            (b"w\xffb", "w\\xffb"),
+            (b"w\xfeb", "w\\xfeb"),
+            (b"\\xff\xff", "\\\\xff\\xff"),
+            (b"\xe2\x82", "\\xe2\\x82"),
+        ] {
+            assert_eq!(readable(bytes), expected);
+        }
+        let command = CommandLine::of([&b"--file"[..], b"/a\xff", b"--file=/b\xff"].into_iter());
+        assert_eq!(command.path("file").map(OsStr::as_bytes), Some(&b"/b\xff"[..]));
+        assert_eq!(command.value("file"), Some("/b\\xff"));
     }
 
     #[test]
@@ -165,7 +273,12 @@ mod tests {
             ("1T", Unit::Byte, Some(1024 * 1024)),
             ("1048577B", Unit::Mib, Some(2)),
             ("99999999999999999999999999T", Unit::Mib, Some(u64::MAX)),
-            ("0", Unit::Mib, None),
+            ("0x40", Unit::Mib, Some(64)),
+            ("0x40M", Unit::Byte, Some(64)),
+            ("1P", Unit::Byte, Some(1 << 30)),
+            ("1e", Unit::Byte, Some(1 << 40)),
+            ("0", Unit::Mib, Some(0)),
+            ("0x", Unit::Mib, None),
             ("", Unit::Mib, None),
             ("-5", Unit::Mib, None),
             ("1.2.3", Unit::Mib, None),

@@ -1,13 +1,12 @@
-//! Cloud Hypervisor: `cloud-hypervisor --api-socket /run/web.sock --cpus boot=4 --memory size=1024M …`.
+//! Cloud Hypervisor: `cloud-hypervisor --api-socket /run/web.sock --kernel vmlinux --cpus boot=4 --memory size=1024M …`.
 //!
-//! A VM that is created through the API socket has no size in the arguments, and shows with Cloud Hypervisor's own
-//! defaults.
+//! A VM that is created through the API socket shows its virtual CPUs as threads once it has started; its memory does
+//! not show at all. What is plugged in later over the socket is not seen.
 
 use std::path::Path;
 
 use super::arguments::{CommandLine, Unit, count, pairs, size_mib};
-use super::{figure, usable_id};
-use crate::client::{VmReport, VmStatus};
+use super::guest::{Guest, Start, Surroundings, uuid};
 
 /// Cloud Hypervisor's own default.
 const DEFAULT_VCPUS: u64 = 1;
@@ -15,52 +14,125 @@ const DEFAULT_VCPUS: u64 = 1;
 /// Cloud Hypervisor's own default.
 const DEFAULT_MEMORY_MIB: u64 = 512;
 
+/// What threads of virtual CPUs are called, with their number behind it.
+const VCPU_THREAD: &str = "vcpu";
+
+/// What the arguments name if it is they who describe the VM, and not somebody who speaks to the socket later.
+const PAYLOADS: [&str; 3] = ["kernel", "firmware", "igvm"];
+
 /// The VM a Cloud Hypervisor process runs. It has no name of its own, so it goes by that of its socket.
-pub(super) fn vm(process: &CommandLine) -> VmReport {
-    let socket = process.pairs("api-socket", "path").remove("path");
-    let id = socket
-        .as_deref()
-        .and_then(|path| usable_id(Path::new(path).file_stem()?.to_str()?))
-        .unwrap_or_else(|| format!("cloud-hypervisor-{}", process.pid));
-    let vcpus = process.pairs("cpus", "boot").get("boot").and_then(|boot| count(boot));
-    VmReport {
-        name: id.clone(),
-        id,
-        status: VmStatus::Running,
-        vcpus: figure(vcpus.unwrap_or(DEFAULT_VCPUS)),
-        memory_mb: figure(memory_mib(process).unwrap_or(DEFAULT_MEMORY_MIB)),
+pub(super) fn guest(command: &CommandLine, surroundings: &impl Surroundings) -> Guest {
+    let socket = command.pairs("api-socket", "path").remove("path");
+    let name = socket.as_deref().and_then(|path| Path::new(path).file_stem()?.to_str());
+    let described = Guest {
+        uuid: command.pairs("platform", "").get("uuid").and_then(|text| uuid(text)),
+        name: name.map(str::to_owned),
+        vcpus: command.value("cpus").and_then(|cpus| pairs(cpus, "boot").get("boot").and_then(|boot| count(boot))),
+        memory_mib: memory_mib(command),
+        start: Start::AtOnce,
+    };
+    if PAYLOADS.into_iter().any(|payload| command.has(payload)) {
+        let vcpus = if command.has("cpus") { described.vcpus } else { Some(DEFAULT_VCPUS) };
+        let sized = command.has("memory") || command.has("memory-zone");
+        let memory_mib = if sized { described.memory_mib } else { Some(DEFAULT_MEMORY_MIB) };
+        return Guest { vcpus, memory_mib, ..described };
     }
+    let threads = surroundings.threads();
+    let is_vcpu = |name: &str| name.strip_prefix(VCPU_THREAD).is_some_and(|number| number.parse::<u32>().is_ok());
+    let vcpus = threads.map(|threads| threads.iter().filter(|thread| is_vcpu(&thread.name)).count());
+    let start = if vcpus == Some(0) { Start::NotYet } else { Start::AtOnce };
+    let vcpus = described.vcpus.or(vcpus.filter(|count| *count > 0).map(|count| count as u64));
+    Guest { vcpus, start, ..described }
 }
 
-/// The memory, and that of the zones that stand in for it when its size is 0.
-fn memory_mib(process: &CommandLine) -> Option<u64> {
-    let size = |pairs: std::collections::BTreeMap<String, String>| size_mib(pairs.get("size")?, Unit::Byte);
-    size(process.pairs("memory", "size")).or_else(|| {
-        let zones = process.values("memory-zone").filter_map(|zone| size(pairs(zone, "id")));
-        zones.reduce(u64::saturating_add)
-    })
+/// The memory with what is plugged into it from the start, and the zones beside it.
+fn memory_mib(command: &CommandLine) -> Option<u64> {
+    let of = |text: &str, implied: &str| {
+        let pairs = pairs(text, implied);
+        let size = size_mib(pairs.get("size")?, Unit::Byte)?;
+        let hotplugged = match pairs.get("hotplugged_size") {
+            Some(size) => size_mib(size, Unit::Byte)?,
+            None => 0,
+        };
+        Some(size.saturating_add(hotplugged))
+    };
+    let main = match command.value("memory") {
+        Some(memory) => of(memory, "size")?,
+        None => 0,
+    };
+    let zones = command.lists("memory-zone").map(|zone| of(zone, "id")).sum::<Option<u64>>()?;
+    Some(main.saturating_add(zones)).filter(|size| *size > 0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::arguments::command_line;
+    use super::super::guest::Seen;
     use super::*;
 
     #[test]
     fn a_vm_is_read_from_the_arguments() {
-        for (words, id, vcpus, memory_mb) in [
-            ("--api-socket /run/web.sock --cpus boot=4 --memory size=1024M", "web", 4, 1024),
-            ("--api-socket path=/run/web.sock --cpus boot=4,max=8", "web", 4, 512),
-            ("--api-socket=/run/web.sock --memory=size=2G,hotplug_size=4G", "web", 1, 2048),
-            ("--memory size=1073741824", "cloud-hypervisor-7", 1, 1024),
-            ("--memory size=0 --memory-zone id=a,size=1G --memory-zone id=b,size=512M", "cloud-hypervisor-7", 1, 1536),
-            ("--api-socket fd=3", "cloud-hypervisor-7", 1, 512),
-            ("--cpus boot=none --memory size=big", "cloud-hypervisor-7", 1, 512),
-            ("", "cloud-hypervisor-7", 1, 512),
+        for (words, name, vcpus, memory_mib) in [
+            (
+                "--kernel k --api-socket /run/web.sock --cpus boot=4 --memory size=1024M",
+                Some("web"),
+                Some(4),
+                Some(1024),
+            ),
+            ("--kernel k --api-socket path=/run/web.sock --cpus boot=4,max=8", Some("web"), Some(4), Some(512)),
+            (
+                "--firmware f --api-socket=/run/web.sock --memory=size=2G,hotplug_size=4G",
+                Some("web"),
+                Some(1),
+                Some(2048),
+            ),
+            ("--kernel k --memory size=1G,hotplug_size=4G,hotplugged_size=512M", None, Some(1), Some(1536)),
+            ("--kernel k --memory size=1073741824", None, Some(1), Some(1024)),
+            (
+                "--kernel k --memory size=0 --memory-zone id=a,size=1G --memory-zone id=b,size=512M",
+                None,
+                Some(1),
+                Some(1536),
+            ),
+            (
+                "--kernel k --memory size=0 --memory-zone id=a,size=1G id=b,size=512M --cpus boot=2",
+                None,
+                Some(2),
+                Some(1536),
+            ),
+            (
+                "--kernel k --memory size=0 --memory-zone id=a,size=1G,hotplug_size=2G,hotplugged_size=1G id=b,size=1G",
+                None,
+                Some(1),
+                Some(3072),
+            ),
+            ("--kernel k --api-socket fd=3", None, Some(1), Some(512)),
+            ("--kernel k --cpus boot=none --memory size=big", None, None, None),
+            ("--kernel k", None, Some(1), Some(512)),
+            ("--api-socket /run/web.sock", Some("web"), None, None),
+            ("--restore source_url=file:///snapshot", None, None, None),
         ] {
-            let expected =
-                VmReport { id: id.to_owned(), name: id.to_owned(), status: VmStatus::Running, vcpus, memory_mb };
-            assert_eq!(vm(&command_line(7, words)), expected, "{words}");
+            let expected = Guest { name: name.map(str::to_owned), vcpus, memory_mib, ..Guest::default() };
+            assert_eq!(guest(&command_line(words), &Seen::default()), expected, "{words}");
         }
+    }
+
+    #[test]
+    fn a_vm_made_through_the_api_shows_by_its_threads() {
+        for (threads, vcpus, start) in [
+            (vec!["cloud-hyperviso", "vmm", "vcpu0", "vcpu1", "vcpu_x"], Some(2), Start::AtOnce),
+            (vec!["cloud-hyperviso", "vmm"], None, Start::NotYet),
+        ] {
+            let seen = Seen { threads: Some(threads), ..Seen::default() };
+            let found = guest(&command_line("--api-socket /run/web.sock"), &seen);
+            assert_eq!((found.vcpus, found.memory_mib, found.start), (vcpus, None, start));
+        }
+    }
+
+    #[test]
+    fn the_platforms_uuid_is_the_vms() {
+        let words = "--kernel k --platform num_pci_segments=2,uuid=6F0E0000-0000-4000-8000-00000000000A";
+        let found = guest(&command_line(words), &Seen::default());
+        assert_eq!(found.uuid.as_deref(), Some("6f0e0000-0000-4000-8000-00000000000a"));
     }
 }

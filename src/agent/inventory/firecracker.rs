@@ -1,25 +1,27 @@
 //! Firecracker: `firecracker --api-sock … --id web --config-file vm.json`.
 //!
-//! The size is in the configuration file. A VM that is configured through the API socket instead has none, and shows
-//! with Firecracker's own defaults.
+//! The size is in the configuration file. A VM that is configured through the API socket instead shows its virtual CPUs
+//! as threads once it has started; its memory does not show at all.
 
 use serde::Deserialize;
 
 use super::arguments::CommandLine;
-use super::{figure, usable_id};
-use crate::client::{VmReport, VmStatus};
+use super::guest::{Guest, Start, Surroundings, uuid};
 
 /// The id Firecracker gives to every VM that is not given one.
 const ANONYMOUS: &str = "anonymous-instance";
 
-/// Firecracker's own default.
+/// Firecracker's own default for a configuration that does not say.
 const DEFAULT_VCPUS: u64 = 1;
 
-/// Firecracker's own default.
+/// Firecracker's own default for a configuration that does not say.
 const DEFAULT_MEMORY_MIB: u64 = 128;
 
+/// What threads of virtual CPUs are called, with their number behind it.
+const VCPU_THREAD: &str = "fc_vcpu ";
+
 /// The part of a configuration file that says how large the VM is.
-#[derive(Default, Deserialize)]
+#[derive(Deserialize)]
 struct Config {
     #[serde(default, rename = "machine-config")]
     machine: Machine,
@@ -31,55 +33,81 @@ struct Machine {
     mem_size_mib: Option<u64>,
 }
 
-/// Where the process found its configuration, seen from its own root and working directory.
-pub(super) fn config_path(process: &CommandLine) -> Option<&str> {
-    process.value("config-file")
-}
-
-/// The VM a Firecracker process runs, given the text of its configuration file if that could be read.
-pub(super) fn vm(process: &CommandLine, config: Option<&str>) -> VmReport {
-    let id = process
-        .value("id")
-        .and_then(usable_id)
-        .filter(|id| id != ANONYMOUS)
-        .unwrap_or_else(|| format!("firecracker-{}", process.pid));
-    let Config { machine } = config.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-    VmReport {
-        name: id.clone(),
-        id,
-        status: VmStatus::Running,
-        vcpus: figure(machine.vcpu_count.unwrap_or(DEFAULT_VCPUS)),
-        memory_mb: figure(machine.mem_size_mib.unwrap_or(DEFAULT_MEMORY_MIB)),
+/// The VM a Firecracker process runs. Its `--id` is unique on its host at most, so it is a name unless it is a UUID.
+pub(super) fn guest(command: &CommandLine, surroundings: &impl Surroundings) -> Guest {
+    let id = command.value("id").filter(|id| *id != ANONYMOUS);
+    let named = Guest { uuid: id.and_then(uuid), name: id.map(str::to_owned), ..Guest::default() };
+    match command.path("config-file") {
+        Some(path) => {
+            let config = surroundings.read(path);
+            let config = config.and_then(|text| serde_json::from_slice::<Config>(&text).ok());
+            Guest {
+                vcpus: config.as_ref().map(|Config { machine }| machine.vcpu_count.unwrap_or(DEFAULT_VCPUS)),
+                memory_mib: config.map(|Config { machine }| machine.mem_size_mib.unwrap_or(DEFAULT_MEMORY_MIB)),
+                ..named
+            }
+        }
+        None => {
+            let threads = surroundings.threads();
+            let vcpus = threads.map(|threads| threads.iter().filter(|it| it.name.starts_with(VCPU_THREAD)).count());
+            let start = if vcpus == Some(0) { Start::NotYet } else { Start::AtOnce };
+            Guest { vcpus: vcpus.filter(|count| *count > 0).map(|count| count as u64), start, ..named }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::arguments::command_line;
+    use super::super::guest::Seen;
     use super::*;
 
+    const UUID: &str = "6f0e0000-0000-4000-8000-00000000000a";
+
     #[test]
-    fn a_vm_is_read_from_arguments_and_configuration() {
-        let config = r#"{"boot-source": {}, "machine-config": {"vcpu_count": 2, "mem_size_mib": 1024, "smt": false}}"#;
-        for (words, config, id, vcpus, memory_mb) in [
-            ("--id web", Some(config), "web", 2, 1024),
-            ("--id=web --api-sock /run/fc.sock", None, "web", 1, 128),
-            ("", Some(config), "firecracker-7", 2, 1024),
-            ("--id anonymous-instance", None, "firecracker-7", 1, 128),
-            ("--id web", Some("{}"), "web", 1, 128),
-            ("--id web", Some(r#"{"machine-config": {"vcpu_count": 4}}"#), "web", 4, 128),
-            ("--id web", Some(r#"{"machine-config": {"vcpu_count": -1}}"#), "web", 1, 128),
-            ("--id web", Some("not JSON"), "web", 1, 128),
+    fn a_size_is_read_from_the_configuration_or_not_known() {
+        for (config, vcpus, memory_mib) in [
+            (
+                Some(r#"{"boot-source": {}, "machine-config": {"vcpu_count": 2, "mem_size_mib": 1024}}"#),
+                Some(2),
+                Some(1024),
+            ),
+            (Some(r#"{"machine-config": {"vcpu_count": 4}}"#), Some(4), Some(128)),
+            (Some("{}"), Some(1), Some(128)),
+            (Some(r#"{"machine-config": {"vcpu_count": -1}}"#), None, None),
+            (Some("not JSON"), None, None),
+            (None, None, None),
         ] {
-            let expected =
-                VmReport { id: id.to_owned(), name: id.to_owned(), status: VmStatus::Running, vcpus, memory_mb };
-            assert_eq!(vm(&command_line(7, words), config), expected, "{words} {config:?}");
+            let seen = Seen { files: config.map(|text| ("/vm.json", text)).into_iter().collect(), ..Seen::default() };
+            let found = guest(&command_line("--id web --config-file /vm.json"), &seen);
+            let name = Some("web".to_owned());
+            assert_eq!(found, Guest { name, vcpus, memory_mib, ..Guest::default() }, "{config:?}");
         }
     }
 
     #[test]
-    fn the_configuration_is_found_in_the_arguments() {
-        assert_eq!(config_path(&command_line(7, "--id web --config-file vm.json")), Some("vm.json"));
-        assert_eq!(config_path(&command_line(7, "--id web")), None);
+    fn a_vm_made_through_the_api_shows_by_its_threads() {
+        for (threads, vcpus, start) in [
+            (Some(vec!["firecracker", "fc_api", "fc_vcpu 0", "fc_vcpu 1"]), Some(2), Start::AtOnce),
+            (Some(vec!["firecracker", "fc_api"]), None, Start::NotYet),
+            (None, None, Start::AtOnce),
+        ] {
+            let found = guest(&command_line("--api-sock /run/fc.sock"), &Seen { threads, ..Seen::default() });
+            assert_eq!((found.vcpus, found.memory_mib, found.start), (vcpus, None, start));
+        }
+    }
+
+    #[test]
+    fn an_id_is_a_name_unless_it_is_a_uuid() {
+        for (words, uuid, name) in [
+            ("--id web", None, Some("web")),
+            ("--id=web", None, Some("web")),
+            ("--id anonymous-instance", None, None),
+            ("", None, None),
+            ("--id 6f0e0000-0000-4000-8000-00000000000a", Some(UUID), Some(UUID)),
+        ] {
+            let found = guest(&command_line(words), &Seen::default());
+            assert_eq!((found.uuid.as_deref(), found.name.as_deref()), (uuid, name), "{words}");
+        }
     }
 }

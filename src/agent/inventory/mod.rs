@@ -2,15 +2,17 @@
 //!
 //! A [`VmSource`] lists the VMs of one kind of place; [`Inventory`] asks all of them for every beat, away from the
 //! async threads and under a deadline. The source that every host has is [`processes`], which finds hypervisors among
-//! the processes; `qemu`, `firecracker` and `cloud_hypervisor` each read one hypervisor's arguments, and
-//! `arguments` holds what their command lines have in common. Another source, for a VM manager with an API of its
+//! the processes; `qemu`, `firecracker` and `cloud_hypervisor` each read one hypervisor's arguments into a `guest`, and
+//! `arguments` holds what their command lines have in common. `changes` logs what came and went. Another source, for a VM manager with an API of its
 //! own, is another implementation of the trait.
 //!
 //! What the server makes of an inventory, and when it is sent whole, is not decided here: see `agent::beat`.
 
 mod arguments;
+mod changes;
 mod cloud_hypervisor;
 mod firecracker;
+mod guest;
 pub mod processes;
 mod qemu;
 
@@ -21,10 +23,8 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
+pub(super) use self::changes::InventoryChanges;
 use crate::client::VmReport;
-
-/// Well below the time after which a silent worker counts as offline.
-const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The largest number the API takes in any figure of a worker or VM.
 pub const LARGEST_FIGURE: u32 = i32::MAX as u32;
@@ -32,19 +32,28 @@ pub const LARGEST_FIGURE: u32 = i32::MAX as u32;
 /// The server's limit for ids; names are kept to the same.
 const LONGEST_ID: usize = 255;
 
+/// A VM on this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundVm {
+    /// What to tell the server. A size that is not known is 0.
+    pub report: VmReport,
+    /// What runs it, such as `qemu`: for the log.
+    pub kind: &'static str,
+}
+
 /// A place that knows of VMs on this host.
 pub trait VmSource: Send + Sync {
     /// What to call this place in a log line.
     fn name(&self) -> &str;
 
     /// All VMs of this place, each id once. May block; an error means that the list would not be complete.
-    fn list(&self) -> io::Result<Vec<VmReport>>;
+    fn list(&self) -> io::Result<Vec<FoundVm>>;
 }
 
 /// All places together.
 pub struct Inventory {
     sources: Arc<[Box<dyn VmSource>]>,
-    reading: Option<JoinHandle<io::Result<Vec<VmReport>>>>,
+    reading: Option<JoinHandle<io::Result<Vec<FoundVm>>>>,
 }
 
 impl Inventory {
@@ -58,11 +67,7 @@ impl Inventory {
     ///
     /// A source that hangs (the kernel can hold up a read of `/proc` for minutes) costs one blocked thread, not one for
     /// every beat: until it is done, no other reading is begun.
-    pub async fn read(&mut self) -> io::Result<Vec<VmReport>> {
-        self.read_within(READ_TIMEOUT).await
-    }
-
-    async fn read_within(&mut self, limit: Duration) -> io::Result<Vec<VmReport>> {
+    pub async fn read_within(&mut self, limit: Duration) -> io::Result<Vec<FoundVm>> {
         // An earlier reading that has finished since is too old to be of use.
         let mut reading = match self.reading.take() {
             Some(earlier) if !earlier.is_finished() => earlier,
@@ -75,32 +80,26 @@ impl Inventory {
             Ok(finished) => finished.map_err(io::Error::other)?,
             Err(_) => {
                 self.reading = Some(reading);
-                let seconds = limit.as_secs();
-                Err(io::Error::new(io::ErrorKind::TimedOut, format!("no list within {seconds} s")))
+                Err(io::Error::new(io::ErrorKind::TimedOut, format!("no list within {limit:?}")))
             }
         }
     }
 }
 
-fn list_all(sources: &[Box<dyn VmSource>]) -> io::Result<Vec<VmReport>> {
+fn list_all(sources: &[Box<dyn VmSource>]) -> io::Result<Vec<FoundVm>> {
     let mut seen = HashSet::new();
     let mut all = Vec::new();
     for source in sources {
         let vms = source.list().map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", source.name())))?;
-        all.extend(vms.into_iter().filter(|vm| seen.insert(vm.id.clone())));
+        all.extend(vms.into_iter().filter(|vm| seen.insert(vm.report.id.clone())));
     }
-    all.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+    all.sort_unstable_by(|a, b| a.report.id.cmp(&b.report.id));
     Ok(all)
 }
 
 /// A number as the API takes it.
 pub(super) fn figure(number: u64) -> u32 {
     u32::try_from(number).unwrap_or(LARGEST_FIGURE).min(LARGEST_FIGURE)
-}
-
-/// An id as the API takes it: 1 to 255 characters, no `/` and no control characters.
-fn usable_id(text: &str) -> Option<String> {
-    Some(usable_name(text)?.replace('/', "-"))
 }
 
 /// A name without what would disturb a terminal or a log line.
@@ -117,6 +116,9 @@ mod tests {
     use super::*;
     use crate::client::VmStatus;
 
+    /// Longer than any of these readings takes.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
     struct Fixed(&'static [&'static str], u32);
 
     impl VmSource for Fixed {
@@ -124,14 +126,15 @@ mod tests {
             "fixed"
         }
 
-        fn list(&self) -> io::Result<Vec<VmReport>> {
-            let vm = |id: &&str| VmReport {
+        fn list(&self) -> io::Result<Vec<FoundVm>> {
+            let report = |id: &&str| VmReport {
                 id: (*id).to_owned(),
                 name: (*id).to_owned(),
                 status: VmStatus::Running,
                 vcpus: self.1,
                 memory_mb: 1,
             };
+            let vm = |id| FoundVm { report: report(id), kind: "fixed" };
             Ok(self.0.iter().map(vm).collect())
         }
     }
@@ -143,7 +146,7 @@ mod tests {
             "broken"
         }
 
-        fn list(&self) -> io::Result<Vec<VmReport>> {
+        fn list(&self) -> io::Result<Vec<FoundVm>> {
             Err(io::Error::other("out of order"))
         }
     }
@@ -159,7 +162,7 @@ mod tests {
             "slow"
         }
 
-        fn list(&self) -> io::Result<Vec<VmReport>> {
+        fn list(&self) -> io::Result<Vec<FoundVm>> {
             self.asked.send(()).map_err(io::Error::other)?;
             let answer = self.answer.lock().map_err(|_| io::Error::other("poisoned"))?;
             answer.recv().map_err(io::Error::other)?;
@@ -170,15 +173,15 @@ mod tests {
     #[tokio::test]
     async fn sources_are_merged_and_the_first_one_is_believed() {
         let mut inventory = Inventory::new(vec![Box::new(Fixed(&["b", "c"], 1)), Box::new(Fixed(&["b", "a"], 2))]);
-        let vms = inventory.read().await.unwrap();
-        let told: Vec<_> = vms.iter().map(|vm| (vm.id.as_str(), vm.vcpus)).collect();
+        let vms = inventory.read_within(PATIENCE).await.unwrap();
+        let told: Vec<_> = vms.iter().map(|vm| (vm.report.id.as_str(), vm.report.vcpus)).collect();
         assert_eq!(told, [("a", 2), ("b", 1), ("c", 1)]);
     }
 
     #[tokio::test]
     async fn half_a_list_is_no_list() {
         let mut inventory = Inventory::new(vec![Box::new(Fixed(&["a"], 1)), Box::new(Broken)]);
-        assert_eq!(inventory.read().await.unwrap_err().to_string(), "broken: out of order");
+        assert_eq!(inventory.read_within(PATIENCE).await.unwrap_err().to_string(), "broken: out of order");
     }
 
     #[tokio::test]
@@ -196,24 +199,23 @@ mod tests {
         // One for the reading that hangs, one for a fresh reading in case the first has ended by then.
         answers.send(()).unwrap();
         answers.send(()).unwrap();
-        assert_eq!(inventory.read().await.unwrap(), []);
+        assert_eq!(inventory.read_within(PATIENCE).await.unwrap(), []);
     }
 
     #[test]
-    fn ids_and_names_are_made_to_fit() {
-        for (text, id) in [
+    fn names_are_made_to_fit() {
+        for (text, name) in [
             ("web", Some("web")),
             (" web ", Some("web")),
-            ("a/b", Some("a-b")),
+            ("a/b", Some("a/b")),
             ("a\nb\u{7f}", Some("a-b-")),
             ("", None),
             (" ", None),
             ("größe", Some("größe")),
         ] {
-            assert_eq!(usable_id(text).as_deref(), id, "{text:?}");
+            assert_eq!(usable_name(text).as_deref(), name, "{text:?}");
         }
-        assert_eq!(usable_id(&"ü".repeat(300)).unwrap().chars().count(), 255);
-        assert_eq!(usable_name("a/b").as_deref(), Some("a/b"));
+        assert_eq!(usable_name(&"ü".repeat(300)).unwrap().chars().count(), 255);
     }
 
     #[test]

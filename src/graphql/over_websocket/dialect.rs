@@ -46,6 +46,9 @@ pub(super) struct Operation {
     pub(super) operation_name: Option<String>,
     pub(super) variables: Option<Map<String, Value>>,
     pub(super) extensions: Option<Map<String, Value>>,
+    /// What is none of these.
+    #[serde(flatten)]
+    pub(super) others: Map<String, Value>,
 }
 
 impl Operation {

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use self::dialect::{Dialect, Operation, Said};
 use super::documents::DOCUMENT_ID;
 use super::live::Payload;
+use super::over_http::{is_meant_otherwise, misspelt, named, whole_numbers};
 use super::{Endpoint, Engine};
 use crate::http::origin;
 
@@ -257,17 +258,21 @@ impl Connection {
             let reason = format!("At most {MAX_OPERATIONS} operations at once on one socket");
             return ControlFlow::Break(Some(Close::new(4429, reason)));
         }
-        let Operation { query, document_id, operation_name, variables, extensions } = operation;
-        let variables = Variables::from_json(variables.unwrap_or_default().into());
+        let Operation { query, document_id, operation_name, variables, extensions, others } = operation;
+        let variables = whole_numbers(Variables::from_json(variables.unwrap_or_default().into()));
         let mut request = Request::new(query.unwrap_or_default()).variables(variables);
-        request.operation_name = operation_name;
+        request.operation_name = named(operation_name);
         for (name, value) in extensions.unwrap_or_default() {
             request.extensions.insert(name, async_graphql::Value::from_json(value).unwrap_or_default());
         }
         if let Some(id) = document_id {
             request.extensions.insert(DOCUMENT_ID.to_owned(), id.into());
         }
-        let (answers, handle) = abortable(self.engine.stream(request));
+        let answers = match others.keys().find_map(|name| misspelt(name)) {
+            Some((name, meant)) => self.engine.stream_asked(Err(is_meant_otherwise(&name, meant))),
+            None => self.engine.stream(request),
+        };
+        let (answers, handle) = abortable(answers);
         let running = Running { handle: handle.clone(), head: self.dialect.next_head(&id), is_answered: false };
         self.running.insert(id.clone(), running);
         self.is_gathering = false;

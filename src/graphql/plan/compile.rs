@@ -6,11 +6,12 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
 use async_graphql::parser::types::{Directive, Field, FragmentDefinition, Selection, SelectionSet};
-use async_graphql::{InputType, Name, Positioned, Value as ConstValue, Variables};
+use async_graphql::{InputType, Name, Positioned, Variables};
 use async_graphql_value::Value;
 
 use super::object::{Fields, Planned};
 use crate::graphql::types::Types;
+use crate::graphql::variables::resolve;
 
 /// The longest selection that rows are kept by, in bytes: all fields of everything are two thousand.
 const LONGEST_SPELLED: usize = 16 * 1024;
@@ -75,7 +76,7 @@ impl<'a> Compiler<'a> {
     }
 
     /// The fields that are asked for of an object, in order, each key once.
-    pub(super) fn collect(&self, object: &str, sets: &[&'a SelectionSet]) -> Result<Vec<Asked<'a>>, Stop> {
+    pub(in crate::graphql) fn collect(&self, object: &str, sets: &[&'a SelectionSet]) -> Result<Vec<Asked<'a>>, Stop> {
         let mut collection = Collection { object, fields: Vec::new(), by_key: HashMap::new(), seen: HashSet::new() };
         for set in sets {
             self.collect_into(&mut collection, set)?;
@@ -206,13 +207,12 @@ pub(super) fn argument<T: InputType>(
     variables: Option<&Variables>,
 ) -> Result<T, Stop> {
     let given = arguments.iter().find(|(given, _)| given.node == name).map(|(_, value)| &value.node);
-    // A variable that was left out is null: no argument that is planned has a default, so the engine makes no difference
-    // either. Variables with a default have it by now.
     let known = |name: &Name| match variables {
-        Some(variables) => Ok(variables.get(name).cloned().unwrap_or(ConstValue::Null)),
+        Some(variables) => Ok(variables.get(name).cloned()),
         None => Err(Stop::NeedsVariables),
     };
-    let given = given.map(|value| value.clone().into_const_with(|name| known(&name))).transpose()?;
+    // No argument that is planned has a default of its own; parts of some have.
+    let given = given.map(|value| resolve(value, &known)).transpose()?.flatten();
     T::parse(given).map_err(|_| Stop::Ordinary)
 }
 

@@ -26,8 +26,7 @@ use async_graphql::parser::types::{
 };
 use async_graphql::{Name, Positioned, Value, Variables};
 
-use self::compile::Compiler;
-pub(super) use self::compile::Stop;
+pub(super) use self::compile::{Compiler, Stop};
 pub(super) use self::item::ItemPlan;
 pub(super) use self::root::Question;
 use self::root::{Answer, RootWriter};

@@ -8,12 +8,12 @@ use async_graphql::Name;
 use super::compile::{Asked, Compiler, Stop};
 use super::write::Write;
 use crate::cluster::fields::{
-    cluster_stats_fields, event_fields, vm_fields, worker_distribution_fields, worker_fields,
+    cluster_stats_fields, drain_fields, event_fields, vm_fields, worker_distribution_fields, worker_fields,
 };
-use crate::cluster::{self, Depends, Gapped, VmId, VmView, WorkerId, WorkerView, depends};
+use crate::cluster::{self, Depends, DrainView, Gapped, VmId, VmView, WorkerId, WorkerView, depends};
 use crate::graphql::budget::MAX_OBJECTS;
 use crate::graphql::connection::{PageArguments, PageInfo};
-use crate::graphql::input::VmFilter;
+use crate::graphql::input::{VmFilter, entries};
 use crate::graphql::shape::{self, Label, ZoneStats};
 use crate::json;
 use crate::resolvers::input::wanted;
@@ -219,6 +219,11 @@ macro_rules! field {
         let write = move |$this: &$view, out: &mut Out| out.list($value.iter(), |entry, out| vm.write(entry, out));
         Ok((Box::new(write), depends))
     }};
+    (Drain |$this:ident: $view:ty| $value:expr, $depends:expr, $asked:ident, $compiler:ident) => {{
+        let drain = $compiler.select::<DrainView>(&$asked.sets)?;
+        let write = move |$this: &$view, out: &mut Out| out.option($value, |it, out| drain.write(&it, out));
+        Ok((Box::new(write), $depends))
+    }};
     ($shape:ident |$this:ident: $view:ty| $value:expr, $depends:expr, $asked:ident, $compiler:ident) => {{
         let write = |$this: &$view, out: &mut Out| <shape::$shape as Write<_>>::write($value, &mut out.bytes);
         Ok((Box::new(write), $depends))
@@ -249,6 +254,7 @@ macro_rules! planned {
 }
 
 worker_fields!(planned { vms: worker_vms, vms_connection: worker_vms_connection });
+drain_fields!(planned);
 vm_fields!(planned { worker: worker_of_vm });
 cluster_stats_fields!(planned);
 worker_distribution_fields!(planned);
@@ -287,13 +293,12 @@ planned! { { { worker: worker_of_heartbeat } } WorkerHeartbeat(beat: Heartbeat) 
 } }
 
 fn worker_vms(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Plan<WorkerView> {
-    let statuses = compiler.argument::<Option<Vec<shape::VmStatus>>>(asked, "status")?.unwrap_or_default();
-    let statuses = wanted("status", statuses).map_err(|_| Stop::Ordinary)?;
-    let statuses: Vec<_> = statuses.into_iter().map(cluster::VmStatus::from).collect();
+    let statuses = compiler.argument::<Option<Vec<shape::VmStatus>>>(asked, "status")?;
+    let statuses: Option<Vec<cluster::VmStatus>> = entries("status", statuses).map_err(|_| Stop::Ordinary)?;
     let vm = compiler.select::<VmView>(&asked.sets)?;
     let depends = vm.depends();
     let write = move |worker: &WorkerView, out: &mut Out| {
-        out.list(worker.vms_in(&statuses), |entry, out| vm.write(&entry, out));
+        out.list(worker.vms_in(statuses.as_deref()), |entry, out| vm.write(&entry, out));
     };
     Ok((Box::new(write), depends))
 }

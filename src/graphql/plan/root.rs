@@ -144,7 +144,7 @@ fn workers(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Sto
     let list = compiler.spelled_out(asked).map(|name| List::named(name, fields.depends()));
     Ok(Box::new(move |question, answer| {
         let Question { reading, kept, .. } = question;
-        let filter = WorkerFilter::in_zones(arguments.read::<Option<String>>("zone", question)?);
+        let filter = WorkerFilter::in_zone(arguments.read::<Option<String>>("zone", question)?);
         match kept.zip(list.as_ref()).filter(|_| filter == WorkerFilter::default()) {
             Some((kept, list)) => {
                 let before = answer.out.objects;

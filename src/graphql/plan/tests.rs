@@ -19,7 +19,8 @@ use super::compile::Compiler;
 use super::{ItemPlan, Question};
 use crate::clock::Timestamp;
 use crate::cluster::{
-    Changes, Cursor, Event, EventKind, Identity, SchedulingPolicy, Snapshot, View, Vm, VmId, VmStatus, Worker, WorkerId,
+    Changes, Cursor, Event, EventKind, Identity, Life, SchedulingPolicy, Snapshot, Tombstone, View, Vm, VmId, VmStatus,
+    Worker, WorkerId,
 };
 use crate::graphql::GraphqlOptions;
 use crate::graphql::answer::Answer;
@@ -210,7 +211,7 @@ fn worker(number: u64, random: &mut StdRng, revision: u64) -> Arc<Worker> {
         max_vms: 10,
     };
     let id = WorkerId::parse(&name).unwrap();
-    let mut worker = Worker::first_life(id, identity, None, None, start(), revision);
+    let mut worker = Worker::first_life(id, identity, Life::first(start(), revision));
     let vms = (0..8).map(|number| {
         let status = *VmStatus::ALL.choose(random).unwrap();
         random.random_bool(0.4).then(|| vm(&name, number, status, revision))
@@ -244,7 +245,10 @@ fn readings(random: &mut StdRng) -> Vec<Reading> {
         let number = random.random_range(0..5);
         let mut changes = Changes::default();
         match random.random_range(0..4) {
-            0 => changes.purged.push((WorkerId::parse(&format!("w{number}")).unwrap(), 1)),
+            0 => {
+                let tombstone = Tombstone { incarnation: 1, boot_id: None, earlier_boot_ids: Vec::new() };
+                changes.purged.push((WorkerId::parse(&format!("w{number}")).unwrap(), Arc::new(tombstone)));
+            }
             1 => changes.workers.push(worker(number, random, revision)),
             // Heard, and nothing is new, except that it speaks of its VMs now.
             2 => changes.workers.extend(snapshot.find_worker(&format!("w{number}")).map(|known| {
@@ -273,10 +277,9 @@ async fn compare(
     readings: &[Reading],
     kept: &Kept,
 ) -> Result<Option<usize>, TestCaseError> {
-    let mut asked = documents.read(Request::new(text).variables(variables())).unwrap_or_else(|refused| {
-        panic!("{text}: {refused:?}");
-    });
-    if documents.validate(&mut asked).await.is_err() {
+    // Fields that meet by chance may not be the same.
+    let Ok(mut asked) = documents.read(Request::new(text).variables(variables())) else { return Ok(None) };
+    if documents.check(&mut asked).is_err() {
         return Ok(None);
     }
     let planned = asked.plan(documents.types());
@@ -315,7 +318,7 @@ fn items(reading: &Reading, random: &mut StdRng) -> Vec<(&'static str, Item)> {
         Item::Heartbeat(Heartbeat { worker, received_at, coalesced: random.random_range(0..3) })
     });
     let event = Event {
-        cursor: Cursor { database: "test".into(), revision: view.snapshot.revision, position: 1 },
+        cursor: Cursor { epoch: "test".into(), revision: view.snapshot.revision, position: 1 },
         at: view.now,
         kind: *EventKind::ALL.choose(random).unwrap(),
         worker_id: random.random_bool(0.5).then(|| WorkerId::parse("w1").unwrap()),
@@ -331,10 +334,9 @@ fn items(reading: &Reading, random: &mut StdRng) -> Vec<(&'static str, Item)> {
 }
 
 async fn compare_items(documents: &Documents, text: &str, items: Vec<Item>) -> Result<bool, TestCaseError> {
-    let mut asked = documents.read(Request::new(text).variables(variables())).unwrap_or_else(|refused| {
-        panic!("{text}: {refused:?}");
-    });
-    if documents.validate(&mut asked).await.is_err() {
+    // Fields that meet by chance may not be the same.
+    let Ok(mut asked) = documents.read(Request::new(text).variables(variables())) else { return Ok(false) };
+    if documents.check(&mut asked).is_err() {
         return Ok(false);
     }
     let mut document = asked.cut_out(&[OperationType::Subscription]).unwrap();

@@ -49,6 +49,10 @@ writes! {
     Seconds: |duration: time::Duration, out| json::value(&<Seconds as Shape<_>>::of(duration), out);
     shape::Bool: |truth: bool, out| json::truth(truth, out);
     shape::DateTime: |time: Timestamp, out| json::plain(Rfc3339::of(time), out);
+    shape::OptionalDateTime: |time: Option<Timestamp>, out| match time {
+        Some(time) => json::plain(Rfc3339::of(time), out),
+        None => out.extend_from_slice(b"null"),
+    };
     shape::Duration: |uptime: Uptime, out| json::plain(uptime.text(), out);
     shape::Cursor: |cursor: cluster::Cursor, out| json::displayed(cursor, out);
     shape::OptionalCursor: |cursor: Option<cluster::Cursor>, out| match cursor {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Command;
-use crate::cluster::{Availability, EventKind, HeardSince, Worker, WorkerId};
+use crate::cluster::{Actor, Availability, EventKind, HeardSince, Worker, WorkerId};
 use crate::error::Result;
 use crate::journal::draft::{Draft, Part, Told};
 
@@ -18,8 +18,8 @@ pub struct AnnounceSilent {
 }
 
 impl Command for AnnounceSilent {
-    /// How many were announced.
-    type Reply = usize;
+    /// Those that were announced.
+    type Reply = Vec<WorkerId>;
 
     fn rows(&self) -> usize {
         // Each worker that is announced is a row, and an entry of the change log.
@@ -28,7 +28,7 @@ impl Command for AnnounceSilent {
 
     fn decide(&self, draft: &mut Draft<'_>) -> Result<Self::Reply> {
         let heard_since = HeardSince::of(draft.at, self.offline_after);
-        let mut announced = 0;
+        let mut announced = Vec::new();
         for id in &self.candidates {
             let Some(known) = draft.find_worker(id.as_str()).cloned() else { continue };
             let is_silent = known.availability(heard_since) == Availability::Offline;
@@ -39,9 +39,9 @@ impl Command for AnnounceSilent {
             worker.announced = Availability::Offline;
             worker.revision = draft.revision;
             let message = format!("Worker {id} has not been heard from for over {} s", self.offline_after.as_secs());
-            draft.tell(EventKind::WorkerOffline, id, Told { message, ..Told::default() });
+            draft.tell(Actor::Server, EventKind::WorkerOffline, id, Told { message, ..Told::default() });
             draft.put(worker, &[Part::Announcement]);
-            announced += 1;
+            announced.push(id.clone());
         }
         Ok(announced)
     }

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::Command;
-use crate::cluster::{EventKind, Vm, VmId, VmStatus, Worker};
+use super::{Command, check_life};
+use crate::cluster::{Actor, Availability, EventKind, HeardSince, Vm, VmId, VmStatus, Worker};
 use crate::error::{Error, Result};
 use crate::journal::draft::{Draft, Part, Told};
 
@@ -15,6 +16,8 @@ pub struct RecordHeartbeat {
     pub worker_id: String,
     /// What it says.
     pub beat: Beat,
+    /// For how long a worker may be silent.
+    pub offline_after: Duration,
 }
 
 /// What a heartbeat says.
@@ -22,7 +25,10 @@ pub struct RecordHeartbeat {
 pub struct Beat {
     /// The life of the process that says it.
     pub incarnation: u64,
-    /// Its number in that life; one that is not above the last changes nothing.
+    /// What the process called its start, if it says so.
+    pub boot_id: Option<String>,
+    /// Its number in that life. One that is not above the last one that counted comes late: what it says is not news, but
+    /// it is a sign of life, once for each number.
     pub sequence: Option<u64>,
     /// CPU cores allocated to VMs; if left out, what its VMs add up to.
     pub used_cpu_cores: Option<u32>,
@@ -82,6 +88,8 @@ pub struct HeartbeatAccepted {
     pub worker: Arc<Worker>,
     /// Whether the next one should carry the whole inventory.
     pub resync: bool,
+    /// If it came late, the number of the last one that counted.
+    pub last_sequence: Option<u64>,
     /// VMs that were left out.
     pub set_aside: Vec<SetAside>,
 }
@@ -117,43 +125,70 @@ impl Command for RecordHeartbeat {
     }
 
     fn decide(&self, draft: &mut Draft<'_>) -> Result<Self::Reply> {
-        let Self { worker_id, beat } = self;
+        let Self { worker_id, beat, offline_after } = self;
         let known = draft.find_worker(worker_id).ok_or_else(|| Error::NotRegistered(worker_id.clone()))?.clone();
-        check_incarnation(&known, beat.incarnation)?;
-        let is_late = matches!((beat.sequence, known.usage.sequence), (Some(this), Some(last)) if this <= last);
-        if is_late {
-            let resync = known.usage.inventory_revision.is_none();
-            return Ok(HeartbeatAccepted { worker: known, resync, set_aside: Vec::new() });
+        check_life(&known, beat.incarnation, beat.boot_id.as_deref())?;
+        if known.life.left_at.is_some() {
+            return Err(Error::HasLeft(known.id.to_string()));
+        }
+        if let (Some(this), Some(last)) = (beat.sequence, known.usage.sequence)
+            && this <= last
+        {
+            return hear_late(known, this, last, HeardSince::of(draft.at, *offline_after), draft);
         }
 
         let mut worker = Worker::clone(&known);
         worker.revision = draft.revision;
-        worker.usage.last_seen = worker.usage.last_seen.max(draft.at);
+        worker.usage.last_seen = draft.at;
         worker.usage.sequence = beat.sequence.or(known.usage.sequence);
+        worker.usage.late_sequence = None;
         let set_aside = take_inventory(&mut worker, &beat.inventory, draft);
         take_usage(&mut worker, beat);
-        let parts: &[Part] = match draft.announce_if_back(&mut worker) {
-            true => &[Part::Heartbeat, Part::Announcement],
-            false => &[Part::Heartbeat],
-        };
+        let parts = heard(&known, &mut worker, draft);
         tell_of_vms(&known, &worker, draft);
-        let resync = worker.usage.inventory_revision.is_none();
+        let resync = !worker.knows_inventory();
         let worker = draft.put(worker, parts);
-        Ok(HeartbeatAccepted { worker, resync, set_aside })
+        Ok(HeartbeatAccepted { worker, resync, last_sequence: None, set_aside })
     }
 }
 
-/// A heartbeat counts only for the present life of the worker.
-fn check_incarnation(worker: &Worker, given: u64) -> Result<()> {
-    let (id, current) = (|| worker.id.to_string(), worker.life.incarnation);
-    if given < current {
-        Err(Error::Superseded { id: id(), given, current })
-    } else if given > current {
-        Err(Error::UnknownIncarnation { id: id(), given, current })
-    } else if worker.life.left_at.is_some() {
-        Err(Error::HasLeft(id()))
-    } else {
-        Ok(())
+/// Takes a heartbeat whose number is not above the last one that counted. It may be a repetition of that one, or be late;
+/// or its process has lost count. So what it says is not taken, and its process is told with which number to go on. But
+/// its process is alive, or was when it said this for the first time: each number is a sign of life once. To be told that
+/// all is well and be offline all the same would be no answer, so then it is refused.
+fn hear_late(
+    known: Arc<Worker>,
+    this: u64,
+    last: u64,
+    heard_since: HeardSince,
+    draft: &mut Draft<'_>,
+) -> Result<HeartbeatAccepted> {
+    // A repetition of the last one tells all that it told.
+    let resync = this < last || !known.knows_inventory();
+    let late = |worker| HeartbeatAccepted { worker, resync, last_sequence: Some(last), set_aside: Vec::new() };
+    if known.usage.late_sequence.is_some_and(|late| this <= late) {
+        return match known.availability(heard_since) {
+            Availability::Online => Ok(late(known)),
+            Availability::Offline => Err(Error::SaidBefore { id: known.id.to_string(), given: this, last }),
+        };
+    }
+    let mut worker = Worker::clone(&known);
+    worker.revision = draft.revision;
+    worker.usage.last_seen = draft.at;
+    worker.usage.late_sequence = Some(this);
+    let parts = heard(&known, &mut worker, draft);
+    let worker = draft.put(worker, parts);
+    Ok(late(worker))
+}
+
+/// Notes that a worker is heard, and says what has to be written for it.
+fn heard(before: &Worker, after: &mut Worker, draft: &mut Draft<'_>) -> &'static [Part] {
+    let is_back = draft.announce_if_back(after);
+    match (is_back, before.usage.late_sequence != after.usage.late_sequence) {
+        (false, false) => &[Part::Heartbeat],
+        (true, false) => &[Part::Heartbeat, Part::Announcement],
+        (false, true) => &[Part::Heartbeat, Part::LateHeartbeat],
+        (true, true) => &[Part::Heartbeat, Part::Announcement, Part::LateHeartbeat],
     }
 }
 
@@ -181,11 +216,6 @@ fn take_inventory(worker: &mut Worker, inventory: &Inventory, draft: &Draft<'_>)
                 continue;
             }
         };
-        if draft.find_worker(id.as_str()).is_some() {
-            let reason = "A worker has this id: workers and VMs share one set of ids.".to_owned();
-            set_aside.push(SetAside { id: report.id.clone(), reason });
-            continue;
-        }
         let vm = Vm {
             id: id.clone(),
             worker_id: worker.id.clone(),
@@ -212,9 +242,10 @@ fn take_inventory(worker: &mut Worker, inventory: &Inventory, draft: &Draft<'_>)
     set_aside
 }
 
-/// Takes the figures of the heartbeat; what it leaves out, its VMs tell.
+/// Takes the figures of the heartbeat; what it leaves out, its VMs tell. Until this life of its process has said anything
+/// of VMs, it is as it was: also in the life before.
 fn take_usage(worker: &mut Worker, beat: &Beat) {
-    let knows_vms = worker.usage.inventory_revision.is_some() || !worker.usage.vms.is_empty();
+    let knows_vms = worker.knows_inventory() || matches!(beat.inventory, Inventory::Delta { .. });
     let sum = |size: fn(&Vm) -> u32| {
         knows_vms.then(|| {
             let sum = worker.slot_holders().fold(0_u32, |sum, vm| sum.saturating_add(size(vm)));
@@ -237,7 +268,7 @@ fn tell_of_vms(before: &Worker, after: &Worker, draft: &mut Draft<'_>) {
     }
     let id = &after.id;
     let mut tell = |kind, vm: &Vm, message: String| {
-        draft.tell(kind, id, Told { vm_id: Some(vm.id.clone()), reason: None, message });
+        draft.tell(Actor::Worker, kind, id, Told { vm_id: Some(vm.id.clone()), reason: None, message });
     };
     for old in before.slot_holders() {
         if after.vm(old.id.as_str()).is_none() {

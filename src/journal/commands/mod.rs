@@ -5,21 +5,31 @@
 //! what was decided only on the latest committed state, so a decision is right when the batch commits.
 
 mod announce;
+mod correct;
 mod deregister;
 mod heartbeat;
 mod once;
 mod policy;
+mod precondition;
 mod register;
 
 pub use announce::AnnounceSilent;
+pub use correct::CorrectTimes;
 pub use deregister::Deregister;
 pub use heartbeat::{Beat, HeartbeatAccepted, Inventory, RecordHeartbeat, RecordHeartbeats, SetAside, VmReport};
-pub use once::{ANSWERS_ARE_KEPT_FOR_HOURS, Answer, Once, Tell, Told};
+pub use once::{
+    ANSWERS_ARE_KEPT_FOR_HOURS, ANSWERS_TO_HEARTBEATS_ARE_KEPT_FOR_MINUTES, Answer, Once, Tell, Told,
+    heartbeat_fingerprint,
+};
 pub use policy::{PolicySet, SetPolicy};
+pub use precondition::{Precondition, Seen};
 pub use register::{Register, RegistrationAccepted};
 
+use std::cmp::Ordering;
+
 use super::draft::Draft;
-use crate::error::Result;
+use crate::cluster::Worker;
+use crate::error::{Error, Result};
 
 /// Something that may change the cluster.
 pub trait Command: Send + 'static {
@@ -38,4 +48,20 @@ pub trait Command: Send + 'static {
 
     /// Refuses, or does it. Called again on a fresh draft if the batch has to be repeated.
     fn decide(&self, draft: &mut Draft<'_>) -> Result<Self::Reply>;
+}
+
+/// Refuses what is said of another life of a worker's process than the present one. The number alone does not tell lives
+/// apart when the database was set back to an earlier state: the same may have been handed out to another process before.
+fn check_life(worker: &Worker, given: u64, boot_id: Option<&str>) -> Result<()> {
+    let (id, current) = (|| worker.id.to_string(), worker.life.incarnation);
+    match given.cmp(&current) {
+        Ordering::Less => Err(Error::Superseded { id: id(), given, current }),
+        Ordering::Greater => Err(Error::UnknownIncarnation { id: id(), given, current }),
+        Ordering::Equal => match boot_id {
+            Some(said) if !worker.life.boots.is_of_this_life(said) => {
+                Err(Error::AnotherProcess { id: id(), incarnation: current, boot_id: said.to_owned() })
+            }
+            Some(_) | None => Ok(()),
+        },
+    }
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use entity::kept_answer::Request;
+
 use super::Command;
 use crate::clock::Timestamp;
 use crate::cluster::Snapshot;
@@ -11,6 +13,14 @@ use crate::journal::draft::Draft;
 
 /// How long an answer is kept for whoever asks for it again, in hours; the trimmer removes it after that.
 pub const ANSWERS_ARE_KEPT_FOR_HOURS: u64 = 24;
+
+/// The same for heartbeats, in minutes.
+pub const ANSWERS_TO_HEARTBEATS_ARE_KEPT_FOR_MINUTES: u64 = 60;
+
+/// The fingerprint of a heartbeat, which is told from a command by it.
+pub fn heartbeat_fingerprint(fingerprint: &str) -> String {
+    format!("{}{fingerprint}", Request::HEARTBEAT)
+}
 
 /// What a client was told, as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]

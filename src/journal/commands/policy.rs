@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::Command;
-use crate::cluster::{EventKind, SchedulingPolicy, Worker};
+use super::{Command, Precondition};
+use crate::cluster::{Actor, Drain, EventKind, SchedulingPolicy, Worker};
 use crate::error::{Error, Result};
 use crate::journal::draft::{Draft, Part, Told};
 
@@ -14,10 +14,10 @@ pub struct SetPolicy {
     pub worker_id: String,
     /// What is wanted.
     pub policy: SchedulingPolicy,
-    /// Why.
+    /// Why. Another one for a drain that stands takes the place of the one it has.
     pub reason: Option<Arc<str>>,
-    /// Only if neither its registration nor its policy has changed since this revision.
-    pub if_revision: Option<u64>,
+    /// Only if this holds.
+    pub condition: Precondition,
 }
 
 /// The policy is as wanted.
@@ -33,30 +33,38 @@ impl Command for SetPolicy {
     type Reply = PolicySet;
 
     fn decide(&self, draft: &mut Draft<'_>) -> Result<Self::Reply> {
-        let Self { worker_id, policy, reason, if_revision } = self;
+        let Self { worker_id, policy, reason, condition } = self;
         let known = draft.find_worker(worker_id).ok_or_else(|| Error::WorkerNotFound(worker_id.clone()))?.clone();
-        // A revision that is still to come was read from some other database.
-        let current = known.policy_revision.max(known.registration_revision);
-        if let Some(expected) = *if_revision
-            && !(current..draft.revision).contains(&expected)
-        {
-            return Err(Error::StaleRevision { id: worker_id.clone(), expected, current });
-        }
-        if known.policy == *policy {
-            return Ok(PolicySet { worker: known, changed: false });
-        }
+        condition.check(worker_id, Some(&known), draft.revision)?;
+        let changed = known.policy != *policy;
         let mut worker = Worker::clone(&known);
+        let (kind, message) = match policy {
+            SchedulingPolicy::Draining if changed => {
+                let started_by = Some(Actor::Operator.as_str().into());
+                let drain = Drain { reason: reason.clone(), started_by, started_at: Some(draft.at) };
+                worker.drain = Some(Arc::new(drain));
+                (EventKind::WorkerDrained, format!("Worker {worker_id} is draining"))
+            }
+            SchedulingPolicy::Draining => {
+                let drain = worker.drain.get_or_insert_default();
+                // Who gives no reason, or the same again, has nothing to add to what stands.
+                if reason.is_none() || drain.reason == *reason {
+                    return Ok(PolicySet { worker: known, changed: false });
+                }
+                Arc::make_mut(drain).reason.clone_from(reason);
+                (EventKind::WorkerDrainChanged, format!("Worker {worker_id} is draining for another reason"))
+            }
+            SchedulingPolicy::Active if changed => {
+                worker.drain = None;
+                (EventKind::WorkerActivated, format!("Worker {worker_id} takes new work again"))
+            }
+            SchedulingPolicy::Active => return Ok(PolicySet { worker: known, changed: false }),
+        };
         worker.policy = *policy;
         worker.policy_revision = draft.revision;
         worker.revision = draft.revision;
-        let (kind, message) = match policy {
-            SchedulingPolicy::Draining => (EventKind::WorkerDrained, format!("Worker {worker_id} is draining")),
-            SchedulingPolicy::Active => {
-                (EventKind::WorkerActivated, format!("Worker {worker_id} takes new work again"))
-            }
-        };
-        draft.tell(kind, &worker.id, Told { reason: reason.clone(), message, ..Told::default() });
+        draft.tell(Actor::Operator, kind, &worker.id, Told { reason: reason.clone(), message, ..Told::default() });
         let worker = draft.put(worker, &[Part::Operator]);
-        Ok(PolicySet { worker, changed: true })
+        Ok(PolicySet { worker, changed })
     }
 }

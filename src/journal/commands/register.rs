@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::Command;
-use crate::cluster::{EventKind, Identity, Worker, WorkerId};
+use super::{Command, Precondition};
+use crate::cluster::{Actor, Boots, EventKind, Identity, Life, Worker, WorkerId};
 use crate::error::{Error, Result};
 use crate::journal::draft::{Draft, Part, Told};
 
@@ -16,6 +16,13 @@ pub struct Register {
     pub identity: Identity,
     /// New for each start of the process: the same again is a retry, none means a new start.
     pub boot_id: Option<Arc<str>>,
+    /// New for each start of the host: with another one than before, what the host ran is gone.
+    pub host_boot_id: Option<Arc<str>>,
+    /// The last incarnation that the process knows of: it gets a later one, even from a database that was set back to a
+    /// state from before that one was handed out.
+    pub last_incarnation: Option<u64>,
+    /// Only if this holds.
+    pub condition: Precondition,
 }
 
 /// The worker is registered.
@@ -25,48 +32,79 @@ pub struct RegistrationAccepted {
     pub worker: Arc<Worker>,
     /// Whether it was not known before.
     pub created: bool,
+    /// Whether a VM has its id, which `node` finds no more.
+    pub shadows_vm: bool,
 }
 
 impl Command for Register {
     type Reply = RegistrationAccepted;
 
     fn decide(&self, draft: &mut Draft<'_>) -> Result<Self::Reply> {
-        let Self { id, identity, boot_id } = self;
+        let Self { id, identity, boot_id, host_boot_id, last_incarnation, condition } = self;
         let (at, revision) = (draft.at, draft.revision);
+        condition.check(id.as_str(), draft.find_worker(id.as_str()).map(|known| &**known), revision)?;
+        let is_over = |current| Error::BootIsOver {
+            id: id.to_string(),
+            boot_id: boot_id.as_deref().unwrap_or_default().to_owned(),
+            current,
+        };
         let Some(known) = draft.find_worker(id.as_str()).cloned() else {
-            if draft.is_vm(id.as_str()) {
-                return Err(Error::IdTakenByVm(id.to_string()));
+            let shadows_vm = draft.is_vm(id.as_str());
+            let tombstone = draft.tombstone(id.as_str()).cloned();
+            if let (Some(tombstone), Some(boot_id)) = (&tombstone, boot_id)
+                && tombstone.is_over(boot_id)
+            {
+                return Err(is_over(tombstone.incarnation));
             }
-            let after = draft.last_incarnation_of_purged(id.as_str());
-            let worker = Worker::first_life(id.clone(), identity.clone(), boot_id.clone(), after, at, revision);
+            let last = tombstone.as_ref().map(|tombstone| tombstone.incarnation);
+            let (starts, host) = (boot_id.clone(), host_boot_id.clone());
+            let boots = match &tombstone {
+                Some(tombstone) => Boots::after(tombstone, starts, host),
+                None => Boots { boot_id: starts, earlier: Vec::new(), host },
+            };
+            let life = Life {
+                incarnation: draft.next_incarnation(last, *last_incarnation),
+                boots: Arc::new(boots),
+                since_revision: revision,
+                started_at: at,
+                left_at: None,
+            };
+            let worker = Worker::first_life(id.clone(), identity.clone(), life);
             let message = format!("Worker {id} registered");
-            draft.tell(EventKind::WorkerRegistered, id, Told { message, ..Told::default() });
+            draft.tell(Actor::Worker, EventKind::WorkerRegistered, id, Told { message, ..Told::default() });
             let worker = draft.put(worker, &[Part::Registration]);
-            return Ok(RegistrationAccepted { worker, created: true });
+            return Ok(RegistrationAccepted { worker, created: true, shadows_vm });
         };
 
         let mut worker = Worker::clone(&known);
         let mut parts = vec![Part::Registration, Part::Heartbeat];
-        if known.is_same_life(boot_id.as_deref()) {
-            worker.reregister(identity.clone(), at, revision);
+        if known.is_same_life(boot_id.as_deref(), host_boot_id.as_deref()) {
+            worker.reregister(identity.clone(), host_boot_id.clone(), at, revision);
             if *known.identity != *identity {
                 let message = format!("Worker {id} described itself anew");
-                draft.tell(EventKind::WorkerRegistered, id, Told { message, ..Told::default() });
+                draft.tell(Actor::Worker, EventKind::WorkerRegistered, id, Told { message, ..Told::default() });
             }
+        } else if boot_id.as_deref().is_some_and(|boot_id| known.life.boots.is_over(boot_id)) {
+            return Err(is_over(known.life.incarnation));
         } else {
-            worker.start_life(identity.clone(), boot_id.clone(), at, revision);
-            let message = format!("Worker {id} restarted: incarnation {}", worker.life.incarnation);
-            draft.tell(EventKind::WorkerRestarted, id, Told { message, ..Told::default() });
-            for vm in known.slot_holders() {
-                let message = format!("VM {} is unknown on worker {id} since its restart", vm.id);
-                let told = Told { vm_id: Some(vm.id.clone()), reason: Some("worker restarted".into()), message };
-                draft.tell(EventKind::VmStopped, id, told);
+            let incarnation = draft.next_incarnation(Some(known.life.incarnation), *last_incarnation);
+            let (boot_id, host_boot_id) = (boot_id.clone(), host_boot_id.clone());
+            worker.start_life(identity.clone(), boot_id, host_boot_id, incarnation, (at, revision));
+            let message = format!("Worker {id} restarted: incarnation {incarnation}");
+            draft.tell(Actor::Worker, EventKind::WorkerRestarted, id, Told { message, ..Told::default() });
+            for vm in known.slot_holders().filter(|vm| worker.vm(vm.id.as_str()).is_none()) {
+                let message = format!("VM {} went with the last start of the host of worker {id}", vm.id);
+                let told = Told { vm_id: Some(vm.id.clone()), reason: Some("host restarted".into()), message };
+                draft.tell(Actor::Worker, EventKind::VmStopped, id, told);
             }
+        }
+        if known.usage.late_sequence.is_some() {
+            parts.push(Part::LateHeartbeat);
         }
         if draft.announce_if_back(&mut worker) {
             parts.push(Part::Announcement);
         }
         let worker = draft.put(worker, &parts);
-        Ok(RegistrationAccepted { worker, created: false })
+        Ok(RegistrationAccepted { worker, created: false, shadows_vm: false })
     }
 }

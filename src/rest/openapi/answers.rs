@@ -57,7 +57,10 @@ impl Headers for ResponseBuilder {
         let varies =
             header(any_text(), "What the answer depends on beside its address.", json!("accept, accept-encoding"));
         self.header("x-revision", revision)
-            .tagged("Changes whenever the body does. Pass it back in `if-none-match`.", "W/\"813-5b1a9e0c2d7f4a36\"")
+            .tagged(
+                "Changes whenever the body does. Pass it back in `if-none-match`.",
+                "W/\"813-4f9c1a2e77d0-5b1a9e0c2d7f4a36\"",
+            )
             .header("cache-control", cached)
             .header("vary", varies)
     }
@@ -149,7 +152,7 @@ const SHARED: [Shared; 13] = [
         status: 412,
         name: "PreconditionFailed",
         error: "Precondition Failed",
-        description: "It has changed since it was read, as the tag in `if-match` says.",
+        description: "It is not as `if-match` says, or it is as `if-none-match` says that it must not be.",
         message: "Worker worker-01 is not what it was at revision 812: its registration, or what operators want of it, is of revision 813. Read it again, then decide.",
     },
     Shared {
@@ -218,6 +221,11 @@ impl Shared {
 /// Failures as components, by name.
 pub(super) fn components() -> Vec<(&'static str, Response)> {
     SHARED.iter().map(|failure| (failure.name, failure.response())).collect()
+}
+
+/// The statuses of all failures.
+pub(super) fn failures() -> [u16; SHARED.len()] {
+    SHARED.each_ref().map(|failure| failure.status)
 }
 
 /// The answer of this status, as the components have it.

@@ -3,16 +3,17 @@
 //! Each struct that a body is read into is taken apart here, so that the compiler asks for the description of a new
 //! field.
 
-use utoipa::openapi::schema::{AllOfBuilder, AnyOfBuilder, Object, Type};
+use serde_json::json;
+use utoipa::openapi::schema::{AdditionalProperties, Object};
 use utoipa::openapi::{RefOr, Schema};
 
 use super::schema::{
-    any_text, described, exact, list, list_up_to, map, named, null, object, one_of, or_null, text, whole, with_optional,
+    any_text, described, exact, list, list_up_to, map, named, object, object_or_null, or_null, text, whole,
+    with_keyword, with_optional,
 };
-use crate::cluster::VmStatus;
 use crate::resolvers::input::{
-    DEFAULT_MAX_VMS, HeartbeatInput, MAX_CPU_CORES, MAX_FIGURE, MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_LABELS, MAX_REASON,
-    MAX_REPORTED_VMS, MAX_TEXT, MAX_VMS, RegistrationInput, VmDeltaInput, VmInput,
+    DEFAULT_MAX_VMS, HeartbeatInput, MAX_CPU_CORES, MAX_FIGURE, MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_LABELS,
+    MAX_LAST_INCARNATION, MAX_REASON, MAX_REPORTED_VMS, MAX_TEXT, MAX_VMS, RegistrationInput, VmDeltaInput, VmInput,
 };
 use crate::rest::heartbeats::MAX_HEARTBEATS;
 use crate::rest::workers::PolicyBody;
@@ -55,17 +56,22 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
         memory_mb: needed whole(1..=MAX_FIGURE), "Memory of the machine, in MiB.";
         disk_gb: optional figure(), "Disk of the machine, in GB; 0 if left out.";
         max_vms: optional whole(0..=MAX_VMS), &format!("How many VMs the worker may hold; {DEFAULT_MAX_VMS} if left out.");
-        boot_id: optional text(1..=MAX_TEXT), "New for each start of the worker's process, which begins a new incarnation. Without one, every registration is a new start.";
+        boot_id: optional text(1..=MAX_TEXT), "New for each start of the worker's process, which begins a new incarnation. Without one, every registration is a new start. One that is over, since another one has registered or it said goodbye, is refused.";
+        host_boot_id: optional text(1..=MAX_TEXT), "New for each start of the host, such as the kernel's boot id. With another one than before, what the host ran is gone at once; else it is kept until the new process has told its inventory.";
+        last_incarnation: optional whole(0..=MAX_LAST_INCARNATION), "The last incarnation that the process knows of: a new one is above it, even if the database was set back to a backup.";
     });
-    let heartbeat = body!("HeartbeatFields" = HeartbeatInput, "What a heartbeat may carry." {
+    let (name, heartbeat) = body!("Heartbeat" = HeartbeatInput, "A worker is alive, and what runs on it: the whole inventory in `vms`, or what changed in `vms_delta`, but not both." {
         incarnation: needed exact(), "The life of the worker's process, as the registration numbered it.";
-        sequence: optional exact(), "Number of the heartbeat in that life. One that comes late, after a later one, changes nothing.";
+        boot_id: optional any_text(), "What the process called its start when it registered: 409 if that incarnation is another process, as it may be after the database was set back to a backup.";
+        sequence: optional exact(), "Number of the heartbeat in that life, above that of the one before. One that comes late, after a later one, is a sign of life, and no more.";
         used_cpu_cores: optional figure(), "CPU cores allocated to VMs; added up from the VMs if left out.";
         used_memory_mb: optional figure(), "Memory allocated to VMs, in MiB; added up from the VMs if left out.";
         used_disk_gb: optional figure(), "Disk allocated to VMs, in GB.";
         vms: optional list_up_to(MAX_REPORTED_VMS, named("VmReport")), "The whole inventory of VMs. Left out, it is as it was.";
         vms_delta: optional named("VmChanges"), "What changed in the inventory, instead of the whole of it.";
     });
+    let heartbeat = (name, with_one_inventory(heartbeat));
+    let workers_heartbeat = ("WorkersHeartbeat", workers_heartbeat(&heartbeat.1));
     let changes = body!("VmChanges" = VmDeltaInput, "What changed in an inventory of VMs." {
         upsert: optional list_up_to(MAX_REPORTED_VMS, named("VmReport")), "New or changed VMs.";
         remove: absent list(any_text()), "Ids of VMs that are gone.";
@@ -73,18 +79,19 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
     let vm = body!("VmReport" = VmInput, "A VM of an inventory. One that cannot be kept, such as for its id, is set aside, and the rest of the heartbeat counts." {
         id: needed any_text(), "Identity of the VM; no worker has the same.";
         name: optional text(0..=MAX_TEXT), "Name given by whoever created the VM; its id if left out.";
-        status: optional one_of(VmStatus::ALL.iter().map(|status| status.as_str())), "What the VM is doing; `running` if left out.";
+        status: optional named("VmStatus"), "What the VM is doing; `running` if left out.";
         vcpus: optional figure(), "Virtual CPUs; 0 if left out.";
         memory_mb: optional figure(), "Memory, in MiB; 0 if left out.";
     });
-    let reason = body!("Reason" = PolicyBody, "Why an operator wants it so." {
+    let (name, mut reason) = body!("Reason" = PolicyBody, "Why an operator wants it so; `null` is the same as no reason." {
         reason: optional text(0..=MAX_REASON), "Kept with the event.";
     });
-    let bodies = [registration, heartbeat, changes, vm, reason, ("Heartbeats", heartbeats())];
-    let mut components: Vec<_> = bodies.into_iter().map(|(name, body)| (name, body.into())).collect();
-    components.push(("Heartbeat", one_inventory()));
-    components.push(("WorkersHeartbeat", workers_heartbeat()));
-    components
+    // A command knows all its keys; what workers send may have more of them.
+    reason.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
+    let reason = (name, object_or_null(reason));
+    let heartbeats = ("Heartbeats", heartbeats());
+    let bodies = [registration, heartbeat, workers_heartbeat, heartbeats, changes, vm, reason];
+    bodies.into_iter().map(|(name, body)| (name, body.into())).collect()
 }
 
 fn absent(body: Object, name: &str, schema: impl Into<RefOr<Schema>>, description: &str) -> Object {
@@ -98,20 +105,28 @@ fn labels() -> Object {
     labels
 }
 
-/// The fields of a heartbeat, of which two exclude each other.
-fn one_inventory() -> RefOr<Schema> {
-    let without = |name| with_optional(Object::with_type(Type::Object), name, null().into());
-    let alternatives = AnyOfBuilder::new().item(without("vms_delta")).item(without("vms"));
-    let heartbeat = AllOfBuilder::new().item(named("HeartbeatFields")).item(alternatives);
-    described(
-        heartbeat,
-        "A worker is alive, and what runs on it: the whole inventory in `vms`, or what changed in `vms_delta`, but not both.",
-    )
+/// A heartbeat, in which `vms` and `vms_delta` exclude each other: it is not one in which both are more than `null`.
+///
+/// An `anyOf` beside the fields would say the same, and generators of code make types of its branches. So they do of
+/// fields that are written right below `not`; of what is below an `if` there, which only `else` makes matter, they make
+/// nothing.
+fn with_one_inventory(heartbeat: Object) -> Object {
+    let both = json!({
+        "required": ["vms", "vms_delta"],
+        "properties": {"vms": {"type": "array", "items": {}}, "vms_delta": {"type": "object"}},
+    });
+    let nothing = json!({"not": {}});
+    with_keyword(heartbeat, "not", json!({"if": both, "else": nothing}))
 }
 
-fn workers_heartbeat() -> RefOr<Schema> {
-    let sender = object("Whose heartbeat it is.", [("worker_id", described(any_text(), "The worker."))]);
-    described(AllOfBuilder::new().item(sender).item(named("Heartbeat")), "A heartbeat, and whose it is.")
+/// A heartbeat with one more field, written out: an `allOf` of the two is read by every generator differently.
+fn workers_heartbeat(heartbeat: &Object) -> Object {
+    let whose = object("A heartbeat, and whose it is.", [("worker_id", described(any_text(), "The worker."))]);
+    let mut workers_heartbeat = heartbeat.clone();
+    workers_heartbeat.description = whose.description;
+    workers_heartbeat.required.splice(0..0, whose.required);
+    workers_heartbeat.properties = whose.properties.into_iter().chain(workers_heartbeat.properties).collect();
+    workers_heartbeat
 }
 
 fn heartbeats() -> Object {

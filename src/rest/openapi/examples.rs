@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::parameters::EVENT_CURSOR_EXAMPLE;
+use super::parameters::{BOOT_ID_EXAMPLE, EVENT_CURSOR_EXAMPLE, HOST_BOOT_ID_EXAMPLE};
 
 pub(super) fn worker() -> Value {
     json!({
@@ -76,7 +76,8 @@ pub(super) fn registration() -> Value {
         "memory_mb": 32768,
         "disk_gb": 500,
         "max_vms": 100,
-        "boot_id": "5c6d0a4e-33e8-4c0e-8e0b-6a3a3d0f7d52",
+        "boot_id": BOOT_ID_EXAMPLE,
+        "host_boot_id": HOST_BOOT_ID_EXAMPLE,
     })
 }
 
@@ -202,7 +203,7 @@ pub(super) fn health(is_ok: bool) -> Value {
     let (status, database) = if is_ok { ("ok", "ok") } else { ("degraded", "unavailable") };
     json!({
         "status": status,
-        "components": {"database": database, "journal": "ok"},
+        "components": {"database": database, "journal": "ok", "commits": database},
         "timestamp": "2025-11-02T12:30:45Z",
     })
 }

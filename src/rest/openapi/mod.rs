@@ -15,20 +15,27 @@ mod shapes;
 
 use std::sync::LazyLock;
 
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderValue, Method, header};
 use axum::response::IntoResponse;
 use utoipa::openapi::info::{Contact, Info, License};
+use utoipa::openapi::path::ParameterIn;
+use utoipa::openapi::schema::{SchemaType, Type};
 use utoipa::openapi::tag::{Tag, TagBuilder};
-use utoipa::openapi::{Components, OpenApi, OpenApiBuilder, Server};
+use utoipa::openapi::{Components, OpenApi, OpenApiBuilder, RefOr, Schema, Server};
 
 use self::operations::{AGENTS, CLUSTER, EVENTS, SERVER, VMS, WORKERS};
+use crate::http::Parameter;
 
 /// What is said of the API as a whole.
 const DESCRIPTION: &str = "\
 Answers for a cluster of workers and their VMs. Every answer of a question has the revision it was read at in \
 `x-revision`; every failure, on every path, has the same body (`Failure`). Keys that are not described here may be \
-added to answers; unknown keys and parameters of requests are ignored. The same questions and commands are in GraphQL \
-at `/graphql`.";
+added to answers. Unknown parameters of a query string are refused, except those whose names begin with `_`; so are \
+unknown keys in bodies of commands. Those in registrations and heartbeats are ignored, because agents and servers are of \
+different ages. The same questions and commands are in GraphQL at `/graphql`.";
+
+/// What the document's paths are relative to.
+const SERVER_PATH: &str = "/api/v1";
 
 static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
     // Made of strings and numbers only, which always serialise.
@@ -40,6 +47,31 @@ static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
 /// The document, as JSON.
 pub fn document() -> &'static str {
     &DOCUMENT
+}
+
+/// The parameters that an operation takes in its query string: those that are documented, and no others.
+pub(super) fn query_parameters(method: &Method, path: &str) -> Vec<Parameter> {
+    let paths = operations::paths().paths;
+    let item = path.strip_prefix(SERVER_PATH).and_then(|path| paths.get(path));
+    let operation = item.and_then(|item| match *method {
+        Method::GET => item.get.as_ref(),
+        Method::PUT => item.put.as_ref(),
+        Method::POST => item.post.as_ref(),
+        Method::DELETE => item.delete.as_ref(),
+        _ => None,
+    });
+    let documented = operation.and_then(|operation| operation.parameters.as_deref()).unwrap_or_default();
+    let documented = documented.iter().filter_map(|parameter| match parameter {
+        RefOr::T(parameter) => Some(parameter),
+        RefOr::Ref(_) => None,
+    });
+    let query = documented.filter(|parameter| parameter.parameter_in == ParameterIn::Query);
+    query.map(|it| Parameter { name: it.name.clone(), is_text: !is_number_or_flag(it.schema.as_ref()) }).collect()
+}
+
+fn is_number_or_flag(schema: Option<&RefOr<Schema>>) -> bool {
+    let Some(RefOr::T(Schema::Object(object))) = schema else { return false };
+    [Type::Integer, Type::Number, Type::Boolean].into_iter().any(|kind| object.schema_type == SchemaType::Type(kind))
 }
 
 /// `GET /api/v1/openapi.json`
@@ -56,7 +88,7 @@ fn made() -> OpenApi {
     let mut license = License::new("All rights reserved");
     license.identifier = Some("LicenseRef-All-Rights-Reserved".to_owned());
     info.license = Some(license);
-    let mut server = Server::new("/api/v1");
+    let mut server = Server::new(SERVER_PATH);
     server.description = Some("The server that this document comes from.".to_owned());
     OpenApiBuilder::new()
         .info(info)

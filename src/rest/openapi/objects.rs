@@ -5,17 +5,22 @@
 //! are expanded once more here. So a field is in the document because it is in the answer, with the words that GraphQL
 //! has for it.
 
+use serde_json::json;
 use utoipa::PartialSchema;
-use utoipa::openapi::schema::{AllOfBuilder, AnyOfBuilder, Object};
+use utoipa::openapi::schema::{AnyOfBuilder, Object, OneOfBuilder};
 use utoipa::openapi::{RefOr, Schema};
 
-use super::schema::{any_text, described, flag, list, map, named, object, one_of, or_null, whole, with_optional};
+use super::answers::failures;
+use super::schema::{
+    any_text, described, exact, flag, list, map, named, object, one_of, or_null, whole, whole_of, with_keyword,
+    with_optional,
+};
 use crate::cluster::fields::{
-    cluster_stats_fields, event_fields, heartbeat_reply_fields, registered_fields, vm_fields,
+    cluster_stats_fields, drain_fields, event_fields, heartbeat_reply_fields, registered_fields, vm_fields,
     worker_distribution_fields, worker_fields,
 };
 use crate::cluster::{EventKind, SchedulingPolicy, VmStatus, WorkerStatus};
-use crate::rest::object::{self, is_shown_everywhere};
+use crate::rest::object::{self, is_optional, is_shown_everywhere};
 use crate::rest::shape;
 
 /// An object that a field list declares.
@@ -35,6 +40,8 @@ struct Field {
     schema: RefOr<Schema>,
     /// Whether other objects' lists show it too.
     is_everywhere: bool,
+    /// Whether it is left out while it has no value.
+    is_optional: bool,
 }
 
 /// Makes of a field list what the document says of it.
@@ -52,6 +59,7 @@ macro_rules! declare {
                     description: &[$($field_doc),*],
                     schema: shape::$shape::schema(),
                     is_everywhere: is_shown_everywhere!($where),
+                    is_optional: is_optional!($where),
                 }),+]
             }
         }
@@ -59,6 +67,7 @@ macro_rules! declare {
 }
 
 worker_fields!(declare);
+drain_fields!(declare);
 vm_fields!(declare);
 cluster_stats_fields!(declare);
 worker_distribution_fields!(declare);
@@ -72,9 +81,14 @@ fn whole_object<T: Declared>() -> (&'static str, Object) {
 }
 
 fn object_of<T: Declared>(is_shown: impl Fn(&Field) -> bool) -> Object {
-    let fields = T::fields().into_iter().filter(is_shown);
-    let fields = fields.map(|field| (field.name, described(field.schema, prose(field.description))));
-    object(&prose(T::DESCRIPTION), fields)
+    let mut object = object(&prose(T::DESCRIPTION), []);
+    for Field { name, description, schema, is_optional, .. } in T::fields().into_iter().filter(is_shown) {
+        if !is_optional {
+            object.required.push(name.to_owned());
+        }
+        object = with_optional(object, name, described(schema, prose(description)));
+    }
+    object
 }
 
 /// A doc comment as a text.
@@ -91,6 +105,7 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
     whole_vm.properties.insert("vcpu_count".to_owned(), vcpu_count);
     let declared = [
         whole_object::<object::Worker>(),
+        whole_object::<object::Drain>(),
         (vm, whole_vm),
         ("ListedVm", listed_vm()),
         whole_object::<object::ClusterStats>(),
@@ -106,14 +121,7 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
                 "What a worker does with new work: `active` takes it, `draining` runs what it has and takes nothing new, `offline` has not been heard from for longer than the heartbeat time-out.",
             ),
         ),
-        (
-            "SchedulingPolicy",
-            words(
-                SchedulingPolicy::ALL,
-                SchedulingPolicy::as_str,
-                "What operators asked for. Kept while a worker is offline, and through its restarts.",
-            ),
-        ),
+        ("SchedulingPolicy", policies()),
         (
             "VmStatus",
             words(
@@ -137,12 +145,16 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
         ("EventList", event_list()),
         ("PolicyChange", policy_change()),
         ("HeartbeatResults", heartbeat_results()),
+        ("RecordedHeartbeat", recorded_heartbeat()),
+        ("RefusedHeartbeat", refused_heartbeat()),
         ("Health", health()),
+        ("ComponentStatus", component_status()),
         ("Failure", failure()),
         ("Problem", problem()),
     ];
     let mut components: Vec<_> = declared.into_iter().map(|(name, object)| (name, object.into())).collect();
     components.push(("HeartbeatResult", heartbeat_result()));
+    components.push(("DegradedHealth", degraded_health()));
     components
 }
 
@@ -151,6 +163,22 @@ fn words<T: Copy>(all: &[T], word: impl Fn(T) -> &'static str, description: &str
     let mut words = one_of(all.iter().map(|value| word(*value)));
     words.description = Some(description.to_owned());
     words
+}
+
+/// What operators can ask for. The names of its constants are given, because generators for Go put those of all enums
+/// into one package, where a status of workers has the same words.
+fn policies() -> Object {
+    let policies = words(
+        SchedulingPolicy::ALL,
+        SchedulingPolicy::as_str,
+        "What operators asked for. Kept while a worker is offline, and through its restarts.",
+    );
+    // Every policy has a name here, because the compiler asks for it.
+    let name = |policy: &SchedulingPolicy| match policy {
+        SchedulingPolicy::Active => "PolicyActive",
+        SchedulingPolicy::Draining => "PolicyDraining",
+    };
+    with_keyword(policies, "x-enum-varnames", json!(SchedulingPolicy::ALL.iter().map(name).collect::<Vec<_>>()))
 }
 
 /// A VM inside another object.
@@ -231,21 +259,33 @@ fn heartbeat_results() -> Object {
     )
 }
 
+/// One of two, told apart by the statuses too: a generated client for Java ignores keys that it does not know, and the
+/// type of a value is all that it goes by.
 fn heartbeat_result() -> RefOr<Schema> {
-    let recorded = object("A heartbeat that was recorded.", [("status", described(whole(200..=200), "Always 200."))]);
-    let recorded = AllOfBuilder::new().item(named(object::RecordHeartbeatPayload::NAME)).item(recorded);
-    let refused = object(
-        "A heartbeat that was refused. The others are not affected.",
-        [
-            ("worker_id", described(or_null(any_text()), "Whose it was; null if that could not be read.")),
-            ("status", described(whole(400..=599), "The status that it would have had by itself.")),
-            ("error", named("Failure").into()),
-        ],
-    );
-    let result = AnyOfBuilder::new().item(recorded).item(refused);
+    let result = OneOfBuilder::new().item(named("RecordedHeartbeat")).item(named("RefusedHeartbeat"));
     described(
         result,
         "What became of one heartbeat of many: the status that it would have had by itself, and the answer to it.",
+    )
+}
+
+fn recorded_heartbeat() -> Object {
+    let status = described(whole_of([200]), "Always 200.");
+    let mut recorded = object("A heartbeat that was recorded.", [("status", status)]);
+    let (_, payload) = whole_object::<object::RecordHeartbeatPayload>();
+    recorded.required.extend(payload.required);
+    recorded.properties.extend(payload.properties);
+    recorded
+}
+
+fn refused_heartbeat() -> Object {
+    object(
+        "A heartbeat that was refused. The others are not affected.",
+        [
+            ("worker_id", described(or_null(any_text()), "Whose it was; null if that could not be read.")),
+            ("status", described(whole_of(failures()), "The status that it would have had by itself.")),
+            ("error", named("Failure").into()),
+        ],
     )
 }
 
@@ -254,25 +294,55 @@ fn health() -> Object {
         "How this server is.",
         [
             ("status", described(one_of(["ok", "degraded"]), "`ok` if all components are.")),
-            ("components", described(map(one_of(["ok", "unavailable"])), "The parts of the server, by name.")),
+            (
+                "components",
+                described(
+                    map(named("ComponentStatus")),
+                    "The parts of the server, by name: `database` answers questions about history, `journal` goes on, and \
+                     `commits` are being made. Others may be added.",
+                ),
+            ),
             ("timestamp", described(shape::DateTime::schema(), "When this was found.")),
         ],
     )
 }
 
+/// It has a name, because generators for Rust take words that are written within a map for its keys.
+fn component_status() -> Object {
+    let mut status = one_of(["ok", "unavailable"]);
+    status.description = Some("How a part of the server is.".to_owned());
+    status
+}
+
+/// A server that is asked how it is, and cannot tell, answers with a failure as everywhere.
+fn degraded_health() -> RefOr<Schema> {
+    let health = AnyOfBuilder::new().item(named("Health")).item(named("Failure"));
+    described(health, "How a server is that is not well, or why it cannot tell.")
+}
+
 fn failure() -> Object {
-    object(
-        "Every failure, on every path, is these three keys.",
+    let failure = object(
+        "Every failure, on every path, has these three keys. Some say in others what they are about.",
         [
             ("error", described(any_text(), "Name of the status.")),
             ("message", described(any_text(), "What is wrong, and what would be right.")),
             ("code", described(whole(400..=599), "The status.")),
         ],
-    )
+    );
+    about(failure)
+}
+
+/// What a failure is about, for programs.
+fn about(failure: Object) -> Object {
+    let argument = described(any_text(), "The parameter of the request that is wrong, if it is one.");
+    let id = described(any_text(), "The worker or the VM that it is about, if it is about one.");
+    let revision = described(exact(), "The revision that there is, if the request named another one.");
+    let failure = with_optional(failure, "argument", argument);
+    with_optional(with_optional(failure, "id", id), "current_revision", revision)
 }
 
 fn problem() -> Object {
-    object(
+    let problem = object(
         "The same failure as RFC 9457 has it, for those who ask for it by `Accept` and not for `application/json`.",
         [
             ("type", described(any_text(), "`about:blank`: the status says which kind of failure it is.")),
@@ -280,7 +350,8 @@ fn problem() -> Object {
             ("status", described(whole(400..=599), "The status.")),
             ("detail", described(any_text(), "What is wrong, and what would be right.")),
         ],
-    )
+    );
+    about(problem)
 }
 
 fn count() -> Object {

@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use utoipa::openapi::link::Link;
 use utoipa::openapi::path::{HttpMethod, Operation, OperationBuilder, Parameter, PathItem, Paths, PathsBuilder};
 use utoipa::openapi::request_body::{RequestBody, RequestBodyBuilder};
-use utoipa::openapi::schema::{AnyOfBuilder, Object, Type};
+use utoipa::openapi::schema::{Object, Type};
 use utoipa::openapi::{Required, ResponseBuilder};
 
 use super::answers::{Headers, JSON, content, failure, json_of, not_modified, nothing};
-use super::schema::{any_text, described, named, or_null};
+use super::schema::{any_text, described, named};
 use super::{examples, parameters};
 use crate::http::EVENT_STREAM;
 use crate::rest::events::NDJSON;
@@ -52,15 +52,18 @@ pub(super) fn paths() -> Paths {
 fn list_workers() -> OperationBuilder {
     let workers = json_of("The workers.", "WorkerList", examples::workers()).of_a_revision().of_a_list();
     operation("listWorkers", WORKERS, "List workers")
-        .description(Some("All workers, or a page of them. With `wait` it answers as soon as something has changed."))
+        .description(Some(
+            "All workers, or a page of them. With `wait` it answers as soon as the answer is another one.",
+        ))
         .takes(parameters::workers())
-        .takes(parameters::page())
+        .takes(parameters::page("worker-00"))
         .takes(parameters::long_poll())
         .parameter(parameters::min_revision())
         .parameter(parameters::if_none_match())
         .response("304", not_modified())
         .response("200", workers.link("worker", to("showWorker", "The first of them.", ("id", FIRST_WORKER))))
         .fails(QUESTION)
+        .fails([409])
 }
 
 fn show_worker() -> OperationBuilder {
@@ -73,7 +76,7 @@ fn show_worker() -> OperationBuilder {
         .response("304", not_modified())
         .response("200", worker.link("vms", to("listWorkerVms", "The VMs on it.", ("id", "$response.body#/id"))))
         .fails(QUESTION)
-        .fails([404])
+        .fails([404, 409])
 }
 
 fn list_worker_vms() -> OperationBuilder {
@@ -87,7 +90,7 @@ fn list_worker_vms() -> OperationBuilder {
         .response("304", not_modified())
         .response("200", vms.link("vm", to("showVm", "The first of them.", ("id", "$response.body#/vms/0/id"))))
         .fails(QUESTION)
-        .fails([404])
+        .fails([404, 409])
 }
 
 fn drain_worker() -> OperationBuilder {
@@ -98,7 +101,8 @@ fn drain_worker() -> OperationBuilder {
         ))
         .parameter(worker_id())
         .parameter(parameters::if_match())
-        .parameter(parameters::idempotency_key())
+        .parameter(parameters::unless_match())
+        .parameter(parameters::idempotency_key("drain-worker-01-b8f6c1de"))
         .request_body(Some(reason()))
         .response("200", changed("The worker is to be drained.", examples::draining()))
         .fails(CHANGE)
@@ -110,7 +114,8 @@ fn activate_worker() -> OperationBuilder {
         .description(Some("Opens a worker for new work again."))
         .parameter(worker_id())
         .parameter(parameters::if_match())
-        .parameter(parameters::idempotency_key())
+        .parameter(parameters::unless_match())
+        .parameter(parameters::idempotency_key("activate-worker-01-5a577d3c"))
         .request_body(Some(reason()))
         .response("200", changed("The worker may take new work.", examples::active()))
         .fails(CHANGE)
@@ -121,7 +126,7 @@ fn activate_worker() -> OperationBuilder {
 fn reason() -> RequestBody {
     RequestBodyBuilder::new()
         .description(Some("Why, for those who read the events."))
-        .content(JSON, content(or_null(named("Reason")), examples::reason()))
+        .content(JSON, content(named("Reason"), examples::reason()))
         .build()
 }
 
@@ -129,7 +134,7 @@ fn changed(description: &str, example: Value) -> ResponseBuilder {
     let worker = to("showWorker", "The worker, as it is now.", ("id", "$request.path.id"));
     json_of(description, "PolicyChange", example)
         .repeatable()
-        .tagged("The revision of what operators want of the worker, for `if-match`.", "\"813\"")
+        .tagged("The revision of what operators want of the worker, for `if-match`.", "\"813-4f9c1a2e77d0\"")
         .link("worker", worker)
 }
 
@@ -138,12 +143,13 @@ fn list_vms() -> OperationBuilder {
     operation("listVms", VMS, "List VMs")
         .description(Some("VMs whatever worker they are on, or a page of them."))
         .takes(parameters::vms())
-        .takes(parameters::page())
+        .takes(parameters::page("vm-100"))
         .parameter(parameters::min_revision())
         .parameter(parameters::if_none_match())
         .response("304", not_modified())
         .response("200", vms.link("vm", to("showVm", "The first of them.", ("id", "$response.body#/vms/0/id"))))
         .fails(QUESTION)
+        .fails([409])
 }
 
 fn show_vm() -> OperationBuilder {
@@ -159,7 +165,7 @@ fn show_vm() -> OperationBuilder {
             vm.link("worker", to("showWorker", "The worker it is on.", ("id", "$response.body#/worker_id"))),
         )
         .fails(QUESTION)
-        .fails([404])
+        .fails([404, 409])
 }
 
 fn cluster_stats() -> OperationBuilder {
@@ -173,6 +179,7 @@ fn cluster_stats() -> OperationBuilder {
         .response("304", not_modified())
         .response("200", json_of("The totals.", "ClusterStats", examples::stats()).of_a_revision())
         .fails(QUESTION)
+        .fails([409])
 }
 
 fn cluster_distribution() -> OperationBuilder {
@@ -186,6 +193,7 @@ fn cluster_distribution() -> OperationBuilder {
             json_of("The workers, each with its VMs.", "Distribution", examples::distribution()).of_a_revision(),
         )
         .fails(QUESTION)
+        .fails([409])
 }
 
 fn list_events() -> OperationBuilder {
@@ -200,9 +208,10 @@ fn list_events() -> OperationBuilder {
     operation("listEvents", EVENTS, "List or follow events")
         .description(Some(
             "What happened, from the change log, oldest first. With `Accept: text/event-stream` or `Accept: \
-             application/x-ndjson`, what happens: a stream that begins after the cursor given, or with the present, \
+             application/x-ndjson`, and without `application/json`, what happens: a stream that begins after the cursor given, or with the present, \
              and tells everything in order, nothing missing and nothing twice. A `synced` event says that all has been \
-             told up to its cursor; a `resync` event says that the log no longer reaches back that far.",
+             told up to its cursor; a `resync` event says that the log no longer reaches back that far, or that the cursor \
+             is of what the database was before it was restored from a backup.",
         ))
         .takes(parameters::events())
         .parameter(parameters::min_revision())
@@ -216,17 +225,18 @@ fn list_events() -> OperationBuilder {
                 .link("next", next),
         )
         .fails(QUESTION)
+        .fails([409])
 }
 
 fn register_worker() -> Operation {
     let registered = |description, created| {
         let id = "$request.path.id";
-        let mut heartbeat = to("recordHeartbeat", "The first heartbeat of this life of the worker.", ("id", id));
-        heartbeat.request_body = Some(json!({"incarnation": "$response.body#/incarnation"}));
+        // A body that is put together from the answer is for words: generators read a link's body as one text.
+        let heartbeat = "The first heartbeat of this life of the worker, with the `incarnation` of this answer.";
         json_of(description, "RegisterWorkerPayload", examples::registered(created))
             .link("worker", to("showWorker", "The worker, as it is now.", ("id", id)))
             .link("vms", to("listWorkerVms", "The VMs on it.", ("id", id)))
-            .link("heartbeat", heartbeat)
+            .link("heartbeat", to("recordHeartbeat", heartbeat, ("id", id)))
             .link("drain", to("drainWorker", "Let nothing new land on it.", ("id", id)))
             .link("activate", to("activateWorker", "Open it for new work.", ("id", id)))
             .link("goodbye", to("deregisterWorker", "The worker leaves.", ("id", id)))
@@ -237,11 +247,13 @@ fn register_worker() -> Operation {
              answer has the number of this life of its process, which every heartbeat carries.",
         ))
         .parameter(worker_id())
+        .parameter(parameters::if_match())
+        .parameter(parameters::unless_match())
         .request_body(Some(sent("What the worker is.", "Registration", examples::registration())))
         .response("200", registered("A known worker has registered.", false))
         .response("201", registered("A new worker has registered.", true))
         .fails(CHANGE)
-        .fails([409])
+        .fails([409, 412])
         .build()
 }
 
@@ -252,9 +264,11 @@ fn deregister_worker() -> Operation {
         ))
         .parameter(worker_id())
         .takes(parameters::goodbye())
+        .parameter(parameters::if_match())
+        .parameter(parameters::unless_match())
         .response("204", nothing("The worker has left."))
         .fails(QUESTION)
-        .fails([403, 404, 409])
+        .fails([403, 404, 409, 412])
         .build()
 }
 
@@ -263,33 +277,40 @@ fn record_heartbeat() -> OperationBuilder {
     operation("recordHeartbeat", AGENTS, "Send a heartbeat")
         .description(Some("A worker is alive, and tells what runs on it. Without one for 60 s, it is offline."))
         .parameter(worker_id())
-        .parameter(parameters::idempotency_key())
+        .parameter(parameters::idempotency_key("heartbeat-worker-01-1-4a43b1f0"))
         .request_body(Some(sent("What runs on the worker.", "Heartbeat", examples::heartbeat())))
         .response(
             "200",
             recorded.link("worker", to("showWorker", "The worker, as it is now.", ("id", "$request.path.id"))),
         )
         .fails(CHANGE)
-        .fails([404, 409, 422])
+        .fails([404, 409, 412, 422])
 }
 
 fn record_heartbeats() -> OperationBuilder {
     operation("recordHeartbeats", AGENTS, "Send heartbeats of many workers")
         .description(Some("For gateways in front of many workers. Each heartbeat is answered by itself."))
-        .parameter(parameters::idempotency_key())
+        .parameter(parameters::idempotency_key("heartbeats-gateway-01-c5c6e1f6"))
         .request_body(Some(sent("The heartbeats.", "Heartbeats", examples::heartbeats())))
         .response("200", json_of("What became of each.", "HeartbeatResults", examples::results()).repeatable())
         .fails(CHANGE)
-        .fails([422])
+        .fails([412, 422])
 }
 
 fn health() -> OperationBuilder {
-    let degraded = AnyOfBuilder::new().item(named("Health")).item(named("Failure"));
-    let degraded = nothing("Something does not work: questions are answered from memory, changes are refused.")
-        .content(JSON, content(degraded, examples::health(false)));
+    let degraded = json_of(
+        "A part of the server that is needed does not work: the journal, or what `require` names.",
+        "DegradedHealth",
+        examples::health(false),
+    );
     operation("showHealth", SERVER, "Show how the server is")
-        .description(Some("Whether the server and its database are well."))
-        .response("200", json_of("All is well.", "Health", examples::health(true)))
+        .description(Some(
+            "Whether the server and its database are well. Without a database, questions are still answered from memory and \
+             commands are refused: that is 200 and `degraded`, so that a load balancer keeps the servers that can answer. \
+             One that sends commands to some of them asks with `require=commits`.",
+        ))
+        .parameter(parameters::require())
+        .response("200", json_of("Questions are answered; `status` says whether all is well.", "Health", examples::health(true)))
         .response("503", degraded)
         .fails([400, 421, 431, 500])
 }

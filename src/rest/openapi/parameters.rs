@@ -4,13 +4,14 @@ use serde_json::Value;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::{RefOr, Required, Schema};
 
-use super::schema::{any_text, exact, flag, formatted, list_up_to, matching, named, one_of, sized, whole};
+use super::schema::{any_text, exact, flag, formatted, list_up_to, matching, named, one_of, sized, text, whole};
 use super::shapes::{ENTITY_TAGS, EVENT_CURSOR, GO_DURATION, PAGE_CURSOR};
-use crate::cluster::{MAX_CHARS, WorkerOrderField};
+use crate::cluster::{MAX_CHARS, WorkerOrderField, WorkerSortKey};
 use crate::http::LONGEST_KEY;
-use crate::resolvers::MAX_EVENTS;
 use crate::resolvers::input::{MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_TEXT, MAX_WANTED};
-use crate::resolvers::page::{DEFAULT_SIZE, MAX_SIZE};
+use crate::resolvers::page::{DEFAULT_SIZE, Edge, MAX_SIZE};
+use crate::resolvers::{Component, MAX_EVENTS};
+use crate::rest::clusters::name as component_name;
 use crate::rest::events::DEFAULT_LIMIT;
 
 /// What an id may be: one segment of a path, in characters that people can read.
@@ -30,8 +31,19 @@ pub(super) fn min_revision() -> Parameter {
     query(
         "min_revision",
         exact(),
-        "Answer from a state that is at least at this revision, as another server told it in `x-revision`. 503 if it has not arrived here shortly.",
+        "Answer from a state that is at least at this revision, as another server told it in `x-revision`. 503 if it has not arrived here shortly; 409 if the database does not have it, as after its restore from a backup.",
         1,
+    )
+}
+
+/// Which parts of a server have to work.
+pub(super) fn require() -> Parameter {
+    let components = Component::ALL.map(component_name);
+    many(
+        "require",
+        one_of(components),
+        "503 if this part of the server does not work; repeat it for several.",
+        "commits",
     )
 }
 
@@ -39,30 +51,42 @@ pub(super) fn min_revision() -> Parameter {
 pub(super) fn if_none_match() -> Parameter {
     let description = "The `etag` of an answer that the client has: if it is still right, 304 says so and nothing is sent again. \
                        Several are separated by commas.";
-    let example = "W/\"813-5b1a9e0c2d7f4a36\"";
+    let example = "W/\"813-4f9c1a2e77d0-5b1a9e0c2d7f4a36\"";
     parameter("if-none-match", ParameterIn::Header, any_text(), description).example(Some(example.into())).build()
 }
 
 /// By what a request is known again.
-pub(super) fn idempotency_key() -> Parameter {
+///
+/// The example is of this operation alone: the same key with another request is refused.
+pub(super) fn idempotency_key(example: &str) -> Parameter {
     let description = "A new one for each change, such as a UUID. Whoever got no answer sends the same request with the \
                        same key again: it is carried out once, and answered as it was the first time.";
     let key = matching(sized(1..=LONGEST_KEY), KEY);
-    let example = "b8f6c1de-5a57-4a43-8b1f-0c5c6e1f6f0e";
     parameter("idempotency-key", ParameterIn::Header, key, description).example(Some(example.into())).build()
 }
 
 /// What the client decided upon.
 pub(super) fn if_match() -> Parameter {
     let description = "The `etag` of the worker as it was read, or its `revision` in quotes: 412 if its registration, or what \
-                       operators want of it, has changed since. Heartbeats do not count.";
+                       operators want of it, has changed since. Heartbeats do not count. After the database was \
+                       restored from a backup, only the `etag` tells that it is of another life.";
     let tags = formatted(ENTITY_TAGS);
     parameter("if-match", ParameterIn::Header, tags, description).example(Some("*".into())).build()
 }
 
-/// Which part of a list is wanted.
-pub(super) fn page() -> [Parameter; 2] {
+/// What the client decided upon, turned around.
+pub(super) fn unless_match() -> Parameter {
+    let description = "`*`: only if there is no such worker yet. The `etag` of the worker as it was read: only if its \
+                       registration, or what operators want of it, has changed since. Else 412.";
+    let tags = formatted(ENTITY_TAGS);
+    parameter("if-none-match", ParameterIn::Header, tags, description).example(Some("\"0\"".into())).build()
+}
+
+/// Which part of a list is wanted. The example goes on after the element of this id, in the order of ids, whether or not
+/// there is one.
+pub(super) fn page(after: &str) -> [Parameter; 2] {
     let most = i64::try_from(MAX_SIZE).unwrap_or(i64::MAX);
+    let place = Edge::new(WorkerSortKey::Id(after.into()), after.into(), 0, ());
     [
         query(
             "limit",
@@ -76,25 +100,30 @@ pub(super) fn page() -> [Parameter; 2] {
             "cursor",
             ParameterIn::Query,
             PAGE_CURSOR,
-            "Where to go on: opaque, from the `Link` of the page before.",
+            "Where to go on: opaque, from the `Link` of the page before. Workers whose place in the order may have changed since the first page come behind all others, by id: whoever is there throughout is on a page, and on two if it moved after it was on one.",
+            &place.cursor(),
         ),
     ]
 }
 
 /// Which workers are wanted, and in what order.
-pub(super) fn workers() -> [Parameter; 8] {
+pub(super) fn workers() -> [Parameter; 9] {
     let orders = WorkerOrderField::ALL.iter().flat_map(|field| [field.to_string(), format!("-{field}")]);
     let orders: Vec<_> = orders.collect();
-    let label = matching(any_text(), format!("^[^=]{{1,{MAX_LABEL_KEY}}}(=[\\s\\S]{{0,{MAX_LABEL_VALUE}}})?$"));
+    let label = matching(
+        any_text(),
+        format!("^[^=!]([^=]{{0,{}}}[^=!])?(=([^=][\\s\\S]{{0,{}}})?)?$", MAX_LABEL_KEY - 2, MAX_LABEL_VALUE - 1),
+    );
     [
-        zone("Only workers in this zone; repeat it for several."),
+        zone("Only workers in this zone; repeat it for several. Without a value it asks for nothing in particular."),
+        has_zone("Only workers that are in a zone, or only those that are in none."),
         many("status", named("WorkerStatus"), "Only workers in this status; repeat it for several.", "active"),
         query("is_healthy", flag(), "Only workers that are healthy, or only those that are not.", true),
         many(
             "label",
             label,
             "Only workers with this label: a key, or a key and its value as `env=production`. Repeat it for workers that \
-             have all of several.",
+             have all of several. `==`, `!=` and `!` are no operators here, and are refused.",
             "env=production",
         ),
         many(
@@ -113,18 +142,26 @@ pub(super) fn workers() -> [Parameter; 8] {
         query(
             "sort",
             one_of(orders.iter().map(String::as_str)),
-            "In which order, with a `-` before it for the largest first; by id if left out.",
-            "-cpu_usage",
+            "In which order, with a `-` before it for the largest first; by id if left out. A `cursor` is of one order: none of another goes with it.",
+            "id",
         ),
     ]
 }
 
 /// Which VMs are wanted.
-pub(super) fn vms() -> [Parameter; 4] {
+pub(super) fn vms() -> [Parameter; 5] {
     [
         vm_status(),
-        zone("Only VMs on workers in this zone; repeat it for several."),
-        many("worker_id", sized(1..=MAX_TEXT), "Only VMs on this worker; repeat it for several.", "worker-01"),
+        zone(
+            "Only VMs on workers in this zone; repeat it for several. Without a value it asks for nothing in particular.",
+        ),
+        has_zone("Only VMs on workers that are in a zone, or only those on workers that are in none."),
+        many(
+            "worker_id",
+            sized(1..=MAX_TEXT),
+            "Only VMs on this worker, as it reports them itself, also while another worker reports the same VM; repeat it for several.",
+            "worker-01",
+        ),
         query("search", sized(0..=MAX_TEXT), "Only VMs with this text in the id or name.", "dev-vm"),
     ]
 }
@@ -139,19 +176,23 @@ fn zone(description: &str) -> Parameter {
     many("zone", sized(0..=MAX_TEXT), description, "us-west-1a")
 }
 
+fn has_zone(description: &str) -> Parameter {
+    query("has_zone", flag(), description, false)
+}
+
 /// To wait for a change.
 pub(super) fn long_poll() -> [Parameter; 2] {
     [
         query(
             "wait",
             formatted(GO_DURATION),
-            "Wait for up to this long, at most `60s`, until the cluster is past `after_revision`; then answer as it is. A length of time as Go writes it, such as `30s` or `1m0s`.",
+            "Wait for up to this long, at most `60s`, until the answer is another one than it was at `after_revision`; then answer as it is. That `uptime` counts on is not waited for. A length of time as Go writes it, such as `30s` or `1m0s`.",
             "1s",
         ),
         query(
             "after_revision",
             exact(),
-            "The revision that the client has seen; the present one if left out. Means something with `wait` only.",
+            "The revision that the client has seen, from `x-revision`; the present one if left out. One that the database does not have is answered at once. Means something with `wait` only.",
             812,
         ),
     ]
@@ -165,7 +206,8 @@ pub(super) fn events() -> [Parameter; 4] {
             "after",
             ParameterIn::Query,
             EVENT_CURSOR,
-            "Only what happened after this cursor: one that came with an event, unchanged. A list begins at the beginning without it, a stream with the present.",
+            "Only what happened after this cursor: one that came with an event, unchanged. A list begins at the beginning without it, a stream with the present. Empty is the same as left out.",
+            NO_CURSOR,
         ),
         query(
             "limit",
@@ -178,22 +220,53 @@ pub(super) fn events() -> [Parameter; 4] {
             "last-event-id",
             ParameterIn::Header,
             EVENT_CURSOR,
-            "As `after`, which it takes precedence over. A browser's `EventSource` sends it by itself when it connects again.",
+            "As `after`, which it takes precedence over. A browser's `EventSource` sends it by itself when it connects again. Empty is the same as left out.",
+            NO_CURSOR,
         ),
     ]
 }
 
+/// The only cursor that every server takes: those of events are of one database.
+const NO_CURSOR: &str = "";
+
 /// A place in the change log, as the examples have it.
 pub(super) const EVENT_CURSOR_EXAMPLE: &str = "4f9c1a2e-813-0";
 
+/// The start of a process that registers in the examples.
+pub(super) const BOOT_ID_EXAMPLE: &str = "5c6d0a4e-33e8-4c0e-8e0b-6a3a3d0f7d52";
+
+/// The start of the host that it registers from.
+pub(super) const HOST_BOOT_ID_EXAMPLE: &str = "0f9d5a0b-6a50-4d0c-9b4f-3b3a0a6b7f11";
+
 /// How a worker leaves.
-pub(super) fn goodbye() -> [Parameter; 2] {
+pub(super) fn goodbye() -> [Parameter; 5] {
     [
+        query(
+            "incarnation",
+            exact(),
+            "The life of the worker's process that leaves: 409 if another one has registered since. Without this, \
+             `boot_id` and `host_boot_id`, it is an operator who takes the worker out of service, whatever its life.",
+            1,
+        ),
+        query(
+            "boot_id",
+            text(1..=MAX_TEXT),
+            "What the process that leaves called its start when it registered: 409 if the present life is another process, \
+             as one with the same `incarnation` may be after the database was set back to a backup.",
+            BOOT_ID_EXAMPLE,
+        ),
+        query(
+            "host_boot_id",
+            text(1..=MAX_TEXT),
+            "The start of its host that the worker's process lives on, as it registered: 409 if the present one has \
+             registered from elsewhere, or did not say from where.",
+            HOST_BOOT_ID_EXAMPLE,
+        ),
         query(
             "purge",
             flag(),
             "Remove the worker with its VMs, instead of keeping it as offline until it comes back.",
-            true,
+            false,
         ),
         query("force", flag(), "With `purge`: even though VMs hold slots on it.", false),
     ]
@@ -211,9 +284,9 @@ fn many(name: &str, schema: impl Into<RefOr<Schema>>, description: &str, example
     parameter.explode(Some(true)).build()
 }
 
-/// A parameter that only an answer of the same server can fill, so that there is no example of it.
-fn opaque(name: &str, place: ParameterIn, format: &str, description: &str) -> Parameter {
-    parameter(name, place, formatted(format), description).build()
+/// A parameter that an answer fills.
+fn opaque(name: &str, place: ParameterIn, format: &str, description: &str, example: &str) -> Parameter {
+    parameter(name, place, formatted(format), description).example(Some(example.into())).build()
 }
 
 fn parameter(name: &str, place: ParameterIn, schema: impl Into<RefOr<Schema>>, description: &str) -> ParameterBuilder {

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use utoipa::openapi::schema::{
     AdditionalProperties, AnyOfBuilder, Array, KnownFormat, Object, SchemaFormat, SchemaType, Type,
 };
@@ -62,6 +62,15 @@ pub(super) fn whole(range: RangeInclusive<i64>) -> Object {
     number
 }
 
+/// A whole number that is one of these.
+pub(super) fn whole_of<const N: usize>(numbers: [u16; N]) -> Object {
+    let least = numbers.iter().min().copied().unwrap_or_default();
+    let most = numbers.iter().max().copied().unwrap_or_default();
+    let mut number = whole(least.into()..=most.into());
+    number.enum_values = Some(numbers.into_iter().map(Value::from).collect());
+    number
+}
+
 /// A whole number from 0 to the largest that JSON carries exactly everywhere.
 pub(super) fn exact() -> Object {
     whole(0..=MAX_EXACT)
@@ -93,7 +102,7 @@ pub(super) fn list_up_to(most: usize, of: impl Into<RefOr<Schema>>) -> Array {
 }
 
 /// An object whose keys are not known beforehand.
-pub(super) fn map(of: Object) -> Object {
+pub(super) fn map(of: impl Into<RefOr<Schema>>) -> Object {
     let mut map = Object::with_type(Type::Object);
     map.additional_properties = Some(Box::new(AdditionalProperties::RefOr(of.into())));
     map
@@ -126,6 +135,20 @@ pub(super) fn or_null(schema: impl Into<RefOr<Schema>>) -> RefOr<Schema> {
 /// Nothing but `null`.
 pub(super) fn null() -> Object {
     Object::with_type(Type::Null)
+}
+
+/// An object, or `null`, told by what it is not. With types or an `anyOf` that name `null`, generators of code make a
+/// union of an optional body, and some of them then fail to leave it out; of `not` they make nothing.
+pub(super) fn object_or_null(mut object: Object) -> Object {
+    object.schema_type = SchemaType::AnyValue;
+    with_keyword(object, "not", json!({"type": ["array", "boolean", "number", "string"], "items": {}}))
+}
+
+/// The schema with a keyword that the library does not know. One at most: it keeps no order among several, and the
+/// document is the same each time it is made.
+pub(super) fn with_keyword(mut object: Object, keyword: &str, value: Value) -> Object {
+    object.extensions = Some([(keyword, value)].into_iter().collect());
+    object
 }
 
 /// The schema that the document's components have under this name.

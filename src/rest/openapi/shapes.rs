@@ -29,6 +29,7 @@ shapes! {
     TextList<'_> = list(any_text());
     Int = whole(0..=i64::from(i32::MAX));
     Int53 = exact();
+    OptionalInt53 = exact();
     Percent = measure();
     Bool = flag();
     WorkerStatus = named("WorkerStatus");
@@ -36,6 +37,8 @@ shapes! {
     VmStatus = named("VmStatus");
     EventKind = named("EventKind");
     DateTime = formatted("date-time");
+    OptionalDateTime = or_null(formatted("date-time"));
+    Drain = named("Drain");
     Duration = formatted(GO_DURATION);
     Cursor = formatted(EVENT_CURSOR);
     OptionalCursor = or_null(formatted(EVENT_CURSOR));

@@ -35,11 +35,12 @@ export class Server {
     this.#arguments = further;
   }
 
-  /** Starts a server with a populated fleet on a free port of the loopback interface. */
-  static async start({ args = [] } = {}) {
+  /** Starts a server on a free port of the loopback interface, with a populated fleet unless it is to be empty. */
+  static async start({ args = [], empty = false } = {}) {
     assert(existsSync(BINARY), `${BINARY} is missing: tests/run builds it; so does cargo build`);
     const server = new Server(mkdtempSync(path.join(tmpdir(), 'aetherium-conformance-')), args);
     await server.#run('127.0.0.1:0');
+    if (empty) return server;
     try {
       server.fleet = await Fleet.populate(server.url);
     } catch (error) {

@@ -37,6 +37,15 @@ schemathesis.openapi.format("entity-tags", st.sampled_from(['"0"', "*", 'W/"1-5b
 
 
 @schemathesis.hook
+def before_load_schema(context, raw_schema):
+    """A registration leads to heartbeats of its incarnation. The document says so in words (ADR 0048)."""
+    for answer in raw_schema["paths"]["/workers/{id}"]["put"]["responses"].values():
+        for link in answer.get("links", {}).values():
+            if link["operationId"] == "recordHeartbeat":
+                link["requestBody"] = {"incarnation": "$response.body#/incarnation"}
+
+
+@schemathesis.hook
 def before_call(context, case, kwargs):
     """A cursor is a place in one order: those above are of the order by id. A key is for one request."""
     if case.query and case.query.get("sort", "id") not in ("id", "-id"):

@@ -1,5 +1,6 @@
 //! Programs to run, and ways to wait for what they do.
 
+mod fault;
 mod program;
 mod proxy;
 mod server;
@@ -7,6 +8,7 @@ mod stream;
 
 use std::time::{Duration, Instant};
 
+pub use self::fault::{Injection, Lock, SmallDisk};
 pub use self::program::{Exit, Program};
 pub use self::proxy::Proxy;
 pub use self::server::{Server, http};

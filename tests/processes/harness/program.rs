@@ -73,7 +73,7 @@ impl Program {
         let found = |text: &str| lines(text).find(|line| says_so(line));
         self.err.wait_for(what, |text| found(text).is_some()).await;
         let text = self.err.text.borrow();
-        found(&text).unwrap()
+        found(&text).unwrap_or_else(|| panic!("it ended without {what}:\n{}", *text))
     }
 
     /// Waits until this is on standard output, and returns everything that is there.
@@ -86,10 +86,12 @@ impl Program {
 
     /// Sends a signal: `TERM`, `INT`.
     pub fn signal(&self, name: &str) {
-        let pid = self.child.id().expect("it still runs").to_string();
-        // Every shell has its own `kill`; the program of that name is not installed everywhere.
-        let sent = std::process::Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", name, &pid]).status().unwrap();
-        assert!(sent.success(), "cannot send SIG{name} to {pid}");
+        send(name, self.pid());
+    }
+
+    /// Its number.
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("it still runs")
     }
 
     /// Kills it, as a lack of memory or a power cut would.
@@ -111,6 +113,14 @@ impl Program {
         }
         exit
     }
+}
+
+/// Sends a signal to a process.
+pub(super) fn send(name: &str, pid: u32) {
+    // Every shell has its own `kill`; the program of that name is not installed everywhere.
+    let pid = pid.to_string();
+    let sent = std::process::Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", name, &pid]).status().unwrap();
+    assert!(sent.success(), "cannot send SIG{name} to {pid}");
 }
 
 /// What was logged. A sentence for whoever started the program, about a flag perhaps, is not of these.

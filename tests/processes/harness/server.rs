@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use reqwest::{Client, StatusCode};
+use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{Exit, Program, TOLD, Told};
@@ -36,7 +36,16 @@ impl Server {
 
     /// Starts one at this address.
     pub async fn start_at(listen: &str, database: &TestDatabase, further: &[&str]) -> Self {
-        let mut arguments = vec!["serve", "--listen", listen, "--database-url", database.url()];
+        Self::launch(listen, database.url(), database, further).await
+    }
+
+    /// Starts one that calls its database by another URL, with another user perhaps.
+    pub async fn start_on(url: &str, database: &TestDatabase, further: &[&str]) -> Self {
+        Self::launch("127.0.0.1:0", url, database, further).await
+    }
+
+    async fn launch(listen: &str, url: &str, database: &TestDatabase, further: &[&str]) -> Self {
+        let mut arguments = vec!["serve", "--listen", listen, "--database-url", url];
         arguments.extend(further);
         let mut program = Program::start(&arguments);
         let ready = program.logged("the address it listens on", |line| line["listen.address"].is_string()).await;
@@ -97,6 +106,14 @@ impl Server {
         let response = self.http.put(format!("{}/api/v1{path}", self.url)).json(body).send().await.unwrap();
         assert!(response.status().is_success(), "{path}: {response:?}");
         response.json().await.unwrap()
+    }
+
+    /// Status and body of the answer to a change: a body is sent if there is one.
+    pub async fn change(&self, method: Method, path: &str, body: Option<&Value>) -> (StatusCode, Value) {
+        let request = self.http.request(method, format!("{}/api/v1{path}", self.url));
+        let request = if let Some(body) = body { request.json(body) } else { request };
+        let response = request.send().await.unwrap();
+        (response.status(), response.json().await.unwrap())
     }
 
     /// Kills it and waits until it is dead.

@@ -2,7 +2,9 @@
 
 use std::env;
 use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use futures_util::FutureExt;
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend};
@@ -11,6 +13,9 @@ use uuid::Uuid;
 
 /// Names the server on which databases for tests can be made.
 const POSTGRES_URL: &str = "AETHERIUM_TEST_POSTGRES_URL";
+
+/// The tables of a cluster. The first is locked by all commits.
+const TABLES: [&str; 7] = ["cluster", "epoch", "worker", "vm", "event", "purged_worker", "kept_answer"];
 
 /// Makes two tests of each function: `…::sqlite` and `…::postgres`. The one argument says what is
 /// needed, an empty [`TestCluster`](super::TestCluster) or just a [`TestDatabase`].
@@ -41,7 +46,15 @@ macro_rules! on_both_databases {
 pub struct TestDatabase {
     url: String,
     /// The folder of a SQLite file; deleted when nobody needs it any more.
-    _folder: Option<Arc<TempDir>>,
+    folder: Option<Arc<TempDir>>,
+    /// How many copies there are, which are deleted with it.
+    copies: Arc<AtomicU32>,
+}
+
+/// A copy of a database that no server uses.
+pub struct Backup {
+    /// A file, or a database of PostgreSQL.
+    name: String,
 }
 
 /// What a test can ask for as its argument.
@@ -61,14 +74,26 @@ impl TestDatabase {
     pub fn sqlite() -> Self {
         let folder = tempfile::Builder::new().prefix("aetherium-suite-").tempdir().unwrap();
         let url = format!("sqlite://{}", folder.path().join("cluster.db").display());
-        Self { url, _folder: Some(Arc::new(folder)) }
+        Self { url, folder: Some(Arc::new(folder)), copies: Arc::default() }
+    }
+
+    /// A SQLite file at this place, which is somebody else's to remove.
+    #[allow(dead_code, reason = "only tests/processes is about files")]
+    pub fn sqlite_at(file: &Path) -> Self {
+        Self { url: format!("sqlite://{}", file.display()), folder: None, copies: Arc::default() }
+    }
+
+    /// The SQLite file.
+    #[allow(dead_code, reason = "only tests/processes is about files")]
+    pub fn file(&self) -> PathBuf {
+        PathBuf::from(self.url.strip_prefix("sqlite://").expect("a file"))
     }
 
     /// A database on the PostgreSQL that `tests/run` has started.
     pub async fn postgres() -> Self {
         let name = format!("suite_{}", Uuid::new_v4().simple());
         administer(&format!(r#"CREATE DATABASE "{name}" TEMPLATE template0"#)).await;
-        Self { url: postgres_url(&name), _folder: None }
+        Self { url: postgres_url(&name), folder: None, copies: Arc::default() }
     }
 
     /// Runs a test's behaviour on this database, and removes the database whether it passed or not.
@@ -76,6 +101,9 @@ impl TestDatabase {
         let outcome = AssertUnwindSafe(async { behaviour(S::from(self.clone()).await).await }).catch_unwind().await;
         if self.backend() == DbBackend::Postgres {
             administer(&format!(r#"DROP DATABASE "{}" WITH (FORCE)"#, self.name_on_server())).await;
+            for copy in 0..self.copies.load(Ordering::Relaxed) {
+                administer(&format!(r#"DROP DATABASE "{}" WITH (FORCE)"#, self.copy(copy))).await;
+            }
         }
         if let Err(panic) = outcome {
             resume_unwind(panic);
@@ -97,6 +125,67 @@ impl TestDatabase {
         let connection = connect(&self.url).await;
         connection.execute_unprepared(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
         connection.close().await.unwrap();
+    }
+
+    /// A copy as it is now. No server may use it meanwhile.
+    pub async fn back_up(&self) -> Backup {
+        let name = self.copy(self.copies.fetch_add(1, Ordering::Relaxed));
+        if self.backend() == DbBackend::Sqlite {
+            self.execute(&format!("VACUUM INTO '{name}'")).await;
+        } else {
+            administer(&format!(r#"CREATE DATABASE "{name}" TEMPLATE "{}""#, self.name_on_server())).await;
+        }
+        Backup { name }
+    }
+
+    /// Puts a copy in the place of what there is. No server may use it meanwhile.
+    pub async fn restore(&self, Backup { name }: &Backup) {
+        if self.backend() == DbBackend::Sqlite {
+            let file = self.url.strip_prefix("sqlite://").unwrap();
+            for beside in ["-wal", "-shm"] {
+                let _ = std::fs::remove_file(format!("{file}{beside}"));
+            }
+            std::fs::remove_file(file).unwrap();
+            std::fs::copy(name, file).unwrap();
+        } else {
+            let own = self.name_on_server();
+            administer(&format!(r#"DROP DATABASE "{own}" WITH (FORCE)"#)).await;
+            administer(&format!(r#"CREATE DATABASE "{own}" TEMPLATE "{name}""#)).await;
+        }
+    }
+
+    /// A database of its own that begins as this copy. It is gone with the original.
+    pub async fn copy_of(&self, Backup { name }: &Backup) -> Self {
+        let copy = self.copy(self.copies.fetch_add(1, Ordering::Relaxed));
+        let url = if self.backend() == DbBackend::Sqlite {
+            std::fs::copy(name, &copy).unwrap();
+            format!("sqlite://{copy}")
+        } else {
+            administer(&format!(r#"CREATE DATABASE "{copy}" TEMPLATE "{name}""#)).await;
+            postgres_url(&copy)
+        };
+        Self { url, folder: self.folder.clone(), copies: Arc::default() }
+    }
+
+    fn copy(&self, number: u32) -> String {
+        match &self.folder {
+            Some(folder) => folder.path().join(format!("copy{number}.db")).display().to_string(),
+            None => format!("{}_{number}", self.name_on_server()),
+        }
+    }
+
+    /// Keeps what the tables hold in tables beside them.
+    pub async fn keep_tables(&self) {
+        for table in TABLES {
+            self.execute(&format!("CREATE TABLE kept_{table} AS SELECT * FROM {table}")).await;
+        }
+    }
+
+    /// Puts back what was kept, in one transaction, whoever uses the tables.
+    pub async fn put_tables_back(&self) {
+        let put_back =
+            TABLES.map(|table| format!("DELETE FROM {table}; INSERT INTO {table} SELECT * FROM kept_{table};"));
+        self.execute(&format!("BEGIN; {} COMMIT", put_back.concat())).await;
     }
 
     /// Throws everybody out and lets nobody in; PostgreSQL only.
@@ -124,7 +213,7 @@ impl TestDatabase {
 }
 
 async fn administer(sql: &str) {
-    TestDatabase { url: postgres_url("postgres"), _folder: None }.execute(sql).await;
+    TestDatabase { url: postgres_url("postgres"), folder: None, copies: Arc::default() }.execute(sql).await;
 }
 
 fn postgres_url(database: &str) -> String {

@@ -10,19 +10,20 @@ mod worker;
 
 use std::time::Duration;
 
-use aetherium::clock::Clock;
-use aetherium::cluster::{Cursor, EventFilter, EventKind};
+pub use aetherium::clock::Clock;
+use aetherium::cluster::{EventFilter, EventKind};
 use aetherium::graphql::GraphqlOptions;
 use aetherium::http::HttpOptions;
 use aetherium::journal::Retention;
 use aetherium::liveness::LivenessSweeper;
 use aetherium::resolvers::Timing;
 use aetherium::server::{Options, Server};
+use sea_orm::DbBackend;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 pub use self::ask::{Answer, Ask, Rest, Service, failure};
-pub use self::database::{FromDatabase, TestDatabase};
+pub use self::database::{Backup, FromDatabase, TestDatabase};
 pub use self::socket::{Port, Socket, TRANSPORT_WS, in_time};
 pub use self::stream::{HttpStream, Message};
 pub use self::worker::{TestVm, TestWorker, vm, worker};
@@ -54,6 +55,15 @@ impl TestCluster {
 
     /// An empty cluster whose server is started with options that are not the usual ones.
     pub async fn configured(database: &TestDatabase, configure: impl FnOnce(&mut Options)) -> Self {
+        Self::with(database, Clock::manual(START.parse().unwrap()), configure).await
+    }
+
+    /// An empty cluster whose server goes by this clock.
+    pub async fn by_clock(database: &TestDatabase, clock: Clock) -> Self {
+        Self::with(database, clock, |_| ()).await
+    }
+
+    async fn with(database: &TestDatabase, clock: Clock, configure: impl FnOnce(&mut Options)) -> Self {
         let mut options = Options {
             database_url: database.url().to_owned(),
             migrate: true,
@@ -63,7 +73,7 @@ impl TestCluster {
             graphql: GraphqlOptions::default(),
         };
         configure(&mut options);
-        Self::start(database.clone(), options, Clock::manual(START.parse().unwrap())).await
+        Self::start(database.clone(), options, clock).await
     }
 
     async fn start(database: TestDatabase, options: Options, clock: Clock) -> Self {
@@ -73,15 +83,38 @@ impl TestCluster {
         Self { database, options, clock, server, service, sweeper }
     }
 
-    /// A second server on the same database, by the same clock.
+    /// Whether its database serves several servers at once.
+    pub fn takes_several_servers(&self) -> bool {
+        self.database.backend() == DbBackend::Postgres
+    }
+
+    /// A second server on the same database, by the same clock; PostgreSQL only.
     pub async fn another_server(&self) -> Self {
         Self::start(self.database.clone(), self.options.clone(), self.clock.clone()).await
     }
 
     /// The same cluster after its server was stopped and another one was started.
     pub async fn restart(self) -> Self {
+        self.restart_after(async |_: &TestDatabase| ()).await
+    }
+
+    /// The same, with something that happens to the database in between.
+    pub async fn restart_after(self, happens: impl AsyncFnOnce(&TestDatabase)) -> Self {
         self.server.stop().await;
+        happens(&self.database).await;
         Self::start(self.database, self.options, self.clock).await
+    }
+
+    /// A backup of the database, taken while the server is stopped; and the cluster goes on.
+    pub async fn back_up(self) -> (Backup, Self) {
+        let mut backup = None;
+        let cluster = self.restart_after(async |database: &TestDatabase| backup = Some(database.back_up().await)).await;
+        (backup.unwrap(), cluster)
+    }
+
+    /// The cluster after its server was stopped, a backup put in place, and a server started.
+    pub async fn restore(self, backup: &Backup) -> Self {
+        self.restart_after(async |database: &TestDatabase| database.restore(backup).await).await
     }
 
     /// Lets workers register and send a heartbeat each, so that all of them have been silent for as
@@ -159,6 +192,11 @@ impl TestCluster {
         self.server.journal().snapshot().revision
     }
 
+    /// The clock that it goes by.
+    pub fn clock(&self) -> Clock {
+        self.clock.clone()
+    }
+
     /// Moves the clock.
     pub fn advance(&self, by: Duration) {
         self.clock.advance(by);
@@ -176,7 +214,7 @@ impl TestCluster {
 
     /// The cursor before everything that has happened.
     pub fn first_cursor(&self) -> String {
-        Cursor::after_revision(self.server.journal().snapshot().database.clone(), 0).to_string()
+        self.server.journal().snapshot().cursor_after(0).to_string()
     }
 
     /// The server, to be run by the test.

@@ -1,0 +1,30 @@
+//! When which life of the database began: a copy that is restored from a backup does not know those that came after it.
+
+use sea_orm::entity::prelude::*;
+use sea_orm::{QueryOrder, Select};
+
+/// One epoch.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "epoch")]
+pub struct Model {
+    /// Counts them.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub number: i64,
+    /// Random: cursors carry it.
+    pub name: String,
+    /// The revision of the database when it began. Its own commits have higher ones.
+    pub start_revision: i64,
+}
+
+/// No relations: it is about all commits.
+#[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+impl Entity {
+    /// All that are remembered, oldest first.
+    pub fn oldest_first() -> Select<Self> {
+        Self::find().order_by_asc(Column::Number)
+    }
+}

@@ -1,0 +1,99 @@
+//! What each hypervisor's process says of its VM, before it has an id and a status.
+
+use std::ffi::OsStr;
+
+/// What a hypervisor's process says of its VM. What it does not say is `None`, never a guess.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Guest {
+    /// The VM's UUID: the one text about it that is the same wherever it runs, and that no other VM has.
+    pub(super) uuid: Option<String>,
+    /// What people call it. Two VMs may have one name.
+    pub(super) name: Option<String>,
+    /// Virtual CPUs.
+    pub(super) vcpus: Option<u64>,
+    /// Memory in MiB.
+    pub(super) memory_mib: Option<u64>,
+    /// When it starts.
+    pub(super) start: Start,
+}
+
+/// When the VM of a process starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Start {
+    /// With the process.
+    #[default]
+    AtOnce,
+    /// When somebody tells it to, which the arguments do not show.
+    WhenTold,
+    /// When another process has handed it over.
+    AfterMigration,
+    /// It has not: the process has no threads for virtual CPUs yet.
+    NotYet,
+}
+
+/// What can be seen of a process beside its arguments.
+pub(super) trait Surroundings {
+    /// A file as the process itself would find it, if it can be read.
+    fn read(&self, path: &OsStr) -> Option<Vec<u8>>;
+
+    /// Its threads, if they can be listed.
+    fn threads(&self) -> Option<Vec<Thread>>;
+}
+
+/// A thread of a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Thread {
+    /// Its name.
+    pub(super) name: String,
+    /// Whether it is the one that the process began with.
+    pub(super) is_main: bool,
+    /// How much CPU time it has used, in clock ticks.
+    pub(super) ticks: u64,
+}
+
+/// A UUID in its usual spelling. The one of zeros is what hypervisors show where none was given.
+pub(super) fn uuid(text: &str) -> Option<String> {
+    let uuid = uuid::Uuid::try_parse(text).ok().filter(|uuid| !uuid.is_nil())?;
+    Some(uuid.hyphenated().to_string())
+}
+
+/// Surroundings made of values.
+#[cfg(test)]
+#[derive(Clone, Debug, Default)]
+pub(super) struct Seen {
+    pub(super) files: Vec<(&'static str, &'static str)>,
+    pub(super) threads: Option<Vec<&'static str>>,
+}
+
+#[cfg(test)]
+impl Surroundings for Seen {
+    fn read(&self, path: &OsStr) -> Option<Vec<u8>> {
+        let file = self.files.iter().find(|(name, _)| path == OsStr::new(name));
+        file.map(|(_, text)| text.as_bytes().to_vec())
+    }
+
+    fn threads(&self) -> Option<Vec<Thread>> {
+        let thread = |name: &&str| Thread { name: (*name).to_owned(), is_main: false, ticks: 0 };
+        Some(self.threads.as_ref()?.iter().map(thread).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uuid_has_one_spelling() {
+        let usual = "6f0e0000-0000-4000-8000-00000000000a";
+        for (text, expected) in [
+            (usual, Some(usual)),
+            ("6F0E0000-0000-4000-8000-00000000000A", Some(usual)),
+            ("6f0e000000004000800000000000000a", Some(usual)),
+            ("00000000-0000-0000-0000-000000000000", None),
+            ("web", None),
+            ("", None),
+        ] {
+            assert_eq!(uuid(text).as_deref(), expected, "{text}");
+        }
+    }
+}

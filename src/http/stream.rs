@@ -1,0 +1,17 @@
+//! Answers that go on and on.
+
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+
+/// What tells a proxy that it must not hold an answer back until there is more of it, as nginx does unless told otherwise.
+const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// An answer without end, each part of which is for its reader at once: nothing on the way may keep it, collect it, or
+/// compress it.
+pub fn streamed(answer: impl IntoResponse) -> Response {
+    let mut response = answer.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+    headers.insert(BUFFERING, HeaderValue::from_static("no"));
+    response
+}

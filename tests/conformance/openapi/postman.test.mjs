@@ -1,0 +1,88 @@
+// What people get who import the document into Postman: each request can be sent as it stands.
+
+import assert from 'node:assert/strict';
+import { createRequire } from 'node:module';
+import { after, before, describe, test } from 'node:test';
+import { promisify } from 'node:util';
+
+import { Server } from '../harness/server.mjs';
+
+const require = createRequire(import.meta.url);
+const newman = require('newman');
+const converter = require('openapi-to-postmanv2');
+
+/** Examples instead of random texts; the rest is as Postman has it, which sends what may be left out, too. */
+const OPTIONS = { parametersResolution: 'Example' };
+
+describe('Postman', () => {
+  let server;
+  let document;
+  let collection;
+  let successes;
+  before(async () => {
+    // The only worker is the one of the examples.
+    server = await Server.start({ empty: true });
+    const text = await (await fetch(`${server.url}/api/v1/openapi.json`)).text();
+    const imported = await promisify(converter.convertV2)({ type: 'string', data: text }, OPTIONS);
+    assert(imported.result, imported.reason);
+    collection = imported.output[0].data;
+    document = JSON.parse(text);
+    successes = new Map(operations(document));
+  });
+  after(() => server.stop());
+
+  test('every request of the imported collection is answered with a documented success, again and again', async () => {
+    const items = requests(collection);
+    assert.deepEqual(items.map(operation).sort(), [...successes.keys()].sort());
+    await populate();
+    for (const [asked, code, body] of await send([...items.filter(isKept), ...items.filter(isKept)])) {
+      assert(successes.get(asked).includes(code), `${asked}: ${code} ${body}`);
+    }
+  });
+
+  test('and so is one that takes the worker away', async () => {
+    for (const item of requests(collection).filter((item) => !isKept(item))) {
+      await populate();
+      for (const [asked, code, body] of await send([item])) assert(successes.get(asked).includes(code), `${asked}: ${code} ${body}`);
+    }
+  });
+
+  /** The worker that the examples speak of, with its VMs. */
+  async function populate() {
+    for (const [method, template] of [['put', '/workers/{id}'], ['post', '/workers/{id}/heartbeat']]) {
+      const { example } = document.paths[template][method].requestBody.content['application/json'];
+      const init = { method, headers: { 'content-type': 'application/json' }, body: JSON.stringify(example) };
+      const answer = await fetch(`${server.url}/api/v1${template.replace('{id}', 'worker-01')}`, init);
+      assert(answer.ok, await answer.text());
+    }
+  }
+
+  /** Sends requests, one after the other, and returns what they were answered with. */
+  async function send(items) {
+    const variables = [{ key: 'baseUrl', value: `${server.url}/api/v1` }];
+    const summary = await promisify(newman.run)({ collection: { ...collection, item: items, variable: variables } });
+    assert.deepEqual(summary.run.failures.map(({ error }) => error.message), []);
+    return summary.run.executions.map(({ item, response }) => [operation(item.toJSON()), response.code, response.text()]);
+  }
+});
+
+/** All requests of a collection, out of their folders. */
+function requests(folder) {
+  return folder.item.flatMap((item) => (item.request ? [item] : requests(item)));
+}
+
+/** Which operation a request is of, such as `PUT /workers/:id`. */
+const operation = ({ request }) => `${request.method} /${request.url.path.join('/')}`;
+
+/** Whether it leaves what others ask for. */
+const isKept = ({ request }) => request.method !== 'DELETE';
+
+/** Every operation with its statuses that are no failures. */
+function* operations({ paths }) {
+  for (const [path, item] of Object.entries(paths)) {
+    for (const [method, { responses }] of Object.entries(item)) {
+      const good = Object.keys(responses).map(Number).filter((status) => status < 300);
+      yield [`${method.toUpperCase()} ${path.replace(/\{(\w+)\}/g, ':$1')}`, good];
+    }
+  }
+}

@@ -1,0 +1,118 @@
+//! Tables are changed by one server at a time, and only if they are ours.
+
+use std::path::Path;
+
+use futures_util::future::join_all;
+use sea_orm::DbBackend;
+
+use crate::database::TestDatabase;
+use crate::harness::{Exit, Program, Server};
+
+/// How many servers start together.
+const SERVERS: usize = 5;
+
+fn assert_refused(exit: &Exit, words: &[&str]) {
+    let Exit { code, out, err } = exit;
+    assert_eq!((*code, out.as_str(), err.lines().count()), (Some(1), "", 1), "{err}");
+    for words in words {
+        assert!(err.contains(words), "{words} is not in: {err}");
+    }
+}
+
+/// Everything that could touch a database.
+async fn all_refuse(url: &str, words: &[&str]) {
+    for arguments in [
+        &["serve", "--listen", "127.0.0.1:0", "--database-url", url][..],
+        &["serve", "--listen", "127.0.0.1:0", "--no-migrate", "--database-url", url],
+        &["migrate", "up", "--database-url", url],
+        &["migrate", "down", "--database-url", url],
+        &["migrate", "status", "--database-url", url],
+    ] {
+        assert_refused(&Program::run(arguments).await, words);
+    }
+}
+
+async fn migrate(direction: &str, database: &TestDatabase) {
+    let exit = Program::run(&["migrate", direction, "--database-url", database.url()]).await;
+    assert_eq!(exit.code, Some(0), "{}", exit.err);
+}
+
+#[tokio::test]
+async fn servers_that_start_together_on_an_empty_database_all_start() {
+    let behaviour = async |database: TestDatabase| {
+        // First on an empty one, then with some migrations pending.
+        for pending in [0, 1, 2] {
+            for _ in 0..pending {
+                migrate("down", &database).await;
+            }
+            let servers = join_all((0..SERVERS).map(|_| Server::start(&database))).await;
+            for server in servers {
+                assert_eq!(server.get("/health").await["status"], "ok");
+                server.stop().await;
+            }
+        }
+    };
+    TestDatabase::postgres().await.run(behaviour).await;
+}
+
+#[tokio::test]
+async fn who_has_nothing_to_change_needs_no_right_to() {
+    let behaviour = async |database: TestDatabase| {
+        migrate("up", &database).await;
+        let role = format!("reader_{}", uuid::Uuid::new_v4().simple());
+        database
+            .execute(&format!(
+                "CREATE ROLE {role} LOGIN; REVOKE CREATE ON SCHEMA public FROM PUBLIC; \
+                 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}"
+            ))
+            .await;
+        let (_, server) = database.url().split_once('@').unwrap();
+        let url = format!("postgres://{role}@{server}");
+        for further in [&[][..], &["--no-migrate"]] {
+            let server = Server::start_on(&url, &database, further).await;
+            assert_eq!(server.get("/health").await["status"], "ok");
+            server.stop().await;
+        }
+        let status = Program::run(&["migrate", "status", "--database-url", &url]).await;
+        assert_eq!(status.code, Some(0), "{}", status.err);
+
+        migrate("down", &database).await;
+        let exit = Program::run(&["serve", "--listen", "127.0.0.1:0", "--database-url", &url]).await;
+        assert_eq!(exit.code, Some(1));
+        let sentence = exit.err.lines().last().unwrap();
+        assert!(sentence.contains("Cannot migrate") && sentence.contains("permission denied"), "{sentence}");
+        database.execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
+    };
+    TestDatabase::postgres().await.run(behaviour).await;
+}
+
+on_both_databases! {
+    async fn a_database_of_something_else_is_left_alone(database: TestDatabase) {
+        if database.backend() == DbBackend::Sqlite {
+            std::fs::write(database.file(), "").unwrap();
+        }
+        database.execute("CREATE TABLE users (id int)").await;
+        let before = files(&database);
+        all_refuse(database.url(), &["belongs to something else", "users"]).await;
+        assert_eq!(files(&database), before, "nothing is changed in it");
+        // Of another program that keeps its migrations in the same way.
+        database.execute("DROP TABLE users").await;
+        database.execute("CREATE TABLE seaql_migrations (version varchar(255) PRIMARY KEY, applied_at bigint)").await;
+        database.execute("INSERT INTO seaql_migrations VALUES ('m20220101_000001_create_post', 1)").await;
+        all_refuse(database.url(), &["belongs to something else"]).await;
+        database.execute("DELETE FROM seaql_migrations").await;
+        Server::start(&database).await.stop().await;
+    }
+
+    async fn tables_of_a_newer_version_are_told_as_such(database: TestDatabase) {
+        Server::start(&database).await.stop().await;
+        database.execute("INSERT INTO seaql_migrations VALUES ('m29991231_000001_of_the_future', 1)").await;
+        all_refuse(database.url(), &["newer version of Aetherium", "m29991231_000001_of_the_future"]).await;
+    }
+}
+
+/// The database's file as it is, except for the lock beside it.
+fn files(database: &TestDatabase) -> Option<Vec<u8>> {
+    let is_sqlite = database.backend() == DbBackend::Sqlite;
+    is_sqlite.then(|| std::fs::read(Path::new(&database.file())).unwrap())
+}
