@@ -104,6 +104,12 @@ fn corpus() -> Vec<(&'static str, String, Value)> {
         ("a cycle of 100 fragments", cycle(100), nothing()),
         ("10,000 aliases", format!("{{workers{{{aliases}}}}}"), nothing()),
         ("1,500 fields", format!("{{workers{{{}}}}}", "id ".repeat(1_500)), nothing()),
+        (
+            "330 spreads of an object with 1,000 keys",
+            format!("{{{}}}fragment F on Query", "...F ".repeat(330))
+                + &format!("{{workersConnection(filter:{{{}}}){{totalCount}}}}", "search:\"1\" ".repeat(1_000)),
+            nothing(),
+        ),
         ("16,000 spreads", format!("{{a{}}}fragment F on Query{{id}}", "...F".repeat(16_000)), nothing()),
         (
             "990 names that there are not",

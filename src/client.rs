@@ -82,7 +82,8 @@ impl Client {
 
     /// Makes a worker known, or announces a new start of one: `PUT /api/v1/workers/{id}`.
     pub async fn register(&self, id: &str, registration: &Registration) -> Result<Registered, ClientError> {
-        self.call(Method::PUT, self.worker(id, &[])?, registration).await
+        let registered = self.call(Method::PUT, self.worker(id, &[])?, registration).await;
+        registered.map_err(ClientError::about_a_start)
     }
 
     /// Tells that a worker is alive and what it runs: `POST /api/v1/workers/{id}/heartbeat`.
@@ -383,7 +384,7 @@ pub enum ClientError {
         /// The server's words.
         message: String,
     },
-    /// 409 to a beat or a goodbye: another process has registered under this id since. Stop.
+    /// 409: another process has registered under this id since, or this one was signed off. Stop.
     #[error("{message}")]
     Superseded {
         /// The server's words.
@@ -448,8 +449,16 @@ impl ClientError {
         Self::Unavailable { message, retry_after: None, source: Some(source) }
     }
 
-    /// 404 and 409 are about the worker only where the worker is spoken of as known. A registration creates it, so
-    /// there a 404 means a wrong address and a 409 an id that something else has taken: both stay [`Self::Refused`].
+    /// A registration is refused with 409 if the start of the process that it names is over: another one has registered
+    /// since, or it was signed off. It creates the worker, so a 404 means a wrong address and stays [`Self::Refused`].
+    fn about_a_start(self) -> Self {
+        match self {
+            Self::Refused { status: 409, message } => Self::Superseded { message },
+            other => other,
+        }
+    }
+
+    /// 404 and 409 are about the worker where the worker is spoken of as known.
     fn about_a_known_worker(self) -> Self {
         match self {
             Self::Refused { status: 404, message } => Self::Unknown { message },
@@ -681,11 +690,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_registration_is_never_unknown_nor_superseded() {
-        for status in [404, 409] {
+    async fn a_registration_is_never_unknown_but_may_be_superseded() {
+        for (status, expected) in [(404, "refused: the server refused (404): no"), (409, "superseded: no")] {
             let client = answered_with(status, &[], own_words(status, "no")).await;
             let error = client.register("w1", &Registration::default()).await.unwrap_err();
-            assert_eq!(words(&error), format!("refused: the server refused ({status}): no"));
+            assert_eq!(words(&error), expected);
         }
     }
 

@@ -190,8 +190,11 @@ pub enum AgentError {
         /// The server's words.
         source: ClientError,
     },
-    /// Another process has registered under the same id since, and only one can be right.
-    #[error("another process has registered as worker {id} since; give one of the two another --id")]
+    /// Another process has registered under the same id since, and only one can be right; or the worker was signed off.
+    #[error(
+        "another process has registered as worker {id} since, or this one was signed off; give each process an --id of its \
+         own"
+    )]
     Superseded {
         /// The worker.
         id: String,
@@ -314,6 +317,10 @@ impl Agent {
             match self.client.register(&self.id, &self.registration).await {
                 Ok(registered) => break registered,
                 Err(error @ ClientError::Unavailable { .. }) => self.stay_away(&error).await,
+                // No wait makes this start the present one again; to go on under another would displace the living.
+                Err(source @ ClientError::Superseded { .. }) => {
+                    return Err(AgentError::Superseded { id: self.id.clone(), source });
+                }
                 Err(error) if self.accepted => self.stay_away(&error).await,
                 Err(source) => return Err(AgentError::Refused { id: self.id.clone(), source }),
             }
@@ -688,6 +695,22 @@ mod tests {
         server.call().await;
         server.call().await;
         assert!(server.calls.try_recv().is_err(), "no goodbye");
+    }
+
+    #[tokio::test]
+    async fn an_agent_whose_start_is_over_does_not_begin_another() {
+        let ok = || (200, json!({}));
+        let over = || error(409, "The process of worker w 1 that calls itself \"boot\" is over");
+        for answers in [vec![over()], vec![ok(), error(404, "Worker not found: w 1"), over()]] {
+            let calls = answers.len();
+            let mut server = FakeServer::answering(answers).await;
+            let stopped = Running::agent(&server.url, &Moving::default()).end().await.unwrap_err();
+            assert!(matches!(stopped, AgentError::Superseded { .. }), "{stopped}");
+            for _ in 0..calls {
+                server.call().await;
+            }
+            assert!(server.calls.try_recv().is_err(), "nothing more is said");
+        }
     }
 
     #[tokio::test]

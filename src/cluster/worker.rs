@@ -142,9 +142,11 @@ impl Boots {
         is_over(&self.earlier, boot_id)
     }
 
-    /// Whether a process that calls its start so is the one of the present life, also after it has said goodbye.
-    pub fn is_of_this_life(&self, boot_id: &str) -> bool {
-        self.boot_id.as_ref().or_else(|| self.earlier.last()).is_some_and(|known| **known == *boot_id)
+    /// Whether a process that calls its start so is the one of the present life; also after it has said goodbye, which
+    /// makes its start the last of those that are over.
+    pub fn is_of_this_life(&self, boot_id: &str, has_left: bool) -> bool {
+        let last_over = || self.earlier.last().filter(|_| has_left);
+        self.boot_id.as_ref().or_else(last_over).is_some_and(|known| **known == *boot_id)
     }
 }
 

@@ -158,10 +158,12 @@ fn by_name<'a>(fields: &[Found<'a>]) -> Vec<Vec<Found<'a>>> {
 }
 
 fn has_the_same_arguments(one: &Field, other: &Field) -> bool {
-    one.arguments.len() == other.arguments.len()
-        && one.arguments.iter().all(|argument| {
-            other.specified_argument_by_name(&argument.name).is_some_and(|it| is_the_same(it, &argument.value))
-        })
+    // A fragment that is spread twice brings the very same field.
+    std::ptr::eq(one, other)
+        || one.arguments.len() == other.arguments.len()
+            && one.arguments.iter().all(|argument| {
+                other.specified_argument_by_name(&argument.name).is_some_and(|it| is_the_same(it, &argument.value))
+            })
 }
 
 /// Whether two values are the same, in whatever order their fields stand.

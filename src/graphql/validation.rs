@@ -135,8 +135,10 @@ fn validate(parsed: &ast::Document, source: &Source<'_>) -> Result<Typed, Respon
     problems.none()?;
     check_introspection(&document, source)?;
     // From here on all that the document names exists.
-    overlap::find(&document, schema(), &mut problems);
     let typed = typed::write(&document, schema(), source, &mut problems);
+    // Objects with a field twice are refused before objects are compared: those that are left have few fields.
+    problems.none()?;
+    overlap::find(&document, schema(), &mut problems);
     problems.none()?;
     Ok(typed)
 }

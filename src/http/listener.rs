@@ -391,11 +391,13 @@ where
     };
     async move {
         let mut response = answer.await?;
-        let bytes = held_by(&response);
+        let mut bytes = held_by(&response);
         let is_watched = is_multiplexed || bytes > SMALL_ANSWER;
         if bytes > SMALL_ANSWER && !pace.may_hold(bytes) {
             response = Failure::unavailable("Too much is waiting for clients that do not take it; try again shortly")
                 .into_response();
+            // What is not sent is not held.
+            bytes = held_by(&response);
         }
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             pace.note_upgrade();

@@ -161,8 +161,8 @@ impl Pace {
         })
     }
 
-    /// Whether so many bytes may be held for the client beside those that are. Where nothing is held for it, an answer may
-    /// be as large as it is.
+    /// Whether so many bytes may be held for the client beside those that are. Where nothing is held for anybody, an
+    /// answer may be as large as it is.
     pub(super) fn may_hold(&self, bytes: usize) -> bool {
         let in_all = self.in_all.bytes.load(Relaxed);
         in_all == 0 || in_all.saturating_add(bytes) <= self.in_all.most

@@ -569,6 +569,8 @@ impl Writer {
             );
             self.has_epoch = false;
             self.was_set_back = true;
+            // What was heard since the backup is forgotten: everybody gets a whole time-out to be heard again.
+            self.note_outage_time();
             return Arc::new(Snapshot::empty(epochs));
         }
         if epochs == self.state.epochs {

@@ -55,7 +55,7 @@ impl Modelled {
     /// How somebody is refused who speaks for another life.
     fn refuses(&self, (incarnation, boot): &(u64, Option<String>)) -> Option<u16> {
         // Who has said goodbye is the last one that is over.
-        let present = self.boot.as_ref().or(self.over.last());
+        let present = self.boot.as_ref().or_else(|| self.over.last().filter(|_| self.has_left));
         match incarnation.cmp(&self.incarnation) {
             Ordering::Less => Some(409),
             Ordering::Greater => Some(404),
@@ -1184,6 +1184,22 @@ on_both_databases! {
         let answer = cluster.rest().delete("/api/v1/workers/w1?boot_id=lost").await;
         assert_eq!(answer.status, 409, "the boot id tells by itself: {}", answer.body);
         assert_eq!(cluster.rest().delete("/api/v1/workers/w1?boot_id=living").await.status, 204);
+    }
+
+    async fn a_late_goodbye_by_boot_id_does_not_end_a_life_without_one(cluster: TestCluster) {
+        for id in ["w1", "w2"] {
+            register(&cluster, id, json!({"boot_id": "a"})).await;
+            if id == "w2" {
+                let goodbye = "/api/v1/workers/w2?incarnation=1&boot_id=a";
+                assert_eq!(cluster.rest().delete(goodbye).await.status, 204);
+            }
+            register(&cluster, id, json!({})).await;
+            for more in ["", "&purge=true&force=true"] {
+                let late = cluster.rest().delete(&format!("/api/v1/workers/{id}?boot_id=a{more}")).await;
+                assert_eq!(late.status, 409, "{id}{more}: {}", late.body);
+            }
+            assert_eq!(cluster.worker(id).await["status"], "active");
+        }
     }
 
     // Where nobody noticed the restore, the process that lives is the one that knows.

@@ -58,7 +58,7 @@ fn check_life(worker: &Worker, given: u64, boot_id: Option<&str>) -> Result<()> 
         Ordering::Less => Err(Error::Superseded { id: id(), given, current }),
         Ordering::Greater => Err(Error::UnknownIncarnation { id: id(), given, current }),
         Ordering::Equal => match boot_id {
-            Some(said) if !worker.life.boots.is_of_this_life(said) => {
+            Some(said) if !worker.life.boots.is_of_this_life(said, worker.life.left_at.is_some()) => {
                 Err(Error::AnotherProcess { id: id(), incarnation: current, boot_id: said.to_owned() })
             }
             Some(_) | None => Ok(()),

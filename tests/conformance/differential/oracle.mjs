@@ -5,7 +5,10 @@ import {
   GraphQLError,
   GraphQLNonNull,
   Kind,
+  Lexer,
   MaxIntrospectionDepthRule,
+  Source,
+  TokenKind,
   TypeInfo,
   __Directive,
   __DirectiveLocation,
@@ -140,6 +143,28 @@ function asInSeptember2025(schema) {
   }
 }
 
+/** What definitions of types begin with. */
+const TYPE_SYSTEM = new Set(['schema', 'scalar', 'type', 'interface', 'union', 'enum', 'input', 'directive', 'extend']);
+
+/**
+ * Whether a document defines types before the place where it cannot be read. Such a definition is refused in any case: a
+ * server does not execute it. Whether its own syntax is looked at before that is said is left to the server.
+ */
+function definesTypes(text, end = text.length) {
+  const lexer = new Lexer(new Source(text));
+  let depth = 0;
+  try {
+    for (let token = lexer.advance(); token.kind !== TokenKind.EOF && token.start <= end; token = lexer.advance()) {
+      if (['{', '(', '['].includes(token.kind)) depth += 1;
+      else if (['}', ')', ']'].includes(token.kind)) depth -= 1;
+      else if (depth === 0 && token.kind === TokenKind.NAME && TYPE_SYSTEM.has(token.value)) return true;
+    }
+  } catch {
+    // No token: the document ends here.
+  }
+  return false;
+}
+
 export class Oracle {
   constructor(schema) {
     this.schema = schema;
@@ -154,7 +179,7 @@ export class Oracle {
     try {
       document = parse(text, { noLocation: false });
     } catch (error) {
-      return { stage: 'parse', reason: error.message };
+      return { stage: 'parse', also: definesTypes(text, error.positions?.[0]) ? 'validation' : undefined, reason: error.message };
     }
     const [invalid] = this.#validate(document);
     if (invalid) return { stage: 'validation', reason: invalid.message, document };
@@ -178,11 +203,13 @@ export class Oracle {
   }
 
   /**
-   * Whether null was given for a variable that stands where null may not be. That is allowed if there is a default, and
+   * Whether null was given, or is the default, for a variable that stands where null may not be. That is allowed if there is a default, and
    * null then an error of the field: to find it out before anything runs is as good, and takes nothing from anybody.
    */
   #hasLateNull(document, operation, given) {
-    const nulls = operation.variableDefinitions?.map((it) => it.variable.name.value).filter((it) => given[it] === null);
+    const isNull = ({ variable: { name }, defaultValue }) =>
+      name.value in given ? given[name.value] === null : defaultValue?.kind === Kind.NULL;
+    const nulls = operation.variableDefinitions?.filter(isNull).map((it) => it.variable.name.value);
     if (!nulls?.length) return false;
     const types = new TypeInfo(this.schema);
     let isLate = false;
