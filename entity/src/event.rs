@@ -1,7 +1,7 @@
 //! The change log: what happened, in the order of commits.
 
 use sea_orm::entity::prelude::*;
-use sea_orm::sea_query::{Condition, Expr, ExprTrait};
+use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{DeleteMany, QueryOrder, Select, UpdateMany};
 
 /// One entry.
@@ -37,14 +37,12 @@ pub enum Relation {}
 impl ActiveModelBehavior for ActiveModel {}
 
 impl Entity {
-    /// Entries after a place in the log, oldest first.
+    /// Entries after a place in the log, oldest first. Both columns are compared as one row value: the primary key's index
+    /// then begins at the place, while for `revision > r OR (revision = r AND position > p)` it is read from its start.
     pub fn after(revision: i64, position: i64) -> Select<Self> {
+        let place = Expr::tuple([Expr::col(Column::Revision), Expr::col(Column::Position)]);
         Self::find()
-            .filter(
-                Condition::any()
-                    .add(Column::Revision.gt(revision))
-                    .add(Condition::all().add(Column::Revision.eq(revision)).add(Column::Position.gt(position))),
-            )
+            .filter(place.gt(Expr::tuple([Expr::value(revision), Expr::value(position)])))
             .order_by_asc(Column::Revision)
             .order_by_asc(Column::Position)
     }

@@ -2,7 +2,11 @@
 
 use std::ops::Range;
 
-use sea_orm::{ConnectionTrait as _, DatabaseTransaction, DbBackend, TransactionTrait as _};
+use entity::event;
+use sea_orm::{
+    ConnectionTrait as _, DatabaseTransaction, DbBackend, QuerySelect as _, QueryTrait as _, Statement,
+    TransactionTrait as _,
+};
 use serde_json::json;
 
 use crate::harness::*;
@@ -83,6 +87,30 @@ on_both_databases! {
                 assert_eq!(statements, 0, "{path} with {count} workers");
             }
         }
+    }
+
+    // regression: everything before the place was read first
+    async fn a_page_of_the_change_log_is_read_from_its_place_on(cluster: TestCluster) {
+        let database = cluster.server().journal().database();
+        let backend = database.backend();
+        let page = event::Entity::after(7, 3).limit(10).build(backend);
+        let explain = if backend == DbBackend::Sqlite { "EXPLAIN QUERY PLAN" } else { "EXPLAIN" };
+        let plan = Statement { sql: format!("{explain} {}", page.sql), ..page };
+        let connection = database.for_upkeep().await.unwrap().begin().await.unwrap();
+        let column = if backend == DbBackend::Sqlite {
+            "detail"
+        } else {
+            // The table is empty, and a small one is read whole.
+            connection.execute_unprepared("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off").await.unwrap();
+            "QUERY PLAN"
+        };
+        let lines = connection.query_all_raw(plan).await.unwrap();
+        let plan: Vec<String> = lines.iter().map(|line| line.try_get("", column).unwrap()).collect();
+        let begins_at_the_place = match backend {
+            DbBackend::Sqlite => "(revision,position)>(?,?)",
+            _ => "Index Cond: (ROW(revision, \"position\") > ROW(",
+        };
+        assert!(plan.iter().any(|line| line.contains(begins_at_the_place)), "{plan:#?}");
     }
 
     async fn heartbeats_that_come_together_cost_as_many_statements_as_one(cluster: TestCluster) {
