@@ -15,7 +15,6 @@
 mod at_rest;
 mod beats;
 mod limit;
-mod load;
 mod new_document;
 mod ours;
 mod peers;
@@ -32,7 +31,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, bail};
 use tokio::signal::unix::{SignalKind, signal};
 
-use self::support::Core;
+use self::support::{Core, load};
 use self::table::Table;
 
 fn main() -> Result<()> {

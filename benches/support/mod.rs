@@ -8,6 +8,7 @@
 mod core;
 pub mod documents;
 mod fleet;
+pub mod load;
 mod postgres;
 mod program;
 mod socket;
