@@ -73,6 +73,19 @@ impl WorkerFilter {
 }
 
 impl WorkerFilter {
+    /// The only zone that is wanted, if there is one.
+    pub fn zone(&self) -> Option<&str> {
+        match self.zones.as_deref() {
+            Some([zone]) => Some(zone),
+            _ => None,
+        }
+    }
+
+    /// Whether nothing is asked for beside a zone.
+    pub fn is_for_zone_only(&self) -> bool {
+        *self == Self { zones: self.zones.clone(), ..Self::default() }
+    }
+
     /// With how many entries a worker is compared, beside ids.
     pub fn entries(&self) -> usize {
         count(&self.zones)

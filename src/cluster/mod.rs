@@ -22,6 +22,7 @@ mod snapshot;
 mod sorted;
 mod stats;
 mod status;
+mod totals;
 mod uptime;
 mod view;
 mod vm;

@@ -1,6 +1,7 @@
 //! The cluster at one revision.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use chrono::TimeDelta;
@@ -10,6 +11,7 @@ use super::epoch::Epochs;
 use super::event::Cursor;
 use super::id::{VmId, WorkerId};
 use super::sorted::{Chunk, Keyed, Sorted};
+use super::totals::Totals;
 use super::vm::Vm;
 use super::worker::{Tombstone, Worker, WorkerVms};
 
@@ -27,6 +29,9 @@ pub struct Snapshot {
     workers: Sorted<Arc<Worker>>,
     vms: Sorted<VmReports>,
     vms_holding_slots: usize,
+    totals: Totals,
+    /// The workers of each zone, and those without one under the empty text; no zone is empty.
+    zones: Arc<BTreeMap<Arc<str>, Sorted<WorkerId>>>,
     /// Nearly always none, and then this is what is asked first.
     duplicates: Arc<Duplicates>,
     tombstones: Arc<BTreeMap<WorkerId, Arc<Tombstone>>>,
@@ -69,6 +74,12 @@ impl VmReports {
     }
 }
 
+impl Keyed for WorkerId {
+    fn key(&self) -> &str {
+        self.as_str()
+    }
+}
+
 impl Keyed for VmReports {
     fn key(&self) -> &str {
         self.id.as_str()
@@ -84,6 +95,8 @@ impl Snapshot {
             workers: Sorted::default(),
             vms: Sorted::default(),
             vms_holding_slots: 0,
+            totals: Totals::default(),
+            zones: Arc::default(),
             duplicates: Arc::default(),
             tombstones: Arc::default(),
             ended_silence: TimeDelta::zero(),
@@ -115,12 +128,16 @@ impl Snapshot {
         // First who left: a worker may be removed and registered again in one step.
         for (id, tombstone) in purged {
             if let Some(before) = next.workers.remove(id.as_str()) {
+                next.totals.replace(Some(&before), None);
+                next.change_zone(Some(&before), None);
                 next.replace_reports(&before.usage.vms, &[]);
             }
             Arc::make_mut(&mut next.tombstones).insert(id, tombstone);
         }
         for worker in workers {
             let before = next.workers.insert(worker.clone());
+            next.totals.replace(before.as_deref(), Some(&worker));
+            next.change_zone(before.as_deref(), Some(&worker));
             let old_vms = match before {
                 Some(before) => {
                     let silence = worker.usage.last_seen - before.usage.last_seen;
@@ -144,6 +161,36 @@ impl Snapshot {
         self.workers.iter()
     }
 
+    /// The workers between two ids, by id.
+    pub fn workers_in<'a>(
+        &'a self,
+        lower: Bound<&'a str>,
+        upper: Bound<&'a str>,
+    ) -> impl DoubleEndedIterator<Item = &'a Arc<Worker>> {
+        self.workers.range(lower, upper)
+    }
+
+    /// The workers of a zone between two ids, by id; those without a zone under the empty text.
+    pub fn workers_of_zone<'a>(
+        &'a self,
+        zone: &str,
+        lower: Bound<&'a str>,
+        upper: Bound<&'a str>,
+    ) -> impl DoubleEndedIterator<Item = &'a Arc<Worker>> {
+        let ids = self.zones.get(zone).into_iter().flat_map(move |ids| ids.range(lower, upper));
+        ids.filter_map(|id| self.find_worker(id.as_str()))
+    }
+
+    /// How many workers a zone has; those without a zone under the empty text.
+    pub fn worker_count_of_zone(&self, zone: &str) -> usize {
+        self.zones.get(zone).map_or(0, Sorted::len)
+    }
+
+    /// The zones that workers are in, with the number of these.
+    pub fn zones(&self) -> impl Iterator<Item = (&Arc<str>, usize)> {
+        self.zones.iter().filter(|(name, _)| !name.is_empty()).map(|(name, workers)| (name, workers.len()))
+    }
+
     /// How many workers are registered.
     pub fn worker_count(&self) -> usize {
         self.workers.len()
@@ -159,6 +206,15 @@ impl Snapshot {
         self.vms.iter()
     }
 
+    /// The VMs between two ids, by id, each once however many workers report it.
+    pub fn vms_in<'a>(
+        &'a self,
+        lower: Bound<&'a str>,
+        upper: Bound<&'a str>,
+    ) -> impl DoubleEndedIterator<Item = &'a VmReports> {
+        self.vms.range(lower, upper)
+    }
+
     /// How many VMs are reported, whatever their status, each counted once.
     pub fn vm_count(&self) -> usize {
         self.vms.len()
@@ -167,6 +223,11 @@ impl Snapshot {
     /// How many VMs hold a slot somewhere, each counted once.
     pub fn vms_holding_slots(&self) -> usize {
         self.vms_holding_slots
+    }
+
+    /// Sums over all workers.
+    pub(super) fn totals(&self) -> &Totals {
+        &self.totals
     }
 
     /// What is left of a worker of this id that was purged.
@@ -207,6 +268,28 @@ impl Snapshot {
     /// All VMs by id, as they lie: what did not change from one snapshot to the next is the same in both.
     pub fn vm_chunks(&self) -> &[Arc<Chunk<VmReports>>] {
         self.vms.chunks()
+    }
+
+    /// Moves a worker from the zone that it was in to the one that it is in.
+    fn change_zone(&mut self, before: Option<&Worker>, worker: Option<&Worker>) {
+        let zone = |worker: &Worker| worker.identity.zone.clone();
+        let (left, entered) = (before.map(zone), worker.map(zone));
+        // Most changes are heartbeats, which leave the zones as they are: then they need no copy.
+        if left == entered {
+            return;
+        }
+        let zones = Arc::make_mut(&mut self.zones);
+        if let Some((zone, worker)) = left.zip(before)
+            && let Some(workers) = zones.get_mut(&zone)
+        {
+            workers.remove(worker.id.as_str());
+            if workers.len() == 0 {
+                zones.remove(&zone);
+            }
+        }
+        if let Some((zone, worker)) = entered.zip(worker) {
+            zones.entry(zone).or_default().insert(worker.id.clone());
+        }
     }
 
     /// Brings the index of VMs from one worker's old list to its new one; both are sorted by id.

@@ -7,7 +7,7 @@
 //! Who looks for one element finds its chunk by search, and its place there by hash (ADR 0040).
 
 use std::hash::BuildHasher as _;
-use std::ops::Deref;
+use std::ops::{Bound, Deref};
 use std::sync::{Arc, OnceLock};
 
 use foldhash::fast::FixedState;
@@ -80,6 +80,32 @@ impl<T: Keyed + Clone> Sorted<T> {
     /// All elements, in ascending order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &T> {
         self.chunks.iter().flat_map(|chunk| chunk.iter())
+    }
+
+    /// The elements between two keys, in ascending order; none if the bounds exclude each other. Only the chunks of the
+    /// bounds are searched, so a range costs its own length and not the list's.
+    pub fn range<'a>(&'a self, lower: Bound<&'a str>, upper: Bound<&'a str>) -> impl DoubleEndedIterator<Item = &'a T> {
+        let first = match lower {
+            Bound::Included(key) | Bound::Excluded(key) => self.chunk_for(key),
+            Bound::Unbounded => 0,
+        };
+        let end = match upper {
+            Bound::Included(key) | Bound::Excluded(key) => (self.chunk_for(key) + 1).min(self.chunks.len()),
+            Bound::Unbounded => self.chunks.len(),
+        };
+        self.chunks.get(first..end).unwrap_or_default().iter().flat_map(move |chunk| {
+            let start = match lower {
+                Bound::Included(key) => chunk.partition_point(|element| element.key() < key),
+                Bound::Excluded(key) => chunk.partition_point(|element| element.key() <= key),
+                Bound::Unbounded => 0,
+            };
+            let end = match upper {
+                Bound::Included(key) => chunk.partition_point(|element| element.key() <= key),
+                Bound::Excluded(key) => chunk.partition_point(|element| element.key() < key),
+                Bound::Unbounded => chunk.len(),
+            };
+            chunk.get(start..end).unwrap_or_default().iter()
+        })
     }
 
     /// All elements, in ascending order, as they lie: a chunk that two lists share is the same in both.
@@ -204,10 +230,16 @@ mod tests {
         }
     }
 
+    fn bound() -> impl Strategy<Value = Bound<String>> {
+        let key = || (0_u32..900).prop_map(|key| key.to_string());
+        prop_oneof![key().prop_map(Bound::Included), key().prop_map(Bound::Excluded), Just(Bound::Unbounded)]
+    }
+
     proptest! {
         #[test]
         fn a_sorted_list_is_a_map_and_copies_do_not_change(
-            steps in prop::collection::vec((any::<bool>(), 0_u32..900, any::<u32>()), 0..3_000)
+            steps in prop::collection::vec((any::<bool>(), 0_u32..900, any::<u32>()), 0..3_000),
+            ranges in prop::collection::vec((bound(), bound()), 0..20),
         ) {
             let mut list = Sorted::default();
             let mut model = BTreeMap::new();
@@ -232,6 +264,26 @@ mod tests {
                 prop_assert!(list.iter().map(|row| (&row.0, &row.1)).eq(model.iter()));
                 prop_assert!(model.iter().all(|(key, value)| list.get(key).map(|row| row.1) == Some(*value)));
                 prop_assert!(list.chunks.iter().all(|chunk| !chunk.is_empty() && chunk.len() <= MAX_CHUNK));
+                for (lower, upper) in &ranges {
+                    let (lower, upper) = (lower.as_ref().map(String::as_str), upper.as_ref().map(String::as_str));
+                    let is_in = |key: &str| {
+                        let is_above = match lower {
+                            Bound::Included(lower) => key >= lower,
+                            Bound::Excluded(lower) => key > lower,
+                            Bound::Unbounded => true,
+                        };
+                        is_above && match upper {
+                            Bound::Included(upper) => key <= upper,
+                            Bound::Excluded(upper) => key < upper,
+                            Bound::Unbounded => true,
+                        }
+                    };
+                    let expected: Vec<_> = model.keys().filter(|key| is_in(key)).collect();
+                    let found = list.range(lower, upper).map(|row| &row.0);
+                    prop_assert!(found.eq(expected.iter().copied()));
+                    let backwards = list.range(lower, upper).rev().map(|row| &row.0);
+                    prop_assert!(backwards.eq(expected.into_iter().rev()));
+                }
             }
         }
     }

@@ -1,9 +1,7 @@
 //! Totals of the cluster.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::status::WorkerStatus;
 use super::view::{View, percent};
 
 /// Totals over all registered workers, whatever their status; the `schedulable_` figures count
@@ -54,40 +52,30 @@ pub struct ZoneStats {
 }
 
 impl ClusterStats {
-    /// Adds up what the view shows.
-    pub fn of(view: &Arc<View>) -> Self {
-        let mut stats = Self {
-            revision: view.snapshot.revision,
+    /// The totals of what the view shows.
+    pub fn of(view: &View) -> Self {
+        let (totals, online) = (view.snapshot.totals(), view.online());
+        let total_workers = view.snapshot.worker_count() as u64;
+        let zones = view.snapshot.zones();
+        let zones = zones.map(|(name, workers)| ZoneStats { name: name.clone(), workers: workers as u64 });
+        Self {
+            total_workers,
+            active_workers: online.active,
+            draining_workers: online.draining,
+            offline_workers: total_workers - online.active - online.draining,
+            total_cpu_cores: totals.registered.cpu_cores,
+            total_memory_mb: totals.registered.memory_mb,
+            used_cpu_cores: totals.registered.used_cpu_cores,
+            used_memory_mb: totals.registered.used_memory_mb,
             total_vms: view.snapshot.vms_holding_slots() as u64,
-            ..Self::default()
-        };
-        let mut zones = BTreeMap::<Arc<str>, u64>::new();
-        for worker in view.workers() {
-            let identity = worker.identity();
-            let usage = &worker.worker.usage;
-            stats.total_workers += 1;
-            stats.total_cpu_cores += u64::from(identity.cpu_cores);
-            stats.total_memory_mb += u64::from(identity.memory_mb);
-            stats.used_cpu_cores += u64::from(usage.used_cpu_cores);
-            stats.used_memory_mb += u64::from(usage.used_memory_mb);
-            stats.max_vms += u64::from(identity.max_vms);
-            match worker.status() {
-                WorkerStatus::Active => {
-                    stats.active_workers += 1;
-                    stats.schedulable_workers += 1;
-                    stats.schedulable_cpu_cores += u64::from(identity.cpu_cores.saturating_sub(usage.used_cpu_cores));
-                    stats.schedulable_memory_mb += u64::from(identity.memory_mb.saturating_sub(usage.used_memory_mb));
-                    stats.schedulable_vm_slots += u64::from(identity.max_vms).saturating_sub(worker.vm_count() as u64);
-                }
-                WorkerStatus::Draining => stats.draining_workers += 1,
-                WorkerStatus::Offline => stats.offline_workers += 1,
-            }
-            if !identity.zone.is_empty() {
-                *zones.entry(identity.zone.clone()).or_default() += 1;
-            }
+            max_vms: totals.registered.max_vms,
+            zones: zones.collect(),
+            schedulable_workers: online.active,
+            schedulable_cpu_cores: online.free_cpu_cores,
+            schedulable_memory_mb: online.free_memory_mb,
+            schedulable_vm_slots: online.free_vm_slots,
+            revision: view.snapshot.revision,
         }
-        stats.zones = zones.into_iter().map(|(name, workers)| ZoneStats { name, workers }).collect();
-        stats
     }
 
     /// CPU cores no VM holds.

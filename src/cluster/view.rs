@@ -1,5 +1,6 @@
 //! The cluster as one answer sees it: one snapshot, read at one moment.
 
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use super::depends::Depends;
 use super::prepared::Prepared;
 use super::snapshot::{Snapshot, VmReports};
 use super::status::{Availability, VmStatus, WorkerStatus};
+use super::totals::Online;
 use super::uptime::Uptime;
 use super::vm::Vm;
 use super::worker::{Drain, HeardSince, Identity, Worker};
@@ -41,6 +43,25 @@ impl View {
         self.snapshot.workers().map(|worker| self.worker(worker))
     }
 
+    /// The workers between two ids, by id.
+    pub fn workers_in<'a>(
+        self: &'a Arc<Self>,
+        lower: Bound<&'a str>,
+        upper: Bound<&'a str>,
+    ) -> impl DoubleEndedIterator<Item = WorkerView> {
+        self.snapshot.workers_in(lower, upper).map(|worker| self.worker(worker))
+    }
+
+    /// The workers of a zone between two ids, by id; those without a zone under the empty text.
+    pub fn workers_of_zone<'a>(
+        self: &'a Arc<Self>,
+        zone: &str,
+        lower: Bound<&'a str>,
+        upper: Bound<&'a str>,
+    ) -> impl DoubleEndedIterator<Item = WorkerView> {
+        self.snapshot.workers_of_zone(zone, lower, upper).map(|worker| self.worker(worker))
+    }
+
     /// The VM with this id, as the report that speaks for it says.
     pub fn find_vm(self: &Arc<Self>, id: &str) -> Option<VmView> {
         self.snapshot.find_vm(id).and_then(|reports| self.home_of(reports))
@@ -51,9 +72,30 @@ impl View {
         self.snapshot.vms().filter_map(|reports| self.home_of(reports))
     }
 
+    /// The VMs between two ids, by id, each once.
+    pub fn vms_in<'a>(
+        self: &'a Arc<Self>,
+        lower: Bound<&'a str>,
+        upper: Bound<&'a str>,
+    ) -> impl DoubleEndedIterator<Item = VmView> {
+        self.snapshot.vms_in(lower, upper).filter_map(|reports| self.home_of(reports))
+    }
+
     /// The first moment at which a worker that is online now will have been silent for too long, if it is not heard before.
     pub fn next_silence(self: &Arc<Self>) -> Option<Timestamp> {
         self.workers().filter_map(|worker| worker.shows_the_same_until(Depends::ON_SILENCE)).min()
+    }
+
+    /// Sums over the workers that are online now.
+    pub(super) fn online(&self) -> Online {
+        let totals = self.snapshot.totals();
+        totals.online(self.heard_since).unwrap_or_else(|| {
+            let mut online = Online::default();
+            let workers = self.snapshot.workers();
+            let workers = workers.filter(|worker| worker.availability(self.heard_since) == Availability::Online);
+            workers.for_each(|worker| online.add(&Online::of(worker)));
+            online
+        })
     }
 
     fn worker(self: &Arc<Self>, worker: &Arc<Worker>) -> WorkerView {

@@ -351,11 +351,15 @@ impl Worker {
         Tombstone { incarnation: self.life.incarnation, boot_id: boot_id.clone(), earlier_boot_ids: earlier.clone() }
     }
 
+    /// Whether it is offline at any moment, until it is heard again: it has left, or its silence has been announced.
+    pub(super) fn is_known_to_be_offline(&self) -> bool {
+        self.life.left_at.is_some() || self.announced == Availability::Offline
+    }
+
     /// Whether the worker is reachable: it has not left, was heard late enough, and has not been announced offline since.
     /// (The last says something new only if the clock went back: what was told holds until the worker is heard.)
     pub fn availability(&self, heard_since: HeardSince) -> Availability {
-        let is_told_offline = self.announced == Availability::Offline;
-        if self.life.left_at.is_some() || is_told_offline || self.usage.last_seen < heard_since.0 {
+        if self.is_known_to_be_offline() || self.usage.last_seen < heard_since.0 {
             Availability::Offline
         } else {
             Availability::Online
@@ -396,6 +400,11 @@ impl HeardSince {
     pub fn of(now: Timestamp, offline_after: Duration) -> Self {
         let silence = TimeDelta::from_std(offline_after).ok();
         Self(silence.and_then(|silence| now.checked_sub_signed(silence)).unwrap_or(Timestamp::MIN_UTC))
+    }
+
+    /// The moment: a heartbeat at it is late enough, one before it is not.
+    pub(super) fn moment(self) -> Timestamp {
+        self.0
     }
 }
 

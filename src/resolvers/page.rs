@@ -2,6 +2,7 @@
 //! so pages stay right while rows come and go, and while they move (see [`Walk`]).
 
 use std::cmp::Ordering;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::input::echo;
 use super::{Reading, Resolvers};
-use crate::cluster::{Cursor, Snapshot, WorkerOrder, WorkerOrderField, WorkerSortKey};
+use crate::cluster::{Cursor, Snapshot, View, WorkerOrder, WorkerOrderField, WorkerSortKey};
 use crate::error::{Error, Result};
 
 /// Size of a page when nobody asks for one.
@@ -38,6 +39,21 @@ impl PageRequest {
     /// Whether the part begins where the list does.
     pub(super) fn starts_at_the_front(&self) -> bool {
         self.after.is_none() && self.last.is_none() && self.before.is_none()
+    }
+
+    /// How many elements are wanted at most, and whether those are counted from the end.
+    fn size(&self) -> Result<(usize, bool)> {
+        match (self.first, self.last) {
+            (Some(_), Some(_)) => Err(Error::invalid("last", "cannot be combined with `first`: ask for one of them")),
+            (None, Some(last)) => Ok((page_size("last", last)?, true)),
+            (Some(first), None) => Ok((page_size(self.names.first, first)?, false)),
+            (None, None) => Ok((DEFAULT_SIZE, false)),
+        }
+    }
+
+    /// How many rows are read of a list of so many in which a page is sought.
+    pub(super) fn most_rows(&self, all: usize) -> usize {
+        if self.is_for_all() { all } else { all.min(MAX_SIZE) }
     }
 
     /// Whether no part is asked for.
@@ -166,6 +182,31 @@ impl Walk {
     }
 }
 
+/// A list that lies by id, so that a part of it is found without the rest.
+pub(super) trait ListById {
+    /// An element.
+    type Node;
+
+    /// The elements between two ids, in ascending order.
+    fn range<'a>(
+        &'a self,
+        lower: Bound<&'a str>,
+        upper: Bound<&'a str>,
+    ) -> impl DoubleEndedIterator<Item = Self::Node> + 'a;
+
+    /// How many there are in the whole list.
+    fn total(&self) -> usize;
+
+    /// The element with its place in the order by id.
+    fn edge(&self, node: Self::Node) -> Edge<Self::Node>;
+}
+
+/// What matches a filter in a view of the cluster.
+pub(super) struct Matching<'a, F> {
+    pub(super) view: &'a Arc<View>,
+    pub(super) filter: &'a F,
+}
+
 /// Part of a list.
 #[derive(Clone, Debug)]
 pub struct Page<T> {
@@ -182,21 +223,13 @@ pub struct Page<T> {
 impl<T> Page<T> {
     /// Cuts the wanted part out of the whole list, which comes sorted by id, and is of this state.
     pub fn of(mut edges: Vec<Edge<T>>, order: WorkerOrder, request: &PageRequest, now: &Snapshot) -> Result<Self> {
-        let PageRequest { first, after, last, before, names } = request;
-        let (size, from_the_end) = match (first, last) {
-            (Some(_), Some(_)) => {
-                return Err(Error::invalid("last", "cannot be combined with `first`: ask for one of them"));
-            }
-            (None, Some(last)) => (page_size("last", *last)?, true),
-            (Some(first), None) => (page_size(names.first, *first)?, false),
-            (None, None) => (DEFAULT_SIZE, false),
-        };
+        let PageRequest { first: _, after, last: _, before, names } = request;
+        let (size, from_the_end) = request.size()?;
         let parse = |text: &Option<String>, field| {
             let Some(text) = text else { return Ok(None) };
             let place = Place::parse(text, field)?;
             if edges.first().is_some_and(|edge| edge.key.compare(&place.key).is_none()) {
-                let problem = "is a cursor of another order: pass back one that came with the present";
-                return Err(Error::invalid(field, format!("{problem} `{}`", names.order)));
+                return Err(of_another_order(field, names));
             }
             Ok(Some(place))
         };
@@ -220,6 +253,43 @@ impl<T> Page<T> {
         edges.drain(..start);
         edges.iter_mut().for_each(|edge| edge.since = walk.since.clone());
         Ok(Self { edges, total, has_next: end < total, has_previous: start > 0 })
+    }
+
+    /// Reads the wanted part of a list that lies by id, forwards or backwards. Only the elements of the page, and one beside
+    /// it, are taken from the list, so that a page costs its own length and not the list's.
+    pub(super) fn by_id(list: &impl ListById<Node = T>, descending: bool, request: &PageRequest) -> Result<Self> {
+        let PageRequest { first: _, after, last: _, before, names } = request;
+        let (size, from_the_end) = request.size()?;
+        let parse = |text: &Option<String>, field| {
+            let Some(text) = text else { return Ok(None) };
+            match Place::parse(text, field)?.key {
+                WorkerSortKey::Id(id) => Ok(Some(id)),
+                _ => Err(of_another_order(field, names)),
+            }
+        };
+        let (after, before) = (parse(after, names.after)?, parse(before, "before")?);
+        let (after, before) = (after.as_deref(), before.as_deref());
+        // In the direction of the walk; the list itself is asked for in ascending order.
+        let between = |start, end| if descending { list.range(end, start) } else { list.range(start, end) };
+        let excluded = |id: Option<_>| id.map_or(Bound::Unbounded, Bound::Excluded);
+
+        let mut part = between(excluded(after), excluded(before));
+        let mut next = || if from_the_end == descending { part.next() } else { part.next_back() };
+        let mut edges: Vec<_> = std::iter::from_fn(&mut next).take(size).map(|node| list.edge(node)).collect();
+        let there_is_more = next().is_some();
+        if from_the_end {
+            edges.reverse();
+        }
+        let has_previous = (there_is_more && from_the_end)
+            || after.is_some_and(|after| between(Bound::Unbounded, Bound::Included(after)).next().is_some());
+        let has_next = (there_is_more && !from_the_end)
+            || before.is_some_and(|before| {
+                // A place before the one that the page begins after limits nothing.
+                let is_behind = |after: &&str| if descending { *after <= before } else { *after >= before };
+                let start = after.filter(is_behind).map_or(Bound::Included(before), Bound::Excluded);
+                between(start, Bound::Unbounded).next().is_some()
+            });
+        Ok(Self { edges, total: list.total(), has_next, has_previous })
     }
 
     /// The place of the last element, to go on from.
@@ -265,9 +335,14 @@ impl<T> Listing<T> {
             };
             return Ok(Self { total: nodes.len(), nodes, next: None });
         }
-        let page = Page::of(list.into_iter().map(edge).collect(), order, request, now)?;
+        Ok(Page::of(list.into_iter().map(edge).collect(), order, request, now)?.into())
+    }
+}
+
+impl<T> From<Page<T>> for Listing<T> {
+    fn from(page: Page<T>) -> Self {
         let next = page.end_cursor().filter(|_| page.has_next);
-        Ok(Self { nodes: page.edges.into_iter().map(|edge| edge.node).collect(), total: page.total, next })
+        Self { nodes: page.edges.into_iter().map(|edge| edge.node).collect(), total: page.total, next }
     }
 }
 
@@ -287,6 +362,11 @@ fn began(after: &Option<Place>, before: &Option<Place>, field: &'static str, now
     // Who walks from two places at once has seen what the earlier walk has seen.
     let earlier = [after, before].into_iter().flatten().min_by_key(|since| since.revision);
     Ok(earlier.unwrap_or_else(|| now.cursor()))
+}
+
+fn of_another_order(field: &'static str, names: &PageNames) -> Error {
+    let problem = "is a cursor of another order: pass back one that came with the present";
+    Error::invalid(field, format!("{problem} `{}`", names.order))
 }
 
 fn of_another_database(field: &'static str) -> Error {
@@ -322,6 +402,10 @@ fn page_size(field: &'static str, size: i64) -> Result<usize> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
     use super::*;
 
     fn edges(ids: &[&str]) -> Vec<Edge<()>> {
@@ -351,6 +435,72 @@ mod tests {
         let back = PageRequest { last: Some(2), before: page.start_cursor(), ..PageRequest::default() };
         let page = Page::of(edges(&["a", "b", "c", "d"]), order, &back, &now()).unwrap();
         assert_eq!((ids(&page), page.has_next, page.has_previous), (vec!["a", "b"], true, false));
+    }
+
+    /// A list that lies by id, of which every second one matches nothing, as behind a filter.
+    struct Lying(BTreeMap<String, bool>);
+
+    impl ListById for Lying {
+        type Node = String;
+
+        fn range<'a>(
+            &'a self,
+            lower: Bound<&'a str>,
+            upper: Bound<&'a str>,
+        ) -> impl DoubleEndedIterator<Item = String> + 'a {
+            let is_above = move |id: &str| match lower {
+                Bound::Included(lower) => id >= lower,
+                Bound::Excluded(lower) => id > lower,
+                Bound::Unbounded => true,
+            };
+            let is_below = move |id: &str| match upper {
+                Bound::Included(upper) => id <= upper,
+                Bound::Excluded(upper) => id < upper,
+                Bound::Unbounded => true,
+            };
+            let matching = self.0.iter().filter(|(_, matches)| **matches).map(|(id, _)| id);
+            matching.filter(move |id| is_above(id) && is_below(id)).cloned()
+        }
+
+        fn total(&self) -> usize {
+            self.0.values().filter(|matches| **matches).count()
+        }
+
+        fn edge(&self, id: String) -> Edge<String> {
+            Edge::new(WorkerSortKey::Id(id.clone()), id.as_str().into(), 0, id)
+        }
+    }
+
+    fn cursor_of(id: u8) -> String {
+        Edge::new(WorkerSortKey::Id(format!("{id:02}")), format!("{id:02}").into(), 0, ()).cursor()
+    }
+
+    proptest! {
+        #[test]
+        fn a_page_that_is_sought_is_the_one_that_is_cut_out_of_the_whole_list(
+            rows in prop::collection::btree_map(0_u8..30, any::<bool>(), 0..30),
+            (after, before) in (prop::option::of(0_u8..30), prop::option::of(0_u8..30)),
+            (size, from_the_end, descending) in (prop::option::of(0_i64..12), any::<bool>(), any::<bool>()),
+        ) {
+            let list = Lying(rows.into_iter().map(|(id, matches)| (format!("{id:02}"), matches)).collect());
+            let request = PageRequest {
+                first: size.filter(|_| !from_the_end),
+                last: size.filter(|_| from_the_end),
+                after: after.map(cursor_of),
+                before: before.map(cursor_of),
+                names: PageNames::default(),
+            };
+            let order = WorkerOrder { descending, ..WorkerOrder::default() };
+            let whole = list.range(Bound::Unbounded, Bound::Unbounded).map(|id| list.edge(id)).collect();
+            let cut = Page::of(whole, order, &request, &now()).unwrap();
+            let sought = Page::by_id(&list, descending, &request).unwrap();
+            let nodes = |page: &Page<String>| page.edges.iter().map(|edge| edge.node.clone()).collect::<Vec<_>>();
+            prop_assert_eq!(nodes(&sought), nodes(&cut));
+            prop_assert_eq!(
+                (sought.total, sought.has_next, sought.has_previous, sought.start_cursor(), sought.end_cursor()),
+                (cut.total, cut.has_next, cut.has_previous, cut.start_cursor(), cut.end_cursor())
+            );
+        }
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use super::Reading;
 use super::offload::steps;
-use super::page::{Edge, Listing, Page, PageRequest};
+use super::page::{Edge, ListById, Listing, Matching, Page, PageRequest};
 use crate::cluster::{Snapshot, VmFilter, VmId, VmView, WorkerOrder, WorkerSortKey, WorkerView};
 use crate::error::{Error, Result};
 
@@ -54,10 +55,11 @@ impl Reading {
         found.into_values().collect()
     }
 
-    /// How many steps it takes to list the VMs that match, and to write them.
-    pub fn steps_to_list_vms(&self, filter: &VmFilter) -> u64 {
+    /// How many steps it takes to find the VMs that match, and to write those of them that are asked for.
+    pub fn steps_to_list_vms(&self, filter: &VmFilter, request: &PageRequest) -> u64 {
         let snapshot = &self.view.snapshot;
         let rows = match &filter.worker_ids {
+            None if *filter == VmFilter::default() => request.most_rows(snapshot.vm_count()),
             None => snapshot.vm_count(),
             Some(ids) => ids.len().saturating_mul(snapshot.vm_count().div_ceil(snapshot.worker_count().max(1))),
         };
@@ -66,12 +68,41 @@ impl Reading {
 
     /// One page of the VMs that match, by id.
     pub fn page_of_vms(&self, filter: &VmFilter, request: &PageRequest) -> Result<Page<VmView>> {
+        if filter.worker_ids.is_none() {
+            return Page::by_id(&Matching { view: &self.view, filter }, false, request);
+        }
         page_by_id(self.list_vms(filter), request, &self.view.snapshot)
     }
 
     /// The VMs that match, by id: all of them, or the page that is asked for.
     pub fn listing_of_vms(&self, filter: &VmFilter, request: &PageRequest) -> Result<Listing<VmView>> {
+        if filter.worker_ids.is_none() && !request.is_for_all() {
+            return Ok(self.page_of_vms(filter, request)?.into());
+        }
         Listing::of(self.list_vms(filter), edge_by_id, WorkerOrder::default(), request, &self.view.snapshot)
+    }
+}
+
+impl ListById for Matching<'_, VmFilter> {
+    type Node = VmView;
+
+    fn range<'a>(
+        &'a self,
+        lower: Bound<&'a str>,
+        upper: Bound<&'a str>,
+    ) -> impl DoubleEndedIterator<Item = VmView> + 'a {
+        self.view.vms_in(lower, upper).filter(|vm| self.filter.matches(vm))
+    }
+
+    fn total(&self) -> usize {
+        if *self.filter == VmFilter::default() {
+            return self.view.snapshot.vms_holding_slots();
+        }
+        self.range(Bound::Unbounded, Bound::Unbounded).count()
+    }
+
+    fn edge(&self, vm: VmView) -> Edge<VmView> {
+        edge_by_id(vm)
     }
 }
 

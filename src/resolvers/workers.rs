@@ -1,5 +1,6 @@
 //! Operations on workers.
 
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use tracing::{info, warn};
 use super::input::{self, HeartbeatInput, RegistrationInput};
 use super::offload::steps;
 use super::once::{Answered, Once};
-use super::page::{Edge, Listing, Page, PageRequest};
+use super::page::{Edge, ListById, Listing, Matching, Page, PageRequest};
 use super::{Reading, Resolvers};
 use crate::cluster::{
     SchedulingPolicy, View, VmStatus, VmView, Worker, WorkerFilter, WorkerOrder, WorkerOrderField, WorkerSortKey,
@@ -111,7 +112,7 @@ impl Reading {
     /// All workers that match, by id.
     pub fn list_workers(&self, filter: &WorkerFilter) -> Vec<WorkerView> {
         let Some(ids) = &filter.ids else {
-            return self.view.workers().filter(|worker| filter.matches(worker)).collect();
+            return Matching { view: &self.view, filter }.range(Bound::Unbounded, Bound::Unbounded).collect();
         };
         let mut ids: Vec<_> = ids.iter().map(String::as_str).collect();
         ids.sort_unstable();
@@ -120,10 +121,16 @@ impl Reading {
         workers.filter(|worker| filter.matches(worker)).collect()
     }
 
-    /// How many steps it takes to list the workers that match, and to write them.
-    pub fn steps_to_list_workers(&self, filter: &WorkerFilter) -> u64 {
-        let rows = filter.ids.as_ref().map_or_else(|| self.view.snapshot.worker_count(), Vec::len);
-        steps(rows, filter.entries())
+    /// How many steps it takes to find the workers that match, and to write those of them that are asked for.
+    pub fn steps_to_list_workers(&self, filter: &WorkerFilter, order: WorkerOrder, request: &PageRequest) -> u64 {
+        let snapshot = &self.view.snapshot;
+        let rows = match (&filter.ids, filter.zone()) {
+            (Some(ids), _) => ids.len(),
+            (None, Some(zone)) => snapshot.worker_count_of_zone(zone),
+            (None, None) => snapshot.worker_count(),
+        };
+        let is_sought = lie_by_id(filter, order) && Matching { view: &self.view, filter }.known_total().is_some();
+        steps(if is_sought { request.most_rows(rows) } else { rows }, filter.entries())
     }
 
     /// One page of the workers that match, in the order asked for.
@@ -133,6 +140,9 @@ impl Reading {
         order: WorkerOrder,
         request: &PageRequest,
     ) -> Result<Page<WorkerView>> {
+        if lie_by_id(filter, order) {
+            return Page::by_id(&Matching { view: &self.view, filter }, order.descending, request);
+        }
         let edges = self.list_workers(filter).into_iter().map(|worker| edge(worker, order)).collect();
         Page::of(edges, order, request, &self.view.snapshot)
     }
@@ -144,6 +154,9 @@ impl Reading {
         order: WorkerOrder,
         request: &PageRequest,
     ) -> Result<Listing<WorkerView>> {
+        if lie_by_id(filter, order) && !request.is_for_all() {
+            return Ok(self.page_of_workers(filter, order, request)?.into());
+        }
         Listing::of(self.list_workers(filter), |worker| edge(worker, order), order, request, &self.view.snapshot)
     }
 
@@ -156,6 +169,49 @@ impl Reading {
     pub fn find_node(&self, id: &str) -> Option<Node> {
         let worker = self.find_worker(id).map(Node::Worker);
         worker.or_else(|| self.find_vm(id).map(Node::Vm))
+    }
+}
+
+/// Whether the workers that match lie in this order: none are looked up by their ids.
+fn lie_by_id(filter: &WorkerFilter, order: WorkerOrder) -> bool {
+    filter.ids.is_none() && order.field == WorkerOrderField::Id
+}
+
+impl Matching<'_, WorkerFilter> {
+    /// How many workers match, if that is known without looking at them.
+    fn known_total(&self) -> Option<usize> {
+        if !self.filter.is_for_zone_only() {
+            return None;
+        }
+        match self.filter.zones.as_deref() {
+            None => Some(self.view.snapshot.worker_count()),
+            Some([zone]) => Some(self.view.snapshot.worker_count_of_zone(zone)),
+            Some(_) => None,
+        }
+    }
+}
+
+impl ListById for Matching<'_, WorkerFilter> {
+    type Node = WorkerView;
+
+    fn range<'a>(
+        &'a self,
+        lower: Bound<&'a str>,
+        upper: Bound<&'a str>,
+    ) -> impl DoubleEndedIterator<Item = WorkerView> + 'a {
+        let workers: Box<dyn DoubleEndedIterator<Item = WorkerView> + 'a> = match self.filter.zone() {
+            Some(zone) => Box::new(self.view.workers_of_zone(zone, lower, upper)),
+            None => Box::new(self.view.workers_in(lower, upper)),
+        };
+        workers.filter(|worker| self.filter.matches(worker))
+    }
+
+    fn total(&self) -> usize {
+        self.known_total().unwrap_or_else(|| self.range(Bound::Unbounded, Bound::Unbounded).count())
+    }
+
+    fn edge(&self, worker: WorkerView) -> Edge<WorkerView> {
+        edge(worker, WorkerOrder::default())
     }
 }
 

@@ -39,7 +39,7 @@ pub(super) async fn list(
     let filter =
         VmFilterInput { statuses: given(status), zones: named(zone), has_zone, worker_ids: given(worker_id), search };
     let filter = filter.check(&FILTER_NAMES)?;
-    let steps = read.reading.steps_to_list_vms(&filter);
+    let steps = read.reading.steps_to_list_vms(&filter, paging.request());
     let lists = endpoint.lists.clone();
     let answer = move || {
         if filter == VmFilter::default() && paging.request().is_for_all() {

@@ -78,7 +78,7 @@ pub(super) async fn list(
         read.reading = changed.unwrap_or_else(|| Ok(resolvers.read()))?;
     }
     read.reading = resolvers.read_for_page(read.reading, paging.request()).await?;
-    let steps = read.reading.steps_to_list_workers(&filter);
+    let steps = read.reading.steps_to_list_workers(&filter, order, paging.request());
     let lists = lists.clone();
     let answer = move || {
         if filter == WorkerFilter::default() && order == WorkerOrder::default() && paging.request().is_for_all() {

@@ -1,8 +1,39 @@
 //! Totals of the cluster.
 
-use serde_json::json;
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+use serde_json::{Value, json};
 
 use crate::harness::*;
+
+/// What statistics say that can be added up from the lists of workers and VMs, added up.
+async fn added_up(cluster: &TestCluster) -> Value {
+    let workers = cluster.rest().get("/api/v1/workers").await.json()["workers"].take();
+    let workers = workers.as_array().unwrap();
+    let figure = |worker: &Value, field: &str| worker[field].as_u64().unwrap();
+    let sum = |field: &str| workers.iter().map(|worker| figure(worker, field)).sum::<u64>();
+    let with_status = |status: &str| workers.iter().filter(|worker| worker["status"] == status).count();
+    let free = |total: &str, used: &str| -> u64 {
+        let active = workers.iter().filter(|worker| worker["status"] == "active");
+        active.map(|worker| figure(worker, total).saturating_sub(figure(worker, used))).sum()
+    };
+    let mut zones = serde_json::Map::new();
+    for zone in workers.iter().filter_map(|worker| worker["zone"].as_str()).filter(|zone| !zone.is_empty()) {
+        let count = zones.get(zone).and_then(Value::as_u64).unwrap_or(0);
+        zones.insert(zone.to_owned(), json!(count + 1));
+    }
+    json!({
+        "total_workers": workers.len(), "active_workers": with_status("active"),
+        "draining_workers": with_status("draining"), "offline_workers": with_status("offline"),
+        "total_cpu_cores": sum("cpu_cores"), "total_memory_mb": sum("memory_mb"),
+        "used_cpu_cores": sum("used_cpu_cores"), "used_memory_mb": sum("used_memory_mb"), "max_vms": sum("max_vms"),
+        "total_vms": cluster.rest().get("/api/v1/vms").await.json()["total"], "zones": zones,
+        "schedulable_workers": with_status("active"),
+        "schedulable_cpu_cores": free("cpu_cores", "used_cpu_cores"),
+        "schedulable_memory_mb": free("memory_mb", "used_memory_mb"),
+        "schedulable_vm_slots": free("max_vms", "vm_count"),
+    })
+}
 
 on_both_databases! {
     // semantics 14
@@ -50,6 +81,64 @@ on_both_databases! {
                 "revision": 9,
             }),
         );
+    }
+
+    // Statistics are kept with the changes, lists are read: they agree after each step, at any moment, and after a restart.
+    async fn totals_are_what_the_lists_add_up_to_whatever_happens(db: TestDatabase) {
+        let seed = rand::random::<u64>();
+        let mut random = StdRng::seed_from_u64(seed);
+        let mut cluster = TestCluster::on(&db).await;
+        for step in 0..200 {
+            let id = format!("w{}", random.random_range(0..6));
+            let path = format!("/api/v1/workers/{id}");
+            let happened = match random.random_range(0..20) {
+                0..4 => {
+                    let zone = ["", "a", "b"][random.random_range(0..3)];
+                    let registration = json!({
+                        "hostname": id, "address": "10.0.0.1:1", "zone": zone,
+                        "cpu_cores": random.random_range(1..9), "memory_mb": random.random_range(1..9_000),
+                        "max_vms": random.random_range(0..4), "boot_id": format!("boot-{step}"),
+                    });
+                    cluster.rest().put(&path).json(registration).await.status
+                }
+                4..11 => {
+                    let life = cluster.rest().get(&path).await.json()["incarnation"].as_u64().unwrap_or(1);
+                    let vms: Vec<_> = (0..random.random_range(0..5))
+                        .map(|vm| json!({"id": format!("{id}-vm-{vm}"), "vcpus": vm, "memory_mb": 700 * vm}))
+                        .collect();
+                    cluster.beat(&id, json!({"incarnation": life, "vms": vms})).await.status
+                }
+                11..13 => cluster.rest().post(&format!("{path}/drain")).await.status,
+                13..15 => cluster.rest().post(&format!("{path}/activate")).await.status,
+                15 => cluster.rest().delete(&path).await.status,
+                16 => cluster.rest().delete(&format!("{path}?purge=true&force=true")).await.status,
+                17 => {
+                    cluster.sweep().await;
+                    0
+                }
+                18 => {
+                    cluster = cluster.restart().await;
+                    0
+                }
+                _ => 0,
+            };
+            // Also to moments at which a worker has been silent for just as long as it may be.
+            cluster.advance(std::time::Duration::from_millis(random.random_range(0..25) * 500));
+            let mut stats = cluster.rest().get("/api/v1/cluster/stats").await.json();
+            let expected = added_up(&cluster).await;
+            stats.as_object_mut().unwrap().retain(|field, _| expected.get(field).is_some());
+            assert_eq!(stats, expected, "seed {seed}, step {step}, {id}, answered {happened}");
+            // So are the lists of zones.
+            let all = cluster.rest().get("/api/v1/workers").await.json()["workers"].take();
+            for zone in ["a", "b"] {
+                let listed = cluster.rest().get(&format!("/api/v1/workers?zone={zone}")).await.json();
+                let is_there = |worker: &&Value| worker["zone"] == zone;
+                let expected: Vec<_> = all.as_array().unwrap().iter().filter(is_there).collect();
+                assert_eq!(listed, json!({"workers": expected, "total": expected.len()}), "seed {seed}, step {step}");
+                let first = cluster.rest().get(&format!("/api/v1/workers?zone={zone}&limit=1")).await.json();
+                assert_eq!([&first["total"], &first["workers"][0]], [&listed["total"], &listed["workers"][0]]);
+            }
+        }
     }
 
     // semantics 15; regression: available resources went negative
