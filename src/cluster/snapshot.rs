@@ -108,11 +108,14 @@ impl Snapshot {
     /// The next snapshot: this one with the changes of `revision`.
     #[must_use]
     pub fn apply(&self, changes: Changes, revision: u64) -> Self {
-        let Changes { workers, purged } = changes;
+        let Changes { workers, purged, forgotten } = changes;
         let mut next = self.clone();
         next.revision = revision;
         next.ended_silence = TimeDelta::zero();
-        // First who left: a worker may be removed and registered again in one step.
+        for id in forgotten {
+            Arc::make_mut(&mut next.tombstones).remove(&id);
+        }
+        // Who left before who came: a worker may be removed and registered again in one step.
         for (id, tombstone) in purged {
             if let Some(before) = next.workers.remove(id.as_str()) {
                 next.replace_reports(&before.usage.vms, &[]);
@@ -167,6 +170,11 @@ impl Snapshot {
     /// How many VMs hold a slot somewhere, each counted once.
     pub fn vms_holding_slots(&self) -> usize {
         self.vms_holding_slots
+    }
+
+    /// What is left of workers that were purged.
+    pub fn tombstones(&self) -> impl Iterator<Item = (&WorkerId, &Arc<Tombstone>)> {
+        self.tombstones.iter()
     }
 
     /// What is left of a worker of this id that was purged.

@@ -70,7 +70,7 @@ pub struct Writer {
     last_outage: Arc<AtomicU64>,
     /// Whether the last batch found the cluster as this server had left it: then the next one probably does, too.
     is_alone: bool,
-    /// Whether the database was set back to an earlier state, and no commit since has raised the incarnations.
+    /// Whether the database was set back to an earlier state, and no epoch has begun since.
     was_set_back: bool,
     /// Whether this server has begun an epoch: in its life, and since the database was last set back.
     has_epoch: bool,
@@ -392,7 +392,7 @@ impl Writer {
         // What is committed to a file that is not there any more is lost.
         self.database.check_files()?;
         let transaction = self.database.begin_writing().await.map_err(Error::from)?;
-        let Turn { revision, epoch, mut incarnation_floor } = self.raise_revision(&transaction).await?;
+        let Turn { revision, epoch, incarnation_floor } = self.raise_revision(&transaction).await?;
         self.is_alone = revision == self.state.revision + 1 && epoch == **self.state.epochs.latest();
         if !self.is_alone {
             self.catch_up(&transaction, revision - 1, &epoch).await?;
@@ -404,9 +404,6 @@ impl Writer {
                 }
                 return Box::pin(self.try_commit(batch, false)).await;
             }
-        }
-        if self.was_set_back {
-            incarnation_floor = self.raise_incarnation_floor(&transaction).await?;
         }
         let base = self.state.clone();
         // Nobody else can answer any of them now: they would have to hold the lock that we hold.
@@ -422,7 +419,6 @@ impl Writer {
         draft.write(&transaction).await?;
         // From here on a failure tells nothing about what was committed: the next batch finds out.
         transaction.commit().await.map_err(|error| Failure::Outage(error.into()))?;
-        self.was_set_back = false;
         self.database.check_files()?;
         let at = draft.at;
         let (changes, events) = draft.into_changes();
@@ -458,14 +454,27 @@ impl Writer {
         Ok(true)
     }
 
-    /// Begins an epoch, by which what is committed from now on is told from what a copy of the database may come to have.
+    /// Begins an epoch, by which what is committed from now on is told from what a copy of the database may come to have. If
+    /// the database was set back, the incarnations are raised with it: once there is an epoch, nobody would notice any more,
+    /// such as the next server after a crash.
     async fn begin_epoch(&mut self) -> Result<()> {
         let name = format!("{:012x}", rand::rng().random::<u64>() >> 16);
         let transaction = self.database.begin_writing().await?;
         rows::begin_epoch(&transaction, &name).await?;
+        // Under the lock of all commits. It may have happened since this server read the database at its start.
+        let row = cluster::Entity::find_by_id(cluster::ID).one(&*transaction).await?.ok_or_else(no_cluster_row)?;
+        let epochs = rows::read_epochs(&*transaction).await?;
+        if self.was_set_back || self.is_set_back(u64::try_from(row.revision).unwrap_or(0), &epochs) {
+            // Some incarnations that the database does not know of may have been handed out, and their processes may live.
+            // No process registers a thousand times a second, so the time in milliseconds is above what came before it,
+            // and above what an earlier floor has led to.
+            let floor = self.clock.now().timestamp_millis();
+            cluster::Entity::raise_incarnation_floor(floor).exec(&*transaction).await?;
+        }
         transaction.commit().await?;
         debug!(cluster.revision = self.state.revision, "Epoch {name} begins");
         self.has_epoch = true;
+        self.was_set_back = false;
         // The next batch finds it in the database.
         self.is_alone = false;
         Ok(())
@@ -497,17 +506,6 @@ impl Writer {
         })
     }
 
-    /// Raises the incarnations that are handed out from now on above all that can have been handed out. For a database that
-    /// was set back to an earlier state: some that it does not know of may have been, and their processes may live.
-    async fn raise_incarnation_floor(&self, transaction: &DatabaseTransaction) -> Result<u64> {
-        // No process registers a thousand times a second, so the time in milliseconds is above what came before it, and
-        // above what an earlier floor has led to.
-        let floor = self.clock.now().timestamp_millis();
-        cluster::Entity::raise_incarnation_floor(floor).exec(transaction).await?;
-        let row = cluster::Entity::find_by_id(cluster::ID).one(transaction).await?.ok_or_else(no_cluster_row)?;
-        Ok(u64::try_from(row.incarnation_floor).unwrap_or(0))
-    }
-
     /// Looks for what other servers have committed.
     async fn follow(&mut self) {
         let outcome = timeout(COMMIT_TIMEOUT, self.try_follow())
@@ -534,10 +532,9 @@ impl Writer {
         if revision != self.state.revision || row.try_get::<String>("", "epoch")? != **self.state.epochs.latest() {
             let transaction = begin_reading(&self.database).await?;
             let row = cluster::Entity::find_by_id(cluster::ID).one(&transaction).await?.ok_or_else(no_cluster_row)?;
-            let had_epoch = self.has_epoch;
             self.catch_up(&transaction, u64::try_from(row.revision).unwrap_or(0), &row.epoch).await?;
             transaction.commit().await?;
-            if had_epoch && !self.has_epoch {
+            if self.was_set_back {
                 // Not only with the next commit of this server: others may not have noticed.
                 self.begin_epoch().await?;
             }
@@ -558,10 +555,15 @@ impl Writer {
         Ok(())
     }
 
-    /// What to read changes on top of. If what we know is behind the database, or behind the end of its epoch there, the
-    /// database was set back, to a backup perhaps: then nothing we know can be trusted.
+    /// Whether a database at this revision, with these epochs, was set back since the last look, to a backup perhaps: what
+    /// we know is ahead of it, or behind the end of its epoch there.
+    fn is_set_back(&self, revision: u64, epochs: &Epochs) -> bool {
+        revision < self.state.revision || !epochs.include(&self.state.cursor())
+    }
+
+    /// What to read changes on top of. If the database was set back, nothing we know can be trusted.
     fn base_for(&mut self, revision: u64, epochs: Epochs) -> Arc<Snapshot> {
-        if revision < self.state.revision || !epochs.include(&self.state.cursor()) {
+        if self.is_set_back(revision, &epochs) {
             warn!(
                 cluster.revision = revision,
                 "The database is at revision {revision}, and not what it was at {}: reading everything again",

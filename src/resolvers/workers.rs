@@ -12,8 +12,8 @@ use super::once::{Answered, Once};
 use super::page::{Edge, Listing, Page, PageRequest};
 use super::{Reading, Resolvers};
 use crate::cluster::{
-    SchedulingPolicy, View, VmStatus, VmView, Worker, WorkerFilter, WorkerOrder, WorkerOrderField, WorkerSortKey,
-    WorkerView,
+    Actor, SchedulingPolicy, View, VmStatus, VmView, Worker, WorkerFilter, WorkerOrder, WorkerOrderField,
+    WorkerSortKey, WorkerView,
 };
 use crate::error::{Error, Result};
 use crate::journal::commands::{
@@ -290,16 +290,16 @@ impl Resolvers {
     /// A worker leaves: it is kept as offline, or removed.
     pub async fn deregister_worker(&self, id: &str, goodbye: Goodbye) -> Result<()> {
         let Goodbye { incarnation, boot_id, host_boot_id, purge, force, condition } = goodbye;
-        let by_itself = incarnation.is_some() || boot_id.is_some() || host_boot_id.is_some();
         let incarnation = incarnation.map(input::incarnation).transpose()?;
         let host_boot_id = host_boot_id.map(input::host_boot_id).transpose()?;
         let worker_id = id.to_owned();
         let command = Deregister { worker_id, incarnation, boot_id, host_boot_id, purge, force, condition };
+        let actor = command.actor();
         self.journal.commit(command).await?;
-        let how = match (purge, by_itself) {
+        let how = match (purge, actor) {
             (true, _) => "was removed",
-            (false, true) => "said goodbye",
-            (false, false) => "was taken out of service",
+            (false, Actor::Worker) => "said goodbye",
+            (false, Actor::Operator | Actor::Server) => "was taken out of service",
         };
         info!(worker.id = %id, "Worker {id} {how}");
         Ok(())

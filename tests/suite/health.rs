@@ -52,6 +52,21 @@ on_both_databases! {
         assert_eq!(cluster.restart().await.everything().await, before);
     }
 
+    // What only a server's first commit needs.
+    async fn a_server_that_cannot_begin_its_epoch_says_so(db: TestDatabase) {
+        let cluster = TestCluster::on(&db).await;
+        cluster.add([worker("w1")]).await;
+        let cluster = cluster.restart().await;
+        db.execute("ALTER TABLE epoch RENAME TO mislaid").await;
+        for _ in 0..3 {
+            assert_eq!(cluster.rest().post("/api/v1/workers/w1/drain").await.status, 503);
+            assert_degraded(&cluster).await;
+        }
+        db.execute("ALTER TABLE mislaid RENAME TO epoch").await;
+        recovery(&cluster).await;
+        assert_eq!(cluster.rest().post("/api/v1/workers/w1/drain").await.status, 200);
+    }
+
     async fn a_command_that_is_wrong_says_nothing_about_the_server(cluster: TestCluster) {
         cluster.add([worker("w1")]).await;
         let odd = [("POST", "/api/v1/workers/none/drain"), ("DELETE", "/api/v1/workers/none")];

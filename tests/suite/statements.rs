@@ -67,7 +67,7 @@ async fn hold(cluster: &TestCluster) -> Option<DatabaseTransaction> {
     if database.backend() == DbBackend::Sqlite {
         return None;
     }
-    let held = database.for_upkeep().await.unwrap().begin().await.unwrap();
+    let held = database.readers().begin().await.unwrap();
     held.execute_unprepared("SELECT FROM cluster FOR UPDATE").await.unwrap();
     Some(held)
 }
@@ -106,7 +106,7 @@ on_both_databases! {
             beat_all(&cluster, 0..1).await;
             let before = cluster.revision();
             let database = cluster.server().journal().database();
-            database.for_upkeep().await.unwrap().execute_unprepared(&sql).await.unwrap();
+            database.readers().execute_unprepared(&sql).await.unwrap();
             let reply = cluster.beat("w0", json!({"incarnation": 1, "used_cpu_cores": 3})).await.json();
             assert_eq!([&reply["policy"], &reply["revision"]], [&json!(policy), &json!(before + 2)]);
         }

@@ -237,7 +237,7 @@ fn reading(snapshot: &Snapshot, now: Timestamp) -> Reading {
 fn readings(random: &mut StdRng) -> Vec<Reading> {
     let workers = (0..4).map(|number| worker(number, random, 1)).collect();
     let empty = Snapshot::empty("test".into());
-    let mut snapshot = empty.apply(Changes { workers, purged: Vec::new() }, 1);
+    let mut snapshot = empty.apply(Changes { workers, ..Changes::default() }, 1);
     let mut now = start() + TimeDelta::seconds(20);
     let mut readings = vec![reading(&empty, now), reading(&snapshot, now)];
     for revision in 2..8 {
@@ -246,7 +246,7 @@ fn readings(random: &mut StdRng) -> Vec<Reading> {
         let mut changes = Changes::default();
         match random.random_range(0..4) {
             0 => {
-                let tombstone = Tombstone { incarnation: 1, boot_id: None, earlier_boot_ids: Vec::new() };
+                let tombstone = Tombstone { incarnation: 1, boots: Arc::default(), purged_at: None, revision };
                 changes.purged.push((WorkerId::parse(&format!("w{number}")).unwrap(), Arc::new(tombstone)));
             }
             1 => changes.workers.push(worker(number, random, revision)),

@@ -28,7 +28,7 @@ pub struct Deregister {
 
 impl Deregister {
     /// Who wants it: an operator does not say of which life he speaks.
-    fn actor(&self) -> Actor {
+    pub fn actor(&self) -> Actor {
         let names_a_life = self.incarnation.is_some() || self.boot_id.is_some() || self.host_boot_id.is_some();
         if names_a_life { Actor::Worker } else { Actor::Operator }
     }
@@ -54,6 +54,7 @@ impl Command for Deregister {
         condition.check(worker_id, Some(&known), draft.revision)?;
         self.check_life(&known)?;
         let actor = self.actor();
+        let by_itself = actor == Actor::Worker;
         if *purge {
             let vms = known.usage.vms.count_slot_holders();
             if vms > 0 && !force {
@@ -66,12 +67,12 @@ impl Command for Deregister {
             }
             let message = format!("Worker {worker_id} was removed");
             draft.tell(actor, EventKind::WorkerLeft, &known.id, Told { message, ..Told::default() });
-            draft.purge(&known);
+            draft.purge(&known, by_itself);
             return Ok(());
         }
-        let by_itself = actor == Actor::Worker;
         let has_left = known.life.left_at.is_some();
-        if has_left && !(by_itself && known.life.boots.boot_id.is_some()) {
+        let ends_its_start = by_itself && known.life.boots.boot_id.is_some() && !known.life.boots.has_ended();
+        if has_left && !ends_its_start {
             return Ok(());
         }
         let mut worker = Worker::clone(&known);
