@@ -24,11 +24,13 @@ pub(super) fn find(document: &ExecutableDocument, schema: &Schema, problems: &mu
         rule.collect(&operation.selection_set, &mut fields);
         let outcome = rule.are_the_same(&fields).and_then(|()| rule.have_one_shape(&fields));
         if let Err(Conflict { one, other, problem }) = outcome {
-            let name = one.response_key();
-            let message = format!(
-                "Fields \"{name}\" conflict because {problem}. Use different aliases on the fields to fetch both if this was intentional."
-            );
-            problems.add(message, one.location().into_iter().chain(other.location()));
+            problems.add(one.location().into_iter().chain(other.location()), || {
+                format!(
+                    "Fields \"{}\" conflict because {problem}. Use different aliases on the fields to fetch both if \
+                     this was intentional.",
+                    one.response_key()
+                )
+            });
         }
     }
 }
