@@ -10,6 +10,7 @@
 //! database's clock, and from one start of a server to the next. How long something takes that only this process has to
 //! know is measured by [`Clock::monotonic`], which never does.
 
+use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -103,14 +104,16 @@ impl Clock {
         }
     }
 
-    /// Waits until it is this late. Cancel safe.
-    pub async fn reached(&self, moment: Timestamp) {
+    /// Waits until it is no longer this time: until it is later, or earlier since the clock was set back. Cancel safe.
+    pub async fn left(&self, time: Range<Timestamp>) {
         loop {
             let (Source::Anchored { moved, .. } | Source::Manual { moved, .. }) = &*self.0;
             let mut moved = pin!(moved.notified());
             // From now on: the clock may be moved between the look at it and the wait.
             moved.as_mut().enable();
-            let Some(left) = (moment - self.now()).to_std().ok().filter(|left| !left.is_zero()) else { return };
+            let now = self.now();
+            let left = (time.end - now).to_std().ok().filter(|_| time.contains(&now));
+            let Some(left) = left else { return };
             match &*self.0 {
                 Source::Anchored { .. } => tokio::select! {
                     () = sleep(left) => {}
@@ -236,9 +239,9 @@ mod tests {
     async fn who_waits_for_a_moment_is_woken_when_the_clock_is_moved_to_it() {
         let start = DateTime::from_timestamp_millis(1_762_077_600_000).unwrap();
         let clock = Clock::manual(start);
-        clock.reached(start).await;
+        clock.left(start..start).await;
         let moment = start + TimeDelta::milliseconds(1_000);
-        let mut waiting = pin!(clock.reached(moment));
+        let mut waiting = pin!(clock.left(start..moment));
         assert!(futures_util::poll!(&mut waiting).is_pending());
         clock.advance(Duration::from_millis(999));
         assert!(futures_util::poll!(&mut waiting).is_pending(), "a millisecond is missing");
@@ -247,14 +250,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_waits_for_a_moment_is_woken_when_the_clock_is_set_back() {
+        let start = DateTime::from_timestamp_millis(1_762_077_600_000).unwrap();
+        let clock = Clock::manual(start);
+        clock.advance(Duration::from_secs(1));
+        let mut waiting = pin!(clock.left(start..start + TimeDelta::hours(1)));
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        clock.set(start);
+        assert!(futures_util::poll!(&mut waiting).is_pending(), "it is still that time");
+        clock.set(start - TimeDelta::milliseconds(1));
+        assert!(futures_util::poll!(&mut waiting).is_ready());
+    }
+
+    #[tokio::test]
     async fn the_systems_clock_may_be_set_while_somebody_waits() {
         let clock = Clock::system();
-        let moment = clock.now() + TimeDelta::hours(1);
-        let mut waiting = pin!(clock.reached(moment));
+        let now = clock.now();
+        let moment = now + TimeDelta::hours(1);
+        let mut waiting = pin!(clock.left(now..moment));
         assert!(futures_util::poll!(&mut waiting).is_pending());
         clock.observe(moment + TimeDelta::minutes(1));
         assert!(futures_util::poll!(&mut waiting).is_ready(), "it is later than was thought");
-        clock.reached(clock.now() + TimeDelta::milliseconds(2)).await;
+        let now = clock.now();
+        clock.left(now..now + TimeDelta::milliseconds(2)).await;
     }
 
     #[test]

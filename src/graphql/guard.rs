@@ -13,8 +13,8 @@ use async_graphql::{Response, SchemaBuilder, Value, Variables};
 
 use super::error::request_error;
 
-/// Operations of one document: a file of them as people keep it open in an editor, which sends all to run one. The rules
-/// look at each fragment again for every operation that spreads it.
+/// Operations of one document: a file of them as people keep it open in an editor, which sends all to run one. The
+/// rules look at each fragment again for every operation that spreads it.
 const MAX_OPERATIONS: usize = 20;
 
 /// How large a request may be. Everything that is over a limit is refused in words that name the limit.

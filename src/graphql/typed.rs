@@ -2,8 +2,9 @@
 //! `apollo-compiler` lacks.
 //!
 //! Values are written as what their types make of them: an entry where a list is wanted becomes a list of one, and a
-//! number where an id is wanted becomes its text. Refused are names that an input object has twice, values that a scalar
-//! of ours does not take, and variables where they may not stand, at any depth. Places stay those of the client's text.
+//! number where an id is wanted becomes its text. Refused are names that an input object has twice, values that a
+//! scalar of ours does not take, and variables where they may not stand, at any depth. Places stay those of the
+//! client's text.
 
 use std::collections::{HashMap, HashSet};
 
@@ -85,8 +86,8 @@ struct Use {
     has_default: bool,
 }
 
-/// Checks the variables that an operation uses, itself and by its fragments. Answers with those that stand where null may
-/// not, and may be null as they are declared.
+/// Checks the variables that an operation uses, itself and by its fragments. Answers with those that stand where null
+/// may not, and may be null as they are declared.
 fn check_uses<'a>(
     operation: &'a Operation,
     own: &Uses,
@@ -107,9 +108,7 @@ fn check_uses<'a>(
             if !is_allowed(variable, used) {
                 let (declared, wanted) = (&variable.ty, &used.ty);
                 problems.add(variable.location().into_iter().chain(used.location), || {
-                    format!(
-                        "Variable \"${name}\" of type \"{declared}\" used in position expecting type \"{wanted}\"."
-                    )
+                    format!("Variable \"${name}\" of type \"{declared}\" used in position expecting type \"{wanted}\".")
                 });
             }
             if used.ty.is_non_null() && !variable.ty.is_non_null() {
@@ -278,9 +277,8 @@ impl Writer<'_, '_> {
                     let Some(definition) = input.fields.get(name) else { continue };
                     let value = self.value(value, &definition.ty, definition.default_value.is_some());
                     if object.insert(Name::new(name), value).is_some() {
-                        self.problems.add(name.location(), || {
-                            format!("There can be only one input field named \"{name}\".")
-                        });
+                        self.problems
+                            .add(name.location(), || format!("There can be only one input field named \"{name}\"."));
                     }
                 }
                 Value::Object(object)

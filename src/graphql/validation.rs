@@ -1,9 +1,9 @@
 //! Reads documents and decides whether the schema can answer them, by the rules of the GraphQL specification.
 //!
 //! The parser and most rules are those of `apollo-compiler`, which holds the schema in its own form, read once from our
-//! schema file. A document passes these steps, in this order: its [`syntax`](super::syntax) with the limits that need no
-//! parser, the parser, the limits of what was parsed ([`guard`]), the rules, and the rules that `apollo-compiler` lacks
-//! ([`overlap`], [`typed`]). What
+//! schema file. A document passes these steps, in this order: its [`syntax`](super::syntax) with the limits that need
+//! no parser, the parser, the limits of what was parsed ([`guard`]), the rules, and the rules that `apollo-compiler`
+//! lacks ([`overlap`], [`typed`]). What
 //! has passed is handed to the engine as [`typed`] writes it; the engine neither parses nor validates. The verdict
 //! depends on the text alone: variables are coerced with each request ([`variables`](super::variables)).
 
@@ -29,8 +29,8 @@ const LONGEST_MESSAGE: usize = 500;
 /// Errors that one refusal tells. A document of a thousand unknown fields is not answered by a thousand sentences.
 const MAX_ERRORS: usize = 10;
 
-/// Rules of `apollo-compiler` that we have our own for. It takes lists for the same of which one begins as the other does,
-/// and refuses a subscription in which the same field is selected twice.
+/// Rules of `apollo-compiler` that we have our own for. It takes lists for the same of which one begins as the other
+/// does, and refuses a subscription in which the same field is selected twice.
 const REPLACED: [&str; 6] = [
     "ConflictingFieldArgument",
     "ConflictingFieldName",
@@ -72,8 +72,8 @@ fn as_the_engine_has_it(schema: &mut Schema) {
     }
 }
 
-/// Reads a document that is valid and within the limits, or says why it is not. Answers also with how many selections it
-/// has with its fragments written out.
+/// Reads a document that is valid and within the limits, or says why it is not. Answers also with how many selections
+/// it has with its fragments written out.
 pub(super) fn read(text: &str, limits: &Limits) -> Result<(Typed, usize), Response> {
     guard::within("bytes", text.len(), limits.document)?;
     let tokens = Tokens::of(text, limits.tokens);
@@ -95,7 +95,8 @@ pub(super) fn read(text: &str, limits: &Limits) -> Result<(Typed, usize), Respon
 }
 
 fn parse(plain: &str, limits: &Limits, source: &Source<'_>) -> Result<ast::Document, Response> {
-    // Between two tokens there may be one more, of white space, and there is one at the end. A level of ours may be two.
+    // Between two tokens there may be one more, of white space, and there is one at the end. A level of ours may be
+    // two.
     let (tokens, levels) = (2 * limits.tokens + 3, 2 * limits.recursion() + 2);
     let mut parser = Parser::new().token_limit(tokens).recursion_limit(levels);
     parser.parse_ast(plain, "").map_err(|wrong| {
@@ -263,7 +264,10 @@ mod tests {
     use super::*;
 
     /// How many of the problems of a document are put into words, and which are told.
-    fn told(text: &str, of: impl FnOnce(&ast::Document) -> Vec<apollo_compiler::parser::SourceSpan>) -> (u32, Vec<String>) {
+    fn told(
+        text: &str,
+        of: impl FnOnce(&ast::Document) -> Vec<apollo_compiler::parser::SourceSpan>,
+    ) -> (u32, Vec<String>) {
         let parsed = Parser::new().parse_ast(text, "").unwrap();
         let source = Source::of(text);
         let (mut problems, worded) = (Problems::new(&source), Cell::new(0));
@@ -280,11 +284,13 @@ mod tests {
     #[test]
     fn only_problems_that_are_told_are_put_into_words() {
         let text = "{a}".repeat(1_000);
-        let places = |parsed: &ast::Document| parsed.definitions.iter().filter_map(|it| it.location()).collect::<Vec<_>>();
+        let places =
+            |parsed: &ast::Document| parsed.definitions.iter().filter_map(|it| it.location()).collect::<Vec<_>>();
         let first: Vec<_> = (0..MAX_ERRORS).map(|n| (3 * n).to_string()).collect();
         assert_eq!(told(&text, places), (10, first.clone()));
         // As the same fragment has it in one operation after the other.
-        assert_eq!(told(&text, |parsed| [places(parsed), places(parsed)].concat()).0, 10);
+        let (worded, _) = told(&text, |parsed| vec![places(parsed); 100].concat());
+        assert!(worded < 50, "{worded}");
         let (_, backwards) = told(&text, |parsed| places(parsed).into_iter().rev().collect());
         assert_eq!(backwards, first);
     }

@@ -12,7 +12,7 @@ use super::rows::{self, VmRow};
 use super::statements::{Column, Delete, Type, Update, Upsert};
 use crate::clock::Timestamp;
 use crate::cluster::{
-    Actor, Availability, Changes, Cursor, Event, EventKind, Snapshot, Tombstone, VmId, Worker, WorkerId,
+    Actor, Availability, Changes, Cursor, Epochs, Event, EventKind, Snapshot, Tombstone, VmId, Worker, WorkerId,
 };
 use crate::error::Error;
 
@@ -124,6 +124,11 @@ impl<'a> Draft<'a> {
     pub fn keep_answer(&mut self, key: Arc<str>, fingerprint: Arc<str>, answer: Answer) {
         self.answered.push(key.clone());
         self.answers.insert(key, KeptAnswer { fingerprint, answer });
+    }
+
+    /// The epochs of the database that the batch is decided upon.
+    pub fn epochs(&self) -> &Epochs {
+        &self.base.epochs
     }
 
     /// The worker with this id, as it is now in the batch.

@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::journal::commands::{
     Deregister, HeartbeatAccepted, PolicySet, RecordHeartbeat, RecordHeartbeats, Register, SetPolicy,
 };
-pub use crate::journal::commands::{Precondition, Seen, SetAside};
+pub use crate::journal::commands::{Precondition, Seen, SeenAt, SetAside};
 use crate::journal::{Committed, Submitted};
 
 /// By how much the time of the next heartbeat is spread, so that a fleet that starts at once does
@@ -74,7 +74,8 @@ impl PolicyChanged {
 /// How a worker leaves.
 #[derive(Clone, Debug, Default)]
 pub struct Goodbye {
-    /// Which life of the worker leaves: then it is the worker who says so. Without this and the next two, it is an operator.
+    /// Which life of the worker leaves: then it is the worker who says so. Without this and the next two, it is an
+    /// operator.
     pub incarnation: Option<i64>,
     /// What the process of that life called its start.
     pub boot_id: Option<String>,

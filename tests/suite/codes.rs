@@ -155,7 +155,7 @@ fn operations() -> Vec<Case> {
         Case(
             question("mutation { drainWorker(input: {workerId: \"w1\", ifRevision: 0}) { changed } }"),
             "CONFLICT",
-            &["w1 is not what it was at revision 0", "is of revision 1"],
+            &["No revision that was named for worker w1 is of this database", "is of revision 1"],
         ),
         Case(
             question("mutation { drainWorker(input: {workerId: \"w1\", ifRevision: -1}) { changed } }"),

@@ -1,7 +1,7 @@
 //! Documents made at random, answered by plan and by the ordinary resolvers: both have to say the same, to the byte.
 //!
-//! Each is asked several times, while the clock moves and the cluster changes, so that rows that are kept are tested with
-//! rows that must not be.
+//! Each is asked several times, while the clock moves and the cluster changes, so that rows that are kept are tested
+//! with rows that must not be.
 
 use std::fmt::Write as _;
 use std::sync::Arc;

@@ -51,7 +51,7 @@ impl Command for Deregister {
     fn decide(&self, draft: &mut Draft<'_>) -> Result<Self::Reply> {
         let Self { worker_id, purge, force, condition, .. } = self;
         let known = draft.find_worker(worker_id).ok_or_else(|| Error::WorkerNotFound(worker_id.clone()))?.clone();
-        condition.check(worker_id, Some(&known), draft.revision)?;
+        condition.check(worker_id, Some(&known), draft.revision, draft.epochs())?;
         self.check_life(&known)?;
         let actor = self.actor();
         if *purge {

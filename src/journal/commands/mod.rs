@@ -22,7 +22,7 @@ pub use once::{
     heartbeat_fingerprint,
 };
 pub use policy::{PolicySet, SetPolicy};
-pub use precondition::{Precondition, Seen};
+pub use precondition::{Precondition, Seen, SeenAt};
 pub use register::{Register, RegistrationAccepted};
 
 use std::cmp::Ordering;

@@ -35,7 +35,7 @@ impl Command for SetPolicy {
     fn decide(&self, draft: &mut Draft<'_>) -> Result<Self::Reply> {
         let Self { worker_id, policy, reason, condition } = self;
         let known = draft.find_worker(worker_id).ok_or_else(|| Error::WorkerNotFound(worker_id.clone()))?.clone();
-        condition.check(worker_id, Some(&known), draft.revision)?;
+        condition.check(worker_id, Some(&known), draft.revision, draft.epochs())?;
         let changed = known.policy != *policy;
         let mut worker = Worker::clone(&known);
         let (kind, message) = match policy {

@@ -42,7 +42,8 @@ impl Command for Register {
     fn decide(&self, draft: &mut Draft<'_>) -> Result<Self::Reply> {
         let Self { id, identity, boot_id, host_boot_id, last_incarnation, condition } = self;
         let (at, revision) = (draft.at, draft.revision);
-        condition.check(id.as_str(), draft.find_worker(id.as_str()).map(|known| &**known), revision)?;
+        let known = draft.find_worker(id.as_str()).map(|known| &**known);
+        condition.check(id.as_str(), known, revision, draft.epochs())?;
         let is_over = |current| Error::BootIsOver {
             id: id.to_string(),
             boot_id: boot_id.as_deref().unwrap_or_default().to_owned(),
