@@ -96,7 +96,8 @@ impl Clock {
         }
     }
 
-    /// Sets a manual clock, forward or back, while no time passes; the system clock is set by [`observe`](Self::observe).
+    /// Sets a manual clock, forward or back, while no time passes; the system clock is set by
+    /// [`observe`](Self::observe).
     pub fn set(&self, now: Timestamp) {
         if let Source::Manual { unix_ms, moved, .. } = &*self.0 {
             unix_ms.store(now.timestamp_millis(), Ordering::Relaxed);
@@ -166,8 +167,8 @@ impl AsRef<[u8]> for Rfc3339 {
     }
 }
 
-/// An instant with three digits of fraction, whatever they are, and the zone as a number: `2025-11-02T12:30:45.000+00:00`.
-/// It is how databases keep one that keep texts.
+/// An instant with three digits of fraction, whatever they are, and the zone as a number:
+/// `2025-11-02T12:30:45.000+00:00`. It is how databases keep one that keep texts.
 pub fn with_milliseconds(time: Timestamp) -> String {
     match digits(time).as_ref().and_then(|text| str::from_utf8(text).ok()?.strip_suffix('Z')) {
         Some(text) => [text, "+00:00"].concat(),

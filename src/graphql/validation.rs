@@ -3,9 +3,9 @@
 //! The parser and most rules are those of `apollo-compiler`, which holds the schema in its own form, read once from our
 //! schema file. A document passes these steps, in this order: its [`syntax`](super::syntax) with the limits that need
 //! no parser, the parser, the limits of what was parsed ([`guard`]), the rules, and the rules that `apollo-compiler`
-//! lacks ([`overlap`], [`typed`]). What
-//! has passed is handed to the engine as [`typed`] writes it; the engine neither parses nor validates. The verdict
-//! depends on the text alone: variables are coerced with each request ([`variables`](super::variables)).
+//! lacks ([`overlap`], [`typed`]). What has passed is handed to the engine as [`typed`] writes it; the engine neither
+//! parses nor validates. The verdict depends on the text alone: variables are coerced with each request
+//! ([`variables`](super::variables)).
 
 use std::sync::LazyLock;
 

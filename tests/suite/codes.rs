@@ -1,4 +1,5 @@
-//! Every error that GraphQL clients can meet: its code, and words that name the thing, the value and what would be right.
+//! Every error that GraphQL clients can meet: its code, and words that name the thing, the value and what would be
+//! right.
 
 use serde_json::{Value, json};
 

@@ -174,7 +174,8 @@ on_both_databases! {
         }
     }
 
-    // The clock alone makes somebody offline between an answer and the next poll: nothing is committed that tells of it.
+    // The clock alone makes somebody offline between an answer and the next poll: nothing is committed that tells of
+    // it.
     async fn a_silence_between_two_polls_is_not_missed(cluster: TestCluster) {
         furnish(&cluster).await;
         for question in ["", "id=w1", "status=active", "status=offline", "is_healthy=false", "status=active&limit=1"] {

@@ -1,5 +1,6 @@
-//! Where too much waits for clients that take nothing of their answers, a large answer is refused as everything else is: in the
-//! shape of its path, with its number, and readable by the pages that may read it. A command is told what has become of it.
+//! Where too much waits for clients that take nothing of their answers, a large answer is refused as everything else
+//! is: in the shape of its path, with its number, and readable by the pages that may read it. A command is told what
+//! has become of it.
 
 use aetherium::http::ListenerOptions;
 use axum::http::{HeaderMap, Request};

@@ -193,7 +193,8 @@ struct Example {
     successes: Vec<u16>,
 }
 
-/// Every operation with the examples of all its parameters, with none that may be left out, and with each of them alone.
+/// Every operation with the examples of all its parameters, with none that may be left out, and with each of them
+/// alone.
 fn examples(document: &Value) -> Vec<Example> {
     let mut examples = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {

@@ -1,4 +1,5 @@
-//! What changes because time passes, and for no other reason: whoever follows is told at that moment, in both protocols.
+//! What changes because time passes, and for no other reason: whoever follows is told at that moment, in both
+//! protocols.
 
 use std::pin::pin;
 use std::time::Duration;

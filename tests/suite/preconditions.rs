@@ -24,7 +24,8 @@ async fn command(
     if method == "PUT" { ask.json(worker(id).zone("new").registration()).await } else { ask.await }
 }
 
-/// A worker that was registered, drained and heard of: its tag as it is, its tag before the drain, and the revision of it.
+/// A worker that was registered, drained and heard of: its tag as it is, its tag before the drain, and the revision of
+/// it.
 async fn decided(cluster: &TestCluster) -> (String, String, Value) {
     let tag = async || cluster.rest().get("/api/v1/workers/w1").await.header("etag").unwrap().to_owned();
     cluster.add([worker("w1").zone("a")]).await;

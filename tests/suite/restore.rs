@@ -318,7 +318,8 @@ on_both_databases! {
         other.into_server().stop().await;
     }
 
-    // However often a server is started, what it remembers of it is bounded, and history stays readable from its beginning.
+    // However often a server is started, what it remembers of it is bounded, and history stays readable from its
+    // beginning.
     async fn starts_without_number_are_not_remembered_without_end(db: TestDatabase) {
         let cluster = TestCluster::on(&db).await;
         cluster.add([worker("w1")]).await;

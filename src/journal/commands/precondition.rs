@@ -1,5 +1,5 @@
-//! What has to be true of a worker for a command to be carried out on it: looked at in the batch that carries it out, so
-//! that nobody can come in between.
+//! What has to be true of a worker for a command to be carried out on it: looked at in the batch that carries it out,
+//! so that nobody can come in between.
 
 use std::sync::Arc;
 
@@ -20,8 +20,8 @@ pub struct Precondition {
 pub enum Seen {
     /// In whatever state.
     Somehow,
-    /// At one of these places of the change log: neither its registration nor what operators want of it has changed since.
-    /// Heartbeats do not count.
+    /// At one of these places of the change log: neither its registration nor what operators want of it has changed
+    /// since. Heartbeats do not count.
     At(Vec<SeenAt>),
 }
 
@@ -48,9 +48,9 @@ impl Precondition {
         Self { matches: None, matches_not: Some(Seen::Somehow) }
     }
 
-    /// Refuses if it does not hold for the worker that is known by this id, in the commit that will have this revision in a
-    /// database of these epochs. They are those that the commit is decided upon: another server may have begun one that this
-    /// one has not heard of when the command arrives.
+    /// Refuses if it does not hold for the worker that is known by this id, in the commit that will have this revision
+    /// in a database of these epochs. They are those that the commit is decided upon: another server may have begun one
+    /// that this one has not heard of when the command arrives.
     pub(super) fn check(&self, id: &str, known: Option<&Worker>, next: u64, epochs: &Epochs) -> Result<()> {
         let Self { matches, matches_not } = self;
         let Some(known) = known else {
