@@ -5,7 +5,7 @@
 //! 1. [`listener`] accepts it, on a connection that may not dawdle (`socket` keeps the pace).
 //! 2. [`layers`] number it, keep it to its size and its time, catch its panic and write its line in the log.
 //! 3. [`routes`] has found which handler of `rest` or `graphql` it is for; [`extract`] reads what the handler asked
-//!   for.
+//!    for.
 //! 4. Whatever went wrong on the way leaves as a [`Failure`]: one JSON body for every path and every cause.
 //!
 //! *Invariant:* this room knows no domain. It imports neither `resolvers` nor `error`; `rest` turns a domain error
