@@ -116,10 +116,17 @@ fn corpus() -> Vec<(&'static str, String, Value)> {
             format!("{{workers{{{}}}}}", (0..990).map(|n| format!("n{n} ")).collect::<String>()),
             nothing(),
         ),
+        ("550 operations", (0..550).map(|n| format!("query Q{n}{{...F}}")).collect::<String>(), nothing()),
+        (
+            "20 operations that lack 1,900 variables",
+            (0..20).map(|n| format!("query Q{n}{{...F}}")).collect::<String>()
+                + &format!("fragment F on Query{{nodes(ids:[{}]){{id}}}}", "$v ".repeat(1_900)),
+            nothing(),
+        ),
         // Valid, but for the name of the operation.
         (
-            "100 operations of 1,200 variables",
-            (0..100).map(|n| format!("query Q{n}($v:ID!){{...F}}")).collect::<String>()
+            "20 operations of 1,200 variables",
+            (0..20).map(|n| format!("query Q{n}($v:ID!){{...F}}")).collect::<String>()
                 + &format!("fragment F on Query{{nodes(ids:[{}]){{id}}}}", "$v ".repeat(1_200)),
             nothing(),
         ),

@@ -10,6 +10,7 @@
 //! database's clock, and from one start of a server to the next. How long something takes that only this process has to
 //! know is measured by [`Clock::monotonic`], which never does.
 
+use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -95,7 +96,8 @@ impl Clock {
         }
     }
 
-    /// Sets a manual clock, forward or back, while no time passes; the system clock is set by [`observe`](Self::observe).
+    /// Sets a manual clock, forward or back, while no time passes; the system clock is set by
+    /// [`observe`](Self::observe).
     pub fn set(&self, now: Timestamp) {
         if let Source::Manual { unix_ms, moved, .. } = &*self.0 {
             unix_ms.store(now.timestamp_millis(), Ordering::Relaxed);
@@ -103,14 +105,16 @@ impl Clock {
         }
     }
 
-    /// Waits until it is this late. Cancel safe.
-    pub async fn reached(&self, moment: Timestamp) {
+    /// Waits until it is no longer this time: until it is later, or earlier since the clock was set back. Cancel safe.
+    pub async fn left(&self, time: Range<Timestamp>) {
         loop {
             let (Source::Anchored { moved, .. } | Source::Manual { moved, .. }) = &*self.0;
             let mut moved = pin!(moved.notified());
             // From now on: the clock may be moved between the look at it and the wait.
             moved.as_mut().enable();
-            let Some(left) = (moment - self.now()).to_std().ok().filter(|left| !left.is_zero()) else { return };
+            let now = self.now();
+            let left = (time.end - now).to_std().ok().filter(|_| time.contains(&now));
+            let Some(left) = left else { return };
             match &*self.0 {
                 Source::Anchored { .. } => tokio::select! {
                     () = sleep(left) => {}
@@ -163,8 +167,8 @@ impl AsRef<[u8]> for Rfc3339 {
     }
 }
 
-/// An instant with three digits of fraction, whatever they are, and the zone as a number: `2025-11-02T12:30:45.000+00:00`.
-/// It is how databases keep one that keep texts.
+/// An instant with three digits of fraction, whatever they are, and the zone as a number:
+/// `2025-11-02T12:30:45.000+00:00`. It is how databases keep one that keep texts.
 pub fn with_milliseconds(time: Timestamp) -> String {
     match digits(time).as_ref().and_then(|text| str::from_utf8(text).ok()?.strip_suffix('Z')) {
         Some(text) => [text, "+00:00"].concat(),
@@ -236,9 +240,9 @@ mod tests {
     async fn who_waits_for_a_moment_is_woken_when_the_clock_is_moved_to_it() {
         let start = DateTime::from_timestamp_millis(1_762_077_600_000).unwrap();
         let clock = Clock::manual(start);
-        clock.reached(start).await;
+        clock.left(start..start).await;
         let moment = start + TimeDelta::milliseconds(1_000);
-        let mut waiting = pin!(clock.reached(moment));
+        let mut waiting = pin!(clock.left(start..moment));
         assert!(futures_util::poll!(&mut waiting).is_pending());
         clock.advance(Duration::from_millis(999));
         assert!(futures_util::poll!(&mut waiting).is_pending(), "a millisecond is missing");
@@ -247,14 +251,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_waits_for_a_moment_is_woken_when_the_clock_is_set_back() {
+        let start = DateTime::from_timestamp_millis(1_762_077_600_000).unwrap();
+        let clock = Clock::manual(start);
+        clock.advance(Duration::from_secs(1));
+        let mut waiting = pin!(clock.left(start..start + TimeDelta::hours(1)));
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        clock.set(start);
+        assert!(futures_util::poll!(&mut waiting).is_pending(), "it is still that time");
+        clock.set(start - TimeDelta::milliseconds(1));
+        assert!(futures_util::poll!(&mut waiting).is_ready());
+    }
+
+    #[tokio::test]
     async fn the_systems_clock_may_be_set_while_somebody_waits() {
         let clock = Clock::system();
-        let moment = clock.now() + TimeDelta::hours(1);
-        let mut waiting = pin!(clock.reached(moment));
+        let now = clock.now();
+        let moment = now + TimeDelta::hours(1);
+        let mut waiting = pin!(clock.left(now..moment));
         assert!(futures_util::poll!(&mut waiting).is_pending());
         clock.observe(moment + TimeDelta::minutes(1));
         assert!(futures_util::poll!(&mut waiting).is_ready(), "it is later than was thought");
-        clock.reached(clock.now() + TimeDelta::milliseconds(2)).await;
+        let now = clock.now();
+        clock.left(now..now + TimeDelta::milliseconds(2)).await;
     }
 
     #[test]

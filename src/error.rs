@@ -160,6 +160,18 @@ pub enum Error {
         /// The one it has changed at.
         current: u64,
     },
+    /// The caller's condition names no revision of this database.
+    #[error(
+        "No revision that was named for worker {id} is of this database as it is now; it may have been restored from a \
+         backup. The worker's registration, or what operators want of it, is of revision {current}. Read it again, then \
+         decide."
+    )]
+    SeenElsewhere {
+        /// The worker that was to be changed.
+        id: String,
+        /// The revision it has changed at.
+        current: u64,
+    },
     /// The caller wants it changed only if it is there.
     #[error("Worker {0} is not registered, and only a worker that is was to be changed.")]
     NothingToMatch(String),
@@ -236,6 +248,7 @@ impl Error {
             | Self::HoldsVms { .. }
             | Self::NotOfThisDatabase { .. } => Kind::Conflict,
             Self::StaleRevision { .. }
+            | Self::SeenElsewhere { .. }
             | Self::NothingToMatch(_)
             | Self::AlreadyRegistered { .. }
             | Self::Unchanged { .. } => Kind::Stale,
@@ -263,6 +276,7 @@ impl Error {
             | Self::UnknownIncarnation { id, .. }
             | Self::HoldsVms { id, .. } => of(id),
             Self::StaleRevision { id, current, .. }
+            | Self::SeenElsewhere { id, current }
             | Self::AlreadyRegistered { id, current }
             | Self::Unchanged { id, current } => Subject { current_revision: Some(*current), ..of(id) },
             Self::NotThereYet { current, .. } | Self::NotOfThisDatabase { current, .. } => {

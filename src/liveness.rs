@@ -14,8 +14,8 @@ use tracing::{info, warn};
 use crate::clock::{Clock, Timestamp};
 use crate::cluster::{Availability, HeardSince, WorkerId};
 use crate::error::Result;
-use crate::journal::Journal;
 use crate::journal::commands::{AnnounceSilent, CorrectTimes};
+use crate::journal::{Command, Journal};
 
 /// How many workers are named in the log when many go offline at once. All are in the change log.
 const MOST_LINES: usize = 20;
@@ -29,6 +29,10 @@ const BLIND_AFTER: Duration = Duration::from_secs(3);
 
 /// Fewer workers than this may well die together.
 const BRAKE_FROM: usize = 10;
+
+/// Of how many workers one commit tells at most. A commit of 100,000 would run over its time, and fail again each second; of
+/// so many it takes a fraction of a second, and heartbeats and operators get their turn before the next one.
+const WORKERS_PER_COMMIT: usize = 2_000;
 
 /// By how much the clock has to be set, beside the time that has passed, to count as set; and by how much a time has to lie
 /// in the future to be wrong. Servers that share a database follow its clock, and differ by the time of an answer.
@@ -80,14 +84,29 @@ pub async fn correct_times(journal: &Journal, clock: &Clock) -> Result<usize> {
     let snapshot = journal.snapshot();
     let candidates: Vec<_> =
         snapshot.workers().filter(|worker| worker.latest_time() > latest).map(|worker| worker.id.clone()).collect();
-    if candidates.is_empty() {
-        return Ok(0);
-    }
-    let corrected = journal.commit(CorrectTimes { candidates }).await?.reply;
+    let (corrected, outcome) = commit_in_chunks(journal, &candidates, |candidates| CorrectTimes { candidates }).await;
+    let corrected: usize = corrected.into_iter().sum();
     if corrected > 0 {
         warn!(workers.corrected = corrected, "{corrected} workers had been seen in the future: the clock was set back");
     }
-    Ok(corrected)
+    outcome.map(|()| corrected)
+}
+
+/// Commits a command for so many workers at a time, one after the other, until all are done or one fails. Answers the
+/// replies to those that were committed, which count whatever became of the rest.
+async fn commit_in_chunks<C: Command>(
+    journal: &Journal,
+    workers: &[WorkerId],
+    command: impl Fn(Vec<WorkerId>) -> C,
+) -> (Vec<C::Reply>, Result<()>) {
+    let mut replies = Vec::new();
+    for workers in workers.chunks(WORKERS_PER_COMMIT) {
+        match journal.commit(command(workers.to_vec())).await {
+            Ok(committed) => replies.push(committed.reply),
+            Err(error) => return (replies, Err(error)),
+        }
+    }
+    (replies, Ok(()))
 }
 
 impl LivenessSweeper {
@@ -136,12 +155,14 @@ impl LivenessSweeper {
         if self.is_our_own_deafness(moment) {
             return Ok(0);
         }
-        let command = AnnounceSilent { candidates, offline_after: self.offline_after };
-        let announced = self.journal.commit(command).await?.reply;
-        // A commit that took its time was no time of blindness.
+        let offline_after = self.offline_after;
+        let command = |candidates| AnnounceSilent { candidates, offline_after };
+        let (announced, outcome) = commit_in_chunks(&self.journal, &candidates, command).await;
+        let announced = announced.concat();
+        // Commits that took their time were no time of blindness.
         self.last_sweep = Moment::of(&self.clock);
         self.note_offline(&announced);
-        Ok(announced.len())
+        outcome.map(|()| announced.len())
     }
 
     /// A line for each worker, by which it is found; of a rack that goes at once, for the first of them.

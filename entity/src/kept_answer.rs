@@ -43,11 +43,12 @@ impl Entity {
         Self::update_many().col_expr(Column::At, Expr::value(moment)).filter(Column::At.gt(moment))
     }
 
-    /// Answers to these requests from before a moment, and those up to another one.
-    pub fn given_before(of: Request, moment: DateTimeUtc, up_to: Option<DateTimeUtc>) -> DeleteMany<Self> {
+    /// Answers to these requests from before a moment, and those that are not newer than one of them, which goes as well.
+    pub fn given_before(of: Request, moment: DateTimeUtc, up_to: Option<Model>) -> DeleteMany<Self> {
         let mut old = Condition::any().add(Column::At.lt(moment));
-        if let Some(up_to) = up_to {
-            old = old.add(Column::At.lte(up_to));
+        if let Some(Model { key, at, .. }) = up_to {
+            let as_old = Condition::all().add(Column::At.eq(at)).add(Column::Key.lte(key));
+            old = old.add(Column::At.lt(at)).add(as_old);
         }
         Self::delete_many().filter(of.condition()).filter(old)
     }

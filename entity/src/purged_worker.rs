@@ -4,7 +4,7 @@
 use sea_orm::entity::prelude::*;
 use sea_orm::{QueryOrder, Select};
 
-use crate::worker::BootIds;
+use crate::worker::Boots;
 
 /// A worker that was removed.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -17,8 +17,12 @@ pub struct Model {
     pub incarnation: i64,
     /// What its last life called its start: its process may be there still, and register again.
     pub boot_id: Option<String>,
-    /// What the lives called their starts that were over when it was removed, the latest last.
-    pub earlier_boot_ids: BootIds,
+    /// Starts of its process that were over when it was removed, the latest last.
+    pub earlier_boot_ids: Boots,
+    /// On which start of its host its last life was.
+    pub host_boot_id: Option<String>,
+    /// When it was removed; none if that was before this was kept.
+    pub purged_at: Option<DateTimeUtc>,
     /// Revision of its removal.
     pub revision: i64,
 }

@@ -37,8 +37,8 @@ pub struct Model {
     pub incarnation: i64,
     /// What the process called this start. Written by registration.
     pub boot_id: Option<String>,
-    /// What earlier lives called theirs, the latest last. Written by registration.
-    pub earlier_boot_ids: BootIds,
+    /// Starts that are over, the latest last: what the process called them. Written by registration and by goodbye.
+    pub earlier_boot_ids: Boots,
     /// Which start of its host the process belongs to, if it said so. Written by registration.
     pub host_boot_id: Option<String>,
     /// Revision of the registration that began this life. Written by registration.
@@ -93,9 +93,19 @@ pub struct Labels(pub BTreeMap<String, String>);
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, FromJsonQueryResult)]
 pub struct Capabilities(pub Vec<String>);
 
-/// Boot ids, kept as JSON.
+/// Starts of a worker's process, kept as JSON: `["b1", ["b2", "h1"]]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, FromJsonQueryResult)]
-pub struct BootIds(pub Vec<String>);
+pub struct Boots(pub Vec<Boot>);
+
+/// A start of a worker's process, by what the process called it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Boot {
+    /// It did not say on which start of its host.
+    Anywhere(String),
+    /// With what the start of its host was called.
+    OnHost(String, String),
+}
 
 /// No relations: rows are read table by table.
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]

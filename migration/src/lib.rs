@@ -16,6 +16,7 @@ mod m20261128_000021_host_boots;
 mod m20261128_000022_late_heartbeats;
 mod m20261128_000023_drains;
 mod m20261128_000030_epochs;
+mod m20261128_000040_tombstones;
 
 /// All changes, oldest first.
 #[derive(Debug)]
@@ -35,6 +36,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261128_000022_late_heartbeats::Migration),
             Box::new(m20261128_000023_drains::Migration),
             Box::new(m20261128_000030_epochs::Migration),
+            Box::new(m20261128_000040_tombstones::Migration),
         ]
     }
 }

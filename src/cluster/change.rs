@@ -16,6 +16,8 @@ pub struct Changes {
     pub workers: Vec<Arc<Worker>>,
     /// Workers that are gone for good, with what is left of each.
     pub purged: Vec<(WorkerId, Arc<Tombstone>)>,
+    /// Workers that were purged so long ago that what was left of them is gone, too.
+    pub forgotten: Vec<WorkerId>,
 }
 
 /// A step of the cluster from one revision to another, as the feed tells it.

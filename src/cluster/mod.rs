@@ -49,5 +49,5 @@ pub use uptime::Uptime;
 pub use view::{DrainView, View, VmView, WorkerView};
 pub use vm::Vm;
 pub use worker::{
-    Boots, Drain, EARLIER_BOOT_IDS, HeardSince, Identity, Labels, Life, Tombstone, Usage, Worker, WorkerVms,
+    Boot, Boots, Drain, EARLIER_BOOT_IDS, HeardSince, Identity, Labels, Life, Tombstone, Usage, Worker, WorkerVms,
 };

@@ -121,11 +121,14 @@ impl Snapshot {
     /// The next snapshot: this one with the changes of `revision`.
     #[must_use]
     pub fn apply(&self, changes: Changes, revision: u64) -> Self {
-        let Changes { workers, purged } = changes;
+        let Changes { workers, purged, forgotten } = changes;
         let mut next = self.clone();
         next.revision = revision;
         next.ended_silence = TimeDelta::zero();
-        // First who left: a worker may be removed and registered again in one step.
+        for id in forgotten {
+            Arc::make_mut(&mut next.tombstones).remove(&id);
+        }
+        // Who left before who came: a worker may be removed and registered again in one step.
         for (id, tombstone) in purged {
             if let Some(before) = next.workers.remove(id.as_str()) {
                 next.totals.replace(Some(&before), None);
@@ -228,6 +231,11 @@ impl Snapshot {
     /// Sums over all workers.
     pub(super) fn totals(&self) -> &Totals {
         &self.totals
+    }
+
+    /// What is left of workers that were purged.
+    pub fn tombstones(&self) -> impl Iterator<Item = (&WorkerId, &Arc<Tombstone>)> {
+        self.tombstones.iter()
     }
 
     /// What is left of a worker of this id that was purged.

@@ -103,56 +103,82 @@ impl Life {
 /// How the starts of a worker's process, and of its host, are told apart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Boots {
-    /// What the process called this start, so that a repeated registration is no restart. None if it did not say, or if
-    /// it has said goodbye: then this start is over as well.
+    /// What the process called its last start, so that a repeated registration is no restart; none if it did not say. It
+    /// is among the earlier ones, too, once the process has said goodbye.
     pub boot_id: Option<Arc<str>>,
-    /// What it called its earlier starts, the latest last; a registration with one of these comes too late. At most
+    /// The starts that are over, the latest last; a registration of one of these comes too late. At most
     /// [`EARLIER_BOOT_IDS`].
-    pub earlier: Vec<Arc<str>>,
+    pub earlier: Vec<Boot>,
     /// Which start of its host the process belongs to, if it said so.
     pub host: Option<Arc<str>>,
 }
 
-impl Boots {
-    /// The start of a process of a worker that was purged before.
-    pub fn after(tombstone: &Tombstone, boot_id: Option<Arc<str>>, host: Option<Arc<str>>) -> Self {
-        let Tombstone { incarnation: _, boot_id: last, earlier_boot_ids } = tombstone;
-        Self { boot_id: last.clone(), earlier: earlier_boot_ids.clone(), host: None }.next(boot_id, host)
-    }
+/// A start of a worker's process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Boot {
+    /// What the process called it.
+    pub id: Arc<str>,
+    /// On which start of its host it was, if it said so.
+    pub host: Option<Arc<str>>,
+}
 
-    /// The next start of the process.
-    fn next(&self, boot_id: Option<Arc<str>>, host: Option<Arc<str>>) -> Self {
-        // The same again may only be the process of another start of the host: see `Worker::is_same_life`.
-        let over = self.boot_id.as_ref().filter(|over| Some(*over) != boot_id.as_ref());
-        Self { boot_id, earlier: self.with_earlier(over), host }
-    }
-
-    /// This start of the process is over, and no other has begun.
-    fn ended(&self) -> Self {
-        Self { boot_id: None, earlier: self.with_earlier(self.boot_id.as_ref()), host: self.host.clone() }
-    }
-
-    fn with_earlier(&self, over: Option<&Arc<str>>) -> Vec<Arc<str>> {
-        let forgotten = (self.earlier.len() + usize::from(over.is_some())).saturating_sub(EARLIER_BOOT_IDS);
-        self.earlier.iter().skip(forgotten).chain(over).cloned().collect()
-    }
-
-    /// Whether a start of the process that is called so is over.
-    pub fn is_over(&self, boot_id: &str) -> bool {
-        is_over(&self.earlier, boot_id)
-    }
-
-    /// Whether a process that calls its start so is the one of the present life; also after it has said goodbye, which
-    /// makes its start the last of those that are over.
-    pub fn is_of_this_life(&self, boot_id: &str, has_left: bool) -> bool {
-        let last_over = || self.earlier.last().filter(|_| has_left);
-        self.boot_id.as_ref().or_else(last_over).is_some_and(|known| **known == *boot_id)
+impl Boot {
+    /// Whether a process that says this of itself may be of this start: it says the same boot id, and is not known to be
+    /// on another start of the host, as one of a program that always says the same is.
+    fn may_be(&self, boot_id: &str, host: Option<&str>) -> bool {
+        *self.id == *boot_id && !is_another_start(self.host.as_deref(), host)
     }
 }
 
-/// Whether this is among the boot ids of earlier starts.
-fn is_over(earlier: &[Arc<str>], boot_id: &str) -> bool {
-    earlier.iter().any(|over| **over == *boot_id)
+/// Whether these are known to be two starts of a host.
+fn is_another_start(one: Option<&str>, other: Option<&str>) -> bool {
+    matches!((one, other), (Some(one), Some(other)) if one != other)
+}
+
+impl Boots {
+    /// The next start of the process.
+    pub fn next(&self, boot_id: Option<Arc<str>>, host: Option<Arc<str>>) -> Self {
+        // A process that an operator took out of service begins another life and is the same as before.
+        let goes_on = |last: &Boot| boot_id.as_ref().is_some_and(|boot_id| last.may_be(boot_id, host.as_deref()));
+        let over = self.last().filter(|last| !goes_on(last));
+        Self { boot_id, earlier: self.with_earlier(over), host }
+    }
+
+    /// The last start is over, and no other has begun.
+    #[must_use]
+    pub fn ended(&self) -> Self {
+        Self { boot_id: self.boot_id.clone(), earlier: self.with_earlier(self.last()), host: self.host.clone() }
+    }
+
+    /// The last start, if it has a name.
+    fn last(&self) -> Option<Boot> {
+        self.boot_id.clone().map(|id| Boot { id, host: self.host.clone() })
+    }
+
+    fn with_earlier(&self, over: Option<Boot>) -> Vec<Boot> {
+        let over = over.filter(|over| !self.earlier.contains(over));
+        let forgotten = (self.earlier.len() + usize::from(over.is_some())).saturating_sub(EARLIER_BOOT_IDS);
+        self.earlier.iter().skip(forgotten).cloned().chain(over).collect()
+    }
+
+    /// Whether a start that a process says this of is over.
+    pub fn is_over(&self, boot_id: &str, host: Option<&str>) -> bool {
+        self.earlier.iter().any(|over| over.may_be(boot_id, host))
+    }
+
+    /// Whether the last start has a name and is over: a registration of it would be refused.
+    pub fn has_ended(&self) -> bool {
+        self.last().is_some_and(|last| self.earlier.contains(&last))
+    }
+
+    /// The name of the start of a process that would be refused if it registered again: the one that it says, or if it
+    /// says none, the last one.
+    pub fn find_over(&self, said: Option<&str>) -> Option<Arc<str>> {
+        match said.filter(|said| self.boot_id.as_deref() != Some(said)) {
+            Some(said) => self.is_over(said, None).then(|| said.into()),
+            None => self.boot_id.clone().filter(|_| self.has_ended()),
+        }
+    }
 }
 
 /// What is left of a worker that was purged.
@@ -160,18 +186,13 @@ fn is_over(earlier: &[Arc<str>], boot_id: &str) -> bool {
 pub struct Tombstone {
     /// Its last incarnation.
     pub incarnation: u64,
-    /// Boot id of its last life, if that had not said goodbye: its process may still be there, and registers again when
-    /// it learns that the worker is not known any more.
-    pub boot_id: Option<Arc<str>>,
-    /// Boot ids of the lives that were over by then.
-    pub earlier_boot_ids: Vec<Arc<str>>,
-}
-
-impl Tombstone {
-    /// Whether a start of the worker's process that is called so was over when the worker was purged.
-    pub fn is_over(&self, boot_id: &str) -> bool {
-        is_over(&self.earlier_boot_ids, boot_id)
-    }
+    /// The starts of its process. The last one may not be over: its process may still be there, and registers again when it
+    /// learns that the worker is not known any more.
+    pub boots: Arc<Boots>,
+    /// When it was purged; none if that was before this was kept.
+    pub purged_at: Option<Timestamp>,
+    /// Revision of the purge.
+    pub revision: u64,
 }
 
 /// Why, by whom and since when a worker is draining.
@@ -277,7 +298,7 @@ impl Worker {
 
     /// Whether the host is known to have started anew: both have said on which start they are, and it is another one.
     pub fn is_another_start_of_the_host(&self, host_boot_id: Option<&str>) -> bool {
-        matches!((self.life.boots.host.as_deref(), host_boot_id), (Some(before), Some(now)) if before != now)
+        is_another_start(self.life.boots.host.as_deref(), host_boot_id)
     }
 
     /// The worker's process has started again. The policy stays, since a restart is no reason to forget what operators
@@ -345,10 +366,11 @@ impl Worker {
         self.usage.inventory_revision.is_some_and(|revision| revision >= self.life.since_revision)
     }
 
-    /// What will be left of it when it is purged.
-    pub fn tombstone(&self) -> Tombstone {
-        let Boots { boot_id, earlier, host: _ } = &*self.life.boots;
-        Tombstone { incarnation: self.life.incarnation, boot_id: boot_id.clone(), earlier_boot_ids: earlier.clone() }
+    /// What is left of it when it is purged: by itself, which ends its process as a goodbye does, or by an operator.
+    pub fn tombstone(&self, by_itself: bool, at: Timestamp, revision: u64) -> Tombstone {
+        let Life { incarnation, boots, .. } = &self.life;
+        let boots = if by_itself { Arc::new(boots.ended()) } else { boots.clone() };
+        Tombstone { incarnation: *incarnation, boots, purged_at: Some(at), revision }
     }
 
     /// Whether it is offline at any moment, until it is heard again: it has left, or its silence has been announced.

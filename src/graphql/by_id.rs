@@ -9,13 +9,13 @@ use std::sync::Arc;
 use async_graphql::parser::types::{BaseType, OperationDefinition, OperationType, Type};
 use async_graphql::{Name, Request, Response as Answer, Value};
 use axum::extract::{RawQuery, State};
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::Response;
 use serde_json::Map;
 
 use super::documents::Asked;
 use super::error::request_error;
-use super::over_http::{Media, not_by_get, not_conditional, whole_numbers};
+use super::over_http::{Media, is_conditional, not_by_get, not_conditional, whole_numbers};
 use super::over_sse::AsStream;
 use super::types::{Kind, Types};
 use super::{Endpoint, over_sse};
@@ -70,7 +70,7 @@ async fn answer(
     let is_stream = AsStream::asked_for(headers).is_for(&[operation.ty]);
     match operation.ty {
         OperationType::Mutation if method == Method::GET => return not_by_get(media),
-        OperationType::Mutation if headers.contains_key(header::IF_MATCH) => return media.answer(not_conditional()),
+        OperationType::Mutation if is_conditional(headers) => return media.answer(not_conditional()),
         OperationType::Subscription if !is_stream => {
             let problem = "This operation is a subscription: ask for it with `Accept: text/event-stream`".to_owned();
             return with_status(media.answer(wrong(problem)), StatusCode::NOT_ACCEPTABLE);
@@ -106,8 +106,8 @@ fn wrong(problem: String) -> Answer {
     Answer::from_errors(vec![request_error("BAD_USER_INPUT", problem)])
 }
 
-/// The variables that a query string gives. Its parameters are read as those of REST are: `x[]` is `x`, a name that begins
-/// with `_` and is no variable is passed over, and what cannot be read, or says nothing, is refused.
+/// The variables that a query string gives. Its parameters are read as those of REST are: `x[]` is `x`, a name that
+/// begins with `_` and is no variable is passed over, and what cannot be read, or says nothing, is refused.
 fn variables(operation: &OperationDefinition, query: &str, types: &Types) -> Result<Vec<(Name, Value)>, Answer> {
     let mut given: Vec<(String, Vec<String>)> = Vec::new();
     for (name, text) in pairs(query).map_err(|refused| wrong(refused.message().to_owned()))? {

@@ -168,8 +168,8 @@ impl Estimate<'_> {
         each.saturating_mul(times).saturating_add(self.rows_looked_at(parent, definition, field)).saturating_add(1)
     }
 
-    /// How many rows are looked at to find what a field shows, each the more often the more it is compared with. Lists that
-    /// show all they look at are as long as that.
+    /// How many rows are looked at to find what a field shows, each the more often the more it is compared with. Lists
+    /// that show all they look at are as long as that.
     fn rows_looked_at(&self, parent: &str, definition: &types::Field, field: &Field) -> u64 {
         let Sizes { workers, vms_of_a_worker } = self.sizes;
         match (parent, field.name.node.as_str()) {

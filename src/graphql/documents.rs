@@ -35,8 +35,8 @@ use crate::resolvers::input::echo;
 /// How many documents may be kept. A program has tens, a playground makes one with each keystroke.
 const MAX_DOCUMENTS: u64 = 2_000;
 
-/// How many documents are expected, so low that the cache does not divide its bytes into parts that are too small for the
-/// longest document. It is no limit.
+/// How many documents are expected, so low that the cache does not divide its bytes into parts that are too small for
+/// the longest document. It is no limit.
 const EXPECTED: usize = 256;
 
 /// How many bytes of documents may be kept, with what they are parsed into.
@@ -234,8 +234,8 @@ impl Documents {
         Ok(document)
     }
 
-    /// Refuses a request that does not say which operation it means, whose variables are not what that declares, or that
-    /// costs too much; coerces its variables. Answers with the cost.
+    /// Refuses a request that does not say which operation it means, whose variables are not what that declares, or
+    /// that costs too much; coerces its variables. Answers with the cost.
     pub(super) fn check(&self, asked: &mut Asked) -> Result<u64, Response> {
         let Inner { reader, .. } = &*self.0;
         let Asked { document, request } = asked;
@@ -376,8 +376,8 @@ impl Document {
         }
     }
 
-    /// Refuses a subscription that is not of one field, as the language wants it. The engine would run several, and none
-    /// of a fragment, without a word.
+    /// Refuses a subscription that is not of one field, as the language wants it. The engine would run several, and
+    /// none of a fragment, without a word.
     fn check_streams(&self) -> Result<(), Response> {
         let operations = self.parsed.operations.iter().map(|(_, operation)| operation);
         let mut subscriptions = operations.filter(|operation| operation.node.ty == OperationType::Subscription);

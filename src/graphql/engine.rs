@@ -23,7 +23,7 @@ use super::query::Query;
 use super::subscription::Subscription;
 use super::variables;
 use crate::error::Error;
-use crate::http::{Pieces, as_part_of_the_request};
+use crate::http::{Pieces, as_part_of_the_request, note_command};
 use crate::resolvers::kept::Kept;
 use crate::resolvers::offload::{Offload, STEPS_TO_RESOLVE};
 use crate::resolvers::{Reading, Resolvers, input};
@@ -171,6 +171,9 @@ impl Engine {
 
     /// Runs what may be run: here, or if it takes long, where nobody else waits for the thread.
     pub(super) async fn run_ready(&self, ready: &Arc<Ready>) -> Answer {
+        if ready.asked.operation().is_some_and(|operation| operation.ty == Command) {
+            note_command();
+        }
         if !Offload::is_long(self.steps(ready)) {
             return self.run_here(ready).await;
         }

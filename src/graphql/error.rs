@@ -10,8 +10,8 @@ use crate::error::{Error, Kind, Subject};
 use crate::http::{Accept, FailureFormat};
 
 /// Codes the errors of an answer: those of resolvers by what they are, those of the engine by whether they are about
-/// input. What is neither is our fault: it is logged, and not shown, for it may name types of this program. Done once after execution, from the error's source, so that a plain `?` is
-/// enough in a resolver.
+/// input. What is neither is our fault: it is logged, and not shown, for it may name types of this program. Done once
+/// after execution, from the error's source, so that a plain `?` is enough in a resolver.
 pub(super) fn code(response: &mut Response) {
     for error in &mut response.errors {
         let source = error.source.clone();

@@ -13,6 +13,10 @@ use async_graphql::{Response, SchemaBuilder, Value, Variables};
 
 use super::error::request_error;
 
+/// Operations of one document: a file of them as people keep it open in an editor, which sends all to run one. The
+/// rules look at each fragment again for every operation that spreads it.
+const MAX_OPERATIONS: usize = 20;
+
 /// How large a request may be. Everything that is over a limit is refused in words that name the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -80,6 +84,8 @@ impl Limits {
 /// Refuses a document that is too large in any way, or in which a fragment spreads itself. Answers with how many
 /// selections it has with its fragments written out.
 pub(super) fn check_parsed(document: &Document, limits: &Limits) -> Result<usize, Response> {
+    let operations = document.definitions.iter().filter(|it| matches!(it, Definition::OperationDefinition(_))).count();
+    within("operations", operations, MAX_OPERATIONS)?;
     let size = Scales::new(document).measure().map_err(|Cycle(fragment)| {
         let problem = format!("The fragment \"{fragment}\" spreads itself, directly or through others");
         refused("GRAPHQL_VALIDATION_FAILED", problem)
@@ -346,6 +352,17 @@ mod tests {
         for document in [deep(4), "{a b c} query B {x y z}".replace("{a", "query A {a"), "{a{x:id y:id}}".to_owned()] {
             assert!(read(&document, &tight).is_ok(), "{document}");
         }
+    }
+
+    #[test]
+    fn a_document_is_no_collection_of_operations() {
+        let queries = |count| (0..count).map(|n| format!("query Q{n} {{ ...F }}")).collect::<String>();
+        let with_fragment = |count| queries(count) + "fragment F on Query { workers { id } }";
+        assert_eq!(refusal(&with_fragment(MAX_OPERATIONS)), None);
+        assert_eq!(
+            refusal(&with_fragment(MAX_OPERATIONS + 1)).unwrap(),
+            "The document has 21 operations; at most 20 are allowed"
+        );
     }
 
     #[test]

@@ -20,8 +20,8 @@ const FILTER_NAMES: FilterNames = FilterNames {
     search: "filter.search",
 };
 
-/// Which workers are wanted. Fields are ANDed, entries of a list ORed; every label must match. A field that is left out,
-/// or null, asks for nothing in particular; an empty list matches nothing.
+/// Which workers are wanted. Fields are ANDed, entries of a list ORed; every label must match. A field that is left
+/// out, or null, asks for nothing in particular; an empty list matches nothing.
 #[derive(Default, InputObject)]
 pub(super) struct WorkerFilter {
     /// With one of these ids.
@@ -77,8 +77,8 @@ impl From<LabelFilter> for cluster::LabelFilter {
     }
 }
 
-/// Which VMs are wanted. Fields are ANDed, entries of a list ORed. A field that is left out, or null, asks for nothing in
-/// particular; an empty list matches nothing.
+/// Which VMs are wanted. Fields are ANDed, entries of a list ORed. A field that is left out, or null, asks for nothing
+/// in particular; an empty list matches nothing.
 #[derive(Default, InputObject)]
 pub(super) struct VmFilter {
     /// In one of these statuses; those that hold a slot if left out.
@@ -109,8 +109,8 @@ impl TryFrom<VmFilter> for cluster::VmFilter {
     }
 }
 
-/// Which events are wanted. Fields are ANDed, entries of a list ORed. A field that is left out, or null, asks for nothing
-/// in particular; an empty list matches nothing.
+/// Which events are wanted. Fields are ANDed, entries of a list ORed. A field that is left out, or null, asks for
+/// nothing in particular; an empty list matches nothing.
 #[derive(Default, InputObject)]
 pub(super) struct EventFilter {
     /// About one of these workers.
@@ -219,11 +219,11 @@ pub(super) struct RegisterWorkerInput {
     disk_gb: Option<i32>,
     /// How many VMs the worker may hold; 100 if left out.
     max_vms: Option<i32>,
-    /// Any text that is new for each start of the process: the same again is a retry. Without one, every registration is
-    /// a new start. One that is over, since another one has registered or it said goodbye, is refused as a conflict.
+    /// Any text that is new for each start of the process: the same again is a retry. Without one, every registration
+    /// is a new start. One that is over, since another one has registered or it said goodbye, is refused as a conflict.
     boot_id: Option<String>,
-    /// Any text that is new for each start of the host, such as the kernel's boot id. With another one than before, what
-    /// the host ran is gone at once; else it is kept until the new process has told its inventory.
+    /// Any text that is new for each start of the host, such as the kernel's boot id. With another one than before,
+    /// what the host ran is gone at once; else it is kept until the new process has told its inventory.
     host_boot_id: Option<String>,
     /// The last incarnation that the process knows of: a new one is above it, even if the database was set back to a
     /// backup.
@@ -269,11 +269,11 @@ pub(super) struct RecordHeartbeatInput {
     pub(super) worker_id: ID,
     /// Number of this life of the worker's process, as registration told.
     incarnation: Int53,
-    /// What the process called its start when it registered: a conflict if that incarnation is another process, as it may
-    /// be after the database was set back to a backup.
+    /// What the process called its start when it registered: a conflict if that incarnation is another process, as it
+    /// may be after the database was set back to a backup.
     boot_id: Option<String>,
-    /// Number of this heartbeat in that life, above that of the one before. One that comes late, after a later one, is a
-    /// sign of life, and no more.
+    /// Number of this heartbeat in that life, above that of the one before. One that comes late, after a later one, is
+    /// a sign of life, and no more.
     sequence: Option<Int53>,
     /// CPU cores allocated to VMs; what the VMs add up to if left out.
     used_cpu_cores: Option<i32>,
@@ -335,14 +335,14 @@ impl From<RecordHeartbeatInput> for HeartbeatInput {
 pub(super) struct DeregisterWorkerInput {
     /// The worker.
     pub(super) worker_id: ID,
-    /// Which life of the worker's process leaves: a conflict if another one has registered since. Without this, `bootId`
-    /// and `hostBootId`, it is an operator who takes the worker out of service, whatever its life.
+    /// Which life of the worker's process leaves: a conflict if another one has registered since. Without this,
+    /// `bootId` and `hostBootId`, it is an operator who takes the worker out of service, whatever its life.
     pub(super) incarnation: Option<Int53>,
     /// What the process that leaves called its start when it registered: a conflict if the present life is another
     /// process, as one with the same `incarnation` may be after the database was set back to a backup.
     pub(super) boot_id: Option<String>,
-    /// On which start of its host the process lives, as it registered: a conflict if the present one has registered from
-    /// elsewhere, or did not say from where.
+    /// On which start of its host the process lives, as it registered: a conflict if the present one has registered
+    /// from elsewhere, or did not say from where.
     pub(super) host_boot_id: Option<String>,
     /// Whether to remove it with its VMs, instead of keeping it as offline. Refused while VMs hold slots on it.
     #[graphql(default = false)]

@@ -3,9 +3,11 @@
 //! Object types are generated from [`cluster::fields`](crate::cluster::fields) in [`object`],
 //! value by value in [`shape`]; roots are in `query`, `mutation` and `subscription`; each method is
 //! one resolver call. `documents` reads documents and keeps them, with `guard` and `cost`, which refuse what is
-//! too large, `syntax`, `validation` with `overlap` and `typed`, `variables`, `persisted` and `trusted`; `plan` compiles queries into what writes them; [`engine`] runs them, by plan or field by field, on one
-//! reading of the cluster, and codes their errors; `merge` puts together for it what stands in several places; `answer` is what comes of it; `budget` ends answers that grow too large; `over_http`, `over_sse`, `over_websocket` and
-//! `by_id` carry documents in and answers out; `repeated` keeps what an equal request came to before.
+//! too large, `syntax`, `validation` with `overlap` and `typed`, `variables`, `persisted` and `trusted`; `plan`
+//! compiles queries into what writes them; [`engine`] runs them, by plan or field by field, on one reading of the
+//! cluster, and codes their errors; `merge` puts together for it what stands in several places; `answer` is what comes
+//! of it; `budget` ends answers that grow too large; `over_http`, `over_sse`, `over_websocket` and `by_id` carry
+//! documents in and answers out; `repeated` keeps what an equal request came to before.
 //!
 //! **Invariant:** the types of async-graphql stay in this room.
 
@@ -85,7 +87,7 @@ pub fn routes(
     sockets: TaskTracker,
     closing: CancellationToken,
 ) -> Routes {
-    let wants = Wants::NOTHING.body(documents.limits().body).routine().failures(error::FAILURES);
+    let wants = Wants::NOTHING.body(documents.limits().body).routine().questions().failures(error::FAILURES);
     let engine = Engine::new(documents, resolvers);
     let endpoint =
         Arc::new(Endpoint { engine, repeated: Repeated::default(), origins: origins.to_vec(), sockets, closing });

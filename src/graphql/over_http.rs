@@ -48,8 +48,8 @@ pub(super) struct Parameters {
 /// How they are called.
 const PARAMETERS: [&str; 5] = ["query", "documentId", "operationName", "variables", "extensions"];
 
-/// A name that is no parameter. Clients may send what this server knows nothing of; but what is a parameter misspelt must
-/// not be passed over, since a document may mean everything without its variables.
+/// A name that is no parameter. Clients may send what this server knows nothing of; but what is a parameter misspelt
+/// must not be passed over, since a document may mean everything without its variables.
 pub(super) fn misspelt(name: &str) -> Option<(String, &'static str)> {
     likely(name, PARAMETERS).map(|meant| (echo(name).into_owned(), meant))
 }
@@ -158,7 +158,7 @@ impl<S: Sync> FromRequestParts<S> for Wanted {
         Ok(Self {
             media: Media::asked_for(&parts.headers),
             stream: AsStream::asked_for(&parts.headers),
-            is_conditional: parts.headers.contains_key(header::IF_MATCH),
+            is_conditional: is_conditional(&parts.headers),
         })
     }
 }
@@ -205,9 +205,16 @@ fn wants_upgrade(headers: &HeaderMap) -> bool {
     headers.get(header::UPGRADE).is_some_and(|upgrade| upgrade.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
+/// Whether a request is to be carried out only if something holds, or does not. Of a question that asks nothing: its
+/// answer has no tag.
+pub(super) fn is_conditional(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::IF_MATCH) || headers.contains_key(header::IF_NONE_MATCH)
+}
+
 /// A document may have several commands, which one header cannot tie to the worker of each.
 pub(super) fn not_conditional() -> Refusal {
-    bad_request("If-Match is not taken here: pass `ifRevision` in the input of the mutation".to_owned())
+    let problem = "If-Match and If-None-Match are not taken here: pass `ifRevision` in the input of the mutation";
+    bad_request(problem.to_owned())
 }
 
 pub(super) fn not_by_get(media: Media) -> Response {
@@ -275,8 +282,8 @@ impl Parameters {
     }
 }
 
-/// Variables as JSON means them: `16.0` and `1e3` are whole numbers there, and to clients whose language has one kind of
-/// number. REST reads them so, too; beyond what is exact, nobody can tell.
+/// Variables as JSON means them: `16.0` and `1e3` are whole numbers there, and to clients whose language has one kind
+/// of number. REST reads them so, too; beyond what is exact, nobody can tell.
 pub(super) fn whole_numbers(mut variables: Variables) -> Variables {
     variables.values_mut().for_each(make_whole);
     variables

@@ -1,8 +1,8 @@
 //! Whether the fields of a document that share a name in the answer can be one field there.
 //!
-//! This is the specification's rule (FieldsInSetCanMerge) whole, for fields of one selection set and for those that meet
-//! when their parents are merged: `{ a: worker(id: "1") { x: id } a: worker(id: "1") { x: hostname } }`. Of such a pair
-//! the engine would answer one and forget the other. The rule looks at each field of the written-out document a
+//! This is the specification's rule (FieldsInSetCanMerge) whole, for fields of one selection set and for those that
+//! meet when their parents are merged: `{ a: worker(id: "1") { x: id } a: worker(id: "1") { x: hostname } }`. Of such a
+//! pair the engine would answer one and forget the other. The rule looks at each field of the written-out document a
 //! constant number of times for each level: sameness of shape is compared with the first of a group, and merging is
 //! followed group by group. The guard has seen to it that there are not many. `apollo-compiler` has this rule too, and
 //! takes `[1]` and `[1, 2]` for the same argument.
@@ -24,11 +24,13 @@ pub(super) fn find(document: &ExecutableDocument, schema: &Schema, problems: &mu
         rule.collect(&operation.selection_set, &mut fields);
         let outcome = rule.are_the_same(&fields).and_then(|()| rule.have_one_shape(&fields));
         if let Err(Conflict { one, other, problem }) = outcome {
-            let name = one.response_key();
-            let message = format!(
-                "Fields \"{name}\" conflict because {problem}. Use different aliases on the fields to fetch both if this was intentional."
-            );
-            problems.add(message, one.location().into_iter().chain(other.location()));
+            problems.add(one.location().into_iter().chain(other.location()), || {
+                format!(
+                    "Fields \"{}\" conflict because {problem}. Use different aliases on the fields to fetch both if \
+                     this was intentional.",
+                    one.response_key()
+                )
+            });
         }
     }
 }

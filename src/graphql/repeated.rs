@@ -1,8 +1,8 @@
 //! Requests that come again as they came before.
 //!
 //! A dashboard asks the same every few seconds, byte by byte, and so do all who look at it. Such a request is not read
-//! again, nor is it checked again: what it came to is kept by its bytes (a sixth of what an answer about one worker takes).
-//! Kept are only queries that were found valid, and nothing of their answers: those are of the present.
+//! again, nor is it checked again: what it came to is kept by its bytes (a sixth of what an answer about one worker
+//! takes). Kept are only queries that were found valid, and nothing of their answers: those are of the present.
 
 use std::sync::Arc;
 
@@ -19,8 +19,8 @@ const LONGEST: usize = 16 * 1024;
 /// How many requests are expected. It is no limit.
 const EXPECTED: usize = 256;
 
-/// How many bytes of requests may be kept, with what they are read into, and with their documents, which are mostly kept
-/// elsewhere too.
+/// How many bytes of requests may be kept, with what they are read into, and with their documents, which are mostly
+/// kept elsewhere too.
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Requests by their bytes.

@@ -200,6 +200,7 @@ pub(super) enum ClusterEventKind {
     VmStopped,
     /// Nothing happened: everything up to this cursor has been told. In streams only.
     Synced,
-    /// The cursor given cannot be resumed: read the present state, then go on from this event's cursor. In streams only.
+    /// The cursor given cannot be resumed: read the present state, then go on from this event's cursor. In streams
+    /// only.
     Resync,
 }

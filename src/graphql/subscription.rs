@@ -19,9 +19,9 @@ pub(super) struct Subscription;
 /// Following the cluster.
 #[Subscription]
 impl Subscription {
-    /// Beats as they arrive, and whatever else changes a worker: a registration, or that it is drained or activated. Starts
-    /// with the present state of every matching worker, then latest-wins per worker, at most one per worker in `every`: a
-    /// slow reader gets fewer messages, never an old one and never a growing queue.
+    /// Beats as they arrive, and whatever else changes a worker: a registration, or that it is drained or activated.
+    /// Starts with the present state of every matching worker, then latest-wins per worker, at most one per worker in
+    /// `every`: a slow reader gets fewer messages, never an old one and never a growing queue.
     async fn worker_heartbeats(
         &self,
         ctx: &Context<'_>,
@@ -35,9 +35,9 @@ impl Subscription {
         Ok(stream::empty())
     }
 
-    /// Every change after `after`, in order, none missing, none twice; from now on without it. A `SYNCED` event says that
-    /// what was to be replayed has been told, which is the first thing told if there was nothing; it is repeated when idle, so
-    /// that there is always a cursor to resume from. `RESYNC` says that `after` cannot be resumed.
+    /// Every change after `after`, in order, none missing, none twice; from now on without it. A `SYNCED` event says
+    /// that what was to be replayed has been told, which is the first thing told if there was nothing; it is repeated
+    /// when idle, so that there is always a cursor to resume from. `RESYNC` says that `after` cannot be resumed.
     async fn cluster_events(
         &self,
         ctx: &Context<'_>,

@@ -1,10 +1,10 @@
 //! The syntax of documents, to the letter of the specification, before a parser sees them.
 //!
 //! The parser of `apollo-compiler` takes what is no document (`worker(id "w1")`, of which it forgets the argument) and
-//! refuses what is one (descriptions of operations, a comma after `...`). So a document is recognized here first, token by token, and
-//! the parser is given the tokens without anything between them that it could stumble over: blanks stand for comments,
-//! commas and descriptions, so that every token stays where it was. What is counted on the way is what the limits of
-//! [`guard`](super::guard) need to know before a parser, which takes its time, sees a document.
+//! refuses what is one (descriptions of operations, a comma after `...`). So a document is recognized here first, token
+//! by token, and the parser is given the tokens without anything between them that it could stumble over: blanks stand
+//! for comments, commas and descriptions, so that every token stays where it was. What is counted on the way is what
+//! the limits of [`guard`](super::guard) need to know before a parser, which takes its time, sees a document.
 
 /// What a document is made of.
 pub(super) struct Tokens<'a> {

@@ -2,8 +2,9 @@
 //! `apollo-compiler` lacks.
 //!
 //! Values are written as what their types make of them: an entry where a list is wanted becomes a list of one, and a
-//! number where an id is wanted becomes its text. Refused are names that an input object has twice, values that a scalar
-//! of ours does not take, and variables where they may not stand, at any depth. Places stay those of the client's text.
+//! number where an id is wanted becomes its text. Refused are names that an input object has twice, values that a
+//! scalar of ours does not take, and variables where they may not stand, at any depth. Places stay those of the
+//! client's text.
 
 use std::collections::{HashMap, HashSet};
 
@@ -85,8 +86,8 @@ struct Use {
     has_default: bool,
 }
 
-/// Checks the variables that an operation uses, itself and by its fragments. Answers with those that stand where null may
-/// not, and may be null as they are declared.
+/// Checks the variables that an operation uses, itself and by its fragments. Answers with those that stand where null
+/// may not, and may be null as they are declared.
 fn check_uses<'a>(
     operation: &'a Operation,
     own: &Uses,
@@ -101,17 +102,14 @@ fn check_uses<'a>(
         for used in &uses.variables {
             let name = &used.variable;
             let Some(variable) = declared.get(name) else {
-                problems.add(format!("Variable \"${name}\" is not defined."), used.location);
+                problems.add(used.location, || format!("Variable \"${name}\" is not defined."));
                 continue;
             };
             if !is_allowed(variable, used) {
                 let (declared, wanted) = (&variable.ty, &used.ty);
-                problems.add(
-                    format!(
-                        "Variable \"${name}\" of type \"{declared}\" used in position expecting type \"{wanted}\"."
-                    ),
-                    variable.location().into_iter().chain(used.location),
-                );
+                problems.add(variable.location().into_iter().chain(used.location), || {
+                    format!("Variable \"${name}\" of type \"{declared}\" used in position expecting type \"{wanted}\".")
+                });
             }
             if used.ty.is_non_null() && !variable.ty.is_non_null() {
                 never_null.insert(variable.name.as_str());
@@ -279,8 +277,8 @@ impl Writer<'_, '_> {
                     let Some(definition) = input.fields.get(name) else { continue };
                     let value = self.value(value, &definition.ty, definition.default_value.is_some());
                     if object.insert(Name::new(name), value).is_some() {
-                        let problem = format!("There can be only one input field named \"{name}\".");
-                        self.problems.add(problem, name.location());
+                        self.problems
+                            .add(name.location(), || format!("There can be only one input field named \"{name}\"."));
                     }
                 }
                 Value::Object(object)
@@ -295,7 +293,7 @@ impl Writer<'_, '_> {
                     None => Some("cannot have variables in it".to_owned()),
                 };
                 if let Some(problem) = problem {
-                    self.problems.add(format!("A value of type \"{ty}\" {problem}."), value.location());
+                    self.problems.add(value.location(), || format!("A value of type \"{ty}\" {problem}."));
                 }
                 untyped.map(Value::from).unwrap_or_default()
             }

@@ -1,11 +1,11 @@
 //! Reads documents and decides whether the schema can answer them, by the rules of the GraphQL specification.
 //!
 //! The parser and most rules are those of `apollo-compiler`, which holds the schema in its own form, read once from our
-//! schema file. A document passes these steps, in this order: its [`syntax`](super::syntax) with the limits that need no
-//! parser, the parser, the limits of what was parsed ([`guard`]), the rules, and the rules that `apollo-compiler` lacks
-//! ([`overlap`], [`typed`]). What
-//! has passed is handed to the engine as [`typed`] writes it; the engine neither parses nor validates. The verdict
-//! depends on the text alone: variables are coerced with each request ([`variables`](super::variables)).
+//! schema file. A document passes these steps, in this order: its [`syntax`](super::syntax) with the limits that need
+//! no parser, the parser, the limits of what was parsed ([`guard`]), the rules, and the rules that `apollo-compiler`
+//! lacks ([`overlap`], [`typed`]). What has passed is handed to the engine as [`typed`] writes it; the engine neither
+//! parses nor validates. The verdict depends on the text alone: variables are coerced with each request
+//! ([`variables`](super::variables)).
 
 use std::sync::LazyLock;
 
@@ -29,8 +29,8 @@ const LONGEST_MESSAGE: usize = 500;
 /// Errors that one refusal tells. A document of a thousand unknown fields is not answered by a thousand sentences.
 const MAX_ERRORS: usize = 10;
 
-/// Rules of `apollo-compiler` that we have our own for. It takes lists for the same of which one begins as the other does,
-/// and refuses a subscription in which the same field is selected twice.
+/// Rules of `apollo-compiler` that we have our own for. It takes lists for the same of which one begins as the other
+/// does, and refuses a subscription in which the same field is selected twice.
 const REPLACED: [&str; 6] = [
     "ConflictingFieldArgument",
     "ConflictingFieldName",
@@ -72,8 +72,8 @@ fn as_the_engine_has_it(schema: &mut Schema) {
     }
 }
 
-/// Reads a document that is valid and within the limits, or says why it is not. Answers also with how many selections it
-/// has with its fragments written out.
+/// Reads a document that is valid and within the limits, or says why it is not. Answers also with how many selections
+/// it has with its fragments written out.
 pub(super) fn read(text: &str, limits: &Limits) -> Result<(Typed, usize), Response> {
     guard::within("bytes", text.len(), limits.document)?;
     let tokens = Tokens::of(text, limits.tokens);
@@ -84,7 +84,7 @@ pub(super) fn read(text: &str, limits: &Limits) -> Result<(Typed, usize), Respon
         Wrong::TooDeep { offset } => {
             let (pos, deepest) = (source.pos(offset), limits.recursion());
             let message = format!("The document has more than {deepest} levels at {pos}, of whatever kind");
-            refused("QUERY_TOO_COMPLEX", vec![(message, vec![pos])])
+            refused("QUERY_TOO_COMPLEX", vec![(vec![pos], message)])
         }
     })?;
     guard::within("selections in one operation or fragment", recognized.selections, limits.selections)?;
@@ -95,7 +95,8 @@ pub(super) fn read(text: &str, limits: &Limits) -> Result<(Typed, usize), Respon
 }
 
 fn parse(plain: &str, limits: &Limits, source: &Source<'_>) -> Result<ast::Document, Response> {
-    // Between two tokens there may be one more, of white space, and there is one at the end. A level of ours may be two.
+    // Between two tokens there may be one more, of white space, and there is one at the end. A level of ours may be
+    // two.
     let (tokens, levels) = (2 * limits.tokens + 3, 2 * limits.recursion() + 2);
     let mut parser = Parser::new().token_limit(tokens).recursion_limit(levels);
     parser.parse_ast(plain, "").map_err(|wrong| {
@@ -110,7 +111,7 @@ fn parse(plain: &str, limits: &Limits, source: &Source<'_>) -> Result<ast::Docum
 
 fn unreadable(pos: Pos, problem: &str) -> Response {
     let message = short(&format!("The document cannot be parsed at {pos}: {problem}"));
-    refused("GRAPHQL_PARSE_FAILED", vec![(message, vec![pos])])
+    refused("GRAPHQL_PARSE_FAILED", vec![(vec![pos], message)])
 }
 
 fn short(message: &str) -> String {
@@ -150,16 +151,17 @@ fn check_introspection(document: &Valid, source: &Source<'_>) -> Result<(), Resp
         if let Err(deep) = apollo_compiler::introspection::check_max_depth(document, operation) {
             let pos = source.pos(deep.location().map(|location| location.offset()).unwrap_or_default());
             let message = "The document asks for lists in lists in lists of the schema; at most two levels are allowed";
-            return Err(refused("QUERY_TOO_COMPLEX", vec![(message.to_owned(), vec![pos])]));
+            return Err(refused("QUERY_TOO_COMPLEX", vec![(vec![pos], message.to_owned())]));
         }
     }
     Ok(())
 }
 
-/// What is wrong with a document.
+/// What is wrong with a document: of all problems those that are told, which are the first by where they are.
 pub(super) struct Problems<'a> {
     source: &'a Source<'a>,
-    found: Vec<(String, Vec<Pos>)>,
+    /// In the order of their places.
+    found: Vec<(Vec<Pos>, String)>,
 }
 
 impl<'a> Problems<'a> {
@@ -167,24 +169,31 @@ impl<'a> Problems<'a> {
         Self { source, found: Vec::new() }
     }
 
-    /// Adds one, and where it is.
+    /// Adds one, and where it is, unless there are enough before it. A problem that is not told is not put into words:
+    /// a short document may have tens of thousands.
     pub(super) fn add(
         &mut self,
-        message: String,
         locations: impl IntoIterator<Item = apollo_compiler::parser::SourceSpan>,
+        message: impl FnOnce() -> String,
     ) {
-        let locations = locations.into_iter().map(|location| self.source.pos(location.offset())).collect();
-        self.found.push((message, locations));
+        let locations: Vec<_> = locations.into_iter().map(|location| self.source.pos(location.offset())).collect();
+        let place = self.found.partition_point(|(known, _)| *known <= locations);
+        if place < MAX_ERRORS {
+            self.found.truncate(MAX_ERRORS - 1);
+            self.found.insert(place, (locations, message()));
+        }
     }
 
     fn take(&mut self, diagnostics: &DiagnosticList) {
         for problem in diagnostics.iter().map(|diagnostic| diagnostic.error) {
             if !problem.unstable_error_name().is_some_and(|name| REPLACED.contains(&name)) {
-                // In the words of the reference implementation, which clients know; there are none for a few.
-                let message = problem.unstable_compat_message().unwrap_or_else(|| problem.to_string());
-                // Values that it quotes are printed over several lines.
-                let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
-                self.add(short(&message) + &suggestion(&message), problem.location());
+                self.add(problem.location(), || {
+                    // In the words of the reference implementation, which clients know; there are none for a few.
+                    let message = problem.unstable_compat_message().unwrap_or_else(|| problem.to_string());
+                    // Values that it quotes are printed over several lines.
+                    let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
+                    short(&message) + &suggestion(&message)
+                });
             }
         }
     }
@@ -193,14 +202,12 @@ impl<'a> Problems<'a> {
         if self.found.is_empty() {
             return Ok(());
         }
-        self.found.sort_by(|(_, one), (_, other)| one.cmp(other));
-        self.found.truncate(MAX_ERRORS);
         Err(refused("GRAPHQL_VALIDATION_FAILED", std::mem::take(&mut self.found)))
     }
 }
 
-fn refused(code: &str, problems: Vec<(String, Vec<Pos>)>) -> Response {
-    let error = |(message, locations): (String, _)| ServerError { locations, ..error::request_error(code, message) };
+fn refused(code: &str, problems: Vec<(Vec<Pos>, String)>) -> Response {
+    let error = |(locations, message): (_, String)| ServerError { locations, ..error::request_error(code, message) };
     Response::from_errors(problems.into_iter().map(error).collect())
 }
 
@@ -247,5 +254,44 @@ fn names_in(place: &str) -> Vec<&'static str> {
         Some(ExtendedType::InputObject(input)) => input.fields.keys().map(|name| name.as_str()).collect(),
         Some(ExtendedType::Enum(words)) => words.values.keys().map(|name| name.as_str()).collect(),
         Some(ExtendedType::Scalar(_) | ExtendedType::Union(_)) | None => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// How many of the problems of a document are put into words, and which are told.
+    fn told(
+        text: &str,
+        of: impl FnOnce(&ast::Document) -> Vec<apollo_compiler::parser::SourceSpan>,
+    ) -> (u32, Vec<String>) {
+        let parsed = Parser::new().parse_ast(text, "").unwrap();
+        let source = Source::of(text);
+        let (mut problems, worded) = (Problems::new(&source), Cell::new(0));
+        for location in of(&parsed) {
+            problems.add([location], || {
+                worded.set(worded.get() + 1);
+                location.offset().to_string()
+            });
+        }
+        let refused = problems.none().unwrap_err();
+        (worded.get(), refused.errors.into_iter().map(|error| error.message).collect())
+    }
+
+    #[test]
+    fn only_problems_that_are_told_are_put_into_words() {
+        let text = "{a}".repeat(1_000);
+        let places =
+            |parsed: &ast::Document| parsed.definitions.iter().filter_map(|it| it.location()).collect::<Vec<_>>();
+        let first: Vec<_> = (0..MAX_ERRORS).map(|n| (3 * n).to_string()).collect();
+        assert_eq!(told(&text, places), (10, first.clone()));
+        // As the same fragment has it in one operation after the other.
+        let (worded, _) = told(&text, |parsed| vec![places(parsed); 100].concat());
+        assert!(worded < 50, "{worded}");
+        let (_, backwards) = told(&text, |parsed| places(parsed).into_iter().rev().collect());
+        assert_eq!(backwards, first);
     }
 }

@@ -16,8 +16,8 @@ use super::scalar;
 use super::types::{Input, Kind, Types};
 use crate::resolvers::input::echo;
 
-/// Coerces the variables of a request to those that its operation declares: with their defaults, and without any that it
-/// does not declare. Refuses those that are not of their types, and null for those that stand where it may not.
+/// Coerces the variables of a request to those that its operation declares: with their defaults, and without any that
+/// it does not declare. Refuses those that are not of their types, and null for those that stand where it may not.
 pub(super) fn coerce(
     operation: &OperationDefinition,
     never_null: &[Name],

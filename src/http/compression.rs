@@ -71,8 +71,8 @@ impl Encodings {
         }))
     }
 
-    /// Whether zstd is the only compression that will do, or the one that is liked best. Where another is liked as much it is
-    /// not used: some clients name it because the platform below them may know it, and then cannot read it.
+    /// Whether zstd is the only compression that will do, or the one that is liked best. Where another is liked as much
+    /// it is not used: some clients name it because the platform below them may know it, and then cannot read it.
     fn prefer_zstd(&self) -> bool {
         let zstd = self.weight("zstd");
         zstd > self.weight("br").max(self.weight("gzip"))

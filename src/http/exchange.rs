@@ -1,7 +1,7 @@
 //! What the layers know about one request, shared between those around a handler and the handler.
 //!
-//! The outermost layer opens an [`Exchange`]; whoever needs to know something about the request asks it. It belongs to the
-//! task and not to the request's extensions, which otherwise hardly any request has: they are three allocations.
+//! The outermost layer opens an [`Exchange`]; whoever needs to know something about the request asks it. It belongs to
+//! the task and not to the request's extensions, which otherwise hardly any request has: they are three allocations.
 
 use std::{
     cell::RefCell,
@@ -102,6 +102,12 @@ pub fn current_request() -> Option<RequestId> {
     Exchange::ask(|exchange| exchange.id.clone())
 }
 
+/// Notes that the request which is being answered here carries out a command, on a route where it [may only
+/// ask](super::Wants::questions).
+pub fn note_command() {
+    Exchange::ask(|exchange| exchange.is_said_to_be_command.store(true, Relaxed));
+}
+
 /// Work that is still part of answering this request, wherever it is done.
 pub fn as_part_of_the_request<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
     let current = CURRENT.try_with(Arc::clone).ok();
@@ -131,6 +137,8 @@ pub(super) struct Exchange {
     /// How its route writes failures, if not as the others do: in what media type, and how.
     pub(super) failures: Option<(&'static str, FailureWriter)>,
     body_is_awaited: AtomicBool,
+    /// Whether a handler has said that it carries out a command.
+    is_said_to_be_command: AtomicBool,
 }
 
 impl Exchange {
@@ -161,6 +169,7 @@ impl Exchange {
             manners: Arc::clone(manners),
             found,
             body_is_awaited: AtomicBool::new(false),
+            is_said_to_be_command: AtomicBool::new(false),
         })
     }
 
@@ -203,6 +212,12 @@ impl Exchange {
     pub(super) fn response_time(&self) -> Duration {
         let usual = self.manners.options.response_time;
         self.matched().and_then(|route| route.wants.time).map_or(usual, |time| time.max(usual))
+    }
+
+    /// Whether it changes something, or may: told by its method, or where a POST may only ask, by its handler.
+    pub(super) fn is_command(&self) -> bool {
+        let may_only_ask = self.matched().is_some_and(|route| route.wants.may_only_ask);
+        !self.method.is_safe() && (!may_only_ask || self.is_said_to_be_command.load(Relaxed))
     }
 
     /// Whether somebody is waiting for the client to send more of the body.

@@ -2,8 +2,9 @@
 //!
 //! The body is the documented one, `{"error": …, "message": …, "code": …}`, for causes of our own and for those that
 //! axum, tower or a panic produce as plain text or as nothing at all. Which domain error becomes which failure is not
-//! decided here but in `rest`. Who asks for `application/problem+json`, and not for JSON, reads the same in that shape. GraphQL answers its own errors in its own
-//! media type, and those pass untouched; the others are written on its routes as its clients read them.
+//! decided here but in `rest`. Who asks for `application/problem+json`, and not for JSON, reads the same in that shape.
+//! GraphQL answers its own errors in its own media type, and those pass untouched; the others are written on its routes
+//! as its clients read them.
 
 use std::{borrow::Cow, fmt, time::Duration};
 

@@ -38,8 +38,8 @@ pub(super) fn foreign_name(uri: &Uri, headers: &HeaderMap, port: u16, allowed: &
     (!is_ours).then_some(name)
 }
 
-/// What is wrong with the host that a request names, if anything: it names exactly one. Without one, or with two, a proxy
-/// and this server may take it for different hosts (RFC 9112, 3.2; RFC 9113, 8.3.1).
+/// What is wrong with the host that a request names, if anything: it names exactly one. Without one, or with two, a
+/// proxy and this server may take it for different hosts (RFC 9112, 3.2; RFC 9113, 8.3.1).
 pub(super) fn malformed(version: Version, uri: &Uri, headers: &HeaderMap) -> Option<&'static str> {
     let mut hosts = headers.iter().filter(|(name, _)| *name == header::HOST).map(|(_, host)| host.as_bytes());
     let (host, other) = (hosts.next(), hosts.next());

@@ -19,7 +19,7 @@ use std::{
 
 use axum::{
     extract::Request,
-    http::StatusCode,
+    http::{Method, StatusCode},
     response::{IntoResponse, Response},
 };
 use futures_util::{FutureExt, future::Either};
@@ -30,6 +30,7 @@ use tracing::{debug, error, info, info_span, warn};
 
 use super::{
     body::LimitedBody,
+    connection::has_room_for,
     exchange::Exchange,
     failure::{Failure, echo},
     head::Head,
@@ -159,8 +160,25 @@ fn answer(
         if exchange.encodings.are_worth_it(&mut answer) {
             answer = exchange.encodings.compress(answer).await;
         }
+        // Nothing of an answer to HEAD is held.
+        if exchange.method != Method::HEAD && !has_room_for(&answer) {
+            answer = no_room(&exchange, answer.status()).into_response();
+        }
         Ok(exchange.asked.shape(&exchange, answer))
     }
+}
+
+/// What is said instead of an answer for which there is no room. A command was carried out before its answer was there
+/// to be measured: whoever read that it may be tried again would have it carried out twice.
+fn no_room(exchange: &Exchange, status: StatusCode) -> Failure {
+    if exchange.is_command() && status.is_success() {
+        return Failure::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "This was carried out, but too much is waiting for clients that do not take it, and so its answer is not \
+             sent. Look at what has changed instead of sending it again",
+        );
+    }
+    Failure::unavailable("Too much is waiting for clients that do not take it; try again shortly")
 }
 
 /// What was found to be wrong with a request before it came to the layers.

@@ -2,7 +2,8 @@
 //!
 //! `axum::serve` is not used because it sets no timer: a client that never finishes its request head would keep its
 //! socket for ever, and enough of those are an outage. What each connection may take is in `socket`. Requests over a
-//! connection are the service's business; upgraded connections (WebSockets) are their owner's, who tracks and ends them.
+//! connection are the service's business; upgraded connections (WebSockets) are their owner's, who tracks and ends
+//! them.
 
 use std::{
     convert::Infallible,
@@ -26,7 +27,7 @@ use axum::{
     body::{Body, HttpBody},
     extract::Request,
     http::{StatusCode, Version},
-    response::{IntoResponse as _, Response},
+    response::Response,
 };
 use bytes::{Buf, Bytes};
 use futures_util::future::Either;
@@ -49,7 +50,7 @@ use tower::Service;
 use tracing::{debug, error, warn};
 
 use super::{
-    compression::Uncompressed,
+    connection::{Connection, SMALL_ANSWER, held_by},
     failure::{Failure, on_the_wire},
     host::malformed,
     layers::Malformed,
@@ -73,11 +74,8 @@ const MOST_PIECES: usize = 16;
 /// Requests that one HTTP/2 connection may have in flight.
 const STREAMS: u32 = 128;
 
-/// Bytes of answers that may wait for all clients together. Beyond, a large answer is refused.
+/// Bytes of answers that may wait for all clients together.
 const MOST_HELD_IN_ALL: usize = 256 * 1024 * 1024;
-
-/// Answers of up to this many bytes are not counted, except on HTTP/2: there may be as many as connections, and no more.
-const SMALL_ANSWER: usize = 64 * 1024;
 
 /// How often a silent HTTP/2 peer is asked whether it is still there.
 const HTTP2_PING: Duration = Duration::from_secs(20);
@@ -93,16 +91,6 @@ const MOST_WAITING: usize = 4_096;
 
 /// Waits after a failed accept grow from the first to the second, so that a lack of files is not met with a busy loop.
 const ACCEPT_PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
-
-tokio::task_local! {
-    /// Whose connection the task serves.
-    static CLIENT: SocketAddr;
-}
-
-/// The address of the client whose request is being answered here, for lines in the log. A proxy's, if it comes by one.
-pub fn current_client() -> Option<SocketAddr> {
-    CLIENT.try_with(|client| *client).ok()
-}
 
 /// What a listener grants its clients.
 #[derive(Clone, Debug)]
@@ -121,6 +109,8 @@ pub struct ListenerOptions {
     pub close_time: Duration,
     /// How long requests in flight may go on after the shutdown began.
     pub farewell_time: Duration,
+    /// Bytes of answers that may wait for all clients together. Beyond, an answer of more than 64 KiB is refused.
+    pub held: usize,
 }
 
 impl ListenerOptions {
@@ -136,6 +126,7 @@ impl ListenerOptions {
             stall_time: Duration::from_secs(30),
             close_time: Duration::from_secs(1),
             farewell_time: Duration::from_secs(8),
+            held: MOST_HELD_IN_ALL,
         }
     }
 
@@ -159,7 +150,7 @@ where
     let turned_away = Arc::new(Semaphore::new(MOST_TURNED_AWAY));
     let connections = TaskTracker::new();
     let (asked, cut) = (Arc::new(Call::default()), CancellationToken::new());
-    let held = Held::at_most(MOST_HELD_IN_ALL);
+    let held = Held::at_most(options.held);
 
     let mut is_full = false;
     let mut admit = |stream: TcpStream, peer| {
@@ -170,9 +161,9 @@ where
                 debug!("Small packets to {peer} may be delayed: {error}");
             }
             let end = End { asked: Arc::clone(&asked), enforced: cut.clone() };
-            let pace = Pace::new(Arc::clone(&held));
-            let attended = attend(stream, Some(place), peer, service.clone(), pace, patience, end);
-            connections.spawn(CLIENT.scope(peer, attended));
+            let connection = Connection { client: peer, pace: Pace::new(Arc::clone(&held)) };
+            let attended = attend(stream, Some(place), connection.clone(), service.clone(), patience, end);
+            connections.spawn(connection.current(attended));
             return;
         }
         // Said once for each time it fills up: in a flood of clients a line for each would be a flood of its own.
@@ -243,8 +234,8 @@ fn is_about_the_client(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-/// How a connection learns that it is to end: it is asked to, and cut when that takes it too long. Nobody is cut who was
-/// not asked, so while all is well only one of the two has to be looked at.
+/// How a connection learns that it is to end: it is asked to, and cut when that takes it too long. Nobody is cut who
+/// was not asked, so while all is well only one of the two has to be looked at.
 struct End {
     asked: Arc<Call>,
     enforced: CancellationToken,
@@ -286,22 +277,19 @@ impl Call {
 async fn attend<IO, S>(
     io: IO,
     place: Option<OwnedSemaphorePermit>,
-    peer: SocketAddr,
+    connection: Connection,
     service: S,
-    pace: Arc<Pace>,
     patience: Patience,
     end: End,
 ) where
     IO: Transport + Send + 'static,
     S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
 {
-    let service = {
-        let pace = Arc::clone(&pace);
-        service_fn(move |request: Request<Incoming>| answer(request, service.clone(), &pace, peer))
-    };
+    let Connection { client, pace } = connection.clone();
+    let service = service_fn(move |request: Request<Incoming>| answer(request, service.clone(), &connection));
     let protocol = protocol();
     let socket = TokioIo::new(Socket::new(io, Arc::clone(&pace), place));
-    let mut connection = pin!(protocol.serve_connection_with_upgrades(socket, service));
+    let mut served = pin!(protocol.serve_connection_with_upgrades(socket, service));
     // Given up before the connection is, or the requests that wait for it would be begun for nobody.
     let _closed = pace.closed_when_dropped();
     let mut watch = pin!(Watch::new(&pace, patience));
@@ -311,9 +299,9 @@ async fn attend<IO, S>(
         tokio::select! {
             // The connection first: the watch has to see what its step has changed.
             biased;
-            done = connection.as_mut() => {
+            done = served.as_mut() => {
                 if let Err(error) = done {
-                    debug!("Connection from {peer} ended: {error}");
+                    debug!("Connection from {client} ended: {error}");
                 }
                 return;
             }
@@ -329,9 +317,9 @@ async fn attend<IO, S>(
             overdue = watch.as_mut() => match overdue {
                 Overdue::Idle => {}
                 // Its other answers may be read by others, behind a proxy: they are finished, and new ones come anew.
-                Overdue::Stream => debug!("{peer} does not take one of its answers, and gets no more over this connection"),
+                Overdue::Stream => debug!("{client} does not take one of its answers, and gets no more over this connection"),
                 Overdue::Head | Overdue::Stall | Overdue::Close => {
-                    debug!("Cut {peer}, which took too long: {overdue:?}");
+                    debug!("Cut {client}, which took too long: {overdue:?}");
                     return;
                 }
             }
@@ -339,12 +327,12 @@ async fn attend<IO, S>(
         // Asked and not cut: what is in flight is finished, and HTTP/2 peers learn which requests were not heard.
         leaving = true;
         pace.note_closing();
-        connection.as_mut().graceful_shutdown();
+        served.as_mut().graceful_shutdown();
     }
 }
 
-/// HTTP/1.1 and HTTP/2 as we speak them. The times are kept by [`Pace`], so hyper's own are off. How many headers a request
-/// may have is hyper's own limit, 100: to name another makes each request slower (ADR 0036).
+/// HTTP/1.1 and HTTP/2 as we speak them. The times are kept by [`Pace`], so hyper's own are off. How many headers a
+/// request may have is hyper's own limit, 100: to name another makes each request slower (ADR 0036).
 fn protocol() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(HEAD_BYTES);
@@ -362,15 +350,14 @@ fn protocol() -> auto::Builder<TokioExecutor> {
 fn answer<S>(
     mut request: Request<Incoming>,
     mut service: S,
-    pace: &Arc<Pace>,
-    peer: SocketAddr,
+    connection: &Connection,
 ) -> impl Future<Output = Result<Response<Paced>, Infallible>> + use<S>
 where
     S: Service<Request, Response = Response, Error = Infallible>,
 {
     let is_multiplexed = request.version() == Version::HTTP_2;
+    let pace = Arc::clone(&connection.pace);
     let in_flight = pace.begin_request(is_multiplexed);
-    let pace = Arc::clone(pace);
     // Answered inside, where answers have their number, their shape and their line in the log.
     if let Some(problem) = malformed(request.version(), request.uri(), request.headers()) {
         request.extensions_mut().insert(Malformed(problem));
@@ -385,20 +372,15 @@ where
             service.call(request).await
         };
         // It is another task that answers here.
-        Either::Left(Box::pin(CLIENT.scope(peer, answer)))
+        Either::Left(Box::pin(connection.clone().current(answer)))
     } else {
         Either::Right(service.call(request))
     };
     async move {
-        let mut response = answer.await?;
-        let mut bytes = held_by(&response);
+        let response = answer.await?;
+        let bytes = held_by(&response);
+        // A small one is not counted, except on HTTP/2, where there may be many to a connection.
         let is_watched = is_multiplexed || bytes > SMALL_ANSWER;
-        if bytes > SMALL_ANSWER && !pace.may_hold(bytes) {
-            response = Failure::unavailable("Too much is waiting for clients that do not take it; try again shortly")
-                .into_response();
-            // What is not sent is not held.
-            bytes = held_by(&response);
-        }
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             pace.note_upgrade();
         } else if response.body().size_hint().exact().is_none() {
@@ -408,12 +390,6 @@ where
             if is_watched { (Some(Untaken::new(in_flight, bytes)), None) } else { (None, Some(in_flight)) };
         Ok(response.map(|body| Paced { body, is_over: false, put_off: None, untaken, _in_flight: in_flight }))
     }
-}
-
-/// How many bytes an answer keeps until it is taken: those of its body, or of what is being compressed.
-fn held_by(response: &Response) -> usize {
-    let plain = response.extensions().get::<Uncompressed>().map(|Uncompressed(bytes)| *bytes);
-    plain.or_else(|| response.body().size_hint().exact()).and_then(|bytes| bytes.try_into().ok()).unwrap_or(0)
 }
 
 /// The body of an answer, which is in flight until the body is dropped.
@@ -505,8 +481,8 @@ impl Future for Watch<'_> {
             }
             self.alarm.as_mut().reset(deadline);
         }
-        // Nothing is owed. The connection's next step will poll this again, except that an answer of several is handed on
-        // without one.
+        // Nothing is owed. The connection's next step will poll this again, except that an answer of several is handed
+        // on without one.
         if self.pace.is_multiplexing() && self.alarm.as_mut().poll(cx).is_ready() {
             let again = Instant::now() + self.patience.stall / 4;
             self.alarm.as_mut().reset(again);
@@ -602,9 +578,9 @@ mod tests {
         let (client, server) = tokio::io::duplex(64 * 1024);
         let service = with_manners(routes, &HttpOptions::default());
         let patience = ListenerOptions::for_this_process().patience();
-        let peer = SocketAddr::from(([192, 0, 2, 7], 4_000));
+        let connection = Connection { client: SocketAddr::from(([192, 0, 2, 7], 4_000)), pace: Pace::new(held) };
         let end = End { asked, enforced: CancellationToken::new() };
-        tokio::spawn(attend(server, None, peer, service, Pace::new(held), patience, end));
+        tokio::spawn(connection.clone().current(attend(server, None, connection, service, patience, end)));
         client
     }
 
@@ -750,8 +726,8 @@ mod tests {
     #[tokio::test]
     async fn http2_is_spoken_to_those_who_begin_with_it() {
         let mut client = connect(routes());
-        // The preface, empty SETTINGS, and HEADERS for `GET /` out of HPACK's static table, which end the stream, and for a
-        // host, which is written out.
+        // The preface, empty SETTINGS, and HEADERS for `GET /` out of HPACK's static table, which end the stream, and
+        // for a host, which is written out.
         client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.expect("a write");
         client.write_all(b"\0\0\x09\x01\x05\0\0\0\x01\x82\x84\x86\x01\x04test").await.expect("a write");
         let mut data = Vec::new();

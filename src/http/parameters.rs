@@ -2,7 +2,8 @@
 //!
 //! A filter that is misspelt must never mean everything, so a name that a route does not know is refused, with the
 //! nearest that it knows. This happens before the handler, for all routes that have said what they take
-//! ([`Routes::with_parameters`](super::Routes::with_parameters)); what the values mean is up to [`Query`](super::Query).
+//! ([`Routes::with_parameters`](super::Routes::with_parameters)); what the values mean is up to
+//! [`Query`](super::Query).
 
 use std::borrow::Cow;
 
@@ -88,8 +89,8 @@ pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
     known.into_iter().min_by_key(|known| strsim::damerau_levenshtein(&name, &known.to_lowercase()))
 }
 
-/// The known name that another one is probably meant to be: but for the case, a hyphen, brackets or a slip or two, it is
-/// the same.
+/// The known name that another one is probably meant to be: but for the case, a hyphen, brackets or a slip or two, it
+/// is the same.
 pub(crate) fn likely<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let name = name.split('[').next().unwrap_or_default();
     let name: String = name.chars().filter(|letter| !matches!(letter, '_' | '-' | ' ')).take(64).collect();

@@ -2,8 +2,8 @@
 //!
 //! Handlers and what they ask for are axum's, and a path is found by the library that axum's router finds it with. The
 //! router itself is not used: it finds a path for itself alone, while the layers around it have to know it too, for how
-//! much of a body is read and how loud a line in the log is; and its way to a handler is seven allocations, more than it
-//! takes to find a worker (ADR 0037). Here a path is looked up once, before anything else.
+//! much of a body is read and how loud a line in the log is; and its way to a handler is seven allocations, more than
+//! it takes to find a worker (ADR 0037). Here a path is looked up once, before anything else.
 
 use std::{fmt, future::ready, ops::Range, pin::Pin, time::Duration};
 
@@ -53,6 +53,7 @@ pub struct Wants {
     pub(super) body: Option<usize>,
     pub(super) time: Option<Duration>,
     pub(super) is_routine: bool,
+    pub(super) may_only_ask: bool,
     pub(super) failures: Option<FailureFormat>,
 }
 
@@ -70,7 +71,7 @@ pub type FailureWriter = fn(&Failure) -> Vec<u8>;
 
 impl Wants {
     /// It is as any other.
-    pub const NOTHING: Self = Self { body: None, time: None, is_routine: false, failures: None };
+    pub const NOTHING: Self = Self { body: None, time: None, is_routine: false, may_only_ask: false, failures: None };
 
     /// Bodies of up to this many bytes are read.
     #[must_use]
@@ -83,6 +84,13 @@ impl Wants {
     #[must_use]
     pub const fn time(mut self, time: Duration) -> Self {
         self.time = Some(time);
+        self
+    }
+
+    /// A POST may only ask a question. Its handler says if it does not, by [`note_command`](super::note_command).
+    #[must_use]
+    pub const fn questions(mut self) -> Self {
+        self.may_only_ask = true;
         self
     }
 

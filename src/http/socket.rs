@@ -5,8 +5,8 @@
 //! cannot be right for both: an agent that beats every 10 s would find its connection closed under every other beat.
 //! So [`Socket`] and [`Pace`] count the bytes and requests, and [`Pace::deadline`] says what the client may take now.
 //!
-//! Two smaller matters are settled here because only the socket can settle them: hyper's bare refusals of what it cannot
-//! parse get the documented body, and a closing connection is read until the client has seen what was said.
+//! Two smaller matters are settled here because only the socket can settle them: hyper's bare refusals of what it
+//! cannot parse get the documented body, and a closing connection is read until the client has seen what was said.
 
 use std::{
     collections::HashMap,
@@ -338,8 +338,8 @@ impl Drop for Waits<'_> {
     }
 }
 
-/// An answer that the client has not taken all of: it is in flight until its body is dropped, and every part of it that was
-/// handed on to be sent.
+/// An answer that the client has not taken all of: it is in flight until its body is dropped, and every part of it that
+/// was handed on to be sent.
 #[derive(Debug)]
 pub(super) struct Untaken {
     in_flight: InFlight,

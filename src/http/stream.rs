@@ -3,7 +3,8 @@
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 
-/// What tells a proxy that it must not hold an answer back until there is more of it, as nginx does unless told otherwise.
+/// What tells a proxy that it must not hold an answer back until there is more of it, as nginx does unless told
+/// otherwise.
 const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// An answer without end, each part of which is for its reader at once: nothing on the way may keep it, collect it, or

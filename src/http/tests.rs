@@ -397,7 +397,8 @@ async fn each_request_has_one_line_and_failures_are_louder() {
         tracing_subscriber::fmt().json().with_max_level(tracing::Level::DEBUG).with_writer(move || writer.clone());
     let _guard = tracing::subscriber::set_default(subscriber.finish());
     // While there is just one subscriber, tracing asks the thread that meets a span first whether anybody wants it, and
-    // remembers the answer for all: a test beside this one, which has no subscriber, would say no. With two, it asks both.
+    // remembers the answer for all: a test beside this one, which has no subscriber, would say no. With two, it asks
+    // both.
     let _second = tracing::Dispatch::new(tracing_subscriber::registry());
 
     for (method, path, level, status, route) in [

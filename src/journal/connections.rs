@@ -8,12 +8,13 @@
 //! So whoever wants to write takes a [`Lease`], which counts as failed until its holder says that everything went well.
 //! A lease that is dropped before (by an error, a time-out, a panic, a future that nobody waits for any more) closes the
 //! connections; the next lease opens new ones. Leases are taken in turn, so nobody can be waiting for a connection that
-//! is being given up.
+//! is being given up. Once the connections are closed there is no lease any more: whoever comes late, as after a commit that
+//! hung, would write to a database that another process may have locked by then.
 
 use std::fmt;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::BoxFuture;
 use sea_orm::sqlx::Connection as _;
@@ -29,7 +30,7 @@ pub(super) struct Connections {
     /// None if there is only one connection, and the database is in its memory.
     open: Option<Open>,
     turns: Arc<Turns<()>>,
-    current: Mutex<Option<DatabaseConnection>>,
+    slot: Mutex<Slot>,
     /// Whether the connection to a database in memory may be in the middle of a transaction that nobody will end.
     is_in_doubt: AtomicBool,
 }
@@ -38,6 +39,16 @@ impl fmt::Debug for Connections {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connections").finish_non_exhaustive()
     }
+}
+
+/// What connections there are.
+enum Slot {
+    /// These.
+    Open(DatabaseConnection),
+    /// None: the last ones were given up after a fault, and the next lease opens others.
+    Empty,
+    /// None, and none any more: somebody else may have the database by now.
+    Closed,
 }
 
 /// The right to use the connections, and the duty to say whether they can be used again.
@@ -65,21 +76,16 @@ impl Connections {
 
     fn with(first: DatabaseConnection, open: Option<Open>) -> Self {
         let is_in_doubt = AtomicBool::new(false);
-        Self { open, turns: Arc::default(), current: Mutex::new(Some(first)), is_in_doubt }
+        Self { open, turns: Arc::default(), slot: Mutex::new(Slot::Open(first)), is_in_doubt }
     }
 
     /// Waits for its turn.
     pub(super) async fn lease(self: &Arc<Self>) -> Result<(DatabaseConnection, Lease), DbErr> {
         let turn = self.turns.clone().lock_owned().await;
         let lease = Lease { connections: self.clone(), has_succeeded: false, _turn: turn };
-        let connection = match (self.current(), &self.open) {
-            (Some(connection), _) => connection,
-            (None, Some(open)) => {
-                let connection = open().await?;
-                *self.slot() = Some(connection.clone());
-                connection
-            }
-            (None, None) => return Err(lost()),
+        let connection = match self.current()? {
+            Some(connection) => connection,
+            None => self.reopen().await?,
         };
         if self.is_in_doubt.load(Ordering::Acquire) {
             // A rollback that was begun is over when the connection is back.
@@ -92,17 +98,41 @@ impl Connections {
         Ok((connection, lease))
     }
 
-    /// The present ones, to look at.
-    pub(super) fn current(&self) -> Option<DatabaseConnection> {
-        self.slot().clone()
+    /// The present ones, if there are any.
+    fn current(&self) -> Result<Option<DatabaseConnection>, DbErr> {
+        match &*self.slot() {
+            Slot::Open(connection) => Ok(Some(connection.clone())),
+            Slot::Empty => Ok(None),
+            Slot::Closed => Err(closed()),
+        }
     }
 
-    /// Closes them, for good.
+    /// Opens others in the place of those that were given up.
+    async fn reopen(&self) -> Result<DatabaseConnection, DbErr> {
+        let Some(open) = &self.open else { return Err(lost()) };
+        let connection = open().await?;
+        let is_closed = {
+            // It may have been closed while these were being opened.
+            let mut slot = self.slot();
+            let is_closed = matches!(*slot, Slot::Closed);
+            if !is_closed {
+                *slot = Slot::Open(connection.clone());
+            }
+            is_closed
+        };
+        if is_closed {
+            connection.close().await?;
+            return Err(closed());
+        }
+        Ok(connection)
+    }
+
+    /// Closes them for good: from now on there is no lease.
     pub(super) async fn close(&self) -> Result<(), DbErr> {
-        let connection = self.slot().take();
-        match connection {
-            Some(connection) => connection.close().await,
-            None => Ok(()),
+        let before = std::mem::replace(&mut *self.slot(), Slot::Closed);
+        match before {
+            Slot::Open(connection) => connection.close().await,
+            Slot::Empty | Slot::Closed => Ok(()),
         }
     }
 
@@ -111,16 +141,26 @@ impl Connections {
             self.is_in_doubt.store(true, Ordering::Release);
             return;
         }
-        let discarded = self.slot().take();
-        if let (Some(connection), Ok(runtime)) = (discarded, Handle::try_current()) {
+        let discarded = {
+            let mut slot = self.slot();
+            match &*slot {
+                Slot::Open(_) => std::mem::replace(&mut *slot, Slot::Empty),
+                Slot::Empty | Slot::Closed => return,
+            }
+        };
+        if let (Slot::Open(connection), Ok(runtime)) = (discarded, Handle::try_current()) {
             // It may hang in the disk or in the network, where nobody waits for it.
             runtime.spawn(connection.close());
         }
     }
 
-    fn slot(&self) -> std::sync::MutexGuard<'_, Option<DatabaseConnection>> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    fn slot(&self) -> MutexGuard<'_, Slot> {
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn closed() -> DbErr {
+    DbErr::Custom("the database is closed".to_owned())
 }
 
 fn lost() -> DbErr {

@@ -329,18 +329,6 @@ impl Database {
         self.readers.load_full()
     }
 
-    /// For looking at the tables, and for changing them by hand. SQLite wants its one writer for it.
-    pub async fn for_upkeep(&self) -> Result<DatabaseConnection, DbErr> {
-        match self.backend {
-            DbBackend::Postgres => Ok(DatabaseConnection::clone(&self.readers())),
-            _ => {
-                let (connection, lease) = self.writer.lease().await?;
-                lease.succeed();
-                Ok(connection)
-            }
-        }
-    }
-
     /// Where the writer has to be, if not among everybody else.
     pub(super) fn writers_thread(&self) -> Option<&Arc<OwnThread>> {
         self.writers_thread.as_ref()
@@ -376,17 +364,20 @@ impl Database {
         self.statements.load(Ordering::Relaxed)
     }
 
-    /// Closes all connections, and lets others have the database.
+    /// Closes all connections, and lets others have the database. Answers the first error, if there was any; what is asked of
+    /// it later is refused.
     pub async fn close(self) -> Result<(), DbErr> {
-        // Also if that takes too long to be waited for: nothing more will be written.
+        // Also if that takes too long to be waited for: nothing more will be begun.
         let _unlocking = self.file.as_ref().map(|file| Unlocking(&file.files));
-        self.readers().close_by_ref().await?;
-        self.writer.close().await?;
-        if let Some(file) = &self.file {
+        // Each of them, whatever becomes of the others: one may hang in a commit.
+        let readers = self.readers();
+        let (writer, readers) = tokio::join!(self.writer.close(), readers.close_by_ref());
+        let anchor = match &self.file {
             // The last one: it brings the log into the database.
-            file.anchor.close_by_ref().await?;
-        }
-        Ok(())
+            Some(file) => file.anchor.close_by_ref().await,
+            None => Ok(()),
+        };
+        writer.and(readers).and(anchor)
     }
 
     /// Begins a transaction that will write. On SQLite it takes the write lock at once: a lock asked

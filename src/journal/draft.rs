@@ -1,8 +1,9 @@
 //! A batch while it is being decided: the state as it will be, and what has to be written for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use entity::cluster;
 use sea_orm::DatabaseTransaction;
 use serde_json::{Value, json};
 
@@ -12,7 +13,7 @@ use super::rows::{self, VmRow};
 use super::statements::{Column, Delete, Type, Update, Upsert};
 use crate::clock::Timestamp;
 use crate::cluster::{
-    Actor, Availability, Changes, Cursor, Event, EventKind, Snapshot, Tombstone, VmId, Worker, WorkerId,
+    Actor, Availability, Changes, Cursor, Epochs, Event, EventKind, Snapshot, Tombstone, VmId, Worker, WorkerId,
 };
 use crate::error::Error;
 
@@ -29,8 +30,12 @@ pub struct Draft<'a> {
     pub at: Timestamp,
     workers: BTreeMap<WorkerId, Edited>,
     purged: BTreeMap<WorkerId, Arc<Tombstone>>,
+    /// Workers of which nothing is left any more.
+    forgotten: BTreeSet<WorkerId>,
     /// Incarnations that are handed out are above this.
     incarnation_floor: u64,
+    /// Whether the floor has to be written.
+    has_raised_floor: bool,
     events: Vec<Arc<Event>>,
     /// Answers that were given before, by key: those that commands of this batch may ask for.
     answers: BTreeMap<Arc<str>, KeptAnswer>,
@@ -100,7 +105,9 @@ impl<'a> Draft<'a> {
             at,
             workers: BTreeMap::new(),
             purged: BTreeMap::new(),
+            forgotten: BTreeSet::new(),
             incarnation_floor,
+            has_raised_floor: false,
             events: Vec::new(),
             answers,
             answered: Vec::new(),
@@ -126,6 +133,11 @@ impl<'a> Draft<'a> {
         self.answers.insert(key, KeptAnswer { fingerprint, answer });
     }
 
+    /// The epochs of the database that the batch is decided upon.
+    pub fn epochs(&self) -> &Epochs {
+        &self.base.epochs
+    }
+
     /// The worker with this id, as it is now in the batch.
     pub fn find_worker(&self, id: &str) -> Option<&Arc<Worker>> {
         match self.workers.get(id) {
@@ -137,7 +149,7 @@ impl<'a> Draft<'a> {
 
     /// What is left of a worker of this id that was purged.
     pub fn tombstone(&self, id: &str) -> Option<&Arc<Tombstone>> {
-        self.purged.get(id).or_else(|| self.base.tombstone(id))
+        self.purged.get(id).or_else(|| self.base.tombstone(id).filter(|_| !self.forgotten.contains(id)))
     }
 
     /// An incarnation that no process of a worker can have, if the last one that is known is this, and the last one that
@@ -168,9 +180,22 @@ impl<'a> Draft<'a> {
     }
 
     /// Takes a worker out, with its VMs and its history's subject.
-    pub fn purge(&mut self, worker: &Worker) {
+    pub fn purge(&mut self, worker: &Worker, by_itself: bool) {
         self.workers.remove(&worker.id);
-        self.purged.insert(worker.id.clone(), Arc::new(worker.tombstone()));
+        self.forgotten.remove(&worker.id);
+        let tombstone = worker.tombstone(by_itself, self.at, self.revision);
+        self.purged.insert(worker.id.clone(), Arc::new(tombstone));
+    }
+
+    /// Forgets what is left of a worker that was purged before this batch. Unless there is one of its id again, which counts
+    /// on from there, incarnations of all workers are above its last one from now on: so none comes twice all the same.
+    pub fn forget(&mut self, id: &WorkerId, tombstone: &Tombstone) {
+        let counts_on = self.find_worker(id.as_str()).is_some();
+        self.forgotten.insert(id.clone());
+        if !counts_on && tombstone.incarnation > self.incarnation_floor {
+            self.incarnation_floor = tombstone.incarnation;
+            self.has_raised_floor = true;
+        }
     }
 
     /// Adds an entry to the change log.
@@ -207,12 +232,17 @@ impl<'a> Draft<'a> {
 
     /// Whether there is nothing to commit.
     pub(super) fn is_empty(&self) -> bool {
-        self.workers.is_empty() && self.purged.is_empty() && self.events.is_empty() && self.answered.is_empty()
+        self.workers.is_empty()
+            && self.purged.is_empty()
+            && self.forgotten.is_empty()
+            && self.events.is_empty()
+            && self.answered.is_empty()
     }
 
     /// What there is to write, if that is heartbeats without news and nothing else.
     pub(super) fn only_beats(&self) -> Option<Beats<'_>> {
         let is_all = self.purged.is_empty()
+            && self.forgotten.is_empty()
             && self.events.is_empty()
             && self.answered.is_empty()
             && !self.workers.is_empty()
@@ -243,8 +273,14 @@ impl<'a> Draft<'a> {
         VMS_OF_PURGED.run(transaction, &ids).await?;
         let ids: Vec<_> = purged().map(|(id, _)| json!({ "id": id.as_str() })).collect();
         PURGED_WORKERS.run(transaction, &ids).await?;
-        let tombstones: Vec<_> = purged().map(|(id, it)| rows::tombstone_row(id, it, self.revision)).collect();
+        let tombstones: Vec<_> = purged().map(|(id, tombstone)| rows::tombstone_row(id, tombstone)).collect();
         TOMBSTONES.run(transaction, &tombstones).await?;
+        let ids: Vec<_> = self.forgotten.iter().map(|id| json!({ "id": id.as_str() })).collect();
+        FORGOTTEN.run(transaction, &ids).await?;
+        if self.has_raised_floor {
+            let floor = i64::try_from(self.incarnation_floor).unwrap_or(i64::MAX);
+            cluster::Entity::raise_incarnation_floor(floor).exec(transaction).await?;
+        }
 
         REGISTRATIONS.run(transaction, &self.written(Part::Registration, rows::registration_row)).await?;
         self.beats().write(transaction).await?;
@@ -271,6 +307,7 @@ impl<'a> Draft<'a> {
         let changes = Changes {
             workers: self.workers.into_values().map(|edited| edited.worker).collect(),
             purged: self.purged.into_iter().collect(),
+            forgotten: self.forgotten.into_iter().collect(),
         };
         (changes, self.events)
     }
@@ -310,10 +347,13 @@ const TOMBSTONES: Upsert = Upsert {
         ("incarnation", Type::Integer),
         ("boot_id", Type::Text),
         ("earlier_boot_ids", Type::Json),
+        ("host_boot_id", Type::Text),
+        ("purged_at", Type::Time),
         REVISION,
     ],
-    update: &["incarnation", "boot_id", "earlier_boot_ids", "revision"],
+    update: &["incarnation", "boot_id", "earlier_boot_ids", "host_boot_id", "purged_at", "revision"],
 };
+const FORGOTTEN: Delete = Delete { table: "purged_worker", key: &[("id", Type::Text)] };
 const REGISTRATIONS: Upsert = Upsert {
     table: "worker",
     key: &["id"],

@@ -248,7 +248,7 @@ impl Journal {
 
     /// What keeps the change log from growing for ever, for somebody to run.
     pub fn log_trimmer(&self, clock: Clock, retention: Retention) -> LogTrimmer {
-        LogTrimmer::new(self.0.database.clone(), clock, retention)
+        LogTrimmer::new(self.clone(), clock, retention)
     }
 
     /// Listens for what other servers commit, until told to stop. Without it, they are found by looking.

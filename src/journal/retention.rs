@@ -1,4 +1,4 @@
-//! Keeps the change log, and the answers kept for whoever asks again, from growing for ever.
+//! Keeps the change log, the answers kept for whoever asks again, and what is left of purged workers from growing for ever.
 //!
 //! Old entries go in small steps, each short, so that writers never wait long for one. First the
 //! place where the log begins is moved, then the entries before it are removed: whoever looks in
@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use entity::kept_answer::Request;
 use entity::{cluster, event, kept_answer};
 use sea_orm::QuerySelect;
@@ -13,9 +14,10 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::commands::{ANSWERS_ARE_KEPT_FOR_HOURS, ANSWERS_TO_HEARTBEATS_ARE_KEPT_FOR_MINUTES};
-use super::database::Database;
-use crate::clock::Clock;
+use super::Journal;
+use super::commands::{ANSWERS_ARE_KEPT_FOR_HOURS, ANSWERS_TO_HEARTBEATS_ARE_KEPT_FOR_MINUTES, ForgetPurged};
+use crate::clock::{Clock, Timestamp};
+use crate::cluster::{Tombstone, WorkerId};
 use crate::error::Result;
 
 /// How often to look.
@@ -23,6 +25,9 @@ const PERIOD: Duration = Duration::from_secs(60);
 
 /// How many entries go in one step.
 const STEP: u64 = 2_000;
+
+/// How many tombstones go in one commit.
+const TOMBSTONES_PER_COMMIT: usize = 2_000;
 
 /// How long an answer is kept for whoever asks again: longer than any client keeps trying.
 const KEEP_ANSWERS: Duration = Duration::from_secs(ANSWERS_ARE_KEPT_FOR_HOURS * 60 * 60);
@@ -33,6 +38,15 @@ const KEEP_ANSWERS_TO_HEARTBEATS: Duration = Duration::from_secs(ANSWERS_TO_HEAR
 /// How many of either are kept at most: a command of an operator takes some 300 bytes. Each have their own, so that the
 /// keys of a fleet, which come by the thousand a second, do not displace those of operators.
 const MAX_ANSWERS: u64 = 100_000;
+
+/// How long what is left of a purged worker is kept. By that a registration of a process that is over is known and refused,
+/// which may come late: from a machine that was suspended, or from a snapshot of one. Such are resumed after days; after a
+/// month, whoever does it will have looked at what happens. Incarnations do not come twice even after that.
+const KEEP_TOMBSTONES: TimeDelta = TimeDelta::days(30);
+
+/// How many are kept at most: as many as the largest fleet has workers, for one that is replaced at once. Each takes some
+/// hundred bytes of memory, and a few thousand if its process was started again and again.
+const MAX_TOMBSTONES: usize = 100_000;
 
 /// How much of the change log is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,17 +64,17 @@ impl Default for Retention {
     }
 }
 
-/// Removes old entries of the change log.
+/// Removes old entries of the change log, old answers, and what is left of workers that were purged long ago.
 #[derive(Debug)]
 pub struct LogTrimmer {
-    database: Database,
+    journal: Journal,
     clock: Clock,
     retention: Retention,
 }
 
 impl LogTrimmer {
-    pub(super) fn new(database: Database, clock: Clock, retention: Retention) -> Self {
-        Self { database, clock, retention }
+    pub(super) fn new(journal: Journal, clock: Clock, retention: Retention) -> Self {
+        Self { journal, clock, retention }
     }
 
     /// Looks once in a while, until told to stop.
@@ -80,15 +94,34 @@ impl LogTrimmer {
 
     /// Removes what need not be kept. Answers how many entries.
     pub async fn trim(&self) -> Result<u64> {
-        // Each is trimmed even if the other cannot be.
+        // Each is trimmed even if the others cannot be.
         let (events, answers) = (self.trim_events().await, self.trim_answers().await);
-        answers.and(events)
+        let tombstones = self.trim_tombstones().await;
+        tombstones.and(answers).and(events)
+    }
+
+    /// Forgets workers that were purged too long ago. Each server does: what it has in memory is its own to forget.
+    async fn trim_tombstones(&self) -> Result<()> {
+        let too_old = self.clock.now().checked_sub_signed(KEEP_TOMBSTONES).unwrap_or(Timestamp::MIN_UTC);
+        let snapshot = self.journal.snapshot();
+        let mut tombstones: Vec<_> = snapshot.tombstones().collect();
+        tombstones.sort_by_key(|(_, tombstone)| tombstone.revision);
+        let surplus = tombstones.len().saturating_sub(MAX_TOMBSTONES);
+        let is_too_old = |tombstone: &Tombstone| tombstone.purged_at.is_some_and(|at| at < too_old);
+        // What was purged before one that is too old is older, whatever the clock said then.
+        let old = tombstones.iter().rposition(|(_, tombstone)| is_too_old(tombstone)).map_or(0, |last| last + 1);
+        tombstones.truncate(surplus.max(old));
+        for some in tombstones.chunks(TOMBSTONES_PER_COMMIT) {
+            let candidates = some.iter().map(|(id, tombstone)| (WorkerId::clone(id), tombstone.revision)).collect();
+            self.journal.commit(ForgetPurged { candidates }).await?;
+        }
+        Ok(())
     }
 
     async fn trim_events(&self) -> Result<u64> {
         // The newest one too many. Its place and not their number is what several servers that trim at once agree on.
         let surplus = event::Entity::newest_first().offset(self.retention.max_events);
-        let surplus = surplus.one(&*self.database.readers()).await?.map(|row| row.revision);
+        let surplus = surplus.one(&*self.journal.database().readers()).await?.map(|row| row.revision);
         let mut removed = 0;
         loop {
             let step = self.step(surplus).await?;
@@ -101,13 +134,16 @@ impl LogTrimmer {
 
     /// Removes answers that nobody will ask for again.
     async fn trim_answers(&self) -> Result<()> {
-        let now = self.clock.now();
+        let (database, now) = (self.journal.database(), self.clock.now());
+        // Given by a clock that was ahead: they would outlive those that are newer. First, since what is too many is told by
+        // the dates.
+        let transaction = database.begin_upkeep().await?;
+        kept_answer::Entity::date_back(now).exec(&*transaction).await?;
+        transaction.commit().await?;
         for (of, time) in [(Request::Command, KEEP_ANSWERS), (Request::Heartbeat, KEEP_ANSWERS_TO_HEARTBEATS)] {
             let surplus = kept_answer::Entity::newest_first(of).offset(MAX_ANSWERS);
-            let surplus = surplus.one(&*self.database.readers()).await?.map(|row| row.at);
-            let transaction = self.database.begin_upkeep().await?;
-            // Given by a clock that was ahead: they would outlive those that are newer.
-            kept_answer::Entity::date_back(now).exec(&*transaction).await?;
+            let surplus = surplus.one(&*database.readers()).await?;
+            let transaction = database.begin_upkeep().await?;
             kept_answer::Entity::given_before(of, now - time, surplus).exec(&*transaction).await?;
             transaction.commit().await?;
         }
@@ -116,7 +152,7 @@ impl LogTrimmer {
 
     /// Removes some of the oldest, if they are too old or up to this revision.
     async fn step(&self, surplus: Option<i64>) -> Result<u64> {
-        let oldest = event::Entity::oldest_first().limit(STEP).all(&*self.database.readers()).await?;
+        let oldest = event::Entity::oldest_first().limit(STEP).all(&*self.journal.database().readers()).await?;
         let now = self.clock.now();
         let too_old = now - self.retention.max_age;
         let must_go = |row: &event::Model| row.at < too_old || surplus.is_some_and(|last| row.revision <= last);
@@ -124,17 +160,17 @@ impl LogTrimmer {
         let going = oldest.iter().rposition(must_go).map_or(0, |last| last + 1);
         if let Some(last) = oldest.last().filter(|_| oldest.iter().any(|row| row.at > now)) {
             // Committed by a clock that was ahead: from now on they age as others do.
-            let transaction = self.database.begin_upkeep().await?;
+            let transaction = self.journal.database().begin_upkeep().await?;
             event::Entity::date_back(last.revision, now).exec(&*transaction).await?;
             transaction.commit().await?;
         }
         // A commit goes whole: a cursor may point between its entries, and then the next must be there.
         let Some(last) = going.checked_sub(1).and_then(|last| oldest.get(last)) else { return Ok(0) };
         // Several servers may trim: the beginning never moves back. Each by itself: all commits wait for the first.
-        let transaction = self.database.begin_upkeep().await?;
+        let transaction = self.journal.database().begin_upkeep().await?;
         cluster::Entity::move_log_start(last.revision).exec(&*transaction).await?;
         transaction.commit().await?;
-        let transaction = self.database.begin_upkeep().await?;
+        let transaction = self.journal.database().begin_upkeep().await?;
         let removed = event::Entity::up_to(last.revision).exec(&*transaction).await?.rows_affected;
         transaction.commit().await?;
         Ok(removed)

@@ -13,7 +13,7 @@ use super::commands::Answer;
 use super::draft::KeptAnswer;
 use crate::clock::{Timestamp, with_milliseconds};
 use crate::cluster::{
-    Boots, Changes, Cursor, Drain, Epoch, Epochs, Event, Identity, InvalidId, Life, Prepared, SchedulingPolicy,
+    Boot, Boots, Changes, Cursor, Drain, Epoch, Epochs, Event, Identity, InvalidId, Life, Prepared, SchedulingPolicy,
     Snapshot, Tombstone, UnknownWord, Usage, Vm, VmId, Worker, WorkerId, WorkerVms,
 };
 use crate::error::Error;
@@ -90,8 +90,9 @@ pub(super) async fn changes_since(transaction: &DatabaseTransaction, base: &Snap
     for row in purged_worker::Entity::removed_since(since).all(transaction).await? {
         let tombstone = Tombstone {
             incarnation: unsigned("incarnation", row.incarnation)?,
-            boot_id: row.boot_id.map(Into::into),
-            earlier_boot_ids: read_boot_ids(row.earlier_boot_ids),
+            boots: Arc::new(read_boots(row.boot_id, row.earlier_boot_ids, row.host_boot_id)),
+            purged_at: row.purged_at,
+            revision: unsigned("revision", row.revision)?,
         };
         changes.purged.push((read_worker_id(&row.id)?, Arc::new(tombstone)));
     }
@@ -143,11 +144,7 @@ fn read_worker(row: worker::Model, id: WorkerId, vms: WorkerVms) -> Result<Worke
         registration_revision: unsigned("registration_revision", row.registration_revision)?,
         life: Life {
             incarnation: unsigned("incarnation", row.incarnation)?,
-            boots: Arc::new(Boots {
-                boot_id: row.boot_id.map(Into::into),
-                earlier: read_boot_ids(row.earlier_boot_ids),
-                host: row.host_boot_id.map(Into::into),
-            }),
+            boots: Arc::new(read_boots(row.boot_id, row.earlier_boot_ids, row.host_boot_id)),
             since_revision: unsigned("life_revision", row.life_revision)?,
             started_at: row.started_at,
             left_at: row.left_at,
@@ -175,8 +172,20 @@ fn read_worker(row: worker::Model, id: WorkerId, vms: WorkerVms) -> Result<Worke
     })
 }
 
-fn read_boot_ids(worker::BootIds(ids): worker::BootIds) -> Vec<Arc<str>> {
-    ids.into_iter().map(Into::into).collect()
+fn read_boots(boot_id: Option<String>, worker::Boots(earlier): worker::Boots, host: Option<String>) -> Boots {
+    let earlier = earlier.into_iter().map(|boot| match boot {
+        worker::Boot::Anywhere(id) => Boot { id: id.into(), host: None },
+        worker::Boot::OnHost(id, host) => Boot { id: id.into(), host: Some(host.into()) },
+    });
+    Boots { boot_id: boot_id.map(Into::into), earlier: earlier.collect(), host: host.map(Into::into) }
+}
+
+fn earlier_boots(boots: &Boots) -> worker::Boots {
+    let earlier = boots.earlier.iter().map(|Boot { id, host }| match host {
+        None => worker::Boot::Anywhere(id.to_string()),
+        Some(host) => worker::Boot::OnHost(id.to_string(), host.to_string()),
+    });
+    worker::Boots(earlier.collect())
 }
 
 fn read_vm(row: vm::Model, worker_id: WorkerId) -> Result<Vm, BadRow> {
@@ -237,14 +246,14 @@ pub(super) fn registration_row(worker: &Worker) -> RegistrationRow<'_> {
         prepared: _,
     } = worker;
     let Life { incarnation, boots, since_revision, started_at, left_at } = life;
-    let Boots { boot_id, earlier, host } = &**boots;
+    let Boots { boot_id, earlier: _, host } = &**boots;
     let Identity { hostname, address, zone, labels, capabilities, cpu_cores, memory_mb, disk_gb, max_vms } =
         &**identity;
     let identity = json!({
         "hostname": hostname, "address": address, "zone": zone, "labels": labels,
         "capabilities": capabilities, "cpu_cores": cpu_cores, "memory_mb": memory_mb, "disk_gb": disk_gb,
-        "max_vms": max_vms, "incarnation": incarnation, "boot_id": boot_id, "earlier_boot_ids": earlier,
-        "host_boot_id": host, "life_revision": since_revision,
+        "max_vms": max_vms, "incarnation": incarnation, "boot_id": boot_id,
+        "earlier_boot_ids": earlier_boots(boots), "host_boot_id": host, "life_revision": since_revision,
         "started_at": with_milliseconds(*started_at), "left_at": left_at.map(with_milliseconds),
         "policy": policy.as_str(), "announced": announced.as_str(),
         "registration_revision": registration_revision, "policy_revision": policy_revision,
@@ -318,11 +327,12 @@ pub(super) fn policy_row(worker: &Worker) -> Value {
 }
 
 /// What is left of a worker that is purged.
-pub(super) fn tombstone_row(id: &WorkerId, tombstone: &Tombstone, revision: u64) -> Value {
-    let Tombstone { incarnation, boot_id, earlier_boot_ids } = tombstone;
+pub(super) fn tombstone_row(id: &WorkerId, tombstone: &Tombstone) -> Value {
+    let Tombstone { incarnation, boots, purged_at, revision } = tombstone;
+    let Boots { boot_id, earlier: _, host } = &**boots;
     json!({
-        "id": id.as_str(), "incarnation": incarnation, "boot_id": boot_id, "earlier_boot_ids": earlier_boot_ids,
-        "revision": revision,
+        "id": id.as_str(), "incarnation": incarnation, "boot_id": boot_id, "earlier_boot_ids": earlier_boots(boots),
+        "host_boot_id": host, "purged_at": purged_at.map(with_milliseconds), "revision": revision,
     })
 }
 

@@ -104,6 +104,7 @@ impl Database {
         }
         transaction.execute_unprepared("UPDATE cluster SET revision = revision WHERE id = 1").await?;
         entity::cluster::Entity::find().limit(0).all(&*transaction).await?;
+        entity::epoch::Entity::find().limit(0).all(&*transaction).await?;
         entity::worker::Entity::find().limit(0).all(&*transaction).await?;
         entity::vm::Entity::find().limit(0).all(&*transaction).await?;
         entity::event::Entity::find().limit(0).all(&*transaction).await?;

@@ -70,7 +70,7 @@ pub struct Writer {
     last_outage: Arc<AtomicU64>,
     /// Whether the last batch found the cluster as this server had left it: then the next one probably does, too.
     is_alone: bool,
-    /// Whether the database was set back to an earlier state, and no commit since has raised the incarnations.
+    /// Whether the database was set back to an earlier state, and no epoch has begun since.
     was_set_back: bool,
     /// Whether this server has begun an epoch: in its life, and since the database was last set back.
     has_epoch: bool,
@@ -121,7 +121,7 @@ impl Waiting {
     }
 
     /// Waits until there are some, and takes as many as go into a batch. None if there will be no more. Cancel safe.
-    async fn take_batch(&mut self) -> Option<Together> {
+    async fn take_batch(&mut self, known: &Snapshot) -> Option<Together> {
         if self.rest().is_empty() {
             let first = self.queue.recv().await?;
             *self.rest() = first;
@@ -132,7 +132,7 @@ impl Waiting {
             self.rest().extend(more);
         }
         let waiting = self.rest();
-        let rest = waiting.split_off(first_batch(waiting).min(waiting.len()));
+        let rest = waiting.split_off(first_batch(waiting, known).min(waiting.len()));
         let batch = std::mem::replace(waiting, rest);
         self.count.fetch_sub(batch.len(), Ordering::Relaxed);
         Some(batch)
@@ -169,7 +169,7 @@ impl<C: Command> Ticket<C> {
 /// A [`Ticket`] of any command.
 pub(super) trait Queued: Send {
     /// How many rows it may write.
-    fn rows(&self) -> usize;
+    fn rows(&self, known: &Snapshot) -> usize;
     /// The key by which it may have been sent before.
     fn key(&self) -> Option<&str>;
     /// Whether nobody waits for the answer any more.
@@ -183,8 +183,8 @@ pub(super) trait Queued: Send {
 }
 
 impl<C: Command> Queued for Ticket<C> {
-    fn rows(&self) -> usize {
-        self.command.rows()
+    fn rows(&self, known: &Snapshot) -> usize {
+        self.command.rows(known)
     }
 
     fn key(&self) -> Option<&str> {
@@ -273,7 +273,7 @@ impl Writer {
         let may_have_company = self.database.backend() == DbBackend::Postgres;
         loop {
             tokio::select! {
-                batch = self.waiting.take_batch() => match batch {
+                batch = self.waiting.take_batch(&self.state) => match batch {
                     Some(batch) => self.commit(batch).await?,
                     None => break,
                 },
@@ -392,7 +392,7 @@ impl Writer {
         // What is committed to a file that is not there any more is lost.
         self.database.check_files()?;
         let transaction = self.database.begin_writing().await.map_err(Error::from)?;
-        let Turn { revision, epoch, mut incarnation_floor } = self.raise_revision(&transaction).await?;
+        let Turn { revision, epoch, incarnation_floor } = self.raise_revision(&transaction).await?;
         self.is_alone = revision == self.state.revision + 1 && epoch == **self.state.epochs.latest();
         if !self.is_alone {
             self.catch_up(&transaction, revision - 1, &epoch).await?;
@@ -404,9 +404,6 @@ impl Writer {
                 }
                 return Box::pin(self.try_commit(batch, false)).await;
             }
-        }
-        if self.was_set_back {
-            incarnation_floor = self.raise_incarnation_floor(&transaction).await?;
         }
         let base = self.state.clone();
         // Nobody else can answer any of them now: they would have to hold the lock that we hold.
@@ -422,7 +419,6 @@ impl Writer {
         draft.write(&transaction).await?;
         // From here on a failure tells nothing about what was committed: the next batch finds out.
         transaction.commit().await.map_err(|error| Failure::Outage(error.into()))?;
-        self.was_set_back = false;
         self.database.check_files()?;
         let at = draft.at;
         let (changes, events) = draft.into_changes();
@@ -435,7 +431,7 @@ impl Writer {
     /// answer. Whether that was done; if not, nothing was.
     async fn try_heartbeats(&mut self, batch: &mut [Box<dyn Queued>]) -> Result<bool, Failure> {
         // What comes with a key is not among them, and large inventories have news: to try would only be to decide twice.
-        let rows = batch.iter().map(|queued| queued.rows()).fold(0, usize::saturating_add);
+        let rows = batch.iter().map(|queued| queued.rows(&self.state)).fold(0, usize::saturating_add);
         if rows > MOST_TRIED || batch.iter().any(|queued| queued.key().is_some()) {
             return Ok(false);
         }
@@ -458,14 +454,27 @@ impl Writer {
         Ok(true)
     }
 
-    /// Begins an epoch, by which what is committed from now on is told from what a copy of the database may come to have.
+    /// Begins an epoch, by which what is committed from now on is told from what a copy of the database may come to have. If
+    /// the database was set back, the incarnations are raised with it: once there is an epoch, nobody would notice any more,
+    /// such as the next server after a crash.
     async fn begin_epoch(&mut self) -> Result<()> {
         let name = format!("{:012x}", rand::rng().random::<u64>() >> 16);
         let transaction = self.database.begin_writing().await?;
         rows::begin_epoch(&transaction, &name).await?;
+        // Under the lock of all commits. It may have happened since this server read the database at its start.
+        let row = cluster::Entity::find_by_id(cluster::ID).one(&*transaction).await?.ok_or_else(no_cluster_row)?;
+        let epochs = rows::read_epochs(&*transaction).await?;
+        if self.was_set_back || self.is_set_back(u64::try_from(row.revision).unwrap_or(0), &epochs) {
+            // Some incarnations that the database does not know of may have been handed out, and their processes may live.
+            // No process registers a thousand times a second, so the time in milliseconds is above what came before it,
+            // and above what an earlier floor has led to.
+            let floor = self.clock.now().timestamp_millis();
+            cluster::Entity::raise_incarnation_floor(floor).exec(&*transaction).await?;
+        }
         transaction.commit().await?;
         debug!(cluster.revision = self.state.revision, "Epoch {name} begins");
         self.has_epoch = true;
+        self.was_set_back = false;
         // The next batch finds it in the database.
         self.is_alone = false;
         Ok(())
@@ -497,17 +506,6 @@ impl Writer {
         })
     }
 
-    /// Raises the incarnations that are handed out from now on above all that can have been handed out. For a database that
-    /// was set back to an earlier state: some that it does not know of may have been, and their processes may live.
-    async fn raise_incarnation_floor(&self, transaction: &DatabaseTransaction) -> Result<u64> {
-        // No process registers a thousand times a second, so the time in milliseconds is above what came before it, and
-        // above what an earlier floor has led to.
-        let floor = self.clock.now().timestamp_millis();
-        cluster::Entity::raise_incarnation_floor(floor).exec(transaction).await?;
-        let row = cluster::Entity::find_by_id(cluster::ID).one(transaction).await?.ok_or_else(no_cluster_row)?;
-        Ok(u64::try_from(row.incarnation_floor).unwrap_or(0))
-    }
-
     /// Looks for what other servers have committed.
     async fn follow(&mut self) {
         let outcome = timeout(COMMIT_TIMEOUT, self.try_follow())
@@ -534,10 +532,9 @@ impl Writer {
         if revision != self.state.revision || row.try_get::<String>("", "epoch")? != **self.state.epochs.latest() {
             let transaction = begin_reading(&self.database).await?;
             let row = cluster::Entity::find_by_id(cluster::ID).one(&transaction).await?.ok_or_else(no_cluster_row)?;
-            let had_epoch = self.has_epoch;
             self.catch_up(&transaction, u64::try_from(row.revision).unwrap_or(0), &row.epoch).await?;
             transaction.commit().await?;
-            if had_epoch && !self.has_epoch {
+            if self.was_set_back {
                 // Not only with the next commit of this server: others may not have noticed.
                 self.begin_epoch().await?;
             }
@@ -558,10 +555,15 @@ impl Writer {
         Ok(())
     }
 
-    /// What to read changes on top of. If what we know is behind the database, or behind the end of its epoch there, the
-    /// database was set back, to a backup perhaps: then nothing we know can be trusted.
+    /// Whether a database at this revision, with these epochs, was set back since the last look, to a backup perhaps: what
+    /// we know is ahead of it, or behind the end of its epoch there.
+    fn is_set_back(&self, revision: u64, epochs: &Epochs) -> bool {
+        revision < self.state.revision || !epochs.include(&self.state.cursor())
+    }
+
+    /// What to read changes on top of. If the database was set back, nothing we know can be trusted.
     fn base_for(&mut self, revision: u64, epochs: Epochs) -> Arc<Snapshot> {
-        if revision < self.state.revision || !epochs.include(&self.state.cursor()) {
+        if self.is_set_back(revision, &epochs) {
             warn!(
                 cluster.revision = revision,
                 "The database is at revision {revision}, and not what it was at {}: reading everything again",
@@ -655,10 +657,10 @@ async fn outage_ends(outage: &mut Option<Outage>) {
 
 /// How many of those waiting go into the next batch: all, unless they are more, or write more rows, than one commit
 /// should have; one at least.
-fn first_batch(waiting: &[Box<dyn Queued>]) -> usize {
+fn first_batch(waiting: &[Box<dyn Queued>], known: &Snapshot) -> usize {
     let mut rows = 0_usize;
     let fitting = waiting.iter().take_while(|queued| {
-        rows = rows.saturating_add(queued.rows());
+        rows = rows.saturating_add(queued.rows(known));
         rows <= MAX_ROWS
     });
     fitting.take(MAX_BATCH).count().max(1)

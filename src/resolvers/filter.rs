@@ -71,7 +71,8 @@ impl WorkerFilterInput {
     }
 }
 
-/// Which VMs are wanted, as said. What is left out asks for nothing in particular; a list that is empty matches nothing.
+/// Which VMs are wanted, as said. What is left out asks for nothing in particular; a list that is empty matches
+/// nothing.
 #[derive(Clone, Debug, Default)]
 pub struct VmFilterInput {
     /// In one of these statuses, by their words; none given means those that hold a slot.
@@ -102,8 +103,8 @@ impl VmFilterInput {
 
 /// A label as a query string has it: `env` asks that it is there, `env=prod` also for its value.
 ///
-/// Other APIs have selectors with `==`, `!=` and `!`. They are refused: read by the letter, `env==prod` would ask for the
-/// value `=prod`, and `env!=prod` for a key `env!`. Whoever has such keys and values asks for them in GraphQL.
+/// Other APIs have selectors with `==`, `!=` and `!`. They are refused: read by the letter, `env==prod` would ask for
+/// the value `=prod`, and `env!=prod` for a key `env!`. Whoever has such keys and values asks for them in GraphQL.
 pub fn label(field: &'static str, text: &str) -> Result<LabelFilter> {
     let (key, value) = match text.split_once('=') {
         Some((key, value)) => (key, Some(value)),

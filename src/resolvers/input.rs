@@ -67,8 +67,8 @@ impl<'de> Deserialize<'de> for Whole {
                 Ok(Whole(i64::try_from(number).unwrap_or(i64::MAX)))
             }
 
-            /// `16.0` is a whole number to JSON Schema, and to clients whose language has one kind of number; where such
-            /// numbers are not exact any more, nobody can tell.
+            /// `16.0` is a whole number to JSON Schema, and to clients whose language has one kind of number; where
+            /// such numbers are not exact any more, nobody can tell.
             fn visit_f64<E: de::Error>(self, number: f64) -> Result<Whole, E> {
                 if number.fract() == 0.0 && number.abs() <= MAX_EXACT as f64 {
                     Ok(Whole(number as i64))

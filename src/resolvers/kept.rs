@@ -5,7 +5,8 @@
 //! changed, or that the clock has made something else of (an `uptime` counts seconds). Rows lie in chunks, as those of
 //! the snapshot do; a chunk in which nothing changed is not even looked into, and its bytes go out uncopied.
 //!
-//! What is kept is bounded in bytes, all lists of one kind together, and those that are asked for least are forgotten first.
+//! What is kept is bounded in bytes, all lists of one kind together, and those that are asked for least are forgotten
+//! first.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -22,8 +23,8 @@ use crate::cluster::{self, Depends, Duplicates, Vm, VmId, VmReports, VmView, Wor
 /// How many bytes of rows of one kind are kept, all lists together.
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
 
-/// How many lists are expected to be kept: so few that the cache does not divide its bytes, into which the longest list has
-/// to fit. It is no limit.
+/// How many lists are expected to be kept: so few that the cache does not divide its bytes, into which the longest list
+/// has to fit. It is no limit.
 const EXPECTED_LISTS: usize = 16;
 
 /// Which list it is.

@@ -20,6 +20,7 @@ mod wait;
 pub mod watch;
 mod workers;
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -30,9 +31,11 @@ use self::offload::Offload;
 pub use self::once::{Answer, Answered, Once};
 pub use self::vms::page_of_worker_vms;
 pub use self::wait::WorkersQuestion;
-pub use self::workers::{Goodbye, HeartbeatRecorded, Node, PolicyChanged, Precondition, Registered, Seen, SetAside};
+pub use self::workers::{
+    Goodbye, HeartbeatRecorded, Node, PolicyChanged, Precondition, Registered, Seen, SeenAt, SetAside,
+};
 use crate::clock::{Clock, Timestamp};
-use crate::cluster::{ClusterStats, Cursor, Snapshot, View};
+use crate::cluster::{ClusterStats, Snapshot, View};
 use crate::error::Result;
 use crate::journal::Journal;
 
@@ -115,11 +118,6 @@ impl Resolvers {
         Box::pin(self.journal.snapshot_at_least(wanted)).await.map(|snapshot| self.reading(snapshot))
     }
 
-    /// Whether what was committed up to a place of the change log is what this database has of it.
-    pub async fn is_of_this_database(&self, place: &Cursor) -> Result<bool> {
-        Ok(self.journal.snapshot_with(place).await?.is_some())
-    }
-
     /// The cluster right after the last change, at the moment of that change, or at a later one that
     /// the caller has seen already. So it is the same for everybody who has followed for a while, and
     /// what is shown of it can be shared.
@@ -136,16 +134,18 @@ impl Resolvers {
         Arc::new(View::new(self.journal.snapshot(), moment, self.timing.offline_after))
     }
 
-    /// The moment from which on nobody has become offline by silence alone, and when somebody may. It is the same for
-    /// everybody who asks in between, so that what is shown of the cluster at the first can be shared.
-    fn silence(&self) -> (Timestamp, Timestamp) {
+    /// From when on nobody has become offline by silence alone, and when somebody may. It is the same for everybody who
+    /// asks in between, so that what is shown of the cluster at the first can be shared. It is over as well when the
+    /// clock is set back behind it ([`Clock::left`]): then whoever is heard from no more is silent for too long by
+    /// another time.
+    fn silence(&self) -> Range<Timestamp> {
         let (snapshot, now) = (self.journal.snapshot(), self.clock.now());
         let mut silence = self.silence.lock().unwrap_or_else(PoisonError::into_inner);
         match &*silence {
             Some(Silence { epoch, since, next })
                 if (*since..*next).contains(&now) && epoch == snapshot.epochs.latest() =>
             {
-                (*since, *next)
+                *since..*next
             }
             _ => {
                 let epoch = snapshot.epochs.latest().clone();
@@ -155,7 +155,7 @@ impl Resolvers {
                 let at_last = now + self.timing.offline_after / 2;
                 let next = next.map_or(at_last, |next| next.min(at_last)).max(now + Duration::from_millis(1));
                 *silence = Some(Silence { epoch, since: now, next });
-                (now, next)
+                now..next
             }
         }
     }

@@ -1,10 +1,10 @@
 //! Work that is too long for a thread on which others wait: it is done on a thread of its own.
 //!
 //! A task of the runtime has its thread until it waits for something, and a question that is answered from memory never
-//! waits: while the VMs of a large cluster are searched a hundred times, nobody on that thread is told that the server is
-//! well, and no heartbeat is taken. The operating system takes turns between threads, so what is long moves to one of
-//! those that the runtime has for blocking work. Only so many of them work at once, fewer than there are cores, and the
-//! rest waits in line: many long questions together leave room for the short ones, too.
+//! waits: while the VMs of a large cluster are searched a hundred times, nobody on that thread is told that the server
+//! is well, and no heartbeat is taken. The operating system takes turns between threads, so what is long moves to one
+//! of those that the runtime has for blocking work. Only so many of them work at once, fewer than there are cores, and
+//! the rest waits in line: many long questions together leave room for the short ones, too.
 //!
 //! Whoever moves work says how much it is, in steps of about the same length everywhere: a row that is compared with a
 //! filter, or a field that is written. What is short stays where it is, since a thread's change costs more than it.
@@ -18,8 +18,8 @@ use std::thread;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, spawn_blocking, yield_now};
 
-/// Most steps that are done at once, on the thread that others wait for. A step is a tenth of a microsecond, or less, so
-/// that all of them are some tens of milliseconds.
+/// Most steps that are done at once, on the thread that others wait for. A step is a tenth of a microsecond, or less,
+/// so that all of them are some tens of milliseconds.
 pub(crate) const MAX_STEPS: u64 = 250_000;
 
 /// Steps that a field takes when it is resolved, instead of written by plan.
@@ -62,8 +62,8 @@ impl Offload {
         if Self::is_long(steps) { Box::pin(self.run_elsewhere(work)).await } else { work() }
     }
 
-    /// Does work on another thread, when its turn has come. Whoever stops waiting for that turn gives it up; work that has
-    /// begun is done.
+    /// Does work on another thread, when its turn has come. Whoever stops waiting for that turn gives it up; work that
+    /// has begun is done.
     pub async fn run_elsewhere<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         // It is never closed. If it were, there would be no limit, which is better than no answer.
         let permit = self.permits.clone().acquire_owned().await.ok();

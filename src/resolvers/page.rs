@@ -90,8 +90,8 @@ pub struct Edge<T> {
     pub id: Arc<str>,
     /// The revision since which the key is what it is, or a later one.
     key_revision: u64,
-    /// The revision that the walk through the list began at, unless keys of the order never change; known when the element
-    /// is on a page.
+    /// The revision that the walk through the list began at, unless keys of the order never change; known when the
+    /// element is on a page.
     since: Option<Cursor>,
     /// The element.
     pub node: T,
@@ -150,10 +150,10 @@ impl Place {
 
 /// The order in which somebody walks through a list whose elements move meanwhile.
 ///
-/// A worker may get another key while somebody reads page by page, and so jump over the place where the reader is. Those
-/// whose key may have changed since the walk began therefore come last, by their ids, which never change: after all others,
-/// or before them for who walks from the end. So everybody who was there throughout is met, and met twice only if
-/// they moved after they were met.
+/// A worker may get another key while somebody reads page by page, and so jump over the place where the reader is.
+/// Those whose key may have changed since the walk began therefore come last, by their ids, which never change: after
+/// all others, or before them for who walks from the end. So everybody who was there throughout is met, and met twice
+/// only if they moved after they were met.
 struct Walk {
     order: WorkerOrder,
     /// None in the order by id.

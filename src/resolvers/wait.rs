@@ -1,20 +1,27 @@
 //! Long polls: an answer as soon as it is another one than the client has.
 //!
-//! A fleet commits heartbeats all the time, and most polls ask for a part of it. So a poll looks at which workers a commit
-//! has changed, and asks again for what it shows only if one of them is, or was, or comes to be a part of that. What the
-//! clock alone changes, that a worker is offline, wakes it too; that `uptime` counts on does not.
+//! A fleet commits heartbeats all the time, and most polls ask for a part of it. So a poll looks at which workers a
+//! commit has changed, and asks again for what it shows only if one of them is, or was, or comes to be a part of that.
+//! What the clock alone changes, that a worker is offline, wakes it too; that `uptime` counts on does not.
 
 use std::cmp::Ordering;
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::page::{Edge, Page, PageRequest};
 use super::workers::edge;
 use super::{Reading, Resolvers};
-use crate::cluster::{Change, WorkerFilter, WorkerOrder, WorkerView};
+use crate::cluster::{Availability, Change, HeardSince, View, WorkerFilter, WorkerOrder, WorkerView};
 use crate::error::{Error, Result};
 use crate::journal::{Ended, Listener, Missed};
+
+/// How long a poll waits that may have missed a silence. The silence is announced within a second, usually, which
+/// answers the poll; where it is not, because many are silent at once, a client that asks again and again is held to
+/// this pace.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Which workers are asked for, in what order, and which part of them.
 #[derive(Clone, Copy, Debug)]
@@ -28,11 +35,12 @@ pub struct WorkersQuestion<'a> {
 }
 
 impl Resolvers {
-    /// The cluster as soon as the answer to a question is another one than it was at this revision, or is now without one;
-    /// as it is after this long if it stays the same.
+    /// The cluster as soon as the answer to a question is another one than it was at this revision, or is now without
+    /// one; as it is after this long if it stays the same.
     ///
     /// It may come early: where the server cannot tell any more what has changed since the revision, and for a revision
-    /// that the database does not have.
+    /// that the database does not have. It comes up to a second late if all that has changed is that somebody has
+    /// fallen silent, before the poll began.
     pub async fn read_when_changed(
         &self,
         question: WorkersQuestion<'_>,
@@ -53,20 +61,24 @@ impl Resolvers {
         };
         let Some(mut feed) = feed else { return Ok(()) };
         let base = self.read();
-        let mut poll = Poll { question, after: after.unwrap_or(base.revision()), base, page: None };
-        let (_, mut silence) = self.silence();
+        let announced = after.and_then(|_| as_announced(&base)).unwrap_or_else(|| base.clone());
+        let mut poll = Poll { question, after: after.unwrap_or(base.revision()), base, announced, page: None };
+        let may_have_missed_silence = !poll.shows_the_same(&poll.base)?;
+        let mut pause = pin!(sleep(PAUSE));
+        let mut silence = self.silence();
         loop {
             tokio::select! {
+                () = &mut pause, if may_have_missed_silence => return Ok(()),
                 heard = feed.next() => match heard {
                     Ok(Ok(change)) if poll.is_about(&change, self)? => return Ok(()),
                     Ok(Ok(_)) => {}
                     Ok(Err(Missed)) | Err(Ended) => return Ok(()),
                 },
-                () = self.clock.reached(silence) => {
+                () = self.clock.left(silence.clone()) => {
                     if !poll.shows_the_same(&self.read())? {
                         return Ok(());
                     }
-                    silence = self.silence().1;
+                    silence = self.silence();
                 }
             }
         }
@@ -94,10 +106,25 @@ struct Poll<'a> {
     question: WorkersQuestion<'a>,
     /// The revision of what the client has.
     after: u64,
-    /// The cluster when the poll began. It is kept alive for as long as the poll waits, of workers that have changed since.
+    /// The cluster when the poll began. It is kept alive for as long as the poll waits, of workers that have changed
+    /// since.
     base: Reading,
+    /// The same as the client may have seen it: without silences that may have begun since it did.
+    announced: Reading,
     /// The part of the list that was asked for, as of then; made when it is needed.
     page: Option<Page<WorkerView>>,
+}
+
+/// The cluster at an earlier moment, at which nobody was silent for too long but who is announced offline. None if that
+/// is so now. A revision does not tell whether its reader has seen a silence that nobody has committed yet.
+fn as_announced(reading: &Reading) -> Option<Reading> {
+    let View { snapshot, now, offline_after, .. } = &**reading.view();
+    let heard_since = HeardSince::of(*now, *offline_after);
+    let silent = snapshot.workers().filter(|worker| {
+        worker.announced == Availability::Online && worker.availability(heard_since) == Availability::Offline
+    });
+    let last_seen = silent.map(|worker| worker.usage.last_seen).min()?;
+    Some(Reading::of(Arc::new(View::new(snapshot.clone(), last_seen, *offline_after))))
 }
 
 impl Poll<'_> {
@@ -146,14 +173,14 @@ impl Poll<'_> {
             return Ok(false);
         }
         let matching = |reading: &Reading| reading.find_worker(id).filter(|worker| filter.matches(worker));
-        let (before, after) = (matching(&self.base), matching(now));
+        let (before, after) = (matching(&self.announced), matching(now));
         let (_, Some(after)) = (&before, after) else { return Ok(before.is_some()) };
         if before.is_none() || request.is_for_all() {
             return Ok(true);
         }
         let page = match self.page.take() {
             Some(page) => page,
-            None => self.base.page_of_workers(filter, order, request)?,
+            None => self.announced.page_of_workers(filter, order, request)?,
         };
         let page = self.page.insert(page);
         if page.edges.iter().any(|edge| &*edge.id == id) {
@@ -167,7 +194,7 @@ impl Poll<'_> {
         Ok(!self.shows_the_same(now)?)
     }
 
-    /// Whether the answer is what it was when the poll began, but for what counts on with every second.
+    /// Whether the answer is what it was for the client, but for what counts on with every second.
     fn shows_the_same(&self, now: &Reading) -> Result<bool> {
         let WorkersQuestion { filter, order, request } = self.question;
         let shown = |reading: &Reading| {
@@ -175,6 +202,6 @@ impl Poll<'_> {
             let rows = listing.nodes.into_iter().map(|row| (row.worker.id.clone(), row.worker.revision, row.status()));
             Ok::<_, Error>((listing.total, rows.collect::<Vec<_>>()))
         };
-        Ok(shown(&self.base)? == shown(now)?)
+        Ok(Arc::ptr_eq(self.announced.view(), now.view()) || shown(&self.announced)? == shown(now)?)
     }
 }

@@ -6,7 +6,7 @@
 //! from the latest snapshot, never cut off in silence.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::Bound;
+use std::ops::{Bound, Range};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -216,8 +216,8 @@ impl EventWatch {
     /// Reads the next part of the log. Whatever the feed holds of it is then known already.
     async fn read_log(&mut self) -> Result<()> {
         let journal = &self.resolvers.journal;
-        // A cursor from another server may be ahead of this one, but not for long: if the database has it and this server has
-        // not seen it yet, the reader has to come back, and nothing is lost.
+        // A cursor from another server may be ahead of this one, but not for long: if the database has it and this
+        // server has not seen it yet, the reader has to come back, and nothing is lost.
         let Some(snapshot) = journal.snapshot_with(&self.cursor).await? else {
             let Extent { start, .. } = journal.log().extent().await?;
             self.resync(start, "That cursor is not of this database as it is now");
@@ -288,8 +288,8 @@ struct HeartbeatWatch {
     /// Workers to tell of at the next tick.
     gathering: BTreeMap<WorkerId, u32>,
     ticks: Option<Interval>,
-    /// When somebody may have become offline by silence alone: since the one moment, and not before the other.
-    silence: (Timestamp, Timestamp),
+    /// When nobody has become offline by silence alone.
+    silence: Range<Timestamp>,
 }
 
 impl HeartbeatWatch {
@@ -323,7 +323,7 @@ impl HeartbeatWatch {
                     Err(Ended) => return None,
                 },
                 _ = tick => self.due.append(&mut self.gathering),
-                () = self.resolvers.clock.reached(self.silence.1) => self.note_silence(),
+                () = self.resolvers.clock.left(self.silence.clone()) => self.note_silence(),
             }
         }
     }
@@ -331,8 +331,8 @@ impl HeartbeatWatch {
     /// Notes who has become offline since the last look, which nobody commits.
     fn note_silence(&mut self) {
         let now = self.resolvers.silence();
-        let (before, _) = std::mem::replace(&mut self.silence, now);
-        let (before, now) = (self.resolvers.at(before), self.resolvers.at(now.0));
+        let before = std::mem::replace(&mut self.silence, now.clone());
+        let (before, now) = (self.resolvers.at(before.start), self.resolvers.at(now.start));
         self.seen = self.seen.max(now.now);
         let gone = now.workers().filter(|worker| {
             let was_healthy = |before: WorkerView| before.is_healthy();
@@ -395,8 +395,8 @@ struct StatsWatch {
 impl StatsWatch {
     async fn next(&mut self) -> Option<ClusterStats> {
         loop {
-            let (since, silence) = self.resolvers.silence();
-            self.seen = self.seen.max(since);
+            let silence = self.resolvers.silence();
+            self.seen = self.seen.max(silence.start);
             let stats = self.resolvers.stats_of(&self.resolvers.latest(self.seen));
             if self.told.as_ref().is_none_or(|told| !tells_the_same(told, &stats)) {
                 self.told = Some(stats.clone());
@@ -409,7 +409,7 @@ impl StatsWatch {
                 heard = self.feed.next() => if let Err(Ended) = heard {
                     return None;
                 },
-                () = self.resolvers.clock.reached(silence) => {}
+                () = self.resolvers.clock.left(silence) => {}
             }
             while self.feed.try_next().is_some() {}
         }

@@ -13,14 +13,14 @@ use super::once::{Answered, Once};
 use super::page::{Edge, ListById, Listing, Matching, Page, PageRequest};
 use super::{Reading, Resolvers};
 use crate::cluster::{
-    SchedulingPolicy, View, VmStatus, VmView, Worker, WorkerFilter, WorkerOrder, WorkerOrderField, WorkerSortKey,
-    WorkerView,
+    Actor, SchedulingPolicy, View, VmStatus, VmView, Worker, WorkerFilter, WorkerOrder, WorkerOrderField,
+    WorkerSortKey, WorkerView,
 };
 use crate::error::{Error, Result};
 use crate::journal::commands::{
     Deregister, HeartbeatAccepted, PolicySet, RecordHeartbeat, RecordHeartbeats, Register, SetPolicy,
 };
-pub use crate::journal::commands::{Precondition, Seen, SetAside};
+pub use crate::journal::commands::{Precondition, Seen, SeenAt, SetAside};
 use crate::journal::{Committed, Submitted};
 
 /// By how much the time of the next heartbeat is spread, so that a fleet that starts at once does
@@ -75,7 +75,8 @@ impl PolicyChanged {
 /// How a worker leaves.
 #[derive(Clone, Debug, Default)]
 pub struct Goodbye {
-    /// Which life of the worker leaves: then it is the worker who says so. Without this and the next two, it is an operator.
+    /// Which life of the worker leaves: then it is the worker who says so. Without this and the next two, it is an
+    /// operator.
     pub incarnation: Option<i64>,
     /// What the process of that life called its start.
     pub boot_id: Option<String>,
@@ -346,16 +347,16 @@ impl Resolvers {
     /// A worker leaves: it is kept as offline, or removed.
     pub async fn deregister_worker(&self, id: &str, goodbye: Goodbye) -> Result<()> {
         let Goodbye { incarnation, boot_id, host_boot_id, purge, force, condition } = goodbye;
-        let by_itself = incarnation.is_some() || boot_id.is_some() || host_boot_id.is_some();
         let incarnation = incarnation.map(input::incarnation).transpose()?;
         let host_boot_id = host_boot_id.map(input::host_boot_id).transpose()?;
         let worker_id = id.to_owned();
         let command = Deregister { worker_id, incarnation, boot_id, host_boot_id, purge, force, condition };
+        let actor = command.actor();
         self.journal.commit(command).await?;
-        let how = match (purge, by_itself) {
+        let how = match (purge, actor) {
             (true, _) => "was removed",
-            (false, true) => "said goodbye",
-            (false, false) => "was taken out of service",
+            (false, Actor::Worker) => "said goodbye",
+            (false, Actor::Operator | Actor::Server) => "was taken out of service",
         };
         info!(worker.id = %id, "Worker {id} {how}");
         Ok(())

@@ -52,8 +52,8 @@ enum RequiredComponent {
 pub(super) async fn health(State(resolvers): State<Resolvers>, Query(query): Query<HealthQuery>) -> impl IntoResponse {
     let health = resolvers.health().await;
     let status = if health.is_ok() { "ok" } else { "degraded" };
-    // Questions are answered from memory without a database, by all servers on it: to take them all out of service when it
-    // is away would make of half an outage a whole one.
+    // Questions are answered from memory without a database, by all servers on it: to take them all out of service when
+    // it is away would make of half an outage a whole one.
     let required = query.require.into_iter().map(Component::from).chain([Component::Journal]);
     let is_of_use = required.into_iter().all(|component| health.is_component_ok(component));
     let code = if is_of_use { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

@@ -1,10 +1,10 @@
 //! Entity tags: whether the client has this answer already, and whether what it decided upon still stands.
 //!
 //! A tag is made of what the answer is made of (which revision of which worker, and what the clock makes of it), never
-//! of its bytes. So it is known before an answer is rendered (of a whole list, the rows that are kept have theirs beside
-//! them, and only those that have changed are written for it), and it is the same whatever the answer is compressed
-//! with. Hence it is a *weak* tag. It changes whenever the body would: of a worker that is online that is once a
-//! second, with its `uptime`; of VMs and their distribution only when they change.
+//! of its bytes. So it is known before an answer is rendered (of a whole list, the rows that are kept have theirs
+//! beside them, and only those that have changed are written for it), and it is the same whatever the answer is
+//! compressed with. Hence it is a *weak* tag. It changes whenever the body would: of a worker that is online that is
+//! once a second, with its `uptime`; of VMs and their distribution only when they change.
 
 use std::hash::{BuildHasher as _, Hash, Hasher};
 
@@ -16,10 +16,10 @@ use foldhash::quality::FixedState;
 
 use super::Result;
 use super::object::{ClusterEvent, ClusterStats, ListedVm, Vm, Worker, WorkerDistribution};
-use crate::cluster::{Cursor, VmView, WorkerView};
+use crate::cluster::{VmView, WorkerView};
 use crate::http::Failure;
 use crate::json;
-use crate::resolvers::{Precondition, Resolvers, Seen};
+use crate::resolvers::{Precondition, Seen, SeenAt};
 
 /// Part of every tag: another version may show the same state in another way.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -29,7 +29,8 @@ pub(super) trait Versioned {
     /// Feeds everything that the body depends on.
     fn version<H: Hasher>(&self, hasher: &mut H);
 
-    /// The place in the change log that a client can tie a command to, if the answer is about one thing that can be commanded.
+    /// The place in the change log that a client can tie a command to, if the answer is about one thing that can be
+    /// commanded.
     fn place(&self) -> Option<(u64, &str)> {
         None
     }
@@ -92,60 +93,28 @@ pub(super) fn tag_of_worker(worker: &WorkerView) -> String {
     format!("\"{revision}-{}\"", worker.view.snapshot.epochs.of(revision))
 }
 
-/// What `If-Match` and `If-None-Match` tie a command to.
-pub(super) async fn precondition(headers: &HeaderMap, resolvers: &Resolvers) -> Result<Precondition> {
-    let matches = tags_seen(headers, &header::IF_MATCH, "If-Match")?;
-    let matches_not = tags_seen(headers, &header::IF_NONE_MATCH, "If-None-Match")?;
-    Ok(Precondition { matches: seen(matches, resolvers).await?, matches_not: seen(matches_not, resolvers).await? })
+/// What `If-Match` and `If-None-Match` tie a command to. Whether a tag is of this database is found out in the commit.
+pub(super) fn precondition(headers: &HeaderMap) -> Result<Precondition> {
+    let matches = seen(headers, &header::IF_MATCH, "If-Match")?;
+    Ok(Precondition { matches, matches_not: seen(headers, &header::IF_NONE_MATCH, "If-None-Match")? })
 }
 
-/// What tags say that was seen, in this database: a tag of another one matches nothing, nor does one of what this was
-/// before it was restored.
-async fn seen(tags: Option<TagsSeen<'_>>, resolvers: &Resolvers) -> Result<Option<Seen>> {
-    let tags = match tags {
-        None => return Ok(None),
-        Some(TagsSeen::Any) => return Ok(Some(Seen::Somehow)),
-        Some(TagsSeen::These(tags)) => tags,
-    };
-    let mut revisions = Vec::with_capacity(tags.len());
-    for TagSeen { revision, epoch } in tags {
-        let is_ours = match epoch {
-            Some(epoch) => resolvers.is_of_this_database(&Cursor::after_revision(epoch.into(), revision)).await?,
-            None => true,
-        };
-        revisions.push(if is_ours { revision } else { 0 });
-    }
-    Ok(Some(Seen::At(revisions)))
-}
+/// Tags that a command may be tied to by one header. Each is looked at in the commit, where other commands wait for it.
+const MAX_TAGS: usize = 100;
 
-/// What a header of tags asks for.
-#[derive(Debug, PartialEq, Eq)]
-enum TagsSeen<'a> {
-    /// `*`: whatever there is.
-    Any,
-    /// One of these.
-    These(Vec<TagSeen<'a>>),
-}
-
-/// What counts of a tag that a command is tied to: the place in the change log at its beginning. The rest tells one body
-/// from another, and those differ with each heartbeat, which is not what an operator decides upon; for the same reason a
-/// weak tag will do.
-#[derive(Debug, PartialEq, Eq)]
-struct TagSeen<'a> {
-    revision: u64,
-    /// The epoch of the revision. None if it is only a worker's `revision`, which does not tell.
-    epoch: Option<&'a str>,
-}
-
-/// The tags of a header. None if the header is missing.
-fn tags_seen<'a>(headers: &'a HeaderMap, header: &HeaderName, name: &str) -> Result<Option<TagsSeen<'a>>> {
+/// What the tags of a header say that was seen. None if the header is missing.
+///
+/// What counts of a tag is the place in the change log at its beginning. The rest tells one body from another, and
+/// those differ with each heartbeat, which is not what an operator decides upon; for the same reason a weak tag will
+/// do.
+fn seen(headers: &HeaderMap, header: &HeaderName, name: &str) -> Result<Option<Seen>> {
     if !headers.contains_key(header) {
         return Ok(None);
     }
-    let mut tags = Vec::new();
+    let mut places = Vec::new();
     for tag in listed(headers.get_all(header)) {
         if tag == "*" {
-            return Ok(Some(TagsSeen::Any));
+            return Ok(Some(Seen::Somehow));
         }
         let opaque = tag.strip_prefix(WEAK).unwrap_or(tag);
         let Some(opaque) = opaque.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
@@ -156,29 +125,29 @@ fn tags_seen<'a>(headers: &'a HeaderMap, header: &HeaderName, name: &str) -> Res
         let mut parts = opaque.split('-');
         // A tag of something else matches nothing, and neither does the revision before all others.
         let revision = parts.next().and_then(|revision| revision.parse().ok()).unwrap_or(0);
-        // Versions before epochs had only the rest behind the revision, which is longer.
-        let epoch = parts.next().filter(|part| part.len() < REST);
-        tags.push(TagSeen { revision, epoch });
+        // Versions before epochs had only the rest behind the revision, which is longer. A worker's `revision` has
+        // nothing.
+        let epoch = parts.next().filter(|part| part.len() < REST).map(Into::into);
+        places.push(SeenAt { revision, epoch });
     }
-    if tags.is_empty() {
-        return Err(Failure::bad_request(format!(
-            "{name} must be *, or tags in quotes such as \"812\", and not empty"
-        )));
+    match places.len() {
+        0 => Err(Failure::bad_request(format!("{name} must be *, or tags in quotes such as \"812\", and not empty"))),
+        1..=MAX_TAGS => Ok(Some(Seen::At(places))),
+        count => Err(Failure::bad_request(format!("{name} must have at most {MAX_TAGS} tags, not {count}"))),
     }
-    Ok(Some(TagsSeen::These(tags)))
 }
 
 /// A request that is not tied to a state. What a heartbeat belongs to is said by its incarnation and sequence, and a
-/// command to workers, plural, has no tag: nothing is there that `If-Match` could match, and then nothing may be done.
+/// command to workers, plural, has no tag. So a condition cannot be looked at, and is refused rather than passed over.
 pub(super) struct Unconditional;
 
 impl<S: Sync> FromRequestParts<S> for Unconditional {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
-        if parts.headers.contains_key(header::IF_MATCH) {
+        if [header::IF_MATCH, header::IF_NONE_MATCH].iter().any(|condition| parts.headers.contains_key(condition)) {
             let problem = "Heartbeats are not tied to tags: what they belong to is said by `incarnation` and `sequence`. \
-                           Leave If-Match out";
+                           Leave If-Match and If-None-Match out";
             return Err(Failure::new(StatusCode::PRECONDITION_FAILED, problem));
         }
         Ok(Self)
@@ -282,14 +251,14 @@ mod tests {
 
     #[test]
     fn a_command_is_tied_to_the_places_of_its_tags() {
-        let these = |tags: &[(u64, Option<&'static str>)]| {
-            let tags = tags.iter().map(|&(revision, epoch)| TagSeen { revision, epoch }).collect();
-            Some(Some(TagsSeen::These(tags)))
+        let these = |tags: &[(u64, Option<&str>)]| {
+            let places = tags.iter().map(|&(revision, epoch)| SeenAt { revision, epoch: epoch.map(Into::into) });
+            Some(Some(Seen::At(places.collect())))
         };
         for (lines, expected) in [
             (vec![], Some(None)),
-            (vec!["*"], Some(Some(TagsSeen::Any))),
-            (vec!["\"811\", *"], Some(Some(TagsSeen::Any))),
+            (vec!["*"], Some(Some(Seen::Somehow))),
+            (vec!["\"811\", *"], Some(Some(Seen::Somehow))),
             (vec!["\"812\""], these(&[(812, None)])),
             (vec!["W/\"812-0123456789abcdef\""], these(&[(812, None)])),
             (vec!["\"812-0123456789ab\""], these(&[(812, Some("0123456789ab"))])),
@@ -305,7 +274,7 @@ mod tests {
             for name in [header::IF_MATCH, header::IF_NONE_MATCH] {
                 let headers: HeaderMap =
                     lines.iter().map(|line| (name.clone(), HeaderValue::from_static(line))).collect();
-                assert_eq!(tags_seen(&headers, &name, name.as_str()).ok(), expected, "{lines:?}");
+                assert_eq!(seen(&headers, &name, name.as_str()).ok(), expected, "{lines:?}");
             }
         }
     }

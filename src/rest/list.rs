@@ -1,7 +1,8 @@
 //! Lists as they are answered: `{"workers": […], "total": 1000}`.
 //!
 //! The lists of everything, which is what is asked for most, are one fixed plan each over rows that are kept (see
-//! [`kept`](crate::resolvers::kept)): a row is written when it has changed. Parts of a list are written for each request.
+//! [`kept`](crate::resolvers::kept)): a row is written when it has changed. Parts of a list are written for each
+//! request.
 
 use std::fmt::Write as _;
 use std::hash::{Hash, Hasher};

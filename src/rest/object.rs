@@ -36,8 +36,8 @@ pub(super) trait WriteText {
 /// Makes of a field list an object with a `write` that puts its fields into a map, and a twin of it that writes them at
 /// once.
 ///
-/// What comes by the thousand is `prepared`: its view has room for what is written of it once, which is all but what the
-/// clock makes something else of.
+/// What comes by the thousand is `prepared`: its view has room for what is written of it once, which is all but what
+/// the clock makes something else of.
 macro_rules! object {
     ({ prepared } $(#[$doc:meta])* $object:ident($this:ident: $view:ty) {
         $($(#[$field_doc:meta])* $field:ident: $shape:ident [$where:ident $($depends:ident)?] = $value:expr;)+

@@ -68,6 +68,8 @@ pub(super) async fn list(
     };
     let filter = filter.check(&FILTER_NAMES)?;
     let order = sort.map(|text| filter::worker_order(SORT, &text)).transpose()?.unwrap_or_default();
+    // Before the wait, too: what another server has told of is waited for, and not compared with what was before it.
+    read.reading = resolvers.read_for_page(read.reading, paging.request()).await?;
     if let Some(wait) = wait {
         let after = after_revision.map(|number| input::revision("after_revision", number)).transpose()?;
         let wait = input::duration("wait", &wait, LONGEST_WAIT)?;
@@ -77,7 +79,6 @@ pub(super) async fn list(
         let changed = Box::pin(closing.run_until_cancelled(changed)).await;
         read.reading = changed.unwrap_or_else(|| Ok(resolvers.read()))?;
     }
-    read.reading = resolvers.read_for_page(read.reading, paging.request()).await?;
     let steps = read.reading.steps_to_list_workers(&filter, order, paging.request());
     let lists = lists.clone();
     let answer = move || {
@@ -132,7 +133,7 @@ pub(super) async fn register(
     headers: HeaderMap,
     Json(input): Json<RegistrationInput>,
 ) -> Result<impl IntoResponse> {
-    let registered = resolvers.register_worker_if(&id, input, precondition(&headers, &resolvers).await?).await?;
+    let registered = resolvers.register_worker_if(&id, input, precondition(&headers)?).await?;
     let status = if registered.created { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(RegisterWorkerPayload(registered))))
 }
@@ -155,7 +156,7 @@ pub(super) async fn deregister(
     headers: HeaderMap,
     Query(GoodbyeQuery { incarnation, boot_id, host_boot_id, purge, force }): Query<GoodbyeQuery>,
 ) -> Result<StatusCode> {
-    let condition = precondition(&headers, &resolvers).await?;
+    let condition = precondition(&headers)?;
     resolvers.deregister_worker(&id, Goodbye { incarnation, boot_id, host_boot_id, purge, force, condition }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -209,7 +210,7 @@ async fn set_policy(
     key: Option<IdempotencyKey>,
     body: Option<PolicyBody>,
 ) -> Result<Response> {
-    let (reason, condition) = (body.unwrap_or_default().reason, precondition(headers, resolvers).await?);
+    let (reason, condition) = (body.unwrap_or_default().reason, precondition(headers)?);
     let answered = match key {
         None => {
             let answer = answer(resolvers.set_policy(id, policy, reason, condition).await?);

@@ -131,6 +131,44 @@ async fn of_three_servers_that_see_ten_thousand_expire_one_tells() {
 }
 
 on_both_databases! {
+    // One commit of a large fleet would run over its time, and fail again each second.
+    async fn many_that_fall_silent_at_once_are_told_in_several_commits_between_which_others_have_their_turn(
+        cluster: TestCluster
+    ) {
+        register(&cluster, ids(5_001)).await;
+        cluster.advance(seconds(61));
+        beat(&cluster, ids(1)).await;
+        let drain = cluster.rest().post("/api/v1/workers/w00000/drain").into_future();
+        let (announced, drained) = tokio::join!(cluster.sweep(), drain);
+        assert_eq!((announced, drained.status), (5_000, 200));
+        let mut by_revision = BTreeMap::<u64, usize>::new();
+        for (_, _, revision) in announcements(&cluster).await {
+            *by_revision.entry(revision).or_default() += 1;
+        }
+        assert!(by_revision.values().all(|told| *told <= 2_000), "{by_revision:?}");
+        let (last, drained) = (by_revision.keys().next_back(), cluster.worker("w00000").await["revision"].as_u64());
+        assert!(drained.as_ref() < last, "drained at {drained:?}: {by_revision:?}");
+    }
+
+    async fn many_times_in_the_future_are_corrected_in_several_commits(cluster: TestCluster) {
+        let clock = cluster.clock();
+        for at_start in [false, true] {
+            clock.set(clock.now() + chrono::TimeDelta::hours(1));
+            register(&cluster, ids(5_001).map(|id| format!("{at_start}-{id}"))).await;
+        }
+        let before = cluster.revision();
+        clock.set(START.parse().unwrap());
+        cluster.sweep().await;
+        assert_eq!(cluster.revision() - before, 6, "10,002 workers");
+        let list = cluster.rest().get("/api/v1/workers").await.json();
+        assert!(list["workers"].as_array().unwrap().iter().all(|worker| worker["last_seen"] == START));
+        let cluster = cluster.restart().await;
+        assert_eq!(cluster.revision(), before + 6, "there is nothing left to correct");
+        clock.set(clock.now() - chrono::TimeDelta::hours(1));
+        let cluster = cluster.restart().await;
+        assert_eq!(cluster.revision(), before + 12, "a server that starts does the same");
+    }
+
     // semantics 2
     async fn after_a_start_every_worker_gets_one_whole_time_out(cluster: TestCluster) {
         register(&cluster, ids(3)).await;

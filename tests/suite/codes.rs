@@ -1,4 +1,5 @@
-//! Every error that GraphQL clients can meet: its code, and words that name the thing, the value and what would be right.
+//! Every error that GraphQL clients can meet: its code, and words that name the thing, the value and what would be
+//! right.
 
 use serde_json::{Value, json};
 
@@ -155,7 +156,7 @@ fn operations() -> Vec<Case> {
         Case(
             question("mutation { drainWorker(input: {workerId: \"w1\", ifRevision: 0}) { changed } }"),
             "CONFLICT",
-            &["w1 is not what it was at revision 0", "is of revision 1"],
+            &["No revision that was named for worker w1 is of this database", "is of revision 1"],
         ),
         Case(
             question("mutation { drainWorker(input: {workerId: \"w1\", ifRevision: -1}) { changed } }"),

@@ -200,6 +200,9 @@ on_both_databases! {
             400,
             "If-Match must be *, or tags in quotes such as \"812\": the ETag of the worker, or its `revision`, not 3",
         );
+        let many = |count: usize| vec!["\"1\""; count].join(", ");
+        command(&cluster, "drain", &many(101)).await.assert_failure(400, "If-Match must have at most 100 tags, not 101");
+        assert_eq!(command(&cluster, "drain", &many(100)).await.status, 412);
         for if_match in ["*", "\"1\""] {
             let nobody = cluster.rest().post("/api/v1/workers/worker-99/drain").header("if-match", if_match).await;
             nobody.assert_failure(404, "Worker not found: worker-99");

@@ -91,6 +91,12 @@ fn corpus() -> Vec<(&'static str, String, &'static [&'static str])> {
         ("101 fields at the root", format!("{{{}}}", "__typename ".repeat(101)), COMPLEX),
         ("21 directives", format!("{{workers{{id {}}}}}", "@a ".repeat(21)), COMPLEX),
         ("21 directives of a fragment", format!("{{workers{{...{}{{id}}}}}}", "@a ".repeat(21)), COMPLEX),
+        (
+            "300 operations that lack 1,000 variables",
+            (0..300).map(|n| format!("query Q{n}{{...F}}")).collect::<String>()
+                + &format!("fragment F on Query{{nodes(ids:[{}]){{id}}}}", "$v ".repeat(1_000)),
+            COMPLEX,
+        ),
         ("60,000 zeros", format!("{{nodes(ids:[{}]){{id}}}}", "0".repeat(60_000)), PARSED),
         ("15,000 nulls without a space", format!("{{nodes(ids:[{}]){{id}}}}", "null".repeat(15_000)), INVALID),
         (

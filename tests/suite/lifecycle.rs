@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use aetherium::journal::Database;
 use chrono::{DateTime, TimeDelta, Utc};
-use migration::{Migrator, MigratorTrait};
+use migration::{Migrator, MigratorTrait as _};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
@@ -31,13 +31,59 @@ const REMEMBERED: usize = 32;
 /// A VM as its worker reports it: whether it holds a slot, and its CPUs.
 type Vms = BTreeMap<String, (bool, u32)>;
 
+/// The starts of a worker's process: the last one, whether that is over, and those that were over before.
+#[derive(Clone, Debug, Default)]
+struct Starts {
+    boot: Option<String>,
+    host: Option<String>,
+    has_ended: bool,
+    over: Vec<(String, Option<String>)>,
+}
+
+/// Whether these are known to be different starts of a host.
+fn differ(one: &Option<String>, other: &Option<String>) -> bool {
+    matches!((one, other), (Some(one), Some(other)) if one != other)
+}
+
+impl Starts {
+    fn is_last(&self, boot: &Option<String>, host: &Option<String>) -> bool {
+        boot.is_some() && self.boot == *boot && !differ(&self.host, host)
+    }
+
+    fn is_over(&self, boot: &Option<String>, host: &Option<String>) -> bool {
+        self.over.iter().any(|(over, on)| boot.as_ref() == Some(over) && !differ(on, host))
+    }
+
+    fn end(&mut self) {
+        if let Some(boot) = self.boot.clone().filter(|_| !self.has_ended) {
+            self.over.push((boot, self.host.clone()));
+            let forgotten = self.over.len().saturating_sub(REMEMBERED);
+            self.over.drain(..forgotten);
+        }
+        self.has_ended = true;
+    }
+
+    fn begin(&mut self, boot: Option<String>, host: Option<String>) {
+        if !self.is_last(&boot, &host) {
+            self.end();
+        }
+        (self.boot, self.host, self.has_ended) = (boot, host, false);
+    }
+
+    /// Whether a process that says this, or nothing, would be refused if it registered again.
+    fn is_told_over(&self, said: &Option<String>) -> bool {
+        match said {
+            Some(_) if *said != self.boot => self.is_over(said, &None),
+            _ => self.boot.is_some() && self.has_ended,
+        }
+    }
+}
+
 /// What the rules say of a worker.
 #[derive(Clone, Debug)]
 struct Modelled {
     incarnation: u64,
-    boot: Option<String>,
-    over: Vec<String>,
-    host: Option<String>,
+    starts: Starts,
     has_left: bool,
     is_told_offline: bool,
     drain: Option<(Option<String>, DateTime<Utc>)>,
@@ -54,12 +100,11 @@ struct Modelled {
 impl Modelled {
     /// How somebody is refused who speaks for another life.
     fn refuses(&self, (incarnation, boot): &(u64, Option<String>)) -> Option<u16> {
-        // Who has said goodbye is the last one that is over.
-        let present = self.boot.as_ref().or_else(|| self.over.last().filter(|_| self.has_left));
         match incarnation.cmp(&self.incarnation) {
             Ordering::Less => Some(409),
+            Ordering::Greater if boot.is_some() && self.starts.is_told_over(boot) => Some(409),
             Ordering::Greater => Some(404),
-            Ordering::Equal => boot.as_ref().is_some_and(|said| Some(said) != present).then_some(409),
+            Ordering::Equal => (boot.is_some() && *boot != self.starts.boot).then_some(409),
         }
     }
 }
@@ -75,8 +120,8 @@ struct Model {
     swept: (DateTime<Utc>, TimeDelta),
     grace_until: TimeDelta,
     workers: BTreeMap<String, Modelled>,
-    /// The last incarnation, the last process if it had not said goodbye, and those that were over.
-    tombstones: BTreeMap<String, (u64, Option<String>, Vec<String>)>,
+    /// The last incarnation and the starts of workers that were purged.
+    tombstones: BTreeMap<String, (u64, Starts)>,
     told: Vec<Told>,
 }
 
@@ -228,25 +273,20 @@ impl Model {
 
     fn register(&mut self, id: &str, boot: Option<String>, host: Option<String>, last: Option<u64>) -> Answered {
         let now = self.now;
-        let is_over = |over: &[String]| boot.as_ref().is_some_and(|boot| over.contains(boot));
         let accepted = |status, worker: &Modelled| Answered {
             incarnation: Some(worker.incarnation),
             last_sequence: worker.sequence,
             ..Answered::plain(status)
         };
         let Some(mut worker) = self.workers.get(id).cloned() else {
-            let (known, last_boot, mut over) = self.tombstones.get(id).cloned().unwrap_or_default();
-            if is_over(&over) {
+            let (known, mut starts) = self.tombstones.get(id).cloned().unwrap_or_default();
+            if starts.is_over(&boot, &host) {
                 return Answered::plain(409);
             }
-            over.extend(last_boot.filter(|last| Some(last) != boot.as_ref()));
-            let forgotten = over.len().saturating_sub(REMEMBERED);
-            over.drain(..forgotten);
+            starts.begin(boot, host);
             let worker = Modelled {
                 incarnation: known.max(last.unwrap_or(0)) + 1,
-                boot,
-                over,
-                host,
+                starts,
                 has_left: false,
                 is_told_offline: false,
                 drain: None,
@@ -264,22 +304,17 @@ impl Model {
             self.workers.insert(id.to_owned(), worker);
             return answered;
         };
-        let is_another_host = matches!((&worker.host, &host), (Some(before), Some(now)) if before != now);
-        if boot.is_some() && worker.boot == boot && !worker.has_left && !is_another_host {
-            worker.host = host.or(worker.host);
+        let is_another_host = differ(&worker.starts.host, &host);
+        if worker.starts.is_last(&boot, &host) && !worker.has_left {
+            worker.starts.host = host.or(worker.starts.host);
             worker.started_at = worker.started_at.min(now);
             worker.late = None;
             self.is_heard(id, &mut worker);
-        } else if is_over(&worker.over) {
+        } else if worker.starts.is_over(&boot, &host) {
             return Answered::plain(409);
         } else {
-            if worker.boot.is_some() && worker.boot != boot {
-                worker.over.extend(worker.boot.take());
-                let forgotten = worker.over.len().saturating_sub(REMEMBERED);
-                worker.over.drain(..forgotten);
-            }
             worker.incarnation = worker.incarnation.max(last.unwrap_or(0)) + 1;
-            (worker.boot, worker.host) = (boot, host);
+            worker.starts.begin(boot, host);
             (worker.has_left, worker.left_at) = (false, None);
             (worker.sequence, worker.late, worker.knows_inventory) = (None, None, false);
             worker.started_at = now;
@@ -306,12 +341,17 @@ impl Model {
         inventory: &Inventory,
         used: Option<u32>,
     ) -> Answered {
-        let Some(mut worker) = self.workers.get(id).cloned() else { return Answered::plain(404) };
+        let Some(mut worker) = self.workers.get(id).cloned() else {
+            let (incarnation, boot) = life;
+            let (last, starts) = self.tombstones.get(id).cloned().unwrap_or_default();
+            let is_over = (incarnation == last || boot.is_some()) && starts.is_told_over(&boot);
+            return Answered::plain(if incarnation < last || is_over { 409 } else { 404 });
+        };
         if let Some(refused) = worker.refuses(&life) {
             return Answered::plain(refused);
         }
         if worker.has_left {
-            return Answered::plain(404);
+            return Answered::plain(if worker.starts.is_told_over(&life.1) { 409 } else { 404 });
         }
         if let (Some(this), Some(last)) = (sequence, worker.sequence)
             && this <= last
@@ -375,7 +415,7 @@ impl Model {
         if let Some(refused) = life.as_ref().and_then(|life| worker.refuses(life)) {
             return Answered::plain(refused);
         }
-        if host.is_some() && host != worker.host {
+        if host.is_some() && host != worker.starts.host {
             return Answered::plain(409);
         }
         let by_itself = life.is_some() || host.is_some();
@@ -389,14 +429,15 @@ impl Model {
                 self.tell(actor, "vm_stopped", id, Some(&vm), Some("worker removed"));
             }
             self.tell(actor, "worker_left", id, None, None);
-            self.tombstones.insert(id.to_owned(), (worker.incarnation, worker.boot, worker.over));
+            if by_itself {
+                worker.starts.end();
+            }
+            self.tombstones.insert(id.to_owned(), (worker.incarnation, worker.starts));
             self.workers.remove(id);
             return Answered::plain(204);
         }
         if by_itself {
-            worker.over.extend(worker.boot.take());
-            let forgotten = worker.over.len().saturating_sub(REMEMBERED);
-            worker.over.drain(..forgotten);
+            worker.starts.end();
         }
         if !worker.has_left {
             (worker.has_left, worker.is_told_offline, worker.left_at) = (true, true, Some(self.now));
@@ -459,11 +500,12 @@ fn holders(vms: &Vms) -> BTreeSet<String> {
 fn draw(random: &mut StdRng, model: &Model) -> Step {
     let worker = *WORKERS.choose(random).unwrap();
     let known = model.workers.get(worker);
-    let incarnation = known.map_or(1, |known| known.incarnation);
+    let last = model.tombstones.get(worker).map_or(1, |(last, _)| *last);
+    let incarnation = known.map_or(last, |known| known.incarnation);
     let hosts = [None, Some("h1"), Some("h2")];
     let host = |random: &mut StdRng| hosts.choose(random).unwrap().map(str::to_owned);
     // Mostly who registered, sometimes somebody else, often nobody in particular.
-    let present = known.and_then(|known| known.boot.clone());
+    let present = known.and_then(|known| known.starts.boot.clone());
     let boot = |random: &mut StdRng| match random.random_range(0..10) {
         0..5 => None,
         5..9 => present.clone(),
@@ -473,7 +515,7 @@ fn draw(random: &mut StdRng, model: &Model) -> Step {
         0..20 => {
             let boot = random.random_bool(0.9).then(|| format!("b{}", random.random_range(0..5)));
             // Mostly on the host where it was.
-            let known_host = known.and_then(|known| known.host.clone());
+            let known_host = known.and_then(|known| known.starts.host.clone());
             let host = if random.random_bool(0.6) { known_host } else { host(random) };
             let last = random.random_bool(0.1).then(|| random.random_range(0..40));
             Step::Register { worker, boot, host, last }
@@ -805,6 +847,25 @@ async fn register(cluster: &TestCluster, id: &str, words: Value) -> Answer {
     cluster.rest().put(&format!("/api/v1/workers/{id}")).json(registration).await
 }
 
+/// Puts a backup back under a server, to which something may happen before; has it notice, and end without a commit.
+async fn notice_a_restore(db: &TestDatabase, before: impl AsyncFnOnce(TestCluster) -> TestCluster) {
+    let cluster = TestCluster::on(db).await;
+    register(&cluster, "w1", json!({"boot_id": "a"})).await;
+    db.keep_tables().await;
+    for boot in ["b", "c"] {
+        register(&cluster, "w1", json!({"boot_id": boot})).await;
+    }
+    register(&cluster, "w2", json!({"boot_id": "x"})).await;
+    let cluster = before(cluster).await;
+    db.put_tables_back().await;
+    assert_eq!(cluster.rest().delete("/api/v1/workers/none").await.status, 404);
+    let cluster = cluster.restart().await;
+    for id in WORKERS {
+        let next = register(&cluster, id, json!({"boot_id": "living"})).await.json()["incarnation"].as_u64().unwrap();
+        assert!(next > 3, "{id}: {next} may have been handed out before");
+    }
+}
+
 /// Who caused what, in order: `operator worker_left w1`.
 async fn causes(cluster: &TestCluster) -> Vec<String> {
     let (told, _) = told_after(cluster, &cluster.first_cursor()).await;
@@ -866,6 +927,97 @@ on_both_databases! {
         cluster.rest().delete("/api/v1/workers/w1").await;
         assert_eq!(cluster.beat("w1", json!({"incarnation": 2})).await.status, 404);
         assert_eq!(register(&cluster, "w1", json!({"boot_id": "b"})).await.json()["incarnation"], 3);
+    }
+
+    // regression: a late registration of a process that had removed its worker revived it
+    async fn a_process_that_removed_its_worker_is_over(cluster: TestCluster) {
+        register(&cluster, "w1", json!({"boot_id": "a"})).await;
+        assert_eq!(cluster.rest().delete("/api/v1/workers/w1?incarnation=1&purge=true").await.status, 204);
+        let mut cluster = cluster;
+        for _ in 0..2 {
+            register(&cluster, "w1", json!({"boot_id": "a"})).await.assert_failure(
+                409,
+                "The process of worker w1 that calls itself \"a\" is over: it said goodbye, or another one has registered \
+                 since. The present incarnation is 1. A new start needs a new boot_id; or two processes are using this id.",
+            );
+            assert_eq!(cluster.rest().get("/api/v1/workers").await.json()["total"], 0);
+            cluster = cluster.restart().await;
+        }
+        let next = register(&cluster, "w1", json!({"boot_id": "b"})).await;
+        assert_eq!((next.status, next.json()["incarnation"].take()), (201, json!(2)));
+        assert_eq!(register(&cluster, "w1", json!({"boot_id": "a"})).await.status, 409);
+    }
+
+    // regression: it was locked out by its own goodbye
+    async fn a_program_that_always_says_the_same_boot_id_comes_back_with_its_host(cluster: TestCluster) {
+        let on = |host: &str| json!({"boot_id": "same", "host_boot_id": host});
+        let mut cluster = cluster;
+        for (id, purge) in [("w1", ""), ("w2", "&purge=true")] {
+            for (start, host) in ["h1", "h2", "h3"].into_iter().enumerate() {
+                let again = register(&cluster, id, on(host)).await;
+                assert_eq!(again.json()["incarnation"], start + 1, "{id} on {host}: {}", again.body);
+                let late = ["h1", "h2", "h3"].into_iter().take(start);
+                for late in late {
+                    assert_eq!(register(&cluster, id, on(late)).await.status, 409, "{id} on {late}, now on {host}");
+                }
+                let goodbye = format!("/api/v1/workers/{id}?host_boot_id={host}{purge}");
+                assert_eq!(cluster.rest().delete(&goodbye).await.status, 204);
+                cluster = cluster.restart().await;
+                for late in [on(host), json!({"boot_id": "same"})] {
+                    assert_eq!(register(&cluster, id, late.clone()).await.status, 409, "{id} has said goodbye: {late}");
+                }
+            }
+        }
+    }
+
+    // regression: a process that had said goodbye was told to register again, and then that it was over
+    async fn whoever_is_told_to_register_again_may(cluster: TestCluster) {
+        let own = "?incarnation=1";
+        let endings: [(&str, &[&str]); 7] = [
+            ("leaves", &[own]),
+            ("taken-out", &[""]),
+            ("taken-out-then-leaves", &["", own]),
+            ("removes-itself", &["?incarnation=1&purge=true"]),
+            ("removed", &["?purge=true"]),
+            ("leaves-then-removed", &[own, "?purge=true"]),
+            ("taken-out-then-removed", &["", "?purge=true"]),
+        ];
+        let mut refused = Vec::new();
+        for (ending, steps) in endings {
+            for boot in [json!("a"), Value::Null] {
+                let id = format!("{ending}-{}", if boot.is_null() { "unnamed" } else { "named" });
+                let who = json!({"boot_id": boot, "host_boot_id": "h1"});
+                register(&cluster, &id, who.clone()).await;
+                for step in steps {
+                    assert_eq!(cluster.rest().delete(&format!("/api/v1/workers/{id}{step}")).await.status, 204, "{id}");
+                }
+                let told = [json!({"incarnation": 1}), json!({"incarnation": 1, "boot_id": boot})];
+                let told = [cluster.beat(&id, told[0].clone()).await, cluster.beat(&id, told[1].clone()).await];
+                let again = register(&cluster, &id, who).await;
+                for told in told {
+                    match told.status {
+                        404 => assert!(again.status < 300, "{id}: {}, then {}", told.body, again.body),
+                        _ => assert_eq!((told.status, &told.body), (again.status, &again.body), "{id}"),
+                    }
+                }
+                if again.status == 409 {
+                    refused.push(id);
+                }
+            }
+        }
+        let over = ["leaves-named", "taken-out-then-leaves-named", "removes-itself-named", "leaves-then-removed-named"];
+        assert_eq!(refused, over);
+
+        // Nor is one that was superseded before an operator removed the worker.
+        for boot in ["a", "b"] {
+            register(&cluster, "w1", json!({"boot_id": boot})).await;
+        }
+        cluster.rest().delete("/api/v1/workers/w1?purge=true").await;
+        for beat in [json!({"incarnation": 1}), json!({"incarnation": 1, "boot_id": "a"}), json!({"incarnation": 9, "boot_id": "a"})] {
+            assert_eq!(cluster.beat("w1", beat.clone()).await.status, 409, "{beat}");
+        }
+        assert_eq!(cluster.beat("w1", json!({"incarnation": 2, "boot_id": "b"})).await.status, 404);
+        assert_eq!(register(&cluster, "w1", json!({"boot_id": "b"})).await.status, 201);
     }
 
     async fn a_host_says_goodbye_only_for_the_process_that_lives_on_it(cluster: TestCluster) {
@@ -1100,7 +1252,7 @@ on_both_databases! {
         let database = Database::connect(db.url()).await.unwrap();
         let since = Migrator::migrations().iter().position(|one| one.name().ends_with("drains")).unwrap();
         let steps = u32::try_from(Migrator::migrations().len() - since).unwrap();
-        Migrator::down(&database.for_upkeep().await.unwrap(), Some(steps)).await.unwrap();
+        database.migrate_back(steps).await.unwrap();
         database.close().await.unwrap();
         // Of this one the log does not know any more.
         db.execute("DELETE FROM event WHERE worker_id = 'w2'").await;
@@ -1142,6 +1294,40 @@ on_both_databases! {
         let cluster = cluster.restart().await;
         let next = register(&cluster, "w3", json!({})).await.json()["incarnation"].as_u64().unwrap();
         assert!(next > 3, "also for workers that the backup did not know, whichever server there is: {next}");
+    }
+
+    // Who notices it may end before anything has come of it: by a crash, and by a restart all the same.
+    async fn a_restore_that_was_noticed_raises_incarnations_even_if_nothing_else_was_committed(db: TestDatabase) {
+        notice_a_restore(&db, async |cluster: TestCluster| cluster).await;
+    }
+
+    async fn a_restore_between_a_servers_start_and_its_first_commit_raises_incarnations(db: TestDatabase) {
+        notice_a_restore(&db, TestCluster::restart).await;
+    }
+
+    // semantics 2: what was heard since the backup is forgotten with it.
+    async fn after_a_restore_every_worker_gets_one_whole_time_out(db: TestDatabase) {
+        let cluster = TestCluster::on(&db).await;
+        cluster.add([worker("w1"), worker("w2")]).await;
+        db.keep_tables().await;
+        for _ in 0..9 {
+            cluster.advance(seconds(10));
+            for id in WORKERS {
+                cluster.beat(id, json!({"incarnation": 1})).await;
+            }
+            assert_eq!(cluster.sweep().await, 0);
+        }
+        db.put_tables_back().await;
+        cluster.beat("w1", json!({"incarnation": 1})).await;
+        assert_eq!(cluster.worker("w2").await["last_seen"], START, "as the backup says");
+        for _ in 0..6 {
+            assert_eq!(cluster.sweep().await, 0);
+            cluster.advance(seconds(10));
+            cluster.beat("w1", json!({"incarnation": 1})).await;
+        }
+        assert_eq!(cluster.sweep().await, 0, "the grace lasts one time-out");
+        cluster.advance(seconds(1));
+        assert_eq!(cluster.sweep().await, 1, "and no longer");
     }
 
     // A backup is put back while no server runs, so that nobody notices; numbers are handed out twice.

@@ -38,6 +38,7 @@ mod long_polls;
 mod long_questions;
 mod migrations;
 mod negotiation;
+mod no_room;
 mod not_the_server;
 mod odd_texts;
 mod openapi;

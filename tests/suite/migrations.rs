@@ -23,7 +23,7 @@ async fn tables(database: &Database) -> Vec<String> {
             "SELECT table_name::text AS name FROM information_schema.tables WHERE table_schema = 'public' ORDER BY name"
         }
     };
-    let rows = database.for_upkeep().await.unwrap().query_all_raw(Statement::from_string(backend, sql)).await.unwrap();
+    let rows = database.readers().query_all_raw(Statement::from_string(backend, sql)).await.unwrap();
     let names = rows.iter().map(|row| row.try_get::<String>("", "name").unwrap());
     names.filter(|name| name != "seaql_migrations").collect()
 }

@@ -8,17 +8,11 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
+use crate::harness::openapi::{BASE, document, visit};
 use crate::harness::*;
-
-/// What the paths of the document are relative to.
-const BASE: &str = "/api/v1";
 
 /// The methods that operations can have.
 const METHODS: [&str; 7] = ["get", "put", "post", "delete", "options", "patch", "trace"];
-
-fn document() -> Value {
-    serde_json::from_str(aetherium::rest::openapi()).unwrap()
-}
 
 #[test]
 fn docs_openapi_json_is_what_the_binary_prints() {
@@ -81,7 +75,7 @@ fn every_example_is_as_its_schema_says() {
     let document = document();
     let mut wrong = Vec::new();
     let mut examples = 0;
-    visit(&document, "", &mut |place, node| {
+    visit(&document, &mut |place, node| {
         if let (Some(schema), Some(example)) = (node.get("schema"), node.get("example")) {
             examples += 1;
             wrong.extend(faults(&strict(&document), schema, example).map(|fault| format!("{place}: {fault}")));
@@ -289,20 +283,6 @@ fn strict(document: &Value) -> Value {
         }
     }
     strict
-}
-
-/// Shows every object of a document, with its place.
-fn visit(node: &Value, place: &str, show: &mut impl FnMut(&str, &Map<String, Value>)) {
-    match node {
-        Value::Object(object) => {
-            show(place, object);
-            for (key, value) in object {
-                visit(value, &format!("{place}/{key}"), show);
-            }
-        }
-        Value::Array(list) => list.iter().for_each(|value| visit(value, place, show)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
 }
 
 fn is_text(value: &Value) -> bool {

@@ -6,42 +6,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
+use crate::harness::openapi::{BASE, document, visit};
 use crate::harness::*;
-
-/// What the paths of the document are relative to.
-const BASE: &str = "/api/v1";
 
 /// What puts schemas together.
 const COMPOSITIONS: [&str; 3] = ["allOf", "anyOf", "oneOf"];
-
-fn document() -> Value {
-    serde_json::from_str(aetherium::rest::openapi()).unwrap()
-}
-
-/// Shows every object of a document, with its place.
-fn visit(node: &Value, place: &str, show: &mut impl FnMut(&str, &Map<String, Value>)) {
-    match node {
-        Value::Object(object) => {
-            show(place, object);
-            for (key, value) in object {
-                visit(value, &format!("{place}/{key}"), show);
-            }
-        }
-        Value::Array(list) => {
-            for (index, value) in list.iter().enumerate() {
-                visit(value, &format!("{place}/{index}"), show);
-            }
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
-}
 
 /// Generators name types after components. A branch without a name gets one that changes with the document, and a
 /// union within something else becomes one object of all fields, or nothing.
 #[test]
 fn what_is_put_together_has_a_name_and_so_has_each_part() {
     let mut wrong = Vec::new();
-    visit(&document(), "", &mut |place, schema| {
+    visit(&document(), &mut |place, schema| {
         for composition in COMPOSITIONS {
             let Some(parts) = schema.get(composition).and_then(Value::as_array) else { continue };
             let is_or_null = composition == "anyOf" && parts.len() == 2 && parts[1] == json!({"type": "null"});
@@ -59,7 +35,7 @@ fn what_is_put_together_has_a_name_and_so_has_each_part() {
 /// A type for what restricts an object beside its fields is one that nobody uses.
 #[test]
 fn what_is_not_has_no_fields_of_its_own() {
-    visit(&document(), "", &mut |place, schema| {
+    visit(&document(), &mut |place, schema| {
         let Some(not) = schema.get("not") else { return };
         let makes_a_type = ["properties", "additionalProperties", "enum", "allOf", "anyOf", "oneOf"];
         assert!(makes_a_type.iter().all(|keyword| not.get(keyword).is_none()), "{place}: {not}");
@@ -118,7 +94,7 @@ fn every_body_in_json_is_a_component_that_is_no_union_with_null() {
     let document = document();
     let mut wrong = Vec::new();
     let mut bodies = 0;
-    visit(&document, "", &mut |place, media| {
+    visit(&document, &mut |place, media| {
         let Some(schema) = media.get("schema") else { return };
         if !place.ends_with("/application~1json") && !place.ends_with("/application/json")
             || place.contains("/openapi.json/")
@@ -184,7 +160,7 @@ fn no_two_enums_have_a_constant_of_the_same_name() {
 #[test]
 fn the_words_of_a_map_have_a_name() {
     let mut wrong = Vec::new();
-    visit(&document(), "", &mut |place, schema| {
+    visit(&document(), &mut |place, schema| {
         if schema.get("additionalProperties").is_some_and(|values| values.get("enum").is_some()) {
             wrong.push(place.to_owned());
         }
@@ -196,7 +172,7 @@ fn the_words_of_a_map_have_a_name() {
 #[test]
 fn a_link_carries_no_body_but_a_text() {
     let mut links = 0;
-    visit(&document(), "", &mut |place, node| {
+    visit(&document(), &mut |place, node| {
         if node.contains_key("operationId") && place.contains("/links/") {
             links += 1;
             assert!(node.get("requestBody").is_none_or(Value::is_string), "{place}");
@@ -217,7 +193,8 @@ struct Example {
     successes: Vec<u16>,
 }
 
-/// Every operation with the examples of all its parameters, with none that may be left out, and with each of them alone.
+/// Every operation with the examples of all its parameters, with none that may be left out, and with each of them
+/// alone.
 fn examples(document: &Value) -> Vec<Example> {
     let mut examples = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {

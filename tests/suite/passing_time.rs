@@ -1,4 +1,5 @@
-//! What changes because time passes, and for no other reason: whoever follows is told at that moment, in both protocols.
+//! What changes because time passes, and for no other reason: whoever follows is told at that moment, in both
+//! protocols.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -91,5 +92,22 @@ on_both_databases! {
         cluster.beat("w1", json!({"incarnation": 1})).await;
         assert_eq!(told(in_time(all.next()).await.unwrap()), "w1 active");
         assert!(poll!(offline.next()).is_pending());
+    }
+
+    // Whoever follows was told when to look again, by a clock that was an hour ahead.
+    async fn a_silence_is_told_by_the_clock_as_it_is_set(cluster: TestCluster) {
+        cluster.add([worker("w1")]).await;
+        let resolvers = cluster.server().resolvers();
+        let offline = WorkerFilter { is_healthy: Some(false), ..WorkerFilter::default() };
+        let mut offline = pin!(resolvers.watch_heartbeats(offline, None).unwrap());
+        let mut stats = pin!(resolvers.watch_cluster_stats(Some(Duration::from_millis(50))).unwrap());
+        assert_eq!(stats.next().await.unwrap().offline_workers, 0);
+        assert!(poll!(offline.next()).is_pending());
+        cluster.clock().set(cluster.clock().now() - Duration::from_secs(3_600));
+        cluster.sweep().await;
+        assert!(poll!(offline.next()).is_pending(), "it is not silent");
+        cluster.advance(seconds(61));
+        assert_eq!(in_time(offline.next()).await.unwrap().worker.worker.id.as_str(), "w1");
+        assert_eq!(in_time(stats.next()).await.unwrap().offline_workers, 1);
     }
 }

@@ -24,7 +24,8 @@ async fn command(
     if method == "PUT" { ask.json(worker(id).zone("new").registration()).await } else { ask.await }
 }
 
-/// A worker that was registered, drained and heard of: its tag as it is, its tag before the drain, and the revision of it.
+/// A worker that was registered, drained and heard of: its tag as it is, its tag before the drain, and the revision of
+/// it.
 async fn decided(cluster: &TestCluster) -> (String, String, Value) {
     let tag = async || cluster.rest().get("/api/v1/workers/w1").await.header("etag").unwrap().to_owned();
     cluster.add([worker("w1").zone("a")]).await;
@@ -133,14 +134,21 @@ on_both_databases! {
         }
         assert_eq!(cluster.everything().await, before);
         let drain = json!({"query": "mutation { drainWorker(input: {workerId: \"w1\"}) { changed } }"});
-        for path in ["/graphql"] {
-            let answer = cluster.rest().post(path).header("if-match", "\"1\"").json(drain.clone()).await.json();
-            assert_eq!(answer["errors"][0]["extensions"]["code"], "BAD_REQUEST", "{answer}");
-            assert!(answer["errors"][0]["message"].as_str().unwrap().contains("ifRevision"), "{answer}");
+        for (header, tag) in [("if-match", "\"1\""), ("if-match", "*"), ("if-none-match", "\"1\""), ("if-none-match", "*")] {
+            for accept in ["application/json", "application/graphql-response+json"] {
+                let ask = cluster.rest().post("/graphql").header(header, tag).header("accept", accept);
+                let answer = ask.json(drain.clone()).await.json();
+                assert_eq!(answer["errors"][0]["extensions"]["code"], "BAD_REQUEST", "{header}: {answer}");
+                assert!(answer["errors"][0]["message"].as_str().unwrap().contains("ifRevision"), "{header}: {answer}");
+            }
+            // Twice, since a question that came before is answered without another look at it.
+            for _ in 0..2 {
+                let question = json!({"query": "{ workers { id } }"});
+                let answer = cluster.rest().post("/graphql").header(header, tag).json(question).await;
+                answer.assert_json(200, json!({"data": {"workers": [{"id": "w1"}]}}));
+            }
         }
-        let question = json!({"query": "{ workers { id } }"});
-        let answer = cluster.rest().post("/graphql").header("if-match", "*").json(question).await;
-        answer.assert_json(200, json!({"data": {"workers": [{"id": "w1"}]}}));
+        assert_eq!(cluster.everything().await, before);
         for command in &commands {
             let present = cluster.worker("w1").await["revision"].to_string();
             let answer = cluster.graphql_answer(&format!("mutation {{ {} }}", command.replace('N', &present)), json!({})).await;
@@ -158,10 +166,12 @@ on_both_databases! {
         let beat = json!({"incarnation": 1, "used_cpu_cores": 3});
         let beats = json!({"heartbeats": [{"worker_id": "w1", "incarnation": 1, "used_cpu_cores": 3}]});
         for (path, body) in [("/api/v1/workers/w1/heartbeat", &beat), ("/api/v1/heartbeats", &beats)] {
-            for tag in ["*", &present, "\"stale\""] {
-                let answer = cluster.rest().post(path).header("if-match", tag).json(body.clone()).await;
-                assert_eq!(answer.status, 412, "{path} {tag}: {}", answer.body);
-                answer.assert_house_shape();
+            for header in ["if-match", "if-none-match"] {
+                for tag in ["*", &present, "\"stale\""] {
+                    let answer = cluster.rest().post(path).header(header, tag).json(body.clone()).await;
+                    assert_eq!(answer.status, 412, "{path} {header}: {tag}: {}", answer.body);
+                    answer.assert_house_shape();
+                }
             }
         }
         assert_eq!(cluster.everything().await, before);

@@ -46,6 +46,20 @@ on_two_servers! {
         assert_eq!(a.history().await, b.history().await);
     }
 
+    // Of an order that moves, a token tells what its walk has seen, which may be more than this server has.
+    async fn a_page_after_one_of_another_server_is_waited_for_by_long_polls_too(a, b) {
+        a.rest().put("/api/v1/workers/w2").json(worker("w2").registration()).await;
+        for round in 0..10 {
+            catch_up(&a, b.revision()).await;
+            let before = a.revision();
+            b.rest().post("/api/v1/workers/w1/drain").json(json!({"reason": round.to_string()})).await;
+            let link = b.rest().get("/api/v1/workers?sort=-last_seen&limit=1").await.header("link").unwrap().to_owned();
+            let next = link.split(['<', '>']).nth(1).unwrap();
+            let answer = in_time(a.rest().get(&format!("/api/v1/workers{next}&wait=60s&after_revision={before}")).into_future()).await;
+            assert_eq!(answer.status, 200, "{round}: {}", answer.body);
+        }
+    }
+
     async fn a_drain_here_survives_a_heartbeat_there(a, b) {
         a.rest().post("/api/v1/workers/w1/drain").await;
         a.advance(seconds(10));

@@ -144,6 +144,8 @@ async fn assert_forgotten(cluster: &TestCluster, seen: &Seen) {
     let (_, worker, _) = &tags[1];
     let answer = rest.post("/api/v1/workers/w1/activate").header("if-match", worker).await;
     assert_eq!(answer.status, 412, "{worker}: {}", answer.body);
+    let message = answer.json()["message"].as_str().unwrap().to_owned();
+    assert!(message.starts_with("No revision that was named for worker w1 is of this database"), "{worker}: {message}");
 }
 
 on_both_databases! {
@@ -316,7 +318,8 @@ on_both_databases! {
         other.into_server().stop().await;
     }
 
-    // However often a server is started, what it remembers of it is bounded, and history stays readable from its beginning.
+    // However often a server is started, what it remembers of it is bounded, and history stays readable from its
+    // beginning.
     async fn starts_without_number_are_not_remembered_without_end(db: TestDatabase) {
         let cluster = TestCluster::on(&db).await;
         cluster.add([worker("w1")]).await;

@@ -8,7 +8,7 @@ use aetherium::cluster::{EventFilter, EventKind};
 use aetherium::error::Error;
 use aetherium::resolvers::EventView;
 use futures_util::StreamExt;
-use sea_orm::{ConnectionTrait as _, TransactionTrait as _};
+use sea_orm::{ConnectionTrait as _, Statement, TransactionTrait as _};
 use serde_json::{Value, json};
 
 use crate::harness::*;
@@ -34,6 +34,19 @@ const LONG: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 async fn trim(cluster: &TestCluster) -> u64 {
     cluster.server().log_trimmer().trim().await.unwrap()
+}
+
+/// A start of a worker's process.
+async fn start(cluster: &TestCluster, id: &str, boot: &str) -> Answer {
+    let registration = worker(id).registers("boot_id", boot).registration();
+    cluster.rest().put(&format!("/api/v1/workers/{id}")).json(registration).await
+}
+
+/// How many rows a table has.
+async fn rows(cluster: &TestCluster, table: &str) -> i64 {
+    let database = cluster.server().journal().database();
+    let count = Statement::from_string(database.backend(), format!("SELECT count(*) AS rows FROM {table}"));
+    database.readers().query_one_raw(count).await.unwrap().unwrap().try_get("", "rows").unwrap()
 }
 
 /// So many events, each of a commit of its own, all at this moment.
@@ -405,6 +418,87 @@ on_both_databases! {
         assert_eq!(logged(&cluster).await, before[7..]);
     }
 
+    // semantics 8, 29: as long as a late word is plausible
+    async fn what_is_left_of_a_removed_worker_is_kept_for_a_month(cluster: TestCluster) {
+        let clock = cluster.clock();
+        let days = |days: u64| seconds(days * 24 * 3_600);
+        let remove = async |id: &str| {
+            for boot in ["a", "b"] {
+                assert!(start(&cluster, id, boot).await.status < 300);
+            }
+            assert_eq!(cluster.rest().delete(&format!("/api/v1/workers/{id}?purge=true")).await.status, 204);
+        };
+        // By a clock that was ahead: it goes with those that were removed after it.
+        clock.set(clock.now() + days(365));
+        remove("w0").await;
+        clock.set(START.parse().unwrap());
+        remove("w1").await;
+        cluster.advance(days(30));
+        remove("w2").await;
+        trim(&cluster).await;
+        for id in ["w0", "w1", "w2"] {
+            assert_eq!(start(&cluster, id, "a").await.status, 409, "{id}");
+        }
+        cluster.advance(seconds(1));
+        trim(&cluster).await;
+        assert_eq!(rows(&cluster, "purged_worker").await, 1);
+        let cluster = cluster.restart().await;
+        assert_eq!(start(&cluster, "w2", "a").await.status, 409, "it was removed later");
+        for id in ["w0", "w1"] {
+            let forgotten = start(&cluster, id, "a").await;
+            assert_eq!((forgotten.status, forgotten.json()["incarnation"].take()), (201, json!(3)), "{id}");
+            let late = cluster.beat(id, json!({"incarnation": 2})).await;
+            assert_eq!(late.status, 409, "no incarnation comes twice: {}", late.body);
+        }
+        assert_eq!(start(&cluster, "w3", "a").await.json()["incarnation"], 3, "of no worker, since nobody knows whose it was");
+    }
+
+    // One that is there again counts on by itself.
+    async fn incarnations_stay_small_where_a_removed_worker_has_come_back(cluster: TestCluster) {
+        for boot in ["a", "b"] {
+            start(&cluster, "w1", boot).await;
+        }
+        cluster.rest().delete("/api/v1/workers/w1?purge=true").await;
+        start(&cluster, "w1", "b").await;
+        cluster.advance(seconds(31 * 24 * 3_600));
+        trim(&cluster).await;
+        assert_eq!(rows(&cluster, "purged_worker").await, 0);
+        assert_eq!(start(&cluster, "w1", "c").await.json()["incarnation"], 4);
+        assert_eq!(start(&cluster, "w2", "a").await.json()["incarnation"], 1);
+    }
+
+    async fn of_too_many_removed_workers_the_latest_are_remembered(cluster: TestCluster) {
+        let cluster = cluster.restart_after(async |database: &TestDatabase| {
+            database.execute("UPDATE cluster SET revision = 200000").await;
+            database.execute(
+                "INSERT INTO purged_worker (id, incarnation, revision) \
+                 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100010) \
+                 SELECT 'w' || i, 7, i FROM n"
+            ).await;
+            database.execute("UPDATE purged_worker SET earlier_boot_ids = '[\"old\"]'").await;
+        }).await;
+        trim(&cluster).await;
+        assert_eq!(rows(&cluster, "purged_worker").await, 100_000);
+        for (id, status) in [("w11", 409), ("w100010", 409), ("w10", 201), ("w1", 201)] {
+            let answer = start(&cluster, id, "old").await;
+            assert_eq!(answer.status, status, "{id}: {}", answer.body);
+            assert!(status == 409 || answer.json()["incarnation"] == 8, "{id}: {}", answer.body);
+        }
+    }
+
+    // What is too many is told by when it was given: by the clock as it is, and not as it was.
+    async fn answers_of_a_clock_that_was_ahead_do_not_all_go_when_there_are_too_many(cluster: TestCluster) {
+        let cluster = cluster.restart_after(async |database: &TestDatabase| {
+            database.execute(
+                "INSERT INTO kept_answer (key, fingerprint, body, at) \
+                 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100010) \
+                 SELECT 'key' || i, '', '', '2099-01-01T00:00:00.000+00:00' FROM n"
+            ).await;
+        }).await;
+        trim(&cluster).await;
+        assert_eq!(rows(&cluster, "kept_answer").await, 100_000);
+    }
+
     async fn trimming_while_it_grows_loses_nothing_that_should_stay(db: TestDatabase) {
         let cluster = keeping(&db, LONG, 50).await;
         cluster.add([worker("w1")]).await;
@@ -455,7 +549,7 @@ async fn a_cursor_that_only_this_server_does_not_know_yet_is_no_gap() {
             other.add([worker("w1")]).await;
             let cluster = other.another_server().await;
             // The database has it, and this server cannot read what it is.
-            let held = other.server().journal().database().for_upkeep().await.unwrap().begin().await.unwrap();
+            let held = other.server().journal().database().readers().begin().await.unwrap();
             held.execute_unprepared("LOCK TABLE purged_worker IN ACCESS EXCLUSIVE MODE").await.unwrap();
             happen(&other, 1).await;
             let resolvers = cluster.server().resolvers();

@@ -158,6 +158,20 @@ on_both_databases! {
     }
 
     // semantics 23; regression: any database error was a 404
+    // A server whose last commit hangs gives its database up in the end; what comes later would meet another server's.
+    async fn nothing_is_written_to_a_database_that_was_closed(db: TestDatabase) {
+        let cluster = TestCluster::on(&db).await;
+        cluster.add([worker("w1")]).await;
+        cluster.server().journal().database().clone().close().await.unwrap();
+        let next = TestCluster::on(&db).await;
+        let before = next.everything().await;
+        for _ in 0..2 {
+            assert_eq!(cluster.rest().post("/api/v1/workers/w1/drain").await.status, 503);
+            assert_eq!(cluster.beat("w1", json!({"incarnation": 1})).await.status, 503);
+        }
+        assert_eq!(next.restart().await.everything().await, before);
+    }
+
     async fn what_cannot_be_stored_is_a_503_and_has_not_happened(db: TestDatabase) {
         let cluster = TestCluster::on(&db).await;
         cluster.add([worker("w1").vms([vm("vm-1")])]).await;

@@ -514,7 +514,7 @@ mod replicas {
                 a.add([worker("w1")]).await;
                 let b = a.another_server().await;
                 // The database has it, and this server cannot read what it is.
-                let held = a.server().journal().database().for_upkeep().await.unwrap().begin().await.unwrap();
+                let held = a.server().journal().database().readers().begin().await.unwrap();
                 held.execute_unprepared("LOCK TABLE purged_worker IN ACCESS EXCLUSIVE MODE").await.unwrap();
                 drain(&a, "w1").await;
                 let told = a.revision();

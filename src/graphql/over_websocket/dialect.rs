@@ -1,7 +1,7 @@
 //! The words of the two sub-protocols, which mean nearly the same.
 //!
-//! The predecessor has no codes for closing: it gets those of the present one. Its `ka` asks for no answer, so its clients
-//! are asked by a ping of WebSocket itself whether they are still there.
+//! The predecessor has no codes for closing: it gets those of the present one. Its `ka` asks for no answer, so its
+//! clients are asked by a ping of WebSocket itself whether they are still there.
 
 use async_graphql::ServerError;
 use axum::extract::ws::Message;

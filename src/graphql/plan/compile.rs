@@ -129,9 +129,9 @@ impl<'a> Compiler<'a> {
         Ok(true)
     }
 
-    /// A field and all that is asked for below it, as text, with fragments written out: what is the same text is planned
-    /// the same, in whatever document it stands. None if that depends on variables, or is longer than anybody asks who
-    /// will ask again.
+    /// A field and all that is asked for below it, as text, with fragments written out: what is the same text is
+    /// planned the same, in whatever document it stands. None if that depends on variables, or is longer than anybody
+    /// asks who will ask again.
     pub(super) fn spelled_out(&self, asked: &Asked<'_>) -> Option<String> {
         let selection = self.selection_spelled_out(&asked.sets)?;
         Some(format!("{}{selection}", asked.field.node.name.node))

@@ -10,8 +10,8 @@
 //! So that is the one place where errors are made. Fields of the root that a plan does not know are resolved by the
 //! engine, alone, and put between the others.
 //!
-//! [`object`] is one more expansion of the field lists; [`mod@root`] has the questions; [`compile`] is the specification's
-//! CollectFields; [`mod@write`] how values look.
+//! [`object`] is one more expansion of the field lists; [`mod@root`] has the questions; [`compile`] is the
+//! specification's CollectFields; [`mod@write`] how values look.
 
 mod compile;
 mod item;

@@ -1,7 +1,7 @@
 //! Documents made at random, answered by plan and by the ordinary resolvers: both have to say the same, to the byte.
 //!
-//! Each is asked several times, while the clock moves and the cluster changes, so that rows that are kept are tested with
-//! rows that must not be.
+//! Each is asked several times, while the clock moves and the cluster changes, so that rows that are kept are tested
+//! with rows that must not be.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -237,7 +237,7 @@ fn reading(snapshot: &Snapshot, now: Timestamp) -> Reading {
 fn readings(random: &mut StdRng) -> Vec<Reading> {
     let workers = (0..4).map(|number| worker(number, random, 1)).collect();
     let empty = Snapshot::empty("test".into());
-    let mut snapshot = empty.apply(Changes { workers, purged: Vec::new() }, 1);
+    let mut snapshot = empty.apply(Changes { workers, ..Changes::default() }, 1);
     let mut now = start() + TimeDelta::seconds(20);
     let mut readings = vec![reading(&empty, now), reading(&snapshot, now)];
     for revision in 2..8 {
@@ -246,7 +246,7 @@ fn readings(random: &mut StdRng) -> Vec<Reading> {
         let mut changes = Changes::default();
         match random.random_range(0..4) {
             0 => {
-                let tombstone = Tombstone { incarnation: 1, boot_id: None, earlier_boot_ids: Vec::new() };
+                let tombstone = Tombstone { incarnation: 1, boots: Arc::default(), purged_at: None, revision };
                 changes.purged.push((WorkerId::parse(&format!("w{number}")).unwrap(), Arc::new(tombstone)));
             }
             1 => changes.workers.push(worker(number, random, revision)),

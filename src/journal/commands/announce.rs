@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Command;
-use crate::cluster::{Actor, Availability, EventKind, HeardSince, Worker, WorkerId};
+use crate::cluster::{Actor, Availability, EventKind, HeardSince, Snapshot, Worker, WorkerId};
 use crate::error::Result;
 use crate::journal::draft::{Draft, Part, Told};
 
@@ -21,7 +21,7 @@ impl Command for AnnounceSilent {
     /// Those that were announced.
     type Reply = Vec<WorkerId>;
 
-    fn rows(&self) -> usize {
+    fn rows(&self, _: &Snapshot) -> usize {
         // Each worker that is announced is a row, and an entry of the change log.
         2 * self.candidates.len()
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Command;
 use crate::clock::Timestamp;
-use crate::cluster::{Worker, WorkerId};
+use crate::cluster::{Snapshot, Worker, WorkerId};
 use crate::error::Result;
 use crate::journal::draft::{Draft, Part};
 
@@ -20,7 +20,7 @@ impl Command for CorrectTimes {
     /// How many workers had some.
     type Reply = usize;
 
-    fn rows(&self) -> usize {
+    fn rows(&self, _: &Snapshot) -> usize {
         // Each kind of time has a writer of its own.
         4 * self.candidates.len()
     }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Command, Precondition, check_life};
-use crate::cluster::{Actor, EventKind, Worker};
+use super::{Command, Precondition, check_life, vms_on};
+use crate::cluster::{Actor, EventKind, Snapshot, Worker};
 use crate::error::{Error, Result};
 use crate::journal::draft::{Draft, Part, Told};
 
@@ -28,7 +28,7 @@ pub struct Deregister {
 
 impl Deregister {
     /// Who wants it: an operator does not say of which life he speaks.
-    fn actor(&self) -> Actor {
+    pub fn actor(&self) -> Actor {
         let names_a_life = self.incarnation.is_some() || self.boot_id.is_some() || self.host_boot_id.is_some();
         if names_a_life { Actor::Worker } else { Actor::Operator }
     }
@@ -48,12 +48,18 @@ impl Deregister {
 impl Command for Deregister {
     type Reply = ();
 
+    fn rows(&self, known: &Snapshot) -> usize {
+        let vms = if self.purge { vms_on(known, &self.worker_id).map_or(0, |vms| vms.len()) } else { 0 };
+        2 + vms
+    }
+
     fn decide(&self, draft: &mut Draft<'_>) -> Result<Self::Reply> {
         let Self { worker_id, purge, force, condition, .. } = self;
         let known = draft.find_worker(worker_id).ok_or_else(|| Error::WorkerNotFound(worker_id.clone()))?.clone();
-        condition.check(worker_id, Some(&known), draft.revision)?;
+        condition.check(worker_id, Some(&known), draft.revision, draft.epochs())?;
         self.check_life(&known)?;
         let actor = self.actor();
+        let by_itself = actor == Actor::Worker;
         if *purge {
             let vms = known.usage.vms.count_slot_holders();
             if vms > 0 && !force {
@@ -66,12 +72,12 @@ impl Command for Deregister {
             }
             let message = format!("Worker {worker_id} was removed");
             draft.tell(actor, EventKind::WorkerLeft, &known.id, Told { message, ..Told::default() });
-            draft.purge(&known);
+            draft.purge(&known, by_itself);
             return Ok(());
         }
-        let by_itself = actor == Actor::Worker;
         let has_left = known.life.left_at.is_some();
-        if has_left && !(by_itself && known.life.boots.boot_id.is_some()) {
+        let ends_its_start = by_itself && known.life.boots.boot_id.is_some() && !known.life.boots.has_ended();
+        if has_left && !ends_its_start {
             return Ok(());
         }
         let mut worker = Worker::clone(&known);

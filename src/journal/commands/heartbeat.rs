@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Command, check_life};
-use crate::cluster::{Actor, Availability, EventKind, HeardSince, Vm, VmId, VmStatus, Worker};
+use super::{Command, boot_is_over, check_life, vms_on};
+use crate::cluster::{Actor, Availability, EventKind, HeardSince, Snapshot, Tombstone, Vm, VmId, VmStatus, Worker};
 use crate::error::{Error, Result};
 use crate::journal::draft::{Draft, Part, Told};
 
@@ -103,8 +103,8 @@ impl Command for RecordHeartbeats {
     /// What each of them is answered, in order.
     type Reply = Vec<Result<HeartbeatAccepted>>;
 
-    fn rows(&self) -> usize {
-        self.0.iter().map(Command::rows).sum()
+    fn rows(&self, known: &Snapshot) -> usize {
+        self.0.iter().map(|beat| beat.rows(known)).sum()
     }
 
     fn decide(&self, draft: &mut Draft<'_>) -> Result<Self::Reply> {
@@ -115,21 +115,31 @@ impl Command for RecordHeartbeats {
 impl Command for RecordHeartbeat {
     type Reply = HeartbeatAccepted;
 
-    fn rows(&self) -> usize {
-        // Each VM that changed is a row, and an entry of the change log.
+    fn rows(&self, known: &Snapshot) -> usize {
+        // Each VM that changed or is gone is a row, and an entry of the change log.
         1 + match &self.beat.inventory {
             Inventory::Unchanged => 0,
-            Inventory::Whole(reports) => 2 * reports.len(),
+            Inventory::Whole(reports) => {
+                let vms = vms_on(known, &self.worker_id).map_or(&[][..], |vms| vms);
+                let is_known = |report: &&VmReport| vms.binary_search_by(|vm| vm.id.as_str().cmp(&report.id)).is_ok();
+                let gone = vms.len().saturating_sub(reports.iter().filter(is_known).count());
+                2 * (reports.len() + gone)
+            }
             Inventory::Delta { upsert, remove } => 2 * (upsert.len() + remove.len()),
         }
     }
 
     fn decide(&self, draft: &mut Draft<'_>) -> Result<Self::Reply> {
         let Self { worker_id, beat, offline_after } = self;
-        let known = draft.find_worker(worker_id).ok_or_else(|| Error::NotRegistered(worker_id.clone()))?.clone();
+        let Some(known) = draft.find_worker(worker_id).cloned() else {
+            let tombstone = draft.tombstone(worker_id);
+            return Err(tombstone.map_or_else(|| not_registered(worker_id), |it| is_purged(worker_id, it, beat)));
+        };
         check_life(&known, beat.incarnation, beat.boot_id.as_deref())?;
         if known.life.left_at.is_some() {
-            return Err(Error::HasLeft(known.id.to_string()));
+            let over = known.life.boots.find_over(beat.boot_id.as_deref());
+            let has_left = || Error::HasLeft(worker_id.clone());
+            return Err(over.map_or_else(has_left, |boot_id| boot_is_over(worker_id, &boot_id, known.life.incarnation)));
         }
         if let (Some(this), Some(last)) = (beat.sequence, known.usage.sequence)
             && this <= last
@@ -150,6 +160,21 @@ impl Command for RecordHeartbeat {
         let worker = draft.put(worker, parts);
         Ok(HeartbeatAccepted { worker, resync, last_sequence: None, set_aside })
     }
+}
+
+fn not_registered(id: &str) -> Error {
+    Error::NotRegistered(id.to_owned())
+}
+
+/// Why a heartbeat of a worker that was purged is refused: its process may register again unless it is over.
+fn is_purged(id: &str, tombstone: &Tombstone, beat: &Beat) -> Error {
+    let (given, current) = (beat.incarnation, tombstone.incarnation);
+    if given < current {
+        return Error::Superseded { id: id.to_owned(), given, current };
+    }
+    let says_who = given == current || beat.boot_id.is_some();
+    let over = tombstone.boots.find_over(beat.boot_id.as_deref()).filter(|_| says_who);
+    over.map_or_else(|| not_registered(id), |boot_id| boot_is_over(id, &boot_id, current))
 }
 
 /// Takes a heartbeat whose number is not above the last one that counted. It may be a repetition of that one, or be late;

@@ -65,8 +65,8 @@ impl<C: Command + fmt::Debug> fmt::Debug for Once<C> {
 impl<C: Command> Command for Once<C> {
     type Reply = Told<C::Reply>;
 
-    fn rows(&self) -> usize {
-        1 + self.command.rows()
+    fn rows(&self, known: &Snapshot) -> usize {
+        1 + self.command.rows(known)
     }
 
     fn key(&self) -> Option<&str> {

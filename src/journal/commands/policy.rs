@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Command, Precondition};
-use crate::cluster::{Actor, Drain, EventKind, SchedulingPolicy, Worker};
+use crate::cluster::{Actor, Drain, EventKind, SchedulingPolicy, Snapshot, Worker};
 use crate::error::{Error, Result};
 use crate::journal::draft::{Draft, Part, Told};
 
@@ -32,10 +32,14 @@ pub struct PolicySet {
 impl Command for SetPolicy {
     type Reply = PolicySet;
 
+    fn rows(&self, _: &Snapshot) -> usize {
+        2
+    }
+
     fn decide(&self, draft: &mut Draft<'_>) -> Result<Self::Reply> {
         let Self { worker_id, policy, reason, condition } = self;
         let known = draft.find_worker(worker_id).ok_or_else(|| Error::WorkerNotFound(worker_id.clone()))?.clone();
-        condition.check(worker_id, Some(&known), draft.revision)?;
+        condition.check(worker_id, Some(&known), draft.revision, draft.epochs())?;
         let changed = known.policy != *policy;
         let mut worker = Worker::clone(&known);
         let (kind, message) = match policy {

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Command, Precondition};
-use crate::cluster::{Actor, Boots, EventKind, Identity, Life, Worker, WorkerId};
-use crate::error::{Error, Result};
+use super::{Command, Precondition, boot_is_over, vms_on};
+use crate::cluster::{Actor, Boots, EventKind, Identity, Life, Snapshot, Worker, WorkerId};
+use crate::error::Result;
 use crate::journal::draft::{Draft, Part, Told};
 
 /// Registers a worker.
@@ -39,29 +39,29 @@ pub struct RegistrationAccepted {
 impl Command for Register {
     type Reply = RegistrationAccepted;
 
+    fn rows(&self, known: &Snapshot) -> usize {
+        // If the host was started anew, each VM that it had is a row and an entry of the change log, too.
+        2 + 2 * vms_on(known, self.id.as_str()).map_or(0, |vms| vms.len())
+    }
+
     fn decide(&self, draft: &mut Draft<'_>) -> Result<Self::Reply> {
         let Self { id, identity, boot_id, host_boot_id, last_incarnation, condition } = self;
         let (at, revision) = (draft.at, draft.revision);
-        condition.check(id.as_str(), draft.find_worker(id.as_str()).map(|known| &**known), revision)?;
-        let is_over = |current| Error::BootIsOver {
-            id: id.to_string(),
-            boot_id: boot_id.as_deref().unwrap_or_default().to_owned(),
-            current,
-        };
+        let known = draft.find_worker(id.as_str()).map(|known| &**known);
+        condition.check(id.as_str(), known, revision, draft.epochs())?;
+        // Whether it comes too late, as one of a start that is over.
+        let over = |boots: &Boots| boot_id.as_deref().filter(|said| boots.is_over(said, host_boot_id.as_deref()));
         let Some(known) = draft.find_worker(id.as_str()).cloned() else {
             let shadows_vm = draft.is_vm(id.as_str());
             let tombstone = draft.tombstone(id.as_str()).cloned();
-            if let (Some(tombstone), Some(boot_id)) = (&tombstone, boot_id)
-                && tombstone.is_over(boot_id)
+            if let Some(tombstone) = &tombstone
+                && let Some(boot_id) = over(&tombstone.boots)
             {
-                return Err(is_over(tombstone.incarnation));
+                return Err(boot_is_over(id.as_str(), boot_id, tombstone.incarnation));
             }
             let last = tombstone.as_ref().map(|tombstone| tombstone.incarnation);
-            let (starts, host) = (boot_id.clone(), host_boot_id.clone());
-            let boots = match &tombstone {
-                Some(tombstone) => Boots::after(tombstone, starts, host),
-                None => Boots { boot_id: starts, earlier: Vec::new(), host },
-            };
+            let before = tombstone.map(|tombstone| tombstone.boots.clone()).unwrap_or_default();
+            let boots = before.next(boot_id.clone(), host_boot_id.clone());
             let life = Life {
                 incarnation: draft.next_incarnation(last, *last_incarnation),
                 boots: Arc::new(boots),
@@ -84,8 +84,8 @@ impl Command for Register {
                 let message = format!("Worker {id} described itself anew");
                 draft.tell(Actor::Worker, EventKind::WorkerRegistered, id, Told { message, ..Told::default() });
             }
-        } else if boot_id.as_deref().is_some_and(|boot_id| known.life.boots.is_over(boot_id)) {
-            return Err(is_over(known.life.incarnation));
+        } else if let Some(boot_id) = over(&known.life.boots) {
+            return Err(boot_is_over(id.as_str(), boot_id, known.life.incarnation));
         } else {
             let incarnation = draft.next_incarnation(Some(known.life.incarnation), *last_incarnation);
             let (boot_id, host_boot_id) = (boot_id.clone(), host_boot_id.clone());

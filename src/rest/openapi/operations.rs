@@ -275,7 +275,10 @@ fn deregister_worker() -> Operation {
 fn record_heartbeat() -> OperationBuilder {
     let recorded = json_of("The heartbeat is recorded.", "RecordHeartbeatPayload", examples::recorded()).repeatable();
     operation("recordHeartbeat", AGENTS, "Send a heartbeat")
-        .description(Some("A worker is alive, and tells what runs on it. Without one for 60 s, it is offline."))
+        .description(Some(
+            "A worker is alive, and tells what runs on it. Without one for 60 s, it is offline. 404: register again, then go \
+             on. 409: the process that says so is over, and would be refused if it registered again.",
+        ))
         .parameter(worker_id())
         .parameter(parameters::idempotency_key("heartbeat-worker-01-1-4a43b1f0"))
         .request_body(Some(sent("What runs on the worker.", "Heartbeat", examples::heartbeat())))

@@ -82,8 +82,8 @@ pub(super) fn unless_match() -> Parameter {
     parameter("if-none-match", ParameterIn::Header, tags, description).example(Some("\"0\"".into())).build()
 }
 
-/// Which part of a list is wanted. The example goes on after the element of this id, in the order of ids, whether or not
-/// there is one.
+/// Which part of a list is wanted. The example goes on after the element of this id, in the order of ids, whether or
+/// not there is one.
 pub(super) fn page(after: &str) -> [Parameter; 2] {
     let most = i64::try_from(MAX_SIZE).unwrap_or(i64::MAX);
     let place = Edge::new(WorkerSortKey::Id(after.into()), after.into(), 0, ());

@@ -84,7 +84,6 @@ impl TestDatabase {
     }
 
     /// The SQLite file.
-    #[allow(dead_code, reason = "only tests/processes is about files")]
     pub fn file(&self) -> PathBuf {
         PathBuf::from(self.url.strip_prefix("sqlite://").expect("a file"))
     }

@@ -4,6 +4,7 @@
 #[macro_use]
 mod database;
 mod ask;
+pub mod openapi;
 mod socket;
 mod stream;
 mod worker;
