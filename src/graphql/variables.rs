@@ -108,10 +108,13 @@ fn coerce_named(value: &mut Value, name: &str, types: &Types) -> Result<(), Stri
                 *value = number.to_string().into();
                 Ok(())
             }
-            Value::Number(number) if number.as_f64().is_some_and(|number| number.fract() == 0.0) => {
-                *value = format!("{:.0}", number.as_f64().unwrap_or_default()).into();
-                Ok(())
-            }
+            Value::Number(number) => match number.as_f64().filter(|number| number.fract() == 0.0) {
+                Some(whole) => {
+                    *value = id_of(whole).into();
+                    Ok(())
+                }
+                None => Err(wrong(value, name)),
+            },
             value => Err(wrong(value, name)),
         },
         (None, "Float") if matches!(value, Value::Number(_)) => Ok(()),
@@ -150,6 +153,17 @@ fn coerce_object(value: &mut Value, ty: &str, fields: &HashMap<String, Input>, t
         |name: &str, field: &Input| !field.ty.nullable && field.default.is_none() && !given.contains_key(name);
     let missing = fields.iter().filter(|(name, field)| is_missing(name, field)).map(|(name, _)| name).min();
     missing.map_or(Ok(()), |name| Err(format!(" must have a field {name:?}")))
+}
+
+/// The text of an ID that was sent as a whole number with a fraction or an exponent, as `3.0` or `1e300`: the one that
+/// JavaScript writes, where such a number is one like any other.
+fn id_of(whole: f64) -> String {
+    if whole.abs() < 1e21 {
+        // Adding 0 takes the sign from -0.
+        return (whole + 0.0).to_string();
+    }
+    // The exponent is above 0, and JavaScript says so.
+    format!("{whole:e}").replace('e', "e+")
 }
 
 /// A whole number, which JSON may also write as `1.0` or `1e3`.

@@ -207,6 +207,7 @@ on_both_databases! {
         assert_eq!(again.header("idempotency-replayed"), Some("true"), "the operator's answer is still there");
 
         // Those of workers are of use for as long as they may try again, and that is not a day.
+        cluster.advance(seconds(1));
         beat("/api/v1/workers/w1/heartbeat", "last", one.clone()).await;
         cluster.advance(minutes(60));
         trimmer.trim().await.unwrap();

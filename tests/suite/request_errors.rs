@@ -464,6 +464,28 @@ on_both_databases! {
         assert_eq!(doors.cluster.worker("w2").await["status"], "offline");
     }
 
+    /// Clients write them so, and graphql-js reads them so.
+    async fn numbers_are_ids_as_javascript_writes_them(database: TestDatabase) {
+        let doors = Doors::open(&database, &[]).await;
+        let numbers = [
+            ("0", "-0"),
+            ("-3", "-3.0"),
+            ("100000000000000000000", "1e20"),
+            ("123456789012345670000", "1.2345678901234567e20"),
+            ("1e+21", "1000000000000000000000.0"),
+            ("-2.5e+21", "-2.5e21"),
+            ("1e+300", "1e300"),
+        ];
+        doors.cluster.add(numbers.map(|(id, _)| worker(id))).await;
+        for (id, number) in numbers {
+            // As it is: to be read and written again might change it.
+            let body = format!(r#"{{"query": "query ($id: ID!) {{ worker(id: $id) {{ id }} }}", "variables": {{"id": {number}}}}}"#);
+            let rest = doors.cluster.rest();
+            let answer = rest.post("/graphql").header("content-type", "application/json").body(body).await.json();
+            assert_eq!(answer, json!({"data": {"worker": {"id": id}}}), "{number}");
+        }
+    }
+
     async fn a_command_that_stands_in_several_places_is_carried_out_once(database: TestDatabase) {
         let doors = Doors::open(&database, &[]).await;
         let machine = r#"hostname: "h", address: "a:1", cpuCores: 1, memoryMb: 1"#;
