@@ -592,14 +592,14 @@ fn workers_url(server: &str) -> Result<Url, ClientError> {
 }
 
 /// A proxy cannot reach the loopback of this host, whatever `HTTP_PROXY` says.
-fn is_loopback(url: &Url) -> bool {
+pub(crate) fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let host = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 /// The innermost cause says what happened ("connection refused"); the layers above only say who noticed.
-fn root_cause(error: &reqwest::Error) -> String {
+pub(crate) fn root_cause(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(source) = cause.source() {
         cause = source;

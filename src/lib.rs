@@ -16,6 +16,7 @@
 //! | [`liveness`] | announces workers that fell silent |
 //! | [`server`] | puts it all together, and takes it apart in order |
 //! | [`agent`], [`simulate`] | the other side of the API: a worker's agent, and synthetic fleets; they know [`client`] and nothing of the server |
+//! | [`discovery`] | servers and workers in Consul; agents find servers there; nothing else reads or waits for it |
 //! | [`clock`], [`error`], [`config`] | the one source of time; what can go wrong; how operators write what they want |
 //! | [`json`] | how answers are written, for those who write many |
 //!
@@ -39,6 +40,7 @@ pub mod client;
 pub mod clock;
 pub mod cluster;
 pub mod config;
+pub mod discovery;
 pub mod error;
 pub mod graphql;
 pub mod http;

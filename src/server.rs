@@ -8,13 +8,15 @@ use std::time::Duration;
 use axum::extract::Request;
 use axum::response::Response;
 use tokio::net::TcpListener;
-use tokio::time::timeout;
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 use tracing::{error, info, warn};
 
 use crate::clock::Clock;
+use crate::discovery::{Announcer, CheckStatus, Consul, Service as AnnouncedService, Standing};
 use crate::error::Error;
 use crate::graphql::{Documents, GraphqlOptions, ManifestError};
 use crate::http::{self, HttpOptions, ListenerOptions};
@@ -25,6 +27,13 @@ use crate::{graphql, pages, rest};
 
 /// How long sockets may take to say goodbye, which they do while requests in flight are finished.
 const FAREWELL: Duration = Duration::from_secs(8);
+
+/// How this server stands in Consul while all is well.
+const READY: Standing = Standing { status: CheckStatus::Passing, output: "changes are committed", is_draining: None };
+
+/// How it stands while its database is away: it answers questions, and takes no heartbeats.
+const NO_COMMITS: Standing =
+    Standing { status: CheckStatus::Warning, output: "the database is away", is_draining: None };
 
 /// How long the journal may then take to commit what was accepted, and the database to close. Together with the
 /// farewell it is less than the 10 s after which service managers grow impatient.
@@ -82,6 +91,16 @@ pub struct Server {
     crashed: CancellationToken,
     /// Why, if that is not our fault.
     moved: Arc<OnceLock<FileMoved>>,
+    announcement: Option<Announcement>,
+}
+
+/// Tells Consul of this server while it serves.
+#[derive(Debug)]
+struct Announcement {
+    announcer: Announcer,
+    standing: watch::Sender<Standing>,
+    /// How often to look how this server is.
+    period: Duration,
 }
 
 /// The server could not go on: it is better started anew than left to refuse every change.
@@ -124,7 +143,31 @@ impl Server {
         }
         let resolvers = Resolvers::new(journal.clone(), clock.clone(), options.timing);
         let (sockets, closing) = (TaskTracker::new(), CancellationToken::new());
-        Ok(Self { resolvers, documents, journal, clock, options, sockets, tasks, closing, finishing, crashed, moved })
+        let announcement = None;
+        Ok(Self {
+            resolvers,
+            documents,
+            journal,
+            clock,
+            options,
+            sockets,
+            tasks,
+            closing,
+            finishing,
+            crashed,
+            moved,
+            announcement,
+        })
+    }
+
+    /// The same server, which is announced in Consul as this service while it serves.
+    #[must_use]
+    pub fn announced(self, consul: Consul, service: AnnouncedService, ttl: Duration) -> Self {
+        let (standing, receiver) = watch::channel(READY);
+        let (is_well, shown) = watch::channel(false);
+        let announcer = Announcer::new(consul, service, ttl, receiver, Some(is_well));
+        let announcement = Some(Announcement { announcer, standing, period: ttl / Announcer::UPDATES_PER_TTL });
+        Self { announcement, resolvers: self.resolvers.with_consul(shown), ..self }
     }
 
     /// The operations.
@@ -177,13 +220,26 @@ impl Server {
         self.tasks.spawn(self.liveness_sweeper().run(self.closing.clone()));
         self.tasks.spawn(self.log_trimmer().run(self.closing.clone()));
         self.tasks.spawn(self.journal.clone().listen(self.closing.clone()));
-        let serving = http::serve(listener, self.service(), ListenerOptions::for_this_process(), self.closing.clone());
+        let (announcement, leaving) = (self.announcement.take(), CancellationToken::new());
+        // Leaving Consul takes of the same time.
+        let farewell_time = if announcement.is_some() { FAREWELL - Announcer::LEAVE_TIME } else { FAREWELL };
+        let announced =
+            announcement.map(|announcement| tokio::spawn(announcement.run(self.resolvers.clone(), leaving.clone())));
+        let options = ListenerOptions { farewell_time, ..ListenerOptions::for_this_process() };
+        let serving = http::serve(listener, self.service(), options, self.closing.clone());
         let farewell = async {
             tokio::select! {
                 () = shutdown.cancelled() => info!("Shutting down"),
                 () = self.crashed.cancelled() => error!("The journal has ended: shutting down"),
             }
-            self.say_goodbye().await;
+            // First of all, so that whoever looks for servers finds the others before this one hangs up.
+            leaving.cancel();
+            if let Some(announced) = announced
+                && let Err(error) = announced.await
+            {
+                error!(%error, "The announcement in Consul ended by a fault of ours");
+            }
+            self.say_goodbye(farewell_time).await;
         };
         // Both at once: sockets and requests share one time to end in.
         tokio::join!(serving, farewell);
@@ -198,15 +254,15 @@ impl Server {
 
     /// Ends everything that was started.
     pub async fn stop(self) {
-        self.say_goodbye().await;
+        self.say_goodbye(FAREWELL).await;
         self.finish().await;
     }
 
     /// Tells streams and sockets to end, and waits for the sockets.
-    async fn say_goodbye(&self) {
+    async fn say_goodbye(&self, farewell_time: Duration) {
         self.closing.cancel();
         self.sockets.close();
-        if timeout(FAREWELL, self.sockets.wait()).await.is_err() {
+        if timeout(farewell_time, self.sockets.wait()).await.is_err() {
             warn!(sockets = self.sockets.len(), "Some sockets did not close in time");
         }
     }
@@ -223,6 +279,26 @@ impl Server {
             Ok(Err(error)) => warn!(error = %Error::from(error).chain(), "The database did not close cleanly"),
             Err(_) => warn!("The database did not close in time"),
         }
+    }
+}
+
+impl Announcement {
+    /// Announces a server until told to stop, and takes it out of Consul then.
+    async fn run(self, resolvers: Resolvers, leaving: CancellationToken) {
+        let Self { announcer, standing, period } = self;
+        let looking = leaving.run_until_cancelled(follow_health(resolvers, standing, period));
+        tokio::join!(announcer.run(leaving.clone()), looking);
+    }
+}
+
+/// Looks now and then how a server is.
+async fn follow_health(resolvers: Resolvers, standing: watch::Sender<Standing>, period: Duration) -> Infallible {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let present = if resolvers.health().await.is_ok() { READY } else { NO_COMMITS };
+        standing.send_if_modified(|known| std::mem::replace(known, present) != present);
     }
 }
 

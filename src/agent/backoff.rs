@@ -37,6 +37,11 @@ impl Outage {
         delay
     }
 
+    /// Whether there is one.
+    pub(super) fn is_on(&self) -> bool {
+        self.since.is_some()
+    }
+
     /// Takes note of a call that went through.
     pub(super) fn over(&mut self, id: &str) {
         if let Self { attempts, since: Some(since) } = std::mem::take(self) {

@@ -2,8 +2,9 @@
 //!
 //! The agent is a client of the public API and knows nothing of the server's inside. Its life is one loop: register,
 //! then beat at the pace the server asks for, and register again when the server no longer knows it. What it reads of
-//! the host is in `host` and [`inventory`], what a beat carries is decided in `beat`, how long to stay away after a
-//! failure in `backoff`; this file only holds the options and the conversation.
+//! the host is in `host` and [`inventory`], what a beat carries is decided in `beat`, which server it goes to in
+//! `servers`, how long to stay away after a failure in `backoff`; this file only holds the options and the
+//! conversation.
 //!
 //! Nothing here depends on the inventory being readable: a worker that cannot list its VMs is still alive and says so.
 
@@ -12,6 +13,7 @@ mod beat;
 mod host;
 pub mod hypervisor;
 pub mod inventory;
+mod servers;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -19,6 +21,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
@@ -29,7 +33,11 @@ use self::host::Host;
 use self::hypervisor::Hypervisor;
 use self::inventory::processes::HostProcesses;
 use self::inventory::{Inventory, InventoryChanges, VmSource};
+use self::servers::Servers;
 use crate::client::{Client, ClientError, HeartbeatReply, LifeOf, Registration, RetryLimits, VmReport};
+use crate::discovery::{
+    Announcer, CheckStatus, Consul, ConsulError, ConsulOptions, Finder, Service, Standing, find_servers,
+};
 
 /// A server that is gone as well must not hold up the end of this process.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -39,6 +47,15 @@ const FASTEST_PACE: Duration = Duration::from_millis(50);
 
 /// As many VMs as a worker takes when nobody says otherwise.
 const DEFAULT_MAX_VMS: u32 = 100;
+
+/// What operators want of a worker that is to be given nothing new.
+const DRAINING: &str = "draining";
+
+/// How a worker stands in Consul from one acknowledged heartbeat on.
+const HEARD: (CheckStatus, &str) = (CheckStatus::Passing, "the server acknowledges heartbeats");
+
+/// How it stands before that, and while no server can be reached.
+const NOT_HEARD: (CheckStatus, &str) = (CheckStatus::Warning, "no server acknowledges heartbeats");
 
 /// What an agent is started for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -50,16 +67,17 @@ pub enum Action {
     Leave,
 }
 
-/// What the operator of a host can tell its agent. Everything but the server has a sensible default.
+/// What the operator of a host can tell its agent. Everything but where its server is has a sensible default.
 #[derive(Args, Clone, Debug)]
 pub struct AgentOptions {
     /// What to do.
     #[arg(value_enum, default_value_t = Action::Report)]
     pub action: Action,
 
-    /// Base URL of the server to report to, such as http://127.0.0.1:8080.
-    #[arg(long, env = "AETHERIUM_SERVER", value_name = "URL")]
-    pub server: String,
+    /// Base URL of the server to report to, such as http://127.0.0.1:8080. With --consul it may be left out, and is the
+    /// last one to try.
+    #[arg(long, env = "AETHERIUM_SERVER", value_name = "URL", required_unless_present = "consul")]
+    pub server: Option<String>,
 
     /// Id of this worker in the cluster; by default the host name.
     #[arg(long, env = "AETHERIUM_AGENT_ID")]
@@ -110,6 +128,14 @@ pub struct AgentOptions {
     /// as for an upgrade: what the host runs goes on running meanwhile.
     #[arg(long, env = "AETHERIUM_AGENT_LEAVE_ON_STOP")]
     pub leave_on_stop: bool,
+
+    /// Where to find servers, and to be announced.
+    #[command(flatten)]
+    pub consul: ConsulOptions,
+
+    /// Announce this worker in Consul, too, as service aetherium-worker.
+    #[arg(long, env = "AETHERIUM_AGENT_CONSUL_ANNOUNCE")]
+    pub consul_announce: bool,
 }
 
 impl AgentOptions {
@@ -117,7 +143,7 @@ impl AgentOptions {
     pub fn new(server: impl Into<String>) -> Self {
         Self {
             action: Action::Report,
-            server: server.into(),
+            server: Some(server.into()),
             id: None,
             hostname: None,
             address: None,
@@ -128,6 +154,8 @@ impl AgentOptions {
             max_vms: DEFAULT_MAX_VMS,
             proc: None,
             leave_on_stop: false,
+            consul: ConsulOptions::default(),
+            consul_announce: false,
         }
     }
 
@@ -179,6 +207,21 @@ pub enum AgentError {
     /// The server's address cannot be used.
     #[error(transparent)]
     Server(ClientError),
+    /// Nobody said where a server is, or where to find one.
+    #[error("there is no server to report to; name one with --server, or find one with --consul")]
+    NoServer,
+    /// Consul cannot be used as it was configured.
+    #[error(transparent)]
+    Consul(ConsulError),
+    /// The worker is to be announced, and nobody said where.
+    #[error("--consul-announce needs a Consul to announce the worker in; say which with --consul")]
+    NoConsul,
+    /// Consul was asked for the servers, once, and did not name any.
+    #[error("Consul names no server: {reason}")]
+    NotFound {
+        /// Why.
+        reason: String,
+    },
     /// The system has no name for this host and the operator gave none.
     #[error("this host has no name; give it one with --hostname")]
     NoHostname,
@@ -223,9 +266,19 @@ pub enum AgentError {
 ///
 /// Returns an error only for what waiting does not cure: see [`AgentError`].
 pub async fn run(options: AgentOptions, shutdown: CancellationToken) -> Result<(), AgentError> {
-    let client = Client::new(&options.server).map_err(AgentError::Server)?;
+    let consul = options.consul.client().map_err(AgentError::Consul)?;
+    let named = given(options.server.as_deref());
+    // An address that cannot be used is told before anything else is done.
+    if let Some(url) = &named {
+        Client::new(url).map_err(AgentError::Server)?;
+    }
+    match (&named, &consul) {
+        (None, None) => return Err(AgentError::NoServer),
+        (Some(_), None) if options.consul_announce => return Err(AgentError::NoConsul),
+        _ => {}
+    }
     if options.action == Action::Leave {
-        return leave(&client, &options).await;
+        return leave(named.as_deref(), consul, &options).await;
     }
     let registration = options.registration(Host::read().await, hypervisor::installed)?;
     let id = given(options.id.as_deref()).unwrap_or_else(|| registration.hostname.clone());
@@ -234,27 +287,94 @@ pub async fn run(options: AgentOptions, shutdown: CancellationToken) -> Result<(
         None => HostProcesses::of_this_host(&id),
     };
     let sources: Vec<Box<dyn VmSource>> = vec![Box::new(processes)];
-    let agent = Agent::new(client, id, registration, sources);
-    Agent { leave_on_stop: options.leave_on_stop, ..agent }.run(shutdown).await
+
+    // What talks to Consul ends with this function, and nothing here waits for it.
+    let mut discovery = JoinSet::new();
+    let found = consul.clone().map(|consul| {
+        let (finder, found) = Finder::new(consul);
+        discovery.spawn(finder.run());
+        found
+    });
+    let servers = Servers::new(&id, named.as_deref(), found).map_err(AgentError::Server)?;
+    let agent = Agent::new(servers, id, registration, sources);
+    let leaves = options.leave_on_stop;
+    let announcer = consul.filter(|_| options.consul_announce).map(|consul| {
+        let Registration { address, zone, .. } = &agent.registration;
+        let service = Service::worker(&agent.id, address, zone);
+        Announcer::new(consul, service, options.consul.consul_check_ttl, agent.standing.subscribe(), None)
+    });
+    let closing = CancellationToken::new();
+    let _closes = closing.clone().drop_guard();
+    let announcing = announcer.map(|announcer| tokio::spawn(announcer.run_and_stay(closing.clone())));
+    let outcome = Agent { leave_on_stop: leaves, ..agent }.run(shutdown).await;
+    closing.cancel();
+    // As for the server: who is only started anew stays, and the check tells if that does not happen.
+    if let Some(announcing) = announcing
+        && let Ok(announcer) = announcing.await
+        && leaves
+        && outcome.is_ok()
+    {
+        announcer.leave().await;
+    }
+    outcome
 }
 
 /// Says goodbye for the worker that lives on this start of the host. One that has registered from elsewhere under the same
 /// id is left in peace.
-async fn leave(client: &Client, options: &AgentOptions) -> Result<(), AgentError> {
+async fn leave(named: Option<&str>, consul: Option<Consul>, options: &AgentOptions) -> Result<(), AgentError> {
     let id = given(options.id.as_deref()).or_else(|| given(options.hostname.as_deref())).or_else(host::name);
     let id = id.ok_or(AgentError::NoHostname)?;
     let Some(host_boot_id) = host::boot_id() else { return Err(AgentError::NoBootId { id }) };
-    match client.goodbye(&id, LifeOf::HostBoot(&host_boot_id)).await {
-        Ok(()) => info!(worker.id = %id, "Worker {id} said goodbye"),
-        Err(ClientError::Unknown { .. }) => info!(worker.id = %id, "The server does not know worker {id}"),
-        Err(source) => return Err(AgentError::Goodbye { id, source }),
+    let found = match &consul {
+        Some(consul) => find_servers(consul).await,
+        None => Ok(Vec::new()),
+    };
+    let found = match (found, named) {
+        (Ok(urls), None) if urls.is_empty() => {
+            return Err(AgentError::NotFound { reason: "none of them is passing".to_owned() });
+        }
+        (Ok(urls), _) => urls,
+        (Err(_), Some(_)) => Vec::new(),
+        (Err(reason), None) => return Err(AgentError::NotFound { reason }),
+    };
+    let clients = found.iter().map(String::as_str).chain(named).map(Client::new).collect::<Result<Vec<_>, _>>();
+    match say_goodbye(clients.map_err(AgentError::Server)?, &id, LifeOf::HostBoot(&host_boot_id)).await {
+        Some(Ok(())) => info!(worker.id = %id, "Worker {id} said goodbye"),
+        Some(Err(ClientError::Unknown { .. })) => info!(worker.id = %id, "The server does not know worker {id}"),
+        Some(Err(source)) => return Err(AgentError::Goodbye { id, source }),
+        None => return Err(AgentError::NoServer),
+    }
+    if let Some(consul) = consul.filter(|_| options.consul_announce) {
+        let (_, standing) = watch::channel(standing(NOT_HEARD, None));
+        let service = Service::worker(&id, "", "");
+        Announcer::new(consul, service, options.consul.consul_check_ttl, standing, None).leave().await;
     }
     Ok(())
 }
 
-/// One worker's conversation with one server.
+/// Says goodbye to the first server that is there. Nothing, if there is none to say it to.
+async fn say_goodbye(
+    clients: impl IntoIterator<Item = Client>,
+    id: &str,
+    life: LifeOf<'_>,
+) -> Option<Result<(), ClientError>> {
+    let mut outcome = None;
+    for client in clients {
+        outcome = Some(client.goodbye(id, life).await);
+        if !matches!(outcome, Some(Err(ClientError::Unavailable { .. }))) {
+            break;
+        }
+    }
+    outcome
+}
+
+fn standing((status, output): (CheckStatus, &'static str), is_draining: Option<bool>) -> Standing {
+    Standing { status, output, is_draining }
+}
+
+/// One worker's conversation with its server.
 struct Agent {
-    client: Client,
+    servers: Servers,
     id: String,
     registration: Registration,
     inventory: Inventory,
@@ -269,13 +389,15 @@ struct Agent {
     /// VMs that the server left out of the last report, so that each is logged once.
     set_aside: BTreeMap<String, String>,
     policy: String,
+    /// For Consul, if the worker is announced there.
+    standing: watch::Sender<Standing>,
     leave_on_stop: bool,
 }
 
 impl Agent {
-    fn new(client: Client, id: String, registration: Registration, sources: Vec<Box<dyn VmSource>>) -> Self {
+    fn new(servers: Servers, id: String, registration: Registration, sources: Vec<Box<dyn VmSource>>) -> Self {
         Self {
-            client,
+            servers,
             id,
             registration,
             inventory: Inventory::new(sources),
@@ -287,6 +409,7 @@ impl Agent {
             inventory_changes: InventoryChanges::default(),
             set_aside: BTreeMap::new(),
             policy: String::new(),
+            standing: watch::Sender::new(standing(NOT_HEARD, None)),
             leave_on_stop: false,
         }
     }
@@ -314,7 +437,7 @@ impl Agent {
     /// Makes the worker known, however long that takes.
     async fn register(&mut self) -> Result<(), AgentError> {
         let registered = loop {
-            match self.client.register(&self.id, &self.registration).await {
+            match self.servers.client().await.register(&self.id, &self.registration).await {
                 Ok(registered) => break registered,
                 Err(error @ ClientError::Unavailable { .. }) => self.stay_away(&error).await,
                 // No wait makes this start the present one again; to go on under another would displace the living.
@@ -327,7 +450,8 @@ impl Agent {
         };
         self.accepted = true;
         self.limits = registered.retry_limits();
-        self.client = self.client.clone().with_timeout(self.limits.request_timeout);
+        self.servers.succeeded();
+        self.servers.set_request_timeout(self.limits.request_timeout);
         let incarnation = registered.incarnation;
         self.planner.begin(incarnation, registered.last_sequence);
         self.registration.last_incarnation = Some(incarnation);
@@ -342,10 +466,12 @@ impl Agent {
             let vms = self.list_vms().await;
             let mut beat = self.planner.plan(vms.as_deref(), Instant::now());
             beat.boot_id = Some(self.registration.boot_id.clone());
-            match self.client.heartbeat(&self.id, &beat).await {
+            match self.servers.client().await.heartbeat(&self.id, &beat).await {
                 Ok(reply) => {
                     self.planner.acknowledged(&beat, reply.resync, reply.last_sequence, Instant::now());
                     self.outage.over(&self.id);
+                    self.servers.succeeded();
+                    self.set_standing(HEARD, Some(reply.policy == DRAINING));
                     let pace = pace(&reply, &self.limits);
                     self.note_set_aside(&reply.set_aside, beat.vms.is_some());
                     self.note_policy(reply);
@@ -401,8 +527,25 @@ impl Agent {
         }
     }
 
+    /// Turns to another server, or waits if there is none that has not failed just now.
     async fn stay_away(&mut self, error: &ClientError) {
+        if self.servers.failed() {
+            if !self.outage.is_on() {
+                let id = &self.id;
+                info!(worker.id = %id, %error, "Worker {id} turns to another server: {error}");
+            }
+            return;
+        }
+        self.set_standing(NOT_HEARD, None);
         tokio::time::sleep(self.outage.failed(&self.id, error, &self.limits)).await;
+    }
+
+    /// Says how the worker stands. Whether it is draining stays as it was where that is not known.
+    fn set_standing(&self, (status, output): (CheckStatus, &'static str), is_draining: Option<bool>) {
+        self.standing.send_if_modified(|known| {
+            let present = standing((status, output), is_draining.or(known.is_draining));
+            std::mem::replace(known, present) != present
+        });
     }
 
     fn note_policy(&mut self, reply: HeartbeatReply) {
@@ -434,10 +577,13 @@ impl Agent {
             info!(worker.id = %id, "Worker {id} stops reporting; it counts as offline when it has been silent for too long");
             return;
         }
-        let goodbye = self.client.goodbye(id, LifeOf::Process { incarnation, boot_id: &self.registration.boot_id });
+        let life = LifeOf::Process { incarnation, boot_id: &self.registration.boot_id };
+        let goodbye = say_goodbye(self.servers.in_turn(), id, life);
         match tokio::time::timeout(GOODBYE_TIMEOUT, goodbye).await {
-            Ok(Ok(()) | Err(ClientError::Unknown { .. })) => info!(worker.id = %id, "Worker {id} said goodbye"),
-            Ok(Err(error)) => warn!(worker.id = %id, %error, "Worker {id} left without a goodbye"),
+            Ok(None | Some(Ok(()) | Err(ClientError::Unknown { .. }))) => {
+                info!(worker.id = %id, "Worker {id} said goodbye")
+            }
+            Ok(Some(Err(error))) => warn!(worker.id = %id, %error, "Worker {id} left without a goodbye"),
             Err(_) => warn!(worker.id = %id, "Worker {id} left, the server did not answer its goodbye in time"),
         }
     }
@@ -564,8 +710,8 @@ mod tests {
         fn agent(url: &str, vms: &Moving) -> Self {
             let registration =
                 Registration { hostname: "node1".into(), boot_id: "boot".into(), ..Registration::default() };
-            let client = Client::new(url).unwrap();
-            let agent = Agent::new(client, "w 1".into(), registration, vec![Box::new(vms.clone())]);
+            let servers = Servers::new("w 1", Some(url), None).unwrap();
+            let agent = Agent::new(servers, "w 1".into(), registration, vec![Box::new(vms.clone())]);
             Self::run(Agent { leave_on_stop: true, ..agent })
         }
 
@@ -622,9 +768,9 @@ mod tests {
     #[tokio::test]
     async fn an_agent_that_is_only_started_anew_says_no_goodbye() {
         let mut server = FakeServer::answering([]).await;
-        let client = Client::new(&server.url).unwrap();
+        let servers = Servers::new("w 1", Some(&server.url), None).unwrap();
         let sources: Vec<Box<dyn VmSource>> = vec![Box::new(Moving::default())];
-        let agent = Running::run(Agent::new(client, "w 1".into(), Registration::default(), sources));
+        let agent = Running::run(Agent::new(servers, "w 1".into(), Registration::default(), sources));
         assert!(server.call().await.line.starts_with("PUT"));
         assert!(server.call().await.line.starts_with("POST"));
         agent.shutdown.cancel();
@@ -857,7 +1003,7 @@ mod tests {
     #[test]
     fn defaults_are_the_same_with_and_without_a_command_line() {
         let mut from_flags = parse("").unwrap();
-        from_flags.server = "http://s".into();
+        from_flags.server = Some("http://s".into());
         assert_eq!(format!("{from_flags:?}"), format!("{:?}", AgentOptions::new("http://s")));
     }
 }

@@ -52,6 +52,11 @@ pub struct Bound {
 }
 
 impl Bound {
+    /// The address, whose port is 0 as long as any will do.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Begins to take connections. Returns the address they are taken on, too.
     pub fn listen(self) -> anyhow::Result<(TcpListener, SocketAddr)> {
         let listener = self.socket.listen(BACKLOG).map_err(|error| cannot_listen(self.address, error))?;

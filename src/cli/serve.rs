@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use aetherium::clock::Clock;
 use aetherium::config::positive_duration;
+use aetherium::discovery::{AdvertiseAddress, Consul, ConsulOptions, Service};
 use aetherium::http::{HttpOptions, Origin};
 use aetherium::journal::{Retention, without_password};
 use aetherium::resolvers::Timing;
@@ -11,6 +12,7 @@ use aetherium::server::{Options, Server};
 use anyhow::ensure;
 use clap::Args;
 use clap::builder::BoolishValueParser;
+use sysinfo::System;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -58,6 +60,14 @@ pub struct ServeOptions {
     #[arg(long, env = "AETHERIUM_NO_MIGRATE", value_parser = BoolishValueParser::new())]
     no_migrate: bool,
 
+    #[command(flatten)]
+    consul: ConsulOptions,
+
+    /// Where others reach this server, for Consul: HOST, HOST:PORT, or https://HOST behind a proxy. By default the
+    /// address that is listened on; if that is all of them, the one of Consul's node.
+    #[arg(long, env = "AETHERIUM_ADVERTISE", value_name = "ADDRESS")]
+    advertise: Option<AdvertiseAddress>,
+
     // Last, for its heading is that of all that follows.
     #[command(flatten)]
     graphql: GraphqlArgs,
@@ -88,6 +98,8 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken) -> anyhow::
         keep_events_for,
         keep_events,
         no_migrate,
+        consul,
+        advertise,
         graphql,
     } = options;
     ensure!(
@@ -95,7 +107,15 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken) -> anyhow::
         "Workers that beat every {heartbeat_interval:?} would always be offline after {offline_after:?}; \
          make --offline-after a few times as long as --heartbeat-interval"
     );
+    let consul_check_ttl = consul.consul_check_ttl;
+    let consul = consul.client()?;
     let bound = listen.bind()?;
+    let service = |address, consul: &Consul| {
+        let hostname = System::host_name().ok().filter(|name| !name.is_empty());
+        Service::server(address, advertise.as_ref(), hostname, consul.address())
+    };
+    // What cannot be announced is told before the database is touched; the port may not be known yet.
+    consul.as_ref().map(|consul| service(bound.address(), consul)).transpose()?;
     let database_shown = without_password(&database.database_url);
     let options = Options {
         database_url: database.database_url,
@@ -117,6 +137,13 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken) -> anyhow::
         cluster.revision = server.resolvers().read().revision(),
         "Listening on {}", url_from_here(address)
     );
+    let server = match consul {
+        Some(consul) => {
+            let service = service(address, &consul)?;
+            server.announced(consul, service, consul_check_ttl)
+        }
+        None => server,
+    };
     server.serve(listener, shutdown).await?;
     info!("Stopped");
     Ok(())

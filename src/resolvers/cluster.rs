@@ -17,6 +17,8 @@ const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct Health {
     /// Its parts, in a stated order.
     pub components: [(Component, ComponentHealth); 3],
+    /// Whether Consul does what it is asked, if it is used. Nothing of the server depends on it.
+    pub consul: Option<ComponentHealth>,
     /// When this was found.
     pub timestamp: Timestamp,
 }
@@ -88,6 +90,7 @@ impl Resolvers {
         let health = |is_ok| if is_ok { ComponentHealth::Ok } else { ComponentHealth::Unavailable };
         Health {
             components: components.map(|(component, is_ok)| (component, health(is_ok))),
+            consul: self.consul.as_ref().map(|is_well| health(*is_well.borrow())),
             timestamp: self.clock.now(),
         }
     }

@@ -24,6 +24,8 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::watch::Receiver;
+
 pub use self::cluster::{Component, ComponentHealth, Health};
 pub(crate) use self::events::MAX_EVENTS;
 pub use self::events::{EventPage, EventView, WorkerEventsKey, event_limit};
@@ -86,13 +88,21 @@ pub struct Resolvers {
     /// When the clock alone makes workers offline, for everybody who follows them.
     silence: Arc<Mutex<Option<Silence>>>,
     offload: Offload,
+    /// Whether Consul does what it is asked, if it is used.
+    consul: Option<Receiver<bool>>,
 }
 
 impl Resolvers {
     /// Answers from this journal's state.
     pub fn new(journal: Journal, clock: Clock, timing: Timing) -> Self {
         let (last_stats, silence) = (Arc::default(), Arc::default());
-        Self { journal, clock, timing, last_stats, silence, offload: Offload::default() }
+        Self { journal, clock, timing, last_stats, silence, offload: Offload::default(), consul: None }
+    }
+
+    /// The same, which tells how it goes with Consul, too.
+    #[must_use]
+    pub fn with_consul(self, is_well: Receiver<bool>) -> Self {
+        Self { consul: Some(is_well), ..self }
     }
 
     /// Where questions are answered that take long.

@@ -57,9 +57,10 @@ pub(super) async fn health(State(resolvers): State<Resolvers>, Query(query): Que
     let required = query.require.into_iter().map(Component::from).chain([Component::Journal]);
     let is_of_use = required.into_iter().all(|component| health.is_component_ok(component));
     let code = if is_of_use { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let Health { components, timestamp } = health;
-    let components =
-        components.into_iter().map(|(component, health)| (name(component).to_owned(), word(health).into())).collect();
+    let Health { components, consul, timestamp } = health;
+    let components = components.into_iter().map(|(component, health)| (name(component), health));
+    let components = components.chain(consul.map(|health| ("consul", health)));
+    let components = components.map(|(name, health)| (name.to_owned(), word(health).into())).collect();
     (code, Json(HealthAnswer { status, components, timestamp: timestamp.into() }))
 }
 

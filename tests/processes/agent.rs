@@ -241,7 +241,7 @@ async fn vms_when(server: &Server, count: usize) -> Vec<Value> {
 }
 
 /// Makes a process appear in a `/proc`, whole at once as real ones do.
-fn run_process(proc: &Path, pid: u32, command: &str) {
+pub fn run_process(proc: &Path, pid: u32, command: &str) {
     let unseen = tempfile::tempdir().unwrap();
     let folder = unseen.path().join("process");
     fs::create_dir(&folder).unwrap();

@@ -18,8 +18,10 @@ mod harness;
 mod storm;
 
 mod agent;
+mod consul_outages;
 mod crash;
 mod dev;
+mod discovery;
 mod disk;
 mod documents;
 mod exclusive;

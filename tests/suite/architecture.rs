@@ -6,13 +6,14 @@ use std::path::Path;
 
 /// Each room with the rooms it may see. A room that is not here may not see, or be seen by, anybody.
 const MAY_SEE: &[(&str, &[&str])] = &[
-    ("agent", &["client"]),
+    ("agent", &["client", "discovery"]),
     (
         "cli",
         &[
             "agent",
             "clock",
             "config",
+            "discovery",
             "graphql",
             "http",
             "journal",
@@ -27,6 +28,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("cluster", &["clock"]),
     ("config", &[]),
+    ("discovery", &["client", "config"]),
     ("error", &[]),
     ("graphql", &["clock", "cluster", "error", "http", "json", "pages", "resolvers"]),
     ("http", &[]),
@@ -36,7 +38,10 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     ("pages", &["http"]),
     ("resolvers", &["clock", "cluster", "error", "journal"]),
     ("rest", &["clock", "cluster", "error", "http", "json", "resolvers"]),
-    ("server", &["clock", "error", "graphql", "http", "journal", "liveness", "pages", "resolvers", "rest"]),
+    (
+        "server",
+        &["clock", "discovery", "error", "graphql", "http", "journal", "liveness", "pages", "resolvers", "rest"],
+    ),
     ("simulate", &["client", "config"]),
     ("telemetry", &["http"]),
 ];
@@ -49,7 +54,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("axum", &["graphql", "http", "pages", "rest", "server"]),
     ("entity", &["journal"]),
     ("migration", &["cli", "journal"]),
-    ("reqwest", &["client"]),
+    ("reqwest", &["client", "discovery"]),
     ("sea_orm", &["cli", "error", "journal", "server"]),
     ("utoipa", &["rest"]),
 ];

@@ -293,13 +293,17 @@ fn health() -> Object {
     object(
         "How this server is.",
         [
-            ("status", described(one_of(["ok", "degraded"]), "`ok` if all components are.")),
+            (
+                "status",
+                described(one_of(["ok", "degraded"]), "`ok` if all components are, whatever becomes of `consul`."),
+            ),
             (
                 "components",
                 described(
                     map(named("ComponentStatus")),
                     "The parts of the server, by name: `database` answers questions about history, `journal` goes on, and \
-                     `commits` are being made. Others may be added.",
+                     `commits` are being made. `consul`, on servers that are announced there, does as it is asked; nothing \
+                     of the server depends on it. Others may be added.",
                 ),
             ),
             ("timestamp", described(shape::DateTime::schema(), "When this was found.")),

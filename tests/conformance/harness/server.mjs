@@ -13,7 +13,8 @@ import { Received, within } from './patience.mjs';
 /** The root of the repository. */
 export const ROOT = path.resolve(import.meta.dirname, '../../..');
 
-const BINARY = path.resolve(ROOT, process.env.AETHERIUM_TEST_BINARY ?? 'target/debug/aetherium');
+/** The program. */
+export const BINARY = path.resolve(ROOT, process.env.AETHERIUM_TEST_BINARY ?? 'target/debug/aetherium');
 
 // Servers are ended when this process exits, which a signal alone would not tell them.
 for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));

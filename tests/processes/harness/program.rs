@@ -84,6 +84,11 @@ impl Program {
         self.out.text.borrow().clone()
     }
 
+    /// What it has written to standard error so far.
+    pub fn said(&self) -> String {
+        self.err.text.borrow().clone()
+    }
+
     /// Sends a signal: `TERM`, `INT`.
     pub fn signal(&self, name: &str) {
         send(name, self.pid());

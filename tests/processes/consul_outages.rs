@@ -1,0 +1,395 @@
+//! Servers and agents that find each other by Consul, and go on without it.
+//!
+//! Consul is a stub of the same behaviour, which can also hang, fail, refuse, forget and be away (`tests/consul`). Nothing
+//! of that may be seen where it matters: in heartbeats, as the server keeps them, and in the change log.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use consul_stub::{Acl, Happening, Mode, State, Status, Stub};
+use sea_orm::DbBackend;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+use crate::agent::run_process;
+use crate::database::TestDatabase;
+use crate::harness::{PATIENCE, Program, Server, Subscription};
+
+/// A hundredth of what they are by default: intervals of heartbeats, and the TTL of checks.
+const INTERVAL: &str = "100ms";
+const TTL: &str = "300ms";
+
+/// As many heartbeats as there are in ten minutes, by default.
+const TEN_MINUTES: usize = 60;
+
+/// How long a worker may be silent. By default it is six intervals; a machine that does other things is given more.
+const OFFLINE_AFTER: TimeDelta = TimeDelta::seconds(2);
+
+/// How many agents there are in each story.
+const AGENTS: usize = 5;
+
+/// What Consul knows servers, and workers, as.
+const SERVER: &str = "aetherium";
+const WORKER: &str = "aetherium-worker";
+
+on_both_databases! {
+    async fn servers_and_agents_find_each_other_with_no_address_configured(database: TestDatabase) {
+        let consul = Stub::start().await;
+        let mut present = start_server(&database, &consul).await;
+        let mut agents = Agents::start(&consul);
+        for end in ["TERM", "KILL"] {
+            agents.all_report_to(&present).await;
+            all_are_passing(&consul, &[&present]).await;
+            // A SQLite file has one server, so there the next one comes when this one has gone.
+            let mut next = None;
+            if database.backend() == DbBackend::Postgres {
+                let both = next.insert(start_server(&database, &consul).await);
+                all_are_passing(&consul, &[&present, both]).await;
+                agents.all_know(&[&present, both]).await;
+            }
+            let id = service_id(&present);
+            present.program.signal(end);
+            let is_gone = consul.until("the server is not found any more", |state| {
+                (!state.catalog.passing(SERVER).contains(&id.as_str())).then_some(())
+            });
+            let (last, code) = match end {
+                "TERM" => {
+                    timeout(Duration::from_secs(1), is_gone).await.expect("within a second of the signal");
+                    (Happening::Deregistered, Some(0))
+                }
+                _ => {
+                    is_gone.await;
+                    (Happening::Expired, None)
+                }
+            };
+            assert_eq!(consul.read(|state| state.catalog.history_of(&id)).last(), Some(&last), "{end}");
+            let exit = present.program.exit().await;
+            assert_eq!(exit.code, code, "{}", exit.err);
+            present = match next {
+                Some(next) => next,
+                None => start_server(&database, &consul).await,
+            };
+        }
+        agents.all_report_to(&present).await;
+        all_are_passing(&consul, &[&present]).await;
+        let (events, warnings) = (kinds(&present).await, agents.stop().await);
+        if database.backend() == DbBackend::Postgres {
+            // Whoever turns to the other server with its next heartbeat has nothing to warn of.
+            assert_eq!(events, ["worker_registered"; AGENTS]);
+            assert_eq!(warnings, [const { Vec::<String>::new() }; AGENTS]);
+        }
+        present.stop().await;
+    }
+
+    async fn no_heartbeat_is_late_while_consul_hangs(database: TestDatabase) {
+        ten_minutes_of(Trouble::Hangs, database).await;
+    }
+
+    async fn heartbeats_go_on_when_consul_fails(database: TestDatabase) {
+        ten_minutes_of(Trouble::Fails, database).await;
+    }
+
+    async fn no_heartbeat_is_late_while_consul_refuses(database: TestDatabase) {
+        ten_minutes_of(Trouble::Refuses, database).await;
+    }
+
+    async fn no_heartbeat_is_late_while_consul_is_away(database: TestDatabase) {
+        ten_minutes_of(Trouble::IsAway, database).await;
+    }
+
+    async fn no_heartbeat_is_late_while_consul_forgets_again_and_again(database: TestDatabase) {
+        ten_minutes_of(Trouble::Forgets, database).await;
+    }
+}
+
+// regression: a TTL as long as the interval, so that each update that came late was a failure
+#[tokio::test]
+async fn nothing_flaps_when_an_update_is_lost() {
+    let consul = Stub::start().await;
+    let server = start_server_with(&TestDatabase::sqlite(), &consul, "3s").await;
+    let host = quiet_host();
+    let agent = start_agent(&consul, "host-1", &host, &["--consul-check-ttl", "3s"]);
+    for id in [service_id(&server), "aetherium-worker-host-1".to_owned()] {
+        let updates = |happenings: &[Happening]| happenings.iter().filter(|it| **it == PASSED).count();
+        let passed = consul.until("it is passing", |state| {
+            let updates = updates(&state.catalog.history_of(&id));
+            (updates > 0).then_some(updates)
+        });
+        let before = passed.await;
+        consul.lose_updates(1);
+        consul.until("an update is lost", |state| (state.lost_updates == 0).then_some(())).await;
+        let after = consul.until("further ones are not", |state| {
+            let happened = state.catalog.history_of(&id);
+            (updates(&happened) >= before + 4).then_some(happened)
+        });
+        let happened = after.await;
+        assert!(!happened.contains(&Happening::Expired), "{happened:?}");
+    }
+    agent.signal("TERM");
+    assert_eq!(agent.exit().await.code, Some(0));
+    server.stop().await;
+}
+
+// regression: labels in one value of the metadata, of which Consul takes 512 bytes
+#[tokio::test]
+async fn a_label_too_many_does_not_keep_a_worker_out_of_consul() {
+    let consul = Stub::start().await;
+    let server = start_server(&TestDatabase::sqlite(), &consul).await;
+    let host = quiet_host();
+    let labels: Vec<String> = (0..64).map(|number| format!("label-{number}={}", "x".repeat(60))).collect();
+    let agent = start_agent(&consul, "host-1", &host, &["--zone", "here", "--label", &labels.join(",")]);
+    let meta = consul.until("the worker is passing", |state| {
+        let service = state.catalog.service("aetherium-worker-host-1")?;
+        (state.catalog.status(&service.id) == Some(Status::Passing)).then(|| service.meta.clone())
+    });
+    let version = env!("CARGO_PKG_VERSION");
+    let expected = [("version", version), ("worker_id", "host-1"), ("zone", "here")];
+    assert_eq!(meta.await, expected.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
+    assert_eq!(server.get("/workers/host-1").await["labels"].as_object().unwrap().len(), labels.len());
+    agent.signal("TERM");
+    assert_eq!(agent.exit().await.code, Some(0));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_worker_says_goodbye_although_consul_hangs() {
+    let consul = Stub::start().await;
+    let server = start_server(&TestDatabase::sqlite(), &consul).await;
+    let host = quiet_host();
+    let agent = start_agent(&consul, "host-1", &host, &["--leave-on-stop"]);
+    consul.until("the worker is found", |state| (!state.catalog.passing(WORKER).is_empty()).then_some(())).await;
+    consul.set_mode(Mode::Hang);
+    agent.signal("TERM");
+    let exit = agent.exit().await;
+    assert_eq!(exit.code, Some(0), "{}", exit.err);
+    assert_eq!(server.get("/workers/host-1").await["status"], "offline");
+    server.stop().await;
+}
+
+/// What Consul can do instead of its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trouble {
+    Hangs,
+    Fails,
+    Refuses,
+    IsAway,
+    Forgets,
+}
+
+impl Trouble {
+    async fn begin(self, consul: &Stub) {
+        match self {
+            Self::Hangs => consul.set_mode(Mode::Hang),
+            Self::Fails => consul.set_mode(Mode::Fail),
+            // Changes are refused, and what may not be seen is left out of what is read.
+            Self::Refuses => consul.set_acl(Acl::nobody()),
+            Self::IsAway => consul.go_away().await,
+            Self::Forgets => consul.forget(),
+        }
+    }
+
+    /// What happens with each heartbeat while it lasts.
+    fn go_on(self, consul: &Stub) {
+        if self == Self::Forgets {
+            consul.forget();
+        }
+    }
+
+    async fn end(self, consul: &Stub) {
+        match self {
+            Self::Hangs | Self::Fails => consul.set_mode(Mode::Answer),
+            Self::Refuses => consul.set_acl(Acl::default()),
+            Self::IsAway => consul.come_back().await,
+            Self::Forgets => {}
+        }
+    }
+}
+
+/// For ten minutes of heartbeats, Consul does not do its work: no server, no agent and no follower may be told so by
+/// anything but a line in the log; and when it is over, all is as before, with nobody started anew.
+async fn ten_minutes_of(trouble: Trouble, database: TestDatabase) {
+    let consul = Stub::start().await;
+    let server = start_server(&database, &consul).await;
+    let mut agents = Agents::start(&consul);
+    agents.all_report_to(&server).await;
+    all_are_passing(&consul, &[&server]).await;
+
+    let mut heartbeats = Heartbeats::follow(&server).await;
+    trouble.begin(&consul).await;
+    while !heartbeats.are_all(TEN_MINUTES) {
+        heartbeats.next().await;
+        trouble.go_on(&consul);
+    }
+    trouble.end(&consul).await;
+    all_are_passing(&consul, &[&server]).await;
+    assert!(heartbeats.longest_gap < OFFLINE_AFTER, "{:?}", heartbeats.longest_gap);
+    assert_eq!(kinds(&server).await, ["worker_registered"; AGENTS]);
+    for warnings in agents.warnings() {
+        let of_consul = warnings.iter().filter(|warning| warning.starts_with("Consul ")).count();
+        assert_eq!(of_consul, warnings.len(), "{warnings:?}");
+        // One of announcing, one of finding.
+        assert!(of_consul <= 2, "{warnings:?}");
+    }
+
+    // Servers are found again, too.
+    let present = if database.backend() == DbBackend::Postgres {
+        let next = start_server(&database, &consul).await;
+        agents.all_know(&[&server, &next]).await;
+        server.stop().await;
+        next
+    } else {
+        server.stop().await;
+        start_server(&database, &consul).await
+    };
+    agents.all_report_to(&present).await;
+    agents.stop().await;
+    present.stop().await;
+}
+
+/// What was heard of workers, by the server's own record.
+struct Heartbeats {
+    subscription: Subscription,
+    count: BTreeMap<String, usize>,
+    last: BTreeMap<String, DateTime<Utc>>,
+    longest_gap: TimeDelta,
+}
+
+impl Heartbeats {
+    async fn follow(server: &Server) -> Self {
+        let query = "subscription { workerHeartbeats { receivedAt coalesced worker { id } } }";
+        let subscription = Subscription::open(server.address, query, &json!({})).await.unwrap();
+        Self { subscription, count: BTreeMap::new(), last: BTreeMap::new(), longest_gap: TimeDelta::zero() }
+    }
+
+    async fn next(&mut self) {
+        let told = timeout(PATIENCE, self.subscription.next()).await.expect("a heartbeat").unwrap();
+        let heartbeat = &told["workerHeartbeats"];
+        let id = heartbeat["worker"]["id"].as_str().unwrap().to_owned();
+        let at: DateTime<Utc> = heartbeat["receivedAt"].as_str().unwrap().parse().unwrap();
+        *self.count.entry(id.clone()).or_default() += 1;
+        if let Some(last) = self.last.insert(id, at) {
+            self.longest_gap = self.longest_gap.max(at - last);
+        }
+    }
+
+    /// Whether every agent was heard as often as this.
+    fn are_all(&self, often: usize) -> bool {
+        self.count.len() == AGENTS && self.count.values().all(|count| *count >= often)
+    }
+}
+
+/// Agents that know of no server but by Consul, each on a host of its own, and announce their workers there.
+struct Agents {
+    agents: Vec<Program>,
+    _host: TempDir,
+}
+
+impl Agents {
+    fn start(consul: &Stub) -> Self {
+        let host = quiet_host();
+        let start = |number| start_agent(consul, &format!("host-{number}"), &host, &[]);
+        Self { agents: (1..=AGENTS).map(start).collect(), _host: host }
+    }
+
+    /// Waits until all of them were answered by this server.
+    async fn all_report_to(&mut self, server: &Server) {
+        for (agent, number) in self.agents.iter_mut().zip(1..) {
+            let expected = format!("Worker host-{number} reports to {}", server.url);
+            agent.logged(&expected, |line| line["message"] == expected.as_str()).await;
+        }
+    }
+
+    /// Waits until Consul has named all of them exactly these servers.
+    async fn all_know(&mut self, servers: &[&Server]) {
+        let expected: BTreeSet<&str> = servers.iter().map(|server| server.url.as_str()).collect();
+        for agent in &mut self.agents {
+            let knows = |line: &Value| {
+                let message = line["message"].as_str().unwrap();
+                let named = message.strip_prefix("Consul names these servers: ");
+                named.is_some_and(|named| named.split(", ").collect::<BTreeSet<_>>() == expected)
+            };
+            agent.logged("that Consul names all servers", knows).await;
+        }
+    }
+
+    /// What each of them has warned of so far.
+    fn warnings(&self) -> Vec<Vec<String>> {
+        self.agents.iter().map(|agent| warnings(&agent.said())).collect()
+    }
+
+    /// Ends all of them in order. What each has warned of is answered.
+    async fn stop(self) -> Vec<Vec<String>> {
+        for agent in &self.agents {
+            agent.signal("TERM");
+        }
+        let mut all = Vec::new();
+        for agent in self.agents {
+            let exit = agent.exit().await;
+            assert_eq!(exit.code, Some(0), "{}", exit.err);
+            all.push(warnings(&exit.err));
+        }
+        all
+    }
+}
+
+/// What a log warns of, or worse.
+fn warnings(log: &str) -> Vec<String> {
+    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let bad = lines.filter(|line| ["WARN", "ERROR"].contains(&line["level"].as_str().unwrap()));
+    bad.map(|line| line["message"].as_str().unwrap().to_owned()).collect()
+}
+
+/// A host on which no VM runs.
+fn quiet_host() -> TempDir {
+    let host = tempfile::tempdir().unwrap();
+    run_process(host.path(), 1, "/sbin/init");
+    host
+}
+
+fn start_agent(consul: &Stub, id: &str, host: &TempDir, further: &[&str]) -> Program {
+    let (url, proc) = (consul.url(), host.path().to_str().unwrap());
+    let mut said = vec!["agent", "--consul", &url, "--consul-announce", "--id", id, "--proc", proc];
+    if !further.contains(&"--consul-check-ttl") {
+        said.extend(["--consul-check-ttl", TTL]);
+    }
+    said.extend(further);
+    Program::start(&said)
+}
+
+async fn start_server(database: &TestDatabase, consul: &Stub) -> Server {
+    start_server_with(database, consul, TTL).await
+}
+
+async fn start_server_with(database: &TestDatabase, consul: &Stub, ttl: &str) -> Server {
+    let offline_after = format!("{}s", OFFLINE_AFTER.num_seconds());
+    let timing = ["--heartbeat-interval", INTERVAL, "--offline-after", &offline_after];
+    let discovery = ["--consul", &consul.url(), "--consul-check-ttl", ttl];
+    Server::start_with(database, &[timing.as_slice(), &discovery].concat()).await
+}
+
+/// By which a server is known in Consul.
+fn service_id(server: &Server) -> String {
+    format!("{SERVER}-{}-{}", server.address.ip(), server.address.port())
+}
+
+/// Waits until exactly these servers, and all workers, are found by whoever asks Consul for them.
+async fn all_are_passing(consul: &Stub, servers: &[&Server]) {
+    let expected: BTreeSet<String> = servers.iter().map(|server| server.url.clone()).collect();
+    let are_found = |state: &State| {
+        let passing = state.catalog.passing(SERVER).into_iter().filter_map(|id| state.catalog.service(id));
+        let urls = passing.map(|service| format!("{}://{}:{}", service.meta["scheme"], service.address, service.port));
+        let workers = state.catalog.passing(WORKER).len();
+        (workers == AGENTS && urls.collect::<BTreeSet<_>>() == expected).then_some(())
+    };
+    consul.until("exactly these servers, and all workers, are passing", are_found).await;
+}
+
+/// An update that says that all is well.
+const PASSED: Happening = Happening::Updated(Status::Passing);
+
+/// The kinds of all events, in order.
+async fn kinds(server: &Server) -> Vec<String> {
+    server.log(0).await.into_iter().map(|event| event.kind).collect()
+}
