@@ -19,12 +19,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
 use self::support::load::{Connection, Request, load};
-use self::support::{Core, Fleet, Postgres, Program, Socket, beat, median, subscribe};
+use self::support::{Core, Fleet, Postgres, Program, Socket, beat, median, registration, subscribe};
 
 /// How many workers there are, unless the command line names others.
 const SIZES: [usize; 3] = [1_000, 10_000, 100_000];
 
 const VMS: usize = 20;
+
+const DATABASES: [&str; 2] = ["sqlite", "postgresql"];
 
 /// Answers of which the median counts; those before them warm up.
 const ANSWERS: usize = 15;
@@ -43,7 +45,7 @@ const EVENTS: &str = "subscription { clusterEvents { kind workerId } }";
 type Figures = Vec<f64>;
 
 /// Everything that is measured, with its unit.
-const FIGURES: [(&str, &str); 19] = [
+const FIGURES: [(&str, &str); 21] = [
     ("all join", "s"),
     ("start to ready", "s"),
     ("memory at rest", "MiB"),
@@ -52,6 +54,8 @@ const FIGURES: [(&str, &str); 19] = [
     ("page of workers, middle", "ms"),
     ("page of workers, sorted", "ms"),
     ("page of workers, in a zone", "ms"),
+    ("page of a zone, middle", "ms"),
+    ("page of workers, by label", "ms"),
     ("page of VMs, first", "ms"),
     ("page of VMs, middle", "ms"),
     ("page of VMs, in a zone", "ms"),
@@ -73,12 +77,15 @@ async fn main() -> Result<()> {
         sizes = SIZES.into();
     }
     let databases: Vec<&str> = words.iter().map(String::as_str).filter(|word| word.parse::<usize>().is_err()).collect();
+    if let Some(unknown) = databases.iter().find(|database| !DATABASES.contains(database)) {
+        bail!("there is no database {unknown} here: name {}, or sizes", DATABASES.join(", "));
+    }
     let wanted = |database| databases.is_empty() || databases.contains(&database);
     Core::Measuring.enter();
     // An end by a signal is an end in order: what was started is stopped.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let all = async {
-        for database in ["sqlite", "postgresql"].into_iter().filter(|database| wanted(database)) {
+        for database in DATABASES.into_iter().filter(|database| wanted(database)) {
             let mut columns = Vec::new();
             for &workers in &sizes {
                 let postgres = (database == "postgresql").then(Postgres::start).transpose()?;
@@ -133,15 +140,18 @@ async fn measure(fleet: Fleet, postgres: Option<&Postgres>) -> Result<Figures> {
     let middle = fleet.workers / 2;
     let cursor = Cursors::of(&mut connection, middle).await?;
     let worker = format!("/api/v1/workers/{}", Fleet::id(middle));
+    let zone = registration(middle).zone;
     for path in [
         worker.clone(),
         "/api/v1/workers?limit=50".to_owned(),
         format!("/api/v1/workers?limit=50&cursor={}", cursor.worker),
         "/api/v1/workers?limit=50&sort=-hostname".to_owned(),
-        "/api/v1/workers?limit=50&zone=us-west-5".to_owned(),
+        format!("/api/v1/workers?limit=50&zone={zone}"),
+        format!("/api/v1/workers?limit=50&zone={zone}&cursor={}", cursor.worker),
+        "/api/v1/workers?limit=50&label=env=production".to_owned(),
         "/api/v1/vms?limit=50".to_owned(),
         format!("/api/v1/vms?limit=50&cursor={}", cursor.vm),
-        "/api/v1/vms?limit=50&zone=us-west-5".to_owned(),
+        format!("/api/v1/vms?limit=50&zone={zone}"),
         "/api/v1/events?limit=50".to_owned(),
         format!("/api/v1/events?limit=50&after={}", cursor.event),
         "/api/v1/cluster/stats".to_owned(),

@@ -160,13 +160,13 @@ pub enum Error {
         /// The one it has changed at.
         current: u64,
     },
-    /// The caller's condition names no revision of this database.
+    /// The caller's condition names no revision that this database has: a tag of something else, a revision of another
+    /// database or of before a restore, one that is still to come, or 0.
     #[error(
-        "No revision that was named for worker {id} is of this database as it is now; it may have been restored from a \
-         backup. The worker's registration, or what operators want of it, is of revision {current}. Read it again, then \
-         decide."
+        "The condition on worker {id} names no revision that this database has. The worker's registration, or what \
+         operators want of it, is of revision {current}. Read it again, then decide."
     )]
-    SeenElsewhere {
+    UnknownRevision {
         /// The worker that was to be changed.
         id: String,
         /// The revision it has changed at.
@@ -248,7 +248,7 @@ impl Error {
             | Self::HoldsVms { .. }
             | Self::NotOfThisDatabase { .. } => Kind::Conflict,
             Self::StaleRevision { .. }
-            | Self::SeenElsewhere { .. }
+            | Self::UnknownRevision { .. }
             | Self::NothingToMatch(_)
             | Self::AlreadyRegistered { .. }
             | Self::Unchanged { .. } => Kind::Stale,
@@ -276,7 +276,7 @@ impl Error {
             | Self::UnknownIncarnation { id, .. }
             | Self::HoldsVms { id, .. } => of(id),
             Self::StaleRevision { id, current, .. }
-            | Self::SeenElsewhere { id, current }
+            | Self::UnknownRevision { id, current }
             | Self::AlreadyRegistered { id, current }
             | Self::Unchanged { id, current } => Subject { current_revision: Some(*current), ..of(id) },
             Self::NotThereYet { current, .. } | Self::NotOfThisDatabase { current, .. } => {

@@ -16,7 +16,7 @@ use tower::Service;
 use tracing::{error, info, warn};
 
 use crate::clock::Clock;
-use crate::discovery::{Announcer, CheckStatus, Consul, Service as AnnouncedService, Standing};
+use crate::discovery::{Announcer, CheckState, CheckStatus, Consul, Service as AnnouncedService};
 use crate::error::Error;
 use crate::graphql::{Documents, GraphqlOptions, ManifestError};
 use crate::http::{self, HttpOptions, ListenerOptions};
@@ -28,12 +28,16 @@ use crate::{graphql, pages, rest};
 /// How long sockets may take to say goodbye, which they do while requests in flight are finished.
 const FAREWELL: Duration = Duration::from_secs(8);
 
-/// How this server stands in Consul while all is well.
-const READY: Standing = Standing { status: CheckStatus::Passing, output: "changes are committed", is_draining: None };
+/// The check of this server in Consul while all is well.
+const READY: CheckState =
+    CheckState { status: CheckStatus::Passing, output: "changes are committed", is_draining: None };
 
-/// How it stands while its database is away: it answers questions, and takes no heartbeats.
-const NO_COMMITS: Standing =
-    Standing { status: CheckStatus::Warning, output: "the database is away", is_draining: None };
+/// The check while they are not, for whichever reason: this server answers questions, and takes no heartbeats.
+const NO_COMMITS: CheckState =
+    CheckState { status: CheckStatus::Warning, output: "changes are not committed", is_draining: None };
+
+/// So many looks in a row have to find a server unhealthy before its check says so: a single one may only have taken long.
+const UNHEALTHY_LOOKS: u32 = 2;
 
 /// How long the journal may then take to commit what was accepted, and the database to close. Together with the
 /// farewell it is less than the 10 s after which service managers grow impatient.
@@ -98,7 +102,7 @@ pub struct Server {
 #[derive(Debug)]
 struct Announcement {
     announcer: Announcer,
-    standing: watch::Sender<Standing>,
+    check: watch::Sender<CheckState>,
     /// How often to look how this server is.
     period: Duration,
 }
@@ -163,10 +167,10 @@ impl Server {
     /// The same server, which is announced in Consul as this service while it serves.
     #[must_use]
     pub fn announced(self, consul: Consul, service: AnnouncedService, ttl: Duration) -> Self {
-        let (standing, receiver) = watch::channel(READY);
-        let (is_well, shown) = watch::channel(false);
-        let announcer = Announcer::new(consul, service, ttl, receiver, Some(is_well));
-        let announcement = Some(Announcement { announcer, standing, period: ttl / Announcer::UPDATES_PER_TTL });
+        let (check, receiver) = watch::channel(READY);
+        let (healthy, shown) = watch::channel(false);
+        let announcer = Announcer::new(consul, service, ttl, receiver, Some(healthy));
+        let announcement = Some(Announcement { announcer, check, period: ttl / Announcer::UPDATES_PER_TTL });
         Self { announcement, resolvers: self.resolvers.with_consul(shown), ..self }
     }
 
@@ -285,21 +289,28 @@ impl Server {
 impl Announcement {
     /// Announces a server until told to stop, and takes it out of Consul then.
     async fn run(self, resolvers: Resolvers, leaving: CancellationToken) {
-        let Self { announcer, standing, period } = self;
-        let looking = leaving.run_until_cancelled(follow_health(resolvers, standing, period));
+        let Self { announcer, check, period } = self;
+        let looking = leaving.run_until_cancelled(follow_health(resolvers, check, period));
         tokio::join!(announcer.run(leaving.clone()), looking);
     }
 }
 
-/// Looks now and then how a server is.
-async fn follow_health(resolvers: Resolvers, standing: watch::Sender<Standing>, period: Duration) -> Infallible {
+/// Keeps the check at what periodic looks at the health of a server find.
+async fn follow_health(resolvers: Resolvers, check: watch::Sender<CheckState>, period: Duration) -> Infallible {
     let mut ticks = interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut unhealthy_looks = 0;
     loop {
         ticks.tick().await;
-        let present = if resolvers.health().await.is_ok() { READY } else { NO_COMMITS };
-        standing.send_if_modified(|known| std::mem::replace(known, present) != present);
+        let present = check_after_look(resolvers.health().await.is_ok(), &mut unhealthy_looks);
+        check.send_if_modified(|known| std::mem::replace(known, present) != present);
     }
+}
+
+/// The check after a further look; counts those in a row that found a server unhealthy.
+fn check_after_look(is_healthy: bool, unhealthy_looks: &mut u32) -> CheckState {
+    *unhealthy_looks = if is_healthy { 0 } else { unhealthy_looks.saturating_add(1) };
+    if *unhealthy_looks < UNHEALTHY_LOOKS { READY } else { NO_COMMITS }
 }
 
 /// The driver's own words, which say what is wrong without those of the layers above.
@@ -309,4 +320,17 @@ fn innermost(error: &Error) -> String {
         innermost = source;
     }
     innermost.to_string().trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_look_that_took_too_long_takes_no_server_out() {
+        let (mut count, looks) = (0, [true, false, true, false, false, false, true, false]);
+        let checks = looks.map(|is_healthy| check_after_look(is_healthy, &mut count));
+        let warned = checks.map(|check| check == NO_COMMITS);
+        assert_eq!(warned, [false, false, false, false, true, true, false, false]);
+    }
 }

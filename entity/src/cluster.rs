@@ -21,8 +21,12 @@ pub struct Model {
     pub revision: i64,
     /// Entries of the change log up to this revision may have been removed: nobody can resume before it.
     pub log_start: i64,
-    /// Every incarnation that is handed out is above this: 0, until the database is set back to an earlier state.
+    /// Every incarnation that is handed out is above this: 0, until the database is set back to an earlier state, or a
+    /// tombstone is removed, and the last incarnation of its worker with it.
     pub incarnation_floor: i64,
+    /// Tombstones of workers that were purged up to this revision may have been removed: what a server knows of an earlier
+    /// one is not brought up to date by those that are left.
+    pub tombstones_since: i64,
 }
 
 /// No relations: nothing refers to the cluster.
@@ -38,6 +42,14 @@ impl Entity {
             .col_expr(Column::IncarnationFloor, Expr::value(floor))
             .filter(Column::Id.eq(ID))
             .filter(Column::IncarnationFloor.lt(floor))
+    }
+
+    /// Moves the revision up to which tombstones may have been removed on, never back.
+    pub fn move_tombstones_since(revision: i64) -> UpdateMany<Self> {
+        Self::update_many()
+            .col_expr(Column::TombstonesSince, Expr::value(revision))
+            .filter(Column::Id.eq(ID))
+            .filter(Column::TombstonesSince.lt(revision))
     }
 
     /// Moves the beginning of the change log on, never back.

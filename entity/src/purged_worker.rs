@@ -1,10 +1,10 @@
-//! Workers that were removed with their history: what is left of them is the number of their last
-//! life and the boot ids of those before it, so that a later worker of the same id can never be taken for the old one.
+//! Tombstones: what is left for a while of a worker that was removed. By its last incarnation a later worker of the id is
+//! told from it, and by the boot ids of its process a registration that comes late.
 
 use sea_orm::entity::prelude::*;
 use sea_orm::{QueryOrder, Select};
 
-use crate::worker::Boots;
+use crate::worker::{BootIds, HostBoots};
 
 /// A worker that was removed.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -18,8 +18,10 @@ pub struct Model {
     /// What its last life called its start: its process may be there still, and register again.
     pub boot_id: Option<String>,
     /// Starts of its process that were over when it was removed, the latest last.
-    pub earlier_boot_ids: Boots,
-    /// On which start of its host its last life was.
+    pub earlier_boot_ids: BootIds,
+    /// Of those, which start of its host each belonged to, if it said so.
+    pub earlier_host_boots: HostBoots,
+    /// Which start of its host its last life belonged to, if it said so.
     pub host_boot_id: Option<String>,
     /// When it was removed; none if that was before this was kept.
     pub purged_at: Option<DateTimeUtc>,

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use sea_orm::entity::prelude::*;
-use sea_orm::{FromJsonQueryResult, QueryOrder, Select};
+use sea_orm::{FromJsonQueryResult, QueryOrder, QuerySelect, Select};
 use serde::{Deserialize, Serialize};
 
 /// A worker.
@@ -38,7 +38,9 @@ pub struct Model {
     /// What the process called this start. Written by registration.
     pub boot_id: Option<String>,
     /// Starts that are over, the latest last: what the process called them. Written by registration and by goodbye.
-    pub earlier_boot_ids: Boots,
+    pub earlier_boot_ids: BootIds,
+    /// Of those, which start of its host each belonged to, if it said so. Written by registration and by goodbye.
+    pub earlier_host_boots: HostBoots,
     /// Which start of its host the process belongs to, if it said so. Written by registration.
     pub host_boot_id: Option<String>,
     /// Revision of the registration that began this life. Written by registration.
@@ -93,19 +95,14 @@ pub struct Labels(pub BTreeMap<String, String>);
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, FromJsonQueryResult)]
 pub struct Capabilities(pub Vec<String>);
 
-/// Starts of a worker's process, kept as JSON: `["b1", ["b2", "h1"]]`.
+/// What starts of a worker's process were called, kept as JSON: `["b1", "b2"]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, FromJsonQueryResult)]
-pub struct Boots(pub Vec<Boot>);
+pub struct BootIds(pub Vec<String>);
 
-/// A start of a worker's process, by what the process called it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Boot {
-    /// It did not say on which start of its host.
-    Anywhere(String),
-    /// With what the start of its host was called.
-    OnHost(String, String),
-}
+/// Boot ids of a worker's process, each with the boot id of its host, kept as JSON: `[["b2", "h1"]]`. By name and not by
+/// place: a program that does not know this column changes [`BootIds`] and leaves it as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, FromJsonQueryResult)]
+pub struct HostBoots(pub Vec<(String, String)>);
 
 /// No relations: rows are read table by table.
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
@@ -114,6 +111,11 @@ pub enum Relation {}
 impl ActiveModelBehavior for ActiveModel {}
 
 impl Entity {
+    /// The ids of all workers.
+    pub fn ids() -> Select<Self> {
+        Self::find().select_only().column(Column::Id)
+    }
+
     /// Workers that changed after a revision, by id.
     pub fn changed_since(revision: i64) -> Select<Self> {
         Self::find().filter(Column::Revision.gt(revision)).order_by_asc(Column::Id)

@@ -37,6 +37,11 @@ impl Outage {
         delay
     }
 
+    /// How long to wait for a server that nobody has tried yet.
+    pub(super) fn before_another(roll: f64) -> Duration {
+        FIRST_CEILING.mul_f64(roll.clamp(0.0, 1.0))
+    }
+
     /// Whether there is one.
     pub(super) fn is_on(&self) -> bool {
         self.since.is_some()

@@ -24,7 +24,7 @@ use clap::{Args, ValueEnum};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 use uuid::Uuid;
 
 use self::backoff::Outage;
@@ -36,7 +36,7 @@ use self::inventory::{Inventory, InventoryChanges, VmSource};
 use self::servers::Servers;
 use crate::client::{Client, ClientError, HeartbeatReply, LifeOf, Registration, RetryLimits, VmReport};
 use crate::discovery::{
-    Announcer, CheckStatus, Consul, ConsulError, ConsulOptions, Finder, Service, Standing, find_servers,
+    Announcer, CheckState, CheckStatus, Consul, ConsulError, ConsulOptions, Finder, Service, find_servers,
 };
 
 /// A server that is gone as well must not hold up the end of this process.
@@ -52,10 +52,10 @@ const DEFAULT_MAX_VMS: u32 = 100;
 const DRAINING: &str = "draining";
 
 /// How a worker stands in Consul from one acknowledged heartbeat on.
-const HEARD: (CheckStatus, &str) = (CheckStatus::Passing, "the server acknowledges heartbeats");
+const ACKNOWLEDGED: (CheckStatus, &str) = (CheckStatus::Passing, "the server acknowledges heartbeats");
 
 /// How it stands before that, and while no server can be reached.
-const NOT_HEARD: (CheckStatus, &str) = (CheckStatus::Warning, "no server acknowledges heartbeats");
+const NOT_ACKNOWLEDGED: (CheckStatus, &str) = (CheckStatus::Warning, "no server acknowledges heartbeats");
 
 /// What an agent is started for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -302,6 +302,7 @@ pub async fn run(options: AgentOptions, shutdown: CancellationToken) -> Result<(
         let Registration { address, zone, .. } = &agent.registration;
         let service = Service::worker(&agent.id, address, zone);
         Announcer::new(consul, service, options.consul.consul_check_ttl, agent.standing.subscribe(), None)
+            .after(agent.heard.subscribe())
     });
     let closing = CancellationToken::new();
     let _closes = closing.clone().drop_guard();
@@ -314,7 +315,7 @@ pub async fn run(options: AgentOptions, shutdown: CancellationToken) -> Result<(
         && leaves
         && outcome.is_ok()
     {
-        announcer.leave().await;
+        announcer.deregister().await;
     }
     outcome
 }
@@ -325,31 +326,39 @@ async fn leave(named: Option<&str>, consul: Option<Consul>, options: &AgentOptio
     let id = given(options.id.as_deref()).or_else(|| given(options.hostname.as_deref())).or_else(host::name);
     let id = id.ok_or(AgentError::NoHostname)?;
     let Some(host_boot_id) = host::boot_id() else { return Err(AgentError::NoBootId { id }) };
-    let found = match &consul {
-        Some(consul) => find_servers(consul).await,
-        None => Ok(Vec::new()),
-    };
-    let found = match (found, named) {
-        (Ok(urls), None) if urls.is_empty() => {
+    let life = LifeOf::HostBoot(&host_boot_id);
+    // Here the one that was named is the first to try, since Consul may hang.
+    let named = named.map(Client::new).transpose().map_err(AgentError::Server)?;
+    let mut outcome = say_goodbye(named, &id, life).await;
+    if matches!(outcome, None | Some(Err(ClientError::Unavailable { .. })))
+        && let Some(consul) = &consul
+    {
+        outcome = match (find_servers(consul).await, outcome) {
+            (Ok(urls), before) => say_goodbye(usable(&urls), &id, life).await.or(before),
+            (Err(reason), None) => return Err(AgentError::NotFound { reason }),
+            (Err(_), before) => before,
+        };
+        if outcome.is_none() {
             return Err(AgentError::NotFound { reason: "none of them is passing".to_owned() });
         }
-        (Ok(urls), _) => urls,
-        (Err(_), Some(_)) => Vec::new(),
-        (Err(reason), None) => return Err(AgentError::NotFound { reason }),
-    };
-    let clients = found.iter().map(String::as_str).chain(named).map(Client::new).collect::<Result<Vec<_>, _>>();
-    match say_goodbye(clients.map_err(AgentError::Server)?, &id, LifeOf::HostBoot(&host_boot_id)).await {
+    }
+    match outcome {
         Some(Ok(())) => info!(worker.id = %id, "Worker {id} said goodbye"),
         Some(Err(ClientError::Unknown { .. })) => info!(worker.id = %id, "The server does not know worker {id}"),
         Some(Err(source)) => return Err(AgentError::Goodbye { id, source }),
         None => return Err(AgentError::NoServer),
     }
     if let Some(consul) = consul.filter(|_| options.consul_announce) {
-        let (_, standing) = watch::channel(standing(NOT_HEARD, None));
+        let (_, standing) = watch::channel(standing(NOT_ACKNOWLEDGED, None));
         let service = Service::worker(&id, "", "");
-        Announcer::new(consul, service, options.consul.consul_check_ttl, standing, None).leave().await;
+        Announcer::new(consul, service, options.consul.consul_check_ttl, standing, None).deregister().await;
     }
     Ok(())
+}
+
+/// Clients of these servers, without those that have an address which cannot be used.
+fn usable(urls: &[String]) -> impl Iterator<Item = Client> {
+    urls.iter().filter_map(|url| Client::new(url).ok())
 }
 
 /// Says goodbye to the first server that is there. Nothing, if there is none to say it to.
@@ -368,8 +377,8 @@ async fn say_goodbye(
     outcome
 }
 
-fn standing((status, output): (CheckStatus, &'static str), is_draining: Option<bool>) -> Standing {
-    Standing { status, output, is_draining }
+fn standing((status, output): (CheckStatus, &'static str), is_draining: Option<bool>) -> CheckState {
+    CheckState { status, output, is_draining }
 }
 
 /// One worker's conversation with its server.
@@ -390,7 +399,9 @@ struct Agent {
     set_aside: BTreeMap<String, String>,
     policy: String,
     /// For Consul, if the worker is announced there.
-    standing: watch::Sender<Standing>,
+    standing: watch::Sender<CheckState>,
+    /// Each heartbeat that is acknowledged.
+    heard: watch::Sender<()>,
     leave_on_stop: bool,
 }
 
@@ -409,7 +420,8 @@ impl Agent {
             inventory_changes: InventoryChanges::default(),
             set_aside: BTreeMap::new(),
             policy: String::new(),
-            standing: watch::Sender::new(standing(NOT_HEARD, None)),
+            standing: watch::Sender::new(standing(NOT_ACKNOWLEDGED, None)),
+            heard: watch::Sender::default(),
             leave_on_stop: false,
         }
     }
@@ -466,16 +478,24 @@ impl Agent {
             let vms = self.list_vms().await;
             let mut beat = self.planner.plan(vms.as_deref(), Instant::now());
             beat.boot_id = Some(self.registration.boot_id.clone());
+            self.servers.try_first_choice();
             match self.servers.client().await.heartbeat(&self.id, &beat).await {
                 Ok(reply) => {
                     self.planner.acknowledged(&beat, reply.resync, reply.last_sequence, Instant::now());
                     self.outage.over(&self.id);
                     self.servers.succeeded();
-                    self.set_standing(HEARD, Some(reply.policy == DRAINING));
+                    self.set_standing(ACKNOWLEDGED, Some(reply.policy == DRAINING));
+                    self.heard.send_replace(());
                     let pace = pace(&reply, &self.limits);
                     self.note_set_aside(&reply.set_aside, beat.vms.is_some());
                     self.note_policy(reply);
                     tokio::time::sleep(pace).await;
+                }
+                // Whatever that says: whether the worker is known, or over, is for the server in use to say.
+                Err(error) if self.servers.turned_back() => {
+                    let id = &self.id;
+                    debug!(worker.id = %id, %error, "Worker {id} stays with its server, the first choice did not take it");
+                    self.planner.unanswered(&beat);
                 }
                 Err(error @ ClientError::Unknown { .. }) => {
                     // The first time is an ordinary restart of the server with nothing in it. A server that forgets
@@ -536,8 +556,17 @@ impl Agent {
             }
             return;
         }
-        self.set_standing(NOT_HEARD, None);
-        tokio::time::sleep(self.outage.failed(&self.id, error, &self.limits)).await;
+        self.set_standing(NOT_ACKNOWLEDGED, None);
+        let pause = self.outage.failed(&self.id, error, &self.limits);
+        let wait = tokio::time::sleep(pause);
+        tokio::pin!(wait);
+        tokio::select! {
+            () = &mut wait => {}
+            // The workers that lost a server together hear of the next one together, so there is chance in it.
+            () = self.servers.named_another() => {
+                _ = tokio::time::timeout(Outage::before_another(rand::random()), wait).await;
+            }
+        }
     }
 
     /// Says how the worker stands. Whether it is draining stays as it was where that is not known.
@@ -578,7 +607,7 @@ impl Agent {
             return;
         }
         let life = LifeOf::Process { incarnation, boot_id: &self.registration.boot_id };
-        let goodbye = say_goodbye(self.servers.in_turn(), id, life);
+        let goodbye = say_goodbye(self.servers.in_turn(GOODBYE_TIMEOUT), id, life);
         match tokio::time::timeout(GOODBYE_TIMEOUT, goodbye).await {
             Ok(None | Some(Ok(()) | Err(ClientError::Unknown { .. }))) => {
                 info!(worker.id = %id, "Worker {id} said goodbye")
@@ -613,6 +642,7 @@ mod tests {
     use super::inventory::FoundVm;
     use super::*;
     use crate::client::VmStatus;
+    use crate::discovery::ServerList;
 
     /// How long a test waits for what must come.
     const PATIENCE: Duration = Duration::from_secs(20);
@@ -778,6 +808,95 @@ mod tests {
         while let Ok(call) = server.calls.try_recv() {
             assert!(call.line.starts_with("POST"), "{}", call.line);
         }
+    }
+
+    /// An agent that knows of its servers by Consul, and of one that it was told, and where to name others.
+    fn finding(named: Option<&str>, urls: &[&str]) -> (watch::Sender<Vec<String>>, Agent) {
+        let (sender, receiver) = watch::channel(Vec::new());
+        let servers = Servers::new("w 1", named, Some(ServerList::new(receiver))).unwrap();
+        sender.send_replace(urls.iter().map(|url| (*url).to_owned()).collect());
+        let vms = Moving::default();
+        vms.set(&["vm-1"]);
+        let registration = Registration { boot_id: "boot".into(), ..Registration::default() };
+        (sender, Agent::new(servers, "w 1".into(), registration, vec![Box::new(vms)]))
+    }
+
+    #[tokio::test]
+    async fn a_server_that_ends_costs_one_heartbeat() {
+        let ok = || (200, json!({}));
+        let mut named = FakeServer::answering([]).await;
+        let mut found = FakeServer::answering([ok(), ok(), error(503, "stopping")]).await;
+        let (_list, agent) = finding(Some(&named.url), &[&found.url]);
+        let _agent = Running::run(agent);
+        assert!(found.call().await.line.starts_with("PUT"));
+        for sequence in [1, 2] {
+            assert_eq!(found.call().await.body["sequence"], sequence);
+        }
+        let next = named.call().await;
+        assert!(next.line.starts_with("POST"), "it need not register: {}", next.line);
+        assert_eq!(next.body["sequence"], 3, "the next one after that which was refused");
+    }
+
+    #[tokio::test]
+    async fn a_first_choice_that_does_not_take_a_worker_changes_nothing() {
+        for refusal in [error(503, "starting"), error(404, "unknown"), error(409, "over"), error(400, "vms[0] is odd")]
+        {
+            let mut first = FakeServer::answering([refusal]).await;
+            let mut second = FakeServer::answering([]).await;
+            let (_list, mut agent) = finding(Some(&second.url), &[&first.url]);
+            agent.servers.client().await;
+            agent.servers.failed();
+            agent.servers.succeeded();
+            agent.servers.return_now();
+            agent.planner.begin(3, None);
+            let standing = agent.standing.subscribe();
+            tokio::spawn(async move { agent.beat_until_forgotten().await });
+            assert_eq!(first.call().await.body["sequence"], 1);
+            for sequence in [2, 3] {
+                let call = second.call().await;
+                assert!(call.line.starts_with("POST"), "{}", call.line);
+                assert_eq!(call.body["sequence"], sequence);
+            }
+            assert_eq!(standing.borrow().status, CheckStatus::Passing);
+            assert!(first.calls.try_recv().is_err(), "it is left alone for some minutes");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_waits_for_a_server_turns_to_one_that_consul_names() {
+        let mut gone = FakeServer::answering([error(503, "stopping")]).await;
+        let mut another = FakeServer::answering([]).await;
+        let (list, mut agent) = finding(None, &[&gone.url]);
+        // It was in vain so often that it would wait for hours.
+        agent.limits.longest_backoff = Duration::from_secs(24 * 60 * 60);
+        let away = ClientError::Unavailable { message: String::new(), retry_after: None, source: None };
+        for _ in 0..40 {
+            agent.outage.failed("w 1", &away, &agent.limits);
+        }
+        let _agent = Running::run(agent);
+        assert!(gone.call().await.line.starts_with("PUT"));
+        list.send_replace(vec![another.url.clone()]);
+        assert!(another.call().await.line.starts_with("PUT"));
+    }
+
+    #[tokio::test]
+    async fn a_server_that_hangs_leaves_time_for_a_goodbye_to_another() {
+        let hangs = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let hanging = format!("http://{}", hangs.local_addr().unwrap());
+        let mut named = FakeServer::answering([(204, json!({}))]).await;
+        let (_list, agent) = finding(Some(&named.url), &[&hanging]);
+        let mut agent = Agent { leave_on_stop: true, ..agent };
+        agent.servers.client().await;
+        agent.planner.begin(3, None);
+        agent.stop().await;
+        let call = named.calls.try_recv().unwrap();
+        assert_eq!(call.line, "DELETE /api/v1/workers/w%201?incarnation=3&boot_id=boot");
+    }
+
+    #[test]
+    fn an_address_from_consul_that_cannot_be_used_is_passed_over() {
+        let urls = ["http://a:1", "ftp://b:1", "http://c:1"].map(str::to_owned);
+        assert_eq!(usable(&urls).count(), 2);
     }
 
     #[tokio::test]

@@ -1,20 +1,30 @@
 //! Which server a worker reports to: the one that its operator named, or one of those that Consul names.
 //!
-//! A worker stays with a server until that fails, or until Consul names it no more. Each worker has an order of
-//! preference of its own, so that a fleet spreads over the servers, and the workers of one that is gone over all that
-//! are left.
+//! Each worker has an order of preference of its own, so that a fleet spreads over the servers, and the workers of one
+//! that is gone over all that are left. A worker stays with a server as long as that acknowledges its heartbeats,
+//! whether Consul still names it or not: Consul finds servers, and judges none. After some minutes with another server
+//! than its first choice it tries that with one heartbeat, so that a fleet is spread again after each server was
+//! restarted in turn.
 
-use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tracing::info;
 
 use crate::client::{Client, ClientError, RetryLimits};
 use crate::discovery::ServerList;
 
-/// In how many parts at most the time for an answer is cut.
-const MOST_SHARES: usize = 4;
+/// Among how many at most the half of the time is shared that the server in use does not need for itself.
+const MOST_OTHERS: usize = 3;
+
+/// The first choice is tried after this long with another server, and up to as much again by chance: a server that is
+/// restarted has come to rest by then, and its workers do not return all at once.
+const RETURN_AFTER: Duration = Duration::from_secs(5 * 60);
+
+/// The part of the time for an answer that the first choice has when it is tried: by this at most, the heartbeat is
+/// late that then goes to the server in use.
+const TRIAL_FRACTION: u32 = 8;
 
 /// The servers that a worker may report to, and the one that it does.
 #[derive(Debug)]
@@ -24,14 +34,20 @@ pub(super) struct Servers {
     found: Option<ServerList>,
     /// What the operator named; the last one to try, if Consul names others.
     named: Option<Server>,
-    /// In the order in which they are tried.
+    /// In the order in which they are tried. The first choice is the first of them.
     candidates: Vec<Server>,
     /// Which of them is in use.
     current: usize,
+    /// Whether that one has answered, and has not failed since.
+    is_answering: bool,
     /// How many have failed in turn.
     failed: usize,
     /// The last one that answered.
     answered: Option<String>,
+    /// When to try the first choice, if another server answers.
+    returns_at: Option<Instant>,
+    /// While the first choice is tried: which one was in use before.
+    left: Option<usize>,
     request_timeout: Duration,
 }
 
@@ -51,8 +67,11 @@ impl Servers {
             candidates: named.iter().cloned().collect(),
             named,
             current: 0,
+            is_answering: false,
             failed: 0,
             answered: None,
+            returns_at: None,
+            left: None,
             request_timeout: RetryLimits::default().request_timeout,
         })
     }
@@ -70,7 +89,7 @@ impl Servers {
         }
         loop {
             if let Some(server) = self.candidates.get(self.current) {
-                return server.client.clone().with_timeout(self.time_for_each());
+                return server.client.clone().with_timeout(self.time_to_answer());
             }
             match &mut self.found {
                 Some(found) => found.changed().await,
@@ -81,15 +100,22 @@ impl Servers {
         }
     }
 
-    /// Clients of all servers, beginning with the one in use.
-    pub(super) fn in_turn(&self) -> impl Iterator<Item = Client> {
+    /// Clients of all servers, beginning with the one in use, that all together answer or fail within this time.
+    pub(super) fn in_turn(&self, limit: Duration) -> impl Iterator<Item = Client> {
+        let each = limit.div_f64(self.candidates.len().max(1) as f64).min(self.request_timeout);
         let (before, from_here) = self.candidates.split_at(self.current);
-        from_here.iter().chain(before).map(|server| server.client.clone().with_timeout(self.time_for_each()))
+        from_here.iter().chain(before).map(move |server| server.client.clone().with_timeout(each))
     }
 
     /// The server in use has answered.
     pub(super) fn succeeded(&mut self) {
         self.failed = 0;
+        self.left = None;
+        self.is_answering = true;
+        self.returns_at = match self.current {
+            0 => None,
+            _ => self.returns_at.or_else(|| Some(time_to_return(rand::random()))),
+        };
         let Some(Server { url, .. }) = self.candidates.get(self.current) else { return };
         if self.found.is_some() && self.answered.as_ref() != Some(url) {
             info!(worker.id = %self.worker_id, "Worker {} reports to {url}", self.worker_id);
@@ -101,41 +127,101 @@ impl Servers {
     /// unless all have failed in turn.
     pub(super) fn failed(&mut self) -> bool {
         let count = self.candidates.len().max(1);
+        self.is_answering = false;
+        self.returns_at = None;
         self.current = (self.current + 1) % count;
         self.failed = (self.failed + 1) % count;
         if self.failed == 0
             && let Some(found) = &self.found
         {
-            found.ask_again();
+            found.refresh();
         }
         self.failed > 0
     }
 
-    /// Servers share the time that one would have, so that it takes no longer to find one that lives than to give up
-    /// the only one there is.
-    fn time_for_each(&self) -> Duration {
-        let shares = self.candidates.len().clamp(1, MOST_SHARES);
-        self.request_timeout.div_f64(shares as f64)
+    /// Turns to the first choice for one call, if another server has answered for long enough. Unless that call
+    /// [succeeds](Self::succeeded), [`turned_back`](Self::turned_back) has to follow.
+    pub(super) fn try_first_choice(&mut self) {
+        self.heed_consul();
+        let is_due = self.returns_at.is_some_and(|at| at <= Instant::now());
+        if is_due && self.is_answering && self.current > 0 {
+            self.left = Some(std::mem::take(&mut self.current));
+        }
     }
 
-    /// Takes over a new list. A server that is on it stays in use.
-    fn heed_consul(&mut self) {
-        let Some(urls) = self.found.as_mut().and_then(ServerList::take_if_changed) else { return };
-        let urls = in_order_of_preference(&self.worker_id, urls);
-        let current = self.candidates.get(self.current).map(|server| server.url.clone());
-        let is_found = |url: &String| urls.contains(url);
-        let kept = current.filter(is_found);
-        let known = std::mem::take(&mut self.candidates);
-        let server = |url: &String| match known.iter().find(|server| server.url == *url) {
-            Some(server) => Some(server.clone()),
-            None => Server::new(url).ok(),
-        };
-        self.candidates = urls.iter().filter_map(server).collect();
-        let listed: HashSet<&String> = urls.iter().collect();
-        self.candidates.extend(self.named.iter().filter(|named| !listed.contains(&named.url)).cloned());
-        self.current = self.candidates.iter().position(|server| kept.as_ref() == Some(&server.url)).unwrap_or(0);
-        self.failed = 0;
+    /// Turns back to the server that was in use before the first choice was tried, until that is tried again. Answers
+    /// whether it was being tried.
+    pub(super) fn turned_back(&mut self) -> bool {
+        let Some(before) = self.left.take() else { return false };
+        self.current = before;
+        self.returns_at = Some(time_to_return(rand::random()));
+        true
     }
+
+    /// Waits until Consul names a server that is not among those that are tried anyway.
+    pub(super) async fn named_another(&mut self) {
+        loop {
+            match &mut self.found {
+                Some(found) => found.changed().await,
+                None => std::future::pending().await,
+            }
+            if self.heed_consul() {
+                return;
+            }
+        }
+    }
+
+    /// How long the server to call may take to answer. All together have the time that one would have, so that it takes
+    /// no longer to find one that lives than to give up the only one there is; the one in use has half of it, since a
+    /// server that is busy is not gone.
+    fn time_to_answer(&self) -> Duration {
+        let others = self.candidates.len().saturating_sub(1).min(MOST_OTHERS);
+        match (self.left, others, self.failed) {
+            (Some(_), ..) => self.request_timeout / TRIAL_FRACTION,
+            (None, 0, _) => self.request_timeout,
+            (None, _, 0) => self.request_timeout / 2,
+            (None, others, _) => (self.request_timeout / 2).div_f64(others as f64),
+        }
+    }
+
+    /// Takes over a new list. The server in use stays so if it is on the list, or answers; and the last one that
+    /// answered remains to be tried. Answers whether there is a server that was not to be tried before.
+    fn heed_consul(&mut self) -> bool {
+        if self.left.is_some() {
+            return false;
+        }
+        let Some(urls) = self.found.as_mut().and_then(ServerList::take_if_changed) else { return false };
+        let urls = in_order_of_preference(&self.worker_id, urls);
+        let known = std::mem::take(&mut self.candidates);
+        let find_known = |url: &String| known.iter().find(|server| server.url == *url).cloned();
+        let find = |url: &String| find_known(url).or_else(|| Server::new(url).ok());
+        self.candidates = urls.iter().filter_map(find).collect();
+        let last = self.answered.as_ref().and_then(find_known);
+        // In this order: what the operator named is the last to try.
+        for server in last.into_iter().filter(|last| !is_same(last, self.named.as_ref())).chain(self.named.clone()) {
+            if !urls.contains(&server.url) {
+                self.candidates.push(server);
+            }
+        }
+        let in_use = known.get(self.current).filter(|server| self.is_answering || urls.contains(&server.url));
+        self.current = self.candidates.iter().position(|server| is_same(server, in_use)).unwrap_or(0);
+        self.failed = 0;
+        self.candidates.iter().any(|server| !known.iter().any(|known| is_same(known, Some(server))))
+    }
+
+    /// Lets the first choice be tried with the next call.
+    #[cfg(test)]
+    pub(super) fn return_now(&mut self) {
+        self.returns_at = Some(Instant::now());
+    }
+}
+
+fn is_same(server: &Server, other: Option<&Server>) -> bool {
+    other.is_some_and(|other| other.url == server.url)
+}
+
+fn time_to_return(roll: f64) -> Instant {
+    Instant::now() + RETURN_AFTER + RETURN_AFTER.mul_f64(roll)
 }
 
 impl Server {
@@ -179,6 +265,10 @@ mod tests {
         (sender, servers)
     }
 
+    fn urls(servers: &Servers) -> Vec<&str> {
+        servers.candidates.iter().map(|server| server.url.as_str()).collect()
+    }
+
     async fn in_use(servers: &mut Servers) -> String {
         servers.client().await;
         servers.candidates[servers.current].url.clone()
@@ -217,14 +307,85 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_worker_stays_with_its_server_as_long_as_consul_names_it() {
+    async fn a_worker_stays_with_its_server_while_that_answers_whatever_consul_names() {
         let (sender, mut servers) = found(None, &[A, B]);
         let first = in_use(&mut servers).await;
-        sender.send_replace(list(&[A, B, C]));
-        assert_eq!(in_use(&mut servers).await, first);
         let others: Vec<&str> = [A, B, C].into_iter().filter(|url| *url != first).collect();
+        servers.succeeded();
         sender.send_replace(list(&others));
-        assert_ne!(in_use(&mut servers).await, first, "it leaves");
+        assert_eq!(in_use(&mut servers).await, first, "Consul may have forgotten it");
+        assert_eq!(servers.candidates[2].url, first, "it is tried after those that are named");
+        assert!(servers.failed());
+        assert_ne!(in_use(&mut servers).await, first);
+        sender.send_replace(list(&others[..1]));
+        servers.client().await;
+        assert_eq!(urls(&servers), [others[0], &first], "nobody else has answered since");
+        while in_use(&mut servers).await != others[0] {
+            servers.failed();
+        }
+        servers.succeeded();
+        sender.send_replace(list(&others));
+        servers.client().await;
+        assert_eq!(servers.candidates.len(), 2, "it is over when another one has answered: {:?}", urls(&servers));
+    }
+
+    #[tokio::test]
+    async fn a_worker_leaves_a_server_that_never_answered_when_consul_names_it_no_more() {
+        let (sender, mut servers) = found(None, &[A]);
+        assert_eq!(in_use(&mut servers).await, A);
+        sender.send_replace(list(&[B]));
+        assert_eq!(in_use(&mut servers).await, B);
+        servers.succeeded();
+        assert!(!servers.failed());
+        sender.send_replace(list(&[C]));
+        assert_eq!(in_use(&mut servers).await, C, "it has failed since it answered");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_returns_to_its_first_choice_after_some_minutes_with_another() {
+        let (_sender, mut servers) = found(None, &[A, B]);
+        let first = in_use(&mut servers).await;
+        assert!(servers.failed());
+        let second = in_use(&mut servers).await;
+        servers.succeeded();
+        let after = async |servers: &mut Servers, passed: Duration| {
+            tokio::time::advance(passed).await;
+            servers.try_first_choice();
+            in_use(servers).await
+        };
+        let long = RETURN_AFTER * 2;
+        assert_eq!(after(&mut servers, RETURN_AFTER - Duration::from_secs(1)).await, second, "too early");
+        assert_eq!(after(&mut servers, long).await, first);
+        assert!(servers.turned_back());
+        assert_eq!(after(&mut servers, Duration::ZERO).await, second, "it has failed just now");
+        servers.succeeded();
+        assert_eq!(after(&mut servers, long).await, first);
+        servers.succeeded();
+        assert!(!servers.turned_back(), "it has returned");
+        assert_eq!(after(&mut servers, long).await, first);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_does_not_return_while_its_server_fails() {
+        let (_sender, mut servers) = found(None, &[A, B, C]);
+        servers.client().await;
+        servers.failed();
+        servers.succeeded();
+        tokio::time::advance(RETURN_AFTER * 2).await;
+        servers.failed();
+        let third = in_use(&mut servers).await;
+        servers.try_first_choice();
+        assert_eq!(in_use(&mut servers).await, third);
+    }
+
+    #[tokio::test]
+    async fn only_a_server_that_was_not_tried_yet_is_another() {
+        let (sender, mut servers) = found(Some(NAMED), &[A, B]);
+        servers.client().await;
+        for (urls, is_another) in [(vec![B], false), (vec![B, NAMED], false), (vec![A, B], true), (vec![C], true)] {
+            sender.send_replace(list(&urls));
+            assert_eq!(servers.heed_consul(), is_another, "{urls:?}");
+        }
     }
 
     #[tokio::test]
@@ -245,15 +406,19 @@ mod tests {
     }
 
     #[test]
-    fn servers_share_the_time_of_one() {
-        for (count, seconds) in [(0, 12.0), (1, 12.0), (2, 6.0), (4, 3.0), (9, 3.0)] {
+    fn servers_share_the_time_of_one_and_the_one_in_use_has_half() {
+        for (count, in_use, others) in [(1, 12.0, 12.0), (2, 6.0, 6.0), (4, 6.0, 2.0), (9, 6.0, 2.0)] {
             let urls: Vec<String> = (0..count).map(|number| format!("http://s{number}:1")).collect();
             let (sender, receiver) = watch::channel(Vec::new());
             let mut servers = Servers::new("w1", None, Some(ServerList::new(receiver))).unwrap();
             servers.set_request_timeout(Duration::from_secs(12));
             sender.send_replace(urls);
             servers.heed_consul();
-            assert_eq!(servers.time_for_each(), Duration::from_secs_f64(seconds), "{count}");
+            assert_eq!(servers.time_to_answer(), Duration::from_secs_f64(in_use), "{count}");
+            for _ in 1..count {
+                servers.failed();
+                assert_eq!(servers.time_to_answer(), Duration::from_secs_f64(others), "{count}");
+            }
         }
     }
 

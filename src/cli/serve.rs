@@ -1,15 +1,16 @@
 //! `aetherium serve`: the server.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use aetherium::clock::Clock;
 use aetherium::config::positive_duration;
-use aetherium::discovery::{AdvertiseAddress, Consul, ConsulOptions, Service};
+use aetherium::discovery::{AdvertiseAddress, AdvertiseError, Consul, ConsulOptions, Service};
 use aetherium::http::{HttpOptions, Origin};
 use aetherium::journal::{Retention, without_password};
 use aetherium::resolvers::Timing;
 use aetherium::server::{Options, Server};
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use clap::Args;
 use clap::builder::BoolishValueParser;
 use sysinfo::System;
@@ -65,8 +66,10 @@ pub struct ServeOptions {
 
     /// Where others reach this server, for Consul: HOST, HOST:PORT, or https://HOST behind a proxy. By default the
     /// address that is listened on; if that is all of them, the one of Consul's node.
-    #[arg(long, env = "AETHERIUM_ADVERTISE", value_name = "ADDRESS")]
-    advertise: Option<AdvertiseAddress>,
+    // Clap would repeat what it cannot read, with a password in it perhaps; so it is refused only when it is used.
+    #[arg(long, env = "AETHERIUM_ADVERTISE", hide_env_values = true, value_name = "ADDRESS",
+          value_parser = |text: &str| Ok::<_, Infallible>(text.parse::<AdvertiseAddress>()))]
+    advertise: Option<Result<AdvertiseAddress, AdvertiseError>>,
 
     // Last, for its heading is that of all that follows.
     #[command(flatten)]
@@ -109,6 +112,11 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken) -> anyhow::
     );
     let consul_check_ttl = consul.consul_check_ttl;
     let consul = consul.client()?;
+    let advertise = advertise.transpose().context("--advertise cannot be used")?;
+    ensure!(
+        consul.is_some() || advertise.is_none(),
+        "--advertise needs a Consul to announce the server in; say which with --consul"
+    );
     let bound = listen.bind()?;
     let service = |address, consul: &Consul| {
         let hostname = System::host_name().ok().filter(|name| !name.is_empty());

@@ -14,9 +14,11 @@ use crate::clock::Timestamp;
 pub struct Changes {
     /// Workers that are new or different, whole, with their VMs.
     pub workers: Vec<Arc<Worker>>,
-    /// Workers that are gone for good, with what is left of each.
-    pub purged: Vec<(WorkerId, Arc<Tombstone>)>,
-    /// Workers that were purged so long ago that what was left of them is gone, too.
+    /// Tombstones of workers that are gone for good.
+    pub purged: Vec<Arc<Tombstone>>,
+    /// Workers that are gone for good, and of which not even a tombstone is left.
+    pub gone: Vec<WorkerId>,
+    /// Workers whose tombstones are gone; one of the same id may be there again.
     pub forgotten: Vec<WorkerId>,
 }
 

@@ -34,7 +34,7 @@ pub struct Snapshot {
     zones: Arc<BTreeMap<Arc<str>, Sorted<WorkerId>>>,
     /// Nearly always none, and then this is what is asked first.
     duplicates: Arc<Duplicates>,
-    tombstones: Arc<BTreeMap<WorkerId, Arc<Tombstone>>>,
+    tombstones: Sorted<Arc<Tombstone>>,
     ended_silence: TimeDelta,
 }
 
@@ -98,7 +98,7 @@ impl Snapshot {
             totals: Totals::default(),
             zones: Arc::default(),
             duplicates: Arc::default(),
-            tombstones: Arc::default(),
+            tombstones: Sorted::default(),
             ended_silence: TimeDelta::zero(),
         }
     }
@@ -121,21 +121,23 @@ impl Snapshot {
     /// The next snapshot: this one with the changes of `revision`.
     #[must_use]
     pub fn apply(&self, changes: Changes, revision: u64) -> Self {
-        let Changes { workers, purged, forgotten } = changes;
+        let Changes { workers, purged, gone, forgotten } = changes;
         let mut next = self.clone();
         next.revision = revision;
         next.ended_silence = TimeDelta::zero();
         for id in forgotten {
-            Arc::make_mut(&mut next.tombstones).remove(&id);
+            next.tombstones.remove(id.as_str());
         }
         // Who left before who came: a worker may be removed and registered again in one step.
-        for (id, tombstone) in purged {
+        for id in purged.iter().map(|tombstone| &tombstone.worker_id).chain(&gone) {
             if let Some(before) = next.workers.remove(id.as_str()) {
                 next.totals.replace(Some(&before), None);
                 next.change_zone(Some(&before), None);
                 next.replace_reports(&before.usage.vms, &[]);
             }
-            Arc::make_mut(&mut next.tombstones).insert(id, tombstone);
+        }
+        for tombstone in purged {
+            next.tombstones.insert(tombstone);
         }
         for worker in workers {
             let before = next.workers.insert(worker.clone());
@@ -234,7 +236,7 @@ impl Snapshot {
     }
 
     /// What is left of workers that were purged.
-    pub fn tombstones(&self) -> impl Iterator<Item = (&WorkerId, &Arc<Tombstone>)> {
+    pub fn tombstones(&self) -> impl Iterator<Item = &Arc<Tombstone>> {
         self.tombstones.iter()
     }
 

@@ -2,7 +2,7 @@
 //! workers there are.
 //!
 //! Which workers are online depends on the moment of reading. So what depends on that is summed up by the second of the last
-//! heartbeat: a reading adds up the seconds from which on a worker counts as heard, some sixty of them.
+//! heartbeat: a reading adds up the seconds from which on a worker counts as heard, at most as many as the time-out has.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;

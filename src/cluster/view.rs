@@ -86,6 +86,15 @@ impl View {
         self.workers().filter_map(|worker| worker.shows_the_same_until(Depends::ON_SILENCE)).min()
     }
 
+    /// When the worker was last heard that has been silent for longest, of those that have been so for too long and are
+    /// not announced offline. None if there are none.
+    pub fn longest_unannounced_silence(&self) -> Option<Timestamp> {
+        let silent = self.snapshot.workers().filter(|worker| {
+            worker.announced == Availability::Online && worker.availability(self.heard_since) == Availability::Offline
+        });
+        silent.map(|worker| worker.usage.last_seen).min()
+    }
+
     /// Sums over the workers that are online now.
     pub(super) fn online(&self) -> Online {
         let totals = self.snapshot.totals();

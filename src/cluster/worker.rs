@@ -184,6 +184,8 @@ impl Boots {
 /// What is left of a worker that was purged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tombstone {
+    /// The id of the worker.
+    pub worker_id: WorkerId,
     /// Its last incarnation.
     pub incarnation: u64,
     /// The starts of its process. The last one may not be over: its process may still be there, and registers again when it
@@ -370,7 +372,8 @@ impl Worker {
     pub fn tombstone(&self, by_itself: bool, at: Timestamp, revision: u64) -> Tombstone {
         let Life { incarnation, boots, .. } = &self.life;
         let boots = if by_itself { Arc::new(boots.ended()) } else { boots.clone() };
-        Tombstone { incarnation: *incarnation, boots, purged_at: Some(at), revision }
+        let worker_id = self.id.clone();
+        Tombstone { worker_id, incarnation: *incarnation, boots, purged_at: Some(at), revision }
     }
 
     /// Whether it is offline at any moment, until it is heard again: it has left, or its silence has been announced.
@@ -443,6 +446,12 @@ impl Usage {
             inventory_revision: None,
             vms_revision: revision,
         }
+    }
+}
+
+impl Keyed for Tombstone {
+    fn key(&self) -> &str {
+        self.worker_id.as_str()
     }
 }
 

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,8 +15,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::task::spawn_blocking;
 
-use super::address::{Address, AddressError};
-use super::announcer::CheckStatus;
+use super::address::Address;
+use super::check::CheckStatus;
+use super::error::ConsulError;
 use super::service::{SERVER, Service};
 use crate::client::{is_loopback, root_cause};
 
@@ -31,7 +31,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
 /// Consul adds up to a sixteenth to a wait, so that not all return at once; the rest is for the network.
-const BLOCKING_TIMEOUT: Duration = Duration::from_secs(300 + 300 / 16 + 10);
+const BLOCKING_TIMEOUT: Duration = Duration::from_millis(300_000 + 300_000 / 16 + 10_000);
 
 /// A longer answer than this is not read to its end: a list of thousands of servers.
 const LARGEST_ANSWER: usize = 4 * 1024 * 1024;
@@ -80,52 +80,6 @@ impl fmt::Debug for TokenSource {
             Self::File(path) => write!(f, "File({path:?})"),
         }
     }
-}
-
-/// Why Consul cannot be used as it was configured.
-#[derive(Debug, thiserror::Error)]
-pub enum ConsulError {
-    /// The address is none.
-    #[error("CONSUL_HTTP_ADDR cannot be used: {0}")]
-    Address(AddressError),
-    /// A variable is neither true nor false.
-    #[error("{name} has to be true or false, and is {value:?}")]
-    Flag {
-        /// The variable.
-        name: &'static str,
-        /// Its value.
-        value: String,
-    },
-    /// A file cannot be read.
-    #[error("{name} names {}, which cannot be read", path.display())]
-    File {
-        /// The variable that names it.
-        name: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// A file holds something else than it should, or the token has letters that no header can have.
-    #[error("{name} holds {what}")]
-    Content {
-        /// The variable.
-        name: &'static str,
-        /// What it holds instead.
-        what: &'static str,
-    },
-    /// The HTTP client cannot be made.
-    #[error("there can be no client for Consul")]
-    Client(#[source] reqwest::Error),
-    /// Consul runs elsewhere, so the address of its node is not ours.
-    #[error(
-        "Consul at {address} is on another machine and cannot tell where this server is, which listens on all addresses; \
-         say it with --advertise"
-    )]
-    NoAddress {
-        /// Consul's address.
-        address: Address,
-    },
 }
 
 /// Why a call did not do what it should, told apart by what to do about it.
@@ -179,7 +133,7 @@ impl CallError {
 
 /// The servers that Consul names.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct ServiceListing {
     /// To ask for what comes after it.
     pub(super) index: u64,
     /// Base URLs, in order.
@@ -286,7 +240,7 @@ impl Consul {
 
     /// `GET /v1/health/service/aetherium?passing`: the servers that are well. After an index, Consul holds the answer
     /// back until it is another one, or for some minutes.
-    pub(super) async fn list_servers(&self, after: Option<u64>) -> Result<Found, CallError> {
+    pub(super) async fn list_servers(&self, after: Option<u64>) -> Result<ServiceListing, CallError> {
         let mut url = self.url(&["health", "service", SERVER])?;
         url.query_pairs_mut().append_key_only("passing");
         let mut limit = CALL_TIMEOUT;
@@ -303,7 +257,7 @@ impl Consul {
         let body = read_at_most(response, LARGEST_ANSWER).await?;
         let entries: Vec<Entry> = serde_json::from_slice(&body)
             .map_err(|error| CallError::unavailable(format!("its answer could not be read: {error}")))?;
-        Ok(Found { index, servers: urls(&entries), is_filtered })
+        Ok(ServiceListing { index, servers: urls(&entries), is_filtered })
     }
 
     async fn put(&self, request: RequestBuilder) -> Result<(), CallError> {

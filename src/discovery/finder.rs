@@ -8,8 +8,8 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::{debug, info};
 
-use super::connection::{Connection, Purpose};
-use super::consul::{CallError, Consul, Found};
+use super::consul::{CallError, Consul, ServiceListing};
+use super::outage_log::{OutageLog, Purpose};
 use super::service::SERVER;
 
 /// Consul is asked no more often, however often its answer changes.
@@ -26,14 +26,14 @@ const PAUSE_AFTER_REFUSAL: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct ServerList {
     servers: watch::Receiver<Vec<String>>,
-    /// Tells the finder that none of them answers.
-    doubts: Arc<Notify>,
+    /// Has the finder ask anew.
+    refresh: Arc<Notify>,
 }
 
 impl ServerList {
     /// A list that somebody keeps.
     pub fn new(servers: watch::Receiver<Vec<String>>) -> Self {
-        Self { servers, doubts: Arc::default() }
+        Self { servers, refresh: Arc::default() }
     }
 
     /// The list, if it is another one than when it was taken last.
@@ -53,8 +53,8 @@ impl ServerList {
 
     /// None of the servers answers, so Consul is to be asked anew, although it has not told of a change: after its index
     /// was set back, it would not for minutes.
-    pub fn ask_again(&self) {
-        self.doubts.notify_one();
+    pub fn refresh(&self) {
+        self.refresh.notify_one();
     }
 }
 
@@ -63,10 +63,10 @@ impl ServerList {
 pub struct Finder {
     consul: Consul,
     servers: watch::Sender<Vec<String>>,
-    doubts: Arc<Notify>,
-    connection: Connection,
-    /// Whether the last answer was empty, so that it is logged once.
-    names_none: bool,
+    refresh: Arc<Notify>,
+    log: OutageLog,
+    /// The last answer, which may be empty.
+    named: Vec<String>,
 }
 
 impl Finder {
@@ -74,16 +74,12 @@ impl Finder {
     pub fn new(consul: Consul) -> (Self, ServerList) {
         let (servers, list) = watch::channel(Vec::new());
         let list = ServerList::new(list);
-        let doubts = Arc::clone(&list.doubts);
-        let connection = Connection::new(
-            Purpose {
-                done: "servers are found".to_owned(),
-                undone: "no further servers are found".to_owned(),
-                rule: format!("service:read on {SERVER:?} and node:read on all nodes"),
-            },
-            None,
-        );
-        (Self { consul, servers, doubts, connection, names_none: false }, list)
+        let refresh = Arc::clone(&list.refresh);
+        let purpose = Purpose {
+            undone: "no further servers are found".to_owned(),
+            rule: format!("service:read on {SERVER:?} and node:read on all nodes"),
+        };
+        (Self { consul, servers, refresh, log: OutageLog::new(purpose, None), named: Vec::new() }, list)
     }
 
     /// Follows it for ever.
@@ -95,24 +91,20 @@ impl Finder {
             ticks.tick().await;
             let answer = tokio::select! {
                 answer = self.consul.list_servers(index) => answer,
-                () = self.doubts.notified(), if index.is_some() => {
+                () = self.refresh.notified(), if index.is_some() => {
                     index = None;
                     continue;
                 }
             };
             match answer.and_then(visible) {
-                Ok(found) => {
-                    self.connection.succeeded();
+                Ok(listing) => {
                     failures = 0;
-                    // The same index again says that nothing has changed.
-                    if index != Some(found.index) {
-                        self.note(found.servers);
-                    }
-                    index = next_index(index, found.index);
+                    self.note(listing.servers);
+                    index = next_index(index, listing.index);
                 }
                 Err(error) => {
                     debug!(%error, "Consul did not tell the servers");
-                    self.connection.failed(&error);
+                    self.log.failed(&error);
                     index = None;
                     let pause = pause_after(&error, failures, rand::random());
                     failures = failures.saturating_add(1);
@@ -122,24 +114,22 @@ impl Finder {
         }
     }
 
-    fn note(&mut self, found: Vec<String>) {
-        let named_none = std::mem::replace(&mut self.names_none, found.is_empty());
-        if found.is_empty() && named_none {
+    /// Logs an answer that differs from the last one, or follows a failure, and keeps it unless it is empty.
+    fn note(&mut self, named: Vec<String>) {
+        if !self.log.succeeded() && self.named == named {
             return;
         }
-        if found.is_empty() {
-            let known = self.servers.borrow().len();
-            info!("Consul names no server, so the last list of {known} stays");
-            return;
+        if named.is_empty() {
+            info!("Consul names no server, so the last list of {} stays", self.servers.borrow().len());
+        } else {
+            info!(servers = named.len(), "Consul names these servers: {}", named.join(", "));
+            self.servers.send_if_modified(|known| {
+                let is_new = *known != named;
+                known.clone_from(&named);
+                is_new
+            });
         }
-        self.servers.send_if_modified(|known| {
-            let is_new = *known != found;
-            if is_new {
-                info!(servers = found.len(), "Consul names these servers: {}", found.join(", "));
-                *known = found;
-            }
-            is_new
-        });
+        self.named = named;
     }
 }
 
@@ -150,7 +140,7 @@ pub async fn find_servers(consul: &Consul) -> Result<Vec<String>, String> {
 }
 
 /// A list that is empty because the token may not see anything is a refusal, although it is answered with 200.
-fn visible(found: Found) -> Result<Found, CallError> {
+fn visible(found: ServiceListing) -> Result<ServiceListing, CallError> {
     if found.servers.is_empty() && found.is_filtered {
         return Err(CallError::Forbidden { message: "it hides servers from this token".to_owned() });
     }
@@ -192,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_list_that_the_token_may_not_see_is_a_refusal() {
-        let found = |servers: &[&str], is_filtered| Found {
+        let found = |servers: &[&str], is_filtered| ServiceListing {
             index: 1,
             servers: servers.iter().map(|url| (*url).to_owned()).collect(),
             is_filtered,

@@ -9,15 +9,21 @@
 
 mod address;
 mod announcer;
-mod connection;
+mod check;
 mod consul;
+mod error;
 mod finder;
 mod options;
+mod outage_log;
 mod service;
+#[cfg(test)]
+mod tests;
 
 pub use self::address::{Address, AddressError};
-pub use self::announcer::{Announcer, CheckStatus, Standing};
-pub use self::consul::{Consul, ConsulError};
+pub use self::announcer::Announcer;
+pub use self::check::{CheckState, CheckStatus};
+pub use self::consul::Consul;
+pub use self::error::ConsulError;
 pub use self::finder::{Finder, ServerList, find_servers};
 pub use self::options::{ConsulMode, ConsulOptions};
 pub use self::service::{AdvertiseAddress, AdvertiseError, Service};

@@ -1,13 +1,14 @@
 //! How operators say whether and where Consul is used: options of ours, and the variables that Consul's own tools read.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
 
 use super::address::{Address, AddressError};
-use super::consul::{Consul, ConsulError, Settings, TokenSource};
+use super::consul::{Consul, Settings, TokenSource};
+use super::error::ConsulError;
 use crate::config::positive_duration;
 
 /// Whether Consul is used, and where it is.
@@ -17,20 +18,31 @@ pub enum ConsulMode {
     Off,
     /// The one that `CONSUL_HTTP_ADDR` names, or the one of this machine.
     FromEnvironment,
-    /// This one.
-    At(Address),
+    /// This one, unless that is no address. Clap would repeat what it cannot read, with a password in it perhaps; so it
+    /// is only refused when a [client](ConsulOptions::client) is made.
+    At(Result<Address, AddressError>),
 }
 
-impl FromStr for ConsulMode {
-    type Err = AddressError;
-
-    fn from_str(text: &str) -> Result<Self, AddressError> {
-        match text {
-            "on" | "true" | "yes" | "1" => Ok(Self::FromEnvironment),
-            "off" | "false" | "no" | "0" => Ok(Self::Off),
-            address => address.parse().map(Self::At),
-        }
+impl ConsulMode {
+    fn read(text: &str) -> Result<Self, Infallible> {
+        Ok(match text {
+            "on" | "true" | "yes" | "1" => Self::FromEnvironment,
+            "off" | "false" | "no" | "0" => Self::Off,
+            address => Self::At(address.parse()),
+        })
     }
+}
+
+/// Updates and attempts are parts of the TTL, and Consul is not to be flooded with them.
+const SHORTEST_CHECK_TTL: Duration = Duration::from_millis(100);
+
+/// Reads the TTL of a check. Consul has no upper limit.
+fn check_ttl(text: &str) -> Result<Duration, String> {
+    let ttl = positive_duration(text)?;
+    if ttl < SHORTEST_CHECK_TTL {
+        return Err(format!("the TTL of a check is at least {SHORTEST_CHECK_TTL:?}"));
+    }
+    Ok(ttl)
 }
 
 /// How Consul is used; the same for servers and for agents.
@@ -38,12 +50,13 @@ impl FromStr for ConsulMode {
 pub struct ConsulOptions {
     /// Use Consul for service discovery. Its address looks like 127.0.0.1:8500, http://…, https://… or
     /// unix:///run/consul.sock; without one, it is that of CONSUL_HTTP_ADDR, or 127.0.0.1:8500.
-    #[arg(long, env = "AETHERIUM_CONSUL", value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "on")]
+    #[arg(long, env = "AETHERIUM_CONSUL", hide_env_values = true, value_name = "ADDRESS", num_args = 0..=1,
+          default_missing_value = "on", value_parser = ConsulMode::read)]
     pub consul: Option<ConsulMode>,
 
-    /// How long Consul takes what it was told for true: the TTL of the check. It is told anew in a third of that.
+    /// The TTL of the check: how long after an update Consul makes it critical. It is updated each third of that.
     #[arg(long, env = "AETHERIUM_CONSUL_CHECK_TTL", value_name = "DURATION", default_value = "30s",
-          value_parser = positive_duration)]
+          value_parser = check_ttl)]
     pub consul_check_ttl: Duration,
 }
 
@@ -64,9 +77,11 @@ impl ConsulOptions {
     fn settings(&self, variable: impl Fn(&str) -> Option<String>) -> Result<Option<Settings>, ConsulError> {
         let address = match &self.consul {
             None | Some(ConsulMode::Off) => return Ok(None),
-            Some(ConsulMode::At(address)) => address.clone(),
-            Some(ConsulMode::FromEnvironment) => match variable("CONSUL_HTTP_ADDR") {
-                Some(text) => text.parse().map_err(ConsulError::Address)?,
+            Some(ConsulMode::At(address)) => {
+                address.clone().map_err(|reason| ConsulError::Address { name: "--consul", reason })?
+            }
+            Some(ConsulMode::FromEnvironment) => match variable(ADDRESS) {
+                Some(text) => text.parse().map_err(|reason| ConsulError::Address { name: ADDRESS, reason })?,
                 None => Address::default(),
             },
         };
@@ -89,6 +104,8 @@ impl ConsulOptions {
         }))
     }
 }
+
+const ADDRESS: &str = "CONSUL_HTTP_ADDR";
 
 /// The words that Consul's tools take for true and false.
 fn as_flag(text: &str) -> Option<bool> {
@@ -141,6 +158,14 @@ mod tests {
         ] {
             assert_eq!(settings(words, variables).unwrap().unwrap().address.to_string(), address, "{words}");
         }
+    }
+
+    #[test]
+    fn a_ttl_that_leaves_no_time_between_updates_is_refused() {
+        for text in ["2ns", "99ms", "0s", "soon"] {
+            assert!(check_ttl(text).is_err(), "{text}");
+        }
+        assert_eq!(check_ttl("100ms"), Ok(SHORTEST_CHECK_TTL));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use super::address::Address;
-use super::consul::ConsulError;
+use super::error::ConsulError;
 
 /// The service that servers announce themselves as, and that agents look for.
 pub(super) const SERVER: &str = "aetherium";
@@ -37,29 +37,35 @@ pub struct Service {
 impl Service {
     /// A server that listens there, and is reached by others where it says so.
     ///
-    /// One that listens on all addresses is announced without one, which stands for that of Consul's node. `hostname`
-    /// then tells two servers apart that share a node, as containers do.
+    /// One that listens on all addresses is announced without one, which stands for that of Consul's node. One that
+    /// listens on the loopback address is announced with that, for the other programs of this machine, if Consul is on
+    /// it too.
+    ///
+    /// Its id is made of what no two servers of one host share, and not of what is advertised: several servers behind
+    /// one proxy advertise the same.
     pub fn server(
         listen: SocketAddr,
         advertise: Option<&AdvertiseAddress>,
         hostname: Option<String>,
         consul: &Address,
     ) -> Result<Self, ConsulError> {
+        let ip = listen.ip().to_canonical();
+        let is_everywhere = ip.is_unspecified();
         let (scheme, address, port) = match advertise {
             Some(AdvertiseAddress { scheme, host, port }) => {
                 (*scheme, host.clone(), port.unwrap_or_else(|| listen.port()))
             }
-            None if listen.ip().is_unspecified() && !consul.is_local() => {
-                return Err(ConsulError::NoAddress { address: consul.clone() });
+            None if (is_everywhere || ip.is_loopback()) && !consul.is_local() => {
+                return Err(ConsulError::NoAddress { address: consul.clone(), listen });
             }
-            None if listen.ip().is_unspecified() => ("http", String::new(), listen.port()),
-            None => ("http", listen.ip().to_string(), listen.port()),
+            None if is_everywhere => ("http", String::new(), listen.port()),
+            None => ("http", ip.to_string(), listen.port()),
         };
-        let known_as =
-            if address.is_empty() { hostname.unwrap_or_else(|| "server".to_owned()) } else { address.clone() };
+        let hostname = hostname.unwrap_or_else(|| "localhost".to_owned());
+        let listens_on = if is_everywhere { String::new() } else { format!("{ip}-") };
         Ok(Self {
             name: SERVER,
-            id: format!("{SERVER}-{known_as}-{port}"),
+            id: format!("{SERVER}-server-{hostname}-{listens_on}{}", listen.port()),
             address,
             port: Some(port),
             meta: meta([("scheme", scheme), ("version", env!("CARGO_PKG_VERSION"))]),
@@ -133,7 +139,7 @@ impl FromStr for AdvertiseAddress {
                 },
             },
         };
-        let is_host = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '.' | '_' | ':' | '%');
+        let is_host = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '.' | '_' | ':');
         let is_unspecified = host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified());
         if host.is_empty() || !host.chars().all(is_host) || is_unspecified || port == Some(0) {
             return Err(AdvertiseError);
@@ -144,6 +150,8 @@ impl FromStr for AdvertiseAddress {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     /// The id, address and port of a server.
@@ -154,16 +162,19 @@ mod tests {
         (service.id, service.address, service.port)
     }
 
+    const LOOPBACK_ID: &str = "aetherium-server-node1-127.0.0.1-8080";
+
     #[test]
     fn a_server_is_announced_where_others_reach_it() {
         for (listen, advertise, id, address, port) in [
-            ("10.0.0.5:8080", None, "aetherium-10.0.0.5-8080", "10.0.0.5", 8080),
-            ("[2001:db8::1]:8080", None, "aetherium-2001:db8::1-8080", "2001:db8::1", 8080),
-            ("0.0.0.0:8080", None, "aetherium-node1-8080", "", 8080),
-            ("[::]:8080", Some("10.0.0.5"), "aetherium-10.0.0.5-8080", "10.0.0.5", 8080),
-            ("127.0.0.1:8080", Some("n1.example.com:80"), "aetherium-n1.example.com-80", "n1.example.com", 80),
-            ("127.0.0.1:8080", Some("https://a.example.com"), "aetherium-a.example.com-443", "a.example.com", 443),
-            ("127.0.0.1:8080", Some("[2001:db8::1]:90"), "aetherium-2001:db8::1-90", "2001:db8::1", 90),
+            ("10.0.0.5:8080", None, "aetherium-server-node1-10.0.0.5-8080", "10.0.0.5", 8080),
+            ("[2001:db8::1]:8080", None, "aetherium-server-node1-2001:db8::1-8080", "2001:db8::1", 8080),
+            ("0.0.0.0:8080", None, "aetherium-server-node1-8080", "", 8080),
+            ("[::]:8080", Some("10.0.0.5"), "aetherium-server-node1-8080", "10.0.0.5", 8080),
+            ("127.0.0.1:8080", None, LOOPBACK_ID, "127.0.0.1", 8080),
+            ("127.0.0.1:8080", Some("n1.example.com:80"), LOOPBACK_ID, "n1.example.com", 80),
+            ("127.0.0.1:8080", Some("https://a.example.com"), LOOPBACK_ID, "a.example.com", 443),
+            ("127.0.0.1:8080", Some("[2001:db8::1]:90"), LOOPBACK_ID, "2001:db8::1", 90),
         ] {
             let expected = (id.to_owned(), address.to_owned(), Some(port));
             assert_eq!(server(listen, advertise), expected, "{listen} {advertise:?}");
@@ -176,15 +187,42 @@ mod tests {
         let server = |listen: &str, advertise: Option<&AdvertiseAddress>| {
             Service::server(listen.parse().unwrap(), advertise, None, &consul)
         };
-        let refused = server("0.0.0.0:8080", None).unwrap_err().to_string();
-        assert!(refused.ends_with("say it with --advertise"), "{refused}");
-        assert!(server("0.0.0.0:8080", Some(&"node1".parse().unwrap())).is_ok());
+        for listen in ["0.0.0.0:8080", "[::]:8080", "127.0.0.1:8080", "[::1]:8080", "[::ffff:127.0.0.1]:8080"] {
+            let refused = server(listen, None).unwrap_err().to_string();
+            assert!(refused.contains(listen) && refused.ends_with("with --advertise"), "{refused}");
+            assert!(server(listen, Some(&"node1".parse().unwrap())).is_ok());
+        }
         assert!(server("10.0.0.5:8080", None).is_ok());
     }
 
     #[test]
+    fn no_two_services_of_one_consul_agent_share_an_id() {
+        let proxy = "https://proxy.example.com".parse().unwrap();
+        let ids = |listen: &str, hostname: &str| {
+            let server = |advertise| {
+                let (listen, hostname) = (listen.parse().unwrap(), Some(hostname.to_owned()));
+                Service::server(listen, advertise, hostname, &Address::default()).unwrap().id
+            };
+            assert_eq!(server(Some(&proxy)), server(None), "what is advertised does not matter");
+            server(None)
+        };
+        let mut all = BTreeSet::from([Service::worker("8080", "", "").id, Service::worker("server-8080", "", "").id]);
+        let servers = [
+            ("0.0.0.0:8080", "worker"),
+            ("0.0.0.0:8080", "node1"),
+            ("0.0.0.0:8081", "node1"),
+            ("10.0.0.5:8080", "node1"),
+            ("10.0.0.6:8080", "node1"),
+        ];
+        for (listen, hostname) in servers {
+            assert!(all.insert(ids(listen, hostname)), "{listen} {hostname}: {all:?}");
+        }
+    }
+
+    #[test]
     fn what_nobody_could_reach_is_not_advertised() {
-        for text in ["", ":8080", "0.0.0.0:80", "::", "ftp://a", "a:b", "a:0", "http://a/b", "me@a", "a b", "https://"]
+        for text in
+            ["", ":8080", "0.0.0.0:80", "::", "ftp://a", "a%b", "a:b", "a:0", "http://a/b", "me@a", "a b", "https://"]
         {
             assert_eq!(text.parse::<AdvertiseAddress>(), Err(AdvertiseError), "{text:?}");
         }

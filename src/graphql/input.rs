@@ -180,7 +180,10 @@ pub(super) struct DrainWorkerInput {
     /// Why; kept in the change log.
     pub(super) reason: Option<String>,
     /// Any revision at which the worker was read, such as its `revision`. Only if neither its registration nor what
-    /// operators want of it has changed since, else a conflict. Heartbeats do not count.
+    /// operators want of it has changed since, else a conflict. Heartbeats do not count. After the database was
+    /// restored from a backup, read the worker again: revisions are counted on from the backup, so a number from
+    /// before the restore may be taken for one from after it. REST's `If-Match` with the `ETag` of the worker tells
+    /// them apart.
     pub(super) if_revision: Option<Int53>,
 }
 
@@ -192,7 +195,10 @@ pub(super) struct ActivateWorkerInput {
     /// Why; kept in the change log.
     pub(super) reason: Option<String>,
     /// Any revision at which the worker was read, such as its `revision`. Only if neither its registration nor what
-    /// operators want of it has changed since, else a conflict. Heartbeats do not count.
+    /// operators want of it has changed since, else a conflict. Heartbeats do not count. After the database was
+    /// restored from a backup, read the worker again: revisions are counted on from the backup, so a number from
+    /// before the restore may be taken for one from after it. REST's `If-Match` with the `ETag` of the worker tells
+    /// them apart.
     pub(super) if_revision: Option<Int53>,
 }
 
@@ -229,7 +235,9 @@ pub(super) struct RegisterWorkerInput {
     /// backup.
     last_incarnation: Option<Int53>,
     /// Any revision at which the worker was read. Only if neither its registration nor what operators want of it has
-    /// changed since, else a conflict; 0 says that there must be no such worker yet.
+    /// changed since, else a conflict; 0 says that there must be no such worker yet. After the database was restored
+    /// from a backup, read the worker again: revisions are counted on from the backup, so a number from before the
+    /// restore may be taken for one from after it.
     pub(super) if_revision: Option<Int53>,
 }
 
@@ -351,7 +359,10 @@ pub(super) struct DeregisterWorkerInput {
     #[graphql(default = false)]
     pub(super) force: bool,
     /// Any revision at which the worker was read, such as its `revision`. Only if neither its registration nor what
-    /// operators want of it has changed since, else a conflict. Heartbeats do not count.
+    /// operators want of it has changed since, else a conflict. Heartbeats do not count. After the database was
+    /// restored from a backup, read the worker again: revisions are counted on from the backup, so a number from
+    /// before the restore may be taken for one from after it. REST's `If-Match` with the `ETag` of the worker tells
+    /// them apart.
     pub(super) if_revision: Option<Int53>,
 }
 

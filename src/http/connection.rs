@@ -40,12 +40,12 @@ pub fn current_client() -> Option<SocketAddr> {
 
 /// Whether an answer may be held until its client has taken it, beside those that wait for all clients.
 pub(super) fn has_room_for(answer: &Response) -> bool {
-    let bytes = held_by(answer);
+    let bytes = unsent_bytes_of(answer);
     bytes <= SMALL_ANSWER || CURRENT.try_with(|connection| connection.pace.may_hold(bytes)).unwrap_or(true)
 }
 
 /// How many bytes an answer keeps until it is taken: those of its body, or of what is being compressed.
-pub(super) fn held_by(answer: &Response) -> usize {
+pub(super) fn unsent_bytes_of(answer: &Response) -> usize {
     let plain = answer.extensions().get::<Uncompressed>().map(|Uncompressed(bytes)| *bytes);
     plain.or_else(|| answer.body().size_hint().exact()).and_then(|bytes| bytes.try_into().ok()).unwrap_or(0)
 }

@@ -50,12 +50,12 @@ use tower::Service;
 use tracing::{debug, error, warn};
 
 use super::{
-    connection::{Connection, SMALL_ANSWER, held_by},
+    connection::{Connection, SMALL_ANSWER, unsent_bytes_of},
     failure::{Failure, on_the_wire},
     host::malformed,
     layers::Malformed,
     pieces::Pieces,
-    socket::{Held, InFlight, Overdue, Pace, Part, Patience, Socket, Transport, Untaken},
+    socket::{InFlight, Overdue, Pace, Part, Patience, Socket, Transport, UnsentBytes, Untaken},
 };
 
 /// More than this many clients belong on several replicas; each costs a socket and some tens of kilobytes.
@@ -74,8 +74,8 @@ const MOST_PIECES: usize = 16;
 /// Requests that one HTTP/2 connection may have in flight.
 const STREAMS: u32 = 128;
 
-/// Bytes of answers that may wait for all clients together.
-const MOST_HELD_IN_ALL: usize = 256 * 1024 * 1024;
+/// Bytes of answers that may wait for all clients together to take them.
+const MAX_UNSENT_BYTES: usize = 256 * 1024 * 1024;
 
 /// How often a silent HTTP/2 peer is asked whether it is still there.
 const HTTP2_PING: Duration = Duration::from_secs(20);
@@ -109,8 +109,9 @@ pub struct ListenerOptions {
     pub close_time: Duration,
     /// How long requests in flight may go on after the shutdown began.
     pub farewell_time: Duration,
-    /// Bytes of answers that may wait for all clients together. Beyond, an answer of more than 64 KiB is refused.
-    pub held: usize,
+    /// Bytes of answers that may wait for all clients together to take them. Beyond, an answer of more than 64 KiB is
+    /// refused.
+    pub max_unsent_bytes: usize,
 }
 
 impl ListenerOptions {
@@ -126,7 +127,7 @@ impl ListenerOptions {
             stall_time: Duration::from_secs(30),
             close_time: Duration::from_secs(1),
             farewell_time: Duration::from_secs(8),
-            held: MOST_HELD_IN_ALL,
+            max_unsent_bytes: MAX_UNSENT_BYTES,
         }
     }
 
@@ -150,7 +151,7 @@ where
     let turned_away = Arc::new(Semaphore::new(MOST_TURNED_AWAY));
     let connections = TaskTracker::new();
     let (asked, cut) = (Arc::new(Call::default()), CancellationToken::new());
-    let held = Held::at_most(options.held);
+    let unsent = UnsentBytes::at_most(options.max_unsent_bytes);
 
     let mut is_full = false;
     let mut admit = |stream: TcpStream, peer| {
@@ -161,7 +162,7 @@ where
                 debug!("Small packets to {peer} may be delayed: {error}");
             }
             let end = End { asked: Arc::clone(&asked), enforced: cut.clone() };
-            let connection = Connection { client: peer, pace: Pace::new(Arc::clone(&held)) };
+            let connection = Connection { client: peer, pace: Pace::new(Arc::clone(&unsent)) };
             let attended = attend(stream, Some(place), connection.clone(), service.clone(), patience, end);
             connections.spawn(connection.current(attended));
             return;
@@ -174,7 +175,7 @@ where
             );
         }
         if let Ok(place) = Arc::clone(&turned_away).try_acquire_owned() {
-            let pace = Pace::new(Arc::clone(&held));
+            let pace = Pace::new(Arc::clone(&unsent));
             connections.spawn(cut.clone().run_until_cancelled_owned(turn_away(stream, place, pace, patience)));
         }
     };
@@ -378,7 +379,7 @@ where
     };
     async move {
         let response = answer.await?;
-        let bytes = held_by(&response);
+        let bytes = unsent_bytes_of(&response);
         // A small one is not counted, except on HTTP/2, where there may be many to a connection.
         let is_watched = is_multiplexed || bytes > SMALL_ANSWER;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -570,15 +571,15 @@ mod tests {
     }
 
     fn connect_with(routes: Routes, asked: Arc<Call>) -> DuplexStream {
-        connect_among(routes, asked, Held::at_most(MOST_HELD_IN_ALL))
+        connect_among(routes, asked, UnsentBytes::at_most(MAX_UNSENT_BYTES))
     }
 
     /// One of several connections.
-    fn connect_among(routes: Routes, asked: Arc<Call>, held: Arc<Held>) -> DuplexStream {
+    fn connect_among(routes: Routes, asked: Arc<Call>, unsent: Arc<UnsentBytes>) -> DuplexStream {
         let (client, server) = tokio::io::duplex(64 * 1024);
         let service = with_manners(routes, &HttpOptions::default());
         let patience = ListenerOptions::for_this_process().patience();
-        let connection = Connection { client: SocketAddr::from(([192, 0, 2, 7], 4_000)), pace: Pace::new(held) };
+        let connection = Connection { client: SocketAddr::from(([192, 0, 2, 7], 4_000)), pace: Pace::new(unsent) };
         let end = End { asked, enforced: CancellationToken::new() };
         tokio::spawn(connection.clone().current(attend(server, None, connection, service, patience, end)));
         client
@@ -1043,11 +1044,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_all_clients_together_do_not_take_is_bounded() {
-        let (made, held) = (Arc::default(), Held::at_most(4 * MIB));
+        let (made, unsent) = (Arc::default(), UnsentBytes::at_most(4 * MIB));
         let mut open = Vec::new();
         let mut statuses = Vec::new();
         for n in 0..8 {
-            let mut client = connect_among(large(&made), Arc::default(), Arc::clone(&held));
+            let mut client = connect_among(large(&made), Arc::default(), Arc::clone(&unsent));
             if n % 2 == 0 {
                 let (mut requests, connection) = http2(client, 0).await;
                 let answer = ask(&mut requests, "/large").await.expect("a head");
@@ -1063,11 +1064,11 @@ mod tests {
         }
         assert_eq!(statuses, [200, 200, 200, 200, 503, 503, 503, 503]);
         // Small answers are answers, and so are large ones when those who stand still have been cut.
-        let mut client = connect_among(large(&made), Arc::default(), Arc::clone(&held));
+        let mut client = connect_among(large(&made), Arc::default(), Arc::clone(&unsent));
         client.write_all(GET).await.expect("a write");
         assert!(response(&mut client).await.ends_with("home"));
         tokio::time::sleep(Duration::from_secs(31)).await;
-        let mut client = connect_among(large(&made), Arc::default(), held);
+        let mut client = connect_among(large(&made), Arc::default(), unsent);
         client.write_all(b"GET /large HTTP/1.1\r\nhost: test\r\n\r\n").await.expect("a write");
         assert!(response(&mut client).await.starts_with("HTTP/1.1 200 "));
     }

@@ -44,7 +44,7 @@ use super::{
 };
 
 /// How many bytes of answers may wait for one client before its next request does. One answer may be larger.
-const MOST_HELD: usize = 4 * 1024 * 1024;
+const MAX_UNSENT_BYTES_OF_CLIENT: usize = 4 * 1024 * 1024;
 
 /// What a client may take for each thing it has to do.
 #[derive(Clone, Copy, Debug)]
@@ -79,9 +79,9 @@ pub(super) enum Overdue {
 pub(super) struct Pace {
     progress: Mutex<Progress>,
     /// Bytes of answers that the client has not taken, on this connection.
-    held: AtomicUsize,
+    unsent_bytes: AtomicUsize,
     /// The same of all connections.
-    in_all: Arc<Held>,
+    in_all: Arc<UnsentBytes>,
     /// Tells requests that wait for answers to be taken that some were.
     taken: Notify,
     /// Nobody is there any more to take anything.
@@ -90,15 +90,15 @@ pub(super) struct Pace {
 
 /// Bytes of answers that have not been taken by their clients, on all connections of a listener.
 #[derive(Debug)]
-pub(super) struct Held {
-    bytes: AtomicUsize,
-    most: usize,
+pub(super) struct UnsentBytes {
+    now: AtomicUsize,
+    max: usize,
 }
 
-impl Held {
+impl UnsentBytes {
     /// Nothing, and at most so many bytes.
-    pub(super) fn at_most(most: usize) -> Arc<Self> {
-        Arc::new(Self { bytes: AtomicUsize::new(0), most })
+    pub(super) fn at_most(max: usize) -> Arc<Self> {
+        Arc::new(Self { now: AtomicUsize::new(0), max })
     }
 }
 
@@ -138,7 +138,7 @@ enum Stage {
 
 impl Pace {
     /// The pace of a connection that was just accepted, which owes us a request head.
-    pub(super) fn new(in_all: Arc<Held>) -> Arc<Self> {
+    pub(super) fn new(in_all: Arc<UnsentBytes>) -> Arc<Self> {
         let progress = Progress {
             stage: Stage::Head(Instant::now()),
             heard: false,
@@ -154,7 +154,7 @@ impl Pace {
         };
         Arc::new(Self {
             progress: Mutex::new(progress),
-            held: AtomicUsize::new(0),
+            unsent_bytes: AtomicUsize::new(0),
             in_all,
             taken: Notify::new(),
             closed: AtomicBool::new(false),
@@ -164,8 +164,8 @@ impl Pace {
     /// Whether so many bytes may be held for the client beside those that are. Where nothing is held for anybody, an
     /// answer may be as large as it is.
     pub(super) fn may_hold(&self, bytes: usize) -> bool {
-        let in_all = self.in_all.bytes.load(Relaxed);
-        in_all == 0 || in_all.saturating_add(bytes) <= self.in_all.most
+        let in_all = self.in_all.now.load(Relaxed);
+        in_all == 0 || in_all.saturating_add(bytes) <= self.in_all.max
     }
 
     /// Notes that the connection has ended, when it is dropped.
@@ -184,7 +184,7 @@ impl Pace {
                 // It is given up with its stream.
                 return pending().await;
             }
-            if self.held.load(Acquire) <= MOST_HELD {
+            if self.unsent_bytes.load(Acquire) <= MAX_UNSENT_BYTES_OF_CLIENT {
                 return;
             }
             waits.get_or_insert_with(|| Waits::begin(self));
@@ -354,8 +354,8 @@ impl Untaken {
     /// An answer of so many bytes.
     pub(super) fn new(in_flight: InFlight, bytes: usize) -> Arc<Self> {
         let pace = &in_flight.0;
-        pace.held.fetch_add(bytes, AcqRel);
-        pace.in_all.bytes.fetch_add(bytes, AcqRel);
+        pace.unsent_bytes.fetch_add(bytes, AcqRel);
+        pace.in_all.now.fetch_add(bytes, AcqRel);
         let number = {
             let mut progress = pace.progress();
             progress.next += 1;
@@ -385,8 +385,8 @@ impl Drop for Untaken {
     fn drop(&mut self) {
         let pace = &self.in_flight.0;
         pace.progress().untaken.remove(&self.number);
-        pace.in_all.bytes.fetch_sub(self.bytes, AcqRel);
-        pace.held.fetch_sub(self.bytes, AcqRel);
+        pace.in_all.now.fetch_sub(self.bytes, AcqRel);
+        pace.unsent_bytes.fetch_sub(self.bytes, AcqRel);
         pace.taken.notify_waiters();
     }
 }
@@ -640,7 +640,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_connection_is_held_to_what_it_owes_now() {
         let start = Instant::now();
-        let pace = Pace::new(Held::at_most(usize::MAX));
+        let pace = Pace::new(UnsentBytes::at_most(usize::MAX));
         let owes = || pace.deadline(&PATIENCE).map(|(at, overdue)| ((at - start).as_secs(), overdue));
 
         assert_eq!(owes(), Some((10, Overdue::Head)), "a new connection owes a head");
@@ -674,7 +674,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_multiplexed_connection_rests_only_when_nothing_is_in_flight() {
         let start = Instant::now();
-        let pace = Pace::new(Held::at_most(usize::MAX));
+        let pace = Pace::new(UnsentBytes::at_most(usize::MAX));
         let owes = || pace.deadline(&PATIENCE).map(|(at, overdue)| ((at - start).as_secs(), overdue));
         let (first, second) = (pace.begin_request(true), pace.begin_request(true));
         drop(first);
@@ -696,7 +696,7 @@ mod tests {
         ] {
             let sent: Vec<u8> = (0..sizes.iter().sum::<usize>()).map(|at| at as u8).collect();
             let (mut client, server) = tokio::io::duplex(capacity);
-            let mut socket = Socket::new(server, Pace::new(Held::at_most(usize::MAX)), None);
+            let mut socket = Socket::new(server, Pace::new(UnsentBytes::at_most(usize::MAX)), None);
             let mut rest = &sent[..];
             let pieces = sizes.iter().map(|&size| rest.split_off(..size).expect("as much as that")).collect::<Vec<_>>();
             let writing = async {

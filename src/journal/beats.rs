@@ -7,6 +7,7 @@
 
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement, Value};
 
+use super::rows::signed;
 use super::writer::MAX_BATCH;
 use crate::clock::{Timestamp, with_milliseconds};
 use crate::cluster::Worker;
@@ -143,10 +144,6 @@ fn sqlite(places: usize) -> String {
 fn places(rows: usize) -> usize {
     let power = rows.next_power_of_two();
     if rows * 4 <= power * 3 { power / 4 * 3 } else { power }
-}
-
-fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

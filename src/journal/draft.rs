@@ -32,6 +32,8 @@ pub struct Draft<'a> {
     purged: BTreeMap<WorkerId, Arc<Tombstone>>,
     /// Workers of which nothing is left any more.
     forgotten: BTreeSet<WorkerId>,
+    /// The latest revision at which one of them was purged.
+    forgotten_up_to: u64,
     /// Incarnations that are handed out are above this.
     incarnation_floor: u64,
     /// Whether the floor has to be written.
@@ -106,6 +108,7 @@ impl<'a> Draft<'a> {
             workers: BTreeMap::new(),
             purged: BTreeMap::new(),
             forgotten: BTreeSet::new(),
+            forgotten_up_to: 0,
             incarnation_floor,
             has_raised_floor: false,
             events: Vec::new(),
@@ -189,9 +192,11 @@ impl<'a> Draft<'a> {
 
     /// Forgets what is left of a worker that was purged before this batch. Unless there is one of its id again, which counts
     /// on from there, incarnations of all workers are above its last one from now on: so none comes twice all the same.
-    pub fn forget(&mut self, id: &WorkerId, tombstone: &Tombstone) {
+    pub fn forget(&mut self, tombstone: &Tombstone) {
+        let id = &tombstone.worker_id;
         let counts_on = self.find_worker(id.as_str()).is_some();
         self.forgotten.insert(id.clone());
+        self.forgotten_up_to = self.forgotten_up_to.max(tombstone.revision);
         if !counts_on && tombstone.incarnation > self.incarnation_floor {
             self.incarnation_floor = tombstone.incarnation;
             self.has_raised_floor = true;
@@ -273,13 +278,15 @@ impl<'a> Draft<'a> {
         VMS_OF_PURGED.run(transaction, &ids).await?;
         let ids: Vec<_> = purged().map(|(id, _)| json!({ "id": id.as_str() })).collect();
         PURGED_WORKERS.run(transaction, &ids).await?;
-        let tombstones: Vec<_> = purged().map(|(id, tombstone)| rows::tombstone_row(id, tombstone)).collect();
+        let tombstones: Vec<_> = purged().map(|(_, tombstone)| rows::tombstone_row(tombstone)).collect();
         TOMBSTONES.run(transaction, &tombstones).await?;
         let ids: Vec<_> = self.forgotten.iter().map(|id| json!({ "id": id.as_str() })).collect();
         FORGOTTEN.run(transaction, &ids).await?;
+        if !self.forgotten.is_empty() {
+            cluster::Entity::move_tombstones_since(rows::signed(self.forgotten_up_to)).exec(transaction).await?;
+        }
         if self.has_raised_floor {
-            let floor = i64::try_from(self.incarnation_floor).unwrap_or(i64::MAX);
-            cluster::Entity::raise_incarnation_floor(floor).exec(transaction).await?;
+            cluster::Entity::raise_incarnation_floor(rows::signed(self.incarnation_floor)).exec(transaction).await?;
         }
 
         REGISTRATIONS.run(transaction, &self.written(Part::Registration, rows::registration_row)).await?;
@@ -306,7 +313,8 @@ impl<'a> Draft<'a> {
     pub(super) fn into_changes(self) -> (Changes, Vec<Arc<Event>>) {
         let changes = Changes {
             workers: self.workers.into_values().map(|edited| edited.worker).collect(),
-            purged: self.purged.into_iter().collect(),
+            purged: self.purged.into_values().collect(),
+            gone: Vec::new(),
             forgotten: self.forgotten.into_iter().collect(),
         };
         (changes, self.events)
@@ -347,11 +355,20 @@ const TOMBSTONES: Upsert = Upsert {
         ("incarnation", Type::Integer),
         ("boot_id", Type::Text),
         ("earlier_boot_ids", Type::Json),
+        ("earlier_host_boots", Type::Json),
         ("host_boot_id", Type::Text),
         ("purged_at", Type::Time),
         REVISION,
     ],
-    update: &["incarnation", "boot_id", "earlier_boot_ids", "host_boot_id", "purged_at", "revision"],
+    update: &[
+        "incarnation",
+        "boot_id",
+        "earlier_boot_ids",
+        "earlier_host_boots",
+        "host_boot_id",
+        "purged_at",
+        "revision",
+    ],
 };
 const FORGOTTEN: Delete = Delete { table: "purged_worker", key: &[("id", Type::Text)] };
 const REGISTRATIONS: Upsert = Upsert {
@@ -371,6 +388,7 @@ const REGISTRATIONS: Upsert = Upsert {
         ("incarnation", Type::Integer),
         ("boot_id", Type::Text),
         ("earlier_boot_ids", Type::Json),
+        ("earlier_host_boots", Type::Json),
         ("host_boot_id", Type::Text),
         ("life_revision", Type::Integer),
         ("started_at", Type::Time),
@@ -401,6 +419,7 @@ const REGISTRATIONS: Upsert = Upsert {
         "incarnation",
         "boot_id",
         "earlier_boot_ids",
+        "earlier_host_boots",
         "host_boot_id",
         "life_revision",
         "started_at",

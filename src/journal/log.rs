@@ -9,6 +9,7 @@ use sea_orm::{ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, QueryFil
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::database::Database;
+use super::rows::signed;
 use super::{Published, rows};
 use crate::cluster::{Cursor, Event, EventFilter, EventKind, WorkerId};
 use crate::error::{Error, Result};
@@ -145,8 +146,4 @@ impl Log {
 
 fn unsigned(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
-}
-
-fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -15,8 +15,8 @@
 //! committed as any other. The same mends a commit whose outcome was lost with the connection: the
 //! next batch finds out.
 //!
-//! **Invariant:** nobody else writes to the tables of the cluster; old entries of the change log are
-//! removed by [`LogTrimmer`], beside it.
+//! **Invariant:** nobody else writes to the tables of the cluster, except that [`LogTrimmer`] removes old entries of the
+//! change log and old answers, beside it. Old tombstones, which are part of the state, it has removed by a command.
 
 mod beats;
 pub mod commands;
@@ -246,7 +246,8 @@ impl Journal {
         }
     }
 
-    /// What keeps the change log from growing for ever, for somebody to run.
+    /// What keeps the change log, the answers to requests with a key and the tombstones from growing for ever, for somebody
+    /// to run.
     pub fn log_trimmer(&self, clock: Clock, retention: Retention) -> LogTrimmer {
         LogTrimmer::new(self.clone(), clock, retention)
     }

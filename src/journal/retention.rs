@@ -1,4 +1,4 @@
-//! Keeps the change log, the answers kept for whoever asks again, and what is left of purged workers from growing for ever.
+//! Keeps the change log, the answers kept for whoever asks again, and the tombstones of purged workers from growing for ever.
 //!
 //! Old entries go in small steps, each short, so that writers never wait long for one. First the
 //! place where the log begins is moved, then the entries before it are removed: whoever looks in
@@ -17,7 +17,6 @@ use tracing::{debug, warn};
 use super::Journal;
 use super::commands::{ANSWERS_ARE_KEPT_FOR_HOURS, ANSWERS_TO_HEARTBEATS_ARE_KEPT_FOR_MINUTES, ForgetPurged};
 use crate::clock::{Clock, Timestamp};
-use crate::cluster::{Tombstone, WorkerId};
 use crate::error::Result;
 
 /// How often to look.
@@ -39,9 +38,9 @@ const KEEP_ANSWERS_TO_HEARTBEATS: Duration = Duration::from_secs(ANSWERS_TO_HEAR
 /// keys of a fleet, which come by the thousand a second, do not displace those of operators.
 const MAX_ANSWERS: u64 = 100_000;
 
-/// How long what is left of a purged worker is kept. By that a registration of a process that is over is known and refused,
-/// which may come late: from a machine that was suspended, or from a snapshot of one. Such are resumed after days; after a
-/// month, whoever does it will have looked at what happens. Incarnations do not come twice even after that.
+/// How long a tombstone is kept. A tombstone is what a late registration of an ended process is recognised by, and refused:
+/// one from a machine that was suspended, or from a snapshot of one. Such are resumed after days; after a month, whoever
+/// does it will have looked at what happens. Incarnations do not come twice even after that.
 const KEEP_TOMBSTONES: TimeDelta = TimeDelta::days(30);
 
 /// How many are kept at most: as many as the largest fleet has workers, for one that is replaced at once. Each takes some
@@ -64,7 +63,7 @@ impl Default for Retention {
     }
 }
 
-/// Removes old entries of the change log, old answers, and what is left of workers that were purged long ago.
+/// Removes old entries of the change log, old answers to requests with a key, and old tombstones of purged workers.
 #[derive(Debug)]
 pub struct LogTrimmer {
     journal: Journal,
@@ -100,20 +99,26 @@ impl LogTrimmer {
         tombstones.and(answers).and(events)
     }
 
-    /// Forgets workers that were purged too long ago. Each server does: what it has in memory is its own to forget.
+    /// Forgets workers that were purged too long ago. Each server does: no other one removes what it has in memory.
     async fn trim_tombstones(&self) -> Result<()> {
-        let too_old = self.clock.now().checked_sub_signed(KEEP_TOMBSTONES).unwrap_or(Timestamp::MIN_UTC);
+        let now = self.clock.now();
+        let too_old = now.checked_sub_signed(KEEP_TOMBSTONES).unwrap_or(Timestamp::MIN_UTC);
         let snapshot = self.journal.snapshot();
         let mut tombstones: Vec<_> = snapshot.tombstones().collect();
-        tombstones.sort_by_key(|(_, tombstone)| tombstone.revision);
+        tombstones.sort_by_key(|tombstone| tombstone.revision);
         let surplus = tombstones.len().saturating_sub(MAX_TOMBSTONES);
-        let is_too_old = |tombstone: &Tombstone| tombstone.purged_at.is_some_and(|at| at < too_old);
-        // What was purged before one that is too old is older, whatever the clock said then.
-        let old = tombstones.iter().rposition(|(_, tombstone)| is_too_old(tombstone)).map_or(0, |last| last + 1);
-        tombstones.truncate(surplus.max(old));
-        for some in tombstones.chunks(TOMBSTONES_PER_COMMIT) {
-            let candidates = some.iter().map(|(id, tombstone)| (WorkerId::clone(id), tombstone.revision)).collect();
-            self.journal.commit(ForgetPurged { candidates }).await?;
+        let mut candidates = Vec::new();
+        let mut purged_at = None;
+        for (place, tombstone) in tombstones.into_iter().enumerate().rev() {
+            // One without a date, or with one of a clock that was ahead, is at least as old as the one that was purged next.
+            // Of the others each speaks for itself: one that was purged by a clock that was behind makes no other one old.
+            purged_at = tombstone.purged_at.filter(|at| *at <= now).or(purged_at);
+            if place < surplus || purged_at.is_some_and(|at| at < too_old) {
+                candidates.push((tombstone.worker_id.clone(), tombstone.revision));
+            }
+        }
+        for candidates in candidates.chunks(TOMBSTONES_PER_COMMIT) {
+            self.journal.commit(ForgetPurged { candidates: candidates.to_vec() }).await?;
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Between rows of the database and the live state, both ways.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use entity::{epoch, event, kept_answer, purged_worker, vm, worker};
@@ -68,9 +68,14 @@ pub(super) async fn begin_epoch(transaction: &DatabaseTransaction, name: &str) -
     Ok(())
 }
 
-/// Reads whatever changed since a snapshot; since an empty one, everything there is.
-pub(super) async fn changes_since(transaction: &DatabaseTransaction, base: &Snapshot) -> Result<Changes, Error> {
-    let since = i64::try_from(base.revision).unwrap_or(i64::MAX);
+/// Reads whatever changed since a snapshot; since an empty one, everything there is. Tombstones of workers that were purged
+/// up to `tombstones_since` may be missing.
+pub(super) async fn changes_since(
+    transaction: &DatabaseTransaction,
+    base: &Snapshot,
+    tombstones_since: u64,
+) -> Result<Changes, Error> {
+    let since = signed(base.revision);
     let workers = worker::Entity::changed_since(since).all(transaction).await?;
     let mut vms = vms_of_workers_changed_since(transaction, since).await?;
     let mut changes = Changes::default();
@@ -89,12 +94,19 @@ pub(super) async fn changes_since(transaction: &DatabaseTransaction, base: &Snap
     }
     for row in purged_worker::Entity::removed_since(since).all(transaction).await? {
         let tombstone = Tombstone {
+            worker_id: read_worker_id(&row.id)?,
             incarnation: unsigned("incarnation", row.incarnation)?,
-            boots: Arc::new(read_boots(row.boot_id, row.earlier_boot_ids, row.host_boot_id)),
+            boots: read_boots(row.boot_id, row.host_boot_id, row.earlier_boot_ids, row.earlier_host_boots),
             purged_at: row.purged_at,
             revision: unsigned("revision", row.revision)?,
         };
-        changes.purged.push((read_worker_id(&row.id)?, Arc::new(tombstone)));
+        changes.purged.push(Arc::new(tombstone));
+    }
+    if base.revision < tombstones_since {
+        // A purge may have left nothing that changed since: who is not there any more is told by who is.
+        let there: HashSet<String> = worker::Entity::ids().into_tuple().all(transaction).await?.into_iter().collect();
+        let gone = base.workers().filter(|worker| !there.contains(worker.id.as_str()));
+        changes.gone.extend(gone.map(|worker| worker.id.clone()));
     }
     Ok(changes)
 }
@@ -144,7 +156,7 @@ fn read_worker(row: worker::Model, id: WorkerId, vms: WorkerVms) -> Result<Worke
         registration_revision: unsigned("registration_revision", row.registration_revision)?,
         life: Life {
             incarnation: unsigned("incarnation", row.incarnation)?,
-            boots: Arc::new(read_boots(row.boot_id, row.earlier_boot_ids, row.host_boot_id)),
+            boots: read_boots(row.boot_id, row.host_boot_id, row.earlier_boot_ids, row.earlier_host_boots),
             since_revision: unsigned("life_revision", row.life_revision)?,
             started_at: row.started_at,
             left_at: row.left_at,
@@ -172,20 +184,30 @@ fn read_worker(row: worker::Model, id: WorkerId, vms: WorkerVms) -> Result<Worke
     })
 }
 
-fn read_boots(boot_id: Option<String>, worker::Boots(earlier): worker::Boots, host: Option<String>) -> Boots {
-    let earlier = earlier.into_iter().map(|boot| match boot {
-        worker::Boot::Anywhere(id) => Boot { id: id.into(), host: None },
-        worker::Boot::OnHost(id, host) => Boot { id: id.into(), host: Some(host.into()) },
+fn read_boots(
+    boot_id: Option<String>,
+    host: Option<String>,
+    worker::BootIds(earlier): worker::BootIds,
+    worker::HostBoots(mut hosts): worker::HostBoots,
+) -> Arc<Boots> {
+    // From the latest back, as there may be several of one name, of which the oldest are forgotten.
+    let earlier = earlier.into_iter().rev().map(|id| {
+        let host = hosts.iter().rposition(|(boot, _)| *boot == id).map(|at| hosts.remove(at).1.into());
+        Boot { id: id.into(), host }
     });
-    Boots { boot_id: boot_id.map(Into::into), earlier: earlier.collect(), host: host.map(Into::into) }
+    let mut earlier: Vec<_> = earlier.collect();
+    earlier.reverse();
+    Arc::new(Boots { boot_id: boot_id.map(Into::into), earlier, host: host.map(Into::into) })
 }
 
-fn earlier_boots(boots: &Boots) -> worker::Boots {
-    let earlier = boots.earlier.iter().map(|Boot { id, host }| match host {
-        None => worker::Boot::Anywhere(id.to_string()),
-        Some(host) => worker::Boot::OnHost(id.to_string(), host.to_string()),
-    });
-    worker::Boots(earlier.collect())
+/// Names of earlier starts of a process.
+fn earlier_boot_ids(boots: &Boots) -> Vec<&str> {
+    boots.earlier.iter().map(|boot| &*boot.id).collect()
+}
+
+/// The same, with the start of the host, of those that have said on which they were.
+fn earlier_host_boots(boots: &Boots) -> Vec<(&str, &str)> {
+    boots.earlier.iter().filter_map(|Boot { id, host }| Some((&**id, &**host.as_ref()?))).collect()
 }
 
 fn read_vm(row: vm::Model, worker_id: WorkerId) -> Result<Vm, BadRow> {
@@ -226,6 +248,11 @@ fn read_vm_id(text: &str) -> Result<VmId, BadRow> {
     VmId::parse(text).map_err(|reason| BadRow::Id { text: text.to_owned(), reason })
 }
 
+/// A number for a column of the database, which has no larger ones.
+pub(super) fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
 fn unsigned<N: TryFrom<i64>>(column: &'static str, number: i64) -> Result<N, BadRow> {
     N::try_from(number).map_err(|_| BadRow::Number { column, number })
 }
@@ -253,7 +280,8 @@ pub(super) fn registration_row(worker: &Worker) -> RegistrationRow<'_> {
         "hostname": hostname, "address": address, "zone": zone, "labels": labels,
         "capabilities": capabilities, "cpu_cores": cpu_cores, "memory_mb": memory_mb, "disk_gb": disk_gb,
         "max_vms": max_vms, "incarnation": incarnation, "boot_id": boot_id,
-        "earlier_boot_ids": earlier_boots(boots), "host_boot_id": host, "life_revision": since_revision,
+        "earlier_boot_ids": earlier_boot_ids(boots), "earlier_host_boots": earlier_host_boots(boots),
+        "host_boot_id": host, "life_revision": since_revision,
         "started_at": with_milliseconds(*started_at), "left_at": left_at.map(with_milliseconds),
         "policy": policy.as_str(), "announced": announced.as_str(),
         "registration_revision": registration_revision, "policy_revision": policy_revision,
@@ -327,11 +355,12 @@ pub(super) fn policy_row(worker: &Worker) -> Value {
 }
 
 /// What is left of a worker that is purged.
-pub(super) fn tombstone_row(id: &WorkerId, tombstone: &Tombstone) -> Value {
-    let Tombstone { incarnation, boots, purged_at, revision } = tombstone;
+pub(super) fn tombstone_row(tombstone: &Tombstone) -> Value {
+    let Tombstone { worker_id, incarnation, boots, purged_at, revision } = tombstone;
     let Boots { boot_id, earlier: _, host } = &**boots;
     json!({
-        "id": id.as_str(), "incarnation": incarnation, "boot_id": boot_id, "earlier_boot_ids": earlier_boots(boots),
+        "id": worker_id.as_str(), "incarnation": incarnation, "boot_id": boot_id,
+        "earlier_boot_ids": earlier_boot_ids(boots), "earlier_host_boots": earlier_host_boots(boots),
         "host_boot_id": host, "purged_at": purged_at.map(with_milliseconds), "revision": revision,
     })
 }

@@ -85,6 +85,8 @@ struct Turn {
     epoch: String,
     /// Incarnations that are handed out are above this.
     incarnation_floor: u64,
+    /// Tombstones of workers that were purged up to this revision may be missing.
+    tombstones_since: u64,
 }
 
 /// Stands for the floor in a batch that registers nobody, or is not committed.
@@ -132,7 +134,7 @@ impl Waiting {
             self.rest().extend(more);
         }
         let waiting = self.rest();
-        let rest = waiting.split_off(first_batch(waiting, known).min(waiting.len()));
+        let rest = waiting.split_off(first_batch(waiting.iter().map(|queued| queued.rows(known))).min(waiting.len()));
         let batch = std::mem::replace(waiting, rest);
         self.count.fetch_sub(batch.len(), Ordering::Relaxed);
         Some(batch)
@@ -392,10 +394,10 @@ impl Writer {
         // What is committed to a file that is not there any more is lost.
         self.database.check_files()?;
         let transaction = self.database.begin_writing().await.map_err(Error::from)?;
-        let Turn { revision, epoch, incarnation_floor } = self.raise_revision(&transaction).await?;
+        let Turn { revision, epoch, incarnation_floor, tombstones_since } = self.raise_revision(&transaction).await?;
         self.is_alone = revision == self.state.revision + 1 && epoch == **self.state.epochs.latest();
         if !self.is_alone {
-            self.catch_up(&transaction, revision - 1, &epoch).await?;
+            self.catch_up(&transaction, revision - 1, &epoch, tombstones_since).await?;
             if !self.has_epoch {
                 // The database was set back. What is committed on it belongs to another epoch than what it has lost.
                 transaction.rollback().await.map_err(Error::from)?;
@@ -486,9 +488,12 @@ impl Writer {
         let sql = match self.database.backend() {
             DbBackend::Postgres => {
                 "UPDATE cluster SET revision = revision + 1 WHERE id = 1 \
-                 RETURNING revision, epoch, incarnation_floor, clock_timestamp() AS now"
+                 RETURNING revision, epoch, incarnation_floor, tombstones_since, clock_timestamp() AS now"
             }
-            _ => "UPDATE cluster SET revision = revision + 1 WHERE id = 1 RETURNING revision, epoch, incarnation_floor",
+            _ => {
+                "UPDATE cluster SET revision = revision + 1 WHERE id = 1 \
+                 RETURNING revision, epoch, incarnation_floor, tombstones_since"
+            }
         };
         let statement = Statement::from_string(self.database.backend(), sql);
         let row = transaction.query_one_raw(statement).await?.ok_or_else(no_cluster_row)?;
@@ -503,6 +508,7 @@ impl Writer {
             revision: number("revision")?,
             epoch: row.try_get("", "epoch")?,
             incarnation_floor: number("incarnation_floor")?,
+            tombstones_since: number("tombstones_since")?,
         })
     }
 
@@ -532,25 +538,36 @@ impl Writer {
         if revision != self.state.revision || row.try_get::<String>("", "epoch")? != **self.state.epochs.latest() {
             let transaction = begin_reading(&self.database).await?;
             let row = cluster::Entity::find_by_id(cluster::ID).one(&transaction).await?.ok_or_else(no_cluster_row)?;
-            self.catch_up(&transaction, u64::try_from(row.revision).unwrap_or(0), &row.epoch).await?;
+            let unsigned = |number| u64::try_from(number).unwrap_or(0);
+            let (revision, tombstones_since) = (unsigned(row.revision), unsigned(row.tombstones_since));
+            self.catch_up(&transaction, revision, &row.epoch, tombstones_since).await?;
             transaction.commit().await?;
-            if self.was_set_back {
-                // Not only with the next commit of this server: others may not have noticed.
-                self.begin_epoch().await?;
-            }
+        }
+        // Not only with the next commit of this server: others may not have noticed. And not only when something is new: to
+        // this server nothing is any more, if it could not begin one when it noticed.
+        if self.was_set_back
+            && let Err(error) = self.begin_epoch().await
+        {
+            warn!(error = %error.chain(), "no epoch could be begun, the next look tries again");
         }
         Ok(())
     }
 
     /// Brings what is known up to the revision and the epoch of the database, as a transaction sees it.
-    async fn catch_up(&mut self, transaction: &DatabaseTransaction, revision: u64, epoch: &str) -> Result<()> {
+    async fn catch_up(
+        &mut self,
+        transaction: &DatabaseTransaction,
+        revision: u64,
+        epoch: &str,
+        tombstones_since: u64,
+    ) -> Result<()> {
         let epochs = if epoch == &**self.state.epochs.latest() {
             self.state.epochs.clone()
         } else {
             rows::read_epochs(transaction).await?
         };
         let base = self.base_for(revision, epochs);
-        let changes = rows::changes_since(transaction, &base).await?;
+        let changes = rows::changes_since(transaction, &base, tombstones_since).await?;
         self.publish(&base, changes, revision, self.clock.now(), None);
         Ok(())
     }
@@ -595,7 +612,7 @@ impl Writer {
         let starts_over = base.revision < self.state.revision;
         let is_news = starts_over || revision != self.state.revision;
         let workers = changes.workers.iter().map(|worker| worker.id.clone()).collect();
-        let removed = changes.purged.len();
+        let removed = changes.purged.len() + changes.gone.len();
         let snapshot = Arc::new(base.apply(changes, revision));
         let (epoch, ended_silence) = (snapshot.epochs.of(revision).clone(), snapshot.ended_silence());
         self.state = snapshot.clone();
@@ -655,15 +672,15 @@ async fn outage_ends(outage: &mut Option<Outage>) {
     }
 }
 
-/// How many of those waiting go into the next batch: all, unless they are more, or write more rows, than one commit
-/// should have; one at least.
-fn first_batch(waiting: &[Box<dyn Queued>], known: &Snapshot) -> usize {
-    let mut rows = 0_usize;
-    let fitting = waiting.iter().take_while(|queued| {
-        rows = rows.saturating_add(queued.rows(known));
-        rows <= MAX_ROWS
+/// How many of the commands waiting, which may write so many rows each, go into the next batch: all, unless they are
+/// more, or write more rows, than one commit should have; one at least.
+fn first_batch(rows: impl Iterator<Item = usize>) -> usize {
+    let mut sum = 0_usize;
+    let fitting = rows.take(MAX_BATCH).take_while(|rows| {
+        sum = sum.saturating_add(*rows);
+        sum <= MAX_ROWS
     });
-    fitting.take(MAX_BATCH).count().max(1)
+    fitting.count().max(1)
 }
 
 /// Has every command decide, one after the other; what it decided before counts no more.
@@ -776,7 +793,7 @@ pub(super) async fn load(database: &Database, clock: &Clock) -> Result<Snapshot>
     let transaction = begin_reading(database).await?;
     let row = cluster::Entity::find_by_id(cluster::ID).one(&transaction).await?.ok_or_else(no_cluster_row)?;
     let base = Snapshot::empty(rows::read_epochs(&transaction).await?);
-    let changes = rows::changes_since(&transaction, &base).await?;
+    let changes = rows::changes_since(&transaction, &base, 0).await?;
     transaction.commit().await?;
     Ok(base.apply(changes, u64::try_from(row.revision).unwrap_or(0)))
 }
@@ -794,4 +811,31 @@ async fn begin_reading(database: &Database) -> Result<DatabaseTransaction, DbErr
 
 fn no_cluster_row() -> Error {
     DbErr::RecordNotFound("the row of the cluster".to_owned()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_has_so_many_commands_and_rows_and_one_command_at_least() {
+        for (rows, expected) in [
+            (vec![1; 10], 10),
+            (vec![1; MAX_BATCH], MAX_BATCH),
+            (vec![1; MAX_BATCH + 1], MAX_BATCH),
+            (vec![0; MAX_BATCH + 1], MAX_BATCH),
+            (vec![MAX_ROWS / 2; 2], 2),
+            (vec![MAX_ROWS / 2; 3], 2),
+            (vec![MAX_ROWS - 1, 1, 0, 1], 3),
+            (vec![MAX_ROWS], 1),
+            (vec![MAX_ROWS + 1], 1),
+            (vec![MAX_ROWS + 1, 0], 1),
+            // What does not fit is not overtaken.
+            (vec![1, MAX_ROWS, 1], 1),
+            (vec![usize::MAX, usize::MAX], 1),
+            (vec![1, usize::MAX, usize::MAX], 1),
+        ] {
+            assert_eq!(first_batch(rows.iter().copied()), expected, "{rows:?}");
+        }
+    }
 }

@@ -90,7 +90,7 @@ impl Resolvers {
         let health = |is_ok| if is_ok { ComponentHealth::Ok } else { ComponentHealth::Unavailable };
         Health {
             components: components.map(|(component, is_ok)| (component, health(is_ok))),
-            consul: self.consul.as_ref().map(|is_well| health(*is_well.borrow())),
+            consul: self.consul.as_ref().map(|healthy| health(*healthy.borrow())),
             timestamp: self.clock.now(),
         }
     }

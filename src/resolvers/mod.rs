@@ -15,6 +15,7 @@ pub mod kept;
 pub mod offload;
 mod once;
 pub mod page;
+mod silence;
 mod vms;
 mod wait;
 pub mod watch;
@@ -31,6 +32,7 @@ pub(crate) use self::events::MAX_EVENTS;
 pub use self::events::{EventPage, EventView, WorkerEventsKey, event_limit};
 use self::offload::Offload;
 pub use self::once::{Answer, Answered, Once};
+use self::silence::Silence;
 pub use self::vms::page_of_worker_vms;
 pub use self::wait::WorkersQuestion;
 pub use self::workers::{
@@ -66,17 +68,6 @@ impl Default for Timing {
 /// Statistics, and what they are of.
 type LastStats = Option<(Arc<View>, ClusterStats)>;
 
-/// When the clock alone makes workers offline.
-#[derive(Clone, Debug)]
-struct Silence {
-    /// The epoch of the state that was looked at.
-    epoch: Arc<str>,
-    /// When that was. Nobody has become offline by silence between then and `next`.
-    since: Timestamp,
-    /// When to look again.
-    next: Timestamp,
-}
-
 /// Everything that can be asked of the cluster. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Resolvers {
@@ -86,7 +77,7 @@ pub struct Resolvers {
     /// The last statistics that were added up, for everybody who follows them.
     last_stats: Arc<Mutex<LastStats>>,
     /// When the clock alone makes workers offline, for everybody who follows them.
-    silence: Arc<Mutex<Option<Silence>>>,
+    silence: Arc<Silence>,
     offload: Offload,
     /// Whether Consul does what it is asked, if it is used.
     consul: Option<Receiver<bool>>,
@@ -101,8 +92,8 @@ impl Resolvers {
 
     /// The same, which tells how it goes with Consul, too.
     #[must_use]
-    pub fn with_consul(self, is_well: Receiver<bool>) -> Self {
-        Self { consul: Some(is_well), ..self }
+    pub fn with_consul(self, healthy: Receiver<bool>) -> Self {
+        Self { consul: Some(healthy), ..self }
     }
 
     /// Where questions are answered that take long.
@@ -149,25 +140,7 @@ impl Resolvers {
     /// clock is set back behind it ([`Clock::left`]): then whoever is heard from no more is silent for too long by
     /// another time.
     fn silence(&self) -> Range<Timestamp> {
-        let (snapshot, now) = (self.journal.snapshot(), self.clock.now());
-        let mut silence = self.silence.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*silence {
-            Some(Silence { epoch, since, next })
-                if (*since..*next).contains(&now) && epoch == snapshot.epochs.latest() =>
-            {
-                *since..*next
-            }
-            _ => {
-                let epoch = snapshot.epochs.latest().clone();
-                let next = self.reading(snapshot).view.next_silence();
-                // Who is heard from now on is not silent for too long before that; twice as often, since what other
-                // servers have heard arrives late.
-                let at_last = now + self.timing.offline_after / 2;
-                let next = next.map_or(at_last, |next| next.min(at_last)).max(now + Duration::from_millis(1));
-                *silence = Some(Silence { epoch, since: now, next });
-                now..next
-            }
-        }
+        self.silence.unchanged_during(self.read().view())
     }
 
     /// Statistics of a view, added up once however many ask for them.

@@ -59,7 +59,11 @@ impl Reading {
     pub fn steps_to_list_vms(&self, filter: &VmFilter, request: &PageRequest) -> u64 {
         let snapshot = &self.view.snapshot;
         let rows = match &filter.worker_ids {
-            None if *filter == VmFilter::default() => request.most_rows(snapshot.vm_count()),
+            None if *filter == VmFilter::default() => {
+                // Those that hold no slot are not shown, and may all lie in front of the page.
+                let holding = snapshot.vms_holding_slots();
+                request.most_rows(holding).saturating_add(snapshot.vm_count() - holding)
+            }
             None => snapshot.vm_count(),
             Some(ids) => ids.len().saturating_mul(snapshot.vm_count().div_ceil(snapshot.worker_count().max(1))),
         };

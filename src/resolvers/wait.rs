@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 use super::page::{Edge, Page, PageRequest};
 use super::workers::edge;
 use super::{Reading, Resolvers};
-use crate::cluster::{Availability, Change, HeardSince, View, WorkerFilter, WorkerOrder, WorkerView};
+use crate::cluster::{Change, View, WorkerFilter, WorkerOrder, WorkerView};
 use crate::error::{Error, Result};
 use crate::journal::{Ended, Listener, Missed};
 
@@ -61,7 +61,7 @@ impl Resolvers {
         };
         let Some(mut feed) = feed else { return Ok(()) };
         let base = self.read();
-        let announced = after.and_then(|_| as_announced(&base)).unwrap_or_else(|| base.clone());
+        let announced = after.and_then(|_| self.as_announced(&base)).unwrap_or_else(|| base.clone());
         let mut poll = Poll { question, after: after.unwrap_or(base.revision()), base, announced, page: None };
         let may_have_missed_silence = !poll.shows_the_same(&poll.base)?;
         let mut pause = pin!(sleep(PAUSE));
@@ -100,6 +100,14 @@ impl Resolvers {
         }
         Ok(self.journal.subscribe_after(after))
     }
+
+    /// The cluster at an earlier moment, at which nobody was silent for too long but who is announced offline. None if
+    /// that is so now. A revision does not tell whether its reader has seen a silence that nobody has committed yet.
+    fn as_announced(&self, reading: &Reading) -> Option<Reading> {
+        let last_seen = self.silence.longest_unannounced(reading.view())?;
+        let View { snapshot, offline_after, .. } = &**reading.view();
+        Some(Reading::of(Arc::new(View::new(snapshot.clone(), last_seen, *offline_after))))
+    }
 }
 
 struct Poll<'a> {
@@ -113,18 +121,6 @@ struct Poll<'a> {
     announced: Reading,
     /// The part of the list that was asked for, as of then; made when it is needed.
     page: Option<Page<WorkerView>>,
-}
-
-/// The cluster at an earlier moment, at which nobody was silent for too long but who is announced offline. None if that
-/// is so now. A revision does not tell whether its reader has seen a silence that nobody has committed yet.
-fn as_announced(reading: &Reading) -> Option<Reading> {
-    let View { snapshot, now, offline_after, .. } = &**reading.view();
-    let heard_since = HeardSince::of(*now, *offline_after);
-    let silent = snapshot.workers().filter(|worker| {
-        worker.announced == Availability::Online && worker.availability(heard_since) == Availability::Offline
-    });
-    let last_seen = silent.map(|worker| worker.usage.last_seen).min()?;
-    Some(Reading::of(Arc::new(View::new(snapshot.clone(), last_seen, *offline_after))))
 }
 
 impl Poll<'_> {

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use consul_stub::{Acl, Happening, Mode, Rules, State, Status, Stub, UnknownCheck};
+use consul_stub::{Acl, EventKind, Mode, Rules, State, Status, Stub, UnknownCheck};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::io::copy_bidirectional;
@@ -20,7 +20,7 @@ async fn announced(database: &TestDatabase, consul: &Stub, further: &[&str]) -> 
     let mut arguments = vec!["--consul", &url];
     arguments.extend(further);
     let server = Server::start_with(database, &arguments).await;
-    let id = format!("aetherium-{}-{}", server.address.ip(), server.address.port());
+    let id = server.service_id();
     (server, id)
 }
 
@@ -34,7 +34,7 @@ async fn until_gone(consul: &Stub, id: &str) {
 }
 
 /// How often something has happened to a service.
-fn count(state: &State, id: &str, what: Happening) -> usize {
+fn count(state: &State, id: &str, what: EventKind) -> usize {
     state.catalog.history_of(id).into_iter().filter(|happening| *happening == what).count()
 }
 
@@ -75,7 +75,7 @@ async fn a_server_announces_itself_and_is_gone_before_it_hangs_up() {
     server.program.signal("TERM");
     while let Some(_rest) = stream.chunk().await.unwrap() {}
     consul.read(|state| {
-        assert_eq!(state.catalog.history_of(&id).last(), Some(&Happening::Deregistered));
+        assert_eq!(state.catalog.history_of(&id).last(), Some(&EventKind::Deregistered));
         assert!(state.catalog.service(&id).is_none());
     });
     assert_eq!(server.program.exit().await.code, Some(0));
@@ -99,7 +99,11 @@ async fn a_server_that_nobody_told_of_consul_leaves_it_alone() {
     // One word makes it the one of the environment.
     let arguments = [&arguments[..], &["--consul", "--advertise", "node1.example.com:80"]].concat();
     let program = Program::start_with(&arguments, &variables);
-    until_status(&consul, "aetherium-node1.example.com-80", Status::Passing).await;
+    let advertised = |state: &State| {
+        let found = state.catalog.passing("aetherium").into_iter().find_map(|id| state.catalog.service(id))?;
+        (found.address == "node1.example.com" && found.port == 80).then_some(())
+    };
+    consul.until("it is announced where it says", advertised).await;
     program.signal("TERM");
     program.exit().await;
 }
@@ -131,7 +135,7 @@ async fn a_server_restarted_in_its_place_replaces_itself() {
     let (listen, url) = (server.address.to_string(), consul.url());
     server.kill().await;
     let server = Server::start_at(&listen, &database, &["--consul", &url]).await;
-    let again = |state: &State| (count(state, &id, Happening::Registered) == 2).then_some(());
+    let again = |state: &State| (count(state, &id, EventKind::Registered) == 2).then_some(());
     consul.until("it registers again", again).await;
     assert_eq!(consul.read(|state| state.catalog.services().count()), 1);
     server.stop().await;
@@ -143,7 +147,7 @@ async fn what_consul_forgets_is_told_anew_whichever_version_it_is_of() {
     let (server, id) = announced(&database, &consul, &BRISK).await;
     // Registered is not enough: it is the next update that is told, by whatever words.
     let is_updated = |state: &State| {
-        let is_last = state.catalog.history_of(&id).last() == Some(&Happening::Updated(Status::Passing));
+        let is_last = state.catalog.history_of(&id).last() == Some(&EventKind::Updated(Status::Passing));
         (is_last && state.catalog.service(&id).is_some()).then_some(())
     };
     for unknown in [UnknownCheck::NotFound, UnknownCheck::UnknownCheck, UnknownCheck::NoTtl] {
@@ -166,6 +170,8 @@ on_both_databases! {
         let (status, answer) = server.change(Method::POST, "/workers/w1/drain", None).await;
         assert_eq!(status, 503, "{answer}");
         until_status(&consul, &id, Status::Warning).await;
+        let output = consul.read(|state| state.catalog.check(&format!("service:{id}")).unwrap().output.clone());
+        assert_eq!(output, "changes are not committed");
         database.execute("ALTER TABLE mislaid RENAME TO cluster").await;
         until_status(&consul, &id, Status::Passing).await;
         server.stop().await;
@@ -196,14 +202,40 @@ async fn a_consul_that_hangs_holds_up_nothing_and_the_end_for_a_second_at_most()
     let (database, consul) = (TestDatabase::sqlite(), Stub::start().await);
     consul.set_mode(Mode::Hang);
     let (server, _) = announced(&database, &consul, &BRISK).await;
-    until_health(&server, "unavailable").await;
+    consul.until("it is asked", |state| (!state.requests.is_empty()).then_some(())).await;
     let worker = json!({"hostname": "n", "address": "n:1", "cpu_cores": 1, "memory_mb": 1});
     server.put("/workers/w1", &worker).await;
-    let asked = std::time::Instant::now();
+    // Consul answers nothing before the end of the server.
     let exit = server.stop().await;
     assert_eq!(exit.code, Some(0), "{}", exit.err);
     assert!(exit.err.contains("leaves without Consul, which did not answer in time"), "{}", exit.err);
-    assert!(asked.elapsed().as_secs() < 10, "as it promises: {:?}", asked.elapsed());
+    consul.read(|state| assert_eq!(state.catalog.services().count(), 0));
+}
+
+#[tokio::test]
+async fn each_change_of_what_consul_names_is_one_line() {
+    let consul = Stub::start().await;
+    let url = consul.url();
+    let agent = Program::start(&["agent", "--consul", &url, "--id", "w1"]);
+    let service = json!({"ID": "a", "Name": "aetherium", "Address": "127.0.0.1", "Port": 1});
+    let register = format!("{url}/v1/agent/service/register");
+    let says = async |words: &str, times: usize| {
+        let is_said = async || (agent.said().matches(words).count() == times).then_some(());
+        eventually(&format!("{words} is said {times} times"), is_said).await;
+    };
+    says("Consul names no server, so the last list of 0 stays", 1).await;
+    for times in 1..=2 {
+        http().put(&register).json(&service).send().await.unwrap().error_for_status().unwrap();
+        says("Consul names these servers: http://127.0.0.1:1", times).await;
+        http().put(format!("{url}/v1/agent/service/deregister/a")).send().await.unwrap();
+        says("Consul names no server, so the last list of 1 stays", times).await;
+    }
+    agent.signal("TERM");
+    let exit = agent.exit().await;
+    let lines = exit.err.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let said = lines.map(|line| line["message"].as_str().unwrap().to_owned());
+    let of_consul = said.filter(|message| message.starts_with("Consul ")).count();
+    assert_eq!(of_consul, 5, "nothing else is said of it: {}", exit.err);
 }
 
 #[tokio::test]
@@ -274,7 +306,13 @@ async fn an_agent_does_not_need_consul_for_the_server_it_was_told() {
             Program::start(&["agent", "--consul", &url, "--server", &server.url, "--id", &id, "--consul-announce"]);
         until_worker(&server, &id).await;
         agent.signal("TERM");
-        assert_eq!(agent.exit().await.code, Some(0));
+        let exit = agent.exit().await;
+        assert_eq!(exit.code, Some(0));
+        let said = |words: &str| exit.err.lines().position(|line| line.contains(words));
+        let registered = said(&format!("Worker {id} is registered")).unwrap();
+        // A Consul that hangs is given up after some seconds only: an agent that waits for it speaks of it first.
+        let is_first = said("Consul cannot be used").is_none_or(|gave_up| registered < gave_up);
+        assert!(is_first || mode != Mode::Hang, "{}", exit.err);
     }
     server.stop().await;
 }
@@ -370,10 +408,78 @@ async fn an_agent_that_is_only_started_anew_stays_in_consul() {
     until_status(&consul, id, Status::Passing).await;
     agent.signal("TERM");
     agent.exit().await;
-    assert_eq!(consul.read(|state| count(state, id, Happening::Deregistered)), 0);
+    assert_eq!(consul.read(|state| count(state, id, EventKind::Deregistered)), 0);
     let leave = ["agent", "leave", "--consul", &url, "--server", &server.url, "--id", "w1", "--consul-announce"];
     assert_eq!(Program::run(&leave).await.code, Some(0));
     until_gone(&consul, id).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_no_server_has_taken_is_not_announced() {
+    let (database, consul) = (TestDatabase::sqlite(), Stub::start().await);
+    let server = Server::start_with(&database, &["--heartbeat-interval", "100ms"]).await;
+    let (url, address) = (consul.url(), server.address.to_string());
+    server.kill().await;
+    let target = format!("http://{address}");
+    let said = ["agent", "--consul", &url, "--server", &target, "--id", "w1", "--consul-announce"];
+    let mut agent = Program::start(&[&said[..], &BRISK].concat());
+    warned(&mut agent, "is not heard, trying until it is").await;
+    let server = Server::start_at(&address, &database, &["--heartbeat-interval", "100ms"]).await;
+    let id = "aetherium-worker-w1";
+    until_status(&consul, id, Status::Passing).await;
+    let happened = consul.read(|state| state.catalog.history_of(id));
+    assert!(!happened.contains(&EventKind::Updated(Status::Warning)), "{happened:?}");
+    agent.signal("TERM");
+    assert_eq!(agent.exit().await.code, Some(0));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_was_taken_out_is_not_announced_again_by_its_agent() {
+    let (database, consul) = (TestDatabase::sqlite(), Stub::start().await);
+    // Between two heartbeats there are many updates of the check.
+    let server = Server::start_with(&database, &["--heartbeat-interval", "3s"]).await;
+    let (url, id) = (consul.url(), "aetherium-worker-w1");
+    let said = ["--consul", &url, "--server", &server.url, "--id", "w1", "--consul-announce"];
+    let agent = Program::start(&[&["agent"][..], &said, &BRISK].concat());
+    until_status(&consul, id, Status::Passing).await;
+    let left = Program::run(&[&["agent", "leave"][..], &said].concat()).await;
+    assert_eq!(left.code, Some(0), "{}", left.err);
+    let is_told = |state: &State| {
+        let mut paths = state.requests.iter().map(|request| request.path.as_str());
+        paths.find(|path| path.starts_with("/v1/agent/service/deregister/"))?;
+        paths.find(|path| path.starts_with("/v1/agent/check/update/")).map(drop)
+    };
+    consul.until("the agent updates a check that is gone", is_told).await;
+    let exit = agent.exit().await;
+    assert_eq!(exit.code, Some(1), "its next heartbeat tells it that it is over: {}", exit.err);
+    assert_eq!(consul.read(|state| count(state, id, EventKind::Registered)), 1);
+    assert!(consul.read(|state| state.catalog.service(id).is_none()));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_goodbye_to_the_server_that_was_named_does_not_wait_for_consul() {
+    let (database, consul) = (TestDatabase::sqlite(), Stub::start().await);
+    let (server, service) = announced(&database, &consul, &[]).await;
+    until_status(&consul, &service, Status::Passing).await;
+    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let mut worker = json!({"hostname": "n", "address": "n:1", "cpu_cores": 1, "memory_mb": 1});
+    worker["host_boot_id"] = json!(boot_id.trim());
+    for id in ["w1", "w2"] {
+        server.put(&format!("/workers/{id}"), &worker).await;
+    }
+    let url = consul.url();
+    let asked = |state: &State| state.requests.iter().filter(|it| it.path.starts_with("/v1/health/")).count();
+    for (id, named, expected) in [("w1", server.url.as_str(), 0), ("w2", "http://127.0.0.1:1", 1)] {
+        consul.set_mode(if expected == 0 { Mode::Hang } else { Mode::Answer });
+        let leave = ["agent", "leave", "--consul", &url, "--server", named, "--id", id];
+        let exit = Program::run(&leave).await;
+        assert_eq!(exit.code, Some(0), "{}", exit.err);
+        assert_eq!(server.get(&format!("/workers/{id}")).await["status"], "offline");
+        assert_eq!(consul.read(asked), expected, "{named}");
+    }
     server.stop().await;
 }
 
@@ -391,7 +497,10 @@ async fn what_cannot_be_said_to_consul_is_one_sentence() {
     assert!(line.starts_with("aetherium: CONSUL_HTTP_TOKEN_FILE names /nowhere, which cannot be read"), "{line}");
     let everywhere = ["serve", "--listen", "0.0.0.0:0", "--insecure", "--consul", "consul.example.com:8500"];
     let line = refused(&everywhere, &[]).await;
-    assert!(line.ends_with("say it with --advertise."), "{line}");
+    assert!(line.contains("0.0.0.0:0") && line.ends_with("with --advertise."), "{line}");
+    let here = ["serve", "--listen", "127.0.0.1:0", "--consul", "consul.example.com:8500"];
+    let line = refused(&here, &[]).await;
+    assert!(line.contains("127.0.0.1:") && line.ends_with("with --advertise."), "{line}");
     let line = refused(&["agent", "--server", "http://127.0.0.1:1", "--consul-announce"], &[]).await;
     assert!(line.contains("--consul-announce needs a Consul"), "{line}");
     let line = refused(&["agent", "--consul", "off"], &[]).await;

@@ -68,6 +68,33 @@ async fn other_machines_are_let_in_only_on_purpose() {
 }
 
 #[tokio::test]
+async fn addresses_for_consul_that_cannot_be_used_are_refused_without_repeating_them() {
+    for (arguments, option) in [
+        (&["serve", "--consul", "http://me:secret@consul.example.com:8500"][..], "--consul"),
+        (&["serve", "--consul", "ftp://me:secret@consul.example.com"], "--consul"),
+        (&["agent", "--consul", "me:secret@consul.example.com:8500"], "--consul"),
+        (&["serve", "--consul", "--advertise", "https://me:secret@node1.example.com"], "--advertise"),
+    ] {
+        let exit = Program::run(arguments).await;
+        assert_one_sentence(&exit, &[option]);
+        assert!(!exit.err.contains("secret"), "a password is nobody's business: {}", exit.err);
+    }
+    let variables = [("AETHERIUM_CONSUL", "http://me:secret@c:1"), ("AETHERIUM_ADVERTISE", "http://me:secret@n")];
+    let help = Program::start_with(&["serve", "--help"], &variables).exit().await;
+    assert!(!help.out.contains("secret"), "{}", help.out);
+}
+
+#[tokio::test]
+async fn an_address_to_advertise_needs_a_consul() {
+    for arguments in [
+        &["serve", "--advertise", "node1.example.com"][..],
+        &["serve", "--advertise", "node1.example.com", "--consul", "off"],
+    ] {
+        assert_one_sentence(&Program::run(arguments).await, &["--advertise", "--consul"]);
+    }
+}
+
+#[tokio::test]
 async fn workers_that_could_never_be_online_are_refused() {
     let exit = Program::run(&["serve", "--offline-after", "5s"]).await;
     assert_one_sentence(&exit, &["--offline-after", "--heartbeat-interval"]);
@@ -105,6 +132,7 @@ async fn a_command_line_that_cannot_be_understood_exits_with_2() {
         (&["serve", "--listen", "example.com:80"], "--listen"),
         (&["serve", "--offline-after", "60"], "--offline-after"),
         (&["serve", "--cors-origin", "*"], "--cors-origin"),
+        (&["serve", "--consul-check-ttl", "2ns"], "at least 100ms"),
         (&["dev", "--workers", "-1"], "-1"),
         (&["migrate", "sideways"], "sideways"),
     ] {

@@ -156,7 +156,7 @@ fn operations() -> Vec<Case> {
         Case(
             question("mutation { drainWorker(input: {workerId: \"w1\", ifRevision: 0}) { changed } }"),
             "CONFLICT",
-            &["No revision that was named for worker w1 is of this database", "is of revision 1"],
+            &["The condition on worker w1 names no revision that this database has", "is of revision 1"],
         ),
         Case(
             question("mutation { drainWorker(input: {workerId: \"w1\", ifRevision: -1}) { changed } }"),

@@ -175,25 +175,40 @@ on_both_databases! {
     }
 
     // The clock alone makes somebody offline between an answer and the next poll: nothing is committed that tells of
-    // it.
+    // it. Where nobody announces it either, the poll ends by itself.
     async fn a_silence_between_two_polls_is_not_missed(cluster: TestCluster) {
         furnish(&cluster).await;
-        for question in ["", "id=w1", "status=active", "status=offline", "is_healthy=false", "status=active&limit=1"] {
-            let twice = [question, "zone=nowhere"];
+        for (question, is_announced) in [
+            ("id=w1", true),
+            ("status=active", true),
+            ("status=offline", true),
+            ("is_healthy=false", true),
+            ("status=active&limit=1", true),
+            ("", false),
+        ] {
+            let poll = |revision: &str, question: &str| {
+                let path = format!("/api/v1/workers?wait=60s&after_revision={revision}&{question}");
+                Box::pin(cluster.rest().get(&path).into_future().fuse())
+            };
             cluster.beat("w1", json!({"incarnation": 1})).await;
             cluster.advance(seconds(59));
             let (revision, before) = shown(&cluster, question).await;
+            // What somebody has found out before the silence does not hold during it.
+            let mut earlier = poll(&revision, "zone=nowhere");
+            assert!(poll!(&mut earlier).is_pending());
             cluster.advance(seconds(2));
             let (same, after) = shown(&cluster, question).await;
             assert_eq!(same, revision, "nobody has committed anything");
             assert_ne!(before, after, "{question}");
-            let [poll, other] = twice.map(|question| {
-                let path = format!("/api/v1/workers?wait=60s&after_revision={revision}&{question}");
-                Box::pin(cluster.rest().get(&path).into_future().fuse())
-            });
-            let mut other = other;
+            let (mut poll, mut other) = (poll(&revision, question), poll(&revision, &format!("zone=nowhere&{question}")));
+            assert!(poll!(&mut poll).is_pending(), "{question}: whoever asks again and again is held to a pace");
+            assert!(poll!(&mut other).is_pending(), "{question}: it has begun to wait");
+            if is_announced {
+                assert_ne!(cluster.sweep().await, 0, "{question}");
+            }
             let answer = in_time(poll).await;
             assert_eq!(pick(&answer.json()["workers"], ["id", "status"]), pick(&after["workers"], ["id", "status"]), "{question}");
+            settle().await;
             assert!(poll!(&mut other).is_pending(), "{question}: it is none of its business");
         }
     }

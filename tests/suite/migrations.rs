@@ -28,6 +28,14 @@ async fn tables(database: &Database) -> Vec<String> {
     names.filter(|name| name != "seaql_migrations").collect()
 }
 
+/// A start of a worker's process on a start of its host.
+async fn start(cluster: &TestCluster, id: &str, boot: &str, host: &str) -> Answer {
+    let mut registration = worker(id).registration();
+    registration["boot_id"] = boot.into();
+    registration["host_boot_id"] = host.into();
+    cluster.rest().put(&format!("/api/v1/workers/{id}")).json(registration).await
+}
+
 on_both_databases! {
     async fn migrations_go_up_down_and_up_again(db: TestDatabase) {
         let database = Database::connect(db.url()).await.unwrap();
@@ -53,6 +61,58 @@ on_both_databases! {
             assert_eq!(pending.count(), undone);
         }
         database.close().await.unwrap();
+    }
+
+    // What an older program cannot read, it cannot be put back for.
+    async fn what_is_known_of_earlier_starts_is_read_by_the_program_before(db: TestDatabase) {
+        let cluster = TestCluster::on(&db).await;
+        for id in ["w1", "w2"] {
+            for n in 1..=2 {
+                assert!(start(&cluster, id, &format!("b{n}"), &format!("h{n}")).await.status < 300);
+            }
+        }
+        assert_eq!(cluster.rest().delete("/api/v1/workers/w2?purge=true").await.status, 204);
+        cluster.into_server().stop().await;
+
+        let database = Database::connect(db.url()).await.unwrap();
+        database.migrate_back(1).await.unwrap();
+        for table in ["worker", "purged_worker"] {
+            let sql = format!("SELECT CAST(earlier_boot_ids AS text) AS ids FROM {table}");
+            let rows = Statement::from_string(database.backend(), sql);
+            let rows = database.readers().query_all_raw(rows).await.unwrap();
+            let ids: Vec<String> = rows.iter().map(|row| row.try_get("", "ids").unwrap()).collect();
+            assert_eq!(ids, [r#"["b1"]"#], "{table}");
+        }
+        database.migrate().await.unwrap();
+        database.close().await.unwrap();
+        let cluster = TestCluster::on(&db).await;
+        for id in ["w1", "w2"] {
+            // On which start of its host it was is lost: it is over wherever it is.
+            for host in ["h1", "h9"] {
+                let late = start(&cluster, id, "b1", host).await;
+                assert_eq!(late.status, 409, "{id} {host}: {}", late.body);
+            }
+            let next = start(&cluster, id, "b3", "h3").await;
+            assert_eq!(next.json()["incarnation"], 3, "{id}: {}", next.body);
+        }
+    }
+
+    // Beside servers of this version, which goes on for as long as one by one is replaced. It knows the names of starts only:
+    // it adds to them, and forgets the oldest.
+    async fn what_the_program_before_writes_of_starts_is_understood(db: TestDatabase) {
+        let cluster = TestCluster::on(&db).await;
+        for n in 1..=4 {
+            assert!(start(&cluster, "w1", &format!("b{n}"), &format!("h{n}")).await.status < 300);
+        }
+        let older = async |database: &TestDatabase| {
+            database.execute(r#"UPDATE worker SET earlier_boot_ids = '["b2", "b3", "b9"]'"#).await;
+        };
+        let cluster = cluster.restart_after(older).await;
+        for (boot, host) in [("b2", "h2"), ("b3", "h3"), ("b9", "h1"), ("b9", "h9")] {
+            let late = start(&cluster, "w1", boot, host).await;
+            assert_eq!(late.status, 409, "{boot} {host}: {}", late.body);
+        }
+        assert_eq!(start(&cluster, "w1", "b3", "h5").await.status, 200, "a program that always says the same");
     }
 
     async fn a_server_that_may_not_migrate_says_what_to_do(db: TestDatabase) {

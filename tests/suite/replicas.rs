@@ -1,10 +1,14 @@
 //! Several servers on one PostgreSQL: no leader, and nobody decides on what has passed.
 
 use std::collections::BTreeSet;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::future::join_all;
+use futures_util::poll;
+use sea_orm::{ConnectionTrait as _, TransactionTrait as _};
 use serde_json::json;
+use tokio::task::yield_now;
 
 use crate::harness::*;
 
@@ -49,15 +53,26 @@ on_two_servers! {
     // Of an order that moves, a token tells what its walk has seen, which may be more than this server has.
     async fn a_page_after_one_of_another_server_is_waited_for_by_long_polls_too(a, b) {
         a.rest().put("/api/v1/workers/w2").json(worker("w2").registration()).await;
-        for round in 0..10 {
-            catch_up(&a, b.revision()).await;
-            let before = a.revision();
-            b.rest().post("/api/v1/workers/w1/drain").json(json!({"reason": round.to_string()})).await;
-            let link = b.rest().get("/api/v1/workers?sort=-last_seen&limit=1").await.header("link").unwrap().to_owned();
-            let next = link.split(['<', '>']).nth(1).unwrap();
-            let answer = in_time(a.rest().get(&format!("/api/v1/workers{next}&wait=60s&after_revision={before}")).into_future()).await;
-            assert_eq!(answer.status, 200, "{round}: {}", answer.body);
+        // Who has committed last commits again without a look at what others have.
+        b.rest().post("/api/v1/workers/w2/drain").await;
+        catch_up(&a, b.revision()).await;
+        let before = a.revision();
+        // The database has it, and the other server cannot read what it is.
+        let held = a.server().journal().database().readers().begin().await.unwrap();
+        held.execute_unprepared("LOCK TABLE purged_worker IN ACCESS EXCLUSIVE MODE").await.unwrap();
+        assert_eq!(b.rest().post("/api/v1/workers/w1/drain").await.status, 200);
+        let link = b.rest().get("/api/v1/workers?sort=-last_seen&limit=1").await.header("link").unwrap().to_owned();
+        let next = link.split(['<', '>']).nth(1).unwrap();
+        let path = format!("/api/v1/workers{next}&wait=60s&after_revision={before}");
+        let mut answer = pin!(a.rest().get(&path).into_future());
+        for _ in 0..20 {
+            assert!(poll!(&mut answer).is_pending(), "it is not there yet");
+            yield_now().await;
         }
+        held.rollback().await.unwrap();
+        let answer = in_time(answer).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        assert_eq!(answer.header("x-revision"), Some(&*b.revision().to_string()));
     }
 
     async fn a_drain_here_survives_a_heartbeat_there(a, b) {
@@ -178,4 +193,43 @@ on_two_servers! {
         let before = a.everything().await;
         assert_eq!(a.another_server().await.everything().await, before, "the database says the same");
     }
+}
+
+/// What is left of a removed worker goes after a month, and no row is there then that a server which is behind could read.
+#[tokio::test]
+async fn a_server_that_was_cut_off_for_longer_than_tombstones_are_kept_finds_out_who_was_removed() {
+    TestDatabase::postgres()
+        .await
+        .run(async |database: TestDatabase| {
+            let a = TestCluster::on(&database).await;
+            a.add([worker("w1").vms([vm("vm-1")]), worker("w2").vms([vm("vm-2")]), worker("w3")]).await;
+            let b = TestCluster::by_clock(&database.by_role().await, a.clock()).await;
+            assert_eq!(b.everything().await, a.everything().await);
+            database.shut_out_role().await;
+            for id in ["w1", "w2"] {
+                let removed = a.rest().delete(&format!("/api/v1/workers/{id}?purge=true&force=true")).await;
+                assert_eq!(removed.status, 204, "{}", removed.body);
+            }
+            a.advance(seconds(31 * 24 * 3_600));
+            a.server().log_trimmer().trim().await.unwrap();
+            // This one is there again, as another one of its name.
+            let registered = a.rest().put("/api/v1/workers/w2").json(worker("w2").registration()).await;
+            assert_eq!(registered.status, 201, "{}", registered.body);
+
+            let mut commits = b.server().journal().subscribe();
+            database.let_role_in().await;
+            while b.revision() < a.revision() {
+                let seen = tokio::time::timeout(seconds(20), commits.next()).await.expect("it should catch up");
+                let change = seen.expect("the journal should be open").expect("it is one step");
+                assert!(!change.starts_over, "nothing was set back");
+                assert_eq!(change.removed, 1);
+            }
+            assert_eq!(b.everything().await, a.everything().await);
+            for (method, path) in [("POST", "/api/v1/workers/w1/drain"), ("DELETE", "/api/v1/workers/w1")] {
+                b.rest().ask(method, path).await.assert_failure(404, "Worker not found: w1");
+            }
+            assert_eq!(b.beat("w1", json!({"incarnation": 1})).await.status, 404);
+            assert_eq!(b.rest().get("/api/v1/vms").await.json()["total"], 0);
+        })
+        .await;
 }

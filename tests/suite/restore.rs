@@ -145,7 +145,10 @@ async fn assert_forgotten(cluster: &TestCluster, seen: &Seen) {
     let answer = rest.post("/api/v1/workers/w1/activate").header("if-match", worker).await;
     assert_eq!(answer.status, 412, "{worker}: {}", answer.body);
     let message = answer.json()["message"].as_str().unwrap().to_owned();
-    assert!(message.starts_with("No revision that was named for worker w1 is of this database"), "{worker}: {message}");
+    assert!(
+        message.starts_with("The condition on worker w1 names no revision that this database has"),
+        "{worker}: {message}"
+    );
 }
 
 on_both_databases! {
@@ -194,6 +197,10 @@ on_both_databases! {
             cluster.beat("w2", json!({"incarnation": 1})).await;
         }
         assert_forgotten(&cluster, &lost).await;
+        // A number alone names no epoch, and the database has come as far again: that is documented with conditions.
+        let number = format!("\"{}\"", lost.revision);
+        let answer = cluster.rest().post("/api/v1/workers/w1/activate").header("if-match", &number).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
         let port = Port::of(&cluster).await;
         let mut late = HttpStream::get(&port.authority(), "/api/v1/events", &[SSE, ("last-event-id", &lost.end)]).await;
         let told = late.message().await;
@@ -403,6 +410,45 @@ async fn all_servers_notice_that_their_database_was_set_back() {
                 );
             }
             assert!(a.revision() > before);
+        })
+        .await;
+}
+
+/// To notice is one thing, and to write that down is another, which may fail.
+#[tokio::test]
+async fn a_server_that_noticed_but_could_not_write_begins_an_epoch_at_a_later_look() {
+    TestDatabase::postgres()
+        .await
+        .run(async |db: TestDatabase| {
+            let cluster = TestCluster::on(&db).await;
+            cluster.add([worker("w1")]).await;
+            db.keep_tables().await;
+            let before = cluster.revision();
+            drain(&cluster, "w1", "lost").await;
+            let read = async |what: &str| -> bool {
+                use sea_orm::{ConnectionTrait as _, Statement};
+                let database = cluster.server().journal().database();
+                let statement = Statement::from_string(db.backend(), format!("SELECT {what} AS it FROM cluster"));
+                database.readers().query_one_raw(statement).await.unwrap().unwrap().try_get("", "it").unwrap()
+            };
+            // Sequences count what was rolled back, too.
+            let number = "(SELECT max(number) FROM epoch)";
+            db.execute(&format!(
+                "CREATE SEQUENCE attempts; \
+                 DO $$ BEGIN EXECUTE format('ALTER TABLE epoch ADD CONSTRAINT no_more \
+                 CHECK (number <= %s OR nextval(''attempts'') = 0)', {number}); END $$"
+            ))
+            .await;
+            db.put_tables_back().await;
+            in_time(async { while !read("(SELECT is_called FROM attempts)").await {} }).await;
+            assert_eq!(cluster.revision(), before, "it has noticed");
+            assert!(read("incarnation_floor = 0").await);
+            db.execute("ALTER TABLE epoch DROP CONSTRAINT no_more").await;
+            // Without a commit of its own.
+            in_time(async { while read("incarnation_floor = 0").await {} }).await;
+            assert_eq!(cluster.worker("w1").await["status"], "active");
+            drain(&cluster, "w1", "found").await;
+            assert_eq!(cluster.revision(), before + 1);
         })
         .await;
 }

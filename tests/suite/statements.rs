@@ -164,33 +164,62 @@ on_both_databases! {
     }
 }
 
+/// How many workers have how many VMs each: more rows than one commit should have.
+const HOSTS: usize = 120;
+const VMS_PER_HOST: usize = 200;
+
+/// A start of the host of a worker, and of its process.
+async fn start_host(cluster: &TestCluster, n: usize, start: &str) -> Answer {
+    let mut registration = worker("w").registration();
+    registration["boot_id"] = start.into();
+    registration["host_boot_id"] = start.into();
+    cluster.rest().put(&format!("/api/v1/workers/w{n}")).json(registration).await
+}
+
+async fn start_hosts_with_vms(cluster: &TestCluster) {
+    for n in 0..HOSTS {
+        assert_eq!(start_host(cluster, n, "start-1").await.status, 201);
+        let vms: Vec<_> = (0..VMS_PER_HOST).map(|vm| json!({"id": format!("w{n}-vm-{vm}")})).collect();
+        assert_eq!(cluster.beat(&format!("w{n}"), json!({"incarnation": 1, "vms": vms})).await.status, 200);
+    }
+}
+
+/// What requests are answered that all come while somebody else holds what every commit waits for, and in how many commits.
+async fn commits_of(
+    cluster: &TestCluster,
+    requests: impl Iterator<Item = impl Future<Output = Answer>>,
+) -> (Vec<Answer>, u64) {
+    let before = cluster.revision();
+    let mut answers = Box::pin(futures_util::future::join_all(requests));
+    let held = hold(cluster).await;
+    assert!(futures_util::poll!(&mut answers).is_pending());
+    if let Some(held) = held {
+        held.commit().await.unwrap();
+    }
+    (answers.await, cluster.revision() - before)
+}
+
 on_both_databases! {
     // regression: a restart counted as one row, however many VMs went with it, and the whole fleet's was one commit
     async fn hosts_that_start_anew_together_are_committed_in_parts(cluster: TestCluster) {
-        const WORKERS: usize = 120;
-        let registration = |n: usize, start: usize| {
-            let start = format!("start-{start}");
-            let mut registration = worker("w").registration();
-            registration["boot_id"] = start.clone().into();
-            registration["host_boot_id"] = start.into();
-            cluster.rest().put(&format!("/api/v1/workers/w{n}")).json(registration).into_future()
-        };
-        let vms = |n: usize| -> Vec<_> { (0..200).map(|vm| json!({"id": format!("w{n}-vm-{vm}")})).collect() };
-        for n in 0..WORKERS {
-            assert_eq!(registration(n, 1).await.status, 201);
-            assert_eq!(cluster.beat(&format!("w{n}"), json!({"incarnation": 1, "vms": vms(n)})).await.status, 200);
-        }
-        let before = cluster.revision();
-        let mut registered = Box::pin(futures_util::future::join_all((0..WORKERS).map(|n| registration(n, 2))));
-        // They come while somebody else holds what every commit waits for.
-        let held = hold(&cluster).await;
-        assert!(futures_util::poll!(&mut registered).is_pending());
-        if let Some(held) = held {
-            held.commit().await.unwrap();
-        }
-        assert!(registered.await.iter().all(|answer| answer.status == 200));
+        start_hosts_with_vms(&cluster).await;
+        let starts = (0..HOSTS).map(|n| start_host(&cluster, n, "start-2"));
+        let (answers, commits) = commits_of(&cluster, starts).await;
+        assert!(answers.iter().all(|answer| answer.status == 200));
         // Each restart is told with the VMs that went: 24,120 entries, of which a commit has no more than 10,000.
-        let commits = cluster.revision() - before;
+        assert!(commits >= 3, "{commits}");
+        assert_eq!(cluster.rest().get("/api/v1/vms").await.json()["total"], 0);
+    }
+
+    // regression: the entries of the VMs that go with a worker did not count
+    async fn workers_that_are_removed_together_are_removed_in_parts(cluster: TestCluster) {
+        start_hosts_with_vms(&cluster).await;
+        let removals = (0..HOSTS).map(|n| {
+            cluster.rest().delete(&format!("/api/v1/workers/w{n}?purge=true&force=true")).into_future()
+        });
+        let (answers, commits) = commits_of(&cluster, removals).await;
+        assert!(answers.iter().all(|answer| answer.status == 204));
+        // As above, with the worker's row and what is left of it.
         assert!(commits >= 3, "{commits}");
         assert_eq!(cluster.rest().get("/api/v1/vms").await.json()["total"], 0);
     }

@@ -157,7 +157,6 @@ on_both_databases! {
         assert_eq!(cluster.restart().await.everything().await, after);
     }
 
-    // semantics 23; regression: any database error was a 404
     // A server whose last commit hangs gives its database up in the end; what comes later would meet another server's.
     async fn nothing_is_written_to_a_database_that_was_closed(db: TestDatabase) {
         let cluster = TestCluster::on(&db).await;
@@ -172,6 +171,7 @@ on_both_databases! {
         assert_eq!(next.restart().await.everything().await, before);
     }
 
+    // semantics 23; regression: any database error was a 404
     async fn what_cannot_be_stored_is_a_503_and_has_not_happened(db: TestDatabase) {
         let cluster = TestCluster::on(&db).await;
         cluster.add([worker("w1").vms([vm("vm-1")])]).await;

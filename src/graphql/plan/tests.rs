@@ -246,8 +246,10 @@ fn readings(random: &mut StdRng) -> Vec<Reading> {
         let mut changes = Changes::default();
         match random.random_range(0..4) {
             0 => {
-                let tombstone = Tombstone { incarnation: 1, boots: Arc::default(), purged_at: None, revision };
-                changes.purged.push((WorkerId::parse(&format!("w{number}")).unwrap(), Arc::new(tombstone)));
+                let worker_id = WorkerId::parse(&format!("w{number}")).unwrap();
+                let boots = Arc::default();
+                let tombstone = Tombstone { worker_id, incarnation: 1, boots, purged_at: None, revision };
+                changes.purged.push(Arc::new(tombstone));
             }
             1 => changes.workers.push(worker(number, random, revision)),
             // Heard, and nothing is new, except that it speaks of its VMs now.

@@ -49,8 +49,11 @@ impl Command for Deregister {
     type Reply = ();
 
     fn rows(&self, known: &Snapshot) -> usize {
-        let vms = if self.purge { vms_on(known, &self.worker_id).map_or(0, |vms| vms.len()) } else { 0 };
-        2 + vms
+        if !self.purge {
+            return 2;
+        }
+        // The worker's row, its tombstone and the entry that it was removed; of each VM its row and an entry.
+        3 + 2 * vms_on(known, &self.worker_id).map_or(0, |vms| vms.len())
     }
 
     fn decide(&self, draft: &mut Draft<'_>) -> Result<Self::Reply> {

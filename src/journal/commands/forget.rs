@@ -23,7 +23,7 @@ impl Command for ForgetPurged {
     fn decide(&self, draft: &mut Draft<'_>) -> Result<Self::Reply> {
         for (id, revision) in &self.candidates {
             if let Some(tombstone) = draft.tombstone(id.as_str()).filter(|it| it.revision == *revision).cloned() {
-                draft.forget(id, &tombstone);
+                draft.forget(&tombstone);
             }
         }
         Ok(())

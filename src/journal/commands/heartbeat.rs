@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Command, boot_is_over, check_life, vms_on};
+use super::{Command, boot_is_over, check_life, entries_if_back, vms_on};
 use crate::cluster::{Actor, Availability, EventKind, HeardSince, Snapshot, Tombstone, Vm, VmId, VmStatus, Worker};
 use crate::error::{Error, Result};
 use crate::journal::draft::{Draft, Part, Told};
@@ -117,16 +117,18 @@ impl Command for RecordHeartbeat {
 
     fn rows(&self, known: &Snapshot) -> usize {
         // Each VM that changed or is gone is a row, and an entry of the change log.
-        1 + match &self.beat.inventory {
-            Inventory::Unchanged => 0,
-            Inventory::Whole(reports) => {
-                let vms = vms_on(known, &self.worker_id).map_or(&[][..], |vms| vms);
-                let is_known = |report: &&VmReport| vms.binary_search_by(|vm| vm.id.as_str().cmp(&report.id)).is_ok();
-                let gone = vms.len().saturating_sub(reports.iter().filter(is_known).count());
-                2 * (reports.len() + gone)
+        1 + entries_if_back(known, &self.worker_id)
+            + match &self.beat.inventory {
+                Inventory::Unchanged => 0,
+                Inventory::Whole(reports) => {
+                    let vms = vms_on(known, &self.worker_id).map_or(&[][..], |vms| vms);
+                    let is_known =
+                        |report: &&VmReport| vms.binary_search_by(|vm| vm.id.as_str().cmp(&report.id)).is_ok();
+                    let gone = vms.len().saturating_sub(reports.iter().filter(is_known).count());
+                    2 * (reports.len() + gone)
+                }
+                Inventory::Delta { upsert, remove } => 2 * (upsert.len() + remove.len()),
             }
-            Inventory::Delta { upsert, remove } => 2 * (upsert.len() + remove.len()),
-        }
     }
 
     fn decide(&self, draft: &mut Draft<'_>) -> Result<Self::Reply> {

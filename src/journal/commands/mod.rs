@@ -28,9 +28,10 @@ pub use precondition::{Precondition, Seen, SeenAt};
 pub use register::{Register, RegistrationAccepted};
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use super::draft::Draft;
-use crate::cluster::{Snapshot, Worker, WorkerVms};
+use crate::cluster::{Availability, Snapshot, Worker, WorkerVms};
 use crate::error::{Error, Result};
 
 /// Something that may change the cluster.
@@ -51,9 +52,15 @@ pub trait Command: Send + 'static {
     fn decide(&self, draft: &mut Draft<'_>) -> Result<Self::Reply>;
 }
 
-/// How many VMs there are on a worker, as far as is known.
+/// The VMs of a worker, as far as is known.
 fn vms_on<'a>(known: &'a Snapshot, worker_id: &str) -> Option<&'a WorkerVms> {
     known.find_worker(worker_id).map(|worker| &worker.usage.vms)
+}
+
+/// How many entries of the change log tell that a worker is back, if it is heard: one if it was announced offline.
+fn entries_if_back(known: &Snapshot, worker_id: &str) -> usize {
+    let is_offline = |worker: &Arc<Worker>| worker.announced == Availability::Offline;
+    usize::from(known.find_worker(worker_id).is_some_and(is_offline))
 }
 
 /// Refuses what is said of another life of a worker's process than the present one. The number alone does not tell lives
@@ -81,4 +88,112 @@ fn check_life(worker: &Worker, given: u64, boot_id: Option<&str>) -> Result<()> 
 /// to register again only to be refused then.
 fn boot_is_over(id: &str, boot_id: &str, current: u64) -> Error {
     Error::BootIsOver { id: id.to_owned(), boot_id: boot_id.to_owned(), current }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use chrono::TimeDelta;
+
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::cluster::{Identity, Vm, VmStatus, WorkerId};
+
+    /// A cluster on which commands are carried out one by one, without a database.
+    struct Carried {
+        snapshot: Snapshot,
+        at: Timestamp,
+    }
+
+    impl Carried {
+        /// What is written for a command, which is no more than it counts as.
+        fn out<C: Command>(&mut self, command: &C) -> usize {
+            let (before, revision) = (self.snapshot.clone(), self.snapshot.revision + 1);
+            self.at += TimeDelta::seconds(61);
+            let mut draft = Draft::on(&before, revision, self.at, 0, BTreeMap::new());
+            assert!(command.decide(&mut draft).is_ok());
+            let (changes, events) = draft.into_changes();
+            let (mut rows, purged) = (events.len() + changes.workers.len(), changes.purged.clone());
+            let vms_of = |id: &WorkerId| vms_on(&before, id.as_str()).cloned().unwrap_or_default();
+            for worker in &changes.workers {
+                let is_gone = |vm: &&Arc<Vm>| worker.vm(vm.id.as_str()).is_none();
+                rows += worker.usage.vms.iter().filter(|vm| vm.revision == revision).count();
+                rows += vms_of(&worker.id).iter().filter(is_gone).count();
+            }
+            rows += purged.iter().map(|tombstone| 2 + vms_of(&tombstone.worker_id).len()).sum::<usize>();
+            let counted = command.rows(&before);
+            assert!(rows <= counted, "{rows} rows, and not {counted}");
+            self.snapshot = before.apply(changes, revision);
+            rows
+        }
+    }
+
+    fn register(start: &str) -> Register {
+        let text = Arc::<str>::from("");
+        let identity = Identity {
+            hostname: text.clone(),
+            address: text.clone(),
+            zone: text,
+            labels: BTreeMap::new(),
+            capabilities: Vec::new(),
+            cpu_cores: 1,
+            memory_mb: 1,
+            disk_gb: 1,
+            max_vms: 10,
+        };
+        Register {
+            id: WorkerId::parse("w1").unwrap(),
+            identity,
+            boot_id: Some(start.into()),
+            host_boot_id: Some(start.into()),
+            last_incarnation: None,
+            condition: Precondition::default(),
+        }
+    }
+
+    fn beat(incarnation: u64, vms: &[&str]) -> RecordHeartbeat {
+        let report = |id: &&str| VmReport {
+            id: (*id).to_owned(),
+            name: (*id).into(),
+            status: VmStatus::Running,
+            vcpus: 1,
+            memory_mb: 1,
+        };
+        let beat = Beat {
+            incarnation,
+            boot_id: None,
+            sequence: None,
+            used_cpu_cores: None,
+            used_memory_mb: None,
+            used_disk_gb: None,
+            inventory: Inventory::Whole(vms.iter().map(report).collect()),
+        };
+        RecordHeartbeat { worker_id: "w1".to_owned(), beat, offline_after: Duration::from_secs(60) }
+    }
+
+    #[test]
+    fn commands_count_all_that_they_write() {
+        let mut carried = Carried { snapshot: Snapshot::empty("test".into()), at: Timestamp::UNIX_EPOCH };
+        let silence =
+            AnnounceSilent { candidates: vec![WorkerId::parse("w1").unwrap()], offline_after: Duration::from_secs(60) };
+        let removal = Deregister {
+            worker_id: "w1".to_owned(),
+            incarnation: None,
+            boot_id: None,
+            host_boot_id: None,
+            purge: true,
+            force: true,
+            condition: Precondition::default(),
+        };
+        assert_eq!(carried.out(&register("a")), 2);
+        assert_eq!(carried.out(&beat(1, &["x", "y"])), 5);
+        assert_eq!(carried.out(&silence), 2);
+        assert_eq!(carried.out(&beat(1, &["z"])), 8, "it is back, and all its VMs are others");
+        carried.out(&silence);
+        assert_eq!(carried.out(&register("b")), 5, "it is back, and its VM went with its host");
+        carried.out(&beat(2, &["x", "y", "z"]));
+        assert_eq!(carried.out(&removal), 9);
+    }
 }

@@ -30,7 +30,8 @@ pub enum Seen {
 pub struct SeenAt {
     /// The revision.
     pub revision: u64,
-    /// The epoch of the revision. None if the caller names a number alone, which is then taken to be of this database.
+    /// The epoch of the revision. None if the caller names a number alone, which is then taken to be of this
+    /// database: one of before a restore is, too, once the database has come as far again.
     pub epoch: Option<Arc<str>>,
 }
 
@@ -70,7 +71,7 @@ impl Precondition {
             Some(Seen::At(places)) => match of_this_database(places) {
                 Some(latest) if latest >= current => {}
                 Some(expected) => return Err(Error::StaleRevision { id: id.to_owned(), expected, current }),
-                None => return Err(Error::SeenElsewhere { id: id.to_owned(), current }),
+                None => return Err(Error::UnknownRevision { id: id.to_owned(), current }),
             },
         }
         match matches_not {
@@ -118,15 +119,15 @@ mod tests {
             ((8, None), ""),
             ((12, None), ""),
             ((7, None), "not what it was at revision 7"),
-            ((13, None), "No revision"),
-            ((0, None), "No revision"),
+            ((13, None), "names no revision"),
+            ((0, None), "names no revision"),
             ((8, Some("a")), ""),
             ((9, Some("a")), ""),
-            ((10, Some("a")), "No revision"),
+            ((10, Some("a")), "names no revision"),
             ((10, Some("b")), ""),
             ((7, Some("b")), "not what it was at revision 7"),
-            ((13, Some("b")), "No revision"),
-            ((8, Some("c")), "No revision"),
+            ((13, Some("b")), "names no revision"),
+            ((8, Some("c")), "names no revision"),
         ] {
             let (revision, epoch) = place;
             let seen = Seen::At(vec![SeenAt { revision, epoch: epoch.map(Into::into) }]);

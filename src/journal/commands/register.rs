@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Command, Precondition, boot_is_over, vms_on};
+use super::{Command, Precondition, boot_is_over, entries_if_back, vms_on};
 use crate::cluster::{Actor, Boots, EventKind, Identity, Life, Snapshot, Worker, WorkerId};
 use crate::error::Result;
 use crate::journal::draft::{Draft, Part, Told};
@@ -41,7 +41,8 @@ impl Command for Register {
 
     fn rows(&self, known: &Snapshot) -> usize {
         // If the host was started anew, each VM that it had is a row and an entry of the change log, too.
-        2 + 2 * vms_on(known, self.id.as_str()).map_or(0, |vms| vms.len())
+        let vms = vms_on(known, self.id.as_str()).map_or(0, |vms| vms.len());
+        2 + 2 * vms + entries_if_back(known, self.id.as_str())
     }
 
     fn decide(&self, draft: &mut Draft<'_>) -> Result<Self::Reply> {

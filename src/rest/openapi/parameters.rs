@@ -69,7 +69,8 @@ pub(super) fn idempotency_key(example: &str) -> Parameter {
 pub(super) fn if_match() -> Parameter {
     let description = "The `etag` of the worker as it was read, or its `revision` in quotes: 412 if its registration, or what \
                        operators want of it, has changed since. Heartbeats do not count. After the database was \
-                       restored from a backup, only the `etag` tells that it is of another life.";
+                       restored from a backup, use an `etag`, which is never taken for one of after the restore, or \
+                       read the worker again: a `revision` alone may be, once the database has come as far again.";
     let tags = formatted(ENTITY_TAGS);
     parameter("if-match", ParameterIn::Header, tags, description).example(Some("*".into())).build()
 }

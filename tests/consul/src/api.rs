@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::acl::{Authorizer, NODE};
 use crate::answer::{Read, Refusal};
-use crate::catalog::{Catalog, Check, Happening, Service, Status};
+use crate::catalog::{Catalog, Check, EventKind, Service, Status};
 use crate::registration::{Registration, refuse_active_checks};
 use crate::state::{Mode, Shared, UnknownCheck};
 
@@ -53,14 +53,14 @@ pub fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/catalog/services", get(catalog_services))
         .route("/v1/catalog/service/{name}", get(catalog_service))
         .route("/v1/status/leader", get(async || Json(format!("{NODE_ADDRESS}:8300"))))
-        .layer(middleware::from_fn_with_state(Arc::clone(&shared), behave))
+        .layer(middleware::from_fn_with_state(Arc::clone(&shared), apply_mode))
         .with_state(shared)
 }
 
 type Outcome<T = StatusCode> = Result<T, Refusal>;
 
 /// Answers as the present mode has it: a query that blocks is overtaken by a mode that begins meanwhile.
-async fn behave(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+async fn apply_mode(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
     let lost = shared.note_request(&request);
     shared.answers_again().await;
     if lost {
@@ -213,7 +213,7 @@ async fn deregister_service(
     headers: HeaderMap,
 ) -> Outcome {
     may_change_service(&shared, &id, &headers, &Parameters::of(query.as_deref()))?;
-    shared.change(|catalog, now| catalog.deregister(&id, Happening::Deregistered, now));
+    shared.change(|catalog, now| catalog.deregister(&id, EventKind::Deregistered, now));
     Ok(StatusCode::OK)
 }
 

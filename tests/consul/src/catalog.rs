@@ -31,7 +31,7 @@ pub struct Service {
     pub name: String,
     /// In the order they were registered in.
     pub tags: Vec<String>,
-    /// None if empty: clients take the node's address then.
+    /// Empty if clients are to take the node's address.
     pub address: String,
     /// Where it listens.
     pub port: u16,
@@ -77,12 +77,12 @@ pub struct Event {
     /// The instance that it happened to.
     pub service: String,
     /// What.
-    pub what: Happening,
+    pub what: EventKind,
 }
 
 /// What can happen to an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Happening {
+pub enum EventKind {
     /// It was registered, again perhaps.
     Registered,
     /// It was asked to be deregistered.
@@ -197,7 +197,7 @@ impl Catalog {
     }
 
     /// What happened to one instance, in order.
-    pub fn history_of(&self, service: &str) -> Vec<Happening> {
+    pub fn history_of(&self, service: &str) -> Vec<EventKind> {
         self.history.iter().filter(|event| event.service == service).map(|event| event.what).collect()
     }
 
@@ -258,7 +258,7 @@ impl Catalog {
             modified: index,
             id: new.id,
         };
-        self.note(&service.id, Happening::Registered, now);
+        self.note(&service.id, EventKind::Registered, now);
         let name = service.name.clone();
         self.services.insert(service.id.clone(), service);
         for name in [Some(name), renamed_from].into_iter().flatten() {
@@ -268,7 +268,7 @@ impl Catalog {
     }
 
     /// Takes an instance out; `false` if there is none.
-    pub(crate) fn deregister(&mut self, id: &str, why: Happening, now: Instant) -> bool {
+    pub(crate) fn deregister(&mut self, id: &str, why: EventKind, now: Instant) -> bool {
         let Some(service) = self.services.remove(id) else { return false };
         let index = self.next_index();
         self.checks.retain(|_, check| check.service != id);
@@ -285,7 +285,7 @@ impl Catalog {
         check.expires = Some(now + ttl);
         let service = check.service.clone();
         self.set_status(id, status, output, now);
-        self.note(&service, Happening::Updated(status), now);
+        self.note(&service, EventKind::Updated(status), now);
         true
     }
 
@@ -319,7 +319,7 @@ impl Catalog {
             }
             None => drop(self.checks.remove(&id)),
         }
-        self.note(service, Happening::Maintenance(reason.is_some()), now);
+        self.note(service, EventKind::Maintenance(reason.is_some()), now);
         self.touch_service(&name, index);
         self.check_list_index = index;
         true
@@ -344,12 +344,12 @@ impl Catalog {
             };
             let service = check.service.clone();
             self.set_status(&id, Status::Critical, output, now);
-            self.note(&service, Happening::Expired, now);
+            self.note(&service, EventKind::Expired, now);
         }
         let reaped: BTreeSet<_> =
             self.checks().filter(|check| over(check.reaped_at())).map(|check| check.service.clone()).collect();
         for service in reaped {
-            self.deregister(&service, Happening::Reaped, now);
+            self.deregister(&service, EventKind::Reaped, now);
         }
     }
 
@@ -402,7 +402,7 @@ impl Catalog {
         self.index
     }
 
-    fn note(&mut self, service: &str, what: Happening, at: Instant) {
+    fn note(&mut self, service: &str, what: EventKind, at: Instant) {
         self.history.push(Event { at, service: service.to_owned(), what });
     }
 }

@@ -8,12 +8,12 @@ use axum::http::StatusCode;
 use axum::routing::put;
 use axum::{Json, Router};
 
-use crate::door::Door;
+use crate::listener::Listener;
 use crate::{Acl, Mode, Stub, UnknownCheck};
 
 /// The port where a stub is told what to do.
 #[derive(Debug)]
-pub struct Control(Door);
+pub struct Control(Listener);
 
 impl Control {
     /// Begins to listen, on a port of the loopback interface that the system chose.
@@ -22,7 +22,7 @@ impl Control {
     ///
     /// If it cannot.
     pub async fn of(stub: Arc<Stub>) -> Self {
-        Self(Door::open(SocketAddr::from(([127, 0, 0, 1], 0)), stub.control()).await)
+        Self(Listener::open(SocketAddr::from(([127, 0, 0, 1], 0)), stub.control()).await)
     }
 
     /// Its base URL.

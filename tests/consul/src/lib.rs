@@ -18,7 +18,7 @@ mod answer;
 mod api;
 mod catalog;
 pub mod control;
-mod door;
+mod listener;
 mod registration;
 mod state;
 #[cfg(test)]
@@ -34,8 +34,8 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 pub use self::acl::{Acl, NODE, Rules, Token};
-pub use self::catalog::{Catalog, Check, Event, Happening, Service, Status};
-use self::door::Door;
+pub use self::catalog::{Catalog, Check, Event, EventKind, Service, Status};
+use self::listener::Listener;
 use self::state::Shared;
 pub use self::state::{Mode, Received, State, UnknownCheck};
 
@@ -50,7 +50,7 @@ pub const DEREGISTER_MINIMUM: Duration = Duration::from_secs(60);
 pub struct Stub {
     shared: Arc<Shared>,
     address: SocketAddr,
-    door: Mutex<Option<Door>>,
+    listener: Mutex<Option<Listener>>,
     time: JoinHandle<()>,
 }
 
@@ -71,9 +71,9 @@ impl Stub {
     /// If it cannot listen.
     pub async fn start_with(deregister_minimum: Duration) -> Self {
         let shared = Arc::new(Shared::new(deregister_minimum));
-        let door = Door::open(SocketAddr::from(([127, 0, 0, 1], 0)), api::router(Arc::clone(&shared))).await;
+        let listener = Listener::open(SocketAddr::from(([127, 0, 0, 1], 0)), api::router(Arc::clone(&shared))).await;
         let time = tokio::spawn(Arc::clone(&shared).pass_time());
-        Self { shared, address: door.address(), door: Mutex::new(Some(door)), time }
+        Self { shared, address: listener.address(), listener: Mutex::new(Some(listener)), time }
     }
 
     /// Its base URL, as `CONSUL_HTTP_ADDR` takes it; the same when it was away.
@@ -113,8 +113,8 @@ impl Stub {
 
     /// Closes its port and cuts all connections; time passes for what is registered.
     pub async fn go_away(&self) {
-        if let Some(door) = self.door.lock().await.take() {
-            door.close().await;
+        if let Some(listener) = self.listener.lock().await.take() {
+            listener.close().await;
         }
     }
 
@@ -124,9 +124,9 @@ impl Stub {
     ///
     /// If it cannot, because somebody else took the port.
     pub async fn come_back(&self) {
-        let mut door = self.door.lock().await;
-        if door.is_none() {
-            *door = Some(Door::open(self.address, api::router(Arc::clone(&self.shared))).await);
+        let mut listener = self.listener.lock().await;
+        if listener.is_none() {
+            *listener = Some(Listener::open(self.address, api::router(Arc::clone(&self.shared))).await);
         }
     }
 
@@ -135,8 +135,9 @@ impl Stub {
         self.shared.read(read)
     }
 
-    /// Waits until there is something, and returns it. What it is must hold for a moment only: nothing that happens
-    /// between two changes is missed, but a state that was left again before anybody looked is.
+    /// Waits until `find` finds something, and returns it. The state is looked at after each change. Changes in quick
+    /// succession may be looked at as one, so what was true only between them may be missed: it is in the
+    /// [history](Catalog::history).
     ///
     /// # Panics
     ///

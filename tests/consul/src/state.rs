@@ -23,7 +23,7 @@ pub enum Mode {
     Hang,
     /// 500, as while there is no leader.
     Fail,
-    /// 403, whatever is asked for. What is filtered out silently for lack of rights, set by [`Acl`].
+    /// 403, whatever is asked for. An [`Acl`] refuses changes only, and leaves out of lists what may not be read.
     Refuse,
 }
 

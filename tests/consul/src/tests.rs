@@ -111,7 +111,8 @@ async fn an_index_that_falls_wakes_whoever_waits() {
     assert!(after.index < before.index, "{} < {}", after.index, before.index);
     assert_eq!(after.body[0]["Service"]["ID"], "web-1");
 
-    let blocked = consul.begin(&format!("/v1/health/service/web?index={}", after.index));
+    let mut blocked = consul.begin(&format!("/v1/health/service/web?index={}", after.index));
+    assert!(blocked.is_silent().await);
     consul.shared.change(|catalog, _| catalog.forget());
     assert_eq!(blocked.answer().await.body, json!([]));
 }
@@ -223,6 +224,7 @@ async fn maintenance_shows_an_instance_as_critical_until_it_is_over() {
 async fn what_hangs_is_answered_when_that_is_over() {
     let consul = Consul::new();
     let mut blocked = consul.begin(&format!("/v1/health/service/web?index={}", u64::MAX));
+    assert!(blocked.is_silent().await, "it waits already");
     consul.shared.set(|state| state.mode = Mode::Hang);
     let mut hanging = consul.begin("/v1/status/leader");
     advance(Duration::from_secs(3_600)).await;
@@ -353,7 +355,8 @@ impl Begun {
         timeout(Duration::from_millis(1), &mut self.0).await.is_err()
     }
 
+    /// The answer, for which nothing is left to wait.
     async fn answer(self) -> Answer {
-        self.0.await.unwrap()
+        timeout(Duration::from_secs(1), self.0).await.expect("it is woken").unwrap()
     }
 }

@@ -54,6 +54,12 @@ impl Server {
         Self { program, address, url: format!("http://{address}"), revision, http: http(), _database: database.clone() }
     }
 
+    /// By which it is known in Consul.
+    pub fn service_id(&self) -> String {
+        let hostname = sysinfo::System::host_name().unwrap();
+        format!("aetherium-server-{hostname}-{}-{}", self.address.ip(), self.address.port())
+    }
+
     /// What is under this path of the API.
     pub async fn get(&self, path: &str) -> Value {
         let (status, body) = self.ask(path).await;

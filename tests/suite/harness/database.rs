@@ -100,6 +100,7 @@ impl TestDatabase {
         let outcome = AssertUnwindSafe(async { behaviour(S::from(self.clone()).await).await }).catch_unwind().await;
         if self.backend() == DbBackend::Postgres {
             administer(&format!(r#"DROP DATABASE "{}" WITH (FORCE)"#, self.name_on_server())).await;
+            administer(&format!(r#"DROP ROLE IF EXISTS "{}""#, self.role_name())).await;
             for copy in 0..self.copies.load(Ordering::Relaxed) {
                 administer(&format!(r#"DROP DATABASE "{}" WITH (FORCE)"#, self.copy(copy))).await;
             }
@@ -203,6 +204,31 @@ impl TestDatabase {
     /// Ends a [`cut_off`](Self::cut_off).
     pub async fn let_in(&self) {
         administer(&format!(r#"ALTER DATABASE "{}" ALLOW_CONNECTIONS true"#, self.name_on_server())).await;
+    }
+
+    /// The same database by a role of its own, which may do everything: so that one of several servers can be
+    /// [shut out](Self::shut_out_role); PostgreSQL only.
+    pub async fn by_role(&self) -> Self {
+        let role = self.role_name();
+        administer(&format!(r#"CREATE ROLE "{role}" SUPERUSER LOGIN"#)).await;
+        let (_, server) = self.url.rsplit_once('@').unwrap();
+        Self { url: format!("postgres://{role}@{server}"), folder: None, copies: Arc::default() }
+    }
+
+    /// Throws out whoever uses the database [by its role](Self::by_role), and lets none of them in.
+    pub async fn shut_out_role(&self) {
+        let role = self.role_name();
+        administer(&format!(r#"ALTER ROLE "{role}" NOLOGIN"#)).await;
+        administer(&format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'")).await;
+    }
+
+    /// Ends a [`shut_out_role`](Self::shut_out_role).
+    pub async fn let_role_in(&self) {
+        administer(&format!(r#"ALTER ROLE "{}" LOGIN"#, self.role_name())).await;
+    }
+
+    fn role_name(&self) -> String {
+        format!("{}_role", self.name_on_server())
     }
 
     fn name_on_server(&self) -> &str {

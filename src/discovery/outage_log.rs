@@ -1,25 +1,23 @@
-//! How it goes with Consul, and the one line in the log for each change of that.
+//! One line in the log for each change between a Consul that does what it is asked, one that is away, and one that refuses.
 
 use tokio::sync::watch;
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::consul::CallError;
 
-/// What one task uses Consul for, and whether that goes well.
+/// Whether Consul did what one task asked of it last, so that only changes are logged.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(super) struct OutageLog {
     purpose: Purpose,
     state: Option<State>,
     /// For whoever shows it.
-    is_well: Option<watch::Sender<bool>>,
+    healthy: Option<watch::Sender<bool>>,
 }
 
 /// What is done with Consul's help.
 #[derive(Debug)]
 pub(super) struct Purpose {
-    /// What is the case when it goes well: `service aetherium-… is announced`.
-    pub(super) done: String,
-    /// What is the case when it does not.
+    /// What is the case while Consul does not help: `service aetherium-… is not announced`.
     pub(super) undone: String,
     /// What the token has to allow.
     pub(super) rule: String,
@@ -27,21 +25,20 @@ pub(super) struct Purpose {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    Well,
+    Healthy,
     Away,
     Forbidden,
 }
 
-impl Connection {
-    pub(super) fn new(purpose: Purpose, is_well: Option<watch::Sender<bool>>) -> Self {
-        Self { purpose, state: None, is_well }
+impl OutageLog {
+    pub(super) fn new(purpose: Purpose, healthy: Option<watch::Sender<bool>>) -> Self {
+        Self { purpose, state: None, healthy }
     }
 
-    /// Consul did what it was asked.
-    pub(super) fn succeeded(&mut self) {
-        if self.enter(State::Well) {
-            info!("Consul answers: {}", self.purpose.done);
-        }
+    /// Consul did what it was asked. Answers whether this is a change, which is for the caller to log: it knows what
+    /// came of it.
+    pub(super) fn succeeded(&mut self) -> bool {
+        self.enter(State::Healthy)
     }
 
     /// Consul did not.
@@ -53,17 +50,17 @@ impl Connection {
         if !self.enter(state) {
             return;
         }
-        let Purpose { undone, rule, .. } = &self.purpose;
+        let Purpose { undone, rule } = &self.purpose;
         match state {
             State::Forbidden => warn!(%error, "Consul refuses, and {undone}: its token needs {rule}"),
-            State::Away | State::Well => warn!(%error, "Consul cannot be used, and {undone}: {error}"),
+            State::Away | State::Healthy => warn!(%error, "Consul cannot be used, and {undone}: {error}"),
         }
     }
 
     /// Whether this is a change.
     fn enter(&mut self, state: State) -> bool {
-        if let Some(is_well) = &self.is_well {
-            is_well.send_replace(state == State::Well);
+        if let Some(healthy) = &self.healthy {
+            healthy.send_replace(state == State::Healthy);
         }
         self.state.replace(state) != Some(state)
     }
@@ -75,17 +72,16 @@ mod tests {
 
     #[test]
     fn only_a_change_is_told() {
-        let mut connection =
-            Connection::new(Purpose { done: String::new(), undone: String::new(), rule: String::new() }, None);
+        let mut log = OutageLog::new(Purpose { undone: String::new(), rule: String::new() }, None);
         for (state, is_change) in [
             (State::Away, true),
             (State::Away, false),
             (State::Forbidden, true),
-            (State::Well, true),
-            (State::Well, false),
+            (State::Healthy, true),
+            (State::Healthy, false),
             (State::Away, true),
         ] {
-            assert_eq!(connection.enter(state), is_change, "{state:?}");
+            assert_eq!(log.enter(state), is_change, "{state:?}");
         }
     }
 }

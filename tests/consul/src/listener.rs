@@ -12,12 +12,12 @@ use tower::ServiceExt;
 
 /// Serves until it is closed or dropped.
 #[derive(Debug)]
-pub struct Door {
+pub struct Listener {
     address: SocketAddr,
     serving: JoinHandle<()>,
 }
 
-impl Door {
+impl Listener {
     /// Begins to listen.
     pub async fn open(address: SocketAddr, router: Router) -> Self {
         let listener = TcpListener::bind(address).await.unwrap_or_else(|error| panic!("{address}: {error}"));
@@ -37,7 +37,7 @@ impl Door {
     }
 }
 
-impl Drop for Door {
+impl Drop for Listener {
     fn drop(&mut self) {
         self.serving.abort();
     }

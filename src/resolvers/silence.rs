@@ -1,0 +1,138 @@
+//! When the clock alone makes workers offline: worked out once, for everybody who follows them or waits for them.
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::cluster::View;
+
+/// The last look at who is silent. It holds for later states, too: whoever is heard after it is not silent for too long
+/// before it is over, so nobody has to look at all workers again until then.
+#[derive(Debug, Default)]
+pub(super) struct Silence(Mutex<Option<Look>>);
+
+#[derive(Debug)]
+struct Look {
+    /// The epoch of the state that was looked at.
+    epoch: Arc<str>,
+    /// When that was. Nobody has become offline by silence between then and `next`.
+    since: Timestamp,
+    /// When to look again.
+    next: Timestamp,
+    /// The revision of the state in which `unannounced` was looked for.
+    revision: u64,
+    /// See [`View::longest_unannounced_silence`].
+    unannounced: Option<Timestamp>,
+}
+
+impl Silence {
+    /// In which time around that of the view nobody becomes offline by silence alone.
+    pub(super) fn unchanged_during(&self, view: &Arc<View>) -> Range<Timestamp> {
+        self.look(view, |look| look.since..look.next)
+    }
+
+    /// What the view says of [`View::longest_unannounced_silence`]. All workers are looked at for it only while there
+    /// is one: nobody is added to those that are silent before the next look, so where there was none, there is none.
+    pub(super) fn longest_unannounced(&self, view: &Arc<View>) -> Option<Timestamp> {
+        let revision = view.snapshot.revision;
+        self.look(view, |look| {
+            if revision < look.revision {
+                // Somebody may have been heard since.
+                return view.longest_unannounced_silence();
+            }
+            if look.unannounced.is_some() && look.revision < revision {
+                (look.unannounced, look.revision) = (view.longest_unannounced_silence(), revision);
+            }
+            look.unannounced
+        })
+    }
+
+    fn look<T>(&self, view: &Arc<View>, at: impl FnOnce(&mut Look) -> T) -> T {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *last {
+            Some(look) if look.holds_for(view) => at(look),
+            last => at(last.insert(Look::at(view))),
+        }
+    }
+}
+
+impl Look {
+    fn at(view: &Arc<View>) -> Self {
+        let (snapshot, now) = (&view.snapshot, view.now);
+        // Who is heard from now on is not silent for too long before that; twice as often, since what other servers
+        // have heard arrives late.
+        let at_last = now + view.offline_after / 2;
+        let next = view.next_silence().map_or(at_last, |next| next.min(at_last));
+        Self {
+            epoch: snapshot.epochs.latest().clone(),
+            since: now,
+            next: next.max(now + Duration::from_millis(1)),
+            revision: snapshot.revision,
+            unannounced: view.longest_unannounced_silence(),
+        }
+    }
+
+    fn holds_for(&self, view: &View) -> bool {
+        (self.since..self.next).contains(&view.now) && self.epoch == *view.snapshot.epochs.latest()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::{Availability, Changes, Identity, Labels, Life, Snapshot, Worker, WorkerId};
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_timestamp(1_000_000 + seconds, 0).unwrap_or_default()
+    }
+
+    /// A cluster of one worker, which was heard at a moment, at another moment.
+    fn view(epoch: &str, revision: u64, heard: i64, announced: Availability, now: i64) -> Arc<View> {
+        let identity = Identity {
+            hostname: "h".into(),
+            address: "a:1".into(),
+            zone: "".into(),
+            labels: Labels::new(),
+            capabilities: Vec::new(),
+            cpu_cores: 1,
+            memory_mb: 1,
+            disk_gb: 1,
+            max_vms: 1,
+        };
+        let mut worker = Worker::first_life(WorkerId::parse("w").unwrap(), identity, Life::first(at(heard), 1));
+        worker.announced = announced;
+        let changes = Changes { workers: vec![Arc::new(worker)], ..Changes::default() };
+        let snapshot = Snapshot::empty(epoch.into()).apply(changes, revision);
+        Arc::new(View::new(Arc::new(snapshot), at(now), Duration::from_secs(60)))
+    }
+
+    // Each row goes on from the one before it.
+    #[test]
+    fn workers_are_looked_at_again_only_while_a_silence_is_not_announced_or_when_one_may_have_begun() {
+        use Availability::{Offline, Online};
+        let silence = Silence::default();
+        for (view, expected, why) in [
+            (view("a", 1, 0, Online, 40), None, "it was heard 40 s ago"),
+            (view("a", 2, -99, Online, 50), None, "a silence cannot have begun, so nobody has looked for it"),
+            (view("a", 3, 0, Online, 61), Some(0), "one may have begun at 60.001"),
+            (view("a", 3, -99, Online, 62), Some(0), "nor in a state that was looked at"),
+            (view("a", 4, 0, Offline, 62), None, "it is announced"),
+            (view("a", 5, -99, Online, 63), None, "nobody has looked again since it was"),
+            (view("a", 3, 0, Online, 63), Some(0), "a state from before the announcement"),
+            (view("a", 6, -99, Online, 60), Some(-99), "the clock was set back"),
+            (view("b", 6, 0, Online, 60), None, "the database was set back"),
+        ] {
+            assert_eq!(silence.longest_unannounced(&view), expected.map(at), "{why}");
+        }
+    }
+
+    #[test]
+    fn nobody_becomes_offline_by_silence_until_the_first_one_does_or_half_a_time_out_is_over() {
+        use Availability::Online;
+        for (heard, now, next) in [(0, 0, 30_000), (0, 29, 59_000), (0, 31, 60_001), (0, 60, 60_001), (0, 61, 91_000)] {
+            let unchanged = Silence::default().unchanged_during(&view("a", 1, heard, Online, now));
+            assert_eq!(unchanged, at(now)..at(0) + Duration::from_millis(next), "{now}");
+        }
+    }
+}
