@@ -27,6 +27,8 @@ pub struct Changes {
 pub struct Change {
     /// When it was committed.
     pub at: Timestamp,
+    /// The revision that it brought the cluster from.
+    pub after: u64,
     /// The revision it brought the cluster to.
     pub revision: u64,
     /// The epoch of that revision.

@@ -30,6 +30,17 @@ pub struct WorkerFilter {
     pub search: Option<String>,
 }
 
+/// Something that many workers may have, and by which they are found without a look at the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkerFacet<'a> {
+    /// Being in this zone, or in none if the text is empty.
+    Zone(&'a str),
+    /// Being in this status.
+    Status(WorkerStatus),
+    /// A label of this key and value.
+    Label(&'a str, &'a str),
+}
+
 /// A label that has to be there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LabelFilter {
@@ -73,17 +84,32 @@ impl WorkerFilter {
 }
 
 impl WorkerFilter {
-    /// The only zone that is wanted, if there is one.
-    pub fn zone(&self) -> Option<&str> {
-        match self.zones.as_deref() {
-            Some([zone]) => Some(zone),
-            _ => None,
+    /// The only thing that is asked for beside ids, if it is one that an index answers by itself.
+    pub fn only_facet(&self) -> Option<WorkerFacet<'_>> {
+        let Self { ids: _, zones, has_zone, statuses, is_healthy, capabilities, labels, search } = self;
+        let others = [has_zone.is_some(), capabilities.is_some(), search.is_some()];
+        let asked = [zones.is_some(), statuses.is_some(), is_healthy.is_some(), labels.is_some()];
+        let labels = labels.as_ref().map_or(0, Vec::len);
+        if others.contains(&true) || asked.into_iter().filter(|is_asked| *is_asked).count() != 1 || labels > 1 {
+            return None;
         }
+        self.facets().next()
     }
 
-    /// Whether nothing is asked for beside a zone.
-    pub fn is_for_zone_only(&self) -> bool {
-        *self == Self { zones: self.zones.clone(), ..Self::default() }
+    /// What is asked for, as far as indexes answer it: whoever matches has all of these.
+    pub fn facets(&self) -> impl Iterator<Item = WorkerFacet<'_>> {
+        let zone = match self.zones.as_deref() {
+            Some([zone]) => Some(WorkerFacet::Zone(zone)),
+            _ => None,
+        };
+        let status = match (self.statuses.as_deref(), self.is_healthy) {
+            (Some([status]), _) => Some(WorkerFacet::Status(*status)),
+            (_, Some(false)) => Some(WorkerFacet::Status(WorkerStatus::Offline)),
+            _ => None,
+        };
+        let labels = self.labels.iter().flatten();
+        let labels = labels.filter_map(|label| Some(WorkerFacet::Label(&label.key, label.value.as_deref()?)));
+        zone.into_iter().chain(status).chain(labels)
     }
 
     /// With how many entries a worker is compared, beside ids.
@@ -132,6 +158,20 @@ impl VmFilter {
 }
 
 impl VmFilter {
+    /// The only zone that is wanted of VMs that hold a slot, whatever else is asked for.
+    pub fn zone(&self) -> Option<&str> {
+        match (self.zones.as_deref(), &self.statuses) {
+            (Some([zone]), None) => Some(zone),
+            (Some([zone]), Some(statuses)) if statuses.iter().all(|status| status.holds_slot()) => Some(zone),
+            _ => None,
+        }
+    }
+
+    /// Whether nothing is asked for beside zones.
+    pub fn is_for_zones_only(&self) -> bool {
+        *self == Self { zones: self.zones.clone(), ..Self::default() }
+    }
+
     /// With how many entries a VM is compared, beside the ids of workers.
     pub fn entries(&self) -> usize {
         let texts = usize::from(self.has_zone.is_some()) + usize::from(self.search.is_some());

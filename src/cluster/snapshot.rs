@@ -1,6 +1,7 @@
 //! The cluster at one revision.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
+use std::fmt::Write as _;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -10,7 +11,9 @@ use super::change::Changes;
 use super::epoch::Epochs;
 use super::event::Cursor;
 use super::id::{VmId, WorkerId};
+use super::index::{Ids, Index};
 use super::sorted::{Chunk, Keyed, Sorted};
+use super::status::WorkerStatus;
 use super::totals::Totals;
 use super::vm::Vm;
 use super::worker::{Tombstone, Worker, WorkerVms};
@@ -30,12 +33,45 @@ pub struct Snapshot {
     vms: Sorted<VmReports>,
     vms_holding_slots: usize,
     totals: Totals,
-    /// The workers of each zone, and those without one under the empty text; no zone is empty.
-    zones: Arc<BTreeMap<Arc<str>, Sorted<WorkerId>>>,
+    indexes: Indexes,
     /// Nearly always none, and then this is what is asked first.
     duplicates: Arc<Duplicates>,
     tombstones: Sorted<Arc<Tombstone>>,
     ended_silence: TimeDelta,
+}
+
+/// By what workers and VMs are found without a look at all of them. No heartbeat changes any of these, unless it changes
+/// the set of VMs, or is of a worker that was known to be offline.
+#[derive(Clone, Debug, Default)]
+struct Indexes {
+    /// Those without a zone under the empty text.
+    zones: Index<WorkerId>,
+    hostnames: Index<WorkerId>,
+    /// By [`label_text`].
+    labels: Index<WorkerId>,
+    /// By revision of the last registration that was more than a retry, as [`revision_text`].
+    registrations: Index<WorkerId>,
+    standings: Standings,
+    /// VMs by the zones of the workers on which they hold a slot. One that holds a slot on several may be in several
+    /// zones, and is shown in one.
+    vms_by_zone: Index<VmId>,
+}
+
+/// Workers by what they are while none has been silent for too long since it was last announced.
+#[derive(Clone, Debug, Default)]
+struct Standings {
+    active: Ids<WorkerId>,
+    draining: Ids<WorkerId>,
+    offline: Ids<WorkerId>,
+}
+
+/// An order of workers that is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeptOrder {
+    /// By hostname, then by id.
+    Hostname,
+    /// By zone, then by id; those without one first.
+    Zone,
 }
 
 /// Who reports a VM.
@@ -80,6 +116,12 @@ impl Keyed for WorkerId {
     }
 }
 
+impl Keyed for VmId {
+    fn key(&self) -> &str {
+        self.as_str()
+    }
+}
+
 impl Keyed for VmReports {
     fn key(&self) -> &str {
         self.id.as_str()
@@ -96,7 +138,7 @@ impl Snapshot {
             vms: Sorted::default(),
             vms_holding_slots: 0,
             totals: Totals::default(),
-            zones: Arc::default(),
+            indexes: Indexes::default(),
             duplicates: Arc::default(),
             tombstones: Sorted::default(),
             ended_silence: TimeDelta::zero(),
@@ -121,6 +163,10 @@ impl Snapshot {
     /// The next snapshot: this one with the changes of `revision`.
     #[must_use]
     pub fn apply(&self, changes: Changes, revision: u64) -> Self {
+        let is_first = self.workers.len() == 0 && self.tombstones.len() == 0;
+        if is_first && changes.purged.is_empty() && is_ascending(&changes.workers) {
+            return self.filled(changes.workers, revision);
+        }
         let Changes { workers, purged, gone, forgotten } = changes;
         let mut next = self.clone();
         next.revision = revision;
@@ -132,8 +178,9 @@ impl Snapshot {
         for id in purged.iter().map(|tombstone| &tombstone.worker_id).chain(&gone) {
             if let Some(before) = next.workers.remove(id.as_str()) {
                 next.totals.replace(Some(&before), None);
-                next.change_zone(Some(&before), None);
+                next.indexes.replace(Some(&before), None);
                 next.replace_reports(&before.usage.vms, &[]);
+                next.replace_vms_of_zone(Some(&before), None);
             }
         }
         for tombstone in purged {
@@ -142,8 +189,8 @@ impl Snapshot {
         for worker in workers {
             let before = next.workers.insert(worker.clone());
             next.totals.replace(before.as_deref(), Some(&worker));
-            next.change_zone(before.as_deref(), Some(&worker));
-            let old_vms = match before {
+            next.indexes.replace(before.as_deref(), Some(&worker));
+            let old_vms = match &before {
                 Some(before) => {
                     let silence = worker.usage.last_seen - before.usage.last_seen;
                     next.ended_silence = next.ended_silence.max(silence);
@@ -152,7 +199,36 @@ impl Snapshot {
                 None => WorkerVms::default(),
             };
             next.replace_reports(&old_vms, &worker.usage.vms);
+            next.replace_vms_of_zone(before.as_deref(), Some(&worker));
         }
+        next
+    }
+
+    /// This snapshot, in which there is nobody, with workers in ascending order of their ids. What a start reads is all
+    /// there is: sorted once and laid down, it takes a fraction of the time that it takes to put it in one by one.
+    fn filled(&self, workers: Vec<Arc<Worker>>, revision: u64) -> Self {
+        let mut next = self.clone();
+        next.revision = revision;
+        next.ended_silence = TimeDelta::zero();
+        next.indexes = Indexes::of(&workers);
+        workers.iter().for_each(|worker| next.totals.replace(None, Some(worker)));
+        let mut vms: Vec<Arc<Vm>> = workers.iter().flat_map(|worker| worker.usage.vms.iter().cloned()).collect();
+        // Stable, since those of each worker come in order; so the reports of one VM stay in the order of the workers' ids.
+        vms.sort_by(|one, other| one.id.cmp(&other.id));
+        let ids = vms.chunk_by(|one, other| one.id == other.id).count();
+        let mut reports = Vec::with_capacity(ids);
+        for of_one in vms.chunk_by(|one, other| one.id == other.id) {
+            let Some(first) = of_one.first() else { continue };
+            let entry = VmReports { id: first.id.clone(), reports: of_one.to_vec() };
+            next.vms_holding_slots += usize::from(entry.holds_slot());
+            if entry.is_duplicate() {
+                Arc::make_mut(&mut next.duplicates).insert(entry.id.clone());
+            }
+            reports.push(entry);
+        }
+        drop(vms);
+        next.vms = Sorted::of_sorted(reports.into_iter());
+        next.workers = Sorted::of_sorted(workers.into_iter());
         next
     }
 
@@ -175,25 +251,51 @@ impl Snapshot {
         self.workers.range(lower, upper)
     }
 
-    /// The workers of a zone between two ids, by id; those without a zone under the empty text.
-    pub fn workers_of_zone<'a>(
-        &'a self,
-        zone: &str,
-        lower: Bound<&'a str>,
-        upper: Bound<&'a str>,
-    ) -> impl DoubleEndedIterator<Item = &'a Arc<Worker>> {
-        let ids = self.zones.get(zone).into_iter().flat_map(move |ids| ids.range(lower, upper));
-        ids.filter_map(|id| self.find_worker(id.as_str()))
+    /// The workers of a zone; those without a zone under the empty text.
+    pub fn workers_of_zone(&self, zone: &str) -> Option<&Ids<WorkerId>> {
+        self.indexes.zones.ids(zone)
     }
 
-    /// How many workers a zone has; those without a zone under the empty text.
-    pub fn worker_count_of_zone(&self, zone: &str) -> usize {
-        self.zones.get(zone).map_or(0, Sorted::len)
+    /// The workers with a label of this value.
+    pub fn workers_with_label(&self, key: &str, value: &str) -> Option<&Ids<WorkerId>> {
+        self.indexes.labels.ids(&label_text(key, value))
+    }
+
+    /// The workers that have a status while none has been silent for too long since it was last announced. Those that have
+    /// been are active or draining here, and in truth offline.
+    pub fn workers_announced(&self, status: WorkerStatus) -> &Ids<WorkerId> {
+        self.indexes.standings.of(status)
+    }
+
+    /// All workers in an order that is kept: by what they have in common, and with that by id.
+    pub fn ordered(&self, order: KeptOrder) -> &Index<WorkerId> {
+        match order {
+            KeptOrder::Hostname => &self.indexes.hostnames,
+            KeptOrder::Zone => &self.indexes.zones,
+        }
+    }
+
+    /// The workers that have registered after a revision, and not only repeated themselves: latest last.
+    pub fn registered_after(&self, revision: u64) -> impl Iterator<Item = &WorkerId> {
+        let later = self.indexes.registrations.groups_after(&revision_text(revision));
+        later.flat_map(|group| group.ids().range(Bound::Unbounded, Bound::Unbounded))
+    }
+
+    /// How many these are.
+    pub fn count_registered_after(&self, revision: u64) -> usize {
+        self.indexes.registrations.groups_after(&revision_text(revision)).map(|group| group.ids().len()).sum()
+    }
+
+    /// VMs that hold a slot on a worker of this zone, or of none under the empty text. A [duplicate](Self::duplicates) may
+    /// be shown in another zone than this.
+    pub fn vms_of_zone(&self, zone: &str) -> Option<&Ids<VmId>> {
+        self.indexes.vms_by_zone.ids(zone)
     }
 
     /// The zones that workers are in, with the number of these.
     pub fn zones(&self) -> impl Iterator<Item = (&Arc<str>, usize)> {
-        self.zones.iter().filter(|(name, _)| !name.is_empty()).map(|(name, workers)| (name, workers.len()))
+        let zones = self.indexes.zones.groups(Bound::Excluded(""), Bound::Unbounded);
+        zones.map(|zone| (zone.text(), zone.ids().len()))
     }
 
     /// How many workers are registered.
@@ -280,26 +382,37 @@ impl Snapshot {
         self.vms.chunks()
     }
 
-    /// Moves a worker from the zone that it was in to the one that it is in.
-    fn change_zone(&mut self, before: Option<&Worker>, worker: Option<&Worker>) {
-        let zone = |worker: &Worker| worker.identity.zone.clone();
-        let (left, entered) = (before.map(zone), worker.map(zone));
-        // Most changes are heartbeats, which leave the zones as they are: then they need no copy.
-        if left == entered {
+    /// Moves the VMs that hold a slot on a worker from the zone that it was in to the one that it is in. Its reports have
+    /// been replaced already.
+    fn replace_vms_of_zone(&mut self, before: Option<&Worker>, worker: Option<&Worker>) {
+        let zone = |worker: Option<&Worker>| worker.map(|worker| worker.identity.zone.clone());
+        let (left, entered) = (zone(before), zone(worker));
+        let has_stayed = left == entered;
+        if has_stayed && before.zip(worker).is_some_and(|(one, other)| one.usage.vms.is_same(&other.usage.vms)) {
             return;
         }
-        let zones = Arc::make_mut(&mut self.zones);
-        if let Some((zone, worker)) = left.zip(before)
-            && let Some(workers) = zones.get_mut(&zone)
-        {
-            workers.remove(worker.id.as_str());
-            if workers.len() == 0 {
-                zones.remove(&zone);
+        let holds = |worker: Option<&Worker>, id: &VmId| {
+            worker.and_then(|worker| worker.vm(id.as_str())).is_some_and(|vm| vm.status.holds_slot())
+        };
+        for vm in before.into_iter().flat_map(Worker::slot_holders) {
+            let Some(zone) = &left else { continue };
+            if !(has_stayed && holds(worker, &vm.id)) && !self.holds_slot_in_zone(&vm.id, zone, &vm.worker_id) {
+                self.indexes.vms_by_zone.remove(zone, vm.id.as_str());
             }
         }
-        if let Some((zone, worker)) = entered.zip(worker) {
-            zones.entry(zone).or_default().insert(worker.id.clone());
+        for vm in worker.into_iter().flat_map(Worker::slot_holders) {
+            let Some(zone) = &entered else { continue };
+            if !(has_stayed && holds(before, &vm.id)) {
+                self.indexes.vms_by_zone.insert(zone, vm.id.clone());
+            }
         }
+    }
+
+    /// Whether a VM holds a slot in a zone on another worker than this one.
+    fn holds_slot_in_zone(&self, id: &VmId, zone: &str, except: &WorkerId) -> bool {
+        let reports = self.vms.search(id.as_str()).into_iter().flat_map(|entry| &entry.reports);
+        let mut others = reports.filter(|vm| vm.worker_id != *except && vm.status.holds_slot());
+        others.any(|vm| self.workers.search(vm.worker_id.as_str()).is_some_and(|other| &*other.identity.zone == zone))
     }
 
     /// Brings the index of VMs from one worker's old list to its new one; both are sorted by id.
@@ -345,4 +458,106 @@ impl Snapshot {
             self.vms.insert(entry);
         }
     }
+}
+
+impl Indexes {
+    /// Those of workers that come in ascending order of their ids.
+    fn of(workers: &[Arc<Worker>]) -> Self {
+        let by =
+            |text: fn(&Worker) -> Arc<str>| Index::of(workers.iter().map(|worker| (text(worker), worker.id.clone())));
+        let labels = workers.iter().flat_map(|worker| label_texts(worker).map(|text| (text, worker.id.clone())));
+        let mut by_zone = HashMap::<Arc<str>, Vec<VmId>>::new();
+        for worker in workers {
+            let zone = match by_zone.get_mut(&worker.identity.zone) {
+                Some(zone) => zone,
+                None => by_zone.entry(worker.identity.zone.clone()).or_default(),
+            };
+            zone.extend(worker.slot_holders().map(|vm| vm.id.clone()));
+        }
+        let mut standings = Standings::default();
+        for status in [WorkerStatus::Active, WorkerStatus::Draining, WorkerStatus::Offline] {
+            let ids = workers.iter().filter(|worker| worker.announced_status() == status);
+            *standings.of_mut(status) = Ids::of(ids.map(|worker| worker.id.clone()).collect());
+        }
+        Self {
+            zones: by(|worker| worker.identity.zone.clone()),
+            hostnames: by(|worker| worker.identity.hostname.clone()),
+            labels: Index::of(labels),
+            registrations: by(|worker| revision_text(worker.registration_revision)),
+            standings,
+            vms_by_zone: Index::of_groups(by_zone),
+        }
+    }
+
+    /// Puts a worker in the place of what it was before.
+    fn replace(&mut self, before: Option<&Worker>, worker: Option<&Worker>) {
+        let status = Worker::announced_status;
+        if before.map(status) != worker.map(status) {
+            if let Some(before) = before {
+                self.standings.of_mut(status(before)).remove(before.id.as_str());
+            }
+            if let Some(worker) = worker {
+                self.standings.of_mut(status(worker)).insert(worker.id.clone());
+            }
+        }
+        // Most changes are heartbeats, which leave the rest as it is.
+        let is_registered_as_before = before.zip(worker).is_some_and(|(before, worker)| {
+            before.registration_revision == worker.registration_revision
+                && Arc::ptr_eq(&before.identity, &worker.identity)
+        });
+        if is_registered_as_before {
+            return;
+        }
+        if let Some(before) = before {
+            let id = before.id.as_str();
+            self.zones.remove(&before.identity.zone, id);
+            self.hostnames.remove(&before.identity.hostname, id);
+            label_texts(before).for_each(|text| self.labels.remove(&text, id));
+            self.registrations.remove(&revision_text(before.registration_revision), id);
+        }
+        if let Some(worker) = worker {
+            self.zones.insert(&worker.identity.zone, worker.id.clone());
+            self.hostnames.insert(&worker.identity.hostname, worker.id.clone());
+            label_texts(worker).for_each(|text| self.labels.insert(&text, worker.id.clone()));
+            self.registrations.insert(&revision_text(worker.registration_revision), worker.id.clone());
+        }
+    }
+}
+
+impl Standings {
+    fn of(&self, status: WorkerStatus) -> &Ids<WorkerId> {
+        match status {
+            WorkerStatus::Active => &self.active,
+            WorkerStatus::Draining => &self.draining,
+            WorkerStatus::Offline => &self.offline,
+        }
+    }
+
+    fn of_mut(&mut self, status: WorkerStatus) -> &mut Ids<WorkerId> {
+        match status {
+            WorkerStatus::Active => &mut self.active,
+            WorkerStatus::Draining => &mut self.draining,
+            WorkerStatus::Offline => &mut self.offline,
+        }
+    }
+}
+
+/// A label as one text, which no other label has: the length tells where the value begins.
+fn label_text(key: &str, value: &str) -> String {
+    let mut text = String::with_capacity(key.len() + value.len() + 4);
+    let _ = write!(text, "{}={key}{value}", key.len());
+    text
+}
+
+fn label_texts(worker: &Worker) -> impl Iterator<Item = Arc<str>> {
+    worker.identity.labels.iter().map(|(key, value)| label_text(key, value).into())
+}
+
+/// A revision as text, in the same order.
+fn revision_text(revision: u64) -> Arc<str> {
+    format!("{revision:016x}").into()
+}
+
+fn is_ascending(workers: &[Arc<Worker>]) -> bool {
+    workers.is_sorted_by(|one, other| one.id < other.id)
 }

@@ -65,6 +65,14 @@ impl Totals {
         Some(online)
     }
 
+    /// Whether nobody is silent for too long at that moment who is not known to be offline.
+    pub(super) fn all_were_heard(&self, since: HeardSince) -> bool {
+        let since = since.moment();
+        // Within the second of that moment, it is not known of anybody.
+        let second = since.timestamp() + i64::from(since.timestamp_subsec_nanos() > 0);
+        self.heard.range(..second).next().is_none()
+    }
+
     fn change_heard(&mut self, worker: &Worker, change: impl FnOnce(&mut Online, &Online)) {
         if worker.is_known_to_be_offline() {
             return;

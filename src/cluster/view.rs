@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::depends::Depends;
+use super::id::{VmId, WorkerId};
+use super::index::Ids;
 use super::prepared::Prepared;
 use super::snapshot::{Snapshot, VmReports};
 use super::status::{Availability, VmStatus, WorkerStatus};
@@ -52,14 +54,42 @@ impl View {
         self.snapshot.workers_in(lower, upper).map(|worker| self.worker(worker))
     }
 
-    /// The workers of a zone between two ids, by id; those without a zone under the empty text.
-    pub fn workers_of_zone<'a>(
+    /// The workers of these that lie between two ids, by id.
+    pub fn workers_among<'a>(
         self: &'a Arc<Self>,
-        zone: &str,
+        ids: &'a Ids<WorkerId>,
         lower: Bound<&'a str>,
         upper: Bound<&'a str>,
     ) -> impl DoubleEndedIterator<Item = WorkerView> {
-        self.snapshot.workers_of_zone(zone, lower, upper).map(|worker| self.worker(worker))
+        ids.range(lower, upper).filter_map(|id| self.find_worker(id.as_str()))
+    }
+
+    /// The VMs of these that lie between two ids, by id, each as the report that speaks for it says.
+    pub fn vms_among<'a>(
+        self: &'a Arc<Self>,
+        ids: &'a Ids<VmId>,
+        lower: Bound<&'a str>,
+        upper: Bound<&'a str>,
+    ) -> impl DoubleEndedIterator<Item = VmView> {
+        ids.range(lower, upper).filter_map(|id| self.find_vm(id.as_str()))
+    }
+
+    /// How many workers have a status.
+    pub fn count_workers(&self, status: WorkerStatus) -> usize {
+        let Online { active, draining, .. } = self.online();
+        let (active, draining) = (active as usize, draining as usize);
+        match status {
+            WorkerStatus::Active => active,
+            WorkerStatus::Draining => draining,
+            WorkerStatus::Offline => self.snapshot.worker_count().saturating_sub(active + draining),
+        }
+    }
+
+    /// Ids among which are those of all workers that have a status. None if that has to be asked of each: of the offline
+    /// ones while somebody has been silent for too long and is not announced.
+    pub fn candidates(&self, status: WorkerStatus) -> Option<&Ids<WorkerId>> {
+        let is_known = status != WorkerStatus::Offline || self.snapshot.totals().all_were_heard(self.heard_since);
+        is_known.then(|| self.snapshot.workers_announced(status))
     }
 
     /// The VM with this id, as the report that speaks for it says.

@@ -17,7 +17,7 @@ use chrono::TimeDelta;
 use super::id::WorkerId;
 use super::prepared::Prepared;
 use super::sorted::Keyed;
-use super::status::{Availability, SchedulingPolicy};
+use super::status::{Availability, SchedulingPolicy, WorkerStatus};
 use super::vm::Vm;
 use crate::clock::Timestamp;
 
@@ -379,6 +379,12 @@ impl Worker {
     /// Whether it is offline at any moment, until it is heard again: it has left, or its silence has been announced.
     pub(super) fn is_known_to_be_offline(&self) -> bool {
         self.life.left_at.is_some() || self.announced == Availability::Offline
+    }
+
+    /// Its status unless it has been silent for too long since the last announcement: does not depend on the moment.
+    pub(super) fn announced_status(&self) -> WorkerStatus {
+        let availability = if self.is_known_to_be_offline() { Availability::Offline } else { Availability::Online };
+        WorkerStatus::of(availability, self.policy)
     }
 
     /// Whether the worker is reachable: it has not left, was heard late enough, and has not been announced offline since.

@@ -174,20 +174,30 @@ impl Estimate<'_> {
         let Sizes { workers, vms_of_a_worker } = self.sizes;
         match (parent, field.name.node.as_str()) {
             ("Query", "workersConnection") => {
-                let is_given =
-                    |argument| self.argument(definition, field, argument).is_some_and(|it| it != Value::Null);
-                let is_sorted = is_given("orderBy");
-                if !is_sorted && !is_given("filter") {
-                    // A page by id is found without the rest, and the number of all is known.
+                let filter = Filter::of(self.argument(definition, field, "filter"));
+                let order = match self.argument(definition, field, "orderBy") {
+                    Some(Value::Object(order)) => Order::of(order.get("field")),
+                    _ => Order::ById,
+                };
+                let is_sought = match order {
+                    // The number of all is known, too, or that of those that have this one thing in common.
+                    Order::ById => filter.is_empty() || filter.is_for_one_of_an_index(),
+                    Order::Kept => filter.is_empty(),
+                    Order::Sorted => false,
+                };
+                if is_sought {
                     return 0;
                 }
-                let filter = Filter::of(self.argument(definition, field, "filter"));
                 let rows = filter.entries("ids").unwrap_or(workers);
                 // To sort a row is to compare it with several others.
+                let is_sorted = order != Order::ById;
                 rows.saturating_mul(filter.comparisons("ids").saturating_add(if is_sorted { FEW } else { 0 }))
             }
             ("Query", "vmsConnection") => {
                 let filter = Filter::of(self.argument(definition, field, "filter"));
+                if filter.is_for_one_zone() {
+                    return 0;
+                }
                 let of_workers = filter.entries("workerIds").map(|ids| ids.saturating_mul(vms_of_a_worker));
                 of_workers.unwrap_or(self.sizes.vms()).saturating_mul(filter.comparisons("workerIds"))
             }
@@ -258,6 +268,36 @@ impl Estimate<'_> {
     }
 }
 
+/// In what order workers are asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    /// As they lie.
+    ById,
+    /// In one that is kept, too.
+    Kept,
+    /// In one in which they are put for the answer.
+    Sorted,
+}
+
+impl Order {
+    fn of(field: Option<&Value>) -> Self {
+        match field {
+            Some(Value::Enum(field)) => Self::named(field),
+            // As a variable gives it.
+            Some(Value::String(field)) => Self::named(field),
+            _ => Self::Sorted,
+        }
+    }
+
+    fn named(field: &str) -> Self {
+        match field {
+            "ID" => Self::ById,
+            "HOSTNAME" | "ZONE" => Self::Kept,
+            _ => Self::Sorted,
+        }
+    }
+}
+
 /// The filter of a connection, as far as it is known.
 struct Filter(IndexMap<Name, Value>);
 
@@ -277,6 +317,35 @@ impl Filter {
             // One value stands for a list of it.
             _ => Some(1),
         }
+    }
+
+    /// Whether nothing is asked for.
+    fn is_empty(&self) -> bool {
+        self.0.values().all(|value| *value == Value::Null)
+    }
+
+    /// Whether one thing only is asked for, by which rows are found without a look at the others.
+    fn is_for_one_of_an_index(&self) -> bool {
+        let mut asked = self.0.iter().filter(|(_, value)| **value != Value::Null);
+        let (Some((name, value)), None) = (asked.next(), asked.next()) else { return false };
+        match name.as_str() {
+            "zones" | "statuses" => self.entries(name) == Some(1),
+            "isHealthy" => *value == Value::Boolean(false),
+            "labels" => {
+                let label = match value {
+                    Value::List(labels) if labels.len() == 1 => labels.first(),
+                    Value::List(_) => None,
+                    label => Some(label),
+                };
+                matches!(label, Some(Value::Object(label)) if label.get("value").is_some_and(|it| *it != Value::Null))
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether one zone only is asked for.
+    fn is_for_one_zone(&self) -> bool {
+        self.entries("zones") == Some(1) && self.is_for_one_of_an_index()
     }
 
     /// How often a row counts that is compared with it, beside the list by which it was found.
@@ -352,6 +421,8 @@ mod tests {
         let zones = "query($z: [String!]) { vmsConnection(first: 1, filter: {zones: $z}) { totalCount } }";
         // A variable that is left out takes nothing else of its object with it.
         let beside = "query($z: [String!], $s: String) { vmsConnection(first: 1, filter: {search: $s, zones: $z}) { totalCount } }";
+        let ordered =
+            "query($o: WorkerOrderField!) { workersConnection(first: 1, orderBy: {field: $o}) { totalCount } }";
         let wanted = "query($f: VmFilter) { vmsConnection(first: 1, filter: $f) { totalCount } }";
         for (query, variables, looked_at) in [
             (vms(""), json!({}), 200_000),
@@ -360,7 +431,10 @@ mod tests {
             (vms(", filter: {zones: [\"a\", \"b\"], search: \"x\"}"), json!({}), 2 * 200_000),
             (zones.to_owned(), json!({"z": vec!["a"; 1_000]}), 17 * 200_000),
             (beside.to_owned(), json!({"z": vec!["a"; 1_000]}), 17 * 200_000),
-            (vms(", filter: {zones: \"a\"}"), json!({}), 2 * 200_000),
+            (vms(", filter: {zones: \"a\"}"), json!({}), 0),
+            (vms(", filter: {zones: [\"a\"], search: null}"), json!({}), 0),
+            (vms(", filter: {zones: [\"a\"], statuses: [RUNNING]}"), json!({}), 2 * 200_000),
+            (vms(", filter: {hasZone: true}"), json!({}), 2 * 200_000),
             (vms(", filter: {zones: null, search: null}"), json!({}), 200_000),
             // Whose worker is known is looked for there.
             (vms(", filter: {workerIds: [\"a\", \"b\"]}"), json!({}), 2 * 20),
@@ -370,8 +444,28 @@ mod tests {
             (wanted.to_owned(), json!({}), 200_000),
             (workers(""), json!({}), 0),
             (workers(", filter: null, orderBy: null"), json!({}), 0),
-            (workers(", filter: {}"), json!({}), 10_000),
-            (workers(", orderBy: {field: ZONE}"), json!({}), 11 * 10_000),
+            // What lies in an index is found there.
+            (workers(", filter: {}"), json!({}), 0),
+            (workers(", filter: {zones: null}"), json!({}), 0),
+            (workers(", filter: {zones: \"a\"}"), json!({}), 0),
+            (workers(", filter: {zones: [\"a\"], search: null}"), json!({}), 0),
+            (workers(", filter: {statuses: [DRAINING]}"), json!({}), 0),
+            (workers(", filter: {isHealthy: false}"), json!({}), 0),
+            (workers(", filter: {labels: [{key: \"a\", value: \"b\"}]}"), json!({}), 0),
+            (workers(", filter: {labels: {key: \"a\", value: \"b\"}}"), json!({}), 0),
+            (workers(", filter: {labels: [{key: \"a\"}]}"), json!({}), 2 * 10_000),
+            (workers(", filter: {labels: []}"), json!({}), 10_000),
+            (workers(", filter: {isHealthy: true}"), json!({}), 2 * 10_000),
+            (workers(", filter: {zones: [\"a\", \"b\"]}"), json!({}), 2 * 10_000),
+            (workers(", filter: {zones: [\"a\"], statuses: [ACTIVE]}"), json!({}), 2 * 10_000),
+            (workers(", orderBy: {field: ID, direction: DESC}"), json!({}), 0),
+            (workers(", orderBy: {field: ZONE}"), json!({}), 0),
+            (workers(", orderBy: {field: HOSTNAME}, filter: {}"), json!({}), 0),
+            (workers(", orderBy: {field: ZONE}, filter: {zones: [\"a\"]}"), json!({}), 12 * 10_000),
+            (workers(", orderBy: {field: LAST_SEEN}"), json!({}), 11 * 10_000),
+            (ordered.to_owned(), json!({"o": "HOSTNAME"}), 0),
+            (ordered.to_owned(), json!({"o": "VM_COUNT"}), 11 * 10_000),
+            (ordered.to_owned(), json!({}), 11 * 10_000),
             (workers(", filter: {search: \"x\", labels: [{key: \"a\"}, {key: \"b\"}]}"), json!({}), 2 * 10_000),
             (workers(", filter: {ids: [\"a\", \"b\"], isHealthy: true}"), json!({}), 2 * 2),
         ] {

@@ -150,6 +150,7 @@ mod tests {
         let at = crate::clock::Timestamp::default();
         Change {
             at,
+            after: revision.saturating_sub(1),
             revision,
             epoch: "test".into(),
             workers: Vec::new(),

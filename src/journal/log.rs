@@ -1,12 +1,12 @@
 //! The change log, read from the database: history is too long for memory.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use entity::{cluster, event};
 use sea_orm::{ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, QueryFilter, QuerySelect, Statement};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 
 use super::database::Database;
 use super::rows::signed;
@@ -18,6 +18,12 @@ use crate::error::{Error, Result};
 /// starts again, all that followed it come back together, and must neither fail nor keep the journal from its connection.
 const READERS: usize = 2;
 
+/// How many pages of what other servers committed are kept: some seconds of a busy cluster, read once for all who follow.
+const SHARED_PAGES: usize = 8;
+
+/// Most entries of such a page.
+const SHARED_PAGE: usize = 500;
+
 /// Reads the change log.
 #[derive(Clone, Debug)]
 pub struct Log {
@@ -25,6 +31,16 @@ pub struct Log {
     /// The state of the cluster, whose epochs are part of cursors.
     live: Arc<ArcSwap<Published>>,
     turns: Arc<Semaphore>,
+    /// What other servers committed lately, latest last.
+    shared: Arc<Mutex<VecDeque<SharedPage>>>,
+}
+
+/// A page that somebody reads, or has read, for all who ask for the same.
+#[derive(Debug)]
+struct SharedPage {
+    after: Cursor,
+    up_to: u64,
+    page: Arc<OnceCell<Arc<LogPage>>>,
 }
 
 /// From where to where the log goes.
@@ -54,7 +70,7 @@ impl LogPage {
 
 impl Log {
     pub(super) fn new(database: Database, live: Arc<ArcSwap<Published>>) -> Self {
-        Self { database, live, turns: Arc::new(Semaphore::new(READERS)) }
+        Self { database, live, turns: Arc::new(Semaphore::new(READERS)), shared: Arc::default() }
     }
 
     /// Up to `limit` entries after a cursor, oldest first, with the place where the log begins, so
@@ -74,6 +90,35 @@ impl Log {
         let rows = select.limit(limit).all(&*self.database.readers()).await?;
         let Extent { start, .. } = self.look(&turn).await?;
         Ok(LogPage { events: self.read(rows)?, start })
+    }
+
+    /// The next entries after a cursor and up to a revision that this server knows, oldest first, and whether those are all.
+    /// They are read once, however many ask for the same while they are kept: so who follows pays nothing for what others
+    /// commit, beside the first.
+    pub async fn shared_events(&self, after: &Cursor, up_to: u64) -> Result<(Arc<LogPage>, bool)> {
+        let page = self.shared_page(after, up_to);
+        let read = async || {
+            let mut page = self.events_after(after, &EventFilter::default(), SHARED_PAGE as u64).await?;
+            // The log may know more by now, of which those who come next will ask.
+            page.events.retain(|event| event.cursor.revision <= up_to);
+            Ok::<_, Error>(Arc::new(page))
+        };
+        let page = page.get_or_try_init(read).await?.clone();
+        let is_all = page.events.len() < SHARED_PAGE;
+        Ok((page, is_all))
+    }
+
+    fn shared_page(&self, after: &Cursor, up_to: u64) -> Arc<OnceCell<Arc<LogPage>>> {
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = shared.iter().find(|known| known.up_to == up_to && known.after == *after) {
+            return known.page.clone();
+        }
+        if shared.len() == SHARED_PAGES {
+            shared.pop_front();
+        }
+        let page = Arc::<OnceCell<_>>::default();
+        shared.push_back(SharedPage { after: after.clone(), up_to, page: page.clone() });
+        page
     }
 
     /// From where to where the log goes.

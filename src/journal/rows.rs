@@ -1,12 +1,13 @@
 //! Between rows of the database and the live state, both ways.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use entity::{epoch, event, kept_answer, purged_worker, vm, worker};
 use futures_util::TryStreamExt as _;
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
-use serde::Serialize;
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, StreamTrait as _};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::commands::Answer;
@@ -27,6 +28,8 @@ pub(super) enum BadRow {
     Id { text: String, reason: InvalidId },
     #[error("{number} is out of range for {column}")]
     Number { column: &'static str, number: i64 },
+    #[error("the VMs of {worker_id} cannot be read: {reason}")]
+    Vms { worker_id: String, reason: Arc<serde_json::Error> },
 }
 
 impl From<BadRow> for Error {
@@ -92,6 +95,8 @@ pub(super) async fn changes_since(
         };
         changes.workers.push(Arc::new(read_worker(row, id, its_vms)?));
     }
+    // The database may sort by a collation; here it is by code point, as everywhere else.
+    changes.workers.sort_by(|one, other| one.id.cmp(&other.id));
     for row in purged_worker::Entity::removed_since(since).all(transaction).await? {
         let tombstone = Tombstone {
             worker_id: read_worker_id(&row.id)?,
@@ -111,19 +116,34 @@ pub(super) async fn changes_since(
     Ok(changes)
 }
 
-/// VMs by worker. Row by row, since all rows at once take several times the room of what they become; and with one id for
-/// all VMs of a worker, which they share with it.
+/// A VM, as the database tells it beside its worker.
+#[derive(Deserialize)]
+struct VmCells<'a>(
+    #[serde(borrow)] Cow<'a, str>,
+    #[serde(borrow)] Cow<'a, str>,
+    #[serde(borrow)] Cow<'a, str>,
+    i64,
+    i64,
+    i64,
+);
+
+/// VMs by worker, each list in any order. Worker by worker, since all rows at once take several times the room of what they
+/// become.
 async fn vms_of_workers_changed_since(
     transaction: &DatabaseTransaction,
     since: i64,
 ) -> Result<HashMap<WorkerId, Vec<Arc<Vm>>>, Error> {
-    let mut vms = HashMap::<WorkerId, Vec<Arc<Vm>>>::new();
-    let mut rows = vm::Entity::of_workers_changed_since(since).stream(transaction).await?;
+    let mut vms = HashMap::new();
+    let statement = vm::Entity::of_workers_changed_since(ConnectionTrait::get_database_backend(transaction), since);
+    let mut rows = transaction.stream_raw(statement).await?;
     while let Some(row) = rows.try_next().await? {
-        let known = vms.get_key_value(row.worker_id.as_str()).map(|(id, _)| id.clone());
-        let worker_id = known.map_or_else(|| read_worker_id(&row.worker_id), Ok)?;
-        let vm = Arc::new(read_vm(row, worker_id.clone())?);
-        vms.entry(worker_id).or_default().push(vm);
+        let (worker_id, text): (String, String) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+        let worker_id = read_worker_id(&worker_id)?;
+        let cells: Vec<VmCells<'_>> = serde_json::from_str(&text)
+            .map_err(|reason| BadRow::Vms { worker_id: worker_id.to_string(), reason: Arc::new(reason) })?;
+        let its_vms = cells.into_iter().map(|cells| Ok(Arc::new(read_vm(cells, worker_id.clone())?)));
+        let its_vms = its_vms.collect::<Result<Vec<_>, BadRow>>()?;
+        vms.insert(worker_id, its_vms);
     }
     Ok(vms)
 }
@@ -210,18 +230,19 @@ fn earlier_host_boots(boots: &Boots) -> Vec<(&str, &str)> {
     boots.earlier.iter().filter_map(|Boot { id, host }| Some((&**id, &**host.as_ref()?))).collect()
 }
 
-fn read_vm(row: vm::Model, worker_id: WorkerId) -> Result<Vm, BadRow> {
-    let id = read_vm_id(&row.id)?;
-    // Who gave no name has the id for one.
-    let name = if row.name == row.id { id.shared() } else { row.name.into() };
+fn read_vm(cells: VmCells<'_>, worker_id: WorkerId) -> Result<Vm, BadRow> {
+    let VmCells(id, name, status, vcpus, memory_mb, revision) = cells;
+    let is_named_by_id = name == id;
+    let id = read_vm_id(&id)?;
     Ok(Vm {
+        // Who gave no name has the id for one.
+        name: if is_named_by_id { id.shared() } else { (&*name).into() },
         id,
         worker_id,
-        name,
-        status: row.status.parse()?,
-        vcpus: unsigned("vcpus", row.vcpus)?,
-        memory_mb: unsigned("memory_mb", row.memory_mb)?,
-        revision: unsigned("revision", row.revision)?,
+        status: status.parse()?,
+        vcpus: unsigned("vcpus", vcpus)?,
+        memory_mb: unsigned("memory_mb", memory_mb)?,
+        revision: unsigned("revision", revision)?,
     })
 }
 

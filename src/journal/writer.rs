@@ -620,7 +620,8 @@ impl Writer {
         let at = if is_news { at } else { self.live.load().at };
         self.live.store(Arc::new(Published { snapshot, at }));
         if is_news {
-            self.feed.tell(Change { at, revision, epoch, workers, removed, ended_silence, events, starts_over });
+            let after = base.revision;
+            self.feed.tell(Change { at, after, revision, epoch, workers, removed, ended_silence, events, starts_over });
         }
     }
 

@@ -14,6 +14,7 @@ pub mod input;
 pub mod kept;
 pub mod offload;
 mod once;
+mod ordered;
 pub mod page;
 mod silence;
 mod vms;

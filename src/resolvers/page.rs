@@ -42,7 +42,7 @@ impl PageRequest {
     }
 
     /// How many elements are wanted at most, and whether those are counted from the end.
-    fn size(&self) -> Result<(usize, bool)> {
+    pub(super) fn size(&self) -> Result<(usize, bool)> {
         match (self.first, self.last) {
             (Some(_), Some(_)) => Err(Error::invalid("last", "cannot be combined with `first`: ask for one of them")),
             (None, Some(last)) => Ok((page_size("last", last)?, true)),
@@ -54,6 +54,13 @@ impl PageRequest {
     /// How many rows are read of a list of so many in which a page is sought.
     pub(super) fn most_rows(&self, all: usize) -> usize {
         if self.is_for_all() { all } else { all.min(MAX_SIZE) }
+    }
+
+    /// The revision at which the walk began that the part is of; none if it is the first of its walk, or cannot be told.
+    pub(super) fn walk_began(&self) -> Option<u64> {
+        let places = [(&self.after, self.names.after), (&self.before, "before")];
+        let places = places.into_iter().filter_map(|(text, field)| Place::parse(text.as_deref()?, field).ok());
+        places.filter_map(|place| Some(place.since("after").ok()??.revision)).min()
     }
 
     /// Whether no part is asked for.
@@ -103,6 +110,11 @@ impl<T> Edge<T> {
         Self { key, id, key_revision, since: None, node }
     }
 
+    /// The same in a walk that began then.
+    pub(super) fn in_walk(self, since: &Cursor) -> Self {
+        Self { since: Some(since.clone()), ..self }
+    }
+
     /// The place as opaque text.
     pub fn cursor(&self) -> String {
         URL_SAFE_NO_PAD.encode(serde_json::to_vec(&self.place(self.since.as_ref())).unwrap_or_default())
@@ -124,19 +136,19 @@ impl<T> Edge<T> {
 
 /// What a cursor remembers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Place {
-    key: WorkerSortKey,
-    id: Arc<str>,
+pub(super) struct Place {
+    pub(super) key: WorkerSortKey,
+    pub(super) id: Arc<str>,
     /// When the walk began, as a cursor of the change log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     since: Option<String>,
     /// Whether the element is among those that have moved since.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    has_moved: bool,
+    pub(super) has_moved: bool,
 }
 
 impl Place {
-    fn parse(text: &str, field: &'static str) -> Result<Self> {
+    pub(super) fn parse(text: &str, field: &'static str) -> Result<Self> {
         URL_SAFE_NO_PAD.decode(text).ok().and_then(|json| serde_json::from_slice(&json).ok()).ok_or_else(|| {
             Error::invalid(field, format!("{:?} is not a cursor of this API: pass back one unchanged", echo(text)))
         })
@@ -179,6 +191,67 @@ impl Walk {
     /// Where an element lies, seen from a place that a cursor remembers.
     fn seen_from<T>(&self, place: &Place, edge: &Edge<T>) -> Ordering {
         self.compare(self.place(edge), (&place.key, &place.id, place.has_moved && self.since.is_some()))
+    }
+}
+
+/// A list of which the part between two places is found without the rest.
+pub(super) trait Seek {
+    /// An element.
+    type Node;
+
+    /// Where one may lie.
+    type Place: ?Sized;
+
+    /// The elements between two places, in the direction of the walk. None if the second is before the first.
+    fn between<'a>(
+        &'a self,
+        lower: Bound<&'a Self::Place>,
+        upper: Bound<&'a Self::Place>,
+    ) -> Box<dyn DoubleEndedIterator<Item = Self::Node> + 'a>;
+
+    /// Which of two places comes first.
+    fn compare(&self, one: &Self::Place, other: &Self::Place) -> Ordering;
+
+    /// How many elements there are in the whole list.
+    fn total(&self) -> usize;
+
+    /// The element with its place.
+    fn edge(&self, node: Self::Node) -> Edge<Self::Node>;
+}
+
+/// A list in the order by id, in either direction.
+struct ById<'l, L> {
+    list: &'l L,
+    descending: bool,
+}
+
+impl<L: ListById> Seek for ById<'_, L> {
+    type Node = L::Node;
+    type Place = str;
+
+    fn between<'a>(
+        &'a self,
+        lower: Bound<&'a str>,
+        upper: Bound<&'a str>,
+    ) -> Box<dyn DoubleEndedIterator<Item = L::Node> + 'a> {
+        // The list itself is asked for in ascending order.
+        if self.descending {
+            Box::new(self.list.range(upper, lower).rev())
+        } else {
+            Box::new(self.list.range(lower, upper))
+        }
+    }
+
+    fn compare(&self, one: &str, other: &str) -> Ordering {
+        if self.descending { other.cmp(one) } else { one.cmp(other) }
+    }
+
+    fn total(&self) -> usize {
+        self.list.total()
+    }
+
+    fn edge(&self, node: L::Node) -> Edge<L::Node> {
+        self.list.edge(node)
     }
 }
 
@@ -255,11 +328,9 @@ impl<T> Page<T> {
         Ok(Self { edges, total, has_next: end < total, has_previous: start > 0 })
     }
 
-    /// Reads the wanted part of a list that lies by id, forwards or backwards. Only the elements of the page, and one beside
-    /// it, are taken from the list, so that a page costs its own length and not the list's.
+    /// Reads the wanted part of a list that lies by id, forwards or backwards.
     pub(super) fn by_id(list: &impl ListById<Node = T>, descending: bool, request: &PageRequest) -> Result<Self> {
-        let PageRequest { first: _, after, last: _, before, names } = request;
-        let (size, from_the_end) = request.size()?;
+        let PageRequest { after, before, names, .. } = request;
         let parse = |text: &Option<String>, field| {
             let Some(text) = text else { return Ok(None) };
             match Place::parse(text, field)?.key {
@@ -267,29 +338,37 @@ impl<T> Page<T> {
                 _ => Err(of_another_order(field, names)),
             }
         };
+        let size = request.size()?;
         let (after, before) = (parse(after, names.after)?, parse(before, "before")?);
-        let (after, before) = (after.as_deref(), before.as_deref());
-        // In the direction of the walk; the list itself is asked for in ascending order.
-        let between = |start, end| if descending { list.range(end, start) } else { list.range(start, end) };
-        let excluded = |id: Option<_>| id.map_or(Bound::Unbounded, Bound::Excluded);
+        Ok(Self::sought(&ById { list, descending }, after.as_deref(), before.as_deref(), size))
+    }
 
-        let mut part = between(excluded(after), excluded(before));
-        let mut next = || if from_the_end == descending { part.next() } else { part.next_back() };
+    /// Reads the part of a list between two places, so many elements of it, from its end perhaps. Only the elements of the
+    /// page, and one beside it, are taken from the list, so that a page costs its own length and not the list's.
+    pub(super) fn sought<L: Seek<Node = T>>(
+        list: &L,
+        after: Option<&L::Place>,
+        before: Option<&L::Place>,
+        (size, from_the_end): (usize, bool),
+    ) -> Self {
+        let excluded = |place: Option<_>| place.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut part = list.between(excluded(after), excluded(before));
+        let mut next = || if from_the_end { part.next_back() } else { part.next() };
         let mut edges: Vec<_> = std::iter::from_fn(&mut next).take(size).map(|node| list.edge(node)).collect();
         let there_is_more = next().is_some();
         if from_the_end {
             edges.reverse();
         }
         let has_previous = (there_is_more && from_the_end)
-            || after.is_some_and(|after| between(Bound::Unbounded, Bound::Included(after)).next().is_some());
+            || after.is_some_and(|after| list.between(Bound::Unbounded, Bound::Included(after)).next().is_some());
         let has_next = (there_is_more && !from_the_end)
             || before.is_some_and(|before| {
                 // A place before the one that the page begins after limits nothing.
-                let is_behind = |after: &&str| if descending { *after <= before } else { *after >= before };
-                let start = after.filter(is_behind).map_or(Bound::Included(before), Bound::Excluded);
-                between(start, Bound::Unbounded).next().is_some()
+                let start = after.filter(|after| list.compare(after, before).is_ge());
+                let start = start.map_or(Bound::Included(before), Bound::Excluded);
+                list.between(start, Bound::Unbounded).next().is_some()
             });
-        Ok(Self { edges, total: list.total(), has_next, has_previous })
+        Self { edges, total: list.total(), has_next, has_previous }
     }
 
     /// The place of the last element, to go on from.
@@ -347,7 +426,12 @@ impl<T> From<Page<T>> for Listing<T> {
 }
 
 /// When the walk began that these places are of: now, if they are of none.
-fn began(after: &Option<Place>, before: &Option<Place>, field: &'static str, now: &Snapshot) -> Result<Cursor> {
+pub(super) fn began(
+    after: &Option<Place>,
+    before: &Option<Place>,
+    field: &'static str,
+    now: &Snapshot,
+) -> Result<Cursor> {
     let since = |place: &Option<Place>, field| place.as_ref().map_or(Ok(None), |place| place.since(field));
     let (after, before) = (since(after, field)?, since(before, "before")?);
     for (since, field) in [(&after, field), (&before, "before")] {
@@ -364,7 +448,7 @@ fn began(after: &Option<Place>, before: &Option<Place>, field: &'static str, now
     Ok(earlier.unwrap_or_else(|| now.cursor()))
 }
 
-fn of_another_order(field: &'static str, names: &PageNames) -> Error {
+pub(super) fn of_another_order(field: &'static str, names: &PageNames) -> Error {
     let problem = "is a cursor of another order: pass back one that came with the present";
     Error::invalid(field, format!("{problem} `{}`", names.order))
 }

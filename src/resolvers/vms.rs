@@ -7,7 +7,7 @@ use std::ops::Bound;
 use super::Reading;
 use super::offload::steps;
 use super::page::{Edge, ListById, Listing, Matching, Page, PageRequest};
-use crate::cluster::{Snapshot, VmFilter, VmId, VmView, WorkerOrder, WorkerSortKey, WorkerView};
+use crate::cluster::{Ids, Snapshot, VmFilter, VmId, VmView, WorkerOrder, WorkerSortKey, WorkerView};
 use crate::error::{Error, Result};
 
 impl Reading {
@@ -64,10 +64,22 @@ impl Reading {
                 let holding = snapshot.vms_holding_slots();
                 request.most_rows(holding).saturating_add(snapshot.vm_count() - holding)
             }
-            None => snapshot.vm_count(),
+            None => match self.vms_of_zone(filter) {
+                Some(ids) if filter.is_for_zones_only() => {
+                    // Of those that several workers report, each is looked at.
+                    request.most_rows(ids.map_or(0, Ids::len)).saturating_add(snapshot.duplicates().len())
+                }
+                Some(ids) => ids.map_or(0, Ids::len),
+                None => snapshot.vm_count(),
+            },
             Some(ids) => ids.len().saturating_mul(snapshot.vm_count().div_ceil(snapshot.worker_count().max(1))),
         };
         steps(rows, filter.entries())
+    }
+
+    /// The VMs among which all that match are, if an index has them: those of a zone.
+    fn vms_of_zone(&self, filter: &VmFilter) -> Option<Option<&Ids<VmId>>> {
+        filter.zone().map(|zone| self.view.snapshot.vms_of_zone(zone))
     }
 
     /// One page of the VMs that match, by id.
@@ -95,12 +107,29 @@ impl ListById for Matching<'_, VmFilter> {
         lower: Bound<&'a str>,
         upper: Bound<&'a str>,
     ) -> impl DoubleEndedIterator<Item = VmView> + 'a {
-        self.view.vms_in(lower, upper).filter(|vm| self.filter.matches(vm))
+        let snapshot = &self.view.snapshot;
+        let vms: Box<dyn DoubleEndedIterator<Item = VmView> + 'a> = match self.filter.zone() {
+            None => Box::new(self.view.vms_in(lower, upper)),
+            Some(zone) => match snapshot.vms_of_zone(zone) {
+                Some(ids) => Box::new(self.view.vms_among(ids, lower, upper)),
+                None => Box::new(std::iter::empty()),
+            },
+        };
+        vms.filter(|vm| self.filter.matches(vm))
     }
 
     fn total(&self) -> usize {
+        let snapshot = &self.view.snapshot;
         if *self.filter == VmFilter::default() {
-            return self.view.snapshot.vms_holding_slots();
+            return snapshot.vms_holding_slots();
+        }
+        if let Some(zone) = self.filter.zone().filter(|_| self.filter.is_for_zones_only()) {
+            let Some(ids) = snapshot.vms_of_zone(zone) else { return 0 };
+            // One that is reported by several workers is in the zone of each, and shown in that of one.
+            let is_elsewhere = |id: &&VmId| {
+                ids.contains(id.as_str()) && !self.view.find_vm(id.as_str()).is_some_and(|vm| self.filter.matches(&vm))
+            };
+            return ids.len() - snapshot.duplicates().iter().filter(is_elsewhere).count();
         }
         self.range(Bound::Unbounded, Bound::Unbounded).count()
     }

@@ -167,7 +167,11 @@ impl EventWatch {
             tokio::select! {
                 heard = self.feed.next() => match heard {
                     Ok(Ok(change)) if change.starts_over => self.start_over().await,
-                    Ok(Ok(change)) => self.take(&change),
+                    Ok(Ok(change)) => {
+                        if let Err(error) = self.take(&change).await {
+                            return Some(Err(error));
+                        }
+                    }
                     Ok(Err(Missed)) => self.is_behind = true,
                     Err(Ended) => return None,
                 },
@@ -182,15 +186,12 @@ impl EventWatch {
         self.pending.push_back(notice(EventKind::Synced, &self.cursor, &reading, message));
     }
 
-    fn take(&mut self, change: &Change) {
+    async fn take(&mut self, change: &Change) -> Result<()> {
         let up_to = change.cursor();
         if !up_to.is_after(&self.cursor) {
-            return;
+            return Ok(());
         }
-        let Some(events) = &change.events else {
-            self.is_behind = true;
-            return;
-        };
+        let Some(events) = &change.events else { return self.take_from_log(change).await };
         let new = &events[events.partition_point(|event| !event.cursor.is_after(&self.cursor))..];
         let mut wanted = new.iter().filter(|event| self.filter.matches(event));
         self.pending.extend(wanted.by_ref().take(PAGE).cloned());
@@ -202,6 +203,34 @@ impl EventWatch {
             }
             _ => self.up_to = up_to,
         }
+        Ok(())
+    }
+
+    /// Another server has committed it, and the log says what. All who follow are at the same place then, and have it read
+    /// once.
+    async fn take_from_log(&mut self, change: &Change) -> Result<()> {
+        let begin = Cursor::after_revision(change.epoch.clone(), change.after);
+        if begin.is_after(&self.cursor) {
+            self.is_behind = true;
+            return Ok(());
+        }
+        // What has been told of it already, if it is more than one page; else no cursor that is this reader's own.
+        let after = if self.cursor.is_after(&begin) { self.cursor.clone() } else { begin };
+        let (page, is_all) = self.resolvers.journal.log().shared_events(&after, change.revision).await?;
+        if !page.follows(&after) {
+            // It is too late, and will be told so.
+            self.is_behind = true;
+            return Ok(());
+        }
+        self.pending.extend(page.events.iter().filter(|event| self.filter.matches(event)).cloned());
+        match page.events.last() {
+            Some(last) if !is_all => {
+                self.up_to = last.cursor.clone();
+                self.feed.again();
+            }
+            _ => self.up_to = change.cursor(),
+        }
+        Ok(())
     }
 
     /// The database was set back: what was told may never have been.

@@ -10,11 +10,12 @@ use tracing::{info, warn};
 use super::input::{self, HeartbeatInput, RegistrationInput};
 use super::offload::steps;
 use super::once::{Answered, Once};
+use super::ordered::{self, kept_order};
 use super::page::{Edge, ListById, Listing, Matching, Page, PageRequest};
 use super::{Reading, Resolvers};
 use crate::cluster::{
-    Actor, SchedulingPolicy, View, VmStatus, VmView, Worker, WorkerFilter, WorkerOrder, WorkerOrderField,
-    WorkerSortKey, WorkerView,
+    Actor, Ids, KeptOrder, SchedulingPolicy, View, VmStatus, VmView, Worker, WorkerFacet, WorkerFilter, WorkerId,
+    WorkerOrder, WorkerOrderField, WorkerSortKey, WorkerView,
 };
 use crate::error::{Error, Result};
 use crate::journal::commands::{
@@ -124,14 +125,22 @@ impl Reading {
 
     /// How many steps it takes to find the workers that match, and to write those of them that are asked for.
     pub fn steps_to_list_workers(&self, filter: &WorkerFilter, order: WorkerOrder, request: &PageRequest) -> u64 {
-        let snapshot = &self.view.snapshot;
-        let rows = match (&filter.ids, filter.zone()) {
-            (Some(ids), _) => ids.len(),
-            (None, Some(zone)) => snapshot.worker_count_of_zone(zone),
-            (None, None) => snapshot.worker_count(),
+        let matching = Matching { view: &self.view, filter };
+        let rows = match &filter.ids {
+            Some(ids) => ids.len(),
+            None => matching.source().len(&self.view),
         };
-        let is_sought = lie_by_id(filter, order) && Matching { view: &self.view, filter }.known_total().is_some();
-        steps(if is_sought { request.most_rows(rows) } else { rows }, filter.entries())
+        let snapshot = &self.view.snapshot;
+        let rows = if ordered_by(filter, order).is_some() {
+            // Those that have moved since the walk began are passed.
+            let moved = request.walk_began().map_or(0, |revision| snapshot.count_registered_after(revision));
+            request.most_rows(rows).saturating_add(moved).min(rows.saturating_mul(2))
+        } else if lie_by_id(filter, order) && matching.known_total().is_some() {
+            request.most_rows(rows)
+        } else {
+            rows
+        };
+        steps(rows, filter.entries())
     }
 
     /// One page of the workers that match, in the order asked for.
@@ -144,6 +153,9 @@ impl Reading {
         if lie_by_id(filter, order) {
             return Page::by_id(&Matching { view: &self.view, filter }, order.descending, request);
         }
+        if let Some(kept) = ordered_by(filter, order) {
+            return ordered::page(&self.view, kept, order, request, |worker| edge(worker, order));
+        }
         let edges = self.list_workers(filter).into_iter().map(|worker| edge(worker, order)).collect();
         Page::of(edges, order, request, &self.view.snapshot)
     }
@@ -155,7 +167,8 @@ impl Reading {
         order: WorkerOrder,
         request: &PageRequest,
     ) -> Result<Listing<WorkerView>> {
-        if lie_by_id(filter, order) && !request.is_for_all() {
+        let is_sought = lie_by_id(filter, order) || ordered_by(filter, order).is_some();
+        if is_sought && !request.is_for_all() {
             return Ok(self.page_of_workers(filter, order, request)?.into());
         }
         Listing::of(self.list_workers(filter), |worker| edge(worker, order), order, request, &self.view.snapshot)
@@ -178,16 +191,55 @@ fn lie_by_id(filter: &WorkerFilter, order: WorkerOrder) -> bool {
     filter.ids.is_none() && order.field == WorkerOrderField::Id
 }
 
-impl Matching<'_, WorkerFilter> {
+/// The order that is kept in which all workers are asked for, if they are.
+fn ordered_by(filter: &WorkerFilter, order: WorkerOrder) -> Option<KeptOrder> {
+    if *filter == WorkerFilter::default() { kept_order(order) } else { None }
+}
+
+/// Where all workers that match are.
+enum Source<'a> {
+    /// Anywhere.
+    All,
+    /// Among these.
+    Among(&'a Ids<WorkerId>),
+    /// Nowhere.
+    Nowhere,
+}
+
+impl Source<'_> {
+    /// How many workers there are to look at.
+    fn len(&self, view: &View) -> usize {
+        match self {
+            Self::All => view.snapshot.worker_count(),
+            Self::Among(ids) => ids.len(),
+            Self::Nowhere => 0,
+        }
+    }
+}
+
+impl<'a> Matching<'a, WorkerFilter> {
+    /// The fewest workers among which those that match can be found by an index.
+    fn source(&self) -> Source<'a> {
+        let snapshot = &self.view.snapshot;
+        let sources = self.filter.facets().filter_map(|facet| match facet {
+            WorkerFacet::Zone(zone) => Some(snapshot.workers_of_zone(zone)),
+            WorkerFacet::Label(key, value) => Some(snapshot.workers_with_label(key, value)),
+            WorkerFacet::Status(status) => self.view.candidates(status).map(Some),
+        });
+        let sources = sources.map(|ids| ids.map_or(Source::Nowhere, Source::Among));
+        sources.min_by_key(|source| source.len(self.view)).unwrap_or(Source::All)
+    }
+
     /// How many workers match, if that is known without looking at them.
     fn known_total(&self) -> Option<usize> {
-        if !self.filter.is_for_zone_only() {
-            return None;
+        let snapshot = &self.view.snapshot;
+        if *self.filter == WorkerFilter::default() {
+            return Some(snapshot.worker_count());
         }
-        match self.filter.zones.as_deref() {
-            None => Some(self.view.snapshot.worker_count()),
-            Some([zone]) => Some(self.view.snapshot.worker_count_of_zone(zone)),
-            Some(_) => None,
+        match self.filter.only_facet()? {
+            WorkerFacet::Zone(zone) => Some(snapshot.workers_of_zone(zone).map_or(0, Ids::len)),
+            WorkerFacet::Label(key, value) => Some(snapshot.workers_with_label(key, value).map_or(0, Ids::len)),
+            WorkerFacet::Status(status) => Some(self.view.count_workers(status)),
         }
     }
 }
@@ -200,9 +252,10 @@ impl ListById for Matching<'_, WorkerFilter> {
         lower: Bound<&'a str>,
         upper: Bound<&'a str>,
     ) -> impl DoubleEndedIterator<Item = WorkerView> + 'a {
-        let workers: Box<dyn DoubleEndedIterator<Item = WorkerView> + 'a> = match self.filter.zone() {
-            Some(zone) => Box::new(self.view.workers_of_zone(zone, lower, upper)),
-            None => Box::new(self.view.workers_in(lower, upper)),
+        let workers: Box<dyn DoubleEndedIterator<Item = WorkerView> + 'a> = match self.source() {
+            Source::All => Box::new(self.view.workers_in(lower, upper)),
+            Source::Among(ids) => Box::new(self.view.workers_among(ids, lower, upper)),
+            Source::Nowhere => Box::new(std::iter::empty()),
         };
         workers.filter(|worker| self.filter.matches(worker))
     }

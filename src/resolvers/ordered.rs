@@ -1,0 +1,489 @@
+//! Pages of workers in an order that is kept: sought in it, and not sorted.
+//!
+//! Only a registration gives a worker another place in these orders. Those that have registered since a walk began come
+//! behind all others, by id, as in every walk (see [`page`](super::page)); the others lie where they lay. So a page is
+//! read from the order, past those that have moved, and then from these: it costs its own length, and that of what has
+//! moved.
+
+use std::cmp::Ordering;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use super::page::{Edge, Page, PageRequest, Place, Seek, began, of_another_order};
+use crate::cluster::{
+    Cursor, Group, Index, KeptOrder, View, WorkerId, WorkerOrder, WorkerOrderField, WorkerSortKey, WorkerView,
+};
+use crate::error::Result;
+
+/// The order that is kept of what workers are asked for in, if there is one beside that by id.
+pub(super) fn kept_order(order: WorkerOrder) -> Option<KeptOrder> {
+    match order.field {
+        WorkerOrderField::Hostname => Some(KeptOrder::Hostname),
+        WorkerOrderField::Zone => Some(KeptOrder::Zone),
+        WorkerOrderField::Id
+        | WorkerOrderField::CpuUsage
+        | WorkerOrderField::MemoryUsage
+        | WorkerOrderField::VmCount
+        | WorkerOrderField::LastSeen => None,
+    }
+}
+
+/// One page of all workers in an order that is kept; `edge` tells a worker's place in it.
+pub(super) fn page(
+    view: &Arc<View>,
+    kept: KeptOrder,
+    order: WorkerOrder,
+    request: &PageRequest,
+    edge: impl Fn(WorkerView) -> Edge<WorkerView>,
+) -> Result<Page<WorkerView>> {
+    let PageRequest { after, before, names, .. } = request;
+    let parse = |text: &Option<String>, field| {
+        let Some(text) = text else { return Ok(None) };
+        let place = Place::parse(text, field)?;
+        match (kept, &place.key) {
+            (KeptOrder::Hostname, WorkerSortKey::Hostname(_)) | (KeptOrder::Zone, WorkerSortKey::Zone(_)) => {
+                Ok(Some(place))
+            }
+            _ => Err(of_another_order(field, names)),
+        }
+    };
+    let size = request.size()?;
+    let (after, before) = (parse(after, names.after)?, parse(before, "before")?);
+    let since = began(&after, &before, names.after, &view.snapshot)?;
+    let mut moved: Vec<_> = view.snapshot.registered_after(since.revision).cloned().collect();
+    moved.sort_unstable();
+    let (_, from_the_end) = size;
+    let index = view.snapshot.ordered(kept);
+    let walk = Walk { view, index, descending: order.descending, since, from_the_end, moved, edge };
+    Ok(Page::sought(&walk, after.as_ref(), before.as_ref(), size))
+}
+
+/// All workers, as a walk meets them that began then.
+struct Walk<'v, E> {
+    view: &'v Arc<View>,
+    index: &'v Index<WorkerId>,
+    descending: bool,
+    since: Cursor,
+    from_the_end: bool,
+    /// Those whose place may have changed since, by id.
+    moved: Vec<WorkerId>,
+    edge: E,
+}
+
+impl<E> Walk<'_, E> {
+    fn has_moved(&self, worker: &WorkerView) -> bool {
+        worker.worker.registration_revision > self.since.revision
+    }
+
+    /// Whether a place is in the second part of the walk: those that have moved are, unless it is walked from the end.
+    fn is_in_second(&self, place: &Place) -> bool {
+        place.has_moved != self.from_the_end
+    }
+
+    /// The bounds as far as they are within the part of those that have moved, or of those that have not. None if nothing
+    /// of the part is between them.
+    fn within<'a>(
+        &self,
+        have_moved: bool,
+        lower: Bound<&'a Place>,
+        upper: Bound<&'a Place>,
+    ) -> Option<(Bound<&'a Place>, Bound<&'a Place>)> {
+        let part = have_moved != self.from_the_end;
+        let place = |bound| match bound {
+            Bound::Included(place) | Bound::Excluded(place) => Some(self.is_in_second(place)),
+            Bound::Unbounded => None,
+        };
+        let lower = match place(lower).map(|of| of.cmp(&part)) {
+            None | Some(Ordering::Less) => Bound::Unbounded,
+            Some(Ordering::Equal) => lower,
+            Some(Ordering::Greater) => return None,
+        };
+        let upper = match place(upper).map(|of| of.cmp(&part)) {
+            None | Some(Ordering::Greater) => Bound::Unbounded,
+            Some(Ordering::Equal) => upper,
+            Some(Ordering::Less) => return None,
+        };
+        Some((lower, upper))
+    }
+
+    /// Those that have not moved, between two places.
+    fn unmoved<'a>(
+        &'a self,
+        lower: Bound<&'a Place>,
+        upper: Bound<&'a Place>,
+    ) -> impl DoubleEndedIterator<Item = WorkerView> + 'a {
+        let (first, last) = (lower.map(text), upper.map(text));
+        // A text that a place has is limited further by the ids below.
+        let included = |bound| match bound {
+            Bound::Included(text) | Bound::Excluded(text) => Bound::Included(text),
+            Bound::Unbounded => Bound::Unbounded,
+        };
+        let groups: Box<dyn DoubleEndedIterator<Item = &'a Group<WorkerId>> + 'a> = if self.descending {
+            Box::new(self.index.groups(included(last), included(first)).rev())
+        } else {
+            Box::new(self.index.groups(included(first), included(last)))
+        };
+        let ids = groups.flat_map(move |group| {
+            let limit = |bound: Bound<&'a Place>| match bound {
+                Bound::Included(place) if text(place) == &**group.text() => Bound::Included(&*place.id),
+                Bound::Excluded(place) if text(place) == &**group.text() => Bound::Excluded(&*place.id),
+                _ => Bound::Unbounded,
+            };
+            // Of equal ones, the smaller id comes first in either direction.
+            group.ids().range(limit(lower), limit(upper))
+        });
+        ids.filter_map(|id| self.view.find_worker(id.as_str())).filter(|worker| !self.has_moved(worker))
+    }
+
+    /// Those that have moved, between two places.
+    fn moved<'a>(
+        &'a self,
+        lower: Bound<&'a Place>,
+        upper: Bound<&'a Place>,
+    ) -> impl DoubleEndedIterator<Item = WorkerView> + 'a {
+        let start = match lower {
+            Bound::Included(place) => self.moved.partition_point(|id| id.as_str() < &*place.id),
+            Bound::Excluded(place) => self.moved.partition_point(|id| id.as_str() <= &*place.id),
+            Bound::Unbounded => 0,
+        };
+        let end = match upper {
+            Bound::Included(place) => self.moved.partition_point(|id| id.as_str() <= &*place.id),
+            Bound::Excluded(place) => self.moved.partition_point(|id| id.as_str() < &*place.id),
+            Bound::Unbounded => self.moved.len(),
+        };
+        let ids = self.moved.get(start..end).unwrap_or_default().iter();
+        ids.filter_map(|id| self.view.find_worker(id.as_str()))
+    }
+}
+
+impl<E: Fn(WorkerView) -> Edge<WorkerView>> Seek for Walk<'_, E> {
+    type Node = WorkerView;
+    type Place = Place;
+
+    fn between<'a>(
+        &'a self,
+        lower: Bound<&'a Place>,
+        upper: Bound<&'a Place>,
+    ) -> Box<dyn DoubleEndedIterator<Item = WorkerView> + 'a> {
+        let unmoved = self.within(false, lower, upper).into_iter();
+        let unmoved = unmoved.flat_map(|(lower, upper)| self.unmoved(lower, upper));
+        let moved = self.within(true, lower, upper).into_iter();
+        let moved = moved.flat_map(|(lower, upper)| self.moved(lower, upper));
+        if self.from_the_end { Box::new(moved.chain(unmoved)) } else { Box::new(unmoved.chain(moved)) }
+    }
+
+    fn compare(&self, one: &Place, other: &Place) -> Ordering {
+        let by_part = self.is_in_second(one).cmp(&self.is_in_second(other));
+        let by_text = if one.has_moved { Ordering::Equal } else { text(one).cmp(text(other)) };
+        let by_text = if self.descending { by_text.reverse() } else { by_text };
+        by_part.then(by_text).then_with(|| one.id.cmp(&other.id))
+    }
+
+    fn total(&self) -> usize {
+        self.index.len()
+    }
+
+    fn edge(&self, worker: WorkerView) -> Edge<WorkerView> {
+        (self.edge)(worker).in_walk(&self.since)
+    }
+}
+
+/// What a place has in common with others in an order that is kept.
+fn text(place: &Place) -> &str {
+    match &place.key {
+        WorkerSortKey::Hostname(text) | WorkerSortKey::Zone(text) => text,
+        WorkerSortKey::Id(_)
+        | WorkerSortKey::Cpu(_)
+        | WorkerSortKey::Memory(_)
+        | WorkerSortKey::Vms(_)
+        | WorkerSortKey::Seen(_) => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use chrono::TimeDelta;
+    use proptest::prelude::*;
+    use proptest::sample::Index as Pick;
+
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::cluster::{
+        Availability, Changes, Drain, Identity, LabelFilter, Life, SchedulingPolicy, Snapshot, Vm, VmFilter, VmId,
+        VmStatus, VmView, Worker, WorkerFilter, WorkerStatus,
+    };
+    use crate::resolvers::Reading;
+    use crate::resolvers::page::PageNames;
+    use crate::resolvers::workers::edge;
+
+    const IDS: u8 = 12;
+
+    /// What becomes of a worker: it registers, or beats with these VMs, or is another one by what is announced of it or
+    /// wanted of it, or is purged.
+    #[derive(Clone, Debug)]
+    enum Step {
+        Register { hostname: u8, zone: u8, label: u8 },
+        Beat(Vec<(u8, u8)>),
+        Stand { draining: bool, offline: bool },
+        Purge,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            3 => (0_u8..4, 0_u8..3, 0_u8..4).prop_map(|(hostname, zone, label)| Step::Register { hostname, zone, label }),
+            3 => prop::collection::vec((0_u8..16, 0_u8..3), 0..5).prop_map(Step::Beat),
+            1 => (any::<bool>(), any::<bool>()).prop_map(|(draining, offline)| Step::Stand { draining, offline }),
+            1 => Just(Step::Purge),
+        ]
+    }
+
+    fn worker_filter() -> impl Strategy<Value = WorkerFilter> {
+        let status = prop_oneof![Just(WorkerStatus::Active), Just(WorkerStatus::Draining), Just(WorkerStatus::Offline)];
+        let zones = prop::collection::vec(0_u8..4, 1..3).prop_map(|zones| zones.into_iter().map(zone).collect());
+        let labels = prop::collection::vec((0_u8..3, prop::option::weighted(0.8, 0_u8..3)), 1..3);
+        let labels = labels.prop_map(|labels| {
+            let label =
+                |(key, value): (u8, Option<u8>)| LabelFilter { key: label_key(key), value: value.map(label_value) };
+            labels.into_iter().map(label).collect()
+        });
+        (
+            prop::option::weighted(0.4, zones),
+            prop::option::weighted(0.3, prop::collection::vec(status, 1..3)),
+            prop::option::weighted(0.2, any::<bool>()),
+            prop::option::weighted(0.4, labels),
+        )
+            .prop_map(|(zones, statuses, is_healthy, labels)| WorkerFilter {
+                zones,
+                statuses,
+                is_healthy,
+                labels,
+                ..WorkerFilter::default()
+            })
+    }
+
+    fn vm_filter() -> impl Strategy<Value = VmFilter> {
+        let status = prop_oneof![Just(VmStatus::Running), Just(VmStatus::Stopped), Just(VmStatus::Created)];
+        let zones = prop::collection::vec(0_u8..4, 1..3).prop_map(|zones| zones.into_iter().map(zone).collect());
+        (prop::option::weighted(0.7, zones), prop::option::weighted(0.3, prop::collection::vec(status, 1..3)))
+            .prop_map(|(zones, statuses)| VmFilter { zones, statuses, ..VmFilter::default() })
+    }
+
+    fn field() -> impl Strategy<Value = WorkerOrderField> {
+        prop_oneof![
+            1 => Just(WorkerOrderField::Id),
+            3 => Just(WorkerOrderField::Hostname),
+            3 => Just(WorkerOrderField::Zone),
+            1 => Just(WorkerOrderField::VmCount),
+        ]
+    }
+
+    fn zone(number: u8) -> String {
+        ["", "a", "b", "nowhere"][usize::from(number)].to_owned()
+    }
+
+    /// Keys and values that come to the same when they are simply put together.
+    fn label_key(number: u8) -> String {
+        ["e", "en", "other"][usize::from(number)].to_owned()
+    }
+
+    fn label_value(number: u8) -> String {
+        ["nv", "v", ""][usize::from(number)].to_owned()
+    }
+
+    fn identity(hostname: u8, zone_number: u8, labels: u8) -> Identity {
+        let label = |key: u8, value: u8| (label_key(key).as_str().into(), label_value(value).as_str().into());
+        let all = [label(0, 0), label(1, 1), label(2, 2)];
+        Identity {
+            hostname: format!("host{hostname}").into(),
+            address: "10.0.0.1:1".into(),
+            zone: zone(zone_number).as_str().into(),
+            labels: all.into_iter().take(usize::from(labels)).collect(),
+            capabilities: Vec::new(),
+            cpu_cores: 4,
+            memory_mb: 1_000,
+            disk_gb: 0,
+            max_vms: 3,
+        }
+    }
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::UNIX_EPOCH + TimeDelta::seconds(i64::try_from(seconds).unwrap())
+    }
+
+    fn purge(worker: &Worker, revision: u64, changes: &mut Changes) {
+        changes.purged.push(Arc::new(worker.tombstone(false, at(revision), revision)));
+    }
+
+    /// A step of one worker: what changes with it.
+    fn change(snapshot: &Snapshot, id: u8, step: Step, revision: u64, changes: &mut Changes) {
+        let id = WorkerId::parse(&format!("w{id:02}")).unwrap();
+        let before = snapshot.find_worker(id.as_str());
+        let mut worker = match (before, &step) {
+            (Some(before), _) => Worker::clone(before),
+            (None, Step::Register { hostname, zone, label }) => {
+                let life = Life::first(at(revision), revision);
+                Worker::first_life(id.clone(), identity(*hostname, *zone, *label), life)
+            }
+            (None, _) => return,
+        };
+        match step {
+            Step::Register { hostname, zone, label } => {
+                worker.reregister(identity(hostname, zone, label), None, at(revision), revision);
+                worker.announced = Availability::Online;
+            }
+            Step::Beat(vms) => {
+                let mut vms: Vec<_> = vms
+                    .into_iter()
+                    .map(|(vm, status)| {
+                        let id = VmId::parse(&format!("vm{vm:02}")).unwrap();
+                        let status = [VmStatus::Running, VmStatus::Stopped, VmStatus::Created][usize::from(status)];
+                        let (name, worker_id) = (id.shared(), worker.id.clone());
+                        Arc::new(Vm { id, worker_id, name, status, vcpus: 1, memory_mb: 1, revision })
+                    })
+                    .collect();
+                vms.sort_by(|one, other| one.id.cmp(&other.id));
+                vms.dedup_by(|one, other| one.id == other.id);
+                worker.usage.vms = vms.into();
+                worker.usage.inventory_revision = Some(revision);
+                worker.usage.vms_revision = revision;
+                worker.usage.last_seen = at(revision);
+                worker.announced = Availability::Online;
+            }
+            Step::Stand { draining, offline } => {
+                worker.policy = if draining { SchedulingPolicy::Draining } else { SchedulingPolicy::Active };
+                worker.drain = draining.then(|| Arc::new(Drain { reason: None, started_by: None, started_at: None }));
+                worker.announced = if offline { Availability::Offline } else { Availability::Online };
+            }
+            Step::Purge => return purge(&worker, revision, changes),
+        }
+        worker.revision = revision;
+        changes.workers.push(Arc::new(worker));
+    }
+
+    /// What a page shows, and how it tells to go on.
+    type Shown = (Vec<String>, usize, bool, bool, Vec<String>);
+
+    fn shown<T>(page: &Page<T>) -> Shown {
+        let ids = page.edges.iter().map(|edge| edge.id.to_string()).collect();
+        (ids, page.total, page.has_next, page.has_previous, page.edges.iter().map(Edge::cursor).collect())
+    }
+
+    fn vm_edge(vm: VmView) -> Edge<VmView> {
+        Edge::new(WorkerSortKey::Id(vm.vm.id.as_str().to_owned()), vm.vm.id.shared(), 0, vm)
+    }
+
+    /// A question that is put after each step, with places that pages of before have told.
+    #[derive(Clone, Debug)]
+    struct Asked {
+        field: WorkerOrderField,
+        descending: bool,
+        filter: Option<WorkerFilter>,
+        vms: VmFilter,
+        size: i64,
+        from_the_end: bool,
+        after: Option<Pick>,
+        before: Option<Pick>,
+    }
+
+    fn asked() -> impl Strategy<Value = Asked> {
+        let place = || prop::option::weighted(0.6, any::<Pick>());
+        let filter = prop::option::weighted(0.4, worker_filter());
+        (field(), any::<bool>(), filter, vm_filter(), 0_i64..6, any::<bool>(), place(), place()).prop_map(
+            |(field, descending, filter, vms, size, from_the_end, after, before)| Asked {
+                field,
+                descending,
+                filter,
+                vms,
+                size,
+                from_the_end,
+                after,
+                // Few ask between two places.
+                before: before.filter(|before| before.index(3) == 0),
+            },
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+
+        /// After any history, each page is the part of the list that whoever looks at everything would cut out, with the
+        /// same places to go on from; also in a state that is read at once, as at a start.
+        #[test]
+        fn pages_by_an_index_are_those_of_whoever_looks_at_everything(
+            steps in prop::collection::vec((prop::collection::vec((0..IDS, step()), 1..5), asked()), 1..30),
+            offline_after in 1_u64..30,
+        ) {
+            let mut snapshot = Snapshot::empty("test".into());
+            let mut places: Vec<(WorkerOrderField, String)> = Vec::new();
+            for (revision, (changed, asked)) in (1..).zip(steps) {
+                let mut changes = Changes::default();
+                for (id, step) in changed {
+                    if changes.workers.iter().all(|worker| worker.id.as_str() != format!("w{id:02}")) {
+                        change(&snapshot, id, step, revision, &mut changes);
+                    }
+                }
+                snapshot = snapshot.apply(changes, revision);
+                let at_once = Changes { workers: snapshot.workers().cloned().collect(), ..Changes::default() };
+                let at_once = Snapshot::empty("test".into()).apply(at_once, revision);
+                let Asked { field, descending, filter, vms, size, from_the_end, after, before } = asked;
+                let (order, filter) = (WorkerOrder { field, descending }, filter.unwrap_or_default());
+                let of_order: Vec<_> = places.iter().filter(|(of, _)| *of == field).map(|(_, place)| place).collect();
+                let place = |pick: Option<Pick>| {
+                    pick.filter(|_| !of_order.is_empty()).map(|pick| of_order[pick.index(of_order.len())].clone())
+                };
+                let request = PageRequest {
+                    first: (!from_the_end).then_some(size),
+                    last: from_the_end.then_some(size),
+                    after: place(after),
+                    before: place(before),
+                    names: PageNames::default(),
+                };
+                // Half a second later, so that some are heard within the second of the moment that counts.
+                let now = at(revision) + TimeDelta::milliseconds(500);
+                for snapshot in [&snapshot, &at_once] {
+                    let view = View::new(Arc::new(snapshot.clone()), now, Duration::from_secs(offline_after));
+                    let reading = Reading::of(Arc::new(view));
+                    let view = reading.view();
+                    let all = view.workers().filter(|worker| filter.matches(worker));
+                    let all = Page::of(all.map(|worker| edge(worker, order)).collect(), order, &request, snapshot);
+                    let found = reading.page_of_workers(&filter, order, &request);
+                    // Nobody can tell of an empty list what order a place is of.
+                    if let (Ok(all), Ok(found)) = (&all, &found) {
+                        prop_assert_eq!(shown(found), shown(all), "{:?} {:?} {:?}", &filter, order, &request);
+                        places.extend(all.edges.iter().map(|edge| (field, edge.cursor())));
+                    } else {
+                        prop_assert!(all.is_err() == found.is_err(), "{:?} {:?}", all, found);
+                    }
+                    let listed: Vec<_> = reading.list_workers(&filter).iter().map(|it| it.worker.id.clone()).collect();
+                    let matching = view.workers().filter(|worker| filter.matches(worker));
+                    prop_assert_eq!(listed, matching.map(|it| it.worker.id.clone()).collect::<Vec<_>>());
+
+                    let request = PageRequest { after: None, before: None, ..request.clone() };
+                    let matching = view.vms().filter(|vm| vms.matches(vm)).map(vm_edge).collect();
+                    let all = Page::of(matching, WorkerOrder::default(), &request, snapshot).unwrap();
+                    let found = reading.page_of_vms(&vms, &request).unwrap();
+                    prop_assert_eq!(shown(&found), shown(&all), "{:?}", &vms);
+                    if let Some(middle) = all.edges.get(all.edges.len() / 2) {
+                        let request = PageRequest { after: Some(middle.cursor()), ..request };
+                        let matching = view.vms().filter(|vm| vms.matches(vm)).map(vm_edge).collect();
+                        let all = Page::of(matching, WorkerOrder::default(), &request, snapshot).unwrap();
+                        let found = reading.page_of_vms(&vms, &request).unwrap();
+                        prop_assert_eq!(shown(&found), shown(&all), "{:?}", &vms);
+                    }
+                }
+                // Both ways to the same state lead to the same sums.
+                let stats = |snapshot: &Snapshot| {
+                    let view = View::new(Arc::new(snapshot.clone()), now, Duration::from_secs(offline_after));
+                    Reading::of(Arc::new(view)).cluster_stats()
+                };
+                prop_assert_eq!(stats(&snapshot), stats(&at_once));
+                prop_assert_eq!(snapshot.duplicates(), at_once.duplicates());
+                let moved = |snapshot: &Snapshot| snapshot.registered_after(revision / 2).cloned().collect::<Vec<_>>();
+                prop_assert_eq!(moved(&snapshot), moved(&at_once));
+                prop_assert_eq!(snapshot.count_registered_after(revision / 2), moved(&snapshot).len());
+            }
+        }
+    }
+}
