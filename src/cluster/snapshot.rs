@@ -503,7 +503,8 @@ impl Indexes {
         // Most changes are heartbeats, which leave the rest as it is.
         let is_registered_as_before = before.zip(worker).is_some_and(|(before, worker)| {
             before.registration_revision == worker.registration_revision
-                && Arc::ptr_eq(&before.identity, &worker.identity)
+                // What was read from the database may be equal and not the same.
+                && (Arc::ptr_eq(&before.identity, &worker.identity) || before.identity == worker.identity)
         });
         if is_registered_as_before {
             return;

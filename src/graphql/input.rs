@@ -21,7 +21,9 @@ const FILTER_NAMES: FilterNames = FilterNames {
 };
 
 /// Which workers are wanted. Fields are ANDed, entries of a list ORed; every label must match. A field that is left
-/// out, or null, asks for nothing in particular; an empty list matches nothing.
+/// out, or null, asks for nothing in particular; an empty list matches nothing. A page by id of one zone, of one status,
+/// or of one label with its value is found by an index and costs the same however many workers there are; for anything else
+/// each worker is looked at that these leave.
 #[derive(Default, InputObject)]
 pub(super) struct WorkerFilter {
     /// With one of these ids.
@@ -78,7 +80,8 @@ impl From<LabelFilter> for cluster::LabelFilter {
 }
 
 /// Which VMs are wanted. Fields are ANDed, entries of a list ORed. A field that is left out, or null, asks for nothing
-/// in particular; an empty list matches nothing.
+/// in particular; an empty list matches nothing. A page of one zone, and of the VMs of some workers, costs the same however
+/// many VMs there are; for anything else each VM is looked at.
 #[derive(Default, InputObject)]
 pub(super) struct VmFilter {
     /// In one of these statuses; those that hold a slot if left out.
@@ -127,7 +130,8 @@ impl TryFrom<EventFilter> for cluster::EventFilter {
     }
 }
 
-/// By what workers are sorted.
+/// By what workers are sorted. All workers lie in the orders by id, hostname and zone, so that a page of those costs the
+/// same however many there are. The others are moved by heartbeats, and all workers are sorted for each page.
 #[derive(Clone, Copy, Enum, PartialEq, Eq)]
 #[graphql(remote = "cluster::WorkerOrderField")]
 pub(super) enum WorkerOrderField {

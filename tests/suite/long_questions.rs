@@ -130,13 +130,18 @@ async fn a_hundred_searches_cost_more_than_is_allowed_and_a_hundred_looks_do_not
     cluster.add([worker("w1").vms([vm("vm-1")])]).await;
     for (field, is_allowed) in [
         (r#"vmsConnection(first: 1, filter: {search: "x"}) { totalCount }"#, false),
-        (r#"vmsConnection(first: 1, filter: {zones: ["x"]}) { totalCount }"#, false),
+        (r#"vmsConnection(first: 1, filter: {zones: ["x", "y"]}) { totalCount }"#, false),
+        (r#"vmsConnection(first: 1, filter: {zones: ["x"], search: "x"}) { totalCount }"#, false),
         ("vmsConnection(first: 0) { totalCount }", false),
         ("vmDistribution { workerId }", false),
         (r#"workersConnection(first: 1, filter: {search: "x"}, orderBy: {field: ZONE}) { totalCount }"#, false),
         (r#"vmsConnection(first: 1, filter: {workerIds: ["w1"], search: "x"}) { totalCount }"#, true),
         (r#"workersConnection(first: 1, filter: {ids: ["w1"], search: "x"}) { totalCount }"#, true),
         (r#"worker(id: "w1") { vmsConnection(filter: {search: "x"}) { totalCount } }"#, true),
+        // What an index finds.
+        (r#"vmsConnection(first: 1, filter: {zones: ["x"]}) { totalCount }"#, true),
+        (r#"workersConnection(first: 1, filter: {statuses: [ACTIVE]}) { totalCount }"#, true),
+        ("workersConnection(first: 1, orderBy: {field: ZONE}) { totalCount }", true),
         ("clusterStats { totalVms }", true),
     ] {
         let fields: String = (0..100).map(|alias| format!("a{alias}: {field} ")).collect();

@@ -2,7 +2,11 @@
 
 use std::ops::Range;
 
+use aetherium::cluster::EventFilter;
+use aetherium::resolvers::EventView;
 use entity::event;
+use futures_util::future::join_all;
+use futures_util::{Stream, StreamExt as _};
 use sea_orm::{
     ConnectionTrait as _, DatabaseTransaction, DbBackend, QuerySelect as _, QueryTrait as _, Statement,
     TransactionTrait as _,
@@ -239,6 +243,76 @@ async fn heartbeats_without_news_of_vms_are_one_statement() {
             beat_all(&cluster, 0..3).await;
             assert_eq!(cluster.worker("w1").await["status"], "draining");
             assert_eq!(cost(&cluster, async || beat_all(&cluster, 0..3).await).await, 1);
+        })
+        .await;
+}
+
+/// How many VMs come and go at once: entries of the change log, which are more than one page of it.
+const MANY: usize = 1_200;
+
+/// The next event of a stream that says that something has changed.
+async fn next_change(stream: &mut (impl Stream<Item = aetherium::error::Result<EventView>> + Unpin)) -> EventView {
+    loop {
+        let event = stream.next().await.expect("the stream should go on").expect("the log should be readable");
+        if !event.event.kind.is_notice() {
+            return event;
+        }
+    }
+}
+
+/// On PostgreSQL, where others commit.
+// regression: whoever followed read by itself what another server had committed
+#[tokio::test]
+async fn what_another_server_commits_is_read_once_however_many_follow() {
+    TestDatabase::postgres()
+        .await
+        .run(async |cluster: TestCluster| {
+            populate(&cluster, 0..2).await;
+            assert_eq!(cluster.beat("w0", json!({"incarnation": 1, "vms": []})).await.status, 200);
+            let other = cluster.another_server().await;
+            let resolvers = cluster.server().resolvers();
+            // Each asks for something of its own, so that nothing but the reading could be shared.
+            let follow = |number: usize| {
+                let worker_ids = vec!["w0".to_owned(), format!("nobody-{number}")];
+                let filter = EventFilter { worker_ids: Some(worker_ids), kinds: None };
+                Box::pin(resolvers.watch_events(None, filter).unwrap())
+            };
+            let cost_for = async |followers: usize| {
+                let mut streams: Vec<_> = (0..followers).map(follow).collect();
+                let mut fewest = u64::MAX;
+                for round in 0..8 {
+                    let before = cluster.statements_sent();
+                    // A step of one entry, and one of more than a page, by turns.
+                    let told = if round % 4 < 2 {
+                        let command = ["drain", "activate"][round % 2];
+                        assert_eq!(other.rest().post(&format!("/api/v1/workers/w0/{command}")).await.status, 200);
+                        1
+                    } else {
+                        let count = if round % 2 == 0 { MANY } else { 0 };
+                        let vms: Vec<_> = (0..count).map(|n| json!({"id": format!("vm-{n:04}")})).collect();
+                        let beat = json!({"incarnation": 1, "vms": vms});
+                        assert_eq!(other.beat("w0", beat).await.status, 200);
+                        MANY
+                    };
+                    let all = streams.iter_mut().map(async |stream| {
+                        let mut heard = Vec::new();
+                        while heard.len() < told {
+                            heard.push(next_change(stream).await.event.cursor.clone());
+                        }
+                        heard
+                    });
+                    let heard = in_time(join_all(all)).await;
+                    let (first, rest) = heard.split_first().unwrap();
+                    assert!(first.is_sorted_by(|one, other| other.is_after(one)), "in order, and each once");
+                    assert!(rest.iter().all(|other| other == first), "everybody hears the same");
+                    if round > 1 {
+                        fewest = fewest.min(cluster.statements_sent() - before);
+                    }
+                }
+                fewest
+            };
+            let one = cost_for(1).await;
+            assert_eq!(cost_for(40).await, one);
         })
         .await;
 }

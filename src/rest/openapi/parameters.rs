@@ -143,7 +143,8 @@ pub(super) fn workers() -> [Parameter; 9] {
         query(
             "sort",
             one_of(orders.iter().map(String::as_str)),
-            "In which order, with a `-` before it for the largest first; by id if left out. A `cursor` is of one order: none of another goes with it.",
+            "In which order, with a `-` before it for the largest first; by id if left out. A `cursor` is of one order: none of another goes with it. \
+             All workers lie in the orders by `id`, `hostname` and `zone`: a page of those costs the same however many there are, while for the others all are sorted.",
             "id",
         ),
     ]
