@@ -1,13 +1,13 @@
 //! The object types, written out from the field lists, with what only GraphQL offers beside them.
 
 use async_graphql::dataloader::DataLoader;
-use async_graphql::{Context, Interface, Object, Result, SimpleObject};
+use async_graphql::{Context, Enum, Interface, Object, Result, SimpleObject};
 
 use super::budget::Budget;
 use super::connection::{PageArguments, VmConnection};
 use super::input::{VmFilter, entries};
 use super::loader::WorkerEvents;
-use super::scalar::Cursor;
+use super::scalar::{self, Cursor};
 use super::shape::{self, Shape};
 use crate::cluster::fields::{
     cluster_stats_fields, drain_fields, event_fields, heartbeat_reply_fields, registered_fields, vm_fields,
@@ -16,8 +16,8 @@ use crate::cluster::fields::{
 use crate::cluster::{self, DrainView, VmId, VmView, WorkerId, WorkerView};
 use crate::resolvers::input::wanted;
 use crate::resolvers::{
-    EventView, HeartbeatRecorded, Node as AnyNode, PolicyChanged, Registered, WorkerEventsKey, event_limit,
-    page_of_worker_vms,
+    ComponentHealth, EventView, Health, HeartbeatRecorded, Node as AnyNode, PolicyChanged, Registered, WorkerEventsKey,
+    event_limit, page_of_worker_vms,
 };
 
 /// Makes of a field list an object type; what stands in braces after the macro's name are further
@@ -206,6 +206,71 @@ pub(super) struct EventPage {
     pub(super) end_cursor: Cursor,
     /// Whether there is more.
     pub(super) has_next_page: bool,
+}
+
+/// How this server is.
+#[derive(SimpleObject)]
+pub(super) struct ServerHealth {
+    /// `OK` if all components are, whatever becomes of Consul.
+    pub(super) status: HealthStatus,
+    /// The parts of the server. Others may be added.
+    pub(super) components: Vec<ServerComponent>,
+    /// How old what this server answers may be at most, in seconds: how long ago it last saw that it knew everything that was
+    /// committed. 0 where no other server commits.
+    pub(super) staleness_seconds: f64,
+    /// When this was found.
+    pub(super) timestamp: shape::DateTime,
+}
+
+/// A part of a server, and how it is.
+#[derive(SimpleObject)]
+pub(super) struct ServerComponent {
+    /// Which part: `database` answers questions about history, `journal` goes on, `commits` are being made, `replication`
+    /// brings what other servers commit, and `consul` does as it is asked, on servers that are announced there.
+    pub(super) name: &'static str,
+    /// How it is.
+    pub(super) status: ComponentStatus,
+}
+
+/// How a server is as a whole.
+#[derive(Clone, Copy, Enum, PartialEq, Eq)]
+pub(super) enum HealthStatus {
+    /// All of it works.
+    Ok,
+    /// A part of it does not.
+    Degraded,
+}
+
+/// How a part of a server is.
+#[derive(Clone, Copy, Enum, PartialEq, Eq)]
+pub(super) enum ComponentStatus {
+    /// It works.
+    Ok,
+    /// It does not.
+    Unavailable,
+}
+
+impl From<Health> for ServerHealth {
+    fn from(health: Health) -> Self {
+        let status = if health.is_ok() { HealthStatus::Ok } else { HealthStatus::Degraded };
+        let components =
+            health.named_components().map(|(name, health)| ServerComponent { name, status: health.into() });
+        Self {
+            status,
+            components: components.collect(),
+            staleness_seconds: health.staleness.as_secs_f64(),
+            timestamp: scalar::DateTime(health.timestamp),
+        }
+    }
+}
+
+impl From<ComponentHealth> for ComponentStatus {
+    fn from(health: ComponentHealth) -> Self {
+        match health {
+            ComponentHealth::Ok => Self::Ok,
+            ComponentHealth::Unavailable => Self::Unavailable,
+        }
+    }
 }
 
 /// What became of draining a worker.

@@ -5,7 +5,7 @@ use async_graphql::{Context, ID, Object, Result};
 use super::budget::Budget;
 use super::connection::{PageArguments, VmConnection, WorkerConnection};
 use super::input::{EventFilter, VmFilter, WorkerFilter, WorkerOrder};
-use super::object::{ClusterEvent, ClusterStats, EventPage, Node, Vm, Worker, WorkerDistribution};
+use super::object::{ClusterEvent, ClusterStats, EventPage, Node, ServerHealth, Vm, Worker, WorkerDistribution};
 use super::scalar::Cursor;
 use crate::cluster;
 use crate::error::Error;
@@ -132,6 +132,11 @@ impl Query {
     async fn vm_distribution(&self, ctx: &Context<'_>) -> Result<Vec<WorkerDistribution>> {
         let distribution = Budget::pay_for(ctx, ctx.data::<Reading>()?.list_distribution())?;
         Ok(distribution.into_iter().map(WorkerDistribution).collect())
+    }
+
+    /// How this server is; twin of `GET /health`.
+    async fn health(&self, ctx: &Context<'_>) -> Result<ServerHealth> {
+        Ok(ctx.data::<Resolvers>()?.health().await.into())
     }
 
     /// The change log, oldest first.

@@ -8,13 +8,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use sea_orm::sqlx::Connection as _;
+use sea_orm::sqlx::postgres::{PgConnectOptions, PgConnection};
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sea_orm::sqlx::{Connection as _, Executor as _};
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database as Connector, DatabaseConnection, DbBackend, DbErr, RuntimeErr,
     SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, sqlx,
 };
 
+use super::condition::Progress;
 use super::connections::{Connections, Lease, WritingTransaction};
 use super::files::{DatabaseFiles, LockError, LookError};
 use super::schema;
@@ -41,8 +43,9 @@ const WRITERS: u32 = 2;
 /// Connections to PostgreSQL for everybody else.
 const READERS: u32 = 8;
 
-/// How long a SQLite connection waits for another process that is writing.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a SQLite connection waits for another process that is writing. Nobody should be; whoever holds the lock for
+/// longer than this keeps commands from being taken, and they are told so.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The SQLite version that fixed a corruption of write-ahead logs with more than one connection.
 const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
@@ -62,6 +65,19 @@ pub struct Database {
     /// What only a SQLite file has.
     file: Option<Arc<SqliteFile>>,
     statements: Arc<AtomicU64>,
+    /// Of the writer's statements.
+    progress: Arc<Progress>,
+}
+
+/// Whether a PostgreSQL is there, as a session of its own finds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Presence {
+    /// It answers, and is at this revision.
+    At(i64),
+    /// Nobody answers, or it is starting or stopping.
+    Away,
+    /// It answers that it takes no further session, or something else that says nothing about those that there are.
+    Unknown,
 }
 
 /// A URL that is shown without its password.
@@ -239,13 +255,14 @@ impl Database {
         } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
             let failed = |source: DbErr| OpenError::connect(&shown, source);
             let statements = Arc::new(AtomicU64::new(0));
+            let progress = Arc::new(Progress::new());
             // Of their own, so that questions about history can never keep a commit waiting for a connection.
             let thread = OwnThread::start("journal").map_err(|error| failed(DbErr::Custom(error.to_string())))?;
             let open_writer = {
-                let (url, statements) = (url.to_owned(), statements.clone());
+                let (url, meter) = (url.to_owned(), Meter::of_the_writer(&statements, &progress));
                 move |is_lazy| {
                     let limits = (WRITERS, COMMIT_STATEMENT_TIMEOUT, FRESH);
-                    postgres(url.clone(), limits, is_lazy, statements.clone())
+                    postgres(url.clone(), limits, is_lazy, meter.clone())
                 }
             };
             let writer = thread.run(open_writer(false)).await.map_err(failed)?;
@@ -258,6 +275,7 @@ impl Database {
                 writers_thread: Some(Arc::new(thread)),
                 file: None,
                 statements,
+                progress,
             }
         } else {
             return Err(OpenError::Scheme { url: shown });
@@ -268,6 +286,8 @@ impl Database {
     async fn open_sqlite(url: &str, shown: &str, purpose: Purpose) -> Result<Self, OpenError> {
         let failed = |source: DbErr| OpenError::connect(shown, source);
         let statements = Arc::new(AtomicU64::new(0));
+        let progress = Arc::new(Progress::new());
+        let meter = Meter::of(&statements);
         // Checked here for a clear sentence: the connector would report a bad option as a failed connection.
         let options = SqliteConnectOptions::from_str(url).map_err(|error| failed(DbErr::Custom(error.to_string())))?;
         let is_in_memory = url.contains(":memory:") || url.contains("mode=memory");
@@ -278,20 +298,21 @@ impl Database {
         let (writer, readers, file) = if is_in_memory || purpose == Purpose::Inspect {
             // A database in memory belongs to its one connection.
             let mode = if is_in_memory { SqliteMode::Memory } else { SqliteMode::Inspect };
-            let connection = sqlite(url.to_owned(), 1, mode, statements.clone()).await.map_err(failed)?;
+            let connection =
+                sqlite(url.to_owned(), 1, mode, Meter::of_the_writer(&statements, &progress)).await.map_err(failed)?;
             (Connections::to_memory(connection.clone()), connection, None)
         } else {
             let files = lock(path, shown, purpose)?;
-            let anchor = sqlite(url.to_owned(), 1, SqliteMode::Anchor, statements.clone()).await.map_err(failed)?;
+            let anchor = sqlite(url.to_owned(), 1, SqliteMode::Anchor, meter.clone()).await.map_err(failed)?;
             schema::find_migrations(&anchor, shown).await?;
             // Not before it is known to be ours: it is kept in the file.
             anchor.execute_unprepared("PRAGMA journal_mode = WAL").await.map_err(failed)?;
             let open_writer = {
-                let (url, statements) = (url.to_owned(), statements.clone());
-                move || sqlite(url.clone(), 1, SqliteMode::Writer, statements.clone())
+                let (url, meter) = (url.to_owned(), Meter::of_the_writer(&statements, &progress));
+                move || sqlite(url.clone(), 1, SqliteMode::Writer, meter.clone())
             };
             let writer = open_writer().await.map_err(failed)?;
-            let readers = sqlite(url.to_owned(), 4, SqliteMode::Reader, statements.clone()).await.map_err(failed)?;
+            let readers = sqlite(url.to_owned(), 4, SqliteMode::Reader, meter).await.map_err(failed)?;
             // Which opens the log, if nothing else has.
             anchor.execute_unprepared("SELECT count(*) FROM sqlite_master").await.map_err(failed)?;
             files.remember().map_err(|error| failed(DbErr::Custom(error.to_string())))?;
@@ -306,6 +327,7 @@ impl Database {
             writers_thread: None,
             file,
             statements,
+            progress,
         };
         database.check_sqlite_version().await.map_err(|error| match error {
             VersionCheck::Failed(source) => failed(source),
@@ -352,6 +374,32 @@ impl Database {
     /// Succeeds if the database answers.
     pub async fn answer(&self) -> Result<(), DbErr> {
         self.readers().execute_unprepared("SELECT 1").await.map(drop)
+    }
+
+    /// When statements of the writer were last answered.
+    pub(super) fn progress(&self) -> &Arc<Progress> {
+        &self.progress
+    }
+
+    /// Whether PostgreSQL is there: asked on a session of its own, because those of the pools may be what hangs, and
+    /// because a pool goes on to try where somebody who is refused knows enough.
+    pub(super) async fn presence(&self) -> Presence {
+        let asked = async {
+            let mut session = PgConnection::connect_with(&PgConnectOptions::from_str(&self.url.0)?).await?;
+            let revision =
+                sqlx::query_scalar("SELECT revision FROM cluster WHERE id = 1").fetch_one(&mut session).await;
+            let _ = session.close().await;
+            revision
+        };
+        match asked.await {
+            Ok(revision) => Presence::At(revision),
+            Err(sqlx::Error::Io(_)) => Presence::Away,
+            // It is starting, or stopping.
+            Err(sqlx::Error::Database(error)) if error.code().is_some_and(|code| code.starts_with("57P")) => {
+                Presence::Away
+            }
+            Err(_) => Presence::Unknown,
+        }
     }
 
     /// Succeeds if what is committed goes where the next start will look for it.
@@ -478,12 +526,7 @@ enum SqliteMode {
     Memory,
 }
 
-async fn sqlite(
-    url: String,
-    connections: u32,
-    mode: SqliteMode,
-    statements: Arc<AtomicU64>,
-) -> Result<DatabaseConnection, DbErr> {
+async fn sqlite(url: String, connections: u32, mode: SqliteMode, meter: Meter) -> Result<DatabaseConnection, DbErr> {
     let mut options = ConnectOptions::new(url);
     options
         .max_connections(connections)
@@ -515,13 +558,13 @@ async fn sqlite(
         options.map_sqlx_sqlite_before_acquire(|connection, _| Box::pin(async { Ok(!connection.is_in_transaction()) }));
     }
     let mut connection = Connector::connect(options).await?;
-    count_statements(&mut connection, &statements);
+    meter.attach(&mut connection);
     Ok(connection)
 }
 
 /// Connections to PostgreSQL for everybody but the writer.
 async fn postgres_readers(url: &str, is_lazy: bool, statements: &Arc<AtomicU64>) -> Result<DatabaseConnection, DbErr> {
-    postgres(url.to_owned(), (READERS, STATEMENT_TIMEOUT, Duration::ZERO), is_lazy, statements.clone()).await
+    postgres(url.to_owned(), (READERS, STATEMENT_TIMEOUT, Duration::ZERO), is_lazy, Meter::of(statements)).await
 }
 
 /// So many connections, how long a statement may take on them, and how long one is trusted without being tested.
@@ -529,7 +572,7 @@ async fn postgres(
     url: String,
     (connections, statement_timeout, fresh): (u32, Duration, Duration),
     is_lazy: bool,
-    statements: Arc<AtomicU64>,
+    meter: Meter,
 ) -> Result<DatabaseConnection, DbErr> {
     let mut options = ConnectOptions::new(url);
     options
@@ -554,19 +597,49 @@ async fn postgres(
                 ("tcp_keepalives_interval", "2"),
                 ("tcp_keepalives_count", "3"),
             ])
+        })
+        .map_sqlx_postgres_pool_opts(|options| {
+            // What is acknowledged survives a crash of the database, whatever is set for this role or this database. Not
+            // set to "on": those who wait for a standby, too, are to go on to do so.
+            options.after_connect(|session, _| {
+                Box::pin(async move {
+                    let sql = "SELECT set_config('synchronous_commit', 'on', false) \
+                               WHERE current_setting('synchronous_commit') = 'off'";
+                    session.execute(sql).await.map(drop)
+                })
+            })
         });
     let mut connection = Connector::connect(options).await?;
-    count_statements(&mut connection, &statements);
+    meter.attach(&mut connection);
     Ok(connection)
 }
 
-fn count_statements(connection: &mut DatabaseConnection, statements: &Arc<AtomicU64>) {
-    let statements = statements.clone();
-    connection.set_metric_callback(move |sent| {
-        if !sent.statement.sql.starts_with("NOTIFY ") {
-            statements.fetch_add(1, Ordering::Relaxed);
-        }
-    });
+/// What is noted after each statement of a connection.
+#[derive(Clone)]
+struct Meter {
+    statements: Arc<AtomicU64>,
+    progress: Option<Arc<Progress>>,
+}
+
+impl Meter {
+    fn of(statements: &Arc<AtomicU64>) -> Self {
+        Self { statements: statements.clone(), progress: None }
+    }
+
+    fn of_the_writer(statements: &Arc<AtomicU64>, progress: &Arc<Progress>) -> Self {
+        Self { statements: statements.clone(), progress: Some(progress.clone()) }
+    }
+
+    fn attach(self, connection: &mut DatabaseConnection) {
+        connection.set_metric_callback(move |sent| {
+            if !sent.statement.sql.starts_with("NOTIFY ") {
+                self.statements.fetch_add(1, Ordering::Relaxed);
+            }
+            if let Some(progress) = &self.progress {
+                progress.mark();
+            }
+        });
+    }
 }
 
 /// The URL as it may be shown: a password in it is nobody's business.

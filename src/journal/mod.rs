@@ -34,6 +34,7 @@ mod rows;
 mod schema;
 mod statements;
 mod thread;
+mod watchdog;
 mod writer;
 
 use std::sync::Arc;
@@ -266,6 +267,22 @@ impl Journal {
     /// hangs, and there is room for more.
     pub fn takes_commits(&self) -> bool {
         self.is_open() && self.0.condition.is_ok() && self.0.queued.load(Ordering::Relaxed) < QUEUE
+    }
+
+    /// How old what this server knows of the cluster may be: how long ago it last saw that it knew everything that was
+    /// committed. On SQLite nobody else commits.
+    pub fn staleness(&self) -> Duration {
+        if self.is_multi_server() { self.0.condition.staleness() } else { Duration::ZERO }
+    }
+
+    /// Whether other servers may commit to the same database.
+    pub fn is_multi_server(&self) -> bool {
+        self.0.database.backend() == DbBackend::Postgres
+    }
+
+    /// Whether this server follows what others commit: it has looked lately, and can.
+    pub fn is_following(&self) -> bool {
+        self.is_open() && !(self.is_multi_server() && self.0.condition.is_stale())
     }
 
     /// Has a command decided and committed. Whoever stops waiting may or may not have stopped it: what

@@ -27,6 +27,7 @@ use super::feed::Feed;
 use super::files::{FileMoved, LookError};
 use super::notify::Hints;
 use super::outage::Outage;
+use super::watchdog::{self, Work};
 use super::{Committed, Published, rows};
 use crate::clock::{Clock, Timestamp};
 use crate::cluster::{Change, Changes, Epochs, Event, Snapshot};
@@ -41,9 +42,6 @@ const MAX_ROWS: usize = 20_000;
 
 /// Most rows that a batch may write to be tried as one of heartbeats without news.
 const MOST_TRIED: usize = 2_000;
-
-/// How long one batch may take before the database counts as gone.
-const COMMIT_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// How long commands wait for the end of an outage that is known, before they are refused.
 const OUTAGE_PATIENCE: Duration = Duration::from_millis(1_500);
@@ -226,6 +224,7 @@ impl Writer {
         waiting: Waiting,
     ) -> Self {
         let hints = Hints::new(database.clone());
+        let progress = database.progress().clone();
         Self {
             database,
             clock,
@@ -235,7 +234,7 @@ impl Writer {
             follow,
             hints,
             waiting,
-            condition: Arc::new(CommitCondition::new()),
+            condition: Arc::new(CommitCondition::new(progress)),
             outage: None,
             last_outage: Arc::default(),
             is_alone: true,
@@ -371,9 +370,10 @@ impl Writer {
 
     async fn attempt(&mut self, batch: &mut [Box<dyn Queued>]) -> Result<(), Failure> {
         self.condition.begin_commit();
-        let outcome = timeout(COMMIT_TIMEOUT, self.try_commit(batch, true)).await;
+        let (database, progress) = (self.database.clone(), self.database.progress().clone());
+        let outcome = watchdog::watch(&database, &progress, Work::Commit, self.try_commit(batch, true)).await;
         self.condition.end_commit();
-        outcome.unwrap_or_else(|_| Err(outage("no answer to a commit in time")))
+        outcome.unwrap_or_else(|given_up| Err(outage(given_up.0)))
     }
 
     /// One transaction: lock, catch up, decide, write; or all of it at once, if that is possible.
@@ -407,6 +407,7 @@ impl Writer {
                 return Box::pin(self.try_commit(batch, false)).await;
             }
         }
+        self.condition.mark_up_to_date();
         let base = self.state.clone();
         // Nobody else can answer any of them now: they would have to hold the lock that we hold.
         let keys: Vec<_> = batch.iter().filter_map(|queued| queued.key()).collect();
@@ -425,6 +426,8 @@ impl Writer {
         let at = draft.at;
         let (changes, events) = draft.into_changes();
         self.publish(&base, changes, revision, at, Some(events));
+        // Until the commit, this server held the lock that all others need.
+        self.condition.mark_up_to_date();
         Ok(())
     }
 
@@ -453,6 +456,7 @@ impl Writer {
         let at = draft.at;
         let (changes, events) = draft.into_changes();
         self.publish(&base, changes, revision, at, Some(events));
+        self.condition.mark_up_to_date();
         Ok(true)
     }
 
@@ -512,25 +516,39 @@ impl Writer {
         })
     }
 
-    /// Looks for what other servers have committed.
+    /// Looks for what other servers have committed. Not in an outage that stops commands: a look may hang as long as the
+    /// outage lasts, and commands would wait behind it. What was missed is looked at when the outage is over.
     async fn follow(&mut self) {
-        let outcome = timeout(COMMIT_TIMEOUT, self.try_follow())
+        if self.outage.as_ref().is_some_and(|outage| outage.stops_commands) {
+            return;
+        }
+        let (database, progress) = (self.database.clone(), self.database.progress().clone());
+        let outcome = watchdog::watch(&database, &progress, Work::Look, self.try_follow())
             .await
-            .unwrap_or_else(|_| Err(DbErr::Custom("no answer in time".to_owned()).into()));
-        // An outage that is known is timed by the commands that it stops.
-        if let Err(error) = outcome
-            && self.outage.is_none()
-        {
-            self.note_outage(&error);
+            .unwrap_or_else(|given_up| Err(DbErr::Custom(given_up.0.to_owned()).into()));
+        match outcome {
+            Ok(()) => self.condition.mark_up_to_date(),
+            // Tables that are not ours any more: known already.
+            Err(_) if self.outage.is_some() => {}
+            Err(error) => self.note_outage(&error),
         }
     }
 
     async fn try_follow(&mut self) -> Result<()> {
         let readers = self.database.readers();
-        let now = if self.database.backend() == DbBackend::Postgres { "clock_timestamp()" } else { "NULL" };
-        let sql = format!("SELECT revision, epoch, {now} AS now FROM cluster WHERE id = 1");
+        let (now, is_read_only) = match self.database.backend() {
+            DbBackend::Postgres => ("clock_timestamp()", "current_setting('transaction_read_only') = 'on'"),
+            _ => ("NULL", "FALSE"),
+        };
+        let sql =
+            format!("SELECT revision, epoch, {now} AS now, {is_read_only} AS is_read_only FROM cluster WHERE id = 1");
         let statement = Statement::from_string(self.database.backend(), sql);
         let row = readers.query_one_raw(statement).await?.ok_or_else(no_cluster_row)?;
+        if row.try_get("", "is_read_only")? {
+            // A primary that was demoted goes on to answer its sessions, with what was true then. A server that commits
+            // nothing would follow it for ever.
+            return Err(DbErr::Custom("the session is read-only, as on a primary that was demoted".to_owned()).into());
+        }
         if let Some(now) = row.try_get::<Option<Timestamp>>("", "now")? {
             self.clock.observe(now);
         }

@@ -11,7 +11,7 @@ use super::object::ClusterStats;
 use super::read::Read;
 use super::{Endpoint, shape};
 use crate::http::{Json, Query, as_part_of_the_request};
-use crate::resolvers::{Component, ComponentHealth, Health, Resolvers};
+use crate::resolvers::{Component, ComponentHealth, Resolvers};
 
 /// `GET /api/v1/cluster/stats`
 pub(super) async fn stats(read: Read) -> Response {
@@ -30,6 +30,7 @@ pub(super) async fn distribution(State(endpoint): State<Arc<Endpoint>>, read: Re
 struct HealthAnswer {
     status: &'static str,
     components: serde_json::Map<String, serde_json::Value>,
+    staleness_seconds: f64,
     timestamp: shape::DateTime,
 }
 
@@ -46,6 +47,7 @@ enum RequiredComponent {
     Database,
     Journal,
     Commits,
+    Replication,
 }
 
 /// `GET /api/v1/health`
@@ -57,11 +59,9 @@ pub(super) async fn health(State(resolvers): State<Resolvers>, Query(query): Que
     let required = query.require.into_iter().map(Component::from).chain([Component::Journal]);
     let is_of_use = required.into_iter().all(|component| health.is_component_ok(component));
     let code = if is_of_use { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let Health { components, consul, timestamp } = health;
-    let components = components.into_iter().map(|(component, health)| (name(component), health));
-    let components = components.chain(consul.map(|health| ("consul", health)));
-    let components = components.map(|(name, health)| (name.to_owned(), word(health).into())).collect();
-    (code, Json(HealthAnswer { status, components, timestamp: timestamp.into() }))
+    let components = health.named_components().map(|(name, health)| (name.to_owned(), word(health).into())).collect();
+    let staleness_seconds = health.staleness.as_secs_f64();
+    (code, Json(HealthAnswer { status, components, staleness_seconds, timestamp: health.timestamp.into() }))
 }
 
 impl From<RequiredComponent> for Component {
@@ -70,15 +70,8 @@ impl From<RequiredComponent> for Component {
             RequiredComponent::Database => Self::Database,
             RequiredComponent::Journal => Self::Journal,
             RequiredComponent::Commits => Self::Commits,
+            RequiredComponent::Replication => Self::Replication,
         }
-    }
-}
-
-pub(super) const fn name(component: Component) -> &'static str {
-    match component {
-        Component::Database => "database",
-        Component::Journal => "journal",
-        Component::Commits => "commits",
     }
 }
 

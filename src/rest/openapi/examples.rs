@@ -201,9 +201,11 @@ pub(super) fn event_lines() -> String {
 
 pub(super) fn health(is_ok: bool) -> Value {
     let (status, database) = if is_ok { ("ok", "ok") } else { ("degraded", "unavailable") };
+    let staleness = if is_ok { 0.21 } else { 42.5 };
     json!({
         "status": status,
-        "components": {"database": database, "journal": "ok", "commits": database},
+        "components": {"database": database, "journal": "ok", "commits": database, "replication": database},
+        "staleness_seconds": staleness,
         "timestamp": "2025-11-02T12:30:45Z",
     })
 }

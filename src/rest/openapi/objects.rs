@@ -12,8 +12,8 @@ use utoipa::openapi::{RefOr, Schema};
 
 use super::answers::failures;
 use super::schema::{
-    any_text, described, exact, flag, list, map, named, object, one_of, or_null, whole, whole_of, with_keyword,
-    with_optional,
+    any_text, described, exact, flag, list, map, measure, named, object, one_of, or_null, whole, whole_of,
+    with_keyword, with_optional,
 };
 use crate::cluster::fields::{
     cluster_stats_fields, drain_fields, event_fields, heartbeat_reply_fields, registered_fields, vm_fields,
@@ -301,9 +301,17 @@ fn health() -> Object {
                 "components",
                 described(
                     map(named("ComponentStatus")),
-                    "The parts of the server, by name: `database` answers questions about history, `journal` goes on, and \
-                     `commits` are being made. `consul`, on servers that are announced there, does as it is asked; nothing \
+                    "The parts of the server, by name: `database` answers questions about history, `journal` goes on, \
+                     `commits` are being made, and `replication` brings what other servers commit. `consul`, on servers that are announced there, does as it is asked; nothing \
                      of the server depends on it. Others may be added.",
+                ),
+            ),
+            (
+                "staleness_seconds",
+                described(
+                    measure(),
+                    "How old what this server answers may be at most, in seconds: how long ago it last saw that it knew \
+                     everything that was committed. 0 where no other server commits.",
                 ),
             ),
             ("timestamp", described(shape::DateTime::schema(), "When this was found.")),

@@ -11,7 +11,6 @@ use crate::http::LONGEST_KEY;
 use crate::resolvers::input::{MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_TEXT, MAX_WANTED};
 use crate::resolvers::page::{DEFAULT_SIZE, Edge, MAX_SIZE};
 use crate::resolvers::{Component, MAX_EVENTS};
-use crate::rest::clusters::name as component_name;
 use crate::rest::events::DEFAULT_LIMIT;
 
 /// What an id may be: one segment of a path, in characters that people can read.
@@ -38,7 +37,7 @@ pub(super) fn min_revision() -> Parameter {
 
 /// Which parts of a server have to work.
 pub(super) fn require() -> Parameter {
-    let components = Component::ALL.map(component_name);
+    let components = Component::ALL.map(Component::name);
     many(
         "require",
         one_of(components),

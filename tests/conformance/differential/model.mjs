@@ -259,6 +259,7 @@ async function dump(schema, asker) {
     workers { ${type('Worker')} vmsConnection(first: 500, filter: { ${statuses} }) { nodes { ${type('Vm')} } } }
     vmsConnection(first: 500, filter: { ${statuses} }) { edges { cursor node { ${type('Vm')} } } }
     clusterStats { ${type('ClusterStats')} }
+    health { ${type('ServerHealth')} }
     vmDistribution { ${type('WorkerDistribution')} }
     events(first: 500) { endCursor hasNextPage nodes { ${type('ClusterEvent')} } }
     beginning: events(first: 0) { endCursor }
@@ -283,6 +284,7 @@ async function dump(schema, asker) {
     workers,
     vms: data.vmsConnection.edges.map(({ node }) => as('Vm')(node)),
     clusterStats: data.clusterStats,
+    health: data.health,
     vmDistribution: data.vmDistribution,
     events: data.events.nodes,
     endOfEvents: data.events.endCursor,
@@ -305,6 +307,7 @@ function differences(one, other) {
   look('Worker', one.workers, other.workers);
   look('Vm', one.vms, other.vms);
   look('ClusterStats', [one.clusterStats], [other.clusterStats]);
+  look('ServerHealth', [one.health], [other.health]);
   look('WorkerDistribution', one.vmDistribution, other.vmDistribution);
   look('ClusterEvent', one.events, other.events);
   return found;
@@ -487,6 +490,7 @@ const RESOLVERS = {
     vms: (_, __, data) => data.vms.filter(isWantedVm({}, data)),
     vmsConnection: vmsConnection((_, data, filter) => reportedBy(filter.workerIds, data, filter)),
     clusterStats: (data) => data.clusterStats,
+    health: (data) => data.health,
     vmDistribution: (data) => data.vmDistribution,
     events,
   },

@@ -77,18 +77,7 @@ impl Injection {
             .kill_on_drop(true)
             .spawn()
             .unwrap_or_else(|error| panic!("strace is needed, which tests/run installs: {error}"));
-        let mut lines = BufReader::new(strace.stderr.take().unwrap()).lines();
-        let attached = async {
-            while let Some(line) = lines.next_line().await.unwrap() {
-                if line.contains("attached") {
-                    return;
-                }
-            }
-            panic!("strace could not be attached");
-        };
-        tokio::time::timeout(PATIENCE, attached).await.expect("strace in time");
-        // Whoever does not read what it says stops it.
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        attached(&mut strace).await;
         Self { strace }
     }
 
@@ -98,6 +87,53 @@ impl Injection {
         send("INT", self.strace.id().unwrap());
         tokio::time::timeout(PATIENCE, self.strace.wait()).await.expect("strace ends").unwrap();
     }
+}
+
+/// A record of calls of the system that a program makes, in their order.
+pub struct Trace {
+    strace: Child,
+    output: tempfile::NamedTempFile,
+}
+
+impl Trace {
+    /// Begins to record these calls: `fsync,write`.
+    pub async fn of(program: &Program, calls: &str) -> Self {
+        let output = tempfile::NamedTempFile::new().unwrap();
+        let mut strace = Command::new("strace")
+            .args(["-f", "-y", "-s", "64", "-p", &program.pid().to_string(), "-e", &format!("trace={calls}"), "-o"])
+            .arg(output.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap_or_else(|error| panic!("strace is needed, which tests/run installs: {error}"));
+        attached(&mut strace).await;
+        Self { strace, output }
+    }
+
+    /// Ends it. Each call is a line that begins with the number of its thread.
+    pub async fn end(mut self) -> String {
+        send("INT", self.strace.id().unwrap());
+        tokio::time::timeout(PATIENCE, self.strace.wait()).await.expect("strace ends").unwrap();
+        fs::read_to_string(self.output.path()).unwrap()
+    }
+}
+
+/// Waits until strace sees what the program does.
+async fn attached(strace: &mut Child) {
+    let mut lines = BufReader::new(strace.stderr.take().unwrap()).lines();
+    let attached = async {
+        while let Some(line) = lines.next_line().await.unwrap() {
+            if line.contains("attached") {
+                return;
+            }
+        }
+        panic!("strace could not be attached");
+    };
+    tokio::time::timeout(PATIENCE, attached).await.expect("strace in time");
+    // Whoever does not read what it says stops it.
+    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
 }
 
 /// Another program that has locked a SQLite database.

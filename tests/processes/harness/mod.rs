@@ -1,6 +1,7 @@
 //! Programs to run, and ways to wait for what they do.
 
 mod fault;
+mod postgres;
 mod program;
 mod proxy;
 mod server;
@@ -8,9 +9,10 @@ mod stream;
 
 use std::time::{Duration, Instant};
 
-pub use self::fault::{Injection, Lock, SmallDisk};
+pub use self::fault::{Injection, Lock, SmallDisk, Trace};
+pub use self::postgres::Postgres;
 pub use self::program::{Exit, Program};
-pub use self::proxy::Proxy;
+pub use self::proxy::{Conduct, Proxy};
 pub use self::server::{Server, http};
 pub use self::stream::{EventStream, Protocol, Subscription, TOLD, Told};
 

@@ -36,18 +36,29 @@ impl Server {
 
     /// Starts one at this address.
     pub async fn start_at(listen: &str, database: &TestDatabase, further: &[&str]) -> Self {
-        Self::launch(listen, database.url(), database, further).await
+        Self::launch(listen, database.url(), database, further, &[]).await
+    }
+
+    /// Starts one with these variables in its environment.
+    pub async fn start_in(variables: &[(&str, &str)], database: &TestDatabase, further: &[&str]) -> Self {
+        Self::launch("127.0.0.1:0", database.url(), database, further, variables).await
     }
 
     /// Starts one that calls its database by another URL, with another user perhaps.
     pub async fn start_on(url: &str, database: &TestDatabase, further: &[&str]) -> Self {
-        Self::launch("127.0.0.1:0", url, database, further).await
+        Self::launch("127.0.0.1:0", url, database, further, &[]).await
     }
 
-    async fn launch(listen: &str, url: &str, database: &TestDatabase, further: &[&str]) -> Self {
+    async fn launch(
+        listen: &str,
+        url: &str,
+        database: &TestDatabase,
+        further: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Self {
         let mut arguments = vec!["serve", "--listen", listen, "--database-url", url];
         arguments.extend(further);
-        let mut program = Program::start(&arguments);
+        let mut program = Program::start_with(&arguments, variables);
         let ready = program.logged("the address it listens on", |line| line["listen.address"].is_string()).await;
         let address: SocketAddr = ready["listen.address"].as_str().unwrap().parse().unwrap();
         let revision = ready["cluster.revision"].as_u64().unwrap();

@@ -83,6 +83,12 @@ impl TestDatabase {
         Self { url: format!("sqlite://{}", file.display()), folder: None, copies: Arc::default() }
     }
 
+    /// A database that somebody else keeps, by its URL.
+    #[allow(dead_code, reason = "only tests/processes has servers of its own")]
+    pub fn at(url: String) -> Self {
+        Self { url, folder: None, copies: Arc::default() }
+    }
+
     /// The SQLite file.
     pub fn file(&self) -> PathBuf {
         PathBuf::from(self.url.strip_prefix("sqlite://").expect("a file"))
