@@ -30,6 +30,7 @@ mod followers;
 mod installation;
 mod migrate;
 mod migrating;
+mod overload;
 mod paused;
 mod portal;
 mod qemu;

@@ -44,6 +44,7 @@ mod odd_texts;
 mod openapi;
 mod openapi_clients;
 mod oracle;
+mod overload;
 mod parameters;
 mod parity;
 mod passing_time;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Command, Precondition, boot_is_over, entries_if_back, vms_on};
+use super::{Command, Lane, Precondition, SignOfLife, boot_is_over, entries_if_back, vms_on};
 use crate::cluster::{Actor, Boots, EventKind, Identity, Life, Snapshot, Worker, WorkerId};
 use crate::error::Result;
 use crate::journal::draft::{Draft, Part, Told};
@@ -38,6 +38,15 @@ pub struct RegistrationAccepted {
 
 impl Command for Register {
     type Reply = RegistrationAccepted;
+
+    fn lane(&self) -> Lane {
+        Lane::Workers
+    }
+
+    fn signs_of_life(&self, hear: &mut dyn FnMut(SignOfLife<'_>)) {
+        let (worker_id, boot_id) = (self.id.as_str(), self.boot_id.as_deref());
+        hear(SignOfLife { worker_id, incarnation: None, boot_id, sequence: None });
+    }
 
     fn rows(&self, known: &Snapshot) -> usize {
         // If the host was started anew, each VM that it had is a row and an entry of the change log, too.
