@@ -19,24 +19,30 @@ use tokio::time::{Instant, sleep};
 use crate::database::TestDatabase;
 use crate::harness::{Injection, Server, eventually};
 
-/// Agents with a connection each: more than one batch used to hold.
-const AGENTS: usize = 1_000;
+/// Agents with a connection each. In batches of 512 commands, as they once were, the last of them would wait for longer than
+/// a request is answered in.
+const AGENTS: usize = 3_000;
+
+/// What each commit takes at least, for them and for the gateway.
+const SLOW: Duration = Duration::from_secs(2);
+const LESS_SLOW: Duration = Duration::from_secs(1);
 
 /// Agents beside the gateway, and those that it speaks for.
 const HONEST_AGENTS: usize = 50;
-const BEHIND_THE_GATEWAY: usize = 500;
+const BEHIND_THE_GATEWAY: usize = 1_000;
 
-/// Its connections while it is measured how much is taken, and in the flood, where no answer makes it wait.
-const FEW_CONNECTIONS: usize = 2;
+/// Its connections while it is measured how much is taken, which is more than one batch and all of which may wait; and in
+/// the flood, where no answer makes it wait.
+const FEW_CONNECTIONS: usize = 12;
 const MANY_CONNECTIONS: usize = 64;
 
 /// For how long each of these is looked at.
-const LOOK: Duration = Duration::from_secs(3);
+const LOOK: Duration = Duration::from_secs(6);
 
-const INTERVAL: Duration = Duration::from_secs(1);
+const INTERVAL: Duration = Duration::from_secs(2);
 
 /// Long beside what a busy machine may take for a heartbeat, whose worker is offline then and rightly said to be.
-const OFFLINE_AFTER: &str = "15s";
+const OFFLINE_AFTER: &str = "20s";
 
 /// What became of heartbeats.
 #[derive(Debug, Default)]
@@ -78,7 +84,7 @@ struct Trial {
 
 impl Trial {
     async fn begin(database: &TestDatabase, workers: usize) -> Self {
-        let further = ["--offline-after", OFFLINE_AFTER, "--heartbeat-interval", "1s"];
+        let further = ["--offline-after", OFFLINE_AFTER, "--heartbeat-interval", "2s"];
         let server = Server::start_with(database, &further).await;
         let mut registering = JoinSet::new();
         for part in 0..20 {
@@ -180,24 +186,27 @@ impl Trial {
         assert_eq!(offline, [""; 0], "they were beating");
         assert_eq!(self.server.get("/workers/w0").await["status"], "active");
         while let Some(client) = self.clients.try_join_next() {
-            client.unwrap();
+            // Those of the gateway were stopped.
+            assert!(client.is_err_and(|error| error.is_cancelled()), "a client gave up");
         }
         self.clients.shutdown().await;
         self.server.stop().await;
     }
 }
 
-/// Lets every commit take a second or more.
-async fn slow_commits(database: &TestDatabase, server: &Server) -> Option<Injection> {
+/// Lets every commit take so long or longer.
+async fn slow_commits(database: &TestDatabase, server: &Server, by: Duration) -> Option<Injection> {
     if database.backend() == DbBackend::Sqlite {
         let log = database.file().with_extension("db-wal");
-        return Some(Injection::into(&server.program, &log, "fsync,fdatasync:delay_enter=1000000").await);
+        let delay = format!("fsync,fdatasync:delay_enter={}", by.as_micros());
+        return Some(Injection::into(&server.program, &log, &delay).await);
     }
     database
-        .execute(
+        .execute(&format!(
             "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS \
-             $$ BEGIN PERFORM pg_sleep(1); RETURN NEW; END $$",
-        )
+             $$ BEGIN PERFORM pg_sleep({}); RETURN NEW; END $$",
+            by.as_secs_f64()
+        ))
         .await;
     database
         .execute("CREATE TRIGGER slow BEFORE UPDATE OF revision ON cluster FOR EACH ROW EXECUTE FUNCTION slow()")
@@ -205,21 +214,25 @@ async fn slow_commits(database: &TestDatabase, server: &Server) -> Option<Inject
     None
 }
 
+async fn end_slow_commits(database: &TestDatabase, slow: Option<Injection>) {
+    match slow {
+        Some(injection) => injection.end().await,
+        None => database.execute("DROP FUNCTION slow() CASCADE").await,
+    }
+}
+
 on_both_databases! {
     async fn agents_are_heard_while_commits_are_slow(database: TestDatabase) {
         let mut trial = Trial::begin(&database, AGENTS).await;
         trial.agents(0..AGENTS);
-        let slow = slow_commits(&database, &trial.server).await;
+        let slow = slow_commits(&database, &trial.server, SLOW).await;
         let drains = trial.endure().await;
         assert!(drains >= 2, "{drains}");
         let Counts { taken, heard, .. } = &*trial.counts;
         let (taken, heard) = (taken.load(Ordering::Relaxed), heard.load(Ordering::Relaxed));
         assert!(taken >= AGENTS as u64, "each was taken at least once: {taken}");
         assert_eq!(heard, 0, "all that waited fit into the next batch");
-        match slow {
-            Some(injection) => injection.end().await,
-            None => database.execute("DROP FUNCTION slow() CASCADE").await,
-        }
+        end_slow_commits(&database, slow).await;
         trial.heal(AGENTS).await;
     }
 
@@ -227,6 +240,8 @@ on_both_databases! {
         let mut trial = Trial::begin(&database, HONEST_AGENTS + BEHIND_THE_GATEWAY).await;
         trial.agents(0..HONEST_AGENTS);
         let behind = HONEST_AGENTS..HONEST_AGENTS + BEHIND_THE_GATEWAY;
+        // In a build with checks, to read a heartbeat takes longer than to commit it.
+        let slow = slow_commits(&database, &trial.server, LESS_SLOW).await;
         let few = trial.gateway(FEW_CONNECTIONS, behind.clone());
         let peak = trial.counts.rate().await;
         few.iter().for_each(tokio::task::AbortHandle::abort);
@@ -238,6 +253,7 @@ on_both_databases! {
         let heard = trial.counts.heard.load(Ordering::Relaxed);
         assert!(heard > 0, "it was too much");
         flood.iter().for_each(tokio::task::AbortHandle::abort);
+        end_slow_commits(&database, slow).await;
         // Those behind it go on at their own pace.
         trial.agents(behind);
         trial.heal(HONEST_AGENTS + BEHIND_THE_GATEWAY).await;
