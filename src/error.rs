@@ -7,6 +7,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sea_orm::DbErr;
 
@@ -216,9 +217,18 @@ pub enum Error {
         /// What there is.
         current: u64,
     },
-    /// More commands are waiting than the journal takes.
-    #[error("The server is busy: too many changes are waiting to be committed. Try again shortly.")]
-    Busy,
+    /// More commands are waiting than are committed in the time that a client waits.
+    #[error(
+        "The server is busy: too many changes are waiting to be committed. Try again in {} s.",
+        whole_seconds(*.retry_after)
+    )]
+    Busy {
+        /// When it makes sense to try again: how long the command would have had to wait.
+        retry_after: Duration,
+    },
+    /// Workers were refused on a connection that is kept for operators.
+    #[error("The server has no connection left for workers. Try again shortly, over another connection.")]
+    NoConnectionForWorkers,
     /// The server is on its way out.
     #[error("The server is shutting down. Try again in a few seconds.")]
     ShuttingDown,
@@ -253,7 +263,11 @@ impl Error {
             | Self::AlreadyRegistered { .. }
             | Self::Unchanged { .. } => Kind::Stale,
             Self::KeyReused(_) => Kind::KeyReused,
-            Self::NotThereYet { .. } | Self::Busy | Self::ShuttingDown | Self::Database(_) => Kind::Unavailable,
+            Self::NotThereYet { .. }
+            | Self::Busy { .. }
+            | Self::NoConnectionForWorkers
+            | Self::ShuttingDown
+            | Self::Database(_) => Kind::Unavailable,
             Self::Corrupt(_) => Kind::Internal,
         }
     }
@@ -282,9 +296,20 @@ impl Error {
             Self::NotThereYet { current, .. } | Self::NotOfThisDatabase { current, .. } => {
                 Subject { current_revision: Some(*current), ..Subject::default() }
             }
-            Self::KeyReused(_) | Self::Busy | Self::ShuttingDown | Self::Database(_) | Self::Corrupt(_) => {
-                Subject::default()
-            }
+            Self::KeyReused(_)
+            | Self::Busy { .. }
+            | Self::NoConnectionForWorkers
+            | Self::ShuttingDown
+            | Self::Database(_)
+            | Self::Corrupt(_) => Subject::default(),
+        }
+    }
+
+    /// For how long the caller should wait before it tries again, where that is known.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Busy { retry_after } => Some(*retry_after),
+            _ => None,
         }
     }
 
@@ -303,6 +328,11 @@ impl From<DbErr> for Error {
     fn from(error: DbErr) -> Self {
         Self::Database(Arc::new(error))
     }
+}
+
+/// Rounded up: who comes a moment late is better off than one who comes early.
+pub fn whole_seconds(duration: Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
 
 struct Chain<'a>(&'a dyn StdError);

@@ -4,6 +4,9 @@
 //! whoever follows the change log has to be told, once. Every server on a database runs a sweeper;
 //! the journal sees to it that one of them tells.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -12,9 +15,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::clock::{Clock, Timestamp};
-use crate::cluster::{Availability, HeardSince, WorkerId};
+use crate::cluster::{Availability, HeardSince, Snapshot, WorkerId};
 use crate::error::Result;
-use crate::journal::commands::{AnnounceSilent, CorrectTimes};
+use crate::journal::commands::{AnnounceSilent, CorrectTimes, Heard, RecordSigns};
 use crate::journal::{Command, Journal};
 
 /// How many workers are named in the log when many go offline at once. All are in the change log.
@@ -38,6 +41,10 @@ const WORKERS_PER_COMMIT: usize = 2_000;
 /// in the future to be wrong. Servers that share a database follow its clock, and differ by the time of an answer.
 const CLOCK_TOLERANCE: TimeDelta = TimeDelta::seconds(1);
 
+/// Into how many parts of the time-out it is divided when a worker is committed to have been heard of whose heartbeats
+/// nothing was taken: at most once in each part. So what is shed does not come back as work for the database.
+const SIGNS_PER_TIMEOUT: u32 = 4;
+
 /// Looks for workers that fell silent.
 ///
 /// Whether a worker is silent is a matter of the clock that all servers share, which may be set. Whether this server has
@@ -52,6 +59,10 @@ pub struct LivenessSweeper {
     /// from the same time-out and is shorter (`client::RetryLimits`).
     grace_until: Duration,
     last_sweep: Moment,
+    /// How many connections were turned away unheard, by this server, since it started.
+    turned_away: Arc<AtomicU64>,
+    /// How many it were at the last look.
+    known_turned_away: u64,
     /// Whether nobody is announced because all are silent at once, so that it is logged once.
     is_braking: bool,
 }
@@ -94,10 +105,10 @@ pub async fn correct_times(journal: &Journal, clock: &Clock) -> Result<usize> {
 
 /// Commits a command for so many workers at a time, one after the other, until all are done or one fails. Answers the
 /// replies to those that were committed, which count whatever became of the rest.
-async fn commit_in_chunks<C: Command>(
+async fn commit_in_chunks<T: Clone, C: Command>(
     journal: &Journal,
-    workers: &[WorkerId],
-    command: impl Fn(Vec<WorkerId>) -> C,
+    workers: &[T],
+    command: impl Fn(Vec<T>) -> C,
 ) -> (Vec<C::Reply>, Result<()>) {
     let mut replies = Vec::new();
     for workers in workers.chunks(WORKERS_PER_COMMIT) {
@@ -114,7 +125,23 @@ impl LivenessSweeper {
     pub fn new(journal: Journal, clock: Clock, offline_after: Duration) -> Self {
         let last_sweep = Moment::of(&clock);
         let grace_until = last_sweep.passed.saturating_add(offline_after);
-        Self { journal, clock, offline_after, grace_until, last_sweep, is_braking: false }
+        let (turned_away, known_turned_away) = (Arc::default(), 0);
+        Self {
+            journal,
+            clock,
+            offline_after,
+            grace_until,
+            last_sweep,
+            turned_away,
+            known_turned_away,
+            is_braking: false,
+        }
+    }
+
+    /// The same, which knows by this number how many connections were turned away: nobody can tell whose they were.
+    #[must_use]
+    pub fn with_turned_away(self, turned_away: Arc<AtomicU64>) -> Self {
+        Self { known_turned_away: turned_away.load(Ordering::Relaxed), turned_away, ..self }
     }
 
     /// Looks once in a while, until told to stop.
@@ -141,13 +168,20 @@ impl LivenessSweeper {
         self.note_clock(moment);
         self.last_sweep = moment;
         correct_times(&self.journal, &self.clock).await?;
+        self.note_refusals(moment);
+        self.record_signs(moment).await?;
         if let Some(outage) = self.journal.last_outage() {
             self.grace_until = self.grace_until.max(outage.saturating_add(self.offline_after));
         }
         if moment.passed <= self.grace_until {
             return Ok(0);
         }
-        let candidates = self.silent_workers(moment.now);
+        let mut candidates = self.silent_workers(moment.now);
+        if !candidates.is_empty() {
+            // Those that were heard since the look at them.
+            let heard: HashSet<_> = self.journal.heard().into_iter().map(|heard| heard.worker_id).collect();
+            candidates.retain(|id| !heard.contains(id));
+        }
         if candidates.is_empty() {
             self.is_braking = false;
             return Ok(0);
@@ -163,6 +197,39 @@ impl LivenessSweeper {
         self.last_sweep = Moment::of(&self.clock);
         self.note_offline(&announced);
         outcome.map(|()| announced.len())
+    }
+
+    /// Commits that workers are alive whose heartbeats were refused, or given up in the queue: those that were last seen
+    /// some time ago, or were announced offline. In a time of grace, too: what is shown of a worker is a matter of when it
+    /// was last seen.
+    async fn record_signs(&mut self, moment: Moment) -> Result<()> {
+        let due = HeardSince::of(moment.now, self.offline_after / SIGNS_PER_TIMEOUT);
+        let snapshot = self.journal.snapshot();
+        let is_due = |snapshot: &Snapshot, heard: &Heard| {
+            let worker = snapshot.find_worker(heard.worker_id.as_str());
+            worker.is_some_and(|worker| worker.availability(due) == Availability::Offline)
+        };
+        let heard: Vec<_> = self.journal.heard().into_iter().filter(|heard| is_due(&snapshot, heard)).collect();
+        if heard.is_empty() {
+            return Ok(());
+        }
+        let (_, outcome) = commit_in_chunks(&self.journal, &heard, |heard| RecordSigns { heard }).await;
+        // Commits that took their time were no time of blindness.
+        self.last_sweep = Moment::of(&self.clock);
+        outcome
+    }
+
+    /// Tells what was refused since the last look. Whoever was turned away without a hearing is not to blame for the
+    /// silence.
+    fn note_refusals(&mut self, moment: Moment) {
+        let refused = self.journal.take_refused();
+        if refused > 0 {
+            warn!(commands.refused = refused, "{refused} commands were refused in the last second: too many wait");
+        }
+        let turned_away = self.turned_away.load(Ordering::Relaxed);
+        if std::mem::replace(&mut self.known_turned_away, turned_away) != turned_away {
+            self.begin_grace(moment.passed);
+        }
     }
 
     /// A line for each worker, by which it is found; of a rack that goes at once, for the first of them.

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::error::Error as StdError;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -93,6 +94,8 @@ pub struct Server {
     finishing: CancellationToken,
     /// Tells that the journal has ended without being told to.
     crashed: CancellationToken,
+    /// How many connections were turned away.
+    turned_away: Arc<AtomicU64>,
     /// Why, if that is not our fault.
     moved: Arc<OnceLock<FileMoved>>,
     announcement: Option<Announcement>,
@@ -159,6 +162,7 @@ impl Server {
             closing,
             finishing,
             crashed,
+            turned_away: Arc::default(),
             moved,
             announcement,
         })
@@ -191,7 +195,9 @@ impl Server {
 
     /// What looks for silent workers; [`serve`](Self::serve) runs one.
     pub fn liveness_sweeper(&self) -> LivenessSweeper {
-        LivenessSweeper::new(self.journal.clone(), self.clock.clone(), self.options.timing.offline_after)
+        let (journal, clock) = (self.journal.clone(), self.clock.clone());
+        LivenessSweeper::new(journal, clock, self.options.timing.offline_after)
+            .with_turned_away(self.turned_away.clone())
     }
 
     /// What keeps the change log from growing for ever; [`serve`](Self::serve) runs one.
@@ -229,7 +235,11 @@ impl Server {
         let farewell_time = if announcement.is_some() { FAREWELL - Announcer::LEAVE_TIME } else { FAREWELL };
         let announced =
             announcement.map(|announcement| tokio::spawn(announcement.run(self.resolvers.clone(), leaving.clone())));
-        let options = ListenerOptions { farewell_time, ..ListenerOptions::for_this_process() };
+        let options = ListenerOptions {
+            farewell_time,
+            turned_away: self.turned_away.clone(),
+            ..ListenerOptions::for_this_process()
+        };
         let serving = http::serve(listener, self.service(), options, self.closing.clone());
         let farewell = async {
             tokio::select! {

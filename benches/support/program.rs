@@ -22,10 +22,11 @@ pub struct Program {
 }
 
 impl Program {
-    /// Our server on a free port, with its SQLite file, unless it is told otherwise, in a folder. On one core it has one
+    /// Our server (or the program that `AETHERIUM_BENCH_PROGRAM` names) on a free port, with its SQLite file, unless it is told otherwise, in a folder. On one core it has one
     /// thread for requests, and is told so in case it cannot be kept to a core.
     pub async fn aetherium(core: Core, folder: &Path, arguments: &[&str]) -> Result<Self> {
-        let mut command = core.command(env!("CARGO_BIN_EXE_aetherium"));
+        let another = std::env::var_os("AETHERIUM_BENCH_PROGRAM");
+        let mut command = core.command(another.unwrap_or_else(|| env!("CARGO_BIN_EXE_aetherium").into()));
         command.args(["serve", "--listen", "127.0.0.1:0"]).args(arguments).current_dir(folder).stderr(Stdio::piped());
         if core == Core::Measured {
             command.env("TOKIO_WORKER_THREADS", "1");
@@ -97,7 +98,8 @@ impl Program {
         fs::read_to_string(format!("/proc/{}/{file}", self.id())).unwrap()
     }
 
-    fn id(&self) -> u32 {
+    /// Its number.
+    pub fn id(&self) -> u32 {
         self.child.id().expect("it runs")
     }
 }

@@ -225,7 +225,8 @@ macro_rules! registered_fields {
             worker: Worker [everywhere] = registered.worker.clone();
             /// Number of this life of the worker's process; every heartbeat carries it.
             incarnation: Int53 [everywhere] = registered.worker.worker.life.incarnation;
-            /// How long to wait between heartbeats, in seconds.
+            /// How long to wait between heartbeats, in seconds: what the server is configured to tell, and longer if the fleet
+            /// is so large that there would be more than 1,000 a second.
             heartbeat_interval_seconds: Seconds [everywhere] = registered.heartbeat_interval;
             /// After how many seconds of silence the worker counts as offline.
             offline_after_seconds: Seconds [everywhere] = registered.worker.view.offline_after;
@@ -249,7 +250,8 @@ macro_rules! heartbeat_reply_fields {
             worker_id: Id [everywhere] = reply.worker.worker.id.as_str();
             /// What operators want of the worker.
             policy: SchedulingPolicy [everywhere] = reply.worker.worker.policy;
-            /// When to send the next heartbeat, in seconds from now: the interval, spread by some jitter.
+            /// When to send the next heartbeat, in seconds from now: the interval, which grows with the fleet, spread by some
+            /// jitter.
             next_heartbeat_seconds: Seconds [everywhere] = reply.next_heartbeat;
             /// Revision at which this heartbeat is in force.
             revision: Int53 [everywhere] = reply.worker.view.snapshot.revision;

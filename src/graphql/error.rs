@@ -6,7 +6,7 @@ use serde_json::json;
 use tracing::error;
 
 use super::over_http::{GRAPHQL_RESPONSE, JSON};
-use crate::error::{Error, Kind, Subject};
+use crate::error::{Error, Kind, Subject, whole_seconds};
 use crate::http::{Accept, FailureFormat};
 
 /// Codes the errors of an answer: those of resolvers by what they are, those of the engine by whether they are about
@@ -57,6 +57,9 @@ fn code_domain_error(error: &mut ServerError, source: &Error) {
     }
     if let Some(id) = id {
         extensions.set("id", id);
+    }
+    if let Some(wait) = source.retry_after() {
+        extensions.set("retryAfterSeconds", whole_seconds(wait));
     }
     if let Some(revision) = current_revision {
         extensions.set("currentRevision", revision);

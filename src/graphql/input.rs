@@ -280,13 +280,13 @@ pub(super) struct RecordHeartbeatInput {
     /// The worker.
     pub(super) worker_id: ID,
     /// Number of this life of the worker's process, as registration told.
-    incarnation: Int53,
+    pub(super) incarnation: Int53,
     /// What the process called its start when it registered: a conflict if that incarnation is another process, as it
     /// may be after the database was set back to a backup.
-    boot_id: Option<String>,
+    pub(super) boot_id: Option<String>,
     /// Number of this heartbeat in that life, above that of the one before. One that comes late, after a later one, is
     /// a sign of life, and no more.
-    sequence: Option<Int53>,
+    pub(super) sequence: Option<Int53>,
     /// CPU cores allocated to VMs; what the VMs add up to if left out.
     used_cpu_cores: Option<i32>,
     /// Memory allocated to VMs, in MiB; what the VMs add up to if left out.

@@ -10,7 +10,8 @@ use super::object::{
 };
 use super::scalar::Int53;
 use crate::error::Error;
-use crate::resolvers::{Goodbye, Precondition, Resolvers, input};
+use crate::http::is_kept_for_operators;
+use crate::resolvers::{Goodbye, HeartbeatSender, Precondition, Resolvers, input};
 
 /// Changes to the cluster. Each is on disk before it is answered.
 pub(super) struct Mutation;
@@ -53,6 +54,7 @@ impl Mutation {
         #[graphql(desc = "Who the worker is and how large.")] input: RegisterWorkerInput,
     ) -> Option<Result<RegisterWorkerPayload>> {
         nullable(async {
+            check_connection()?;
             let (worker_id, if_revision) = (input.worker_id.clone(), revision(input.if_revision)?);
             let condition = if if_revision == Some(0) { Precondition::is_new() } else { if_revision.into() };
             let resolvers = ctx.data::<Resolvers>()?;
@@ -70,7 +72,14 @@ impl Mutation {
     ) -> Option<Result<RecordHeartbeatPayload>> {
         nullable(async {
             let worker_id = input.worker_id.clone();
-            let recorded = ctx.data::<Resolvers>()?.record_heartbeat(&worker_id, input.into()).await?;
+            let resolvers = ctx.data::<Resolvers>()?;
+            if let Err(refused) = check_connection() {
+                let (incarnation, sequence) = (input.incarnation.0, input.sequence.map(|number| number.0));
+                let boot_id = input.boot_id.as_deref();
+                resolvers.hear(&HeartbeatSender { worker_id: &worker_id, incarnation, boot_id, sequence });
+                return Err(refused.into());
+            }
+            let recorded = resolvers.record_heartbeat(&worker_id, input.into()).await?;
             Ok(RecordHeartbeatPayload(recorded))
         })
         .await
@@ -93,6 +102,11 @@ impl Mutation {
         })
         .await
     }
+}
+
+/// Workers are refused on the connections that are kept for operators.
+fn check_connection() -> Result<(), Error> {
+    if is_kept_for_operators() { Err(Error::NoConnectionForWorkers) } else { Ok(()) }
 }
 
 /// Payloads are nullable, so that one command that fails leaves the others of its document standing.

@@ -7,6 +7,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use axum::{body::HttpBody as _, response::Response};
+use tokio::sync::Notify;
 
 use super::{compression::Uncompressed, socket::Pace};
 
@@ -24,6 +25,8 @@ tokio::task_local! {
 pub(super) struct Connection {
     pub(super) client: SocketAddr,
     pub(super) pace: Arc<Pace>,
+    /// If it is one of those that are kept for operators: told when its only request begins.
+    pub(super) only: Option<Arc<Notify>>,
 }
 
 impl Connection {
@@ -36,6 +39,12 @@ impl Connection {
 /// The address of the client whose request is being answered here, for lines in the log. A proxy's, if it comes by one.
 pub fn current_client() -> Option<SocketAddr> {
     CURRENT.try_with(|connection| connection.client).ok()
+}
+
+/// Whether the request that is being answered here came over one of the connections that are kept for operators when all
+/// others are taken: workers have to be refused there.
+pub fn is_kept_for_operators() -> bool {
+    CURRENT.try_with(|connection| connection.only.is_some()).unwrap_or(false)
 }
 
 /// Whether an answer may be held until its client has taken it, beside those that wait for all clients.

@@ -108,6 +108,12 @@ pub fn note_command() {
     Exchange::ask(|exchange| exchange.is_said_to_be_command.store(true, Relaxed));
 }
 
+/// Notes that the request which is being answered here is refused because there are too many: of these, a line for each
+/// would be a flood of its own.
+pub fn note_shed() {
+    Exchange::ask(|exchange| exchange.is_shed.store(true, Relaxed));
+}
+
 /// Work that is still part of answering this request, wherever it is done.
 pub fn as_part_of_the_request<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
     let current = CURRENT.try_with(Arc::clone).ok();
@@ -139,6 +145,8 @@ pub(super) struct Exchange {
     body_is_awaited: AtomicBool,
     /// Whether a handler has said that it carries out a command.
     is_said_to_be_command: AtomicBool,
+    /// Whether a handler has said that it refuses it for load.
+    is_shed: AtomicBool,
 }
 
 impl Exchange {
@@ -170,6 +178,7 @@ impl Exchange {
             found,
             body_is_awaited: AtomicBool::new(false),
             is_said_to_be_command: AtomicBool::new(false),
+            is_shed: AtomicBool::new(false),
         })
     }
 
@@ -201,6 +210,11 @@ impl Exchange {
     /// Whether a success here is too usual to be told.
     pub(super) fn is_routine(&self) -> bool {
         self.matched().is_some_and(|route| route.wants.is_routine)
+    }
+
+    /// Whether it is refused because there are too many.
+    pub(super) fn is_shed(&self) -> bool {
+        self.is_shed.load(Relaxed)
     }
 
     /// The most bytes that are read of this request's body.

@@ -19,7 +19,7 @@ use std::{
 
 use axum::{
     extract::Request,
-    http::{Method, StatusCode},
+    http::{Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use futures_util::{FutureExt, future::Either};
@@ -29,8 +29,9 @@ use tower_http::{cors::CorsLayer, normalize_path::NormalizePath};
 use tracing::{debug, error, info, info_span, warn};
 
 use super::{
+    accept::{Accept, EVENT_STREAM},
     body::LimitedBody,
-    connection::has_room_for,
+    connection::{has_room_for, is_kept_for_operators},
     exchange::Exchange,
     failure::{Failure, echo},
     head::Head,
@@ -191,6 +192,11 @@ fn refusal(options: &HttpOptions, request: &Request) -> Option<Failure> {
         return Some(Failure::bad_request(*problem));
     }
     let (uri, headers) = (request.uri(), request.headers());
+    // What goes on would hold one of the few places that are left.
+    let goes_on = || headers.contains_key(header::UPGRADE) || Accept::of(headers).names(EVENT_STREAM);
+    if is_kept_for_operators() && goes_on() {
+        return Some(Failure::unavailable("All connections for streams are taken; try again shortly"));
+    }
     let foreign = options.loopback_port.and_then(|port| foreign_name(uri, headers, port, &options.allowed_hosts));
     if let Some(name) = foreign {
         return Some(Failure::new(
@@ -276,6 +282,7 @@ fn write_line(exchange: &Exchange, status: StatusCode) {
         };
     }
     match status {
+        StatusCode::SERVICE_UNAVAILABLE if exchange.is_shed() => line!(debug),
         StatusCode::SERVICE_UNAVAILABLE => line!(warn),
         _ if status.is_server_error() => line!(error),
         _ if status.is_client_error() => line!(info),

@@ -8,15 +8,15 @@
 use std::{
     convert::Infallible,
     fs,
-    future::poll_fn,
+    future::{pending, poll_fn},
     io,
     net::SocketAddr,
     pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{
-            AtomicBool,
-            Ordering::{Acquire, Release},
+            AtomicBool, AtomicU64,
+            Ordering::{Acquire, Relaxed, Release},
         },
     },
     task::{Context, Poll, Waker},
@@ -26,7 +26,7 @@ use std::{
 use axum::{
     body::{Body, HttpBody},
     extract::Request,
-    http::{StatusCode, Version},
+    http::{HeaderValue, StatusCode, Version, header},
     response::Response,
 };
 use bytes::{Buf, Bytes};
@@ -42,7 +42,7 @@ use hyper_util::{
 use tokio::{
     io::AsyncWrite,
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
     time::{Instant, Sleep, sleep_until, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -63,6 +63,10 @@ const MOST_CONNECTIONS: usize = 15_000;
 
 /// Assumed where the system does not tell: the usual soft limit of a process.
 const USUAL_FILE_LIMIT: usize = 1_024;
+
+/// Connections beyond the cap that are served all the same, one request each, whatever it is but workers': so that who is
+/// called because 15,000 agents hold every place can ask how the server is, and drain.
+const RESERVED_CONNECTIONS: usize = 64;
 
 /// For the request line and the headers together. It is also the most that hyper buffers of a connection, which keeps
 /// 15,000 hostile clients at 240 MB instead of hyper's usual 6 GB.
@@ -98,6 +102,10 @@ pub struct ListenerOptions {
     /// Connections at a time, WebSockets included. Any more get a 503 and are closed: in the backlog they would hang
     /// without knowing why, and so would whoever checks our health.
     pub connections: usize,
+    /// Connections beyond those, for one request each of whoever is no worker.
+    pub reserved_connections: usize,
+    /// Counts those that were turned away unheard: beyond the reserve, too.
+    pub turned_away: Arc<AtomicU64>,
     /// How long a request head may take to arrive.
     pub head_time: Duration,
     /// How long a connection may rest between two requests. Longer than the interval of heartbeats, so that agents keep
@@ -122,6 +130,8 @@ impl ListenerOptions {
         let files = open_file_limit(&limits).unwrap_or(USUAL_FILE_LIMIT);
         Self {
             connections: connections_within(files),
+            reserved_connections: RESERVED_CONNECTIONS,
+            turned_away: Arc::default(),
             head_time: Duration::from_secs(10),
             idle_time: Duration::from_secs(75),
             stall_time: Duration::from_secs(30),
@@ -148,6 +158,7 @@ where
 {
     let patience = options.patience();
     let places = Arc::new(Semaphore::new(options.connections.min(Semaphore::MAX_PERMITS)));
+    let reserve = Arc::new(Semaphore::new(options.reserved_connections.min(Semaphore::MAX_PERMITS)));
     let turned_away = Arc::new(Semaphore::new(MOST_TURNED_AWAY));
     let connections = TaskTracker::new();
     let (asked, cut) = (Arc::new(Call::default()), CancellationToken::new());
@@ -155,25 +166,28 @@ where
 
     let mut is_full = false;
     let mut admit = |stream: TcpStream, peer| {
-        if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
-            is_full = false;
+        let place = Arc::clone(&places).try_acquire_owned();
+        let is_reserved = place.is_err();
+        // Said once for each time it fills up: in a flood of clients a line for each would be a flood of its own.
+        if std::mem::replace(&mut is_full, is_reserved) != is_reserved && is_reserved {
+            warn!(
+                connections = options.connections,
+                "All {} connections are taken, the few that are left are for operators", options.connections
+            );
+        }
+        if let Ok(place) = place.or_else(|_| Arc::clone(&reserve).try_acquire_owned()) {
             // Answers are written whole; waiting for more to send with them only delays them.
             if let Err(error) = stream.set_nodelay(true) {
                 debug!("Small packets to {peer} may be delayed: {error}");
             }
             let end = End { asked: Arc::clone(&asked), enforced: cut.clone() };
-            let connection = Connection { client: peer, pace: Pace::new(Arc::clone(&unsent)) };
+            let only = is_reserved.then(Arc::default);
+            let connection = Connection { client: peer, pace: Pace::new(Arc::clone(&unsent)), only };
             let attended = attend(stream, Some(place), connection.clone(), service.clone(), patience, end);
             connections.spawn(connection.current(attended));
             return;
         }
-        // Said once for each time it fills up: in a flood of clients a line for each would be a flood of its own.
-        if !std::mem::replace(&mut is_full, true) {
-            warn!(
-                connections = options.connections,
-                "All {} connections are taken, turning clients away", options.connections
-            );
-        }
+        options.turned_away.fetch_add(1, Relaxed);
         if let Ok(place) = Arc::clone(&turned_away).try_acquire_owned() {
             let pace = Pace::new(Arc::clone(&unsent));
             connections.spawn(cut.clone().run_until_cancelled_owned(turn_away(stream, place, pace, patience)));
@@ -286,7 +300,7 @@ async fn attend<IO, S>(
     IO: Transport + Send + 'static,
     S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
 {
-    let Connection { client, pace } = connection.clone();
+    let Connection { client, pace, only } = connection.clone();
     let service = service_fn(move |request: Request<Incoming>| answer(request, service.clone(), &connection));
     let protocol = protocol();
     let socket = TokioIo::new(Socket::new(io, Arc::clone(&pace), place));
@@ -314,6 +328,8 @@ async fn attend<IO, S>(
                 }
             }
             () = poll_fn(|_| pace.poll_first_bytes()), if asked && !leaving => {}
+            // Its request has begun, and is answered; there is no other.
+            () = begun(only.as_deref()), if only.is_some() && !leaving => {}
             () = end.enforced.cancelled(), if asked => return,
             overdue = watch.as_mut() => match overdue {
                 Overdue::Idle => {}
@@ -329,6 +345,14 @@ async fn attend<IO, S>(
         leaving = true;
         pace.note_closing();
         served.as_mut().graceful_shutdown();
+    }
+}
+
+/// Completes when the only request of a connection has begun.
+async fn begun(only: Option<&Notify>) {
+    match only {
+        Some(only) => only.notified().await,
+        None => pending().await,
     }
 }
 
@@ -359,6 +383,11 @@ where
     let is_multiplexed = request.version() == Version::HTTP_2;
     let pace = Arc::clone(&connection.pace);
     let in_flight = pace.begin_request(is_multiplexed);
+    if let Some(only) = &connection.only {
+        only.notify_one();
+    }
+    // HTTP/2 has no such header: its connection says that it ends.
+    let is_last = connection.only.is_some() && !is_multiplexed;
     // Answered inside, where answers have their number, their shape and their line in the log.
     if let Some(problem) = malformed(request.version(), request.uri(), request.headers()) {
         request.extensions_mut().insert(Malformed(problem));
@@ -378,7 +407,11 @@ where
         Either::Right(service.call(request))
     };
     async move {
-        let response = answer.await?;
+        let mut response = answer.await?;
+        if is_last {
+            // An answer that is there at once leaves before the connection is told to end.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         let bytes = unsent_bytes_of(&response);
         // A small one is not counted, except on HTTP/2, where there may be many to a connection.
         let is_watched = is_multiplexed || bytes > SMALL_ANSWER;
@@ -518,20 +551,19 @@ fn open_file_limit(limits: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    use std::sync::atomic::AtomicUsize;
 
     use axum::{extract::ws::WebSocketUpgrade, response::IntoResponse};
     use futures_util::{SinkExt, StreamExt, stream};
     use serde_json::Value;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
-        sync::Notify,
         task::JoinHandle,
     };
     use tokio_tungstenite::tungstenite::Message;
 
     use super::*;
-    use crate::http::{HttpOptions, Json, Routes, get, post, with_manners};
+    use crate::http::{HttpOptions, Json, Routes, get, is_kept_for_operators, post, with_manners};
 
     const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: test\r\n\r\n";
 
@@ -579,7 +611,8 @@ mod tests {
         let (client, server) = tokio::io::duplex(64 * 1024);
         let service = with_manners(routes, &HttpOptions::default());
         let patience = ListenerOptions::for_this_process().patience();
-        let connection = Connection { client: SocketAddr::from(([192, 0, 2, 7], 4_000)), pace: Pace::new(unsent) };
+        let connection =
+            Connection { client: SocketAddr::from(([192, 0, 2, 7], 4_000)), pace: Pace::new(unsent), only: None };
         let end = End { asked, enforced: CancellationToken::new() };
         tokio::spawn(connection.clone().current(attend(server, None, connection, service, patience, end)));
         client
@@ -807,7 +840,8 @@ mod tests {
 
     #[tokio::test]
     async fn one_connection_too_many_is_told_so_and_a_place_is_freed_by_leaving() {
-        let one = ListenerOptions { connections: 1, ..unhurried() };
+        let one = ListenerOptions { connections: 1, reserved_connections: 0, ..unhurried() };
+        let turned_away = Arc::clone(&one.turned_away);
         let server = Server::start(routes(), one).await;
         // A WebSocket has left HTTP, and still takes its place.
         let url = format!("ws://{}/socket", server.address);
@@ -817,6 +851,7 @@ mod tests {
         drop(second);
         assert_failure(&refusal, 503);
         assert!(refusal.contains("retry-after: 1"), "{refusal}");
+        assert_eq!(turned_away.load(Relaxed), 1);
 
         socket.close(None).await.expect("a close");
         while socket.next().await.is_some() {}
@@ -831,6 +866,46 @@ mod tests {
                 break;
             }
         }
+        server.stop().await;
+    }
+
+    #[tokio::test]
+    async fn beyond_the_cap_a_few_connections_are_for_one_request_of_who_is_no_worker() {
+        let kept = async || if is_kept_for_operators() { "kept" } else { "usual" };
+        let options = ListenerOptions { connections: 1, reserved_connections: 1, ..unhurried() };
+        let turned_away = Arc::clone(&options.turned_away);
+        let server = Server::start(routes().route("/kept", get(kept)), options).await;
+        let mut usual = server.connect().await;
+        let get_kept = b"GET /kept HTTP/1.1\r\nhost: test\r\n\r\n";
+        usual.write_all(get_kept).await.expect("a write");
+        assert!(response(&mut usual).await.ends_with("usual"));
+        let mut reserved = server.connect().await;
+        assert_failure(&rest(&mut server.connect().await).await, 503);
+        assert_eq!(turned_away.load(Relaxed), 1, "the one that got no hearing");
+        reserved.write_all(get_kept).await.expect("a write");
+        let answer = response(&mut reserved).await;
+        assert!(answer.ends_with("kept") && answer.contains("connection: close"), "{answer}");
+        assert_eq!(rest(&mut reserved).await, "", "there is no second request");
+        drop(reserved);
+
+        // What goes on would keep the place. It is free when the server has noticed, which is its own business to time.
+        let upgrade = "GET /socket HTTP/1.1\r\nhost: test\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+        let stream = "GET /stream HTTP/1.1\r\nhost: test\r\naccept: text/event-stream\r\n\r\n";
+        for request in [upgrade, stream] {
+            let refusal = loop {
+                let mut next = server.connect().await;
+                let _ = next.write_all(request.as_bytes()).await;
+                let mut answer = String::new();
+                let _ = next.read_to_string(&mut answer).await;
+                if answer.contains("for streams") {
+                    break answer;
+                }
+            };
+            assert_failure(&refusal, 503);
+            assert!(refusal.contains("connection: close"), "{refusal}");
+        }
+        usual.write_all(get_kept).await.expect("a write");
+        assert!(response(&mut usual).await.ends_with("usual"), "those within the cap are as always");
         server.stop().await;
     }
 

@@ -34,9 +34,9 @@ mod stream;
 mod tests;
 
 pub use accept::{Accept, EVENT_STREAM};
-pub use connection::current_client;
+pub use connection::{current_client, is_kept_for_operators};
 pub(crate) use exchange::LONGEST_REQUEST_ID;
-pub use exchange::{RequestId, as_part_of_the_request, current_request, note_command};
+pub use exchange::{RequestId, as_part_of_the_request, current_request, note_command, note_shed};
 pub use extract::{EXPECTED_ANSWER, Id, JSON_HEAD, Json, JsonText, OptionalJson, Query, read_part};
 pub use failure::{About, Failure};
 pub use head::Head;

@@ -8,13 +8,12 @@
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement, Value};
 
 use super::rows::signed;
-use super::writer::MAX_BATCH;
 use crate::clock::{Timestamp, with_milliseconds};
 use crate::cluster::Worker;
 
-/// Most rows that are given value by value to one statement: a whole batch of those that come one by one. What gateways
-/// send with a key may be more, and is rare enough to be cut up.
-const MOST_BOUND: usize = MAX_BATCH;
+/// Most rows that are given value by value to one statement. A larger one costs as much a row, and each number of
+/// [`places`] is a statement that is kept.
+const MOST_BOUND: usize = 512;
 
 /// Stands for a worker without a number, here and in [`POSTGRES`]: sea-orm's arrays hold no NULL, and no number is
 /// negative.

@@ -20,6 +20,7 @@
 
 mod beats;
 pub mod commands;
+mod commit_cost;
 mod condition;
 mod connections;
 mod database;
@@ -29,42 +30,42 @@ mod files;
 mod log;
 mod notify;
 mod outage;
+mod queue;
 mod retention;
 mod rows;
 mod schema;
+mod signs;
 mod statements;
 mod thread;
 mod watchdog;
 mod writer;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use sea_orm::DbBackend;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 pub use self::commands::Command;
+use self::commands::{Heard, Lane, SignOfLife};
 use self::condition::CommitCondition;
 pub use self::database::{Database, OpenError, without_password};
 use self::feed::Feed;
 pub use self::feed::{Ended, Listener, Missed};
 pub use self::files::FileMoved;
 pub use self::log::{Extent, Log, LogPage};
+use self::queue::QueueSender;
 pub use self::retention::{LogTrimmer, Retention};
 pub use self::schema::MigrationState;
+use self::signs::SignsOfLife;
 pub use self::writer::Writer;
-use self::writer::{Queued, Ticket, Together, Waiting};
 use crate::clock::{Clock, Timestamp};
 use crate::cluster::{Cursor, Snapshot};
 use crate::error::{Error, Result};
-
-/// How many commands may wait. One batch takes up to [`writer::MAX_BATCH`] of them; more than some
-/// seconds' worth of waiting helps nobody, so what comes on top is refused with "busy".
-const QUEUE: usize = 16_384;
 
 /// How long to wait for a revision that another server has told of.
 const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -76,9 +77,8 @@ pub struct Journal(Arc<Ends>);
 /// The journal's side of what it shares with the writer.
 #[derive(Debug)]
 struct Ends {
-    queue: mpsc::UnboundedSender<Together>,
-    /// How many commands are in the queue.
-    queued: Arc<AtomicUsize>,
+    queue: QueueSender,
+    signs: Arc<SignsOfLife>,
     live: Arc<ArcSwap<Published>>,
     feed: Arc<Feed>,
     /// Wakes the writer to look for what other servers committed.
@@ -122,9 +122,8 @@ impl<T> Submitted<T> {
 impl Journal {
     /// Reads the whole state and gets ready to write. Nothing is written until the [`Writer`] runs.
     pub async fn open(database: Database, clock: Clock) -> Result<(Self, Writer)> {
-        let (queue, waiting) = mpsc::unbounded_channel();
-        let queued = Arc::new(AtomicUsize::new(0));
-        let waiting = Waiting::new(waiting, queued.clone());
+        let signs = Arc::new(SignsOfLife::new(clock.clone()));
+        let (queue, waiting) = queue::queue(signs.clone());
         let feed = Arc::new(Feed::new());
         let snapshot = Arc::new(writer::load(&database, &clock).await?);
         let live = Arc::new(ArcSwap::from_pointee(Published { at: clock.now(), snapshot: snapshot.clone() }));
@@ -133,7 +132,7 @@ impl Journal {
         let writer =
             Writer::new(database.clone(), clock, snapshot, live.clone(), feed.clone(), follow.clone(), waiting);
         let (last_outage, condition) = (writer.last_outage(), writer.condition());
-        Ok((Self(Arc::new(Ends { queue, queued, live, feed, follow, last_outage, condition, log, database })), writer))
+        Ok((Self(Arc::new(Ends { queue, signs, live, feed, follow, last_outage, condition, log, database })), writer))
     }
 
     /// The cluster as of the last commit.
@@ -264,9 +263,9 @@ impl Journal {
     }
 
     /// Whether commands are committed, as far as the writer knows: the last commit succeeded, or an attempt after it, none
-    /// hangs, and there is room for more.
+    /// hangs, and there is room for those of operators.
     pub fn takes_commits(&self) -> bool {
-        self.is_open() && self.0.condition.is_ok() && self.0.queued.load(Ordering::Relaxed) < QUEUE
+        self.is_open() && self.0.condition.is_ok() && self.0.queue.backlog().has_room_for_operators()
     }
 
     /// How old what this server knows of the cluster may be: how long ago it last saw that it knew everything that was
@@ -291,35 +290,40 @@ impl Journal {
         self.submit(command)?.committed().await
     }
 
-    /// Hands a command over, to ask for its outcome later.
+    /// Hands a command over, to ask for its outcome later. It is refused at once if it would have to wait for too long.
     pub fn submit<C: Command>(&self, command: C) -> Result<Submitted<C::Reply>> {
-        let (ticket, submitted) = ticket(command);
-        self.queue(vec![ticket])?;
-        Ok(submitted)
+        self.0.queue.send(command, &self.0.live.load().snapshot).map(Submitted)
     }
 
-    /// Hands commands over that came together, and have to be committed together as far as one commit can hold them.
+    /// Hands commands over that came together, and have to be committed together as far as one commit can hold them: all
+    /// of them, or none.
     pub fn submit_all<C: Command>(&self, commands: impl IntoIterator<Item = C>) -> Result<Vec<Submitted<C::Reply>>> {
-        let (tickets, submitted): (Vec<_>, _) = commands.into_iter().map(ticket).unzip();
-        self.queue(tickets)?;
-        Ok(submitted)
+        let answers = self.0.queue.send_all(commands, &self.0.live.load().snapshot)?;
+        Ok(answers.into_iter().map(Submitted).collect())
     }
 
-    fn queue(&self, tickets: Together) -> Result<()> {
-        let Ends { queue, queued, .. } = &*self.0;
-        let count = tickets.len();
-        if count == 0 {
-            return Ok(());
-        }
-        if queued.fetch_add(count, Ordering::Relaxed) + count > QUEUE {
-            queued.fetch_sub(count, Ordering::Relaxed);
-            return Err(Error::Busy);
-        }
-        queue.send(tickets).map_err(|_| Error::ShuttingDown)
+    /// Refuses so many heartbeats, of which nothing else is known yet, if they would have to wait for too long.
+    pub fn check_room_for_heartbeats(&self, count: usize) -> Result<()> {
+        self.0.queue.backlog().check(Lane::Workers, count)
     }
-}
 
-fn ticket<C: Command>(command: C) -> (Box<dyn Queued>, Submitted<C::Reply>) {
-    let (reply, answer) = oneshot::channel();
-    (Box::new(Ticket::new(command, reply)), Submitted(answer))
+    /// Whether commands were refused within the last seconds because too many wait.
+    pub fn sheds_load(&self) -> bool {
+        self.0.queue.backlog().sheds_load()
+    }
+
+    /// How many commands were refused because too many wait, since this was last asked.
+    pub fn take_refused(&self) -> u64 {
+        self.0.queue.backlog().take_refused()
+    }
+
+    /// Notes that a worker is alive, of whose heartbeat nothing else is taken.
+    pub fn hear(&self, sign: &SignOfLife<'_>) {
+        self.0.signs.note(&self.snapshot(), sign);
+    }
+
+    /// Workers of whom it was [noted](Self::hear) that they are alive, by this server, later than they were last seen.
+    pub fn heard(&self) -> Vec<Heard> {
+        self.0.signs.newer_than(&self.snapshot())
+    }
 }

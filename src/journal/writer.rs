@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -14,12 +13,11 @@ use sea_orm::sqlx::{self, sqlite::SqliteError};
 use sea_orm::{
     ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait, RuntimeErr, Statement, TransactionTrait,
 };
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use super::commands::Command;
 use super::condition::CommitCondition;
 use super::database::Database;
 use super::draft::Draft;
@@ -27,21 +25,15 @@ use super::feed::Feed;
 use super::files::{FileMoved, LookError};
 use super::notify::Hints;
 use super::outage::Outage;
+use super::queue::{Batch, MAX_BATCH, Panicked, QueueReceiver, Queued};
 use super::watchdog::{self, Work};
-use super::{Committed, Published, rows};
+use super::{Published, rows};
 use crate::clock::{Clock, Timestamp};
 use crate::cluster::{Change, Changes, Epochs, Event, Snapshot};
 use crate::error::{Error, Result};
 
-/// Largest batch. Measured: rows per second stop growing there on both databases.
-pub(super) const MAX_BATCH: usize = 512;
-
-/// Most rows of a batch: a second's work or two for either database. (A fleet that starts sends whole
-/// inventories, hundreds of rows each.)
-const MAX_ROWS: usize = 20_000;
-
-/// Most rows that a batch may write to be tried as one of heartbeats without news.
-const MOST_TRIED: usize = 2_000;
+/// Most rows that a batch may write to be tried as one of heartbeats without news: as many as one of nothing else has.
+const MOST_TRIED: usize = MAX_BATCH;
 
 /// How long commands wait for the end of an outage that is known, before they are refused.
 const OUTAGE_PATIENCE: Duration = Duration::from_millis(1_500);
@@ -59,7 +51,7 @@ pub struct Writer {
     feed: Arc<Feed>,
     follow: Arc<Notify>,
     hints: Hints,
-    waiting: Waiting,
+    queue: QueueReceiver,
     /// Told to whoever asks how this server is.
     condition: Arc<CommitCondition>,
     /// Set while the database is known to take no commits, or not all of them.
@@ -92,124 +84,13 @@ const NO_INCARNATIONS: u64 = 0;
 
 /// A batch that is committed, and the state that it led to.
 struct Settled {
-    batch: Vec<Box<dyn Queued>>,
+    batch: Batch,
     state: Arc<Snapshot>,
 }
 
 impl fmt::Debug for Writer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Writer").field("revision", &self.state.revision).finish_non_exhaustive()
-    }
-}
-
-/// Commands that were handed over together.
-pub(super) type Together = Vec<Box<dyn Queued>>;
-
-/// The queue's other end.
-pub(super) struct Waiting {
-    queue: mpsc::UnboundedReceiver<Together>,
-    /// What was taken out of the queue and did not fit into a batch. Behind a lock that nobody ever waits for: commands
-    /// cannot be looked at by several threads, and what holds them has to be able to.
-    rest: Mutex<Together>,
-    /// How many commands wait.
-    count: Arc<AtomicUsize>,
-}
-
-impl Waiting {
-    pub(super) fn new(queue: mpsc::UnboundedReceiver<Together>, count: Arc<AtomicUsize>) -> Self {
-        Self { queue, rest: Mutex::default(), count }
-    }
-
-    /// Waits until there are some, and takes as many as go into a batch. None if there will be no more. Cancel safe.
-    async fn take_batch(&mut self, known: &Snapshot) -> Option<Together> {
-        if self.rest().is_empty() {
-            let first = self.queue.recv().await?;
-            *self.rest() = first;
-        }
-        while self.rest().len() < MAX_BATCH
-            && let Ok(more) = self.queue.try_recv()
-        {
-            self.rest().extend(more);
-        }
-        let waiting = self.rest();
-        let rest = waiting.split_off(first_batch(waiting.iter().map(|queued| queued.rows(known))).min(waiting.len()));
-        let batch = std::mem::replace(waiting, rest);
-        self.count.fetch_sub(batch.len(), Ordering::Relaxed);
-        Some(batch)
-    }
-
-    fn rest(&mut self) -> &mut Together {
-        self.rest.get_mut().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes all that there are now.
-    fn take_all(&mut self) -> Together {
-        let mut taken = std::mem::take(self.rest());
-        while let Ok(more) = self.queue.try_recv() {
-            taken.extend(more);
-        }
-        self.count.fetch_sub(taken.len(), Ordering::Relaxed);
-        taken
-    }
-}
-
-/// A command with whoever waits for its answer.
-pub(super) struct Ticket<C: Command> {
-    command: C,
-    decision: Option<Result<C::Reply>>,
-    reply: oneshot::Sender<Result<Committed<C::Reply>>>,
-}
-
-impl<C: Command> Ticket<C> {
-    pub(super) fn new(command: C, reply: oneshot::Sender<Result<Committed<C::Reply>>>) -> Self {
-        Self { command, decision: None, reply }
-    }
-}
-
-/// A [`Ticket`] of any command.
-pub(super) trait Queued: Send {
-    /// How many rows it may write.
-    fn rows(&self, known: &Snapshot) -> usize;
-    /// The key by which it may have been sent before.
-    fn key(&self) -> Option<&str>;
-    /// Whether nobody waits for the answer any more.
-    fn is_abandoned(&self) -> bool;
-    /// Decides on the draft; the answer waits for the commit. After a panic the draft is of no use.
-    fn decide(&mut self, draft: &mut Draft<'_>) -> Result<(), Panicked>;
-    /// Answers: the batch is committed.
-    fn acknowledge(self: Box<Self>, snapshot: &Arc<Snapshot>);
-    /// Answers: the batch is not committed, as far as we know.
-    fn fail(self: Box<Self>, error: &Error);
-}
-
-impl<C: Command> Queued for Ticket<C> {
-    fn rows(&self, known: &Snapshot) -> usize {
-        self.command.rows(known)
-    }
-
-    fn key(&self) -> Option<&str> {
-        self.command.key()
-    }
-
-    fn is_abandoned(&self) -> bool {
-        self.reply.is_closed()
-    }
-
-    fn decide(&mut self, draft: &mut Draft<'_>) -> Result<(), Panicked> {
-        // The draft is thrown away after a panic, so nothing half done is ever seen.
-        let decision = catch_unwind(AssertUnwindSafe(|| self.command.decide(draft))).map_err(|_| Panicked)?;
-        self.decision = Some(decision);
-        Ok(())
-    }
-
-    fn acknowledge(self: Box<Self>, snapshot: &Arc<Snapshot>) {
-        let decision = self.decision.unwrap_or(Err(Error::ShuttingDown));
-        // Whoever asked may have left; the command counts all the same.
-        let _ = self.reply.send(decision.map(|reply| Committed { reply, snapshot: snapshot.clone() }));
-    }
-
-    fn fail(self: Box<Self>, error: &Error) {
-        let _ = self.reply.send(Err(error.clone()));
     }
 }
 
@@ -221,7 +102,7 @@ impl Writer {
         live: Arc<ArcSwap<Published>>,
         feed: Arc<Feed>,
         follow: Arc<Notify>,
-        waiting: Waiting,
+        queue: QueueReceiver,
     ) -> Self {
         let hints = Hints::new(database.clone());
         let progress = database.progress().clone();
@@ -233,7 +114,7 @@ impl Writer {
             feed,
             follow,
             hints,
-            waiting,
+            queue,
             condition: Arc::new(CommitCondition::new(progress)),
             outage: None,
             last_outage: Arc::default(),
@@ -274,7 +155,7 @@ impl Writer {
         let may_have_company = self.database.backend() == DbBackend::Postgres;
         loop {
             tokio::select! {
-                batch = self.waiting.take_batch(&self.state) => match batch {
+                batch = self.queue.take_batch(&self.state) => match batch {
                     Some(batch) => self.commit(batch).await?,
                     None => break,
                 },
@@ -287,9 +168,9 @@ impl Writer {
                 }
                 () = outage_ends(&mut self.outage) => self.note_recovery().await,
                 () = nudge.notified(), if may_have_company => self.follow().await,
-                () = shutdown.cancelled(), if !self.waiting.queue.is_closed() => {
+                () = shutdown.cancelled(), if !self.queue.is_closed() => {
                     // Nothing new comes in; what is in goes on to be committed.
-                    self.waiting.queue.close();
+                    self.queue.close();
                 }
             }
         }
@@ -298,19 +179,18 @@ impl Writer {
     }
 
     /// Commits a batch and answers everybody in it.
-    async fn commit(&mut self, mut batch: Vec<Box<dyn Queued>>) -> Result<(), FileMoved> {
+    async fn commit(&mut self, mut batch: Batch) -> Result<(), FileMoved> {
         if let Some(outage) = self.outage.as_mut().filter(|outage| outage.stops_commands) {
             outage.hurry();
             if timeout(OUTAGE_PATIENCE, outage.end()).await.is_err() {
                 let error = DbErr::Custom("the database still takes no commits".to_owned()).into();
                 self.note_outage_time();
-                fail(batch.into_iter().chain(self.waiting.take_all()), &error);
+                fail(batch.into_iter().chain(self.queue.take_all()), &error);
                 return Ok(());
             }
             self.note_recovery().await;
         }
-        // Whoever has given up was told so, and may have sent the same again: what has not begun is not done.
-        batch.retain(|queued| !queued.is_abandoned());
+        self.queue.drop_abandoned(&mut batch, &self.state);
         if batch.is_empty() {
             return Ok(());
         }
@@ -322,23 +202,28 @@ impl Writer {
             }
             Err(Failure::Refused(error)) if batch.len() > 1 => {
                 // Something in it that cannot be committed: find out which, spare the others.
-                warn!(error = %error.chain(), "a batch of {} commands failed, trying them one by one", batch.len());
-                let mut rest = batch.into_iter();
-                while let Some(queued) = rest.next() {
-                    let mut alone = vec![queued];
-                    match self.attempt(&mut alone).await {
-                        Ok(()) => self.acknowledge(alone),
+                warn!(error = %error.chain(), "a batch of {} commands failed, trying it in halves", batch.len());
+                let mut parts = halves(batch);
+                while let Some(mut part) = parts.pop() {
+                    // It may take long, and there is less to do the longer it does.
+                    self.queue.drop_abandoned(&mut part, &self.state);
+                    if part.is_empty() {
+                        continue;
+                    }
+                    match self.attempt(&mut part).await {
+                        Ok(()) => self.acknowledge(part),
                         Err(Failure::Moved(moved)) => {
-                            fail(alone.into_iter().chain(rest), &file_moved(&moved));
+                            fail(part.into_iter().chain(parts.into_iter().flatten()), &file_moved(&moved));
                             return Err(moved);
                         }
+                        Err(Failure::Refused(_)) if part.len() > 1 => parts.extend(halves(part)),
                         Err(Failure::Refused(error)) => {
                             self.note_refusal(&error);
-                            fail(alone, &error);
+                            fail(part, &error);
                         }
                         Err(Failure::Outage(error)) => {
                             self.note_outage(&error);
-                            fail(alone.into_iter().chain(rest.by_ref()), &error);
+                            fail(part.into_iter().chain(parts.drain(..).flatten()), &error);
                         }
                     }
                 }
@@ -352,14 +237,14 @@ impl Writer {
                 self.note_outage(&error);
                 // The others would only wait for the same, longer than anybody waits for them. But not those who come when
                 // they have heard of it: what they are told has to be of their own time.
-                let others = self.waiting.take_all();
+                let others = self.queue.take_all();
                 fail(batch.into_iter().chain(others), &error);
             }
         }
         Ok(())
     }
 
-    fn acknowledge(&mut self, batch: Vec<Box<dyn Queued>>) {
+    fn acknowledge(&mut self, batch: Batch) {
         match &self.answers {
             None => acknowledge(batch, &self.state),
             // Whoever answers does so until there is nobody left to settle anything.
@@ -368,16 +253,18 @@ impl Writer {
         self.hints.send(self.state.revision);
     }
 
-    async fn attempt(&mut self, batch: &mut [Box<dyn Queued>]) -> Result<(), Failure> {
+    async fn attempt(&mut self, batch: &mut Batch) -> Result<(), Failure> {
         self.condition.begin_commit();
         let (database, progress) = (self.database.clone(), self.database.progress().clone());
+        let under_way = self.queue.begin_commit(batch);
         let outcome = watchdog::watch(&database, &progress, Work::Commit, self.try_commit(batch, true)).await;
+        self.queue.end_commit(under_way, matches!(outcome, Ok(Ok(()))));
         self.condition.end_commit();
         outcome.unwrap_or_else(|given_up| Err(outage(given_up.0)))
     }
 
     /// One transaction: lock, catch up, decide, write; or all of it at once, if that is possible.
-    async fn try_commit(&mut self, batch: &mut [Box<dyn Queued>], may_repeat: bool) -> Result<(), Failure> {
+    async fn try_commit(&mut self, batch: &mut Batch, may_repeat: bool) -> Result<(), Failure> {
         if !self.has_epoch {
             self.begin_epoch().await?;
         }
@@ -434,10 +321,12 @@ impl Writer {
     /// Nearly all batches are of heartbeats, and of them nearly all find the cluster as this server has left it. So they
     /// are decided on that, and written if it is so, in one statement instead of four, each of which would wait for its
     /// answer. Whether that was done; if not, nothing was.
-    async fn try_heartbeats(&mut self, batch: &mut [Box<dyn Queued>]) -> Result<bool, Failure> {
-        // What comes with a key is not among them, and large inventories have news: to try would only be to decide twice.
-        let rows = batch.iter().map(|queued| queued.rows(&self.state)).fold(0, usize::saturating_add);
-        if rows > MOST_TRIED || batch.iter().any(|queued| queued.key().is_some()) {
+    async fn try_heartbeats(&mut self, batch: &mut Batch) -> Result<bool, Failure> {
+        // Other commands and those that come with a key are not among them, and large inventories have news: to try would
+        // only be to decide twice.
+        let rows = batch.iter().map(|queued| queued.rows()).fold(0, usize::saturating_add);
+        let is_tried = |queued: &Box<dyn Queued>| queued.is_heartbeat() && queued.key().is_none();
+        if rows > MOST_TRIED || !batch.iter().all(is_tried) {
             return Ok(false);
         }
         let base = self.state.clone();
@@ -691,24 +580,19 @@ async fn outage_ends(outage: &mut Option<Outage>) {
     }
 }
 
-/// How many of the commands waiting, which may write so many rows each, go into the next batch: all, unless they are
-/// more, or write more rows, than one commit should have; one at least.
-fn first_batch(rows: impl Iterator<Item = usize>) -> usize {
-    let mut sum = 0_usize;
-    let fitting = rows.take(MAX_BATCH).take_while(|rows| {
-        sum = sum.saturating_add(*rows);
-        sum <= MAX_ROWS
-    });
-    fitting.count().max(1)
-}
-
 /// Has every command decide, one after the other; what it decided before counts no more.
-fn decide(batch: &mut [Box<dyn Queued>], draft: &mut Draft<'_>) -> Result<(), Failure> {
+fn decide(batch: &mut Batch, draft: &mut Draft<'_>) -> Result<(), Failure> {
     let refused = |Panicked| Failure::Refused(Error::Corrupt(Arc::new(Panicked)));
     batch.iter_mut().try_for_each(|queued| queued.decide(draft).map_err(refused))
 }
 
-fn acknowledge(batch: Vec<Box<dyn Queued>>, state: &Arc<Snapshot>) {
+/// The two halves of a batch, the one that came first last: where it is taken from.
+fn halves(mut batch: Batch) -> Vec<Batch> {
+    let second = batch.split_off(batch.len() / 2);
+    vec![second, batch]
+}
+
+fn acknowledge(batch: Batch, state: &Arc<Snapshot>) {
     for queued in batch {
         queued.acknowledge(state);
     }
@@ -796,11 +680,6 @@ fn database_code(error: &Error) -> Option<Code> {
     }
 }
 
-/// A command that cannot be decided: a mistake of ours, told by a panic.
-#[derive(Debug, thiserror::Error)]
-#[error("deciding a command panicked")]
-pub(super) struct Panicked;
-
 /// Reads the state of the cluster from scratch.
 pub(super) async fn load(database: &Database, clock: &Clock) -> Result<Snapshot> {
     if database.backend() == DbBackend::Postgres {
@@ -830,31 +709,4 @@ async fn begin_reading(database: &Database) -> Result<DatabaseTransaction, DbErr
 
 fn no_cluster_row() -> Error {
     DbErr::RecordNotFound("the row of the cluster".to_owned()).into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_batch_has_so_many_commands_and_rows_and_one_command_at_least() {
-        for (rows, expected) in [
-            (vec![1; 10], 10),
-            (vec![1; MAX_BATCH], MAX_BATCH),
-            (vec![1; MAX_BATCH + 1], MAX_BATCH),
-            (vec![0; MAX_BATCH + 1], MAX_BATCH),
-            (vec![MAX_ROWS / 2; 2], 2),
-            (vec![MAX_ROWS / 2; 3], 2),
-            (vec![MAX_ROWS - 1, 1, 0, 1], 3),
-            (vec![MAX_ROWS], 1),
-            (vec![MAX_ROWS + 1], 1),
-            (vec![MAX_ROWS + 1, 0], 1),
-            // What does not fit is not overtaken.
-            (vec![1, MAX_ROWS, 1], 1),
-            (vec![usize::MAX, usize::MAX], 1),
-            (vec![1, usize::MAX, usize::MAX], 1),
-        ] {
-            assert_eq!(first_batch(rows.iter().copied()), expected, "{rows:?}");
-        }
-    }
 }

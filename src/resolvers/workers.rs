@@ -12,14 +12,14 @@ use super::offload::steps;
 use super::once::{Answered, Once};
 use super::ordered::{self, kept_order};
 use super::page::{Edge, ListById, Listing, Matching, Page, PageRequest};
-use super::{Reading, Resolvers};
+use super::{Reading, Resolvers, Timing};
 use crate::cluster::{
     Actor, Ids, KeptOrder, SchedulingPolicy, View, VmStatus, VmView, Worker, WorkerFacet, WorkerFilter, WorkerId,
     WorkerOrder, WorkerOrderField, WorkerSortKey, WorkerView,
 };
 use crate::error::{Error, Result};
 use crate::journal::commands::{
-    Deregister, HeartbeatAccepted, PolicySet, RecordHeartbeat, RecordHeartbeats, Register, SetPolicy,
+    Deregister, HeartbeatAccepted, PolicySet, RecordHeartbeat, RecordHeartbeats, Register, SetPolicy, SignOfLife,
 };
 pub use crate::journal::commands::{Precondition, Seen, SeenAt, SetAside};
 use crate::journal::{Committed, Submitted};
@@ -52,6 +52,19 @@ pub struct HeartbeatRecorded {
     pub last_sequence: Option<u64>,
     /// VMs that were left out.
     pub set_aside: Vec<SetAside>,
+}
+
+/// Who sends a heartbeat, as it says itself.
+#[derive(Clone, Copy, Debug)]
+pub struct HeartbeatSender<'a> {
+    /// The worker.
+    pub worker_id: &'a str,
+    /// Which life of it.
+    pub incarnation: i64,
+    /// What its process called its start.
+    pub boot_id: Option<&'a str>,
+    /// Number of the heartbeat in that life.
+    pub sequence: Option<i64>,
 }
 
 /// What operators want of a worker is as they asked.
@@ -310,7 +323,8 @@ impl Resolvers {
         if reply.shadows_vm {
             warn!(worker.id = %id, "Worker {id} has the id of a VM: GraphQL's `node` finds the worker");
         }
-        Ok(Registered { worker, created: reply.created, heartbeat_interval: self.timing.heartbeat_interval })
+        let heartbeat_interval = self.timing.interval_for(worker.view.snapshot.worker_count());
+        Ok(Registered { worker, created: reply.created, heartbeat_interval })
     }
 
     /// Records a worker's heartbeat.
@@ -320,18 +334,19 @@ impl Resolvers {
         self.finish_heartbeat(self.journal.submit(command)?).await
     }
 
-    /// Records heartbeats of many workers that came together. One that is refused does not spoil the others.
-    pub async fn record_heartbeats(&self, beats: Vec<(String, HeartbeatInput)>) -> Vec<Result<HeartbeatRecorded>> {
+    /// Records heartbeats of many workers that came together. One that is refused does not spoil the others; if there is
+    /// no room for them, none is taken.
+    pub async fn record_heartbeats(
+        &self,
+        beats: Vec<(String, HeartbeatInput)>,
+    ) -> Result<Vec<Result<HeartbeatRecorded>>> {
         let offline_after = self.timing.offline_after;
         let mut checked = Vec::with_capacity(beats.len());
         let mut places = Vec::with_capacity(beats.len());
         for (worker_id, input) in beats {
             places.push(input.check().map(|beat| checked.push(RecordHeartbeat { worker_id, beat, offline_after })));
         }
-        let mut submitted = match self.journal.submit_all(checked) {
-            Ok(submitted) => submitted.into_iter(),
-            Err(error) => return places.into_iter().map(|place| place.and(Err(error.clone()))).collect(),
-        };
+        let mut submitted = self.journal.submit_all(checked)?.into_iter();
         let mut replies = Vec::with_capacity(places.len());
         for place in places {
             replies.push(match place {
@@ -343,13 +358,29 @@ impl Resolvers {
                 Err(refused) => Err(refused),
             });
         }
-        replies
+        Ok(replies)
+    }
+
+    /// Refuses so many heartbeats, of which nothing has been read yet, if there is no room for them: then it is enough to
+    /// read [who sends them](Self::hear).
+    pub fn check_room_for_heartbeats(&self, count: usize) -> Result<()> {
+        self.journal.check_room_for_heartbeats(count)
+    }
+
+    /// Hears that a worker is alive whose heartbeat is refused, and nothing else of what it says.
+    pub fn hear(&self, sender: &HeartbeatSender<'_>) {
+        let HeartbeatSender { worker_id, incarnation, boot_id, sequence } = *sender;
+        // One that makes no sense is nobody's.
+        if let Ok(incarnation) = input::incarnation(incarnation) {
+            let sequence = sequence.and_then(|number| u64::try_from(number).ok());
+            self.journal.hear(&SignOfLife { worker_id, incarnation: Some(incarnation), boot_id, sequence });
+        }
     }
 
     async fn finish_heartbeat(&self, submitted: Submitted<HeartbeatAccepted>) -> Result<HeartbeatRecorded> {
         let Committed { reply, snapshot } = submitted.committed().await?;
         note_set_aside(&reply);
-        Ok(recorded(&reply, self.reading(snapshot).view, self.timing.heartbeat_interval))
+        Ok(recorded(&reply, self.reading(snapshot).view, self.timing))
     }
 
     /// Records a worker's heartbeat, once for its key.
@@ -361,8 +392,8 @@ impl Resolvers {
     ) -> Result<Answered> {
         let offline_after = self.timing.offline_after;
         let command = RecordHeartbeat { worker_id: id.to_owned(), beat: input.check()?, offline_after };
-        let interval = self.timing.heartbeat_interval;
-        let show = move |reply: &HeartbeatAccepted, view: Arc<View>| recorded(reply, view, interval);
+        let timing = self.timing;
+        let show = move |reply: &HeartbeatAccepted, view: Arc<View>| recorded(reply, view, timing);
         let (answered, reply) = self.commit_once(command, once.of_heartbeats(), show).await?;
         reply.iter().for_each(note_set_aside);
         Ok(answered)
@@ -382,13 +413,13 @@ impl Resolvers {
         for (worker_id, input) in beats {
             places.push(input.check().map(|beat| checked.push(RecordHeartbeat { worker_id, beat, offline_after })));
         }
-        let interval = self.timing.heartbeat_interval;
+        let timing = self.timing;
         let show = move |replies: &Vec<Result<HeartbeatAccepted>>, view: Arc<View>| {
             let mut replies = replies.iter();
             let one = |place: &Result<()>| {
                 place.clone()?;
                 let reply = replies.next().ok_or(Error::ShuttingDown)?.as_ref().map_err(Clone::clone)?;
-                Ok(recorded(reply, view.clone(), interval))
+                Ok(recorded(reply, view.clone(), timing))
             };
             places.iter().map(one).collect()
         };
@@ -475,7 +506,8 @@ impl Resolvers {
 }
 
 /// What a worker is told of its heartbeat.
-fn recorded(reply: &HeartbeatAccepted, view: Arc<View>, interval: Duration) -> HeartbeatRecorded {
+fn recorded(reply: &HeartbeatAccepted, view: Arc<View>, timing: Timing) -> HeartbeatRecorded {
+    let interval = timing.interval_for(view.snapshot.worker_count());
     let spread = rand::rng().random_range(1.0 - JITTER..=1.0 + JITTER);
     HeartbeatRecorded {
         worker: WorkerView { worker: reply.worker.clone(), view },

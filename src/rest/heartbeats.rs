@@ -1,19 +1,24 @@
 //! How workers say that they are alive: each for itself, or many through a gateway.
 
-use axum::extract::State;
-use axum::http::StatusCode;
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use axum::extract::{FromRequest, FromRequestParts as _, Request, State};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt as _;
+use futures_util::future::Either;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::Result;
 use super::etag::Unconditional;
 use super::object::{RecordHeartbeatPayload, RecordedInBatch, WriteText as _};
 use super::once::{once, rendered, respond};
+use super::{Endpoint, Result};
 use crate::error::Error;
-use crate::http::{Failure, Id, JSON_HEAD, Json, Keyed, read_part};
+use crate::http::{Failure, Id, JSON_HEAD, Json, JsonText, Keyed, is_kept_for_operators, note_shed, read_part};
 use crate::resolvers::input::HeartbeatInput;
-use crate::resolvers::{HeartbeatRecorded, Resolvers};
+use crate::resolvers::{HeartbeatRecorded, HeartbeatSender, Resolvers};
 
 /// Most heartbeats in one body.
 pub(super) const MAX_HEARTBEATS: usize = 1_000;
@@ -23,14 +28,17 @@ pub(super) async fn one(
     State(resolvers): State<Resolvers>,
     Id(id): Id,
     _: Unconditional,
-    Keyed(key, Json(input)): Keyed<Json<HeartbeatInput>>,
+    Admitted(Keyed(key, Json(input))): Admitted<Keyed<Json<HeartbeatInput>>>,
 ) -> Result<Response> {
     match key {
-        None => Ok(JSON_HEAD.answer(RecordHeartbeatPayload(resolvers.record_heartbeat(&id, input).await?).text())),
+        None => {
+            let recorded = resolvers.record_heartbeat(&id, input).await.map_err(failure)?;
+            Ok(JSON_HEAD.answer(RecordHeartbeatPayload(recorded).text()))
+        }
         Some(key) => {
             let once = once(key, |recorded| rendered(&RecordHeartbeatPayload(recorded), None));
             // In a box: nearly nobody names a key, and the others would carry the room for it.
-            Ok(respond(Box::pin(resolvers.record_heartbeat_once(&id, input, once)).await?))
+            Ok(respond(Box::pin(resolvers.record_heartbeat_once(&id, input, once)).await.map_err(failure)?))
         }
     }
 }
@@ -65,7 +73,7 @@ enum Answered {
 pub(super) async fn many(
     State(resolvers): State<Resolvers>,
     _: Unconditional,
-    Keyed(key, Json(Heartbeats { heartbeats })): Keyed<Json<Heartbeats>>,
+    Admitted(Keyed(key, Json(Heartbeats { heartbeats }))): Admitted<Keyed<Json<Heartbeats>>>,
 ) -> Result<Response> {
     if heartbeats.len() > MAX_HEARTBEATS {
         let problem = format!("must have at most {MAX_HEARTBEATS} entries, not {}", heartbeats.len());
@@ -82,11 +90,104 @@ pub(super) async fn many(
         });
     }
     match key {
-        None => Ok(Json(results(&places, resolvers.record_heartbeats(beats).await)).into_response()),
+        None => {
+            let recorded = resolvers.record_heartbeats(beats).await.map_err(failure)?;
+            Ok(Json(results(&places, recorded)).into_response())
+        }
         Some(key) => {
             let render = move |recorded| rendered(&results(&places, recorded), None);
-            Ok(respond(resolvers.record_heartbeats_once(beats, once(key, render)).await?))
+            Ok(respond(resolvers.record_heartbeats_once(beats, once(key, render)).await.map_err(failure)?))
         }
+    }
+}
+
+/// The usual size of a heartbeat in a gateway's body: so many come in one, as far as its length tells.
+const USUAL_HEARTBEAT: u64 = 256;
+
+/// What a heartbeat's request carries, read only if there is room for it. If there is none, its body is looked at for who
+/// sends it: those are alive, and that is a fraction of the work.
+pub(super) struct Admitted<E>(E);
+
+impl<E: FromRequest<Arc<Endpoint>, Rejection: IntoResponse>> FromRequest<Arc<Endpoint>> for Admitted<E> {
+    type Rejection = Response;
+
+    fn from_request(
+        request: Request,
+        state: &Arc<Endpoint>,
+    ) -> impl Future<Output = Result<Self, Self::Rejection>> + Send {
+        match check_room(&state.resolvers, &request) {
+            Ok(()) => Either::Left(
+                E::from_request(request, state).map(|read| read.map(Self).map_err(IntoResponse::into_response)),
+            ),
+            // In a box, or those that are read would carry the room for it.
+            Err(refused) => Either::Right(Box::pin(
+                hear(request, state.resolvers.clone()).map(|()| Err(failure(refused).into_response())),
+            )),
+        }
+    }
+}
+
+/// Whether heartbeats are taken now, on this connection, if there are as many as the length of the body tells.
+fn check_room(resolvers: &Resolvers, request: &Request) -> Result<(), Error> {
+    if is_kept_for_operators() {
+        return Err(Error::NoConnectionForWorkers);
+    }
+    let length =
+        request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    let count = (length.unwrap_or(0) / USUAL_HEARTBEAT).clamp(1, MAX_HEARTBEATS as u64);
+    resolvers.check_room_for_heartbeats(usize::try_from(count).unwrap_or(MAX_HEARTBEATS))
+}
+
+/// A refusal for load is no line of its own in the log: there are too many.
+fn failure(error: Error) -> Failure {
+    if matches!(error, Error::Busy { .. } | Error::NoConnectionForWorkers) {
+        note_shed();
+    }
+    error.into()
+}
+
+/// Who sends a heartbeat; the rest of it is skipped.
+#[derive(Deserialize)]
+struct Speaker<'a> {
+    #[serde(borrow)]
+    worker_id: Option<Cow<'a, str>>,
+    incarnation: i64,
+    #[serde(borrow)]
+    boot_id: Option<Cow<'a, str>>,
+    sequence: Option<i64>,
+}
+
+#[derive(Deserialize)]
+struct Speakers<T> {
+    heartbeats: Vec<T>,
+}
+
+/// Hears who speaks in a request that is refused.
+async fn hear(request: Request, resolvers: Resolvers) {
+    let (mut parts, body) = request.into_parts();
+    // There is none in the path of a gateway's.
+    let id = if parts.uri.path().ends_with("/heartbeats") {
+        None
+    } else {
+        Id::from_request_parts(&mut parts, &()).await.ok().map(|Id(id)| id)
+    };
+    let Ok(text) = JsonText::from_request(Request::from_parts(parts, body), &()).await else { return };
+    let hear = |id: Option<&str>, speaker: Speaker<'_>| {
+        let Speaker { worker_id, incarnation, boot_id, sequence } = speaker;
+        if let Some(worker_id) = id.or(worker_id.as_deref()) {
+            resolvers.hear(&HeartbeatSender { worker_id, incarnation, boot_id: boot_id.as_deref(), sequence });
+        }
+    };
+    if id.is_some() {
+        if let Ok(speaker) = serde_json::from_slice(text.as_bytes()) {
+            hear(id.as_deref(), speaker);
+        }
+    } else if let Ok(Speakers { heartbeats }) = serde_json::from_slice::<Speakers<Speaker<'_>>>(text.as_bytes()) {
+        heartbeats.into_iter().for_each(|speaker| hear(None, speaker));
+    } else if let Ok(Speakers { heartbeats }) = serde_json::from_slice::<Speakers<&RawValue>>(text.as_bytes()) {
+        // One that cannot be read does not spoil the others.
+        let speakers = heartbeats.into_iter().filter_map(|beat| serde_json::from_str(beat.get()).ok());
+        speakers.for_each(|speaker| hear(None, speaker));
     }
 }
 

@@ -102,6 +102,10 @@ impl From<Error> for Failure {
         };
         let Subject { argument, id, current_revision } = error.subject();
         let (argument, id) = (argument.map(str::to_owned), id.map(str::to_owned));
-        Self::new(status, error.to_string()).about(About { argument, id, current_revision })
+        let failure = Self::new(status, error.to_string()).about(About { argument, id, current_revision });
+        match error.retry_after() {
+            Some(wait) => failure.retry_after(wait),
+            None => failure,
+        }
     }
 }

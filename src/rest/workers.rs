@@ -17,7 +17,10 @@ use super::paging::{Paging, SORT};
 use super::read::Read;
 use super::{Endpoint, LONGEST_WAIT, Result};
 use crate::cluster::{SchedulingPolicy, WorkerFilter, WorkerOrder};
-use crate::http::{Id, IdempotencyKey, Json, Keyed, OptionalJson, Query, as_part_of_the_request};
+use crate::error::Error;
+use crate::http::{
+    Id, IdempotencyKey, Json, Keyed, OptionalJson, Query, as_part_of_the_request, is_kept_for_operators,
+};
 use crate::resolvers::filter::{self, WorkerFilterInput};
 use crate::resolvers::input::{self, RegistrationInput, vm_status, wanted};
 use crate::resolvers::page::Listing;
@@ -133,6 +136,9 @@ pub(super) async fn register(
     headers: HeaderMap,
     Json(input): Json<RegistrationInput>,
 ) -> Result<impl IntoResponse> {
+    if is_kept_for_operators() {
+        return Err(Error::NoConnectionForWorkers.into());
+    }
     let registered = resolvers.register_worker_if(&id, input, precondition(&headers)?).await?;
     let status = if registered.created { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(RegisterWorkerPayload(registered))))

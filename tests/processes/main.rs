@@ -33,6 +33,7 @@ mod installation;
 mod mass_restart;
 mod migrate;
 mod migrating;
+mod overload;
 mod paused;
 mod portal;
 mod qemu;

@@ -44,6 +44,7 @@ mod odd_texts;
 mod openapi;
 mod openapi_clients;
 mod oracle;
+mod overload;
 mod pages;
 mod parameters;
 mod parity;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Command;
+use super::{Command, Lane};
 use crate::cluster::{Actor, Availability, EventKind, HeardSince, Snapshot, Worker, WorkerId};
 use crate::error::Result;
 use crate::journal::draft::{Draft, Part, Told};
@@ -20,6 +20,10 @@ pub struct AnnounceSilent {
 impl Command for AnnounceSilent {
     /// Those that were announced.
     type Reply = Vec<WorkerId>;
+
+    fn lane(&self) -> Lane {
+        Lane::Server
+    }
 
     fn rows(&self, _: &Snapshot) -> usize {
         // Each worker that is announced is a row, and an entry of the change log.

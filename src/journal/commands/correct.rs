@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Command;
+use super::{Command, Lane};
 use crate::clock::Timestamp;
 use crate::cluster::{Snapshot, Worker, WorkerId};
 use crate::error::Result;
@@ -19,6 +19,10 @@ pub struct CorrectTimes {
 impl Command for CorrectTimes {
     /// How many workers had some.
     type Reply = usize;
+
+    fn lane(&self) -> Lane {
+        Lane::Server
+    }
 
     fn rows(&self, _: &Snapshot) -> usize {
         // Each kind of time has a writer of its own.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Command, Precondition, check_life, vms_on};
+use super::{Command, Lane, Precondition, check_life, vms_on};
 use crate::cluster::{Actor, EventKind, Snapshot, Worker};
 use crate::error::{Error, Result};
 use crate::journal::draft::{Draft, Part, Told};
@@ -47,6 +47,14 @@ impl Deregister {
 
 impl Command for Deregister {
     type Reply = ();
+
+    fn lane(&self) -> Lane {
+        match self.actor() {
+            Actor::Worker => Lane::Workers,
+            Actor::Operator => Lane::Operators,
+            Actor::Server => Lane::Server,
+        }
+    }
 
     fn rows(&self, known: &Snapshot) -> usize {
         if !self.purge {

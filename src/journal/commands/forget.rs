@@ -1,6 +1,6 @@
 //! The server forgets workers that were purged long ago.
 
-use super::Command;
+use super::{Command, Lane};
 use crate::cluster::{Snapshot, WorkerId};
 use crate::error::Result;
 use crate::journal::draft::Draft;
@@ -15,6 +15,10 @@ pub struct ForgetPurged {
 
 impl Command for ForgetPurged {
     type Reply = ();
+
+    fn lane(&self) -> Lane {
+        Lane::Server
+    }
 
     fn rows(&self, _: &Snapshot) -> usize {
         self.candidates.len()

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Command, boot_is_over, check_life, entries_if_back, vms_on};
+use super::{Command, Lane, SignOfLife, boot_is_over, check_life, entries_if_back, vms_on};
 use crate::cluster::{Actor, Availability, EventKind, HeardSince, Snapshot, Tombstone, Vm, VmId, VmStatus, Worker};
 use crate::error::{Error, Result};
 use crate::journal::draft::{Draft, Part, Told};
@@ -103,6 +103,18 @@ impl Command for RecordHeartbeats {
     /// What each of them is answered, in order.
     type Reply = Vec<Result<HeartbeatAccepted>>;
 
+    fn lane(&self) -> Lane {
+        Lane::Workers
+    }
+
+    fn is_heartbeat(&self) -> bool {
+        true
+    }
+
+    fn signs_of_life(&self, hear: &mut dyn FnMut(SignOfLife<'_>)) {
+        self.0.iter().for_each(|beat| beat.signs_of_life(hear));
+    }
+
     fn rows(&self, known: &Snapshot) -> usize {
         self.0.iter().map(|beat| beat.rows(known)).sum()
     }
@@ -114,6 +126,20 @@ impl Command for RecordHeartbeats {
 
 impl Command for RecordHeartbeat {
     type Reply = HeartbeatAccepted;
+
+    fn lane(&self) -> Lane {
+        Lane::Workers
+    }
+
+    fn is_heartbeat(&self) -> bool {
+        true
+    }
+
+    fn signs_of_life(&self, hear: &mut dyn FnMut(SignOfLife<'_>)) {
+        let Beat { incarnation, sequence, .. } = self.beat;
+        let boot_id = self.beat.boot_id.as_deref();
+        hear(SignOfLife { worker_id: &self.worker_id, incarnation: Some(incarnation), boot_id, sequence });
+    }
 
     fn rows(&self, known: &Snapshot) -> usize {
         // Each VM that changed or is gone is a row, and an entry of the change log.
@@ -209,7 +235,7 @@ fn hear_late(
 }
 
 /// Notes that a worker is heard, and says what has to be written for it.
-fn heard(before: &Worker, after: &mut Worker, draft: &mut Draft<'_>) -> &'static [Part] {
+pub(super) fn heard(before: &Worker, after: &mut Worker, draft: &mut Draft<'_>) -> &'static [Part] {
     let is_back = draft.announce_if_back(after);
     match (is_back, before.usage.late_sequence != after.usage.late_sequence) {
         (false, false) => &[Part::Heartbeat],

@@ -13,6 +13,7 @@ mod once;
 mod policy;
 mod precondition;
 mod register;
+mod signs;
 
 pub use announce::AnnounceSilent;
 pub use correct::CorrectTimes;
@@ -26,6 +27,7 @@ pub use once::{
 pub use policy::{PolicySet, SetPolicy};
 pub use precondition::{Precondition, Seen, SeenAt};
 pub use register::{Register, RegistrationAccepted};
+pub use signs::{Heard, RecordSigns, SignOfLife};
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -39,6 +41,9 @@ pub trait Command: Send + 'static {
     /// What to tell whoever asked, once it is committed.
     type Reply: Send + 'static;
 
+    /// With whose commands it waits.
+    fn lane(&self) -> Lane;
+
     /// How many rows it may write at most, entries of the change log included, if the cluster is as it was last known to be:
     /// so that a batch does not grow beyond what one commit can take.
     fn rows(&self, known: &Snapshot) -> usize;
@@ -48,8 +53,35 @@ pub trait Command: Send + 'static {
         None
     }
 
+    /// Whether it is heartbeats and nothing else, which have a shorter way to the database if they bring no news.
+    fn is_heartbeat(&self) -> bool {
+        false
+    }
+
+    /// Tells who speaks in it, for the case that there is no room for what they say.
+    fn signs_of_life(&self, _hear: &mut dyn FnMut(SignOfLife<'_>)) {}
+
     /// Refuses, or does it. Called again on a fresh draft if the batch has to be repeated.
     fn decide(&self, draft: &mut Draft<'_>) -> Result<Self::Reply>;
+}
+
+/// Whose commands wait together. Those of one lane are carried out in the order in which they came; lanes do not wait for
+/// each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// What operators ask for.
+    Operators,
+    /// What the server itself finds out: announcements, corrections, signs of life, tombstones.
+    Server,
+    /// Registrations, heartbeats and goodbyes of workers.
+    Workers,
+}
+
+impl Lane {
+    /// All of them, in the order in which a batch takes them.
+    pub const ALL: [Self; 3] = [Self::Operators, Self::Server, Self::Workers];
+    /// How many there are.
+    pub const COUNT: usize = Self::ALL.len();
 }
 
 /// The VMs of a worker, as far as is known.

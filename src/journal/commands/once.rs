@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use entity::kept_answer::Request;
 
-use super::Command;
+use super::{Command, Lane, SignOfLife};
 use crate::clock::Timestamp;
 use crate::cluster::Snapshot;
 use crate::error::{Error, Result};
@@ -64,6 +64,14 @@ impl<C: Command + fmt::Debug> fmt::Debug for Once<C> {
 
 impl<C: Command> Command for Once<C> {
     type Reply = Told<C::Reply>;
+
+    fn lane(&self) -> Lane {
+        self.command.lane()
+    }
+
+    fn signs_of_life(&self, hear: &mut dyn FnMut(SignOfLife<'_>)) {
+        self.command.signs_of_life(hear);
+    }
 
     fn rows(&self, known: &Snapshot) -> usize {
         1 + self.command.rows(known)

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Command, Precondition};
+use super::{Command, Lane, Precondition};
 use crate::cluster::{Actor, Drain, EventKind, SchedulingPolicy, Snapshot, Worker};
 use crate::error::{Error, Result};
 use crate::journal::draft::{Draft, Part, Told};
@@ -31,6 +31,10 @@ pub struct PolicySet {
 
 impl Command for SetPolicy {
     type Reply = PolicySet;
+
+    fn lane(&self) -> Lane {
+        Lane::Operators
+    }
 
     fn rows(&self, _: &Snapshot) -> usize {
         2

@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
-use super::{Command, Precondition, boot_is_over, entries_if_back, vms_on};
+use super::{Command, Lane, Precondition, SignOfLife, boot_is_over, entries_if_back, vms_on};
 use crate::cluster::{Actor, Boots, EventKind, Identity, Life, Snapshot, Worker, WorkerId};
 use crate::error::Result;
 use crate::journal::draft::{Draft, Part, Told};
+
+/// As how many rows that of a registration counts: it has thirty columns, comes as JSON and makes a new worker, while a
+/// heartbeat is six numbers. So a batch has some thousand registrations, and takes no longer than one of heartbeats.
+const WIDE_ROW: usize = 15;
 
 /// Registers a worker.
 #[derive(Clone, Debug)]
@@ -39,10 +43,19 @@ pub struct RegistrationAccepted {
 impl Command for Register {
     type Reply = RegistrationAccepted;
 
+    fn lane(&self) -> Lane {
+        Lane::Workers
+    }
+
+    fn signs_of_life(&self, hear: &mut dyn FnMut(SignOfLife<'_>)) {
+        let (worker_id, boot_id) = (self.id.as_str(), self.boot_id.as_deref());
+        hear(SignOfLife { worker_id, incarnation: None, boot_id, sequence: None });
+    }
+
     fn rows(&self, known: &Snapshot) -> usize {
         // If the host was started anew, each VM that it had is a row and an entry of the change log, too.
         let vms = vms_on(known, self.id.as_str()).map_or(0, |vms| vms.len());
-        2 + 2 * vms + entries_if_back(known, self.id.as_str())
+        WIDE_ROW + 1 + 2 * vms + entries_if_back(known, self.id.as_str())
     }
 
     fn decide(&self, draft: &mut Draft<'_>) -> Result<Self::Reply> {
