@@ -78,12 +78,12 @@ impl<I: Keyed + Clone> Index<I> {
         let groups = groups.into_iter().filter(|(_, ids)| !ids.is_empty());
         let mut groups: Vec<_> = groups.map(|(text, ids)| Group { text, ids: Ids::of(ids) }).collect();
         groups.sort_unstable_by(|one, other| one.text.cmp(&other.text));
-        let len = groups.iter().map(|group| group.ids.len()).sum();
+        let len = groups.iter().map(|group| group.ids.count()).sum();
         Self { groups: Sorted::of_sorted(groups.into_iter()), len }
     }
 
     /// How many ids there are under all texts.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.len
     }
 
@@ -121,9 +121,9 @@ impl<I: Keyed + Clone> Index<I> {
     /// Takes an id from under a text.
     pub(super) fn remove(&mut self, text: &str, id: &str) {
         let Some(group) = self.groups.get_mut(text) else { return };
-        let before = group.ids.len();
+        let before = group.ids.count();
         group.ids.remove(id);
-        let after = group.ids.len();
+        let after = group.ids.count();
         self.len -= before - after;
         if after == 0 {
             self.groups.remove(text);
@@ -144,7 +144,7 @@ impl<I: Keyed + Clone> Ids<I> {
     }
 
     /// How many there are.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         match self {
             Self::One(_) => 1,
             Self::Several(ids) => ids.len(),
@@ -241,7 +241,7 @@ mod tests {
             }
             let shuffled = model.iter().rev().map(|(text, id)| (text.as_str().into(), WorkerId::parse(id).unwrap()));
             for (index, model) in [(Index::of(shuffled), model.clone()), (index, model), copy] {
-                prop_assert_eq!(index.len(), model.len());
+                prop_assert_eq!(index.count(), model.len());
                 let all: Vec<_> = model.iter().cloned().collect();
                 prop_assert_eq!(entries(index.groups(Bound::Unbounded, Bound::Unbounded)), all);
                 let (one, other) = (format!("t{one}"), format!("t{other}"));
@@ -255,7 +255,7 @@ mod tests {
                 let found = found.flat_map(|ids| ids.range(Bound::Included(&lower), Bound::Excluded(&upper)));
                 prop_assert_eq!(found.map(WorkerId::as_str).collect::<Vec<_>>(), expected.collect::<Vec<_>>());
                 let count = model.iter().filter(|(text, _)| *text == one).count();
-                prop_assert_eq!(index.ids(&one).map_or(0, Ids::len), count);
+                prop_assert_eq!(index.ids(&one).map_or(0, Ids::count), count);
                 prop_assert!(index.ids(&one).is_none_or(|ids| ids.contains(&lower) == model.contains(&(one.clone(), lower.clone()))));
             }
         }

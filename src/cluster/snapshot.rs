@@ -283,7 +283,7 @@ impl Snapshot {
 
     /// How many these are.
     pub fn count_registered_after(&self, revision: u64) -> usize {
-        self.indexes.registrations.groups_after(&revision_text(revision)).map(|group| group.ids().len()).sum()
+        self.indexes.registrations.groups_after(&revision_text(revision)).map(|group| group.ids().count()).sum()
     }
 
     /// VMs that hold a slot on a worker of this zone, or of none under the empty text. A [duplicate](Self::duplicates) may
@@ -295,7 +295,7 @@ impl Snapshot {
     /// The zones that workers are in, with the number of these.
     pub fn zones(&self) -> impl Iterator<Item = (&Arc<str>, usize)> {
         let zones = self.indexes.zones.groups(Bound::Excluded(""), Bound::Unbounded);
-        zones.map(|zone| (zone.text(), zone.ids().len()))
+        zones.map(|zone| (zone.text(), zone.ids().count()))
     }
 
     /// How many workers are registered.
@@ -396,7 +396,8 @@ impl Snapshot {
         };
         for vm in before.into_iter().flat_map(Worker::slot_holders) {
             let Some(zone) = &left else { continue };
-            if !(has_stayed && holds(worker, &vm.id)) && !self.holds_slot_in_zone(&vm.id, zone, &vm.worker_id) {
+            let still_holds = has_stayed && holds(worker, &vm.id);
+            if !still_holds && !self.holds_slot_in_zone(&vm.id, zone, &vm.worker_id) {
                 self.indexes.vms_by_zone.remove(zone, vm.id.as_str());
             }
         }

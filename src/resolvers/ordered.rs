@@ -180,7 +180,7 @@ impl<E: Fn(WorkerView) -> Edge<WorkerView>> Seek for Walk<'_, E> {
     }
 
     fn total(&self) -> usize {
-        self.index.len()
+        self.index.count()
     }
 
     fn edge(&self, worker: WorkerView) -> Edge<WorkerView> {

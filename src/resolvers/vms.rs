@@ -67,9 +67,9 @@ impl Reading {
             None => match self.vms_of_zone(filter) {
                 Some(ids) if filter.is_for_zones_only() => {
                     // Of those that several workers report, each is looked at.
-                    request.most_rows(ids.map_or(0, Ids::len)).saturating_add(snapshot.duplicates().len())
+                    request.most_rows(ids.map_or(0, Ids::count)).saturating_add(snapshot.duplicates().len())
                 }
-                Some(ids) => ids.map_or(0, Ids::len),
+                Some(ids) => ids.map_or(0, Ids::count),
                 None => snapshot.vm_count(),
             },
             Some(ids) => ids.len().saturating_mul(snapshot.vm_count().div_ceil(snapshot.worker_count().max(1))),
@@ -129,7 +129,7 @@ impl ListById for Matching<'_, VmFilter> {
             let is_elsewhere = |id: &&VmId| {
                 ids.contains(id.as_str()) && !self.view.find_vm(id.as_str()).is_some_and(|vm| self.filter.matches(&vm))
             };
-            return ids.len() - snapshot.duplicates().iter().filter(is_elsewhere).count();
+            return ids.count() - snapshot.duplicates().iter().filter(is_elsewhere).count();
         }
         self.range(Bound::Unbounded, Bound::Unbounded).count()
     }

@@ -224,7 +224,7 @@ impl Source<'_> {
     fn len(&self, view: &View) -> usize {
         match self {
             Self::All => view.snapshot.worker_count(),
-            Self::Among(ids) => ids.len(),
+            Self::Among(ids) => ids.count(),
             Self::Nowhere => 0,
         }
     }
@@ -250,8 +250,8 @@ impl<'a> Matching<'a, WorkerFilter> {
             return Some(snapshot.worker_count());
         }
         match self.filter.only_facet()? {
-            WorkerFacet::Zone(zone) => Some(snapshot.workers_of_zone(zone).map_or(0, Ids::len)),
-            WorkerFacet::Label(key, value) => Some(snapshot.workers_with_label(key, value).map_or(0, Ids::len)),
+            WorkerFacet::Zone(zone) => Some(snapshot.workers_of_zone(zone).map_or(0, Ids::count)),
+            WorkerFacet::Label(key, value) => Some(snapshot.workers_with_label(key, value).map_or(0, Ids::count)),
             WorkerFacet::Status(status) => Some(self.view.count_workers(status)),
         }
     }
