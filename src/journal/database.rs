@@ -546,7 +546,8 @@ async fn sqlite(url: String, connections: u32, mode: SqliteMode, meter: Meter) -
                 .foreign_keys(true)
                 .statement_cache_capacity(512)
                 .pragma("temp_store", "memory")
-                .pragma("cache_size", "-20000");
+                .pragma("cache_size", "-20000")
+                .pragma("wal_autocheckpoint", WAL_PAGES);
             match mode {
                 SqliteMode::Writer | SqliteMode::Reader => options.journal_mode(SqliteJournalMode::Wal),
                 SqliteMode::Inspect => options.read_only(true),
@@ -561,6 +562,10 @@ async fn sqlite(url: String, connections: u32, mode: SqliteMode, meter: Meter) -
     meter.attach(&mut connection);
     Ok(connection)
 }
+
+/// How many pages the log of SQLite grows to before a commit brings it into the database, which waits for the disk twice
+/// more: 32 MiB. With the usual thousand, the commit of a few thousand heartbeats did so each time.
+const WAL_PAGES: &str = "8192";
 
 /// Connections to PostgreSQL for everybody but the writer.
 async fn postgres_readers(url: &str, is_lazy: bool, statements: &Arc<AtomicU64>) -> Result<DatabaseConnection, DbErr> {

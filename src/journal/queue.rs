@@ -423,7 +423,8 @@ impl QueueReceiver {
                     let next_rows = next.rows();
                     let (own, all) = (taken_rows.saturating_add(next_rows), rows.saturating_add(next_rows));
                     let fits = taken < most && batch.len() < MAX_BATCH && own <= most_rows && all <= MAX_ROWS;
-                    if !fits && !(takes_one && taken == 0) {
+                    let is_first = takes_one && taken == 0;
+                    if !(fits || is_first) {
                         break;
                     }
                     let Some(next) = waiting.pop_front() else { break };

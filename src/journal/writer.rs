@@ -325,8 +325,7 @@ impl Writer {
         // Other commands and those that come with a key are not among them, and large inventories have news: to try would
         // only be to decide twice.
         let rows = batch.iter().map(|queued| queued.rows()).fold(0, usize::saturating_add);
-        let is_tried = |queued: &Box<dyn Queued>| queued.is_heartbeat() && queued.key().is_none();
-        if rows > MOST_TRIED || !batch.iter().all(is_tried) {
+        if rows > MOST_TRIED || !batch.iter().all(|queued| queued.is_heartbeat() && queued.key().is_none()) {
             return Ok(false);
         }
         let base = self.state.clone();
