@@ -82,6 +82,14 @@ impl Fault {
         }
     }
 
+    /// By how much it sets a clock.
+    pub fn hours(self) -> i8 {
+        match self {
+            Self::ClockSet(hours) | Self::DatabaseClockSet(hours) => hours,
+            _ => 0,
+        }
+    }
+
     /// How long it has to last at least to be worth it.
     pub fn shortest(self) -> Duration {
         match self {
