@@ -196,7 +196,7 @@ impl Stage {
         let (mut disk, mut postgres, mut proxy) = (None, None, None);
         let database = match backend {
             DbBackend::Sqlite if fault == Fault::FullDisk => {
-                let small = SmallDisk::mount(8_192).await;
+                let small = SmallDisk::mount(65_536).await;
                 let database = TestDatabase::sqlite_at(&small.path().join("cluster.db"));
                 disk = Some(small);
                 database
