@@ -359,7 +359,9 @@ pub async fn run(course: Course) -> Outcome {
         }
         let over = Instant::now();
         if matches!(fault, Fault::ClockSet(_)) {
-            believed_time(&server, fault.hours()).await;
+            // On PostgreSQL, its clock counts and no other.
+            let believed = if course.backend == DbBackend::Sqlite { fault.hours() } else { 0 };
+            believed_time(&server, believed).await;
         }
         if course.has_noop {
             site.command(Method::POST, "/workers/reporter/activate", &json!({})).await;
