@@ -9,6 +9,11 @@
 //! deadline that only a failure ever reaches.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in a test, a panic with its place is the report that is wanted")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "tables, and the last words of a program, are for who runs it"
+)]
 
 #[path = "../suite/harness/database.rs"]
 #[macro_use]

@@ -137,7 +137,9 @@ mod six_hundred_hosts_start_anew_at_once {
     #[tokio::test]
     #[ignore = "takes minutes: tests/run faults"]
     async fn sqlite() {
-        TestDatabase::sqlite().run(async |database: TestDatabase| all_hosts_start_anew(&database, 600, 300).await).await;
+        TestDatabase::sqlite()
+            .run(async |database: TestDatabase| all_hosts_start_anew(&database, 600, 300).await)
+            .await;
     }
 
     #[tokio::test]

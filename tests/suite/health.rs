@@ -79,9 +79,25 @@ on_both_databases! {
     async fn what_has_to_work_can_be_chosen(cluster: TestCluster) {
         for (query, status) in [
             ("", 200), ("?require=commits", 200), ("?require=database&require=commits&require=journal", 200),
-            ("?require=", 400), ("?require=luck", 400),
+            ("?require=replication", 200), ("?require=", 400), ("?require=luck", 400),
         ] {
             assert_eq!(cluster.rest().get(&format!("{HEALTH}{query}")).await.status, status, "{query}");
+        }
+    }
+
+    async fn both_protocols_tell_the_same(cluster: TestCluster) {
+        cluster.add([worker("w1")]).await;
+        let told = cluster.graphql("{ health { status components { name status } stalenessSeconds timestamp } }").await;
+        let told = &told["health"];
+        let rest = cluster.rest().get(HEALTH).await.json();
+        assert_eq!((&told["status"], &rest["status"]), (&json!("OK"), &json!("ok")));
+        let names = ["database", "journal", "commits", "replication"];
+        let components = names.map(|name| json!({"name": name, "status": "OK"}));
+        assert_eq!(told["components"], json!(components));
+        assert_eq!(rest["components"], json!(names.iter().map(|name| (*name, "ok")).collect::<std::collections::BTreeMap<_, _>>()));
+        for staleness in [&told["stalenessSeconds"], &rest["staleness_seconds"]] {
+            let is_told = staleness.as_f64().is_some_and(|age| age >= 0.0);
+            assert!(is_told && (cluster.takes_several_servers() || *staleness == 0.0), "{staleness}");
         }
     }
 
@@ -146,6 +162,35 @@ async fn sessions_that_became_read_only_are_not_used_again() {
                     held.push(session);
                 }
             }
+        })
+        .await;
+}
+
+/// A server that commits nothing would follow for ever what does not lead any more.
+#[tokio::test]
+async fn a_read_only_session_is_noticed_without_a_command() {
+    TestDatabase::postgres()
+        .await
+        .run(async |db: TestDatabase| {
+            let cluster = TestCluster::on(&db).await;
+            cluster.add([worker("w1")]).await;
+            let set = |value: &str| {
+                format!(
+                    "BEGIN READ WRITE; DO $$ BEGIN EXECUTE format( \
+                     'ALTER DATABASE %I SET default_transaction_read_only TO {value}', current_database()); END $$; COMMIT"
+                )
+            };
+            db.execute(&set("on")).await;
+            db.cut_off_once().await;
+            let degraded = async {
+                while cluster.rest().get("/api/v1/health?require=commits").await.status != 503 {
+                    tokio::task::yield_now().await;
+                }
+            };
+            in_time(degraded).await;
+            assert_degraded(&cluster).await;
+            db.execute(&set("off")).await;
+            recovery(&cluster).await;
         })
         .await;
 }

@@ -82,6 +82,14 @@ impl Fault {
         }
     }
 
+    /// By how much it sets a clock.
+    pub fn hours(self) -> i8 {
+        match self {
+            Self::ClockSet(hours) | Self::DatabaseClockSet(hours) => hours,
+            _ => 0,
+        }
+    }
+
     /// How long it has to last at least to be worth it.
     pub fn shortest(self) -> Duration {
         match self {
@@ -188,7 +196,7 @@ impl Stage {
         let (mut disk, mut postgres, mut proxy) = (None, None, None);
         let database = match backend {
             DbBackend::Sqlite if fault == Fault::FullDisk => {
-                let small = SmallDisk::mount(8_192).await;
+                let small = SmallDisk::mount(65_536).await;
                 let database = TestDatabase::sqlite_at(&small.path().join("cluster.db"));
                 disk = Some(small);
                 database

@@ -7,49 +7,88 @@
 mod fault;
 mod trial;
 
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::stream;
+use futures_util::{FutureExt, StreamExt, stream};
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
+use reqwest::StatusCode;
 use sea_orm::DbBackend;
+use serde_json::json;
 
 use self::fault::Fault;
 use self::trial::{Course, Outcome};
+use crate::database::TestDatabase;
+use crate::harness::{Conduct, Proxy, Server, eventually};
 
 /// How many servers suffer at the same time: nearly all of it is waiting.
 const AT_ONCE: usize = 4;
 
-/// One test for each fault: each is met once.
-macro_rules! faults {
-    ($($name:ident: $backend:ident $fault:expr;)+) => { $(
-        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn $name() {
-            let lasting = Duration::from_millis(2_500);
-            let (backend, is_killed) = (DbBackend::$backend, rand::random());
-            let course = Course { backend, fault: $fault, repetitions: 1, lasting, has_noop: rand::random(), is_killed };
-            let outcome = trial::run(course).await;
-            print(&[outcome]).iter().for_each(Outcome::check);
-        }
-    )+ };
+/// Once each, at the same time.
+async fn once(backend: DbBackend, faults: &[Fault]) {
+    let course = |fault: &Fault| Course {
+        backend,
+        fault: *fault,
+        repetitions: 1,
+        lasting: Duration::from_secs(4),
+        has_noop: rand::random(),
+        is_killed: rand::random(),
+    };
+    take(faults.iter().map(course).collect(), faults.len()).await;
 }
 
-faults! {
-    postgresql_stops: Postgres Fault::Stopped;
-    postgresql_freezes: Postgres Fault::Frozen;
-    the_network_swallows_everything: Postgres Fault::BlackHole;
-    the_primary_is_demoted: Postgres Fault::Demoted;
-    postgresql_has_no_session_left: Postgres Fault::NoSessions;
-    postgresql_is_slow: Postgres Fault::Slow;
-    postgresqls_clock_is_set_forward: Postgres Fault::DatabaseClockSet(1);
-    postgresqls_clock_is_set_back: Postgres Fault::DatabaseClockSet(-1);
-    the_only_server_is_paused: Sqlite Fault::Paused;
-    the_clock_is_set_forward_and_the_server_starts_again: Sqlite Fault::ClockSet(1);
-    the_clock_is_set_back_and_the_server_starts_again: Sqlite Fault::ClockSet(-1);
-    the_disk_hangs: Sqlite Fault::HangingDisk;
-    somebody_else_holds_the_lock: Sqlite Fault::Locked;
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgresql_and_the_way_to_it_fail_and_nothing_is_lost() {
+    let [forward, back] = [1, -1].map(Fault::DatabaseClockSet);
+    let others = [Fault::Stopped, Fault::Frozen, Fault::BlackHole, Fault::Demoted, Fault::NoSessions, Fault::Slow];
+    once(DbBackend::Postgres, &[&others[..], &[forward, back]].concat()).await;
+}
+
+/// What becomes of disks that fail in other ways is told by `disk.rs`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_on_sqlite_hangs_and_its_clock_is_set_and_nothing_is_lost() {
+    let [forward, back] = [1, -1].map(Fault::ClockSet);
+    once(DbBackend::Sqlite, &[Fault::Paused, Fault::HangingDisk, Fault::Locked, forward, back]).await;
+}
+
+/// One of two servers is cut off from the database that the other one goes on to write to.
+#[tokio::test]
+async fn a_server_that_is_cut_off_tells_how_old_its_answers_are() {
+    TestDatabase::postgres().await.run(one_of_two_is_cut_off).await;
+}
+
+async fn one_of_two_is_cut_off(database: TestDatabase) {
+    let (user, rest) = database.url().rsplit_once('@').unwrap();
+    let (address, name) = rest.split_once('/').unwrap();
+    let wire = Proxy::before(tokio::net::lookup_host(address).await.unwrap().next().unwrap()).await;
+    let other = Server::start(&database).await;
+    let cut_off = Server::start_on(&format!("{user}@{}/{name}", wire.address), &database, &[]).await;
+    assert_eq!(cut_off.get("/health?require=replication").await["components"]["replication"], "ok");
+
+    wire.conduct(Conduct::Swallow);
+    let body = json!({"hostname": "w", "address": "192.0.2.1:8081", "cpu_cores": 8, "memory_mb": 1_024});
+    other.put("/workers/w", &body).await;
+    let (status, health) = eventually("it knows that it does not know", async || {
+        let (status, health) = cut_off.ask("/health?require=replication").await;
+        (status == StatusCode::SERVICE_UNAVAILABLE).then_some((status, health))
+    })
+    .await;
+    assert!(health["staleness_seconds"].as_f64().unwrap() > 5.0, "{status} {health}");
+    assert_eq!(cut_off.ask("/health").await.0, StatusCode::OK, "it answers what it knows");
+    assert_eq!(cut_off.get("/workers").await["workers"], json!([]));
+    assert_eq!(other.get("/health?require=replication&require=commits").await["status"], "ok");
+
+    wire.conduct(Conduct::Pass);
+    eventually("it has caught up", async || {
+        let is_known = cut_off.get("/workers").await["total"] == 1;
+        let (_, health) = cut_off.ask("/health").await;
+        (is_known && health["status"] == "ok" && health["staleness_seconds"].as_f64()? < 5.0).then_some(())
+    })
+    .await;
+    cut_off.stop().await;
+    other.stop().await;
 }
 
 /// What `tests/run faults` runs.
@@ -77,14 +116,29 @@ async fn all_faults_as_often_as_wanted() {
         }
     }
     courses.shuffle(&mut random);
-    let mut outcomes: Vec<_> = stream::iter(courses).map(trial::run).buffer_unordered(AT_ONCE).collect().await;
+    take(courses, AT_ONCE).await;
+    println!("faults: seed {seed}");
+}
+
+/// Takes all courses, so many at once, prints what became of them, and fails if anything is not as it has to be.
+async fn take(courses: Vec<Course>, at_once: usize) {
+    let count = courses.len();
+    let trials = stream::iter(courses).map(async |course| {
+        // One that cannot go on does not keep the others from being told of.
+        let outcome = AssertUnwindSafe(trial::run(course)).catch_unwind().await;
+        println!("{}: {course:?}", if outcome.is_ok() { "done" } else { "FAILED, see above" });
+        outcome.ok()
+    });
+    let mut outcomes: Vec<_> = trials.buffer_unordered(at_once).filter_map(async |outcome| outcome).collect().await;
     outcomes.sort_by_key(|outcome| (format!("{:?}", outcome.course.backend), outcome.course.fault.to_string()));
-    print(&outcomes).iter().for_each(Outcome::check);
-    println!("faults: {} trials, seed {seed}", outcomes.len());
+    print(&outcomes);
+    println!("faults: {} of {count} trials came to their end", outcomes.len());
+    outcomes.iter().for_each(Outcome::check);
+    assert_eq!(outcomes.len(), count, "some trials failed");
 }
 
 /// Prints the table.
-fn print(outcomes: &[Outcome]) -> &[Outcome] {
+fn print(outcomes: &[Outcome]) {
     println!(
         "| fault | database | times | acknowledged / refused / unknown | lost | half | false offline | health meanwhile \
          | known after | refused within | healed after | |"
@@ -110,7 +164,6 @@ fn print(outcomes: &[Outcome]) -> &[Outcome] {
         );
     }
     for outcome in outcomes.iter().filter(|outcome| !outcome.complaints.is_empty()) {
-        println!("{:#?}", outcome);
+        println!("{outcome:#?}");
     }
-    outcomes
 }

@@ -14,6 +14,8 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use aetherium::clock::{Clock, Timestamp};
+use chrono::TimeDelta;
 use reqwest::{Client, Method, StatusCode};
 use sea_orm::DbBackend;
 use serde_json::{Value, json};
@@ -332,6 +334,9 @@ pub async fn run(course: Course) -> Outcome {
         acknowledged_since(&site, Instant::now()).await;
         let struck = Instant::now();
         stage.strike(&server).await;
+        if matches!(fault, Fault::DatabaseClockSet(_)) {
+            believed_time(&server, fault.hours()).await;
+        }
         let known = if fault.effect() == Effect::NoCommits {
             Some(eventually("health tells", async || site.seen(|seen| first_warning(seen, struck))).await)
         } else {
@@ -353,6 +358,11 @@ pub async fn run(course: Course) -> Outcome {
             _ => stage.relieve(&server).await,
         }
         let over = Instant::now();
+        if matches!(fault, Fault::ClockSet(_)) {
+            // On PostgreSQL, its clock counts and no other.
+            let believed = if course.backend == DbBackend::Sqlite { fault.hours() } else { 0 };
+            believed_time(&server, believed).await;
+        }
         if course.has_noop {
             site.command(Method::POST, "/workers/reporter/activate", &json!({})).await;
         }
@@ -393,6 +403,17 @@ pub async fn run(course: Course) -> Outcome {
     settle(&server, &site, &mut outcome).await;
     server.stop().await;
     outcome
+}
+
+/// Waits until a server takes the time to be by so many hours another than it is.
+async fn believed_time(server: &Server, hours: i8) {
+    eventually("the server believes the clock", async || {
+        let health = server.get("/health").await;
+        let believed: Timestamp = health["timestamp"].as_str().unwrap().parse().unwrap();
+        let by = believed - Clock::system().now();
+        ((by - TimeDelta::hours(hours.into())).abs() < TimeDelta::minutes(1)).then_some(())
+    })
+    .await;
 }
 
 /// When a command was acknowledged that was sent after this.
@@ -468,9 +489,9 @@ fn judge(course: Course, site: &Site, spans: &[Span]) -> Outcome {
         if let Some(known) = span.known {
             for attempt in &seen.attempts {
                 let ended = attempt.begun + attempt.took;
-                // Also for who was there before it was known; not for who saw the end of it.
-                let waited = ended.saturating_duration_since(attempt.begun.max(known));
-                if attempt.begun < span.relieved && ended > known && ended <= span.relieved {
+                // From when it was known, for who was there before, and until it was over, for who saw the end of it.
+                let waited = ended.min(span.relieved).saturating_duration_since(attempt.begun.max(known));
+                if attempt.begun < span.relieved && ended > known {
                     refused_after = refused_after.max(Some(waited));
                     if waited > REFUSED_WITHIN + slack {
                         complaints.push(format!("a command waited for {waited:?} though the outage was known"));

@@ -18,6 +18,20 @@ pub struct Program {
     out: Heard,
     err: Heard,
     folder: TempDir,
+    _last_words: LastWords,
+}
+
+/// Shows what a program said last if the test that runs it fails.
+struct LastWords(watch::Receiver<String>);
+
+impl Drop for LastWords {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let said = self.0.borrow();
+            let lines: Vec<_> = said.lines().rev().take(30).collect();
+            eprintln!("the program's last words:\n{}", lines.into_iter().rev().collect::<Vec<_>>().join("\n"));
+        }
+    }
 }
 
 /// How a program ended.
@@ -55,7 +69,8 @@ impl Program {
             .unwrap();
         let out = Heard::from(child.stdout.take().unwrap());
         let err = Heard::from(child.stderr.take().unwrap());
-        Self { child, out, err, folder }
+        let last_words = LastWords(err.text.clone());
+        Self { child, out, err, folder, _last_words: last_words }
     }
 
     /// Runs it to its end.

@@ -85,24 +85,33 @@ impl Proxy {
 
 async fn connect(client: TcpStream, mut wire: watch::Receiver<Wire>) {
     let Wire { target, cuts, .. } = *wire.borrow_and_update();
-    let mut cut = wire.clone();
+    let (mut cut, mut forgotten) = (wire.clone(), wire.clone());
+    let _ = client.set_nodelay(true);
+    let (mut from_client, mut to_client) = client.into_split();
     let passing = async {
         if is_swallowing(&wire) {
             return std::future::pending().await;
         }
         let Ok(server) = TcpStream::connect(target).await else { return };
-        let (_, _) = (client.set_nodelay(true), server.set_nodelay(true));
-        let (from_client, to_client) = client.into_split();
-        let (from_server, to_server) = server.into_split();
-        let there = pass(from_client, to_server, wire.clone(), false);
-        let back = pass(from_server, to_client, wire.clone(), true);
+        let _ = server.set_nodelay(true);
+        let (mut from_server, mut to_server) = server.into_split();
+        let there = pass(&mut from_client, &mut to_server, wire.clone(), false);
+        let back = pass(&mut from_server, &mut to_client, wire.clone(), true);
         // Either side may leave as it likes.
         tokio::join!(there, back);
     };
+    let lost = async {
+        until(&mut forgotten, |wire| wire.conduct == Conduct::Swallow).await;
+        until(&mut forgotten, |wire| wire.conduct != Conduct::Swallow).await;
+    };
     tokio::select! {
-        () = passing => {}
-        () = until(&mut cut, |wire| wire.cuts != cuts) => {}
+        () = passing => return,
+        () = until(&mut cut, |wire| wire.cuts != cuts) => return,
+        // The server finds out, by its keepalives; the client waits on.
+        () = lost => {}
     }
+    until(&mut cut, |wire| wire.cuts != cuts).await;
+    drop((from_client, to_client));
 }
 
 /// Waits until the wire is so, or gone.
@@ -115,8 +124,8 @@ fn is_swallowing(wire: &watch::Receiver<Wire>) -> bool {
 }
 
 async fn pass(
-    mut from: impl AsyncReadExt + Unpin,
-    mut to: impl AsyncWriteExt + Unpin,
+    from: &mut (impl AsyncReadExt + Unpin),
+    to: &mut (impl AsyncWriteExt + Unpin),
     mut wire: watch::Receiver<Wire>,
     are_answers: bool,
 ) {
