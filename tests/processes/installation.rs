@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::json;
 use tokio::process::Command;
 
-use crate::database::TestDatabase;
+use crate::database::{EmptyDatabase, TestDatabase};
 use crate::harness::{Program, Server};
 
 fn page(name: &str) -> String {
@@ -44,7 +44,8 @@ fn with<'a>(said: &'a [String], word: &str) -> Vec<&'a str> {
 }
 
 on_both_databases! {
-    async fn the_page_about_installing_leads_to_a_server_that_is_well(database: TestDatabase) {
+    async fn the_page_about_installing_leads_to_a_server_that_is_well(empty: EmptyDatabase) {
+        let EmptyDatabase(database) = empty;
         let said = typed(&commands("installation.md", "Choose the database"), &database).await;
         assert_eq!(said[0], format!("aetherium {}", env!("CARGO_PKG_VERSION")));
         // Each once as it is applied, once in the status.

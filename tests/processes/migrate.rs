@@ -4,7 +4,7 @@ use std::fs;
 
 use sea_orm::DbBackend;
 
-use crate::database::TestDatabase;
+use crate::database::{EmptyDatabase, TestDatabase};
 use crate::harness::{Program, Server};
 
 /// What `migrate` says, by line: what became of a migration, and its name.
@@ -19,7 +19,8 @@ async fn migrate(direction: &str, database: &TestDatabase) -> Vec<(String, Strin
 }
 
 on_both_databases! {
-    async fn migrations_go_up_and_down_by_hand(database: TestDatabase) {
+    async fn migrations_go_up_and_down_by_hand(empty: EmptyDatabase) {
+        let EmptyDatabase(database) = empty;
         if database.backend() == DbBackend::Sqlite {
             // A path that is mistyped is not a database, and does not become one.
             for direction in ["status", "down"] {

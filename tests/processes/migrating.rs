@@ -5,7 +5,7 @@ use std::path::Path;
 use futures_util::future::join_all;
 use sea_orm::DbBackend;
 
-use crate::database::TestDatabase;
+use crate::database::{EmptyDatabase, TestDatabase};
 use crate::harness::{Exit, Program, Server};
 
 /// How many servers start together.
@@ -52,7 +52,7 @@ async fn servers_that_start_together_on_an_empty_database_all_start() {
             }
         }
     };
-    TestDatabase::postgres().await.run(behaviour).await;
+    TestDatabase::postgres_without_tables().await.run(behaviour).await;
 }
 
 #[tokio::test]
@@ -83,11 +83,12 @@ async fn who_has_nothing_to_change_needs_no_right_to() {
         assert!(sentence.contains("Cannot migrate") && sentence.contains("permission denied"), "{sentence}");
         database.execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
     };
-    TestDatabase::postgres().await.run(behaviour).await;
+    TestDatabase::postgres_without_tables().await.run(behaviour).await;
 }
 
 on_both_databases! {
-    async fn a_database_of_something_else_is_left_alone(database: TestDatabase) {
+    async fn a_database_of_something_else_is_left_alone(empty: EmptyDatabase) {
+        let EmptyDatabase(database) = empty;
         if database.backend() == DbBackend::Sqlite {
             std::fs::write(database.file(), "").unwrap();
         }

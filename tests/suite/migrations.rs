@@ -37,7 +37,8 @@ async fn start(cluster: &TestCluster, id: &str, boot: &str, host: &str) -> Answe
 }
 
 on_both_databases! {
-    async fn migrations_go_up_down_and_up_again(db: TestDatabase) {
+    async fn migrations_go_up_down_and_up_again(empty: EmptyDatabase) {
+        let EmptyDatabase(db) = empty;
         let database = Database::connect(db.url()).await.unwrap();
         for _ in 0..2 {
             assert!(!database.is_migrated().await.unwrap());
@@ -52,7 +53,8 @@ on_both_databases! {
         TestCluster::on(&db).await.add([worker("w1").vms([vm("vm-1")])]).await;
     }
 
-    async fn every_migration_can_be_undone_by_itself(db: TestDatabase) {
+    async fn every_migration_can_be_undone_by_itself(empty: EmptyDatabase) {
+        let EmptyDatabase(db) = empty;
         let database = Database::connect(db.url()).await.unwrap();
         database.migrate().await.unwrap();
         for undone in 1..=Migrator::migrations().len() {
@@ -115,7 +117,8 @@ on_both_databases! {
         assert_eq!(start(&cluster, "w1", "b3", "h5").await.status, 200, "a program that always says the same");
     }
 
-    async fn a_server_that_may_not_migrate_says_what_to_do(db: TestDatabase) {
+    async fn a_server_that_may_not_migrate_says_what_to_do(empty: EmptyDatabase) {
+        let EmptyDatabase(db) = empty;
         let options = Options {
             database_url: db.url().to_owned(),
             migrate: false,

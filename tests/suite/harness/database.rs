@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use futures_util::FutureExt;
-use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend};
+use migration::{Migrator, MigratorTrait};
+use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement};
 use tempfile::TempDir;
+use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 /// Names the server on which databases for tests can be made.
@@ -35,7 +37,7 @@ macro_rules! on_both_databases {
 
             #[tokio::test]
             async fn postgres() {
-                TestDatabase::postgres().await.run(behaviour).await;
+                TestDatabase::postgres_for::<$Setting>().await.run(behaviour).await;
             }
         }
     )+ };
@@ -59,7 +61,10 @@ pub struct Backup {
 
 /// What a test can ask for as its argument.
 pub trait FromDatabase: Sized {
-    /// Makes it on an empty database.
+    /// Whether the database of PostgreSQL has the tables of this version already, with nothing in them.
+    const HAS_TABLES: bool = true;
+
+    /// Makes it on a database.
     async fn from(database: TestDatabase) -> Self;
 }
 
@@ -68,6 +73,20 @@ impl FromDatabase for TestDatabase {
         database
     }
 }
+
+/// A database without tables, for tests of what makes and changes them.
+pub struct EmptyDatabase(pub TestDatabase);
+
+impl FromDatabase for EmptyDatabase {
+    const HAS_TABLES: bool = false;
+
+    async fn from(database: TestDatabase) -> Self {
+        Self(database)
+    }
+}
+
+/// The database of PostgreSQL that this process of tests has migrated once, to copy it for each test.
+static TEMPLATE: OnceCell<String> = OnceCell::const_new();
 
 impl TestDatabase {
     /// A SQLite file in a temporary folder.
@@ -94,10 +113,26 @@ impl TestDatabase {
         PathBuf::from(self.url.strip_prefix("sqlite://").expect("a file"))
     }
 
-    /// A database on the PostgreSQL that `tests/run` has started.
+    /// A database on the PostgreSQL that `tests/run` has started, migrated and otherwise empty: a copy of one that is
+    /// migrated by the first test that needs it, since to copy the tables takes less than to make them.
     pub async fn postgres() -> Self {
+        let template = TEMPLATE.get_or_init(make_template).await;
+        Self::copy_on_postgres(template).await
+    }
+
+    /// The database there that a test's argument is made on.
+    pub async fn postgres_for<S: FromDatabase>() -> Self {
+        if S::HAS_TABLES { Self::postgres().await } else { Self::postgres_without_tables().await }
+    }
+
+    /// A database there that nobody has migrated.
+    pub async fn postgres_without_tables() -> Self {
+        Self::copy_on_postgres("template0").await
+    }
+
+    async fn copy_on_postgres(template: &str) -> Self {
         let name = format!("suite_{}", Uuid::new_v4().simple());
-        administer(&format!(r#"CREATE DATABASE "{name}" TEMPLATE template0"#)).await;
+        administer(&format!(r#"CREATE DATABASE "{name}" TEMPLATE "{template}""#)).await;
         Self { url: postgres_url(&name), folder: None, copies: Arc::default() }
     }
 
@@ -129,7 +164,7 @@ impl TestDatabase {
     /// Changes something behind the server's back.
     pub async fn execute(&self, sql: &str) {
         let connection = connect(&self.url).await;
-        connection.execute_unprepared(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+        execute_on(&connection, sql).await;
         connection.close().await.unwrap();
     }
 
@@ -241,6 +276,36 @@ impl TestDatabase {
         assert_eq!(self.backend(), DbBackend::Postgres, "a file has no name on a server");
         self.url.rsplit_once('/').unwrap().1
     }
+}
+
+/// Migrates a database to copy. Its name is that of the program of tests, so that a later run of the same program finds
+/// it, and that of a program compiled anew takes its place.
+async fn make_template() -> String {
+    let program = env::current_exe().unwrap();
+    let name = format!("template_{}", program.file_stem().unwrap().to_str().unwrap());
+    let version = program.metadata().unwrap().modified().unwrap();
+    let version = version.duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
+    let server = connect(&postgres_url("postgres")).await;
+    // Of several processes that run at once, one makes it. The lock is gone with the connection.
+    execute_on(&server, "SELECT pg_advisory_lock(hashtext('template of tests'))").await;
+    let sql =
+        format!("SELECT shobj_description(oid, 'pg_database') AS version FROM pg_database WHERE datname = '{name}'");
+    let known = server.query_one_raw(Statement::from_string(DbBackend::Postgres, sql)).await.unwrap();
+    let known = known.and_then(|row| row.try_get::<Option<String>>("", "version").unwrap());
+    if known.as_deref() != Some(&version.to_string()) {
+        execute_on(&server, &format!(r#"DROP DATABASE IF EXISTS "{name}" WITH (FORCE)"#)).await;
+        execute_on(&server, &format!(r#"CREATE DATABASE "{name}" TEMPLATE template0"#)).await;
+        let database = connect(&postgres_url(&name)).await;
+        Migrator::up(&database, None).await.unwrap();
+        database.close().await.unwrap();
+        execute_on(&server, &format!(r#"COMMENT ON DATABASE "{name}" IS '{version}'"#)).await;
+    }
+    server.close().await.unwrap();
+    name
+}
+
+async fn execute_on(connection: &DatabaseConnection, sql: &str) {
+    connection.execute_unprepared(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
 }
 
 async fn administer(sql: &str) {

@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 pub use self::ask::{Answer, Ask, Rest, Service, failure};
-pub use self::database::{Backup, FromDatabase, TestDatabase};
+pub use self::database::{Backup, EmptyDatabase, FromDatabase, TestDatabase};
 pub use self::socket::{Port, Socket, TRANSPORT_WS, in_time};
 pub use self::stream::{HttpStream, Message};
 pub use self::worker::{TestVm, TestWorker, vm, worker};
