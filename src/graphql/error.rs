@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use serde_json::json;
 use tracing::error;
 
-use super::over_http::{GRAPHQL_RESPONSE, JSON};
+use super::transport::http::{GRAPHQL_RESPONSE, JSON};
 use crate::error::{Error, Kind, Subject};
 use crate::http::{Accept, FailureFormat};
 

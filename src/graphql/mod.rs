@@ -54,15 +54,15 @@ use axum::response::IntoResponse;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use self::documents::{Documents, DocumentsRead};
-use self::engine::Engine;
-pub use self::guard::Limits;
-use self::mutation::Mutation;
+pub use self::operation::document_cache::{Documents, DocumentsRead};
+use self::execution::executor::Engine;
+pub use self::operation::limits::Limits;
+use self::schema::mutation::Mutation;
 pub use self::options::GraphqlOptions;
-use self::query::Query;
-use self::repeated::Repeated;
-use self::subscription::Subscription;
-pub use self::trusted::{ManifestError, TrustedMode};
+use self::schema::query::Query;
+use self::operation::request_cache::Repeated;
+use self::schema::subscription::Subscription;
+pub use self::operation::persisted_manifest::{ManifestError, TrustedMode};
 use crate::http::{Origin, Routes, Wants, get};
 use crate::resolvers::Resolvers;
 
@@ -101,19 +101,4 @@ pub fn routes(
 /// `GET /graphql/schema.graphql`: as plain text, which a browser shows instead of saving it.
 async fn schema_file() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], sdl())
-}
-
-/// The schema as text; what `schema.graphql` at the top of the project holds.
-pub fn sdl() -> String {
-    let options = SDLExportOptions::new()
-        .include_specified_by()
-        .prefer_single_line_descriptions()
-        .use_space_ident()
-        .indent_width(2);
-    let sdl = schema().finish().sdl_with_options(options);
-    format!("# Written by `aetherium schema`; do not edit. The descriptions come from the code.\n\n{}\n", sdl.trim())
-}
-
-fn schema() -> SchemaBuilder<Query, Mutation, Subscription> {
-    Schema::build(Query, Mutation, Subscription)
 }

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::guard::Limits;
-use super::trusted::TrustedMode;
+use super::operation::limits::Limits;
+use super::operation::persisted_manifest::TrustedMode;
 
 /// What an operator may set about GraphQL.
 #[derive(Clone, Debug)]

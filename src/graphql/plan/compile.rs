@@ -10,8 +10,8 @@ use async_graphql::{InputType, Name, Positioned, Variables};
 use async_graphql_value::Value;
 
 use super::object::{Fields, Planned};
-use crate::graphql::types::Types;
-use crate::graphql::variables::resolve;
+use crate::graphql::schema::index::Types;
+use crate::graphql::operation::variables::resolve;
 
 /// The longest selection that rows are kept by, in bytes: all fields of everything are two thousand.
 const LONGEST_SPELLED: usize = 16 * 1024;

@@ -30,7 +30,7 @@ pub(super) use self::compile::{Compiler, Stop};
 pub(super) use self::item::ItemPlan;
 pub(super) use self::root::Question;
 use self::root::{Answer, RootWriter};
-use super::types::{Types, root};
+use crate::graphql::schema::index::{Types, root};
 use crate::http::{EXPECTED_ANSWER, Pieces};
 use crate::json;
 

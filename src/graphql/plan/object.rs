@@ -1,4 +1,4 @@
-//! The object types as plans; one more expansion of the field lists, the twin of [`object`](crate::graphql::object).
+//! The object types as plans; one more expansion of the field lists, the twin of [`object`](crate::graphql::schema::objects).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,10 +11,10 @@ use crate::cluster::fields::{
     cluster_stats_fields, drain_fields, event_fields, vm_fields, worker_distribution_fields, worker_fields,
 };
 use crate::cluster::{self, Depends, DrainView, Gapped, VmId, VmView, WorkerId, WorkerView, depends};
-use crate::graphql::budget::MAX_OBJECTS;
-use crate::graphql::connection::{PageArguments, PageInfo};
-use crate::graphql::input::{VmFilter, entries};
-use crate::graphql::shape::{self, Label, ZoneStats};
+use crate::graphql::execution::budget::MAX_OBJECTS;
+use crate::graphql::schema::paging::{PageArguments, PageInfo};
+use crate::graphql::schema::inputs::{VmFilter, entries};
+use crate::graphql::schema::values::{self, Label, ZoneStats};
 use crate::json;
 use crate::resolvers::input::wanted;
 use crate::resolvers::page::{Edge, Page};
@@ -225,7 +225,7 @@ macro_rules! field {
         Ok((Box::new(write), $depends))
     }};
     ($shape:ident |$this:ident: $view:ty| $value:expr, $depends:expr, $asked:ident, $compiler:ident) => {{
-        let write = |$this: &$view, out: &mut Out| <shape::$shape as Write<_>>::write($value, &mut out.bytes);
+        let write = |$this: &$view, out: &mut Out| <values::$shape as Write<_>>::write($value, &mut out.bytes);
         Ok((Box::new(write), $depends))
     }};
 }
@@ -293,7 +293,7 @@ planned! { { { worker: worker_of_heartbeat } } WorkerHeartbeat(beat: Heartbeat) 
 } }
 
 fn worker_vms(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Plan<WorkerView> {
-    let statuses = compiler.argument::<Option<Vec<shape::VmStatus>>>(asked, "status")?;
+    let statuses = compiler.argument::<Option<Vec<values::VmStatus>>>(asked, "status")?;
     let statuses: Option<Vec<cluster::VmStatus>> = entries("status", statuses).map_err(|_| Stop::Ordinary)?;
     let vm = compiler.select::<VmView>(&asked.sets)?;
     let depends = vm.depends();

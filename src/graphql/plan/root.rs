@@ -1,5 +1,5 @@
 //! The fields of the roots as plans: each asks the same of the same reading as its resolver in
-//! [`query`](crate::graphql::query) does.
+//! [`query`](crate::graphql::schema::query) does.
 //!
 //! Lists of all workers and of all VMs are written from rows that are kept. What reads the change log is left to the
 //! ordinary resolvers.
@@ -10,9 +10,9 @@ use async_graphql_value::Value;
 use super::compile::{Asked, Compiler, Stop, argument};
 use super::object::{Fields, KeptSelection, Out};
 use crate::cluster::{self, ClusterStats, VmFilter, VmView, WorkerDistribution, WorkerFilter, WorkerOrder, WorkerView};
-use crate::graphql::connection::PageArguments;
-use crate::graphql::input;
-use crate::graphql::query::MAX_NODES;
+use crate::graphql::schema::paging::PageArguments;
+use crate::graphql::schema::inputs;
+use crate::graphql::schema::query::MAX_NODES;
 use crate::http::Pieces;
 use crate::json;
 use crate::resolvers::kept::{Kept, List, Row, Rows};
@@ -163,9 +163,9 @@ fn workers_connection(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<Root
     let (arguments, fields) = (Arguments::of(asked), compiler.select::<Page<WorkerView>>(&asked.sets)?);
     Ok(Box::new(move |question, answer| {
         let request = arguments.page(question)?;
-        let order = arguments.read::<Option<input::WorkerOrder>>("orderBy", question)?;
+        let order = arguments.read::<Option<inputs::WorkerOrder>>("orderBy", question)?;
         let order: WorkerOrder = order.map(Into::into).unwrap_or_default();
-        let filter = arguments.read::<Option<input::WorkerFilter>>("filter", question)?.unwrap_or_default();
+        let filter = arguments.read::<Option<inputs::WorkerFilter>>("filter", question)?.unwrap_or_default();
         let filter: WorkerFilter = filter.try_into().map_err(|_| Stop::Ordinary)?;
         let page = question.reading.page_of_workers(&filter, order, &request).map_err(|_| Stop::Ordinary)?;
         fields.write(&page, &mut answer.out);
@@ -194,7 +194,7 @@ fn vms_connection(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<RootWrit
     let (arguments, fields) = (Arguments::of(asked), compiler.select::<Page<VmView>>(&asked.sets)?);
     Ok(Box::new(move |question, answer| {
         let request = arguments.page(question)?;
-        let filter = arguments.read::<Option<input::VmFilter>>("filter", question)?.unwrap_or_default();
+        let filter = arguments.read::<Option<inputs::VmFilter>>("filter", question)?.unwrap_or_default();
         let filter: cluster::VmFilter = filter.try_into().map_err(|_| Stop::Ordinary)?;
         let page = question.reading.page_of_vms(&filter, &request).map_err(|_| Stop::Ordinary)?;
         fields.write(&page, &mut answer.out);

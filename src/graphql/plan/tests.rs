@@ -22,14 +22,14 @@ use crate::cluster::{
     Changes, Cursor, Event, EventKind, Identity, Life, SchedulingPolicy, Snapshot, Tombstone, View, Vm, VmId, VmStatus,
     Worker, WorkerId,
 };
-use crate::graphql::GraphqlOptions;
-use crate::graphql::answer::Answer;
-use crate::graphql::budget::Budget;
-use crate::graphql::documents::Documents;
-use crate::graphql::live::{Item, Payload, Rendered};
-use crate::graphql::object::Node;
-use crate::graphql::query::Query;
-use crate::graphql::types::{Kind, Types, innermost};
+use crate::graphql::options::GraphqlOptions;
+use crate::graphql::execution::response::Answer;
+use crate::graphql::execution::budget::Budget;
+use crate::graphql::operation::document_cache::Documents;
+use crate::graphql::subscriptions::broadcast::{Item, Payload, Rendered};
+use crate::graphql::schema::objects::Node;
+use crate::graphql::schema::query::Query;
+use crate::graphql::schema::index::{Kind, Types, innermost};
 use crate::resolvers::kept::Kept;
 use crate::resolvers::watch::Heartbeat;
 use crate::resolvers::{EventView, Reading};

@@ -8,7 +8,7 @@ use async_graphql::resolver_utils::EnumType;
 
 use crate::clock::{Rfc3339, Timestamp};
 use crate::cluster::{self, Uptime};
-use crate::graphql::shape::{self, Int, Int53, Seconds, Shape};
+use crate::graphql::schema::values::{self, Int, Int53, Seconds, Shape};
 use crate::json;
 
 /// A shape that is written at once.
@@ -34,33 +34,33 @@ macro_rules! writes {
 }
 
 writes! {
-    shape::Id: |id: &str, out| json::text(id, out);
-    shape::OptionalId: |id: Option<&str>, out| json::optional(id, out);
-    shape::Text: |value: &str, out| json::text(value, out);
-    shape::OptionalText: |value: Option<&str>, out| json::optional(value, out);
-    shape::Zone: |zone: &str, out| json::optional((!zone.is_empty()).then_some(zone), out);
-    shape::TextList: |texts: &[Arc<str>], out| json::list(texts, out, |entry, out| json::text(entry, out));
+    values::Id: |id: &str, out| json::text(id, out);
+    values::OptionalId: |id: Option<&str>, out| json::optional(id, out);
+    values::Text: |value: &str, out| json::text(value, out);
+    values::OptionalText: |value: Option<&str>, out| json::optional(value, out);
+    values::Zone: |zone: &str, out| json::optional((!zone.is_empty()).then_some(zone), out);
+    values::TextList: |texts: &[Arc<str>], out| json::list(texts, out, |entry, out| json::text(entry, out));
     Int: |number: i32, out| json::value(&number, out);
     Int: |number: u32, out| json::value(&<Int as Shape<_>>::of(number), out);
     Int: |number: u64, out| json::value(&<Int as Shape<_>>::of(number), out);
     Int: |number: usize, out| json::value(&<Int as Shape<_>>::of(number), out);
     Int53: |number: u64, out| json::value(&<Int53 as Shape<_>>::of(number).0, out);
-    shape::Percent: |share: f64, out| json::hundredths(share, out);
+    values::Percent: |share: f64, out| json::hundredths(share, out);
     Seconds: |duration: time::Duration, out| json::value(&<Seconds as Shape<_>>::of(duration), out);
-    shape::Bool: |truth: bool, out| json::truth(truth, out);
-    shape::DateTime: |time: Timestamp, out| json::plain(Rfc3339::of(time), out);
-    shape::OptionalDateTime: |time: Option<Timestamp>, out| match time {
+    values::Bool: |truth: bool, out| json::truth(truth, out);
+    values::DateTime: |time: Timestamp, out| json::plain(Rfc3339::of(time), out);
+    values::OptionalDateTime: |time: Option<Timestamp>, out| match time {
         Some(time) => json::plain(Rfc3339::of(time), out),
         None => out.extend_from_slice(b"null"),
     };
-    shape::Duration: |uptime: Uptime, out| json::plain(uptime.text(), out);
-    shape::Cursor: |cursor: cluster::Cursor, out| json::displayed(cursor, out);
-    shape::OptionalCursor: |cursor: Option<cluster::Cursor>, out| match cursor {
+    values::Duration: |uptime: Uptime, out| json::plain(uptime.text(), out);
+    values::Cursor: |cursor: cluster::Cursor, out| json::displayed(cursor, out);
+    values::OptionalCursor: |cursor: Option<cluster::Cursor>, out| match cursor {
         Some(cursor) => json::displayed(cursor, out),
         None => out.extend_from_slice(b"null"),
     };
-    shape::WorkerStatus: |status: cluster::WorkerStatus, out| word(Self::from(status), out);
-    shape::SchedulingPolicy: |policy: cluster::SchedulingPolicy, out| word(Self::from(policy), out);
-    shape::VmStatus: |status: cluster::VmStatus, out| word(Self::from(status), out);
-    shape::EventKind: |kind: cluster::EventKind, out| word(Self::from(kind), out);
+    values::WorkerStatus: |status: cluster::WorkerStatus, out| word(Self::from(status), out);
+    values::SchedulingPolicy: |policy: cluster::SchedulingPolicy, out| word(Self::from(policy), out);
+    values::VmStatus: |status: cluster::VmStatus, out| word(Self::from(status), out);
+    values::EventKind: |kind: cluster::EventKind, out| word(Self::from(kind), out);
 }

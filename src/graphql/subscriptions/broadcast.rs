@@ -1,0 +1,381 @@
+//! Subscriptions that share their work.
+//!
+//! Every socket has a watch of its own, which decides what its reader gets and when; that is cheap.
+//! What is dear is to resolve and write out a selection of fields (ADR 0011). So that is done once for each *operation*
+//! (document and variables) and *item* (a beat, an event, statistics), and kept for a moment: whoever
+//! asked the same gets the same bytes. What only one reader is told (that its own stream is quiet, or
+//! has a gap) is not kept.
+//!
+//! An item is written by plan. What a plan cannot do is resolved: the document runs as a query against a second
+//! schema, whose root has the fields of the subscription root and answers them with the item.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::mem::size_of;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, OperationType};
+use async_graphql::{
+    Context, EmptyMutation, EmptySubscription, Object, Request, Response, Result, Schema, ServerError, ValidationMode,
+    Variables,
+};
+use futures_util::stream::{BoxStream, Stream, StreamExt as _};
+use quick_cache::sync::Cache;
+use quick_cache::{DefaultHashBuilder, Weighter};
+use tokio::runtime::Handle;
+
+use crate::graphql::execution::response::{Answer, Shown, was_refused};
+use crate::graphql::execution::budget::Budget;
+use crate::graphql::operation::document_cache::Asked;
+use crate::graphql::error;
+use crate::graphql::schema::inputs::{EventFilter, WorkerFilter};
+use crate::graphql::execution::loader::WorkerEvents;
+use crate::graphql::schema::objects::{ClusterEvent, ClusterStats, Node, Worker, WorkerHeartbeat};
+use crate::graphql::plan::ItemPlan;
+use crate::graphql::schema::scalars::{Cursor, Duration};
+use crate::graphql::schema::values::{DateTime, Int, Shape};
+use crate::graphql::schema::index::Types;
+use crate::cluster;
+use crate::error::Error;
+use crate::resolvers::offload::{Offload, STEPS_TO_RESOLVE};
+use crate::resolvers::watch::Heartbeat;
+use crate::resolvers::{EventView, Reading, Resolvers};
+
+/// How many payloads are expected to be kept, which room is made for at first. It is no limit.
+const EXPECTED_PAYLOADS: usize = 10_000;
+
+/// How many bytes of payloads may be kept, with what they are found by.
+const MAX_PAYLOAD_BYTES: u64 = 32 * 1024 * 1024;
+
+/// Something that a watch has to tell.
+#[derive(Clone)]
+pub enum Item {
+    Heartbeat(Heartbeat),
+    Event(EventView),
+    Stats(cluster::ClusterStats),
+}
+
+/// What makes two items the same: what they are about, in which state of the cluster, at which moment.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum ItemKey {
+    Heartbeat { worker: cluster::WorkerId, epoch: Arc<str>, revision: u64, now: i64, coalesced: u32 },
+    Event { cursor: cluster::Cursor, kind: cluster::EventKind, revision: u64, now: i64 },
+    Stats(cluster::ClusterStats),
+}
+
+impl Item {
+    /// None for what is not the same for anybody else: a notice is made for one reader, at its own time.
+    fn key(&self) -> Option<ItemKey> {
+        Some(match self {
+            Self::Heartbeat(Heartbeat { worker, coalesced, .. }) => ItemKey::Heartbeat {
+                worker: worker.worker.id.clone(),
+                epoch: worker.view.snapshot.epochs.latest().clone(),
+                revision: worker.view.snapshot.revision,
+                now: worker.view.now.timestamp_millis(),
+                coalesced: *coalesced,
+            },
+            Self::Event(EventView { event, .. }) if event.kind.is_notice() => return None,
+            Self::Event(EventView { event, view }) => ItemKey::Event {
+                cursor: event.cursor.clone(),
+                kind: event.kind,
+                revision: view.snapshot.revision,
+                now: view.now.timestamp_millis(),
+            },
+            Self::Stats(stats) => ItemKey::Stats(stats.clone()),
+        })
+    }
+
+    /// What fields below the item are looked up in.
+    fn reading(&self, resolvers: &Resolvers) -> Reading {
+        match self {
+            Self::Heartbeat(Heartbeat { worker, .. }) => Reading::of(worker.view.clone()),
+            Self::Event(EventView { view, .. }) => Reading::of(view.clone()),
+            Self::Stats(_) => resolvers.read(),
+        }
+    }
+}
+
+impl ItemKey {
+    /// How many bytes it holds besides itself, roughly.
+    fn held_bytes(&self) -> usize {
+        match self {
+            Self::Heartbeat { worker, epoch, .. } => worker.as_str().len() + epoch.len(),
+            Self::Event { cursor, .. } => cursor.epoch.len(),
+            Self::Stats(stats) => {
+                stats.zones.iter().map(|zone| size_of::<cluster::ZoneStats>() + zone.name.len()).sum()
+            }
+        }
+    }
+}
+
+/// What a watch tells, until it fails.
+pub type Items = BoxStream<'static, Result<Item, Error>>;
+
+/// Where a subscription's resolver leaves its watch.
+#[derive(Clone, Default)]
+pub struct Begun(Arc<Mutex<Option<Items>>>);
+
+impl Begun {
+    /// Leaves it.
+    pub fn with(&self, items: impl Stream<Item = Result<Item, Error>> + Send + 'static) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(items.boxed());
+    }
+
+    /// Takes it.
+    pub fn take(&self) -> Option<Items> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// What two requests have in common that ask for the same.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct OperationKey {
+    query: Arc<str>,
+    operation_name: Option<String>,
+    variables: String,
+}
+
+/// A subscription as it was asked for.
+pub struct Followed {
+    key: OperationKey,
+    document: ExecutableDocument,
+    variables: Variables,
+    /// Whether an item takes long to write.
+    is_long: bool,
+}
+
+impl Followed {
+    /// A subscription that has been found valid, and its operation alone, with what an item of it costs.
+    pub fn new(Asked { document, request, .. }: Asked, mut operation: ExecutableDocument, cost: u64) -> Self {
+        if let DocumentOperations::Single(operation) = &mut operation.operations {
+            operation.node.ty = OperationType::Query;
+        }
+        let key = OperationKey {
+            query: document.text.clone(),
+            operation_name: request.operation_name,
+            variables: serde_json::to_string(&request.variables).unwrap_or_default(),
+        };
+        let is_long = Offload::is_long(cost.saturating_mul(STEPS_TO_RESOLVE));
+        Self { key, document: operation, variables: request.variables, is_long }
+    }
+
+    fn plan(&self) -> Option<ItemPlan> {
+        let (_, operation) = self.document.operations.iter().next()?;
+        ItemPlan::compile(&operation.node, &self.document, &self.variables, Types::of_schema()).ok()
+    }
+}
+
+/// An operation that somebody follows, prepared to write every item.
+pub struct Operation {
+    id: u64,
+    asked: Followed,
+    /// What writes its items; none if they have to be resolved.
+    plan: Option<ItemPlan>,
+    /// Where it is known, as long as it is followed.
+    operations: Arc<Mutex<Operations>>,
+}
+
+impl Drop for Operation {
+    fn drop(&mut self) {
+        let mut operations = self.operations.lock().unwrap_or_else(PoisonError::into_inner);
+        // Unless somebody has asked for the same again meanwhile.
+        if operations.known.get(&self.asked.key).is_some_and(|known| known.strong_count() == 0) {
+            operations.known.remove(&self.asked.key);
+        }
+    }
+}
+
+/// An answer, written out.
+#[derive(Clone, Debug)]
+pub enum Payload {
+    /// What there is to tell.
+    Next(Arc<str>),
+    /// The operation cannot be run, or not any longer.
+    Refused(Vec<ServerError>),
+}
+
+impl From<Answer> for Payload {
+    fn from(answer: Answer) -> Self {
+        match answer {
+            Answer::Resolved(response) => response.into(),
+            Answer::Written(text) => Self::Next(str::from_utf8(&text.into_bytes()).unwrap_or_default().into()),
+        }
+    }
+}
+
+impl From<Response> for Payload {
+    fn from(response: Response) -> Self {
+        if was_refused(&response) { Self::Refused(response.errors) } else { Self::Next(write(&response)) }
+    }
+}
+
+fn write(response: &Response) -> Arc<str> {
+    serde_json::to_string(&Shown(response)).unwrap_or_default().into()
+}
+
+/// Writes out items, each once for everybody who asked the same. Cheap to clone.
+#[derive(Clone)]
+pub struct Live(Arc<Inner>);
+
+struct Inner {
+    schema: Schema<Rendered, EmptyMutation, EmptySubscription>,
+    resolvers: Resolvers,
+    /// Operations that somebody follows, so that equal ones have one id.
+    operations: Arc<Mutex<Operations>>,
+    payloads: Cache<(u64, ItemKey), Arc<str>, ByBytes>,
+}
+
+#[derive(Default)]
+struct Operations {
+    known: HashMap<OperationKey, Weak<Operation>>,
+    next_id: u64,
+}
+
+#[derive(Clone)]
+struct ByBytes;
+
+impl Weighter<(u64, ItemKey), Arc<str>> for ByBytes {
+    fn weight(&self, (_, key): &(u64, ItemKey), payload: &Arc<str>) -> u64 {
+        /// What the cache and the counted text need besides.
+        const OVERHEAD: usize = 64;
+        (OVERHEAD + size_of::<(u64, ItemKey)>() + key.held_bytes() + payload.len()) as u64
+    }
+}
+
+impl Live {
+    pub fn new(resolvers: Resolvers) -> Self {
+        let schema = Schema::build(Rendered, EmptyMutation, EmptySubscription)
+            .register_output_type::<Node>()
+            // The document was validated against the real schema when the subscription began.
+            .validation_mode(ValidationMode::Fast)
+            .finish();
+        let payloads = Cache::with(
+            EXPECTED_PAYLOADS,
+            MAX_PAYLOAD_BYTES,
+            ByBytes,
+            DefaultHashBuilder::default(),
+            quick_cache::sync::DefaultLifecycle::default(),
+        );
+        Self(Arc::new(Inner { schema, resolvers, operations: Arc::default(), payloads }))
+    }
+
+    /// Prepares a subscription that has been found valid; equal ones are the same operation.
+    pub fn prepare(&self, asked: Followed) -> Arc<Operation> {
+        let mut operations = self.0.operations.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = operations.known.get(&asked.key).and_then(Weak::upgrade) {
+            return known;
+        }
+        operations.next_id += 1;
+        let (id, key) = (operations.next_id, asked.key.clone());
+        let plan = asked.plan();
+        let operation = Arc::new(Operation { id, asked, plan, operations: self.0.operations.clone() });
+        operations.known.insert(key, Arc::downgrade(&operation));
+        operation
+    }
+
+    /// An item as the operation wants to see it, written out, by whoever asks first.
+    pub async fn payload(&self, operation: &Arc<Operation>, item: &Item) -> Arc<str> {
+        let Some(key) = item.key() else { return self.write(operation, item).await };
+        let key = (operation.id, key);
+        let found = self
+            .0
+            .payloads
+            .get_or_insert_async(&key, async { Ok::<_, std::convert::Infallible>(self.write(operation, item).await) });
+        match found.await {
+            Ok(payload) => payload,
+            Err(never) => match never {},
+        }
+    }
+
+    /// An item as the operation wants to see it, written where nobody else waits for the thread if that takes long.
+    async fn write(&self, operation: &Arc<Operation>, item: &Item) -> Arc<str> {
+        if !operation.asked.is_long {
+            return self.write_here(operation, item).await;
+        }
+        let (live, operation, item, runtime) = (self.clone(), operation.clone(), item.clone(), Handle::current());
+        let work = move || runtime.block_on(live.write_here(&operation, &item));
+        Box::pin(self.0.resolvers.offload().run_elsewhere(work)).await
+    }
+
+    /// An item as the operation wants to see it: by plan, or else resolved field by field.
+    async fn write_here(&self, operation: &Operation, item: &Item) -> Arc<str> {
+        match operation.plan.as_ref().and_then(|plan| plan.write(item)) {
+            Some(text) => text.into(),
+            None => write(&self.respond(operation, item).await),
+        }
+    }
+
+    /// An item as the operation wants to see it, resolved.
+    async fn respond(&self, operation: &Operation, item: &Item) -> Response {
+        let Inner { schema, resolvers, .. } = &*self.0;
+        let reading = item.reading(resolvers);
+        let budget = Budget::default();
+        let mut request = Request::new("")
+            .variables(operation.asked.variables.clone())
+            .data(budget.clone())
+            .data(WorkerEvents::loader(resolvers.clone(), Some(reading.clone())))
+            .data(resolvers.clone())
+            .data(reading)
+            .data(item.clone());
+        request.set_parsed_query(operation.asked.document.clone());
+        let mut response = schema.execute(request).await;
+        error::code(&mut response);
+        budget.settle(response)
+    }
+}
+
+impl fmt::Debug for Live {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Live").finish_non_exhaustive()
+    }
+}
+
+/// Answers each field of the subscription root with the item at hand.
+pub struct Rendered;
+
+#[Object(name = "Subscription")]
+impl Rendered {
+    async fn worker_heartbeats(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(name = "filter")] _filter: Option<WorkerFilter>,
+        #[graphql(name = "every")] _every: Option<Duration>,
+    ) -> Result<WorkerHeartbeat> {
+        match ctx.data::<Item>()? {
+            Item::Heartbeat(Heartbeat { worker, received_at, coalesced }) => Ok(WorkerHeartbeat {
+                worker: Worker(worker.clone()),
+                received_at: DateTime::of(*received_at),
+                coalesced: Int::of(*coalesced),
+            }),
+            Item::Event(_) | Item::Stats(_) => Err(mismatch()),
+        }
+    }
+
+    async fn cluster_events(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(name = "after")] _after: Option<Cursor>,
+        #[graphql(name = "filter")] _filter: Option<EventFilter>,
+    ) -> Result<ClusterEvent> {
+        match ctx.data::<Item>()? {
+            Item::Event(event) => Ok(ClusterEvent(event.clone())),
+            Item::Heartbeat(_) | Item::Stats(_) => Err(mismatch()),
+        }
+    }
+
+    async fn cluster_stats(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(name = "every")] _every: Option<Duration>,
+    ) -> Result<ClusterStats> {
+        match ctx.data::<Item>()? {
+            Item::Stats(stats) => Ok(ClusterStats(stats.clone())),
+            Item::Heartbeat(_) | Item::Event(_) => Err(mismatch()),
+        }
+    }
+}
+
+/// A document with two fields at its root does not pass validation; this is what it would get.
+fn mismatch() -> async_graphql::Error {
+    async_graphql::Error::new("A subscription follows one thing at a time")
+}
