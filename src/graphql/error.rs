@@ -1,18 +1,14 @@
 //! Errors as GraphQL clients read them: a sentence, and a code in `extensions.code`.
 
 use async_graphql::{ErrorExtensionValues, Response, ServerError};
-use axum::http::StatusCode;
-use serde_json::json;
 use tracing::error;
 
-use super::transport::http::{GRAPHQL_RESPONSE, JSON};
 use crate::error::{Error, Kind, Subject};
-use crate::http::{Accept, FailureFormat};
 
 /// Codes the errors of an answer: those of resolvers by what they are, those of the engine by whether they are about
 /// input. What is neither is our fault: it is logged, and not shown, for it may name types of this program. Done once
 /// after execution, from the error's source, so that a plain `?` is enough in a resolver.
-pub(super) fn code(response: &mut Response) {
+pub fn code(response: &mut Response) {
     for error in &mut response.errors {
         let source = error.source.clone();
         match source.as_ref().and_then(|source| source.downcast_ref::<Error>()) {
@@ -29,10 +25,15 @@ pub(super) fn code(response: &mut Response) {
 }
 
 /// An error from before execution.
-pub(super) fn request_error(code: &str, message: impl Into<String>) -> ServerError {
+pub fn request_error(code: &str, message: impl Into<String>) -> ServerError {
     let mut error = ServerError::new(message, None);
     set_code(&mut error, code);
     error
+}
+
+/// A request that could not be read.
+pub fn bad_request(message: String) -> Response {
+    Response::from_errors(vec![request_error("BAD_REQUEST", message)])
 }
 
 fn code_domain_error(error: &mut ServerError, source: &Error) {
@@ -62,21 +63,6 @@ fn code_domain_error(error: &mut ServerError, source: &Error) {
         extensions.set("currentRevision", revision);
     }
 }
-
-/// How routes of GraphQL write what failed before it was a request of GraphQL, such as a body that is no JSON: with
-/// `errors`, where its clients look.
-pub(super) const FAILURES: FailureFormat = FailureFormat {
-    media_type: |headers| if Accept::of(headers).names(GRAPHQL_RESPONSE) { GRAPHQL_RESPONSE } else { JSON },
-    body: |failure| {
-        let code = match failure.status() {
-            StatusCode::INTERNAL_SERVER_ERROR => "INTERNAL",
-            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => "UNAVAILABLE",
-            _ => "BAD_REQUEST",
-        };
-        let error = request_error(code, failure.message());
-        serde_json::to_vec(&json!({ "errors": [error] })).unwrap_or_default()
-    },
-};
 
 fn set_code(error: &mut ServerError, code: &str) {
     let extensions = error.extensions.get_or_insert_with(ErrorExtensionValues::default);

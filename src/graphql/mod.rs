@@ -11,73 +11,34 @@
 //!
 //! **Invariant:** the types of async-graphql stay in this room.
 
-mod answer;
-mod budget;
-mod by_id;
-mod connection;
-mod cost;
-mod documents;
-mod engine;
 mod error;
-mod guard;
-mod input;
-mod live;
-mod loader;
-mod merge;
-mod mutation;
-mod object;
+mod execution;
+mod operation;
 mod options;
-mod over_http;
-mod over_sse;
-mod over_websocket;
-mod overlap;
-mod persisted;
 mod plan;
-mod query;
-mod repeated;
-mod scalar;
-mod shape;
-mod source;
-mod subscription;
-mod syntax;
-mod trusted;
-mod typed;
-mod types;
-mod validation;
-mod variables;
+mod schema;
+mod subscriptions;
+mod transport;
 
 use std::sync::Arc;
 
-use async_graphql::{SDLExportOptions, Schema, SchemaBuilder};
 use axum::http::header;
 use axum::response::IntoResponse;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use self::operation::document_cache::{Documents, DocumentsRead};
 use self::execution::executor::Engine;
-pub use self::operation::limits::Limits;
-use self::schema::mutation::Mutation;
-pub use self::options::GraphqlOptions;
-use self::schema::query::Query;
 use self::operation::request_cache::Repeated;
-use self::schema::subscription::Subscription;
-pub use self::operation::persisted_manifest::{ManifestError, TrustedMode};
+use self::transport::endpoint::Endpoint;
+use self::transport::{http, negotiation, stored_operation};
 use crate::http::{Origin, Routes, Wants, get};
 use crate::resolvers::Resolvers;
 
-/// What transports need.
-struct Endpoint {
-    engine: Engine,
-    /// Requests that came before.
-    repeated: Repeated,
-    /// Pages of other origins that may open a WebSocket.
-    origins: Vec<Origin>,
-    /// Open sockets, for whoever has to wait until they are closed.
-    sockets: TaskTracker,
-    /// Tells sockets to close.
-    closing: CancellationToken,
-}
+pub use self::operation::document_cache::{Documents, DocumentsRead};
+pub use self::operation::limits::Limits;
+pub use self::operation::persisted_manifest::{ManifestError, TrustedMode};
+pub use self::options::GraphqlOptions;
+pub use self::schema::sdl::sdl;
 
 /// `/graphql`: queries and mutations over HTTP, everything over WebSocket. And `/api/v1/q/…`: trusted documents.
 pub fn routes(
@@ -87,14 +48,14 @@ pub fn routes(
     sockets: TaskTracker,
     closing: CancellationToken,
 ) -> Routes {
-    let wants = Wants::NOTHING.body(documents.limits().body).routine().questions().failures(error::FAILURES);
+    let wants = Wants::NOTHING.body(documents.limits().body).routine().questions().failures(negotiation::FAILURES);
     let engine = Engine::new(documents, resolvers);
     let endpoint =
         Arc::new(Endpoint { engine, repeated: Repeated::default(), origins: origins.to_vec(), sockets, closing });
     Routes::new()
-        .route_with(wants, "/graphql", get(over_http::get).post(over_http::post))
+        .route_with(wants, "/graphql", get(http::get).post(http::post))
         .route("/graphql/schema.graphql", get(schema_file))
-        .route_with(wants, "/api/v1/q/{id}", get(by_id::get).post(by_id::post))
+        .route_with(wants, "/api/v1/q/{id}", get(stored_operation::get).post(stored_operation::post))
         .with_state(endpoint)
 }
 

@@ -9,20 +9,23 @@ use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
 use tokio::runtime::Handle;
 
-use super::response::Answer;
 use super::budget::Budget;
-use crate::graphql::operation::cost::Sizes;
-use crate::graphql::operation::document_cache::{Asked, Documents};
-use crate::graphql::error;
-use crate::graphql::subscriptions::broadcast::{Begun, Followed, Items, Live, Operation, Payload};
 use super::loader::WorkerEvents;
 use super::merge::merge;
-use crate::graphql::schema::mutation::Mutation;
-use crate::graphql::plan::{Plan, Question as Planned};
-use crate::graphql::schema::query::Query;
-use crate::graphql::schema::subscription::Subscription;
-use crate::graphql::operation::variables;
+use super::response::Answer;
 use crate::error::Error;
+use crate::graphql::error;
+use crate::graphql::operation::cost::Sizes;
+use crate::graphql::operation::document_cache::Documents;
+use crate::graphql::operation::request::{Asked, Ready};
+use crate::graphql::operation::variables;
+use crate::graphql::plan::{Plan, Question as Planned};
+use crate::graphql::schema::mutation::Mutation;
+use crate::graphql::schema::query::Query;
+use crate::graphql::schema::sdl;
+use crate::graphql::schema::subscription::Subscription;
+use crate::graphql::subscriptions::broadcast::{Followed, Live, Operation, Payload};
+use crate::graphql::subscriptions::handoff::{Begun, Items};
 use crate::http::{Pieces, as_part_of_the_request, note_command};
 use crate::resolvers::kept::Kept;
 use crate::resolvers::offload::{Offload, STEPS_TO_RESOLVE};
@@ -48,7 +51,7 @@ pub struct Engine {
 
 impl Engine {
     pub fn new(documents: Documents, resolvers: Resolvers) -> Self {
-        let schema = documents.limits().tell(crate::graphql::schema()).validation_mode(ValidationMode::Fast).finish();
+        let schema = documents.limits().tell(sdl::schema()).validation_mode(ValidationMode::Fast).finish();
         Self { documents, schema, live: Live::new(resolvers.clone()), resolvers, kept: Kept::default() }
     }
 
@@ -278,22 +281,6 @@ impl Engine {
         let mut response = self.schema.execute(request).await;
         error::code(&mut response);
         budget.settle(response)
-    }
-}
-
-/// A query or a mutation that may be run, as often as somebody asks for it.
-pub struct Ready {
-    asked: Asked,
-    cost: u64,
-    /// How it is answered without resolving it field by field, if that is known; and whether for good, or only with
-    /// these variables.
-    plan: Option<(Arc<Plan>, bool)>,
-}
-
-impl Ready {
-    /// The request.
-    pub fn asked(&self) -> &Asked {
-        &self.asked
     }
 }
 

@@ -22,9 +22,9 @@ use async_graphql::parser::types::{
 };
 use async_graphql::{Name, Positioned, Response, Value, Variables};
 
+use super::variables;
 use crate::graphql::error::request_error;
 use crate::graphql::schema::index::{self, Types, innermost, is_list, root};
-use super::variables;
 use crate::resolvers::offload::ENTRIES_OF_A_STEP;
 
 /// Workers of the largest cluster.
@@ -64,12 +64,7 @@ impl Sizes {
 }
 
 /// How many fields the largest answer has, and how many rows are looked at for it.
-pub fn of(
-    operation: &OperationDefinition,
-    document: &ExecutableDocument,
-    variables: &Variables,
-    types: &Types,
-) -> u64 {
+pub fn of(operation: &OperationDefinition, document: &ExecutableDocument, variables: &Variables, types: &Types) -> u64 {
     on(Sizes::LARGEST, operation, document, variables, types)
 }
 

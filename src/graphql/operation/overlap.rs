@@ -14,7 +14,7 @@ use apollo_compiler::executable::{ExecutableDocument, Field, Selection, Selectio
 use apollo_compiler::schema::ExtendedType;
 use apollo_compiler::{Name, Node, Schema};
 
-use super::validation::Problems;
+use super::problems::Problems;
 
 /// Adds what cannot be merged to the problems; the first for each operation.
 pub fn find(document: &ExecutableDocument, schema: &Schema, problems: &mut Problems<'_>) {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use async_graphql::Response;
 use serde::Deserialize;
 
-use super::document_cache::{Document, Reader};
+use super::document::{Document, Reader};
 use crate::graphql::error::request_error;
 use crate::resolvers::input::echo;
 

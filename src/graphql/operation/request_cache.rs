@@ -10,8 +10,8 @@ use async_graphql::parser::types::OperationType;
 use quick_cache::sync::Cache;
 use quick_cache::{DefaultHashBuilder, Weighter};
 
-use crate::graphql::execution::executor::Ready;
 use super::apq;
+use super::request::Ready;
 
 /// Longest request that is kept. Ordinary ones are some hundred bytes to a few thousand.
 const LONGEST: usize = 16 * 1024;

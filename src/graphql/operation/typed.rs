@@ -23,9 +23,9 @@ use async_graphql::parser::types::{
 use async_graphql::{Name, Number, Pos, Positioned};
 use async_graphql_value::Value;
 
-use crate::graphql::schema::scalars;
+use super::problems::Problems;
 use super::source::Source;
-use super::validation::Problems;
+use crate::graphql::schema::scalars;
 
 /// A document as the engine and plans take it.
 pub struct Typed {

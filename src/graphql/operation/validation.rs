@@ -15,20 +15,15 @@ use apollo_compiler::parser::Parser;
 use apollo_compiler::schema::ExtendedType;
 use apollo_compiler::validation::{self, DiagnosticList};
 use apollo_compiler::{Schema, ast};
-use async_graphql::{Pos, Response, ServerError};
+use async_graphql::{Pos, Response};
 
 use super::limits::{self, Limits};
+use super::overlap;
+use super::problems::{Problems, refused, short};
 use super::source::Source;
 use super::syntax::{Tokens, Wrong};
 use super::typed::{self, Typed};
-use crate::graphql::error;
-use super::overlap;
-
-/// The longest sentence about a document, in characters. It quotes what was sent, which may be longer.
-const LONGEST_MESSAGE: usize = 500;
-
-/// Errors that one refusal tells. A document of a thousand unknown fields is not answered by a thousand sentences.
-const MAX_ERRORS: usize = 10;
+use crate::graphql::schema::sdl;
 
 /// Rules of `apollo-compiler` that we have our own for. It takes lists for the same of which one begins as the other
 /// does, and refuses a subscription in which the same field is selected twice.
@@ -47,7 +42,7 @@ fn schema() -> &'static validation::Valid<Schema> {
     static SCHEMA: LazyLock<validation::Valid<Schema>> = LazyLock::new(|| {
         // The crate knows introspection as it was before input objects could be `@oneOf`.
         let newer = "extend type __Type { isOneOf: Boolean }";
-        let schema = Schema::builder().parse(crate::graphql::sdl(), "schema.graphql").parse(newer, "introspection.graphql");
+        let schema = Schema::builder().parse(sdl::sdl(), "schema.graphql").parse(newer, "introspection.graphql");
         let mut schema = schema.build().unwrap_or_else(|wrong| wrong.partial);
         as_the_engine_has_it(&mut schema);
         schema.validate().unwrap_or_else(|wrong| validation::Valid::assume_valid(wrong.partial))
@@ -115,21 +110,32 @@ fn unreadable(pos: Pos, problem: &str) -> Response {
     refused("GRAPHQL_PARSE_FAILED", vec![(vec![pos], message)])
 }
 
-fn short(message: &str) -> String {
-    message.chars().take(LONGEST_MESSAGE).collect()
+/// Adds what `apollo-compiler` found, except for the rules that we have our own for.
+fn add_all(problems: &mut Problems<'_>, diagnostics: &DiagnosticList) {
+    for problem in diagnostics.iter().map(|diagnostic| diagnostic.error) {
+        if !problem.unstable_error_name().is_some_and(|name| REPLACED.contains(&name)) {
+            problems.add(problem.location(), || {
+                // In the words of the reference implementation, which clients know; there are none for a few.
+                let message = problem.unstable_compat_message().unwrap_or_else(|| problem.to_string());
+                // Values that it quotes are printed over several lines.
+                let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
+                short(&message) + &suggestion(&message)
+            });
+        }
+    }
 }
 
 fn validate(parsed: &ast::Document, source: &Source<'_>) -> Result<Typed, Response> {
     let mut problems = Problems::new(source);
     let document = parsed.to_executable(schema()).unwrap_or_else(|wrong| {
-        problems.take(&wrong.errors);
+        add_all(&mut problems, &wrong.errors);
         wrong.partial
     });
     // What is not known is not part of it, so that nothing that misses it would be true.
     problems.none()?;
     let document = document.validate(schema()).map_or_else(
         |wrong| {
-            problems.take(&wrong.errors);
+            add_all(&mut problems, &wrong.errors);
             wrong.partial
         },
         validation::Valid::into_inner,
@@ -156,60 +162,6 @@ fn check_introspection(document: &Valid, source: &Source<'_>) -> Result<(), Resp
         }
     }
     Ok(())
-}
-
-/// What is wrong with a document: of all problems those that are told, which are the first by where they are.
-pub struct Problems<'a> {
-    source: &'a Source<'a>,
-    /// In the order of their places.
-    found: Vec<(Vec<Pos>, String)>,
-}
-
-impl<'a> Problems<'a> {
-    fn new(source: &'a Source<'a>) -> Self {
-        Self { source, found: Vec::new() }
-    }
-
-    /// Adds one, and where it is, unless there are enough before it. A problem that is not told is not put into words:
-    /// a short document may have tens of thousands.
-    pub fn add(
-        &mut self,
-        locations: impl IntoIterator<Item = apollo_compiler::parser::SourceSpan>,
-        message: impl FnOnce() -> String,
-    ) {
-        let locations: Vec<_> = locations.into_iter().map(|location| self.source.pos(location.offset())).collect();
-        let place = self.found.partition_point(|(known, _)| *known <= locations);
-        if place < MAX_ERRORS {
-            self.found.truncate(MAX_ERRORS - 1);
-            self.found.insert(place, (locations, message()));
-        }
-    }
-
-    fn take(&mut self, diagnostics: &DiagnosticList) {
-        for problem in diagnostics.iter().map(|diagnostic| diagnostic.error) {
-            if !problem.unstable_error_name().is_some_and(|name| REPLACED.contains(&name)) {
-                self.add(problem.location(), || {
-                    // In the words of the reference implementation, which clients know; there are none for a few.
-                    let message = problem.unstable_compat_message().unwrap_or_else(|| problem.to_string());
-                    // Values that it quotes are printed over several lines.
-                    let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
-                    short(&message) + &suggestion(&message)
-                });
-            }
-        }
-    }
-
-    fn none(&mut self) -> Result<(), Response> {
-        if self.found.is_empty() {
-            return Ok(());
-        }
-        Err(refused("GRAPHQL_VALIDATION_FAILED", std::mem::take(&mut self.found)))
-    }
-}
-
-fn refused(code: &str, problems: Vec<(Vec<Pos>, String)>) -> Response {
-    let error = |(locations, message): (_, String)| ServerError { locations, ..error::request_error(code, message) };
-    Response::from_errors(problems.into_iter().map(error).collect())
 }
 
 /// What may have been meant by a name that there is not, as a sentence to be put behind the one that says so.
@@ -255,44 +207,5 @@ fn names_in(place: &str) -> Vec<&'static str> {
         Some(ExtendedType::InputObject(input)) => input.fields.keys().map(|name| name.as_str()).collect(),
         Some(ExtendedType::Enum(words)) => words.values.keys().map(|name| name.as_str()).collect(),
         Some(ExtendedType::Scalar(_) | ExtendedType::Union(_)) | None => Vec::new(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::cell::Cell;
-
-    use super::*;
-
-    /// How many of the problems of a document are put into words, and which are told.
-    fn told(
-        text: &str,
-        of: impl FnOnce(&ast::Document) -> Vec<apollo_compiler::parser::SourceSpan>,
-    ) -> (u32, Vec<String>) {
-        let parsed = Parser::new().parse_ast(text, "").unwrap();
-        let source = Source::of(text);
-        let (mut problems, worded) = (Problems::new(&source), Cell::new(0));
-        for location in of(&parsed) {
-            problems.add([location], || {
-                worded.set(worded.get() + 1);
-                location.offset().to_string()
-            });
-        }
-        let refused = problems.none().unwrap_err();
-        (worded.get(), refused.errors.into_iter().map(|error| error.message).collect())
-    }
-
-    #[test]
-    fn only_problems_that_are_told_are_put_into_words() {
-        let text = "{a}".repeat(1_000);
-        let places =
-            |parsed: &ast::Document| parsed.definitions.iter().filter_map(|it| it.location()).collect::<Vec<_>>();
-        let first: Vec<_> = (0..MAX_ERRORS).map(|n| (3 * n).to_string()).collect();
-        assert_eq!(told(&text, places), (10, first.clone()));
-        // As the same fragment has it in one operation after the other.
-        let (worded, _) = told(&text, |parsed| vec![places(parsed); 100].concat());
-        assert!(worded < 50, "{worded}");
-        let (_, backwards) = told(&text, |parsed| places(parsed).into_iter().rev().collect());
-        assert_eq!(backwards, first);
     }
 }

@@ -12,8 +12,8 @@ use async_graphql::{Name, Positioned, Response, ServerError, Value, Variables};
 use async_graphql_value::Value as Written;
 
 use crate::graphql::error::request_error;
-use crate::graphql::schema::scalars;
 use crate::graphql::schema::index::{Input, Kind, Types};
+use crate::graphql::schema::scalars;
 use crate::resolvers::input::echo;
 
 /// Coerces the variables of a request to those that its operation declares: with their defaults, and without any that
@@ -187,10 +187,7 @@ fn in_short(value: &Value) -> String {
 
 /// A value with the variables of a request in it, as the specification has it: what a variable that was left out stands
 /// for is left out, and in a list it is null. None if that is all of it.
-pub fn resolve<E>(
-    value: &Written,
-    variable: &impl Fn(&Name) -> Result<Option<Value>, E>,
-) -> Result<Option<Value>, E> {
+pub fn resolve<E>(value: &Written, variable: &impl Fn(&Name) -> Result<Option<Value>, E>) -> Result<Option<Value>, E> {
     Ok(match value {
         Written::Variable(name) => variable(name)?,
         Written::List(entries) => {

@@ -10,32 +10,32 @@
 //! So that is the one place where errors are made. Fields of the root that a plan does not know are resolved by the
 //! engine, alone, and put between the others.
 //!
-//! [`object`] is one more expansion of the field lists; [`mod@root`] has the questions; [`compile`] is the
-//! specification's CollectFields; [`mod@write`] how values look.
+//! [`objects`] is one more expansion of the field lists; [`roots`] has the questions; [`collect`] is the
+//! specification's CollectFields; [`values`] how values look.
 
-mod compile;
-mod item;
-mod object;
-mod root;
+mod collect;
+mod objects;
+mod roots;
+mod stream_items;
 #[cfg(test)]
 mod tests;
-mod write;
+mod values;
 
 use async_graphql::parser::types::{
     DocumentOperations, ExecutableDocument, Field, OperationDefinition, Selection, SelectionSet,
 };
 use async_graphql::{Name, Positioned, Value, Variables};
 
-pub(super) use self::compile::{Compiler, Stop};
-pub(super) use self::item::ItemPlan;
-pub(super) use self::root::Question;
-use self::root::{Answer, RootWriter};
+pub use self::collect::{Compiler, Stop};
+pub use self::roots::Question;
+use self::roots::{Answer, RootWriter};
+pub use self::stream_items::ItemPlan;
 use crate::graphql::schema::index::{Types, root};
 use crate::http::{EXPECTED_ANSWER, Pieces};
 use crate::json;
 
 /// An operation, ready to be answered.
-pub(super) struct Plan {
+pub struct Plan {
     /// Each field of the root: its key, and what writes it; none for those that the engine resolves.
     fields: Vec<(Name, Option<RootWriter>)>,
     /// The operation with those alone, if there are any.
@@ -45,7 +45,7 @@ pub(super) struct Plan {
 impl Plan {
     /// Plans a query; the variables are none while they are not known. There is none if the engine would have to do
     /// everything.
-    pub(super) fn compile(
+    pub fn compile(
         operation: &OperationDefinition,
         document: &ExecutableDocument,
         variables: Option<&Variables>,
@@ -58,7 +58,7 @@ impl Plan {
         let mut fields = Vec::new();
         let mut rest = Vec::new();
         for asked in compiler.collect(root(operation.ty), &[&operation.selection_set.node])? {
-            let write = match root::plan(&asked, &compiler) {
+            let write = match roots::plan(&asked, &compiler) {
                 Ok(write) => Some(write),
                 Err(Stop::Ordinary) => {
                     rest.push(alone(asked.field, &asked.sets));
@@ -84,13 +84,13 @@ impl Plan {
     }
 
     /// What the engine has to resolve.
-    pub(super) fn rest(&self) -> Option<&ExecutableDocument> {
+    pub fn rest(&self) -> Option<&ExecutableDocument> {
         self.rest.as_ref()
     }
 
     /// Answers, with what the engine has resolved, in which there are so many objects; and tells what the operation
     /// costs, if that was asked.
-    pub(super) fn answer(
+    pub fn answer(
         &self,
         question: &Question<'_>,
         rest: Option<&Value>,

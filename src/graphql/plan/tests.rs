@@ -15,21 +15,22 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 
-use super::compile::Compiler;
+use super::collect::Compiler;
 use super::{ItemPlan, Question};
 use crate::clock::Timestamp;
 use crate::cluster::{
     Changes, Cursor, Event, EventKind, Identity, Life, SchedulingPolicy, Snapshot, Tombstone, View, Vm, VmId, VmStatus,
     Worker, WorkerId,
 };
-use crate::graphql::options::GraphqlOptions;
-use crate::graphql::execution::response::Answer;
 use crate::graphql::execution::budget::Budget;
+use crate::graphql::execution::response::Answer;
 use crate::graphql::operation::document_cache::Documents;
-use crate::graphql::subscriptions::broadcast::{Item, Payload, Rendered};
+use crate::graphql::options::GraphqlOptions;
+use crate::graphql::schema::index::{Kind, Types, innermost};
 use crate::graphql::schema::objects::Node;
 use crate::graphql::schema::query::Query;
-use crate::graphql::schema::index::{Kind, Types, innermost};
+use crate::graphql::subscriptions::broadcast::{Payload, Rendered};
+use crate::graphql::subscriptions::item::Item;
 use crate::resolvers::kept::Kept;
 use crate::resolvers::watch::Heartbeat;
 use crate::resolvers::{EventView, Reading};

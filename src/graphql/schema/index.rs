@@ -56,7 +56,7 @@ pub struct Input {
 impl Types {
     /// Those of the schema, read when they are first asked for.
     pub fn of_schema() -> &'static Self {
-        static TYPES: LazyLock<Types> = LazyLock::new(|| Types::read(&crate::graphql::sdl()));
+        static TYPES: LazyLock<Types> = LazyLock::new(|| Types::read(&super::sdl::sdl()));
         &TYPES
     }
 

@@ -2,8 +2,12 @@
 
 use async_graphql::{Context, Object, Result};
 
-use super::inputs::{ActivateWorkerInput, DeregisterWorkerInput, DrainWorkerInput, RecordHeartbeatInput, RegisterWorkerInput};
-use super::objects::{ActivateWorkerPayload, DeregisterWorkerPayload, DrainWorkerPayload, RecordHeartbeatPayload, RegisterWorkerPayload};
+use super::inputs::{
+    ActivateWorkerInput, DeregisterWorkerInput, DrainWorkerInput, RecordHeartbeatInput, RegisterWorkerInput,
+};
+use super::objects::{
+    ActivateWorkerPayload, DeregisterWorkerPayload, DrainWorkerPayload, RecordHeartbeatPayload, RegisterWorkerPayload,
+};
 use super::scalars::Int53;
 use crate::error::Error;
 use crate::resolvers::{Goodbye, Precondition, Resolvers, input};

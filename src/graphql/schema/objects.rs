@@ -3,22 +3,57 @@
 use async_graphql::dataloader::DataLoader;
 use async_graphql::{Context, Interface, Object, Result, SimpleObject};
 
-use crate::graphql::execution::budget::Budget;
-use super::paging::{PageArguments, VmConnection};
 use super::inputs::{VmFilter, entries};
-use crate::graphql::execution::loader::WorkerEvents;
+use super::paging::{PageArguments, PageInfo};
 use super::scalars::Cursor;
-use super::values::{self, Shape};
+use super::values::{self, Int, Shape};
 use crate::cluster::fields::{
     cluster_stats_fields, drain_fields, event_fields, heartbeat_reply_fields, registered_fields, vm_fields,
     worker_distribution_fields, worker_fields,
 };
 use crate::cluster::{self, DrainView, VmId, VmView, WorkerId, WorkerView};
+use crate::graphql::execution::budget::Budget;
+use crate::graphql::execution::loader::WorkerEvents;
 use crate::resolvers::input::wanted;
+use crate::resolvers::page::Page;
 use crate::resolvers::{
     EventView, HeartbeatRecorded, Node as AnyNode, PolicyChanged, Registered, WorkerEventsKey, event_limit,
     page_of_worker_vms,
 };
+
+/// The types of fields by the names that the field lists give them: those of [`values`], and objects.
+mod field_types {
+    use super::{Vm, Worker as Object};
+    pub use crate::graphql::schema::values::*;
+
+    pub type Drain = Option<super::Drain>;
+    pub type Vms = Vec<Vm>;
+    pub type Worker = Object;
+}
+
+impl Shape<Option<DrainView>> for field_types::Drain {
+    fn of(drain: Option<DrainView>) -> Self {
+        drain.map(Drain)
+    }
+}
+
+impl Shape<&[VmView]> for field_types::Vms {
+    fn of(vms: &[VmView]) -> Self {
+        vms.iter().cloned().map(Vm).collect()
+    }
+}
+
+impl Shape<Vec<VmView>> for field_types::Vms {
+    fn of(vms: Vec<VmView>) -> Self {
+        vms.into_iter().map(Vm).collect()
+    }
+}
+
+impl Shape<WorkerView> for field_types::Worker {
+    fn of(worker: WorkerView) -> Self {
+        Worker(worker)
+    }
+}
 
 /// Makes of a field list an object type; what stands in braces after the macro's name are further
 /// methods. Labels get an argument, lists of objects are paid for, the rest are plain fields.
@@ -102,7 +137,7 @@ worker_fields!(object {
         ctx: &Context<'_>,
         #[graphql(desc = "Only VMs in one of these statuses; those that hold a slot if left out, none if the list is empty.")]
         status: Option<Vec<values::VmStatus>>,
-    ) -> Result<values::Vms> {
+    ) -> Result<Vec<Vm>> {
         let statuses: Option<Vec<_>> = entries("status", status)?;
         Ok(Shape::of(Budget::pay_for(ctx, self.0.vms(statuses.as_deref()))?))
     }

@@ -1,11 +1,7 @@
-//! Pages of workers and VMs, as Relay's specification of connections has them.
+//! The arguments of connections and the place of a page in its list, as Relay's specification of connections has them.
 
-use async_graphql::{Context, Result, SimpleObject};
+use async_graphql::SimpleObject;
 
-use crate::graphql::execution::budget::Budget;
-use super::objects::{Vm, Worker};
-use super::values::{Int, Shape};
-use crate::cluster::{VmView, WorkerView};
 use crate::resolvers::page::{Page, PageNames, PageRequest};
 
 /// The arguments of every connection.

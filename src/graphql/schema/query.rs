@@ -2,13 +2,14 @@
 
 use async_graphql::{Context, ID, Object, Result};
 
-use crate::graphql::execution::budget::Budget;
-use super::paging::{PageArguments, VmConnection, WorkerConnection};
 use super::inputs::{EventFilter, VmFilter, WorkerFilter, WorkerOrder};
 use super::objects::{ClusterEvent, ClusterStats, EventPage, Node, Vm, Worker, WorkerDistribution};
+use super::objects::{VmConnection, WorkerConnection};
+use super::paging::PageArguments;
 use super::scalars::Cursor;
 use crate::cluster;
 use crate::error::Error;
+use crate::graphql::execution::budget::Budget;
 use crate::resolvers::page::PageRequest;
 use crate::resolvers::{Reading, Resolvers, event_limit};
 

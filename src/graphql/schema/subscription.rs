@@ -8,9 +8,10 @@ use async_graphql::{Context, Result, Subscription};
 use futures_util::stream::{self, Stream, StreamExt as _};
 
 use super::inputs::{EventFilter, WorkerFilter};
-use crate::graphql::subscriptions::broadcast::{Begun, Item};
 use super::objects::{ClusterEvent, ClusterStats, WorkerHeartbeat};
 use super::scalars::{Cursor, Duration};
+use crate::graphql::subscriptions::handoff::Begun;
+use crate::graphql::subscriptions::item::Item;
 use crate::resolvers::Resolvers;
 
 /// Following the cluster.

@@ -19,113 +19,31 @@ use async_graphql::{
     Context, EmptyMutation, EmptySubscription, Object, Request, Response, Result, Schema, ServerError, ValidationMode,
     Variables,
 };
-use futures_util::stream::{BoxStream, Stream, StreamExt as _};
 use quick_cache::sync::Cache;
 use quick_cache::{DefaultHashBuilder, Weighter};
 use tokio::runtime::Handle;
 
-use crate::graphql::execution::response::{Answer, Shown, was_refused};
-use crate::graphql::execution::budget::Budget;
-use crate::graphql::operation::document_cache::Asked;
+use super::item::{Item, ItemKey};
 use crate::graphql::error;
-use crate::graphql::schema::inputs::{EventFilter, WorkerFilter};
+use crate::graphql::execution::budget::Budget;
 use crate::graphql::execution::loader::WorkerEvents;
-use crate::graphql::schema::objects::{ClusterEvent, ClusterStats, Node, Worker, WorkerHeartbeat};
+use crate::graphql::execution::response::{Answer, Shown, was_refused};
+use crate::graphql::operation::request::Asked;
 use crate::graphql::plan::ItemPlan;
+use crate::graphql::schema::index::Types;
+use crate::graphql::schema::inputs::{EventFilter, WorkerFilter};
+use crate::graphql::schema::objects::{ClusterEvent, ClusterStats, Node, Worker, WorkerHeartbeat};
 use crate::graphql::schema::scalars::{Cursor, Duration};
 use crate::graphql::schema::values::{DateTime, Int, Shape};
-use crate::graphql::schema::index::Types;
-use crate::cluster;
-use crate::error::Error;
+use crate::resolvers::Resolvers;
 use crate::resolvers::offload::{Offload, STEPS_TO_RESOLVE};
 use crate::resolvers::watch::Heartbeat;
-use crate::resolvers::{EventView, Reading, Resolvers};
 
 /// How many payloads are expected to be kept, which room is made for at first. It is no limit.
 const EXPECTED_PAYLOADS: usize = 10_000;
 
 /// How many bytes of payloads may be kept, with what they are found by.
 const MAX_PAYLOAD_BYTES: u64 = 32 * 1024 * 1024;
-
-/// Something that a watch has to tell.
-#[derive(Clone)]
-pub enum Item {
-    Heartbeat(Heartbeat),
-    Event(EventView),
-    Stats(cluster::ClusterStats),
-}
-
-/// What makes two items the same: what they are about, in which state of the cluster, at which moment.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum ItemKey {
-    Heartbeat { worker: cluster::WorkerId, epoch: Arc<str>, revision: u64, now: i64, coalesced: u32 },
-    Event { cursor: cluster::Cursor, kind: cluster::EventKind, revision: u64, now: i64 },
-    Stats(cluster::ClusterStats),
-}
-
-impl Item {
-    /// None for what is not the same for anybody else: a notice is made for one reader, at its own time.
-    fn key(&self) -> Option<ItemKey> {
-        Some(match self {
-            Self::Heartbeat(Heartbeat { worker, coalesced, .. }) => ItemKey::Heartbeat {
-                worker: worker.worker.id.clone(),
-                epoch: worker.view.snapshot.epochs.latest().clone(),
-                revision: worker.view.snapshot.revision,
-                now: worker.view.now.timestamp_millis(),
-                coalesced: *coalesced,
-            },
-            Self::Event(EventView { event, .. }) if event.kind.is_notice() => return None,
-            Self::Event(EventView { event, view }) => ItemKey::Event {
-                cursor: event.cursor.clone(),
-                kind: event.kind,
-                revision: view.snapshot.revision,
-                now: view.now.timestamp_millis(),
-            },
-            Self::Stats(stats) => ItemKey::Stats(stats.clone()),
-        })
-    }
-
-    /// What fields below the item are looked up in.
-    fn reading(&self, resolvers: &Resolvers) -> Reading {
-        match self {
-            Self::Heartbeat(Heartbeat { worker, .. }) => Reading::of(worker.view.clone()),
-            Self::Event(EventView { view, .. }) => Reading::of(view.clone()),
-            Self::Stats(_) => resolvers.read(),
-        }
-    }
-}
-
-impl ItemKey {
-    /// How many bytes it holds besides itself, roughly.
-    fn held_bytes(&self) -> usize {
-        match self {
-            Self::Heartbeat { worker, epoch, .. } => worker.as_str().len() + epoch.len(),
-            Self::Event { cursor, .. } => cursor.epoch.len(),
-            Self::Stats(stats) => {
-                stats.zones.iter().map(|zone| size_of::<cluster::ZoneStats>() + zone.name.len()).sum()
-            }
-        }
-    }
-}
-
-/// What a watch tells, until it fails.
-pub type Items = BoxStream<'static, Result<Item, Error>>;
-
-/// Where a subscription's resolver leaves its watch.
-#[derive(Clone, Default)]
-pub struct Begun(Arc<Mutex<Option<Items>>>);
-
-impl Begun {
-    /// Leaves it.
-    pub fn with(&self, items: impl Stream<Item = Result<Item, Error>> + Send + 'static) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(items.boxed());
-    }
-
-    /// Takes it.
-    pub fn take(&self) -> Option<Items> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
 
 /// What two requests have in common that ask for the same.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -5,54 +5,19 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use async_graphql::Response as Answer;
-use async_graphql::parser::types::OperationType;
-use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, Stream};
 use serde_json::json;
 
-use crate::graphql::Endpoint;
-use crate::graphql::operation::document_cache::Asked;
+use super::endpoint::Endpoint;
+use crate::graphql::operation::request::Asked;
 use crate::graphql::subscriptions::broadcast::Payload;
-use super::http::{GRAPHQL_RESPONSE, JSON};
-use crate::http::{Accept, EVENT_STREAM, streamed};
+use crate::http::streamed;
 
 /// How often a quiet stream shows that it is alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(12);
-
-/// Whether a client wants its answer as a stream. Some clients name every form they understand, whatever they ask: of
-/// those JSON says more, by its status and to caches, and only a subscription needs a stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AsStream {
-    Never,
-    Subscriptions,
-    Anything,
-}
-
-impl AsStream {
-    /// What these headers say.
-    pub fn asked_for(headers: &HeaderMap) -> Self {
-        let accept = Accept::of(headers);
-        if !accept.names(EVENT_STREAM) {
-            Self::Never
-        } else if [GRAPHQL_RESPONSE, JSON].into_iter().any(|media| accept.names(media)) {
-            Self::Subscriptions
-        } else {
-            Self::Anything
-        }
-    }
-
-    /// Whether that holds for a document with operations of these kinds.
-    pub fn is_for(self, kinds: &[OperationType]) -> bool {
-        match self {
-            Self::Never => false,
-            Self::Subscriptions => kinds.contains(&OperationType::Subscription),
-            Self::Anything => true,
-        }
-    }
-}
 
 /// Runs an operation of any kind, and streams what it has to say, or that its document could not be read.
 pub fn answer(endpoint: &Endpoint, asked: Result<Asked, Answer>) -> Response {

@@ -13,13 +13,14 @@ use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::Response;
 use serde_json::Map;
 
-use crate::graphql::operation::document_cache::Asked;
-use crate::graphql::error::request_error;
-use super::http::{Media, is_conditional, not_by_get, not_conditional, whole_numbers};
-use super::sse::AsStream;
-use crate::graphql::schema::index::{Kind, Types};
-use crate::graphql::Endpoint;
+use super::endpoint::Endpoint;
+use super::negotiation::AsStream;
+use super::negotiation::{Media, is_conditional, not_by_get, not_conditional};
+use super::params::whole_numbers;
 use super::sse;
+use crate::graphql::error::request_error;
+use crate::graphql::operation::request::Asked;
+use crate::graphql::schema::index::{Kind, Types};
 use crate::http::{Id, OptionalJson, nearest, pairs, without_brackets};
 use crate::resolvers::input::echo;
 

@@ -20,11 +20,11 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::dialect::{Dialect, Operation, Said};
+use crate::graphql::execution::executor::Engine;
 use crate::graphql::operation::document_cache::DOCUMENT_ID;
 use crate::graphql::subscriptions::broadcast::Payload;
-use crate::graphql::transport::http::{is_meant_otherwise, misspelt, named, whole_numbers};
-use crate::graphql::Endpoint;
-use crate::graphql::execution::executor::Engine;
+use crate::graphql::transport::endpoint::Endpoint;
+use crate::graphql::transport::params::{is_meant_otherwise, misspelt, named, whole_numbers};
 use crate::http::origin;
 
 /// How long a client may take to say `connection_init`.

@@ -7,11 +7,11 @@
 use async_graphql::{ID, InputType, Name, Positioned, Variables};
 use async_graphql_value::Value;
 
-use super::compile::{Asked, Compiler, Stop, argument};
-use super::object::{Fields, KeptSelection, Out};
+use super::collect::{Asked, Compiler, Stop, argument};
+use super::objects::{Fields, KeptSelection, Out};
 use crate::cluster::{self, ClusterStats, VmFilter, VmView, WorkerDistribution, WorkerFilter, WorkerOrder, WorkerView};
-use crate::graphql::schema::paging::PageArguments;
 use crate::graphql::schema::inputs;
+use crate::graphql::schema::paging::PageArguments;
 use crate::graphql::schema::query::MAX_NODES;
 use crate::http::Pieces;
 use crate::json;
@@ -20,18 +20,18 @@ use crate::resolvers::page::{Page, PageRequest};
 use crate::resolvers::{Node, Reading};
 
 /// What a plan is run with.
-pub(in crate::graphql) struct Question<'a> {
-    pub(in crate::graphql) reading: &'a Reading,
-    pub(in crate::graphql) variables: &'a Variables,
+pub struct Question<'a> {
+    pub reading: &'a Reading,
+    pub variables: &'a Variables,
     /// None if the plan will not be run again.
-    pub(in crate::graphql) kept: Option<&'a Kept>,
+    pub kept: Option<&'a Kept>,
 }
 
 /// The answer while it is written: what is written now, and what is done.
 #[derive(Default)]
-pub(in crate::graphql) struct Answer {
-    pub(in crate::graphql) out: Out,
-    pub(in crate::graphql) done: Pieces,
+pub struct Answer {
+    pub out: Out,
+    pub done: Pieces,
 }
 
 /// Writes the value of one field of a root, if it can.

@@ -4,16 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_graphql::Name;
+use async_graphql::parser::types::SelectionSet;
 
-use super::compile::{Asked, Compiler, Stop};
-use super::write::Write;
+use super::collect::{Asked, Compiler, Stop};
+use super::values::Write;
 use crate::cluster::fields::{
     cluster_stats_fields, drain_fields, event_fields, vm_fields, worker_distribution_fields, worker_fields,
 };
 use crate::cluster::{self, Depends, DrainView, Gapped, VmId, VmView, WorkerId, WorkerView, depends};
 use crate::graphql::execution::budget::MAX_OBJECTS;
-use crate::graphql::schema::paging::{PageArguments, PageInfo};
 use crate::graphql::schema::inputs::{VmFilter, entries};
+use crate::graphql::schema::paging::{PageArguments, PageInfo};
 use crate::graphql::schema::values::{self, Label, ZoneStats};
 use crate::json;
 use crate::resolvers::input::wanted;
@@ -23,16 +24,16 @@ use crate::resolvers::{EventView, page_of_worker_vms};
 
 /// An answer while it is written.
 #[derive(Default)]
-pub(in crate::graphql) struct Out {
-    pub(in crate::graphql) bytes: Vec<u8>,
+pub struct Out {
+    pub bytes: Vec<u8>,
     /// Objects in its lists so far.
-    pub(in crate::graphql) objects: usize,
+    pub objects: usize,
     is_handed_back: bool,
 }
 
 impl Out {
     /// Whether what is written will be the answer. If not, there is no sense in writing on.
-    pub(in crate::graphql) fn is_good(&self) -> bool {
+    pub fn is_good(&self) -> bool {
         !self.is_handed_back && self.objects <= MAX_OBJECTS
     }
 
@@ -66,14 +67,31 @@ impl Out {
     }
 }
 
+impl<'a> Compiler<'a> {
+    /// What writes this selection of an object's fields.
+    pub fn select<V: Planned>(&self, sets: &[&'a SelectionSet]) -> Result<Fields<V>, Stop> {
+        let mut fields = Fields::default();
+        for asked in self.collect(V::TYPE, sets)? {
+            match asked.field.node.name.node.as_str() {
+                "__typename" => fields.add_typename(asked.key()),
+                _ => {
+                    let (write, depends) = V::plan(&asked, self)?;
+                    fields.add(asked.key(), write, depends);
+                }
+            }
+        }
+        Ok(fields)
+    }
+}
+
 /// Writes the value of one field of an object.
 pub(super) type Writer<V> = Box<dyn Fn(&V, &mut Out) + Send + Sync>;
 
 /// What writes a field, and what that depends on.
-pub(in crate::graphql) type Plan<V> = Result<(Writer<V>, Depends), Stop>;
+pub type Plan<V> = Result<(Writer<V>, Depends), Stop>;
 
 /// An object that is written by plan.
-pub(in crate::graphql) trait Planned: Sized + 'static {
+pub trait Planned: Sized + 'static {
     /// The name of its type.
     const TYPE: &'static str;
 
@@ -82,7 +100,7 @@ pub(in crate::graphql) trait Planned: Sized + 'static {
 }
 
 /// What writes a selection of an object's fields.
-pub(in crate::graphql) struct Fields<V> {
+pub struct Fields<V> {
     fields: Vec<Field<V>>,
     depends: Depends,
 }
@@ -123,7 +141,7 @@ impl<V: Planned> Fields<V> {
     }
 
     /// Writes an object.
-    pub(in crate::graphql) fn write(&self, object: &V, out: &mut Out) {
+    pub fn write(&self, object: &V, out: &mut Out) {
         out.bytes.push(b'{');
         for Field { key, write, .. } in &self.fields {
             out.bytes.extend_from_slice(key);

@@ -3,18 +3,18 @@
 use async_graphql::Variables;
 use async_graphql::parser::types::{ExecutableDocument, OperationDefinition};
 
-use super::compile::{Compiler, Stop};
-use super::object::{Fields, Out};
+use super::collect::{Compiler, Stop};
+use super::objects::{Fields, Out};
 use crate::cluster::ClusterStats;
-use crate::graphql::subscriptions::broadcast::Item;
 use crate::graphql::schema::index::Types;
+use crate::graphql::subscriptions::item::Item;
 use crate::http::EXPECTED_ANSWER;
 use crate::json;
 use crate::resolvers::EventView;
 use crate::resolvers::watch::Heartbeat;
 
 /// The one field of a subscription.
-pub(in crate::graphql) struct ItemPlan {
+pub struct ItemPlan {
     /// `{"data":{"key":`
     begin: Vec<u8>,
     fields: ItemFields,
@@ -28,7 +28,7 @@ enum ItemFields {
 
 impl ItemPlan {
     /// Plans a subscription that was found valid.
-    pub(in crate::graphql) fn compile(
+    pub fn compile(
         operation: &OperationDefinition,
         document: &ExecutableDocument,
         variables: &Variables,
@@ -50,7 +50,7 @@ impl ItemPlan {
     }
 
     /// An item, written; none if the ordinary resolvers have to do it.
-    pub(in crate::graphql) fn write(&self, item: &Item) -> Option<String> {
+    pub fn write(&self, item: &Item) -> Option<String> {
         let mut out = Out::default();
         out.bytes.reserve(EXPECTED_ANSWER);
         out.bytes.extend_from_slice(&self.begin);

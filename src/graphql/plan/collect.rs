@@ -9,16 +9,15 @@ use async_graphql::parser::types::{Directive, Field, FragmentDefinition, Selecti
 use async_graphql::{InputType, Name, Positioned, Variables};
 use async_graphql_value::Value;
 
-use super::object::{Fields, Planned};
-use crate::graphql::schema::index::Types;
 use crate::graphql::operation::variables::resolve;
+use crate::graphql::schema::index::Types;
 
 /// The longest selection that rows are kept by, in bytes: all fields of everything are two thousand.
 const LONGEST_SPELLED: usize = 16 * 1024;
 
 /// Why something was not compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::graphql) enum Stop {
+pub enum Stop {
     /// It depends on variables, and those are not known yet.
     NeedsVariables,
     /// Only the ordinary resolver can do it, or say what is wrong with it.
@@ -26,23 +25,23 @@ pub(in crate::graphql) enum Stop {
 }
 
 /// What a selection is compiled with.
-pub(in crate::graphql) struct Compiler<'a> {
-    pub(in crate::graphql) fragments: &'a HashMap<Name, Positioned<FragmentDefinition>>,
+pub struct Compiler<'a> {
+    pub fragments: &'a HashMap<Name, Positioned<FragmentDefinition>>,
     /// None while a document is compiled for whatever variables it will be asked with.
-    pub(in crate::graphql) variables: Option<&'a Variables>,
-    pub(in crate::graphql) types: &'a Types,
+    pub variables: Option<&'a Variables>,
+    pub types: &'a Types,
 }
 
 /// A field that is asked for, put together from wherever its key stands in the selection.
-pub(in crate::graphql) struct Asked<'a> {
+pub struct Asked<'a> {
     /// The first field of this key; the others have the same name and arguments.
-    pub(in crate::graphql) field: &'a Positioned<Field>,
+    pub field: &'a Positioned<Field>,
     /// What is asked for below it.
-    pub(in crate::graphql) sets: Vec<&'a SelectionSet>,
+    pub sets: Vec<&'a SelectionSet>,
 }
 
 impl<'a> Asked<'a> {
-    pub(in crate::graphql) fn key(&self) -> &'a Name {
+    pub fn key(&self) -> &'a Name {
         &self.field.node.response_key().node
     }
 
@@ -60,23 +59,8 @@ impl<'a> Asked<'a> {
 }
 
 impl<'a> Compiler<'a> {
-    /// What writes this selection of an object's fields.
-    pub(in crate::graphql) fn select<V: Planned>(&self, sets: &[&'a SelectionSet]) -> Result<Fields<V>, Stop> {
-        let mut fields = Fields::default();
-        for asked in self.collect(V::TYPE, sets)? {
-            match asked.field.node.name.node.as_str() {
-                "__typename" => fields.add_typename(asked.key()),
-                _ => {
-                    let (write, depends) = V::plan(&asked, self)?;
-                    fields.add(asked.key(), write, depends);
-                }
-            }
-        }
-        Ok(fields)
-    }
-
     /// The fields that are asked for of an object, in order, each key once.
-    pub(in crate::graphql) fn collect(&self, object: &str, sets: &[&'a SelectionSet]) -> Result<Vec<Asked<'a>>, Stop> {
+    pub fn collect(&self, object: &str, sets: &[&'a SelectionSet]) -> Result<Vec<Asked<'a>>, Stop> {
         let mut collection = Collection { object, fields: Vec::new(), by_key: HashMap::new(), seen: HashSet::new() };
         for set in sets {
             self.collect_into(&mut collection, set)?;

@@ -1,0 +1,21 @@
+//! What all transports need.
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::graphql::execution::executor::Engine;
+use crate::graphql::operation::request_cache::Repeated;
+use crate::http::Origin;
+
+/// What transports need.
+pub struct Endpoint {
+    pub engine: Engine,
+    /// Requests that came before.
+    pub repeated: Repeated,
+    /// Pages of other origins that may open a WebSocket.
+    pub origins: Vec<Origin>,
+    /// Open sockets, for whoever has to wait until they are closed.
+    pub sockets: TaskTracker,
+    /// Tells sockets to close.
+    pub closing: CancellationToken,
+}

@@ -1,0 +1,174 @@
+//! The parameters of a request (`query`, `documentId`, `operationName`, `variables`, `extensions`), in a JSON body or in a
+//! query string.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use async_graphql::indexmap::IndexMap;
+use async_graphql::{Name, Request, Response as Refusal, Value, Variables};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+
+use crate::cluster::MAX_EXACT;
+use crate::graphql::error::bad_request;
+use crate::graphql::operation::apq;
+use crate::graphql::operation::document_cache::DOCUMENT_ID;
+use crate::http::{likely, pairs};
+use crate::resolvers::input::echo;
+
+/// What a client may send, in a body or in a query string.
+#[derive(Default)]
+pub struct Parameters {
+    query: Option<String>,
+    document_id: Option<String>,
+    operation_name: Option<String>,
+    variables: Option<Value>,
+    extensions: Option<Value>,
+    /// A name that is none of these, and probably meant to be one.
+    misspelt: Option<(String, &'static str)>,
+}
+
+/// How they are called.
+const PARAMETERS: [&str; 5] = ["query", "documentId", "operationName", "variables", "extensions"];
+
+/// A name that is no parameter. Clients may send what this server knows nothing of; but what is a parameter misspelt
+/// must not be passed over, since a document may mean everything without its variables.
+pub fn misspelt(name: &str) -> Option<(String, &'static str)> {
+    likely(name, PARAMETERS).map(|meant| (echo(name).into_owned(), meant))
+}
+
+/// The refusal of such a name.
+pub fn is_meant_otherwise(name: &str, meant: &str) -> Refusal {
+    bad_request(format!("Unknown parameter `{name}`: did you mean `{meant}`?"))
+}
+
+/// Written out to see the names that are no fields.
+impl<'de> Deserialize<'de> for Parameters {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Parameters;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object with `query`")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Parameters, A::Error> {
+                let mut parameters = Parameters::default();
+                let mut seen = [false; PARAMETERS.len()];
+                while let Some(name) = map.next_key::<Cow<'_, str>>()? {
+                    let place = PARAMETERS.iter().position(|known| *known == name);
+                    if let Some((seen, name)) =
+                        place.and_then(|place| Some((seen.get_mut(place)?, PARAMETERS.get(place)?)))
+                        && std::mem::replace(seen, true)
+                    {
+                        return Err(A::Error::duplicate_field(name));
+                    }
+                    match &*name {
+                        "query" => parameters.query = map.next_value()?,
+                        "documentId" => parameters.document_id = map.next_value()?,
+                        "operationName" => parameters.operation_name = map.next_value()?,
+                        "variables" => parameters.variables = map.next_value()?,
+                        "extensions" => parameters.extensions = map.next_value()?,
+                        other => {
+                            parameters.misspelt = parameters.misspelt.or_else(|| misspelt(other));
+                            map.next_value::<IgnoredAny>()?;
+                        }
+                    }
+                }
+                Ok(parameters)
+            }
+        }
+        deserializer.deserialize_map(Fields)
+    }
+}
+
+impl Parameters {
+    /// The same, as a query string has it: maps are JSON in text, and what is empty is not there.
+    pub fn of_query_string(query: &str) -> Result<Self, Refusal> {
+        let mut texts: [Option<Cow<'_, str>>; PARAMETERS.len()] = Default::default();
+        let mut misspelt = None;
+        for (name, text) in pairs(query).map_err(|refused| bad_request(refused.message().to_owned()))? {
+            let place = PARAMETERS.iter().position(|known| *known == name);
+            match place.and_then(|place| texts.get_mut(place)) {
+                Some(Some(_)) => return Err(bad_request(format!("`{name}` is given more than once"))),
+                Some(place) => *place = Some(text),
+                None => misspelt = misspelt.or_else(|| self::misspelt(&name)),
+            }
+        }
+        let [query, document_id, operation_name, variables, extensions] =
+            texts.map(|text| text.filter(|it| !it.is_empty()));
+        let json = |name, text: Option<Cow<'_, str>>| match text.map(|text| serde_json::from_str(&text)) {
+            None => Ok(None),
+            Some(Ok(value)) => Ok(Some(value)),
+            Some(Err(_)) => Err(bad_request(format!("`{name}` is not JSON"))),
+        };
+        Ok(Self {
+            query: query.map(Into::into),
+            document_id: document_id.map(Into::into),
+            operation_name: operation_name.map(Into::into),
+            variables: json("variables", variables)?,
+            extensions: json("extensions", extensions)?,
+            misspelt,
+        })
+    }
+
+    pub fn into_request(self) -> Result<Request, Refusal> {
+        let Self { query, document_id, operation_name, variables, extensions, misspelt } = self;
+        if let Some((name, meant)) = misspelt {
+            return Err(is_meant_otherwise(&name, meant));
+        }
+        let query = query.filter(|query| !query.trim().is_empty());
+        let extensions = map("extensions", extensions)?;
+        let is_named = document_id.is_some() || extensions.get(apq::EXTENSION).is_some_and(|it| *it != Value::Null);
+        if query.is_none() && !is_named {
+            return Err(bad_request("`query` is missing: send the document in it".to_owned()));
+        }
+        let variables = whole_numbers(Variables::from_value(Value::Object(map("variables", variables)?)));
+        let mut request = Request::new(query.unwrap_or_default()).variables(variables);
+        for (name, mut value) in extensions {
+            make_whole(&mut value);
+            request.extensions.insert(name.to_string(), value);
+        }
+        if let Some(id) = document_id {
+            request.extensions.insert(DOCUMENT_ID.to_owned(), Value::from(id));
+        }
+        request.operation_name = named(operation_name);
+        Ok(request)
+    }
+}
+
+/// Variables as JSON means them: `16.0` and `1e3` are whole numbers there, and to clients whose language has one kind
+/// of number. REST reads them so, too; beyond what is exact, nobody can tell.
+pub fn whole_numbers(mut variables: Variables) -> Variables {
+    variables.values_mut().for_each(make_whole);
+    variables
+}
+
+fn make_whole(value: &mut Value) {
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            let whole = number.as_f64().filter(|number| number.fract() == 0.0 && number.abs() <= MAX_EXACT as f64);
+            if let Some(whole) = whole {
+                *number = (whole as i64).into();
+            }
+        }
+        Value::List(list) => list.iter_mut().for_each(make_whole),
+        Value::Object(fields) => fields.values_mut().for_each(make_whole),
+        Value::Null | Value::Number(_) | Value::String(_) | Value::Boolean(_) | Value::Binary(_) | Value::Enum(_) => {}
+    }
+}
+
+/// The operation that is named. An empty text is no name, in a query string as elsewhere: there it is all that can be
+/// sent for null, and no operation can have it.
+pub fn named(operation_name: Option<String>) -> Option<String> {
+    operation_name.filter(|name| !name.is_empty())
+}
+
+fn map(name: &str, value: Option<Value>) -> Result<IndexMap<Name, Value>, Refusal> {
+    match value {
+        None | Some(Value::Null) => Ok(IndexMap::new()),
+        Some(Value::Object(map)) => Ok(map),
+        Some(_) => Err(bad_request(format!("`{name}` must be a JSON object"))),
+    }
+}
