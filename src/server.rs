@@ -18,7 +18,7 @@ use tracing::{error, info, warn};
 use crate::clock::Clock;
 use crate::discovery::{Announcer, CheckState, CheckStatus, Consul, Service as AnnouncedService};
 use crate::error::Error;
-use crate::graphql::{Documents, GraphqlOptions, ManifestError};
+use crate::graphql::{DocumentCache, GraphqlOptions, ManifestError};
 use crate::http::{self, HttpOptions, ListenerOptions};
 use crate::journal::{Database, FileMoved, Journal, LogTrimmer, OpenError, Retention};
 use crate::liveness::{self, LivenessSweeper};
@@ -66,7 +66,7 @@ pub struct Options {
 pub enum StartError {
     /// The trusted documents cannot be used.
     #[error(transparent)]
-    Documents(#[from] ManifestError),
+    DocumentCache(#[from] ManifestError),
     /// The database could not be opened.
     #[error(transparent)]
     Database(#[from] OpenError),
@@ -80,7 +80,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Server {
     resolvers: Resolvers,
-    documents: Documents,
+    documents: DocumentCache,
     journal: Journal,
     clock: Clock,
     options: Options,
@@ -121,7 +121,7 @@ pub enum Crashed {
 impl Server {
     /// Opens the database, reads the cluster, and starts to write.
     pub async fn start(options: Options, clock: Clock) -> Result<Self, StartError> {
-        let documents = Documents::open(&options.graphql).await?;
+        let documents = DocumentCache::open(&options.graphql).await?;
         let database = Database::connect(&options.database_url).await?;
         if options.migrate {
             database.migrate().await?;
@@ -180,7 +180,7 @@ impl Server {
     }
 
     /// The GraphQL documents it has read.
-    pub fn documents(&self) -> &Documents {
+    pub fn documents(&self) -> &DocumentCache {
         &self.documents
     }
 

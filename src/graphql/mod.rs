@@ -27,14 +27,14 @@ use axum::response::IntoResponse;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::execution::executor::Engine;
-use self::operation::request_cache::Repeated;
+use self::execution::executor::Executor;
+use self::operation::request_cache::RequestCache;
 use self::transport::endpoint::Endpoint;
 use self::transport::{http, negotiation, stored_operation};
 use crate::http::{Origin, Routes, Wants, get};
 use crate::resolvers::Resolvers;
 
-pub use self::operation::document_cache::{Documents, DocumentsRead};
+pub use self::operation::document_cache::{DocumentCache, DocumentCacheStats};
 pub use self::operation::limits::Limits;
 pub use self::operation::persisted_manifest::{ManifestError, TrustedMode};
 pub use self::options::GraphqlOptions;
@@ -42,16 +42,16 @@ pub use self::schema::sdl::sdl;
 
 /// `/graphql`: queries and mutations over HTTP, everything over WebSocket. And `/api/v1/q/…`: trusted documents.
 pub fn routes(
-    documents: Documents,
+    documents: DocumentCache,
     resolvers: Resolvers,
     origins: &[Origin],
     sockets: TaskTracker,
     closing: CancellationToken,
 ) -> Routes {
-    let wants = Wants::NOTHING.body(documents.limits().body).routine().questions().failures(negotiation::FAILURES);
-    let engine = Engine::new(documents, resolvers);
+    let wants = Wants::NOTHING.body(documents.limits().body).routine().questions().failures(negotiation::ERROR_FORMAT);
+    let engine = Executor::new(documents, resolvers);
     let endpoint =
-        Arc::new(Endpoint { engine, repeated: Repeated::default(), origins: origins.to_vec(), sockets, closing });
+        Arc::new(Endpoint { engine, repeated: RequestCache::default(), origins: origins.to_vec(), sockets, closing });
     Routes::new()
         .route_with(wants, "/graphql", get(http::get).post(http::post))
         .route("/graphql/schema.graphql", get(schema_file))

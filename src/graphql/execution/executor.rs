@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_graphql::parser::types::ExecutableDocument;
-use async_graphql::parser::types::OperationType::{self, Mutation as Command, Query as Question};
+use async_graphql::parser::types::OperationType;
 use async_graphql::{Request, Response, Schema, ServerError, ValidationMode, Value, Variables, value};
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
@@ -12,20 +12,22 @@ use tokio::runtime::Handle;
 use super::budget::Budget;
 use super::loader::WorkerEvents;
 use super::merge::merge;
-use super::response::Answer;
+use super::response::OperationResponse;
 use crate::error::Error;
 use crate::graphql::error;
 use crate::graphql::operation::cost::Sizes;
-use crate::graphql::operation::document_cache::Documents;
-use crate::graphql::operation::request::{Asked, Ready};
+use crate::graphql::operation::document_cache::DocumentCache;
+use crate::graphql::operation::request::{ParsedRequest, PreparedOperation};
 use crate::graphql::operation::variables;
-use crate::graphql::plan::{Plan, Question as Planned};
+use crate::graphql::plan::{Plan, PlanInput};
 use crate::graphql::schema::mutation::Mutation;
 use crate::graphql::schema::query::Query;
 use crate::graphql::schema::sdl;
 use crate::graphql::schema::subscription::Subscription;
-use crate::graphql::subscriptions::broadcast::{Followed, Live, Operation, Payload};
-use crate::graphql::subscriptions::handoff::{Begun, Items};
+use crate::graphql::subscriptions::broadcast::{
+    Payload, SharedSubscription, SubscriptionBroadcast, SubscriptionRequest,
+};
+use crate::graphql::subscriptions::handoff::{ItemStream, StreamHandoff};
 use crate::http::{Pieces, as_part_of_the_request, note_command};
 use crate::resolvers::kept::Kept;
 use crate::resolvers::offload::{Offload, STEPS_TO_RESOLVE};
@@ -39,29 +41,35 @@ const COST: &str = "cost";
 
 /// The schema with what its resolvers need. Cheap to clone.
 #[derive(Clone)]
-pub struct Engine {
-    documents: Documents,
+pub struct Executor {
+    documents: DocumentCache,
     /// Does not validate: what is run has been found valid.
     schema: Schema<Query, Mutation, Subscription>,
     resolvers: Resolvers,
-    live: Live,
+    live: SubscriptionBroadcast,
     /// Rows of lists that plans have written.
     kept: Kept,
 }
 
-impl Engine {
-    pub fn new(documents: Documents, resolvers: Resolvers) -> Self {
+impl Executor {
+    pub fn new(documents: DocumentCache, resolvers: Resolvers) -> Self {
         let schema = documents.limits().tell(sdl::schema()).validation_mode(ValidationMode::Fast).finish();
-        Self { documents, schema, live: Live::new(resolvers.clone()), resolvers, kept: Kept::default() }
+        Self {
+            documents,
+            schema,
+            live: SubscriptionBroadcast::new(resolvers.clone()),
+            resolvers,
+            kept: Kept::default(),
+        }
     }
 
     /// What is known of documents.
-    pub fn documents(&self) -> &Documents {
+    pub fn documents(&self) -> &DocumentCache {
         &self.documents
     }
 
     /// Reads the document of a request, or says why it cannot be read.
-    pub fn read(&self, request: Request) -> Result<Asked, Response> {
+    pub fn read(&self, request: Request) -> Result<ParsedRequest, Response> {
         self.documents.read(request)
     }
 
@@ -89,7 +97,7 @@ fn refusal(cause: Error) -> Response {
     response
 }
 
-impl Engine {
+impl Executor {
     /// Runs an operation of any kind, and streams what it has to say, written out. Equal
     /// subscriptions share the work.
     pub fn stream(&self, request: Request) -> BoxStream<'static, Payload> {
@@ -97,7 +105,7 @@ impl Engine {
     }
 
     /// The same for a request whose document has been read, or could not be.
-    pub fn stream_asked(&self, asked: Result<Asked, Response>) -> BoxStream<'static, Payload> {
+    pub fn stream_asked(&self, asked: Result<ParsedRequest, Response>) -> BoxStream<'static, Payload> {
         let (engine, live) = (self.clone(), self.live.clone());
         let answers = async move {
             let begun = match asked {
@@ -123,7 +131,7 @@ impl Engine {
     }
 
     /// Does what can be done at once: an answer, or a watch to follow.
-    async fn begin(&self, mut asked: Asked) -> Begin {
+    async fn begin(&self, mut asked: ParsedRequest) -> Begin {
         let Some(mut document) = asked.cut_out(&[OperationType::Subscription]) else {
             return Begin::Answered(self.run(asked).await);
         };
@@ -136,7 +144,7 @@ impl Engine {
             Ok(reading) => reading,
             Err(error) => return Begin::Answered(refusal(error).into()),
         };
-        let begun = Begun::default();
+        let begun = StreamHandoff::default();
         let mut request = Request::new("")
             .variables(asked.request.variables.clone())
             .data(self.resolvers.clone())
@@ -152,13 +160,13 @@ impl Engine {
             return Begin::Answered(response.into());
         }
         match begun.take() {
-            Some(items) => Begin::Following(self.live.prepare(Followed::new(asked, document, cost)), items),
+            Some(items) => Begin::Following(self.live.prepare(SubscriptionRequest::new(asked, document, cost)), items),
             None => Begin::Answered(refusal(Error::invalid("subscription", "must select a field to follow")).into()),
         }
     }
 
     /// Runs a query or a mutation.
-    pub async fn run(&self, asked: Asked) -> Answer {
+    pub async fn run(&self, asked: ParsedRequest) -> OperationResponse {
         match self.check(asked) {
             Ok(ready) => self.run_ready(&Arc::new(ready)).await,
             Err(refused) => refused.into(),
@@ -166,15 +174,15 @@ impl Engine {
     }
 
     /// Finds out whether a query or a mutation may be run.
-    pub fn check(&self, mut asked: Asked) -> Result<Ready, Response> {
+    pub fn check(&self, mut asked: ParsedRequest) -> Result<PreparedOperation, Response> {
         let cost = self.documents.check(&mut asked)?;
         let plan = asked.plan(self.documents.types());
-        Ok(Ready { asked, cost, plan })
+        Ok(PreparedOperation { asked, cost, plan })
     }
 
     /// Runs what may be run: here, or if it takes long, where nobody else waits for the thread.
-    pub async fn run_ready(&self, ready: &Arc<Ready>) -> Answer {
-        if ready.asked.operation().is_some_and(|operation| operation.ty == Command) {
+    pub async fn run_ready(&self, ready: &Arc<PreparedOperation>) -> OperationResponse {
+        if ready.asked.operation().is_some_and(|operation| operation.ty == OperationType::Mutation) {
             note_command();
         }
         if !Offload::is_long(self.steps(ready)) {
@@ -186,7 +194,7 @@ impl Engine {
     }
 
     /// How many steps an operation takes, about.
-    fn steps(&self, Ready { asked, cost, plan }: &Ready) -> u64 {
+    fn steps(&self, PreparedOperation { asked, cost, plan }: &PreparedOperation) -> u64 {
         let steps_each = match plan {
             Some((plan, _)) if plan.rest().is_none() => 1,
             Some(_) | None => STEPS_TO_RESOLVE,
@@ -200,8 +208,8 @@ impl Engine {
         asked.cost_on(Sizes::of(workers, vms), self.documents.types()).saturating_mul(steps_each)
     }
 
-    async fn run_here(&self, ready: &Ready) -> Answer {
-        let Ready { asked, cost, plan } = ready;
+    async fn run_here(&self, ready: &PreparedOperation) -> OperationResponse {
+        let PreparedOperation { asked, cost, plan } = ready;
         let reading = match self.reading(&asked.request).await {
             Ok(reading) => reading,
             Err(error) => return refusal(error).into(),
@@ -211,9 +219,9 @@ impl Engine {
         if let Some((plan, is_for_good)) = plan
             && let Some(written) = self.run_by_plan(asked, plan, *is_for_good, &reading, cost.as_ref()).await
         {
-            return Answer::Written(written);
+            return OperationResponse::Written(written);
         }
-        let Some(document) = asked.cut_out(&[Question, Command]) else {
+        let Some(document) = asked.cut_out(&[OperationType::Query, OperationType::Mutation]) else {
             let problem = "Subscriptions are not supported on this transport, which answers once. Ask for a stream with \
                            `Accept: text/event-stream`, or open a WebSocket at /graphql with the subprotocol \
                            graphql-transport-ws.";
@@ -231,7 +239,7 @@ impl Engine {
     /// can do, or say.
     async fn run_by_plan(
         &self,
-        asked: &Asked,
+        asked: &ParsedRequest,
         plan: &Plan,
         is_for_good: bool,
         reading: &Reading,
@@ -249,7 +257,7 @@ impl Engine {
             return None;
         }
         let kept = is_for_good.then_some(&self.kept);
-        let question = Planned { reading, variables: &asked.request.variables, kept };
+        let question = PlanInput { reading, variables: &asked.request.variables, kept };
         plan.answer(&question, rest.as_ref(), budget.spent(), cost).ok()
     }
 
@@ -262,14 +270,14 @@ impl Engine {
     /// Resolves a document field by field.
     async fn resolve(
         &self,
-        asked: &Asked,
+        asked: &ParsedRequest,
         mut document: ExecutableDocument,
         reading: Reading,
         budget: &Budget,
     ) -> Response {
         self.prepare(&mut document, &asked.request.variables);
         // What a command answers with is newer than the reading that its document began with.
-        let is_mutation = asked.operation().is_some_and(|operation| operation.ty == Command);
+        let is_mutation = asked.operation().is_some_and(|operation| operation.ty == OperationType::Mutation);
         let loader = WorkerEvents::loader(self.resolvers.clone(), (!is_mutation).then(|| reading.clone()));
         let mut request = Request::new("")
             .variables(asked.request.variables.clone())
@@ -286,6 +294,6 @@ impl Engine {
 
 /// What comes of beginning an operation.
 enum Begin {
-    Answered(Answer),
-    Following(Arc<Operation>, Items),
+    Answered(OperationResponse),
+    Following(Arc<SharedSubscription>, ItemStream),
 }

@@ -10,11 +10,11 @@ use async_graphql::parser::types::{
 };
 use async_graphql::{Name, Positioned, Variables};
 
-use crate::graphql::plan::{Compiler, Stop};
-use crate::graphql::schema::index::{Kind, Types, innermost, root};
+use crate::graphql::plan::{Compiler, Fallback};
+use crate::graphql::schema::index::{IndexedType, SchemaIndex, innermost, root};
 
 /// Puts the one operation of a document together, which is valid, and whose variables have been coerced.
-pub fn merge(document: &mut ExecutableDocument, variables: &Variables, types: &Types) {
+pub fn merge(document: &mut ExecutableDocument, variables: &Variables, types: &SchemaIndex) {
     let ExecutableDocument { operations: DocumentOperations::Single(operation), fragments } = document else { return };
     let compiler = Compiler { fragments, variables: Some(variables), types };
     let set = &operation.node.selection_set.node;
@@ -24,16 +24,16 @@ pub fn merge(document: &mut ExecutableDocument, variables: &Variables, types: &T
 }
 
 /// What is asked for of an object, each key once.
-fn merge_object(compiler: &Compiler<'_>, object: &str, sets: &[&SelectionSet]) -> Result<SelectionSet, Stop> {
+fn merge_object(compiler: &Compiler<'_>, object: &str, sets: &[&SelectionSet]) -> Result<SelectionSet, Fallback> {
     let mut items = Vec::new();
     for asked in compiler.collect(object, sets)? {
         let Positioned { pos, node: Field { alias, name, arguments, selection_set, .. } } = asked.field;
         let ty = compiler.types.field(object, &name.node).map(|field| innermost(&field.ty));
         let inside = match ty.and_then(|ty| Some((ty, compiler.types.get(ty)?))) {
-            Some((ty, Kind::Object(_))) => merge_object(compiler, ty, &asked.sets)?,
-            Some((ty, Kind::Interface(_))) => merge_interface(compiler, ty, &asked.sets, selection_set)?,
+            Some((ty, IndexedType::Object(_))) => merge_object(compiler, ty, &asked.sets)?,
+            Some((ty, IndexedType::Interface(_))) => merge_interface(compiler, ty, &asked.sets, selection_set)?,
             // A leaf; or introspection, in which there is nothing to carry out.
-            Some((_, Kind::Enum(_) | Kind::Input(_) | Kind::Scalar)) | None => {
+            Some((_, IndexedType::Enum(_) | IndexedType::Input(_) | IndexedType::Scalar)) | None => {
                 SelectionSet { items: asked.sets.iter().flat_map(|set| set.items.iter().cloned()).collect() }
             }
         };
@@ -56,7 +56,7 @@ fn merge_interface(
     interface: &str,
     sets: &[&SelectionSet],
     place: &Positioned<SelectionSet>,
-) -> Result<SelectionSet, Stop> {
+) -> Result<SelectionSet, Fallback> {
     let fragment = |member: &str| {
         let inline = InlineFragment {
             type_condition: Some(place.position_node(TypeCondition { on: place.position_node(Name::new(member)) })),
@@ -66,5 +66,5 @@ fn merge_interface(
         Ok(place.position_node(Selection::InlineFragment(place.position_node(inline))))
     };
     let members = compiler.types.members(interface).into_iter().map(fragment);
-    Ok(SelectionSet { items: members.collect::<Result<_, Stop>>()? })
+    Ok(SelectionSet { items: members.collect::<Result<_, Fallback>>()? })
 }

@@ -8,31 +8,33 @@ use serde::{Serialize, Serializer};
 use crate::http::Pieces;
 
 /// An answer to an operation that is no subscription.
-pub enum Answer {
+pub enum OperationResponse {
     /// By plan: it is text already, and nothing is wrong.
     Written(Pieces),
     /// By the engine.
     Resolved(Response),
 }
 
-impl From<Response> for Answer {
+impl From<Response> for OperationResponse {
     fn from(response: Response) -> Self {
         Self::Resolved(response)
     }
 }
 
-impl Answer {
+impl OperationResponse {
     /// The same as text, if nothing is wrong: a long answer takes a while to write.
     pub fn written(self) -> Self {
         match self {
-            Self::Resolved(response) if response.errors.is_empty() => match serde_json::to_vec(&Shown(&response)) {
-                Ok(text) => {
-                    let mut pieces = Pieces::default();
-                    pieces.push(text.into());
-                    Self::Written(pieces)
+            Self::Resolved(response) if response.errors.is_empty() => {
+                match serde_json::to_vec(&SerializedResponse(&response)) {
+                    Ok(text) => {
+                        let mut pieces = Pieces::default();
+                        pieces.push(text.into());
+                        Self::Written(pieces)
+                    }
+                    Err(_) => Self::Resolved(response),
                 }
-                Err(_) => Self::Resolved(response),
-            },
+            }
             other => other,
         }
     }
@@ -58,15 +60,15 @@ impl Answer {
     pub fn into_body(self) -> Option<Body> {
         match self {
             Self::Written(text) => Some(text.into()),
-            Self::Resolved(response) => serde_json::to_vec(&Shown(&response)).ok().map(Into::into),
+            Self::Resolved(response) => serde_json::to_vec(&SerializedResponse(&response)).ok().map(Into::into),
         }
     }
 }
 
 /// An answer as it is written: one to a request that was not executed has no `data`.
-pub struct Shown<'a>(pub &'a Response);
+pub struct SerializedResponse<'a>(pub &'a Response);
 
-impl Serialize for Shown<'_> {
+impl Serialize for SerializedResponse<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if was_refused(self.0) {
             let mut map = serializer.serialize_map(Some(1))?;

@@ -49,7 +49,7 @@ impl DocumentHash {
     }
 }
 
-/// The hash that a request's extension names, if there is one, as it is written. Documents that an operator trusts may
+/// The hash that a request's extension names, if there is one, as it is written. DocumentCache that an operator trusts may
 /// have ids there that are no hashes.
 pub fn asked_for(extension: Option<&Value>) -> Result<Option<&str>, Response> {
     let extension = match extension {
@@ -75,7 +75,7 @@ pub fn hash(digits: &str) -> Result<DocumentHash, Response> {
 }
 
 /// Texts of documents by their hashes.
-pub struct PersistedQueries(Cache<DocumentHash, Arc<str>, ByBytes>);
+pub struct PersistedQueryCache(Cache<DocumentHash, Arc<str>, ByBytes>);
 
 #[derive(Clone)]
 struct ByBytes;
@@ -87,7 +87,7 @@ impl Weighter<DocumentHash, Arc<str>> for ByBytes {
     }
 }
 
-impl PersistedQueries {
+impl PersistedQueryCache {
     /// None yet.
     pub fn new() -> Self {
         Self(Cache::with(EXPECTED, MAX_BYTES, ByBytes, DefaultHashBuilder::default(), DefaultLifecycle::default()))
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_bounded_in_number_and_in_bytes() {
-        let persisted = PersistedQueries::new();
+        let persisted = PersistedQueryCache::new();
         for n in 0..MAX_TEXTS + 2_000 {
             let text = format!("{{ a{n} }}");
             persisted.keep(DocumentHash::of(&text), text.into());

@@ -24,7 +24,7 @@ use async_graphql::{Name, Positioned, Response, Value, Variables};
 
 use super::variables;
 use crate::graphql::error::request_error;
-use crate::graphql::schema::index::{self, Types, innermost, is_list, root};
+use crate::graphql::schema::index::{self, SchemaIndex, innermost, is_list, root};
 use crate::resolvers::offload::ENTRIES_OF_A_STEP;
 
 /// Workers of the largest cluster.
@@ -64,7 +64,12 @@ impl Sizes {
 }
 
 /// How many fields the largest answer has, and how many rows are looked at for it.
-pub fn of(operation: &OperationDefinition, document: &ExecutableDocument, variables: &Variables, types: &Types) -> u64 {
+pub fn of(
+    operation: &OperationDefinition,
+    document: &ExecutableDocument,
+    variables: &Variables,
+    types: &SchemaIndex,
+) -> u64 {
     on(Sizes::LARGEST, operation, document, variables, types)
 }
 
@@ -74,7 +79,7 @@ pub fn on(
     operation: &OperationDefinition,
     document: &ExecutableDocument,
     variables: &Variables,
-    types: &Types,
+    types: &SchemaIndex,
 ) -> u64 {
     let estimate = Estimate { sizes, document, variables, types, asked_for_variables: Cell::new(false) };
     estimate.of_operation(operation)
@@ -84,7 +89,7 @@ pub fn on(
 pub fn whatever_the_variables(
     operation: &OperationDefinition,
     document: &ExecutableDocument,
-    types: &Types,
+    types: &SchemaIndex,
 ) -> Option<u64> {
     let variables = &Variables::default();
     let sizes = Sizes::LARGEST;
@@ -112,7 +117,7 @@ struct Estimate<'a> {
     sizes: Sizes,
     document: &'a ExecutableDocument,
     variables: &'a Variables,
-    types: &'a Types,
+    types: &'a SchemaIndex,
     asked_for_variables: Cell<bool>,
 }
 
@@ -165,7 +170,7 @@ impl Estimate<'_> {
 
     /// How many rows are looked at to find what a field shows, each the more often the more it is compared with. Lists
     /// that show all they look at are as long as that.
-    fn rows_looked_at(&self, parent: &str, definition: &index::Field, field: &Field) -> u64 {
+    fn rows_looked_at(&self, parent: &str, definition: &index::IndexedField, field: &Field) -> u64 {
         let Sizes { workers, vms_of_a_worker } = self.sizes;
         match (parent, field.name.node.as_str()) {
             ("Query", "workersConnection") => {
@@ -198,7 +203,7 @@ impl Estimate<'_> {
     }
 
     /// How many objects a list has.
-    fn length(&self, parent: &str, definition: &index::Field, field: &Field, page: u64) -> u64 {
+    fn length(&self, parent: &str, definition: &index::IndexedField, field: &Field, page: u64) -> u64 {
         match (parent, field.name.node.as_str()) {
             ("Query", "workers" | "vmDistribution") => self.sizes.workers,
             ("Query", "vms") => self.sizes.vms(),
@@ -214,7 +219,7 @@ impl Estimate<'_> {
     }
 
     /// The size of the page that a field asks for. One that is not allowed is refused later on.
-    fn page_of(&self, definition: &index::Field, field: &Field) -> u64 {
+    fn page_of(&self, definition: &index::IndexedField, field: &Field) -> u64 {
         let asked = ["first", "last"].into_iter().find_map(|name| match self.argument(definition, field, name) {
             Some(Value::Number(size)) => Some(size.as_i64().map_or(LARGEST_PAGE, |size| size.max(0).unsigned_abs())),
             _ => None,
@@ -222,7 +227,7 @@ impl Estimate<'_> {
         asked.unwrap_or(USUAL_PAGE).min(LARGEST_PAGE)
     }
 
-    fn argument(&self, definition: &index::Field, field: &Field, name: &str) -> Option<Value> {
+    fn argument(&self, definition: &index::IndexedField, field: &Field, name: &str) -> Option<Value> {
         // What a variable that was left out stands for is left out, and the rest counts.
         let variable = |name: &Name| {
             self.asked_for_variables.set(true);
@@ -292,7 +297,7 @@ mod tests {
     fn cost(query: &str, variables: serde_json::Value) -> u64 {
         let document = parse_query(query).unwrap();
         let (_, operation) = document.operations.iter().next().unwrap();
-        of(&operation.node, &document, &Variables::from_json(variables), Types::of_schema())
+        of(&operation.node, &document, &Variables::from_json(variables), SchemaIndex::of_schema())
     }
 
     #[test]

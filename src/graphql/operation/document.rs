@@ -18,8 +18,8 @@ use super::limits::Limits;
 use super::typed::Typed;
 use super::validation;
 use crate::graphql::error::request_error;
-use crate::graphql::plan::{Plan, Stop};
-use crate::graphql::schema::index::Types;
+use crate::graphql::plan::{Fallback, Plan};
+use crate::graphql::schema::index::SchemaIndex;
 use crate::resolvers::input::echo;
 
 /// How many documents may be kept. A program has tens, a playground makes one with each keystroke.
@@ -37,13 +37,13 @@ pub struct Document {
     /// How many there are with all fragments written out, as a plan has them.
     selections: usize,
     /// What is known of its operations whatever they are asked with, found out when it is asked for first.
-    known: OnceLock<HashMap<Option<Name>, Known>>,
+    known: OnceLock<HashMap<Option<Name>, OperationInfo>>,
 }
 
 /// What is known of an operation whatever it is asked with.
-pub struct Known {
+pub struct OperationInfo {
     /// How it is answered by plan, found out when it is run first.
-    pub plan: OnceLock<Result<Arc<Plan>, Stop>>,
+    pub plan: OnceLock<Result<Arc<Plan>, Fallback>>,
     /// None if that depends on the variables.
     pub cost: Option<u64>,
 }
@@ -62,16 +62,16 @@ impl Document {
 }
 
 /// Parses and validates, and keeps nothing.
-pub struct Reader {
+pub struct DocumentParser {
     pub limits: Limits,
-    pub types: &'static Types,
+    pub types: &'static SchemaIndex,
     pub parsed: AtomicU64,
     pub validated: AtomicU64,
 }
 
-impl Reader {
+impl DocumentParser {
     pub fn new(limits: Limits) -> Self {
-        Self { limits, types: Types::of_schema(), parsed: AtomicU64::new(0), validated: AtomicU64::new(0) }
+        Self { limits, types: SchemaIndex::of_schema(), parsed: AtomicU64::new(0), validated: AtomicU64::new(0) }
     }
 
     /// Reads a document, and refuses it if it is not valid or not within the limits.
@@ -99,8 +99,8 @@ impl Document {
     }
 
     /// What is known of the operation of this name, or of the only one. The document is valid.
-    pub fn known(&self, name: Option<&str>, types: &Types) -> Option<&Known> {
-        let of = |operation: &OperationDefinition| Known {
+    pub fn known(&self, name: Option<&str>, types: &SchemaIndex) -> Option<&OperationInfo> {
+        let of = |operation: &OperationDefinition| OperationInfo {
             plan: OnceLock::new(),
             cost: cost::whatever_the_variables(operation, &self.parsed, types),
         };

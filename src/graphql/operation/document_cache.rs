@@ -1,4 +1,4 @@
-//! Documents, and what of them is kept.
+//! DocumentCache, and what of them is kept.
 //!
 //! A document that was parsed, guarded and found valid once is none of these again while it is kept:
 //! of an ordinary question the most part is parsing and validation (measured: two thirds). Kept is
@@ -15,16 +15,16 @@ use async_graphql::{Request, Response, Value};
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, Weighter};
 
-use super::apq::{self, DocumentHash, PersistedQueries};
+use super::apq::{self, DocumentHash, PersistedQueryCache};
 use super::cost::{self};
-use super::document::{Document, MAX_BYTES, Reader};
+use super::document::{Document, DocumentParser, MAX_BYTES};
 use super::limits::{self, Limits};
 use super::persisted_manifest::{self, ManifestError, TrustedDocuments, TrustedMode};
-use super::request::Asked;
+use super::request::ParsedRequest;
 use super::variables;
 use crate::graphql::error::request_error;
 use crate::graphql::options::GraphqlOptions;
-use crate::graphql::schema::index::Types;
+use crate::graphql::schema::index::SchemaIndex;
 
 /// How many documents are expected, so low that the cache does not divide its bytes into parts that are too small for
 /// the longest document. It is no limit.
@@ -32,19 +32,19 @@ const EXPECTED: usize = 256;
 
 /// Reads documents, and keeps them. Cheap to clone.
 #[derive(Clone)]
-pub struct Documents(Arc<Inner>);
+pub struct DocumentCache(Arc<Inner>);
 
 struct Inner {
-    reader: Reader,
+    reader: DocumentParser,
     kept: Cache<Arc<str>, Arc<Document>, ByBytes>,
     /// None if documents are not taken by their hashes.
-    persisted: Option<PersistedQueries>,
+    persisted: Option<PersistedQueryCache>,
     trusted: TrustedDocuments,
 }
 
 /// How much work documents have made so far, and how many are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DocumentsRead {
+pub struct DocumentCacheStats {
     /// How often one was to be parsed.
     pub parsed: u64,
     /// How often one was found valid.
@@ -62,10 +62,10 @@ impl Weighter<Arc<str>, Arc<Document>> for ByBytes {
     }
 }
 
-impl Documents {
+impl DocumentCache {
     /// Nothing is kept yet, except the documents that an operator trusts.
     pub async fn open(options: &GraphqlOptions) -> Result<Self, ManifestError> {
-        let reader = Reader::new(options.limits);
+        let reader = DocumentParser::new(options.limits);
         let trusted = match (options.trusted_documents_mode, &options.trusted_documents) {
             (TrustedMode::Allow | TrustedMode::Only, Some(file)) => {
                 TrustedDocuments::read(file, options.trusted_documents_mode, &reader)?
@@ -75,14 +75,14 @@ impl Documents {
         };
         let kept =
             Cache::with(EXPECTED, MAX_BYTES, ByBytes, DefaultHashBuilder::default(), DefaultLifecycle::default());
-        let persisted = options.persisted_queries.then(PersistedQueries::new);
+        let persisted = options.persisted_queries.then(PersistedQueryCache::new);
         Ok(Self(Arc::new(Inner { reader, kept, persisted, trusted })))
     }
 
     /// How much work documents have made so far.
-    pub fn read_so_far(&self) -> DocumentsRead {
+    pub fn stats(&self) -> DocumentCacheStats {
         let Inner { reader, kept, .. } = &*self.0;
-        DocumentsRead {
+        DocumentCacheStats {
             parsed: reader.parsed.load(Ordering::Relaxed),
             validated: reader.validated.load(Ordering::Relaxed),
             kept: kept.len(),
@@ -95,17 +95,17 @@ impl Documents {
     }
 
     /// What there is in the schema.
-    pub fn types(&self) -> &'static Types {
+    pub fn types(&self) -> &'static SchemaIndex {
         self.0.reader.types
     }
 
-    /// Documents that an operator trusts.
+    /// DocumentCache that an operator trusts.
     pub fn trusted(&self) -> &TrustedDocuments {
         &self.0.trusted
     }
 
     /// Reads the document of a request, which may name it instead of sending it, or says why it cannot be read.
-    pub fn read(&self, mut request: Request) -> Result<Asked, Response> {
+    pub fn read(&self, mut request: Request) -> Result<ParsedRequest, Response> {
         let Inner { trusted, persisted, .. } = &*self.0;
         let text = std::mem::take(&mut request.query);
         // A query string cannot tell an empty name from none, so that no request may mean something by it.
@@ -119,7 +119,7 @@ impl Documents {
         };
         if let Some(document) = document {
             return if text.is_empty() || *text == *document.text {
-                Ok(Asked::new(document.clone(), request))
+                Ok(ParsedRequest::new(document.clone(), request))
             } else {
                 Err(apq::mismatch())
             };
@@ -129,20 +129,20 @@ impl Documents {
             (TrustedMode::Only, _) => return Err(persisted_manifest::id_required()),
             (TrustedMode::Off | TrustedMode::Allow, _) => {}
         }
-        let Some(hash) = hash else { return Ok(Asked::new(self.document(&text)?, request)) };
+        let Some(hash) = hash else { return Ok(ParsedRequest::new(self.document(&text)?, request)) };
         let Some(persisted) = persisted else {
             return match text.is_empty() {
                 true => Err(apq::not_supported()),
-                false => Ok(Asked::new(self.document(&text)?, request)),
+                false => Ok(ParsedRequest::new(self.document(&text)?, request)),
             };
         };
         let hash = apq::hash(&hash)?;
         if text.is_empty() {
-            Ok(Asked::new(self.document(&persisted.find(hash)?)?, request))
+            Ok(ParsedRequest::new(self.document(&persisted.find(hash)?)?, request))
         } else if hash == DocumentHash::of(&text) {
             let document = self.document(&text)?;
             persisted.keep(hash, document.text.clone());
-            Ok(Asked::new(document, request))
+            Ok(ParsedRequest::new(document, request))
         } else {
             Err(apq::mismatch())
         }
@@ -160,9 +160,9 @@ impl Documents {
 
     /// Refuses a request that does not say which operation it means, whose variables are not what that declares, or
     /// that costs too much; coerces its variables. Answers with the cost.
-    pub fn check(&self, asked: &mut Asked) -> Result<u64, Response> {
+    pub fn check(&self, asked: &mut ParsedRequest) -> Result<u64, Response> {
         let Inner { reader, .. } = &*self.0;
-        let Asked { document, request } = asked;
+        let ParsedRequest { document, request } = asked;
         limits::check_variables(&request.variables, &reader.limits)?;
         let name = request.operation_name.as_deref();
         let operation = document.operation(name).ok_or_else(|| document.not_told(name))?;
@@ -184,10 +184,13 @@ fn document_id(asked: Option<Value>) -> Result<Option<String>, Response> {
     }
 }
 
-impl fmt::Debug for Documents {
+impl fmt::Debug for DocumentCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Inner { reader, kept, .. } = &*self.0;
-        f.debug_struct("Documents").field("limits", &reader.limits).field("kept", &kept.len()).finish_non_exhaustive()
+        f.debug_struct("DocumentCache")
+            .field("limits", &reader.limits)
+            .field("kept", &kept.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -195,29 +198,29 @@ impl fmt::Debug for Documents {
 mod tests {
     use super::*;
 
-    fn ask(documents: &Documents, query: &str) -> Asked {
+    fn ask(documents: &DocumentCache, query: &str) -> ParsedRequest {
         documents.read(Request::new(query)).unwrap_or_else(|refused| panic!("{query}: {refused:?}"))
     }
 
     #[tokio::test]
     async fn what_is_kept_is_bounded_in_number_and_in_bytes() {
-        let documents = Documents::open(&GraphqlOptions::default()).await.unwrap();
+        let documents = DocumentCache::open(&GraphqlOptions::default()).await.unwrap();
         for n in 0..MAX_DOCUMENTS + 500 {
             ask(&documents, &format!("{{ workers {{ id }} }} # {n}"));
         }
-        let kept = documents.read_so_far().kept as u64;
+        let kept = documents.stats().kept as u64;
         assert!((MAX_DOCUMENTS / 2..=MAX_DOCUMENTS).contains(&kept), "{kept}");
         let long = "x".repeat(60_000);
         for n in 0..40 {
             ask(&documents, &format!("{{ workers {{ id }} }} # {n} {long}"));
         }
         assert!(documents.0.kept.weight() <= MAX_BYTES);
-        assert!(documents.read_so_far().kept < 2_000);
+        assert!(documents.stats().kept < 2_000);
     }
 
     #[tokio::test]
     async fn the_operation_is_the_one_that_is_named_or_the_only_one() {
-        let documents = Documents::open(&GraphqlOptions::default()).await.unwrap();
+        let documents = DocumentCache::open(&GraphqlOptions::default()).await.unwrap();
         let two = "query A { workers { id } } mutation B { drainWorker(input: {workerId: 1}) { changed } }";
         use OperationType::{Mutation, Query};
         for (query, name, expected, kinds) in [

@@ -86,7 +86,7 @@ impl Limits {
 pub fn check_parsed(document: &Document, limits: &Limits) -> Result<usize, Response> {
     let operations = document.definitions.iter().filter(|it| matches!(it, Definition::OperationDefinition(_))).count();
     within("operations", operations, MAX_OPERATIONS)?;
-    let size = Scales::new(document).measure().map_err(|Cycle(fragment)| {
+    let size = DocumentMeasure::new(document).measure().map_err(|Cycle(fragment)| {
         let problem = format!("The fragment \"{fragment}\" spreads itself, directly or through others");
         refused("GRAPHQL_VALIDATION_FAILED", problem)
     })?;
@@ -186,22 +186,22 @@ impl Size {
 }
 
 /// Measures a document, each fragment once.
-struct Scales<'a> {
+struct DocumentMeasure<'a> {
     document: &'a Document,
     fragments: HashMap<&'a Name, &'a FragmentDefinition>,
-    measured: HashMap<&'a Name, Measured>,
+    measured: HashMap<&'a Name, MeasureState>,
 }
 
 #[derive(Clone, Copy)]
-enum Measured {
+enum MeasureState {
     NotYet,
-    Known(Size),
+    OperationInfo(Size),
 }
 
 /// A fragment that contains itself.
 struct Cycle(Name);
 
-impl<'a> Scales<'a> {
+impl<'a> DocumentMeasure<'a> {
     fn new(document: &'a Document) -> Self {
         let mut fragments = HashMap::new();
         for definition in &document.definitions {
@@ -257,16 +257,16 @@ impl<'a> Scales<'a> {
 
     fn size_of_fragment(&mut self, name: &'a Name) -> Result<Size, Cycle> {
         match self.measured.get(name) {
-            Some(Measured::Known(size)) => return Ok(*size),
-            Some(Measured::NotYet) => return Err(Cycle(name.clone())),
+            Some(MeasureState::OperationInfo(size)) => return Ok(*size),
+            Some(MeasureState::NotYet) => return Err(Cycle(name.clone())),
             None => {}
         }
         // An unknown fragment is the validation's to name.
         let Some(fragment) = self.fragments.get(name).copied() else { return Ok(Size::default()) };
-        self.measured.insert(name, Measured::NotYet);
+        self.measured.insert(name, MeasureState::NotYet);
         let mut size = self.size_of(&fragment.selection_set)?;
         size.directives = size.directives.max(fragment.directives.len());
-        self.measured.insert(name, Measured::Known(size));
+        self.measured.insert(name, MeasureState::OperationInfo(size));
         Ok(size)
     }
 }

@@ -14,10 +14,10 @@ use apollo_compiler::executable::{ExecutableDocument, Field, Selection, Selectio
 use apollo_compiler::schema::ExtendedType;
 use apollo_compiler::{Name, Node, Schema};
 
-use super::problems::Problems;
+use super::problems::ValidationErrors;
 
 /// Adds what cannot be merged to the problems; the first for each operation.
-pub fn find(document: &ExecutableDocument, schema: &Schema, problems: &mut Problems<'_>) {
+pub fn find(document: &ExecutableDocument, schema: &Schema, problems: &mut ValidationErrors<'_>) {
     let rule = Rule { document, schema };
     for operation in document.operations.iter() {
         let mut fields = Vec::new();

@@ -1,4 +1,4 @@
-//! Documents that an operator trusts: read from a manifest at the start, and asked for by their ids.
+//! DocumentCache that an operator trusts: read from a manifest at the start, and asked for by their ids.
 //!
 //! The manifest is Apollo's, as its client tools write it. Each operation is validated before the
 //! server starts to serve: what a dashboard was built with either fits this server, or is named.
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use async_graphql::Response;
 use serde::Deserialize;
 
-use super::document::{Document, Reader};
+use super::document::{Document, DocumentParser};
 use crate::graphql::error::request_error;
 use crate::resolvers::input::echo;
 
@@ -84,7 +84,7 @@ impl TrustedDocuments {
     }
 
     /// Reads a manifest, all of whose operations have to be valid.
-    pub fn read(file: &Path, mode: TrustedMode, reader: &Reader) -> Result<Self, ManifestError> {
+    pub fn read(file: &Path, mode: TrustedMode, reader: &DocumentParser) -> Result<Self, ManifestError> {
         let operations = match operations(file) {
             Ok(operations) => operations,
             Err(problem) => return Err(ManifestError { file: file.to_owned(), problem }),
@@ -144,7 +144,7 @@ fn operations(file: &Path) -> Result<Vec<Operation>, String> {
 
 impl Operation {
     /// Its document, if it is valid and the operation that it says to be.
-    fn read(&self, reader: &Reader) -> Result<Arc<Document>, String> {
+    fn read(&self, reader: &DocumentParser) -> Result<Arc<Document>, String> {
         let first_words = |refused: Response| {
             let first = refused.errors.into_iter().next();
             first.map_or_else(|| "it is refused".to_owned(), |error| error.message)

@@ -12,13 +12,13 @@ const LONGEST_MESSAGE: usize = 500;
 const MAX_ERRORS: usize = 10;
 
 /// What is wrong with a document: of all problems those that are told, which are the first by where they are.
-pub struct Problems<'a> {
+pub struct ValidationErrors<'a> {
     source: &'a Source<'a>,
     /// In the order of their places.
     found: Vec<(Vec<Pos>, String)>,
 }
 
-impl<'a> Problems<'a> {
+impl<'a> ValidationErrors<'a> {
     pub fn new(source: &'a Source<'a>) -> Self {
         Self { source, found: Vec::new() }
     }
@@ -71,7 +71,7 @@ mod tests {
     ) -> (u32, Vec<String>) {
         let parsed = Parser::new().parse_ast(text, "").unwrap();
         let source = Source::of(text);
-        let (mut problems, worded) = (Problems::new(&source), Cell::new(0));
+        let (mut problems, worded) = (ValidationErrors::new(&source), Cell::new(0));
         for location in of(&parsed) {
             problems.add([location], || {
                 worded.set(worded.get() + 1);

@@ -7,17 +7,17 @@ use async_graphql::parser::types::{ExecutableDocument, OperationDefinition, Oper
 
 use super::cost::{self, Sizes};
 use super::document::Document;
-use crate::graphql::plan::{Plan, Stop};
-use crate::graphql::schema::index::Types;
+use crate::graphql::plan::{Fallback, Plan};
+use crate::graphql::schema::index::SchemaIndex;
 
 /// A request whose document has been read.
-pub struct Asked {
+pub struct ParsedRequest {
     pub document: Arc<Document>,
     /// The rest of it; its text is empty.
     pub request: Request,
 }
 
-impl Asked {
+impl ParsedRequest {
     /// A document, and what it is asked with.
     pub fn new(document: Arc<Document>, request: Request) -> Self {
         Self { document, request }
@@ -35,14 +35,14 @@ impl Asked {
 
     /// How to answer it without the engine, if it is a query of which that is known; and whether for good, or only with
     /// these variables.
-    pub fn plan(&self, types: &Types) -> Option<(Arc<Plan>, bool)> {
+    pub fn plan(&self, types: &SchemaIndex) -> Option<(Arc<Plan>, bool)> {
         let operation = self.operation().filter(|operation| operation.ty == OperationType::Query)?;
         let known = self.document.known(self.request.operation_name.as_deref(), types)?;
         let plan = || Plan::compile(operation, &self.document.parsed, None, types).map(Arc::new);
         match known.plan.get_or_init(plan) {
             Ok(plan) => Some((plan.clone(), true)),
-            Err(Stop::Ordinary) => None,
-            Err(Stop::NeedsVariables) => {
+            Err(Fallback::Resolver) => None,
+            Err(Fallback::NeedsVariables) => {
                 let variables = Some(&self.request.variables);
                 Plan::compile(operation, &self.document.parsed, variables, types).ok().map(|plan| (plan.into(), false))
             }
@@ -50,7 +50,7 @@ impl Asked {
     }
 
     /// What the operation costs in a cluster of this size.
-    pub fn cost_on(&self, sizes: Sizes, types: &Types) -> u64 {
+    pub fn cost_on(&self, sizes: Sizes, types: &SchemaIndex) -> u64 {
         let Self { document, request, .. } = self;
         self.operation().map_or(0, |operation| cost::on(sizes, operation, &document.parsed, &request.variables, types))
     }
@@ -63,17 +63,17 @@ impl Asked {
 }
 
 /// A query or a mutation that may be run, as often as somebody asks for it.
-pub struct Ready {
-    pub asked: Asked,
+pub struct PreparedOperation {
+    pub asked: ParsedRequest,
     pub cost: u64,
     /// How it is answered without resolving it field by field, if that is known; and whether for good, or only with
     /// these variables.
     pub plan: Option<(Arc<Plan>, bool)>,
 }
 
-impl Ready {
+impl PreparedOperation {
     /// The request.
-    pub fn asked(&self) -> &Asked {
+    pub fn asked(&self) -> &ParsedRequest {
         &self.asked
     }
 }

@@ -11,7 +11,7 @@ use quick_cache::sync::Cache;
 use quick_cache::{DefaultHashBuilder, Weighter};
 
 use super::apq;
-use super::request::Ready;
+use super::request::PreparedOperation;
 
 /// Longest request that is kept. Ordinary ones are some hundred bytes to a few thousand.
 const LONGEST: usize = 16 * 1024;
@@ -24,33 +24,33 @@ const EXPECTED: usize = 256;
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Requests by their bytes.
-pub struct Repeated(Cache<Box<[u8]>, Arc<Ready>, ByBytes>);
+pub struct RequestCache(Cache<Box<[u8]>, Arc<PreparedOperation>, ByBytes>);
 
 #[derive(Clone)]
 struct ByBytes;
 
-impl Weighter<Box<[u8]>, Arc<Ready>> for ByBytes {
-    fn weight(&self, body: &Box<[u8]>, ready: &Arc<Ready>) -> u64 {
+impl Weighter<Box<[u8]>, Arc<PreparedOperation>> for ByBytes {
+    fn weight(&self, body: &Box<[u8]>, ready: &Arc<PreparedOperation>) -> u64 {
         /// Two bytes of JSON, a digit and a comma, may become a value in a list.
         const READ_BYTES_FOR_EACH: usize = size_of::<async_graphql::Value>() / 2;
         (body.len() * (1 + READ_BYTES_FOR_EACH)) as u64 + ready.asked().document.weight()
     }
 }
 
-impl Default for Repeated {
+impl Default for RequestCache {
     fn default() -> Self {
         Self(Cache::with(EXPECTED, MAX_BYTES, ByBytes, DefaultHashBuilder::default(), Default::default()))
     }
 }
 
-impl Repeated {
+impl RequestCache {
     /// What a request of these bytes came to before.
-    pub fn find(&self, body: &[u8]) -> Option<Arc<Ready>> {
+    pub fn find(&self, body: &[u8]) -> Option<Arc<PreparedOperation>> {
         if body.len() > LONGEST { None } else { self.0.get(body) }
     }
 
     /// Keeps what a request came to, if it may be of use again.
-    pub fn keep(&self, body: &[u8], ready: Arc<Ready>) {
+    pub fn keep(&self, body: &[u8], ready: Arc<PreparedOperation>) {
         let asked = ready.asked();
         let is_query = asked.operation().is_some_and(|operation| operation.ty == OperationType::Query);
         // Each time it comes, a document is to be known by its hash for a while longer.

@@ -13,12 +13,12 @@ pub struct Tokens<'a> {
     /// How many there are, with those that are none.
     pub count: usize,
     /// The first that is none.
-    wrong: Option<Wrong>,
+    wrong: Option<SyntaxError>,
 }
 
 /// Why a text is no document. Places are in bytes.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Wrong {
+pub enum SyntaxError {
     /// It is none by its syntax.
     Syntax { offset: usize, problem: String },
     /// Selections, types or values lie in each other deeper than is allowed.
@@ -34,7 +34,7 @@ pub struct Recognized {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum IndexedType {
     Name,
     Number,
     Text,
@@ -44,7 +44,7 @@ enum Kind {
 
 #[derive(Clone, Copy)]
 struct Token {
-    kind: Kind,
+    kind: IndexedType,
     start: usize,
     end: usize,
 }
@@ -62,7 +62,7 @@ impl<'a> Tokens<'a> {
             }
             let (kind, length, problem) = token(text.get(at..).unwrap_or_default());
             if let Some(problem) = problem {
-                found.wrong.get_or_insert(Wrong::Syntax { offset: at, problem });
+                found.wrong.get_or_insert(SyntaxError::Syntax { offset: at, problem });
             }
             if found.count < at_most {
                 found.tokens.push(Token { kind, start: at, end: at + length });
@@ -74,7 +74,7 @@ impl<'a> Tokens<'a> {
     }
 
     /// Recognizes a document, whose tokens are all here.
-    pub fn recognize(self, deepest: usize) -> Result<Recognized, Wrong> {
+    pub fn recognize(self, deepest: usize) -> Result<Recognized, SyntaxError> {
         if let Some(wrong) = self.wrong {
             return Err(wrong);
         }
@@ -112,20 +112,20 @@ fn ignored_length(bytes: &[u8]) -> usize {
 }
 
 /// The token at the front: what it is, how long, and what is wrong with it.
-fn token(text: &str) -> (Kind, usize, Option<String>) {
+fn token(text: &str) -> (IndexedType, usize, Option<String>) {
     let bytes = text.as_bytes();
     match bytes {
-        [first, ..] if is_name_start(*first) => (Kind::Name, run(bytes, is_name_part), None),
+        [first, ..] if is_name_start(*first) => (IndexedType::Name, run(bytes, is_name_part), None),
         [b'-' | b'0'..=b'9', ..] => number(bytes),
         [b'"', b'"', b'"', ..] => block_text(bytes),
         [b'"', ..] => quoted_text(text),
-        [b'.', b'.', b'.', ..] => (Kind::Sign, 3, None),
+        [b'.', b'.', b'.', ..] => (IndexedType::Sign, 3, None),
         [b'!' | b'$' | b'&' | b'(' | b')' | b':' | b'=' | b'@' | b'[' | b']' | b'{' | b'|' | b'}', ..] => {
-            (Kind::Sign, 1, None)
+            (IndexedType::Sign, 1, None)
         }
         _ => {
             let letter = text.chars().next().unwrap_or_default();
-            (Kind::Sign, letter.len_utf8(), Some(format!("{letter:?} is nothing that a document has here")))
+            (IndexedType::Sign, letter.len_utf8(), Some(format!("{letter:?} is nothing that a document has here")))
         }
     }
 }
@@ -143,7 +143,7 @@ fn run(bytes: &[u8], is_such: impl Fn(u8) -> bool) -> usize {
     bytes.iter().position(|byte| !is_such(*byte)).unwrap_or(bytes.len())
 }
 
-fn number(bytes: &[u8]) -> (Kind, usize, Option<String>) {
+fn number(bytes: &[u8]) -> (IndexedType, usize, Option<String>) {
     let from = |at: usize| bytes.get(at..).unwrap_or_default();
     let digits = |at: usize| run(from(at), |byte| byte.is_ascii_digit());
     let mut at = usize::from(bytes.starts_with(b"-"));
@@ -163,27 +163,27 @@ fn number(bytes: &[u8]) -> (Kind, usize, Option<String>) {
     }
     // What follows at once would be read with it.
     is_wrong |= bytes.get(at).is_some_and(|next| *next == b'.' || is_name_start(*next));
-    (Kind::Number, at.max(1), is_wrong.then(|| "this is no number".to_owned()))
+    (IndexedType::Number, at.max(1), is_wrong.then(|| "this is no number".to_owned()))
 }
 
-fn block_text(bytes: &[u8]) -> (Kind, usize, Option<String>) {
+fn block_text(bytes: &[u8]) -> (IndexedType, usize, Option<String>) {
     let mut at = 3;
     while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
         match rest {
-            [b'"', b'"', b'"', ..] => return (Kind::Text, at + 3, None),
+            [b'"', b'"', b'"', ..] => return (IndexedType::Text, at + 3, None),
             [b'\\', b'"', b'"', b'"', ..] => at += 4,
             _ => at += 1,
         }
     }
-    (Kind::Text, bytes.len(), Some("a text in three quotation marks has no end".to_owned()))
+    (IndexedType::Text, bytes.len(), Some("a text in three quotation marks has no end".to_owned()))
 }
 
-fn quoted_text(text: &str) -> (Kind, usize, Option<String>) {
+fn quoted_text(text: &str) -> (IndexedType, usize, Option<String>) {
     let bytes = text.as_bytes();
     let (mut at, mut wrong) = (1, None);
     while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
         at += match rest {
-            [b'"', ..] => return (Kind::Text, at + 1, wrong),
+            [b'"', ..] => return (IndexedType::Text, at + 1, wrong),
             [b'\n' | b'\r', ..] => break,
             [b'\\', b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => 2,
             [b'\\', b'u', ..] => match escape_length(rest) {
@@ -200,7 +200,7 @@ fn quoted_text(text: &str) -> (Kind, usize, Option<String>) {
             _ => 1,
         };
     }
-    (Kind::Text, at, Some("a text in quotation marks has no end in its line".to_owned()))
+    (IndexedType::Text, at, Some("a text in quotation marks has no end in its line".to_owned()))
 }
 
 /// The length of an escape that begins with `\u`, if it stands for a character: two of them may, together.
@@ -238,7 +238,7 @@ struct Recognizer<'a> {
     deepest: usize,
 }
 
-type Recognition = Result<(), Wrong>;
+type Recognition = Result<(), SyntaxError>;
 
 impl<'a> Recognizer<'a> {
     /// The definitions. From the first of a type on they are left to the parser: they are refused in any case.
@@ -280,7 +280,7 @@ impl<'a> Recognizer<'a> {
 
     /// Takes a description, and leaves blanks.
     fn description(&mut self) -> bool {
-        let Some(Token { kind: Kind::Text, start, end }) = self.token() else { return false };
+        let Some(Token { kind: IndexedType::Text, start, end }) = self.token() else { return false };
         if let Some(description) = self.plain.get_mut(start..end) {
             description.fill(b' ');
         }
@@ -372,7 +372,7 @@ impl<'a> Recognizer<'a> {
     }
 
     fn value(&mut self, is_constant: bool) -> Recognition {
-        if self.token().is_some_and(|token| token.kind != Kind::Sign) {
+        if self.token().is_some_and(|token| token.kind != IndexedType::Sign) {
             self.next += 1;
             return Ok(());
         }
@@ -416,7 +416,7 @@ impl<'a> Recognizer<'a> {
     fn nested(&mut self, inside: impl FnOnce(&mut Self) -> Recognition) -> Recognition {
         self.depth += 1;
         if self.depth > self.deepest {
-            return Err(Wrong::TooDeep { offset: self.offset() });
+            return Err(SyntaxError::TooDeep { offset: self.offset() });
         }
         inside(self)?;
         self.depth -= 1;
@@ -433,7 +433,7 @@ impl<'a> Recognizer<'a> {
 
     /// The next name or sign as it is written.
     fn peek(&self) -> Option<&'a str> {
-        let token = self.token().filter(|token| matches!(token.kind, Kind::Name | Kind::Sign))?;
+        let token = self.token().filter(|token| matches!(token.kind, IndexedType::Name | IndexedType::Sign))?;
         self.text.get(token.start..token.end)
     }
 
@@ -442,7 +442,7 @@ impl<'a> Recognizer<'a> {
     }
 
     fn is_name(&self) -> bool {
-        self.token().is_some_and(|token| token.kind == Kind::Name)
+        self.token().is_some_and(|token| token.kind == IndexedType::Name)
     }
 
     fn optional_name(&mut self) {
@@ -466,18 +466,18 @@ impl<'a> Recognizer<'a> {
         Ok(())
     }
 
-    fn unexpected(&self, expected: &str) -> Wrong {
+    fn unexpected(&self, expected: &str) -> SyntaxError {
         /// Texts may be long.
         const LONGEST: usize = 60;
         let found = match self.token() {
             None => "the end of the document".to_owned(),
-            Some(Token { kind: Kind::Text, .. }) => "a text".to_owned(),
+            Some(Token { kind: IndexedType::Text, .. }) => "a text".to_owned(),
             Some(Token { start, end, .. }) => {
                 let found = self.text.get(start..end).unwrap_or_default();
                 format!("\"{}\"", found.chars().take(LONGEST).collect::<String>())
             }
         };
-        Wrong::Syntax { offset: self.offset(), problem: format!("expected {expected}, found {found}") }
+        SyntaxError::Syntax { offset: self.offset(), problem: format!("expected {expected}, found {found}") }
     }
 }
 
@@ -487,8 +487,8 @@ mod tests {
 
     fn recognize(text: &str) -> Result<Recognized, String> {
         Tokens::of(text, 10_000).recognize(100).map_err(|wrong| match wrong {
-            Wrong::Syntax { offset, problem } => format!("{offset}: {problem}"),
-            Wrong::TooDeep { offset } => format!("{offset}: too deep"),
+            SyntaxError::Syntax { offset, problem } => format!("{offset}: {problem}"),
+            SyntaxError::TooDeep { offset } => format!("{offset}: too deep"),
         })
     }
 

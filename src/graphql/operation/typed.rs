@@ -23,7 +23,7 @@ use async_graphql::parser::types::{
 use async_graphql::{Name, Number, Pos, Positioned};
 use async_graphql_value::Value;
 
-use super::problems::Problems;
+use super::problems::ValidationErrors;
 use super::source::Source;
 use crate::graphql::schema::scalars;
 
@@ -36,7 +36,7 @@ pub struct Typed {
 }
 
 /// Writes a document that is valid but for the rules that are kept here; adds to the problems what those find.
-pub fn write(document: &Valid, schema: &Schema, source: &Source<'_>, problems: &mut Problems<'_>) -> Typed {
+pub fn write(document: &Valid, schema: &Schema, source: &Source<'_>, problems: &mut ValidationErrors<'_>) -> Typed {
     let mut writer = Writer { schema, source, problems, uses: Uses::default() };
     let mut fragments = HashMap::new();
     let mut uses_of_fragments = HashMap::new();
@@ -92,7 +92,7 @@ fn check_uses<'a>(
     operation: &'a Operation,
     own: &Uses,
     of_fragments: &HashMap<&str, Uses>,
-    problems: &mut Problems<'_>,
+    problems: &mut ValidationErrors<'_>,
 ) -> HashSet<&'a str> {
     let declared: HashMap<_, _> = operation.variables.iter().map(|variable| (&variable.name, variable)).collect();
     let (mut seen, mut pending, mut never_null) = (HashSet::new(), vec![own], HashSet::new());
@@ -131,7 +131,7 @@ fn is_allowed(variable: &ast::VariableDefinition, used: &Use) -> bool {
 struct Writer<'a, 'p> {
     schema: &'a Schema,
     source: &'a Source<'a>,
-    problems: &'a mut Problems<'p>,
+    problems: &'a mut ValidationErrors<'p>,
     /// Of the operation or fragment that is written.
     uses: Uses,
 }

@@ -19,9 +19,9 @@ use async_graphql::{Pos, Response};
 
 use super::limits::{self, Limits};
 use super::overlap;
-use super::problems::{Problems, refused, short};
+use super::problems::{ValidationErrors, refused, short};
 use super::source::Source;
-use super::syntax::{Tokens, Wrong};
+use super::syntax::{SyntaxError, Tokens};
 use super::typed::{self, Typed};
 use crate::graphql::schema::sdl;
 
@@ -76,8 +76,8 @@ pub fn read(text: &str, limits: &Limits) -> Result<(Typed, usize), Response> {
     limits::within("tokens", tokens.count, limits.tokens)?;
     let source = Source::of(text);
     let recognized = tokens.recognize(limits.recursion()).map_err(|wrong| match wrong {
-        Wrong::Syntax { offset, problem } => unreadable(source.pos(offset), &problem),
-        Wrong::TooDeep { offset } => {
+        SyntaxError::Syntax { offset, problem } => unreadable(source.pos(offset), &problem),
+        SyntaxError::TooDeep { offset } => {
             let (pos, deepest) = (source.pos(offset), limits.recursion());
             let message = format!("The document has more than {deepest} levels at {pos}, of whatever kind");
             refused("QUERY_TOO_COMPLEX", vec![(vec![pos], message)])
@@ -111,7 +111,7 @@ fn unreadable(pos: Pos, problem: &str) -> Response {
 }
 
 /// Adds what `apollo-compiler` found, except for the rules that we have our own for.
-fn add_all(problems: &mut Problems<'_>, diagnostics: &DiagnosticList) {
+fn add_all(problems: &mut ValidationErrors<'_>, diagnostics: &DiagnosticList) {
     for problem in diagnostics.iter().map(|diagnostic| diagnostic.error) {
         if !problem.unstable_error_name().is_some_and(|name| REPLACED.contains(&name)) {
             problems.add(problem.location(), || {
@@ -126,7 +126,7 @@ fn add_all(problems: &mut Problems<'_>, diagnostics: &DiagnosticList) {
 }
 
 fn validate(parsed: &ast::Document, source: &Source<'_>) -> Result<Typed, Response> {
-    let mut problems = Problems::new(source);
+    let mut problems = ValidationErrors::new(source);
     let document = parsed.to_executable(schema()).unwrap_or_else(|wrong| {
         add_all(&mut problems, &wrong.errors);
         wrong.partial

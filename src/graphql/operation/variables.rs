@@ -12,7 +12,7 @@ use async_graphql::{Name, Positioned, Response, ServerError, Value, Variables};
 use async_graphql_value::Value as Written;
 
 use crate::graphql::error::request_error;
-use crate::graphql::schema::index::{Input, Kind, Types};
+use crate::graphql::schema::index::{IndexedInput, IndexedType, SchemaIndex};
 use crate::graphql::schema::scalars;
 use crate::resolvers::input::echo;
 
@@ -22,7 +22,7 @@ pub fn coerce(
     operation: &OperationDefinition,
     never_null: &[Name],
     variables: &mut Variables,
-    types: &Types,
+    types: &SchemaIndex,
 ) -> Result<(), Response> {
     let mut known = 0;
     for declared in &operation.variable_definitions {
@@ -63,7 +63,7 @@ fn missing(name: &Name) -> String {
 }
 
 /// What is wrong with a value, behind the place where that is: `.statuses[0] must be …`.
-fn coerce_value(value: &mut Value, ty: &Type, types: &Types) -> Result<(), String> {
+fn coerce_value(value: &mut Value, ty: &Type, types: &SchemaIndex) -> Result<(), String> {
     match (&ty.base, value) {
         (_, Value::Null) if ty.nullable => Ok(()),
         (_, Value::Null) => Err(format!(" must be {ty}, not null")),
@@ -82,11 +82,11 @@ fn coerce_value(value: &mut Value, ty: &Type, types: &Types) -> Result<(), Strin
     }
 }
 
-fn coerce_named(value: &mut Value, name: &str, types: &Types) -> Result<(), String> {
+fn coerce_named(value: &mut Value, name: &str, types: &SchemaIndex) -> Result<(), String> {
     match (types.get(name), name) {
-        (Some(Kind::Enum(words)), _) => coerce_enum(value, words),
-        (Some(Kind::Input(fields)), _) => coerce_object(value, name, fields, types),
-        (Some(Kind::Scalar), _) => {
+        (Some(IndexedType::Enum(words)), _) => coerce_enum(value, words),
+        (Some(IndexedType::Input(fields)), _) => coerce_object(value, name, fields, types),
+        (Some(IndexedType::Scalar), _) => {
             if let Some(whole) = whole(value) {
                 *value = whole.into();
             }
@@ -120,7 +120,7 @@ fn coerce_named(value: &mut Value, name: &str, types: &Types) -> Result<(), Stri
         (None, "Float") if matches!(value, Value::Number(_)) => Ok(()),
         (None, "String") if matches!(value, Value::String(_)) => Ok(()),
         (None, "Boolean") if matches!(value, Value::Boolean(_)) => Ok(()),
-        (Some(Kind::Object(_) | Kind::Interface(_)) | None, name) => Err(wrong(value, name)),
+        (Some(IndexedType::Object(_) | IndexedType::Interface(_)) | None, name) => Err(wrong(value, name)),
     }
 }
 
@@ -139,7 +139,12 @@ fn coerce_enum(value: &mut Value, words: &std::collections::HashSet<String>) -> 
     }
 }
 
-fn coerce_object(value: &mut Value, ty: &str, fields: &HashMap<String, Input>, types: &Types) -> Result<(), String> {
+fn coerce_object(
+    value: &mut Value,
+    ty: &str,
+    fields: &HashMap<String, IndexedInput>,
+    types: &SchemaIndex,
+) -> Result<(), String> {
     let Value::Object(given) = value else { return Err(wrong(value, ty)) };
     for (name, value) in given.iter_mut() {
         let Some(field) = fields.get(name.as_str()) else {
@@ -150,7 +155,7 @@ fn coerce_object(value: &mut Value, ty: &str, fields: &HashMap<String, Input>, t
         coerce_value(value, &field.ty, types).map_err(|wrong| format!(".{name}{wrong}"))?;
     }
     let is_missing =
-        |name: &str, field: &Input| !field.ty.nullable && field.default.is_none() && !given.contains_key(name);
+        |name: &str, field: &IndexedInput| !field.ty.nullable && field.default.is_none() && !given.contains_key(name);
     let missing = fields.iter().filter(|(name, field)| is_missing(name, field)).map(|(name, _)| name).min();
     missing.map_or(Ok(()), |name| Err(format!(" must have a field {name:?}")))
 }

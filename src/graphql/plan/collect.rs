@@ -1,6 +1,6 @@
 //! From a selection of fields to what writes it: the specification's CollectFields, done once.
 //!
-//! What cannot be done here is no error: [`Stop`] says who has to do it instead.
+//! What cannot be done here is no error: [`Fallback`] says who has to do it instead.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
@@ -10,18 +10,18 @@ use async_graphql::{InputType, Name, Positioned, Variables};
 use async_graphql_value::Value;
 
 use crate::graphql::operation::variables::resolve;
-use crate::graphql::schema::index::Types;
+use crate::graphql::schema::index::SchemaIndex;
 
 /// The longest selection that rows are kept by, in bytes: all fields of everything are two thousand.
 const LONGEST_SPELLED: usize = 16 * 1024;
 
 /// Why something was not compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stop {
+pub enum Fallback {
     /// It depends on variables, and those are not known yet.
     NeedsVariables,
     /// Only the ordinary resolver can do it, or say what is wrong with it.
-    Ordinary,
+    Resolver,
 }
 
 /// What a selection is compiled with.
@@ -29,18 +29,18 @@ pub struct Compiler<'a> {
     pub fragments: &'a HashMap<Name, Positioned<FragmentDefinition>>,
     /// None while a document is compiled for whatever variables it will be asked with.
     pub variables: Option<&'a Variables>,
-    pub types: &'a Types,
+    pub types: &'a SchemaIndex,
 }
 
 /// A field that is asked for, put together from wherever its key stands in the selection.
-pub struct Asked<'a> {
+pub struct CollectedField<'a> {
     /// The first field of this key; the others have the same name and arguments.
     pub field: &'a Positioned<Field>,
     /// What is asked for below it.
     pub sets: Vec<&'a SelectionSet>,
 }
 
-impl<'a> Asked<'a> {
+impl<'a> CollectedField<'a> {
     pub fn key(&self) -> &'a Name {
         &self.field.node.response_key().node
     }
@@ -60,7 +60,7 @@ impl<'a> Asked<'a> {
 
 impl<'a> Compiler<'a> {
     /// The fields that are asked for of an object, in order, each key once.
-    pub fn collect(&self, object: &str, sets: &[&'a SelectionSet]) -> Result<Vec<Asked<'a>>, Stop> {
+    pub fn collect(&self, object: &str, sets: &[&'a SelectionSet]) -> Result<Vec<CollectedField<'a>>, Fallback> {
         let mut collection = Collection { object, fields: Vec::new(), by_key: HashMap::new(), seen: HashSet::new() };
         for set in sets {
             self.collect_into(&mut collection, set)?;
@@ -68,7 +68,7 @@ impl<'a> Compiler<'a> {
         Ok(collection.fields)
     }
 
-    fn collect_into(&self, collection: &mut Collection<'a, '_>, set: &'a SelectionSet) -> Result<(), Stop> {
+    fn collect_into(&self, collection: &mut Collection<'a, '_>, set: &'a SelectionSet) -> Result<(), Fallback> {
         for selection in &set.items {
             if !self.is_included(selection.node.directives())? {
                 continue;
@@ -83,9 +83,9 @@ impl<'a> Compiler<'a> {
                 }
                 Selection::FragmentSpread(spread) => {
                     let name = &spread.node.fragment_name.node;
-                    let fragment = &self.fragments.get(name).ok_or(Stop::Ordinary)?.node;
+                    let fragment = &self.fragments.get(name).ok_or(Fallback::Resolver)?.node;
                     if !fragment.directives.is_empty() {
-                        return Err(Stop::Ordinary);
+                        return Err(Fallback::Resolver);
                     }
                     if self.types.is_a(collection.object, &fragment.type_condition.node.on.node)
                         && collection.seen.insert(name)
@@ -99,12 +99,12 @@ impl<'a> Compiler<'a> {
     }
 
     /// Whether `@skip` and `@include` leave something in. No other directive is known here.
-    fn is_included(&self, directives: &[Positioned<Directive>]) -> Result<bool, Stop> {
+    fn is_included(&self, directives: &[Positioned<Directive>]) -> Result<bool, Fallback> {
         for Positioned { node: directive, .. } in directives {
             let wanted = match directive.name.node.as_str() {
                 "include" => true,
                 "skip" => false,
-                _ => return Err(Stop::Ordinary),
+                _ => return Err(Fallback::Resolver),
             };
             if argument::<bool>(&directive.arguments, "if", self.variables)? != wanted {
                 return Ok(false);
@@ -116,7 +116,7 @@ impl<'a> Compiler<'a> {
     /// A field and all that is asked for below it, as text, with fragments written out: what is the same text is
     /// planned the same, in whatever document it stands. None if that depends on variables, or is longer than anybody
     /// asks who will ask again.
-    pub(super) fn spelled_out(&self, asked: &Asked<'_>) -> Option<String> {
+    pub(super) fn spelled_out(&self, asked: &CollectedField<'_>) -> Option<String> {
         let selection = self.selection_spelled_out(&asked.sets)?;
         Some(format!("{}{selection}", asked.field.node.name.node))
     }
@@ -170,7 +170,7 @@ impl<'a> Compiler<'a> {
     }
 
     /// What an argument of a field is.
-    pub(super) fn argument<T: InputType>(&self, asked: &Asked<'_>, name: &str) -> Result<T, Stop> {
+    pub(super) fn argument<T: InputType>(&self, asked: &CollectedField<'_>, name: &str) -> Result<T, Fallback> {
         argument(&asked.field.node.arguments, name, self.variables)
     }
 }
@@ -189,21 +189,21 @@ pub(super) fn argument<T: InputType>(
     arguments: &[(Positioned<Name>, Positioned<Value>)],
     name: &str,
     variables: Option<&Variables>,
-) -> Result<T, Stop> {
+) -> Result<T, Fallback> {
     let given = arguments.iter().find(|(given, _)| given.node == name).map(|(_, value)| &value.node);
     let known = |name: &Name| match variables {
         Some(variables) => Ok(variables.get(name).cloned()),
-        None => Err(Stop::NeedsVariables),
+        None => Err(Fallback::NeedsVariables),
     };
     // No argument that is planned has a default of its own; parts of some have.
     let given = given.map(|value| resolve(value, &known)).transpose()?.flatten();
-    T::parse(given).map_err(|_| Stop::Ordinary)
+    T::parse(given).map_err(|_| Fallback::Resolver)
 }
 
 /// The fields of an object that have been found so far.
 struct Collection<'a, 'o> {
     object: &'o str,
-    fields: Vec<Asked<'a>>,
+    fields: Vec<CollectedField<'a>>,
     by_key: HashMap<&'a Name, usize>,
     /// Fragments that have been looked into.
     seen: HashSet<&'a Name>,
@@ -215,7 +215,7 @@ impl<'a> Collection<'a, '_> {
         let set = &field.node.selection_set.node;
         match self.fields.get_mut(at) {
             Some(asked) => asked.sets.push(set),
-            None => self.fields.push(Asked { field, sets: vec![set] }),
+            None => self.fields.push(CollectedField { field, sets: vec![set] }),
         }
     }
 }

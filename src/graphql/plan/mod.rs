@@ -26,11 +26,11 @@ use async_graphql::parser::types::{
 };
 use async_graphql::{Name, Positioned, Value, Variables};
 
-pub use self::collect::{Compiler, Stop};
-pub use self::roots::Question;
-use self::roots::{Answer, RootWriter};
+pub use self::collect::{Compiler, Fallback};
+pub use self::roots::PlanInput;
+use self::roots::{RootResponse, RootWriter};
 pub use self::stream_items::ItemPlan;
-use crate::graphql::schema::index::{Types, root};
+use crate::graphql::schema::index::{SchemaIndex, root};
 use crate::http::{EXPECTED_ANSWER, Pieces};
 use crate::json;
 
@@ -49,10 +49,10 @@ impl Plan {
         operation: &OperationDefinition,
         document: &ExecutableDocument,
         variables: Option<&Variables>,
-        types: &Types,
-    ) -> Result<Self, Stop> {
+        types: &SchemaIndex,
+    ) -> Result<Self, Fallback> {
         if !operation.directives.is_empty() {
-            return Err(Stop::Ordinary);
+            return Err(Fallback::Resolver);
         }
         let compiler = Compiler { fragments: &document.fragments, variables, types };
         let mut fields = Vec::new();
@@ -60,16 +60,16 @@ impl Plan {
         for asked in compiler.collect(root(operation.ty), &[&operation.selection_set.node])? {
             let write = match roots::plan(&asked, &compiler) {
                 Ok(write) => Some(write),
-                Err(Stop::Ordinary) => {
+                Err(Fallback::Resolver) => {
                     rest.push(alone(asked.field, &asked.sets));
                     None
                 }
-                Err(Stop::NeedsVariables) => return Err(Stop::NeedsVariables),
+                Err(Fallback::NeedsVariables) => return Err(Fallback::NeedsVariables),
             };
             fields.push((asked.key().clone(), write));
         }
         if !rest.is_empty() && rest.len() == fields.len() {
-            return Err(Stop::Ordinary);
+            return Err(Fallback::Resolver);
         }
         let rest = (!rest.is_empty()).then(|| {
             let mut operation = operation.clone();
@@ -92,12 +92,12 @@ impl Plan {
     /// costs, if that was asked.
     pub fn answer(
         &self,
-        question: &Question<'_>,
+        question: &PlanInput<'_>,
         rest: Option<&Value>,
         objects: usize,
         cost: Option<&Value>,
-    ) -> Result<Pieces, Stop> {
-        let mut answer = Answer::default();
+    ) -> Result<Pieces, Fallback> {
+        let mut answer = RootResponse::default();
         answer.out.bytes.reserve(EXPECTED_ANSWER);
         answer.out.objects = objects;
         answer.out.bytes.extend_from_slice(br#"{"data":{"#);
@@ -110,12 +110,12 @@ impl Plan {
             match (write, rest) {
                 (Some(write), _) => write(question, &mut answer)?,
                 (None, Some(Value::Object(rest))) => {
-                    json::value(rest.get(key).ok_or(Stop::Ordinary)?, &mut answer.out.bytes);
+                    json::value(rest.get(key).ok_or(Fallback::Resolver)?, &mut answer.out.bytes);
                 }
-                (None, _) => return Err(Stop::Ordinary),
+                (None, _) => return Err(Fallback::Resolver),
             }
             if !answer.out.is_good() {
-                return Err(Stop::Ordinary);
+                return Err(Fallback::Resolver);
             }
         }
         answer.out.bytes.push(b'}');

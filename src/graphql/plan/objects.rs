@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_graphql::Name;
 use async_graphql::parser::types::SelectionSet;
 
-use super::collect::{Asked, Compiler, Stop};
-use super::values::Write;
+use super::collect::{CollectedField, Compiler, Fallback};
+use super::values::WriteJson;
 use crate::cluster::fields::{
     cluster_stats_fields, drain_fields, event_fields, vm_fields, worker_distribution_fields, worker_fields,
 };
@@ -24,14 +24,14 @@ use crate::resolvers::{EventView, page_of_worker_vms};
 
 /// An answer while it is written.
 #[derive(Default)]
-pub struct Out {
+pub struct ResponseBuffer {
     pub bytes: Vec<u8>,
     /// Objects in its lists so far.
     pub objects: usize,
     is_handed_back: bool,
 }
 
-impl Out {
+impl ResponseBuffer {
     /// Whether what is written will be the answer. If not, there is no sense in writing on.
     pub fn is_good(&self) -> bool {
         !self.is_handed_back && self.objects <= MAX_OBJECTS
@@ -69,8 +69,8 @@ impl Out {
 
 impl<'a> Compiler<'a> {
     /// What writes this selection of an object's fields.
-    pub fn select<V: Planned>(&self, sets: &[&'a SelectionSet]) -> Result<Fields<V>, Stop> {
-        let mut fields = Fields::default();
+    pub fn select<V: PlannedObject>(&self, sets: &[&'a SelectionSet]) -> Result<SelectionPlan<V>, Fallback> {
+        let mut fields = SelectionPlan::default();
         for asked in self.collect(V::TYPE, sets)? {
             match asked.field.node.name.node.as_str() {
                 "__typename" => fields.add_typename(asked.key()),
@@ -85,22 +85,22 @@ impl<'a> Compiler<'a> {
 }
 
 /// Writes the value of one field of an object.
-pub(super) type Writer<V> = Box<dyn Fn(&V, &mut Out) + Send + Sync>;
+pub(super) type FieldWriter<V> = Box<dyn Fn(&V, &mut ResponseBuffer) + Send + Sync>;
 
 /// What writes a field, and what that depends on.
-pub type Plan<V> = Result<(Writer<V>, Depends), Stop>;
+pub type FieldPlan<V> = Result<(FieldWriter<V>, Depends), Fallback>;
 
 /// An object that is written by plan.
-pub trait Planned: Sized + 'static {
+pub trait PlannedObject: Sized + 'static {
     /// The name of its type.
     const TYPE: &'static str;
 
     /// Plans one of its fields.
-    fn plan(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Plan<Self>;
+    fn plan(asked: &CollectedField<'_>, compiler: &Compiler<'_>) -> FieldPlan<Self>;
 }
 
 /// What writes a selection of an object's fields.
-pub struct Fields<V> {
+pub struct SelectionPlan<V> {
     fields: Vec<Field<V>>,
     depends: Depends,
 }
@@ -109,18 +109,18 @@ pub struct Fields<V> {
 struct Field<V> {
     /// With what is around it.
     key: Box<[u8]>,
-    write: Writer<V>,
+    write: FieldWriter<V>,
     depends: Depends,
 }
 
-impl<V> Default for Fields<V> {
+impl<V> Default for SelectionPlan<V> {
     fn default() -> Self {
         Self { fields: Vec::new(), depends: Depends::ON_ITSELF }
     }
 }
 
-impl<V: Planned> Fields<V> {
-    pub(super) fn add(&mut self, key: &Name, write: Writer<V>, depends: Depends) {
+impl<V: PlannedObject> SelectionPlan<V> {
+    pub(super) fn add(&mut self, key: &Name, write: FieldWriter<V>, depends: Depends) {
         let mut prepared = Vec::with_capacity(key.len() + 4);
         if !self.fields.is_empty() {
             prepared.push(b',');
@@ -141,7 +141,7 @@ impl<V: Planned> Fields<V> {
     }
 
     /// Writes an object.
-    pub fn write(&self, object: &V, out: &mut Out) {
+    pub fn write(&self, object: &V, out: &mut ResponseBuffer) {
         out.bytes.push(b'{');
         for Field { key, write, .. } in &self.fields {
             out.bytes.extend_from_slice(key);
@@ -152,19 +152,19 @@ impl<V: Planned> Fields<V> {
 }
 
 /// A selection of a worker's fields that is likely to be asked for again before the worker changes.
-pub(super) struct KeptSelection {
-    fields: Fields<WorkerView>,
+pub(super) struct CachedSelection {
+    fields: SelectionPlan<WorkerView>,
     /// Says all about the selection; none if that cannot be said in a few words.
     name: Option<Arc<str>>,
     /// What one worker showed: the others would be written twice.
     is_too_long: AtomicBool,
 }
 
-impl KeptSelection {
+impl CachedSelection {
     /// How long the name may be, and what is kept of a worker. With its VMs in it, that would be more than the worker.
     const LONGEST: usize = 1_024;
 
-    pub(super) fn select(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<Self, Stop> {
+    pub(super) fn select(asked: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<Self, Fallback> {
         let name = compiler.selection_spelled_out(&asked.sets).filter(|name| name.len() <= Self::LONGEST);
         let fields = compiler.select(&asked.sets)?;
         Ok(Self { fields, name: name.map(Arc::from), is_too_long: AtomicBool::new(false) })
@@ -175,7 +175,7 @@ impl KeptSelection {
     }
 
     /// Writes a worker: what the clock leaves alone once, and the rest each time.
-    pub(super) fn write(&self, worker: &WorkerView, out: &mut Out) {
+    pub(super) fn write(&self, worker: &WorkerView, out: &mut ResponseBuffer) {
         let name = self.name.as_ref().filter(|_| !self.is_too_long.load(Ordering::Relaxed));
         let prepared = name.and_then(|name| worker.prepared().part(name, || self.prepare(worker)));
         let Some(prepared) = prepared else { return self.fields.write(worker, out) };
@@ -189,7 +189,7 @@ impl KeptSelection {
     }
 
     fn prepare(&self, worker: &WorkerView) -> Option<Gapped> {
-        let (mut text, mut out) = (Gapped::default(), Out::default());
+        let (mut text, mut out) = (Gapped::default(), ResponseBuffer::default());
         out.bytes.push(b'{');
         for Field { key, write, depends } in &self.fields.fields {
             out.bytes.extend_from_slice(key);
@@ -215,9 +215,9 @@ impl KeptSelection {
 macro_rules! field {
     (Labels |$this:ident: $view:ty| $value:expr, $depends:expr, $asked:ident, $compiler:ident) => {{
         let keys = $compiler.argument::<Option<Vec<String>>>($asked, "keys")?;
-        let keys = keys.map(|keys| wanted("keys", keys)).transpose().map_err(|_| Stop::Ordinary)?;
+        let keys = keys.map(|keys| wanted("keys", keys)).transpose().map_err(|_| Fallback::Resolver)?;
         let label = $compiler.select::<Label>(&$asked.sets)?;
-        let write = move |$this: &$view, out: &mut Out| {
+        let write = move |$this: &$view, out: &mut ResponseBuffer| {
             let is_wanted = |key: &str| keys.as_ref().is_none_or(|keys| keys.iter().any(|wanted| **wanted == *key));
             let labels = $value.iter().filter(|(key, _)| is_wanted(key)).map(Label::from);
             out.list(labels, |entry, out| label.write(&entry, out));
@@ -226,7 +226,7 @@ macro_rules! field {
     }};
     (Zones |$this:ident: $view:ty| $value:expr, $depends:expr, $asked:ident, $compiler:ident) => {{
         let zone = $compiler.select::<ZoneStats>(&$asked.sets)?;
-        let write = move |$this: &$view, out: &mut Out| {
+        let write = move |$this: &$view, out: &mut ResponseBuffer| {
             out.list($value.iter().map(ZoneStats::from), |entry, out| zone.write(&entry, out));
         };
         Ok((Box::new(write), $depends))
@@ -234,16 +234,18 @@ macro_rules! field {
     (Vms |$this:ident: $view:ty| $value:expr, $depends:expr, $asked:ident, $compiler:ident) => {{
         let vm = $compiler.select::<VmView>(&$asked.sets)?;
         let depends = Depends::and($depends, vm.depends());
-        let write = move |$this: &$view, out: &mut Out| out.list($value.iter(), |entry, out| vm.write(entry, out));
+        let write =
+            move |$this: &$view, out: &mut ResponseBuffer| out.list($value.iter(), |entry, out| vm.write(entry, out));
         Ok((Box::new(write), depends))
     }};
     (Drain |$this:ident: $view:ty| $value:expr, $depends:expr, $asked:ident, $compiler:ident) => {{
         let drain = $compiler.select::<DrainView>(&$asked.sets)?;
-        let write = move |$this: &$view, out: &mut Out| out.option($value, |it, out| drain.write(&it, out));
+        let write = move |$this: &$view, out: &mut ResponseBuffer| out.option($value, |it, out| drain.write(&it, out));
         Ok((Box::new(write), $depends))
     }};
     ($shape:ident |$this:ident: $view:ty| $value:expr, $depends:expr, $asked:ident, $compiler:ident) => {{
-        let write = |$this: &$view, out: &mut Out| <values::$shape as Write<_>>::write($value, &mut out.bytes);
+        let write =
+            |$this: &$view, out: &mut ResponseBuffer| <values::$shape as WriteJson<_>>::write($value, &mut out.bytes);
         Ok((Box::new(write), $depends))
     }};
 }
@@ -254,17 +256,17 @@ macro_rules! planned {
     ({ $({ $($more:ident: $plan:path),* $(,)? })? } $(#[$doc:meta])* $object:ident($this:ident: $view:ty) {
         $($(#[$field_doc:meta])* $field:ident: $shape:ident [$where:ident $($depends:ident)?] = $value:expr;)+
     }) => {
-        impl Planned for $view {
+        impl PlannedObject for $view {
             const TYPE: &'static str = stringify!($object);
 
             #[allow(unused_variables, reason = "not every object has fields that are planned with it")]
-            fn plan(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Plan<Self> {
+            fn plan(asked: &CollectedField<'_>, compiler: &Compiler<'_>) -> FieldPlan<Self> {
                 match &*asked.snake_case_name() {
                     $(stringify!($field) => {
                         field!($shape |$this: $view| $value, depends!($($depends)?), asked, compiler)
                     })+
                     $($(stringify!($more) => $plan(asked, compiler),)*)?
-                    _ => Err(Stop::Ordinary),
+                    _ => Err(Fallback::Resolver),
                 }
             }
         }
@@ -310,18 +312,18 @@ planned! { { { worker: worker_of_heartbeat } } WorkerHeartbeat(beat: Heartbeat) 
     coalesced: Int [everywhere] = beat.coalesced;
 } }
 
-fn worker_vms(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Plan<WorkerView> {
+fn worker_vms(asked: &CollectedField<'_>, compiler: &Compiler<'_>) -> FieldPlan<WorkerView> {
     let statuses = compiler.argument::<Option<Vec<values::VmStatus>>>(asked, "status")?;
-    let statuses: Option<Vec<cluster::VmStatus>> = entries("status", statuses).map_err(|_| Stop::Ordinary)?;
+    let statuses: Option<Vec<cluster::VmStatus>> = entries("status", statuses).map_err(|_| Fallback::Resolver)?;
     let vm = compiler.select::<VmView>(&asked.sets)?;
     let depends = vm.depends();
-    let write = move |worker: &WorkerView, out: &mut Out| {
+    let write = move |worker: &WorkerView, out: &mut ResponseBuffer| {
         out.list(worker.vms_in(statuses.as_deref()), |entry, out| vm.write(&entry, out));
     };
     Ok((Box::new(write), depends))
 }
 
-fn worker_vms_connection(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Plan<WorkerView> {
+fn worker_vms_connection(asked: &CollectedField<'_>, compiler: &Compiler<'_>) -> FieldPlan<WorkerView> {
     let request = PageArguments {
         first: compiler.argument(asked, "first")?,
         after: compiler.argument(asked, "after")?,
@@ -330,65 +332,70 @@ fn worker_vms_connection(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Plan<Wor
     };
     let request = request.into();
     let filter = compiler.argument::<Option<VmFilter>>(asked, "filter")?.unwrap_or_default();
-    let filter = filter.try_into().map_err(|_| Stop::Ordinary)?;
+    let filter = filter.try_into().map_err(|_| Fallback::Resolver)?;
     let page = compiler.select::<Page<VmView>>(&asked.sets)?;
     let depends = page.depends();
     // What a page asks for is looked at when it is cut; if that fails once, it does for every worker.
-    let write = move |worker: &WorkerView, out: &mut Out| match page_of_worker_vms(worker, &filter, &request) {
+    let write = move |worker: &WorkerView, out: &mut ResponseBuffer| match page_of_worker_vms(worker, &filter, &request)
+    {
         Ok(vms) => page.write(&vms, out),
         Err(_) => out.hand_back(),
     };
     Ok((Box::new(write), depends))
 }
 
-fn worker_of_vm(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Plan<VmView> {
+fn worker_of_vm(asked: &CollectedField<'_>, compiler: &Compiler<'_>) -> FieldPlan<VmView> {
     let worker = compiler.select::<WorkerView>(&asked.sets)?;
-    let write = move |vm: &VmView, out: &mut Out| out.option(vm.worker(), |it, out| worker.write(&it, out));
+    let write = move |vm: &VmView, out: &mut ResponseBuffer| out.option(vm.worker(), |it, out| worker.write(&it, out));
     Ok((Box::new(write), Depends::ON_OTHERS))
 }
 
-fn worker_of_event(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Plan<EventView> {
+fn worker_of_event(asked: &CollectedField<'_>, compiler: &Compiler<'_>) -> FieldPlan<EventView> {
     let worker = compiler.select::<WorkerView>(&asked.sets)?;
-    let write = move |event: &EventView, out: &mut Out| out.option(event.worker(), |it, out| worker.write(&it, out));
+    let write =
+        move |event: &EventView, out: &mut ResponseBuffer| out.option(event.worker(), |it, out| worker.write(&it, out));
     Ok((Box::new(write), Depends::ON_OTHERS))
 }
 
-fn vm_of_event(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Plan<EventView> {
+fn vm_of_event(asked: &CollectedField<'_>, compiler: &Compiler<'_>) -> FieldPlan<EventView> {
     let vm = compiler.select::<VmView>(&asked.sets)?;
-    let write = move |event: &EventView, out: &mut Out| out.option(event.vm(), |it, out| vm.write(&it, out));
+    let write = move |event: &EventView, out: &mut ResponseBuffer| out.option(event.vm(), |it, out| vm.write(&it, out));
     Ok((Box::new(write), Depends::ON_OTHERS))
 }
 
-fn worker_of_heartbeat(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Plan<Heartbeat> {
+fn worker_of_heartbeat(asked: &CollectedField<'_>, compiler: &Compiler<'_>) -> FieldPlan<Heartbeat> {
     let worker = compiler.select::<WorkerView>(&asked.sets)?;
     let depends = worker.depends();
-    Ok((Box::new(move |beat: &Heartbeat, out: &mut Out| worker.write(&beat.worker, out)), depends))
+    Ok((Box::new(move |beat: &Heartbeat, out: &mut ResponseBuffer| worker.write(&beat.worker, out)), depends))
 }
 
-fn edges<V: 'static>(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Plan<Page<V>>
+fn edges<V: 'static>(asked: &CollectedField<'_>, compiler: &Compiler<'_>) -> FieldPlan<Page<V>>
 where
-    Edge<V>: Planned,
+    Edge<V>: PlannedObject,
 {
     let edge = compiler.select::<Edge<V>>(&asked.sets)?;
     let depends = edge.depends();
-    let write = move |page: &Page<V>, out: &mut Out| out.list(&page.edges, |entry, out| edge.write(entry, out));
+    let write =
+        move |page: &Page<V>, out: &mut ResponseBuffer| out.list(&page.edges, |entry, out| edge.write(entry, out));
     Ok((Box::new(write), depends))
 }
 
-fn nodes<V: Planned>(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Plan<Page<V>> {
+fn nodes<V: PlannedObject>(asked: &CollectedField<'_>, compiler: &Compiler<'_>) -> FieldPlan<Page<V>> {
     let node = compiler.select::<V>(&asked.sets)?;
     let depends = node.depends();
-    let write = move |page: &Page<V>, out: &mut Out| out.list(&page.edges, |entry, out| node.write(&entry.node, out));
+    let write = move |page: &Page<V>, out: &mut ResponseBuffer| {
+        out.list(&page.edges, |entry, out| node.write(&entry.node, out))
+    };
     Ok((Box::new(write), depends))
 }
 
-fn page_info<V: 'static>(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Plan<Page<V>> {
+fn page_info<V: 'static>(asked: &CollectedField<'_>, compiler: &Compiler<'_>) -> FieldPlan<Page<V>> {
     let info = compiler.select::<PageInfo>(&asked.sets)?;
-    Ok((Box::new(move |page: &Page<V>, out: &mut Out| info.write(&page.into(), out)), Depends::ON_ITSELF))
+    Ok((Box::new(move |page: &Page<V>, out: &mut ResponseBuffer| info.write(&page.into(), out)), Depends::ON_ITSELF))
 }
 
-fn node<V: Planned>(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Plan<Edge<V>> {
+fn node<V: PlannedObject>(asked: &CollectedField<'_>, compiler: &Compiler<'_>) -> FieldPlan<Edge<V>> {
     let node = compiler.select::<V>(&asked.sets)?;
     let depends = node.depends();
-    Ok((Box::new(move |edge: &Edge<V>, out: &mut Out| node.write(&edge.node, out)), depends))
+    Ok((Box::new(move |edge: &Edge<V>, out: &mut ResponseBuffer| node.write(&edge.node, out)), depends))
 }

@@ -7,8 +7,8 @@
 use async_graphql::{ID, InputType, Name, Positioned, Variables};
 use async_graphql_value::Value;
 
-use super::collect::{Asked, Compiler, Stop, argument};
-use super::objects::{Fields, KeptSelection, Out};
+use super::collect::{CollectedField, Compiler, Fallback, argument};
+use super::objects::{CachedSelection, ResponseBuffer, SelectionPlan};
 use crate::cluster::{self, ClusterStats, VmFilter, VmView, WorkerDistribution, WorkerFilter, WorkerOrder, WorkerView};
 use crate::graphql::schema::inputs;
 use crate::graphql::schema::paging::PageArguments;
@@ -20,7 +20,7 @@ use crate::resolvers::page::{Page, PageRequest};
 use crate::resolvers::{Node, Reading};
 
 /// What a plan is run with.
-pub struct Question<'a> {
+pub struct PlanInput<'a> {
     pub reading: &'a Reading,
     pub variables: &'a Variables,
     /// None if the plan will not be run again.
@@ -29,16 +29,16 @@ pub struct Question<'a> {
 
 /// The answer while it is written: what is written now, and what is done.
 #[derive(Default)]
-pub struct Answer {
-    pub out: Out,
+pub struct RootResponse {
+    pub out: ResponseBuffer,
     pub done: Pieces,
 }
 
 /// Writes the value of one field of a root, if it can.
-pub(super) type RootWriter = Box<dyn Fn(&Question<'_>, &mut Answer) -> Result<(), Stop> + Send + Sync>;
+pub(super) type RootWriter = Box<dyn Fn(&PlanInput<'_>, &mut RootResponse) -> Result<(), Fallback> + Send + Sync>;
 
 /// What writes a field of the query root.
-pub(super) fn plan(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Stop> {
+pub(super) fn plan(asked: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Fallback> {
     match asked.field.node.name.node.as_str() {
         "__typename" => Ok(Box::new(|_, answer| {
             json::plain("Query", &mut answer.out.bytes);
@@ -54,7 +54,7 @@ pub(super) fn plan(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<RootWri
         "vm" => vm(asked, compiler),
         "clusterStats" => cluster_stats(asked, compiler),
         "vmDistribution" => vm_distribution(asked, compiler),
-        _ => Err(Stop::Ordinary),
+        _ => Err(Fallback::Resolver),
     }
 }
 
@@ -62,15 +62,15 @@ pub(super) fn plan(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<RootWri
 struct Arguments(Vec<(Positioned<Name>, Positioned<Value>)>);
 
 impl Arguments {
-    fn of(asked: &Asked<'_>) -> Self {
+    fn of(asked: &CollectedField<'_>) -> Self {
         Self(asked.field.node.arguments.clone())
     }
 
-    fn read<T: InputType>(&self, name: &str, question: &Question<'_>) -> Result<T, Stop> {
+    fn read<T: InputType>(&self, name: &str, question: &PlanInput<'_>) -> Result<T, Fallback> {
         argument(&self.0, name, Some(question.variables))
     }
 
-    fn page(&self, question: &Question<'_>) -> Result<PageRequest, Stop> {
+    fn page(&self, question: &PlanInput<'_>) -> Result<PageRequest, Fallback> {
         let request = PageArguments {
             first: self.read("first", question)?,
             after: self.read("after", question)?,
@@ -81,8 +81,8 @@ impl Arguments {
     }
 }
 
-fn worker(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Stop> {
-    let (arguments, fields) = (Arguments::of(asked), KeptSelection::select(asked, compiler)?);
+fn worker(asked: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Fallback> {
+    let (arguments, fields) = (Arguments::of(asked), CachedSelection::select(asked, compiler)?);
     Ok(Box::new(move |question, answer| {
         let id = arguments.read::<ID>("id", question)?;
         answer.out.option(question.reading.find_worker(&id), |worker, out| fields.write(&worker, out));
@@ -90,7 +90,7 @@ fn worker(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Stop
     }))
 }
 
-fn vm(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Stop> {
+fn vm(asked: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Fallback> {
     let (arguments, fields) = (Arguments::of(asked), compiler.select::<VmView>(&asked.sets)?);
     Ok(Box::new(move |question, answer| {
         let id = arguments.read::<ID>("id", question)?;
@@ -100,17 +100,17 @@ fn vm(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Stop> {
 }
 
 /// What writes a worker or a VM, whichever it is.
-struct NodeFields {
-    worker: Fields<WorkerView>,
-    vm: Fields<VmView>,
+struct NodeSelections {
+    worker: SelectionPlan<WorkerView>,
+    vm: SelectionPlan<VmView>,
 }
 
-impl NodeFields {
-    fn select(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<Self, Stop> {
+impl NodeSelections {
+    fn select(asked: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<Self, Fallback> {
         Ok(Self { worker: compiler.select(&asked.sets)?, vm: compiler.select(&asked.sets)? })
     }
 
-    fn write(&self, node: Option<Node>, out: &mut Out) {
+    fn write(&self, node: Option<Node>, out: &mut ResponseBuffer) {
         out.option(node, |node, out| match node {
             Node::Worker(worker) => self.worker.write(&worker, out),
             Node::Vm(vm) => self.vm.write(&vm, out),
@@ -118,8 +118,8 @@ impl NodeFields {
     }
 }
 
-fn node(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Stop> {
-    let (arguments, fields) = (Arguments::of(asked), NodeFields::select(asked, compiler)?);
+fn node(asked: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Fallback> {
+    let (arguments, fields) = (Arguments::of(asked), NodeSelections::select(asked, compiler)?);
     Ok(Box::new(move |question, answer| {
         let id = arguments.read::<ID>("id", question)?;
         fields.write(question.reading.find_node(&id), &mut answer.out);
@@ -127,23 +127,23 @@ fn node(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Stop> 
     }))
 }
 
-fn nodes(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Stop> {
-    let (arguments, fields) = (Arguments::of(asked), NodeFields::select(asked, compiler)?);
+fn nodes(asked: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Fallback> {
+    let (arguments, fields) = (Arguments::of(asked), NodeSelections::select(asked, compiler)?);
     Ok(Box::new(move |question, answer| {
         let ids = arguments.read::<Vec<ID>>("ids", question)?;
         if ids.len() > MAX_NODES {
-            return Err(Stop::Ordinary);
+            return Err(Fallback::Resolver);
         }
         answer.out.list(ids, |id, out| fields.write(question.reading.find_node(&id), out));
         Ok(())
     }))
 }
 
-fn workers(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Stop> {
-    let (arguments, fields) = (Arguments::of(asked), KeptSelection::select(asked, compiler)?);
+fn workers(asked: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Fallback> {
+    let (arguments, fields) = (Arguments::of(asked), CachedSelection::select(asked, compiler)?);
     let list = compiler.spelled_out(asked).map(|name| List::named(name, fields.depends()));
     Ok(Box::new(move |question, answer| {
-        let Question { reading, kept, .. } = question;
+        let PlanInput { reading, kept, .. } = question;
         let filter = WorkerFilter::in_zone(arguments.read::<Option<String>>("zone", question)?);
         match kept.zip(list.as_ref()).filter(|_| filter == WorkerFilter::default()) {
             Some((kept, list)) => {
@@ -159,24 +159,24 @@ fn workers(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Sto
     }))
 }
 
-fn workers_connection(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Stop> {
+fn workers_connection(asked: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Fallback> {
     let (arguments, fields) = (Arguments::of(asked), compiler.select::<Page<WorkerView>>(&asked.sets)?);
     Ok(Box::new(move |question, answer| {
         let request = arguments.page(question)?;
         let order = arguments.read::<Option<inputs::WorkerOrder>>("orderBy", question)?;
         let order: WorkerOrder = order.map(Into::into).unwrap_or_default();
         let filter = arguments.read::<Option<inputs::WorkerFilter>>("filter", question)?.unwrap_or_default();
-        let filter: WorkerFilter = filter.try_into().map_err(|_| Stop::Ordinary)?;
-        let page = question.reading.page_of_workers(&filter, order, &request).map_err(|_| Stop::Ordinary)?;
+        let filter: WorkerFilter = filter.try_into().map_err(|_| Fallback::Resolver)?;
+        let page = question.reading.page_of_workers(&filter, order, &request).map_err(|_| Fallback::Resolver)?;
         fields.write(&page, &mut answer.out);
         Ok(())
     }))
 }
 
-fn vms(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Stop> {
+fn vms(asked: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Fallback> {
     let fields = compiler.select::<VmView>(&asked.sets)?;
     let list = compiler.spelled_out(asked).map(|name| List::named(name, fields.depends()));
-    Ok(Box::new(move |Question { reading, kept, .. }, answer| {
+    Ok(Box::new(move |PlanInput { reading, kept, .. }, answer| {
         match kept.zip(list.as_ref()) {
             Some((kept, list)) => {
                 let before = answer.out.objects;
@@ -190,19 +190,19 @@ fn vms(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Stop> {
     }))
 }
 
-fn vms_connection(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Stop> {
+fn vms_connection(asked: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Fallback> {
     let (arguments, fields) = (Arguments::of(asked), compiler.select::<Page<VmView>>(&asked.sets)?);
     Ok(Box::new(move |question, answer| {
         let request = arguments.page(question)?;
         let filter = arguments.read::<Option<inputs::VmFilter>>("filter", question)?.unwrap_or_default();
-        let filter: cluster::VmFilter = filter.try_into().map_err(|_| Stop::Ordinary)?;
-        let page = question.reading.page_of_vms(&filter, &request).map_err(|_| Stop::Ordinary)?;
+        let filter: cluster::VmFilter = filter.try_into().map_err(|_| Fallback::Resolver)?;
+        let page = question.reading.page_of_vms(&filter, &request).map_err(|_| Fallback::Resolver)?;
         fields.write(&page, &mut answer.out);
         Ok(())
     }))
 }
 
-fn cluster_stats(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Stop> {
+fn cluster_stats(asked: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Fallback> {
     let fields = compiler.select::<ClusterStats>(&asked.sets)?;
     Ok(Box::new(move |question, answer| {
         fields.write(&question.reading.cluster_stats(), &mut answer.out);
@@ -210,10 +210,10 @@ fn cluster_stats(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<RootWrite
     }))
 }
 
-fn vm_distribution(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Stop> {
+fn vm_distribution(asked: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Fallback> {
     let fields = compiler.select::<WorkerDistribution>(&asked.sets)?;
     let list = compiler.spelled_out(asked).map(|name| List::named(name, fields.depends()));
-    Ok(Box::new(move |Question { reading, kept, .. }, answer| {
+    Ok(Box::new(move |PlanInput { reading, kept, .. }, answer| {
         match kept.zip(list.as_ref()) {
             Some((kept, list)) => {
                 let before = answer.out.objects;
@@ -229,9 +229,9 @@ fn vm_distribution(asked: &Asked<'_>, compiler: &Compiler<'_>) -> Result<RootWri
     }))
 }
 
-impl Answer {
+impl RootResponse {
     /// Writes a row that will be kept.
-    fn write_row(&mut self, bytes: &mut Vec<u8>, write: impl FnOnce(&mut Out)) -> Row {
+    fn write_row(&mut self, bytes: &mut Vec<u8>, write: impl FnOnce(&mut ResponseBuffer)) -> Row {
         let before = self.out.objects;
         std::mem::swap(&mut self.out.bytes, bytes);
         write(&mut self.out);

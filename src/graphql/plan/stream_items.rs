@@ -3,11 +3,11 @@
 use async_graphql::Variables;
 use async_graphql::parser::types::{ExecutableDocument, OperationDefinition};
 
-use super::collect::{Compiler, Stop};
-use super::objects::{Fields, Out};
+use super::collect::{Compiler, Fallback};
+use super::objects::{ResponseBuffer, SelectionPlan};
 use crate::cluster::ClusterStats;
-use crate::graphql::schema::index::Types;
-use crate::graphql::subscriptions::item::Item;
+use crate::graphql::schema::index::SchemaIndex;
+use crate::graphql::subscriptions::item::StreamItem;
 use crate::http::EXPECTED_ANSWER;
 use crate::json;
 use crate::resolvers::EventView;
@@ -21,9 +21,9 @@ pub struct ItemPlan {
 }
 
 enum ItemFields {
-    Heartbeats(Fields<Heartbeat>),
-    Events(Fields<EventView>),
-    Stats(Fields<ClusterStats>),
+    Heartbeats(SelectionPlan<Heartbeat>),
+    Events(SelectionPlan<EventView>),
+    Stats(SelectionPlan<ClusterStats>),
 }
 
 impl ItemPlan {
@@ -32,16 +32,16 @@ impl ItemPlan {
         operation: &OperationDefinition,
         document: &ExecutableDocument,
         variables: &Variables,
-        types: &Types,
-    ) -> Result<Self, Stop> {
+        types: &SchemaIndex,
+    ) -> Result<Self, Fallback> {
         let compiler = Compiler { fragments: &document.fragments, variables: Some(variables), types };
         let asked = compiler.collect("Subscription", &[&operation.selection_set.node])?;
-        let [asked] = asked.as_slice() else { return Err(Stop::Ordinary) };
+        let [asked] = asked.as_slice() else { return Err(Fallback::Resolver) };
         let fields = match asked.field.node.name.node.as_str() {
             "workerHeartbeats" => ItemFields::Heartbeats(compiler.select(&asked.sets)?),
             "clusterEvents" => ItemFields::Events(compiler.select(&asked.sets)?),
             "clusterStats" => ItemFields::Stats(compiler.select(&asked.sets)?),
-            _ => return Err(Stop::Ordinary),
+            _ => return Err(Fallback::Resolver),
         };
         let mut begin = br#"{"data":{"#.to_vec();
         json::plain(asked.key().as_str(), &mut begin);
@@ -50,14 +50,14 @@ impl ItemPlan {
     }
 
     /// An item, written; none if the ordinary resolvers have to do it.
-    pub fn write(&self, item: &Item) -> Option<String> {
-        let mut out = Out::default();
+    pub fn write(&self, item: &StreamItem) -> Option<String> {
+        let mut out = ResponseBuffer::default();
         out.bytes.reserve(EXPECTED_ANSWER);
         out.bytes.extend_from_slice(&self.begin);
         match (&self.fields, item) {
-            (ItemFields::Heartbeats(fields), Item::Heartbeat(beat)) => fields.write(beat, &mut out),
-            (ItemFields::Events(fields), Item::Event(event)) => fields.write(event, &mut out),
-            (ItemFields::Stats(fields), Item::Stats(stats)) => fields.write(stats, &mut out),
+            (ItemFields::Heartbeats(fields), StreamItem::Heartbeat(beat)) => fields.write(beat, &mut out),
+            (ItemFields::Events(fields), StreamItem::Event(event)) => fields.write(event, &mut out),
+            (ItemFields::Stats(fields), StreamItem::Stats(stats)) => fields.write(stats, &mut out),
             (ItemFields::Heartbeats(_) | ItemFields::Events(_) | ItemFields::Stats(_), _) => return None,
         }
         out.bytes.extend_from_slice(b"}}");

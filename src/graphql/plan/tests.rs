@@ -1,9 +1,9 @@
-//! Documents made at random, answered by plan and by the ordinary resolvers: both have to say the same, to the byte.
+//! DocumentCache made at random, answered by plan and by the ordinary resolvers: both have to say the same, to the byte.
 //!
 //! Each is asked several times, while the clock moves and the cluster changes, so that rows that are kept are tested
 //! with rows that must not be.
 
-use std::fmt::Write as _;
+use std::fmt::WriteJson as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,21 +16,21 @@ use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 
 use super::collect::Compiler;
-use super::{ItemPlan, Question};
+use super::{ItemPlan, PlanInput};
 use crate::clock::Timestamp;
 use crate::cluster::{
     Changes, Cursor, Event, EventKind, Identity, Life, SchedulingPolicy, Snapshot, Tombstone, View, Vm, VmId, VmStatus,
     Worker, WorkerId,
 };
 use crate::graphql::execution::budget::Budget;
-use crate::graphql::execution::response::Answer;
-use crate::graphql::operation::document_cache::Documents;
+use crate::graphql::execution::response::RootResponse;
+use crate::graphql::operation::document_cache::DocumentCache;
 use crate::graphql::options::GraphqlOptions;
-use crate::graphql::schema::index::{Kind, Types, innermost};
+use crate::graphql::schema::index::{IndexedType, SchemaIndex, innermost};
 use crate::graphql::schema::objects::Node;
 use crate::graphql::schema::query::Query;
-use crate::graphql::subscriptions::broadcast::{Payload, Rendered};
-use crate::graphql::subscriptions::item::Item;
+use crate::graphql::subscriptions::broadcast::{ItemRoot, Payload};
+use crate::graphql::subscriptions::item::StreamItem;
 use crate::resolvers::kept::Kept;
 use crate::resolvers::watch::Heartbeat;
 use crate::resolvers::{EventView, Reading};
@@ -44,7 +44,7 @@ const IDS: [&str; 8] = ["w0", "w1", "w2", "w3", "v0", "v1", "v7", "nobody"];
 /// Writes documents at random.
 struct Author {
     random: StdRng,
-    types: &'static Types,
+    types: &'static SchemaIndex,
     fragments: Vec<String>,
 }
 
@@ -96,7 +96,7 @@ impl Author {
 
     fn field(&mut self, ty: &str, depth: usize) -> String {
         let fields = match self.types.get(ty) {
-            Some(Kind::Object(fields) | Kind::Interface(fields)) => fields,
+            Some(IndexedType::Object(fields) | IndexedType::Interface(fields)) => fields,
             other => panic!("{ty} has no fields: {other:?}"),
         };
         let mut names: Vec<_> = fields.keys().map(String::as_str).filter(|name| !NOT_PLANNED.contains(name)).collect();
@@ -275,7 +275,7 @@ fn variables() -> Variables {
 
 /// Asks in both ways; none if the document is not valid, which random ones are now and then.
 async fn compare(
-    documents: &Documents,
+    documents: &DocumentCache,
     text: &str,
     readings: &[Reading],
     kept: &Kept,
@@ -294,7 +294,7 @@ async fn compare(
     let mut answered = 0;
     for reading in readings {
         let variables = &asked.request.variables;
-        let question = Question { reading, variables, kept: is_for_good.then_some(kept) };
+        let question = PlanInput { reading, variables, kept: is_for_good.then_some(kept) };
         let by_plan = plan.answer(&question, None, 0, None);
         let mut request = Request::new("").variables(variables.clone()).data(reading.clone()).data(Budget::default());
         request.set_parsed_query(asked.cut_out(&[OperationType::Query]).unwrap());
@@ -302,7 +302,7 @@ async fn compare(
         match by_plan {
             Ok(text) => {
                 prop_assert!(resolved.errors.is_empty(), "{:?}", resolved.errors);
-                let by_plan = Payload::from(Answer::Written(text));
+                let by_plan = Payload::from(RootResponse::Written(text));
                 let resolved = Payload::from(resolved);
                 prop_assert_eq!(format!("{by_plan:?}"), format!("{resolved:?}"));
                 answered += 1;
@@ -314,11 +314,11 @@ async fn compare(
 }
 
 /// What followers are told of the cluster as it is read.
-fn items(reading: &Reading, random: &mut StdRng) -> Vec<(&'static str, Item)> {
+fn items(reading: &Reading, random: &mut StdRng) -> Vec<(&'static str, StreamItem)> {
     let view = reading.view();
     let beat = view.workers().next().map(|worker| {
         let received_at = worker.worker.usage.last_seen;
-        Item::Heartbeat(Heartbeat { worker, received_at, coalesced: random.random_range(0..3) })
+        StreamItem::Heartbeat(Heartbeat { worker, received_at, coalesced: random.random_range(0..3) })
     });
     let event = Event {
         cursor: Cursor { epoch: "test".into(), revision: view.snapshot.revision, position: 1 },
@@ -331,12 +331,12 @@ fn items(reading: &Reading, random: &mut StdRng) -> Vec<(&'static str, Item)> {
         message: "something happened".into(),
         oldest_cursor: None,
     };
-    let event = Item::Event(EventView { event: Arc::new(event), view: view.clone() });
-    let others = [("clusterEvents", event), ("clusterStats", Item::Stats(reading.cluster_stats()))];
+    let event = StreamItem::Event(EventView { event: Arc::new(event), view: view.clone() });
+    let others = [("clusterEvents", event), ("clusterStats", StreamItem::Stats(reading.cluster_stats()))];
     beat.map(|beat| ("workerHeartbeats", beat)).into_iter().chain(others).collect()
 }
 
-async fn compare_items(documents: &Documents, text: &str, items: Vec<Item>) -> Result<bool, TestCaseError> {
+async fn compare_items(documents: &DocumentCache, text: &str, items: Vec<StreamItem>) -> Result<bool, TestCaseError> {
     // Fields that meet by chance may not be the same.
     let Ok(mut asked) = documents.read(Request::new(text).variables(variables())) else { return Ok(false) };
     if documents.check(&mut asked).is_err() {
@@ -349,7 +349,7 @@ async fn compare_items(documents: &Documents, text: &str, items: Vec<Item>) -> R
     let (_, operation) = document.operations.iter().next().unwrap();
     let plan = ItemPlan::compile(&operation.node, &document, &asked.request.variables, documents.types());
     let plan = plan.map_err(|stop| TestCaseError::fail(format!("there is no plan: {stop:?}")))?;
-    let schema = Schema::build(Rendered, EmptyMutation, EmptySubscription).register_output_type::<Node>();
+    let schema = Schema::build(ItemRoot, EmptyMutation, EmptySubscription).register_output_type::<Node>();
     let ordinary = schema.validation_mode(ValidationMode::Fast).finish();
     for item in items {
         let by_plan = plan.write(&item);
@@ -367,7 +367,7 @@ async fn compare_items(documents: &Documents, text: &str, items: Vec<Item>) -> R
 /// The first field of a document's root with all below it, as rows are kept by.
 fn spelled_out(text: &str) -> String {
     let document = async_graphql::parser::parse_query(text).unwrap();
-    let compiler = Compiler { fragments: &document.fragments, variables: None, types: Types::of_schema() };
+    let compiler = Compiler { fragments: &document.fragments, variables: None, types: SchemaIndex::of_schema() };
     let (_, operation) = document.operations.iter().next().unwrap();
     let asked = compiler.collect("Query", &[&operation.node.selection_set.node]).unwrap();
     compiler.spelled_out(&asked[0]).expect("a short selection without variables")
@@ -418,13 +418,13 @@ proptest! {
     fn plans_say_what_the_ordinary_resolvers_say(seed in any::<u64>()) {
         let mut random = StdRng::seed_from_u64(seed);
         let readings = readings(&mut random);
-        let mut author = Author { random, types: Types::of_schema(), fragments: Vec::new() };
+        let mut author = Author { random, types: SchemaIndex::of_schema(), fragments: Vec::new() };
         let text = author.document();
         author.fragments.clear();
         let other = author.document();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let compared = runtime.block_on(async {
-            let documents = Documents::open(&GraphqlOptions::default()).await.unwrap();
+            let documents = DocumentCache::open(&GraphqlOptions::default()).await.unwrap();
             // Another asks for the same in other words, and one for something else: what is kept of one must be right
             // for all.
             let kept = Kept::default();
@@ -442,7 +442,7 @@ proptest! {
         let mut random = StdRng::seed_from_u64(seed);
         let readings = readings(&mut random);
         let items: Vec<_> = readings.iter().flat_map(|reading| items(reading, &mut random)).collect();
-        let mut author = Author { random, types: Types::of_schema(), fragments: Vec::new() };
+        let mut author = Author { random, types: SchemaIndex::of_schema(), fragments: Vec::new() };
         let field = *["workerHeartbeats", "clusterEvents", "clusterStats"].choose(&mut author.random).unwrap();
         let ty = innermost(&author.types.field("Subscription", field).unwrap().ty);
         let selection = author.selection(ty, 1);
@@ -451,7 +451,7 @@ proptest! {
         let items = items.into_iter().filter(|(of, _)| *of == field).map(|(_, item)| item).collect();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let compared = runtime.block_on(async {
-            let documents = Documents::open(&GraphqlOptions::default()).await.unwrap();
+            let documents = DocumentCache::open(&GraphqlOptions::default()).await.unwrap();
             compare_items(&documents, &text, items).await
         });
         prop_assume!(compared.map_err(|error| TestCaseError::fail(format!("{error}\n{text}")))?);

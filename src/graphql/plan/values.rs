@@ -8,11 +8,11 @@ use async_graphql::resolver_utils::EnumType;
 
 use crate::clock::{Rfc3339, Timestamp};
 use crate::cluster::{self, Uptime};
-use crate::graphql::schema::values::{self, Int, Int53, Seconds, Shape};
+use crate::graphql::schema::values::{self, FromDomain, Int, Int53, Seconds};
 use crate::json;
 
 /// A shape that is written at once.
-pub(super) trait Write<V> {
+pub(super) trait WriteJson<V> {
     /// Writes a value in this shape.
     fn write(value: V, out: &mut Vec<u8>);
 }
@@ -25,7 +25,7 @@ fn word<W: EnumType>(word: W, out: &mut Vec<u8>) {
 
 macro_rules! writes {
     ($($shape:ty: |$value:ident: $from:ty, $out:ident| $write:expr;)+) => { $(
-        impl Write<$from> for $shape {
+        impl WriteJson<$from> for $shape {
             fn write($value: $from, $out: &mut Vec<u8>) {
                 $write
             }
@@ -41,12 +41,12 @@ writes! {
     values::Zone: |zone: &str, out| json::optional((!zone.is_empty()).then_some(zone), out);
     values::TextList: |texts: &[Arc<str>], out| json::list(texts, out, |entry, out| json::text(entry, out));
     Int: |number: i32, out| json::value(&number, out);
-    Int: |number: u32, out| json::value(&<Int as Shape<_>>::of(number), out);
-    Int: |number: u64, out| json::value(&<Int as Shape<_>>::of(number), out);
-    Int: |number: usize, out| json::value(&<Int as Shape<_>>::of(number), out);
-    Int53: |number: u64, out| json::value(&<Int53 as Shape<_>>::of(number).0, out);
+    Int: |number: u32, out| json::value(&<Int as FromDomain<_>>::of(number), out);
+    Int: |number: u64, out| json::value(&<Int as FromDomain<_>>::of(number), out);
+    Int: |number: usize, out| json::value(&<Int as FromDomain<_>>::of(number), out);
+    Int53: |number: u64, out| json::value(&<Int53 as FromDomain<_>>::of(number).0, out);
     values::Percent: |share: f64, out| json::hundredths(share, out);
-    Seconds: |duration: time::Duration, out| json::value(&<Seconds as Shape<_>>::of(duration), out);
+    Seconds: |duration: time::Duration, out| json::value(&<Seconds as FromDomain<_>>::of(duration), out);
     values::Bool: |truth: bool, out| json::truth(truth, out);
     values::DateTime: |time: Timestamp, out| json::plain(Rfc3339::of(time), out);
     values::OptionalDateTime: |time: Option<Timestamp>, out| match time {

@@ -14,49 +14,49 @@ use async_graphql::{Positioned, Value};
 
 /// All types of the schema, except those that introspection shows.
 #[derive(Debug, Default)]
-pub struct Types {
-    types: HashMap<String, Kind>,
+pub struct SchemaIndex {
+    types: HashMap<String, IndexedType>,
     /// Which objects are one of the objects of an interface.
     members: HashSet<(String, String)>,
 }
 
 /// What kind of type something is.
 #[derive(Debug)]
-pub enum Kind {
+pub enum IndexedType {
     /// Has fields, and is what it is.
-    Object(HashMap<String, Field>),
+    Object(HashMap<String, IndexedField>),
     /// Has fields, and is one of several objects.
-    Interface(HashMap<String, Field>),
+    Interface(HashMap<String, IndexedField>),
     /// One of these words.
     Enum(HashSet<String>),
     /// What is sent as an object.
-    Input(HashMap<String, Input>),
+    Input(HashMap<String, IndexedInput>),
     /// Of the language, or of our own.
     Scalar,
 }
 
 /// A field of an object.
 #[derive(Debug)]
-pub struct Field {
+pub struct IndexedField {
     /// Its type.
     pub ty: Type,
     /// What it takes.
-    pub arguments: HashMap<String, Input>,
+    pub arguments: HashMap<String, IndexedInput>,
 }
 
 /// An argument, or a field of what is sent.
 #[derive(Debug)]
-pub struct Input {
+pub struct IndexedInput {
     /// Its type.
     pub ty: Type,
     /// What it is if it is left out.
     pub default: Option<Value>,
 }
 
-impl Types {
+impl SchemaIndex {
     /// Those of the schema, read when they are first asked for.
     pub fn of_schema() -> &'static Self {
-        static TYPES: LazyLock<Types> = LazyLock::new(|| Types::read(&super::sdl::sdl()));
+        static TYPES: LazyLock<SchemaIndex> = LazyLock::new(|| SchemaIndex::read(&super::sdl::sdl()));
         &TYPES
     }
 
@@ -71,7 +71,7 @@ impl Types {
             if let TypeKind::Object(object) = &ty.node.kind {
                 types.members.extend(object.implements.iter().map(|of| (name.clone(), of.node.to_string())));
             }
-            types.types.insert(name, Kind::of(ty.node.kind));
+            types.types.insert(name, IndexedType::of(ty.node.kind));
         }
         types
     }
@@ -90,33 +90,33 @@ impl Types {
     }
 
     /// The type of this name.
-    pub fn get(&self, name: &str) -> Option<&Kind> {
+    pub fn get(&self, name: &str) -> Option<&IndexedType> {
         self.types.get(name)
     }
 
     /// The scalars of our own.
     #[cfg(test)]
     pub fn scalars(&self) -> Vec<&str> {
-        let scalars = self.types.iter().filter(|(_, kind)| matches!(kind, Kind::Scalar));
+        let scalars = self.types.iter().filter(|(_, kind)| matches!(kind, IndexedType::Scalar));
         scalars.map(|(name, _)| name.as_str()).collect()
     }
 
     /// Whether it has no fields.
     #[cfg(test)]
     pub fn is_leaf(&self, name: &str) -> bool {
-        matches!(self.get(name), Some(Kind::Enum(_) | Kind::Scalar) | None)
+        matches!(self.get(name), Some(IndexedType::Enum(_) | IndexedType::Scalar) | None)
     }
 
     /// A field of an object or interface.
-    pub fn field(&self, parent: &str, name: &str) -> Option<&Field> {
+    pub fn field(&self, parent: &str, name: &str) -> Option<&IndexedField> {
         match self.get(parent)? {
-            Kind::Object(fields) | Kind::Interface(fields) => fields.get(name),
-            Kind::Enum(_) | Kind::Input(_) | Kind::Scalar => None,
+            IndexedType::Object(fields) | IndexedType::Interface(fields) => fields.get(name),
+            IndexedType::Enum(_) | IndexedType::Input(_) | IndexedType::Scalar => None,
         }
     }
 }
 
-impl Kind {
+impl IndexedType {
     fn of(kind: TypeKind) -> Self {
         match kind {
             TypeKind::Scalar => Self::Scalar,
@@ -132,16 +132,16 @@ impl Kind {
     }
 }
 
-fn fields(fields: Vec<Positioned<FieldDefinition>>) -> HashMap<String, Field> {
+fn fields(fields: Vec<Positioned<FieldDefinition>>) -> HashMap<String, IndexedField> {
     let field = |FieldDefinition { name, ty, arguments, .. }: FieldDefinition| {
-        (name.node.to_string(), Field { ty: ty.node, arguments: inputs(arguments) })
+        (name.node.to_string(), IndexedField { ty: ty.node, arguments: inputs(arguments) })
     };
     fields.into_iter().map(|definition| field(definition.node)).collect()
 }
 
-fn inputs(inputs: Vec<Positioned<InputValueDefinition>>) -> HashMap<String, Input> {
+fn inputs(inputs: Vec<Positioned<InputValueDefinition>>) -> HashMap<String, IndexedInput> {
     let input = |InputValueDefinition { name, ty, default_value, .. }: InputValueDefinition| {
-        (name.node.to_string(), Input { ty: ty.node, default: default_value.map(|value| value.node) })
+        (name.node.to_string(), IndexedInput { ty: ty.node, default: default_value.map(|value| value.node) })
     };
     inputs.into_iter().map(|definition| input(definition.node)).collect()
 }

@@ -6,7 +6,7 @@ use async_graphql::{Context, Interface, Object, Result, SimpleObject};
 use super::inputs::{VmFilter, entries};
 use super::paging::{PageArguments, PageInfo};
 use super::scalars::Cursor;
-use super::values::{self, Int, Shape};
+use super::values::{self, FromDomain, Int};
 use crate::cluster::fields::{
     cluster_stats_fields, drain_fields, event_fields, heartbeat_reply_fields, registered_fields, vm_fields,
     worker_distribution_fields, worker_fields,
@@ -31,25 +31,25 @@ mod field_types {
     pub type Worker = Object;
 }
 
-impl Shape<Option<DrainView>> for field_types::Drain {
+impl FromDomain<Option<DrainView>> for field_types::Drain {
     fn of(drain: Option<DrainView>) -> Self {
         drain.map(Drain)
     }
 }
 
-impl Shape<&[VmView]> for field_types::Vms {
+impl FromDomain<&[VmView]> for field_types::Vms {
     fn of(vms: &[VmView]) -> Self {
         vms.iter().cloned().map(Vm).collect()
     }
 }
 
-impl Shape<Vec<VmView>> for field_types::Vms {
+impl FromDomain<Vec<VmView>> for field_types::Vms {
     fn of(vms: Vec<VmView>) -> Self {
         vms.into_iter().map(Vm).collect()
     }
 }
 
-impl Shape<WorkerView> for field_types::Worker {
+impl FromDomain<WorkerView> for field_types::Worker {
     fn of(worker: WorkerView) -> Self {
         Worker(worker)
     }
@@ -73,7 +73,7 @@ macro_rules! object {
                 #[graphql(desc = "Only labels with one of these keys; all of them if left out.")] keys: Option<Vec<String>>,
             ) -> Result<values::Labels> {
                 let $this: &$view = &self.0;
-                let mut labels: values::Labels = Shape::of($value);
+                let mut labels: values::Labels = FromDomain::of($value);
                 if let Some(keys) = keys {
                     let keys = wanted("keys", keys)?;
                     labels.retain(|label| keys.iter().any(|wanted| **wanted == *label.key));
@@ -100,7 +100,7 @@ macro_rules! object {
             $(#[$doc])*
             async fn $field(&self, ctx: &Context<'_>) -> Result<field_types::$shape> {
                 let $this: &$view = &self.0;
-                Budget::pay_for(ctx, Shape::of($value))
+                Budget::pay_for(ctx, FromDomain::of($value))
             }
         } $($rest)* }
     };
@@ -112,7 +112,7 @@ macro_rules! object {
             $(#[$doc])*
             async fn $field(&self) -> field_types::$shape {
                 let $this: &$view = &self.0;
-                Shape::of($value)
+                FromDomain::of($value)
             }
         } $($rest)* }
     };
@@ -139,7 +139,7 @@ worker_fields!(object {
         status: Option<Vec<values::VmStatus>>,
     ) -> Result<Vec<Vm>> {
         let statuses: Option<Vec<_>> = entries("status", status)?;
-        Ok(Shape::of(Budget::pay_for(ctx, self.0.vms(statuses.as_deref()))?))
+        Ok(FromDomain::of(Budget::pay_for(ctx, self.0.vms(statuses.as_deref()))?))
     }
 
     /// VMs of the worker, page by page, sorted by id.

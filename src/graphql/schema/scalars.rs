@@ -149,11 +149,11 @@ impl ScalarType for Cursor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graphql::schema::index::Types;
+    use crate::graphql::schema::index::SchemaIndex;
 
     #[test]
     fn every_scalar_of_ours_is_checked() {
-        let scalars = Types::of_schema().scalars();
+        let scalars = SchemaIndex::of_schema().scalars();
         assert!(scalars.contains(&"Int53"), "{scalars:?}");
         for scalar in scalars {
             let refused = check(scalar, &Value::Object(Default::default())).unwrap_err();

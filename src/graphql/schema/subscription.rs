@@ -10,8 +10,8 @@ use futures_util::stream::{self, Stream, StreamExt as _};
 use super::inputs::{EventFilter, WorkerFilter};
 use super::objects::{ClusterEvent, ClusterStats, WorkerHeartbeat};
 use super::scalars::{Cursor, Duration};
-use crate::graphql::subscriptions::handoff::Begun;
-use crate::graphql::subscriptions::item::Item;
+use crate::graphql::subscriptions::handoff::StreamHandoff;
+use crate::graphql::subscriptions::item::StreamItem;
 use crate::resolvers::Resolvers;
 
 /// Following the cluster.
@@ -32,7 +32,7 @@ impl Subscription {
     ) -> Result<impl Stream<Item = WorkerHeartbeat> + use<>> {
         let every = every.and_then(|every| every.measured());
         let beats = ctx.data::<Resolvers>()?.watch_heartbeats(filter.unwrap_or_default().try_into()?, every)?;
-        ctx.data::<Begun>()?.with(beats.map(|beat| Ok(Item::Heartbeat(beat))));
+        ctx.data::<StreamHandoff>()?.with(beats.map(|beat| Ok(StreamItem::Heartbeat(beat))));
         Ok(stream::empty())
     }
 
@@ -48,7 +48,7 @@ impl Subscription {
     ) -> Result<impl Stream<Item = ClusterEvent> + use<>> {
         let after = after.as_ref().map(|cursor| cursor.0.as_str());
         let events = ctx.data::<Resolvers>()?.watch_events(after, filter.unwrap_or_default().try_into()?)?;
-        ctx.data::<Begun>()?.with(events.map(|event| event.map(Item::Event)));
+        ctx.data::<StreamHandoff>()?.with(events.map(|event| event.map(StreamItem::Event)));
         Ok(stream::empty())
     }
 
@@ -62,7 +62,7 @@ impl Subscription {
     ) -> Result<impl Stream<Item = ClusterStats> + use<>> {
         let every = every.and_then(|every| every.measured());
         let stats = ctx.data::<Resolvers>()?.watch_cluster_stats(every)?;
-        ctx.data::<Begun>()?.with(stats.map(|stats| Ok(Item::Stats(stats))));
+        ctx.data::<StreamHandoff>()?.with(stats.map(|stats| Ok(StreamItem::Stats(stats))));
         Ok(stream::empty())
     }
 }

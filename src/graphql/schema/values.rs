@@ -11,7 +11,7 @@ use crate::cluster::{self, Uptime};
 use crate::resolvers;
 
 /// A shape, made of a value of the program.
-pub trait Shape<V> {
+pub trait FromDomain<V> {
     /// How the value looks.
     fn of(value: V) -> Self;
 }
@@ -40,7 +40,7 @@ pub type EventKind = ClusterEventKind;
 
 macro_rules! shapes {
     ($($shape:ty: |$value:ident: $from:ty| $to:expr;)+) => { $(
-        impl Shape<$from> for $shape {
+        impl FromDomain<$from> for $shape {
             fn of($value: $from) -> Self {
                 $to
             }

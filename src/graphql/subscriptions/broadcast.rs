@@ -23,18 +23,18 @@ use quick_cache::sync::Cache;
 use quick_cache::{DefaultHashBuilder, Weighter};
 use tokio::runtime::Handle;
 
-use super::item::{Item, ItemKey};
+use super::item::{ItemKey, StreamItem};
 use crate::graphql::error;
 use crate::graphql::execution::budget::Budget;
 use crate::graphql::execution::loader::WorkerEvents;
-use crate::graphql::execution::response::{Answer, Shown, was_refused};
-use crate::graphql::operation::request::Asked;
+use crate::graphql::execution::response::{OperationResponse, SerializedResponse, was_refused};
+use crate::graphql::operation::request::ParsedRequest;
 use crate::graphql::plan::ItemPlan;
-use crate::graphql::schema::index::Types;
+use crate::graphql::schema::index::SchemaIndex;
 use crate::graphql::schema::inputs::{EventFilter, WorkerFilter};
 use crate::graphql::schema::objects::{ClusterEvent, ClusterStats, Node, Worker, WorkerHeartbeat};
 use crate::graphql::schema::scalars::{Cursor, Duration};
-use crate::graphql::schema::values::{DateTime, Int, Shape};
+use crate::graphql::schema::values::{DateTime, FromDomain, Int};
 use crate::resolvers::Resolvers;
 use crate::resolvers::offload::{Offload, STEPS_TO_RESOLVE};
 use crate::resolvers::watch::Heartbeat;
@@ -47,28 +47,32 @@ const MAX_PAYLOAD_BYTES: u64 = 32 * 1024 * 1024;
 
 /// What two requests have in common that ask for the same.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct OperationKey {
+struct SubscriptionKey {
     query: Arc<str>,
     operation_name: Option<String>,
     variables: String,
 }
 
 /// A subscription as it was asked for.
-pub struct Followed {
-    key: OperationKey,
+pub struct SubscriptionRequest {
+    key: SubscriptionKey,
     document: ExecutableDocument,
     variables: Variables,
     /// Whether an item takes long to write.
     is_long: bool,
 }
 
-impl Followed {
+impl SubscriptionRequest {
     /// A subscription that has been found valid, and its operation alone, with what an item of it costs.
-    pub fn new(Asked { document, request, .. }: Asked, mut operation: ExecutableDocument, cost: u64) -> Self {
+    pub fn new(
+        ParsedRequest { document, request, .. }: ParsedRequest,
+        mut operation: ExecutableDocument,
+        cost: u64,
+    ) -> Self {
         if let DocumentOperations::Single(operation) = &mut operation.operations {
             operation.node.ty = OperationType::Query;
         }
-        let key = OperationKey {
+        let key = SubscriptionKey {
             query: document.text.clone(),
             operation_name: request.operation_name,
             variables: serde_json::to_string(&request.variables).unwrap_or_default(),
@@ -79,21 +83,21 @@ impl Followed {
 
     fn plan(&self) -> Option<ItemPlan> {
         let (_, operation) = self.document.operations.iter().next()?;
-        ItemPlan::compile(&operation.node, &self.document, &self.variables, Types::of_schema()).ok()
+        ItemPlan::compile(&operation.node, &self.document, &self.variables, SchemaIndex::of_schema()).ok()
     }
 }
 
 /// An operation that somebody follows, prepared to write every item.
-pub struct Operation {
+pub struct SharedSubscription {
     id: u64,
-    asked: Followed,
+    asked: SubscriptionRequest,
     /// What writes its items; none if they have to be resolved.
     plan: Option<ItemPlan>,
     /// Where it is known, as long as it is followed.
-    operations: Arc<Mutex<Operations>>,
+    operations: Arc<Mutex<SharedSubscriptions>>,
 }
 
-impl Drop for Operation {
+impl Drop for SharedSubscription {
     fn drop(&mut self) {
         let mut operations = self.operations.lock().unwrap_or_else(PoisonError::into_inner);
         // Unless somebody has asked for the same again meanwhile.
@@ -112,11 +116,13 @@ pub enum Payload {
     Refused(Vec<ServerError>),
 }
 
-impl From<Answer> for Payload {
-    fn from(answer: Answer) -> Self {
+impl From<OperationResponse> for Payload {
+    fn from(answer: OperationResponse) -> Self {
         match answer {
-            Answer::Resolved(response) => response.into(),
-            Answer::Written(text) => Self::Next(str::from_utf8(&text.into_bytes()).unwrap_or_default().into()),
+            OperationResponse::Resolved(response) => response.into(),
+            OperationResponse::Written(text) => {
+                Self::Next(str::from_utf8(&text.into_bytes()).unwrap_or_default().into())
+            }
         }
     }
 }
@@ -128,24 +134,24 @@ impl From<Response> for Payload {
 }
 
 fn write(response: &Response) -> Arc<str> {
-    serde_json::to_string(&Shown(response)).unwrap_or_default().into()
+    serde_json::to_string(&SerializedResponse(response)).unwrap_or_default().into()
 }
 
 /// Writes out items, each once for everybody who asked the same. Cheap to clone.
 #[derive(Clone)]
-pub struct Live(Arc<Inner>);
+pub struct SubscriptionBroadcast(Arc<Inner>);
 
 struct Inner {
-    schema: Schema<Rendered, EmptyMutation, EmptySubscription>,
+    schema: Schema<ItemRoot, EmptyMutation, EmptySubscription>,
     resolvers: Resolvers,
-    /// Operations that somebody follows, so that equal ones have one id.
-    operations: Arc<Mutex<Operations>>,
+    /// SharedSubscriptions that somebody follows, so that equal ones have one id.
+    operations: Arc<Mutex<SharedSubscriptions>>,
     payloads: Cache<(u64, ItemKey), Arc<str>, ByBytes>,
 }
 
 #[derive(Default)]
-struct Operations {
-    known: HashMap<OperationKey, Weak<Operation>>,
+struct SharedSubscriptions {
+    known: HashMap<SubscriptionKey, Weak<SharedSubscription>>,
     next_id: u64,
 }
 
@@ -160,9 +166,9 @@ impl Weighter<(u64, ItemKey), Arc<str>> for ByBytes {
     }
 }
 
-impl Live {
+impl SubscriptionBroadcast {
     pub fn new(resolvers: Resolvers) -> Self {
-        let schema = Schema::build(Rendered, EmptyMutation, EmptySubscription)
+        let schema = Schema::build(ItemRoot, EmptyMutation, EmptySubscription)
             .register_output_type::<Node>()
             // The document was validated against the real schema when the subscription began.
             .validation_mode(ValidationMode::Fast)
@@ -178,7 +184,7 @@ impl Live {
     }
 
     /// Prepares a subscription that has been found valid; equal ones are the same operation.
-    pub fn prepare(&self, asked: Followed) -> Arc<Operation> {
+    pub fn prepare(&self, asked: SubscriptionRequest) -> Arc<SharedSubscription> {
         let mut operations = self.0.operations.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = operations.known.get(&asked.key).and_then(Weak::upgrade) {
             return known;
@@ -186,13 +192,13 @@ impl Live {
         operations.next_id += 1;
         let (id, key) = (operations.next_id, asked.key.clone());
         let plan = asked.plan();
-        let operation = Arc::new(Operation { id, asked, plan, operations: self.0.operations.clone() });
+        let operation = Arc::new(SharedSubscription { id, asked, plan, operations: self.0.operations.clone() });
         operations.known.insert(key, Arc::downgrade(&operation));
         operation
     }
 
     /// An item as the operation wants to see it, written out, by whoever asks first.
-    pub async fn payload(&self, operation: &Arc<Operation>, item: &Item) -> Arc<str> {
+    pub async fn payload(&self, operation: &Arc<SharedSubscription>, item: &StreamItem) -> Arc<str> {
         let Some(key) = item.key() else { return self.write(operation, item).await };
         let key = (operation.id, key);
         let found = self
@@ -206,7 +212,7 @@ impl Live {
     }
 
     /// An item as the operation wants to see it, written where nobody else waits for the thread if that takes long.
-    async fn write(&self, operation: &Arc<Operation>, item: &Item) -> Arc<str> {
+    async fn write(&self, operation: &Arc<SharedSubscription>, item: &StreamItem) -> Arc<str> {
         if !operation.asked.is_long {
             return self.write_here(operation, item).await;
         }
@@ -216,7 +222,7 @@ impl Live {
     }
 
     /// An item as the operation wants to see it: by plan, or else resolved field by field.
-    async fn write_here(&self, operation: &Operation, item: &Item) -> Arc<str> {
+    async fn write_here(&self, operation: &SharedSubscription, item: &StreamItem) -> Arc<str> {
         match operation.plan.as_ref().and_then(|plan| plan.write(item)) {
             Some(text) => text.into(),
             None => write(&self.respond(operation, item).await),
@@ -224,7 +230,7 @@ impl Live {
     }
 
     /// An item as the operation wants to see it, resolved.
-    async fn respond(&self, operation: &Operation, item: &Item) -> Response {
+    async fn respond(&self, operation: &SharedSubscription, item: &StreamItem) -> Response {
         let Inner { schema, resolvers, .. } = &*self.0;
         let reading = item.reading(resolvers);
         let budget = Budget::default();
@@ -242,30 +248,30 @@ impl Live {
     }
 }
 
-impl fmt::Debug for Live {
+impl fmt::Debug for SubscriptionBroadcast {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Live").finish_non_exhaustive()
+        f.debug_struct("SubscriptionBroadcast").finish_non_exhaustive()
     }
 }
 
 /// Answers each field of the subscription root with the item at hand.
-pub struct Rendered;
+pub struct ItemRoot;
 
 #[Object(name = "Subscription")]
-impl Rendered {
+impl ItemRoot {
     async fn worker_heartbeats(
         &self,
         ctx: &Context<'_>,
         #[graphql(name = "filter")] _filter: Option<WorkerFilter>,
         #[graphql(name = "every")] _every: Option<Duration>,
     ) -> Result<WorkerHeartbeat> {
-        match ctx.data::<Item>()? {
-            Item::Heartbeat(Heartbeat { worker, received_at, coalesced }) => Ok(WorkerHeartbeat {
+        match ctx.data::<StreamItem>()? {
+            StreamItem::Heartbeat(Heartbeat { worker, received_at, coalesced }) => Ok(WorkerHeartbeat {
                 worker: Worker(worker.clone()),
                 received_at: DateTime::of(*received_at),
                 coalesced: Int::of(*coalesced),
             }),
-            Item::Event(_) | Item::Stats(_) => Err(mismatch()),
+            StreamItem::Event(_) | StreamItem::Stats(_) => Err(mismatch()),
         }
     }
 
@@ -275,9 +281,9 @@ impl Rendered {
         #[graphql(name = "after")] _after: Option<Cursor>,
         #[graphql(name = "filter")] _filter: Option<EventFilter>,
     ) -> Result<ClusterEvent> {
-        match ctx.data::<Item>()? {
-            Item::Event(event) => Ok(ClusterEvent(event.clone())),
-            Item::Heartbeat(_) | Item::Stats(_) => Err(mismatch()),
+        match ctx.data::<StreamItem>()? {
+            StreamItem::Event(event) => Ok(ClusterEvent(event.clone())),
+            StreamItem::Heartbeat(_) | StreamItem::Stats(_) => Err(mismatch()),
         }
     }
 
@@ -286,9 +292,9 @@ impl Rendered {
         ctx: &Context<'_>,
         #[graphql(name = "every")] _every: Option<Duration>,
     ) -> Result<ClusterStats> {
-        match ctx.data::<Item>()? {
-            Item::Stats(stats) => Ok(ClusterStats(stats.clone())),
-            Item::Heartbeat(_) | Item::Event(_) => Err(mismatch()),
+        match ctx.data::<StreamItem>()? {
+            StreamItem::Stats(stats) => Ok(ClusterStats(stats.clone())),
+            StreamItem::Heartbeat(_) | StreamItem::Event(_) => Err(mismatch()),
         }
     }
 }

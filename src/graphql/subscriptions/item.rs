@@ -3,14 +3,13 @@
 use std::mem::size_of;
 use std::sync::Arc;
 
-
 use crate::cluster;
 use crate::resolvers::watch::Heartbeat;
 use crate::resolvers::{EventView, Reading, Resolvers};
 
 /// Something that a watch has to tell.
 #[derive(Clone)]
-pub enum Item {
+pub enum StreamItem {
     Heartbeat(Heartbeat),
     Event(EventView),
     Stats(cluster::ClusterStats),
@@ -24,7 +23,7 @@ pub enum ItemKey {
     Stats(cluster::ClusterStats),
 }
 
-impl Item {
+impl StreamItem {
     /// None for what is not the same for anybody else: a notice is made for one reader, at its own time.
     pub fn key(&self) -> Option<ItemKey> {
         Some(match self {

@@ -3,15 +3,15 @@
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::graphql::execution::executor::Engine;
-use crate::graphql::operation::request_cache::Repeated;
+use crate::graphql::execution::executor::Executor;
+use crate::graphql::operation::request_cache::RequestCache;
 use crate::http::Origin;
 
 /// What transports need.
 pub struct Endpoint {
-    pub engine: Engine,
+    pub engine: Executor,
     /// Requests that came before.
-    pub repeated: Repeated,
+    pub repeated: RequestCache,
     /// Pages of other origins that may open a WebSocket.
     pub origins: Vec<Origin>,
     /// Open sockets, for whoever has to wait until they are closed.

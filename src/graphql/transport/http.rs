@@ -12,18 +12,18 @@ use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Response};
 
 use super::endpoint::Endpoint;
-use super::negotiation::AsStream;
-use super::negotiation::{Media, is_conditional, not_by_get, not_conditional};
+use super::negotiation::StreamPreference;
+use super::negotiation::{ResponseMedia, is_conditional, not_by_get, not_conditional};
 use super::params::Parameters;
 use super::{sse, websocket};
-use crate::graphql::operation::request::Asked;
+use crate::graphql::operation::request::ParsedRequest;
 use crate::http::{Failure, JsonText};
 use crate::pages;
 
 /// `POST /graphql`
 pub async fn post(
     State(endpoint): State<Arc<Endpoint>>,
-    Wanted { media, stream, is_conditional }: Wanted,
+    Negotiated { media, stream, is_conditional }: Negotiated,
     body: JsonText,
 ) -> Response {
     let Endpoint { engine, repeated, .. } = &*endpoint;
@@ -42,7 +42,7 @@ pub async fn post(
         Err(refused) => return media.answer(refused),
     };
     let asked = engine.read(request);
-    let kinds = asked.as_ref().map(Asked::kinds).unwrap_or_default();
+    let kinds = asked.as_ref().map(ParsedRequest::kinds).unwrap_or_default();
     if is_conditional && kinds.contains(&OperationType::Mutation) {
         return media.answer(not_conditional());
     }
@@ -64,20 +64,20 @@ pub async fn post(
 }
 
 /// In what form a client wants its answer, read without a copy of its headers.
-pub struct Wanted {
-    media: Media,
-    stream: AsStream,
+pub struct Negotiated {
+    media: ResponseMedia,
+    stream: StreamPreference,
     /// Whether it is to be done only if something holds.
     is_conditional: bool,
 }
 
-impl<S: Sync> FromRequestParts<S> for Wanted {
+impl<S: Sync> FromRequestParts<S> for Negotiated {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         Ok(Self {
-            media: Media::asked_for(&parts.headers),
-            stream: AsStream::asked_for(&parts.headers),
+            media: ResponseMedia::asked_for(&parts.headers),
+            stream: StreamPreference::asked_for(&parts.headers),
             is_conditional: is_conditional(&parts.headers),
         })
     }
@@ -99,7 +99,7 @@ pub async fn get(
     if pages::are_asked_for(&headers) {
         return pages::playground(&headers);
     }
-    let media = Media::asked_for(&headers);
+    let media = ResponseMedia::asked_for(&headers);
     let request = Parameters::of_query_string(uri.query().unwrap_or_default()).and_then(Parameters::into_request);
     let request = match request {
         Ok(request) => request,
@@ -107,12 +107,14 @@ pub async fn get(
     };
     let asked = match endpoint.engine.read(request) {
         Ok(asked) => asked,
-        Err(refused) if AsStream::asked_for(&headers).is_for(&[]) => return sse::answer(&endpoint, Err(refused)),
+        Err(refused) if StreamPreference::asked_for(&headers).is_for(&[]) => {
+            return sse::answer(&endpoint, Err(refused));
+        }
         Err(refused) => return media.answer(refused),
     };
     // A GET must not change anything: links and images are fetched without asking. A stream may follow as well as ask.
     let kinds = asked.kinds();
-    if AsStream::asked_for(&headers).is_for(&kinds) && !kinds.contains(&OperationType::Mutation) {
+    if StreamPreference::asked_for(&headers).is_for(&kinds) && !kinds.contains(&OperationType::Mutation) {
         sse::answer(&endpoint, Ok(asked))
     } else if kinds.iter().all(|kind| *kind == OperationType::Query) {
         media.answer(endpoint.engine.run(asked).await)

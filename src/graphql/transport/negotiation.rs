@@ -3,14 +3,13 @@
 
 use std::sync::LazyLock;
 
-use async_graphql::Response as Refusal;
 use async_graphql::parser::types::OperationType;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use crate::graphql::error::{bad_request, request_error};
-use crate::graphql::execution::response::Answer;
+use crate::graphql::execution::response::OperationResponse;
 use crate::http::{Accept, EVENT_STREAM, Failure, FailureFormat, Head};
 
 /// The media type of the specification: with it, the status tells whether the request was understood.
@@ -26,15 +25,15 @@ pub fn is_conditional(headers: &HeaderMap) -> bool {
 }
 
 /// A document may have several commands, which one header cannot tie to the worker of each.
-pub fn not_conditional() -> Refusal {
+pub fn not_conditional() -> async_graphql::Response {
     let problem = "If-Match and If-None-Match are not taken here: pass `ifRevision` in the input of the mutation";
     bad_request(problem.to_owned())
 }
 
-pub fn not_by_get(media: Media) -> Response {
+pub fn not_by_get(media: ResponseMedia) -> Response {
     let error =
         request_error("BAD_REQUEST", "A GET can only ask: send mutations by POST, subscriptions over WebSocket");
-    let mut response = media.answer(Refusal::from_errors(vec![error]));
+    let mut response = media.answer(async_graphql::Response::from_errors(vec![error]));
     *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
     response
@@ -42,7 +41,7 @@ pub fn not_by_get(media: Media) -> Response {
 
 /// How the client wants its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Media {
+pub enum ResponseMedia {
     /// The specification's own type.
     GraphqlResponse,
     /// Plain JSON, with which everything that could be read at all is 200.
@@ -60,13 +59,13 @@ fn head(media_type: &'static str) -> Head {
     ])
 }
 
-impl Media {
+impl ResponseMedia {
     /// Plain JSON unless the other is named: that is what clients from before it expect.
     pub fn asked_for(headers: &HeaderMap) -> Self {
         if Accept::of(headers).names(GRAPHQL_RESPONSE) { Self::GraphqlResponse } else { Self::Json }
     }
 
-    pub fn answer(self, answer: impl Into<Answer>) -> Response {
+    pub fn answer(self, answer: impl Into<OperationResponse>) -> Response {
         let answer = answer.into();
         let refused = answer.was_refused();
         let (head, status) = match (self, refused) {
@@ -85,13 +84,13 @@ impl Media {
 /// Whether a client wants its answer as a stream. Some clients name every form they understand, whatever they ask: of
 /// those JSON says more, by its status and to caches, and only a subscription needs a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AsStream {
+pub enum StreamPreference {
     Never,
     Subscriptions,
     Anything,
 }
 
-impl AsStream {
+impl StreamPreference {
     /// What these headers say.
     pub fn asked_for(headers: &HeaderMap) -> Self {
         let accept = Accept::of(headers);
@@ -116,7 +115,7 @@ impl AsStream {
 
 /// How routes of GraphQL write what failed before it was a request of GraphQL, such as a body that is no JSON: with
 /// `errors`, where its clients look.
-pub const FAILURES: FailureFormat = FailureFormat {
+pub const ERROR_FORMAT: FailureFormat = FailureFormat {
     media_type: |headers| if Accept::of(headers).names(GRAPHQL_RESPONSE) { GRAPHQL_RESPONSE } else { JSON },
     body: |failure| {
         let code = match failure.status() {

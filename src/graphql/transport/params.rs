@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use async_graphql::indexmap::IndexMap;
-use async_graphql::{Name, Request, Response as Refusal, Value, Variables};
+use async_graphql::{Name, Request, Value, Variables};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
@@ -38,7 +38,7 @@ pub fn misspelt(name: &str) -> Option<(String, &'static str)> {
 }
 
 /// The refusal of such a name.
-pub fn is_meant_otherwise(name: &str, meant: &str) -> Refusal {
+pub fn is_meant_otherwise(name: &str, meant: &str) -> async_graphql::Response {
     bad_request(format!("Unknown parameter `{name}`: did you mean `{meant}`?"))
 }
 
@@ -85,7 +85,7 @@ impl<'de> Deserialize<'de> for Parameters {
 
 impl Parameters {
     /// The same, as a query string has it: maps are JSON in text, and what is empty is not there.
-    pub fn of_query_string(query: &str) -> Result<Self, Refusal> {
+    pub fn of_query_string(query: &str) -> Result<Self, async_graphql::Response> {
         let mut texts: [Option<Cow<'_, str>>; PARAMETERS.len()] = Default::default();
         let mut misspelt = None;
         for (name, text) in pairs(query).map_err(|refused| bad_request(refused.message().to_owned()))? {
@@ -113,7 +113,7 @@ impl Parameters {
         })
     }
 
-    pub fn into_request(self) -> Result<Request, Refusal> {
+    pub fn into_request(self) -> Result<Request, async_graphql::Response> {
         let Self { query, document_id, operation_name, variables, extensions, misspelt } = self;
         if let Some((name, meant)) = misspelt {
             return Err(is_meant_otherwise(&name, meant));
@@ -165,7 +165,7 @@ pub fn named(operation_name: Option<String>) -> Option<String> {
     operation_name.filter(|name| !name.is_empty())
 }
 
-fn map(name: &str, value: Option<Value>) -> Result<IndexMap<Name, Value>, Refusal> {
+fn map(name: &str, value: Option<Value>) -> Result<IndexMap<Name, Value>, async_graphql::Response> {
     match value {
         None | Some(Value::Null) => Ok(IndexMap::new()),
         Some(Value::Object(map)) => Ok(map),

@@ -4,7 +4,6 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use async_graphql::Response as Answer;
 use axum::response::Response;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::StreamExt as _;
@@ -12,7 +11,7 @@ use futures_util::stream::{self, Stream};
 use serde_json::json;
 
 use super::endpoint::Endpoint;
-use crate::graphql::operation::request::Asked;
+use crate::graphql::operation::request::ParsedRequest;
 use crate::graphql::subscriptions::broadcast::Payload;
 use crate::http::streamed;
 
@@ -20,7 +19,7 @@ use crate::http::streamed;
 const KEEP_ALIVE: Duration = Duration::from_secs(12);
 
 /// Runs an operation of any kind, and streams what it has to say, or that its document could not be read.
-pub fn answer(endpoint: &Endpoint, asked: Result<Asked, Answer>) -> Response {
+pub fn answer(endpoint: &Endpoint, asked: Result<ParsedRequest, async_graphql::Response>) -> Response {
     let messages = messages(endpoint.engine.stream_asked(asked)).take_until(endpoint.closing.clone().cancelled_owned());
     streamed(Sse::new(messages).keep_alive(KeepAlive::new().interval(KEEP_ALIVE).text("")))
 }

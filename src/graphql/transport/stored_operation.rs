@@ -7,20 +7,20 @@
 use std::sync::Arc;
 
 use async_graphql::parser::types::{BaseType, OperationDefinition, OperationType, Type};
-use async_graphql::{Name, Request, Response as Answer, Value};
+use async_graphql::{Name, Request, Value};
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::Response;
 use serde_json::Map;
 
 use super::endpoint::Endpoint;
-use super::negotiation::AsStream;
-use super::negotiation::{Media, is_conditional, not_by_get, not_conditional};
+use super::negotiation::StreamPreference;
+use super::negotiation::{ResponseMedia, is_conditional, not_by_get, not_conditional};
 use super::params::whole_numbers;
 use super::sse;
 use crate::graphql::error::request_error;
-use crate::graphql::operation::request::Asked;
-use crate::graphql::schema::index::{Kind, Types};
+use crate::graphql::operation::request::ParsedRequest;
+use crate::graphql::schema::index::{IndexedType, SchemaIndex};
 use crate::http::{Id, OptionalJson, nearest, pairs, without_brackets};
 use crate::resolvers::input::echo;
 
@@ -56,7 +56,7 @@ async fn answer(
     body: Map<String, serde_json::Value>,
     headers: &HeaderMap,
 ) -> Response {
-    let media = Media::asked_for(headers);
+    let media = ResponseMedia::asked_for(headers);
     let document = match endpoint.engine.documents().trusted().document(id) {
         Ok(document) => document.clone(),
         Err(refused) => return with_status(media.answer(refused), StatusCode::NOT_FOUND),
@@ -69,7 +69,7 @@ async fn answer(
     let Some(operation) = document.operation(None) else {
         return with_status(media.answer(wrong("The document has no operation".to_owned())), StatusCode::NOT_FOUND);
     };
-    let is_stream = AsStream::asked_for(headers).is_for(&[operation.ty]);
+    let is_stream = StreamPreference::asked_for(headers).is_for(&[operation.ty]);
     match operation.ty {
         OperationType::Mutation if method == Method::GET => return not_by_get(media),
         OperationType::Mutation if is_conditional(headers) => return media.answer(not_conditional()),
@@ -90,7 +90,7 @@ async fn answer(
         Err(refused) => return with_status(media.answer(refused), StatusCode::BAD_REQUEST),
     }
     request.variables = whole_numbers(request.variables);
-    let asked = Asked::new(document, request);
+    let asked = ParsedRequest::new(document, request);
     if is_stream {
         return sse::answer(endpoint, Ok(asked));
     }
@@ -104,13 +104,17 @@ fn with_status(mut response: Response, status: StatusCode) -> Response {
     response
 }
 
-fn wrong(problem: String) -> Answer {
-    Answer::from_errors(vec![request_error("BAD_USER_INPUT", problem)])
+fn wrong(problem: String) -> async_graphql::Response {
+    async_graphql::Response::from_errors(vec![request_error("BAD_USER_INPUT", problem)])
 }
 
 /// The variables that a query string gives. Its parameters are read as those of REST are: `x[]` is `x`, a name that
 /// begins with `_` and is no variable is passed over, and what cannot be read, or says nothing, is refused.
-fn variables(operation: &OperationDefinition, query: &str, types: &Types) -> Result<Vec<(Name, Value)>, Answer> {
+fn variables(
+    operation: &OperationDefinition,
+    query: &str,
+    types: &SchemaIndex,
+) -> Result<Vec<(Name, Value)>, async_graphql::Response> {
     let mut given: Vec<(String, Vec<String>)> = Vec::new();
     for (name, text) in pairs(query).map_err(|refused| wrong(refused.message().to_owned()))? {
         let name = without_brackets(&name);
@@ -132,7 +136,7 @@ fn variables(operation: &OperationDefinition, query: &str, types: &Types) -> Res
 }
 
 /// The type of a variable of this name, or what there is instead.
-fn declared<'a>(operation: &'a OperationDefinition, name: &str) -> Result<&'a Type, Answer> {
+fn declared<'a>(operation: &'a OperationDefinition, name: &str) -> Result<&'a Type, async_graphql::Response> {
     let variables = operation.variable_definitions.iter().map(|definition| &definition.node);
     variables.clone().find(|variable| variable.name.node == name).map(|it| &it.var_type.node).ok_or_else(|| {
         let meant = nearest(name, variables.clone().map(|it| it.name.node.as_str()));
@@ -144,7 +148,7 @@ fn declared<'a>(operation: &'a OperationDefinition, name: &str) -> Result<&'a Ty
 }
 
 /// A parameter, given once or several times, as a value of a type.
-fn read(ty: &Type, texts: &[String], types: &Types) -> Result<Value, String> {
+fn read(ty: &Type, texts: &[String], types: &SchemaIndex) -> Result<Value, String> {
     match (&ty.base, texts) {
         (BaseType::List(of), texts) => {
             texts.iter().map(|text| read_one(of, text, types)).collect::<Result<_, _>>().map(Value::List)
@@ -154,7 +158,7 @@ fn read(ty: &Type, texts: &[String], types: &Types) -> Result<Value, String> {
     }
 }
 
-fn read_one(ty: &Type, text: &str, types: &Types) -> Result<Value, String> {
+fn read_one(ty: &Type, text: &str, types: &SchemaIndex) -> Result<Value, String> {
     let BaseType::Named(name) = &ty.base else { return json(ty, text) };
     if matches!(name.as_str(), "String" | "ID") {
         return Ok(Value::String(text.to_owned()));
@@ -173,14 +177,16 @@ fn read_one(ty: &Type, text: &str, types: &Types) -> Result<Value, String> {
         }
         (None, "Float") => text.parse::<f64>().map(Value::from).map_err(|_| expected("a number")),
         (None, "Boolean") => text.parse::<bool>().map(Value::from).map_err(|_| expected("true or false")),
-        (Some(Kind::Enum(words)), _) if words.contains(text) => Ok(Value::Enum(Name::new(text))),
-        (Some(Kind::Enum(words)), _) => {
+        (Some(IndexedType::Enum(words)), _) if words.contains(text) => Ok(Value::Enum(Name::new(text))),
+        (Some(IndexedType::Enum(words)), _) => {
             let mut words: Vec<_> = words.iter().map(String::as_str).collect();
             words.sort_unstable();
             Err(expected(&format!("one of {}", words.join(", "))))
         }
-        (Some(Kind::Input(_)), _) => json(ty, text),
-        (Some(Kind::Scalar | Kind::Object(_) | Kind::Interface(_)) | None, _) => Ok(Value::String(text.to_owned())),
+        (Some(IndexedType::Input(_)), _) => json(ty, text),
+        (Some(IndexedType::Scalar | IndexedType::Object(_) | IndexedType::Interface(_)) | None, _) => {
+            Ok(Value::String(text.to_owned()))
+        }
     }
 }
 

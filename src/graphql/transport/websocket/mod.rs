@@ -1,8 +1,8 @@
 //! GraphQL over WebSocket: the protocol `graphql-transport-ws`, and for old dashboards its
-//! predecessor `graphql-ws`. [`dialect`] has their words; the loop below is the same for both, and keeps
+//! predecessor `graphql-ws`. [`subprotocol`] has their words; the loop below is the same for both, and keeps
 //! to the close codes of the present one.
 
-mod dialect;
+mod subprotocol;
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -19,8 +19,8 @@ use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use self::dialect::{Dialect, Operation, Said};
-use crate::graphql::execution::executor::Engine;
+use self::subprotocol::{ClientMessage, Operation, Subprotocol};
+use crate::graphql::execution::executor::Executor;
 use crate::graphql::operation::document_cache::DOCUMENT_ID;
 use crate::graphql::subscriptions::broadcast::Payload;
 use crate::graphql::transport::endpoint::Endpoint;
@@ -60,35 +60,35 @@ const WRITE_SIZE: usize = 16 * 1024;
 
 /// Accepts the socket. Whoever may not have it is told by a close code: a browser's page cannot see anything else.
 pub fn open(endpoint: &Endpoint, uri: &Uri, headers: &HeaderMap, upgrade: WebSocketUpgrade) -> Response {
-    let dialect = preferred_dialect(headers);
+    let subprotocol = preferred_dialect(headers);
     let upgrade = upgrade
-        .protocols(dialect.map(Dialect::name))
+        .protocols(subprotocol.map(Subprotocol::name))
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(WRITE_SIZE)
         .max_message_size(MAX_MESSAGE)
         .max_frame_size(MAX_MESSAGE);
     let is_foreign_page = origin::is_foreign_page(uri, headers, &endpoint.origins);
     let (engine, sockets, closing) = (endpoint.engine.clone(), endpoint.sockets.clone(), endpoint.closing.clone());
-    let serve = async move |socket: WebSocket| match dialect {
+    let serve = async move |socket: WebSocket| match subprotocol {
         _ if is_foreign_page => {
             let reason = "Forbidden: pages of this origin need the server's --cors-origin";
             close(socket, Close::new(4403, reason)).await;
         }
         None => {
-            let reason = format!("Subprotocol not acceptable: ask for {}", Dialect::TransportWs.name());
+            let reason = format!("Subprotocol not acceptable: ask for {}", Subprotocol::TransportWs.name());
             close(socket, Close::new(4406, reason)).await;
         }
-        Some(dialect) => Connection::new(engine, socket, dialect).serve(closing).await,
+        Some(subprotocol) => Connection::new(engine, socket, subprotocol).serve(closing).await,
     };
     upgrade.on_upgrade(move |socket| sockets.track_future(serve(socket)))
 }
 
 /// The first of the sub-protocols asked for that is spoken here: a client names them in the order of its preference.
 /// (Some believe that they were given their first, whatever the answer says.)
-fn preferred_dialect(headers: &HeaderMap) -> Option<Dialect> {
+fn preferred_dialect(headers: &HeaderMap) -> Option<Subprotocol> {
     let lines = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|line| line.to_str().ok());
     let mut names = lines.flat_map(|line| line.split(',')).map(str::trim);
-    names.find_map(|name| Dialect::ALL.into_iter().find(|dialect| dialect.name() == name))
+    names.find_map(|name| Subprotocol::ALL.into_iter().find(|subprotocol| subprotocol.name() == name))
 }
 
 /// Why a socket is closed: code and words of the protocol.
@@ -135,9 +135,9 @@ struct Running {
 
 /// One client.
 struct Connection {
-    engine: Engine,
+    engine: Executor,
     socket: WebSocket,
-    dialect: Dialect,
+    subprotocol: Subprotocol,
     is_acknowledged: bool,
     /// Taking turns: an operation that always has something to say does not silence the others.
     operations: SelectAll<BoxStream<'static, Step>>,
@@ -151,12 +151,12 @@ struct Connection {
 }
 
 impl Connection {
-    fn new(engine: Engine, socket: WebSocket, dialect: Dialect) -> Self {
+    fn new(engine: Executor, socket: WebSocket, subprotocol: Subprotocol) -> Self {
         let now = Instant::now();
         Self {
             engine,
             socket,
-            dialect,
+            subprotocol,
             is_acknowledged: false,
             operations: SelectAll::new(),
             running: HashMap::new(),
@@ -201,7 +201,7 @@ impl Connection {
             return ControlFlow::Break(Some(Close::new(1011, "No sign of life")));
         }
         self.check.as_mut().reset(Instant::now() + PING_PERIOD);
-        self.say(self.dialect.ping()).await
+        self.say(self.subprotocol.ping()).await
     }
 
     async fn hear(&mut self, received: Option<Result<Message, axum::Error>>) -> Flow {
@@ -219,41 +219,41 @@ impl Connection {
             }
             Some(Ok(Message::Close(_)) | Err(_)) | None => return ControlFlow::Break(None),
         };
-        let said = match self.dialect.read(&text) {
+        let said = match self.subprotocol.read(&text) {
             Ok(said) => said,
             Err(error) => return ControlFlow::Break(Some(Close::new(4400, format!("Invalid message: {error}")))),
         };
         match said {
-            Said::Init if self.is_acknowledged => {
+            ClientMessage::Init if self.is_acknowledged => {
                 ControlFlow::Break(Some(Close::new(4429, "Too many initialisation requests")))
             }
-            Said::Init => {
+            ClientMessage::Init => {
                 self.is_acknowledged = true;
                 self.check.as_mut().reset(Instant::now() + PING_PERIOD);
-                self.say(self.dialect.ack()).await
+                self.say(self.subprotocol.ack()).await
             }
-            Said::Ping(payload) => self.say([Dialect::pong(payload)]).await,
-            Said::Pong => ControlFlow::Continue(()),
-            Said::Subscribe(..) if !self.is_acknowledged => {
+            ClientMessage::Ping(payload) => self.say([Subprotocol::pong(payload)]).await,
+            ClientMessage::Pong => ControlFlow::Continue(()),
+            ClientMessage::Subscribe(..) if !self.is_acknowledged => {
                 ControlFlow::Break(Some(Close::new(4401, "Unauthorized: connection_init comes first")))
             }
-            Said::Subscribe(id, operation) => self.start(id.into(), operation),
-            Said::Complete(id) => {
+            ClientMessage::Subscribe(id, operation) => self.start(id.into(), operation),
+            ClientMessage::Complete(id) => {
                 self.stop(&id);
                 ControlFlow::Continue(())
             }
-            Said::Terminate => ControlFlow::Break(Some(Close::new(1000, "Bye"))),
+            ClientMessage::Terminate => ControlFlow::Break(Some(Close::new(1000, "Bye"))),
         }
     }
 
     fn start(&mut self, id: Arc<str>, operation: Operation) -> Flow {
-        match self.dialect {
-            Dialect::TransportWs if self.running.contains_key(&id) => {
+        match self.subprotocol {
+            Subprotocol::TransportWs if self.running.contains_key(&id) => {
                 return ControlFlow::Break(Some(Close::new(4409, format!("Subscriber for {id} already exists"))));
             }
-            Dialect::TransportWs => {}
+            Subprotocol::TransportWs => {}
             // Its clients may use an id again without a word.
-            Dialect::Legacy => self.stop(&id),
+            Subprotocol::Legacy => self.stop(&id),
         }
         if self.running.len() >= MAX_OPERATIONS {
             let reason = format!("At most {MAX_OPERATIONS} operations at once on one socket");
@@ -274,7 +274,7 @@ impl Connection {
             None => self.engine.stream(request),
         };
         let (answers, handle) = abortable(answers);
-        let running = Running { handle: handle.clone(), head: self.dialect.next_head(&id), is_answered: false };
+        let running = Running { handle: handle.clone(), head: self.subprotocol.next_head(&id), is_answered: false };
         self.running.insert(id.clone(), running);
         self.is_gathering = false;
         let steps = {
@@ -318,15 +318,15 @@ impl Connection {
         *is_answered = true;
         Some(match payload {
             // Written out already, for everybody who asked the same: only the head is this client's.
-            Some(Payload::Next(json)) => Message::Text([&**head, &json, Dialect::NEXT_TAIL].concat().into()),
+            Some(Payload::Next(json)) => Message::Text([&**head, &json, Subprotocol::NEXT_TAIL].concat().into()),
             Some(Payload::Refused(errors)) => {
                 // It is an operation's last word.
                 self.stop(id);
-                self.dialect.error(id, &errors)
+                self.subprotocol.error(id, &errors)
             }
             None => {
                 self.stop(id);
-                Dialect::complete(id)
+                Subprotocol::complete(id)
             }
         })
     }

@@ -13,7 +13,7 @@ use crate::graphql::operation::apq;
 
 /// A sub-protocol of GraphQL over WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dialect {
+pub enum Subprotocol {
     /// The present one.
     TransportWs,
     /// Its predecessor.
@@ -21,7 +21,7 @@ pub enum Dialect {
 }
 
 /// What a client says, in either.
-pub enum Said {
+pub enum ClientMessage {
     /// That it begins.
     Init,
     /// Whether we are there.
@@ -93,13 +93,13 @@ enum Legacy {
         id: String,
         payload: Operation,
     },
-    Stop {
+    Fallback {
         id: String,
     },
     ConnectionTerminate,
 }
 
-impl Dialect {
+impl Subprotocol {
     /// Those that are spoken.
     pub const ALL: [Self; 2] = [Self::TransportWs, Self::Legacy];
 
@@ -112,31 +112,31 @@ impl Dialect {
     }
 
     /// Understands a client.
-    pub fn read(self, text: &str) -> Result<Said, serde_json::Error> {
+    pub fn read(self, text: &str) -> Result<ClientMessage, serde_json::Error> {
         let said = self.parse(text)?;
         match &said {
-            Said::Subscribe(id, _) if id.is_empty() => Err(serde::de::Error::custom("`id` is empty")),
-            Said::Subscribe(_, operation) if !operation.names_a_document() => {
+            ClientMessage::Subscribe(id, _) if id.is_empty() => Err(serde::de::Error::custom("`id` is empty")),
+            ClientMessage::Subscribe(_, operation) if !operation.names_a_document() => {
                 Err(serde::de::Error::missing_field("query"))
             }
             _ => Ok(said),
         }
     }
 
-    fn parse(self, text: &str) -> Result<Said, serde_json::Error> {
+    fn parse(self, text: &str) -> Result<ClientMessage, serde_json::Error> {
         Ok(match self {
             Self::TransportWs => match serde_json::from_str(text)? {
-                TransportWs::ConnectionInit { .. } => Said::Init,
-                TransportWs::Ping { payload } => Said::Ping(payload),
-                TransportWs::Pong { .. } => Said::Pong,
-                TransportWs::Subscribe { id, payload } => Said::Subscribe(id, payload),
-                TransportWs::Complete { id } => Said::Complete(id),
+                TransportWs::ConnectionInit { .. } => ClientMessage::Init,
+                TransportWs::Ping { payload } => ClientMessage::Ping(payload),
+                TransportWs::Pong { .. } => ClientMessage::Pong,
+                TransportWs::Subscribe { id, payload } => ClientMessage::Subscribe(id, payload),
+                TransportWs::Complete { id } => ClientMessage::Complete(id),
             },
             Self::Legacy => match serde_json::from_str(text)? {
-                Legacy::ConnectionInit { .. } => Said::Init,
-                Legacy::Start { id, payload } => Said::Subscribe(id, payload),
-                Legacy::Stop { id } => Said::Complete(id),
-                Legacy::ConnectionTerminate => Said::Terminate,
+                Legacy::ConnectionInit { .. } => ClientMessage::Init,
+                Legacy::Start { id, payload } => ClientMessage::Subscribe(id, payload),
+                Legacy::Fallback { id } => ClientMessage::Complete(id),
+                Legacy::ConnectionTerminate => ClientMessage::Terminate,
             },
         })
     }
