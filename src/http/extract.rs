@@ -19,13 +19,11 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{error::Category, value::RawValue};
 use tracing::error;
 
-use super::{
-    exchange::Exchange,
-    failure::{Failure, echo, is_json},
-    head::Head,
-    layers::BODY_LIMIT,
-    parameters::nearest,
-};
+use super::middleware::request_context::Exchange;
+use super::error::{Failure, echo, is_json};
+use super::header_template::Head;
+use super::middleware::stack::BODY_LIMIT;
+use super::query_params::nearest;
 
 /// Room for an answer about one thing, in bytes: so that what is asked for most is written without growing.
 pub const EXPECTED_ANSWER: usize = 1_024;
@@ -394,7 +392,8 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
-    use crate::http::{HttpOptions, Routes, get, with_manners};
+    use crate::http::middleware::stack::{HttpOptions, with_manners};
+    use crate::http::routing::{Routes, get};
 
     #[derive(Debug, Deserialize, PartialEq)]
     struct Report {

@@ -17,7 +17,11 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::{Service, ServiceExt};
 
-use super::{Failure, HttpOptions, Id, Json, OptionalJson, Routes, Wants, current_request, get, post, with_manners};
+use super::error::Failure;
+use super::middleware::stack::{HttpOptions, with_manners};
+use super::extract::{Id, Json, OptionalJson};
+use super::routing::{Routes, Wants, get, post};
+use super::middleware::request_context::current_request;
 
 const KIB: usize = 1024;
 

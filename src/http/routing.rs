@@ -14,8 +14,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::failure::Failure;
-use super::parameters::{self, Parameter};
+use super::error::Failure;
+use super::query_params::{self, Parameter};
 
 /// Routes, whose handlers have yet to be given a state `S`.
 pub struct Routes<S = ()>(Vec<Route<Unbound<S>>>);
@@ -87,7 +87,7 @@ impl Wants {
         self
     }
 
-    /// A POST may only ask a question. Its handler says if it does not, by [`note_command`](super::note_command).
+    /// A POST may only ask a question. Its handler says if it does not, by [`note_command`](super::middleware::request_context::note_command).
     #[must_use]
     pub const fn questions(mut self) -> Self {
         self.may_only_ask = true;
@@ -294,7 +294,7 @@ impl Route {
         match answers {
             Some(Answers { parameters, action, .. }) => {
                 if let Some(taken) = parameters {
-                    match parameters::check(request.uri(), taken) {
+                    match query_params::check(request.uri(), taken) {
                         Ok(None) => {}
                         Ok(Some(plain)) => *request.uri_mut() = plain,
                         Err(refused) => return Box::pin(ready(refused.into_response())),

@@ -38,30 +38,28 @@ use tokio::{
 #[cfg(target_os = "linux")]
 use tracing::debug;
 
-use super::{
-    failure::{Failure, general_message, on_the_wire},
-    pieces::Pieces,
-};
+use crate::http::error::{Failure, general_message, on_the_wire};
+use crate::http::chunked_body::Pieces;
 
 /// How many bytes of answers may wait for one client before its next request does. One answer may be larger.
 const MAX_UNSENT_BYTES_OF_CLIENT: usize = 4 * 1024 * 1024;
 
 /// What a client may take for each thing it has to do.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Patience {
+pub struct Patience {
     /// To send the head of a request, from its first byte, and from the connection's beginning for the first request.
-    pub(super) head: Duration,
+    pub head: Duration,
     /// To send the next request.
-    pub(super) idle: Duration,
+    pub idle: Duration,
     /// To take the next byte of an answer.
-    pub(super) stall: Duration,
+    pub stall: Duration,
     /// To close its side after we closed ours.
-    pub(super) close: Duration,
+    pub close: Duration,
 }
 
 /// What a client took too long for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Overdue {
+pub enum Overdue {
     /// The head of a request began and did not end: somebody slow, or somebody holding sockets on purpose.
     Head,
     /// No further request. Nothing is wrong, the connection is just not needed.
@@ -76,7 +74,7 @@ pub(super) enum Overdue {
 
 /// How far a connection is, told by its [`Socket`] and its service, asked by whoever drives it.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub struct Pace {
     progress: Mutex<Progress>,
     /// Bytes of answers that the client has not taken, on this connection.
     unsent_bytes: AtomicUsize,
@@ -90,14 +88,14 @@ pub(super) struct Pace {
 
 /// Bytes of answers that have not been taken by their clients, on all connections of a listener.
 #[derive(Debug)]
-pub(super) struct UnsentBytes {
+pub struct UnsentBytes {
     now: AtomicUsize,
     max: usize,
 }
 
 impl UnsentBytes {
     /// Nothing, and at most so many bytes.
-    pub(super) fn at_most(max: usize) -> Arc<Self> {
+    pub fn at_most(max: usize) -> Arc<Self> {
         Arc::new(Self { now: AtomicUsize::new(0), max })
     }
 }
@@ -138,7 +136,7 @@ enum Stage {
 
 impl Pace {
     /// The pace of a connection that was just accepted, which owes us a request head.
-    pub(super) fn new(in_all: Arc<UnsentBytes>) -> Arc<Self> {
+    pub fn new(in_all: Arc<UnsentBytes>) -> Arc<Self> {
         let progress = Progress {
             stage: Stage::Head(Instant::now()),
             heard: false,
@@ -163,18 +161,18 @@ impl Pace {
 
     /// Whether so many bytes may be held for the client beside those that are. Where nothing is held for anybody, an
     /// answer may be as large as it is.
-    pub(super) fn may_hold(&self, bytes: usize) -> bool {
+    pub fn may_hold(&self, bytes: usize) -> bool {
         let in_all = self.in_all.now.load(Relaxed);
         in_all == 0 || in_all.saturating_add(bytes) <= self.in_all.max
     }
 
     /// Notes that the connection has ended, when it is dropped.
-    pub(super) fn closed_when_dropped(&self) -> impl Drop {
+    pub fn closed_when_dropped(&self) -> impl Drop {
         ClosedWhenDropped(self)
     }
 
     /// Waits until the client has taken so much of its answers that it may have another.
-    pub(super) async fn room(&self) {
+    pub async fn room(&self) {
         let mut waits = None;
         loop {
             let mut taken = pin!(self.taken.notified());
@@ -193,13 +191,13 @@ impl Pace {
     }
 
     /// Whether requests that are being answered may come to owe the client's taking without a step of the connection.
-    pub(super) fn is_multiplexing(&self) -> bool {
+    pub fn is_multiplexing(&self) -> bool {
         let progress = self.progress();
         progress.multiplexed && progress.in_flight > 0
     }
 
     /// Notes that a request has come; its answer is finished when the guard is dropped.
-    pub(super) fn begin_request(self: &Arc<Self>, multiplexed: bool) -> InFlight {
+    pub fn begin_request(self: &Arc<Self>, multiplexed: bool) -> InFlight {
         let mut progress = self.progress();
         progress.in_flight += 1;
         progress.multiplexed |= multiplexed;
@@ -207,26 +205,26 @@ impl Pace {
     }
 
     /// Notes that the connection changes hands.
-    pub(super) fn note_upgrade(&self) {
+    pub fn note_upgrade(&self) {
         let mut progress = self.progress();
         progress.upgraded = true;
         progress.streams = true;
     }
 
     /// Notes that an answer of unknown length begins.
-    pub(super) fn note_stream(&self) {
+    pub fn note_stream(&self) {
         self.progress().streams = true;
     }
 
     /// Notes that the connection is asked to close. What is in flight may still take its time.
-    pub(super) fn note_closing(&self) {
+    pub fn note_closing(&self) {
         let mut progress = self.progress();
         progress.stage = Stage::Closing(Instant::now());
         progress.leaving = true;
     }
 
     /// Notes that the client may still say one thing, if it has not said anything yet. Whether that is so.
-    pub(super) fn await_first_bytes(&self) -> bool {
+    pub fn await_first_bytes(&self) -> bool {
         let mut progress = self.progress();
         if !progress.heard {
             progress.stage = Stage::Closing(Instant::now());
@@ -235,12 +233,12 @@ impl Pace {
     }
 
     /// Ready once the client has said something. Wakes nobody: it is asked after each step of the connection.
-    pub(super) fn poll_first_bytes(&self) -> Poll<()> {
+    pub fn poll_first_bytes(&self) -> Poll<()> {
         if self.progress().heard { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// When the client will have taken too long, and for what. `None` while it is our turn.
-    pub(super) fn deadline(&self, patience: &Patience) -> Option<(Instant, Overdue)> {
+    pub fn deadline(&self, patience: &Patience) -> Option<(Instant, Overdue)> {
         let progress = self.progress();
         if let Some(since) = progress.stalled {
             return Some((since + patience.stall, Overdue::Stall));
@@ -298,7 +296,7 @@ impl Pace {
 
 /// A request whose answer is not finished.
 #[derive(Debug)]
-pub(super) struct InFlight(Arc<Pace>);
+pub struct InFlight(Arc<Pace>);
 
 impl Drop for InFlight {
     fn drop(&mut self) {
@@ -341,7 +339,7 @@ impl Drop for Waits<'_> {
 /// An answer that the client has not taken all of: it is in flight until its body is dropped, and every part of it that
 /// was handed on to be sent.
 #[derive(Debug)]
-pub(super) struct Untaken {
+pub struct Untaken {
     in_flight: InFlight,
     number: u64,
     /// How many bytes it has, as far as that is known.
@@ -352,7 +350,7 @@ pub(super) struct Untaken {
 
 impl Untaken {
     /// An answer of so many bytes.
-    pub(super) fn new(in_flight: InFlight, bytes: usize) -> Arc<Self> {
+    pub fn new(in_flight: InFlight, bytes: usize) -> Arc<Self> {
         let pace = &in_flight.0;
         pace.unsent_bytes.fetch_add(bytes, AcqRel);
         pace.in_all.now.fetch_add(bytes, AcqRel);
@@ -365,7 +363,7 @@ impl Untaken {
     }
 
     /// A part of it, which now waits for the client.
-    pub(super) fn part(self: &Arc<Self>, pieces: Pieces) -> Part {
+    pub fn part(self: &Arc<Self>, pieces: Pieces) -> Part {
         if self.parts.fetch_add(1, AcqRel) == 0 {
             self.note_taken();
         }
@@ -393,7 +391,7 @@ impl Drop for Untaken {
 
 /// A part of an answer on its way to the client, who is seen to take it.
 #[derive(Debug, Default)]
-pub(super) struct Part {
+pub struct Part {
     pieces: Pieces,
     of: Option<Arc<Untaken>>,
 }
@@ -437,7 +435,7 @@ impl Drop for Part {
 }
 
 /// What carries a connection.
-pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin {
+pub trait Transport: AsyncRead + AsyncWrite + Unpin {
     /// Asks the system to keep little of what the client has not been sent yet.
     fn keep_little(&self) {}
 }
@@ -461,7 +459,7 @@ impl Transport for tokio::io::DuplexStream {}
 ///
 /// It also holds the connection's place under the cap. The place must live as long as the socket and not as long as the
 /// HTTP connection: a WebSocket leaves HTTP behind and goes on.
-pub(super) struct Socket<IO> {
+pub struct Socket<IO> {
     io: IO,
     pace: Arc<Pace>,
     _place: Option<OwnedSemaphorePermit>,
@@ -478,7 +476,7 @@ enum Farewell {
 }
 
 impl<IO: Transport> Socket<IO> {
-    pub(super) fn new(io: IO, pace: Arc<Pace>, place: Option<OwnedSemaphorePermit>) -> Self {
+    pub fn new(io: IO, pace: Arc<Pace>, place: Option<OwnedSemaphorePermit>) -> Self {
         Self { io, pace, _place: place, refusal: Bytes::new(), farewell: Farewell::NotYet, keeps_little: false }
     }
 

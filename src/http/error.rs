@@ -16,7 +16,8 @@ use axum::{
 use bytes::Bytes;
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
-use super::{accept::line_names, exchange::Exchange};
+use super::negotiation::line_names;
+use super::middleware::request_context::Exchange;
 
 /// How long a client is asked to wait when the one who refuses it knows nothing better.
 const RETRY_AFTER: Duration = Duration::from_secs(1);

@@ -23,10 +23,10 @@ use bytes::Bytes;
 use http_body_util::Limited;
 use hyper::body::{Frame, SizeHint};
 
-use super::exchange::Exchange;
+use super::request_context::Exchange;
 
 /// A body whose reading is held to [`Exchange::body_limit`].
-pub(super) struct LimitedBody {
+pub struct LimitedBody {
     stage: Stage,
     exchange: Arc<Exchange>,
 }
@@ -38,7 +38,7 @@ enum Stage {
 
 impl LimitedBody {
     /// Wraps a body that has one; a request without stays as it is, which saves most GETs an allocation.
-    pub(super) fn wrap(request: Request, exchange: &Arc<Exchange>) -> Request {
+    pub fn wrap(request: Request, exchange: &Arc<Exchange>) -> Request {
         if request.body().is_end_stream() {
             return request;
         }

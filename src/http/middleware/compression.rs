@@ -1,7 +1,7 @@
 //! Answers in fewer bytes, for clients that say which compressions they know.
 //!
 //! Only what is worth it, and only what is there whole: a stream would be held back until there is enough to compress.
-//! Request bodies are read as they are (see [`extract`](super::extract)): a small one could stand for a very large one.
+//! Request bodies are read as they are (see [`extract`](crate::http::extract)): a small one could stand for a very large one.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -18,7 +18,7 @@ use tower_http::CompressionLevel;
 use tower_http::compression::Compression;
 use tower_http::compression::predicate::{Predicate, SizeAbove};
 
-use super::accept::EVENT_STREAM;
+use crate::http::negotiation::EVENT_STREAM;
 
 /// From this many bytes on. Less fits into one packet anyway.
 const LARGE_ENOUGH: SizeAbove = SizeAbove::new(1_024);
@@ -28,22 +28,22 @@ const NDJSON: &str = "application/x-ndjson";
 
 /// How many bytes an answer has that is being compressed, which are kept until it is.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Uncompressed(pub(super) u64);
+pub struct Uncompressed(pub u64);
 
 /// The compressions that a client knows, as it says it.
 #[derive(Debug, Default)]
-pub(super) struct Encodings(Vec<HeaderValue>);
+pub struct Encodings(Vec<HeaderValue>);
 
 impl Encodings {
     /// Hears one `Accept-Encoding` header.
-    pub(super) fn hear(&mut self, known: &HeaderValue) {
+    pub fn hear(&mut self, known: &HeaderValue) {
         self.0.push(known.clone());
     }
 
     /// Whether there is something to compress: an answer that is large enough and comes whole, for a client that knows
     /// how to read it. Most answers are small, and most agents know no compression. If only the client is in the way,
     /// the answer is given a word for caches.
-    pub(super) fn are_worth_it(&self, answer: &mut Response) -> bool {
+    pub fn are_worth_it(&self, answer: &mut Response) -> bool {
         if !is_worth_it(answer) {
             return false;
         }
@@ -55,7 +55,7 @@ impl Encodings {
     }
 
     /// Compresses an answer. Fast rather than small: it is done for each answer anew.
-    pub(super) fn compress(&self, answer: Response) -> Pin<Box<impl Future<Output = Response> + Send + use<>>> {
+    pub fn compress(&self, answer: Response) -> Pin<Box<impl Future<Output = Response> + Send + use<>>> {
         let plain = Uncompressed(answer.body().size_hint().lower());
         let mut request = Request::new(Body::empty());
         request.headers_mut().extend(self.0.iter().map(|known| (header::ACCEPT_ENCODING, known.clone())));

@@ -8,7 +8,7 @@ use axum::{
     response::Response,
 };
 
-use super::exchange::X_REQUEST_ID;
+use super::middleware::request_context::X_REQUEST_ID;
 
 /// For `X-Content-Type-Options`: a type is what it is declared to be.
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");

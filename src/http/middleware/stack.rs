@@ -2,7 +2,7 @@
 //!
 //! [`with_manners`] puts them around the finished routes, in an order that matters and is written down there. What a
 //! single route wants to have different it says in its [`Routes`]. What a failure looks like is in
-//! [`failure`](super::failure); which pages may ask is in [`origin`](super::origin).
+//! [`failure`](crate::http::error); which pages may ask is in [`origin`](super::origin).
 
 use std::{
     any::Any,
@@ -28,19 +28,17 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_http::{cors::CorsLayer, normalize_path::NormalizePath};
 use tracing::{debug, error, info, info_span, warn};
 
-use super::{
-    body::LimitedBody,
-    connection::has_room_for,
-    exchange::Exchange,
-    failure::{Failure, echo},
-    head::Head,
-    host::foreign_name,
-    origin::{Origin, cors, is_foreign_page},
-    routes::{Answering, Routes, Table},
-};
+use super::body_limit::LimitedBody;
+use crate::http::server::connection::has_room_for;
+use super::request_context::Exchange;
+use crate::http::error::{Failure, echo};
+use crate::http::header_template::Head;
+use super::host::foreign_name;
+use super::origin::{Origin, cors, is_foreign_page};
+use crate::http::routing::{Answering, Routes, Table};
 
 /// Read of a body unless its route says otherwise. A registration with all its labels is a tenth of it.
-pub(super) const BODY_LIMIT: usize = 256 * 1024;
+pub const BODY_LIMIT: usize = 256 * 1024;
 
 /// Longer than any question or commit should take, shorter than a client's patience.
 const RESPONSE_TIME: Duration = Duration::from_secs(10);
@@ -55,7 +53,7 @@ pub struct HttpOptions {
     pub loopback_port: Option<u16>,
     /// Names by which this machine is asked, beside addresses and `localhost`.
     pub allowed_hosts: Vec<String>,
-    /// The most bytes read of a request body, where the route does not want [more](super::Wants::body).
+    /// The most bytes read of a request body, where the route does not want [more](crate::http::routing::Wants::body).
     pub body_limit: usize,
     /// How long a request may take until its answer *begins*. Streams and WebSockets last as long as they like.
     pub response_time: Duration,
@@ -74,9 +72,9 @@ impl Default for HttpOptions {
 }
 
 /// What is the same for all requests.
-pub(super) struct Manners {
-    pub(super) options: HttpOptions,
-    pub(super) routes: Table,
+pub struct Manners {
+    pub options: HttpOptions,
+    pub routes: Table,
     cors: Option<CorsLayer>,
 }
 
@@ -183,7 +181,7 @@ fn no_room(exchange: &Exchange, status: StatusCode) -> Failure {
 
 /// What was found to be wrong with a request before it came to the layers.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Malformed(pub(super) &'static str);
+pub struct Malformed(pub &'static str);
 
 /// Why this is not answered, if it is not.
 fn refusal(options: &HttpOptions, request: &Request) -> Option<Failure> {
@@ -243,7 +241,7 @@ fn too_late(exchange: &Exchange) -> Failure {
 }
 
 /// Says in the log what a panic said: in a span that has the request's id, for a subscriber that knows nothing of
-/// [`current_request`](super::current_request).
+/// [`current_request`](super::request_context::current_request).
 fn note_panic(exchange: &Exchange, panic: &(dyn Any + Send)) {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(not a text)");

@@ -49,7 +49,7 @@ impl FromStr for Origin {
 
 /// Answers preflights and lets pages of these origins read our answers. Without origins there is no layer at all, and
 /// so no header that could allow anything.
-pub(super) fn cors(origins: &[Origin]) -> Option<CorsLayer> {
+pub fn cors(origins: &[Origin]) -> Option<CorsLayer> {
     if origins.is_empty() {
         return None;
     }

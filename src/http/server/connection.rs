@@ -8,11 +8,12 @@ use std::{net::SocketAddr, sync::Arc};
 
 use axum::{body::HttpBody as _, response::Response};
 
-use super::{compression::Uncompressed, socket::Pace};
+use crate::http::middleware::compression::Uncompressed;
+use super::socket::Pace;
 
 /// Answers of up to this many bytes are sent whatever waits for other clients: over HTTP/1 there are at most as many of
 /// them as connections. So commands, whose answers are small, are told what has become of them.
-pub(super) const SMALL_ANSWER: usize = 64 * 1024;
+pub const SMALL_ANSWER: usize = 64 * 1024;
 
 tokio::task_local! {
     /// By which the request came that the task answers.
@@ -21,14 +22,14 @@ tokio::task_local! {
 
 /// Whose connection it is, and how far it is.
 #[derive(Clone, Debug)]
-pub(super) struct Connection {
-    pub(super) client: SocketAddr,
-    pub(super) pace: Arc<Pace>,
+pub struct Connection {
+    pub client: SocketAddr,
+    pub pace: Arc<Pace>,
 }
 
 impl Connection {
     /// Runs a future as part of serving it.
-    pub(super) fn current<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
+    pub fn current<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
         CURRENT.scope(self, future)
     }
 }
@@ -39,13 +40,13 @@ pub fn current_client() -> Option<SocketAddr> {
 }
 
 /// Whether an answer may be held until its client has taken it, beside those that wait for all clients.
-pub(super) fn has_room_for(answer: &Response) -> bool {
+pub fn has_room_for(answer: &Response) -> bool {
     let bytes = unsent_bytes_of(answer);
     bytes <= SMALL_ANSWER || CURRENT.try_with(|connection| connection.pace.may_hold(bytes)).unwrap_or(true)
 }
 
 /// How many bytes an answer keeps until it is taken: those of its body, or of what is being compressed.
-pub(super) fn unsent_bytes_of(answer: &Response) -> usize {
+pub fn unsent_bytes_of(answer: &Response) -> usize {
     let plain = answer.extensions().get::<Uncompressed>().map(|Uncompressed(bytes)| *bytes);
     plain.or_else(|| answer.body().size_hint().exact()).and_then(|bytes| bytes.try_into().ok()).unwrap_or(0)
 }

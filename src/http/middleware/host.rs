@@ -14,7 +14,7 @@ const DEFAULT_PORT: u16 = 80;
 
 /// The name by which a server that only this machine can reach, on this port, is asked, if it is neither this machine's
 /// nor allowed.
-pub(super) fn foreign_name(uri: &Uri, headers: &HeaderMap, port: u16, allowed: &[String]) -> Option<String> {
+pub fn foreign_name(uri: &Uri, headers: &HeaderMap, port: u16, allowed: &[String]) -> Option<String> {
     // Nearly always it is the first.
     let host = headers.iter().find(|(name, _)| *name == header::HOST).and_then(|(_, host)| host.to_str().ok());
     // HTTP/2 carries the host in the URI, HTTP/1.1 in a header.
@@ -40,7 +40,7 @@ pub(super) fn foreign_name(uri: &Uri, headers: &HeaderMap, port: u16, allowed: &
 
 /// What is wrong with the host that a request names, if anything: it names exactly one. Without one, or with two, a
 /// proxy and this server may take it for different hosts (RFC 9112, 3.2; RFC 9113, 8.3.1).
-pub(super) fn malformed(version: Version, uri: &Uri, headers: &HeaderMap) -> Option<&'static str> {
+pub fn malformed(version: Version, uri: &Uri, headers: &HeaderMap) -> Option<&'static str> {
     let mut hosts = headers.iter().filter(|(name, _)| *name == header::HOST).map(|(_, host)| host.as_bytes());
     let (host, other) = (hosts.next(), hosts.next());
     if other.is_some() {

@@ -21,15 +21,13 @@ use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{
-    compression::Encodings,
-    failure::Asked,
-    layers::Manners,
-    routes::{FailureWriter, Found, Route},
-};
+use super::compression::Encodings;
+use crate::http::error::Asked;
+use super::stack::Manners;
+use crate::http::routing::{FailureWriter, Found, Route};
 
 /// The header that carries a [`RequestId`], both ways.
-pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Longest id a client may choose: a UUID, a W3C trace id and most things in between fit several times.
 pub(crate) const LONGEST_REQUEST_ID: usize = 128;
@@ -63,7 +61,7 @@ impl RequestId {
     }
 
     /// The id as a header value, for the answer.
-    pub(super) fn header_value(&self) -> HeaderValue {
+    pub fn header_value(&self) -> HeaderValue {
         match &self.0 {
             Source::Client(theirs) => theirs.clone(),
             Source::Server(ours) => {
@@ -103,7 +101,7 @@ pub fn current_request() -> Option<RequestId> {
 }
 
 /// Notes that the request which is being answered here carries out a command, on a route where it [may only
-/// ask](super::Wants::questions).
+/// ask](crate::http::routing::Wants::questions).
 pub fn note_command() {
     Exchange::ask(|exchange| exchange.is_said_to_be_command.store(true, Relaxed));
 }
@@ -119,23 +117,23 @@ pub fn as_part_of_the_request<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T
 
 /// The notes on one request.
 #[derive(Debug)]
-pub(super) struct Exchange {
+pub struct Exchange {
     /// The id, decided before anything else.
-    pub(super) id: RequestId,
-    pub(super) began: Instant,
+    pub id: RequestId,
+    pub began: Instant,
     /// What was asked for, by what method and by which address.
-    pub(super) method: Method,
-    pub(super) uri: Uri,
+    pub method: Method,
+    pub uri: Uri,
     /// In what shape the client wants a failure.
-    pub(super) asked: Asked,
+    pub asked: Asked,
     /// The compressions that it knows.
-    pub(super) encodings: Encodings,
+    pub encodings: Encodings,
     /// What is the same for all requests.
-    pub(super) manners: Arc<Manners>,
+    pub manners: Arc<Manners>,
     /// Where its path leads.
     found: Option<Found>,
     /// How its route writes failures, if not as the others do: in what media type, and how.
-    pub(super) failures: Option<(&'static str, FailureWriter)>,
+    pub failures: Option<(&'static str, FailureWriter)>,
     body_is_awaited: AtomicBool,
     /// Whether a handler has said that it carries out a command.
     is_said_to_be_command: AtomicBool,
@@ -143,7 +141,7 @@ pub(super) struct Exchange {
 
 impl Exchange {
     /// Opens the notes on a request.
-    pub(super) fn open(request: &Request, manners: &Arc<Manners>) -> Arc<Self> {
+    pub fn open(request: &Request, manners: &Arc<Manners>) -> Arc<Self> {
         let (mut id, mut asked, mut encodings) = (None, Asked::default(), Encodings::default());
         // All at once: to look for each by its name takes longer than to walk by the few that most requests have (ADR
         // 0040).
@@ -174,58 +172,58 @@ impl Exchange {
     }
 
     /// Runs a future as part of answering this request.
-    pub(super) fn current<F: Future>(self: Arc<Self>, future: F) -> impl Future<Output = F::Output> {
+    pub fn current<F: Future>(self: Arc<Self>, future: F) -> impl Future<Output = F::Output> {
         CURRENT.scope(self, future)
     }
 
     /// Asks the exchange that the task is part of, if there is one (a handler's unit test may do without).
-    pub(super) fn ask<T>(question: impl FnOnce(&Self) -> T) -> Option<T> {
+    pub fn ask<T>(question: impl FnOnce(&Self) -> T) -> Option<T> {
         CURRENT.try_with(|exchange| question(exchange)).ok()
     }
 
     /// Where its path leads, if anywhere.
-    pub(super) fn matched(&self) -> Option<&Route> {
+    pub fn matched(&self) -> Option<&Route> {
         self.manners.routes.route(self.found.as_ref()?)
     }
 
     /// The template of the matched route, such as `/api/v1/workers/{id}`.
-    pub(super) fn route(&self) -> Option<&'static str> {
+    pub fn route(&self) -> Option<&'static str> {
         self.matched().map(|route| route.path)
     }
 
     /// The id in its path, as it is spelled there.
-    pub(super) fn id_in_path(&self) -> Option<&str> {
+    pub fn id_in_path(&self) -> Option<&str> {
         self.found.as_ref()?.id(self.uri.path())
     }
 
     /// Whether a success here is too usual to be told.
-    pub(super) fn is_routine(&self) -> bool {
+    pub fn is_routine(&self) -> bool {
         self.matched().is_some_and(|route| route.wants.is_routine)
     }
 
     /// The most bytes that are read of this request's body.
-    pub(super) fn body_limit(&self) -> usize {
+    pub fn body_limit(&self) -> usize {
         self.matched().and_then(|route| route.wants.body).unwrap_or(self.manners.options.body_limit)
     }
 
     /// How long it may take until the answer begins.
-    pub(super) fn response_time(&self) -> Duration {
+    pub fn response_time(&self) -> Duration {
         let usual = self.manners.options.response_time;
         self.matched().and_then(|route| route.wants.time).map_or(usual, |time| time.max(usual))
     }
 
     /// Whether it changes something, or may: told by its method, or where a POST may only ask, by its handler.
-    pub(super) fn is_command(&self) -> bool {
+    pub fn is_command(&self) -> bool {
         let may_only_ask = self.matched().is_some_and(|route| route.wants.may_only_ask);
         !self.method.is_safe() && (!may_only_ask || self.is_said_to_be_command.load(Relaxed))
     }
 
     /// Whether somebody is waiting for the client to send more of the body.
-    pub(super) fn body_is_awaited(&self) -> bool {
+    pub fn body_is_awaited(&self) -> bool {
         self.body_is_awaited.load(Relaxed)
     }
 
-    pub(super) fn note_body_awaited(&self, awaited: bool) {
+    pub fn note_body_awaited(&self, awaited: bool) {
         self.body_is_awaited.store(awaited, Relaxed);
     }
 }

@@ -49,14 +49,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service;
 use tracing::{debug, error, warn};
 
-use super::{
-    connection::{Connection, SMALL_ANSWER, unsent_bytes_of},
-    failure::{Failure, on_the_wire},
-    host::malformed,
-    layers::Malformed,
-    pieces::Pieces,
-    socket::{InFlight, Overdue, Pace, Part, Patience, Socket, Transport, UnsentBytes, Untaken},
-};
+use super::connection::{Connection, SMALL_ANSWER, unsent_bytes_of};
+use crate::http::error::{Failure, on_the_wire};
+use crate::http::middleware::host::malformed;
+use crate::http::middleware::stack::Malformed;
+use crate::http::chunked_body::Pieces;
+use super::socket::{InFlight, Overdue, Pace, Part, Patience, Socket, Transport, UnsentBytes, Untaken};
 
 /// More than this many clients belong on several replicas; each costs a socket and some tens of kilobytes.
 const MOST_CONNECTIONS: usize = 15_000;
@@ -531,7 +529,9 @@ mod tests {
     use tokio_tungstenite::tungstenite::Message;
 
     use super::*;
-    use crate::http::{HttpOptions, Json, Routes, get, post, with_manners};
+    use crate::http::middleware::stack::{HttpOptions, with_manners};
+    use crate::http::extract::Json;
+    use crate::http::routing::{Routes, get, post};
 
     const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: test\r\n\r\n";
 

@@ -2,14 +2,14 @@
 //!
 //! A filter that is misspelt must never mean everything, so a name that a route does not know is refused, with the
 //! nearest that it knows. This happens before the handler, for all routes that have said what they take
-//! ([`Routes::with_parameters`](super::Routes::with_parameters)); what the values mean is up to
-//! [`Query`](super::Query).
+//! ([`Routes::with_parameters`](super::routing::Routes::with_parameters)); what the values mean is up to
+//! [`Query`](super::extract::Query).
 
 use std::borrow::Cow;
 
 use axum::http::{Uri, uri::PathAndQuery};
 
-use super::failure::{Failure, echo};
+use super::error::{Failure, echo};
 
 /// A parameter that a route takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub(super) fn check(uri: &Uri, known: &[Parameter]) -> Result<Option<Uri>, Failu
             }
             return Err(unknown(&decoded, known));
         };
-        self::decoded(value).map_err(|problem| about(&parameter.name, problem.message()))?;
+        super::query_params::decoded(value).map_err(|problem| about(&parameter.name, problem.message()))?;
         if value.is_empty() && !parameter.is_text {
             return Err(about(&parameter.name, "a value is missing"));
         }
