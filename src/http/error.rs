@@ -9,15 +9,12 @@
 use std::{borrow::Cow, fmt, time::Duration};
 
 use axum::{
-    body::{Body, HttpBody},
-    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    body::Body,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
 use serde::{Serialize, Serializer, ser::SerializeStruct};
-
-use super::negotiation::line_names;
-use super::middleware::request_context::Exchange;
 
 /// How long a client is asked to wait when the one who refuses it knows nothing better.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -134,6 +131,11 @@ impl Failure {
         self.status
     }
 
+    /// What it is about, for programs.
+    pub(super) fn subject(&self) -> Option<&About> {
+        self.about.as_deref()
+    }
+
     /// The sentence the client will read.
     pub fn message(&self) -> &str {
         &self.message
@@ -146,7 +148,7 @@ impl Failure {
     }
 
     /// The headers that belong to the body.
-    fn write_headers(&self, headers: &mut HeaderMap) {
+    pub(super) fn write_headers(&self, headers: &mut HeaderMap) {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(wait) = self.retry_after {
             // Whole seconds, rounded up: a client that comes a moment late is better than one that comes early.
@@ -192,108 +194,6 @@ impl IntoResponse for Failure {
     }
 }
 
-/// The same in the words of RFC 9457, for those who ask for it.
-#[derive(Serialize)]
-struct Problem<'a> {
-    r#type: &'static str,
-    title: &'a str,
-    status: u16,
-    detail: &'a str,
-    #[serde(flatten)]
-    about: Option<&'a About>,
-}
-
-/// Media type of a [`Problem`].
-const PROBLEM: &str = "application/problem+json";
-
-/// In what shape a client wants its failures: ours, unless it names RFC 9457's and not ours.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Asked {
-    /// Whether RFC 9457's is named.
-    for_problem: bool,
-    /// Whether ours is.
-    for_json: bool,
-}
-
-impl Asked {
-    /// Hears one `Accept` header.
-    pub(super) fn hear(&mut self, accept: &HeaderValue) {
-        self.for_problem |= line_names(accept, PROBLEM);
-        self.for_json |= line_names(accept, "application/json");
-    }
-
-    fn only_for_problem(self) -> bool {
-        self.for_problem && !self.for_json
-    }
-
-    /// Lets no failure out in any other shape than ours.
-    ///
-    /// It stands around whatever else may answer: the routes' own 404 and 405, and the layers' refusals.
-    pub(super) fn shape(self, exchange: &Exchange, mut response: Response) -> Response {
-        let failed = response.status().is_client_error() || response.status().is_server_error();
-        let ours = response.extensions_mut().remove::<Failure>();
-        let response = match ours {
-            _ if failed && exchange.failures.is_some() && (ours.is_some() || !speaks_json(response.headers())) => {
-                self.reshape(exchange, response, ours)
-            }
-            Some(failure) if self.only_for_problem() => self.reshape(exchange, response, Some(failure)),
-            None if failed && !speaks_json(response.headers()) => self.reshape(exchange, response, None),
-            Some(_) | None => response,
-        };
-        if exchange.method == Method::HEAD { without_body(response) } else { response }
-    }
-
-    /// The same failure in our shape. Headers that do not describe the old body stay: `Allow`, `Retry-After`, CORS.
-    fn reshape(self, exchange: &Exchange, response: Response, known: Option<Failure>) -> Response {
-        let (mut head, _) = response.into_parts();
-        let failure = known.unwrap_or_else(|| explained(exchange, head.status, &head.headers));
-        for about_the_body in
-            [header::CONTENT_LENGTH, header::CONTENT_ENCODING, header::TRANSFER_ENCODING, header::ETAG]
-        {
-            head.headers.remove(about_the_body);
-        }
-        failure.write_headers(&mut head.headers);
-        if let Some((media_type, body)) = exchange.failures {
-            head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
-            return Response::from_parts(head, Body::from(body(&failure)));
-        }
-        if !self.only_for_problem() {
-            return Response::from_parts(head, Body::from(failure.body()));
-        }
-        head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM));
-        head.headers.append(header::VARY, HeaderValue::from_static("accept"));
-        let problem = Problem {
-            r#type: "about:blank",
-            title: failure.status.canonical_reason().unwrap_or("Error"),
-            status: failure.status.as_u16(),
-            detail: &failure.message,
-            about: failure.about.as_deref(),
-        };
-        Response::from_parts(head, Body::from(serde_json::to_vec(&problem).unwrap_or_default()))
-    }
-}
-
-/// What a failure of others is about.
-fn explained(exchange: &Exchange, status: StatusCode, headers: &HeaderMap) -> Failure {
-    let Exchange { method, uri, .. } = exchange;
-    let path = echo(uri.path());
-    let message = match status {
-        StatusCode::NOT_FOUND if exchange.route().is_some() => format!("Not found: {path}").into(),
-        StatusCode::NOT_FOUND => format!("No route for {method} {path}").into(),
-        StatusCode::METHOD_NOT_ALLOWED => match headers.get(header::ALLOW).and_then(|allow| allow.to_str().ok()) {
-            Some(allow) => {
-                let allowed: Vec<_> = allow.split(',').map(str::trim).filter(|method| !method.is_empty()).collect();
-                format!("{method} is not allowed on {path}; allowed: {}", allowed.join(", ")).into()
-            }
-            None => format!("{method} is not allowed on {path}").into(),
-        },
-        StatusCode::PAYLOAD_TOO_LARGE => return Failure::too_large(exchange.body_limit()),
-        StatusCode::INTERNAL_SERVER_ERROR => return Failure::internal(),
-        _ => general_message(status),
-    };
-    Failure::new(status, message)
-}
-
 /// What can be said about a status when nothing but the status is known.
 pub(super) fn general_message(status: StatusCode) -> Cow<'static, str> {
     let message = match status {
@@ -325,11 +225,6 @@ pub(super) fn echo(sent: &str) -> Cow<'_, str> {
     }
 }
 
-/// Whether a response already carries an error that a program can read.
-fn speaks_json(headers: &HeaderMap) -> bool {
-    headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(is_json)
-}
-
 /// Whether a content type is `application/json` or one of its many children, such as `application/problem+json`.
 pub(super) fn is_json(content_type: &str) -> bool {
     let essence = content_type.split(';').next().unwrap_or_default().trim();
@@ -338,15 +233,6 @@ pub(super) fn is_json(content_type: &str) -> bool {
     }
     let essence = essence.to_ascii_lowercase();
     essence.starts_with("application/") && essence.ends_with("+json")
-}
-
-/// The same headers, the length of the body included, and no body: what HEAD asks for.
-fn without_body(mut response: Response) -> Response {
-    if let Some(length) = response.body().size_hint().exact().filter(|length| *length > 0) {
-        response.headers_mut().entry(header::CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
-    }
-    *response.body_mut() = Body::empty();
-    response
 }
 
 /// A number of bytes as people say it.

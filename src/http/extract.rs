@@ -19,10 +19,10 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{error::Category, value::RawValue};
 use tracing::error;
 
-use super::middleware::request_context::Exchange;
 use super::error::{Failure, echo, is_json};
 use super::header_template::Head;
-use super::middleware::stack::BODY_LIMIT;
+use super::middleware::request_context::Exchange;
+use super::options::BODY_LIMIT;
 use super::query_params::nearest;
 
 /// Room for an answer about one thing, in bytes: so that what is asked for most is written without growing.
@@ -392,7 +392,8 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
-    use crate::http::middleware::stack::{HttpOptions, with_manners};
+    use crate::http::middleware::stack::with_manners;
+    use crate::http::options::HttpOptions;
     use crate::http::routing::{Routes, get};
 
     #[derive(Debug, Deserialize, PartialEq)]

@@ -8,7 +8,8 @@ use axum::{
     response::Response,
 };
 
-use super::middleware::request_context::X_REQUEST_ID;
+/// The header that carries a [`RequestId`], both ways.
+pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// For `X-Content-Type-Options`: a type is what it is declared to be.
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");

@@ -12,8 +12,8 @@ use axum::{
 use futures_util::{FutureExt as _, future::Either};
 use sha2::{Digest as _, Sha256};
 
-use super::extract::collect;
 use super::error::{Failure, echo};
+use super::extract::collect;
 
 /// The header, by the IETF's draft of that name.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");

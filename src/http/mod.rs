@@ -12,41 +12,36 @@
 //! into a [`Failure`]. What a route needs to differ in (a larger body, a quieter log line) the route says itself, in
 //! its [`Routes`], so that no path is spelled here.
 
-mod accept;
-mod body;
-mod compression;
-mod connection;
-mod exchange;
+mod chunked_body;
+pub mod error;
 pub mod extract;
-pub mod failure;
-mod head;
-mod host;
+mod header_template;
 mod idempotency;
-pub mod layers;
-pub mod listener;
-pub mod origin;
-mod parameters;
-mod pieces;
-mod routes;
-mod socket;
+mod middleware;
+mod negotiation;
+mod options;
+mod query_params;
+mod routing;
+mod server;
 mod stream;
 #[cfg(test)]
 mod tests;
 
-pub use accept::{Accept, EVENT_STREAM};
-pub use connection::current_client;
-pub(crate) use exchange::LONGEST_REQUEST_ID;
-pub use exchange::{RequestId, as_part_of_the_request, current_request, note_command};
+pub use chunked_body::Pieces;
+pub use error::{About, Failure};
 pub use extract::{EXPECTED_ANSWER, Id, JSON_HEAD, Json, JsonText, OptionalJson, Query, read_part};
-pub use failure::{About, Failure};
-pub use head::Head;
+pub use header_template::Head;
 pub(crate) use idempotency::LONGEST_KEY;
 pub use idempotency::{IdempotencyKey, Keyed};
-pub use layers::{HttpOptions, with_manners};
-pub use listener::{ListenerOptions, serve};
-pub use origin::Origin;
-pub use parameters::Parameter;
-pub(crate) use parameters::{likely, nearest, pairs, without_brackets};
-pub use pieces::Pieces;
-pub use routes::{FailureFormat, FailureWriter, Methods, Routes, Wants, get, post};
+pub use middleware::origin::{self, Origin};
+pub(crate) use middleware::request_context::LONGEST_REQUEST_ID;
+pub use middleware::request_context::{RequestId, as_part_of_the_request, current_request, note_command};
+pub use middleware::stack::with_manners;
+pub use negotiation::{Accept, EVENT_STREAM};
+pub use options::HttpOptions;
+pub use query_params::Parameter;
+pub(crate) use query_params::{likely, nearest, pairs, without_brackets};
+pub use routing::{FailureFormat, FailureWriter, Methods, Routes, Wants, get, post};
+pub use server::connection::current_client;
+pub use server::listener::{ListenerOptions, serve};
 pub use stream::streamed;

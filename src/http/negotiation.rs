@@ -33,6 +33,31 @@ pub(super) fn line_names(line: &HeaderValue, media: &str) -> bool {
     named.any(|named| named.trim().eq_ignore_ascii_case(media))
 }
 
+/// Media type of RFC 9457's description of an error.
+pub(super) const PROBLEM: &str = "application/problem+json";
+
+/// In what shape a client wants its failures: ours, unless it names RFC 9457's and not ours.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Asked {
+    /// Whether RFC 9457's is named.
+    for_problem: bool,
+    /// Whether ours is.
+    for_json: bool,
+}
+
+impl Asked {
+    /// Hears one `Accept` header.
+    pub(super) fn hear(&mut self, accept: &HeaderValue) {
+        self.for_problem |= line_names(accept, PROBLEM);
+        self.for_json |= line_names(accept, "application/json");
+    }
+
+    /// Whether an error is to be written as RFC 9457 has it.
+    pub(super) fn only_for_problem(self) -> bool {
+        self.for_problem && !self.for_json
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -18,10 +18,11 @@ use serde_json::{Value, json};
 use tower::{Service, ServiceExt};
 
 use super::error::Failure;
-use super::middleware::stack::{HttpOptions, with_manners};
 use super::extract::{Id, Json, OptionalJson};
-use super::routing::{Routes, Wants, get, post};
 use super::middleware::request_context::current_request;
+use super::middleware::stack::with_manners;
+use super::options::HttpOptions;
+use super::routing::{Routes, Wants, get, post};
 
 const KIB: usize = 1024;
 

@@ -15,19 +15,18 @@ use std::{
 
 use axum::{
     extract::Request,
-    http::{HeaderName, HeaderValue, Method, Uri, header},
+    http::{HeaderValue, Method, Uri, header},
 };
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::compression::Encodings;
-use crate::http::error::Asked;
-use super::stack::Manners;
+use crate::http::header_template::X_REQUEST_ID;
+use crate::http::negotiation::Asked;
+use crate::http::options::HttpOptions;
+use crate::http::routing::Table;
 use crate::http::routing::{FailureWriter, Found, Route};
-
-/// The header that carries a [`RequestId`], both ways.
-pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Longest id a client may choose: a UUID, a W3C trace id and most things in between fit several times.
 pub(crate) const LONGEST_REQUEST_ID: usize = 128;
@@ -112,6 +111,18 @@ pub fn as_part_of_the_request<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T
     move || match current {
         Some(exchange) => CURRENT.sync_scope(exchange, work),
         None => work(),
+    }
+}
+
+/// What is the same for all requests.
+pub struct Manners {
+    pub options: HttpOptions,
+    pub routes: Table,
+}
+
+impl fmt::Debug for Manners {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Manners").field("options", &self.options).finish_non_exhaustive()
     }
 }
 

@@ -8,13 +8,11 @@ use std::{
     any::Any,
     cell::LazyCell,
     convert::Infallible,
-    fmt,
     future::{poll_fn, ready},
     panic::AssertUnwindSafe,
     pin::pin,
     sync::Arc,
     task::Poll,
-    time::Duration,
 };
 
 use axum::{
@@ -29,60 +27,16 @@ use tower_http::{cors::CorsLayer, normalize_path::NormalizePath};
 use tracing::{debug, error, info, info_span, warn};
 
 use super::body_limit::LimitedBody;
-use crate::http::server::connection::has_room_for;
+use super::error_shape::shape;
+use super::host::foreign_name;
+use super::origin::{cors, is_foreign_page};
 use super::request_context::Exchange;
+use super::request_context::Manners;
 use crate::http::error::{Failure, echo};
 use crate::http::header_template::Head;
-use super::host::foreign_name;
-use super::origin::{Origin, cors, is_foreign_page};
-use crate::http::routing::{Answering, Routes, Table};
-
-/// Read of a body unless its route says otherwise. A registration with all its labels is a tenth of it.
-pub const BODY_LIMIT: usize = 256 * 1024;
-
-/// Longer than any question or commit should take, shorter than a client's patience.
-const RESPONSE_TIME: Duration = Duration::from_secs(10);
-
-/// What an operator may set about the layers.
-#[derive(Clone, Debug)]
-pub struct HttpOptions {
-    /// The origins whose pages may read our answers and ask for changes. None: no CORS header is ever sent.
-    pub cors_origins: Vec<Origin>,
-    /// The port, if only this machine can reach the server: then a page of the internet may pretend to be ours, and
-    /// names that are not this machine's are refused. [`allowed_hosts`](Self::allowed_hosts) are not.
-    pub loopback_port: Option<u16>,
-    /// Names by which this machine is asked, beside addresses and `localhost`.
-    pub allowed_hosts: Vec<String>,
-    /// The most bytes read of a request body, where the route does not want [more](crate::http::routing::Wants::body).
-    pub body_limit: usize,
-    /// How long a request may take until its answer *begins*. Streams and WebSockets last as long as they like.
-    pub response_time: Duration,
-}
-
-impl Default for HttpOptions {
-    fn default() -> Self {
-        Self {
-            cors_origins: Vec::new(),
-            loopback_port: None,
-            allowed_hosts: Vec::new(),
-            body_limit: BODY_LIMIT,
-            response_time: RESPONSE_TIME,
-        }
-    }
-}
-
-/// What is the same for all requests.
-pub struct Manners {
-    pub options: HttpOptions,
-    pub routes: Table,
-    cors: Option<CorsLayer>,
-}
-
-impl fmt::Debug for Manners {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Manners").field("options", &self.options).finish_non_exhaustive()
-    }
-}
+use crate::http::options::HttpOptions;
+use crate::http::routing::{Answering, Routes};
+use crate::http::server::connection::has_room_for;
 
 /// The finished routes with everything around them that is the same for all.
 pub fn with_manners(
@@ -90,11 +44,11 @@ pub fn with_manners(
     options: &HttpOptions,
 ) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static + use<>
 {
-    let manners = Manners { options: options.clone(), routes: routes.into(), cors: cors(&options.cors_origins) };
-    let manners = Arc::new(manners);
+    let manners = Arc::new(Manners { options: options.clone(), routes: routes.into() });
+    let cors = cors(&options.cors_origins);
     // Sees everything that leaves, so each answer has its number and its line. Not `axum::middleware::from_fn`: each of
     // its layers boxes its future, and a copy of everything inside, for each request.
-    let observed = service_fn(move |request| observe(&manners, request));
+    let observed = service_fn(move |request| observe(&manners, cors.as_ref(), request));
     // Outside of all, or `/workers/` would have been looked up already, and not been found.
     NormalizePath::trim_trailing_slash(observed)
 }
@@ -105,10 +59,11 @@ pub fn with_manners(
 /// hand it on at once, and wait for what comes of it.
 fn observe(
     manners: &Arc<Manners>,
+    cors: Option<&CorsLayer>,
     request: Request,
 ) -> impl Future<Output = Result<Response, Infallible>> + Send + use<> {
     let exchange = Exchange::open(&request, manners);
-    let answer = Arc::clone(&exchange).current(shared(&exchange, request));
+    let answer = Arc::clone(&exchange).current(shared(&exchange, cors, request));
     async move {
         let mut response = answer.await?;
         let headers = response.headers_mut();
@@ -122,9 +77,10 @@ fn observe(
 /// Lets the pages of named origins read the answer, even if it is a failure: then they may also know why.
 fn shared(
     exchange: &Arc<Exchange>,
+    cors: Option<&CorsLayer>,
     request: Request,
 ) -> impl Future<Output = Result<Response, Infallible>> + Send + use<> {
-    match &exchange.manners.cors {
+    match cors {
         None => Either::Left(answer(exchange, request)),
         Some(cors) => {
             let exchange = Arc::clone(exchange);
@@ -162,7 +118,7 @@ fn answer(
         if exchange.method != Method::HEAD && !has_room_for(&answer) {
             answer = no_room(&exchange, answer.status()).into_response();
         }
-        Ok(exchange.asked.shape(&exchange, answer))
+        Ok(shape(&exchange, answer))
     }
 }
 

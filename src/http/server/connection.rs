@@ -8,8 +8,8 @@ use std::{net::SocketAddr, sync::Arc};
 
 use axum::{body::HttpBody as _, response::Response};
 
-use crate::http::middleware::compression::Uncompressed;
 use super::socket::Pace;
+use crate::http::middleware::compression::Uncompressed;
 
 /// Answers of up to this many bytes are sent whatever waits for other clients: over HTTP/1 there are at most as many of
 /// them as connections. So commands, whose answers are small, are told what has become of them.

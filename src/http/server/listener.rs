@@ -50,11 +50,11 @@ use tower::Service;
 use tracing::{debug, error, warn};
 
 use super::connection::{Connection, SMALL_ANSWER, unsent_bytes_of};
+use super::socket::{InFlight, Overdue, Pace, Part, Patience, Socket, Transport, UnsentBytes, Untaken};
+use crate::http::chunked_body::Pieces;
 use crate::http::error::{Failure, on_the_wire};
 use crate::http::middleware::host::malformed;
 use crate::http::middleware::stack::Malformed;
-use crate::http::chunked_body::Pieces;
-use super::socket::{InFlight, Overdue, Pace, Part, Patience, Socket, Transport, UnsentBytes, Untaken};
 
 /// More than this many clients belong on several replicas; each costs a socket and some tens of kilobytes.
 const MOST_CONNECTIONS: usize = 15_000;
@@ -529,8 +529,9 @@ mod tests {
     use tokio_tungstenite::tungstenite::Message;
 
     use super::*;
-    use crate::http::middleware::stack::{HttpOptions, with_manners};
     use crate::http::extract::Json;
+    use crate::http::middleware::stack::with_manners;
+    use crate::http::options::HttpOptions;
     use crate::http::routing::{Routes, get, post};
 
     const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: test\r\n\r\n";

@@ -38,8 +38,8 @@ use tokio::{
 #[cfg(target_os = "linux")]
 use tracing::debug;
 
-use crate::http::error::{Failure, general_message, on_the_wire};
 use crate::http::chunked_body::Pieces;
+use crate::http::error::{Failure, general_message, on_the_wire};
 
 /// How many bytes of answers may wait for one client before its next request does. One answer may be larger.
 const MAX_UNSENT_BYTES_OF_CLIENT: usize = 4 * 1024 * 1024;
