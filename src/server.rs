@@ -212,7 +212,7 @@ impl Server {
             self.closing.clone(),
         );
         let rest = rest::routes(self.resolvers.clone(), self.closing.clone());
-        http::with_manners(rest.merge(graphql).merge(pages::routes()), &self.options.http)
+        http::with_middleware(rest.merge(graphql).merge(pages::routes()), &self.options.http)
     }
 
     /// Serves on a listener until told to stop, then leaves in order: no new connections, streams

@@ -31,7 +31,7 @@ use self::execution::executor::Executor;
 use self::operation::request_cache::RequestCache;
 use self::transport::endpoint::Endpoint;
 use self::transport::{http, negotiation, stored_operation};
-use crate::http::{Origin, Routes, Wants, get};
+use crate::http::{Origin, RouteOptions, Routes, get};
 use crate::resolvers::Resolvers;
 
 pub use self::operation::document_cache::{DocumentCache, DocumentCacheStats};
@@ -48,7 +48,8 @@ pub fn routes(
     sockets: TaskTracker,
     closing: CancellationToken,
 ) -> Routes {
-    let wants = Wants::NOTHING.body(documents.limits().body).routine().questions().failures(negotiation::ERROR_FORMAT);
+    let wants =
+        RouteOptions::NOTHING.body(documents.limits().body).quiet().questions().failures(negotiation::ERROR_FORMAT);
     let engine = Executor::new(documents, resolvers);
     let endpoint =
         Arc::new(Endpoint { engine, repeated: RequestCache::default(), origins: origins.to_vec(), sockets, closing });

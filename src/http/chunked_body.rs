@@ -15,14 +15,14 @@ const COPIED: usize = 4 * 1024;
 
 /// Bytes that follow each other.
 #[derive(Clone, Debug, Default)]
-pub struct Pieces {
+pub struct ChunkedBytes {
     /// Empty only if there is nothing. By itself, since most bodies are one piece, and then there is no list.
     first: Bytes,
     rest: VecDeque<Bytes>,
     len: usize,
 }
 
-impl Pieces {
+impl ChunkedBytes {
     /// Puts a piece behind the others.
     pub fn push(&mut self, piece: Bytes) {
         if piece.is_empty() {
@@ -61,13 +61,13 @@ impl Pieces {
     }
 }
 
-impl From<Pieces> for Body {
-    fn from(pieces: Pieces) -> Self {
+impl From<ChunkedBytes> for Body {
+    fn from(pieces: ChunkedBytes) -> Self {
         if pieces.len <= COPIED || pieces.rest.is_empty() { Body::from(pieces.into_bytes()) } else { Body::new(pieces) }
     }
 }
 
-impl HttpBody for Pieces {
+impl HttpBody for ChunkedBytes {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -85,7 +85,7 @@ impl HttpBody for Pieces {
 }
 
 /// All pieces go out in one write.
-impl Buf for Pieces {
+impl Buf for ChunkedBytes {
     fn remaining(&self) -> usize {
         self.len
     }
@@ -118,8 +118,8 @@ impl Buf for Pieces {
 mod tests {
     use super::*;
 
-    fn pieces(pieces: &[&'static str]) -> Pieces {
-        let mut all = Pieces::default();
+    fn pieces(pieces: &[&'static str]) -> ChunkedBytes {
+        let mut all = ChunkedBytes::default();
         pieces.iter().for_each(|piece| all.push(Bytes::from_static(piece.as_bytes())));
         all
     }

@@ -1,4 +1,4 @@
-//! What a client reads when there is no answer: [`Failure`], and the layer that lets nothing else through.
+//! What a client reads when there is no answer: [`HttpError`], and the layer that lets nothing else through.
 //!
 //! The body is the documented one, `{"error": …, "message": …, "code": …}`, for causes of our own and for those that
 //! axum, tower or a panic produce as plain text or as nothing at all. Which domain error becomes which failure is not
@@ -26,7 +26,7 @@ const LONGEST_ECHO: usize = 300;
 ///
 /// It serialises as the documented body, so that a batch can carry it as one of its results.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
+pub struct HttpError {
     status: StatusCode,
     message: Cow<'static, str>,
     retry_after: Option<Duration>,
@@ -48,7 +48,7 @@ pub struct About {
     pub current_revision: Option<u64>,
 }
 
-impl Failure {
+impl HttpError {
     /// A failure with this status, explained by one sentence for the client. 429 and 503 also say when to try again.
     pub fn new(status: StatusCode, message: impl Into<Cow<'static, str>>) -> Self {
         let tells_when = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
@@ -158,19 +158,19 @@ impl Failure {
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for HttpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }
 }
 
-impl std::error::Error for Failure {}
+impl std::error::Error for HttpError {}
 
-impl Serialize for Failure {
+impl Serialize for HttpError {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         // What the contract shows is three keys, and of what was not found it shows the whole body.
         let about = self.about.as_deref().filter(|_| self.status != StatusCode::NOT_FOUND);
-        let mut body = serializer.serialize_struct("Failure", 3)?;
+        let mut body = serializer.serialize_struct("HttpError", 3)?;
         body.serialize_field("error", self.status.canonical_reason().unwrap_or("Error"))?;
         body.serialize_field("message", &self.message)?;
         body.serialize_field("code", &self.status.as_u16())?;
@@ -183,7 +183,7 @@ impl Serialize for Failure {
     }
 }
 
-impl IntoResponse for Failure {
+impl IntoResponse for HttpError {
     fn into_response(self) -> Response {
         let mut response = Response::new(Body::from(self.body()));
         *response.status_mut() = self.status;
@@ -218,7 +218,7 @@ pub(super) fn general_message(status: StatusCode) -> Cow<'static, str> {
 }
 
 /// What the client sent, as far as it is worth repeating.
-pub(super) fn echo(sent: &str) -> Cow<'_, str> {
+pub(super) fn truncate(sent: &str) -> Cow<'_, str> {
     match sent.char_indices().nth(LONGEST_ECHO) {
         Some((cut, _)) => format!("{}…", &sent[..cut]).into(),
         None => sent.into(),
@@ -252,7 +252,7 @@ impl fmt::Display for Size {
 
 /// A whole HTTP/1.1 response, for the places that answer without a route: a connection over the cap, and requests
 /// that could not be parsed. `kept` are header lines to carry over, each with its line end.
-pub(super) fn on_the_wire(failure: &Failure, kept: &[u8]) -> Bytes {
+pub(super) fn on_the_wire(failure: &HttpError, kept: &[u8]) -> Bytes {
     let mut headers = HeaderMap::new();
     failure.write_headers(&mut headers);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -277,18 +277,18 @@ mod tests {
 
     #[test]
     fn the_body_has_three_keys_in_the_documented_order() {
-        let failure = Failure::not_found("Worker not found: worker-99");
+        let failure = HttpError::not_found("Worker not found: worker-99");
         let body = String::from_utf8(failure.body()).expect("JSON is UTF-8");
-        assert_eq!(body, r#"{"error":"Not Found","message":"Worker not found: worker-99","code":404}"#);
+        assert_eq!(body, r#"{"error":"Not RouteMatch","message":"Worker not found: worker-99","code":404}"#);
     }
 
     #[test]
     fn only_busy_answers_say_when_to_come_again_unless_told() {
-        let retry_after = |failure: Failure| failure.into_response().headers().get(header::RETRY_AFTER).cloned();
-        assert_eq!(retry_after(Failure::not_found("no")), None);
-        assert_eq!(retry_after(Failure::unavailable("no")), Some(HeaderValue::from_static("1")));
+        let retry_after = |failure: HttpError| failure.into_response().headers().get(header::RETRY_AFTER).cloned();
+        assert_eq!(retry_after(HttpError::not_found("no")), None);
+        assert_eq!(retry_after(HttpError::unavailable("no")), Some(HeaderValue::from_static("1")));
         assert_eq!(
-            retry_after(Failure::too_many_requests("no", Duration::from_millis(2_500))),
+            retry_after(HttpError::too_many_requests("no", Duration::from_millis(2_500))),
             Some(HeaderValue::from_static("3"))
         );
     }
@@ -318,7 +318,7 @@ mod tests {
     #[test]
     fn an_echo_is_cut_between_characters() {
         let sent = "ä".repeat(LONGEST_ECHO + 1);
-        assert_eq!(echo(&sent).chars().count(), LONGEST_ECHO + 1, "the cut text and its ellipsis");
-        assert_eq!(echo("short"), "short");
+        assert_eq!(truncate(&sent).chars().count(), LONGEST_ECHO + 1, "the cut text and its ellipsis");
+        assert_eq!(truncate("short"), "short");
     }
 }

@@ -16,15 +16,15 @@ const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 
 /// The headers that all answers of a kind have.
 #[derive(Debug)]
-pub struct Head(HeaderMap);
+pub struct HeaderTemplate(HeaderMap);
 
-impl Head {
+impl HeaderTemplate {
     /// A place for a value that is another one in each answer, and has to be put there.
-    pub const EACH_ITS_OWN: HeaderValue = HeaderValue::from_static("");
+    pub const PLACEHOLDER: HeaderValue = HeaderValue::from_static("");
 
     /// These headers, and before them those that every answer has, where [`complete`](Self::complete) looks for them.
     pub fn of(headers: impl IntoIterator<Item = (HeaderName, HeaderValue)>) -> Self {
-        let everywhere = [(X_REQUEST_ID, Self::EACH_ITS_OWN), (header::X_CONTENT_TYPE_OPTIONS, NOSNIFF)];
+        let everywhere = [(X_REQUEST_ID, Self::PLACEHOLDER), (header::X_CONTENT_TYPE_OPTIONS, NOSNIFF)];
         Self(everywhere.into_iter().chain(headers).collect())
     }
 
@@ -69,14 +69,14 @@ mod tests {
 
     #[test]
     fn an_answers_own_values_come_into_their_places() {
-        let head = Head::of([
-            (header::ETAG, Head::EACH_ITS_OWN),
+        let head = HeaderTemplate::of([
+            (header::ETAG, HeaderTemplate::PLACEHOLDER),
             (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
-            (header::AGE, Head::EACH_ITS_OWN),
+            (header::AGE, HeaderTemplate::PLACEHOLDER),
         ]);
         let own = ["\"7\"", "3"].map(HeaderValue::from_static);
         let mut answer = head.answer_with("body", own);
-        Head::complete(answer.headers_mut(), HeaderValue::from_static("42"));
+        HeaderTemplate::complete(answer.headers_mut(), HeaderValue::from_static("42"));
         let expected = [
             ("x-request-id", "42"),
             ("x-content-type-options", "nosniff"),
@@ -97,7 +97,7 @@ mod tests {
             ),
         ] {
             let mut headers = theirs.into_iter().collect();
-            Head::complete(&mut headers, HeaderValue::from_static("42"));
+            HeaderTemplate::complete(&mut headers, HeaderValue::from_static("42"));
             assert_eq!(texts(&headers), expected);
         }
     }

@@ -38,16 +38,16 @@ pub(super) const PROBLEM: &str = "application/problem+json";
 
 /// In what shape a client wants its failures: ours, unless it names RFC 9457's and not ours.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Asked {
+pub(super) struct ErrorFormat {
     /// Whether RFC 9457's is named.
     for_problem: bool,
     /// Whether ours is.
     for_json: bool,
 }
 
-impl Asked {
+impl ErrorFormat {
     /// Hears one `Accept` header.
-    pub(super) fn hear(&mut self, accept: &HeaderValue) {
+    pub(super) fn add(&mut self, accept: &HeaderValue) {
         self.for_problem |= line_names(accept, PROBLEM);
         self.for_json |= line_names(accept, "application/json");
     }

@@ -20,7 +20,7 @@ pub struct HttpOptions {
     pub loopback_port: Option<u16>,
     /// Names by which this machine is asked, beside addresses and `localhost`.
     pub allowed_hosts: Vec<String>,
-    /// The most bytes read of a request body, where the route does not want [more](crate::http::routing::Wants::body).
+    /// The most bytes read of a request body, where the route does not want [more](crate::http::routing::RouteOptions::body).
     pub body_limit: usize,
     /// How long a request may take until its answer *begins*. Streams and WebSockets last as long as they like.
     pub response_time: Duration,

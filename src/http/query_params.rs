@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use axum::http::{Uri, uri::PathAndQuery};
 
-use super::error::{Failure, echo};
+use super::error::{HttpError, truncate};
 
 /// A parameter that a route takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub struct Parameter {
 }
 
 /// Checks the query string of an address. Answers the address as it should be read, if it is spelled in another way.
-pub(super) fn check(uri: &Uri, known: &[Parameter]) -> Result<Option<Uri>, Failure> {
+pub(super) fn check(uri: &Uri, known: &[Parameter]) -> Result<Option<Uri>, HttpError> {
     let Some(query) = uri.query() else { return Ok(None) };
     let mut has_brackets = false;
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -48,7 +48,7 @@ pub(super) fn check(uri: &Uri, known: &[Parameter]) -> Result<Option<Uri>, Failu
 pub(crate) type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
 
 /// The pairs of a query string, or what cannot be read in it.
-pub(crate) fn pairs(query: &str) -> Result<Vec<Pair<'_>>, Failure> {
+pub(crate) fn pairs(query: &str) -> Result<Vec<Pair<'_>>, HttpError> {
     let pairs = query.split('&').filter(|pair| !pair.is_empty());
     let pairs = pairs.map(|pair| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -64,22 +64,23 @@ pub(crate) fn without_brackets(name: &str) -> &str {
     name.strip_suffix("[]").unwrap_or(name)
 }
 
-fn about(parameter: &str, problem: &str) -> Failure {
-    Failure::bad_request(format!("Query parameter `{}`: {problem}", echo(parameter))).of_argument(echo(parameter))
+fn about(parameter: &str, problem: &str) -> HttpError {
+    HttpError::bad_request(format!("Query parameter `{}`: {problem}", truncate(parameter)))
+        .of_argument(truncate(parameter))
 }
 
-fn unknown(name: &str, known: &[Parameter]) -> Failure {
+fn unknown(name: &str, known: &[Parameter]) -> HttpError {
     let names = known.iter().map(|parameter| parameter.name.as_str());
     let taken: Vec<_> = names.clone().map(|name| format!("`{name}`")).collect();
     let refusal = match nearest(name, names) {
         Some(nearest) => format!(
             "Unknown query parameter `{}`: did you mean `{nearest}`? Taken here: {}",
-            echo(name),
+            truncate(name),
             taken.join(", ")
         ),
-        None => format!("Unknown query parameter `{}`: none is taken here", echo(name)),
+        None => format!("Unknown query parameter `{}`: none is taken here", truncate(name)),
     };
-    Failure::bad_request(refusal).of_argument(echo(name))
+    HttpError::bad_request(refusal).of_argument(truncate(name))
 }
 
 /// The name that is most like another one, whatever the case.
@@ -103,12 +104,14 @@ pub(crate) fn likely<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -
 
 /// A name or a value as it is meant. Elsewhere, bytes that are no text become `�`, and a `%` without two digits stands
 /// for itself: then something else would be looked for than was asked.
-fn decoded(text: &str) -> Result<Cow<'_, str>, Failure> {
+fn decoded(text: &str) -> Result<Cow<'_, str>, HttpError> {
     let mut rest = text;
     while let Some((_, after)) = rest.split_once('%') {
         let is_escape = after.as_bytes().get(..2).is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit));
         if !is_escape {
-            return Err(Failure::bad_request("a % must be followed by two hexadecimal digits; write %25 for the sign"));
+            return Err(HttpError::bad_request(
+                "a % must be followed by two hexadecimal digits; write %25 for the sign",
+            ));
         }
         rest = &after[2..];
     }
@@ -119,10 +122,10 @@ fn decoded(text: &str) -> Result<Cow<'_, str>, Failure> {
     }
 }
 
-fn percent_decoded(text: &[u8]) -> Result<Cow<'_, str>, Failure> {
+fn percent_decoded(text: &[u8]) -> Result<Cow<'_, str>, HttpError> {
     percent_encoding::percent_decode(text)
         .decode_utf8()
-        .map_err(|_| Failure::bad_request("what is percent-encoded here is not UTF-8"))
+        .map_err(|_| HttpError::bad_request("what is percent-encoded here is not UTF-8"))
 }
 
 /// The same address with its parameters as they are known.

@@ -14,7 +14,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::error::Failure;
+use super::error::HttpError;
 use super::query_params::{self, Parameter};
 
 /// Routes, whose handlers have yet to be given a state `S`.
@@ -23,12 +23,12 @@ pub struct Routes<S = ()>(Vec<Route<Unbound<S>>>);
 /// A path by its template, such as `/api/v1/workers/{id}`, and what answers there.
 pub(super) struct Route<A = Action> {
     pub(super) path: &'static str,
-    pub(super) wants: Wants,
-    methods: Vec<Answers<A>>,
+    pub(super) wants: RouteOptions,
+    methods: Vec<MethodHandler<A>>,
 }
 
 /// What answers to one method.
-struct Answers<A> {
+struct MethodHandler<A> {
     method: Method,
     /// The parameters that it takes in a query string; any, if it has not said which.
     parameters: Option<Vec<Parameter>>,
@@ -36,42 +36,42 @@ struct Answers<A> {
 }
 
 /// What answers on a path, method by method: begun with [`get`] or [`post`].
-pub struct Methods<S = ()>(Vec<Answers<Unbound<S>>>);
+pub struct MethodRouter<S = ()>(Vec<MethodHandler<Unbound<S>>>);
 
 /// A handler that has all it needs but a request.
-type Action = Box<dyn Fn(Request) -> Answering + Send + Sync>;
+type Action = Box<dyn Fn(Request) -> ResponseFuture + Send + Sync>;
 
 /// A handler that lacks its state.
 type Unbound<S> = Box<dyn FnOnce(S) -> Action>;
 
 /// An answer in the making. It is in a box as it comes: axum puts what a handler does into one.
-pub(super) type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
+pub(super) type ResponseFuture = Pin<Box<dyn Future<Output = Response> + Send>>;
 
 /// What a route wants to be different.
 #[derive(Clone, Copy, Debug)]
-pub struct Wants {
+pub struct RouteOptions {
     pub(super) body: Option<usize>,
     pub(super) time: Option<Duration>,
-    pub(super) is_routine: bool,
+    pub(super) is_quiet: bool,
     pub(super) may_only_ask: bool,
-    pub(super) failures: Option<FailureFormat>,
+    pub(super) failures: Option<ErrorRenderer>,
 }
 
 /// How failures are written, by a route whose clients expect another form than the documented one.
 #[derive(Clone, Copy, Debug)]
-pub struct FailureFormat {
+pub struct ErrorRenderer {
     /// The media type, by the headers of the request.
     pub media_type: fn(&HeaderMap) -> &'static str,
     /// The body.
-    pub body: FailureWriter,
+    pub body: ErrorBodyWriter,
 }
 
 /// Writes a failure as the body of an answer.
-pub type FailureWriter = fn(&Failure) -> Vec<u8>;
+pub type ErrorBodyWriter = fn(&HttpError) -> Vec<u8>;
 
-impl Wants {
+impl RouteOptions {
     /// It is as any other.
-    pub const NOTHING: Self = Self { body: None, time: None, is_routine: false, may_only_ask: false, failures: None };
+    pub const NOTHING: Self = Self { body: None, time: None, is_quiet: false, may_only_ask: false, failures: None };
 
     /// Bodies of up to this many bytes are read.
     #[must_use]
@@ -87,7 +87,7 @@ impl Wants {
         self
     }
 
-    /// A POST may only ask a question. Its handler says if it does not, by [`note_command`](super::middleware::request_context::note_command).
+    /// A POST may only ask a question. Its handler says if it does not, by [`mark_as_command`](super::middleware::request_context::mark_as_command).
     #[must_use]
     pub const fn questions(mut self) -> Self {
         self.may_only_ask = true;
@@ -96,60 +96,60 @@ impl Wants {
 
     /// Its failures are written like this, whoever says that it failed.
     #[must_use]
-    pub const fn failures(mut self, format: FailureFormat) -> Self {
+    pub const fn failures(mut self, format: ErrorRenderer) -> Self {
         self.failures = Some(format);
         self
     }
 
     /// Its successes are too many and too alike to be told, such as those of heartbeats: they are logged at debug.
     #[must_use]
-    pub const fn routine(mut self) -> Self {
-        self.is_routine = true;
+    pub const fn quiet(mut self) -> Self {
+        self.is_quiet = true;
         self
     }
 }
 
 /// A handler for GET, and for HEAD, whose answer leaves without its body.
 pub fn get<T: 'static, S: Clone + Send + Sync + 'static>(
-    handler: impl Handler<T, S, Future = Answering>,
-) -> Methods<S> {
-    Methods(Vec::new()).on(Method::GET, handler)
+    handler: impl Handler<T, S, Future = ResponseFuture>,
+) -> MethodRouter<S> {
+    MethodRouter(Vec::new()).on(Method::GET, handler)
 }
 
 /// A handler for POST.
 pub fn post<T: 'static, S: Clone + Send + Sync + 'static>(
-    handler: impl Handler<T, S, Future = Answering>,
-) -> Methods<S> {
-    Methods(Vec::new()).on(Method::POST, handler)
+    handler: impl Handler<T, S, Future = ResponseFuture>,
+) -> MethodRouter<S> {
+    MethodRouter(Vec::new()).on(Method::POST, handler)
 }
 
-impl<S: Clone + Send + Sync + 'static> Methods<S> {
+impl<S: Clone + Send + Sync + 'static> MethodRouter<S> {
     /// And one for POST.
     #[must_use]
-    pub fn post<T: 'static>(self, handler: impl Handler<T, S, Future = Answering>) -> Self {
+    pub fn post<T: 'static>(self, handler: impl Handler<T, S, Future = ResponseFuture>) -> Self {
         self.on(Method::POST, handler)
     }
 
     /// And one for PUT.
     #[must_use]
-    pub fn put<T: 'static>(self, handler: impl Handler<T, S, Future = Answering>) -> Self {
+    pub fn put<T: 'static>(self, handler: impl Handler<T, S, Future = ResponseFuture>) -> Self {
         self.on(Method::PUT, handler)
     }
 
     /// And one for DELETE.
     #[must_use]
-    pub fn delete<T: 'static>(self, handler: impl Handler<T, S, Future = Answering>) -> Self {
+    pub fn delete<T: 'static>(self, handler: impl Handler<T, S, Future = ResponseFuture>) -> Self {
         self.on(Method::DELETE, handler)
     }
 
-    fn on<T: 'static>(mut self, method: Method, handler: impl Handler<T, S, Future = Answering>) -> Self {
+    fn on<T: 'static>(mut self, method: Method, handler: impl Handler<T, S, Future = ResponseFuture>) -> Self {
         let unbound = |state: S| -> Action { Box::new(move |request| handler.clone().call(request, state.clone())) };
-        self.0.push(Answers { method, parameters: None, action: Box::new(unbound) });
+        self.0.push(MethodHandler { method, parameters: None, action: Box::new(unbound) });
         self
     }
 }
 
-impl<S> fmt::Debug for Methods<S> {
+impl<S> fmt::Debug for MethodRouter<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.0.iter().map(|answers| &answers.method)).finish()
     }
@@ -169,13 +169,13 @@ impl<S: Clone + 'static> Routes<S> {
 
     /// Adds a route that is as any other. A path is given once, with all its methods.
     #[must_use]
-    pub fn route(self, path: &'static str, methods: Methods<S>) -> Self {
-        self.route_with(Wants::NOTHING, path, methods)
+    pub fn route(self, path: &'static str, methods: MethodRouter<S>) -> Self {
+        self.route_with(RouteOptions::NOTHING, path, methods)
     }
 
     /// Adds a route that wants something to be different, whatever the method.
     #[must_use]
-    pub fn route_with(mut self, wants: Wants, path: &'static str, methods: Methods<S>) -> Self {
+    pub fn route_with(mut self, wants: RouteOptions, path: &'static str, methods: MethodRouter<S>) -> Self {
         self.0.push(Route { path, wants, methods: methods.0 });
         self
     }
@@ -191,7 +191,7 @@ impl<S: Clone + 'static> Routes<S> {
     #[must_use]
     pub fn with_parameters(mut self, taken: impl Fn(&Method, &str) -> Vec<Parameter>) -> Self {
         for Route { path, methods, .. } in &mut self.0 {
-            for Answers { method, parameters, .. } in methods {
+            for MethodHandler { method, parameters, .. } in methods {
                 *parameters = Some(taken(method, path));
             }
         }
@@ -202,9 +202,9 @@ impl<S: Clone + 'static> Routes<S> {
     pub fn with_state(self, state: S) -> Routes {
         let bound = self.0.into_iter().map(|route| {
             let route = route.bind(&state);
-            let methods = route.methods.into_iter().map(|Answers { method, parameters, action }| {
+            let methods = route.methods.into_iter().map(|MethodHandler { method, parameters, action }| {
                 let unbound: Unbound<()> = Box::new(|()| action);
-                Answers { method, parameters, action: unbound }
+                MethodHandler { method, parameters, action: unbound }
             });
             Route { path: route.path, wants: route.wants, methods: methods.collect() }
         });
@@ -215,7 +215,7 @@ impl<S: Clone + 'static> Routes<S> {
 impl<S: Clone> Route<Unbound<S>> {
     fn bind(self, state: &S) -> Route {
         let Self { path, wants, methods } = self;
-        let methods = methods.into_iter().map(|Answers { method, parameters, action }| Answers {
+        let methods = methods.into_iter().map(|MethodHandler { method, parameters, action }| MethodHandler {
             method,
             parameters,
             action: action(state.clone()),
@@ -231,27 +231,27 @@ impl<S> fmt::Debug for Routes<S> {
 }
 
 /// All routes, ready to be found.
-pub(super) struct Table {
+pub(super) struct Router {
     routes: Vec<Route>,
     places: matchit::Router<usize>,
 }
 
 /// Where a path leads.
 #[derive(Clone, Debug)]
-pub(super) struct Found {
+pub(super) struct RouteMatch {
     place: usize,
     /// Where in the path its id is: the parameter `{id}`, or the only one.
     id: Option<Range<usize>>,
 }
 
-impl Found {
+impl RouteMatch {
     /// The id in the path that was looked up, as it is spelled there.
     pub(super) fn id<'a>(&self, path: &'a str) -> Option<&'a str> {
         path.get(self.id.clone()?)
     }
 }
 
-impl From<Routes> for Table {
+impl From<Routes> for Router {
     fn from(routes: Routes) -> Self {
         let routes: Vec<_> = routes.0.into_iter().map(|route| route.bind(&())).collect();
         let mut places = matchit::Router::new();
@@ -262,24 +262,24 @@ impl From<Routes> for Table {
     }
 }
 
-impl Table {
+impl Router {
     /// Where a path leads, if anywhere.
-    pub(super) fn find(&self, path: &str) -> Option<Found> {
+    pub(super) fn find(&self, path: &str) -> Option<RouteMatch> {
         let found = self.places.at(path).ok()?;
         let id = found.params.get("id").or_else(|| found.params.iter().next().map(|(_, only)| only));
         let id = id.map(|id| {
             let begin = id.as_ptr().addr() - path.as_ptr().addr();
             begin..begin + id.len()
         });
-        Some(Found { place: *found.value, id })
+        Some(RouteMatch { place: *found.value, id })
     }
 
-    pub(super) fn route(&self, found: &Found) -> Option<&Route> {
+    pub(super) fn route(&self, found: &RouteMatch) -> Option<&Route> {
         self.routes.get(found.place)
     }
 }
 
-impl fmt::Debug for Table {
+impl fmt::Debug for Router {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.routes.iter().map(|route| route.path)).finish()
     }
@@ -287,12 +287,12 @@ impl fmt::Debug for Table {
 
 impl Route {
     /// What the handler for the request's method makes of it; if there is none, which methods there are.
-    pub(super) fn answer(&self, mut request: Request) -> Answering {
+    pub(super) fn answer(&self, mut request: Request) -> ResponseFuture {
         let answers = |wanted: &Method| self.methods.iter().find(|answers| answers.method == *wanted);
         let answers = answers(request.method())
             .or_else(|| if request.method() == Method::HEAD { answers(&Method::GET) } else { None });
         match answers {
-            Some(Answers { parameters, action, .. }) => {
+            Some(MethodHandler { parameters, action, .. }) => {
                 if let Some(taken) = parameters {
                     match query_params::check(request.uri(), taken) {
                         Ok(None) => {}

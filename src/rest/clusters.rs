@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::object::ClusterStats;
 use super::read::Read;
 use super::{Endpoint, shape};
-use crate::http::{Json, Query, as_part_of_the_request};
+use crate::http::{Json, Query, in_request_context};
 use crate::resolvers::{Component, ComponentHealth, Health, Resolvers};
 
 /// `GET /api/v1/cluster/stats`
@@ -23,7 +23,7 @@ pub(super) async fn distribution(State(endpoint): State<Arc<Endpoint>>, read: Re
     let steps = read.reading.steps_to_list_distribution();
     let lists = endpoint.lists.clone();
     let answer = move || lists.distribution(&read);
-    endpoint.resolvers.offload().run(steps, as_part_of_the_request(answer)).await
+    endpoint.resolvers.offload().run(steps, in_request_context(answer)).await
 }
 
 #[derive(Serialize)]

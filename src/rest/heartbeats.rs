@@ -11,7 +11,7 @@ use super::etag::Unconditional;
 use super::object::{RecordHeartbeatPayload, RecordedInBatch, WriteText as _};
 use super::once::{once, rendered, respond};
 use crate::error::Error;
-use crate::http::{Failure, Id, JSON_HEAD, Json, Keyed, read_part};
+use crate::http::{HttpError, JSON_HEAD, Json, PathId, WithIdempotencyKey, read_part};
 use crate::resolvers::input::HeartbeatInput;
 use crate::resolvers::{HeartbeatRecorded, Resolvers};
 
@@ -21,9 +21,9 @@ pub(super) const MAX_HEARTBEATS: usize = 1_000;
 /// `POST /api/v1/workers/{id}/heartbeat`
 pub(super) async fn one(
     State(resolvers): State<Resolvers>,
-    Id(id): Id,
+    PathId(id): PathId,
     _: Unconditional,
-    Keyed(key, Json(input)): Keyed<Json<HeartbeatInput>>,
+    WithIdempotencyKey(key, Json(input)): WithIdempotencyKey<Json<HeartbeatInput>>,
 ) -> Result<Response> {
     match key {
         None => Ok(JSON_HEAD.answer(RecordHeartbeatPayload(resolvers.record_heartbeat(&id, input).await?).text())),
@@ -58,14 +58,14 @@ struct Results {
 #[serde(untagged)]
 enum Answered {
     Recorded(RecordedInBatch),
-    Refused { worker_id: Option<String>, status: u16, error: Failure },
+    Refused { worker_id: Option<String>, status: u16, error: HttpError },
 }
 
 /// `POST /api/v1/heartbeats`
 pub(super) async fn many(
     State(resolvers): State<Resolvers>,
     _: Unconditional,
-    Keyed(key, Json(Heartbeats { heartbeats })): Keyed<Json<Heartbeats>>,
+    WithIdempotencyKey(key, Json(Heartbeats { heartbeats })): WithIdempotencyKey<Json<Heartbeats>>,
 ) -> Result<Response> {
     if heartbeats.len() > MAX_HEARTBEATS {
         let problem = format!("must have at most {MAX_HEARTBEATS} entries, not {}", heartbeats.len());
@@ -95,7 +95,7 @@ enum Place {
     /// It was asked for this worker.
     Asked(String),
     /// It could not be read.
-    Unreadable(Option<String>, Failure),
+    Unreadable(Option<String>, HttpError),
 }
 
 fn results(places: &[Place], recorded: Vec<Result<HeartbeatRecorded, Error>>) -> Results {

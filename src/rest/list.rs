@@ -17,7 +17,7 @@ use super::etag::{Versioned, version_of};
 use super::object::{Shown as _, Vm, Worker, WorkerDistribution, WriteText};
 use super::read::Read;
 use crate::cluster::{self, VmReports};
-use crate::http::Pieces;
+use crate::http::ChunkedBytes;
 use crate::resolvers::kept::{Kept, List, Row, Rows};
 
 /// The keys of a list's two entries.
@@ -77,7 +77,7 @@ impl Versioned for Whole {
 impl From<Whole> for Body {
     fn from(whole: Whole) -> Self {
         let Whole { keys, rows } = whole;
-        let mut body = Pieces::default();
+        let mut body = ChunkedBytes::default();
         body.push(format!("{{\"{}\":[", keys.rows).into());
         rows.pieces.into_iter().for_each(|piece| body.push(piece));
         let mut end = String::from("]");

@@ -30,7 +30,7 @@ use tracing::error;
 use self::list::Lists;
 pub use self::openapi::document as openapi;
 use crate::error::{Error, Kind, Subject};
-use crate::http::{About, Failure, Routes, Wants, get, post};
+use crate::http::{About, HttpError, RouteOptions, Routes, get, post};
 use crate::resolvers::Resolvers;
 
 /// Body of one heartbeat with a whole inventory: some thousand VMs.
@@ -58,9 +58,9 @@ impl FromRef<Arc<Endpoint>> for Resolvers {
 
 /// Every route of the contract, grouped by who calls it.
 pub fn routes(resolvers: Resolvers, closing: CancellationToken) -> Routes {
-    const LONG_POLL: Wants = Wants::NOTHING.time(LONGEST_WAIT.saturating_add(Duration::from_secs(5)));
+    const LONG_POLL: RouteOptions = RouteOptions::NOTHING.time(LONGEST_WAIT.saturating_add(Duration::from_secs(5)));
     // What they do has a line of its own, which says more.
-    const TOLD: Wants = Wants::NOTHING.routine();
+    const TOLD: RouteOptions = RouteOptions::NOTHING.quiet();
     let operators = Routes::new()
         .route_with(LONG_POLL, "/api/v1/workers", get(workers::list))
         .route("/api/v1/workers/{id}/vms", get(workers::vms))
@@ -73,8 +73,8 @@ pub fn routes(resolvers: Resolvers, closing: CancellationToken) -> Routes {
         .route("/api/v1/events", get(events::list))
         .route("/api/v1/health", get(clusters::health))
         .route("/api/v1/openapi.json", get(openapi::show));
-    let one_beat = Wants::NOTHING.body(HEARTBEAT_BODY).routine();
-    let many_beats = Wants::NOTHING.body(HEARTBEATS_BODY).routine();
+    let one_beat = RouteOptions::NOTHING.body(HEARTBEAT_BODY).quiet();
+    let many_beats = RouteOptions::NOTHING.body(HEARTBEATS_BODY).quiet();
     let workers = Routes::new()
         .route_with(TOLD, "/api/v1/workers/{id}", get(workers::one).put(workers::register).delete(workers::deregister))
         .route_with(one_beat, "/api/v1/workers/{id}/heartbeat", post(heartbeats::one))
@@ -84,9 +84,9 @@ pub fn routes(resolvers: Resolvers, closing: CancellationToken) -> Routes {
 }
 
 /// What a handler returns: an answer, or the failure as the contract has it.
-type Result<T, E = Failure> = std::result::Result<T, E>;
+type Result<T, E = HttpError> = std::result::Result<T, E>;
 
-impl From<Error> for Failure {
+impl From<Error> for HttpError {
     fn from(error: Error) -> Self {
         let status = match error.kind() {
             Kind::InvalidArgument => StatusCode::BAD_REQUEST,

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::Endpoint;
 use super::etag::{Tag, Versioned};
 use super::object::WriteText;
-use crate::http::{EXPECTED_ANSWER, Failure, Head, Query};
+use crate::http::{EXPECTED_ANSWER, HeaderTemplate, HttpError, Query};
 use crate::json;
 use crate::resolvers::{Reading, input};
 
@@ -26,18 +26,18 @@ const VARY: HeaderValue = HeaderValue::from_static("accept, accept-encoding");
 /// What every answer tells beside its body. It may be kept, if it is asked each time whether it still holds. The places
 /// are filled in this order.
 const HEADERS: [(HeaderName, HeaderValue); 4] = [
-    (X_REVISION, Head::EACH_ITS_OWN),
-    (header::ETAG, Head::EACH_ITS_OWN),
+    (X_REVISION, HeaderTemplate::PLACEHOLDER),
+    (header::ETAG, HeaderTemplate::PLACEHOLDER),
     (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
     (header::VARY, VARY),
 ];
 
-static ANSWER: LazyLock<Head> = LazyLock::new(|| {
+static ANSWER: LazyLock<HeaderTemplate> = LazyLock::new(|| {
     let media_type = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    Head::of(HEADERS.into_iter().chain([media_type]))
+    HeaderTemplate::of(HEADERS.into_iter().chain([media_type]))
 });
 
-static NOT_MODIFIED: LazyLock<Head> = LazyLock::new(|| Head::of(HEADERS));
+static NOT_MODIFIED: LazyLock<HeaderTemplate> = LazyLock::new(|| HeaderTemplate::of(HEADERS));
 
 /// A question about the cluster.
 pub(super) struct Read {
@@ -53,9 +53,9 @@ pub(super) struct AtLeast {
 }
 
 impl FromRequestParts<Arc<Endpoint>> for Read {
-    type Rejection = Failure;
+    type Rejection = HttpError;
 
-    async fn from_request_parts(parts: &mut Parts, endpoint: &Arc<Endpoint>) -> Result<Self, Failure> {
+    async fn from_request_parts(parts: &mut Parts, endpoint: &Arc<Endpoint>) -> Result<Self, HttpError> {
         // Most questions have no query string, and then there is nothing to read.
         let min_revision = match parts.uri.query() {
             Some(_) => {

@@ -17,7 +17,7 @@ use super::paging::{Paging, SORT};
 use super::read::Read;
 use super::{Endpoint, LONGEST_WAIT, Result};
 use crate::cluster::{SchedulingPolicy, WorkerFilter, WorkerOrder};
-use crate::http::{Id, IdempotencyKey, Json, Keyed, OptionalJson, Query, as_part_of_the_request};
+use crate::http::{IdempotencyKey, Json, OptionalJson, PathId, Query, WithIdempotencyKey, in_request_context};
 use crate::resolvers::filter::{self, WorkerFilterInput};
 use crate::resolvers::input::{self, RegistrationInput, vm_status, wanted};
 use crate::resolvers::page::Listing;
@@ -89,11 +89,11 @@ pub(super) async fn list(
         let rows = nodes.into_iter().map(Worker).collect();
         Ok((paging.link(next.as_deref()), read.show(Part { keys: WORKERS, rows, total })).into_response())
     };
-    resolvers.offload().run(steps, as_part_of_the_request(answer)).await
+    resolvers.offload().run(steps, in_request_context(answer)).await
 }
 
 /// `GET /api/v1/workers/{id}`
-pub(super) async fn one(read: Read, Id(id): Id) -> Result<Response> {
+pub(super) async fn one(read: Read, PathId(id): PathId) -> Result<Response> {
     Ok(read.show_object(Worker(read.reading.worker(&id)?)))
 }
 
@@ -118,7 +118,7 @@ impl Versioned for WorkerVms {
 }
 
 /// `GET /api/v1/workers/{id}/vms`
-pub(super) async fn vms(read: Read, Id(id): Id, Query(query): Query<VmsQuery>) -> Result<Response> {
+pub(super) async fn vms(read: Read, PathId(id): PathId, Query(query): Query<VmsQuery>) -> Result<Response> {
     let statuses =
         wanted("status", query.status)?.iter().map(|word| vm_status("status", word)).collect::<Result<Vec<_>, _>>()?;
     let statuses = given(statuses);
@@ -129,7 +129,7 @@ pub(super) async fn vms(read: Read, Id(id): Id, Query(query): Query<VmsQuery>) -
 /// `PUT /api/v1/workers/{id}`
 pub(super) async fn register(
     State(resolvers): State<Resolvers>,
-    Id(id): Id,
+    PathId(id): PathId,
     headers: HeaderMap,
     Json(input): Json<RegistrationInput>,
 ) -> Result<impl IntoResponse> {
@@ -152,7 +152,7 @@ pub(super) struct GoodbyeQuery {
 /// `DELETE /api/v1/workers/{id}`
 pub(super) async fn deregister(
     State(resolvers): State<Resolvers>,
-    Id(id): Id,
+    PathId(id): PathId,
     headers: HeaderMap,
     Query(GoodbyeQuery { incarnation, boot_id, host_boot_id, purge, force }): Query<GoodbyeQuery>,
 ) -> Result<StatusCode> {
@@ -185,9 +185,9 @@ impl From<PolicyChanged> for PolicyAnswer {
 /// `POST /api/v1/workers/{id}/drain`
 pub(super) async fn drain(
     State(resolvers): State<Resolvers>,
-    Id(id): Id,
+    PathId(id): PathId,
     headers: HeaderMap,
-    Keyed(key, OptionalJson(body)): Keyed<OptionalJson<PolicyBody>>,
+    WithIdempotencyKey(key, OptionalJson(body)): WithIdempotencyKey<OptionalJson<PolicyBody>>,
 ) -> Result<Response> {
     set_policy(&resolvers, &id, SchedulingPolicy::Draining, &headers, key, body).await
 }
@@ -195,9 +195,9 @@ pub(super) async fn drain(
 /// `POST /api/v1/workers/{id}/activate`
 pub(super) async fn activate(
     State(resolvers): State<Resolvers>,
-    Id(id): Id,
+    PathId(id): PathId,
     headers: HeaderMap,
-    Keyed(key, OptionalJson(body)): Keyed<OptionalJson<PolicyBody>>,
+    WithIdempotencyKey(key, OptionalJson(body)): WithIdempotencyKey<OptionalJson<PolicyBody>>,
 ) -> Result<Response> {
     set_policy(&resolvers, &id, SchedulingPolicy::Active, &headers, key, body).await
 }

@@ -28,7 +28,7 @@ use crate::graphql::subscriptions::broadcast::{
     Payload, SharedSubscription, SubscriptionBroadcast, SubscriptionRequest,
 };
 use crate::graphql::subscriptions::handoff::{ItemStream, StreamHandoff};
-use crate::http::{Pieces, as_part_of_the_request, note_command};
+use crate::http::{ChunkedBytes, in_request_context, mark_as_command};
 use crate::resolvers::kept::Kept;
 use crate::resolvers::offload::{Offload, STEPS_TO_RESOLVE};
 use crate::resolvers::{Reading, Resolvers, input};
@@ -183,14 +183,14 @@ impl Executor {
     /// Runs what may be run: here, or if it takes long, where nobody else waits for the thread.
     pub async fn run_ready(&self, ready: &Arc<PreparedOperation>) -> OperationResponse {
         if ready.asked.operation().is_some_and(|operation| operation.ty == OperationType::Mutation) {
-            note_command();
+            mark_as_command();
         }
         if !Offload::is_long(self.steps(ready)) {
             return self.run_here(ready).await;
         }
         let (engine, ready, runtime) = (self.clone(), ready.clone(), Handle::current());
         let work = move || runtime.block_on(async { engine.run_here(&ready).await.written() });
-        Box::pin(self.resolvers.offload().run_elsewhere(as_part_of_the_request(work))).await
+        Box::pin(self.resolvers.offload().run_elsewhere(in_request_context(work))).await
     }
 
     /// How many steps an operation takes, about.
@@ -244,7 +244,7 @@ impl Executor {
         is_for_good: bool,
         reading: &Reading,
         cost: Option<&Value>,
-    ) -> Option<Pieces> {
+    ) -> Option<ChunkedBytes> {
         let budget = Budget::default();
         let rest = match plan.rest() {
             None => None,

@@ -5,12 +5,12 @@ use axum::body::Body;
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
-use crate::http::Pieces;
+use crate::http::ChunkedBytes;
 
 /// An answer to an operation that is no subscription.
 pub enum OperationResponse {
     /// By plan: it is text already, and nothing is wrong.
-    Written(Pieces),
+    Written(ChunkedBytes),
     /// By the engine.
     Resolved(Response),
 }
@@ -28,7 +28,7 @@ impl OperationResponse {
             Self::Resolved(response) if response.errors.is_empty() => {
                 match serde_json::to_vec(&SerializedResponse(&response)) {
                     Ok(text) => {
-                        let mut pieces = Pieces::default();
+                        let mut pieces = ChunkedBytes::default();
                         pieces.push(text.into());
                         Self::Written(pieces)
                     }

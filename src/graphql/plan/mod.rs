@@ -31,7 +31,7 @@ pub use self::roots::PlanInput;
 use self::roots::{RootResponse, RootWriter};
 pub use self::stream_items::ItemPlan;
 use crate::graphql::schema::index::{SchemaIndex, root};
-use crate::http::{EXPECTED_ANSWER, Pieces};
+use crate::http::{ChunkedBytes, EXPECTED_ANSWER};
 use crate::json;
 
 /// An operation, ready to be answered.
@@ -96,7 +96,7 @@ impl Plan {
         rest: Option<&Value>,
         objects: usize,
         cost: Option<&Value>,
-    ) -> Result<Pieces, Fallback> {
+    ) -> Result<ChunkedBytes, Fallback> {
         let mut answer = RootResponse::default();
         answer.out.bytes.reserve(EXPECTED_ANSWER);
         answer.out.objects = objects;

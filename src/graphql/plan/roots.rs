@@ -13,7 +13,7 @@ use crate::cluster::{self, ClusterStats, VmFilter, VmView, WorkerDistribution, W
 use crate::graphql::schema::inputs;
 use crate::graphql::schema::paging::PageArguments;
 use crate::graphql::schema::query::MAX_NODES;
-use crate::http::Pieces;
+use crate::http::ChunkedBytes;
 use crate::json;
 use crate::resolvers::kept::{Kept, List, Row, Rows};
 use crate::resolvers::page::{Page, PageRequest};
@@ -31,7 +31,7 @@ pub struct PlanInput<'a> {
 #[derive(Default)]
 pub struct RootResponse {
     pub out: ResponseBuffer,
-    pub done: Pieces,
+    pub done: ChunkedBytes,
 }
 
 /// Writes the value of one field of a root, if it can.

@@ -17,7 +17,7 @@ use super::negotiation::{ResponseMedia, is_conditional, not_by_get, not_conditio
 use super::params::Parameters;
 use super::{sse, websocket};
 use crate::graphql::operation::request::ParsedRequest;
-use crate::http::{Failure, JsonText};
+use crate::http::{HttpError, JsonText};
 use crate::pages;
 
 /// `POST /graphql`
@@ -93,7 +93,9 @@ pub async fn get(
     if wants_upgrade(&headers) {
         return match upgrade {
             Ok(upgrade) => websocket::open(&endpoint, &uri, &headers, upgrade),
-            Err(refused) => Failure::bad_request(format!("This is no WebSocket handshake: {refused}")).into_response(),
+            Err(refused) => {
+                HttpError::bad_request(format!("This is no WebSocket handshake: {refused}")).into_response()
+            }
         };
     }
     if pages::are_asked_for(&headers) {

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::graphql::error::{bad_request, request_error};
 use crate::graphql::execution::response::OperationResponse;
-use crate::http::{Accept, EVENT_STREAM, Failure, FailureFormat, Head};
+use crate::http::{Accept, EVENT_STREAM, ErrorRenderer, HeaderTemplate, HttpError};
 
 /// The media type of the specification: with it, the status tells whether the request was understood.
 pub const GRAPHQL_RESPONSE: &str = "application/graphql-response+json";
@@ -48,12 +48,12 @@ pub enum ResponseMedia {
     Json,
 }
 
-static GRAPHQL_HEAD: LazyLock<Head> = LazyLock::new(|| head(GRAPHQL_RESPONSE));
+static GRAPHQL_HEAD: LazyLock<HeaderTemplate> = LazyLock::new(|| head(GRAPHQL_RESPONSE));
 
-static PLAIN_HEAD: LazyLock<Head> = LazyLock::new(|| head(JSON));
+static PLAIN_HEAD: LazyLock<HeaderTemplate> = LazyLock::new(|| head(JSON));
 
-fn head(media_type: &'static str) -> Head {
-    Head::of([
+fn head(media_type: &'static str) -> HeaderTemplate {
+    HeaderTemplate::of([
         (header::CONTENT_TYPE, HeaderValue::from_static(media_type)),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ])
@@ -74,7 +74,7 @@ impl ResponseMedia {
             (Self::Json, true) if answer.was_unreadable() => (&PLAIN_HEAD, StatusCode::BAD_REQUEST),
             (Self::Json, _) => (&PLAIN_HEAD, StatusCode::OK),
         };
-        let Some(body) = answer.into_body() else { return Failure::internal().into_response() };
+        let Some(body) = answer.into_body() else { return HttpError::internal().into_response() };
         let mut response = head.answer(body);
         *response.status_mut() = status;
         response
@@ -115,7 +115,7 @@ impl StreamPreference {
 
 /// How routes of GraphQL write what failed before it was a request of GraphQL, such as a body that is no JSON: with
 /// `errors`, where its clients look.
-pub const ERROR_FORMAT: FailureFormat = FailureFormat {
+pub const ERROR_FORMAT: ErrorRenderer = ErrorRenderer {
     media_type: |headers| if Accept::of(headers).names(GRAPHQL_RESPONSE) { GRAPHQL_RESPONSE } else { JSON },
     body: |failure| {
         let code = match failure.status() {

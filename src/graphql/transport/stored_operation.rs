@@ -21,7 +21,7 @@ use super::sse;
 use crate::graphql::error::request_error;
 use crate::graphql::operation::request::ParsedRequest;
 use crate::graphql::schema::index::{IndexedType, SchemaIndex};
-use crate::http::{Id, OptionalJson, nearest, pairs, without_brackets};
+use crate::http::{OptionalJson, PathId, nearest, pairs, without_brackets};
 use crate::resolvers::input::echo;
 
 /// Our own scalars that are numbers; the others are texts.
@@ -30,7 +30,7 @@ const NUMBERS: [&str; 1] = ["Int53"];
 /// `GET /api/v1/q/{id}`: a query, or a subscription as server-sent events.
 pub async fn get(
     State(endpoint): State<Arc<Endpoint>>,
-    Id(id): Id,
+    PathId(id): PathId,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
@@ -40,7 +40,7 @@ pub async fn get(
 /// `POST /api/v1/q/{id}`: an operation of any kind. Variables may also come as a JSON object in the body.
 pub async fn post(
     State(endpoint): State<Arc<Endpoint>>,
-    Id(id): Id,
+    PathId(id): PathId,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     OptionalJson(body): OptionalJson<Map<String, serde_json::Value>>,

@@ -23,12 +23,12 @@ use bytes::Bytes;
 use http_body_util::Limited;
 use hyper::body::{Frame, SizeHint};
 
-use super::request_context::Exchange;
+use super::request_context::RequestContext;
 
-/// A body whose reading is held to [`Exchange::body_limit`].
+/// A body whose reading is held to [`RequestContext::body_limit`].
 pub struct LimitedBody {
     stage: Stage,
-    exchange: Arc<Exchange>,
+    exchange: Arc<RequestContext>,
 }
 
 enum Stage {
@@ -38,7 +38,7 @@ enum Stage {
 
 impl LimitedBody {
     /// Wraps a body that has one; a request without stays as it is, which saves most GETs an allocation.
-    pub fn wrap(request: Request, exchange: &Arc<Exchange>) -> Request {
+    pub fn wrap(request: Request, exchange: &Arc<RequestContext>) -> Request {
         if request.body().is_end_stream() {
             return request;
         }

@@ -32,11 +32,11 @@ pub struct Uncompressed(pub u64);
 
 /// The compressions that a client knows, as it says it.
 #[derive(Debug, Default)]
-pub struct Encodings(Vec<HeaderValue>);
+pub struct AcceptEncoding(Vec<HeaderValue>);
 
-impl Encodings {
+impl AcceptEncoding {
     /// Hears one `Accept-Encoding` header.
-    pub fn hear(&mut self, known: &HeaderValue) {
+    pub fn add(&mut self, known: &HeaderValue) {
         self.0.push(known.clone());
     }
 

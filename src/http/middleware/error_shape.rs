@@ -11,9 +11,9 @@ use axum::{
 };
 use serde::Serialize;
 
-use super::request_context::Exchange;
+use super::request_context::RequestContext;
 use crate::http::{
-    error::{About, Failure, echo, general_message, is_json},
+    error::{About, HttpError, general_message, is_json, truncate},
     negotiation::PROBLEM,
 };
 
@@ -31,9 +31,9 @@ struct Problem<'a> {
 /// Lets no failure out in any other shape than ours.
 ///
 /// It stands around whatever else may answer: the routes' own 404 and 405, and the layers' refusals.
-pub fn shape(exchange: &Exchange, mut response: Response) -> Response {
+pub fn shape(exchange: &RequestContext, mut response: Response) -> Response {
     let failed = response.status().is_client_error() || response.status().is_server_error();
-    let ours = response.extensions_mut().remove::<Failure>();
+    let ours = response.extensions_mut().remove::<HttpError>();
     let response = match ours {
         _ if failed && exchange.failures.is_some() && (ours.is_some() || !speaks_json(response.headers())) => {
             reshape(exchange, response, ours)
@@ -46,7 +46,7 @@ pub fn shape(exchange: &Exchange, mut response: Response) -> Response {
 }
 
 /// The same failure in our shape. Headers that do not describe the old body stay: `Allow`, `Retry-After`, CORS.
-fn reshape(exchange: &Exchange, response: Response, known: Option<Failure>) -> Response {
+fn reshape(exchange: &RequestContext, response: Response, known: Option<HttpError>) -> Response {
     let (mut head, _) = response.into_parts();
     let failure = known.unwrap_or_else(|| explained(exchange, head.status, &head.headers));
     for about_the_body in [header::CONTENT_LENGTH, header::CONTENT_ENCODING, header::TRANSFER_ENCODING, header::ETAG] {
@@ -73,9 +73,9 @@ fn reshape(exchange: &Exchange, response: Response, known: Option<Failure>) -> R
 }
 
 /// What a failure of others is about.
-fn explained(exchange: &Exchange, status: StatusCode, headers: &HeaderMap) -> Failure {
-    let Exchange { method, uri, .. } = exchange;
-    let path = echo(uri.path());
+fn explained(exchange: &RequestContext, status: StatusCode, headers: &HeaderMap) -> HttpError {
+    let RequestContext { method, uri, .. } = exchange;
+    let path = truncate(uri.path());
     let message = match status {
         StatusCode::NOT_FOUND if exchange.route().is_some() => format!("Not found: {path}").into(),
         StatusCode::NOT_FOUND => format!("No route for {method} {path}").into(),
@@ -86,11 +86,11 @@ fn explained(exchange: &Exchange, status: StatusCode, headers: &HeaderMap) -> Fa
             }
             None => format!("{method} is not allowed on {path}").into(),
         },
-        StatusCode::PAYLOAD_TOO_LARGE => return Failure::too_large(exchange.body_limit()),
-        StatusCode::INTERNAL_SERVER_ERROR => return Failure::internal(),
+        StatusCode::PAYLOAD_TOO_LARGE => return HttpError::too_large(exchange.body_limit()),
+        StatusCode::INTERNAL_SERVER_ERROR => return HttpError::internal(),
         _ => general_message(status),
     };
-    Failure::new(status, message)
+    HttpError::new(status, message)
 }
 
 /// Whether a response already carries an error that a program can read.

@@ -1,6 +1,6 @@
 //! What the layers know about one request, shared between those around a handler and the handler.
 //!
-//! The outermost layer opens an [`Exchange`]; whoever needs to know something about the request asks it. It belongs to
+//! The outermost layer opens an [`RequestContext`]; whoever needs to know something about the request asks it. It belongs to
 //! the task and not to the request's extensions, which otherwise hardly any request has: they are three allocations.
 
 use std::{
@@ -21,12 +21,12 @@ use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::compression::Encodings;
+use super::compression::AcceptEncoding;
 use crate::http::header_template::X_REQUEST_ID;
-use crate::http::negotiation::Asked;
+use crate::http::negotiation::ErrorFormat;
 use crate::http::options::HttpOptions;
-use crate::http::routing::Table;
-use crate::http::routing::{FailureWriter, Found, Route};
+use crate::http::routing::Router;
+use crate::http::routing::{ErrorBodyWriter, Route, RouteMatch};
 
 /// Longest id a client may choose: a UUID, a W3C trace id and most things in between fit several times.
 pub(crate) const LONGEST_REQUEST_ID: usize = 128;
@@ -90,23 +90,23 @@ thread_local! {
 
 tokio::task_local! {
     /// The request that the task is answering.
-    static CURRENT: Arc<Exchange>;
+    static CURRENT: Arc<RequestContext>;
 }
 
 /// The id of the request that is being answered here, for lines in the log. A span would say it too, but a span for
 /// each request cost as much as finding and reading a worker, and hardly a request has a line to say it in.
 pub fn current_request() -> Option<RequestId> {
-    Exchange::ask(|exchange| exchange.id.clone())
+    RequestContext::ask(|exchange| exchange.id.clone())
 }
 
 /// Notes that the request which is being answered here carries out a command, on a route where it [may only
-/// ask](crate::http::routing::Wants::questions).
-pub fn note_command() {
-    Exchange::ask(|exchange| exchange.is_said_to_be_command.store(true, Relaxed));
+/// ask](crate::http::routing::RouteOptions::questions).
+pub fn mark_as_command() {
+    RequestContext::ask(|exchange| exchange.is_said_to_be_command.store(true, Relaxed));
 }
 
 /// Work that is still part of answering this request, wherever it is done.
-pub fn as_part_of_the_request<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
+pub fn in_request_context<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
     let current = CURRENT.try_with(Arc::clone).ok();
     move || match current {
         Some(exchange) => CURRENT.sync_scope(exchange, work),
@@ -115,20 +115,20 @@ pub fn as_part_of_the_request<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T
 }
 
 /// What is the same for all requests.
-pub struct Manners {
+pub struct SharedState {
     pub options: HttpOptions,
-    pub routes: Table,
+    pub routes: Router,
 }
 
-impl fmt::Debug for Manners {
+impl fmt::Debug for SharedState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Manners").field("options", &self.options).finish_non_exhaustive()
+        f.debug_struct("SharedState").field("options", &self.options).finish_non_exhaustive()
     }
 }
 
 /// The notes on one request.
 #[derive(Debug)]
-pub struct Exchange {
+pub struct RequestContext {
     /// The id, decided before anything else.
     pub id: RequestId,
     pub began: Instant,
@@ -136,37 +136,37 @@ pub struct Exchange {
     pub method: Method,
     pub uri: Uri,
     /// In what shape the client wants a failure.
-    pub asked: Asked,
+    pub asked: ErrorFormat,
     /// The compressions that it knows.
-    pub encodings: Encodings,
+    pub encodings: AcceptEncoding,
     /// What is the same for all requests.
-    pub manners: Arc<Manners>,
+    pub state: Arc<SharedState>,
     /// Where its path leads.
-    found: Option<Found>,
+    found: Option<RouteMatch>,
     /// How its route writes failures, if not as the others do: in what media type, and how.
-    pub failures: Option<(&'static str, FailureWriter)>,
+    pub failures: Option<(&'static str, ErrorBodyWriter)>,
     body_is_awaited: AtomicBool,
     /// Whether a handler has said that it carries out a command.
     is_said_to_be_command: AtomicBool,
 }
 
-impl Exchange {
+impl RequestContext {
     /// Opens the notes on a request.
-    pub fn open(request: &Request, manners: &Arc<Manners>) -> Arc<Self> {
-        let (mut id, mut asked, mut encodings) = (None, Asked::default(), Encodings::default());
+    pub fn open(request: &Request, state: &Arc<SharedState>) -> Arc<Self> {
+        let (mut id, mut asked, mut encodings) = (None, ErrorFormat::default(), AcceptEncoding::default());
         // All at once: to look for each by its name takes longer than to walk by the few that most requests have (ADR
         // 0040).
         for (name, value) in request.headers() {
             if name == header::ACCEPT {
-                asked.hear(value);
+                asked.add(value);
             } else if name == header::ACCEPT_ENCODING {
-                encodings.hear(value);
+                encodings.add(value);
             } else if name == X_REQUEST_ID {
                 id = id.or(Some(value));
             }
         }
-        let found = manners.routes.find(request.uri().path());
-        let format = found.as_ref().and_then(|found| manners.routes.route(found)?.wants.failures);
+        let found = state.routes.find(request.uri().path());
+        let format = found.as_ref().and_then(|found| state.routes.route(found)?.wants.failures);
         Arc::new(Self {
             failures: format.map(|format| ((format.media_type)(request.headers()), format.body)),
             id: RequestId::of(id),
@@ -175,7 +175,7 @@ impl Exchange {
             uri: request.uri().clone(),
             asked,
             encodings,
-            manners: Arc::clone(manners),
+            state: Arc::clone(state),
             found,
             body_is_awaited: AtomicBool::new(false),
             is_said_to_be_command: AtomicBool::new(false),
@@ -194,7 +194,7 @@ impl Exchange {
 
     /// Where its path leads, if anywhere.
     pub fn matched(&self) -> Option<&Route> {
-        self.manners.routes.route(self.found.as_ref()?)
+        self.state.routes.route(self.found.as_ref()?)
     }
 
     /// The template of the matched route, such as `/api/v1/workers/{id}`.
@@ -208,18 +208,18 @@ impl Exchange {
     }
 
     /// Whether a success here is too usual to be told.
-    pub fn is_routine(&self) -> bool {
-        self.matched().is_some_and(|route| route.wants.is_routine)
+    pub fn is_quiet(&self) -> bool {
+        self.matched().is_some_and(|route| route.wants.is_quiet)
     }
 
     /// The most bytes that are read of this request's body.
     pub fn body_limit(&self) -> usize {
-        self.matched().and_then(|route| route.wants.body).unwrap_or(self.manners.options.body_limit)
+        self.matched().and_then(|route| route.wants.body).unwrap_or(self.state.options.body_limit)
     }
 
     /// How long it may take until the answer begins.
     pub fn response_time(&self) -> Duration {
-        let usual = self.manners.options.response_time;
+        let usual = self.state.options.response_time;
         self.matched().and_then(|route| route.wants.time).map_or(usual, |time| time.max(usual))
     }
 

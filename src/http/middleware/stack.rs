@@ -1,6 +1,6 @@
-//! The manners every route shares: a number, a line in the log, a size, a time, and a failure instead of a panic.
+//! The state every route shares: a number, a line in the log, a size, a time, and a failure instead of a panic.
 //!
-//! [`with_manners`] puts them around the finished routes, in an order that matters and is written down there. What a
+//! [`with_middleware`] puts them around the finished routes, in an order that matters and is written down there. What a
 //! single route wants to have different it says in its [`Routes`]. What a failure looks like is in
 //! [`failure`](crate::http::error); which pages may ask is in [`origin`](super::origin).
 
@@ -30,25 +30,25 @@ use super::body_limit::LimitedBody;
 use super::error_shape::shape;
 use super::host::foreign_name;
 use super::origin::{cors, is_foreign_page};
-use super::request_context::Exchange;
-use super::request_context::Manners;
-use crate::http::error::{Failure, echo};
-use crate::http::header_template::Head;
+use super::request_context::RequestContext;
+use super::request_context::SharedState;
+use crate::http::error::{HttpError, truncate};
+use crate::http::header_template::HeaderTemplate;
 use crate::http::options::HttpOptions;
-use crate::http::routing::{Answering, Routes};
+use crate::http::routing::{ResponseFuture, Routes};
 use crate::http::server::connection::has_room_for;
 
 /// The finished routes with everything around them that is the same for all.
-pub fn with_manners(
+pub fn with_middleware(
     routes: Routes,
     options: &HttpOptions,
 ) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static + use<>
 {
-    let manners = Arc::new(Manners { options: options.clone(), routes: routes.into() });
+    let state = Arc::new(SharedState { options: options.clone(), routes: routes.into() });
     let cors = cors(&options.cors_origins);
     // Sees everything that leaves, so each answer has its number and its line. Not `axum::middleware::from_fn`: each of
     // its layers boxes its future, and a copy of everything inside, for each request.
-    let observed = service_fn(move |request| observe(&manners, cors.as_ref(), request));
+    let observed = service_fn(move |request| observe(&state, cors.as_ref(), request));
     // Outside of all, or `/workers/` would have been looked up already, and not been found.
     NormalizePath::trim_trailing_slash(observed)
 }
@@ -58,16 +58,16 @@ pub fn with_manners(
 /// Neither this nor what it calls is an `async fn`, which would carry the request along in each of its futures: they
 /// hand it on at once, and wait for what comes of it.
 fn observe(
-    manners: &Arc<Manners>,
+    state: &Arc<SharedState>,
     cors: Option<&CorsLayer>,
     request: Request,
 ) -> impl Future<Output = Result<Response, Infallible>> + Send + use<> {
-    let exchange = Exchange::open(&request, manners);
+    let exchange = RequestContext::open(&request, state);
     let answer = Arc::clone(&exchange).current(shared(&exchange, cors, request));
     async move {
         let mut response = answer.await?;
         let headers = response.headers_mut();
-        Head::complete(headers, exchange.id.header_value());
+        HeaderTemplate::complete(headers, exchange.id.header_value());
         debug_assert!(headers.values().all(|value| !value.is_empty()), "nobody has said what: {headers:?}");
         write_line(&exchange, response.status());
         Ok(response)
@@ -76,7 +76,7 @@ fn observe(
 
 /// Lets the pages of named origins read the answer, even if it is a failure: then they may also know why.
 fn shared(
-    exchange: &Arc<Exchange>,
+    exchange: &Arc<RequestContext>,
     cors: Option<&CorsLayer>,
     request: Request,
 ) -> impl Future<Output = Result<Response, Infallible>> + Send + use<> {
@@ -93,11 +93,11 @@ fn shared(
 
 /// The handler's answer, or a failure, in the shape that the client wants.
 fn answer(
-    exchange: &Arc<Exchange>,
+    exchange: &Arc<RequestContext>,
     request: Request,
 ) -> impl Future<Output = Result<Response, Infallible>> + Send + use<> {
     let exchange = Arc::clone(exchange);
-    let answer = match refusal(&exchange.manners.options, &request) {
+    let answer = match refusal(&exchange.state.options, &request) {
         Some(refusal) => Err(refusal),
         None => Ok(match exchange.matched() {
             Some(route) => route.answer(LimitedBody::wrap(request, &exchange)),
@@ -109,7 +109,7 @@ fn answer(
             Ok(answer) => in_time(&exchange, answer).await,
             Err(refusal) => Err(refusal),
         };
-        let mut answer = answer.unwrap_or_else(Failure::into_response);
+        let mut answer = answer.unwrap_or_else(HttpError::into_response);
         // Compressed inside of failures, which may yet be written anew.
         if exchange.encodings.are_worth_it(&mut answer) {
             answer = exchange.encodings.compress(answer).await;
@@ -124,15 +124,15 @@ fn answer(
 
 /// What is said instead of an answer for which there is no room. A command was carried out before its answer was there
 /// to be measured: whoever read that it may be tried again would have it carried out twice.
-fn no_room(exchange: &Exchange, status: StatusCode) -> Failure {
+fn no_room(exchange: &RequestContext, status: StatusCode) -> HttpError {
     if exchange.is_command() && status.is_success() {
-        return Failure::new(
+        return HttpError::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "This was carried out, but too much is waiting for clients that do not take it, and so its answer is not \
              sent. Look at what has changed instead of sending it again",
         );
     }
-    Failure::unavailable("Too much is waiting for clients that do not take it; try again shortly")
+    HttpError::unavailable("Too much is waiting for clients that do not take it; try again shortly")
 }
 
 /// What was found to be wrong with a request before it came to the layers.
@@ -140,32 +140,32 @@ fn no_room(exchange: &Exchange, status: StatusCode) -> Failure {
 pub struct Malformed(pub &'static str);
 
 /// Why this is not answered, if it is not.
-fn refusal(options: &HttpOptions, request: &Request) -> Option<Failure> {
+fn refusal(options: &HttpOptions, request: &Request) -> Option<HttpError> {
     if let Some(Malformed(problem)) = request.extensions().get() {
-        return Some(Failure::bad_request(*problem));
+        return Some(HttpError::bad_request(*problem));
     }
     let (uri, headers) = (request.uri(), request.headers());
     let foreign = options.loopback_port.and_then(|port| foreign_name(uri, headers, port, &options.allowed_hosts));
     if let Some(name) = foreign {
-        return Some(Failure::new(
+        return Some(HttpError::new(
             StatusCode::MISDIRECTED_REQUEST,
             format!(
                 "This server answers to addresses and localhost, not to {:?}; if that is a name of this machine, \
                  allow it with --allowed-host",
-                echo(&name)
+                truncate(&name)
             ),
         ));
     }
     let is_foreign = !request.method().is_safe() && is_foreign_page(uri, headers, &options.cors_origins);
     is_foreign.then(|| {
-        Failure::forbidden(
+        HttpError::forbidden(
             "Pages of other origins may not change anything here, unless the server is told to allow them (--cors-origin)",
         )
     })
 }
 
 /// The handler's answer, if it begins in time and without a panic.
-async fn in_time(exchange: &Exchange, answer: Answering) -> Result<Response, Failure> {
+async fn in_time(exchange: &RequestContext, answer: ResponseFuture) -> Result<Response, HttpError> {
     // Nothing of a request outlives its panic but what locks and channels guard, so crossing the boundary is safe.
     let mut answer = pin!(AssertUnwindSafe(answer).catch_unwind());
     let mut alarm = None;
@@ -174,7 +174,7 @@ async fn in_time(exchange: &Exchange, answer: Answering) -> Result<Response, Fai
             Poll::Ready(Ok(response)) => return Poll::Ready(Ok(response)),
             Poll::Ready(Err(panic)) => {
                 note_panic(exchange, &*panic);
-                return Poll::Ready(Err(Failure::internal()));
+                return Poll::Ready(Err(HttpError::internal()));
             }
             Poll::Pending => {}
         }
@@ -187,18 +187,18 @@ async fn in_time(exchange: &Exchange, answer: Answering) -> Result<Response, Fai
 
 /// Whose fault was it? 408 says the client was slow and closes the connection; 503 says that we were, and that trying
 /// again may help. Clients such as agents retry the second without a second thought.
-fn too_late(exchange: &Exchange) -> Failure {
+fn too_late(exchange: &RequestContext) -> HttpError {
     let time = exchange.response_time();
     if exchange.body_is_awaited() {
-        Failure::new(StatusCode::REQUEST_TIMEOUT, format!("The request body did not arrive within {time:?}"))
+        HttpError::new(StatusCode::REQUEST_TIMEOUT, format!("The request body did not arrive within {time:?}"))
     } else {
-        Failure::unavailable(format!("There was no answer within {time:?}; try again shortly"))
+        HttpError::unavailable(format!("There was no answer within {time:?}; try again shortly"))
     }
 }
 
 /// Says in the log what a panic said: in a span that has the request's id, for a subscriber that knows nothing of
 /// [`current_request`](super::request_context::current_request).
-fn note_panic(exchange: &Exchange, panic: &(dyn Any + Send)) {
+fn note_panic(exchange: &RequestContext, panic: &(dyn Any + Send)) {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(not a text)");
     let span = info_span!("request", request.id = %exchange.id);
@@ -209,8 +209,8 @@ fn note_panic(exchange: &Exchange, panic: &(dyn Any + Send)) {
 /// told, and what only looked is there for those who ask.
 ///
 /// The query is left out: it may carry what is nobody's business.
-fn write_line(exchange: &Exchange, status: StatusCode) {
-    let Exchange { method, uri, began, .. } = exchange;
+fn write_line(exchange: &RequestContext, status: StatusCode) {
+    let RequestContext { method, uri, began, .. } = exchange;
     // Only for a line that is written, which most are not.
     let latency = LazyCell::new(|| began.elapsed());
     // The level of a line must be known at compile time, hence a macro and not a function.
@@ -223,7 +223,7 @@ fn write_line(exchange: &Exchange, status: StatusCode) {
                 request.id = %exchange.id,
                 latency_ms = latency.as_secs_f64() * 1e3,
                 "{method} {} answered {} in {:.1?}",
-                echo(uri.path()),
+                truncate(uri.path()),
                 status.as_u16(),
                 *latency,
             )
@@ -233,7 +233,7 @@ fn write_line(exchange: &Exchange, status: StatusCode) {
         StatusCode::SERVICE_UNAVAILABLE => line!(warn),
         _ if status.is_server_error() => line!(error),
         _ if status.is_client_error() => line!(info),
-        _ if method.is_safe() || exchange.is_routine() => line!(debug),
+        _ if method.is_safe() || exchange.is_quiet() => line!(debug),
         _ => line!(info),
     }
 }

@@ -8,7 +8,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use axum::{body::HttpBody as _, response::Response};
 
-use super::socket::Pace;
+use super::socket::ConnectionState;
 use crate::http::middleware::compression::Uncompressed;
 
 /// Answers of up to this many bytes are sent whatever waits for other clients: over HTTP/1 there are at most as many of
@@ -24,7 +24,7 @@ tokio::task_local! {
 #[derive(Clone, Debug)]
 pub struct Connection {
     pub client: SocketAddr,
-    pub pace: Arc<Pace>,
+    pub pace: Arc<ConnectionState>,
 }
 
 impl Connection {

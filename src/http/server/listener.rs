@@ -50,9 +50,9 @@ use tower::Service;
 use tracing::{debug, error, warn};
 
 use super::connection::{Connection, SMALL_ANSWER, unsent_bytes_of};
-use super::socket::{InFlight, Overdue, Pace, Part, Patience, Socket, Transport, UnsentBytes, Untaken};
-use crate::http::chunked_body::Pieces;
-use crate::http::error::{Failure, on_the_wire};
+use super::socket::{ConnectionState, InFlight, Part, Socket, TimeoutKind, Timeouts, Transport, UnsentBytes, Untaken};
+use crate::http::chunked_body::ChunkedBytes;
+use crate::http::error::{HttpError, on_the_wire};
 use crate::http::middleware::host::malformed;
 use crate::http::middleware::stack::Malformed;
 
@@ -66,7 +66,7 @@ const USUAL_FILE_LIMIT: usize = 1_024;
 /// 15,000 hostile clients at 240 MB instead of hyper's usual 6 GB.
 const HEAD_BYTES: usize = 16 * 1024;
 
-/// Pieces of a body that are handed on together: as many as hyper queues.
+/// ChunkedBytes of a body that are handed on together: as many as hyper queues.
 const MOST_PIECES: usize = 16;
 
 /// Requests that one HTTP/2 connection may have in flight.
@@ -129,8 +129,8 @@ impl ListenerOptions {
         }
     }
 
-    fn patience(&self) -> Patience {
-        Patience { head: self.head_time, idle: self.idle_time, stall: self.stall_time, close: self.close_time }
+    fn patience(&self) -> Timeouts {
+        Timeouts { head: self.head_time, idle: self.idle_time, stall: self.stall_time, close: self.close_time }
     }
 }
 
@@ -160,8 +160,8 @@ where
                 debug!("Small packets to {peer} may be delayed: {error}");
             }
             let end = End { asked: Arc::clone(&asked), enforced: cut.clone() };
-            let connection = Connection { client: peer, pace: Pace::new(Arc::clone(&unsent)) };
-            let attended = attend(stream, Some(place), connection.clone(), service.clone(), patience, end);
+            let connection = Connection { client: peer, pace: ConnectionState::new(Arc::clone(&unsent)) };
+            let attended = serve_connection(stream, Some(place), connection.clone(), service.clone(), patience, end);
             connections.spawn(connection.current(attended));
             return;
         }
@@ -173,8 +173,8 @@ where
             );
         }
         if let Ok(place) = Arc::clone(&turned_away).try_acquire_owned() {
-            let pace = Pace::new(Arc::clone(&unsent));
-            connections.spawn(cut.clone().run_until_cancelled_owned(turn_away(stream, place, pace, patience)));
+            let pace = ConnectionState::new(Arc::clone(&unsent));
+            connections.spawn(cut.clone().run_until_cancelled_owned(reject(stream, place, pace, patience)));
         }
     };
     while let Some((stream, peer)) = shutdown.run_until_cancelled(accept(&listener)).await {
@@ -273,12 +273,12 @@ impl Call {
 }
 
 /// Serves one connection until either side is done with it, it dawdles, or the shutdown has let it finish.
-async fn attend<IO, S>(
+async fn serve_connection<IO, S>(
     io: IO,
     place: Option<OwnedSemaphorePermit>,
     connection: Connection,
     service: S,
-    patience: Patience,
+    patience: Timeouts,
     end: End,
 ) where
     IO: Transport + Send + 'static,
@@ -314,23 +314,23 @@ async fn attend<IO, S>(
             () = poll_fn(|_| pace.poll_first_bytes()), if asked && !leaving => {}
             () = end.enforced.cancelled(), if asked => return,
             overdue = watch.as_mut() => match overdue {
-                Overdue::Idle => {}
+                TimeoutKind::Idle => {}
                 // Its other answers may be read by others, behind a proxy: they are finished, and new ones come anew.
-                Overdue::Stream => debug!("{client} does not take one of its answers, and gets no more over this connection"),
-                Overdue::Head | Overdue::Stall | Overdue::Close => {
+                TimeoutKind::Stream => debug!("{client} does not take one of its answers, and gets no more over this connection"),
+                TimeoutKind::Head | TimeoutKind::Stall | TimeoutKind::Close => {
                     debug!("Cut {client}, which took too long: {overdue:?}");
                     return;
                 }
             }
         }
-        // Asked and not cut: what is in flight is finished, and HTTP/2 peers learn which requests were not heard.
+        // ErrorFormat and not cut: what is in flight is finished, and HTTP/2 peers learn which requests were not heard.
         leaving = true;
         pace.note_closing();
         served.as_mut().graceful_shutdown();
     }
 }
 
-/// HTTP/1.1 and HTTP/2 as we speak them. The times are kept by [`Pace`], so hyper's own are off. How many headers a
+/// HTTP/1.1 and HTTP/2 as we speak them. The times are kept by [`ConnectionState`], so hyper's own are off. How many headers a
 /// request may have is hyper's own limit, 100: to name another makes each request slower (ADR 0036).
 fn protocol() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
@@ -361,7 +361,7 @@ where
     if let Some(problem) = malformed(request.version(), request.uri(), request.headers()) {
         request.extensions_mut().insert(Malformed(problem));
     }
-    // It is not asked whether it is ready: what has manners is, at any time. And not in an `async fn`, see there.
+    // It is not asked whether it is ready: what has state is, at any time. And not in an `async fn`, see there.
     let request = request.map(|body| if body.is_end_stream() { Body::empty() } else { Body::new(body) });
     // Only HTTP/2 asks for more before it has taken what there is. Others have no room for the wait in their future.
     let answer = if is_multiplexed {
@@ -407,7 +407,7 @@ struct Paced {
 }
 
 impl Paced {
-    fn part(&self, pieces: Pieces) -> Part {
+    fn part(&self, pieces: ChunkedBytes) -> Part {
         match &self.untaken {
             Some(untaken) => untaken.part(pieces),
             None => pieces.into(),
@@ -420,7 +420,7 @@ impl HttpBody for Paced {
     type Error = axum::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Part>, axum::Error>>> {
-        let mut pieces = Pieces::default();
+        let mut pieces = ChunkedBytes::default();
         while self.put_off.is_none() && pieces.count() < MOST_PIECES && !self.is_end_stream() {
             match Pin::new(&mut self.body).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
@@ -451,21 +451,21 @@ impl HttpBody for Paced {
 
 /// Completes when the client has taken too long for what it owes at that moment.
 struct Watch<'a> {
-    pace: &'a Pace,
-    patience: Patience,
+    pace: &'a ConnectionState,
+    patience: Timeouts,
     alarm: Pin<Box<Sleep>>,
 }
 
 impl<'a> Watch<'a> {
-    fn new(pace: &'a Pace, patience: Patience) -> Self {
+    fn new(pace: &'a ConnectionState, patience: Timeouts) -> Self {
         Self { pace, patience, alarm: Box::pin(sleep_until(Instant::now() + patience.head)) }
     }
 }
 
 impl Future for Watch<'_> {
-    type Output = Overdue;
+    type Output = TimeoutKind;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Overdue> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<TimeoutKind> {
         while let Some((deadline, overdue)) = self.pace.deadline(&self.patience) {
             // Setting an alarm costs more than a needless look when it rings, so it is only ever set for earlier,
             // until it rings: a busy connection then sets one in ten seconds and not two in every request.
@@ -492,8 +492,8 @@ impl Future for Watch<'_> {
 }
 
 /// Tells a client over the cap that it is, without listening to what it wants.
-async fn turn_away<IO: Transport>(io: IO, place: OwnedSemaphorePermit, pace: Arc<Pace>, patience: Patience) {
-    let refusal = on_the_wire(&Failure::unavailable("All connections are taken; try again shortly"), b"");
+async fn reject<IO: Transport>(io: IO, place: OwnedSemaphorePermit, pace: Arc<ConnectionState>, patience: Timeouts) {
+    let refusal = on_the_wire(&HttpError::unavailable("All connections are taken; try again shortly"), b"");
     let mut socket = Socket::new(io, pace, Some(place));
     let farewell = async {
         // A few hundred bytes always fit into the buffer of a new socket.
@@ -530,7 +530,7 @@ mod tests {
 
     use super::*;
     use crate::http::extract::Json;
-    use crate::http::middleware::stack::with_manners;
+    use crate::http::middleware::stack::with_middleware;
     use crate::http::options::HttpOptions;
     use crate::http::routing::{Routes, get, post};
 
@@ -542,7 +542,7 @@ mod tests {
             .route("/body", post(async |Json(body): Json<Value>| Json(body)))
             .route("/stream", get(slow_stream))
             .route("/pieces", get(async || Body::from_stream(forty_pieces())))
-            .route("/socket", get(async |upgrade: WebSocketUpgrade| upgrade.on_upgrade(echo)))
+            .route("/socket", get(async |upgrade: WebSocketUpgrade| upgrade.on_upgrade(truncate)))
     }
 
     /// All there at once. Panics if it is asked for more than there is.
@@ -558,7 +558,7 @@ mod tests {
         Body::from_stream(ticks)
     }
 
-    async fn echo(mut socket: axum::extract::ws::WebSocket) {
+    async fn truncate(mut socket: axum::extract::ws::WebSocket) {
         while let Some(Ok(message)) = socket.recv().await {
             if socket.send(message).await.is_err() {
                 return;
@@ -578,11 +578,12 @@ mod tests {
     /// One of several connections.
     fn connect_among(routes: Routes, asked: Arc<Call>, unsent: Arc<UnsentBytes>) -> DuplexStream {
         let (client, server) = tokio::io::duplex(64 * 1024);
-        let service = with_manners(routes, &HttpOptions::default());
+        let service = with_middleware(routes, &HttpOptions::default());
         let patience = ListenerOptions::for_this_process().patience();
-        let connection = Connection { client: SocketAddr::from(([192, 0, 2, 7], 4_000)), pace: Pace::new(unsent) };
+        let connection =
+            Connection { client: SocketAddr::from(([192, 0, 2, 7], 4_000)), pace: ConnectionState::new(unsent) };
         let end = End { asked, enforced: CancellationToken::new() };
-        tokio::spawn(connection.clone().current(attend(server, None, connection, service, patience, end)));
+        tokio::spawn(connection.clone().current(serve_connection(server, None, connection, service, patience, end)));
         client
     }
 
@@ -603,7 +604,7 @@ mod tests {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
             let address = listener.local_addr().expect("an address");
             let shutdown = CancellationToken::new();
-            let service = with_manners(routes, &HttpOptions::default());
+            let service = with_middleware(routes, &HttpOptions::default());
             let running = tokio::spawn(serve(listener, service, options, shutdown.clone()));
             Self { address, shutdown, running }
         }

@@ -3,7 +3,7 @@
 //! hyper parses and writes; this watches the clock. hyper's own header time-out also runs while a kept-alive connection
 //! rests between two requests, and does not run before the first byte, while the HTTP version is being told. One number
 //! cannot be right for both: an agent that beats every 10 s would find its connection closed under every other beat.
-//! So [`Socket`] and [`Pace`] count the bytes and requests, and [`Pace::deadline`] says what the client may take now.
+//! So [`Socket`] and [`ConnectionState`] count the bytes and requests, and [`ConnectionState::deadline`] says what the client may take now.
 //!
 //! Two smaller matters are settled here because only the socket can settle them: hyper's bare refusals of what it
 //! cannot parse get the documented body, and a closing connection is read until the client has seen what was said.
@@ -38,15 +38,15 @@ use tokio::{
 #[cfg(target_os = "linux")]
 use tracing::debug;
 
-use crate::http::chunked_body::Pieces;
-use crate::http::error::{Failure, general_message, on_the_wire};
+use crate::http::chunked_body::ChunkedBytes;
+use crate::http::error::{HttpError, general_message, on_the_wire};
 
 /// How many bytes of answers may wait for one client before its next request does. One answer may be larger.
 const MAX_UNSENT_BYTES_OF_CLIENT: usize = 4 * 1024 * 1024;
 
 /// What a client may take for each thing it has to do.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
+pub struct Timeouts {
     /// To send the head of a request, from its first byte, and from the connection's beginning for the first request.
     pub head: Duration,
     /// To send the next request.
@@ -59,7 +59,7 @@ pub struct Patience {
 
 /// What a client took too long for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Overdue {
+pub enum TimeoutKind {
     /// The head of a request began and did not end: somebody slow, or somebody holding sockets on purpose.
     Head,
     /// No further request. Nothing is wrong, the connection is just not needed.
@@ -74,7 +74,7 @@ pub enum Overdue {
 
 /// How far a connection is, told by its [`Socket`] and its service, asked by whoever drives it.
 #[derive(Debug)]
-pub struct Pace {
+pub struct ConnectionState {
     progress: Mutex<Progress>,
     /// Bytes of answers that the client has not taken, on this connection.
     unsent_bytes: AtomicUsize,
@@ -117,7 +117,7 @@ struct Progress {
     streams: bool,
     /// No longer HTTP. Whoever took the socket over has its own rules.
     upgraded: bool,
-    /// Asked to close, so that no new requests come.
+    /// ErrorFormat to close, so that no new requests come.
     leaving: bool,
     /// Of each answer of which the client has something to take: since when it has taken nothing of it. HTTP/2 only,
     /// where an answer may stand still while the socket is free.
@@ -134,7 +134,7 @@ enum Stage {
     Closing(Instant),
 }
 
-impl Pace {
+impl ConnectionState {
     /// The pace of a connection that was just accepted, which owes us a request head.
     pub fn new(in_all: Arc<UnsentBytes>) -> Arc<Self> {
         let progress = Progress {
@@ -238,24 +238,25 @@ impl Pace {
     }
 
     /// When the client will have taken too long, and for what. `None` while it is our turn.
-    pub fn deadline(&self, patience: &Patience) -> Option<(Instant, Overdue)> {
+    pub fn deadline(&self, patience: &Timeouts) -> Option<(Instant, TimeoutKind)> {
         let progress = self.progress();
         if let Some(since) = progress.stalled {
-            return Some((since + patience.stall, Overdue::Stall));
+            return Some((since + patience.stall, TimeoutKind::Stall));
         }
         if progress.in_flight > 0 {
             // If all wait for the client, the last of them tells how long it has taken nothing at all.
             let since = progress.untaken.values().copied();
             let all = since.clone().max().filter(|_| progress.untaken.len() + progress.waiting >= progress.in_flight);
             let one = since.min().filter(|_| !progress.leaving);
-            let (all, one) = (all.map(|since| (since, Overdue::Stall)), one.map(|since| (since, Overdue::Stream)));
+            let (all, one) =
+                (all.map(|since| (since, TimeoutKind::Stall)), one.map(|since| (since, TimeoutKind::Stream)));
             let first = all.into_iter().chain(one).min_by_key(|(since, _)| *since)?;
             return Some((first.0 + patience.stall, first.1));
         }
         Some(match progress.stage {
-            Stage::Head(since) => (since + patience.head, Overdue::Head),
-            Stage::Idle(since) => (since + patience.idle, Overdue::Idle),
-            Stage::Closing(since) => (since + patience.close, Overdue::Close),
+            Stage::Head(since) => (since + patience.head, TimeoutKind::Head),
+            Stage::Idle(since) => (since + patience.idle, TimeoutKind::Idle),
+            Stage::Closing(since) => (since + patience.close, TimeoutKind::Close),
         })
     }
 
@@ -296,7 +297,7 @@ impl Pace {
 
 /// A request whose answer is not finished.
 #[derive(Debug)]
-pub struct InFlight(Arc<Pace>);
+pub struct InFlight(Arc<ConnectionState>);
 
 impl Drop for InFlight {
     fn drop(&mut self) {
@@ -312,7 +313,7 @@ impl Drop for InFlight {
     }
 }
 
-struct ClosedWhenDropped<'a>(&'a Pace);
+struct ClosedWhenDropped<'a>(&'a ConnectionState);
 
 impl Drop for ClosedWhenDropped<'_> {
     fn drop(&mut self) {
@@ -321,10 +322,10 @@ impl Drop for ClosedWhenDropped<'_> {
 }
 
 /// A request that waits for the client, until it is begun or given up.
-struct Waits<'a>(&'a Pace);
+struct Waits<'a>(&'a ConnectionState);
 
 impl<'a> Waits<'a> {
-    fn begin(pace: &'a Pace) -> Self {
+    fn begin(pace: &'a ConnectionState) -> Self {
         pace.progress().waiting += 1;
         Self(pace)
     }
@@ -363,7 +364,7 @@ impl Untaken {
     }
 
     /// A part of it, which now waits for the client.
-    pub fn part(self: &Arc<Self>, pieces: Pieces) -> Part {
+    pub fn part(self: &Arc<Self>, pieces: ChunkedBytes) -> Part {
         if self.parts.fetch_add(1, AcqRel) == 0 {
             self.note_taken();
         }
@@ -392,13 +393,13 @@ impl Drop for Untaken {
 /// A part of an answer on its way to the client, who is seen to take it.
 #[derive(Debug, Default)]
 pub struct Part {
-    pieces: Pieces,
+    pieces: ChunkedBytes,
     of: Option<Arc<Untaken>>,
 }
 
-impl From<Pieces> for Part {
+impl From<ChunkedBytes> for Part {
     /// Of an answer that nobody watches.
-    fn from(pieces: Pieces) -> Self {
+    fn from(pieces: ChunkedBytes) -> Self {
         Self { pieces, of: None }
     }
 }
@@ -455,29 +456,29 @@ impl Transport for TcpStream {
 #[cfg(test)]
 impl Transport for tokio::io::DuplexStream {}
 
-/// A stream that tells its [`Pace`] what passes through it.
+/// A stream that tells its [`ConnectionState`] what passes through it.
 ///
 /// It also holds the connection's place under the cap. The place must live as long as the socket and not as long as the
 /// HTTP connection: a WebSocket leaves HTTP behind and goes on.
 pub struct Socket<IO> {
     io: IO,
-    pace: Arc<Pace>,
+    pace: Arc<ConnectionState>,
     _place: Option<OwnedSemaphorePermit>,
     refusal: Bytes,
-    farewell: Farewell,
+    farewell: ShutdownState,
     keeps_little: bool,
 }
 
 /// How far closing has come.
-enum Farewell {
+enum ShutdownState {
     NotYet,
     Listening,
     Done,
 }
 
 impl<IO: Transport> Socket<IO> {
-    pub fn new(io: IO, pace: Arc<Pace>, place: Option<OwnedSemaphorePermit>) -> Self {
-        Self { io, pace, _place: place, refusal: Bytes::new(), farewell: Farewell::NotYet, keeps_little: false }
+    pub fn new(io: IO, pace: Arc<ConnectionState>, place: Option<OwnedSemaphorePermit>) -> Self {
+        Self { io, pace, _place: place, refusal: Bytes::new(), farewell: ShutdownState::NotYet, keeps_little: false }
     }
 
     fn note_write(&mut self, blocked: bool) {
@@ -570,31 +571,32 @@ impl<IO: Transport> AsyncWrite for Socket<IO> {
     /// Closes our side, and then reads what the client still sends until it closes its own.
     ///
     /// Closing a socket that has unread bytes resets it, and a reset can overtake the answer: whoever sends a body that
-    /// is too large would see a broken connection and never the 413. The wait ends by [`Patience::close`].
+    /// is too large would see a broken connection and never the 413. The wait ends by [`Timeouts::close`].
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_refusal(cx))?;
         loop {
             match self.farewell {
-                Farewell::NotYet => {
+                ShutdownState::NotYet => {
                     ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
-                    self.farewell = if self.pace.is_upgraded() { Farewell::Done } else { Farewell::Listening };
+                    self.farewell =
+                        if self.pace.is_upgraded() { ShutdownState::Done } else { ShutdownState::Listening };
                     self.pace.note_closing();
                 }
-                Farewell::Listening => {
+                ShutdownState::Listening => {
                     let mut ignored = [0; 4096];
                     let mut ignored = ReadBuf::new(&mut ignored);
                     let read = ready!(Pin::new(&mut self.io).poll_read(cx, &mut ignored));
                     if read.is_err() || ignored.filled().is_empty() {
-                        self.farewell = Farewell::Done;
+                        self.farewell = ShutdownState::Done;
                     }
                 }
-                Farewell::Done => return Poll::Ready(Ok(())),
+                ShutdownState::Done => return Poll::Ready(Ok(())),
             }
         }
     }
 }
 
-/// Pieces of up to so many bytes are copied together for a write: for the system to look at several places costs more,
+/// ChunkedBytes of up to so many bytes are copied together for a write: for the system to look at several places costs more,
 /// and most answers are a head and a body of some hundred bytes.
 const SMALL: usize = 2 * 1024;
 
@@ -613,7 +615,7 @@ fn in_house_shape(refusal: &[u8]) -> Option<Bytes> {
         return None;
     }
     let date = headers().find(|line| line.starts_with("date:")).map(|date| format!("{date}\r\n")).unwrap_or_default();
-    Some(on_the_wire(&Failure::new(status, general_message(status)), date.as_bytes()))
+    Some(on_the_wire(&HttpError::new(status, general_message(status)), date.as_bytes()))
 }
 
 #[cfg(test)]
@@ -624,7 +626,7 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Patience = Patience {
+    const PATIENCE: Timeouts = Timeouts {
         head: Duration::from_secs(10),
         idle: Duration::from_secs(75),
         stall: Duration::from_secs(30),
@@ -638,41 +640,41 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_connection_is_held_to_what_it_owes_now() {
         let start = Instant::now();
-        let pace = Pace::new(UnsentBytes::at_most(usize::MAX));
+        let pace = ConnectionState::new(UnsentBytes::at_most(usize::MAX));
         let owes = || pace.deadline(&PATIENCE).map(|(at, overdue)| ((at - start).as_secs(), overdue));
 
-        assert_eq!(owes(), Some((10, Overdue::Head)), "a new connection owes a head");
+        assert_eq!(owes(), Some((10, TimeoutKind::Head)), "a new connection owes a head");
         tokio::time::advance(seconds(2)).await;
         pace.note_read();
-        assert_eq!(owes(), Some((10, Overdue::Head)), "bytes that come slowly win no time");
+        assert_eq!(owes(), Some((10, TimeoutKind::Head)), "bytes that come slowly win no time");
 
         let request = pace.begin_request(false);
         pace.note_read();
         assert_eq!(owes(), None, "it is our turn");
         drop(request);
-        assert_eq!(owes(), Some((77, Overdue::Idle)), "answered: now it may rest");
+        assert_eq!(owes(), Some((77, TimeoutKind::Idle)), "answered: now it may rest");
 
         tokio::time::advance(seconds(5)).await;
         pace.note_read();
-        assert_eq!(owes(), Some((17, Overdue::Head)), "the next head has begun");
+        assert_eq!(owes(), Some((17, TimeoutKind::Head)), "the next head has begun");
 
         let request = pace.begin_request(false);
         pace.note_write(true);
         tokio::time::advance(seconds(1)).await;
         pace.note_write(true);
-        assert_eq!(owes(), Some((37, Overdue::Stall)), "it does not read its answer");
+        assert_eq!(owes(), Some((37, TimeoutKind::Stall)), "it does not read its answer");
         pace.note_write(false);
         assert_eq!(owes(), None);
 
         drop(request);
         pace.note_closing();
-        assert_eq!(owes(), Some((9, Overdue::Close)));
+        assert_eq!(owes(), Some((9, TimeoutKind::Close)));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_multiplexed_connection_rests_only_when_nothing_is_in_flight() {
         let start = Instant::now();
-        let pace = Pace::new(UnsentBytes::at_most(usize::MAX));
+        let pace = ConnectionState::new(UnsentBytes::at_most(usize::MAX));
         let owes = || pace.deadline(&PATIENCE).map(|(at, overdue)| ((at - start).as_secs(), overdue));
         let (first, second) = (pace.begin_request(true), pace.begin_request(true));
         drop(first);
@@ -680,7 +682,7 @@ mod tests {
         drop(second);
         tokio::time::advance(seconds(20)).await;
         pace.note_read();
-        assert_eq!(owes(), Some((75, Overdue::Idle)), "a ping is not the beginning of a request");
+        assert_eq!(owes(), Some((75, TimeoutKind::Idle)), "a ping is not the beginning of a request");
     }
 
     #[tokio::test]
@@ -694,7 +696,7 @@ mod tests {
         ] {
             let sent: Vec<u8> = (0..sizes.iter().sum::<usize>()).map(|at| at as u8).collect();
             let (mut client, server) = tokio::io::duplex(capacity);
-            let mut socket = Socket::new(server, Pace::new(UnsentBytes::at_most(usize::MAX)), None);
+            let mut socket = Socket::new(server, ConnectionState::new(UnsentBytes::at_most(usize::MAX)), None);
             let mut rest = &sent[..];
             let pieces = sizes.iter().map(|&size| rest.split_off(..size).expect("as much as that")).collect::<Vec<_>>();
             let writing = async {
@@ -733,9 +735,9 @@ mod tests {
             assert!(head.lines().any(|there| there == line), "{line} is missing in {head}");
         }
         for other in [
-            &b"HTTP/1.1 404 Not Found\r\nx-request-id: 1\r\ncontent-length: 0\r\n\r\n"[..],
-            b"HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\n",
-            b"HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\n{}",
+            &b"HTTP/1.1 404 Not RouteMatch\r\nx-request-id: 1\r\ncontent-length: 0\r\n\r\n"[..],
+            b"HTTP/1.1 404 Not RouteMatch\r\ncontent-length: 2\r\n\r\n",
+            b"HTTP/1.1 404 Not RouteMatch\r\ncontent-length: 2\r\n\r\n{}",
             b"HTTP/1.1 4",
             b"{\"data\":null}",
         ] {

@@ -149,7 +149,7 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
         ("RefusedHeartbeat", refused_heartbeat()),
         ("Health", health()),
         ("ComponentStatus", component_status()),
-        ("Failure", failure()),
+        ("HttpError", failure()),
         ("Problem", problem()),
     ];
     let mut components: Vec<_> = declared.into_iter().map(|(name, object)| (name, object.into())).collect();
@@ -284,7 +284,7 @@ fn refused_heartbeat() -> Object {
         [
             ("worker_id", described(or_null(any_text()), "Whose it was; null if that could not be read.")),
             ("status", described(whole_of(failures()), "The status that it would have had by itself.")),
-            ("error", named("Failure").into()),
+            ("error", named("HttpError").into()),
         ],
     )
 }
@@ -320,7 +320,7 @@ fn component_status() -> Object {
 
 /// A server that is asked how it is, and cannot tell, answers with a failure as everywhere.
 fn degraded_health() -> RefOr<Schema> {
-    let health = AnyOfBuilder::new().item(named("Health")).item(named("Failure"));
+    let health = AnyOfBuilder::new().item(named("Health")).item(named("HttpError"));
     described(health, "How a server is that is not well, or why it cannot tell.")
 }
 
