@@ -7,9 +7,10 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
-use super::object::ClusterStats;
+use super::endpoint::Endpoint;
+use super::objects::ClusterStats;
 use super::read::Read;
-use super::{Endpoint, shape};
+use super::values;
 use crate::http::{Json, Query, in_request_context};
 use crate::resolvers::{Component, ComponentHealth, Health, Resolvers};
 
@@ -30,7 +31,7 @@ pub(super) async fn distribution(State(endpoint): State<Arc<Endpoint>>, read: Re
 struct HealthAnswer {
     status: &'static str,
     components: serde_json::Map<String, serde_json::Value>,
-    timestamp: shape::DateTime,
+    timestamp: values::DateTime,
 }
 
 #[derive(Deserialize)]

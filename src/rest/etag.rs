@@ -14,8 +14,8 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use bytes::Bytes;
 use foldhash::quality::FixedState;
 
-use super::Result;
-use super::object::{ClusterEvent, ClusterStats, ListedVm, Vm, Worker, WorkerDistribution};
+use super::error::Result;
+use super::objects::{ClusterEvent, ClusterStats, ListedVm, Vm, Worker, WorkerDistribution};
 use crate::cluster::{VmView, WorkerView};
 use crate::http::HttpError;
 use crate::json;

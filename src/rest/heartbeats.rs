@@ -6,10 +6,10 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::Result;
+use super::error::Result;
 use super::etag::Unconditional;
-use super::object::{RecordHeartbeatPayload, RecordedInBatch, WriteText as _};
-use super::once::{once, rendered, respond};
+use super::idempotency::{once, rendered, respond};
+use super::objects::{RecordHeartbeatPayload, RecordedInBatch, WriteText as _};
 use crate::error::Error;
 use crate::http::{HttpError, JSON_HEAD, Json, PathId, WithIdempotencyKey, read_part};
 use crate::resolvers::input::HeartbeatInput;

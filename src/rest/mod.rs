@@ -1,60 +1,41 @@
 //! The documented REST contract: JSON in, one resolver call, JSON out.
 //!
 //! Handlers extract, ask, map and return; they hold no logic. What an object's JSON looks like is
-//! generated from [`cluster::fields`](crate::cluster::fields) in [`object`], value by value in
-//! [`shape`]. Failures leave as the documented body whatever goes wrong (see `http`).
+//! generated from [`cluster::fields`](crate::cluster::fields) in [`objects`], value by value in
+//! [`values`]. Failures leave as the documented body whatever goes wrong (see `http`).
 
 mod clusters;
+mod endpoint;
+mod error;
 mod etag;
 mod events;
-mod filter;
+mod filter_params;
 mod heartbeats;
-mod list;
-mod object;
-mod once;
+mod idempotency;
+mod lists;
+mod objects;
 mod openapi;
 mod paging;
 mod read;
-mod shape;
+mod values;
 mod vms;
 mod workers;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::FromRef;
-use axum::http::StatusCode;
-use tokio_util::sync::CancellationToken;
-use tracing::error;
-
-use self::list::Lists;
+use self::endpoint::{Endpoint, LONGEST_WAIT};
+use self::lists::Lists;
 pub use self::openapi::document as openapi;
-use crate::error::{Error, Kind, Subject};
-use crate::http::{About, HttpError, RouteOptions, Routes, get, post};
+use crate::http::{RouteOptions, Routes, get, post};
 use crate::resolvers::Resolvers;
+use tokio_util::sync::CancellationToken;
 
 /// Body of one heartbeat with a whole inventory: some thousand VMs.
 const HEARTBEAT_BODY: usize = 1024 * 1024;
 
 /// Body of a gateway's many heartbeats.
 const HEARTBEATS_BODY: usize = 8 * 1024 * 1024;
-
-/// The longest that a long poll may wait.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
-
-/// What handlers work with.
-struct Endpoint {
-    resolvers: Resolvers,
-    lists: Lists,
-    /// Tells streams to end.
-    closing: CancellationToken,
-}
-
-impl FromRef<Arc<Endpoint>> for Resolvers {
-    fn from_ref(endpoint: &Arc<Endpoint>) -> Self {
-        endpoint.resolvers.clone()
-    }
-}
 
 /// Every route of the contract, grouped by who calls it.
 pub fn routes(resolvers: Resolvers, closing: CancellationToken) -> Routes {
@@ -81,27 +62,4 @@ pub fn routes(resolvers: Resolvers, closing: CancellationToken) -> Routes {
         .route_with(many_beats, "/api/v1/heartbeats", post(heartbeats::many));
     let routes = operators.merge(workers).with_parameters(openapi::query_parameters);
     routes.with_state(Arc::new(Endpoint { resolvers, lists: Lists::default(), closing }))
-}
-
-/// What a handler returns: an answer, or the failure as the contract has it.
-type Result<T, E = HttpError> = std::result::Result<T, E>;
-
-impl From<Error> for HttpError {
-    fn from(error: Error) -> Self {
-        let status = match error.kind() {
-            Kind::InvalidArgument => StatusCode::BAD_REQUEST,
-            Kind::NotFound => StatusCode::NOT_FOUND,
-            Kind::Conflict => StatusCode::CONFLICT,
-            Kind::Stale => StatusCode::PRECONDITION_FAILED,
-            Kind::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
-            Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-            Kind::Internal => {
-                error!(error = %error.chain(), "a request failed");
-                StatusCode::INTERNAL_SERVER_ERROR
-            }
-        };
-        let Subject { argument, id, current_revision } = error.subject();
-        let (argument, id) = (argument.map(str::to_owned), id.map(str::to_owned));
-        Self::new(status, error.to_string()).about(About { argument, id, current_revision })
-    }
 }

@@ -1,21 +1,18 @@
 //! What every question has in common: which state it is asked of, telling which one answered, and telling whether the
 //! client has the answer already.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use axum::body::Body;
-use axum::extract::FromRequestParts;
-use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
-use super::Endpoint;
 use super::etag::{Tag, Versioned};
-use super::object::WriteText;
-use crate::http::{EXPECTED_ANSWER, HeaderTemplate, HttpError, Query};
+use super::objects::WriteText;
+use crate::http::{EXPECTED_ANSWER, HeaderTemplate};
 use crate::json;
-use crate::resolvers::{Reading, input};
+use crate::resolvers::Reading;
 
 /// Tells the revision that an answer was read at, to be passed back as `min_revision` or `after_revision`.
 const X_REVISION: HeaderName = HeaderName::from_static("x-revision");
@@ -44,32 +41,12 @@ pub(super) struct Read {
     /// The cluster, at least at the revision that `?min_revision=` names.
     pub(super) reading: Reading,
     /// What the client says it has already.
-    known: Vec<HeaderValue>,
+    pub(super) known: Vec<HeaderValue>,
 }
 
 #[derive(Deserialize)]
 pub(super) struct AtLeast {
-    min_revision: Option<i64>,
-}
-
-impl FromRequestParts<Arc<Endpoint>> for Read {
-    type Rejection = HttpError;
-
-    async fn from_request_parts(parts: &mut Parts, endpoint: &Arc<Endpoint>) -> Result<Self, HttpError> {
-        // Most questions have no query string, and then there is nothing to read.
-        let min_revision = match parts.uri.query() {
-            Some(_) => {
-                let Query(AtLeast { min_revision }) = Query::from_request_parts(parts, endpoint).await?;
-                min_revision.map(|number| input::revision("min_revision", number)).transpose()?
-            }
-            None => None,
-        };
-        let reading = endpoint.resolvers.read_at_least(min_revision).await?;
-        // Most have none, which is seen sooner by walking by the few headers there are than by looking for it.
-        let known = parts.headers.iter().filter(|(name, _)| *name == header::IF_NONE_MATCH);
-        let known = known.map(|(_, value)| value.clone()).collect();
-        Ok(Self { reading, known })
-    }
+    pub(super) min_revision: Option<i64>,
 }
 
 impl Read {

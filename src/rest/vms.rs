@@ -6,12 +6,13 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
-use super::filter::{FILTER_NAMES, given, named};
-use super::list::{Part, VMS};
-use super::object::Vm;
+use super::endpoint::Endpoint;
+use super::error::Result;
+use super::filter_params::{FILTER_NAMES, given, named};
+use super::lists::{Part, VMS};
+use super::objects::Vm;
 use super::paging::Paging;
 use super::read::Read;
-use super::{Endpoint, Result};
 use crate::cluster::VmFilter;
 use crate::http::{PathId, Query, in_request_context};
 use crate::resolvers::filter::VmFilterInput;

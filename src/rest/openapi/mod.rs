@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn every_parameter_that_is_read_is_documented_and_no_other() {
-        let document = super::made();
+        let document = crate::rest::openapi::made();
         let paths = &document.paths.paths;
         assert_eq!(documented(paths["/workers"].get.as_ref()), fields_of!(workers::ListQuery, Part, AtLeast));
         assert_eq!(documented(paths["/workers/{id}"].get.as_ref()), fields_of!(AtLeast));

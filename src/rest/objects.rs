@@ -5,7 +5,7 @@ use std::io::Write as _;
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use super::shape;
+use super::values::Write;
 use crate::cluster::fields::{
     cluster_stats_fields, drain_fields, event_fields, heartbeat_reply_fields, registered_fields, vm_fields,
     worker_distribution_fields, worker_fields,
@@ -13,6 +13,71 @@ use crate::cluster::fields::{
 use crate::cluster::{self, Depends, DrainView, Gapped, VmId, VmView, WorkerId, WorkerView, depends};
 use crate::http::EXPECTED_ANSWER;
 use crate::resolvers::{EventView, HeartbeatRecorded, Registered};
+
+/// The types of fields by the names that the field lists give them: those of [`values`](super::values), and objects.
+pub(super) mod field_types {
+    use serde::{Serialize, Serializer};
+
+    use super::WriteText as _;
+    use crate::cluster::{DrainView, VmView, WorkerView};
+    use crate::json;
+    pub(in crate::rest) use crate::rest::values::*;
+
+    /// VMs inside another object.
+    pub(in crate::rest) struct Vms<'a>(&'a [VmView]);
+
+    impl<'a> From<&'a [VmView]> for Vms<'a> {
+        fn from(vms: &'a [VmView]) -> Self {
+            Self(vms)
+        }
+    }
+
+    impl Serialize for Vms<'_> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.collect_seq(self.0.iter().cloned().map(super::ListedVm))
+        }
+    }
+
+    impl Write for Vms<'_> {
+        fn write(&self, out: &mut Vec<u8>) {
+            json::list(self.0, out, |vm, out| super::ListedVm(vm.clone()).write_text(out));
+        }
+    }
+
+    /// A worker inside another object.
+    #[derive(Serialize)]
+    #[serde(transparent)]
+    pub(in crate::rest) struct Worker(super::Worker);
+
+    impl From<WorkerView> for Worker {
+        fn from(worker: WorkerView) -> Self {
+            Self(super::Worker(worker))
+        }
+    }
+
+    /// A drain inside a worker.
+    #[derive(Serialize)]
+    #[serde(transparent)]
+    pub(in crate::rest) struct Drain(super::Drain);
+
+    impl From<DrainView> for Drain {
+        fn from(drain: DrainView) -> Self {
+            Self(super::Drain(drain))
+        }
+    }
+
+    impl Write for Drain {
+        fn write(&self, out: &mut Vec<u8>) {
+            self.0.write_text(out);
+        }
+    }
+
+    impl Write for Worker {
+        fn write(&self, out: &mut Vec<u8>) {
+            json::value(self, out);
+        }
+    }
+}
 
 /// What an answer shows of the cluster.
 pub(super) trait Shown {
@@ -147,7 +212,7 @@ macro_rules! write_key {
 macro_rules! write_value {
     (optional, $out:expr, $shape:ident, $value:expr) => {};
     ($where:ident, $out:expr, $shape:ident, $value:expr) => {
-        shape::Write::write(&shape::$shape::from($value), $out)
+        Write::write(&field_types::$shape::from($value), $out)
     };
 }
 
@@ -155,7 +220,7 @@ macro_rules! write_field {
     (optional, $out:expr, $field:ident, $shape:ident, $value:expr) => {
         if let Some(value) = $value {
             write_key!($out, $field);
-            shape::Write::write(&shape::$shape::from(value), $out);
+            Write::write(&field_types::$shape::from(value), $out);
         }
     };
     ($where:ident, $out:expr, $field:ident, $shape:ident, $value:expr) => {
@@ -167,11 +232,11 @@ macro_rules! write_field {
 macro_rules! serialize_field {
     (optional, $map:ident, $field:ident, $shape:ident, $value:expr) => {
         if let Some(value) = $value {
-            $map.serialize_entry(stringify!($field), &shape::$shape::from(value))?;
+            $map.serialize_entry(stringify!($field), &field_types::$shape::from(value))?;
         }
     };
     ($where:ident, $map:ident, $field:ident, $shape:ident, $value:expr) => {
-        $map.serialize_entry(stringify!($field), &shape::$shape::from($value))?;
+        $map.serialize_entry(stringify!($field), &field_types::$shape::from($value))?;
     };
 }
 

@@ -8,9 +8,8 @@ use std::time;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use super::object::{self, WriteText as _};
 use crate::clock::{Rfc3339, Timestamp};
-use crate::cluster::{self, DrainView, Uptime, VmView, WorkerView, ZoneStats};
+use crate::cluster::{self, Uptime, ZoneStats};
 use crate::json;
 use crate::resolvers;
 
@@ -240,55 +239,6 @@ impl Serialize for Zones<'_> {
     }
 }
 
-/// VMs inside another object.
-pub(super) struct Vms<'a>(&'a [VmView]);
-
-impl<'a> From<&'a [VmView]> for Vms<'a> {
-    fn from(vms: &'a [VmView]) -> Self {
-        Self(vms)
-    }
-}
-
-impl Serialize for Vms<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().cloned().map(object::ListedVm))
-    }
-}
-
-impl Write for Vms<'_> {
-    fn write(&self, out: &mut Vec<u8>) {
-        json::list(self.0, out, |vm, out| object::ListedVm(vm.clone()).write_text(out));
-    }
-}
-
-/// A worker inside another object.
-#[derive(Serialize)]
-#[serde(transparent)]
-pub(super) struct Worker(object::Worker);
-
-impl From<WorkerView> for Worker {
-    fn from(worker: WorkerView) -> Self {
-        Self(object::Worker(worker))
-    }
-}
-
-/// A drain inside a worker.
-#[derive(Serialize)]
-#[serde(transparent)]
-pub(super) struct Drain(object::Drain);
-
-impl From<DrainView> for Drain {
-    fn from(drain: DrainView) -> Self {
-        Self(object::Drain(drain))
-    }
-}
-
-impl Write for Drain {
-    fn write(&self, out: &mut Vec<u8>) {
-        self.0.write_text(out);
-    }
-}
-
 /// VMs of a report that were left out; the reasons by id.
 #[derive(Serialize)]
 #[serde(transparent)]
@@ -311,4 +261,4 @@ macro_rules! by_serde {
     )+ };
 }
 
-by_serde!(OptionalCursor, OptionalDateTime, Seconds, Zones<'_>, Worker, SetAside);
+by_serde!(OptionalCursor, OptionalDateTime, Seconds, Zones<'_>, SetAside);

@@ -14,7 +14,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::etag::{Versioned, version_of};
-use super::object::{Shown as _, Vm, Worker, WorkerDistribution, WriteText};
+use super::objects::{Shown as _, Vm, Worker, WorkerDistribution, WriteText};
 use super::read::Read;
 use crate::cluster::{self, VmReports};
 use crate::http::ChunkedBytes;
