@@ -8,8 +8,8 @@ use axum::http::header;
 use axum::http::request::Parts;
 use tokio_util::sync::CancellationToken;
 
-use super::lists::Lists;
-use super::read::{AtLeast, Read};
+use super::lists::ListRenderer;
+use super::read::{MinRevisionQuery, Read};
 use crate::http::{HttpError, Query};
 use crate::resolvers::{Resolvers, input};
 
@@ -19,7 +19,7 @@ pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// What handlers work with.
 pub(super) struct Endpoint {
     pub(super) resolvers: Resolvers,
-    pub(super) lists: Lists,
+    pub(super) lists: ListRenderer,
     /// Tells streams to end.
     pub(super) closing: CancellationToken,
 }
@@ -37,7 +37,7 @@ impl FromRequestParts<Arc<Endpoint>> for Read {
         // Most questions have no query string, and then there is nothing to read.
         let min_revision = match parts.uri.query() {
             Some(_) => {
-                let Query(AtLeast { min_revision }) = Query::from_request_parts(parts, endpoint).await?;
+                let Query(MinRevisionQuery { min_revision }) = Query::from_request_parts(parts, endpoint).await?;
                 min_revision.map(|number| input::revision("min_revision", number)).transpose()?
             }
             None => None,

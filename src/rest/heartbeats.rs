@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::error::Result;
 use super::etag::Unconditional;
 use super::idempotency::{once, rendered, respond};
-use super::objects::{RecordHeartbeatPayload, RecordedInBatch, WriteText as _};
+use super::objects::{RecordHeartbeatPayload, RecordedInBatch, WriteJson as _};
 use crate::error::Error;
 use crate::http::{HttpError, JSON_HEAD, Json, PathId, WithIdempotencyKey, read_part};
 use crate::resolvers::input::HeartbeatInput;
@@ -76,9 +76,9 @@ pub(super) async fn many(
         places.push(match read(&beat) {
             Ok((worker_id, input)) => {
                 beats.push((worker_id.clone(), input));
-                Place::Asked(worker_id)
+                BatchEntry::Asked(worker_id)
             }
-            Err(failure) => Place::Unreadable(claimed_sender(&beat), failure),
+            Err(failure) => BatchEntry::Unreadable(claimed_sender(&beat), failure),
         });
     }
     match key {
@@ -91,18 +91,18 @@ pub(super) async fn many(
 }
 
 /// One entry of a batch.
-enum Place {
+enum BatchEntry {
     /// It was asked for this worker.
     Asked(String),
     /// It could not be read.
     Unreadable(Option<String>, HttpError),
 }
 
-fn results(places: &[Place], recorded: Vec<Result<HeartbeatRecorded, Error>>) -> Results {
+fn results(places: &[BatchEntry], recorded: Vec<Result<HeartbeatRecorded, Error>>) -> Results {
     let mut recorded = recorded.into_iter();
     let answered = places.iter().filter_map(|place| match place {
-        Place::Asked(worker_id) => Some(answered(Some(worker_id.clone()), recorded.next()?.map_err(Into::into))),
-        Place::Unreadable(worker_id, failure) => Some(answered(worker_id.clone(), Err(failure.clone()))),
+        BatchEntry::Asked(worker_id) => Some(answered(Some(worker_id.clone()), recorded.next()?.map_err(Into::into))),
+        BatchEntry::Unreadable(worker_id, failure) => Some(answered(worker_id.clone(), Err(failure.clone()))),
     });
     Results { results: answered.collect() }
 }

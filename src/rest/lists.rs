@@ -1,4 +1,4 @@
-//! Lists as they are answered: `{"workers": […], "total": 1000}`.
+//! ListRenderer as they are answered: `{"workers": […], "total": 1000}`.
 //!
 //! The lists of everything, which is what is asked for most, are one fixed plan each over rows that are kept (see
 //! [`kept`](crate::resolvers::kept)): a row is written when it has changed. Parts of a list are written for each
@@ -14,7 +14,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::etag::{Versioned, version_of};
-use super::objects::{Shown as _, Vm, Worker, WorkerDistribution, WriteText};
+use super::objects::{DependsOn as _, Vm, Worker, WorkerDistribution, WriteJson};
 use super::read::Read;
 use crate::cluster::{self, VmReports};
 use crate::http::ChunkedBytes;
@@ -22,29 +22,29 @@ use crate::resolvers::kept::{Kept, List, Row, Rows};
 
 /// The keys of a list's two entries.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Keys {
+pub(super) struct ListKeys {
     pub(super) rows: &'static str,
     pub(super) total: &'static str,
 }
 
 /// `GET /api/v1/workers`
-pub(super) const WORKERS: Keys = Keys { rows: "workers", total: "total" };
+pub(super) const WORKERS: ListKeys = ListKeys { rows: "workers", total: "total" };
 
 /// `GET /api/v1/vms`
-pub(super) const VMS: Keys = Keys { rows: "vms", total: "total" };
+pub(super) const VMS: ListKeys = ListKeys { rows: "vms", total: "total" };
 
 /// `GET /api/v1/cluster/distribution`
-const DISTRIBUTION: Keys = Keys { rows: "distribution", total: "total_workers" };
+const DISTRIBUTION: ListKeys = ListKeys { rows: "distribution", total: "total_workers" };
 
-/// Part of a list, or a list in another order.
-pub(super) struct Part<T> {
-    pub(super) keys: Keys,
+/// PartialList of a list, or a list in another order.
+pub(super) struct PartialList<T> {
+    pub(super) keys: ListKeys,
     pub(super) rows: Vec<T>,
     /// How many there are in the whole list.
     pub(super) total: usize,
 }
 
-impl<T: Serialize> Serialize for Part<T> {
+impl<T: Serialize> Serialize for PartialList<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self { keys, rows, total } = self;
         let mut map = serializer.serialize_map(Some(2))?;
@@ -54,7 +54,7 @@ impl<T: Serialize> Serialize for Part<T> {
     }
 }
 
-impl<T: Versioned> Versioned for Part<T> {
+impl<T: Versioned> Versioned for PartialList<T> {
     fn version<H: Hasher>(&self, hasher: &mut H) {
         self.total.hash(hasher);
         self.rows.version(hasher);
@@ -62,21 +62,21 @@ impl<T: Versioned> Versioned for Part<T> {
 }
 
 /// A whole list, written.
-struct Whole {
-    keys: Keys,
+struct WholeList {
+    keys: ListKeys,
     rows: Rows,
 }
 
-impl Versioned for Whole {
+impl Versioned for WholeList {
     /// The same as of a part that is all of it.
     fn version<H: Hasher>(&self, hasher: &mut H) {
         (self.rows.total, self.rows.total, self.rows.version).hash(hasher);
     }
 }
 
-impl From<Whole> for Body {
-    fn from(whole: Whole) -> Self {
-        let Whole { keys, rows } = whole;
+impl From<WholeList> for Body {
+    fn from(whole: WholeList) -> Self {
+        let WholeList { keys, rows } = whole;
         let mut body = ChunkedBytes::default();
         body.push(format!("{{\"{}\":[", keys.rows).into());
         rows.pieces.into_iter().for_each(|piece| body.push(piece));
@@ -89,7 +89,7 @@ impl From<Whole> for Body {
 
 /// The lists of everything, as far as they are written. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Lists(Arc<Inner>);
+pub(super) struct ListRenderer(Arc<Inner>);
 
 struct Inner {
     kept: Kept,
@@ -98,7 +98,7 @@ struct Inner {
     vms: List<VmReports>,
 }
 
-impl Default for Lists {
+impl Default for ListRenderer {
     fn default() -> Self {
         Self(Arc::new(Inner {
             kept: Kept::default(),
@@ -109,19 +109,19 @@ impl Default for Lists {
     }
 }
 
-impl Lists {
+impl ListRenderer {
     /// All workers.
     pub(super) fn workers(&self, read: &Read) -> Response {
         let Inner { kept, workers, .. } = &*self.0;
         let rows = read.reading.write_workers(kept, workers, |worker, bytes| row(&Worker(worker.clone()), bytes));
-        read.respond(Whole { keys: WORKERS, rows }, Body::from)
+        read.respond(WholeList { keys: WORKERS, rows }, Body::from)
     }
 
     /// All VMs that hold a slot.
     pub(super) fn vms(&self, read: &Read) -> Response {
         let Inner { kept, vms, .. } = &*self.0;
         let rows = read.reading.write_vms(kept, vms, |vm, bytes| row(&Vm(vm.clone()), bytes));
-        read.respond(Whole { keys: VMS, rows }, Body::from)
+        read.respond(WholeList { keys: VMS, rows }, Body::from)
     }
 
     /// Which VMs are where.
@@ -130,11 +130,11 @@ impl Lists {
         let rows = read.reading.write_workers(kept, distribution, |worker, bytes| {
             row(&WorkerDistribution(cluster::WorkerDistribution::of(worker.clone())), bytes)
         });
-        read.respond(Whole { keys: DISTRIBUTION, rows }, Body::from)
+        read.respond(WholeList { keys: DISTRIBUTION, rows }, Body::from)
     }
 }
 
-fn row(object: &(impl WriteText + Versioned), bytes: &mut Vec<u8>) -> Row {
+fn row(object: &(impl WriteJson + Versioned), bytes: &mut Vec<u8>) -> Row {
     object.write_text(bytes);
     Row { objects: 0, is_whole: true, version: version_of(object) }
 }

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::endpoint::{Endpoint, LONGEST_WAIT};
-use self::lists::Lists;
+use self::lists::ListRenderer;
 pub use self::openapi::document as openapi;
 use crate::http::{RouteOptions, Routes, get, post};
 use crate::resolvers::Resolvers;
@@ -61,5 +61,5 @@ pub fn routes(resolvers: Resolvers, closing: CancellationToken) -> Routes {
         .route_with(one_beat, "/api/v1/workers/{id}/heartbeat", post(heartbeats::one))
         .route_with(many_beats, "/api/v1/heartbeats", post(heartbeats::many));
     let routes = operators.merge(workers).with_parameters(openapi::query_parameters);
-    routes.with_state(Arc::new(Endpoint { resolvers, lists: Lists::default(), closing }))
+    routes.with_state(Arc::new(Endpoint { resolvers, lists: ListRenderer::default(), closing }))
 }

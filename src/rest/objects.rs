@@ -5,7 +5,7 @@ use std::io::Write as _;
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use super::values::Write;
+use super::values::WriteValue;
 use crate::cluster::fields::{
     cluster_stats_fields, drain_fields, event_fields, heartbeat_reply_fields, registered_fields, vm_fields,
     worker_distribution_fields, worker_fields,
@@ -18,7 +18,7 @@ use crate::resolvers::{EventView, HeartbeatRecorded, Registered};
 pub(super) mod field_types {
     use serde::{Serialize, Serializer};
 
-    use super::WriteText as _;
+    use super::WriteJson as _;
     use crate::cluster::{DrainView, VmView, WorkerView};
     use crate::json;
     pub(in crate::rest) use crate::rest::values::*;
@@ -38,7 +38,7 @@ pub(super) mod field_types {
         }
     }
 
-    impl Write for Vms<'_> {
+    impl WriteValue for Vms<'_> {
         fn write(&self, out: &mut Vec<u8>) {
             json::list(self.0, out, |vm, out| super::ListedVm(vm.clone()).write_text(out));
         }
@@ -66,13 +66,13 @@ pub(super) mod field_types {
         }
     }
 
-    impl Write for Drain {
+    impl WriteValue for Drain {
         fn write(&self, out: &mut Vec<u8>) {
             self.0.write_text(out);
         }
     }
 
-    impl Write for Worker {
+    impl WriteValue for Worker {
         fn write(&self, out: &mut Vec<u8>) {
             json::value(self, out);
         }
@@ -80,13 +80,13 @@ pub(super) mod field_types {
 }
 
 /// What an answer shows of the cluster.
-pub(super) trait Shown {
+pub(super) trait DependsOn {
     /// What it shows beside what is its own.
     const DEPENDS: Depends;
 }
 
 /// An object that is written at once. That rows come to the same as by serde is tested.
-pub(super) trait WriteText {
+pub(super) trait WriteJson {
     /// Writes it.
     fn write_text(&self, out: &mut Vec<u8>);
 
@@ -127,7 +127,7 @@ macro_rules! object {
             }
         }
 
-        impl WriteText for $object {
+        impl WriteJson for $object {
             fn write_text(&self, out: &mut Vec<u8>) {
                 let $this = &self.0;
                 let prepared = $this.prepared().whole(|| Self::prepare($this));
@@ -163,7 +163,7 @@ macro_rules! object {
             }
         }
 
-        impl WriteText for $object {
+        impl WriteJson for $object {
             fn write_text(&self, out: &mut Vec<u8>) {
                 Self::begin_text(&self.0, true, out);
                 self.write_text_of_aliases(out);
@@ -187,7 +187,7 @@ macro_rules! object {
             }
         }
 
-        impl Shown for $object {
+        impl DependsOn for $object {
             const DEPENDS: Depends = Depends::ON_ITSELF$(.and(depends!($($depends)?)))+;
         }
 
@@ -212,7 +212,7 @@ macro_rules! write_key {
 macro_rules! write_value {
     (optional, $out:expr, $shape:ident, $value:expr) => {};
     ($where:ident, $out:expr, $shape:ident, $value:expr) => {
-        Write::write(&field_types::$shape::from($value), $out)
+        WriteValue::write(&field_types::$shape::from($value), $out)
     };
 }
 
@@ -220,7 +220,7 @@ macro_rules! write_field {
     (optional, $out:expr, $field:ident, $shape:ident, $value:expr) => {
         if let Some(value) = $value {
             write_key!($out, $field);
-            Write::write(&field_types::$shape::from(value), $out);
+            WriteValue::write(&field_types::$shape::from(value), $out);
         }
     };
     ($where:ident, $out:expr, $field:ident, $shape:ident, $value:expr) => {
@@ -272,7 +272,7 @@ event_fields!(object);
 registered_fields!(object);
 heartbeat_reply_fields!(object);
 
-/// Keys beside the declared ones, for clients from before the contract.
+/// ListKeys beside the declared ones, for clients from before the contract.
 trait Aliases {
     fn write_aliases<M: SerializeMap>(&self, _map: &mut M) -> Result<(), M::Error> {
         Ok(())
@@ -355,7 +355,7 @@ impl Serialize for ListedVm {
     }
 }
 
-impl WriteText for ListedVm {
+impl WriteJson for ListedVm {
     fn write_text(&self, out: &mut Vec<u8>) {
         Vm::begin_text(&self.0, false, out);
         out.extend_from_slice(if self.0.is_duplicate() { b",\"duplicate\":true}" } else { b"}" });

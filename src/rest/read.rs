@@ -9,7 +9,7 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
 use super::etag::{Tag, Versioned};
-use super::objects::WriteText;
+use super::objects::WriteJson;
 use crate::http::{EXPECTED_ANSWER, HeaderTemplate};
 use crate::json;
 use crate::resolvers::Reading;
@@ -45,7 +45,7 @@ pub(super) struct Read {
 }
 
 #[derive(Deserialize)]
-pub(super) struct AtLeast {
+pub(super) struct MinRevisionQuery {
     pub(super) min_revision: Option<i64>,
 }
 
@@ -61,7 +61,7 @@ impl Read {
     }
 
     /// The same for one object.
-    pub(super) fn show_object<T: WriteText + Versioned>(&self, object: T) -> Response {
+    pub(super) fn show_object<T: WriteJson + Versioned>(&self, object: T) -> Response {
         self.respond(object, |object| object.text())
     }
 

@@ -14,7 +14,7 @@ use crate::json;
 use crate::resolvers;
 
 /// A value that is written at once.
-pub(super) trait Write {
+pub(super) trait WriteValue {
     /// Writes it.
     fn write(&self, out: &mut Vec<u8>);
 }
@@ -32,7 +32,7 @@ macro_rules! plain {
             }
         })+
 
-        impl Write for $name {
+        impl WriteValue for $name {
             fn write(&self, out: &mut Vec<u8>) {
                 $write(self.0, out);
             }
@@ -53,7 +53,7 @@ macro_rules! borrowed {
             }
         }
 
-        impl Write for $name<'_> {
+        impl WriteValue for $name<'_> {
             fn write(&self, out: &mut Vec<u8>) {
                 $write(self.0, out);
             }
@@ -111,7 +111,7 @@ macro_rules! words {
             }
         }
 
-        impl Write for $name {
+        impl WriteValue for $name {
             fn write(&self, out: &mut Vec<u8>) {
                 json::plain(self.0.as_str(), out);
             }
@@ -139,7 +139,7 @@ macro_rules! texts {
             }
         }
 
-        impl Write for $name {
+        impl WriteValue for $name {
             fn write(&self, out: &mut Vec<u8>) {
                 $write(&self.0, out);
             }
@@ -167,7 +167,7 @@ impl Serialize for DateTime {
     }
 }
 
-impl Write for DateTime {
+impl WriteValue for DateTime {
     fn write(&self, out: &mut Vec<u8>) {
         json::plain(Rfc3339::of(self.0), out);
     }
@@ -253,7 +253,7 @@ impl From<Vec<resolvers::SetAside>> for SetAside {
 /// Shapes that hardly any answer has, or not by the thousand.
 macro_rules! by_serde {
     ($($shape:ty),+) => { $(
-        impl Write for $shape {
+        impl WriteValue for $shape {
             fn write(&self, out: &mut Vec<u8>) {
                 json::value(self, out);
             }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::endpoint::Endpoint;
 use super::error::Result;
 use super::filter_params::{FILTER_NAMES, given, named};
-use super::lists::{Part, VMS};
+use super::lists::{PartialList, VMS};
 use super::objects::Vm;
 use super::paging::Paging;
 use super::read::Read;
@@ -48,7 +48,7 @@ pub(super) async fn list(
         }
         let Listing { nodes, total, next } = read.reading.listing_of_vms(&filter, paging.request())?;
         let rows = nodes.into_iter().map(Vm).collect();
-        Ok((paging.link(next.as_deref()), read.show(Part { keys: VMS, rows, total })).into_response())
+        Ok((paging.link(next.as_deref()), read.show(PartialList { keys: VMS, rows, total })).into_response())
     };
     endpoint.resolvers.offload().run(steps, in_request_context(answer)).await
 }

@@ -13,7 +13,7 @@ use super::error::Result;
 use super::etag::{Versioned, precondition, tag_of_worker};
 use super::filter_params::{FILTER_NAMES, given, named};
 use super::idempotency::{once, rendered, respond};
-use super::lists::{Part, WORKERS};
+use super::lists::{PartialList, WORKERS};
 use super::objects::{ListedVm, RegisterWorkerPayload, Worker};
 use super::paging::{Paging, SORT};
 use super::read::Read;
@@ -88,7 +88,7 @@ pub(super) async fn list(
         }
         let Listing { nodes, total, next } = read.reading.listing_of_workers(&filter, order, paging.request())?;
         let rows = nodes.into_iter().map(Worker).collect();
-        Ok((paging.link(next.as_deref()), read.show(Part { keys: WORKERS, rows, total })).into_response())
+        Ok((paging.link(next.as_deref()), read.show(PartialList { keys: WORKERS, rows, total })).into_response())
     };
     resolvers.offload().run(steps, in_request_context(answer)).await
 }
@@ -140,7 +140,7 @@ pub(super) async fn register(
 }
 
 #[derive(Deserialize)]
-pub(super) struct GoodbyeQuery {
+pub(super) struct DeregistrationQuery {
     incarnation: Option<i64>,
     boot_id: Option<String>,
     host_boot_id: Option<String>,
@@ -155,7 +155,7 @@ pub(super) async fn deregister(
     State(resolvers): State<Resolvers>,
     PathId(id): PathId,
     headers: HeaderMap,
-    Query(GoodbyeQuery { incarnation, boot_id, host_boot_id, purge, force }): Query<GoodbyeQuery>,
+    Query(DeregistrationQuery { incarnation, boot_id, host_boot_id, purge, force }): Query<DeregistrationQuery>,
 ) -> Result<StatusCode> {
     let condition = precondition(&headers)?;
     resolvers.deregister_worker(&id, Goodbye { incarnation, boot_id, host_boot_id, purge, force, condition }).await?;
