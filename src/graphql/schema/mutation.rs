@@ -18,7 +18,7 @@ pub struct Mutation;
 /// Changes to the cluster. Each is on disk before it is answered.
 #[Object]
 impl Mutation {
-    /// Fallback scheduling new VMs on a worker. VMs already there keep running.
+    /// Stop scheduling new VMs on a worker. VMs already there keep running.
     async fn drain_worker(
         &self,
         ctx: &Context<'_>,

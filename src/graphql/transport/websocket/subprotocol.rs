@@ -93,7 +93,7 @@ enum Legacy {
         id: String,
         payload: Operation,
     },
-    Fallback {
+    Stop {
         id: String,
     },
     ConnectionTerminate,
@@ -135,7 +135,7 @@ impl Subprotocol {
             Self::Legacy => match serde_json::from_str(text)? {
                 Legacy::ConnectionInit { .. } => ClientMessage::Init,
                 Legacy::Start { id, payload } => ClientMessage::Subscribe(id, payload),
-                Legacy::Fallback { id } => ClientMessage::Complete(id),
+                Legacy::Stop { id } => ClientMessage::Complete(id),
                 Legacy::ConnectionTerminate => ClientMessage::Terminate,
             },
         })
