@@ -20,7 +20,7 @@ use super::merge::merge;
 use super::response::OperationResponse;
 use crate::error::Error;
 use crate::graphql::error;
-use crate::graphql::operation::cost::Sizes;
+use crate::graphql::operation::cost::ClusterSize;
 use crate::graphql::operation::document_cache::DocumentCache;
 use crate::graphql::operation::request::{ParsedRequest, PreparedOperation};
 use crate::graphql::operation::variables;
@@ -219,7 +219,7 @@ impl Executor {
             return upper_bound;
         }
         let (workers, vms) = self.resolvers.sizes();
-        parsed.cost_in(Sizes::of(workers, vms), self.document_cache.schema_index()).saturating_mul(steps_each)
+        parsed.cost_in(ClusterSize::of(workers, vms), self.document_cache.schema_index()).saturating_mul(steps_each)
     }
 
     async fn run_inline(&self, prepared: &PreparedOperation) -> OperationResponse {

@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_bounded_in_number_and_in_bytes() {
+    fn the_cache_is_bounded_in_number_and_in_bytes() {
         let cache = PersistedQueryCache::new();
         for n in 0..MAX_TEXTS + 2_000 {
             let text = format!("{{ a{n} }}");

@@ -43,12 +43,12 @@ const MAX_PAGE_SIZE: u64 = 500;
 
 /// The size of the cluster that an estimate assumes.
 #[derive(Clone, Copy, Debug)]
-pub struct Sizes {
+pub struct ClusterSize {
     workers: u64,
     vms_per_worker: u64,
 }
 
-impl Sizes {
+impl ClusterSize {
     /// The largest cluster.
     const LARGEST: Self = Self { workers: MAX_WORKERS, vms_per_worker: VMS_PER_WORKER };
 
@@ -69,18 +69,18 @@ pub fn of(
     variables: &Variables,
     types: &SchemaIndex,
 ) -> u64 {
-    in_cluster_of(Sizes::LARGEST, operation, document, variables, types)
+    in_cluster_of(ClusterSize::LARGEST, operation, document, variables, types)
 }
 
 /// The cost of an operation in a cluster of this size.
 pub fn in_cluster_of(
-    sizes: Sizes,
+    size: ClusterSize,
     operation: &OperationDefinition,
     document: &ExecutableDocument,
     variables: &Variables,
     types: &SchemaIndex,
 ) -> u64 {
-    let estimate = Estimate { sizes, document, variables, types, reads_variables: Cell::new(false) };
+    let estimate = Estimate { size, document, variables, types, reads_variables: Cell::new(false) };
     estimate.of_operation(operation)
 }
 
@@ -91,8 +91,8 @@ pub fn without_variables(
     types: &SchemaIndex,
 ) -> Option<u64> {
     let variables = &Variables::default();
-    let sizes = Sizes::LARGEST;
-    let estimate = Estimate { sizes, document, variables, types, reads_variables: Cell::new(false) };
+    let size = ClusterSize::LARGEST;
+    let estimate = Estimate { size, document, variables, types, reads_variables: Cell::new(false) };
     let cost = estimate.of_operation(operation);
     (!estimate.reads_variables.get()).then_some(cost)
 }
@@ -113,7 +113,7 @@ pub fn check_limit(cost: u64, limit: u64) -> Result<(), Response> {
 }
 
 struct Estimate<'a> {
-    sizes: Sizes,
+    size: ClusterSize,
     document: &'a ExecutableDocument,
     variables: &'a Variables,
     types: &'a SchemaIndex,
@@ -172,7 +172,7 @@ impl Estimate<'_> {
     /// The rows that are scanned to find the objects of a field, each counted again for what it is compared with. A
     /// list that returns every row it scans counts by its length only.
     fn rows_scanned(&self, parent: &str, definition: &index::IndexedField, field: &Field) -> u64 {
-        let Sizes { workers, vms_per_worker } = self.sizes;
+        let ClusterSize { workers, vms_per_worker } = self.size;
         match (parent, field.name.node.as_str()) {
             ("Query", "workersConnection") => {
                 let is_given =
@@ -194,14 +194,14 @@ impl Estimate<'_> {
             ("Query", "vmsConnection") => {
                 let filter = Filter::of(self.argument(definition, field, "filter"));
                 let of_workers = filter.entries("workerIds").map(|ids| ids.saturating_mul(vms_per_worker));
-                of_workers.unwrap_or(self.sizes.vms()).saturating_mul(filter.comparisons("workerIds"))
+                of_workers.unwrap_or(self.size.vms()).saturating_mul(filter.comparisons("workerIds"))
             }
             ("Worker", "vmsConnection") => {
                 let filter = Filter::of(self.argument(definition, field, "filter"));
                 vms_per_worker.saturating_mul(filter.comparisons(""))
             }
             // The VMs of each worker are collected even if they are only counted.
-            ("Query", "vmDistribution") => self.sizes.vms(),
+            ("Query", "vmDistribution") => self.size.vms(),
             ("Query" | "Worker", "events") => self.page_of(definition, field),
             _ => 0,
         }
@@ -210,9 +210,9 @@ impl Estimate<'_> {
     /// The length of a list.
     fn length(&self, parent: &str, definition: &index::IndexedField, field: &Field, page: u64) -> u64 {
         match (parent, field.name.node.as_str()) {
-            ("Query", "workers" | "vmDistribution") => self.sizes.workers,
-            ("Query", "vms") => self.sizes.vms(),
-            ("Worker" | "WorkerDistribution", "vms") => self.sizes.vms_per_worker,
+            ("Query", "workers" | "vmDistribution") => self.size.workers,
+            ("Query", "vms") => self.size.vms(),
+            ("Worker" | "WorkerDistribution", "vms") => self.size.vms_per_worker,
             ("Query", "nodes") => match self.argument(definition, field, "ids") {
                 Some(Value::List(ids)) => ids.len() as u64,
                 _ => 1,
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn each_field_counts_once_for_each_object_that_it_may_be_asked_of() {
+    fn each_field_counts_once_for_each_object_that_it_may_be_selected_of() {
         let ids = "query($ids: [ID!]!) { nodes(ids: $ids) { id } }";
         let page = "query($n: Int) { workersConnection(first: $n) { nodes { id } } }";
         for (query, variables, expected) in [
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_costs_what_is_looked_at_to_find_it() {
+    fn a_page_costs_the_rows_scanned_for_it() {
         let vms = |filter: &str| format!("{{ vmsConnection(first: 1{filter}) {{ totalCount }} }}");
         let workers = |arguments: &str| format!("{{ workersConnection(first: 1{arguments}) {{ totalCount }} }}");
         let zones = "query($z: [String!]) { vmsConnection(first: 1, filter: {zones: $z}) { totalCount } }";

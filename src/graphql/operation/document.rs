@@ -54,11 +54,11 @@ impl Document {
     /// Roughly how many bytes the document takes, with its parsed form and its plans: its weight in the caches.
     pub fn weight(&self) -> u64 {
         /// Bytes of the parsed form for each byte of text: a word of about four letters becomes a node.
-        const PARSED_BYTES_FOR_EACH: usize = size_of::<Positioned<Field>>() / 4;
+        const PARSED_BYTES_PER_BYTE: usize = size_of::<Positioned<Field>>() / 4;
         /// Bytes of a field in a plan: its key and its writer.
         const PLANNED_BYTES: usize = 128;
         // The least weight of a document makes the capacity in bytes a limit on the number of documents, too.
-        let bytes = self.text.len() * (1 + PARSED_BYTES_FOR_EACH) + self.selections * PLANNED_BYTES;
+        let bytes = self.text.len() * (1 + PARSED_BYTES_PER_BYTE) + self.selections * PLANNED_BYTES;
         (bytes as u64).max(MAX_BYTES / MAX_DOCUMENTS)
     }
 }
@@ -148,15 +148,15 @@ impl Document {
     }
 
     /// The name of the operation, if it is the only one and has a name.
-    pub fn name_of_the_only_operation(&self) -> Option<&Name> {
+    pub fn only_operation_name(&self) -> Option<&Name> {
         match &self.parsed.operations {
             DocumentOperations::Multiple(operations) if operations.len() == 1 => operations.keys().next(),
             DocumentOperations::Multiple(_) | DocumentOperations::Single(_) => None,
         }
     }
 
-    /// The types of the operations that a request with this name may mean: of the named one, or of all if it names none.
-    pub fn kinds(&self, name: Option<&str>) -> Vec<OperationType> {
+    /// The types of the operations that a request with this name may mean: of the named one, or of all without a name.
+    pub fn operation_types(&self, name: Option<&str>) -> Vec<OperationType> {
         match (self.operation(name), &self.parsed.operations, name) {
             (Some(operation), _, _) => vec![operation.ty],
             (None, DocumentOperations::Multiple(_), Some(_)) => Vec::new(),

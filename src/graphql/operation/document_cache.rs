@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_kept_is_bounded_in_number_and_in_bytes() {
+    async fn the_cache_is_bounded_in_number_and_in_bytes() {
         let documents = DocumentCache::open(&GraphqlOptions::default()).await.unwrap();
         for n in 0..MAX_DOCUMENTS + 500 {
             parse(&documents, &format!("{{ workers {{ id }} }} # {n}"));
@@ -238,7 +238,7 @@ mod tests {
         let documents = DocumentCache::open(&GraphqlOptions::default()).await.unwrap();
         let two = "query A { workers { id } } mutation B { drainWorker(input: {workerId: 1}) { changed } }";
         use OperationType::{Mutation, Query};
-        for (query, name, expected, kinds) in [
+        for (query, name, expected, operation_types) in [
             ("{ vms { id } }", None, Some(Query), vec![Query]),
             ("{ vms { id } }", Some("A"), None, vec![Query]),
             ("query A { vms { id } }", None, Some(Query), vec![Query]),
@@ -249,9 +249,13 @@ mod tests {
         ] {
             let mut parsed = parse(&documents, query);
             parsed.request.operation_name = name.map(str::to_owned);
-            assert_eq!((parsed.operation().map(|it| it.ty), parsed.kinds()), (expected, kinds), "{query} {name:?}");
+            assert_eq!(
+                (parsed.operation().map(|it| it.ty), parsed.operation_types()),
+                (expected, operation_types),
+                "{query} {name:?}"
+            );
         }
         let parsed = parse(&documents, two);
-        assert!(parsed.operation().is_none() && parsed.kinds().len() == 2);
+        assert!(parsed.operation().is_none() && parsed.operation_types().len() == 2);
     }
 }

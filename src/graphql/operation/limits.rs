@@ -87,7 +87,7 @@ impl Limits {
 pub fn check_parsed(document: &Document, limits: &Limits) -> Result<usize, Response> {
     let operations = document.definitions.iter().filter(|it| matches!(it, Definition::OperationDefinition(_))).count();
     check_limit("operations", operations, MAX_OPERATIONS)?;
-    let size = DocumentMeasure::new(document).measure().map_err(|Cycle(fragment)| {
+    let size = DocumentMeasurer::new(document).measure().map_err(|Cycle(fragment)| {
         let problem = format!("The fragment \"{fragment}\" spreads itself, directly or through others");
         error_response("GRAPHQL_VALIDATION_FAILED", problem)
     })?;
@@ -136,7 +136,7 @@ fn error_response(code: &str, message: impl Into<String>) -> Response {
 
 /// The size of a document or of a part of it, with all fragments written out.
 #[derive(Clone, Copy, Debug, Default)]
-struct Size {
+struct DocumentSize {
     selections: usize,
     aliases: usize,
     /// Levels of fields.
@@ -149,7 +149,7 @@ struct Size {
     directives: usize,
 }
 
-impl Size {
+impl DocumentSize {
     /// The size of two parts side by side.
     fn beside(self, other: Self) -> Self {
         Self {
@@ -187,7 +187,7 @@ impl Size {
 }
 
 /// Measures a document, each fragment once.
-struct DocumentMeasure<'a> {
+struct DocumentMeasurer<'a> {
     document: &'a Document,
     fragments: HashMap<&'a Name, &'a FragmentDefinition>,
     measured: HashMap<&'a Name, MeasureState>,
@@ -197,13 +197,13 @@ struct DocumentMeasure<'a> {
 #[derive(Clone, Copy)]
 enum MeasureState {
     InProgress,
-    Measured(Size),
+    Measured(DocumentSize),
 }
 
 /// A fragment that contains itself.
 struct Cycle(Name);
 
-impl<'a> DocumentMeasure<'a> {
+impl<'a> DocumentMeasurer<'a> {
     fn new(document: &'a Document) -> Self {
         let mut fragments = HashMap::new();
         for definition in &document.definitions {
@@ -215,9 +215,9 @@ impl<'a> DocumentMeasure<'a> {
         Self { document, fragments, measured: HashMap::new() }
     }
 
-    fn measure(mut self) -> Result<Size, Cycle> {
+    fn measure(mut self) -> Result<DocumentSize, Cycle> {
         let document = self.document;
-        let mut total = Size::default();
+        let mut total = DocumentSize::default();
         let mut root_fields = 0;
         for definition in &document.definitions {
             let Definition::OperationDefinition(operation) = definition else { continue };
@@ -241,8 +241,8 @@ impl<'a> DocumentMeasure<'a> {
         Ok(total)
     }
 
-    fn size_of(&mut self, set: &'a [Selection]) -> Result<Size, Cycle> {
-        let mut size = Size::default();
+    fn size_of(&mut self, set: &'a [Selection]) -> Result<DocumentSize, Cycle> {
+        let mut size = DocumentSize::default();
         for selection in set {
             size = size.beside(match selection {
                 Selection::Field(field) => self.size_of(&field.selection_set)?.in_field(field),
@@ -257,14 +257,14 @@ impl<'a> DocumentMeasure<'a> {
         Ok(size)
     }
 
-    fn size_of_fragment(&mut self, name: &'a Name) -> Result<Size, Cycle> {
+    fn size_of_fragment(&mut self, name: &'a Name) -> Result<DocumentSize, Cycle> {
         match self.measured.get(name) {
             Some(MeasureState::Measured(size)) => return Ok(*size),
             Some(MeasureState::InProgress) => return Err(Cycle(name.clone())),
             None => {}
         }
         // Validation refuses an unknown fragment.
-        let Some(fragment) = self.fragments.get(name).copied() else { return Ok(Size::default()) };
+        let Some(fragment) = self.fragments.get(name).copied() else { return Ok(DocumentSize::default()) };
         self.measured.insert(name, MeasureState::InProgress);
         let mut size = self.size_of(&fragment.selection_set)?;
         size.directives = size.directives.max(fragment.directives.len());
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn each_limit_says_what_it_is_and_how_much_was_asked() {
+    fn each_limit_is_named_with_the_actual_number() {
         let tight = Limits {
             body: 0,
             document: 200,

@@ -164,7 +164,7 @@ impl Operation {
         if kind != self.kind {
             return Err(format!("its body is a {kind}, and not a {}", echo(&self.kind)));
         }
-        if document.name_of_the_only_operation().is_some_and(|name| *name != self.name) {
+        if document.only_operation_name().is_some_and(|name| *name != self.name) {
             return Err("its body has another name".to_owned());
         }
         Ok(document)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_graphql::Request;
 use async_graphql::parser::types::{ExecutableDocument, OperationDefinition, OperationType};
 
-use super::cost::{self, Sizes};
+use super::cost::{self, ClusterSize};
 use super::document::Document;
 use crate::graphql::plan::{Fallback, Plan};
 use crate::graphql::schema::index::SchemaIndex;
@@ -31,8 +31,8 @@ impl ParsedRequest {
     }
 
     /// The type of the operation to run, or of all operations if the request does not name one.
-    pub fn kinds(&self) -> Vec<OperationType> {
-        self.document.kinds(self.request.operation_name.as_deref())
+    pub fn operation_types(&self) -> Vec<OperationType> {
+        self.document.operation_types(self.request.operation_name.as_deref())
     }
 
     /// The plan of the operation, if it is a query that has one; and whether the plan is reusable, or only for these
@@ -52,15 +52,15 @@ impl ParsedRequest {
     }
 
     /// The cost of the operation in a cluster of this size.
-    pub fn cost_in(&self, sizes: Sizes, types: &SchemaIndex) -> u64 {
+    pub fn cost_in(&self, size: ClusterSize, types: &SchemaIndex) -> u64 {
         let Self { document, request, .. } = self;
         self.operation()
-            .map_or(0, |operation| cost::in_cluster_of(sizes, operation, &document.parsed, &request.variables, types))
+            .map_or(0, |operation| cost::in_cluster_of(size, operation, &document.parsed, &request.variables, types))
     }
 
     /// The operation to run as a document of its own, if it is of one of these types.
-    pub fn extract_operation(&self, kinds: &[OperationType]) -> Option<ExecutableDocument> {
-        let operation = self.operation().filter(|operation| kinds.contains(&operation.ty))?;
+    pub fn extract_operation(&self, operation_types: &[OperationType]) -> Option<ExecutableDocument> {
+        let operation = self.operation().filter(|operation| operation_types.contains(&operation.ty))?;
         Some(self.document.extract_operation(operation))
     }
 }

@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn only_problems_that_are_told_are_put_into_words() {
+    fn only_returned_errors_are_formatted() {
         let text = "{a}".repeat(1_000);
         let places =
             |parsed: &ast::Document| parsed.definitions.iter().filter_map(|it| it.location()).collect::<Vec<_>>();

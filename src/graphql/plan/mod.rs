@@ -99,35 +99,35 @@ impl Plan {
         cost: Option<&Value>,
     ) -> Result<Pieces, Fallback> {
         let mut response = RootResponse::default();
-        response.out.bytes.reserve(EXPECTED_ANSWER);
-        response.out.objects = objects;
-        response.out.bytes.extend_from_slice(br#"{"data":{"#);
+        response.buffer.bytes.reserve(EXPECTED_ANSWER);
+        response.buffer.objects = objects;
+        response.buffer.bytes.extend_from_slice(br#"{"data":{"#);
         for (index, (key, writer)) in self.fields.iter().enumerate() {
             if index > 0 {
-                response.out.bytes.push(b',');
+                response.buffer.bytes.push(b',');
             }
-            json::plain(key.as_str(), &mut response.out.bytes);
-            response.out.bytes.push(b':');
+            json::plain(key.as_str(), &mut response.buffer.bytes);
+            response.buffer.bytes.push(b':');
             match (writer, engine_data) {
                 (Some(writer), _) => writer(input, &mut response)?,
                 (None, Some(Value::Object(engine_data))) => {
-                    json::value(engine_data.get(key).ok_or(Fallback::Resolver)?, &mut response.out.bytes);
+                    json::value(engine_data.get(key).ok_or(Fallback::Resolver)?, &mut response.buffer.bytes);
                 }
                 (None, _) => return Err(Fallback::Resolver),
             }
-            if !response.out.is_usable() {
+            if !response.buffer.is_usable() {
                 return Err(Fallback::Resolver);
             }
         }
-        response.out.bytes.push(b'}');
+        response.buffer.bytes.push(b'}');
         if let Some(cost) = cost {
-            response.out.bytes.extend_from_slice(br#","extensions":{"cost":"#);
-            json::value(cost, &mut response.out.bytes);
-            response.out.bytes.push(b'}');
+            response.buffer.bytes.extend_from_slice(br#","extensions":{"cost":"#);
+            json::value(cost, &mut response.buffer.bytes);
+            response.buffer.bytes.push(b'}');
         }
-        response.out.bytes.push(b'}');
-        response.done.push(response.out.bytes.into());
-        Ok(response.done)
+        response.buffer.bytes.push(b'}');
+        response.chunks.push(response.buffer.bytes.into());
+        Ok(response.chunks)
     }
 }
 

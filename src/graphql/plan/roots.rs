@@ -29,8 +29,8 @@ pub struct PlanInput<'a> {
 /// A response while it is written: the chunk being written, and the finished ones, among them shared rows.
 #[derive(Default)]
 pub struct RootResponse {
-    pub out: ResponseBuffer,
-    pub done: Pieces,
+    pub buffer: ResponseBuffer,
+    pub chunks: Pieces,
 }
 
 /// Writes the value of one root field, or falls back.
@@ -40,7 +40,7 @@ pub(super) type RootWriter = Box<dyn Fn(&PlanInput<'_>, &mut RootResponse) -> Re
 pub(super) fn plan(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Fallback> {
     match collected.field.node.name.node.as_str() {
         "__typename" => Ok(Box::new(|_, response| {
-            json::plain("Query", &mut response.out.bytes);
+            json::plain("Query", &mut response.buffer.bytes);
             Ok(())
         })),
         "node" => node(collected, compiler),
@@ -84,7 +84,7 @@ fn worker(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<Roo
     let (arguments, fields) = (Arguments::new(collected), CachedSelection::select(collected, compiler)?);
     Ok(Box::new(move |input, response| {
         let id = arguments.read::<ID>("id", input)?;
-        response.out.option(input.reading.find_worker(&id), |worker, out| fields.write(&worker, out));
+        response.buffer.option(input.reading.find_worker(&id), |worker, out| fields.write(&worker, out));
         Ok(())
     }))
 }
@@ -93,7 +93,7 @@ fn vm(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<RootWri
     let (arguments, fields) = (Arguments::new(collected), compiler.select::<VmView>(&collected.sets)?);
     Ok(Box::new(move |input, response| {
         let id = arguments.read::<ID>("id", input)?;
-        response.out.option(input.reading.find_vm(&id), |vm, out| fields.write(&vm, out));
+        response.buffer.option(input.reading.find_vm(&id), |vm, out| fields.write(&vm, out));
         Ok(())
     }))
 }
@@ -121,7 +121,7 @@ fn node(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<RootW
     let (arguments, fields) = (Arguments::new(collected), NodeSelections::select(collected, compiler)?);
     Ok(Box::new(move |input, response| {
         let id = arguments.read::<ID>("id", input)?;
-        fields.write(input.reading.find_node(&id), &mut response.out);
+        fields.write(input.reading.find_node(&id), &mut response.buffer);
         Ok(())
     }))
 }
@@ -133,7 +133,7 @@ fn nodes(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<Root
         if ids.len() > MAX_NODES {
             return Err(Fallback::Resolver);
         }
-        response.out.list(ids, |id, out| fields.write(input.reading.find_node(&id), out));
+        response.buffer.list(ids, |id, out| fields.write(input.reading.find_node(&id), out));
         Ok(())
     }))
 }
@@ -146,14 +146,14 @@ fn workers(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<Ro
         let filter = WorkerFilter::in_zone(arguments.read::<Option<String>>("zone", input)?);
         match row_cache.zip(list.as_ref()).filter(|_| filter == WorkerFilter::default()) {
             Some((row_cache, list)) => {
-                let before = response.out.objects;
+                let before = response.buffer.objects;
                 let write = |worker: &WorkerView, bytes: &mut Vec<u8>| {
                     response.write_row(bytes, |out| fields.write(worker, out))
                 };
                 let rows = reading.write_workers(row_cache, list, write);
                 response.append(before, rows);
             }
-            None => response.out.list(reading.list_workers(&filter), |worker, out| fields.write(&worker, out)),
+            None => response.buffer.list(reading.list_workers(&filter), |worker, out| fields.write(&worker, out)),
         }
         Ok(())
     }))
@@ -168,7 +168,7 @@ fn workers_connection(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -
         let filter = arguments.read::<Option<inputs::WorkerFilter>>("filter", input)?.unwrap_or_default();
         let filter: WorkerFilter = filter.try_into().map_err(|_| Fallback::Resolver)?;
         let page = input.reading.page_of_workers(&filter, order, &request).map_err(|_| Fallback::Resolver)?;
-        fields.write(&page, &mut response.out);
+        fields.write(&page, &mut response.buffer);
         Ok(())
     }))
 }
@@ -179,12 +179,12 @@ fn vms(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<RootWr
     Ok(Box::new(move |PlanInput { reading, row_cache, .. }, response| {
         match row_cache.zip(list.as_ref()) {
             Some((row_cache, list)) => {
-                let before = response.out.objects;
+                let before = response.buffer.objects;
                 let rows = reading
                     .write_vms(row_cache, list, |vm, bytes| response.write_row(bytes, |out| fields.write(vm, out)));
                 response.append(before, rows);
             }
-            None => response.out.list(reading.list_vms(&VmFilter::default()), |vm, out| fields.write(&vm, out)),
+            None => response.buffer.list(reading.list_vms(&VmFilter::default()), |vm, out| fields.write(&vm, out)),
         }
         Ok(())
     }))
@@ -197,7 +197,7 @@ fn vms_connection(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> Re
         let filter = arguments.read::<Option<inputs::VmFilter>>("filter", input)?.unwrap_or_default();
         let filter: cluster::VmFilter = filter.try_into().map_err(|_| Fallback::Resolver)?;
         let page = input.reading.page_of_vms(&filter, &request).map_err(|_| Fallback::Resolver)?;
-        fields.write(&page, &mut response.out);
+        fields.write(&page, &mut response.buffer);
         Ok(())
     }))
 }
@@ -205,7 +205,7 @@ fn vms_connection(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> Re
 fn cluster_stats(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Fallback> {
     let fields = compiler.select::<ClusterStats>(&collected.sets)?;
     Ok(Box::new(move |input, response| {
-        fields.write(&input.reading.cluster_stats(), &mut response.out);
+        fields.write(&input.reading.cluster_stats(), &mut response.buffer);
         Ok(())
     }))
 }
@@ -216,14 +216,14 @@ fn vm_distribution(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> R
     Ok(Box::new(move |PlanInput { reading, row_cache, .. }, response| {
         match row_cache.zip(list.as_ref()) {
             Some((row_cache, list)) => {
-                let before = response.out.objects;
+                let before = response.buffer.objects;
                 let rows = reading.write_workers(row_cache, list, |worker, bytes| {
                     let entry = WorkerDistribution::of(worker.clone());
                     response.write_row(bytes, |out| fields.write(&entry, out))
                 });
                 response.append(before, rows);
             }
-            None => response.out.list(reading.list_distribution(), |entry, out| fields.write(&entry, out)),
+            None => response.buffer.list(reading.list_distribution(), |entry, out| fields.write(&entry, out)),
         }
         Ok(())
     }))
@@ -232,19 +232,19 @@ fn vm_distribution(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> R
 impl RootResponse {
     /// Writes a row for the row cache into `bytes`.
     fn write_row(&mut self, bytes: &mut Vec<u8>, write: impl FnOnce(&mut ResponseBuffer)) -> Row {
-        let before = self.out.objects;
-        std::mem::swap(&mut self.out.bytes, bytes);
-        write(&mut self.out);
-        std::mem::swap(&mut self.out.bytes, bytes);
-        Row { objects: self.out.objects - before, is_whole: self.out.is_usable(), version: 0 }
+        let before = self.buffer.objects;
+        std::mem::swap(&mut self.buffer.bytes, bytes);
+        write(&mut self.buffer);
+        std::mem::swap(&mut self.buffer.bytes, bytes);
+        Row { objects: self.buffer.objects - before, is_whole: self.buffer.is_usable(), version: 0 }
     }
 
     /// Appends a list of rows as chunks, without copying them.
     fn append(&mut self, before: usize, rows: Rows) {
-        self.out.objects = before.saturating_add(rows.total).saturating_add(rows.objects);
-        self.out.bytes.push(b'[');
-        self.done.push(std::mem::take(&mut self.out.bytes).into());
-        rows.pieces.into_iter().for_each(|piece| self.done.push(piece));
-        self.out.bytes.push(b']');
+        self.buffer.objects = before.saturating_add(rows.total).saturating_add(rows.objects);
+        self.buffer.bytes.push(b'[');
+        self.chunks.push(std::mem::take(&mut self.buffer.bytes).into());
+        rows.pieces.into_iter().for_each(|piece| self.chunks.push(piece));
+        self.buffer.bytes.push(b']');
     }
 }

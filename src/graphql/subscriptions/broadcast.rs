@@ -95,15 +95,15 @@ pub struct SharedSubscription {
     /// Renders its items; none if the engine has to resolve them.
     plan: Option<ItemPlan>,
     /// The registry that it is removed from when its last subscriber leaves.
-    subscriptions: Arc<Mutex<SharedSubscriptions>>,
+    registry: Arc<Mutex<SubscriptionRegistry>>,
 }
 
 impl Drop for SharedSubscription {
     fn drop(&mut self) {
-        let mut subscriptions = self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         // An equal subscription may have been registered meanwhile: that one stays.
-        if subscriptions.by_key.get(&self.request.key).is_some_and(|subscription| subscription.strong_count() == 0) {
-            subscriptions.by_key.remove(&self.request.key);
+        if registry.by_key.get(&self.request.key).is_some_and(|subscription| subscription.strong_count() == 0) {
+            registry.by_key.remove(&self.request.key);
         }
     }
 }
@@ -146,12 +146,12 @@ struct Inner {
     schema: Schema<ItemRoot, EmptyMutation, EmptySubscription>,
     resolvers: Resolvers,
     /// The registry of subscriptions with subscribers, by which equal ones have one id.
-    subscriptions: Arc<Mutex<SharedSubscriptions>>,
+    registry: Arc<Mutex<SubscriptionRegistry>>,
     payloads: Cache<(u64, ItemKey), Arc<str>, ByteWeighter>,
 }
 
 #[derive(Default)]
-struct SharedSubscriptions {
+struct SubscriptionRegistry {
     by_key: HashMap<SubscriptionKey, Weak<SharedSubscription>>,
     next_id: u64,
 }
@@ -181,21 +181,20 @@ impl SubscriptionBroadcast {
             DefaultHashBuilder::default(),
             quick_cache::sync::DefaultLifecycle::default(),
         );
-        Self(Arc::new(Inner { schema, resolvers, subscriptions: Arc::default(), payloads }))
+        Self(Arc::new(Inner { schema, resolvers, registry: Arc::default(), payloads }))
     }
 
     /// Registers a valid subscription. Equal requests get one [`SharedSubscription`].
     pub fn prepare(&self, request: SubscriptionRequest) -> Arc<SharedSubscription> {
-        let mut subscriptions = self.0.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(subscription) = subscriptions.by_key.get(&request.key).and_then(Weak::upgrade) {
+        let mut registry = self.0.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(subscription) = registry.by_key.get(&request.key).and_then(Weak::upgrade) {
             return subscription;
         }
-        subscriptions.next_id += 1;
-        let (id, key) = (subscriptions.next_id, request.key.clone());
+        registry.next_id += 1;
+        let (id, key) = (registry.next_id, request.key.clone());
         let plan = request.plan();
-        let subscription =
-            Arc::new(SharedSubscription { id, request, plan, subscriptions: self.0.subscriptions.clone() });
-        subscriptions.by_key.insert(key, Arc::downgrade(&subscription));
+        let subscription = Arc::new(SharedSubscription { id, request, plan, registry: self.0.registry.clone() });
+        registry.by_key.insert(key, Arc::downgrade(&subscription));
         subscription
     }
 

@@ -45,11 +45,11 @@ pub async fn post(
         Err(error_response) => return media.respond(error_response),
     };
     let parsed = executor.parse_request(request);
-    let kinds = parsed.as_ref().map(ParsedRequest::kinds).unwrap_or_default();
-    if is_conditional && kinds.contains(&OperationType::Mutation) {
+    let operation_types = parsed.as_ref().map(ParsedRequest::operation_types).unwrap_or_default();
+    if is_conditional && operation_types.contains(&OperationType::Mutation) {
         return media.respond(conditional_not_supported());
     }
-    if stream.is_for(&kinds) {
+    if stream.is_for(&operation_types) {
         return sse::respond(&endpoint, parsed);
     }
     let prepared = match parsed {
@@ -119,10 +119,12 @@ pub async fn get(
     };
     // A GET must not change anything, because browsers fetch links and images on their own: mutations are refused.
     // Subscriptions are allowed as a stream.
-    let kinds = parsed.kinds();
-    if StreamPreference::from_headers(&headers).is_for(&kinds) && !kinds.contains(&OperationType::Mutation) {
+    let operation_types = parsed.operation_types();
+    if StreamPreference::from_headers(&headers).is_for(&operation_types)
+        && !operation_types.contains(&OperationType::Mutation)
+    {
         sse::respond(&endpoint, Ok(parsed))
-    } else if kinds.iter().all(|kind| *kind == OperationType::Query) {
+    } else if operation_types.iter().all(|ty| *ty == OperationType::Query) {
         media.respond(endpoint.executor.run(parsed).await)
     } else {
         method_not_allowed(media)

@@ -114,10 +114,10 @@ impl StreamPreference {
     }
 
     /// Whether a document with operations of these kinds is answered with an event stream.
-    pub fn is_for(self, kinds: &[OperationType]) -> bool {
+    pub fn is_for(self, operation_types: &[OperationType]) -> bool {
         match self {
             Self::Never => false,
-            Self::Subscriptions => kinds.contains(&OperationType::Subscription),
+            Self::Subscriptions => operation_types.contains(&OperationType::Subscription),
             Self::Anything => true,
         }
     }

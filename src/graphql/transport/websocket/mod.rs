@@ -59,7 +59,7 @@ const READ_BUFFER: usize = 4 * 1024;
 /// operation.
 const BATCH_WINDOW: Duration = Duration::from_millis(200);
 
-/// How many bytes of messages go into one write at most.
+/// A write is sent once this many bytes of messages are in it.
 const WRITE_SIZE: usize = 16 * 1024;
 
 /// Accepts the upgrade and serves the connection. A connection that is not allowed is accepted too and closed with a
@@ -150,7 +150,7 @@ struct Connection {
     last_received: Instant,
     /// When to run [`check_liveness`](Self::check_liveness) next.
     liveness_check: Pin<Box<Sleep>>,
-    /// When the current batch is written.
+    /// When batching ends and the next write begins.
     batch_timer: Pin<Box<Sleep>>,
     is_batching: bool,
 }
@@ -225,7 +225,7 @@ impl Connection {
             }
             Some(Ok(Message::Close(_)) | Err(_)) | None => return ControlFlow::Break(None),
         };
-        let message = match self.subprotocol.read(&text) {
+        let message = match self.subprotocol.parse_message(&text) {
             Ok(message) => message,
             Err(error) => return ControlFlow::Break(Some(Close::new(4400, format!("Invalid message: {error}")))),
         };
@@ -301,7 +301,7 @@ impl Connection {
         }
     }
 
-    /// Forwards the outputs of operations to the client: all that are ready, up to [`WRITE_SIZE`], in one write.
+    /// Forwards the outputs of operations to the client: all that are ready, up to about [`WRITE_SIZE`], in one write.
     async fn forward(&mut self, first: OperationOutput) -> Flow {
         let mut remaining = WRITE_SIZE;
         let mut next = Some(first);

@@ -112,8 +112,8 @@ impl Subprotocol {
     }
 
     /// Parses a message of a client.
-    pub fn read(self, text: &str) -> Result<ClientMessage, serde_json::Error> {
-        let message = self.parse(text)?;
+    pub fn parse_message(self, text: &str) -> Result<ClientMessage, serde_json::Error> {
+        let message = self.deserialize(text)?;
         match &message {
             ClientMessage::Subscribe(id, _) if id.is_empty() => Err(serde::de::Error::custom("`id` is empty")),
             ClientMessage::Subscribe(_, operation) if !operation.names_a_document() => {
@@ -123,8 +123,8 @@ impl Subprotocol {
         }
     }
 
-    /// Parses a message by its types alone.
-    fn parse(self, text: &str) -> Result<ClientMessage, serde_json::Error> {
+    /// Deserializes a message, without checks of its content.
+    fn deserialize(self, text: &str) -> Result<ClientMessage, serde_json::Error> {
         Ok(match self {
             Self::TransportWs => match serde_json::from_str(text)? {
                 TransportWs::ConnectionInit { .. } => ClientMessage::Init,
