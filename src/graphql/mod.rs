@@ -1,15 +1,17 @@
-//! GraphQL: the same operations as REST, for people in a playground and for dashboards.
+//! The GraphQL API: its routes, and the room of everything between a request's text and its response.
 //!
-//! Object types are generated from [`cluster::fields`](crate::cluster::fields) in [`object`],
-//! value by value in [`shape`]; roots are in `query`, `mutation` and `subscription`; each method is
-//! one resolver call. `documents` reads documents and keeps them, with `guard` and `cost`, which refuse what is
-//! too large, `syntax`, `validation` with `overlap` and `typed`, `variables`, `persisted` and `trusted`; `plan`
-//! compiles queries into what writes them; [`engine`] runs them, by plan or field by field, on one reading of the
-//! cluster, and codes their errors; `merge` puts together for it what stands in several places; `answer` is what comes
-//! of it; `budget` ends answers that grow too large; `over_http`, `over_sse`, `over_websocket` and `by_id` carry
-//! documents in and answers out; `repeated` keeps what an equal request came to before.
+//! - [`transport`] takes requests in and sends responses out: over HTTP, server-sent events and WebSocket, and by the
+//!   address of a stored operation.
+//! - [`operation`] makes an operation that may be run of a request: parsing, validation, limits, variable coercion,
+//!   query cost, persisted queries and the caches.
+//! - [`execution`] runs it: by a plan from [`plan`], which writes JSON without resolvers, or by async-graphql's engine,
+//!   field by field; on one reading of the cluster, within a budget of objects.
+//! - [`subscriptions`] shares each rendered item among equal subscriptions.
+//! - [`schema`] has the types and resolvers; object types are generated from
+//!   [`cluster::fields`](crate::cluster::fields), and each method of a root calls one resolver of [`crate::resolvers`].
+//! - [`error`] gives errors their `extensions.code`.
 //!
-//! **Invariant:** the types of async-graphql stay in this room.
+//! **Invariant:** the types of async-graphql stay in this room. "Engine" in this room's comments is async-graphql's.
 
 mod error;
 mod execution;
@@ -40,7 +42,8 @@ pub use self::operation::persisted_manifest::{ManifestError, TrustedMode};
 pub use self::options::GraphqlOptions;
 pub use self::schema::sdl::sdl;
 
-/// `/graphql`: queries and mutations over HTTP, everything over WebSocket. And `/api/v1/q/…`: trusted documents.
+/// The routes: `/graphql` (queries and mutations over HTTP, operations of any kind over WebSocket and server-sent
+/// events), the schema as a file, and the trusted documents below `/api/v1/q/`.
 pub fn routes(
     documents: DocumentCache,
     resolvers: Resolvers,
@@ -50,9 +53,14 @@ pub fn routes(
 ) -> Routes {
     let wants =
         RouteOptions::NOTHING.body(documents.limits().body).quiet().questions().failures(negotiation::ERROR_FORMAT);
-    let engine = Executor::new(documents, resolvers);
-    let endpoint =
-        Arc::new(Endpoint { engine, repeated: RequestCache::default(), origins: origins.to_vec(), sockets, closing });
+    let executor = Executor::new(documents, resolvers);
+    let endpoint = Arc::new(Endpoint {
+        executor,
+        request_cache: RequestCache::default(),
+        origins: origins.to_vec(),
+        sockets,
+        closing,
+    });
     Routes::new()
         .route_with(wants, "/graphql", get(http::get).post(http::post))
         .route("/graphql/schema.graphql", get(schema_file))
@@ -60,7 +68,7 @@ pub fn routes(
         .with_state(endpoint)
 }
 
-/// `GET /graphql/schema.graphql`: as plain text, which a browser shows instead of saving it.
+/// `GET /graphql/schema.graphql`: the schema as plain text, which a browser shows instead of saving it.
 async fn schema_file() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], sdl())
 }

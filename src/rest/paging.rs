@@ -25,7 +25,7 @@ pub(super) struct Paging {
 }
 
 #[derive(Deserialize)]
-pub(super) struct PartialList {
+pub(super) struct PagingQuery {
     limit: Option<i64>,
     cursor: Option<String>,
 }
@@ -34,7 +34,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Paging {
     type Rejection = HttpError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HttpError> {
-        let Query(PartialList { limit, cursor }) = Query::from_request_parts(parts, state).await?;
+        let Query(PagingQuery { limit, cursor }) = Query::from_request_parts(parts, state).await?;
         let request = PageRequest { first: limit, after: cursor, names: NAMES, ..PageRequest::default() };
         Ok(Self { request, query: parts.uri.query().unwrap_or_default().to_owned() })
     }

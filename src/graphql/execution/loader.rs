@@ -1,4 +1,4 @@
-//! Loads what is not in memory, for many objects of a list at once.
+//! The dataloader: batches the reads of the change log that the objects of a list need. Everything else is in memory.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,15 +11,16 @@ use futures_util::future::BoxFuture;
 use crate::error::Error;
 use crate::resolvers::{EventView, Reading, Resolvers, WorkerEventsKey};
 
-/// Loads the events of workers: one statement for a whole list of them.
+/// Loads the events of workers: one statement for all workers of a list.
 pub struct WorkerEvents {
     resolvers: Resolvers,
-    /// What events are shown with; none takes the present each time, as commands need.
+    /// The reading that events are shown with. None for a mutation: each batch then takes the present, which is newer
+    /// than what the request began with.
     reading: Option<Reading>,
 }
 
 impl WorkerEvents {
-    /// A loader for one request. It keeps nothing: the next request may know more.
+    /// A loader for one request. It caches nothing between requests, because the log grows.
     pub fn loader(resolvers: Resolvers, reading: Option<Reading>) -> DataLoader<Self> {
         DataLoader::new(Self { resolvers, reading }, TokioSpawner::current(), Yield)
     }
@@ -35,8 +36,8 @@ impl Loader<WorkerEventsKey> for WorkerEvents {
     }
 }
 
-/// Waits for the other fields of a list to ask too, by letting them run; the timer that comes with
-/// the runtime would round any wait up to a whole millisecond.
+/// Delays a batch by one turn of the scheduler, in which the other fields of the list add their keys. The runtime's own
+/// timer would round any delay up to a whole millisecond.
 struct Yield;
 
 impl Timer for Yield {

@@ -1,9 +1,9 @@
-//! Puts together what a document asks for in several places under one key, before the engine runs it.
+//! Field merging: rewrites a document so that each response key is selected once, before the engine runs it.
 //!
-//! The engine resolves a field as often as it stands in a selection or in its fragments, and merges the answers. So a
-//! command that is written twice would be carried out twice, and a null that one of the answers has to become would be
-//! forgotten over the other. Here a field is put together from all of its places first, which is the specification's
-//! CollectFields, with the variables of the request.
+//! The engine resolves a field each time that a selection set or its fragments select it, and merges the results. A
+//! mutation that is selected twice would run twice, and a null that must propagate from one of the results would be
+//! lost in the other. So the selections of one response key are merged into one field first, by the specification's
+//! CollectFields ([`Compiler::collect`]) with the request's variables.
 
 use async_graphql::parser::types::{
     DocumentOperations, ExecutableDocument, Field, InlineFragment, Selection, SelectionSet, TypeCondition,
@@ -13,7 +13,7 @@ use async_graphql::{Name, Positioned, Variables};
 use crate::graphql::plan::{Compiler, Fallback};
 use crate::graphql::schema::index::{IndexedType, SchemaIndex, innermost, root};
 
-/// Puts the one operation of a document together, which is valid, and whose variables have been coerced.
+/// Merges the fields of a document with one operation. The document is valid and its variables have been coerced.
 pub fn merge(document: &mut ExecutableDocument, variables: &Variables, types: &SchemaIndex) {
     let ExecutableDocument { operations: DocumentOperations::Single(operation), fragments } = document else { return };
     let compiler = Compiler { fragments, variables: Some(variables), types };
@@ -23,34 +23,34 @@ pub fn merge(document: &mut ExecutableDocument, variables: &Variables, types: &S
     }
 }
 
-/// What is asked for of an object, each key once.
+/// The merged selection set of an object: each response key once.
 fn merge_object(compiler: &Compiler<'_>, object: &str, sets: &[&SelectionSet]) -> Result<SelectionSet, Fallback> {
     let mut items = Vec::new();
-    for asked in compiler.collect(object, sets)? {
-        let Positioned { pos, node: Field { alias, name, arguments, selection_set, .. } } = asked.field;
+    for collected in compiler.collect(object, sets)? {
+        let Positioned { pos, node: Field { alias, name, arguments, selection_set, .. } } = collected.field;
         let ty = compiler.types.field(object, &name.node).map(|field| innermost(&field.ty));
-        let inside = match ty.and_then(|ty| Some((ty, compiler.types.get(ty)?))) {
-            Some((ty, IndexedType::Object(_))) => merge_object(compiler, ty, &asked.sets)?,
-            Some((ty, IndexedType::Interface(_))) => merge_interface(compiler, ty, &asked.sets, selection_set)?,
-            // A leaf; or introspection, in which there is nothing to carry out.
+        let merged = match ty.and_then(|ty| Some((ty, compiler.types.get(ty)?))) {
+            Some((ty, IndexedType::Object(_))) => merge_object(compiler, ty, &collected.sets)?,
+            Some((ty, IndexedType::Interface(_))) => merge_interface(compiler, ty, &collected.sets, selection_set)?,
+            // A leaf; or introspection, which has no side effects and is left as it is.
             Some((_, IndexedType::Enum(_) | IndexedType::Input(_) | IndexedType::Scalar)) | None => {
-                SelectionSet { items: asked.sets.iter().flat_map(|set| set.items.iter().cloned()).collect() }
+                SelectionSet { items: collected.sets.iter().flat_map(|set| set.items.iter().cloned()).collect() }
             }
         };
         let field = Field {
             alias: alias.clone(),
             name: name.clone(),
             arguments: arguments.clone(),
-            // Whether it is there has been decided.
+            // `@skip` and `@include` have been applied.
             directives: Vec::new(),
-            selection_set: selection_set.position_node(inside),
+            selection_set: selection_set.position_node(merged),
         };
         items.push(Positioned::new(Selection::Field(Positioned::new(field, *pos)), *pos));
     }
     Ok(SelectionSet { items })
 }
 
-/// The same of one of several objects: what is asked for of each of them, in a fragment of its own.
+/// The merged selection set of an interface: one inline fragment for each of its object types.
 fn merge_interface(
     compiler: &Compiler<'_>,
     interface: &str,

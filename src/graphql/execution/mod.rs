@@ -1,7 +1,9 @@
-//! Running an operation: [`executor`] runs it by plan or resolves it field by field, within a [`budget`] of objects, and
-//! [`response`] is what comes of it. [`merge`] puts together beforehand what a document asks for in several places.
+//! Execution: the [`executor`] runs a prepared operation by its plan, or lets the engine resolve it field by field
+//! within a [`budget`] of objects; [`response`] is the result and its serialization.
 //!
-//! Whether an operation may be run at all is decided before, in `operation`.
+//! Before the engine runs a document, [`merge`] does the field collection that the engine lacks. [`loader`] batches
+//! reads of the change log. Whether an operation may be run at all is decided before, in `operation`; plans are
+//! compiled in `plan`.
 
 pub mod budget;
 pub mod executor;

@@ -1,4 +1,5 @@
-//! What comes of running an operation, and how that is written.
+//! The response of a query or mutation, and its serialization as JSON. Media types and statuses are chosen in
+//! `transport::negotiation`.
 
 use async_graphql::{Response, Value};
 use axum::body::Body;
@@ -7,11 +8,11 @@ use serde::{Serialize, Serializer};
 
 use crate::http::ChunkedBytes;
 
-/// An answer to an operation that is no subscription.
+/// The response of a query or mutation.
 pub enum OperationResponse {
-    /// By plan: it is text already, and nothing is wrong.
-    Written(ChunkedBytes),
-    /// By the engine.
+    /// JSON text without errors: written by a plan, or serialized early.
+    Serialized(ChunkedBytes),
+    /// A result of the engine, or a request error, not serialized yet.
     Resolved(Response),
 }
 
@@ -22,15 +23,16 @@ impl From<Response> for OperationResponse {
 }
 
 impl OperationResponse {
-    /// The same as text, if nothing is wrong: a long answer takes a while to write.
-    pub fn written(self) -> Self {
+    /// Serializes a response without errors; one with errors is returned as it is, because its status depends on them.
+    /// Long operations call this on the thread that runs them: a long response takes a while to serialize.
+    pub fn serialized(self) -> Self {
         match self {
             Self::Resolved(response) if response.errors.is_empty() => {
                 match serde_json::to_vec(&SerializedResponse(&response)) {
                     Ok(text) => {
                         let mut pieces = ChunkedBytes::default();
                         pieces.push(text.into());
-                        Self::Written(pieces)
+                        Self::Serialized(pieces)
                     }
                     Err(_) => Self::Resolved(response),
                 }
@@ -39,16 +41,16 @@ impl OperationResponse {
         }
     }
 
-    /// Whether nothing was executed.
-    pub fn was_refused(&self) -> bool {
+    /// Whether this is a request error: nothing was executed.
+    pub fn is_request_error(&self) -> bool {
         match self {
-            Self::Written(_) => false,
-            Self::Resolved(response) => was_refused(response),
+            Self::Serialized(_) => false,
+            Self::Resolved(response) => is_request_error(response),
         }
     }
 
-    /// Whether the request was not even one: then no media type makes it a success.
-    pub fn was_unreadable(&self) -> bool {
+    /// Whether the request was malformed (`BAD_REQUEST`): then its status is an error with every media type.
+    pub fn is_bad_request(&self) -> bool {
         let Self::Resolved(response) = self else { return false };
         response.errors.iter().any(|error| {
             let code = error.extensions.as_ref().and_then(|extensions| extensions.get("code"));
@@ -56,21 +58,22 @@ impl OperationResponse {
         })
     }
 
-    /// The answer as it is sent.
+    /// The body of the HTTP response; none if it cannot be serialized.
     pub fn into_body(self) -> Option<Body> {
         match self {
-            Self::Written(text) => Some(text.into()),
+            Self::Serialized(text) => Some(text.into()),
             Self::Resolved(response) => serde_json::to_vec(&SerializedResponse(&response)).ok().map(Into::into),
         }
     }
 }
 
-/// An answer as it is written: one to a request that was not executed has no `data`.
+/// Serializes a response. A request error has no `data` entry, as the specification wants it; the engine would write a
+/// null.
 pub struct SerializedResponse<'a>(pub &'a Response);
 
 impl Serialize for SerializedResponse<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if was_refused(self.0) {
+        if is_request_error(self.0) {
             let mut map = serializer.serialize_map(Some(1))?;
             map.serialize_entry("errors", &self.0.errors)?;
             map.end()
@@ -80,7 +83,7 @@ impl Serialize for SerializedResponse<'_> {
     }
 }
 
-/// Whether nothing was executed: errors of execution have a path.
-pub fn was_refused(response: &Response) -> bool {
+/// Whether a response has nothing but request errors, which have no path; errors of execution have one.
+pub fn is_request_error(response: &Response) -> bool {
     !response.errors.is_empty() && response.errors.iter().all(|error| error.path.is_empty())
 }

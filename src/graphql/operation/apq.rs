@@ -1,8 +1,8 @@
-//! Automatic persisted queries, by Apollo's protocol: a client sends the hash of its document, and the
-//! document itself only if the server does not know it yet.
+//! Automatic persisted queries (APQ), by Apollo's protocol: a client sends the hash of its document, and the text only
+//! if the server does not have it yet.
 //!
-//! What is kept is the text by its hash, apart from the documents that have been read: a text is a
-//! fraction of what it is parsed into, so that many more of them can be kept for as long.
+//! The cache here has texts by their hashes, apart from the [document cache](super::document_cache): a text takes a
+//! fraction of its parsed form, so that many more texts than documents can be cached.
 
 use std::sync::Arc;
 
@@ -13,30 +13,30 @@ use sha2::{Digest as _, Sha256};
 
 use crate::graphql::error::request_error;
 
-/// How many texts may be kept.
+/// Most texts in the cache.
 const MAX_TEXTS: u64 = 10_000;
 
-/// How many texts are expected, so low that the cache does not divide its bytes into parts that are too small for the
-/// longest text. It is no limit.
-const EXPECTED: usize = 256;
+/// How many texts the cache allocates room for. It is no limit, and so low because the cache divides its capacity into
+/// shards by it, each of which must have room for the longest text.
+const ESTIMATED_ITEMS: usize = 256;
 
-/// How many bytes of texts may be kept.
+/// The capacity of the cache in bytes.
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
 
-/// The key in a request's extensions.
+/// The key of the hash in a request's extensions.
 pub const EXTENSION: &str = "persistedQuery";
 
-/// The SHA-256 of a document.
+/// The SHA-256 of a document's text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DocumentHash([u8; 32]);
 
 impl DocumentHash {
-    /// Of this text.
+    /// The hash of this text.
     pub fn of(text: &str) -> Self {
         Self(Sha256::digest(text).into())
     }
 
-    /// Reads it from 64 hexadecimal digits.
+    /// Parses a hash of 64 hexadecimal digits.
     pub fn parse(digits: &str) -> Option<Self> {
         let mut hash = [0; 32];
         if digits.len() != 2 * hash.len() || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
@@ -49,76 +49,92 @@ impl DocumentHash {
     }
 }
 
-/// The hash that a request's extension names, if there is one, as it is written. DocumentCache that an operator trusts may
-/// have ids there that are no hashes.
-pub fn asked_for(extension: Option<&Value>) -> Result<Option<&str>, Response> {
+/// The hash in a request's extension, if there is one, as it is written: with trusted documents it may be an id that is
+/// no hash.
+pub fn requested_hash(extension: Option<&Value>) -> Result<Option<&str>, Response> {
     let extension = match extension {
         None | Some(Value::Null) => return Ok(None),
         Some(Value::Object(extension)) => extension,
-        Some(_) => return Err(wrong("`extensions.persistedQuery` must be an object with version and sha256Hash")),
+        Some(_) => {
+            return Err(bad_user_input("`extensions.persistedQuery` must be an object with version and sha256Hash"));
+        }
     };
     match extension.get("version") {
         Some(Value::Number(version)) if version.as_i64() == Some(1) => {}
-        _ => return Err(wrong("Unsupported persisted query version: `extensions.persistedQuery.version` must be 1")),
+        _ => {
+            return Err(bad_user_input(
+                "Unsupported persisted query version: `extensions.persistedQuery.version` must be 1",
+            ));
+        }
     }
     match extension.get("sha256Hash") {
         Some(Value::String(hash)) => Ok(Some(hash)),
-        _ => Err(wrong("`extensions.persistedQuery.sha256Hash` must be a text")),
+        _ => Err(bad_user_input("`extensions.persistedQuery.sha256Hash` must be a text")),
     }
 }
 
-/// The hash that is written like this.
-pub fn hash(digits: &str) -> Result<DocumentHash, Response> {
+/// Parses the hash in a request's extension.
+pub fn parse_hash(digits: &str) -> Result<DocumentHash, Response> {
     DocumentHash::parse(digits).ok_or_else(|| {
-        wrong("`extensions.persistedQuery.sha256Hash` must be the SHA-256 of the document, in 64 hexadecimal digits")
+        bad_user_input(
+            "`extensions.persistedQuery.sha256Hash` must be the SHA-256 of the document, in 64 hexadecimal digits",
+        )
     })
 }
 
-/// Texts of documents by their hashes.
-pub struct PersistedQueryCache(Cache<DocumentHash, Arc<str>, ByBytes>);
+/// The cache of texts by their hashes.
+pub struct PersistedQueryCache(Cache<DocumentHash, Arc<str>, ByteWeighter>);
 
 #[derive(Clone)]
-struct ByBytes;
+struct ByteWeighter;
 
-impl Weighter<DocumentHash, Arc<str>> for ByBytes {
+impl Weighter<DocumentHash, Arc<str>> for ByteWeighter {
     fn weight(&self, _: &DocumentHash, text: &Arc<str>) -> u64 {
-        // A text weighs at least its share, so that the limit of bytes is also one of number.
+        // The least weight of a text makes the capacity in bytes a limit on the number of texts, too.
         (text.len() as u64).max(MAX_BYTES / MAX_TEXTS)
     }
 }
 
 impl PersistedQueryCache {
-    /// None yet.
+    /// An empty cache.
     pub fn new() -> Self {
-        Self(Cache::with(EXPECTED, MAX_BYTES, ByBytes, DefaultHashBuilder::default(), DefaultLifecycle::default()))
+        Self(Cache::with(
+            ESTIMATED_ITEMS,
+            MAX_BYTES,
+            ByteWeighter,
+            DefaultHashBuilder::default(),
+            DefaultLifecycle::default(),
+        ))
     }
 
-    /// The text with this hash. The words of the refusal are what clients wait for, to send the text.
-    pub fn find(&self, hash: DocumentHash) -> Result<Arc<str>, Response> {
-        self.0.get(&hash).ok_or_else(|| refused("PERSISTED_QUERY_NOT_FOUND", "PersistedQueryNotFound"))
+    /// The text with this hash, or the error response at which clients send the text. They recognize it by its message.
+    pub fn get(&self, hash: DocumentHash) -> Result<Arc<str>, Response> {
+        self.0.get(&hash).ok_or_else(|| error_response("PERSISTED_QUERY_NOT_FOUND", "PersistedQueryNotFound"))
     }
 
-    /// Keeps a text that has this hash.
-    pub fn keep(&self, hash: DocumentHash, text: Arc<str>) {
+    /// Caches a text under its hash.
+    pub fn insert(&self, hash: DocumentHash, text: Arc<str>) {
         self.0.insert(hash, text);
     }
 }
 
-/// Hashes without texts are not taken here. Clients that are told so send texts from then on.
+/// The error response where APQ is switched off. Clients send texts from then on.
 pub fn not_supported() -> Response {
-    refused("PERSISTED_QUERY_NOT_SUPPORTED", "PersistedQueryNotSupported")
+    error_response("PERSISTED_QUERY_NOT_SUPPORTED", "PersistedQueryNotSupported")
 }
 
-/// A text came with the hash of another one.
+/// The error response to a text with the hash of another one.
 pub fn mismatch() -> Response {
-    wrong("The provided sha does not match the query: `sha256Hash` must be the SHA-256 of `query` as it is sent")
+    bad_user_input(
+        "The provided sha does not match the query: `sha256Hash` must be the SHA-256 of `query` as it is sent",
+    )
 }
 
-fn wrong(problem: &str) -> Response {
-    refused("BAD_USER_INPUT", problem)
+fn bad_user_input(problem: &str) -> Response {
+    error_response("BAD_USER_INPUT", problem)
 }
 
-fn refused(code: &str, message: &str) -> Response {
+fn error_response(code: &str, message: &str) -> Response {
     Response::from_errors(vec![request_error(code, message)])
 }
 
@@ -131,25 +147,25 @@ mod tests {
         let digits = "ecf4edb46db40b5132295c0291d62fb65d6759a9eedfa4d5d612dd5ec54a6b38";
         assert_eq!(DocumentHash::parse(digits), Some(DocumentHash::of("{__typename}")));
         assert_eq!(DocumentHash::parse(&digits.to_uppercase()), DocumentHash::parse(digits));
-        for wrong in
+        for bad_user_input in
             ["", "ec", &digits[1..], &format!("{digits}0"), &digits.replace('e', "g"), &digits.replace("ec", "é")]
         {
-            assert_eq!(DocumentHash::parse(wrong), None, "{wrong}");
+            assert_eq!(DocumentHash::parse(bad_user_input), None, "{bad_user_input}");
         }
     }
 
     #[test]
-    fn what_is_kept_is_bounded_in_number_and_in_bytes() {
-        let persisted = PersistedQueryCache::new();
+    fn the_cache_is_bounded_in_number_and_in_bytes() {
+        let cache = PersistedQueryCache::new();
         for n in 0..MAX_TEXTS + 2_000 {
             let text = format!("{{ a{n} }}");
-            persisted.keep(DocumentHash::of(&text), text.into());
+            cache.insert(DocumentHash::of(&text), text.into());
         }
-        assert!((MAX_TEXTS / 2..=MAX_TEXTS).contains(&(persisted.0.len() as u64)), "{}", persisted.0.len());
+        assert!((MAX_TEXTS / 2..=MAX_TEXTS).contains(&(cache.0.len() as u64)), "{}", cache.0.len());
         for n in 0..400 {
             let text = format!("{{ a{n} }} # {}", "x".repeat(60_000));
-            persisted.keep(DocumentHash::of(&text), text.into());
+            cache.insert(DocumentHash::of(&text), text.into());
         }
-        assert!(persisted.0.weight() <= MAX_BYTES);
+        assert!(cache.0.weight() <= MAX_BYTES);
     }
 }

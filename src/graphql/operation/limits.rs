@@ -1,9 +1,10 @@
-//! Refuses documents that would cost too much, before they are validated.
+//! The limits on requests, and the check of a parsed document against them, before validation.
 //!
-//! Rules and limits that walk every spread of a fragment again are exponential: a document of 750 bytes in
-//! which each fragment spreads the next one twice keeps a core busy for twenty seconds (measured).
-//! Here each fragment is measured once and its size remembered, which is linear in the document. What is written out is
-//! counted before the parser, which takes its time, sees it (see [`syntax`](super::syntax)).
+//! A rule that walks a fragment again for each of its spreads takes exponential time: a document of 750 bytes in which
+//! each fragment spreads the next one twice keeps a core busy for twenty seconds (measured). Here each fragment is
+//! measured once and its size stored, which takes time linear in the document. Tokens and selections as they are
+//! written are counted earlier, before the parser, which is slow (see [`syntax`](super::syntax)); the query cost is
+//! checked later, with the variables (see [`cost`](super::cost)).
 
 use std::collections::HashMap;
 
@@ -13,103 +14,103 @@ use async_graphql::{Response, SchemaBuilder, Value, Variables};
 
 use crate::graphql::error::request_error;
 
-/// Operations of one document: a file of them as people keep it open in an editor, which sends all to run one. The
-/// rules look at each fragment again for every operation that spreads it.
+/// Most operations of one document. An editor with a file of several operations sends all of them to run one. The rules
+/// visit each fragment again for every operation that spreads it.
 const MAX_OPERATIONS: usize = 20;
 
-/// How large a request may be. Everything that is over a limit is refused in words that name the limit.
+/// The limits on a request. An error about a limit names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of a request's body.
+    /// Most bytes of a request's body.
     pub body: usize,
-    /// Bytes of a document.
+    /// Most bytes of a document.
     pub document: usize,
-    /// Words and signs of a document.
+    /// Most tokens of a document.
     pub tokens: usize,
-    /// Entries of the lists in the variables.
+    /// Most entries in all lists of the variables.
     pub entries: usize,
-    /// Selections of a document with all its fragments written out.
+    /// Most selections of a document with all fragments written out.
     pub selections: usize,
-    /// Nesting of fields.
+    /// Most levels of fields.
     pub depth: usize,
-    /// Aliases of a document with all its fragments written out.
+    /// Most aliases of a document with all fragments written out.
     pub aliases: usize,
-    /// Fields at the root of one operation.
+    /// Most fields at the root of one operation.
     pub root_fields: usize,
-    /// Directives of one field, fragment or operation.
+    /// Most directives of one field, fragment or operation.
     pub directives: usize,
-    /// Fields of the largest answer to an operation, and rows that are looked at for it; see [`cost`](super::cost).
+    /// Highest query cost: fields of the largest response, and rows scanned for it; see [`cost`](super::cost).
     pub cost: u64,
 }
 
 impl Default for Limits {
-    /// Several times what playgrounds, code generators and dashboards ask for; the longest of these is introspection,
-    /// with 13 levels, 90 selections and 280 tokens.
+    /// Several times what playgrounds, code generators and dashboards send. The longest of these is introspection, with
+    /// 13 levels, 90 selections and 280 tokens.
     fn default() -> Self {
         Self {
             body: 256 * 1024,
             document: 64 * 1024,
-            // To parse more takes longer than a refusal may.
+            // More tokens would take longer to parse than a refusal may take.
             tokens: 4_000,
-            // More VMs than a report in the largest body can name; all other lists are shorter.
+            // More VMs than a heartbeat in the largest body can report; all other lists are shorter.
             entries: 15_000,
             selections: 1_000,
             depth: 15,
             aliases: 100,
             root_fields: 100,
             directives: 20,
-            // Ten times the largest page that is asked for in earnest, and half of the time that an answer may take.
+            // Ten times the largest realistic page, and half of the time that a response may take.
             cost: 10_000_000,
         }
     }
 }
 
 impl Limits {
-    /// Nesting of selections, for which a fragment counts as a field does: room for as many fragments as fields.
+    /// Most levels of selection sets, those of fragments included: as many again for fragments as for fields.
     fn nesting(&self) -> usize {
         self.depth.saturating_mul(2).saturating_add(2)
     }
 
-    /// Nesting of braces and brackets for the parser, which values have too.
+    /// Most levels of braces and brackets for the parser, those of values included.
     pub fn recursion(&self) -> usize {
         self.nesting().saturating_add(64)
     }
 
-    /// Tells the engine, whose own limits are never reached before these.
-    pub fn tell<Q, M, S>(&self, schema: SchemaBuilder<Q, M, S>) -> SchemaBuilder<Q, M, S> {
+    /// Sets the engine's own limit, which is never reached before these.
+    pub fn apply_to<Q, M, S>(&self, schema: SchemaBuilder<Q, M, S>) -> SchemaBuilder<Q, M, S> {
         schema.limit_recursive_depth(self.nesting())
     }
 }
 
-/// Refuses a document that is too large in any way, or in which a fragment spreads itself. Answers with how many
-/// selections it has with its fragments written out.
+/// Refuses a document that exceeds a limit or has a fragment that spreads itself. Returns the number of its selections
+/// with all fragments written out.
 pub fn check_parsed(document: &Document, limits: &Limits) -> Result<usize, Response> {
     let operations = document.definitions.iter().filter(|it| matches!(it, Definition::OperationDefinition(_))).count();
-    within("operations", operations, MAX_OPERATIONS)?;
-    let size = DocumentMeasure::new(document).measure().map_err(|Cycle(fragment)| {
+    check_limit("operations", operations, MAX_OPERATIONS)?;
+    let size = DocumentMeasurer::new(document).measure().map_err(|Cycle(fragment)| {
         let problem = format!("The fragment \"{fragment}\" spreads itself, directly or through others");
-        refused("GRAPHQL_VALIDATION_FAILED", problem)
+        error_response("GRAPHQL_VALIDATION_FAILED", problem)
     })?;
-    within("selections with its fragments written out", size.selections, limits.selections)?;
-    within("levels of fields", size.depth, limits.depth)?;
-    within("levels of fields and fragments", size.nesting, limits.nesting())?;
-    within("aliases with its fragments written out", size.aliases, limits.aliases)?;
-    within("fields at the root of an operation", size.root_fields, limits.root_fields)?;
-    within("directives in one place", size.directives, limits.directives)?;
+    check_limit("selections with its fragments written out", size.selections, limits.selections)?;
+    check_limit("levels of fields", size.depth, limits.depth)?;
+    check_limit("levels of fields and fragments", size.nesting, limits.nesting())?;
+    check_limit("aliases with its fragments written out", size.aliases, limits.aliases)?;
+    check_limit("fields at the root of an operation", size.root_fields, limits.root_fields)?;
+    check_limit("directives in one place", size.directives, limits.directives)?;
     Ok(size.selections)
 }
 
-/// Refuses variables with longer lists than anything could be asked with.
+/// Refuses variables with more entries in their lists than the limit.
 pub fn check_variables(variables: &Variables, limits: &Limits) -> Result<(), Response> {
     let entries = variables.values().map(count_entries).sum::<usize>();
     if entries <= limits.entries {
         return Ok(());
     }
-    let problem = format!("The variables have {entries} entries in lists; at most {} are allowed", limits.entries);
-    Err(refused("QUERY_TOO_COMPLEX", problem))
+    let message = format!("The variables have {entries} entries in lists; at most {} are allowed", limits.entries);
+    Err(error_response("QUERY_TOO_COMPLEX", message))
 }
 
-/// How many entries there are in the lists of a value. (What it was read by bounds how deep it is.)
+/// The number of entries in all lists of a value. (The JSON parser bounds its depth.)
 fn count_entries(value: &Value) -> usize {
     match value {
         Value::List(entries) => entries.len() + entries.iter().map(count_entries).sum::<usize>(),
@@ -118,38 +119,38 @@ fn count_entries(value: &Value) -> usize {
     }
 }
 
-/// Refuses a document that has more of something than is allowed.
-pub fn within(what: &str, asked: usize, limit: usize) -> Result<(), Response> {
-    if asked <= limit {
+/// Refuses a document that has more of `what` than the limit.
+pub fn check_limit(what: &str, actual: usize, limit: usize) -> Result<(), Response> {
+    if actual <= limit {
         return Ok(());
     }
-    /// Above it a number of nested fragments tells nobody anything, and may have stopped counting.
+    /// The largest count in an error message. Higher ones say nothing more, and may be saturated.
     const COUNTABLE: usize = 1_000_000_000;
-    let asked = if asked > COUNTABLE { format!("more than {COUNTABLE}") } else { asked.to_string() };
-    Err(refused("QUERY_TOO_COMPLEX", format!("The document has {asked} {what}; at most {limit} are allowed")))
+    let actual = if actual > COUNTABLE { format!("more than {COUNTABLE}") } else { actual.to_string() };
+    Err(error_response("QUERY_TOO_COMPLEX", format!("The document has {actual} {what}; at most {limit} are allowed")))
 }
 
-fn refused(code: &str, message: impl Into<String>) -> Response {
+fn error_response(code: &str, message: impl Into<String>) -> Response {
     Response::from_errors(vec![request_error(code, message)])
 }
 
-/// How large a document is, or a part of it, with its fragments written out.
+/// The size of a document or of a part of it, with all fragments written out.
 #[derive(Clone, Copy, Debug, Default)]
-struct Size {
+struct DocumentSize {
     selections: usize,
     aliases: usize,
     /// Levels of fields.
     depth: usize,
     /// Levels of fields and fragments.
     nesting: usize,
-    /// Fields that are not in others.
+    /// Fields at the root of this part.
     root_fields: usize,
-    /// The most that are in one place.
+    /// Most directives in one place.
     directives: usize,
 }
 
-impl Size {
-    /// Of one thing beside another.
+impl DocumentSize {
+    /// The size of two parts side by side.
     fn beside(self, other: Self) -> Self {
         Self {
             selections: self.selections.saturating_add(other.selections),
@@ -161,7 +162,7 @@ impl Size {
         }
     }
 
-    /// Of a field with this inside.
+    /// The size of a field around this part.
     fn in_field(self, field: &Field) -> Self {
         Self {
             selections: self.selections.saturating_add(1),
@@ -173,8 +174,8 @@ impl Size {
         }
     }
 
-    /// Of a fragment with this inside. It counts as well as what it holds: of fragments without any field, 2^30 are as
-    /// slow to walk.
+    /// The size of a fragment around this part. The fragment itself counts as a selection, too: 2^30 fragments without
+    /// any field are as slow to walk as fields.
     fn in_fragment(self, directives: usize) -> Self {
         Self {
             selections: self.selections.saturating_add(1),
@@ -186,36 +187,37 @@ impl Size {
 }
 
 /// Measures a document, each fragment once.
-struct DocumentMeasure<'a> {
+struct DocumentMeasurer<'a> {
     document: &'a Document,
     fragments: HashMap<&'a Name, &'a FragmentDefinition>,
     measured: HashMap<&'a Name, MeasureState>,
 }
 
+/// How far the measurement of a fragment is.
 #[derive(Clone, Copy)]
 enum MeasureState {
-    NotYet,
-    OperationInfo(Size),
+    InProgress,
+    Measured(DocumentSize),
 }
 
 /// A fragment that contains itself.
 struct Cycle(Name);
 
-impl<'a> DocumentMeasure<'a> {
+impl<'a> DocumentMeasurer<'a> {
     fn new(document: &'a Document) -> Self {
         let mut fragments = HashMap::new();
         for definition in &document.definitions {
             if let Definition::FragmentDefinition(fragment) = definition {
-                // If there are two of one name, the validation says so, and looks into the first.
+                // Validation refuses two fragments of one name, and visits the first.
                 fragments.entry(&fragment.name).or_insert(&**fragment);
             }
         }
         Self { document, fragments, measured: HashMap::new() }
     }
 
-    fn measure(mut self) -> Result<Size, Cycle> {
+    fn measure(mut self) -> Result<DocumentSize, Cycle> {
         let document = self.document;
-        let mut total = Size::default();
+        let mut total = DocumentSize::default();
         let mut root_fields = 0;
         for definition in &document.definitions {
             let Definition::OperationDefinition(operation) = definition else { continue };
@@ -225,7 +227,7 @@ impl<'a> DocumentMeasure<'a> {
             let variables = operation.variables.iter().map(|variable| variable.directives.len());
             total.directives = variables.chain([operation.directives.len()]).fold(total.directives, usize::max);
         }
-        // Fragments nobody spreads are validated too.
+        // Unused fragments are validated too.
         for definition in &document.definitions {
             let Definition::FragmentDefinition(fragment) = definition else { continue };
             let size = self.size_of_fragment(&fragment.name)?;
@@ -239,8 +241,8 @@ impl<'a> DocumentMeasure<'a> {
         Ok(total)
     }
 
-    fn size_of(&mut self, set: &'a [Selection]) -> Result<Size, Cycle> {
-        let mut size = Size::default();
+    fn size_of(&mut self, set: &'a [Selection]) -> Result<DocumentSize, Cycle> {
+        let mut size = DocumentSize::default();
         for selection in set {
             size = size.beside(match selection {
                 Selection::Field(field) => self.size_of(&field.selection_set)?.in_field(field),
@@ -255,18 +257,18 @@ impl<'a> DocumentMeasure<'a> {
         Ok(size)
     }
 
-    fn size_of_fragment(&mut self, name: &'a Name) -> Result<Size, Cycle> {
+    fn size_of_fragment(&mut self, name: &'a Name) -> Result<DocumentSize, Cycle> {
         match self.measured.get(name) {
-            Some(MeasureState::OperationInfo(size)) => return Ok(*size),
-            Some(MeasureState::NotYet) => return Err(Cycle(name.clone())),
+            Some(MeasureState::Measured(size)) => return Ok(*size),
+            Some(MeasureState::InProgress) => return Err(Cycle(name.clone())),
             None => {}
         }
-        // An unknown fragment is the validation's to name.
-        let Some(fragment) = self.fragments.get(name).copied() else { return Ok(Size::default()) };
-        self.measured.insert(name, MeasureState::NotYet);
+        // Validation refuses an unknown fragment.
+        let Some(fragment) = self.fragments.get(name).copied() else { return Ok(DocumentSize::default()) };
+        self.measured.insert(name, MeasureState::InProgress);
         let mut size = self.size_of(&fragment.selection_set)?;
         size.directives = size.directives.max(fragment.directives.len());
-        self.measured.insert(name, MeasureState::OperationInfo(size));
+        self.measured.insert(name, MeasureState::Measured(size));
         Ok(size)
     }
 }
@@ -283,10 +285,10 @@ mod tests {
         check_parsed(&parsed, limits)
     }
 
-    fn refusal(query: &str) -> Option<String> {
-        // Some of these are longer than they may be: here it is about what they unfold to.
+    fn error_message(query: &str) -> Option<String> {
+        // Some of these documents have too many tokens; here only their written-out size matters.
         let response = read(query, &Limits { tokens: 10_000, ..Limits::default() }).err()?;
-        Some(response.errors.into_iter().map(|error| error.message).collect())
+        Some(response.errors.into_iter().map(|error_response| error_response.message).collect())
     }
 
     #[test]
@@ -297,7 +299,7 @@ mod tests {
         }
         query += "fragment F60 on Worker { id }";
         assert_eq!(
-            refusal(&query).unwrap(),
+            error_message(&query).unwrap(),
             "The document has more than 1000000000 selections with its fragments written out; at most 1000 are allowed"
         );
     }
@@ -308,18 +310,20 @@ mod tests {
         for level in 0..30 {
             query += &format!("fragment F{level} on Query {{ ...F{next} ...F{next} }}", next = level + 1);
         }
-        assert!(refusal(&query).is_some_and(|message| message.contains("at most 1000 are allowed")));
+        assert!(error_message(&query).is_some_and(|message| message.contains("at most 1000 are allowed")));
     }
 
     #[test]
     fn cycles_are_refused_and_ordinary_documents_pass() {
         let cycle = "{ workers { ...A } } fragment A on Worker { ...B } fragment B on Worker { ...A }";
-        assert!(refusal(cycle).is_some_and(|message| message.ends_with("spreads itself, directly or through others")));
-        assert_eq!(refusal("{ workers { id ...A } } fragment A on Worker { hostname vms { id } }"), None);
+        assert!(
+            error_message(cycle).is_some_and(|message| message.ends_with("spreads itself, directly or through others"))
+        );
+        assert_eq!(error_message("{ workers { id ...A } } fragment A on Worker { hostname vms { id } }"), None);
     }
 
     #[test]
-    fn each_limit_says_what_it_is_and_how_much_was_asked() {
+    fn each_limit_is_named_with_the_actual_number() {
         let tight = Limits {
             body: 0,
             document: 200,
@@ -358,9 +362,9 @@ mod tests {
     fn a_document_is_no_collection_of_operations() {
         let queries = |count| (0..count).map(|n| format!("query Q{n} {{ ...F }}")).collect::<String>();
         let with_fragment = |count| queries(count) + "fragment F on Query { workers { id } }";
-        assert_eq!(refusal(&with_fragment(MAX_OPERATIONS)), None);
+        assert_eq!(error_message(&with_fragment(MAX_OPERATIONS)), None);
         assert_eq!(
-            refusal(&with_fragment(MAX_OPERATIONS + 1)).unwrap(),
+            error_message(&with_fragment(MAX_OPERATIONS + 1)).unwrap(),
             "The document has 21 operations; at most 20 are allowed"
         );
     }

@@ -1,11 +1,13 @@
-//! From the text of a request to an operation that may be run.
+//! Operations: from the text of a request to an operation that may be run.
 //!
-//! [`validation`] reads a text, with [`syntax`], [`limits`], [`overlap`] and [`typed`], and collects what is wrong in
-//! [`problems`]; a valid text is a [`document`]. [`document_cache`] keeps documents, [`apq`] (automatic persisted queries)
-//! and [`persisted_manifest`] find them by hash or id. A [`request`] is a document with what it is asked with: its
-//! [`variables`] are coerced and its [`cost`] is limited. [`request_cache`] keeps requests that come again byte by byte.
+//! - Parsing and validation: [`validation`] runs [`syntax`], [`limits`], the rules of `apollo-compiler`, [`overlap`]
+//!   and [`typed`], and collects [`validation_errors`] with positions in the [`source`]. The result is a [`document`].
+//! - Caches: [`document_cache`] has documents by their text, [`request_cache`] prepared operations by the bytes of
+//!   their requests. [`apq`] (automatic persisted queries) finds a text by its hash, [`persisted_manifest`] a trusted
+//!   document by its id.
+//! - For each [`request`]: [`variables`] are coerced, and the operation's [`cost`] is checked against its limit.
 //!
-//! Nothing is executed here.
+//! Nothing is executed here; see `execution`.
 
 pub mod apq;
 pub mod cost;
@@ -14,11 +16,12 @@ pub mod document_cache;
 pub mod limits;
 pub mod overlap;
 pub mod persisted_manifest;
-pub mod problems;
+
 pub mod request;
 pub mod request_cache;
 pub mod source;
 pub mod syntax;
 pub mod typed;
 pub mod validation;
+pub mod validation_errors;
 pub mod variables;

@@ -1,11 +1,13 @@
-//! Whether the fields of a document that share a name in the answer can be one field there.
+//! Validation rule: fields with one response key can be merged (the specification's FieldsInSetCanMerge).
 //!
-//! This is the specification's rule (FieldsInSetCanMerge) whole, for fields of one selection set and for those that
-//! meet when their parents are merged: `{ a: worker(id: "1") { x: id } a: worker(id: "1") { x: hostname } }`. Of such a
-//! pair the engine would answer one and forget the other. The rule looks at each field of the written-out document a
-//! constant number of times for each level: sameness of shape is compared with the first of a group, and merging is
-//! followed group by group. The guard has seen to it that there are not many. `apollo-compiler` has this rule too, and
-//! takes `[1]` and `[1, 2]` for the same argument.
+//! It covers the fields of one selection set, and those that meet when their parents are merged, as `x` does here:
+//!
+//! `{ a: worker(id: "1") { x: id } a: worker(id: "1") { x: hostname } }`
+//!
+//! Of such a pair the engine would resolve one and drop the other. The rule visits each field of the written-out
+//! document a constant number of times for each level, because it compares each field of a group with the first only;
+//! [`limits`](super::limits) bounds how many fields there are. `apollo-compiler` has this rule too, but takes `[1]` and
+//! `[1, 2]` for equal arguments.
 
 use std::collections::HashMap;
 
@@ -14,15 +16,15 @@ use apollo_compiler::executable::{ExecutableDocument, Field, Selection, Selectio
 use apollo_compiler::schema::ExtendedType;
 use apollo_compiler::{Name, Node, Schema};
 
-use super::problems::ValidationErrors;
+use super::validation_errors::ValidationErrors;
 
-/// Adds what cannot be merged to the problems; the first for each operation.
-pub fn find(document: &ExecutableDocument, schema: &Schema, problems: &mut ValidationErrors<'_>) {
-    let rule = Rule { document, schema };
+/// Adds an error for the first conflict of each operation.
+pub fn check_fields_merge(document: &ExecutableDocument, schema: &Schema, problems: &mut ValidationErrors<'_>) {
+    let rule = MergeRule { document, schema };
     for operation in document.operations.iter() {
         let mut fields = Vec::new();
         rule.collect(&operation.selection_set, &mut fields);
-        let outcome = rule.are_the_same(&fields).and_then(|()| rule.have_one_shape(&fields));
+        let outcome = rule.check_same_field(&fields).and_then(|()| rule.check_same_shape(&fields));
         if let Err(Conflict { one, other, problem }) = outcome {
             problems.add(one.location().into_iter().chain(other.location()), || {
                 format!(
@@ -35,69 +37,69 @@ pub fn find(document: &ExecutableDocument, schema: &Schema, problems: &mut Valid
     }
 }
 
-struct Rule<'a> {
+struct MergeRule<'a> {
     document: &'a ExecutableDocument,
     schema: &'a Schema,
 }
 
-/// A field where it was found.
+/// A field of a selection set.
 #[derive(Clone, Copy)]
-struct Found<'a> {
-    /// The type that it is asked of.
+struct FieldOccurrence<'a> {
+    /// The type that it is selected of.
     parent: &'a Name,
     field: &'a Node<Field>,
 }
 
-/// Two fields that cannot be one.
+/// Two fields that cannot be merged, and why.
 struct Conflict<'a> {
     one: &'a Node<Field>,
     other: &'a Node<Field>,
     problem: String,
 }
 
-impl<'a> Rule<'a> {
-    /// The fields of a selection set, with those of its fragments.
-    fn collect(&self, set: &'a SelectionSet, found: &mut Vec<Found<'a>>) {
+impl<'a> MergeRule<'a> {
+    /// Adds the fields of a selection set, those of its fragments included.
+    fn collect(&self, set: &'a SelectionSet, occurrences: &mut Vec<FieldOccurrence<'a>>) {
         for selection in &set.selections {
             match selection {
-                Selection::Field(field) => found.push(Found { parent: &set.ty, field }),
-                Selection::InlineFragment(inline) => self.collect(&inline.selection_set, found),
+                Selection::Field(field) => occurrences.push(FieldOccurrence { parent: &set.ty, field }),
+                Selection::InlineFragment(inline) => self.collect(&inline.selection_set, occurrences),
                 Selection::FragmentSpread(spread) => {
                     if let Some(fragment) = self.document.fragments.get(&spread.fragment_name) {
-                        self.collect(&fragment.selection_set, found);
+                        self.collect(&fragment.selection_set, occurrences);
                     }
                 }
             }
         }
     }
 
-    /// What is selected in these fields, taken together.
-    fn inside(&self, fields: &[Found<'a>]) -> Vec<Found<'a>> {
-        let mut found = Vec::new();
-        fields.iter().for_each(|Found { field, .. }| self.collect(&field.selection_set, &mut found));
-        found
+    /// The fields in the merged selection sets of these fields.
+    fn subselections(&self, fields: &[FieldOccurrence<'a>]) -> Vec<FieldOccurrence<'a>> {
+        let mut occurrences = Vec::new();
+        fields.iter().for_each(|FieldOccurrence { field, .. }| self.collect(&field.selection_set, &mut occurrences));
+        occurrences
     }
 
-    /// Fields of one name have values of one shape, whatever object they are of.
-    fn have_one_shape(&self, fields: &[Found<'a>]) -> Result<(), Conflict<'a>> {
-        for group in by_name(fields) {
+    /// Fields of one response key must have types of one shape, whatever their parents (SameResponseShape).
+    fn check_same_shape(&self, fields: &[FieldOccurrence<'a>]) -> Result<(), Conflict<'a>> {
+        for group in by_response_key(fields) {
             let [first, others @ ..] = &group[..] else { continue };
             for other in others {
                 let (one, another) = (&first.field.definition.ty, &other.field.definition.ty);
-                if !self.is_one_shape(one, another) {
+                if !self.is_same_shape(one, another) {
                     let problem = format!("they return conflicting types \"{one}\" and \"{another}\"");
                     return Err(conflict(first, other, problem));
                 }
             }
-            self.have_one_shape(&self.inside(&group))?;
+            self.check_same_shape(&self.subselections(&group))?;
         }
         Ok(())
     }
 
-    fn is_one_shape(&self, one: &Type, other: &Type) -> bool {
+    fn is_same_shape(&self, one: &Type, other: &Type) -> bool {
         match (one, other) {
             (Type::List(one), Type::List(other)) | (Type::NonNullList(one), Type::NonNullList(other)) => {
-                self.is_one_shape(one, other)
+                self.is_same_shape(one, other)
             }
             (Type::Named(one), Type::Named(other)) | (Type::NonNullNamed(one), Type::NonNullNamed(other)) => {
                 one == other || !(self.is_leaf(one) || self.is_leaf(other))
@@ -110,31 +112,32 @@ impl<'a> Rule<'a> {
         matches!(self.schema.types.get(ty), Some(ExtendedType::Scalar(_) | ExtendedType::Enum(_)))
     }
 
-    /// Fields of one name are the same field with the same arguments, if they can be of one object.
-    fn are_the_same(&self, fields: &[Found<'a>]) -> Result<(), Conflict<'a>> {
-        for group in by_name(fields) {
-            for together in self.that_may_meet(&group) {
-                let [first, others @ ..] = &together[..] else { continue };
+    /// Fields of one response key must be one field with equal arguments, if they can be of one object.
+    fn check_same_field(&self, fields: &[FieldOccurrence<'a>]) -> Result<(), Conflict<'a>> {
+        for group in by_response_key(fields) {
+            for group_of_object in self.groups_by_object(&group) {
+                let [first, others @ ..] = &group_of_object[..] else { continue };
                 for other in others {
                     let (one, another) = (first.field, other.field);
                     if one.name != another.name {
                         let problem = format!("\"{}\" and \"{}\" are different fields", one.name, another.name);
                         return Err(conflict(first, other, problem));
                     }
-                    if !has_the_same_arguments(one, another) {
+                    if !has_same_arguments(one, another) {
                         return Err(conflict(first, other, "they have differing arguments".to_owned()));
                     }
                 }
-                self.are_the_same(&self.inside(&together))?;
+                self.check_same_field(&self.subselections(&group_of_object))?;
             }
         }
         Ok(())
     }
 
-    /// Those that can be of one object: of each object type, with those of interfaces.
-    fn that_may_meet(&self, group: &[Found<'a>]) -> Vec<Vec<Found<'a>>> {
-        let is_concrete = |found: &Found<'a>| self.schema.get_object(found.parent).is_some();
-        let mut objects: Vec<_> = group.iter().filter(|found| is_concrete(found)).map(|found| found.parent).collect();
+    /// The groups of fields that can be of one object: for each object type its fields and those of interfaces.
+    fn groups_by_object(&self, group: &[FieldOccurrence<'a>]) -> Vec<Vec<FieldOccurrence<'a>>> {
+        let is_concrete = |occurrence: &FieldOccurrence<'a>| self.schema.get_object(occurrence.parent).is_some();
+        let mut objects: Vec<_> =
+            group.iter().filter(|occurrence| is_concrete(occurrence)).map(|occurrence| occurrence.parent).collect();
         objects.sort_unstable();
         objects.dedup();
         if objects.is_empty() {
@@ -145,57 +148,57 @@ impl<'a> Rule<'a> {
     }
 }
 
-/// The fields by their names in the answer, in the order in which they are asked for.
-fn by_name<'a>(fields: &[Found<'a>]) -> Vec<Vec<Found<'a>>> {
-    let mut places = HashMap::new();
+/// The fields grouped by response key, in the order of the document.
+fn by_response_key<'a>(fields: &[FieldOccurrence<'a>]) -> Vec<Vec<FieldOccurrence<'a>>> {
+    let mut indices = HashMap::new();
     let mut groups: Vec<Vec<_>> = Vec::new();
-    for found in fields {
-        let place = *places.entry(found.field.response_key()).or_insert(groups.len());
-        match groups.get_mut(place) {
-            Some(group) => group.push(*found),
-            None => groups.push(vec![*found]),
+    for occurrence in fields {
+        let index = *indices.entry(occurrence.field.response_key()).or_insert(groups.len());
+        match groups.get_mut(index) {
+            Some(group) => group.push(*occurrence),
+            None => groups.push(vec![*occurrence]),
         }
     }
     groups
 }
 
-fn has_the_same_arguments(one: &Field, other: &Field) -> bool {
-    // A fragment that is spread twice brings the very same field.
+fn has_same_arguments(one: &Field, other: &Field) -> bool {
+    // A fragment that is spread twice yields the identical field.
     std::ptr::eq(one, other)
         || one.arguments.len() == other.arguments.len()
             && one.arguments.iter().all(|argument| {
-                other.specified_argument_by_name(&argument.name).is_some_and(|it| is_the_same(it, &argument.value))
+                other.specified_argument_by_name(&argument.name).is_some_and(|it| is_same_value(it, &argument.value))
             })
 }
 
-/// Whether two values are the same, in whatever order their fields stand.
-fn is_the_same(one: &Value, other: &Value) -> bool {
+/// Whether two values are equal; the order of fields does not matter.
+fn is_same_value(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::List(one), Value::List(other)) => {
-            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| is_the_same(one, other))
+            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| is_same_value(one, other))
         }
         (Value::Object(one), Value::Object(other)) => {
             one.len() == other.len()
-                && one
-                    .iter()
-                    .all(|(name, value)| other.iter().any(|(known, other)| known == name && is_the_same(value, other)))
+                && one.iter().all(|(name, value)| {
+                    other.iter().any(|(known, other)| known == name && is_same_value(value, other))
+                })
         }
         (one, other) => one == other,
     }
 }
 
-fn conflict<'a>(one: &Found<'a>, other: &Found<'a>, problem: String) -> Conflict<'a> {
+fn conflict<'a>(one: &FieldOccurrence<'a>, other: &FieldOccurrence<'a>, problem: String) -> Conflict<'a> {
     Conflict { one: one.field, other: other.field, problem }
 }
 
 #[cfg(test)]
 mod tests {
     use crate::graphql::operation::limits::Limits;
-    use crate::graphql::operation::validation::read;
+    use crate::graphql::operation::validation::parse_and_validate;
 
     fn problem(query: &str) -> Option<String> {
-        let refused = read(query, &Limits::default()).err()?;
-        refused.errors.into_iter().next().map(|error| error.message)
+        let error_response = parse_and_validate(query, &Limits::default()).err()?;
+        error_response.errors.into_iter().next().map(|error| error.message)
     }
 
     #[test]

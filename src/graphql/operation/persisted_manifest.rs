@@ -1,7 +1,11 @@
-//! DocumentCache that an operator trusts: read from a manifest at the start, and asked for by their ids.
+//! The persisted query manifest: the trusted documents of an operator, loaded at the start and named by their ids in
+//! requests.
 //!
-//! The manifest is Apollo's, as its client tools write it. Each operation is validated before the
-//! server starts to serve: what a dashboard was built with either fits this server, or is named.
+//! The format is Apollo's, which its client tools write. Each operation is validated before the server starts to serve,
+//! so that the operations of a dashboard either fit this server or stop its start with an error that names them.
+//!
+//! Requests reach these documents through the [document cache](super::document_cache), or by their addresses
+//! (`transport::stored_operation`).
 
 use std::collections::HashMap;
 use std::fs;
@@ -16,21 +20,21 @@ use super::document::{Document, DocumentParser};
 use crate::graphql::error::request_error;
 use crate::resolvers::input::echo;
 
-/// What a manifest says it is.
-const FORMAT: &str = "apollo-persisted-query-manifest";
+/// The `format` of a manifest.
+const MANIFEST_FORMAT: &str = "apollo-persisted-query-manifest";
 
-/// The version of the format that is read here.
-const VERSION: u32 = 1;
+/// The supported `version` of the format.
+const MANIFEST_VERSION: u32 = 1;
 
-/// What trusted documents are for.
+/// Whether trusted documents are used, and whether others are allowed beside them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TrustedMode {
-    /// There are none.
+    /// Trusted documents are not used.
     Off,
-    /// They can be asked for by their ids, beside any other document.
+    /// They can be named by their ids; any other document is allowed, too.
     #[default]
     Allow,
-    /// Nothing else is answered.
+    /// No other document is allowed.
     Only,
 }
 
@@ -71,21 +75,21 @@ struct Operation {
     body: String,
 }
 
-/// The documents by their ids.
+/// The trusted documents by their ids.
 pub struct TrustedDocuments {
     pub mode: TrustedMode,
     documents: HashMap<String, Arc<Document>>,
 }
 
 impl TrustedDocuments {
-    /// There are none.
+    /// No documents.
     pub fn empty(mode: TrustedMode) -> Self {
         Self { mode, documents: HashMap::new() }
     }
 
-    /// Reads a manifest, all of whose operations have to be valid.
-    pub fn read(file: &Path, mode: TrustedMode, reader: &DocumentParser) -> Result<Self, ManifestError> {
-        let operations = match operations(file) {
+    /// Loads a manifest and validates all of its operations.
+    pub fn load(file: &Path, mode: TrustedMode, parser: &DocumentParser) -> Result<Self, ManifestError> {
+        let operations = match read_manifest(file) {
             Ok(operations) => operations,
             Err(problem) => return Err(ManifestError { file: file.to_owned(), problem }),
         };
@@ -93,7 +97,7 @@ impl TrustedDocuments {
         for operation in operations {
             let document = match trusted.documents.contains_key(&operation.id) {
                 true => Err("another operation has the same id".to_owned()),
-                false => operation.read(reader),
+                false => operation.parse(parser),
             };
             let document = document.map_err(|problem| {
                 let problem = format!("operation {} (id {}): {problem}", echo(&operation.name), echo(&operation.id));
@@ -104,18 +108,18 @@ impl TrustedDocuments {
         Ok(trusted)
     }
 
-    /// The document with this id; `sha256:` in front of a hash says only that it is one.
+    /// The document with this id. A prefix `sha256:` of an id is ignored if there is no document with the prefix.
     pub fn find(&self, id: &str) -> Option<&Arc<Document>> {
         self.documents.get(id).or_else(|| self.documents.get(id.strip_prefix("sha256:")?))
     }
 
-    /// The same, or why there is none.
+    /// The document with this id, or the error response if there is none.
     pub fn document(&self, id: &str) -> Result<&Arc<Document>, Response> {
-        self.find(id).ok_or_else(|| self.unknown(id))
+        self.find(id).ok_or_else(|| self.not_found(id))
     }
 
-    /// What is answered to an id that nothing has.
-    pub fn unknown(&self, id: &str) -> Response {
+    /// The error response to an unknown id.
+    pub fn not_found(&self, id: &str) -> Response {
         let problem = match self.mode {
             TrustedMode::Off => "this server has no trusted documents, it is started without --trusted-documents",
             TrustedMode::Allow | TrustedMode::Only => "it is not in the manifest that the server was started with",
@@ -125,31 +129,34 @@ impl TrustedDocuments {
     }
 }
 
-/// What is answered to a document that is not asked for by its id, where only trusted ones are.
+/// The error response to a document without an id, where only trusted documents are allowed.
 pub fn id_required() -> Response {
     let problem = "Only trusted documents are answered here: send the `documentId` of one instead of a `query`";
     Response::from_errors(vec![request_error("PERSISTED_QUERY_ID_REQUIRED", problem)])
 }
 
-fn operations(file: &Path) -> Result<Vec<Operation>, String> {
+/// Reads the operations of a manifest file.
+fn read_manifest(file: &Path) -> Result<Vec<Operation>, String> {
     let text = fs::read_to_string(file).map_err(|error| format!("the file cannot be read: {error}"))?;
     let manifest: Manifest =
         serde_json::from_str(&text).map_err(|error| format!("it is not a manifest in JSON: {error}"))?;
-    if manifest.format != FORMAT || manifest.version != VERSION {
+    if manifest.format != MANIFEST_FORMAT || manifest.version != MANIFEST_VERSION {
         let (format, version) = (echo(&manifest.format), manifest.version);
-        return Err(format!("it is {format:?} version {version}, and what is read is {FORMAT:?} version {VERSION}"));
+        return Err(format!(
+            "it is {format:?} version {version}, and what is read is {MANIFEST_FORMAT:?} version {MANIFEST_VERSION}"
+        ));
     }
     Ok(manifest.operations)
 }
 
 impl Operation {
-    /// Its document, if it is valid and the operation that it says to be.
-    fn read(&self, reader: &DocumentParser) -> Result<Arc<Document>, String> {
-        let first_words = |refused: Response| {
-            let first = refused.errors.into_iter().next();
+    /// Parses the document. It must be valid and have one operation, of the type and name that the manifest states.
+    fn parse(&self, parser: &DocumentParser) -> Result<Arc<Document>, String> {
+        let first_message = |error_response: Response| {
+            let first = error_response.errors.into_iter().next();
             first.map_or_else(|| "it is refused".to_owned(), |error| error.message)
         };
-        let document = reader.read(&self.body).map_err(first_words)?;
+        let document = parser.parse(&self.body).map_err(first_message)?;
         let Some(operation) = document.operation(None) else {
             return Err("its body must be one operation with its fragments".to_owned());
         };
@@ -157,7 +164,7 @@ impl Operation {
         if kind != self.kind {
             return Err(format!("its body is a {kind}, and not a {}", echo(&self.kind)));
         }
-        if document.name_of_the_only_operation().is_some_and(|name| *name != self.name) {
+        if document.only_operation_name().is_some_and(|name| *name != self.name) {
             return Err("its body has another name".to_owned());
         }
         Ok(document)

@@ -1,45 +1,47 @@
-//! A request whose document has been read, and one that has been found fit to be run.
+//! Requests on their way to execution: a [`ParsedRequest`] has its document, a [`PreparedOperation`] also its coerced
+//! variables, cost and plan.
 
 use std::sync::Arc;
 
 use async_graphql::Request;
 use async_graphql::parser::types::{ExecutableDocument, OperationDefinition, OperationType};
 
-use super::cost::{self, Sizes};
+use super::cost::{self, ClusterSize};
 use super::document::Document;
 use crate::graphql::plan::{Fallback, Plan};
 use crate::graphql::schema::index::SchemaIndex;
 
-/// A request whose document has been read.
+/// A request with its document, which is valid. Its variables are coerced by
+/// [`DocumentCache::check`](super::document_cache::DocumentCache::check).
 pub struct ParsedRequest {
     pub document: Arc<Document>,
-    /// The rest of it; its text is empty.
+    /// The rest of the request; its `query` is empty.
     pub request: Request,
 }
 
 impl ParsedRequest {
-    /// A document, and what it is asked with.
+    /// A request with this document.
     pub fn new(document: Arc<Document>, request: Request) -> Self {
         Self { document, request }
     }
 
-    /// The operation that is asked for; none if the request does not tell, which is refused when it is checked.
+    /// The operation to run; none if the request does not name one of several, for which `check` refuses it.
     pub fn operation(&self) -> Option<&OperationDefinition> {
         self.document.operation(self.request.operation_name.as_deref())
     }
 
-    /// What the operations are that may be meant: the one that is asked for, or all.
-    pub fn kinds(&self) -> Vec<OperationType> {
-        self.document.kinds(self.request.operation_name.as_deref())
+    /// The type of the operation to run, or of all operations if the request does not name one.
+    pub fn operation_types(&self) -> Vec<OperationType> {
+        self.document.operation_types(self.request.operation_name.as_deref())
     }
 
-    /// How to answer it without the engine, if it is a query of which that is known; and whether for good, or only with
-    /// these variables.
+    /// The plan of the operation, if it is a query that has one; and whether the plan is reusable, or only for these
+    /// variables.
     pub fn plan(&self, types: &SchemaIndex) -> Option<(Arc<Plan>, bool)> {
         let operation = self.operation().filter(|operation| operation.ty == OperationType::Query)?;
-        let known = self.document.known(self.request.operation_name.as_deref(), types)?;
+        let info = self.document.operation_info(self.request.operation_name.as_deref(), types)?;
         let plan = || Plan::compile(operation, &self.document.parsed, None, types).map(Arc::new);
-        match known.plan.get_or_init(plan) {
+        match info.plan.get_or_init(plan) {
             Ok(plan) => Some((plan.clone(), true)),
             Err(Fallback::Resolver) => None,
             Err(Fallback::NeedsVariables) => {
@@ -49,31 +51,31 @@ impl ParsedRequest {
         }
     }
 
-    /// What the operation costs in a cluster of this size.
-    pub fn cost_on(&self, sizes: Sizes, types: &SchemaIndex) -> u64 {
+    /// The cost of the operation in a cluster of this size.
+    pub fn cost_in(&self, size: ClusterSize, types: &SchemaIndex) -> u64 {
         let Self { document, request, .. } = self;
-        self.operation().map_or(0, |operation| cost::on(sizes, operation, &document.parsed, &request.variables, types))
+        self.operation()
+            .map_or(0, |operation| cost::in_cluster_of(size, operation, &document.parsed, &request.variables, types))
     }
 
-    /// The operation that is asked for, alone, if it is of this kind.
-    pub fn cut_out(&self, kinds: &[OperationType]) -> Option<ExecutableDocument> {
-        let operation = self.operation().filter(|operation| kinds.contains(&operation.ty))?;
-        Some(self.document.cut_out(operation))
+    /// The operation to run as a document of its own, if it is of one of these types.
+    pub fn extract_operation(&self, operation_types: &[OperationType]) -> Option<ExecutableDocument> {
+        let operation = self.operation().filter(|operation| operation_types.contains(&operation.ty))?;
+        Some(self.document.extract_operation(operation))
     }
 }
 
-/// A query or a mutation that may be run, as often as somebody asks for it.
+/// A query or mutation that has been checked and may be run, repeatedly if its request is cached.
 pub struct PreparedOperation {
-    pub asked: ParsedRequest,
+    pub parsed: ParsedRequest,
     pub cost: u64,
-    /// How it is answered without resolving it field by field, if that is known; and whether for good, or only with
-    /// these variables.
+    /// Its plan, if there is one; and whether the plan is reusable, or only for these variables.
     pub plan: Option<(Arc<Plan>, bool)>,
 }
 
 impl PreparedOperation {
     /// The request.
-    pub fn asked(&self) -> &ParsedRequest {
-        &self.asked
+    pub fn parsed(&self) -> &ParsedRequest {
+        &self.parsed
     }
 }

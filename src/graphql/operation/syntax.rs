@@ -1,58 +1,60 @@
-//! The syntax of documents, to the letter of the specification, before a parser sees them.
+//! Lexer and syntax check of documents, exactly as the specification has them, before the parser runs.
 //!
-//! The parser of `apollo-compiler` takes what is no document (`worker(id "w1")`, of which it forgets the argument) and
-//! refuses what is one (descriptions of operations, a comma after `...`). So a document is recognized here first, token
-//! by token, and the parser is given the tokens without anything between them that it could stumble over: blanks stand
-//! for comments, commas and descriptions, so that every token stays where it was. What is counted on the way is what
-//! the limits of [`guard`](super::limits) need to know before a parser, which takes its time, sees a document.
+//! The parser of `apollo-compiler` accepts texts that are no documents (`worker(id "w1")`, whose argument it drops) and
+//! refuses valid ones (descriptions of operations, a comma after `...`). So the syntax is checked here first, and the
+//! parser gets a normalized text: comments, commas and descriptions are replaced by blanks, so that every token keeps
+//! its position. Tokens and selections are counted on the way, because the [`limits`](super::limits) have to be checked
+//! before the parser runs, which is slow.
+//!
+//! Names and types are not looked up here; that is validation.
 
-/// What a document is made of.
+/// The tokens of a document.
 pub struct Tokens<'a> {
     text: &'a str,
     tokens: Vec<Token>,
-    /// How many there are, with those that are none.
+    /// How many tokens there are, invalid ones included.
     pub count: usize,
-    /// The first that is none.
-    wrong: Option<SyntaxError>,
+    /// The error of the first invalid token.
+    error: Option<SyntaxError>,
 }
 
-/// Why a text is no document. Places are in bytes.
+/// Why a text is no document. Offsets are in bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub enum SyntaxError {
-    /// It is none by its syntax.
+    /// It violates the grammar.
     Syntax { offset: usize, problem: String },
-    /// Selections, types or values lie in each other deeper than is allowed.
+    /// Selections, types or values are nested deeper than the limit.
     TooDeep { offset: usize },
 }
 
-/// A document that is one by its syntax.
+/// A document with correct syntax.
 pub struct Recognized {
-    /// Its tokens at their places, without descriptions and with blanks between them.
-    pub plain: String,
-    /// The most selections in one operation or fragment, as they are written.
+    /// The text for the parser: all tokens except descriptions at their positions, and blanks between them.
+    pub normalized: String,
+    /// Most selections in one operation or fragment, as they are written.
     pub selections: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum IndexedType {
+enum TokenKind {
     Name,
     Number,
-    Text,
-    /// Any sign, `...` among them.
-    Sign,
+    StringValue,
+    /// A punctuator, `...` included.
+    Punctuator,
 }
 
 #[derive(Clone, Copy)]
 struct Token {
-    kind: IndexedType,
+    kind: TokenKind,
     start: usize,
     end: usize,
 }
 
 impl<'a> Tokens<'a> {
-    /// The tokens of a text, of which so many are wanted at most; the others are counted.
-    pub fn of(text: &'a str, at_most: usize) -> Self {
-        let mut found = Self { text, tokens: Vec::new(), count: 0, wrong: None };
+    /// Splits a text into tokens. At most `max_tokens` are stored; the others are only counted.
+    pub fn of(text: &'a str, max_tokens: usize) -> Self {
+        let mut tokens = Self { text, tokens: Vec::new(), count: 0, error: None };
         let mut at = 0;
         while let Some(rest) = text.as_bytes().get(at..).filter(|rest| !rest.is_empty()) {
             let ignored = ignored_length(rest);
@@ -62,25 +64,25 @@ impl<'a> Tokens<'a> {
             }
             let (kind, length, problem) = token(text.get(at..).unwrap_or_default());
             if let Some(problem) = problem {
-                found.wrong.get_or_insert(SyntaxError::Syntax { offset: at, problem });
+                tokens.error.get_or_insert(SyntaxError::Syntax { offset: at, problem });
             }
-            if found.count < at_most {
-                found.tokens.push(Token { kind, start: at, end: at + length });
+            if tokens.count < max_tokens {
+                tokens.tokens.push(Token { kind, start: at, end: at + length });
             }
-            found.count += 1;
+            tokens.count += 1;
             at += length;
         }
-        found
+        tokens
     }
 
-    /// Recognizes a document, whose tokens are all here.
-    pub fn recognize(self, deepest: usize) -> Result<Recognized, SyntaxError> {
-        if let Some(wrong) = self.wrong {
-            return Err(wrong);
+    /// Checks the syntax of a document, all of whose tokens are stored.
+    pub fn recognize(self, max_depth: usize) -> Result<Recognized, SyntaxError> {
+        if let Some(error) = self.error {
+            return Err(error);
         }
-        let mut plain = vec![b' '; self.text.len()];
+        let mut normalized = vec![b' '; self.text.len()];
         for Token { start, end, .. } in &self.tokens {
-            if let (Some(to), Some(from)) = (plain.get_mut(*start..*end), self.text.as_bytes().get(*start..*end)) {
+            if let (Some(to), Some(from)) = (normalized.get_mut(*start..*end), self.text.as_bytes().get(*start..*end)) {
                 to.copy_from_slice(from);
             }
         }
@@ -88,44 +90,44 @@ impl<'a> Tokens<'a> {
             text: self.text,
             tokens: self.tokens,
             next: 0,
-            plain,
+            normalized,
             selections: 0,
-            most_selections: 0,
+            max_selections: 0,
             depth: 0,
-            deepest,
+            max_depth,
         };
         recognizer.document()?;
-        let Recognizer { plain, most_selections: selections, .. } = recognizer;
-        let plain = String::from_utf8(plain).unwrap_or_default();
-        Ok(Recognized { plain, selections })
+        let Recognizer { normalized, max_selections: selections, .. } = recognizer;
+        let normalized = String::from_utf8(normalized).unwrap_or_default();
+        Ok(Recognized { normalized, selections })
     }
 }
 
-/// How many bytes at the front are nothing to the language: blanks, commas, byte order marks and comments.
+/// The length of what is ignored at the front: a blank, a comma, a byte order mark or a comment.
 fn ignored_length(bytes: &[u8]) -> usize {
     match bytes {
         [b' ' | b'\t' | b'\r' | b'\n' | b',', ..] => 1,
         [0xEF, 0xBB, 0xBF, ..] => 3,
-        [b'#', rest @ ..] => 1 + run(rest, |byte| !matches!(byte, b'\n' | b'\r')),
+        [b'#', rest @ ..] => 1 + count_while(rest, |byte| !matches!(byte, b'\n' | b'\r')),
         _ => 0,
     }
 }
 
-/// The token at the front: what it is, how long, and what is wrong with it.
-fn token(text: &str) -> (IndexedType, usize, Option<String>) {
+/// The token at the front: its kind, its length in bytes, and its error if it is invalid.
+fn token(text: &str) -> (TokenKind, usize, Option<String>) {
     let bytes = text.as_bytes();
     match bytes {
-        [first, ..] if is_name_start(*first) => (IndexedType::Name, run(bytes, is_name_part), None),
+        [first, ..] if is_name_start(*first) => (TokenKind::Name, count_while(bytes, is_name_part), None),
         [b'-' | b'0'..=b'9', ..] => number(bytes),
-        [b'"', b'"', b'"', ..] => block_text(bytes),
-        [b'"', ..] => quoted_text(text),
-        [b'.', b'.', b'.', ..] => (IndexedType::Sign, 3, None),
+        [b'"', b'"', b'"', ..] => block_string(bytes),
+        [b'"', ..] => string_value(text),
+        [b'.', b'.', b'.', ..] => (TokenKind::Punctuator, 3, None),
         [b'!' | b'$' | b'&' | b'(' | b')' | b':' | b'=' | b'@' | b'[' | b']' | b'{' | b'|' | b'}', ..] => {
-            (IndexedType::Sign, 1, None)
+            (TokenKind::Punctuator, 1, None)
         }
         _ => {
             let letter = text.chars().next().unwrap_or_default();
-            (IndexedType::Sign, letter.len_utf8(), Some(format!("{letter:?} is nothing that a document has here")))
+            (TokenKind::Punctuator, letter.len_utf8(), Some(format!("{letter:?} is nothing that a document has here")))
         }
     }
 }
@@ -138,82 +140,83 @@ fn is_name_part(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_'
 }
 
-/// How many bytes from the front are such.
-fn run(bytes: &[u8], is_such: impl Fn(u8) -> bool) -> usize {
-    bytes.iter().position(|byte| !is_such(*byte)).unwrap_or(bytes.len())
+/// How many bytes at the front match.
+fn count_while(bytes: &[u8], matches: impl Fn(u8) -> bool) -> usize {
+    bytes.iter().position(|byte| !matches(*byte)).unwrap_or(bytes.len())
 }
 
-fn number(bytes: &[u8]) -> (IndexedType, usize, Option<String>) {
+fn number(bytes: &[u8]) -> (TokenKind, usize, Option<String>) {
     let from = |at: usize| bytes.get(at..).unwrap_or_default();
-    let digits = |at: usize| run(from(at), |byte| byte.is_ascii_digit());
+    let digits = |at: usize| count_while(from(at), |byte| byte.is_ascii_digit());
     let mut at = usize::from(bytes.starts_with(b"-"));
-    let whole = digits(at);
-    let mut is_wrong = whole == 0 || whole > 1 && bytes.get(at) == Some(&b'0');
-    at += whole;
+    let integer_digits = digits(at);
+    let mut is_wrong = integer_digits == 0 || integer_digits > 1 && bytes.get(at) == Some(&b'0');
+    at += integer_digits;
     if bytes.get(at) == Some(&b'.') {
         let fraction = digits(at + 1);
         is_wrong |= fraction == 0;
         at += 1 + fraction;
     }
     if matches!(bytes.get(at), Some(b'e' | b'E')) {
-        let sign = usize::from(matches!(bytes.get(at + 1), Some(b'+' | b'-')));
-        let exponent = digits(at + 1 + sign);
+        let expect = usize::from(matches!(bytes.get(at + 1), Some(b'+' | b'-')));
+        let exponent = digits(at + 1 + expect);
         is_wrong |= exponent == 0;
-        at += 1 + sign + exponent;
+        at += 1 + expect + exponent;
     }
-    // What follows at once would be read with it.
+    // A number must not be followed by a name or another dot directly.
     is_wrong |= bytes.get(at).is_some_and(|next| *next == b'.' || is_name_start(*next));
-    (IndexedType::Number, at.max(1), is_wrong.then(|| "this is no number".to_owned()))
+    (TokenKind::Number, at.max(1), is_wrong.then(|| "this is no number".to_owned()))
 }
 
-fn block_text(bytes: &[u8]) -> (IndexedType, usize, Option<String>) {
+fn block_string(bytes: &[u8]) -> (TokenKind, usize, Option<String>) {
     let mut at = 3;
     while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
         match rest {
-            [b'"', b'"', b'"', ..] => return (IndexedType::Text, at + 3, None),
+            [b'"', b'"', b'"', ..] => return (TokenKind::StringValue, at + 3, None),
             [b'\\', b'"', b'"', b'"', ..] => at += 4,
             _ => at += 1,
         }
     }
-    (IndexedType::Text, bytes.len(), Some("a text in three quotation marks has no end".to_owned()))
+    (TokenKind::StringValue, bytes.len(), Some("a text in three quotation marks has no end".to_owned()))
 }
 
-fn quoted_text(text: &str) -> (IndexedType, usize, Option<String>) {
+fn string_value(text: &str) -> (TokenKind, usize, Option<String>) {
     let bytes = text.as_bytes();
-    let (mut at, mut wrong) = (1, None);
+    let (mut at, mut error) = (1, None);
     while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
         at += match rest {
-            [b'"', ..] => return (IndexedType::Text, at + 1, wrong),
+            [b'"', ..] => return (TokenKind::StringValue, at + 1, error),
             [b'\n' | b'\r', ..] => break,
             [b'\\', b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => 2,
             [b'\\', b'u', ..] => match escape_length(rest) {
                 Some(length) => length,
                 None => {
-                    wrong.get_or_insert_with(|| "a text has an escape in it that stands for no character".to_owned());
+                    error.get_or_insert_with(|| "a text has an escape in it that stands for no character".to_owned());
                     2
                 }
             },
             [b'\\', ..] => {
-                wrong.get_or_insert_with(|| "a text has an escape in it that there is not".to_owned());
+                error.get_or_insert_with(|| "a text has an escape in it that there is not".to_owned());
                 1
             }
             _ => 1,
         };
     }
-    (IndexedType::Text, at, Some("a text in quotation marks has no end in its line".to_owned()))
+    (TokenKind::StringValue, at, Some("a text in quotation marks has no end in its line".to_owned()))
 }
 
-/// The length of an escape that begins with `\u`, if it stands for a character: two of them may, together.
+/// The length of an escape that begins with `\u`, if it stands for a character. A surrogate pair of two escapes counts
+/// as one.
 fn escape_length(bytes: &[u8]) -> Option<usize> {
     let read = |at: usize, length: usize| {
         let digits = bytes.get(at..at + length).filter(|digits| digits.iter().all(u8::is_ascii_hexdigit))?;
         u32::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()
     };
     if bytes.get(2) == Some(&b'{') {
-        /// More are only zeros, and the reference implementation takes no more of them.
-        const LONGEST: usize = 8;
-        let length = run(bytes.get(3..)?, |byte| byte.is_ascii_hexdigit());
-        let is_closed = length <= LONGEST && bytes.get(3 + length) == Some(&b'}');
+        /// Longer ones have leading zeros only, and the reference implementation refuses them, too.
+        const MAX_LENGTH: usize = 8;
+        let length = count_while(bytes.get(3..)?, |byte| byte.is_ascii_hexdigit());
+        let is_closed = length <= MAX_LENGTH && bytes.get(3 + length) == Some(&b'}');
         return read(3, length).and_then(char::from_u32).filter(|_| is_closed).map(|_| length + 4);
     }
     match read(2, 4)? {
@@ -225,23 +228,24 @@ fn escape_length(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// Goes through the tokens of a document by the rules of its grammar, which give the methods their names.
+/// A recursive descent through the grammar; the methods are named by its rules.
 struct Recognizer<'a> {
     text: &'a str,
     tokens: Vec<Token>,
     next: usize,
-    plain: Vec<u8>,
-    /// Of the definition at hand.
+    normalized: Vec<u8>,
+    /// Selections of the definition at hand.
     selections: usize,
-    most_selections: usize,
+    max_selections: usize,
     depth: usize,
-    deepest: usize,
+    max_depth: usize,
 }
 
 type Recognition = Result<(), SyntaxError>;
 
 impl<'a> Recognizer<'a> {
-    /// The definitions. From the first of a type on they are left to the parser: they are refused in any case.
+    /// All definitions. From the first definition of a type on the text is left to the parser, because validation
+    /// refuses it in any case.
     fn document(&mut self) -> Recognition {
         loop {
             let described = self.description();
@@ -260,7 +264,7 @@ impl<'a> Recognizer<'a> {
                 Some("fragment") => {
                     self.next += 1;
                     self.fragment_name()?;
-                    self.sign("on")?;
+                    self.expect("on")?;
                     self.name("a type")?;
                     self.directives(false)?;
                     self.selection_set()?;
@@ -271,17 +275,17 @@ impl<'a> Recognizer<'a> {
                 Some("extend") if !described => return Ok(()),
                 _ => return Err(self.unexpected("an operation or a fragment")),
             }
-            self.most_selections = self.most_selections.max(self.selections);
+            self.max_selections = self.max_selections.max(self.selections);
             if self.next == self.tokens.len() {
                 return Ok(());
             }
         }
     }
 
-    /// Takes a description, and leaves blanks.
+    /// Skips a description, and blanks it in the normalized text.
     fn description(&mut self) -> bool {
-        let Some(Token { kind: IndexedType::Text, start, end }) = self.token() else { return false };
-        if let Some(description) = self.plain.get_mut(start..end) {
+        let Some(Token { kind: TokenKind::StringValue, start, end }) = self.token() else { return false };
+        if let Some(description) = self.normalized.get_mut(start..end) {
             description.fill(b' ');
         }
         self.next += 1;
@@ -290,9 +294,9 @@ impl<'a> Recognizer<'a> {
 
     fn variable_definition(&mut self) -> Recognition {
         self.description();
-        self.sign("$")?;
+        self.expect("$")?;
         self.name("the name of a variable")?;
-        self.sign(":")?;
+        self.expect(":")?;
         self.ty()?;
         if self.is_next("=") {
             self.next += 1;
@@ -305,7 +309,7 @@ impl<'a> Recognizer<'a> {
         if self.is_next("[") {
             self.next += 1;
             self.nested(Self::ty)?;
-            self.sign("]")?;
+            self.expect("]")?;
         } else {
             self.name("a type")?;
         }
@@ -367,12 +371,12 @@ impl<'a> Recognizer<'a> {
 
     fn named_value(&mut self, what: &str, is_constant: bool) -> Recognition {
         self.name(what)?;
-        self.sign(":")?;
+        self.expect(":")?;
         self.value(is_constant)
     }
 
     fn value(&mut self, is_constant: bool) -> Recognition {
-        if self.token().is_some_and(|token| token.kind != IndexedType::Sign) {
+        if self.token().is_some_and(|token| token.kind != TokenKind::Punctuator) {
             self.next += 1;
             return Ok(());
         }
@@ -393,16 +397,16 @@ impl<'a> Recognizer<'a> {
         }
     }
 
-    /// One or more, between signs.
+    /// One or more of something, between two punctuators.
     fn many(&mut self, open: &str, close: &str, one: impl Fn(&mut Self) -> Recognition) -> Recognition {
-        self.sign(open)?;
+        self.expect(open)?;
         one(self)?;
         self.until(close, one)
     }
 
     fn until(&mut self, close: &str, one: impl Fn(&mut Self) -> Recognition) -> Recognition {
         while !self.is_next(close) {
-            // Where something else could stand as well, the sign is the shorter thing to say.
+            // At the end of the text, the closing punctuator is the simplest expectation to report.
             if self.next == self.tokens.len() {
                 return Err(self.unexpected(&format!("\"{close}\"")));
             }
@@ -412,10 +416,10 @@ impl<'a> Recognizer<'a> {
         Ok(())
     }
 
-    /// What lies in something else. Deeper than is allowed, only the depth is of interest.
+    /// Something nested one level deeper. Beyond the limit, the depth is the only error that is reported.
     fn nested(&mut self, inside: impl FnOnce(&mut Self) -> Recognition) -> Recognition {
         self.depth += 1;
-        if self.depth > self.deepest {
+        if self.depth > self.max_depth {
             return Err(SyntaxError::TooDeep { offset: self.offset() });
         }
         inside(self)?;
@@ -431,18 +435,18 @@ impl<'a> Recognizer<'a> {
         self.token().map_or(self.text.len(), |token| token.start)
     }
 
-    /// The next name or sign as it is written.
+    /// The text of the next token, if it is a name or a punctuator.
     fn peek(&self) -> Option<&'a str> {
-        let token = self.token().filter(|token| matches!(token.kind, IndexedType::Name | IndexedType::Sign))?;
+        let token = self.token().filter(|token| matches!(token.kind, TokenKind::Name | TokenKind::Punctuator))?;
         self.text.get(token.start..token.end)
     }
 
-    fn is_next(&self, wanted: &str) -> bool {
-        self.peek() == Some(wanted)
+    fn is_next(&self, expected: &str) -> bool {
+        self.peek() == Some(expected)
     }
 
     fn is_name(&self) -> bool {
-        self.token().is_some_and(|token| token.kind == IndexedType::Name)
+        self.token().is_some_and(|token| token.kind == TokenKind::Name)
     }
 
     fn optional_name(&mut self) {
@@ -457,24 +461,24 @@ impl<'a> Recognizer<'a> {
         Ok(())
     }
 
-    /// A sign, or a word that is as good as one.
-    fn sign(&mut self, sign: &str) -> Recognition {
-        if !self.is_next(sign) {
-            return Err(self.unexpected(&format!("\"{sign}\"")));
+    /// A punctuator or keyword.
+    fn expect(&mut self, token: &str) -> Recognition {
+        if !self.is_next(token) {
+            return Err(self.unexpected(&format!("\"{token}\"")));
         }
         self.next += 1;
         Ok(())
     }
 
     fn unexpected(&self, expected: &str) -> SyntaxError {
-        /// Texts may be long.
-        const LONGEST: usize = 60;
+        /// The longest quote of a token, in characters.
+        const MAX_LENGTH: usize = 60;
         let found = match self.token() {
             None => "the end of the document".to_owned(),
-            Some(Token { kind: IndexedType::Text, .. }) => "a text".to_owned(),
+            Some(Token { kind: TokenKind::StringValue, .. }) => "a text".to_owned(),
             Some(Token { start, end, .. }) => {
                 let found = self.text.get(start..end).unwrap_or_default();
-                format!("\"{}\"", found.chars().take(LONGEST).collect::<String>())
+                format!("\"{}\"", found.chars().take(MAX_LENGTH).collect::<String>())
             }
         };
         SyntaxError::Syntax { offset: self.offset(), problem: format!("expected {expected}, found {found}") }
@@ -486,7 +490,7 @@ mod tests {
     use super::*;
 
     fn recognize(text: &str) -> Result<Recognized, String> {
-        Tokens::of(text, 10_000).recognize(100).map_err(|wrong| match wrong {
+        Tokens::of(text, 10_000).recognize(100).map_err(|error| match error {
             SyntaxError::Syntax { offset, problem } => format!("{offset}: {problem}"),
             SyntaxError::TooDeep { offset } => format!("{offset}: too deep"),
         })
@@ -530,12 +534,12 @@ mod tests {
 
     #[test]
     fn what_the_parser_would_stumble_over_is_blank() {
-        for (text, plain) in [
+        for (text, normalized) in [
             ("\u{feff}{ a(b: 1, c: \"#,\"), # no { \n ... , F }", "   { a(b: 1  c: \"#,\")           ...   F }"),
             ("\"\"\"what\"\"\" query ( \"é\" $a: Int) { b }", "           query (      $a: Int) { b }"),
             ("\"F\" fragment F on T { a }", "    fragment F on T { a }"),
         ] {
-            assert_eq!(recognize(text).unwrap().plain, plain, "{text}");
+            assert_eq!(recognize(text).unwrap().normalized, normalized, "{text}");
         }
     }
 

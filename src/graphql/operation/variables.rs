@@ -1,7 +1,8 @@
-//! Variable coercion: what a request sends as variables becomes what its operation declares, or is refused.
+//! Variable coercion (the specification's CoerceVariableValues): the variables of a request become values of the types
+//! that the operation declares, or are refused. And the substitution of variables in arguments.
 //!
-//! This is the specification's CoerceVariableValues. It is ours, and not that of `apollo-compiler`, because that knows
-//! nothing of our scalars and does not say which part of a variable is wrong.
+//! `apollo-compiler` has coercion too, but does not know our scalars, and its errors do not say which part of a
+//! variable is wrong. Which variables an operation may use where is validation: see [`typed`](super::typed).
 
 use std::collections::HashMap;
 
@@ -9,31 +10,30 @@ use async_graphql::parser::types::{
     BaseType, ExecutableDocument, OperationDefinition, Selection, SelectionSet, Type, VariableDefinition,
 };
 use async_graphql::{Name, Positioned, Response, ServerError, Value, Variables};
-use async_graphql_value::Value as Written;
 
 use crate::graphql::error::request_error;
 use crate::graphql::schema::index::{IndexedInput, IndexedType, SchemaIndex};
 use crate::graphql::schema::scalars;
 use crate::resolvers::input::echo;
 
-/// Coerces the variables of a request to those that its operation declares: with their defaults, and without any that
-/// it does not declare. Refuses those that are not of their types, and null for those that stand where it may not.
-pub fn coerce(
+/// Coerces variables to the declarations of an operation: applies defaults and drops undeclared variables. Refuses
+/// values that are not of their types, and null for the variables in `never_null`.
+pub fn coerce_variables(
     operation: &OperationDefinition,
     never_null: &[Name],
     variables: &mut Variables,
     types: &SchemaIndex,
 ) -> Result<(), Response> {
-    let mut known = 0;
+    let mut provided = 0;
     for declared in &operation.variable_definitions {
         let VariableDefinition { name, var_type: Positioned { node: ty, .. }, default_value, .. } = &declared.node;
         let name = &name.node;
-        let wrong = match (variables.get_mut(name), default_value) {
-            (Some(value), None) if *value == Value::Null && !ty.nullable => Some(missing(name)),
+        let problem = match (variables.get_mut(name), default_value) {
+            (Some(value), None) if *value == Value::Null && !ty.nullable => Some(missing_variable(name)),
             (Some(value), _) if *value == Value::Null && (!ty.nullable || never_null.contains(name)) => {
                 Some(format!("${name} must not be null: leave it out, or give a value"))
             }
-            (Some(value), _) => coerce_value(value, ty, types).err().map(|wrong| format!("${name}{wrong}")),
+            (Some(value), _) => coerce_value(value, ty, types).err().map(|problem| format!("${name}{problem}")),
             (None, Some(default)) if default.node == Value::Null && never_null.contains(name) => {
                 Some(format!("${name} must not be null, which is its default: give a value"))
             }
@@ -41,35 +41,36 @@ pub fn coerce(
                 variables.insert(name.clone(), default.node.clone());
                 None
             }
-            (None, None) if !ty.nullable => Some(missing(name)),
+            (None, None) if !ty.nullable => Some(missing_variable(name)),
             (None, None) => continue,
         };
-        if let Some(wrong) = wrong {
+        if let Some(problem) = problem {
             let locations = vec![declared.pos];
-            let error = ServerError { locations, ..request_error("BAD_USER_INPUT", wrong) };
+            let error = ServerError { locations, ..request_error("BAD_USER_INPUT", problem) };
             return Err(Response::from_errors(vec![error]));
         }
-        known += 1;
+        provided += 1;
     }
-    if variables.len() > known {
+    if variables.len() > provided {
         let is_declared = |name: &Name| operation.variable_definitions.iter().any(|it| it.node.name.node == *name);
         variables.retain(|name, _| is_declared(name));
     }
     Ok(())
 }
 
-fn missing(name: &Name) -> String {
+/// The error about a variable that has to be given.
+fn missing_variable(name: &Name) -> String {
     format!("Variable \"${name}\" has to be given: it has no default, and cannot be null")
 }
 
-/// What is wrong with a value, behind the place where that is: `.statuses[0] must be …`.
+/// Coerces a value to a type. The error begins with the path of the wrong part: `.statuses[0] must be …`.
 fn coerce_value(value: &mut Value, ty: &Type, types: &SchemaIndex) -> Result<(), String> {
     match (&ty.base, value) {
         (_, Value::Null) if ty.nullable => Ok(()),
         (_, Value::Null) => Err(format!(" must be {ty}, not null")),
         (BaseType::List(of), Value::List(entries)) => {
             for (index, entry) in entries.iter_mut().enumerate() {
-                coerce_value(entry, of, types).map_err(|wrong| format!("[{index}]{wrong}"))?;
+                coerce_value(entry, of, types).map_err(|problem| format!("[{index}]{problem}"))?;
             }
             Ok(())
         }
@@ -84,23 +85,23 @@ fn coerce_value(value: &mut Value, ty: &Type, types: &SchemaIndex) -> Result<(),
 
 fn coerce_named(value: &mut Value, name: &str, types: &SchemaIndex) -> Result<(), String> {
     match (types.get(name), name) {
-        (Some(IndexedType::Enum(words)), _) => coerce_enum(value, words),
+        (Some(IndexedType::Enum(values)), _) => coerce_enum(value, values),
         (Some(IndexedType::Input(fields)), _) => coerce_object(value, name, fields, types),
         (Some(IndexedType::Scalar), _) => {
-            if let Some(whole) = whole(value) {
-                *value = whole.into();
+            if let Some(integer) = as_integer(value) {
+                *value = integer.into();
             }
             scalars::check(name, value).map_err(|problem| format!(" {problem}"))
         }
-        (None, "Int") => match whole(value).map(i32::try_from) {
-            Some(Ok(whole)) => {
-                *value = whole.into();
+        (None, "Int") => match as_integer(value).map(i32::try_from) {
+            Some(Ok(integer)) => {
+                *value = integer.into();
                 Ok(())
             }
             Some(Err(_)) => {
-                Err(format!(" must be a whole number from -2147483648 to 2147483647, not {}", in_short(value)))
+                Err(format!(" must be a whole number from -2147483648 to 2147483647, not {}", truncated(value)))
             }
-            None => Err(wrong(value, name)),
+            None => Err(type_mismatch(value, name)),
         },
         (None, "ID") => match value {
             Value::String(_) => Ok(()),
@@ -109,32 +110,32 @@ fn coerce_named(value: &mut Value, name: &str, types: &SchemaIndex) -> Result<()
                 Ok(())
             }
             Value::Number(number) => match number.as_f64().filter(|number| number.fract() == 0.0) {
-                Some(whole) => {
-                    *value = id_of(whole).into();
+                Some(number) => {
+                    *value = id_text(number).into();
                     Ok(())
                 }
-                None => Err(wrong(value, name)),
+                None => Err(type_mismatch(value, name)),
             },
-            value => Err(wrong(value, name)),
+            value => Err(type_mismatch(value, name)),
         },
         (None, "Float") if matches!(value, Value::Number(_)) => Ok(()),
         (None, "String") if matches!(value, Value::String(_)) => Ok(()),
         (None, "Boolean") if matches!(value, Value::Boolean(_)) => Ok(()),
-        (Some(IndexedType::Object(_) | IndexedType::Interface(_)) | None, name) => Err(wrong(value, name)),
+        (Some(IndexedType::Object(_) | IndexedType::Interface(_)) | None, name) => Err(type_mismatch(value, name)),
     }
 }
 
-fn coerce_enum(value: &mut Value, words: &std::collections::HashSet<String>) -> Result<(), String> {
+fn coerce_enum(value: &mut Value, values: &std::collections::HashSet<String>) -> Result<(), String> {
     match value {
-        Value::Enum(word) if words.contains(word.as_str()) => Ok(()),
-        Value::String(word) if words.contains(word.as_str()) => {
+        Value::Enum(word) if values.contains(word.as_str()) => Ok(()),
+        Value::String(word) if values.contains(word.as_str()) => {
             *value = Value::Enum(Name::new(word));
             Ok(())
         }
         value => {
-            let mut words: Vec<_> = words.iter().map(String::as_str).collect();
-            words.sort_unstable();
-            Err(format!(" must be one of {}, not {}", words.join(", "), in_short(value)))
+            let mut values: Vec<_> = values.iter().map(String::as_str).collect();
+            values.sort_unstable();
+            Err(format!(" must be one of {}, not {}", values.join(", "), truncated(value)))
         }
     }
 }
@@ -145,35 +146,36 @@ fn coerce_object(
     fields: &HashMap<String, IndexedInput>,
     types: &SchemaIndex,
 ) -> Result<(), String> {
-    let Value::Object(given) = value else { return Err(wrong(value, ty)) };
-    for (name, value) in given.iter_mut() {
+    let Value::Object(fields_given) = value else { return Err(type_mismatch(value, ty)) };
+    for (name, value) in fields_given.iter_mut() {
         let Some(field) = fields.get(name.as_str()) else {
             let mut known: Vec<_> = fields.keys().map(String::as_str).collect();
             known.sort_unstable();
             return Err(format!(" has no field {:?}: there are {}", echo(name), known.join(", ")));
         };
-        coerce_value(value, &field.ty, types).map_err(|wrong| format!(".{name}{wrong}"))?;
+        coerce_value(value, &field.ty, types).map_err(|problem| format!(".{name}{problem}"))?;
     }
-    let is_missing =
-        |name: &str, field: &IndexedInput| !field.ty.nullable && field.default.is_none() && !given.contains_key(name);
+    let is_missing = |name: &str, field: &IndexedInput| {
+        !field.ty.nullable && field.default.is_none() && !fields_given.contains_key(name)
+    };
     let missing = fields.iter().filter(|(name, field)| is_missing(name, field)).map(|(name, _)| name).min();
     missing.map_or(Ok(()), |name| Err(format!(" must have a field {name:?}")))
 }
 
-/// The text of an ID that was sent as a whole number with a fraction or an exponent, as `3.0` or `1e300`: the one that
-/// JavaScript writes, where such a number is one like any other.
-fn id_of(whole: f64) -> String {
-    if whole.abs() < 1e21 {
-        // Adding 0 takes the sign from -0.
-        return (whole + 0.0).to_string();
+/// The text of an ID that was sent as an integer with a fraction or an exponent, such as `3.0` or `1e300`: the text
+/// that JavaScript writes for that number, which has one type of number only.
+fn id_text(number: f64) -> String {
+    if number.abs() < 1e21 {
+        // Adding 0 turns -0 into 0.
+        return (number + 0.0).to_string();
     }
-    // The exponent is above 0, and JavaScript says so.
-    format!("{whole:e}").replace('e', "e+")
+    // The exponent is above 0, and JavaScript writes its plus sign.
+    format!("{number:e}").replace('e', "e+")
 }
 
-/// A whole number, which JSON may also write as `1.0` or `1e3`.
-fn whole(value: &Value) -> Option<i64> {
-    /// All whole numbers up to here are exact, and far from where the conversion would cut them off.
+/// The integer that a JSON number is, which may be written as `1.0` or `1e3`.
+fn as_integer(value: &Value) -> Option<i64> {
+    /// All integers up to here are exact in a double, and far from where the conversion saturates.
     const EXACT: f64 = 9_007_199_254_740_992.0;
     let Value::Number(number) = value else { return None };
     let fraction = number.as_f64().filter(|number| number.fract() == 0.0 && number.abs() <= EXACT);
@@ -181,28 +183,32 @@ fn whole(value: &Value) -> Option<i64> {
     number.as_i64().or_else(|| fraction.map(|number| number as i64))
 }
 
-fn wrong(value: &Value, ty: &str) -> String {
-    format!(" must be {ty}, not {}", in_short(value))
+/// The error about a value of another type.
+fn type_mismatch(value: &Value, ty: &str) -> String {
+    format!(" must be {ty}, not {}", truncated(value))
 }
 
-/// A value as it was sent, or its beginning.
-fn in_short(value: &Value) -> String {
+/// A value for an error message, cut if it is long.
+fn truncated(value: &Value) -> String {
     echo(&value.to_string()).into_owned()
 }
 
-/// A value with the variables of a request in it, as the specification has it: what a variable that was left out stands
-/// for is left out, and in a list it is null. None if that is all of it.
-pub fn resolve<E>(value: &Written, variable: &impl Fn(&Name) -> Result<Option<Value>, E>) -> Result<Option<Value>, E> {
+/// Substitutes variables in a value, as the specification has it: an omitted variable omits the argument or field that
+/// it stands for, and is null as an entry of a list. None if the whole value is omitted.
+pub fn substitute<E>(
+    value: &async_graphql_value::Value,
+    variable: &impl Fn(&Name) -> Result<Option<Value>, E>,
+) -> Result<Option<Value>, E> {
     Ok(match value {
-        Written::Variable(name) => variable(name)?,
-        Written::List(entries) => {
-            let entries = entries.iter().map(|entry| Ok(resolve(entry, variable)?.unwrap_or_default()));
+        async_graphql_value::Value::Variable(name) => variable(name)?,
+        async_graphql_value::Value::List(entries) => {
+            let entries = entries.iter().map(|entry| Ok(substitute(entry, variable)?.unwrap_or_default()));
             Some(Value::List(entries.collect::<Result<_, _>>()?))
         }
-        Written::Object(fields) => {
+        async_graphql_value::Value::Object(fields) => {
             let mut object = async_graphql::indexmap::IndexMap::with_capacity(fields.len());
             for (name, value) in fields {
-                if let Some(value) = resolve(value, variable)? {
+                if let Some(value) = substitute(value, variable)? {
                     object.insert(name.clone(), value);
                 }
             }
@@ -212,37 +218,46 @@ pub fn resolve<E>(value: &Written, variable: &impl Fn(&Name) -> Result<Option<Va
     })
 }
 
-/// Takes out of a document the arguments for which a variable stands that was left out, so that their defaults are in
-/// force: the engine would read them as null.
-pub fn leave_out(document: &mut ExecutableDocument, variables: &Variables) {
-    let is_left_out = |operation: &OperationDefinition| {
+/// Removes the arguments whose variable was omitted from a document, so that their defaults apply: the engine would
+/// take them for null.
+pub fn drop_omitted_arguments(document: &mut ExecutableDocument, variables: &Variables) {
+    let has_omitted_variable = |operation: &OperationDefinition| {
         let mut names = operation.variable_definitions.iter().map(|definition| &definition.node.name.node);
         names.any(|name| !variables.contains_key(name))
     };
-    if !document.operations.iter().any(|(_, operation)| is_left_out(&operation.node)) {
+    if !document.operations.iter().any(|(_, operation)| has_omitted_variable(&operation.node)) {
         return;
     }
     use async_graphql::parser::types::DocumentOperations;
     match &mut document.operations {
-        DocumentOperations::Single(operation) => leave_out_of(&mut operation.node.selection_set.node, variables),
+        DocumentOperations::Single(operation) => {
+            drop_omitted_arguments_in(&mut operation.node.selection_set.node, variables)
+        }
         DocumentOperations::Multiple(operations) => {
-            operations.values_mut().for_each(|it| leave_out_of(&mut it.node.selection_set.node, variables));
+            operations
+                .values_mut()
+                .for_each(|it| drop_omitted_arguments_in(&mut it.node.selection_set.node, variables));
         }
     }
-    document.fragments.values_mut().for_each(|it| leave_out_of(&mut it.node.selection_set.node, variables));
+    document
+        .fragments
+        .values_mut()
+        .for_each(|it| drop_omitted_arguments_in(&mut it.node.selection_set.node, variables));
 }
 
-fn leave_out_of(set: &mut SelectionSet, variables: &Variables) {
+fn drop_omitted_arguments_in(set: &mut SelectionSet, variables: &Variables) {
     for selection in &mut set.items {
         match &mut selection.node {
             Selection::Field(field) => {
                 field.node.arguments.retain(|(_, value)| match &value.node {
-                    Written::Variable(name) => variables.contains_key(name),
+                    async_graphql_value::Value::Variable(name) => variables.contains_key(name),
                     _ => true,
                 });
-                leave_out_of(&mut field.node.selection_set.node, variables);
+                drop_omitted_arguments_in(&mut field.node.selection_set.node, variables);
             }
-            Selection::InlineFragment(inline) => leave_out_of(&mut inline.node.selection_set.node, variables),
+            Selection::InlineFragment(inline) => {
+                drop_omitted_arguments_in(&mut inline.node.selection_set.node, variables)
+            }
             Selection::FragmentSpread(_) => {}
         }
     }

@@ -1,6 +1,7 @@
-//! From a selection of fields to what writes it: the specification's CollectFields, done once.
+//! Field collection: the specification's CollectFields, and the arguments of collected fields.
 //!
-//! What cannot be done here is no error: [`Fallback`] says who has to do it instead.
+//! What cannot be compiled is no error here: [`Fallback`] says what has to happen instead. The engine's documents are
+//! merged with the same function, in [`merge`](crate::graphql::execution::merge).
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
@@ -9,43 +10,44 @@ use async_graphql::parser::types::{Directive, Field, FragmentDefinition, Selecti
 use async_graphql::{InputType, Name, Positioned, Variables};
 use async_graphql_value::Value;
 
-use crate::graphql::operation::variables::resolve;
+use crate::graphql::operation::variables::substitute;
 use crate::graphql::schema::index::SchemaIndex;
 
-/// The longest selection that rows are kept by, in bytes: all fields of everything are two thousand.
-const LONGEST_SPELLED: usize = 16 * 1024;
+/// The longest cache key of a list of rows, in bytes. A selection of all fields of all types is two thousand.
+const MAX_KEY_LENGTH: usize = 16 * 1024;
 
-/// Why something was not compiled.
+/// Why a selection was not compiled or written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fallback {
-    /// It depends on variables, and those are not known yet.
+    /// It depends on variables, and none are given: compile again for the request.
     NeedsVariables,
-    /// Only the ordinary resolver can do it, or say what is wrong with it.
+    /// Only the engine's resolvers can do it, or make its error.
     Resolver,
 }
 
-/// What a selection is compiled with.
+/// What a selection is compiled with: the fragments of its document, the variables and the schema.
 pub struct Compiler<'a> {
     pub fragments: &'a HashMap<Name, Positioned<FragmentDefinition>>,
-    /// None while a document is compiled for whatever variables it will be asked with.
+    /// None while a plan is compiled that is to serve every request.
     pub variables: Option<&'a Variables>,
     pub types: &'a SchemaIndex,
 }
 
-/// A field that is asked for, put together from wherever its key stands in the selection.
+/// A collected field: all selections of one response key.
 pub struct CollectedField<'a> {
-    /// The first field of this key; the others have the same name and arguments.
+    /// The first selection of the key; validation has made sure that the others have the same name and arguments.
     pub field: &'a Positioned<Field>,
-    /// What is asked for below it.
+    /// The selection sets of all of them, to be merged.
     pub sets: Vec<&'a SelectionSet>,
 }
 
 impl<'a> CollectedField<'a> {
+    /// The response key.
     pub fn key(&self) -> &'a Name {
         &self.field.node.response_key().node
     }
 
-    /// The name of the field, as the rest of the program spells it.
+    /// The name of the field in snake case, as the field lists spell it.
     pub(super) fn snake_case_name(&self) -> String {
         let mut name = String::with_capacity(self.field.node.name.node.len() + 4);
         for letter in self.field.node.name.node.chars() {
@@ -59,9 +61,10 @@ impl<'a> CollectedField<'a> {
 }
 
 impl<'a> Compiler<'a> {
-    /// The fields that are asked for of an object, in order, each key once.
+    /// Collects the fields of an object from these selection sets, in order, each response key once.
     pub fn collect(&self, object: &str, sets: &[&'a SelectionSet]) -> Result<Vec<CollectedField<'a>>, Fallback> {
-        let mut collection = Collection { object, fields: Vec::new(), by_key: HashMap::new(), seen: HashSet::new() };
+        let mut collection =
+            Collection { object, fields: Vec::new(), by_key: HashMap::new(), visited_fragments: HashSet::new() };
         for set in sets {
             self.collect_into(&mut collection, set)?;
         }
@@ -88,7 +91,7 @@ impl<'a> Compiler<'a> {
                         return Err(Fallback::Resolver);
                     }
                     if self.types.is_a(collection.object, &fragment.type_condition.node.on.node)
-                        && collection.seen.insert(name)
+                        && collection.visited_fragments.insert(name)
                     {
                         self.collect_into(collection, &fragment.selection_set.node)?;
                     }
@@ -98,43 +101,43 @@ impl<'a> Compiler<'a> {
         Ok(())
     }
 
-    /// Whether `@skip` and `@include` leave something in. No other directive is known here.
+    /// Whether `@skip` and `@include` include a selection. Any other directive is a fallback.
     fn is_included(&self, directives: &[Positioned<Directive>]) -> Result<bool, Fallback> {
         for Positioned { node: directive, .. } in directives {
-            let wanted = match directive.name.node.as_str() {
+            let expected = match directive.name.node.as_str() {
                 "include" => true,
                 "skip" => false,
                 _ => return Err(Fallback::Resolver),
             };
-            if argument::<bool>(&directive.arguments, "if", self.variables)? != wanted {
+            if argument::<bool>(&directive.arguments, "if", self.variables)? != expected {
                 return Ok(false);
             }
         }
         Ok(true)
     }
 
-    /// A field and all that is asked for below it, as text, with fragments written out: what is the same text is
-    /// planned the same, in whatever document it stands. None if that depends on variables, or is longer than anybody
-    /// asks who will ask again.
-    pub(super) fn spelled_out(&self, asked: &CollectedField<'_>) -> Option<String> {
-        let selection = self.selection_spelled_out(&asked.sets)?;
-        Some(format!("{}{selection}", asked.field.node.name.node))
+    /// The cache key of a field: its selection as text, with its fragments written out. Equal keys have equal plans, in
+    /// whatever documents they stand. None if the selection depends on variables, or is so long that it is unlikely to
+    /// be sent again.
+    pub(super) fn cache_key(&self, collected: &CollectedField<'_>) -> Option<String> {
+        let selection = self.selection_cache_key(&collected.sets)?;
+        Some(format!("{}{selection}", collected.field.node.name.node))
     }
 
-    /// The same of a selection alone.
-    pub(super) fn selection_spelled_out(&self, sets: &[&SelectionSet]) -> Option<String> {
+    /// The cache key of a selection set.
+    pub(super) fn selection_cache_key(&self, sets: &[&SelectionSet]) -> Option<String> {
         let mut text = String::new();
         if self.variables.is_none() {
-            sets.iter().for_each(|set| self.spell(set, &mut text));
+            sets.iter().for_each(|set| self.write_key(set, &mut text));
         }
-        (self.variables.is_none() && text.len() <= LONGEST_SPELLED).then_some(text)
+        (self.variables.is_none() && text.len() <= MAX_KEY_LENGTH).then_some(text)
     }
 
-    fn spell(&self, set: &SelectionSet, text: &mut String) {
+    fn write_key(&self, set: &SelectionSet, text: &mut String) {
         text.push('{');
         for Positioned { node: selection, .. } in &set.items {
-            // Fragments that repeat each other write one short argument a thousand times.
-            if text.len() > LONGEST_SPELLED {
+            // Within the limits of a document, nested fragments may repeat a selection a thousand times.
+            if text.len() > MAX_KEY_LENGTH {
                 return;
             }
             text.push_str(match selection {
@@ -145,7 +148,7 @@ impl<'a> Compiler<'a> {
                 Selection::Field(Positioned { node: field, .. }) => {
                     // Writing to memory does not fail.
                     let _ = write!(text, "{}:{}", field.response_key().node, field.name.node);
-                    spell_arguments(&field.arguments, text);
+                    write_arguments_key(&field.arguments, text);
                     (None, Some(&field.selection_set.node))
                 }
                 Selection::InlineFragment(Positioned { node: inline, .. }) => {
@@ -162,20 +165,20 @@ impl<'a> Compiler<'a> {
             }
             for Positioned { node: directive, .. } in selection.directives() {
                 let _ = write!(text, "@{}", directive.name.node);
-                spell_arguments(&directive.arguments, text);
+                write_arguments_key(&directive.arguments, text);
             }
-            set.iter().filter(|set| !set.items.is_empty()).for_each(|set| self.spell(set, text));
+            set.iter().filter(|set| !set.items.is_empty()).for_each(|set| self.write_key(set, text));
         }
         text.push('}');
     }
 
-    /// What an argument of a field is.
-    pub(super) fn argument<T: InputType>(&self, asked: &CollectedField<'_>, name: &str) -> Result<T, Fallback> {
-        argument(&asked.field.node.arguments, name, self.variables)
+    /// The value of an argument of a field.
+    pub(super) fn argument<T: InputType>(&self, collected: &CollectedField<'_>, name: &str) -> Result<T, Fallback> {
+        argument(&collected.field.node.arguments, name, self.variables)
     }
 }
 
-fn spell_arguments(arguments: &[(Positioned<Name>, Positioned<Value>)], text: &mut String) {
+fn write_arguments_key(arguments: &[(Positioned<Name>, Positioned<Value>)], text: &mut String) {
     for (index, (name, value)) in arguments.iter().enumerate() {
         let _ = write!(text, "{}{}:{}", if index == 0 { '(' } else { ',' }, name.node, value.node);
     }
@@ -184,29 +187,29 @@ fn spell_arguments(arguments: &[(Positioned<Name>, Positioned<Value>)], text: &m
     }
 }
 
-/// What one of these arguments is.
+/// The value of the argument of this name, with variables substituted.
 pub(super) fn argument<T: InputType>(
     arguments: &[(Positioned<Name>, Positioned<Value>)],
     name: &str,
     variables: Option<&Variables>,
 ) -> Result<T, Fallback> {
-    let given = arguments.iter().find(|(given, _)| given.node == name).map(|(_, value)| &value.node);
-    let known = |name: &Name| match variables {
+    let argument_value = arguments.iter().find(|(argument, _)| argument.node == name).map(|(_, value)| &value.node);
+    let lookup = |name: &Name| match variables {
         Some(variables) => Ok(variables.get(name).cloned()),
         None => Err(Fallback::NeedsVariables),
     };
-    // No argument that is planned has a default of its own; parts of some have.
-    let given = given.map(|value| resolve(value, &known)).transpose()?.flatten();
-    T::parse(given).map_err(|_| Fallback::Resolver)
+    // Defaults are applied by `T::parse`, to parts of an argument only: no argument of a planned field has a default.
+    let argument_value = argument_value.map(|value| substitute(value, &lookup)).transpose()?.flatten();
+    T::parse(argument_value).map_err(|_| Fallback::Resolver)
 }
 
-/// The fields of an object that have been found so far.
+/// The fields of an object collected so far.
 struct Collection<'a, 'o> {
     object: &'o str,
     fields: Vec<CollectedField<'a>>,
     by_key: HashMap<&'a Name, usize>,
-    /// Fragments that have been looked into.
-    seen: HashSet<&'a Name>,
+    /// The fragments visited, each of which is collected once.
+    visited_fragments: HashSet<&'a Name>,
 }
 
 impl<'a> Collection<'a, '_> {
@@ -214,7 +217,7 @@ impl<'a> Collection<'a, '_> {
         let at = *self.by_key.entry(&field.node.response_key().node).or_insert(self.fields.len());
         let set = &field.node.selection_set.node;
         match self.fields.get_mut(at) {
-            Some(asked) => asked.sets.push(set),
+            Some(collected) => collected.sets.push(set),
             None => self.fields.push(CollectedField { field, sets: vec![set] }),
         }
     }

@@ -1,8 +1,7 @@
-//! The fields of the roots as plans: each asks the same of the same reading as its resolver in
-//! [`query`](crate::graphql::schema::query) does.
+//! Plans of the query root's fields: each reads the same from the reading as its resolver in
+//! [`query`](crate::graphql::schema::query).
 //!
-//! Lists of all workers and of all VMs are written from rows that are kept. What reads the change log is left to the
-//! ordinary resolvers.
+//! The lists of all workers and of all VMs are written from cached rows. Fields that read the change log have no plan.
 
 use async_graphql::{ID, InputType, Name, Positioned, Variables};
 use async_graphql_value::Value;
@@ -19,95 +18,95 @@ use crate::resolvers::kept::{Kept, List, Row, Rows};
 use crate::resolvers::page::{Page, PageRequest};
 use crate::resolvers::{Node, Reading};
 
-/// What a plan is run with.
+/// The input of a plan for one request.
 pub struct PlanInput<'a> {
     pub reading: &'a Reading,
     pub variables: &'a Variables,
-    /// None if the plan will not be run again.
-    pub kept: Option<&'a Kept>,
+    /// None for a plan of one request only, whose rows would not be used again.
+    pub row_cache: Option<&'a Kept>,
 }
 
-/// The answer while it is written: what is written now, and what is done.
+/// A response while it is written: the chunk being written, and the finished ones, among them shared rows.
 #[derive(Default)]
 pub struct RootResponse {
-    pub out: ResponseBuffer,
-    pub done: ChunkedBytes,
+    pub buffer: ResponseBuffer,
+    pub chunks: ChunkedBytes,
 }
 
-/// Writes the value of one field of a root, if it can.
+/// Writes the value of one root field, or falls back.
 pub(super) type RootWriter = Box<dyn Fn(&PlanInput<'_>, &mut RootResponse) -> Result<(), Fallback> + Send + Sync>;
 
-/// What writes a field of the query root.
-pub(super) fn plan(asked: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Fallback> {
-    match asked.field.node.name.node.as_str() {
-        "__typename" => Ok(Box::new(|_, answer| {
-            json::plain("Query", &mut answer.out.bytes);
+/// Plans a field of the query root.
+pub(super) fn plan(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Fallback> {
+    match collected.field.node.name.node.as_str() {
+        "__typename" => Ok(Box::new(|_, response| {
+            json::plain("Query", &mut response.buffer.bytes);
             Ok(())
         })),
-        "node" => node(asked, compiler),
-        "nodes" => nodes(asked, compiler),
-        "workers" => workers(asked, compiler),
-        "workersConnection" => workers_connection(asked, compiler),
-        "worker" => worker(asked, compiler),
-        "vms" => vms(asked, compiler),
-        "vmsConnection" => vms_connection(asked, compiler),
-        "vm" => vm(asked, compiler),
-        "clusterStats" => cluster_stats(asked, compiler),
-        "vmDistribution" => vm_distribution(asked, compiler),
+        "node" => node(collected, compiler),
+        "nodes" => nodes(collected, compiler),
+        "workers" => workers(collected, compiler),
+        "workersConnection" => workers_connection(collected, compiler),
+        "worker" => worker(collected, compiler),
+        "vms" => vms(collected, compiler),
+        "vmsConnection" => vms_connection(collected, compiler),
+        "vm" => vm(collected, compiler),
+        "clusterStats" => cluster_stats(collected, compiler),
+        "vmDistribution" => vm_distribution(collected, compiler),
         _ => Err(Fallback::Resolver),
     }
 }
 
-/// The arguments of a root field, which may be variables that differ from one request to the next.
+/// The arguments of a root field, not substituted: variables differ from one request to the next.
 struct Arguments(Vec<(Positioned<Name>, Positioned<Value>)>);
 
 impl Arguments {
-    fn of(asked: &CollectedField<'_>) -> Self {
-        Self(asked.field.node.arguments.clone())
+    fn new(collected: &CollectedField<'_>) -> Self {
+        Self(collected.field.node.arguments.clone())
     }
 
-    fn read<T: InputType>(&self, name: &str, question: &PlanInput<'_>) -> Result<T, Fallback> {
-        argument(&self.0, name, Some(question.variables))
+    fn read<T: InputType>(&self, name: &str, input: &PlanInput<'_>) -> Result<T, Fallback> {
+        argument(&self.0, name, Some(input.variables))
     }
 
-    fn page(&self, question: &PlanInput<'_>) -> Result<PageRequest, Fallback> {
+    fn page(&self, input: &PlanInput<'_>) -> Result<PageRequest, Fallback> {
         let request = PageArguments {
-            first: self.read("first", question)?,
-            after: self.read("after", question)?,
-            last: self.read("last", question)?,
-            before: self.read("before", question)?,
+            first: self.read("first", input)?,
+            after: self.read("after", input)?,
+            last: self.read("last", input)?,
+            before: self.read("before", input)?,
         };
         Ok(request.into())
     }
 }
 
-fn worker(asked: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Fallback> {
-    let (arguments, fields) = (Arguments::of(asked), CachedSelection::select(asked, compiler)?);
-    Ok(Box::new(move |question, answer| {
-        let id = arguments.read::<ID>("id", question)?;
-        answer.out.option(question.reading.find_worker(&id), |worker, out| fields.write(&worker, out));
+fn worker(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Fallback> {
+    let (arguments, fields) = (Arguments::new(collected), CachedSelection::select(collected, compiler)?);
+    Ok(Box::new(move |input, response| {
+        let id = arguments.read::<ID>("id", input)?;
+        response.buffer.option(input.reading.find_worker(&id), |worker, out| fields.write(&worker, out));
         Ok(())
     }))
 }
 
-fn vm(asked: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Fallback> {
-    let (arguments, fields) = (Arguments::of(asked), compiler.select::<VmView>(&asked.sets)?);
-    Ok(Box::new(move |question, answer| {
-        let id = arguments.read::<ID>("id", question)?;
-        answer.out.option(question.reading.find_vm(&id), |vm, out| fields.write(&vm, out));
+fn vm(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Fallback> {
+    let (arguments, fields) = (Arguments::new(collected), compiler.select::<VmView>(&collected.sets)?);
+    Ok(Box::new(move |input, response| {
+        let id = arguments.read::<ID>("id", input)?;
+        response.buffer.option(input.reading.find_vm(&id), |vm, out| fields.write(&vm, out));
         Ok(())
     }))
 }
 
-/// What writes a worker or a VM, whichever it is.
+/// The selections of a node: one for a worker, one for a VM.
 struct NodeSelections {
     worker: SelectionPlan<WorkerView>,
     vm: SelectionPlan<VmView>,
 }
 
 impl NodeSelections {
-    fn select(asked: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<Self, Fallback> {
-        Ok(Self { worker: compiler.select(&asked.sets)?, vm: compiler.select(&asked.sets)? })
+    fn select(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<Self, Fallback> {
+        Ok(Self { worker: compiler.select(&collected.sets)?, vm: compiler.select(&collected.sets)? })
     }
 
     fn write(&self, node: Option<Node>, out: &mut ResponseBuffer) {
@@ -118,133 +117,134 @@ impl NodeSelections {
     }
 }
 
-fn node(asked: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Fallback> {
-    let (arguments, fields) = (Arguments::of(asked), NodeSelections::select(asked, compiler)?);
-    Ok(Box::new(move |question, answer| {
-        let id = arguments.read::<ID>("id", question)?;
-        fields.write(question.reading.find_node(&id), &mut answer.out);
+fn node(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Fallback> {
+    let (arguments, fields) = (Arguments::new(collected), NodeSelections::select(collected, compiler)?);
+    Ok(Box::new(move |input, response| {
+        let id = arguments.read::<ID>("id", input)?;
+        fields.write(input.reading.find_node(&id), &mut response.buffer);
         Ok(())
     }))
 }
 
-fn nodes(asked: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Fallback> {
-    let (arguments, fields) = (Arguments::of(asked), NodeSelections::select(asked, compiler)?);
-    Ok(Box::new(move |question, answer| {
-        let ids = arguments.read::<Vec<ID>>("ids", question)?;
+fn nodes(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Fallback> {
+    let (arguments, fields) = (Arguments::new(collected), NodeSelections::select(collected, compiler)?);
+    Ok(Box::new(move |input, response| {
+        let ids = arguments.read::<Vec<ID>>("ids", input)?;
         if ids.len() > MAX_NODES {
             return Err(Fallback::Resolver);
         }
-        answer.out.list(ids, |id, out| fields.write(question.reading.find_node(&id), out));
+        response.buffer.list(ids, |id, out| fields.write(input.reading.find_node(&id), out));
         Ok(())
     }))
 }
 
-fn workers(asked: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Fallback> {
-    let (arguments, fields) = (Arguments::of(asked), CachedSelection::select(asked, compiler)?);
-    let list = compiler.spelled_out(asked).map(|name| List::named(name, fields.depends()));
-    Ok(Box::new(move |question, answer| {
-        let PlanInput { reading, kept, .. } = question;
-        let filter = WorkerFilter::in_zone(arguments.read::<Option<String>>("zone", question)?);
-        match kept.zip(list.as_ref()).filter(|_| filter == WorkerFilter::default()) {
-            Some((kept, list)) => {
-                let before = answer.out.objects;
-                let write =
-                    |worker: &WorkerView, bytes: &mut Vec<u8>| answer.write_row(bytes, |out| fields.write(worker, out));
-                let rows = reading.write_workers(kept, list, write);
-                answer.append(before, rows);
+fn workers(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Fallback> {
+    let (arguments, fields) = (Arguments::new(collected), CachedSelection::select(collected, compiler)?);
+    let list = compiler.cache_key(collected).map(|key| List::named(key, fields.depends()));
+    Ok(Box::new(move |input, response| {
+        let PlanInput { reading, row_cache, .. } = input;
+        let filter = WorkerFilter::in_zone(arguments.read::<Option<String>>("zone", input)?);
+        match row_cache.zip(list.as_ref()).filter(|_| filter == WorkerFilter::default()) {
+            Some((row_cache, list)) => {
+                let before = response.buffer.objects;
+                let write = |worker: &WorkerView, bytes: &mut Vec<u8>| {
+                    response.write_row(bytes, |out| fields.write(worker, out))
+                };
+                let rows = reading.write_workers(row_cache, list, write);
+                response.append(before, rows);
             }
-            None => answer.out.list(reading.list_workers(&filter), |worker, out| fields.write(&worker, out)),
+            None => response.buffer.list(reading.list_workers(&filter), |worker, out| fields.write(&worker, out)),
         }
         Ok(())
     }))
 }
 
-fn workers_connection(asked: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Fallback> {
-    let (arguments, fields) = (Arguments::of(asked), compiler.select::<Page<WorkerView>>(&asked.sets)?);
-    Ok(Box::new(move |question, answer| {
-        let request = arguments.page(question)?;
-        let order = arguments.read::<Option<inputs::WorkerOrder>>("orderBy", question)?;
+fn workers_connection(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Fallback> {
+    let (arguments, fields) = (Arguments::new(collected), compiler.select::<Page<WorkerView>>(&collected.sets)?);
+    Ok(Box::new(move |input, response| {
+        let request = arguments.page(input)?;
+        let order = arguments.read::<Option<inputs::WorkerOrder>>("orderBy", input)?;
         let order: WorkerOrder = order.map(Into::into).unwrap_or_default();
-        let filter = arguments.read::<Option<inputs::WorkerFilter>>("filter", question)?.unwrap_or_default();
+        let filter = arguments.read::<Option<inputs::WorkerFilter>>("filter", input)?.unwrap_or_default();
         let filter: WorkerFilter = filter.try_into().map_err(|_| Fallback::Resolver)?;
-        let page = question.reading.page_of_workers(&filter, order, &request).map_err(|_| Fallback::Resolver)?;
-        fields.write(&page, &mut answer.out);
+        let page = input.reading.page_of_workers(&filter, order, &request).map_err(|_| Fallback::Resolver)?;
+        fields.write(&page, &mut response.buffer);
         Ok(())
     }))
 }
 
-fn vms(asked: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Fallback> {
-    let fields = compiler.select::<VmView>(&asked.sets)?;
-    let list = compiler.spelled_out(asked).map(|name| List::named(name, fields.depends()));
-    Ok(Box::new(move |PlanInput { reading, kept, .. }, answer| {
-        match kept.zip(list.as_ref()) {
-            Some((kept, list)) => {
-                let before = answer.out.objects;
-                let rows =
-                    reading.write_vms(kept, list, |vm, bytes| answer.write_row(bytes, |out| fields.write(vm, out)));
-                answer.append(before, rows);
+fn vms(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Fallback> {
+    let fields = compiler.select::<VmView>(&collected.sets)?;
+    let list = compiler.cache_key(collected).map(|key| List::named(key, fields.depends()));
+    Ok(Box::new(move |PlanInput { reading, row_cache, .. }, response| {
+        match row_cache.zip(list.as_ref()) {
+            Some((row_cache, list)) => {
+                let before = response.buffer.objects;
+                let rows = reading
+                    .write_vms(row_cache, list, |vm, bytes| response.write_row(bytes, |out| fields.write(vm, out)));
+                response.append(before, rows);
             }
-            None => answer.out.list(reading.list_vms(&VmFilter::default()), |vm, out| fields.write(&vm, out)),
+            None => response.buffer.list(reading.list_vms(&VmFilter::default()), |vm, out| fields.write(&vm, out)),
         }
         Ok(())
     }))
 }
 
-fn vms_connection(asked: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Fallback> {
-    let (arguments, fields) = (Arguments::of(asked), compiler.select::<Page<VmView>>(&asked.sets)?);
-    Ok(Box::new(move |question, answer| {
-        let request = arguments.page(question)?;
-        let filter = arguments.read::<Option<inputs::VmFilter>>("filter", question)?.unwrap_or_default();
+fn vms_connection(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Fallback> {
+    let (arguments, fields) = (Arguments::new(collected), compiler.select::<Page<VmView>>(&collected.sets)?);
+    Ok(Box::new(move |input, response| {
+        let request = arguments.page(input)?;
+        let filter = arguments.read::<Option<inputs::VmFilter>>("filter", input)?.unwrap_or_default();
         let filter: cluster::VmFilter = filter.try_into().map_err(|_| Fallback::Resolver)?;
-        let page = question.reading.page_of_vms(&filter, &request).map_err(|_| Fallback::Resolver)?;
-        fields.write(&page, &mut answer.out);
+        let page = input.reading.page_of_vms(&filter, &request).map_err(|_| Fallback::Resolver)?;
+        fields.write(&page, &mut response.buffer);
         Ok(())
     }))
 }
 
-fn cluster_stats(asked: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Fallback> {
-    let fields = compiler.select::<ClusterStats>(&asked.sets)?;
-    Ok(Box::new(move |question, answer| {
-        fields.write(&question.reading.cluster_stats(), &mut answer.out);
+fn cluster_stats(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Fallback> {
+    let fields = compiler.select::<ClusterStats>(&collected.sets)?;
+    Ok(Box::new(move |input, response| {
+        fields.write(&input.reading.cluster_stats(), &mut response.buffer);
         Ok(())
     }))
 }
 
-fn vm_distribution(asked: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Fallback> {
-    let fields = compiler.select::<WorkerDistribution>(&asked.sets)?;
-    let list = compiler.spelled_out(asked).map(|name| List::named(name, fields.depends()));
-    Ok(Box::new(move |PlanInput { reading, kept, .. }, answer| {
-        match kept.zip(list.as_ref()) {
-            Some((kept, list)) => {
-                let before = answer.out.objects;
-                let rows = reading.write_workers(kept, list, |worker, bytes| {
+fn vm_distribution(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Fallback> {
+    let fields = compiler.select::<WorkerDistribution>(&collected.sets)?;
+    let list = compiler.cache_key(collected).map(|key| List::named(key, fields.depends()));
+    Ok(Box::new(move |PlanInput { reading, row_cache, .. }, response| {
+        match row_cache.zip(list.as_ref()) {
+            Some((row_cache, list)) => {
+                let before = response.buffer.objects;
+                let rows = reading.write_workers(row_cache, list, |worker, bytes| {
                     let entry = WorkerDistribution::of(worker.clone());
-                    answer.write_row(bytes, |out| fields.write(&entry, out))
+                    response.write_row(bytes, |out| fields.write(&entry, out))
                 });
-                answer.append(before, rows);
+                response.append(before, rows);
             }
-            None => answer.out.list(reading.list_distribution(), |entry, out| fields.write(&entry, out)),
+            None => response.buffer.list(reading.list_distribution(), |entry, out| fields.write(&entry, out)),
         }
         Ok(())
     }))
 }
 
 impl RootResponse {
-    /// Writes a row that will be kept.
+    /// Writes a row for the row cache into `bytes`.
     fn write_row(&mut self, bytes: &mut Vec<u8>, write: impl FnOnce(&mut ResponseBuffer)) -> Row {
-        let before = self.out.objects;
-        std::mem::swap(&mut self.out.bytes, bytes);
-        write(&mut self.out);
-        std::mem::swap(&mut self.out.bytes, bytes);
-        Row { objects: self.out.objects - before, is_whole: self.out.is_good(), version: 0 }
+        let before = self.buffer.objects;
+        std::mem::swap(&mut self.buffer.bytes, bytes);
+        write(&mut self.buffer);
+        std::mem::swap(&mut self.buffer.bytes, bytes);
+        Row { objects: self.buffer.objects - before, is_whole: self.buffer.is_usable(), version: 0 }
     }
 
-    /// Puts rows that are written behind what is written.
+    /// Appends a list of rows as chunks, without copying them.
     fn append(&mut self, before: usize, rows: Rows) {
-        self.out.objects = before.saturating_add(rows.total).saturating_add(rows.objects);
-        self.out.bytes.push(b'[');
-        self.done.push(std::mem::take(&mut self.out.bytes).into());
-        rows.pieces.into_iter().for_each(|piece| self.done.push(piece));
-        self.out.bytes.push(b']');
+        self.buffer.objects = before.saturating_add(rows.total).saturating_add(rows.objects);
+        self.buffer.bytes.push(b'[');
+        self.chunks.push(std::mem::take(&mut self.buffer.bytes).into());
+        rows.pieces.into_iter().for_each(|piece| self.chunks.push(piece));
+        self.buffer.bytes.push(b']');
     }
 }

@@ -1,4 +1,6 @@
-//! Subscriptions by plan: what writes each item of one.
+//! Plans of subscriptions: write each item of one as a response.
+//!
+//! Which item is due when is decided in [`crate::resolvers::watch`]; equal subscriptions share what is written here.
 
 use async_graphql::Variables;
 use async_graphql::parser::types::{ExecutableDocument, OperationDefinition};
@@ -13,7 +15,7 @@ use crate::json;
 use crate::resolvers::EventView;
 use crate::resolvers::watch::Heartbeat;
 
-/// The one field of a subscription.
+/// The plan of a subscription, which has one root field.
 pub struct ItemPlan {
     /// `{"data":{"key":`
     begin: Vec<u8>,
@@ -27,7 +29,7 @@ enum ItemFields {
 }
 
 impl ItemPlan {
-    /// Plans a subscription that was found valid.
+    /// Compiles the plan of a valid subscription.
     pub fn compile(
         operation: &OperationDefinition,
         document: &ExecutableDocument,
@@ -35,21 +37,21 @@ impl ItemPlan {
         types: &SchemaIndex,
     ) -> Result<Self, Fallback> {
         let compiler = Compiler { fragments: &document.fragments, variables: Some(variables), types };
-        let asked = compiler.collect("Subscription", &[&operation.selection_set.node])?;
-        let [asked] = asked.as_slice() else { return Err(Fallback::Resolver) };
-        let fields = match asked.field.node.name.node.as_str() {
-            "workerHeartbeats" => ItemFields::Heartbeats(compiler.select(&asked.sets)?),
-            "clusterEvents" => ItemFields::Events(compiler.select(&asked.sets)?),
-            "clusterStats" => ItemFields::Stats(compiler.select(&asked.sets)?),
+        let collected = compiler.collect("Subscription", &[&operation.selection_set.node])?;
+        let [collected] = collected.as_slice() else { return Err(Fallback::Resolver) };
+        let fields = match collected.field.node.name.node.as_str() {
+            "workerHeartbeats" => ItemFields::Heartbeats(compiler.select(&collected.sets)?),
+            "clusterEvents" => ItemFields::Events(compiler.select(&collected.sets)?),
+            "clusterStats" => ItemFields::Stats(compiler.select(&collected.sets)?),
             _ => return Err(Fallback::Resolver),
         };
         let mut begin = br#"{"data":{"#.to_vec();
-        json::plain(asked.key().as_str(), &mut begin);
+        json::plain(collected.key().as_str(), &mut begin);
         begin.push(b':');
         Ok(Self { begin, fields })
     }
 
-    /// An item, written; none if the ordinary resolvers have to do it.
+    /// Writes an item as a response; none if the engine has to resolve it.
     pub fn write(&self, item: &StreamItem) -> Option<String> {
         let mut out = ResponseBuffer::default();
         out.bytes.reserve(EXPECTED_ANSWER);
@@ -61,6 +63,6 @@ impl ItemPlan {
             (ItemFields::Heartbeats(_) | ItemFields::Events(_) | ItemFields::Stats(_), _) => return None,
         }
         out.bytes.extend_from_slice(b"}}");
-        out.is_good().then(|| String::from_utf8(out.bytes).ok()).flatten()
+        out.is_usable().then(|| String::from_utf8(out.bytes).ok()).flatten()
     }
 }

@@ -1,5 +1,7 @@
-//! How the values of fields are written as JSON; the twin of [`shape`], which makes values of
-//! them. That both say the same is tested with documents made at random.
+//! Leaf values as JSON: writes the value of a field in the form of its GraphQL type.
+//!
+//! Its twin [`values`](crate::graphql::schema::values) makes the engine's values of the same types. That both agree is
+//! tested with random documents (`tests`).
 
 use std::sync::Arc;
 use std::time;
@@ -11,9 +13,9 @@ use crate::cluster::{self, Uptime};
 use crate::graphql::schema::values::{self, FromDomain, Int, Int53, Seconds};
 use crate::json;
 
-/// A shape that is written at once.
+/// A GraphQL type whose values are written straight to JSON.
 pub(super) trait WriteJson<V> {
-    /// Writes a value in this shape.
+    /// Writes a value of the domain as this type.
     fn write(value: V, out: &mut Vec<u8>);
 }
 

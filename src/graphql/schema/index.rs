@@ -1,7 +1,7 @@
-//! The schema's types, as rules of our own ask for them.
+//! The schema index: looks up types, fields, arguments and interfaces of the schema by name.
 //!
-//! The engine keeps its registry to itself. What it says of it is the schema in the schema language;
-//! that is read back once, at the start.
+//! The engine's own registry is private. It exports the schema as SDL, and the index is parsed from that once, when it
+//! is first needed. `validation` has the schema in `apollo-compiler`'s form besides.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
@@ -12,56 +12,56 @@ use async_graphql::parser::types::{
 };
 use async_graphql::{Positioned, Value};
 
-/// All types of the schema, except those that introspection shows.
+/// All types of the schema, except those of introspection.
 #[derive(Debug, Default)]
 pub struct SchemaIndex {
     types: HashMap<String, IndexedType>,
-    /// Which objects are one of the objects of an interface.
+    /// Pairs of an object type and an interface that it implements.
     members: HashSet<(String, String)>,
 }
 
-/// What kind of type something is.
+/// A type of the schema.
 #[derive(Debug)]
 pub enum IndexedType {
-    /// Has fields, and is what it is.
+    /// An object type and its fields.
     Object(HashMap<String, IndexedField>),
-    /// Has fields, and is one of several objects.
+    /// An interface and its fields.
     Interface(HashMap<String, IndexedField>),
-    /// One of these words.
+    /// An enum and its values.
     Enum(HashSet<String>),
-    /// What is sent as an object.
+    /// An input object and its fields.
     Input(HashMap<String, IndexedInput>),
-    /// Of the language, or of our own.
+    /// A scalar.
     Scalar,
 }
 
-/// A field of an object.
+/// A field of an object type or interface.
 #[derive(Debug)]
 pub struct IndexedField {
     /// Its type.
     pub ty: Type,
-    /// What it takes.
+    /// Its arguments.
     pub arguments: HashMap<String, IndexedInput>,
 }
 
-/// An argument, or a field of what is sent.
+/// An argument, or a field of an input object.
 #[derive(Debug)]
 pub struct IndexedInput {
     /// Its type.
     pub ty: Type,
-    /// What it is if it is left out.
+    /// Its default value.
     pub default: Option<Value>,
 }
 
 impl SchemaIndex {
-    /// Those of the schema, read when they are first asked for.
+    /// The index of the API's schema.
     pub fn of_schema() -> &'static Self {
         static TYPES: LazyLock<SchemaIndex> = LazyLock::new(|| SchemaIndex::read(&super::sdl::sdl()));
         &TYPES
     }
 
-    /// Reads them from the schema language. What the engine writes it also reads; were it otherwise, nothing would be
-    /// known of any type, and no test of these rules would pass.
+    /// Parses SDL. The engine parses what it exports; if it did not, the index would be empty and no test of its users
+    /// would pass.
     fn read(sdl: &str) -> Self {
         let definitions = parse_schema(sdl).map(|document| document.definitions).unwrap_or_default();
         let mut types = Self::default();
@@ -76,12 +76,12 @@ impl SchemaIndex {
         types
     }
 
-    /// Whether an object is of this type: its own, or an interface that it has.
+    /// Whether an object type is `ty`, or implements it.
     pub fn is_a(&self, object: &str, ty: &str) -> bool {
         object == ty || self.members.iter().any(|(member, of)| member == object && of == ty)
     }
 
-    /// The objects that are of an interface, in the order of their names.
+    /// The object types that implement an interface, in the order of their names.
     pub fn members(&self, interface: &str) -> Vec<&str> {
         let members = self.members.iter().filter(|(_, of)| of == interface);
         let mut members: Vec<_> = members.map(|(member, _)| member.as_str()).collect();
@@ -94,14 +94,14 @@ impl SchemaIndex {
         self.types.get(name)
     }
 
-    /// The scalars of our own.
+    /// The custom scalars.
     #[cfg(test)]
     pub fn scalars(&self) -> Vec<&str> {
         let scalars = self.types.iter().filter(|(_, kind)| matches!(kind, IndexedType::Scalar));
         scalars.map(|(name, _)| name.as_str()).collect()
     }
 
-    /// Whether it has no fields.
+    /// Whether a type has no fields.
     #[cfg(test)]
     pub fn is_leaf(&self, name: &str) -> bool {
         matches!(self.get(name), Some(IndexedType::Enum(_) | IndexedType::Scalar) | None)
@@ -122,7 +122,7 @@ impl IndexedType {
             TypeKind::Scalar => Self::Scalar,
             TypeKind::Object(object) => Self::Object(fields(object.fields)),
             TypeKind::Interface(interface) => Self::Interface(fields(interface.fields)),
-            // There is none in this schema; all of its fields would be asked for by fragments.
+            // There is none in this schema; a union has no fields of its own.
             TypeKind::Union(_) => Self::Interface(HashMap::new()),
             TypeKind::Enum(words) => {
                 Self::Enum(words.values.into_iter().map(|word| word.node.value.node.to_string()).collect())
@@ -146,7 +146,7 @@ fn inputs(inputs: Vec<Positioned<InputValueDefinition>>) -> HashMap<String, Inde
     inputs.into_iter().map(|definition| input(definition.node)).collect()
 }
 
-/// The name of a type without its wrappers.
+/// The name of a type without list and non-null wrappers.
 pub fn innermost(ty: &Type) -> &str {
     match &ty.base {
         BaseType::Named(name) => name,
@@ -154,12 +154,12 @@ pub fn innermost(ty: &Type) -> &str {
     }
 }
 
-/// Whether it is a list, whatever is in it.
+/// Whether a type is a list.
 pub fn is_list(ty: &Type) -> bool {
     matches!(ty.base, BaseType::List(_))
 }
 
-/// The type that the operations of a kind begin at.
+/// The root type of operations of this type.
 pub fn root(kind: OperationType) -> &'static str {
     match kind {
         OperationType::Query => "Query",

@@ -1,4 +1,4 @@
-//! Input types. They are read here and checked in `resolvers::input`, as their REST twins are.
+//! The input types. They are converted here and checked in [`crate::resolvers::input`], as REST's are.
 
 use async_graphql::{Enum, ID, InputObject};
 
@@ -7,9 +7,9 @@ use super::values;
 use crate::cluster;
 use crate::error::Error;
 use crate::resolvers::filter::{FilterNames, VmFilterInput, WorkerFilterInput};
-use crate::resolvers::input::{HeartbeatInput, RegistrationInput, VmDeltaInput as Delta, VmInput, Whole, wanted};
+use crate::resolvers::input::{self, HeartbeatInput, RegistrationInput, VmInput, Whole, wanted};
 
-/// The fields of filters, as errors name them.
+/// The names of filter fields in errors.
 const FILTER_NAMES: FilterNames = FilterNames {
     ids: "filter.ids",
     zones: "filter.zones",
@@ -321,7 +321,7 @@ pub struct VmDeltaInput {
 
 impl From<RecordHeartbeatInput> for HeartbeatInput {
     fn from(input: RecordHeartbeatInput) -> Self {
-        let vms_delta = input.vms_delta.map(|delta| Delta {
+        let vms_delta = input.vms_delta.map(|delta| input::VmDeltaInput {
             upsert: reports(delta.upsert.unwrap_or_default()),
             remove: texts(delta.remove.unwrap_or_default()),
         });
@@ -382,7 +382,7 @@ fn whole(number: i32) -> Whole {
     Whole(number.into())
 }
 
-/// A list of a filter, if it is there.
+/// Converts a list of a filter, if it is given, and checks its length.
 pub fn entries<T, U: From<T>>(field: &'static str, list: Option<Vec<T>>) -> Result<Option<Vec<U>>, Error> {
     let list = list.map(|list| wanted(field, list)).transpose()?;
     Ok(list.map(|list| list.into_iter().map(Into::into).collect()))

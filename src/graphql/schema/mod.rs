@@ -1,12 +1,13 @@
-//! What the API offers: the types of the schema, with the resolvers of their fields.
+//! The schema: the types of the API, with the resolvers of their fields.
 //!
 //! [`query`], [`mutation`] and [`subscription`] are the roots; each of their methods calls one resolver of
 //! [`crate::resolvers`]. [`objects`] has the object types and connections, generated from the field lists of
-//! [`cluster::fields`](crate::cluster::fields); [`values`] says which GraphQL type a value of the domain becomes,
-//! [`inputs`] and [`scalars`] have the input types and the custom scalars, [`paging`] the arguments of connections.
-//! [`sdl`] is the schema as text, and [`index`] looks types up in it.
+//! [`cluster::fields`](crate::cluster::fields); [`values`] maps values of the domain to GraphQL types, [`inputs`] and
+//! [`scalars`] have the input types and the custom scalars, [`paging`] the arguments of connections. [`sdl`] exports
+//! the schema as text, and [`index`] looks up types in it.
 //!
-//! Reading documents is not done here (see `operation`), nor is running them (see `execution` and `plan`).
+//! Documents are not parsed here (see `operation`), nor run (see `execution` and `plan`). Doc comments of types and
+//! fields here are the descriptions in `schema.graphql`.
 
 pub mod index;
 pub mod inputs;

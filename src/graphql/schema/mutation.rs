@@ -1,4 +1,4 @@
-//! Commands.
+//! The mutation root: the commands, each of which calls one resolver of [`crate::resolvers`].
 
 use async_graphql::{Context, Object, Result};
 
@@ -18,7 +18,7 @@ pub struct Mutation;
 /// Changes to the cluster. Each is on disk before it is answered.
 #[Object]
 impl Mutation {
-    /// Fallback scheduling new VMs on a worker. VMs already there keep running.
+    /// Stop scheduling new VMs on a worker. VMs already there keep running.
     async fn drain_worker(
         &self,
         ctx: &Context<'_>,
@@ -95,10 +95,10 @@ impl Mutation {
     }
 }
 
-/// Payloads are nullable, so that one command that fails leaves the others of its document standing.
-/// (The engine makes null of a failed field only when the failure comes inside the option.)
-async fn nullable<T>(answer: impl Future<Output = Result<T>>) -> Option<Result<T>> {
-    Some(answer.await)
+/// Makes the payload of a mutation nullable: if one mutation of a document fails, its payload is null and those of the
+/// others are kept. (The engine does that only for an error inside the option.)
+async fn nullable<T>(payload: impl Future<Output = Result<T>>) -> Option<Result<T>> {
+    Some(payload.await)
 }
 
 fn revision(number: Option<Int53>) -> Result<Option<u64>, Error> {

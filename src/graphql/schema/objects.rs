@@ -1,4 +1,7 @@
-//! The object types, written out from the field lists, with what only GraphQL offers beside them.
+//! The object types with their resolvers, generated from the field lists of
+//! [`cluster::fields`](crate::cluster::fields), and the connections and payloads that only GraphQL has.
+//!
+//! Plans of the same types are in `plan::objects`.
 
 use async_graphql::dataloader::DataLoader;
 use async_graphql::{Context, Interface, Object, Result, SimpleObject};
@@ -17,18 +20,17 @@ use crate::graphql::execution::loader::WorkerEvents;
 use crate::resolvers::input::wanted;
 use crate::resolvers::page::Page;
 use crate::resolvers::{
-    EventView, HeartbeatRecorded, Node as AnyNode, PolicyChanged, Registered, WorkerEventsKey, event_limit,
-    page_of_worker_vms,
+    self, EventView, HeartbeatRecorded, PolicyChanged, Registered, WorkerEventsKey, event_limit, page_of_worker_vms,
 };
 
 /// The types of fields by the names that the field lists give them: those of [`values`], and objects.
 mod field_types {
-    use super::{Vm, Worker as Object};
+    use super::Vm;
     pub use crate::graphql::schema::values::*;
 
     pub type Drain = Option<super::Drain>;
     pub type Vms = Vec<Vm>;
-    pub type Worker = Object;
+    pub type Worker = super::Worker;
 }
 
 impl FromDomain<Option<DrainView>> for field_types::Drain {
@@ -55,8 +57,8 @@ impl FromDomain<WorkerView> for field_types::Worker {
     }
 }
 
-/// Makes of a field list an object type; what stands in braces after the macro's name are further
-/// methods. Labels get an argument, lists of objects are paid for, the rest are plain fields.
+/// Defines an object type from a field list. In braces after the macro's name are further methods. Labels get an
+/// argument, lists of objects are paid for from the budget, the rest are plain fields.
 macro_rules! object {
     ({ $({ $($more:tt)* })? } $(#[$doc:meta])* $object:ident($this:ident: $view:ty) { $($fields:tt)* }) => {
         object! { @fields ($this: $view) { $(#[$doc])* $object { $($($more)*)? } } { } $($fields)* }
@@ -166,7 +168,8 @@ worker_fields!(object {
         #[graphql(desc = "Only older events than the one with this cursor.")] after: Option<Cursor>,
     ) -> Result<Vec<ClusterEvent>> {
         let limit = event_limit("first", first.into())?;
-        // By what may come: afterwards the events of all workers of the list would be there already.
+        // Paid for by the limit, before they are loaded: afterwards the events of all workers of the list would be in
+        // memory.
         if !Budget::pay(ctx, usize::try_from(limit)?)? {
             return Ok(Vec::new());
         }
@@ -223,11 +226,11 @@ pub enum Node {
     Vm(Vm),
 }
 
-impl From<AnyNode> for Node {
-    fn from(node: AnyNode) -> Self {
+impl From<resolvers::Node> for Node {
+    fn from(node: resolvers::Node) -> Self {
         match node {
-            AnyNode::Worker(worker) => Self::Worker(Worker(worker)),
-            AnyNode::Vm(vm) => Self::Vm(Vm(vm)),
+            resolvers::Node::Worker(worker) => Self::Worker(Worker(worker)),
+            resolvers::Node::Vm(vm) => Self::Vm(Vm(vm)),
         }
     }
 }

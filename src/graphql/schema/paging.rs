@@ -1,4 +1,4 @@
-//! The arguments of connections and the place of a page in its list, as Relay's specification of connections has them.
+//! Pagination: the arguments of connections and `PageInfo`, by Relay's specification of connections.
 
 use async_graphql::SimpleObject;
 

@@ -1,4 +1,6 @@
-//! Questions. Each is answered from the reading that the request began with.
+//! The query root. Each method reads from the one reading of its request.
+//!
+//! Plans of the same fields are in `plan::roots`.
 
 use async_graphql::{Context, ID, Object, Result};
 
@@ -13,7 +15,7 @@ use crate::graphql::execution::budget::Budget;
 use crate::resolvers::page::PageRequest;
 use crate::resolvers::{Reading, Resolvers, event_limit};
 
-/// Most ids that `nodes` looks up at once.
+/// Most ids that `nodes` accepts.
 pub const MAX_NODES: usize = 1_000;
 
 /// Questions about the cluster. All figures of one answer are of one revision and one moment.
@@ -84,7 +86,7 @@ impl Query {
         let filter = filter.unwrap_or_default().try_into()?;
         let mut reading = ctx.data::<Reading>()?.clone();
         if request.after.is_some() || request.before.is_some() {
-            // They may come from a server that has seen more than this one.
+            // A cursor may come from a server that is ahead of this one.
             reading = ctx.data::<Resolvers>()?.read_for_page(reading, &request).await?;
         }
         WorkerConnection::of(ctx, reading.page_of_workers(&filter, order, &request)?)

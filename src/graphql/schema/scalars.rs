@@ -1,4 +1,4 @@
-//! Scalars beside those of GraphQL itself.
+//! The custom scalars: parsing, serialization and the check of their constants in documents.
 
 use std::time;
 
@@ -9,8 +9,8 @@ use crate::clock::{Rfc3339, Timestamp};
 use crate::cluster::{self, MAX_EXACT};
 use crate::resolvers::input::echo;
 
-/// Whether a scalar of this name, which is one of ours, takes a value; if not, what is wrong with the value, to be read
-/// behind the name of the thing: `must be …`. A test sees to it that none is forgotten here.
+/// Whether the custom scalar of this name accepts a value. The error continues a sentence that begins with the name of
+/// the argument or variable: `must be …`. A test makes sure that no scalar is missing here.
 pub fn check(scalar: &str, value: &Value) -> Result<(), String> {
     match scalar {
         "Cursor" => Cursor::read(value).map(|_| ()),
@@ -21,7 +21,7 @@ pub fn check(scalar: &str, value: &Value) -> Result<(), String> {
     }
 }
 
-/// A text, of the form that is wanted.
+/// The text of a value, or the error that a text of this form is expected.
 fn text<'a>(value: &'a Value, form: &str) -> Result<&'a str, String> {
     match value {
         Value::String(text) => Ok(text),
@@ -68,9 +68,9 @@ impl Duration {
         }
     }
 
-    /// As the rest of the program measures time.
+    /// The duration as a number; none if the text is no duration.
     pub fn measured(&self) -> Option<time::Duration> {
-        // Go takes nothing without a unit, too.
+        // Go accepts zero without a unit.
         if matches!(self.0.as_str(), "0" | "+0") {
             return Some(time::Duration::ZERO);
         }
@@ -152,7 +152,7 @@ mod tests {
     use crate::graphql::schema::index::SchemaIndex;
 
     #[test]
-    fn every_scalar_of_ours_is_checked() {
+    fn every_custom_scalar_is_checked() {
         let scalars = SchemaIndex::of_schema().scalars();
         assert!(scalars.contains(&"Int53"), "{scalars:?}");
         for scalar in scalars {

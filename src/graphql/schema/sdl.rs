@@ -1,4 +1,4 @@
-//! The schema put together from its roots, and as text in the schema definition language.
+//! The schema built from its roots, and exported as SDL.
 
 use async_graphql::{SDLExportOptions, Schema, SchemaBuilder};
 
@@ -6,7 +6,7 @@ use super::mutation::Mutation;
 use super::query::Query;
 use super::subscription::Subscription;
 
-/// The schema as text; what `schema.graphql` at the top of the project holds.
+/// The schema as SDL: the content of `schema.graphql` at the top of the repository.
 pub fn sdl() -> String {
     let options = SDLExportOptions::new()
         .include_specified_by()
@@ -17,7 +17,7 @@ pub fn sdl() -> String {
     format!("# Written by `aetherium schema`; do not edit. The descriptions come from the code.\n\n{}\n", sdl.trim())
 }
 
-/// The schema, to which an executor adds its limits.
+/// The builder of the engine's schema; the executor adds its limits.
 pub fn schema() -> SchemaBuilder<Query, Mutation, Subscription> {
     Schema::build(Query, Mutation, Subscription)
 }

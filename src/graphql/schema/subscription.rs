@@ -1,8 +1,8 @@
-//! Streams.
+//! The subscription root.
 //!
-//! These methods say what can be followed, with what arguments; they begin to watch, and leave the
-//! watch with the engine, which shows what comes of it to everybody who asked the same (see
-//! [`live`](crate::graphql::subscriptions::broadcast)). The streams they return are therefore empty.
+//! Each method starts a watch of [`crate::resolvers`] and puts its stream of items into the request's
+//! [`StreamHandoff`], from which the executor takes it. Items are rendered once for all equal subscriptions by the
+//! [broadcast](crate::graphql::subscriptions::broadcast), so that the streams returned to the engine are empty.
 
 use async_graphql::{Context, Result, Subscription};
 use futures_util::stream::{self, Stream, StreamExt as _};
@@ -32,7 +32,7 @@ impl Subscription {
     ) -> Result<impl Stream<Item = WorkerHeartbeat> + use<>> {
         let every = every.and_then(|every| every.measured());
         let beats = ctx.data::<Resolvers>()?.watch_heartbeats(filter.unwrap_or_default().try_into()?, every)?;
-        ctx.data::<StreamHandoff>()?.with(beats.map(|beat| Ok(StreamItem::Heartbeat(beat))));
+        ctx.data::<StreamHandoff>()?.put(beats.map(|beat| Ok(StreamItem::Heartbeat(beat))));
         Ok(stream::empty())
     }
 
@@ -48,7 +48,7 @@ impl Subscription {
     ) -> Result<impl Stream<Item = ClusterEvent> + use<>> {
         let after = after.as_ref().map(|cursor| cursor.0.as_str());
         let events = ctx.data::<Resolvers>()?.watch_events(after, filter.unwrap_or_default().try_into()?)?;
-        ctx.data::<StreamHandoff>()?.with(events.map(|event| event.map(StreamItem::Event)));
+        ctx.data::<StreamHandoff>()?.put(events.map(|event| event.map(StreamItem::Event)));
         Ok(stream::empty())
     }
 
@@ -62,7 +62,7 @@ impl Subscription {
     ) -> Result<impl Stream<Item = ClusterStats> + use<>> {
         let every = every.and_then(|every| every.measured());
         let stats = ctx.data::<Resolvers>()?.watch_cluster_stats(every)?;
-        ctx.data::<StreamHandoff>()?.with(stats.map(|stats| Ok(StreamItem::Stats(stats))));
+        ctx.data::<StreamHandoff>()?.put(stats.map(|stats| Ok(StreamItem::Stats(stats))));
         Ok(stream::empty())
     }
 }

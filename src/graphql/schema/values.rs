@@ -1,4 +1,7 @@
-//! How the values of fields look in GraphQL; the twin of `rest::shape`.
+//! The GraphQL type of each field value: conversions from values of the domain, and the small object types and enums.
+//!
+//! The twin for REST is `rest::shape`; plans write the same values straight to JSON in
+//! `plan::values`.
 
 use std::sync::Arc;
 use std::time;
@@ -10,9 +13,9 @@ use crate::clock::Timestamp;
 use crate::cluster::{self, Uptime};
 use crate::resolvers;
 
-/// A shape, made of a value of the program.
+/// A GraphQL type that is made from a value of the domain.
 pub trait FromDomain<V> {
-    /// How the value looks.
+    /// Converts a value.
     fn of(value: V) -> Self;
 }
 
@@ -38,7 +41,7 @@ pub type Zones = Vec<ZoneStats>;
 pub type SetAside = Vec<VmSetAside>;
 pub type EventKind = ClusterEventKind;
 
-macro_rules! shapes {
+macro_rules! conversions {
     ($($shape:ty: |$value:ident: $from:ty| $to:expr;)+) => { $(
         impl FromDomain<$from> for $shape {
             fn of($value: $from) -> Self {
@@ -48,12 +51,12 @@ macro_rules! shapes {
     )+ };
 }
 
-shapes! {
+conversions! {
     Id: |id: &str| ID::from(id);
     OptionalId: |id: Option<&str>| id.map(ID::from);
     Text: |text: &str| text.into();
     OptionalText: |text: Option<&str>| text.map(Into::into);
-    // A zone that nobody named is null.
+    // The empty zone, of workers without one, is null.
     Zone: |zone: &str| (!zone.is_empty()).then(|| zone.into());
     TextList: |list: &[Arc<str>]| list.to_vec();
     // What is accepted as input keeps these within range; see `resolvers::input`.

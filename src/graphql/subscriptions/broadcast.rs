@@ -1,13 +1,14 @@
-//! Subscriptions that share their work.
+//! The subscription broadcast: equal subscriptions share the payload of each item.
 //!
-//! Every socket has a watch of its own, which decides what its reader gets and when; that is cheap.
-//! What is dear is to resolve and write out a selection of fields (ADR 0011). So that is done once for each *operation*
-//! (document and variables) and *item* (a beat, an event, statistics), and kept for a moment: whoever
-//! asked the same gets the same bytes. What only one reader is told (that its own stream is quiet, or
-//! has a gap) is not kept.
+//! Every subscriber has a watch of its own, which decides which items it gets and when; a watch is cheap. Rendering a
+//! selection of fields is expensive (ADR 0011). So each pair of a subscription (document, operation name and variables)
+//! and an item (a heartbeat, an event, statistics) is rendered once, and its payload is cached for a short time: every
+//! subscriber with an equal subscription gets the same bytes. A notice, which only one subscriber gets (that its stream
+//! is idle or has a gap), is not cached.
 //!
-//! An item is written by plan. What a plan cannot do is resolved: the document runs as a query against a second
-//! schema, whose root has the fields of the subscription root and answers them with the item.
+//! An item is rendered by a plan ([`ItemPlan`]). If the subscription has no plan, or the plan falls back, the engine
+//! runs the document as a query against a second schema, whose root ([`ItemRoot`]) has the fields of the subscription
+//! root and resolves each to the item.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -27,7 +28,7 @@ use super::item::{ItemKey, StreamItem};
 use crate::graphql::error;
 use crate::graphql::execution::budget::Budget;
 use crate::graphql::execution::loader::WorkerEvents;
-use crate::graphql::execution::response::{OperationResponse, SerializedResponse, was_refused};
+use crate::graphql::execution::response::{OperationResponse, SerializedResponse, is_request_error};
 use crate::graphql::operation::request::ParsedRequest;
 use crate::graphql::plan::ItemPlan;
 use crate::graphql::schema::index::SchemaIndex;
@@ -39,13 +40,13 @@ use crate::resolvers::Resolvers;
 use crate::resolvers::offload::{Offload, STEPS_TO_RESOLVE};
 use crate::resolvers::watch::Heartbeat;
 
-/// How many payloads are expected to be kept, which room is made for at first. It is no limit.
-const EXPECTED_PAYLOADS: usize = 10_000;
+/// How many payloads the cache allocates room for at the start. It is no limit.
+const ESTIMATED_PAYLOADS: usize = 10_000;
 
-/// How many bytes of payloads may be kept, with what they are found by.
+/// The capacity of the payload cache in bytes, keys included.
 const MAX_PAYLOAD_BYTES: u64 = 32 * 1024 * 1024;
 
-/// What two requests have in common that ask for the same.
+/// The identity of a subscription: requests with equal keys get equal payloads.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct SubscriptionKey {
     query: Arc<str>,
@@ -53,17 +54,17 @@ struct SubscriptionKey {
     variables: String,
 }
 
-/// A subscription as it was asked for.
+/// The request for a subscription, prepared for rendering.
 pub struct SubscriptionRequest {
     key: SubscriptionKey,
     document: ExecutableDocument,
     variables: Variables,
-    /// Whether an item takes long to write.
-    is_long: bool,
+    /// Whether an item takes long to render.
+    is_slow: bool,
 }
 
 impl SubscriptionRequest {
-    /// A subscription that has been found valid, and its operation alone, with what an item of it costs.
+    /// A valid subscription, its operation as a document of its own, and the cost of one item.
     pub fn new(
         ParsedRequest { document, request, .. }: ParsedRequest,
         mut operation: ExecutableDocument,
@@ -77,8 +78,8 @@ impl SubscriptionRequest {
             operation_name: request.operation_name,
             variables: serde_json::to_string(&request.variables).unwrap_or_default(),
         };
-        let is_long = Offload::is_long(cost.saturating_mul(STEPS_TO_RESOLVE));
-        Self { key, document: operation, variables: request.variables, is_long }
+        let is_slow = Offload::is_long(cost.saturating_mul(STEPS_TO_RESOLVE));
+        Self { key, document: operation, variables: request.variables, is_slow }
     }
 
     fn plan(&self) -> Option<ItemPlan> {
@@ -87,40 +88,40 @@ impl SubscriptionRequest {
     }
 }
 
-/// An operation that somebody follows, prepared to write every item.
+/// A subscription with at least one subscriber, prepared to render every item.
 pub struct SharedSubscription {
     id: u64,
-    asked: SubscriptionRequest,
-    /// What writes its items; none if they have to be resolved.
+    request: SubscriptionRequest,
+    /// Renders its items; none if the engine has to resolve them.
     plan: Option<ItemPlan>,
-    /// Where it is known, as long as it is followed.
-    operations: Arc<Mutex<SharedSubscriptions>>,
+    /// The registry that it is removed from when its last subscriber leaves.
+    registry: Arc<Mutex<SubscriptionRegistry>>,
 }
 
 impl Drop for SharedSubscription {
     fn drop(&mut self) {
-        let mut operations = self.operations.lock().unwrap_or_else(PoisonError::into_inner);
-        // Unless somebody has asked for the same again meanwhile.
-        if operations.known.get(&self.asked.key).is_some_and(|known| known.strong_count() == 0) {
-            operations.known.remove(&self.asked.key);
+        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        // An equal subscription may have been registered meanwhile: that one stays.
+        if registry.by_key.get(&self.request.key).is_some_and(|subscription| subscription.strong_count() == 0) {
+            registry.by_key.remove(&self.request.key);
         }
     }
 }
 
-/// An answer, written out.
+/// One message of an operation, serialized.
 #[derive(Clone, Debug)]
 pub enum Payload {
-    /// What there is to tell.
+    /// A response, as JSON.
     Next(Arc<str>),
-    /// The operation cannot be run, or not any longer.
-    Refused(Vec<ServerError>),
+    /// Request errors: the operation cannot be run, or not any longer.
+    Errors(Vec<ServerError>),
 }
 
 impl From<OperationResponse> for Payload {
-    fn from(answer: OperationResponse) -> Self {
-        match answer {
+    fn from(response: OperationResponse) -> Self {
+        match response {
             OperationResponse::Resolved(response) => response.into(),
-            OperationResponse::Written(text) => {
+            OperationResponse::Serialized(text) => {
                 Self::Next(str::from_utf8(&text.into_bytes()).unwrap_or_default().into())
             }
         }
@@ -129,38 +130,38 @@ impl From<OperationResponse> for Payload {
 
 impl From<Response> for Payload {
     fn from(response: Response) -> Self {
-        if was_refused(&response) { Self::Refused(response.errors) } else { Self::Next(write(&response)) }
+        if is_request_error(&response) { Self::Errors(response.errors) } else { Self::Next(serialize(&response)) }
     }
 }
 
-fn write(response: &Response) -> Arc<str> {
+fn serialize(response: &Response) -> Arc<str> {
     serde_json::to_string(&SerializedResponse(response)).unwrap_or_default().into()
 }
 
-/// Writes out items, each once for everybody who asked the same. Cheap to clone.
+/// Renders items, each once for all equal subscriptions. Cheap to clone.
 #[derive(Clone)]
 pub struct SubscriptionBroadcast(Arc<Inner>);
 
 struct Inner {
     schema: Schema<ItemRoot, EmptyMutation, EmptySubscription>,
     resolvers: Resolvers,
-    /// SharedSubscriptions that somebody follows, so that equal ones have one id.
-    operations: Arc<Mutex<SharedSubscriptions>>,
-    payloads: Cache<(u64, ItemKey), Arc<str>, ByBytes>,
+    /// The registry of subscriptions with subscribers, by which equal ones have one id.
+    registry: Arc<Mutex<SubscriptionRegistry>>,
+    payloads: Cache<(u64, ItemKey), Arc<str>, ByteWeighter>,
 }
 
 #[derive(Default)]
-struct SharedSubscriptions {
-    known: HashMap<SubscriptionKey, Weak<SharedSubscription>>,
+struct SubscriptionRegistry {
+    by_key: HashMap<SubscriptionKey, Weak<SharedSubscription>>,
     next_id: u64,
 }
 
 #[derive(Clone)]
-struct ByBytes;
+struct ByteWeighter;
 
-impl Weighter<(u64, ItemKey), Arc<str>> for ByBytes {
+impl Weighter<(u64, ItemKey), Arc<str>> for ByteWeighter {
     fn weight(&self, (_, key): &(u64, ItemKey), payload: &Arc<str>) -> u64 {
-        /// What the cache and the counted text need besides.
+        /// What the cache and the reference-counted text need per entry.
         const OVERHEAD: usize = 64;
         (OVERHEAD + size_of::<(u64, ItemKey)>() + key.held_bytes() + payload.len()) as u64
     }
@@ -170,80 +171,80 @@ impl SubscriptionBroadcast {
     pub fn new(resolvers: Resolvers) -> Self {
         let schema = Schema::build(ItemRoot, EmptyMutation, EmptySubscription)
             .register_output_type::<Node>()
-            // The document was validated against the real schema when the subscription began.
+            // The document was validated against the API's schema when the subscription started.
             .validation_mode(ValidationMode::Fast)
             .finish();
         let payloads = Cache::with(
-            EXPECTED_PAYLOADS,
+            ESTIMATED_PAYLOADS,
             MAX_PAYLOAD_BYTES,
-            ByBytes,
+            ByteWeighter,
             DefaultHashBuilder::default(),
             quick_cache::sync::DefaultLifecycle::default(),
         );
-        Self(Arc::new(Inner { schema, resolvers, operations: Arc::default(), payloads }))
+        Self(Arc::new(Inner { schema, resolvers, registry: Arc::default(), payloads }))
     }
 
-    /// Prepares a subscription that has been found valid; equal ones are the same operation.
-    pub fn prepare(&self, asked: SubscriptionRequest) -> Arc<SharedSubscription> {
-        let mut operations = self.0.operations.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = operations.known.get(&asked.key).and_then(Weak::upgrade) {
-            return known;
+    /// Registers a valid subscription. Equal requests get one [`SharedSubscription`].
+    pub fn prepare(&self, request: SubscriptionRequest) -> Arc<SharedSubscription> {
+        let mut registry = self.0.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(subscription) = registry.by_key.get(&request.key).and_then(Weak::upgrade) {
+            return subscription;
         }
-        operations.next_id += 1;
-        let (id, key) = (operations.next_id, asked.key.clone());
-        let plan = asked.plan();
-        let operation = Arc::new(SharedSubscription { id, asked, plan, operations: self.0.operations.clone() });
-        operations.known.insert(key, Arc::downgrade(&operation));
-        operation
+        registry.next_id += 1;
+        let (id, key) = (registry.next_id, request.key.clone());
+        let plan = request.plan();
+        let subscription = Arc::new(SharedSubscription { id, request, plan, registry: self.0.registry.clone() });
+        registry.by_key.insert(key, Arc::downgrade(&subscription));
+        subscription
     }
 
-    /// An item as the operation wants to see it, written out, by whoever asks first.
-    pub async fn payload(&self, operation: &Arc<SharedSubscription>, item: &StreamItem) -> Arc<str> {
-        let Some(key) = item.key() else { return self.write(operation, item).await };
-        let key = (operation.id, key);
-        let found = self
-            .0
-            .payloads
-            .get_or_insert_async(&key, async { Ok::<_, std::convert::Infallible>(self.write(operation, item).await) });
+    /// The payload of an item: from the cache, or rendered by the first subscriber that needs it while the others wait.
+    pub async fn payload(&self, subscription: &Arc<SharedSubscription>, item: &StreamItem) -> Arc<str> {
+        let Some(key) = item.key() else { return self.render(subscription, item).await };
+        let key = (subscription.id, key);
+        let found = self.0.payloads.get_or_insert_async(&key, async {
+            Ok::<_, std::convert::Infallible>(self.render(subscription, item).await)
+        });
         match found.await {
             Ok(payload) => payload,
             Err(never) => match never {},
         }
     }
 
-    /// An item as the operation wants to see it, written where nobody else waits for the thread if that takes long.
-    async fn write(&self, operation: &Arc<SharedSubscription>, item: &StreamItem) -> Arc<str> {
-        if !operation.asked.is_long {
-            return self.write_here(operation, item).await;
+    /// Renders an item; on a thread on which no other request waits, if that takes long.
+    async fn render(&self, subscription: &Arc<SharedSubscription>, item: &StreamItem) -> Arc<str> {
+        if !subscription.request.is_slow {
+            return self.render_inline(subscription, item).await;
         }
-        let (live, operation, item, runtime) = (self.clone(), operation.clone(), item.clone(), Handle::current());
-        let work = move || runtime.block_on(live.write_here(&operation, &item));
+        let (broadcast, subscription, item, runtime) =
+            (self.clone(), subscription.clone(), item.clone(), Handle::current());
+        let work = move || runtime.block_on(broadcast.render_inline(&subscription, &item));
         Box::pin(self.0.resolvers.offload().run_elsewhere(work)).await
     }
 
-    /// An item as the operation wants to see it: by plan, or else resolved field by field.
-    async fn write_here(&self, operation: &SharedSubscription, item: &StreamItem) -> Arc<str> {
-        match operation.plan.as_ref().and_then(|plan| plan.write(item)) {
+    /// Renders an item by the plan, or lets the engine resolve it.
+    async fn render_inline(&self, subscription: &SharedSubscription, item: &StreamItem) -> Arc<str> {
+        match subscription.plan.as_ref().and_then(|plan| plan.write(item)) {
             Some(text) => text.into(),
-            None => write(&self.respond(operation, item).await),
+            None => serialize(&self.resolve(subscription, item).await),
         }
     }
 
-    /// An item as the operation wants to see it, resolved.
-    async fn respond(&self, operation: &SharedSubscription, item: &StreamItem) -> Response {
+    /// Lets the engine resolve an item.
+    async fn resolve(&self, subscription: &SharedSubscription, item: &StreamItem) -> Response {
         let Inner { schema, resolvers, .. } = &*self.0;
         let reading = item.reading(resolvers);
         let budget = Budget::default();
         let mut request = Request::new("")
-            .variables(operation.asked.variables.clone())
+            .variables(subscription.request.variables.clone())
             .data(budget.clone())
             .data(WorkerEvents::loader(resolvers.clone(), Some(reading.clone())))
             .data(resolvers.clone())
             .data(reading)
             .data(item.clone());
-        request.set_parsed_query(operation.asked.document.clone());
+        request.set_parsed_query(subscription.request.document.clone());
         let mut response = schema.execute(request).await;
-        error::code(&mut response);
+        error::set_codes(&mut response);
         budget.settle(response)
     }
 }
@@ -254,7 +255,7 @@ impl fmt::Debug for SubscriptionBroadcast {
     }
 }
 
-/// Answers each field of the subscription root with the item at hand.
+/// The root of the second schema: each field of the subscription root resolves to the item in the request's data.
 pub struct ItemRoot;
 
 #[Object(name = "Subscription")]
@@ -299,7 +300,7 @@ impl ItemRoot {
     }
 }
 
-/// A document with two fields at its root does not pass validation; this is what it would get.
+/// The error of an item under another field. Validation allows one root field only, so that no client gets it.
 fn mismatch() -> async_graphql::Error {
     async_graphql::Error::new("A subscription follows one thing at a time")
 }

@@ -1,4 +1,6 @@
-//! Where the resolver of a subscription leaves its stream of items for whoever delivers them.
+//! The handoff of a subscription's item stream: the resolver puts it here, and the executor takes it.
+//!
+//! The stream does not pass through the engine, which would resolve each item once for every subscriber.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,20 +10,20 @@ use futures_util::stream::{BoxStream, Stream, StreamExt as _};
 use super::item::StreamItem;
 use crate::error::Error;
 
-/// What a watch tells, until it fails.
+/// The items of a watch, up to its first error.
 pub type ItemStream = BoxStream<'static, Result<StreamItem, Error>>;
 
-/// Where a subscription's resolver leaves its watch.
+/// A slot for the item stream of one subscription. Clones share the slot.
 #[derive(Clone, Default)]
 pub struct StreamHandoff(Arc<Mutex<Option<ItemStream>>>);
 
 impl StreamHandoff {
-    /// Leaves it.
-    pub fn with(&self, items: impl Stream<Item = Result<StreamItem, Error>> + Send + 'static) {
+    /// Puts the stream into the slot.
+    pub fn put(&self, items: impl Stream<Item = Result<StreamItem, Error>> + Send + 'static) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(items.boxed());
     }
 
-    /// Takes it.
+    /// Takes the stream out of the slot; none if no resolver has put one in.
     pub fn take(&self) -> Option<ItemStream> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }

@@ -1,4 +1,6 @@
-//! One thing that a subscription has to tell, and what makes two of them the same.
+//! The item of a subscription, and the key by which equal items of two subscribers are recognized.
+//!
+//! Items are rendered in [`broadcast`](super::broadcast).
 
 use std::mem::size_of;
 use std::sync::Arc;
@@ -7,7 +9,7 @@ use crate::cluster;
 use crate::resolvers::watch::Heartbeat;
 use crate::resolvers::{EventView, Reading, Resolvers};
 
-/// Something that a watch has to tell.
+/// An item of a subscription, as a watch of [`crate::resolvers::watch`] yields it.
 #[derive(Clone)]
 pub enum StreamItem {
     Heartbeat(Heartbeat),
@@ -15,7 +17,8 @@ pub enum StreamItem {
     Stats(cluster::ClusterStats),
 }
 
-/// What makes two items the same: what they are about, in which state of the cluster, at which moment.
+/// The identity of an item: its subject, the state of the cluster and the moment that it shows. Items with equal keys
+/// render to equal payloads.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ItemKey {
     Heartbeat { worker: cluster::WorkerId, epoch: Arc<str>, revision: u64, now: i64, coalesced: u32 },
@@ -24,7 +27,7 @@ pub enum ItemKey {
 }
 
 impl StreamItem {
-    /// None for what is not the same for anybody else: a notice is made for one reader, at its own time.
+    /// The key of the item. None for a notice, which is made for one subscriber at its own time and equals no other.
     pub fn key(&self) -> Option<ItemKey> {
         Some(match self {
             Self::Heartbeat(Heartbeat { worker, coalesced, .. }) => ItemKey::Heartbeat {
@@ -45,7 +48,7 @@ impl StreamItem {
         })
     }
 
-    /// What fields below the item are looked up in.
+    /// The reading that fields below the item are resolved from.
     pub fn reading(&self, resolvers: &Resolvers) -> Reading {
         match self {
             Self::Heartbeat(Heartbeat { worker, .. }) => Reading::of(worker.view.clone()),
@@ -56,7 +59,7 @@ impl StreamItem {
 }
 
 impl ItemKey {
-    /// How many bytes it holds besides itself, roughly.
+    /// Roughly how many bytes it holds on the heap.
     pub fn held_bytes(&self) -> usize {
         match self {
             Self::Heartbeat { worker, epoch, .. } => worker.as_str().len() + epoch.len(),

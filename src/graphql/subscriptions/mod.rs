@@ -1,7 +1,7 @@
-//! Subscriptions: what they tell ([`item`]), how a resolver hands its stream over ([`handoff`]), and how equal
-//! subscriptions share what is written ([`broadcast`]).
+//! Subscriptions: the items that they stream ([`item`]), how a resolver hands its stream over ([`handoff`]), and how
+//! equal subscriptions share rendered items ([`broadcast`]).
 //!
-//! When an item is due is decided by [`crate::resolvers::watch`]; how it reaches a client, by `transport`.
+//! [`crate::resolvers::watch`] decides when an item is due, and `transport` delivers it to the client.
 
 pub mod broadcast;
 pub mod handoff;

@@ -1,4 +1,4 @@
-//! What all transports need.
+//! The state that the handlers of all transports share.
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -7,15 +7,15 @@ use crate::graphql::execution::executor::Executor;
 use crate::graphql::operation::request_cache::RequestCache;
 use crate::http::Origin;
 
-/// What transports need.
+/// The state of the GraphQL handlers.
 pub struct Endpoint {
-    pub engine: Executor,
-    /// Requests that came before.
-    pub repeated: RequestCache,
-    /// Pages of other origins that may open a WebSocket.
+    pub executor: Executor,
+    /// Prepared operations by the bytes of their requests.
+    pub request_cache: RequestCache,
+    /// Other origins whose pages may open a WebSocket.
     pub origins: Vec<Origin>,
-    /// Open sockets, for whoever has to wait until they are closed.
+    /// Tracks open WebSockets, so that a shutdown can wait until they are closed.
     pub sockets: TaskTracker,
-    /// Tells sockets to close.
+    /// Cancelled when the server shuts down: WebSockets and event streams then end.
     pub closing: CancellationToken,
 }

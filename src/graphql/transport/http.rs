@@ -1,5 +1,7 @@
-//! GraphQL over HTTP, by the specification of that name: POST with a JSON body, GET for queries,
-//! and the media type that the client asks for.
+//! GraphQL over HTTP, by the specification of that name: the handlers of `POST /graphql` with a JSON body and of `GET
+//! /graphql` with a query string.
+//!
+//! The media type of the response is chosen in [`negotiation`](super::negotiation).
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -12,8 +14,9 @@ use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Response};
 
 use super::endpoint::Endpoint;
-use super::negotiation::StreamPreference;
-use super::negotiation::{ResponseMedia, is_conditional, not_by_get, not_conditional};
+use super::negotiation::{
+    ResponseMedia, StreamPreference, conditional_not_supported, is_conditional, method_not_allowed,
+};
 use super::params::Parameters;
 use super::{sse, websocket};
 use crate::graphql::operation::request::ParsedRequest;
@@ -26,12 +29,12 @@ pub async fn post(
     Negotiated { media, stream, is_conditional }: Negotiated,
     body: JsonText,
 ) -> Response {
-    let Endpoint { engine, repeated, .. } = &*endpoint;
+    let Endpoint { executor, request_cache, .. } = &*endpoint;
     if !is_conditional
         && !stream.is_for(&[OperationType::Query])
-        && let Some(ready) = repeated.find(body.as_bytes())
+        && let Some(prepared) = request_cache.get(body.as_bytes())
     {
-        return media.answer(engine.run_ready(&ready).await);
+        return media.respond(executor.run_prepared(&prepared).await);
     }
     let parameters = match body.read::<Parameters>() {
         Ok(parameters) => parameters,
@@ -39,35 +42,35 @@ pub async fn post(
     };
     let request = match parameters.into_request() {
         Ok(request) => request,
-        Err(refused) => return media.answer(refused),
+        Err(error_response) => return media.respond(error_response),
     };
-    let asked = engine.read(request);
-    let kinds = asked.as_ref().map(ParsedRequest::kinds).unwrap_or_default();
-    if is_conditional && kinds.contains(&OperationType::Mutation) {
-        return media.answer(not_conditional());
+    let parsed = executor.parse_request(request);
+    let operation_types = parsed.as_ref().map(ParsedRequest::operation_types).unwrap_or_default();
+    if is_conditional && operation_types.contains(&OperationType::Mutation) {
+        return media.respond(conditional_not_supported());
     }
-    if stream.is_for(&kinds) {
-        return sse::answer(&endpoint, asked);
+    if stream.is_for(&operation_types) {
+        return sse::respond(&endpoint, parsed);
     }
-    let ready = match asked {
-        Ok(asked) => engine.check(asked).map(Arc::new),
-        Err(refused) => Err(refused),
+    let prepared = match parsed {
+        Ok(parsed) => executor.prepare(parsed).map(Arc::new),
+        Err(error_response) => Err(error_response),
     };
-    media.answer(match ready {
-        Ok(ready) => {
-            let answer = engine.run_ready(&ready).await;
-            repeated.keep(body.as_bytes(), ready);
-            answer
+    media.respond(match prepared {
+        Ok(prepared) => {
+            let response = executor.run_prepared(&prepared).await;
+            request_cache.insert(body.as_bytes(), prepared);
+            response
         }
-        Err(refused) => refused.into(),
+        Err(error_response) => error_response.into(),
     })
 }
 
-/// In what form a client wants its answer, read without a copy of its headers.
+/// The outcome of content negotiation, extracted without a copy of the headers.
 pub struct Negotiated {
     media: ResponseMedia,
     stream: StreamPreference,
-    /// Whether it is to be done only if something holds.
+    /// Whether the request has a precondition.
     is_conditional: bool,
 }
 
@@ -76,14 +79,14 @@ impl<S: Sync> FromRequestParts<S> for Negotiated {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         Ok(Self {
-            media: ResponseMedia::asked_for(&parts.headers),
-            stream: StreamPreference::asked_for(&parts.headers),
+            media: ResponseMedia::from_headers(&parts.headers),
+            stream: StreamPreference::from_headers(&parts.headers),
             is_conditional: is_conditional(&parts.headers),
         })
     }
 }
 
-/// `GET /graphql`: a query, or the beginning of a WebSocket; for a person with a browser, the playground.
+/// `GET /graphql`: runs a query, streams an operation, upgrades to a WebSocket, or serves the playground to a browser.
 pub async fn get(
     State(endpoint): State<Arc<Endpoint>>,
     uri: Uri,
@@ -93,35 +96,38 @@ pub async fn get(
     if wants_upgrade(&headers) {
         return match upgrade {
             Ok(upgrade) => websocket::open(&endpoint, &uri, &headers, upgrade),
-            Err(refused) => {
-                HttpError::bad_request(format!("This is no WebSocket handshake: {refused}")).into_response()
+            Err(rejection) => {
+                HttpError::bad_request(format!("This is no WebSocket handshake: {rejection}")).into_response()
             }
         };
     }
     if pages::are_asked_for(&headers) {
         return pages::playground(&headers);
     }
-    let media = ResponseMedia::asked_for(&headers);
+    let media = ResponseMedia::from_headers(&headers);
     let request = Parameters::of_query_string(uri.query().unwrap_or_default()).and_then(Parameters::into_request);
     let request = match request {
         Ok(request) => request,
-        Err(refused) => return media.answer(refused),
+        Err(error_response) => return media.respond(error_response),
     };
-    let asked = match endpoint.engine.read(request) {
-        Ok(asked) => asked,
-        Err(refused) if StreamPreference::asked_for(&headers).is_for(&[]) => {
-            return sse::answer(&endpoint, Err(refused));
+    let parsed = match endpoint.executor.parse_request(request) {
+        Ok(parsed) => parsed,
+        Err(error_response) if StreamPreference::from_headers(&headers).is_for(&[]) => {
+            return sse::respond(&endpoint, Err(error_response));
         }
-        Err(refused) => return media.answer(refused),
+        Err(error_response) => return media.respond(error_response),
     };
-    // A GET must not change anything: links and images are fetched without asking. A stream may follow as well as ask.
-    let kinds = asked.kinds();
-    if StreamPreference::asked_for(&headers).is_for(&kinds) && !kinds.contains(&OperationType::Mutation) {
-        sse::answer(&endpoint, Ok(asked))
-    } else if kinds.iter().all(|kind| *kind == OperationType::Query) {
-        media.answer(endpoint.engine.run(asked).await)
+    // A GET must not change anything, because browsers fetch links and images on their own: mutations are refused.
+    // Subscriptions are allowed as a stream.
+    let operation_types = parsed.operation_types();
+    if StreamPreference::from_headers(&headers).is_for(&operation_types)
+        && !operation_types.contains(&OperationType::Mutation)
+    {
+        sse::respond(&endpoint, Ok(parsed))
+    } else if operation_types.iter().all(|ty| *ty == OperationType::Query) {
+        media.respond(endpoint.executor.run(parsed).await)
     } else {
-        not_by_get(media)
+        method_not_allowed(media)
     }
 }
 

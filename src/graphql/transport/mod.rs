@@ -1,6 +1,8 @@
-//! How requests come in and answers go out: over [`http`], as server-sent events ([`sse`]), over a [`websocket`], and by
-//! the address of a trusted document ([`stored_operation`]). [`params`] reads the parameters of a request, [`negotiation`]
-//! decides on the form of the answer, and [`endpoint`] is what all of them share.
+//! The transports of GraphQL: over [`http`], as server-sent events ([`sse`]), over a [`websocket`], and by the address
+//! of a trusted document ([`stored_operation`]). [`params`] parses the parameters of a request, [`negotiation`] is
+//! content negotiation, and [`endpoint`] is the state that all handlers share.
+//!
+//! Nothing is parsed as GraphQL or executed here; handlers pass requests to the executor.
 
 pub mod endpoint;
 pub mod http;

@@ -1,5 +1,7 @@
-//! In which form a client wants its answer: the media types of GraphQL over HTTP, a stream of events, and the statuses and
-//! errors that go with each.
+//! Content negotiation: whether a response is `application/graphql-response+json`, plain JSON or an event stream, and
+//! the statuses and error bodies that go with each.
+//!
+//! The response itself is serialized in [`response`](crate::graphql::execution::response).
 
 use std::sync::LazyLock;
 
@@ -12,45 +14,47 @@ use crate::graphql::error::{bad_request, request_error};
 use crate::graphql::execution::response::OperationResponse;
 use crate::http::{Accept, EVENT_STREAM, ErrorRenderer, HeaderTemplate, HttpError};
 
-/// The media type of the specification: with it, the status tells whether the request was understood.
+/// The media type of the GraphQL over HTTP specification: with it, a request error has a status of its own.
 pub const GRAPHQL_RESPONSE: &str = "application/graphql-response+json";
 
-/// The one from before it.
+/// The media type of clients from before that specification.
 pub const JSON: &str = "application/json";
 
-/// Whether a request is to be carried out only if something holds, or does not. Of a question that asks nothing: its
-/// answer has no tag.
+/// Whether a request has a precondition (`If-Match`, `If-None-Match`). Queries ignore it, since their responses have no
+/// `ETag`; mutations with one are refused.
 pub fn is_conditional(headers: &HeaderMap) -> bool {
     headers.contains_key(header::IF_MATCH) || headers.contains_key(header::IF_NONE_MATCH)
 }
 
-/// A document may have several commands, which one header cannot tie to the worker of each.
-pub fn not_conditional() -> async_graphql::Response {
-    let problem = "If-Match and If-None-Match are not taken here: pass `ifRevision` in the input of the mutation";
-    bad_request(problem.to_owned())
+/// The error response to a mutation with a precondition: a document may have several mutations, and one header cannot
+/// say which worker it is about.
+pub fn conditional_not_supported() -> async_graphql::Response {
+    let message = "If-Match and If-None-Match are not taken here: pass `ifRevision` in the input of the mutation";
+    bad_request(message.to_owned())
 }
 
-pub fn not_by_get(media: ResponseMedia) -> Response {
+/// The response to a GET of an operation that is no query.
+pub fn method_not_allowed(media: ResponseMedia) -> Response {
     let error =
         request_error("BAD_REQUEST", "A GET can only ask: send mutations by POST, subscriptions over WebSocket");
-    let mut response = media.answer(async_graphql::Response::from_errors(vec![error]));
+    let mut response = media.respond(async_graphql::Response::from_errors(vec![error]));
     *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
     response
 }
 
-/// How the client wants its answer.
+/// The media type of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResponseMedia {
-    /// The specification's own type.
+    /// `application/graphql-response+json`: 400 for a request error.
     GraphqlResponse,
-    /// Plain JSON, with which everything that could be read at all is 200.
+    /// `application/json`: 400 only for a malformed request, and 200 for everything else.
     Json,
 }
 
-static GRAPHQL_HEAD: LazyLock<HeaderTemplate> = LazyLock::new(|| head(GRAPHQL_RESPONSE));
+static GRAPHQL_RESPONSE_HEAD: LazyLock<HeaderTemplate> = LazyLock::new(|| head(GRAPHQL_RESPONSE));
 
-static PLAIN_HEAD: LazyLock<HeaderTemplate> = LazyLock::new(|| head(JSON));
+static JSON_HEAD: LazyLock<HeaderTemplate> = LazyLock::new(|| head(JSON));
 
 fn head(media_type: &'static str) -> HeaderTemplate {
     HeaderTemplate::of([
@@ -60,39 +64,45 @@ fn head(media_type: &'static str) -> HeaderTemplate {
 }
 
 impl ResponseMedia {
-    /// Plain JSON unless the other is named: that is what clients from before it expect.
-    pub fn asked_for(headers: &HeaderMap) -> Self {
+    /// The media type for these headers: plain JSON unless `Accept` names the specification's type, since older clients
+    /// expect it.
+    pub fn from_headers(headers: &HeaderMap) -> Self {
         if Accept::of(headers).names(GRAPHQL_RESPONSE) { Self::GraphqlResponse } else { Self::Json }
     }
 
-    pub fn answer(self, answer: impl Into<OperationResponse>) -> Response {
-        let answer = answer.into();
-        let refused = answer.was_refused();
-        let (head, status) = match (self, refused) {
-            (Self::GraphqlResponse, true) => (&GRAPHQL_HEAD, StatusCode::BAD_REQUEST),
-            (Self::GraphqlResponse, false) => (&GRAPHQL_HEAD, StatusCode::OK),
-            (Self::Json, true) if answer.was_unreadable() => (&PLAIN_HEAD, StatusCode::BAD_REQUEST),
-            (Self::Json, _) => (&PLAIN_HEAD, StatusCode::OK),
+    /// The HTTP response, with the status that this media type has for it.
+    pub fn respond(self, response: impl Into<OperationResponse>) -> Response {
+        let response = response.into();
+        let is_request_error = response.is_request_error();
+        let (head, status) = match (self, is_request_error) {
+            (Self::GraphqlResponse, true) => (&GRAPHQL_RESPONSE_HEAD, StatusCode::BAD_REQUEST),
+            (Self::GraphqlResponse, false) => (&GRAPHQL_RESPONSE_HEAD, StatusCode::OK),
+            (Self::Json, true) if response.is_bad_request() => (&JSON_HEAD, StatusCode::BAD_REQUEST),
+            (Self::Json, _) => (&JSON_HEAD, StatusCode::OK),
         };
-        let Some(body) = answer.into_body() else { return HttpError::internal().into_response() };
+        let Some(body) = response.into_body() else { return HttpError::internal().into_response() };
         let mut response = head.answer(body);
         *response.status_mut() = status;
         response
     }
 }
 
-/// Whether a client wants its answer as a stream. Some clients name every form they understand, whatever they ask: of
-/// those JSON says more, by its status and to caches, and only a subscription needs a stream.
+/// Which operations are answered with an event stream. Some clients accept every media type that they understand,
+/// whatever the operation. For them only subscriptions are streamed: as JSON, a query also has a status and can be
+/// cached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamPreference {
+    /// None: the client does not accept event streams.
     Never,
+    /// Subscriptions only: the client accepts JSON as well.
     Subscriptions,
+    /// All: the client accepts nothing else.
     Anything,
 }
 
 impl StreamPreference {
-    /// What these headers say.
-    pub fn asked_for(headers: &HeaderMap) -> Self {
+    /// The preference that the `Accept` header states.
+    pub fn from_headers(headers: &HeaderMap) -> Self {
         let accept = Accept::of(headers);
         if !accept.names(EVENT_STREAM) {
             Self::Never
@@ -103,18 +113,18 @@ impl StreamPreference {
         }
     }
 
-    /// Whether that holds for a document with operations of these kinds.
-    pub fn is_for(self, kinds: &[OperationType]) -> bool {
+    /// Whether a document with operations of these kinds is answered with an event stream.
+    pub fn is_for(self, operation_types: &[OperationType]) -> bool {
         match self {
             Self::Never => false,
-            Self::Subscriptions => kinds.contains(&OperationType::Subscription),
+            Self::Subscriptions => operation_types.contains(&OperationType::Subscription),
             Self::Anything => true,
         }
     }
 }
 
-/// How routes of GraphQL write what failed before it was a request of GraphQL, such as a body that is no JSON: with
-/// `errors`, where its clients look.
+/// The error format of GraphQL routes for failures before a GraphQL request exists, such as a body that is no JSON: an
+/// `errors` list, where GraphQL clients look.
 pub const ERROR_FORMAT: ErrorRenderer = ErrorRenderer {
     media_type: |headers| if Accept::of(headers).names(GRAPHQL_RESPONSE) { GRAPHQL_RESPONSE } else { JSON },
     body: |failure| {

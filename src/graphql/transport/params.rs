@@ -1,5 +1,7 @@
-//! The parameters of a request (`query`, `documentId`, `operationName`, `variables`, `extensions`), in a JSON body or in a
-//! query string.
+//! The parameters of a GraphQL request (`query`, `documentId`, `operationName`, `variables`, `extensions`), parsed from
+//! a JSON body or a query string.
+//!
+//! Finding the document that they name is the document cache's.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,7 +18,7 @@ use crate::graphql::operation::document_cache::DOCUMENT_ID;
 use crate::http::{likely, pairs};
 use crate::resolvers::input::echo;
 
-/// What a client may send, in a body or in a query string.
+/// The parameters of a request.
 #[derive(Default)]
 pub struct Parameters {
     query: Option<String>,
@@ -24,25 +26,26 @@ pub struct Parameters {
     operation_name: Option<String>,
     variables: Option<Value>,
     extensions: Option<Value>,
-    /// A name that is none of these, and probably meant to be one.
+    /// The first unknown name that is probably one of these misspelt, and that one.
     misspelt: Option<(String, &'static str)>,
 }
 
-/// How they are called.
+/// The names of the parameters.
 const PARAMETERS: [&str; 5] = ["query", "documentId", "operationName", "variables", "extensions"];
 
-/// A name that is no parameter. Clients may send what this server knows nothing of; but what is a parameter misspelt
-/// must not be passed over, since a document may mean everything without its variables.
+/// Whether an unknown name is probably a misspelt parameter, and which. Other unknown names are ignored, since clients
+/// may send parameters of other servers. A misspelt one is refused, because a document without its variables may select
+/// everything.
 pub fn misspelt(name: &str) -> Option<(String, &'static str)> {
     likely(name, PARAMETERS).map(|meant| (echo(name).into_owned(), meant))
 }
 
-/// The refusal of such a name.
-pub fn is_meant_otherwise(name: &str, meant: &str) -> async_graphql::Response {
+/// The error response to a misspelt parameter.
+pub fn misspelt_error(name: &str, meant: &str) -> async_graphql::Response {
     bad_request(format!("Unknown parameter `{name}`: did you mean `{meant}`?"))
 }
 
-/// Written out to see the names that are no fields.
+/// Implemented by hand to see unknown names.
 impl<'de> Deserialize<'de> for Parameters {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Fields;
@@ -57,9 +60,9 @@ impl<'de> Deserialize<'de> for Parameters {
                 let mut parameters = Parameters::default();
                 let mut seen = [false; PARAMETERS.len()];
                 while let Some(name) = map.next_key::<Cow<'_, str>>()? {
-                    let place = PARAMETERS.iter().position(|known| *known == name);
+                    let index = PARAMETERS.iter().position(|known| *known == name);
                     if let Some((seen, name)) =
-                        place.and_then(|place| Some((seen.get_mut(place)?, PARAMETERS.get(place)?)))
+                        index.and_then(|index| Some((seen.get_mut(index)?, PARAMETERS.get(index)?)))
                         && std::mem::replace(seen, true)
                     {
                         return Err(A::Error::duplicate_field(name));
@@ -84,15 +87,15 @@ impl<'de> Deserialize<'de> for Parameters {
 }
 
 impl Parameters {
-    /// The same, as a query string has it: maps are JSON in text, and what is empty is not there.
+    /// Parses a query string: maps are JSON texts, and an empty value counts as absent.
     pub fn of_query_string(query: &str) -> Result<Self, async_graphql::Response> {
         let mut texts: [Option<Cow<'_, str>>; PARAMETERS.len()] = Default::default();
         let mut misspelt = None;
-        for (name, text) in pairs(query).map_err(|refused| bad_request(refused.message().to_owned()))? {
-            let place = PARAMETERS.iter().position(|known| *known == name);
-            match place.and_then(|place| texts.get_mut(place)) {
+        for (name, text) in pairs(query).map_err(|error| bad_request(error.message().to_owned()))? {
+            let index = PARAMETERS.iter().position(|known| *known == name);
+            match index.and_then(|index| texts.get_mut(index)) {
                 Some(Some(_)) => return Err(bad_request(format!("`{name}` is given more than once"))),
-                Some(place) => *place = Some(text),
+                Some(index) => *index = Some(text),
                 None => misspelt = misspelt.or_else(|| self::misspelt(&name)),
             }
         }
@@ -113,10 +116,11 @@ impl Parameters {
         })
     }
 
+    /// The request for the executor; or the error response to parameters of wrong types or without a document.
     pub fn into_request(self) -> Result<Request, async_graphql::Response> {
         let Self { query, document_id, operation_name, variables, extensions, misspelt } = self;
         if let Some((name, meant)) = misspelt {
-            return Err(is_meant_otherwise(&name, meant));
+            return Err(misspelt_error(&name, meant));
         }
         let query = query.filter(|query| !query.trim().is_empty());
         let extensions = map("extensions", extensions)?;
@@ -124,28 +128,28 @@ impl Parameters {
         if query.is_none() && !is_named {
             return Err(bad_request("`query` is missing: send the document in it".to_owned()));
         }
-        let variables = whole_numbers(Variables::from_value(Value::Object(map("variables", variables)?)));
+        let variables = normalize_numbers(Variables::from_value(Value::Object(map("variables", variables)?)));
         let mut request = Request::new(query.unwrap_or_default()).variables(variables);
         for (name, mut value) in extensions {
-            make_whole(&mut value);
+            normalize_number(&mut value);
             request.extensions.insert(name.to_string(), value);
         }
         if let Some(id) = document_id {
             request.extensions.insert(DOCUMENT_ID.to_owned(), Value::from(id));
         }
-        request.operation_name = named(operation_name);
+        request.operation_name = non_empty_name(operation_name);
         Ok(request)
     }
 }
 
-/// Variables as JSON means them: `16.0` and `1e3` are whole numbers there, and to clients whose language has one kind
-/// of number. REST reads them so, too; beyond what is exact, nobody can tell.
-pub fn whole_numbers(mut variables: Variables) -> Variables {
-    variables.values_mut().for_each(make_whole);
+/// Turns numbers such as `16.0` and `1e3` into integers: JSON does not tell them apart, nor do clients whose language
+/// has one type of number. REST parses them alike. Numbers beyond the exact range of doubles are left as they are.
+pub fn normalize_numbers(mut variables: Variables) -> Variables {
+    variables.values_mut().for_each(normalize_number);
     variables
 }
 
-fn make_whole(value: &mut Value) {
+fn normalize_number(value: &mut Value) {
     match value {
         Value::Number(number) if number.is_f64() => {
             let whole = number.as_f64().filter(|number| number.fract() == 0.0 && number.abs() <= MAX_EXACT as f64);
@@ -153,15 +157,15 @@ fn make_whole(value: &mut Value) {
                 *number = (whole as i64).into();
             }
         }
-        Value::List(list) => list.iter_mut().for_each(make_whole),
-        Value::Object(fields) => fields.values_mut().for_each(make_whole),
+        Value::List(list) => list.iter_mut().for_each(normalize_number),
+        Value::Object(fields) => fields.values_mut().for_each(normalize_number),
         Value::Null | Value::Number(_) | Value::String(_) | Value::Boolean(_) | Value::Binary(_) | Value::Enum(_) => {}
     }
 }
 
-/// The operation that is named. An empty text is no name, in a query string as elsewhere: there it is all that can be
-/// sent for null, and no operation can have it.
-pub fn named(operation_name: Option<String>) -> Option<String> {
+/// The operation name; an empty text counts as none. No operation can have an empty name, and a query string has no
+/// other way to send null.
+pub fn non_empty_name(operation_name: Option<String>) -> Option<String> {
     operation_name.filter(|name| !name.is_empty())
 }
 

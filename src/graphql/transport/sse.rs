@@ -1,5 +1,5 @@
-//! GraphQL over server-sent events, by the distinct connections mode of the protocol `graphql-sse`:
-//! one request, one operation, one stream of `next` messages and a `complete`.
+//! GraphQL over server-sent events, by the distinct connections mode of the protocol `graphql-sse`: one request runs
+//! one operation and gets one stream of `next` events, then a `complete` event.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -15,12 +15,13 @@ use crate::graphql::operation::request::ParsedRequest;
 use crate::graphql::subscriptions::broadcast::Payload;
 use crate::http::streamed;
 
-/// How often a quiet stream shows that it is alive.
+/// How often an idle stream sends a comment, by which client and proxies know that it is alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(12);
 
-/// Runs an operation of any kind, and streams what it has to say, or that its document could not be read.
-pub fn answer(endpoint: &Endpoint, asked: Result<ParsedRequest, async_graphql::Response>) -> Response {
-    let messages = messages(endpoint.engine.stream_asked(asked)).take_until(endpoint.closing.clone().cancelled_owned());
+/// Streams the payloads of an operation of any kind, or the error response of a request that could not be parsed.
+pub fn respond(endpoint: &Endpoint, parsed: Result<ParsedRequest, async_graphql::Response>) -> Response {
+    let messages =
+        messages(endpoint.executor.stream_parsed(parsed)).take_until(endpoint.closing.clone().cancelled_owned());
     streamed(Sse::new(messages).keep_alive(KeepAlive::new().interval(KEEP_ALIVE).text("")))
 }
 
@@ -29,7 +30,7 @@ fn messages(payloads: impl Stream<Item = Payload>) -> impl Stream<Item = Result<
         let next = Event::default().event("next");
         Ok(match payload {
             Payload::Next(json) => next.data(json),
-            Payload::Refused(errors) => next.json_data(json!({ "errors": errors })).unwrap_or_default(),
+            Payload::Errors(errors) => next.json_data(json!({ "errors": errors })).unwrap_or_default(),
         })
     });
     next.chain(stream::once(async { Ok(Event::default().event("complete").data("")) }))

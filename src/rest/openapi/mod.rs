@@ -134,8 +134,8 @@ mod tests {
     use utoipa::openapi::RefOr;
     use utoipa::openapi::path::{Operation, ParameterIn};
 
-    use crate::rest::paging::Part;
-    use crate::rest::read::AtLeast;
+    use crate::rest::paging::PagingQuery;
+    use crate::rest::read::MinRevisionQuery;
     use crate::rest::{events, vms, workers};
 
     /// Tells which fields a struct would read, and reads nothing.
@@ -187,14 +187,20 @@ mod tests {
     fn every_parameter_that_is_read_is_documented_and_no_other() {
         let document = crate::rest::openapi::made();
         let paths = &document.paths.paths;
-        assert_eq!(documented(paths["/workers"].get.as_ref()), fields_of!(workers::ListQuery, Part, AtLeast));
-        assert_eq!(documented(paths["/workers/{id}"].get.as_ref()), fields_of!(AtLeast));
-        assert_eq!(documented(paths["/workers/{id}"].delete.as_ref()), fields_of!(workers::GoodbyeQuery));
-        assert_eq!(documented(paths["/workers/{id}/vms"].get.as_ref()), fields_of!(workers::VmsQuery, AtLeast));
-        assert_eq!(documented(paths["/vms"].get.as_ref()), fields_of!(vms::ListQuery, Part, AtLeast));
-        assert_eq!(documented(paths["/vms/{id}"].get.as_ref()), fields_of!(AtLeast));
-        assert_eq!(documented(paths["/cluster/stats"].get.as_ref()), fields_of!(AtLeast));
-        assert_eq!(documented(paths["/cluster/distribution"].get.as_ref()), fields_of!(AtLeast));
-        assert_eq!(documented(paths["/events"].get.as_ref()), fields_of!(events::EventsQuery, AtLeast));
+        assert_eq!(
+            documented(paths["/workers"].get.as_ref()),
+            fields_of!(workers::ListQuery, PagingQuery, MinRevisionQuery)
+        );
+        assert_eq!(documented(paths["/workers/{id}"].get.as_ref()), fields_of!(MinRevisionQuery));
+        assert_eq!(documented(paths["/workers/{id}"].delete.as_ref()), fields_of!(workers::DeregistrationQuery));
+        assert_eq!(
+            documented(paths["/workers/{id}/vms"].get.as_ref()),
+            fields_of!(workers::VmsQuery, MinRevisionQuery)
+        );
+        assert_eq!(documented(paths["/vms"].get.as_ref()), fields_of!(vms::ListQuery, PagingQuery, MinRevisionQuery));
+        assert_eq!(documented(paths["/vms/{id}"].get.as_ref()), fields_of!(MinRevisionQuery));
+        assert_eq!(documented(paths["/cluster/stats"].get.as_ref()), fields_of!(MinRevisionQuery));
+        assert_eq!(documented(paths["/cluster/distribution"].get.as_ref()), fields_of!(MinRevisionQuery));
+        assert_eq!(documented(paths["/events"].get.as_ref()), fields_of!(events::EventsQuery, MinRevisionQuery));
     }
 }

@@ -193,7 +193,7 @@ fn listed_vm() -> Object {
     )
 }
 
-/// Part of a list, or the whole of it, and how many there are.
+/// PartialList of a list, or the whole of it, and how many there are.
 fn page_of(description: &str, key: &str, item: impl Into<RefOr<Schema>>) -> Object {
     object(
         description,
@@ -227,7 +227,7 @@ fn distribution() -> Object {
 
 fn event_list() -> Object {
     object(
-        "Part of the change log.",
+        "PartialList of the change log.",
         [
             ("events", described(list(named("ClusterEvent")), "What happened, oldest first.")),
             ("end_cursor", described(values::Cursor::schema(), "Where to go on: pass it back as `after`.")),

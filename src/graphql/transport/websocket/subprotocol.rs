@@ -1,7 +1,7 @@
-//! The words of the two sub-protocols, which mean nearly the same.
+//! The messages of the two subprotocols, `graphql-transport-ws` and its predecessor `graphql-ws`: parsing and writing.
 //!
-//! The predecessor has no codes for closing: it gets those of the present one. Its `ka` asks for no answer, so its
-//! clients are asked by a ping of WebSocket itself whether they are still there.
+//! `graphql-ws` defines no close codes and gets those of `graphql-transport-ws`. Clients do not reply to its keep-alive
+//! `ka`, so the server checks their liveness by ping frames of WebSocket itself.
 
 use async_graphql::ServerError;
 use axum::extract::ws::Message;
@@ -11,48 +11,48 @@ use serde_json::{Map, Value, json};
 
 use crate::graphql::operation::apq;
 
-/// A sub-protocol of GraphQL over WebSocket.
+/// A subprotocol of GraphQL over WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subprotocol {
-    /// The present one.
+    /// `graphql-transport-ws`, the current one.
     TransportWs,
-    /// Its predecessor.
+    /// `graphql-ws`, its predecessor.
     Legacy,
 }
 
-/// What a client says, in either.
+/// A message of a client, in either subprotocol.
 pub enum ClientMessage {
-    /// That it begins.
+    /// Initialises the connection.
     Init,
-    /// Whether we are there.
+    /// Asks for a pong with this payload.
     Ping(Option<Map<String, Value>>),
-    /// That it is there.
+    /// Replies to a ping.
     Pong,
-    /// What it wants to know.
+    /// Starts an operation under this id.
     Subscribe(String, Operation),
-    /// What it does not want to know any longer.
+    /// Stops the operation with this id.
     Complete(String),
-    /// That it leaves.
+    /// Ends the connection.
     Terminate,
 }
 
-/// An operation as a client asks for it.
+/// The parameters of an operation.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Operation {
-    /// The document. May be left out where something else names it.
+    /// The document. May be left out if `documentId` or the extension `persistedQuery` names it.
     pub query: Option<String>,
     pub document_id: Option<String>,
     pub operation_name: Option<String>,
     pub variables: Option<Map<String, Value>>,
     pub extensions: Option<Map<String, Value>>,
-    /// What is none of these.
+    /// All other fields, in which misspelt parameters are found.
     #[serde(flatten)]
-    pub others: Map<String, Value>,
+    pub unknown_fields: Map<String, Value>,
 }
 
 impl Operation {
-    /// Whether it says what is to be run.
+    /// Whether there is a document, or the id or hash of one.
     fn names_a_document(&self) -> bool {
         let extension = self.extensions.as_ref().and_then(|extensions| extensions.get(apq::EXTENSION));
         self.query.is_some() || self.document_id.is_some() || extension.is_some_and(|extension| !extension.is_null())
@@ -93,14 +93,14 @@ enum Legacy {
         id: String,
         payload: Operation,
     },
-    Fallback {
+    Stop {
         id: String,
     },
     ConnectionTerminate,
 }
 
 impl Subprotocol {
-    /// Those that are spoken.
+    /// All supported subprotocols.
     pub const ALL: [Self; 2] = [Self::TransportWs, Self::Legacy];
 
     /// Its name in the handshake.
@@ -111,19 +111,20 @@ impl Subprotocol {
         }
     }
 
-    /// Understands a client.
-    pub fn read(self, text: &str) -> Result<ClientMessage, serde_json::Error> {
-        let said = self.parse(text)?;
-        match &said {
+    /// Parses a message of a client.
+    pub fn parse_message(self, text: &str) -> Result<ClientMessage, serde_json::Error> {
+        let message = self.deserialize(text)?;
+        match &message {
             ClientMessage::Subscribe(id, _) if id.is_empty() => Err(serde::de::Error::custom("`id` is empty")),
             ClientMessage::Subscribe(_, operation) if !operation.names_a_document() => {
                 Err(serde::de::Error::missing_field("query"))
             }
-            _ => Ok(said),
+            _ => Ok(message),
         }
     }
 
-    fn parse(self, text: &str) -> Result<ClientMessage, serde_json::Error> {
+    /// Deserializes a message, without checks of its content.
+    fn deserialize(self, text: &str) -> Result<ClientMessage, serde_json::Error> {
         Ok(match self {
             Self::TransportWs => match serde_json::from_str(text)? {
                 TransportWs::ConnectionInit { .. } => ClientMessage::Init,
@@ -135,23 +136,23 @@ impl Subprotocol {
             Self::Legacy => match serde_json::from_str(text)? {
                 Legacy::ConnectionInit { .. } => ClientMessage::Init,
                 Legacy::Start { id, payload } => ClientMessage::Subscribe(id, payload),
-                Legacy::Fallback { id } => ClientMessage::Complete(id),
+                Legacy::Stop { id } => ClientMessage::Complete(id),
                 Legacy::ConnectionTerminate => ClientMessage::Terminate,
             },
         })
     }
 
-    /// That the client may ask now.
+    /// The messages that acknowledge the connection.
     pub fn ack(self) -> Vec<Message> {
         let ack = text(&json!({"type": "connection_ack"}));
         match self {
             Self::TransportWs => vec![ack],
-            // Its clients take the first of these for the promise of more, and watch for them from then on.
+            // After the first keep-alive its clients expect further ones.
             Self::Legacy => vec![ack, keep_alive()],
         }
     }
 
-    /// Whether the client is still there.
+    /// The messages that ask whether the client is still connected.
     pub fn ping(self) -> Vec<Message> {
         match self {
             Self::TransportWs => vec![text(&json!({"type": "ping"}))],
@@ -159,7 +160,7 @@ impl Subprotocol {
         }
     }
 
-    /// That we are there.
+    /// The reply to a ping.
     pub fn pong(payload: Option<Map<String, Value>>) -> Message {
         let mut pong = json!({"type": "pong"});
         if let Some(payload) = payload {
@@ -168,7 +169,7 @@ impl Subprotocol {
         text(&pong)
     }
 
-    /// The beginning of a message that an operation has something to tell; its end is [`NEXT_TAIL`](Self::NEXT_TAIL).
+    /// The beginning of a message with a payload of an operation; its end is [`NEXT_TAIL`](Self::NEXT_TAIL).
     pub fn next_head(self, id: &str) -> String {
         let word = match self {
             Self::TransportWs => "next",
@@ -177,14 +178,14 @@ impl Subprotocol {
         format!(r#"{{"type":"{word}","id":{},"payload":"#, Value::from(id))
     }
 
-    /// What follows the payload.
+    /// The end of the message, after the payload.
     pub const NEXT_TAIL: &str = "}";
 
-    /// That an operation cannot be run, or not any longer.
+    /// The message that an operation cannot be run, or not any longer.
     pub fn error(self, id: &str, errors: &[ServerError]) -> Message {
         let payload = match (self, errors.first()) {
             (Self::Legacy, Some(first)) => {
-                // One error is what it has words for; those of its clients that look for more find them here.
+                // `graphql-ws` has one error per message; clients that look for more find them in `errors`.
                 let mut payload = json!(first);
                 payload["errors"] = json!(errors);
                 payload
@@ -194,7 +195,7 @@ impl Subprotocol {
         text(&json!({"type": "error", "id": id, "payload": payload}))
     }
 
-    /// That an operation has nothing more to tell.
+    /// The message that an operation is complete.
     pub fn complete(id: &str) -> Message {
         text(&json!({"type": "complete", "id": id}))
     }
