@@ -19,7 +19,7 @@ use tracing::{error, info, warn};
 use crate::clock::Clock;
 use crate::discovery::{Announcer, CheckState, CheckStatus, Consul, Service as AnnouncedService};
 use crate::error::Error;
-use crate::graphql::{Documents, GraphqlOptions, ManifestError};
+use crate::graphql::{DocumentCache, GraphqlOptions, ManifestError};
 use crate::http::{self, HttpOptions, ListenerOptions};
 use crate::journal::{Database, FileMoved, Journal, LogTrimmer, OpenError, Retention};
 use crate::liveness::{self, LivenessSweeper};
@@ -67,7 +67,7 @@ pub struct Options {
 pub enum StartError {
     /// The trusted documents cannot be used.
     #[error(transparent)]
-    Documents(#[from] ManifestError),
+    DocumentCache(#[from] ManifestError),
     /// The database could not be opened.
     #[error(transparent)]
     Database(#[from] OpenError),
@@ -81,7 +81,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Server {
     resolvers: Resolvers,
-    documents: Documents,
+    documents: DocumentCache,
     journal: Journal,
     clock: Clock,
     options: Options,
@@ -124,7 +124,7 @@ pub enum Crashed {
 impl Server {
     /// Opens the database, reads the cluster, and starts to write.
     pub async fn start(options: Options, clock: Clock) -> Result<Self, StartError> {
-        let documents = Documents::open(&options.graphql).await?;
+        let documents = DocumentCache::open(&options.graphql).await?;
         let database = Database::connect(&options.database_url).await?;
         if options.migrate {
             database.migrate().await?;
@@ -184,7 +184,7 @@ impl Server {
     }
 
     /// The GraphQL documents it has read.
-    pub fn documents(&self) -> &Documents {
+    pub fn documents(&self) -> &DocumentCache {
         &self.documents
     }
 
@@ -218,7 +218,7 @@ impl Server {
             self.closing.clone(),
         );
         let rest = rest::routes(self.resolvers.clone(), self.closing.clone());
-        http::with_manners(rest.merge(graphql).merge(pages::routes()), &self.options.http)
+        http::with_middleware(rest.merge(graphql).merge(pages::routes()), &self.options.http)
     }
 
     /// Serves on a listener until told to stop, then leaves in order: no new connections, streams

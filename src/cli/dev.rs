@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 use tracing::warn;
 
 use super::listen::{ListenOptions, url_from_here};
-use super::print;
+use super::output::print;
 
 /// How long the fleet may take to be there before the addresses are printed all the same.
 const MUSTER_TIME: Duration = Duration::from_secs(15);

@@ -4,7 +4,7 @@ use aetherium::journal::{Database, without_password};
 use anyhow::Context;
 use clap::{Args, Subcommand};
 
-use super::print;
+use super::output::print;
 use super::serve::DatabaseOptions;
 
 #[derive(Args, Clone, Debug)]

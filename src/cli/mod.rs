@@ -7,11 +7,10 @@ mod dev;
 mod graphql;
 mod listen;
 mod migrate;
+mod output;
 mod serve;
 
 use std::env;
-use std::fmt;
-use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
 use aetherium::agent::{self, AgentOptions};
@@ -23,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::dev::DevOptions;
 use self::migrate::MigrateOptions;
+use self::output::print;
 use self::serve::ServeOptions;
 
 /// Answers for a cluster of workers and their VMs, over REST and GraphQL.
@@ -97,13 +97,4 @@ fn heed_what_is_said(command: clap::Command) -> clap::Command {
         Some(_) | None => argument,
     });
     command.mut_subcommands(heed_what_is_said)
-}
-
-/// Writes to standard output. Whoever stops reading, as `head` does, has read enough.
-fn print(text: impl fmt::Display) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    match writeln!(out, "{text}").and_then(|()| out.flush()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        outcome => outcome,
-    }
 }

@@ -1,24 +1,23 @@
-//! Errors as GraphQL clients read them: a sentence, and a code in `extensions.code`.
+//! GraphQL errors: the `extensions.code` of each, and the sentence that clients read.
+//!
+//! The errors of the domain are in [`crate::error`]. Errors about documents and requests are made where they are found.
 
 use async_graphql::{ErrorExtensionValues, Response, ServerError};
-use axum::http::StatusCode;
-use serde_json::json;
 use tracing::error;
 
-use super::over_http::{GRAPHQL_RESPONSE, JSON};
 use crate::error::{Error, Kind, Subject, whole_seconds};
-use crate::http::{Accept, FailureFormat};
 
-/// Codes the errors of an answer: those of resolvers by what they are, those of the engine by whether they are about
-/// input. What is neither is our fault: it is logged, and not shown, for it may name types of this program. Done once
-/// after execution, from the error's source, so that a plain `?` is enough in a resolver.
-pub(super) fn code(response: &mut Response) {
+/// Sets `extensions.code` on every error of a response: from the kind of the domain error that a resolver returned, or
+/// `BAD_USER_INPUT` for an error by which the engine refuses an input value. Any other error is a fault of this server:
+/// it is logged and replaced by a general sentence, because it may name types of this program. This runs once after
+/// execution and reads the error's source, so that a plain `?` is enough in a resolver.
+pub fn set_codes(response: &mut Response) {
     for error in &mut response.errors {
         let source = error.source.clone();
         match source.as_ref().and_then(|source| source.downcast_ref::<Error>()) {
-            Some(source) => code_domain_error(error, source),
-            None if is_coded(error) => {}
-            None if is_about_input(&error.message) => set_code(error, "BAD_USER_INPUT"),
+            Some(source) => set_domain_code(error, source),
+            None if has_code(error) => {}
+            None if is_input_error(&error.message) => set_code(error, "BAD_USER_INPUT"),
             None => {
                 error!(path = ?error.path, "a field failed: {}", error.message);
                 "Internal error. The server's log has the details.".clone_into(&mut error.message);
@@ -28,14 +27,19 @@ pub(super) fn code(response: &mut Response) {
     }
 }
 
-/// An error from before execution.
-pub(super) fn request_error(code: &str, message: impl Into<String>) -> ServerError {
+/// An error from before execution, with this code.
+pub fn request_error(code: &str, message: impl Into<String>) -> ServerError {
     let mut error = ServerError::new(message, None);
     set_code(&mut error, code);
     error
 }
 
-fn code_domain_error(error: &mut ServerError, source: &Error) {
+/// The response to a request that is malformed: `BAD_REQUEST`.
+pub fn bad_request(message: String) -> Response {
+    Response::from_errors(vec![request_error("BAD_REQUEST", message)])
+}
+
+fn set_domain_code(error: &mut ServerError, source: &Error) {
     let code = match source.kind() {
         Kind::InvalidArgument => "INVALID_ARGUMENT",
         Kind::NotFound => "NOT_FOUND",
@@ -66,21 +70,6 @@ fn code_domain_error(error: &mut ServerError, source: &Error) {
     }
 }
 
-/// How routes of GraphQL write what failed before it was a request of GraphQL, such as a body that is no JSON: with
-/// `errors`, where its clients look.
-pub(super) const FAILURES: FailureFormat = FailureFormat {
-    media_type: |headers| if Accept::of(headers).names(GRAPHQL_RESPONSE) { GRAPHQL_RESPONSE } else { JSON },
-    body: |failure| {
-        let code = match failure.status() {
-            StatusCode::INTERNAL_SERVER_ERROR => "INTERNAL",
-            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => "UNAVAILABLE",
-            _ => "BAD_REQUEST",
-        };
-        let error = request_error(code, failure.message());
-        serde_json::to_vec(&json!({ "errors": [error] })).unwrap_or_default()
-    },
-};
-
 fn set_code(error: &mut ServerError, code: &str) {
     let extensions = error.extensions.get_or_insert_with(ErrorExtensionValues::default);
     if extensions.get("code").is_none() {
@@ -88,12 +77,13 @@ fn set_code(error: &mut ServerError, code: &str) {
     }
 }
 
-fn is_coded(error: &ServerError) -> bool {
+fn has_code(error: &ServerError) -> bool {
     error.extensions.as_ref().is_some_and(|extensions| extensions.get("code").is_some())
 }
 
-/// Whether a value of an argument could not be read as what it should be, told by the words of the engine.
-fn is_about_input(message: &str) -> bool {
+/// Whether the engine refused an input value. Its errors have no kind, so that this is decided by how their messages
+/// begin.
+fn is_input_error(message: &str) -> bool {
     message.starts_with("Failed to parse \"") || message.starts_with("Expected input type \"")
 }
 
@@ -118,7 +108,7 @@ mod tests {
         let mut error = ServerError::new(message, None);
         error.path = vec![PathSegment::Field("workers".to_owned())];
         let mut response = Response::from_errors(vec![error]);
-        code(&mut response);
+        set_codes(&mut response);
         let error = response.errors.remove(0);
         let code = error.extensions.as_ref().and_then(|extensions| extensions.get("code").cloned());
         (error.message, code.map(|code| code.to_string()).unwrap_or_default())

@@ -1,119 +1,74 @@
-//! GraphQL: the same operations as REST, for people in a playground and for dashboards.
+//! The GraphQL API: its routes, and the room of everything between a request's text and its response.
 //!
-//! Object types are generated from [`cluster::fields`](crate::cluster::fields) in [`object`],
-//! value by value in [`shape`]; roots are in `query`, `mutation` and `subscription`; each method is
-//! one resolver call. `documents` reads documents and keeps them, with `guard` and `cost`, which refuse what is
-//! too large, `syntax`, `validation` with `overlap` and `typed`, `variables`, `persisted` and `trusted`; `plan`
-//! compiles queries into what writes them; [`engine`] runs them, by plan or field by field, on one reading of the
-//! cluster, and codes their errors; `merge` puts together for it what stands in several places; `answer` is what comes
-//! of it; `budget` ends answers that grow too large; `over_http`, `over_sse`, `over_websocket` and `by_id` carry
-//! documents in and answers out; `repeated` keeps what an equal request came to before.
+//! - [`transport`] takes requests in and sends responses out: over HTTP, server-sent events and WebSocket, and by the
+//!   address of a stored operation.
+//! - [`operation`] makes an operation that may be run of a request: parsing, validation, limits, variable coercion,
+//!   query cost, persisted queries and the caches.
+//! - [`execution`] runs it: by a plan from [`plan`], which writes JSON without resolvers, or by async-graphql's engine,
+//!   field by field; on one reading of the cluster, within a budget of objects.
+//! - [`subscriptions`] shares each rendered item among equal subscriptions.
+//! - [`schema`] has the types and resolvers; object types are generated from
+//!   [`cluster::fields`](crate::cluster::fields), and each method of a root calls one resolver of [`crate::resolvers`].
+//! - [`error`] gives errors their `extensions.code`.
 //!
-//! **Invariant:** the types of async-graphql stay in this room.
+//! **Invariant:** the types of async-graphql stay in this room. "Engine" in this room's comments is async-graphql's.
 
-mod answer;
-mod budget;
-mod by_id;
-mod connection;
-mod cost;
-mod documents;
-mod engine;
 mod error;
-mod guard;
-mod input;
-mod live;
-mod loader;
-mod merge;
-mod mutation;
-mod object;
+mod execution;
+mod operation;
 mod options;
-mod over_http;
-mod over_sse;
-mod over_websocket;
-mod overlap;
-mod persisted;
 mod plan;
-mod query;
-mod repeated;
-mod scalar;
-mod shape;
-mod source;
-mod subscription;
-mod syntax;
-mod trusted;
-mod typed;
-mod types;
-mod validation;
-mod variables;
+mod schema;
+mod subscriptions;
+mod transport;
 
 use std::sync::Arc;
 
-use async_graphql::{SDLExportOptions, Schema, SchemaBuilder};
 use axum::http::header;
 use axum::response::IntoResponse;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use self::documents::{Documents, DocumentsRead};
-use self::engine::Engine;
-pub use self::guard::Limits;
-use self::mutation::Mutation;
-pub use self::options::GraphqlOptions;
-use self::query::Query;
-use self::repeated::Repeated;
-use self::subscription::Subscription;
-pub use self::trusted::{ManifestError, TrustedMode};
-use crate::http::{Origin, Routes, Wants, get};
+use self::execution::executor::Executor;
+use self::operation::request_cache::RequestCache;
+use self::transport::endpoint::Endpoint;
+use self::transport::{http, negotiation, stored_operation};
+use crate::http::{Origin, RouteOptions, Routes, get};
 use crate::resolvers::Resolvers;
 
-/// What transports need.
-struct Endpoint {
-    engine: Engine,
-    /// Requests that came before.
-    repeated: Repeated,
-    /// Pages of other origins that may open a WebSocket.
-    origins: Vec<Origin>,
-    /// Open sockets, for whoever has to wait until they are closed.
-    sockets: TaskTracker,
-    /// Tells sockets to close.
-    closing: CancellationToken,
-}
+pub use self::operation::document_cache::{DocumentCache, DocumentCacheStats};
+pub use self::operation::limits::Limits;
+pub use self::operation::persisted_manifest::{ManifestError, TrustedMode};
+pub use self::options::GraphqlOptions;
+pub use self::schema::sdl::sdl;
 
-/// `/graphql`: queries and mutations over HTTP, everything over WebSocket. And `/api/v1/q/…`: trusted documents.
+/// The routes: `/graphql` (queries and mutations over HTTP, operations of any kind over WebSocket and server-sent
+/// events), the schema as a file, and the trusted documents below `/api/v1/q/`.
 pub fn routes(
-    documents: Documents,
+    documents: DocumentCache,
     resolvers: Resolvers,
     origins: &[Origin],
     sockets: TaskTracker,
     closing: CancellationToken,
 ) -> Routes {
-    let wants = Wants::NOTHING.body(documents.limits().body).routine().questions().failures(error::FAILURES);
-    let engine = Engine::new(documents, resolvers);
-    let endpoint =
-        Arc::new(Endpoint { engine, repeated: Repeated::default(), origins: origins.to_vec(), sockets, closing });
+    let wants =
+        RouteOptions::NOTHING.body(documents.limits().body).quiet().questions().failures(negotiation::ERROR_FORMAT);
+    let executor = Executor::new(documents, resolvers);
+    let endpoint = Arc::new(Endpoint {
+        executor,
+        request_cache: RequestCache::default(),
+        origins: origins.to_vec(),
+        sockets,
+        closing,
+    });
     Routes::new()
-        .route_with(wants, "/graphql", get(over_http::get).post(over_http::post))
+        .route_with(wants, "/graphql", get(http::get).post(http::post))
         .route("/graphql/schema.graphql", get(schema_file))
-        .route_with(wants, "/api/v1/q/{id}", get(by_id::get).post(by_id::post))
+        .route_with(wants, "/api/v1/q/{id}", get(stored_operation::get).post(stored_operation::post))
         .with_state(endpoint)
 }
 
-/// `GET /graphql/schema.graphql`: as plain text, which a browser shows instead of saving it.
+/// `GET /graphql/schema.graphql`: the schema as plain text, which a browser shows instead of saving it.
 async fn schema_file() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], sdl())
-}
-
-/// The schema as text; what `schema.graphql` at the top of the project holds.
-pub fn sdl() -> String {
-    let options = SDLExportOptions::new()
-        .include_specified_by()
-        .prefer_single_line_descriptions()
-        .use_space_ident()
-        .indent_width(2);
-    let sdl = schema().finish().sdl_with_options(options);
-    format!("# Written by `aetherium schema`; do not edit. The descriptions come from the code.\n\n{}\n", sdl.trim())
-}
-
-fn schema() -> SchemaBuilder<Query, Mutation, Subscription> {
-    Schema::build(Query, Mutation, Subscription)
 }

@@ -1,20 +1,20 @@
-//! What an operator may set about GraphQL.
+//! The settings of the GraphQL API; `cli::graphql` reads them from the command line.
 
 use std::path::PathBuf;
 
-use super::guard::Limits;
-use super::trusted::TrustedMode;
+use super::operation::limits::Limits;
+use super::operation::persisted_manifest::TrustedMode;
 
-/// What an operator may set about GraphQL.
+/// The settings of the GraphQL API.
 #[derive(Clone, Debug)]
 pub struct GraphqlOptions {
-    /// How large a request may be.
+    /// How large a request may be, and how costly its operation.
     pub limits: Limits,
-    /// Whether documents may be asked for by their hashes, once they have been sent.
+    /// Whether automatic persisted queries are supported: a document that was sent once may then be named by its hash.
     pub persisted_queries: bool,
-    /// A manifest of documents that are trusted.
+    /// The file of the persisted query manifest, which lists the trusted documents.
     pub trusted_documents: Option<PathBuf>,
-    /// What they are for.
+    /// Whether trusted documents are accepted beside others, or nothing else is.
     pub trusted_documents_mode: TrustedMode,
 }
 

@@ -1,7 +1,7 @@
 //! What handlers ask for, with refusals in our own words.
 //!
 //! axum's extractors do the same work, but refuse in plain text and in the language of serde ("expected u32"). These
-//! refuse with a [`Failure`] that names the field, the place and what would have been right. [`Id`] never refuses:
+//! refuse with a [`HttpError`] that names the field, the place and what would have been right. [`PathId`] never refuses:
 //! an odd id is one that nothing has, and finding that out is the lookup's business.
 
 use std::{borrow::Cow, error::Error, future::ready, sync::LazyLock};
@@ -19,13 +19,11 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{error::Category, value::RawValue};
 use tracing::error;
 
-use super::{
-    exchange::Exchange,
-    failure::{Failure, echo, is_json},
-    head::Head,
-    layers::BODY_LIMIT,
-    parameters::nearest,
-};
+use super::error::{HttpError, is_json, truncate};
+use super::header_template::HeaderTemplate;
+use super::middleware::request_context::RequestContext;
+use super::options::BODY_LIMIT;
+use super::query_params::nearest;
 
 /// Room for an answer about one thing, in bytes: so that what is asked for most is written without growing.
 pub const EXPECTED_ANSWER: usize = 1_024;
@@ -35,9 +33,9 @@ pub const EXPECTED_ANSWER: usize = 1_024;
 pub struct Json<T>(pub T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
-    type Rejection = Failure;
+    type Rejection = HttpError;
 
-    fn from_request(request: Request, state: &S) -> impl Future<Output = Result<Self, Failure>> + Send {
+    fn from_request(request: Request, state: &S) -> impl Future<Output = Result<Self, HttpError>> + Send {
         JsonText::from_request(request, state).map(|text| text?.read().map(Self))
     }
 }
@@ -53,15 +51,15 @@ impl JsonText {
     }
 
     /// Reads it, or tells what is wrong with it and where.
-    pub fn read<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, HttpError> {
         parse(&self.0)
     }
 }
 
 impl<S: Send + Sync> FromRequest<S> for JsonText {
-    type Rejection = Failure;
+    type Rejection = HttpError;
 
-    fn from_request(request: Request, _: &S) -> impl Future<Output = Result<Self, Failure>> + Send {
+    fn from_request(request: Request, _: &S) -> impl Future<Output = Result<Self, HttpError>> + Send {
         let reading = match declared_type(request.headers()) {
             Some(other) if !is_json(other) => Err(not_json(Some(other))),
             declared => Ok((declared.is_some(), read(request))),
@@ -70,7 +68,7 @@ impl<S: Send + Sync> FromRequest<S> for JsonText {
             let (is_declared, body) = reading?;
             let body = body.await?;
             if is_blank(&body) {
-                return Err(Failure::bad_request("A JSON body is needed, and the request has none"));
+                return Err(HttpError::bad_request("A JSON body is needed, and the request has none"));
             }
             if is_declared { Ok(Self(body)) } else { Err(not_json(None)) }
         }
@@ -83,15 +81,15 @@ impl<T: Serialize> IntoResponse for Json<T> {
         let mut body = Vec::with_capacity(EXPECTED_ANSWER);
         if let Err(error) = serde_json::to_writer(&mut body, &self.0) {
             error!("An answer cannot be written as JSON: {error}");
-            return Failure::internal().into_response();
+            return HttpError::internal().into_response();
         }
         JSON_HEAD.answer(body)
     }
 }
 
 /// The headers of a JSON answer that needs no others.
-pub static JSON_HEAD: LazyLock<Head> =
-    LazyLock::new(|| Head::of([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))]));
+pub static JSON_HEAD: LazyLock<HeaderTemplate> =
+    LazyLock::new(|| HeaderTemplate::of([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))]));
 
 /// A JSON body that may be missing. Its content type is not looked at, so that `curl -d '{"reason": "disk"}'`, which
 /// says it sends a form, is understood. (Browsers could use that to post across origins without asking; the layers
@@ -100,9 +98,9 @@ pub static JSON_HEAD: LazyLock<Head> =
 pub struct OptionalJson<T>(pub Option<T>);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for OptionalJson<T> {
-    type Rejection = Failure;
+    type Rejection = HttpError;
 
-    fn from_request(request: Request, _: &S) -> impl Future<Output = Result<Self, Failure>> + Send {
+    fn from_request(request: Request, _: &S) -> impl Future<Output = Result<Self, HttpError>> + Send {
         read(request).map(|body| {
             let body = body?;
             if is_blank(&body) { Ok(Self(None)) } else { parse(&body).map(Self) }
@@ -118,9 +116,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for OptionalJson<T> {
 pub struct Query<T>(pub T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
-    type Rejection = Failure;
+    type Rejection = HttpError;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, HttpError> {
         let query = parts.uri.query().unwrap_or_default();
         // As with bodies: the name of the parameter is wanted only when something is wrong with it.
         if let Ok(value) = serde_html_form::from_str(query) {
@@ -131,14 +129,14 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
             let (parameter, problem) = (error.path().to_string(), error.inner().to_string());
             let problem = in_plain_words(&problem);
             match parameter.as_str() {
-                "." => Failure::bad_request(format!("Query parameter {problem}")),
+                "." => HttpError::bad_request(format!("Query parameter {problem}")),
                 parameter => {
                     // The standard library's complaints about numbers do not repeat them.
                     let sent = value_of(parts.uri.query().unwrap_or_default(), parameter);
                     let sent = sent.filter(|_| problem.starts_with("expected ") && !problem.contains(", got "));
-                    let sent = sent.map(|sent| format!(", got {:?}", echo(&sent))).unwrap_or_default();
-                    let refusal = format!("Query parameter `{}`: {problem}{sent}", echo(parameter));
-                    Failure::bad_request(refusal).of_argument(echo(parameter))
+                    let sent = sent.map(|sent| format!(", got {:?}", truncate(&sent))).unwrap_or_default();
+                    let refusal = format!("Query parameter `{}`: {problem}{sent}", truncate(parameter));
+                    HttpError::bad_request(refusal).of_argument(truncate(parameter))
                 }
             }
         })
@@ -155,16 +153,16 @@ fn value_of(query: &str, parameter: &str) -> Option<String> {
 ///
 /// Bytes that are no text become `�`, which no id contains, and so the lookup answers 404 as for any other odd id.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Id(pub String);
+pub struct PathId(pub String);
 
-impl<S: Send + Sync> FromRequestParts<S> for Id {
-    type Rejection = Failure;
+impl<S: Send + Sync> FromRequestParts<S> for PathId {
+    type Rejection = HttpError;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
-        let id = Exchange::ask(|exchange| exchange.id_in_path().map(percent_decoded)).flatten();
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, HttpError> {
+        let id = RequestContext::ask(|context| context.id_in_path().map(percent_decoded)).flatten();
         id.map(Self).ok_or_else(|| {
-            error!("An id was asked for on a route that has none: {}", echo(parts.uri.path()));
-            Failure::internal()
+            error!("An id was asked for on a route that has none: {}", truncate(parts.uri.path()));
+            HttpError::internal()
         })
     }
 }
@@ -192,9 +190,9 @@ fn declared_type(headers: &HeaderMap) -> Option<&str> {
     Some(headers.get(header::CONTENT_TYPE)?.to_str().unwrap_or("(unreadable)"))
 }
 
-fn not_json(declared: Option<&str>) -> Failure {
-    Failure::unsupported_media_type(match declared {
-        Some(declared) => format!("The body has to be application/json, not {}", echo(declared)),
+fn not_json(declared: Option<&str>) -> HttpError {
+    HttpError::unsupported_media_type(match declared {
+        Some(declared) => format!("The body has to be application/json, not {}", truncate(declared)),
         None => "The body has to be declared with content-type: application/json".to_owned(),
     })
 }
@@ -203,19 +201,19 @@ fn not_json(declared: Option<&str>) -> Failure {
 ///
 /// Neither this nor what calls it is an `async fn`, which would each carry the request along while the body arrives,
 /// and make a handler's future larger than what allocates quickly.
-fn read(request: Request) -> impl Future<Output = Result<Bytes, Failure>> + Send + use<> {
+fn read(request: Request) -> impl Future<Output = Result<Bytes, HttpError>> + Send + use<> {
     let encoding = request.headers().get(header::CONTENT_ENCODING);
     if let Some(encoding) = encoding.filter(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
         let encoding = String::from_utf8_lossy(encoding.as_bytes());
-        let refusal = format!("Request bodies are read uncompressed only; this one is {}", echo(&encoding));
-        return Either::Left(ready(Err(Failure::unsupported_media_type(refusal))));
+        let refusal = format!("Request bodies are read uncompressed only; this one is {}", truncate(&encoding));
+        return Either::Left(ready(Err(HttpError::unsupported_media_type(refusal))));
     }
     Either::Right(collect(request.into_body()))
 }
 
 /// The bytes of a body as they came, up to what the route reads.
-pub(super) async fn collect(mut body: Body) -> Result<Bytes, Failure> {
-    let limit = Exchange::ask(Exchange::body_limit).unwrap_or_else(|| {
+pub(super) async fn collect(mut body: Body) -> Result<Bytes, HttpError> {
+    let limit = RequestContext::ask(RequestContext::body_limit).unwrap_or_else(|| {
         // For a handler that is tested without the layers, behind which the body has its limit already.
         body = Body::new(Limited::new(std::mem::take(&mut body), BODY_LIMIT));
         BODY_LIMIT
@@ -223,8 +221,8 @@ pub(super) async fn collect(mut body: Body) -> Result<Bytes, Failure> {
     let (mut first, mut more) = (Bytes::new(), BytesMut::new());
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| match is_over_limit(&error) {
-            true => Failure::too_large(limit),
-            false => Failure::bad_request("The request body broke off before its end"),
+            true => HttpError::too_large(limit),
+            false => HttpError::bad_request("The request body broke off before its end"),
         })?;
         // Trailers are nobody's concern.
         let Ok(piece) = frame.into_data() else { continue };
@@ -253,9 +251,9 @@ fn is_blank(body: &[u8]) -> bool {
 }
 
 /// Reads JSON, or tells what is wrong with it and where.
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, HttpError> {
     let text = std::str::from_utf8(body).map_err(|error| {
-        Failure::bad_request(format!("The body is not UTF-8: byte {} is wrong", error.valid_up_to() + 1))
+        HttpError::bad_request(format!("The body is not UTF-8: byte {} is wrong", error.valid_up_to() + 1))
     })?;
     // Some editors and shells begin every text with a byte order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -276,7 +274,7 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
 }
 
 /// Reads a part of a body, such as one entry of a list whose entries stand for themselves.
-pub fn read_part<T: DeserializeOwned>(part: &RawValue) -> Result<T, Failure> {
+pub fn read_part<T: DeserializeOwned>(part: &RawValue) -> Result<T, HttpError> {
     if part.get().starts_with('[') {
         return Err(list_for_an_object());
     }
@@ -288,7 +286,7 @@ pub fn read_part<T: DeserializeOwned>(part: &RawValue) -> Result<T, Failure> {
         let problem = error.to_string();
         let place = format!(" at line {} column {}", error.line(), error.column());
         let problem = problem.strip_suffix(&place).unwrap_or(&problem);
-        Failure::bad_request(format!("The entry is not valid JSON: {problem}"))
+        HttpError::bad_request(format!("The entry is not valid JSON: {problem}"))
     })?;
     serde_path_to_error::deserialize(part).map_err(|error| {
         let field = error.path().to_string();
@@ -297,11 +295,11 @@ pub fn read_part<T: DeserializeOwned>(part: &RawValue) -> Result<T, Failure> {
 }
 
 /// No body of this API is a list, but serde would take one for an object, its entries for the fields in order.
-fn list_for_an_object() -> Failure {
-    Failure::bad_request("A JSON object is needed here, not a list")
+fn list_for_an_object() -> HttpError {
+    HttpError::bad_request("A JSON object is needed here, not a list")
 }
 
-fn refused(field: Option<&String>, error: &serde_json::Error) -> Failure {
+fn refused(field: Option<&String>, error: &serde_json::Error) -> HttpError {
     // A part of a body does not know its place any more.
     let place = match error.line() {
         0 => String::new(),
@@ -310,13 +308,13 @@ fn refused(field: Option<&String>, error: &serde_json::Error) -> Failure {
     let problem = error.to_string();
     let problem = problem.strip_suffix(&place).unwrap_or(&problem);
     let refusal = match (error.classify(), field) {
-        (Category::Data, Some(field)) => format!("Wrong body: {}: {}{place}", echo(field), in_plain_words(problem)),
+        (Category::Data, Some(field)) => format!("Wrong body: {}: {}{place}", truncate(field), in_plain_words(problem)),
         (Category::Data, None) => format!("Wrong body: {}{place}", in_plain_words(problem)),
         (Category::Syntax | Category::Eof | Category::Io, _) => format!("The body is not valid JSON: {problem}{place}"),
     };
-    let refusal = Failure::bad_request(refusal);
+    let refusal = HttpError::bad_request(refusal);
     match field.filter(|_| error.classify() == Category::Data) {
-        Some(field) => refusal.of_argument(echo(field)),
+        Some(field) => refusal.of_argument(truncate(field)),
         None => refusal,
     }
 }
@@ -326,10 +324,10 @@ fn unknown_key(problem: &str) -> String {
     // From the end: the key may itself contain the words.
     let Some((key, known)) = problem.rsplit_once("`, expected ") else {
         let key = problem.rsplit_once("`, there are no fields").map_or(problem, |(key, _)| key);
-        return format!("unknown key `{}`: none is known here", echo(key));
+        return format!("unknown key `{}`: none is known here", truncate(key));
     };
     let nearest = nearest(key, known.split('`').skip(1).step_by(2)).unwrap_or_default();
-    format!("unknown key `{}`: did you mean `{nearest}`?", echo(key))
+    format!("unknown key `{}`: did you mean `{nearest}`?", truncate(key))
 }
 
 /// Says what serde says to people who do not know Rust: "expected a whole number from 0 to 255", not "expected u8".
@@ -355,7 +353,7 @@ fn in_plain_words(problem: &str) -> Cow<'_, str> {
         "invalid float literal" => "expected a number".into(),
         "number too large to fit in target type" => "the number is too large".into(),
         "cannot parse integer from empty string" => "a value is missing".into(),
-        other => echo(other),
+        other => truncate(other),
     }
 }
 
@@ -381,7 +379,7 @@ fn came_in_plain_words(came: &str) -> Cow<'_, str> {
         ("sequence", _) => "a list".into(),
         ("map", _) => "an object".into(),
         (_, Some(number)) => format!("the number {}", number.trim_matches('`')).into(),
-        (other, None) => echo(other),
+        (other, None) => truncate(other),
     }
 }
 
@@ -394,7 +392,9 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
-    use crate::http::{HttpOptions, Routes, get, with_manners};
+    use crate::http::middleware::stack::with_middleware;
+    use crate::http::options::HttpOptions;
+    use crate::http::routing::{Routes, get};
 
     #[derive(Debug, Deserialize, PartialEq)]
     struct Report {
@@ -558,9 +558,9 @@ mod tests {
     #[tokio::test]
     async fn any_id_reaches_the_lookup() {
         let routes = Routes::new()
-            .route("/workers/{id}/vms", get(|Id(id): Id| async { id }))
-            .route("/assets/{name}", get(|Id(name): Id| async { name }));
-        let service = with_manners(routes, &HttpOptions::default());
+            .route("/workers/{id}/vms", get(|PathId(id): PathId| async { id }))
+            .route("/assets/{name}", get(|PathId(name): PathId| async { name }));
+        let service = with_middleware(routes, &HttpOptions::default());
         for (path, id) in [
             ("/workers/worker-01/vms", "worker-01"),
             ("/workers/a%2Fb/vms", "a/b"),

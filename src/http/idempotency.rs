@@ -12,10 +12,8 @@ use axum::{
 use futures_util::{FutureExt as _, future::Either};
 use sha2::{Digest as _, Sha256};
 
-use super::{
-    extract::collect,
-    failure::{Failure, echo},
-};
+use super::error::{HttpError, truncate};
+use super::extract::collect;
 
 /// The header, by the IETF's draft of that name.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -34,9 +32,9 @@ pub struct IdempotencyKey {
 
 /// What another extractor makes of the body, and the key if the request has one.
 #[derive(Clone, Debug)]
-pub struct Keyed<E>(pub Option<IdempotencyKey>, pub E);
+pub struct WithIdempotencyKey<E>(pub Option<IdempotencyKey>, pub E);
 
-impl<S: Send + Sync, E> FromRequest<S> for Keyed<E>
+impl<S: Send + Sync, E> FromRequest<S> for WithIdempotencyKey<E>
 where
     E: FromRequest<S>,
 {
@@ -59,9 +57,9 @@ async fn read_with_key<S: Sync, E: FromRequest<S>>(
     key: String,
     request: Request,
     state: &S,
-) -> Result<Keyed<E>, Response> {
+) -> Result<WithIdempotencyKey<E>, Response> {
     let (head, body) = request.into_parts();
-    let body = collect(body).await.map_err(Failure::into_response)?;
+    let body = collect(body).await.map_err(HttpError::into_response)?;
     let mut digest = Sha256::new();
     let condition = |name| head.headers.get(name).map(|value| value.as_bytes()).unwrap_or_default();
     let (matches, matches_not) = (condition(header::IF_MATCH), condition(header::IF_NONE_MATCH));
@@ -77,23 +75,23 @@ async fn read_with_key<S: Sync, E: FromRequest<S>>(
     }
     let fingerprint = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
     let inner = E::from_request(Request::from_parts(head, Body::from(body)), state).await;
-    Ok(Keyed(Some(IdempotencyKey { key, fingerprint }), inner.map_err(IntoResponse::into_response)?))
+    Ok(WithIdempotencyKey(Some(IdempotencyKey { key, fingerprint }), inner.map_err(IntoResponse::into_response)?))
 }
 
 /// The key, with or without the quotes that the draft puts around it.
-fn key(headers: &HeaderMap) -> Result<Option<String>, Failure> {
+fn key(headers: &HeaderMap) -> Result<Option<String>, HttpError> {
     let mut lines = headers.get_all(IDEMPOTENCY_KEY).iter();
     let Some(line) = lines.next() else { return Ok(None) };
     if lines.next().is_some() {
-        return Err(Failure::bad_request("Idempotency-Key is there more than once: one request has one key"));
+        return Err(HttpError::bad_request("Idempotency-Key is there more than once: one request has one key"));
     }
     let text = line.to_str().unwrap_or_default();
     let key = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
     let is_fit = (1..=LONGEST_KEY).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic());
     if !is_fit {
-        return Err(Failure::bad_request(format!(
+        return Err(HttpError::bad_request(format!(
             "Idempotency-Key must have 1 to {LONGEST_KEY} visible ASCII characters, such as a UUID, not {:?}",
-            echo(&String::from_utf8_lossy(line.as_bytes()))
+            truncate(&String::from_utf8_lossy(line.as_bytes()))
         )));
     }
     Ok(Some(key.to_owned()))
@@ -103,7 +101,7 @@ fn key(headers: &HeaderMap) -> Result<Option<String>, Failure> {
 mod tests {
     use super::*;
 
-    fn key_of(lines: &[&str]) -> Result<Option<String>, Failure> {
+    fn key_of(lines: &[&str]) -> Result<Option<String>, HttpError> {
         let value = |line: &&str| (IDEMPOTENCY_KEY, line.parse().unwrap());
         key(&lines.iter().map(value).collect())
     }
@@ -125,7 +123,7 @@ mod tests {
         let fingerprint = async |method: &str, path: &str, condition: &str, body: &str| {
             let request = Request::builder().method(method).uri(path).header("idempotency-key", "k");
             let request = request.header("if-match", condition).body(Body::from(body.to_owned())).unwrap();
-            let Keyed(key, read) = Keyed::<String>::from_request(request, &()).await.unwrap();
+            let WithIdempotencyKey(key, read) = WithIdempotencyKey::<String>::from_request(request, &()).await.unwrap();
             assert_eq!(read, body, "the body is still there to be read");
             key.unwrap().fingerprint
         };

@@ -1,4 +1,4 @@
-//! The manners seen from outside: a small router with one route of each kind, asked through all layers.
+//! The state seen from outside: a small router with one route of each kind, asked through all layers.
 
 use std::{
     io,
@@ -17,7 +17,12 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::{Service, ServiceExt};
 
-use super::{Failure, HttpOptions, Id, Json, OptionalJson, Routes, Wants, current_request, get, post, with_manners};
+use super::error::HttpError;
+use super::extract::{Json, OptionalJson, PathId};
+use super::middleware::request_context::current_request;
+use super::middleware::stack::with_middleware;
+use super::options::HttpOptions;
+use super::routing::{RouteOptions, Routes, get, post};
 
 const KIB: usize = 1024;
 
@@ -25,11 +30,14 @@ fn routes() -> Routes {
     Routes::new()
         .route("/", get(async || "home"))
         .route("/api/v1/workers", get(async || "all of them").post(async |Json(worker): Json<Value>| Json(worker)))
-        .route("/api/v1/workers/{id}", get(async |Id(id): Id| Failure::not_found(format!("Worker not found: {id}"))))
+        .route(
+            "/api/v1/workers/{id}",
+            get(async |PathId(id): PathId| HttpError::not_found(format!("Worker not found: {id}"))),
+        )
         .route("/api/v1/workers/{id}/drain", post(async |OptionalJson(reason): OptionalJson<Value>| Json(reason)))
-        .route_with(Wants::NOTHING.routine(), "/api/v1/workers/{id}/heartbeat", post(async || "thanks"))
+        .route_with(RouteOptions::NOTHING.quiet(), "/api/v1/workers/{id}/heartbeat", post(async || "thanks"))
         .route_with(
-            Wants::NOTHING.body(1024 * KIB),
+            RouteOptions::NOTHING.body(1024 * KIB),
             "/api/v1/heartbeats",
             post(async |Json(beats): Json<Value>| Json(beats)),
         )
@@ -38,7 +46,7 @@ fn routes() -> Routes {
         .route("/api/v1/panic", get(async || -> String { panic!("the secret of the panic") }))
         .route("/api/v1/slow", get(std::future::pending::<String>))
         .route_with(
-            Wants::NOTHING.time(Duration::from_secs(60)),
+            RouteOptions::NOTHING.time(Duration::from_secs(60)),
             "/api/v1/poll",
             get(async || {
                 tokio::time::sleep(Duration::from_secs(59)).await;
@@ -92,7 +100,7 @@ impl Answer {
 }
 
 async fn ask_with(options: &HttpOptions, request: Request) -> Answer {
-    ask_service(with_manners(routes(), options), request).await
+    ask_service(with_middleware(routes(), options), request).await
 }
 
 async fn ask_service(
@@ -123,7 +131,7 @@ const JSON: (&str, &str) = ("content-type", "application/json");
 #[tokio::test]
 async fn an_unknown_route_is_a_404_that_names_it() {
     let answer = ask(request("GET", "/api/v1/nope?token=secret", &[], "")).await;
-    answer.assert_failure(404, "Not Found", "No route for GET /api/v1/nope");
+    answer.assert_failure(404, "Not RouteMatch", "No route for GET /api/v1/nope");
     let answer = ask(request("DELETE", "/", &[], "")).await;
     assert_eq!(answer.status, 405, "a known path is not an unknown route");
 }
@@ -168,7 +176,7 @@ async fn plain_errors_get_the_house_shape_and_keep_their_headers() {
     assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
     assert_eq!(answer.header("content-length"), None, "the length of the old body is forgotten");
     let answer = ask(request("GET", "/api/v1/workers/w1", &[], "")).await;
-    answer.assert_failure(404, "Not Found", "Worker not found: w1");
+    answer.assert_failure(404, "Not RouteMatch", "Worker not found: w1");
     let answer = ask(request("GET", "/api/v1/problem", &[], "")).await;
     assert_eq!((answer.status, answer.body.as_str()), (400, "{}"), "other JSON errors pass");
 }
@@ -287,7 +295,7 @@ async fn headers_that_are_repeated_are_all_heard_and_of_ids_the_first() {
         [(["gzip;q=0", "gzip"], Some("gzip")), (["*;q=0", "GZIP"], Some("gzip")), (["*;q=0", "deflate"], None)]
     {
         let headers = [JSON, ("accept-encoding", known[0]), ("accept-encoding", known[1])];
-        let service = with_manners(routes(), &HttpOptions::default());
+        let service = with_middleware(routes(), &HttpOptions::default());
         let request = request("POST", "/api/v1/heartbeats", &headers, text.clone());
         let answer = service.oneshot(request).await.expect("infallible");
         let found = answer.headers().get("content-encoding").map(|found| found.to_str().expect("text"));

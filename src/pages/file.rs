@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use flate2::read::GzDecoder;
 
 use super::policy::Policy;
-use crate::http::Failure;
+use crate::http::HttpError;
 
 /// A file that is part of the program.
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +68,7 @@ impl File {
         response
     }
 
-    fn body(self, asked: &HeaderMap) -> Result<Response, Failure> {
+    fn body(self, asked: &HeaderMap) -> Result<Response, HttpError> {
         let (body, encoding) = match self.content {
             Content::Gzip(gzip) if takes_gzip(asked) => (Body::from(gzip), Some(HeaderValue::from_static("gzip"))),
             Content::Gzip(gzip) => (Body::from(unpacked(gzip)?), None),
@@ -135,11 +135,11 @@ fn elements(headers: &HeaderMap, name: header::HeaderName) -> impl Iterator<Item
 }
 
 /// What we have compressed ourselves can be unpacked; were it otherwise, it would be our fault.
-fn unpacked(gzip: &[u8]) -> Result<Vec<u8>, Failure> {
+fn unpacked(gzip: &[u8]) -> Result<Vec<u8>, HttpError> {
     let mut content = Vec::new();
     match GzDecoder::new(gzip).read_to_end(&mut content) {
         Ok(_) => Ok(content),
-        Err(_) => Err(Failure::internal()),
+        Err(_) => Err(HttpError::internal()),
     }
 }
 

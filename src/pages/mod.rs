@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 
 use self::file::{File, Lifetime};
 use self::policy::Policy;
-use crate::http::{Accept, EVENT_STREAM, Failure, Id, Routes, get};
+use crate::http::{Accept, EVENT_STREAM, HttpError, PathId, Routes, get};
 
 /// What `build.rs` has built.
 struct Bundle {
@@ -76,19 +76,19 @@ async fn front(headers: HeaderMap) -> Response {
     if are_asked_for(&headers) {
         plain("front.html", include_str!("plain/front.html")).answer(&headers)
     } else {
-        Failure::not_found("No route for GET /").into_response()
+        HttpError::not_found("No route for GET /").into_response()
     }
 }
 
 /// `GET /assets/{name}`
-async fn asset(Id(name): Id, headers: HeaderMap) -> Response {
+async fn asset(PathId(name): PathId, headers: HeaderMap) -> Response {
     let bundled = BUNDLE.iter().flat_map(|bundle| bundle.assets).find(|asset| asset.name == name);
     let bundled = bundled.map(|asset| File::compressed(asset.name, asset.gzip, Policy::ASSET, Lifetime::ForEver));
     let plain = || PLAIN.iter().find(|(plain, _)| *plain == name);
     let plain = || plain().map(|(name, text)| File::text(name, text, Policy::ASSET, Lifetime::WhileUnchanged));
     match bundled.or_else(plain) {
         Some(file) => file.answer(&headers),
-        None => Failure::not_found(format!("Asset not found: {name}")).into_response(),
+        None => HttpError::not_found(format!("Asset not found: {name}")).into_response(),
     }
 }
 

@@ -7,10 +7,11 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
-use super::object::ClusterStats;
+use super::endpoint::Endpoint;
+use super::objects::ClusterStats;
 use super::read::Read;
-use super::{Endpoint, shape};
-use crate::http::{Json, Query, as_part_of_the_request};
+use super::values;
+use crate::http::{Json, Query, in_request_context};
 use crate::resolvers::{Component, ComponentHealth, Resolvers};
 
 /// `GET /api/v1/cluster/stats`
@@ -23,7 +24,7 @@ pub(super) async fn distribution(State(endpoint): State<Arc<Endpoint>>, read: Re
     let steps = read.reading.steps_to_list_distribution();
     let lists = endpoint.lists.clone();
     let answer = move || lists.distribution(&read);
-    endpoint.resolvers.offload().run(steps, as_part_of_the_request(answer)).await
+    endpoint.resolvers.offload().run(steps, in_request_context(answer)).await
 }
 
 #[derive(Serialize)]
@@ -31,7 +32,7 @@ struct HealthAnswer {
     status: &'static str,
     components: serde_json::Map<String, serde_json::Value>,
     staleness_seconds: f64,
-    timestamp: shape::DateTime,
+    timestamp: values::DateTime,
 }
 
 #[derive(Deserialize)]

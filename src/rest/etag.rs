@@ -14,14 +14,14 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use bytes::Bytes;
 use foldhash::quality::FixedState;
 
-use super::Result;
-use super::object::{ClusterEvent, ClusterStats, ListedVm, Vm, Worker, WorkerDistribution};
+use super::error::Result;
+use super::objects::{ClusterEvent, ClusterStats, ListedVm, Vm, Worker, WorkerDistribution};
 use crate::cluster::{VmView, WorkerView};
-use crate::http::Failure;
+use crate::http::HttpError;
 use crate::json;
 use crate::resolvers::{Precondition, Seen, SeenAt};
 
-/// Part of every tag: another version may show the same state in another way.
+/// PartialList of every tag: another version may show the same state in another way.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What determines an answer's body.
@@ -118,7 +118,7 @@ fn seen(headers: &HeaderMap, header: &HeaderName, name: &str) -> Result<Option<S
         }
         let opaque = tag.strip_prefix(WEAK).unwrap_or(tag);
         let Some(opaque) = opaque.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
-            return Err(Failure::bad_request(format!(
+            return Err(HttpError::bad_request(format!(
                 "{name} must be *, or tags in quotes such as \"812\": the ETag of the worker, or its `revision`, not {tag}"
             )));
         };
@@ -131,9 +131,9 @@ fn seen(headers: &HeaderMap, header: &HeaderName, name: &str) -> Result<Option<S
         places.push(SeenAt { revision, epoch });
     }
     match places.len() {
-        0 => Err(Failure::bad_request(format!("{name} must be *, or tags in quotes such as \"812\", and not empty"))),
+        0 => Err(HttpError::bad_request(format!("{name} must be *, or tags in quotes such as \"812\", and not empty"))),
         1..=MAX_TAGS => Ok(Some(Seen::At(places))),
-        count => Err(Failure::bad_request(format!("{name} must have at most {MAX_TAGS} tags, not {count}"))),
+        count => Err(HttpError::bad_request(format!("{name} must have at most {MAX_TAGS} tags, not {count}"))),
     }
 }
 
@@ -142,13 +142,13 @@ fn seen(headers: &HeaderMap, header: &HeaderName, name: &str) -> Result<Option<S
 pub(super) struct Unconditional;
 
 impl<S: Sync> FromRequestParts<S> for Unconditional {
-    type Rejection = Failure;
+    type Rejection = HttpError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
         if [header::IF_MATCH, header::IF_NONE_MATCH].iter().any(|condition| parts.headers.contains_key(condition)) {
             let problem = "Heartbeats are not tied to tags: what they belong to is said by `incarnation` and `sequence`. \
                            Leave If-Match and If-None-Match out";
-            return Err(Failure::new(StatusCode::PRECONDITION_FAILED, problem));
+            return Err(HttpError::new(StatusCode::PRECONDITION_FAILED, problem));
         }
         Ok(Self)
     }

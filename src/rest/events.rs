@@ -12,11 +12,13 @@ use axum::response::sse::{Event as Message, KeepAlive, Sse};
 use futures_util::{Stream, StreamExt as _};
 use serde::{Deserialize, Serialize};
 
+use super::endpoint::Endpoint;
+use super::error::Result;
 use super::etag::Versioned;
-use super::filter::given;
-use super::object::ClusterEvent;
+use super::filter_params::given;
+use super::objects::ClusterEvent;
 use super::read::Read;
-use super::{Endpoint, Result, shape};
+use super::values;
 use crate::cluster::EventFilter;
 use crate::error::Result as Outcome;
 use crate::http::{Accept, EVENT_STREAM, Query, streamed};
@@ -49,7 +51,7 @@ pub(super) struct EventsQuery {
 #[derive(Serialize)]
 struct EventList {
     events: Vec<ClusterEvent>,
-    end_cursor: shape::Cursor,
+    end_cursor: values::Cursor,
     has_next_page: bool,
 }
 

@@ -11,12 +11,15 @@ use futures_util::future::Either;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::endpoint::Endpoint;
+use super::error::Result;
 use super::etag::Unconditional;
-use super::object::{RecordHeartbeatPayload, RecordedInBatch, WriteText as _};
-use super::once::{once, rendered, respond};
-use super::{Endpoint, Result};
+use super::idempotency::{once, rendered, respond};
+use super::objects::{RecordHeartbeatPayload, RecordedInBatch, WriteJson as _};
 use crate::error::Error;
-use crate::http::{Failure, Id, JSON_HEAD, Json, JsonText, Keyed, is_kept_for_operators, note_shed, read_part};
+use crate::http::{
+    HttpError, JSON_HEAD, Json, JsonText, PathId, WithIdempotencyKey, is_kept_for_operators, note_shed, read_part,
+};
 use crate::resolvers::input::HeartbeatInput;
 use crate::resolvers::{HeartbeatRecorded, HeartbeatSender, Resolvers};
 
@@ -26,9 +29,9 @@ pub(super) const MAX_HEARTBEATS: usize = 1_000;
 /// `POST /api/v1/workers/{id}/heartbeat`
 pub(super) async fn one(
     State(resolvers): State<Resolvers>,
-    Id(id): Id,
+    PathId(id): PathId,
     _: Unconditional,
-    Admitted(Keyed(key, Json(input))): Admitted<Keyed<Json<HeartbeatInput>>>,
+    Admitted(WithIdempotencyKey(key, Json(input))): Admitted<WithIdempotencyKey<Json<HeartbeatInput>>>,
 ) -> Result<Response> {
     match key {
         None => {
@@ -66,14 +69,14 @@ struct Results {
 #[serde(untagged)]
 enum Answered {
     Recorded(RecordedInBatch),
-    Refused { worker_id: Option<String>, status: u16, error: Failure },
+    Refused { worker_id: Option<String>, status: u16, error: HttpError },
 }
 
 /// `POST /api/v1/heartbeats`
 pub(super) async fn many(
     State(resolvers): State<Resolvers>,
     _: Unconditional,
-    Admitted(Keyed(key, Json(Heartbeats { heartbeats }))): Admitted<Keyed<Json<Heartbeats>>>,
+    Admitted(WithIdempotencyKey(key, Json(Heartbeats { heartbeats }))): Admitted<WithIdempotencyKey<Json<Heartbeats>>>,
 ) -> Result<Response> {
     if heartbeats.len() > MAX_HEARTBEATS {
         let problem = format!("must have at most {MAX_HEARTBEATS} entries, not {}", heartbeats.len());
@@ -84,9 +87,9 @@ pub(super) async fn many(
         places.push(match read(&beat) {
             Ok((worker_id, input)) => {
                 beats.push((worker_id.clone(), input));
-                Place::Asked(worker_id)
+                BatchEntry::Asked(worker_id)
             }
-            Err(failure) => Place::Unreadable(claimed_sender(&beat), failure),
+            Err(failure) => BatchEntry::Unreadable(claimed_sender(&beat), failure),
         });
     }
     match key {
@@ -139,7 +142,7 @@ fn check_room(resolvers: &Resolvers, request: &Request) -> Result<(), Error> {
 }
 
 /// A refusal for load is no line of its own in the log: there are too many.
-fn failure(error: Error) -> Failure {
+fn failure(error: Error) -> HttpError {
     if matches!(error, Error::Busy { .. } | Error::NoConnectionForWorkers) {
         note_shed();
     }
@@ -169,7 +172,7 @@ async fn hear(request: Request, resolvers: Resolvers) {
     let id = if parts.uri.path().ends_with("/heartbeats") {
         None
     } else {
-        Id::from_request_parts(&mut parts, &()).await.ok().map(|Id(id)| id)
+        PathId::from_request_parts(&mut parts, &()).await.ok().map(|PathId(id)| id)
     };
     let Ok(text) = JsonText::from_request(Request::from_parts(parts, body), &()).await else { return };
     let hear = |id: Option<&str>, speaker: Speaker<'_>| {
@@ -192,18 +195,18 @@ async fn hear(request: Request, resolvers: Resolvers) {
 }
 
 /// One entry of a batch.
-enum Place {
+enum BatchEntry {
     /// It was asked for this worker.
     Asked(String),
     /// It could not be read.
-    Unreadable(Option<String>, Failure),
+    Unreadable(Option<String>, HttpError),
 }
 
-fn results(places: &[Place], recorded: Vec<Result<HeartbeatRecorded, Error>>) -> Results {
+fn results(places: &[BatchEntry], recorded: Vec<Result<HeartbeatRecorded, Error>>) -> Results {
     let mut recorded = recorded.into_iter();
     let answered = places.iter().filter_map(|place| match place {
-        Place::Asked(worker_id) => Some(answered(Some(worker_id.clone()), recorded.next()?.map_err(Into::into))),
-        Place::Unreadable(worker_id, failure) => Some(answered(worker_id.clone(), Err(failure.clone()))),
+        BatchEntry::Asked(worker_id) => Some(answered(Some(worker_id.clone()), recorded.next()?.map_err(Into::into))),
+        BatchEntry::Unreadable(worker_id, failure) => Some(answered(worker_id.clone(), Err(failure.clone()))),
     });
     Results { results: answered.collect() }
 }

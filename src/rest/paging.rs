@@ -8,7 +8,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
 use serde::Deserialize;
 
-use crate::http::{Failure, Query};
+use crate::http::{HttpError, Query};
 use crate::resolvers::page::{PageNames, PageRequest};
 
 /// What the contract calls the parameters of a page.
@@ -25,16 +25,16 @@ pub(super) struct Paging {
 }
 
 #[derive(Deserialize)]
-pub(super) struct Part {
+pub(super) struct PagingQuery {
     limit: Option<i64>,
     cursor: Option<String>,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Paging {
-    type Rejection = Failure;
+    type Rejection = HttpError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
-        let Query(Part { limit, cursor }) = Query::from_request_parts(parts, state).await?;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HttpError> {
+        let Query(PagingQuery { limit, cursor }) = Query::from_request_parts(parts, state).await?;
         let request = PageRequest { first: limit, after: cursor, names: NAMES, ..PageRequest::default() };
         Ok(Self { request, query: parts.uri.query().unwrap_or_default().to_owned() })
     }

@@ -1,21 +1,18 @@
 //! What every question has in common: which state it is asked of, telling which one answered, and telling whether the
 //! client has the answer already.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use axum::body::Body;
-use axum::extract::FromRequestParts;
-use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
-use super::Endpoint;
 use super::etag::{Tag, Versioned};
-use super::object::WriteText;
-use crate::http::{EXPECTED_ANSWER, Failure, Head, Query};
+use super::objects::WriteJson;
+use crate::http::{EXPECTED_ANSWER, HeaderTemplate};
 use crate::json;
-use crate::resolvers::{Reading, input};
+use crate::resolvers::Reading;
 
 /// Tells the revision that an answer was read at, to be passed back as `min_revision` or `after_revision`.
 const X_REVISION: HeaderName = HeaderName::from_static("x-revision");
@@ -26,50 +23,30 @@ const VARY: HeaderValue = HeaderValue::from_static("accept, accept-encoding");
 /// What every answer tells beside its body. It may be kept, if it is asked each time whether it still holds. The places
 /// are filled in this order.
 const HEADERS: [(HeaderName, HeaderValue); 4] = [
-    (X_REVISION, Head::EACH_ITS_OWN),
-    (header::ETAG, Head::EACH_ITS_OWN),
+    (X_REVISION, HeaderTemplate::PLACEHOLDER),
+    (header::ETAG, HeaderTemplate::PLACEHOLDER),
     (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
     (header::VARY, VARY),
 ];
 
-static ANSWER: LazyLock<Head> = LazyLock::new(|| {
+static ANSWER: LazyLock<HeaderTemplate> = LazyLock::new(|| {
     let media_type = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    Head::of(HEADERS.into_iter().chain([media_type]))
+    HeaderTemplate::of(HEADERS.into_iter().chain([media_type]))
 });
 
-static NOT_MODIFIED: LazyLock<Head> = LazyLock::new(|| Head::of(HEADERS));
+static NOT_MODIFIED: LazyLock<HeaderTemplate> = LazyLock::new(|| HeaderTemplate::of(HEADERS));
 
 /// A question about the cluster.
 pub(super) struct Read {
     /// The cluster, at least at the revision that `?min_revision=` names.
     pub(super) reading: Reading,
     /// What the client says it has already.
-    known: Vec<HeaderValue>,
+    pub(super) known: Vec<HeaderValue>,
 }
 
 #[derive(Deserialize)]
-pub(super) struct AtLeast {
-    min_revision: Option<i64>,
-}
-
-impl FromRequestParts<Arc<Endpoint>> for Read {
-    type Rejection = Failure;
-
-    async fn from_request_parts(parts: &mut Parts, endpoint: &Arc<Endpoint>) -> Result<Self, Failure> {
-        // Most questions have no query string, and then there is nothing to read.
-        let min_revision = match parts.uri.query() {
-            Some(_) => {
-                let Query(AtLeast { min_revision }) = Query::from_request_parts(parts, endpoint).await?;
-                min_revision.map(|number| input::revision("min_revision", number)).transpose()?
-            }
-            None => None,
-        };
-        let reading = endpoint.resolvers.read_at_least(min_revision).await?;
-        // Most have none, which is seen sooner by walking by the few headers there are than by looking for it.
-        let known = parts.headers.iter().filter(|(name, _)| *name == header::IF_NONE_MATCH);
-        let known = known.map(|(_, value)| value.clone()).collect();
-        Ok(Self { reading, known })
-    }
+pub(super) struct MinRevisionQuery {
+    pub(super) min_revision: Option<i64>,
 }
 
 impl Read {
@@ -84,7 +61,7 @@ impl Read {
     }
 
     /// The same for one object.
-    pub(super) fn show_object<T: WriteText + Versioned>(&self, object: T) -> Response {
+    pub(super) fn show_object<T: WriteJson + Versioned>(&self, object: T) -> Response {
         self.respond(object, |object| object.text())
     }
 

@@ -6,14 +6,15 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
-use super::filter::{FILTER_NAMES, given, named};
-use super::list::{Part, VMS};
-use super::object::Vm;
+use super::endpoint::Endpoint;
+use super::error::Result;
+use super::filter_params::{FILTER_NAMES, given, named};
+use super::lists::{PartialList, VMS};
+use super::objects::Vm;
 use super::paging::Paging;
 use super::read::Read;
-use super::{Endpoint, Result};
 use crate::cluster::VmFilter;
-use crate::http::{Id, Query, as_part_of_the_request};
+use crate::http::{PathId, Query, in_request_context};
 use crate::resolvers::filter::VmFilterInput;
 use crate::resolvers::page::Listing;
 
@@ -47,12 +48,12 @@ pub(super) async fn list(
         }
         let Listing { nodes, total, next } = read.reading.listing_of_vms(&filter, paging.request())?;
         let rows = nodes.into_iter().map(Vm).collect();
-        Ok((paging.link(next.as_deref()), read.show(Part { keys: VMS, rows, total })).into_response())
+        Ok((paging.link(next.as_deref()), read.show(PartialList { keys: VMS, rows, total })).into_response())
     };
-    endpoint.resolvers.offload().run(steps, as_part_of_the_request(answer)).await
+    endpoint.resolvers.offload().run(steps, in_request_context(answer)).await
 }
 
 /// `GET /api/v1/vms/{id}`
-pub(super) async fn one(read: Read, Id(id): Id) -> Result<Response> {
+pub(super) async fn one(read: Read, PathId(id): PathId) -> Result<Response> {
     Ok(read.show_object(Vm(read.reading.vm(&id)?)))
 }

@@ -8,18 +8,19 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
+use super::endpoint::{Endpoint, LONGEST_WAIT};
+use super::error::Result;
 use super::etag::{Versioned, precondition, tag_of_worker};
-use super::filter::{FILTER_NAMES, given, named};
-use super::list::{Part, WORKERS};
-use super::object::{ListedVm, RegisterWorkerPayload, Worker};
-use super::once::{once, rendered, respond};
+use super::filter_params::{FILTER_NAMES, given, named};
+use super::idempotency::{once, rendered, respond};
+use super::lists::{PartialList, WORKERS};
+use super::objects::{ListedVm, RegisterWorkerPayload, Worker};
 use super::paging::{Paging, SORT};
 use super::read::Read;
-use super::{Endpoint, LONGEST_WAIT, Result};
 use crate::cluster::{SchedulingPolicy, WorkerFilter, WorkerOrder};
 use crate::error::Error;
 use crate::http::{
-    Id, IdempotencyKey, Json, Keyed, OptionalJson, Query, as_part_of_the_request, is_kept_for_operators,
+    IdempotencyKey, Json, OptionalJson, PathId, Query, WithIdempotencyKey, in_request_context, is_kept_for_operators,
 };
 use crate::resolvers::filter::{self, WorkerFilterInput};
 use crate::resolvers::input::{self, RegistrationInput, vm_status, wanted};
@@ -90,13 +91,13 @@ pub(super) async fn list(
         }
         let Listing { nodes, total, next } = read.reading.listing_of_workers(&filter, order, paging.request())?;
         let rows = nodes.into_iter().map(Worker).collect();
-        Ok((paging.link(next.as_deref()), read.show(Part { keys: WORKERS, rows, total })).into_response())
+        Ok((paging.link(next.as_deref()), read.show(PartialList { keys: WORKERS, rows, total })).into_response())
     };
-    resolvers.offload().run(steps, as_part_of_the_request(answer)).await
+    resolvers.offload().run(steps, in_request_context(answer)).await
 }
 
 /// `GET /api/v1/workers/{id}`
-pub(super) async fn one(read: Read, Id(id): Id) -> Result<Response> {
+pub(super) async fn one(read: Read, PathId(id): PathId) -> Result<Response> {
     Ok(read.show_object(Worker(read.reading.worker(&id)?)))
 }
 
@@ -121,7 +122,7 @@ impl Versioned for WorkerVms {
 }
 
 /// `GET /api/v1/workers/{id}/vms`
-pub(super) async fn vms(read: Read, Id(id): Id, Query(query): Query<VmsQuery>) -> Result<Response> {
+pub(super) async fn vms(read: Read, PathId(id): PathId, Query(query): Query<VmsQuery>) -> Result<Response> {
     let statuses =
         wanted("status", query.status)?.iter().map(|word| vm_status("status", word)).collect::<Result<Vec<_>, _>>()?;
     let statuses = given(statuses);
@@ -132,7 +133,7 @@ pub(super) async fn vms(read: Read, Id(id): Id, Query(query): Query<VmsQuery>) -
 /// `PUT /api/v1/workers/{id}`
 pub(super) async fn register(
     State(resolvers): State<Resolvers>,
-    Id(id): Id,
+    PathId(id): PathId,
     headers: HeaderMap,
     Json(input): Json<RegistrationInput>,
 ) -> Result<impl IntoResponse> {
@@ -145,7 +146,7 @@ pub(super) async fn register(
 }
 
 #[derive(Deserialize)]
-pub(super) struct GoodbyeQuery {
+pub(super) struct DeregistrationQuery {
     incarnation: Option<i64>,
     boot_id: Option<String>,
     host_boot_id: Option<String>,
@@ -158,9 +159,9 @@ pub(super) struct GoodbyeQuery {
 /// `DELETE /api/v1/workers/{id}`
 pub(super) async fn deregister(
     State(resolvers): State<Resolvers>,
-    Id(id): Id,
+    PathId(id): PathId,
     headers: HeaderMap,
-    Query(GoodbyeQuery { incarnation, boot_id, host_boot_id, purge, force }): Query<GoodbyeQuery>,
+    Query(DeregistrationQuery { incarnation, boot_id, host_boot_id, purge, force }): Query<DeregistrationQuery>,
 ) -> Result<StatusCode> {
     let condition = precondition(&headers)?;
     resolvers.deregister_worker(&id, Goodbye { incarnation, boot_id, host_boot_id, purge, force, condition }).await?;
@@ -191,9 +192,9 @@ impl From<PolicyChanged> for PolicyAnswer {
 /// `POST /api/v1/workers/{id}/drain`
 pub(super) async fn drain(
     State(resolvers): State<Resolvers>,
-    Id(id): Id,
+    PathId(id): PathId,
     headers: HeaderMap,
-    Keyed(key, OptionalJson(body)): Keyed<OptionalJson<PolicyBody>>,
+    WithIdempotencyKey(key, OptionalJson(body)): WithIdempotencyKey<OptionalJson<PolicyBody>>,
 ) -> Result<Response> {
     set_policy(&resolvers, &id, SchedulingPolicy::Draining, &headers, key, body).await
 }
@@ -201,9 +202,9 @@ pub(super) async fn drain(
 /// `POST /api/v1/workers/{id}/activate`
 pub(super) async fn activate(
     State(resolvers): State<Resolvers>,
-    Id(id): Id,
+    PathId(id): PathId,
     headers: HeaderMap,
-    Keyed(key, OptionalJson(body)): Keyed<OptionalJson<PolicyBody>>,
+    WithIdempotencyKey(key, OptionalJson(body)): WithIdempotencyKey<OptionalJson<PolicyBody>>,
 ) -> Result<Response> {
     set_policy(&resolvers, &id, SchedulingPolicy::Active, &headers, key, body).await
 }

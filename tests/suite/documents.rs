@@ -1,6 +1,6 @@
-//! Documents that are asked again and again: read once, and answered as if each time were the first.
+//! DocumentCache that are asked again and again: read once, and answered as if each time were the first.
 
-use aetherium::graphql::DocumentsRead;
+use aetherium::graphql::DocumentCacheStats;
 use serde_json::{Value, json};
 
 use crate::harness::*;
@@ -9,7 +9,7 @@ use crate::harness::*;
 const GRAPHQL_RESPONSE: &str = "application/graphql-response+json";
 
 /// How much work documents have made between two readings of the account.
-fn between(before: DocumentsRead, after: DocumentsRead) -> (u64, u64) {
+fn between(before: DocumentCacheStats, after: DocumentCacheStats) -> (u64, u64) {
     (after.parsed - before.parsed, after.validated - before.validated)
 }
 
@@ -23,9 +23,9 @@ on_both_databases! {
     async fn a_document_is_read_once_whatever_door_it_comes_in_by(cluster: TestCluster) {
         cluster.add([worker("w1"), worker("w2")]).await;
         let query = "query($id: ID!) { worker(id: $id) { id } }";
-        let before = cluster.server().documents().read_so_far();
+        let before = cluster.server().documents().stats();
         ask(&cluster, query, &json!({"id": "w1"})).await;
-        let read = cluster.server().documents().read_so_far();
+        let read = cluster.server().documents().stats();
         assert_eq!((between(before, read), read.kept), ((1, 1), before.kept + 1));
 
         let expected = json!({"data": {"worker": {"id": "w2"}}});
@@ -40,7 +40,7 @@ on_both_databases! {
         let mut socket = Port::of(&cluster).await.client().await;
         socket.subscribe("1", query, variables).await;
         assert_eq!(socket.next("1").await, expected["data"]);
-        assert_eq!(between(read, cluster.server().documents().read_so_far()), (0, 0));
+        assert_eq!(between(read, cluster.server().documents().stats()), (0, 0));
     }
 
     async fn an_equal_request_is_read_once_and_answered_as_things_are_now(cluster: TestCluster) {
@@ -60,7 +60,7 @@ on_both_databases! {
                 _ => {}
             }
             let (status, answer) = ask(&cluster, &query, &json!({"id": "w1"})).await;
-            let read = cluster.server().documents().read_so_far();
+            let read = cluster.server().documents().stats();
             assert_eq!((status, between(*first.get_or_insert(read), read)), (200, (0, 0)));
             let known = cluster.worker("w1").await;
             let expected = json!({
@@ -78,7 +78,7 @@ on_both_databases! {
                     [&known["uptime"], &known["used_cpu_cores"]],
                     "step {step}: {answer}"
                 );
-                first = Some(cluster.server().documents().read_so_far());
+                first = Some(cluster.server().documents().stats());
             }
         }
     }
@@ -119,13 +119,13 @@ on_both_databases! {
             let mut socket = port.client().await;
             socket.subscribe("1", query, every).await;
             assert_eq!(socket.next("1").await, json!({"clusterStats": {"totalWorkers": 1}}));
-            let read = cluster.server().documents().read_so_far();
+            let read = cluster.server().documents().stats();
             assert_eq!(between(*first.get_or_insert(read), read), (0, 0));
         }
     }
 }
 
-/// Documents with variables that are right, wrong, doubtful and missing.
+/// DocumentCache with variables that are right, wrong, doubtful and missing.
 fn questions() -> Vec<(&'static str, Vec<Value>)> {
     vec![
         (
@@ -204,9 +204,9 @@ async fn a_document_is_not_read_again_for_other_variables() {
     let query = "query($f: WorkerFilter, $n: Int) { workersConnection(filter: $f, first: $n) { totalCount } }";
     ask(&cluster, query, &json!({})).await;
     let validations = async |variables: Value| {
-        let before = cluster.server().documents().read_so_far();
+        let before = cluster.server().documents().stats();
         let (status, body) = ask(&cluster, query, &variables).await;
-        let (parsed, validated) = between(before, cluster.server().documents().read_so_far());
+        let (parsed, validated) = between(before, cluster.server().documents().stats());
         assert_eq!(parsed, 0, "{variables}: {body}");
         (status, validated)
     };
@@ -227,7 +227,7 @@ async fn what_is_not_valid_is_not_kept() {
     let cluster = TestCluster::on(&TestDatabase::sqlite()).await;
     let good = "{ workers { id } }";
     ask(&cluster, good, &json!({})).await;
-    let before = cluster.server().documents().read_so_far();
+    let before = cluster.server().documents().stats();
     for n in 0..50 {
         for bad in [
             "{",
@@ -238,10 +238,10 @@ async fn what_is_not_valid_is_not_kept() {
             ask(&cluster, &format!("{bad} # {n}"), &json!({})).await;
         }
     }
-    let after = cluster.server().documents().read_so_far();
+    let after = cluster.server().documents().stats();
     assert_eq!((after.kept, after.parsed - before.parsed), (before.kept, 200));
     ask(&cluster, good, &json!({})).await;
-    assert_eq!(between(after, cluster.server().documents().read_so_far()), (0, 0));
+    assert_eq!(between(after, cluster.server().documents().stats()), (0, 0));
 }
 
 #[tokio::test]

@@ -1,10 +1,10 @@
-//! Documents that would keep a core busy, or its stack full, are refused before they can: by POST, by GET, as a stream,
+//! DocumentCache that would keep a core busy, or its stack full, are refused before they can: by POST, by GET, as a stream,
 //! and on a socket. What it takes is told by the work that is counted, not by a clock: none of them is ever validated.
 //! (`cargo bench --bench guard` measures the time.)
 
 use std::time::Duration;
 
-use aetherium::graphql::DocumentsRead;
+use aetherium::graphql::DocumentCacheStats;
 use serde_json::{Value, json};
 
 use crate::harness::*;
@@ -125,8 +125,8 @@ fn code_of(what: &str, body: &Value) -> String {
 
 /// At most one document was parsed since then, and none validated.
 #[track_caller]
-fn assert_little_work(what: &str, before: DocumentsRead, cluster: &TestCluster) {
-    let after = cluster.server().documents().read_so_far();
+fn assert_little_work(what: &str, before: DocumentCacheStats, cluster: &TestCluster) {
+    let after = cluster.server().documents().stats();
     assert!(after.parsed - before.parsed <= 1, "{what} was parsed more than once: {before:?} {after:?}");
     assert_eq!(after.validated, before.validated, "{what} was validated");
     assert_eq!(after.kept, before.kept, "{what} was kept");
@@ -137,7 +137,7 @@ async fn documents_that_cost_too_much_are_refused_unseen_by_post_by_get_and_as_a
     let cluster = TestCluster::on(&TestDatabase::sqlite()).await;
     cluster.add([worker("w1").vms([vm("vm-1")])]).await;
     for (what, document, codes) in corpus() {
-        let before = cluster.server().documents().read_so_far();
+        let before = cluster.server().documents().stats();
         let answer = cluster
             .rest()
             .post("/graphql")
@@ -150,7 +150,7 @@ async fn documents_that_cost_too_much_are_refused_unseen_by_post_by_get_and_as_a
         assert!(codes.contains(&&*code), "{what}: {}", answer.body);
         assert!(answer.body.len() < 4_096, "{what}: a refusal is short, this one has {} bytes", answer.body.len());
 
-        let before = cluster.server().documents().read_so_far();
+        let before = cluster.server().documents().stats();
         let answer = cluster
             .rest()
             .post("/graphql")
@@ -164,7 +164,7 @@ async fn documents_that_cost_too_much_are_refused_unseen_by_post_by_get_and_as_a
         // A document that fits into a request line; a longer one is the listener's to refuse.
         let escaped: String = document.bytes().map(|byte| format!("%{byte:02X}")).collect();
         if escaped.len() < 60_000 {
-            let before = cluster.server().documents().read_so_far();
+            let before = cluster.server().documents().stats();
             let answer = cluster.rest().get(&format!("/graphql?query={escaped}")).await;
             assert_little_work(what, before, &cluster);
             assert_eq!(code_of(what, &answer.json()), code, "{what}, by GET");
@@ -184,7 +184,7 @@ async fn documents_that_cost_too_much_are_refused_unseen_on_a_socket_that_stays_
             continue;
         }
         for document in [document.clone(), document.replacen("{workers", "subscription{workers", 1)] {
-            let before = cluster.server().documents().read_so_far();
+            let before = cluster.server().documents().stats();
             socket.subscribe(what, &document, json!({})).await;
             let answer = socket.hear().await;
             assert_little_work(what, before, &cluster);

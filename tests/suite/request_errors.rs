@@ -104,7 +104,7 @@ fn wrong_variables() -> Vec<(&'static str, Value, &'static str)> {
     ]
 }
 
-/// Documents that are not valid, and what is said of them. The first half changes something before it comes to what is
+/// DocumentCache that are not valid, and what is said of them. The first half changes something before it comes to what is
 /// wrong.
 fn invalid_documents() -> Vec<(String, &'static str)> {
     let commands = [
@@ -363,7 +363,7 @@ on_both_databases! {
     async fn an_invalid_document_is_refused_at_every_door_before_anything_runs(database: TestDatabase) {
         let doors = Doors::open(&database, &[]).await;
         let before = doors.cluster.everything().await;
-        let documents = doors.cluster.server().documents().read_so_far();
+        let documents = doors.cluster.server().documents().stats();
         for (query, words) in invalid_documents() {
             // Each twice: it makes no difference that it was there before.
             for door in [Door::Post, Door::Post, Door::Get, Door::Stream, Door::Socket, Door::Hash] {
@@ -374,7 +374,7 @@ on_both_databases! {
             }
         }
         assert_eq!(doors.cluster.everything().await, before, "what is refused changes nothing");
-        let kept = doors.cluster.server().documents().read_so_far();
+        let kept = doors.cluster.server().documents().stats();
         assert_eq!((kept.kept, kept.validated), (documents.kept, documents.validated), "nor is it kept");
     }
 

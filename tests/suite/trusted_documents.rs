@@ -1,4 +1,4 @@
-//! Documents that an operator trusts: checked at the start, asked for by id, and as routes of their own.
+//! DocumentCache that an operator trusts: checked at the start, asked for by id, and as routes of their own.
 
 use std::path::PathBuf;
 
@@ -188,7 +188,7 @@ async fn parameters_of_a_route_that_are_wrong_are_named() {
 #[tokio::test]
 async fn nothing_else_is_answered_where_only_trusted_documents_are() {
     let cluster = trusting(&TestDatabase::sqlite(), TrustedMode::Only).await;
-    let before = cluster.server().documents().read_so_far();
+    let before = cluster.server().documents().stats();
     let hash = json!({"persistedQuery": {"version": 1, "sha256Hash": "0".repeat(64)}});
     for (body, expected) in [
         (json!({"query": "{ workers { id } }"}), "PERSISTED_QUERY_ID_REQUIRED"),
@@ -208,7 +208,7 @@ async fn nothing_else_is_answered_where_only_trusted_documents_are() {
     let mut socket = Port::of(&cluster).await.client().await;
     socket.subscribe("1", "subscription { clusterEvents { kind } }", json!({})).await;
     assert_eq!(socket.hear().await["payload"][0]["extensions"]["code"], "PERSISTED_QUERY_ID_REQUIRED");
-    assert_eq!(cluster.server().documents().read_so_far(), before, "nothing of it was even parsed");
+    assert_eq!(cluster.server().documents().stats(), before, "nothing of it was even parsed");
 }
 
 #[tokio::test]

@@ -1,141 +1,142 @@
-//! Rendering by plan: a selection of fields, compiled once into what writes it, straight to JSON.
+//! Query plans: a selection of fields is compiled once into functions that write the response straight to JSON.
 //!
-//! The engine resolves field by field: a future, a context and an entry of a map for each, half a microsecond however
-//! little there is to it. A plan ([`Plan::compile`]) is the selection with everything looked up: keys that are ready as
-//! bytes, each with a function that writes the value of an object's field behind it. What of a document knows no
-//! variables is compiled when the document is first asked with and kept with it; else it is compiled for each request.
+//! The engine resolves field by field, with a future, a context and a map entry for each: half a microsecond for even
+//! the simplest field. A plan ([`Plan::compile`]) is the selection with everything looked up: each response key as
+//! bytes, with a function that writes the field's value behind it. A plan that does not depend on variables is compiled
+//! when its operation first runs, and cached with the document; one that does is compiled for each request.
 //!
-//! A plan never says what is wrong. Whatever it cannot do (a field that reads the change log, an argument that is
-//! refused, an answer that grows too large) it hands back, and the ordinary resolver answers as if there were no plan.
-//! So that is the one place where errors are made. Fields of the root that a plan does not know are resolved by the
-//! engine, alone, and put between the others.
+//! A plan never makes an error. Whatever it cannot do (a field that reads the change log, an argument that is refused,
+//! a response that grows too large) is a [`Fallback`]: the engine then runs the operation as if there were no plan, so
+//! that errors are made in one place. Root fields that have no plan are resolved by the engine alone, and inserted
+//! between the planned ones.
 //!
-//! [`object`] is one more expansion of the field lists; [`mod@root`] has the questions; [`compile`] is the
-//! specification's CollectFields; [`mod@write`] how values look.
+//! [`collect`] is the specification's CollectFields, [`roots`] plans the fields of the query root, [`objects`] those of
+//! object types, [`stream_items`] the items of subscriptions, and [`values`] writes leaf values. That plans and engine
+//! agree to the byte is a property test (`tests`).
 
-mod compile;
-mod item;
-mod object;
-mod root;
+mod collect;
+mod objects;
+mod roots;
+mod stream_items;
 #[cfg(test)]
 mod tests;
-mod write;
+mod values;
 
 use async_graphql::parser::types::{
     DocumentOperations, ExecutableDocument, Field, OperationDefinition, Selection, SelectionSet,
 };
 use async_graphql::{Name, Positioned, Value, Variables};
 
-pub(super) use self::compile::{Compiler, Stop};
-pub(super) use self::item::ItemPlan;
-pub(super) use self::root::Question;
-use self::root::{Answer, RootWriter};
-use super::types::{Types, root};
-use crate::http::{EXPECTED_ANSWER, Pieces};
+pub use self::collect::{Compiler, Fallback};
+pub use self::roots::PlanInput;
+use self::roots::{RootResponse, RootWriter};
+pub use self::stream_items::ItemPlan;
+use crate::graphql::schema::index::{SchemaIndex, root};
+use crate::http::{ChunkedBytes, EXPECTED_ANSWER};
 use crate::json;
 
-/// An operation, ready to be answered.
-pub(super) struct Plan {
-    /// Each field of the root: its key, and what writes it; none for those that the engine resolves.
+/// The plan of a query.
+pub struct Plan {
+    /// The root fields in order: response key and writer. The writer is none for a field that the engine resolves.
     fields: Vec<(Name, Option<RootWriter>)>,
-    /// The operation with those alone, if there are any.
-    rest: Option<ExecutableDocument>,
+    /// The operation with only the fields that the engine resolves, if there are any.
+    engine_document: Option<ExecutableDocument>,
 }
 
 impl Plan {
-    /// Plans a query; the variables are none while they are not known. There is none if the engine would have to do
-    /// everything.
-    pub(super) fn compile(
+    /// Compiles the plan of a query. `variables` is none for a plan that is to serve every request. There is no plan if
+    /// the engine would have to resolve all root fields.
+    pub fn compile(
         operation: &OperationDefinition,
         document: &ExecutableDocument,
         variables: Option<&Variables>,
-        types: &Types,
-    ) -> Result<Self, Stop> {
+        types: &SchemaIndex,
+    ) -> Result<Self, Fallback> {
         if !operation.directives.is_empty() {
-            return Err(Stop::Ordinary);
+            return Err(Fallback::Resolver);
         }
         let compiler = Compiler { fragments: &document.fragments, variables, types };
         let mut fields = Vec::new();
-        let mut rest = Vec::new();
-        for asked in compiler.collect(root(operation.ty), &[&operation.selection_set.node])? {
-            let write = match root::plan(&asked, &compiler) {
-                Ok(write) => Some(write),
-                Err(Stop::Ordinary) => {
-                    rest.push(alone(asked.field, &asked.sets));
+        let mut engine_fields = Vec::new();
+        for collected in compiler.collect(root(operation.ty), &[&operation.selection_set.node])? {
+            let writer = match roots::plan(&collected, &compiler) {
+                Ok(writer) => Some(writer),
+                Err(Fallback::Resolver) => {
+                    engine_fields.push(standalone_field(collected.field, &collected.sets));
                     None
                 }
-                Err(Stop::NeedsVariables) => return Err(Stop::NeedsVariables),
+                Err(Fallback::NeedsVariables) => return Err(Fallback::NeedsVariables),
             };
-            fields.push((asked.key().clone(), write));
+            fields.push((collected.key().clone(), writer));
         }
-        if !rest.is_empty() && rest.len() == fields.len() {
-            return Err(Stop::Ordinary);
+        if !engine_fields.is_empty() && engine_fields.len() == fields.len() {
+            return Err(Fallback::Resolver);
         }
-        let rest = (!rest.is_empty()).then(|| {
+        let engine_document = (!engine_fields.is_empty()).then(|| {
             let mut operation = operation.clone();
-            operation.selection_set.node.items = rest;
+            operation.selection_set.node.items = engine_fields;
             let pos = operation.selection_set.pos;
             ExecutableDocument {
                 operations: DocumentOperations::Single(Positioned::new(operation, pos)),
                 fragments: document.fragments.clone(),
             }
         });
-        Ok(Self { fields, rest })
+        Ok(Self { fields, engine_document })
     }
 
-    /// What the engine has to resolve.
-    pub(super) fn rest(&self) -> Option<&ExecutableDocument> {
-        self.rest.as_ref()
+    /// The document that the engine has to run beside the plan.
+    pub fn engine_document(&self) -> Option<&ExecutableDocument> {
+        self.engine_document.as_ref()
     }
 
-    /// Answers, with what the engine has resolved, in which there are so many objects; and tells what the operation
-    /// costs, if that was asked.
-    pub(super) fn answer(
+    /// Writes the response. `engine_data` is what the engine resolved of [`engine_document`](Self::engine_document) and
+    /// `objects` how many objects are in it; `cost` is written to the extensions.
+    pub fn write(
         &self,
-        question: &Question<'_>,
-        rest: Option<&Value>,
+        input: &PlanInput<'_>,
+        engine_data: Option<&Value>,
         objects: usize,
         cost: Option<&Value>,
-    ) -> Result<Pieces, Stop> {
-        let mut answer = Answer::default();
-        answer.out.bytes.reserve(EXPECTED_ANSWER);
-        answer.out.objects = objects;
-        answer.out.bytes.extend_from_slice(br#"{"data":{"#);
-        for (index, (key, write)) in self.fields.iter().enumerate() {
+    ) -> Result<ChunkedBytes, Fallback> {
+        let mut response = RootResponse::default();
+        response.buffer.bytes.reserve(EXPECTED_ANSWER);
+        response.buffer.objects = objects;
+        response.buffer.bytes.extend_from_slice(br#"{"data":{"#);
+        for (index, (key, writer)) in self.fields.iter().enumerate() {
             if index > 0 {
-                answer.out.bytes.push(b',');
+                response.buffer.bytes.push(b',');
             }
-            json::plain(key.as_str(), &mut answer.out.bytes);
-            answer.out.bytes.push(b':');
-            match (write, rest) {
-                (Some(write), _) => write(question, &mut answer)?,
-                (None, Some(Value::Object(rest))) => {
-                    json::value(rest.get(key).ok_or(Stop::Ordinary)?, &mut answer.out.bytes);
+            json::plain(key.as_str(), &mut response.buffer.bytes);
+            response.buffer.bytes.push(b':');
+            match (writer, engine_data) {
+                (Some(writer), _) => writer(input, &mut response)?,
+                (None, Some(Value::Object(engine_data))) => {
+                    json::value(engine_data.get(key).ok_or(Fallback::Resolver)?, &mut response.buffer.bytes);
                 }
-                (None, _) => return Err(Stop::Ordinary),
+                (None, _) => return Err(Fallback::Resolver),
             }
-            if !answer.out.is_good() {
-                return Err(Stop::Ordinary);
+            if !response.buffer.is_usable() {
+                return Err(Fallback::Resolver);
             }
         }
-        answer.out.bytes.push(b'}');
+        response.buffer.bytes.push(b'}');
         if let Some(cost) = cost {
-            answer.out.bytes.extend_from_slice(br#","extensions":{"cost":"#);
-            json::value(cost, &mut answer.out.bytes);
-            answer.out.bytes.push(b'}');
+            response.buffer.bytes.extend_from_slice(br#","extensions":{"cost":"#);
+            json::value(cost, &mut response.buffer.bytes);
+            response.buffer.bytes.push(b'}');
         }
-        answer.out.bytes.push(b'}');
-        answer.done.push(answer.out.bytes.into());
-        Ok(answer.done)
+        response.buffer.bytes.push(b'}');
+        response.chunks.push(response.buffer.bytes.into());
+        Ok(response.chunks)
     }
 }
 
-/// A field with everything that is asked for below it, from wherever its key stands.
-fn alone(field: &Positioned<Field>, sets: &[&SelectionSet]) -> Positioned<Selection> {
-    let mut whole = field.clone();
-    // Whether it is there has been decided.
-    whole.node.directives.clear();
-    whole.node.selection_set.node.items = sets.iter().flat_map(|set| set.items.iter().cloned()).collect();
-    let pos = whole.pos;
-    Positioned::new(Selection::Field(whole), pos)
+/// A root field as a selection of its own, with the merged selection sets of its response key.
+fn standalone_field(field: &Positioned<Field>, sets: &[&SelectionSet]) -> Positioned<Selection> {
+    let mut merged = field.clone();
+    // `@skip` and `@include` have been applied.
+    merged.node.directives.clear();
+    merged.node.selection_set.node.items = sets.iter().flat_map(|set| set.items.iter().cloned()).collect();
+    let pos = merged.pos;
+    Positioned::new(Selection::Field(merged), pos)
 }

@@ -1,7 +1,7 @@
-//! Documents made at random, answered by plan and by the ordinary resolvers: both have to say the same, to the byte.
+//! Property tests: random documents are run by plan and by the engine, and both responses must be equal, to the byte.
 //!
-//! Each is asked several times, while the clock moves and the cluster changes, so that rows that are kept are tested
-//! with rows that must not be.
+//! Each document is run several times while the clock moves and the cluster changes, so that cached rows are tested
+//! together with rows that must not be cached.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -15,39 +15,40 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 
-use super::compile::Compiler;
-use super::{ItemPlan, Question};
+use super::collect::Compiler;
+use super::{ItemPlan, PlanInput};
 use crate::clock::Timestamp;
 use crate::cluster::{
     Changes, Cursor, Event, EventKind, Identity, Life, SchedulingPolicy, Snapshot, Tombstone, View, Vm, VmId, VmStatus,
     Worker, WorkerId,
 };
-use crate::graphql::GraphqlOptions;
-use crate::graphql::answer::Answer;
-use crate::graphql::budget::Budget;
-use crate::graphql::documents::Documents;
-use crate::graphql::live::{Item, Payload, Rendered};
-use crate::graphql::object::Node;
-use crate::graphql::query::Query;
-use crate::graphql::types::{Kind, Types, innermost};
+use crate::graphql::execution::budget::Budget;
+use crate::graphql::execution::response::OperationResponse;
+use crate::graphql::operation::document_cache::DocumentCache;
+use crate::graphql::options::GraphqlOptions;
+use crate::graphql::schema::index::{IndexedType, SchemaIndex, innermost};
+use crate::graphql::schema::objects::Node;
+use crate::graphql::schema::query::Query;
+use crate::graphql::subscriptions::broadcast::{ItemRoot, Payload};
+use crate::graphql::subscriptions::item::StreamItem;
 use crate::resolvers::kept::Kept;
 use crate::resolvers::watch::Heartbeat;
 use crate::resolvers::{EventView, Reading};
 
-/// What is asked of which the plan knows nothing.
+/// Fields that have no plan.
 const NOT_PLANNED: [&str; 1] = ["events"];
 
-/// Ids of the test's cluster, and one that is not there.
+/// Ids of the test's cluster, and one that does not exist.
 const IDS: [&str; 8] = ["w0", "w1", "w2", "w3", "v0", "v1", "v7", "nobody"];
 
-/// Writes documents at random.
-struct Author {
+/// Generates random documents.
+struct DocumentGenerator {
     random: StdRng,
-    types: &'static Types,
+    types: &'static SchemaIndex,
     fragments: Vec<String>,
 }
 
-impl Author {
+impl DocumentGenerator {
     fn document(&mut self) -> String {
         let fields = self.selection("Query", 0);
         let fragments = self.fragments.join("\n");
@@ -95,7 +96,7 @@ impl Author {
 
     fn field(&mut self, ty: &str, depth: usize) -> String {
         let fields = match self.types.get(ty) {
-            Some(Kind::Object(fields) | Kind::Interface(fields)) => fields,
+            Some(IndexedType::Object(fields) | IndexedType::Interface(fields)) => fields,
             other => panic!("{ty} has no fields: {other:?}"),
         };
         let mut names: Vec<_> = fields.keys().map(String::as_str).filter(|name| !NOT_PLANNED.contains(name)).collect();
@@ -170,7 +171,7 @@ impl Author {
     }
 }
 
-/// The same document for whoever gives no variables.
+/// The same document with constants in place of its variables.
 fn without_variables(text: &str) -> String {
     text.replace("$yes", "true")
         .replace("$no", "false")
@@ -195,7 +196,8 @@ fn vm(worker: &str, number: usize, status: VmStatus, revision: u64) -> Arc<Vm> {
     })
 }
 
-/// Some workers as they come: without zone, overcommitted, silent, gone; one VM on two of them.
+/// A random worker: without a zone, overcommitted, silent or deregistered, and with VMs that another worker may report
+/// too.
 fn worker(number: u64, random: &mut StdRng, revision: u64) -> Arc<Worker> {
     let name = format!("w{number}");
     let text = |key: &str, value: &str| (Arc::<str>::from(key), Arc::<str>::from(value));
@@ -233,7 +235,7 @@ fn reading(snapshot: &Snapshot, now: Timestamp) -> Reading {
     Reading::of(Arc::new(View::new(snapshot, now, Duration::from_secs(60))))
 }
 
-/// The cluster as it is asked, again and again: at the same moment, later, and after something has changed.
+/// Successive readings of the cluster: at the same moment, later, and after changes.
 fn readings(random: &mut StdRng) -> Vec<Reading> {
     let workers = (0..4).map(|number| worker(number, random, 1)).collect();
     let empty = Snapshot::empty("test".into());
@@ -252,7 +254,7 @@ fn readings(random: &mut StdRng) -> Vec<Reading> {
                 changes.purged.push(Arc::new(tombstone));
             }
             1 => changes.workers.push(worker(number, random, revision)),
-            // Heard, and nothing is new, except that it speaks of its VMs now.
+            // A heartbeat without changes, except that the worker has reported its inventory now.
             2 => changes.workers.extend(snapshot.find_worker(&format!("w{number}")).map(|known| {
                 let mut worker = Worker::clone(known);
                 worker.revision = revision;
@@ -272,36 +274,39 @@ fn variables() -> Variables {
     Variables::from_value(value!({ "no": false, "keys": ["env"], "statuses": ["RUNNING", "STOPPED"] }))
 }
 
-/// Asks in both ways; none if the document is not valid, which random ones are now and then.
+/// Runs a document both ways. Answers with how many plans were used; none if the document is invalid, as some random
+/// ones are.
 async fn compare(
-    documents: &Documents,
+    document_cache: &DocumentCache,
     text: &str,
     readings: &[Reading],
-    kept: &Kept,
+    row_cache: &Kept,
 ) -> Result<Option<usize>, TestCaseError> {
-    // Fields that meet by chance may not be the same.
-    let Ok(mut asked) = documents.read(Request::new(text).variables(variables())) else { return Ok(None) };
-    if documents.check(&mut asked).is_err() {
+    // Random fields may conflict, which makes a document invalid.
+    let Ok(mut parsed) = document_cache.parse_request(Request::new(text).variables(variables())) else {
+        return Ok(None);
+    };
+    if document_cache.check(&mut parsed).is_err() {
         return Ok(None);
     }
-    let planned = asked.plan(documents.types());
-    let (plan, is_for_good) = planned.ok_or_else(|| TestCaseError::fail("there is no plan"))?;
-    prop_assert!(plan.rest().is_none());
-    prop_assert_eq!(is_for_good, !text.contains("$yes"));
-    let ordinary =
+    let planned = parsed.plan(document_cache.schema_index());
+    let (plan, is_reusable) = planned.ok_or_else(|| TestCaseError::fail("there is no plan"))?;
+    prop_assert!(plan.engine_document().is_none());
+    prop_assert_eq!(is_reusable, !text.contains("$yes"));
+    let engine_schema =
         Schema::build(Query, EmptyMutation, EmptySubscription).validation_mode(ValidationMode::Fast).finish();
     let mut answered = 0;
     for reading in readings {
-        let variables = &asked.request.variables;
-        let question = Question { reading, variables, kept: is_for_good.then_some(kept) };
-        let by_plan = plan.answer(&question, None, 0, None);
+        let variables = &parsed.request.variables;
+        let input = PlanInput { reading, variables, row_cache: is_reusable.then_some(row_cache) };
+        let by_plan = plan.write(&input, None, 0, None);
         let mut request = Request::new("").variables(variables.clone()).data(reading.clone()).data(Budget::default());
-        request.set_parsed_query(asked.cut_out(&[OperationType::Query]).unwrap());
-        let resolved = ordinary.execute(request).await;
+        request.set_parsed_query(parsed.extract_operation(&[OperationType::Query]).unwrap());
+        let resolved = engine_schema.execute(request).await;
         match by_plan {
             Ok(text) => {
                 prop_assert!(resolved.errors.is_empty(), "{:?}", resolved.errors);
-                let by_plan = Payload::from(Answer::Written(text));
+                let by_plan = Payload::from(OperationResponse::Serialized(text));
                 let resolved = Payload::from(resolved);
                 prop_assert_eq!(format!("{by_plan:?}"), format!("{resolved:?}"));
                 answered += 1;
@@ -312,12 +317,12 @@ async fn compare(
     Ok(Some(answered))
 }
 
-/// What followers are told of the cluster as it is read.
-fn items(reading: &Reading, random: &mut StdRng) -> Vec<(&'static str, Item)> {
+/// Items of all three subscriptions for a reading.
+fn items(reading: &Reading, random: &mut StdRng) -> Vec<(&'static str, StreamItem)> {
     let view = reading.view();
     let beat = view.workers().next().map(|worker| {
         let received_at = worker.worker.usage.last_seen;
-        Item::Heartbeat(Heartbeat { worker, received_at, coalesced: random.random_range(0..3) })
+        StreamItem::Heartbeat(Heartbeat { worker, received_at, coalesced: random.random_range(0..3) })
     });
     let event = Event {
         cursor: Cursor { epoch: "test".into(), revision: view.snapshot.revision, position: 1 },
@@ -330,31 +335,37 @@ fn items(reading: &Reading, random: &mut StdRng) -> Vec<(&'static str, Item)> {
         message: "something happened".into(),
         oldest_cursor: None,
     };
-    let event = Item::Event(EventView { event: Arc::new(event), view: view.clone() });
-    let others = [("clusterEvents", event), ("clusterStats", Item::Stats(reading.cluster_stats()))];
+    let event = StreamItem::Event(EventView { event: Arc::new(event), view: view.clone() });
+    let others = [("clusterEvents", event), ("clusterStats", StreamItem::Stats(reading.cluster_stats()))];
     beat.map(|beat| ("workerHeartbeats", beat)).into_iter().chain(others).collect()
 }
 
-async fn compare_items(documents: &Documents, text: &str, items: Vec<Item>) -> Result<bool, TestCaseError> {
-    // Fields that meet by chance may not be the same.
-    let Ok(mut asked) = documents.read(Request::new(text).variables(variables())) else { return Ok(false) };
-    if documents.check(&mut asked).is_err() {
+async fn compare_items(
+    document_cache: &DocumentCache,
+    text: &str,
+    items: Vec<StreamItem>,
+) -> Result<bool, TestCaseError> {
+    // Random fields may conflict, which makes a document invalid.
+    let Ok(mut parsed) = document_cache.parse_request(Request::new(text).variables(variables())) else {
+        return Ok(false);
+    };
+    if document_cache.check(&mut parsed).is_err() {
         return Ok(false);
     }
-    let mut document = asked.cut_out(&[OperationType::Subscription]).unwrap();
+    let mut document = parsed.extract_operation(&[OperationType::Subscription]).unwrap();
     if let DocumentOperations::Single(operation) = &mut document.operations {
         operation.node.ty = OperationType::Query;
     }
     let (_, operation) = document.operations.iter().next().unwrap();
-    let plan = ItemPlan::compile(&operation.node, &document, &asked.request.variables, documents.types());
-    let plan = plan.map_err(|stop| TestCaseError::fail(format!("there is no plan: {stop:?}")))?;
-    let schema = Schema::build(Rendered, EmptyMutation, EmptySubscription).register_output_type::<Node>();
-    let ordinary = schema.validation_mode(ValidationMode::Fast).finish();
+    let plan = ItemPlan::compile(&operation.node, &document, &parsed.request.variables, document_cache.schema_index());
+    let plan = plan.map_err(|fallback| TestCaseError::fail(format!("there is no plan: {fallback:?}")))?;
+    let schema = Schema::build(ItemRoot, EmptyMutation, EmptySubscription).register_output_type::<Node>();
+    let engine_schema = schema.validation_mode(ValidationMode::Fast).finish();
     for item in items {
         let by_plan = plan.write(&item);
         let mut request = Request::new("").data(item).data(Budget::default());
         request.set_parsed_query(document.clone());
-        let resolved = ordinary.execute(request).await;
+        let resolved = engine_schema.execute(request).await;
         prop_assert!(resolved.errors.is_empty() || by_plan.is_none(), "{:?}", resolved.errors);
         if let Some(by_plan) = by_plan {
             prop_assert_eq!(by_plan, serde_json::to_string(&resolved).unwrap());
@@ -363,24 +374,24 @@ async fn compare_items(documents: &Documents, text: &str, items: Vec<Item>) -> R
     Ok(true)
 }
 
-/// The first field of a document's root with all below it, as rows are kept by.
-fn spelled_out(text: &str) -> String {
+/// The cache key of a document's first root field.
+fn cache_key(text: &str) -> String {
     let document = async_graphql::parser::parse_query(text).unwrap();
-    let compiler = Compiler { fragments: &document.fragments, variables: None, types: Types::of_schema() };
+    let compiler = Compiler { fragments: &document.fragments, variables: None, types: SchemaIndex::of_schema() };
     let (_, operation) = document.operations.iter().next().unwrap();
-    let asked = compiler.collect("Query", &[&operation.node.selection_set.node]).unwrap();
-    compiler.spelled_out(&asked[0]).expect("a short selection without variables")
+    let collected = compiler.collect("Query", &[&operation.node.selection_set.node]).unwrap();
+    compiler.cache_key(&collected[0]).expect("a short selection without variables")
 }
 
 #[test]
-fn rows_are_shared_by_those_who_ask_for_the_same_and_by_nobody_else() {
+fn equal_selections_share_a_cache_key_and_others_do_not() {
     for (one, other) in [
         ("{ workers { id zone } }", "query Another($x: Int) { all: workers { id, zone } clusterStats { revision } }"),
         ("{ workers { ...F } } fragment F on Worker { id }", "{ workers { ...G } } fragment G on Worker { id }"),
         ("{ workers { ...F } } fragment F on Worker { id }", "{ workers { ... on Worker { id } } }"),
         ("{ workers { id: id } }", "{ workers { id } }"),
     ] {
-        assert_eq!(spelled_out(one), spelled_out(other));
+        assert_eq!(cache_key(one), cache_key(other));
     }
     let different = [
         "{ workers { id zone } }",
@@ -405,7 +416,7 @@ fn rows_are_shared_by_those_who_ask_for_the_same_and_by_nobody_else() {
     ];
     for (at, one) in different.iter().enumerate() {
         for other in &different[at + 1..] {
-            assert_ne!(spelled_out(one), spelled_out(other), "{one} and {other}");
+            assert_ne!(cache_key(one), cache_key(other), "{one} and {other}");
         }
     }
 }
@@ -414,44 +425,44 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, max_global_rejects: 4_000, ..ProptestConfig::default() })]
 
     #[test]
-    fn plans_say_what_the_ordinary_resolvers_say(seed in any::<u64>()) {
+    fn plans_and_engine_respond_alike(seed in any::<u64>()) {
         let mut random = StdRng::seed_from_u64(seed);
         let readings = readings(&mut random);
-        let mut author = Author { random, types: Types::of_schema(), fragments: Vec::new() };
-        let text = author.document();
-        author.fragments.clear();
-        let other = author.document();
+        let mut generator = DocumentGenerator { random, types: SchemaIndex::of_schema(), fragments: Vec::new() };
+        let text = generator.document();
+        generator.fragments.clear();
+        let other = generator.document();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let compared = runtime.block_on(async {
-            let documents = Documents::open(&GraphqlOptions::default()).await.unwrap();
-            // Another asks for the same in other words, and one for something else: what is kept of one must be right
-            // for all.
-            let kept = Kept::default();
+            let document_cache = DocumentCache::open(&GraphqlOptions::default()).await.unwrap();
+            // Two more documents share the row cache, one of them equal but for its names: rows that one has cached
+            // must be right for all.
+            let row_cache = Kept::default();
             let renamed = text.replace("query Q", "query Another").replace("...F", "...G").replace("fragment F", "fragment G");
-            let first = compare(&documents, &text, &readings, &kept).await?;
-            compare(&documents, &other, &readings, &kept).await?;
-            prop_assert_eq!(compare(&documents, &renamed, &readings, &kept).await?, first);
+            let first = compare(&document_cache, &text, &readings, &row_cache).await?;
+            compare(&document_cache, &other, &readings, &row_cache).await?;
+            prop_assert_eq!(compare(&document_cache, &renamed, &readings, &row_cache).await?, first);
             Ok::<_, TestCaseError>(first)
         });
         prop_assume!(compared.map_err(|error| TestCaseError::fail(format!("{error}\n{text}")))?.is_some());
     }
 
     #[test]
-    fn followers_are_told_by_plan_what_the_ordinary_resolvers_say(seed in any::<u64>()) {
+    fn plans_and_engine_render_items_alike(seed in any::<u64>()) {
         let mut random = StdRng::seed_from_u64(seed);
         let readings = readings(&mut random);
         let items: Vec<_> = readings.iter().flat_map(|reading| items(reading, &mut random)).collect();
-        let mut author = Author { random, types: Types::of_schema(), fragments: Vec::new() };
-        let field = *["workerHeartbeats", "clusterEvents", "clusterStats"].choose(&mut author.random).unwrap();
-        let ty = innermost(&author.types.field("Subscription", field).unwrap().ty);
-        let selection = author.selection(ty, 1);
-        let text = format!("subscription {{ {field} {{ {selection} }} }} {}", author.fragments.join("\n"));
+        let mut generator = DocumentGenerator { random, types: SchemaIndex::of_schema(), fragments: Vec::new() };
+        let field = *["workerHeartbeats", "clusterEvents", "clusterStats"].choose(&mut generator.random).unwrap();
+        let ty = innermost(&generator.types.field("Subscription", field).unwrap().ty);
+        let selection = generator.selection(ty, 1);
+        let text = format!("subscription {{ {field} {{ {selection} }} }} {}", generator.fragments.join("\n"));
         let text = without_variables(&text);
         let items = items.into_iter().filter(|(of, _)| *of == field).map(|(_, item)| item).collect();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let compared = runtime.block_on(async {
-            let documents = Documents::open(&GraphqlOptions::default()).await.unwrap();
-            compare_items(&documents, &text, items).await
+            let document_cache = DocumentCache::open(&GraphqlOptions::default()).await.unwrap();
+            compare_items(&document_cache, &text, items).await
         });
         prop_assume!(compared.map_err(|error| TestCaseError::fail(format!("{error}\n{text}")))?);
     }

@@ -29,7 +29,7 @@ use crate::http::Parameter;
 /// What is said of the API as a whole.
 const DESCRIPTION: &str = "\
 Answers for a cluster of workers and their VMs. Every answer of a question has the revision it was read at in \
-`x-revision`; every failure, on every path, has the same body (`Failure`). Keys that are not described here may be \
+`x-revision`; every failure, on every path, has the same body (`HttpError`). Keys that are not described here may be \
 added to answers. Unknown parameters of a query string are refused, except those whose names begin with `_`; so are \
 unknown keys in bodies of commands. Those in registrations and heartbeats are ignored, because agents and servers are of \
 different ages. The same questions and commands are in GraphQL at `/graphql`.";
@@ -134,8 +134,8 @@ mod tests {
     use utoipa::openapi::RefOr;
     use utoipa::openapi::path::{Operation, ParameterIn};
 
-    use crate::rest::paging::Part;
-    use crate::rest::read::AtLeast;
+    use crate::rest::paging::PagingQuery;
+    use crate::rest::read::MinRevisionQuery;
     use crate::rest::{events, vms, workers};
 
     /// Tells which fields a struct would read, and reads nothing.
@@ -185,16 +185,22 @@ mod tests {
 
     #[test]
     fn every_parameter_that_is_read_is_documented_and_no_other() {
-        let document = super::made();
+        let document = crate::rest::openapi::made();
         let paths = &document.paths.paths;
-        assert_eq!(documented(paths["/workers"].get.as_ref()), fields_of!(workers::ListQuery, Part, AtLeast));
-        assert_eq!(documented(paths["/workers/{id}"].get.as_ref()), fields_of!(AtLeast));
-        assert_eq!(documented(paths["/workers/{id}"].delete.as_ref()), fields_of!(workers::GoodbyeQuery));
-        assert_eq!(documented(paths["/workers/{id}/vms"].get.as_ref()), fields_of!(workers::VmsQuery, AtLeast));
-        assert_eq!(documented(paths["/vms"].get.as_ref()), fields_of!(vms::ListQuery, Part, AtLeast));
-        assert_eq!(documented(paths["/vms/{id}"].get.as_ref()), fields_of!(AtLeast));
-        assert_eq!(documented(paths["/cluster/stats"].get.as_ref()), fields_of!(AtLeast));
-        assert_eq!(documented(paths["/cluster/distribution"].get.as_ref()), fields_of!(AtLeast));
-        assert_eq!(documented(paths["/events"].get.as_ref()), fields_of!(events::EventsQuery, AtLeast));
+        assert_eq!(
+            documented(paths["/workers"].get.as_ref()),
+            fields_of!(workers::ListQuery, PagingQuery, MinRevisionQuery)
+        );
+        assert_eq!(documented(paths["/workers/{id}"].get.as_ref()), fields_of!(MinRevisionQuery));
+        assert_eq!(documented(paths["/workers/{id}"].delete.as_ref()), fields_of!(workers::DeregistrationQuery));
+        assert_eq!(
+            documented(paths["/workers/{id}/vms"].get.as_ref()),
+            fields_of!(workers::VmsQuery, MinRevisionQuery)
+        );
+        assert_eq!(documented(paths["/vms"].get.as_ref()), fields_of!(vms::ListQuery, PagingQuery, MinRevisionQuery));
+        assert_eq!(documented(paths["/vms/{id}"].get.as_ref()), fields_of!(MinRevisionQuery));
+        assert_eq!(documented(paths["/cluster/stats"].get.as_ref()), fields_of!(MinRevisionQuery));
+        assert_eq!(documented(paths["/cluster/distribution"].get.as_ref()), fields_of!(MinRevisionQuery));
+        assert_eq!(documented(paths["/events"].get.as_ref()), fields_of!(events::EventsQuery, MinRevisionQuery));
     }
 }

@@ -1,7 +1,7 @@
 //! What answers look like: the objects of the field lists, and what wraps them.
 //!
 //! The lists of [`cluster::fields`](crate::cluster::fields), which make the JSON in
-//! [`object`](mod@crate::rest::object) and the GraphQL types,
+//! [`object`](mod@crate::rest::objects) and the GraphQL types,
 //! are expanded once more here. So a field is in the document because it is in the answer, with the words that GraphQL
 //! has for it.
 
@@ -20,8 +20,9 @@ use crate::cluster::fields::{
     worker_distribution_fields, worker_fields,
 };
 use crate::cluster::{EventKind, SchedulingPolicy, VmStatus, WorkerStatus};
-use crate::rest::object::{self, is_optional, is_shown_everywhere};
-use crate::rest::shape;
+use crate::rest::objects::field_types;
+use crate::rest::objects::{self, is_optional, is_shown_everywhere};
+use crate::rest::values;
 
 /// An object that a field list declares.
 trait Declared {
@@ -49,7 +50,7 @@ macro_rules! declare {
     ({ } $(#[doc = $doc:literal])* $object:ident($this:ident: $view:ty) {
         $($(#[doc = $field_doc:literal])* $field:ident: $shape:ident [$where:ident $($depends:ident)?] = $value:expr;)+
     }) => {
-        impl Declared for object::$object {
+        impl Declared for objects::$object {
             const NAME: &'static str = stringify!($object);
             const DESCRIPTION: &'static [&'static str] = &[$($doc),*];
 
@@ -57,7 +58,7 @@ macro_rules! declare {
                 vec![$(Field {
                     name: stringify!($field),
                     description: &[$($field_doc),*],
-                    schema: shape::$shape::schema(),
+                    schema: field_types::$shape::schema(),
                     is_everywhere: is_shown_everywhere!($where),
                     is_optional: is_optional!($where),
                 }),+]
@@ -98,21 +99,21 @@ fn prose(lines: &[&str]) -> String {
 
 /// Every schema that answers refer to by name.
 pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
-    let (vm, mut whole_vm) = whole_object::<object::Vm>();
+    let (vm, mut whole_vm) = whole_object::<objects::Vm>();
     let vcpu_count =
         described(whole(0..=i64::from(i32::MAX)), "The same as `vcpus`, for clients from before the contract.");
     whole_vm.required.push("vcpu_count".to_owned());
     whole_vm.properties.insert("vcpu_count".to_owned(), vcpu_count);
     let declared = [
-        whole_object::<object::Worker>(),
-        whole_object::<object::Drain>(),
+        whole_object::<objects::Worker>(),
+        whole_object::<objects::Drain>(),
         (vm, whole_vm),
         ("ListedVm", listed_vm()),
-        whole_object::<object::ClusterStats>(),
-        whole_object::<object::WorkerDistribution>(),
-        whole_object::<object::ClusterEvent>(),
-        whole_object::<object::RegisterWorkerPayload>(),
-        whole_object::<object::RecordHeartbeatPayload>(),
+        whole_object::<objects::ClusterStats>(),
+        whole_object::<objects::WorkerDistribution>(),
+        whole_object::<objects::ClusterEvent>(),
+        whole_object::<objects::RegisterWorkerPayload>(),
+        whole_object::<objects::RecordHeartbeatPayload>(),
         (
             "WorkerStatus",
             words(
@@ -149,7 +150,7 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
         ("RefusedHeartbeat", refused_heartbeat()),
         ("Health", health()),
         ("ComponentStatus", component_status()),
-        ("Failure", failure()),
+        ("HttpError", failure()),
         ("Problem", problem()),
     ];
     let mut components: Vec<_> = declared.into_iter().map(|(name, object)| (name, object.into())).collect();
@@ -183,7 +184,7 @@ fn policies() -> Object {
 
 /// A VM inside another object.
 fn listed_vm() -> Object {
-    let mut vm = object_of::<object::Vm>(|field| field.is_everywhere);
+    let mut vm = object_of::<objects::Vm>(|field| field.is_everywhere);
     vm.description = Some("Virtual machine on the worker that is spoken of.".to_owned());
     with_optional(
         vm,
@@ -192,7 +193,7 @@ fn listed_vm() -> Object {
     )
 }
 
-/// Part of a list, or the whole of it, and how many there are.
+/// PartialList of a list, or the whole of it, and how many there are.
 fn page_of(description: &str, key: &str, item: impl Into<RefOr<Schema>>) -> Object {
     object(
         description,
@@ -226,10 +227,10 @@ fn distribution() -> Object {
 
 fn event_list() -> Object {
     object(
-        "Part of the change log.",
+        "PartialList of the change log.",
         [
             ("events", described(list(named("ClusterEvent")), "What happened, oldest first.")),
-            ("end_cursor", described(shape::Cursor::schema(), "Where to go on: pass it back as `after`.")),
+            ("end_cursor", described(values::Cursor::schema(), "Where to go on: pass it back as `after`.")),
             ("has_next_page", described(flag(), "Whether there is more by now.")),
         ],
     )
@@ -272,7 +273,7 @@ fn heartbeat_result() -> RefOr<Schema> {
 fn recorded_heartbeat() -> Object {
     let status = described(whole_of([200]), "Always 200.");
     let mut recorded = object("A heartbeat that was recorded.", [("status", status)]);
-    let (_, payload) = whole_object::<object::RecordHeartbeatPayload>();
+    let (_, payload) = whole_object::<objects::RecordHeartbeatPayload>();
     recorded.required.extend(payload.required);
     recorded.properties.extend(payload.properties);
     recorded
@@ -284,7 +285,7 @@ fn refused_heartbeat() -> Object {
         [
             ("worker_id", described(or_null(any_text()), "Whose it was; null if that could not be read.")),
             ("status", described(whole_of(failures()), "The status that it would have had by itself.")),
-            ("error", named("Failure").into()),
+            ("error", named("HttpError").into()),
         ],
     )
 }
@@ -314,7 +315,7 @@ fn health() -> Object {
                      everything that was committed. 0 where no other server commits.",
                 ),
             ),
-            ("timestamp", described(shape::DateTime::schema(), "When this was found.")),
+            ("timestamp", described(values::DateTime::schema(), "When this was found.")),
         ],
     )
 }
@@ -328,7 +329,7 @@ fn component_status() -> Object {
 
 /// A server that is asked how it is, and cannot tell, answers with a failure as everywhere.
 fn degraded_health() -> RefOr<Schema> {
-    let health = AnyOfBuilder::new().item(named("Health")).item(named("Failure"));
+    let health = AnyOfBuilder::new().item(named("Health")).item(named("HttpError"));
     described(health, "How a server is that is not well, or why it cannot tell.")
 }
 

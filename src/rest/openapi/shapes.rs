@@ -1,4 +1,4 @@
-//! The shapes of fields as schemas; the third twin of [`rest::shape`](crate::rest::shape) and `graphql::shape`.
+//! The shapes of fields as schemas; the third twin of [`rest::shape`](crate::rest::values) and `graphql::shape`.
 //!
 //! A shape that has none here cannot be used in a field list: the expansion in [`objects`](super::objects) asks for it.
 
@@ -6,12 +6,12 @@ use utoipa::PartialSchema;
 use utoipa::openapi::{RefOr, Schema};
 
 use super::schema::{any_text, exact, flag, formatted, list, map, measure, named, or_null, whole};
-use crate::rest::shape;
+use crate::rest::objects::field_types;
 
 /// Says the schemas of shapes, one a line.
 macro_rules! shapes {
     ($($shape:ident $(<$life:lifetime>)? = $schema:expr;)+) => { $(
-        impl PartialSchema for shape::$shape $(<$life>)? {
+        impl PartialSchema for field_types::$shape $(<$life>)? {
             fn schema() -> RefOr<Schema> {
                 $schema.into()
             }

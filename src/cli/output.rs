@@ -1,0 +1,13 @@
+//! What the commands say on standard output.
+
+use std::fmt;
+use std::io::{self, ErrorKind, Write as _};
+
+/// Writes to standard output. Whoever stops reading, as `head` does, has read enough.
+pub(super) fn print(text: impl fmt::Display) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        outcome => outcome,
+    }
+}

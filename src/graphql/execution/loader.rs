@@ -1,0 +1,47 @@
+//! The dataloader: batches the reads of the change log that the objects of a list need. Everything else is in memory.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use async_graphql::dataloader::{DataLoader, Loader};
+use async_graphql::runtime::{Timer, TokioSpawner};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+
+use crate::error::Error;
+use crate::resolvers::{EventView, Reading, Resolvers, WorkerEventsKey};
+
+/// Loads the events of workers: one statement for all workers of a list.
+pub struct WorkerEvents {
+    resolvers: Resolvers,
+    /// The reading that events are shown with. None for a mutation: each batch then takes the present, which is newer
+    /// than what the request began with.
+    reading: Option<Reading>,
+}
+
+impl WorkerEvents {
+    /// A loader for one request. It caches nothing between requests, because the log grows.
+    pub fn loader(resolvers: Resolvers, reading: Option<Reading>) -> DataLoader<Self> {
+        DataLoader::new(Self { resolvers, reading }, TokioSpawner::current(), Yield)
+    }
+}
+
+impl Loader<WorkerEventsKey> for WorkerEvents {
+    type Value = Vec<EventView>;
+    type Error = Error;
+
+    async fn load(&self, keys: &[WorkerEventsKey]) -> Result<HashMap<WorkerEventsKey, Self::Value>, Error> {
+        let reading = self.reading.clone().unwrap_or_else(|| self.resolvers.read());
+        self.resolvers.load_worker_events(&reading, keys).await
+    }
+}
+
+/// Delays a batch by one turn of the scheduler, in which the other fields of the list add their keys. The runtime's own
+/// timer would round any delay up to a whole millisecond.
+struct Yield;
+
+impl Timer for Yield {
+    fn delay(&self, _: Duration) -> BoxFuture<'static, ()> {
+        tokio::task::yield_now().boxed()
+    }
+}

@@ -1,0 +1,68 @@
+//! Leaf values as JSON: writes the value of a field in the form of its GraphQL type.
+//!
+//! Its twin [`values`](crate::graphql::schema::values) makes the engine's values of the same types. That both agree is
+//! tested with random documents (`tests`).
+
+use std::sync::Arc;
+use std::time;
+
+use async_graphql::resolver_utils::EnumType;
+
+use crate::clock::{Rfc3339, Timestamp};
+use crate::cluster::{self, Uptime};
+use crate::graphql::schema::values::{self, FromDomain, Int, Int53, Seconds};
+use crate::json;
+
+/// A GraphQL type whose values are written straight to JSON.
+pub(super) trait WriteJson<V> {
+    /// Writes a value of the domain as this type.
+    fn write(value: V, out: &mut Vec<u8>);
+}
+
+fn word<W: EnumType>(word: W, out: &mut Vec<u8>) {
+    if let Some(item) = W::items().iter().find(|item| item.value == word) {
+        json::plain(item.name, out);
+    }
+}
+
+macro_rules! writes {
+    ($($shape:ty: |$value:ident: $from:ty, $out:ident| $write:expr;)+) => { $(
+        impl WriteJson<$from> for $shape {
+            fn write($value: $from, $out: &mut Vec<u8>) {
+                $write
+            }
+        }
+    )+ };
+}
+
+writes! {
+    values::Id: |id: &str, out| json::text(id, out);
+    values::OptionalId: |id: Option<&str>, out| json::optional(id, out);
+    values::Text: |value: &str, out| json::text(value, out);
+    values::OptionalText: |value: Option<&str>, out| json::optional(value, out);
+    values::Zone: |zone: &str, out| json::optional((!zone.is_empty()).then_some(zone), out);
+    values::TextList: |texts: &[Arc<str>], out| json::list(texts, out, |entry, out| json::text(entry, out));
+    Int: |number: i32, out| json::value(&number, out);
+    Int: |number: u32, out| json::value(&<Int as FromDomain<_>>::of(number), out);
+    Int: |number: u64, out| json::value(&<Int as FromDomain<_>>::of(number), out);
+    Int: |number: usize, out| json::value(&<Int as FromDomain<_>>::of(number), out);
+    Int53: |number: u64, out| json::value(&<Int53 as FromDomain<_>>::of(number).0, out);
+    values::Percent: |share: f64, out| json::hundredths(share, out);
+    Seconds: |duration: time::Duration, out| json::value(&<Seconds as FromDomain<_>>::of(duration), out);
+    values::Bool: |truth: bool, out| json::truth(truth, out);
+    values::DateTime: |time: Timestamp, out| json::plain(Rfc3339::of(time), out);
+    values::OptionalDateTime: |time: Option<Timestamp>, out| match time {
+        Some(time) => json::plain(Rfc3339::of(time), out),
+        None => out.extend_from_slice(b"null"),
+    };
+    values::Duration: |uptime: Uptime, out| json::plain(uptime.text(), out);
+    values::Cursor: |cursor: cluster::Cursor, out| json::displayed(cursor, out);
+    values::OptionalCursor: |cursor: Option<cluster::Cursor>, out| match cursor {
+        Some(cursor) => json::displayed(cursor, out),
+        None => out.extend_from_slice(b"null"),
+    };
+    values::WorkerStatus: |status: cluster::WorkerStatus, out| word(Self::from(status), out);
+    values::SchedulingPolicy: |policy: cluster::SchedulingPolicy, out| word(Self::from(policy), out);
+    values::VmStatus: |status: cluster::VmStatus, out| word(Self::from(status), out);
+    values::EventKind: |kind: cluster::EventKind, out| word(Self::from(kind), out);
+}

@@ -1,0 +1,397 @@
+//! The input types. They are converted here and checked in [`crate::resolvers::input`], as REST's are.
+
+use async_graphql::{Enum, ID, InputObject};
+
+use super::scalars::Int53;
+use super::values;
+use crate::cluster;
+use crate::error::Error;
+use crate::resolvers::filter::{FilterNames, VmFilterInput, WorkerFilterInput};
+use crate::resolvers::input::{self, HeartbeatInput, RegistrationInput, VmInput, Whole, wanted};
+
+/// The names of filter fields in errors.
+const FILTER_NAMES: FilterNames = FilterNames {
+    ids: "filter.ids",
+    zones: "filter.zones",
+    statuses: "filter.statuses",
+    capabilities: "filter.capabilities",
+    labels: "filter.labels",
+    worker_ids: "filter.worker_ids",
+    search: "filter.search",
+};
+
+/// Which workers are wanted. Fields are ANDed, entries of a list ORed; every label must match. A field that is left
+/// out, or null, asks for nothing in particular; an empty list matches nothing. A page by id of one zone, of one status,
+/// or of one label with its value is found by an index and costs the same however many workers there are; for anything else
+/// each worker is looked at that these leave.
+#[derive(Default, InputObject)]
+pub struct WorkerFilter {
+    /// With one of these ids.
+    ids: Option<Vec<ID>>,
+    /// In one of these zones; the empty text asks for workers without a zone.
+    zones: Option<Vec<String>>,
+    /// In a zone, or in none.
+    has_zone: Option<bool>,
+    /// In one of these statuses.
+    statuses: Option<Vec<values::WorkerStatus>>,
+    /// Healthy, or not.
+    is_healthy: Option<bool>,
+    /// With one of these capabilities.
+    capabilities: Option<Vec<String>>,
+    /// With all of these labels.
+    labels: Option<Vec<LabelFilter>>,
+    /// With this text in the id, hostname, address or zone, whatever the case.
+    search: Option<String>,
+}
+
+impl TryFrom<WorkerFilter> for cluster::WorkerFilter {
+    type Error = Error;
+
+    fn try_from(filter: WorkerFilter) -> Result<Self, Error> {
+        let WorkerFilter { ids, zones, has_zone, statuses, is_healthy, capabilities, labels, search } = filter;
+        let word = |status| cluster::WorkerStatus::from(status).as_str().to_owned();
+        let filter = WorkerFilterInput {
+            ids: ids.map(texts),
+            zones,
+            has_zone,
+            statuses: statuses.map(|statuses| statuses.into_iter().map(word).collect()),
+            is_healthy,
+            capabilities,
+            labels: labels.map(|labels| labels.into_iter().map(Into::into).collect()),
+            search,
+        };
+        filter.check(&FILTER_NAMES)
+    }
+}
+
+/// Label that has to be there. A null `value` asks only that the key is there.
+#[derive(InputObject)]
+pub struct LabelFilter {
+    /// Key of the label.
+    key: String,
+    /// Value of the label.
+    value: Option<String>,
+}
+
+impl From<LabelFilter> for cluster::LabelFilter {
+    fn from(LabelFilter { key, value }: LabelFilter) -> Self {
+        Self { key, value }
+    }
+}
+
+/// Which VMs are wanted. Fields are ANDed, entries of a list ORed. A field that is left out, or null, asks for nothing
+/// in particular; an empty list matches nothing. A page of one zone, and of the VMs of some workers, costs the same however
+/// many VMs there are; for anything else each VM is looked at.
+#[derive(Default, InputObject)]
+pub struct VmFilter {
+    /// In one of these statuses; those that hold a slot if left out.
+    statuses: Option<Vec<values::VmStatus>>,
+    /// On a worker in one of these zones; the empty text asks for workers without a zone.
+    zones: Option<Vec<String>>,
+    /// On a worker in a zone, or in none.
+    has_zone: Option<bool>,
+    /// On one of these workers, as it reports them itself, also while another worker reports the same VM.
+    worker_ids: Option<Vec<ID>>,
+    /// With this text in the id or name, whatever the case.
+    search: Option<String>,
+}
+
+impl TryFrom<VmFilter> for cluster::VmFilter {
+    type Error = Error;
+
+    fn try_from(VmFilter { statuses, zones, has_zone, worker_ids, search }: VmFilter) -> Result<Self, Error> {
+        let word = |status| cluster::VmStatus::from(status).as_str().to_owned();
+        let filter = VmFilterInput {
+            statuses: statuses.map(|statuses| statuses.into_iter().map(word).collect()),
+            zones,
+            has_zone,
+            worker_ids: worker_ids.map(texts),
+            search,
+        };
+        filter.check(&FILTER_NAMES)
+    }
+}
+
+/// Which events are wanted. Fields are ANDed, entries of a list ORed. A field that is left out, or null, asks for
+/// nothing in particular; an empty list matches nothing.
+#[derive(Default, InputObject)]
+pub struct EventFilter {
+    /// About one of these workers.
+    worker_ids: Option<Vec<ID>>,
+    /// Of one of these kinds.
+    kinds: Option<Vec<values::ClusterEventKind>>,
+}
+
+impl TryFrom<EventFilter> for cluster::EventFilter {
+    type Error = Error;
+
+    fn try_from(EventFilter { worker_ids, kinds }: EventFilter) -> Result<Self, Error> {
+        Ok(Self { worker_ids: entries("filter.worker_ids", worker_ids)?, kinds: entries("filter.kinds", kinds)? })
+    }
+}
+
+/// By what workers are sorted. All workers lie in the orders by id, hostname and zone, so that a page of those costs the
+/// same however many there are. The others are moved by heartbeats, and all workers are sorted for each page.
+#[derive(Clone, Copy, Enum, PartialEq, Eq)]
+#[graphql(remote = "cluster::WorkerOrderField")]
+pub enum WorkerOrderField {
+    /// By id.
+    Id,
+    /// By hostname.
+    Hostname,
+    /// By zone.
+    Zone,
+    /// By the share of CPU cores in use.
+    CpuUsage,
+    /// By the share of memory in use.
+    MemoryUsage,
+    /// By the number of VMs.
+    VmCount,
+    /// By the time of the last heartbeat.
+    LastSeen,
+}
+
+/// Which end comes first.
+#[derive(Clone, Copy, Enum, PartialEq, Eq)]
+pub enum OrderDirection {
+    /// Smallest first.
+    Asc,
+    /// Largest first.
+    Desc,
+}
+
+/// Order of workers; equal ones are sorted by id.
+#[derive(InputObject)]
+pub struct WorkerOrder {
+    /// By what.
+    field: WorkerOrderField,
+    /// Which end first.
+    #[graphql(default_with = "OrderDirection::Asc")]
+    direction: OrderDirection,
+}
+
+impl From<WorkerOrder> for cluster::WorkerOrder {
+    fn from(WorkerOrder { field, direction }: WorkerOrder) -> Self {
+        Self { field: field.into(), descending: direction == OrderDirection::Desc }
+    }
+}
+
+/// Which worker to drain.
+#[derive(InputObject)]
+pub struct DrainWorkerInput {
+    /// The worker.
+    pub worker_id: ID,
+    /// Why; kept in the change log.
+    pub reason: Option<String>,
+    /// Any revision at which the worker was read, such as its `revision`. Only if neither its registration nor what
+    /// operators want of it has changed since, else a conflict. Heartbeats do not count. After the database was
+    /// restored from a backup, read the worker again: revisions are counted on from the backup, so a number from
+    /// before the restore may be taken for one from after it. REST's `If-Match` with the `ETag` of the worker tells
+    /// them apart.
+    pub if_revision: Option<Int53>,
+}
+
+/// Which worker to activate.
+#[derive(InputObject)]
+pub struct ActivateWorkerInput {
+    /// The worker.
+    pub worker_id: ID,
+    /// Why; kept in the change log.
+    pub reason: Option<String>,
+    /// Any revision at which the worker was read, such as its `revision`. Only if neither its registration nor what
+    /// operators want of it has changed since, else a conflict. Heartbeats do not count. After the database was
+    /// restored from a backup, read the worker again: revisions are counted on from the backup, so a number from
+    /// before the restore may be taken for one from after it. REST's `If-Match` with the `ETag` of the worker tells
+    /// them apart.
+    pub if_revision: Option<Int53>,
+}
+
+/// Description of a worker, by itself.
+#[derive(InputObject)]
+pub struct RegisterWorkerInput {
+    /// Chosen by the worker: 1 to 255 characters, without `/` and control characters.
+    pub worker_id: ID,
+    /// Name of the machine.
+    hostname: String,
+    /// Host and port the worker listens on.
+    address: String,
+    /// Where the worker stands.
+    zone: Option<String>,
+    /// Free labels, at most 64.
+    labels: Option<Vec<LabelInput>>,
+    /// What the worker can do, such as hypervisors it offers.
+    capabilities: Option<Vec<String>>,
+    /// CPU cores of the machine, at least 1.
+    cpu_cores: i32,
+    /// Memory of the machine, in MiB, at least 1.
+    memory_mb: i32,
+    /// Disk of the machine, in GB; 0 if left out.
+    disk_gb: Option<i32>,
+    /// How many VMs the worker may hold; 100 if left out.
+    max_vms: Option<i32>,
+    /// Any text that is new for each start of the process: the same again is a retry. Without one, every registration
+    /// is a new start. One that is over, since another one has registered or it said goodbye, is refused as a conflict.
+    boot_id: Option<String>,
+    /// Any text that is new for each start of the host, such as the kernel's boot id. With another one than before,
+    /// what the host ran is gone at once; else it is kept until the new process has told its inventory.
+    host_boot_id: Option<String>,
+    /// The last incarnation that the process knows of: a new one is above it, even if the database was set back to a
+    /// backup.
+    last_incarnation: Option<Int53>,
+    /// Any revision at which the worker was read. Only if neither its registration nor what operators want of it has
+    /// changed since, else a conflict; 0 says that there must be no such worker yet. After the database was restored
+    /// from a backup, read the worker again: revisions are counted on from the backup, so a number from before the
+    /// restore may be taken for one from after it.
+    pub if_revision: Option<Int53>,
+}
+
+/// Label that a worker gives itself.
+#[derive(InputObject)]
+pub struct LabelInput {
+    /// Key of the label.
+    key: String,
+    /// Value of the label.
+    value: String,
+}
+
+impl From<RegisterWorkerInput> for RegistrationInput {
+    fn from(input: RegisterWorkerInput) -> Self {
+        let labels = input.labels.map(|labels| labels.into_iter().map(|label| (label.key, label.value)).collect());
+        Self {
+            hostname: input.hostname,
+            address: input.address,
+            zone: input.zone,
+            labels,
+            capabilities: input.capabilities,
+            cpu_cores: whole(input.cpu_cores),
+            memory_mb: whole(input.memory_mb),
+            disk_gb: input.disk_gb.map(whole),
+            max_vms: input.max_vms.map(whole),
+            boot_id: input.boot_id,
+            host_boot_id: input.host_boot_id,
+            last_incarnation: input.last_incarnation.map(|incarnation| Whole(incarnation.0)),
+        }
+    }
+}
+
+/// Sign of life of a worker, with what it uses.
+#[derive(InputObject)]
+pub struct RecordHeartbeatInput {
+    /// The worker.
+    pub worker_id: ID,
+    /// Number of this life of the worker's process, as registration told.
+    pub(super) incarnation: Int53,
+    /// What the process called its start when it registered: a conflict if that incarnation is another process, as it
+    /// may be after the database was set back to a backup.
+    pub(super) boot_id: Option<String>,
+    /// Number of this heartbeat in that life, above that of the one before. One that comes late, after a later one, is
+    /// a sign of life, and no more.
+    pub(super) sequence: Option<Int53>,
+    /// CPU cores allocated to VMs; what the VMs add up to if left out.
+    used_cpu_cores: Option<i32>,
+    /// Memory allocated to VMs, in MiB; what the VMs add up to if left out.
+    used_memory_mb: Option<i32>,
+    /// Disk allocated to VMs, in GB; as before if left out.
+    used_disk_gb: Option<i32>,
+    /// All VMs of the worker. Left out, they are as they were; an empty list says that there are none.
+    vms: Option<Vec<VmReportInput>>,
+    /// What changed in the VMs of the worker; cannot be combined with `vms`.
+    vms_delta: Option<VmDeltaInput>,
+}
+
+/// VM, as its worker reports it.
+#[derive(InputObject)]
+pub struct VmReportInput {
+    /// The VM.
+    id: ID,
+    /// Its name; its id if left out.
+    name: Option<String>,
+    /// What it is doing; running if left out.
+    status: Option<values::VmStatus>,
+    /// Virtual CPUs; 0 if left out.
+    vcpus: Option<i32>,
+    /// Memory, in MiB; 0 if left out.
+    memory_mb: Option<i32>,
+}
+
+/// What changed in the VMs of a worker.
+#[derive(InputObject)]
+pub struct VmDeltaInput {
+    /// New or changed VMs.
+    upsert: Option<Vec<VmReportInput>>,
+    /// VMs that are gone.
+    remove: Option<Vec<ID>>,
+}
+
+impl From<RecordHeartbeatInput> for HeartbeatInput {
+    fn from(input: RecordHeartbeatInput) -> Self {
+        let vms_delta = input.vms_delta.map(|delta| input::VmDeltaInput {
+            upsert: reports(delta.upsert.unwrap_or_default()),
+            remove: texts(delta.remove.unwrap_or_default()),
+        });
+        Self {
+            incarnation: Whole(input.incarnation.0),
+            boot_id: input.boot_id,
+            sequence: input.sequence.map(|sequence| Whole(sequence.0)),
+            used_cpu_cores: input.used_cpu_cores.map(whole),
+            used_memory_mb: input.used_memory_mb.map(whole),
+            used_disk_gb: input.used_disk_gb.map(whole),
+            vms: input.vms.map(reports),
+            vms_delta,
+        }
+    }
+}
+
+/// Which worker leaves, and how.
+#[derive(InputObject)]
+pub struct DeregisterWorkerInput {
+    /// The worker.
+    pub worker_id: ID,
+    /// Which life of the worker's process leaves: a conflict if another one has registered since. Without this,
+    /// `bootId` and `hostBootId`, it is an operator who takes the worker out of service, whatever its life.
+    pub incarnation: Option<Int53>,
+    /// What the process that leaves called its start when it registered: a conflict if the present life is another
+    /// process, as one with the same `incarnation` may be after the database was set back to a backup.
+    pub boot_id: Option<String>,
+    /// On which start of its host the process lives, as it registered: a conflict if the present one has registered
+    /// from elsewhere, or did not say from where.
+    pub host_boot_id: Option<String>,
+    /// Whether to remove it with its VMs, instead of keeping it as offline. Refused while VMs hold slots on it.
+    #[graphql(default = false)]
+    pub purge: bool,
+    /// Whether to remove it even though VMs hold slots on it.
+    #[graphql(default = false)]
+    pub force: bool,
+    /// Any revision at which the worker was read, such as its `revision`. Only if neither its registration nor what
+    /// operators want of it has changed since, else a conflict. Heartbeats do not count. After the database was
+    /// restored from a backup, read the worker again: revisions are counted on from the backup, so a number from
+    /// before the restore may be taken for one from after it. REST's `If-Match` with the `ETag` of the worker tells
+    /// them apart.
+    pub if_revision: Option<Int53>,
+}
+
+fn reports(vms: Vec<VmReportInput>) -> Vec<VmInput> {
+    vms.into_iter()
+        .map(|vm| VmInput {
+            id: vm.id.0,
+            name: vm.name,
+            status: vm.status.map(|status| cluster::VmStatus::from(status).as_str().to_owned()),
+            vcpus: vm.vcpus.map(whole),
+            memory_mb: vm.memory_mb.map(whole),
+        })
+        .collect()
+}
+
+fn whole(number: i32) -> Whole {
+    Whole(number.into())
+}
+
+/// Converts a list of a filter, if it is given, and checks its length.
+pub fn entries<T, U: From<T>>(field: &'static str, list: Option<Vec<T>>) -> Result<Option<Vec<U>>, Error> {
+    let list = list.map(|list| wanted(field, list)).transpose()?;
+    Ok(list.map(|list| list.into_iter().map(Into::into).collect()))
+}
+
+fn texts(ids: Vec<ID>) -> Vec<String> {
+    ids.into_iter().map(|id| id.0).collect()
+}

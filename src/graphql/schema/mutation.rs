@@ -1,0 +1,120 @@
+//! The mutation root: the commands, each of which calls one resolver of [`crate::resolvers`].
+
+use async_graphql::{Context, Object, Result};
+
+use super::inputs::{
+    ActivateWorkerInput, DeregisterWorkerInput, DrainWorkerInput, RecordHeartbeatInput, RegisterWorkerInput,
+};
+use super::objects::{
+    ActivateWorkerPayload, DeregisterWorkerPayload, DrainWorkerPayload, RecordHeartbeatPayload, RegisterWorkerPayload,
+};
+use super::scalars::Int53;
+use crate::error::Error;
+use crate::http::is_kept_for_operators;
+use crate::resolvers::{Goodbye, HeartbeatSender, Precondition, Resolvers, input};
+
+/// Changes to the cluster. Each is on disk before it is answered.
+pub struct Mutation;
+
+/// Changes to the cluster. Each is on disk before it is answered.
+#[Object]
+impl Mutation {
+    /// Stop scheduling new VMs on a worker. VMs already there keep running.
+    async fn drain_worker(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which worker, and why.")] input: DrainWorkerInput,
+    ) -> Option<Result<DrainWorkerPayload>> {
+        nullable(async {
+            let DrainWorkerInput { worker_id, reason, if_revision } = input;
+            let if_revision = revision(if_revision)?;
+            Ok(ctx.data::<Resolvers>()?.drain_worker(&worker_id, reason, if_revision).await?.into())
+        })
+        .await
+    }
+
+    /// Open a worker for new VMs again.
+    async fn activate_worker(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which worker, and why.")] input: ActivateWorkerInput,
+    ) -> Option<Result<ActivateWorkerPayload>> {
+        nullable(async {
+            let ActivateWorkerInput { worker_id, reason, if_revision } = input;
+            let if_revision = revision(if_revision)?;
+            Ok(ctx.data::<Resolvers>()?.activate_worker(&worker_id, reason, if_revision).await?.into())
+        })
+        .await
+    }
+
+    /// Called by a worker when it starts.
+    async fn register_worker(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Who the worker is and how large.")] input: RegisterWorkerInput,
+    ) -> Option<Result<RegisterWorkerPayload>> {
+        nullable(async {
+            check_connection()?;
+            let (worker_id, if_revision) = (input.worker_id.clone(), revision(input.if_revision)?);
+            let condition = if if_revision == Some(0) { Precondition::is_new() } else { if_revision.into() };
+            let resolvers = ctx.data::<Resolvers>()?;
+            let registered = resolvers.register_worker_if(&worker_id, input.into(), condition).await?;
+            Ok(RegisterWorkerPayload(registered))
+        })
+        .await
+    }
+
+    /// Called by a worker every few seconds; the reply says when to call again and what operators want.
+    async fn record_heartbeat(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What the worker uses.")] input: RecordHeartbeatInput,
+    ) -> Option<Result<RecordHeartbeatPayload>> {
+        nullable(async {
+            let worker_id = input.worker_id.clone();
+            let resolvers = ctx.data::<Resolvers>()?;
+            if let Err(refused) = check_connection() {
+                let (incarnation, sequence) = (input.incarnation.0, input.sequence.map(|number| number.0));
+                let boot_id = input.boot_id.as_deref();
+                resolvers.hear(&HeartbeatSender { worker_id: &worker_id, incarnation, boot_id, sequence });
+                return Err(refused.into());
+            }
+            let recorded = resolvers.record_heartbeat(&worker_id, input.into()).await?;
+            Ok(RecordHeartbeatPayload(recorded))
+        })
+        .await
+    }
+
+    /// Called by a worker that leaves for good.
+    async fn deregister_worker(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which worker, and how.")] input: DeregisterWorkerInput,
+    ) -> Option<Result<DeregisterWorkerPayload>> {
+        nullable(async {
+            let DeregisterWorkerInput { worker_id, incarnation, boot_id, host_boot_id, purge, force, if_revision } =
+                input;
+            let condition = revision(if_revision)?.into();
+            let incarnation = incarnation.map(|incarnation| incarnation.0);
+            let goodbye = Goodbye { incarnation, boot_id, host_boot_id, purge, force, condition };
+            ctx.data::<Resolvers>()?.deregister_worker(&worker_id, goodbye).await?;
+            Ok(DeregisterWorkerPayload { worker_id })
+        })
+        .await
+    }
+}
+
+/// Refuses commands of workers on connections that are reserved for operators.
+fn check_connection() -> Result<(), Error> {
+    if is_kept_for_operators() { Err(Error::NoConnectionForWorkers) } else { Ok(()) }
+}
+
+/// Makes the payload of a mutation nullable: if one mutation of a document fails, its payload is null and those of the
+/// others are kept. (The engine does that only for an error inside the option.)
+async fn nullable<T>(payload: impl Future<Output = Result<T>>) -> Option<Result<T>> {
+    Some(payload.await)
+}
+
+fn revision(number: Option<Int53>) -> Result<Option<u64>, Error> {
+    number.map(|number| input::revision("if_revision", number.0)).transpose()
+}

@@ -1,0 +1,423 @@
+//! The object types with their resolvers, generated from the field lists of
+//! [`cluster::fields`](crate::cluster::fields), and the connections and payloads that only GraphQL has.
+//!
+//! Plans of the same types are in `plan::objects`.
+
+use async_graphql::dataloader::DataLoader;
+use async_graphql::{Context, Enum, Interface, Object, Result, SimpleObject};
+
+use super::inputs::{VmFilter, entries};
+use super::paging::{PageArguments, PageInfo};
+use super::scalars::{self, Cursor};
+use super::values::{self, FromDomain, Int};
+use crate::cluster::fields::{
+    cluster_stats_fields, drain_fields, event_fields, heartbeat_reply_fields, registered_fields, vm_fields,
+    worker_distribution_fields, worker_fields,
+};
+use crate::cluster::{self, DrainView, VmId, VmView, WorkerId, WorkerView};
+use crate::graphql::execution::budget::Budget;
+use crate::graphql::execution::loader::WorkerEvents;
+use crate::resolvers::input::wanted;
+use crate::resolvers::page::Page;
+use crate::resolvers::{
+    self, ComponentHealth, EventView, Health, HeartbeatRecorded, PolicyChanged, Registered, WorkerEventsKey,
+    event_limit, page_of_worker_vms,
+};
+
+/// The types of fields by the names that the field lists give them: those of [`values`], and objects.
+mod field_types {
+    use super::Vm;
+    pub use crate::graphql::schema::values::*;
+
+    pub type Drain = Option<super::Drain>;
+    pub type Vms = Vec<Vm>;
+    pub type Worker = super::Worker;
+}
+
+impl FromDomain<Option<DrainView>> for field_types::Drain {
+    fn of(drain: Option<DrainView>) -> Self {
+        drain.map(Drain)
+    }
+}
+
+impl FromDomain<&[VmView]> for field_types::Vms {
+    fn of(vms: &[VmView]) -> Self {
+        vms.iter().cloned().map(Vm).collect()
+    }
+}
+
+impl FromDomain<Vec<VmView>> for field_types::Vms {
+    fn of(vms: Vec<VmView>) -> Self {
+        vms.into_iter().map(Vm).collect()
+    }
+}
+
+impl FromDomain<WorkerView> for field_types::Worker {
+    fn of(worker: WorkerView) -> Self {
+        Worker(worker)
+    }
+}
+
+/// Defines an object type from a field list. In braces after the macro's name are further methods. Labels get an
+/// argument, lists of objects are paid for from the budget, the rest are plain fields.
+macro_rules! object {
+    ({ $({ $($more:tt)* })? } $(#[$doc:meta])* $object:ident($this:ident: $view:ty) { $($fields:tt)* }) => {
+        object! { @fields ($this: $view) { $(#[$doc])* $object { $($($more)*)? } } { } $($fields)* }
+    };
+    (@fields ($this:ident: $view:ty) $head:tt { $($done:tt)* }
+        $(#[$doc:meta])* $field:ident: Labels [$where:ident $($depends:ident)?] = $value:expr; $($rest:tt)*
+    ) => {
+        object! { @fields ($this: $view) $head {
+            $($done)*
+            $(#[$doc])*
+            fn $field(
+                &self,
+                ctx: &Context<'_>,
+                #[graphql(desc = "Only labels with one of these keys; all of them if left out.")] keys: Option<Vec<String>>,
+            ) -> Result<values::Labels> {
+                let $this: &$view = &self.0;
+                let mut labels: values::Labels = FromDomain::of($value);
+                if let Some(keys) = keys {
+                    let keys = wanted("keys", keys)?;
+                    labels.retain(|label| keys.iter().any(|wanted| **wanted == *label.key));
+                }
+                Budget::pay_for(ctx, labels)
+            }
+        } $($rest)* }
+    };
+    (@fields $view:tt $head:tt $done:tt
+        $(#[$doc:meta])* $field:ident: Vms [$where:ident $($depends:ident)?] = $value:expr; $($rest:tt)*
+    ) => {
+        object! { @list Vms $view $head $done $(#[$doc])* $field = $value; $($rest)* }
+    };
+    (@fields $view:tt $head:tt $done:tt
+        $(#[$doc:meta])* $field:ident: Zones [$where:ident $($depends:ident)?] = $value:expr; $($rest:tt)*
+    ) => {
+        object! { @list Zones $view $head $done $(#[$doc])* $field = $value; $($rest)* }
+    };
+    (@list $shape:ident ($this:ident: $view:ty) $head:tt { $($done:tt)* }
+        $(#[$doc:meta])* $field:ident = $value:expr; $($rest:tt)*
+    ) => {
+        object! { @fields ($this: $view) $head {
+            $($done)*
+            $(#[$doc])*
+            async fn $field(&self, ctx: &Context<'_>) -> Result<field_types::$shape> {
+                let $this: &$view = &self.0;
+                Budget::pay_for(ctx, FromDomain::of($value))
+            }
+        } $($rest)* }
+    };
+    (@fields ($this:ident: $view:ty) $head:tt { $($done:tt)* }
+        $(#[$doc:meta])* $field:ident: $shape:ident [$where:ident $($depends:ident)?] = $value:expr; $($rest:tt)*
+    ) => {
+        object! { @fields ($this: $view) $head {
+            $($done)*
+            $(#[$doc])*
+            async fn $field(&self) -> field_types::$shape {
+                let $this: &$view = &self.0;
+                FromDomain::of($value)
+            }
+        } $($rest)* }
+    };
+    (@fields ($this:ident: $view:ty) { $(#[$doc:meta])* $object:ident { $($more:tt)* } } { $($done:tt)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug)]
+        pub struct $object(pub $view);
+
+        $(#[$doc])*
+        #[Object]
+        impl $object {
+            $($done)*
+            $($more)*
+        }
+    };
+}
+
+worker_fields!(object {
+    /// VMs of the worker, sorted by id.
+    async fn vms(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Only VMs in one of these statuses; those that hold a slot if left out, none if the list is empty.")]
+        status: Option<Vec<values::VmStatus>>,
+    ) -> Result<Vec<Vm>> {
+        let statuses: Option<Vec<_>> = entries("status", status)?;
+        Ok(FromDomain::of(Budget::pay_for(ctx, self.0.vms(statuses.as_deref()))?))
+    }
+
+    /// VMs of the worker, page by page, sorted by id.
+    #[allow(clippy::too_many_arguments, reason = "the arguments of a connection are given by its specification")]
+    async fn vms_connection(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "How many from the front, up to 500; 100 if neither this nor `last` is given.")] first: Option<i32>,
+        #[graphql(desc = "Only what comes after this cursor.")] after: Option<String>,
+        #[graphql(desc = "How many from the end, up to 500.")] last: Option<i32>,
+        #[graphql(desc = "Only what comes before this cursor.")] before: Option<String>,
+        #[graphql(desc = "Which VMs are wanted; those that hold a slot if left out.")] filter: Option<VmFilter>,
+    ) -> Result<VmConnection> {
+        let request = PageArguments { first, after, last, before }.into();
+        let filter = filter.unwrap_or_default().try_into()?;
+        VmConnection::of(ctx, page_of_worker_vms(&self.0, &filter, &request)?)
+    }
+
+    /// What happened to this worker, newest first; read from the change log.
+    async fn events(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "How many at most, up to 500.", default = 20)] first: i32,
+        #[graphql(desc = "Only older events than the one with this cursor.")] after: Option<Cursor>,
+    ) -> Result<Vec<ClusterEvent>> {
+        let limit = event_limit("first", first.into())?;
+        // Paid for by the limit, before they are loaded: afterwards the events of all workers of the list would be in
+        // memory.
+        if !Budget::pay(ctx, usize::try_from(limit)?)? {
+            return Ok(Vec::new());
+        }
+        let key = WorkerEventsKey {
+            worker_id: self.0.worker.id.shared(),
+            limit,
+            after: after.map(|cursor| cursor.0),
+        };
+        let events = ctx.data::<DataLoader<WorkerEvents>>()?.load_one(key).await?;
+        Ok(events.unwrap_or_default().into_iter().map(ClusterEvent).collect())
+    }
+});
+
+drain_fields!(object);
+
+vm_fields!(object {
+    /// The worker that the VM is on; null while unassigned.
+    async fn worker(&self) -> Option<Worker> {
+        self.0.worker().map(Worker)
+    }
+});
+
+cluster_stats_fields!(object);
+worker_distribution_fields!(object);
+
+event_fields!(object {
+    /// The worker it is about, as it is now; null if it is gone.
+    async fn worker(&self) -> Option<Worker> {
+        self.0.worker().map(Worker)
+    }
+
+    /// The VM it is about, as it is now; null if it is gone.
+    async fn vm(&self) -> Option<Vm> {
+        self.0.vm().map(Vm)
+    }
+});
+
+registered_fields!(object);
+
+heartbeat_reply_fields!(object {
+    /// The worker as it now is.
+    async fn worker(&self) -> Worker {
+        Worker(self.0.worker.clone())
+    }
+});
+
+/// Object with an ID. No other object has the same, except that a worker may have that of a VM.
+#[derive(Clone, Debug, Interface)]
+#[graphql(field(name = "id", ty = "values::Id", desc = "Its ID."))]
+pub enum Node {
+    /// A worker.
+    Worker(Worker),
+    /// A VM.
+    Vm(Vm),
+}
+
+impl From<resolvers::Node> for Node {
+    fn from(node: resolvers::Node) -> Self {
+        match node {
+            resolvers::Node::Worker(worker) => Self::Worker(Worker(worker)),
+            resolvers::Node::Vm(vm) => Self::Vm(Vm(vm)),
+        }
+    }
+}
+
+/// Part of the change log.
+#[derive(SimpleObject)]
+pub struct EventPage {
+    /// The events, oldest first.
+    pub nodes: Vec<ClusterEvent>,
+    /// Where to go on: after the last of them, or after everything that was read if that was all.
+    pub end_cursor: Cursor,
+    /// Whether there is more.
+    pub has_next_page: bool,
+}
+
+/// How this server is.
+#[derive(SimpleObject)]
+pub struct ServerHealth {
+    /// `OK` if all components are, whatever becomes of Consul.
+    pub status: HealthStatus,
+    /// The parts of the server. Others may be added.
+    pub components: Vec<ServerComponent>,
+    /// How old what this server answers may be at most, in seconds: how long ago it last saw that it knew everything that was
+    /// committed. 0 where no other server commits.
+    pub staleness_seconds: f64,
+    /// When this was found.
+    pub timestamp: values::DateTime,
+}
+
+/// A part of a server, and how it is.
+#[derive(SimpleObject)]
+pub struct ServerComponent {
+    /// Which part: `database` answers questions about history, `journal` goes on, `commits` are being made, `replication`
+    /// brings what other servers commit, and `consul` does as it is asked, on servers that are announced there.
+    pub name: &'static str,
+    /// How it is.
+    pub status: ComponentStatus,
+}
+
+/// How a server is as a whole.
+#[derive(Clone, Copy, Enum, PartialEq, Eq)]
+pub enum HealthStatus {
+    /// All of it works.
+    Ok,
+    /// A part of it does not.
+    Degraded,
+}
+
+/// How a part of a server is.
+#[derive(Clone, Copy, Enum, PartialEq, Eq)]
+pub enum ComponentStatus {
+    /// It works.
+    Ok,
+    /// It does not.
+    Unavailable,
+}
+
+impl From<Health> for ServerHealth {
+    fn from(health: Health) -> Self {
+        let status = if health.is_ok() { HealthStatus::Ok } else { HealthStatus::Degraded };
+        let components =
+            health.named_components().map(|(name, health)| ServerComponent { name, status: health.into() });
+        Self {
+            status,
+            components: components.collect(),
+            staleness_seconds: health.staleness.as_secs_f64(),
+            timestamp: scalars::DateTime(health.timestamp),
+        }
+    }
+}
+
+impl From<ComponentHealth> for ComponentStatus {
+    fn from(health: ComponentHealth) -> Self {
+        match health {
+            ComponentHealth::Ok => Self::Ok,
+            ComponentHealth::Unavailable => Self::Unavailable,
+        }
+    }
+}
+
+/// What became of draining a worker.
+#[derive(SimpleObject)]
+pub struct DrainWorkerPayload {
+    /// The worker as it now is.
+    worker: Worker,
+    /// What happened, as a sentence.
+    message: &'static str,
+    /// Whether the worker was not draining before.
+    changed: bool,
+}
+
+/// What became of activating a worker.
+#[derive(SimpleObject)]
+pub struct ActivateWorkerPayload {
+    /// The worker as it now is.
+    worker: Worker,
+    /// What happened, as a sentence.
+    message: &'static str,
+    /// Whether the worker was draining before.
+    changed: bool,
+}
+
+impl From<PolicyChanged> for DrainWorkerPayload {
+    fn from(changed: PolicyChanged) -> Self {
+        Self { message: changed.message(), worker: Worker(changed.worker), changed: changed.changed }
+    }
+}
+
+impl From<PolicyChanged> for ActivateWorkerPayload {
+    fn from(changed: PolicyChanged) -> Self {
+        Self { message: changed.message(), worker: Worker(changed.worker), changed: changed.changed }
+    }
+}
+
+/// What became of a worker's goodbye.
+#[derive(SimpleObject)]
+pub struct DeregisterWorkerPayload {
+    /// The worker that left.
+    pub worker_id: values::Id,
+}
+
+/// Sign of life of a worker.
+#[derive(SimpleObject)]
+pub struct WorkerHeartbeat {
+    /// The worker as it now is.
+    pub worker: Worker,
+    /// When the worker was last heard from.
+    pub received_at: values::DateTime,
+    /// Changes of the worker folded into this message: its beats, and now and then a registration or a drain.
+    pub coalesced: i32,
+}
+
+macro_rules! connection {
+    ($(#[$doc:meta])* $connection:ident, $(#[$edge_doc:meta])* $edge:ident, $node:ident($view:ty)) => {
+        $(#[$doc])*
+        #[derive(SimpleObject)]
+        pub struct $connection {
+            /// The elements with their cursors.
+            edges: Vec<$edge>,
+            /// The elements.
+            nodes: Vec<$node>,
+            /// Where this page lies in the whole list.
+            page_info: PageInfo,
+            /// How many elements there are in the whole list.
+            total_count: i32,
+        }
+
+        $(#[$edge_doc])*
+        #[derive(SimpleObject)]
+        pub struct $edge {
+            /// Place of the element in the list; stays right while others come and go.
+            cursor: String,
+            /// The element.
+            node: $node,
+        }
+
+        impl $connection {
+            /// A page, whose elements are shown twice.
+            pub fn of(ctx: &Context<'_>, mut page: Page<$view>) -> Result<Self> {
+                if !Budget::pay(ctx, 2 * page.edges.len())? {
+                    page.edges.clear();
+                }
+                let (page_info, total_count) = (PageInfo::from(&page), Int::of(page.total));
+                let nodes = page.edges.iter().map(|edge| $node(edge.node.clone())).collect();
+                let edges = page
+                    .edges
+                    .into_iter()
+                    .map(|edge| $edge { cursor: edge.cursor(), node: $node(edge.node) })
+                    .collect();
+                Ok(Self { edges, nodes, page_info, total_count })
+            }
+        }
+    };
+}
+
+connection! {
+    /// Page of workers.
+    WorkerConnection,
+    /// Worker with its place in a list.
+    WorkerEdge,
+    Worker(WorkerView)
+}
+connection! {
+    /// Page of VMs.
+    VmConnection,
+    /// VM with its place in a list.
+    VmEdge,
+    Vm(VmView)
+}

@@ -1,0 +1,167 @@
+//! The query root. Each method reads from the one reading of its request.
+//!
+//! Plans of the same fields are in `plan::roots`.
+
+use async_graphql::{Context, ID, Object, Result};
+
+use super::inputs::{EventFilter, VmFilter, WorkerFilter, WorkerOrder};
+use super::objects::{
+    ClusterEvent, ClusterStats, EventPage, Node, ServerHealth, Vm, VmConnection, Worker, WorkerConnection,
+    WorkerDistribution,
+};
+use super::paging::PageArguments;
+use super::scalars::Cursor;
+use crate::cluster;
+use crate::error::Error;
+use crate::graphql::execution::budget::Budget;
+use crate::resolvers::page::PageRequest;
+use crate::resolvers::{Reading, Resolvers, event_limit};
+
+/// Most ids that `nodes` accepts.
+pub const MAX_NODES: usize = 1_000;
+
+/// Questions about the cluster. All figures of one answer are of one revision and one moment.
+pub struct Query;
+
+/// Questions about the cluster. All figures of one answer are of one revision and one moment.
+#[Object]
+impl Query {
+    /// The object with this ID. Of a worker and a VM that have one ID, the worker; `vm` finds the VM.
+    async fn node(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "ID of a worker or a VM.")] id: ID,
+    ) -> Result<Option<Node>> {
+        Ok(ctx.data::<Reading>()?.find_node(&id).map(Into::into))
+    }
+
+    /// The objects with these IDs, in the same order; null where there is none.
+    async fn nodes(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "IDs of workers and VMs, at most 1,000.")] ids: Vec<ID>,
+    ) -> Result<Vec<Option<Node>>> {
+        if ids.len() > MAX_NODES {
+            return Err(
+                Error::invalid("ids", format!("must have at most {MAX_NODES} entries, not {}", ids.len())).into()
+            );
+        }
+        let ids = Budget::pay_for(ctx, ids)?;
+        let reading = ctx.data::<Reading>()?;
+        Ok(ids.iter().map(|id| reading.find_node(id).map(Into::into)).collect())
+    }
+
+    /// All workers, sorted by id; twin of `GET /workers`.
+    async fn workers(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(
+            desc = "Only workers in this zone; all if left out or null. The empty text asks for workers without a zone."
+        )]
+        zone: Option<String>,
+    ) -> Result<Vec<Worker>> {
+        let filter = cluster::WorkerFilter::in_zone(zone);
+        let workers = Budget::pay_for(ctx, ctx.data::<Reading>()?.list_workers(&filter))?;
+        Ok(workers.into_iter().map(Worker).collect())
+    }
+
+    /// Workers, page by page.
+    #[allow(clippy::too_many_arguments, reason = "the arguments of a connection are given by its specification")]
+    async fn workers_connection(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "How many from the front, up to 500; 100 if neither this nor `last` is given.")] first: Option<
+            i32,
+        >,
+        #[graphql(desc = "Only what comes after this cursor.")] after: Option<String>,
+        #[graphql(desc = "How many from the end, up to 500.")] last: Option<i32>,
+        #[graphql(desc = "Only what comes before this cursor.")] before: Option<String>,
+        #[graphql(desc = "Which workers are wanted; all if left out.")] filter: Option<WorkerFilter>,
+        #[graphql(
+            desc = "In what order; by id if left out. Workers whose place may have changed since the first page come behind \
+                    all others, by id: whoever is there throughout is on a page."
+        )]
+        order_by: Option<WorkerOrder>,
+    ) -> Result<WorkerConnection> {
+        let request: PageRequest = PageArguments { first, after, last, before }.into();
+        let order = order_by.map(Into::into).unwrap_or_default();
+        let filter = filter.unwrap_or_default().try_into()?;
+        let mut reading = ctx.data::<Reading>()?.clone();
+        if request.after.is_some() || request.before.is_some() {
+            // A cursor may come from a server that is ahead of this one.
+            reading = ctx.data::<Resolvers>()?.read_for_page(reading, &request).await?;
+        }
+        WorkerConnection::of(ctx, reading.page_of_workers(&filter, order, &request)?)
+    }
+
+    /// The worker with this id; null if there is none.
+    async fn worker(&self, ctx: &Context<'_>, #[graphql(desc = "Id of the worker.")] id: ID) -> Result<Option<Worker>> {
+        Ok(ctx.data::<Reading>()?.find_worker(&id).map(Worker))
+    }
+
+    /// All VMs that hold a slot, sorted by id; twin of `GET /vms`.
+    async fn vms(&self, ctx: &Context<'_>) -> Result<Vec<Vm>> {
+        let vms = Budget::pay_for(ctx, ctx.data::<Reading>()?.list_vms(&cluster::VmFilter::default()))?;
+        Ok(vms.into_iter().map(Vm).collect())
+    }
+
+    /// VMs, page by page, sorted by id.
+    #[allow(clippy::too_many_arguments, reason = "the arguments of a connection are given by its specification")]
+    async fn vms_connection(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "How many from the front, up to 500; 100 if neither this nor `last` is given.")] first: Option<
+            i32,
+        >,
+        #[graphql(desc = "Only what comes after this cursor.")] after: Option<String>,
+        #[graphql(desc = "How many from the end, up to 500.")] last: Option<i32>,
+        #[graphql(desc = "Only what comes before this cursor.")] before: Option<String>,
+        #[graphql(desc = "Which VMs are wanted; those that hold a slot if left out.")] filter: Option<VmFilter>,
+    ) -> Result<VmConnection> {
+        let request = PageArguments { first, after, last, before }.into();
+        let filter = filter.unwrap_or_default().try_into()?;
+        VmConnection::of(ctx, ctx.data::<Reading>()?.page_of_vms(&filter, &request)?)
+    }
+
+    /// The VM with this id, whatever its status; null if there is none.
+    async fn vm(&self, ctx: &Context<'_>, #[graphql(desc = "Id of the VM.")] id: ID) -> Result<Option<Vm>> {
+        Ok(ctx.data::<Reading>()?.find_vm(&id).map(Vm))
+    }
+
+    /// Totals of the cluster; twin of `GET /cluster/stats`.
+    async fn cluster_stats(&self, ctx: &Context<'_>) -> Result<ClusterStats> {
+        Ok(ClusterStats(ctx.data::<Reading>()?.cluster_stats()))
+    }
+
+    /// Which VMs are where, by worker id; twin of `GET /cluster/distribution`.
+    async fn vm_distribution(&self, ctx: &Context<'_>) -> Result<Vec<WorkerDistribution>> {
+        let distribution = Budget::pay_for(ctx, ctx.data::<Reading>()?.list_distribution())?;
+        Ok(distribution.into_iter().map(WorkerDistribution).collect())
+    }
+
+    /// How this server is; twin of `GET /health`.
+    async fn health(&self, ctx: &Context<'_>) -> Result<ServerHealth> {
+        Ok(ctx.data::<Resolvers>()?.health().await.into())
+    }
+
+    /// The change log, oldest first.
+    async fn events(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "How many at most, up to 500.", default = 100)] first: i32,
+        #[graphql(desc = "Only events after this cursor; from the beginning if left out.")] after: Option<Cursor>,
+        #[graphql(desc = "Which events are wanted; all if left out.")] filter: Option<EventFilter>,
+    ) -> Result<EventPage> {
+        let after = after.as_ref().map(|cursor| cursor.0.as_str());
+        let filter = filter.unwrap_or_default().try_into()?;
+        let limit = event_limit("first", first.into())?;
+        let limit = if Budget::pay(ctx, usize::try_from(limit)?)? { limit } else { 0 };
+        let reading = ctx.data::<Reading>()?;
+        let page = ctx.data::<Resolvers>()?.list_events(reading, limit, after, &filter).await?;
+        Ok(EventPage {
+            nodes: page.nodes.into_iter().map(ClusterEvent).collect(),
+            end_cursor: Cursor(page.end_cursor.to_string()),
+            has_next_page: page.has_next_page,
+        })
+    }
+}

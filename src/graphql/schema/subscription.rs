@@ -1,0 +1,68 @@
+//! The subscription root.
+//!
+//! Each method starts a watch of [`crate::resolvers`] and puts its stream of items into the request's
+//! [`StreamHandoff`], from which the executor takes it. Items are rendered once for all equal subscriptions by the
+//! [broadcast](crate::graphql::subscriptions::broadcast), so that the streams returned to the engine are empty.
+
+use async_graphql::{Context, Result, Subscription};
+use futures_util::stream::{self, Stream, StreamExt as _};
+
+use super::inputs::{EventFilter, WorkerFilter};
+use super::objects::{ClusterEvent, ClusterStats, WorkerHeartbeat};
+use super::scalars::{Cursor, Duration};
+use crate::graphql::subscriptions::handoff::StreamHandoff;
+use crate::graphql::subscriptions::item::StreamItem;
+use crate::resolvers::Resolvers;
+
+/// Following the cluster.
+pub struct Subscription;
+
+/// Following the cluster.
+#[Subscription]
+impl Subscription {
+    /// Beats as they arrive, and whatever else changes a worker: a registration, or that it is drained or activated.
+    /// Starts with the present state of every matching worker, then latest-wins per worker, at most one per worker in
+    /// `every`: a slow reader gets fewer messages, never an old one and never a growing queue.
+    async fn worker_heartbeats(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which workers are wanted; all if left out.")] filter: Option<WorkerFilter>,
+        #[graphql(desc = "Shortest time between two messages of one worker, from 50ms to 1h; none if left out.")]
+        every: Option<Duration>,
+    ) -> Result<impl Stream<Item = WorkerHeartbeat> + use<>> {
+        let every = every.and_then(|every| every.measured());
+        let beats = ctx.data::<Resolvers>()?.watch_heartbeats(filter.unwrap_or_default().try_into()?, every)?;
+        ctx.data::<StreamHandoff>()?.put(beats.map(|beat| Ok(StreamItem::Heartbeat(beat))));
+        Ok(stream::empty())
+    }
+
+    /// Every change after `after`, in order, none missing, none twice; from now on without it. A `SYNCED` event says
+    /// that what was to be replayed has been told, which is the first thing told if there was nothing; it is repeated
+    /// when idle, so that there is always a cursor to resume from. `RESYNC` says that `after` cannot be resumed.
+    async fn cluster_events(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Cursor of the last event that was received.")] after: Option<Cursor>,
+        #[graphql(desc = "Which events are wanted; all if left out. `SYNCED` and `RESYNC` always come.")]
+        filter: Option<EventFilter>,
+    ) -> Result<impl Stream<Item = ClusterEvent> + use<>> {
+        let after = after.as_ref().map(|cursor| cursor.0.as_str());
+        let events = ctx.data::<Resolvers>()?.watch_events(after, filter.unwrap_or_default().try_into()?)?;
+        ctx.data::<StreamHandoff>()?.put(events.map(|event| event.map(StreamItem::Event)));
+        Ok(stream::empty())
+    }
+
+    /// Now and after each change, at most one in `every`. Figures of one message are of one revision.
+    async fn cluster_stats(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Shortest time between two messages, from 50ms to 1h; 1s if left out.")] every: Option<
+            Duration,
+        >,
+    ) -> Result<impl Stream<Item = ClusterStats> + use<>> {
+        let every = every.and_then(|every| every.measured());
+        let stats = ctx.data::<Resolvers>()?.watch_cluster_stats(every)?;
+        ctx.data::<StreamHandoff>()?.put(stats.map(|stats| Ok(StreamItem::Stats(stats))));
+        Ok(stream::empty())
+    }
+}

@@ -1,0 +1,201 @@
+//! The GraphQL type of each field value: conversions from values of the domain, and the small object types and enums.
+//!
+//! The twin for REST is `rest::shape`; plans write the same values straight to JSON in
+//! `plan::values`.
+
+use std::sync::Arc;
+use std::time;
+
+use async_graphql::{Enum, ID, SimpleObject};
+
+use super::scalars;
+use crate::clock::Timestamp;
+use crate::cluster::{self, Uptime};
+use crate::resolvers;
+
+/// A GraphQL type that is made from a value of the domain.
+pub trait FromDomain<V> {
+    /// Converts a value.
+    fn of(value: V) -> Self;
+}
+
+pub type Id = ID;
+pub type OptionalId = Option<ID>;
+pub type Text = Arc<str>;
+pub type OptionalText = Option<Arc<str>>;
+pub type Zone = Option<Arc<str>>;
+pub type TextList = Vec<Arc<str>>;
+pub type Int = i32;
+pub type Int53 = scalars::Int53;
+pub type OptionalInt53 = Option<scalars::Int53>;
+pub type Percent = f64;
+pub type Seconds = f64;
+pub type Bool = bool;
+pub type DateTime = scalars::DateTime;
+pub type OptionalDateTime = Option<scalars::DateTime>;
+pub type Duration = scalars::Duration;
+pub type Cursor = scalars::Cursor;
+pub type OptionalCursor = Option<scalars::Cursor>;
+pub type Labels = Vec<Label>;
+pub type Zones = Vec<ZoneStats>;
+pub type SetAside = Vec<VmSetAside>;
+pub type EventKind = ClusterEventKind;
+
+macro_rules! conversions {
+    ($($shape:ty: |$value:ident: $from:ty| $to:expr;)+) => { $(
+        impl FromDomain<$from> for $shape {
+            fn of($value: $from) -> Self {
+                $to
+            }
+        }
+    )+ };
+}
+
+conversions! {
+    Id: |id: &str| ID::from(id);
+    OptionalId: |id: Option<&str>| id.map(ID::from);
+    Text: |text: &str| text.into();
+    OptionalText: |text: Option<&str>| text.map(Into::into);
+    // The empty zone, of workers without one, is null.
+    Zone: |zone: &str| (!zone.is_empty()).then(|| zone.into());
+    TextList: |list: &[Arc<str>]| list.to_vec();
+    // What is accepted as input keeps these within range; see `resolvers::input`.
+    Int: |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
+    Int: |number: u64| i32::try_from(number).unwrap_or(i32::MAX);
+    Int: |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
+    Int53: |number: u64| scalars::Int53(i64::try_from(number).unwrap_or(i64::MAX));
+    OptionalInt53: |number: Option<u64>| number.map(Int53::of);
+    Percent: |share: f64| share;
+    Seconds: |duration: time::Duration| duration.as_millis() as f64 / 1_000.0;
+    Bool: |truth: bool| truth;
+    DateTime: |time: Timestamp| scalars::DateTime(time);
+    OptionalDateTime: |time: Option<Timestamp>| time.map(scalars::DateTime);
+    Duration: |uptime: Uptime| scalars::Duration(uptime.to_string());
+    Cursor: |cursor: cluster::Cursor| scalars::Cursor(cursor.to_string());
+    OptionalCursor: |cursor: Option<cluster::Cursor>| cursor.map(|cursor| scalars::Cursor(cursor.to_string()));
+    Labels: |labels: &cluster::Labels| labels.iter().map(Label::from).collect();
+    Zones: |zones: &[cluster::ZoneStats]| zones.iter().map(ZoneStats::from).collect();
+    SetAside: |set_aside: Vec<resolvers::SetAside>| set_aside.into_iter().map(Into::into).collect();
+    WorkerStatus: |word: cluster::WorkerStatus| word.into();
+    SchedulingPolicy: |word: cluster::SchedulingPolicy| word.into();
+    VmStatus: |word: cluster::VmStatus| word.into();
+    EventKind: |word: cluster::EventKind| word.into();
+}
+
+/// Free label of a worker.
+#[derive(SimpleObject)]
+pub struct Label {
+    /// What it is about.
+    pub key: Arc<str>,
+    /// What it says.
+    pub value: Arc<str>,
+}
+
+impl From<(&Arc<str>, &Arc<str>)> for Label {
+    fn from((key, value): (&Arc<str>, &Arc<str>)) -> Self {
+        Self { key: key.clone(), value: value.clone() }
+    }
+}
+
+/// Registered workers of one zone.
+#[derive(SimpleObject)]
+pub struct ZoneStats {
+    /// Name of the zone.
+    pub name: Arc<str>,
+    /// How many workers stand there.
+    pub workers: i32,
+}
+
+impl From<&cluster::ZoneStats> for ZoneStats {
+    fn from(cluster::ZoneStats { name, workers }: &cluster::ZoneStats) -> Self {
+        Self { name: name.clone(), workers: Int::of(*workers) }
+    }
+}
+
+/// VM of a report that was left out.
+#[derive(SimpleObject)]
+pub struct VmSetAside {
+    /// Its id as it was reported.
+    id: ID,
+    /// Why it was left out.
+    reason: String,
+}
+
+impl From<resolvers::SetAside> for VmSetAside {
+    fn from(resolvers::SetAside { id, reason }: resolvers::SetAside) -> Self {
+        Self { id: ID(id), reason }
+    }
+}
+
+/// What a worker does with new work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[graphql(remote = "cluster::WorkerStatus")]
+pub enum WorkerStatus {
+    /// Takes and runs work.
+    Active,
+    /// Runs what it has, takes nothing new.
+    Draining,
+    /// Not heard from for longer than the heartbeat time-out.
+    Offline,
+}
+
+/// What operators asked for; kept while a worker is offline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[graphql(remote = "cluster::SchedulingPolicy")]
+pub enum SchedulingPolicy {
+    /// New work may be placed there.
+    Active,
+    /// No new work is placed there; what runs keeps running.
+    Draining,
+}
+
+/// What a VM is doing. The first four hold a slot on the worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[graphql(remote = "cluster::VmStatus")]
+pub enum VmStatus {
+    /// Accepted, nothing started yet.
+    Created,
+    /// Booting.
+    Starting,
+    /// Up.
+    Running,
+    /// Shutting down.
+    Stopping,
+    /// Down; can be started again.
+    Stopped,
+    /// Ended by an error.
+    Failed,
+}
+
+/// What kind of thing happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[graphql(remote = "cluster::EventKind")]
+pub enum ClusterEventKind {
+    /// A worker came that was not known before, or described itself anew.
+    WorkerRegistered,
+    /// A known worker's process started again.
+    WorkerRestarted,
+    /// A worker fell silent for longer than the heartbeat time-out.
+    WorkerOffline,
+    /// A worker that was announced offline is heard again.
+    WorkerOnline,
+    /// An operator asked that no new work be placed there.
+    WorkerDrained,
+    /// An operator gave another reason for a drain that stands.
+    WorkerDrainChanged,
+    /// An operator opened it for new work again.
+    WorkerActivated,
+    /// A worker said goodbye or was removed.
+    WorkerLeft,
+    /// A VM began to hold a slot on a worker.
+    VmStarted,
+    /// A VM's description or status changed.
+    VmChanged,
+    /// A VM ceased to hold a slot on a worker.
+    VmStopped,
+    /// Nothing happened: everything up to this cursor has been told. In streams only.
+    Synced,
+    /// The cursor given cannot be resumed: read the present state, then go on from this event's cursor. In streams
+    /// only.
+    Resync,
+}

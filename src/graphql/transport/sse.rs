@@ -1,0 +1,37 @@
+//! GraphQL over server-sent events, by the distinct connections mode of the protocol `graphql-sse`: one request runs
+//! one operation and gets one stream of `next` events, then a `complete` event.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::response::Response;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use futures_util::StreamExt as _;
+use futures_util::stream::{self, Stream};
+use serde_json::json;
+
+use super::endpoint::Endpoint;
+use crate::graphql::operation::request::ParsedRequest;
+use crate::graphql::subscriptions::broadcast::Payload;
+use crate::http::streamed;
+
+/// How often an idle stream sends a comment, by which client and proxies know that it is alive.
+const KEEP_ALIVE: Duration = Duration::from_secs(12);
+
+/// Streams the payloads of an operation of any kind, or the error response of a request that could not be parsed.
+pub fn respond(endpoint: &Endpoint, parsed: Result<ParsedRequest, async_graphql::Response>) -> Response {
+    let messages =
+        messages(endpoint.executor.stream_parsed(parsed)).take_until(endpoint.closing.clone().cancelled_owned());
+    streamed(Sse::new(messages).keep_alive(KeepAlive::new().interval(KEEP_ALIVE).text("")))
+}
+
+fn messages(payloads: impl Stream<Item = Payload>) -> impl Stream<Item = Result<Event, Infallible>> {
+    let next = payloads.map(|payload| {
+        let next = Event::default().event("next");
+        Ok(match payload {
+            Payload::Next(json) => next.data(json),
+            Payload::Errors(errors) => next.json_data(json!({ "errors": errors })).unwrap_or_default(),
+        })
+    });
+    next.chain(stream::once(async { Ok(Event::default().event("complete").data("")) }))
+}

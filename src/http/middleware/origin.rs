@@ -1,0 +1,146 @@
+//! Which web pages may talk to us: CORS for those that are named, a refusal for those that are not.
+//!
+//! Browsers send requests on behalf of pages that know nothing of us, and an answer that the page cannot read has
+//! still been acted upon. So beside the headers that let named origins read our answers, changes asked for by any other
+//! origin are refused. Programs that are not browsers send neither header and are not concerned.
+
+use std::{str::FromStr, time::Duration};
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header, uri::Authority};
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer, ExposeHeaders};
+
+/// How long a browser may remember the answer to a preflight. Chromium caps it at two hours anyway.
+const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(3_600);
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// Where a web page comes from, spelled as browsers do: `https://dashboard.example.com`, `http://localhost:5173`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin(HeaderValue);
+
+/// The text is not an origin that can be allowed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not an origin: write scheme and host, as in https://dashboard.example.com or http://localhost:5173")]
+pub struct NotAnOrigin(String);
+
+impl FromStr for Origin {
+    type Err = NotAnOrigin;
+
+    /// Accepts what people paste, a trailing slash or a default port included, and keeps what browsers will send.
+    /// `*` and `null` are refused: the first is everybody, the second is every sandboxed page.
+    fn from_str(text: &str) -> Result<Self, NotAnOrigin> {
+        let refuse = || NotAnOrigin(text.to_owned());
+        let (scheme, rest) = text.split_once("://").ok_or_else(refuse)?;
+        let scheme = scheme.to_ascii_lowercase();
+        let default_port = match scheme.as_str() {
+            "http" => ":80",
+            "https" => ":443",
+            _ => return Err(refuse()),
+        };
+        let authority = rest.strip_suffix('/').unwrap_or(rest).to_ascii_lowercase();
+        let authority = authority.strip_suffix(default_port).unwrap_or(&authority);
+        let well_formed = authority.parse::<Authority>().is_ok_and(|parsed| !parsed.host().is_empty());
+        if !well_formed || authority.contains(['@', '*']) {
+            return Err(refuse());
+        }
+        HeaderValue::try_from(format!("{scheme}://{authority}")).map(Self).map_err(|_| refuse())
+    }
+}
+
+/// Answers preflights and lets pages of these origins read our answers. Without origins there is no layer at all, and
+/// so no header that could allow anything.
+pub fn cors(origins: &[Origin]) -> Option<CorsLayer> {
+    if origins.is_empty() {
+        return None;
+    }
+    let layer = CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins.iter().map(|Origin(value)| value.clone())))
+        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
+        // The origins are trusted by name, so which headers they send and read needs no list to keep up to date.
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers(ExposeHeaders::any())
+        .max_age(PREFLIGHT_MAX_AGE);
+    Some(layer)
+}
+
+/// Whether a browser sent this on behalf of a page that is neither ours nor on the list.
+///
+/// `Sec-Fetch-Site` cannot be set by a page, and is right even behind a proxy that rewrites `Host`; browsers too old to
+/// send it are judged by `Origin` against `Host`. (The same rule as Go's `http.CrossOriginProtection`.) Ask it before
+/// any change, and before a WebSocket upgrade, which browsers allow across origins without asking anybody.
+pub fn is_foreign_page(uri: &Uri, headers: &HeaderMap, allowed: &[Origin]) -> bool {
+    let origin = headers.get(header::ORIGIN);
+    if origin.is_some_and(|origin| allowed.iter().any(|Origin(allowed)| allowed == origin)) {
+        return false;
+    }
+    match (headers.get(SEC_FETCH_SITE).map(HeaderValue::as_bytes), origin) {
+        (Some(b"same-origin" | b"none"), _) => false,
+        (Some(_), _) => true,
+        (None, None) => false,
+        (None, Some(origin)) => {
+            let theirs = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
+            // HTTP/2 carries the host in the URI, HTTP/1.1 in a header.
+            let ours = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+            let ours = ours.or_else(|| uri.authority().map(Authority::as_str));
+            theirs.is_none() || theirs != ours
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_are_kept_as_browsers_spell_them() {
+        for (given, kept) in [
+            ("https://dashboard.example.com", "https://dashboard.example.com"),
+            ("HTTP://LocalHost:5173/", "http://localhost:5173"),
+            ("https://example.com:443", "https://example.com"),
+            ("http://[::1]:8080", "http://[::1]:8080"),
+        ] {
+            assert_eq!(given.parse(), Ok(Origin(HeaderValue::from_static(kept))), "{given}");
+        }
+    }
+
+    #[test]
+    fn everybody_and_nobody_are_no_origins() {
+        for odd in [
+            "*",
+            "null",
+            "",
+            "example.com",
+            "https://",
+            "https://*.example.com",
+            "https://a.b/path",
+            "file://x",
+            "https://me@host",
+        ] {
+            assert_eq!(odd.parse::<Origin>(), Err(NotAnOrigin(odd.to_owned())), "{odd}");
+        }
+    }
+
+    #[test]
+    fn pages_of_other_origins_are_told_apart() {
+        let allowed = ["https://ops.example.com".parse().expect("an origin")];
+        let foreign = |headers: &[(&'static str, &'static str)]| {
+            let headers =
+                headers.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+            is_foreign_page(&Uri::from_static("/api/v1/workers"), &headers.collect(), &allowed)
+        };
+        let host = ("host", "node1:8080");
+        assert!(!foreign(&[host]), "curl");
+        assert!(!foreign(&[host, ("origin", "http://node1:8080")]), "our own page in an old browser");
+        assert!(!foreign(&[host, ("origin", "https://ops.example.com"), ("sec-fetch-site", "cross-site")]), "named");
+        assert!(
+            !foreign(&[host, ("origin", "https://public.name"), ("sec-fetch-site", "same-origin")]),
+            "our page behind a proxy"
+        );
+        assert!(!foreign(&[host, ("sec-fetch-site", "none")]), "the address bar");
+        assert!(foreign(&[host, ("origin", "https://evil.example"), ("sec-fetch-site", "cross-site")]));
+        assert!(foreign(&[host, ("origin", "http://node1:9999"), ("sec-fetch-site", "same-site")]), "another port");
+        assert!(foreign(&[host, ("origin", "http://evil.example")]), "an old browser");
+        assert!(foreign(&[host, ("origin", "null")]), "a sandboxed page");
+        assert!(foreign(&[("origin", "http://evil.example")]), "no host to compare with");
+    }
+}

@@ -1,0 +1,246 @@
+//! The state every route shares: a number, a line in the log, a size, a time, and a failure instead of a panic.
+//!
+//! [`with_middleware`] puts them around the finished routes, in an order that matters and is written down there. What a
+//! single route wants to have different it says in its [`Routes`]. What a failure looks like is in
+//! [`failure`](crate::http::error); which pages may ask is in [`origin`](super::origin).
+
+use std::{
+    any::Any,
+    cell::LazyCell,
+    convert::Infallible,
+    future::{poll_fn, ready},
+    panic::AssertUnwindSafe,
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+};
+
+use axum::{
+    extract::Request,
+    http::{Method, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use futures_util::{FutureExt, future::Either};
+use tokio::time::sleep_until;
+use tower::{Layer, Service, ServiceExt, service_fn};
+use tower_http::{cors::CorsLayer, normalize_path::NormalizePath};
+use tracing::{debug, error, info, info_span, warn};
+
+use super::body_limit::LimitedBody;
+use super::error_shape::shape;
+use super::host::foreign_name;
+use super::origin::{cors, is_foreign_page};
+use super::request_context::RequestContext;
+use super::request_context::SharedState;
+use crate::http::error::{HttpError, truncate};
+use crate::http::header_template::HeaderTemplate;
+use crate::http::negotiation::{Accept, EVENT_STREAM};
+use crate::http::options::HttpOptions;
+use crate::http::routing::{ResponseFuture, Routes};
+use crate::http::server::connection::{has_room_for, is_kept_for_operators};
+
+/// The finished routes with everything around them that is the same for all.
+pub fn with_middleware(
+    routes: Routes,
+    options: &HttpOptions,
+) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static + use<>
+{
+    let state = Arc::new(SharedState { options: options.clone(), routes: routes.into() });
+    let cors = cors(&options.cors_origins);
+    // Sees everything that leaves, so each answer has its number and its line. Not `axum::middleware::from_fn`: each of
+    // its layers boxes its future, and a copy of everything inside, for each request.
+    let observed = service_fn(move |request| observe(&state, cors.as_ref(), request));
+    // Outside of all, or `/workers/` would have been looked up already, and not been found.
+    NormalizePath::trim_trailing_slash(observed)
+}
+
+/// Gives the request its number and its line in the log, and the answer the headers that every answer has.
+///
+/// Neither this nor what it calls is an `async fn`, which would carry the request along in each of its futures: they
+/// hand it on at once, and wait for what comes of it.
+fn observe(
+    state: &Arc<SharedState>,
+    cors: Option<&CorsLayer>,
+    request: Request,
+) -> impl Future<Output = Result<Response, Infallible>> + Send + use<> {
+    let context = RequestContext::open(&request, state);
+    let answer = Arc::clone(&context).current(shared(&context, cors, request));
+    async move {
+        let mut response = answer.await?;
+        let headers = response.headers_mut();
+        HeaderTemplate::complete(headers, context.id.header_value());
+        debug_assert!(headers.values().all(|value| !value.is_empty()), "nobody has said what: {headers:?}");
+        write_line(&context, response.status());
+        Ok(response)
+    }
+}
+
+/// Lets the pages of named origins read the answer, even if it is a failure: then they may also know why.
+fn shared(
+    context: &Arc<RequestContext>,
+    cors: Option<&CorsLayer>,
+    request: Request,
+) -> impl Future<Output = Result<Response, Infallible>> + Send + use<> {
+    match cors {
+        None => Either::Left(answer(context, request)),
+        Some(cors) => {
+            let context = Arc::clone(context);
+            let answers = cors.layer(service_fn(move |request| answer(&context, request)));
+            // In a box, or those who share nothing would carry the room for it.
+            Either::Right(Box::pin(answers.oneshot(request)))
+        }
+    }
+}
+
+/// The handler's answer, or a failure, in the shape that the client wants.
+fn answer(
+    context: &Arc<RequestContext>,
+    request: Request,
+) -> impl Future<Output = Result<Response, Infallible>> + Send + use<> {
+    let context = Arc::clone(context);
+    let answer = match refusal(&context.state.options, &request) {
+        Some(refusal) => Err(refusal),
+        None => Ok(match context.matched() {
+            Some(route) => route.answer(LimitedBody::wrap(request, &context)),
+            None => Box::pin(ready(StatusCode::NOT_FOUND.into_response())),
+        }),
+    };
+    async move {
+        let answer = match answer {
+            Ok(answer) => in_time(&context, answer).await,
+            Err(refusal) => Err(refusal),
+        };
+        let mut answer = answer.unwrap_or_else(HttpError::into_response);
+        // Compressed inside of failures, which may yet be written anew.
+        if context.encodings.are_worth_it(&mut answer) {
+            answer = context.encodings.compress(answer).await;
+        }
+        // Nothing of an answer to HEAD is held.
+        if context.method != Method::HEAD && !has_room_for(&answer) {
+            answer = no_room(&context, answer.status()).into_response();
+        }
+        Ok(shape(&context, answer))
+    }
+}
+
+/// What is said instead of an answer for which there is no room. A command was carried out before its answer was there
+/// to be measured: whoever read that it may be tried again would have it carried out twice.
+fn no_room(context: &RequestContext, status: StatusCode) -> HttpError {
+    if context.is_command() && status.is_success() {
+        return HttpError::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "This was carried out, but too much is waiting for clients that do not take it, and so its answer is not \
+             sent. Look at what has changed instead of sending it again",
+        );
+    }
+    HttpError::unavailable("Too much is waiting for clients that do not take it; try again shortly")
+}
+
+/// What was found to be wrong with a request before it came to the layers.
+#[derive(Clone, Copy, Debug)]
+pub struct Malformed(pub &'static str);
+
+/// Why this is not answered, if it is not.
+fn refusal(options: &HttpOptions, request: &Request) -> Option<HttpError> {
+    if let Some(Malformed(problem)) = request.extensions().get() {
+        return Some(HttpError::bad_request(*problem));
+    }
+    let (uri, headers) = (request.uri(), request.headers());
+    // What goes on would hold one of the few places that are left.
+    let goes_on = || headers.contains_key(header::UPGRADE) || Accept::of(headers).names(EVENT_STREAM);
+    if is_kept_for_operators() && goes_on() {
+        return Some(HttpError::unavailable("All connections for streams are taken; try again shortly"));
+    }
+    let foreign = options.loopback_port.and_then(|port| foreign_name(uri, headers, port, &options.allowed_hosts));
+    if let Some(name) = foreign {
+        return Some(HttpError::new(
+            StatusCode::MISDIRECTED_REQUEST,
+            format!(
+                "This server answers to addresses and localhost, not to {:?}; if that is a name of this machine, \
+                 allow it with --allowed-host",
+                truncate(&name)
+            ),
+        ));
+    }
+    let is_foreign = !request.method().is_safe() && is_foreign_page(uri, headers, &options.cors_origins);
+    is_foreign.then(|| {
+        HttpError::forbidden(
+            "Pages of other origins may not change anything here, unless the server is told to allow them (--cors-origin)",
+        )
+    })
+}
+
+/// The handler's answer, if it begins in time and without a panic.
+async fn in_time(context: &RequestContext, answer: ResponseFuture) -> Result<Response, HttpError> {
+    // Nothing of a request outlives its panic but what locks and channels guard, so crossing the boundary is safe.
+    let mut answer = pin!(AssertUnwindSafe(answer).catch_unwind());
+    let mut alarm = None;
+    poll_fn(|cx| {
+        match answer.as_mut().poll(cx) {
+            Poll::Ready(Ok(response)) => return Poll::Ready(Ok(response)),
+            Poll::Ready(Err(panic)) => {
+                note_panic(context, &*panic);
+                return Poll::Ready(Err(HttpError::internal()));
+            }
+            Poll::Pending => {}
+        }
+        // Most answers are there at once, and want no alarm.
+        let alarm = alarm.get_or_insert_with(|| Box::pin(sleep_until(context.began + context.response_time())));
+        alarm.as_mut().poll(cx).map(|()| Err(too_late(context)))
+    })
+    .await
+}
+
+/// Whose fault was it? 408 says the client was slow and closes the connection; 503 says that we were, and that trying
+/// again may help. Clients such as agents retry the second without a second thought.
+fn too_late(context: &RequestContext) -> HttpError {
+    let time = context.response_time();
+    if context.body_is_awaited() {
+        HttpError::new(StatusCode::REQUEST_TIMEOUT, format!("The request body did not arrive within {time:?}"))
+    } else {
+        HttpError::unavailable(format!("There was no answer within {time:?}; try again shortly"))
+    }
+}
+
+/// Says in the log what a panic said: in a span that has the request's id, for a subscriber that knows nothing of
+/// [`current_request`](super::request_context::current_request).
+fn note_panic(context: &RequestContext, panic: &(dyn Any + Send)) {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(not a text)");
+    let span = info_span!("request", request.id = %context.id);
+    span.in_scope(|| error!(panic = text, "A handler panicked, its client gets a 500"));
+}
+
+/// One line for each request, loud in proportion: our failures wake somebody, a client's failures and changes are
+/// told, and what only looked is there for those who ask.
+///
+/// The query is left out: it may carry what is nobody's business.
+fn write_line(context: &RequestContext, status: StatusCode) {
+    let RequestContext { method, uri, began, .. } = context;
+    // Only for a line that is written, which most are not.
+    let latency = LazyCell::new(|| began.elapsed());
+    // The level of a line must be known at compile time, hence a macro and not a function.
+    macro_rules! line {
+        ($level:ident) => {
+            $level!(
+                http.method = %method,
+                http.route = context.route(),
+                http.status = status.as_u16(),
+                request.id = %context.id,
+                latency_ms = latency.as_secs_f64() * 1e3,
+                "{method} {} answered {} in {:.1?}",
+                truncate(uri.path()),
+                status.as_u16(),
+                *latency,
+            )
+        };
+    }
+    match status {
+        StatusCode::SERVICE_UNAVAILABLE if context.is_shed() => line!(debug),
+        StatusCode::SERVICE_UNAVAILABLE => line!(warn),
+        _ if status.is_server_error() => line!(error),
+        _ if status.is_client_error() => line!(info),
+        _ if method.is_safe() || context.is_quiet() => line!(debug),
+        _ => line!(info),
+    }
+}

@@ -1,0 +1,1173 @@
+//! The accept loop: connections in, a bounded number of them, and an orderly end.
+//!
+//! `axum::serve` is not used because it sets no timer: a client that never finishes its request head would keep its
+//! socket for ever, and enough of those are an outage. What each connection may take is in `socket`. Requests over a
+//! connection are the service's business; upgraded connections (WebSockets) are their owner's, who tracks and ends
+//! them.
+
+use std::{
+    convert::Infallible,
+    fs,
+    future::{pending, poll_fn},
+    io,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{
+            AtomicBool, AtomicU64,
+            Ordering::{Acquire, Relaxed, Release},
+        },
+    },
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use axum::{
+    body::{Body, HttpBody},
+    extract::Request,
+    http::{HeaderValue, StatusCode, Version, header},
+    response::Response,
+};
+use bytes::{Buf, Bytes};
+use futures_util::future::Either;
+use hyper::{
+    body::{Frame, Incoming, SizeHint},
+    service::service_fn,
+};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use tokio::{
+    io::AsyncWrite,
+    net::{TcpListener, TcpStream},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
+    time::{Instant, Sleep, sleep_until, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::Service;
+use tracing::{debug, error, warn};
+
+use super::connection::{Connection, SMALL_ANSWER, unsent_bytes_of};
+use super::socket::{ConnectionState, InFlight, Part, Socket, TimeoutKind, Timeouts, Transport, UnsentBytes, Untaken};
+use crate::http::chunked_body::ChunkedBytes;
+use crate::http::error::{HttpError, on_the_wire};
+use crate::http::middleware::host::malformed;
+use crate::http::middleware::stack::Malformed;
+
+/// More than this many clients belong on several replicas; each costs a socket and some tens of kilobytes.
+const MOST_CONNECTIONS: usize = 15_000;
+
+/// Assumed where the system does not tell: the usual soft limit of a process.
+const USUAL_FILE_LIMIT: usize = 1_024;
+
+/// Connections beyond the cap that are served all the same, one request each, whatever it is but workers': so that who is
+/// called because 15,000 agents hold every place can ask how the server is, and drain.
+const RESERVED_CONNECTIONS: usize = 64;
+
+/// For the request line and the headers together. It is also the most that hyper buffers of a connection, which keeps
+/// 15,000 hostile clients at 240 MB instead of hyper's usual 6 GB.
+const HEAD_BYTES: usize = 16 * 1024;
+
+/// ChunkedBytes of a body that are handed on together: as many as hyper queues.
+const MOST_PIECES: usize = 16;
+
+/// Requests that one HTTP/2 connection may have in flight.
+const STREAMS: u32 = 128;
+
+/// Bytes of answers that may wait for all clients together to take them.
+const MAX_UNSENT_BYTES: usize = 256 * 1024 * 1024;
+
+/// How often a silent HTTP/2 peer is asked whether it is still there.
+const HTTP2_PING: Duration = Duration::from_secs(20);
+
+/// How long it may think about it. The question waits behind what a slow reader has not read yet.
+const HTTP2_PONG: Duration = Duration::from_secs(60);
+
+/// Clients over the cap that are being told so. Beyond these, connections are closed without a word.
+const MOST_TURNED_AWAY: usize = 256;
+
+/// The longest backlog that Linux keeps, unless told otherwise.
+const MOST_WAITING: usize = 4_096;
+
+/// Waits after a failed accept grow from the first to the second, so that a lack of files is not met with a busy loop.
+const ACCEPT_PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// What a listener grants its clients.
+#[derive(Clone, Debug)]
+pub struct ListenerOptions {
+    /// Connections at a time, WebSockets included. Any more get a 503 and are closed: in the backlog they would hang
+    /// without knowing why, and so would whoever checks our health.
+    pub connections: usize,
+    /// Connections beyond those, for one request each of whoever is no worker.
+    pub reserved_connections: usize,
+    /// Counts those that were turned away unheard: beyond the reserve, too.
+    pub turned_away: Arc<AtomicU64>,
+    /// How long a request head may take to arrive.
+    pub head_time: Duration,
+    /// How long a connection may rest between two requests. Longer than the interval of heartbeats, so that agents keep
+    /// theirs, and longer than the 60 s of common proxies, so that it is they who close and no request is lost.
+    pub idle_time: Duration,
+    /// How long a client may take none of its answer.
+    pub stall_time: Duration,
+    /// How long a client may take to close its side after we closed ours.
+    pub close_time: Duration,
+    /// How long requests in flight may go on after the shutdown began.
+    pub farewell_time: Duration,
+    /// Bytes of answers that may wait for all clients together to take them. Beyond, an answer of more than 64 KiB is
+    /// refused.
+    pub max_unsent_bytes: usize,
+}
+
+impl ListenerOptions {
+    /// The usual times, and as many connections as this process can have files, with a fifth left for the database,
+    /// the log and the sockets of those that are turned away.
+    pub fn for_this_process() -> Self {
+        let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+        let files = open_file_limit(&limits).unwrap_or(USUAL_FILE_LIMIT);
+        Self {
+            connections: connections_within(files),
+            reserved_connections: RESERVED_CONNECTIONS,
+            turned_away: Arc::default(),
+            head_time: Duration::from_secs(10),
+            idle_time: Duration::from_secs(75),
+            stall_time: Duration::from_secs(30),
+            close_time: Duration::from_secs(1),
+            farewell_time: Duration::from_secs(8),
+            max_unsent_bytes: MAX_UNSENT_BYTES,
+        }
+    }
+
+    fn patience(&self) -> Timeouts {
+        Timeouts { head: self.head_time, idle: self.idle_time, stall: self.stall_time, close: self.close_time }
+    }
+}
+
+/// Serves until told to stop, then lets what is in flight finish, and returns when the last connection has gone.
+///
+/// After `shutdown`, nothing new is accepted, connections at rest close at once, and the others after their answer.
+/// Those that are not done within [`ListenerOptions::farewell_time`] are cut. WebSockets are not waited for: they have
+/// left HTTP, and whoever runs them watches the same token. It is from here that connections learn of it: whoever gives
+/// this up before it returns leaves them to themselves.
+pub async fn serve<S>(listener: TcpListener, service: S, options: ListenerOptions, shutdown: CancellationToken)
+where
+    S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
+{
+    let patience = options.patience();
+    let places = Arc::new(Semaphore::new(options.connections.min(Semaphore::MAX_PERMITS)));
+    let reserve = Arc::new(Semaphore::new(options.reserved_connections.min(Semaphore::MAX_PERMITS)));
+    let turned_away = Arc::new(Semaphore::new(MOST_TURNED_AWAY));
+    let connections = TaskTracker::new();
+    let (asked, cut) = (Arc::new(Call::default()), CancellationToken::new());
+    let unsent = UnsentBytes::at_most(options.max_unsent_bytes);
+
+    let mut is_full = false;
+    let mut admit = |stream: TcpStream, peer| {
+        let place = Arc::clone(&places).try_acquire_owned();
+        let is_reserved = place.is_err();
+        // Said once for each time it fills up: in a flood of clients a line for each would be a flood of its own.
+        if std::mem::replace(&mut is_full, is_reserved) != is_reserved && is_reserved {
+            warn!(
+                connections = options.connections,
+                "All {} connections are taken, the few that are left are for operators", options.connections
+            );
+        }
+        if let Ok(place) = place.or_else(|_| Arc::clone(&reserve).try_acquire_owned()) {
+            // Answers are written whole; waiting for more to send with them only delays them.
+            if let Err(error) = stream.set_nodelay(true) {
+                debug!("Small packets to {peer} may be delayed: {error}");
+            }
+            let end = End { asked: Arc::clone(&asked), enforced: cut.clone() };
+            let only = is_reserved.then(Arc::default);
+            let connection = Connection { client: peer, pace: ConnectionState::new(Arc::clone(&unsent)), only };
+            let attended = serve_connection(stream, Some(place), connection.clone(), service.clone(), patience, end);
+            connections.spawn(connection.current(attended));
+            return;
+        }
+        options.turned_away.fetch_add(1, Relaxed);
+        if let Ok(place) = Arc::clone(&turned_away).try_acquire_owned() {
+            let pace = ConnectionState::new(Arc::clone(&unsent));
+            connections.spawn(cut.clone().run_until_cancelled_owned(reject(stream, place, pace, patience)));
+        }
+    };
+    while let Some((stream, peer)) = shutdown.run_until_cancelled(accept(&listener)).await {
+        admit(stream, peer);
+    }
+    asked.make();
+    // The system has let these in already, and some have sent their request.
+    for (stream, peer) in waiting(listener) {
+        admit(stream, peer);
+    }
+
+    // Whoever connects from here on is refused by the system and can try another replica at once.
+    connections.close();
+    if timeout(options.farewell_time, connections.wait()).await.is_err() {
+        warn!(connections = connections.len(), "Cut {} connections that did not finish in time", connections.len());
+        cut.cancel();
+        connections.wait().await;
+    }
+}
+
+/// The next connection, however long it takes.
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    let (mut pause, longest) = ACCEPT_PAUSES;
+    loop {
+        match listener.accept().await {
+            Ok(connection) => return connection,
+            // One client gave up while it waited. The next may be there already.
+            Err(error) if is_about_the_client(&error) => {}
+            Err(error) => {
+                error!("Cannot accept connections, trying again in {pause:?}: {error}");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(longest);
+            }
+        }
+    }
+}
+
+/// The connections that nobody has accepted yet, up to a number that no backlog exceeds by much: there is an end to it
+/// however fast new ones come. Afterwards the listener is closed.
+fn waiting(listener: TcpListener) -> impl Iterator<Item = (TcpStream, SocketAddr)> {
+    // Not asynchronously: tokio learns of a connection some time after it is there.
+    let listener = listener.into_std().inspect_err(|error| error!("Cannot accept the last connections: {error}"));
+    let accepted = std::iter::from_fn(move || match listener.as_ref().ok()?.accept() {
+        Err(error) if !is_about_the_client(&error) => None,
+        accepted => Some(accepted),
+    });
+    accepted.take(MOST_WAITING).filter_map(|accepted| {
+        let (stream, peer) = accepted.ok()?;
+        stream.set_nonblocking(true).ok()?;
+        Some((TcpStream::from_std(stream).ok()?, peer))
+    })
+}
+
+fn is_about_the_client(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+/// How a connection learns that it is to end: it is asked to, and cut when that takes it too long. Nobody is cut who
+/// was not asked, so while all is well only one of the two has to be looked at.
+struct End {
+    asked: Arc<Call>,
+    enforced: CancellationToken,
+}
+
+/// A call to all connections, which each of them listens for at each of its steps: by a look at a flag, since the
+/// future of a token takes two locks to say that there is nothing new.
+#[derive(Debug, Default)]
+struct Call {
+    is_made: AtomicBool,
+    made: CancellationToken,
+}
+
+impl Call {
+    fn make(&self) {
+        // In this order, or somebody could be woken who does not see it yet, and be woken by nothing else.
+        self.is_made.store(true, Release);
+        self.made.cancel();
+    }
+
+    /// Completes when it has been made. The token is asked only when somebody else is to be woken than the last time.
+    fn heard(&self) -> impl Future<Output = ()> {
+        let mut made = Box::pin(self.made.cancelled());
+        let mut woken = None::<Waker>;
+        poll_fn(move |cx| {
+            if self.is_made.load(Acquire) {
+                return Poll::Ready(());
+            }
+            if woken.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                return Poll::Pending;
+            }
+            woken = Some(cx.waker().clone());
+            made.as_mut().poll(cx)
+        })
+    }
+}
+
+/// Serves one connection until either side is done with it, it dawdles, or the shutdown has let it finish.
+async fn serve_connection<IO, S>(
+    io: IO,
+    place: Option<OwnedSemaphorePermit>,
+    connection: Connection,
+    service: S,
+    patience: Timeouts,
+    end: End,
+) where
+    IO: Transport + Send + 'static,
+    S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
+{
+    let Connection { client, pace, only } = connection.clone();
+    let service = service_fn(move |request: Request<Incoming>| answer(request, service.clone(), &connection));
+    let protocol = protocol();
+    let socket = TokioIo::new(Socket::new(io, Arc::clone(&pace), place));
+    let mut served = pin!(protocol.serve_connection_with_upgrades(socket, service));
+    // Given up before the connection is, or the requests that wait for it would be begun for nobody.
+    let _closed = pace.closed_when_dropped();
+    let mut watch = pin!(Watch::new(&pace, patience));
+    let mut heard = pin!(end.asked.heard());
+    let (mut asked, mut leaving) = (false, false);
+    loop {
+        tokio::select! {
+            // The connection first: the watch has to see what its step has changed.
+            biased;
+            done = served.as_mut() => {
+                if let Err(error) = done {
+                    debug!("Connection from {client} ended: {error}");
+                }
+                return;
+            }
+            () = heard.as_mut(), if !asked => {
+                asked = true;
+                // A client that has just connected has a request under way, although nothing of it is here yet.
+                if pace.await_first_bytes() {
+                    continue;
+                }
+            }
+            () = poll_fn(|_| pace.poll_first_bytes()), if asked && !leaving => {}
+            // Its request has begun, and is answered; there is no other.
+            () = begun(only.as_deref()), if only.is_some() && !leaving => {}
+            () = end.enforced.cancelled(), if asked => return,
+            overdue = watch.as_mut() => match overdue {
+                TimeoutKind::Idle => {}
+                // Its other answers may be read by others, behind a proxy: they are finished, and new ones come anew.
+                TimeoutKind::Stream => debug!("{client} does not take one of its answers, and gets no more over this connection"),
+                TimeoutKind::Head | TimeoutKind::Stall | TimeoutKind::Close => {
+                    debug!("Cut {client}, which took too long: {overdue:?}");
+                    return;
+                }
+            }
+        }
+        // ErrorFormat and not cut: what is in flight is finished, and HTTP/2 peers learn which requests were not heard.
+        leaving = true;
+        pace.note_closing();
+        served.as_mut().graceful_shutdown();
+    }
+}
+
+/// Completes when the only request of a connection has begun.
+async fn begun(only: Option<&Notify>) {
+    match only {
+        Some(only) => only.notified().await,
+        None => pending().await,
+    }
+}
+
+/// HTTP/1.1 and HTTP/2 as we speak them. The times are kept by [`ConnectionState`], so hyper's own are off. How many
+/// headers a
+/// request may have is hyper's own limit, 100: to name another makes each request slower (ADR 0036).
+fn protocol() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(HEAD_BYTES);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(HEAD_BYTES as u32)
+        .max_concurrent_streams(STREAMS)
+        .keep_alive_interval(HTTP2_PING)
+        .keep_alive_timeout(HTTP2_PONG);
+    builder
+}
+
+/// One request's way through the service, with the connection's pace told when it begins and when it is answered.
+fn answer<S>(
+    mut request: Request<Incoming>,
+    mut service: S,
+    connection: &Connection,
+) -> impl Future<Output = Result<Response<Paced>, Infallible>> + use<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+{
+    let is_multiplexed = request.version() == Version::HTTP_2;
+    let pace = Arc::clone(&connection.pace);
+    let in_flight = pace.begin_request(is_multiplexed);
+    if let Some(only) = &connection.only {
+        only.notify_one();
+    }
+    // HTTP/2 has no such header: its connection says that it ends.
+    let is_last = connection.only.is_some() && !is_multiplexed;
+    // Answered inside, where answers have their number, their shape and their line in the log.
+    if let Some(problem) = malformed(request.version(), request.uri(), request.headers()) {
+        request.extensions_mut().insert(Malformed(problem));
+    }
+    // It is not asked whether it is ready: what has state is, at any time. And not in an `async fn`, see there.
+    let request = request.map(|body| if body.is_end_stream() { Body::empty() } else { Body::new(body) });
+    // Only HTTP/2 asks for more before it has taken what there is. Others have no room for the wait in their future.
+    let answer = if is_multiplexed {
+        let pace = Arc::clone(&pace);
+        let answer = async move {
+            pace.room().await;
+            service.call(request).await
+        };
+        // It is another task that answers here.
+        Either::Left(Box::pin(connection.clone().current(answer)))
+    } else {
+        Either::Right(service.call(request))
+    };
+    async move {
+        let mut response = answer.await?;
+        if is_last {
+            // An answer that is there at once leaves before the connection is told to end.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        let bytes = unsent_bytes_of(&response);
+        // A small one is not counted, except on HTTP/2, where there may be many to a connection.
+        let is_watched = is_multiplexed || bytes > SMALL_ANSWER;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            pace.note_upgrade();
+        } else if response.body().size_hint().exact().is_none() {
+            pace.note_stream();
+        }
+        let (untaken, in_flight) =
+            if is_watched { (Some(Untaken::new(in_flight, bytes)), None) } else { (None, Some(in_flight)) };
+        Ok(response.map(|body| Paced { body, is_over: false, put_off: None, untaken, _in_flight: in_flight }))
+    }
+}
+
+/// The body of an answer, which is in flight until the body is dropped.
+///
+/// What is there of it is handed on together: hyper writes a piece by itself as soon as it is larger than what is
+/// buffered, which took half as long again for a list in four pieces.
+struct Paced {
+    body: Body,
+    /// Whether the body has said so: it must not be asked again.
+    is_over: bool,
+    /// What came behind the last pieces and is none.
+    put_off: Option<Result<Frame<Bytes>, axum::Error>>,
+    /// The answer, if it is watched how the client takes it.
+    untaken: Option<Arc<Untaken>>,
+    _in_flight: Option<InFlight>,
+}
+
+impl Paced {
+    fn part(&self, pieces: ChunkedBytes) -> Part {
+        match &self.untaken {
+            Some(untaken) => untaken.part(pieces),
+            None => pieces.into(),
+        }
+    }
+}
+
+impl HttpBody for Paced {
+    type Data = Part;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Part>, axum::Error>>> {
+        let mut pieces = ChunkedBytes::default();
+        while self.put_off.is_none() && pieces.count() < MOST_PIECES && !self.is_end_stream() {
+            match Pin::new(&mut self.body).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(piece) => pieces.push(piece),
+                    Err(other) => self.put_off = Some(Ok(other)),
+                },
+                Poll::Ready(Some(Err(error))) => self.put_off = Some(Err(error)),
+                Poll::Ready(None) => self.is_over = true,
+                Poll::Pending if pieces.has_remaining() => break,
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        if pieces.has_remaining() {
+            return Poll::Ready(Some(Ok(Frame::data(self.part(pieces)))));
+        }
+        // Trailers, which have no data to be mapped.
+        Poll::Ready(self.put_off.take().map(|frame| frame.map(|frame| frame.map_data(|_| Part::default()))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.put_off.is_none() && (self.is_over || self.body.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Completes when the client has taken too long for what it owes at that moment.
+struct Watch<'a> {
+    pace: &'a ConnectionState,
+    patience: Timeouts,
+    alarm: Pin<Box<Sleep>>,
+}
+
+impl<'a> Watch<'a> {
+    fn new(pace: &'a ConnectionState, patience: Timeouts) -> Self {
+        Self { pace, patience, alarm: Box::pin(sleep_until(Instant::now() + patience.head)) }
+    }
+}
+
+impl Future for Watch<'_> {
+    type Output = TimeoutKind;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<TimeoutKind> {
+        while let Some((deadline, overdue)) = self.pace.deadline(&self.patience) {
+            // Setting an alarm costs more than a needless look when it rings, so it is only ever set for earlier,
+            // until it rings: a busy connection then sets one in ten seconds and not two in every request.
+            if deadline < self.alarm.deadline() {
+                self.alarm.as_mut().reset(deadline);
+            }
+            if self.alarm.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if deadline <= Instant::now() {
+                return Poll::Ready(overdue);
+            }
+            self.alarm.as_mut().reset(deadline);
+        }
+        // Nothing is owed. The connection's next step will poll this again, except that an answer of several is handed
+        // on without one.
+        if self.pace.is_multiplexing() && self.alarm.as_mut().poll(cx).is_ready() {
+            let again = Instant::now() + self.patience.stall / 4;
+            self.alarm.as_mut().reset(again);
+            let _: Poll<()> = self.alarm.as_mut().poll(cx);
+        }
+        Poll::Pending
+    }
+}
+
+/// Tells a client over the cap that it is, without listening to what it wants.
+async fn reject<IO: Transport>(io: IO, place: OwnedSemaphorePermit, pace: Arc<ConnectionState>, patience: Timeouts) {
+    let refusal = on_the_wire(&HttpError::unavailable("All connections are taken; try again shortly"), b"");
+    let mut socket = Socket::new(io, pace, Some(place));
+    let farewell = async {
+        // A few hundred bytes always fit into the buffer of a new socket.
+        poll_fn(|cx| Pin::new(&mut socket).poll_write(cx, &refusal)).await?;
+        poll_fn(|cx| Pin::new(&mut socket).poll_shutdown(cx)).await
+    };
+    // Whether it was heard or not, there is nothing more to do for this client.
+    let _: Result<io::Result<()>, _> = timeout(patience.close, farewell).await;
+}
+
+fn connections_within(files: usize) -> usize {
+    MOST_CONNECTIONS.min(files / 5 * 4)
+}
+
+/// The soft limit of open files in the words of `/proc/self/limits`; `None` if it is not there or unlimited.
+fn open_file_limit(limits: &str) -> Option<usize> {
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use axum::{extract::ws::WebSocketUpgrade, response::IntoResponse};
+    use futures_util::{SinkExt, StreamExt, stream};
+    use serde_json::Value;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
+        task::JoinHandle,
+    };
+    use tokio_tungstenite::tungstenite::Message;
+
+    use super::*;
+    use crate::http::extract::Json;
+    use crate::http::middleware::stack::with_middleware;
+    use crate::http::options::HttpOptions;
+    use crate::http::routing::{Routes, get, post};
+    use crate::http::server::connection::is_kept_for_operators;
+
+    const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: test\r\n\r\n";
+
+    fn routes() -> Routes {
+        Routes::new()
+            .route("/", get(async || "home"))
+            .route("/body", post(async |Json(body): Json<Value>| Json(body)))
+            .route("/stream", get(slow_stream))
+            .route("/pieces", get(async || Body::from_stream(forty_pieces())))
+            .route("/socket", get(async |upgrade: WebSocketUpgrade| upgrade.on_upgrade(truncate)))
+    }
+
+    /// All there at once. Panics if it is asked for more than there is.
+    fn forty_pieces() -> impl futures_util::Stream<Item = Result<String, Infallible>> {
+        stream::unfold(0, async |n| (n < 40).then(|| (Ok(format!("piece {n};")), n + 1)))
+    }
+
+    async fn slow_stream() -> impl IntoResponse {
+        let ticks = stream::iter(["tick ", "tick ", "tock"]).then(async |tick| {
+            tokio::time::sleep(Duration::from_secs(100)).await;
+            Ok::<_, io::Error>(tick)
+        });
+        Body::from_stream(ticks)
+    }
+
+    async fn truncate(mut socket: axum::extract::ws::WebSocket) {
+        while let Some(Ok(message)) = socket.recv().await {
+            if socket.send(message).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// A client's end of a connection that is served in memory, where the clock can be moved.
+    fn connect(routes: Routes) -> DuplexStream {
+        connect_with(routes, Arc::default())
+    }
+
+    fn connect_with(routes: Routes, asked: Arc<Call>) -> DuplexStream {
+        connect_among(routes, asked, UnsentBytes::at_most(MAX_UNSENT_BYTES))
+    }
+
+    /// One of several connections.
+    fn connect_among(routes: Routes, asked: Arc<Call>, unsent: Arc<UnsentBytes>) -> DuplexStream {
+        let (client, server) = tokio::io::duplex(64 * 1024);
+        let service = with_middleware(routes, &HttpOptions::default());
+        let patience = ListenerOptions::for_this_process().patience();
+        let connection = Connection {
+            client: SocketAddr::from(([192, 0, 2, 7], 4_000)),
+            pace: ConnectionState::new(unsent),
+            only: None,
+        };
+        let end = End { asked, enforced: CancellationToken::new() };
+        tokio::spawn(connection.clone().current(serve_connection(server, None, connection, service, patience, end)));
+        client
+    }
+
+    /// The usual options, for tests that must not depend on how soon a client gets to run.
+    fn unhurried() -> ListenerOptions {
+        ListenerOptions { close_time: Duration::from_secs(60), ..ListenerOptions::for_this_process() }
+    }
+
+    /// A server on a real socket, with the means to stop it and to see that it has.
+    struct Server {
+        address: SocketAddr,
+        shutdown: CancellationToken,
+        running: JoinHandle<()>,
+    }
+
+    impl Server {
+        async fn start(routes: Routes, options: ListenerOptions) -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+            let address = listener.local_addr().expect("an address");
+            let shutdown = CancellationToken::new();
+            let service = with_middleware(routes, &HttpOptions::default());
+            let running = tokio::spawn(serve(listener, service, options, shutdown.clone()));
+            Self { address, shutdown, running }
+        }
+
+        async fn connect(&self) -> TcpStream {
+            TcpStream::connect(self.address).await.expect("a connection")
+        }
+
+        async fn stop(self) {
+            self.shutdown.cancel();
+            self.running.await.expect("an orderly end");
+        }
+    }
+
+    /// One response whose length is declared, or declared chunked and ended.
+    async fn response(client: &mut (impl tokio::io::AsyncRead + Unpin)) -> String {
+        let mut text = Vec::new();
+        loop {
+            let so_far = String::from_utf8_lossy(&text);
+            if let Some((head, body)) = so_far.split_once("\r\n\r\n") {
+                let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+                let whole = match length {
+                    Some(length) => body.len() >= length.parse().expect("a length"),
+                    None => body.ends_with("0\r\n\r\n") || head.starts_with("HTTP/1.1 101"),
+                };
+                if whole {
+                    return so_far.into_owned();
+                }
+            }
+            let read = client.read_buf(&mut text).await.expect("a response");
+            assert!(read > 0, "the connection closed after {:?}", String::from_utf8_lossy(&text));
+        }
+    }
+
+    /// Everything until the server closes.
+    async fn rest(client: &mut (impl tokio::io::AsyncRead + Unpin)) -> String {
+        let mut text = Vec::new();
+        client.read_to_end(&mut text).await.expect("an orderly end");
+        String::from_utf8(text).expect("text")
+    }
+
+    #[track_caller]
+    fn assert_failure(response: &str, status: u64) {
+        let (head, body) = response.split_once("\r\n\r\n").expect("a head and a body");
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+        assert!(head.contains("content-type: application/json"), "{head}");
+        let body: Value = serde_json::from_str(body).expect("a JSON body");
+        assert_eq!(body["code"], status);
+        assert_eq!(body.as_object().map(|body| body.len()), Some(3), "{body}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_does_not_arrive_is_not_waited_for() {
+        for beginning in ["", "P", "PRI * HT", "GET / HTTP/1.1\r\nhost: te"] {
+            let mut client = connect(routes());
+            let start = Instant::now();
+            client.write_all(beginning.as_bytes()).await.expect("a write");
+            assert_eq!(rest(&mut client).await, "", "{beginning:?}");
+            assert_eq!(start.elapsed().as_secs(), 10, "{beginning:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_comes_byte_by_byte_wins_no_time() {
+        let mut client = connect(routes());
+        let start = Instant::now();
+        for byte in GET.iter().cycle() {
+            if client.write_all(&[*byte]).await.is_err() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(900)).await;
+        }
+        assert!(start.elapsed() < Duration::from_secs(12), "{:?}", start.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_may_rest_between_two_requests() {
+        let mut client = connect(routes());
+        for _ in 0..3 {
+            client.write_all(GET).await.expect("a write");
+            assert!(response(&mut client).await.ends_with("home"));
+            tokio::time::sleep(Duration::from_secs(74)).await;
+        }
+        let start = Instant::now();
+        assert_eq!(rest(&mut client).await, "");
+        assert_eq!(start.elapsed().as_secs(), 1, "75 s after the last answer");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_may_last_longer_than_any_patience() {
+        let mut client = connect(routes());
+        client.write_all(b"GET /stream HTTP/1.1\r\nhost: test\r\n\r\n").await.expect("a write");
+        let streamed = response(&mut client).await;
+        assert!(streamed.contains("tick") && streamed.contains("tock"), "{streamed}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_read_is_cut() {
+        let large = Routes::new().route("/", get(async || "x".repeat(1024 * 1024)));
+        let mut client = connect(large);
+        client.write_all(GET).await.expect("a write");
+        let start = Instant::now();
+        tokio::time::sleep(Duration::from_secs(31)).await;
+        let read = rest(&mut client).await;
+        assert!(read.len() < 1024 * 1024, "{} bytes", read.len());
+        assert_eq!(start.elapsed().as_secs(), 31, "nothing was left to wait for");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_websocket_outlives_the_patience_of_http() {
+        let shutdown = Arc::<Call>::default();
+        let client = connect_with(routes(), Arc::clone(&shutdown));
+        let (mut socket, _) = tokio_tungstenite::client_async("ws://test/socket", client).await.expect("an upgrade");
+        tokio::time::sleep(Duration::from_secs(300)).await;
+        shutdown.make();
+        socket.send(Message::text("still there?")).await.expect("a send");
+        let answer = socket.next().await.expect("an answer").expect("a message");
+        assert_eq!(answer.into_text().expect("text").as_str(), "still there?");
+        socket.close(None).await.expect("a close");
+    }
+
+    #[tokio::test]
+    async fn http2_is_spoken_to_those_who_begin_with_it() {
+        let mut client = connect(routes());
+        // The preface, empty SETTINGS, and HEADERS for `GET /` out of HPACK's static table, which end the stream, and
+        // for a host, which is written out.
+        client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.expect("a write");
+        client.write_all(b"\0\0\x09\x01\x05\0\0\0\x01\x82\x84\x86\x01\x04test").await.expect("a write");
+        let mut data = Vec::new();
+        while data.is_empty() {
+            let mut head = [0; 9];
+            client.read_exact(&mut head).await.expect("a frame");
+            let mut payload = vec![0; usize::from(head[1]) * 256 + usize::from(head[2])];
+            client.read_exact(&mut payload).await.expect("a payload");
+            if head[3] == 0 {
+                data = payload;
+            }
+        }
+        assert_eq!(data, b"home");
+    }
+
+    #[tokio::test]
+    async fn what_is_there_of_a_body_goes_out_together_and_in_order() {
+        let all: String = (0..40).map(|n| format!("piece {n};")).collect();
+        // What stands between the pieces of a body of unknown length: how long each is, in lines of their own.
+        let body = |answer: &str| {
+            let lines = answer.split_once("\r\n\r\n").expect("a head").1.split("\r\n");
+            lines.filter(|line| line.contains("piece")).collect::<String>()
+        };
+        let mut client = connect(routes());
+        client.write_all(b"GET /pieces HTTP/1.1\r\nhost: test\r\n\r\n").await.expect("a write");
+        let answer = response(&mut client).await;
+        assert_eq!(body(&answer), all);
+        assert_eq!(answer.matches("piece 0;").count(), 1);
+        assert!(answer.lines().filter(|line| line.contains("piece")).count() <= 3, "{answer}");
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_parsed_is_refused_in_the_house_shape() {
+        let server = Server::start(routes(), unhurried()).await;
+        let headers = |count: usize| (0..count).map(|n| format!("x-{n}: 1\r\n")).collect::<String>();
+        for (request, status) in [
+            ("nonsense\r\n\r\n".to_owned(), 400),
+            ("GET / HTTP/1.1\r\nbad header\r\n\r\n".to_owned(), 400),
+            (format!("GET / HTTP/1.1\r\n{}\r\n", headers(101)), 431),
+            (format!("GET / HTTP/1.1\r\nx-large: {}\r\n\r\n", "x".repeat(20_000)), 431),
+            (format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(1_000_000)), 431),
+        ] {
+            let mut client = server.connect().await;
+            // The server may have heard enough before everything is written.
+            let _ = client.write_all(request.as_bytes()).await;
+            let answer = rest(&mut client).await;
+            assert_failure(&answer, status);
+            assert!(answer.contains("connection: close") && answer.contains("date: "), "{answer}");
+        }
+        let mut client = server.connect().await;
+        client
+            .write_all(format!("GET / HTTP/1.1\r\nhost: test\r\n{}\r\n", headers(64)).as_bytes())
+            .await
+            .expect("a write");
+        assert!(response(&mut client).await.ends_with("home"), "as many as are read are no problem");
+        drop(client);
+        server.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_client_with_too_large_a_body_gets_to_read_why() {
+        let server = Server::start(routes(), unhurried()).await;
+        let body = vec![b' '; 3 * 1024 * 1024];
+        for framing in [format!("content-length: {}", body.len()), "transfer-encoding: chunked".to_owned()] {
+            let (mut reading, mut writing) = server.connect().await.into_split();
+            let head =
+                format!("POST /body HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n{framing}\r\n\r\n");
+            let chunk_size = if framing.contains("chunked") { format!("{:x}\r\n", body.len()) } else { String::new() };
+            let sent = [head.as_bytes(), chunk_size.as_bytes(), &body].concat();
+            // Everything is sent before anything is read, as simple clients do.
+            let _ = writing.write_all(&sent).await;
+            assert_failure(&response(&mut reading).await, 413);
+        }
+        server.stop().await;
+    }
+
+    #[tokio::test]
+    async fn one_connection_too_many_is_told_so_and_a_place_is_freed_by_leaving() {
+        let one = ListenerOptions { connections: 1, reserved_connections: 0, ..unhurried() };
+        let turned_away = Arc::clone(&one.turned_away);
+        let server = Server::start(routes(), one).await;
+        // A WebSocket has left HTTP, and still takes its place.
+        let url = format!("ws://{}/socket", server.address);
+        let (mut socket, _) = tokio_tungstenite::client_async(url, server.connect().await).await.expect("an upgrade");
+        let mut second = server.connect().await;
+        let refusal = rest(&mut second).await;
+        drop(second);
+        assert_failure(&refusal, 503);
+        assert!(refusal.contains("retry-after: 1"), "{refusal}");
+        assert_eq!(turned_away.load(Relaxed), 1);
+
+        socket.close(None).await.expect("a close");
+        while socket.next().await.is_some() {}
+        drop(socket);
+        // The place is free when the server has noticed, which is its own business to time.
+        loop {
+            let mut next = server.connect().await;
+            let _ = next.write_all(b"GET / HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n").await;
+            let mut answer = String::new();
+            let _ = next.read_to_string(&mut answer).await;
+            if answer.ends_with("home") {
+                break;
+            }
+        }
+        server.stop().await;
+    }
+
+    #[tokio::test]
+    async fn beyond_the_cap_a_few_connections_are_for_one_request_of_who_is_no_worker() {
+        let kept = async || if is_kept_for_operators() { "kept" } else { "usual" };
+        let options = ListenerOptions { connections: 1, reserved_connections: 1, ..unhurried() };
+        let turned_away = Arc::clone(&options.turned_away);
+        let server = Server::start(routes().route("/kept", get(kept)), options).await;
+        let mut usual = server.connect().await;
+        let get_kept = b"GET /kept HTTP/1.1\r\nhost: test\r\n\r\n";
+        usual.write_all(get_kept).await.expect("a write");
+        assert!(response(&mut usual).await.ends_with("usual"));
+        let mut reserved = server.connect().await;
+        assert_failure(&rest(&mut server.connect().await).await, 503);
+        assert_eq!(turned_away.load(Relaxed), 1, "the one that got no hearing");
+        reserved.write_all(get_kept).await.expect("a write");
+        let answer = response(&mut reserved).await;
+        assert!(answer.ends_with("kept") && answer.contains("connection: close"), "{answer}");
+        assert_eq!(rest(&mut reserved).await, "", "there is no second request");
+        drop(reserved);
+
+        // What goes on would keep the place. It is free when the server has noticed, which is its own business to time.
+        let upgrade = "GET /socket HTTP/1.1\r\nhost: test\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+        let stream = "GET /stream HTTP/1.1\r\nhost: test\r\naccept: text/event-stream\r\n\r\n";
+        for request in [upgrade, stream] {
+            let refusal = loop {
+                let mut next = server.connect().await;
+                let _ = next.write_all(request.as_bytes()).await;
+                let mut answer = String::new();
+                let _ = next.read_to_string(&mut answer).await;
+                if answer.contains("for streams") {
+                    break answer;
+                }
+            };
+            assert_failure(&refusal, 503);
+            assert!(refusal.contains("connection: close"), "{refusal}");
+        }
+        usual.write_all(get_kept).await.expect("a write");
+        assert!(response(&mut usual).await.ends_with("usual"), "those within the cap are as always");
+        server.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_shutdown_lets_what_is_in_flight_finish() {
+        let (begun, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let router = {
+            let (begun, go) = (Arc::clone(&begun), Arc::clone(&go));
+            Routes::new().route("/", get(async || "home")).route(
+                "/waits",
+                get(async move || {
+                    begun.notify_one();
+                    go.notified().await;
+                    "finished"
+                }),
+            )
+        };
+        let server = Server::start(router, unhurried()).await;
+        let (mut resting, mut working) = (server.connect().await, server.connect().await);
+        resting.write_all(GET).await.expect("a write");
+        response(&mut resting).await;
+        working.write_all(b"GET /waits HTTP/1.1\r\nhost: test\r\n\r\n").await.expect("a write");
+        begun.notified().await;
+
+        server.shutdown.cancel();
+        assert_eq!(rest(&mut resting).await, "", "a connection at rest closes at once");
+        assert!(!server.running.is_finished(), "somebody still waits for an answer");
+        go.notify_one();
+        let answer = rest(&mut working).await;
+        assert!(answer.ends_with("finished") && answer.contains("connection: close"), "{answer}");
+        drop((resting, working));
+        let address = server.address;
+        server.stop().await;
+        assert!(TcpStream::connect(address).await.is_err(), "nothing listens any more");
+    }
+
+    #[tokio::test]
+    async fn a_shutdown_does_not_wait_for_ever() {
+        let begun = Arc::new(Notify::new());
+        let router = {
+            let begun = Arc::clone(&begun);
+            Routes::new().route(
+                "/",
+                get(async move || {
+                    begun.notify_one();
+                    std::future::pending::<String>().await
+                }),
+            )
+        };
+        let brief = ListenerOptions { farewell_time: Duration::from_millis(10), ..ListenerOptions::for_this_process() };
+        let server = Server::start(router, brief).await;
+        let mut client = server.connect().await;
+        client.write_all(GET).await.expect("a write");
+        begun.notified().await;
+        server.stop().await;
+        assert_eq!(rest(&mut client).await, "");
+    }
+
+    #[test]
+    fn the_cap_follows_the_file_limit() {
+        let limits = "Limit                     Soft Limit           Hard Limit           Units     \n\
+                      Max processes             127000               127000               processes \n\
+                      Max open files            1024                 524288               files     \n";
+        assert_eq!(open_file_limit(limits), Some(1_024));
+        assert_eq!(
+            open_file_limit("Max open files            unlimited            unlimited            files\n"),
+            None
+        );
+        assert_eq!(open_file_limit(""), None);
+        assert_eq!(connections_within(1_024), 816);
+        assert_eq!(connections_within(20_000), MOST_CONNECTIONS);
+    }
+
+    /// Routes with an answer of a megabyte, which count how often it was made.
+    fn large(made: &Arc<AtomicUsize>) -> Routes {
+        let made = Arc::clone(made);
+        let large = move || {
+            made.fetch_add(1, Relaxed);
+            std::future::ready(vec![b'x'; MIB])
+        };
+        routes().route("/large", get(async move || large().await)).route("/steady", get(async || vec![b'x'; 64 * 1024]))
+    }
+
+    const MIB: usize = 1024 * 1024;
+
+    /// A client's end of an HTTP/2 connection. It opens windows of this many bytes, and no others by itself.
+    async fn http2(
+        client: DuplexStream,
+        window: u32,
+    ) -> (h2::client::SendRequest<Bytes>, JoinHandle<Result<(), h2::Error>>) {
+        let mut settings = h2::client::Builder::new();
+        settings.initial_window_size(window).initial_connection_window_size(16 * MIB as u32);
+        let (requests, connection) = settings.handshake(client).await.expect("a handshake");
+        (requests, tokio::spawn(connection))
+    }
+
+    /// Asks, and answers with the answer's head and its body, which has yet to be taken.
+    async fn ask(
+        requests: &mut h2::client::SendRequest<Bytes>,
+        path: &str,
+    ) -> Result<axum::http::Response<h2::RecvStream>, h2::Error> {
+        let request = axum::http::Request::get(format!("http://test{path}")).body(()).expect("a request");
+        std::future::poll_fn(|cx| requests.poll_ready(cx)).await?;
+        requests.send_request(request, true)?.0.await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_of_http2_that_opens_no_window_is_cut() {
+        for window in [0, 1, 1_000] {
+            let made = Arc::default();
+            let (mut requests, connection) = http2(connect(large(&made)), window).await;
+            let start = Instant::now();
+            let answer = ask(&mut requests, "/large").await.expect("a head");
+            assert_eq!(answer.status(), StatusCode::OK);
+            // What is held here is not taken: the windows stay as they are.
+            let cut = connection.await.expect("no panic");
+            assert_eq!(start.elapsed().as_secs(), 30, "{window}: {cut:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_but_steady_reader_of_http2_gets_all_of_its_answer() {
+        let made = Arc::default();
+        let (mut requests, connection) = http2(connect(large(&made)), 1_024).await;
+        let start = Instant::now();
+        let mut body = ask(&mut requests, "/steady").await.expect("a head").into_body();
+        let mut taken = 0;
+        while let Some(piece) = body.data().await {
+            let piece = piece.expect("the next piece");
+            taken += piece.len();
+            tokio::time::sleep(Duration::from_secs(20)).await;
+            body.flow_control().release_capacity(piece.len()).expect("an open stream");
+        }
+        assert_eq!(taken, 64 * 1024);
+        assert!(start.elapsed() > Duration::from_secs(20 * 60), "{:?}", start.elapsed());
+        assert!(!connection.is_finished(), "it may ask for more");
+        assert_eq!(ask(&mut requests, "/").await.expect("an answer").status(), StatusCode::OK);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_is_not_taken_ends_no_other_that_is() {
+        let made = Arc::default();
+        let (mut requests, connection) = http2(connect(large(&made)), 1_024).await;
+        let start = Instant::now();
+        let stalled = ask(&mut requests, "/large").await.expect("a head");
+        let mut steady = ask(&mut requests, "/steady").await.expect("a head").into_body();
+        let mut taken = 0;
+        while let Some(piece) = steady.data().await {
+            let piece = piece.expect("the next piece");
+            taken += piece.len();
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            steady.flow_control().release_capacity(piece.len()).expect("an open stream");
+        }
+        assert_eq!(taken, 64 * 1024);
+        assert!(start.elapsed() > Duration::from_secs(300), "{:?}", start.elapsed());
+        // Nothing new comes over a connection one of whose answers stands still, and when that is all, it is cut.
+        assert!(ask(&mut requests, "/").await.is_err());
+        drop((stalled, connection.await.expect("no panic")));
+        assert!(start.elapsed() < Duration::from_secs(400), "{:?}", start.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_one_client_does_not_take_is_bounded() {
+        let made = Arc::default();
+        let (requests, connection) = http2(connect(large(&made)), 0).await;
+        let asks: Vec<_> = (0..100)
+            .map(|_| {
+                let mut requests = requests.clone();
+                tokio::spawn(async move { ask(&mut requests, "/large").await })
+            })
+            .collect();
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        let held = made.load(Relaxed);
+        assert!((2..=8).contains(&held), "{held} answers of 1 MiB wait for one client");
+        let start = Instant::now();
+        drop(connection.await.expect("no panic"));
+        assert!(
+            start.elapsed() <= Duration::from_secs(15),
+            "those that wait for room save nobody: {:?}",
+            start.elapsed()
+        );
+        for answer in futures_util::future::join_all(asks).await {
+            drop(answer.expect("no panic"));
+        }
+        assert_eq!(made.load(Relaxed), held, "nothing is made for a client that was cut");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_its_answers_gets_as_many_as_it_asks_for() {
+        let made = Arc::default();
+        let (requests, _connection) = http2(connect(large(&made)), 65_535).await;
+        let asks = (0..50).map(|_| {
+            let mut requests = requests.clone();
+            tokio::spawn(async move {
+                let answer = ask(&mut requests, "/large").await.expect("a head");
+                assert_eq!(answer.status(), StatusCode::OK);
+                let (mut body, mut taken) = (answer.into_body(), 0);
+                while let Some(piece) = body.data().await {
+                    let piece = piece.expect("the next piece");
+                    taken += piece.len();
+                    body.flow_control().release_capacity(piece.len()).expect("an open stream");
+                }
+                taken
+            })
+        });
+        for taken in futures_util::future::join_all(asks).await {
+            assert_eq!(taken.expect("no panic"), MIB);
+        }
+        assert_eq!(made.load(Relaxed), 50);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_all_clients_together_do_not_take_is_bounded() {
+        let (made, unsent) = (Arc::default(), UnsentBytes::at_most(4 * MIB));
+        let mut open = Vec::new();
+        let mut statuses = Vec::new();
+        for n in 0..8 {
+            let mut client = connect_among(large(&made), Arc::default(), Arc::clone(&unsent));
+            if n % 2 == 0 {
+                let (mut requests, connection) = http2(client, 0).await;
+                let answer = ask(&mut requests, "/large").await.expect("a head");
+                statuses.push(answer.status().as_u16());
+                open.push((Some((requests, connection, answer)), None));
+            } else {
+                client.write_all(b"GET /large HTTP/1.1\r\nhost: test\r\n\r\n").await.expect("a write");
+                let mut head = [0; 12];
+                client.read_exact(&mut head).await.expect("a head");
+                statuses.push(String::from_utf8_lossy(&head[9..]).parse().expect("a status"));
+                open.push((None, Some(client)));
+            }
+        }
+        assert_eq!(statuses, [200, 200, 200, 200, 503, 503, 503, 503]);
+        // Small answers are answers, and so are large ones when those who stand still have been cut.
+        let mut client = connect_among(large(&made), Arc::default(), Arc::clone(&unsent));
+        client.write_all(GET).await.expect("a write");
+        assert!(response(&mut client).await.ends_with("home"));
+        tokio::time::sleep(Duration::from_secs(31)).await;
+        let mut client = connect_among(large(&made), Arc::default(), unsent);
+        client.write_all(b"GET /large HTTP/1.1\r\nhost: test\r\n\r\n").await.expect("a write");
+        assert!(response(&mut client).await.starts_with("HTTP/1.1 200 "));
+    }
+
+    #[tokio::test]
+    async fn http2_names_one_host() {
+        let made = Arc::default();
+        let (mut requests, _connection) = http2(connect(large(&made)), 65_535).await;
+        for (uri, host, status) in
+            [("http://test/", None, 200), ("http://test/", Some("TEST"), 200), ("http://test/", Some("other"), 400)]
+        {
+            let mut request = axum::http::Request::get(uri).body(()).expect("a request");
+            if let Some(host) = host {
+                request.headers_mut().insert("host", host.parse().expect("a value"));
+            }
+            std::future::poll_fn(|cx| requests.poll_ready(cx)).await.expect("a connection");
+            let answer = requests.send_request(request, true).expect("a stream").0.await.expect("an answer");
+            assert_eq!(answer.status().as_u16(), status, "{uri} {host:?}");
+        }
+    }
+}

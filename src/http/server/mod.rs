@@ -1,0 +1,6 @@
+//! Connections: the [`listener`] accepts a bounded number of them, [`socket`] holds each to its time-outs, and
+//! [`connection`] is what the handler of a request may know of the one it came by.
+
+pub mod connection;
+pub mod listener;
+pub mod socket;

@@ -1,0 +1,51 @@
+//! What handlers work with.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{FromRef, FromRequestParts};
+use axum::http::header;
+use axum::http::request::Parts;
+use tokio_util::sync::CancellationToken;
+
+use super::lists::ListRenderer;
+use super::read::{MinRevisionQuery, Read};
+use crate::http::{HttpError, Query};
+use crate::resolvers::{Resolvers, input};
+
+/// The longest that a long poll may wait.
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// What handlers work with.
+pub(super) struct Endpoint {
+    pub(super) resolvers: Resolvers,
+    pub(super) lists: ListRenderer,
+    /// Tells streams to end.
+    pub(super) closing: CancellationToken,
+}
+
+impl FromRef<Arc<Endpoint>> for Resolvers {
+    fn from_ref(endpoint: &Arc<Endpoint>) -> Self {
+        endpoint.resolvers.clone()
+    }
+}
+
+impl FromRequestParts<Arc<Endpoint>> for Read {
+    type Rejection = HttpError;
+
+    async fn from_request_parts(parts: &mut Parts, endpoint: &Arc<Endpoint>) -> Result<Self, HttpError> {
+        // Most questions have no query string, and then there is nothing to read.
+        let min_revision = match parts.uri.query() {
+            Some(_) => {
+                let Query(MinRevisionQuery { min_revision }) = Query::from_request_parts(parts, endpoint).await?;
+                min_revision.map(|number| input::revision("min_revision", number)).transpose()?
+            }
+            None => None,
+        };
+        let reading = endpoint.resolvers.read_at_least(min_revision).await?;
+        // Most have none, which is seen sooner by walking by the few headers there are than by looking for it.
+        let known = parts.headers.iter().filter(|(name, _)| *name == header::IF_NONE_MATCH);
+        let known = known.map(|(_, value)| value.clone()).collect();
+        Ok(Self { reading, known })
+    }
+}

@@ -1,0 +1,34 @@
+//! Which HTTP status a domain error has; the twin of `graphql::error`.
+
+use axum::http::StatusCode;
+use tracing::error;
+
+use crate::error::{Error, Kind, Subject};
+use crate::http::{About, HttpError};
+
+/// What a handler returns: an answer, or the failure as the contract has it.
+pub(super) type Result<T, E = HttpError> = std::result::Result<T, E>;
+
+impl From<Error> for HttpError {
+    fn from(error: Error) -> Self {
+        let status = match error.kind() {
+            Kind::InvalidArgument => StatusCode::BAD_REQUEST,
+            Kind::NotFound => StatusCode::NOT_FOUND,
+            Kind::Conflict => StatusCode::CONFLICT,
+            Kind::Stale => StatusCode::PRECONDITION_FAILED,
+            Kind::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Kind::Internal => {
+                error!(error = %error.chain(), "a request failed");
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
+        };
+        let Subject { argument, id, current_revision } = error.subject();
+        let (argument, id) = (argument.map(str::to_owned), id.map(str::to_owned));
+        let failure = Self::new(status, error.to_string()).about(About { argument, id, current_revision });
+        match error.retry_after() {
+            Some(wait) => failure.retry_after(wait),
+            None => failure,
+        }
+    }
+}

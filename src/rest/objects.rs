@@ -1,0 +1,363 @@
+//! The JSON objects of the contract, written out from the field lists: the fields' names are the
+//! keys, in the order of the lists.
+
+use std::io::Write as _;
+
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+use super::values::WriteValue;
+use crate::cluster::fields::{
+    cluster_stats_fields, drain_fields, event_fields, heartbeat_reply_fields, registered_fields, vm_fields,
+    worker_distribution_fields, worker_fields,
+};
+use crate::cluster::{self, Depends, DrainView, Gapped, VmId, VmView, WorkerId, WorkerView, depends};
+use crate::http::EXPECTED_ANSWER;
+use crate::resolvers::{EventView, HeartbeatRecorded, Registered};
+
+/// The types of fields by the names that the field lists give them: those of [`values`](super::values), and objects.
+pub(super) mod field_types {
+    use serde::{Serialize, Serializer};
+
+    use super::WriteJson as _;
+    use crate::cluster::{DrainView, VmView, WorkerView};
+    use crate::json;
+    pub(in crate::rest) use crate::rest::values::*;
+
+    /// VMs inside another object.
+    pub(in crate::rest) struct Vms<'a>(&'a [VmView]);
+
+    impl<'a> From<&'a [VmView]> for Vms<'a> {
+        fn from(vms: &'a [VmView]) -> Self {
+            Self(vms)
+        }
+    }
+
+    impl Serialize for Vms<'_> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.collect_seq(self.0.iter().cloned().map(super::ListedVm))
+        }
+    }
+
+    impl WriteValue for Vms<'_> {
+        fn write(&self, out: &mut Vec<u8>) {
+            json::list(self.0, out, |vm, out| super::ListedVm(vm.clone()).write_text(out));
+        }
+    }
+
+    /// A worker inside another object.
+    #[derive(Serialize)]
+    #[serde(transparent)]
+    pub(in crate::rest) struct Worker(super::Worker);
+
+    impl From<WorkerView> for Worker {
+        fn from(worker: WorkerView) -> Self {
+            Self(super::Worker(worker))
+        }
+    }
+
+    /// A drain inside a worker.
+    #[derive(Serialize)]
+    #[serde(transparent)]
+    pub(in crate::rest) struct Drain(super::Drain);
+
+    impl From<DrainView> for Drain {
+        fn from(drain: DrainView) -> Self {
+            Self(super::Drain(drain))
+        }
+    }
+
+    impl WriteValue for Drain {
+        fn write(&self, out: &mut Vec<u8>) {
+            self.0.write_text(out);
+        }
+    }
+
+    impl WriteValue for Worker {
+        fn write(&self, out: &mut Vec<u8>) {
+            json::value(self, out);
+        }
+    }
+}
+
+/// What an answer shows of the cluster.
+pub(super) trait DependsOn {
+    /// What it shows beside what is its own.
+    const DEPENDS: Depends;
+}
+
+/// An object that is written at once. That rows come to the same as by serde is tested.
+pub(super) trait WriteJson {
+    /// Writes it.
+    fn write_text(&self, out: &mut Vec<u8>);
+
+    /// It as text.
+    fn text(&self) -> Vec<u8> {
+        let mut text = Vec::with_capacity(EXPECTED_ANSWER);
+        self.write_text(&mut text);
+        text
+    }
+}
+
+/// Makes of a field list an object with a `write` that puts its fields into a map, and a twin of it that writes them at
+/// once.
+///
+/// What comes by the thousand is `prepared`: its view has room for what is written of it once, which is all but what
+/// the clock makes something else of.
+macro_rules! object {
+    ({ prepared } $(#[$doc:meta])* $object:ident($this:ident: $view:ty) {
+        $($(#[$field_doc:meta])* $field:ident: $shape:ident [$where:ident $($depends:ident)?] = $value:expr;)+
+    }) => {
+        object! { { map_and_depends } $(#[$doc])* $object($this: $view) {
+            $($(#[$field_doc])* $field: $shape [$where $($depends)?] = $value;)+
+        } }
+
+        impl $object {
+            /// An object without its braces, and with gaps where fields depend on the moment.
+            fn prepare($this: &$view) -> Gapped {
+                let mut text = Gapped::default();
+                $(
+                    if depends!($($depends)?) == Depends::ON_ITSELF {
+                        write_field!($where, text.bytes(), $field, $shape, $value);
+                    } else {
+                        write_key!(text.bytes(), $field);
+                        text.leave_gap();
+                    }
+                )+
+                text
+            }
+        }
+
+        impl WriteJson for $object {
+            fn write_text(&self, out: &mut Vec<u8>) {
+                let $this = &self.0;
+                let prepared = $this.prepared().whole(|| Self::prepare($this));
+                let mut pieces = prepared.pieces();
+                let begin = out.len();
+                out.extend_from_slice(pieces.next().unwrap_or_default());
+                $(if depends!($($depends)?) != Depends::ON_ITSELF {
+                    write_value!($where, out, $shape, $value);
+                    out.extend_from_slice(pieces.next().unwrap_or_default());
+                })+
+                // In the place of the first comma.
+                out[begin] = b'{';
+                out.push(b'}');
+            }
+        }
+    };
+    ({ } $(#[$doc:meta])* $object:ident($this:ident: $view:ty) {
+        $($(#[$field_doc:meta])* $field:ident: $shape:ident [$where:ident $($depends:ident)?] = $value:expr;)+
+    }) => {
+        object! { { map_and_depends } $(#[$doc])* $object($this: $view) {
+            $($(#[$field_doc])* $field: $shape [$where $($depends)?] = $value;)+
+        } }
+
+        impl $object {
+            /// The same at once: an object without its closing brace.
+            fn begin_text($this: &$view, in_detail: bool, out: &mut Vec<u8>) {
+                let begin = out.len();
+                $(if in_detail || is_shown_everywhere!($where) {
+                    write_field!($where, out, $field, $shape, $value);
+                })+
+                // In the place of the first comma.
+                out[begin] = b'{';
+            }
+        }
+
+        impl WriteJson for $object {
+            fn write_text(&self, out: &mut Vec<u8>) {
+                Self::begin_text(&self.0, true, out);
+                self.write_text_of_aliases(out);
+                out.push(b'}');
+            }
+        }
+    };
+    ({ map_and_depends } $(#[$doc:meta])* $object:ident($this:ident: $view:ty) {
+        $($(#[$field_doc:meta])* $field:ident: $shape:ident [$where:ident $($depends:ident)?] = $value:expr;)+
+    }) => {
+        $(#[$doc])*
+        pub(super) struct $object(pub(super) $view);
+
+        impl $object {
+            /// Writes the fields; `in_detail` those too that other objects' lists leave out.
+            fn write<M: SerializeMap>($this: &$view, in_detail: bool, map: &mut M) -> Result<(), M::Error> {
+                $(if in_detail || is_shown_everywhere!($where) {
+                    serialize_field!($where, map, $field, $shape, $value);
+                })+
+                Ok(())
+            }
+        }
+
+        impl DependsOn for $object {
+            const DEPENDS: Depends = Depends::ON_ITSELF$(.and(depends!($($depends)?)))+;
+        }
+
+        impl Serialize for $object {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let mut map = serializer.serialize_map(None)?;
+                Self::write(&self.0, true, &mut map)?;
+                self.write_aliases(&mut map)?;
+                map.end()
+            }
+        }
+    };
+}
+
+macro_rules! write_key {
+    ($out:expr, $field:ident) => {
+        $out.extend_from_slice(concat!(",\"", stringify!($field), "\":").as_bytes())
+    };
+}
+
+/// A value that can always be shown; one that is left out while there is none depends on nothing but its object.
+macro_rules! write_value {
+    (optional, $out:expr, $shape:ident, $value:expr) => {};
+    ($where:ident, $out:expr, $shape:ident, $value:expr) => {
+        WriteValue::write(&field_types::$shape::from($value), $out)
+    };
+}
+
+macro_rules! write_field {
+    (optional, $out:expr, $field:ident, $shape:ident, $value:expr) => {
+        if let Some(value) = $value {
+            write_key!($out, $field);
+            WriteValue::write(&field_types::$shape::from(value), $out);
+        }
+    };
+    ($where:ident, $out:expr, $field:ident, $shape:ident, $value:expr) => {
+        write_key!($out, $field);
+        write_value!($where, $out, $shape, $value);
+    };
+}
+
+macro_rules! serialize_field {
+    (optional, $map:ident, $field:ident, $shape:ident, $value:expr) => {
+        if let Some(value) = $value {
+            $map.serialize_entry(stringify!($field), &field_types::$shape::from(value))?;
+        }
+    };
+    ($where:ident, $map:ident, $field:ident, $shape:ident, $value:expr) => {
+        $map.serialize_entry(stringify!($field), &field_types::$shape::from($value))?;
+    };
+}
+
+macro_rules! is_shown_everywhere {
+    (everywhere) => {
+        true
+    };
+    (optional) => {
+        true
+    };
+    (detail) => {
+        false
+    };
+}
+pub(super) use is_shown_everywhere;
+
+macro_rules! is_optional {
+    (optional) => {
+        true
+    };
+    ($where:ident) => {
+        false
+    };
+}
+pub(super) use is_optional;
+
+worker_fields!(object prepared);
+drain_fields!(object);
+vm_fields!(object);
+cluster_stats_fields!(object);
+worker_distribution_fields!(object);
+event_fields!(object);
+registered_fields!(object);
+heartbeat_reply_fields!(object);
+
+/// ListKeys beside the declared ones, for clients from before the contract.
+trait Aliases {
+    fn write_aliases<M: SerializeMap>(&self, _map: &mut M) -> Result<(), M::Error> {
+        Ok(())
+    }
+
+    fn write_text_of_aliases(&self, _out: &mut Vec<u8>) {}
+}
+
+impl Aliases for Worker {}
+impl Aliases for Drain {}
+impl Aliases for ClusterStats {}
+impl Aliases for WorkerDistribution {}
+impl Aliases for ClusterEvent {}
+impl Aliases for RegisterWorkerPayload {}
+impl Aliases for RecordHeartbeatPayload {}
+
+impl Aliases for Vm {
+    fn write_aliases<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
+        map.serialize_entry("vcpu_count", &self.0.vm.vcpus)
+    }
+
+    fn write_text_of_aliases(&self, out: &mut Vec<u8>) {
+        // Writing to memory does not fail.
+        let _ = write!(out, ",\"vcpu_count\":{}", self.0.vm.vcpus);
+    }
+}
+
+/// What a worker of a batch is told: the same as by itself, with a status after its id.
+pub(super) struct RecordedInBatch {
+    pub(super) reply: HeartbeatRecorded,
+    pub(super) status: u16,
+}
+
+impl Serialize for RecordedInBatch {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = WithStatus { map: serializer.serialize_map(None)?, status: Some(self.status) };
+        RecordHeartbeatPayload::write(&self.reply, true, &mut map)?;
+        map.end()
+    }
+}
+
+/// Puts a status behind the first entry of a map.
+struct WithStatus<M> {
+    map: M,
+    status: Option<u16>,
+}
+
+impl<M: SerializeMap> SerializeMap for WithStatus<M> {
+    type Ok = M::Ok;
+    type Error = M::Error;
+
+    fn serialize_key<T: ?Sized + Serialize>(&mut self, key: &T) -> Result<(), M::Error> {
+        self.map.serialize_key(key)
+    }
+
+    fn serialize_value<T: ?Sized + Serialize>(&mut self, value: &T) -> Result<(), M::Error> {
+        self.map.serialize_value(value)?;
+        match self.status.take() {
+            Some(status) => self.map.serialize_entry("status", &status),
+            None => Ok(()),
+        }
+    }
+
+    fn end(self) -> Result<M::Ok, M::Error> {
+        self.map.end()
+    }
+}
+
+/// A VM inside another object: just what the contract shows there, and a flag if something is odd.
+pub(super) struct ListedVm(pub(super) VmView);
+
+impl Serialize for ListedVm {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        Vm::write(&self.0, false, &mut map)?;
+        if self.0.is_duplicate() {
+            map.serialize_entry("duplicate", &true)?;
+        }
+        map.end()
+    }
+}
+
+impl WriteJson for ListedVm {
+    fn write_text(&self, out: &mut Vec<u8>) {
+        Vm::begin_text(&self.0, false, out);
+        out.extend_from_slice(if self.0.is_duplicate() { b",\"duplicate\":true}" } else { b"}" });
+    }
+}

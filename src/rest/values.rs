@@ -1,0 +1,264 @@
+//! How the values of fields look in REST JSON; the twin of `graphql::shape`.
+
+use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::time;
+
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+use crate::clock::{Rfc3339, Timestamp};
+use crate::cluster::{self, Uptime, ZoneStats};
+use crate::json;
+use crate::resolvers;
+
+/// A value that is written at once.
+pub(super) trait WriteValue {
+    /// Writes it.
+    fn write(&self, out: &mut Vec<u8>);
+}
+
+/// Declares shapes that show a value as it is.
+macro_rules! plain {
+    ($($name:ident($value:ty) from $($from:ty),+; $write:expr;)+) => { $(
+        #[derive(Serialize)]
+        #[serde(transparent)]
+        pub(super) struct $name($value);
+
+        $(impl From<$from> for $name {
+            fn from(value: $from) -> Self {
+                Self(value as $value)
+            }
+        })+
+
+        impl WriteValue for $name {
+            fn write(&self, out: &mut Vec<u8>) {
+                $write(self.0, out);
+            }
+        }
+    )+ };
+}
+
+/// Declares shapes that show what is borrowed as it is.
+macro_rules! borrowed {
+    ($($name:ident($value:ty); $write:expr;)+) => { $(
+        #[derive(Serialize)]
+        #[serde(transparent)]
+        pub(super) struct $name<'a>($value);
+
+        impl<'a> From<$value> for $name<'a> {
+            fn from(value: $value) -> Self {
+                Self(value)
+            }
+        }
+
+        impl WriteValue for $name<'_> {
+            fn write(&self, out: &mut Vec<u8>) {
+                $write(self.0, out);
+            }
+        }
+    )+ };
+}
+
+borrowed! {
+    Id(&'a str); json::text;
+    OptionalId(Option<&'a str>); json::optional;
+    Text(&'a str); json::text;
+    OptionalText(Option<&'a str>); json::optional;
+    // A zone that nobody named is the empty text.
+    Zone(&'a str); json::text;
+    Labels(&'a cluster::Labels); write_labels;
+    TextList(&'a [Arc<str>]); |texts, out| json::list(texts, out, |text: &Arc<str>, out| json::text(text, out));
+}
+
+plain! {
+    Int(u64) from u32, u64, usize; |number, out: &mut Vec<u8>| json::value(&number, out);
+    Int53(u64) from u64; |number, out: &mut Vec<u8>| json::value(&number, out);
+    // For optional fields, which have no key while there is no value.
+    OptionalInt53(u64) from u64; |number, out: &mut Vec<u8>| json::value(&number, out);
+    Percent(f64) from f64; json::hundredths;
+    Bool(bool) from bool; json::truth;
+}
+
+fn write_labels(labels: &cluster::Labels, out: &mut Vec<u8>) {
+    out.push(b'{');
+    for (index, (key, value)) in labels.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        json::text(key, out);
+        out.push(b':');
+        json::text(value, out);
+    }
+    out.push(b'}');
+}
+
+/// Declares shapes that show a value by its word.
+macro_rules! words {
+    ($($name:ident)+) => { $(
+        pub(super) struct $name(cluster::$name);
+
+        impl From<cluster::$name> for $name {
+            fn from(word: cluster::$name) -> Self {
+                Self(word)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.0.as_str())
+            }
+        }
+
+        impl WriteValue for $name {
+            fn write(&self, out: &mut Vec<u8>) {
+                json::plain(self.0.as_str(), out);
+            }
+        }
+    )+ };
+}
+
+words! { WorkerStatus SchedulingPolicy VmStatus EventKind }
+
+/// Declares shapes that show a value as text.
+macro_rules! texts {
+    ($($name:ident($value:ty) as |$this:ident| $text:expr; $write:expr;)+) => { $(
+        pub(super) struct $name($value);
+
+        impl From<$value> for $name {
+            fn from(value: $value) -> Self {
+                Self(value)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let $this = &self.0;
+                serializer.collect_str(&$text)
+            }
+        }
+
+        impl WriteValue for $name {
+            fn write(&self, out: &mut Vec<u8>) {
+                $write(&self.0, out);
+            }
+        }
+    )+ };
+}
+
+texts! {
+    Duration(Uptime) as |uptime| uptime; |uptime: &Uptime, out| json::plain(uptime.text(), out);
+    Cursor(cluster::Cursor) as |cursor| cursor; json::displayed;
+}
+
+/// An instant, as RFC 3339 has it.
+pub(super) struct DateTime(Timestamp);
+
+impl From<Timestamp> for DateTime {
+    fn from(time: Timestamp) -> Self {
+        Self(time)
+    }
+}
+
+impl Serialize for DateTime {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(Rfc3339::of(self.0).as_str())
+    }
+}
+
+impl WriteValue for DateTime {
+    fn write(&self, out: &mut Vec<u8>) {
+        json::plain(Rfc3339::of(self.0), out);
+    }
+}
+
+/// An instant, if there is one.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub(super) struct OptionalDateTime(Option<DateTime>);
+
+impl From<Option<Timestamp>> for OptionalDateTime {
+    fn from(time: Option<Timestamp>) -> Self {
+        Self(time.map(DateTime))
+    }
+}
+
+impl Hash for Cursor {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        self.0.hash(hasher);
+    }
+}
+
+/// A cursor, if there is one.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub(super) struct OptionalCursor(Option<Cursor>);
+
+impl From<Option<cluster::Cursor>> for OptionalCursor {
+    fn from(cursor: Option<cluster::Cursor>) -> Self {
+        Self(cursor.map(Cursor))
+    }
+}
+
+/// Seconds, whole where they are whole.
+pub(super) struct Seconds(time::Duration);
+
+impl From<time::Duration> for Seconds {
+    fn from(duration: time::Duration) -> Self {
+        Self(duration)
+    }
+}
+
+impl Serialize for Seconds {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0.subsec_millis() == 0 {
+            serializer.serialize_u64(self.0.as_secs())
+        } else {
+            serializer.serialize_f64(self.0.as_millis() as f64 / 1_000.0)
+        }
+    }
+}
+
+/// Workers by zone, as an object.
+pub(super) struct Zones<'a>(&'a [ZoneStats]);
+
+impl<'a> From<&'a [ZoneStats]> for Zones<'a> {
+    fn from(zones: &'a [ZoneStats]) -> Self {
+        Self(zones)
+    }
+}
+
+impl Serialize for Zones<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for ZoneStats { name, workers } in self.0 {
+            map.serialize_entry(name, workers)?;
+        }
+        map.end()
+    }
+}
+
+/// VMs of a report that were left out; the reasons by id.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub(super) struct SetAside(BTreeMap<String, String>);
+
+impl From<Vec<resolvers::SetAside>> for SetAside {
+    fn from(set_aside: Vec<resolvers::SetAside>) -> Self {
+        Self(set_aside.into_iter().map(|resolvers::SetAside { id, reason }| (id, reason)).collect())
+    }
+}
+
+/// Shapes that hardly any answer has, or not by the thousand.
+macro_rules! by_serde {
+    ($($shape:ty),+) => { $(
+        impl WriteValue for $shape {
+            fn write(&self, out: &mut Vec<u8>) {
+                json::value(self, out);
+            }
+        }
+    )+ };
+}
+
+by_serde!(OptionalCursor, OptionalDateTime, Seconds, Zones<'_>, SetAside);
