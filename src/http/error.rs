@@ -1,10 +1,8 @@
-//! What a client reads when there is no answer: [`HttpError`], and the layer that lets nothing else through.
+//! An error as HTTP clients read it: [`HttpError`], the documented body `{"error": …, "message": …, "code": …}`.
 //!
-//! The body is the documented one, `{"error": …, "message": …, "code": …}`, for causes of our own and for those that
-//! axum, tower or a panic produce as plain text or as nothing at all. Which domain error becomes which failure is not
-//! decided here but in `rest`. Who asks for `application/problem+json`, and not for JSON, reads the same in that shape.
-//! GraphQL answers its own errors in its own media type, and those pass untouched; the others are written on its routes
-//! as its clients read them.
+//! Which domain error becomes which status is not decided here but in `rest::error`. The middleware that gives the errors
+//! of axum, tower and panics this form, and writes RFC 9457's form for those who ask for it, is
+//! [`error_shape`](super::middleware::error_shape).
 
 use std::{borrow::Cow, fmt, time::Duration};
 
@@ -170,7 +168,7 @@ impl Serialize for HttpError {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         // What the contract shows is three keys, and of what was not found it shows the whole body.
         let about = self.about.as_deref().filter(|_| self.status != StatusCode::NOT_FOUND);
-        let mut body = serializer.serialize_struct("HttpError", 3)?;
+        let mut body = serializer.serialize_struct("Failure", 3)?;
         body.serialize_field("error", self.status.canonical_reason().unwrap_or("Error"))?;
         body.serialize_field("message", &self.message)?;
         body.serialize_field("code", &self.status.as_u16())?;
@@ -279,7 +277,7 @@ mod tests {
     fn the_body_has_three_keys_in_the_documented_order() {
         let failure = HttpError::not_found("Worker not found: worker-99");
         let body = String::from_utf8(failure.body()).expect("JSON is UTF-8");
-        assert_eq!(body, r#"{"error":"Not RouteMatch","message":"Worker not found: worker-99","code":404}"#);
+        assert_eq!(body, r#"{"error":"Not Found","message":"Worker not found: worker-99","code":404}"#);
     }
 
     #[test]

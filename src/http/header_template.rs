@@ -8,7 +8,7 @@ use axum::{
     response::Response,
 };
 
-/// The header that carries a [`RequestId`], both ways.
+/// The header that carries a request id, both ways.
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// For `X-Content-Type-Options`: a type is what it is declared to be.

@@ -1,16 +1,15 @@
-//! Everything about HTTP that is not an answer: connections, limits, state, and the shape of a failure.
+//! HTTP apart from the answers: connections, middleware, routing, extractors, and the form of an error.
 //!
 //! A request passes these places, outermost first:
 //!
-//! 1. [`listener`] accepts it, on a connection that may not dawdle (`socket` keeps the pace).
-//! 2. [`layers`] number it, keep it to its size and its time, catch its panic and write its line in the log.
-//! 3. [`routes`] has found which handler of `rest` or `graphql` it is for; [`extract`] reads what the handler asked
-//!    for.
-//! 4. Whatever went wrong on the way leaves as a [`HttpError`]: one JSON body for every path and every cause.
+//! 1. [`server`] accepts its connection and holds the client to its time-outs.
+//! 2. [`middleware`] gives the request its id, limits its size and its time, catches a panic and writes the log line.
+//! 3. [`routing`] has found the handler of `rest` or `graphql` for its path; [`extract`] reads what the handler takes.
+//! 4. Whatever goes wrong leaves as an [`HttpError`]: one JSON body for every path and every cause.
 //!
-//! *Invariant:* this room knows no domain. It imports neither `resolvers` nor `error`; `rest` turns a domain error
-//! into a [`HttpError`]. What a route needs to differ in (a larger body, a quieter log line) the route says itself, in
-//! its [`Routes`], so that no path is spelled here.
+//! *Invariant:* this room knows no domain. It imports neither `resolvers` nor [`crate::error`]; `rest::error` turns a
+//! domain error into an [`HttpError`]. What a route needs to differ in (a larger body, a quieter log line) the route says
+//! itself, by its [`RouteOptions`], so that no path is spelled here.
 
 mod chunked_body;
 pub mod error;

@@ -131,7 +131,7 @@ const JSON: (&str, &str) = ("content-type", "application/json");
 #[tokio::test]
 async fn an_unknown_route_is_a_404_that_names_it() {
     let answer = ask(request("GET", "/api/v1/nope?token=secret", &[], "")).await;
-    answer.assert_failure(404, "Not RouteMatch", "No route for GET /api/v1/nope");
+    answer.assert_failure(404, "Not Found", "No route for GET /api/v1/nope");
     let answer = ask(request("DELETE", "/", &[], "")).await;
     assert_eq!(answer.status, 405, "a known path is not an unknown route");
 }
@@ -176,7 +176,7 @@ async fn plain_errors_get_the_house_shape_and_keep_their_headers() {
     assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
     assert_eq!(answer.header("content-length"), None, "the length of the old body is forgotten");
     let answer = ask(request("GET", "/api/v1/workers/w1", &[], "")).await;
-    answer.assert_failure(404, "Not RouteMatch", "Worker not found: w1");
+    answer.assert_failure(404, "Not Found", "Worker not found: w1");
     let answer = ask(request("GET", "/api/v1/problem", &[], "")).await;
     assert_eq!((answer.status, answer.body.as_str()), (400, "{}"), "other JSON errors pass");
 }

@@ -21,7 +21,7 @@ use crate::http::HttpError;
 use crate::json;
 use crate::resolvers::{Precondition, Seen, SeenAt};
 
-/// PartialList of every tag: another version may show the same state in another way.
+/// Part of every tag: another version may show the same state in another way.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What determines an answer's body.

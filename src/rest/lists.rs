@@ -36,7 +36,7 @@ pub(super) const VMS: ListKeys = ListKeys { rows: "vms", total: "total" };
 /// `GET /api/v1/cluster/distribution`
 const DISTRIBUTION: ListKeys = ListKeys { rows: "distribution", total: "total_workers" };
 
-/// PartialList of a list, or a list in another order.
+/// Part of a list, or a list in another order.
 pub(super) struct PartialList<T> {
     pub(super) keys: ListKeys,
     pub(super) rows: Vec<T>,

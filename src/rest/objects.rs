@@ -272,7 +272,7 @@ event_fields!(object);
 registered_fields!(object);
 heartbeat_reply_fields!(object);
 
-/// ListKeys beside the declared ones, for clients from before the contract.
+/// Keys beside the declared ones, for clients from before the contract.
 trait Aliases {
     fn write_aliases<M: SerializeMap>(&self, _map: &mut M) -> Result<(), M::Error> {
         Ok(())

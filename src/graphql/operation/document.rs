@@ -2,7 +2,7 @@
 //!
 //! The cost and the plan of an operation are stored with the document, if they do not depend on variables, when they
 //! are first needed. Caching of documents is in [`document_cache`](super::document_cache), the rules are in
-//! [`validation`](super::validation).
+//! [`validation`].
 
 use std::collections::{HashMap, HashSet};
 use std::mem::size_of;

@@ -1,6 +1,6 @@
 //! Plans of object types: selections of an object's fields, compiled from the field lists.
 //!
-//! This is one more expansion of the field lists of [`cluster::fields`](crate::cluster::fields); the resolvers of the
+//! This is one more expansion of the field lists of [`cluster::fields`]; the resolvers of the
 //! same types are in [`schema::objects`](crate::graphql::schema::objects).
 
 use std::sync::Arc;

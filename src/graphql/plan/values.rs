@@ -1,6 +1,6 @@
 //! Leaf values as JSON: writes the value of a field in the form of its GraphQL type.
 //!
-//! Its twin [`values`](crate::graphql::schema::values) makes the engine's values of the same types. That both agree is
+//! Its twin [`schema::values`](crate::graphql::schema::values) makes the engine's values of the same types. That both agree is
 //! tested with random documents (`tests`).
 
 use std::sync::Arc;

@@ -1,5 +1,5 @@
 //! The object types with their resolvers, generated from the field lists of
-//! [`cluster::fields`](crate::cluster::fields), and the connections and payloads that only GraphQL has.
+//! [`cluster::fields`], and the connections and payloads that only GraphQL has.
 //!
 //! Plans of the same types are in `plan::objects`.
 

@@ -1,6 +1,6 @@
 //! The GraphQL type of each field value: conversions from values of the domain, and the small object types and enums.
 //!
-//! The twin for REST is `rest::shape`; plans write the same values straight to JSON in
+//! The twin for REST is `rest::values`; plans write the same values straight to JSON in
 //! `plan::values`.
 
 use std::sync::Arc;

@@ -1,6 +1,6 @@
-//! What the layers know about one request, shared between those around a handler and the handler.
+//! The request context: what the middleware knows about one request, shared with its handler.
 //!
-//! The outermost layer opens an [`RequestContext`]; whoever needs to know something about the request asks it. It belongs to
+//! The outermost layer opens a [`RequestContext`]; whoever needs to know something about the request asks it. It belongs to
 //! the task and not to the request's extensions, which otherwise hardly any request has: they are three allocations.
 
 use std::{
@@ -132,7 +132,7 @@ impl fmt::Debug for SharedState {
     }
 }
 
-/// The notes on one request.
+/// The context of one request.
 #[derive(Debug)]
 pub struct RequestContext {
     /// The id, decided before anything else.
@@ -159,7 +159,7 @@ pub struct RequestContext {
 }
 
 impl RequestContext {
-    /// Opens the notes on a request.
+    /// Opens the context of a request.
     pub fn open(request: &Request, state: &Arc<SharedState>) -> Arc<Self> {
         let (mut id, mut asked, mut encodings) = (None, ErrorFormat::default(), AcceptEncoding::default());
         // All at once: to look for each by its name takes longer than to walk by the few that most requests have (ADR

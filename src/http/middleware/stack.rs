@@ -1,8 +1,8 @@
-//! The state every route shares: a number, a line in the log, a size, a time, and a failure instead of a panic.
+//! The middleware stack around all routes: request id, log line, CORS, refusals, body limit, time-out, panics, compression
+//! and the form of errors, in the order in which [`with_middleware`] puts them together.
 //!
-//! [`with_middleware`] puts them around the finished routes, in an order that matters and is written down there. What a
-//! single route wants to have different it says in its [`Routes`]. What a failure looks like is in
-//! [`failure`](crate::http::error); which pages may ask is in [`origin`](super::origin).
+//! What a single route wants to have different it says in its [`Routes`]. What an error looks like is in
+//! [`error`](crate::http::error); which pages may ask is in [`origin`](super::origin).
 
 use std::{
     any::Any,

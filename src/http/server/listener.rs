@@ -339,7 +339,7 @@ async fn serve_connection<IO, S>(
                 }
             }
         }
-        // ErrorFormat and not cut: what is in flight is finished, and HTTP/2 peers learn which requests were not heard.
+        // Asked to end and not cut: what is in flight is finished, and HTTP/2 peers learn which requests were not heard.
         leaving = true;
         pace.note_closing();
         served.as_mut().graceful_shutdown();

@@ -117,7 +117,7 @@ struct Progress {
     streams: bool,
     /// No longer HTTP. Whoever took the socket over has its own rules.
     upgraded: bool,
-    /// ErrorFormat to close, so that no new requests come.
+    /// Asked to close, so that no new requests come.
     leaving: bool,
     /// Of each answer of which the client has something to take: since when it has taken nothing of it. HTTP/2 only,
     /// where an answer may stand still while the socket is free.
@@ -735,9 +735,9 @@ mod tests {
             assert!(head.lines().any(|there| there == line), "{line} is missing in {head}");
         }
         for other in [
-            &b"HTTP/1.1 404 Not RouteMatch\r\nx-request-id: 1\r\ncontent-length: 0\r\n\r\n"[..],
-            b"HTTP/1.1 404 Not RouteMatch\r\ncontent-length: 2\r\n\r\n",
-            b"HTTP/1.1 404 Not RouteMatch\r\ncontent-length: 2\r\n\r\n{}",
+            &b"HTTP/1.1 404 Not Found\r\nx-request-id: 1\r\ncontent-length: 0\r\n\r\n"[..],
+            b"HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\n",
+            b"HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\n{}",
             b"HTTP/1.1 4",
             b"{\"data\":null}",
         ] {

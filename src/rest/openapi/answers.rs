@@ -211,8 +211,7 @@ impl Shared {
         let Self { status, error, message, .. } = self;
         let body = json!({"error": error, "message": message, "code": status});
         let problem = json!({"type": "about:blank", "title": error, "status": status, "detail": message});
-        let response =
-            json_of(self.description, "HttpError", body).content(PROBLEM, content(named("Problem"), problem));
+        let response = json_of(self.description, "Failure", body).content(PROBLEM, content(named("Problem"), problem));
         let response =
             if matches!(status, 429 | 503) { response.header("retry-after", retry_after()) } else { response };
         response.build()

@@ -29,7 +29,7 @@ use crate::http::Parameter;
 /// What is said of the API as a whole.
 const DESCRIPTION: &str = "\
 Answers for a cluster of workers and their VMs. Every answer of a question has the revision it was read at in \
-`x-revision`; every failure, on every path, has the same body (`HttpError`). Keys that are not described here may be \
+`x-revision`; every failure, on every path, has the same body (`Failure`). Keys that are not described here may be \
 added to answers. Unknown parameters of a query string are refused, except those whose names begin with `_`; so are \
 unknown keys in bodies of commands. Those in registrations and heartbeats are ignored, because agents and servers are of \
 different ages. The same questions and commands are in GraphQL at `/graphql`.";

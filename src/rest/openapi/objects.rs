@@ -150,7 +150,7 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
         ("RefusedHeartbeat", refused_heartbeat()),
         ("Health", health()),
         ("ComponentStatus", component_status()),
-        ("HttpError", failure()),
+        ("Failure", failure()),
         ("Problem", problem()),
     ];
     let mut components: Vec<_> = declared.into_iter().map(|(name, object)| (name, object.into())).collect();
@@ -193,7 +193,7 @@ fn listed_vm() -> Object {
     )
 }
 
-/// PartialList of a list, or the whole of it, and how many there are.
+/// Part of a list, or the whole of it, and how many there are.
 fn page_of(description: &str, key: &str, item: impl Into<RefOr<Schema>>) -> Object {
     object(
         description,
@@ -227,7 +227,7 @@ fn distribution() -> Object {
 
 fn event_list() -> Object {
     object(
-        "PartialList of the change log.",
+        "Part of the change log.",
         [
             ("events", described(list(named("ClusterEvent")), "What happened, oldest first.")),
             ("end_cursor", described(values::Cursor::schema(), "Where to go on: pass it back as `after`.")),
@@ -285,7 +285,7 @@ fn refused_heartbeat() -> Object {
         [
             ("worker_id", described(or_null(any_text()), "Whose it was; null if that could not be read.")),
             ("status", described(whole_of(failures()), "The status that it would have had by itself.")),
-            ("error", named("HttpError").into()),
+            ("error", named("Failure").into()),
         ],
     )
 }
@@ -329,7 +329,7 @@ fn component_status() -> Object {
 
 /// A server that is asked how it is, and cannot tell, answers with a failure as everywhere.
 fn degraded_health() -> RefOr<Schema> {
-    let health = AnyOfBuilder::new().item(named("Health")).item(named("HttpError"));
+    let health = AnyOfBuilder::new().item(named("Health")).item(named("Failure"));
     described(health, "How a server is that is not well, or why it cannot tell.")
 }
 

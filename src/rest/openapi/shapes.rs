@@ -1,4 +1,5 @@
-//! The shapes of fields as schemas; the third twin of [`rest::shape`](crate::rest::values) and `graphql::shape`.
+//! The shapes of fields as schemas; the third twin of [`rest::values`](crate::rest::values) and
+//! `graphql::schema::values`.
 //!
 //! A shape that has none here cannot be used in a field list: the expansion in [`objects`](super::objects) asks for it.
 
