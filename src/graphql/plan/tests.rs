@@ -36,7 +36,7 @@ use crate::resolvers::watch::Heartbeat;
 use crate::resolvers::{EventView, Reading};
 
 /// Fields that have no plan.
-const NOT_PLANNED: [&str; 1] = ["events"];
+const NOT_PLANNED: [&str; 2] = ["events", "health"];
 
 /// Ids of the test's cluster, and one that does not exist.
 const IDS: [&str; 8] = ["w0", "w1", "w2", "w3", "v0", "v1", "v7", "nobody"];
