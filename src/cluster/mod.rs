@@ -19,6 +19,7 @@ mod filter;
 mod id;
 mod index;
 mod prepared;
+mod shown_until;
 mod snapshot;
 mod sorted;
 mod stats;

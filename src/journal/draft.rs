@@ -8,7 +8,7 @@ use sea_orm::DatabaseTransaction;
 use serde_json::{Value, json};
 
 use super::beats::Beats;
-use super::commands::Answer;
+use super::idempotency::{Answer, KeptAnswer};
 use super::rows::{self, VmRow};
 use super::statements::{Column, Delete, Type, Update, Upsert};
 use crate::clock::Timestamp;
@@ -49,15 +49,6 @@ pub struct Draft<'a> {
 struct Edited {
     worker: Arc<Worker>,
     parts: [bool; Part::COUNT],
-}
-
-/// What was answered to the request that first came with a key.
-#[derive(Clone, Debug)]
-pub struct KeptAnswer {
-    /// Tells that request from others.
-    pub fingerprint: Arc<str>,
-    /// The answer.
-    pub answer: Answer,
 }
 
 /// The parts of a worker, cut by who changes them: each has its own columns.

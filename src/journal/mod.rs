@@ -27,9 +27,13 @@ mod database;
 mod draft;
 mod feed;
 mod files;
+mod idempotency;
 mod log;
+mod migrations;
 mod notify;
+mod open_error;
 mod outage;
+mod published;
 mod queue;
 mod retention;
 mod rows;
@@ -53,17 +57,20 @@ use tokio_util::sync::CancellationToken;
 pub use self::commands::Command;
 use self::commands::{Heard, Lane, SignOfLife};
 use self::condition::CommitCondition;
-pub use self::database::{Database, OpenError, without_password};
+pub use self::database::{Database, without_password};
 use self::feed::Feed;
 pub use self::feed::{Ended, Listener, Missed};
 pub use self::files::FileMoved;
+pub use self::idempotency::Answer;
 pub use self::log::{Extent, Log, LogPage};
+pub use self::migrations::MigrationState;
+pub use self::open_error::OpenError;
+pub use self::published::{Committed, Published};
 use self::queue::QueueSender;
 pub use self::retention::{LogTrimmer, Retention};
-pub use self::schema::MigrationState;
 use self::signs::SignsOfLife;
 pub use self::writer::Writer;
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Clock;
 use crate::cluster::{Cursor, Snapshot};
 use crate::error::{Error, Result};
 
@@ -88,24 +95,6 @@ struct Ends {
     condition: Arc<CommitCondition>,
     log: Log,
     database: Database,
-}
-
-/// A state of the cluster, as it was committed.
-#[derive(Clone, Debug)]
-pub struct Published {
-    /// The cluster.
-    pub snapshot: Arc<Snapshot>,
-    /// When it became so.
-    pub at: Timestamp,
-}
-
-/// A committed answer, with the state right after it.
-#[derive(Clone, Debug)]
-pub struct Committed<T> {
-    /// What the command answers.
-    pub reply: T,
-    /// The cluster right after the batch the command was in.
-    pub snapshot: Arc<Snapshot>,
 }
 
 /// A command that waits for its commit.

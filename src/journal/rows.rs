@@ -10,8 +10,7 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, StreamTrait as _};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::commands::Answer;
-use super::draft::KeptAnswer;
+use super::idempotency::{Answer, KeptAnswer};
 use crate::clock::{Timestamp, with_milliseconds};
 use crate::cluster::{
     Boot, Boots, Changes, Cursor, Drain, Epoch, Epochs, Event, Identity, InvalidId, Life, Prepared, SchedulingPolicy,

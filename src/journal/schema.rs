@@ -9,22 +9,18 @@ use sea_orm::{ConnectionTrait, DbBackend, DbErr, EntityTrait, QuerySelect, State
 use tracing::info;
 
 use super::connections::WritingTransaction;
-use super::database::{Database, OpenError};
+use super::database::Database;
+use super::migrations::{MigrationState, find_migrations};
+use super::open_error::OpenError;
 
 /// What the lock is called on PostgreSQL: any number will do that other programs on the same database do not use.
 const LOCK: i64 = 0x6165_7468_6572_6975;
-
-/// Where sea-orm keeps what has been applied.
-const MIGRATIONS: &str = "seaql_migrations";
 
 /// What is written and removed again to see whether there is room. No client can send a key with spaces in it.
 const PROBE_KEY: &str = "is there room";
 
 /// As much as a batch of some hundred heartbeats takes in SQLite's log.
 const BALLAST_BYTES: u32 = 128 * 1_024;
-
-/// A migration's name, and whether it has been applied.
-pub type MigrationState = (String, bool);
 
 impl Database {
     /// Every migration, the oldest first, and whether it has been applied. Nothing is changed to find that out.
@@ -111,62 +107,5 @@ impl Database {
         entity::kept_answer::Entity::find().limit(0).all(&*transaction).await?;
         entity::purged_worker::Entity::find().limit(0).all(&*transaction).await?;
         transaction.commit().await
-    }
-}
-
-/// Every migration this version knows, the oldest first, and whether it has been applied. Refuses tables of a newer version,
-/// and those of other programs.
-pub(super) async fn find_migrations(
-    connection: &impl ConnectionTrait,
-    shown: &str,
-) -> Result<Vec<MigrationState>, OpenError> {
-    let failed = |source| OpenError::migration(shown, source);
-    let backend = connection.get_database_backend();
-    // First the tables, then what made them: another server may be making them at this moment, all at once.
-    let statement = Statement::from_string(backend, tables_but_for_migrations(backend));
-    let table = connection.query_one_raw(statement).await.map_err(failed)?;
-    let table = table.map(|row| row.try_get::<String>("", "name")).transpose().map_err(failed)?;
-    let applied = applied(connection).await.map_err(failed)?;
-    let known: Vec<_> = Migrator::migrations().iter().map(|migration| migration.name().to_owned()).collect();
-    let unknown = applied.iter().find(|name| !known.contains(name));
-    if applied.iter().any(|name| known.contains(name)) {
-        if let Some(migration) = unknown {
-            return Err(OpenError::Newer { url: shown.to_owned(), migration: migration.clone() });
-        }
-    } else if let Some(table) = table.or_else(|| unknown.map(|_| MIGRATIONS.to_owned())) {
-        return Err(OpenError::Foreign { url: shown.to_owned(), table });
-    }
-    Ok(known.into_iter().map(|name| (name.clone(), applied.contains(&name))).collect())
-}
-
-/// The migrations that have been applied, known or not.
-async fn applied(connection: &impl ConnectionTrait) -> Result<Vec<String>, DbErr> {
-    let backend = connection.get_database_backend();
-    let sql = match backend {
-        DbBackend::Postgres => format!("SELECT 1 WHERE to_regclass('{MIGRATIONS}') IS NOT NULL"),
-        _ => format!("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = '{MIGRATIONS}'"),
-    };
-    if connection.query_one_raw(Statement::from_string(backend, sql)).await?.is_none() {
-        return Ok(Vec::new());
-    }
-    let sql = format!("SELECT version FROM {MIGRATIONS} ORDER BY version");
-    let rows = connection.query_all_raw(Statement::from_string(backend, sql)).await?;
-    rows.iter().map(|row| row.try_get("", "version")).collect()
-}
-
-/// Finds a table, if there are any. Those of extensions are nobody's: many PostgreSQL servers are set up with some.
-fn tables_but_for_migrations(backend: DbBackend) -> String {
-    match backend {
-        DbBackend::Postgres => format!(
-            "SELECT class.relname::text AS name FROM pg_class AS class \
-             WHERE class.relnamespace = current_schema()::regnamespace AND class.relkind IN ('r', 'p') \
-             AND class.relname <> '{MIGRATIONS}' AND NOT EXISTS (SELECT FROM pg_depend AS dependency \
-             WHERE dependency.classid = 'pg_class'::regclass AND dependency.objid = class.oid \
-             AND dependency.deptype = 'e') ORDER BY name LIMIT 1"
-        ),
-        _ => format!(
-            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' \
-             AND name <> '{MIGRATIONS}' ORDER BY name LIMIT 1"
-        ),
     }
 }

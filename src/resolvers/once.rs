@@ -8,8 +8,8 @@ use std::sync::Arc;
 use super::Resolvers;
 use crate::cluster::View;
 use crate::error::Result;
+pub use crate::journal::Answer;
 use crate::journal::Command;
-pub use crate::journal::commands::Answer;
 use crate::journal::commands::{Once as CommandOnce, Told, heartbeat_fingerprint};
 
 /// What makes a request the same as an earlier one, and how it is answered.

@@ -15,6 +15,7 @@ mod harness;
 mod announcements;
 mod architecture;
 mod bad_input;
+mod circles;
 mod codes;
 mod conditional;
 mod contract;

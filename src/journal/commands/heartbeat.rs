@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Command, Lane, SignOfLife, boot_is_over, check_life, entries_if_back, vms_on};
+use super::{Command, Lane, SignOfLife, boot_is_over, check_life, entries_if_back, heard, vms_on};
 use crate::cluster::{Actor, Availability, EventKind, HeardSince, Snapshot, Tombstone, Vm, VmId, VmStatus, Worker};
 use crate::error::{Error, Result};
-use crate::journal::draft::{Draft, Part, Told};
+use crate::journal::draft::{Draft, Told};
 
 /// Records a heartbeat.
 #[derive(Clone, Debug)]
@@ -232,17 +232,6 @@ fn hear_late(
     let parts = heard(&known, &mut worker, draft);
     let worker = draft.put(worker, parts);
     Ok(late(worker))
-}
-
-/// Notes that a worker is heard, and says what has to be written for it.
-pub(super) fn heard(before: &Worker, after: &mut Worker, draft: &mut Draft<'_>) -> &'static [Part] {
-    let is_back = draft.announce_if_back(after);
-    match (is_back, before.usage.late_sequence != after.usage.late_sequence) {
-        (false, false) => &[Part::Heartbeat],
-        (true, false) => &[Part::Heartbeat, Part::Announcement],
-        (false, true) => &[Part::Heartbeat, Part::LateHeartbeat],
-        (true, true) => &[Part::Heartbeat, Part::Announcement, Part::LateHeartbeat],
-    }
 }
 
 /// Brings the worker's VMs to what the heartbeat says. Unchanged VMs keep their revision.

@@ -21,8 +21,7 @@ pub use deregister::Deregister;
 pub use forget::ForgetPurged;
 pub use heartbeat::{Beat, HeartbeatAccepted, Inventory, RecordHeartbeat, RecordHeartbeats, SetAside, VmReport};
 pub use once::{
-    ANSWERS_ARE_KEPT_FOR_HOURS, ANSWERS_TO_HEARTBEATS_ARE_KEPT_FOR_MINUTES, Answer, Once, Tell, Told,
-    heartbeat_fingerprint,
+    ANSWERS_ARE_KEPT_FOR_HOURS, ANSWERS_TO_HEARTBEATS_ARE_KEPT_FOR_MINUTES, Once, Tell, Told, heartbeat_fingerprint,
 };
 pub use policy::{PolicySet, SetPolicy};
 pub use precondition::{Precondition, Seen, SeenAt};
@@ -32,7 +31,7 @@ pub use signs::{Heard, RecordSigns, SignOfLife};
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use super::draft::Draft;
+use super::draft::{Draft, Part};
 use crate::cluster::{Availability, Snapshot, Worker, WorkerVms};
 use crate::error::{Error, Result};
 
@@ -120,6 +119,17 @@ fn check_life(worker: &Worker, given: u64, boot_id: Option<&str>) -> Result<()> 
 /// to register again only to be refused then.
 fn boot_is_over(id: &str, boot_id: &str, current: u64) -> Error {
     Error::BootIsOver { id: id.to_owned(), boot_id: boot_id.to_owned(), current }
+}
+
+/// Notes that a worker is heard, and says what has to be written for it.
+fn heard(before: &Worker, after: &mut Worker, draft: &mut Draft<'_>) -> &'static [Part] {
+    let is_back = draft.announce_if_back(after);
+    match (is_back, before.usage.late_sequence != after.usage.late_sequence) {
+        (false, false) => &[Part::Heartbeat],
+        (true, false) => &[Part::Heartbeat, Part::Announcement],
+        (false, true) => &[Part::Heartbeat, Part::LateHeartbeat],
+        (true, true) => &[Part::Heartbeat, Part::Announcement, Part::LateHeartbeat],
+    }
 }
 
 #[cfg(test)]

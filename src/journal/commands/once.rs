@@ -10,6 +10,7 @@ use crate::clock::Timestamp;
 use crate::cluster::Snapshot;
 use crate::error::{Error, Result};
 use crate::journal::draft::Draft;
+use crate::journal::idempotency::Answer;
 
 /// How long an answer is kept for whoever asks for it again, in hours; the trimmer removes it after that.
 pub const ANSWERS_ARE_KEPT_FOR_HOURS: u64 = 24;
@@ -20,15 +21,6 @@ pub const ANSWERS_TO_HEARTBEATS_ARE_KEPT_FOR_MINUTES: u64 = 60;
 /// The fingerprint of a heartbeat, which is told from a command by it.
 pub fn heartbeat_fingerprint(fingerprint: &str) -> String {
     format!("{}{fingerprint}", Request::HEARTBEAT)
-}
-
-/// What a client was told, as it is kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// The text of it.
-    pub body: Arc<str>,
-    /// Its entity tag, if it has one.
-    pub tag: Option<Arc<str>>,
 }
 
 /// Makes of a reply the answer to keep, with the cluster's revision and the moment that it is of.

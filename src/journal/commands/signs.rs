@@ -1,7 +1,6 @@
 //! The server tells when it heard workers whose heartbeats it had no room for.
 
-use super::heartbeat::heard;
-use super::{Command, Lane, check_life};
+use super::{Command, Lane, check_life, heard};
 use crate::clock::Timestamp;
 use crate::cluster::{Snapshot, Worker, WorkerId};
 use crate::error::Result;

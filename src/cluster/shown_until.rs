@@ -1,0 +1,89 @@
+//! Until when what a worker shows stays the same, if nothing is committed.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+
+use super::depends::Depends;
+use super::status::Availability;
+use super::view::WorkerView;
+use crate::clock::Timestamp;
+
+impl WorkerView {
+    /// Before which moment the clock makes nothing else of what is shown; none if it never does.
+    pub fn shows_the_same_until(&self, depends: Depends) -> Option<Timestamp> {
+        if !depends.silence || self.availability() == Availability::Offline {
+            return None;
+        }
+        // The last moment at which it is online is the one at which it has been silent for just as long as it may.
+        let silent = TimeDelta::from_std(self.view.offline_after)
+            .ok()
+            .and_then(|silence| self.worker.usage.last_seen.checked_add_signed(silence + TimeDelta::milliseconds(1)));
+        if !depends.seconds {
+            return silent;
+        }
+        let next_second = Duration::from_secs(self.uptime().seconds() + 1);
+        let next_second = TimeDelta::from_std(next_second)
+            .ok()
+            .and_then(|uptime| self.worker.life.started_at.checked_add_signed(uptime));
+        match (silent, next_second) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::cluster::{Identity, Labels, Life, Snapshot, View, Worker, WorkerId};
+
+    fn at(milliseconds: i64) -> Timestamp {
+        Timestamp::from_timestamp_millis(1_000_000 + milliseconds).unwrap_or_default()
+    }
+
+    /// A worker that started at 0 and was heard at 40.250, as it is seen at a moment.
+    fn seen(now: i64, has_left: bool) -> WorkerView {
+        let text: Arc<str> = "x".into();
+        let identity = Identity {
+            hostname: text.clone(),
+            address: text.clone(),
+            zone: text,
+            labels: Labels::new(),
+            capabilities: Vec::new(),
+            cpu_cores: 1,
+            memory_mb: 1,
+            disk_gb: 1,
+            max_vms: 1,
+        };
+        let mut worker = Worker::first_life(WorkerId::parse("w").unwrap(), identity, Life::first(at(0), 1));
+        worker.usage.last_seen = at(40_250);
+        worker.life.left_at = has_left.then_some(at(40_250));
+        let snapshot = Arc::new(Snapshot::empty("test".into()));
+        let view = Arc::new(View::new(snapshot, at(now), Duration::from_secs(60)));
+        WorkerView { worker: Arc::new(worker), view }
+    }
+
+    #[test]
+    fn what_is_shown_holds_until_the_next_second_or_the_end_of_patience() {
+        for (now, has_left, silence, seconds) in [
+            (40_250, false, Some(100_251), Some(41_000)),
+            (40_999, false, Some(100_251), Some(41_000)),
+            (41_000, false, Some(100_251), Some(42_000)),
+            // Started later than it is now, by another server's clock: it is up for no time until it is for a second.
+            (-500, false, Some(100_251), Some(1_000)),
+            (99_999, false, Some(100_251), Some(100_000)),
+            (100_000, false, Some(100_251), Some(100_251)),
+            (100_250, false, Some(100_251), Some(100_251)),
+            (100_251, false, None, None),
+            (41_000, true, None, None),
+        ] {
+            let worker = seen(now, has_left);
+            assert_eq!(worker.shows_the_same_until(Depends::ON_ITSELF), None, "{now}");
+            assert_eq!(worker.shows_the_same_until(Depends::ON_SILENCE), silence.map(at), "{now}");
+            assert_eq!(worker.shows_the_same_until(Depends::ON_SECONDS), seconds.map(at), "{now}");
+        }
+    }
+}
