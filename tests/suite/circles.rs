@@ -133,26 +133,34 @@ fn without_inline_modules(code: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Each path that is imported, with whether it is passed on to others.
-fn imports(code: &str) -> Vec<(bool, Vec<String>)> {
-    let mut imports = Vec::new();
-    let mut statement = String::new();
+/// The import statements of a file, and the rest of its code.
+fn split_imports(code: &str) -> (Vec<String>, String) {
+    let (mut statements, mut statement, mut rest) = (Vec::new(), String::new(), String::new());
     for line in code.lines() {
         let trimmed = line.trim();
         let begins = trimmed.starts_with("use ") || (trimmed.starts_with("pub") && trimmed.contains(" use "));
         if statement.is_empty() && !begins {
+            rest.push_str(line);
+            rest.push('\n');
             continue;
         }
         statement.push_str(trimmed);
         statement.push(' ');
         if trimmed.ends_with(';') {
-            let is_public = statement.starts_with("pub");
-            let tree = statement.split_once("use ").map_or("", |(_, tree)| tree).trim_end().trim_end_matches(';');
-            imports.extend(expand(tree, &[]).into_iter().map(|path| (is_public, path)));
-            statement.clear();
+            statements.push(std::mem::take(&mut statement));
         }
     }
-    imports
+    (statements, rest)
+}
+
+/// Each path that is imported, with whether it is passed on to others.
+fn imports(code: &str) -> Vec<(bool, Vec<String>)> {
+    let (statements, _) = split_imports(code);
+    let paths = statements.iter().flat_map(|statement| {
+        let tree = statement.split_once("use ").map_or("", |(_, tree)| tree).trim_end().trim_end_matches(';');
+        expand(tree, &[]).into_iter().map(|path| (statement.starts_with("pub"), path))
+    });
+    paths.collect()
 }
 
 /// The paths of a tree such as `super::{a::B, c::{self, D}}`.
@@ -182,7 +190,8 @@ fn expand(tree: &str, prefix: &[String]) -> Vec<Vec<String>> {
 /// Paths that stand in the code itself: `super::limits::check(…)`, `cost::of(…)`.
 fn inline_paths(code: &str) -> Vec<Vec<String>> {
     let is_word = |letter: char| letter.is_alphanumeric() || letter == '_' || letter == ':' || letter == '$';
-    let lines = code.lines().filter(|line| !line.trim_start().starts_with("use ") && !line.contains("pub(in "));
+    let (_, code) = split_imports(code);
+    let lines = code.lines().filter(|line| !line.contains("pub(in "));
     let paths = lines.flat_map(|line| line.split(|letter| !is_word(letter)));
     let paths = paths.filter(|path| path.contains("::") && !path.starts_with(':') && !path.contains('$'));
     paths.map(|path| path.split("::").filter(|word| !word.is_empty()).map(str::to_owned).collect()).collect()
