@@ -20,6 +20,9 @@ const ROUTES: [(&str, &str); 12] = [
     ("/api/v1/health", "GET"),
 ];
 
+/// Says how old answers may be, which is another time at each look.
+const HEALTH: &str = "/api/v1/health";
+
 on_both_databases! {
     async fn a_wrong_method_is_told_the_right_ones(cluster: TestCluster) {
         cluster.add([worker("w1").vms([vm("vm-1")])]).await;
@@ -48,7 +51,9 @@ on_both_databases! {
             let (get, head) = (cluster.rest().get(path).await, cluster.rest().head(path).await);
             assert_eq!((head.status, head.body.as_str()), (get.status, ""), "{path}");
             assert_eq!(head.header("content-type"), get.header("content-type"), "{path}");
-            assert_eq!(head.header("content-length"), Some(get.body.len().to_string().as_str()), "{path}");
+            if path != HEALTH {
+                assert_eq!(head.header("content-length"), Some(get.body.len().to_string().as_str()), "{path}");
+            }
         }
     }
 
@@ -57,7 +62,10 @@ on_both_databases! {
         for (path, allowed) in ROUTES {
             if allowed.contains("GET") {
                 let (without, with) = (cluster.rest().get(path).await, cluster.rest().get(&format!("{path}/")).await);
-                assert_eq!((without.status, without.body), (with.status, with.body), "{path}");
+                assert_eq!(without.status, with.status, "{path}");
+                if *path != HEALTH {
+                    assert_eq!(without.body, with.body, "{path}");
+                }
             }
         }
         let filtered = cluster.rest().get("/api/v1/workers/?zone=b").await;

@@ -278,27 +278,32 @@ impl TestDatabase {
     }
 }
 
-/// Migrates a database to copy. Its name is that of the program of tests, so that a later run of the same program finds
-/// it, and that of a program compiled anew takes its place.
+/// Migrates a database to copy. Its name is that of the program of tests as it is compiled, so that a later run of it
+/// finds the database, and one that is compiled anew removes it.
 async fn make_template() -> String {
     let program = env::current_exe().unwrap();
-    let name = format!("template_{}", program.file_stem().unwrap().to_str().unwrap());
-    let version = program.metadata().unwrap().modified().unwrap();
-    let version = version.duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
+    let compiled = program.metadata().unwrap().modified().unwrap();
+    let compiled = compiled.duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
+    let (name, place) = (format!("template_{compiled}"), program.display().to_string().replace('\'', ""));
     let server = connect(&postgres_url("postgres")).await;
     // Of several processes that run at once, one makes it. The lock is gone with the connection.
     execute_on(&server, "SELECT pg_advisory_lock(hashtext('template of tests'))").await;
-    let sql =
-        format!("SELECT shobj_description(oid, 'pg_database') AS version FROM pg_database WHERE datname = '{name}'");
-    let known = server.query_one_raw(Statement::from_string(DbBackend::Postgres, sql)).await.unwrap();
-    let known = known.and_then(|row| row.try_get::<Option<String>>("", "version").unwrap());
-    if known.as_deref() != Some(&version.to_string()) {
+    let sql = format!(
+        "SELECT datname::text AS name FROM pg_database WHERE shobj_description(oid, 'pg_database') = '{place}'"
+    );
+    let known = server.query_all_raw(Statement::from_string(DbBackend::Postgres, sql)).await.unwrap();
+    let known: Vec<String> = known.iter().map(|row| row.try_get("", "name").unwrap()).collect();
+    for outdated in known.iter().filter(|known| **known != name) {
+        execute_on(&server, &format!(r#"DROP DATABASE IF EXISTS "{outdated}" WITH (FORCE)"#)).await;
+    }
+    if !known.contains(&name) {
+        // What was begun and not finished has no comment.
         execute_on(&server, &format!(r#"DROP DATABASE IF EXISTS "{name}" WITH (FORCE)"#)).await;
         execute_on(&server, &format!(r#"CREATE DATABASE "{name}" TEMPLATE template0"#)).await;
         let database = connect(&postgres_url(&name)).await;
         Migrator::up(&database, None).await.unwrap();
         database.close().await.unwrap();
-        execute_on(&server, &format!(r#"COMMENT ON DATABASE "{name}" IS '{version}'"#)).await;
+        execute_on(&server, &format!(r#"COMMENT ON DATABASE "{name}" IS '{place}'"#)).await;
     }
     server.close().await.unwrap();
     name
