@@ -7,7 +7,7 @@
 //!
 //! | room | what lives there |
 //! |---|---|
-//! | [`http`] | listener, limits, manners, the shape of failures: everything about HTTP that is not an answer |
+//! | [`http`] | connections, middleware, routing, the form of errors: everything about HTTP that is not an answer |
 //! | [`rest`], [`graphql`] | a protocol's words in, one resolver call, its shape out; neither knows the other |
 //! | [`pages`] | what a browser is shown: the playground, the API's reference; they use the API |
 //! | [`resolvers`] | one typed function per operation; checking of input, paging, streams |

@@ -51,7 +51,7 @@ struct LaneLimits {
 /// Into so many shares a batch is divided.
 const SHARES: usize = 4;
 
-/// Requests are given up after 10 s (`http::layers`), and what is given up in the queue is done for nobody.
+/// Requests are given up after 10 s (`http::options`), and what is given up in the queue is done for nobody.
 fn limits(lane: Lane) -> LaneLimits {
     match lane {
         Lane::Operators => LaneLimits { waiting: 4_096, share: 1, wait: Some(Duration::from_secs(8)) },

@@ -1,7 +1,7 @@
 //! What answers look like: the objects of the field lists, and what wraps them.
 //!
 //! The lists of [`cluster::fields`](crate::cluster::fields), which make the JSON in
-//! [`object`](mod@crate::rest::objects) and the GraphQL types,
+//! [`objects`](mod@crate::rest::objects) and the GraphQL types,
 //! are expanded once more here. So a field is in the document because it is in the answer, with the words that GraphQL
 //! has for it.
 
