@@ -31,6 +31,11 @@ impl Progress {
         self.last_ms.store(self.elapsed_ms(), Ordering::Relaxed);
     }
 
+    /// It was so at this moment, of [`elapsed_ms`](Self::elapsed_ms).
+    fn mark_at(&self, moment: u64) {
+        self.last_ms.fetch_max(moment, Ordering::Relaxed);
+    }
+
     /// How long ago that was.
     pub(super) fn idle(&self) -> Duration {
         Duration::from_millis(self.elapsed_ms().saturating_sub(self.last_ms.load(Ordering::Relaxed)))
@@ -40,6 +45,10 @@ impl Progress {
         u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }
+
+/// A moment in the life of a [`CommitCondition`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment(u64);
 
 /// Written by the writer, read by whoever is asked how this server is.
 #[derive(Debug)]
@@ -84,9 +93,15 @@ impl CommitCondition {
         self.is_failing.swap(is_failing, Ordering::Relaxed) != is_failing
     }
 
-    /// The writer has just seen the latest revision of the database.
-    pub(super) fn mark_up_to_date(&self) {
-        self.up_to_date.mark();
+    /// This moment, for [`mark_up_to_date`](Self::mark_up_to_date).
+    pub(super) fn now(&self) -> Moment {
+        Moment(self.up_to_date.elapsed_ms())
+    }
+
+    /// The writer has seen all that was committed up to this moment: the one before it asked, because the answer may take
+    /// its time.
+    pub(super) fn mark_up_to_date(&self, moment: Moment) {
+        self.up_to_date.mark_at(moment.0);
     }
 
     /// How long ago this server is known to have seen everything that was committed.
