@@ -491,7 +491,8 @@ impl Database {
         self.file.as_ref().map_or(Ok(()), |file| file.files.check())
     }
 
-    /// How many statements have been sent so far, except for hints, which are sent as time allows.
+    /// How many statements have been sent so far, except for hints and looks at the log of SQLite, which are sent as time
+    /// allows.
     pub fn statements_sent(&self) -> u64 {
         self.statements.load(Ordering::Relaxed)
     }
@@ -554,8 +555,22 @@ impl Database {
             // Who reads at this moment, as a backup does, may keep it from being all; that is no reason to take no commits.
             connection.execute_unprepared("PRAGMA wal_checkpoint(TRUNCATE)").await?;
             file.is_checkpointed.store(true, Ordering::Release);
+            // It waits for the disk as often as the commit that comes after it.
+            self.progress.mark();
         }
         Ok(())
+    }
+
+    /// Brings SQLite's log into the database if it is long, beside whoever reads. Whether it was.
+    pub(super) async fn checkpoint_if_long(&self) -> Result<bool, DbErr> {
+        let Some(file) = &self.file else { return Ok(false) };
+        if !file.is_checkpointed.load(Ordering::Acquire) || uncheckpointed(&file.anchor).await? < WAL_PAGES {
+            return Ok(false);
+        }
+        let (connection, lease) = self.lease_writer().await?;
+        connection.execute_unprepared("PRAGMA wal_checkpoint(PASSIVE)").await?;
+        lease.succeed();
+        Ok(true)
     }
 
     async fn check_sqlite_version(&self) -> Result<(), VersionCheck> {
@@ -631,7 +646,8 @@ async fn sqlite(url: String, connections: u32, mode: SqliteMode, meter: Meter) -
                 .statement_cache_capacity(512)
                 .pragma("temp_store", "memory")
                 .pragma("cache_size", "-20000")
-                .pragma("wal_autocheckpoint", WAL_PAGES);
+                // Not within a commit, which would wait for it.
+                .pragma("wal_autocheckpoint", "0");
             match mode {
                 SqliteMode::Writer | SqliteMode::Reader => options.journal_mode(SqliteJournalMode::Wal),
                 SqliteMode::Inspect => options.read_only(true),
@@ -647,9 +663,17 @@ async fn sqlite(url: String, connections: u32, mode: SqliteMode, meter: Meter) -
     Ok(connection)
 }
 
-/// How many pages the log of SQLite grows to before a commit brings it into the database, which waits for the disk twice
-/// more: 32 MiB. With the usual thousand, the commit of a few thousand heartbeats did so each time.
-const WAL_PAGES: &str = "8192";
+/// How many pages the log of SQLite grows to before it is brought into the database, which waits for the disk twice: 32 MiB.
+/// With the usual thousand, a few thousand heartbeats did so each time.
+const WAL_PAGES: i64 = 8_192;
+
+/// How many pages of the log are not in the database yet. Nothing is written, and nobody waited for.
+async fn uncheckpointed(connection: &DatabaseConnection) -> Result<i64, DbErr> {
+    let statement = Statement::from_string(DbBackend::Sqlite, "PRAGMA wal_checkpoint(NOOP)");
+    let Some(row) = connection.query_one_raw(statement).await? else { return Ok(0) };
+    let number = |column| row.try_get_by_index::<i64>(column);
+    Ok(number(1)? - number(2)?)
+}
 
 /// Connections to PostgreSQL for everybody but the writer.
 async fn postgres_readers(url: &str, is_lazy: bool, statements: &Arc<AtomicU64>) -> Result<DatabaseConnection, DbErr> {
@@ -757,7 +781,7 @@ impl Meter {
 
     fn attach(self, connection: &mut DatabaseConnection) {
         connection.set_metric_callback(move |sent| {
-            if !sent.statement.sql.starts_with("NOTIFY ") {
+            if !["NOTIFY ", "PRAGMA "].iter().any(|hint| sent.statement.sql.starts_with(hint)) {
                 self.statements.fetch_add(1, Ordering::Relaxed);
             }
             if let Some(progress) = &self.progress {
@@ -805,7 +829,28 @@ fn reason(error: &DbErr) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::without_password;
+    use super::*;
+
+    #[tokio::test]
+    async fn the_log_of_sqlite_is_brought_into_the_database_when_it_is_long_and_not_by_a_commit() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("cluster.db").display());
+        let database = Database::connect(&url).await.unwrap();
+        let anchor = database.file.as_ref().unwrap().anchor.clone();
+        let write = async |sql: &str| {
+            let transaction = database.begin_writing().await.unwrap();
+            transaction.execute_unprepared(sql).await.unwrap();
+            transaction.commit().await.unwrap();
+        };
+        write("CREATE TABLE filler (bytes BLOB)").await;
+        assert!(!database.checkpoint_if_long().await.unwrap(), "it is short");
+        write(&format!("INSERT INTO filler VALUES (zeroblob({}))", WAL_PAGES * 4_096)).await;
+        assert!(uncheckpointed(&anchor).await.unwrap() >= WAL_PAGES, "a commit has waited for it");
+        assert!(database.checkpoint_if_long().await.unwrap());
+        assert_eq!(uncheckpointed(&anchor).await.unwrap(), 0);
+        assert!(!database.checkpoint_if_long().await.unwrap());
+        database.close().await.unwrap();
+    }
 
     #[test]
     fn passwords_are_not_shown() {

@@ -67,7 +67,7 @@ pub(super) async fn watch<T>(
     work: impl Future<Output = T>,
 ) -> Result<T, GivenUp> {
     let mut work = pin!(work);
-    progress.mark();
+    progress.begin();
     let begun = Instant::now();
     let (mut last_asked, mut revision) = (None::<Instant>, None);
     loop {
@@ -98,7 +98,7 @@ pub(super) async fn watch<T>(
             }
             Presence::There { revision: found, waits_its_turn } => {
                 if waits_its_turn || revision.is_some_and(|before| before != found) {
-                    progress.mark();
+                    progress.excuse();
                 }
                 revision = Some(found);
             }

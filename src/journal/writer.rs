@@ -165,6 +165,8 @@ impl Writer {
                         self.follow().await;
                     } else if let Err(LookError::Moved(moved)) = self.database.check_files() {
                         return Err(moved);
+                    } else {
+                        self.checkpoint().await;
                     }
                 }
                 () = outage_ends(&mut self.outage) => self.note_recovery().await,
@@ -259,8 +261,9 @@ impl Writer {
         let (database, progress) = (self.database.clone(), self.database.progress().clone());
         let under_way = self.queue.begin_commit(batch);
         let outcome = watchdog::watch(&database, &progress, Work::Commit, self.try_commit(batch, true)).await;
-        self.queue.end_commit(under_way, matches!(outcome, Ok(Ok(()))));
-        self.condition.end_commit();
+        let has_succeeded = matches!(outcome, Ok(Ok(())));
+        self.queue.end_commit(under_way, has_succeeded);
+        self.condition.end_commit(has_succeeded);
         outcome.unwrap_or_else(|given_up| Err(outage(given_up.0)))
     }
 
@@ -405,6 +408,25 @@ impl Writer {
             incarnation_floor: number("incarnation_floor")?,
             tombstones_since: number("tombstones_since")?,
         })
+    }
+
+    /// Brings SQLite's log into the database when it has become long. Between commits and not in one, as SQLite would do it
+    /// by itself: a commit on a disk that takes two seconds for each `fsync` would wait for three, and be given up.
+    async fn checkpoint(&mut self) {
+        if self.outage.as_ref().is_some_and(|outage| outage.stops_commands) {
+            return;
+        }
+        let (database, progress) = (self.database.clone(), self.database.progress().clone());
+        match watchdog::watch(&database, &progress, Work::Commit, database.checkpoint_if_long()).await {
+            Ok(Ok(is_done)) => {
+                if is_done {
+                    debug!("the log of SQLite was brought into the database");
+                }
+            }
+            // Commits go to the log, and may succeed all the same. The next look tries again.
+            Ok(Err(error)) => warn!(error = %error, "the log of SQLite cannot be brought into the database"),
+            Err(given_up) => self.note_outage(&DbErr::Custom(given_up.0.to_owned()).into()),
+        }
     }
 
     /// Looks for what other servers have committed. Not in an outage that stops commands: a look may hang as long as the

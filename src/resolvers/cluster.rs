@@ -31,7 +31,8 @@ pub struct Health {
 /// A part of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Component {
-    /// The database answers questions.
+    /// The database is there: it answers a question, or has answered the journal lately though all connections for
+    /// questions are busy or slow.
     Database,
     /// The journal goes on. If it does not, this server will answer nothing new, ever.
     Journal,
