@@ -111,7 +111,7 @@ impl Resolvers {
             Err(_) => {
                 self.journal.takes_commits()
                     && self.journal.is_multi_server()
-                    && self.journal.staleness() < HEARD_LATELY
+                    && self.journal.unanswered_for() < HEARD_LATELY
             }
         };
         // After the wait: it may have become known meanwhile.
