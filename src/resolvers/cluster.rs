@@ -12,8 +12,9 @@ use crate::cluster::{ClusterStats, WorkerDistribution};
 /// How long a health check waits for the database.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A database that has answered the journal within this time is there, though it took longer to answer a health check.
-const HEARD_LATELY: Duration = Duration::from_secs(3);
+/// A database that has answered the journal within this time is there, though it took longer to answer a health check: a
+/// slow one takes so long to begin a session and answer a first statement on it. One that is away is known to be before.
+const HEARD_LATELY: Duration = Duration::from_secs(5);
 
 /// How this server is.
 #[derive(Clone, Debug)]
