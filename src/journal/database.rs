@@ -1,20 +1,25 @@
 //! The database: SQLite in a file, or PostgreSQL, by URL.
 
+use std::collections::VecDeque;
 use std::fmt;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgConnection};
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
-use sea_orm::sqlx::{Connection as _, Executor as _};
+use sea_orm::sqlx::{AssertSqlSafe, Connection as _, Executor as _, Row as _};
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database as Connector, DatabaseConnection, DbBackend, DbErr,
     SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, sqlx,
 };
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
 
 use super::condition::Progress;
 use super::connections::{Connections, Lease, WritingTransaction};
@@ -41,6 +46,14 @@ const WRITERS: u32 = 2;
 /// Connections to PostgreSQL for everybody else.
 const READERS: u32 = 8;
 
+/// How long PostgreSQL may take to let a connection be made, and how long to send its first byte on it: three times what a
+/// slow one takes. One that is frozen has its connections made by the system, and sends nothing.
+const FIRST_BYTE_TIMEOUT: Duration = Duration::from_millis(1_500);
+
+/// How lately whoever holds the lock that the writer waits for has to have begun or ended a statement to be taken for one
+/// that goes on: twice what a slow database takes for each.
+const HOLDER_GOES_ON: &str = "2 s";
+
 /// How long a SQLite connection waits for another process that is writing. Nobody should be; whoever holds the lock for
 /// longer than this keeps commands from being taken, and they are told so.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -65,16 +78,45 @@ pub struct Database {
     statements: Arc<AtomicU64>,
     /// Of the writer's statements.
     progress: Arc<Progress>,
+    writers_sessions: Arc<Sessions>,
+}
+
+/// The last sessions of the writer with PostgreSQL, by the numbers of their processes there.
+#[derive(Debug, Default)]
+struct Sessions(Mutex<VecDeque<i32>>);
+
+impl Sessions {
+    /// As many as there may be, and those that have just replaced them.
+    const MOST: usize = 2 * WRITERS as usize;
+
+    fn note(&self, process: i32) {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.push_back(process);
+        if last.len() > Self::MOST {
+            last.pop_front();
+        }
+    }
+
+    /// As a list for SQL.
+    fn list(&self) -> String {
+        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.iter().map(i32::to_string).collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// Whether a PostgreSQL is there, as a session of its own finds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Presence {
-    /// It answers, and is at this revision.
-    At(i64),
-    /// Nobody answers, or it is starting or stopping.
+    /// It answers.
+    There {
+        /// The last revision that is committed.
+        revision: i64,
+        /// Whether the writer waits for a lock whose holder goes on.
+        waits_its_turn: bool,
+    },
+    /// It sends nothing, refuses or loses connections, or is starting or stopping.
     Away,
-    /// It answers that it takes no further session, or something else that says nothing about those that there are.
+    /// It answers, but not in time, or that it takes no further session, or something else that says nothing about those that there are.
     Unknown,
 }
 
@@ -143,10 +185,12 @@ impl Database {
             let failed = |source: DbErr| OpenError::connect(&shown, source);
             let statements = Arc::new(AtomicU64::new(0));
             let progress = Arc::new(Progress::new());
+            let writers_sessions = Arc::new(Sessions::default());
             // Of their own, so that questions about history can never keep a commit waiting for a connection.
             let thread = OwnThread::start("journal").map_err(|error| failed(DbErr::Custom(error.to_string())))?;
             let open_writer = {
-                let (url, meter) = (url.to_owned(), Meter::of_the_writer(&statements, &progress));
+                let (url, mut meter) = (url.to_owned(), Meter::of_the_writer(&statements, &progress));
+                meter.sessions = Some(writers_sessions.clone());
                 move |is_lazy| {
                     let limits = (WRITERS, COMMIT_STATEMENT_TIMEOUT, FRESH);
                     postgres(url.clone(), limits, is_lazy, meter.clone())
@@ -163,6 +207,7 @@ impl Database {
                 file: None,
                 statements,
                 progress,
+                writers_sessions,
             }
         } else {
             return Err(OpenError::Scheme { url: shown });
@@ -215,6 +260,7 @@ impl Database {
             file,
             statements,
             progress,
+            writers_sessions: Arc::default(),
         };
         database.check_sqlite_version().await.map_err(|error| match error {
             VersionCheck::Failed(source) => failed(source),
@@ -236,6 +282,13 @@ impl Database {
     /// For reading what is not in memory.
     pub fn readers(&self) -> Arc<DatabaseConnection> {
         self.readers.load_full()
+    }
+
+    /// The same, for the writer's looks: each answer is marked as progress.
+    pub(super) fn watched_readers(&self) -> DatabaseConnection {
+        let mut readers = DatabaseConnection::clone(&self.readers());
+        Meter::of_the_writer(&self.statements, &self.progress).attach(&mut readers);
+        readers
     }
 
     /// Where the writer has to be, if not among everybody else.
@@ -269,17 +322,28 @@ impl Database {
     }
 
     /// Whether PostgreSQL is there: asked on a session of its own, because those of the pools may be what hangs, and
-    /// because a pool goes on to try where somebody who is refused knows enough.
+    /// because a pool goes on to try where somebody who is refused knows enough. A slow one may take long to answer; one
+    /// that is away is known by not even beginning to.
     pub(super) async fn presence(&self) -> Presence {
+        let Ok(options) = PgConnectOptions::from_str(&self.url.0) else { return Presence::Unknown };
         let asked = async {
-            let mut session = PgConnection::connect_with(&PgConnectOptions::from_str(&self.url.0)?).await?;
-            let revision =
-                sqlx::query_scalar("SELECT revision FROM cluster WHERE id = 1").fetch_one(&mut session).await;
+            let mut session = PgConnection::connect_with(&options).await?;
+            let found = self.ask_presence(&mut session).await;
             let _ = session.close().await;
-            revision
+            found
         };
-        match asked.await {
-            Ok(revision) => Presence::At(revision),
+        let nothing_is_sent = async {
+            if begins_to_answer(&options).await {
+                std::future::pending::<()>().await;
+            }
+        };
+        let found = tokio::select! {
+            biased;
+            found = asked => found,
+            () = nothing_is_sent => return Presence::Away,
+        };
+        match found {
+            Ok(presence) => presence,
             Err(sqlx::Error::Io(_)) => Presence::Away,
             // It is starting, or stopping.
             Err(sqlx::Error::Database(error)) if error.code().is_some_and(|code| code.starts_with("57P")) => {
@@ -289,12 +353,33 @@ impl Database {
         }
     }
 
+    /// Asks for the revision, and for whoever holds, directly or behind others that wait, what the writer waits for. All in
+    /// one statement that is not prepared: it takes one round trip.
+    async fn ask_presence(&self, session: &mut PgConnection) -> Result<Presence, sqlx::Error> {
+        let ours = self.writers_sessions.list();
+        let sql = format!(
+            "WITH RECURSIVE holder (pid) AS ( \
+               SELECT unnest(pg_blocking_pids(pid)) FROM pg_stat_activity \
+               WHERE pid = ANY (ARRAY[{ours}]::integer[]) AND wait_event_type = 'Lock' \
+               UNION SELECT unnest(pg_blocking_pids(pid)) FROM holder \
+             ) \
+             SELECT revision, EXISTS ( \
+               SELECT FROM holder JOIN pg_stat_activity USING (pid) \
+               WHERE wait_event_type IS DISTINCT FROM 'Lock' \
+                 AND state_change > clock_timestamp() - interval '{HOLDER_GOES_ON}' \
+             ) FROM cluster WHERE id = 1"
+        );
+        let row = session.fetch_one(sqlx::raw_sql(AssertSqlSafe(sql))).await?;
+        Ok(Presence::There { revision: row.try_get(0)?, waits_its_turn: row.try_get(1)? })
+    }
+
     /// Succeeds if what is committed goes where the next start will look for it.
     pub(super) fn check_files(&self) -> Result<(), LookError> {
         self.file.as_ref().map_or(Ok(()), |file| file.files.check())
     }
 
-    /// How many statements have been sent so far, except for hints, which are sent as time allows.
+    /// How many statements have been sent so far, except for hints and looks at the log of SQLite, which are sent as time
+    /// allows.
     pub fn statements_sent(&self) -> u64 {
         self.statements.load(Ordering::Relaxed)
     }
@@ -357,8 +442,22 @@ impl Database {
             // Who reads at this moment, as a backup does, may keep it from being all; that is no reason to take no commits.
             connection.execute_unprepared("PRAGMA wal_checkpoint(TRUNCATE)").await?;
             file.is_checkpointed.store(true, Ordering::Release);
+            // It waits for the disk as often as the commit that comes after it.
+            self.progress.mark();
         }
         Ok(())
+    }
+
+    /// Brings SQLite's log into the database if it is long, beside whoever reads. Whether it was.
+    pub(super) async fn checkpoint_if_long(&self) -> Result<bool, DbErr> {
+        let Some(file) = &self.file else { return Ok(false) };
+        if !file.is_checkpointed.load(Ordering::Acquire) || uncheckpointed(&file.anchor).await? < WAL_PAGES {
+            return Ok(false);
+        }
+        let (connection, lease) = self.lease_writer().await?;
+        connection.execute_unprepared("PRAGMA wal_checkpoint(PASSIVE)").await?;
+        lease.succeed();
+        Ok(true)
     }
 
     async fn check_sqlite_version(&self) -> Result<(), VersionCheck> {
@@ -424,7 +523,8 @@ async fn sqlite(url: String, connections: u32, mode: SqliteMode, meter: Meter) -
                 .statement_cache_capacity(512)
                 .pragma("temp_store", "memory")
                 .pragma("cache_size", "-20000")
-                .pragma("wal_autocheckpoint", WAL_PAGES);
+                // Not within a commit, which would wait for it.
+                .pragma("wal_autocheckpoint", "0");
             match mode {
                 SqliteMode::Writer | SqliteMode::Reader => options.journal_mode(SqliteJournalMode::Wal),
                 SqliteMode::Inspect => options.read_only(true),
@@ -440,9 +540,17 @@ async fn sqlite(url: String, connections: u32, mode: SqliteMode, meter: Meter) -
     Ok(connection)
 }
 
-/// How many pages the log of SQLite grows to before a commit brings it into the database, which waits for the disk twice
-/// more: 32 MiB. With the usual thousand, the commit of a few thousand heartbeats did so each time.
-const WAL_PAGES: &str = "8192";
+/// How many pages the log of SQLite grows to before it is brought into the database, which waits for the disk twice: 32 MiB.
+/// With the usual thousand, a few thousand heartbeats did so each time.
+const WAL_PAGES: i64 = 8_192;
+
+/// How many pages of the log are not in the database yet. Nothing is written, and nobody waited for.
+async fn uncheckpointed(connection: &DatabaseConnection) -> Result<i64, DbErr> {
+    let statement = Statement::from_string(DbBackend::Sqlite, "PRAGMA wal_checkpoint(NOOP)");
+    let Some(row) = connection.query_one_raw(statement).await? else { return Ok(0) };
+    let number = |column| row.try_get_by_index::<i64>(column);
+    Ok(number(1)? - number(2)?)
+}
 
 /// Connections to PostgreSQL for everybody but the writer.
 async fn postgres_readers(url: &str, is_lazy: bool, statements: &Arc<AtomicU64>) -> Result<DatabaseConnection, DbErr> {
@@ -456,6 +564,7 @@ async fn postgres(
     is_lazy: bool,
     meter: Meter,
 ) -> Result<DatabaseConnection, DbErr> {
+    let sessions = meter.sessions.clone();
     let mut options = ConnectOptions::new(url);
     options
         .max_connections(connections)
@@ -480,14 +589,20 @@ async fn postgres(
                 ("tcp_keepalives_count", "3"),
             ])
         })
-        .map_sqlx_postgres_pool_opts(|options| {
+        .map_sqlx_postgres_pool_opts(move |options| {
+            let sessions = sessions.clone();
             // What is acknowledged survives a crash of the database, whatever is set for this role or this database. Not
             // set to "on": those who wait for a standby, too, are to go on to do so.
-            options.after_connect(|session, _| {
+            options.after_connect(move |session, _| {
+                let sessions = sessions.clone();
                 Box::pin(async move {
-                    let sql = "SELECT set_config('synchronous_commit', 'on', false) \
-                               WHERE current_setting('synchronous_commit') = 'off'";
-                    session.execute(sql).await.map(drop)
+                    let sql = "SELECT pg_backend_pid(), CASE current_setting('synchronous_commit') \
+                               WHEN 'off' THEN set_config('synchronous_commit', 'on', false) END";
+                    let row = session.fetch_one(sqlx::raw_sql(sql)).await?;
+                    if let Some(sessions) = sessions {
+                        sessions.note(row.try_get(0)?);
+                    }
+                    Ok(())
                 })
             })
         });
@@ -496,25 +611,54 @@ async fn postgres(
     Ok(connection)
 }
 
+/// Whether PostgreSQL sends anything, asked for the one byte with which it says whether it speaks TLS.
+async fn begins_to_answer(options: &PgConnectOptions) -> bool {
+    let host = options.get_host();
+    let folder = options.get_socket().cloned().or_else(|| host.starts_with('/').then(|| PathBuf::from(host)));
+    let outcome = match folder {
+        Some(folder) => {
+            let path = folder.join(format!(".s.PGSQL.{}", options.get_port()));
+            first_byte(UnixStream::connect(path)).await
+        }
+        None => first_byte(TcpStream::connect((host, options.get_port()))).await,
+    };
+    outcome.is_ok()
+}
+
+async fn first_byte<S: AsyncRead + AsyncWrite + Unpin>(
+    connecting: impl Future<Output = io::Result<S>>,
+) -> io::Result<()> {
+    /// Its length, and the number of the request.
+    const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
+    let mut stream = timeout(FIRST_BYTE_TIMEOUT, connecting).await??;
+    let asking = async {
+        stream.write_all(&SSL_REQUEST).await?;
+        stream.read_u8().await
+    };
+    timeout(FIRST_BYTE_TIMEOUT, asking).await?.map(drop)
+}
+
 /// What is noted after each statement of a connection.
 #[derive(Clone)]
 struct Meter {
     statements: Arc<AtomicU64>,
     progress: Option<Arc<Progress>>,
+    /// Where the sessions are noted that are begun.
+    sessions: Option<Arc<Sessions>>,
 }
 
 impl Meter {
     fn of(statements: &Arc<AtomicU64>) -> Self {
-        Self { statements: statements.clone(), progress: None }
+        Self { statements: statements.clone(), progress: None, sessions: None }
     }
 
     fn of_the_writer(statements: &Arc<AtomicU64>, progress: &Arc<Progress>) -> Self {
-        Self { statements: statements.clone(), progress: Some(progress.clone()) }
+        Self { statements: statements.clone(), progress: Some(progress.clone()), sessions: None }
     }
 
     fn attach(self, connection: &mut DatabaseConnection) {
         connection.set_metric_callback(move |sent| {
-            if !sent.statement.sql.starts_with("NOTIFY ") {
+            if !["NOTIFY ", "PRAGMA "].iter().any(|hint| sent.statement.sql.starts_with(hint)) {
                 self.statements.fetch_add(1, Ordering::Relaxed);
             }
             if let Some(progress) = &self.progress {
@@ -541,7 +685,28 @@ pub fn without_password(url: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::without_password;
+    use super::*;
+
+    #[tokio::test]
+    async fn the_log_of_sqlite_is_brought_into_the_database_when_it_is_long_and_not_by_a_commit() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("cluster.db").display());
+        let database = Database::connect(&url).await.unwrap();
+        let anchor = database.file.as_ref().unwrap().anchor.clone();
+        let write = async |sql: &str| {
+            let transaction = database.begin_writing().await.unwrap();
+            transaction.execute_unprepared(sql).await.unwrap();
+            transaction.commit().await.unwrap();
+        };
+        write("CREATE TABLE filler (bytes BLOB)").await;
+        assert!(!database.checkpoint_if_long().await.unwrap(), "it is short");
+        write(&format!("INSERT INTO filler VALUES (zeroblob({}))", WAL_PAGES * 4_096)).await;
+        assert!(uncheckpointed(&anchor).await.unwrap() >= WAL_PAGES, "a commit has waited for it");
+        assert!(database.checkpoint_if_long().await.unwrap());
+        assert_eq!(uncheckpointed(&anchor).await.unwrap(), 0);
+        assert!(!database.checkpoint_if_long().await.unwrap());
+        database.close().await.unwrap();
+    }
 
     #[test]
     fn passwords_are_not_shown() {

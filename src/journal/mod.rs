@@ -263,9 +263,9 @@ impl Journal {
         if self.is_multi_server() { self.0.condition.staleness() } else { Duration::ZERO }
     }
 
-    /// How long ago the database last answered the journal: a statement of a commit, or a look for what others committed.
-    pub fn silence(&self) -> Duration {
-        self.0.condition.silence()
+    /// How long ago the database last answered the journal, in the middle of a commit perhaps; or that began to ask.
+    pub fn unanswered_for(&self) -> Duration {
+        self.0.database.progress().idle()
     }
 
     /// Whether other servers may commit to the same database.

@@ -11,7 +11,8 @@ use entity::cluster;
 use rand::Rng as _;
 use sea_orm::sqlx::{self, sqlite::SqliteError};
 use sea_orm::{
-    ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait, RuntimeErr, Statement, TransactionTrait,
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, EntityTrait, RuntimeErr, Statement,
+    TransactionTrait,
 };
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -168,6 +169,8 @@ impl Writer {
                         self.follow().await;
                     } else if let Err(LookError::Moved(moved)) = self.database.check_files() {
                         return Err(moved);
+                    } else {
+                        self.checkpoint().await;
                     }
                 }
                 () = outage_ends(&mut self.outage) => self.note_recovery().await,
@@ -263,8 +266,9 @@ impl Writer {
         let under_way = self.queue.begin_commit(batch);
         let work = self.try_commit_again(batch);
         let outcome = watchdog::watch(&database, &progress, Work::Commit, work).await;
-        self.queue.end_commit(under_way, matches!(outcome, Ok(Ok(()))));
-        self.condition.end_commit();
+        let has_succeeded = matches!(outcome, Ok(Ok(())));
+        self.queue.end_commit(under_way, has_succeeded);
+        self.condition.end_commit(has_succeeded);
         outcome.unwrap_or_else(|given_up| Err(outage(given_up.0)))
     }
 
@@ -312,7 +316,7 @@ impl Writer {
                 return Box::pin(self.try_commit(batch, false)).await;
             }
         }
-        self.condition.mark_up_to_date();
+        self.condition.mark_up_to_date(self.condition.now());
         let base = self.state.clone();
         // Nobody else can answer any of them now: they would have to hold the lock that we hold.
         let keys: Vec<_> = batch.iter().filter_map(|queued| queued.key()).collect();
@@ -325,14 +329,15 @@ impl Writer {
             return Ok(());
         }
         draft.write(&transaction).await?;
+        // Until the commit, this server holds the lock that all others need.
+        let locked = self.condition.now();
         // From here on a failure tells nothing about what was committed: the next batch finds out.
         transaction.commit().await.map_err(|error| Failure::Outage(error.into()))?;
         self.database.check_files()?;
         let at = draft.at;
         let (changes, events) = draft.into_changes();
         self.publish(&base, changes, revision, at, Some(events));
-        // Until the commit, this server held the lock that all others need.
-        self.condition.mark_up_to_date();
+        self.condition.mark_up_to_date(locked);
         Ok(())
     }
 
@@ -353,6 +358,7 @@ impl Writer {
         let Some(beats) = draft.only_beats() else { return Ok(false) };
         // The clock is set by whoever looks for others' commits: what time it was before the disk was waited for is no use.
         let (connection, lease) = self.database.lease_writer().await.map_err(Error::from)?;
+        let begun = self.condition.now();
         let is_written = beats.write_as_batch(&connection, base.epochs.latest()).await.map_err(Error::from)?;
         lease.succeed();
         if !is_written {
@@ -362,7 +368,7 @@ impl Writer {
         let at = draft.at;
         let (changes, events) = draft.into_changes();
         self.publish(&base, changes, revision, at, Some(events));
-        self.condition.mark_up_to_date();
+        self.condition.mark_up_to_date(begun);
         Ok(true)
     }
 
@@ -422,6 +428,25 @@ impl Writer {
         })
     }
 
+    /// Brings SQLite's log into the database when it has become long. Between commits and not in one, as SQLite would do it
+    /// by itself: a commit on a disk that takes two seconds for each `fsync` would wait for three, and be given up.
+    async fn checkpoint(&mut self) {
+        if self.outage.as_ref().is_some_and(|outage| outage.stops_commands) {
+            return;
+        }
+        let (database, progress) = (self.database.clone(), self.database.progress().clone());
+        match watchdog::watch(&database, &progress, Work::Commit, database.checkpoint_if_long()).await {
+            Ok(Ok(is_done)) => {
+                if is_done {
+                    debug!("the log of SQLite was brought into the database");
+                }
+            }
+            // Commits go to the log, and may succeed all the same. The next look tries again.
+            Ok(Err(error)) => warn!(error = %error, "the log of SQLite cannot be brought into the database"),
+            Err(given_up) => self.note_outage(&DbErr::Custom(given_up.0.to_owned()).into()),
+        }
+    }
+
     /// Looks for what other servers have committed. Not in an outage that stops commands: a look may hang as long as the
     /// outage lasts, and commands would wait behind it. What was missed is looked at when the outage is over.
     async fn follow(&mut self) {
@@ -429,11 +454,13 @@ impl Writer {
             return;
         }
         let (database, progress) = (self.database.clone(), self.database.progress().clone());
+        // What is committed while it looks, it need not have seen.
+        let begun = self.condition.now();
         let outcome = watchdog::watch(&database, &progress, Work::Look, self.try_follow())
             .await
             .unwrap_or_else(|given_up| Err(DbErr::Custom(given_up.0.to_owned()).into()));
         match outcome {
-            Ok(()) => self.condition.mark_up_to_date(),
+            Ok(()) => self.condition.mark_up_to_date(begun),
             // Tables that are not ours any more: known already.
             Err(_) if self.outage.is_some() => {}
             Err(error) => self.note_outage(&error),
@@ -441,7 +468,7 @@ impl Writer {
     }
 
     async fn try_follow(&mut self) -> Result<()> {
-        let readers = self.database.readers();
+        let readers = self.database.watched_readers();
         let (now, is_read_only) = match self.database.backend() {
             DbBackend::Postgres => ("clock_timestamp()", "current_setting('transaction_read_only') = 'on'"),
             _ => ("NULL", "FALSE"),
@@ -460,7 +487,7 @@ impl Writer {
         }
         let revision = u64::try_from(row.try_get::<i64>("", "revision")?).unwrap_or(0);
         if revision != self.state.revision || row.try_get::<String>("", "epoch")? != **self.state.epochs.latest() {
-            let transaction = begin_reading(&self.database).await?;
+            let transaction = begin_reading(&readers).await?;
             let row = cluster::Entity::find_by_id(cluster::ID).one(&transaction).await?.ok_or_else(no_cluster_row)?;
             let unsigned = |number| u64::try_from(number).unwrap_or(0);
             let (revision, tombstones_since) = (unsigned(row.revision), unsigned(row.tombstones_since));
@@ -711,7 +738,7 @@ pub(super) async fn load(database: &Database, clock: &Clock) -> Result<Snapshot>
             clock.observe(row.try_get("", "now")?);
         }
     }
-    let transaction = begin_reading(database).await?;
+    let transaction = begin_reading(&database.readers()).await?;
     let row = cluster::Entity::find_by_id(cluster::ID).one(&transaction).await?.ok_or_else(no_cluster_row)?;
     let base = Snapshot::empty(rows::read_epochs(&transaction).await?);
     let changes = rows::changes_since(&transaction, &base, 0).await?;
@@ -720,13 +747,13 @@ pub(super) async fn load(database: &Database, clock: &Clock) -> Result<Snapshot>
 }
 
 /// Begins a transaction that reads, all of it of one revision.
-async fn begin_reading(database: &Database) -> Result<DatabaseTransaction, DbErr> {
-    match database.backend() {
+async fn begin_reading(readers: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
+    match readers.get_database_backend() {
         DbBackend::Postgres => {
             let isolation = sea_orm::IsolationLevel::RepeatableRead;
-            database.readers().begin_with_config(Some(isolation), None).await
+            readers.begin_with_config(Some(isolation), None).await
         }
-        _ => database.readers().begin().await,
+        _ => readers.begin().await,
     }
 }
 

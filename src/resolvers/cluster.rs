@@ -12,8 +12,9 @@ use crate::cluster::{ClusterStats, WorkerDistribution};
 /// How long a health check waits for the database.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A database that has answered the journal within this time is there, though it took longer to answer a health check.
-const HEARD_LATELY: Duration = Duration::from_secs(3);
+/// A database that has answered the journal within this time is there, though it took longer to answer a health check: a
+/// slow one takes so long to begin a session and answer a first statement on it. One that is away is known to be before.
+const HEARD_LATELY: Duration = Duration::from_secs(5);
 
 /// How this server is.
 #[derive(Clone, Debug)]
@@ -31,7 +32,8 @@ pub struct Health {
 /// A part of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Component {
-    /// The database answers questions.
+    /// The database is there: it answers a question, or has answered the journal lately though all connections for
+    /// questions are busy or slow.
     Database,
     /// The journal goes on. If it does not, this server will answer nothing new, ever.
     Journal,
@@ -108,7 +110,9 @@ impl Resolvers {
             Ok(answer) => answer.is_ok(),
             // A slow one is not away.
             Err(_) => {
-                self.journal.takes_commits() && self.journal.is_multi_server() && self.journal.silence() < HEARD_LATELY
+                self.journal.takes_commits()
+                    && self.journal.is_multi_server()
+                    && self.journal.unanswered_for() < HEARD_LATELY
             }
         };
         // After the wait: it may have become known meanwhile.

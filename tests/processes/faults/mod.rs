@@ -8,15 +8,16 @@ mod fault;
 mod trial;
 
 use std::panic::AssertUnwindSafe;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::{FutureExt, StreamExt, stream};
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
-use reqwest::StatusCode;
-use sea_orm::DbBackend;
+use reqwest::{Method, StatusCode};
+use sea_orm::{ConnectOptions, ConnectionTrait, Database, DbBackend, TransactionTrait};
 use serde_json::json;
+use tokio::time::sleep;
 
 use self::fault::Fault;
 use self::trial::{Course, Outcome};
@@ -89,6 +90,104 @@ async fn one_of_two_is_cut_off(database: TestDatabase) {
     .await;
     cut_off.stop().await;
     other.stop().await;
+}
+
+/// Each of two servers on a PostgreSQL that answers late has to read what the other one commits, in looks of many answers.
+#[tokio::test]
+async fn two_servers_on_a_slow_database_take_commits() {
+    TestDatabase::postgres().await.run(two_on_a_slow_database).await;
+}
+
+async fn two_on_a_slow_database(database: TestDatabase) {
+    const COMMANDS: usize = 3;
+    let (user, rest) = database.url().rsplit_once('@').unwrap();
+    let (address, name) = rest.split_once('/').unwrap();
+    let wire = Proxy::before(tokio::net::lookup_host(address).await.unwrap().next().unwrap()).await;
+    let url = format!("{user}@{}/{name}", wire.address);
+    let servers = [Server::start_on(&url, &database, &[]).await, Server::start_on(&url, &database, &[]).await];
+    let register = async |server: &Server, number: usize| {
+        let id = format!("w{}-{number}", server.address.port());
+        let body = json!({"hostname": id, "address": "192.0.2.1:8081", "cpu_cores": 8, "memory_mb": 1_024});
+        server.put(&format!("/workers/{id}"), &body).await;
+    };
+    for server in &servers {
+        register(server, 0).await;
+    }
+    wire.conduct(Conduct::Delay(Duration::from_millis(500)));
+    let (done, is_done) = tokio::sync::watch::channel(false);
+    // By turns: each has to read what the other one has committed.
+    let commands = async {
+        for number in 1..=COMMANDS {
+            for server in &servers {
+                register(server, number).await;
+            }
+        }
+        done.send_replace(true);
+    };
+    let looks = async |server: &Server| {
+        while !*is_done.borrow() {
+            let (status, health) = server.ask("/health?require=commits").await;
+            // How old answers are is told as it is: by turns, each waits for longer than that may be.
+            assert_eq!((status, &health["components"]["database"]), (StatusCode::OK, &json!("ok")), "{health}");
+        }
+    };
+    let [one, other] = &servers;
+    tokio::join!(commands, looks(one), looks(other));
+    wire.conduct(Conduct::Pass);
+    for server in servers {
+        eventually("it knows all", async || {
+            (server.get("/workers").await["total"] == 2 * (COMMANDS + 1)).then_some(())
+        })
+        .await;
+        server.stop().await;
+    }
+}
+
+/// Somebody holds the lock that all commits need, as another server does in a long commit, and then does not go on.
+#[tokio::test]
+async fn to_wait_for_a_lock_is_no_outage_while_its_holder_goes_on() {
+    TestDatabase::postgres().await.run(a_lock_that_is_held).await;
+}
+
+async fn a_lock_that_is_held(database: TestDatabase) {
+    let server = Server::start(&database).await;
+    let body = json!({"hostname": "w", "address": "192.0.2.1:8081", "cpu_cores": 8, "memory_mb": 1_024});
+    server.put("/workers/w", &body).await;
+    let mut options = ConnectOptions::new(database.url());
+    options.max_connections(1).sqlx_logging(false);
+    let connection = Database::connect(options).await.unwrap();
+    let holder = connection.begin().await.unwrap();
+    holder.execute_unprepared("SELECT FROM cluster FOR UPDATE").await.unwrap();
+    let drain = async {
+        let (status, answer) = server.change(Method::POST, "/workers/w/drain", Some(&json!({}))).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+    };
+    let held = async {
+        let begun = Instant::now();
+        // Longer than a commit may hang, and shorter than a lock is waited for.
+        while begun.elapsed() < Duration::from_millis(4_500) {
+            holder.execute_unprepared("SELECT 1").await.unwrap();
+            let (status, health) = server.ask("/health?require=commits").await;
+            assert_eq!(status, StatusCode::OK, "after {:?}: {health}", begun.elapsed());
+            sleep(Duration::from_millis(100)).await;
+        }
+        holder.rollback().await.unwrap();
+    };
+    tokio::join!(drain, held);
+
+    let holder = connection.begin().await.unwrap();
+    holder.execute_unprepared("SELECT FROM cluster FOR UPDATE").await.unwrap();
+    let told = eventually("health tells", async || {
+        let (status, _) = server.ask("/health?require=commits").await;
+        (status == StatusCode::SERVICE_UNAVAILABLE).then_some(())
+    });
+    let nothing = json!({});
+    let activate = server.change(Method::POST, "/workers/w/activate", Some(&nothing));
+    let (_, ()) = tokio::join!(activate, told);
+    holder.rollback().await.unwrap();
+    eventually("it is over", async || (server.get("/health").await["status"] == "ok").then_some(())).await;
+    server.stop().await;
+    connection.close().await.unwrap();
 }
 
 /// What `tests/run faults` runs.
