@@ -193,8 +193,7 @@ impl LivenessSweeper {
         let command = |candidates| AnnounceSilent { candidates, offline_after };
         let (announced, outcome) = commit_in_chunks(&self.journal, &candidates, command).await;
         let announced = announced.concat();
-        // Commits that took their time were no time of blindness.
-        self.last_sweep = Moment::of(&self.clock);
+        self.resume();
         self.note_offline(&announced);
         outcome.map(|()| announced.len())
     }
@@ -214,8 +213,7 @@ impl LivenessSweeper {
             return Ok(());
         }
         let (_, outcome) = commit_in_chunks(&self.journal, &heard, |heard| RecordSigns { heard }).await;
-        // Commits that took their time were no time of blindness.
-        self.last_sweep = Moment::of(&self.clock);
+        self.resume();
         outcome
     }
 
@@ -294,6 +292,14 @@ impl LivenessSweeper {
             warn!(clock.set_by_ms = by.num_milliseconds(), "The clock was set by {} s", by.as_seconds_f64());
             self.begin_grace(moment.passed);
         }
+    }
+
+    /// Commits that took their time were no time of blindness. But the clock may have been set by one of them: on
+    /// PostgreSQL that is how it is set.
+    fn resume(&mut self) {
+        let moment = Moment::of(&self.clock);
+        self.note_clock(moment);
+        self.last_sweep = moment;
     }
 
     fn begin_grace(&mut self, passed: Duration) {

@@ -94,6 +94,12 @@ impl CommitCondition {
         self.up_to_date.idle()
     }
 
+    /// How long ago the database last answered: a statement of the writer, or a look that was successful. A commit may be long
+    /// on a slow database, and all the while it answers.
+    pub(super) fn silence(&self) -> Duration {
+        self.progress.idle().min(self.up_to_date.idle())
+    }
+
     /// Whether that is long enough ago that commits of other servers may be missing.
     pub(super) fn is_stale(&self) -> bool {
         self.staleness() > STALE_AFTER

@@ -274,6 +274,11 @@ impl Journal {
         if self.is_multi_server() { self.0.condition.staleness() } else { Duration::ZERO }
     }
 
+    /// How long ago the database last answered the journal: a statement of a commit, or a look for what others committed.
+    pub fn silence(&self) -> Duration {
+        self.0.condition.silence()
+    }
+
     /// Whether other servers may commit to the same database.
     pub fn is_multi_server(&self) -> bool {
         self.0.database.backend() == DbBackend::Postgres

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use entity::cluster;
@@ -37,6 +37,10 @@ const MOST_TRIED: usize = MAX_BATCH;
 
 /// How long commands wait for the end of an outage that is known, before they are refused.
 const OUTAGE_PATIENCE: Duration = Duration::from_millis(1_500);
+
+/// What PostgreSQL has ended before this had passed was not too long: no time-out of a commit is shorter (see
+/// `database::postgres`).
+const SHORTEST_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// How often to look for what other servers on the same database committed, or for the files of the database.
 const FOLLOW_PERIOD: Duration = Duration::from_millis(500);
@@ -257,10 +261,24 @@ impl Writer {
         self.condition.begin_commit();
         let (database, progress) = (self.database.clone(), self.database.progress().clone());
         let under_way = self.queue.begin_commit(batch);
-        let outcome = watchdog::watch(&database, &progress, Work::Commit, self.try_commit(batch, true)).await;
+        let work = self.try_commit_again(batch);
+        let outcome = watchdog::watch(&database, &progress, Work::Commit, work).await;
         self.queue.end_commit(under_way, matches!(outcome, Ok(Ok(()))));
         self.condition.end_commit();
         outcome.unwrap_or_else(|given_up| Err(outage(given_up.0)))
+    }
+
+    /// Tries once more what PostgreSQL has ended for a time-out that cannot have passed: it measures them by its wall clock,
+    /// so those that are running are over when that is set forward. Nothing was committed then: the errors say so.
+    async fn try_commit_again(&mut self, batch: &mut Batch) -> Result<(), Failure> {
+        let begun = Instant::now();
+        match self.try_commit(batch, true).await {
+            Err(Failure::Outage(error)) if begun.elapsed() < SHORTEST_TIMEOUT && is_timeout(&error) => {
+                debug!(error = %error.chain(), "a batch is tried once more");
+                self.try_commit(batch, true).await
+            }
+            outcome => outcome,
+        }
     }
 
     /// One transaction: lock, catch up, decide, write; or all of it at once, if that is possible.
@@ -656,6 +674,12 @@ fn is_about_the_tables(error: &Error) -> bool {
         Some(Code::Postgres(state)) => state.starts_with("42"),
         None => false,
     }
+}
+
+/// Whether PostgreSQL has ended a statement or a session because it took too long: SQLSTATE 57014 (query canceled), 55P03
+/// (lock not available) and 25P03 (idle in transaction).
+fn is_timeout(error: &Error) -> bool {
+    matches!(database_code(error), Some(Code::Postgres(state)) if ["57014", "55P03", "25P03"].contains(&&*state))
 }
 
 /// What a database says is wrong.

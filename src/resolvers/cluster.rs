@@ -108,9 +108,7 @@ impl Resolvers {
             Ok(answer) => answer.is_ok(),
             // A slow one is not away.
             Err(_) => {
-                self.journal.takes_commits()
-                    && self.journal.is_multi_server()
-                    && self.journal.staleness() < HEARD_LATELY
+                self.journal.takes_commits() && self.journal.is_multi_server() && self.journal.silence() < HEARD_LATELY
             }
         };
         // After the wait: it may have become known meanwhile.

@@ -169,6 +169,29 @@ on_both_databases! {
         assert_eq!(cluster.revision(), before + 12, "a server that starts does the same");
     }
 
+    // regression: a clock that was set while a worker was being announced made all others silent
+    async fn a_clock_that_is_set_during_an_announcement_is_noticed(cluster: TestCluster) {
+        register(&cluster, ids(3)).await;
+        cluster.advance(seconds(50));
+        beat(&cluster, ["w00001", "w00002"].map(str::to_owned)).await;
+        cluster.advance(seconds(11));
+        let clock = cluster.clock();
+        {
+            let mut sweep = std::pin::pin!(cluster.sweep());
+            tokio::select! {
+                biased;
+                _ = &mut sweep => panic!("it waits for its commit"),
+                () = std::future::ready(()) => {}
+            }
+            clock.set(clock.now() + chrono::TimeDelta::hours(1));
+            assert_eq!(sweep.await, 1);
+        }
+        assert_eq!(cluster.sweep().await, 0, "nobody can tell for how long they have been silent");
+        assert_eq!(look_for(&cluster, 50).await, 0);
+        beat(&cluster, ["w00001".to_owned()]).await;
+        assert_eq!(look_for(&cluster, 11).await, 1, "who is silent from then on is told");
+    }
+
     // semantics 2
     async fn after_a_start_every_worker_gets_one_whole_time_out(cluster: TestCluster) {
         register(&cluster, ids(3)).await;

@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::fs;
+use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbBackend};
@@ -10,8 +12,8 @@ use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbBackend};
 use crate::database::TestDatabase;
 use crate::harness::{Conduct, Injection, Lock, Postgres, Proxy, Server, SmallDisk, eventually};
 
-/// Where Debian has the library that lies about the time.
-const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
+/// The library that lies about the time, as it is compiled.
+const CLOCK: &str = include_str!("clock.c");
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,33 +161,36 @@ impl FakeClock {
         let folder = tempfile::Builder::new().prefix("aetherium-clock-").tempdir().unwrap();
         // PostgreSQL, too, has to be able to look.
         fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        assert!(fs::exists(FAKETIME).unwrap(), "libfaketime is needed, which tests/run installs");
         let this = Self { folder };
+        let source = this.folder.path().join("clock.c");
+        fs::write(&source, CLOCK).unwrap();
+        let mut compiler = Command::new("cc");
+        compiler.args(["-shared", "-fPIC", "-O1", "-o"]).arg(this.library()).arg(source);
+        let output = compiler.output().unwrap_or_else(|error| panic!("{compiler:?}: {error}"));
+        assert!(output.status.success(), "{compiler:?}: {}", String::from_utf8_lossy(&output.stderr));
         this.set(0);
         this
     }
 
+    fn library(&self) -> PathBuf {
+        self.folder.path().join("clock.so")
+    }
+
     fn file(&self) -> PathBuf {
-        self.folder.path().join("time")
+        self.folder.path().join("ahead")
     }
 
     fn set(&self, hours: i8) {
-        // Whoever reads it sees the one or the other.
-        let new = self.folder.path().join("new");
-        fs::write(&new, format!("{hours:+}h\n")).unwrap();
-        fs::rename(new, self.file()).unwrap();
+        // Into the file that is there: who has it in memory sees all of it at once.
+        let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(self.file()).unwrap();
+        file.write_all_at(&(i64::from(hours) * 3_600).to_ne_bytes(), 0).unwrap();
     }
 
     /// What has a program believe it. How much time has passed is true all the same.
     fn variables(&self) -> Vec<(String, String)> {
-        [
-            ("LD_PRELOAD", FAKETIME),
-            ("FAKETIME_TIMESTAMP_FILE", &*self.file().display().to_string()),
-            ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
-            ("FAKETIME_NO_CACHE", "1"),
-        ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .to_vec()
+        [("LD_PRELOAD", self.library()), ("AETHERIUM_TEST_CLOCK", self.file())]
+            .map(|(name, path)| (name.to_owned(), path.display().to_string()))
+            .to_vec()
     }
 }
 

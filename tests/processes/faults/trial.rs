@@ -84,6 +84,8 @@ pub struct Outcome {
     pub healed_after: Duration,
     /// What else is not as it has to be.
     pub complaints: Vec<String>,
+    /// What the server said of errors, if anybody complains.
+    pub errors: Vec<String>,
 }
 
 impl Outcome {
@@ -148,6 +150,12 @@ struct Said {
     commits: bool,
     /// All that is not well.
     unavailable: String,
+}
+
+impl Said {
+    fn is_ok(&self) -> bool {
+        self.unavailable.is_empty()
+    }
 }
 
 /// From when to when the fault was there.
@@ -386,10 +394,26 @@ pub async fn run(course: Course) -> Outcome {
     users.join_all().await;
 
     let mut outcome = judge(course, &site, &spans);
+    if !outcome.complaints.is_empty() {
+        outcome.errors = server
+            .program
+            .said()
+            .lines()
+            .filter(|line| line.contains(r#""level":"ERROR""#))
+            .map(str::to_owned)
+            .collect();
+    }
     let is_alive = |id: &str| id.starts_with("fleet") || id == "reporter";
     let announced = log.iter().filter(|event| event.kind == "worker_offline");
     outcome.false_offline = announced.filter(|event| event.worker_id.as_deref().is_some_and(is_alive)).count();
 
+    eventually("no time has yet to come", async || {
+        let now = server.get("/health").await["timestamp"].take();
+        let workers = known(&server).await;
+        let instant = |time: &Value| time.as_str().unwrap().parse::<Timestamp>().unwrap();
+        workers.iter().all(|(_, _, started_at)| instant(started_at) <= instant(&now)).then_some(())
+    })
+    .await;
     let before = known(&server).await;
     if course.is_killed {
         server.kill().await;
@@ -469,7 +493,12 @@ fn judge(course: Course, site: &Site, spans: &[Span]) -> Outcome {
                     } else {
                         format!("no {}", said.unavailable)
                     });
-                    if said.commits != (effect != Effect::NoCommits) {
+                    // Where commits are made nothing else is amiss either: a slow database is there.
+                    let is_true = match effect {
+                        Effect::NoCommits => !said.commits,
+                        Effect::Commits | Effect::NoServer => said.is_ok(),
+                    };
+                    if !is_true {
                         complaints.push(format!("{said:?} {:?} after the beginning", sample.begun - span.struck));
                     }
                 }
@@ -481,7 +510,7 @@ fn judge(course: Course, site: &Site, spans: &[Span]) -> Outcome {
         let calm =
             |at: Instant| at < span.struck && last_healed.is_some_and(|healed| at > healed + Duration::from_secs(2));
         for sample in seen.health.iter().filter(|sample| calm(sample.begun) && calm(sample.ended)) {
-            if sample.said.as_ref().is_none_or(|said| !said.commits) {
+            if sample.said.as_ref().is_none_or(|said| !said.is_ok()) {
                 complaints.push(format!("{:?} while all was well", sample.said));
             }
         }
@@ -524,6 +553,7 @@ fn judge(course: Course, site: &Site, spans: &[Span]) -> Outcome {
         refused_after,
         healed_after,
         complaints,
+        errors: Vec::new(),
     }
 }
 
