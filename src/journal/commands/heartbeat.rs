@@ -245,6 +245,15 @@ pub(super) fn heard(before: &Worker, after: &mut Worker, draft: &mut Draft<'_>) 
     }
 }
 
+/// What has to be written of a worker that was heard, but too long ago to be announced back.
+pub(super) fn heard_long_ago(before: &Worker, after: &Worker) -> &'static [Part] {
+    if before.usage.late_sequence == after.usage.late_sequence {
+        &[Part::Heartbeat]
+    } else {
+        &[Part::Heartbeat, Part::LateHeartbeat]
+    }
+}
+
 /// Brings the worker's VMs to what the heartbeat says. Unchanged VMs keep their revision.
 fn take_inventory(worker: &mut Worker, inventory: &Inventory, draft: &Draft<'_>) -> Vec<SetAside> {
     let mut set_aside = Vec::new();
