@@ -13,7 +13,7 @@
 use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, Datelike as _, SecondsFormat, Timelike as _, Utc};
@@ -27,14 +27,31 @@ pub type Timestamp = DateTime<Utc>;
 /// By how much the clock has to be set at once for those who wait for a moment to look at it again, in milliseconds.
 const STEP_MS: u64 = 50;
 
+/// By how much it has to be set at once to count as set, in milliseconds: servers that follow a database's clock differ from
+/// it by the time of an answer.
+const SET_MS: u64 = 1_000;
+
 /// Tells the time; cheap to clone, all clones agree.
 #[derive(Clone, Debug)]
 pub struct Clock(Arc<Source>);
 
 #[derive(Debug)]
 enum Source {
-    Anchored { started: Instant, unix_ms_at_start: AtomicI64, moved: Notify },
-    Manual { unix_ms: AtomicI64, monotonic_ms: AtomicI64, moved: Notify },
+    Anchored { started: Instant, unix_ms_at_start: AtomicI64, last_set: LastSet, moved: Notify },
+    Manual { unix_ms: AtomicI64, monotonic_ms: AtomicI64, last_set: LastSet, moved: Notify },
+}
+
+/// When the clock was last set, in milliseconds of the time that passes; 0 is for never.
+#[derive(Debug, Default)]
+struct LastSet(AtomicU64);
+
+impl LastSet {
+    /// Before it is set: whoever sees the new time is to see this, too.
+    fn note(&self, before: i64, after: i64, passed: Duration) {
+        if before.abs_diff(after) > SET_MS {
+            self.0.store(u64::try_from(passed.as_millis()).unwrap_or(u64::MAX).max(1), Ordering::Release);
+        }
+    }
 }
 
 impl Clock {
@@ -45,6 +62,7 @@ impl Clock {
         Self(Arc::new(Source::Anchored {
             started: Instant::now(),
             unix_ms_at_start: AtomicI64::new(whole_milliseconds(since_epoch)),
+            last_set: LastSet::default(),
             moved: Notify::new(),
         }))
     }
@@ -52,16 +70,17 @@ impl Clock {
     /// A clock that stands still until it is told to [`advance`](Self::advance).
     pub fn manual(start: Timestamp) -> Self {
         let unix_ms = AtomicI64::new(start.timestamp_millis());
-        Self(Arc::new(Source::Manual { unix_ms, monotonic_ms: AtomicI64::new(0), moved: Notify::new() }))
+        let (monotonic_ms, last_set) = (AtomicI64::new(0), LastSet::default());
+        Self(Arc::new(Source::Manual { unix_ms, monotonic_ms, last_set, moved: Notify::new() }))
     }
 
     /// The present moment.
     pub fn now(&self) -> Timestamp {
         let unix_ms = match &*self.0 {
             Source::Anchored { started, unix_ms_at_start, .. } => {
-                unix_ms_at_start.load(Ordering::Relaxed) + whole_milliseconds(started.elapsed())
+                unix_ms_at_start.load(Ordering::Acquire) + whole_milliseconds(started.elapsed())
             }
-            Source::Manual { unix_ms, .. } => unix_ms.load(Ordering::Relaxed),
+            Source::Manual { unix_ms, .. } => unix_ms.load(Ordering::Acquire),
         };
         DateTime::from_timestamp_millis(unix_ms).unwrap_or(DateTime::UNIX_EPOCH)
     }
@@ -76,11 +95,20 @@ impl Clock {
         }
     }
 
+    /// When it was last set by more than a second at once, in the time of [`monotonic`](Self::monotonic). Two looks at the
+    /// time do not tell: it may have been set forward and back in between.
+    pub fn last_set(&self) -> Option<Duration> {
+        let (Source::Anchored { last_set, .. } | Source::Manual { last_set, .. }) = &*self.0;
+        Some(last_set.0.load(Ordering::Acquire)).filter(|ms| *ms > 0).map(Duration::from_millis)
+    }
+
     /// Adopts the database's idea of the time. A manual clock ignores it: the test decides.
     pub fn observe(&self, database_now: Timestamp) {
-        if let Source::Anchored { started, unix_ms_at_start, moved } = &*self.0 {
-            let start = database_now.timestamp_millis() - whole_milliseconds(started.elapsed());
-            let before = unix_ms_at_start.swap(start, Ordering::Relaxed);
+        if let Source::Anchored { started, unix_ms_at_start, last_set, moved } = &*self.0 {
+            let passed = started.elapsed();
+            let start = database_now.timestamp_millis() - whole_milliseconds(passed);
+            last_set.note(unix_ms_at_start.load(Ordering::Relaxed), start, passed);
+            let before = unix_ms_at_start.swap(start, Ordering::Release);
             if before.abs_diff(start) > STEP_MS {
                 moved.notify_waiters();
             }
@@ -89,7 +117,7 @@ impl Clock {
 
     /// Moves a manual clock forward; the system clock moves by itself.
     pub fn advance(&self, by: Duration) {
-        if let Source::Manual { unix_ms, monotonic_ms, moved } = &*self.0 {
+        if let Source::Manual { unix_ms, monotonic_ms, moved, .. } = &*self.0 {
             unix_ms.fetch_add(whole_milliseconds(by), Ordering::Relaxed);
             monotonic_ms.fetch_add(whole_milliseconds(by), Ordering::Relaxed);
             moved.notify_waiters();
@@ -99,8 +127,9 @@ impl Clock {
     /// Sets a manual clock, forward or back, while no time passes; the system clock is set by
     /// [`observe`](Self::observe).
     pub fn set(&self, now: Timestamp) {
-        if let Source::Manual { unix_ms, moved, .. } = &*self.0 {
-            unix_ms.store(now.timestamp_millis(), Ordering::Relaxed);
+        if let Source::Manual { unix_ms, last_set, moved, .. } = &*self.0 {
+            last_set.note(unix_ms.load(Ordering::Relaxed), now.timestamp_millis(), self.monotonic());
+            unix_ms.store(now.timestamp_millis(), Ordering::Release);
             moved.notify_waiters();
         }
     }

@@ -170,8 +170,9 @@ impl LivenessSweeper {
         correct_times(&self.journal, &self.clock).await?;
         self.note_refusals(moment);
         self.record_signs(moment).await?;
-        if let Some(outage) = self.journal.last_outage() {
-            self.grace_until = self.grace_until.max(outage.saturating_add(self.offline_after));
+        // Set forward and back between two looks, the clock shows nothing, but what was written meanwhile is of another time.
+        for excuse in [self.journal.last_outage(), self.clock.last_set()].into_iter().flatten() {
+            self.grace_until = self.grace_until.max(excuse.saturating_add(self.offline_after));
         }
         if moment.passed <= self.grace_until {
             return Ok(0);

@@ -192,6 +192,21 @@ on_both_databases! {
         assert_eq!(look_for(&cluster, 11).await, 1, "who is silent from then on is told");
     }
 
+    // regression: a clock that was set twice between two looks made those silent who beat in between
+    async fn a_clock_that_is_set_back_and_forward_between_two_looks_is_noticed(cluster: TestCluster) {
+        register(&cluster, ids(3)).await;
+        cluster.advance(seconds(50));
+        beat(&cluster, ["w00001", "w00002"].map(str::to_owned)).await;
+        assert_eq!(look_for(&cluster, 11).await, 1);
+        let clock = cluster.clock();
+        clock.set(clock.now() - chrono::TimeDelta::hours(1));
+        beat(&cluster, ["w00001", "w00002"].map(str::to_owned)).await;
+        clock.set(clock.now() + chrono::TimeDelta::hours(1));
+        assert_eq!(look_for(&cluster, 50).await, 0);
+        beat(&cluster, ["w00001".to_owned()]).await;
+        assert_eq!(look_for(&cluster, 11).await, 1, "who is silent from then on is told");
+    }
+
     // semantics 2
     async fn after_a_start_every_worker_gets_one_whole_time_out(cluster: TestCluster) {
         register(&cluster, ids(3)).await;
