@@ -148,7 +148,7 @@ impl Reading {
             // Those that have moved since the walk began are passed.
             let moved = request.walk_began().map_or(0, |revision| snapshot.count_registered_after(revision));
             request.most_rows(rows).saturating_add(moved).min(rows.saturating_mul(2))
-        } else if lie_by_id(filter, order) && matching.known_total().is_some() {
+        } else if lie_by_id(filter, order) && matching.known_total().is_some() && !matching.may_pass_the_silent() {
             request.most_rows(rows)
         } else {
             rows
@@ -241,6 +241,12 @@ impl<'a> Matching<'a, WorkerFilter> {
         });
         let sources = sources.map(|ids| ids.map_or(Source::Nowhere, Source::Among));
         sources.min_by_key(|source| source.len(self.view)).unwrap_or(Source::All)
+    }
+
+    /// Whether a page by status may have to pass any number of workers whose silence nobody has announced yet.
+    fn may_pass_the_silent(&self) -> bool {
+        let is_by_status = self.filter.facets().any(|facet| matches!(facet, WorkerFacet::Status(_)));
+        is_by_status && !self.view.has_announced_all_silent()
     }
 
     /// How many workers match, if that is known without looking at them.
