@@ -191,7 +191,8 @@ impl LivenessSweeper {
             return Ok(0);
         }
         let offline_after = self.offline_after;
-        let command = |candidates| AnnounceSilent { candidates, offline_after };
+        let signs = self.journal.signs();
+        let command = |candidates| AnnounceSilent { candidates, offline_after, signs: signs.clone() };
         let (announced, outcome) = commit_in_chunks(&self.journal, &candidates, command).await;
         let announced = announced.concat();
         self.resume();
@@ -213,7 +214,19 @@ impl LivenessSweeper {
         if heard.is_empty() {
             return Ok(());
         }
-        let (_, outcome) = commit_in_chunks(&self.journal, &heard, |heard| RecordSigns { heard }).await;
+        // All at once: one commit after the other would take minutes for a large fleet in overload, and meanwhile those are
+        // offline that come last.
+        let chunks = heard.chunks(WORKERS_PER_COMMIT);
+        let signs = chunks.map(|heard| RecordSigns { heard: heard.to_vec(), offline_after: self.offline_after });
+        let submitted: Vec<_> = signs.map(|signs| self.journal.submit(signs)).collect();
+        let mut outcome = Ok(());
+        for submitted in submitted {
+            let committed = match submitted {
+                Ok(submitted) => submitted.committed().await.map(|_| ()),
+                Err(refused) => Err(refused),
+            };
+            outcome = outcome.and(committed);
+        }
         self.resume();
         outcome
     }
@@ -223,7 +236,7 @@ impl LivenessSweeper {
     fn note_refusals(&mut self, moment: Moment) {
         let refused = self.journal.take_refused();
         if refused > 0 {
-            warn!(commands.refused = refused, "{refused} commands were refused in the last second: too many wait");
+            warn!(commands.refused = refused, "{refused} commands were refused since the last look: too many wait");
         }
         let turned_away = self.turned_away.load(Ordering::Relaxed);
         if std::mem::replace(&mut self.known_turned_away, turned_away) != turned_away {

@@ -88,8 +88,13 @@ impl View {
     /// Ids among which are those of all workers that have a status. None if that has to be asked of each: of the offline
     /// ones while somebody has been silent for too long and is not announced.
     pub fn candidates(&self, status: WorkerStatus) -> Option<&Ids<WorkerId>> {
-        let is_known = status != WorkerStatus::Offline || self.snapshot.totals().all_were_heard(self.heard_since);
+        let is_known = status != WorkerStatus::Offline || self.has_announced_all_silent();
         is_known.then(|| self.snapshot.workers_announced(status))
+    }
+
+    /// Whether everybody who is silent for too long is announced.
+    pub fn has_announced_all_silent(&self) -> bool {
+        self.snapshot.totals().all_were_heard(self.heard_since)
     }
 
     /// The VM with this id, as the report that speaks for it says.

@@ -433,6 +433,11 @@ impl HeardSince {
         Self(silence.and_then(|silence| now.checked_sub_signed(silence)).unwrap_or(Timestamp::MIN_UTC))
     }
 
+    /// Whether a worker that was heard at this time is not silent.
+    pub fn includes(self, heard_at: Timestamp) -> bool {
+        heard_at >= self.0
+    }
+
     /// The moment: a heartbeat at it is late enough, one before it is not.
     pub(super) fn moment(self) -> Timestamp {
         self.0

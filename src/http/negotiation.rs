@@ -5,6 +5,9 @@ use axum::http::{HeaderMap, HeaderValue, header};
 /// Media type of server-sent events.
 pub const EVENT_STREAM: &str = "text/event-stream";
 
+/// Media type of one JSON object a line, which may go on for ever, too.
+pub const NDJSON: &str = "application/x-ndjson";
+
 /// The `Accept` headers of a request. Only what is named counts, without weights: a wildcard is what clients send that
 /// do not care, and they get what they always got.
 #[derive(Clone, Copy, Debug)]

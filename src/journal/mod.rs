@@ -68,7 +68,7 @@ pub use self::open_error::OpenError;
 pub use self::published::{Committed, Published};
 use self::queue::QueueSender;
 pub use self::retention::{LogTrimmer, Retention};
-use self::signs::SignsOfLife;
+pub use self::signs::SignsOfLife;
 pub use self::writer::Writer;
 use crate::clock::Clock;
 use crate::cluster::{Cursor, Snapshot};
@@ -296,9 +296,9 @@ impl Journal {
         Ok(answers.into_iter().map(Submitted).collect())
     }
 
-    /// Refuses so many heartbeats, of which nothing else is known yet, if they would have to wait for too long.
-    pub fn check_room_for_heartbeats(&self, count: usize) -> Result<()> {
-        self.0.queue.backlog().check(Lane::Workers, count)
+    /// Refuses heartbeats, of which nothing else is known yet, if even one would have to wait for too long.
+    pub fn check_room_for_heartbeat(&self) -> Result<()> {
+        self.0.queue.backlog().check(Lane::Workers)
     }
 
     /// Whether commands were refused within the last seconds because too many wait.
@@ -313,11 +313,16 @@ impl Journal {
 
     /// Notes that a worker is alive, of whose heartbeat nothing else is taken.
     pub fn hear(&self, sign: &SignOfLife<'_>) {
-        self.0.signs.note(&self.snapshot(), sign);
+        self.0.signs.note(&self.snapshot(), sign, self.0.signs.now());
     }
 
     /// Workers of whom it was [noted](Self::hear) that they are alive, by this server, later than they were last seen.
     pub fn heard(&self) -> Vec<Heard> {
         self.0.signs.newer_than(&self.snapshot())
+    }
+
+    /// What it is [noted](Self::hear) in.
+    pub fn signs(&self) -> Arc<SignsOfLife> {
+        self.0.signs.clone()
     }
 }

@@ -17,10 +17,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Committed;
-use super::commands::{Command, Lane, SignOfLife};
+use super::commands::{Command, Lane};
 use super::commit_cost::{CommitCost, Cost};
 use super::draft::Draft;
 use super::signs::SignsOfLife;
+use crate::clock::Timestamp;
 use crate::cluster::Snapshot;
 use crate::error::{Error, Result};
 
@@ -35,6 +36,9 @@ pub(super) const MAX_ROWS: usize = 20_000;
 /// Refusals of the last so long count when this server is asked whether it [sheds load](super::Journal::sheds_load).
 const SHEDDING: Duration = Duration::from_secs(5);
 
+/// What a row costs before the first commit has shown it, in nanoseconds: as long as one of a plain heartbeat usually takes.
+const UNKNOWN_ROW_NS: u64 = 10_000;
+
 /// The bounds of what a refused client is asked to wait. The estimate is not worth more.
 const RETRY_AFTER: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
@@ -42,6 +46,8 @@ const RETRY_AFTER: (Duration, Duration) = (Duration::from_secs(1), Duration::fro
 struct LaneLimits {
     /// Commands that may wait.
     waiting: usize,
+    /// Rows that they may have together, but for a single command.
+    waiting_rows: usize,
     /// Its part of a batch while others wait, of [`SHARES`].
     share: usize,
     /// The longest expected wait with which a command is let in; none if none is refused for that.
@@ -53,11 +59,13 @@ const SHARES: usize = 4;
 
 /// Requests are given up after 10 s (`http::options`), and what is given up in the queue is done for nobody.
 fn limits(lane: Lane) -> LaneLimits {
+    // Whole inventories are kept in memory while they wait.
+    let waiting_rows = 20 * MAX_ROWS;
     match lane {
-        Lane::Operators => LaneLimits { waiting: 4_096, share: 1, wait: Some(Duration::from_secs(8)) },
+        Lane::Operators => LaneLimits { waiting: 4_096, waiting_rows, share: 1, wait: Some(Duration::from_secs(8)) },
         // It sends one after the other.
-        Lane::Server => LaneLimits { waiting: 1_024, share: 1, wait: None },
-        Lane::Workers => LaneLimits { waiting: 16_384, share: 2, wait: Some(Duration::from_secs(5)) },
+        Lane::Server => LaneLimits { waiting: 1_024, waiting_rows: usize::MAX, share: 1, wait: None },
+        Lane::Workers => LaneLimits { waiting: 16_384, waiting_rows, share: 2, wait: Some(Duration::from_secs(5)) },
     }
 }
 
@@ -125,7 +133,7 @@ impl Backlog {
             start: Instant::now(),
             lanes: Default::default(),
             fixed: AtomicU64::new(0),
-            row: AtomicU64::new(0),
+            row: AtomicU64::new(UNKNOWN_ROW_NS),
             began: AtomicU64::new(0),
             committing_rows: AtomicUsize::new(0),
             refused: AtomicU64::new(0),
@@ -149,10 +157,10 @@ impl Backlog {
         self.refused.swap(0, Ordering::Relaxed)
     }
 
-    /// Refuses so many commands of one row each if they would be refused now.
-    pub(super) fn check(&self, lane: Lane, commands: usize) -> Result<()> {
-        let load = Load { commands, rows: commands };
-        self.refuse_if(self.wait_for(lane, self.lanes[lane as usize].load(), load), commands)
+    /// Refuses a command of one row if it would be refused now.
+    pub(super) fn check(&self, lane: Lane) -> Result<()> {
+        let load = Load { commands: 1, rows: 1 };
+        self.refuse_if(self.wait_for(lane, self.lanes[lane as usize].load(), load), 1)
     }
 
     /// Lets commands in, which wait from now on, or refuses them.
@@ -176,8 +184,9 @@ impl Backlog {
 
     /// How long commands would have to wait, if that is too long.
     fn wait_for(&self, lane: Lane, before: Load, load: Load) -> Option<Duration> {
-        let LaneLimits { waiting, share, wait: longest } = limits(lane);
-        let is_full = before.commands.saturating_add(load.commands) > waiting;
+        let LaneLimits { waiting, waiting_rows, share, wait: longest } = limits(lane);
+        let is_full = before.commands.saturating_add(load.commands) > waiting
+            || before.commands > 0 && before.rows.saturating_add(load.rows) > waiting_rows;
         let room = self.room_for(lane, share);
         // A single command may have more rows than a batch should, and then it is a batch by itself.
         let own = Load { rows: load.rows.min(room.rows), ..load };
@@ -268,7 +277,7 @@ impl QueueSender {
     /// Puts a command in, or refuses it.
     pub(super) fn send<C: Command>(&self, command: C, known: &Snapshot) -> Result<Answer<C::Reply>> {
         let lane = command.lane();
-        let (ticket, answer) = ticket(command, known);
+        let (ticket, answer) = ticket(command, known, self.signs.now());
         let load = Load { commands: 1, rows: ticket.rows() };
         self.put(lane, load, vec![ticket], known)?;
         Ok(answer)
@@ -282,7 +291,8 @@ impl QueueSender {
     ) -> Result<Vec<Answer<C::Reply>>> {
         let mut commands = commands.into_iter().peekable();
         let Some(lane) = commands.peek().map(C::lane) else { return Ok(Vec::new()) };
-        let (tickets, answers): (Batch, Vec<_>) = commands.map(|command| ticket(command, known)).unzip();
+        let now = self.signs.now();
+        let (tickets, answers): (Batch, Vec<_>) = commands.map(|command| ticket(command, known, now)).unzip();
         let rows = tickets.iter().map(|ticket| ticket.rows()).fold(0, usize::saturating_add);
         self.put(lane, Load { commands: tickets.len(), rows }, tickets, known)?;
         Ok(answers)
@@ -291,7 +301,7 @@ impl QueueSender {
     /// Whoever speaks in what is refused is alive all the same.
     fn put(&self, lane: Lane, load: Load, commands: Batch, known: &Snapshot) -> Result<()> {
         if let Err(busy) = self.backlog.admit(lane, load) {
-            commands.iter().for_each(|queued| queued.signs_of_life(&mut |sign| self.signs.note(known, &sign)));
+            commands.iter().for_each(|queued| queued.note_signs(&self.signs, known));
             return Err(busy);
         }
         self.queue.send(Group { lane, commands }).map_err(|_| Error::ShuttingDown)
@@ -301,10 +311,10 @@ impl QueueSender {
 /// What comes of a command, when its batch is committed.
 pub(super) type Answer<R> = oneshot::Receiver<Result<Committed<R>>>;
 
-fn ticket<C: Command>(command: C, known: &Snapshot) -> (Box<dyn Queued>, Answer<C::Reply>) {
+fn ticket<C: Command>(command: C, known: &Snapshot, arrived: Timestamp) -> (Box<dyn Queued>, Answer<C::Reply>) {
     let (reply, answer) = oneshot::channel();
     let rows = command.rows(known);
-    (Box::new(Ticket { command, rows, decision: None, reply }), answer)
+    (Box::new(Ticket { command, rows, arrived, decision: None, reply }), answer)
 }
 
 /// Commands of each lane, with their places in the order in which they came.
@@ -367,7 +377,7 @@ impl QueueReceiver {
         batch.retain(|queued| {
             let is_abandoned = queued.is_abandoned();
             if is_abandoned {
-                queued.signs_of_life(&mut |sign| self.signs.note(known, &sign));
+                queued.note_signs(&self.signs, known);
             }
             !is_abandoned
         });
@@ -409,7 +419,7 @@ impl QueueReceiver {
         let drop_if_abandoned = |lane: Lane, queued: &dyn Queued| {
             let is_abandoned = queued.is_abandoned();
             if is_abandoned {
-                queued.signs_of_life(&mut |sign| signs.note(known, &sign));
+                queued.note_signs(signs, known);
                 backlog.lanes[lane as usize].remove(Load { commands: 1, rows: queued.rows() });
             }
             is_abandoned
@@ -443,6 +453,10 @@ impl QueueReceiver {
         for lane in Lane::ALL {
             lanes[lane as usize].retain(|(_, queued)| !drop_if_abandoned(lane, &**queued));
         }
+        if batch.iter().any(|(_, queued)| queued.announces_silence()) {
+            // It overtakes what stays in the workers' lane, perhaps of those that it is about.
+            lanes[Lane::Workers as usize].iter().for_each(|(_, queued)| queued.note_signs(signs, known));
+        }
         // Mostly it is so already: there is one lane, or little of the others.
         batch.sort_by_key(|(place, _)| *place);
         batch.into_iter().map(|(_, queued)| queued).collect()
@@ -464,6 +478,7 @@ struct Ticket<C: Command> {
     command: C,
     /// How many rows it may write, as of when it was let in.
     rows: usize,
+    arrived: Timestamp,
     decision: Option<Result<C::Reply>>,
     reply: oneshot::Sender<Result<Committed<C::Reply>>>,
 }
@@ -476,8 +491,10 @@ pub(super) trait Queued: Send {
     fn key(&self) -> Option<&str>;
     /// Whether it is heartbeats and nothing else.
     fn is_heartbeat(&self) -> bool;
-    /// Tells who speaks in it.
-    fn signs_of_life(&self, hear: &mut dyn FnMut(SignOfLife<'_>));
+    /// Whether it announces workers as silent.
+    fn announces_silence(&self) -> bool;
+    /// Notes that whoever speaks in it was alive when it came.
+    fn note_signs(&self, signs: &SignsOfLife, known: &Snapshot);
     /// Whether nobody waits for the answer any more.
     fn is_abandoned(&self) -> bool;
     /// Decides on the draft; the answer waits for the commit. After a panic the draft is of no use.
@@ -501,8 +518,12 @@ impl<C: Command> Queued for Ticket<C> {
         self.command.is_heartbeat()
     }
 
-    fn signs_of_life(&self, hear: &mut dyn FnMut(SignOfLife<'_>)) {
-        self.command.signs_of_life(hear);
+    fn announces_silence(&self) -> bool {
+        self.command.announces_silence()
+    }
+
+    fn note_signs(&self, signs: &SignsOfLife, known: &Snapshot) {
+        self.command.signs_of_life(&mut |sign| signs.note(known, &sign, self.arrived));
     }
 
     fn is_abandoned(&self) -> bool {
@@ -535,6 +556,7 @@ pub(super) struct Panicked;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::commands::SignOfLife;
 
     /// A command that writes so many rows.
     #[derive(Clone)]
@@ -578,7 +600,7 @@ mod tests {
         /// Puts in what is refused by nobody here: as if it had come before.
         fn send_all(&mut self, lane: Lane, rows: &[usize]) {
             for rows in rows {
-                let (ticket, answer) = ticket(Writes(lane, *rows), &self.known);
+                let (ticket, answer) = ticket(Writes(lane, *rows), &self.known, Timestamp::UNIX_EPOCH);
                 let load = Load { commands: 1, rows: *rows };
                 self.sender.backlog.lanes[lane as usize].add(load);
                 assert!(self.sender.queue.send(Group { lane, commands: vec![ticket] }).is_ok());
@@ -649,6 +671,59 @@ mod tests {
         assert_eq!(queue.waiting().map(|load| load.commands), [MAX_BATCH / 2, 0, MAX_BATCH / 2]);
     }
 
+    /// Says that worker `w1` is alive, or announces the silent.
+    #[derive(Clone)]
+    struct Speaks(Lane);
+
+    impl Command for Speaks {
+        type Reply = ();
+
+        fn lane(&self) -> Lane {
+            self.0
+        }
+
+        fn rows(&self, _: &Snapshot) -> usize {
+            1
+        }
+
+        fn announces_silence(&self) -> bool {
+            self.0 == Lane::Server
+        }
+
+        fn signs_of_life(&self, hear: &mut dyn FnMut(SignOfLife<'_>)) {
+            hear(SignOfLife { worker_id: "w1", incarnation: Some(1), boot_id: None, sequence: None });
+        }
+
+        fn decide(&self, _: &mut Draft<'_>) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn an_announcement_knows_who_speaks_in_what_it_overtakes() {
+        for (announces, expected) in [(true, vec!["w1"]), (false, vec![])] {
+            let mut queue = Queue::new();
+            queue.known = crate::journal::signs::tests::cluster(1, None, -10);
+            queue.send_all(Lane::Workers, &[MAX_ROWS]);
+            queue.answers.push(queue.sender.send(Speaks(Lane::Workers), &queue.known).unwrap());
+            if announces {
+                queue.answers.push(queue.sender.send(Speaks(Lane::Server), &queue.known).unwrap());
+            }
+            assert_eq!(queue.take().await.len(), 1 + usize::from(announces), "the heartbeat stays");
+            let heard = queue.sender.signs.newer_than(&queue.known);
+            assert_eq!(heard.iter().map(|heard| heard.worker_id.as_str()).collect::<Vec<_>>(), expected);
+        }
+    }
+
+    #[test]
+    fn rows_that_wait_are_bounded_before_anything_was_committed() {
+        let mut queue = Queue::new();
+        let taken = (0..1_000).take_while(|_| queue.send(Lane::Workers, MAX_ROWS / 2).is_ok()).count();
+        assert_eq!(taken, 40, "halves of a batch");
+        assert!(queue.send(Lane::Workers, 1).is_err(), "it is full");
+        queue.send(Lane::Operators, 1).unwrap();
+    }
+
     #[tokio::test]
     async fn what_nobody_waits_for_takes_no_place() {
         let mut queue = Queue::new();
@@ -693,7 +768,7 @@ mod tests {
         let wait = refused.retry_after().unwrap();
         assert!((Duration::from_secs(6)..Duration::from_secs(8)).contains(&wait), "two commits, and not {wait:?}");
         assert_eq!(queue.waiting()[Lane::Workers as usize].commands, next_batch, "what is refused does not wait");
-        assert!(queue.sender.backlog.check(Lane::Workers, 1).is_err());
+        assert!(queue.sender.backlog.check(Lane::Workers).is_err());
         queue.send(Lane::Operators, 2).unwrap();
 
         // Fast again.

@@ -69,11 +69,13 @@ const HEARTBEAT_SLACK: Duration = Duration::from_secs(5);
 
 impl Timing {
     /// How long the workers of a fleet of this size are told to wait between heartbeats: what is configured, and longer
-    /// the more there are, so that they stay below [`HEARTBEATS_PER_SECOND`] together; but three fit into the time-out.
+    /// the more there are, so that they stay below [`HEARTBEATS_PER_SECOND`] together; but three fit into the time-out, also
+    /// of those who are told to wait a tenth longer by chance. All who are registered count: when the offline ones come
+    /// back, they find the interval that they need.
     pub fn interval_for(&self, workers: usize) -> Duration {
         let workers = u32::try_from(workers).unwrap_or(u32::MAX);
         let wanted = Duration::from_secs(1).saturating_mul(workers) / HEARTBEATS_PER_SECOND;
-        let longest = self.offline_after.saturating_sub(HEARTBEAT_SLACK) / 3;
+        let longest = self.offline_after.saturating_sub(HEARTBEAT_SLACK).saturating_mul(10) / 33;
         wanted.min(longest).max(self.heartbeat_interval)
     }
 }
@@ -217,12 +219,12 @@ mod tests {
             (10, 60, 0, 10_000),
             (10, 60, 10_000, 10_000),
             (10, 60, 15_000, 15_000),
-            (10, 60, 100_000, 18_333),
+            (10, 60, 100_000, 16_666),
             (10, 600, 100_000, 100_000),
             // What is configured is never made shorter.
             (30, 60, 100_000, 30_000),
             (1, 3, 100_000, 1_000),
-            (1, 60, usize::MAX, 18_333),
+            (1, 60, usize::MAX, 16_666),
         ] {
             let told = timing(interval, offline_after).interval_for(workers);
             assert_eq!(told.as_millis(), expected, "{interval} {offline_after} {workers}");

@@ -148,7 +148,7 @@ impl Reading {
             // Those that have moved since the walk began are passed.
             let moved = request.walk_began().map_or(0, |revision| snapshot.count_registered_after(revision));
             request.most_rows(rows).saturating_add(moved).min(rows.saturating_mul(2))
-        } else if lie_by_id(filter, order) && matching.known_total().is_some() {
+        } else if lie_by_id(filter, order) && matching.known_total().is_some() && !matching.may_pass_the_silent() {
             request.most_rows(rows)
         } else {
             rows
@@ -243,6 +243,12 @@ impl<'a> Matching<'a, WorkerFilter> {
         sources.min_by_key(|source| source.len(self.view)).unwrap_or(Source::All)
     }
 
+    /// Whether a page by status may have to pass any number of workers whose silence nobody has announced yet.
+    fn may_pass_the_silent(&self) -> bool {
+        let is_by_status = self.filter.facets().any(|facet| matches!(facet, WorkerFacet::Status(_)));
+        is_by_status && !self.view.has_announced_all_silent()
+    }
+
     /// How many workers match, if that is known without looking at them.
     fn known_total(&self) -> Option<usize> {
         let snapshot = &self.view.snapshot;
@@ -331,7 +337,8 @@ impl Resolvers {
     pub async fn record_heartbeat(&self, id: &str, input: HeartbeatInput) -> Result<HeartbeatRecorded> {
         let offline_after = self.timing.offline_after;
         let command = RecordHeartbeat { worker_id: id.to_owned(), beat: input.check()?, offline_after };
-        self.finish_heartbeat(self.journal.submit(command)?).await
+        let submitted = self.journal.submit(command).map_err(|refused| self.within_time_out(refused))?;
+        self.finish_heartbeat(submitted).await
     }
 
     /// Records heartbeats of many workers that came together. One that is refused does not spoil the others; if there is
@@ -346,7 +353,8 @@ impl Resolvers {
         for (worker_id, input) in beats {
             places.push(input.check().map(|beat| checked.push(RecordHeartbeat { worker_id, beat, offline_after })));
         }
-        let mut submitted = self.journal.submit_all(checked)?.into_iter();
+        let submitted = self.journal.submit_all(checked).map_err(|refused| self.within_time_out(refused))?;
+        let mut submitted = submitted.into_iter();
         let mut replies = Vec::with_capacity(places.len());
         for place in places {
             replies.push(match place {
@@ -361,10 +369,27 @@ impl Resolvers {
         Ok(replies)
     }
 
-    /// Refuses so many heartbeats, of which nothing has been read yet, if there is no room for them: then it is enough to
+    /// Refuses heartbeats, of which nothing has been read yet, if there is not even room for one: then it is enough to
     /// read [who sends them](Self::hear).
-    pub fn check_room_for_heartbeats(&self, count: usize) -> Result<()> {
-        self.journal.check_room_for_heartbeats(count)
+    pub fn check_room_for_heartbeat(&self) -> Result<()> {
+        self.journal.check_room_for_heartbeat().map_err(|refused| self.within_time_out(refused))
+    }
+
+    /// Asks whoever is refused for load to come again while it is not silent for too long, even if it is refused again.
+    fn within_time_out(&self, error: Error) -> Error {
+        match error {
+            Error::Busy { retry_after } => {
+                // It is told in whole seconds.
+                let longest = Duration::from_secs((self.timing.offline_after / 3).as_secs().max(1));
+                Error::Busy { retry_after: retry_after.min(longest) }
+            }
+            other => other,
+        }
+    }
+
+    /// Hears that a worker is alive whose registration is refused.
+    pub fn hear_registration(&self, worker_id: &str, boot_id: Option<&str>) {
+        self.journal.hear(&SignOfLife { worker_id, incarnation: None, boot_id, sequence: None });
     }
 
     /// Hears that a worker is alive whose heartbeat is refused, and nothing else of what it says.
@@ -394,7 +419,10 @@ impl Resolvers {
         let command = RecordHeartbeat { worker_id: id.to_owned(), beat: input.check()?, offline_after };
         let timing = self.timing;
         let show = move |reply: &HeartbeatAccepted, view: Arc<View>| recorded(reply, view, timing);
-        let (answered, reply) = self.commit_once(command, once.of_heartbeats(), show).await?;
+        let (answered, reply) = self
+            .commit_once(command, once.of_heartbeats(), show)
+            .await
+            .map_err(|refused| self.within_time_out(refused))?;
         reply.iter().for_each(note_set_aside);
         Ok(answered)
     }
@@ -423,7 +451,10 @@ impl Resolvers {
             };
             places.iter().map(one).collect()
         };
-        let (answered, replies) = self.commit_once(RecordHeartbeats(checked), once.of_heartbeats(), show).await?;
+        let (answered, replies) = self
+            .commit_once(RecordHeartbeats(checked), once.of_heartbeats(), show)
+            .await
+            .map_err(|refused| self.within_time_out(refused))?;
         replies.iter().flatten().flatten().for_each(note_set_aside);
         Ok(answered)
     }

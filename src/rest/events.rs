@@ -21,7 +21,7 @@ use super::read::Read;
 use super::values;
 use crate::cluster::EventFilter;
 use crate::error::Result as Outcome;
-use crate::http::{Accept, EVENT_STREAM, Query, streamed};
+use crate::http::{Accept, EVENT_STREAM, NDJSON, Query, streamed};
 use crate::resolvers::input::wanted;
 use crate::resolvers::{EventView, event_limit};
 
@@ -33,9 +33,6 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Media type of a list.
 const JSON: &str = "application/json";
-
-/// Media type of one JSON object a line.
-pub(super) const NDJSON: &str = "application/x-ndjson";
 
 /// What a browser's `EventSource` sends by itself when it connects again.
 const LAST_EVENT_ID: &str = "last-event-id";

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::extract::{FromRequest, FromRequestParts as _, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt as _;
 use futures_util::future::Either;
@@ -104,9 +104,6 @@ pub(super) async fn many(
     }
 }
 
-/// The usual size of a heartbeat in a gateway's body: so many come in one, as far as its length tells.
-const USUAL_HEARTBEAT: u64 = 256;
-
 /// What a heartbeat's request carries, read only if there is room for it. If there is none, its body is looked at for who
 /// sends it: those are alive, and that is a fraction of the work.
 pub(super) struct Admitted<E>(E);
@@ -118,7 +115,7 @@ impl<E: FromRequest<Arc<Endpoint>, Rejection: IntoResponse>> FromRequest<Arc<End
         request: Request,
         state: &Arc<Endpoint>,
     ) -> impl Future<Output = Result<Self, Self::Rejection>> + Send {
-        match check_room(&state.resolvers, &request) {
+        match check_room(&state.resolvers) {
             Ok(()) => Either::Left(
                 E::from_request(request, state).map(|read| read.map(Self).map_err(IntoResponse::into_response)),
             ),
@@ -130,15 +127,10 @@ impl<E: FromRequest<Arc<Endpoint>, Rejection: IntoResponse>> FromRequest<Arc<End
     }
 }
 
-/// Whether heartbeats are taken now, on this connection, if there are as many as the length of the body tells.
-fn check_room(resolvers: &Resolvers, request: &Request) -> Result<(), Error> {
-    if is_kept_for_operators() {
-        return Err(Error::NoConnectionForWorkers);
-    }
-    let length =
-        request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    let count = (length.unwrap_or(0) / USUAL_HEARTBEAT).clamp(1, MAX_HEARTBEATS as u64);
-    resolvers.check_room_for_heartbeats(usize::try_from(count).unwrap_or(MAX_HEARTBEATS))
+/// Whether heartbeats are taken now, on this connection. How many a gateway sends is told by its body alone: if there is
+/// room for fewer, they are refused when they have been read.
+fn check_room(resolvers: &Resolvers) -> Result<(), Error> {
+    if is_kept_for_operators() { Err(Error::NoConnectionForWorkers) } else { resolvers.check_room_for_heartbeat() }
 }
 
 /// A refusal for load is no line of its own in the log: there are too many.

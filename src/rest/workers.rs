@@ -21,6 +21,7 @@ use crate::cluster::{SchedulingPolicy, WorkerFilter, WorkerOrder};
 use crate::error::Error;
 use crate::http::{
     IdempotencyKey, Json, OptionalJson, PathId, Query, WithIdempotencyKey, in_request_context, is_kept_for_operators,
+    no_connection_for_what_goes_on,
 };
 use crate::resolvers::filter::{self, WorkerFilterInput};
 use crate::resolvers::input::{self, RegistrationInput, vm_status, wanted};
@@ -77,6 +78,9 @@ pub(super) async fn list(
     if let Some(wait) = wait {
         let after = after_revision.map(|number| input::revision("after_revision", number)).transpose()?;
         let wait = input::duration("wait", &wait, LONGEST_WAIT)?;
+        if is_kept_for_operators() {
+            return Err(no_connection_for_what_goes_on());
+        }
         let question = WorkersQuestion { filter: &filter, order, request: paging.request() };
         let changed = resolvers.read_when_changed(question, after, wait);
         // A server that leaves does not make its leaving wait for this.
@@ -138,6 +142,7 @@ pub(super) async fn register(
     Json(input): Json<RegistrationInput>,
 ) -> Result<impl IntoResponse> {
     if is_kept_for_operators() {
+        resolvers.hear_registration(&id, input.boot_id.as_deref());
         return Err(Error::NoConnectionForWorkers.into());
     }
     let registered = resolvers.register_worker_if(&id, input, precondition(&headers)?).await?;

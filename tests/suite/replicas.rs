@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use aetherium::journal::commands::SignOfLife;
 use futures_util::future::join_all;
 use futures_util::poll;
 use sea_orm::{ConnectionTrait as _, TransactionTrait as _};
@@ -37,6 +38,16 @@ async fn catch_up(cluster: &TestCluster, revision: u64) {
 }
 
 on_two_servers! {
+    async fn who_is_shed_by_one_server_is_not_announced_by_another(a, b) {
+        a.advance(seconds(50));
+        a.server().journal().hear(&SignOfLife { worker_id: "w1", incarnation: Some(1), boot_id: None, sequence: None });
+        assert_eq!(a.sweep().await, 0);
+        a.advance(seconds(11));
+        assert_eq!(b.sweep().await, 0, "61 s after the last heartbeat that was taken, 11 s after the one that was shed");
+        a.advance(seconds(50));
+        assert_eq!(b.sweep().await, 1, "it is silent");
+    }
+
     async fn servers_see_each_others_commits(a, b) {
         a.rest().post("/api/v1/workers/w1/drain").await;
         a.rest().put("/api/v1/workers/w2").json(worker("w2").registration()).await;

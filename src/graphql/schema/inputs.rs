@@ -231,7 +231,7 @@ pub struct RegisterWorkerInput {
     max_vms: Option<i32>,
     /// Any text that is new for each start of the process: the same again is a retry. Without one, every registration
     /// is a new start. One that is over, since another one has registered or it said goodbye, is refused as a conflict.
-    boot_id: Option<String>,
+    pub boot_id: Option<String>,
     /// Any text that is new for each start of the host, such as the kernel's boot id. With another one than before,
     /// what the host ran is gone at once; else it is kept until the new process has told its inventory.
     host_boot_id: Option<String>,

@@ -54,7 +54,10 @@ impl Mutation {
         #[graphql(desc = "Who the worker is and how large.")] input: RegisterWorkerInput,
     ) -> Option<Result<RegisterWorkerPayload>> {
         nullable(async {
-            check_connection()?;
+            if let Err(refused) = check_connection() {
+                ctx.data::<Resolvers>()?.hear_registration(&input.worker_id, input.boot_id.as_deref());
+                return Err(refused.into());
+            }
             let (worker_id, if_revision) = (input.worker_id.clone(), revision(input.if_revision)?);
             let condition = if if_revision == Some(0) { Precondition::is_new() } else { if_revision.into() };
             let resolvers = ctx.data::<Resolvers>()?;

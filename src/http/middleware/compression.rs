@@ -18,13 +18,10 @@ use tower_http::CompressionLevel;
 use tower_http::compression::Compression;
 use tower_http::compression::predicate::{Predicate, SizeAbove};
 
-use crate::http::negotiation::EVENT_STREAM;
+use crate::http::negotiation::{EVENT_STREAM, NDJSON};
 
 /// From this many bytes on. Less fits into one packet anyway.
 const LARGE_ENOUGH: SizeAbove = SizeAbove::new(1_024);
-
-/// One JSON object a line, as it happens.
-const NDJSON: &str = "application/x-ndjson";
 
 /// How many bytes an answer has that is being compressed, which are kept until it is.
 #[derive(Clone, Copy, Debug)]

@@ -34,7 +34,7 @@ use super::request_context::RequestContext;
 use super::request_context::SharedState;
 use crate::http::error::{HttpError, truncate};
 use crate::http::header_template::HeaderTemplate;
-use crate::http::negotiation::{Accept, EVENT_STREAM};
+use crate::http::negotiation::{Accept, EVENT_STREAM, NDJSON};
 use crate::http::options::HttpOptions;
 use crate::http::routing::{ResponseFuture, Routes};
 use crate::http::server::connection::{has_room_for, is_kept_for_operators};
@@ -136,6 +136,11 @@ fn no_room(context: &RequestContext, status: StatusCode) -> HttpError {
     HttpError::unavailable("Too much is waiting for clients that do not take it; try again shortly")
 }
 
+/// Why what holds its connection is not answered on one that is [kept for operators](is_kept_for_operators).
+pub fn no_connection_for_what_goes_on() -> HttpError {
+    HttpError::unavailable("All connections for streams are taken; try again shortly")
+}
+
 /// What was found to be wrong with a request before it came to the layers.
 #[derive(Clone, Copy, Debug)]
 pub struct Malformed(pub &'static str);
@@ -147,9 +152,12 @@ fn refusal(options: &HttpOptions, request: &Request) -> Option<HttpError> {
     }
     let (uri, headers) = (request.uri(), request.headers());
     // What goes on would hold one of the few places that are left.
-    let goes_on = || headers.contains_key(header::UPGRADE) || Accept::of(headers).names(EVENT_STREAM);
+    let goes_on = || {
+        let accept = Accept::of(headers);
+        headers.contains_key(header::UPGRADE) || accept.names(EVENT_STREAM) || accept.names(NDJSON)
+    };
     if is_kept_for_operators() && goes_on() {
-        return Some(HttpError::unavailable("All connections for streams are taken; try again shortly"));
+        return Some(no_connection_for_what_goes_on());
     }
     let foreign = options.loopback_port.and_then(|port| foreign_name(uri, headers, port, &options.allowed_hosts));
     if let Some(name) = foreign {

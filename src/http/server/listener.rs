@@ -897,7 +897,8 @@ mod tests {
         // What goes on would keep the place. It is free when the server has noticed, which is its own business to time.
         let upgrade = "GET /socket HTTP/1.1\r\nhost: test\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
         let stream = "GET /stream HTTP/1.1\r\nhost: test\r\naccept: text/event-stream\r\n\r\n";
-        for request in [upgrade, stream] {
+        let lines = "GET /lines HTTP/1.1\r\nhost: test\r\naccept: application/x-ndjson\r\n\r\n";
+        for request in [upgrade, stream, lines] {
             let refusal = loop {
                 let mut next = server.connect().await;
                 let _ = next.write_all(request.as_bytes()).await;

@@ -1,10 +1,12 @@
 //! The server tells that workers fell silent.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Command, Lane};
 use crate::cluster::{Actor, Availability, EventKind, HeardSince, Snapshot, Worker, WorkerId};
 use crate::error::Result;
+use crate::journal::SignsOfLife;
 use crate::journal::draft::{Draft, Part, Told};
 
 /// Announces workers that look silent. Any server may ask for it; whether they are silent, and
@@ -15,6 +17,9 @@ pub struct AnnounceSilent {
     pub candidates: Vec<WorkerId>,
     /// For how long a worker may be silent.
     pub offline_after: Duration,
+    /// Who was heard in another way by the server that asks. It announces none of them: also who was heard since it asked,
+    /// or speaks in what waits in another lane.
+    pub signs: Arc<SignsOfLife>,
 }
 
 impl Command for AnnounceSilent {
@@ -23,6 +28,10 @@ impl Command for AnnounceSilent {
 
     fn lane(&self) -> Lane {
         Lane::Server
+    }
+
+    fn announces_silence(&self) -> bool {
+        true
     }
 
     fn rows(&self, _: &Snapshot) -> usize {
@@ -36,7 +45,7 @@ impl Command for AnnounceSilent {
         for id in &self.candidates {
             let Some(known) = draft.find_worker(id.as_str()).cloned() else { continue };
             let is_silent = known.availability(heard_since) == Availability::Offline;
-            if !is_silent || known.announced == Availability::Offline {
+            if !is_silent || known.announced == Availability::Offline || self.signs.was_heard(&known, heard_since) {
                 continue;
             }
             let mut worker = Worker::clone(&known);

@@ -57,6 +57,11 @@ pub trait Command: Send + 'static {
         false
     }
 
+    /// Whether it announces workers as silent: then it has to know who speaks in what waits in other lanes.
+    fn announces_silence(&self) -> bool {
+        false
+    }
+
     /// Tells who speaks in it, for the case that there is no room for what they say.
     fn signs_of_life(&self, _hear: &mut dyn FnMut(SignOfLife<'_>)) {}
 
@@ -132,6 +137,15 @@ fn heard(before: &Worker, after: &mut Worker, draft: &mut Draft<'_>) -> &'static
     }
 }
 
+/// What has to be written of a worker that was heard, but too long ago to be announced back.
+fn heard_long_ago(before: &Worker, after: &Worker) -> &'static [Part] {
+    if before.usage.late_sequence == after.usage.late_sequence {
+        &[Part::Heartbeat]
+    } else {
+        &[Part::Heartbeat, Part::LateHeartbeat]
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -140,8 +154,9 @@ mod tests {
     use chrono::TimeDelta;
 
     use super::*;
-    use crate::clock::Timestamp;
+    use crate::clock::{Clock, Timestamp};
     use crate::cluster::{Identity, Vm, VmStatus, WorkerId};
+    use crate::journal::SignsOfLife;
 
     /// A cluster on which commands are carried out one by one, without a database.
     struct Carried {
@@ -218,8 +233,16 @@ mod tests {
     #[test]
     fn commands_count_all_that_they_write() {
         let mut carried = Carried { snapshot: Snapshot::empty("test".into()), at: Timestamp::UNIX_EPOCH };
-        let silence =
-            AnnounceSilent { candidates: vec![WorkerId::parse("w1").unwrap()], offline_after: Duration::from_secs(60) };
+        let offline_after = Duration::from_secs(60);
+        let silence = AnnounceSilent {
+            candidates: vec![WorkerId::parse("w1").unwrap()],
+            offline_after,
+            signs: Arc::new(SignsOfLife::new(Clock::manual(Timestamp::UNIX_EPOCH))),
+        };
+        let heard = |at| RecordSigns {
+            heard: vec![Heard { worker_id: WorkerId::parse("w1").unwrap(), incarnation: 1, late_sequence: None, at }],
+            offline_after,
+        };
         let removal = Deregister {
             worker_id: "w1".to_owned(),
             incarnation: None,
@@ -233,6 +256,11 @@ mod tests {
         assert_eq!(carried.out(&beat(1, &["x", "y"])), 5);
         assert_eq!(carried.out(&silence), 2);
         assert_eq!(carried.out(&beat(1, &["z"])), 8, "it is back, and all its VMs are others");
+        carried.out(&silence);
+        assert_eq!(heard(carried.at).rows(&carried.snapshot), 2);
+        assert_eq!(carried.out(&heard(carried.at)), 1, "that was over a time-out ago: it is not back");
+        assert_eq!(carried.out(&heard(carried.at + TimeDelta::seconds(1))), 2, "it is back");
+        assert_eq!(heard(carried.at).rows(&carried.snapshot), 1);
         carried.out(&silence);
         assert_eq!(carried.out(&register("b")), 5, "it is back, and its VM went with its host");
         carried.out(&beat(2, &["x", "y", "z"]));

@@ -1,8 +1,10 @@
 //! The server tells when it heard workers whose heartbeats it had no room for.
 
-use super::{Command, Lane, check_life, heard};
+use std::time::Duration;
+
+use super::{Command, Lane, check_life, entries_if_back, heard, heard_long_ago};
 use crate::clock::Timestamp;
-use crate::cluster::{Snapshot, Worker, WorkerId};
+use crate::cluster::{HeardSince, Snapshot, Worker, WorkerId};
 use crate::error::Result;
 use crate::journal::draft::Draft;
 
@@ -21,8 +23,7 @@ pub struct SignOfLife<'a> {
 
 impl SignOfLife<'_> {
     /// Whether it is the present process of the worker that speaks, or one that is about to take its place: as it would be
-    /// judged if there were room for what it says. A heartbeat before the last one that counted is a late copy. That one
-    /// itself is sent again by a process that has not seen the answer.
+    /// judged if there were room for what it says. The number of a heartbeat that comes late is a sign of life once.
     pub fn is_of(&self, worker: &Worker) -> bool {
         if worker.life.left_at.is_some() {
             return false;
@@ -30,8 +31,13 @@ impl SignOfLife<'_> {
         let Some(incarnation) = self.incarnation else {
             return !self.boot_id.is_some_and(|said| worker.life.boots.is_over(said, None));
         };
-        let is_late = matches!((self.sequence, worker.usage.sequence), (Some(this), Some(last)) if this < last);
-        !is_late && check_life(worker, incarnation, self.boot_id).is_ok()
+        let was_said = |this| worker.usage.late_sequence.is_some_and(|last| this <= last);
+        !self.late_sequence(worker).is_some_and(was_said) && check_life(worker, incarnation, self.boot_id).is_ok()
+    }
+
+    /// Its number, if that is not above the last one that counted.
+    pub fn late_sequence(&self, worker: &Worker) -> Option<u64> {
+        self.sequence.filter(|this| worker.usage.sequence.is_some_and(|last| *this <= last))
     }
 }
 
@@ -42,6 +48,8 @@ pub struct Heard {
     pub worker_id: WorkerId,
     /// The life of it that was the present one.
     pub incarnation: u64,
+    /// The last number by which it was heard and which came late: it is no sign of life again.
+    pub late_sequence: Option<u64>,
     /// When.
     pub at: Timestamp,
 }
@@ -58,6 +66,8 @@ impl Heard {
 pub struct RecordSigns {
     /// Which, and when.
     pub heard: Vec<Heard>,
+    /// For how long a worker may be silent: who was heard longer ago is not back.
+    pub offline_after: Duration,
 }
 
 impl Command for RecordSigns {
@@ -67,12 +77,13 @@ impl Command for RecordSigns {
         Lane::Server
     }
 
-    fn rows(&self, _: &Snapshot) -> usize {
+    fn rows(&self, known: &Snapshot) -> usize {
         // The worker's, and if it was announced offline, an entry of the change log.
-        2 * self.heard.len()
+        self.heard.iter().map(|heard| 1 + entries_if_back(known, heard.worker_id.as_str())).sum()
     }
 
     fn decide(&self, draft: &mut Draft<'_>) -> Result<Self::Reply> {
+        let heard_since = HeardSince::of(draft.at, self.offline_after);
         for sign in &self.heard {
             let known = draft.find_worker(sign.worker_id.as_str()).filter(|worker| sign.is_news_of(worker)).cloned();
             let Some(known) = known else { continue };
@@ -80,7 +91,13 @@ impl Command for RecordSigns {
             worker.revision = draft.revision;
             // By a clock that was set back since, it may have been in the future.
             worker.usage.last_seen = sign.at.min(draft.at).max(known.usage.last_seen);
-            let parts = heard(&known, &mut worker, draft);
+            worker.usage.late_sequence = worker.usage.late_sequence.max(sign.late_sequence);
+            let parts = if heard_since.includes(worker.usage.last_seen) {
+                heard(&known, &mut worker, draft)
+            } else {
+                // It waited for so long to be told that the worker may have died since.
+                heard_long_ago(&known, &worker)
+            };
             draft.put(worker, parts);
         }
         Ok(())

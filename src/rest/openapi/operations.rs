@@ -13,8 +13,7 @@ use utoipa::openapi::{Required, ResponseBuilder};
 use super::answers::{Headers, JSON, content, failure, json_of, not_modified, nothing};
 use super::schema::{any_text, described, named};
 use super::{examples, parameters};
-use crate::http::EVENT_STREAM;
-use crate::rest::events::NDJSON;
+use crate::http::{EVENT_STREAM, NDJSON};
 
 /// Who a route is for.
 pub(super) const WORKERS: &str = "Workers";
