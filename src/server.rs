@@ -56,7 +56,7 @@ pub struct Options {
     pub timing: Timing,
     /// How much of the change log to keep.
     pub retention: Retention,
-    /// Manners towards HTTP clients.
+    /// Limits, origins and names of the HTTP server.
     pub http: HttpOptions,
     /// What is answered over GraphQL, and how much at once.
     pub graphql: GraphqlOptions,

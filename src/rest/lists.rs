@@ -1,4 +1,4 @@
-//! ListRenderer as they are answered: `{"workers": […], "total": 1000}`.
+//! Lists as they are answered: `{"workers": […], "total": 1000}`.
 //!
 //! The lists of everything, which is what is asked for most, are one fixed plan each over rows that are kept (see
 //! [`kept`](crate::resolvers::kept)): a row is written when it has changed. Parts of a list are written for each

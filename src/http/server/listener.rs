@@ -70,7 +70,7 @@ const RESERVED_CONNECTIONS: usize = 64;
 /// 15,000 hostile clients at 240 MB instead of hyper's usual 6 GB.
 const HEAD_BYTES: usize = 16 * 1024;
 
-/// ChunkedBytes of a body that are handed on together: as many as hyper queues.
+/// Pieces of a body that are handed on together: as many as hyper queues.
 const MOST_PIECES: usize = 16;
 
 /// Requests that one HTTP/2 connection may have in flight.

@@ -596,7 +596,7 @@ impl<IO: Transport> AsyncWrite for Socket<IO> {
     }
 }
 
-/// ChunkedBytes of up to so many bytes are copied together for a write: for the system to look at several places costs more,
+/// Pieces of up to so many bytes are copied together for a write: for the system to look at several places costs more,
 /// and most answers are a head and a body of some hundred bytes.
 const SMALL: usize = 2 * 1024;
 
