@@ -19,14 +19,14 @@ pub struct Model {
     /// Revision of the last commit. Every writing transaction raises it first, which on PostgreSQL
     /// also makes the transactions of several servers wait for each other.
     pub revision: i64,
-    /// Entries of the change log up to this revision may have been removed: nobody can resume before it.
-    pub log_start: i64,
+    /// The change log is pruned through this revision, or is about to be: nobody can resume before it.
+    pub events_pruned_through: i64,
     /// Every incarnation that is handed out is above this: 0, until the database is set back to an earlier state, or a
     /// tombstone is removed, and the last incarnation of its worker with it.
     pub incarnation_floor: i64,
-    /// Tombstones of workers that were purged up to this revision may have been removed: what a server knows of an earlier
-    /// one is not brought up to date by those that are left.
-    pub tombstones_since: i64,
+    /// Tombstones of workers that were purged up to this revision may have been removed: a server whose state is older does
+    /// not learn from the others which workers are gone.
+    pub tombstones_pruned_through: i64,
 }
 
 /// No relations: nothing refers to the cluster.
@@ -36,7 +36,7 @@ pub enum Relation {}
 impl ActiveModelBehavior for ActiveModel {}
 
 impl Entity {
-    /// Raises the incarnations that are handed out from now on above a number, never lowers them.
+    /// Raises the number that incarnations handed out from now on are above, never lowers it.
     pub fn raise_incarnation_floor(floor: i64) -> UpdateMany<Self> {
         Self::update_many()
             .col_expr(Column::IncarnationFloor, Expr::value(floor))
@@ -44,19 +44,19 @@ impl Entity {
             .filter(Column::IncarnationFloor.lt(floor))
     }
 
-    /// Moves the revision up to which tombstones may have been removed on, never back.
-    pub fn move_tombstones_since(revision: i64) -> UpdateMany<Self> {
+    /// Raises the revision through which tombstones are pruned, never lowers it.
+    pub fn mark_tombstones_pruned(revision: i64) -> UpdateMany<Self> {
         Self::update_many()
-            .col_expr(Column::TombstonesSince, Expr::value(revision))
+            .col_expr(Column::TombstonesPrunedThrough, Expr::value(revision))
             .filter(Column::Id.eq(ID))
-            .filter(Column::TombstonesSince.lt(revision))
+            .filter(Column::TombstonesPrunedThrough.lt(revision))
     }
 
-    /// Moves the beginning of the change log on, never back.
-    pub fn move_log_start(revision: i64) -> UpdateMany<Self> {
+    /// Raises the revision through which the change log is pruned, never lowers it.
+    pub fn mark_events_pruned(revision: i64) -> UpdateMany<Self> {
         Self::update_many()
-            .col_expr(Column::LogStart, Expr::value(revision))
+            .col_expr(Column::EventsPrunedThrough, Expr::value(revision))
             .filter(Column::Id.eq(ID))
-            .filter(Column::LogStart.lt(revision))
+            .filter(Column::EventsPrunedThrough.lt(revision))
     }
 }

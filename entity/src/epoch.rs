@@ -1,4 +1,5 @@
-//! When which life of the database began: a copy that is restored from a backup does not know those that came after it.
+//! Epochs of the database: a server begins one before its first commit, and whenever it finds that the database was set
+//! back. A copy from a backup does not know those that began after it, so that cursors of what was lost are recognised.
 
 use sea_orm::entity::prelude::*;
 use sea_orm::{QueryOrder, Select};
@@ -7,7 +8,7 @@ use sea_orm::{QueryOrder, Select};
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "epoch")]
 pub struct Model {
-    /// Counts them.
+    /// Counts the epochs.
     #[sea_orm(primary_key, auto_increment = false)]
     pub number: i64,
     /// Random: cursors carry it.

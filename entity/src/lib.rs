@@ -11,7 +11,7 @@
 pub mod cluster;
 pub mod epoch;
 pub mod event;
-pub mod kept_answer;
-pub mod purged_worker;
+pub mod idempotency_record;
 pub mod vm;
 pub mod worker;
+pub mod worker_tombstone;

@@ -33,24 +33,25 @@ pub struct Model {
     pub disk_gb: i64,
     /// How many VMs it may hold. Written by registration.
     pub max_vms: i64,
-    /// Which life of its process this is. Written by registration.
+    /// Counts the starts of its process. Written by registration.
     pub incarnation: i64,
-    /// What the process called this start. Written by registration.
+    /// What the process calls its present start. Written by registration.
     pub boot_id: Option<String>,
-    /// Starts that are over, the latest last: what the process called them. Written by registration and by goodbye.
+    /// Boot ids of earlier incarnations, the latest last. Written by registration and by deregistration.
     pub earlier_boot_ids: BootIds,
-    /// Of those, which start of its host each belonged to, if it said so. Written by registration and by goodbye.
-    pub earlier_host_boots: HostBoots,
-    /// Which start of its host the process belongs to, if it said so. Written by registration.
+    /// The boot id of the host that each of those ran on, if the process said so. Written by registration and by
+    /// deregistration.
+    pub earlier_host_boot_ids: HostBoots,
+    /// Boot id of the host that the process runs on, if it said so. Written by registration.
     pub host_boot_id: Option<String>,
-    /// Revision of the registration that began this life. Written by registration.
-    pub life_revision: i64,
+    /// Revision of the registration that began this incarnation. Written by registration.
+    pub incarnation_revision: i64,
     /// Revision of the last registration that was more than a retry. Written by registration.
     pub registration_revision: i64,
-    /// When this life began. Written by registration.
+    /// When this incarnation began. Written by registration.
     pub started_at: DateTimeUtc,
-    /// When it said goodbye. Written by goodbye, cleared by registration.
-    pub left_at: Option<DateTimeUtc>,
+    /// When it deregistered. Written by deregistration, cleared by registration.
+    pub deregistered_at: Option<DateTimeUtc>,
 
     /// When it was last heard from. Written by heartbeats; a registration counts as the first one.
     pub last_seen: DateTimeUtc,
@@ -64,7 +65,8 @@ pub struct Model {
     pub used_memory_mb: i64,
     /// Disk allocated to VMs, in GB. Written by heartbeats.
     pub used_disk_gb: i64,
-    /// Revision of the last whole inventory; of an earlier life if below `life_revision`. Written by heartbeats.
+    /// Revision of the last whole inventory, which an earlier incarnation sent if this is below `incarnation_revision`.
+    /// Written by heartbeats.
     pub inventory_revision: Option<i64>,
     /// Revision of the last change to its set of VMs. Written by heartbeats.
     pub vms_revision: i64,
@@ -80,8 +82,8 @@ pub struct Model {
     /// Since when it has been draining. Written by drain and activate only.
     pub drain_started_at: Option<DateTimeUtc>,
 
-    /// What was last announced of its availability. Written by whoever announces.
-    pub announced: String,
+    /// `online` or `offline`, as the change log last announced it. Written by announcements.
+    pub last_announced_availability: String,
 
     /// Revision of the last change to this row. Written by every writer.
     pub revision: i64,
@@ -95,12 +97,12 @@ pub struct Labels(pub BTreeMap<String, String>);
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, FromJsonQueryResult)]
 pub struct Capabilities(pub Vec<String>);
 
-/// What starts of a worker's process were called, kept as JSON: `["b1", "b2"]`.
+/// Boot ids of a worker's process, kept as JSON: `["b1", "b2"]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, FromJsonQueryResult)]
 pub struct BootIds(pub Vec<String>);
 
-/// Boot ids of a worker's process, each with the boot id of its host, kept as JSON: `[["b2", "h1"]]`. By name and not by
-/// place: a program that does not know this column changes [`BootIds`] and leaves it as it is.
+/// Boot ids of a worker's process, each with the boot id of its host, kept as JSON: `[["b2", "h1"]]`. Pairs, since a start
+/// whose process did not name its host is in [`BootIds`] only.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, FromJsonQueryResult)]
 pub struct HostBoots(pub Vec<(String, String)>);
 

@@ -6,17 +6,14 @@
 
 pub use sea_orm_migration::prelude::*;
 
-mod m20261123_000001_cluster;
-mod m20261123_000002_workers;
-mod m20261123_000003_events;
-mod m20261123_000004_decided_upon;
-mod m20261123_000005_kept_answers;
-mod m20261128_000020_earlier_lives;
-mod m20261128_000021_host_boots;
-mod m20261128_000022_late_heartbeats;
-mod m20261128_000023_drains;
-mod m20261128_000030_epochs;
-mod m20261128_000040_tombstones;
+mod m20261129_000001_cluster;
+mod m20261129_000002_workers;
+mod m20261129_000003_events;
+mod m20261129_000004_idempotency;
+
+/// The first migration of builds from before the first release. Theirs were folded into the first ones here and are not
+/// carried on: a database that has seen this one has other names of tables and columns.
+pub const FIRST_BEFORE_RELEASE: &str = "m20261123_000001_cluster";
 
 /// All changes, oldest first.
 #[derive(Debug)]
@@ -26,17 +23,10 @@ pub struct Migrator;
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
         vec![
-            Box::new(m20261123_000001_cluster::Migration),
-            Box::new(m20261123_000002_workers::Migration),
-            Box::new(m20261123_000003_events::Migration),
-            Box::new(m20261123_000004_decided_upon::Migration),
-            Box::new(m20261123_000005_kept_answers::Migration),
-            Box::new(m20261128_000020_earlier_lives::Migration),
-            Box::new(m20261128_000021_host_boots::Migration),
-            Box::new(m20261128_000022_late_heartbeats::Migration),
-            Box::new(m20261128_000023_drains::Migration),
-            Box::new(m20261128_000030_epochs::Migration),
-            Box::new(m20261128_000040_tombstones::Migration),
+            Box::new(m20261129_000001_cluster::Migration),
+            Box::new(m20261129_000002_workers::Migration),
+            Box::new(m20261129_000003_events::Migration),
+            Box::new(m20261129_000004_idempotency::Migration),
         ]
     }
 }

@@ -274,7 +274,7 @@ impl<'a> Draft<'a> {
         let ids: Vec<_> = self.forgotten.iter().map(|id| json!({ "id": id.as_str() })).collect();
         FORGOTTEN.run(transaction, &ids).await?;
         if !self.forgotten.is_empty() {
-            cluster::Entity::move_tombstones_since(rows::signed(self.forgotten_up_to)).exec(transaction).await?;
+            cluster::Entity::mark_tombstones_pruned(rows::signed(self.forgotten_up_to)).exec(transaction).await?;
         }
         if self.has_raised_floor {
             cluster::Entity::raise_incarnation_floor(rows::signed(self.incarnation_floor)).exec(transaction).await?;
@@ -339,14 +339,14 @@ impl<'a> Draft<'a> {
 const VMS_OF_PURGED: Delete = Delete { table: "vm", key: &[("worker_id", Type::Text)] };
 const PURGED_WORKERS: Delete = Delete { table: "worker", key: &[("id", Type::Text)] };
 const TOMBSTONES: Upsert = Upsert {
-    table: "purged_worker",
+    table: "worker_tombstone",
     key: &["id"],
     columns: &[
         ("id", Type::Text),
         ("incarnation", Type::Integer),
         ("boot_id", Type::Text),
         ("earlier_boot_ids", Type::Json),
-        ("earlier_host_boots", Type::Json),
+        ("earlier_host_boot_ids", Type::Json),
         ("host_boot_id", Type::Text),
         ("purged_at", Type::Time),
         REVISION,
@@ -355,13 +355,13 @@ const TOMBSTONES: Upsert = Upsert {
         "incarnation",
         "boot_id",
         "earlier_boot_ids",
-        "earlier_host_boots",
+        "earlier_host_boot_ids",
         "host_boot_id",
         "purged_at",
         "revision",
     ],
 };
-const FORGOTTEN: Delete = Delete { table: "purged_worker", key: &[("id", Type::Text)] };
+const FORGOTTEN: Delete = Delete { table: "worker_tombstone", key: &[("id", Type::Text)] };
 const REGISTRATIONS: Upsert = Upsert {
     table: "worker",
     key: &["id"],
@@ -379,11 +379,11 @@ const REGISTRATIONS: Upsert = Upsert {
         ("incarnation", Type::Integer),
         ("boot_id", Type::Text),
         ("earlier_boot_ids", Type::Json),
-        ("earlier_host_boots", Type::Json),
+        ("earlier_host_boot_ids", Type::Json),
         ("host_boot_id", Type::Text),
-        ("life_revision", Type::Integer),
+        ("incarnation_revision", Type::Integer),
         ("started_at", Type::Time),
-        ("left_at", Type::Time),
+        ("deregistered_at", Type::Time),
         ("last_seen", Type::Time),
         ("sequence", Type::Integer),
         ("used_cpu_cores", Type::Integer),
@@ -392,7 +392,7 @@ const REGISTRATIONS: Upsert = Upsert {
         ("inventory_revision", Type::Integer),
         ("vms_revision", Type::Integer),
         ("policy", Type::Text),
-        ("announced", Type::Text),
+        ("last_announced_availability", Type::Text),
         ("registration_revision", Type::Integer),
         ("policy_revision", Type::Integer),
         ("revision", Type::Integer),
@@ -410,11 +410,11 @@ const REGISTRATIONS: Upsert = Upsert {
         "incarnation",
         "boot_id",
         "earlier_boot_ids",
-        "earlier_host_boots",
+        "earlier_host_boot_ids",
         "host_boot_id",
-        "life_revision",
+        "incarnation_revision",
         "started_at",
-        "left_at",
+        "deregistered_at",
         "registration_revision",
         "revision",
     ],
@@ -447,8 +447,9 @@ const POLICIES: Update = Update {
         REVISION,
     ],
 };
-const ANNOUNCEMENTS: Update = Update { table: "worker", key: "id", columns: &[("announced", Type::Text), REVISION] };
-const DEPARTURES: Update = Update { table: "worker", key: "id", columns: &[("left_at", Type::Time), REVISION] };
+const ANNOUNCEMENTS: Update =
+    Update { table: "worker", key: "id", columns: &[("last_announced_availability", Type::Text), REVISION] };
+const DEPARTURES: Update = Update { table: "worker", key: "id", columns: &[("deregistered_at", Type::Time), REVISION] };
 const VMS_GONE: Delete = Delete { table: "vm", key: &[("worker_id", Type::Text), ("id", Type::Text)] };
 const VMS: Upsert = Upsert {
     table: "vm",
@@ -481,14 +482,14 @@ const EVENTS: Upsert = Upsert {
     update: &[],
 };
 const ANSWERS: Upsert = Upsert {
-    table: "kept_answer",
+    table: "idempotency_record",
     key: &["key"],
     columns: &[
         ("key", Type::Text),
         ("fingerprint", Type::Text),
-        ("body", Type::Text),
-        ("tag", Type::Text),
-        ("at", Type::Time),
+        ("response_body", Type::Text),
+        ("response_etag", Type::Text),
+        ("created_at", Type::Time),
     ],
     update: &[],
 };

@@ -134,7 +134,7 @@ impl Log {
 
     async fn look(&self, _turn: &SemaphorePermit<'_>) -> Result<Extent> {
         let row = cluster::Entity::find_by_id(cluster::ID).one(&*self.database.readers()).await?;
-        let (start, revision) = row.map_or((0, 0), |row| (unsigned(row.log_start), unsigned(row.revision)));
+        let (start, revision) = row.map_or((0, 0), |row| (unsigned(row.events_pruned_through), unsigned(row.revision)));
         Ok(Extent { start: self.live.load().snapshot.cursor_after(start), revision })
     }
 

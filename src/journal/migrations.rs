@@ -1,6 +1,6 @@
 //! Which migrations a database has seen, and whether it is ours to change.
 
-use migration::{Migrator, MigratorTrait};
+use migration::{FIRST_BEFORE_RELEASE, Migrator, MigratorTrait};
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement};
 
 use super::open_error::OpenError;
@@ -12,7 +12,7 @@ const MIGRATIONS: &str = "seaql_migrations";
 pub type MigrationState = (String, bool);
 
 /// Every migration this version knows, the oldest first, and whether it has been applied. Refuses tables of a newer version,
-/// and those of other programs.
+/// those of builds from before the first release, and those of other programs.
 pub(super) async fn find_migrations(
     connection: &impl ConnectionTrait,
     shown: &str,
@@ -24,6 +24,9 @@ pub(super) async fn find_migrations(
     let table = connection.query_one_raw(statement).await.map_err(failed)?;
     let table = table.map(|row| row.try_get::<String>("", "name")).transpose().map_err(failed)?;
     let applied = applied(connection).await.map_err(failed)?;
+    if applied.iter().any(|name| name == FIRST_BEFORE_RELEASE) {
+        return Err(OpenError::BeforeRelease { url: shown.to_owned() });
+    }
     let known: Vec<_> = Migrator::migrations().iter().map(|migration| migration.name().to_owned()).collect();
     let unknown = applied.iter().find(|name| !known.contains(name));
     if applied.iter().any(|name| known.contains(name)) {

@@ -96,6 +96,16 @@ pub enum OpenError {
         /// A migration that this version does not know.
         migration: String,
     },
+    /// A build from before the first release made the tables, under other names, and no migration leads on from there.
+    #[error(
+        "The database {url} was made by a version of Aetherium from before the first release, whose tables are not carried \
+         on: start with a new file or an empty database, where workers register again by themselves; who was draining, and \
+         the change log, stay behind."
+    )]
+    BeforeRelease {
+        /// What was given, without a password.
+        url: String,
+    },
     /// The database is somebody else's.
     #[error(
         "The database {url} belongs to something else (it has the table {table}): \

@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use entity::kept_answer::Request;
-use entity::{cluster, event, kept_answer};
+use entity::idempotency_record::Request;
+use entity::{cluster, event, idempotency_record};
 use sea_orm::QuerySelect;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -143,13 +143,13 @@ impl LogTrimmer {
         // Given by a clock that was ahead: they would outlive those that are newer. First, since what is too many is told by
         // the dates.
         let transaction = database.begin_upkeep().await?;
-        kept_answer::Entity::date_back(now).exec(&*transaction).await?;
+        idempotency_record::Entity::date_back(now).exec(&*transaction).await?;
         transaction.commit().await?;
         for (of, time) in [(Request::Command, KEEP_ANSWERS), (Request::Heartbeat, KEEP_ANSWERS_TO_HEARTBEATS)] {
-            let surplus = kept_answer::Entity::newest_first(of).offset(MAX_ANSWERS);
+            let surplus = idempotency_record::Entity::newest_first(of).offset(MAX_ANSWERS);
             let surplus = surplus.one(&*database.readers()).await?;
             let transaction = database.begin_upkeep().await?;
-            kept_answer::Entity::given_before(of, now - time, surplus).exec(&*transaction).await?;
+            idempotency_record::Entity::created_before(of, now - time, surplus).exec(&*transaction).await?;
             transaction.commit().await?;
         }
         Ok(())
@@ -173,7 +173,7 @@ impl LogTrimmer {
         let Some(last) = going.checked_sub(1).and_then(|last| oldest.get(last)) else { return Ok(0) };
         // Several servers may trim: the beginning never moves back. Each by itself: all commits wait for the first.
         let transaction = self.journal.database().begin_upkeep().await?;
-        cluster::Entity::move_log_start(last.revision).exec(&*transaction).await?;
+        cluster::Entity::mark_events_pruned(last.revision).exec(&*transaction).await?;
         transaction.commit().await?;
         let transaction = self.journal.database().begin_upkeep().await?;
         let removed = event::Entity::up_to(last.revision).exec(&*transaction).await?.rows_affected;

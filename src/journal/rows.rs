@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use entity::{epoch, event, kept_answer, purged_worker, vm, worker};
+use entity::{epoch, event, idempotency_record, vm, worker, worker_tombstone};
 use futures_util::TryStreamExt as _;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, StreamTrait as _};
 use serde::{Deserialize, Serialize};
@@ -71,11 +71,11 @@ pub(super) async fn begin_epoch(transaction: &DatabaseTransaction, name: &str) -
 }
 
 /// Reads whatever changed since a snapshot; since an empty one, everything there is. Tombstones of workers that were purged
-/// up to `tombstones_since` may be missing.
+/// up to `tombstones_pruned_through` may be missing.
 pub(super) async fn changes_since(
     transaction: &DatabaseTransaction,
     base: &Snapshot,
-    tombstones_since: u64,
+    tombstones_pruned_through: u64,
 ) -> Result<Changes, Error> {
     let since = signed(base.revision);
     let workers = worker::Entity::changed_since(since).all(transaction).await?;
@@ -96,17 +96,17 @@ pub(super) async fn changes_since(
     }
     // The database may sort by a collation; here it is by code point, as everywhere else.
     changes.workers.sort_by(|one, other| one.id.cmp(&other.id));
-    for row in purged_worker::Entity::removed_since(since).all(transaction).await? {
+    for row in worker_tombstone::Entity::purged_since(since).all(transaction).await? {
         let tombstone = Tombstone {
             worker_id: read_worker_id(&row.id)?,
             incarnation: unsigned("incarnation", row.incarnation)?,
-            boots: read_boots(row.boot_id, row.host_boot_id, row.earlier_boot_ids, row.earlier_host_boots),
+            boots: read_boots(row.boot_id, row.host_boot_id, row.earlier_boot_ids, row.earlier_host_boot_ids),
             purged_at: row.purged_at,
             revision: unsigned("revision", row.revision)?,
         };
         changes.purged.push(Arc::new(tombstone));
     }
-    if base.revision < tombstones_since {
+    if base.revision < tombstones_pruned_through {
         // A purge may have left nothing that changed since: who is not there any more is told by who is.
         let there: HashSet<String> = worker::Entity::ids().into_tuple().all(transaction).await?.into_iter().collect();
         let gone = base.workers().filter(|worker| !there.contains(worker.id.as_str()));
@@ -175,10 +175,10 @@ fn read_worker(row: worker::Model, id: WorkerId, vms: WorkerVms) -> Result<Worke
         registration_revision: unsigned("registration_revision", row.registration_revision)?,
         life: Life {
             incarnation: unsigned("incarnation", row.incarnation)?,
-            boots: read_boots(row.boot_id, row.host_boot_id, row.earlier_boot_ids, row.earlier_host_boots),
-            since_revision: unsigned("life_revision", row.life_revision)?,
+            boots: read_boots(row.boot_id, row.host_boot_id, row.earlier_boot_ids, row.earlier_host_boot_ids),
+            since_revision: unsigned("incarnation_revision", row.incarnation_revision)?,
             started_at: row.started_at,
-            left_at: row.left_at,
+            left_at: row.deregistered_at,
         },
         usage: Usage {
             last_seen: row.last_seen,
@@ -197,7 +197,7 @@ fn read_worker(row: worker::Model, id: WorkerId, vms: WorkerVms) -> Result<Worke
         policy,
         drain,
         policy_revision: unsigned("policy_revision", row.policy_revision)?,
-        announced: row.announced.parse()?,
+        announced: row.last_announced_availability.parse()?,
         revision: unsigned("revision", row.revision)?,
         prepared: Prepared::default(),
     })
@@ -225,7 +225,7 @@ fn earlier_boot_ids(boots: &Boots) -> Vec<&str> {
 }
 
 /// The same, with the start of the host, of those that have said on which they were.
-fn earlier_host_boots(boots: &Boots) -> Vec<(&str, &str)> {
+fn earlier_host_boot_ids(boots: &Boots) -> Vec<(&str, &str)> {
     boots.earlier.iter().filter_map(|Boot { id, host }| Some((&**id, &**host.as_ref()?))).collect()
 }
 
@@ -300,10 +300,10 @@ pub(super) fn registration_row(worker: &Worker) -> RegistrationRow<'_> {
         "hostname": hostname, "address": address, "zone": zone, "labels": labels,
         "capabilities": capabilities, "cpu_cores": cpu_cores, "memory_mb": memory_mb, "disk_gb": disk_gb,
         "max_vms": max_vms, "incarnation": incarnation, "boot_id": boot_id,
-        "earlier_boot_ids": earlier_boot_ids(boots), "earlier_host_boots": earlier_host_boots(boots),
-        "host_boot_id": host, "life_revision": since_revision,
-        "started_at": with_milliseconds(*started_at), "left_at": left_at.map(with_milliseconds),
-        "policy": policy.as_str(), "announced": announced.as_str(),
+        "earlier_boot_ids": earlier_boot_ids(boots), "earlier_host_boot_ids": earlier_host_boot_ids(boots),
+        "host_boot_id": host, "incarnation_revision": since_revision,
+        "started_at": with_milliseconds(*started_at), "deregistered_at": left_at.map(with_milliseconds),
+        "policy": policy.as_str(), "last_announced_availability": announced.as_str(),
         "registration_revision": registration_revision, "policy_revision": policy_revision,
     });
     RegistrationRow { identity, usage: usage_row(worker) }
@@ -380,20 +380,21 @@ pub(super) fn tombstone_row(tombstone: &Tombstone) -> Value {
     let Boots { boot_id, earlier: _, host } = &**boots;
     json!({
         "id": worker_id.as_str(), "incarnation": incarnation, "boot_id": boot_id,
-        "earlier_boot_ids": earlier_boot_ids(boots), "earlier_host_boots": earlier_host_boots(boots),
+        "earlier_boot_ids": earlier_boot_ids(boots), "earlier_host_boot_ids": earlier_host_boot_ids(boots),
         "host_boot_id": host, "purged_at": purged_at.map(with_milliseconds), "revision": revision,
     })
 }
 
 /// What an announcement writes of a worker.
 pub(super) fn announcement_row(worker: &Worker) -> Value {
-    json!({ "id": worker.id.as_str(), "announced": worker.announced.as_str(), "revision": worker.revision })
+    let announced = worker.announced.as_str();
+    json!({ "id": worker.id.as_str(), "last_announced_availability": announced, "revision": worker.revision })
 }
 
 /// What goodbye writes of a worker.
 pub(super) fn departure_row(worker: &Worker) -> Value {
     let left_at = worker.life.left_at.map(with_milliseconds);
-    json!({ "id": worker.id.as_str(), "left_at": left_at, "revision": worker.revision })
+    json!({ "id": worker.id.as_str(), "deregistered_at": left_at, "revision": worker.revision })
 }
 
 /// What heartbeats write of a VM. As for [`UsageRow`]: there are hundreds in the first inventory of each worker.
@@ -458,10 +459,10 @@ pub(super) async fn answers_of(
     if keys.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let rows = kept_answer::Entity::of_keys(keys.iter().copied()).all(connection).await?;
+    let rows = idempotency_record::Entity::of_keys(keys.iter().copied()).all(connection).await?;
     let answers = rows.into_iter().map(|row| {
-        let kept_answer::Model { key, fingerprint, body, tag, at: _ } = row;
-        let answer = Answer { body: body.into(), tag: tag.map(Into::into) };
+        let idempotency_record::Model { key, fingerprint, response_body, response_etag, created_at: _ } = row;
+        let answer = Answer { body: response_body.into(), tag: response_etag.map(Into::into) };
         (key.into(), KeptAnswer { fingerprint: fingerprint.into(), answer })
     });
     Ok(answers.collect())
@@ -469,5 +470,8 @@ pub(super) async fn answers_of(
 
 pub(super) fn answer_row(key: &str, kept: &KeptAnswer, at: Timestamp) -> Value {
     let KeptAnswer { fingerprint, answer: Answer { body, tag } } = kept;
-    json!({ "key": key, "fingerprint": fingerprint, "body": body, "tag": tag, "at": with_milliseconds(at) })
+    json!({
+        "key": key, "fingerprint": fingerprint, "response_body": body, "response_etag": tag,
+        "created_at": with_milliseconds(at),
+    })
 }

@@ -85,9 +85,9 @@ impl Database {
         if self.backend() == DbBackend::Sqlite {
             // Where there is room for a page, there may be none for a commit.
             let ballast = format!(
-                "INSERT INTO kept_answer (key, fingerprint, body, at) \
+                "INSERT INTO idempotency_record (key, fingerprint, response_body, created_at) \
                  VALUES ('{PROBE_KEY}', '', hex(zeroblob({BALLAST_BYTES} / 2)), '1970-01-01T00:00:00.000+00:00') \
-                 ON CONFLICT (key) DO UPDATE SET body = excluded.body"
+                 ON CONFLICT (key) DO UPDATE SET response_body = excluded.response_body"
             );
             let transaction = self.begin_writing().await?;
             transaction.execute_unprepared(&ballast).await?;
@@ -95,7 +95,7 @@ impl Database {
         }
         let transaction = self.begin_writing().await?;
         if self.backend() == DbBackend::Sqlite {
-            let removal = format!("DELETE FROM kept_answer WHERE key = '{PROBE_KEY}'");
+            let removal = format!("DELETE FROM idempotency_record WHERE key = '{PROBE_KEY}'");
             transaction.execute_unprepared(&removal).await?;
         }
         transaction.execute_unprepared("UPDATE cluster SET revision = revision WHERE id = 1").await?;
@@ -104,8 +104,8 @@ impl Database {
         entity::worker::Entity::find().limit(0).all(&*transaction).await?;
         entity::vm::Entity::find().limit(0).all(&*transaction).await?;
         entity::event::Entity::find().limit(0).all(&*transaction).await?;
-        entity::kept_answer::Entity::find().limit(0).all(&*transaction).await?;
-        entity::purged_worker::Entity::find().limit(0).all(&*transaction).await?;
+        entity::idempotency_record::Entity::find().limit(0).all(&*transaction).await?;
+        entity::worker_tombstone::Entity::find().limit(0).all(&*transaction).await?;
         transaction.commit().await
     }
 }

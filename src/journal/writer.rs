@@ -81,7 +81,7 @@ struct Turn {
     /// Incarnations that are handed out are above this.
     incarnation_floor: u64,
     /// Tombstones of workers that were purged up to this revision may be missing.
-    tombstones_since: u64,
+    tombstones_pruned_through: u64,
 }
 
 /// Stands for the floor in a batch that registers nobody, or is not committed.
@@ -303,10 +303,11 @@ impl Writer {
         // What is committed to a file that is not there any more is lost.
         self.database.check_files()?;
         let transaction = self.database.begin_writing().await.map_err(Error::from)?;
-        let Turn { revision, epoch, incarnation_floor, tombstones_since } = self.raise_revision(&transaction).await?;
+        let Turn { revision, epoch, incarnation_floor, tombstones_pruned_through } =
+            self.raise_revision(&transaction).await?;
         self.is_alone = revision == self.state.revision + 1 && epoch == **self.state.epochs.latest();
         if !self.is_alone {
-            self.catch_up(&transaction, revision - 1, &epoch, tombstones_since).await?;
+            self.catch_up(&transaction, revision - 1, &epoch, tombstones_pruned_through).await?;
             if !self.has_epoch {
                 // The database was set back. What is committed on it belongs to another epoch than what it has lost.
                 transaction.rollback().await.map_err(Error::from)?;
@@ -404,11 +405,11 @@ impl Writer {
         let sql = match self.database.backend() {
             DbBackend::Postgres => {
                 "UPDATE cluster SET revision = revision + 1 WHERE id = 1 \
-                 RETURNING revision, epoch, incarnation_floor, tombstones_since, clock_timestamp() AS now"
+                 RETURNING revision, epoch, incarnation_floor, tombstones_pruned_through, clock_timestamp() AS now"
             }
             _ => {
                 "UPDATE cluster SET revision = revision + 1 WHERE id = 1 \
-                 RETURNING revision, epoch, incarnation_floor, tombstones_since"
+                 RETURNING revision, epoch, incarnation_floor, tombstones_pruned_through"
             }
         };
         let statement = Statement::from_string(self.database.backend(), sql);
@@ -424,7 +425,7 @@ impl Writer {
             revision: number("revision")?,
             epoch: row.try_get("", "epoch")?,
             incarnation_floor: number("incarnation_floor")?,
-            tombstones_since: number("tombstones_since")?,
+            tombstones_pruned_through: number("tombstones_pruned_through")?,
         })
     }
 
@@ -490,8 +491,9 @@ impl Writer {
             let transaction = begin_reading(&readers).await?;
             let row = cluster::Entity::find_by_id(cluster::ID).one(&transaction).await?.ok_or_else(no_cluster_row)?;
             let unsigned = |number| u64::try_from(number).unwrap_or(0);
-            let (revision, tombstones_since) = (unsigned(row.revision), unsigned(row.tombstones_since));
-            self.catch_up(&transaction, revision, &row.epoch, tombstones_since).await?;
+            let (revision, tombstones_pruned_through) =
+                (unsigned(row.revision), unsigned(row.tombstones_pruned_through));
+            self.catch_up(&transaction, revision, &row.epoch, tombstones_pruned_through).await?;
             transaction.commit().await?;
         }
         // Not only with the next commit of this server: others may not have noticed. And not only when something is new: to
@@ -510,7 +512,7 @@ impl Writer {
         transaction: &DatabaseTransaction,
         revision: u64,
         epoch: &str,
-        tombstones_since: u64,
+        tombstones_pruned_through: u64,
     ) -> Result<()> {
         let epochs = if epoch == &**self.state.epochs.latest() {
             self.state.epochs.clone()
@@ -518,7 +520,7 @@ impl Writer {
             rows::read_epochs(transaction).await?
         };
         let base = self.base_for(revision, epochs);
-        let changes = rows::changes_since(transaction, &base, tombstones_since).await?;
+        let changes = rows::changes_since(transaction, &base, tombstones_pruned_through).await?;
         self.publish(&base, changes, revision, self.clock.now(), None);
         Ok(())
     }

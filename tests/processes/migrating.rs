@@ -105,6 +105,25 @@ on_both_databases! {
         Server::start(&database).await.stop().await;
     }
 
+    // As it was made by builds from before the first release, all of whose migrations began with this one.
+    async fn a_database_from_before_the_first_release_is_left_alone(empty: EmptyDatabase) {
+        let EmptyDatabase(database) = empty;
+        if database.backend() == DbBackend::Sqlite {
+            std::fs::write(database.file(), "").unwrap();
+        }
+        for sql in [
+            "CREATE TABLE seaql_migrations (version varchar PRIMARY KEY NOT NULL, applied_at bigint NOT NULL)",
+            "INSERT INTO seaql_migrations VALUES ('m20261123_000001_cluster', 1), ('m20261123_000002_workers', 1)",
+            "CREATE TABLE worker (id text PRIMARY KEY NOT NULL, left_at text)",
+            "INSERT INTO worker VALUES ('w1', NULL)",
+        ] {
+            database.execute(sql).await;
+        }
+        let before = files(&database);
+        all_refuse(database.url(), &["from before the first release", "start with a new file or an empty database"]).await;
+        assert_eq!(files(&database), before, "nothing is changed in it");
+    }
+
     async fn tables_of_a_newer_version_are_told_as_such(database: TestDatabase) {
         Server::start(&database).await.stop().await;
         database.execute("INSERT INTO seaql_migrations VALUES ('m29991231_000001_of_the_future', 1)").await;

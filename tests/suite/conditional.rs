@@ -2,8 +2,6 @@
 
 use std::collections::HashMap;
 
-use aetherium::journal::Database;
-use migration::{Migrator, MigratorTrait};
 use serde_json::{Value, json};
 
 use crate::harness::*;
@@ -260,25 +258,5 @@ on_both_databases! {
         cluster.beat("w1", json!({"incarnation": 1})).await;
         assert_eq!(command(&cluster, "activate", &seen).await.status, 412);
         assert_eq!(command(&cluster.restart().await, "activate", &decided).await.status, 200);
-    }
-
-    async fn databases_from_before_are_taken_to_have_changed_last(db: TestDatabase) {
-        let cluster = TestCluster::on(&db).await;
-        furnish(&cluster).await;
-        cluster.beat("w1", json!({"incarnation": 1})).await;
-        let (before, seen) = (cluster.everything().await, tag(&cluster, "/api/v1/workers/w1").await);
-        let clock = cluster.clock();
-        cluster.into_server().stop().await;
-
-        let database = Database::connect(db.url()).await.unwrap();
-        let since = Migrator::migrations().iter().position(|one| one.name().ends_with("decided_upon")).unwrap();
-        let steps = u32::try_from(Migrator::migrations().len() - since).unwrap();
-        database.migrate_back(steps).await.unwrap();
-        database.close().await.unwrap();
-
-        let cluster = TestCluster::by_clock(&db, clock).await;
-        assert_eq!(cluster.everything().await, before);
-        assert_eq!(command(&cluster, "drain", "\"1\"").await.status, 412);
-        assert_eq!(command(&cluster, "drain", &seen).await.status, 200);
     }
 }

@@ -35,7 +35,7 @@ on_both_databases! {
     async fn tables_that_are_not_ours_any_more_are_told(db: TestDatabase) {
         let cluster = TestCluster::on(&db).await;
         cluster.add([worker("w1")]).await;
-        for (table, breaks_all) in [("kept_answer", false), ("event", false), ("worker", true), ("cluster", true)] {
+        for (table, breaks_all) in [("idempotency_record", false), ("event", false), ("worker", true), ("cluster", true)] {
             db.execute(&format!("ALTER TABLE {table} RENAME TO mislaid")).await;
             let drain = cluster.rest().post("/api/v1/workers/w1/drain").header("idempotency-key", table).await;
             assert_eq!(drain.status, 503, "{table}");

@@ -8,9 +8,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use aetherium::journal::Database;
 use chrono::{DateTime, TimeDelta, Utc};
-use migration::{Migrator, MigratorTrait as _};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
@@ -1233,35 +1231,6 @@ on_both_databases! {
         }
         register(&cluster, "w1", json!({"boot_id": "b"})).await;
         assert_eq!(is_empty().await, false, "its new process has not looked yet");
-    }
-
-    async fn drains_from_before_they_were_kept_are_known_from_the_log(db: TestDatabase) {
-        let cluster = TestCluster::on(&db).await;
-        cluster.add([worker("w1"), worker("w2"), worker("w3")]).await;
-        for id in WORKERS {
-            for command in ["drain", "activate", "drain"] {
-                cluster.advance(seconds(1));
-                let body = json!({"reason": format!("{command} {id}")});
-                cluster.rest().post(&format!("/api/v1/workers/{id}/{command}")).json(body).await;
-            }
-        }
-        let before = cluster.worker("w1").await["drain"].take();
-        assert_eq!(before["reason"], "drain w1");
-        let clock = cluster.clock();
-        cluster.into_server().stop().await;
-        let database = Database::connect(db.url()).await.unwrap();
-        let since = Migrator::migrations().iter().position(|one| one.name().ends_with("drains")).unwrap();
-        let steps = u32::try_from(Migrator::migrations().len() - since).unwrap();
-        database.migrate_back(steps).await.unwrap();
-        database.close().await.unwrap();
-        // Of this one the log does not know any more.
-        db.execute("DELETE FROM event WHERE worker_id = 'w2'").await;
-
-        let cluster = TestCluster::by_clock(&db, clock).await;
-        assert_eq!(cluster.worker("w1").await["drain"], before);
-        let unknown = json!({"reason": null, "started_by": null, "started_at": null, "is_empty": true});
-        assert_eq!(cluster.worker("w2").await["drain"], unknown);
-        assert_eq!(cluster.worker("w3").await.get("drain"), None);
     }
 
     // A backup is put back under a running server, and processes live on that it does not know of.

@@ -1,5 +1,7 @@
 //! The database's shape: made by migrations, undone by them, and never taken for granted.
 
+use std::collections::BTreeMap;
+
 use aetherium::clock::Clock;
 use aetherium::graphql::GraphqlOptions;
 use aetherium::http::HttpOptions;
@@ -8,9 +10,16 @@ use aetherium::journal::Retention;
 use aetherium::resolvers::Timing;
 use aetherium::server::{Options, Server};
 use migration::{Migrator, MigratorTrait};
-use sea_orm::{ConnectionTrait, DbBackend, Statement};
+use sea_orm::{
+    ColumnTrait as _, ConnectionTrait, DbBackend, EntityName as _, EntityTrait, IdenStatic as _, Iterable as _,
+    Statement,
+};
+use serde_json::json;
 
 use crate::harness::*;
+
+/// The tables of a cluster.
+const TABLES: [&str; 7] = ["cluster", "epoch", "event", "idempotency_record", "vm", "worker", "worker_tombstone"];
 
 /// The tables there are, besides the one that remembers migrations.
 async fn tables(database: &Database) -> Vec<String> {
@@ -26,6 +35,53 @@ async fn tables(database: &Database) -> Vec<String> {
     let rows = database.readers().query_all_raw(Statement::from_string(backend, sql)).await.unwrap();
     let names = rows.iter().map(|row| row.try_get::<String>("", "name").unwrap());
     names.filter(|name| name != "seaql_migrations").collect()
+}
+
+/// What a server is started with that may or may not change the tables.
+fn options(db: &TestDatabase, migrate: bool) -> Options {
+    Options {
+        database_url: db.url().to_owned(),
+        migrate,
+        timing: Timing::default(),
+        retention: Retention::default(),
+        http: HttpOptions::default(),
+        graphql: GraphqlOptions::default(),
+    }
+}
+
+/// A table by its entity: its name, and its columns, each with whether it may be null, in the order of their names.
+fn columns_of<E: EntityTrait>() -> (String, Vec<(String, bool)>) {
+    let columns = E::Column::iter().map(|column| (column.as_str().to_owned(), column.def().is_null()));
+    let columns: BTreeMap<_, _> = columns.collect();
+    (E::default().table_name().to_owned(), columns.into_iter().collect())
+}
+
+/// The columns that a table has in the database, likewise.
+async fn columns(database: &Database, table: &str) -> Vec<(String, bool)> {
+    let backend = database.backend();
+    let sql = match backend {
+        DbBackend::Sqlite => {
+            format!("SELECT name, \"notnull\" = 0 AS nullable FROM pragma_table_info('{table}')")
+        }
+        _ => format!(
+            "SELECT column_name::text AS name, is_nullable = 'YES' AS nullable FROM information_schema.columns \
+             WHERE table_schema = 'public' AND table_name = '{table}'"
+        ),
+    };
+    let rows = database.readers().query_all_raw(Statement::from_string(backend, sql)).await.unwrap();
+    let columns = rows.iter().map(|row| (row.try_get("", "name").unwrap(), row.try_get("", "nullable").unwrap()));
+    columns.collect::<BTreeMap<_, _>>().into_iter().collect()
+}
+
+/// How many rows each of these tables has.
+async fn rows_of(database: &Database, tables: &[&str]) -> Vec<i64> {
+    let mut rows = Vec::new();
+    for table in tables {
+        let count = Statement::from_string(database.backend(), format!("SELECT count(*) AS rows FROM {table}"));
+        let count = database.readers().query_one_raw(count).await.unwrap().unwrap();
+        rows.push(count.try_get("", "rows").unwrap());
+    }
+    rows
 }
 
 /// A start of a worker's process on a start of its host.
@@ -45,7 +101,7 @@ on_both_databases! {
             database.migrate().await.unwrap();
             database.migrate().await.unwrap();
             assert!(database.is_migrated().await.unwrap());
-            assert_eq!(tables(&database).await, ["cluster", "epoch", "event", "kept_answer", "purged_worker", "vm", "worker"]);
+            assert_eq!(tables(&database).await, TABLES);
             database.migrate_back(u32::MAX).await.unwrap();
             assert_eq!(tables(&database).await, [] as [&str; 0]);
         }
@@ -65,51 +121,111 @@ on_both_databases! {
         database.close().await.unwrap();
     }
 
-    // What an older program cannot read, it cannot be put back for.
-    async fn what_is_known_of_earlier_starts_is_read_by_the_program_before(db: TestDatabase) {
-        let cluster = TestCluster::on(&db).await;
-        for id in ["w1", "w2"] {
-            for n in 1..=2 {
-                assert!(start(&cluster, id, &format!("b{n}"), &format!("h{n}")).await.status < 300);
-            }
+    async fn the_tables_have_the_columns_of_the_entities(empty: EmptyDatabase) {
+        let EmptyDatabase(db) = empty;
+        let database = Database::connect(db.url()).await.unwrap();
+        database.migrate().await.unwrap();
+        for (table, expected) in [
+            columns_of::<entity::cluster::Entity>(),
+            columns_of::<entity::epoch::Entity>(),
+            columns_of::<entity::event::Entity>(),
+            columns_of::<entity::idempotency_record::Entity>(),
+            columns_of::<entity::vm::Entity>(),
+            columns_of::<entity::worker::Entity>(),
+            columns_of::<entity::worker_tombstone::Entity>(),
+        ] {
+            assert_eq!(columns(&database, &table).await, expected, "{table}");
         }
-        assert_eq!(cluster.rest().delete("/api/v1/workers/w2?purge=true").await.status, 204);
+        database.close().await.unwrap();
+    }
+
+    async fn a_migration_leaves_the_rows_of_tables_that_are_there(db: TestDatabase) {
+        let cluster = TestCluster::on(&db).await;
+        cluster.add([worker("w1").vms([vm("vm-1"), vm("vm-2").status("stopped")]), worker("w2")]).await;
+        cluster.rest().delete("/api/v1/workers/w2?purge=true").await;
+        let drain = async |cluster: &TestCluster| {
+            let drain = cluster.rest().post("/api/v1/workers/w1/drain").header("idempotency-key", "k1");
+            drain.json(json!({"reason": "a new disk"})).await
+        };
+        assert_eq!(drain(&cluster).await.status, 200);
+        let (before, clock) = (cluster.everything().await, cluster.clock());
         cluster.into_server().stop().await;
 
         let database = Database::connect(db.url()).await.unwrap();
+        let kept = ["cluster", "epoch", "event", "vm", "worker", "worker_tombstone"];
+        let rows = rows_of(&database, &kept).await;
+        assert!(rows.iter().all(|rows| *rows > 0), "{rows:?}");
+        assert_eq!(rows_of(&database, &["idempotency_record"]).await, [1]);
         database.migrate_back(1).await.unwrap();
-        for table in ["worker", "purged_worker"] {
-            let sql = format!("SELECT CAST(earlier_boot_ids AS text) AS ids FROM {table}");
-            let rows = Statement::from_string(database.backend(), sql);
-            let rows = database.readers().query_all_raw(rows).await.unwrap();
-            let ids: Vec<String> = rows.iter().map(|row| row.try_get("", "ids").unwrap()).collect();
-            assert_eq!(ids, [r#"["b1"]"#], "{table}");
-        }
         database.migrate().await.unwrap();
+        assert_eq!(rows_of(&database, &kept).await, rows);
+        assert_eq!(rows_of(&database, &["idempotency_record"]).await, [0]);
         database.close().await.unwrap();
-        let cluster = TestCluster::on(&db).await;
-        for id in ["w1", "w2"] {
-            // On which start of its host it was is lost: it is over wherever it is.
-            for host in ["h1", "h9"] {
-                let late = start(&cluster, id, "b1", host).await;
-                assert_eq!(late.status, 409, "{id} {host}: {}", late.body);
-            }
-            let next = start(&cluster, id, "b3", "h3").await;
-            assert_eq!(next.json()["incarnation"], 3, "{id}: {}", next.body);
-        }
+
+        let cluster = TestCluster::by_clock(&db, clock).await;
+        assert_eq!(cluster.everything().await, before);
+        assert_eq!(drain(&cluster).await.json()["changed"], false, "carried out again, which changes nothing");
     }
 
-    // Beside servers of this version, which goes on for as long as one by one is replaced. It knows the names of starts only:
-    // it adds to them, and forgets the oldest.
-    async fn what_the_program_before_writes_of_starts_is_understood(db: TestDatabase) {
+    // Whoever resumes from before the log was removed has to hear that something is missing.
+    async fn a_log_that_was_taken_back_and_is_made_again_begins_where_the_cluster_is(db: TestDatabase) {
+        let cluster = TestCluster::on(&db).await;
+        cluster.add([worker("w1")]).await;
+        let events = cluster.rest().get("/api/v1/events").await.json();
+        let path = format!("/api/v1/events?after={}", events["events"][0]["cursor"].as_str().unwrap());
+        cluster.add([worker("w2")]).await;
+        assert_eq!(cluster.rest().get(&path).await.status, 200);
+        let clock = cluster.clock();
+        cluster.into_server().stop().await;
+
+        let database = Database::connect(db.url()).await.unwrap();
+        let log = Migrator::migrations().iter().position(|one| one.name().ends_with("events")).unwrap();
+        let steps = u32::try_from(Migrator::migrations().len() - log).unwrap();
+        database.migrate_back(steps).await.unwrap();
+        database.migrate().await.unwrap();
+        database.close().await.unwrap();
+        let cluster = TestCluster::by_clock(&db, clock).await;
+        assert_eq!(cluster.rest().get(&path).await.status, 400);
+        assert_eq!(cluster.worker("w2").await["id"], "w2");
+    }
+
+    async fn a_migration_that_fails_leaves_nothing_behind(empty: EmptyDatabase) {
+        let EmptyDatabase(db) = empty;
+        let database = Database::connect(db.url()).await.unwrap();
+        // In the way of one of the later tables; of views nobody asks whose they are.
+        db.execute("CREATE VIEW event AS SELECT 1 AS revision").await;
+        let failure = database.migrate().await.unwrap_err().to_string();
+        assert!(failure.contains("Cannot migrate") && failure.contains("event"), "{failure}");
+        assert!(database.migrations().await.unwrap().iter().all(|(_, is_applied)| !is_applied));
+        db.execute("DROP VIEW event").await;
+        assert_eq!(tables(&database).await, [] as [&str; 0]);
+        database.migrate().await.unwrap();
+        assert!(database.is_migrated().await.unwrap());
+        database.close().await.unwrap();
+    }
+
+    // Also one that somebody has tried newer migrations on in between.
+    async fn a_database_from_before_the_first_release_says_what_to_do(db: TestDatabase) {
+        TestCluster::on(&db).await.add([worker("w1")]).await;
+        db.execute("INSERT INTO seaql_migrations VALUES ('m20261123_000001_cluster', 1)").await;
+        for migrate in [true, false] {
+            let refusal = Server::start(options(&db, migrate), Clock::system()).await.unwrap_err().to_string();
+            assert!(refusal.contains("from before the first release"), "{refusal}");
+        }
+        db.execute("DELETE FROM seaql_migrations WHERE version = 'm20261123_000001_cluster'").await;
+        assert_eq!(TestCluster::on(&db).await.worker("w1").await["id"], "w1");
+    }
+
+    // A start whose process did not name its host is known by its own name only, beside others that have both.
+    async fn a_start_without_a_host_is_over_on_every_host(db: TestDatabase) {
         let cluster = TestCluster::on(&db).await;
         for n in 1..=4 {
             assert!(start(&cluster, "w1", &format!("b{n}"), &format!("h{n}")).await.status < 300);
         }
-        let older = async |database: &TestDatabase| {
+        let without_a_host = async |database: &TestDatabase| {
             database.execute(r#"UPDATE worker SET earlier_boot_ids = '["b2", "b3", "b9"]'"#).await;
         };
-        let cluster = cluster.restart_after(older).await;
+        let cluster = cluster.restart_after(without_a_host).await;
         for (boot, host) in [("b2", "h2"), ("b3", "h3"), ("b9", "h1"), ("b9", "h9")] {
             let late = start(&cluster, "w1", boot, host).await;
             assert_eq!(late.status, 409, "{boot} {host}: {}", late.body);
@@ -119,15 +235,7 @@ on_both_databases! {
 
     async fn a_server_that_may_not_migrate_says_what_to_do(empty: EmptyDatabase) {
         let EmptyDatabase(db) = empty;
-        let options = Options {
-            database_url: db.url().to_owned(),
-            migrate: false,
-            timing: Timing::default(),
-            retention: Retention::default(),
-            http: HttpOptions::default(),
-            graphql: GraphqlOptions::default(),
-        };
-        let refusal = Server::start(options, Clock::system()).await.unwrap_err().to_string();
+        let refusal = Server::start(options(&db, false), Clock::system()).await.unwrap_err().to_string();
         assert!(refusal.contains("has not been migrated: run `aetherium migrate up` first"), "{refusal}");
     }
 

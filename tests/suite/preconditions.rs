@@ -77,8 +77,8 @@ on_both_databases! {
                 cluster.into_server().stop().await;
                 database.execute("DELETE FROM event").await;
                 database.execute("DELETE FROM worker").await;
-                database.execute("DELETE FROM purged_worker").await;
-                database.execute("UPDATE cluster SET revision = 0, log_start = 0").await;
+                database.execute("DELETE FROM worker_tombstone").await;
+                database.execute("UPDATE cluster SET revision = 0, events_pruned_through = 0").await;
             }
         }
     }
@@ -195,9 +195,10 @@ on_both_databases! {
         // As many again of each kind as are kept at most, and all of them newer.
         for kind in ["one", "many"] {
             let flood = format!(
-                "INSERT INTO kept_answer (key, fingerprint, body, tag, at) \
+                "INSERT INTO idempotency_record (key, fingerprint, response_body, response_etag, created_at) \
                  WITH RECURSIVE number(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < 100100) \
-                 SELECT 'z-{kind}-' || n, fingerprint, body, tag, at FROM number, kept_answer WHERE key = '{kind}'"
+                 SELECT 'z-{kind}-' || n, fingerprint, response_body, response_etag, created_at \
+                 FROM number, idempotency_record WHERE key = '{kind}'"
             );
             database.execute(&flood).await;
         }

@@ -70,7 +70,7 @@ on_two_servers! {
         let before = a.revision();
         // The database has it, and the other server cannot read what it is.
         let held = a.server().journal().database().readers().begin().await.unwrap();
-        held.execute_unprepared("LOCK TABLE purged_worker IN ACCESS EXCLUSIVE MODE").await.unwrap();
+        held.execute_unprepared("LOCK TABLE worker_tombstone IN ACCESS EXCLUSIVE MODE").await.unwrap();
         assert_eq!(b.rest().post("/api/v1/workers/w1/drain").await.status, 200);
         let link = b.rest().get("/api/v1/workers?sort=-last_seen&limit=1").await.header("link").unwrap().to_owned();
         let next = link.split(['<', '>']).nth(1).unwrap();

@@ -424,7 +424,7 @@ on_both_databases! {
             let mut parts = before[5].split('-');
             (parts.next(), parts.next().unwrap(), parts.next())
         };
-        db.execute(&format!("UPDATE cluster SET log_start = {revision}")).await;
+        db.execute(&format!("UPDATE cluster SET events_pruned_through = {revision}")).await;
         let port = Port::of(&cluster).await;
         let mut socket = port.client().await;
         socket.subscribe("1", EVENTS, json!({"after": before[2]})).await;
@@ -455,7 +455,7 @@ on_both_databases! {
         }
         cluster.advance(seconds(1));
         trim(&cluster).await;
-        assert_eq!(rows(&cluster, "purged_worker").await, 1);
+        assert_eq!(rows(&cluster, "worker_tombstone").await, 1);
         let cluster = cluster.restart().await;
         assert_eq!(start(&cluster, "w2", "a").await.status, 409, "it was removed later");
         for id in ["w0", "w1"] {
@@ -491,7 +491,7 @@ on_both_databases! {
         start(&cluster, "w1", "b").await;
         cluster.advance(seconds(31 * 24 * 3_600));
         trim(&cluster).await;
-        assert_eq!(rows(&cluster, "purged_worker").await, 0);
+        assert_eq!(rows(&cluster, "worker_tombstone").await, 0);
         assert_eq!(start(&cluster, "w1", "c").await.json()["incarnation"], 4);
         assert_eq!(start(&cluster, "w2", "a").await.json()["incarnation"], 1);
     }
@@ -500,14 +500,13 @@ on_both_databases! {
         let cluster = cluster.restart_after(async |database: &TestDatabase| {
             database.execute("UPDATE cluster SET revision = 200000").await;
             database.execute(
-                "INSERT INTO purged_worker (id, incarnation, revision) \
+                "INSERT INTO worker_tombstone (id, incarnation, earlier_boot_ids, earlier_host_boot_ids, revision) \
                  WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100010) \
-                 SELECT 'w' || i, 7, i FROM n"
+                 SELECT 'w' || i, 7, '[\"old\"]', '[]', i FROM n"
             ).await;
-            database.execute("UPDATE purged_worker SET earlier_boot_ids = '[\"old\"]'").await;
         }).await;
         trim(&cluster).await;
-        assert_eq!(rows(&cluster, "purged_worker").await, 100_000);
+        assert_eq!(rows(&cluster, "worker_tombstone").await, 100_000);
         for (id, status) in [("w11", 409), ("w100010", 409), ("w10", 201), ("w1", 201)] {
             let answer = start(&cluster, id, "old").await;
             assert_eq!(answer.status, status, "{id}: {}", answer.body);
@@ -519,13 +518,13 @@ on_both_databases! {
     async fn answers_of_a_clock_that_was_ahead_do_not_all_go_when_there_are_too_many(cluster: TestCluster) {
         let cluster = cluster.restart_after(async |database: &TestDatabase| {
             database.execute(
-                "INSERT INTO kept_answer (key, fingerprint, body, at) \
+                "INSERT INTO idempotency_record (key, fingerprint, response_body, created_at) \
                  WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100010) \
                  SELECT 'key' || i, '', '', '2099-01-01T00:00:00.000+00:00' FROM n"
             ).await;
         }).await;
         trim(&cluster).await;
-        assert_eq!(rows(&cluster, "kept_answer").await, 100_000);
+        assert_eq!(rows(&cluster, "idempotency_record").await, 100_000);
     }
 
     async fn trimming_while_it_grows_loses_nothing_that_should_stay(db: TestDatabase) {
@@ -579,7 +578,7 @@ async fn a_cursor_that_only_this_server_does_not_know_yet_is_no_gap() {
             let cluster = other.another_server().await;
             // The database has it, and this server cannot read what it is.
             let held = other.server().journal().database().readers().begin().await.unwrap();
-            held.execute_unprepared("LOCK TABLE purged_worker IN ACCESS EXCLUSIVE MODE").await.unwrap();
+            held.execute_unprepared("LOCK TABLE worker_tombstone IN ACCESS EXCLUSIVE MODE").await.unwrap();
             happen(&other, 1).await;
             let resolvers = cluster.server().resolvers();
             let mut events = pin!(resolvers.watch_events(Some(&now(&other)), EventFilter::default()).unwrap());

@@ -515,7 +515,7 @@ mod replicas {
                 let b = a.another_server().await;
                 // The database has it, and this server cannot read what it is.
                 let held = a.server().journal().database().readers().begin().await.unwrap();
-                held.execute_unprepared("LOCK TABLE purged_worker IN ACCESS EXCLUSIVE MODE").await.unwrap();
+                held.execute_unprepared("LOCK TABLE worker_tombstone IN ACCESS EXCLUSIVE MODE").await.unwrap();
                 drain(&a, "w1").await;
                 let told = a.revision();
                 let message =

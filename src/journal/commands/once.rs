@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use entity::kept_answer::Request;
+use entity::idempotency_record::Request;
 
 use super::{Command, Lane, SignOfLife};
 use crate::clock::Timestamp;

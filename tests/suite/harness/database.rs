@@ -17,7 +17,7 @@ use uuid::Uuid;
 const POSTGRES_URL: &str = "AETHERIUM_TEST_POSTGRES_URL";
 
 /// The tables of a cluster. The first is locked by all commits.
-const TABLES: [&str; 7] = ["cluster", "epoch", "worker", "vm", "event", "purged_worker", "kept_answer"];
+const TABLES: [&str; 7] = ["cluster", "epoch", "worker", "vm", "event", "worker_tombstone", "idempotency_record"];
 
 /// Makes two tests of each function: `…::sqlite` and `…::postgres`. The one argument says what is
 /// needed, an empty [`TestCluster`](super::TestCluster) or just a [`TestDatabase`].

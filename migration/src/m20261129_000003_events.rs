@@ -20,8 +20,15 @@ enum Event {
     Message,
 }
 
-/// What happened to one worker, newest first, is asked for often; the rest goes by the key.
-const BY_WORKER: &str = "event_by_worker";
+#[derive(DeriveIden)]
+enum Cluster {
+    Table,
+    Revision,
+    EventsPrunedThrough,
+}
+
+/// The latest events of one worker are asked for often; all other questions go by the primary key.
+const BY_WORKER: &str = "event_worker_id_revision_position_idx";
 
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
@@ -55,6 +62,15 @@ impl MigrationTrait for Migration {
                     .col(Event::WorkerId)
                     .col(Event::Revision)
                     .col(Event::Position)
+                    .to_owned(),
+            )
+            .await?;
+        // If the log was taken back and is made again, cursors from before it must not be resumed as if nothing had happened.
+        manager
+            .execute(
+                Query::update()
+                    .table(Cluster::Table)
+                    .value(Cluster::EventsPrunedThrough, Expr::col(Cluster::Revision))
                     .to_owned(),
             )
             .await

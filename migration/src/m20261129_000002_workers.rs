@@ -1,4 +1,4 @@
-//! Workers, their VMs, and what is left of workers that were removed.
+//! Workers, their VMs, and tombstones of workers that were purged.
 //!
 //! Ids and names may have 255 characters of any script. A length limit of a column would count bytes
 //! on one database and characters on the other, so columns are `text`; the server checks lengths
@@ -28,17 +28,27 @@ enum Worker {
     MaxVms,
     Incarnation,
     BootId,
+    EarlierBootIds,
+    EarlierHostBootIds,
+    HostBootId,
+    IncarnationRevision,
+    RegistrationRevision,
     StartedAt,
-    LeftAt,
+    DeregisteredAt,
     LastSeen,
     Sequence,
+    LateSequence,
     UsedCpuCores,
     UsedMemoryMb,
     UsedDiskGb,
     InventoryRevision,
     VmsRevision,
     Policy,
-    Announced,
+    PolicyRevision,
+    DrainReason,
+    DrainStartedBy,
+    DrainStartedAt,
+    LastAnnouncedAvailability,
     Revision,
 }
 
@@ -55,10 +65,15 @@ enum Vm {
 }
 
 #[derive(DeriveIden)]
-enum PurgedWorker {
+enum WorkerTombstone {
     Table,
     Id,
     Incarnation,
+    BootId,
+    EarlierBootIds,
+    EarlierHostBootIds,
+    HostBootId,
+    PurgedAt,
     Revision,
 }
 
@@ -85,17 +100,27 @@ impl MigrationTrait for Migration {
                     .col(big_integer(Worker::MaxVms))
                     .col(big_integer(Worker::Incarnation))
                     .col(text_null(Worker::BootId))
+                    .col(json_binary(Worker::EarlierBootIds))
+                    .col(json_binary(Worker::EarlierHostBootIds))
+                    .col(text_null(Worker::HostBootId))
+                    .col(big_integer(Worker::IncarnationRevision))
+                    .col(big_integer(Worker::RegistrationRevision))
                     .col(timestamp_with_time_zone(Worker::StartedAt))
-                    .col(timestamp_with_time_zone_null(Worker::LeftAt))
+                    .col(timestamp_with_time_zone_null(Worker::DeregisteredAt))
                     .col(timestamp_with_time_zone(Worker::LastSeen))
                     .col(big_integer_null(Worker::Sequence))
+                    .col(big_integer_null(Worker::LateSequence))
                     .col(big_integer(Worker::UsedCpuCores))
                     .col(big_integer(Worker::UsedMemoryMb))
                     .col(big_integer(Worker::UsedDiskGb))
                     .col(big_integer_null(Worker::InventoryRevision))
                     .col(big_integer(Worker::VmsRevision))
                     .col(text(Worker::Policy))
-                    .col(text(Worker::Announced))
+                    .col(big_integer(Worker::PolicyRevision))
+                    .col(text_null(Worker::DrainReason))
+                    .col(text_null(Worker::DrainStartedBy))
+                    .col(timestamp_with_time_zone_null(Worker::DrainStartedAt))
+                    .col(text(Worker::LastAnnouncedAvailability))
                     .col(big_integer(Worker::Revision))
                     .to_owned(),
             )
@@ -118,17 +143,22 @@ impl MigrationTrait for Migration {
         manager
             .create_table(
                 Table::create()
-                    .table(PurgedWorker::Table)
-                    .col(text(PurgedWorker::Id).primary_key())
-                    .col(big_integer(PurgedWorker::Incarnation))
-                    .col(big_integer(PurgedWorker::Revision))
+                    .table(WorkerTombstone::Table)
+                    .col(text(WorkerTombstone::Id).primary_key())
+                    .col(big_integer(WorkerTombstone::Incarnation))
+                    .col(text_null(WorkerTombstone::BootId))
+                    .col(json_binary(WorkerTombstone::EarlierBootIds))
+                    .col(json_binary(WorkerTombstone::EarlierHostBootIds))
+                    .col(text_null(WorkerTombstone::HostBootId))
+                    .col(timestamp_with_time_zone_null(WorkerTombstone::PurgedAt))
+                    .col(big_integer(WorkerTombstone::Revision))
                     .to_owned(),
             )
             .await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager.drop_table(Table::drop().table(PurgedWorker::Table).to_owned()).await?;
+        manager.drop_table(Table::drop().table(WorkerTombstone::Table).to_owned()).await?;
         manager.drop_table(Table::drop().table(Vm::Table).to_owned()).await?;
         manager.drop_table(Table::drop().table(Worker::Table).to_owned()).await
     }
