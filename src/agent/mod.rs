@@ -11,7 +11,6 @@
 mod backoff;
 mod beat;
 mod host;
-pub mod hypervisor;
 pub mod inventory;
 mod servers;
 
@@ -30,7 +29,7 @@ use uuid::Uuid;
 use self::backoff::Outage;
 use self::beat::BeatPlanner;
 use self::host::Host;
-use self::hypervisor::Hypervisor;
+use self::inventory::hypervisor::Hypervisor;
 use self::inventory::processes::HostProcesses;
 use self::inventory::{Inventory, InventoryChanges, VmSource};
 use self::servers::Servers;
@@ -280,7 +279,7 @@ pub async fn run(options: AgentOptions, shutdown: CancellationToken) -> Result<(
     if options.action == Action::Leave {
         return leave(named.as_deref(), consul, &options).await;
     }
-    let registration = options.registration(Host::read().await, hypervisor::installed)?;
+    let registration = options.registration(Host::read().await, inventory::hypervisor::installed)?;
     let id = given(options.id.as_deref()).unwrap_or_else(|| registration.hostname.clone());
     let processes = match options.proc.as_deref().filter(|proc| !proc.as_os_str().is_empty()) {
         Some(proc) => HostProcesses::under(proc, &id),

@@ -11,7 +11,7 @@
 //! where REST shows the field: `everywhere`, or only in `detail`, that is not inside another
 //! object's list; an `optional` one has no key in REST while its value is none, and is null in GraphQL. GraphQL shows what
 //! is asked for. A second word there says that the field may look different although
-//! the object has not changed (see [`Depends`](super::Depends)): when its worker has been silent for too long (`silence`),
+//! the object has not changed (see [`Volatility`](crate::render::Volatility)): when its worker has been silent for too long (`silence`),
 //! with each second until then (`seconds`), or when another worker reports the VM too (`duplicates`).
 //!
 //! To add a field: add it here, to `schema.graphql` by `cargo run -- schema > schema.graphql`, and to

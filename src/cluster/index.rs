@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::sorted::{Keyed, Sorted};
+use super::sorted_list::{Keyed, Sorted};
 
 /// Ids by text.
 #[derive(Clone, Debug)]

@@ -10,7 +10,6 @@
 //! business of `rest` and `graphql`.
 
 mod change;
-mod depends;
 mod distribution;
 mod epoch;
 mod event;
@@ -18,34 +17,31 @@ pub mod fields;
 mod filter;
 mod id;
 mod index;
-mod prepared;
-mod shown_until;
 mod snapshot;
-mod sorted;
+mod sorted_list;
 mod stats;
 mod status;
 mod totals;
 mod uptime;
+mod valid_until;
 mod view;
 mod vm;
 mod worker;
+mod worker_order;
 
 /// Largest whole number that JSON carries exactly everywhere: 2^53.
 pub const MAX_EXACT: i64 = 1 << 53;
 
 pub use change::{Change, Changes};
-pub use depends::Depends;
-pub(crate) use depends::depends;
 pub use distribution::WorkerDistribution;
 pub use epoch::{Epoch, Epochs};
 pub use event::{Actor, Cursor, Event, EventFilter, EventKind, InvalidCursor};
-pub use filter::{LabelFilter, VmFilter, WorkerFacet, WorkerFilter, WorkerOrder, WorkerOrderField, WorkerSortKey};
+pub use filter::{LabelFilter, VmFilter, WorkerFacet, WorkerFilter};
 pub(crate) use id::MAX_CHARS;
 pub use id::{InvalidId, VmId, WorkerId};
 pub use index::{Group, Ids, Index};
-pub use prepared::{Gapped, Prepared};
 pub use snapshot::{Duplicates, KeptOrder, Snapshot, VmReports};
-pub use sorted::Chunk;
+pub use sorted_list::Chunk;
 pub use stats::{ClusterStats, ZoneStats};
 pub use status::{Availability, SchedulingPolicy, UnknownWord, VmStatus, WorkerStatus};
 pub use uptime::Uptime;
@@ -54,3 +50,4 @@ pub use vm::Vm;
 pub use worker::{
     Boot, Boots, Drain, EARLIER_BOOT_IDS, HeardSince, Identity, Labels, Life, Tombstone, Usage, Worker, WorkerVms,
 };
+pub use worker_order::{WorkerOrder, WorkerOrderField, WorkerSortKey};

@@ -12,7 +12,7 @@ use super::epoch::Epochs;
 use super::event::Cursor;
 use super::id::{VmId, WorkerId};
 use super::index::{Ids, Index};
-use super::sorted::{Chunk, Keyed, Sorted};
+use super::sorted_list::{Chunk, Keyed, Sorted};
 use super::status::WorkerStatus;
 use super::totals::Totals;
 use super::vm::Vm;

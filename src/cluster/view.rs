@@ -4,10 +4,8 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::depends::Depends;
 use super::id::{VmId, WorkerId};
 use super::index::Ids;
-use super::prepared::Prepared;
 use super::snapshot::{Snapshot, VmReports};
 use super::status::{Availability, VmStatus, WorkerStatus};
 use super::totals::Online;
@@ -15,6 +13,7 @@ use super::uptime::Uptime;
 use super::vm::Vm;
 use super::worker::{Drain, HeardSince, Identity, Worker};
 use crate::clock::Timestamp;
+use crate::render::{RenderCache, Volatility};
 
 /// A snapshot and the moment it is read at, stamped once per answer.
 #[derive(Clone, Debug)]
@@ -118,7 +117,7 @@ impl View {
 
     /// The first moment at which a worker that is online now will have been silent for too long, if it is not heard before.
     pub fn next_silence(self: &Arc<Self>) -> Option<Timestamp> {
-        self.workers().filter_map(|worker| worker.shows_the_same_until(Depends::ON_SILENCE)).min()
+        self.workers().filter_map(|worker| worker.valid_until(Volatility::SILENCE)).min()
     }
 
     /// When the worker was last heard that has been silent for longest, of those that have been so for too long and are
@@ -163,9 +162,9 @@ pub struct WorkerView {
 }
 
 impl WorkerView {
-    /// What was made of the worker, whatever the moment.
-    pub fn prepared(&self) -> &Prepared {
-        &self.worker.prepared
+    /// The templates of the worker's text.
+    pub fn render_cache(&self) -> &RenderCache {
+        &self.worker.render_cache
     }
 
     /// Who it is and how large.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::id::{VmId, WorkerId};
-use super::sorted::Keyed;
+use super::sorted_list::Keyed;
 use super::status::VmStatus;
 
 /// One worker's report of one VM. During a migration two workers may report the same VM; then

@@ -15,11 +15,11 @@ use std::time::Duration;
 use chrono::TimeDelta;
 
 use super::id::WorkerId;
-use super::prepared::Prepared;
-use super::sorted::Keyed;
+use super::sorted_list::Keyed;
 use super::status::{Availability, SchedulingPolicy, WorkerStatus};
 use super::vm::Vm;
 use crate::clock::Timestamp;
+use crate::render::RenderCache;
 
 /// How many boot ids of earlier lives are remembered: enough for every retry of a registration that may still be under
 /// way, even if the process starts again and again.
@@ -51,8 +51,8 @@ pub struct Worker {
     pub announced: Availability,
     /// Revision of the last change to any of this.
     pub revision: u64,
-    /// What was made of all this; see there.
-    pub prepared: Prepared,
+    /// Templates of its text. They are no part of its state: whoever changes a copy of it finds none in the copy.
+    pub render_cache: RenderCache,
 }
 
 /// Who a worker is and how large.
@@ -285,7 +285,7 @@ impl Worker {
             policy_revision: revision,
             announced: Availability::Online,
             revision,
-            prepared: Prepared::default(),
+            render_cache: RenderCache::default(),
         }
     }
 

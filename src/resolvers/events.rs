@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tracing::warn;
 
-use super::input::echo;
+use super::checks::truncate;
 use super::{Reading, Resolvers};
 use crate::cluster::{Cursor, Event, EventFilter, Snapshot, View, VmView, WorkerView};
 use crate::error::{Error, Result};
@@ -140,7 +140,7 @@ impl Resolvers {
         let snapshot = snapshot.ok_or_else(|| {
             let problem = "is a cursor of another database, or of what this one was before it was restored from a backup: \
                            read the present state, and start without one";
-            Error::invalid("after", format!("{:?} {problem}", echo(text)))
+            Error::invalid("after", format!("{:?} {problem}", truncate(text)))
         })?;
         Ok((cursor, snapshot))
     }
@@ -168,5 +168,5 @@ pub fn event_limit(field: &'static str, number: i64) -> Result<u64> {
 
 /// A cursor of some log.
 pub(super) fn read_cursor(text: &str) -> Result<Cursor> {
-    text.parse().map_err(|problem| Error::invalid("after", format!("{:?} {problem}", echo(text))))
+    text.parse().map_err(|problem| Error::invalid("after", format!("{:?} {problem}", truncate(text))))
 }

@@ -7,19 +7,21 @@
 //! Checking of input, defaults, filters and paging live here too ([`input`], [`filter`], [`page`]), so that
 //! both protocols accept and refuse the same. How things are spelled on a wire does not.
 
+pub mod checks;
 mod cluster;
 mod events;
-pub mod filter;
-pub mod input;
-pub mod kept;
+pub mod filter_input;
+mod health;
+mod idempotent_request;
+mod indexed_pages;
+mod liveness_forecast;
+mod long_poll;
 pub mod offload;
-mod once;
-mod ordered;
 pub mod page;
-mod silence;
+pub mod row_cache;
 mod vms;
-mod wait;
 pub mod watch;
+pub mod worker_input;
 mod workers;
 
 use std::ops::Range;
@@ -28,14 +30,14 @@ use std::time::Duration;
 
 use tokio::sync::watch::Receiver;
 
-pub use self::cluster::{Component, ComponentHealth, Health};
+pub use self::health::{Component, ComponentHealth, Health};
 pub(crate) use self::events::MAX_EVENTS;
 pub use self::events::{EventPage, EventView, WorkerEventsKey, event_limit};
 use self::offload::Offload;
-pub use self::once::{Answer, Answered, Once};
-use self::silence::Silence;
+pub use self::idempotent_request::{Answer, Answered, Once};
+use self::liveness_forecast::Silence;
 pub use self::vms::page_of_worker_vms;
-pub use self::wait::WorkersQuestion;
+pub use self::long_poll::WorkersQuestion;
 pub use self::workers::{
     Goodbye, HeartbeatRecorded, HeartbeatSender, Node, PolicyChanged, Precondition, Registered, Seen, SeenAt, SetAside,
 };

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
-use super::input::echo;
+use super::checks::truncate;
 use super::{Reading, Resolvers};
 use crate::cluster::{Cursor, Snapshot, View, WorkerOrder, WorkerOrderField, WorkerSortKey};
 use crate::error::{Error, Result};
@@ -150,7 +150,7 @@ pub(super) struct Place {
 impl Place {
     pub(super) fn parse(text: &str, field: &'static str) -> Result<Self> {
         URL_SAFE_NO_PAD.decode(text).ok().and_then(|json| serde_json::from_slice(&json).ok()).ok_or_else(|| {
-            Error::invalid(field, format!("{:?} is not a cursor of this API: pass back one unchanged", echo(text)))
+            Error::invalid(field, format!("{:?} is not a cursor of this API: pass back one unchanged", truncate(text)))
         })
     }
 

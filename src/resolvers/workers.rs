@@ -7,10 +7,11 @@ use std::time::Duration;
 use rand::Rng as _;
 use tracing::{info, warn};
 
-use super::input::{self, HeartbeatInput, RegistrationInput};
+use super::checks;
+use super::worker_input::{HeartbeatInput, RegistrationInput};
 use super::offload::steps;
-use super::once::{Answered, Once};
-use super::ordered::{self, kept_order};
+use super::idempotent_request::{Answered, Once};
+use super::indexed_pages::{self, kept_order};
 use super::page::{Edge, ListById, Listing, Matching, Page, PageRequest};
 use super::{Reading, Resolvers, Timing};
 use crate::cluster::{
@@ -167,7 +168,7 @@ impl Reading {
             return Page::by_id(&Matching { view: &self.view, filter }, order.descending, request);
         }
         if let Some(kept) = ordered_by(filter, order) {
-            return ordered::page(&self.view, kept, order, request, |worker| edge(worker, order));
+            return indexed_pages::page(&self.view, kept, order, request, |worker| edge(worker, order));
         }
         let edges = self.list_workers(filter).into_iter().map(|worker| edge(worker, order)).collect();
         Page::of(edges, order, request, &self.view.snapshot)
@@ -396,7 +397,7 @@ impl Resolvers {
     pub fn hear(&self, sender: &HeartbeatSender<'_>) {
         let HeartbeatSender { worker_id, incarnation, boot_id, sequence } = *sender;
         // One that makes no sense is nobody's.
-        if let Ok(incarnation) = input::incarnation(incarnation) {
+        if let Ok(incarnation) = checks::incarnation(incarnation) {
             let sequence = sequence.and_then(|number| u64::try_from(number).ok());
             self.journal.hear(&SignOfLife { worker_id, incarnation: Some(incarnation), boot_id, sequence });
         }
@@ -462,8 +463,8 @@ impl Resolvers {
     /// A worker leaves: it is kept as offline, or removed.
     pub async fn deregister_worker(&self, id: &str, goodbye: Goodbye) -> Result<()> {
         let Goodbye { incarnation, boot_id, host_boot_id, purge, force, condition } = goodbye;
-        let incarnation = incarnation.map(input::incarnation).transpose()?;
-        let host_boot_id = host_boot_id.map(input::host_boot_id).transpose()?;
+        let incarnation = incarnation.map(checks::incarnation).transpose()?;
+        let host_boot_id = host_boot_id.map(checks::host_boot_id).transpose()?;
         let worker_id = id.to_owned();
         let command = Deregister { worker_id, incarnation, boot_id, host_boot_id, purge, force, condition };
         let actor = command.actor();
@@ -505,7 +506,7 @@ impl Resolvers {
         reason: Option<String>,
         condition: Precondition,
     ) -> Result<PolicyChanged> {
-        let reason = super::input::reason(reason)?;
+        let reason = super::checks::reason(reason)?;
         let command = SetPolicy { worker_id: id.to_owned(), policy, reason, condition };
         let reason = command.reason.clone();
         let Committed { reply, snapshot } = self.journal.commit(command).await?;
@@ -523,7 +524,7 @@ impl Resolvers {
         condition: Precondition,
         once: Once<PolicyChanged>,
     ) -> Result<Answered> {
-        let reason = super::input::reason(reason)?;
+        let reason = super::checks::reason(reason)?;
         let command = SetPolicy { worker_id: id.to_owned(), policy, reason, condition };
         let show = |reply: &PolicySet, view: Arc<View>| PolicyChanged {
             worker: WorkerView { worker: reply.worker.clone(), view },

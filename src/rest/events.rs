@@ -16,13 +16,13 @@ use super::endpoint::Endpoint;
 use super::error::Result;
 use super::etag::Versioned;
 use super::filter_params::given;
-use super::objects::ClusterEvent;
+use super::json_objects::ClusterEvent;
 use super::read::Read;
-use super::values;
+use super::json_values;
 use crate::cluster::EventFilter;
 use crate::error::Result as Outcome;
 use crate::http::{Accept, EVENT_STREAM, NDJSON, Query, streamed};
-use crate::resolvers::input::wanted;
+use crate::resolvers::checks::wanted;
 use crate::resolvers::{EventView, event_limit};
 
 /// How many events one list has, unless told otherwise.
@@ -48,7 +48,7 @@ pub(super) struct EventsQuery {
 #[derive(Serialize)]
 struct EventList {
     events: Vec<ClusterEvent>,
-    end_cursor: values::Cursor,
+    end_cursor: json_values::Cursor,
     has_next_page: bool,
 }
 

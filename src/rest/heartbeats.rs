@@ -15,12 +15,12 @@ use super::endpoint::Endpoint;
 use super::error::Result;
 use super::etag::Unconditional;
 use super::idempotency::{once, rendered, respond};
-use super::objects::{RecordHeartbeatPayload, RecordedInBatch, WriteJson as _};
+use super::json_objects::{RecordHeartbeatPayload, RecordedInBatch, WriteJson as _};
 use crate::error::Error;
 use crate::http::{
     HttpError, JSON_HEAD, Json, JsonText, PathId, WithIdempotencyKey, is_kept_for_operators, note_shed, read_part,
 };
-use crate::resolvers::input::HeartbeatInput;
+use crate::resolvers::worker_input::HeartbeatInput;
 use crate::resolvers::{HeartbeatRecorded, HeartbeatSender, Resolvers};
 
 /// Most heartbeats in one body.

@@ -14,7 +14,7 @@ use super::etag::{Versioned, precondition, tag_of_worker};
 use super::filter_params::{FILTER_NAMES, given, named};
 use super::idempotency::{once, rendered, respond};
 use super::lists::{PartialList, WORKERS};
-use super::objects::{ListedVm, RegisterWorkerPayload, Worker};
+use super::json_objects::{ListedVm, RegisterWorkerPayload, Worker};
 use super::paging::{Paging, SORT};
 use super::read::Read;
 use crate::cluster::{SchedulingPolicy, WorkerFilter, WorkerOrder};
@@ -23,8 +23,9 @@ use crate::http::{
     IdempotencyKey, Json, OptionalJson, PathId, Query, WithIdempotencyKey, in_request_context, is_kept_for_operators,
     no_connection_for_what_goes_on,
 };
-use crate::resolvers::filter::{self, WorkerFilterInput};
-use crate::resolvers::input::{self, RegistrationInput, vm_status, wanted};
+use crate::resolvers::filter_input::{self, WorkerFilterInput};
+use crate::resolvers::checks::{self, vm_status, wanted};
+use crate::resolvers::worker_input::RegistrationInput;
 use crate::resolvers::page::Listing;
 use crate::resolvers::{Answer, Answered, Goodbye, PolicyChanged, Resolvers, WorkersQuestion};
 
@@ -68,16 +69,16 @@ pub(super) async fn list(
         statuses: given(status),
         is_healthy,
         capabilities: given(capability),
-        labels: given(label.iter().map(|text| filter::label(FILTER_NAMES.labels, text)).collect::<Result<_, _>>()?),
+        labels: given(label.iter().map(|text| filter_input::label(FILTER_NAMES.labels, text)).collect::<Result<_, _>>()?),
         search,
     };
     let filter = filter.check(&FILTER_NAMES)?;
-    let order = sort.map(|text| filter::worker_order(SORT, &text)).transpose()?.unwrap_or_default();
+    let order = sort.map(|text| filter_input::worker_order(SORT, &text)).transpose()?.unwrap_or_default();
     // Before the wait, too: what another server has told of is waited for, and not compared with what was before it.
     read.reading = resolvers.read_for_page(read.reading, paging.request()).await?;
     if let Some(wait) = wait {
-        let after = after_revision.map(|number| input::revision("after_revision", number)).transpose()?;
-        let wait = input::duration("wait", &wait, LONGEST_WAIT)?;
+        let after = after_revision.map(|number| checks::revision("after_revision", number)).transpose()?;
+        let wait = checks::duration("wait", &wait, LONGEST_WAIT)?;
         if is_kept_for_operators() {
             return Err(no_connection_for_what_goes_on());
         }

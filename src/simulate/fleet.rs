@@ -10,7 +10,7 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use rand::seq::{IndexedRandom, index};
 
-use super::inventory::{Capacity, Inventory};
+use super::simulated_inventory::{Capacity, Inventory};
 use super::options::SimulateOptions;
 use crate::client::Registration;
 

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::tally::Tally;
-use super::worker::{Duty, Worker};
+use super::simulated_worker::{Duty, Worker};
 use crate::client::{Client, ClientError, Heartbeat, HeartbeatReply};
 
 /// Beats that are due within this part of an interval go together. The server gives every worker a slightly different

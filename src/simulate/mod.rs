@@ -18,11 +18,11 @@
 
 mod fleet;
 mod gateway;
-mod inventory;
+mod simulated_inventory;
 mod options;
 mod progress;
 mod tally;
-mod worker;
+mod simulated_worker;
 
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ pub use self::tally::{Failures, Latency, Summary};
 use self::gateway::{Gateway, Link};
 use self::progress::Display;
 use self::tally::Tally;
-use self::worker::Worker;
+use self::simulated_worker::Worker;
 use crate::client::{Client, ClientError};
 
 /// Registrations under way at once. A real fleet does not start within a second either, and a server that is busy

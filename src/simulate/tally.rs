@@ -8,7 +8,7 @@ use go_duration::GoDuration;
 use hdrhistogram::Histogram;
 use tokio::time::Instant;
 
-use super::inventory::Churned;
+use super::simulated_inventory::Churned;
 use super::options::SimulateOptions;
 use crate::client::ClientError;
 

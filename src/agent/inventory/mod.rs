@@ -13,6 +13,7 @@ mod changes;
 mod cloud_hypervisor;
 mod firecracker;
 mod guest;
+pub mod hypervisor;
 pub mod processes;
 mod qemu;
 

@@ -26,7 +26,7 @@ use tracing::warn;
 use super::arguments::{CommandLine, readable};
 use super::guest::{Guest, Start, Surroundings, Thread};
 use super::{FoundVm, LONGEST_ID, VmSource, cloud_hypervisor, figure, firecracker, qemu, usable_name};
-use crate::agent::hypervisor::Hypervisor;
+use crate::agent::inventory::hypervisor::Hypervisor;
 use crate::client::{VmReport, VmStatus};
 
 /// Where Linux keeps its processes.

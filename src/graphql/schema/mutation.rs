@@ -5,13 +5,13 @@ use async_graphql::{Context, Object, Result};
 use super::inputs::{
     ActivateWorkerInput, DeregisterWorkerInput, DrainWorkerInput, RecordHeartbeatInput, RegisterWorkerInput,
 };
-use super::objects::{
+use super::object_types::{
     ActivateWorkerPayload, DeregisterWorkerPayload, DrainWorkerPayload, RecordHeartbeatPayload, RegisterWorkerPayload,
 };
 use super::scalars::Int53;
 use crate::error::Error;
 use crate::http::is_kept_for_operators;
-use crate::resolvers::{Goodbye, HeartbeatSender, Precondition, Resolvers, input};
+use crate::resolvers::{Goodbye, HeartbeatSender, Precondition, Resolvers, checks};
 
 /// Changes to the cluster. Each is on disk before it is answered.
 pub struct Mutation;
@@ -119,5 +119,5 @@ async fn nullable<T>(payload: impl Future<Output = Result<T>>) -> Option<Result<
 }
 
 fn revision(number: Option<Int53>) -> Result<Option<u64>, Error> {
-    number.map(|number| input::revision("if_revision", number.0)).transpose()
+    number.map(|number| checks::revision("if_revision", number.0)).transpose()
 }

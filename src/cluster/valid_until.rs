@@ -4,22 +4,22 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 
-use super::depends::Depends;
 use super::status::Availability;
 use super::view::WorkerView;
 use crate::clock::Timestamp;
+use crate::render::Volatility;
 
 impl WorkerView {
     /// Before which moment the clock makes nothing else of what is shown; none if it never does.
-    pub fn shows_the_same_until(&self, depends: Depends) -> Option<Timestamp> {
-        if !depends.silence || self.availability() == Availability::Offline {
+    pub fn valid_until(&self, volatility: Volatility) -> Option<Timestamp> {
+        if !volatility.shows_silence() || self.availability() == Availability::Offline {
             return None;
         }
         // The last moment at which it is online is the one at which it has been silent for just as long as it may.
         let silent = TimeDelta::from_std(self.view.offline_after)
             .ok()
             .and_then(|silence| self.worker.usage.last_seen.checked_add_signed(silence + TimeDelta::milliseconds(1)));
-        if !depends.seconds {
+        if !volatility.shows_seconds() {
             return silent;
         }
         let next_second = Duration::from_secs(self.uptime().seconds() + 1);
@@ -81,9 +81,9 @@ mod tests {
             (41_000, true, None, None),
         ] {
             let worker = seen(now, has_left);
-            assert_eq!(worker.shows_the_same_until(Depends::ON_ITSELF), None, "{now}");
-            assert_eq!(worker.shows_the_same_until(Depends::ON_SILENCE), silence.map(at), "{now}");
-            assert_eq!(worker.shows_the_same_until(Depends::ON_SECONDS), seconds.map(at), "{now}");
+            assert_eq!(worker.valid_until(Volatility::STABLE), None, "{now}");
+            assert_eq!(worker.valid_until(Volatility::SILENCE), silence.map(at), "{now}");
+            assert_eq!(worker.valid_until(Volatility::SECONDS), seconds.map(at), "{now}");
         }
     }
 }

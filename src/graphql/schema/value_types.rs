@@ -1,7 +1,7 @@
 //! The GraphQL type of each field value: conversions from values of the domain, and the small object types and enums.
 //!
-//! The twin for REST is `rest::values`; plans write the same values straight to JSON in
-//! `plan::values`.
+//! The twin for REST is `rest::json_values`; plans write the same values straight to JSON in
+//! `plan::value_writers`.
 
 use std::sync::Arc;
 use std::time;
@@ -59,7 +59,7 @@ conversions! {
     // The empty zone, of workers without one, is null.
     Zone: |zone: &str| (!zone.is_empty()).then(|| zone.into());
     TextList: |list: &[Arc<str>]| list.to_vec();
-    // What is accepted as input keeps these within range; see `resolvers::input`.
+    // What is accepted as input keeps these within range; see `resolvers::checks`.
     Int: |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
     Int: |number: u64| i32::try_from(number).unwrap_or(i32::MAX);
     Int: |number: usize| i32::try_from(number).unwrap_or(i32::MAX);

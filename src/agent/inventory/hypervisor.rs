@@ -47,7 +47,7 @@ impl Hypervisor {
 }
 
 /// The hypervisors this host could run, by the programs on its `PATH`, sorted by name.
-pub(super) fn installed() -> Vec<Hypervisor> {
+pub(in crate::agent) fn installed() -> Vec<Hypervisor> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders: Vec<_> = std::env::split_paths(&path).chain([LIBEXEC.into()]).collect();
     installed_in(folders.iter().map(AsRef::as_ref))

@@ -1,4 +1,4 @@
-//! How the values of fields look in REST JSON; the twin of `graphql::schema::values`.
+//! How the values of fields look in REST JSON; the twin of `graphql::schema::value_types`.
 
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};

@@ -3,7 +3,7 @@
 //!
 //! What the checked filters find is in [`cluster`](crate::cluster); where a list is cut is in [`page`](super::page).
 
-use super::input::{MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_TEXT, echo, vm_status, wanted, word};
+use super::checks::{MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_TEXT, truncate, vm_status, wanted, word};
 use crate::cluster::{LabelFilter, VmFilter, WorkerFilter, WorkerOrder, WorkerOrderField, WorkerStatus};
 use crate::error::{Error, Result};
 
@@ -111,7 +111,7 @@ pub fn label(field: &'static str, text: &str) -> Result<LabelFilter> {
         None => (text, None),
     };
     if key.starts_with('!') || key.ends_with('!') || value.is_some_and(|value| value.starts_with('=')) {
-        let problem = format!("must be a key, or a key and its value as env=prod, not {:?}", echo(text));
+        let problem = format!("must be a key, or a key and its value as env=prod, not {:?}", truncate(text));
         return Err(Error::invalid(field, problem));
     }
     Ok(LabelFilter { key: key.to_owned(), value: value.map(str::to_owned) })
@@ -130,7 +130,7 @@ pub fn worker_order(field: &'static str, text: &str) -> Result<WorkerOrder> {
             let problem = format!(
                 "must be one of {}, with a - before it for the largest first, not {:?}",
                 keys.join(", "),
-                echo(text)
+                truncate(text)
             );
             Err(Error::invalid(field, problem))
         }
