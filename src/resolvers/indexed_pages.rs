@@ -206,7 +206,7 @@ mod tests {
 
     use chrono::TimeDelta;
     use proptest::prelude::*;
-    use proptest::sample::Index as Pick;
+    use proptest::sample;
 
     use super::*;
     use crate::clock::Timestamp;
@@ -383,12 +383,12 @@ mod tests {
         vms: VmFilter,
         size: i64,
         from_the_end: bool,
-        after: Option<Pick>,
-        before: Option<Pick>,
+        after: Option<sample::Index>,
+        before: Option<sample::Index>,
     }
 
     fn asked() -> impl Strategy<Value = Asked> {
-        let place = || prop::option::weighted(0.6, any::<Pick>());
+        let place = || prop::option::weighted(0.6, any::<sample::Index>());
         let filter = prop::option::weighted(0.4, worker_filter());
         (field(), any::<bool>(), filter, vm_filter(), 0_i64..6, any::<bool>(), place(), place()).prop_map(
             |(field, descending, filter, vms, size, from_the_end, after, before)| Asked {
@@ -430,7 +430,7 @@ mod tests {
                 let Asked { field, descending, filter, vms, size, from_the_end, after, before } = asked;
                 let (order, filter) = (WorkerOrder { field, descending }, filter.unwrap_or_default());
                 let of_order: Vec<_> = places.iter().filter(|(of, _)| *of == field).map(|(_, place)| place).collect();
-                let place = |pick: Option<Pick>| {
+                let place = |pick: Option<sample::Index>| {
                     pick.filter(|_| !of_order.is_empty()).map(|pick| of_order[pick.index(of_order.len())].clone())
                 };
                 let request = PageRequest {

@@ -17,11 +17,7 @@ use super::{Reading, Resolvers};
 use crate::cluster::{Change, View, WorkerFilter, WorkerOrder, WorkerView};
 use crate::error::{Error, Result};
 use crate::journal::{Ended, Listener, Missed};
-
-/// How long a poll waits that may have missed a silence. The silence is announced within a second, usually, which
-/// answers the poll; where it is not, because many are silent at once, a client that asks again and again is held to
-/// this pace.
-const PAUSE: Duration = Duration::from_secs(1);
+use crate::timing::MISSED_SILENCE_WAIT;
 
 /// Which workers are asked for, in what order, and which part of them.
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +60,7 @@ impl Resolvers {
         let announced = after.and_then(|_| self.as_announced(&base)).unwrap_or_else(|| base.clone());
         let mut poll = Poll { question, after: after.unwrap_or(base.revision()), base, announced, page: None };
         let may_have_missed_silence = !poll.shows_the_same(&poll.base)?;
-        let mut pause = pin!(sleep(PAUSE));
+        let mut pause = pin!(sleep(MISSED_SILENCE_WAIT));
         let mut silence = self.silence();
         loop {
             tokio::select! {

@@ -26,7 +26,6 @@ mod workers;
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::watch::Receiver;
 
@@ -45,48 +44,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::cluster::{ClusterStats, Snapshot, View};
 use crate::error::Result;
 use crate::journal::Journal;
-
-/// What the operator of this server decided about time.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Timing {
-    /// For how long a worker may be silent before it counts as offline.
-    pub offline_after: Duration,
-    /// How long workers are told to wait between heartbeats, before jitter, while the fleet is small: see
-    /// [`interval_for`](Self::interval_for).
-    pub heartbeat_interval: Duration,
-}
-
-impl Timing {
-    /// The documented rule: offline after 60 s.
-    pub const OFFLINE_AFTER: Duration = Duration::from_secs(60);
-    /// Six beats fit into the documented time-out, so a few may be lost.
-    pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
-}
-
-/// How many heartbeats a second a fleet is asked to send at most: a second's work of a server is several times that.
-const HEARTBEATS_PER_SECOND: u32 = 1_000;
-
-/// What a third of the time-out is told without: the time that a heartbeat may take.
-const HEARTBEAT_SLACK: Duration = Duration::from_secs(5);
-
-impl Timing {
-    /// How long the workers of a fleet of this size are told to wait between heartbeats: what is configured, and longer
-    /// the more there are, so that they stay below [`HEARTBEATS_PER_SECOND`] together; but three fit into the time-out, also
-    /// of those who are told to wait a tenth longer by chance. All who are registered count: when the offline ones come
-    /// back, they find the interval that they need.
-    pub fn interval_for(&self, workers: usize) -> Duration {
-        let workers = u32::try_from(workers).unwrap_or(u32::MAX);
-        let wanted = Duration::from_secs(1).saturating_mul(workers) / HEARTBEATS_PER_SECOND;
-        let longest = self.offline_after.saturating_sub(HEARTBEAT_SLACK).saturating_mul(10) / 33;
-        wanted.min(longest).max(self.heartbeat_interval)
-    }
-}
-
-impl Default for Timing {
-    fn default() -> Self {
-        Self { offline_after: Self::OFFLINE_AFTER, heartbeat_interval: Self::HEARTBEAT_INTERVAL }
-    }
-}
+use crate::timing::Timing;
 
 /// Statistics, and what they are of.
 type LastStats = Option<(Arc<View>, ClusterStats)>;
@@ -204,32 +162,5 @@ impl Reading {
     /// Revision of the state that is read.
     pub fn revision(&self) -> u64 {
         self.view.snapshot.revision
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_large_fleet_is_told_to_beat_less_often_within_its_time_out() {
-        let timing = |interval, offline_after| Timing {
-            heartbeat_interval: Duration::from_secs(interval),
-            offline_after: Duration::from_secs(offline_after),
-        };
-        for (interval, offline_after, workers, expected) in [
-            (10, 60, 0, 10_000),
-            (10, 60, 10_000, 10_000),
-            (10, 60, 15_000, 15_000),
-            (10, 60, 100_000, 16_666),
-            (10, 600, 100_000, 100_000),
-            // What is configured is never made shorter.
-            (30, 60, 100_000, 30_000),
-            (1, 3, 100_000, 1_000),
-            (1, 60, usize::MAX, 16_666),
-        ] {
-            let told = timing(interval, offline_after).interval_for(workers);
-            assert_eq!(told.as_millis(), expected, "{interval} {offline_after} {workers}");
-        }
     }
 }

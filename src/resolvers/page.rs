@@ -438,7 +438,7 @@ pub(super) fn began(
         match since {
             Some(since) if !now.epochs.include(since) => return Err(of_another_database(field)),
             Some(Cursor { revision, .. }) if *revision > now.revision => {
-                return Err(Error::NotThereYet { wanted: *revision, current: now.revision });
+                return Err(Error::RevisionNotReached { wanted: *revision, current: now.revision });
             }
             Some(_) | None => {}
         }

@@ -19,18 +19,10 @@ use crate::clock::Timestamp;
 use crate::cluster::{Change, ClusterStats, Cursor, Event, EventFilter, EventKind, WorkerFilter, WorkerId, WorkerView};
 use crate::error::{Error, Result};
 use crate::journal::{Ended, Extent, Listener, Missed};
-
-/// How long a stream of events may be quiet before it is told that it has missed nothing.
-const BOOKMARK_PERIOD: Duration = Duration::from_secs(15);
+use crate::timing::{BOOKMARK_INTERVAL, STATS_INTERVAL, SUBSCRIBER_INTERVALS};
 
 /// How many events are read from the log at once, or taken from the feed.
 const PAGE: usize = 500;
-
-/// How often statistics are sent, unless told otherwise.
-const STATS_PERIOD: Duration = Duration::from_secs(1);
-
-/// The shortest time between two messages that can be asked for.
-const SHORTEST_PERIOD: Duration = Duration::from_millis(50);
 
 /// A worker as it is, and how many of its beats this message stands for.
 #[derive(Clone, Debug)]
@@ -73,7 +65,7 @@ impl Resolvers {
             is_behind: is_replaying,
             is_replaying,
             seen: reading.view.now,
-            bookmarks: every(BOOKMARK_PERIOD),
+            bookmarks: every(BOOKMARK_INTERVAL),
         };
         // In a box, as the watches below: it is moved with every message.
         Ok(stream::unfold(Some(Box::new(watch)), |watch| async move {
@@ -117,7 +109,7 @@ impl Resolvers {
         &self,
         period: Option<Duration>,
     ) -> Result<impl Stream<Item = ClusterStats> + Send + use<>> {
-        let period = check_period(period.unwrap_or(STATS_PERIOD))?;
+        let period = check_period(period.unwrap_or(STATS_INTERVAL))?;
         let feed = self.journal.subscribe();
         let watch =
             StatsWatch { resolvers: self.clone(), feed, ticks: every(period), seen: self.clock.now(), told: None };
@@ -457,7 +449,8 @@ fn every(period: Duration) -> Interval {
 }
 
 fn check_period(period: Duration) -> Result<Duration> {
-    if period < SHORTEST_PERIOD || period > Duration::from_secs(3_600) {
+    let (shortest, longest) = SUBSCRIBER_INTERVALS;
+    if period < shortest || period > longest {
         return Err(Error::invalid("every", "must be from 50ms to 1h"));
     }
     Ok(period)

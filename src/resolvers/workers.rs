@@ -13,7 +13,7 @@ use super::offload::steps;
 use super::idempotent_request::{Answered, Once};
 use super::indexed_pages::{self, kept_order};
 use super::page::{Edge, ListById, Listing, Matching, Page, PageRequest};
-use super::{Reading, Resolvers, Timing};
+use super::{Reading, Resolvers};
 use crate::cluster::{
     Actor, Ids, KeptOrder, SchedulingPolicy, View, VmStatus, VmView, Worker, WorkerFacet, WorkerFilter, WorkerId,
     WorkerOrder, WorkerOrderField, WorkerSortKey, WorkerView,
@@ -24,10 +24,7 @@ use crate::journal::commands::{
 };
 pub use crate::journal::commands::{Precondition, Seen, SeenAt, SetAside};
 use crate::journal::{Committed, Submitted};
-
-/// By how much the time of the next heartbeat is spread, so that a fleet that starts at once does
-/// not beat at once for ever.
-const JITTER: f64 = 0.1;
+use crate::timing::{HEARTBEAT_JITTER, Timing};
 
 /// A worker has registered.
 #[derive(Clone, Debug)]
@@ -540,7 +537,7 @@ impl Resolvers {
 /// What a worker is told of its heartbeat.
 fn recorded(reply: &HeartbeatAccepted, view: Arc<View>, timing: Timing) -> HeartbeatRecorded {
     let interval = timing.interval_for(view.snapshot.worker_count());
-    let spread = rand::rng().random_range(1.0 - JITTER..=1.0 + JITTER);
+    let spread = rand::rng().random_range(1.0 - HEARTBEAT_JITTER..=1.0 + HEARTBEAT_JITTER);
     HeartbeatRecorded {
         worker: WorkerView { worker: reply.worker.clone(), view },
         next_heartbeat: interval.mul_f64(spread),

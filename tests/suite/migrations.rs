@@ -5,8 +5,8 @@ use aetherium::graphql::GraphqlOptions;
 use aetherium::http::HttpOptions;
 use aetherium::journal::Database;
 use aetherium::journal::Retention;
-use aetherium::resolvers::Timing;
-use aetherium::server::{Options, Server};
+use aetherium::server::{Server, ServerOptions};
+use aetherium::timing::Timing;
 use migration::{Migrator, MigratorTrait};
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 
@@ -119,7 +119,7 @@ on_both_databases! {
 
     async fn a_server_that_may_not_migrate_says_what_to_do(empty: EmptyDatabase) {
         let EmptyDatabase(db) = empty;
-        let options = Options {
+        let options = ServerOptions {
             database_url: db.url().to_owned(),
             migrate: false,
             timing: Timing::default(),
