@@ -38,7 +38,7 @@ impl Outage {
     }
 
     /// How long to wait for a server that nobody has tried yet.
-    pub(super) fn before_another(roll: f64) -> Duration {
+    pub(super) fn delay_before_new_server(roll: f64) -> Duration {
         FIRST_CEILING.mul_f64(roll.clamp(0.0, 1.0))
     }
 

@@ -32,17 +32,17 @@ use self::host::Host;
 use self::inventory::hypervisor::Hypervisor;
 use self::inventory::processes::HostProcesses;
 use self::inventory::{Inventory, InventoryChanges, VmSource};
-use self::servers::Servers;
+use self::servers::ServerSelector;
 use crate::client::{Client, ClientError, HeartbeatReply, LifeOf, Registration, RetryLimits, VmReport};
 use crate::discovery::{
     Announcer, CheckState, CheckStatus, Consul, ConsulError, ConsulOptions, Finder, Service, find_servers,
 };
 
 /// A server that is gone as well must not hold up the end of this process.
-const GOODBYE_TIMEOUT: Duration = Duration::from_secs(3);
+const DEREGISTRATION_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// However the server's answer came about, an agent never beats faster than this.
-const FASTEST_PACE: Duration = Duration::from_millis(50);
+const MIN_HEARTBEAT_INTERVAL: Duration = Duration::from_millis(50);
 
 /// As many VMs as a worker takes when nobody says otherwise.
 const DEFAULT_MAX_VMS: u32 = 100;
@@ -58,7 +58,7 @@ const NOT_ACKNOWLEDGED: (CheckStatus, &str) = (CheckStatus::Warning, "no server 
 
 /// What an agent is started for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Action {
+pub enum AgentAction {
     /// Report this host, until told to stop.
     #[default]
     Report,
@@ -70,8 +70,8 @@ pub enum Action {
 #[derive(Args, Clone, Debug)]
 pub struct AgentOptions {
     /// What to do.
-    #[arg(value_enum, default_value_t = Action::Report)]
-    pub action: Action,
+    #[arg(value_enum, default_value_t = AgentAction::Report)]
+    pub action: AgentAction,
 
     /// Base URL of the server to report to, such as http://127.0.0.1:8080. With --consul it may be left out, and is the
     /// last one to try.
@@ -141,7 +141,7 @@ impl AgentOptions {
     /// The defaults, for an agent that reports to `server`.
     pub fn new(server: impl Into<String>) -> Self {
         Self {
-            action: Action::Report,
+            action: AgentAction::Report,
             server: Some(server.into()),
             id: None,
             hostname: None,
@@ -276,7 +276,7 @@ pub async fn run(options: AgentOptions, shutdown: CancellationToken) -> Result<(
         (Some(_), None) if options.consul_announce => return Err(AgentError::NoConsul),
         _ => {}
     }
-    if options.action == Action::Leave {
+    if options.action == AgentAction::Leave {
         return leave(named.as_deref(), consul, &options).await;
     }
     let registration = options.registration(Host::read().await, inventory::hypervisor::installed)?;
@@ -294,13 +294,13 @@ pub async fn run(options: AgentOptions, shutdown: CancellationToken) -> Result<(
         discovery.spawn(finder.run());
         found
     });
-    let servers = Servers::new(&id, named.as_deref(), found).map_err(AgentError::Server)?;
+    let servers = ServerSelector::new(&id, named.as_deref(), found).map_err(AgentError::Server)?;
     let agent = Agent::new(servers, id, registration, sources);
     let leaves = options.leave_on_stop;
     let announcer = consul.filter(|_| options.consul_announce).map(|consul| {
         let Registration { address, zone, .. } = &agent.registration;
         let service = Service::worker(&agent.id, address, zone);
-        Announcer::new(consul, service, options.consul.consul_check_ttl, agent.standing.subscribe(), None)
+        Announcer::new(consul, service, options.consul.consul_check_ttl, agent.check_state.subscribe(), None)
             .after(agent.heard.subscribe())
     });
     let closing = CancellationToken::new();
@@ -328,12 +328,12 @@ async fn leave(named: Option<&str>, consul: Option<Consul>, options: &AgentOptio
     let life = LifeOf::HostBoot(&host_boot_id);
     // Here the one that was named is the first to try, since Consul may hang.
     let named = named.map(Client::new).transpose().map_err(AgentError::Server)?;
-    let mut outcome = say_goodbye(named, &id, life).await;
+    let mut outcome = deregister(named, &id, life).await;
     if matches!(outcome, None | Some(Err(ClientError::Unavailable { .. })))
         && let Some(consul) = &consul
     {
         outcome = match (find_servers(consul).await, outcome) {
-            (Ok(urls), before) => say_goodbye(usable(&urls), &id, life).await.or(before),
+            (Ok(urls), before) => deregister(usable(&urls), &id, life).await.or(before),
             (Err(reason), None) => return Err(AgentError::NotFound { reason }),
             (Err(_), before) => before,
         };
@@ -348,9 +348,9 @@ async fn leave(named: Option<&str>, consul: Option<Consul>, options: &AgentOptio
         None => return Err(AgentError::NoServer),
     }
     if let Some(consul) = consul.filter(|_| options.consul_announce) {
-        let (_, standing) = watch::channel(standing(NOT_ACKNOWLEDGED, None));
+        let (_, check_state) = watch::channel(check_state(NOT_ACKNOWLEDGED, None));
         let service = Service::worker(&id, "", "");
-        Announcer::new(consul, service, options.consul.consul_check_ttl, standing, None).deregister().await;
+        Announcer::new(consul, service, options.consul.consul_check_ttl, check_state, None).deregister().await;
     }
     Ok(())
 }
@@ -361,7 +361,7 @@ fn usable(urls: &[String]) -> impl Iterator<Item = Client> {
 }
 
 /// Says goodbye to the first server that is there. Nothing, if there is none to say it to.
-async fn say_goodbye(
+async fn deregister(
     clients: impl IntoIterator<Item = Client>,
     id: &str,
     life: LifeOf<'_>,
@@ -376,13 +376,13 @@ async fn say_goodbye(
     outcome
 }
 
-fn standing((status, output): (CheckStatus, &'static str), is_draining: Option<bool>) -> CheckState {
+fn check_state((status, output): (CheckStatus, &'static str), is_draining: Option<bool>) -> CheckState {
     CheckState { status, output, is_draining }
 }
 
 /// One worker's conversation with its server.
 struct Agent {
-    servers: Servers,
+    servers: ServerSelector,
     id: String,
     registration: Registration,
     inventory: Inventory,
@@ -398,14 +398,14 @@ struct Agent {
     set_aside: BTreeMap<String, String>,
     policy: String,
     /// For Consul, if the worker is announced there.
-    standing: watch::Sender<CheckState>,
+    check_state: watch::Sender<CheckState>,
     /// Each heartbeat that is acknowledged.
     heard: watch::Sender<()>,
     leave_on_stop: bool,
 }
 
 impl Agent {
-    fn new(servers: Servers, id: String, registration: Registration, sources: Vec<Box<dyn VmSource>>) -> Self {
+    fn new(servers: ServerSelector, id: String, registration: Registration, sources: Vec<Box<dyn VmSource>>) -> Self {
         Self {
             servers,
             id,
@@ -419,7 +419,7 @@ impl Agent {
             inventory_changes: InventoryChanges::default(),
             set_aside: BTreeMap::new(),
             policy: String::new(),
-            standing: watch::Sender::new(standing(NOT_ACKNOWLEDGED, None)),
+            check_state: watch::Sender::new(check_state(NOT_ACKNOWLEDGED, None)),
             heard: watch::Sender::default(),
             leave_on_stop: false,
         }
@@ -428,7 +428,7 @@ impl Agent {
     /// Lives until told to stop. A call in flight is dropped then: whoever comes next says all there is to say, be it a
     /// goodbye or the agent's next start.
     async fn run(mut self, shutdown: CancellationToken) -> Result<(), AgentError> {
-        match shutdown.run_until_cancelled(self.live()).await {
+        match shutdown.run_until_cancelled(self.register_and_report()).await {
             None => {
                 self.stop().await;
                 Ok(())
@@ -438,7 +438,7 @@ impl Agent {
         }
     }
 
-    async fn live(&mut self) -> Result<Infallible, AgentError> {
+    async fn register_and_report(&mut self) -> Result<Infallible, AgentError> {
         loop {
             self.register().await?;
             self.beat_until_forgotten().await?;
@@ -450,12 +450,12 @@ impl Agent {
         let registered = loop {
             match self.servers.client().await.register(&self.id, &self.registration).await {
                 Ok(registered) => break registered,
-                Err(error @ ClientError::Unavailable { .. }) => self.stay_away(&error).await,
+                Err(error @ ClientError::Unavailable { .. }) => self.back_off(&error).await,
                 // No wait makes this start the present one again; to go on under another would displace the living.
                 Err(source @ ClientError::Superseded { .. }) => {
                     return Err(AgentError::Superseded { id: self.id.clone(), source });
                 }
-                Err(error) if self.accepted => self.stay_away(&error).await,
+                Err(error) if self.accepted => self.back_off(&error).await,
                 Err(source) => return Err(AgentError::Refused { id: self.id.clone(), source }),
             }
         };
@@ -477,13 +477,13 @@ impl Agent {
             let vms = self.list_vms().await;
             let mut beat = self.planner.plan(vms.as_deref(), Instant::now());
             beat.boot_id = Some(self.registration.boot_id.clone());
-            self.servers.try_first_choice();
+            self.servers.begin_trial();
             match self.servers.client().await.heartbeat(&self.id, &beat).await {
                 Ok(reply) => {
                     self.planner.acknowledged(&beat, reply.resync, reply.last_sequence, Instant::now());
                     self.outage.over(&self.id);
                     self.servers.succeeded();
-                    self.set_standing(ACKNOWLEDGED, Some(reply.policy == DRAINING));
+                    self.set_check_state(ACKNOWLEDGED, Some(reply.policy == DRAINING));
                     self.heard.send_replace(());
                     let pace = pace(&reply, &self.limits);
                     self.note_set_aside(&reply.set_aside, beat.vms.is_some());
@@ -491,7 +491,7 @@ impl Agent {
                     tokio::time::sleep(pace).await;
                 }
                 // Whatever that says: whether the worker is known, or over, is for the server in use to say.
-                Err(error) if self.servers.turned_back() => {
+                Err(error) if self.servers.end_trial() => {
                     let id = &self.id;
                     debug!(worker.id = %id, %error, "Worker {id} stays with its server, the first choice did not take it");
                     self.planner.unanswered(&beat);
@@ -500,7 +500,7 @@ impl Agent {
                     // The first time is an ordinary restart of the server with nothing in it. A server that forgets
                     // at once what it has just registered is in trouble, and not helped by a tight loop.
                     if !self.planner.was_heard() {
-                        self.stay_away(&error).await;
+                        self.back_off(&error).await;
                     }
                     let id = &self.id;
                     info!(worker.id = %id, "The server does not know worker {id}, registering again");
@@ -520,7 +520,7 @@ impl Agent {
                     error @ (ClientError::Refused { .. } | ClientError::Unavailable { .. } | ClientError::Url { .. }),
                 ) => {
                     self.planner.unanswered(&beat);
-                    self.stay_away(&error).await;
+                    self.back_off(&error).await;
                 }
             }
         }
@@ -547,7 +547,7 @@ impl Agent {
     }
 
     /// Turns to another server, or waits if there is none that has not failed just now.
-    async fn stay_away(&mut self, error: &ClientError) {
+    async fn back_off(&mut self, error: &ClientError) {
         if self.servers.failed() {
             if !self.outage.is_on() {
                 let id = &self.id;
@@ -555,23 +555,23 @@ impl Agent {
             }
             return;
         }
-        self.set_standing(NOT_ACKNOWLEDGED, None);
+        self.set_check_state(NOT_ACKNOWLEDGED, None);
         let pause = self.outage.failed(&self.id, error, &self.limits);
         let wait = tokio::time::sleep(pause);
         tokio::pin!(wait);
         tokio::select! {
             () = &mut wait => {}
             // The workers that lost a server together hear of the next one together, so there is chance in it.
-            () = self.servers.named_another() => {
-                _ = tokio::time::timeout(Outage::before_another(rand::random()), wait).await;
+            () = self.servers.new_server_discovered() => {
+                _ = tokio::time::timeout(Outage::delay_before_new_server(rand::random()), wait).await;
             }
         }
     }
 
     /// Says how the worker stands. Whether it is draining stays as it was where that is not known.
-    fn set_standing(&self, (status, output): (CheckStatus, &'static str), is_draining: Option<bool>) {
-        self.standing.send_if_modified(|known| {
-            let present = standing((status, output), is_draining.or(known.is_draining));
+    fn set_check_state(&self, (status, output): (CheckStatus, &'static str), is_draining: Option<bool>) {
+        self.check_state.send_if_modified(|known| {
+            let present = check_state((status, output), is_draining.or(known.is_draining));
             std::mem::replace(known, present) != present
         });
     }
@@ -606,8 +606,8 @@ impl Agent {
             return;
         }
         let life = LifeOf::Process { incarnation, boot_id: &self.registration.boot_id };
-        let goodbye = say_goodbye(self.servers.in_turn(GOODBYE_TIMEOUT), id, life);
-        match tokio::time::timeout(GOODBYE_TIMEOUT, goodbye).await {
+        let goodbye = deregister(self.servers.in_turn(DEREGISTRATION_TIMEOUT), id, life);
+        match tokio::time::timeout(DEREGISTRATION_TIMEOUT, goodbye).await {
             Ok(None | Some(Ok(()) | Err(ClientError::Unknown { .. }))) => {
                 info!(worker.id = %id, "Worker {id} said goodbye")
             }
@@ -619,8 +619,8 @@ impl Agent {
 
 /// When to beat next, as the server wishes within reason.
 fn pace(reply: &HeartbeatReply, limits: &RetryLimits) -> Duration {
-    let slowest = limits.longest_pace.max(FASTEST_PACE);
-    Duration::try_from_secs_f64(reply.next_heartbeat_seconds).unwrap_or(slowest).clamp(FASTEST_PACE, slowest)
+    let slowest = limits.longest_pace.max(MIN_HEARTBEAT_INTERVAL);
+    Duration::try_from_secs_f64(reply.next_heartbeat_seconds).unwrap_or(slowest).clamp(MIN_HEARTBEAT_INTERVAL, slowest)
 }
 
 #[cfg(test)]
@@ -739,7 +739,7 @@ mod tests {
         fn agent(url: &str, vms: &Moving) -> Self {
             let registration =
                 Registration { hostname: "node1".into(), boot_id: "boot".into(), ..Registration::default() };
-            let servers = Servers::new("w 1", Some(url), None).unwrap();
+            let servers = ServerSelector::new("w 1", Some(url), None).unwrap();
             let agent = Agent::new(servers, "w 1".into(), registration, vec![Box::new(vms.clone())]);
             Self::run(Agent { leave_on_stop: true, ..agent })
         }
@@ -797,7 +797,7 @@ mod tests {
     #[tokio::test]
     async fn an_agent_that_is_only_started_anew_says_no_goodbye() {
         let mut server = FakeServer::answering([]).await;
-        let servers = Servers::new("w 1", Some(&server.url), None).unwrap();
+        let servers = ServerSelector::new("w 1", Some(&server.url), None).unwrap();
         let sources: Vec<Box<dyn VmSource>> = vec![Box::new(Moving::default())];
         let agent = Running::run(Agent::new(servers, "w 1".into(), Registration::default(), sources));
         assert!(server.call().await.line.starts_with("PUT"));
@@ -812,7 +812,7 @@ mod tests {
     /// An agent that knows of its servers by Consul, and of one that it was told, and where to name others.
     fn finding(named: Option<&str>, urls: &[&str]) -> (watch::Sender<Vec<String>>, Agent) {
         let (sender, receiver) = watch::channel(Vec::new());
-        let servers = Servers::new("w 1", named, Some(ServerList::new(receiver))).unwrap();
+        let servers = ServerSelector::new("w 1", named, Some(ServerList::new(receiver))).unwrap();
         sender.send_replace(urls.iter().map(|url| (*url).to_owned()).collect());
         let vms = Moving::default();
         vms.set(&["vm-1"]);
@@ -846,9 +846,9 @@ mod tests {
             agent.servers.client().await;
             agent.servers.failed();
             agent.servers.succeeded();
-            agent.servers.return_now();
+            agent.servers.trial_now();
             agent.planner.begin(3, None);
-            let standing = agent.standing.subscribe();
+            let check_state = agent.check_state.subscribe();
             tokio::spawn(async move { agent.beat_until_forgotten().await });
             assert_eq!(first.call().await.body["sequence"], 1);
             for sequence in [2, 3] {
@@ -856,7 +856,7 @@ mod tests {
                 assert!(call.line.starts_with("POST"), "{}", call.line);
                 assert_eq!(call.body["sequence"], sequence);
             }
-            assert_eq!(standing.borrow().status, CheckStatus::Passing);
+            assert_eq!(check_state.borrow().status, CheckStatus::Passing);
             assert!(first.calls.try_recv().is_err(), "it is left alone for some minutes");
         }
     }
@@ -903,7 +903,7 @@ mod tests {
         let mut server =
             FakeServer::answering([(204, json!({})), error(409, "elsewhere"), error(404, "unknown")]).await;
         let options =
-            AgentOptions { action: Action::Leave, id: Some("w 1".into()), ..AgentOptions::new(server.url.clone()) };
+            AgentOptions { action: AgentAction::Leave, id: Some("w 1".into()), ..AgentOptions::new(server.url.clone()) };
         let leave = async || run(options.clone(), CancellationToken::new()).await;
         leave().await.unwrap();
         let refused = leave().await.unwrap_err();

@@ -16,11 +16,11 @@ use crate::client::{Client, ClientError, RetryLimits};
 use crate::discovery::ServerList;
 
 /// Among how many at most the half of the time is shared that the server in use does not need for itself.
-const MOST_OTHERS: usize = 3;
+const MAX_OTHERS: usize = 3;
 
 /// The first choice is tried after this long with another server, and up to as much again by chance: a server that is
 /// restarted has come to rest by then, and its workers do not return all at once.
-const RETURN_AFTER: Duration = Duration::from_secs(5 * 60);
+const TRIAL_AFTER: Duration = Duration::from_secs(5 * 60);
 
 /// The part of the time for an answer that the first choice has when it is tried: by this at most, the heartbeat is
 /// late that then goes to the server in use.
@@ -28,7 +28,7 @@ const TRIAL_FRACTION: u32 = 8;
 
 /// The servers that a worker may report to, and the one that it does.
 #[derive(Debug)]
-pub(super) struct Servers {
+pub(super) struct ServerSelector {
     worker_id: String,
     /// What Consul names, if it is asked.
     found: Option<ServerList>,
@@ -45,9 +45,9 @@ pub(super) struct Servers {
     /// The last one that answered.
     answered: Option<String>,
     /// When to try the first choice, if another server answers.
-    returns_at: Option<Instant>,
+    trial_at: Option<Instant>,
     /// While the first choice is tried: which one was in use before.
-    left: Option<usize>,
+    before_trial: Option<usize>,
     request_timeout: Duration,
 }
 
@@ -57,7 +57,7 @@ struct Server {
     client: Client,
 }
 
-impl Servers {
+impl ServerSelector {
     /// The server that the operator named, and those that Consul will name.
     pub(super) fn new(worker_id: &str, named: Option<&str>, found: Option<ServerList>) -> Result<Self, ClientError> {
         let named = named.map(Server::new).transpose()?;
@@ -70,8 +70,8 @@ impl Servers {
             is_answering: false,
             failed: 0,
             answered: None,
-            returns_at: None,
-            left: None,
+            trial_at: None,
+            before_trial: None,
             request_timeout: RetryLimits::default().request_timeout,
         })
     }
@@ -83,20 +83,20 @@ impl Servers {
 
     /// A client of the server to call, as soon as there is one.
     pub(super) async fn client(&mut self) -> Client {
-        self.heed_consul();
+        self.apply_discovered();
         if self.candidates.is_empty() {
             info!(worker.id = %self.worker_id, "Worker {} waits for Consul to name a server", self.worker_id);
         }
         loop {
             if let Some(server) = self.candidates.get(self.current) {
-                return server.client.clone().with_timeout(self.time_to_answer());
+                return server.client.clone().with_timeout(self.answer_timeout());
             }
             match &mut self.found {
                 Some(found) => found.changed().await,
                 // Never reached: without Consul there is the server that the operator named.
                 None => std::future::pending().await,
             }
-            self.heed_consul();
+            self.apply_discovered();
         }
     }
 
@@ -110,11 +110,11 @@ impl Servers {
     /// The server in use has answered.
     pub(super) fn succeeded(&mut self) {
         self.failed = 0;
-        self.left = None;
+        self.before_trial = None;
         self.is_answering = true;
-        self.returns_at = match self.current {
+        self.trial_at = match self.current {
             0 => None,
-            _ => self.returns_at.or_else(|| Some(time_to_return(rand::random()))),
+            _ => self.trial_at.or_else(|| Some(next_trial(rand::random()))),
         };
         let Some(Server { url, .. }) = self.candidates.get(self.current) else { return };
         if self.found.is_some() && self.answered.as_ref() != Some(url) {
@@ -128,7 +128,7 @@ impl Servers {
     pub(super) fn failed(&mut self) -> bool {
         let count = self.candidates.len().max(1);
         self.is_answering = false;
-        self.returns_at = None;
+        self.trial_at = None;
         self.current = (self.current + 1) % count;
         self.failed = (self.failed + 1) % count;
         if self.failed == 0
@@ -140,32 +140,32 @@ impl Servers {
     }
 
     /// Turns to the first choice for one call, if another server has answered for long enough. Unless that call
-    /// [succeeds](Self::succeeded), [`turned_back`](Self::turned_back) has to follow.
-    pub(super) fn try_first_choice(&mut self) {
-        self.heed_consul();
-        let is_due = self.returns_at.is_some_and(|at| at <= Instant::now());
+    /// [succeeds](Self::succeeded), [`end_trial`](Self::end_trial) has to follow.
+    pub(super) fn begin_trial(&mut self) {
+        self.apply_discovered();
+        let is_due = self.trial_at.is_some_and(|at| at <= Instant::now());
         if is_due && self.is_answering && self.current > 0 {
-            self.left = Some(std::mem::take(&mut self.current));
+            self.before_trial = Some(std::mem::take(&mut self.current));
         }
     }
 
     /// Turns back to the server that was in use before the first choice was tried, until that is tried again. Answers
     /// whether it was being tried.
-    pub(super) fn turned_back(&mut self) -> bool {
-        let Some(before) = self.left.take() else { return false };
+    pub(super) fn end_trial(&mut self) -> bool {
+        let Some(before) = self.before_trial.take() else { return false };
         self.current = before;
-        self.returns_at = Some(time_to_return(rand::random()));
+        self.trial_at = Some(next_trial(rand::random()));
         true
     }
 
     /// Waits until Consul names a server that is not among those that are tried anyway.
-    pub(super) async fn named_another(&mut self) {
+    pub(super) async fn new_server_discovered(&mut self) {
         loop {
             match &mut self.found {
                 Some(found) => found.changed().await,
                 None => std::future::pending().await,
             }
-            if self.heed_consul() {
+            if self.apply_discovered() {
                 return;
             }
         }
@@ -174,9 +174,9 @@ impl Servers {
     /// How long the server to call may take to answer. All together have the time that one would have, so that it takes
     /// no longer to find one that lives than to give up the only one there is; the one in use has half of it, since a
     /// server that is busy is not gone.
-    fn time_to_answer(&self) -> Duration {
-        let others = self.candidates.len().saturating_sub(1).min(MOST_OTHERS);
-        match (self.left, others, self.failed) {
+    fn answer_timeout(&self) -> Duration {
+        let others = self.candidates.len().saturating_sub(1).min(MAX_OTHERS);
+        match (self.before_trial, others, self.failed) {
             (Some(_), ..) => self.request_timeout / TRIAL_FRACTION,
             (None, 0, _) => self.request_timeout,
             (None, _, 0) => self.request_timeout / 2,
@@ -186,8 +186,8 @@ impl Servers {
 
     /// Takes over a new list. The server in use stays so if it is on the list, or answers; and the last one that
     /// answered remains to be tried. Answers whether there is a server that was not to be tried before.
-    fn heed_consul(&mut self) -> bool {
-        if self.left.is_some() {
+    fn apply_discovered(&mut self) -> bool {
+        if self.before_trial.is_some() {
             return false;
         }
         let Some(urls) = self.found.as_mut().and_then(ServerList::take_if_changed) else { return false };
@@ -211,8 +211,8 @@ impl Servers {
 
     /// Lets the first choice be tried with the next call.
     #[cfg(test)]
-    pub(super) fn return_now(&mut self) {
-        self.returns_at = Some(Instant::now());
+    pub(super) fn trial_now(&mut self) {
+        self.trial_at = Some(Instant::now());
     }
 }
 
@@ -220,8 +220,8 @@ fn is_same(server: &Server, other: Option<&Server>) -> bool {
     other.is_some_and(|other| other.url == server.url)
 }
 
-fn time_to_return(roll: f64) -> Instant {
-    Instant::now() + RETURN_AFTER + RETURN_AFTER.mul_f64(roll)
+fn next_trial(roll: f64) -> Instant {
+    Instant::now() + TRIAL_AFTER + TRIAL_AFTER.mul_f64(roll)
 }
 
 impl Server {
@@ -258,18 +258,18 @@ mod tests {
     const NAMED: &str = "http://named:1";
 
     /// Servers that Consul names for `w1`, and where to name others.
-    fn found(named: Option<&str>, urls: &[&str]) -> (watch::Sender<Vec<String>>, Servers) {
+    fn found(named: Option<&str>, urls: &[&str]) -> (watch::Sender<Vec<String>>, ServerSelector) {
         let (sender, receiver) = watch::channel(Vec::new());
-        let servers = Servers::new("w1", named, Some(ServerList::new(receiver))).unwrap();
+        let servers = ServerSelector::new("w1", named, Some(ServerList::new(receiver))).unwrap();
         sender.send_replace(list(urls));
         (sender, servers)
     }
 
-    fn urls(servers: &Servers) -> Vec<&str> {
+    fn urls(servers: &ServerSelector) -> Vec<&str> {
         servers.candidates.iter().map(|server| server.url.as_str()).collect()
     }
 
-    async fn in_use(servers: &mut Servers) -> String {
+    async fn in_use(servers: &mut ServerSelector) -> String {
         servers.client().await;
         servers.candidates[servers.current].url.clone()
     }
@@ -299,7 +299,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_server_is_never_tried_again_without_a_pause() {
-        let mut servers = Servers::new("w1", Some(NAMED), None).unwrap();
+        let mut servers = ServerSelector::new("w1", Some(NAMED), None).unwrap();
         for _ in 0..3 {
             assert_eq!(in_use(&mut servers).await, NAMED);
             assert!(!servers.failed());
@@ -348,20 +348,20 @@ mod tests {
         assert!(servers.failed());
         let second = in_use(&mut servers).await;
         servers.succeeded();
-        let after = async |servers: &mut Servers, passed: Duration| {
+        let after = async |servers: &mut ServerSelector, passed: Duration| {
             tokio::time::advance(passed).await;
-            servers.try_first_choice();
+            servers.begin_trial();
             in_use(servers).await
         };
-        let long = RETURN_AFTER * 2;
-        assert_eq!(after(&mut servers, RETURN_AFTER - Duration::from_secs(1)).await, second, "too early");
+        let long = TRIAL_AFTER * 2;
+        assert_eq!(after(&mut servers, TRIAL_AFTER - Duration::from_secs(1)).await, second, "too early");
         assert_eq!(after(&mut servers, long).await, first);
-        assert!(servers.turned_back());
+        assert!(servers.end_trial());
         assert_eq!(after(&mut servers, Duration::ZERO).await, second, "it has failed just now");
         servers.succeeded();
         assert_eq!(after(&mut servers, long).await, first);
         servers.succeeded();
-        assert!(!servers.turned_back(), "it has returned");
+        assert!(!servers.end_trial(), "it has returned");
         assert_eq!(after(&mut servers, long).await, first);
     }
 
@@ -371,10 +371,10 @@ mod tests {
         servers.client().await;
         servers.failed();
         servers.succeeded();
-        tokio::time::advance(RETURN_AFTER * 2).await;
+        tokio::time::advance(TRIAL_AFTER * 2).await;
         servers.failed();
         let third = in_use(&mut servers).await;
-        servers.try_first_choice();
+        servers.begin_trial();
         assert_eq!(in_use(&mut servers).await, third);
     }
 
@@ -384,7 +384,7 @@ mod tests {
         servers.client().await;
         for (urls, is_another) in [(vec![B], false), (vec![B, NAMED], false), (vec![A, B], true), (vec![C], true)] {
             sender.send_replace(list(&urls));
-            assert_eq!(servers.heed_consul(), is_another, "{urls:?}");
+            assert_eq!(servers.apply_discovered(), is_another, "{urls:?}");
         }
     }
 
@@ -410,14 +410,14 @@ mod tests {
         for (count, in_use, others) in [(1, 12.0, 12.0), (2, 6.0, 6.0), (4, 6.0, 2.0), (9, 6.0, 2.0)] {
             let urls: Vec<String> = (0..count).map(|number| format!("http://s{number}:1")).collect();
             let (sender, receiver) = watch::channel(Vec::new());
-            let mut servers = Servers::new("w1", None, Some(ServerList::new(receiver))).unwrap();
+            let mut servers = ServerSelector::new("w1", None, Some(ServerList::new(receiver))).unwrap();
             servers.set_request_timeout(Duration::from_secs(12));
             sender.send_replace(urls);
-            servers.heed_consul();
-            assert_eq!(servers.time_to_answer(), Duration::from_secs_f64(in_use), "{count}");
+            servers.apply_discovered();
+            assert_eq!(servers.answer_timeout(), Duration::from_secs_f64(in_use), "{count}");
             for _ in 1..count {
                 servers.failed();
-                assert_eq!(servers.time_to_answer(), Duration::from_secs_f64(others), "{count}");
+                assert_eq!(servers.answer_timeout(), Duration::from_secs_f64(others), "{count}");
             }
         }
     }

@@ -258,7 +258,7 @@ macro_rules! heartbeat_reply_fields {
             /// Whether the next heartbeat should carry the whole inventory of VMs.
             resync: Bool [everywhere] = reply.resync;
             /// VMs of the report that were left out, each with the reason; the rest counted.
-            set_aside: SetAside [everywhere] = reply.set_aside.clone();
+            set_aside: RejectedVms [everywhere] = reply.rejected_vms.clone();
             /// If this heartbeat came late, the number of the last one that counted: go on above it, with the whole
             /// inventory. Null, and left out in REST, otherwise.
             last_sequence: OptionalInt53 [optional] = reply.last_sequence;

@@ -9,12 +9,12 @@ use std::collections::HashMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::sorted_list::{Keyed, Sorted};
+use super::sorted_list::{Keyed, SortedList};
 
 /// Ids by text.
 #[derive(Clone, Debug)]
 pub struct Index<I> {
-    groups: Sorted<Group<I>>,
+    groups: SortedList<Group<I>>,
     /// How many ids there are under all texts.
     len: usize,
 }
@@ -32,18 +32,18 @@ pub enum Ids<I> {
     /// One, as under nearly all hostnames: a list would take several times the room.
     One(I),
     /// Any number.
-    Several(Sorted<I>),
+    Several(SortedList<I>),
 }
 
 impl<I> Default for Index<I> {
     fn default() -> Self {
-        Self { groups: Sorted::default(), len: 0 }
+        Self { groups: SortedList::default(), len: 0 }
     }
 }
 
 impl<I> Default for Ids<I> {
     fn default() -> Self {
-        Self::Several(Sorted::default())
+        Self::Several(SortedList::default())
     }
 }
 
@@ -79,7 +79,7 @@ impl<I: Keyed + Clone> Index<I> {
         let mut groups: Vec<_> = groups.map(|(text, ids)| Group { text, ids: Ids::of(ids) }).collect();
         groups.sort_unstable_by(|one, other| one.text.cmp(&other.text));
         let len = groups.iter().map(|group| group.ids.count()).sum();
-        Self { groups: Sorted::of_sorted(groups.into_iter()), len }
+        Self { groups: SortedList::from_sorted(groups.into_iter()), len }
     }
 
     /// How many ids there are under all texts.
@@ -139,7 +139,7 @@ impl<I: Keyed + Clone> Ids<I> {
         ids.dedup_by(|one, other| one.key() == other.key());
         match ids.as_slice() {
             [only] => Self::One(only.clone()),
-            _ => Self::Several(Sorted::of_sorted(ids.into_iter())),
+            _ => Self::Several(SortedList::from_sorted(ids.into_iter())),
         }
     }
 

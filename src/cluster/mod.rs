@@ -40,7 +40,7 @@ pub use filter::{LabelFilter, VmFilter, WorkerFacet, WorkerFilter};
 pub(crate) use id::MAX_CHARS;
 pub use id::{InvalidId, VmId, WorkerId};
 pub use index::{Group, Ids, Index};
-pub use snapshot::{Duplicates, KeptOrder, Snapshot, VmReports};
+pub use snapshot::{Duplicates, IndexedOrder, Snapshot, VmReports};
 pub use sorted_list::Chunk;
 pub use stats::{ClusterStats, ZoneStats};
 pub use status::{Availability, SchedulingPolicy, UnknownWord, VmStatus, WorkerStatus};
@@ -48,6 +48,6 @@ pub use uptime::Uptime;
 pub use view::{DrainView, View, VmView, WorkerView};
 pub use vm::Vm;
 pub use worker::{
-    Boot, Boots, Drain, EARLIER_BOOT_IDS, HeardSince, Identity, Labels, Life, Tombstone, Usage, Worker, WorkerVms,
+    Boot, Boots, Drain, EARLIER_BOOT_IDS, LivenessCutoff, Identity, Labels, Life, Tombstone, Usage, Worker, WorkerVms,
 };
 pub use worker_order::{WorkerOrder, WorkerOrderField, WorkerSortKey};

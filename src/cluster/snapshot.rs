@@ -12,7 +12,7 @@ use super::epoch::Epochs;
 use super::event::Cursor;
 use super::id::{VmId, WorkerId};
 use super::index::{Ids, Index};
-use super::sorted_list::{Chunk, Keyed, Sorted};
+use super::sorted_list::{Chunk, Keyed, SortedList};
 use super::status::WorkerStatus;
 use super::totals::Totals;
 use super::vm::Vm;
@@ -29,14 +29,14 @@ pub struct Snapshot {
     pub epochs: Epochs,
     /// The revision.
     pub revision: u64,
-    workers: Sorted<Arc<Worker>>,
-    vms: Sorted<VmReports>,
+    workers: SortedList<Arc<Worker>>,
+    vms: SortedList<VmReports>,
     vms_holding_slots: usize,
     totals: Totals,
     indexes: Indexes,
     /// Nearly always none, and then this is what is asked first.
     duplicates: Arc<Duplicates>,
-    tombstones: Sorted<Arc<Tombstone>>,
+    tombstones: SortedList<Arc<Tombstone>>,
     ended_silence: TimeDelta,
 }
 
@@ -51,7 +51,7 @@ struct Indexes {
     labels: Index<WorkerId>,
     /// By revision of the last registration that was more than a retry, as [`revision_text`].
     registrations: Index<WorkerId>,
-    standings: Standings,
+    by_status: StatusIndex,
     /// VMs by the zones of the workers on which they hold a slot. One that holds a slot on several may be in several
     /// zones, and is shown in one.
     vms_by_zone: Index<VmId>,
@@ -59,7 +59,7 @@ struct Indexes {
 
 /// Workers by what they are while none has been silent for too long since it was last announced.
 #[derive(Clone, Debug, Default)]
-struct Standings {
+struct StatusIndex {
     active: Ids<WorkerId>,
     draining: Ids<WorkerId>,
     offline: Ids<WorkerId>,
@@ -67,7 +67,7 @@ struct Standings {
 
 /// An order of workers that is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeptOrder {
+pub enum IndexedOrder {
     /// By hostname, then by id.
     Hostname,
     /// By zone, then by id; those without one first.
@@ -134,13 +134,13 @@ impl Snapshot {
         Self {
             epochs,
             revision: 0,
-            workers: Sorted::default(),
-            vms: Sorted::default(),
+            workers: SortedList::default(),
+            vms: SortedList::default(),
             vms_holding_slots: 0,
             totals: Totals::default(),
             indexes: Indexes::default(),
             duplicates: Arc::default(),
-            tombstones: Sorted::default(),
+            tombstones: SortedList::default(),
             ended_silence: TimeDelta::zero(),
         }
     }
@@ -227,8 +227,8 @@ impl Snapshot {
             reports.push(entry);
         }
         drop(vms);
-        next.vms = Sorted::of_sorted(reports.into_iter());
-        next.workers = Sorted::of_sorted(workers.into_iter());
+        next.vms = SortedList::from_sorted(reports.into_iter());
+        next.workers = SortedList::from_sorted(workers.into_iter());
         next
     }
 
@@ -264,14 +264,14 @@ impl Snapshot {
     /// The workers that have a status while none has been silent for too long since it was last announced. Those that have
     /// been are active or draining here, and in truth offline.
     pub fn workers_announced(&self, status: WorkerStatus) -> &Ids<WorkerId> {
-        self.indexes.standings.of(status)
+        self.indexes.by_status.of(status)
     }
 
     /// All workers in an order that is kept: by what they have in common, and with that by id.
-    pub fn ordered(&self, order: KeptOrder) -> &Index<WorkerId> {
+    pub fn ordered(&self, order: IndexedOrder) -> &Index<WorkerId> {
         match order {
-            KeptOrder::Hostname => &self.indexes.hostnames,
-            KeptOrder::Zone => &self.indexes.zones,
+            IndexedOrder::Hostname => &self.indexes.hostnames,
+            IndexedOrder::Zone => &self.indexes.zones,
         }
     }
 
@@ -349,7 +349,7 @@ impl Snapshot {
 
     /// The report that speaks for the VM: of those that hold a slot, the latest; if none does, the
     /// latest of all.
-    pub fn home_of<'a>(&'a self, reports: &'a VmReports) -> Option<&'a Arc<Vm>> {
+    pub fn authoritative_report<'a>(&'a self, reports: &'a VmReports) -> Option<&'a Arc<Vm>> {
         match reports.reports.as_slice() {
             [only] => Some(only),
             several => several.iter().max_by_key(|vm| self.precedence(vm)),
@@ -475,17 +475,17 @@ impl Indexes {
             };
             zone.extend(worker.slot_holders().map(|vm| vm.id.clone()));
         }
-        let mut standings = Standings::default();
+        let mut by_status = StatusIndex::default();
         for status in [WorkerStatus::Active, WorkerStatus::Draining, WorkerStatus::Offline] {
             let ids = workers.iter().filter(|worker| worker.announced_status() == status);
-            *standings.of_mut(status) = Ids::of(ids.map(|worker| worker.id.clone()).collect());
+            *by_status.of_mut(status) = Ids::of(ids.map(|worker| worker.id.clone()).collect());
         }
         Self {
             zones: by(|worker| worker.identity.zone.clone()),
             hostnames: by(|worker| worker.identity.hostname.clone()),
             labels: Index::of(labels),
             registrations: by(|worker| revision_text(worker.registration_revision)),
-            standings,
+            by_status,
             vms_by_zone: Index::of_groups(by_zone),
         }
     }
@@ -495,10 +495,10 @@ impl Indexes {
         let status = Worker::announced_status;
         if before.map(status) != worker.map(status) {
             if let Some(before) = before {
-                self.standings.of_mut(status(before)).remove(before.id.as_str());
+                self.by_status.of_mut(status(before)).remove(before.id.as_str());
             }
             if let Some(worker) = worker {
-                self.standings.of_mut(status(worker)).insert(worker.id.clone());
+                self.by_status.of_mut(status(worker)).insert(worker.id.clone());
             }
         }
         // Most changes are heartbeats, which leave the rest as it is.
@@ -526,7 +526,7 @@ impl Indexes {
     }
 }
 
-impl Standings {
+impl StatusIndex {
     fn of(&self, status: WorkerStatus) -> &Ids<WorkerId> {
         match status {
             WorkerStatus::Active => &self.active,

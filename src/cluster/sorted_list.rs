@@ -33,7 +33,7 @@ impl<T: Keyed> Keyed for Arc<T> {
 
 /// Elements in ascending order of their keys. No chunk is ever empty.
 #[derive(Clone, Debug)]
-pub struct Sorted<T> {
+pub struct SortedList<T> {
     chunks: Arc<Vec<Arc<Chunk<T>>>>,
     len: usize,
 }
@@ -43,7 +43,7 @@ pub struct Sorted<T> {
 pub struct Chunk<T> {
     elements: Vec<T>,
     /// Those of all copies, until an element comes or goes.
-    places: Arc<Places>,
+    places: Arc<HashIndex>,
 }
 
 /// Where in a chunk the elements are, by their keys: for each its place plus one, in the slot of the key's hash or in
@@ -51,17 +51,17 @@ pub struct Chunk<T> {
 ///
 /// Whoever chooses keys can make them collide; it costs no more than to look at the whole chunk.
 #[derive(Debug, Default)]
-struct Places(OnceLock<Box<[u16; SLOTS]>>);
+struct HashIndex(OnceLock<Box<[u16; SLOTS]>>);
 
-impl<T> Default for Sorted<T> {
+impl<T> Default for SortedList<T> {
     fn default() -> Self {
         Self { chunks: Arc::default(), len: 0 }
     }
 }
 
-impl<T> Sorted<T> {
+impl<T> SortedList<T> {
     /// A list of elements that come in ascending order of their keys: much faster than to put in one after the other.
-    pub fn of_sorted(elements: impl ExactSizeIterator<Item = T>) -> Self {
+    pub fn from_sorted(elements: impl ExactSizeIterator<Item = T>) -> Self {
         let len = elements.len();
         let mut elements = elements.peekable();
         let mut chunks = Vec::with_capacity(len.div_ceil(MAX_CHUNK));
@@ -74,7 +74,7 @@ impl<T> Sorted<T> {
     }
 }
 
-impl<T: Keyed + Clone> Sorted<T> {
+impl<T: Keyed + Clone> SortedList<T> {
     /// How many elements there are.
     pub fn len(&self) -> usize {
         self.len
@@ -147,7 +147,7 @@ impl<T: Keyed + Clone> Sorted<T> {
         match chunk.search(element.key()) {
             Ok(at) => Some(std::mem::replace(&mut chunk.elements[at], element)),
             Err(at) => {
-                let elements = chunk.for_others();
+                let elements = chunk.elements_mut();
                 elements.insert(at, element);
                 self.len += 1;
                 if elements.len() > MAX_CHUNK {
@@ -174,7 +174,7 @@ impl<T: Keyed + Clone> Sorted<T> {
         let index = self.chunk_for(key);
         let at = self.chunks.get(index)?.search(key).ok()?;
         let chunks = Arc::make_mut(&mut self.chunks);
-        let elements = Arc::make_mut(chunks.get_mut(index)?).for_others();
+        let elements = Arc::make_mut(chunks.get_mut(index)?).elements_mut();
         let element = elements.remove(at);
         if elements.is_empty() {
             chunks.remove(index);
@@ -205,7 +205,7 @@ impl<T> Deref for Chunk<T> {
 
 impl<T> Chunk<T> {
     /// The elements, for some of them to come or go.
-    fn for_others(&mut self) -> &mut Vec<T> {
+    fn elements_mut(&mut self) -> &mut Vec<T> {
         self.places = Arc::default();
         &mut self.elements
     }
@@ -218,7 +218,7 @@ impl<T: Keyed> Chunk<T> {
     }
 }
 
-impl Places {
+impl HashIndex {
     fn find<'a, T: Keyed>(&self, elements: &'a [T], key: &str) -> Option<&'a T> {
         let slots = self.0.get_or_init(|| Self::of(elements));
         let places = slots_of(key).map(|slot| slots[slot]).take_while(|&place| place > 0);
@@ -272,7 +272,7 @@ mod tests {
             steps in prop::collection::vec((any::<bool>(), 0_u32..900, any::<u32>()), 0..3_000),
             ranges in prop::collection::vec((bound(), bound()), 0..20),
         ) {
-            let mut list = Sorted::default();
+            let mut list = SortedList::default();
             let mut model = BTreeMap::new();
             let mut copy = (list.clone(), model.clone());
             for (index, (insert, key, value)) in steps.into_iter().enumerate() {
@@ -290,7 +290,7 @@ mod tests {
                     copy = (list.clone(), model.clone());
                 }
             }
-            let at_once = Sorted::of_sorted(list.iter().cloned().collect::<Vec<_>>().into_iter());
+            let at_once = SortedList::from_sorted(list.iter().cloned().collect::<Vec<_>>().into_iter());
             for (list, model) in [(at_once, model.clone()), (list, model), copy] {
                 prop_assert_eq!(list.len(), model.len());
                 prop_assert!(list.iter().map(|row| (&row.0, &row.1)).eq(model.iter()));

@@ -9,20 +9,20 @@ use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use super::status::SchedulingPolicy;
-use super::worker::{HeardSince, Worker};
+use super::worker::{LivenessCutoff, Worker};
 
 /// Sums over all workers of a snapshot.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Totals {
     /// Of all workers.
-    pub(super) registered: Registered,
+    pub(super) registered: RegisteredTotals,
     /// Of those that are online unless they have been silent for too long, by the second of their last heartbeat.
-    heard: Arc<BTreeMap<i64, Online>>,
+    heard: Arc<BTreeMap<i64, OnlineTotals>>,
 }
 
 /// Sums over workers, whatever their status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Registered {
+pub(super) struct RegisteredTotals {
     pub(super) cpu_cores: u64,
     pub(super) memory_mb: u64,
     pub(super) used_cpu_cores: u64,
@@ -32,7 +32,7 @@ pub(super) struct Registered {
 
 /// Sums over workers that are online. What is free is free on the active ones, which take new work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Online {
+pub(super) struct OnlineTotals {
     pub(super) active: u64,
     pub(super) draining: u64,
     pub(super) free_cpu_cores: u64,
@@ -44,52 +44,52 @@ impl Totals {
     /// Puts a worker in the place of what it was before, if it was there; takes it out if nothing is left of it.
     pub(super) fn replace(&mut self, before: Option<&Worker>, worker: Option<&Worker>) {
         if let Some(before) = before {
-            self.registered.subtract(&Registered::of(before));
-            self.change_heard(before, Online::subtract);
+            self.registered.subtract(&RegisteredTotals::of(before));
+            self.change_heard(before, OnlineTotals::subtract);
         }
         if let Some(worker) = worker {
-            self.registered.add(&Registered::of(worker));
-            self.change_heard(worker, Online::add);
+            self.registered.add(&RegisteredTotals::of(worker));
+            self.change_heard(worker, OnlineTotals::add);
         }
     }
 
     /// Sums over the workers that are online if all that were heard since a moment are. None if some were last heard within
     /// the second of that moment, since then each has to be looked at.
-    pub(super) fn online(&self, since: HeardSince) -> Option<Online> {
+    pub(super) fn online(&self, since: LivenessCutoff) -> Option<OnlineTotals> {
         let since = since.moment();
         if since.timestamp_subsec_nanos() > 0 && self.heard.contains_key(&since.timestamp()) {
             return None;
         }
-        let mut online = Online::default();
+        let mut online = OnlineTotals::default();
         self.heard.range(since.timestamp()..).for_each(|(_, heard)| online.add(heard));
         Some(online)
     }
 
     /// Whether nobody is silent for too long at that moment who is not known to be offline.
-    pub(super) fn all_were_heard(&self, since: HeardSince) -> bool {
+    pub(super) fn all_were_heard(&self, since: LivenessCutoff) -> bool {
         let since = since.moment();
         // Within the second of that moment, it is not known of anybody.
         let second = since.timestamp() + i64::from(since.timestamp_subsec_nanos() > 0);
         self.heard.range(..second).next().is_none()
     }
 
-    fn change_heard(&mut self, worker: &Worker, change: impl FnOnce(&mut Online, &Online)) {
+    fn change_heard(&mut self, worker: &Worker, change: impl FnOnce(&mut OnlineTotals, &OnlineTotals)) {
         if worker.is_known_to_be_offline() {
             return;
         }
         let mut heard = match Arc::make_mut(&mut self.heard).entry(worker.usage.last_seen.timestamp()) {
             Entry::Occupied(heard) => heard,
-            Entry::Vacant(second) => second.insert_entry(Online::default()),
+            Entry::Vacant(second) => second.insert_entry(OnlineTotals::default()),
         };
-        change(heard.get_mut(), &Online::of(worker));
+        change(heard.get_mut(), &OnlineTotals::of(worker));
         // A second of which nobody is left would stay for ever.
-        if *heard.get() == Online::default() {
+        if *heard.get() == OnlineTotals::default() {
             heard.remove();
         }
     }
 }
 
-impl Registered {
+impl RegisteredTotals {
     fn of(worker: &Worker) -> Self {
         let (identity, usage) = (&worker.identity, &worker.usage);
         Self {
@@ -118,7 +118,7 @@ impl Registered {
     }
 }
 
-impl Online {
+impl OnlineTotals {
     /// What a worker adds while it is online.
     pub(super) fn of(worker: &Worker) -> Self {
         let (identity, usage) = (&worker.identity, &worker.usage);

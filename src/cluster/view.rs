@@ -8,10 +8,10 @@ use super::id::{VmId, WorkerId};
 use super::index::Ids;
 use super::snapshot::{Snapshot, VmReports};
 use super::status::{Availability, VmStatus, WorkerStatus};
-use super::totals::Online;
+use super::totals::OnlineTotals;
 use super::uptime::Uptime;
 use super::vm::Vm;
-use super::worker::{Drain, HeardSince, Identity, Worker};
+use super::worker::{Drain, LivenessCutoff, Identity, Worker};
 use crate::clock::Timestamp;
 use crate::render::{RenderCache, Volatility};
 
@@ -25,13 +25,13 @@ pub struct View {
     /// For how long a worker may be silent before it counts as offline.
     pub offline_after: Duration,
     /// What the two before it come to.
-    heard_since: HeardSince,
+    cutoff: LivenessCutoff,
 }
 
 impl View {
     /// The snapshot at this moment.
     pub fn new(snapshot: Arc<Snapshot>, now: Timestamp, offline_after: Duration) -> Self {
-        Self { snapshot, now, offline_after, heard_since: HeardSince::of(now, offline_after) }
+        Self { snapshot, now, offline_after, cutoff: LivenessCutoff::of(now, offline_after) }
     }
 
     /// The worker with this id.
@@ -75,7 +75,7 @@ impl View {
 
     /// How many workers have a status.
     pub fn count_workers(&self, status: WorkerStatus) -> usize {
-        let Online { active, draining, .. } = self.online();
+        let OnlineTotals { active, draining, .. } = self.online();
         let (active, draining) = (active as usize, draining as usize);
         match status {
             WorkerStatus::Active => active,
@@ -93,17 +93,17 @@ impl View {
 
     /// Whether everybody who is silent for too long is announced.
     pub fn has_announced_all_silent(&self) -> bool {
-        self.snapshot.totals().all_were_heard(self.heard_since)
+        self.snapshot.totals().all_were_heard(self.cutoff)
     }
 
     /// The VM with this id, as the report that speaks for it says.
     pub fn find_vm(self: &Arc<Self>, id: &str) -> Option<VmView> {
-        self.snapshot.find_vm(id).and_then(|reports| self.home_of(reports))
+        self.snapshot.find_vm(id).and_then(|reports| self.authoritative_report(reports))
     }
 
     /// All VMs, by id, each once.
     pub fn vms(self: &Arc<Self>) -> impl DoubleEndedIterator<Item = VmView> {
-        self.snapshot.vms().filter_map(|reports| self.home_of(reports))
+        self.snapshot.vms().filter_map(|reports| self.authoritative_report(reports))
     }
 
     /// The VMs between two ids, by id, each once.
@@ -112,7 +112,7 @@ impl View {
         lower: Bound<&'a str>,
         upper: Bound<&'a str>,
     ) -> impl DoubleEndedIterator<Item = VmView> {
-        self.snapshot.vms_in(lower, upper).filter_map(|reports| self.home_of(reports))
+        self.snapshot.vms_in(lower, upper).filter_map(|reports| self.authoritative_report(reports))
     }
 
     /// The first moment at which a worker that is online now will have been silent for too long, if it is not heard before.
@@ -124,19 +124,19 @@ impl View {
     /// not announced offline. None if there are none.
     pub fn longest_unannounced_silence(&self) -> Option<Timestamp> {
         let silent = self.snapshot.workers().filter(|worker| {
-            worker.announced == Availability::Online && worker.availability(self.heard_since) == Availability::Offline
+            worker.announced == Availability::Online && worker.availability(self.cutoff) == Availability::Offline
         });
         silent.map(|worker| worker.usage.last_seen).min()
     }
 
     /// Sums over the workers that are online now.
-    pub(super) fn online(&self) -> Online {
+    pub(super) fn online(&self) -> OnlineTotals {
         let totals = self.snapshot.totals();
-        totals.online(self.heard_since).unwrap_or_else(|| {
-            let mut online = Online::default();
+        totals.online(self.cutoff).unwrap_or_else(|| {
+            let mut online = OnlineTotals::default();
             let workers = self.snapshot.workers();
-            let workers = workers.filter(|worker| worker.availability(self.heard_since) == Availability::Online);
-            workers.for_each(|worker| online.add(&Online::of(worker)));
+            let workers = workers.filter(|worker| worker.availability(self.cutoff) == Availability::Online);
+            workers.for_each(|worker| online.add(&OnlineTotals::of(worker)));
             online
         })
     }
@@ -146,8 +146,8 @@ impl View {
     }
 
     /// The VM that is reported so, as the report that speaks for it says.
-    pub fn home_of(self: &Arc<Self>, reports: &VmReports) -> Option<VmView> {
-        let vm = self.snapshot.home_of(reports)?;
+    pub fn authoritative_report(self: &Arc<Self>, reports: &VmReports) -> Option<VmView> {
+        let vm = self.snapshot.authoritative_report(reports)?;
         Some(VmView { vm: vm.clone(), view: self.clone() })
     }
 }
@@ -174,7 +174,7 @@ impl WorkerView {
 
     /// Whether it is reachable.
     pub fn availability(&self) -> Availability {
-        self.worker.availability(self.view.heard_since)
+        self.worker.availability(self.view.cutoff)
     }
 
     /// The one status the outside sees.

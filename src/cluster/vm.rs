@@ -28,7 +28,7 @@ pub struct Vm {
 
 impl Vm {
     /// Whether both say the same of the same VM, whenever they said it.
-    pub fn says_the_same_as(&self, other: &Self) -> bool {
+    pub fn equals_but_for_revision(&self, other: &Self) -> bool {
         let Self { id, worker_id, name, status, vcpus, memory_mb, revision: _ } = self;
         *id == other.id
             && *worker_id == other.worker_id

@@ -389,8 +389,8 @@ impl Worker {
 
     /// Whether the worker is reachable: it has not left, was heard late enough, and has not been announced offline since.
     /// (The last says something new only if the clock went back: what was told holds until the worker is heard.)
-    pub fn availability(&self, heard_since: HeardSince) -> Availability {
-        if self.is_known_to_be_offline() || self.usage.last_seen < heard_since.0 {
+    pub fn availability(&self, cutoff: LivenessCutoff) -> Availability {
+        if self.is_known_to_be_offline() || self.usage.last_seen < cutoff.0 {
             Availability::Offline
         } else {
             Availability::Online
@@ -424,9 +424,9 @@ impl Worker {
 
 /// Since when a worker has to have been heard to count as online at a moment.
 #[derive(Clone, Copy, Debug)]
-pub struct HeardSince(Timestamp);
+pub struct LivenessCutoff(Timestamp);
 
-impl HeardSince {
+impl LivenessCutoff {
     /// Exactly `offline_after` ago is late enough.
     pub fn of(now: Timestamp, offline_after: Duration) -> Self {
         let silence = TimeDelta::from_std(offline_after).ok();

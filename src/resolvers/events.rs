@@ -78,7 +78,7 @@ impl Resolvers {
         let later = known.filter(|_| is_ahead).map(|snapshot| self.reading(snapshot));
         let reading = later.as_ref().unwrap_or(reading);
         let start = after.clone().unwrap_or_else(|| reading.view.snapshot.cursor_after(0));
-        let page = self.journal.log().events_after(&start, filter, limit + 1).await.inspect_err(note_unreadable)?;
+        let page = self.journal.log().events_after(&start, filter, limit + 1).await.inspect_err(log_unreadable)?;
         if let Some(after) = after.as_ref().filter(|after| !page.follows(after)) {
             let problem =
                 "is too old, events after it have left the change log: read the present state, then go on from";
@@ -121,7 +121,7 @@ impl Resolvers {
                 }
             }
             let found = self.journal.log().latest_events(&workers, limit, &before).await;
-            let mut found = found.inspect_err(note_unreadable)?;
+            let mut found = found.inspect_err(log_unreadable)?;
             for worker_id in workers {
                 let events = found.remove(&worker_id).unwrap_or_default();
                 let events = events.into_iter().map(|event| reading.event(event)).collect();
@@ -135,7 +135,7 @@ impl Resolvers {
 impl Resolvers {
     /// A cursor of this database's log, with the cluster at that place or a later one.
     async fn own_cursor(&self, text: &str) -> Result<(Cursor, Arc<Snapshot>)> {
-        let cursor = read_cursor(text)?;
+        let cursor = parse_cursor(text)?;
         let snapshot = self.journal.snapshot_with(&cursor).await?;
         let snapshot = snapshot.ok_or_else(|| {
             let problem = "is a cursor of another database, or of what this one was before it was restored from a backup: \
@@ -154,7 +154,7 @@ impl Reading {
 }
 
 /// The client is told only that the database is not available.
-fn note_unreadable(error: &Error) {
+fn log_unreadable(error: &Error) {
     warn!(error = %error.chain(), "The change log cannot be read");
 }
 
@@ -167,6 +167,6 @@ pub fn event_limit(field: &'static str, number: i64) -> Result<u64> {
 }
 
 /// A cursor of some log.
-pub(super) fn read_cursor(text: &str) -> Result<Cursor> {
+pub(super) fn parse_cursor(text: &str) -> Result<Cursor> {
     text.parse().map_err(|problem| Error::invalid("after", format!("{:?} {problem}", truncate(text))))
 }

@@ -10,10 +10,10 @@ use crate::cluster::View;
 use crate::error::Result;
 pub use crate::journal::Answer;
 use crate::journal::Command;
-use crate::journal::commands::{Once as CommandOnce, Told, heartbeat_fingerprint};
+use crate::journal::commands::{Once, Told, heartbeat_fingerprint};
 
 /// What makes a request the same as an earlier one, and how it is answered.
-pub struct Once<T> {
+pub struct IdempotentRequest<T> {
     /// The key that the client has chosen.
     pub key: String,
     /// Tells the request from others with the same key.
@@ -24,14 +24,14 @@ pub struct Once<T> {
 
 /// An answer that is kept.
 #[derive(Clone, Debug)]
-pub struct Answered {
+pub struct IdempotentReply {
     /// The answer.
     pub answer: Answer,
     /// Whether it had been given before.
-    pub is_repeated: bool,
+    pub is_replay: bool,
 }
 
-impl<T> Once<T> {
+impl<T> IdempotentRequest<T> {
     /// The same for heartbeats. Their fingerprints tell them from commands: workers send so many more keys that what is
     /// kept for them must not displace what is kept for operators.
     pub(super) fn of_heartbeats(self) -> Self {
@@ -41,15 +41,15 @@ impl<T> Once<T> {
 
 impl Resolvers {
     /// Has a command carried out, or finds what it was answered when it was. The reply is there if it was just now.
-    pub(super) async fn commit_once<C: Command, T: 'static>(
+    pub(super) async fn commit_idempotent<C: Command, T: 'static>(
         &self,
         command: C,
-        once: Once<T>,
+        request: IdempotentRequest<T>,
         show: impl Fn(&C::Reply, Arc<View>) -> T + Send + 'static,
-    ) -> Result<(Answered, Option<C::Reply>)> {
-        let Once { key, fingerprint, render } = once;
+    ) -> Result<(IdempotentReply, Option<C::Reply>)> {
+        let IdempotentRequest { key, fingerprint, render } = request;
         let offline_after = self.timing.offline_after;
-        let command = CommandOnce {
+        let command = Once {
             key: key.into(),
             fingerprint: fingerprint.into(),
             command,
@@ -58,6 +58,6 @@ impl Resolvers {
             }),
         };
         let Told { answer, reply } = self.journal.commit(command).await?.reply;
-        Ok((Answered { answer, is_repeated: reply.is_none() }, reply))
+        Ok((IdempotentReply { answer, is_replay: reply.is_none() }, reply))
     }
 }

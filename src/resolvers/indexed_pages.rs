@@ -9,17 +9,17 @@ use std::cmp::Ordering;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::page::{Edge, Page, PageRequest, Place, Seek, began, of_another_order};
+use super::page::{Edge, Page, PageRequest, CursorPosition, Seek, walk_start, cursor_of_another_order};
 use crate::cluster::{
-    Cursor, Group, Index, KeptOrder, View, WorkerId, WorkerOrder, WorkerOrderField, WorkerSortKey, WorkerView,
+    Cursor, Group, Index, IndexedOrder, View, WorkerId, WorkerOrder, WorkerOrderField, WorkerSortKey, WorkerView,
 };
 use crate::error::Result;
 
 /// The order that is kept of what workers are asked for in, if there is one beside that by id.
-pub(super) fn kept_order(order: WorkerOrder) -> Option<KeptOrder> {
+pub(super) fn indexed_order(order: WorkerOrder) -> Option<IndexedOrder> {
     match order.field {
-        WorkerOrderField::Hostname => Some(KeptOrder::Hostname),
-        WorkerOrderField::Zone => Some(KeptOrder::Zone),
+        WorkerOrderField::Hostname => Some(IndexedOrder::Hostname),
+        WorkerOrderField::Zone => Some(IndexedOrder::Zone),
         WorkerOrderField::Id
         | WorkerOrderField::CpuUsage
         | WorkerOrderField::MemoryUsage
@@ -31,7 +31,7 @@ pub(super) fn kept_order(order: WorkerOrder) -> Option<KeptOrder> {
 /// One page of all workers in an order that is kept; `edge` tells a worker's place in it.
 pub(super) fn page(
     view: &Arc<View>,
-    kept: KeptOrder,
+    kept: IndexedOrder,
     order: WorkerOrder,
     request: &PageRequest,
     edge: impl Fn(WorkerView) -> Edge<WorkerView>,
@@ -39,27 +39,27 @@ pub(super) fn page(
     let PageRequest { after, before, names, .. } = request;
     let parse = |text: &Option<String>, field| {
         let Some(text) = text else { return Ok(None) };
-        let place = Place::parse(text, field)?;
+        let place = CursorPosition::parse(text, field)?;
         match (kept, &place.key) {
-            (KeptOrder::Hostname, WorkerSortKey::Hostname(_)) | (KeptOrder::Zone, WorkerSortKey::Zone(_)) => {
+            (IndexedOrder::Hostname, WorkerSortKey::Hostname(_)) | (IndexedOrder::Zone, WorkerSortKey::Zone(_)) => {
                 Ok(Some(place))
             }
-            _ => Err(of_another_order(field, names)),
+            _ => Err(cursor_of_another_order(field, names)),
         }
     };
     let size = request.size()?;
     let (after, before) = (parse(after, names.after)?, parse(before, "before")?);
-    let since = began(&after, &before, names.after, &view.snapshot)?;
+    let since = walk_start(&after, &before, names.after, &view.snapshot)?;
     let mut moved: Vec<_> = view.snapshot.registered_after(since.revision).cloned().collect();
     moved.sort_unstable();
     let (_, from_the_end) = size;
     let index = view.snapshot.ordered(kept);
-    let walk = Walk { view, index, descending: order.descending, since, from_the_end, moved, edge };
+    let walk = IndexedWalk { view, index, descending: order.descending, since, from_the_end, moved, edge };
     Ok(Page::sought(&walk, after.as_ref(), before.as_ref(), size))
 }
 
 /// All workers, as a walk meets them that began then.
-struct Walk<'v, E> {
+struct IndexedWalk<'v, E> {
     view: &'v Arc<View>,
     index: &'v Index<WorkerId>,
     descending: bool,
@@ -70,13 +70,13 @@ struct Walk<'v, E> {
     edge: E,
 }
 
-impl<E> Walk<'_, E> {
+impl<E> IndexedWalk<'_, E> {
     fn has_moved(&self, worker: &WorkerView) -> bool {
         worker.worker.registration_revision > self.since.revision
     }
 
     /// Whether a place is in the second part of the walk: those that have moved are, unless it is walked from the end.
-    fn is_in_second(&self, place: &Place) -> bool {
+    fn is_in_second(&self, place: &CursorPosition) -> bool {
         place.has_moved != self.from_the_end
     }
 
@@ -85,9 +85,9 @@ impl<E> Walk<'_, E> {
     fn within<'a>(
         &self,
         have_moved: bool,
-        lower: Bound<&'a Place>,
-        upper: Bound<&'a Place>,
-    ) -> Option<(Bound<&'a Place>, Bound<&'a Place>)> {
+        lower: Bound<&'a CursorPosition>,
+        upper: Bound<&'a CursorPosition>,
+    ) -> Option<(Bound<&'a CursorPosition>, Bound<&'a CursorPosition>)> {
         let part = have_moved != self.from_the_end;
         let place = |bound| match bound {
             Bound::Included(place) | Bound::Excluded(place) => Some(self.is_in_second(place)),
@@ -109,8 +109,8 @@ impl<E> Walk<'_, E> {
     /// Those that have not moved, between two places.
     fn unmoved<'a>(
         &'a self,
-        lower: Bound<&'a Place>,
-        upper: Bound<&'a Place>,
+        lower: Bound<&'a CursorPosition>,
+        upper: Bound<&'a CursorPosition>,
     ) -> impl DoubleEndedIterator<Item = WorkerView> + 'a {
         let (first, last) = (lower.map(text), upper.map(text));
         // A text that a place has is limited further by the ids below.
@@ -124,7 +124,7 @@ impl<E> Walk<'_, E> {
             Box::new(self.index.groups(included(first), included(last)))
         };
         let ids = groups.flat_map(move |group| {
-            let limit = |bound: Bound<&'a Place>| match bound {
+            let limit = |bound: Bound<&'a CursorPosition>| match bound {
                 Bound::Included(place) if text(place) == &**group.text() => Bound::Included(&*place.id),
                 Bound::Excluded(place) if text(place) == &**group.text() => Bound::Excluded(&*place.id),
                 _ => Bound::Unbounded,
@@ -138,8 +138,8 @@ impl<E> Walk<'_, E> {
     /// Those that have moved, between two places.
     fn moved<'a>(
         &'a self,
-        lower: Bound<&'a Place>,
-        upper: Bound<&'a Place>,
+        lower: Bound<&'a CursorPosition>,
+        upper: Bound<&'a CursorPosition>,
     ) -> impl DoubleEndedIterator<Item = WorkerView> + 'a {
         let start = match lower {
             Bound::Included(place) => self.moved.partition_point(|id| id.as_str() < &*place.id),
@@ -156,14 +156,14 @@ impl<E> Walk<'_, E> {
     }
 }
 
-impl<E: Fn(WorkerView) -> Edge<WorkerView>> Seek for Walk<'_, E> {
+impl<E: Fn(WorkerView) -> Edge<WorkerView>> Seek for IndexedWalk<'_, E> {
     type Node = WorkerView;
-    type Place = Place;
+    type Position = CursorPosition;
 
     fn between<'a>(
         &'a self,
-        lower: Bound<&'a Place>,
-        upper: Bound<&'a Place>,
+        lower: Bound<&'a CursorPosition>,
+        upper: Bound<&'a CursorPosition>,
     ) -> Box<dyn DoubleEndedIterator<Item = WorkerView> + 'a> {
         let unmoved = self.within(false, lower, upper).into_iter();
         let unmoved = unmoved.flat_map(|(lower, upper)| self.unmoved(lower, upper));
@@ -172,7 +172,7 @@ impl<E: Fn(WorkerView) -> Edge<WorkerView>> Seek for Walk<'_, E> {
         if self.from_the_end { Box::new(moved.chain(unmoved)) } else { Box::new(unmoved.chain(moved)) }
     }
 
-    fn compare(&self, one: &Place, other: &Place) -> Ordering {
+    fn compare(&self, one: &CursorPosition, other: &CursorPosition) -> Ordering {
         let by_part = self.is_in_second(one).cmp(&self.is_in_second(other));
         let by_text = if one.has_moved { Ordering::Equal } else { text(one).cmp(text(other)) };
         let by_text = if self.descending { by_text.reverse() } else { by_text };
@@ -189,7 +189,7 @@ impl<E: Fn(WorkerView) -> Edge<WorkerView>> Seek for Walk<'_, E> {
 }
 
 /// What a place has in common with others in an order that is kept.
-fn text(place: &Place) -> &str {
+fn text(place: &CursorPosition) -> &str {
     match &place.key {
         WorkerSortKey::Hostname(text) | WorkerSortKey::Zone(text) => text,
         WorkerSortKey::Id(_)

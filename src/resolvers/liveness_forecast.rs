@@ -10,10 +10,10 @@ use crate::cluster::View;
 /// The last look at who is silent. It holds for later states, too: whoever is heard after it is not silent for too long
 /// before it is over, so nobody has to look at all workers again until then.
 #[derive(Debug, Default)]
-pub(super) struct Silence(Mutex<Option<Look>>);
+pub(super) struct LivenessForecast(Mutex<Option<Forecast>>);
 
 #[derive(Debug)]
-struct Look {
+struct Forecast {
     /// The epoch of the state that was looked at.
     epoch: Arc<str>,
     /// When that was. Nobody has become offline by silence between then and `next`.
@@ -26,7 +26,7 @@ struct Look {
     unannounced: Option<Timestamp>,
 }
 
-impl Silence {
+impl LivenessForecast {
     /// In which time around that of the view nobody becomes offline by silence alone.
     pub(super) fn unchanged_during(&self, view: &Arc<View>) -> Range<Timestamp> {
         self.look(view, |look| look.since..look.next)
@@ -48,16 +48,16 @@ impl Silence {
         })
     }
 
-    fn look<T>(&self, view: &Arc<View>, at: impl FnOnce(&mut Look) -> T) -> T {
+    fn look<T>(&self, view: &Arc<View>, at: impl FnOnce(&mut Forecast) -> T) -> T {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *last {
             Some(look) if look.holds_for(view) => at(look),
-            last => at(last.insert(Look::at(view))),
+            last => at(last.insert(Forecast::at(view))),
         }
     }
 }
 
-impl Look {
+impl Forecast {
     fn at(view: &Arc<View>) -> Self {
         let (snapshot, now) = (&view.snapshot, view.now);
         // Who is heard from now on is not silent for too long before that; twice as often, since what other servers
@@ -111,7 +111,7 @@ mod tests {
     #[test]
     fn workers_are_looked_at_again_only_while_a_silence_is_not_announced_or_when_one_may_have_begun() {
         use Availability::{Offline, Online};
-        let silence = Silence::default();
+        let silence = LivenessForecast::default();
         for (view, expected, why) in [
             (view("a", 1, 0, Online, 40), None, "it was heard 40 s ago"),
             (view("a", 2, -99, Online, 50), None, "a silence cannot have begun, so nobody has looked for it"),
@@ -131,7 +131,7 @@ mod tests {
     fn nobody_becomes_offline_by_silence_until_the_first_one_does_or_half_a_time_out_is_over() {
         use Availability::Online;
         for (heard, now, next) in [(0, 0, 30_000), (0, 29, 59_000), (0, 31, 60_001), (0, 60, 60_001), (0, 61, 91_000)] {
-            let unchanged = Silence::default().unchanged_during(&view("a", 1, heard, Online, now));
+            let unchanged = LivenessForecast::default().unchanged_during(&view("a", 1, heard, Online, now));
             assert_eq!(unchanged, at(now)..at(0) + Duration::from_millis(next), "{now}");
         }
     }

@@ -21,7 +21,7 @@ use crate::timing::MISSED_SILENCE_WAIT;
 
 /// Which workers are asked for, in what order, and which part of them.
 #[derive(Clone, Copy, Debug)]
-pub struct WorkersQuestion<'a> {
+pub struct WorkersQuery<'a> {
     /// Which of them.
     pub filter: &'a WorkerFilter,
     /// In what order.
@@ -39,7 +39,7 @@ impl Resolvers {
     /// fallen silent, before the poll began.
     pub async fn read_when_changed(
         &self,
-        question: WorkersQuestion<'_>,
+        question: WorkersQuery<'_>,
         after: Option<u64>,
         wait: Duration,
     ) -> Result<Reading> {
@@ -50,7 +50,7 @@ impl Resolvers {
         Ok(self.read())
     }
 
-    async fn changed(&self, question: WorkersQuestion<'_>, after: Option<u64>) -> Result<()> {
+    async fn changed(&self, question: WorkersQuery<'_>, after: Option<u64>) -> Result<()> {
         let feed = match after {
             None => Some(self.journal.subscribe()),
             Some(after) => self.feed_after(after).await?,
@@ -107,7 +107,7 @@ impl Resolvers {
 }
 
 struct Poll<'a> {
-    question: WorkersQuestion<'a>,
+    question: WorkersQuery<'a>,
     /// The revision of what the client has.
     after: u64,
     /// The cluster when the poll began. It is kept alive for as long as the poll waits, of workers that have changed
@@ -160,7 +160,7 @@ impl Poll<'_> {
 
     /// Whether the answer is another one for what has become of a worker.
     fn shows_another(&mut self, id: &str, now: &Reading) -> Result<bool> {
-        let WorkersQuestion { filter, order, request } = self.question;
+        let WorkersQuery { filter, order, request } = self.question;
         if !self.may_be_asked_for(id) {
             return Ok(false);
         }
@@ -188,7 +188,7 @@ impl Poll<'_> {
 
     /// Whether the answer is what it was for the client, but for what counts on with every second.
     fn shows_the_same(&self, now: &Reading) -> Result<bool> {
-        let WorkersQuestion { filter, order, request } = self.question;
+        let WorkersQuery { filter, order, request } = self.question;
         let shown = |reading: &Reading| {
             let listing = reading.listing_of_workers(filter, order, request)?;
             let rows = listing.nodes.into_iter().map(|row| (row.worker.id.clone(), row.worker.revision, row.status()));

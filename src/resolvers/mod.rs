@@ -33,12 +33,12 @@ pub use self::health::{Component, ComponentHealth, Health};
 pub(crate) use self::events::MAX_EVENTS;
 pub use self::events::{EventPage, EventView, WorkerEventsKey, event_limit};
 use self::offload::Offload;
-pub use self::idempotent_request::{Answer, Answered, Once};
-use self::liveness_forecast::Silence;
+pub use self::idempotent_request::{Answer, IdempotentReply, IdempotentRequest};
+use self::liveness_forecast::LivenessForecast;
 pub use self::vms::page_of_worker_vms;
-pub use self::long_poll::WorkersQuestion;
+pub use self::long_poll::WorkersQuery;
 pub use self::workers::{
-    Goodbye, HeartbeatRecorded, HeartbeatSender, Node, PolicyChanged, Precondition, Registered, Seen, SeenAt, SetAside,
+    Deregistration, HeartbeatRecorded, HeartbeatSender, Node, PolicyChanged, Precondition, Registered, Seen, SeenAt, RejectedVm,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::cluster::{ClusterStats, Snapshot, View};
@@ -58,7 +58,7 @@ pub struct Resolvers {
     /// The last statistics that were added up, for everybody who follows them.
     last_stats: Arc<Mutex<LastStats>>,
     /// When the clock alone makes workers offline, for everybody who follows them.
-    silence: Arc<Silence>,
+    silence: Arc<LivenessForecast>,
     offload: Offload,
     /// Whether Consul does what it is asked, if it is used.
     consul: Option<Receiver<bool>>,

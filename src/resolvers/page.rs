@@ -1,5 +1,5 @@
 //! Pages of long lists, by keyset: a cursor remembers a place in the order, not a number of rows,
-//! so pages stay right while rows come and go, and while they move (see [`Walk`]).
+//! so pages stay right while rows come and go, and while they move (see [`WalkOrder`]).
 
 use std::cmp::Ordering;
 use std::ops::Bound;
@@ -57,9 +57,9 @@ impl PageRequest {
     }
 
     /// The revision at which the walk began that the part is of; none if it is the first of its walk, or cannot be told.
-    pub(super) fn walk_began(&self) -> Option<u64> {
+    pub(super) fn walk_start_revision(&self) -> Option<u64> {
         let places = [(&self.after, self.names.after), (&self.before, "before")];
-        let places = places.into_iter().filter_map(|(text, field)| Place::parse(text.as_deref()?, field).ok());
+        let places = places.into_iter().filter_map(|(text, field)| CursorPosition::parse(text.as_deref()?, field).ok());
         places.filter_map(|place| Some(place.since("after").ok()??.revision)).min()
     }
 
@@ -121,9 +121,9 @@ impl<T> Edge<T> {
     }
 
     /// The place in a walk that began then.
-    fn place(&self, since: Option<&Cursor>) -> Place {
+    fn place(&self, since: Option<&Cursor>) -> CursorPosition {
         let has_moved = since.is_some_and(|since| self.key_revision > since.revision);
-        Place { key: self.key.clone(), id: self.id.clone(), since: since.map(Cursor::to_string), has_moved }
+        CursorPosition { key: self.key.clone(), id: self.id.clone(), since: since.map(Cursor::to_string), has_moved }
     }
 
     /// Where it lies, seen from another one, in an order in which nothing has moved.
@@ -136,7 +136,7 @@ impl<T> Edge<T> {
 
 /// What a cursor remembers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Place {
+pub(super) struct CursorPosition {
     pub(super) key: WorkerSortKey,
     pub(super) id: Arc<str>,
     /// When the walk began, as a cursor of the change log.
@@ -147,7 +147,7 @@ pub(super) struct Place {
     pub(super) has_moved: bool,
 }
 
-impl Place {
+impl CursorPosition {
     pub(super) fn parse(text: &str, field: &'static str) -> Result<Self> {
         URL_SAFE_NO_PAD.decode(text).ok().and_then(|json| serde_json::from_slice(&json).ok()).ok_or_else(|| {
             Error::invalid(field, format!("{:?} is not a cursor of this API: pass back one unchanged", truncate(text)))
@@ -166,14 +166,14 @@ impl Place {
 /// Those whose key may have changed since the walk began therefore come last, by their ids, which never change: after
 /// all others, or before them for who walks from the end. So everybody who was there throughout is met, and met twice
 /// only if they moved after they were met.
-struct Walk {
+struct WalkOrder {
     order: WorkerOrder,
     /// None in the order by id.
     since: Option<Cursor>,
     from_the_end: bool,
 }
 
-impl Walk {
+impl WalkOrder {
     fn compare(&self, one: (&WorkerSortKey, &str, bool), other: (&WorkerSortKey, &str, bool)) -> Ordering {
         let ((key, id, has_moved), (other_key, other_id, other_has_moved)) = (one, other);
         let by_moves = has_moved.cmp(&other_has_moved);
@@ -189,7 +189,7 @@ impl Walk {
     }
 
     /// Where an element lies, seen from a place that a cursor remembers.
-    fn seen_from<T>(&self, place: &Place, edge: &Edge<T>) -> Ordering {
+    fn seen_from<T>(&self, place: &CursorPosition, edge: &Edge<T>) -> Ordering {
         self.compare(self.place(edge), (&place.key, &place.id, place.has_moved && self.since.is_some()))
     }
 }
@@ -200,17 +200,17 @@ pub(super) trait Seek {
     type Node;
 
     /// Where one may lie.
-    type Place: ?Sized;
+    type Position: ?Sized;
 
     /// The elements between two places, in the direction of the walk. None if the second is before the first.
     fn between<'a>(
         &'a self,
-        lower: Bound<&'a Self::Place>,
-        upper: Bound<&'a Self::Place>,
+        lower: Bound<&'a Self::Position>,
+        upper: Bound<&'a Self::Position>,
     ) -> Box<dyn DoubleEndedIterator<Item = Self::Node> + 'a>;
 
     /// Which of two places comes first.
-    fn compare(&self, one: &Self::Place, other: &Self::Place) -> Ordering;
+    fn compare(&self, one: &Self::Position, other: &Self::Position) -> Ordering;
 
     /// How many elements there are in the whole list.
     fn total(&self) -> usize;
@@ -227,7 +227,7 @@ struct ById<'l, L> {
 
 impl<L: ListById> Seek for ById<'_, L> {
     type Node = L::Node;
-    type Place = str;
+    type Position = str;
 
     fn between<'a>(
         &'a self,
@@ -275,7 +275,7 @@ pub(super) trait ListById {
 }
 
 /// What matches a filter in a view of the cluster.
-pub(super) struct Matching<'a, F> {
+pub(super) struct FilteredList<'a, F> {
     pub(super) view: &'a Arc<View>,
     pub(super) filter: &'a F,
 }
@@ -300,19 +300,19 @@ impl<T> Page<T> {
         let (size, from_the_end) = request.size()?;
         let parse = |text: &Option<String>, field| {
             let Some(text) = text else { return Ok(None) };
-            let place = Place::parse(text, field)?;
+            let place = CursorPosition::parse(text, field)?;
             if edges.first().is_some_and(|edge| edge.key.compare(&place.key).is_none()) {
-                return Err(of_another_order(field, names));
+                return Err(cursor_of_another_order(field, names));
             }
             Ok(Some(place))
         };
         let (after, before) = (parse(after, names.after)?, parse(before, "before")?);
         let since =
-            (order.field != WorkerOrderField::Id).then(|| began(&after, &before, names.after, now)).transpose()?;
-        let walk = Walk { order, since, from_the_end };
+            (order.field != WorkerOrderField::Id).then(|| walk_start(&after, &before, names.after, now)).transpose()?;
+        let walk = WalkOrder { order, since, from_the_end };
         edges.sort_by(|one, other| walk.compare(walk.place(one), walk.place(other)));
         let total = edges.len();
-        let place_of = |place: &Option<Place>, is_before: fn(Ordering) -> bool| {
+        let place_of = |place: &Option<CursorPosition>, is_before: fn(Ordering) -> bool| {
             place.as_ref().map(|place| edges.partition_point(|edge| is_before(walk.seen_from(place, edge))))
         };
         let mut start = place_of(&after, Ordering::is_le).unwrap_or(0);
@@ -333,9 +333,9 @@ impl<T> Page<T> {
         let PageRequest { after, before, names, .. } = request;
         let parse = |text: &Option<String>, field| {
             let Some(text) = text else { return Ok(None) };
-            match Place::parse(text, field)?.key {
+            match CursorPosition::parse(text, field)?.key {
                 WorkerSortKey::Id(id) => Ok(Some(id)),
-                _ => Err(of_another_order(field, names)),
+                _ => Err(cursor_of_another_order(field, names)),
             }
         };
         let size = request.size()?;
@@ -347,8 +347,8 @@ impl<T> Page<T> {
     /// page, and one beside it, are taken from the list, so that a page costs its own length and not the list's.
     pub(super) fn sought<L: Seek<Node = T>>(
         list: &L,
-        after: Option<&L::Place>,
-        before: Option<&L::Place>,
+        after: Option<&L::Position>,
+        before: Option<&L::Position>,
         (size, from_the_end): (usize, bool),
     ) -> Self {
         let excluded = |place: Option<_>| place.map_or(Bound::Unbounded, Bound::Excluded);
@@ -426,17 +426,17 @@ impl<T> From<Page<T>> for Listing<T> {
 }
 
 /// When the walk began that these places are of: now, if they are of none.
-pub(super) fn began(
-    after: &Option<Place>,
-    before: &Option<Place>,
+pub(super) fn walk_start(
+    after: &Option<CursorPosition>,
+    before: &Option<CursorPosition>,
     field: &'static str,
     now: &Snapshot,
 ) -> Result<Cursor> {
-    let since = |place: &Option<Place>, field| place.as_ref().map_or(Ok(None), |place| place.since(field));
+    let since = |place: &Option<CursorPosition>, field| place.as_ref().map_or(Ok(None), |place| place.since(field));
     let (after, before) = (since(after, field)?, since(before, "before")?);
     for (since, field) in [(&after, field), (&before, "before")] {
         match since {
-            Some(since) if !now.epochs.include(since) => return Err(of_another_database(field)),
+            Some(since) if !now.epochs.include(since) => return Err(cursor_of_another_database(field)),
             Some(Cursor { revision, .. }) if *revision > now.revision => {
                 return Err(Error::RevisionNotReached { wanted: *revision, current: now.revision });
             }
@@ -448,12 +448,12 @@ pub(super) fn began(
     Ok(earlier.unwrap_or_else(|| now.cursor()))
 }
 
-pub(super) fn of_another_order(field: &'static str, names: &PageNames) -> Error {
+pub(super) fn cursor_of_another_order(field: &'static str, names: &PageNames) -> Error {
     let problem = "is a cursor of another order: pass back one that came with the present";
     Error::invalid(field, format!("{problem} `{}`", names.order))
 }
 
-fn of_another_database(field: &'static str) -> Error {
+fn cursor_of_another_database(field: &'static str) -> Error {
     let problem = "is a cursor of another database, or of what this one was before it was restored from a backup: begin \
                    with the first page again";
     Error::invalid(field, problem)
@@ -465,12 +465,12 @@ impl Resolvers {
         let PageRequest { after, before, names, .. } = request;
         for (text, field) in [(after, names.after), (before, "before")] {
             // What cannot be read is refused with the page.
-            let place = text.as_deref().and_then(|text| Place::parse(text, field).ok());
+            let place = text.as_deref().and_then(|text| CursorPosition::parse(text, field).ok());
             let Some(since) = place.and_then(|place| place.since(field).ok().flatten()) else { continue };
             let is_there = reading.view.snapshot.epochs.include(&since) && since.revision <= reading.revision();
             if !is_there {
                 let snapshot = self.journal.snapshot_with(&since).await?;
-                return snapshot.map(|_| self.read()).ok_or_else(|| of_another_database(field));
+                return snapshot.map(|_| self.read()).ok_or_else(|| cursor_of_another_database(field));
             }
         }
         Ok(reading)

@@ -6,7 +6,7 @@ use std::ops::Bound;
 
 use super::Reading;
 use super::offload::steps;
-use super::page::{Edge, ListById, Listing, Matching, Page, PageRequest};
+use super::page::{Edge, ListById, Listing, FilteredList, Page, PageRequest};
 use crate::cluster::{Ids, Snapshot, VmFilter, VmId, VmView, WorkerOrder, WorkerSortKey, WorkerView};
 use crate::error::{Error, Result};
 
@@ -85,7 +85,7 @@ impl Reading {
     /// One page of the VMs that match, by id.
     pub fn page_of_vms(&self, filter: &VmFilter, request: &PageRequest) -> Result<Page<VmView>> {
         if filter.worker_ids.is_none() {
-            return Page::by_id(&Matching { view: &self.view, filter }, false, request);
+            return Page::by_id(&FilteredList { view: &self.view, filter }, false, request);
         }
         page_by_id(self.list_vms(filter), request, &self.view.snapshot)
     }
@@ -99,7 +99,7 @@ impl Reading {
     }
 }
 
-impl ListById for Matching<'_, VmFilter> {
+impl ListById for FilteredList<'_, VmFilter> {
     type Node = VmView;
 
     fn range<'a>(

@@ -13,7 +13,7 @@ use std::time::Duration;
 use futures_util::stream::{self, Stream};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
-use super::events::{EventView, read_cursor};
+use super::events::{EventView, parse_cursor};
 use super::{Reading, Resolvers};
 use crate::clock::Timestamp;
 use crate::cluster::{Change, ClusterStats, Cursor, Event, EventFilter, EventKind, WorkerFilter, WorkerId, WorkerView};
@@ -47,7 +47,7 @@ impl Resolvers {
         let feed = self.journal.subscribe();
         let reading = self.read();
         let now = reading.view.snapshot.cursor();
-        let after = after.map(read_cursor).transpose()?;
+        let after = after.map(parse_cursor).transpose()?;
         let is_replaying = after.is_some();
         let mut pending = VecDeque::new();
         let cursor = after.unwrap_or_else(|| {
@@ -65,7 +65,7 @@ impl Resolvers {
             is_behind: is_replaying,
             is_replaying,
             seen: reading.view.now,
-            bookmarks: every(BOOKMARK_INTERVAL),
+            bookmarks: ticks_every(BOOKMARK_INTERVAL),
         };
         // In a box, as the watches below: it is moved with every message.
         Ok(stream::unfold(Some(Box::new(watch)), |watch| async move {
@@ -96,9 +96,9 @@ impl Resolvers {
             up_to: reading.view.snapshot.cursor(),
             seen: reading.view.now,
             due,
-            told: None,
-            gathering: BTreeMap::new(),
-            ticks: period.map(every),
+            last_sent: None,
+            gathered: BTreeMap::new(),
+            ticks: period.map(ticks_every),
             silence: self.silence(),
         };
         Ok(stream::unfold(Box::new(watch), |mut watch| async move { watch.next().await.map(|beat| (beat, watch)) }))
@@ -112,7 +112,7 @@ impl Resolvers {
         let period = check_period(period.unwrap_or(STATS_INTERVAL))?;
         let feed = self.journal.subscribe();
         let watch =
-            StatsWatch { resolvers: self.clone(), feed, ticks: every(period), seen: self.clock.now(), told: None };
+            StatsWatch { resolvers: self.clone(), feed, ticks: ticks_every(period), seen: self.clock.now(), last_sent: None };
         Ok(stream::unfold(Box::new(watch), |mut watch| async move { watch.next().await.map(|stats| (stats, watch)) }))
     }
 }
@@ -305,9 +305,9 @@ struct HeartbeatWatch {
     due: BTreeMap<WorkerId, u32>,
     /// Whom the last message was about: who comes after it has its turn, or whoever comes early in
     /// the order and beats often would be the only one that a slow reader hears of.
-    told: Option<WorkerId>,
+    last_sent: Option<WorkerId>,
     /// Workers to tell of at the next tick.
-    gathering: BTreeMap<WorkerId, u32>,
+    gathered: BTreeMap<WorkerId, u32>,
     ticks: Option<Interval>,
     /// When nobody has become offline by silence alone.
     silence: Range<Timestamp>,
@@ -343,7 +343,7 @@ impl HeartbeatWatch {
                     Ok(Err(Missed)) => self.take_all(),
                     Err(Ended) => return None,
                 },
-                _ = tick => self.due.append(&mut self.gathering),
+                _ = tick => self.due.append(&mut self.gathered),
                 () = self.resolvers.clock.left(self.silence.clone()) => self.note_silence(),
             }
         }
@@ -364,10 +364,10 @@ impl HeartbeatWatch {
     }
 
     fn next_due(&mut self) -> Option<(WorkerId, u32)> {
-        let told = self.told.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-        let next = self.due.range::<WorkerId, _>((told, Bound::Unbounded)).next();
+        let last_sent = self.last_sent.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let next = self.due.range::<WorkerId, _>((last_sent, Bound::Unbounded)).next();
         let id = next.or_else(|| self.due.first_key_value())?.0.clone();
-        self.told = Some(id.clone());
+        self.last_sent = Some(id.clone());
         self.due.remove_entry(&id)
     }
 
@@ -400,7 +400,7 @@ impl HeartbeatWatch {
     }
 
     fn waiting(&mut self) -> &mut BTreeMap<WorkerId, u32> {
-        if self.ticks.is_some() { &mut self.gathering } else { &mut self.due }
+        if self.ticks.is_some() { &mut self.gathered } else { &mut self.due }
     }
 }
 
@@ -410,7 +410,7 @@ struct StatsWatch {
     ticks: Interval,
     /// When the reader came: nothing is shown as it was before.
     seen: Timestamp,
-    told: Option<ClusterStats>,
+    last_sent: Option<ClusterStats>,
 }
 
 impl StatsWatch {
@@ -419,8 +419,8 @@ impl StatsWatch {
             let silence = self.resolvers.silence();
             self.seen = self.seen.max(silence.start);
             let stats = self.resolvers.stats_of(&self.resolvers.latest(self.seen));
-            if self.told.as_ref().is_none_or(|told| !tells_the_same(told, &stats)) {
-                self.told = Some(stats.clone());
+            if self.last_sent.as_ref().is_none_or(|last_sent| !equal_but_for_revision(last_sent, &stats)) {
+                self.last_sent = Some(stats.clone());
                 self.ticks.reset();
                 return Some(stats);
             }
@@ -438,11 +438,11 @@ impl StatsWatch {
 }
 
 /// Whether two statistics differ in nothing but the revision they were read at.
-fn tells_the_same(one: &ClusterStats, other: &ClusterStats) -> bool {
+fn equal_but_for_revision(one: &ClusterStats, other: &ClusterStats) -> bool {
     ClusterStats { revision: 0, ..one.clone() } == ClusterStats { revision: 0, ..other.clone() }
 }
 
-fn every(period: Duration) -> Interval {
+fn ticks_every(period: Duration) -> Interval {
     let mut ticks = interval_at(Instant::now() + period, period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks

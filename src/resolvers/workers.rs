@@ -10,19 +10,19 @@ use tracing::{info, warn};
 use super::checks;
 use super::worker_input::{HeartbeatInput, RegistrationInput};
 use super::offload::steps;
-use super::idempotent_request::{Answered, Once};
-use super::indexed_pages::{self, kept_order};
-use super::page::{Edge, ListById, Listing, Matching, Page, PageRequest};
+use super::idempotent_request::{IdempotentReply, IdempotentRequest};
+use super::indexed_pages::{self, indexed_order};
+use super::page::{Edge, ListById, Listing, FilteredList, Page, PageRequest};
 use super::{Reading, Resolvers};
 use crate::cluster::{
-    Actor, Ids, KeptOrder, SchedulingPolicy, View, VmStatus, VmView, Worker, WorkerFacet, WorkerFilter, WorkerId,
+    Actor, Ids, IndexedOrder, SchedulingPolicy, View, VmStatus, VmView, Worker, WorkerFacet, WorkerFilter, WorkerId,
     WorkerOrder, WorkerOrderField, WorkerSortKey, WorkerView,
 };
 use crate::error::{Error, Result};
 use crate::journal::commands::{
     Deregister, HeartbeatAccepted, PolicySet, RecordHeartbeat, RecordHeartbeats, Register, SetPolicy, SignOfLife,
 };
-pub use crate::journal::commands::{Precondition, Seen, SeenAt, SetAside};
+pub use crate::journal::commands::{Precondition, Seen, SeenAt, RejectedVm};
 use crate::journal::{Committed, Submitted};
 use crate::timing::{HEARTBEAT_JITTER, Timing};
 
@@ -49,7 +49,7 @@ pub struct HeartbeatRecorded {
     /// If it came late, the number of the last one that counted.
     pub last_sequence: Option<u64>,
     /// VMs that were left out.
-    pub set_aside: Vec<SetAside>,
+    pub rejected_vms: Vec<RejectedVm>,
 }
 
 /// Who sends a heartbeat, as it says itself.
@@ -86,7 +86,7 @@ impl PolicyChanged {
 
 /// How a worker leaves.
 #[derive(Clone, Debug, Default)]
-pub struct Goodbye {
+pub struct Deregistration {
     /// Which life of the worker leaves: then it is the worker who says so. Without this and the next two, it is an
     /// operator.
     pub incarnation: Option<i64>,
@@ -125,7 +125,7 @@ impl Reading {
     /// All workers that match, by id.
     pub fn list_workers(&self, filter: &WorkerFilter) -> Vec<WorkerView> {
         let Some(ids) = &filter.ids else {
-            return Matching { view: &self.view, filter }.range(Bound::Unbounded, Bound::Unbounded).collect();
+            return FilteredList { view: &self.view, filter }.range(Bound::Unbounded, Bound::Unbounded).collect();
         };
         let mut ids: Vec<_> = ids.iter().map(String::as_str).collect();
         ids.sort_unstable();
@@ -136,17 +136,17 @@ impl Reading {
 
     /// How many steps it takes to find the workers that match, and to write those of them that are asked for.
     pub fn steps_to_list_workers(&self, filter: &WorkerFilter, order: WorkerOrder, request: &PageRequest) -> u64 {
-        let matching = Matching { view: &self.view, filter };
+        let matching = FilteredList { view: &self.view, filter };
         let rows = match &filter.ids {
             Some(ids) => ids.len(),
             None => matching.source().len(&self.view),
         };
         let snapshot = &self.view.snapshot;
-        let rows = if ordered_by(filter, order).is_some() {
+        let rows = if indexed_order_of(filter, order).is_some() {
             // Those that have moved since the walk began are passed.
-            let moved = request.walk_began().map_or(0, |revision| snapshot.count_registered_after(revision));
+            let moved = request.walk_start_revision().map_or(0, |revision| snapshot.count_registered_after(revision));
             request.most_rows(rows).saturating_add(moved).min(rows.saturating_mul(2))
-        } else if lie_by_id(filter, order) && matching.known_total().is_some() && !matching.may_pass_the_silent() {
+        } else if is_ordered_by_id(filter, order) && matching.known_total().is_some() && !matching.may_pass_unannounced() {
             request.most_rows(rows)
         } else {
             rows
@@ -161,10 +161,10 @@ impl Reading {
         order: WorkerOrder,
         request: &PageRequest,
     ) -> Result<Page<WorkerView>> {
-        if lie_by_id(filter, order) {
-            return Page::by_id(&Matching { view: &self.view, filter }, order.descending, request);
+        if is_ordered_by_id(filter, order) {
+            return Page::by_id(&FilteredList { view: &self.view, filter }, order.descending, request);
         }
-        if let Some(kept) = ordered_by(filter, order) {
+        if let Some(kept) = indexed_order_of(filter, order) {
             return indexed_pages::page(&self.view, kept, order, request, |worker| edge(worker, order));
         }
         let edges = self.list_workers(filter).into_iter().map(|worker| edge(worker, order)).collect();
@@ -178,7 +178,7 @@ impl Reading {
         order: WorkerOrder,
         request: &PageRequest,
     ) -> Result<Listing<WorkerView>> {
-        let is_sought = lie_by_id(filter, order) || ordered_by(filter, order).is_some();
+        let is_sought = is_ordered_by_id(filter, order) || indexed_order_of(filter, order).is_some();
         if is_sought && !request.is_for_all() {
             return Ok(self.page_of_workers(filter, order, request)?.into());
         }
@@ -198,17 +198,17 @@ impl Reading {
 }
 
 /// Whether the workers that match lie in this order: none are looked up by their ids.
-fn lie_by_id(filter: &WorkerFilter, order: WorkerOrder) -> bool {
+fn is_ordered_by_id(filter: &WorkerFilter, order: WorkerOrder) -> bool {
     filter.ids.is_none() && order.field == WorkerOrderField::Id
 }
 
 /// The order that is kept in which all workers are asked for, if they are.
-fn ordered_by(filter: &WorkerFilter, order: WorkerOrder) -> Option<KeptOrder> {
-    if *filter == WorkerFilter::default() { kept_order(order) } else { None }
+fn indexed_order_of(filter: &WorkerFilter, order: WorkerOrder) -> Option<IndexedOrder> {
+    if *filter == WorkerFilter::default() { indexed_order(order) } else { None }
 }
 
 /// Where all workers that match are.
-enum Source<'a> {
+enum CandidateSet<'a> {
     /// Anywhere.
     All,
     /// Among these.
@@ -217,7 +217,7 @@ enum Source<'a> {
     Nowhere,
 }
 
-impl Source<'_> {
+impl CandidateSet<'_> {
     /// How many workers there are to look at.
     fn len(&self, view: &View) -> usize {
         match self {
@@ -228,21 +228,21 @@ impl Source<'_> {
     }
 }
 
-impl<'a> Matching<'a, WorkerFilter> {
+impl<'a> FilteredList<'a, WorkerFilter> {
     /// The fewest workers among which those that match can be found by an index.
-    fn source(&self) -> Source<'a> {
+    fn source(&self) -> CandidateSet<'a> {
         let snapshot = &self.view.snapshot;
         let sources = self.filter.facets().filter_map(|facet| match facet {
             WorkerFacet::Zone(zone) => Some(snapshot.workers_of_zone(zone)),
             WorkerFacet::Label(key, value) => Some(snapshot.workers_with_label(key, value)),
             WorkerFacet::Status(status) => self.view.candidates(status).map(Some),
         });
-        let sources = sources.map(|ids| ids.map_or(Source::Nowhere, Source::Among));
-        sources.min_by_key(|source| source.len(self.view)).unwrap_or(Source::All)
+        let sources = sources.map(|ids| ids.map_or(CandidateSet::Nowhere, CandidateSet::Among));
+        sources.min_by_key(|source| source.len(self.view)).unwrap_or(CandidateSet::All)
     }
 
     /// Whether a page by status may have to pass any number of workers whose silence nobody has announced yet.
-    fn may_pass_the_silent(&self) -> bool {
+    fn may_pass_unannounced(&self) -> bool {
         let is_by_status = self.filter.facets().any(|facet| matches!(facet, WorkerFacet::Status(_)));
         is_by_status && !self.view.has_announced_all_silent()
     }
@@ -261,7 +261,7 @@ impl<'a> Matching<'a, WorkerFilter> {
     }
 }
 
-impl ListById for Matching<'_, WorkerFilter> {
+impl ListById for FilteredList<'_, WorkerFilter> {
     type Node = WorkerView;
 
     fn range<'a>(
@@ -270,9 +270,9 @@ impl ListById for Matching<'_, WorkerFilter> {
         upper: Bound<&'a str>,
     ) -> impl DoubleEndedIterator<Item = WorkerView> + 'a {
         let workers: Box<dyn DoubleEndedIterator<Item = WorkerView> + 'a> = match self.source() {
-            Source::All => Box::new(self.view.workers_in(lower, upper)),
-            Source::Among(ids) => Box::new(self.view.workers_among(ids, lower, upper)),
-            Source::Nowhere => Box::new(std::iter::empty()),
+            CandidateSet::All => Box::new(self.view.workers_in(lower, upper)),
+            CandidateSet::Among(ids) => Box::new(self.view.workers_among(ids, lower, upper)),
+            CandidateSet::Nowhere => Box::new(std::iter::empty()),
         };
         workers.filter(|worker| self.filter.matches(worker))
     }
@@ -335,7 +335,7 @@ impl Resolvers {
     pub async fn record_heartbeat(&self, id: &str, input: HeartbeatInput) -> Result<HeartbeatRecorded> {
         let offline_after = self.timing.offline_after;
         let command = RecordHeartbeat { worker_id: id.to_owned(), beat: input.check()?, offline_after };
-        let submitted = self.journal.submit(command).map_err(|refused| self.within_time_out(refused))?;
+        let submitted = self.journal.submit(command).map_err(|refused| self.limit_retry_after(refused))?;
         self.finish_heartbeat(submitted).await
     }
 
@@ -351,7 +351,7 @@ impl Resolvers {
         for (worker_id, input) in beats {
             places.push(input.check().map(|beat| checked.push(RecordHeartbeat { worker_id, beat, offline_after })));
         }
-        let submitted = self.journal.submit_all(checked).map_err(|refused| self.within_time_out(refused))?;
+        let submitted = self.journal.submit_all(checked).map_err(|refused| self.limit_retry_after(refused))?;
         let mut submitted = submitted.into_iter();
         let mut replies = Vec::with_capacity(places.len());
         for place in places {
@@ -370,11 +370,11 @@ impl Resolvers {
     /// Refuses heartbeats, of which nothing has been read yet, if there is not even room for one: then it is enough to
     /// read [who sends them](Self::hear).
     pub fn check_room_for_heartbeat(&self) -> Result<()> {
-        self.journal.check_room_for_heartbeat().map_err(|refused| self.within_time_out(refused))
+        self.journal.check_room_for_heartbeat().map_err(|refused| self.limit_retry_after(refused))
     }
 
     /// Asks whoever is refused for load to come again while it is not silent for too long, even if it is refused again.
-    fn within_time_out(&self, error: Error) -> Error {
+    fn limit_retry_after(&self, error: Error) -> Error {
         match error {
             Error::Busy { retry_after } => {
                 // It is told in whole seconds.
@@ -386,7 +386,7 @@ impl Resolvers {
     }
 
     /// Hears that a worker is alive whose registration is refused.
-    pub fn hear_registration(&self, worker_id: &str, boot_id: Option<&str>) {
+    pub fn record_life_sign_of_registration(&self, worker_id: &str, boot_id: Option<&str>) {
         self.journal.hear(&SignOfLife { worker_id, incarnation: None, boot_id, sequence: None });
     }
 
@@ -402,36 +402,36 @@ impl Resolvers {
 
     async fn finish_heartbeat(&self, submitted: Submitted<HeartbeatAccepted>) -> Result<HeartbeatRecorded> {
         let Committed { reply, snapshot } = submitted.committed().await?;
-        note_set_aside(&reply);
+        log_rejected_vms(&reply);
         Ok(recorded(&reply, self.reading(snapshot).view, self.timing))
     }
 
     /// Records a worker's heartbeat, once for its key.
-    pub async fn record_heartbeat_once(
+    pub async fn record_heartbeat_idempotent(
         &self,
         id: &str,
         input: HeartbeatInput,
-        once: Once<HeartbeatRecorded>,
-    ) -> Result<Answered> {
+        request: IdempotentRequest<HeartbeatRecorded>,
+    ) -> Result<IdempotentReply> {
         let offline_after = self.timing.offline_after;
         let command = RecordHeartbeat { worker_id: id.to_owned(), beat: input.check()?, offline_after };
         let timing = self.timing;
         let show = move |reply: &HeartbeatAccepted, view: Arc<View>| recorded(reply, view, timing);
         let (answered, reply) = self
-            .commit_once(command, once.of_heartbeats(), show)
+            .commit_idempotent(command, request.of_heartbeats(), show)
             .await
-            .map_err(|refused| self.within_time_out(refused))?;
-        reply.iter().for_each(note_set_aside);
+            .map_err(|refused| self.limit_retry_after(refused))?;
+        reply.iter().for_each(log_rejected_vms);
         Ok(answered)
     }
 
     /// Records heartbeats of many workers, once for their key: together or not at all. One that is refused does not
     /// spoil the others.
-    pub async fn record_heartbeats_once(
+    pub async fn record_heartbeats_idempotent(
         &self,
         beats: Vec<(String, HeartbeatInput)>,
-        once: Once<Vec<Result<HeartbeatRecorded>>>,
-    ) -> Result<Answered> {
+        request: IdempotentRequest<Vec<Result<HeartbeatRecorded>>>,
+    ) -> Result<IdempotentReply> {
         let offline_after = self.timing.offline_after;
         // Those that make no sense are not given to the journal; their places are kept.
         let mut checked = Vec::with_capacity(beats.len());
@@ -450,16 +450,16 @@ impl Resolvers {
             places.iter().map(one).collect()
         };
         let (answered, replies) = self
-            .commit_once(RecordHeartbeats(checked), once.of_heartbeats(), show)
+            .commit_idempotent(RecordHeartbeats(checked), request.of_heartbeats(), show)
             .await
-            .map_err(|refused| self.within_time_out(refused))?;
-        replies.iter().flatten().flatten().for_each(note_set_aside);
+            .map_err(|refused| self.limit_retry_after(refused))?;
+        replies.iter().flatten().flatten().for_each(log_rejected_vms);
         Ok(answered)
     }
 
     /// A worker leaves: it is kept as offline, or removed.
-    pub async fn deregister_worker(&self, id: &str, goodbye: Goodbye) -> Result<()> {
-        let Goodbye { incarnation, boot_id, host_boot_id, purge, force, condition } = goodbye;
+    pub async fn deregister_worker(&self, id: &str, deregistration: Deregistration) -> Result<()> {
+        let Deregistration { incarnation, boot_id, host_boot_id, purge, force, condition } = deregistration;
         let incarnation = incarnation.map(checks::incarnation).transpose()?;
         let host_boot_id = host_boot_id.map(checks::host_boot_id).transpose()?;
         let worker_id = id.to_owned();
@@ -507,20 +507,20 @@ impl Resolvers {
         let command = SetPolicy { worker_id: id.to_owned(), policy, reason, condition };
         let reason = command.reason.clone();
         let Committed { reply, snapshot } = self.journal.commit(command).await?;
-        note_policy(&reply, reason.as_deref());
+        log_policy(&reply, reason.as_deref());
         let worker = self.reading(snapshot).as_decided(reply.worker);
         Ok(PolicyChanged { worker, changed: reply.changed })
     }
 
     /// Sets what operators want of a worker, once for the request's key.
-    pub async fn set_policy_once(
+    pub async fn set_policy_idempotent(
         &self,
         id: &str,
         policy: SchedulingPolicy,
         reason: Option<String>,
         condition: Precondition,
-        once: Once<PolicyChanged>,
-    ) -> Result<Answered> {
+        request: IdempotentRequest<PolicyChanged>,
+    ) -> Result<IdempotentReply> {
         let reason = super::checks::reason(reason)?;
         let command = SetPolicy { worker_id: id.to_owned(), policy, reason, condition };
         let show = |reply: &PolicySet, view: Arc<View>| PolicyChanged {
@@ -528,8 +528,8 @@ impl Resolvers {
             changed: reply.changed,
         };
         let reason = command.reason.clone();
-        let (answered, reply) = self.commit_once(command, once, show).await?;
-        reply.iter().for_each(|reply| note_policy(reply, reason.as_deref()));
+        let (answered, reply) = self.commit_idempotent(command, request, show).await?;
+        reply.iter().for_each(|reply| log_policy(reply, reason.as_deref()));
         Ok(answered)
     }
 }
@@ -543,20 +543,20 @@ fn recorded(reply: &HeartbeatAccepted, view: Arc<View>, timing: Timing) -> Heart
         next_heartbeat: interval.mul_f64(spread),
         resync: reply.resync,
         last_sequence: reply.last_sequence,
-        set_aside: reply.set_aside.clone(),
+        rejected_vms: reply.rejected_vms.clone(),
     }
 }
 
-fn note_set_aside(HeartbeatAccepted { worker, set_aside, .. }: &HeartbeatAccepted) {
-    if let Some(SetAside { id: vm, reason }) = set_aside.first() {
-        let (id, count) = (&worker.id, set_aside.len());
+fn log_rejected_vms(HeartbeatAccepted { worker, rejected_vms, .. }: &HeartbeatAccepted) {
+    if let Some(RejectedVm { id: vm, reason }) = rejected_vms.first() {
+        let (id, count) = (&worker.id, rejected_vms.len());
         // One line, however many: the worker will say the same again in a few seconds.
         let vm: String = vm.chars().take(64).collect();
         warn!(worker.id = %id, vms.set_aside = count, "{count} VMs of worker {id} were set aside, such as {vm:?}: {reason}");
     }
 }
 
-fn note_policy(PolicySet { worker, changed }: &PolicySet, reason: Option<&str>) {
+fn log_policy(PolicySet { worker, changed }: &PolicySet, reason: Option<&str>) {
     if *changed {
         let (id, policy) = (&worker.id, worker.policy);
         let why = reason.map(|reason| format!(": {reason:?}")).unwrap_or_default();

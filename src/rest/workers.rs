@@ -27,7 +27,7 @@ use crate::resolvers::filter_input::{self, WorkerFilterInput};
 use crate::resolvers::checks::{self, vm_status, wanted};
 use crate::resolvers::worker_input::RegistrationInput;
 use crate::resolvers::page::Listing;
-use crate::resolvers::{Answer, Answered, Goodbye, PolicyChanged, Resolvers, WorkersQuestion};
+use crate::resolvers::{Answer, IdempotentReply, Deregistration, PolicyChanged, Resolvers, WorkersQuery};
 
 #[derive(Deserialize)]
 pub(super) struct ListQuery {
@@ -82,7 +82,7 @@ pub(super) async fn list(
         if is_kept_for_operators() {
             return Err(no_connection_for_what_goes_on());
         }
-        let question = WorkersQuestion { filter: &filter, order, request: paging.request() };
+        let question = WorkersQuery { filter: &filter, order, request: paging.request() };
         let changed = resolvers.read_when_changed(question, after, wait);
         // A server that leaves does not make its leaving wait for this.
         let changed = Box::pin(closing.run_until_cancelled(changed)).await;
@@ -143,7 +143,7 @@ pub(super) async fn register(
     Json(input): Json<RegistrationInput>,
 ) -> Result<impl IntoResponse> {
     if is_kept_for_operators() {
-        resolvers.hear_registration(&id, input.boot_id.as_deref());
+        resolvers.record_life_sign_of_registration(&id, input.boot_id.as_deref());
         return Err(Error::NoConnectionForWorkers.into());
     }
     let registered = resolvers.register_worker_if(&id, input, precondition(&headers)?).await?;
@@ -170,7 +170,7 @@ pub(super) async fn deregister(
     Query(DeregistrationQuery { incarnation, boot_id, host_boot_id, purge, force }): Query<DeregistrationQuery>,
 ) -> Result<StatusCode> {
     let condition = precondition(&headers)?;
-    resolvers.deregister_worker(&id, Goodbye { incarnation, boot_id, host_boot_id, purge, force, condition }).await?;
+    resolvers.deregister_worker(&id, Deregistration { incarnation, boot_id, host_boot_id, purge, force, condition }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -227,9 +227,9 @@ async fn set_policy(
     let answered = match key {
         None => {
             let answer = answer(resolvers.set_policy(id, policy, reason, condition).await?);
-            Answered { answer, is_repeated: false }
+            IdempotentReply { answer, is_replay: false }
         }
-        Some(key) => resolvers.set_policy_once(id, policy, reason, condition, once(key, answer)).await?,
+        Some(key) => resolvers.set_policy_idempotent(id, policy, reason, condition, once(key, answer)).await?,
     };
     Ok(respond(answered))
 }

@@ -36,10 +36,10 @@ pub use self::options::SimulateOptions;
 pub use self::progress::Progress;
 pub use self::tally::{Failures, Latency, Summary};
 
-use self::gateway::{Gateway, Link};
+use self::gateway::{Gateway, FleetLink};
 use self::progress::Display;
 use self::tally::Tally;
-use self::simulated_worker::Worker;
+use self::simulated_worker::SimulatedWorker;
 use crate::client::{Client, ClientError};
 
 /// Registrations under way at once. A real fleet does not start within a second either, and a server that is busy
@@ -97,7 +97,7 @@ pub async fn run(
     }
 
     let stop = shutdown.child_token();
-    let link = Arc::new(Link {
+    let link = Arc::new(FleetLink {
         client,
         tally: Arc::clone(&tally),
         registrations: Semaphore::new(REGISTRATIONS_AT_ONCE),
@@ -131,28 +131,28 @@ pub async fn run(
 }
 
 /// Brings the fleet to life: every worker has its place in the interval, evenly spread, and none has registered yet.
-fn assemble(options: &SimulateOptions) -> Vec<Worker> {
+fn assemble(options: &SimulateOptions) -> Vec<SimulatedWorker> {
     // New for every run: the server must take a second simulation for a restart of the workers, not for retries.
     let run: Arc<str> = Uuid::new_v4().to_string().into();
     let now = Instant::now();
     let batch = options.batch.max(1);
     let gateways = f64::from(options.workers.div_ceil(batch).max(1));
-    fleet::muster(options)
+    fleet::generate_fleet(options)
         .into_iter()
         .zip(0u32..)
         .map(|(host, index)| {
             let phase = f64::from(index / batch) / gateways;
-            Worker::new(host, Arc::clone(&run), phase, options, now)
+            SimulatedWorker::new(host, Arc::clone(&run), phase, options, now)
         })
         .collect()
 }
 
 /// Splits the fleet into the workers of one gateway each, without copying a worker.
-fn groups(workers: Vec<Worker>, batch: u32) -> impl Iterator<Item = Vec<Worker>> {
+fn groups(workers: Vec<SimulatedWorker>, batch: u32) -> impl Iterator<Item = Vec<SimulatedWorker>> {
     let size = usize::try_from(batch).unwrap_or(usize::MAX).max(1);
     let mut workers = workers.into_iter();
     std::iter::from_fn(move || {
-        let group: Vec<Worker> = workers.by_ref().take(size).collect();
+        let group: Vec<SimulatedWorker> = workers.by_ref().take(size).collect();
         (!group.is_empty()).then_some(group)
     })
 }

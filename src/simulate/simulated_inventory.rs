@@ -21,10 +21,10 @@ const ROLES: [&str; 5] = ["web", "api", "db", "cache", "build"];
 const DISK_GB_PER_VM: u32 = 10;
 
 /// How likely a vacancy is filled before the next beat, so that VM counts go down as well as up.
-const REFILL: f64 = 0.5;
+const REFILL_PROBABILITY: f64 = 0.5;
 
 /// How many of the VMs that go down do so by accident.
-const ACCIDENTS: f64 = 0.05;
+const FAILURE_PROBABILITY: f64 = 0.05;
 
 /// What a host has to give to VMs.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +44,7 @@ pub(super) struct Usage {
 
 /// How many VMs came up and went down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Churned {
+pub(super) struct ChurnCounts {
     pub(super) started: u64,
     pub(super) stopped: u64,
 }
@@ -58,7 +58,7 @@ struct Vm {
 
 /// The VMs of one worker.
 #[derive(Clone, Debug)]
-pub(super) struct Inventory {
+pub(super) struct SimulatedInventory {
     worker: String,
     capacity: Capacity,
     /// How many VMs the worker holds when every slot is taken.
@@ -72,9 +72,9 @@ pub(super) struct Inventory {
     whole: bool,
 }
 
-impl Inventory {
+impl SimulatedInventory {
     /// Places `wanted` running VMs on an empty host.
-    pub(super) fn filled(worker: &str, capacity: Capacity, wanted: u32, dice: &mut SmallRng) -> Self {
+    pub(super) fn filled(worker: &str, capacity: Capacity, wanted: u32, rng: &mut SmallRng) -> Self {
         let mut inventory = Self {
             worker: worker.to_owned(),
             capacity,
@@ -85,7 +85,7 @@ impl Inventory {
             whole: true,
         };
         for _ in 0..wanted {
-            inventory.place(VmStatus::Running, dice);
+            inventory.place(VmStatus::Running, rng);
         }
         inventory
     }
@@ -99,9 +99,9 @@ impl Inventory {
         percent_per_minute: f64,
         elapsed: Duration,
         takes_new: bool,
-        dice: &mut SmallRng,
-    ) -> Churned {
-        let mut churned = Churned::default();
+        rng: &mut SmallRng,
+    ) -> ChurnCounts {
+        let mut churned = ChurnCounts::default();
         let stopping = 1.0 - (-percent_per_minute / 100.0 * elapsed.as_secs_f64() / 60.0).exp();
         let vacancies = self.wanted.saturating_sub(self.count());
 
@@ -113,11 +113,11 @@ impl Inventory {
                     churned.started += 1;
                     VmStatus::Running
                 }
-                VmStatus::Running if stopping > 0.0 && dice.random_bool(stopping) => VmStatus::Stopping,
+                VmStatus::Running if stopping > 0.0 && rng.random_bool(stopping) => VmStatus::Stopping,
                 VmStatus::Running => return true,
                 VmStatus::Stopping => {
                     churned.stopped += 1;
-                    if dice.random_bool(ACCIDENTS) { VmStatus::Failed } else { VmStatus::Stopped }
+                    if rng.random_bool(FAILURE_PROBABILITY) { VmStatus::Failed } else { VmStatus::Stopped }
                 }
                 VmStatus::Stopped | VmStatus::Failed => {
                     gone.push(std::mem::take(&mut vm.report.id));
@@ -131,8 +131,8 @@ impl Inventory {
 
         if takes_new {
             for _ in 0..vacancies {
-                if dice.random_bool(REFILL) {
-                    self.place(VmStatus::Created, dice);
+                if rng.random_bool(REFILL_PROBABILITY) {
+                    self.place(VmStatus::Created, rng);
                 }
             }
         }
@@ -164,7 +164,7 @@ impl Inventory {
     }
 
     /// The next beat has to tell everything.
-    pub(super) fn owe_everything(&mut self) {
+    pub(super) fn owe_full_report(&mut self) {
         self.whole = true;
     }
 
@@ -190,13 +190,13 @@ impl Inventory {
 
     /// Places one more VM: of a size somebody would order, cut down to what is left once every other free slot has its
     /// minimum. So there is always room, in whatever order VMs come and go.
-    fn place(&mut self, status: VmStatus, dice: &mut SmallRng) {
+    fn place(&mut self, status: VmStatus, rng: &mut SmallRng) {
         let (least_vcpus, least_memory) = SIZES[0];
         let used = self.used();
         let others = self.wanted.saturating_sub(used.vms + 1);
         let spare = |capacity: u32, used: u32, least: u32| capacity.saturating_sub(used + others * least).max(least);
-        let (vcpus, memory_mb) = *SIZES.choose(dice).unwrap_or(&SIZES[0]);
-        let role = ROLES.choose(dice).unwrap_or(&ROLES[0]);
+        let (vcpus, memory_mb) = *SIZES.choose(rng).unwrap_or(&SIZES[0]);
+        let role = ROLES.choose(rng).unwrap_or(&ROLES[0]);
         self.last += 1;
         self.vms.push(Vm {
             report: VmReport {
@@ -238,12 +238,12 @@ mod tests {
         }
     }
 
-    fn present(inventory: &Inventory) -> BTreeMap<String, VmReport> {
+    fn present(inventory: &SimulatedInventory) -> BTreeMap<String, VmReport> {
         let reports = inventory.vms.iter().map(|vm| vm.report.clone());
         reports.map(|vm| (vm.id.clone(), vm)).collect()
     }
 
-    fn beat(inventory: &Inventory) -> Heartbeat {
+    fn beat(inventory: &SimulatedInventory) -> Heartbeat {
         let mut beat = Heartbeat::default();
         inventory.report(&mut beat);
         beat
@@ -252,14 +252,14 @@ mod tests {
     #[test]
     fn what_the_beats_told_is_what_the_worker_holds_even_if_some_are_lost() {
         for seed in 0..50 {
-            let mut dice = SmallRng::seed_from_u64(seed);
-            let mut inventory = Inventory::filled("w", TIGHT, 16, &mut dice);
+            let mut rng = SmallRng::seed_from_u64(seed);
+            let mut inventory = SimulatedInventory::filled("w", TIGHT, 16, &mut rng);
             let mut known = Known::default();
             for round in 0..200 {
-                inventory.churn(100.0, Duration::from_secs(10), true, &mut dice);
+                inventory.churn(100.0, Duration::from_secs(10), true, &mut rng);
                 let beat = beat(&inventory);
                 assert!(beat.vms.is_none() || beat.vms_delta.is_none());
-                match dice.random_range(0..4) {
+                match rng.random_range(0..4) {
                     0 => {}                 // Lost on its way.
                     1 => known.apply(beat), // The answer was lost.
                     _ => {
@@ -275,11 +275,11 @@ mod tests {
     #[test]
     fn churn_never_outgrows_the_host() {
         for seed in 0..50 {
-            let mut dice = SmallRng::seed_from_u64(seed);
-            let mut inventory = Inventory::filled("w", TIGHT, 20, &mut dice);
-            let mut total = Churned::default();
+            let mut rng = SmallRng::seed_from_u64(seed);
+            let mut inventory = SimulatedInventory::filled("w", TIGHT, 20, &mut rng);
+            let mut total = ChurnCounts::default();
             for _ in 0..500 {
-                let Churned { started, stopped } = inventory.churn(200.0, Duration::from_secs(10), true, &mut dice);
+                let ChurnCounts { started, stopped } = inventory.churn(200.0, Duration::from_secs(10), true, &mut rng);
                 total.started += started;
                 total.stopped += stopped;
                 let used = inventory.used();
@@ -294,12 +294,12 @@ mod tests {
     #[test]
     fn the_rate_of_churn_does_not_depend_on_how_often_a_worker_beats() {
         for beats_per_minute in [1, 6, 60, 600] {
-            let mut dice = SmallRng::seed_from_u64(3);
+            let mut rng = SmallRng::seed_from_u64(3);
             let capacity = Capacity { vcpus: 10_000, memory_mb: 10_000 * 4096 };
-            let mut inventory = Inventory::filled("w", capacity, 4_000, &mut dice);
+            let mut inventory = SimulatedInventory::filled("w", capacity, 4_000, &mut rng);
             let elapsed = Duration::from_secs(60) / beats_per_minute;
             for _ in 0..beats_per_minute {
-                inventory.churn(5.0, elapsed, false, &mut dice);
+                inventory.churn(5.0, elapsed, false, &mut rng);
             }
             let touched = inventory.vms.iter().filter(|vm| vm.report.status != VmStatus::Running);
             let told_to_stop = touched.count() + inventory.gone.len();
@@ -309,30 +309,30 @@ mod tests {
 
     #[test]
     fn without_churn_a_beat_tells_of_no_vms_until_asked() {
-        let mut dice = SmallRng::seed_from_u64(1);
-        let mut inventory = Inventory::filled("w", TIGHT, 3, &mut dice);
+        let mut rng = SmallRng::seed_from_u64(1);
+        let mut inventory = SimulatedInventory::filled("w", TIGHT, 3, &mut rng);
         assert_eq!(beat(&inventory).vms.map(|vms| vms.len()), Some(3));
         inventory.acknowledged();
 
-        inventory.churn(0.0, Duration::from_secs(3600), true, &mut dice);
+        inventory.churn(0.0, Duration::from_secs(3600), true, &mut rng);
         let quiet = beat(&inventory);
         assert_eq!((quiet.vms, quiet.vms_delta), (None, None));
 
-        inventory.owe_everything();
+        inventory.owe_full_report();
         assert_eq!(beat(&inventory).vms.map(|vms| vms.len()), Some(3));
     }
 
     #[test]
     fn a_draining_worker_empties_and_fills_again_when_activated() {
-        let mut dice = SmallRng::seed_from_u64(1);
-        let mut inventory = Inventory::filled("w", TIGHT, 8, &mut dice);
+        let mut rng = SmallRng::seed_from_u64(1);
+        let mut inventory = SimulatedInventory::filled("w", TIGHT, 8, &mut rng);
         let an_hour = Duration::from_secs(3600);
         for _ in 0..20 {
-            inventory.churn(1000.0, an_hour, false, &mut dice);
+            inventory.churn(1000.0, an_hour, false, &mut rng);
         }
         assert_eq!(inventory.used(), Usage::default());
         for _ in 0..20 {
-            inventory.churn(0.0, an_hour, true, &mut dice);
+            inventory.churn(0.0, an_hour, true, &mut rng);
         }
         assert_eq!(inventory.used().vms, 8);
     }

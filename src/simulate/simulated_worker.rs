@@ -28,12 +28,12 @@ const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 
 /// How long unreliable workers live and then stay silent, in units of the time after which a server misses them. They
 /// are silent for long enough to be missed, always.
-const LIVES: Range<f64> = 1.0..3.0;
-const SILENCES: Range<f64> = 1.2..2.0;
+const LIFE_SPANS: Range<f64> = 1.0..3.0;
+const SILENCE_SPANS: Range<f64> = 1.2..2.0;
 
 /// What a worker has to do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Duty {
+pub(super) enum Action {
     Rest,
     Register,
     Beat,
@@ -50,7 +50,7 @@ enum Life {
 }
 
 /// A simulated worker.
-pub(super) struct Worker {
+pub(super) struct SimulatedWorker {
     host: Host,
     life: Life,
     /// Tells this simulation's boot ids from those of every other one.
@@ -67,21 +67,21 @@ pub(super) struct Worker {
     /// When its VMs last took a step.
     churned: Instant,
     churn: f64,
-    /// The pace it was given; without one, what the server `told` last counts.
+    /// The pace it was given; without one, what the server `server_pace` last counts.
     interval: Option<Duration>,
-    told: Duration,
+    server_pace: Duration,
     /// Where in the first interval its first beat falls, from 0 to 1.
     phase: f64,
     offline_after: Duration,
     /// How long it may stay away: as long as a real agent.
     limits: RetryLimits,
-    dies: Option<Instant>,
+    silent_at: Option<Instant>,
     /// Failed calls in a row.
     failures: u32,
     draining: bool,
 }
 
-impl Worker {
+impl SimulatedWorker {
     /// A worker whose process starts now, and registers at once.
     pub(super) fn new(host: Host, run: Arc<str>, phase: f64, options: &SimulateOptions, now: Instant) -> Self {
         let mut worker = Self {
@@ -96,11 +96,11 @@ impl Worker {
             churned: now,
             churn: options.churn,
             interval: options.interval,
-            told: USUAL_PACE,
+            server_pace: USUAL_PACE,
             phase,
             offline_after: USUAL_OFFLINE_AFTER,
             limits: RetryLimits::default(),
-            dies: None,
+            silent_at: None,
             failures: 0,
             draining: false,
         };
@@ -123,57 +123,57 @@ impl Worker {
         self.last_life.as_ref().map(|(incarnation, boot_id)| LifeOf::Process { incarnation: *incarnation, boot_id })
     }
 
-    /// When to ask for its [`Self::duty`].
+    /// When to ask for its [`Self::next_action`].
     pub(super) fn due(&self) -> Instant {
         self.due
     }
 
     /// The usual time from beat to beat.
     pub(super) fn pace(&self) -> Duration {
-        self.interval.unwrap_or(self.told)
+        self.interval.unwrap_or(self.server_pace)
     }
 
     /// Says what to do now. A beat that is due within `slack` is brought forward to go with those of others.
-    pub(super) fn duty(&mut self, now: Instant, slack: Duration, tally: &Tally) -> Duty {
+    pub(super) fn next_action(&mut self, now: Instant, slack: Duration, tally: &Tally) -> Action {
         match self.life {
-            Life::Unregistered if self.due <= now => Duty::Register,
+            Life::Unregistered if self.due <= now => Action::Register,
             Life::Silent if self.due <= now => {
                 tally.returned();
                 self.boot();
-                Duty::Register
+                Action::Register
             }
-            Life::Registered { .. } if self.dies.is_some_and(|dies| dies <= now) => {
+            Life::Registered { .. } if self.silent_at.is_some_and(|silent_at| silent_at <= now) => {
                 tally.fell_silent();
                 self.life = Life::Silent;
-                self.dies = None;
-                self.due = now + self.some(SILENCES);
-                Duty::Rest
+                self.silent_at = None;
+                self.due = now + self.random_time(SILENCE_SPANS);
+                Action::Rest
             }
-            Life::Registered { .. } if self.due <= now => Duty::Beat,
+            Life::Registered { .. } if self.due <= now => Action::Beat,
             // Who backs off does so to the end.
-            Life::Registered { .. } if self.failures == 0 && self.due <= now + slack => Duty::Beat,
-            Life::Unregistered | Life::Registered { .. } | Life::Silent => Duty::Rest,
+            Life::Registered { .. } if self.failures == 0 && self.due <= now + slack => Action::Beat,
+            Life::Unregistered | Life::Registered { .. } | Life::Silent => Action::Rest,
         }
     }
 
     /// Takes the answer to a registration.
     pub(super) fn registered(&mut self, now: Instant, answer: &Registered, tally: &Tally) {
         tally.registered(self.known);
-        self.told = wait(answer.heartbeat_interval_seconds, USUAL_PACE);
-        self.offline_after = wait(answer.offline_after_seconds, USUAL_OFFLINE_AFTER);
+        self.server_pace = sane_duration(answer.heartbeat_interval_seconds, USUAL_PACE);
+        self.offline_after = sane_duration(answer.offline_after_seconds, USUAL_OFFLINE_AFTER);
         self.limits = RetryLimits::under(self.offline_after);
         let (incarnation, sequence) = (answer.incarnation, answer.last_sequence.unwrap_or(0));
         self.life = Life::Registered { incarnation, sequence };
         self.host.registration.last_incarnation = Some(incarnation);
         self.last_life = Some((incarnation, self.host.registration.boot_id.clone()));
-        self.host.inventory.owe_everything();
+        self.host.inventory.owe_full_report();
         self.failures = 0;
         self.answered = now;
         self.churned = now;
         self.due = if self.known { now } else { now + self.pace().mul_f64(self.phase) };
         self.known = true;
-        if self.host.unreliable && self.dies.is_none() {
-            self.dies = Some(now + self.some(LIVES));
+        if self.host.unreliable && self.silent_at.is_none() {
+            self.silent_at = Some(now + self.random_time(LIFE_SPANS));
         }
     }
 
@@ -187,8 +187,8 @@ impl Worker {
         let mut beat = Heartbeat { incarnation, boot_id, sequence: *sequence, ..Heartbeat::default() };
         let elapsed = now.saturating_duration_since(self.churned);
         self.churned = now;
-        let Host { inventory, dice, .. } = &mut self.host;
-        tally.churned(inventory.churn(self.churn, elapsed, !self.draining, dice));
+        let Host { inventory, rng, .. } = &mut self.host;
+        tally.churned(inventory.churn(self.churn, elapsed, !self.draining, rng));
         inventory.report(&mut beat);
         Some(beat)
     }
@@ -203,23 +203,23 @@ impl Worker {
 
     /// Takes the answer to a beat.
     pub(super) fn acknowledged(&mut self, now: Instant, reply: &HeartbeatReply) {
-        self.told = wait(reply.next_heartbeat_seconds, USUAL_PACE);
+        self.server_pace = sane_duration(reply.next_heartbeat_seconds, USUAL_PACE);
         self.draining = reply.policy == "draining";
         match (reply.last_sequence, &mut self.life) {
             // It came late, and what it said was not taken.
             (Some(last), Life::Registered { sequence, .. }) => {
                 *sequence = last.max(*sequence);
-                self.host.inventory.owe_everything();
+                self.host.inventory.owe_full_report();
             }
             (Some(_), Life::Unregistered | Life::Silent) | (None, _) => self.host.inventory.acknowledged(),
         }
         if reply.resync {
-            self.host.inventory.owe_everything();
+            self.host.inventory.owe_full_report();
         }
         self.failures = 0;
         self.answered = now;
         self.due = match self.interval {
-            None => now + self.told,
+            None => now + self.server_pace,
             // Keeps time exactly, but after a stall sends one late beat, not all that were missed.
             Some(interval) if self.due + interval * 2 < now => now,
             Some(interval) => self.due + interval,
@@ -256,19 +256,19 @@ impl Worker {
     /// come back together. A fleet that beats fast, for a load test, also comes back fast.
     fn backoff(&mut self, longest: Duration) -> Duration {
         let doubled = FIRST_BACKOFF.min(self.pace()).saturating_mul(1 << self.failures.min(16));
-        doubled.min(longest).mul_f64(self.host.dice.random_range(0.5..1.0)).max(SHORTEST_WAIT)
+        doubled.min(longest).mul_f64(self.host.rng.random_range(0.5..1.0)).max(SHORTEST_WAIT)
     }
 
-    fn some(&mut self, range: Range<f64>) -> Duration {
-        self.offline_after.mul_f64(self.host.dice.random_range(range))
+    fn random_time(&mut self, range: Range<f64>) -> Duration {
+        self.offline_after.mul_f64(self.host.rng.random_range(range))
     }
 }
 
 /// Reads a time from a server without trusting it.
-fn wait(seconds: f64, usual: Duration) -> Duration {
+fn sane_duration(seconds: f64, usual: Duration) -> Duration {
     match Duration::try_from_secs_f64(seconds) {
         Ok(Duration::ZERO) | Err(_) => usual,
-        Ok(wait) => wait.clamp(SHORTEST_WAIT, LONGEST_WAIT),
+        Ok(sane_duration) => wait.clamp(SHORTEST_WAIT, LONGEST_WAIT),
     }
 }
 
@@ -282,7 +282,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     struct Scene {
-        worker: Worker,
+        worker: SimulatedWorker,
         tally: Tally,
         now: Instant,
     }
@@ -291,8 +291,8 @@ mod tests {
     fn scene(options: SimulateOptions) -> Scene {
         let options = SimulateOptions { workers: 1, vms_per_worker: 2, churn: 0.0, ..options };
         let now = Instant::now();
-        let host = fleet::muster(&options).remove(0);
-        Scene { worker: Worker::new(host, "run".into(), 0.25, &options, now), tally: Tally::new(&options), now }
+        let host = fleet::generate_fleet(&options).remove(0);
+        Scene { worker: SimulatedWorker::new(host, "run".into(), 0.25, &options, now), tally: Tally::new(&options), now }
     }
 
     impl Scene {
@@ -307,9 +307,9 @@ mod tests {
             self.worker.registered(self.now, &answer, &self.tally);
         }
 
-        fn duty_after(&mut self, wait: Duration) -> Duty {
+        fn duty_after(&mut self, wait: Duration) -> Action {
             self.now += wait;
-            self.worker.duty(self.now, Duration::ZERO, &self.tally)
+            self.worker.next_action(self.now, Duration::ZERO, &self.tally)
         }
 
         fn beats(&mut self) -> Heartbeat {
@@ -344,10 +344,10 @@ mod tests {
     #[test]
     fn it_registers_at_once_and_beats_first_at_its_place_in_the_interval() {
         let mut scene = scene(SimulateOptions::default());
-        assert_eq!(scene.duty_after(Duration::ZERO), Duty::Register);
+        assert_eq!(scene.duty_after(Duration::ZERO), Action::Register);
         scene.registers();
-        assert_eq!(scene.duty_after(SECOND), Duty::Rest);
-        assert_eq!(scene.duty_after(SECOND), Duty::Beat);
+        assert_eq!(scene.duty_after(SECOND), Action::Rest);
+        assert_eq!(scene.duty_after(SECOND), Action::Beat);
     }
 
     #[test]
@@ -373,7 +373,7 @@ mod tests {
 
         scene.now = first + SECOND.mul_f64(1.5);
         scene.is_acknowledged(reply());
-        assert_eq!(scene.duty_after(Duration::ZERO), Duty::Beat);
+        assert_eq!(scene.duty_after(Duration::ZERO), Action::Beat);
         assert_eq!(scene.worker.waiting_since(scene.now), first + SECOND);
 
         // A stall of a minute is one late answer, not sixty beats to make up for.
@@ -408,11 +408,11 @@ mod tests {
         let refused = ClientError::Refused { status: 400, message: message() };
         let unknown = ClientError::Unknown { message: message() };
         let superseded = ClientError::Superseded { message: message() };
-        for (error, duty, new_boot) in [
-            (unavailable(None), Duty::Beat, false),
-            (refused, Duty::Beat, false),
-            (unknown, Duty::Register, false),
-            (superseded, Duty::Register, true),
+        for (error, next_action, new_boot) in [
+            (unavailable(None), Action::Beat, false),
+            (refused, Action::Beat, false),
+            (unknown, Action::Register, false),
+            (superseded, Action::Register, true),
         ] {
             let mut scene = scene(SimulateOptions::default());
             scene.registers();
@@ -420,8 +420,8 @@ mod tests {
             let boot = scene.worker.registration().boot_id.clone();
             let wait = scene.fails(&error);
             assert!(wait >= SECOND / 2 && wait <= SECOND, "{error}: {wait:?}");
-            assert_eq!(scene.duty_after(wait / 2), Duty::Rest, "{error}");
-            assert_eq!(scene.duty_after(wait), duty, "{error}");
+            assert_eq!(scene.duty_after(wait / 2), Action::Rest, "{error}");
+            assert_eq!(scene.duty_after(sane_duration), next_action, "{error}");
             let booted = boot != scene.worker.registration().boot_id;
             assert_eq!(booted, new_boot, "{error}");
         }
@@ -451,16 +451,16 @@ mod tests {
         let mut scene = scene(SimulateOptions { failures: 100.0, ..SimulateOptions::default() });
         scene.registers();
         let boot = scene.worker.registration().boot_id.clone();
-        assert_eq!(scene.duty_after(59 * SECOND), Duty::Beat);
-        assert_eq!(scene.duty_after(121 * SECOND), Duty::Rest);
+        assert_eq!(scene.duty_after(59 * SECOND), Action::Beat);
+        assert_eq!(scene.duty_after(121 * SECOND), Action::Rest);
         let silence = scene.worker.due - scene.now;
         assert!(silence > 60 * SECOND && silence <= 120 * SECOND, "{silence:?}");
         assert_eq!(scene.worker.beat(scene.now, &scene.tally), None);
 
-        assert_eq!(scene.duty_after(silence), Duty::Register);
+        assert_eq!(scene.duty_after(silence), Action::Register);
         assert_ne!(scene.worker.registration().boot_id, boot);
         scene.registers();
-        assert_eq!(scene.duty_after(Duration::ZERO), Duty::Beat);
+        assert_eq!(scene.duty_after(Duration::ZERO), Action::Beat);
         let summary = scene.tally.summary();
         assert_eq!((summary.fell_silent, summary.returned), (1, 1));
         assert_eq!((summary.registrations, summary.registrations_again), (2, 1));
@@ -472,11 +472,11 @@ mod tests {
         scene.registers();
         let due = scene.worker.due;
         let early = due - SECOND;
-        assert_eq!(scene.worker.duty(early, SECOND, &scene.tally), Duty::Beat);
+        assert_eq!(scene.worker.next_action(early, SECOND, &scene.tally), Action::Beat);
         scene.now = due - 2 * SECOND;
         scene.fails(&unavailable(None));
         let early = scene.worker.due - SECOND / 4;
-        assert_eq!(scene.worker.duty(early, SECOND, &scene.tally), Duty::Rest);
+        assert_eq!(scene.worker.next_action(early, SECOND, &scene.tally), Action::Rest);
     }
 
     #[test]
@@ -490,7 +490,7 @@ mod tests {
             (1e9, LONGEST_WAIT),
             (9.5, Duration::from_millis(9_500)),
         ] {
-            assert_eq!(wait(seconds, USUAL_PACE), expected, "{seconds}");
+            assert_eq!(sane_duration(seconds, USUAL_PACE), expected, "{seconds}");
         }
     }
 }

@@ -8,7 +8,7 @@ use go_duration::GoDuration;
 use hdrhistogram::Histogram;
 use tokio::time::Instant;
 
-use super::simulated_inventory::Churned;
+use super::simulated_inventory::ChurnCounts;
 use super::options::SimulateOptions;
 use crate::client::ClientError;
 
@@ -214,7 +214,7 @@ impl Tally {
         summary.note(error);
     }
 
-    pub(super) fn churned(&self, Churned { started, stopped }: Churned) {
+    pub(super) fn churned(&self, ChurnCounts { started, stopped }: ChurnCounts) {
         let summary = &mut self.lock().summary;
         summary.vms_started += started;
         summary.vms_stopped += stopped;
@@ -300,7 +300,7 @@ mod tests {
         }
         tally.beat_failed(&unavailable);
         tally.beat_failed(&unknown);
-        tally.churned(Churned { started: 5, stopped: 4 });
+        tally.churned(ChurnCounts { started: 5, stopped: 4 });
         tally.fell_silent();
         tally.returned();
 

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use super::arguments::{CommandLine, Unit, count, pairs, size_mib};
-use super::guest::{Guest, Start, Surroundings, uuid};
+use super::guest::{Guest, GuestStart, ProcessView, uuid};
 
 /// Cloud Hypervisor's own default.
 const DEFAULT_VCPUS: u64 = 1;
@@ -21,7 +21,7 @@ const VCPU_THREAD: &str = "vcpu";
 const PAYLOADS: [&str; 3] = ["kernel", "firmware", "igvm"];
 
 /// The VM a Cloud Hypervisor process runs. It has no name of its own, so it goes by that of its socket.
-pub(super) fn guest(command: &CommandLine, surroundings: &impl Surroundings) -> Guest {
+pub(super) fn guest(command: &CommandLine, process: &impl ProcessView) -> Guest {
     let socket = command.pairs("api-socket", "path").remove("path");
     let name = socket.as_deref().and_then(|path| Path::new(path).file_stem()?.to_str());
     let described = Guest {
@@ -29,7 +29,7 @@ pub(super) fn guest(command: &CommandLine, surroundings: &impl Surroundings) -> 
         name: name.map(str::to_owned),
         vcpus: command.value("cpus").and_then(|cpus| pairs(cpus, "boot").get("boot").and_then(|boot| count(boot))),
         memory_mib: memory_mib(command),
-        start: Start::AtOnce,
+        start: GuestStart::WithProcess,
     };
     if PAYLOADS.into_iter().any(|payload| command.has(payload)) {
         let vcpus = if command.has("cpus") { described.vcpus } else { Some(DEFAULT_VCPUS) };
@@ -37,10 +37,10 @@ pub(super) fn guest(command: &CommandLine, surroundings: &impl Surroundings) -> 
         let memory_mib = if sized { described.memory_mib } else { Some(DEFAULT_MEMORY_MIB) };
         return Guest { vcpus, memory_mib, ..described };
     }
-    let threads = surroundings.threads();
+    let threads = process.threads();
     let is_vcpu = |name: &str| name.strip_prefix(VCPU_THREAD).is_some_and(|number| number.parse::<u32>().is_ok());
     let vcpus = threads.map(|threads| threads.iter().filter(|thread| is_vcpu(&thread.name)).count());
-    let start = if vcpus == Some(0) { Start::NotYet } else { Start::AtOnce };
+    let start = if vcpus == Some(0) { GuestStart::NotStarted } else { GuestStart::WithProcess };
     let vcpus = described.vcpus.or(vcpus.filter(|count| *count > 0).map(|count| count as u64));
     Guest { vcpus, start, ..described }
 }
@@ -120,8 +120,8 @@ mod tests {
     #[test]
     fn a_vm_made_through_the_api_shows_by_its_threads() {
         for (threads, vcpus, start) in [
-            (vec!["cloud-hyperviso", "vmm", "vcpu0", "vcpu1", "vcpu_x"], Some(2), Start::AtOnce),
-            (vec!["cloud-hyperviso", "vmm"], None, Start::NotYet),
+            (vec!["cloud-hyperviso", "vmm", "vcpu0", "vcpu1", "vcpu_x"], Some(2), GuestStart::WithProcess),
+            (vec!["cloud-hyperviso", "vmm"], None, GuestStart::NotStarted),
         ] {
             let seen = Seen { threads: Some(threads), ..Seen::default() };
             let found = guest(&command_line("--api-socket /run/web.sock"), &seen);

@@ -6,7 +6,7 @@
 use serde::Deserialize;
 
 use super::arguments::CommandLine;
-use super::guest::{Guest, Start, Surroundings, uuid};
+use super::guest::{Guest, GuestStart, ProcessView, uuid};
 
 /// The id Firecracker gives to every VM that is not given one.
 const ANONYMOUS: &str = "anonymous-instance";
@@ -34,12 +34,12 @@ struct Machine {
 }
 
 /// The VM a Firecracker process runs. Its `--id` is unique on its host at most, so it is a name unless it is a UUID.
-pub(super) fn guest(command: &CommandLine, surroundings: &impl Surroundings) -> Guest {
+pub(super) fn guest(command: &CommandLine, process: &impl ProcessView) -> Guest {
     let id = command.value("id").filter(|id| *id != ANONYMOUS);
     let named = Guest { uuid: id.and_then(uuid), name: id.map(str::to_owned), ..Guest::default() };
     match command.path("config-file") {
         Some(path) => {
-            let config = surroundings.read(path);
+            let config = process.read(path);
             let config = config.and_then(|text| serde_json::from_slice::<Config>(&text).ok());
             Guest {
                 vcpus: config.as_ref().map(|Config { machine }| machine.vcpu_count.unwrap_or(DEFAULT_VCPUS)),
@@ -48,9 +48,9 @@ pub(super) fn guest(command: &CommandLine, surroundings: &impl Surroundings) -> 
             }
         }
         None => {
-            let threads = surroundings.threads();
+            let threads = process.threads();
             let vcpus = threads.map(|threads| threads.iter().filter(|it| it.name.starts_with(VCPU_THREAD)).count());
-            let start = if vcpus == Some(0) { Start::NotYet } else { Start::AtOnce };
+            let start = if vcpus == Some(0) { GuestStart::NotStarted } else { GuestStart::WithProcess };
             Guest { vcpus: vcpus.filter(|count| *count > 0).map(|count| count as u64), start, ..named }
         }
     }
@@ -88,9 +88,9 @@ mod tests {
     #[test]
     fn a_vm_made_through_the_api_shows_by_its_threads() {
         for (threads, vcpus, start) in [
-            (Some(vec!["firecracker", "fc_api", "fc_vcpu 0", "fc_vcpu 1"]), Some(2), Start::AtOnce),
-            (Some(vec!["firecracker", "fc_api"]), None, Start::NotYet),
-            (None, None, Start::AtOnce),
+            (Some(vec!["firecracker", "fc_api", "fc_vcpu 0", "fc_vcpu 1"]), Some(2), GuestStart::WithProcess),
+            (Some(vec!["firecracker", "fc_api"]), None, GuestStart::NotStarted),
+            (None, None, GuestStart::WithProcess),
         ] {
             let found = guest(&command_line("--api-sock /run/fc.sock"), &Seen { threads, ..Seen::default() });
             assert_eq!((found.vcpus, found.memory_mib, found.start), (vcpus, None, start));

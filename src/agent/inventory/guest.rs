@@ -14,25 +14,25 @@ pub(super) struct Guest {
     /// Memory in MiB.
     pub(super) memory_mib: Option<u64>,
     /// When it starts.
-    pub(super) start: Start,
+    pub(super) start: GuestStart,
 }
 
 /// When the VM of a process starts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Start {
+pub(super) enum GuestStart {
     /// With the process.
     #[default]
-    AtOnce,
+    WithProcess,
     /// When somebody tells it to, which the arguments do not show.
-    WhenTold,
+    OnCommand,
     /// When another process has handed it over.
     AfterMigration,
     /// It has not: the process has no threads for virtual CPUs yet.
-    NotYet,
+    NotStarted,
 }
 
 /// What can be seen of a process beside its arguments.
-pub(super) trait Surroundings {
+pub(super) trait ProcessView {
     /// A file as the process itself would find it, if it can be read.
     fn read(&self, path: &OsStr) -> Option<Vec<u8>>;
 
@@ -66,7 +66,7 @@ pub(super) struct Seen {
 }
 
 #[cfg(test)]
-impl Surroundings for Seen {
+impl ProcessView for Seen {
     fn read(&self, path: &OsStr) -> Option<Vec<u8>> {
         let file = self.files.iter().find(|(name, _)| path == OsStr::new(name));
         file.map(|(_, text)| text.as_bytes().to_vec())

@@ -104,7 +104,7 @@ pub(super) fn figure(number: u64) -> u32 {
 }
 
 /// A name without what would disturb a terminal or a log line.
-fn usable_name(text: &str) -> Option<String> {
+fn printable_name(text: &str) -> Option<String> {
     let name: String = text.trim().chars().map(|c| if c.is_control() { '-' } else { c }).take(LONGEST_ID).collect();
     (!name.is_empty()).then_some(name)
 }
@@ -214,9 +214,9 @@ mod tests {
             (" ", None),
             ("größe", Some("größe")),
         ] {
-            assert_eq!(usable_name(text).as_deref(), name, "{text:?}");
+            assert_eq!(printable_name(text).as_deref(), name, "{text:?}");
         }
-        assert_eq!(usable_name(&"ü".repeat(300)).unwrap().chars().count(), 255);
+        assert_eq!(printable_name(&"ü".repeat(300)).unwrap().chars().count(), 255);
     }
 
     #[test]

@@ -24,8 +24,8 @@ use sha2::{Digest as _, Sha256};
 use tracing::warn;
 
 use super::arguments::{CommandLine, readable};
-use super::guest::{Guest, Start, Surroundings, Thread};
-use super::{FoundVm, LONGEST_ID, VmSource, cloud_hypervisor, figure, firecracker, qemu, usable_name};
+use super::guest::{Guest, GuestStart, ProcessView, Thread};
+use super::{FoundVm, LONGEST_ID, VmSource, cloud_hypervisor, figure, firecracker, qemu, printable_name};
 use crate::agent::inventory::hypervisor::Hypervisor;
 use crate::client::{VmReport, VmStatus};
 
@@ -43,7 +43,7 @@ const INITIAL_NAMESPACE: &str = "pid:[4026531836]";
 const HAS_RUN: u64 = 3;
 
 /// Marks an id as made up.
-const MADE_UP: char = '~';
+const GENERATED_MARK: char = '~';
 
 /// The processes under one `/proc`.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ pub struct HostProcesses {
     worker_id: String,
     /// Whether these have to be all processes of the host.
     of_the_host: bool,
-    memory: Mutex<HashMap<ProcessKey, Remembered>>,
+    memory: Mutex<HashMap<ProcessKey, KnownProcess>>,
 }
 
 /// Tells a process from every other one since the host started.
@@ -64,7 +64,7 @@ struct ProcessKey {
 
 /// What was found out about a process, and holds as long as it lives.
 #[derive(Clone, Debug, Default)]
-struct Remembered {
+struct KnownProcess {
     /// The id of its VM.
     id: String,
     /// Whether its VM has been seen running.
@@ -85,7 +85,7 @@ impl HostProcesses {
 
     /// Hypervisor processes, the oldest first.
     fn list_hypervisors(&self) -> io::Result<Vec<Process>> {
-        self.check_sight()?;
+        self.check_visibility()?;
         let mut found: Vec<_> = fs::read_dir(&self.proc)?
             .filter_map(Result::ok)
             .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
@@ -96,7 +96,7 @@ impl HostProcesses {
     }
 
     /// Makes sure that processes of other users show. The first process is always there and belongs to root.
-    fn check_sight(&self) -> io::Result<()> {
+    fn check_visibility(&self) -> io::Result<()> {
         let proc = self.proc.display();
         if self.of_the_host {
             // Where there are no namespaces, there is nothing to be shut in.
@@ -116,14 +116,14 @@ impl HostProcesses {
     }
 
     /// Gives every process's VM its id, the oldest process first. An id that was given once stays.
-    fn assign_ids(&self, guests: &[(Process, Guest)], memory: &mut HashMap<ProcessKey, Remembered>) {
+    fn assign_ids(&self, guests: &[(Process, Guest)], memory: &mut HashMap<ProcessKey, KnownProcess>) {
         let alive: HashSet<_> = guests.iter().map(|(process, _)| process.key).collect();
         memory.retain(|key, _| alive.contains(key));
         let boot = self.boot();
         // Whoever takes a VM over has its UUID from the moment that the process before it is gone.
-        let stays = |process: &Process, guest: &Guest, memory: &HashMap<ProcessKey, Remembered>| {
+        let stays = |process: &Process, guest: &Guest, memory: &HashMap<ProcessKey, KnownProcess>| {
             memory.get(&process.key).is_some_and(|it| {
-                guest.start != Start::AfterMigration || guest.uuid.as_ref().is_none_or(|uuid| *uuid == it.id)
+                guest.start != GuestStart::AfterMigration || guest.uuid.as_ref().is_none_or(|uuid| *uuid == it.id)
             })
         };
         let mut taken: HashSet<String> = HashSet::new();
@@ -136,7 +136,7 @@ impl HostProcesses {
             if stays(process, guest, memory) {
                 continue;
             }
-            let made_up = made_up_id(&self.worker_id, process.hypervisor, process.key, boot.as_deref());
+            let made_up = generated_id(&self.worker_id, process.hypervisor, process.key, boot.as_deref());
             let id = match &guest.uuid {
                 Some(uuid) if taken.insert(uuid.clone()) => uuid.clone(),
                 Some(uuid) => {
@@ -177,12 +177,12 @@ impl VmSource for HostProcesses {
             let id = remembered.id.clone();
             let status = match guest.start {
                 _ if remembered.has_run => VmStatus::Running,
-                Start::AtOnce => VmStatus::Running,
-                Start::WhenTold | Start::NotYet => VmStatus::Created,
-                Start::AfterMigration => VmStatus::Starting,
+                GuestStart::WithProcess => VmStatus::Running,
+                GuestStart::OnCommand | GuestStart::NotStarted => VmStatus::Created,
+                GuestStart::AfterMigration => VmStatus::Starting,
             };
             let report = VmReport {
-                name: guest.name.as_deref().and_then(usable_name).unwrap_or_else(|| id.clone()),
+                name: guest.name.as_deref().and_then(printable_name).unwrap_or_else(|| id.clone()),
                 id,
                 status,
                 vcpus: figure(guest.vcpus.unwrap_or(0)),
@@ -195,9 +195,9 @@ impl VmSource for HostProcesses {
 }
 
 /// An id that no other host makes up, and no other process of this one.
-fn made_up_id(worker_id: &str, hypervisor: Hypervisor, key: ProcessKey, boot: Option<&str>) -> String {
+fn generated_id(worker_id: &str, hypervisor: Hypervisor, key: ProcessKey, boot: Option<&str>) -> String {
     let ProcessKey { pid, start } = key;
-    let mut own = format!("{MADE_UP}{}-{pid}-{start}", hypervisor.name());
+    let mut own = format!("{GENERATED_MARK}{}-{pid}-{start}", hypervisor.name());
     if let Some(boot) = boot {
         own.push('-');
         own.push_str(boot);
@@ -209,7 +209,7 @@ fn made_up_id(worker_id: &str, hypervisor: Hypervisor, key: ProcessKey, boot: Op
     // A worker's id may be as long as a VM's. What is cut off is told by its hash.
     let hash: String = Sha256::digest(worker_id).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     let kept: String = worker_id.chars().take(room.saturating_sub(hash.len() + 1)).collect();
-    format!("{kept}{MADE_UP}{hash}{own}")
+    format!("{kept}{GENERATED_MARK}{hash}{own}")
 }
 
 /// One hypervisor process.
@@ -257,12 +257,12 @@ impl Process {
 
     /// Whether a VM that did not start with its process has been seen to run since. Where that does not show, it is
     /// taken for running: VM managers start all their VMs in two steps.
-    fn has_run(&self, start: Start) -> bool {
+    fn has_run(&self, start: GuestStart) -> bool {
         match start {
-            Start::AtOnce => true,
-            Start::NotYet => false,
-            Start::WhenTold | Start::AfterMigration if self.guest_ticks > 0 => true,
-            Start::WhenTold | Start::AfterMigration => self.threads().is_none_or(|threads| {
+            GuestStart::WithProcess => true,
+            GuestStart::NotStarted => false,
+            GuestStart::OnCommand | GuestStart::AfterMigration if self.guest_ticks > 0 => true,
+            GuestStart::OnCommand | GuestStart::AfterMigration => self.threads().is_none_or(|threads| {
                 let is_vcpu = |thread: &&Thread| thread.name.starts_with("CPU ") || thread.name.starts_with("ALL CPUs");
                 let named = threads.iter().any(|thread| is_vcpu(&thread));
                 let counted = threads.iter().filter(|thread| if named { is_vcpu(thread) } else { !thread.is_main });
@@ -289,7 +289,7 @@ impl Process {
     }
 }
 
-impl Surroundings for Process {
+impl ProcessView for Process {
     fn read(&self, path: &OsStr) -> Option<Vec<u8>> {
         read_file(&self.path_inside(Path::new(path)))
     }

@@ -11,7 +11,7 @@ use super::object_types::{
 use super::scalars::Int53;
 use crate::error::Error;
 use crate::http::is_kept_for_operators;
-use crate::resolvers::{Goodbye, HeartbeatSender, Precondition, Resolvers, checks};
+use crate::resolvers::{Deregistration, HeartbeatSender, Precondition, Resolvers, checks};
 
 /// Changes to the cluster. Each is on disk before it is answered.
 pub struct Mutation;
@@ -55,7 +55,7 @@ impl Mutation {
     ) -> Option<Result<RegisterWorkerPayload>> {
         nullable(async {
             if let Err(refused) = check_connection() {
-                ctx.data::<Resolvers>()?.hear_registration(&input.worker_id, input.boot_id.as_deref());
+                ctx.data::<Resolvers>()?.record_life_sign_of_registration(&input.worker_id, input.boot_id.as_deref());
                 return Err(refused.into());
             }
             let (worker_id, if_revision) = (input.worker_id.clone(), revision(input.if_revision)?);
@@ -99,8 +99,8 @@ impl Mutation {
                 input;
             let condition = revision(if_revision)?.into();
             let incarnation = incarnation.map(|incarnation| incarnation.0);
-            let goodbye = Goodbye { incarnation, boot_id, host_boot_id, purge, force, condition };
-            ctx.data::<Resolvers>()?.deregister_worker(&worker_id, goodbye).await?;
+            let deregistration = Deregistration { incarnation, boot_id, host_boot_id, purge, force, condition };
+            ctx.data::<Resolvers>()?.deregister_worker(&worker_id, deregistration).await?;
             Ok(DeregisterWorkerPayload { worker_id })
         })
         .await

@@ -47,7 +47,7 @@ shapes! {
     Zones<'_> = map(whole(0..=i64::from(i32::MAX)));
     Vms<'_> = list(named("ListedVm"));
     Worker = named("Worker");
-    SetAside = map(any_text());
+    RejectedVms = map(any_text());
 }
 
 /// A length of time as Go writes it, such as `2h30m45s`.

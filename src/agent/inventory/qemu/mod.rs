@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use self::settings::Settings;
 use super::arguments::{CommandLine, Unit, size_mib};
-use super::guest::{Guest, Start, Surroundings, uuid};
+use super::guest::{Guest, GuestStart, ProcessView, uuid};
 
 /// QEMU's own default when `-smp` is not given, of the machines that [`has_usual_size`] knows.
 const DEFAULT_VCPUS: u64 = 1;
@@ -32,8 +32,8 @@ const CORES: &str = "-spapr-cpu-core";
 
 /// The VM a QEMU process runs, or none: libvirt starts QEMU without a machine to ask it what it can do. `program` is the
 /// name of the program's file.
-pub(super) fn guest(program: &str, command: &CommandLine, surroundings: &impl Surroundings) -> Option<Guest> {
-    let settings = Settings::of(command, surroundings);
+pub(super) fn guest(program: &str, command: &CommandLine, process: &impl ProcessView) -> Option<Guest> {
+    let settings = Settings::of(command, process);
     let machine = Machine::of(&settings);
     if machine.kind.as_deref() == Some("none") {
         return None;
@@ -41,11 +41,11 @@ pub(super) fn guest(program: &str, command: &CommandLine, surroundings: &impl Su
     let is_usual = has_usual_size(program, machine.kind.as_deref());
     let sized = if settings.are_incomplete { None } else { Some(&machine) };
     let start = if settings.has("incoming") {
-        Start::AfterMigration
+        GuestStart::AfterMigration
     } else if settings.has("S") || settings.has("preconfig") {
-        Start::WhenTold
+        GuestStart::OnCommand
     } else {
-        Start::AtOnce
+        GuestStart::WithProcess
     };
     Some(Guest {
         uuid: machine.uuid.as_deref().and_then(uuid),
@@ -289,11 +289,11 @@ mod tests {
     #[test]
     fn a_vm_may_wait_to_be_started() {
         for (words, start) in [
-            ("-m 64", Start::AtOnce),
-            ("-S", Start::WhenTold),
-            ("--preconfig", Start::WhenTold),
-            ("-S -incoming defer", Start::AfterMigration),
-            ("-name -S", Start::AtOnce),
+            ("-m 64", GuestStart::WithProcess),
+            ("-S", GuestStart::OnCommand),
+            ("--preconfig", GuestStart::OnCommand),
+            ("-S -incoming defer", GuestStart::AfterMigration),
+            ("-name -S", GuestStart::WithProcess),
         ] {
             assert_eq!(found(words).start, start, "{words}");
         }

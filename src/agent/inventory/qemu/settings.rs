@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::super::arguments::{CommandLine, pairs, readable};
-use super::super::guest::Surroundings;
+use super::super::guest::ProcessView;
 
 /// Options that take no value; every other one takes the argument after it, whatever that looks like.
 const SWITCHES: [&str; 51] = [
@@ -80,7 +80,7 @@ pub(super) struct Settings {
 
 impl Settings {
     /// The settings of a process with these arguments.
-    pub(super) fn of(command: &CommandLine, surroundings: &impl Surroundings) -> Self {
+    pub(super) fn of(command: &CommandLine, process: &impl ProcessView) -> Self {
         let mut settings = Self::default();
         let mut arguments = command.texts().iter().enumerate();
         while let Some((_, argument)) = arguments.next() {
@@ -96,7 +96,7 @@ impl Settings {
                 break;
             };
             if option == "readconfig" {
-                let file = command.raw(position).and_then(|path| surroundings.read(path));
+                let file = command.raw(position).and_then(|path| process.read(path));
                 match file.and_then(|file| in_file(&readable(&file))) {
                     Some(list) => settings.list.extend(list),
                     None => settings.are_incomplete = true,
