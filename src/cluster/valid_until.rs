@@ -1,4 +1,6 @@
-//! Until when what a worker shows stays the same, if nothing is committed.
+//! For how long the rendered text of a worker is valid: until the clock changes what its volatile fields show.
+//!
+//! A commit that changes the worker is not considered here: it drops the text by itself.
 
 use std::time::Duration;
 
@@ -10,12 +12,13 @@ use crate::clock::Timestamp;
 use crate::render::Volatility;
 
 impl WorkerView {
-    /// Before which moment the clock makes nothing else of what is shown; none if it never does.
+    /// The moment from which fields of this volatility show something else, if the worker does not change before; none if
+    /// they never do.
     pub fn valid_until(&self, volatility: Volatility) -> Option<Timestamp> {
         if !volatility.shows_silence() || self.availability() == Availability::Offline {
             return None;
         }
-        // The last moment at which it is online is the one at which it has been silent for just as long as it may.
+        // A worker is online up to and including the moment at which it has been silent for exactly as long as it may.
         let silent = TimeDelta::from_std(self.view.offline_after)
             .ok()
             .and_then(|silence| self.worker.usage.last_seen.checked_add_signed(silence + TimeDelta::milliseconds(1)));
@@ -67,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_holds_until_the_next_second_or_the_end_of_patience() {
+    fn a_text_is_valid_until_the_next_second_or_the_time_out() {
         for (now, has_left, silence, seconds) in [
             (40_250, false, Some(100_251), Some(41_000)),
             (40_999, false, Some(100_251), Some(41_000)),

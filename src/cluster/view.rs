@@ -1,4 +1,7 @@
-//! The cluster as one answer sees it: one snapshot, read at one moment.
+//! A view: one snapshot, read at one moment. Everything that one answer shows is read from one view.
+//!
+//! Whether a worker is online depends on the moment, so that is decided here and not in the snapshot. Which rows an answer
+//! has, and in what order, is for [`resolvers`](crate::resolvers) to say.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -18,13 +21,13 @@ use crate::render::{RenderCache, Volatility};
 /// A snapshot and the moment it is read at, stamped once per answer.
 #[derive(Clone, Debug)]
 pub struct View {
-    /// The state.
+    /// The snapshot.
     pub snapshot: Arc<Snapshot>,
-    /// The moment.
+    /// The moment it is read at.
     pub now: Timestamp,
     /// For how long a worker may be silent before it counts as offline.
     pub offline_after: Duration,
-    /// What the two before it come to.
+    /// Follows from the moment and the time-out.
     cutoff: LivenessCutoff,
 }
 
@@ -53,7 +56,7 @@ impl View {
         self.snapshot.workers_in(lower, upper).map(|worker| self.worker(worker))
     }
 
-    /// The workers of these that lie between two ids, by id.
+    /// The workers with these ids, as far as they are between two ids, by id.
     pub fn workers_among<'a>(
         self: &'a Arc<Self>,
         ids: &'a Ids<WorkerId>,
@@ -63,7 +66,7 @@ impl View {
         ids.range(lower, upper).filter_map(|id| self.find_worker(id.as_str()))
     }
 
-    /// The VMs of these that lie between two ids, by id, each as the report that speaks for it says.
+    /// The VMs with these ids, as far as they are between two ids, by id, each by its authoritative report.
     pub fn vms_among<'a>(
         self: &'a Arc<Self>,
         ids: &'a Ids<VmId>,
@@ -84,19 +87,19 @@ impl View {
         }
     }
 
-    /// Ids among which are those of all workers that have a status. None if that has to be asked of each: of the offline
-    /// ones while somebody has been silent for too long and is not announced.
+    /// A set of ids in which those of all workers with a status are. None if there is no such set but all workers: for the
+    /// offline ones, while a worker that has been silent for too long is not announced yet.
     pub fn candidates(&self, status: WorkerStatus) -> Option<&Ids<WorkerId>> {
         let is_known = status != WorkerStatus::Offline || self.has_announced_all_silent();
         is_known.then(|| self.snapshot.workers_announced(status))
     }
 
-    /// Whether everybody who is silent for too long is announced.
+    /// Whether all workers that have been silent for too long are announced.
     pub fn has_announced_all_silent(&self) -> bool {
         self.snapshot.totals().all_were_heard(self.cutoff)
     }
 
-    /// The VM with this id, as the report that speaks for it says.
+    /// The VM with this id, by its authoritative report.
     pub fn find_vm(self: &Arc<Self>, id: &str) -> Option<VmView> {
         self.snapshot.find_vm(id).and_then(|reports| self.authoritative_report(reports))
     }
@@ -115,13 +118,13 @@ impl View {
         self.snapshot.vms_in(lower, upper).filter_map(|reports| self.authoritative_report(reports))
     }
 
-    /// The first moment at which a worker that is online now will have been silent for too long, if it is not heard before.
+    /// The first moment at which a worker that is online now will be offline, if no heartbeat arrives before.
     pub fn next_silence(self: &Arc<Self>) -> Option<Timestamp> {
         self.workers().filter_map(|worker| worker.valid_until(Volatility::SILENCE)).min()
     }
 
-    /// When the worker was last heard that has been silent for longest, of those that have been so for too long and are
-    /// not announced offline. None if there are none.
+    /// The earliest last heartbeat among the workers that have been silent for too long and are not announced offline. None
+    /// if there are no such workers.
     pub fn longest_unannounced_silence(&self) -> Option<Timestamp> {
         let silent = self.snapshot.workers().filter(|worker| {
             worker.announced == Availability::Online && worker.availability(self.cutoff) == Availability::Offline
@@ -145,7 +148,7 @@ impl View {
         WorkerView { worker: worker.clone(), view: self.clone() }
     }
 
-    /// The VM that is reported so, as the report that speaks for it says.
+    /// The VM of these reports, by the authoritative one.
     pub fn authoritative_report(self: &Arc<Self>, reports: &VmReports) -> Option<VmView> {
         let vm = self.snapshot.authoritative_report(reports)?;
         Some(VmView { vm: vm.clone(), view: self.clone() })
@@ -157,7 +160,7 @@ impl View {
 pub struct WorkerView {
     /// The worker.
     pub worker: Arc<Worker>,
-    /// What it is seen in.
+    /// The view it is read from.
     pub view: Arc<View>,
 }
 
@@ -172,22 +175,22 @@ impl WorkerView {
         &self.worker.identity
     }
 
-    /// Whether it is reachable.
+    /// Whether its heartbeats arrive.
     pub fn availability(&self) -> Availability {
         self.worker.availability(self.view.cutoff)
     }
 
-    /// The one status the outside sees.
+    /// The status that clients see.
     pub fn status(&self) -> WorkerStatus {
         WorkerStatus::of(self.availability(), self.worker.policy)
     }
 
-    /// Whether its last heartbeat is recent enough. Flips together with the status.
+    /// Whether its last heartbeat is recent enough: false exactly while the status is offline.
     pub fn is_healthy(&self) -> bool {
         self.availability() == Availability::Online
     }
 
-    /// How long it has been up; stands still while it is offline.
+    /// How long it has been up; while it is offline, up to its last heartbeat.
     pub fn uptime(&self) -> Uptime {
         let until = match self.availability() {
             Availability::Online => self.view.now,
@@ -212,12 +215,12 @@ impl WorkerView {
         percent(self.worker.usage.used_memory_mb.into(), self.identity().memory_mb.into())
     }
 
-    /// How many VMs hold a slot on it: the length of [`vms`](Self::vms) without a wish for others.
+    /// How many VMs hold a slot on it: the length of [`vms`](Self::vms) without statuses.
     pub fn vm_count(&self) -> usize {
         self.worker.usage.vms.count_slot_holders()
     }
 
-    /// Its VMs, by id: those in one of these statuses, or without any wish those that hold a slot.
+    /// Its VMs, by id: those in one of these statuses, or without statuses those that hold a slot.
     pub fn vms(&self, statuses: Option<&[VmStatus]>) -> Vec<VmView> {
         self.vms_in(statuses).collect()
     }
@@ -236,7 +239,7 @@ impl WorkerView {
 pub struct DrainView {
     /// The drain.
     pub drain: Arc<Drain>,
-    /// Whether the present life of the worker's process has told that nothing is left.
+    /// Whether the present life of the worker's process has reported that no VM holds a slot.
     pub is_empty: bool,
 }
 
@@ -245,7 +248,7 @@ pub struct DrainView {
 pub struct VmView {
     /// The report that is shown.
     pub vm: Arc<Vm>,
-    /// What it is seen in.
+    /// The view it is read from.
     pub view: Arc<View>,
 }
 
@@ -266,7 +269,7 @@ pub(super) fn percent(used: u64, total: u64) -> f64 {
     if total == 0 {
         return 0.0;
     }
-    // Rounded as whole hundredths first, so that the result is the nearest double to two decimals.
+    // Rounded to whole hundredths before the division, so that the result is the double nearest to two decimals.
     (used as f64 * 10_000.0 / total as f64).round() / 100.0
 }
 
