@@ -1,7 +1,8 @@
-//! Requests that their clients may send again until they have the answer, and that are carried out once.
+//! Idempotent requests: requests with a key, which are carried out once however often they are sent.
 //!
-//! What is kept is the answer as the protocol renders it, so the protocol says how; when it is kept, and for how long,
-//! is the [`journal`](crate::journal)'s business.
+//! The answer is stored as the protocol renders it, and replayed to a request that comes again; so the protocol hands in how
+//! it is rendered. When it is stored, and for how long, is the [`journal`](crate::journal)'s business; how the key is read
+//! from a request, that of [`http`](crate::http).
 
 use std::sync::Arc;
 
@@ -12,35 +13,36 @@ pub use crate::journal::Answer;
 use crate::journal::Command;
 use crate::journal::commands::{Once, Told, heartbeat_fingerprint};
 
-/// What makes a request the same as an earlier one, and how it is answered.
+/// The key of a request, and how its answer is rendered.
 pub struct IdempotentRequest<T> {
-    /// The key that the client has chosen.
+    /// The key, chosen by the client.
     pub key: String,
-    /// Tells the request from others with the same key.
+    /// A digest of the request, by which another request with the same key is noticed.
     pub fingerprint: String,
-    /// Renders the answer. It may be called more than once, and its work thrown away.
+    /// Renders the answer. It may be called more than once: the batch that it is called in may fail.
     pub render: Box<dyn Fn(T) -> Answer + Send>,
 }
 
-/// An answer that is kept.
+/// The answer to an idempotent request.
 #[derive(Clone, Debug)]
 pub struct IdempotentReply {
     /// The answer.
     pub answer: Answer,
-    /// Whether it had been given before.
+    /// Whether it is the stored answer to an earlier request.
     pub is_replay: bool,
 }
 
 impl<T> IdempotentRequest<T> {
-    /// The same for heartbeats. Their fingerprints tell them from commands: workers send so many more keys that what is
-    /// kept for them must not displace what is kept for operators.
+    /// The same, with a fingerprint that marks it as a heartbeat: workers send so many keys that the answers stored for them
+    /// are counted apart, and cannot displace those stored for operators.
     pub(super) fn of_heartbeats(self) -> Self {
         Self { fingerprint: heartbeat_fingerprint(&self.fingerprint), ..self }
     }
 }
 
 impl Resolvers {
-    /// Has a command carried out, or finds what it was answered when it was. The reply is there if it was just now.
+    /// Carries out a command, or finds the stored answer if it was carried out before. There is a reply in the first case
+    /// only.
     pub(super) async fn commit_idempotent<C: Command, T: 'static>(
         &self,
         command: C,

@@ -1,9 +1,9 @@
-//! Pages of workers in an order that is kept: sought in it, and not sorted.
+//! Pages of all workers in an order that has an index: found by search in the index, without sorting.
 //!
-//! Only a registration gives a worker another place in these orders. Those that have registered since a walk began come
-//! behind all others, by id, as in every walk (see [`page`](super::page)); the others lie where they lay. So a page is
-//! read from the order, past those that have moved, and then from these: it costs its own length, and that of what has
-//! moved.
+//! Only a registration moves a worker in these orders. As in every walk (see [`page`](super::page)), the workers that have
+//! registered since the walk began come behind all others, by id; the others have not moved. So a page is read from the
+//! index, skipping the workers that have moved, and then from those: it costs its own length and the number of moved
+//! workers. Pages by id, and pages of filtered lists in these orders, are not read here.
 
 use std::cmp::Ordering;
 use std::ops::Bound;
@@ -15,7 +15,7 @@ use crate::cluster::{
 };
 use crate::error::Result;
 
-/// The order that is kept of what workers are asked for in, if there is one beside that by id.
+/// The index for an order of workers, if it has one.
 pub(super) fn indexed_order(order: WorkerOrder) -> Option<IndexedOrder> {
     match order.field {
         WorkerOrderField::Hostname => Some(IndexedOrder::Hostname),
@@ -28,10 +28,10 @@ pub(super) fn indexed_order(order: WorkerOrder) -> Option<IndexedOrder> {
     }
 }
 
-/// One page of all workers in an order that is kept; `edge` tells a worker's place in it.
+/// One page of all workers in an order that has an index; `edge` makes a worker's edge in that order.
 pub(super) fn page(
     view: &Arc<View>,
-    kept: IndexedOrder,
+    indexed: IndexedOrder,
     order: WorkerOrder,
     request: &PageRequest,
     edge: impl Fn(WorkerView) -> Edge<WorkerView>,
@@ -40,7 +40,7 @@ pub(super) fn page(
     let parse = |text: &Option<String>, field| {
         let Some(text) = text else { return Ok(None) };
         let place = CursorPosition::parse(text, field)?;
-        match (kept, &place.key) {
+        match (indexed, &place.key) {
             (IndexedOrder::Hostname, WorkerSortKey::Hostname(_)) | (IndexedOrder::Zone, WorkerSortKey::Zone(_)) => {
                 Ok(Some(place))
             }
@@ -53,19 +53,19 @@ pub(super) fn page(
     let mut moved: Vec<_> = view.snapshot.registered_after(since.revision).cloned().collect();
     moved.sort_unstable();
     let (_, from_the_end) = size;
-    let index = view.snapshot.ordered(kept);
+    let index = view.snapshot.ordered(indexed);
     let walk = IndexedWalk { view, index, descending: order.descending, since, from_the_end, moved, edge };
     Ok(Page::sought(&walk, after.as_ref(), before.as_ref(), size))
 }
 
-/// All workers, as a walk meets them that began then.
+/// All workers, in the order in which a walk meets them.
 struct IndexedWalk<'v, E> {
     view: &'v Arc<View>,
     index: &'v Index<WorkerId>,
     descending: bool,
     since: Cursor,
     from_the_end: bool,
-    /// Those whose place may have changed since, by id.
+    /// The workers that may have moved since the walk began, by id.
     moved: Vec<WorkerId>,
     edge: E,
 }
@@ -75,13 +75,13 @@ impl<E> IndexedWalk<'_, E> {
         worker.worker.registration_revision > self.since.revision
     }
 
-    /// Whether a place is in the second part of the walk: those that have moved are, unless it is walked from the end.
+    /// Whether a position is in the second part of the list: moved workers are, unless the walk goes from the end.
     fn is_in_second(&self, place: &CursorPosition) -> bool {
         place.has_moved != self.from_the_end
     }
 
-    /// The bounds as far as they are within the part of those that have moved, or of those that have not. None if nothing
-    /// of the part is between them.
+    /// The bounds, limited to the part of the workers that have moved or have not. None if no position of that part is
+    /// between them.
     fn within<'a>(
         &self,
         have_moved: bool,
@@ -106,14 +106,14 @@ impl<E> IndexedWalk<'_, E> {
         Some((lower, upper))
     }
 
-    /// Those that have not moved, between two places.
+    /// The workers that have not moved, between two positions.
     fn unmoved<'a>(
         &'a self,
         lower: Bound<&'a CursorPosition>,
         upper: Bound<&'a CursorPosition>,
     ) -> impl DoubleEndedIterator<Item = WorkerView> + 'a {
         let (first, last) = (lower.map(text), upper.map(text));
-        // A text that a place has is limited further by the ids below.
+        // Under the texts of the bounds themselves, the ids are limited below.
         let included = |bound| match bound {
             Bound::Included(text) | Bound::Excluded(text) => Bound::Included(text),
             Bound::Unbounded => Bound::Unbounded,
@@ -129,13 +129,13 @@ impl<E> IndexedWalk<'_, E> {
                 Bound::Excluded(place) if text(place) == &**group.text() => Bound::Excluded(&*place.id),
                 _ => Bound::Unbounded,
             };
-            // Of equal ones, the smaller id comes first in either direction.
+            // Under one text, ids ascend in either direction.
             group.ids().range(limit(lower), limit(upper))
         });
         ids.filter_map(|id| self.view.find_worker(id.as_str())).filter(|worker| !self.has_moved(worker))
     }
 
-    /// Those that have moved, between two places.
+    /// The workers that have moved, between two positions.
     fn moved<'a>(
         &'a self,
         lower: Bound<&'a CursorPosition>,
@@ -188,7 +188,7 @@ impl<E: Fn(WorkerView) -> Edge<WorkerView>> Seek for IndexedWalk<'_, E> {
     }
 }
 
-/// What a place has in common with others in an order that is kept.
+/// The text of a position, by which the index groups.
 fn text(place: &CursorPosition) -> &str {
     match &place.key {
         WorkerSortKey::Hostname(text) | WorkerSortKey::Zone(text) => text,
