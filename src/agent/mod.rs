@@ -1,12 +1,12 @@
-//! `aetherium agent`: the worker's side. Tells a server what this host is and which VMs it runs, until told to stop.
+//! `aetherium agent`: registers this host as a worker, and reports its VMs by heartbeats, until told to stop.
 //!
-//! The agent is a client of the public API and knows nothing of the server's inside. Its life is one loop: register,
-//! then beat at the pace the server asks for, and register again when the server no longer knows it. What it reads of
-//! the host is in `host` and [`inventory`], what a beat carries is decided in `beat`, which server it goes to in
-//! `servers`, how long to stay away after a failure in `backoff`; this file only holds the options and the
-//! conversation.
+//! The agent is one loop: register, then send a heartbeat whenever the server asks for the next one, and register again when
+//! the server does not know the worker any more. This file has the options and the loop. What is read of the host is in
+//! `host` and [`inventory`], what a heartbeat carries is decided in `beat`, which server it is sent to in `servers`, how long
+//! to wait after a failure in `backoff`.
 //!
-//! Nothing here depends on the inventory being readable: a worker that cannot list its VMs is still alive and says so.
+//! **Invariant:** the agent is a client of the public API and imports nothing of the server. A heartbeat is sent even if the
+//! inventory cannot be read: a worker that cannot list its VMs is alive.
 
 mod backoff;
 mod beat;
@@ -38,25 +38,25 @@ use crate::discovery::{
     Announcer, CheckState, CheckStatus, Consul, ConsulError, ConsulOptions, Finder, Service, find_servers,
 };
 
-/// A server that is gone as well must not hold up the end of this process.
+/// How long a deregistration may take: a server that does not answer must not hold up the end of this process.
 const DEREGISTRATION_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// However the server's answer came about, an agent never beats faster than this.
+/// The shortest time between two heartbeats, whatever the server asks for.
 const MIN_HEARTBEAT_INTERVAL: Duration = Duration::from_millis(50);
 
-/// As many VMs as a worker takes when nobody says otherwise.
+/// How many VMs a worker takes, unless its operator says otherwise.
 const DEFAULT_MAX_VMS: u32 = 100;
 
-/// What operators want of a worker that is to be given nothing new.
+/// The policy of a worker that takes no new VMs, as the server calls it.
 const DRAINING: &str = "draining";
 
-/// How a worker stands in Consul from one acknowledged heartbeat on.
+/// The check of a worker in Consul after an acknowledged heartbeat.
 const ACKNOWLEDGED: (CheckStatus, &str) = (CheckStatus::Passing, "the server acknowledges heartbeats");
 
-/// How it stands before that, and while no server can be reached.
+/// The check before that, and while no server can be reached.
 const NOT_ACKNOWLEDGED: (CheckStatus, &str) = (CheckStatus::Warning, "no server acknowledges heartbeats");
 
-/// What an agent is started for.
+/// What an agent is started to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum AgentAction {
     /// Report this host, until told to stop.
@@ -158,7 +158,7 @@ impl AgentOptions {
         }
     }
 
-    /// What to register: the operator's word where there is one, the host's otherwise.
+    /// The registration: what the operator has set, and what was read of the host otherwise.
     fn registration(
         &self,
         host: Host,
@@ -186,12 +186,12 @@ impl AgentOptions {
     }
 }
 
-/// What the operator said, if anything: a variable that is set to nothing says nothing.
+/// A setting that is not the empty text: an environment variable that is set to nothing counts as not set.
 fn given(text: Option<&str>) -> Option<String> {
     text.filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
-/// Splits `key=value`. An empty text is what a variable that is set to nothing amounts to, and is no label.
+/// Splits `key=value`. The empty text, which is the value of an environment variable that is set to nothing, is no label.
 fn parse_label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
@@ -200,22 +200,22 @@ fn parse_label(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// Why an agent stopped by itself. Everything that passes by waiting is not among these.
+/// Why an agent has ended by itself. Failures that may pass are not among these: they are waited out.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
     /// The server's address cannot be used.
     #[error(transparent)]
     Server(ClientError),
-    /// Nobody said where a server is, or where to find one.
+    /// Neither a server nor a Consul was named.
     #[error("there is no server to report to; name one with --server, or find one with --consul")]
     NoServer,
     /// Consul cannot be used as it was configured.
     #[error(transparent)]
     Consul(ConsulError),
-    /// The worker is to be announced, and nobody said where.
+    /// The worker is to be announced, and no Consul was named.
     #[error("--consul-announce needs a Consul to announce the worker in; say which with --consul")]
     NoConsul,
-    /// Consul was asked for the servers, once, and did not name any.
+    /// Consul was asked for the servers, once, and named none.
     #[error("Consul names no server: {reason}")]
     NotFound {
         /// Why.
@@ -224,15 +224,15 @@ pub enum AgentError {
     /// The system has no name for this host and the operator gave none.
     #[error("this host has no name; give it one with --hostname")]
     NoHostname,
-    /// The server will not have this worker, and never has had it in the life of this process.
+    /// The server refuses this worker, and has never accepted it since this process was started.
     #[error("worker {id} cannot report to the server")]
     Refused {
         /// The worker.
         id: String,
-        /// The server's words.
+        /// The answer of the server.
         source: ClientError,
     },
-    /// Another process has registered under the same id since, and only one can be right; or the worker was signed off.
+    /// Another process has registered under the same id since; or the worker was deregistered.
     #[error(
         "another process has registered as worker {id} since, or this one was signed off; give each process an --id of its \
          own"
@@ -240,10 +240,10 @@ pub enum AgentError {
     Superseded {
         /// The worker.
         id: String,
-        /// The server's words.
+        /// The answer of the server.
         source: ClientError,
     },
-    /// The kernel does not say which start of the host this is, and so nobody can tell whether the worker is this one.
+    /// The kernel does not tell the boot id of the host, so that it cannot be told whether the worker runs on it.
     #[error(
         "the kernel does not tell which start of this host it is, so it cannot be told that this is where worker {id} lives"
     )]
@@ -251,23 +251,23 @@ pub enum AgentError {
         /// The worker.
         id: String,
     },
-    /// The goodbye was not heard, or refused.
+    /// The deregistration was not answered, or refused.
     #[error("worker {id} could not say goodbye")]
-    Goodbye {
+    Deregistration {
         /// The worker.
         id: String,
-        /// The server's words.
+        /// The answer of the server.
         source: ClientError,
     },
 }
 
-/// Does what it is started for. If that is to report, this host is reported to the server until `shutdown` is cancelled.
+/// Runs an agent: reports this host until `shutdown` is cancelled, or deregisters its worker and returns.
 ///
-/// Returns an error only for what waiting does not cure: see [`AgentError`].
+/// Returns an error only for failures that do not pass: see [`AgentError`].
 pub async fn run(options: AgentOptions, shutdown: CancellationToken) -> Result<(), AgentError> {
     let consul = options.consul.client().map_err(AgentError::Consul)?;
     let named = given(options.server.as_deref());
-    // An address that cannot be used is told before anything else is done.
+    // An invalid address is reported before anything else is done.
     if let Some(url) = &named {
         Client::new(url).map_err(AgentError::Server)?;
     }
@@ -287,7 +287,7 @@ pub async fn run(options: AgentOptions, shutdown: CancellationToken) -> Result<(
     };
     let sources: Vec<Box<dyn VmSource>> = vec![Box::new(processes)];
 
-    // What talks to Consul ends with this function, and nothing here waits for it.
+    // The tasks that talk to Consul are dropped with this set; nothing waits for them.
     let mut discovery = JoinSet::new();
     let found = consul.clone().map(|consul| {
         let (finder, found) = Finder::new(consul);
@@ -301,14 +301,14 @@ pub async fn run(options: AgentOptions, shutdown: CancellationToken) -> Result<(
         let Registration { address, zone, .. } = &agent.registration;
         let service = Service::worker(&agent.id, address, zone);
         Announcer::new(consul, service, options.consul.consul_check_ttl, agent.check_state.subscribe(), None)
-            .after(agent.heard.subscribe())
+            .after(agent.acknowledged.subscribe())
     });
     let closing = CancellationToken::new();
     let _closes = closing.clone().drop_guard();
     let announcing = announcer.map(|announcer| tokio::spawn(announcer.run_and_stay(closing.clone())));
     let outcome = Agent { leave_on_stop: leaves, ..agent }.run(shutdown).await;
     closing.cancel();
-    // As for the server: who is only started anew stays, and the check tells if that does not happen.
+    // As with the server: an agent that is only restarted stays registered, and the check expires if it does not come back.
     if let Some(announcing) = announcing
         && let Ok(announcer) = announcing.await
         && leaves
@@ -319,14 +319,14 @@ pub async fn run(options: AgentOptions, shutdown: CancellationToken) -> Result<(
     outcome
 }
 
-/// Says goodbye for the worker that lives on this start of the host. One that has registered from elsewhere under the same
-/// id is left in peace.
+/// Deregisters the worker that runs on this start of the host. A worker with the same id that has registered from elsewhere
+/// is not touched.
 async fn leave(named: Option<&str>, consul: Option<Consul>, options: &AgentOptions) -> Result<(), AgentError> {
     let id = given(options.id.as_deref()).or_else(|| given(options.hostname.as_deref())).or_else(host::name);
     let id = id.ok_or(AgentError::NoHostname)?;
     let Some(host_boot_id) = host::boot_id() else { return Err(AgentError::NoBootId { id }) };
     let life = LifeOf::HostBoot(&host_boot_id);
-    // Here the one that was named is the first to try, since Consul may hang.
+    // The server that was named is tried first, since Consul may hang.
     let named = named.map(Client::new).transpose().map_err(AgentError::Server)?;
     let mut outcome = deregister(named, &id, life).await;
     if matches!(outcome, None | Some(Err(ClientError::Unavailable { .. })))
@@ -344,7 +344,7 @@ async fn leave(named: Option<&str>, consul: Option<Consul>, options: &AgentOptio
     match outcome {
         Some(Ok(())) => info!(worker.id = %id, "Worker {id} said goodbye"),
         Some(Err(ClientError::Unknown { .. })) => info!(worker.id = %id, "The server does not know worker {id}"),
-        Some(Err(source)) => return Err(AgentError::Goodbye { id, source }),
+        Some(Err(source)) => return Err(AgentError::Deregistration { id, source }),
         None => return Err(AgentError::NoServer),
     }
     if let Some(consul) = consul.filter(|_| options.consul_announce) {
@@ -355,12 +355,12 @@ async fn leave(named: Option<&str>, consul: Option<Consul>, options: &AgentOptio
     Ok(())
 }
 
-/// Clients of these servers, without those that have an address which cannot be used.
+/// Clients of the servers at these addresses, without those whose address is invalid.
 fn usable(urls: &[String]) -> impl Iterator<Item = Client> {
     urls.iter().filter_map(|url| Client::new(url).ok())
 }
 
-/// Says goodbye to the first server that is there. Nothing, if there is none to say it to.
+/// Deregisters the worker at the first server that answers. None if there is no server.
 async fn deregister(
     clients: impl IntoIterator<Item = Client>,
     id: &str,
@@ -380,7 +380,7 @@ fn check_state((status, output): (CheckStatus, &'static str), is_draining: Optio
     CheckState { status, output, is_draining }
 }
 
-/// One worker's conversation with its server.
+/// One worker, and what it knows of its server.
 struct Agent {
     servers: ServerSelector,
     id: String,
@@ -389,18 +389,18 @@ struct Agent {
     planner: BeatPlanner,
     outage: Outage,
     limits: RetryLimits,
-    /// Whether the server has ever taken a registration of this process. From then on a refusal is a fault of the server
-    /// or of something on the way, which passes.
+    /// Whether a registration of this process was ever accepted. From then on, a refusal is taken for a fault of the server or
+    /// of a proxy, which passes.
     accepted: bool,
     inventory_failing: bool,
     inventory_changes: InventoryChanges,
-    /// VMs that the server left out of the last report, so that each is logged once.
-    set_aside: BTreeMap<String, String>,
+    /// VMs of the last report that the server rejected, each with the reason, so that each is logged once.
+    rejected_vms: BTreeMap<String, String>,
     policy: String,
-    /// For Consul, if the worker is announced there.
+    /// The check in Consul, if the worker is announced there.
     check_state: watch::Sender<CheckState>,
-    /// Each heartbeat that is acknowledged.
-    heard: watch::Sender<()>,
+    /// Tells the announcer of each acknowledged heartbeat.
+    acknowledged: watch::Sender<()>,
     leave_on_stop: bool,
 }
 
@@ -417,23 +417,23 @@ impl Agent {
             accepted: false,
             inventory_failing: false,
             inventory_changes: InventoryChanges::default(),
-            set_aside: BTreeMap::new(),
+            rejected_vms: BTreeMap::new(),
             policy: String::new(),
             check_state: watch::Sender::new(check_state(NOT_ACKNOWLEDGED, None)),
-            heard: watch::Sender::default(),
+            acknowledged: watch::Sender::default(),
             leave_on_stop: false,
         }
     }
 
-    /// Lives until told to stop. A call in flight is dropped then: whoever comes next says all there is to say, be it a
-    /// goodbye or the agent's next start.
+    /// Reports until told to stop. A request in flight is dropped then: whatever it said is said again by the deregistration,
+    /// or at the next start of the agent.
     async fn run(mut self, shutdown: CancellationToken) -> Result<(), AgentError> {
         match shutdown.run_until_cancelled(self.register_and_report()).await {
             None => {
                 self.stop().await;
                 Ok(())
             }
-            // No goodbye: it would sign off the process that took over.
+            // It is not deregistered: that would deregister the process that took over.
             Some(Err(error)) => Err(error),
         }
     }
@@ -445,13 +445,13 @@ impl Agent {
         }
     }
 
-    /// Makes the worker known, however long that takes.
+    /// Registers the worker, trying until it is accepted.
     async fn register(&mut self) -> Result<(), AgentError> {
         let registered = loop {
             match self.servers.client().await.register(&self.id, &self.registration).await {
                 Ok(registered) => break registered,
                 Err(error @ ClientError::Unavailable { .. }) => self.back_off(&error).await,
-                // No wait makes this start the present one again; to go on under another would displace the living.
+                // Another process runs under this id. To register under a new boot id would displace that process.
                 Err(source @ ClientError::Superseded { .. }) => {
                     return Err(AgentError::Superseded { id: self.id.clone(), source });
                 }
@@ -471,7 +471,7 @@ impl Agent {
         Ok(())
     }
 
-    /// Beats until the server says that it does not know this worker.
+    /// Sends heartbeats until the server says that it does not know this worker.
     async fn beat_until_forgotten(&mut self) -> Result<(), AgentError> {
         loop {
             let vms = self.list_vms().await;
@@ -484,21 +484,22 @@ impl Agent {
                     self.outage.over(&self.id);
                     self.servers.succeeded();
                     self.set_check_state(ACKNOWLEDGED, Some(reply.policy == DRAINING));
-                    self.heard.send_replace(());
+                    self.acknowledged.send_replace(());
                     let pace = pace(&reply, &self.limits);
-                    self.note_set_aside(&reply.set_aside, beat.vms.is_some());
-                    self.note_policy(reply);
+                    self.log_rejected_vms(&reply.set_aside, beat.vms.is_some());
+                    self.log_policy(reply);
                     tokio::time::sleep(pace).await;
                 }
-                // Whatever that says: whether the worker is known, or over, is for the server in use to say.
+                // Any failure of the trial, also one that says that the worker is unknown or superseded: the server in use is
+                // asked for that.
                 Err(error) if self.servers.end_trial() => {
                     let id = &self.id;
                     debug!(worker.id = %id, %error, "Worker {id} stays with its server, the first choice did not take it");
                     self.planner.unanswered(&beat);
                 }
                 Err(error @ ClientError::Unknown { .. }) => {
-                    // The first time is an ordinary restart of the server with nothing in it. A server that forgets
-                    // at once what it has just registered is in trouble, and not helped by a tight loop.
+                    // After an acknowledged heartbeat, the server was started with an empty database: registering helps. A
+                    // server that does not know what it has just registered is in trouble, and gets no tight loop.
                     if !self.planner.was_heard() {
                         self.back_off(&error).await;
                     }
@@ -509,13 +510,13 @@ impl Agent {
                 Err(source @ ClientError::Superseded { .. }) => {
                     return Err(AgentError::Superseded { id: self.id.clone(), source });
                 }
-                // Being alive does not depend on the server liking the inventory.
+                // The worker stays alive even if the server refuses its inventory.
                 Err(error @ ClientError::Refused { .. }) if beat.vms.is_some() || beat.vms_delta.is_some() => {
                     self.planner.inventory_refused(Instant::now());
                     let id = &self.id;
                     warn!(worker.id = %id, %error, "The inventory of worker {id} was refused, beating without it for a while");
                 }
-                // Once the server has taken this worker, its refusals pass as everything else does.
+                // The server has accepted this worker before, so its refusals are waited out, too.
                 Err(
                     error @ (ClientError::Refused { .. } | ClientError::Unavailable { .. } | ClientError::Url { .. }),
                 ) => {
@@ -526,7 +527,7 @@ impl Agent {
         }
     }
 
-    /// Reads the inventory. A failure costs the beat its inventory, never the beat.
+    /// Reads the inventory. If that fails, the heartbeat is sent without one.
     async fn list_vms(&mut self) -> Option<Vec<VmReport>> {
         let id = &self.id;
         match self.inventory.read_within(self.limits.inventory_timeout).await {
@@ -546,7 +547,7 @@ impl Agent {
         }
     }
 
-    /// Turns to another server, or waits if there is none that has not failed just now.
+    /// Turns to the next server, or waits if all servers have failed in turn.
     async fn back_off(&mut self, error: &ClientError) {
         if self.servers.failed() {
             if !self.outage.is_on() {
@@ -561,14 +562,14 @@ impl Agent {
         tokio::pin!(wait);
         tokio::select! {
             () = &mut wait => {}
-            // The workers that lost a server together hear of the next one together, so there is chance in it.
+            // Workers that have lost a server together hear of a new one together: the delay is random.
             () = self.servers.new_server_discovered() => {
                 _ = tokio::time::timeout(Outage::delay_before_new_server(rand::random()), wait).await;
             }
         }
     }
 
-    /// Says how the worker stands. Whether it is draining stays as it was where that is not known.
+    /// Sets the check in Consul. Whether the worker is draining stays as it was where that is not known.
     fn set_check_state(&self, (status, output): (CheckStatus, &'static str), is_draining: Option<bool>) {
         self.check_state.send_if_modified(|known| {
             let present = check_state((status, output), is_draining.or(known.is_draining));
@@ -576,7 +577,7 @@ impl Agent {
         });
     }
 
-    fn note_policy(&mut self, reply: HeartbeatReply) {
+    fn log_policy(&mut self, reply: HeartbeatReply) {
         if self.policy != reply.policy {
             let (id, policy) = (&self.id, &reply.policy);
             info!(worker.id = %id, policy, "Worker {id} is {policy}");
@@ -584,20 +585,20 @@ impl Agent {
         }
     }
 
-    /// Logs which VMs the server left out of a report, and why: each once, until a whole report goes without it.
-    fn note_set_aside(&mut self, set_aside: &BTreeMap<String, String>, was_whole: bool) {
+    /// Logs the VMs that the server has rejected, with the reason: each once, until a whole report is accepted without it.
+    fn log_rejected_vms(&mut self, rejected_vms: &BTreeMap<String, String>, was_whole: bool) {
         let worker_id = &self.id;
-        for (id, reason) in set_aside.iter().filter(|(id, _)| !self.set_aside.contains_key(*id)) {
+        for (id, reason) in rejected_vms.iter().filter(|(id, _)| !self.rejected_vms.contains_key(*id)) {
             warn!(worker.id = %worker_id, vm.id = %id, reason, "The server left VM {id} of worker {worker_id} out: {reason}");
         }
         if was_whole {
-            self.set_aside.clear();
+            self.rejected_vms.clear();
         }
-        self.set_aside.extend(set_aside.clone());
+        self.rejected_vms.extend(rejected_vms.clone());
     }
 
-    /// Ends. The host runs what it ran, and most agents that are stopped are started again at once, so nothing is said of
-    /// it unless it was asked for.
+    /// Ends. The worker is deregistered only if that was asked for: its VMs keep running, and most agents that are stopped are
+    /// started again at once.
     async fn stop(&self) {
         let id = &self.id;
         let Some(incarnation) = self.planner.incarnation() else { return };
@@ -617,7 +618,7 @@ impl Agent {
     }
 }
 
-/// When to beat next, as the server wishes within reason.
+/// When to send the next heartbeat: when the server asks for it, within limits.
 fn pace(reply: &HeartbeatReply, limits: &RetryLimits) -> Duration {
     let slowest = limits.longest_pace.max(MIN_HEARTBEAT_INTERVAL);
     Duration::try_from_secs_f64(reply.next_heartbeat_seconds).unwrap_or(slowest).clamp(MIN_HEARTBEAT_INTERVAL, slowest)
@@ -907,7 +908,7 @@ mod tests {
         let leave = async || run(options.clone(), CancellationToken::new()).await;
         leave().await.unwrap();
         let refused = leave().await.unwrap_err();
-        assert!(matches!(&refused, AgentError::Goodbye { source: ClientError::Superseded { .. }, .. }), "{refused}");
+        assert!(matches!(&refused, AgentError::Deregistration { source: ClientError::Superseded { .. }, .. }), "{refused}");
         leave().await.unwrap();
         let expected = format!("DELETE /api/v1/workers/w%201?host_boot_id={}", host::boot_id().unwrap());
         for _ in 0..3 {

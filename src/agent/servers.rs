@@ -1,10 +1,10 @@
-//! Which server a worker reports to: the one that its operator named, or one of those that Consul names.
+//! The server that a worker reports to: the one that its operator has configured, or one of those that Consul names.
 //!
-//! Each worker has an order of preference of its own, so that a fleet spreads over the servers, and the workers of one
-//! that is gone over all that are left. A worker stays with a server as long as that acknowledges its heartbeats,
-//! whether Consul still names it or not: Consul finds servers, and judges none. After some minutes with another server
-//! than its first choice it tries that with one heartbeat, so that a fleet is spread again after each server was
-//! restarted in turn.
+//! Each worker has its own order of preference (rendezvous hashing), so that a fleet is spread over the servers, and the
+//! workers of a server that fails over all that are left. A worker stays with a server while that acknowledges its
+//! heartbeats, whether Consul still names it or not: Consul is asked for addresses, not for health. After some minutes with
+//! another server than its first choice, a worker tries the first choice with one heartbeat, so that a fleet is spread again
+//! after a rolling restart of the servers. How long to wait when all servers have failed is decided in `backoff`.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
@@ -15,38 +15,38 @@ use tracing::info;
 use crate::client::{Client, ClientError, RetryLimits};
 use crate::discovery::ServerList;
 
-/// Among how many at most the half of the time is shared that the server in use does not need for itself.
+/// How many other servers at most share the half of the time for an answer that is not the server in use's.
 const MAX_OTHERS: usize = 3;
 
-/// The first choice is tried after this long with another server, and up to as much again by chance: a server that is
-/// restarted has come to rest by then, and its workers do not return all at once.
+/// After how long with another server the first choice is tried; a random part of up to as much again is added. A restarted
+/// server has settled by then, and its workers do not return all at once.
 const TRIAL_AFTER: Duration = Duration::from_secs(5 * 60);
 
-/// The part of the time for an answer that the first choice has when it is tried: by this at most, the heartbeat is
-/// late that then goes to the server in use.
+/// The part of the time for an answer that the first choice has in a trial. By at most this much, the heartbeat is late that
+/// is sent to the server in use after a failed trial.
 const TRIAL_FRACTION: u32 = 8;
 
-/// The servers that a worker may report to, and the one that it does.
+/// Selects the server that a worker reports to.
 #[derive(Debug)]
 pub(super) struct ServerSelector {
     worker_id: String,
-    /// What Consul names, if it is asked.
-    found: Option<ServerList>,
-    /// What the operator named; the last one to try, if Consul names others.
-    named: Option<Server>,
-    /// In the order in which they are tried. The first choice is the first of them.
+    /// The servers that Consul names, if it is asked.
+    discovered: Option<ServerList>,
+    /// The server that the operator has configured; the last one to try, if Consul names others.
+    configured: Option<Server>,
+    /// The servers in the order in which they are tried, beginning with the first choice.
     candidates: Vec<Server>,
-    /// Which of them is in use.
+    /// The index of the server in use.
     current: usize,
-    /// Whether that one has answered, and has not failed since.
+    /// Whether the server in use has answered, and has not failed since.
     is_answering: bool,
-    /// How many have failed in turn.
+    /// How many servers have failed in turn.
     failed: usize,
-    /// The last one that answered.
+    /// The address of the server that answered last.
     answered: Option<String>,
-    /// When to try the first choice, if another server answers.
+    /// When to try the first choice, while another server is in use.
     trial_at: Option<Instant>,
-    /// While the first choice is tried: which one was in use before.
+    /// During a trial of the first choice: the index of the server that was in use before.
     before_trial: Option<usize>,
     request_timeout: Duration,
 }
@@ -58,14 +58,14 @@ struct Server {
 }
 
 impl ServerSelector {
-    /// The server that the operator named, and those that Consul will name.
-    pub(super) fn new(worker_id: &str, named: Option<&str>, found: Option<ServerList>) -> Result<Self, ClientError> {
-        let named = named.map(Server::new).transpose()?;
+    /// A selector of the configured server and of those that Consul will name.
+    pub(super) fn new(worker_id: &str, configured: Option<&str>, discovered: Option<ServerList>) -> Result<Self, ClientError> {
+        let configured = configured.map(Server::new).transpose()?;
         Ok(Self {
             worker_id: worker_id.to_owned(),
-            found,
-            candidates: named.iter().cloned().collect(),
-            named,
+            discovered,
+            candidates: configured.iter().cloned().collect(),
+            configured,
             current: 0,
             is_answering: false,
             failed: 0,
@@ -76,12 +76,12 @@ impl ServerSelector {
         })
     }
 
-    /// How long all servers together may take to answer.
+    /// Sets how long all servers together may take to answer.
     pub(super) fn set_request_timeout(&mut self, request_timeout: Duration) {
         self.request_timeout = request_timeout;
     }
 
-    /// A client of the server to call, as soon as there is one.
+    /// A client of the server in use, as soon as there is one.
     pub(super) async fn client(&mut self) -> Client {
         self.apply_discovered();
         if self.candidates.is_empty() {
@@ -91,16 +91,16 @@ impl ServerSelector {
             if let Some(server) = self.candidates.get(self.current) {
                 return server.client.clone().with_timeout(self.answer_timeout());
             }
-            match &mut self.found {
-                Some(found) => found.changed().await,
-                // Never reached: without Consul there is the server that the operator named.
+            match &mut self.discovered {
+                Some(discovered) => discovered.changed().await,
+                // Never reached: without Consul there is the configured server.
                 None => std::future::pending().await,
             }
             self.apply_discovered();
         }
     }
 
-    /// Clients of all servers, beginning with the one in use, that all together answer or fail within this time.
+    /// Clients of all servers, beginning with the one in use, whose time-outs add up to at most `limit`.
     pub(super) fn in_turn(&self, limit: Duration) -> impl Iterator<Item = Client> {
         let each = limit.div_f64(self.candidates.len().max(1) as f64).min(self.request_timeout);
         let (before, from_here) = self.candidates.split_at(self.current);
@@ -117,14 +117,14 @@ impl ServerSelector {
             _ => self.trial_at.or_else(|| Some(next_trial(rand::random()))),
         };
         let Some(Server { url, .. }) = self.candidates.get(self.current) else { return };
-        if self.found.is_some() && self.answered.as_ref() != Some(url) {
+        if self.discovered.is_some() && self.answered.as_ref() != Some(url) {
             info!(worker.id = %self.worker_id, "Worker {} reports to {url}", self.worker_id);
             self.answered = Some(url.clone());
         }
     }
 
-    /// The server in use has failed: turns to the next. Answers whether that one may be tried at once, which it is
-    /// unless all have failed in turn.
+    /// The server in use has failed: turns to the next one. Answers whether that may be tried at once, which is not so if all
+    /// servers have failed in turn.
     pub(super) fn failed(&mut self) -> bool {
         let count = self.candidates.len().max(1);
         self.is_answering = false;
@@ -132,14 +132,14 @@ impl ServerSelector {
         self.current = (self.current + 1) % count;
         self.failed = (self.failed + 1) % count;
         if self.failed == 0
-            && let Some(found) = &self.found
+            && let Some(discovered) = &self.discovered
         {
-            found.refresh();
+            discovered.refresh();
         }
         self.failed > 0
     }
 
-    /// Turns to the first choice for one call, if another server has answered for long enough. Unless that call
+    /// Turns to the first choice for one request, if another server has been in use for long enough. Unless that request
     /// [succeeds](Self::succeeded), [`end_trial`](Self::end_trial) has to follow.
     pub(super) fn begin_trial(&mut self) {
         self.apply_discovered();
@@ -149,8 +149,8 @@ impl ServerSelector {
         }
     }
 
-    /// Turns back to the server that was in use before the first choice was tried, until that is tried again. Answers
-    /// whether it was being tried.
+    /// Ends a trial of the first choice that has failed: turns back to the server that was in use before. Answers whether there
+    /// was a trial.
     pub(super) fn end_trial(&mut self) -> bool {
         let Some(before) = self.before_trial.take() else { return false };
         self.current = before;
@@ -158,11 +158,11 @@ impl ServerSelector {
         true
     }
 
-    /// Waits until Consul names a server that is not among those that are tried anyway.
+    /// Waits until Consul names a server that was not known before.
     pub(super) async fn new_server_discovered(&mut self) {
         loop {
-            match &mut self.found {
-                Some(found) => found.changed().await,
+            match &mut self.discovered {
+                Some(discovered) => discovered.changed().await,
                 None => std::future::pending().await,
             }
             if self.apply_discovered() {
@@ -171,9 +171,9 @@ impl ServerSelector {
         }
     }
 
-    /// How long the server to call may take to answer. All together have the time that one would have, so that it takes
-    /// no longer to find one that lives than to give up the only one there is; the one in use has half of it, since a
-    /// server that is busy is not gone.
+    /// How long the next request may take. All servers together have the time that a single one would have, so that it takes
+    /// no longer to find one that answers than to give up the only one; the server in use has half of it, since it may only
+    /// be busy.
     fn answer_timeout(&self) -> Duration {
         let others = self.candidates.len().saturating_sub(1).min(MAX_OTHERS);
         match (self.before_trial, others, self.failed) {
@@ -184,21 +184,21 @@ impl ServerSelector {
         }
     }
 
-    /// Takes over a new list. The server in use stays so if it is on the list, or answers; and the last one that
-    /// answered remains to be tried. Answers whether there is a server that was not to be tried before.
+    /// Applies a new list of Consul. The server in use stays in use if it is on the list, or answers; the one that answered
+    /// last stays a candidate. Answers whether there is a candidate that was none before.
     fn apply_discovered(&mut self) -> bool {
         if self.before_trial.is_some() {
             return false;
         }
-        let Some(urls) = self.found.as_mut().and_then(ServerList::take_if_changed) else { return false };
+        let Some(urls) = self.discovered.as_mut().and_then(ServerList::take_if_changed) else { return false };
         let urls = in_order_of_preference(&self.worker_id, urls);
         let known = std::mem::take(&mut self.candidates);
         let find_known = |url: &String| known.iter().find(|server| server.url == *url).cloned();
         let find = |url: &String| find_known(url).or_else(|| Server::new(url).ok());
         self.candidates = urls.iter().filter_map(find).collect();
         let last = self.answered.as_ref().and_then(find_known);
-        // In this order: what the operator named is the last to try.
-        for server in last.into_iter().filter(|last| !is_same(last, self.named.as_ref())).chain(self.named.clone()) {
+        // The configured server comes last.
+        for server in last.into_iter().filter(|last| !is_same(last, self.configured.as_ref())).chain(self.configured.clone()) {
             if !urls.contains(&server.url) {
                 self.candidates.push(server);
             }
@@ -209,7 +209,7 @@ impl ServerSelector {
         self.candidates.iter().any(|server| !known.iter().any(|known| is_same(known, Some(server))))
     }
 
-    /// Lets the first choice be tried with the next call.
+    /// Makes the next request a trial of the first choice.
     #[cfg(test)]
     pub(super) fn trial_now(&mut self) {
         self.trial_at = Some(Instant::now());
@@ -230,7 +230,7 @@ impl Server {
     }
 }
 
-/// Sorts by a number that each pair of a worker and a server has (rendezvous hashing).
+/// Sorts addresses by the hash of each with the worker's id (rendezvous hashing).
 fn in_order_of_preference(worker_id: &str, mut urls: Vec<String>) -> Vec<String> {
     urls.sort_by_cached_key(|url| {
         let mut hasher = DefaultHasher::new();

@@ -1,7 +1,7 @@
 //! Cloud Hypervisor: `cloud-hypervisor --api-socket /run/web.sock --kernel vmlinux --cpus boot=4 --memory size=1024M …`.
 //!
-//! A VM that is created through the API socket shows its virtual CPUs as threads once it has started; its memory does
-//! not show at all. What is plugged in later over the socket is not seen.
+//! A VM that is created through the API socket has threads for its virtual CPUs once it has started; its memory is not
+//! visible. What is hot-plugged over the socket is not visible, either.
 
 use std::path::Path;
 
@@ -14,13 +14,13 @@ const DEFAULT_VCPUS: u64 = 1;
 /// Cloud Hypervisor's own default.
 const DEFAULT_MEMORY_MIB: u64 = 512;
 
-/// What threads of virtual CPUs are called, with their number behind it.
+/// The names of threads of virtual CPUs begin with this, and end with a number.
 const VCPU_THREAD: &str = "vcpu";
 
-/// What the arguments name if it is they who describe the VM, and not somebody who speaks to the socket later.
+/// One of these arguments is there if the arguments describe the VM, and it is not created through the socket later.
 const PAYLOADS: [&str; 3] = ["kernel", "firmware", "igvm"];
 
-/// The VM a Cloud Hypervisor process runs. It has no name of its own, so it goes by that of its socket.
+/// The VM that a Cloud Hypervisor process runs. It has no name, so that of its socket is used.
 pub(super) fn guest(command: &CommandLine, process: &impl ProcessView) -> Guest {
     let socket = command.pairs("api-socket", "path").remove("path");
     let name = socket.as_deref().and_then(|path| Path::new(path).file_stem()?.to_str());
@@ -45,7 +45,7 @@ pub(super) fn guest(command: &CommandLine, process: &impl ProcessView) -> Guest 
     Guest { vcpus, start, ..described }
 }
 
-/// The memory with what is plugged into it from the start, and the zones beside it.
+/// The memory, with what is hot-plugged from the start, and with the memory zones.
 fn memory_mib(command: &CommandLine) -> Option<u64> {
     let of = |text: &str, implied: &str| {
         let pairs = pairs(text, implied);

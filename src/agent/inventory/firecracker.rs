@@ -1,14 +1,14 @@
 //! Firecracker: `firecracker --api-sock … --id web --config-file vm.json`.
 //!
-//! The size is in the configuration file. A VM that is configured through the API socket instead shows its virtual CPUs
-//! as threads once it has started; its memory does not show at all.
+//! The size of a VM is in its configuration file. A VM that is configured through the API socket instead has threads for its
+//! virtual CPUs once it has started; its memory is not visible.
 
 use serde::Deserialize;
 
 use super::arguments::CommandLine;
 use super::guest::{Guest, GuestStart, ProcessView, uuid};
 
-/// The id Firecracker gives to every VM that is not given one.
+/// The id that Firecracker gives to a VM without one.
 const ANONYMOUS: &str = "anonymous-instance";
 
 /// Firecracker's own default for a configuration that does not say.
@@ -17,10 +17,10 @@ const DEFAULT_VCPUS: u64 = 1;
 /// Firecracker's own default for a configuration that does not say.
 const DEFAULT_MEMORY_MIB: u64 = 128;
 
-/// What threads of virtual CPUs are called, with their number behind it.
+/// The names of threads of virtual CPUs begin with this, and end with a number.
 const VCPU_THREAD: &str = "fc_vcpu ";
 
-/// The part of a configuration file that says how large the VM is.
+/// The part of a configuration file with the size of the VM.
 #[derive(Deserialize)]
 struct Config {
     #[serde(default, rename = "machine-config")]

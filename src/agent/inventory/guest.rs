@@ -1,13 +1,13 @@
-//! What each hypervisor's process says of its VM, before it has an id and a status.
+//! A guest: what the arguments of a hypervisor process say of its VM. Its id and its status are assigned in `processes`.
 
 use std::ffi::OsStr;
 
-/// What a hypervisor's process says of its VM. What it does not say is `None`, never a guess.
+/// What the arguments of a hypervisor process say of its VM; none where they say nothing. Nothing is guessed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Guest {
-    /// The VM's UUID: the one text about it that is the same wherever it runs, and that no other VM has.
+    /// The VM's UUID, which is the same on every host, and which no other VM has.
     pub(super) uuid: Option<String>,
-    /// What people call it. Two VMs may have one name.
+    /// Its name, which other VMs may have, too.
     pub(super) name: Option<String>,
     /// Virtual CPUs.
     pub(super) vcpus: Option<u64>,
@@ -20,23 +20,23 @@ pub(super) struct Guest {
 /// When the VM of a process starts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum GuestStart {
-    /// With the process.
+    /// When the process starts.
     #[default]
     WithProcess,
-    /// When somebody tells it to, which the arguments do not show.
+    /// On a command to the process, which the arguments do not show.
     OnCommand,
-    /// When another process has handed it over.
+    /// When its migration from another process is done.
     AfterMigration,
-    /// It has not: the process has no threads for virtual CPUs yet.
+    /// Later: the process has no threads for virtual CPUs yet.
     NotStarted,
 }
 
-/// What can be seen of a process beside its arguments.
+/// What can be read of a process beside its arguments.
 pub(super) trait ProcessView {
-    /// A file as the process itself would find it, if it can be read.
+    /// A file by its path as the process itself resolves it; none if it cannot be read.
     fn read(&self, path: &OsStr) -> Option<Vec<u8>>;
 
-    /// Its threads, if they can be listed.
+    /// Its threads; none if they cannot be listed.
     fn threads(&self) -> Option<Vec<Thread>>;
 }
 
@@ -45,19 +45,19 @@ pub(super) trait ProcessView {
 pub(super) struct Thread {
     /// Its name.
     pub(super) name: String,
-    /// Whether it is the one that the process began with.
+    /// Whether it is the main thread.
     pub(super) is_main: bool,
     /// How much CPU time it has used, in clock ticks.
     pub(super) ticks: u64,
 }
 
-/// A UUID in its usual spelling. The one of zeros is what hypervisors show where none was given.
+/// A UUID in its usual spelling. The nil UUID counts as none: hypervisors show it where none was given.
 pub(super) fn uuid(text: &str) -> Option<String> {
     let uuid = uuid::Uuid::try_parse(text).ok().filter(|uuid| !uuid.is_nil())?;
     Some(uuid.hyphenated().to_string())
 }
 
-/// Surroundings made of values.
+/// A process made of values.
 #[cfg(test)]
 #[derive(Clone, Debug, Default)]
 pub(super) struct Seen {
