@@ -1,7 +1,8 @@
-//! The fleet before anything happens: which hosts there are, how big they are and what runs on them.
+//! Generates a fleet: which hosts there are, how large they are, and what runs on them at the beginning.
 //!
-//! A pure function of the options, so that two people with the same seed talk about the same fleet. The sizes follow
-//! from the number of VMs: a host is always big enough for its VMs, and about as big as somebody would have bought it.
+//! It is a pure function of the options, so that the same seed gives the same fleet. The size of a host follows from the
+//! number of its VMs: it is always large enough for them, and of a usual size. What happens to the fleet later is decided in
+//! `simulated_worker`.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -14,35 +15,35 @@ use super::simulated_inventory::{Capacity, SimulatedInventory};
 use super::options::SimulateOptions;
 use crate::client::Registration;
 
-/// Workers are dealt out in turn, so that every zone of a fleet of some size has some.
+/// The zones, assigned to workers in turn.
 const ZONES: [&str; 6] = ["us-west-1a", "us-west-1b", "us-east-1a", "us-east-1b", "eu-central-1a", "eu-central-1b"];
 
-/// Weighted by repetition.
+/// The environments, weighted by repetition.
 const ENVIRONMENTS: [&str; 5] = ["production", "production", "production", "staging", "development"];
 
-/// What hosts are bought as: the tier and its memory per core.
+/// The kinds of hosts: the tier, and its memory per core in MiB.
 const TIERS: [(&str, u32); 3] = [("compute", 2048), ("compute", 2048), ("memory", 4096)];
 
-/// The limit a worker gets unless it is asked to hold more.
+/// How many VMs a worker takes, unless it shall hold more.
 const USUAL_MAX_VMS: u32 = 100;
 
-/// One host and what the simulator knows about it from the start.
+/// One generated host.
 #[derive(Clone, Debug)]
 pub(super) struct Host {
     pub(super) id: String,
-    /// Everything but the boot id, which belongs to a start of the worker's process.
+    /// The registration without the boot id, which each start of the worker's process sets.
     pub(super) registration: Registration,
     pub(super) inventory: SimulatedInventory,
-    /// Whether it falls silent every now and then.
+    /// Whether its worker falls silent now and then.
     pub(super) unreliable: bool,
-    /// The host's own dice, so that it rolls the same whatever the others do.
+    /// The random numbers of this host, so that they are the same whatever the other hosts do.
     pub(super) rng: SmallRng,
 }
 
-/// Draws up the fleet.
+/// Generates the hosts of a fleet.
 pub(super) fn generate_fleet(options: &SimulateOptions) -> Vec<Host> {
     let unreliable = unreliable(options);
-    // Ids sort like numbers, because that is the order in which the API lists them.
+    // With leading zeros, so that the order by id, in which the API lists workers, is that of the numbers.
     let digits = options.workers.to_string().len().max(4);
     (0..options.workers)
         .map(|index| {
@@ -54,7 +55,7 @@ pub(super) fn generate_fleet(options: &SimulateOptions) -> Vec<Host> {
         .collect()
 }
 
-/// Picks the workers that fail. Their number is exact, so that a small fleet does not lose half of itself by chance.
+/// Picks the unreliable workers. Their number is exact, and not random, so that few of a small fleet are unreliable.
 fn unreliable(options: &SimulateOptions) -> HashSet<u32> {
     let wanted = f64::from(options.workers) * options.failures.clamp(0.0, 100.0) / 100.0;
     let mut rng = SmallRng::seed_from_u64(options.seed);
@@ -66,11 +67,11 @@ fn unreliable(options: &SimulateOptions) -> HashSet<u32> {
 }
 
 fn host(id: String, index: u32, options: &SimulateOptions) -> Host {
-    // The first stream of the seed picks the unreliable ones; every host has one of its own after it.
+    // The seed itself is used for the unreliable workers; each host has one of the seeds after it.
     let mut rng = SmallRng::seed_from_u64(options.seed.wrapping_add(1 + u64::from(index)));
     let vms = options.vms_per_worker;
 
-    // One and a half cores per VM leave room on most hosts and fill some, as in real clusters.
+    // With one and a half cores per VM, some hosts are full and most are not, as in real clusters.
     let smallest = (vms + vms / 2).max(16).next_power_of_two();
     let cpu_cores = smallest << rng.random_range(0..=1);
     let (tier, memory_per_core) = *TIERS.choose(&mut rng).unwrap_or(&TIERS[0]);

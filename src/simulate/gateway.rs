@@ -1,5 +1,5 @@
-//! The one task behind a worker, or behind as many as share a request: it waits until one of them has something to do,
-//! does it over the network and tells the worker what came of it.
+//! A gateway: the task of one worker, or of the workers that share a request. It waits until a worker has something to do,
+//! sends it, and tells the worker the outcome. What a worker does, and when, is decided by the worker.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,34 +13,35 @@ use super::tally::Tally;
 use super::simulated_worker::{Action, SimulatedWorker};
 use crate::client::{Client, ClientError, Heartbeat, HeartbeatReply};
 
-/// Beats that are due within this part of an interval go together. The server gives every worker a slightly different
-/// time for its next beat; without some slack a gateway would soon send each of them alone.
+/// Heartbeats that are due within an interval divided by this are sent together. The server gives every worker a slightly
+/// different time for its next heartbeat; without slack, a gateway would soon send each of them alone.
 const SLACK_FRACTION: u32 = 4;
 
-/// A whole fleet says goodbye in less; a server that hangs does not keep the simulator from ending.
+/// How long the workers may take to deregister, so that a server that hangs does not keep the simulator from ending. A whole
+/// fleet takes less.
 const DEREGISTRATION_TIME: Duration = Duration::from_secs(30);
 
 /// What all gateways of a fleet share.
 pub(super) struct FleetLink {
     pub(super) client: Client,
     pub(super) tally: Arc<Tally>,
-    /// Permits for registrations and goodbyes, and for beats, under way at once.
+    /// Permits for registrations and deregistrations in flight, and for heartbeats.
     pub(super) registrations: Semaphore,
     pub(super) beats: Semaphore,
     pub(super) stop: CancellationToken,
-    /// Whether workers say goodbye at the end.
+    /// Whether workers deregister at the end.
     pub(super) goodbye: bool,
-    /// Whether beats go through the endpoint that takes many.
+    /// Whether heartbeats are sent to the endpoint that takes many.
     pub(super) batched: bool,
 }
 
-/// A few workers and their way to the server.
+/// Workers that share requests.
 pub(super) struct Gateway {
     workers: Vec<SimulatedWorker>,
     link: Arc<FleetLink>,
 }
 
-/// A beat on its way.
+/// A heartbeat in flight.
 struct SentHeartbeat {
     worker: usize,
     since: Instant,
@@ -75,7 +76,7 @@ impl Gateway {
         }
     }
 
-    /// Registers the workers that have to, once each. Who fails is due again later.
+    /// Registers the workers that have to, trying each once. After a failure, a worker is due again later.
     async fn register(&mut self) {
         let FleetLink { client, tally, registrations, stop, .. } = &*self.link;
         for worker in &mut self.workers {
@@ -98,7 +99,7 @@ impl Gateway {
         }
     }
 
-    /// Sends the beats that are due in one request.
+    /// Sends the heartbeats that are due, in one request.
     async fn beat(&mut self, slack: Duration) {
         let FleetLink { client, tally, beats, stop, batched, .. } = &*self.link;
         let now = Instant::now();
@@ -113,7 +114,7 @@ impl Gateway {
             return;
         }
 
-        // Timed from before the permit: a beat that waits for a stalled server to free one is slow, not unborn.
+        // The latency is measured from before the permit: if the server stalls, waiting for one is part of it.
         let Some(_permit) = stop.run_until_cancelled(beats.acquire()).await else {
             return;
         };
@@ -135,7 +136,7 @@ impl Gateway {
                     apply_answer(&mut self.workers[sent.worker], sent.since, answer.as_ref(), tally);
                 }
             }
-            // The request as a whole failed, and with it every beat in it.
+            // The request failed, and with it every heartbeat in it.
             Err(error) => {
                 for sent in &sent {
                     apply_answer(&mut self.workers[sent.worker], sent.since, Err(&error), tally);

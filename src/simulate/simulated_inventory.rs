@@ -1,8 +1,8 @@
-//! The VMs of one simulated worker: placing them, replacing them over time, and what a beat has to tell about them.
+//! The VMs of one simulated worker: placing them, replacing them over time, and what a heartbeat reports of them.
 //!
-//! An inventory remembers what changed since the server last acknowledged a beat, not since the last beat was sent. A
-//! lost beat, or one whose answer was lost, therefore costs nothing: the next one carries its changes along, and
-//! applying a change twice does no harm.
+//! The inventory keeps what has changed since the last acknowledged heartbeat, not since the last one that was sent. If a
+//! heartbeat or its answer is lost, the next one carries its changes, too; to apply a change twice does no harm. When
+//! heartbeats are sent is decided by the worker.
 
 use std::time::Duration;
 
@@ -12,28 +12,28 @@ use rand::seq::IndexedRandom;
 
 use crate::client::{Heartbeat, VmDelta, VmReport, VmStatus};
 
-/// What VMs are ordered as: vCPUs and MiB of memory. The first is the smallest, and every free slot has that much reserved.
+/// The sizes of VMs: vCPUs and MiB of memory. The first is the smallest, and is reserved for every free slot.
 const SIZES: [(u32, u32); 6] = [(1, 512), (1, 1024), (2, 2048), (2, 2048), (2, 4096), (4, 4096)];
 
 const ROLES: [&str; 5] = ["web", "api", "db", "cache", "build"];
 
-/// The same for every VM; VM reports do not carry it, only the worker's total does.
+/// Disk of every VM. Reports of VMs do not have it; only the total of the worker does.
 const DISK_GB_PER_VM: u32 = 10;
 
-/// How likely a vacancy is filled before the next beat, so that VM counts go down as well as up.
+/// The probability that a free slot is filled before the next heartbeat; below 1, so that numbers of VMs vary.
 const REFILL_PROBABILITY: f64 = 0.5;
 
-/// How many of the VMs that go down do so by accident.
+/// The probability that a VM that stops has failed.
 const FAILURE_PROBABILITY: f64 = 0.05;
 
-/// What a host has to give to VMs.
+/// What a host has for VMs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Capacity {
     pub(super) vcpus: u32,
     pub(super) memory_mb: u32,
 }
 
-/// What the VMs that hold a slot take of their host.
+/// What the VMs that hold a slot use of their host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Usage {
     pub(super) vms: u32,
@@ -42,7 +42,7 @@ pub(super) struct Usage {
     pub(super) disk_gb: u32,
 }
 
-/// How many VMs came up and went down.
+/// How many VMs have started and stopped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct ChurnCounts {
     pub(super) started: u64,
@@ -52,7 +52,7 @@ pub(super) struct ChurnCounts {
 #[derive(Clone, Debug)]
 struct Vm {
     report: VmReport,
-    /// Not acknowledged by the server as it is now.
+    /// Whether the server has not acknowledged it as it is now.
     changed: bool,
 }
 
@@ -66,9 +66,10 @@ pub(super) struct SimulatedInventory {
     vms: Vec<Vm>,
     /// Number of the last VM; ids are never used again.
     last: u32,
-    /// Ids that are gone and not acknowledged as such.
+    /// Ids of VMs that were removed, which the server has not acknowledged.
     gone: Vec<String>,
-    /// The server has to hear of everything: at the start of an incarnation, or because it asked.
+    /// Whether the next heartbeat has to carry the whole inventory: at the start of an incarnation, or because the server
+    /// asked for it.
     whole: bool,
 }
 
@@ -90,10 +91,10 @@ impl SimulatedInventory {
         inventory
     }
 
-    /// Lets time pass: VMs on their way up or down take their next step, some running ones are told to stop, and
-    /// vacancies are filled while the worker takes new VMs.
+    /// Lets time pass: VMs that are starting or stopping take their next step, some running ones begin to stop, and free slots
+    /// are filled if the worker takes new VMs.
     ///
-    /// `percent_per_minute` of the running VMs begin to stop; the longer ago the last call, the more do.
+    /// `percent_per_minute` of the running VMs begin to stop in a minute, and so more in a longer `elapsed` time.
     pub(super) fn churn(
         &mut self,
         percent_per_minute: f64,
@@ -139,7 +140,7 @@ impl SimulatedInventory {
         churned
     }
 
-    /// Puts into a beat what the server does not know yet, and what the VMs take of the host.
+    /// Puts into a heartbeat what the server does not know yet, and what the VMs use of the host.
     pub(super) fn report(&self, beat: &mut Heartbeat) {
         let used = self.used();
         beat.used_cpu_cores = Some(used.vcpus);
@@ -154,7 +155,7 @@ impl SimulatedInventory {
         beat.vms_delta = (!delta.upsert.is_empty() || !delta.remove.is_empty()).then_some(delta);
     }
 
-    /// The server has taken what [`Self::report`] told last.
+    /// The server has accepted what [`Self::report`] reported last.
     pub(super) fn acknowledged(&mut self) {
         self.whole = false;
         self.gone.clear();
@@ -163,7 +164,7 @@ impl SimulatedInventory {
         }
     }
 
-    /// The next beat has to tell everything.
+    /// The next heartbeat has to carry the whole inventory.
     pub(super) fn owe_full_report(&mut self) {
         self.whole = true;
     }
@@ -182,14 +183,14 @@ impl SimulatedInventory {
         used
     }
 
-    /// All VMs, whether they hold a slot or not. What is stopped keeps its place until it is removed, so that a worker
-    /// never reports more VMs than it was made for.
+    /// The number of all VMs, whether they hold a slot or not. A stopped VM is replaced only when it is removed, so that a
+    /// worker never reports more VMs than `wanted`.
     fn count(&self) -> u32 {
         u32::try_from(self.vms.len()).unwrap_or(u32::MAX)
     }
 
-    /// Places one more VM: of a size somebody would order, cut down to what is left once every other free slot has its
-    /// minimum. So there is always room, in whatever order VMs come and go.
+    /// Places one more VM of a random size, cut to what is left when every other free slot has the smallest size reserved: so
+    /// there is room for every VM, in whatever order they start and stop.
     fn place(&mut self, status: VmStatus, rng: &mut SmallRng) {
         let (least_vcpus, least_memory) = SIZES[0];
         let used = self.used();

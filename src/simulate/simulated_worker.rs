@@ -1,7 +1,7 @@
-//! One simulated worker: when it registers, beats, falls silent and returns, and how it takes the server's answers.
+//! One simulated worker: decides when it registers, sends heartbeats, falls silent and returns, from the answers of the server.
 //!
-//! It decides and is told what came of it; it sends nothing and reads no clock, so every rule below can be tested by
-//! handing it moments and answers. [`super::gateway`] does the sending.
+//! It sends nothing and reads no clock: moments and answers are arguments, so that every rule is tested with values. The
+//! [gateway](super::gateway) sends.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,37 +15,37 @@ use super::options::SimulateOptions;
 use super::tally::Tally;
 use crate::client::{ClientError, Heartbeat, HeartbeatReply, LifeOf, Registered, Registration, RetryLimits};
 
-/// Bounds for the waits a server asks for: less would be a busy loop, more would look like a hang.
+/// Limits of the waits that a server asks for: less would be a busy loop, more would look like a hang.
 const SHORTEST_WAIT: Duration = Duration::from_millis(10);
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
-/// Taken where a server's answer is not a time at all.
+/// Used where the server's answer is no duration.
 const USUAL_PACE: Duration = Duration::from_secs(10);
 const USUAL_OFFLINE_AFTER: Duration = Duration::from_secs(60);
 
-/// Longest wait after the first failure in a row. Short, so that a blip does not cost a worker its health.
+/// The longest wait after the first failure in a row: short, so that a worker does not become offline by one failure.
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 
-/// How long unreliable workers live and then stay silent, in units of the time after which a server misses them. They
-/// are silent for long enough to be missed, always.
+/// For how long unreliable workers report, and for how long they are silent then, in units of the server's time-out: a silence
+/// is always long enough to make them offline.
 const LIFE_SPANS: Range<f64> = 1.0..3.0;
 const SILENCE_SPANS: Range<f64> = 1.2..2.0;
 
-/// What a worker has to do now.
+/// What a worker does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
-    Rest,
+    Wait,
     Register,
     Beat,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Life {
-    /// The server has not heard of this start of the process, or has forgotten it.
+    /// The server does not know this start of the process.
     Unregistered,
     /// The server knows it.
     Registered { incarnation: u64, sequence: u64 },
-    /// The process is gone; the worker is due when it starts again.
+    /// The process has ended; the worker is due when it starts again.
     Silent,
 }
 
@@ -53,36 +53,36 @@ enum Life {
 pub(super) struct SimulatedWorker {
     host: Host,
     life: Life,
-    /// Tells this simulation's boot ids from those of every other one.
+    /// Part of the boot ids, different in each simulation.
     run: Arc<str>,
     boots: u64,
-    /// Whether it ever registered, and so whether anybody would miss it.
+    /// Whether it was ever registered.
     known: bool,
-    /// Number and boot id of the last life that registered.
+    /// Incarnation and boot id of the last registration.
     last_life: Option<(u64, String)>,
-    /// When it acts next.
+    /// When its next action is due.
     due: Instant,
-    /// When its last call came back.
+    /// When its last request was answered.
     answered: Instant,
-    /// When its VMs last took a step.
+    /// When time last passed for its VMs.
     churned: Instant,
     churn: f64,
     /// The pace it was given; without one, what the server `server_pace` last counts.
     interval: Option<Duration>,
     server_pace: Duration,
-    /// Where in the first interval its first beat falls, from 0 to 1.
+    /// Where in the first interval its first heartbeat is, from 0 to 1.
     phase: f64,
     offline_after: Duration,
-    /// How long it may stay away: as long as a real agent.
+    /// The longest waits, which are those of a real agent.
     limits: RetryLimits,
     silent_at: Option<Instant>,
-    /// Failed calls in a row.
+    /// Failed requests in a row.
     failures: u32,
     draining: bool,
 }
 
 impl SimulatedWorker {
-    /// A worker whose process starts now, and registers at once.
+    /// A worker whose process starts now, and which registers at once.
     pub(super) fn new(host: Host, run: Arc<str>, phase: f64, options: &SimulateOptions, now: Instant) -> Self {
         let mut worker = Self {
             host,
@@ -104,7 +104,7 @@ impl SimulatedWorker {
             failures: 0,
             draining: false,
         };
-        // Hosts are never started anew: what runs there goes on running when the worker's process begins again.
+        // Hosts are never restarted: their VMs keep running when the worker's process restarts.
         worker.host.registration.host_boot_id = Some(worker.run.to_string());
         worker.boot();
         worker
@@ -118,7 +118,7 @@ impl SimulatedWorker {
         &self.host.registration
     }
 
-    /// The last life that the server knows of, and so somebody to say goodbye to; none if it never registered.
+    /// The last life that was registered, for its deregistration; none if it never was.
     pub(super) fn last_life(&self) -> Option<LifeOf<'_>> {
         self.last_life.as_ref().map(|(incarnation, boot_id)| LifeOf::Process { incarnation: *incarnation, boot_id })
     }
@@ -128,12 +128,12 @@ impl SimulatedWorker {
         self.due
     }
 
-    /// The usual time from beat to beat.
+    /// The interval of its heartbeats.
     pub(super) fn pace(&self) -> Duration {
         self.interval.unwrap_or(self.server_pace)
     }
 
-    /// Says what to do now. A beat that is due within `slack` is brought forward to go with those of others.
+    /// The action at a moment. A heartbeat that is due within `slack` is sent early, together with those of others.
     pub(super) fn next_action(&mut self, now: Instant, slack: Duration, tally: &Tally) -> Action {
         match self.life {
             Life::Unregistered if self.due <= now => Action::Register,
@@ -147,16 +147,16 @@ impl SimulatedWorker {
                 self.life = Life::Silent;
                 self.silent_at = None;
                 self.due = now + self.random_time(SILENCE_SPANS);
-                Action::Rest
+                Action::Wait
             }
             Life::Registered { .. } if self.due <= now => Action::Beat,
-            // Who backs off does so to the end.
+            // A backoff is not shortened by the slack.
             Life::Registered { .. } if self.failures == 0 && self.due <= now + slack => Action::Beat,
-            Life::Unregistered | Life::Registered { .. } | Life::Silent => Action::Rest,
+            Life::Unregistered | Life::Registered { .. } | Life::Silent => Action::Wait,
         }
     }
 
-    /// Takes the answer to a registration.
+    /// The registration was accepted.
     pub(super) fn registered(&mut self, now: Instant, answer: &Registered, tally: &Tally) {
         tally.registered(self.known);
         self.server_pace = sane_duration(answer.heartbeat_interval_seconds, USUAL_PACE);
@@ -177,7 +177,7 @@ impl SimulatedWorker {
         }
     }
 
-    /// Lets its VMs take a step and makes the next beat; none if it is not registered.
+    /// Lets time pass for its VMs, and makes the next heartbeat; none if the worker is not registered.
     pub(super) fn beat(&mut self, now: Instant, tally: &Tally) -> Option<Heartbeat> {
         let Life::Registered { incarnation, ref mut sequence } = self.life else {
             return None;
@@ -193,20 +193,20 @@ impl SimulatedWorker {
         Some(beat)
     }
 
-    /// From when a beat that is sent now has to be timed.
+    /// From when on the latency of a heartbeat that is sent now is measured.
     ///
-    /// With a pace of its own a worker may already be late, because the last answer was slow. It is then timed from when
-    /// it should have been sent; otherwise a slow server would slow the fleet down and look better for it.
+    /// With a configured interval, the heartbeat may be late because the last answer was slow. It is measured from when it was
+    /// due then: otherwise a slow server would slow the fleet down, and its latencies would look better for that.
     pub(super) fn waiting_since(&self, now: Instant) -> Instant {
         if self.due < self.answered { self.due } else { now }
     }
 
-    /// Takes the answer to a beat.
+    /// The heartbeat was acknowledged.
     pub(super) fn acknowledged(&mut self, now: Instant, reply: &HeartbeatReply) {
         self.server_pace = sane_duration(reply.next_heartbeat_seconds, USUAL_PACE);
         self.draining = reply.policy == "draining";
         match (reply.last_sequence, &mut self.life) {
-            // It came late, and what it said was not taken.
+            // It came late, and nothing in it counted.
             (Some(last), Life::Registered { sequence, .. }) => {
                 *sequence = last.max(*sequence);
                 self.host.inventory.owe_full_report();
@@ -220,21 +220,21 @@ impl SimulatedWorker {
         self.answered = now;
         self.due = match self.interval {
             None => now + self.server_pace,
-            // Keeps time exactly, but after a stall sends one late beat, not all that were missed.
+            // Keeps the interval exactly, but sends one heartbeat after a stall, and not all that were missed.
             Some(interval) if self.due + interval * 2 < now => now,
             Some(interval) => self.due + interval,
         };
     }
 
-    /// Takes the failure of a registration or of a beat.
+    /// The registration or the heartbeat has failed.
     pub(super) fn failed(&mut self, now: Instant, error: &ClientError) {
         let mut pause = Duration::ZERO;
         match error {
             ClientError::Unknown { .. } => self.life = Life::Unregistered,
-            // A real agent leaves the id to the other process. Here nobody is there to clear it up, and a fleet that
-            // shrinks silently would be the worse surprise.
+            // A real agent ends, and leaves the id to the other process. Here it registers again, so that the fleet does not
+            // shrink unnoticed.
             ClientError::Superseded { .. } => self.boot(),
-            // Nothing was applied or nobody knows; the next beat tells again what this one told.
+            // The next heartbeat repeats what this one reported.
             ClientError::Refused { .. } | ClientError::Url { .. } => {}
             ClientError::Unavailable { retry_after, .. } => {
                 pause = self.limits.granted(*retry_after);
@@ -245,15 +245,16 @@ impl SimulatedWorker {
         self.failures = self.failures.saturating_add(1);
     }
 
-    /// Starts the worker's process anew. What runs on the host goes on running.
+    /// Restarts the worker's process. The VMs of the host keep running.
     fn boot(&mut self) {
         self.boots += 1;
         self.host.registration.boot_id = format!("{}-{}", self.run, self.boots);
         self.life = Life::Unregistered;
     }
 
-    /// Doubles with every failure in a row, up to a longest one. Half of it is left to chance, so that a fleet which failed together does not
-    /// come back together. A fleet that beats fast, for a load test, also comes back fast.
+    /// The backoff: it doubles with every failure in a row, up to the longest one, and half of it is random, so that workers
+    /// that failed together do not come back together. A fleet with a short interval, for a load test, also has a short
+    /// backoff.
     fn backoff(&mut self, longest: Duration) -> Duration {
         let doubled = FIRST_BACKOFF.min(self.pace()).saturating_mul(1 << self.failures.min(16));
         doubled.min(longest).mul_f64(self.host.rng.random_range(0.5..1.0)).max(SHORTEST_WAIT)
@@ -264,7 +265,7 @@ impl SimulatedWorker {
     }
 }
 
-/// Reads a time from a server without trusting it.
+/// A duration from the server, within limits; `usual` if it is none.
 fn sane_duration(seconds: f64, usual: Duration) -> Duration {
     match Duration::try_from_secs_f64(seconds) {
         Ok(Duration::ZERO) | Err(_) => usual,
@@ -346,7 +347,7 @@ mod tests {
         let mut scene = scene(SimulateOptions::default());
         assert_eq!(scene.duty_after(Duration::ZERO), Action::Register);
         scene.registers();
-        assert_eq!(scene.duty_after(SECOND), Action::Rest);
+        assert_eq!(scene.duty_after(SECOND), Action::Wait);
         assert_eq!(scene.duty_after(SECOND), Action::Beat);
     }
 
@@ -420,7 +421,7 @@ mod tests {
             let boot = scene.worker.registration().boot_id.clone();
             let wait = scene.fails(&error);
             assert!(wait >= SECOND / 2 && wait <= SECOND, "{error}: {wait:?}");
-            assert_eq!(scene.duty_after(wait / 2), Action::Rest, "{error}");
+            assert_eq!(scene.duty_after(wait / 2), Action::Wait, "{error}");
             assert_eq!(scene.duty_after(sane_duration), next_action, "{error}");
             let booted = boot != scene.worker.registration().boot_id;
             assert_eq!(booted, new_boot, "{error}");
@@ -452,7 +453,7 @@ mod tests {
         scene.registers();
         let boot = scene.worker.registration().boot_id.clone();
         assert_eq!(scene.duty_after(59 * SECOND), Action::Beat);
-        assert_eq!(scene.duty_after(121 * SECOND), Action::Rest);
+        assert_eq!(scene.duty_after(121 * SECOND), Action::Wait);
         let silence = scene.worker.due - scene.now;
         assert!(silence > 60 * SECOND && silence <= 120 * SECOND, "{silence:?}");
         assert_eq!(scene.worker.beat(scene.now, &scene.tally), None);
@@ -476,7 +477,7 @@ mod tests {
         scene.now = due - 2 * SECOND;
         scene.fails(&unavailable(None));
         let early = scene.worker.due - SECOND / 4;
-        assert_eq!(scene.worker.next_action(early, SECOND, &scene.tally), Action::Rest);
+        assert_eq!(scene.worker.next_action(early, SECOND, &scene.tally), Action::Wait);
     }
 
     #[test]
