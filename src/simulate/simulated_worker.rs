@@ -67,8 +67,9 @@ pub(super) struct SimulatedWorker {
     /// When time last passed for its VMs.
     churned: Instant,
     churn: f64,
-    /// The pace it was given; without one, what the server `server_pace` last counts.
+    /// The configured interval; without one, the `server_pace` counts.
     interval: Option<Duration>,
+    /// The interval that the server asked for last.
     server_pace: Duration,
     /// Where in the first interval its first heartbeat is, from 0 to 1.
     phase: f64,
