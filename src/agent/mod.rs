@@ -903,12 +903,18 @@ mod tests {
     async fn a_worker_can_be_signed_off_from_its_host_alone() {
         let mut server =
             FakeServer::answering([(204, json!({})), error(409, "elsewhere"), error(404, "unknown")]).await;
-        let options =
-            AgentOptions { action: AgentAction::Leave, id: Some("w 1".into()), ..AgentOptions::new(server.url.clone()) };
+        let options = AgentOptions {
+            action: AgentAction::Leave,
+            id: Some("w 1".into()),
+            ..AgentOptions::new(server.url.clone())
+        };
         let leave = async || run(options.clone(), CancellationToken::new()).await;
         leave().await.unwrap();
         let refused = leave().await.unwrap_err();
-        assert!(matches!(&refused, AgentError::Deregistration { source: ClientError::Superseded { .. }, .. }), "{refused}");
+        assert!(
+            matches!(&refused, AgentError::Deregistration { source: ClientError::Superseded { .. }, .. }),
+            "{refused}"
+        );
         leave().await.unwrap();
         let expected = format!("DELETE /api/v1/workers/w%201?host_boot_id={}", host::boot_id().unwrap());
         for _ in 0..3 {

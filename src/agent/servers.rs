@@ -59,7 +59,11 @@ struct Server {
 
 impl ServerSelector {
     /// A selector of the configured server and of those that Consul will name.
-    pub(super) fn new(worker_id: &str, configured: Option<&str>, discovered: Option<ServerList>) -> Result<Self, ClientError> {
+    pub(super) fn new(
+        worker_id: &str,
+        configured: Option<&str>,
+        discovered: Option<ServerList>,
+    ) -> Result<Self, ClientError> {
         let configured = configured.map(Server::new).transpose()?;
         Ok(Self {
             worker_id: worker_id.to_owned(),
@@ -198,7 +202,9 @@ impl ServerSelector {
         self.candidates = urls.iter().filter_map(find).collect();
         let last = self.answered.as_ref().and_then(find_known);
         // The configured server comes last.
-        for server in last.into_iter().filter(|last| !is_same(last, self.configured.as_ref())).chain(self.configured.clone()) {
+        for server in
+            last.into_iter().filter(|last| !is_same(last, self.configured.as_ref())).chain(self.configured.clone())
+        {
             if !urls.contains(&server.url) {
                 self.candidates.push(server);
             }

@@ -48,6 +48,6 @@ pub use uptime::Uptime;
 pub use view::{DrainView, View, VmView, WorkerView};
 pub use vm::Vm;
 pub use worker::{
-    Boot, Boots, Drain, EARLIER_BOOT_IDS, LivenessCutoff, Identity, Labels, Life, Tombstone, Usage, Worker, WorkerVms,
+    Boot, Boots, Drain, EARLIER_BOOT_IDS, Identity, Labels, Life, LivenessCutoff, Tombstone, Usage, Worker, WorkerVms,
 };
 pub use worker_order::{WorkerOrder, WorkerOrderField, WorkerSortKey};

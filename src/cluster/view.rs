@@ -14,7 +14,7 @@ use super::status::{Availability, VmStatus, WorkerStatus};
 use super::totals::OnlineTotals;
 use super::uptime::Uptime;
 use super::vm::Vm;
-use super::worker::{Drain, LivenessCutoff, Identity, Worker};
+use super::worker::{Drain, Identity, LivenessCutoff, Worker};
 use crate::clock::Timestamp;
 use crate::render::{RenderCache, Volatility};
 

@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use super::idempotency::{Answer, KeptAnswer};
 use crate::clock::{Timestamp, with_milliseconds};
 use crate::cluster::{
-    Boot, Boots, Changes, Cursor, Drain, Epoch, Epochs, Event, Identity, InvalidId, Life, SchedulingPolicy,
-    Snapshot, Tombstone, UnknownWord, Usage, Vm, VmId, Worker, WorkerId, WorkerVms,
+    Boot, Boots, Changes, Cursor, Drain, Epoch, Epochs, Event, Identity, InvalidId, Life, SchedulingPolicy, Snapshot,
+    Tombstone, UnknownWord, Usage, Vm, VmId, Worker, WorkerId, WorkerVms,
 };
 use crate::error::Error;
 

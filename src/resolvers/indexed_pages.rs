@@ -9,7 +9,7 @@ use std::cmp::Ordering;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::page::{Edge, Page, PageRequest, CursorPosition, Seek, walk_start, cursor_of_another_order};
+use super::page::{CursorPosition, Edge, Page, PageRequest, Seek, cursor_of_another_order, walk_start};
 use crate::cluster::{
     Cursor, Group, Index, IndexedOrder, View, WorkerId, WorkerOrder, WorkerOrderField, WorkerSortKey, WorkerView,
 };

@@ -30,16 +30,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch::Receiver;
 
-pub use self::health::{Component, ComponentHealth, Health};
 pub(crate) use self::events::MAX_EVENTS;
 pub use self::events::{EventPage, EventView, WorkerEventsKey, event_limit};
-use self::offload::Offload;
+pub use self::health::{Component, ComponentHealth, Health};
 pub use self::idempotent_request::{Answer, IdempotentReply, IdempotentRequest};
 use self::liveness_forecast::LivenessForecast;
-pub use self::vms::page_of_worker_vms;
 pub use self::long_poll::WorkersQuery;
+use self::offload::Offload;
+pub use self::vms::page_of_worker_vms;
 pub use self::workers::{
-    Deregistration, HeartbeatRecorded, HeartbeatSender, Node, PolicyChanged, Precondition, Registered, Seen, SeenAt, RejectedVm,
+    Deregistration, HeartbeatRecorded, HeartbeatSender, Node, PolicyChanged, Precondition, Registered, RejectedVm,
+    Seen, SeenAt,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::cluster::{ClusterStats, Snapshot, View};

@@ -6,7 +6,7 @@ use std::ops::Bound;
 
 use super::Reading;
 use super::offload::steps;
-use super::page::{Edge, ListById, Listing, FilteredList, Page, PageRequest};
+use super::page::{Edge, FilteredList, ListById, Listing, Page, PageRequest};
 use crate::cluster::{Ids, Snapshot, VmFilter, VmId, VmView, WorkerOrder, WorkerSortKey, WorkerView};
 use crate::error::{Error, Result};
 

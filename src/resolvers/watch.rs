@@ -110,8 +110,13 @@ impl Resolvers {
     ) -> Result<impl Stream<Item = ClusterStats> + Send + use<>> {
         let period = check_period(period.unwrap_or(STATS_INTERVAL))?;
         let feed = self.journal.subscribe();
-        let watch =
-            StatsWatch { resolvers: self.clone(), feed, ticks: ticks_every(period), seen: self.clock.now(), last_sent: None };
+        let watch = StatsWatch {
+            resolvers: self.clone(),
+            feed,
+            ticks: ticks_every(period),
+            seen: self.clock.now(),
+            last_sent: None,
+        };
         Ok(stream::unfold(Box::new(watch), |mut watch| async move { watch.next().await.map(|stats| (stats, watch)) }))
     }
 }

@@ -236,7 +236,9 @@ impl VmInput {
 /// The same refusal, with the name of the part that it is about, where there may be many.
 fn part(error: Error, kind: &str, name: &str) -> Error {
     match error {
-        Error::Invalid { field, problem } => Error::invalid(field, format!("{problem} (of {kind} {:?})", truncate(name))),
+        Error::Invalid { field, problem } => {
+            Error::invalid(field, format!("{problem} (of {kind} {:?})", truncate(name)))
+        }
         other => other,
     }
 }

@@ -11,11 +11,11 @@ use rand::Rng as _;
 use tracing::{info, warn};
 
 use super::checks;
-use super::worker_input::{HeartbeatInput, RegistrationInput};
-use super::offload::steps;
 use super::idempotent_request::{IdempotentReply, IdempotentRequest};
 use super::indexed_pages::{self, indexed_order};
-use super::page::{Edge, ListById, Listing, FilteredList, Page, PageRequest};
+use super::offload::steps;
+use super::page::{Edge, FilteredList, ListById, Listing, Page, PageRequest};
+use super::worker_input::{HeartbeatInput, RegistrationInput};
 use super::{Reading, Resolvers};
 use crate::cluster::{
     Actor, Ids, IndexedOrder, SchedulingPolicy, View, VmStatus, VmView, Worker, WorkerFacet, WorkerFilter, WorkerId,
@@ -25,7 +25,7 @@ use crate::error::{Error, Result};
 use crate::journal::commands::{
     Deregister, HeartbeatAccepted, PolicySet, RecordHeartbeat, RecordHeartbeats, Register, SetPolicy, SignOfLife,
 };
-pub use crate::journal::commands::{Precondition, Seen, SeenAt, RejectedVm};
+pub use crate::journal::commands::{Precondition, RejectedVm, Seen, SeenAt};
 use crate::journal::{Committed, Submitted};
 use crate::timing::{HEARTBEAT_JITTER, Timing};
 
@@ -148,7 +148,10 @@ impl Reading {
             // Workers that have moved since the walk began are skipped.
             let moved = request.walk_start_revision().map_or(0, |revision| snapshot.count_registered_after(revision));
             request.most_rows(rows).saturating_add(moved).min(rows.saturating_mul(2))
-        } else if is_ordered_by_id(filter, order) && matching.known_total().is_some() && !matching.may_pass_unannounced() {
+        } else if is_ordered_by_id(filter, order)
+            && matching.known_total().is_some()
+            && !matching.may_pass_unannounced()
+        {
             request.most_rows(rows)
         } else {
             rows

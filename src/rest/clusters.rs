@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::endpoint::Endpoint;
 use super::json_objects::ClusterStats;
-use super::read::Read;
 use super::json_values;
+use super::read::Read;
 use crate::http::{Json, Query, in_request_context};
 use crate::resolvers::{Component, ComponentHealth, Resolvers};
 

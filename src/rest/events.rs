@@ -16,8 +16,8 @@ use super::error::Result;
 use super::etag::Versioned;
 use super::filter_params::given;
 use super::json_objects::ClusterEvent;
-use super::read::Read;
 use super::json_values;
+use super::read::Read;
 use crate::cluster::EventFilter;
 use crate::error;
 use crate::http::{Accept, EVENT_STREAM, NDJSON, Query, SSE_KEEP_ALIVE, streamed};
@@ -97,7 +97,9 @@ fn message(event: error::Result<EventView>) -> error::Result<sse::Event, StreamE
     message.json_data(ClusterEvent(event)).map_err(|_| StreamEnd)
 }
 
-fn lines(events: impl Stream<Item = error::Result<EventView>>) -> impl Stream<Item = error::Result<Vec<u8>, StreamEnd>> {
+fn lines(
+    events: impl Stream<Item = error::Result<EventView>>,
+) -> impl Stream<Item = error::Result<Vec<u8>, StreamEnd>> {
     events.map(|event| {
         let mut line = serde_json::to_vec(&ClusterEvent(event.map_err(|_| StreamEnd)?)).map_err(|_| StreamEnd)?;
         line.push(b'\n');

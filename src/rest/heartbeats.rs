@@ -170,7 +170,12 @@ async fn hear(request: Request, resolvers: Resolvers) {
     let hear = |id: Option<&str>, speaker: Speaker<'_>| {
         let Speaker { worker_id, incarnation, boot_id, sequence } = speaker;
         if let Some(worker_id) = id.or(worker_id.as_deref()) {
-            resolvers.record_life_sign(&HeartbeatSender { worker_id, incarnation, boot_id: boot_id.as_deref(), sequence });
+            resolvers.record_life_sign(&HeartbeatSender {
+                worker_id,
+                incarnation,
+                boot_id: boot_id.as_deref(),
+                sequence,
+            });
         }
     };
     if id.is_some() {

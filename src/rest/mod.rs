@@ -12,12 +12,12 @@ mod events;
 mod filter_params;
 mod heartbeats;
 mod idempotency;
-mod lists;
 mod json_objects;
+mod json_values;
+mod lists;
 mod openapi;
 mod paging;
 mod read;
-mod json_values;
 mod vms;
 mod workers;
 

@@ -13,8 +13,8 @@ use super::error::Result;
 use super::etag::{Versioned, precondition, tag_of_worker};
 use super::filter_params::{FILTER_NAMES, given, named};
 use super::idempotency::{once, rendered, respond};
-use super::lists::{PartialList, WORKERS};
 use super::json_objects::{ListedVm, RegisterWorkerPayload, Worker};
+use super::lists::{PartialList, WORKERS};
 use super::paging::{Paging, SORT};
 use super::read::Read;
 use crate::cluster::{SchedulingPolicy, WorkerFilter, WorkerOrder};
@@ -23,11 +23,11 @@ use crate::http::{
     IdempotencyKey, Json, OptionalJson, PathId, Query, WithIdempotencyKey, in_request_context, is_kept_for_operators,
     no_connection_for_what_goes_on,
 };
-use crate::resolvers::filter_input::{self, WorkerFilterInput};
 use crate::resolvers::checks::{self, vm_status, wanted};
-use crate::resolvers::worker_input::RegistrationInput;
+use crate::resolvers::filter_input::{self, WorkerFilterInput};
 use crate::resolvers::page::Listing;
-use crate::resolvers::{Answer, IdempotentReply, Deregistration, PolicyChanged, Resolvers, WorkersQuery};
+use crate::resolvers::worker_input::RegistrationInput;
+use crate::resolvers::{Answer, Deregistration, IdempotentReply, PolicyChanged, Resolvers, WorkersQuery};
 
 #[derive(Deserialize)]
 pub(super) struct ListQuery {
@@ -69,7 +69,9 @@ pub(super) async fn list(
         statuses: given(status),
         is_healthy,
         capabilities: given(capability),
-        labels: given(label.iter().map(|text| filter_input::label(FILTER_NAMES.labels, text)).collect::<Result<_, _>>()?),
+        labels: given(
+            label.iter().map(|text| filter_input::label(FILTER_NAMES.labels, text)).collect::<Result<_, _>>()?,
+        ),
         search,
     };
     let filter = filter.check(&FILTER_NAMES)?;
@@ -170,7 +172,9 @@ pub(super) async fn deregister(
     Query(DeregistrationQuery { incarnation, boot_id, host_boot_id, purge, force }): Query<DeregistrationQuery>,
 ) -> Result<StatusCode> {
     let condition = precondition(&headers)?;
-    resolvers.deregister_worker(&id, Deregistration { incarnation, boot_id, host_boot_id, purge, force, condition }).await?;
+    resolvers
+        .deregister_worker(&id, Deregistration { incarnation, boot_id, host_boot_id, purge, force, condition })
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -11,8 +11,8 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use rand::seq::{IndexedRandom, index};
 
-use super::simulated_inventory::{Capacity, SimulatedInventory};
 use super::options::SimulateOptions;
+use super::simulated_inventory::{Capacity, SimulatedInventory};
 use crate::client::Registration;
 
 /// The zones, assigned to workers in turn.

@@ -9,8 +9,8 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::tally::Tally;
 use super::simulated_worker::{Action, SimulatedWorker};
+use super::tally::Tally;
 use crate::client::{Client, ClientError, Heartbeat, HeartbeatReply};
 
 /// Heartbeats that are due within an interval divided by this are sent together. The server gives every worker a slightly
@@ -166,7 +166,12 @@ impl Gateway {
     }
 }
 
-fn apply_answer(worker: &mut SimulatedWorker, since: Instant, answer: Result<&HeartbeatReply, &ClientError>, tally: &Tally) {
+fn apply_answer(
+    worker: &mut SimulatedWorker,
+    since: Instant,
+    answer: Result<&HeartbeatReply, &ClientError>,
+    tally: &Tally,
+) {
     let now = Instant::now();
     match answer {
         Ok(reply) => {

@@ -18,11 +18,11 @@
 
 mod fleet;
 mod gateway;
-mod simulated_inventory;
 mod options;
 mod progress;
-mod tally;
+mod simulated_inventory;
 mod simulated_worker;
+mod tally;
 
 use std::sync::Arc;
 
@@ -36,10 +36,10 @@ pub use self::options::SimulateOptions;
 pub use self::progress::Progress;
 pub use self::tally::{Failures, Latency, Summary};
 
-use self::gateway::{Gateway, FleetLink};
+use self::gateway::{FleetLink, Gateway};
 use self::progress::Display;
-use self::tally::Tally;
 use self::simulated_worker::SimulatedWorker;
+use self::tally::Tally;
 use crate::client::{Client, ClientError};
 
 /// How many registrations are in flight at once. A real fleet does not start within a second either, and a server that is

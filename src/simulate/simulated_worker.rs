@@ -294,7 +294,11 @@ mod tests {
         let options = SimulateOptions { workers: 1, vms_per_worker: 2, churn: 0.0, ..options };
         let now = Instant::now();
         let host = fleet::generate_fleet(&options).remove(0);
-        Scene { worker: SimulatedWorker::new(host, "run".into(), 0.25, &options, now), tally: Tally::new(&options), now }
+        Scene {
+            worker: SimulatedWorker::new(host, "run".into(), 0.25, &options, now),
+            tally: Tally::new(&options),
+            now,
+        }
     }
 
     impl Scene {

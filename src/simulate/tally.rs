@@ -8,8 +8,8 @@ use go_duration::GoDuration;
 use hdrhistogram::Histogram;
 use tokio::time::Instant;
 
-use super::simulated_inventory::ChurnCounts;
 use super::options::SimulateOptions;
+use super::simulated_inventory::ChurnCounts;
 use crate::client::ClientError;
 
 /// The range of the histogram of latencies: from a microsecond to an hour, with three significant digits.

@@ -25,7 +25,7 @@ use tracing::warn;
 
 use super::arguments::{CommandLine, readable};
 use super::guest::{Guest, GuestStart, ProcessView, Thread};
-use super::{FoundVm, LONGEST_ID, VmSource, cloud_hypervisor, figure, firecracker, qemu, printable_name};
+use super::{FoundVm, LONGEST_ID, VmSource, cloud_hypervisor, figure, firecracker, printable_name, qemu};
 use crate::agent::inventory::hypervisor::Hypervisor;
 use crate::client::{VmReport, VmStatus};
 

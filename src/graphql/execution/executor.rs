@@ -34,8 +34,8 @@ use crate::graphql::subscriptions::broadcast::{
 };
 use crate::graphql::subscriptions::handoff::{ItemStream, StreamHandoff};
 use crate::http::{ChunkedBytes, in_request_context, mark_as_command};
-use crate::resolvers::row_cache::RowCache;
 use crate::resolvers::offload::{Offload, STEPS_TO_RESOLVE};
+use crate::resolvers::row_cache::RowCache;
 use crate::resolvers::{Reading, Resolvers, checks};
 
 /// The key in a request's extensions whose value is the least revision that the response must show.

@@ -100,7 +100,8 @@ impl TrustedDocuments {
                 false => operation.parse(parser),
             };
             let document = document.map_err(|problem| {
-                let problem = format!("operation {} (id {}): {problem}", truncate(&operation.name), truncate(&operation.id));
+                let problem =
+                    format!("operation {} (id {}): {problem}", truncate(&operation.name), truncate(&operation.id));
                 ManifestError { file: file.to_owned(), problem }
             })?;
             trusted.documents.insert(operation.id, document);

@@ -15,8 +15,8 @@ use crate::graphql::schema::query::MAX_NODES;
 use crate::http::ChunkedBytes;
 use crate::json;
 use crate::render::{ListKey, RenderedRow, RenderedRows};
-use crate::resolvers::row_cache::RowCache;
 use crate::resolvers::page::{Page, PageRequest};
+use crate::resolvers::row_cache::RowCache;
 use crate::resolvers::{Node, Reading};
 
 /// The input of a plan for one request.

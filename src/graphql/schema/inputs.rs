@@ -6,8 +6,8 @@ use super::scalars::Int53;
 use super::value_types;
 use crate::cluster;
 use crate::error::Error;
-use crate::resolvers::filter_input::{FilterNames, VmFilterInput, WorkerFilterInput};
 use crate::resolvers::checks::{Whole, wanted};
+use crate::resolvers::filter_input::{FilterNames, VmFilterInput, WorkerFilterInput};
 use crate::resolvers::worker_input::{self, HeartbeatInput, RegistrationInput, VmInput};
 
 /// The names of filter fields in errors.

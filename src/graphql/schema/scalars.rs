@@ -38,7 +38,8 @@ impl DateTime {
         let form = "as RFC 3339 has it, such as 2025-11-02T12:30:45Z";
         let text = text(value, form)?;
         let time = chrono::DateTime::parse_from_rfc3339(text);
-        time.map(|time| Self(time.into())).map_err(|_| format!("must be an instant {form}: {:?} is none", truncate(text)))
+        time.map(|time| Self(time.into()))
+            .map_err(|_| format!("must be an instant {form}: {:?} is none", truncate(text)))
     }
 }
 

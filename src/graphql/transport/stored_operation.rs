@@ -195,5 +195,6 @@ fn parse_one(ty: &Type, text: &str, types: &SchemaIndex) -> Result<Value, String
 }
 
 fn parse_json(ty: &Type, text: &str) -> Result<Value, String> {
-    serde_json::from_str(text).map_err(|error| format!("must be a {ty} written as JSON, not {:?}: {error}", truncate(text)))
+    serde_json::from_str(text)
+        .map_err(|error| format!("must be a {ty} written as JSON, not {:?}: {error}", truncate(text)))
 }
