@@ -30,10 +30,10 @@ const SET_MS: u64 = 1_000;
 
 /// Tells the time; cheap to clone, all clones agree.
 #[derive(Clone, Debug)]
-pub struct Clock(Arc<Source>);
+pub struct Clock(Arc<ClockSource>);
 
 #[derive(Debug)]
-enum Source {
+enum ClockSource {
     Anchored { started: Instant, unix_ms_at_start: AtomicI64, last_set: LastSet, moved: Notify },
     Manual { unix_ms: AtomicI64, monotonic_ms: AtomicI64, last_set: LastSet, moved: Notify },
 }
@@ -56,7 +56,7 @@ impl Clock {
     #[expect(clippy::disallowed_methods, reason = "the one place where the wall clock is read")]
     pub fn system() -> Self {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self(Arc::new(Source::Anchored {
+        Self(Arc::new(ClockSource::Anchored {
             started: Instant::now(),
             unix_ms_at_start: AtomicI64::new(whole_milliseconds(since_epoch)),
             last_set: LastSet::default(),
@@ -68,16 +68,16 @@ impl Clock {
     pub fn manual(start: Timestamp) -> Self {
         let unix_ms = AtomicI64::new(start.timestamp_millis());
         let (monotonic_ms, last_set) = (AtomicI64::new(0), LastSet::default());
-        Self(Arc::new(Source::Manual { unix_ms, monotonic_ms, last_set, moved: Notify::new() }))
+        Self(Arc::new(ClockSource::Manual { unix_ms, monotonic_ms, last_set, moved: Notify::new() }))
     }
 
     /// The present moment.
     pub fn now(&self) -> Timestamp {
         let unix_ms = match &*self.0 {
-            Source::Anchored { started, unix_ms_at_start, .. } => {
+            ClockSource::Anchored { started, unix_ms_at_start, .. } => {
                 unix_ms_at_start.load(Ordering::Acquire) + whole_milliseconds(started.elapsed())
             }
-            Source::Manual { unix_ms, .. } => unix_ms.load(Ordering::Acquire),
+            ClockSource::Manual { unix_ms, .. } => unix_ms.load(Ordering::Acquire),
         };
         DateTime::from_timestamp_millis(unix_ms).unwrap_or(DateTime::UNIX_EPOCH)
     }
@@ -85,8 +85,8 @@ impl Clock {
     /// The time that has passed since the clock was made, however it was set meanwhile.
     pub fn monotonic(&self) -> Duration {
         match &*self.0 {
-            Source::Anchored { started, .. } => started.elapsed(),
-            Source::Manual { monotonic_ms, .. } => {
+            ClockSource::Anchored { started, .. } => started.elapsed(),
+            ClockSource::Manual { monotonic_ms, .. } => {
                 Duration::from_millis(u64::try_from(monotonic_ms.load(Ordering::Relaxed)).unwrap_or(0))
             }
         }
@@ -95,13 +95,13 @@ impl Clock {
     /// When the clock was last set by more than a second at once, in [monotonic](Self::monotonic) time. Two readings of the
     /// clock do not tell that: it may have been set forward and back in between.
     pub fn last_set(&self) -> Option<Duration> {
-        let (Source::Anchored { last_set, .. } | Source::Manual { last_set, .. }) = &*self.0;
+        let (ClockSource::Anchored { last_set, .. } | ClockSource::Manual { last_set, .. }) = &*self.0;
         Some(last_set.0.load(Ordering::Acquire)).filter(|ms| *ms > 0).map(Duration::from_millis)
     }
 
     /// Sets the system clock to the time of the database. A manual clock is not set: the test decides.
     pub fn observe(&self, database_now: Timestamp) {
-        if let Source::Anchored { started, unix_ms_at_start, last_set, moved } = &*self.0 {
+        if let ClockSource::Anchored { started, unix_ms_at_start, last_set, moved } = &*self.0 {
             let passed = started.elapsed();
             let start = database_now.timestamp_millis() - whole_milliseconds(passed);
             last_set.note(unix_ms_at_start.load(Ordering::Relaxed), start, passed);
@@ -114,7 +114,7 @@ impl Clock {
 
     /// Moves a manual clock forward; the system clock moves by itself.
     pub fn advance(&self, by: Duration) {
-        if let Source::Manual { unix_ms, monotonic_ms, moved, .. } = &*self.0 {
+        if let ClockSource::Manual { unix_ms, monotonic_ms, moved, .. } = &*self.0 {
             unix_ms.fetch_add(whole_milliseconds(by), Ordering::Relaxed);
             monotonic_ms.fetch_add(whole_milliseconds(by), Ordering::Relaxed);
             moved.notify_waiters();
@@ -123,7 +123,7 @@ impl Clock {
 
     /// Sets a manual clock, forward or back, without passing time; the system clock is set by [`observe`](Self::observe).
     pub fn set(&self, now: Timestamp) {
-        if let Source::Manual { unix_ms, last_set, moved, .. } = &*self.0 {
+        if let ClockSource::Manual { unix_ms, last_set, moved, .. } = &*self.0 {
             last_set.note(unix_ms.load(Ordering::Relaxed), now.timestamp_millis(), self.monotonic());
             unix_ms.store(now.timestamp_millis(), Ordering::Release);
             moved.notify_waiters();
@@ -134,7 +134,7 @@ impl Clock {
     /// cancel safe.
     pub async fn left(&self, time: Range<Timestamp>) {
         loop {
-            let (Source::Anchored { moved, .. } | Source::Manual { moved, .. }) = &*self.0;
+            let (ClockSource::Anchored { moved, .. } | ClockSource::Manual { moved, .. }) = &*self.0;
             let mut moved = pin!(moved.notified());
             // Enabled before the clock is read: it may be set between the reading and the wait.
             moved.as_mut().enable();
@@ -142,11 +142,11 @@ impl Clock {
             let left = (time.end - now).to_std().ok().filter(|_| time.contains(&now));
             let Some(left) = left else { return };
             match &*self.0 {
-                Source::Anchored { .. } => tokio::select! {
+                ClockSource::Anchored { .. } => tokio::select! {
                     () = sleep(left) => {}
                     () = moved => {}
                 },
-                Source::Manual { .. } => moved.await,
+                ClockSource::Manual { .. } => moved.await,
             }
         }
     }
@@ -157,10 +157,10 @@ impl Clock {
 /// Each worker shows two instants, and formatting them by chrono takes as long as writing the rest of a worker. So instants of
 /// whole milliseconds in years of four digits, which are all that occur, are formatted by hand.
 #[derive(Clone, Debug)]
-pub struct Rfc3339(Text);
+pub struct Rfc3339(Rfc3339Text);
 
 #[derive(Clone, Debug)]
-enum Text {
+enum Rfc3339Text {
     Usual { text: [u8; 24], len: usize },
     Odd(String),
 }
@@ -169,13 +169,13 @@ impl Rfc3339 {
     /// The text of an instant.
     pub fn of(time: Timestamp) -> Self {
         let Some(mut text) = digits(time) else {
-            return Self(Text::Odd(time.to_rfc3339_opts(SecondsFormat::AutoSi, true)));
+            return Self(Rfc3339Text::Odd(time.to_rfc3339_opts(SecondsFormat::AutoSi, true)));
         };
         let mut len = text.len();
         if text[19..].starts_with(b".000") {
             (text[19], len) = (b'Z', 20);
         }
-        Self(Text::Usual { text, len })
+        Self(Rfc3339Text::Usual { text, len })
     }
 
     /// The text.
@@ -187,8 +187,8 @@ impl Rfc3339 {
 impl AsRef<[u8]> for Rfc3339 {
     fn as_ref(&self) -> &[u8] {
         match &self.0 {
-            Text::Usual { text, len } => &text[..*len],
-            Text::Odd(text) => text.as_bytes(),
+            Rfc3339Text::Usual { text, len } => &text[..*len],
+            Rfc3339Text::Odd(text) => text.as_bytes(),
         }
     }
 }

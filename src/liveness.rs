@@ -45,7 +45,7 @@ pub struct LivenessSweeper {
     /// worker gets one whole time-out to send one. The longest backoff of an agent follows from the same time-out and is
     /// shorter (`client::RetryLimits`).
     grace_until: Duration,
-    last_sweep: Moment,
+    last_sweep: ClockReading,
     /// How many connections this server has rejected, without reading a request, since it started.
     rejected_connections: Arc<AtomicU64>,
     /// How many there were at the last sweep.
@@ -56,14 +56,14 @@ pub struct LivenessSweeper {
 
 /// Both clocks, read at once.
 #[derive(Clone, Copy, Debug)]
-struct Moment {
+struct ClockReading {
     /// The time that all servers share.
     now: Timestamp,
     /// The monotonic time of this process.
     passed: Duration,
 }
 
-impl Moment {
+impl ClockReading {
     fn of(clock: &Clock) -> Self {
         Self { now: clock.now(), passed: clock.monotonic() }
     }
@@ -110,7 +110,7 @@ async fn commit_in_chunks<T: Clone, C: Command>(
 impl LivenessSweeper {
     /// A sweeper that starts with a grace of one time-out.
     pub fn new(journal: Journal, clock: Clock, offline_after: Duration) -> Self {
-        let last_sweep = Moment::of(&clock);
+        let last_sweep = ClockReading::of(&clock);
         let grace_until = last_sweep.passed.saturating_add(offline_after);
         let (rejected_connections, known_rejected) = (Arc::default(), 0);
         Self {
@@ -136,9 +136,9 @@ impl LivenessSweeper {
         let mut ticks = interval(SWEEP_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
-            let moment = Moment::of(&self.clock);
-            self.detect_pause(moment);
-            if let Err(error) = self.sweep_at(moment).await {
+            let reading = ClockReading::of(&self.clock);
+            self.detect_pause(reading);
+            if let Err(error) = self.sweep_at(reading).await {
                 // While the database was away, no heartbeat could be recorded: that time does not count as silence.
                 self.begin_grace(self.clock.monotonic());
                 warn!(error = %error.chain(), "the liveness sweep failed, the next tick tries again");
@@ -148,23 +148,23 @@ impl LivenessSweeper {
 
     /// Announces the workers that are silent and have not been announced yet. Answers how many.
     pub async fn sweep(&mut self) -> Result<usize> {
-        self.sweep_at(Moment::of(&self.clock)).await
+        self.sweep_at(ClockReading::of(&self.clock)).await
     }
 
-    async fn sweep_at(&mut self, moment: Moment) -> Result<usize> {
-        self.detect_clock_step(moment);
-        self.last_sweep = moment;
+    async fn sweep_at(&mut self, reading: ClockReading) -> Result<usize> {
+        self.detect_clock_step(reading);
+        self.last_sweep = reading;
         correct_times(&self.journal, &self.clock).await?;
-        self.detect_refusals(moment);
-        self.record_life_signs(moment).await?;
+        self.detect_refusals(reading);
+        self.record_life_signs(reading).await?;
         // A clock that was set forward and back between two sweeps shows nothing, but what was written in between is wrong.
         for no_silence_before in [self.journal.last_outage(), self.clock.last_set()].into_iter().flatten() {
             self.grace_until = self.grace_until.max(no_silence_before.saturating_add(self.offline_after));
         }
-        if moment.passed <= self.grace_until {
+        if reading.passed <= self.grace_until {
             return Ok(0);
         }
-        let mut candidates = self.silent_workers(moment.now);
+        let mut candidates = self.silent_workers(reading.now);
         if !candidates.is_empty() {
             // Without those of which a life sign has arrived since the snapshot.
             let heard: HashSet<_> = self.journal.heard().into_iter().map(|heard| heard.worker_id).collect();
@@ -174,7 +174,7 @@ impl LivenessSweeper {
             self.suspects_partition = false;
             return Ok(0);
         }
-        if self.suspect_self_partition(moment) {
+        if self.suspect_self_partition(reading) {
             return Ok(0);
         }
         let offline_after = self.offline_after;
@@ -190,8 +190,8 @@ impl LivenessSweeper {
     /// Commits that workers are alive whose heartbeats were refused, or given up in the queue, if they were last seen some
     /// time ago or are announced offline. This is done in a time of grace, too: the status that is shown of a worker
     /// depends on when it was last seen, not on announcements alone.
-    async fn record_life_signs(&mut self, moment: Moment) -> Result<()> {
-        let due = LivenessCutoff::of(moment.now, self.offline_after / LIFE_SIGNS_PER_TIMEOUT);
+    async fn record_life_signs(&mut self, reading: ClockReading) -> Result<()> {
+        let due = LivenessCutoff::of(reading.now, self.offline_after / LIFE_SIGNS_PER_TIMEOUT);
         let snapshot = self.journal.snapshot();
         let is_due = |snapshot: &Snapshot, heard: &Heard| {
             let worker = snapshot.find_worker(heard.worker_id.as_str());
@@ -220,14 +220,14 @@ impl LivenessSweeper {
 
     /// Logs how many commands were refused since the last sweep, and begins a grace if connections were rejected: a worker
     /// whose connection was rejected could not send its heartbeat.
-    fn detect_refusals(&mut self, moment: Moment) {
+    fn detect_refusals(&mut self, reading: ClockReading) {
         let refused = self.journal.take_refused();
         if refused > 0 {
             warn!(commands.refused = refused, "{refused} commands were refused since the last look: too many wait");
         }
         let rejected = self.rejected_connections.load(Ordering::Relaxed);
         if std::mem::replace(&mut self.known_rejected, rejected) != rejected {
-            self.begin_grace(moment.passed);
+            self.begin_grace(reading.passed);
         }
     }
 
@@ -260,15 +260,15 @@ impl LivenessSweeper {
     /// when no worker at all has been heard for half of the time-out, in a cluster of some size. Workers do not report at
     /// the same moment, so this shows before the first of them is late. If all stay silent for another time-out, they are
     /// announced.
-    fn suspect_self_partition(&mut self, moment: Moment) -> bool {
+    fn suspect_self_partition(&mut self, reading: ClockReading) -> bool {
         let snapshot = self.journal.snapshot();
         let online = snapshot.workers().filter(|worker| worker.announced == Availability::Online);
         let (count, last_heard) = online.fold((0, Timestamp::MIN_UTC), |(count, last_heard), worker| {
             (count + 1, last_heard.max(worker.usage.last_seen))
         });
-        let quiet_for = (moment.now - last_heard).to_std().unwrap_or_default();
+        let quiet_for = (reading.now - last_heard).to_std().unwrap_or_default();
         // Before the grace began, this server may not have received anything.
-        let listened_for = moment.passed.saturating_sub(self.grace_until.saturating_sub(self.offline_after));
+        let listened_for = reading.passed.saturating_sub(self.grace_until.saturating_sub(self.offline_after));
         let quiet_for = quiet_for.min(listened_for);
         let is_suspected =
             count >= PARTITION_MIN_WORKERS && quiet_for > self.offline_after / 2 && quiet_for <= self.offline_after * 2;
@@ -281,28 +281,28 @@ impl LivenessSweeper {
 
     /// Begins a grace if the last sweep is so long ago that the process must have been paused (SIGSTOP, a suspended
     /// machine): no heartbeat was received meanwhile.
-    fn detect_pause(&mut self, moment: Moment) {
-        if moment.passed.saturating_sub(self.last_sweep.passed) > PAUSE_THRESHOLD {
-            self.begin_grace(moment.passed);
+    fn detect_pause(&mut self, reading: ClockReading) {
+        if reading.passed.saturating_sub(self.last_sweep.passed) > PAUSE_THRESHOLD {
+            self.begin_grace(reading.passed);
         }
     }
 
     /// Begins a grace if the clock was set: the times that were written before do not tell any more for how long a worker
     /// has been silent.
-    fn detect_clock_step(&mut self, moment: Moment) {
-        let by = moment.clock_set_since(self.last_sweep);
+    fn detect_clock_step(&mut self, reading: ClockReading) {
+        let by = reading.clock_set_since(self.last_sweep);
         if by.abs() > CLOCK_TOLERANCE {
             warn!(clock.set_by_ms = by.num_milliseconds(), "The clock was set by {} s", by.as_seconds_f64());
-            self.begin_grace(moment.passed);
+            self.begin_grace(reading.passed);
         }
     }
 
     /// Counts the next sweep from now, so that a slow commit is not taken for a pause. The commit may have set the clock:
     /// with PostgreSQL, commits are what sets it.
     fn resume_after_commit(&mut self) {
-        let moment = Moment::of(&self.clock);
-        self.detect_clock_step(moment);
-        self.last_sweep = moment;
+        let reading = ClockReading::of(&self.clock);
+        self.detect_clock_step(reading);
+        self.last_sweep = reading;
     }
 
     fn begin_grace(&mut self, passed: Duration) {

@@ -12,12 +12,12 @@ const FIRST_CEILING: Duration = Duration::from_secs(1);
 
 /// An outage: failed requests in a row. It is logged when it begins and when it ends, not with every failure.
 #[derive(Debug, Default)]
-pub(super) struct Outage {
+pub(super) struct Backoff {
     attempts: u32,
     since: Option<Instant>,
 }
 
-impl Outage {
+impl Backoff {
     /// Counts a failed request, and answers how long to wait before the next one.
     pub(super) fn failed(&mut self, id: &str, error: &ClientError, limits: &RetryLimits) -> Duration {
         let retry_after = match error {
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn an_outage_that_is_over_starts_from_the_beginning() {
         let error = ClientError::Unknown { message: String::new() };
-        let mut outage = Outage::default();
+        let mut outage = Backoff::default();
         for _ in 0..5 {
             outage.failed("w1", &error, &limits());
         }

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use uuid::Uuid;
 
-use self::backoff::Outage;
+use self::backoff::Backoff;
 use self::beat::BeatPlanner;
 use self::host::Host;
 use self::inventory::hypervisor::Hypervisor;
@@ -387,7 +387,7 @@ struct Agent {
     registration: Registration,
     inventory: Inventory,
     planner: BeatPlanner,
-    outage: Outage,
+    backoff: Backoff,
     limits: RetryLimits,
     /// Whether a registration of this process was ever accepted. From then on, a refusal is taken for a fault of the server or
     /// of a proxy, which passes.
@@ -412,7 +412,7 @@ impl Agent {
             registration,
             inventory: Inventory::new(sources),
             planner: BeatPlanner::default(),
-            outage: Outage::default(),
+            backoff: Backoff::default(),
             limits: RetryLimits::default(),
             accepted: false,
             inventory_failing: false,
@@ -481,7 +481,7 @@ impl Agent {
             match self.servers.client().await.heartbeat(&self.id, &beat).await {
                 Ok(reply) => {
                     self.planner.acknowledged(&beat, reply.resync, reply.last_sequence, Instant::now());
-                    self.outage.over(&self.id);
+                    self.backoff.over(&self.id);
                     self.servers.succeeded();
                     self.set_check_state(ACKNOWLEDGED, Some(reply.policy == DRAINING));
                     self.acknowledged.send_replace(());
@@ -550,21 +550,21 @@ impl Agent {
     /// Turns to the next server, or waits if all servers have failed in turn.
     async fn back_off(&mut self, error: &ClientError) {
         if self.servers.failed() {
-            if !self.outage.is_on() {
+            if !self.backoff.is_on() {
                 let id = &self.id;
                 info!(worker.id = %id, %error, "Worker {id} turns to another server: {error}");
             }
             return;
         }
         self.set_check_state(NOT_ACKNOWLEDGED, None);
-        let pause = self.outage.failed(&self.id, error, &self.limits);
+        let pause = self.backoff.failed(&self.id, error, &self.limits);
         let wait = tokio::time::sleep(pause);
         tokio::pin!(wait);
         tokio::select! {
             () = &mut wait => {}
             // Workers that have lost a server together hear of a new one together: the delay is random.
             () = self.servers.new_server_discovered() => {
-                _ = tokio::time::timeout(Outage::delay_before_new_server(rand::random()), wait).await;
+                _ = tokio::time::timeout(Backoff::delay_before_new_server(rand::random()), wait).await;
             }
         }
     }
@@ -871,7 +871,7 @@ mod tests {
         agent.limits.longest_backoff = Duration::from_secs(24 * 60 * 60);
         let away = ClientError::Unavailable { message: String::new(), retry_after: None, source: None };
         for _ in 0..40 {
-            agent.outage.failed("w 1", &away, &agent.limits);
+            agent.backoff.failed("w 1", &away, &agent.limits);
         }
         let _agent = Running::run(agent);
         assert!(gone.call().await.line.starts_with("PUT"));

@@ -33,9 +33,9 @@ pub(super) struct ServerSelector {
     /// The servers that Consul names, if it is asked.
     discovered: Option<ServerList>,
     /// The server that the operator has configured; the last one to try, if Consul names others.
-    configured: Option<Server>,
+    configured: Option<Candidate>,
     /// The servers in the order in which they are tried, beginning with the first choice.
-    candidates: Vec<Server>,
+    candidates: Vec<Candidate>,
     /// The index of the server in use.
     current: usize,
     /// Whether the server in use has answered, and has not failed since.
@@ -52,7 +52,7 @@ pub(super) struct ServerSelector {
 }
 
 #[derive(Clone, Debug)]
-struct Server {
+struct Candidate {
     url: String,
     client: Client,
 }
@@ -64,7 +64,7 @@ impl ServerSelector {
         configured: Option<&str>,
         discovered: Option<ServerList>,
     ) -> Result<Self, ClientError> {
-        let configured = configured.map(Server::new).transpose()?;
+        let configured = configured.map(Candidate::new).transpose()?;
         Ok(Self {
             worker_id: worker_id.to_owned(),
             discovered,
@@ -120,7 +120,7 @@ impl ServerSelector {
             0 => None,
             _ => self.trial_at.or_else(|| Some(next_trial(rand::random()))),
         };
-        let Some(Server { url, .. }) = self.candidates.get(self.current) else { return };
+        let Some(Candidate { url, .. }) = self.candidates.get(self.current) else { return };
         if self.discovered.is_some() && self.answered.as_ref() != Some(url) {
             info!(worker.id = %self.worker_id, "Worker {} reports to {url}", self.worker_id);
             self.answered = Some(url.clone());
@@ -198,7 +198,7 @@ impl ServerSelector {
         let urls = in_order_of_preference(&self.worker_id, urls);
         let known = std::mem::take(&mut self.candidates);
         let find_known = |url: &String| known.iter().find(|server| server.url == *url).cloned();
-        let find = |url: &String| find_known(url).or_else(|| Server::new(url).ok());
+        let find = |url: &String| find_known(url).or_else(|| Candidate::new(url).ok());
         self.candidates = urls.iter().filter_map(find).collect();
         let last = self.answered.as_ref().and_then(find_known);
         // The configured server comes last.
@@ -222,7 +222,7 @@ impl ServerSelector {
     }
 }
 
-fn is_same(server: &Server, other: Option<&Server>) -> bool {
+fn is_same(server: &Candidate, other: Option<&Candidate>) -> bool {
     other.is_some_and(|other| other.url == server.url)
 }
 
@@ -230,7 +230,7 @@ fn next_trial(roll: f64) -> Instant {
     Instant::now() + TRIAL_AFTER + TRIAL_AFTER.mul_f64(roll)
 }
 
-impl Server {
+impl Candidate {
     fn new(url: &str) -> Result<Self, ClientError> {
         Ok(Self { url: url.to_owned(), client: Client::new(url)? })
     }

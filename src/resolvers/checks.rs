@@ -51,8 +51,8 @@ pub struct Whole(pub i64);
 /// Not derived, for the text of its refusal: the derived one would name a type of this program.
 impl<'de> Deserialize<'de> for Whole {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Words;
-        impl Visitor<'_> for Words {
+        struct WholeVisitor;
+        impl Visitor<'_> for WholeVisitor {
             type Value = Whole;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -77,7 +77,7 @@ impl<'de> Deserialize<'de> for Whole {
                 }
             }
         }
-        deserializer.deserialize_i64(Words)
+        deserializer.deserialize_i64(WholeVisitor)
     }
 }
 

@@ -29,7 +29,7 @@ const USUAL_MAX_VMS: u32 = 100;
 
 /// One generated host.
 #[derive(Clone, Debug)]
-pub(super) struct Host {
+pub(super) struct SimulatedHost {
     pub(super) id: String,
     /// The registration without the boot id, which each start of the worker's process sets.
     pub(super) registration: Registration,
@@ -41,7 +41,7 @@ pub(super) struct Host {
 }
 
 /// Generates the hosts of a fleet.
-pub(super) fn generate_fleet(options: &SimulateOptions) -> Vec<Host> {
+pub(super) fn generate_fleet(options: &SimulateOptions) -> Vec<SimulatedHost> {
     let unreliable = unreliable(options);
     // With leading zeros, so that the order by id, in which the API lists workers, is that of the numbers.
     let digits = options.workers.to_string().len().max(4);
@@ -66,7 +66,7 @@ fn unreliable(options: &SimulateOptions) -> HashSet<u32> {
         .collect()
 }
 
-fn host(id: String, index: u32, options: &SimulateOptions) -> Host {
+fn host(id: String, index: u32, options: &SimulateOptions) -> SimulatedHost {
     // The seed itself is used for the unreliable workers; each host has one of the seeds after it.
     let mut rng = SmallRng::seed_from_u64(options.seed.wrapping_add(1 + u64::from(index)));
     let vms = options.vms_per_worker;
@@ -90,7 +90,7 @@ fn host(id: String, index: u32, options: &SimulateOptions) -> Host {
 
     let capacity = Capacity { vcpus: cpu_cores, memory_mb };
     let [_, high, middle, low] = (index + 1).to_be_bytes();
-    Host {
+    SimulatedHost {
         registration: Registration {
             hostname: format!("{id}.{zone}.example.internal"),
             address: format!("10.{high}.{middle}.{low}:8081"),

@@ -35,7 +35,7 @@ pub(super) struct Capacity {
 
 /// What the VMs that hold a slot use of their host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Usage {
+pub(super) struct SimulatedUsage {
     pub(super) vms: u32,
     pub(super) vcpus: u32,
     pub(super) memory_mb: u32,
@@ -50,7 +50,7 @@ pub(super) struct ChurnCounts {
 }
 
 #[derive(Clone, Debug)]
-struct Vm {
+struct SimulatedVm {
     report: VmReport,
     /// Whether the server has not acknowledged it as it is now.
     changed: bool,
@@ -63,7 +63,7 @@ pub(super) struct SimulatedInventory {
     capacity: Capacity,
     /// How many VMs the worker holds when every slot is taken.
     wanted: u32,
-    vms: Vec<Vm>,
+    vms: Vec<SimulatedVm>,
     /// Number of the last VM; ids are never used again.
     last: u32,
     /// Ids of VMs that were removed, which the server has not acknowledged.
@@ -170,9 +170,9 @@ impl SimulatedInventory {
     }
 
     /// Sums up the VMs that hold a slot.
-    pub(super) fn used(&self) -> Usage {
-        let mut used = Usage::default();
-        for Vm { report, .. } in &self.vms {
+    pub(super) fn used(&self) -> SimulatedUsage {
+        let mut used = SimulatedUsage::default();
+        for SimulatedVm { report, .. } in &self.vms {
             if report.status.holds_slot() {
                 used.vms += 1;
                 used.vcpus += report.vcpus;
@@ -199,7 +199,7 @@ impl SimulatedInventory {
         let (vcpus, memory_mb) = *SIZES.choose(rng).unwrap_or(&SIZES[0]);
         let role = ROLES.choose(rng).unwrap_or(&ROLES[0]);
         self.last += 1;
-        self.vms.push(Vm {
+        self.vms.push(SimulatedVm {
             report: VmReport {
                 id: format!("{}-vm-{}", self.worker, self.last),
                 name: format!("{role}-{}", self.last),
@@ -331,7 +331,7 @@ mod tests {
         for _ in 0..20 {
             inventory.churn(1000.0, an_hour, false, &mut rng);
         }
-        assert_eq!(inventory.used(), Usage::default());
+        assert_eq!(inventory.used(), SimulatedUsage::default());
         for _ in 0..20 {
             inventory.churn(0.0, an_hour, true, &mut rng);
         }

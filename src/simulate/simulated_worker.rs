@@ -10,7 +10,7 @@ use std::time::Duration;
 use rand::Rng;
 use tokio::time::Instant;
 
-use super::fleet::Host;
+use super::fleet::SimulatedHost;
 use super::options::SimulateOptions;
 use super::tally::Tally;
 use crate::client::{ClientError, Heartbeat, HeartbeatReply, LifeOf, Registered, Registration, RetryLimits};
@@ -40,7 +40,7 @@ pub(super) enum Action {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Life {
+enum WorkerState {
     /// The server does not know this start of the process.
     Unregistered,
     /// The server knows it.
@@ -51,8 +51,8 @@ enum Life {
 
 /// A simulated worker.
 pub(super) struct SimulatedWorker {
-    host: Host,
-    life: Life,
+    host: SimulatedHost,
+    life: WorkerState,
     /// Part of the boot ids, different in each simulation.
     run: Arc<str>,
     boots: u64,
@@ -84,10 +84,10 @@ pub(super) struct SimulatedWorker {
 
 impl SimulatedWorker {
     /// A worker whose process starts now, and which registers at once.
-    pub(super) fn new(host: Host, run: Arc<str>, phase: f64, options: &SimulateOptions, now: Instant) -> Self {
+    pub(super) fn new(host: SimulatedHost, run: Arc<str>, phase: f64, options: &SimulateOptions, now: Instant) -> Self {
         let mut worker = Self {
             host,
-            life: Life::Unregistered,
+            life: WorkerState::Unregistered,
             run,
             boots: 0,
             known: false,
@@ -137,23 +137,23 @@ impl SimulatedWorker {
     /// The action at a moment. A heartbeat that is due within `slack` is sent early, together with those of others.
     pub(super) fn next_action(&mut self, now: Instant, slack: Duration, tally: &Tally) -> Action {
         match self.life {
-            Life::Unregistered if self.due <= now => Action::Register,
-            Life::Silent if self.due <= now => {
+            WorkerState::Unregistered if self.due <= now => Action::Register,
+            WorkerState::Silent if self.due <= now => {
                 tally.returned();
                 self.boot();
                 Action::Register
             }
-            Life::Registered { .. } if self.silent_at.is_some_and(|silent_at| silent_at <= now) => {
+            WorkerState::Registered { .. } if self.silent_at.is_some_and(|silent_at| silent_at <= now) => {
                 tally.fell_silent();
-                self.life = Life::Silent;
+                self.life = WorkerState::Silent;
                 self.silent_at = None;
                 self.due = now + self.random_time(SILENCE_SPANS);
                 Action::Wait
             }
-            Life::Registered { .. } if self.due <= now => Action::Beat,
+            WorkerState::Registered { .. } if self.due <= now => Action::Beat,
             // A backoff is not shortened by the slack.
-            Life::Registered { .. } if self.failures == 0 && self.due <= now + slack => Action::Beat,
-            Life::Unregistered | Life::Registered { .. } | Life::Silent => Action::Wait,
+            WorkerState::Registered { .. } if self.failures == 0 && self.due <= now + slack => Action::Beat,
+            WorkerState::Unregistered | WorkerState::Registered { .. } | WorkerState::Silent => Action::Wait,
         }
     }
 
@@ -164,7 +164,7 @@ impl SimulatedWorker {
         self.offline_after = sane_duration(answer.offline_after_seconds, USUAL_OFFLINE_AFTER);
         self.limits = RetryLimits::under(self.offline_after);
         let (incarnation, sequence) = (answer.incarnation, answer.last_sequence.unwrap_or(0));
-        self.life = Life::Registered { incarnation, sequence };
+        self.life = WorkerState::Registered { incarnation, sequence };
         self.host.registration.last_incarnation = Some(incarnation);
         self.last_life = Some((incarnation, self.host.registration.boot_id.clone()));
         self.host.inventory.owe_full_report();
@@ -180,7 +180,7 @@ impl SimulatedWorker {
 
     /// Lets time pass for its VMs, and makes the next heartbeat; none if the worker is not registered.
     pub(super) fn beat(&mut self, now: Instant, tally: &Tally) -> Option<Heartbeat> {
-        let Life::Registered { incarnation, ref mut sequence } = self.life else {
+        let WorkerState::Registered { incarnation, ref mut sequence } = self.life else {
             return None;
         };
         *sequence += 1;
@@ -188,7 +188,7 @@ impl SimulatedWorker {
         let mut beat = Heartbeat { incarnation, boot_id, sequence: *sequence, ..Heartbeat::default() };
         let elapsed = now.saturating_duration_since(self.churned);
         self.churned = now;
-        let Host { inventory, rng, .. } = &mut self.host;
+        let SimulatedHost { inventory, rng, .. } = &mut self.host;
         tally.churned(inventory.churn(self.churn, elapsed, !self.draining, rng));
         inventory.report(&mut beat);
         Some(beat)
@@ -208,11 +208,13 @@ impl SimulatedWorker {
         self.draining = reply.policy == "draining";
         match (reply.last_sequence, &mut self.life) {
             // It came late, and nothing in it counted.
-            (Some(last), Life::Registered { sequence, .. }) => {
+            (Some(last), WorkerState::Registered { sequence, .. }) => {
                 *sequence = last.max(*sequence);
                 self.host.inventory.owe_full_report();
             }
-            (Some(_), Life::Unregistered | Life::Silent) | (None, _) => self.host.inventory.acknowledged(),
+            (Some(_), WorkerState::Unregistered | WorkerState::Silent) | (None, _) => {
+                self.host.inventory.acknowledged()
+            }
         }
         if reply.resync {
             self.host.inventory.owe_full_report();
@@ -231,7 +233,7 @@ impl SimulatedWorker {
     pub(super) fn failed(&mut self, now: Instant, error: &ClientError) {
         let mut pause = Duration::ZERO;
         match error {
-            ClientError::Unknown { .. } => self.life = Life::Unregistered,
+            ClientError::Unknown { .. } => self.life = WorkerState::Unregistered,
             // A real agent ends, and leaves the id to the other process. Here it registers again, so that the fleet does not
             // shrink unnoticed.
             ClientError::Superseded { .. } => self.boot(),
@@ -250,7 +252,7 @@ impl SimulatedWorker {
     fn boot(&mut self) {
         self.boots += 1;
         self.host.registration.boot_id = format!("{}-{}", self.run, self.boots);
-        self.life = Life::Unregistered;
+        self.life = WorkerState::Unregistered;
     }
 
     /// The backoff: it doubles with every failure in a row, up to the longest one, and half of it is random, so that workers

@@ -67,7 +67,7 @@ fn memory_mib(command: &CommandLine) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::super::arguments::command_line;
-    use super::super::guest::Seen;
+    use super::super::guest::FakeProcess;
     use super::*;
 
     #[test]
@@ -113,7 +113,7 @@ mod tests {
             ("--restore source_url=file:///snapshot", None, None, None),
         ] {
             let expected = Guest { name: name.map(str::to_owned), vcpus, memory_mib, ..Guest::default() };
-            assert_eq!(guest(&command_line(words), &Seen::default()), expected, "{words}");
+            assert_eq!(guest(&command_line(words), &FakeProcess::default()), expected, "{words}");
         }
     }
 
@@ -123,7 +123,7 @@ mod tests {
             (vec!["cloud-hyperviso", "vmm", "vcpu0", "vcpu1", "vcpu_x"], Some(2), GuestStart::WithProcess),
             (vec!["cloud-hyperviso", "vmm"], None, GuestStart::NotStarted),
         ] {
-            let seen = Seen { threads: Some(threads), ..Seen::default() };
+            let seen = FakeProcess { threads: Some(threads), ..FakeProcess::default() };
             let found = guest(&command_line("--api-socket /run/web.sock"), &seen);
             assert_eq!((found.vcpus, found.memory_mib, found.start), (vcpus, None, start));
         }
@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn the_platforms_uuid_is_the_vms() {
         let words = "--kernel k --platform num_pci_segments=2,uuid=6F0E0000-0000-4000-8000-00000000000A";
-        let found = guest(&command_line(words), &Seen::default());
+        let found = guest(&command_line(words), &FakeProcess::default());
         assert_eq!(found.uuid.as_deref(), Some("6f0e0000-0000-4000-8000-00000000000a"));
     }
 }

@@ -59,7 +59,7 @@ pub(super) fn guest(command: &CommandLine, process: &impl ProcessView) -> Guest 
 #[cfg(test)]
 mod tests {
     use super::super::arguments::command_line;
-    use super::super::guest::Seen;
+    use super::super::guest::FakeProcess;
     use super::*;
 
     const UUID: &str = "6f0e0000-0000-4000-8000-00000000000a";
@@ -78,7 +78,10 @@ mod tests {
             (Some("not JSON"), None, None),
             (None, None, None),
         ] {
-            let seen = Seen { files: config.map(|text| ("/vm.json", text)).into_iter().collect(), ..Seen::default() };
+            let seen = FakeProcess {
+                files: config.map(|text| ("/vm.json", text)).into_iter().collect(),
+                ..FakeProcess::default()
+            };
             let found = guest(&command_line("--id web --config-file /vm.json"), &seen);
             let name = Some("web".to_owned());
             assert_eq!(found, Guest { name, vcpus, memory_mib, ..Guest::default() }, "{config:?}");
@@ -92,7 +95,8 @@ mod tests {
             (Some(vec!["firecracker", "fc_api"]), None, GuestStart::NotStarted),
             (None, None, GuestStart::WithProcess),
         ] {
-            let found = guest(&command_line("--api-sock /run/fc.sock"), &Seen { threads, ..Seen::default() });
+            let found =
+                guest(&command_line("--api-sock /run/fc.sock"), &FakeProcess { threads, ..FakeProcess::default() });
             assert_eq!((found.vcpus, found.memory_mib, found.start), (vcpus, None, start));
         }
     }
@@ -106,7 +110,7 @@ mod tests {
             ("", None, None),
             ("--id 6f0e0000-0000-4000-8000-00000000000a", Some(UUID), Some(UUID)),
         ] {
-            let found = guest(&command_line(words), &Seen::default());
+            let found = guest(&command_line(words), &FakeProcess::default());
             assert_eq!((found.uuid.as_deref(), found.name.as_deref()), (uuid, name), "{words}");
         }
     }

@@ -60,13 +60,13 @@ pub(super) fn uuid(text: &str) -> Option<String> {
 /// A process made of values.
 #[cfg(test)]
 #[derive(Clone, Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct FakeProcess {
     pub(super) files: Vec<(&'static str, &'static str)>,
     pub(super) threads: Option<Vec<&'static str>>,
 }
 
 #[cfg(test)]
-impl ProcessView for Seen {
+impl ProcessView for FakeProcess {
     fn read(&self, path: &OsStr) -> Option<Vec<u8>> {
         let file = self.files.iter().find(|(name, _)| path == OsStr::new(name));
         file.map(|(_, text)| text.as_bytes().to_vec())

@@ -22,7 +22,6 @@ use std::{
         },
     },
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use axum::http::StatusCode;
@@ -593,7 +592,7 @@ fn in_house_shape(refusal: &[u8]) -> Option<Bytes> {
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
+    use std::{future::poll_fn, time::Duration};
 
     use tokio::io::AsyncReadExt as _;
 

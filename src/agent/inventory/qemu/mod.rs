@@ -197,13 +197,13 @@ fn whole(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::super::arguments::command_line;
-    use super::super::guest::Seen;
+    use super::super::guest::FakeProcess;
     use super::*;
 
     const UUID: &str = "6f0e0000-0000-4000-8000-00000000000a";
 
     fn found(words: &str) -> Guest {
-        guest("qemu-system-x86_64", &command_line(words), &Seen::default()).unwrap()
+        guest("qemu-system-x86_64", &command_line(words), &FakeProcess::default()).unwrap()
     }
 
     #[test]
@@ -259,7 +259,7 @@ mod tests {
             ("qemu-system-s390x", "", Some(1), Some(128)),
             ("renamed", "", None, None),
         ] {
-            let found = guest(program, &command_line(words), &Seen::default()).unwrap();
+            let found = guest(program, &command_line(words), &FakeProcess::default()).unwrap();
             assert_eq!((found.vcpus, found.memory_mib), (vcpus, memory_mib), "{program} {words}");
         }
     }
@@ -302,7 +302,7 @@ mod tests {
     #[test]
     fn qemu_without_a_machine_is_no_vm() {
         for words in ["-S -machine none,accel=kvm:tcg -qmp stdio", "-M none", "-machine type=none"] {
-            assert_eq!(guest("qemu-system-x86_64", &command_line(words), &Seen::default()), None, "{words}");
+            assert_eq!(guest("qemu-system-x86_64", &command_line(words), &FakeProcess::default()), None, "{words}");
         }
     }
 }

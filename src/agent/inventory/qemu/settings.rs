@@ -217,7 +217,7 @@ fn in_file(text: &str) -> Option<Vec<Setting>> {
 #[cfg(test)]
 mod tests {
     use super::super::super::arguments::command_line;
-    use super::super::super::guest::Seen;
+    use super::super::super::guest::FakeProcess;
     use super::*;
 
     fn words(settings: &Settings) -> Vec<String> {
@@ -229,15 +229,18 @@ mod tests {
 
     #[test]
     fn switches_take_no_value_and_everything_else_does() {
-        let settings =
-            Settings::of(&command_line("-S -name -m -nodefaults disk.img --m 64 -append -S -m"), &Seen::default());
+        let settings = Settings::of(
+            &command_line("-S -name -m -nodefaults disk.img --m 64 -append -S -m"),
+            &FakeProcess::default(),
+        );
         assert_eq!(words(&settings), ["S ", "name guest=-m", "nodefaults ", "m size=64", "append =-S"]);
     }
 
     #[test]
     fn a_configuration_file_counts_where_it_is_named() {
         let file = "# QEMU\n[memory]\n  size = \"96M\"\n\n[object \"m 1\"]\nqom-type = \"memory-backend-ram\"\n[smp-opts]\ncpus=\"3\"";
-        let seen = Seen { files: vec![("/q.conf", file), ("/odd.conf", "size = \"96M\"")], ..Seen::default() };
+        let seen =
+            FakeProcess { files: vec![("/q.conf", file), ("/odd.conf", "size = \"96M\"")], ..FakeProcess::default() };
         let settings = Settings::of(&command_line("-m 64 -readconfig /q.conf -smp 2"), &seen);
         let expected =
             ["m size=64", "m size=96M", "object id=m 1,qom-type=memory-backend-ram", "smp cpus=3", "smp cpus=2"];
