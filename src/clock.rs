@@ -1,14 +1,12 @@
-//! The one source of "now".
+//! The clock: the only place where the present time is read, and the text of times.
 //!
-//! Everything that compares times asks a [`Clock`] that was handed to it; nothing else in the
-//! crate reads the wall clock for a rule. Tests hand in a [`Clock::manual`] and move it.
+//! All rules that compare times read a [`Clock`] that is passed to them; tests pass a [`Clock::manual`] and move it.
 //!
-//! The system clock is anchored: it reads the wall clock once and then counts monotonic time, so
-//! that a step of the machine's clock cannot make a whole cluster look silent at once. With
-//! PostgreSQL, several servers share one cluster; each corrects its anchor by what the database
-//! says the time is ([`Clock::observe`]), so that all of them agree on who is late. So the time may go back: with the
-//! database's clock, and from one start of a server to the next. How long something takes that only this process has to
-//! know is measured by [`Clock::monotonic`], which never does.
+//! The system clock reads the wall clock once and counts monotonic time from there, so that a step of the machine's clock
+//! cannot make all workers silent at once. With PostgreSQL, several servers share one cluster: each sets its clock to the time
+//! of the database ([`Clock::observe`]), so that all agree on which workers are silent. So the time may go back, with the
+//! clock of the database, and from one start of a server to the next. Durations that concern this process only are measured
+//! by [`Clock::monotonic`], which never goes back. Intervals and time-outs are in [`timing`](crate::timing).
 
 use std::ops::Range;
 use std::pin::pin;
@@ -20,33 +18,32 @@ use chrono::{DateTime, Datelike as _, SecondsFormat, Timelike as _, Utc};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-/// An instant in UTC, kept in whole milliseconds: what both databases and both protocols carry
-/// without loss.
+/// An instant in UTC, in whole milliseconds, which both databases and both protocols carry without loss.
 pub type Timestamp = DateTime<Utc>;
 
-/// By how much the clock has to be set at once for those who wait for a moment to look at it again, in milliseconds.
+/// By how much the clock has to be set at once to wake tasks that wait for a moment, in milliseconds.
 const STEP_MS: u64 = 50;
 
-/// By how much it has to be set at once to count as set, in milliseconds: servers that follow a database's clock differ from
-/// it by the time of an answer.
+/// By how much the clock has to be set at once to count as set, in milliseconds: a server that follows the clock of a database
+/// differs from it by the time of an answer.
 const SET_MS: u64 = 1_000;
 
 /// Tells the time; cheap to clone, all clones agree.
 #[derive(Clone, Debug)]
-pub struct Clock(Arc<Source>);
+pub struct Clock(Arc<ClockSource>);
 
 #[derive(Debug)]
-enum Source {
+enum ClockSource {
     Anchored { started: Instant, unix_ms_at_start: AtomicI64, last_set: LastSet, moved: Notify },
     Manual { unix_ms: AtomicI64, monotonic_ms: AtomicI64, last_set: LastSet, moved: Notify },
 }
 
-/// When the clock was last set, in milliseconds of the time that passes; 0 is for never.
+/// When the clock was last set, in milliseconds of monotonic time; 0 if it never was.
 #[derive(Debug, Default)]
 struct LastSet(AtomicU64);
 
 impl LastSet {
-    /// Before it is set: whoever sees the new time is to see this, too.
+    /// Has to be called before the clock is set: a reader of the new time has to find this.
     fn note(&self, before: i64, after: i64, passed: Duration) {
         if before.abs_diff(after) > SET_MS {
             self.0.store(u64::try_from(passed.as_millis()).unwrap_or(u64::MAX).max(1), Ordering::Release);
@@ -59,7 +56,7 @@ impl Clock {
     #[expect(clippy::disallowed_methods, reason = "the one place where the wall clock is read")]
     pub fn system() -> Self {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self(Arc::new(Source::Anchored {
+        Self(Arc::new(ClockSource::Anchored {
             started: Instant::now(),
             unix_ms_at_start: AtomicI64::new(whole_milliseconds(since_epoch)),
             last_set: LastSet::default(),
@@ -71,40 +68,40 @@ impl Clock {
     pub fn manual(start: Timestamp) -> Self {
         let unix_ms = AtomicI64::new(start.timestamp_millis());
         let (monotonic_ms, last_set) = (AtomicI64::new(0), LastSet::default());
-        Self(Arc::new(Source::Manual { unix_ms, monotonic_ms, last_set, moved: Notify::new() }))
+        Self(Arc::new(ClockSource::Manual { unix_ms, monotonic_ms, last_set, moved: Notify::new() }))
     }
 
     /// The present moment.
     pub fn now(&self) -> Timestamp {
         let unix_ms = match &*self.0 {
-            Source::Anchored { started, unix_ms_at_start, .. } => {
+            ClockSource::Anchored { started, unix_ms_at_start, .. } => {
                 unix_ms_at_start.load(Ordering::Acquire) + whole_milliseconds(started.elapsed())
             }
-            Source::Manual { unix_ms, .. } => unix_ms.load(Ordering::Acquire),
+            ClockSource::Manual { unix_ms, .. } => unix_ms.load(Ordering::Acquire),
         };
         DateTime::from_timestamp_millis(unix_ms).unwrap_or(DateTime::UNIX_EPOCH)
     }
 
-    /// How much time has passed since the clock was made, whatever time it was said to be meanwhile.
+    /// The time that has passed since the clock was made, however it was set meanwhile.
     pub fn monotonic(&self) -> Duration {
         match &*self.0 {
-            Source::Anchored { started, .. } => started.elapsed(),
-            Source::Manual { monotonic_ms, .. } => {
+            ClockSource::Anchored { started, .. } => started.elapsed(),
+            ClockSource::Manual { monotonic_ms, .. } => {
                 Duration::from_millis(u64::try_from(monotonic_ms.load(Ordering::Relaxed)).unwrap_or(0))
             }
         }
     }
 
-    /// When it was last set by more than a second at once, in the time of [`monotonic`](Self::monotonic). Two looks at the
-    /// time do not tell: it may have been set forward and back in between.
+    /// When the clock was last set by more than a second at once, in [monotonic](Self::monotonic) time. Two readings of the
+    /// clock do not tell that: it may have been set forward and back in between.
     pub fn last_set(&self) -> Option<Duration> {
-        let (Source::Anchored { last_set, .. } | Source::Manual { last_set, .. }) = &*self.0;
+        let (ClockSource::Anchored { last_set, .. } | ClockSource::Manual { last_set, .. }) = &*self.0;
         Some(last_set.0.load(Ordering::Acquire)).filter(|ms| *ms > 0).map(Duration::from_millis)
     }
 
-    /// Adopts the database's idea of the time. A manual clock ignores it: the test decides.
+    /// Sets the system clock to the time of the database. A manual clock is not set: the test decides.
     pub fn observe(&self, database_now: Timestamp) {
-        if let Source::Anchored { started, unix_ms_at_start, last_set, moved } = &*self.0 {
+        if let ClockSource::Anchored { started, unix_ms_at_start, last_set, moved } = &*self.0 {
             let passed = started.elapsed();
             let start = database_now.timestamp_millis() - whole_milliseconds(passed);
             last_set.note(unix_ms_at_start.load(Ordering::Relaxed), start, passed);
@@ -117,53 +114,53 @@ impl Clock {
 
     /// Moves a manual clock forward; the system clock moves by itself.
     pub fn advance(&self, by: Duration) {
-        if let Source::Manual { unix_ms, monotonic_ms, moved, .. } = &*self.0 {
+        if let ClockSource::Manual { unix_ms, monotonic_ms, moved, .. } = &*self.0 {
             unix_ms.fetch_add(whole_milliseconds(by), Ordering::Relaxed);
             monotonic_ms.fetch_add(whole_milliseconds(by), Ordering::Relaxed);
             moved.notify_waiters();
         }
     }
 
-    /// Sets a manual clock, forward or back, while no time passes; the system clock is set by
-    /// [`observe`](Self::observe).
+    /// Sets a manual clock, forward or back, without passing time; the system clock is set by [`observe`](Self::observe).
     pub fn set(&self, now: Timestamp) {
-        if let Source::Manual { unix_ms, last_set, moved, .. } = &*self.0 {
+        if let ClockSource::Manual { unix_ms, last_set, moved, .. } = &*self.0 {
             last_set.note(unix_ms.load(Ordering::Relaxed), now.timestamp_millis(), self.monotonic());
             unix_ms.store(now.timestamp_millis(), Ordering::Release);
             moved.notify_waiters();
         }
     }
 
-    /// Waits until it is no longer this time: until it is later, or earlier since the clock was set back. Cancel safe.
+    /// Waits until the time is not in a range any more: until it is after it, or before it because the clock was set back. It is
+    /// cancel safe.
     pub async fn left(&self, time: Range<Timestamp>) {
         loop {
-            let (Source::Anchored { moved, .. } | Source::Manual { moved, .. }) = &*self.0;
+            let (ClockSource::Anchored { moved, .. } | ClockSource::Manual { moved, .. }) = &*self.0;
             let mut moved = pin!(moved.notified());
-            // From now on: the clock may be moved between the look at it and the wait.
+            // Enabled before the clock is read: it may be set between the reading and the wait.
             moved.as_mut().enable();
             let now = self.now();
             let left = (time.end - now).to_std().ok().filter(|_| time.contains(&now));
             let Some(left) = left else { return };
             match &*self.0 {
-                Source::Anchored { .. } => tokio::select! {
+                ClockSource::Anchored { .. } => tokio::select! {
                     () = sleep(left) => {}
                     () = moved => {}
                 },
-                Source::Manual { .. } => moved.await,
+                ClockSource::Manual { .. } => moved.await,
             }
         }
     }
 }
 
-/// An instant as RFC 3339 has it, in UTC, with a fraction only if it is not zero: `2025-11-02T12:30:45Z`.
+/// The text of an instant by RFC 3339, in UTC, with a fraction only if it is not zero: `2025-11-02T12:30:45Z`.
 ///
-/// Each worker shows two. The general way to write one takes as long as the rest of a worker's text, so instants of
-/// whole milliseconds in years of four digits, which are all that occur, are put together here.
+/// Each worker shows two instants, and formatting them by chrono takes as long as writing the rest of a worker. So instants of
+/// whole milliseconds in years of four digits, which are all that occur, are formatted by hand.
 #[derive(Clone, Debug)]
-pub struct Rfc3339(Text);
+pub struct Rfc3339(Rfc3339Text);
 
 #[derive(Clone, Debug)]
-enum Text {
+enum Rfc3339Text {
     Usual { text: [u8; 24], len: usize },
     Odd(String),
 }
@@ -172,13 +169,13 @@ impl Rfc3339 {
     /// The text of an instant.
     pub fn of(time: Timestamp) -> Self {
         let Some(mut text) = digits(time) else {
-            return Self(Text::Odd(time.to_rfc3339_opts(SecondsFormat::AutoSi, true)));
+            return Self(Rfc3339Text::Odd(time.to_rfc3339_opts(SecondsFormat::AutoSi, true)));
         };
         let mut len = text.len();
         if text[19..].starts_with(b".000") {
             (text[19], len) = (b'Z', 20);
         }
-        Self(Text::Usual { text, len })
+        Self(Rfc3339Text::Usual { text, len })
     }
 
     /// The text.
@@ -190,14 +187,14 @@ impl Rfc3339 {
 impl AsRef<[u8]> for Rfc3339 {
     fn as_ref(&self) -> &[u8] {
         match &self.0 {
-            Text::Usual { text, len } => &text[..*len],
-            Text::Odd(text) => text.as_bytes(),
+            Rfc3339Text::Usual { text, len } => &text[..*len],
+            Rfc3339Text::Odd(text) => text.as_bytes(),
         }
     }
 }
 
-/// An instant with three digits of fraction, whatever they are, and the zone as a number:
-/// `2025-11-02T12:30:45.000+00:00`. It is how databases keep one that keep texts.
+/// The text of an instant with always three digits of fraction, and the zone as a number: `2025-11-02T12:30:45.000+00:00`. This
+/// is how it is stored in databases that store times as text.
 pub fn with_milliseconds(time: Timestamp) -> String {
     match digits(time).as_ref().and_then(|text| str::from_utf8(text).ok()?.strip_suffix('Z')) {
         Some(text) => [text, "+00:00"].concat(),
@@ -205,9 +202,9 @@ pub fn with_milliseconds(time: Timestamp) -> String {
     }
 }
 
-/// `2025-11-02T12:30:45.000Z`; none for an instant that is not one of whole milliseconds in a year of four digits.
+/// The text `2025-11-02T12:30:45.000Z`; none for an instant that is not of whole milliseconds in a year of four digits.
 fn digits(time: Timestamp) -> Option<[u8; 24]> {
-    // Once: a moment with a zone works out its local time for each part of it.
+    // Converted once: a time with a zone would compute its local time for each of its parts.
     let local = time.naive_utc();
     let (year, nanoseconds) = (u32::try_from(local.year()).ok()?, local.nanosecond());
     if year > 9_999 || nanoseconds >= 1_000_000_000 || nanoseconds % 1_000_000 != 0 {

@@ -1,14 +1,41 @@
-//! How operators write what they want: durations and addresses, as every command reads them.
+//! How settings are written: durations and addresses, as all commands parse and show them.
 //!
-//! What a setting means, and its default, is said where it is used.
+//! What a setting means, and its default, is not here but where it is used.
 
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::str::FromStr;
 use std::time::Duration;
 
 use go_duration::GoDuration;
 
-/// Reads a duration as people write it and as the API writes uptimes: `500ms`, `10s`, `1h30m`; and days and weeks, of 24
-/// and 168 hours: `30d`, `1w3d12h`. Nothing is none.
+/// A duration of the command line, with a default that is shown as an operator would write it: `168h`, `60s`, `500ms`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DurationSetting(pub Duration);
+
+impl FromStr for DurationSetting {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        positive_duration(text).map(Self)
+    }
+}
+
+impl fmt::Display for DurationSetting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let milliseconds = self.0.as_millis();
+        if milliseconds.is_multiple_of(60 * 60 * 1_000) {
+            write!(f, "{}h", milliseconds / (60 * 60 * 1_000))
+        } else if milliseconds.is_multiple_of(1_000) {
+            write!(f, "{}s", milliseconds / 1_000)
+        } else {
+            write!(f, "{milliseconds}ms")
+        }
+    }
+}
+
+/// Parses a duration as people write it and as the API writes uptimes: `500ms`, `10s`, `1h30m`; also days and weeks, of 24
+/// and 168 hours: `30d`, `1w3d12h`. Zero is refused.
 pub fn positive_duration(text: &str) -> Result<Duration, String> {
     let (longer, rest) = days_and_weeks(text).ok_or_else(|| NO_DURATION.to_owned())?;
     let rest = if rest.is_empty() && !longer.is_zero() { "0s" } else { &rest };
@@ -24,17 +51,18 @@ pub fn positive_duration(text: &str) -> Result<Duration, String> {
 
 const NO_DURATION: &str = "a duration looks like 500ms, 10s, 3m, 1h30m, 30d or 2w";
 
-/// Beyond this, a time before or after now may not be one that a calendar has.
+/// A moment further away from now than this may be outside of the range of a [`Timestamp`](crate::clock::Timestamp).
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 const DAY: f64 = 24.0 * 60.0 * 60.0;
 
-/// The days and weeks of a duration, which Go's do not have, and what is left of it. None if a number has no unit.
+/// The days and weeks of a duration, which Go's syntax does not have, and the rest of its text. None if a number of them
+/// cannot be parsed.
 fn days_and_weeks(text: &str) -> Option<(Duration, String)> {
     let (mut longer, mut others, mut rest) = (Duration::ZERO, String::new(), text);
     while !rest.is_empty() {
         let number = rest.find(|letter: char| !letter.is_ascii_digit() && letter != '.').filter(|end| *end > 0);
-        // A sign, or nonsense: not ours to read.
+        // A sign, or nonsense: left to the parser of the rest.
         let Some(end) = number else {
             others.push_str(rest);
             break;
@@ -59,7 +87,7 @@ fn days_and_weeks(text: &str) -> Option<(Duration, String)> {
     Some((longer, others))
 }
 
-/// Reads an address to listen on. Names are not looked up, but for the one that everybody knows.
+/// Parses an address to listen on. Names are not looked up; only `localhost` is known.
 pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
     if let Some(port) = text.strip_prefix("localhost:").and_then(|port| port.parse().ok()) {
         return Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
@@ -69,13 +97,21 @@ pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
 
 /// Whether only this machine can reach it.
 pub fn is_loopback(address: SocketAddr) -> bool {
-    // `::ffff:127.0.0.1` is 127.0.0.1 in the other family's clothes.
+    // `::ffff:127.0.0.1` is 127.0.0.1, mapped into IPv6.
     address.ip().to_canonical().is_loopback()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_default_is_shown_as_it_would_be_written() {
+        for text in ["168h", "60s", "10s", "1500ms", "1h"] {
+            let setting: DurationSetting = text.parse().unwrap();
+            assert_eq!(setting.to_string(), text);
+        }
+    }
 
     #[test]
     fn durations_are_read_as_people_write_them() {

@@ -1,10 +1,10 @@
-//! What can go wrong, said once for both protocols.
+//! The errors of the domain, once for both protocols.
 //!
-//! A variant says what happened; [`Error::kind`] says what a caller can do about it; `Display` is
-//! the sentence we send. What lies behind a failure (the driver's words, SQL) stays in the source
-//! chain and is logged once, at the edge, by [`Error::chain`]: it never reaches a client.
+//! A variant says what happened; [`Error::kind`] says what a caller can do about it; `Display` is the sentence that a client
+//! reads. The cause (the driver's message, SQL) stays in the source chain and is logged once, where the error leaves the
+//! server, by [`Error::chain`]: it never reaches a client. Which status or code a kind has is not decided here but by each
+//! protocol, which matches all kinds.
 
-use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,26 +14,32 @@ use sea_orm::DbErr;
 /// Result of everything that can fail with an [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What a caller can do about a failure. Each protocol spells these in its own words.
+/// What a caller can do about an error. Each protocol has a status or a code for every kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Mend the request; the message says what would be right.
+    /// Correct the request; the message says what would be accepted.
     InvalidArgument,
-    /// Look for something else: this does not exist.
+    /// Nothing: what the request names does not exist.
     NotFound,
-    /// Look at the present state first: it is not what the request takes it to be.
+    /// Read the present state first: the request contradicts it.
     Conflict,
-    /// Look at the present state first: it is not what the caller said it has to be.
+    /// Read the present state first: the precondition of the request does not hold.
     Stale,
-    /// Take a new key: this one stands for another request.
+    /// Take a new idempotency key: this one came with another request.
     KeyReused,
-    /// Try again later.
-    Unavailable,
-    /// Nothing: it is our fault, and we have logged it.
+    /// Wait for as long as the error says, if it does, and try again: the server sheds load.
+    Overloaded,
+    /// Try again in a moment: the revision that the caller has seen elsewhere has not arrived at this server.
+    RevisionNotReached,
+    /// Try again at once, at another server: this one is shutting down.
+    ShuttingDown,
+    /// Try again later: the database does not answer.
+    StorageUnavailable,
+    /// Nothing: it is a fault of the server, which has logged it.
     Internal,
 }
 
-/// What a failure is about.
+/// What an error is about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Subject<'a> {
     /// The parameter that cannot be accepted, in snake_case.
@@ -44,7 +50,7 @@ pub struct Subject<'a> {
     pub current_revision: Option<u64>,
 }
 
-/// One failure.
+/// One error.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// A value of the request is not acceptable.
@@ -197,9 +203,9 @@ pub enum Error {
     /// A key that stands for one request came with another.
     #[error("The Idempotency-Key {0:?} came with another request before. A new request needs a new key.")]
     KeyReused(String),
-    /// The caller has been told of a revision by another server, and it has not arrived here.
+    /// The caller has seen a revision at another server, and it has not arrived at this one.
     #[error("Revision {wanted} has not arrived at this server yet, which is at {current}. Try again shortly.")]
-    NotThereYet {
+    RevisionNotReached {
         /// What the caller wants to see.
         wanted: u64,
         /// What there is.
@@ -217,7 +223,7 @@ pub enum Error {
         /// What there is.
         current: u64,
     },
-    /// More commands are waiting than are committed in the time that a client waits.
+    /// More commands wait than can be committed within the time that a client waits.
     #[error(
         "The server is busy: too many changes are waiting to be committed. Try again in {} s.",
         whole_seconds(*.retry_after)
@@ -226,10 +232,10 @@ pub enum Error {
         /// When it makes sense to try again: how long the command would have had to wait.
         retry_after: Duration,
     },
-    /// Workers were refused on a connection that is kept for operators.
+    /// A worker came over a connection that is reserved for operators.
     #[error("The server has no connection left for workers. Try again shortly, over another connection.")]
     NoConnectionForWorkers,
-    /// The server is on its way out.
+    /// The server is shutting down.
     #[error("The server is shutting down. Try again in a few seconds.")]
     ShuttingDown,
     /// The database does not answer, or not as it should.
@@ -237,11 +243,11 @@ pub enum Error {
     Database(#[source] Arc<DbErr>),
     /// What the database holds cannot be read as what it should be.
     #[error("Internal error. The server's log has the details.")]
-    Corrupt(#[source] Arc<dyn StdError + Send + Sync>),
+    Corrupt(#[source] Arc<dyn std::error::Error + Send + Sync>),
 }
 
 impl Error {
-    /// What a caller can do about this.
+    /// What a caller can do about the error.
     pub fn kind(&self) -> Kind {
         match self {
             Self::Invalid { .. } => Kind::InvalidArgument,
@@ -263,16 +269,15 @@ impl Error {
             | Self::AlreadyRegistered { .. }
             | Self::Unchanged { .. } => Kind::Stale,
             Self::KeyReused(_) => Kind::KeyReused,
-            Self::NotThereYet { .. }
-            | Self::Busy { .. }
-            | Self::NoConnectionForWorkers
-            | Self::ShuttingDown
-            | Self::Database(_) => Kind::Unavailable,
+            Self::Busy { .. } | Self::NoConnectionForWorkers => Kind::Overloaded,
+            Self::RevisionNotReached { .. } => Kind::RevisionNotReached,
+            Self::ShuttingDown => Kind::ShuttingDown,
+            Self::Database(_) => Kind::StorageUnavailable,
             Self::Corrupt(_) => Kind::Internal,
         }
     }
 
-    /// What of the request, or of the cluster, it is about: for programs, such as a form that marks a field.
+    /// Which part of the request, or which object, the error is about: for programs, such as a form that marks a field.
     pub fn subject(&self) -> Subject<'_> {
         let of = |id| Subject { id: Some(id), ..Subject::default() };
         match self {
@@ -293,7 +298,7 @@ impl Error {
             | Self::UnknownRevision { id, current }
             | Self::AlreadyRegistered { id, current }
             | Self::Unchanged { id, current } => Subject { current_revision: Some(*current), ..of(id) },
-            Self::NotThereYet { current, .. } | Self::NotOfThisDatabase { current, .. } => {
+            Self::RevisionNotReached { current, .. } | Self::NotOfThisDatabase { current, .. } => {
                 Subject { current_revision: Some(*current), ..Subject::default() }
             }
             Self::KeyReused(_)
@@ -305,7 +310,7 @@ impl Error {
         }
     }
 
-    /// For how long the caller should wait before it tries again, where that is known.
+    /// For how long the caller should wait before it tries again, if the server knows.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Busy { retry_after } => Some(*retry_after),
@@ -318,7 +323,7 @@ impl Error {
         Self::Invalid { field, problem: problem.into() }
     }
 
-    /// This failure with everything behind it, for the log.
+    /// The error with all its causes, for the log.
     pub fn chain(&self) -> impl fmt::Display + '_ {
         Chain(self)
     }
@@ -330,12 +335,12 @@ impl From<DbErr> for Error {
     }
 }
 
-/// Rounded up: who comes a moment late is better off than one who comes early.
+/// A duration in whole seconds, rounded up: a client that comes back too early would be refused again.
 pub fn whole_seconds(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
 
-struct Chain<'a>(&'a dyn StdError);
+struct Chain<'a>(&'a dyn std::error::Error);
 
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -12,12 +12,13 @@
 //! | [`pages`] | what a browser is shown: the playground, the API's reference; they use the API |
 //! | [`resolvers`] | one typed function per operation; checking of input, paging, streams |
 //! | [`cluster`] | the live state: immutable snapshots and pure rules; what every object shows |
+//! | [`render`] | caches of rendered rows and templates; it knows bytes and no object |
 //! | [`journal`] | the only writer: decides commands, commits them in batches, tells the feed; the database |
 //! | [`liveness`] | announces workers that fell silent |
 //! | [`server`] | puts it all together, and takes it apart in order |
 //! | [`agent`], [`simulate`] | the other side of the API: a worker's agent, and synthetic fleets; they know [`client`] and nothing of the server |
 //! | [`discovery`] | servers and workers in Consul; agents find servers there; nothing else reads or waits for it |
-//! | [`clock`], [`error`], [`config`] | the one source of time; what can go wrong; how operators write what they want |
+//! | [`clock`], [`timing`], [`error`], [`config`] | the one source of time; the intervals and time-outs that depend on each other; what can go wrong; how settings are written |
 //! | [`json`] | how answers are written, for those who write many |
 //!
 //! # One request's journey
@@ -48,7 +49,9 @@ pub mod journal;
 pub mod json;
 pub mod liveness;
 pub mod pages;
+pub mod render;
 pub mod resolvers;
 pub mod rest;
 pub mod server;
 pub mod simulate;
+pub mod timing;

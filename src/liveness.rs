@@ -1,8 +1,9 @@
-//! Announces workers that fell silent.
+//! The liveness sweeper: announces, in the change log, workers whose heartbeats have stopped.
 //!
-//! That a worker is offline follows from its last heartbeat and needs nobody to say so; but
-//! whoever follows the change log has to be told, once. Every server on a database runs a sweeper;
-//! the journal sees to it that one of them tells.
+//! A worker is offline as soon as its last heartbeat is older than the time-out, and no sweep is needed for that; but the
+//! readers of the change log have to be told, once. Every server on a database runs a sweeper, and the journal lets only
+//! the first announcement of a worker through. The sweeper never changes when a worker was last seen, except to bring times
+//! of a clock that was set back into the present. Its intervals are in [`timing`](crate::timing).
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,68 +16,54 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::clock::{Clock, Timestamp};
-use crate::cluster::{Availability, HeardSince, Snapshot, WorkerId};
+use crate::cluster::{Availability, LivenessCutoff, Snapshot, WorkerId};
 use crate::error::Result;
 use crate::journal::commands::{AnnounceSilent, CorrectTimes, Heard, RecordSigns};
 use crate::journal::{Command, Journal};
+use crate::timing::{CLOCK_TOLERANCE, LIFE_SIGNS_PER_TIMEOUT, PAUSE_THRESHOLD, SWEEP_INTERVAL};
 
 /// How many workers are named in the log when many go offline at once. All are in the change log.
-const MOST_LINES: usize = 20;
+const MAX_LOGGED_WORKERS: usize = 20;
 
-/// How often to look: a silent worker is announced within this much after its time-out.
-const PERIOD: Duration = Duration::from_secs(1);
+/// In a cluster of fewer workers than this, all of them may well die together, and a partition is not suspected.
+const PARTITION_MIN_WORKERS: usize = 10;
 
-/// How late a look may be before this server has to assume that it was not running, and that
-/// heartbeats could not arrive either.
-const BLIND_AFTER: Duration = Duration::from_secs(3);
-
-/// Fewer workers than this may well die together.
-const BRAKE_FROM: usize = 10;
-
-/// Of how many workers one commit tells at most. A commit of 100,000 would run over its time, and fail again each second; of
-/// so many it takes a fraction of a second, and heartbeats and operators get their turn before the next one.
+/// How many workers one commit concerns at most. A commit of 100,000 would run over its time, and fail again each second; a
+/// commit of this many takes a fraction of a second, and heartbeats and operators get their turn before the next one.
 const WORKERS_PER_COMMIT: usize = 2_000;
 
-/// By how much the clock has to be set, beside the time that has passed, to count as set; and by how much a time has to lie
-/// in the future to be wrong. Servers that share a database follow its clock, and differ by the time of an answer.
-const CLOCK_TOLERANCE: TimeDelta = TimeDelta::seconds(1);
-
-/// Into how many parts of the time-out it is divided when a worker is committed to have been heard of whose heartbeats
-/// nothing was taken: at most once in each part. So what is shed does not come back as work for the database.
-const SIGNS_PER_TIMEOUT: u32 = 4;
-
-/// Looks for workers that fell silent.
+/// Looks for workers whose heartbeats have stopped, and announces them.
 ///
-/// Whether a worker is silent is a matter of the clock that all servers share, which may be set. Whether this server has
-/// listened is a matter of the time that passed for it: grace and pauses are measured by that.
+/// For how long a worker has been silent is measured by the clock that all servers share, which may be set. Whether this
+/// server was able to receive heartbeats is measured by the monotonic time of its process: grace and pauses are.
 #[derive(Debug)]
 pub struct LivenessSweeper {
     journal: Journal,
     clock: Clock,
     offline_after: Duration,
-    /// Until then, by the time that passes for this server, nobody is announced: after a start, or a time of blindness,
-    /// every worker gets one whole time-out to be heard. What an agent waits for at most before it is heard again follows
-    /// from the same time-out and is shorter (`client::RetryLimits`).
+    /// Until this monotonic time nobody is announced: after a start, or a time in which no heartbeat could arrive, every
+    /// worker gets one whole time-out to send one. The longest backoff of an agent follows from the same time-out and is
+    /// shorter (`client::RetryLimits`).
     grace_until: Duration,
-    last_sweep: Moment,
-    /// How many connections were turned away unheard, by this server, since it started.
-    turned_away: Arc<AtomicU64>,
-    /// How many it were at the last look.
-    known_turned_away: u64,
-    /// Whether nobody is announced because all are silent at once, so that it is logged once.
-    is_braking: bool,
+    last_sweep: ClockReading,
+    /// How many connections this server has rejected, without reading a request, since it started.
+    rejected_connections: Arc<AtomicU64>,
+    /// How many there were at the last sweep.
+    known_rejected: u64,
+    /// Whether nobody is announced because a partition is suspected, so that it is logged once.
+    suspects_partition: bool,
 }
 
-/// One look at both clocks.
+/// Both clocks, read at once.
 #[derive(Clone, Copy, Debug)]
-struct Moment {
-    /// What time it is for all servers.
+struct ClockReading {
+    /// The time that all servers share.
     now: Timestamp,
-    /// How much time has passed for this one.
+    /// The monotonic time of this process.
     passed: Duration,
 }
 
-impl Moment {
+impl ClockReading {
     fn of(clock: &Clock) -> Self {
         Self { now: clock.now(), passed: clock.monotonic() }
     }
@@ -88,8 +75,8 @@ impl Moment {
     }
 }
 
-/// Brings times that have not come yet back to the present, in the database too: see [`CorrectTimes`]. Answers of how many
-/// workers. Heartbeats and registrations do so by themselves; this is for those that are not heard.
+/// Sets times that lie in the future to the present, in the database too (see [`CorrectTimes`]), and answers for how many
+/// workers. A heartbeat or a registration corrects its own worker; this is for workers that send none.
 pub async fn correct_times(journal: &Journal, clock: &Clock) -> Result<usize> {
     let latest = clock.now().checked_add_signed(CLOCK_TOLERANCE).unwrap_or(Timestamp::MAX_UTC);
     let snapshot = journal.snapshot();
@@ -103,8 +90,8 @@ pub async fn correct_times(journal: &Journal, clock: &Clock) -> Result<usize> {
     outcome.map(|()| corrected)
 }
 
-/// Commits a command for so many workers at a time, one after the other, until all are done or one fails. Answers the
-/// replies to those that were committed, which count whatever became of the rest.
+/// Commits a command in chunks of workers, one after the other, until all are done or one fails. Answers the replies to the
+/// chunks that were committed, which count whatever became of the rest.
 async fn commit_in_chunks<T: Clone, C: Command>(
     journal: &Journal,
     workers: &[T],
@@ -123,71 +110,71 @@ async fn commit_in_chunks<T: Clone, C: Command>(
 impl LivenessSweeper {
     /// A sweeper that starts with a grace of one time-out.
     pub fn new(journal: Journal, clock: Clock, offline_after: Duration) -> Self {
-        let last_sweep = Moment::of(&clock);
+        let last_sweep = ClockReading::of(&clock);
         let grace_until = last_sweep.passed.saturating_add(offline_after);
-        let (turned_away, known_turned_away) = (Arc::default(), 0);
+        let (rejected_connections, known_rejected) = (Arc::default(), 0);
         Self {
             journal,
             clock,
             offline_after,
             grace_until,
             last_sweep,
-            turned_away,
-            known_turned_away,
-            is_braking: false,
+            rejected_connections,
+            known_rejected,
+            suspects_partition: false,
         }
     }
 
-    /// The same, which knows by this number how many connections were turned away: nobody can tell whose they were.
+    /// The same, with the count of rejected connections: any of them may have been a worker's.
     #[must_use]
-    pub fn with_turned_away(self, turned_away: Arc<AtomicU64>) -> Self {
-        Self { known_turned_away: turned_away.load(Ordering::Relaxed), turned_away, ..self }
+    pub fn with_rejected_connections(self, rejected_connections: Arc<AtomicU64>) -> Self {
+        Self { known_rejected: rejected_connections.load(Ordering::Relaxed), rejected_connections, ..self }
     }
 
-    /// Looks once in a while, until told to stop.
+    /// Sweeps every [`SWEEP_INTERVAL`], until told to stop.
     pub async fn run(mut self, shutdown: CancellationToken) {
-        let mut ticks = interval(PERIOD);
+        let mut ticks = interval(SWEEP_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
-            let moment = Moment::of(&self.clock);
-            self.note_blindness(moment);
-            if let Err(error) = self.sweep_at(moment).await {
-                // The database was away, so heartbeats could not be recorded: nobody is to blame for that time.
+            let reading = ClockReading::of(&self.clock);
+            self.detect_pause(reading);
+            if let Err(error) = self.sweep_at(reading).await {
+                // While the database was away, no heartbeat could be recorded: that time does not count as silence.
                 self.begin_grace(self.clock.monotonic());
                 warn!(error = %error.chain(), "the liveness sweep failed, the next tick tries again");
             }
         }
     }
 
-    /// Announces whoever is silent and has not been announced yet. Answers how many.
+    /// Announces the workers that are silent and have not been announced yet. Answers how many.
     pub async fn sweep(&mut self) -> Result<usize> {
-        self.sweep_at(Moment::of(&self.clock)).await
+        self.sweep_at(ClockReading::of(&self.clock)).await
     }
 
-    async fn sweep_at(&mut self, moment: Moment) -> Result<usize> {
-        self.note_clock(moment);
-        self.last_sweep = moment;
+    async fn sweep_at(&mut self, reading: ClockReading) -> Result<usize> {
+        self.detect_clock_step(reading);
+        self.last_sweep = reading;
         correct_times(&self.journal, &self.clock).await?;
-        self.note_refusals(moment);
-        self.record_signs(moment).await?;
-        // Set forward and back between two looks, the clock shows nothing, but what was written meanwhile is of another time.
-        for excuse in [self.journal.last_outage(), self.clock.last_set()].into_iter().flatten() {
-            self.grace_until = self.grace_until.max(excuse.saturating_add(self.offline_after));
+        self.detect_refusals(reading);
+        self.record_life_signs(reading).await?;
+        // A clock that was set forward and back between two sweeps shows nothing, but what was written in between is wrong.
+        for no_silence_before in [self.journal.last_outage(), self.clock.last_set()].into_iter().flatten() {
+            self.grace_until = self.grace_until.max(no_silence_before.saturating_add(self.offline_after));
         }
-        if moment.passed <= self.grace_until {
+        if reading.passed <= self.grace_until {
             return Ok(0);
         }
-        let mut candidates = self.silent_workers(moment.now);
+        let mut candidates = self.silent_workers(reading.now);
         if !candidates.is_empty() {
-            // Those that were heard since the look at them.
+            // Without those of which a life sign has arrived since the snapshot.
             let heard: HashSet<_> = self.journal.heard().into_iter().map(|heard| heard.worker_id).collect();
             candidates.retain(|id| !heard.contains(id));
         }
         if candidates.is_empty() {
-            self.is_braking = false;
+            self.suspects_partition = false;
             return Ok(0);
         }
-        if self.is_our_own_deafness(moment) {
+        if self.suspect_self_partition(reading) {
             return Ok(0);
         }
         let offline_after = self.offline_after;
@@ -195,16 +182,16 @@ impl LivenessSweeper {
         let command = |candidates| AnnounceSilent { candidates, offline_after, signs: signs.clone() };
         let (announced, outcome) = commit_in_chunks(&self.journal, &candidates, command).await;
         let announced = announced.concat();
-        self.resume();
-        self.note_offline(&announced);
+        self.resume_after_commit();
+        self.log_offline(&announced);
         outcome.map(|()| announced.len())
     }
 
-    /// Commits that workers are alive whose heartbeats were refused, or given up in the queue: those that were last seen
-    /// some time ago, or were announced offline. In a time of grace, too: what is shown of a worker is a matter of when it
-    /// was last seen.
-    async fn record_signs(&mut self, moment: Moment) -> Result<()> {
-        let due = HeardSince::of(moment.now, self.offline_after / SIGNS_PER_TIMEOUT);
+    /// Commits that workers are alive whose heartbeats were refused, or given up in the queue, if they were last seen some
+    /// time ago or are announced offline. This is done in a time of grace, too: the status that is shown of a worker
+    /// depends on when it was last seen, not on announcements alone.
+    async fn record_life_signs(&mut self, reading: ClockReading) -> Result<()> {
+        let due = LivenessCutoff::of(reading.now, self.offline_after / LIFE_SIGNS_PER_TIMEOUT);
         let snapshot = self.journal.snapshot();
         let is_due = |snapshot: &Snapshot, heard: &Heard| {
             let worker = snapshot.find_worker(heard.worker_id.as_str());
@@ -214,8 +201,8 @@ impl LivenessSweeper {
         if heard.is_empty() {
             return Ok(());
         }
-        // All at once: one commit after the other would take minutes for a large fleet in overload, and meanwhile those are
-        // offline that come last.
+        // All chunks are submitted at once: one commit after the other would take minutes for a large fleet in overload, and
+        // the workers of the last chunks would be offline meanwhile.
         let chunks = heard.chunks(WORKERS_PER_COMMIT);
         let signs = chunks.map(|heard| RecordSigns { heard: heard.to_vec(), offline_after: self.offline_after });
         let submitted: Vec<_> = signs.map(|signs| self.journal.submit(signs)).collect();
@@ -227,93 +214,95 @@ impl LivenessSweeper {
             };
             outcome = outcome.and(committed);
         }
-        self.resume();
+        self.resume_after_commit();
         outcome
     }
 
-    /// Tells what was refused since the last look. Whoever was turned away without a hearing is not to blame for the
-    /// silence.
-    fn note_refusals(&mut self, moment: Moment) {
+    /// Logs how many commands were refused since the last sweep, and begins a grace if connections were rejected: a worker
+    /// whose connection was rejected could not send its heartbeat.
+    fn detect_refusals(&mut self, reading: ClockReading) {
         let refused = self.journal.take_refused();
         if refused > 0 {
             warn!(commands.refused = refused, "{refused} commands were refused since the last look: too many wait");
         }
-        let turned_away = self.turned_away.load(Ordering::Relaxed);
-        if std::mem::replace(&mut self.known_turned_away, turned_away) != turned_away {
-            self.begin_grace(moment.passed);
+        let rejected = self.rejected_connections.load(Ordering::Relaxed);
+        if std::mem::replace(&mut self.known_rejected, rejected) != rejected {
+            self.begin_grace(reading.passed);
         }
     }
 
-    /// A line for each worker, by which it is found; of a rack that goes at once, for the first of them.
-    fn note_offline(&self, announced: &[WorkerId]) {
+    /// Logs a line for each worker, by which it is found; of a rack that fails at once, for the first of them.
+    fn log_offline(&self, announced: &[WorkerId]) {
         let seconds = self.offline_after.as_secs();
-        for id in announced.iter().take(MOST_LINES) {
+        for id in announced.iter().take(MAX_LOGGED_WORKERS) {
             info!(worker.id = %id, "Worker {id} went offline: it has not been heard from for over {seconds} s");
         }
         if let Some((first, others)) =
-            announced.get(MOST_LINES..).and_then(|others| Some((others.first()?, others.len())))
+            announced.get(MAX_LOGGED_WORKERS..).and_then(|others| Some((others.first()?, others.len())))
         {
             info!(workers.offline = announced.len(), "And {others} more workers went offline, from {first} on");
         }
     }
 
     fn silent_workers(&self, now: Timestamp) -> Vec<WorkerId> {
-        let heard_since = HeardSince::of(now, self.offline_after);
+        let cutoff = LivenessCutoff::of(now, self.offline_after);
         self.journal
             .snapshot()
             .workers()
             .filter(|worker| {
-                worker.announced == Availability::Online && worker.availability(heard_since) == Availability::Offline
+                worker.announced == Availability::Online && worker.availability(cutoff) == Availability::Offline
             })
             .map(|worker| worker.id.clone())
             .collect()
     }
 
-    /// Whether it is more likely that this server hears nobody than that everybody died: when nobody
-    /// at all has been heard lately in a cluster worth the name. Workers do not beat at the same
-    /// moment, so this shows before the first of them is late. If they stay silent for another
-    /// time-out, it is believed.
-    fn is_our_own_deafness(&mut self, moment: Moment) -> bool {
+    /// Whether this server is more likely to be cut off from the workers than all of them to have died: that is suspected
+    /// when no worker at all has been heard for half of the time-out, in a cluster of some size. Workers do not report at
+    /// the same moment, so this shows before the first of them is late. If all stay silent for another time-out, they are
+    /// announced.
+    fn suspect_self_partition(&mut self, reading: ClockReading) -> bool {
         let snapshot = self.journal.snapshot();
-        let listened_to = snapshot.workers().filter(|worker| worker.announced == Availability::Online);
-        let (count, last_heard) = listened_to.fold((0, Timestamp::MIN_UTC), |(count, last_heard), worker| {
+        let online = snapshot.workers().filter(|worker| worker.announced == Availability::Online);
+        let (count, last_heard) = online.fold((0, Timestamp::MIN_UTC), |(count, last_heard), worker| {
             (count + 1, last_heard.max(worker.usage.last_seen))
         });
-        let quiet_for = (moment.now - last_heard).to_std().unwrap_or_default();
-        // In a time of grace, it was this server that did not listen.
-        let listened_for = moment.passed.saturating_sub(self.grace_until.saturating_sub(self.offline_after));
+        let quiet_for = (reading.now - last_heard).to_std().unwrap_or_default();
+        // Before the grace began, this server may not have received anything.
+        let listened_for = reading.passed.saturating_sub(self.grace_until.saturating_sub(self.offline_after));
         let quiet_for = quiet_for.min(listened_for);
-        let is_deaf = count >= BRAKE_FROM && quiet_for > self.offline_after / 2 && quiet_for <= self.offline_after * 2;
-        if is_deaf && !self.is_braking {
+        let is_suspected =
+            count >= PARTITION_MIN_WORKERS && quiet_for > self.offline_after / 2 && quiet_for <= self.offline_after * 2;
+        if is_suspected && !self.suspects_partition {
             warn!(workers.silent = count, "all {count} workers are silent at once: announcing nobody for now");
         }
-        self.is_braking = is_deaf;
-        is_deaf
+        self.suspects_partition = is_suspected;
+        is_suspected
     }
 
-    /// A process that was stopped (SIGSTOP, a suspended machine) has heard nobody meanwhile.
-    fn note_blindness(&mut self, moment: Moment) {
-        if moment.passed.saturating_sub(self.last_sweep.passed) > BLIND_AFTER {
-            self.begin_grace(moment.passed);
+    /// Begins a grace if the last sweep is so long ago that the process must have been paused (SIGSTOP, a suspended
+    /// machine): no heartbeat was received meanwhile.
+    fn detect_pause(&mut self, reading: ClockReading) {
+        if reading.passed.saturating_sub(self.last_sweep.passed) > PAUSE_THRESHOLD {
+            self.begin_grace(reading.passed);
         }
     }
 
-    /// After the clock was set, nobody can tell for how long a worker has been silent: what was written before is of
-    /// another time.
-    fn note_clock(&mut self, moment: Moment) {
-        let by = moment.clock_set_since(self.last_sweep);
+    /// Begins a grace if the clock was set: the times that were written before do not tell any more for how long a worker
+    /// has been silent.
+    fn detect_clock_step(&mut self, reading: ClockReading) {
+        let by = reading.clock_set_since(self.last_sweep);
         if by.abs() > CLOCK_TOLERANCE {
             warn!(clock.set_by_ms = by.num_milliseconds(), "The clock was set by {} s", by.as_seconds_f64());
-            self.begin_grace(moment.passed);
+            self.begin_grace(reading.passed);
         }
     }
 
-    /// Commits that took their time were no time of blindness. But the clock may have been set by one of them: on
-    /// PostgreSQL that is how it is set.
-    fn resume(&mut self) {
-        let moment = Moment::of(&self.clock);
-        self.note_clock(moment);
-        self.last_sweep = moment;
+    /// Counts the next sweep from now, so that a slow commit is not taken for a pause. The commit may have set the clock:
+    /// with PostgreSQL, commits are what sets it.
+    fn resume_after_commit(&mut self) {
+        let reading = ClockReading::of(&self.clock);
+        self.detect_clock_step(reading);
+        self.last_sweep = reading;
     }
 
     fn begin_grace(&mut self, passed: Duration) {

@@ -8,8 +8,8 @@ mod telemetry;
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
-use std::time::Duration;
 
+use aetherium::timing::RUNTIME_SHUTDOWN_TIME;
 use anyhow::Context;
 use mimalloc::MiMalloc;
 use tokio::runtime::Builder;
@@ -23,11 +23,8 @@ use crate::cli::Cli;
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-/// Threads may hang where nobody can reach them: an agent's, in a read of `/proc` that the kernel holds up. Whatever had
-/// to be finished was finished by then.
-const PATIENCE_WITH_THREADS: Duration = Duration::from_millis(200);
-
-/// What shells say for "ended by a signal": this, and the signal's number.
+/// The exit status of a process that was ended by a signal is this, plus the number of the signal, by the convention of
+/// shells.
 const ENDED_BY_SIGNAL: i32 = 128;
 
 fn main() -> ExitCode {
@@ -59,12 +56,12 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let signals = [SignalKind::terminate(), SignalKind::interrupt()];
             for kind in signals {
                 let signal = signal(kind).context("cannot listen for signals")?;
-                tokio::spawn(heed(signal, kind, shutdown.clone()));
+                tokio::spawn(on_signal(signal, kind, shutdown.clone()));
             }
         }
         cli.run(shutdown).await
     });
-    runtime.shutdown_timeout(PATIENCE_WITH_THREADS);
+    runtime.shutdown_timeout(RUNTIME_SHUTDOWN_TIME);
     outcome
 }
 
@@ -77,8 +74,8 @@ fn runtime() -> Builder {
     }
 }
 
-/// The first signal asks for an end in order, and a further one for the end.
-async fn heed(mut signal: Signal, kind: SignalKind, shutdown: CancellationToken) {
+/// The first signal starts an orderly shutdown; a further one ends the process at once.
+async fn on_signal(mut signal: Signal, kind: SignalKind, shutdown: CancellationToken) {
     while signal.recv().await.is_some() {
         if shutdown.is_cancelled() {
             std::process::exit(ENDED_BY_SIGNAL + kind.as_raw_value());

@@ -1,7 +1,9 @@
-//! Where everything is put together, and taken apart again in order.
+//! The server: puts the journal, the resolvers, both protocols and the background tasks together, and stops them in order.
+//!
+//! What each part does is in its own room; here is what is started when, which token stops it, and how long each step of a
+//! shutdown may take ([`timing`](crate::timing)). How options are written on a command line is not known here.
 
 use std::convert::Infallible;
-use std::error::Error as StdError;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -17,42 +19,35 @@ use tower::Service;
 use tracing::{error, info, warn};
 
 use crate::clock::Clock;
-use crate::discovery::{Announcer, CheckState, CheckStatus, Consul, Service as AnnouncedService};
+use crate::discovery::{self, Announcer, CheckState, CheckStatus, Consul};
 use crate::error::Error;
 use crate::graphql::{DocumentCache, GraphqlOptions, ManifestError};
 use crate::http::{self, HttpOptions, ListenerOptions};
 use crate::journal::{Database, FileMoved, Journal, LogTrimmer, OpenError, Retention};
 use crate::liveness::{self, LivenessSweeper};
-use crate::resolvers::{Resolvers, Timing};
+use crate::resolvers::Resolvers;
+use crate::timing::{CLOSE_CONNECTIONS_TIME, CLOSE_DATABASE_TIME, LAST_COMMITS_TIME, Timing};
 use crate::{graphql, pages, rest};
 
-/// How long sockets may take to say goodbye, which they do while requests in flight are finished.
-const FAREWELL: Duration = Duration::from_secs(8);
-
-/// The check of this server in Consul while all is well.
+/// The state of this server's check in Consul while it is healthy.
 const READY: CheckState =
     CheckState { status: CheckStatus::Passing, output: "changes are committed", is_draining: None };
 
-/// The check while they are not, for whichever reason: this server answers questions, and takes no heartbeats.
+/// The state of the check while it is not, for whichever reason: this server answers questions, and takes no heartbeats.
 const NO_COMMITS: CheckState =
     CheckState { status: CheckStatus::Warning, output: "changes are not committed", is_draining: None };
 
-/// So many looks in a row have to find a server unhealthy before its check says so: a single one may only have taken long.
-const UNHEALTHY_LOOKS: u32 = 2;
-
-/// How long the journal may then take to commit what was accepted, and the database to close. Together with the
-/// farewell it is less than the 10 s after which service managers grow impatient.
-const LAST_COMMITS: Duration = Duration::from_millis(1_200);
-const CLOSING_TIME: Duration = Duration::from_millis(300);
+/// How many health checks in a row have to fail before the check in Consul says so: a single one may only have taken long.
+const UNHEALTHY_AFTER: u32 = 2;
 
 /// What a server is started with.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct ServerOptions {
     /// `sqlite://…` or `postgres://…`.
     pub database_url: String,
-    /// Whether to bring the tables into shape at the start.
+    /// Whether to apply pending migrations at the start.
     pub migrate: bool,
-    /// Time-outs of workers.
+    /// The time-out and the interval of heartbeats.
     pub timing: Timing,
     /// How much of the change log to keep.
     pub retention: Retention,
@@ -60,6 +55,20 @@ pub struct Options {
     pub http: HttpOptions,
     /// What is answered over GraphQL, and how much at once.
     pub graphql: GraphqlOptions,
+}
+
+impl ServerOptions {
+    /// The defaults, with this database. The defaults of the command line are these.
+    pub fn new(database_url: impl Into<String>) -> Self {
+        Self {
+            database_url: database_url.into(),
+            migrate: true,
+            timing: Timing::default(),
+            retention: Retention::default(),
+            http: HttpOptions::default(),
+            graphql: GraphqlOptions::default(),
+        }
+    }
 }
 
 /// Why a server could not start.
@@ -76,54 +85,54 @@ pub enum StartError {
     Load(#[source] Error),
 }
 
-/// A server's inner life: the journal is writing, and its operations can be called. Whether anybody
-/// listens on a port is another matter.
+/// A running server: its journal commits, and its operations can be called. It listens on a port only while it
+/// [serves](Self::serve).
 #[derive(Debug)]
 pub struct Server {
     resolvers: Resolvers,
     documents: DocumentCache,
     journal: Journal,
     clock: Clock,
-    options: Options,
-    /// Long-lived WebSockets, which no HTTP shutdown waits for.
+    options: ServerOptions,
+    /// Open WebSockets, which the shutdown of HTTP does not wait for.
     sockets: TaskTracker,
     tasks: TaskTracker,
-    /// Tells sockets and streams to end.
+    /// Tells sockets and streams to close.
     closing: CancellationToken,
-    /// Tells the journal to finish.
+    /// Tells the journal to commit what it has accepted, and to end.
     finishing: CancellationToken,
-    /// Tells that the journal has ended without being told to.
+    /// Cancelled when the journal has ended without being told to.
     crashed: CancellationToken,
-    /// How many connections were turned away.
-    turned_away: Arc<AtomicU64>,
-    /// Why, if that is not our fault.
+    /// How many connections were rejected.
+    rejected_connections: Arc<AtomicU64>,
+    /// Why the journal ended, if the database file was moved.
     moved: Arc<OnceLock<FileMoved>>,
     announcement: Option<Announcement>,
 }
 
-/// Tells Consul of this server while it serves.
+/// The registration of this server in Consul while it serves.
 #[derive(Debug)]
 struct Announcement {
     announcer: Announcer,
     check: watch::Sender<CheckState>,
-    /// How often to look how this server is.
+    /// How often to check the health of this server.
     period: Duration,
 }
 
-/// The server could not go on: it is better started anew than left to refuse every change.
+/// The server could not go on, and has to be restarted: left running, it would refuse every change.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Crashed {
-    /// A fault of ours.
+    /// The journal panicked.
     #[error("The journal ended by a fault of ours, which the log tells of.")]
     Fault,
-    /// The database is not where it was.
+    /// The database file is not where it was.
     #[error(transparent)]
     FileMoved(FileMoved),
 }
 
 impl Server {
-    /// Opens the database, reads the cluster, and starts to write.
-    pub async fn start(options: Options, clock: Clock) -> Result<Self, StartError> {
+    /// Opens the database, reads the cluster into memory, and starts the journal.
+    pub async fn start(options: ServerOptions, clock: Clock) -> Result<Self, StartError> {
         let documents = DocumentCache::open(&options.graphql).await?;
         let database = Database::connect(&options.database_url).await?;
         if options.migrate {
@@ -162,15 +171,15 @@ impl Server {
             closing,
             finishing,
             crashed,
-            turned_away: Arc::default(),
+            rejected_connections: Arc::default(),
             moved,
             announcement,
         })
     }
 
-    /// The same server, which is announced in Consul as this service while it serves.
+    /// The same server, which is registered in Consul as this service while it serves.
     #[must_use]
-    pub fn announced(self, consul: Consul, service: AnnouncedService, ttl: Duration) -> Self {
+    pub fn announced(self, consul: Consul, service: discovery::Service, ttl: Duration) -> Self {
         let (check, receiver) = watch::channel(READY);
         let (healthy, shown) = watch::channel(false);
         let announcer = Announcer::new(consul, service, ttl, receiver, Some(healthy));
@@ -183,7 +192,7 @@ impl Server {
         &self.resolvers
     }
 
-    /// The GraphQL documents it has read.
+    /// The cache of GraphQL documents.
     pub fn documents(&self) -> &DocumentCache {
         &self.documents
     }
@@ -193,19 +202,19 @@ impl Server {
         &self.journal
     }
 
-    /// What looks for silent workers; [`serve`](Self::serve) runs one.
+    /// A sweeper for silent workers; [`serve`](Self::serve) runs one.
     pub fn liveness_sweeper(&self) -> LivenessSweeper {
         let (journal, clock) = (self.journal.clone(), self.clock.clone());
         LivenessSweeper::new(journal, clock, self.options.timing.offline_after)
-            .with_turned_away(self.turned_away.clone())
+            .with_rejected_connections(self.rejected_connections.clone())
     }
 
-    /// What keeps the change log from growing for ever; [`serve`](Self::serve) runs one.
+    /// A task that removes old entries of the change log; [`serve`](Self::serve) runs one.
     pub fn log_trimmer(&self) -> LogTrimmer {
         self.journal.log_trimmer(self.clock.clone(), self.options.retention)
     }
 
-    /// Both protocols behind one door, with manners.
+    /// Both protocols and the pages, behind the middleware.
     pub fn service(
         &self,
     ) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static + use<>
@@ -221,8 +230,9 @@ impl Server {
         http::with_middleware(rest.merge(graphql).merge(pages::routes()), &self.options.http)
     }
 
-    /// Serves on a listener until told to stop, then leaves in order: no new connections, streams
-    /// and sockets are told to end, what is in flight is finished, what was accepted is committed.
+    /// Serves on a listener until told to stop, then shuts down in order: the registration in Consul goes, no connection is
+    /// accepted any more, streams and sockets are closed, requests in flight are finished, what was accepted is committed,
+    /// and the database is closed.
     pub async fn serve(mut self, listener: TcpListener, shutdown: CancellationToken) -> Result<(), Crashed> {
         let address = listener.local_addr().ok();
         self.options.http.loopback_port =
@@ -231,32 +241,32 @@ impl Server {
         self.tasks.spawn(self.log_trimmer().run(self.closing.clone()));
         self.tasks.spawn(self.journal.clone().listen(self.closing.clone()));
         let (announcement, leaving) = (self.announcement.take(), CancellationToken::new());
-        // Leaving Consul takes of the same time.
-        let farewell_time = if announcement.is_some() { FAREWELL - Announcer::LEAVE_TIME } else { FAREWELL };
+        let leave_time = if announcement.is_some() { Announcer::LEAVE_TIME } else { Duration::ZERO };
+        let close_time = CLOSE_CONNECTIONS_TIME - leave_time;
         let announced =
             announcement.map(|announcement| tokio::spawn(announcement.run(self.resolvers.clone(), leaving.clone())));
         let options = ListenerOptions {
-            farewell_time,
-            turned_away: self.turned_away.clone(),
+            shutdown_time: close_time,
+            turned_away: self.rejected_connections.clone(),
             ..ListenerOptions::for_this_process()
         };
         let serving = http::serve(listener, self.service(), options, self.closing.clone());
-        let farewell = async {
+        let shutting_down = async {
             tokio::select! {
                 () = shutdown.cancelled() => info!("Shutting down"),
                 () = self.crashed.cancelled() => error!("The journal has ended: shutting down"),
             }
-            // First of all, so that whoever looks for servers finds the others before this one hangs up.
+            // First of all, so that clients find the other servers before this one closes their connections.
             leaving.cancel();
             if let Some(announced) = announced
                 && let Err(error) = announced.await
             {
                 error!(%error, "The announcement in Consul ended by a fault of ours");
             }
-            self.say_goodbye(farewell_time).await;
+            self.close_sockets(close_time).await;
         };
-        // Both at once: sockets and requests share one time to end in.
-        tokio::join!(serving, farewell);
+        // At the same time: sockets and requests in flight share one deadline.
+        tokio::join!(serving, shutting_down);
         let (crashed, moved) = (self.crashed.is_cancelled(), self.moved.clone());
         self.finish().await;
         match moved.get() {
@@ -266,29 +276,29 @@ impl Server {
         }
     }
 
-    /// Ends everything that was started.
+    /// Stops a server that does not serve.
     pub async fn stop(self) {
-        self.say_goodbye(FAREWELL).await;
+        self.close_sockets(CLOSE_CONNECTIONS_TIME).await;
         self.finish().await;
     }
 
-    /// Tells streams and sockets to end, and waits for the sockets.
-    async fn say_goodbye(&self, farewell_time: Duration) {
+    /// Tells streams and sockets to close, and waits for the sockets.
+    async fn close_sockets(&self, close_time: Duration) {
         self.closing.cancel();
         self.sockets.close();
-        if timeout(farewell_time, self.sockets.wait()).await.is_err() {
+        if timeout(close_time, self.sockets.wait()).await.is_err() {
             warn!(sockets = self.sockets.len(), "Some sockets did not close in time");
         }
     }
 
-    /// Commits what was accepted and closes the database, when nobody is left who could ask for more.
+    /// Commits what was accepted and closes the database, after the last connection has gone.
     async fn finish(self) {
         self.finishing.cancel();
         self.tasks.close();
-        if timeout(LAST_COMMITS, self.tasks.wait()).await.is_err() {
+        if timeout(LAST_COMMITS_TIME, self.tasks.wait()).await.is_err() {
             warn!("The last changes could not be committed in time; nobody was told that they were");
         }
-        match timeout(CLOSING_TIME, self.journal.database().clone().close()).await {
+        match timeout(CLOSE_DATABASE_TIME, self.journal.database().clone().close()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => warn!(error = %Error::from(error).chain(), "The database did not close cleanly"),
             Err(_) => warn!("The database did not close in time"),
@@ -297,35 +307,35 @@ impl Server {
 }
 
 impl Announcement {
-    /// Announces a server until told to stop, and takes it out of Consul then.
+    /// Keeps the server registered until told to stop, and takes it out of Consul then.
     async fn run(self, resolvers: Resolvers, leaving: CancellationToken) {
         let Self { announcer, check, period } = self;
-        let looking = leaving.run_until_cancelled(follow_health(resolvers, check, period));
-        tokio::join!(announcer.run(leaving.clone()), looking);
+        let following = leaving.run_until_cancelled(follow_health(resolvers, check, period));
+        tokio::join!(announcer.run(leaving.clone()), following);
     }
 }
 
-/// Keeps the check at what periodic looks at the health of a server find.
+/// Checks the health of the server periodically, and sets the check in Consul to what was found.
 async fn follow_health(resolvers: Resolvers, check: watch::Sender<CheckState>, period: Duration) -> Infallible {
     let mut ticks = interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut unhealthy_looks = 0;
+    let mut failures_in_a_row = 0;
     loop {
         ticks.tick().await;
-        let present = check_after_look(resolvers.health().await.is_ok(), &mut unhealthy_looks);
+        let present = next_check(resolvers.health().await.is_ok(), &mut failures_in_a_row);
         check.send_if_modified(|known| std::mem::replace(known, present) != present);
     }
 }
 
-/// The check after a further look; counts those in a row that found a server unhealthy.
-fn check_after_look(is_healthy: bool, unhealthy_looks: &mut u32) -> CheckState {
-    *unhealthy_looks = if is_healthy { 0 } else { unhealthy_looks.saturating_add(1) };
-    if *unhealthy_looks < UNHEALTHY_LOOKS { READY } else { NO_COMMITS }
+/// The state of the check after a further health check; counts the failed ones in a row.
+fn next_check(is_healthy: bool, failures_in_a_row: &mut u32) -> CheckState {
+    *failures_in_a_row = if is_healthy { 0 } else { failures_in_a_row.saturating_add(1) };
+    if *failures_in_a_row < UNHEALTHY_AFTER { READY } else { NO_COMMITS }
 }
 
-/// The driver's own words, which say what is wrong without those of the layers above.
+/// The message of the innermost cause: the database driver's, without those of the layers above it.
 fn innermost(error: &Error) -> String {
-    let mut innermost: &dyn StdError = error;
+    let mut innermost: &dyn std::error::Error = error;
     while let Some(source) = innermost.source() {
         innermost = source;
     }
@@ -337,9 +347,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_look_that_took_too_long_takes_no_server_out() {
-        let (mut count, looks) = (0, [true, false, true, false, false, false, true, false]);
-        let checks = looks.map(|is_healthy| check_after_look(is_healthy, &mut count));
+    fn one_health_check_that_took_too_long_takes_no_server_out() {
+        let (mut count, results) = (0, [true, false, true, false, false, false, true, false]);
+        let checks = results.map(|is_healthy| next_check(is_healthy, &mut count));
         let warned = checks.map(|check| check == NO_COMMITS);
         assert_eq!(warned, [false, false, false, false, true, true, false, false]);
     }

@@ -9,8 +9,9 @@ use aetherium::cluster::{Changes, Identity, Life, Snapshot, Worker, WorkerId};
 use aetherium::graphql::GraphqlOptions;
 use aetherium::http::HttpOptions;
 use aetherium::journal::Retention;
-use aetherium::resolvers::{Resolvers, Timing};
-use aetherium::server::{Options, Server};
+use aetherium::resolvers::Resolvers;
+use aetherium::server::{Server, ServerOptions};
+use aetherium::timing::Timing;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::header::CONTENT_TYPE;
@@ -41,7 +42,7 @@ impl House {
     pub fn with(fleet: Fleet) -> Self {
         let runtime = Runtime::new().unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let options = Options {
+        let options = ServerOptions {
             database_url: format!("sqlite://{}", folder.path().join("cluster.db").display()),
             migrate: true,
             timing: Timing { offline_after: Duration::from_secs(24 * 60 * 60), ..Timing::default() },

@@ -1,4 +1,5 @@
-//! How long to stay away from a server that is not there, and what to write about it.
+//! Backoff: how long to wait after a failed request, and what is logged of an outage. Which server is tried next is decided
+//! in `servers`.
 
 use std::time::{Duration, Instant};
 
@@ -6,18 +7,18 @@ use tracing::{debug, info, warn};
 
 use crate::client::{ClientError, RetryLimits};
 
-/// A restart of the server takes about this long.
+/// The longest wait after the first failure: about as long as a restart of the server takes.
 const FIRST_CEILING: Duration = Duration::from_secs(1);
 
-/// A stretch of failed calls. Logged when it begins and when it ends, however long it lasts.
+/// An outage: failed requests in a row. It is logged when it begins and when it ends, not with every failure.
 #[derive(Debug, Default)]
-pub(super) struct Outage {
+pub(super) struct Backoff {
     attempts: u32,
     since: Option<Instant>,
 }
 
-impl Outage {
-    /// Takes note of a failed call and says how long to wait before the next.
+impl Backoff {
+    /// Counts a failed request, and answers how long to wait before the next one.
     pub(super) fn failed(&mut self, id: &str, error: &ClientError, limits: &RetryLimits) -> Duration {
         let retry_after = match error {
             ClientError::Unavailable { retry_after, .. } => *retry_after,
@@ -37,17 +38,17 @@ impl Outage {
         delay
     }
 
-    /// How long to wait for a server that nobody has tried yet.
-    pub(super) fn before_another(roll: f64) -> Duration {
+    /// How long to wait before a server is tried that was discovered during the outage.
+    pub(super) fn delay_before_new_server(roll: f64) -> Duration {
         FIRST_CEILING.mul_f64(roll.clamp(0.0, 1.0))
     }
 
-    /// Whether there is one.
+    /// Whether there is an outage.
     pub(super) fn is_on(&self) -> bool {
         self.since.is_some()
     }
 
-    /// Takes note of a call that went through.
+    /// Ends the outage: a request was answered.
     pub(super) fn over(&mut self, id: &str) {
         if let Self { attempts, since: Some(since) } = std::mem::take(self) {
             let seconds = since.elapsed().as_secs();
@@ -56,9 +57,9 @@ impl Outage {
     }
 }
 
-/// Full jitter: any moment up to a ceiling that doubles, so that the workers a server lost together do not return
-/// together. A server's own wish is a floor under it, not a replacement, for the same reason. The sum stays within the
-/// limits, since whoever is silent for longer is announced as offline.
+/// A random delay up to a ceiling that doubles with each failure (full jitter), so that workers that have lost a server
+/// together do not return together. `Retry-After` of the server is added to it, and does not replace it, for the same
+/// reason. The sum stays within the limits, since a worker that is silent for longer is announced offline.
 fn delay(attempts: u32, limits: &RetryLimits, retry_after: Option<Duration>, roll: f64) -> Duration {
     let floor = limits.granted(retry_after);
     let ceiling = FIRST_CEILING.saturating_mul(2_u32.saturating_pow(attempts)).min(limits.longest_backoff - floor);
@@ -125,7 +126,7 @@ mod tests {
     #[test]
     fn an_outage_that_is_over_starts_from_the_beginning() {
         let error = ClientError::Unknown { message: String::new() };
-        let mut outage = Outage::default();
+        let mut outage = Backoff::default();
         for _ in 0..5 {
             outage.failed("w1", &error, &limits());
         }

@@ -1,26 +1,26 @@
-//! What a beat carries: the whole inventory, what changed in it, or nothing of it.
+//! What a heartbeat carries: the whole inventory, the changes to it, or nothing of it.
 //!
-//! Pure decisions over what the server is known to hold. What the host runs comes in as an argument, and sending is
-//! somebody else's work.
+//! These are pure decisions, from what the server is known to have and what the host runs. Reading the host and sending the
+//! heartbeat are not done here.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::client::{Heartbeat, VmDelta, VmReport};
 
-/// A difference between the two ends that nobody can explain lasts at most this long.
+/// How often the whole inventory is sent: if server and host differ for any unknown reason, they do so at most for this long.
 const WHOLE_INVENTORY_EVERY: Duration = Duration::from_secs(60);
 
-/// Decides what each beat carries.
+/// Decides what each heartbeat carries.
 #[derive(Debug, Default)]
 pub(super) struct BeatPlanner {
     incarnation: u64,
-    /// Never goes back, not even with a new registration: a server that answers a repeated registration with the same
-    /// incarnation takes beats that count from one again for old ones.
+    /// The number of the last heartbeat. It never goes back, not even with a new registration: a server that answers a retry
+    /// of a registration with the same incarnation would take numbers from 1 on for late heartbeats.
     sequence: u64,
-    /// What the server holds for certain; `None` when it may hold anything.
+    /// The VMs that the server certainly has; none if that is not known.
     held: Option<Held>,
-    /// Until when the inventory stays out of the beats, because the server refused it.
+    /// Until when heartbeats are sent without the inventory, because the server refused it.
     withheld_until: Option<Instant>,
     heard: bool,
 }
@@ -28,29 +28,29 @@ pub(super) struct BeatPlanner {
 #[derive(Debug)]
 struct Held {
     vms: BTreeMap<String, VmReport>,
-    /// When the server last took all of it at once.
+    /// When the server last accepted the whole inventory.
     whole_at: Instant,
 }
 
 impl BeatPlanner {
-    /// Begins a life: the server has registered the worker, and may hold anything of its VMs. `last_sequence` is the last
-    /// beat of this life that counted, if the server knows of one.
+    /// Begins an incarnation: the worker is registered, and it is not known which VMs of it the server has. `last_sequence` is
+    /// the number of the last heartbeat of this incarnation that counted, if there was one.
     pub(super) fn begin(&mut self, incarnation: u64, last_sequence: Option<u64>) {
         let sequence = self.sequence.max(last_sequence.unwrap_or(0));
         *self = Self { incarnation, sequence, ..Self::default() };
     }
 
-    /// The present life, if there has been a registration.
+    /// The present incarnation, if the worker was registered.
     pub(super) fn incarnation(&self) -> Option<u64> {
         (self.incarnation > 0).then_some(self.incarnation)
     }
 
-    /// Whether any beat of this life was acknowledged.
+    /// Whether a heartbeat of this incarnation was acknowledged.
     pub(super) fn was_heard(&self) -> bool {
         self.heard
     }
 
-    /// The next beat, given what the host runs, or `None` if that could not be found out.
+    /// The next heartbeat, with what the host runs; `vms` is none if that could not be read.
     pub(super) fn plan(&mut self, vms: Option<&[VmReport]>, now: Instant) -> Heartbeat {
         self.sequence += 1;
         let beat = Heartbeat { incarnation: self.incarnation, sequence: self.sequence, ..Heartbeat::default() };
@@ -60,7 +60,7 @@ impl BeatPlanner {
         let beat = Heartbeat {
             used_cpu_cores: Some(allocated(vms, |vm| vm.vcpus)),
             used_memory_mb: Some(allocated(vms, |vm| vm.memory_mb)),
-            // A VM's disks are not in its arguments as a size, and saying 0 would be a claim. The key stays out.
+            // The sizes of a VM's disks are not in its arguments. The key is left out, since 0 would be a statement.
             used_disk_gb: None,
             ..beat
         };
@@ -72,8 +72,8 @@ impl BeatPlanner {
         }
     }
 
-    /// The server took the beat; `resync` says that it asks for the whole inventory nevertheless, and `last_sequence` that
-    /// the beat came late, after that one, and nothing in it counted.
+    /// The server has acknowledged the heartbeat. `resync`: it asks for the whole inventory. `last_sequence`: the heartbeat
+    /// came late, after the one with this number, and nothing in it counted.
     pub(super) fn acknowledged(&mut self, beat: &Heartbeat, resync: bool, last_sequence: Option<u64>, now: Instant) {
         self.heard = true;
         if let Some(last) = last_sequence {
@@ -95,15 +95,15 @@ impl BeatPlanner {
         }
     }
 
-    /// Nobody knows whether the server took the beat. If it carried VMs, no difference is safe to send any more: a VM
-    /// that the lost beat announced and that is gone since would never be removed.
+    /// It is not known whether the server has accepted the heartbeat. If it carried VMs, the whole inventory has to follow: a
+    /// VM that the lost heartbeat added, and that is gone since, would not be removed by a difference.
     pub(super) fn unanswered(&mut self, beat: &Heartbeat) {
         if beat.vms.is_some() || beat.vms_delta.is_some() {
             self.held = None;
         }
     }
 
-    /// The server did not like the inventory. The host may run something else in a while.
+    /// The server has refused the inventory. It is withheld for a while, after which the host may run something else.
     pub(super) fn inventory_refused(&mut self, now: Instant) {
         self.held = None;
         self.withheld_until = Some(now + WHOLE_INVENTORY_EVERY);
@@ -114,7 +114,7 @@ fn by_id(vms: &[VmReport]) -> BTreeMap<String, VmReport> {
     vms.iter().map(|vm| (vm.id.clone(), vm.clone())).collect()
 }
 
-/// What turns `held` into `vms`, or nothing if they are the same.
+/// The changes from `held` to `vms`; none if they are equal.
 fn difference(held: &BTreeMap<String, VmReport>, vms: &[VmReport]) -> Option<VmDelta> {
     let present = by_id(vms);
     let delta = VmDelta {
@@ -124,7 +124,7 @@ fn difference(held: &BTreeMap<String, VmReport>, vms: &[VmReport]) -> Option<VmD
     (delta != VmDelta::default()).then_some(delta)
 }
 
-/// What the VMs that hold a slot hold together. More than a figure can say is said as the largest figure.
+/// The sum of a figure over the VMs that hold a slot, at most the largest figure that the API takes.
 fn allocated(vms: &[VmReport], figure: impl Fn(&VmReport) -> u32) -> u32 {
     vms.iter()
         .filter(|vm| vm.status.holds_slot())

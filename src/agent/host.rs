@@ -1,4 +1,5 @@
-//! What this host is: its name and its capacity. Read once, at start; memory plugged in later shows after a restart.
+//! The name, the capacity and the boot id of this host, read once at the start of the agent: memory that is plugged in later
+//! shows after a restart. Which VMs run on it is read by [`inventory`](super::inventory).
 
 use std::time::Duration;
 
@@ -7,10 +8,10 @@ use tracing::warn;
 
 use super::inventory::figure;
 
-/// A file system that lives in user space answers when it likes.
+/// How long listing the disks may take: a file system in user space may not answer at all.
 const DISK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Random for each start of the machine.
+/// A random id for each start of the machine.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 const MIB: u64 = 1024 * 1024;
@@ -32,7 +33,7 @@ pub(super) struct Host {
 }
 
 impl Host {
-    /// Reads the facts. What cannot be found out is zero (one for cores) and logged, never a reason not to start.
+    /// Reads them. What cannot be read is zero (one for cores) and logged; the agent starts all the same.
     pub(super) async fn read() -> Self {
         let wanted = RefreshKind::nothing()
             .with_cpu(CpuRefreshKind::nothing())
@@ -68,7 +69,7 @@ pub(super) fn name() -> Option<String> {
 
 /// What the kernel calls this start of the machine.
 pub(super) fn boot_id() -> Option<String> {
-    // Held up by nothing: the kernel answers this by itself, also where other parts of `/proc` are kept from us.
+    // Does not block: the kernel answers this without other processes, also where parts of `/proc` are hidden.
     let boot_id = std::fs::read_to_string(BOOT_ID).ok()?;
     let boot_id = boot_id.trim();
     (!boot_id.is_empty()).then(|| boot_id.to_owned())
@@ -99,11 +100,11 @@ fn list_volumes() -> Vec<Volume> {
 
 /// The space of all mounted file systems on fixed disks together, each device once however often it is mounted.
 ///
-/// Disks as such are not counted: members of a RAID, a volume group or a pool are there beside what they make up, so
-/// their sum is no space that anybody could be given. A pool that is not mounted is for the operator to name.
+/// Disks themselves are not counted: the members of a RAID, a volume group or a pool are listed beside it, so that the sum
+/// would be more than there is. The space of a pool that is not mounted has to be set by the operator.
 ///
-/// The root file system is the least there is. On ZFS and in containers it is not on a device of its own, and in
-/// containers it lies on one of the devices, hence the larger of the two and not their sum.
+/// The result is at least the size of the root file system. On ZFS and in containers that is not on a device of its own, and
+/// in containers it is on one of the devices: hence the larger of the two, and not their sum.
 fn disk_bytes(volumes: &[Volume]) -> u64 {
     let mut devices: Vec<_> = volumes
         .iter()

@@ -1,17 +1,16 @@
-//! `aetherium agent`: the worker's side. Tells a server what this host is and which VMs it runs, until told to stop.
+//! `aetherium agent`: registers this host as a worker, and reports its VMs by heartbeats, until told to stop.
 //!
-//! The agent is a client of the public API and knows nothing of the server's inside. Its life is one loop: register,
-//! then beat at the pace the server asks for, and register again when the server no longer knows it. What it reads of
-//! the host is in `host` and [`inventory`], what a beat carries is decided in `beat`, which server it goes to in
-//! `servers`, how long to stay away after a failure in `backoff`; this file only holds the options and the
-//! conversation.
+//! The agent is one loop: register, then send a heartbeat whenever the server asks for the next one, and register again when
+//! the server does not know the worker any more. This file has the options and the loop. What is read of the host is in
+//! `host` and [`inventory`], what a heartbeat carries is decided in `beat`, which server it is sent to in `servers`, how long
+//! to wait after a failure in `backoff`.
 //!
-//! Nothing here depends on the inventory being readable: a worker that cannot list its VMs is still alive and says so.
+//! **Invariant:** the agent is a client of the public API and imports nothing of the server. A heartbeat is sent even if the
+//! inventory cannot be read: a worker that cannot list its VMs is alive.
 
 mod backoff;
 mod beat;
 mod host;
-pub mod hypervisor;
 pub mod inventory;
 mod servers;
 
@@ -27,39 +26,39 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use uuid::Uuid;
 
-use self::backoff::Outage;
+use self::backoff::Backoff;
 use self::beat::BeatPlanner;
 use self::host::Host;
-use self::hypervisor::Hypervisor;
+use self::inventory::hypervisor::Hypervisor;
 use self::inventory::processes::HostProcesses;
 use self::inventory::{Inventory, InventoryChanges, VmSource};
-use self::servers::Servers;
+use self::servers::ServerSelector;
 use crate::client::{Client, ClientError, HeartbeatReply, LifeOf, Registration, RetryLimits, VmReport};
 use crate::discovery::{
     Announcer, CheckState, CheckStatus, Consul, ConsulError, ConsulOptions, Finder, Service, find_servers,
 };
 
-/// A server that is gone as well must not hold up the end of this process.
-const GOODBYE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a deregistration may take: a server that does not answer must not hold up the end of this process.
+const DEREGISTRATION_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// However the server's answer came about, an agent never beats faster than this.
-const FASTEST_PACE: Duration = Duration::from_millis(50);
+/// The shortest time between two heartbeats, whatever the server asks for.
+const MIN_HEARTBEAT_INTERVAL: Duration = Duration::from_millis(50);
 
-/// As many VMs as a worker takes when nobody says otherwise.
+/// How many VMs a worker takes, unless its operator says otherwise.
 const DEFAULT_MAX_VMS: u32 = 100;
 
-/// What operators want of a worker that is to be given nothing new.
+/// The policy of a worker that takes no new VMs, as the server calls it.
 const DRAINING: &str = "draining";
 
-/// How a worker stands in Consul from one acknowledged heartbeat on.
+/// The check of a worker in Consul after an acknowledged heartbeat.
 const ACKNOWLEDGED: (CheckStatus, &str) = (CheckStatus::Passing, "the server acknowledges heartbeats");
 
-/// How it stands before that, and while no server can be reached.
+/// The check before that, and while no server can be reached.
 const NOT_ACKNOWLEDGED: (CheckStatus, &str) = (CheckStatus::Warning, "no server acknowledges heartbeats");
 
-/// What an agent is started for.
+/// What an agent is started to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Action {
+pub enum AgentAction {
     /// Report this host, until told to stop.
     #[default]
     Report,
@@ -71,8 +70,8 @@ pub enum Action {
 #[derive(Args, Clone, Debug)]
 pub struct AgentOptions {
     /// What to do.
-    #[arg(value_enum, default_value_t = Action::Report)]
-    pub action: Action,
+    #[arg(value_enum, default_value_t = AgentAction::Report)]
+    pub action: AgentAction,
 
     /// Base URL of the server to report to, such as http://127.0.0.1:8080. With --consul it may be left out, and is the
     /// last one to try.
@@ -142,7 +141,7 @@ impl AgentOptions {
     /// The defaults, for an agent that reports to `server`.
     pub fn new(server: impl Into<String>) -> Self {
         Self {
-            action: Action::Report,
+            action: AgentAction::Report,
             server: Some(server.into()),
             id: None,
             hostname: None,
@@ -159,7 +158,7 @@ impl AgentOptions {
         }
     }
 
-    /// What to register: the operator's word where there is one, the host's otherwise.
+    /// The registration: what the operator has set, and what was read of the host otherwise.
     fn registration(
         &self,
         host: Host,
@@ -187,12 +186,12 @@ impl AgentOptions {
     }
 }
 
-/// What the operator said, if anything: a variable that is set to nothing says nothing.
+/// A setting that is not the empty text: an environment variable that is set to nothing counts as not set.
 fn given(text: Option<&str>) -> Option<String> {
     text.filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
-/// Splits `key=value`. An empty text is what a variable that is set to nothing amounts to, and is no label.
+/// Splits `key=value`. The empty text, which is the value of an environment variable that is set to nothing, is no label.
 fn parse_label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
@@ -201,22 +200,22 @@ fn parse_label(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// Why an agent stopped by itself. Everything that passes by waiting is not among these.
+/// Why an agent has ended by itself. Failures that may pass are not among these: they are waited out.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
     /// The server's address cannot be used.
     #[error(transparent)]
     Server(ClientError),
-    /// Nobody said where a server is, or where to find one.
+    /// Neither a server nor a Consul was named.
     #[error("there is no server to report to; name one with --server, or find one with --consul")]
     NoServer,
     /// Consul cannot be used as it was configured.
     #[error(transparent)]
     Consul(ConsulError),
-    /// The worker is to be announced, and nobody said where.
+    /// The worker is to be announced, and no Consul was named.
     #[error("--consul-announce needs a Consul to announce the worker in; say which with --consul")]
     NoConsul,
-    /// Consul was asked for the servers, once, and did not name any.
+    /// Consul was asked for the servers, once, and named none.
     #[error("Consul names no server: {reason}")]
     NotFound {
         /// Why.
@@ -225,15 +224,15 @@ pub enum AgentError {
     /// The system has no name for this host and the operator gave none.
     #[error("this host has no name; give it one with --hostname")]
     NoHostname,
-    /// The server will not have this worker, and never has had it in the life of this process.
+    /// The server refuses this worker, and has never accepted it since this process was started.
     #[error("worker {id} cannot report to the server")]
     Refused {
         /// The worker.
         id: String,
-        /// The server's words.
+        /// The answer of the server.
         source: ClientError,
     },
-    /// Another process has registered under the same id since, and only one can be right; or the worker was signed off.
+    /// Another process has registered under the same id since; or the worker was deregistered.
     #[error(
         "another process has registered as worker {id} since, or this one was signed off; give each process an --id of its \
          own"
@@ -241,10 +240,10 @@ pub enum AgentError {
     Superseded {
         /// The worker.
         id: String,
-        /// The server's words.
+        /// The answer of the server.
         source: ClientError,
     },
-    /// The kernel does not say which start of the host this is, and so nobody can tell whether the worker is this one.
+    /// The kernel does not tell the boot id of the host, so that it cannot be told whether the worker runs on it.
     #[error(
         "the kernel does not tell which start of this host it is, so it cannot be told that this is where worker {id} lives"
     )]
@@ -252,23 +251,23 @@ pub enum AgentError {
         /// The worker.
         id: String,
     },
-    /// The goodbye was not heard, or refused.
+    /// The deregistration was not answered, or refused.
     #[error("worker {id} could not say goodbye")]
-    Goodbye {
+    Deregistration {
         /// The worker.
         id: String,
-        /// The server's words.
+        /// The answer of the server.
         source: ClientError,
     },
 }
 
-/// Does what it is started for. If that is to report, this host is reported to the server until `shutdown` is cancelled.
+/// Runs an agent: reports this host until `shutdown` is cancelled, or deregisters its worker and returns.
 ///
-/// Returns an error only for what waiting does not cure: see [`AgentError`].
+/// Returns an error only for failures that do not pass: see [`AgentError`].
 pub async fn run(options: AgentOptions, shutdown: CancellationToken) -> Result<(), AgentError> {
     let consul = options.consul.client().map_err(AgentError::Consul)?;
     let named = given(options.server.as_deref());
-    // An address that cannot be used is told before anything else is done.
+    // An invalid address is reported before anything else is done.
     if let Some(url) = &named {
         Client::new(url).map_err(AgentError::Server)?;
     }
@@ -277,10 +276,10 @@ pub async fn run(options: AgentOptions, shutdown: CancellationToken) -> Result<(
         (Some(_), None) if options.consul_announce => return Err(AgentError::NoConsul),
         _ => {}
     }
-    if options.action == Action::Leave {
+    if options.action == AgentAction::Leave {
         return leave(named.as_deref(), consul, &options).await;
     }
-    let registration = options.registration(Host::read().await, hypervisor::installed)?;
+    let registration = options.registration(Host::read().await, inventory::hypervisor::installed)?;
     let id = given(options.id.as_deref()).unwrap_or_else(|| registration.hostname.clone());
     let processes = match options.proc.as_deref().filter(|proc| !proc.as_os_str().is_empty()) {
         Some(proc) => HostProcesses::under(proc, &id),
@@ -288,28 +287,28 @@ pub async fn run(options: AgentOptions, shutdown: CancellationToken) -> Result<(
     };
     let sources: Vec<Box<dyn VmSource>> = vec![Box::new(processes)];
 
-    // What talks to Consul ends with this function, and nothing here waits for it.
+    // The tasks that talk to Consul are dropped with this set; nothing waits for them.
     let mut discovery = JoinSet::new();
     let found = consul.clone().map(|consul| {
         let (finder, found) = Finder::new(consul);
         discovery.spawn(finder.run());
         found
     });
-    let servers = Servers::new(&id, named.as_deref(), found).map_err(AgentError::Server)?;
+    let servers = ServerSelector::new(&id, named.as_deref(), found).map_err(AgentError::Server)?;
     let agent = Agent::new(servers, id, registration, sources);
     let leaves = options.leave_on_stop;
     let announcer = consul.filter(|_| options.consul_announce).map(|consul| {
         let Registration { address, zone, .. } = &agent.registration;
         let service = Service::worker(&agent.id, address, zone);
-        Announcer::new(consul, service, options.consul.consul_check_ttl, agent.standing.subscribe(), None)
-            .after(agent.heard.subscribe())
+        Announcer::new(consul, service, options.consul.consul_check_ttl, agent.check_state.subscribe(), None)
+            .after(agent.acknowledged.subscribe())
     });
     let closing = CancellationToken::new();
     let _closes = closing.clone().drop_guard();
     let announcing = announcer.map(|announcer| tokio::spawn(announcer.run_and_stay(closing.clone())));
     let outcome = Agent { leave_on_stop: leaves, ..agent }.run(shutdown).await;
     closing.cancel();
-    // As for the server: who is only started anew stays, and the check tells if that does not happen.
+    // As with the server: an agent that is only restarted stays registered, and the check expires if it does not come back.
     if let Some(announcing) = announcing
         && let Ok(announcer) = announcing.await
         && leaves
@@ -320,21 +319,21 @@ pub async fn run(options: AgentOptions, shutdown: CancellationToken) -> Result<(
     outcome
 }
 
-/// Says goodbye for the worker that lives on this start of the host. One that has registered from elsewhere under the same
-/// id is left in peace.
+/// Deregisters the worker that runs on this start of the host. A worker with the same id that has registered from elsewhere
+/// is not touched.
 async fn leave(named: Option<&str>, consul: Option<Consul>, options: &AgentOptions) -> Result<(), AgentError> {
     let id = given(options.id.as_deref()).or_else(|| given(options.hostname.as_deref())).or_else(host::name);
     let id = id.ok_or(AgentError::NoHostname)?;
     let Some(host_boot_id) = host::boot_id() else { return Err(AgentError::NoBootId { id }) };
     let life = LifeOf::HostBoot(&host_boot_id);
-    // Here the one that was named is the first to try, since Consul may hang.
+    // The server that was named is tried first, since Consul may hang.
     let named = named.map(Client::new).transpose().map_err(AgentError::Server)?;
-    let mut outcome = say_goodbye(named, &id, life).await;
+    let mut outcome = deregister(named, &id, life).await;
     if matches!(outcome, None | Some(Err(ClientError::Unavailable { .. })))
         && let Some(consul) = &consul
     {
         outcome = match (find_servers(consul).await, outcome) {
-            (Ok(urls), before) => say_goodbye(usable(&urls), &id, life).await.or(before),
+            (Ok(urls), before) => deregister(usable(&urls), &id, life).await.or(before),
             (Err(reason), None) => return Err(AgentError::NotFound { reason }),
             (Err(_), before) => before,
         };
@@ -345,24 +344,24 @@ async fn leave(named: Option<&str>, consul: Option<Consul>, options: &AgentOptio
     match outcome {
         Some(Ok(())) => info!(worker.id = %id, "Worker {id} said goodbye"),
         Some(Err(ClientError::Unknown { .. })) => info!(worker.id = %id, "The server does not know worker {id}"),
-        Some(Err(source)) => return Err(AgentError::Goodbye { id, source }),
+        Some(Err(source)) => return Err(AgentError::Deregistration { id, source }),
         None => return Err(AgentError::NoServer),
     }
     if let Some(consul) = consul.filter(|_| options.consul_announce) {
-        let (_, standing) = watch::channel(standing(NOT_ACKNOWLEDGED, None));
+        let (_, check_state) = watch::channel(check_state(NOT_ACKNOWLEDGED, None));
         let service = Service::worker(&id, "", "");
-        Announcer::new(consul, service, options.consul.consul_check_ttl, standing, None).deregister().await;
+        Announcer::new(consul, service, options.consul.consul_check_ttl, check_state, None).deregister().await;
     }
     Ok(())
 }
 
-/// Clients of these servers, without those that have an address which cannot be used.
+/// Clients of the servers at these addresses, without those whose address is invalid.
 fn usable(urls: &[String]) -> impl Iterator<Item = Client> {
     urls.iter().filter_map(|url| Client::new(url).ok())
 }
 
-/// Says goodbye to the first server that is there. Nothing, if there is none to say it to.
-async fn say_goodbye(
+/// Deregisters the worker at the first server that answers. None if there is no server.
+async fn deregister(
     clients: impl IntoIterator<Item = Client>,
     id: &str,
     life: LifeOf<'_>,
@@ -377,86 +376,86 @@ async fn say_goodbye(
     outcome
 }
 
-fn standing((status, output): (CheckStatus, &'static str), is_draining: Option<bool>) -> CheckState {
+fn check_state((status, output): (CheckStatus, &'static str), is_draining: Option<bool>) -> CheckState {
     CheckState { status, output, is_draining }
 }
 
-/// One worker's conversation with its server.
+/// One worker, and what it knows of its server.
 struct Agent {
-    servers: Servers,
+    servers: ServerSelector,
     id: String,
     registration: Registration,
     inventory: Inventory,
     planner: BeatPlanner,
-    outage: Outage,
+    backoff: Backoff,
     limits: RetryLimits,
-    /// Whether the server has ever taken a registration of this process. From then on a refusal is a fault of the server
-    /// or of something on the way, which passes.
+    /// Whether a registration of this process was ever accepted. From then on, a refusal is taken for a fault of the server or
+    /// of a proxy, which passes.
     accepted: bool,
     inventory_failing: bool,
     inventory_changes: InventoryChanges,
-    /// VMs that the server left out of the last report, so that each is logged once.
-    set_aside: BTreeMap<String, String>,
+    /// VMs of the last report that the server rejected, each with the reason, so that each is logged once.
+    rejected_vms: BTreeMap<String, String>,
     policy: String,
-    /// For Consul, if the worker is announced there.
-    standing: watch::Sender<CheckState>,
-    /// Each heartbeat that is acknowledged.
-    heard: watch::Sender<()>,
+    /// The check in Consul, if the worker is announced there.
+    check_state: watch::Sender<CheckState>,
+    /// Tells the announcer of each acknowledged heartbeat.
+    acknowledged: watch::Sender<()>,
     leave_on_stop: bool,
 }
 
 impl Agent {
-    fn new(servers: Servers, id: String, registration: Registration, sources: Vec<Box<dyn VmSource>>) -> Self {
+    fn new(servers: ServerSelector, id: String, registration: Registration, sources: Vec<Box<dyn VmSource>>) -> Self {
         Self {
             servers,
             id,
             registration,
             inventory: Inventory::new(sources),
             planner: BeatPlanner::default(),
-            outage: Outage::default(),
+            backoff: Backoff::default(),
             limits: RetryLimits::default(),
             accepted: false,
             inventory_failing: false,
             inventory_changes: InventoryChanges::default(),
-            set_aside: BTreeMap::new(),
+            rejected_vms: BTreeMap::new(),
             policy: String::new(),
-            standing: watch::Sender::new(standing(NOT_ACKNOWLEDGED, None)),
-            heard: watch::Sender::default(),
+            check_state: watch::Sender::new(check_state(NOT_ACKNOWLEDGED, None)),
+            acknowledged: watch::Sender::default(),
             leave_on_stop: false,
         }
     }
 
-    /// Lives until told to stop. A call in flight is dropped then: whoever comes next says all there is to say, be it a
-    /// goodbye or the agent's next start.
+    /// Reports until told to stop. A request in flight is dropped then: whatever it said is said again by the deregistration,
+    /// or at the next start of the agent.
     async fn run(mut self, shutdown: CancellationToken) -> Result<(), AgentError> {
-        match shutdown.run_until_cancelled(self.live()).await {
+        match shutdown.run_until_cancelled(self.register_and_report()).await {
             None => {
                 self.stop().await;
                 Ok(())
             }
-            // No goodbye: it would sign off the process that took over.
+            // It is not deregistered: that would deregister the process that took over.
             Some(Err(error)) => Err(error),
         }
     }
 
-    async fn live(&mut self) -> Result<Infallible, AgentError> {
+    async fn register_and_report(&mut self) -> Result<Infallible, AgentError> {
         loop {
             self.register().await?;
             self.beat_until_forgotten().await?;
         }
     }
 
-    /// Makes the worker known, however long that takes.
+    /// Registers the worker, trying until it is accepted.
     async fn register(&mut self) -> Result<(), AgentError> {
         let registered = loop {
             match self.servers.client().await.register(&self.id, &self.registration).await {
                 Ok(registered) => break registered,
-                Err(error @ ClientError::Unavailable { .. }) => self.stay_away(&error).await,
-                // No wait makes this start the present one again; to go on under another would displace the living.
+                Err(error @ ClientError::Unavailable { .. }) => self.back_off(&error).await,
+                // Another process runs under this id. To register under a new boot id would displace that process.
                 Err(source @ ClientError::Superseded { .. }) => {
                     return Err(AgentError::Superseded { id: self.id.clone(), source });
                 }
-                Err(error) if self.accepted => self.stay_away(&error).await,
+                Err(error) if self.accepted => self.back_off(&error).await,
                 Err(source) => return Err(AgentError::Refused { id: self.id.clone(), source }),
             }
         };
@@ -472,36 +471,37 @@ impl Agent {
         Ok(())
     }
 
-    /// Beats until the server says that it does not know this worker.
+    /// Sends heartbeats until the server says that it does not know this worker.
     async fn beat_until_forgotten(&mut self) -> Result<(), AgentError> {
         loop {
             let vms = self.list_vms().await;
             let mut beat = self.planner.plan(vms.as_deref(), Instant::now());
             beat.boot_id = Some(self.registration.boot_id.clone());
-            self.servers.try_first_choice();
+            self.servers.begin_trial();
             match self.servers.client().await.heartbeat(&self.id, &beat).await {
                 Ok(reply) => {
                     self.planner.acknowledged(&beat, reply.resync, reply.last_sequence, Instant::now());
-                    self.outage.over(&self.id);
+                    self.backoff.over(&self.id);
                     self.servers.succeeded();
-                    self.set_standing(ACKNOWLEDGED, Some(reply.policy == DRAINING));
-                    self.heard.send_replace(());
+                    self.set_check_state(ACKNOWLEDGED, Some(reply.policy == DRAINING));
+                    self.acknowledged.send_replace(());
                     let pace = pace(&reply, &self.limits);
-                    self.note_set_aside(&reply.set_aside, beat.vms.is_some());
-                    self.note_policy(reply);
+                    self.log_rejected_vms(&reply.set_aside, beat.vms.is_some());
+                    self.log_policy(reply);
                     tokio::time::sleep(pace).await;
                 }
-                // Whatever that says: whether the worker is known, or over, is for the server in use to say.
-                Err(error) if self.servers.turned_back() => {
+                // Any failure of the trial, also one that says that the worker is unknown or superseded: the server in use is
+                // asked for that.
+                Err(error) if self.servers.end_trial() => {
                     let id = &self.id;
                     debug!(worker.id = %id, %error, "Worker {id} stays with its server, the first choice did not take it");
                     self.planner.unanswered(&beat);
                 }
                 Err(error @ ClientError::Unknown { .. }) => {
-                    // The first time is an ordinary restart of the server with nothing in it. A server that forgets
-                    // at once what it has just registered is in trouble, and not helped by a tight loop.
+                    // After an acknowledged heartbeat, the server was started with an empty database: registering helps. A
+                    // server that does not know what it has just registered is in trouble, and gets no tight loop.
                     if !self.planner.was_heard() {
-                        self.stay_away(&error).await;
+                        self.back_off(&error).await;
                     }
                     let id = &self.id;
                     info!(worker.id = %id, "The server does not know worker {id}, registering again");
@@ -510,24 +510,24 @@ impl Agent {
                 Err(source @ ClientError::Superseded { .. }) => {
                     return Err(AgentError::Superseded { id: self.id.clone(), source });
                 }
-                // Being alive does not depend on the server liking the inventory.
+                // The worker stays alive even if the server refuses its inventory.
                 Err(error @ ClientError::Refused { .. }) if beat.vms.is_some() || beat.vms_delta.is_some() => {
                     self.planner.inventory_refused(Instant::now());
                     let id = &self.id;
                     warn!(worker.id = %id, %error, "The inventory of worker {id} was refused, beating without it for a while");
                 }
-                // Once the server has taken this worker, its refusals pass as everything else does.
+                // The server has accepted this worker before, so its refusals are waited out, too.
                 Err(
                     error @ (ClientError::Refused { .. } | ClientError::Unavailable { .. } | ClientError::Url { .. }),
                 ) => {
                     self.planner.unanswered(&beat);
-                    self.stay_away(&error).await;
+                    self.back_off(&error).await;
                 }
             }
         }
     }
 
-    /// Reads the inventory. A failure costs the beat its inventory, never the beat.
+    /// Reads the inventory. If that fails, the heartbeat is sent without one.
     async fn list_vms(&mut self) -> Option<Vec<VmReport>> {
         let id = &self.id;
         match self.inventory.read_within(self.limits.inventory_timeout).await {
@@ -547,37 +547,37 @@ impl Agent {
         }
     }
 
-    /// Turns to another server, or waits if there is none that has not failed just now.
-    async fn stay_away(&mut self, error: &ClientError) {
+    /// Turns to the next server, or waits if all servers have failed in turn.
+    async fn back_off(&mut self, error: &ClientError) {
         if self.servers.failed() {
-            if !self.outage.is_on() {
+            if !self.backoff.is_on() {
                 let id = &self.id;
                 info!(worker.id = %id, %error, "Worker {id} turns to another server: {error}");
             }
             return;
         }
-        self.set_standing(NOT_ACKNOWLEDGED, None);
-        let pause = self.outage.failed(&self.id, error, &self.limits);
+        self.set_check_state(NOT_ACKNOWLEDGED, None);
+        let pause = self.backoff.failed(&self.id, error, &self.limits);
         let wait = tokio::time::sleep(pause);
         tokio::pin!(wait);
         tokio::select! {
             () = &mut wait => {}
-            // The workers that lost a server together hear of the next one together, so there is chance in it.
-            () = self.servers.named_another() => {
-                _ = tokio::time::timeout(Outage::before_another(rand::random()), wait).await;
+            // Workers that have lost a server together hear of a new one together: the delay is random.
+            () = self.servers.new_server_discovered() => {
+                _ = tokio::time::timeout(Backoff::delay_before_new_server(rand::random()), wait).await;
             }
         }
     }
 
-    /// Says how the worker stands. Whether it is draining stays as it was where that is not known.
-    fn set_standing(&self, (status, output): (CheckStatus, &'static str), is_draining: Option<bool>) {
-        self.standing.send_if_modified(|known| {
-            let present = standing((status, output), is_draining.or(known.is_draining));
+    /// Sets the check in Consul. Whether the worker is draining stays as it was where that is not known.
+    fn set_check_state(&self, (status, output): (CheckStatus, &'static str), is_draining: Option<bool>) {
+        self.check_state.send_if_modified(|known| {
+            let present = check_state((status, output), is_draining.or(known.is_draining));
             std::mem::replace(known, present) != present
         });
     }
 
-    fn note_policy(&mut self, reply: HeartbeatReply) {
+    fn log_policy(&mut self, reply: HeartbeatReply) {
         if self.policy != reply.policy {
             let (id, policy) = (&self.id, &reply.policy);
             info!(worker.id = %id, policy, "Worker {id} is {policy}");
@@ -585,20 +585,20 @@ impl Agent {
         }
     }
 
-    /// Logs which VMs the server left out of a report, and why: each once, until a whole report goes without it.
-    fn note_set_aside(&mut self, set_aside: &BTreeMap<String, String>, was_whole: bool) {
+    /// Logs the VMs that the server has rejected, with the reason: each once, until a whole report is accepted without it.
+    fn log_rejected_vms(&mut self, rejected_vms: &BTreeMap<String, String>, was_whole: bool) {
         let worker_id = &self.id;
-        for (id, reason) in set_aside.iter().filter(|(id, _)| !self.set_aside.contains_key(*id)) {
+        for (id, reason) in rejected_vms.iter().filter(|(id, _)| !self.rejected_vms.contains_key(*id)) {
             warn!(worker.id = %worker_id, vm.id = %id, reason, "The server left VM {id} of worker {worker_id} out: {reason}");
         }
         if was_whole {
-            self.set_aside.clear();
+            self.rejected_vms.clear();
         }
-        self.set_aside.extend(set_aside.clone());
+        self.rejected_vms.extend(rejected_vms.clone());
     }
 
-    /// Ends. The host runs what it ran, and most agents that are stopped are started again at once, so nothing is said of
-    /// it unless it was asked for.
+    /// Ends. The worker is deregistered only if that was asked for: its VMs keep running, and most agents that are stopped are
+    /// started again at once.
     async fn stop(&self) {
         let id = &self.id;
         let Some(incarnation) = self.planner.incarnation() else { return };
@@ -607,8 +607,8 @@ impl Agent {
             return;
         }
         let life = LifeOf::Process { incarnation, boot_id: &self.registration.boot_id };
-        let goodbye = say_goodbye(self.servers.in_turn(GOODBYE_TIMEOUT), id, life);
-        match tokio::time::timeout(GOODBYE_TIMEOUT, goodbye).await {
+        let goodbye = deregister(self.servers.in_turn(DEREGISTRATION_TIMEOUT), id, life);
+        match tokio::time::timeout(DEREGISTRATION_TIMEOUT, goodbye).await {
             Ok(None | Some(Ok(()) | Err(ClientError::Unknown { .. }))) => {
                 info!(worker.id = %id, "Worker {id} said goodbye")
             }
@@ -618,10 +618,10 @@ impl Agent {
     }
 }
 
-/// When to beat next, as the server wishes within reason.
+/// When to send the next heartbeat: when the server asks for it, within limits.
 fn pace(reply: &HeartbeatReply, limits: &RetryLimits) -> Duration {
-    let slowest = limits.longest_pace.max(FASTEST_PACE);
-    Duration::try_from_secs_f64(reply.next_heartbeat_seconds).unwrap_or(slowest).clamp(FASTEST_PACE, slowest)
+    let slowest = limits.longest_pace.max(MIN_HEARTBEAT_INTERVAL);
+    Duration::try_from_secs_f64(reply.next_heartbeat_seconds).unwrap_or(slowest).clamp(MIN_HEARTBEAT_INTERVAL, slowest)
 }
 
 #[cfg(test)]
@@ -740,7 +740,7 @@ mod tests {
         fn agent(url: &str, vms: &Moving) -> Self {
             let registration =
                 Registration { hostname: "node1".into(), boot_id: "boot".into(), ..Registration::default() };
-            let servers = Servers::new("w 1", Some(url), None).unwrap();
+            let servers = ServerSelector::new("w 1", Some(url), None).unwrap();
             let agent = Agent::new(servers, "w 1".into(), registration, vec![Box::new(vms.clone())]);
             Self::run(Agent { leave_on_stop: true, ..agent })
         }
@@ -798,7 +798,7 @@ mod tests {
     #[tokio::test]
     async fn an_agent_that_is_only_started_anew_says_no_goodbye() {
         let mut server = FakeServer::answering([]).await;
-        let servers = Servers::new("w 1", Some(&server.url), None).unwrap();
+        let servers = ServerSelector::new("w 1", Some(&server.url), None).unwrap();
         let sources: Vec<Box<dyn VmSource>> = vec![Box::new(Moving::default())];
         let agent = Running::run(Agent::new(servers, "w 1".into(), Registration::default(), sources));
         assert!(server.call().await.line.starts_with("PUT"));
@@ -813,7 +813,7 @@ mod tests {
     /// An agent that knows of its servers by Consul, and of one that it was told, and where to name others.
     fn finding(named: Option<&str>, urls: &[&str]) -> (watch::Sender<Vec<String>>, Agent) {
         let (sender, receiver) = watch::channel(Vec::new());
-        let servers = Servers::new("w 1", named, Some(ServerList::new(receiver))).unwrap();
+        let servers = ServerSelector::new("w 1", named, Some(ServerList::new(receiver))).unwrap();
         sender.send_replace(urls.iter().map(|url| (*url).to_owned()).collect());
         let vms = Moving::default();
         vms.set(&["vm-1"]);
@@ -847,9 +847,9 @@ mod tests {
             agent.servers.client().await;
             agent.servers.failed();
             agent.servers.succeeded();
-            agent.servers.return_now();
+            agent.servers.trial_now();
             agent.planner.begin(3, None);
-            let standing = agent.standing.subscribe();
+            let check_state = agent.check_state.subscribe();
             tokio::spawn(async move { agent.beat_until_forgotten().await });
             assert_eq!(first.call().await.body["sequence"], 1);
             for sequence in [2, 3] {
@@ -857,7 +857,7 @@ mod tests {
                 assert!(call.line.starts_with("POST"), "{}", call.line);
                 assert_eq!(call.body["sequence"], sequence);
             }
-            assert_eq!(standing.borrow().status, CheckStatus::Passing);
+            assert_eq!(check_state.borrow().status, CheckStatus::Passing);
             assert!(first.calls.try_recv().is_err(), "it is left alone for some minutes");
         }
     }
@@ -871,7 +871,7 @@ mod tests {
         agent.limits.longest_backoff = Duration::from_secs(24 * 60 * 60);
         let away = ClientError::Unavailable { message: String::new(), retry_after: None, source: None };
         for _ in 0..40 {
-            agent.outage.failed("w 1", &away, &agent.limits);
+            agent.backoff.failed("w 1", &away, &agent.limits);
         }
         let _agent = Running::run(agent);
         assert!(gone.call().await.line.starts_with("PUT"));
@@ -903,12 +903,18 @@ mod tests {
     async fn a_worker_can_be_signed_off_from_its_host_alone() {
         let mut server =
             FakeServer::answering([(204, json!({})), error(409, "elsewhere"), error(404, "unknown")]).await;
-        let options =
-            AgentOptions { action: Action::Leave, id: Some("w 1".into()), ..AgentOptions::new(server.url.clone()) };
+        let options = AgentOptions {
+            action: AgentAction::Leave,
+            id: Some("w 1".into()),
+            ..AgentOptions::new(server.url.clone())
+        };
         let leave = async || run(options.clone(), CancellationToken::new()).await;
         leave().await.unwrap();
         let refused = leave().await.unwrap_err();
-        assert!(matches!(&refused, AgentError::Goodbye { source: ClientError::Superseded { .. }, .. }), "{refused}");
+        assert!(
+            matches!(&refused, AgentError::Deregistration { source: ClientError::Superseded { .. }, .. }),
+            "{refused}"
+        );
         leave().await.unwrap();
         let expected = format!("DELETE /api/v1/workers/w%201?host_boot_id={}", host::boot_id().unwrap());
         for _ in 0..3 {

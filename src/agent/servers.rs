@@ -1,10 +1,10 @@
-//! Which server a worker reports to: the one that its operator named, or one of those that Consul names.
+//! The server that a worker reports to: the one that its operator has configured, or one of those that Consul names.
 //!
-//! Each worker has an order of preference of its own, so that a fleet spreads over the servers, and the workers of one
-//! that is gone over all that are left. A worker stays with a server as long as that acknowledges its heartbeats,
-//! whether Consul still names it or not: Consul finds servers, and judges none. After some minutes with another server
-//! than its first choice it tries that with one heartbeat, so that a fleet is spread again after each server was
-//! restarted in turn.
+//! Each worker has its own order of preference (rendezvous hashing), so that a fleet is spread over the servers, and the
+//! workers of a server that fails over all that are left. A worker stays with a server while that acknowledges its
+//! heartbeats, whether Consul still names it or not: Consul is asked for addresses, not for health. After some minutes with
+//! another server than its first choice, a worker tries the first choice with one heartbeat, so that a fleet is spread again
+//! after a rolling restart of the servers. How long to wait when all servers have failed is decided in `backoff`.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
@@ -15,92 +15,96 @@ use tracing::info;
 use crate::client::{Client, ClientError, RetryLimits};
 use crate::discovery::ServerList;
 
-/// Among how many at most the half of the time is shared that the server in use does not need for itself.
-const MOST_OTHERS: usize = 3;
+/// How many other servers at most share the half of the time for an answer that is not the server in use's.
+const MAX_OTHERS: usize = 3;
 
-/// The first choice is tried after this long with another server, and up to as much again by chance: a server that is
-/// restarted has come to rest by then, and its workers do not return all at once.
-const RETURN_AFTER: Duration = Duration::from_secs(5 * 60);
+/// After how long with another server the first choice is tried; a random part of up to as much again is added. A restarted
+/// server has settled by then, and its workers do not return all at once.
+const TRIAL_AFTER: Duration = Duration::from_secs(5 * 60);
 
-/// The part of the time for an answer that the first choice has when it is tried: by this at most, the heartbeat is
-/// late that then goes to the server in use.
+/// The part of the time for an answer that the first choice has in a trial. By at most this much, the heartbeat is late that
+/// is sent to the server in use after a failed trial.
 const TRIAL_FRACTION: u32 = 8;
 
-/// The servers that a worker may report to, and the one that it does.
+/// Selects the server that a worker reports to.
 #[derive(Debug)]
-pub(super) struct Servers {
+pub(super) struct ServerSelector {
     worker_id: String,
-    /// What Consul names, if it is asked.
-    found: Option<ServerList>,
-    /// What the operator named; the last one to try, if Consul names others.
-    named: Option<Server>,
-    /// In the order in which they are tried. The first choice is the first of them.
-    candidates: Vec<Server>,
-    /// Which of them is in use.
+    /// The servers that Consul names, if it is asked.
+    discovered: Option<ServerList>,
+    /// The server that the operator has configured; the last one to try, if Consul names others.
+    configured: Option<Candidate>,
+    /// The servers in the order in which they are tried, beginning with the first choice.
+    candidates: Vec<Candidate>,
+    /// The index of the server in use.
     current: usize,
-    /// Whether that one has answered, and has not failed since.
+    /// Whether the server in use has answered, and has not failed since.
     is_answering: bool,
-    /// How many have failed in turn.
+    /// How many servers have failed in turn.
     failed: usize,
-    /// The last one that answered.
+    /// The address of the server that answered last.
     answered: Option<String>,
-    /// When to try the first choice, if another server answers.
-    returns_at: Option<Instant>,
-    /// While the first choice is tried: which one was in use before.
-    left: Option<usize>,
+    /// When to try the first choice, while another server is in use.
+    trial_at: Option<Instant>,
+    /// During a trial of the first choice: the index of the server that was in use before.
+    before_trial: Option<usize>,
     request_timeout: Duration,
 }
 
 #[derive(Clone, Debug)]
-struct Server {
+struct Candidate {
     url: String,
     client: Client,
 }
 
-impl Servers {
-    /// The server that the operator named, and those that Consul will name.
-    pub(super) fn new(worker_id: &str, named: Option<&str>, found: Option<ServerList>) -> Result<Self, ClientError> {
-        let named = named.map(Server::new).transpose()?;
+impl ServerSelector {
+    /// A selector of the configured server and of those that Consul will name.
+    pub(super) fn new(
+        worker_id: &str,
+        configured: Option<&str>,
+        discovered: Option<ServerList>,
+    ) -> Result<Self, ClientError> {
+        let configured = configured.map(Candidate::new).transpose()?;
         Ok(Self {
             worker_id: worker_id.to_owned(),
-            found,
-            candidates: named.iter().cloned().collect(),
-            named,
+            discovered,
+            candidates: configured.iter().cloned().collect(),
+            configured,
             current: 0,
             is_answering: false,
             failed: 0,
             answered: None,
-            returns_at: None,
-            left: None,
+            trial_at: None,
+            before_trial: None,
             request_timeout: RetryLimits::default().request_timeout,
         })
     }
 
-    /// How long all servers together may take to answer.
+    /// Sets how long all servers together may take to answer.
     pub(super) fn set_request_timeout(&mut self, request_timeout: Duration) {
         self.request_timeout = request_timeout;
     }
 
-    /// A client of the server to call, as soon as there is one.
+    /// A client of the server in use, as soon as there is one.
     pub(super) async fn client(&mut self) -> Client {
-        self.heed_consul();
+        self.apply_discovered();
         if self.candidates.is_empty() {
             info!(worker.id = %self.worker_id, "Worker {} waits for Consul to name a server", self.worker_id);
         }
         loop {
             if let Some(server) = self.candidates.get(self.current) {
-                return server.client.clone().with_timeout(self.time_to_answer());
+                return server.client.clone().with_timeout(self.answer_timeout());
             }
-            match &mut self.found {
-                Some(found) => found.changed().await,
-                // Never reached: without Consul there is the server that the operator named.
+            match &mut self.discovered {
+                Some(discovered) => discovered.changed().await,
+                // Never reached: without Consul there is the configured server.
                 None => std::future::pending().await,
             }
-            self.heed_consul();
+            self.apply_discovered();
         }
     }
 
-    /// Clients of all servers, beginning with the one in use, that all together answer or fail within this time.
+    /// Clients of all servers, beginning with the one in use, whose time-outs add up to at most `limit`.
     pub(super) fn in_turn(&self, limit: Duration) -> impl Iterator<Item = Client> {
         let each = limit.div_f64(self.candidates.len().max(1) as f64).min(self.request_timeout);
         let (before, from_here) = self.candidates.split_at(self.current);
@@ -110,73 +114,73 @@ impl Servers {
     /// The server in use has answered.
     pub(super) fn succeeded(&mut self) {
         self.failed = 0;
-        self.left = None;
+        self.before_trial = None;
         self.is_answering = true;
-        self.returns_at = match self.current {
+        self.trial_at = match self.current {
             0 => None,
-            _ => self.returns_at.or_else(|| Some(time_to_return(rand::random()))),
+            _ => self.trial_at.or_else(|| Some(next_trial(rand::random()))),
         };
-        let Some(Server { url, .. }) = self.candidates.get(self.current) else { return };
-        if self.found.is_some() && self.answered.as_ref() != Some(url) {
+        let Some(Candidate { url, .. }) = self.candidates.get(self.current) else { return };
+        if self.discovered.is_some() && self.answered.as_ref() != Some(url) {
             info!(worker.id = %self.worker_id, "Worker {} reports to {url}", self.worker_id);
             self.answered = Some(url.clone());
         }
     }
 
-    /// The server in use has failed: turns to the next. Answers whether that one may be tried at once, which it is
-    /// unless all have failed in turn.
+    /// The server in use has failed: turns to the next one. Answers whether that may be tried at once, which is not so if all
+    /// servers have failed in turn.
     pub(super) fn failed(&mut self) -> bool {
         let count = self.candidates.len().max(1);
         self.is_answering = false;
-        self.returns_at = None;
+        self.trial_at = None;
         self.current = (self.current + 1) % count;
         self.failed = (self.failed + 1) % count;
         if self.failed == 0
-            && let Some(found) = &self.found
+            && let Some(discovered) = &self.discovered
         {
-            found.refresh();
+            discovered.refresh();
         }
         self.failed > 0
     }
 
-    /// Turns to the first choice for one call, if another server has answered for long enough. Unless that call
-    /// [succeeds](Self::succeeded), [`turned_back`](Self::turned_back) has to follow.
-    pub(super) fn try_first_choice(&mut self) {
-        self.heed_consul();
-        let is_due = self.returns_at.is_some_and(|at| at <= Instant::now());
+    /// Turns to the first choice for one request, if another server has been in use for long enough. Unless that request
+    /// [succeeds](Self::succeeded), [`end_trial`](Self::end_trial) has to follow.
+    pub(super) fn begin_trial(&mut self) {
+        self.apply_discovered();
+        let is_due = self.trial_at.is_some_and(|at| at <= Instant::now());
         if is_due && self.is_answering && self.current > 0 {
-            self.left = Some(std::mem::take(&mut self.current));
+            self.before_trial = Some(std::mem::take(&mut self.current));
         }
     }
 
-    /// Turns back to the server that was in use before the first choice was tried, until that is tried again. Answers
-    /// whether it was being tried.
-    pub(super) fn turned_back(&mut self) -> bool {
-        let Some(before) = self.left.take() else { return false };
+    /// Ends a trial of the first choice that has failed: turns back to the server that was in use before. Answers whether there
+    /// was a trial.
+    pub(super) fn end_trial(&mut self) -> bool {
+        let Some(before) = self.before_trial.take() else { return false };
         self.current = before;
-        self.returns_at = Some(time_to_return(rand::random()));
+        self.trial_at = Some(next_trial(rand::random()));
         true
     }
 
-    /// Waits until Consul names a server that is not among those that are tried anyway.
-    pub(super) async fn named_another(&mut self) {
+    /// Waits until Consul names a server that was not known before.
+    pub(super) async fn new_server_discovered(&mut self) {
         loop {
-            match &mut self.found {
-                Some(found) => found.changed().await,
+            match &mut self.discovered {
+                Some(discovered) => discovered.changed().await,
                 None => std::future::pending().await,
             }
-            if self.heed_consul() {
+            if self.apply_discovered() {
                 return;
             }
         }
     }
 
-    /// How long the server to call may take to answer. All together have the time that one would have, so that it takes
-    /// no longer to find one that lives than to give up the only one there is; the one in use has half of it, since a
-    /// server that is busy is not gone.
-    fn time_to_answer(&self) -> Duration {
-        let others = self.candidates.len().saturating_sub(1).min(MOST_OTHERS);
-        match (self.left, others, self.failed) {
+    /// How long the next request may take. All servers together have the time that a single one would have, so that it takes
+    /// no longer to find one that answers than to give up the only one; the server in use has half of it, since it may only
+    /// be busy.
+    fn answer_timeout(&self) -> Duration {
+        let others = self.candidates.len().saturating_sub(1).min(MAX_OTHERS);
+        match (self.before_trial, others, self.failed) {
             (Some(_), ..) => self.request_timeout / TRIAL_FRACTION,
             (None, 0, _) => self.request_timeout,
             (None, _, 0) => self.request_timeout / 2,
@@ -184,21 +188,23 @@ impl Servers {
         }
     }
 
-    /// Takes over a new list. The server in use stays so if it is on the list, or answers; and the last one that
-    /// answered remains to be tried. Answers whether there is a server that was not to be tried before.
-    fn heed_consul(&mut self) -> bool {
-        if self.left.is_some() {
+    /// Applies a new list of Consul. The server in use stays in use if it is on the list, or answers; the one that answered
+    /// last stays a candidate. Answers whether there is a candidate that was none before.
+    fn apply_discovered(&mut self) -> bool {
+        if self.before_trial.is_some() {
             return false;
         }
-        let Some(urls) = self.found.as_mut().and_then(ServerList::take_if_changed) else { return false };
+        let Some(urls) = self.discovered.as_mut().and_then(ServerList::take_if_changed) else { return false };
         let urls = in_order_of_preference(&self.worker_id, urls);
         let known = std::mem::take(&mut self.candidates);
         let find_known = |url: &String| known.iter().find(|server| server.url == *url).cloned();
-        let find = |url: &String| find_known(url).or_else(|| Server::new(url).ok());
+        let find = |url: &String| find_known(url).or_else(|| Candidate::new(url).ok());
         self.candidates = urls.iter().filter_map(find).collect();
         let last = self.answered.as_ref().and_then(find_known);
-        // In this order: what the operator named is the last to try.
-        for server in last.into_iter().filter(|last| !is_same(last, self.named.as_ref())).chain(self.named.clone()) {
+        // The configured server comes last.
+        for server in
+            last.into_iter().filter(|last| !is_same(last, self.configured.as_ref())).chain(self.configured.clone())
+        {
             if !urls.contains(&server.url) {
                 self.candidates.push(server);
             }
@@ -209,28 +215,28 @@ impl Servers {
         self.candidates.iter().any(|server| !known.iter().any(|known| is_same(known, Some(server))))
     }
 
-    /// Lets the first choice be tried with the next call.
+    /// Makes the next request a trial of the first choice.
     #[cfg(test)]
-    pub(super) fn return_now(&mut self) {
-        self.returns_at = Some(Instant::now());
+    pub(super) fn trial_now(&mut self) {
+        self.trial_at = Some(Instant::now());
     }
 }
 
-fn is_same(server: &Server, other: Option<&Server>) -> bool {
+fn is_same(server: &Candidate, other: Option<&Candidate>) -> bool {
     other.is_some_and(|other| other.url == server.url)
 }
 
-fn time_to_return(roll: f64) -> Instant {
-    Instant::now() + RETURN_AFTER + RETURN_AFTER.mul_f64(roll)
+fn next_trial(roll: f64) -> Instant {
+    Instant::now() + TRIAL_AFTER + TRIAL_AFTER.mul_f64(roll)
 }
 
-impl Server {
+impl Candidate {
     fn new(url: &str) -> Result<Self, ClientError> {
         Ok(Self { url: url.to_owned(), client: Client::new(url)? })
     }
 }
 
-/// Sorts by a number that each pair of a worker and a server has (rendezvous hashing).
+/// Sorts addresses by the hash of each with the worker's id (rendezvous hashing).
 fn in_order_of_preference(worker_id: &str, mut urls: Vec<String>) -> Vec<String> {
     urls.sort_by_cached_key(|url| {
         let mut hasher = DefaultHasher::new();
@@ -258,18 +264,18 @@ mod tests {
     const NAMED: &str = "http://named:1";
 
     /// Servers that Consul names for `w1`, and where to name others.
-    fn found(named: Option<&str>, urls: &[&str]) -> (watch::Sender<Vec<String>>, Servers) {
+    fn found(named: Option<&str>, urls: &[&str]) -> (watch::Sender<Vec<String>>, ServerSelector) {
         let (sender, receiver) = watch::channel(Vec::new());
-        let servers = Servers::new("w1", named, Some(ServerList::new(receiver))).unwrap();
+        let servers = ServerSelector::new("w1", named, Some(ServerList::new(receiver))).unwrap();
         sender.send_replace(list(urls));
         (sender, servers)
     }
 
-    fn urls(servers: &Servers) -> Vec<&str> {
+    fn urls(servers: &ServerSelector) -> Vec<&str> {
         servers.candidates.iter().map(|server| server.url.as_str()).collect()
     }
 
-    async fn in_use(servers: &mut Servers) -> String {
+    async fn in_use(servers: &mut ServerSelector) -> String {
         servers.client().await;
         servers.candidates[servers.current].url.clone()
     }
@@ -299,7 +305,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_server_is_never_tried_again_without_a_pause() {
-        let mut servers = Servers::new("w1", Some(NAMED), None).unwrap();
+        let mut servers = ServerSelector::new("w1", Some(NAMED), None).unwrap();
         for _ in 0..3 {
             assert_eq!(in_use(&mut servers).await, NAMED);
             assert!(!servers.failed());
@@ -348,20 +354,20 @@ mod tests {
         assert!(servers.failed());
         let second = in_use(&mut servers).await;
         servers.succeeded();
-        let after = async |servers: &mut Servers, passed: Duration| {
+        let after = async |servers: &mut ServerSelector, passed: Duration| {
             tokio::time::advance(passed).await;
-            servers.try_first_choice();
+            servers.begin_trial();
             in_use(servers).await
         };
-        let long = RETURN_AFTER * 2;
-        assert_eq!(after(&mut servers, RETURN_AFTER - Duration::from_secs(1)).await, second, "too early");
+        let long = TRIAL_AFTER * 2;
+        assert_eq!(after(&mut servers, TRIAL_AFTER - Duration::from_secs(1)).await, second, "too early");
         assert_eq!(after(&mut servers, long).await, first);
-        assert!(servers.turned_back());
+        assert!(servers.end_trial());
         assert_eq!(after(&mut servers, Duration::ZERO).await, second, "it has failed just now");
         servers.succeeded();
         assert_eq!(after(&mut servers, long).await, first);
         servers.succeeded();
-        assert!(!servers.turned_back(), "it has returned");
+        assert!(!servers.end_trial(), "it has returned");
         assert_eq!(after(&mut servers, long).await, first);
     }
 
@@ -371,10 +377,10 @@ mod tests {
         servers.client().await;
         servers.failed();
         servers.succeeded();
-        tokio::time::advance(RETURN_AFTER * 2).await;
+        tokio::time::advance(TRIAL_AFTER * 2).await;
         servers.failed();
         let third = in_use(&mut servers).await;
-        servers.try_first_choice();
+        servers.begin_trial();
         assert_eq!(in_use(&mut servers).await, third);
     }
 
@@ -384,7 +390,7 @@ mod tests {
         servers.client().await;
         for (urls, is_another) in [(vec![B], false), (vec![B, NAMED], false), (vec![A, B], true), (vec![C], true)] {
             sender.send_replace(list(&urls));
-            assert_eq!(servers.heed_consul(), is_another, "{urls:?}");
+            assert_eq!(servers.apply_discovered(), is_another, "{urls:?}");
         }
     }
 
@@ -410,14 +416,14 @@ mod tests {
         for (count, in_use, others) in [(1, 12.0, 12.0), (2, 6.0, 6.0), (4, 6.0, 2.0), (9, 6.0, 2.0)] {
             let urls: Vec<String> = (0..count).map(|number| format!("http://s{number}:1")).collect();
             let (sender, receiver) = watch::channel(Vec::new());
-            let mut servers = Servers::new("w1", None, Some(ServerList::new(receiver))).unwrap();
+            let mut servers = ServerSelector::new("w1", None, Some(ServerList::new(receiver))).unwrap();
             servers.set_request_timeout(Duration::from_secs(12));
             sender.send_replace(urls);
-            servers.heed_consul();
-            assert_eq!(servers.time_to_answer(), Duration::from_secs_f64(in_use), "{count}");
+            servers.apply_discovered();
+            assert_eq!(servers.answer_timeout(), Duration::from_secs_f64(in_use), "{count}");
             for _ in 1..count {
                 servers.failed();
-                assert_eq!(servers.time_to_answer(), Duration::from_secs_f64(others), "{count}");
+                assert_eq!(servers.answer_timeout(), Duration::from_secs_f64(others), "{count}");
             }
         }
     }

@@ -1,15 +1,13 @@
-//! `aetherium dev`: a cluster to try things out on. A server in a temporary folder, a real agent for this machine, and
-//! a small simulated fleet, which talk to it as they would to any other. Nothing is kept.
+//! `aetherium dev`: a cluster to try things out on. A server with the defaults of `aetherium serve` and a database in a
+//! temporary folder, a real agent for this machine, and a small simulated fleet, both of which talk to the server over
+//! HTTP. Nothing is kept when it ends.
 
 use std::time::Duration;
 
 use aetherium::agent::{self, AgentOptions};
 use aetherium::clock::Clock;
-use aetherium::graphql::GraphqlOptions;
-use aetherium::http::HttpOptions;
-use aetherium::journal::{Ended, Journal, Retention};
-use aetherium::resolvers::Timing;
-use aetherium::server::{Options, Server};
+use aetherium::journal::{Ended, Journal};
+use aetherium::server::{Server, ServerOptions};
 use aetherium::simulate::{self, Progress, SimulateOptions};
 use anyhow::Context;
 use clap::{Args, value_parser};
@@ -22,11 +20,11 @@ use tracing::warn;
 use super::listen::{ListenOptions, url_from_here};
 use super::output::print;
 
-/// How long the fleet may take to be there before the addresses are printed all the same.
-const MUSTER_TIME: Duration = Duration::from_secs(15);
+/// How long the fleet may take to register before the addresses are printed all the same.
+const REGISTRATION_TIME: Duration = Duration::from_secs(15);
 
-/// How long the agent and the fleet may take to say goodbye to a server in the same process.
-const GOODBYE_TIME: Duration = Duration::from_secs(1);
+/// How long the agent and the fleet may take to deregister from a server in the same process.
+const DEREGISTRATION_TIME: Duration = Duration::from_secs(1);
 
 #[derive(Args, Clone, Debug)]
 pub struct DevOptions {
@@ -44,22 +42,21 @@ pub struct DevOptions {
     vms_per_worker: u32,
 }
 
+impl DevOptions {
+    /// What the server is started with: the defaults, and a database in this file.
+    pub fn server_options(file: &str) -> ServerOptions {
+        // A temporary folder may have any name, and these two characters mean something in a URL.
+        ServerOptions::new(format!("sqlite://{}", file.replace('%', "%25").replace('?', "%3F")))
+    }
+}
+
 pub async fn run(options: DevOptions, shutdown: CancellationToken) -> anyhow::Result<()> {
     let DevOptions { listen, workers, vms_per_worker } = options;
     let bound = listen.bind()?;
     let folder =
         tempfile::Builder::new().prefix("aetherium-dev-").tempdir().context("Cannot make a temporary folder")?;
     let file = folder.path().join("aetherium.db").display().to_string();
-    let options = Options {
-        // A temporary folder may have any name, and these two mean something in a URL.
-        database_url: format!("sqlite://{}", file.replace('%', "%25").replace('?', "%3F")),
-        migrate: true,
-        timing: Timing::default(),
-        retention: Retention::default(),
-        http: HttpOptions::default(),
-        graphql: GraphqlOptions::default(),
-    };
-    let server = Server::start(options, Clock::system()).await?;
+    let server = Server::start(DevOptions::server_options(&file), Clock::system()).await?;
     let journal = server.journal().clone();
     let (listener, address) = bound.listen()?;
     let url = url_from_here(address);
@@ -76,17 +73,17 @@ pub async fn run(options: DevOptions, shutdown: CancellationToken) -> anyhow::Re
     clients.close();
 
     let expected = workers as usize + 1;
-    let muster = timeout(MUSTER_TIME, until_there(&journal, expected));
-    if let Some(mustered) = shutdown.run_until_cancelled(muster).await {
-        if mustered.is_err() {
+    let registering = timeout(REGISTRATION_TIME, until_registered(&journal, expected));
+    if let Some(registered) = shutdown.run_until_cancelled(registering).await {
+        if registered.is_err() {
             warn!("Not all of the {expected} workers are there yet");
         }
         print(welcome(&url, &host, workers, vms_per_worker))?;
         shutdown.cancelled().await;
     }
 
-    // The server last, so that the others can still say goodbye.
-    if timeout(GOODBYE_TIME, clients.wait()).await.is_err() {
+    // The server is stopped last, so that the others can still deregister.
+    if timeout(DEREGISTRATION_TIME, clients.wait()).await.is_err() {
         warn!("The agent or the fleet did not end in time");
     }
     closing.cancel();
@@ -94,7 +91,7 @@ pub async fn run(options: DevOptions, shutdown: CancellationToken) -> anyhow::Re
     folder.close().context("Cannot remove the temporary folder")
 }
 
-/// What is worth seeing is there without this host, so its failure is told and is not the end.
+/// Runs the agent. Its failure is logged and does not end the cluster, which shows its simulated workers without it.
 async fn report_this_host(url: String, host: String, shutdown: CancellationToken) {
     let name = Some(host);
     let options = AgentOptions { id: name.clone(), hostname: name, leave_on_stop: true, ..AgentOptions::new(url) };
@@ -110,7 +107,7 @@ async fn simulate_workers(options: SimulateOptions, shutdown: CancellationToken)
 }
 
 /// Waits until this many workers have registered.
-async fn until_there(journal: &Journal, expected: usize) {
+async fn until_registered(journal: &Journal, expected: usize) {
     let mut changes = journal.subscribe();
     while journal.snapshot().worker_count() < expected {
         if let Err(Ended) = changes.next().await {

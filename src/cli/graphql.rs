@@ -1,4 +1,4 @@
-//! What an operator may say about GraphQL.
+//! The options of `aetherium serve` about GraphQL: limits, persisted queries and trusted documents.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use aetherium::graphql::{GraphqlOptions, Limits, TrustedMode};
 use clap::builder::BoolishValueParser;
 use clap::{Args, value_parser};
 
-/// A limit in words of the command line. None is zero, which would refuse everything.
+/// A default limit as an argument, which has 32 bits. An argument cannot be zero, which would refuse everything.
 fn limit(limit: usize) -> u32 {
     u32::try_from(limit).unwrap_or(u32::MAX)
 }

@@ -1,4 +1,4 @@
-//! Where a server listens, and that it does not listen to strangers by mistake.
+//! The address that a server listens on, and the refusal to listen on one that other machines reach without `--insecure`.
 
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -25,7 +25,7 @@ pub struct ListenOptions {
 }
 
 impl ListenOptions {
-    /// Takes the port, without answering on it yet: that it is in use is told before anything else is touched.
+    /// Binds the port without listening on it yet, so that a port in use is reported before the database is touched.
     pub fn bind(&self) -> anyhow::Result<Bound> {
         let address = self.listen;
         if !is_loopback(address) && !self.insecure {
@@ -36,7 +36,7 @@ impl ListenOptions {
         }
         let bind = || -> io::Result<TcpSocket> {
             let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-            // A restart need not wait until the system has forgotten the connections of before.
+            // Without it, a restart fails until the system has forgotten the connections of the process before.
             socket.set_reuseaddr(true)?;
             socket.bind(address)?;
             Ok(socket)
@@ -45,7 +45,7 @@ impl ListenOptions {
     }
 }
 
-/// A port that is ours, and silent.
+/// A bound port that is not listened on yet.
 pub struct Bound {
     socket: TcpSocket,
     address: SocketAddr,
@@ -57,7 +57,7 @@ impl Bound {
         self.address
     }
 
-    /// Begins to take connections. Returns the address they are taken on, too.
+    /// Begins to accept connections. Returns the address with the port, too.
     pub fn listen(self) -> anyhow::Result<(TcpListener, SocketAddr)> {
         let listener = self.socket.listen(BACKLOG).map_err(|error| cannot_listen(self.address, error))?;
         let address = listener.local_addr().context("cannot tell the address that is listened on")?;

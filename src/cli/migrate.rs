@@ -1,4 +1,4 @@
-//! `aetherium migrate`: the tables, by hand.
+//! `aetherium migrate`: applies, takes back and lists migrations by hand. `aetherium serve` applies them by itself.
 
 use aetherium::journal::{Database, without_password};
 use anyhow::Context;

@@ -1,7 +1,7 @@
-//! The command line: what can be said, and which part of the house does it.
+//! The command line: the commands, their options, and which part of the library runs each.
 //!
-//! A file for each command that is more than one call. Whatever a command does that is worth a test of its own is in
-//! the library; here is only what it is asked with, and what is written to the terminal.
+//! A command that is more than one call has a file of its own. What a command does is in the library, where it is tested;
+//! here are only its options, and what is written to the terminal.
 
 mod dev;
 mod graphql;
@@ -55,13 +55,13 @@ enum Command {
 }
 
 impl Cli {
-    /// What this process was started with. Does not return if that cannot be understood, or was a call for help.
+    /// The arguments of this process. Does not return if they cannot be parsed, or ask for help.
     pub fn of_this_process() -> Self {
-        let matches = heed_what_is_said(Self::command()).get_matches();
+        let matches = ignore_empty_variables(Self::command()).get_matches();
         Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
     }
 
-    /// Whether the command, told to stop, has something to do first. Others a signal may end where they are.
+    /// Whether the command has something to finish when it is told to stop. The others may be ended by a signal at once.
     pub fn ends_in_order(&self) -> bool {
         match self.command {
             Command::Serve(_) | Command::Dev(_) | Command::Agent(_) | Command::Simulate(_) => true,
@@ -69,7 +69,7 @@ impl Cli {
         }
     }
 
-    /// Does it, until told to stop.
+    /// Runs the command, until told to stop.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Serve(options) => serve::run(options, shutdown).await?,
@@ -90,11 +90,31 @@ impl Cli {
     }
 }
 
-/// A variable that is set to nothing says nothing: service files and containers often cannot leave one out.
-fn heed_what_is_said(command: clap::Command) -> clap::Command {
+/// Makes a variable of the environment that is set to the empty text count as not set: service files and containers often
+/// cannot leave one out.
+fn ignore_empty_variables(command: clap::Command) -> clap::Command {
     let command = command.mut_args(|argument| match argument.get_env().map(env::var_os) {
-        Some(Some(said)) if said.is_empty() => argument.env(Resettable::Reset),
+        Some(Some(value)) if value.is_empty() => argument.env(Resettable::Reset),
         Some(_) | None => argument,
     });
-    command.mut_subcommands(heed_what_is_said)
+    command.mut_subcommands(ignore_empty_variables)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(command: &str) -> Command {
+        Cli::try_parse_from(["aetherium", command]).unwrap().command
+    }
+
+    #[test]
+    fn the_server_of_dev_has_the_defaults_of_serve() {
+        let (Command::Serve(serve), Command::Dev(_)) = (parse("serve"), parse("dev")) else { panic!() };
+        let mut serve = serve.server_options();
+        let dev = DevOptions::server_options("a.db");
+        assert_eq!(serve.database_url, "sqlite://aetherium.db");
+        serve.database_url.clone_from(&dev.database_url);
+        assert_eq!(format!("{serve:?}"), format!("{dev:?}"));
+    }
 }

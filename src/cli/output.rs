@@ -1,4 +1,4 @@
-//! What the commands say on standard output.
+//! Standard output of the commands. Log lines are not written here but to standard error, by `telemetry`.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Write as _};

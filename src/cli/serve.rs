@@ -1,15 +1,16 @@
-//! `aetherium serve`: the server.
+//! `aetherium serve`: the server, with every setting that an operator has.
+//!
+//! The defaults are those of [`ServerOptions`], so that `aetherium dev` runs the same server.
 
 use std::convert::Infallible;
-use std::time::Duration;
 
 use aetherium::clock::Clock;
-use aetherium::config::positive_duration;
+use aetherium::config::DurationSetting;
 use aetherium::discovery::{AdvertiseAddress, AdvertiseError, Consul, ConsulOptions, Service};
 use aetherium::http::{HttpOptions, Origin};
 use aetherium::journal::{Retention, without_password};
-use aetherium::resolvers::Timing;
-use aetherium::server::{Options, Server};
+use aetherium::server::{Server, ServerOptions};
+use aetherium::timing::Timing;
 use anyhow::{Context, ensure};
 use clap::Args;
 use clap::builder::BoolishValueParser;
@@ -39,19 +40,19 @@ pub struct ServeOptions {
     allowed_hosts: Vec<String>,
 
     /// How long a worker may be silent before it counts as offline.
-    #[arg(long, env = "AETHERIUM_OFFLINE_AFTER", value_name = "DURATION", default_value = "60s",
-          value_parser = positive_duration)]
-    offline_after: Duration,
+    #[arg(long, env = "AETHERIUM_OFFLINE_AFTER", value_name = "DURATION",
+          default_value_t = DurationSetting(Timing::OFFLINE_AFTER))]
+    offline_after: DurationSetting,
 
     /// How long workers are told to wait from one heartbeat to the next.
-    #[arg(long, env = "AETHERIUM_HEARTBEAT_INTERVAL", value_name = "DURATION", default_value = "10s",
-          value_parser = positive_duration)]
-    heartbeat_interval: Duration,
+    #[arg(long, env = "AETHERIUM_HEARTBEAT_INTERVAL", value_name = "DURATION",
+          default_value_t = DurationSetting(Timing::HEARTBEAT_INTERVAL))]
+    heartbeat_interval: DurationSetting,
 
     /// How long the change log is kept: subscriptions can be resumed from cursors that are not older.
-    #[arg(long, env = "AETHERIUM_KEEP_EVENTS_FOR", value_name = "DURATION", default_value = "168h",
-          value_parser = positive_duration)]
-    keep_events_for: Duration,
+    #[arg(long, env = "AETHERIUM_KEEP_EVENTS_FOR", value_name = "DURATION",
+          default_value_t = DurationSetting(Retention::default().max_age))]
+    keep_events_for: DurationSetting,
 
     /// How many entries of the change log are kept at most.
     #[arg(long, env = "AETHERIUM_KEEP_EVENTS", value_name = "N", default_value_t = Retention::default().max_events)]
@@ -90,26 +91,31 @@ pub struct DatabaseOptions {
     pub database_url: String,
 }
 
+impl ServeOptions {
+    /// What the server is started with, apart from where it listens and where it is announced.
+    pub fn server_options(&self) -> ServerOptions {
+        let timing = Timing { offline_after: self.offline_after.0, heartbeat_interval: self.heartbeat_interval.0 };
+        let (cors_origins, allowed_hosts) = (self.cors_origins.clone(), self.allowed_hosts.clone());
+        ServerOptions {
+            migrate: !self.no_migrate,
+            timing,
+            retention: Retention { max_age: self.keep_events_for.0, max_events: self.keep_events },
+            http: HttpOptions { cors_origins, allowed_hosts, ..HttpOptions::default() },
+            graphql: self.graphql.clone().into(),
+            ..ServerOptions::new(&self.database.database_url)
+        }
+    }
+}
+
 pub async fn run(options: ServeOptions, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let ServeOptions {
-        listen,
-        database,
-        cors_origins,
-        allowed_hosts,
-        offline_after,
-        heartbeat_interval,
-        keep_events_for,
-        keep_events,
-        no_migrate,
-        consul,
-        advertise,
-        graphql,
-    } = options;
+    let server_options = options.server_options();
+    let Timing { offline_after, heartbeat_interval } = server_options.timing;
     ensure!(
         heartbeat_interval < offline_after,
         "Workers that beat every {heartbeat_interval:?} would always be offline after {offline_after:?}; \
          make --offline-after a few times as long as --heartbeat-interval"
     );
+    let ServeOptions { listen, database, consul, advertise, .. } = options;
     let consul_check_ttl = consul.consul_check_ttl;
     let consul = consul.client()?;
     let advertise = advertise.transpose().context("--advertise cannot be used")?;
@@ -125,16 +131,8 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken) -> anyhow::
     // What cannot be announced is told before the database is touched; the port may not be known yet.
     consul.as_ref().map(|consul| service(bound.address(), consul)).transpose()?;
     let database_shown = without_password(&database.database_url);
-    let options = Options {
-        database_url: database.database_url,
-        migrate: !no_migrate,
-        timing: Timing { offline_after, heartbeat_interval },
-        retention: Retention { max_age: keep_events_for, max_events: keep_events },
-        http: HttpOptions { cors_origins, allowed_hosts, ..HttpOptions::default() },
-        graphql: graphql.into(),
-    };
     // A database may take its time to answer, and be given up on meanwhile.
-    let Some(server) = shutdown.run_until_cancelled(Server::start(options, Clock::system())).await else {
+    let Some(server) = shutdown.run_until_cancelled(Server::start(server_options, Clock::system())).await else {
         return Ok(());
     };
     let server = server?;

@@ -1,4 +1,7 @@
-//! What one commit, or one look at what others committed, changes in the live state.
+//! The difference between two snapshots: what one commit changes, or several commits of another server.
+//!
+//! [`Changes`] has the new values, by which the next snapshot is made; [`Change`] is what readers of the feed are told. How
+//! either is committed or sent is not known here.
 
 use std::sync::Arc;
 
@@ -9,44 +12,44 @@ use super::id::WorkerId;
 use super::worker::{Tombstone, Worker};
 use crate::clock::Timestamp;
 
-/// New values to put into a snapshot.
+/// The new values of a snapshot; see [`Snapshot::apply`](super::Snapshot::apply).
 #[derive(Clone, Debug, Default)]
 pub struct Changes {
-    /// Workers that are new or different, whole, with their VMs.
+    /// Workers that are new or changed, complete with their VMs.
     pub workers: Vec<Arc<Worker>>,
-    /// Tombstones of workers that are gone for good.
+    /// Tombstones of workers that were purged.
     pub purged: Vec<Arc<Tombstone>>,
-    /// Workers that are gone for good, and of which not even a tombstone is left.
+    /// Workers that were purged so long ago that their tombstones have been removed, too.
     pub gone: Vec<WorkerId>,
-    /// Workers whose tombstones are gone; one of the same id may be there again.
+    /// Workers whose tombstones were removed; a worker with the same id may be registered again.
     pub forgotten: Vec<WorkerId>,
 }
 
-/// A step of the cluster from one revision to another, as the feed tells it.
+/// A step of the cluster from one revision to a later one, as the feed tells it.
 #[derive(Clone, Debug)]
 pub struct Change {
-    /// When it was committed.
+    /// The time of the commit.
     pub at: Timestamp,
-    /// The revision that it brought the cluster from.
+    /// The revision before the step.
     pub after: u64,
-    /// The revision it brought the cluster to.
+    /// The revision after the step.
     pub revision: u64,
     /// The epoch of that revision.
     pub epoch: Arc<str>,
-    /// Workers that were heard from, or changed otherwise, in this step.
+    /// Workers that sent a heartbeat, or changed otherwise.
     pub workers: Vec<WorkerId>,
     /// How many workers were removed.
     pub removed: usize,
-    /// The longest silence that ended with it: how long one of the workers had not been heard.
+    /// The longest time since the heartbeat before, among the workers that sent one.
     pub ended_silence: TimeDelta,
-    /// What the change log says of it; none if another server wrote it and it has to be read there.
+    /// The entries of the change log; none if another server committed them: then they have to be read from the log.
     pub events: Option<Vec<Arc<Event>>>,
-    /// Whether the database was set back, from a backup perhaps: what was told before does not count.
+    /// Whether the database was set back, as by a restore from a backup: what was told before may not be in it.
     pub starts_over: bool,
 }
 
 impl Change {
-    /// The place in the change log after it.
+    /// The cursor after its last entry.
     pub fn cursor(&self) -> Cursor {
         Cursor::after_revision(self.epoch.clone(), self.revision)
     }

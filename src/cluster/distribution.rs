@@ -1,4 +1,4 @@
-//! Which VMs are where.
+//! The distribution: the VMs of each worker that hold a slot on it.
 
 use super::view::{VmView, WorkerView};
 
@@ -12,7 +12,7 @@ pub struct WorkerDistribution {
 }
 
 impl WorkerDistribution {
-    /// What one worker holds.
+    /// The VMs of one worker.
     pub fn of(worker: WorkerView) -> Self {
         let vms = worker.vms(None);
         Self { worker, vms }

@@ -1,58 +1,58 @@
-//! Epochs: which life of the database a revision belongs to.
+//! Epochs: random names that tell the history of one database from that of a copy restored from a backup.
 //!
-//! A database that is restored from a backup counts its revisions again from where the backup was taken. So a revision
-//! alone does not tell what was seen: the same number may stand for two commits, one of which is in nobody's log any more.
-//! Each server therefore opens an *epoch* of a random name with its first commit, and the database remembers at which
-//! revision each began. Whoever keeps a place keeps the name of the epoch with it. The copy that is restored knows
-//! nothing of what came after it was taken, and the first commit on it opens another epoch: a name that is not known, or a
-//! revision behind the end of its epoch, is of another life (ADR 0043).
+//! A restored database counts its revisions again from where the backup was taken, so that a revision alone does not
+//! identify a commit: the same number may stand for two commits, one of which is not in the log any more. Each server
+//! therefore opens an *epoch* with a random name at its first commit, and the database stores at which revision each epoch
+//! began. A cursor carries the name of its epoch. A restored copy does not have the epochs that began after the backup, and
+//! its first commit opens a new one: so a cursor with an unknown epoch, or with a revision after the end of its epoch, is
+//! of a history that this database does not have (ADR 0043). When epochs are opened and stored is the journal's business.
 
 use std::sync::Arc;
 
 use super::event::Cursor;
 
-/// One epoch.
+/// One epoch of a database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Epoch {
-    /// Random, and so the same in copies of a database only.
+    /// Random: only copies of one database have epochs of the same name.
     pub name: Arc<str>,
-    /// The revision of the database when it began: its own commits have higher ones.
+    /// The revision of the database when the epoch began; the commits of the epoch have higher ones.
     pub start: u64,
 }
 
-/// The epochs of a database, as far as it remembers them. There is always one. Cheap to clone.
+/// The epochs that a database has stored, oldest first; at least one. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Epochs(Arc<[Epoch]>);
 
 impl Epochs {
-    /// Those that a database remembers, oldest first. None if it remembers none, which no database does.
+    /// The epochs that a database has stored, oldest first. None if there are none, which is so in no database.
     pub fn of_database(epochs: Vec<Epoch>) -> Option<Self> {
         (!epochs.is_empty()).then(|| Self(epochs.into()))
     }
 
-    /// Name of the last one.
+    /// Name of the last epoch.
     pub fn latest(&self) -> &Arc<str> {
         &self.0[self.0.len() - 1].name
     }
 
-    /// Name of the epoch in which a revision was committed. Of what was committed before all that are remembered, the
-    /// first of them: their history is one.
+    /// Name of the epoch in which a revision was committed. For revisions before all stored epochs it is the first stored
+    /// one, since databases that share that epoch share all history before it.
     pub fn of(&self, revision: u64) -> &Arc<str> {
-        // Nearly always it is the last one.
+        // Searched from the end: nearly always it is the last one.
         let began_before = |epoch: &&Epoch| epoch.start < revision.max(1);
         &self.0.iter().rev().find(began_before).unwrap_or(&self.0[0]).name
     }
 
-    /// Whether what was committed up to a place is what this database has of it, or may still come to have: the place is in
-    /// an epoch that it remembers, and not behind the end of that.
+    /// Whether the history up to a cursor is the history of this database, or may become it: the cursor's epoch is stored,
+    /// and its revision is not after the end of that epoch.
     pub fn include(&self, place: &Cursor) -> bool {
         let Some(at) = self.0.iter().rposition(|epoch| epoch.name == place.epoch) else { return false };
-        // Its beginning does not matter: before that, all who know the epoch have the same history.
+        // The start of the epoch is not compared: all databases that have the epoch share the history before it.
         self.0.get(at + 1).is_none_or(|next| place.revision <= next.start)
     }
 }
 
-/// A database that has had one epoch only.
+/// The epochs of a database that has had only one.
 impl From<&str> for Epochs {
     fn from(name: &str) -> Self {
         Self([Epoch { name: name.into(), start: 0 }].into())

@@ -1,4 +1,5 @@
-//! What happened: entries of the change log, and places in it.
+//! Events, which are the entries of the change log, and cursors, which are places in it. Where the log is kept, and for how
+//! long, is the journal's business.
 
 use std::fmt;
 use std::str::FromStr;
@@ -42,19 +43,19 @@ words! {
 }
 
 words! {
-    /// Who caused what happened: not who is concerned.
+    /// Who caused an event, which need not be whom it is about.
     Actor as "actor" {
-        /// A worker said so, or a program that speaks for it.
+        /// A worker, or a program that speaks for it.
         Worker = "worker",
-        /// An operator asked for it.
+        /// An operator.
         Operator = "operator",
-        /// The server found it out by itself.
+        /// The server, which found it out.
         Server = "server",
     }
 }
 
 impl EventKind {
-    /// Whether it is only told, to one reader of a stream, and not in the log.
+    /// Whether it is a notice to one reader of a stream, and no entry of the log.
     pub fn is_notice(self) -> bool {
         match self {
             Self::Synced | Self::Resync => true,
@@ -96,8 +97,8 @@ pub struct Event {
     pub oldest_cursor: Option<Cursor>,
 }
 
-/// Which events are wanted: fields are ANDed, entries of a list ORed. A list that is not there asks for nothing in
-/// particular; an empty one matches nothing.
+/// Which events match: fields are ANDed, entries of a list ORed. A list that is none matches every event; an empty list
+/// matches none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EventFilter {
     /// Events about one of these workers.
@@ -107,7 +108,7 @@ pub struct EventFilter {
 }
 
 impl EventFilter {
-    /// Whether the event is wanted.
+    /// Whether the event matches.
     pub fn matches(&self, event: &Event) -> bool {
         let Self { worker_ids, kinds } = self;
         worker_ids.as_ref().is_none_or(|wanted| {
@@ -116,17 +117,17 @@ impl EventFilter {
     }
 }
 
-/// A place in the change log of one database: right after the entry it belongs to.
+/// A place in the change log of one database: right after an entry.
 ///
-/// A cursor names its epoch, so that one of another database, or of what this one was before it was restored from a
-/// backup, is noticed instead of silently skipping or repeating events.
+/// A cursor names its epoch, so that a cursor of another database, or of this one before it was restored from a backup, is
+/// refused instead of silently skipping or repeating events.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Cursor {
-    /// Which life of the database; see [`Epochs`](super::Epochs).
+    /// The epoch of the database; see [`Epochs`](super::Epochs).
     pub epoch: Arc<str>,
     /// Revision of the commit.
     pub revision: u64,
-    /// Which entry of that commit, counted from 0; `u32::MAX` stands for "all of them".
+    /// The entry of that commit, counted from 0; `u32::MAX` for the place after all of them.
     pub position: u32,
 }
 
@@ -136,7 +137,7 @@ impl Cursor {
         Self { epoch, revision, position: u32::MAX }
     }
 
-    /// Whether this place lies after that one in the same log.
+    /// Whether this place is after another one of the same log.
     pub fn is_after(&self, other: &Self) -> bool {
         (self.revision, self.position) > (other.revision, other.position)
     }
@@ -161,7 +162,7 @@ impl FromStr for Cursor {
     type Err = InvalidCursor;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // Revisions have to be exact on every wire, and are 63 bits wide in the database.
+        // Revisions have to be exact as JSON numbers; the database would take 63 bits.
         let number = |digits: &str| digits.parse().ok().filter(|number| *number <= MAX_EXACT.unsigned_abs());
         let mut parts = text.split('-');
         let (Some(epoch), Some(revision)) = (parts.next(), parts.next().and_then(number)) else {

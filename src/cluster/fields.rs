@@ -1,18 +1,18 @@
-//! What every object of the API shows, declared once.
+//! The fields of every object of the API, declared once.
 //!
-//! Each macro here is a list of fields: documentation, name, shape, and how to read it from a
-//! view. A protocol expands the lists with a macro of its own, which turns them into what it
-//! needs: `rest` into serialisers with these names as keys, in this order; `graphql` into object
-//! types with these names in camelCase, and these comments as descriptions. `rest::openapi` expands them
-//! once more, into schemas. So a field cannot exist in one protocol only, nor be described in two ways.
+//! Each macro here is a list of fields: documentation, name, shape, and the expression that reads the value from a view. A
+//! protocol expands the lists with a macro of its own: `rest` into serialisers with these names as keys, in this order;
+//! `graphql` into object types with these names in camelCase, and these comments as descriptions; `rest::openapi` into
+//! schemas. So a field cannot exist in one protocol only, nor be described in two ways. How a value is written is not said
+//! here.
 //!
-//! The word after the name is the field's *shape*: a type that each protocol defines in its own
-//! `shape` module (a zone that nobody named is `""` in REST and `null` in GraphQL). In brackets,
-//! where REST shows the field: `everywhere`, or only in `detail`, that is not inside another
-//! object's list; an `optional` one has no key in REST while its value is none, and is null in GraphQL. GraphQL shows what
-//! is asked for. A second word there says that the field may look different although
-//! the object has not changed (see [`Depends`](super::Depends)): when its worker has been silent for too long (`silence`),
-//! with each second until then (`seconds`), or when another worker reports the VM too (`duplicates`).
+//! The word after the name is the field's *shape*: the name of a type that each protocol defines in its `field_types` (a
+//! worker without a zone has the zone `""` in REST and `null` in GraphQL). The first word in brackets says where REST shows
+//! the field: `everywhere`, or only in `detail`, which is not inside another object's list; an `optional` field has no key
+//! in REST while its value is none, and is null in GraphQL. GraphQL shows what is selected. A second word in brackets is the
+//! field's [`Volatility`](crate::render::Volatility): its value changes although the object does not, when the worker has
+//! been silent for too long (`silence`), with each second until then (`seconds`), or when another worker reports the VM,
+//! too (`duplicates`).
 //!
 //! To add a field: add it here, to `schema.graphql` by `cargo run -- schema > schema.graphql`, and to
 //! `docs/openapi.json` by `cargo run -- openapi > docs/openapi.json`.
@@ -258,7 +258,7 @@ macro_rules! heartbeat_reply_fields {
             /// Whether the next heartbeat should carry the whole inventory of VMs.
             resync: Bool [everywhere] = reply.resync;
             /// VMs of the report that were left out, each with the reason; the rest counted.
-            set_aside: SetAside [everywhere] = reply.set_aside.clone();
+            set_aside: RejectedVms [everywhere] = reply.rejected_vms.clone();
             /// If this heartbeat came late, the number of the last one that counted: go on above it, with the whole
             /// inventory. Null, and left out in REST, otherwise.
             last_sequence: OptionalInt53 [optional] = reply.last_sequence;

@@ -1,15 +1,14 @@
-//! Which workers and VMs are wanted, and in what order. Both protocols ask with these.
+//! Filters: which workers and VMs a request is about.
+//!
+//! Both protocols ask with these. How a filter is written in a request, and what is refused, is in
+//! [`resolvers::filter_input`](crate::resolvers::filter_input); by which index its rows are found, in
+//! [`resolvers`](crate::resolvers), too; the order of rows is in [`worker_order`](super::worker_order).
 
-use std::cmp::Ordering;
-use std::fmt;
-use std::str::FromStr;
-
-use super::status::{VmStatus, WorkerStatus, words};
+use super::status::{VmStatus, WorkerStatus};
 use super::view::{VmView, WorkerView};
-use crate::clock::Timestamp;
 
-/// Which workers are wanted: fields are ANDed, entries of a list ORed. A list that is not there asks for nothing in
-/// particular; an empty one matches nothing, because what a client has selected may be nothing, and must not be all then.
+/// Which workers match: fields are ANDed, entries of a list ORed. A list that is none matches every worker; an empty list
+/// matches none, because a client that has selected nothing must not be shown everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WorkerFilter {
     /// One of these ids.
@@ -30,7 +29,7 @@ pub struct WorkerFilter {
     pub search: Option<String>,
 }
 
-/// Something that many workers may have, and by which they are found without a look at the others.
+/// A property for which the snapshot has an index: the workers that have it are found without looking at the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WorkerFacet<'a> {
     /// Being in this zone, or in none if the text is empty.
@@ -41,7 +40,7 @@ pub enum WorkerFacet<'a> {
     Label(&'a str, &'a str),
 }
 
-/// A label that has to be there.
+/// A label that a worker has to have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LabelFilter {
     /// Its key.
@@ -56,7 +55,7 @@ impl WorkerFilter {
         Self { zones: zone.map(|zone| vec![zone]), ..Self::default() }
     }
 
-    /// Whether the worker is wanted.
+    /// Whether the worker matches.
     pub fn matches(&self, worker: &WorkerView) -> bool {
         let Self { ids, zones, has_zone, statuses, is_healthy, capabilities, labels, search } = self;
         let identity = worker.identity();
@@ -73,7 +72,7 @@ impl WorkerFilter {
                     let value = identity.labels.get(wanted.key.as_str());
                     value.is_some_and(|value| wanted.value.as_deref().is_none_or(|wanted| wanted == &**value))
                 };
-                // All of nothing would be everything.
+                // `all` of an empty list would be true.
                 !wanted.is_empty() && wanted.iter().all(has)
             })
             && contains(
@@ -84,7 +83,7 @@ impl WorkerFilter {
 }
 
 impl WorkerFilter {
-    /// The only thing that is asked for beside ids, if it is one that an index answers by itself.
+    /// The only condition beside ids, if an index alone answers it.
     pub fn only_facet(&self) -> Option<WorkerFacet<'_>> {
         let Self { ids: _, zones, has_zone, statuses, is_healthy, capabilities, labels, search } = self;
         let others = [has_zone.is_some(), capabilities.is_some(), search.is_some()];
@@ -96,7 +95,7 @@ impl WorkerFilter {
         self.facets().next()
     }
 
-    /// What is asked for, as far as indexes answer it: whoever matches has all of these.
+    /// The conditions that indexes answer: each worker that matches fulfils all of them.
     pub fn facets(&self) -> impl Iterator<Item = WorkerFacet<'_>> {
         let zone = match self.zones.as_deref() {
             Some([zone]) => Some(WorkerFacet::Zone(zone)),
@@ -112,7 +111,7 @@ impl WorkerFilter {
         zone.into_iter().chain(status).chain(labels)
     }
 
-    /// With how many entries a worker is compared, beside ids.
+    /// With how many entries each worker is compared, beside ids.
     pub fn entries(&self) -> usize {
         count(&self.zones)
             + usize::from(self.has_zone.is_some())
@@ -127,8 +126,8 @@ fn count<T>(wanted: &Option<Vec<T>>) -> usize {
     wanted.as_ref().map_or(0, Vec::len)
 }
 
-/// Which VMs are wanted: fields are ANDed, entries of a list ORed. A list that is not there asks for nothing in
-/// particular; an empty one matches nothing.
+/// Which VMs match: fields are ANDed, entries of a list ORed. A list that is none matches every VM; an empty list matches
+/// none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VmFilter {
     /// In one of these statuses; none given means those that hold a slot.
@@ -144,7 +143,7 @@ pub struct VmFilter {
 }
 
 impl VmFilter {
-    /// Whether the VM is wanted.
+    /// Whether the VM matches.
     pub fn matches(&self, vm: &VmView) -> bool {
         let Self { statuses, zones, has_zone, worker_ids, search } = self;
         let (status, zones) = (vm.vm.status, zones.as_deref());
@@ -158,7 +157,7 @@ impl VmFilter {
 }
 
 impl VmFilter {
-    /// The only zone that is wanted of VMs that hold a slot, whatever else is asked for.
+    /// The zone, if the filter has one only, and only VMs that hold a slot match.
     pub fn zone(&self) -> Option<&str> {
         match (self.zones.as_deref(), &self.statuses) {
             (Some([zone]), None) => Some(zone),
@@ -167,12 +166,12 @@ impl VmFilter {
         }
     }
 
-    /// Whether nothing is asked for beside zones.
-    pub fn is_for_zones_only(&self) -> bool {
+    /// Whether zones are the only condition.
+    pub fn has_only_zones(&self) -> bool {
         *self == Self { zones: self.zones.clone(), ..Self::default() }
     }
 
-    /// With how many entries a VM is compared, beside the ids of workers.
+    /// With how many entries each VM is compared, beside the ids of workers.
     pub fn entries(&self) -> usize {
         let texts = usize::from(self.has_zone.is_some()) + usize::from(self.search.is_some());
         count(&self.statuses) + count(&self.zones) + texts
@@ -187,103 +186,14 @@ fn contains<const N: usize>(search: Option<&str>, places: [&str; N]) -> bool {
     search.is_none_or(|search| places.iter().any(|place| contains_text(place, search)))
 }
 
-/// Whether there is this text somewhere, whatever the case.
+/// Whether the text occurs in the place, whatever the case.
 fn contains_text(place: &str, text: &str) -> bool {
-    // Nearly all names are plain: those are compared where they are, without a copy in lower case.
+    // Nearly all names are ASCII: those are compared in place, without a copy in lower case.
     if place.is_ascii() && text.is_ascii() {
         let (place, text) = (place.as_bytes(), text.as_bytes());
         return text.is_empty() || place.windows(text.len()).any(|part| part.eq_ignore_ascii_case(text));
     }
     place.to_lowercase().contains(&text.to_lowercase())
-}
-
-words! {
-    /// By what workers can be sorted.
-    #[derive(Default)]
-    WorkerOrderField as "sort key of workers" {
-        /// Id.
-        #[default]
-        Id = "id",
-        /// Hostname.
-        Hostname = "hostname",
-        /// Zone.
-        Zone = "zone",
-        /// Share of CPU cores in use.
-        CpuUsage = "cpu_usage",
-        /// Share of memory in use.
-        MemoryUsage = "memory_usage",
-        /// Number of VMs.
-        VmCount = "vm_count",
-        /// Time of the last heartbeat.
-        LastSeen = "last_seen",
-    }
-}
-
-/// An order of workers. Equal ones are sorted by id, so that every order is total and repeats.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct WorkerOrder {
-    /// By what.
-    pub field: WorkerOrderField,
-    /// Largest first.
-    pub descending: bool,
-}
-
-/// A worker's place in an order; also what a cursor of that order remembers. Each order has its
-/// own kind, so that a cursor of another one is noticed even if both are texts.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum WorkerSortKey {
-    /// In the order by id, which VMs have too.
-    Id(String),
-    /// In the order by hostname.
-    Hostname(String),
-    /// In the order by zone.
-    Zone(String),
-    /// In the order by share of CPU cores.
-    Cpu(f64),
-    /// In the order by share of memory.
-    Memory(f64),
-    /// In the order by number of VMs.
-    Vms(usize),
-    /// In the order by last heartbeat.
-    Seen(Timestamp),
-}
-
-impl WorkerSortKey {
-    /// The place of a worker.
-    pub fn of(worker: &WorkerView, field: WorkerOrderField) -> Self {
-        match field {
-            WorkerOrderField::Id => Self::Id(worker.worker.id.as_str().to_owned()),
-            WorkerOrderField::Hostname => Self::Hostname(worker.identity().hostname.as_ref().to_owned()),
-            WorkerOrderField::Zone => Self::Zone(worker.identity().zone.as_ref().to_owned()),
-            WorkerOrderField::CpuUsage => Self::Cpu(worker.cpu_usage_percent()),
-            WorkerOrderField::MemoryUsage => Self::Memory(worker.memory_usage_percent()),
-            WorkerOrderField::VmCount => Self::Vms(worker.vm_count()),
-            WorkerOrderField::LastSeen => Self::Seen(worker.worker.usage.last_seen),
-        }
-    }
-
-    /// Compares two places of one order; none if they are of different orders.
-    pub fn compare(&self, other: &Self) -> Option<Ordering> {
-        match (self, other) {
-            (Self::Id(one), Self::Id(other))
-            | (Self::Hostname(one), Self::Hostname(other))
-            | (Self::Zone(one), Self::Zone(other)) => Some(one.cmp(other)),
-            (Self::Cpu(one), Self::Cpu(other)) | (Self::Memory(one), Self::Memory(other)) => Some(one.total_cmp(other)),
-            (Self::Vms(one), Self::Vms(other)) => Some(one.cmp(other)),
-            (Self::Seen(one), Self::Seen(other)) => Some(one.cmp(other)),
-            (
-                Self::Id(_)
-                | Self::Hostname(_)
-                | Self::Zone(_)
-                | Self::Cpu(_)
-                | Self::Memory(_)
-                | Self::Vms(_)
-                | Self::Seen(_),
-                _,
-            ) => None,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Ids of workers and VMs: opaque text, one flat namespace for both kinds.
+//! Ids of workers and VMs: opaque texts of a limited length, in one namespace for both kinds. That no worker has the id of
+//! a VM is not checked here but at registration.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -10,19 +11,19 @@ pub(crate) const MAX_CHARS: usize = 255;
 /// Why a text cannot be an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidId {
-    /// There is nothing.
+    /// The text is empty.
     #[error("must not be empty")]
     Empty,
-    /// There is too much.
+    /// The text has more than [`MAX_CHARS`] characters.
     #[error("must have at most {MAX_CHARS} characters, not {0}")]
     TooLong(usize),
-    /// It could not be one segment of a path.
+    /// The id could not be one segment of a path.
     #[error("must not contain '/'")]
     Slash,
-    /// It could not be read by a person, and PostgreSQL refuses some of these.
+    /// People could not read it, and PostgreSQL refuses some control characters.
     #[error("must not contain control characters")]
     Control,
-    /// It was no text: this character stands for bytes that are none, and two such ids look the same.
+    /// The bytes were not UTF-8: this character stands for any that are not, so two such ids would look the same.
     #[error("must be valid UTF-8, without the replacement character U+FFFD")]
     NoText,
 }
@@ -51,7 +52,7 @@ macro_rules! id {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// Takes a text as an id, or says what is wrong with it.
+            /// Checks a text, and makes an id of it.
             pub fn parse(text: &str) -> Result<Self, InvalidId> {
                 check(text).map(|()| Self(text.into()))
             }
@@ -67,8 +68,8 @@ macro_rules! id {
             }
         }
 
-        /// So that maps keyed by ids can be asked with any text: looking up an odd id finds
-        /// nothing instead of failing.
+        /// Lets maps with ids as keys be searched by any text: a text that cannot be an id is not found, and that is no
+        /// error.
         impl Borrow<str> for $name {
             fn borrow(&self) -> &str {
                 &self.0

@@ -1,49 +1,49 @@
-//! Ids by something that several objects have in common, such as a zone or a hostname, in a form that is cheap to copy.
+//! An index: the ids of objects by a text that several of them share, such as a zone or a hostname. Cheap to copy.
 //!
-//! The texts lie in order, and with each its ids in order: so an index is a list of all its ids in the order by text, too,
-//! and those of one text are a list of their own. Both are sought, not scanned. Only what registrations, operators and
-//! changes of VM sets write is worth an index; what every heartbeat moves, such as the share of CPU cores in use, would
-//! cost each of them a place in an order (ADR 0059).
+//! The texts are sorted, and so are the ids under each text: an index also is the list of all ids in the order by text, and
+//! any part of it is found by search. Only what registrations, operators and changes of VM sets write has an index. What
+//! every heartbeat changes, such as the share of CPU cores in use, has none, since each heartbeat would have to move its
+//! worker in it (ADR 0059). Which indexes there are is in the [`snapshot`](super::Snapshot).
 
 use std::collections::HashMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::sorted::{Keyed, Sorted};
+use super::sorted_list::{Keyed, SortedList};
 
 /// Ids by text.
 #[derive(Clone, Debug)]
 pub struct Index<I> {
-    groups: Sorted<Group<I>>,
+    groups: SortedList<Group<I>>,
     /// How many ids there are under all texts.
     len: usize,
 }
 
-/// What has a text in common.
+/// A text and the ids of the objects that share it.
 #[derive(Clone, Debug)]
 pub struct Group<I> {
     text: Arc<str>,
     ids: Ids<I>,
 }
 
-/// Ids in ascending order.
+/// A set of ids, in ascending order.
 #[derive(Clone, Debug)]
 pub enum Ids<I> {
-    /// One, as under nearly all hostnames: a list would take several times the room.
+    /// A single id, as under nearly all hostnames: a list would take several times the memory.
     One(I),
     /// Any number.
-    Several(Sorted<I>),
+    Several(SortedList<I>),
 }
 
 impl<I> Default for Index<I> {
     fn default() -> Self {
-        Self { groups: Sorted::default(), len: 0 }
+        Self { groups: SortedList::default(), len: 0 }
     }
 }
 
 impl<I> Default for Ids<I> {
     fn default() -> Self {
-        Self::Several(Sorted::default())
+        Self::Several(SortedList::default())
     }
 }
 
@@ -54,32 +54,32 @@ impl<I> Keyed for Group<I> {
 }
 
 impl<I> Group<I> {
-    /// What its objects have in common.
+    /// The text.
     pub fn text(&self) -> &Arc<str> {
         &self.text
     }
 
-    /// Ids of its objects: at least one.
+    /// The ids, at least one.
     pub fn ids(&self) -> &Ids<I> {
         &self.ids
     }
 }
 
 impl<I: Keyed + Clone> Index<I> {
-    /// Ids under texts, in any order: much faster than to put in one after the other.
+    /// An index of pairs in any order: much faster than to insert one after the other.
     pub(super) fn of(entries: impl Iterator<Item = (Arc<str>, I)>) -> Self {
         let mut groups = HashMap::<Arc<str>, Vec<I>>::new();
         entries.for_each(|(text, id)| groups.entry(text).or_default().push(id));
         Self::of_groups(groups)
     }
 
-    /// Ids by text, in any order, and some of them several times perhaps.
+    /// An index of groups, whose ids may be in any order and repeated.
     pub(super) fn of_groups(groups: HashMap<Arc<str>, Vec<I>>) -> Self {
         let groups = groups.into_iter().filter(|(_, ids)| !ids.is_empty());
         let mut groups: Vec<_> = groups.map(|(text, ids)| Group { text, ids: Ids::of(ids) }).collect();
         groups.sort_unstable_by(|one, other| one.text.cmp(&other.text));
         let len = groups.iter().map(|group| group.ids.count()).sum();
-        Self { groups: Sorted::of_sorted(groups.into_iter()), len }
+        Self { groups: SortedList::from_sorted(groups.into_iter()), len }
     }
 
     /// How many ids there are under all texts.
@@ -92,7 +92,7 @@ impl<I: Keyed + Clone> Index<I> {
         self.groups.search(text).map(Group::ids)
     }
 
-    /// What there is under the texts between two, in ascending order.
+    /// The groups of the texts between two, in ascending order.
     pub fn groups<'a>(
         &'a self,
         lower: Bound<&'a str>,
@@ -101,12 +101,12 @@ impl<I: Keyed + Clone> Index<I> {
         self.groups.range(lower, upper)
     }
 
-    /// What there is under the texts after one, in ascending order.
+    /// The groups of the texts after one, in ascending order.
     pub fn groups_after<'a>(&'a self, text: &str) -> impl Iterator<Item = &'a Group<I>> + use<'a, I> {
         self.groups.after(text)
     }
 
-    /// Puts an id under a text, if it is not there.
+    /// Inserts an id under a text, if it is not there.
     pub(super) fn insert(&mut self, text: &Arc<str>, id: I) {
         let is_new = match self.groups.get_mut(text) {
             Some(group) => group.ids.insert(id),
@@ -118,7 +118,7 @@ impl<I: Keyed + Clone> Index<I> {
         self.len += usize::from(is_new);
     }
 
-    /// Takes an id from under a text.
+    /// Removes an id from under a text.
     pub(super) fn remove(&mut self, text: &str, id: &str) {
         let Some(group) = self.groups.get_mut(text) else { return };
         let before = group.ids.count();
@@ -132,14 +132,14 @@ impl<I: Keyed + Clone> Index<I> {
 }
 
 impl<I: Keyed + Clone> Ids<I> {
-    /// These, in any order, and some of them several times perhaps.
+    /// The set of ids that may be in any order and repeated.
     pub(super) fn of(mut ids: Vec<I>) -> Self {
-        // Stable, since ids mostly come in runs.
+        // A stable sort, which is fast where ids come in sorted runs, as they mostly do.
         ids.sort_by(|one, other| one.key().cmp(other.key()));
         ids.dedup_by(|one, other| one.key() == other.key());
         match ids.as_slice() {
             [only] => Self::One(only.clone()),
-            _ => Self::Several(Sorted::of_sorted(ids.into_iter())),
+            _ => Self::Several(SortedList::from_sorted(ids.into_iter())),
         }
     }
 
@@ -151,7 +151,7 @@ impl<I: Keyed + Clone> Ids<I> {
         }
     }
 
-    /// Whether this is one of them.
+    /// Whether an id is in the set.
     pub fn contains(&self, id: &str) -> bool {
         match self {
             Self::One(only) => only.key() == id,
@@ -182,7 +182,7 @@ impl<I: Keyed + Clone> Ids<I> {
         one.into_iter().filter(is_between).chain(several.into_iter().flatten())
     }
 
-    /// Puts one in, and tells whether it was not there.
+    /// Inserts an id, and answers whether it was not there before.
     pub(super) fn insert(&mut self, id: I) -> bool {
         match self {
             Self::One(only) if only.key() == id.key() => false,

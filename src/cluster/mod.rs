@@ -1,16 +1,15 @@
-//! The live state of the cluster, and the rules that read it.
+//! The state of the cluster in memory, and the rules over it.
 //!
-//! A [`Snapshot`] is immutable: every figure of an answer comes from one snapshot and one moment
-//! (a [`View`]), so figures never contradict each other and no question waits for the database.
-//! What may happen to a worker is decided here too, as pure functions from state to state
-//! ([`Worker::start_life`] and its neighbours); the journal calls them and commits what they say.
+//! A [`Snapshot`] is the immutable state at one revision. An answer reads one snapshot at one moment (a [`View`]), so its
+//! figures never contradict each other, and no question waits for the database. The transitions of a worker are here too,
+//! as pure functions from state to state ([`Worker::start_life`] and its neighbours); the journal calls them and commits
+//! the result.
 //!
-//! **Invariant:** nothing here does I/O, reads a clock by itself, or knows a protocol or a table.
-//! The field lists in [`fields`] say what each object shows; how it is spelled on a wire is the
-//! business of `rest` and `graphql`.
+//! **Invariant:** nothing here does I/O, reads a clock, or knows a protocol or a table. The field lists in [`fields`] say
+//! what each object shows; how that is written is for `rest` and `graphql` to say. Texts that were written are kept with
+//! their worker in a [`RenderCache`](crate::render::RenderCache), which is no part of the state.
 
 mod change;
-mod depends;
 mod distribution;
 mod epoch;
 mod event;
@@ -18,39 +17,37 @@ pub mod fields;
 mod filter;
 mod id;
 mod index;
-mod prepared;
-mod shown_until;
 mod snapshot;
-mod sorted;
+mod sorted_list;
 mod stats;
 mod status;
 mod totals;
 mod uptime;
+mod valid_until;
 mod view;
 mod vm;
 mod worker;
+mod worker_order;
 
-/// Largest whole number that JSON carries exactly everywhere: 2^53.
+/// Largest whole number that every JSON implementation carries exactly: 2^53.
 pub const MAX_EXACT: i64 = 1 << 53;
 
 pub use change::{Change, Changes};
-pub use depends::Depends;
-pub(crate) use depends::depends;
 pub use distribution::WorkerDistribution;
 pub use epoch::{Epoch, Epochs};
 pub use event::{Actor, Cursor, Event, EventFilter, EventKind, InvalidCursor};
-pub use filter::{LabelFilter, VmFilter, WorkerFacet, WorkerFilter, WorkerOrder, WorkerOrderField, WorkerSortKey};
+pub use filter::{LabelFilter, VmFilter, WorkerFacet, WorkerFilter};
 pub(crate) use id::MAX_CHARS;
 pub use id::{InvalidId, VmId, WorkerId};
 pub use index::{Group, Ids, Index};
-pub use prepared::{Gapped, Prepared};
-pub use snapshot::{Duplicates, KeptOrder, Snapshot, VmReports};
-pub use sorted::Chunk;
+pub use snapshot::{Duplicates, IndexedOrder, Snapshot, VmReports};
+pub use sorted_list::Chunk;
 pub use stats::{ClusterStats, ZoneStats};
 pub use status::{Availability, SchedulingPolicy, UnknownWord, VmStatus, WorkerStatus};
 pub use uptime::Uptime;
 pub use view::{DrainView, View, VmView, WorkerView};
 pub use vm::Vm;
 pub use worker::{
-    Boot, Boots, Drain, EARLIER_BOOT_IDS, HeardSince, Identity, Labels, Life, Tombstone, Usage, Worker, WorkerVms,
+    Boot, Boots, Drain, EARLIER_BOOT_IDS, Identity, Labels, Life, LivenessCutoff, Tombstone, Usage, Worker, WorkerVms,
 };
+pub use worker_order::{WorkerOrder, WorkerOrderField, WorkerSortKey};

@@ -1,4 +1,7 @@
-//! The cluster at one revision.
+//! The snapshot: the immutable state of the cluster at one revision, with its indexes.
+//!
+//! The next snapshot is made from the one before by [`Changes`], and shares everything that stayed the same. A snapshot does
+//! not know what time it is: what depends on the moment is read from a [`View`](super::View).
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
@@ -12,73 +15,72 @@ use super::epoch::Epochs;
 use super::event::Cursor;
 use super::id::{VmId, WorkerId};
 use super::index::{Ids, Index};
-use super::sorted::{Chunk, Keyed, Sorted};
+use super::sorted_list::{Chunk, Keyed, SortedList};
 use super::status::WorkerStatus;
 use super::totals::Totals;
 use super::vm::Vm;
 use super::worker::{Tombstone, Worker, WorkerVms};
 
-/// VMs of which more than one worker says that they hold a slot there.
+/// VMs that hold a slot on more than one worker, by the reports of these workers.
 pub type Duplicates = BTreeSet<VmId>;
 
-/// Everything there is to know of the cluster at one revision. Never changes; the next revision
-/// is another snapshot that shares whatever stayed the same.
+/// The state of the cluster at one revision. It never changes; the next revision is another snapshot.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    /// The epochs of the database that this is the state of: part of every cursor.
+    /// The epochs of the database, one of which is part of every cursor.
     pub epochs: Epochs,
     /// The revision.
     pub revision: u64,
-    workers: Sorted<Arc<Worker>>,
-    vms: Sorted<VmReports>,
+    workers: SortedList<Arc<Worker>>,
+    vms: SortedList<VmReports>,
     vms_holding_slots: usize,
     totals: Totals,
     indexes: Indexes,
-    /// Nearly always none, and then this is what is asked first.
+    /// Nearly always empty.
     duplicates: Arc<Duplicates>,
-    tombstones: Sorted<Arc<Tombstone>>,
+    tombstones: SortedList<Arc<Tombstone>>,
     ended_silence: TimeDelta,
 }
 
-/// By what workers and VMs are found without a look at all of them. No heartbeat changes any of these, unless it changes
-/// the set of VMs, or is of a worker that was known to be offline.
+/// The indexes of workers and VMs. A heartbeat changes one of them only if it changes the set of VMs, or is the first one of
+/// a worker that was announced offline.
 #[derive(Clone, Debug, Default)]
 struct Indexes {
-    /// Those without a zone under the empty text.
+    /// Workers by zone; those without a zone under the empty text.
     zones: Index<WorkerId>,
     hostnames: Index<WorkerId>,
-    /// By [`label_text`].
+    /// Workers by [`label_text`].
     labels: Index<WorkerId>,
-    /// By revision of the last registration that was more than a retry, as [`revision_text`].
+    /// Workers by the revision of their last registration that was more than a retry, as [`revision_text`].
     registrations: Index<WorkerId>,
-    standings: Standings,
-    /// VMs by the zones of the workers on which they hold a slot. One that holds a slot on several may be in several
-    /// zones, and is shown in one.
+    by_status: StatusIndex,
+    /// VMs by the zones of the workers on which they hold a slot. A VM that holds a slot on several workers is in the zones
+    /// of all of them, and shown in one.
     vms_by_zone: Index<VmId>,
 }
 
-/// Workers by what they are while none has been silent for too long since it was last announced.
+/// Workers by their [announced status](Worker::announced_status).
 #[derive(Clone, Debug, Default)]
-struct Standings {
+struct StatusIndex {
     active: Ids<WorkerId>,
     draining: Ids<WorkerId>,
     offline: Ids<WorkerId>,
 }
 
-/// An order of workers that is kept.
+/// An order of workers, beside that by id, for which there is an index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeptOrder {
+pub enum IndexedOrder {
     /// By hostname, then by id.
     Hostname,
     /// By zone, then by id; those without one first.
     Zone,
 }
 
-/// Who reports a VM.
+/// The reports of one VM.
 #[derive(Clone, Debug)]
 pub struct VmReports {
     id: VmId,
-    /// Nearly always one; the order is that of the workers' ids.
+    /// By the ids of their workers; nearly always one.
     reports: Vec<Arc<Vm>>,
 }
 
@@ -88,7 +90,7 @@ impl VmReports {
         self.reports.iter().map(|vm| &vm.worker_id)
     }
 
-    /// The VM that they report.
+    /// The id of the VM.
     pub fn id(&self) -> &VmId {
         &self.id
     }
@@ -134,28 +136,28 @@ impl Snapshot {
         Self {
             epochs,
             revision: 0,
-            workers: Sorted::default(),
-            vms: Sorted::default(),
+            workers: SortedList::default(),
+            vms: SortedList::default(),
             vms_holding_slots: 0,
             totals: Totals::default(),
             indexes: Indexes::default(),
             duplicates: Arc::default(),
-            tombstones: Sorted::default(),
+            tombstones: SortedList::default(),
             ended_silence: TimeDelta::zero(),
         }
     }
 
-    /// The place in the change log after everything that was committed up to a revision.
+    /// The cursor after everything that was committed up to a revision.
     pub fn cursor_after(&self, revision: u64) -> Cursor {
         Cursor::after_revision(self.epochs.of(revision).clone(), revision)
     }
 
-    /// The place in the change log after everything that led to this state.
+    /// The cursor after everything that led to this state.
     pub fn cursor(&self) -> Cursor {
         self.cursor_after(self.revision)
     }
 
-    /// The longest silence that ended with this revision: how long a worker that was heard in this step had not been.
+    /// The longest time since the heartbeat before, among the workers of which a heartbeat was committed with this revision.
     pub fn ended_silence(&self) -> TimeDelta {
         self.ended_silence
     }
@@ -174,7 +176,7 @@ impl Snapshot {
         for id in forgotten {
             next.tombstones.remove(id.as_str());
         }
-        // Who left before who came: a worker may be removed and registered again in one step.
+        // Removals come before additions: a worker may be removed and registered again in one step.
         for id in purged.iter().map(|tombstone| &tombstone.worker_id).chain(&gone) {
             if let Some(before) = next.workers.remove(id.as_str()) {
                 next.totals.replace(Some(&before), None);
@@ -204,8 +206,8 @@ impl Snapshot {
         next
     }
 
-    /// This snapshot, in which there is nobody, with workers in ascending order of their ids. What a start reads is all
-    /// there is: sorted once and laid down, it takes a fraction of the time that it takes to put it in one by one.
+    /// This snapshot, which is empty, with workers that come in ascending order of their ids. This is for the start, when
+    /// the whole state is read at once: to sort it once takes a fraction of the time of inserting one by one.
     fn filled(&self, workers: Vec<Arc<Worker>>, revision: u64) -> Self {
         let mut next = self.clone();
         next.revision = revision;
@@ -213,7 +215,7 @@ impl Snapshot {
         next.indexes = Indexes::of(&workers);
         workers.iter().for_each(|worker| next.totals.replace(None, Some(worker)));
         let mut vms: Vec<Arc<Vm>> = workers.iter().flat_map(|worker| worker.usage.vms.iter().cloned()).collect();
-        // Stable, since those of each worker come in order; so the reports of one VM stay in the order of the workers' ids.
+        // The sort is stable, so that the reports of one VM stay in the order of their workers' ids.
         vms.sort_by(|one, other| one.id.cmp(&other.id));
         let ids = vms.chunk_by(|one, other| one.id == other.id).count();
         let mut reports = Vec::with_capacity(ids);
@@ -227,8 +229,8 @@ impl Snapshot {
             reports.push(entry);
         }
         drop(vms);
-        next.vms = Sorted::of_sorted(reports.into_iter());
-        next.workers = Sorted::of_sorted(workers.into_iter());
+        next.vms = SortedList::from_sorted(reports.into_iter());
+        next.workers = SortedList::from_sorted(workers.into_iter());
         next
     }
 
@@ -256,43 +258,43 @@ impl Snapshot {
         self.indexes.zones.ids(zone)
     }
 
-    /// The workers with a label of this value.
+    /// The workers that have a label with this value.
     pub fn workers_with_label(&self, key: &str, value: &str) -> Option<&Ids<WorkerId>> {
         self.indexes.labels.ids(&label_text(key, value))
     }
 
-    /// The workers that have a status while none has been silent for too long since it was last announced. Those that have
-    /// been are active or draining here, and in truth offline.
+    /// The workers with an [announced status](Worker::announced_status). A worker that has been silent for too long and is
+    /// not announced yet is active or draining here, although its status is offline.
     pub fn workers_announced(&self, status: WorkerStatus) -> &Ids<WorkerId> {
-        self.indexes.standings.of(status)
+        self.indexes.by_status.of(status)
     }
 
-    /// All workers in an order that is kept: by what they have in common, and with that by id.
-    pub fn ordered(&self, order: KeptOrder) -> &Index<WorkerId> {
+    /// The index of all workers in an order: by hostname or zone, and under the same text by id.
+    pub fn ordered(&self, order: IndexedOrder) -> &Index<WorkerId> {
         match order {
-            KeptOrder::Hostname => &self.indexes.hostnames,
-            KeptOrder::Zone => &self.indexes.zones,
+            IndexedOrder::Hostname => &self.indexes.hostnames,
+            IndexedOrder::Zone => &self.indexes.zones,
         }
     }
 
-    /// The workers that have registered after a revision, and not only repeated themselves: latest last.
+    /// The workers whose last registration that was more than a retry is after a revision, the latest last.
     pub fn registered_after(&self, revision: u64) -> impl Iterator<Item = &WorkerId> {
         let later = self.indexes.registrations.groups_after(&revision_text(revision));
         later.flat_map(|group| group.ids().range(Bound::Unbounded, Bound::Unbounded))
     }
 
-    /// How many these are.
+    /// How many workers [`registered_after`](Self::registered_after) has.
     pub fn count_registered_after(&self, revision: u64) -> usize {
         self.indexes.registrations.groups_after(&revision_text(revision)).map(|group| group.ids().count()).sum()
     }
 
-    /// VMs that hold a slot on a worker of this zone, or of none under the empty text. A [duplicate](Self::duplicates) may
-    /// be shown in another zone than this.
+    /// VMs that hold a slot on a worker in this zone; under the empty text, on a worker without a zone. A
+    /// [duplicate](Self::duplicates) among them may be shown in another zone.
     pub fn vms_of_zone(&self, zone: &str) -> Option<&Ids<VmId>> {
         self.indexes.vms_by_zone.ids(zone)
     }
 
-    /// The zones that workers are in, with the number of these.
+    /// The zones, each with the number of its workers.
     pub fn zones(&self) -> impl Iterator<Item = (&Arc<str>, usize)> {
         let zones = self.indexes.zones.groups(Bound::Excluded(""), Bound::Unbounded);
         zones.map(|zone| (zone.text(), zone.ids().count()))
@@ -303,7 +305,7 @@ impl Snapshot {
         self.workers.len()
     }
 
-    /// Who reports the VM with this id.
+    /// The reports of the VM with this id.
     pub fn find_vm(&self, id: &str) -> Option<&VmReports> {
         self.vms.get(id)
     }
@@ -337,53 +339,52 @@ impl Snapshot {
         &self.totals
     }
 
-    /// What is left of workers that were purged.
+    /// The tombstones of workers that were purged.
     pub fn tombstones(&self) -> impl Iterator<Item = &Arc<Tombstone>> {
         self.tombstones.iter()
     }
 
-    /// What is left of a worker of this id that was purged.
+    /// The tombstone of a worker with this id that was purged.
     pub fn tombstone(&self, id: &str) -> Option<&Arc<Tombstone>> {
         self.tombstones.get(id)
     }
 
-    /// The report that speaks for the VM: of those that hold a slot, the latest; if none does, the
-    /// latest of all.
-    pub fn home_of<'a>(&'a self, reports: &'a VmReports) -> Option<&'a Arc<Vm>> {
+    /// The authoritative report of a VM: the latest of those that hold a slot; if none does, the latest of all.
+    pub fn authoritative_report<'a>(&'a self, reports: &'a VmReports) -> Option<&'a Arc<Vm>> {
         match reports.reports.as_slice() {
             [only] => Some(only),
             several => several.iter().max_by_key(|vm| self.precedence(vm)),
         }
     }
 
-    /// Of several reports of one VM, the one with the greatest precedence speaks for it.
+    /// The rank of a report among several of one VM: the highest one is authoritative.
     pub fn precedence(&self, vm: &Vm) -> (bool, u64, WorkerId) {
         let said_at = self.find_worker(vm.worker_id.as_str()).map_or(0, |worker| worker.last_reported(vm));
         (vm.status.holds_slot(), said_at, vm.worker_id.clone())
     }
 
-    /// Whether more than one worker says that the VM holds a slot there.
+    /// Whether the VM holds a slot on more than one worker.
     pub fn is_duplicate(&self, vm_id: &str) -> bool {
         self.duplicates.contains(vm_id)
     }
 
-    /// All VMs of which more than one worker says that they hold a slot there. The same set as long as it does not change.
+    /// All VMs that hold a slot on more than one worker. As long as the set does not change, it is the same allocation.
     pub fn duplicates(&self) -> &Arc<Duplicates> {
         &self.duplicates
     }
 
-    /// All workers by id, as they lie: what did not change from one snapshot to the next is the same in both.
+    /// All workers by id, in chunks: a chunk that did not change is the same allocation in the next snapshot.
     pub fn worker_chunks(&self) -> &[Arc<Chunk<Arc<Worker>>>] {
         self.workers.chunks()
     }
 
-    /// All VMs by id, as they lie: what did not change from one snapshot to the next is the same in both.
+    /// All VMs by id, in chunks: a chunk that did not change is the same allocation in the next snapshot.
     pub fn vm_chunks(&self) -> &[Arc<Chunk<VmReports>>] {
         self.vms.chunks()
     }
 
-    /// Moves the VMs that hold a slot on a worker from the zone that it was in to the one that it is in. Its reports have
-    /// been replaced already.
+    /// Updates the index of VMs by zone for a worker that has changed: removes the VMs that hold no slot in its old zone any
+    /// more, and inserts those that hold one in its new zone. Its reports have to be replaced before.
     fn replace_vms_of_zone(&mut self, before: Option<&Worker>, worker: Option<&Worker>) {
         let zone = |worker: Option<&Worker>| worker.map(|worker| worker.identity.zone.clone());
         let (left, entered) = (zone(before), zone(worker));
@@ -409,14 +410,14 @@ impl Snapshot {
         }
     }
 
-    /// Whether a VM holds a slot in a zone on another worker than this one.
+    /// Whether a VM holds a slot on a worker in a zone, other than one worker.
     fn holds_slot_in_zone(&self, id: &VmId, zone: &str, except: &WorkerId) -> bool {
         let reports = self.vms.search(id.as_str()).into_iter().flat_map(|entry| &entry.reports);
         let mut others = reports.filter(|vm| vm.worker_id != *except && vm.status.holds_slot());
         others.any(|vm| self.workers.search(vm.worker_id.as_str()).is_some_and(|other| &*other.identity.zone == zone))
     }
 
-    /// Brings the index of VMs from one worker's old list to its new one; both are sorted by id.
+    /// Replaces the reports of one worker by its new ones; both lists are sorted by id.
     fn replace_reports(&mut self, old: &[Arc<Vm>], new: &[Arc<Vm>]) {
         if std::ptr::eq(old, new) {
             return;
@@ -462,7 +463,7 @@ impl Snapshot {
 }
 
 impl Indexes {
-    /// Those of workers that come in ascending order of their ids.
+    /// The indexes of workers that come in ascending order of their ids.
     fn of(workers: &[Arc<Worker>]) -> Self {
         let by =
             |text: fn(&Worker) -> Arc<str>| Index::of(workers.iter().map(|worker| (text(worker), worker.id.clone())));
@@ -475,36 +476,36 @@ impl Indexes {
             };
             zone.extend(worker.slot_holders().map(|vm| vm.id.clone()));
         }
-        let mut standings = Standings::default();
+        let mut by_status = StatusIndex::default();
         for status in [WorkerStatus::Active, WorkerStatus::Draining, WorkerStatus::Offline] {
             let ids = workers.iter().filter(|worker| worker.announced_status() == status);
-            *standings.of_mut(status) = Ids::of(ids.map(|worker| worker.id.clone()).collect());
+            *by_status.of_mut(status) = Ids::of(ids.map(|worker| worker.id.clone()).collect());
         }
         Self {
             zones: by(|worker| worker.identity.zone.clone()),
             hostnames: by(|worker| worker.identity.hostname.clone()),
             labels: Index::of(labels),
             registrations: by(|worker| revision_text(worker.registration_revision)),
-            standings,
+            by_status,
             vms_by_zone: Index::of_groups(by_zone),
         }
     }
 
-    /// Puts a worker in the place of what it was before.
+    /// Updates the indexes for a worker that was added, changed or removed.
     fn replace(&mut self, before: Option<&Worker>, worker: Option<&Worker>) {
         let status = Worker::announced_status;
         if before.map(status) != worker.map(status) {
             if let Some(before) = before {
-                self.standings.of_mut(status(before)).remove(before.id.as_str());
+                self.by_status.of_mut(status(before)).remove(before.id.as_str());
             }
             if let Some(worker) = worker {
-                self.standings.of_mut(status(worker)).insert(worker.id.clone());
+                self.by_status.of_mut(status(worker)).insert(worker.id.clone());
             }
         }
-        // Most changes are heartbeats, which leave the rest as it is.
+        // Most changes are heartbeats, which change none of the other indexes.
         let is_registered_as_before = before.zip(worker).is_some_and(|(before, worker)| {
             before.registration_revision == worker.registration_revision
-                // What was read from the database may be equal and not the same.
+                // A worker that was read from the database has an equal identity in another allocation.
                 && (Arc::ptr_eq(&before.identity, &worker.identity) || before.identity == worker.identity)
         });
         if is_registered_as_before {
@@ -526,7 +527,7 @@ impl Indexes {
     }
 }
 
-impl Standings {
+impl StatusIndex {
     fn of(&self, status: WorkerStatus) -> &Ids<WorkerId> {
         match status {
             WorkerStatus::Active => &self.active,
@@ -544,7 +545,7 @@ impl Standings {
     }
 }
 
-/// A label as one text, which no other label has: the length tells where the value begins.
+/// A label as one text, which differs from that of every other label: the length of the key tells where the value begins.
 fn label_text(key: &str, value: &str) -> String {
     let mut text = String::with_capacity(key.len() + value.len() + 4);
     let _ = write!(text, "{}={key}{value}", key.len());
@@ -555,7 +556,7 @@ fn label_texts(worker: &Worker) -> impl Iterator<Item = Arc<str>> {
     worker.identity.labels.iter().map(|(key, value)| label_text(key, value).into())
 }
 
-/// A revision as text, in the same order.
+/// A revision as a text that sorts as the number does.
 fn revision_text(revision: u64) -> Arc<str> {
     format!("{revision:016x}").into()
 }

@@ -1,20 +1,20 @@
-//! Totals of the cluster.
+//! Statistics of the cluster, as both protocols show them. How the sums are kept up to date is in `totals`.
 
 use std::sync::Arc;
 
 use super::view::{View, percent};
 
-/// Totals over all registered workers, whatever their status; the `schedulable_` figures count
-/// only what can take new work now.
+/// Totals over all registered workers, whatever their status; the `schedulable_` figures are of the workers only that take
+/// new VMs now.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ClusterStats {
     /// Registered workers.
     pub total_workers: u64,
-    /// Those that take new work.
+    /// Those that take new VMs.
     pub active_workers: u64,
-    /// Those that finish what they have.
+    /// Those that take no new VMs and keep those they have.
     pub draining_workers: u64,
-    /// Those that are silent.
+    /// Those that are offline.
     pub offline_workers: u64,
     /// CPU cores of all.
     pub total_cpu_cores: u64,
@@ -30,7 +30,7 @@ pub struct ClusterStats {
     pub max_vms: u64,
     /// Workers by zone; those without a zone are not in it.
     pub zones: Vec<ZoneStats>,
-    /// Workers that take new work.
+    /// Workers that take new VMs.
     pub schedulable_workers: u64,
     /// Free CPU cores on those.
     pub schedulable_cpu_cores: u64,

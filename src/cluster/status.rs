@@ -1,4 +1,7 @@
-//! The words for what a worker or a VM is doing, and the one door where they are folded together.
+//! Statuses of workers and VMs, their words, and the rule by which a worker's status follows from its availability and its
+//! policy.
+//!
+//! When a worker is available is decided with the [worker](super::Worker::availability), not here.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,9 +10,9 @@ use std::str::FromStr;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{word:?} is not a {of}")]
 pub struct UnknownWord {
-    /// What was found.
+    /// The text.
     pub word: String,
-    /// What was expected.
+    /// What kind of word was expected.
     pub of: &'static str,
 }
 
@@ -26,7 +29,7 @@ macro_rules! words {
             /// Every value, in the order of declaration.
             pub const ALL: &[Self] = &[$(Self::$variant,)+];
 
-            /// The word for it.
+            /// Its word.
             pub fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$variant => $word,)+
@@ -55,13 +58,13 @@ macro_rules! words {
 pub(super) use words;
 
 words! {
-    /// What a worker does with new work: the one status the outside sees.
+    /// The status of a worker that clients see.
     WorkerStatus as "worker status" {
-        /// Takes and runs work.
+        /// New VMs may be placed on it.
         Active = "active",
-        /// Runs what it has, takes nothing new.
+        /// No new VMs are placed on it; those on it keep running.
         Draining = "draining",
-        /// Not heard from for longer than the heartbeat time-out.
+        /// Its last heartbeat is older than the time-out, or it has deregistered.
         Offline = "offline",
     }
 }
@@ -77,11 +80,11 @@ words! {
 }
 
 words! {
-    /// What we see of a worker. Never set by anybody: derived from its last heartbeat.
+    /// Whether heartbeats of a worker arrive. Never stored: derived from the time of the last one.
     Availability as "availability" {
-        /// Its heartbeats arrive.
+        /// They arrive.
         Online = "online",
-        /// Its heartbeats have stopped.
+        /// They have stopped.
         Offline = "offline",
     }
 }
@@ -105,8 +108,8 @@ words! {
 }
 
 impl WorkerStatus {
-    /// Folds wish and observation into the one status the outside sees. A silent worker is
-    /// offline whatever the operator wished; the wish is kept and shows again when it returns.
+    /// The status that follows from what is observed of a worker and what operators asked for. An offline worker is
+    /// offline whatever its policy; the policy is kept, and shows again when heartbeats return.
     pub fn of(availability: Availability, policy: SchedulingPolicy) -> Self {
         match (availability, policy) {
             (Availability::Offline, SchedulingPolicy::Active | SchedulingPolicy::Draining) => Self::Offline,
@@ -117,8 +120,7 @@ impl WorkerStatus {
 }
 
 impl VmStatus {
-    /// Whether a VM in this status takes up one of its worker's slots, and its share of the
-    /// worker's CPU and memory.
+    /// Whether a VM in this status holds a slot of its worker, and a share of the worker's CPU and memory.
     pub fn holds_slot(self) -> bool {
         match self {
             Self::Created | Self::Starting | Self::Running | Self::Stopping => true,

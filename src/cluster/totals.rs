@@ -1,28 +1,29 @@
-//! Sums over the workers of a snapshot. Each change brings them up to date, so that statistics cost the same however many
-//! workers there are.
+//! Sums over the workers of a snapshot, updated with each change, so that statistics cost the same however many workers
+//! there are.
 //!
-//! Which workers are online depends on the moment of reading. So what depends on that is summed up by the second of the last
-//! heartbeat: a reading adds up the seconds from which on a worker counts as heard, at most as many as the time-out has.
+//! Which workers are online depends on the moment of reading. Sums over online workers are therefore kept per second of the
+//! last heartbeat: a reading adds up the seconds after its cutoff, at most as many as the time-out has. What is shown of the
+//! sums is in `stats`.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use super::status::SchedulingPolicy;
-use super::worker::{HeardSince, Worker};
+use super::worker::{LivenessCutoff, Worker};
 
 /// Sums over all workers of a snapshot.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Totals {
-    /// Of all workers.
-    pub(super) registered: Registered,
-    /// Of those that are online unless they have been silent for too long, by the second of their last heartbeat.
-    heard: Arc<BTreeMap<i64, Online>>,
+    /// Over all workers.
+    pub(super) registered: RegisteredTotals,
+    /// Over the workers that are not known to be offline, by the second of their last heartbeat.
+    heard: Arc<BTreeMap<i64, OnlineTotals>>,
 }
 
 /// Sums over workers, whatever their status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Registered {
+pub(super) struct RegisteredTotals {
     pub(super) cpu_cores: u64,
     pub(super) memory_mb: u64,
     pub(super) used_cpu_cores: u64,
@@ -30,9 +31,9 @@ pub(super) struct Registered {
     pub(super) max_vms: u64,
 }
 
-/// Sums over workers that are online. What is free is free on the active ones, which take new work.
+/// Sums over workers that are online; the free resources are those of the active ones, which take new VMs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Online {
+pub(super) struct OnlineTotals {
     pub(super) active: u64,
     pub(super) draining: u64,
     pub(super) free_cpu_cores: u64,
@@ -41,55 +42,55 @@ pub(super) struct Online {
 }
 
 impl Totals {
-    /// Puts a worker in the place of what it was before, if it was there; takes it out if nothing is left of it.
+    /// Updates the sums for a worker that was added, changed or removed.
     pub(super) fn replace(&mut self, before: Option<&Worker>, worker: Option<&Worker>) {
         if let Some(before) = before {
-            self.registered.subtract(&Registered::of(before));
-            self.change_heard(before, Online::subtract);
+            self.registered.subtract(&RegisteredTotals::of(before));
+            self.change_heard(before, OnlineTotals::subtract);
         }
         if let Some(worker) = worker {
-            self.registered.add(&Registered::of(worker));
-            self.change_heard(worker, Online::add);
+            self.registered.add(&RegisteredTotals::of(worker));
+            self.change_heard(worker, OnlineTotals::add);
         }
     }
 
-    /// Sums over the workers that are online if all that were heard since a moment are. None if some were last heard within
-    /// the second of that moment, since then each has to be looked at.
-    pub(super) fn online(&self, since: HeardSince) -> Option<Online> {
-        let since = since.moment();
+    /// Sums over the workers whose last heartbeat is not before the cutoff. None if there are last heartbeats within the
+    /// second of the cutoff: then each worker has to be looked at.
+    pub(super) fn online(&self, cutoff: LivenessCutoff) -> Option<OnlineTotals> {
+        let since = cutoff.moment();
         if since.timestamp_subsec_nanos() > 0 && self.heard.contains_key(&since.timestamp()) {
             return None;
         }
-        let mut online = Online::default();
+        let mut online = OnlineTotals::default();
         self.heard.range(since.timestamp()..).for_each(|(_, heard)| online.add(heard));
         Some(online)
     }
 
-    /// Whether nobody is silent for too long at that moment who is not known to be offline.
-    pub(super) fn all_were_heard(&self, since: HeardSince) -> bool {
-        let since = since.moment();
-        // Within the second of that moment, it is not known of anybody.
+    /// Whether no worker that is not known to be offline has its last heartbeat before the cutoff.
+    pub(super) fn all_were_heard(&self, cutoff: LivenessCutoff) -> bool {
+        let since = cutoff.moment();
+        // Heartbeats within the second of the cutoff may be before or after it.
         let second = since.timestamp() + i64::from(since.timestamp_subsec_nanos() > 0);
         self.heard.range(..second).next().is_none()
     }
 
-    fn change_heard(&mut self, worker: &Worker, change: impl FnOnce(&mut Online, &Online)) {
+    fn change_heard(&mut self, worker: &Worker, change: impl FnOnce(&mut OnlineTotals, &OnlineTotals)) {
         if worker.is_known_to_be_offline() {
             return;
         }
         let mut heard = match Arc::make_mut(&mut self.heard).entry(worker.usage.last_seen.timestamp()) {
             Entry::Occupied(heard) => heard,
-            Entry::Vacant(second) => second.insert_entry(Online::default()),
+            Entry::Vacant(second) => second.insert_entry(OnlineTotals::default()),
         };
-        change(heard.get_mut(), &Online::of(worker));
-        // A second of which nobody is left would stay for ever.
-        if *heard.get() == Online::default() {
+        change(heard.get_mut(), &OnlineTotals::of(worker));
+        // Seconds without workers are removed, or the map would grow for ever.
+        if *heard.get() == OnlineTotals::default() {
             heard.remove();
         }
     }
 }
 
-impl Registered {
+impl RegisteredTotals {
     fn of(worker: &Worker) -> Self {
         let (identity, usage) = (&worker.identity, &worker.usage);
         Self {
@@ -118,8 +119,8 @@ impl Registered {
     }
 }
 
-impl Online {
-    /// What a worker adds while it is online.
+impl OnlineTotals {
+    /// What one worker adds while it is online.
     pub(super) fn of(worker: &Worker) -> Self {
         let (identity, usage) = (&worker.identity, &worker.usage);
         match worker.policy {

@@ -1,4 +1,5 @@
-//! How long a worker has been up, as Go prints durations.
+//! Durations of whole seconds, written as Go writes durations. From when to when a worker is up is decided by its
+//! [view](super::WorkerView::uptime).
 
 use std::fmt;
 
@@ -23,7 +24,7 @@ impl Uptime {
     }
 }
 
-/// How an uptime is shown.
+/// An uptime as text.
 #[derive(Clone, Copy, Debug)]
 pub struct UptimeText {
     text: [u8; 32],
@@ -31,10 +32,10 @@ pub struct UptimeText {
 }
 
 impl Uptime {
-    /// It as Go shows it. Without the general way to write numbers: every worker of a list has one.
+    /// The text, as Go writes it. Formatted by hand, without `fmt`, because every row of a list of workers has one.
     pub fn text(self) -> UptimeText {
         let (hours, minutes, seconds) = (self.seconds / 3_600, self.seconds / 60 % 60, self.seconds % 60);
-        // From the end on.
+        // The text is written from its end.
         let mut text = [0; 32];
         let mut begin = text.len();
         let mut put = |byte| {

@@ -1,38 +1,40 @@
-//! The cluster as one answer sees it: one snapshot, read at one moment.
+//! A view: one snapshot, read at one moment. Everything that one answer shows is read from one view.
+//!
+//! Whether a worker is online depends on the moment, so that is decided here and not in the snapshot. Which rows an answer
+//! has, and in what order, is for [`resolvers`](crate::resolvers) to say.
 
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::depends::Depends;
 use super::id::{VmId, WorkerId};
 use super::index::Ids;
-use super::prepared::Prepared;
 use super::snapshot::{Snapshot, VmReports};
 use super::status::{Availability, VmStatus, WorkerStatus};
-use super::totals::Online;
+use super::totals::OnlineTotals;
 use super::uptime::Uptime;
 use super::vm::Vm;
-use super::worker::{Drain, HeardSince, Identity, Worker};
+use super::worker::{Drain, Identity, LivenessCutoff, Worker};
 use crate::clock::Timestamp;
+use crate::render::{RenderCache, Volatility};
 
 /// A snapshot and the moment it is read at, stamped once per answer.
 #[derive(Clone, Debug)]
 pub struct View {
-    /// The state.
+    /// The snapshot.
     pub snapshot: Arc<Snapshot>,
-    /// The moment.
+    /// The moment it is read at.
     pub now: Timestamp,
     /// For how long a worker may be silent before it counts as offline.
     pub offline_after: Duration,
-    /// What the two before it come to.
-    heard_since: HeardSince,
+    /// Follows from the moment and the time-out.
+    cutoff: LivenessCutoff,
 }
 
 impl View {
     /// The snapshot at this moment.
     pub fn new(snapshot: Arc<Snapshot>, now: Timestamp, offline_after: Duration) -> Self {
-        Self { snapshot, now, offline_after, heard_since: HeardSince::of(now, offline_after) }
+        Self { snapshot, now, offline_after, cutoff: LivenessCutoff::of(now, offline_after) }
     }
 
     /// The worker with this id.
@@ -54,7 +56,7 @@ impl View {
         self.snapshot.workers_in(lower, upper).map(|worker| self.worker(worker))
     }
 
-    /// The workers of these that lie between two ids, by id.
+    /// The workers with these ids, as far as they are between two ids, by id.
     pub fn workers_among<'a>(
         self: &'a Arc<Self>,
         ids: &'a Ids<WorkerId>,
@@ -64,7 +66,7 @@ impl View {
         ids.range(lower, upper).filter_map(|id| self.find_worker(id.as_str()))
     }
 
-    /// The VMs of these that lie between two ids, by id, each as the report that speaks for it says.
+    /// The VMs with these ids, as far as they are between two ids, by id, each by its authoritative report.
     pub fn vms_among<'a>(
         self: &'a Arc<Self>,
         ids: &'a Ids<VmId>,
@@ -76,7 +78,7 @@ impl View {
 
     /// How many workers have a status.
     pub fn count_workers(&self, status: WorkerStatus) -> usize {
-        let Online { active, draining, .. } = self.online();
+        let OnlineTotals { active, draining, .. } = self.online();
         let (active, draining) = (active as usize, draining as usize);
         match status {
             WorkerStatus::Active => active,
@@ -85,26 +87,26 @@ impl View {
         }
     }
 
-    /// Ids among which are those of all workers that have a status. None if that has to be asked of each: of the offline
-    /// ones while somebody has been silent for too long and is not announced.
+    /// A set of ids in which those of all workers with a status are. None if there is no such set but all workers: for the
+    /// offline ones, while a worker that has been silent for too long is not announced yet.
     pub fn candidates(&self, status: WorkerStatus) -> Option<&Ids<WorkerId>> {
         let is_known = status != WorkerStatus::Offline || self.has_announced_all_silent();
         is_known.then(|| self.snapshot.workers_announced(status))
     }
 
-    /// Whether everybody who is silent for too long is announced.
+    /// Whether all workers that have been silent for too long are announced.
     pub fn has_announced_all_silent(&self) -> bool {
-        self.snapshot.totals().all_were_heard(self.heard_since)
+        self.snapshot.totals().all_were_heard(self.cutoff)
     }
 
-    /// The VM with this id, as the report that speaks for it says.
+    /// The VM with this id, by its authoritative report.
     pub fn find_vm(self: &Arc<Self>, id: &str) -> Option<VmView> {
-        self.snapshot.find_vm(id).and_then(|reports| self.home_of(reports))
+        self.snapshot.find_vm(id).and_then(|reports| self.authoritative_report(reports))
     }
 
     /// All VMs, by id, each once.
     pub fn vms(self: &Arc<Self>) -> impl DoubleEndedIterator<Item = VmView> {
-        self.snapshot.vms().filter_map(|reports| self.home_of(reports))
+        self.snapshot.vms().filter_map(|reports| self.authoritative_report(reports))
     }
 
     /// The VMs between two ids, by id, each once.
@@ -113,31 +115,31 @@ impl View {
         lower: Bound<&'a str>,
         upper: Bound<&'a str>,
     ) -> impl DoubleEndedIterator<Item = VmView> {
-        self.snapshot.vms_in(lower, upper).filter_map(|reports| self.home_of(reports))
+        self.snapshot.vms_in(lower, upper).filter_map(|reports| self.authoritative_report(reports))
     }
 
-    /// The first moment at which a worker that is online now will have been silent for too long, if it is not heard before.
+    /// The first moment at which a worker that is online now will be offline, if no heartbeat arrives before.
     pub fn next_silence(self: &Arc<Self>) -> Option<Timestamp> {
-        self.workers().filter_map(|worker| worker.shows_the_same_until(Depends::ON_SILENCE)).min()
+        self.workers().filter_map(|worker| worker.valid_until(Volatility::SILENCE)).min()
     }
 
-    /// When the worker was last heard that has been silent for longest, of those that have been so for too long and are
-    /// not announced offline. None if there are none.
+    /// The earliest last heartbeat among the workers that have been silent for too long and are not announced offline. None
+    /// if there are no such workers.
     pub fn longest_unannounced_silence(&self) -> Option<Timestamp> {
         let silent = self.snapshot.workers().filter(|worker| {
-            worker.announced == Availability::Online && worker.availability(self.heard_since) == Availability::Offline
+            worker.announced == Availability::Online && worker.availability(self.cutoff) == Availability::Offline
         });
         silent.map(|worker| worker.usage.last_seen).min()
     }
 
     /// Sums over the workers that are online now.
-    pub(super) fn online(&self) -> Online {
+    pub(super) fn online(&self) -> OnlineTotals {
         let totals = self.snapshot.totals();
-        totals.online(self.heard_since).unwrap_or_else(|| {
-            let mut online = Online::default();
+        totals.online(self.cutoff).unwrap_or_else(|| {
+            let mut online = OnlineTotals::default();
             let workers = self.snapshot.workers();
-            let workers = workers.filter(|worker| worker.availability(self.heard_since) == Availability::Online);
-            workers.for_each(|worker| online.add(&Online::of(worker)));
+            let workers = workers.filter(|worker| worker.availability(self.cutoff) == Availability::Online);
+            workers.for_each(|worker| online.add(&OnlineTotals::of(worker)));
             online
         })
     }
@@ -146,9 +148,9 @@ impl View {
         WorkerView { worker: worker.clone(), view: self.clone() }
     }
 
-    /// The VM that is reported so, as the report that speaks for it says.
-    pub fn home_of(self: &Arc<Self>, reports: &VmReports) -> Option<VmView> {
-        let vm = self.snapshot.home_of(reports)?;
+    /// The VM of these reports, by the authoritative one.
+    pub fn authoritative_report(self: &Arc<Self>, reports: &VmReports) -> Option<VmView> {
+        let vm = self.snapshot.authoritative_report(reports)?;
         Some(VmView { vm: vm.clone(), view: self.clone() })
     }
 }
@@ -158,14 +160,14 @@ impl View {
 pub struct WorkerView {
     /// The worker.
     pub worker: Arc<Worker>,
-    /// What it is seen in.
+    /// The view it is read from.
     pub view: Arc<View>,
 }
 
 impl WorkerView {
-    /// What was made of the worker, whatever the moment.
-    pub fn prepared(&self) -> &Prepared {
-        &self.worker.prepared
+    /// The templates of the worker's text.
+    pub fn render_cache(&self) -> &RenderCache {
+        &self.worker.render_cache
     }
 
     /// Who it is and how large.
@@ -173,22 +175,22 @@ impl WorkerView {
         &self.worker.identity
     }
 
-    /// Whether it is reachable.
+    /// Whether its heartbeats arrive.
     pub fn availability(&self) -> Availability {
-        self.worker.availability(self.view.heard_since)
+        self.worker.availability(self.view.cutoff)
     }
 
-    /// The one status the outside sees.
+    /// The status that clients see.
     pub fn status(&self) -> WorkerStatus {
         WorkerStatus::of(self.availability(), self.worker.policy)
     }
 
-    /// Whether its last heartbeat is recent enough. Flips together with the status.
+    /// Whether its last heartbeat is recent enough: false exactly while the status is offline.
     pub fn is_healthy(&self) -> bool {
         self.availability() == Availability::Online
     }
 
-    /// How long it has been up; stands still while it is offline.
+    /// How long it has been up; while it is offline, up to its last heartbeat.
     pub fn uptime(&self) -> Uptime {
         let until = match self.availability() {
             Availability::Online => self.view.now,
@@ -213,12 +215,12 @@ impl WorkerView {
         percent(self.worker.usage.used_memory_mb.into(), self.identity().memory_mb.into())
     }
 
-    /// How many VMs hold a slot on it: the length of [`vms`](Self::vms) without a wish for others.
+    /// How many VMs hold a slot on it: the length of [`vms`](Self::vms) without statuses.
     pub fn vm_count(&self) -> usize {
         self.worker.usage.vms.count_slot_holders()
     }
 
-    /// Its VMs, by id: those in one of these statuses, or without any wish those that hold a slot.
+    /// Its VMs, by id: those in one of these statuses, or without statuses those that hold a slot.
     pub fn vms(&self, statuses: Option<&[VmStatus]>) -> Vec<VmView> {
         self.vms_in(statuses).collect()
     }
@@ -237,7 +239,7 @@ impl WorkerView {
 pub struct DrainView {
     /// The drain.
     pub drain: Arc<Drain>,
-    /// Whether the present life of the worker's process has told that nothing is left.
+    /// Whether the present life of the worker's process has reported that no VM holds a slot.
     pub is_empty: bool,
 }
 
@@ -246,7 +248,7 @@ pub struct DrainView {
 pub struct VmView {
     /// The report that is shown.
     pub vm: Arc<Vm>,
-    /// What it is seen in.
+    /// The view it is read from.
     pub view: Arc<View>,
 }
 
@@ -267,7 +269,7 @@ pub(super) fn percent(used: u64, total: u64) -> f64 {
     if total == 0 {
         return 0.0;
     }
-    // Rounded as whole hundredths first, so that the result is the nearest double to two decimals.
+    // Rounded to whole hundredths before the division, so that the result is the double nearest to two decimals.
     (used as f64 * 10_000.0 / total as f64).round() / 100.0
 }
 

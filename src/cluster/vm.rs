@@ -1,34 +1,34 @@
-//! A VM, as one worker reports it.
+//! One worker's report of a VM. Which of several reports of one VM is authoritative is decided in the
+//! [`snapshot`](super::Snapshot::authoritative_report).
 
 use std::sync::Arc;
 
 use super::id::{VmId, WorkerId};
-use super::sorted::Keyed;
+use super::sorted_list::Keyed;
 use super::status::VmStatus;
 
-/// One worker's report of one VM. During a migration two workers may report the same VM; then
-/// there are two of these.
+/// One worker's report of one VM. During a migration two workers may report the same VM; then there are two reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vm {
     /// The VM's id.
     pub id: VmId,
-    /// Who reports it.
+    /// The worker that reports it.
     pub worker_id: WorkerId,
-    /// Name given by whoever created it.
+    /// The name that was given to it when it was created.
     pub name: Arc<str>,
-    /// What it is doing.
+    /// Its status.
     pub status: VmStatus,
-    /// How many virtual CPUs it has.
+    /// Its virtual CPUs.
     pub vcpus: u32,
-    /// How much memory it has, in MiB.
+    /// Its memory, in MiB.
     pub memory_mb: u32,
     /// Revision of the last change to this report.
     pub revision: u64,
 }
 
 impl Vm {
-    /// Whether both say the same of the same VM, whenever they said it.
-    pub fn says_the_same_as(&self, other: &Self) -> bool {
+    /// Whether two reports are equal in everything but the revision at which they were made.
+    pub fn equals_but_for_revision(&self, other: &Self) -> bool {
         let Self { id, worker_id, name, status, vcpus, memory_mb, revision: _ } = self;
         *id == other.id
             && *worker_id == other.worker_id

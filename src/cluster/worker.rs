@@ -1,11 +1,12 @@
-//! A worker: the five facts about it, and what may happen to each.
+//! A worker: the five facts about it, and the transitions of each.
 //!
-//! Identity and capacity are written by registration, usage by heartbeats, the policy by operators
-//! only; availability is derived and never written; the incarnation is handed out at registration.
-//! A new life of the process is not a new start of its host: what the host runs is kept until the new process has told
-//! what it finds, unless it says that the host itself has started anew.
+//! Each fact has one writer. Identity and capacity are written by registrations, usage by heartbeats, the policy by
+//! operators; the incarnation is given by the server at a registration; availability is derived and never written. The
+//! structs below are divided along these lines, so that no transition can change another writer's part.
 //!
-//! The structs below are cut along these lines, so that no change can touch another writer's part.
+//! A restart of the worker's process is no restart of its host: the VMs stay until the new process has reported its
+//! inventory, unless it says that the host itself was restarted. What is refused, and what is told of a transition, is
+//! decided by the commands of the [`journal`](crate::journal).
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -15,14 +16,14 @@ use std::time::Duration;
 use chrono::TimeDelta;
 
 use super::id::WorkerId;
-use super::prepared::Prepared;
-use super::sorted::Keyed;
+use super::sorted_list::Keyed;
 use super::status::{Availability, SchedulingPolicy, WorkerStatus};
 use super::vm::Vm;
 use crate::clock::Timestamp;
+use crate::render::RenderCache;
 
-/// How many boot ids of earlier lives are remembered: enough for every retry of a registration that may still be under
-/// way, even if the process starts again and again.
+/// How many boot ids of earlier lives are stored: enough to recognise every retry of a registration that may still be on its
+/// way, even while the process restarts again and again.
 pub const EARLIER_BOOT_IDS: usize = 32;
 
 /// Labels by key.
@@ -33,40 +34,40 @@ pub type Labels = BTreeMap<Arc<str>, Arc<str>>;
 pub struct Worker {
     /// Chosen by the worker; never changes.
     pub id: WorkerId,
-    /// Who it is and how large: written by registration.
+    /// Its description and capacity: written by registrations.
     pub identity: Arc<Identity>,
     /// Revision of the last registration that was more than a retry.
     pub registration_revision: u64,
-    /// Which life of its process this is: written by registration and by goodbye.
+    /// The present life of its process: written by registrations and deregistrations.
     pub life: Life,
     /// What it uses: written by heartbeats.
     pub usage: Usage,
-    /// What operators asked for: written by them only.
+    /// What operators asked for: written by operators only.
     pub policy: SchedulingPolicy,
     /// The drain that stands; none while the policy is active.
     pub drain: Option<Arc<Drain>>,
     /// Revision of the last change to the policy or to the drain.
     pub policy_revision: u64,
-    /// What was last announced of its availability in the change log. Not what it is now.
+    /// The availability that was last announced in the change log, which need not be the present one.
     pub announced: Availability,
     /// Revision of the last change to any of this.
     pub revision: u64,
-    /// What was made of all this; see there.
-    pub prepared: Prepared,
+    /// Templates of its text. They are no part of its state: whoever changes a copy of it finds none in the copy.
+    pub render_cache: RenderCache,
 }
 
-/// Who a worker is and how large.
+/// The description and the capacity of a worker.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Identity {
     /// Name of the machine.
     pub hostname: Arc<str>,
     /// Host and port it listens on.
     pub address: Arc<str>,
-    /// Where it stands; empty if nobody said.
+    /// Its zone; empty if it has none.
     pub zone: Arc<str>,
     /// Free labels.
     pub labels: Labels,
-    /// What it can do, such as hypervisors it offers.
+    /// Its capabilities, such as the hypervisors that it offers.
     pub capabilities: Vec<Arc<str>>,
     /// CPU cores.
     pub cpu_cores: u32,
@@ -74,83 +75,83 @@ pub struct Identity {
     pub memory_mb: u32,
     /// Disk in GB.
     pub disk_gb: u32,
-    /// How many VMs it may hold.
+    /// How many VMs may hold a slot on it.
     pub max_vms: u32,
 }
 
 /// One life of a worker's process, from registration to the next one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Life {
-    /// Counts the lives; heartbeats of an older one are refused.
+    /// The number of the life; heartbeats with a lower one are refused.
     pub incarnation: u64,
-    /// How the starts of the process and of its host are told apart.
+    /// The boot ids of the process and of its host.
     pub boots: Arc<Boots>,
     /// Revision of the registration that began it.
     pub since_revision: u64,
     /// When it began, by the server's clock.
     pub started_at: Timestamp,
-    /// When it said goodbye, if it did.
+    /// When it deregistered or was deregistered, if it was.
     pub left_at: Option<Timestamp>,
 }
 
 impl Life {
-    /// The first life of a process that does not say how its starts are told apart.
+    /// The first life of a process without boot ids.
     pub fn first(at: Timestamp, revision: u64) -> Self {
         Self { incarnation: 1, boots: Arc::default(), since_revision: revision, started_at: at, left_at: None }
     }
 }
 
-/// How the starts of a worker's process, and of its host, are told apart.
+/// The boot ids of a worker: by which the starts of its process, and of its host, are told apart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Boots {
-    /// What the process called its last start, so that a repeated registration is no restart; none if it did not say. It
-    /// is among the earlier ones, too, once the process has said goodbye.
+    /// The boot id of the last start of the process, by which a repeated registration is known to be no restart; none if it
+    /// has none. It is in `earlier`, too, once the process has deregistered.
     pub boot_id: Option<Arc<str>>,
-    /// The starts that are over, the latest last; a registration of one of these comes too late. At most
+    /// The starts that are over, the latest last: a registration of one of these is refused as late. At most
     /// [`EARLIER_BOOT_IDS`].
     pub earlier: Vec<Boot>,
-    /// Which start of its host the process belongs to, if it said so.
+    /// The boot id of the host that the process runs on, if it said so.
     pub host: Option<Arc<str>>,
 }
 
 /// A start of a worker's process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Boot {
-    /// What the process called it.
+    /// The boot id of the process.
     pub id: Arc<str>,
-    /// On which start of its host it was, if it said so.
+    /// The boot id of the host, if the process said so.
     pub host: Option<Arc<str>>,
 }
 
 impl Boot {
-    /// Whether a process that says this of itself may be of this start: it says the same boot id, and is not known to be
-    /// on another start of the host, as one of a program that always says the same is.
+    /// Whether a process with these boot ids may be of this start: its own boot id is the same, and the host is not known to
+    /// have been restarted. (A program that always sends the same boot id is told apart by the host's.)
     fn may_be(&self, boot_id: &str, host: Option<&str>) -> bool {
         *self.id == *boot_id && !is_another_start(self.host.as_deref(), host)
     }
 }
 
-/// Whether these are known to be two starts of a host.
+/// Whether both boot ids of a host are known, and different.
 fn is_another_start(one: Option<&str>, other: Option<&str>) -> bool {
     matches!((one, other), (Some(one), Some(other)) if one != other)
 }
 
 impl Boots {
-    /// The next start of the process.
+    /// The history after the next start of the process.
     pub fn next(&self, boot_id: Option<Arc<str>>, host: Option<Arc<str>>) -> Self {
-        // A process that an operator took out of service begins another life and is the same as before.
+        // A process that an operator has deregistered begins another life with the same boot id.
         let goes_on = |last: &Boot| boot_id.as_ref().is_some_and(|boot_id| last.may_be(boot_id, host.as_deref()));
         let over = self.last().filter(|last| !goes_on(last));
         Self { boot_id, earlier: self.with_earlier(over), host }
     }
 
-    /// The last start is over, and no other has begun.
+    /// The history after the end of the last start, when no other has begun.
     #[must_use]
     pub fn ended(&self) -> Self {
         Self { boot_id: self.boot_id.clone(), earlier: self.with_earlier(self.last()), host: self.host.clone() }
     }
 
-    /// The last start, if it has a name.
+    /// The last start, if it has a boot id.
     fn last(&self) -> Option<Boot> {
         self.boot_id.clone().map(|id| Boot { id, host: self.host.clone() })
     }
@@ -161,18 +162,17 @@ impl Boots {
         self.earlier.iter().skip(forgotten).cloned().chain(over).collect()
     }
 
-    /// Whether a start that a process says this of is over.
+    /// Whether the start with these boot ids is over.
     pub fn is_over(&self, boot_id: &str, host: Option<&str>) -> bool {
         self.earlier.iter().any(|over| over.may_be(boot_id, host))
     }
 
-    /// Whether the last start has a name and is over: a registration of it would be refused.
+    /// Whether the last start has a boot id and is over: a registration of it would be refused.
     pub fn has_ended(&self) -> bool {
         self.last().is_some_and(|last| self.earlier.contains(&last))
     }
 
-    /// The name of the start of a process that would be refused if it registered again: the one that it says, or if it
-    /// says none, the last one.
+    /// The boot id with which a registration would be refused: the given one, or without one the last, if its start is over.
     pub fn find_over(&self, said: Option<&str>) -> Option<Arc<str>> {
         match said.filter(|said| self.boot_id.as_deref() != Some(said)) {
             Some(said) => self.is_over(said, None).then(|| said.into()),
@@ -181,17 +181,17 @@ impl Boots {
     }
 }
 
-/// What is left of a worker that was purged.
+/// What is kept of a worker that was purged, so that late messages of its process are still refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tombstone {
     /// The id of the worker.
     pub worker_id: WorkerId,
     /// Its last incarnation.
     pub incarnation: u64,
-    /// The starts of its process. The last one may not be over: its process may still be there, and registers again when it
-    /// learns that the worker is not known any more.
+    /// Its boot ids. The last start need not be over: the process may still run, and registers again when it is told that the
+    /// worker is not registered.
     pub boots: Arc<Boots>,
-    /// When it was purged; none if that was before this was kept.
+    /// When it was purged; none if that was before this was stored.
     pub purged_at: Option<Timestamp>,
     /// Revision of the purge.
     pub revision: u64,
@@ -200,24 +200,24 @@ pub struct Tombstone {
 /// Why, by whom and since when a worker is draining.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Drain {
-    /// The reason that was given last.
+    /// The last reason that was given.
     pub reason: Option<Arc<str>>,
-    /// Who began it; none if that was before this was kept.
+    /// Who began it; none if that was before this was stored.
     pub started_by: Option<Arc<str>>,
-    /// When it began, by the server's clock; none if that was before this was kept.
+    /// When it began, by the server's clock; none if that was before this was stored.
     pub started_at: Option<Timestamp>,
 }
 
 /// What a worker uses, as of its last heartbeat.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Usage {
-    /// When it was last heard from, by the server's clock. Goes back only with that clock.
+    /// When its last heartbeat or registration arrived, by the server's clock. It goes back only with that clock.
     pub last_seen: Timestamp,
     /// Number of the last heartbeat of this life that counted.
     pub sequence: Option<u64>,
-    /// Number of the last heartbeat of this life that was not above that one, and counted as a sign of life all the same.
-    /// Each number does so once, so that no repetition of what was said before can keep a dead process alive. None since
-    /// the last registration, or the last heartbeat that counted.
+    /// Number of the last heartbeat of this life that came late, with a number not above that one, and counted as a sign of
+    /// life only. Each number counts once, so that repeated messages cannot keep a dead process online. None after a
+    /// registration, or after a heartbeat that counted.
     pub late_sequence: Option<u64>,
     /// CPU cores allocated to VMs.
     pub used_cpu_cores: u32,
@@ -227,8 +227,8 @@ pub struct Usage {
     pub used_disk_gb: u32,
     /// Its VMs, by id.
     pub vms: WorkerVms,
-    /// Revision of the last whole inventory; none if there has been none since the start of the host. It may be of an
-    /// earlier life of the process: see [`Worker::knows_inventory`].
+    /// Revision of the last whole inventory; none if there was none since the host was started. It may be of an earlier life
+    /// of the process: see [`Worker::knows_inventory`].
     pub inventory_revision: Option<u64>,
     /// Revision of the last change to the set of VMs.
     pub vms_revision: u64,
@@ -243,7 +243,7 @@ pub struct WorkerVms {
 }
 
 impl WorkerVms {
-    /// Whether both are the very same list.
+    /// Whether both are the same allocation.
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.vms, &other.vms)
     }
@@ -255,7 +255,7 @@ impl WorkerVms {
 }
 
 impl From<Vec<Arc<Vm>>> for WorkerVms {
-    /// Of VMs in ascending order of their ids.
+    /// The VMs have to be in ascending order of their ids.
     fn from(vms: Vec<Arc<Vm>>) -> Self {
         let slot_holders = vms.iter().filter(|vm| vm.status.holds_slot()).count();
         Self { vms: vms.into(), slot_holders }
@@ -271,7 +271,7 @@ impl Deref for WorkerVms {
 }
 
 impl Worker {
-    /// A worker nobody has seen before, or not since it was purged.
+    /// A worker at its first registration, or at its first one since it was purged.
     pub fn first_life(id: WorkerId, identity: Identity, life: Life) -> Self {
         let (at, revision) = (life.started_at, life.since_revision);
         Self {
@@ -285,12 +285,12 @@ impl Worker {
             policy_revision: revision,
             announced: Availability::Online,
             revision,
-            prepared: Prepared::default(),
+            render_cache: RenderCache::default(),
         }
     }
 
-    /// Whether a registration with these ids is the present life asking again. The same boot id on another start of the
-    /// host is another process, of a program that always says the same.
+    /// Whether a registration with these boot ids is a retry of the present life. The same boot id on another start of the
+    /// host is another process, of a program that always sends the same.
     pub fn is_same_life(&self, boot_id: Option<&str>, host_boot_id: Option<&str>) -> bool {
         boot_id.is_some()
             && self.life.boots.boot_id.as_deref() == boot_id
@@ -298,14 +298,13 @@ impl Worker {
             && !self.is_another_start_of_the_host(host_boot_id)
     }
 
-    /// Whether the host is known to have started anew: both have said on which start they are, and it is another one.
+    /// Whether the host is known to have been restarted: both boot ids of it are known, and different.
     pub fn is_another_start_of_the_host(&self, host_boot_id: Option<&str>) -> bool {
         is_another_start(self.life.boots.host.as_deref(), host_boot_id)
     }
 
-    /// The worker's process has started again. The policy stays, since a restart is no reason to forget what operators
-    /// asked for. What the host runs, and what that takes, stays until the new process has told it, or goes at once if the
-    /// host itself has started anew.
+    /// The worker's process was restarted: a new life begins. The policy stays, since operators have not changed it. The VMs
+    /// and the usage stay until the new process has reported them; if the host was restarted, they go at once.
     pub fn start_life(
         &mut self,
         identity: Identity,
@@ -330,13 +329,13 @@ impl Worker {
             self.usage.last_seen = at;
             self.usage.sequence = None;
             self.usage.late_sequence = None;
-            // An inventory of the same batch is of the life before this one, too.
+            // An inventory that was committed in the same batch is of the life before, too.
             self.usage.inventory_revision = self.usage.inventory_revision.map(|known| known.min(revision - 1));
         }
         self.revision = revision;
     }
 
-    /// The present life registers again, perhaps with a changed description. It is a sign of life.
+    /// The present life registers again, perhaps with a changed description. That counts as a sign of life.
     pub fn reregister(&mut self, identity: Identity, host_boot_id: Option<Arc<str>>, at: Timestamp, revision: u64) {
         if *self.identity != identity {
             self.identity = Arc::new(identity);
@@ -351,24 +350,25 @@ impl Worker {
         self.revision = revision;
     }
 
-    /// The worker says goodbye, or an operator takes it out of service. Its process may register again only in the second
-    /// case: in the first, a registration that is still under way comes too late.
+    /// The worker deregisters, or an operator deregisters it. After the first, a registration of the same process that is
+    /// still on its way is refused as late; after the second, the process may register again.
     pub fn leave(&mut self, by_itself: bool, at: Timestamp, revision: u64) {
         if by_itself {
             self.life.boots = Arc::new(self.life.boots.ended());
         }
         self.life.left_at = Some(self.life.left_at.unwrap_or(at));
-        // Everybody is told that it left: no need to find out, and announce, that it is silent.
+        // The deregistration itself is told as an event: the sweeper shall not announce it a second time.
         self.announced = Availability::Offline;
         self.revision = revision;
     }
 
-    /// Whether the present life of the process has told its whole inventory.
+    /// Whether the present life of the process has reported its whole inventory.
     pub fn knows_inventory(&self) -> bool {
         self.usage.inventory_revision.is_some_and(|revision| revision >= self.life.since_revision)
     }
 
-    /// What is left of it when it is purged: by itself, which ends its process as a goodbye does, or by an operator.
+    /// The tombstone of the worker when it is purged: by its own process, which ends its start as a deregistration does, or
+    /// by an operator.
     pub fn tombstone(&self, by_itself: bool, at: Timestamp, revision: u64) -> Tombstone {
         let Life { incarnation, boots, .. } = &self.life;
         let boots = if by_itself { Arc::new(boots.ended()) } else { boots.clone() };
@@ -376,28 +376,30 @@ impl Worker {
         Tombstone { worker_id, incarnation: *incarnation, boots, purged_at: Some(at), revision }
     }
 
-    /// Whether it is offline at any moment, until it is heard again: it has left, or its silence has been announced.
+    /// Whether it is offline whatever the moment, until it is heard again: it has deregistered, or was announced offline.
     pub(super) fn is_known_to_be_offline(&self) -> bool {
         self.life.left_at.is_some() || self.announced == Availability::Offline
     }
 
-    /// Its status unless it has been silent for too long since the last announcement: does not depend on the moment.
+    /// Its status as it was last announced: it does not depend on the moment, and differs from the present one if the
+    /// worker has been silent for too long and is not announced yet.
     pub(super) fn announced_status(&self) -> WorkerStatus {
         let availability = if self.is_known_to_be_offline() { Availability::Offline } else { Availability::Online };
         WorkerStatus::of(availability, self.policy)
     }
 
-    /// Whether the worker is reachable: it has not left, was heard late enough, and has not been announced offline since.
-    /// (The last says something new only if the clock went back: what was told holds until the worker is heard.)
-    pub fn availability(&self, heard_since: HeardSince) -> Availability {
-        if self.is_known_to_be_offline() || self.usage.last_seen < heard_since.0 {
+    /// Whether its heartbeats arrive: it has not deregistered, its last heartbeat is not before the cutoff, and it has not
+    /// been announced offline since. (The last differs from the second only if the clock was set back: an announcement holds
+    /// until the worker is heard.)
+    pub fn availability(&self, cutoff: LivenessCutoff) -> Availability {
+        if self.is_known_to_be_offline() || self.usage.last_seen < cutoff.0 {
             Availability::Offline
         } else {
             Availability::Online
         }
     }
 
-    /// The latest of the times that were stamped on it.
+    /// The latest of all times that are stored of it.
     pub fn latest_time(&self) -> Timestamp {
         let drained_at = self.drain.as_ref().and_then(|drain| drain.started_at);
         let others = [self.life.left_at, drained_at].into_iter().flatten();
@@ -415,30 +417,30 @@ impl Worker {
         self.usage.vms.get(at)
     }
 
-    /// Revision at which this worker last said anything of that VM: a whole inventory speaks of
-    /// every VM in it, also of those that did not change.
+    /// Revision at which this worker last reported that VM: a whole inventory reports every VM in it, also those that did
+    /// not change.
     pub fn last_reported(&self, vm: &Vm) -> u64 {
         self.usage.inventory_revision.unwrap_or(0).max(vm.revision)
     }
 }
 
-/// Since when a worker has to have been heard to count as online at a moment.
+/// The liveness cutoff of a moment: a worker whose last heartbeat is before it counts as offline.
 #[derive(Clone, Copy, Debug)]
-pub struct HeardSince(Timestamp);
+pub struct LivenessCutoff(Timestamp);
 
-impl HeardSince {
-    /// Exactly `offline_after` ago is late enough.
+impl LivenessCutoff {
+    /// The cutoff at `now`: a heartbeat of exactly `offline_after` ago still counts.
     pub fn of(now: Timestamp, offline_after: Duration) -> Self {
         let silence = TimeDelta::from_std(offline_after).ok();
         Self(silence.and_then(|silence| now.checked_sub_signed(silence)).unwrap_or(Timestamp::MIN_UTC))
     }
 
-    /// Whether a worker that was heard at this time is not silent.
+    /// Whether a heartbeat at this time counts.
     pub fn includes(self, heard_at: Timestamp) -> bool {
         heard_at >= self.0
     }
 
-    /// The moment: a heartbeat at it is late enough, one before it is not.
+    /// The earliest time of a heartbeat that counts.
     pub(super) fn moment(self) -> Timestamp {
         self.0
     }

@@ -44,7 +44,7 @@ fn set_domain_code(error: &mut ServerError, source: &Error) {
         Kind::InvalidArgument => "INVALID_ARGUMENT",
         Kind::NotFound => "NOT_FOUND",
         Kind::Conflict | Kind::Stale | Kind::KeyReused => "CONFLICT",
-        Kind::Unavailable => "UNAVAILABLE",
+        Kind::Overloaded | Kind::RevisionNotReached | Kind::ShuttingDown | Kind::StorageUnavailable => "UNAVAILABLE",
         Kind::Internal => {
             error!(error = %source.chain(), "a resolver failed");
             "INTERNAL"

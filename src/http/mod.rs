@@ -43,4 +43,4 @@ pub(crate) use query_params::{likely, nearest, pairs, without_brackets};
 pub use routing::{ErrorBodyWriter, ErrorRenderer, MethodRouter, RouteOptions, Routes, get, post};
 pub use server::connection::{current_client, is_kept_for_operators};
 pub use server::listener::{ListenerOptions, serve};
-pub use stream::streamed;
+pub use stream::{SSE_KEEP_ALIVE, streamed};

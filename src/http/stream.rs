@@ -1,7 +1,13 @@
 //! Answers that go on and on.
 
+use std::time::Duration;
+
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+
+/// How often an idle stream of server-sent events sends a comment, by which the client and proxies know that it is alive.
+/// As often as the clients of GraphQL over server-sent events expect it.
+pub const SSE_KEEP_ALIVE: Duration = Duration::from_secs(12);
 
 /// What tells a proxy that it must not hold an answer back until there is more of it, as nginx does unless told
 /// otherwise.

@@ -213,8 +213,8 @@ impl Journal {
     }
 
     async fn in_time<T>(&self, wanted: u64, arriving: impl Future<Output = Result<T>>) -> Result<T> {
-        let not_there_yet = |_| Err(Error::NotThereYet { wanted, current: self.snapshot().revision });
-        timeout(ARRIVAL_TIMEOUT, arriving).await.unwrap_or_else(not_there_yet)
+        let not_reached = |_| Err(Error::RevisionNotReached { wanted, current: self.snapshot().revision });
+        timeout(ARRIVAL_TIMEOUT, arriving).await.unwrap_or_else(not_reached)
     }
 
     /// The change log.

@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use super::idempotency::{Answer, KeptAnswer};
 use crate::clock::{Timestamp, with_milliseconds};
 use crate::cluster::{
-    Boot, Boots, Changes, Cursor, Drain, Epoch, Epochs, Event, Identity, InvalidId, Life, Prepared, SchedulingPolicy,
-    Snapshot, Tombstone, UnknownWord, Usage, Vm, VmId, Worker, WorkerId, WorkerVms,
+    Boot, Boots, Changes, Cursor, Drain, Epoch, Epochs, Event, Identity, InvalidId, Life, SchedulingPolicy, Snapshot,
+    Tombstone, UnknownWord, Usage, Vm, VmId, Worker, WorkerId, WorkerVms,
 };
 use crate::error::Error;
 
@@ -199,7 +199,7 @@ fn read_worker(row: worker::Model, id: WorkerId, vms: WorkerVms) -> Result<Worke
         policy_revision: unsigned("policy_revision", row.policy_revision)?,
         announced: row.last_announced_availability.parse()?,
         revision: unsigned("revision", row.revision)?,
-        prepared: Prepared::default(),
+        render_cache: Default::default(),
     })
 }
 

@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::commands::{Heard, SignOfLife};
 use crate::clock::{Clock, Timestamp};
-use crate::cluster::{HeardSince, Snapshot, Worker, WorkerId};
+use crate::cluster::{LivenessCutoff, Snapshot, Worker, WorkerId};
 
 /// Workers that were heard so. Only registered ones are kept, so there are no more of them than workers.
 #[derive(Debug)]
@@ -61,9 +61,9 @@ impl SignsOfLife {
     }
 
     /// Whether the present process of a worker was heard in this way within the time that counts.
-    pub(super) fn was_heard(&self, worker: &Worker, heard_since: HeardSince) -> bool {
+    pub(super) fn was_heard(&self, worker: &Worker, cutoff: LivenessCutoff) -> bool {
         let heard = self.lock();
-        heard.get(&worker.id).is_some_and(|heard| heard.is_news_of(worker) && heard_since.includes(heard.at))
+        heard.get(&worker.id).is_some_and(|heard| heard.is_news_of(worker) && cutoff.includes(heard.at))
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<WorkerId, Heard>> {

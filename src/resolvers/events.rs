@@ -1,11 +1,12 @@
-//! Questions about what happened.
+//! Queries of the change log, as lists. Streams of events are in [`watch`](super::watch); the log itself is kept by the
+//! [`journal`](crate::journal).
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use tracing::warn;
 
-use super::input::echo;
+use super::checks::truncate;
 use super::{Reading, Resolvers};
 use crate::cluster::{Cursor, Event, EventFilter, Snapshot, View, VmView, WorkerView};
 use crate::error::{Error, Result};
@@ -14,39 +15,39 @@ use crate::journal::LogPage;
 /// Most events in one answer.
 pub(crate) const MAX_EVENTS: u64 = 500;
 
-/// An event, with the cluster as it is now to look up what it is about.
+/// An event, with the present cluster, in which the objects that it is about are looked up.
 #[derive(Clone, Debug)]
 pub struct EventView {
-    /// What happened.
+    /// The event.
     pub event: Arc<Event>,
-    /// The present.
+    /// The present cluster.
     pub view: Arc<View>,
 }
 
 impl EventView {
-    /// The worker it is about, as it is now; none if it is gone.
+    /// The worker that it is about, as it is now; none if it was removed.
     pub fn worker(&self) -> Option<WorkerView> {
         self.view.find_worker(self.event.worker_id.as_ref()?.as_str())
     }
 
-    /// The VM it is about, as it is now; none if it is gone.
+    /// The VM that it is about, as it is now; none if it was removed.
     pub fn vm(&self) -> Option<VmView> {
         self.view.find_vm(self.event.vm_id.as_ref()?.as_str())
     }
 }
 
-/// Some events in order.
+/// A page of the change log.
 #[derive(Clone, Debug)]
 pub struct EventPage {
     /// The events, oldest first.
     pub nodes: Vec<EventView>,
-    /// Where to go on: after the last of them, or after everything that was read if that was all.
+    /// The cursor to go on from: after the last event, or after everything that was read if there are no more.
     pub end_cursor: Cursor,
     /// Whether there is more.
     pub has_next_page: bool,
 }
 
-/// What the events of several workers are loaded by: equal questions are asked at once.
+/// The key of a data loader for the events of workers: keys that differ in the worker only are loaded together.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct WorkerEventsKey {
     /// The worker.
@@ -73,26 +74,26 @@ impl Resolvers {
             }
             None => (None, None),
         };
-        // A cursor that another server gave may be ahead of this one, though not for long.
+        // A cursor from another server may be ahead of this server, though not for long.
         let is_ahead = after.as_ref().is_some_and(|after| after.revision > reading.revision());
         let later = known.filter(|_| is_ahead).map(|snapshot| self.reading(snapshot));
         let reading = later.as_ref().unwrap_or(reading);
         let start = after.clone().unwrap_or_else(|| reading.view.snapshot.cursor_after(0));
-        let page = self.journal.log().events_after(&start, filter, limit + 1).await.inspect_err(note_unreadable)?;
+        let page = self.journal.log().events_after(&start, filter, limit + 1).await.inspect_err(log_unreadable)?;
         if let Some(after) = after.as_ref().filter(|after| !page.follows(after)) {
             let problem =
                 "is too old, events after it have left the change log: read the present state, then go on from";
             return Err(Error::invalid("after", format!("\"{after}\" {problem} \"{}\" or later", page.start)));
         }
         let LogPage { mut events, start: beginning } = page;
-        // The log is read later than the state was, and may know more: that is for the next answer.
+        // The log is read after the snapshot, and may have more: that is for the next page.
         events.retain(|event| event.cursor.revision <= reading.revision());
         let has_next_page = events.len() as u64 > limit;
         events.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
         let end_cursor = if has_next_page {
             events.last().map(|event| event.cursor.clone()).or(after).unwrap_or(beginning)
         } else {
-            // Past what the filter left out too, so that whoever asks again does not have it read again.
+            // After events that the filter left out, too, so that the next query does not read them again.
             let end = reading.view.snapshot.cursor();
             after.filter(|after| after.is_after(&end)).unwrap_or(end)
         };
@@ -100,8 +101,7 @@ impl Resolvers {
         Ok(EventPage { nodes, end_cursor, has_next_page })
     }
 
-    /// The latest events of each worker asked for, newest first: one statement for all workers of
-    /// which the same is asked.
+    /// The latest events of workers, newest first: one statement for all keys that differ in the worker only.
     pub async fn load_worker_events(
         &self,
         reading: &Reading,
@@ -121,7 +121,7 @@ impl Resolvers {
                 }
             }
             let found = self.journal.log().latest_events(&workers, limit, &before).await;
-            let mut found = found.inspect_err(note_unreadable)?;
+            let mut found = found.inspect_err(log_unreadable)?;
             for worker_id in workers {
                 let events = found.remove(&worker_id).unwrap_or_default();
                 let events = events.into_iter().map(|event| reading.event(event)).collect();
@@ -133,32 +133,32 @@ impl Resolvers {
 }
 
 impl Resolvers {
-    /// A cursor of this database's log, with the cluster at that place or a later one.
+    /// A cursor of this database's log, with a snapshot that is not older than the cursor.
     async fn own_cursor(&self, text: &str) -> Result<(Cursor, Arc<Snapshot>)> {
-        let cursor = read_cursor(text)?;
+        let cursor = parse_cursor(text)?;
         let snapshot = self.journal.snapshot_with(&cursor).await?;
         let snapshot = snapshot.ok_or_else(|| {
             let problem = "is a cursor of another database, or of what this one was before it was restored from a backup: \
                            read the present state, and start without one";
-            Error::invalid("after", format!("{:?} {problem}", echo(text)))
+            Error::invalid("after", format!("{:?} {problem}", truncate(text)))
         })?;
         Ok((cursor, snapshot))
     }
 }
 
 impl Reading {
-    /// An event with this reading's cluster.
+    /// An event with the cluster of this reading.
     pub fn event(&self, event: Arc<Event>) -> EventView {
         EventView { event, view: self.view.clone() }
     }
 }
 
-/// The client is told only that the database is not available.
-fn note_unreadable(error: &Error) {
+/// Logs the cause: the client is told only that the database is not available.
+fn log_unreadable(error: &Error) {
     warn!(error = %error.chain(), "The change log cannot be read");
 }
 
-/// How many events are asked for, with a parameter that each protocol names as it likes.
+/// The size of a page of events, in the parameter that the protocol calls `field`.
 pub fn event_limit(field: &'static str, number: i64) -> Result<u64> {
     match u64::try_from(number) {
         Ok(limit) if limit <= MAX_EVENTS => Ok(limit),
@@ -166,7 +166,7 @@ pub fn event_limit(field: &'static str, number: i64) -> Result<u64> {
     }
 }
 
-/// A cursor of some log.
-pub(super) fn read_cursor(text: &str) -> Result<Cursor> {
-    text.parse().map_err(|problem| Error::invalid("after", format!("{:?} {problem}", echo(text))))
+/// Parses a cursor, of whichever database.
+pub(super) fn parse_cursor(text: &str) -> Result<Cursor> {
+    text.parse().map_err(|problem| Error::invalid("after", format!("{:?} {problem}", truncate(text))))
 }

@@ -1,13 +1,13 @@
-//! Work that is too long for a thread on which others wait: it is done on a thread of its own.
+//! Offloading: work that would block an async thread for too long runs on a thread of the blocking pool.
 //!
-//! A task of the runtime has its thread until it waits for something, and a question that is answered from memory never
-//! waits: while the VMs of a large cluster are searched a hundred times, nobody on that thread is told that the server
-//! is well, and no heartbeat is taken. The operating system takes turns between threads, so what is long moves to one
-//! of those that the runtime has for blocking work. Only so many of them work at once, fewer than there are cores, and
-//! the rest waits in line: many long questions together leave room for the short ones, too.
+//! A task keeps its async thread until it awaits something, and a query that is answered from memory never awaits: while it
+//! searches the VMs of a large cluster a hundred times, no health check and no heartbeat is answered on that thread. The
+//! operating system divides the cores among threads, so long work moves to a blocking thread. Fewer of these work at once
+//! than there are cores, and the rest waits in line, so that many long queries together leave room for short ones.
 //!
-//! Whoever moves work says how much it is, in steps of about the same length everywhere: a row that is compared with a
-//! filter, or a field that is written. What is short stays where it is, since a thread's change costs more than it.
+//! The caller estimates its work in steps of about the same length everywhere: a row that is compared with a filter, or a
+//! field that is written. Short work stays on its thread, since a change of threads costs more. What is too much work for
+//! any thread is not decided here but by the limits of `graphql`.
 
 use std::future::pending;
 use std::num::NonZero;
@@ -18,20 +18,20 @@ use std::thread;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, spawn_blocking, yield_now};
 
-/// Most steps that are done at once, on the thread that others wait for. A step is a tenth of a microsecond, or less,
-/// so that all of them are some tens of milliseconds.
+/// The most steps that are done on an async thread. A step takes a tenth of a microsecond or less, so that all of them take
+/// some tens of milliseconds.
 pub(crate) const MAX_STEPS: u64 = 250_000;
 
-/// Steps that a field takes when it is resolved, instead of written by plan.
+/// Steps of a field that is resolved by the engine instead of written by a plan.
 pub(crate) const STEPS_TO_RESOLVE: u64 = 5;
 
-/// Steps that it takes to write a row of a list.
+/// Steps of writing a row of a list.
 const STEPS_OF_A_ROW: u64 = 10;
 
-/// Entries of a filter that a row is compared with in one step.
+/// With how many entries of a filter a row is compared in one step.
 pub(crate) const ENTRIES_OF_A_STEP: u64 = 64;
 
-/// How many steps it takes to write so many rows, each of which is compared with so many entries of a filter.
+/// The steps of comparing rows with the entries of a filter, and of writing them.
 pub(super) fn steps(rows: usize, entries: usize) -> u64 {
     let steps_of_each = STEPS_OF_A_ROW.saturating_add((entries as u64).div_ceil(ENTRIES_OF_A_STEP));
     steps_of_each.saturating_mul(rows as u64)
@@ -44,7 +44,7 @@ pub struct Offload {
 }
 
 impl Default for Offload {
-    /// One core is left to everybody else, if there are several.
+    /// As many threads as cores but one, and at least one.
     fn default() -> Self {
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
         Self { permits: Arc::new(Semaphore::new(cores.saturating_sub(1).max(1))) }
@@ -52,33 +52,33 @@ impl Default for Offload {
 }
 
 impl Offload {
-    /// Whether work of so many steps is too long for the thread of others.
+    /// Whether work of so many steps is too long for an async thread.
     pub fn is_long(steps: u64) -> bool {
         steps > MAX_STEPS
     }
 
-    /// Does work of so many steps: at once if it is short, else on another thread, when its turn has come.
+    /// Does work of so many steps: at once if it is short, else on another thread, after waiting in line.
     pub async fn run<T: Send + 'static>(&self, steps: u64, work: impl FnOnce() -> T + Send + 'static) -> T {
         if Self::is_long(steps) { Box::pin(self.run_elsewhere(work)).await } else { work() }
     }
 
-    /// Does work on another thread, when its turn has come. Whoever stops waiting for that turn gives it up; work that
-    /// has begun is done.
+    /// Does work on another thread, after waiting in line. If the future is dropped before the work has begun, the work is
+    /// not done; work that has begun is finished.
     pub async fn run_elsewhere<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
-        // It is never closed. If it were, there would be no limit, which is better than no answer.
+        // The semaphore is never closed. If it were, the work would be done without a limit.
         let permit = self.permits.clone().acquire_owned().await.ok();
         let done = spawn_blocking(move || {
             let done = work();
             drop(permit);
             done
         });
-        // Done or not by now: others have a turn.
+        // Lets the other tasks of this thread go on first, even if the work is done by now.
         yield_now().await;
         match done.await.map_err(JoinError::try_into_panic) {
             Ok(done) => done,
-            // It goes on where it would have happened, so that it is answered and logged as any other.
+            // The panic goes on here, so that it is answered and logged as any other.
             Err(Ok(panic)) => resume_unwind(panic),
-            // The runtime ends, and whoever waits here with it.
+            // The runtime shuts down, and drops this task.
             Err(Err(_)) => pending().await,
         }
     }

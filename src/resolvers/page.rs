@@ -1,5 +1,8 @@
-//! Pages of long lists, by keyset: a cursor remembers a place in the order, not a number of rows,
-//! so pages stay right while rows come and go, and while they move (see [`Walk`]).
+//! Pages of lists, by keyset: a cursor has the sort key and the id of a row, not a number of rows, so that pages stay right
+//! while rows are added, removed and moved (see [`WalkOrder`]).
+//!
+//! Where rows come from is not known here: a list that can be searched implements [`Seek`] or [`ListById`], any other is
+//! sorted whole.
 
 use std::cmp::Ordering;
 use std::ops::Bound;
@@ -9,18 +12,18 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
-use super::input::echo;
+use super::checks::truncate;
 use super::{Reading, Resolvers};
 use crate::cluster::{Cursor, Snapshot, View, WorkerOrder, WorkerOrderField, WorkerSortKey};
 use crate::error::{Error, Result};
 
-/// Size of a page when nobody asks for one.
+/// Size of a page, unless the request has one.
 pub(crate) const DEFAULT_SIZE: usize = 100;
 
 /// Largest page.
 pub(crate) const MAX_SIZE: usize = 500;
 
-/// Which part of a list is wanted: the first so many after a cursor, or the last so many before one.
+/// A request for a page: the first rows after a cursor, or the last rows before one.
 #[derive(Clone, Debug, Default)]
 pub struct PageRequest {
     /// How many from the front.
@@ -31,17 +34,17 @@ pub struct PageRequest {
     pub last: Option<i64>,
     /// Only what comes before this.
     pub before: Option<String>,
-    /// How the protocol that asks names these four, for whoever has to mend them.
+    /// What the protocol calls these four, for refusals.
     pub names: PageNames,
 }
 
 impl PageRequest {
-    /// Whether the part begins where the list does.
+    /// Whether the page begins where the list does.
     pub(super) fn starts_at_the_front(&self) -> bool {
         self.after.is_none() && self.last.is_none() && self.before.is_none()
     }
 
-    /// How many elements are wanted at most, and whether those are counted from the end.
+    /// The size of the page, and whether it is counted from the end.
     pub(super) fn size(&self) -> Result<(usize, bool)> {
         match (self.first, self.last) {
             (Some(_), Some(_)) => Err(Error::invalid("last", "cannot be combined with `first`: ask for one of them")),
@@ -51,19 +54,20 @@ impl PageRequest {
         }
     }
 
-    /// How many rows are read of a list of so many in which a page is sought.
+    /// How many rows are read at most for the page of a list of so many rows that can be searched.
     pub(super) fn most_rows(&self, all: usize) -> usize {
         if self.is_for_all() { all } else { all.min(MAX_SIZE) }
     }
 
-    /// The revision at which the walk began that the part is of; none if it is the first of its walk, or cannot be told.
-    pub(super) fn walk_began(&self) -> Option<u64> {
+    /// The revision at which the walk began that the page is of; none if the page is the first of its walk, or its cursors
+    /// are invalid.
+    pub(super) fn walk_start_revision(&self) -> Option<u64> {
         let places = [(&self.after, self.names.after), (&self.before, "before")];
-        let places = places.into_iter().filter_map(|(text, field)| Place::parse(text.as_deref()?, field).ok());
+        let places = places.into_iter().filter_map(|(text, field)| CursorPosition::parse(text.as_deref()?, field).ok());
         places.filter_map(|place| Some(place.since("after").ok()??.revision)).min()
     }
 
-    /// Whether no part is asked for.
+    /// Whether the whole list is asked for, and no page.
     pub fn is_for_all(&self) -> bool {
         let Self { first, after, last, before, names: _ } = self;
         first.is_none() && after.is_none() && last.is_none() && before.is_none()
@@ -82,51 +86,51 @@ pub struct PageNames {
 }
 
 impl Default for PageNames {
-    /// As connections are specified.
+    /// As the Relay specification calls them.
     fn default() -> Self {
         Self { first: "first", after: "after", order: "orderBy" }
     }
 }
 
-/// An element with its place in the order.
+/// An element with its position in an order.
 #[derive(Clone, Debug)]
 pub struct Edge<T> {
     /// What the list is sorted by.
     key: WorkerSortKey,
     /// The element's id, which makes the order total.
     pub id: Arc<str>,
-    /// The revision since which the key is what it is, or a later one.
+    /// The revision at which the key last changed, or a later one.
     key_revision: u64,
-    /// The revision that the walk through the list began at, unless keys of the order never change; known when the
-    /// element is on a page.
+    /// Where the change log was when the walk began; none in an order whose keys never change, and until the element is on a
+    /// page.
     since: Option<Cursor>,
     /// The element.
     pub node: T,
 }
 
 impl<T> Edge<T> {
-    /// An element that has this key since this revision.
+    /// An element whose key last changed at this revision, or before it.
     pub fn new(key: WorkerSortKey, id: Arc<str>, key_revision: u64, node: T) -> Self {
         Self { key, id, key_revision, since: None, node }
     }
 
-    /// The same in a walk that began then.
+    /// The same in a walk that began there.
     pub(super) fn in_walk(self, since: &Cursor) -> Self {
         Self { since: Some(since.clone()), ..self }
     }
 
-    /// The place as opaque text.
+    /// The position as an opaque text.
     pub fn cursor(&self) -> String {
         URL_SAFE_NO_PAD.encode(serde_json::to_vec(&self.place(self.since.as_ref())).unwrap_or_default())
     }
 
-    /// The place in a walk that began then.
-    fn place(&self, since: Option<&Cursor>) -> Place {
+    /// The position in a walk that began there.
+    fn place(&self, since: Option<&Cursor>) -> CursorPosition {
         let has_moved = since.is_some_and(|since| self.key_revision > since.revision);
-        Place { key: self.key.clone(), id: self.id.clone(), since: since.map(Cursor::to_string), has_moved }
+        CursorPosition { key: self.key.clone(), id: self.id.clone(), since: since.map(Cursor::to_string), has_moved }
     }
 
-    /// Where it lies, seen from another one, in an order in which nothing has moved.
+    /// Compares two elements of one order in which nothing has moved.
     pub fn compare(&self, other: &Self, order: WorkerOrder) -> Ordering {
         let by_key = self.key.compare(&other.key).unwrap_or(Ordering::Equal);
         let by_key = if order.descending { by_key.reverse() } else { by_key };
@@ -134,23 +138,23 @@ impl<T> Edge<T> {
     }
 }
 
-/// What a cursor remembers.
+/// A position in a list, as a cursor encodes it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Place {
+pub(super) struct CursorPosition {
     pub(super) key: WorkerSortKey,
     pub(super) id: Arc<str>,
-    /// When the walk began, as a cursor of the change log.
+    /// Where the change log was when the walk began, as its cursor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     since: Option<String>,
-    /// Whether the element is among those that have moved since.
+    /// Whether the key of the element may have changed since.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) has_moved: bool,
 }
 
-impl Place {
+impl CursorPosition {
     pub(super) fn parse(text: &str, field: &'static str) -> Result<Self> {
         URL_SAFE_NO_PAD.decode(text).ok().and_then(|json| serde_json::from_slice(&json).ok()).ok_or_else(|| {
-            Error::invalid(field, format!("{:?} is not a cursor of this API: pass back one unchanged", echo(text)))
+            Error::invalid(field, format!("{:?} is not a cursor of this API: pass back one unchanged", truncate(text)))
         })
     }
 
@@ -160,20 +164,20 @@ impl Place {
     }
 }
 
-/// The order in which somebody walks through a list whose elements move meanwhile.
+/// The order of a walk: of reading a list page by page while its elements move.
 ///
-/// A worker may get another key while somebody reads page by page, and so jump over the place where the reader is.
-/// Those whose key may have changed since the walk began therefore come last, by their ids, which never change: after
-/// all others, or before them for who walks from the end. So everybody who was there throughout is met, and met twice
-/// only if they moved after they were met.
-struct Walk {
+/// A worker may get another key during a walk, and so jump over the cursor without being on any page. Elements whose key may
+/// have changed since the walk began therefore come last, ordered by their ids, which never change; in a walk from the end,
+/// they come first. So a walk meets every element that is in the list throughout, and meets an element twice only if it
+/// moved after it was met.
+struct WalkOrder {
     order: WorkerOrder,
-    /// None in the order by id.
+    /// Where the change log was when the walk began; none in the order by id.
     since: Option<Cursor>,
     from_the_end: bool,
 }
 
-impl Walk {
+impl WalkOrder {
     fn compare(&self, one: (&WorkerSortKey, &str, bool), other: (&WorkerSortKey, &str, bool)) -> Ordering {
         let ((key, id, has_moved), (other_key, other_id, other_has_moved)) = (one, other);
         let by_moves = has_moved.cmp(&other_has_moved);
@@ -188,34 +192,34 @@ impl Walk {
         (&edge.key, &edge.id, has_moved)
     }
 
-    /// Where an element lies, seen from a place that a cursor remembers.
-    fn seen_from<T>(&self, place: &Place, edge: &Edge<T>) -> Ordering {
+    /// Compares an element with the position of a cursor.
+    fn seen_from<T>(&self, place: &CursorPosition, edge: &Edge<T>) -> Ordering {
         self.compare(self.place(edge), (&place.key, &place.id, place.has_moved && self.since.is_some()))
     }
 }
 
-/// A list of which the part between two places is found without the rest.
+/// A list of which the part between two positions is found by search.
 pub(super) trait Seek {
     /// An element.
     type Node;
 
-    /// Where one may lie.
-    type Place: ?Sized;
+    /// A position in the list.
+    type Position: ?Sized;
 
-    /// The elements between two places, in the direction of the walk. None if the second is before the first.
+    /// The elements between two positions, in the direction of the walk; no elements if the second is before the first.
     fn between<'a>(
         &'a self,
-        lower: Bound<&'a Self::Place>,
-        upper: Bound<&'a Self::Place>,
+        lower: Bound<&'a Self::Position>,
+        upper: Bound<&'a Self::Position>,
     ) -> Box<dyn DoubleEndedIterator<Item = Self::Node> + 'a>;
 
-    /// Which of two places comes first.
-    fn compare(&self, one: &Self::Place, other: &Self::Place) -> Ordering;
+    /// Compares two positions.
+    fn compare(&self, one: &Self::Position, other: &Self::Position) -> Ordering;
 
     /// How many elements there are in the whole list.
     fn total(&self) -> usize;
 
-    /// The element with its place.
+    /// The edge of an element.
     fn edge(&self, node: Self::Node) -> Edge<Self::Node>;
 }
 
@@ -227,14 +231,14 @@ struct ById<'l, L> {
 
 impl<L: ListById> Seek for ById<'_, L> {
     type Node = L::Node;
-    type Place = str;
+    type Position = str;
 
     fn between<'a>(
         &'a self,
         lower: Bound<&'a str>,
         upper: Bound<&'a str>,
     ) -> Box<dyn DoubleEndedIterator<Item = L::Node> + 'a> {
-        // The list itself is asked for in ascending order.
+        // The list itself is read in ascending order.
         if self.descending {
             Box::new(self.list.range(upper, lower).rev())
         } else {
@@ -255,7 +259,7 @@ impl<L: ListById> Seek for ById<'_, L> {
     }
 }
 
-/// A list that lies by id, so that a part of it is found without the rest.
+/// A list in the order by id, of which any part is found by search.
 pub(super) trait ListById {
     /// An element.
     type Node;
@@ -270,12 +274,12 @@ pub(super) trait ListById {
     /// How many there are in the whole list.
     fn total(&self) -> usize;
 
-    /// The element with its place in the order by id.
+    /// The edge of an element in the order by id.
     fn edge(&self, node: Self::Node) -> Edge<Self::Node>;
 }
 
-/// What matches a filter in a view of the cluster.
-pub(super) struct Matching<'a, F> {
+/// The objects of a view that match a filter.
+pub(super) struct FilteredList<'a, F> {
     pub(super) view: &'a Arc<View>,
     pub(super) filter: &'a F,
 }
@@ -287,32 +291,32 @@ pub struct Page<T> {
     pub edges: Vec<Edge<T>>,
     /// How many there are in the whole list.
     pub total: usize,
-    /// Whether there is more behind.
+    /// Whether elements follow.
     pub has_next: bool,
-    /// Whether there is more in front.
+    /// Whether elements precede.
     pub has_previous: bool,
 }
 
 impl<T> Page<T> {
-    /// Cuts the wanted part out of the whole list, which comes sorted by id, and is of this state.
+    /// Cuts the page out of the whole list, which comes sorted by id, and is of this snapshot.
     pub fn of(mut edges: Vec<Edge<T>>, order: WorkerOrder, request: &PageRequest, now: &Snapshot) -> Result<Self> {
         let PageRequest { first: _, after, last: _, before, names } = request;
         let (size, from_the_end) = request.size()?;
         let parse = |text: &Option<String>, field| {
             let Some(text) = text else { return Ok(None) };
-            let place = Place::parse(text, field)?;
+            let place = CursorPosition::parse(text, field)?;
             if edges.first().is_some_and(|edge| edge.key.compare(&place.key).is_none()) {
-                return Err(of_another_order(field, names));
+                return Err(cursor_of_another_order(field, names));
             }
             Ok(Some(place))
         };
         let (after, before) = (parse(after, names.after)?, parse(before, "before")?);
         let since =
-            (order.field != WorkerOrderField::Id).then(|| began(&after, &before, names.after, now)).transpose()?;
-        let walk = Walk { order, since, from_the_end };
+            (order.field != WorkerOrderField::Id).then(|| walk_start(&after, &before, names.after, now)).transpose()?;
+        let walk = WalkOrder { order, since, from_the_end };
         edges.sort_by(|one, other| walk.compare(walk.place(one), walk.place(other)));
         let total = edges.len();
-        let place_of = |place: &Option<Place>, is_before: fn(Ordering) -> bool| {
+        let place_of = |place: &Option<CursorPosition>, is_before: fn(Ordering) -> bool| {
             place.as_ref().map(|place| edges.partition_point(|edge| is_before(walk.seen_from(place, edge))))
         };
         let mut start = place_of(&after, Ordering::is_le).unwrap_or(0);
@@ -328,14 +332,14 @@ impl<T> Page<T> {
         Ok(Self { edges, total, has_next: end < total, has_previous: start > 0 })
     }
 
-    /// Reads the wanted part of a list that lies by id, forwards or backwards.
+    /// Reads the page from a list in the order by id, ascending or descending.
     pub(super) fn by_id(list: &impl ListById<Node = T>, descending: bool, request: &PageRequest) -> Result<Self> {
         let PageRequest { after, before, names, .. } = request;
         let parse = |text: &Option<String>, field| {
             let Some(text) = text else { return Ok(None) };
-            match Place::parse(text, field)?.key {
+            match CursorPosition::parse(text, field)?.key {
                 WorkerSortKey::Id(id) => Ok(Some(id)),
-                _ => Err(of_another_order(field, names)),
+                _ => Err(cursor_of_another_order(field, names)),
             }
         };
         let size = request.size()?;
@@ -343,12 +347,13 @@ impl<T> Page<T> {
         Ok(Self::sought(&ById { list, descending }, after.as_deref(), before.as_deref(), size))
     }
 
-    /// Reads the part of a list between two places, so many elements of it, from its end perhaps. Only the elements of the
-    /// page, and one beside it, are taken from the list, so that a page costs its own length and not the list's.
+    /// Reads a page from a list that can be searched: so many elements between two positions, counted from the start or from
+    /// the end. Only the elements of the page, and one beside it, are taken from the list, so that a page costs its own
+    /// length and not the list's.
     pub(super) fn sought<L: Seek<Node = T>>(
         list: &L,
-        after: Option<&L::Place>,
-        before: Option<&L::Place>,
+        after: Option<&L::Position>,
+        before: Option<&L::Position>,
         (size, from_the_end): (usize, bool),
     ) -> Self {
         let excluded = |place: Option<_>| place.map_or(Bound::Unbounded, Bound::Excluded);
@@ -363,7 +368,7 @@ impl<T> Page<T> {
             || after.is_some_and(|after| list.between(Bound::Unbounded, Bound::Included(after)).next().is_some());
         let has_next = (there_is_more && !from_the_end)
             || before.is_some_and(|before| {
-                // A place before the one that the page begins after limits nothing.
+                // A `before` that precedes `after` does not limit the page.
                 let start = after.filter(|after| list.compare(after, before).is_ge());
                 let start = start.map_or(Bound::Included(before), Bound::Excluded);
                 list.between(start, Bound::Unbounded).next().is_some()
@@ -371,31 +376,31 @@ impl<T> Page<T> {
         Self { edges, total: list.total(), has_next, has_previous }
     }
 
-    /// The place of the last element, to go on from.
+    /// The cursor of the last element, to go on from.
     pub fn end_cursor(&self) -> Option<String> {
         self.edges.last().map(Edge::cursor)
     }
 
-    /// The place of the first element, to go back from.
+    /// The cursor of the first element, to go back from.
     pub fn start_cursor(&self) -> Option<String> {
         self.edges.first().map(Edge::cursor)
     }
 }
 
-/// A list for those who need not page: whole, unless they ask for a part of it.
+/// A list that is whole unless a page of it is asked for.
 #[derive(Clone, Debug)]
 pub struct Listing<T> {
     /// The elements, in order.
     pub nodes: Vec<T>,
     /// How many there are in the whole list.
     pub total: usize,
-    /// Where to go on, if there is more.
+    /// The cursor to go on from, if there is more.
     pub next: Option<String>,
 }
 
 impl<T> Listing<T> {
-    /// The whole list, or the page of it that is asked for. Both come from `list` by id; `edge` tells an element's
-    /// place in the order that is asked for.
+    /// The whole list, or the page of it that is asked for. `list` comes sorted by id; `edge` makes an element's edge in the
+    /// order that is asked for.
     pub(super) fn of(
         list: Vec<T>,
         edge: impl Fn(T) -> Edge<T>,
@@ -405,7 +410,7 @@ impl<T> Listing<T> {
     ) -> Result<Self> {
         if request.is_for_all() {
             let nodes = if order == WorkerOrder::default() {
-                // What is asked for most, and comes in its order already.
+                // The most frequent case: the list is in its order already.
                 list
             } else {
                 let mut edges: Vec<_> = list.into_iter().map(edge).collect();
@@ -425,52 +430,52 @@ impl<T> From<Page<T>> for Listing<T> {
     }
 }
 
-/// When the walk began that these places are of: now, if they are of none.
-pub(super) fn began(
-    after: &Option<Place>,
-    before: &Option<Place>,
+/// Where the change log was when the walk of these positions began: where it is now, if there are none.
+pub(super) fn walk_start(
+    after: &Option<CursorPosition>,
+    before: &Option<CursorPosition>,
     field: &'static str,
     now: &Snapshot,
 ) -> Result<Cursor> {
-    let since = |place: &Option<Place>, field| place.as_ref().map_or(Ok(None), |place| place.since(field));
+    let since = |place: &Option<CursorPosition>, field| place.as_ref().map_or(Ok(None), |place| place.since(field));
     let (after, before) = (since(after, field)?, since(before, "before")?);
     for (since, field) in [(&after, field), (&before, "before")] {
         match since {
-            Some(since) if !now.epochs.include(since) => return Err(of_another_database(field)),
+            Some(since) if !now.epochs.include(since) => return Err(cursor_of_another_database(field)),
             Some(Cursor { revision, .. }) if *revision > now.revision => {
-                return Err(Error::NotThereYet { wanted: *revision, current: now.revision });
+                return Err(Error::RevisionNotReached { wanted: *revision, current: now.revision });
             }
             Some(_) | None => {}
         }
     }
-    // Who walks from two places at once has seen what the earlier walk has seen.
+    // A page between cursors of two walks belongs to the earlier one.
     let earlier = [after, before].into_iter().flatten().min_by_key(|since| since.revision);
     Ok(earlier.unwrap_or_else(|| now.cursor()))
 }
 
-pub(super) fn of_another_order(field: &'static str, names: &PageNames) -> Error {
+pub(super) fn cursor_of_another_order(field: &'static str, names: &PageNames) -> Error {
     let problem = "is a cursor of another order: pass back one that came with the present";
     Error::invalid(field, format!("{problem} `{}`", names.order))
 }
 
-fn of_another_database(field: &'static str) -> Error {
+fn cursor_of_another_database(field: &'static str) -> Error {
     let problem = "is a cursor of another database, or of what this one was before it was restored from a backup: begin \
                    with the first page again";
     Error::invalid(field, problem)
 }
 
 impl Resolvers {
-    /// The cluster, not before what the cursors of a page have seen, which may have come from another server.
+    /// The cluster, at a revision not before those of the page's cursors, which may have come from another server.
     pub async fn read_for_page(&self, reading: Reading, request: &PageRequest) -> Result<Reading> {
         let PageRequest { after, before, names, .. } = request;
         for (text, field) in [(after, names.after), (before, "before")] {
-            // What cannot be read is refused with the page.
-            let place = text.as_deref().and_then(|text| Place::parse(text, field).ok());
+            // An invalid cursor is refused when the page is read.
+            let place = text.as_deref().and_then(|text| CursorPosition::parse(text, field).ok());
             let Some(since) = place.and_then(|place| place.since(field).ok().flatten()) else { continue };
             let is_there = reading.view.snapshot.epochs.include(&since) && since.revision <= reading.revision();
             if !is_there {
                 let snapshot = self.journal.snapshot_with(&since).await?;
-                return snapshot.map(|_| self.read()).ok_or_else(|| of_another_database(field));
+                return snapshot.map(|_| self.read()).ok_or_else(|| cursor_of_another_database(field));
             }
         }
         Ok(reading)

@@ -1,4 +1,4 @@
-//! Operations on VMs.
+//! Queries of VMs. VMs are reported by their workers and never changed here; there are no commands on them.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -6,7 +6,7 @@ use std::ops::Bound;
 
 use super::Reading;
 use super::offload::steps;
-use super::page::{Edge, ListById, Listing, Matching, Page, PageRequest};
+use super::page::{Edge, FilteredList, ListById, Listing, Page, PageRequest};
 use crate::cluster::{Ids, Snapshot, VmFilter, VmId, VmView, WorkerOrder, WorkerSortKey, WorkerView};
 use crate::error::{Error, Result};
 
@@ -29,9 +29,9 @@ impl Reading {
         }
     }
 
-    /// The VMs that match among those that the wanted workers report themselves, by id. Each is shown as its worker
-    /// reports it, even while another worker speaks for the VM; of several wanted workers that report one, the one that
-    /// would speak for it among them.
+    /// The VMs that match among the reports of some workers, by id. Each VM is shown as its worker reports it, even while the
+    /// authoritative report is another worker's; if several of the workers report it, by the report with the highest
+    /// precedence among theirs.
     fn list_vms_of_workers(&self, worker_ids: &[String], filter: &VmFilter) -> Vec<VmView> {
         let snapshot = &self.view.snapshot;
         let wanted: BTreeSet<&str> = worker_ids.iter().map(String::as_str).collect();
@@ -55,18 +55,18 @@ impl Reading {
         found.into_values().collect()
     }
 
-    /// How many steps it takes to find the VMs that match, and to write those of them that are asked for.
+    /// The steps of finding the VMs that match, and of writing the requested page of them.
     pub fn steps_to_list_vms(&self, filter: &VmFilter, request: &PageRequest) -> u64 {
         let snapshot = &self.view.snapshot;
         let rows = match &filter.worker_ids {
             None if *filter == VmFilter::default() => {
-                // Those that hold no slot are not shown, and may all lie in front of the page.
+                // VMs without a slot are skipped, and may all come before the page.
                 let holding = snapshot.vms_holding_slots();
                 request.most_rows(holding).saturating_add(snapshot.vm_count() - holding)
             }
             None => match self.vms_of_zone(filter) {
                 Some(ids) if filter.is_for_zones_only() => {
-                    // Of those that several workers report, each is looked at.
+                    // Each VM that several workers report is looked at.
                     request.most_rows(ids.map_or(0, Ids::count)).saturating_add(snapshot.duplicates().len())
                 }
                 Some(ids) => ids.map_or(0, Ids::count),
@@ -77,7 +77,7 @@ impl Reading {
         steps(rows, filter.entries())
     }
 
-    /// The VMs among which all that match are, if an index has them: those of a zone.
+    /// The VMs of the filter's zone, by the index, if it has only one; none inside if no VM is there.
     fn vms_of_zone(&self, filter: &VmFilter) -> Option<Option<&Ids<VmId>>> {
         filter.zone().map(|zone| self.view.snapshot.vms_of_zone(zone))
     }
@@ -85,7 +85,7 @@ impl Reading {
     /// One page of the VMs that match, by id.
     pub fn page_of_vms(&self, filter: &VmFilter, request: &PageRequest) -> Result<Page<VmView>> {
         if filter.worker_ids.is_none() {
-            return Page::by_id(&Matching { view: &self.view, filter }, false, request);
+            return Page::by_id(&FilteredList { view: &self.view, filter }, false, request);
         }
         page_by_id(self.list_vms(filter), request, &self.view.snapshot)
     }
@@ -99,7 +99,7 @@ impl Reading {
     }
 }
 
-impl ListById for Matching<'_, VmFilter> {
+impl ListById for FilteredList<'_, VmFilter> {
     type Node = VmView;
 
     fn range<'a>(
@@ -125,7 +125,7 @@ impl ListById for Matching<'_, VmFilter> {
         }
         if let Some(zone) = self.filter.zone().filter(|_| self.filter.is_for_zones_only()) {
             let Some(ids) = snapshot.vms_of_zone(zone) else { return 0 };
-            // One that is reported by several workers is in the zone of each, and shown in that of one.
+            // A VM that several workers report is in the index of each zone, and shown in one.
             let is_elsewhere = |id: &&VmId| {
                 ids.contains(id.as_str()) && !self.view.find_vm(id.as_str()).is_some_and(|vm| self.filter.matches(&vm))
             };
@@ -139,7 +139,7 @@ impl ListById for Matching<'_, VmFilter> {
     }
 }
 
-/// One page of a worker's own VMs that match, by id.
+/// One page of the VMs of a worker that match, by id.
 pub fn page_of_worker_vms(worker: &WorkerView, filter: &VmFilter, request: &PageRequest) -> Result<Page<VmView>> {
     let mut vms = worker.vms(filter.statuses.as_deref());
     vms.retain(|vm| filter.matches(vm));
@@ -150,7 +150,7 @@ fn page_by_id(vms: Vec<VmView>, request: &PageRequest, now: &Snapshot) -> Result
     Page::of(vms.into_iter().map(edge_by_id).collect(), WorkerOrder::default(), request, now)
 }
 
-/// A VM with its place in the order by id.
+/// The edge of a VM in the order by id.
 fn edge_by_id(vm: VmView) -> Edge<VmView> {
     Edge::new(WorkerSortKey::Id(vm.vm.id.as_str().to_owned()), vm.vm.id.shared(), 0, vm)
 }

@@ -1,9 +1,9 @@
-//! Following the cluster instead of polling it.
+//! Watches: streams of events, of heartbeats and of statistics, for clients that follow the cluster instead of polling it.
 //!
-//! Each watch pulls: it works only while somebody reads from it. What it holds meanwhile is small,
-//! whatever the cluster does: which workers there is something to tell of, or some hundred events;
-//! never a snapshot. A reader that fell too far behind the feed is caught up from the change log or
-//! from the latest snapshot, never cut off in silence.
+//! A watch pulls from the journal's feed, and works only while its reader reads. In between it holds little, whatever the
+//! cluster does: the ids of workers with news, or some hundred events; never a snapshot. A reader that is too slow for the
+//! feed is caught up from the change log or from the latest snapshot; it is never skipped without being told. How many
+//! readers share a watch, and how messages are written, is for the protocols to say.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::{Bound, Range};
@@ -13,53 +13,45 @@ use std::time::Duration;
 use futures_util::stream::{self, Stream};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
-use super::events::{EventView, read_cursor};
+use super::events::{EventView, parse_cursor};
 use super::{Reading, Resolvers};
 use crate::clock::Timestamp;
 use crate::cluster::{Change, ClusterStats, Cursor, Event, EventFilter, EventKind, WorkerFilter, WorkerId, WorkerView};
 use crate::error::{Error, Result};
 use crate::journal::{Ended, Extent, Listener, Missed};
+use crate::timing::{BOOKMARK_INTERVAL, STATS_INTERVAL, SUBSCRIBER_INTERVALS};
 
-/// How long a stream of events may be quiet before it is told that it has missed nothing.
-const BOOKMARK_PERIOD: Duration = Duration::from_secs(15);
-
-/// How many events are read from the log at once, or taken from the feed.
+/// How many events are read from the log, or taken from the feed, at once.
 const PAGE: usize = 500;
 
-/// How often statistics are sent, unless told otherwise.
-const STATS_PERIOD: Duration = Duration::from_secs(1);
-
-/// The shortest time between two messages that can be asked for.
-const SHORTEST_PERIOD: Duration = Duration::from_millis(50);
-
-/// A worker as it is, and how many of its beats this message stands for.
+/// A message about the heartbeats of one worker.
 #[derive(Clone, Debug)]
 pub struct Heartbeat {
-    /// The worker.
+    /// The worker as it is now.
     pub worker: WorkerView,
-    /// When it was last heard from.
+    /// When its last heartbeat arrived.
     pub received_at: Timestamp,
-    /// How many beats were folded into this message.
+    /// How many heartbeats the message stands for.
     pub coalesced: u32,
 }
 
 impl Resolvers {
-    /// Every event after a cursor, in order, none missing, none twice; from now on without one. Where what there was to
-    /// replay has been told, and now and then when nothing happens, comes a [`Synced`](EventKind::Synced).
+    /// All events after a cursor, in order, none missing and none twice; without a cursor, those from now on. A
+    /// [`Synced`](EventKind::Synced) event follows when the past has been replayed, and when nothing has happened for a while.
     pub fn watch_events(
         &self,
         after: Option<&str>,
         filter: EventFilter,
     ) -> Result<impl Stream<Item = Result<EventView>> + Send + use<>> {
-        // First the feed, then the snapshot: what is committed in between comes by the feed.
+        // The feed is subscribed before the snapshot is read: what is committed in between comes by the feed.
         let feed = self.journal.subscribe();
         let reading = self.read();
         let now = reading.view.snapshot.cursor();
-        let after = after.map(read_cursor).transpose()?;
+        let after = after.map(parse_cursor).transpose()?;
         let is_replaying = after.is_some();
         let mut pending = VecDeque::new();
         let cursor = after.unwrap_or_else(|| {
-            // A cursor to resume from, before anything has happened.
+            // Gives the reader a cursor to resume from before anything has happened.
             pending.push_back(notice(EventKind::Synced, &now, &reading, "Following from here"));
             now
         });
@@ -73,21 +65,20 @@ impl Resolvers {
             is_behind: is_replaying,
             is_replaying,
             seen: reading.view.now,
-            bookmarks: every(BOOKMARK_PERIOD),
+            bookmarks: ticks_every(BOOKMARK_INTERVAL),
         };
-        // In a box, as the watches below: it is moved with every message.
+        // In a box, as the watches below are: `unfold` moves it with every message.
         Ok(stream::unfold(Some(Box::new(watch)), |watch| async move {
             let mut watch = watch?;
             let event = watch.next().await?;
-            // A failure is the last word: trying again without a pause would only repeat it. The reader comes back
-            // with its cursor.
+            // An error ends the stream, since trying again at once would only repeat it. The reader comes back with its cursor.
             let rest = event.is_ok().then_some(watch);
             Some((event, rest))
         }))
     }
 
-    /// The present state of every worker that matches, then each again whenever it is heard from:
-    /// latest wins, at most one message per worker in `period`.
+    /// Every worker that matches, once at the beginning, and then again after its heartbeats: always in its latest state, and
+    /// at most once in `period`.
     pub fn watch_heartbeats(
         &self,
         filter: WorkerFilter,
@@ -104,23 +95,28 @@ impl Resolvers {
             up_to: reading.view.snapshot.cursor(),
             seen: reading.view.now,
             due,
-            told: None,
-            gathering: BTreeMap::new(),
-            ticks: period.map(every),
-            silence: self.silence(),
+            last_sent: None,
+            gathered: BTreeMap::new(),
+            ticks: period.map(ticks_every),
+            no_silence_during: self.no_silence_during(),
         };
         Ok(stream::unfold(Box::new(watch), |mut watch| async move { watch.next().await.map(|beat| (beat, watch)) }))
     }
 
-    /// Statistics now, and again when they changed, at most once in `period`.
+    /// Statistics, once at the beginning, and again when they have changed, at most once in `period`.
     pub fn watch_cluster_stats(
         &self,
         period: Option<Duration>,
     ) -> Result<impl Stream<Item = ClusterStats> + Send + use<>> {
-        let period = check_period(period.unwrap_or(STATS_PERIOD))?;
+        let period = check_period(period.unwrap_or(STATS_INTERVAL))?;
         let feed = self.journal.subscribe();
-        let watch =
-            StatsWatch { resolvers: self.clone(), feed, ticks: every(period), seen: self.clock.now(), told: None };
+        let watch = StatsWatch {
+            resolvers: self.clone(),
+            feed,
+            ticks: ticks_every(period),
+            seen: self.clock.now(),
+            last_sent: None,
+        };
         Ok(stream::unfold(Box::new(watch), |mut watch| async move { watch.next().await.map(|stats| (stats, watch)) }))
     }
 }
@@ -129,16 +125,16 @@ struct EventWatch {
     resolvers: Resolvers,
     feed: Listener,
     filter: EventFilter,
-    /// Everything up to here has been told, or did not match.
+    /// Everything up to here has been sent, or did not match.
     cursor: Cursor,
     pending: VecDeque<Arc<Event>>,
-    /// Everything up to here will have been told once nothing is pending.
+    /// Everything up to here will have been sent when nothing is pending any more.
     up_to: Cursor,
-    /// Whether the log has to be read before the feed makes sense again.
+    /// Whether the log has to be read, because the feed has lost what comes next.
     is_behind: bool,
-    /// Whether the reader waits to hear that everything after its own cursor has been told.
+    /// Whether the past is being replayed, so that a `Synced` event has to follow it.
     is_replaying: bool,
-    /// A moment of the cluster that the reader may have seen: nothing is shown as it was before.
+    /// The latest moment of which the reader may have been shown the cluster: it is shown no earlier one.
     seen: Timestamp,
     bookmarks: Interval,
 }
@@ -180,7 +176,7 @@ impl EventWatch {
         }
     }
 
-    /// Tells a cursor to resume from.
+    /// Sends a cursor to resume from.
     fn bookmark(&mut self, message: &str) {
         let reading = self.resolvers.read();
         self.pending.push_back(notice(EventKind::Synced, &self.cursor, &reading, message));
@@ -196,7 +192,7 @@ impl EventWatch {
         let mut wanted = new.iter().filter(|event| self.filter.matches(event));
         self.pending.extend(wanted.by_ref().take(PAGE).cloned());
         match self.pending.back() {
-            // The rest when these have been told, or a reader that stalls would hold on to all of them.
+            // The rest is taken when these have been sent: a reader that stalls shall not keep all of them alive.
             Some(last) if wanted.next().is_some() => {
                 self.up_to = last.cursor.clone();
                 self.feed.again();
@@ -206,19 +202,20 @@ impl EventWatch {
         Ok(())
     }
 
-    /// Another server has committed it, and the log says what. All who follow are at the same place then, and have it read
-    /// once.
+    /// Takes the events of a change that another server has committed, from the log. All watches are at the same place
+    /// then, and share one reading of the log.
     async fn take_from_log(&mut self, change: &Change) -> Result<()> {
         let begin = Cursor::after_revision(change.epoch.clone(), change.after);
         if begin.is_after(&self.cursor) {
             self.is_behind = true;
             return Ok(());
         }
-        // What has been told of it already, if it is more than one page; else no cursor that is this reader's own.
+        // If the change has more than one page, after the events that were sent; else after the change before, which is the
+        // same cursor for all readers.
         let after = if self.cursor.is_after(&begin) { self.cursor.clone() } else { begin };
         let (page, is_all) = self.resolvers.journal.log().shared_events(&after, change.revision).await?;
         if !page.follows(&after) {
-            // It is too late, and will be told so.
+            // Events after the cursor have left the log: `read_log` tells the reader so.
             self.is_behind = true;
             return Ok(());
         }
@@ -233,20 +230,20 @@ impl EventWatch {
         Ok(())
     }
 
-    /// The database was set back: what was told may never have been.
+    /// The database was set back: what was sent may not be in it.
     async fn start_over(&mut self) {
         match self.resolvers.journal.log().extent().await {
             Ok(Extent { start, .. }) => self.resync(start, "The database was set back to an earlier state"),
-            // The log will be asked again, and then tells the same.
+            // The log is read again, and then tells the same.
             Err(_) => self.is_behind = true,
         }
     }
 
-    /// Reads the next part of the log. Whatever the feed holds of it is then known already.
+    /// Reads the next part of the log. What the feed still has of that part is skipped later.
     async fn read_log(&mut self) -> Result<()> {
         let journal = &self.resolvers.journal;
-        // A cursor from another server may be ahead of this one, but not for long: if the database has it and this
-        // server has not seen it yet, the reader has to come back, and nothing is lost.
+        // A cursor from another server may be ahead of this server, but not for long: if the database has its revision and this
+        // server has not, the reader is refused, comes back, and loses nothing.
         let Some(snapshot) = journal.snapshot_with(&self.cursor).await? else {
             let Extent { start, .. } = journal.log().extent().await?;
             self.resync(start, "That cursor is not of this database as it is now");
@@ -258,7 +255,7 @@ impl EventWatch {
             return Ok(());
         }
         self.is_behind = page.events.len() == PAGE;
-        // The log may know more than this server has seen, which the feed will tell of.
+        // The log may have more than the snapshot of this server: that will come by the feed.
         let seen = page.events.partition_point(|event| event.cursor.revision <= snapshot.revision);
         self.is_behind &= seen == page.events.len();
         page.events.truncate(seen);
@@ -270,7 +267,7 @@ impl EventWatch {
         Ok(())
     }
 
-    /// Tells that the stream has a gap, and goes on from the present.
+    /// Sends a `Resync` event, which says that the stream has a gap, and goes on from the present.
     fn resync(&mut self, oldest: Cursor, what: &str) {
         let reading = self.resolvers.read();
         let now = reading.view.snapshot.cursor();
@@ -286,7 +283,7 @@ impl EventWatch {
     }
 }
 
-/// An event that is only told, not in the log.
+/// A notice: an event for one reader that is not in the log.
 fn notice(kind: EventKind, cursor: &Cursor, reading: &Reading, message: &str) -> Arc<Event> {
     Arc::new(Event {
         cursor: cursor.clone(),
@@ -305,26 +302,26 @@ struct HeartbeatWatch {
     resolvers: Resolvers,
     feed: Listener,
     filter: WorkerFilter,
-    /// The place of the last change that was taken.
+    /// The cursor of the last change that was taken.
     up_to: Cursor,
-    /// When the reader came: nothing is shown as it was before.
+    /// The latest moment of which the reader may have been shown the cluster.
     seen: Timestamp,
-    /// Workers to tell of now, and how many beats each message stands for.
+    /// Workers to send now, each with the number of heartbeats that its message stands for.
     due: BTreeMap<WorkerId, u32>,
-    /// Whom the last message was about: who comes after it has its turn, or whoever comes early in
-    /// the order and beats often would be the only one that a slow reader hears of.
-    told: Option<WorkerId>,
-    /// Workers to tell of at the next tick.
-    gathering: BTreeMap<WorkerId, u32>,
+    /// The worker of the last message. The next one by id has its turn: otherwise a slow reader would be sent only the first
+    /// workers by id, if these send heartbeats often.
+    last_sent: Option<WorkerId>,
+    /// Workers to send at the next tick.
+    gathered: BTreeMap<WorkerId, u32>,
     ticks: Option<Interval>,
-    /// When nobody has become offline by silence alone.
-    silence: Range<Timestamp>,
+    /// In which time no worker becomes offline without a commit.
+    no_silence_during: Range<Timestamp>,
 }
 
 impl HeartbeatWatch {
     async fn next(&mut self) -> Option<Heartbeat> {
         loop {
-            // What has come in meanwhile is folded in first: a slow reader gets the latest, and less.
+            // What has come by the feed meanwhile is taken first: a slow reader gets fewer messages, with the latest state.
             loop {
                 match self.feed.try_next() {
                     Some(Ok(change)) => self.take(&change),
@@ -351,16 +348,16 @@ impl HeartbeatWatch {
                     Ok(Err(Missed)) => self.take_all(),
                     Err(Ended) => return None,
                 },
-                _ = tick => self.due.append(&mut self.gathering),
-                () = self.resolvers.clock.left(self.silence.clone()) => self.note_silence(),
+                _ = tick => self.due.append(&mut self.gathered),
+                () = self.resolvers.clock.left(self.no_silence_during.clone()) => self.note_offline(),
             }
         }
     }
 
-    /// Notes who has become offline since the last look, which nobody commits.
-    fn note_silence(&mut self) {
-        let now = self.resolvers.silence();
-        let before = std::mem::replace(&mut self.silence, now.clone());
+    /// Notes the workers that have become offline by the clock alone, which no change tells of.
+    fn note_offline(&mut self) {
+        let now = self.resolvers.no_silence_during();
+        let before = std::mem::replace(&mut self.no_silence_during, now.clone());
         let (before, now) = (self.resolvers.at(before.start), self.resolvers.at(now.start));
         self.seen = self.seen.max(now.now);
         let gone = now.workers().filter(|worker| {
@@ -372,10 +369,10 @@ impl HeartbeatWatch {
     }
 
     fn next_due(&mut self) -> Option<(WorkerId, u32)> {
-        let told = self.told.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-        let next = self.due.range::<WorkerId, _>((told, Bound::Unbounded)).next();
+        let last_sent = self.last_sent.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let next = self.due.range::<WorkerId, _>((last_sent, Bound::Unbounded)).next();
         let id = next.or_else(|| self.due.first_key_value())?.0.clone();
-        self.told = Some(id.clone());
+        self.last_sent = Some(id.clone());
         self.due.remove_entry(&id)
     }
 
@@ -386,11 +383,11 @@ impl HeartbeatWatch {
         }
     }
 
-    /// The feed has lost changes: whoever changed since is in the snapshot. How often cannot be told,
-    /// except for what the feed still holds, which is taken and counted next.
+    /// Takes the workers that have changed from the snapshot, since the feed has lost changes. How many heartbeats were lost is
+    /// not known; those that the feed still has are taken and counted next.
     fn take_all(&mut self) {
         let snapshot = self.resolvers.journal.snapshot();
-        // What is missed may be that the database was set back: then everybody may have changed.
+        // A lost change may be that the database was set back: then every worker may have changed.
         let is_later = self.up_to.revision <= snapshot.revision && snapshot.epochs.include(&self.up_to);
         let known = if is_later { self.up_to.revision } else { 0 };
         for worker in snapshot.workers().filter(|worker| worker.revision > known) {
@@ -408,7 +405,7 @@ impl HeartbeatWatch {
     }
 
     fn waiting(&mut self) -> &mut BTreeMap<WorkerId, u32> {
-        if self.ticks.is_some() { &mut self.gathering } else { &mut self.due }
+        if self.ticks.is_some() { &mut self.gathered } else { &mut self.due }
     }
 }
 
@@ -416,23 +413,23 @@ struct StatsWatch {
     resolvers: Resolvers,
     feed: Listener,
     ticks: Interval,
-    /// When the reader came: nothing is shown as it was before.
+    /// The latest moment of which the reader may have been shown the cluster.
     seen: Timestamp,
-    told: Option<ClusterStats>,
+    last_sent: Option<ClusterStats>,
 }
 
 impl StatsWatch {
     async fn next(&mut self) -> Option<ClusterStats> {
         loop {
-            let silence = self.resolvers.silence();
+            let silence = self.resolvers.no_silence_during();
             self.seen = self.seen.max(silence.start);
             let stats = self.resolvers.stats_of(&self.resolvers.latest(self.seen));
-            if self.told.as_ref().is_none_or(|told| !tells_the_same(told, &stats)) {
-                self.told = Some(stats.clone());
+            if self.last_sent.as_ref().is_none_or(|last_sent| !equal_but_for_revision(last_sent, &stats)) {
+                self.last_sent = Some(stats.clone());
                 self.ticks.reset();
                 return Some(stats);
             }
-            // Not before the period is over, and only if anything has been committed since, or somebody may be offline.
+            // Computes them again when the period is over and something was committed, or a worker may have become offline.
             self.ticks.tick().await;
             tokio::select! {
                 heard = self.feed.next() => if let Err(Ended) = heard {
@@ -445,19 +442,20 @@ impl StatsWatch {
     }
 }
 
-/// Whether two statistics differ in nothing but the revision they were read at.
-fn tells_the_same(one: &ClusterStats, other: &ClusterStats) -> bool {
+/// Whether two statistics are equal in everything but the revision that they were read at.
+fn equal_but_for_revision(one: &ClusterStats, other: &ClusterStats) -> bool {
     ClusterStats { revision: 0, ..one.clone() } == ClusterStats { revision: 0, ..other.clone() }
 }
 
-fn every(period: Duration) -> Interval {
+fn ticks_every(period: Duration) -> Interval {
     let mut ticks = interval_at(Instant::now() + period, period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
 }
 
 fn check_period(period: Duration) -> Result<Duration> {
-    if period < SHORTEST_PERIOD || period > Duration::from_secs(3_600) {
+    let (shortest, longest) = SUBSCRIBER_INTERVALS;
+    if period < shortest || period > longest {
         return Err(Error::invalid("every", "must be from 50ms to 1h"));
     }
     Ok(period)

@@ -1,4 +1,7 @@
-//! Operations on workers.
+//! Operations on workers: lists and pages, registration, heartbeats, deregistration, drain and activate.
+//!
+//! What a command changes is decided in the [`journal`](crate::journal); here its input is checked, its outcome is logged, and
+//! its reply is made. Where a list or a page is read from, an index or all workers, is decided here, too.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -7,28 +10,26 @@ use std::time::Duration;
 use rand::Rng as _;
 use tracing::{info, warn};
 
-use super::input::{self, HeartbeatInput, RegistrationInput};
+use super::checks;
+use super::idempotent_request::{IdempotentReply, IdempotentRequest};
+use super::indexed_pages::{self, indexed_order};
 use super::offload::steps;
-use super::once::{Answered, Once};
-use super::ordered::{self, kept_order};
-use super::page::{Edge, ListById, Listing, Matching, Page, PageRequest};
-use super::{Reading, Resolvers, Timing};
+use super::page::{Edge, FilteredList, ListById, Listing, Page, PageRequest};
+use super::worker_input::{HeartbeatInput, RegistrationInput};
+use super::{Reading, Resolvers};
 use crate::cluster::{
-    Actor, Ids, KeptOrder, SchedulingPolicy, View, VmStatus, VmView, Worker, WorkerFacet, WorkerFilter, WorkerId,
+    Actor, Ids, IndexedOrder, SchedulingPolicy, View, VmStatus, VmView, Worker, WorkerFacet, WorkerFilter, WorkerId,
     WorkerOrder, WorkerOrderField, WorkerSortKey, WorkerView,
 };
 use crate::error::{Error, Result};
 use crate::journal::commands::{
     Deregister, HeartbeatAccepted, PolicySet, RecordHeartbeat, RecordHeartbeats, Register, SetPolicy, SignOfLife,
 };
-pub use crate::journal::commands::{Precondition, Seen, SeenAt, SetAside};
+pub use crate::journal::commands::{Precondition, RejectedVm, Seen, SeenAt};
 use crate::journal::{Committed, Submitted};
+use crate::timing::{HEARTBEAT_JITTER, Timing};
 
-/// By how much the time of the next heartbeat is spread, so that a fleet that starts at once does
-/// not beat at once for ever.
-const JITTER: f64 = 0.1;
-
-/// A worker has registered.
+/// The reply to a registration.
 #[derive(Clone, Debug)]
 pub struct Registered {
     /// The worker as it now is.
@@ -39,7 +40,7 @@ pub struct Registered {
     pub heartbeat_interval: Duration,
 }
 
-/// A heartbeat has been recorded.
+/// The reply to a heartbeat.
 #[derive(Clone, Debug)]
 pub struct HeartbeatRecorded {
     /// The worker as it now is.
@@ -48,36 +49,36 @@ pub struct HeartbeatRecorded {
     pub next_heartbeat: Duration,
     /// Whether the next one should carry the whole inventory.
     pub resync: bool,
-    /// If it came late, the number of the last one that counted.
+    /// If the heartbeat came late, the number of the last one that counted.
     pub last_sequence: Option<u64>,
-    /// VMs that were left out.
-    pub set_aside: Vec<SetAside>,
+    /// VMs of the report that were rejected; the others counted.
+    pub rejected_vms: Vec<RejectedVm>,
 }
 
-/// Who sends a heartbeat, as it says itself.
+/// The sender of a heartbeat, as the heartbeat says.
 #[derive(Clone, Copy, Debug)]
 pub struct HeartbeatSender<'a> {
     /// The worker.
     pub worker_id: &'a str,
-    /// Which life of it.
+    /// Its incarnation.
     pub incarnation: i64,
-    /// What its process called its start.
+    /// The boot id of its process.
     pub boot_id: Option<&'a str>,
-    /// Number of the heartbeat in that life.
+    /// The number of the heartbeat in that incarnation.
     pub sequence: Option<i64>,
 }
 
-/// What operators want of a worker is as they asked.
+/// The reply to a command that sets the policy.
 #[derive(Clone, Debug)]
 pub struct PolicyChanged {
     /// The worker as it now is.
     pub worker: WorkerView,
-    /// Whether it was different before.
+    /// Whether the policy, or the drain, was another one before.
     pub changed: bool,
 }
 
 impl PolicyChanged {
-    /// What happened, as the documented sentence.
+    /// The sentence that the contract documents.
     pub fn message(&self) -> &'static str {
         match self.worker.worker.policy {
             SchedulingPolicy::Draining => "Worker marked as draining. It will stop accepting new tasks.",
@@ -86,25 +87,24 @@ impl PolicyChanged {
     }
 }
 
-/// How a worker leaves.
+/// A deregistration, by the worker itself or by an operator.
 #[derive(Clone, Debug, Default)]
-pub struct Goodbye {
-    /// Which life of the worker leaves: then it is the worker who says so. Without this and the next two, it is an
-    /// operator.
+pub struct Deregistration {
+    /// The incarnation that deregisters. Without this and the next two, it is an operator who deregisters the worker.
     pub incarnation: Option<i64>,
-    /// What the process of that life called its start.
+    /// The boot id of the process of that incarnation.
     pub boot_id: Option<String>,
-    /// On which start of its host the life that leaves has to be.
+    /// The boot id of the host on which the deregistered process has to run.
     pub host_boot_id: Option<String>,
-    /// Remove it with its VMs, instead of keeping it as offline.
+    /// Removes the worker with its VMs, instead of keeping it as offline.
     pub purge: bool,
-    /// Remove it even though VMs hold slots on it.
+    /// Removes it even though VMs hold slots on it.
     pub force: bool,
-    /// Only if this holds.
+    /// The deregistration is refused unless this holds.
     pub condition: Precondition,
 }
 
-/// Anything that has an id of its own.
+/// An object by its id, of any type that has one.
 #[derive(Clone, Debug)]
 pub enum Node {
     /// A worker.
@@ -127,7 +127,7 @@ impl Reading {
     /// All workers that match, by id.
     pub fn list_workers(&self, filter: &WorkerFilter) -> Vec<WorkerView> {
         let Some(ids) = &filter.ids else {
-            return Matching { view: &self.view, filter }.range(Bound::Unbounded, Bound::Unbounded).collect();
+            return FilteredList { view: &self.view, filter }.range(Bound::Unbounded, Bound::Unbounded).collect();
         };
         let mut ids: Vec<_> = ids.iter().map(String::as_str).collect();
         ids.sort_unstable();
@@ -136,19 +136,22 @@ impl Reading {
         workers.filter(|worker| filter.matches(worker)).collect()
     }
 
-    /// How many steps it takes to find the workers that match, and to write those of them that are asked for.
+    /// The steps of finding the workers that match, and of writing the requested page of them.
     pub fn steps_to_list_workers(&self, filter: &WorkerFilter, order: WorkerOrder, request: &PageRequest) -> u64 {
-        let matching = Matching { view: &self.view, filter };
+        let matching = FilteredList { view: &self.view, filter };
         let rows = match &filter.ids {
             Some(ids) => ids.len(),
-            None => matching.source().len(&self.view),
+            None => matching.candidates().len(&self.view),
         };
         let snapshot = &self.view.snapshot;
-        let rows = if ordered_by(filter, order).is_some() {
-            // Those that have moved since the walk began are passed.
-            let moved = request.walk_began().map_or(0, |revision| snapshot.count_registered_after(revision));
+        let rows = if indexed_order_of(filter, order).is_some() {
+            // Workers that have moved since the walk began are skipped.
+            let moved = request.walk_start_revision().map_or(0, |revision| snapshot.count_registered_after(revision));
             request.most_rows(rows).saturating_add(moved).min(rows.saturating_mul(2))
-        } else if lie_by_id(filter, order) && matching.known_total().is_some() && !matching.may_pass_the_silent() {
+        } else if is_ordered_by_id(filter, order)
+            && matching.known_total().is_some()
+            && !matching.may_pass_unannounced()
+        {
             request.most_rows(rows)
         } else {
             rows
@@ -163,11 +166,11 @@ impl Reading {
         order: WorkerOrder,
         request: &PageRequest,
     ) -> Result<Page<WorkerView>> {
-        if lie_by_id(filter, order) {
-            return Page::by_id(&Matching { view: &self.view, filter }, order.descending, request);
+        if is_ordered_by_id(filter, order) {
+            return Page::by_id(&FilteredList { view: &self.view, filter }, order.descending, request);
         }
-        if let Some(kept) = ordered_by(filter, order) {
-            return ordered::page(&self.view, kept, order, request, |worker| edge(worker, order));
+        if let Some(kept) = indexed_order_of(filter, order) {
+            return indexed_pages::page(&self.view, kept, order, request, |worker| edge(worker, order));
         }
         let edges = self.list_workers(filter).into_iter().map(|worker| edge(worker, order)).collect();
         Page::of(edges, order, request, &self.view.snapshot)
@@ -180,47 +183,47 @@ impl Reading {
         order: WorkerOrder,
         request: &PageRequest,
     ) -> Result<Listing<WorkerView>> {
-        let is_sought = lie_by_id(filter, order) || ordered_by(filter, order).is_some();
+        let is_sought = is_ordered_by_id(filter, order) || indexed_order_of(filter, order).is_some();
         if is_sought && !request.is_for_all() {
             return Ok(self.page_of_workers(filter, order, request)?.into());
         }
         Listing::of(self.list_workers(filter), |worker| edge(worker, order), order, request, &self.view.snapshot)
     }
 
-    /// VMs of a worker, by id: those in one of these statuses, or without any wish those that hold a slot.
+    /// VMs of a worker, by id: those in one of these statuses, or without statuses those that hold a slot.
     pub fn worker_vms(&self, id: &str, statuses: Option<&[VmStatus]>) -> Result<Vec<VmView>> {
         Ok(self.worker(id)?.vms(statuses))
     }
 
-    /// Whatever has this id. Of a worker and a VM that have one, the worker.
+    /// The object with this id; the worker, if a worker and a VM have it.
     pub fn find_node(&self, id: &str) -> Option<Node> {
         let worker = self.find_worker(id).map(Node::Worker);
         worker.or_else(|| self.find_vm(id).map(Node::Vm))
     }
 }
 
-/// Whether the workers that match lie in this order: none are looked up by their ids.
-fn lie_by_id(filter: &WorkerFilter, order: WorkerOrder) -> bool {
+/// Whether the matching workers are read in the order by id, without looking them up one by one.
+fn is_ordered_by_id(filter: &WorkerFilter, order: WorkerOrder) -> bool {
     filter.ids.is_none() && order.field == WorkerOrderField::Id
 }
 
-/// The order that is kept in which all workers are asked for, if they are.
-fn ordered_by(filter: &WorkerFilter, order: WorkerOrder) -> Option<KeptOrder> {
-    if *filter == WorkerFilter::default() { kept_order(order) } else { None }
+/// The index of the order, if all workers are asked for and the order has one.
+fn indexed_order_of(filter: &WorkerFilter, order: WorkerOrder) -> Option<IndexedOrder> {
+    if *filter == WorkerFilter::default() { indexed_order(order) } else { None }
 }
 
-/// Where all workers that match are.
-enum Source<'a> {
-    /// Anywhere.
+/// Workers among which all that match are.
+enum CandidateSet<'a> {
+    /// All workers.
     All,
-    /// Among these.
+    /// The workers with these ids.
     Among(&'a Ids<WorkerId>),
-    /// Nowhere.
+    /// None.
     Nowhere,
 }
 
-impl Source<'_> {
-    /// How many workers there are to look at.
+impl CandidateSet<'_> {
+    /// How many workers have to be compared with the filter.
     fn len(&self, view: &View) -> usize {
         match self {
             Self::All => view.snapshot.worker_count(),
@@ -230,26 +233,26 @@ impl Source<'_> {
     }
 }
 
-impl<'a> Matching<'a, WorkerFilter> {
-    /// The fewest workers among which those that match can be found by an index.
-    fn source(&self) -> Source<'a> {
+impl<'a> FilteredList<'a, WorkerFilter> {
+    /// The smallest set that an index has for a condition of the filter.
+    fn candidates(&self) -> CandidateSet<'a> {
         let snapshot = &self.view.snapshot;
         let sources = self.filter.facets().filter_map(|facet| match facet {
             WorkerFacet::Zone(zone) => Some(snapshot.workers_of_zone(zone)),
             WorkerFacet::Label(key, value) => Some(snapshot.workers_with_label(key, value)),
             WorkerFacet::Status(status) => self.view.candidates(status).map(Some),
         });
-        let sources = sources.map(|ids| ids.map_or(Source::Nowhere, Source::Among));
-        sources.min_by_key(|source| source.len(self.view)).unwrap_or(Source::All)
+        let sources = sources.map(|ids| ids.map_or(CandidateSet::Nowhere, CandidateSet::Among));
+        sources.min_by_key(|source| source.len(self.view)).unwrap_or(CandidateSet::All)
     }
 
-    /// Whether a page by status may have to pass any number of workers whose silence nobody has announced yet.
-    fn may_pass_the_silent(&self) -> bool {
+    /// Whether a page by status may have to skip any number of workers that are offline and not announced yet.
+    fn may_pass_unannounced(&self) -> bool {
         let is_by_status = self.filter.facets().any(|facet| matches!(facet, WorkerFacet::Status(_)));
         is_by_status && !self.view.has_announced_all_silent()
     }
 
-    /// How many workers match, if that is known without looking at them.
+    /// How many workers match, if an index knows.
     fn known_total(&self) -> Option<usize> {
         let snapshot = &self.view.snapshot;
         if *self.filter == WorkerFilter::default() {
@@ -263,7 +266,7 @@ impl<'a> Matching<'a, WorkerFilter> {
     }
 }
 
-impl ListById for Matching<'_, WorkerFilter> {
+impl ListById for FilteredList<'_, WorkerFilter> {
     type Node = WorkerView;
 
     fn range<'a>(
@@ -271,10 +274,10 @@ impl ListById for Matching<'_, WorkerFilter> {
         lower: Bound<&'a str>,
         upper: Bound<&'a str>,
     ) -> impl DoubleEndedIterator<Item = WorkerView> + 'a {
-        let workers: Box<dyn DoubleEndedIterator<Item = WorkerView> + 'a> = match self.source() {
-            Source::All => Box::new(self.view.workers_in(lower, upper)),
-            Source::Among(ids) => Box::new(self.view.workers_among(ids, lower, upper)),
-            Source::Nowhere => Box::new(std::iter::empty()),
+        let workers: Box<dyn DoubleEndedIterator<Item = WorkerView> + 'a> = match self.candidates() {
+            CandidateSet::All => Box::new(self.view.workers_in(lower, upper)),
+            CandidateSet::Among(ids) => Box::new(self.view.workers_among(ids, lower, upper)),
+            CandidateSet::Nowhere => Box::new(std::iter::empty()),
         };
         workers.filter(|worker| self.filter.matches(worker))
     }
@@ -288,21 +291,21 @@ impl ListById for Matching<'_, WorkerFilter> {
     }
 }
 
-/// A worker with its place in an order.
+/// The edge of a worker in an order.
 pub(super) fn edge(worker: WorkerView, order: WorkerOrder) -> Edge<WorkerView> {
     let kept = &worker.worker;
     let key_revision = match order.field {
         WorkerOrderField::Id => 0,
         WorkerOrderField::Hostname | WorkerOrderField::Zone => kept.registration_revision,
         WorkerOrderField::VmCount => kept.usage.vms_revision,
-        // When exactly is not known; not later than this.
+        // The key has changed at this revision or before it.
         WorkerOrderField::CpuUsage | WorkerOrderField::MemoryUsage | WorkerOrderField::LastSeen => kept.revision,
     };
     Edge::new(WorkerSortKey::of(&worker, order.field), kept.id.shared(), key_revision, worker)
 }
 
 impl Reading {
-    /// A worker as a command left it. Other commands of its batch may have gone on from there.
+    /// A worker as a command left it, which later commands of the same batch may have changed again.
     fn as_decided(&self, worker: Arc<Worker>) -> WorkerView {
         WorkerView { worker, view: self.view.clone() }
     }
@@ -314,7 +317,7 @@ impl Resolvers {
         self.register_worker_if(id, input, Precondition::default()).await
     }
 
-    /// The same, if the condition holds.
+    /// The same, if a precondition holds.
     pub async fn register_worker_if(
         &self,
         id: &str,
@@ -337,12 +340,12 @@ impl Resolvers {
     pub async fn record_heartbeat(&self, id: &str, input: HeartbeatInput) -> Result<HeartbeatRecorded> {
         let offline_after = self.timing.offline_after;
         let command = RecordHeartbeat { worker_id: id.to_owned(), beat: input.check()?, offline_after };
-        let submitted = self.journal.submit(command).map_err(|refused| self.within_time_out(refused))?;
+        let submitted = self.journal.submit(command).map_err(|refused| self.limit_retry_after(refused))?;
         self.finish_heartbeat(submitted).await
     }
 
-    /// Records heartbeats of many workers that came together. One that is refused does not spoil the others; if there is
-    /// no room for them, none is taken.
+    /// Records the heartbeats of a batch. A heartbeat that is refused does not affect the others; if the queue has no room for
+    /// all, none is taken.
     pub async fn record_heartbeats(
         &self,
         beats: Vec<(String, HeartbeatInput)>,
@@ -353,12 +356,12 @@ impl Resolvers {
         for (worker_id, input) in beats {
             places.push(input.check().map(|beat| checked.push(RecordHeartbeat { worker_id, beat, offline_after })));
         }
-        let submitted = self.journal.submit_all(checked).map_err(|refused| self.within_time_out(refused))?;
+        let submitted = self.journal.submit_all(checked).map_err(|refused| self.limit_retry_after(refused))?;
         let mut submitted = submitted.into_iter();
         let mut replies = Vec::with_capacity(places.len());
         for place in places {
             replies.push(match place {
-                // Each of these was submitted.
+                // Each checked heartbeat was submitted, in this order.
                 Ok(()) => match submitted.next() {
                     Some(submitted) => self.finish_heartbeat(submitted).await,
                     None => Err(Error::ShuttingDown),
@@ -369,17 +372,17 @@ impl Resolvers {
         Ok(replies)
     }
 
-    /// Refuses heartbeats, of which nothing has been read yet, if there is not even room for one: then it is enough to
-    /// read [who sends them](Self::hear).
+    /// Refuses heartbeats before their bodies are read, if the queue has no room for one: then only
+    /// [who sends them](Self::record_life_sign) has to be read.
     pub fn check_room_for_heartbeat(&self) -> Result<()> {
-        self.journal.check_room_for_heartbeat().map_err(|refused| self.within_time_out(refused))
+        self.journal.check_room_for_heartbeat().map_err(|refused| self.limit_retry_after(refused))
     }
 
-    /// Asks whoever is refused for load to come again while it is not silent for too long, even if it is refused again.
-    fn within_time_out(&self, error: Error) -> Error {
+    /// Limits the wait that a refused worker is told, so that it can be refused once more and is still not offline.
+    fn limit_retry_after(&self, error: Error) -> Error {
         match error {
             Error::Busy { retry_after } => {
-                // It is told in whole seconds.
+                // Clients are told whole seconds.
                 let longest = Duration::from_secs((self.timing.offline_after / 3).as_secs().max(1));
                 Error::Busy { retry_after: retry_after.min(longest) }
             }
@@ -387,16 +390,16 @@ impl Resolvers {
         }
     }
 
-    /// Hears that a worker is alive whose registration is refused.
-    pub fn hear_registration(&self, worker_id: &str, boot_id: Option<&str>) {
+    /// Notes that a worker is alive whose registration is refused.
+    pub fn record_life_sign_of_registration(&self, worker_id: &str, boot_id: Option<&str>) {
         self.journal.hear(&SignOfLife { worker_id, incarnation: None, boot_id, sequence: None });
     }
 
-    /// Hears that a worker is alive whose heartbeat is refused, and nothing else of what it says.
-    pub fn hear(&self, sender: &HeartbeatSender<'_>) {
+    /// Notes that a worker is alive whose heartbeat is refused, and nothing else of the heartbeat.
+    pub fn record_life_sign(&self, sender: &HeartbeatSender<'_>) {
         let HeartbeatSender { worker_id, incarnation, boot_id, sequence } = *sender;
-        // One that makes no sense is nobody's.
-        if let Ok(incarnation) = input::incarnation(incarnation) {
+        // No worker has an incarnation out of range.
+        if let Ok(incarnation) = checks::incarnation(incarnation) {
             let sequence = sequence.and_then(|number| u64::try_from(number).ok());
             self.journal.hear(&SignOfLife { worker_id, incarnation: Some(incarnation), boot_id, sequence });
         }
@@ -404,38 +407,38 @@ impl Resolvers {
 
     async fn finish_heartbeat(&self, submitted: Submitted<HeartbeatAccepted>) -> Result<HeartbeatRecorded> {
         let Committed { reply, snapshot } = submitted.committed().await?;
-        note_set_aside(&reply);
+        log_rejected_vms(&reply);
         Ok(recorded(&reply, self.reading(snapshot).view, self.timing))
     }
 
-    /// Records a worker's heartbeat, once for its key.
-    pub async fn record_heartbeat_once(
+    /// Records a worker's heartbeat, once for its idempotency key.
+    pub async fn record_heartbeat_idempotent(
         &self,
         id: &str,
         input: HeartbeatInput,
-        once: Once<HeartbeatRecorded>,
-    ) -> Result<Answered> {
+        request: IdempotentRequest<HeartbeatRecorded>,
+    ) -> Result<IdempotentReply> {
         let offline_after = self.timing.offline_after;
         let command = RecordHeartbeat { worker_id: id.to_owned(), beat: input.check()?, offline_after };
         let timing = self.timing;
         let show = move |reply: &HeartbeatAccepted, view: Arc<View>| recorded(reply, view, timing);
         let (answered, reply) = self
-            .commit_once(command, once.of_heartbeats(), show)
+            .commit_idempotent(command, request.of_heartbeats(), show)
             .await
-            .map_err(|refused| self.within_time_out(refused))?;
-        reply.iter().for_each(note_set_aside);
+            .map_err(|refused| self.limit_retry_after(refused))?;
+        reply.iter().for_each(log_rejected_vms);
         Ok(answered)
     }
 
-    /// Records heartbeats of many workers, once for their key: together or not at all. One that is refused does not
-    /// spoil the others.
-    pub async fn record_heartbeats_once(
+    /// Records the heartbeats of a batch, once for its idempotency key: all in one commit. A heartbeat that is refused does not
+    /// affect the others.
+    pub async fn record_heartbeats_idempotent(
         &self,
         beats: Vec<(String, HeartbeatInput)>,
-        once: Once<Vec<Result<HeartbeatRecorded>>>,
-    ) -> Result<Answered> {
+        request: IdempotentRequest<Vec<Result<HeartbeatRecorded>>>,
+    ) -> Result<IdempotentReply> {
         let offline_after = self.timing.offline_after;
-        // Those that make no sense are not given to the journal; their places are kept.
+        // Invalid heartbeats are not given to the journal; their positions in the reply are kept.
         let mut checked = Vec::with_capacity(beats.len());
         let mut places = Vec::with_capacity(beats.len());
         for (worker_id, input) in beats {
@@ -452,18 +455,18 @@ impl Resolvers {
             places.iter().map(one).collect()
         };
         let (answered, replies) = self
-            .commit_once(RecordHeartbeats(checked), once.of_heartbeats(), show)
+            .commit_idempotent(RecordHeartbeats(checked), request.of_heartbeats(), show)
             .await
-            .map_err(|refused| self.within_time_out(refused))?;
-        replies.iter().flatten().flatten().for_each(note_set_aside);
+            .map_err(|refused| self.limit_retry_after(refused))?;
+        replies.iter().flatten().flatten().for_each(log_rejected_vms);
         Ok(answered)
     }
 
-    /// A worker leaves: it is kept as offline, or removed.
-    pub async fn deregister_worker(&self, id: &str, goodbye: Goodbye) -> Result<()> {
-        let Goodbye { incarnation, boot_id, host_boot_id, purge, force, condition } = goodbye;
-        let incarnation = incarnation.map(input::incarnation).transpose()?;
-        let host_boot_id = host_boot_id.map(input::host_boot_id).transpose()?;
+    /// Deregisters a worker: it is kept as offline, or removed.
+    pub async fn deregister_worker(&self, id: &str, deregistration: Deregistration) -> Result<()> {
+        let Deregistration { incarnation, boot_id, host_boot_id, purge, force, condition } = deregistration;
+        let incarnation = incarnation.map(checks::incarnation).transpose()?;
+        let host_boot_id = host_boot_id.map(checks::host_boot_id).transpose()?;
         let worker_id = id.to_owned();
         let command = Deregister { worker_id, incarnation, boot_id, host_boot_id, purge, force, condition };
         let actor = command.actor();
@@ -477,7 +480,7 @@ impl Resolvers {
         Ok(())
     }
 
-    /// Stops new work from landing on a worker. What runs there keeps running.
+    /// Stops new VMs from being placed on a worker. VMs already there keep running.
     pub async fn drain_worker(
         &self,
         id: &str,
@@ -487,7 +490,7 @@ impl Resolvers {
         self.set_policy(id, SchedulingPolicy::Draining, reason, if_revision.into()).await
     }
 
-    /// Opens a worker for new work again.
+    /// Opens a worker for new VMs again.
     pub async fn activate_worker(
         &self,
         id: &str,
@@ -497,7 +500,7 @@ impl Resolvers {
         self.set_policy(id, SchedulingPolicy::Active, reason, if_revision.into()).await
     }
 
-    /// Sets what operators want of a worker.
+    /// Sets the scheduling policy of a worker.
     pub async fn set_policy(
         &self,
         id: &str,
@@ -505,60 +508,60 @@ impl Resolvers {
         reason: Option<String>,
         condition: Precondition,
     ) -> Result<PolicyChanged> {
-        let reason = super::input::reason(reason)?;
+        let reason = super::checks::reason(reason)?;
         let command = SetPolicy { worker_id: id.to_owned(), policy, reason, condition };
         let reason = command.reason.clone();
         let Committed { reply, snapshot } = self.journal.commit(command).await?;
-        note_policy(&reply, reason.as_deref());
+        log_policy(&reply, reason.as_deref());
         let worker = self.reading(snapshot).as_decided(reply.worker);
         Ok(PolicyChanged { worker, changed: reply.changed })
     }
 
-    /// Sets what operators want of a worker, once for the request's key.
-    pub async fn set_policy_once(
+    /// Sets the scheduling policy of a worker, once for the idempotency key.
+    pub async fn set_policy_idempotent(
         &self,
         id: &str,
         policy: SchedulingPolicy,
         reason: Option<String>,
         condition: Precondition,
-        once: Once<PolicyChanged>,
-    ) -> Result<Answered> {
-        let reason = super::input::reason(reason)?;
+        request: IdempotentRequest<PolicyChanged>,
+    ) -> Result<IdempotentReply> {
+        let reason = super::checks::reason(reason)?;
         let command = SetPolicy { worker_id: id.to_owned(), policy, reason, condition };
         let show = |reply: &PolicySet, view: Arc<View>| PolicyChanged {
             worker: WorkerView { worker: reply.worker.clone(), view },
             changed: reply.changed,
         };
         let reason = command.reason.clone();
-        let (answered, reply) = self.commit_once(command, once, show).await?;
-        reply.iter().for_each(|reply| note_policy(reply, reason.as_deref()));
+        let (answered, reply) = self.commit_idempotent(command, request, show).await?;
+        reply.iter().for_each(|reply| log_policy(reply, reason.as_deref()));
         Ok(answered)
     }
 }
 
-/// What a worker is told of its heartbeat.
+/// The reply to a heartbeat, with the time of the next one.
 fn recorded(reply: &HeartbeatAccepted, view: Arc<View>, timing: Timing) -> HeartbeatRecorded {
     let interval = timing.interval_for(view.snapshot.worker_count());
-    let spread = rand::rng().random_range(1.0 - JITTER..=1.0 + JITTER);
+    let spread = rand::rng().random_range(1.0 - HEARTBEAT_JITTER..=1.0 + HEARTBEAT_JITTER);
     HeartbeatRecorded {
         worker: WorkerView { worker: reply.worker.clone(), view },
         next_heartbeat: interval.mul_f64(spread),
         resync: reply.resync,
         last_sequence: reply.last_sequence,
-        set_aside: reply.set_aside.clone(),
+        rejected_vms: reply.rejected_vms.clone(),
     }
 }
 
-fn note_set_aside(HeartbeatAccepted { worker, set_aside, .. }: &HeartbeatAccepted) {
-    if let Some(SetAside { id: vm, reason }) = set_aside.first() {
-        let (id, count) = (&worker.id, set_aside.len());
-        // One line, however many: the worker will say the same again in a few seconds.
+fn log_rejected_vms(HeartbeatAccepted { worker, rejected_vms, .. }: &HeartbeatAccepted) {
+    if let Some(RejectedVm { id: vm, reason }) = rejected_vms.first() {
+        let (id, count) = (&worker.id, rejected_vms.len());
+        // One line for all: the worker will report the same VMs again in a few seconds.
         let vm: String = vm.chars().take(64).collect();
         warn!(worker.id = %id, vms.set_aside = count, "{count} VMs of worker {id} were set aside, such as {vm:?}: {reason}");
     }
 }
 
-fn note_policy(PolicySet { worker, changed }: &PolicySet, reason: Option<&str>) {
+fn log_policy(PolicySet { worker, changed }: &PolicySet, reason: Option<&str>) {
     if *changed {
         let (id, policy) = (&worker.id, worker.policy);
         let why = reason.map(|reason| format!(": {reason:?}")).unwrap_or_default();

@@ -8,9 +8,9 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use super::endpoint::Endpoint;
-use super::objects::ClusterStats;
+use super::json_objects::ClusterStats;
+use super::json_values;
 use super::read::Read;
-use super::values;
 use crate::http::{Json, Query, in_request_context};
 use crate::resolvers::{Component, ComponentHealth, Resolvers};
 
@@ -32,7 +32,7 @@ struct HealthAnswer {
     status: &'static str,
     components: serde_json::Map<String, serde_json::Value>,
     staleness_seconds: f64,
-    timestamp: values::DateTime,
+    timestamp: json_values::DateTime,
 }
 
 #[derive(Deserialize)]

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::lists::ListRenderer;
 use super::read::{MinRevisionQuery, Read};
 use crate::http::{HttpError, Query};
-use crate::resolvers::{Resolvers, input};
+use crate::resolvers::{Resolvers, checks};
 
 /// The longest that a long poll may wait.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -38,7 +38,7 @@ impl FromRequestParts<Arc<Endpoint>> for Read {
         let min_revision = match parts.uri.query() {
             Some(_) => {
                 let Query(MinRevisionQuery { min_revision }) = Query::from_request_parts(parts, endpoint).await?;
-                min_revision.map(|number| input::revision("min_revision", number)).transpose()?
+                min_revision.map(|number| checks::revision("min_revision", number)).transpose()?
             }
             None => None,
         };

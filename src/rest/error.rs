@@ -17,7 +17,9 @@ impl From<Error> for HttpError {
             Kind::Conflict => StatusCode::CONFLICT,
             Kind::Stale => StatusCode::PRECONDITION_FAILED,
             Kind::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
-            Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Kind::Overloaded | Kind::RevisionNotReached | Kind::ShuttingDown | Kind::StorageUnavailable => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Kind::Internal => {
                 error!(error = %error.chain(), "a request failed");
                 StatusCode::INTERNAL_SERVER_ERROR

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use foldhash::quality::FixedState;
 
 use super::error::Result;
-use super::objects::{ClusterEvent, ClusterStats, ListedVm, Vm, Worker, WorkerDistribution};
+use super::json_objects::{ClusterEvent, ClusterStats, ListedVm, Vm, Worker, WorkerDistribution};
 use crate::cluster::{VmView, WorkerView};
 use crate::http::HttpError;
 use crate::json;

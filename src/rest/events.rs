@@ -2,13 +2,12 @@
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
-use axum::response::sse::{Event as Message, KeepAlive, Sse};
+use axum::response::sse::{self, KeepAlive, Sse};
 use futures_util::{Stream, StreamExt as _};
 use serde::{Deserialize, Serialize};
 
@@ -16,20 +15,17 @@ use super::endpoint::Endpoint;
 use super::error::Result;
 use super::etag::Versioned;
 use super::filter_params::given;
-use super::objects::ClusterEvent;
+use super::json_objects::ClusterEvent;
+use super::json_values;
 use super::read::Read;
-use super::values;
 use crate::cluster::EventFilter;
-use crate::error::Result as Outcome;
-use crate::http::{Accept, EVENT_STREAM, NDJSON, Query, streamed};
-use crate::resolvers::input::wanted;
+use crate::error;
+use crate::http::{Accept, EVENT_STREAM, NDJSON, Query, SSE_KEEP_ALIVE, streamed};
+use crate::resolvers::checks::wanted;
 use crate::resolvers::{EventView, event_limit};
 
 /// How many events one list has, unless told otherwise.
 pub(super) const DEFAULT_LIMIT: i64 = 100;
-
-/// How often a quiet stream shows that it is alive.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Media type of a list.
 const JSON: &str = "application/json";
@@ -48,7 +44,7 @@ pub(super) struct EventsQuery {
 #[derive(Serialize)]
 struct EventList {
     events: Vec<ClusterEvent>,
-    end_cursor: values::Cursor,
+    end_cursor: json_values::Cursor,
     has_next_page: bool,
 }
 
@@ -76,7 +72,7 @@ pub(super) async fn list(
     if accept.is_some_and(|accept| accept.names(EVENT_STREAM)) {
         let events = endpoint.resolvers.watch_events(after, filter)?;
         let messages = events.map(message).take_until(endpoint.closing.clone().cancelled_owned());
-        return Ok(streamed(Sse::new(messages).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))));
+        return Ok(streamed(Sse::new(messages).keep_alive(KeepAlive::new().interval(SSE_KEEP_ALIVE))));
     }
     if accept.is_some_and(|accept| accept.names(NDJSON)) {
         let events = endpoint.resolvers.watch_events(after, filter)?;
@@ -95,13 +91,15 @@ pub(super) async fn list(
 }
 
 /// One event of the stream. A failure ends the stream without an event: the client connects again with the last id.
-fn message(event: Outcome<EventView>) -> Outcome<Message, StreamEnd> {
+fn message(event: error::Result<EventView>) -> error::Result<sse::Event, StreamEnd> {
     let event = event.map_err(|_| StreamEnd)?;
-    let message = Message::default().id(event.event.cursor.to_string()).event(event.event.kind.as_str());
+    let message = sse::Event::default().id(event.event.cursor.to_string()).event(event.event.kind.as_str());
     message.json_data(ClusterEvent(event)).map_err(|_| StreamEnd)
 }
 
-fn lines(events: impl Stream<Item = Outcome<EventView>>) -> impl Stream<Item = Outcome<Vec<u8>, StreamEnd>> {
+fn lines(
+    events: impl Stream<Item = error::Result<EventView>>,
+) -> impl Stream<Item = error::Result<Vec<u8>, StreamEnd>> {
     events.map(|event| {
         let mut line = serde_json::to_vec(&ClusterEvent(event.map_err(|_| StreamEnd)?)).map_err(|_| StreamEnd)?;
         line.push(b'\n');

@@ -1,7 +1,7 @@
 //! What the query string calls the parts of a filter. What they mean is decided in
-//! [`resolvers::filter`](crate::resolvers::filter).
+//! [`resolvers::filter_input`](crate::resolvers::filter_input).
 
-use crate::resolvers::filter::FilterNames;
+use crate::resolvers::filter_input::FilterNames;
 
 /// One entry each: a parameter that may have several values is repeated.
 pub(super) const FILTER_NAMES: FilterNames = FilterNames {

@@ -15,12 +15,12 @@ use super::endpoint::Endpoint;
 use super::error::Result;
 use super::etag::Unconditional;
 use super::idempotency::{once, rendered, respond};
-use super::objects::{RecordHeartbeatPayload, RecordedInBatch, WriteJson as _};
-use crate::error::Error;
+use super::json_objects::{RecordHeartbeatPayload, RecordedInBatch, WriteJson as _};
+use crate::error::{Error, Kind};
 use crate::http::{
     HttpError, JSON_HEAD, Json, JsonText, PathId, WithIdempotencyKey, is_kept_for_operators, note_shed, read_part,
 };
-use crate::resolvers::input::HeartbeatInput;
+use crate::resolvers::worker_input::HeartbeatInput;
 use crate::resolvers::{HeartbeatRecorded, HeartbeatSender, Resolvers};
 
 /// Most heartbeats in one body.
@@ -41,7 +41,7 @@ pub(super) async fn one(
         Some(key) => {
             let once = once(key, |recorded| rendered(&RecordHeartbeatPayload(recorded), None));
             // In a box: nearly nobody names a key, and the others would carry the room for it.
-            Ok(respond(Box::pin(resolvers.record_heartbeat_once(&id, input, once)).await.map_err(failure)?))
+            Ok(respond(Box::pin(resolvers.record_heartbeat_idempotent(&id, input, once)).await.map_err(failure)?))
         }
     }
 }
@@ -99,7 +99,7 @@ pub(super) async fn many(
         }
         Some(key) => {
             let render = move |recorded| rendered(&results(&places, recorded), None);
-            Ok(respond(resolvers.record_heartbeats_once(beats, once(key, render)).await.map_err(failure)?))
+            Ok(respond(resolvers.record_heartbeats_idempotent(beats, once(key, render)).await.map_err(failure)?))
         }
     }
 }
@@ -135,7 +135,7 @@ fn check_room(resolvers: &Resolvers) -> Result<(), Error> {
 
 /// A refusal for load is no line of its own in the log: there are too many.
 fn failure(error: Error) -> HttpError {
-    if matches!(error, Error::Busy { .. } | Error::NoConnectionForWorkers) {
+    if error.kind() == Kind::Overloaded {
         note_shed();
     }
     error.into()
@@ -170,7 +170,12 @@ async fn hear(request: Request, resolvers: Resolvers) {
     let hear = |id: Option<&str>, speaker: Speaker<'_>| {
         let Speaker { worker_id, incarnation, boot_id, sequence } = speaker;
         if let Some(worker_id) = id.or(worker_id.as_deref()) {
-            resolvers.hear(&HeartbeatSender { worker_id, incarnation, boot_id: boot_id.as_deref(), sequence });
+            resolvers.record_life_sign(&HeartbeatSender {
+                worker_id,
+                incarnation,
+                boot_id: boot_id.as_deref(),
+                sequence,
+            });
         }
     };
     if id.is_some() {

@@ -5,15 +5,15 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::http::IdempotencyKey;
-use crate::resolvers::{Answer, Answered, Once};
+use crate::resolvers::{Answer, IdempotentReply, IdempotentRequest};
 
 /// Tells that an answer was given before, and that nothing was done now.
 const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 /// A request that is carried out once, and how it is answered.
-pub(super) fn once<T>(key: IdempotencyKey, render: impl Fn(T) -> Answer + Send + 'static) -> Once<T> {
+pub(super) fn once<T>(key: IdempotencyKey, render: impl Fn(T) -> Answer + Send + 'static) -> IdempotentRequest<T> {
     let IdempotencyKey { key, fingerprint } = key;
-    Once { key, fingerprint, render: Box::new(render) }
+    IdempotentRequest { key, fingerprint, render: Box::new(render) }
 }
 
 /// An answer as text.
@@ -24,13 +24,13 @@ pub(super) fn rendered(body: &impl Serialize, tag: Option<&str>) -> Answer {
 }
 
 /// A kept answer on its way out: the same as it was the first time, with a header if it is not the first time.
-pub(super) fn respond(Answered { answer, is_repeated }: Answered) -> Response {
+pub(super) fn respond(IdempotentReply { answer, is_replay }: IdempotentReply) -> Response {
     let Answer { body, tag } = answer;
     let mut response = body.to_string().into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.extend(tag.and_then(|tag| HeaderValue::try_from(&*tag).ok()).map(|tag| (header::ETAG, tag)));
-    if is_repeated {
+    if is_replay {
         headers.insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
     }
     response

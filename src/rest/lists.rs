@@ -1,7 +1,7 @@
 //! Lists as they are answered: `{"workers": […], "total": 1000}`.
 //!
-//! The lists of everything, which is what is asked for most, are one fixed plan each over rows that are kept (see
-//! [`kept`](crate::resolvers::kept)): a row is written when it has changed. Parts of a list are written for each
+//! The whole lists, which are asked for most, are joined from cached rows (see
+//! [`row_cache`](crate::resolvers::row_cache)): a row is written when it has changed. Parts of a list are written for each
 //! request.
 
 use std::fmt::Write as _;
@@ -14,11 +14,12 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::etag::{Versioned, version_of};
-use super::objects::{DependsOn as _, Vm, Worker, WorkerDistribution, WriteJson};
+use super::json_objects::{HasVolatility as _, Vm, Worker, WorkerDistribution, WriteJson};
 use super::read::Read;
 use crate::cluster::{self, VmReports};
 use crate::http::ChunkedBytes;
-use crate::resolvers::kept::{Kept, List, Row, Rows};
+use crate::render::{ListKey, RenderedRow, RenderedRows};
+use crate::resolvers::row_cache::RowCache;
 
 /// The keys of a list's two entries.
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +65,7 @@ impl<T: Versioned> Versioned for PartialList<T> {
 /// A whole list, written.
 struct WholeList {
     keys: ListKeys,
-    rows: Rows,
+    rows: RenderedRows,
 }
 
 impl Versioned for WholeList {
@@ -79,7 +80,7 @@ impl From<WholeList> for Body {
         let WholeList { keys, rows } = whole;
         let mut body = ChunkedBytes::default();
         body.push(format!("{{\"{}\":[", keys.rows).into());
-        rows.pieces.into_iter().for_each(|piece| body.push(piece));
+        rows.chunks.into_iter().for_each(|chunk| body.push(chunk));
         let mut end = String::from("]");
         let _ = write!(end, ",\"{}\":{}}}", keys.total, rows.total);
         body.push(end.into());
@@ -87,24 +88,24 @@ impl From<WholeList> for Body {
     }
 }
 
-/// The lists of everything, as far as they are written. Cheap to clone.
+/// Writes the whole lists. Cheap to clone; clones share the row cache.
 #[derive(Clone)]
 pub(super) struct ListRenderer(Arc<Inner>);
 
 struct Inner {
-    kept: Kept,
-    workers: List<Arc<cluster::Worker>>,
-    distribution: List<Arc<cluster::Worker>>,
-    vms: List<VmReports>,
+    row_cache: RowCache,
+    workers: ListKey<Arc<cluster::Worker>>,
+    distribution: ListKey<Arc<cluster::Worker>>,
+    vms: ListKey<VmReports>,
 }
 
 impl Default for ListRenderer {
     fn default() -> Self {
         Self(Arc::new(Inner {
-            kept: Kept::default(),
-            workers: List::named(WORKERS.rows, Worker::DEPENDS),
-            distribution: List::named(DISTRIBUTION.rows, WorkerDistribution::DEPENDS.and(Vm::DEPENDS)),
-            vms: List::named(VMS.rows, Vm::DEPENDS),
+            row_cache: RowCache::default(),
+            workers: ListKey::named(WORKERS.rows, Worker::VOLATILITY),
+            distribution: ListKey::named(DISTRIBUTION.rows, WorkerDistribution::VOLATILITY.and(Vm::VOLATILITY)),
+            vms: ListKey::named(VMS.rows, Vm::VOLATILITY),
         }))
     }
 }
@@ -112,29 +113,29 @@ impl Default for ListRenderer {
 impl ListRenderer {
     /// All workers.
     pub(super) fn workers(&self, read: &Read) -> Response {
-        let Inner { kept, workers, .. } = &*self.0;
-        let rows = read.reading.write_workers(kept, workers, |worker, bytes| row(&Worker(worker.clone()), bytes));
+        let Inner { row_cache, workers, .. } = &*self.0;
+        let rows = read.reading.write_workers(row_cache, workers, |worker, bytes| row(&Worker(worker.clone()), bytes));
         read.respond(WholeList { keys: WORKERS, rows }, Body::from)
     }
 
     /// All VMs that hold a slot.
     pub(super) fn vms(&self, read: &Read) -> Response {
-        let Inner { kept, vms, .. } = &*self.0;
-        let rows = read.reading.write_vms(kept, vms, |vm, bytes| row(&Vm(vm.clone()), bytes));
+        let Inner { row_cache, vms, .. } = &*self.0;
+        let rows = read.reading.write_vms(row_cache, vms, |vm, bytes| row(&Vm(vm.clone()), bytes));
         read.respond(WholeList { keys: VMS, rows }, Body::from)
     }
 
     /// Which VMs are where.
     pub(super) fn distribution(&self, read: &Read) -> Response {
-        let Inner { kept, distribution, .. } = &*self.0;
-        let rows = read.reading.write_workers(kept, distribution, |worker, bytes| {
+        let Inner { row_cache, distribution, .. } = &*self.0;
+        let rows = read.reading.write_workers(row_cache, distribution, |worker, bytes| {
             row(&WorkerDistribution(cluster::WorkerDistribution::of(worker.clone())), bytes)
         });
         read.respond(WholeList { keys: DISTRIBUTION, rows }, Body::from)
     }
 }
 
-fn row(object: &(impl WriteJson + Versioned), bytes: &mut Vec<u8>) -> Row {
+fn row(object: &(impl WriteJson + Versioned), bytes: &mut Vec<u8>) -> RenderedRow {
     object.write_text(bytes);
-    Row { objects: 0, is_whole: true, version: version_of(object) }
+    RenderedRow { objects: 0, is_complete: true, version: version_of(object) }
 }

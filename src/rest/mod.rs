@@ -1,8 +1,8 @@
 //! The documented REST contract: JSON in, one resolver call, JSON out.
 //!
 //! Handlers extract, ask, map and return; they hold no logic. What an object's JSON looks like is
-//! generated from [`cluster::fields`](crate::cluster::fields) in [`objects`], value by value in
-//! [`values`]. Failures leave as the documented body whatever goes wrong (see `http`).
+//! generated from [`cluster::fields`](crate::cluster::fields) in [`json_objects`], value by value in
+//! [`json_values`]. Failures leave as the documented body whatever goes wrong (see `http`).
 
 mod clusters;
 mod endpoint;
@@ -12,12 +12,12 @@ mod events;
 mod filter_params;
 mod heartbeats;
 mod idempotency;
+mod json_objects;
+mod json_values;
 mod lists;
-mod objects;
 mod openapi;
 mod paging;
 mod read;
-mod values;
 mod vms;
 mod workers;
 

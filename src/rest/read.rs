@@ -9,7 +9,7 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
 use super::etag::{Tag, Versioned};
-use super::objects::WriteJson;
+use super::json_objects::WriteJson;
 use crate::http::{EXPECTED_ANSWER, HeaderTemplate};
 use crate::json;
 use crate::resolvers::Reading;

@@ -9,13 +9,13 @@ use serde::Deserialize;
 use super::endpoint::Endpoint;
 use super::error::Result;
 use super::filter_params::{FILTER_NAMES, given, named};
+use super::json_objects::Vm;
 use super::lists::{PartialList, VMS};
-use super::objects::Vm;
 use super::paging::Paging;
 use super::read::Read;
 use crate::cluster::VmFilter;
 use crate::http::{PathId, Query, in_request_context};
-use crate::resolvers::filter::VmFilterInput;
+use crate::resolvers::filter_input::VmFilterInput;
 use crate::resolvers::page::Listing;
 
 #[derive(Deserialize)]

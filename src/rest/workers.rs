@@ -13,8 +13,8 @@ use super::error::Result;
 use super::etag::{Versioned, precondition, tag_of_worker};
 use super::filter_params::{FILTER_NAMES, given, named};
 use super::idempotency::{once, rendered, respond};
+use super::json_objects::{ListedVm, RegisterWorkerPayload, Worker};
 use super::lists::{PartialList, WORKERS};
-use super::objects::{ListedVm, RegisterWorkerPayload, Worker};
 use super::paging::{Paging, SORT};
 use super::read::Read;
 use crate::cluster::{SchedulingPolicy, WorkerFilter, WorkerOrder};
@@ -23,10 +23,11 @@ use crate::http::{
     IdempotencyKey, Json, OptionalJson, PathId, Query, WithIdempotencyKey, in_request_context, is_kept_for_operators,
     no_connection_for_what_goes_on,
 };
-use crate::resolvers::filter::{self, WorkerFilterInput};
-use crate::resolvers::input::{self, RegistrationInput, vm_status, wanted};
+use crate::resolvers::checks::{self, vm_status, wanted};
+use crate::resolvers::filter_input::{self, WorkerFilterInput};
 use crate::resolvers::page::Listing;
-use crate::resolvers::{Answer, Answered, Goodbye, PolicyChanged, Resolvers, WorkersQuestion};
+use crate::resolvers::worker_input::RegistrationInput;
+use crate::resolvers::{Answer, Deregistration, IdempotentReply, PolicyChanged, Resolvers, WorkersQuery};
 
 #[derive(Deserialize)]
 pub(super) struct ListQuery {
@@ -68,20 +69,22 @@ pub(super) async fn list(
         statuses: given(status),
         is_healthy,
         capabilities: given(capability),
-        labels: given(label.iter().map(|text| filter::label(FILTER_NAMES.labels, text)).collect::<Result<_, _>>()?),
+        labels: given(
+            label.iter().map(|text| filter_input::label(FILTER_NAMES.labels, text)).collect::<Result<_, _>>()?,
+        ),
         search,
     };
     let filter = filter.check(&FILTER_NAMES)?;
-    let order = sort.map(|text| filter::worker_order(SORT, &text)).transpose()?.unwrap_or_default();
+    let order = sort.map(|text| filter_input::worker_order(SORT, &text)).transpose()?.unwrap_or_default();
     // Before the wait, too: what another server has told of is waited for, and not compared with what was before it.
     read.reading = resolvers.read_for_page(read.reading, paging.request()).await?;
     if let Some(wait) = wait {
-        let after = after_revision.map(|number| input::revision("after_revision", number)).transpose()?;
-        let wait = input::duration("wait", &wait, LONGEST_WAIT)?;
+        let after = after_revision.map(|number| checks::revision("after_revision", number)).transpose()?;
+        let wait = checks::duration("wait", &wait, LONGEST_WAIT)?;
         if is_kept_for_operators() {
             return Err(no_connection_for_what_goes_on());
         }
-        let question = WorkersQuestion { filter: &filter, order, request: paging.request() };
+        let question = WorkersQuery { filter: &filter, order, request: paging.request() };
         let changed = resolvers.read_when_changed(question, after, wait);
         // A server that leaves does not make its leaving wait for this.
         let changed = Box::pin(closing.run_until_cancelled(changed)).await;
@@ -142,7 +145,7 @@ pub(super) async fn register(
     Json(input): Json<RegistrationInput>,
 ) -> Result<impl IntoResponse> {
     if is_kept_for_operators() {
-        resolvers.hear_registration(&id, input.boot_id.as_deref());
+        resolvers.record_life_sign_of_registration(&id, input.boot_id.as_deref());
         return Err(Error::NoConnectionForWorkers.into());
     }
     let registered = resolvers.register_worker_if(&id, input, precondition(&headers)?).await?;
@@ -169,7 +172,9 @@ pub(super) async fn deregister(
     Query(DeregistrationQuery { incarnation, boot_id, host_boot_id, purge, force }): Query<DeregistrationQuery>,
 ) -> Result<StatusCode> {
     let condition = precondition(&headers)?;
-    resolvers.deregister_worker(&id, Goodbye { incarnation, boot_id, host_boot_id, purge, force, condition }).await?;
+    resolvers
+        .deregister_worker(&id, Deregistration { incarnation, boot_id, host_boot_id, purge, force, condition })
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -226,9 +231,9 @@ async fn set_policy(
     let answered = match key {
         None => {
             let answer = answer(resolvers.set_policy(id, policy, reason, condition).await?);
-            Answered { answer, is_repeated: false }
+            IdempotentReply { answer, is_replay: false }
         }
-        Some(key) => resolvers.set_policy_once(id, policy, reason, condition, once(key, answer)).await?,
+        Some(key) => resolvers.set_policy_idempotent(id, policy, reason, condition, once(key, answer)).await?,
     };
     Ok(respond(answered))
 }

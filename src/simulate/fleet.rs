@@ -1,7 +1,8 @@
-//! The fleet before anything happens: which hosts there are, how big they are and what runs on them.
+//! Generates a fleet: which hosts there are, how large they are, and what runs on them at the beginning.
 //!
-//! A pure function of the options, so that two people with the same seed talk about the same fleet. The sizes follow
-//! from the number of VMs: a host is always big enough for its VMs, and about as big as somebody would have bought it.
+//! It is a pure function of the options, so that the same seed gives the same fleet. The size of a host follows from the
+//! number of its VMs: it is always large enough for them, and of a usual size. What happens to the fleet later is decided in
+//! `simulated_worker`.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -10,39 +11,39 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use rand::seq::{IndexedRandom, index};
 
-use super::inventory::{Capacity, Inventory};
 use super::options::SimulateOptions;
+use super::simulated_inventory::{Capacity, SimulatedInventory};
 use crate::client::Registration;
 
-/// Workers are dealt out in turn, so that every zone of a fleet of some size has some.
+/// The zones, assigned to workers in turn.
 const ZONES: [&str; 6] = ["us-west-1a", "us-west-1b", "us-east-1a", "us-east-1b", "eu-central-1a", "eu-central-1b"];
 
-/// Weighted by repetition.
+/// The environments, weighted by repetition.
 const ENVIRONMENTS: [&str; 5] = ["production", "production", "production", "staging", "development"];
 
-/// What hosts are bought as: the tier and its memory per core.
+/// The kinds of hosts: the tier, and its memory per core in MiB.
 const TIERS: [(&str, u32); 3] = [("compute", 2048), ("compute", 2048), ("memory", 4096)];
 
-/// The limit a worker gets unless it is asked to hold more.
+/// How many VMs a worker takes, unless it shall hold more.
 const USUAL_MAX_VMS: u32 = 100;
 
-/// One host and what the simulator knows about it from the start.
+/// One generated host.
 #[derive(Clone, Debug)]
-pub(super) struct Host {
+pub(super) struct SimulatedHost {
     pub(super) id: String,
-    /// Everything but the boot id, which belongs to a start of the worker's process.
+    /// The registration without the boot id, which each start of the worker's process sets.
     pub(super) registration: Registration,
-    pub(super) inventory: Inventory,
-    /// Whether it falls silent every now and then.
+    pub(super) inventory: SimulatedInventory,
+    /// Whether its worker falls silent now and then.
     pub(super) unreliable: bool,
-    /// The host's own dice, so that it rolls the same whatever the others do.
-    pub(super) dice: SmallRng,
+    /// The random numbers of this host, so that they are the same whatever the other hosts do.
+    pub(super) rng: SmallRng,
 }
 
-/// Draws up the fleet.
-pub(super) fn muster(options: &SimulateOptions) -> Vec<Host> {
+/// Generates the hosts of a fleet.
+pub(super) fn generate_fleet(options: &SimulateOptions) -> Vec<SimulatedHost> {
     let unreliable = unreliable(options);
-    // Ids sort like numbers, because that is the order in which the API lists them.
+    // With leading zeros, so that the order by id, in which the API lists workers, is that of the numbers.
     let digits = options.workers.to_string().len().max(4);
     (0..options.workers)
         .map(|index| {
@@ -54,42 +55,42 @@ pub(super) fn muster(options: &SimulateOptions) -> Vec<Host> {
         .collect()
 }
 
-/// Picks the workers that fail. Their number is exact, so that a small fleet does not lose half of itself by chance.
+/// Picks the unreliable workers. Their number is exact, and not random, so that few of a small fleet are unreliable.
 fn unreliable(options: &SimulateOptions) -> HashSet<u32> {
     let wanted = f64::from(options.workers) * options.failures.clamp(0.0, 100.0) / 100.0;
-    let mut dice = SmallRng::seed_from_u64(options.seed);
+    let mut rng = SmallRng::seed_from_u64(options.seed);
     let workers = options.workers as usize;
-    index::sample(&mut dice, workers, wanted.round() as usize)
+    index::sample(&mut rng, workers, wanted.round() as usize)
         .into_iter()
         .filter_map(|index| u32::try_from(index).ok())
         .collect()
 }
 
-fn host(id: String, index: u32, options: &SimulateOptions) -> Host {
-    // The first stream of the seed picks the unreliable ones; every host has one of its own after it.
-    let mut dice = SmallRng::seed_from_u64(options.seed.wrapping_add(1 + u64::from(index)));
+fn host(id: String, index: u32, options: &SimulateOptions) -> SimulatedHost {
+    // The seed itself is used for the unreliable workers; each host has one of the seeds after it.
+    let mut rng = SmallRng::seed_from_u64(options.seed.wrapping_add(1 + u64::from(index)));
     let vms = options.vms_per_worker;
 
-    // One and a half cores per VM leave room on most hosts and fill some, as in real clusters.
+    // With one and a half cores per VM, some hosts are full and most are not, as in real clusters.
     let smallest = (vms + vms / 2).max(16).next_power_of_two();
-    let cpu_cores = smallest << dice.random_range(0..=1);
-    let (tier, memory_per_core) = *TIERS.choose(&mut dice).unwrap_or(&TIERS[0]);
+    let cpu_cores = smallest << rng.random_range(0..=1);
+    let (tier, memory_per_core) = *TIERS.choose(&mut rng).unwrap_or(&TIERS[0]);
     let memory_mb = cpu_cores * memory_per_core;
     let disk_gb = (cpu_cores * 30).next_multiple_of(100).max(vms * 20);
     let zone = ZONES[index as usize % ZONES.len()];
-    let environment = *ENVIRONMENTS.choose(&mut dice).unwrap_or(&ENVIRONMENTS[0]);
+    let environment = *ENVIRONMENTS.choose(&mut rng).unwrap_or(&ENVIRONMENTS[0]);
 
     let mut capabilities = vec!["firecracker".to_owned(), "docker".to_owned()];
-    if dice.random_bool(0.3) {
+    if rng.random_bool(0.3) {
         capabilities.push("qemu".to_owned());
     }
-    if dice.random_bool(0.05) {
+    if rng.random_bool(0.05) {
         capabilities.push("gpu".to_owned());
     }
 
     let capacity = Capacity { vcpus: cpu_cores, memory_mb };
     let [_, high, middle, low] = (index + 1).to_be_bytes();
-    Host {
+    SimulatedHost {
         registration: Registration {
             hostname: format!("{id}.{zone}.example.internal"),
             address: format!("10.{high}.{middle}.{low}:8081"),
@@ -104,10 +105,10 @@ fn host(id: String, index: u32, options: &SimulateOptions) -> Host {
             host_boot_id: None,
             last_incarnation: None,
         },
-        inventory: Inventory::filled(&id, capacity, vms, &mut dice),
+        inventory: SimulatedInventory::filled(&id, capacity, vms, &mut rng),
         unreliable: false,
         id,
-        dice,
+        rng,
     }
 }
 
@@ -120,7 +121,7 @@ mod tests {
         for vms_per_worker in [0, 1, 7, 10, 11, 20, 64, 100, 333, 1000] {
             for seed in 0..20 {
                 let options = SimulateOptions { workers: 5, vms_per_worker, seed, ..SimulateOptions::default() };
-                for host in muster(&options) {
+                for host in generate_fleet(&options) {
                     let Registration { cpu_cores, memory_mb, disk_gb, max_vms, .. } = host.registration;
                     let used = host.inventory.used();
                     let context = format!("{} with {vms_per_worker} VMs, seed {seed}", host.id);
@@ -138,7 +139,7 @@ mod tests {
     fn a_seed_gives_one_fleet_and_another_seed_another() {
         let fleet = |seed| {
             let options = SimulateOptions { seed, failures: 10.0, ..SimulateOptions::default() };
-            format!("{:?}", muster(&options))
+            format!("{:?}", generate_fleet(&options))
         };
         assert_eq!(fleet(7), fleet(7));
         assert_ne!(fleet(7), fleet(8));
@@ -146,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_bigger_fleet_starts_with_the_smaller_one() {
-        let fleet = |workers| muster(&SimulateOptions { workers, failures: 0.0, ..SimulateOptions::default() });
+        let fleet = |workers| generate_fleet(&SimulateOptions { workers, failures: 0.0, ..SimulateOptions::default() });
         let (small, big) = (fleet(3), fleet(30));
         assert_eq!(format!("{small:?}"), format!("{:?}", &big[..3]));
     }
@@ -156,7 +157,7 @@ mod tests {
         for (workers, first, last) in
             [(3, "sim-0001", "sim-0003"), (9_999, "sim-0001", "sim-9999"), (10_000, "sim-00001", "sim-10000")]
         {
-            let fleet = muster(&SimulateOptions { workers, vms_per_worker: 0, ..SimulateOptions::default() });
+            let fleet = generate_fleet(&SimulateOptions { workers, vms_per_worker: 0, ..SimulateOptions::default() });
             assert_eq!(fleet.first().unwrap().id, first);
             assert_eq!(fleet.last().unwrap().id, last);
             assert!(fleet.is_sorted_by_key(|host| host.id.clone()));
@@ -168,7 +169,7 @@ mod tests {
         for (workers, failures, expected) in
             [(100, 1.0, 1), (1000, 2.5, 25), (10, 1.0, 0), (10, 0.0, 0), (10, 100.0, 10)]
         {
-            let fleet = muster(&SimulateOptions { workers, failures, ..SimulateOptions::default() });
+            let fleet = generate_fleet(&SimulateOptions { workers, failures, ..SimulateOptions::default() });
             let unreliable = fleet.iter().filter(|host| host.unreliable).count();
             assert_eq!(unreliable, expected, "{failures} % of {workers}");
         }

@@ -1,5 +1,5 @@
-//! The one task behind a worker, or behind as many as share a request: it waits until one of them has something to do,
-//! does it over the network and tells the worker what came of it.
+//! A gateway: the task of one worker, or of the workers that share a request. It waits until a worker has something to do,
+//! sends it, and tells the worker the outcome. What a worker does, and when, is decided by the worker.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,53 +9,54 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use super::simulated_worker::{Action, SimulatedWorker};
 use super::tally::Tally;
-use super::worker::{Duty, Worker};
 use crate::client::{Client, ClientError, Heartbeat, HeartbeatReply};
 
-/// Beats that are due within this part of an interval go together. The server gives every worker a slightly different
-/// time for its next beat; without some slack a gateway would soon send each of them alone.
-const GATHERED: u32 = 4;
+/// Heartbeats that are due within an interval divided by this are sent together. The server gives every worker a slightly
+/// different time for its next heartbeat; without slack, a gateway would soon send each of them alone.
+const SLACK_FRACTION: u32 = 4;
 
-/// A whole fleet says goodbye in less; a server that hangs does not keep the simulator from ending.
-const GOODBYES_TAKE: Duration = Duration::from_secs(30);
+/// How long the workers may take to deregister, so that a server that hangs does not keep the simulator from ending. A whole
+/// fleet takes less.
+const DEREGISTRATION_TIME: Duration = Duration::from_secs(30);
 
 /// What all gateways of a fleet share.
-pub(super) struct Link {
+pub(super) struct FleetLink {
     pub(super) client: Client,
     pub(super) tally: Arc<Tally>,
-    /// Permits for registrations and goodbyes, and for beats, under way at once.
+    /// Permits for registrations and deregistrations in flight, and for heartbeats.
     pub(super) registrations: Semaphore,
     pub(super) beats: Semaphore,
     pub(super) stop: CancellationToken,
-    /// Whether workers say goodbye at the end.
+    /// Whether workers deregister at the end.
     pub(super) goodbye: bool,
-    /// Whether beats go through the endpoint that takes many.
+    /// Whether heartbeats are sent to the endpoint that takes many.
     pub(super) batched: bool,
 }
 
-/// A few workers and their way to the server.
+/// Workers that share requests.
 pub(super) struct Gateway {
-    workers: Vec<Worker>,
-    link: Arc<Link>,
+    workers: Vec<SimulatedWorker>,
+    link: Arc<FleetLink>,
 }
 
-/// A beat on its way.
-struct Sent {
+/// A heartbeat in flight.
+struct SentHeartbeat {
     worker: usize,
     since: Instant,
     beat: Heartbeat,
 }
 
 impl Gateway {
-    pub(super) fn new(workers: Vec<Worker>, link: Arc<Link>) -> Self {
+    pub(super) fn new(workers: Vec<SimulatedWorker>, link: Arc<FleetLink>) -> Self {
         Self { workers, link }
     }
 
     /// Acts for its workers until told to stop.
     pub(super) async fn run(mut self) {
         let stop = self.link.stop.clone();
-        while let Some(due) = self.workers.iter().map(Worker::due).min() {
+        while let Some(due) = self.workers.iter().map(SimulatedWorker::due).min() {
             if stop.run_until_cancelled(sleep_until(due)).await.is_none() {
                 break;
             }
@@ -71,15 +72,15 @@ impl Gateway {
     fn slack(&self) -> Duration {
         match self.workers.as_slice() {
             [] | [_] => Duration::ZERO,
-            [first, ..] => first.pace() / GATHERED,
+            [first, ..] => first.pace() / SLACK_FRACTION,
         }
     }
 
-    /// Registers the workers that have to, once each. Who fails is due again later.
+    /// Registers the workers that have to, trying each once. After a failure, a worker is due again later.
     async fn register(&mut self) {
-        let Link { client, tally, registrations, stop, .. } = &*self.link;
+        let FleetLink { client, tally, registrations, stop, .. } = &*self.link;
         for worker in &mut self.workers {
-            if worker.duty(Instant::now(), Duration::ZERO, tally) != Duty::Register {
+            if worker.next_action(Instant::now(), Duration::ZERO, tally) != Action::Register {
                 continue;
             }
             let Some(_permit) = stop.run_until_cancelled(registrations.acquire()).await else {
@@ -98,22 +99,22 @@ impl Gateway {
         }
     }
 
-    /// Sends the beats that are due in one request.
+    /// Sends the heartbeats that are due, in one request.
     async fn beat(&mut self, slack: Duration) {
-        let Link { client, tally, beats, stop, batched, .. } = &*self.link;
+        let FleetLink { client, tally, beats, stop, batched, .. } = &*self.link;
         let now = Instant::now();
         let mut sent = Vec::new();
         for (index, worker) in self.workers.iter_mut().enumerate() {
-            if worker.duty(now, slack, tally) == Duty::Beat {
+            if worker.next_action(now, slack, tally) == Action::Beat {
                 let since = worker.waiting_since(now);
-                sent.extend(worker.beat(now, tally).map(|beat| Sent { worker: index, since, beat }));
+                sent.extend(worker.beat(now, tally).map(|beat| SentHeartbeat { worker: index, since, beat }));
             }
         }
         if sent.is_empty() {
             return;
         }
 
-        // Timed from before the permit: a beat that waits for a stalled server to free one is slow, not unborn.
+        // The latency is measured from before the permit: if the server stalls, waiting for one is part of it.
         let Some(_permit) = stop.run_until_cancelled(beats.acquire()).await else {
             return;
         };
@@ -132,20 +133,20 @@ impl Gateway {
         match answers {
             Ok(answers) => {
                 for (sent, answer) in sent.iter().zip(&answers) {
-                    settle(&mut self.workers[sent.worker], sent.since, answer.as_ref(), tally);
+                    apply_answer(&mut self.workers[sent.worker], sent.since, answer.as_ref(), tally);
                 }
             }
-            // The request as a whole failed, and with it every beat in it.
+            // The request failed, and with it every heartbeat in it.
             Err(error) => {
                 for sent in &sent {
-                    settle(&mut self.workers[sent.worker], sent.since, Err(&error), tally);
+                    apply_answer(&mut self.workers[sent.worker], sent.since, Err(&error), tally);
                 }
             }
         }
     }
 
     async fn say_goodbye(&self) {
-        let end = Instant::now() + GOODBYES_TAKE;
+        let end = Instant::now() + DEREGISTRATION_TIME;
         for worker in &self.workers {
             let Some(life) = worker.last_life() else { continue };
             let Ok(_permit) = self.link.registrations.acquire().await else {
@@ -165,7 +166,12 @@ impl Gateway {
     }
 }
 
-fn settle(worker: &mut Worker, since: Instant, answer: Result<&HeartbeatReply, &ClientError>, tally: &Tally) {
+fn apply_answer(
+    worker: &mut SimulatedWorker,
+    since: Instant,
+    answer: Result<&HeartbeatReply, &ClientError>,
+    tally: &Tally,
+) {
     let now = Instant::now();
     match answer {
         Ok(reply) => {

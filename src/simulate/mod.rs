@@ -1,28 +1,28 @@
 //! `aetherium simulate`: a synthetic fleet that speaks the real API.
 //!
-//! Thousands of workers register, beat, start and stop VMs, fall silent and come back, from one process and over
-//! [`crate::client`], so a server under it cannot tell them from agents on real hosts. It serves three purposes: trying
-//! Aetherium out, measuring a server, and finding out what a server does when workers misbehave.
+//! One process simulates thousands of workers that register, send heartbeats, start and stop VMs, fall silent and return. It
+//! talks to the server by [`crate::client`], as agents do, so that the server cannot tell the workers from real ones. It is
+//! for trying Aetherium out, for measuring a server, and for seeing what a server does when workers fail.
 //!
-//! Read it in the order of a fleet's life:
+//! The files, in the order of a fleet's life:
 //!
-//! * `options`: what the command line asks for.
-//! * `fleet`: the workers before anything happens, a pure function of the options and their seed.
-//! * `inventory`: the VMs of one worker: placing, churn, and what a beat has to tell about them. Pure as well.
-//! * `worker`: when a worker registers, beats, dies, returns and backs off. It decides and sends nothing.
-//! * `gateway`: one task that does what its worker (or, with `--batch`, its workers) decided, over the network.
-//! * `tally` and `progress`: what is counted, and how it is shown.
+//! * `options`: the options of the command.
+//! * `fleet`: generates the hosts of the fleet, as a pure function of the options and their seed.
+//! * `simulated_inventory`: the VMs of one worker: placing, churn, and what a heartbeat reports of them. Pure as well.
+//! * `simulated_worker`: decides when a worker registers, sends heartbeats, falls silent, returns and backs off.
+//! * `gateway`: a task that sends what its worker (or, with `--batch`, its workers) decided.
+//! * `tally` and `progress`: the counts, and how they are shown.
 //!
-//! *Invariant:* nothing of the server is imported. What the simulator believes about the API is what [`crate::client`]
-//! declares, so it fails when the public contract changes, even if both sides of this crate changed together.
+//! **Invariant:** nothing of the server is imported. The simulator knows the API only as [`crate::client`] declares it, so
+//! that it fails when the public contract changes, even if both sides of this crate change together.
 
 mod fleet;
 mod gateway;
-mod inventory;
 mod options;
 mod progress;
+mod simulated_inventory;
+mod simulated_worker;
 mod tally;
-mod worker;
 
 use std::sync::Arc;
 
@@ -36,27 +36,27 @@ pub use self::options::SimulateOptions;
 pub use self::progress::Progress;
 pub use self::tally::{Failures, Latency, Summary};
 
-use self::gateway::{Gateway, Link};
+use self::gateway::{FleetLink, Gateway};
 use self::progress::Display;
+use self::simulated_worker::SimulatedWorker;
 use self::tally::Tally;
-use self::worker::Worker;
 use crate::client::{Client, ClientError};
 
-/// Registrations under way at once. A real fleet does not start within a second either, and a server that is busy
-/// registering should still answer beats.
+/// How many registrations are in flight at once. A real fleet does not start within a second either, and a server that is
+/// busy with registrations should still answer heartbeats.
 const REGISTRATIONS_AT_ONCE: usize = 64;
 
-/// Beats under way at once. A stalled server would otherwise have every worker hold a connection, and the usual limit
-/// of 1,024 open files would make the simulator fail instead of the server.
+/// How many heartbeats are in flight at once. If the server stalls, every worker would hold a connection otherwise, and the
+/// simulator would fail by the usual limit of 1,024 open files before the server does.
 const BEATS_AT_ONCE: usize = 256;
 
-/// Why a simulation did not take place. Once it runs, failures are counted in the [`Summary`] instead.
+/// Why a simulation did not start. Once it runs, failures are counted in the [`Summary`].
 #[derive(Debug, thiserror::Error)]
 pub enum SimulateError {
     /// The address or an id made from the prefix cannot be used.
     #[error("the simulated fleet cannot be set up")]
     Setup(#[source] ClientError),
-    /// Not even the first worker could register. A wrong address should be told at once, not retried ten thousand times.
+    /// The first worker could not register. This is not retried, so that a wrong address is reported at once.
     #[error("the first simulated worker could not register at {server}")]
     FirstContact {
         /// The address that was tried.
@@ -69,9 +69,9 @@ pub enum SimulateError {
     Crashed(#[from] JoinError),
 }
 
-/// Simulates a fleet until told to stop or until its `duration` is over, and says how it went.
+/// Simulates a fleet until told to stop, or until its `duration` is over, and returns the counts.
 ///
-/// Stopping lets calls that are under way finish, so that every beat the server took is one that is counted here.
+/// Requests in flight are finished at the end, so that every heartbeat that the server has accepted is counted here.
 pub async fn run(
     options: SimulateOptions,
     progress: Progress,
@@ -97,7 +97,7 @@ pub async fn run(
     }
 
     let stop = shutdown.child_token();
-    let link = Arc::new(Link {
+    let link = Arc::new(FleetLink {
         client,
         tally: Arc::clone(&tally),
         registrations: Semaphore::new(REGISTRATIONS_AT_ONCE),
@@ -121,7 +121,7 @@ pub async fn run(
                 None => break,
             },
             () = sleep_until(end.unwrap_or_else(Instant::now)), if end.is_some() && !stop.is_cancelled() => stop.cancel(),
-            // What follows a stop, goodbyes above all, must not dilute the rates.
+            // Rates are over the time until the stop, without the deregistrations that follow it.
             () = stop.cancelled(), if !tally.is_closed() => tally.close(),
             _ = ticks.tick() => display.show(&tally.summary()),
         }
@@ -130,29 +130,29 @@ pub async fn run(
     Ok(tally.summary())
 }
 
-/// Brings the fleet to life: every worker has its place in the interval, evenly spread, and none has registered yet.
-fn assemble(options: &SimulateOptions) -> Vec<Worker> {
-    // New for every run: the server must take a second simulation for a restart of the workers, not for retries.
+/// Makes the workers of the fleet, not registered yet, with their heartbeats spread evenly over the interval.
+fn assemble(options: &SimulateOptions) -> Vec<SimulatedWorker> {
+    // Different in every run: the server shall take a second simulation for a restart of the workers, not for retries.
     let run: Arc<str> = Uuid::new_v4().to_string().into();
     let now = Instant::now();
     let batch = options.batch.max(1);
     let gateways = f64::from(options.workers.div_ceil(batch).max(1));
-    fleet::muster(options)
+    fleet::generate_fleet(options)
         .into_iter()
         .zip(0u32..)
         .map(|(host, index)| {
             let phase = f64::from(index / batch) / gateways;
-            Worker::new(host, Arc::clone(&run), phase, options, now)
+            SimulatedWorker::new(host, Arc::clone(&run), phase, options, now)
         })
         .collect()
 }
 
-/// Splits the fleet into the workers of one gateway each, without copying a worker.
-fn groups(workers: Vec<Worker>, batch: u32) -> impl Iterator<Item = Vec<Worker>> {
+/// Divides the fleet into the workers of each gateway.
+fn groups(workers: Vec<SimulatedWorker>, batch: u32) -> impl Iterator<Item = Vec<SimulatedWorker>> {
     let size = usize::try_from(batch).unwrap_or(usize::MAX).max(1);
     let mut workers = workers.into_iter();
     std::iter::from_fn(move || {
-        let group: Vec<Worker> = workers.by_ref().take(size).collect();
+        let group: Vec<SimulatedWorker> = workers.by_ref().take(size).collect();
         (!group.is_empty()).then_some(group)
     })
 }

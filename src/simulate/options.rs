@@ -1,4 +1,4 @@
-//! What the command line, or `aetherium dev`, asks of a simulation.
+//! The options of a simulation, for `aetherium simulate` and `aetherium dev`.
 
 use std::time::Duration;
 
@@ -66,7 +66,7 @@ pub struct SimulateOptions {
 }
 
 impl Default for SimulateOptions {
-    /// A small cluster that already has something to show; the defaults of the command line are these.
+    /// A small cluster with something to show. These are the defaults of the command line, too.
     fn default() -> Self {
         Self {
             server: "http://127.0.0.1:8080".to_owned(),
@@ -85,7 +85,7 @@ impl Default for SimulateOptions {
     }
 }
 
-/// A percentage per time, so more than 100 has a meaning.
+/// A percentage per minute, which may be more than 100.
 fn rate(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(percent) if (0.0..=100_000.0).contains(&percent) => Ok(percent),
@@ -100,7 +100,8 @@ fn share(text: &str) -> Result<f64, String> {
     }
 }
 
-/// The API takes ids of up to 255 characters without `/` and control characters; the rest of them is for the numbers.
+/// A prefix of ids. The API takes ids of up to 255 characters without `/` and control characters; some are left for the
+/// number.
 fn id_prefix(text: &str) -> Result<String, String> {
     const LONGEST: usize = 200;
     if text.is_empty() || text.chars().count() > LONGEST {

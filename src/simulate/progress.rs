@@ -1,4 +1,4 @@
-//! What is seen while a simulation runs.
+//! The progress of a simulation, on a terminal or in the log. What is counted is in `tally`.
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -10,11 +10,11 @@ use tracing::info;
 use super::options::SimulateOptions;
 use super::tally::{Summary, whole_seconds};
 
-/// Fast enough to look alive, slow enough to cost nothing.
-const REDRAWN_EVERY: Duration = Duration::from_millis(250);
+/// How often the line on a terminal is redrawn.
+const REDRAW_INTERVAL: Duration = Duration::from_millis(250);
 
-/// In a log, where lines stay.
-const LOGGED_EVERY: Duration = Duration::from_secs(10);
+/// How often a line is logged.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 const WITH_AN_END: &str = "{spinner} [{bar:20}] {elapsed} of {len} s  {wide_msg}";
 const WITHOUT_AN_END: &str = "{spinner} {elapsed}  {wide_msg}";
@@ -24,7 +24,7 @@ const WITHOUT_AN_END: &str = "{spinner} {elapsed}  {wide_msg}";
 pub enum Progress {
     /// A line that is redrawn if standard error is a terminal, otherwise a log line now and then.
     Bar,
-    /// Nothing; for whoever runs a simulation beside other things.
+    /// Nothing, for a simulation beside other tasks.
     Quiet,
 }
 
@@ -43,11 +43,11 @@ impl Display {
         }
     }
 
-    /// When to [`Self::show`].
+    /// The ticks at which to [`show`](Self::show).
     pub(super) fn ticks(&self) -> Interval {
         let period = match self {
-            Self::Bar(_) => REDRAWN_EVERY,
-            Self::Log | Self::Quiet => LOGGED_EVERY,
+            Self::Bar(_) => REDRAW_INTERVAL,
+            Self::Log | Self::Quiet => LOG_INTERVAL,
         };
         let mut ticks = interval_at(Instant::now() + period, period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -72,7 +72,7 @@ impl Display {
         }
     }
 
-    /// Leaves the terminal to the summary.
+    /// Removes the line from the terminal, for the summary.
     pub(super) fn clear(&self) {
         match self {
             Self::Bar(bar) => bar.finish_and_clear(),
@@ -81,7 +81,7 @@ impl Display {
     }
 }
 
-/// A bar if there is an end to wait for, else a spinner.
+/// A bar if the duration is limited, else a spinner.
 fn bar(duration: Option<Duration>) -> ProgressBar {
     let (bar, template) = match duration {
         Some(duration) => (ProgressBar::new(duration.as_secs()), WITH_AN_END),
@@ -89,7 +89,7 @@ fn bar(duration: Option<Duration>) -> ProgressBar {
     };
     match ProgressStyle::with_template(template) {
         Ok(style) => bar.with_style(style.progress_chars("=> ")),
-        // A template of ours that does not parse costs its looks, not the simulation.
+        // If the template were invalid, the bar would look otherwise, and the simulation would run.
         Err(_) => bar,
     }
 }

@@ -1,4 +1,4 @@
-//! What happened in a simulation, counted while it runs and told at its end.
+//! The counts and latencies of a simulation. How they are shown while it runs is in `progress`.
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,24 +8,25 @@ use go_duration::GoDuration;
 use hdrhistogram::Histogram;
 use tokio::time::Instant;
 
-use super::inventory::Churned;
 use super::options::SimulateOptions;
+use super::simulated_inventory::ChurnCounts;
 use crate::client::ClientError;
 
-/// Latencies are kept from a microsecond to an hour, with three significant digits.
+/// The range of the histogram of latencies: from a microsecond to an hour, with three significant digits.
 const LATENCY_MICROSECONDS: (u64, u64) = (1, 3_600_000_000);
 const LATENCY_DIGITS: u8 = 3;
 
-/// How a simulation went. Its `Display` is the table for the terminal.
+/// The result of a simulation. Its `Display` is the table for the terminal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
     /// Size of the fleet.
     pub workers: u32,
-    /// From the first call to the moment it was told to stop.
+    /// The time from the first request until it was told to stop.
     pub elapsed: Duration,
     /// Acknowledged registrations, first ones and later ones.
     pub registrations: u64,
-    /// Those that were not a worker's first: after a silence, or because the server had forgotten or fenced it.
+    /// Those that were not the first of their worker: after a silence, or because the server did not know the worker or
+    /// refused its incarnation.
     pub registrations_again: u64,
     /// Registrations that failed, each of which was tried again.
     pub registrations_failed: u64,
@@ -47,9 +48,9 @@ pub struct Summary {
     pub goodbyes: u64,
     /// Goodbyes that failed.
     pub goodbyes_failed: u64,
-    /// What the first failed call was told; most often the others were told the same.
+    /// The message of the first failed request; those of the others are most often the same.
     pub first_failure: Option<String>,
-    /// Whether any failure is one too many.
+    /// Whether any failure makes the simulation fail.
     pub strict: bool,
 }
 
@@ -62,11 +63,11 @@ pub struct Failures {
     pub superseded: u64,
     /// The server refused the beat for what it said.
     pub refused: u64,
-    /// No answer, or one that came to nothing.
+    /// No answer, or a temporary error of the server.
     pub unavailable: u64,
 }
 
-/// How long acknowledged beats took, from when they were due to the answer.
+/// The latencies of acknowledged heartbeats, from when they were due to the answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Latency {
     /// Half of the beats took no longer.
@@ -149,8 +150,8 @@ impl fmt::Display for Summary {
     }
 }
 
-/// Counts. Shared by all workers of a fleet: they count a few thousand times a second, and one lock held for some
-/// nanoseconds gives figures that belong together, which a handful of atomics would not.
+/// The counters, shared by all workers of a fleet. They are behind one lock, so that a summary has figures of one moment;
+/// workers count a few thousand times a second, and hold the lock for some nanoseconds.
 pub(super) struct Tally {
     began: Instant,
     counts: Mutex<Counts>,
@@ -158,7 +159,7 @@ pub(super) struct Tally {
 
 struct Counts {
     closed: Option<Instant>,
-    /// Latency and elapsed time in it are filled in when somebody asks.
+    /// Latency and elapsed time are filled in when the summary is read.
     summary: Summary,
     latency: Histogram<u64>,
 }
@@ -214,7 +215,7 @@ impl Tally {
         summary.note(error);
     }
 
-    pub(super) fn churned(&self, Churned { started, stopped }: Churned) {
+    pub(super) fn churned(&self, ChurnCounts { started, stopped }: ChurnCounts) {
         let summary = &mut self.lock().summary;
         summary.vms_started += started;
         summary.vms_stopped += stopped;
@@ -238,7 +239,7 @@ impl Tally {
         summary.note(error);
     }
 
-    /// Ends the time that rates are reckoned over.
+    /// Ends the time over which rates are computed.
     pub(super) fn close(&self) {
         self.lock().closed.get_or_insert_with(Instant::now);
     }
@@ -247,7 +248,7 @@ impl Tally {
         self.lock().closed.is_some()
     }
 
-    /// How it went so far.
+    /// The counts so far.
     pub(super) fn summary(&self) -> Summary {
         let counts = self.lock();
         let at = |quantile| Duration::from_micros(counts.latency.value_at_quantile(quantile));
@@ -264,7 +265,7 @@ impl Tally {
         }
     }
 
-    /// Counting goes on after a panic elsewhere: no count is ever half made.
+    /// The counts can be used after a panic elsewhere, since no panic leaves them inconsistent.
     fn lock(&self) -> MutexGuard<'_, Counts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -276,7 +277,7 @@ impl Summary {
     }
 }
 
-/// Writes a time as the API writes uptimes: `45s`, `3m0s`.
+/// A time in whole seconds, as the API writes uptimes: `45s`, `3m0s`.
 pub(super) fn whole_seconds(time: Duration) -> String {
     let nanoseconds = i64::try_from(Duration::from_secs(time.as_secs()).as_nanos());
     GoDuration(nanoseconds.unwrap_or(i64::MAX)).to_string()
@@ -300,7 +301,7 @@ mod tests {
         }
         tally.beat_failed(&unavailable);
         tally.beat_failed(&unknown);
-        tally.churned(Churned { started: 5, stopped: 4 });
+        tally.churned(ChurnCounts { started: 5, stopped: 4 });
         tally.fell_silent();
         tally.returned();
 

@@ -1,4 +1,4 @@
-//! Whole simulations against a small server that knows the contract and nothing else.
+//! Whole simulations, against a small server that implements the contract and is not the server of this crate.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use aetherium::cluster::{EventFilter, EventKind};
-use aetherium::resolvers::input::{HeartbeatInput, RegistrationInput};
+use aetherium::resolvers::worker_input::{HeartbeatInput, RegistrationInput};
 use futures_util::future::join_all;
 use serde_json::json;
 

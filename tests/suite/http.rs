@@ -1,6 +1,6 @@
 //! The manners of HTTP: methods, slashes, pages of other origins. Semantics 23 and 24.
 
-use aetherium::server::Options;
+use aetherium::server::ServerOptions;
 
 use crate::harness::*;
 
@@ -92,7 +92,7 @@ on_both_databases! {
     }
 
     async fn named_origins_may_ask_from_a_browser_and_others_may_not(db: TestDatabase) {
-        let name = |options: &mut Options| options.http.cors_origins = vec!["https://ops.example.com".parse().unwrap()];
+        let name = |options: &mut ServerOptions| options.http.cors_origins = vec!["https://ops.example.com".parse().unwrap()];
         let cluster = TestCluster::configured(&db, name).await;
         cluster.add([worker("w1")]).await;
         let preflight = |origin: &'static str| {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::time::Duration;
 
-use aetherium::server::Options;
+use aetherium::server::ServerOptions;
 use futures_util::poll;
 use serde_json::{Value, json};
 
@@ -54,7 +54,7 @@ on_both_databases! {
     // The runtime of a test has one thread: whoever does not leave it has it until he is done.
     async fn long_questions_leave_room_for_health_and_heartbeats(database: TestDatabase) {
         // However slow the machine is that it runs on.
-        let patient = |options: &mut Options| options.http.response_time = Duration::from_secs(600);
+        let patient = |options: &mut ServerOptions| options.http.response_time = Duration::from_secs(600);
         let cluster = TestCluster::configured(&database, patient).await;
         let machine = |n: usize| {
             worker(&format!("w{n}")).max_vms(10_000).vms((0..VMS_OF_EACH).map(move |vms| vm(&format!("vm-{n}-{vms}"))))

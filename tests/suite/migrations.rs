@@ -7,8 +7,8 @@ use aetherium::graphql::GraphqlOptions;
 use aetherium::http::HttpOptions;
 use aetherium::journal::Database;
 use aetherium::journal::Retention;
-use aetherium::resolvers::Timing;
-use aetherium::server::{Options, Server};
+use aetherium::server::{Server, ServerOptions};
+use aetherium::timing::Timing;
 use migration::{Migrator, MigratorTrait};
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait, DbBackend, EntityName as _, EntityTrait, IdenStatic as _, Iterable as _,
@@ -38,8 +38,8 @@ async fn tables(database: &Database) -> Vec<String> {
 }
 
 /// What a server is started with that may or may not change the tables.
-fn options(db: &TestDatabase, migrate: bool) -> Options {
-    Options {
+fn options(db: &TestDatabase, migrate: bool) -> ServerOptions {
+    ServerOptions {
         database_url: db.url().to_owned(),
         migrate,
         timing: Timing::default(),

@@ -184,7 +184,7 @@ async fn failures_are_as_documented_for_everybody_else() {
 #[tokio::test]
 async fn a_server_on_loopback_answers_to_names_of_this_machine_only() {
     let options =
-        |options: &mut aetherium::server::Options| options.http.allowed_hosts = vec!["ops.example.com".into()];
+        |options: &mut aetherium::server::ServerOptions| options.http.allowed_hosts = vec!["ops.example.com".into()];
     // It is there for as long as the server is.
     let database = TestDatabase::sqlite();
     let cluster = TestCluster::configured(&database, options).await;

@@ -583,7 +583,7 @@ async fn a_cursor_that_only_this_server_does_not_know_yet_is_no_gap() {
             let resolvers = cluster.server().resolvers();
             let mut events = pin!(resolvers.watch_events(Some(&now(&other)), EventFilter::default()).unwrap());
             let told = events.next().await.unwrap();
-            assert!(matches!(told, Err(Error::NotThereYet { .. })), "{told:?}");
+            assert!(matches!(told, Err(Error::RevisionNotReached { .. })), "{told:?}");
             assert!(events.next().await.is_none(), "the reader comes back with its cursor");
             held.rollback().await.unwrap();
             let mut events = pin!(resolvers.watch_events(Some(&now(&other)), EventFilter::default()).unwrap());

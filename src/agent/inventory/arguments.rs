@@ -1,4 +1,5 @@
-//! What the command lines of hypervisors have in common: options, lists of `key=value`, and sizes.
+//! Parsing of what the command lines of hypervisors have in common: options, lists of `key=value`, and sizes. Which options
+//! mean what is in the file of each hypervisor.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -8,14 +9,14 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 /// The arguments of one hypervisor process, without the program.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct CommandLine {
-    /// As text, see [`readable`].
+    /// The arguments as text, see [`readable`].
     texts: Vec<String>,
-    /// As they are, for paths.
+    /// The arguments as bytes, for paths.
     raw: Vec<OsString>,
 }
 
 impl CommandLine {
-    /// These arguments.
+    /// A command line of these arguments.
     pub(super) fn of<'a>(arguments: impl Iterator<Item = &'a [u8]>) -> Self {
         let raw: Vec<_> = arguments.map(|bytes| OsString::from_vec(bytes.to_vec())).collect();
         Self { texts: raw.iter().map(|argument| readable(argument.as_bytes())).collect(), raw }
@@ -26,7 +27,7 @@ impl CommandLine {
         &self.texts
     }
 
-    /// The one at this place, as it is.
+    /// The argument at a position, as bytes.
     pub(super) fn raw(&self, position: usize) -> Option<&OsStr> {
         self.raw.get(position).map(OsString::as_os_str)
     }
@@ -51,12 +52,12 @@ impl CommandLine {
         })
     }
 
-    /// The value that counts: the last one given.
+    /// The last value given to an option, which is the one that counts.
     pub(super) fn value(&self, option: &str) -> Option<&str> {
         self.values(option).last()
     }
 
-    /// The same, as it is.
+    /// The last value given to an option, as bytes.
     pub(super) fn path(&self, option: &str) -> Option<&OsStr> {
         let places = self.texts.iter().enumerate().rev();
         places
@@ -90,8 +91,8 @@ fn given<'a>(argument: &'a str, option: &str) -> Option<&'a str> {
     argument.strip_prefix("--").or_else(|| argument.strip_prefix('-'))?.strip_prefix(option)
 }
 
-/// Bytes as text that tells them all apart. Bytes that are not UTF-8 are written `\xff`; a text that has some has its
-/// backslashes doubled.
+/// Bytes as text, so that different bytes have different texts: bytes that are not UTF-8 are written `\xff`, and in a text
+/// that has such bytes, backslashes are doubled.
 pub(super) fn readable(bytes: &[u8]) -> String {
     if let Ok(text) = std::str::from_utf8(bytes) {
         return text.to_owned();
@@ -106,7 +107,7 @@ pub(super) fn readable(bytes: &[u8]) -> String {
     readable
 }
 
-/// Splits `first,key=value,…`. Two commas stand for one that is meant, as QEMU has it.
+/// Splits `first,key=value,…`. Two commas stand for a comma in a value, as in QEMU.
 pub(super) fn pairs(text: &str, implied: &str) -> BTreeMap<String, String> {
     let mut parts = vec![String::new()];
     let mut characters = text.chars().peekable();
@@ -129,13 +130,13 @@ pub(super) fn pairs(text: &str, implied: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// A number of something, such as virtual CPUs. Zero and nonsense are `None`.
+/// A positive number, such as that of virtual CPUs; none if it is zero or cannot be parsed.
 pub(super) fn count(text: &str) -> Option<u64> {
     text.parse().ok().filter(|count| *count > 0)
 }
 
-/// A size such as `2048`, `2G`, `1.5g`, `0x40` or `2097152k` in MiB, rounded up; `unit` is what a bare number is in.
-/// Nonsense is `None`.
+/// A size such as `2048`, `2G`, `1.5g`, `0x40` or `2097152k`, in MiB, rounded up; `unit` is the unit of a number without one.
+/// None if it cannot be parsed.
 pub(super) fn size_mib(text: &str, unit: Unit) -> Option<u64> {
     if let Some(hex) = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
         let end = hex.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(hex.len());
@@ -156,11 +157,11 @@ pub(super) fn size_mib(text: &str, unit: Unit) -> Option<u64> {
         _ => return None,
     };
     let mib = (number.parse::<f64>().ok()? * unit.in_mib()).ceil();
-    // The conversion saturates, and a VM larger than any figure is cut to the largest later.
+    // The conversion saturates; the size is cut to the largest figure later.
     (mib >= 0.0).then_some(mib as u64)
 }
 
-/// What a number stands for.
+/// The unit of a number.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Unit {
     /// One byte.

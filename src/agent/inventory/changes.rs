@@ -1,4 +1,4 @@
-//! What came and went on this host, in the agent's log.
+//! Logs which VMs appeared on this host and which are gone. What is sent to the server is not decided here.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,10 @@ use tracing::{info, warn};
 
 use super::FoundVm;
 
-/// How many VMs a line names; the log is read by people.
+/// How many VMs a log line names at most.
 const NAMED: usize = 10;
 
-/// Notes what changed from one reading of the inventory to the next.
+/// Logs what changed from one reading of the inventory to the next.
 #[derive(Debug, Default)]
 pub(in crate::agent) struct InventoryChanges {
     /// The VMs of the last reading by id; none before the first.

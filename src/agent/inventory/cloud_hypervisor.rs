@@ -1,12 +1,12 @@
 //! Cloud Hypervisor: `cloud-hypervisor --api-socket /run/web.sock --kernel vmlinux --cpus boot=4 --memory size=1024M …`.
 //!
-//! A VM that is created through the API socket shows its virtual CPUs as threads once it has started; its memory does
-//! not show at all. What is plugged in later over the socket is not seen.
+//! A VM that is created through the API socket has threads for its virtual CPUs once it has started; its memory is not
+//! visible. What is hot-plugged over the socket is not visible, either.
 
 use std::path::Path;
 
 use super::arguments::{CommandLine, Unit, count, pairs, size_mib};
-use super::guest::{Guest, Start, Surroundings, uuid};
+use super::guest::{Guest, GuestStart, ProcessView, uuid};
 
 /// Cloud Hypervisor's own default.
 const DEFAULT_VCPUS: u64 = 1;
@@ -14,14 +14,14 @@ const DEFAULT_VCPUS: u64 = 1;
 /// Cloud Hypervisor's own default.
 const DEFAULT_MEMORY_MIB: u64 = 512;
 
-/// What threads of virtual CPUs are called, with their number behind it.
+/// The names of threads of virtual CPUs begin with this, and end with a number.
 const VCPU_THREAD: &str = "vcpu";
 
-/// What the arguments name if it is they who describe the VM, and not somebody who speaks to the socket later.
+/// One of these arguments is there if the arguments describe the VM, and it is not created through the socket later.
 const PAYLOADS: [&str; 3] = ["kernel", "firmware", "igvm"];
 
-/// The VM a Cloud Hypervisor process runs. It has no name of its own, so it goes by that of its socket.
-pub(super) fn guest(command: &CommandLine, surroundings: &impl Surroundings) -> Guest {
+/// The VM that a Cloud Hypervisor process runs. It has no name, so that of its socket is used.
+pub(super) fn guest(command: &CommandLine, process: &impl ProcessView) -> Guest {
     let socket = command.pairs("api-socket", "path").remove("path");
     let name = socket.as_deref().and_then(|path| Path::new(path).file_stem()?.to_str());
     let described = Guest {
@@ -29,7 +29,7 @@ pub(super) fn guest(command: &CommandLine, surroundings: &impl Surroundings) -> 
         name: name.map(str::to_owned),
         vcpus: command.value("cpus").and_then(|cpus| pairs(cpus, "boot").get("boot").and_then(|boot| count(boot))),
         memory_mib: memory_mib(command),
-        start: Start::AtOnce,
+        start: GuestStart::WithProcess,
     };
     if PAYLOADS.into_iter().any(|payload| command.has(payload)) {
         let vcpus = if command.has("cpus") { described.vcpus } else { Some(DEFAULT_VCPUS) };
@@ -37,15 +37,15 @@ pub(super) fn guest(command: &CommandLine, surroundings: &impl Surroundings) -> 
         let memory_mib = if sized { described.memory_mib } else { Some(DEFAULT_MEMORY_MIB) };
         return Guest { vcpus, memory_mib, ..described };
     }
-    let threads = surroundings.threads();
+    let threads = process.threads();
     let is_vcpu = |name: &str| name.strip_prefix(VCPU_THREAD).is_some_and(|number| number.parse::<u32>().is_ok());
     let vcpus = threads.map(|threads| threads.iter().filter(|thread| is_vcpu(&thread.name)).count());
-    let start = if vcpus == Some(0) { Start::NotYet } else { Start::AtOnce };
+    let start = if vcpus == Some(0) { GuestStart::NotStarted } else { GuestStart::WithProcess };
     let vcpus = described.vcpus.or(vcpus.filter(|count| *count > 0).map(|count| count as u64));
     Guest { vcpus, start, ..described }
 }
 
-/// The memory with what is plugged into it from the start, and the zones beside it.
+/// The memory, with what is hot-plugged from the start, and with the memory zones.
 fn memory_mib(command: &CommandLine) -> Option<u64> {
     let of = |text: &str, implied: &str| {
         let pairs = pairs(text, implied);
@@ -67,7 +67,7 @@ fn memory_mib(command: &CommandLine) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::super::arguments::command_line;
-    use super::super::guest::Seen;
+    use super::super::guest::FakeProcess;
     use super::*;
 
     #[test]
@@ -113,17 +113,17 @@ mod tests {
             ("--restore source_url=file:///snapshot", None, None, None),
         ] {
             let expected = Guest { name: name.map(str::to_owned), vcpus, memory_mib, ..Guest::default() };
-            assert_eq!(guest(&command_line(words), &Seen::default()), expected, "{words}");
+            assert_eq!(guest(&command_line(words), &FakeProcess::default()), expected, "{words}");
         }
     }
 
     #[test]
     fn a_vm_made_through_the_api_shows_by_its_threads() {
         for (threads, vcpus, start) in [
-            (vec!["cloud-hyperviso", "vmm", "vcpu0", "vcpu1", "vcpu_x"], Some(2), Start::AtOnce),
-            (vec!["cloud-hyperviso", "vmm"], None, Start::NotYet),
+            (vec!["cloud-hyperviso", "vmm", "vcpu0", "vcpu1", "vcpu_x"], Some(2), GuestStart::WithProcess),
+            (vec!["cloud-hyperviso", "vmm"], None, GuestStart::NotStarted),
         ] {
-            let seen = Seen { threads: Some(threads), ..Seen::default() };
+            let seen = FakeProcess { threads: Some(threads), ..FakeProcess::default() };
             let found = guest(&command_line("--api-socket /run/web.sock"), &seen);
             assert_eq!((found.vcpus, found.memory_mib, found.start), (vcpus, None, start));
         }
@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn the_platforms_uuid_is_the_vms() {
         let words = "--kernel k --platform num_pci_segments=2,uuid=6F0E0000-0000-4000-8000-00000000000A";
-        let found = guest(&command_line(words), &Seen::default());
+        let found = guest(&command_line(words), &FakeProcess::default());
         assert_eq!(found.uuid.as_deref(), Some("6f0e0000-0000-4000-8000-00000000000a"));
     }
 }

@@ -1,42 +1,42 @@
-//! What each hypervisor's process says of its VM, before it has an id and a status.
+//! A guest: what the arguments of a hypervisor process say of its VM. Its id and its status are assigned in `processes`.
 
 use std::ffi::OsStr;
 
-/// What a hypervisor's process says of its VM. What it does not say is `None`, never a guess.
+/// What the arguments of a hypervisor process say of its VM; none where they say nothing. Nothing is guessed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Guest {
-    /// The VM's UUID: the one text about it that is the same wherever it runs, and that no other VM has.
+    /// The VM's UUID, which is the same on every host, and which no other VM has.
     pub(super) uuid: Option<String>,
-    /// What people call it. Two VMs may have one name.
+    /// Its name, which other VMs may have, too.
     pub(super) name: Option<String>,
     /// Virtual CPUs.
     pub(super) vcpus: Option<u64>,
     /// Memory in MiB.
     pub(super) memory_mib: Option<u64>,
     /// When it starts.
-    pub(super) start: Start,
+    pub(super) start: GuestStart,
 }
 
 /// When the VM of a process starts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Start {
-    /// With the process.
+pub(super) enum GuestStart {
+    /// When the process starts.
     #[default]
-    AtOnce,
-    /// When somebody tells it to, which the arguments do not show.
-    WhenTold,
-    /// When another process has handed it over.
+    WithProcess,
+    /// On a command to the process, which the arguments do not show.
+    OnCommand,
+    /// When its migration from another process is done.
     AfterMigration,
-    /// It has not: the process has no threads for virtual CPUs yet.
-    NotYet,
+    /// Later: the process has no threads for virtual CPUs yet.
+    NotStarted,
 }
 
-/// What can be seen of a process beside its arguments.
-pub(super) trait Surroundings {
-    /// A file as the process itself would find it, if it can be read.
+/// What can be read of a process beside its arguments.
+pub(super) trait ProcessView {
+    /// A file by its path as the process itself resolves it; none if it cannot be read.
     fn read(&self, path: &OsStr) -> Option<Vec<u8>>;
 
-    /// Its threads, if they can be listed.
+    /// Its threads; none if they cannot be listed.
     fn threads(&self) -> Option<Vec<Thread>>;
 }
 
@@ -45,28 +45,28 @@ pub(super) trait Surroundings {
 pub(super) struct Thread {
     /// Its name.
     pub(super) name: String,
-    /// Whether it is the one that the process began with.
+    /// Whether it is the main thread.
     pub(super) is_main: bool,
     /// How much CPU time it has used, in clock ticks.
     pub(super) ticks: u64,
 }
 
-/// A UUID in its usual spelling. The one of zeros is what hypervisors show where none was given.
+/// A UUID in its usual spelling. The nil UUID counts as none: hypervisors show it where none was given.
 pub(super) fn uuid(text: &str) -> Option<String> {
     let uuid = uuid::Uuid::try_parse(text).ok().filter(|uuid| !uuid.is_nil())?;
     Some(uuid.hyphenated().to_string())
 }
 
-/// Surroundings made of values.
+/// A process made of values.
 #[cfg(test)]
 #[derive(Clone, Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct FakeProcess {
     pub(super) files: Vec<(&'static str, &'static str)>,
     pub(super) threads: Option<Vec<&'static str>>,
 }
 
 #[cfg(test)]
-impl Surroundings for Seen {
+impl ProcessView for FakeProcess {
     fn read(&self, path: &OsStr) -> Option<Vec<u8>> {
         let file = self.files.iter().find(|(name, _)| path == OsStr::new(name));
         file.map(|(_, text)| text.as_bytes().to_vec())

@@ -1,10 +1,10 @@
-//! Which VMs run on this host.
+//! The inventory: which VMs run on this host.
 //!
-//! A [`VmSource`] lists the VMs of one kind of place; [`Inventory`] asks all of them for every beat, away from the
-//! async threads and under a deadline. The source that every host has is [`processes`], which finds hypervisors among
-//! the processes; `qemu`, `firecracker` and `cloud_hypervisor` each read one hypervisor's arguments into a `guest`, and
-//! `arguments` holds what their command lines have in common. `changes` logs what came and went. Another source, for a VM manager with an API of its
-//! own, is another implementation of the trait.
+//! A [`VmSource`] lists the VMs of one place; [`Inventory`] asks all sources for every heartbeat, on a blocking thread and
+//! under a time-out. The source of every host is [`processes`], which finds [`hypervisor`]s among the processes. `qemu`,
+//! `firecracker` and `cloud_hypervisor` each parse the arguments of one hypervisor into a `guest`; `arguments` has what their
+//! command lines have in common. `changes` logs which VMs appeared and went. A VM manager with an API of its own would be
+//! another implementation of the trait.
 //!
 //! What the server makes of an inventory, and when it is sent whole, is not decided here: see `agent::beat`.
 
@@ -13,6 +13,7 @@ mod changes;
 mod cloud_hypervisor;
 mod firecracker;
 mod guest;
+pub mod hypervisor;
 pub mod processes;
 mod qemu;
 
@@ -29,46 +30,46 @@ use crate::client::VmReport;
 /// The largest number the API takes in any figure of a worker or VM.
 pub const LARGEST_FIGURE: u32 = i32::MAX as u32;
 
-/// The server's limit for ids; names are kept to the same.
+/// The longest id that the server takes, in characters; names are cut to the same.
 const LONGEST_ID: usize = 255;
 
 /// A VM on this host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundVm {
-    /// What to tell the server. A size that is not known is 0.
+    /// The report to the server. A size that is not known is 0.
     pub report: VmReport,
-    /// What runs it, such as `qemu`: for the log.
+    /// The kind of program that runs it, such as `qemu`, for the log.
     pub kind: &'static str,
 }
 
-/// A place that knows of VMs on this host.
+/// A source of VMs on this host.
 pub trait VmSource: Send + Sync {
-    /// What to call this place in a log line.
+    /// The name of the source in log lines.
     fn name(&self) -> &str;
 
-    /// All VMs of this place, each id once. May block; an error means that the list would not be complete.
+    /// All VMs of the source, each id once. It may block. An error means that the list would not be complete.
     fn list(&self) -> io::Result<Vec<FoundVm>>;
 }
 
-/// All places together.
+/// All sources together.
 pub struct Inventory {
     sources: Arc<[Box<dyn VmSource>]>,
     reading: Option<JoinHandle<io::Result<Vec<FoundVm>>>>,
 }
 
 impl Inventory {
-    /// An inventory of these sources. Where two of them list one id, the one named first is believed.
+    /// An inventory of these sources. If two of them list one id, that of the first one counts.
     pub fn new(sources: Vec<Box<dyn VmSource>>) -> Self {
         Self { sources: sources.into(), reading: None }
     }
 
-    /// Lists the VMs of all sources, ordered by id. Half a list would tell the server that the other half is gone, so
-    /// one failing source fails the whole.
+    /// Lists the VMs of all sources, ordered by id. If one source fails, the whole reading fails: an incomplete list would
+    /// tell the server that the other VMs are gone.
     ///
-    /// A source that hangs (the kernel can hold up a read of `/proc` for minutes) costs one blocked thread, not one for
-    /// every beat: until it is done, no other reading is begun.
+    /// A source that hangs (the kernel can block a read of `/proc` for minutes) occupies one thread, and not another one with
+    /// every heartbeat: no reading is begun before the last one is done.
     pub async fn read_within(&mut self, limit: Duration) -> io::Result<Vec<FoundVm>> {
-        // An earlier reading that has finished since is too old to be of use.
+        // A reading that has finished since its time-out is too old to be used.
         let mut reading = match self.reading.take() {
             Some(earlier) if !earlier.is_finished() => earlier,
             Some(_) | None => {
@@ -97,13 +98,13 @@ fn list_all(sources: &[Box<dyn VmSource>]) -> io::Result<Vec<FoundVm>> {
     Ok(all)
 }
 
-/// A number as the API takes it.
+/// A number, cut to the largest figure that the API takes.
 pub(super) fn figure(number: u64) -> u32 {
     u32::try_from(number).unwrap_or(LARGEST_FIGURE).min(LARGEST_FIGURE)
 }
 
-/// A name without what would disturb a terminal or a log line.
-fn usable_name(text: &str) -> Option<String> {
+/// A name without control characters, which would disturb a terminal or a log line; none if nothing is left.
+fn printable_name(text: &str) -> Option<String> {
     let name: String = text.trim().chars().map(|c| if c.is_control() { '-' } else { c }).take(LONGEST_ID).collect();
     (!name.is_empty()).then_some(name)
 }
@@ -213,9 +214,9 @@ mod tests {
             (" ", None),
             ("größe", Some("größe")),
         ] {
-            assert_eq!(usable_name(text).as_deref(), name, "{text:?}");
+            assert_eq!(printable_name(text).as_deref(), name, "{text:?}");
         }
-        assert_eq!(usable_name(&"ü".repeat(300)).unwrap().chars().count(), 255);
+        assert_eq!(printable_name(&"ü".repeat(300)).unwrap().chars().count(), 255);
     }
 
     #[test]

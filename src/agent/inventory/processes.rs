@@ -1,16 +1,16 @@
-//! Hypervisor processes of this host, found by reading `/proc`.
+//! VMs by their hypervisor processes, which are found by reading `/proc`.
 //!
-//! Processes come and go while they are read and many belong to somebody else, so one that cannot be read is passed
-//! over. A `/proc` that cannot be listed, or that hides the processes of others, is an error: the host would look empty,
-//! and so the best place for new VMs. Without root, `/proc` shows the arguments of every process but neither its program
-//! nor its root directory: VMs are still found, a size that is in a file inside a jail is not.
+//! A process that cannot be read is skipped: processes end while they are read, and many belong to other users. A `/proc` that
+//! cannot be listed, or that hides the processes of other users, is an error: the host would look empty, and so like the best
+//! place for new VMs. Without root, `/proc` shows the arguments of every process, but neither its program nor its root
+//! directory: VMs are found all the same, but no size that is in a file inside a jail.
 //!
 //! # Ids
 //!
-//! A VM is known by its UUID where its process names one: that is the same on every host, also during a migration.
-//! Names, and ids that a hypervisor holds unique on its host only, are no ids, since another host may have the same. A
-//! VM without a UUID gets a made-up id, `<worker>~<hypervisor>-<pid>-<start>-<boot>`: the `~` marks it, and what is in
-//! it stays as long as the process does.
+//! The id of a VM is its UUID, if its process has one in its arguments: that is the same on every host, also during a
+//! migration. Names, and ids that are unique on one host only, are not used, since another host may have the same. A VM
+//! without a UUID gets a generated id, `<worker>~<hypervisor>-<pid>-<start>-<boot>`: the `~` marks it as generated, and its
+//! parts are the same for as long as the process lives.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -24,47 +24,47 @@ use sha2::{Digest as _, Sha256};
 use tracing::warn;
 
 use super::arguments::{CommandLine, readable};
-use super::guest::{Guest, Start, Surroundings, Thread};
-use super::{FoundVm, LONGEST_ID, VmSource, cloud_hypervisor, figure, firecracker, qemu, usable_name};
-use crate::agent::hypervisor::Hypervisor;
+use super::guest::{Guest, GuestStart, ProcessView, Thread};
+use super::{FoundVm, LONGEST_ID, VmSource, cloud_hypervisor, figure, firecracker, printable_name, qemu};
+use crate::agent::inventory::hypervisor::Hypervisor;
 use crate::client::{VmReport, VmStatus};
 
-/// Where Linux keeps its processes.
+/// Where Linux shows its processes.
 pub const PROC: &str = "/proc";
 
-/// The kernel takes command lines of this size at most; a larger file is not one.
+/// The largest file that is read, in bytes: as long as a command line may be.
 const LARGEST_FILE: u64 = 8 * 1024 * 1024;
 
-/// What the kernel calls the PID namespace that all others are in.
+/// The name of the initial PID namespace, in which all processes of the host are.
 const INITIAL_NAMESPACE: &str = "pid:[4026531836]";
 
-/// CPU time that only virtual CPUs use, in clock ticks of 10 ms. The other threads of a VM that waits to be started
-/// sleep.
+/// The CPU time, in clock ticks of 10 ms, from which on a VM counts as running: before it is started, the threads of its
+/// process sleep.
 const HAS_RUN: u64 = 3;
 
-/// Marks an id as made up.
-const MADE_UP: char = '~';
+/// Marks an id as generated.
+const GENERATED_MARK: char = '~';
 
 /// The processes under one `/proc`.
 #[derive(Debug)]
 pub struct HostProcesses {
     proc: PathBuf,
     worker_id: String,
-    /// Whether these have to be all processes of the host.
+    /// Whether all processes of the host have to be visible.
     of_the_host: bool,
-    memory: Mutex<HashMap<ProcessKey, Remembered>>,
+    known: Mutex<HashMap<ProcessKey, KnownProcess>>,
 }
 
-/// Tells a process from every other one since the host started.
+/// Identifies a process among all since the start of the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct ProcessKey {
     pid: u32,
     start: u64,
 }
 
-/// What was found out about a process, and holds as long as it lives.
+/// What is known of a process for as long as it lives.
 #[derive(Clone, Debug, Default)]
-struct Remembered {
+struct KnownProcess {
     /// The id of its VM.
     id: String,
     /// Whether its VM has been seen running.
@@ -72,20 +72,20 @@ struct Remembered {
 }
 
 impl HostProcesses {
-    /// The processes of the host that this process runs on, which is the worker of this id. A process that sees only a
-    /// part of them, in a container for one, lists none.
+    /// The processes of the host that this process runs on, which is the worker with this id. In a container, where only a part
+    /// of them is visible, listing them is an error.
     pub fn of_this_host(worker_id: impl Into<String>) -> Self {
         Self { of_the_host: true, ..Self::under(PROC, worker_id) }
     }
 
-    /// The processes under a `/proc` of somebody's choice, which need not be that of this process.
+    /// The processes under another `/proc`, such as that of the host, mounted into a container.
     pub fn under(proc: impl Into<PathBuf>, worker_id: impl Into<String>) -> Self {
-        Self { proc: proc.into(), worker_id: worker_id.into(), of_the_host: false, memory: Mutex::default() }
+        Self { proc: proc.into(), worker_id: worker_id.into(), of_the_host: false, known: Mutex::default() }
     }
 
     /// Hypervisor processes, the oldest first.
     fn list_hypervisors(&self) -> io::Result<Vec<Process>> {
-        self.check_sight()?;
+        self.check_visibility()?;
         let mut found: Vec<_> = fs::read_dir(&self.proc)?
             .filter_map(Result::ok)
             .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
@@ -95,11 +95,11 @@ impl HostProcesses {
         Ok(without_helpers(found))
     }
 
-    /// Makes sure that processes of other users show. The first process is always there and belongs to root.
-    fn check_sight(&self) -> io::Result<()> {
+    /// Fails if processes of other users are hidden. Process 1 always exists and belongs to root, so it is read as a probe.
+    fn check_visibility(&self) -> io::Result<()> {
         let proc = self.proc.display();
         if self.of_the_host {
-            // Where there are no namespaces, there is nothing to be shut in.
+            // A kernel without PID namespaces shows all processes.
             let namespace = fs::read_link(self.proc.join("self/ns/pid")).unwrap_or_else(|_| INITIAL_NAMESPACE.into());
             if namespace != Path::new(INITIAL_NAMESPACE) {
                 return Err(io::Error::other(format!(
@@ -115,32 +115,32 @@ impl HostProcesses {
         })
     }
 
-    /// Gives every process's VM its id, the oldest process first. An id that was given once stays.
-    fn assign_ids(&self, guests: &[(Process, Guest)], memory: &mut HashMap<ProcessKey, Remembered>) {
+    /// Assigns an id to the VM of every process, the oldest process first. An assigned id stays.
+    fn assign_ids(&self, guests: &[(Process, Guest)], known: &mut HashMap<ProcessKey, KnownProcess>) {
         let alive: HashSet<_> = guests.iter().map(|(process, _)| process.key).collect();
-        memory.retain(|key, _| alive.contains(key));
+        known.retain(|key, _| alive.contains(key));
         let boot = self.boot();
-        // Whoever takes a VM over has its UUID from the moment that the process before it is gone.
-        let stays = |process: &Process, guest: &Guest, memory: &HashMap<ProcessKey, Remembered>| {
-            memory.get(&process.key).is_some_and(|it| {
-                guest.start != Start::AfterMigration || guest.uuid.as_ref().is_none_or(|uuid| *uuid == it.id)
+        // The receiver of a migration gets the UUID when the process that sends the VM is gone.
+        let stays = |process: &Process, guest: &Guest, known: &HashMap<ProcessKey, KnownProcess>| {
+            known.get(&process.key).is_some_and(|it| {
+                guest.start != GuestStart::AfterMigration || guest.uuid.as_ref().is_none_or(|uuid| *uuid == it.id)
             })
         };
         let mut taken: HashSet<String> = HashSet::new();
         for (process, guest) in guests {
-            if stays(process, guest, memory) {
-                taken.extend(memory.get(&process.key).map(|it| it.id.clone()));
+            if stays(process, guest, known) {
+                taken.extend(known.get(&process.key).map(|it| it.id.clone()));
             }
         }
         for (process, guest) in guests {
-            if stays(process, guest, memory) {
+            if stays(process, guest, known) {
                 continue;
             }
-            let made_up = made_up_id(&self.worker_id, process.hypervisor, process.key, boot.as_deref());
+            let made_up = generated_id(&self.worker_id, process.hypervisor, process.key, boot.as_deref());
             let id = match &guest.uuid {
                 Some(uuid) if taken.insert(uuid.clone()) => uuid.clone(),
                 Some(uuid) => {
-                    if memory.get(&process.key).is_none_or(|it| it.id != made_up) {
+                    if known.get(&process.key).is_none_or(|it| it.id != made_up) {
                         let pid = process.key.pid;
                         warn!(vm.uuid = %uuid, vm.id = %made_up, process.pid = pid, "Process {pid} runs a VM of a UUID that another one here has: the newer is {made_up}");
                     }
@@ -148,11 +148,11 @@ impl HostProcesses {
                 }
                 None => made_up,
             };
-            memory.entry(process.key).or_default().id = id;
+            known.entry(process.key).or_default().id = id;
         }
     }
 
-    /// Tells this start of the host from others.
+    /// The first part of the boot id of the host.
     fn boot(&self) -> Option<String> {
         let boot_id = read_file(&self.proc.join("sys/kernel/random/boot_id"))?;
         let boot_id = String::from_utf8(boot_id).ok()?;
@@ -169,20 +169,20 @@ impl VmSource for HostProcesses {
         let processes = self.list_hypervisors()?;
         let guests: Vec<_> =
             processes.into_iter().filter_map(|process| process.guest().map(|guest| (process, guest))).collect();
-        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        self.assign_ids(&guests, &mut memory);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        self.assign_ids(&guests, &mut known);
         let vm = |(process, guest): (Process, Guest)| {
-            let remembered = memory.get_mut(&process.key)?;
+            let remembered = known.get_mut(&process.key)?;
             remembered.has_run = remembered.has_run || process.has_run(guest.start);
             let id = remembered.id.clone();
             let status = match guest.start {
                 _ if remembered.has_run => VmStatus::Running,
-                Start::AtOnce => VmStatus::Running,
-                Start::WhenTold | Start::NotYet => VmStatus::Created,
-                Start::AfterMigration => VmStatus::Starting,
+                GuestStart::WithProcess => VmStatus::Running,
+                GuestStart::OnCommand | GuestStart::NotStarted => VmStatus::Created,
+                GuestStart::AfterMigration => VmStatus::Starting,
             };
             let report = VmReport {
-                name: guest.name.as_deref().and_then(usable_name).unwrap_or_else(|| id.clone()),
+                name: guest.name.as_deref().and_then(printable_name).unwrap_or_else(|| id.clone()),
                 id,
                 status,
                 vcpus: figure(guest.vcpus.unwrap_or(0)),
@@ -194,10 +194,10 @@ impl VmSource for HostProcesses {
     }
 }
 
-/// An id that no other host makes up, and no other process of this one.
-fn made_up_id(worker_id: &str, hypervisor: Hypervisor, key: ProcessKey, boot: Option<&str>) -> String {
+/// A generated id, which is different for every worker and for every process of it.
+fn generated_id(worker_id: &str, hypervisor: Hypervisor, key: ProcessKey, boot: Option<&str>) -> String {
     let ProcessKey { pid, start } = key;
-    let mut own = format!("{MADE_UP}{}-{pid}-{start}", hypervisor.name());
+    let mut own = format!("{GENERATED_MARK}{}-{pid}-{start}", hypervisor.name());
     if let Some(boot) = boot {
         own.push('-');
         own.push_str(boot);
@@ -206,10 +206,10 @@ fn made_up_id(worker_id: &str, hypervisor: Hypervisor, key: ProcessKey, boot: Op
     if worker_id.chars().count() <= room {
         return format!("{worker_id}{own}");
     }
-    // A worker's id may be as long as a VM's. What is cut off is told by its hash.
+    // A worker's id may be as long as a VM's may be. Then it is cut, and its hash is added.
     let hash: String = Sha256::digest(worker_id).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     let kept: String = worker_id.chars().take(room.saturating_sub(hash.len() + 1)).collect();
-    format!("{kept}{MADE_UP}{hash}{own}")
+    format!("{kept}{GENERATED_MARK}{hash}{own}")
 }
 
 /// One hypervisor process.
@@ -221,14 +221,14 @@ struct Process {
     program: String,
     command: CommandLine,
     parent: u32,
-    /// How long its virtual CPUs have run inside the guest, as far as the kernel's own hypervisor counts.
+    /// CPU time that was spent inside of the guest, which KVM counts.
     guest_ticks: u64,
     folder: PathBuf,
 }
 
 impl Process {
-    /// Reads a process if it is a hypervisor. A process that has ended but was not waited for has no arguments any
-    /// more; one that is merely suspended still holds what it holds.
+    /// Reads a process, if it is a hypervisor. A zombie has no arguments, and is none; a stopped process still holds its
+    /// resources, and is one.
     fn read(proc: &Path, pid: u32) -> Option<Self> {
         let folder = proc.join(pid.to_string());
         let command_line = read_file(&folder.join("cmdline"))?;
@@ -238,7 +238,7 @@ impl Process {
             return None;
         }
         let (hypervisor, program) = hypervisor_of(program).or_else(|| {
-            // A wrapper may have renamed the process; the program itself it cannot hide.
+            // A wrapper may have changed the first argument; the program of the process it cannot change.
             hypervisor_of(&fs::read_link(folder.join("exe")).ok()?)
         })?;
         let Stat { parent, start, guest_ticks } =
@@ -255,14 +255,14 @@ impl Process {
         }
     }
 
-    /// Whether a VM that did not start with its process has been seen to run since. Where that does not show, it is
-    /// taken for running: VM managers start all their VMs in two steps.
-    fn has_run(&self, start: Start) -> bool {
+    /// Whether a VM that did not start with its process has run since. Where that cannot be read, it counts as running: VM
+    /// managers start all their VMs in two steps.
+    fn has_run(&self, start: GuestStart) -> bool {
         match start {
-            Start::AtOnce => true,
-            Start::NotYet => false,
-            Start::WhenTold | Start::AfterMigration if self.guest_ticks > 0 => true,
-            Start::WhenTold | Start::AfterMigration => self.threads().is_none_or(|threads| {
+            GuestStart::WithProcess => true,
+            GuestStart::NotStarted => false,
+            GuestStart::OnCommand | GuestStart::AfterMigration if self.guest_ticks > 0 => true,
+            GuestStart::OnCommand | GuestStart::AfterMigration => self.threads().is_none_or(|threads| {
                 let is_vcpu = |thread: &&Thread| thread.name.starts_with("CPU ") || thread.name.starts_with("ALL CPUs");
                 let named = threads.iter().any(|thread| is_vcpu(&thread));
                 let counted = threads.iter().filter(|thread| if named { is_vcpu(thread) } else { !thread.is_main });
@@ -271,9 +271,9 @@ impl Process {
         }
     }
 
-    /// A path as the process itself would follow it: from its working directory, and inside its jail.
+    /// A path as the process itself resolves it: from its working directory, and inside of its root directory.
     fn path_inside(&self, path: &Path) -> PathBuf {
-        // Its own open files, which have to be read as its and not as this process's.
+        // The open files of that process, and not of this one.
         for (own, files) in [("/dev/fd", "fd"), ("/proc/self/fd", "fd"), ("/proc/self", "")] {
             if let Ok(rest) = path.strip_prefix(own) {
                 return self.folder.join(files).join(rest);
@@ -289,7 +289,7 @@ impl Process {
     }
 }
 
-impl Surroundings for Process {
+impl ProcessView for Process {
     fn read(&self, path: &OsStr) -> Option<Vec<u8>> {
         read_file(&self.path_inside(Path::new(path)))
     }
@@ -306,15 +306,15 @@ impl Surroundings for Process {
     }
 }
 
-/// Which hypervisor a program is, and the name of its file.
+/// The hypervisor that a program is, and the name of its file.
 fn hypervisor_of(program: &Path) -> Option<(Hypervisor, String)> {
     let file_name = program.file_name()?.to_str()?;
-    // The kernel marks a program that was replaced while it runs, as an upgrade does.
+    // The kernel adds this to the name of a program whose file was replaced, as by an upgrade.
     let file_name = file_name.strip_suffix(" (deleted)").unwrap_or(file_name);
     Some((Hypervisor::of_program(file_name)?, file_name.to_owned()))
 }
 
-/// What the kernel says of a process, from a line such as `7 (name) S 1 7 …`.
+/// Fields of `/proc/PID/stat`, which is a line such as `7 (name) S 1 7 …`.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Stat {
     parent: u32,
@@ -353,7 +353,7 @@ fn name_and_fields(stat: &[u8]) -> Option<(&[u8], Vec<&str>)> {
     Some((stat.get(begin..end)?, fields))
 }
 
-/// Reads a regular file of a bearable size. Anything else, a pipe above all, could keep the reader waiting for ever.
+/// Reads the beginning of a regular file. Another kind of file, such as a pipe, could block for ever.
 fn read_file(path: &Path) -> Option<Vec<u8>> {
     if !fs::metadata(path).ok()?.is_file() {
         return None;
@@ -363,8 +363,8 @@ fn read_file(path: &Path) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Leaves out processes that are copies of their parent: hypervisors fork for a terminal or on their way into the
-/// background, and such a child runs no second VM.
+/// Leaves out processes with the same arguments as their parent: hypervisors fork for a terminal, or to go into the
+/// background, and such a child runs no VM of its own.
 fn without_helpers(processes: Vec<Process>) -> Vec<Process> {
     let commands: HashMap<u32, CommandLine> =
         processes.iter().map(|process| (process.key.pid, process.command.clone())).collect();

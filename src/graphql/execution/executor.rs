@@ -34,9 +34,9 @@ use crate::graphql::subscriptions::broadcast::{
 };
 use crate::graphql::subscriptions::handoff::{ItemStream, StreamHandoff};
 use crate::http::{ChunkedBytes, in_request_context, mark_as_command};
-use crate::resolvers::kept::Kept;
 use crate::resolvers::offload::{Offload, STEPS_TO_RESOLVE};
-use crate::resolvers::{Reading, Resolvers, input};
+use crate::resolvers::row_cache::RowCache;
+use crate::resolvers::{Reading, Resolvers, checks};
 
 /// The key in a request's extensions whose value is the least revision that the response must show.
 const MIN_REVISION: &str = "minRevision";
@@ -53,7 +53,7 @@ pub struct Executor {
     resolvers: Resolvers,
     broadcast: SubscriptionBroadcast,
     /// The rows of lists that plans have written.
-    row_cache: Kept,
+    row_cache: RowCache,
 }
 
 impl Executor {
@@ -64,7 +64,7 @@ impl Executor {
             schema,
             broadcast: SubscriptionBroadcast::new(resolvers.clone()),
             resolvers,
-            row_cache: Kept::default(),
+            row_cache: RowCache::default(),
         }
     }
 
@@ -85,7 +85,7 @@ impl Executor {
         let min_revision = match request.extensions.get(MIN_REVISION) {
             None | Some(Value::Null) => None,
             Some(Value::Number(number)) if number.is_i64() || number.is_u64() => {
-                Some(input::revision("min_revision", number.as_i64().unwrap_or(i64::MAX))?)
+                Some(checks::revision("min_revision", number.as_i64().unwrap_or(i64::MAX))?)
             }
             Some(_) => return Err(Error::invalid("min_revision", "must be a whole number")),
         };

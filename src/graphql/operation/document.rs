@@ -21,7 +21,7 @@ use super::validation;
 use crate::graphql::error::request_error;
 use crate::graphql::plan::{Fallback, Plan};
 use crate::graphql::schema::index::SchemaIndex;
-use crate::resolvers::input::echo;
+use crate::resolvers::checks::truncate;
 
 /// Most documents in the document cache. A program has tens; a playground sends a new one with each keystroke.
 pub const MAX_DOCUMENTS: u64 = 2_000;
@@ -137,7 +137,7 @@ impl Document {
         let mut names: Vec<_> = self.parsed.operations.iter().filter_map(|(name, _)| name).collect();
         names.sort_unstable();
         let names: Vec<_> = names.into_iter().map(|name| format!("{:?}", name.as_str())).collect();
-        let message = match (name.map(echo), names.join(", ")) {
+        let message = match (name.map(truncate), names.join(", ")) {
             (Some(name), names) if names.is_empty() => {
                 format!("Unknown operation named {name:?}: the only one has no name, leave `operationName` out")
             }

@@ -18,7 +18,7 @@ use serde::Deserialize;
 
 use super::document::{Document, DocumentParser};
 use crate::graphql::error::request_error;
-use crate::resolvers::input::echo;
+use crate::resolvers::checks::truncate;
 
 /// The `format` of a manifest.
 const MANIFEST_FORMAT: &str = "apollo-persisted-query-manifest";
@@ -46,7 +46,7 @@ impl FromStr for TrustedMode {
             "off" => Ok(Self::Off),
             "allow" => Ok(Self::Allow),
             "only" => Ok(Self::Only),
-            other => Err(format!("must be off, allow or only, not {}", echo(other))),
+            other => Err(format!("must be off, allow or only, not {}", truncate(other))),
         }
     }
 }
@@ -100,7 +100,8 @@ impl TrustedDocuments {
                 false => operation.parse(parser),
             };
             let document = document.map_err(|problem| {
-                let problem = format!("operation {} (id {}): {problem}", echo(&operation.name), echo(&operation.id));
+                let problem =
+                    format!("operation {} (id {}): {problem}", truncate(&operation.name), truncate(&operation.id));
                 ManifestError { file: file.to_owned(), problem }
             })?;
             trusted.documents.insert(operation.id, document);
@@ -124,7 +125,7 @@ impl TrustedDocuments {
             TrustedMode::Off => "this server has no trusted documents, it is started without --trusted-documents",
             TrustedMode::Allow | TrustedMode::Only => "it is not in the manifest that the server was started with",
         };
-        let problem = format!("There is no document with the id {:?}: {problem}", echo(id));
+        let problem = format!("There is no document with the id {:?}: {problem}", truncate(id));
         Response::from_errors(vec![request_error("PERSISTED_QUERY_NOT_FOUND", problem)])
     }
 }
@@ -141,7 +142,7 @@ fn read_manifest(file: &Path) -> Result<Vec<Operation>, String> {
     let manifest: Manifest =
         serde_json::from_str(&text).map_err(|error| format!("it is not a manifest in JSON: {error}"))?;
     if manifest.format != MANIFEST_FORMAT || manifest.version != MANIFEST_VERSION {
-        let (format, version) = (echo(&manifest.format), manifest.version);
+        let (format, version) = (truncate(&manifest.format), manifest.version);
         return Err(format!(
             "it is {format:?} version {version}, and what is read is {MANIFEST_FORMAT:?} version {MANIFEST_VERSION}"
         ));
@@ -162,7 +163,7 @@ impl Operation {
         };
         let kind = operation.ty.to_string();
         if kind != self.kind {
-            return Err(format!("its body is a {kind}, and not a {}", echo(&self.kind)));
+            return Err(format!("its body is a {kind}, and not a {}", truncate(&self.kind)));
         }
         if document.only_operation_name().is_some_and(|name| *name != self.name) {
             return Err("its body has another name".to_owned());

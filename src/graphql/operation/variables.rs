@@ -14,7 +14,7 @@ use async_graphql::{Name, Positioned, Response, ServerError, Value, Variables};
 use crate::graphql::error::request_error;
 use crate::graphql::schema::index::{IndexedInput, IndexedType, SchemaIndex};
 use crate::graphql::schema::scalars;
-use crate::resolvers::input::echo;
+use crate::resolvers::checks::truncate;
 
 /// Coerces variables to the declarations of an operation: applies defaults and drops undeclared variables. Refuses
 /// values that are not of their types, and null for the variables in `never_null`.
@@ -151,7 +151,7 @@ fn coerce_object(
         let Some(field) = fields.get(name.as_str()) else {
             let mut known: Vec<_> = fields.keys().map(String::as_str).collect();
             known.sort_unstable();
-            return Err(format!(" has no field {:?}: there are {}", echo(name), known.join(", ")));
+            return Err(format!(" has no field {:?}: there are {}", truncate(name), known.join(", ")));
         };
         coerce_value(value, &field.ty, types).map_err(|problem| format!(".{name}{problem}"))?;
     }
@@ -190,7 +190,7 @@ fn type_mismatch(value: &Value, ty: &str) -> String {
 
 /// A value for an error message, cut if it is long.
 fn truncated(value: &Value) -> String {
-    echo(&value.to_string()).into_owned()
+    truncate(&value.to_string()).into_owned()
 }
 
 /// Substitutes variables in a value, as the specification has it: an omitted variable omits the argument or field that

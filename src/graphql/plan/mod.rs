@@ -10,17 +10,17 @@
 //! that errors are made in one place. Root fields that have no plan are resolved by the engine alone, and inserted
 //! between the planned ones.
 //!
-//! [`collect`] is the specification's CollectFields, [`roots`] plans the fields of the query root, [`objects`] those of
-//! object types, [`stream_items`] the items of subscriptions, and [`values`] writes leaf values. That plans and engine
+//! [`collect`] is the specification's CollectFields, [`roots`] plans the fields of the query root, [`object_writers`] those of
+//! object types, [`stream_items`] the items of subscriptions, and [`value_writers`] writes leaf values. That plans and engine
 //! agree to the byte is a property test (`tests`).
 
 mod collect;
-mod objects;
+mod object_writers;
 mod roots;
 mod stream_items;
 #[cfg(test)]
 mod tests;
-mod values;
+mod value_writers;
 
 use async_graphql::parser::types::{
     DocumentOperations, ExecutableDocument, Field, OperationDefinition, Selection, SelectionSet,

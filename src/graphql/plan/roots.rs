@@ -7,15 +7,16 @@ use async_graphql::{ID, InputType, Name, Positioned, Variables};
 use async_graphql_value::Value;
 
 use super::collect::{CollectedField, Compiler, Fallback, argument};
-use super::objects::{CachedSelection, ResponseBuffer, SelectionPlan};
+use super::object_writers::{CachedSelection, ResponseBuffer, SelectionPlan};
 use crate::cluster::{self, ClusterStats, VmFilter, VmView, WorkerDistribution, WorkerFilter, WorkerOrder, WorkerView};
 use crate::graphql::schema::inputs;
 use crate::graphql::schema::paging::PageArguments;
 use crate::graphql::schema::query::MAX_NODES;
 use crate::http::ChunkedBytes;
 use crate::json;
-use crate::resolvers::kept::{Kept, List, Row, Rows};
+use crate::render::{ListKey, RenderedRow, RenderedRows};
 use crate::resolvers::page::{Page, PageRequest};
+use crate::resolvers::row_cache::RowCache;
 use crate::resolvers::{Node, Reading};
 
 /// The input of a plan for one request.
@@ -23,7 +24,7 @@ pub struct PlanInput<'a> {
     pub reading: &'a Reading,
     pub variables: &'a Variables,
     /// None for a plan of one request only, whose rows would not be used again.
-    pub row_cache: Option<&'a Kept>,
+    pub row_cache: Option<&'a RowCache>,
 }
 
 /// A response while it is written: the chunk being written, and the finished ones, among them shared rows.
@@ -140,7 +141,7 @@ fn nodes(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<Root
 
 fn workers(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Fallback> {
     let (arguments, fields) = (Arguments::new(collected), CachedSelection::select(collected, compiler)?);
-    let list = compiler.cache_key(collected).map(|key| List::named(key, fields.depends()));
+    let list = compiler.cache_key(collected).map(|key| ListKey::named(key, fields.volatility()));
     Ok(Box::new(move |input, response| {
         let PlanInput { reading, row_cache, .. } = input;
         let filter = WorkerFilter::in_zone(arguments.read::<Option<String>>("zone", input)?);
@@ -175,7 +176,7 @@ fn workers_connection(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -
 
 fn vms(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Fallback> {
     let fields = compiler.select::<VmView>(&collected.sets)?;
-    let list = compiler.cache_key(collected).map(|key| List::named(key, fields.depends()));
+    let list = compiler.cache_key(collected).map(|key| ListKey::named(key, fields.volatility()));
     Ok(Box::new(move |PlanInput { reading, row_cache, .. }, response| {
         match row_cache.zip(list.as_ref()) {
             Some((row_cache, list)) => {
@@ -212,7 +213,7 @@ fn cluster_stats(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> Res
 
 fn vm_distribution(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Fallback> {
     let fields = compiler.select::<WorkerDistribution>(&collected.sets)?;
-    let list = compiler.cache_key(collected).map(|key| List::named(key, fields.depends()));
+    let list = compiler.cache_key(collected).map(|key| ListKey::named(key, fields.volatility()));
     Ok(Box::new(move |PlanInput { reading, row_cache, .. }, response| {
         match row_cache.zip(list.as_ref()) {
             Some((row_cache, list)) => {
@@ -231,20 +232,20 @@ fn vm_distribution(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> R
 
 impl RootResponse {
     /// Writes a row for the row cache into `bytes`.
-    fn write_row(&mut self, bytes: &mut Vec<u8>, write: impl FnOnce(&mut ResponseBuffer)) -> Row {
+    fn write_row(&mut self, bytes: &mut Vec<u8>, write: impl FnOnce(&mut ResponseBuffer)) -> RenderedRow {
         let before = self.buffer.objects;
         std::mem::swap(&mut self.buffer.bytes, bytes);
         write(&mut self.buffer);
         std::mem::swap(&mut self.buffer.bytes, bytes);
-        Row { objects: self.buffer.objects - before, is_whole: self.buffer.is_usable(), version: 0 }
+        RenderedRow { objects: self.buffer.objects - before, is_complete: self.buffer.is_usable(), version: 0 }
     }
 
     /// Appends a list of rows as chunks, without copying them.
-    fn append(&mut self, before: usize, rows: Rows) {
+    fn append(&mut self, before: usize, rows: RenderedRows) {
         self.buffer.objects = before.saturating_add(rows.total).saturating_add(rows.objects);
         self.buffer.bytes.push(b'[');
         self.chunks.push(std::mem::take(&mut self.buffer.bytes).into());
-        rows.pieces.into_iter().for_each(|piece| self.chunks.push(piece));
+        rows.chunks.into_iter().for_each(|chunk| self.chunks.push(chunk));
         self.buffer.bytes.push(b']');
     }
 }

@@ -6,7 +6,7 @@ use async_graphql::Variables;
 use async_graphql::parser::types::{ExecutableDocument, OperationDefinition};
 
 use super::collect::{Compiler, Fallback};
-use super::objects::{ResponseBuffer, SelectionPlan};
+use super::object_writers::{ResponseBuffer, SelectionPlan};
 use crate::cluster::ClusterStats;
 use crate::graphql::schema::index::SchemaIndex;
 use crate::graphql::subscriptions::item::StreamItem;

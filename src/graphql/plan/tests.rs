@@ -27,11 +27,11 @@ use crate::graphql::execution::response::OperationResponse;
 use crate::graphql::operation::document_cache::DocumentCache;
 use crate::graphql::options::GraphqlOptions;
 use crate::graphql::schema::index::{IndexedType, SchemaIndex, innermost};
-use crate::graphql::schema::objects::Node;
+use crate::graphql::schema::object_types::Node;
 use crate::graphql::schema::query::Query;
 use crate::graphql::subscriptions::broadcast::{ItemRoot, Payload};
 use crate::graphql::subscriptions::item::StreamItem;
-use crate::resolvers::kept::Kept;
+use crate::resolvers::row_cache::RowCache;
 use crate::resolvers::watch::Heartbeat;
 use crate::resolvers::{EventView, Reading};
 
@@ -280,7 +280,7 @@ async fn compare(
     document_cache: &DocumentCache,
     text: &str,
     readings: &[Reading],
-    row_cache: &Kept,
+    row_cache: &RowCache,
 ) -> Result<Option<usize>, TestCaseError> {
     // Random fields may conflict, which makes a document invalid.
     let Ok(mut parsed) = document_cache.parse_request(Request::new(text).variables(variables())) else {
@@ -437,7 +437,7 @@ proptest! {
             let document_cache = DocumentCache::open(&GraphqlOptions::default()).await.unwrap();
             // Two more documents share the row cache, one of them equal but for its names: rows that one has cached
             // must be right for all.
-            let row_cache = Kept::default();
+            let row_cache = RowCache::default();
             let renamed = text.replace("query Q", "query Another").replace("...F", "...G").replace("fragment F", "fragment G");
             let first = compare(&document_cache, &text, &readings, &row_cache).await?;
             compare(&document_cache, &other, &readings, &row_cache).await?;

@@ -1,13 +1,14 @@
-//! The input types. They are converted here and checked in [`crate::resolvers::input`], as REST's are.
+//! The input types. They are converted here and checked in [`crate::resolvers::worker_input`], as REST's are.
 
 use async_graphql::{Enum, ID, InputObject};
 
 use super::scalars::Int53;
-use super::values;
+use super::value_types;
 use crate::cluster;
 use crate::error::Error;
-use crate::resolvers::filter::{FilterNames, VmFilterInput, WorkerFilterInput};
-use crate::resolvers::input::{self, HeartbeatInput, RegistrationInput, VmInput, Whole, wanted};
+use crate::resolvers::checks::{Whole, wanted};
+use crate::resolvers::filter_input::{FilterNames, VmFilterInput, WorkerFilterInput};
+use crate::resolvers::worker_input::{self, HeartbeatInput, RegistrationInput, VmInput};
 
 /// The names of filter fields in errors.
 const FILTER_NAMES: FilterNames = FilterNames {
@@ -33,7 +34,7 @@ pub struct WorkerFilter {
     /// In a zone, or in none.
     has_zone: Option<bool>,
     /// In one of these statuses.
-    statuses: Option<Vec<values::WorkerStatus>>,
+    statuses: Option<Vec<value_types::WorkerStatus>>,
     /// Healthy, or not.
     is_healthy: Option<bool>,
     /// With one of these capabilities.
@@ -85,7 +86,7 @@ impl From<LabelFilter> for cluster::LabelFilter {
 #[derive(Default, InputObject)]
 pub struct VmFilter {
     /// In one of these statuses; those that hold a slot if left out.
-    statuses: Option<Vec<values::VmStatus>>,
+    statuses: Option<Vec<value_types::VmStatus>>,
     /// On a worker in one of these zones; the empty text asks for workers without a zone.
     zones: Option<Vec<String>>,
     /// On a worker in a zone, or in none.
@@ -119,7 +120,7 @@ pub struct EventFilter {
     /// About one of these workers.
     worker_ids: Option<Vec<ID>>,
     /// Of one of these kinds.
-    kinds: Option<Vec<values::ClusterEventKind>>,
+    kinds: Option<Vec<value_types::ClusterEventKind>>,
 }
 
 impl TryFrom<EventFilter> for cluster::EventFilter {
@@ -307,7 +308,7 @@ pub struct VmReportInput {
     /// Its name; its id if left out.
     name: Option<String>,
     /// What it is doing; running if left out.
-    status: Option<values::VmStatus>,
+    status: Option<value_types::VmStatus>,
     /// Virtual CPUs; 0 if left out.
     vcpus: Option<i32>,
     /// Memory, in MiB; 0 if left out.
@@ -325,7 +326,7 @@ pub struct VmDeltaInput {
 
 impl From<RecordHeartbeatInput> for HeartbeatInput {
     fn from(input: RecordHeartbeatInput) -> Self {
-        let vms_delta = input.vms_delta.map(|delta| input::VmDeltaInput {
+        let vms_delta = input.vms_delta.map(|delta| worker_input::VmDeltaInput {
             upsert: reports(delta.upsert.unwrap_or_default()),
             remove: texts(delta.remove.unwrap_or_default()),
         });

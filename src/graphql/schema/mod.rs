@@ -1,8 +1,8 @@
 //! The schema: the types of the API, with the resolvers of their fields.
 //!
 //! [`query`], [`mutation`] and [`subscription`] are the roots; each of their methods calls one resolver of
-//! [`crate::resolvers`]. [`objects`] has the object types and connections, generated from the field lists of
-//! [`cluster::fields`](crate::cluster::fields); [`values`] maps values of the domain to GraphQL types, [`inputs`] and
+//! [`crate::resolvers`]. [`object_types`] has the object types and connections, generated from the field lists of
+//! [`cluster::fields`](crate::cluster::fields); [`value_types`] maps values of the domain to GraphQL types, [`inputs`] and
 //! [`scalars`] have the input types and the custom scalars, [`paging`] the arguments of connections. [`sdl`] exports
 //! the schema as text, and [`index`] looks up types in it.
 //!
@@ -12,10 +12,10 @@
 pub mod index;
 pub mod inputs;
 pub mod mutation;
-pub mod objects;
+pub mod object_types;
 pub mod paging;
 pub mod query;
 pub mod scalars;
 pub mod sdl;
 pub mod subscription;
-pub mod values;
+pub mod value_types;

@@ -5,13 +5,13 @@ use async_graphql::{Context, Object, Result};
 use super::inputs::{
     ActivateWorkerInput, DeregisterWorkerInput, DrainWorkerInput, RecordHeartbeatInput, RegisterWorkerInput,
 };
-use super::objects::{
+use super::object_types::{
     ActivateWorkerPayload, DeregisterWorkerPayload, DrainWorkerPayload, RecordHeartbeatPayload, RegisterWorkerPayload,
 };
 use super::scalars::Int53;
 use crate::error::Error;
 use crate::http::is_kept_for_operators;
-use crate::resolvers::{Goodbye, HeartbeatSender, Precondition, Resolvers, input};
+use crate::resolvers::{Deregistration, HeartbeatSender, Precondition, Resolvers, checks};
 
 /// Changes to the cluster. Each is on disk before it is answered.
 pub struct Mutation;
@@ -55,7 +55,7 @@ impl Mutation {
     ) -> Option<Result<RegisterWorkerPayload>> {
         nullable(async {
             if let Err(refused) = check_connection() {
-                ctx.data::<Resolvers>()?.hear_registration(&input.worker_id, input.boot_id.as_deref());
+                ctx.data::<Resolvers>()?.record_life_sign_of_registration(&input.worker_id, input.boot_id.as_deref());
                 return Err(refused.into());
             }
             let (worker_id, if_revision) = (input.worker_id.clone(), revision(input.if_revision)?);
@@ -79,7 +79,7 @@ impl Mutation {
             if let Err(refused) = check_connection() {
                 let (incarnation, sequence) = (input.incarnation.0, input.sequence.map(|number| number.0));
                 let boot_id = input.boot_id.as_deref();
-                resolvers.hear(&HeartbeatSender { worker_id: &worker_id, incarnation, boot_id, sequence });
+                resolvers.record_life_sign(&HeartbeatSender { worker_id: &worker_id, incarnation, boot_id, sequence });
                 return Err(refused.into());
             }
             let recorded = resolvers.record_heartbeat(&worker_id, input.into()).await?;
@@ -99,8 +99,8 @@ impl Mutation {
                 input;
             let condition = revision(if_revision)?.into();
             let incarnation = incarnation.map(|incarnation| incarnation.0);
-            let goodbye = Goodbye { incarnation, boot_id, host_boot_id, purge, force, condition };
-            ctx.data::<Resolvers>()?.deregister_worker(&worker_id, goodbye).await?;
+            let deregistration = Deregistration { incarnation, boot_id, host_boot_id, purge, force, condition };
+            ctx.data::<Resolvers>()?.deregister_worker(&worker_id, deregistration).await?;
             Ok(DeregisterWorkerPayload { worker_id })
         })
         .await
@@ -119,5 +119,5 @@ async fn nullable<T>(payload: impl Future<Output = Result<T>>) -> Option<Result<
 }
 
 fn revision(number: Option<Int53>) -> Result<Option<u64>, Error> {
-    number.map(|number| input::revision("if_revision", number.0)).transpose()
+    number.map(|number| checks::revision("if_revision", number.0)).transpose()
 }

@@ -5,7 +5,7 @@
 use async_graphql::{Context, ID, Object, Result};
 
 use super::inputs::{EventFilter, VmFilter, WorkerFilter, WorkerOrder};
-use super::objects::{
+use super::object_types::{
     ClusterEvent, ClusterStats, EventPage, Node, ServerHealth, Vm, VmConnection, Worker, WorkerConnection,
     WorkerDistribution,
 };

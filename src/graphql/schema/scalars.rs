@@ -7,7 +7,7 @@ use go_duration::GoDuration;
 
 use crate::clock::{Rfc3339, Timestamp};
 use crate::cluster::{self, MAX_EXACT};
-use crate::resolvers::input::echo;
+use crate::resolvers::checks::truncate;
 
 /// Whether the custom scalar of this name accepts a value. The error continues a sentence that begins with the name of
 /// the argument or variable: `must be …`. A test makes sure that no scalar is missing here.
@@ -25,7 +25,7 @@ pub fn check(scalar: &str, value: &Value) -> Result<(), String> {
 fn text<'a>(value: &'a Value, form: &str) -> Result<&'a str, String> {
     match value {
         Value::String(text) => Ok(text),
-        value => Err(format!("must be a text {form}, not {}", echo(&value.to_string()))),
+        value => Err(format!("must be a text {form}, not {}", truncate(&value.to_string()))),
     }
 }
 
@@ -38,7 +38,8 @@ impl DateTime {
         let form = "as RFC 3339 has it, such as 2025-11-02T12:30:45Z";
         let text = text(value, form)?;
         let time = chrono::DateTime::parse_from_rfc3339(text);
-        time.map(|time| Self(time.into())).map_err(|_| format!("must be an instant {form}: {:?} is none", echo(text)))
+        time.map(|time| Self(time.into()))
+            .map_err(|_| format!("must be an instant {form}: {:?} is none", truncate(text)))
     }
 }
 
@@ -64,7 +65,7 @@ impl Duration {
         let duration = Self(text(value, form)?.to_owned());
         match duration.measured() {
             Some(_) => Ok(duration),
-            None => Err(format!("must be a length of time {form}: {:?} is no length of time", echo(&duration.0))),
+            None => Err(format!("must be a length of time {form}: {:?} is no length of time", truncate(&duration.0))),
         }
     }
 
@@ -103,7 +104,7 @@ impl Int53 {
         };
         exact.map(Self).ok_or_else(|| {
             let value = value.to_string();
-            format!("must be a whole number: {} is not a whole number from -2^53 to 2^53", echo(&value))
+            format!("must be a whole number: {} is not a whole number from -2^53 to 2^53", truncate(&value))
         })
     }
 }
@@ -129,7 +130,7 @@ impl Cursor {
         let text = text(value, "that is a cursor of this API")?;
         match text.parse::<cluster::Cursor>() {
             Ok(_) => Ok(Self(text.to_owned())),
-            Err(problem) => Err(format!("must be a cursor: {:?} {problem}", echo(text))),
+            Err(problem) => Err(format!("must be a cursor: {:?} {problem}", truncate(text))),
         }
     }
 }

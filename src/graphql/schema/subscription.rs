@@ -8,7 +8,7 @@ use async_graphql::{Context, Result, Subscription};
 use futures_util::stream::{self, Stream, StreamExt as _};
 
 use super::inputs::{EventFilter, WorkerFilter};
-use super::objects::{ClusterEvent, ClusterStats, WorkerHeartbeat};
+use super::object_types::{ClusterEvent, ClusterStats, WorkerHeartbeat};
 use super::scalars::{Cursor, Duration};
 use crate::graphql::subscriptions::handoff::StreamHandoff;
 use crate::graphql::subscriptions::item::StreamItem;

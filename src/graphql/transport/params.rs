@@ -16,7 +16,7 @@ use crate::graphql::error::bad_request;
 use crate::graphql::operation::apq;
 use crate::graphql::operation::document_cache::DOCUMENT_ID;
 use crate::http::{likely, pairs};
-use crate::resolvers::input::echo;
+use crate::resolvers::checks::truncate;
 
 /// The parameters of a request.
 #[derive(Default)]
@@ -37,7 +37,7 @@ const PARAMETERS: [&str; 5] = ["query", "documentId", "operationName", "variable
 /// may send parameters of other servers. A misspelt one is refused, because a document without its variables may select
 /// everything.
 pub fn misspelt(name: &str) -> Option<(String, &'static str)> {
-    likely(name, PARAMETERS).map(|meant| (echo(name).into_owned(), meant))
+    likely(name, PARAMETERS).map(|meant| (truncate(name).into_owned(), meant))
 }
 
 /// The error response to a misspelt parameter.

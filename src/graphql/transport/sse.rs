@@ -2,7 +2,6 @@
 //! one operation and gets one stream of `next` events, then a `complete` event.
 
 use std::convert::Infallible;
-use std::time::Duration;
 
 use axum::response::Response;
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -13,16 +12,13 @@ use serde_json::json;
 use super::endpoint::Endpoint;
 use crate::graphql::operation::request::ParsedRequest;
 use crate::graphql::subscriptions::broadcast::Payload;
-use crate::http::streamed;
-
-/// How often an idle stream sends a comment, by which client and proxies know that it is alive.
-const KEEP_ALIVE: Duration = Duration::from_secs(12);
+use crate::http::{SSE_KEEP_ALIVE, streamed};
 
 /// Streams the payloads of an operation of any kind, or the error response of a request that could not be parsed.
 pub fn respond(endpoint: &Endpoint, parsed: Result<ParsedRequest, async_graphql::Response>) -> Response {
     let messages =
         messages(endpoint.executor.stream_parsed(parsed)).take_until(endpoint.closing.clone().cancelled_owned());
-    streamed(Sse::new(messages).keep_alive(KeepAlive::new().interval(KEEP_ALIVE).text("")))
+    streamed(Sse::new(messages).keep_alive(KeepAlive::new().interval(SSE_KEEP_ALIVE).text("")))
 }
 
 fn messages(payloads: impl Stream<Item = Payload>) -> impl Stream<Item = Result<Event, Infallible>> {

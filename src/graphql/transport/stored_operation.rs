@@ -23,7 +23,7 @@ use crate::graphql::error::request_error;
 use crate::graphql::operation::request::ParsedRequest;
 use crate::graphql::schema::index::{IndexedType, SchemaIndex};
 use crate::http::{OptionalJson, PathId, nearest, pairs, without_brackets};
-use crate::resolvers::input::echo;
+use crate::resolvers::checks::truncate;
 
 /// The custom scalars that are numbers; the others are texts.
 const NUMBER_SCALARS: [&str; 1] = ["Int53"];
@@ -147,7 +147,7 @@ fn declared<'a>(operation: &'a OperationDefinition, name: &str) -> Result<&'a Ty
         let meant = meant.map(|meant| format!(" Did you mean ${meant}?")).unwrap_or_default();
         let known: Vec<_> = variables.map(|it| format!("${}: {}", it.name.node, it.var_type.node)).collect();
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-        bad_user_input(format!("Unknown variable ${}: this operation takes {known}.{meant}", echo(name)))
+        bad_user_input(format!("Unknown variable ${}: this operation takes {known}.{meant}", truncate(name)))
     })
 }
 
@@ -171,7 +171,7 @@ fn parse_one(ty: &Type, text: &str, types: &SchemaIndex) -> Result<Value, String
     if text.is_empty() {
         return Err("a value is missing; leave it out to say nothing".to_owned());
     }
-    let expected = |what: &str| format!("must be {what}, not {:?}", echo(text));
+    let expected = |what: &str| format!("must be {what}, not {:?}", truncate(text));
     match (types.get(name), name.as_str()) {
         (None, "Int") => {
             text.parse::<i32>().map(Value::from).map_err(|_| expected("a whole number from -2147483648 to 2147483647"))
@@ -195,5 +195,6 @@ fn parse_one(ty: &Type, text: &str, types: &SchemaIndex) -> Result<Value, String
 }
 
 fn parse_json(ty: &Type, text: &str) -> Result<Value, String> {
-    serde_json::from_str(text).map_err(|error| format!("must be a {ty} written as JSON, not {:?}: {error}", echo(text)))
+    serde_json::from_str(text)
+        .map_err(|error| format!("must be a {ty} written as JSON, not {:?}: {error}", truncate(text)))
 }

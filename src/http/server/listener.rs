@@ -50,7 +50,8 @@ use tower::Service;
 use tracing::{debug, error, warn};
 
 use super::connection::{Connection, SMALL_ANSWER, unsent_bytes_of};
-use super::socket::{ConnectionState, InFlight, Part, Socket, TimeoutKind, Timeouts, Transport, UnsentBytes, Untaken};
+use super::socket::{ConnectionState, InFlight, Part, Socket, Transport, UnsentBytes, Untaken};
+use super::timeouts::{HTTP2_PING, HTTP2_PONG, TimeoutKind, Timeouts};
 use crate::http::chunked_body::ChunkedBytes;
 use crate::http::error::{HttpError, on_the_wire};
 use crate::http::middleware::host::malformed;
@@ -79,12 +80,6 @@ const STREAMS: u32 = 128;
 /// Bytes of answers that may wait for all clients together to take them.
 const MAX_UNSENT_BYTES: usize = 256 * 1024 * 1024;
 
-/// How often a silent HTTP/2 peer is asked whether it is still there.
-const HTTP2_PING: Duration = Duration::from_secs(20);
-
-/// How long it may think about it. The question waits behind what a slow reader has not read yet.
-const HTTP2_PONG: Duration = Duration::from_secs(60);
-
 /// Clients over the cap that are being told so. Beyond these, connections are closed without a word.
 const MOST_TURNED_AWAY: usize = 256;
 
@@ -104,17 +99,10 @@ pub struct ListenerOptions {
     pub reserved_connections: usize,
     /// Counts those that were turned away unheard: beyond the reserve, too.
     pub turned_away: Arc<AtomicU64>,
-    /// How long a request head may take to arrive.
-    pub head_time: Duration,
-    /// How long a connection may rest between two requests. Longer than the interval of heartbeats, so that agents keep
-    /// theirs, and longer than the 60 s of common proxies, so that it is they who close and no request is lost.
-    pub idle_time: Duration,
-    /// How long a client may take none of its answer.
-    pub stall_time: Duration,
-    /// How long a client may take to close its side after we closed ours.
-    pub close_time: Duration,
+    /// How long a client may take for each thing it has to do.
+    pub timeouts: Timeouts,
     /// How long requests in flight may go on after the shutdown began.
-    pub farewell_time: Duration,
+    pub shutdown_time: Duration,
     /// Bytes of answers that may wait for all clients together to take them. Beyond, an answer of more than 64 KiB is
     /// refused.
     pub max_unsent_bytes: usize,
@@ -130,31 +118,24 @@ impl ListenerOptions {
             connections: connections_within(files),
             reserved_connections: RESERVED_CONNECTIONS,
             turned_away: Arc::default(),
-            head_time: Duration::from_secs(10),
-            idle_time: Duration::from_secs(75),
-            stall_time: Duration::from_secs(30),
-            close_time: Duration::from_secs(1),
-            farewell_time: Duration::from_secs(8),
+            timeouts: Timeouts::default(),
+            shutdown_time: Duration::from_secs(8),
             max_unsent_bytes: MAX_UNSENT_BYTES,
         }
-    }
-
-    fn patience(&self) -> Timeouts {
-        Timeouts { head: self.head_time, idle: self.idle_time, stall: self.stall_time, close: self.close_time }
     }
 }
 
 /// Serves until told to stop, then lets what is in flight finish, and returns when the last connection has gone.
 ///
 /// After `shutdown`, nothing new is accepted, connections at rest close at once, and the others after their answer.
-/// Those that are not done within [`ListenerOptions::farewell_time`] are cut. WebSockets are not waited for: they have
+/// Those that are not done within [`ListenerOptions::shutdown_time`] are cut. WebSockets are not waited for: they have
 /// left HTTP, and whoever runs them watches the same token. It is from here that connections learn of it: whoever gives
 /// this up before it returns leaves them to themselves.
 pub async fn serve<S>(listener: TcpListener, service: S, options: ListenerOptions, shutdown: CancellationToken)
 where
     S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
 {
-    let patience = options.patience();
+    let timeouts = options.timeouts;
     let places = Arc::new(Semaphore::new(options.connections.min(Semaphore::MAX_PERMITS)));
     let reserve = Arc::new(Semaphore::new(options.reserved_connections.min(Semaphore::MAX_PERMITS)));
     let turned_away = Arc::new(Semaphore::new(MOST_TURNED_AWAY));
@@ -181,14 +162,14 @@ where
             let end = End { asked: Arc::clone(&asked), enforced: cut.clone() };
             let only = is_reserved.then(Arc::default);
             let connection = Connection { client: peer, pace: ConnectionState::new(Arc::clone(&unsent)), only };
-            let attended = serve_connection(stream, Some(place), connection.clone(), service.clone(), patience, end);
+            let attended = serve_connection(stream, Some(place), connection.clone(), service.clone(), timeouts, end);
             connections.spawn(connection.current(attended));
             return;
         }
         options.turned_away.fetch_add(1, Relaxed);
         if let Ok(place) = Arc::clone(&turned_away).try_acquire_owned() {
             let pace = ConnectionState::new(Arc::clone(&unsent));
-            connections.spawn(cut.clone().run_until_cancelled_owned(reject(stream, place, pace, patience)));
+            connections.spawn(cut.clone().run_until_cancelled_owned(reject(stream, place, pace, timeouts)));
         }
     };
     while let Some((stream, peer)) = shutdown.run_until_cancelled(accept(&listener)).await {
@@ -202,7 +183,7 @@ where
 
     // Whoever connects from here on is refused by the system and can try another replica at once.
     connections.close();
-    if timeout(options.farewell_time, connections.wait()).await.is_err() {
+    if timeout(options.shutdown_time, connections.wait()).await.is_err() {
         warn!(connections = connections.len(), "Cut {} connections that did not finish in time", connections.len());
         cut.cancel();
         connections.wait().await;
@@ -292,7 +273,7 @@ async fn serve_connection<IO, S>(
     place: Option<OwnedSemaphorePermit>,
     connection: Connection,
     service: S,
-    patience: Timeouts,
+    timeouts: Timeouts,
     end: End,
 ) where
     IO: Transport + Send + 'static,
@@ -305,7 +286,7 @@ async fn serve_connection<IO, S>(
     let mut served = pin!(protocol.serve_connection_with_upgrades(socket, service));
     // Given up before the connection is, or the requests that wait for it would be begun for nobody.
     let _closed = pace.closed_when_dropped();
-    let mut watch = pin!(Watch::new(&pace, patience));
+    let mut watch = pin!(Watch::new(&pace, timeouts));
     let mut heard = pin!(end.asked.heard());
     let (mut asked, mut leaving) = (false, false);
     loop {
@@ -486,13 +467,13 @@ impl HttpBody for Paced {
 /// Completes when the client has taken too long for what it owes at that moment.
 struct Watch<'a> {
     pace: &'a ConnectionState,
-    patience: Timeouts,
+    timeouts: Timeouts,
     alarm: Pin<Box<Sleep>>,
 }
 
 impl<'a> Watch<'a> {
-    fn new(pace: &'a ConnectionState, patience: Timeouts) -> Self {
-        Self { pace, patience, alarm: Box::pin(sleep_until(Instant::now() + patience.head)) }
+    fn new(pace: &'a ConnectionState, timeouts: Timeouts) -> Self {
+        Self { pace, timeouts, alarm: Box::pin(sleep_until(Instant::now() + timeouts.head)) }
     }
 }
 
@@ -500,7 +481,7 @@ impl Future for Watch<'_> {
     type Output = TimeoutKind;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<TimeoutKind> {
-        while let Some((deadline, overdue)) = self.pace.deadline(&self.patience) {
+        while let Some((deadline, overdue)) = self.pace.deadline(&self.timeouts) {
             // Setting an alarm costs more than a needless look when it rings, so it is only ever set for earlier,
             // until it rings: a busy connection then sets one in ten seconds and not two in every request.
             if deadline < self.alarm.deadline() {
@@ -517,7 +498,7 @@ impl Future for Watch<'_> {
         // Nothing is owed. The connection's next step will poll this again, except that an answer of several is handed
         // on without one.
         if self.pace.is_multiplexing() && self.alarm.as_mut().poll(cx).is_ready() {
-            let again = Instant::now() + self.patience.stall / 4;
+            let again = Instant::now() + self.timeouts.stall / 4;
             self.alarm.as_mut().reset(again);
             let _: Poll<()> = self.alarm.as_mut().poll(cx);
         }
@@ -526,7 +507,7 @@ impl Future for Watch<'_> {
 }
 
 /// Tells a client over the cap that it is, without listening to what it wants.
-async fn reject<IO: Transport>(io: IO, place: OwnedSemaphorePermit, pace: Arc<ConnectionState>, patience: Timeouts) {
+async fn reject<IO: Transport>(io: IO, place: OwnedSemaphorePermit, pace: Arc<ConnectionState>, timeouts: Timeouts) {
     let refusal = on_the_wire(&HttpError::unavailable("All connections are taken; try again shortly"), b"");
     let mut socket = Socket::new(io, pace, Some(place));
     let farewell = async {
@@ -535,7 +516,7 @@ async fn reject<IO: Transport>(io: IO, place: OwnedSemaphorePermit, pace: Arc<Co
         poll_fn(|cx| Pin::new(&mut socket).poll_shutdown(cx)).await
     };
     // Whether it was heard or not, there is nothing more to do for this client.
-    let _: Result<io::Result<()>, _> = timeout(patience.close, farewell).await;
+    let _: Result<io::Result<()>, _> = timeout(timeouts.close, farewell).await;
 }
 
 fn connections_within(files: usize) -> usize {
@@ -613,20 +594,21 @@ mod tests {
     fn connect_among(routes: Routes, asked: Arc<Call>, unsent: Arc<UnsentBytes>) -> DuplexStream {
         let (client, server) = tokio::io::duplex(64 * 1024);
         let service = with_middleware(routes, &HttpOptions::default());
-        let patience = ListenerOptions::for_this_process().patience();
+        let timeouts = Timeouts::default();
         let connection = Connection {
             client: SocketAddr::from(([192, 0, 2, 7], 4_000)),
             pace: ConnectionState::new(unsent),
             only: None,
         };
         let end = End { asked, enforced: CancellationToken::new() };
-        tokio::spawn(connection.clone().current(serve_connection(server, None, connection, service, patience, end)));
+        tokio::spawn(connection.clone().current(serve_connection(server, None, connection, service, timeouts, end)));
         client
     }
 
     /// The usual options, for tests that must not depend on how soon a client gets to run.
     fn unhurried() -> ListenerOptions {
-        ListenerOptions { close_time: Duration::from_secs(60), ..ListenerOptions::for_this_process() }
+        let timeouts = Timeouts { close: Duration::from_secs(60), ..Timeouts::default() };
+        ListenerOptions { timeouts, ..ListenerOptions::for_this_process() }
     }
 
     /// A server on a real socket, with the means to stop it and to see that it has.
@@ -962,7 +944,7 @@ mod tests {
                 }),
             )
         };
-        let brief = ListenerOptions { farewell_time: Duration::from_millis(10), ..ListenerOptions::for_this_process() };
+        let brief = ListenerOptions { shutdown_time: Duration::from_millis(10), ..ListenerOptions::for_this_process() };
         let server = Server::start(router, brief).await;
         let mut client = server.connect().await;
         client.write_all(GET).await.expect("a write");

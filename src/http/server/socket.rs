@@ -22,7 +22,6 @@ use std::{
         },
     },
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use axum::http::StatusCode;
@@ -38,39 +37,12 @@ use tokio::{
 #[cfg(target_os = "linux")]
 use tracing::debug;
 
+use super::timeouts::{TimeoutKind, Timeouts};
 use crate::http::chunked_body::ChunkedBytes;
 use crate::http::error::{HttpError, general_message, on_the_wire};
 
 /// How many bytes of answers may wait for one client before its next request does. One answer may be larger.
 const MAX_UNSENT_BYTES_OF_CLIENT: usize = 4 * 1024 * 1024;
-
-/// What a client may take for each thing it has to do.
-#[derive(Clone, Copy, Debug)]
-pub struct Timeouts {
-    /// To send the head of a request, from its first byte, and from the connection's beginning for the first request.
-    pub head: Duration,
-    /// To send the next request.
-    pub idle: Duration,
-    /// To take the next byte of an answer.
-    pub stall: Duration,
-    /// To close its side after we closed ours.
-    pub close: Duration,
-}
-
-/// What a client took too long for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TimeoutKind {
-    /// The head of a request began and did not end: somebody slow, or somebody holding sockets on purpose.
-    Head,
-    /// No further request. Nothing is wrong, the connection is just not needed.
-    Idle,
-    /// The client does not read its answer, or on HTTP/2 none of those that it has asked for.
-    Stall,
-    /// The client does not read one of several answers. The others may be finished.
-    Stream,
-    /// The client does not close its side.
-    Close,
-}
 
 /// How far a connection is, told by its [`Socket`] and its service, asked by whoever drives it.
 #[derive(Debug)]
@@ -238,10 +210,10 @@ impl ConnectionState {
     }
 
     /// When the client will have taken too long, and for what. `None` while it is our turn.
-    pub fn deadline(&self, patience: &Timeouts) -> Option<(Instant, TimeoutKind)> {
+    pub fn deadline(&self, timeouts: &Timeouts) -> Option<(Instant, TimeoutKind)> {
         let progress = self.progress();
         if let Some(since) = progress.stalled {
-            return Some((since + patience.stall, TimeoutKind::Stall));
+            return Some((since + timeouts.stall, TimeoutKind::Stall));
         }
         if progress.in_flight > 0 {
             // If all wait for the client, the last of them tells how long it has taken nothing at all.
@@ -251,12 +223,12 @@ impl ConnectionState {
             let (all, one) =
                 (all.map(|since| (since, TimeoutKind::Stall)), one.map(|since| (since, TimeoutKind::Stream)));
             let first = all.into_iter().chain(one).min_by_key(|(since, _)| *since)?;
-            return Some((first.0 + patience.stall, first.1));
+            return Some((first.0 + timeouts.stall, first.1));
         }
         Some(match progress.stage {
-            Stage::Head(since) => (since + patience.head, TimeoutKind::Head),
-            Stage::Idle(since) => (since + patience.idle, TimeoutKind::Idle),
-            Stage::Closing(since) => (since + patience.close, TimeoutKind::Close),
+            Stage::Head(since) => (since + timeouts.head, TimeoutKind::Head),
+            Stage::Idle(since) => (since + timeouts.idle, TimeoutKind::Idle),
+            Stage::Closing(since) => (since + timeouts.close, TimeoutKind::Close),
         })
     }
 
@@ -620,18 +592,11 @@ fn in_house_shape(refusal: &[u8]) -> Option<Bytes> {
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
+    use std::{future::poll_fn, time::Duration};
 
     use tokio::io::AsyncReadExt as _;
 
     use super::*;
-
-    const PATIENCE: Timeouts = Timeouts {
-        head: Duration::from_secs(10),
-        idle: Duration::from_secs(75),
-        stall: Duration::from_secs(30),
-        close: Duration::from_secs(1),
-    };
 
     fn seconds(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
@@ -641,7 +606,7 @@ mod tests {
     async fn a_connection_is_held_to_what_it_owes_now() {
         let start = Instant::now();
         let pace = ConnectionState::new(UnsentBytes::at_most(usize::MAX));
-        let owes = || pace.deadline(&PATIENCE).map(|(at, overdue)| ((at - start).as_secs(), overdue));
+        let owes = || pace.deadline(&Timeouts::default()).map(|(at, overdue)| ((at - start).as_secs(), overdue));
 
         assert_eq!(owes(), Some((10, TimeoutKind::Head)), "a new connection owes a head");
         tokio::time::advance(seconds(2)).await;
@@ -675,7 +640,7 @@ mod tests {
     async fn a_multiplexed_connection_rests_only_when_nothing_is_in_flight() {
         let start = Instant::now();
         let pace = ConnectionState::new(UnsentBytes::at_most(usize::MAX));
-        let owes = || pace.deadline(&PATIENCE).map(|(at, overdue)| ((at - start).as_secs(), overdue));
+        let owes = || pace.deadline(&Timeouts::default()).map(|(at, overdue)| ((at - start).as_secs(), overdue));
         let (first, second) = (pace.begin_request(true), pace.begin_request(true));
         drop(first);
         assert_eq!(owes(), None);

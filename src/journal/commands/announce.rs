@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Command, Lane};
-use crate::cluster::{Actor, Availability, EventKind, HeardSince, Snapshot, Worker, WorkerId};
+use crate::cluster::{Actor, Availability, EventKind, LivenessCutoff, Snapshot, Worker, WorkerId};
 use crate::error::Result;
 use crate::journal::SignsOfLife;
 use crate::journal::draft::{Draft, Part, Told};
@@ -40,12 +40,12 @@ impl Command for AnnounceSilent {
     }
 
     fn decide(&self, draft: &mut Draft<'_>) -> Result<Self::Reply> {
-        let heard_since = HeardSince::of(draft.at, self.offline_after);
+        let cutoff = LivenessCutoff::of(draft.at, self.offline_after);
         let mut announced = Vec::new();
         for id in &self.candidates {
             let Some(known) = draft.find_worker(id.as_str()).cloned() else { continue };
-            let is_silent = known.availability(heard_since) == Availability::Offline;
-            if !is_silent || known.announced == Availability::Offline || self.signs.was_heard(&known, heard_since) {
+            let is_silent = known.availability(cutoff) == Availability::Offline;
+            if !is_silent || known.announced == Availability::Offline || self.signs.was_heard(&known, cutoff) {
                 continue;
             }
             let mut worker = Worker::clone(&known);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Command, Lane, SignOfLife, boot_is_over, check_life, entries_if_back, heard, vms_on};
-use crate::cluster::{Actor, Availability, EventKind, HeardSince, Snapshot, Tombstone, Vm, VmId, VmStatus, Worker};
+use crate::cluster::{Actor, Availability, EventKind, LivenessCutoff, Snapshot, Tombstone, Vm, VmId, VmStatus, Worker};
 use crate::error::{Error, Result};
 use crate::journal::draft::{Draft, Told};
 
@@ -74,7 +74,7 @@ pub struct VmReport {
 
 /// A VM of a report that was left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SetAside {
+pub struct RejectedVm {
     /// The id as reported.
     pub id: String,
     /// Why.
@@ -91,7 +91,7 @@ pub struct HeartbeatAccepted {
     /// If it came late, the number of the last one that counted.
     pub last_sequence: Option<u64>,
     /// VMs that were left out.
-    pub set_aside: Vec<SetAside>,
+    pub rejected_vms: Vec<RejectedVm>,
 }
 
 /// Records heartbeats of many workers that came in one request, together or not at all; one that is refused does not
@@ -172,7 +172,7 @@ impl Command for RecordHeartbeat {
         if let (Some(this), Some(last)) = (beat.sequence, known.usage.sequence)
             && this <= last
         {
-            return hear_late(known, this, last, HeardSince::of(draft.at, *offline_after), draft);
+            return hear_late(known, this, last, LivenessCutoff::of(draft.at, *offline_after), draft);
         }
 
         let mut worker = Worker::clone(&known);
@@ -180,13 +180,13 @@ impl Command for RecordHeartbeat {
         worker.usage.last_seen = draft.at;
         worker.usage.sequence = beat.sequence.or(known.usage.sequence);
         worker.usage.late_sequence = None;
-        let set_aside = take_inventory(&mut worker, &beat.inventory, draft);
+        let rejected_vms = take_inventory(&mut worker, &beat.inventory, draft);
         take_usage(&mut worker, beat);
         let parts = heard(&known, &mut worker, draft);
         tell_of_vms(&known, &worker, draft);
         let resync = !worker.knows_inventory();
         let worker = draft.put(worker, parts);
-        Ok(HeartbeatAccepted { worker, resync, last_sequence: None, set_aside })
+        Ok(HeartbeatAccepted { worker, resync, last_sequence: None, rejected_vms })
     }
 }
 
@@ -213,14 +213,14 @@ fn hear_late(
     known: Arc<Worker>,
     this: u64,
     last: u64,
-    heard_since: HeardSince,
+    cutoff: LivenessCutoff,
     draft: &mut Draft<'_>,
 ) -> Result<HeartbeatAccepted> {
     // A repetition of the last one tells all that it told.
     let resync = this < last || !known.knows_inventory();
-    let late = |worker| HeartbeatAccepted { worker, resync, last_sequence: Some(last), set_aside: Vec::new() };
+    let late = |worker| HeartbeatAccepted { worker, resync, last_sequence: Some(last), rejected_vms: Vec::new() };
     if known.usage.late_sequence.is_some_and(|late| this <= late) {
-        return match known.availability(heard_since) {
+        return match known.availability(cutoff) {
             Availability::Online => Ok(late(known)),
             Availability::Offline => Err(Error::SaidBefore { id: known.id.to_string(), given: this, last }),
         };
@@ -235,10 +235,10 @@ fn hear_late(
 }
 
 /// Brings the worker's VMs to what the heartbeat says. Unchanged VMs keep their revision.
-fn take_inventory(worker: &mut Worker, inventory: &Inventory, draft: &Draft<'_>) -> Vec<SetAside> {
-    let mut set_aside = Vec::new();
+fn take_inventory(worker: &mut Worker, inventory: &Inventory, draft: &Draft<'_>) -> Vec<RejectedVm> {
+    let mut rejected_vms = Vec::new();
     let mut vms: BTreeMap<VmId, Arc<Vm>> = match inventory {
-        Inventory::Unchanged => return set_aside,
+        Inventory::Unchanged => return rejected_vms,
         Inventory::Whole(_) => BTreeMap::new(),
         Inventory::Delta { .. } => worker.usage.vms.iter().map(|vm| (vm.id.clone(), vm.clone())).collect(),
     };
@@ -254,7 +254,7 @@ fn take_inventory(worker: &mut Worker, inventory: &Inventory, draft: &Draft<'_>)
         let id = match VmId::parse(&report.id) {
             Ok(id) => id,
             Err(reason) => {
-                set_aside.push(SetAside { id: report.id.clone(), reason: format!("A VM's id {reason}.") });
+                rejected_vms.push(RejectedVm { id: report.id.clone(), reason: format!("A VM's id {reason}.") });
                 continue;
             }
         };
@@ -268,7 +268,7 @@ fn take_inventory(worker: &mut Worker, inventory: &Inventory, draft: &Draft<'_>)
             memory_mb: report.memory_mb,
             revision: draft.revision,
         };
-        let unchanged = worker.vm(id.as_str()).filter(|before| before.says_the_same_as(&vm)).cloned();
+        let unchanged = worker.vm(id.as_str()).filter(|before| before.equals_but_for_revision(&vm)).cloned();
         vms.insert(id, unchanged.unwrap_or_else(|| Arc::new(vm)));
     }
 
@@ -281,7 +281,7 @@ fn take_inventory(worker: &mut Worker, inventory: &Inventory, draft: &Draft<'_>)
     if matches!(inventory, Inventory::Whole(_)) {
         worker.usage.inventory_revision = Some(draft.revision);
     }
-    set_aside
+    rejected_vms
 }
 
 /// Takes the figures of the heartbeat; what it leaves out, its VMs tell. Until this life of its process has said anything

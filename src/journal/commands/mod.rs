@@ -19,7 +19,7 @@ pub use announce::AnnounceSilent;
 pub use correct::CorrectTimes;
 pub use deregister::Deregister;
 pub use forget::ForgetPurged;
-pub use heartbeat::{Beat, HeartbeatAccepted, Inventory, RecordHeartbeat, RecordHeartbeats, SetAside, VmReport};
+pub use heartbeat::{Beat, HeartbeatAccepted, Inventory, RecordHeartbeat, RecordHeartbeats, RejectedVm, VmReport};
 pub use once::{
     ANSWERS_ARE_KEPT_FOR_HOURS, ANSWERS_TO_HEARTBEATS_ARE_KEPT_FOR_MINUTES, Once, Tell, Told, heartbeat_fingerprint,
 };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Command, Lane, check_life, entries_if_back, heard, heard_long_ago};
 use crate::clock::Timestamp;
-use crate::cluster::{HeardSince, Snapshot, Worker, WorkerId};
+use crate::cluster::{LivenessCutoff, Snapshot, Worker, WorkerId};
 use crate::error::Result;
 use crate::journal::draft::Draft;
 
@@ -83,7 +83,7 @@ impl Command for RecordSigns {
     }
 
     fn decide(&self, draft: &mut Draft<'_>) -> Result<Self::Reply> {
-        let heard_since = HeardSince::of(draft.at, self.offline_after);
+        let cutoff = LivenessCutoff::of(draft.at, self.offline_after);
         for sign in &self.heard {
             let known = draft.find_worker(sign.worker_id.as_str()).filter(|worker| sign.is_news_of(worker)).cloned();
             let Some(known) = known else { continue };
@@ -92,7 +92,7 @@ impl Command for RecordSigns {
             // By a clock that was set back since, it may have been in the future.
             worker.usage.last_seen = sign.at.min(draft.at).max(known.usage.last_seen);
             worker.usage.late_sequence = worker.usage.late_sequence.max(sign.late_sequence);
-            let parts = if heard_since.includes(worker.usage.last_seen) {
+            let parts = if cutoff.includes(worker.usage.last_seen) {
                 heard(&known, &mut worker, draft)
             } else {
                 // It waited for so long to be told that the worker may have died since.

@@ -11,10 +11,11 @@ use super::schema::{
     any_text, described, exact, list, list_up_to, map, named, object, object_or_null, or_null, text, whole,
     with_keyword, with_optional,
 };
-use crate::resolvers::input::{
-    DEFAULT_MAX_VMS, HeartbeatInput, MAX_CPU_CORES, MAX_FIGURE, MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_LABELS,
-    MAX_LAST_INCARNATION, MAX_REASON, MAX_REPORTED_VMS, MAX_TEXT, MAX_VMS, RegistrationInput, VmDeltaInput, VmInput,
+use crate::resolvers::checks::{
+    DEFAULT_MAX_VMS, MAX_CPU_CORES, MAX_FIGURE, MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_LABELS, MAX_LAST_INCARNATION,
+    MAX_REASON, MAX_TEXT, MAX_VMS,
 };
+use crate::resolvers::worker_input::{HeartbeatInput, MAX_REPORTED_VMS, RegistrationInput, VmDeltaInput, VmInput};
 use crate::rest::heartbeats::MAX_HEARTBEATS;
 use crate::rest::workers::PolicyBody;
 

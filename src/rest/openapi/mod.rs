@@ -7,7 +7,7 @@
 mod answers;
 mod bodies;
 mod examples;
-mod objects;
+mod object_schemas;
 mod operations;
 mod parameters;
 mod schema;
@@ -103,7 +103,7 @@ fn made() -> OpenApi {
 
 fn components() -> Components {
     let mut components = Components::new();
-    for (name, schema) in objects::components().into_iter().chain(bodies::components()) {
+    for (name, schema) in object_schemas::components().into_iter().chain(bodies::components()) {
         components.schemas.insert(name.to_owned(), schema);
     }
     for (name, response) in answers::components() {

@@ -1,7 +1,7 @@
 //! Every route: what it is for, what can be said to it, and what it may answer.
 //!
 //! A test holds this against the routes. To document a route, add it to [`paths`]; what it takes is in
-//! [`parameters`] and [`bodies`](super::bodies), what it answers in [`objects`](super::objects).
+//! [`parameters`] and [`bodies`](super::bodies), what it answers in [`object_schemas`](super::object_schemas).
 
 use serde_json::{Value, json};
 use utoipa::openapi::link::Link;

@@ -8,7 +8,7 @@ use super::schema::{any_text, exact, flag, formatted, list_up_to, matching, name
 use super::shapes::{ENTITY_TAGS, EVENT_CURSOR, GO_DURATION, PAGE_CURSOR};
 use crate::cluster::{MAX_CHARS, WorkerOrderField, WorkerSortKey};
 use crate::http::LONGEST_KEY;
-use crate::resolvers::input::{MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_TEXT, MAX_WANTED};
+use crate::resolvers::checks::{MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_TEXT, MAX_WANTED};
 use crate::resolvers::page::{DEFAULT_SIZE, Edge, MAX_SIZE};
 use crate::resolvers::{Component, MAX_EVENTS};
 use crate::rest::events::DEFAULT_LIMIT;

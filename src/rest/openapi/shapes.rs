@@ -1,13 +1,13 @@
-//! The shapes of fields as schemas; the third twin of [`rest::values`](crate::rest::values) and
-//! `graphql::schema::values`.
+//! The shapes of fields as schemas; the third twin of [`rest::json_values`](crate::rest::json_values) and
+//! `graphql::schema::value_types`.
 //!
-//! A shape that has none here cannot be used in a field list: the expansion in [`objects`](super::objects) asks for it.
+//! A shape that has none here cannot be used in a field list: the expansion in [`object_schemas`](super::object_schemas) asks for it.
 
 use utoipa::PartialSchema;
 use utoipa::openapi::{RefOr, Schema};
 
 use super::schema::{any_text, exact, flag, formatted, list, map, measure, named, or_null, whole};
-use crate::rest::objects::field_types;
+use crate::rest::json_objects::field_types;
 
 /// Says the schemas of shapes, one a line.
 macro_rules! shapes {
@@ -47,7 +47,7 @@ shapes! {
     Zones<'_> = map(whole(0..=i64::from(i32::MAX)));
     Vms<'_> = list(named("ListedVm"));
     Worker = named("Worker");
-    SetAside = map(any_text());
+    RejectedVms = map(any_text());
 }
 
 /// A length of time as Go writes it, such as `2h30m45s`.

@@ -13,12 +13,8 @@ use std::time::Duration;
 
 pub use aetherium::clock::Clock;
 use aetherium::cluster::{EventFilter, EventKind};
-use aetherium::graphql::GraphqlOptions;
-use aetherium::http::HttpOptions;
-use aetherium::journal::Retention;
 use aetherium::liveness::LivenessSweeper;
-use aetherium::resolvers::Timing;
-use aetherium::server::{Options, Server};
+use aetherium::server::{Server, ServerOptions};
 use sea_orm::DbBackend;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
@@ -35,7 +31,7 @@ pub const START: &str = "2025-11-02T10:00:00Z";
 /// One server on one database, with the clock in the test's hand.
 pub struct TestCluster {
     database: TestDatabase,
-    options: Options,
+    options: ServerOptions,
     clock: Clock,
     server: Server,
     service: Service,
@@ -55,7 +51,7 @@ impl TestCluster {
     }
 
     /// An empty cluster whose server is started with options that are not the usual ones.
-    pub async fn configured(database: &TestDatabase, configure: impl FnOnce(&mut Options)) -> Self {
+    pub async fn configured(database: &TestDatabase, configure: impl FnOnce(&mut ServerOptions)) -> Self {
         Self::with(database, Clock::manual(START.parse().unwrap()), configure).await
     }
 
@@ -64,20 +60,13 @@ impl TestCluster {
         Self::with(database, clock, |_| ()).await
     }
 
-    async fn with(database: &TestDatabase, clock: Clock, configure: impl FnOnce(&mut Options)) -> Self {
-        let mut options = Options {
-            database_url: database.url().to_owned(),
-            migrate: true,
-            timing: Timing::default(),
-            retention: Retention::default(),
-            http: HttpOptions::default(),
-            graphql: GraphqlOptions::default(),
-        };
+    async fn with(database: &TestDatabase, clock: Clock, configure: impl FnOnce(&mut ServerOptions)) -> Self {
+        let mut options = ServerOptions::new(database.url().to_owned());
         configure(&mut options);
         Self::start(database.clone(), options, clock).await
     }
 
-    async fn start(database: TestDatabase, options: Options, clock: Clock) -> Self {
+    async fn start(database: TestDatabase, options: ServerOptions, clock: Clock) -> Self {
         let server = Server::start(options.clone(), clock.clone()).await.expect("the server should start");
         let service = Service::new(server.service());
         let sweeper = Mutex::new(server.liveness_sweeper());
@@ -224,7 +213,7 @@ impl TestCluster {
     }
 
     /// What its server was started with.
-    pub fn options(&self) -> &Options {
+    pub fn options(&self) -> &ServerOptions {
         &self.options
     }
 

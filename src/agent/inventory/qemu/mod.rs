@@ -1,8 +1,8 @@
 //! QEMU: `qemu-system-x86_64 -name guest=web,debug-threads=on -uuid … -smp 4 -m 2G …`.
 //!
-//! What is plugged in later over QMP does not show in the arguments and is not seen. Where QEMU has a default that
-//! depends on the machine, and the machine is not one whose default is known here, a figure that is not given is not
-//! known.
+//! What is hot-plugged over QMP is not in the arguments, and not visible. A figure that is not in the arguments is QEMU's
+//! default if the default of the machine type is known here, and unknown otherwise. How the arguments are read is in
+//! `settings`.
 
 mod settings;
 
@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use self::settings::Settings;
 use super::arguments::{CommandLine, Unit, size_mib};
-use super::guest::{Guest, Start, Surroundings, uuid};
+use super::guest::{Guest, GuestStart, ProcessView, uuid};
 
 /// QEMU's own default when `-smp` is not given, of the machines that [`has_usual_size`] knows.
 const DEFAULT_VCPUS: u64 = 1;
@@ -24,16 +24,16 @@ const TOPOLOGY: [&str; 8] = ["drawers", "books", "sockets", "dies", "clusters", 
 /// Devices that are memory, of the size of the backend they name.
 const DIMMS: [&str; 2] = ["pc-dimm", "nvdimm"];
 
-/// What the names of devices that are one more CPU end in.
+/// The names of devices that add one CPU end in these.
 const CPUS: [&str; 3] = ["-x86_64-cpu", "-i386-cpu", "-s390x-cpu"];
 
-/// What the names of devices that are one more core end in.
+/// The names of devices that add one core end in this.
 const CORES: &str = "-spapr-cpu-core";
 
 /// The VM a QEMU process runs, or none: libvirt starts QEMU without a machine to ask it what it can do. `program` is the
 /// name of the program's file.
-pub(super) fn guest(program: &str, command: &CommandLine, surroundings: &impl Surroundings) -> Option<Guest> {
-    let settings = Settings::of(command, surroundings);
+pub(super) fn guest(program: &str, command: &CommandLine, process: &impl ProcessView) -> Option<Guest> {
+    let settings = Settings::of(command, process);
     let machine = Machine::of(&settings);
     if machine.kind.as_deref() == Some("none") {
         return None;
@@ -41,11 +41,11 @@ pub(super) fn guest(program: &str, command: &CommandLine, surroundings: &impl Su
     let is_usual = has_usual_size(program, machine.kind.as_deref());
     let sized = if settings.are_incomplete { None } else { Some(&machine) };
     let start = if settings.has("incoming") {
-        Start::AfterMigration
+        GuestStart::AfterMigration
     } else if settings.has("S") || settings.has("preconfig") {
-        Start::WhenTold
+        GuestStart::OnCommand
     } else {
-        Start::AtOnce
+        GuestStart::WithProcess
     };
     Some(Guest {
         uuid: machine.uuid.as_deref().and_then(uuid),
@@ -58,18 +58,18 @@ pub(super) fn guest(program: &str, command: &CommandLine, surroundings: &impl Su
     })
 }
 
-/// What the settings come to, later ones over earlier ones.
+/// The machine that the settings describe; later ones override earlier ones.
 #[derive(Debug, Default)]
 struct Machine {
     kind: Option<String>,
     name: Option<String>,
     uuid: Option<String>,
     smp: BTreeMap<String, String>,
-    /// The size as given, and what a bare number in it stands for.
+    /// The size as it is given, and the unit of a number without one.
     memory: Option<(String, Unit)>,
-    /// The object that is the memory.
+    /// The id of the memory backend that is the main memory.
     memory_backend: Option<String>,
-    /// Sizes of the objects that memory can be made of.
+    /// The sizes of memory backends by id; none for a size that cannot be parsed.
     backends: BTreeMap<String, Option<u64>>,
 }
 
@@ -104,7 +104,7 @@ impl Machine {
         machine
     }
 
-    /// As QEMU counts: the CPUs said, else all that could ever be plugged in, else the product of the topology.
+    /// The virtual CPUs, as QEMU counts them: `cpus`, else `maxcpus`, else the product of the topology.
     fn vcpus(&self, is_usual: bool) -> Option<u64> {
         if self.smp.is_empty() {
             return is_usual.then_some(DEFAULT_VCPUS);
@@ -120,7 +120,7 @@ impl Machine {
         )
     }
 
-    /// CPUs that are devices of their own from the start.
+    /// Virtual CPUs that are devices of their own.
     fn plugged_cpus(&self, settings: &Settings) -> u64 {
         let threads = self.smp.get("threads").and_then(|text| whole(text)).unwrap_or(1).max(1);
         let drivers = settings.values("device").filter_map(|device| device.get("driver"));
@@ -132,22 +132,22 @@ impl Machine {
         cpus.fold(0, u64::saturating_add)
     }
 
-    /// The memory there is before any is plugged in.
+    /// The memory without devices.
     fn memory_mib(&self, is_usual: bool) -> Option<u64> {
         let given = match &self.memory {
             Some((size, unit)) => size_mib(size, *unit)?,
             None => 0,
         };
         match &self.memory_backend {
-            // A size of 0 stands for the default, as none does.
+            // A size of 0 stands for the default.
             _ if given > 0 => Some(given),
             Some(backend) => self.backends.get(backend).copied().flatten(),
             None => is_usual.then_some(DEFAULT_MEMORY_MIB),
         }
     }
 
-    /// Memory that is plugged in from the start. Of memory that the guest can be asked to take and give back, what it is
-    /// asked to take.
+    /// Memory that is devices of its own. Of `virtio-mem`, which the guest can give back, the size that it is requested to
+    /// take.
     fn plugged_memory_mib(&self, settings: &Settings) -> Option<u64> {
         let mut plugged = 0_u64;
         for device in settings.values("device") {
@@ -165,11 +165,11 @@ impl Machine {
     }
 }
 
-/// Whether a machine that is given no size has the usual one.
+/// Whether the defaults above are those of a machine type.
 fn has_usual_size(program: &str, machine: Option<&str>) -> bool {
     let architecture = match program.strip_prefix("qemu-system-") {
         Some(architecture) => architecture,
-        // These are for the host they are installed on.
+        // Programs of these names emulate the architecture of their host.
         None if matches!(program, "kvm" | "qemu-kvm") => std::env::consts::ARCH,
         None => return false,
     };
@@ -183,7 +183,7 @@ fn has_usual_size(program: &str, machine: Option<&str>) -> bool {
     }
 }
 
-/// A whole number as C reads it: `8`, `0x8` and `010` are the same.
+/// A whole number, parsed as C does: `8`, `0x8` and `010` are the same.
 fn whole(text: &str) -> Option<u64> {
     if let Some(hex) = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
         return u64::from_str_radix(hex, 16).ok();
@@ -197,13 +197,13 @@ fn whole(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::super::arguments::command_line;
-    use super::super::guest::Seen;
+    use super::super::guest::FakeProcess;
     use super::*;
 
     const UUID: &str = "6f0e0000-0000-4000-8000-00000000000a";
 
     fn found(words: &str) -> Guest {
-        guest("qemu-system-x86_64", &command_line(words), &Seen::default()).unwrap()
+        guest("qemu-system-x86_64", &command_line(words), &FakeProcess::default()).unwrap()
     }
 
     #[test]
@@ -259,7 +259,7 @@ mod tests {
             ("qemu-system-s390x", "", Some(1), Some(128)),
             ("renamed", "", None, None),
         ] {
-            let found = guest(program, &command_line(words), &Seen::default()).unwrap();
+            let found = guest(program, &command_line(words), &FakeProcess::default()).unwrap();
             assert_eq!((found.vcpus, found.memory_mib), (vcpus, memory_mib), "{program} {words}");
         }
     }
@@ -289,11 +289,11 @@ mod tests {
     #[test]
     fn a_vm_may_wait_to_be_started() {
         for (words, start) in [
-            ("-m 64", Start::AtOnce),
-            ("-S", Start::WhenTold),
-            ("--preconfig", Start::WhenTold),
-            ("-S -incoming defer", Start::AfterMigration),
-            ("-name -S", Start::AtOnce),
+            ("-m 64", GuestStart::WithProcess),
+            ("-S", GuestStart::OnCommand),
+            ("--preconfig", GuestStart::OnCommand),
+            ("-S -incoming defer", GuestStart::AfterMigration),
+            ("-name -S", GuestStart::WithProcess),
         ] {
             assert_eq!(found(words).start, start, "{words}");
         }
@@ -302,7 +302,7 @@ mod tests {
     #[test]
     fn qemu_without_a_machine_is_no_vm() {
         for words in ["-S -machine none,accel=kvm:tcg -qmp stdio", "-M none", "-machine type=none"] {
-            assert_eq!(guest("qemu-system-x86_64", &command_line(words), &Seen::default()), None, "{words}");
+            assert_eq!(guest("qemu-system-x86_64", &command_line(words), &FakeProcess::default()), None, "{words}");
         }
     }
 }

@@ -1,14 +1,14 @@
-//! The settings of a QEMU process in the order in which they count: its arguments, with the configuration files that
-//! they name (`-readconfig`) in their places.
+//! The settings of a QEMU process, in the order in which they apply: its arguments, and in the place of `-readconfig` the
+//! settings of that file. What the settings mean is not known here.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
 use super::super::arguments::{CommandLine, pairs, readable};
-use super::super::guest::Surroundings;
+use super::super::guest::ProcessView;
 
-/// Options that take no value; every other one takes the argument after it, whatever that looks like.
+/// Options without a value; every other option takes the next argument as its value, whatever that looks like.
 const SWITCHES: [&str; 51] = [
     "S",
     "alt-grab",
@@ -74,17 +74,17 @@ pub(super) struct Setting {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Settings {
     pub(super) list: Vec<Setting>,
-    /// Whether there are more, which cannot be read.
+    /// Whether there are more settings, which cannot be read.
     pub(super) are_incomplete: bool,
 }
 
 impl Settings {
     /// The settings of a process with these arguments.
-    pub(super) fn of(command: &CommandLine, surroundings: &impl Surroundings) -> Self {
+    pub(super) fn of(command: &CommandLine, process: &impl ProcessView) -> Self {
         let mut settings = Self::default();
         let mut arguments = command.texts().iter().enumerate();
         while let Some((_, argument)) = arguments.next() {
-            // Two dashes are as good as one. What has none is the image of a disk.
+            // An option has one dash or two. An argument without is the image of a disk.
             let Some(option) = argument.strip_prefix("--").or_else(|| argument.strip_prefix('-')) else {
                 continue;
             };
@@ -96,7 +96,7 @@ impl Settings {
                 break;
             };
             if option == "readconfig" {
-                let file = command.raw(position).and_then(|path| surroundings.read(path));
+                let file = command.raw(position).and_then(|path| process.read(path));
                 match file.and_then(|file| in_file(&readable(&file))) {
                     Some(list) => settings.list.extend(list),
                     None => settings.are_incomplete = true,
@@ -134,13 +134,13 @@ fn in_value(option: &str, value: &str) -> Option<BTreeMap<String, String>> {
         "name" => "guest",
         "object" => "qom-type",
         "device" => "driver",
-        // Of options without pairs, the value itself.
+        // For options without pairs, the key of the value itself.
         _ => "",
     };
     if option == "uuid" { Some([(String::new(), value.to_owned())].into()) } else { Some(pairs(value, implied)) }
 }
 
-/// The top level of a JSON object. QEMU takes single quotes for double ones.
+/// The top level of a JSON object. QEMU takes single quotes, too.
 fn in_json(text: &str) -> Option<BTreeMap<String, String>> {
     let object = serde_json::from_str(text).or_else(|_| serde_json::from_str(&with_double_quotes(text))).ok()?;
     let Value::Object(object) = object else {
@@ -150,7 +150,7 @@ fn in_json(text: &str) -> Option<BTreeMap<String, String>> {
         Value::String(text) => Some((key, text)),
         Value::Number(number) => Some((key, number.to_string())),
         Value::Bool(on) => Some((key, if on { "on" } else { "off" }.to_owned())),
-        // None of these says how large a VM is.
+        // No size is written as one of these.
         Value::Null | Value::Array(_) | Value::Object(_) => None,
     };
     Some(object.into_iter().filter_map(pair).collect())
@@ -199,7 +199,7 @@ fn in_file(text: &str) -> Option<Vec<Setting>> {
             let option = match name {
                 "memory" => "m",
                 "smp-opts" => "smp",
-                // QEMU does not take these from a file for what they are on the command line.
+                // QEMU reads groups of these names otherwise than the options.
                 "smbios" | "uuid" => "",
                 name => name,
             };
@@ -217,7 +217,7 @@ fn in_file(text: &str) -> Option<Vec<Setting>> {
 #[cfg(test)]
 mod tests {
     use super::super::super::arguments::command_line;
-    use super::super::super::guest::Seen;
+    use super::super::super::guest::FakeProcess;
     use super::*;
 
     fn words(settings: &Settings) -> Vec<String> {
@@ -229,15 +229,18 @@ mod tests {
 
     #[test]
     fn switches_take_no_value_and_everything_else_does() {
-        let settings =
-            Settings::of(&command_line("-S -name -m -nodefaults disk.img --m 64 -append -S -m"), &Seen::default());
+        let settings = Settings::of(
+            &command_line("-S -name -m -nodefaults disk.img --m 64 -append -S -m"),
+            &FakeProcess::default(),
+        );
         assert_eq!(words(&settings), ["S ", "name guest=-m", "nodefaults ", "m size=64", "append =-S"]);
     }
 
     #[test]
     fn a_configuration_file_counts_where_it_is_named() {
         let file = "# QEMU\n[memory]\n  size = \"96M\"\n\n[object \"m 1\"]\nqom-type = \"memory-backend-ram\"\n[smp-opts]\ncpus=\"3\"";
-        let seen = Seen { files: vec![("/q.conf", file), ("/odd.conf", "size = \"96M\"")], ..Seen::default() };
+        let seen =
+            FakeProcess { files: vec![("/q.conf", file), ("/odd.conf", "size = \"96M\"")], ..FakeProcess::default() };
         let settings = Settings::of(&command_line("-m 64 -readconfig /q.conf -smp 2"), &seen);
         let expected =
             ["m size=64", "m size=96M", "object id=m 1,qom-type=memory-backend-ram", "smp cpus=3", "smp cpus=2"];

@@ -1,7 +1,7 @@
 //! The GraphQL type of each field value: conversions from values of the domain, and the small object types and enums.
 //!
-//! The twin for REST is `rest::values`; plans write the same values straight to JSON in
-//! `plan::values`.
+//! The twin for REST is `rest::json_values`; plans write the same values straight to JSON in
+//! `plan::value_writers`.
 
 use std::sync::Arc;
 use std::time;
@@ -38,7 +38,7 @@ pub type Cursor = scalars::Cursor;
 pub type OptionalCursor = Option<scalars::Cursor>;
 pub type Labels = Vec<Label>;
 pub type Zones = Vec<ZoneStats>;
-pub type SetAside = Vec<VmSetAside>;
+pub type RejectedVms = Vec<VmSetAside>;
 pub type EventKind = ClusterEventKind;
 
 macro_rules! conversions {
@@ -59,7 +59,7 @@ conversions! {
     // The empty zone, of workers without one, is null.
     Zone: |zone: &str| (!zone.is_empty()).then(|| zone.into());
     TextList: |list: &[Arc<str>]| list.to_vec();
-    // What is accepted as input keeps these within range; see `resolvers::input`.
+    // What is accepted as input keeps these within range; see `resolvers::checks`.
     Int: |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
     Int: |number: u64| i32::try_from(number).unwrap_or(i32::MAX);
     Int: |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
@@ -75,7 +75,7 @@ conversions! {
     OptionalCursor: |cursor: Option<cluster::Cursor>| cursor.map(|cursor| scalars::Cursor(cursor.to_string()));
     Labels: |labels: &cluster::Labels| labels.iter().map(Label::from).collect();
     Zones: |zones: &[cluster::ZoneStats]| zones.iter().map(ZoneStats::from).collect();
-    SetAside: |set_aside: Vec<resolvers::SetAside>| set_aside.into_iter().map(Into::into).collect();
+    RejectedVms: |rejected_vms: Vec<resolvers::RejectedVm>| rejected_vms.into_iter().map(Into::into).collect();
     WorkerStatus: |word: cluster::WorkerStatus| word.into();
     SchedulingPolicy: |word: cluster::SchedulingPolicy| word.into();
     VmStatus: |word: cluster::VmStatus| word.into();
@@ -121,8 +121,8 @@ pub struct VmSetAside {
     reason: String,
 }
 
-impl From<resolvers::SetAside> for VmSetAside {
-    fn from(resolvers::SetAside { id, reason }: resolvers::SetAside) -> Self {
+impl From<resolvers::RejectedVm> for VmSetAside {
+    fn from(resolvers::RejectedVm { id, reason }: resolvers::RejectedVm) -> Self {
         Self { id: ID(id), reason }
     }
 }

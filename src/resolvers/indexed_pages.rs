@@ -1,25 +1,25 @@
-//! Pages of workers in an order that is kept: sought in it, and not sorted.
+//! Pages of all workers in an order that has an index: found by search in the index, without sorting.
 //!
-//! Only a registration gives a worker another place in these orders. Those that have registered since a walk began come
-//! behind all others, by id, as in every walk (see [`page`](super::page)); the others lie where they lay. So a page is
-//! read from the order, past those that have moved, and then from these: it costs its own length, and that of what has
-//! moved.
+//! Only a registration moves a worker in these orders. As in every walk (see [`page`](super::page)), the workers that have
+//! registered since the walk began come behind all others, by id; the others have not moved. So a page is read from the
+//! index, skipping the workers that have moved, and then from those: it costs its own length and the number of moved
+//! workers. Pages by id, and pages of filtered lists in these orders, are not read here.
 
 use std::cmp::Ordering;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::page::{Edge, Page, PageRequest, Place, Seek, began, of_another_order};
+use super::page::{CursorPosition, Edge, Page, PageRequest, Seek, cursor_of_another_order, walk_start};
 use crate::cluster::{
-    Cursor, Group, Index, KeptOrder, View, WorkerId, WorkerOrder, WorkerOrderField, WorkerSortKey, WorkerView,
+    Cursor, Group, Index, IndexedOrder, View, WorkerId, WorkerOrder, WorkerOrderField, WorkerSortKey, WorkerView,
 };
 use crate::error::Result;
 
-/// The order that is kept of what workers are asked for in, if there is one beside that by id.
-pub(super) fn kept_order(order: WorkerOrder) -> Option<KeptOrder> {
+/// The index for an order of workers, if it has one.
+pub(super) fn indexed_order(order: WorkerOrder) -> Option<IndexedOrder> {
     match order.field {
-        WorkerOrderField::Hostname => Some(KeptOrder::Hostname),
-        WorkerOrderField::Zone => Some(KeptOrder::Zone),
+        WorkerOrderField::Hostname => Some(IndexedOrder::Hostname),
+        WorkerOrderField::Zone => Some(IndexedOrder::Zone),
         WorkerOrderField::Id
         | WorkerOrderField::CpuUsage
         | WorkerOrderField::MemoryUsage
@@ -28,10 +28,10 @@ pub(super) fn kept_order(order: WorkerOrder) -> Option<KeptOrder> {
     }
 }
 
-/// One page of all workers in an order that is kept; `edge` tells a worker's place in it.
+/// One page of all workers in an order that has an index; `edge` makes a worker's edge in that order.
 pub(super) fn page(
     view: &Arc<View>,
-    kept: KeptOrder,
+    indexed: IndexedOrder,
     order: WorkerOrder,
     request: &PageRequest,
     edge: impl Fn(WorkerView) -> Edge<WorkerView>,
@@ -39,55 +39,55 @@ pub(super) fn page(
     let PageRequest { after, before, names, .. } = request;
     let parse = |text: &Option<String>, field| {
         let Some(text) = text else { return Ok(None) };
-        let place = Place::parse(text, field)?;
-        match (kept, &place.key) {
-            (KeptOrder::Hostname, WorkerSortKey::Hostname(_)) | (KeptOrder::Zone, WorkerSortKey::Zone(_)) => {
+        let place = CursorPosition::parse(text, field)?;
+        match (indexed, &place.key) {
+            (IndexedOrder::Hostname, WorkerSortKey::Hostname(_)) | (IndexedOrder::Zone, WorkerSortKey::Zone(_)) => {
                 Ok(Some(place))
             }
-            _ => Err(of_another_order(field, names)),
+            _ => Err(cursor_of_another_order(field, names)),
         }
     };
     let size = request.size()?;
     let (after, before) = (parse(after, names.after)?, parse(before, "before")?);
-    let since = began(&after, &before, names.after, &view.snapshot)?;
+    let since = walk_start(&after, &before, names.after, &view.snapshot)?;
     let mut moved: Vec<_> = view.snapshot.registered_after(since.revision).cloned().collect();
     moved.sort_unstable();
     let (_, from_the_end) = size;
-    let index = view.snapshot.ordered(kept);
-    let walk = Walk { view, index, descending: order.descending, since, from_the_end, moved, edge };
+    let index = view.snapshot.ordered(indexed);
+    let walk = IndexedWalk { view, index, descending: order.descending, since, from_the_end, moved, edge };
     Ok(Page::sought(&walk, after.as_ref(), before.as_ref(), size))
 }
 
-/// All workers, as a walk meets them that began then.
-struct Walk<'v, E> {
+/// All workers, in the order in which a walk meets them.
+struct IndexedWalk<'v, E> {
     view: &'v Arc<View>,
     index: &'v Index<WorkerId>,
     descending: bool,
     since: Cursor,
     from_the_end: bool,
-    /// Those whose place may have changed since, by id.
+    /// The workers that may have moved since the walk began, by id.
     moved: Vec<WorkerId>,
     edge: E,
 }
 
-impl<E> Walk<'_, E> {
+impl<E> IndexedWalk<'_, E> {
     fn has_moved(&self, worker: &WorkerView) -> bool {
         worker.worker.registration_revision > self.since.revision
     }
 
-    /// Whether a place is in the second part of the walk: those that have moved are, unless it is walked from the end.
-    fn is_in_second(&self, place: &Place) -> bool {
+    /// Whether a position is in the second part of the list: moved workers are, unless the walk goes from the end.
+    fn is_in_second(&self, place: &CursorPosition) -> bool {
         place.has_moved != self.from_the_end
     }
 
-    /// The bounds as far as they are within the part of those that have moved, or of those that have not. None if nothing
-    /// of the part is between them.
+    /// The bounds, limited to the part of the workers that have moved or have not. None if no position of that part is
+    /// between them.
     fn within<'a>(
         &self,
         have_moved: bool,
-        lower: Bound<&'a Place>,
-        upper: Bound<&'a Place>,
-    ) -> Option<(Bound<&'a Place>, Bound<&'a Place>)> {
+        lower: Bound<&'a CursorPosition>,
+        upper: Bound<&'a CursorPosition>,
+    ) -> Option<(Bound<&'a CursorPosition>, Bound<&'a CursorPosition>)> {
         let part = have_moved != self.from_the_end;
         let place = |bound| match bound {
             Bound::Included(place) | Bound::Excluded(place) => Some(self.is_in_second(place)),
@@ -106,14 +106,14 @@ impl<E> Walk<'_, E> {
         Some((lower, upper))
     }
 
-    /// Those that have not moved, between two places.
+    /// The workers that have not moved, between two positions.
     fn unmoved<'a>(
         &'a self,
-        lower: Bound<&'a Place>,
-        upper: Bound<&'a Place>,
+        lower: Bound<&'a CursorPosition>,
+        upper: Bound<&'a CursorPosition>,
     ) -> impl DoubleEndedIterator<Item = WorkerView> + 'a {
         let (first, last) = (lower.map(text), upper.map(text));
-        // A text that a place has is limited further by the ids below.
+        // Under the texts of the bounds themselves, the ids are limited below.
         let included = |bound| match bound {
             Bound::Included(text) | Bound::Excluded(text) => Bound::Included(text),
             Bound::Unbounded => Bound::Unbounded,
@@ -124,22 +124,22 @@ impl<E> Walk<'_, E> {
             Box::new(self.index.groups(included(first), included(last)))
         };
         let ids = groups.flat_map(move |group| {
-            let limit = |bound: Bound<&'a Place>| match bound {
+            let limit = |bound: Bound<&'a CursorPosition>| match bound {
                 Bound::Included(place) if text(place) == &**group.text() => Bound::Included(&*place.id),
                 Bound::Excluded(place) if text(place) == &**group.text() => Bound::Excluded(&*place.id),
                 _ => Bound::Unbounded,
             };
-            // Of equal ones, the smaller id comes first in either direction.
+            // Under one text, ids ascend in either direction.
             group.ids().range(limit(lower), limit(upper))
         });
         ids.filter_map(|id| self.view.find_worker(id.as_str())).filter(|worker| !self.has_moved(worker))
     }
 
-    /// Those that have moved, between two places.
+    /// The workers that have moved, between two positions.
     fn moved<'a>(
         &'a self,
-        lower: Bound<&'a Place>,
-        upper: Bound<&'a Place>,
+        lower: Bound<&'a CursorPosition>,
+        upper: Bound<&'a CursorPosition>,
     ) -> impl DoubleEndedIterator<Item = WorkerView> + 'a {
         let start = match lower {
             Bound::Included(place) => self.moved.partition_point(|id| id.as_str() < &*place.id),
@@ -156,14 +156,14 @@ impl<E> Walk<'_, E> {
     }
 }
 
-impl<E: Fn(WorkerView) -> Edge<WorkerView>> Seek for Walk<'_, E> {
+impl<E: Fn(WorkerView) -> Edge<WorkerView>> Seek for IndexedWalk<'_, E> {
     type Node = WorkerView;
-    type Place = Place;
+    type Position = CursorPosition;
 
     fn between<'a>(
         &'a self,
-        lower: Bound<&'a Place>,
-        upper: Bound<&'a Place>,
+        lower: Bound<&'a CursorPosition>,
+        upper: Bound<&'a CursorPosition>,
     ) -> Box<dyn DoubleEndedIterator<Item = WorkerView> + 'a> {
         let unmoved = self.within(false, lower, upper).into_iter();
         let unmoved = unmoved.flat_map(|(lower, upper)| self.unmoved(lower, upper));
@@ -172,7 +172,7 @@ impl<E: Fn(WorkerView) -> Edge<WorkerView>> Seek for Walk<'_, E> {
         if self.from_the_end { Box::new(moved.chain(unmoved)) } else { Box::new(unmoved.chain(moved)) }
     }
 
-    fn compare(&self, one: &Place, other: &Place) -> Ordering {
+    fn compare(&self, one: &CursorPosition, other: &CursorPosition) -> Ordering {
         let by_part = self.is_in_second(one).cmp(&self.is_in_second(other));
         let by_text = if one.has_moved { Ordering::Equal } else { text(one).cmp(text(other)) };
         let by_text = if self.descending { by_text.reverse() } else { by_text };
@@ -188,8 +188,8 @@ impl<E: Fn(WorkerView) -> Edge<WorkerView>> Seek for Walk<'_, E> {
     }
 }
 
-/// What a place has in common with others in an order that is kept.
-fn text(place: &Place) -> &str {
+/// The text of a position, by which the index groups.
+fn text(place: &CursorPosition) -> &str {
     match &place.key {
         WorkerSortKey::Hostname(text) | WorkerSortKey::Zone(text) => text,
         WorkerSortKey::Id(_)
@@ -206,7 +206,7 @@ mod tests {
 
     use chrono::TimeDelta;
     use proptest::prelude::*;
-    use proptest::sample::Index as Pick;
+    use proptest::sample;
 
     use super::*;
     use crate::clock::Timestamp;
@@ -383,12 +383,12 @@ mod tests {
         vms: VmFilter,
         size: i64,
         from_the_end: bool,
-        after: Option<Pick>,
-        before: Option<Pick>,
+        after: Option<sample::Index>,
+        before: Option<sample::Index>,
     }
 
     fn asked() -> impl Strategy<Value = Asked> {
-        let place = || prop::option::weighted(0.6, any::<Pick>());
+        let place = || prop::option::weighted(0.6, any::<sample::Index>());
         let filter = prop::option::weighted(0.4, worker_filter());
         (field(), any::<bool>(), filter, vm_filter(), 0_i64..6, any::<bool>(), place(), place()).prop_map(
             |(field, descending, filter, vms, size, from_the_end, after, before)| Asked {
@@ -430,7 +430,7 @@ mod tests {
                 let Asked { field, descending, filter, vms, size, from_the_end, after, before } = asked;
                 let (order, filter) = (WorkerOrder { field, descending }, filter.unwrap_or_default());
                 let of_order: Vec<_> = places.iter().filter(|(of, _)| *of == field).map(|(_, place)| place).collect();
-                let place = |pick: Option<Pick>| {
+                let place = |pick: Option<sample::Index>| {
                     pick.filter(|_| !of_order.is_empty()).map(|pick| of_order[pick.index(of_order.len())].clone())
                 };
                 let request = PageRequest {

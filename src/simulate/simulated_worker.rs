@@ -1,7 +1,7 @@
-//! One simulated worker: when it registers, beats, falls silent and returns, and how it takes the server's answers.
+//! One simulated worker: decides when it registers, sends heartbeats, falls silent and returns, from the answers of the server.
 //!
-//! It decides and is told what came of it; it sends nothing and reads no clock, so every rule below can be tested by
-//! handing it moments and answers. [`super::gateway`] does the sending.
+//! It sends nothing and reads no clock: moments and answers are arguments, so that every rule is tested with values. The
+//! [gateway](super::gateway) sends.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,83 +10,84 @@ use std::time::Duration;
 use rand::Rng;
 use tokio::time::Instant;
 
-use super::fleet::Host;
+use super::fleet::SimulatedHost;
 use super::options::SimulateOptions;
 use super::tally::Tally;
 use crate::client::{ClientError, Heartbeat, HeartbeatReply, LifeOf, Registered, Registration, RetryLimits};
 
-/// Bounds for the waits a server asks for: less would be a busy loop, more would look like a hang.
+/// Limits of the waits that a server asks for: less would be a busy loop, more would look like a hang.
 const SHORTEST_WAIT: Duration = Duration::from_millis(10);
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
-/// Taken where a server's answer is not a time at all.
+/// Used where the server's answer is no duration.
 const USUAL_PACE: Duration = Duration::from_secs(10);
 const USUAL_OFFLINE_AFTER: Duration = Duration::from_secs(60);
 
-/// Longest wait after the first failure in a row. Short, so that a blip does not cost a worker its health.
+/// The longest wait after the first failure in a row: short, so that a worker does not become offline by one failure.
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 
-/// How long unreliable workers live and then stay silent, in units of the time after which a server misses them. They
-/// are silent for long enough to be missed, always.
-const LIVES: Range<f64> = 1.0..3.0;
-const SILENCES: Range<f64> = 1.2..2.0;
+/// For how long unreliable workers report, and for how long they are silent then, in units of the server's time-out: a silence
+/// is always long enough to make them offline.
+const LIFE_SPANS: Range<f64> = 1.0..3.0;
+const SILENCE_SPANS: Range<f64> = 1.2..2.0;
 
-/// What a worker has to do now.
+/// What a worker does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Duty {
-    Rest,
+pub(super) enum Action {
+    Wait,
     Register,
     Beat,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Life {
-    /// The server has not heard of this start of the process, or has forgotten it.
+enum WorkerState {
+    /// The server does not know this start of the process.
     Unregistered,
     /// The server knows it.
     Registered { incarnation: u64, sequence: u64 },
-    /// The process is gone; the worker is due when it starts again.
+    /// The process has ended; the worker is due when it starts again.
     Silent,
 }
 
 /// A simulated worker.
-pub(super) struct Worker {
-    host: Host,
-    life: Life,
-    /// Tells this simulation's boot ids from those of every other one.
+pub(super) struct SimulatedWorker {
+    host: SimulatedHost,
+    life: WorkerState,
+    /// Part of the boot ids, different in each simulation.
     run: Arc<str>,
     boots: u64,
-    /// Whether it ever registered, and so whether anybody would miss it.
+    /// Whether it was ever registered.
     known: bool,
-    /// Number and boot id of the last life that registered.
+    /// Incarnation and boot id of the last registration.
     last_life: Option<(u64, String)>,
-    /// When it acts next.
+    /// When its next action is due.
     due: Instant,
-    /// When its last call came back.
+    /// When its last request was answered.
     answered: Instant,
-    /// When its VMs last took a step.
+    /// When time last passed for its VMs.
     churned: Instant,
     churn: f64,
-    /// The pace it was given; without one, what the server `told` last counts.
+    /// The configured interval; without one, the `server_pace` counts.
     interval: Option<Duration>,
-    told: Duration,
-    /// Where in the first interval its first beat falls, from 0 to 1.
+    /// The interval that the server asked for last.
+    server_pace: Duration,
+    /// Where in the first interval its first heartbeat is, from 0 to 1.
     phase: f64,
     offline_after: Duration,
-    /// How long it may stay away: as long as a real agent.
+    /// The longest waits, which are those of a real agent.
     limits: RetryLimits,
-    dies: Option<Instant>,
-    /// Failed calls in a row.
+    silent_at: Option<Instant>,
+    /// Failed requests in a row.
     failures: u32,
     draining: bool,
 }
 
-impl Worker {
-    /// A worker whose process starts now, and registers at once.
-    pub(super) fn new(host: Host, run: Arc<str>, phase: f64, options: &SimulateOptions, now: Instant) -> Self {
+impl SimulatedWorker {
+    /// A worker whose process starts now, and which registers at once.
+    pub(super) fn new(host: SimulatedHost, run: Arc<str>, phase: f64, options: &SimulateOptions, now: Instant) -> Self {
         let mut worker = Self {
             host,
-            life: Life::Unregistered,
+            life: WorkerState::Unregistered,
             run,
             boots: 0,
             known: false,
@@ -96,15 +97,15 @@ impl Worker {
             churned: now,
             churn: options.churn,
             interval: options.interval,
-            told: USUAL_PACE,
+            server_pace: USUAL_PACE,
             phase,
             offline_after: USUAL_OFFLINE_AFTER,
             limits: RetryLimits::default(),
-            dies: None,
+            silent_at: None,
             failures: 0,
             draining: false,
         };
-        // Hosts are never started anew: what runs there goes on running when the worker's process begins again.
+        // Hosts are never restarted: their VMs keep running when the worker's process restarts.
         worker.host.registration.host_boot_id = Some(worker.run.to_string());
         worker.boot();
         worker
@@ -118,68 +119,68 @@ impl Worker {
         &self.host.registration
     }
 
-    /// The last life that the server knows of, and so somebody to say goodbye to; none if it never registered.
+    /// The last life that was registered, for its deregistration; none if it never was.
     pub(super) fn last_life(&self) -> Option<LifeOf<'_>> {
         self.last_life.as_ref().map(|(incarnation, boot_id)| LifeOf::Process { incarnation: *incarnation, boot_id })
     }
 
-    /// When to ask for its [`Self::duty`].
+    /// When to ask for its [`Self::next_action`].
     pub(super) fn due(&self) -> Instant {
         self.due
     }
 
-    /// The usual time from beat to beat.
+    /// The interval of its heartbeats.
     pub(super) fn pace(&self) -> Duration {
-        self.interval.unwrap_or(self.told)
+        self.interval.unwrap_or(self.server_pace)
     }
 
-    /// Says what to do now. A beat that is due within `slack` is brought forward to go with those of others.
-    pub(super) fn duty(&mut self, now: Instant, slack: Duration, tally: &Tally) -> Duty {
+    /// The action at a moment. A heartbeat that is due within `slack` is sent early, together with those of others.
+    pub(super) fn next_action(&mut self, now: Instant, slack: Duration, tally: &Tally) -> Action {
         match self.life {
-            Life::Unregistered if self.due <= now => Duty::Register,
-            Life::Silent if self.due <= now => {
+            WorkerState::Unregistered if self.due <= now => Action::Register,
+            WorkerState::Silent if self.due <= now => {
                 tally.returned();
                 self.boot();
-                Duty::Register
+                Action::Register
             }
-            Life::Registered { .. } if self.dies.is_some_and(|dies| dies <= now) => {
+            WorkerState::Registered { .. } if self.silent_at.is_some_and(|silent_at| silent_at <= now) => {
                 tally.fell_silent();
-                self.life = Life::Silent;
-                self.dies = None;
-                self.due = now + self.some(SILENCES);
-                Duty::Rest
+                self.life = WorkerState::Silent;
+                self.silent_at = None;
+                self.due = now + self.random_time(SILENCE_SPANS);
+                Action::Wait
             }
-            Life::Registered { .. } if self.due <= now => Duty::Beat,
-            // Who backs off does so to the end.
-            Life::Registered { .. } if self.failures == 0 && self.due <= now + slack => Duty::Beat,
-            Life::Unregistered | Life::Registered { .. } | Life::Silent => Duty::Rest,
+            WorkerState::Registered { .. } if self.due <= now => Action::Beat,
+            // A backoff is not shortened by the slack.
+            WorkerState::Registered { .. } if self.failures == 0 && self.due <= now + slack => Action::Beat,
+            WorkerState::Unregistered | WorkerState::Registered { .. } | WorkerState::Silent => Action::Wait,
         }
     }
 
-    /// Takes the answer to a registration.
+    /// The registration was accepted.
     pub(super) fn registered(&mut self, now: Instant, answer: &Registered, tally: &Tally) {
         tally.registered(self.known);
-        self.told = wait(answer.heartbeat_interval_seconds, USUAL_PACE);
-        self.offline_after = wait(answer.offline_after_seconds, USUAL_OFFLINE_AFTER);
+        self.server_pace = sane_duration(answer.heartbeat_interval_seconds, USUAL_PACE);
+        self.offline_after = sane_duration(answer.offline_after_seconds, USUAL_OFFLINE_AFTER);
         self.limits = RetryLimits::under(self.offline_after);
         let (incarnation, sequence) = (answer.incarnation, answer.last_sequence.unwrap_or(0));
-        self.life = Life::Registered { incarnation, sequence };
+        self.life = WorkerState::Registered { incarnation, sequence };
         self.host.registration.last_incarnation = Some(incarnation);
         self.last_life = Some((incarnation, self.host.registration.boot_id.clone()));
-        self.host.inventory.owe_everything();
+        self.host.inventory.owe_full_report();
         self.failures = 0;
         self.answered = now;
         self.churned = now;
         self.due = if self.known { now } else { now + self.pace().mul_f64(self.phase) };
         self.known = true;
-        if self.host.unreliable && self.dies.is_none() {
-            self.dies = Some(now + self.some(LIVES));
+        if self.host.unreliable && self.silent_at.is_none() {
+            self.silent_at = Some(now + self.random_time(LIFE_SPANS));
         }
     }
 
-    /// Lets its VMs take a step and makes the next beat; none if it is not registered.
+    /// Lets time pass for its VMs, and makes the next heartbeat; none if the worker is not registered.
     pub(super) fn beat(&mut self, now: Instant, tally: &Tally) -> Option<Heartbeat> {
-        let Life::Registered { incarnation, ref mut sequence } = self.life else {
+        let WorkerState::Registered { incarnation, ref mut sequence } = self.life else {
             return None;
         };
         *sequence += 1;
@@ -187,54 +188,56 @@ impl Worker {
         let mut beat = Heartbeat { incarnation, boot_id, sequence: *sequence, ..Heartbeat::default() };
         let elapsed = now.saturating_duration_since(self.churned);
         self.churned = now;
-        let Host { inventory, dice, .. } = &mut self.host;
-        tally.churned(inventory.churn(self.churn, elapsed, !self.draining, dice));
+        let SimulatedHost { inventory, rng, .. } = &mut self.host;
+        tally.churned(inventory.churn(self.churn, elapsed, !self.draining, rng));
         inventory.report(&mut beat);
         Some(beat)
     }
 
-    /// From when a beat that is sent now has to be timed.
+    /// From when on the latency of a heartbeat that is sent now is measured.
     ///
-    /// With a pace of its own a worker may already be late, because the last answer was slow. It is then timed from when
-    /// it should have been sent; otherwise a slow server would slow the fleet down and look better for it.
+    /// With a configured interval, the heartbeat may be late because the last answer was slow. It is measured from when it was
+    /// due then: otherwise a slow server would slow the fleet down, and its latencies would look better for that.
     pub(super) fn waiting_since(&self, now: Instant) -> Instant {
         if self.due < self.answered { self.due } else { now }
     }
 
-    /// Takes the answer to a beat.
+    /// The heartbeat was acknowledged.
     pub(super) fn acknowledged(&mut self, now: Instant, reply: &HeartbeatReply) {
-        self.told = wait(reply.next_heartbeat_seconds, USUAL_PACE);
+        self.server_pace = sane_duration(reply.next_heartbeat_seconds, USUAL_PACE);
         self.draining = reply.policy == "draining";
         match (reply.last_sequence, &mut self.life) {
-            // It came late, and what it said was not taken.
-            (Some(last), Life::Registered { sequence, .. }) => {
+            // It came late, and nothing in it counted.
+            (Some(last), WorkerState::Registered { sequence, .. }) => {
                 *sequence = last.max(*sequence);
-                self.host.inventory.owe_everything();
+                self.host.inventory.owe_full_report();
             }
-            (Some(_), Life::Unregistered | Life::Silent) | (None, _) => self.host.inventory.acknowledged(),
+            (Some(_), WorkerState::Unregistered | WorkerState::Silent) | (None, _) => {
+                self.host.inventory.acknowledged()
+            }
         }
         if reply.resync {
-            self.host.inventory.owe_everything();
+            self.host.inventory.owe_full_report();
         }
         self.failures = 0;
         self.answered = now;
         self.due = match self.interval {
-            None => now + self.told,
-            // Keeps time exactly, but after a stall sends one late beat, not all that were missed.
+            None => now + self.server_pace,
+            // Keeps the interval exactly, but sends one heartbeat after a stall, and not all that were missed.
             Some(interval) if self.due + interval * 2 < now => now,
             Some(interval) => self.due + interval,
         };
     }
 
-    /// Takes the failure of a registration or of a beat.
+    /// The registration or the heartbeat has failed.
     pub(super) fn failed(&mut self, now: Instant, error: &ClientError) {
         let mut pause = Duration::ZERO;
         match error {
-            ClientError::Unknown { .. } => self.life = Life::Unregistered,
-            // A real agent leaves the id to the other process. Here nobody is there to clear it up, and a fleet that
-            // shrinks silently would be the worse surprise.
+            ClientError::Unknown { .. } => self.life = WorkerState::Unregistered,
+            // A real agent ends, and leaves the id to the other process. Here it registers again, so that the fleet does not
+            // shrink unnoticed.
             ClientError::Superseded { .. } => self.boot(),
-            // Nothing was applied or nobody knows; the next beat tells again what this one told.
+            // The next heartbeat repeats what this one reported.
             ClientError::Refused { .. } | ClientError::Url { .. } => {}
             ClientError::Unavailable { retry_after, .. } => {
                 pause = self.limits.granted(*retry_after);
@@ -245,30 +248,31 @@ impl Worker {
         self.failures = self.failures.saturating_add(1);
     }
 
-    /// Starts the worker's process anew. What runs on the host goes on running.
+    /// Restarts the worker's process. The VMs of the host keep running.
     fn boot(&mut self) {
         self.boots += 1;
         self.host.registration.boot_id = format!("{}-{}", self.run, self.boots);
-        self.life = Life::Unregistered;
+        self.life = WorkerState::Unregistered;
     }
 
-    /// Doubles with every failure in a row, up to a longest one. Half of it is left to chance, so that a fleet which failed together does not
-    /// come back together. A fleet that beats fast, for a load test, also comes back fast.
+    /// The backoff: it doubles with every failure in a row, up to the longest one, and half of it is random, so that workers
+    /// that failed together do not come back together. A fleet with a short interval, for a load test, also has a short
+    /// backoff.
     fn backoff(&mut self, longest: Duration) -> Duration {
         let doubled = FIRST_BACKOFF.min(self.pace()).saturating_mul(1 << self.failures.min(16));
-        doubled.min(longest).mul_f64(self.host.dice.random_range(0.5..1.0)).max(SHORTEST_WAIT)
+        doubled.min(longest).mul_f64(self.host.rng.random_range(0.5..1.0)).max(SHORTEST_WAIT)
     }
 
-    fn some(&mut self, range: Range<f64>) -> Duration {
-        self.offline_after.mul_f64(self.host.dice.random_range(range))
+    fn random_time(&mut self, range: Range<f64>) -> Duration {
+        self.offline_after.mul_f64(self.host.rng.random_range(range))
     }
 }
 
-/// Reads a time from a server without trusting it.
-fn wait(seconds: f64, usual: Duration) -> Duration {
+/// A duration from the server, within limits; `usual` if it is none.
+fn sane_duration(seconds: f64, usual: Duration) -> Duration {
     match Duration::try_from_secs_f64(seconds) {
         Ok(Duration::ZERO) | Err(_) => usual,
-        Ok(wait) => wait.clamp(SHORTEST_WAIT, LONGEST_WAIT),
+        Ok(sane_duration) => wait.clamp(SHORTEST_WAIT, LONGEST_WAIT),
     }
 }
 
@@ -282,7 +286,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     struct Scene {
-        worker: Worker,
+        worker: SimulatedWorker,
         tally: Tally,
         now: Instant,
     }
@@ -291,8 +295,12 @@ mod tests {
     fn scene(options: SimulateOptions) -> Scene {
         let options = SimulateOptions { workers: 1, vms_per_worker: 2, churn: 0.0, ..options };
         let now = Instant::now();
-        let host = fleet::muster(&options).remove(0);
-        Scene { worker: Worker::new(host, "run".into(), 0.25, &options, now), tally: Tally::new(&options), now }
+        let host = fleet::generate_fleet(&options).remove(0);
+        Scene {
+            worker: SimulatedWorker::new(host, "run".into(), 0.25, &options, now),
+            tally: Tally::new(&options),
+            now,
+        }
     }
 
     impl Scene {
@@ -307,9 +315,9 @@ mod tests {
             self.worker.registered(self.now, &answer, &self.tally);
         }
 
-        fn duty_after(&mut self, wait: Duration) -> Duty {
+        fn duty_after(&mut self, wait: Duration) -> Action {
             self.now += wait;
-            self.worker.duty(self.now, Duration::ZERO, &self.tally)
+            self.worker.next_action(self.now, Duration::ZERO, &self.tally)
         }
 
         fn beats(&mut self) -> Heartbeat {
@@ -344,10 +352,10 @@ mod tests {
     #[test]
     fn it_registers_at_once_and_beats_first_at_its_place_in_the_interval() {
         let mut scene = scene(SimulateOptions::default());
-        assert_eq!(scene.duty_after(Duration::ZERO), Duty::Register);
+        assert_eq!(scene.duty_after(Duration::ZERO), Action::Register);
         scene.registers();
-        assert_eq!(scene.duty_after(SECOND), Duty::Rest);
-        assert_eq!(scene.duty_after(SECOND), Duty::Beat);
+        assert_eq!(scene.duty_after(SECOND), Action::Wait);
+        assert_eq!(scene.duty_after(SECOND), Action::Beat);
     }
 
     #[test]
@@ -373,7 +381,7 @@ mod tests {
 
         scene.now = first + SECOND.mul_f64(1.5);
         scene.is_acknowledged(reply());
-        assert_eq!(scene.duty_after(Duration::ZERO), Duty::Beat);
+        assert_eq!(scene.duty_after(Duration::ZERO), Action::Beat);
         assert_eq!(scene.worker.waiting_since(scene.now), first + SECOND);
 
         // A stall of a minute is one late answer, not sixty beats to make up for.
@@ -408,11 +416,11 @@ mod tests {
         let refused = ClientError::Refused { status: 400, message: message() };
         let unknown = ClientError::Unknown { message: message() };
         let superseded = ClientError::Superseded { message: message() };
-        for (error, duty, new_boot) in [
-            (unavailable(None), Duty::Beat, false),
-            (refused, Duty::Beat, false),
-            (unknown, Duty::Register, false),
-            (superseded, Duty::Register, true),
+        for (error, next_action, new_boot) in [
+            (unavailable(None), Action::Beat, false),
+            (refused, Action::Beat, false),
+            (unknown, Action::Register, false),
+            (superseded, Action::Register, true),
         ] {
             let mut scene = scene(SimulateOptions::default());
             scene.registers();
@@ -420,8 +428,8 @@ mod tests {
             let boot = scene.worker.registration().boot_id.clone();
             let wait = scene.fails(&error);
             assert!(wait >= SECOND / 2 && wait <= SECOND, "{error}: {wait:?}");
-            assert_eq!(scene.duty_after(wait / 2), Duty::Rest, "{error}");
-            assert_eq!(scene.duty_after(wait), duty, "{error}");
+            assert_eq!(scene.duty_after(wait / 2), Action::Wait, "{error}");
+            assert_eq!(scene.duty_after(sane_duration), next_action, "{error}");
             let booted = boot != scene.worker.registration().boot_id;
             assert_eq!(booted, new_boot, "{error}");
         }
@@ -451,16 +459,16 @@ mod tests {
         let mut scene = scene(SimulateOptions { failures: 100.0, ..SimulateOptions::default() });
         scene.registers();
         let boot = scene.worker.registration().boot_id.clone();
-        assert_eq!(scene.duty_after(59 * SECOND), Duty::Beat);
-        assert_eq!(scene.duty_after(121 * SECOND), Duty::Rest);
+        assert_eq!(scene.duty_after(59 * SECOND), Action::Beat);
+        assert_eq!(scene.duty_after(121 * SECOND), Action::Wait);
         let silence = scene.worker.due - scene.now;
         assert!(silence > 60 * SECOND && silence <= 120 * SECOND, "{silence:?}");
         assert_eq!(scene.worker.beat(scene.now, &scene.tally), None);
 
-        assert_eq!(scene.duty_after(silence), Duty::Register);
+        assert_eq!(scene.duty_after(silence), Action::Register);
         assert_ne!(scene.worker.registration().boot_id, boot);
         scene.registers();
-        assert_eq!(scene.duty_after(Duration::ZERO), Duty::Beat);
+        assert_eq!(scene.duty_after(Duration::ZERO), Action::Beat);
         let summary = scene.tally.summary();
         assert_eq!((summary.fell_silent, summary.returned), (1, 1));
         assert_eq!((summary.registrations, summary.registrations_again), (2, 1));
@@ -472,11 +480,11 @@ mod tests {
         scene.registers();
         let due = scene.worker.due;
         let early = due - SECOND;
-        assert_eq!(scene.worker.duty(early, SECOND, &scene.tally), Duty::Beat);
+        assert_eq!(scene.worker.next_action(early, SECOND, &scene.tally), Action::Beat);
         scene.now = due - 2 * SECOND;
         scene.fails(&unavailable(None));
         let early = scene.worker.due - SECOND / 4;
-        assert_eq!(scene.worker.duty(early, SECOND, &scene.tally), Duty::Rest);
+        assert_eq!(scene.worker.next_action(early, SECOND, &scene.tally), Action::Wait);
     }
 
     #[test]
@@ -490,7 +498,7 @@ mod tests {
             (1e9, LONGEST_WAIT),
             (9.5, Duration::from_millis(9_500)),
         ] {
-            assert_eq!(wait(seconds, USUAL_PACE), expected, "{seconds}");
+            assert_eq!(sane_duration(seconds, USUAL_PACE), expected, "{seconds}");
         }
     }
 }

@@ -1,25 +1,28 @@
-//! Until when what a worker shows stays the same, if nothing is committed.
+//! For how long the rendered text of a worker is valid: until the clock changes what its volatile fields show.
+//!
+//! A commit that changes the worker is not considered here: it drops the text by itself.
 
 use std::time::Duration;
 
 use chrono::TimeDelta;
 
-use super::depends::Depends;
 use super::status::Availability;
 use super::view::WorkerView;
 use crate::clock::Timestamp;
+use crate::render::Volatility;
 
 impl WorkerView {
-    /// Before which moment the clock makes nothing else of what is shown; none if it never does.
-    pub fn shows_the_same_until(&self, depends: Depends) -> Option<Timestamp> {
-        if !depends.silence || self.availability() == Availability::Offline {
+    /// The moment from which fields of this volatility show something else, if the worker does not change before; none if
+    /// they never do.
+    pub fn valid_until(&self, volatility: Volatility) -> Option<Timestamp> {
+        if !volatility.shows_silence() || self.availability() == Availability::Offline {
             return None;
         }
-        // The last moment at which it is online is the one at which it has been silent for just as long as it may.
+        // A worker is online up to and including the moment at which it has been silent for exactly as long as it may.
         let silent = TimeDelta::from_std(self.view.offline_after)
             .ok()
             .and_then(|silence| self.worker.usage.last_seen.checked_add_signed(silence + TimeDelta::milliseconds(1)));
-        if !depends.seconds {
+        if !volatility.shows_seconds() {
             return silent;
         }
         let next_second = Duration::from_secs(self.uptime().seconds() + 1);
@@ -67,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_holds_until_the_next_second_or_the_end_of_patience() {
+    fn a_text_is_valid_until_the_next_second_or_the_time_out() {
         for (now, has_left, silence, seconds) in [
             (40_250, false, Some(100_251), Some(41_000)),
             (40_999, false, Some(100_251), Some(41_000)),
@@ -81,9 +84,9 @@ mod tests {
             (41_000, true, None, None),
         ] {
             let worker = seen(now, has_left);
-            assert_eq!(worker.shows_the_same_until(Depends::ON_ITSELF), None, "{now}");
-            assert_eq!(worker.shows_the_same_until(Depends::ON_SILENCE), silence.map(at), "{now}");
-            assert_eq!(worker.shows_the_same_until(Depends::ON_SECONDS), seconds.map(at), "{now}");
+            assert_eq!(worker.valid_until(Volatility::STABLE), None, "{now}");
+            assert_eq!(worker.valid_until(Volatility::SILENCE), silence.map(at), "{now}");
+            assert_eq!(worker.valid_until(Volatility::SECONDS), seconds.map(at), "{now}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Plans of object types: selections of an object's fields, compiled from the field lists.
 //!
 //! This is one more expansion of the field lists of [`cluster::fields`]; the resolvers of the
-//! same types are in [`schema::objects`](crate::graphql::schema::objects).
+//! same types are in [`schema::object_types`](crate::graphql::schema::object_types).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,17 +10,18 @@ use async_graphql::Name;
 use async_graphql::parser::types::SelectionSet;
 
 use super::collect::{CollectedField, Compiler, Fallback};
-use super::values::WriteJson;
+use super::value_writers::WriteJson;
 use crate::cluster::fields::{
     cluster_stats_fields, drain_fields, event_fields, vm_fields, worker_distribution_fields, worker_fields,
 };
-use crate::cluster::{self, Depends, DrainView, Gapped, VmId, VmView, WorkerId, WorkerView, depends};
+use crate::cluster::{self, DrainView, VmId, VmView, WorkerId, WorkerView};
 use crate::graphql::execution::budget::MAX_OBJECTS;
 use crate::graphql::schema::inputs::{VmFilter, entries};
 use crate::graphql::schema::paging::{PageArguments, PageInfo};
-use crate::graphql::schema::values::{self, Label, ZoneStats};
+use crate::graphql::schema::value_types::{self, Label, ZoneStats};
 use crate::json;
-use crate::resolvers::input::wanted;
+use crate::render::{Template, Volatility, volatility};
+use crate::resolvers::checks::wanted;
 use crate::resolvers::page::{Edge, Page};
 use crate::resolvers::watch::Heartbeat;
 use crate::resolvers::{EventView, page_of_worker_vms};
@@ -78,8 +79,8 @@ impl<'a> Compiler<'a> {
             match collected.field.node.name.node.as_str() {
                 "__typename" => fields.add_typename(collected.key()),
                 _ => {
-                    let (write, depends) = V::plan(&collected, self)?;
-                    fields.add(collected.key(), write, depends);
+                    let (write, volatility) = V::plan(&collected, self)?;
+                    fields.add(collected.key(), write, volatility);
                 }
             }
         }
@@ -90,8 +91,8 @@ impl<'a> Compiler<'a> {
 /// Writes the value of one field of an object.
 pub(super) type FieldWriter<V> = Box<dyn Fn(&V, &mut ResponseBuffer) + Send + Sync>;
 
-/// The writer of a field, and what its value depends on besides its object.
-pub type FieldPlan<V> = Result<(FieldWriter<V>, Depends), Fallback>;
+/// The writer of a field, and the volatility of its value.
+pub type FieldPlan<V> = Result<(FieldWriter<V>, Volatility), Fallback>;
 
 /// An object type that has plans.
 pub trait PlannedObject: Sized + 'static {
@@ -105,7 +106,7 @@ pub trait PlannedObject: Sized + 'static {
 /// The plan of a selection of an object's fields.
 pub struct SelectionPlan<V> {
     fields: Vec<Field<V>>,
-    depends: Depends,
+    volatility: Volatility,
 }
 
 /// A field of a plan.
@@ -113,34 +114,34 @@ struct Field<V> {
     /// The response key as JSON, with the comma before and the colon after it.
     key: Box<[u8]>,
     write: FieldWriter<V>,
-    depends: Depends,
+    volatility: Volatility,
 }
 
 impl<V> Default for SelectionPlan<V> {
     fn default() -> Self {
-        Self { fields: Vec::new(), depends: Depends::ON_ITSELF }
+        Self { fields: Vec::new(), volatility: Volatility::STABLE }
     }
 }
 
 impl<V: PlannedObject> SelectionPlan<V> {
-    pub(super) fn add(&mut self, key: &Name, write: FieldWriter<V>, depends: Depends) {
-        let mut prepared = Vec::with_capacity(key.len() + 4);
+    pub(super) fn add(&mut self, key: &Name, write: FieldWriter<V>, volatility: Volatility) {
+        let mut json_key = Vec::with_capacity(key.len() + 4);
         if !self.fields.is_empty() {
-            prepared.push(b',');
+            json_key.push(b',');
         }
-        json::plain(key.as_str(), &mut prepared);
-        prepared.push(b':');
-        self.fields.push(Field { key: prepared.into(), write, depends });
-        self.depends = self.depends.and(depends);
+        json::plain(key.as_str(), &mut json_key);
+        json_key.push(b':');
+        self.fields.push(Field { key: json_key.into(), write, volatility });
+        self.volatility = self.volatility.and(volatility);
     }
 
     pub(super) fn add_typename(&mut self, key: &Name) {
-        self.add(key, Box::new(|_, out| json::plain(V::TYPE, &mut out.bytes)), Depends::ON_ITSELF);
+        self.add(key, Box::new(|_, out| json::plain(V::TYPE, &mut out.bytes)), Volatility::STABLE);
     }
 
-    /// What the selection depends on besides its object.
-    pub(super) fn depends(&self) -> Depends {
-        self.depends
+    /// The volatility of all fields together.
+    pub(super) fn volatility(&self) -> Volatility {
+        self.volatility
     }
 
     /// Writes an object.
@@ -175,37 +176,36 @@ impl CachedSelection {
         Ok(Self { fields, cache_key: cache_key.map(Arc::from), is_too_long: AtomicBool::new(false) })
     }
 
-    pub(super) fn depends(&self) -> Depends {
-        self.fields.depends
+    pub(super) fn volatility(&self) -> Volatility {
+        self.fields.volatility
     }
 
-    /// Writes a worker: fields that depend on the worker alone from the cached template, and those that depend on the
-    /// time or on other objects anew.
+    /// Writes a worker: its stable fields from the cached template, the volatile ones anew.
     pub(super) fn write(&self, worker: &WorkerView, out: &mut ResponseBuffer) {
         let cache_key = self.cache_key.as_ref().filter(|_| !self.is_too_long.load(Ordering::Relaxed));
-        let prepared =
-            cache_key.and_then(|cache_key| worker.prepared().part(cache_key, || self.prepare_template(worker)));
-        let Some(prepared) = prepared else { return self.fields.write(worker, out) };
-        out.objects = out.objects.saturating_add(prepared.entries);
-        let mut pieces = prepared.pieces();
-        out.bytes.extend_from_slice(pieces.next().unwrap_or_default());
-        for Field { write, .. } in self.fields.fields.iter().filter(|field| field.depends != Depends::ON_ITSELF) {
+        let template =
+            cache_key.and_then(|cache_key| worker.render_cache().selection(cache_key, || self.template(worker)));
+        let Some(template) = template else { return self.fields.write(worker, out) };
+        out.objects = out.objects.saturating_add(template.objects);
+        let mut segments = template.segments();
+        out.bytes.extend_from_slice(segments.next().unwrap_or_default());
+        for Field { write, .. } in self.fields.fields.iter().filter(|field| field.volatility != Volatility::STABLE) {
             write(worker, out);
-            out.bytes.extend_from_slice(pieces.next().unwrap_or_default());
+            out.bytes.extend_from_slice(segments.next().unwrap_or_default());
         }
     }
 
-    /// Renders the template of a worker, with a gap for each field that depends on more than the worker.
-    fn prepare_template(&self, worker: &WorkerView) -> Option<Gapped> {
-        let (mut text, mut out) = (Gapped::default(), ResponseBuffer::default());
+    /// Renders the template of a worker, with a gap for each volatile field.
+    fn template(&self, worker: &WorkerView) -> Option<Template> {
+        let (mut text, mut out) = (Template::default(), ResponseBuffer::default());
         out.bytes.push(b'{');
-        for Field { key, write, depends } in &self.fields.fields {
+        for Field { key, write, volatility } in &self.fields.fields {
             out.bytes.extend_from_slice(key);
-            if *depends == Depends::ON_ITSELF {
+            if *volatility == Volatility::STABLE {
                 write(worker, &mut out);
             } else {
                 text.bytes().append(&mut out.bytes);
-                text.leave_gap();
+                text.add_gap();
             }
             if text.bytes().len() + out.bytes.len() > Self::MAX_LENGTH {
                 self.is_too_long.store(true, Ordering::Relaxed);
@@ -214,14 +214,14 @@ impl CachedSelection {
         }
         out.bytes.push(b'}');
         text.bytes().append(&mut out.bytes);
-        text.entries = out.objects;
+        text.objects = out.objects;
         out.is_usable().then_some(text)
     }
 }
 
 /// Compiles one field: an object or a list of objects with its own selection, any other field as a leaf.
 macro_rules! field {
-    (Labels |$this:ident: $view:ty| $value:expr, $depends:expr, $collected:ident, $compiler:ident) => {{
+    (Labels |$this:ident: $view:ty| $value:expr, $volatility:expr, $collected:ident, $compiler:ident) => {{
         let keys = $compiler.argument::<Option<Vec<String>>>($collected, "keys")?;
         let keys = keys.map(|keys| wanted("keys", keys)).transpose().map_err(|_| Fallback::Resolver)?;
         let label = $compiler.select::<Label>(&$collected.sets)?;
@@ -230,31 +230,31 @@ macro_rules! field {
             let labels = $value.iter().filter(|(key, _)| is_selected(key)).map(Label::from);
             out.list(labels, |entry, out| label.write(&entry, out));
         };
-        Ok((Box::new(write), $depends))
+        Ok((Box::new(write), $volatility))
     }};
-    (Zones |$this:ident: $view:ty| $value:expr, $depends:expr, $collected:ident, $compiler:ident) => {{
+    (Zones |$this:ident: $view:ty| $value:expr, $volatility:expr, $collected:ident, $compiler:ident) => {{
         let zone = $compiler.select::<ZoneStats>(&$collected.sets)?;
         let write = move |$this: &$view, out: &mut ResponseBuffer| {
             out.list($value.iter().map(ZoneStats::from), |entry, out| zone.write(&entry, out));
         };
-        Ok((Box::new(write), $depends))
+        Ok((Box::new(write), $volatility))
     }};
-    (Vms |$this:ident: $view:ty| $value:expr, $depends:expr, $collected:ident, $compiler:ident) => {{
+    (Vms |$this:ident: $view:ty| $value:expr, $volatility:expr, $collected:ident, $compiler:ident) => {{
         let vm = $compiler.select::<VmView>(&$collected.sets)?;
-        let depends = Depends::and($depends, vm.depends());
+        let volatility = Volatility::and($volatility, vm.volatility());
         let write =
             move |$this: &$view, out: &mut ResponseBuffer| out.list($value.iter(), |entry, out| vm.write(entry, out));
-        Ok((Box::new(write), depends))
+        Ok((Box::new(write), volatility))
     }};
-    (Drain |$this:ident: $view:ty| $value:expr, $depends:expr, $collected:ident, $compiler:ident) => {{
+    (Drain |$this:ident: $view:ty| $value:expr, $volatility:expr, $collected:ident, $compiler:ident) => {{
         let drain = $compiler.select::<DrainView>(&$collected.sets)?;
         let write = move |$this: &$view, out: &mut ResponseBuffer| out.option($value, |it, out| drain.write(&it, out));
-        Ok((Box::new(write), $depends))
+        Ok((Box::new(write), $volatility))
     }};
-    ($shape:ident |$this:ident: $view:ty| $value:expr, $depends:expr, $collected:ident, $compiler:ident) => {{
+    ($shape:ident |$this:ident: $view:ty| $value:expr, $volatility:expr, $collected:ident, $compiler:ident) => {{
         let write =
             |$this: &$view, out: &mut ResponseBuffer| <values::$shape as WriteJson<_>>::write($value, &mut out.bytes);
-        Ok((Box::new(write), $depends))
+        Ok((Box::new(write), $volatility))
     }};
 }
 
@@ -262,7 +262,7 @@ macro_rules! field {
 /// function that compiles it.
 macro_rules! planned {
     ({ $({ $($more:ident: $plan:path),* $(,)? })? } $(#[$doc:meta])* $object:ident($this:ident: $view:ty) {
-        $($(#[$field_doc:meta])* $field:ident: $shape:ident [$where:ident $($depends:ident)?] = $value:expr;)+
+        $($(#[$field_doc:meta])* $field:ident: $shape:ident [$where:ident $($volatility:ident)?] = $value:expr;)+
     }) => {
         impl PlannedObject for $view {
             const TYPE: &'static str = stringify!($object);
@@ -271,7 +271,7 @@ macro_rules! planned {
             fn plan(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> FieldPlan<Self> {
                 match &*collected.snake_case_name() {
                     $(stringify!($field) => {
-                        field!($shape |$this: $view| $value, depends!($($depends)?), collected, compiler)
+                        field!($shape |$this: $view| $value, volatility!($($volatility)?), collected, compiler)
                     })+
                     $($(stringify!($more) => $plan(collected, compiler),)*)?
                     _ => Err(Fallback::Resolver),
@@ -321,14 +321,14 @@ planned! { { { worker: worker_of_heartbeat } } WorkerHeartbeat(beat: Heartbeat) 
 } }
 
 fn worker_vms(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> FieldPlan<WorkerView> {
-    let statuses = compiler.argument::<Option<Vec<values::VmStatus>>>(collected, "status")?;
+    let statuses = compiler.argument::<Option<Vec<value_types::VmStatus>>>(collected, "status")?;
     let statuses: Option<Vec<cluster::VmStatus>> = entries("status", statuses).map_err(|_| Fallback::Resolver)?;
     let vm = compiler.select::<VmView>(&collected.sets)?;
-    let depends = vm.depends();
+    let volatility = vm.volatility();
     let write = move |worker: &WorkerView, out: &mut ResponseBuffer| {
         out.list(worker.vms_in(statuses.as_deref()), |entry, out| vm.write(&entry, out));
     };
-    Ok((Box::new(write), depends))
+    Ok((Box::new(write), volatility))
 }
 
 fn worker_vms_connection(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> FieldPlan<WorkerView> {
@@ -342,39 +342,39 @@ fn worker_vms_connection(collected: &CollectedField<'_>, compiler: &Compiler<'_>
     let filter = compiler.argument::<Option<VmFilter>>(collected, "filter")?.unwrap_or_default();
     let filter = filter.try_into().map_err(|_| Fallback::Resolver)?;
     let page = compiler.select::<Page<VmView>>(&collected.sets)?;
-    let depends = page.depends();
+    let volatility = page.volatility();
     // The page's arguments are checked with the first worker; if they are refused there, they are for every worker.
     let write = move |worker: &WorkerView, out: &mut ResponseBuffer| match page_of_worker_vms(worker, &filter, &request)
     {
         Ok(vms) => page.write(&vms, out),
         Err(_) => out.fall_back(),
     };
-    Ok((Box::new(write), depends))
+    Ok((Box::new(write), volatility))
 }
 
 fn worker_of_vm(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> FieldPlan<VmView> {
     let worker = compiler.select::<WorkerView>(&collected.sets)?;
     let write = move |vm: &VmView, out: &mut ResponseBuffer| out.option(vm.worker(), |it, out| worker.write(&it, out));
-    Ok((Box::new(write), Depends::ON_OTHERS))
+    Ok((Box::new(write), Volatility::OTHER_OBJECTS))
 }
 
 fn worker_of_event(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> FieldPlan<EventView> {
     let worker = compiler.select::<WorkerView>(&collected.sets)?;
     let write =
         move |event: &EventView, out: &mut ResponseBuffer| out.option(event.worker(), |it, out| worker.write(&it, out));
-    Ok((Box::new(write), Depends::ON_OTHERS))
+    Ok((Box::new(write), Volatility::OTHER_OBJECTS))
 }
 
 fn vm_of_event(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> FieldPlan<EventView> {
     let vm = compiler.select::<VmView>(&collected.sets)?;
     let write = move |event: &EventView, out: &mut ResponseBuffer| out.option(event.vm(), |it, out| vm.write(&it, out));
-    Ok((Box::new(write), Depends::ON_OTHERS))
+    Ok((Box::new(write), Volatility::OTHER_OBJECTS))
 }
 
 fn worker_of_heartbeat(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> FieldPlan<Heartbeat> {
     let worker = compiler.select::<WorkerView>(&collected.sets)?;
-    let depends = worker.depends();
-    Ok((Box::new(move |beat: &Heartbeat, out: &mut ResponseBuffer| worker.write(&beat.worker, out)), depends))
+    let volatility = worker.volatility();
+    Ok((Box::new(move |beat: &Heartbeat, out: &mut ResponseBuffer| worker.write(&beat.worker, out)), volatility))
 }
 
 fn edges<V: 'static>(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> FieldPlan<Page<V>>
@@ -382,28 +382,28 @@ where
     Edge<V>: PlannedObject,
 {
     let edge = compiler.select::<Edge<V>>(&collected.sets)?;
-    let depends = edge.depends();
+    let volatility = edge.volatility();
     let write =
         move |page: &Page<V>, out: &mut ResponseBuffer| out.list(&page.edges, |entry, out| edge.write(entry, out));
-    Ok((Box::new(write), depends))
+    Ok((Box::new(write), volatility))
 }
 
 fn nodes<V: PlannedObject>(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> FieldPlan<Page<V>> {
     let node = compiler.select::<V>(&collected.sets)?;
-    let depends = node.depends();
+    let volatility = node.volatility();
     let write = move |page: &Page<V>, out: &mut ResponseBuffer| {
         out.list(&page.edges, |entry, out| node.write(&entry.node, out))
     };
-    Ok((Box::new(write), depends))
+    Ok((Box::new(write), volatility))
 }
 
 fn page_info<V: 'static>(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> FieldPlan<Page<V>> {
     let info = compiler.select::<PageInfo>(&collected.sets)?;
-    Ok((Box::new(move |page: &Page<V>, out: &mut ResponseBuffer| info.write(&page.into(), out)), Depends::ON_ITSELF))
+    Ok((Box::new(move |page: &Page<V>, out: &mut ResponseBuffer| info.write(&page.into(), out)), Volatility::STABLE))
 }
 
 fn node<V: PlannedObject>(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> FieldPlan<Edge<V>> {
     let node = compiler.select::<V>(&collected.sets)?;
-    let depends = node.depends();
-    Ok((Box::new(move |edge: &Edge<V>, out: &mut ResponseBuffer| node.write(&edge.node, out)), depends))
+    let volatility = node.volatility();
+    Ok((Box::new(move |edge: &Edge<V>, out: &mut ResponseBuffer| node.write(&edge.node, out)), volatility))
 }

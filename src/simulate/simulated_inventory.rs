@@ -1,8 +1,8 @@
-//! The VMs of one simulated worker: placing them, replacing them over time, and what a beat has to tell about them.
+//! The VMs of one simulated worker: placing them, replacing them over time, and what a heartbeat reports of them.
 //!
-//! An inventory remembers what changed since the server last acknowledged a beat, not since the last beat was sent. A
-//! lost beat, or one whose answer was lost, therefore costs nothing: the next one carries its changes along, and
-//! applying a change twice does no harm.
+//! The inventory keeps what has changed since the last acknowledged heartbeat, not since the last one that was sent. If a
+//! heartbeat or its answer is lost, the next one carries its changes, too; to apply a change twice does no harm. When
+//! heartbeats are sent is decided by the worker.
 
 use std::time::Duration;
 
@@ -12,69 +12,70 @@ use rand::seq::IndexedRandom;
 
 use crate::client::{Heartbeat, VmDelta, VmReport, VmStatus};
 
-/// What VMs are ordered as: vCPUs and MiB of memory. The first is the smallest, and every free slot has that much reserved.
+/// The sizes of VMs: vCPUs and MiB of memory. The first is the smallest, and is reserved for every free slot.
 const SIZES: [(u32, u32); 6] = [(1, 512), (1, 1024), (2, 2048), (2, 2048), (2, 4096), (4, 4096)];
 
 const ROLES: [&str; 5] = ["web", "api", "db", "cache", "build"];
 
-/// The same for every VM; VM reports do not carry it, only the worker's total does.
+/// Disk of every VM. Reports of VMs do not have it; only the total of the worker does.
 const DISK_GB_PER_VM: u32 = 10;
 
-/// How likely a vacancy is filled before the next beat, so that VM counts go down as well as up.
-const REFILL: f64 = 0.5;
+/// The probability that a free slot is filled before the next heartbeat; below 1, so that numbers of VMs vary.
+const REFILL_PROBABILITY: f64 = 0.5;
 
-/// How many of the VMs that go down do so by accident.
-const ACCIDENTS: f64 = 0.05;
+/// The probability that a VM that stops has failed.
+const FAILURE_PROBABILITY: f64 = 0.05;
 
-/// What a host has to give to VMs.
+/// What a host has for VMs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Capacity {
     pub(super) vcpus: u32,
     pub(super) memory_mb: u32,
 }
 
-/// What the VMs that hold a slot take of their host.
+/// What the VMs that hold a slot use of their host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Usage {
+pub(super) struct SimulatedUsage {
     pub(super) vms: u32,
     pub(super) vcpus: u32,
     pub(super) memory_mb: u32,
     pub(super) disk_gb: u32,
 }
 
-/// How many VMs came up and went down.
+/// How many VMs have started and stopped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Churned {
+pub(super) struct ChurnCounts {
     pub(super) started: u64,
     pub(super) stopped: u64,
 }
 
 #[derive(Clone, Debug)]
-struct Vm {
+struct SimulatedVm {
     report: VmReport,
-    /// Not acknowledged by the server as it is now.
+    /// Whether the server has not acknowledged it as it is now.
     changed: bool,
 }
 
 /// The VMs of one worker.
 #[derive(Clone, Debug)]
-pub(super) struct Inventory {
+pub(super) struct SimulatedInventory {
     worker: String,
     capacity: Capacity,
     /// How many VMs the worker holds when every slot is taken.
     wanted: u32,
-    vms: Vec<Vm>,
+    vms: Vec<SimulatedVm>,
     /// Number of the last VM; ids are never used again.
     last: u32,
-    /// Ids that are gone and not acknowledged as such.
+    /// Ids of VMs that were removed, which the server has not acknowledged.
     gone: Vec<String>,
-    /// The server has to hear of everything: at the start of an incarnation, or because it asked.
+    /// Whether the next heartbeat has to carry the whole inventory: at the start of an incarnation, or because the server
+    /// asked for it.
     whole: bool,
 }
 
-impl Inventory {
+impl SimulatedInventory {
     /// Places `wanted` running VMs on an empty host.
-    pub(super) fn filled(worker: &str, capacity: Capacity, wanted: u32, dice: &mut SmallRng) -> Self {
+    pub(super) fn filled(worker: &str, capacity: Capacity, wanted: u32, rng: &mut SmallRng) -> Self {
         let mut inventory = Self {
             worker: worker.to_owned(),
             capacity,
@@ -85,23 +86,23 @@ impl Inventory {
             whole: true,
         };
         for _ in 0..wanted {
-            inventory.place(VmStatus::Running, dice);
+            inventory.place(VmStatus::Running, rng);
         }
         inventory
     }
 
-    /// Lets time pass: VMs on their way up or down take their next step, some running ones are told to stop, and
-    /// vacancies are filled while the worker takes new VMs.
+    /// Lets time pass: VMs that are starting or stopping take their next step, some running ones begin to stop, and free slots
+    /// are filled if the worker takes new VMs.
     ///
-    /// `percent_per_minute` of the running VMs begin to stop; the longer ago the last call, the more do.
+    /// `percent_per_minute` of the running VMs begin to stop in a minute, and so more in a longer `elapsed` time.
     pub(super) fn churn(
         &mut self,
         percent_per_minute: f64,
         elapsed: Duration,
         takes_new: bool,
-        dice: &mut SmallRng,
-    ) -> Churned {
-        let mut churned = Churned::default();
+        rng: &mut SmallRng,
+    ) -> ChurnCounts {
+        let mut churned = ChurnCounts::default();
         let stopping = 1.0 - (-percent_per_minute / 100.0 * elapsed.as_secs_f64() / 60.0).exp();
         let vacancies = self.wanted.saturating_sub(self.count());
 
@@ -113,11 +114,11 @@ impl Inventory {
                     churned.started += 1;
                     VmStatus::Running
                 }
-                VmStatus::Running if stopping > 0.0 && dice.random_bool(stopping) => VmStatus::Stopping,
+                VmStatus::Running if stopping > 0.0 && rng.random_bool(stopping) => VmStatus::Stopping,
                 VmStatus::Running => return true,
                 VmStatus::Stopping => {
                     churned.stopped += 1;
-                    if dice.random_bool(ACCIDENTS) { VmStatus::Failed } else { VmStatus::Stopped }
+                    if rng.random_bool(FAILURE_PROBABILITY) { VmStatus::Failed } else { VmStatus::Stopped }
                 }
                 VmStatus::Stopped | VmStatus::Failed => {
                     gone.push(std::mem::take(&mut vm.report.id));
@@ -131,15 +132,15 @@ impl Inventory {
 
         if takes_new {
             for _ in 0..vacancies {
-                if dice.random_bool(REFILL) {
-                    self.place(VmStatus::Created, dice);
+                if rng.random_bool(REFILL_PROBABILITY) {
+                    self.place(VmStatus::Created, rng);
                 }
             }
         }
         churned
     }
 
-    /// Puts into a beat what the server does not know yet, and what the VMs take of the host.
+    /// Puts into a heartbeat what the server does not know yet, and what the VMs use of the host.
     pub(super) fn report(&self, beat: &mut Heartbeat) {
         let used = self.used();
         beat.used_cpu_cores = Some(used.vcpus);
@@ -154,7 +155,7 @@ impl Inventory {
         beat.vms_delta = (!delta.upsert.is_empty() || !delta.remove.is_empty()).then_some(delta);
     }
 
-    /// The server has taken what [`Self::report`] told last.
+    /// The server has accepted what [`Self::report`] reported last.
     pub(super) fn acknowledged(&mut self) {
         self.whole = false;
         self.gone.clear();
@@ -163,15 +164,15 @@ impl Inventory {
         }
     }
 
-    /// The next beat has to tell everything.
-    pub(super) fn owe_everything(&mut self) {
+    /// The next heartbeat has to carry the whole inventory.
+    pub(super) fn owe_full_report(&mut self) {
         self.whole = true;
     }
 
     /// Sums up the VMs that hold a slot.
-    pub(super) fn used(&self) -> Usage {
-        let mut used = Usage::default();
-        for Vm { report, .. } in &self.vms {
+    pub(super) fn used(&self) -> SimulatedUsage {
+        let mut used = SimulatedUsage::default();
+        for SimulatedVm { report, .. } in &self.vms {
             if report.status.holds_slot() {
                 used.vms += 1;
                 used.vcpus += report.vcpus;
@@ -182,23 +183,23 @@ impl Inventory {
         used
     }
 
-    /// All VMs, whether they hold a slot or not. What is stopped keeps its place until it is removed, so that a worker
-    /// never reports more VMs than it was made for.
+    /// The number of all VMs, whether they hold a slot or not. A stopped VM is replaced only when it is removed, so that a
+    /// worker never reports more VMs than `wanted`.
     fn count(&self) -> u32 {
         u32::try_from(self.vms.len()).unwrap_or(u32::MAX)
     }
 
-    /// Places one more VM: of a size somebody would order, cut down to what is left once every other free slot has its
-    /// minimum. So there is always room, in whatever order VMs come and go.
-    fn place(&mut self, status: VmStatus, dice: &mut SmallRng) {
+    /// Places one more VM of a random size, cut to what is left when every other free slot has the smallest size reserved: so
+    /// there is room for every VM, in whatever order they start and stop.
+    fn place(&mut self, status: VmStatus, rng: &mut SmallRng) {
         let (least_vcpus, least_memory) = SIZES[0];
         let used = self.used();
         let others = self.wanted.saturating_sub(used.vms + 1);
         let spare = |capacity: u32, used: u32, least: u32| capacity.saturating_sub(used + others * least).max(least);
-        let (vcpus, memory_mb) = *SIZES.choose(dice).unwrap_or(&SIZES[0]);
-        let role = ROLES.choose(dice).unwrap_or(&ROLES[0]);
+        let (vcpus, memory_mb) = *SIZES.choose(rng).unwrap_or(&SIZES[0]);
+        let role = ROLES.choose(rng).unwrap_or(&ROLES[0]);
         self.last += 1;
-        self.vms.push(Vm {
+        self.vms.push(SimulatedVm {
             report: VmReport {
                 id: format!("{}-vm-{}", self.worker, self.last),
                 name: format!("{role}-{}", self.last),
@@ -238,12 +239,12 @@ mod tests {
         }
     }
 
-    fn present(inventory: &Inventory) -> BTreeMap<String, VmReport> {
+    fn present(inventory: &SimulatedInventory) -> BTreeMap<String, VmReport> {
         let reports = inventory.vms.iter().map(|vm| vm.report.clone());
         reports.map(|vm| (vm.id.clone(), vm)).collect()
     }
 
-    fn beat(inventory: &Inventory) -> Heartbeat {
+    fn beat(inventory: &SimulatedInventory) -> Heartbeat {
         let mut beat = Heartbeat::default();
         inventory.report(&mut beat);
         beat
@@ -252,14 +253,14 @@ mod tests {
     #[test]
     fn what_the_beats_told_is_what_the_worker_holds_even_if_some_are_lost() {
         for seed in 0..50 {
-            let mut dice = SmallRng::seed_from_u64(seed);
-            let mut inventory = Inventory::filled("w", TIGHT, 16, &mut dice);
+            let mut rng = SmallRng::seed_from_u64(seed);
+            let mut inventory = SimulatedInventory::filled("w", TIGHT, 16, &mut rng);
             let mut known = Known::default();
             for round in 0..200 {
-                inventory.churn(100.0, Duration::from_secs(10), true, &mut dice);
+                inventory.churn(100.0, Duration::from_secs(10), true, &mut rng);
                 let beat = beat(&inventory);
                 assert!(beat.vms.is_none() || beat.vms_delta.is_none());
-                match dice.random_range(0..4) {
+                match rng.random_range(0..4) {
                     0 => {}                 // Lost on its way.
                     1 => known.apply(beat), // The answer was lost.
                     _ => {
@@ -275,11 +276,11 @@ mod tests {
     #[test]
     fn churn_never_outgrows_the_host() {
         for seed in 0..50 {
-            let mut dice = SmallRng::seed_from_u64(seed);
-            let mut inventory = Inventory::filled("w", TIGHT, 20, &mut dice);
-            let mut total = Churned::default();
+            let mut rng = SmallRng::seed_from_u64(seed);
+            let mut inventory = SimulatedInventory::filled("w", TIGHT, 20, &mut rng);
+            let mut total = ChurnCounts::default();
             for _ in 0..500 {
-                let Churned { started, stopped } = inventory.churn(200.0, Duration::from_secs(10), true, &mut dice);
+                let ChurnCounts { started, stopped } = inventory.churn(200.0, Duration::from_secs(10), true, &mut rng);
                 total.started += started;
                 total.stopped += stopped;
                 let used = inventory.used();
@@ -294,12 +295,12 @@ mod tests {
     #[test]
     fn the_rate_of_churn_does_not_depend_on_how_often_a_worker_beats() {
         for beats_per_minute in [1, 6, 60, 600] {
-            let mut dice = SmallRng::seed_from_u64(3);
+            let mut rng = SmallRng::seed_from_u64(3);
             let capacity = Capacity { vcpus: 10_000, memory_mb: 10_000 * 4096 };
-            let mut inventory = Inventory::filled("w", capacity, 4_000, &mut dice);
+            let mut inventory = SimulatedInventory::filled("w", capacity, 4_000, &mut rng);
             let elapsed = Duration::from_secs(60) / beats_per_minute;
             for _ in 0..beats_per_minute {
-                inventory.churn(5.0, elapsed, false, &mut dice);
+                inventory.churn(5.0, elapsed, false, &mut rng);
             }
             let touched = inventory.vms.iter().filter(|vm| vm.report.status != VmStatus::Running);
             let told_to_stop = touched.count() + inventory.gone.len();
@@ -309,30 +310,30 @@ mod tests {
 
     #[test]
     fn without_churn_a_beat_tells_of_no_vms_until_asked() {
-        let mut dice = SmallRng::seed_from_u64(1);
-        let mut inventory = Inventory::filled("w", TIGHT, 3, &mut dice);
+        let mut rng = SmallRng::seed_from_u64(1);
+        let mut inventory = SimulatedInventory::filled("w", TIGHT, 3, &mut rng);
         assert_eq!(beat(&inventory).vms.map(|vms| vms.len()), Some(3));
         inventory.acknowledged();
 
-        inventory.churn(0.0, Duration::from_secs(3600), true, &mut dice);
+        inventory.churn(0.0, Duration::from_secs(3600), true, &mut rng);
         let quiet = beat(&inventory);
         assert_eq!((quiet.vms, quiet.vms_delta), (None, None));
 
-        inventory.owe_everything();
+        inventory.owe_full_report();
         assert_eq!(beat(&inventory).vms.map(|vms| vms.len()), Some(3));
     }
 
     #[test]
     fn a_draining_worker_empties_and_fills_again_when_activated() {
-        let mut dice = SmallRng::seed_from_u64(1);
-        let mut inventory = Inventory::filled("w", TIGHT, 8, &mut dice);
+        let mut rng = SmallRng::seed_from_u64(1);
+        let mut inventory = SimulatedInventory::filled("w", TIGHT, 8, &mut rng);
         let an_hour = Duration::from_secs(3600);
         for _ in 0..20 {
-            inventory.churn(1000.0, an_hour, false, &mut dice);
+            inventory.churn(1000.0, an_hour, false, &mut rng);
         }
-        assert_eq!(inventory.used(), Usage::default());
+        assert_eq!(inventory.used(), SimulatedUsage::default());
         for _ in 0..20 {
-            inventory.churn(0.0, an_hour, true, &mut dice);
+            inventory.churn(0.0, an_hour, true, &mut rng);
         }
         assert_eq!(inventory.used().vms, 8);
     }

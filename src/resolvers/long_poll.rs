@@ -1,8 +1,9 @@
-//! Long polls: an answer as soon as it is another one than the client has.
+//! Long polls: a query of workers is answered as soon as its answer differs from the one that the client has.
 //!
-//! A fleet commits heartbeats all the time, and most polls ask for a part of it. So a poll looks at which workers a
-//! commit has changed, and asks again for what it shows only if one of them is, or was, or comes to be a part of that.
-//! What the clock alone changes, that a worker is offline, wakes it too; that `uptime` counts on does not.
+//! A fleet commits heartbeats all the time, and most polls ask for a part of it. So a poll looks at which workers a commit
+//! has changed, and reads its answer again only if one of them is, was or may become part of it. A worker that becomes
+//! offline by the clock wakes the poll, too; a counting `uptime` does not. How long a client may ask to wait is for the
+//! protocol to say.
 
 use std::cmp::Ordering;
 use std::pin::pin;
@@ -17,44 +18,40 @@ use super::{Reading, Resolvers};
 use crate::cluster::{Change, View, WorkerFilter, WorkerOrder, WorkerView};
 use crate::error::{Error, Result};
 use crate::journal::{Ended, Listener, Missed};
+use crate::timing::MISSED_SILENCE_WAIT;
 
-/// How long a poll waits that may have missed a silence. The silence is announced within a second, usually, which
-/// answers the poll; where it is not, because many are silent at once, a client that asks again and again is held to
-/// this pace.
-const PAUSE: Duration = Duration::from_secs(1);
-
-/// Which workers are asked for, in what order, and which part of them.
+/// A query of workers: filter, order and page.
 #[derive(Clone, Copy, Debug)]
-pub struct WorkersQuestion<'a> {
-    /// Which of them.
+pub struct WorkersQuery<'a> {
+    /// The filter.
     pub filter: &'a WorkerFilter,
-    /// In what order.
+    /// The order.
     pub order: WorkerOrder,
-    /// Which part; see [`PageRequest::is_for_all`].
+    /// The page; see [`PageRequest::is_for_all`].
     pub request: &'a PageRequest,
 }
 
 impl Resolvers {
-    /// The cluster as soon as the answer to a question is another one than it was at this revision, or is now without
-    /// one; as it is after this long if it stays the same.
+    /// Waits until the answer to a query differs from that at a revision, or without one from the present one, at most for
+    /// `wait`, and reads the cluster then.
     ///
-    /// It may come early: where the server cannot tell any more what has changed since the revision, and for a revision
-    /// that the database does not have. It comes up to a second late if all that has changed is that somebody has
-    /// fallen silent, before the poll began.
+    /// It returns early where the server cannot tell what has changed since the revision, and for a revision that the database
+    /// does not have. It returns up to [`MISSED_SILENCE_WAIT`] late if the only change is that a worker became offline before
+    /// the poll began.
     pub async fn read_when_changed(
         &self,
-        question: WorkersQuestion<'_>,
+        query: WorkersQuery<'_>,
         after: Option<u64>,
         wait: Duration,
     ) -> Result<Reading> {
-        // Out of time is an answer too: the cluster as it is.
-        if let Ok(changed) = timeout(wait, self.changed(question, after)).await {
+        // When the time is over, the answer is the cluster as it is.
+        if let Ok(changed) = timeout(wait, self.changed(query, after)).await {
             changed?;
         }
         Ok(self.read())
     }
 
-    async fn changed(&self, question: WorkersQuestion<'_>, after: Option<u64>) -> Result<()> {
+    async fn changed(&self, query: WorkersQuery<'_>, after: Option<u64>) -> Result<()> {
         let feed = match after {
             None => Some(self.journal.subscribe()),
             Some(after) => self.feed_after(after).await?,
@@ -62,32 +59,32 @@ impl Resolvers {
         let Some(mut feed) = feed else { return Ok(()) };
         let base = self.read();
         let announced = after.and_then(|_| self.as_announced(&base)).unwrap_or_else(|| base.clone());
-        let mut poll = Poll { question, after: after.unwrap_or(base.revision()), base, announced, page: None };
+        let mut poll = LongPoll { query, after: after.unwrap_or(base.revision()), base, announced, page: None };
         let may_have_missed_silence = !poll.shows_the_same(&poll.base)?;
-        let mut pause = pin!(sleep(PAUSE));
-        let mut silence = self.silence();
+        let mut missed_silence = pin!(sleep(MISSED_SILENCE_WAIT));
+        let mut no_silence_during = self.no_silence_during();
         loop {
             tokio::select! {
-                () = &mut pause, if may_have_missed_silence => return Ok(()),
+                () = &mut missed_silence, if may_have_missed_silence => return Ok(()),
                 heard = feed.next() => match heard {
                     Ok(Ok(change)) if poll.is_about(&change, self)? => return Ok(()),
                     Ok(Ok(_)) => {}
                     Ok(Err(Missed)) | Err(Ended) => return Ok(()),
                 },
-                () = self.clock.left(silence.clone()) => {
+                () = self.clock.left(no_silence_during.clone()) => {
                     if !poll.shows_the_same(&self.read())? {
                         return Ok(());
                     }
-                    silence = self.silence();
+                    no_silence_during = self.no_silence_during();
                 }
             }
         }
     }
 
-    /// What was committed after a revision, as far as that can be told.
+    /// The feed of what was committed after a revision; none if the feed does not reach back to it.
     async fn feed_after(&self, after: u64) -> Result<Option<Listener>> {
         if self.journal.snapshot().revision < after {
-            // Told by another server, which is ahead; or of what this database was before it was restored.
+            // The client has seen it at another server, which is ahead, or in this database before it was restored.
             if !self.journal.is_committed(after).await? {
                 return Ok(None);
             }
@@ -101,37 +98,36 @@ impl Resolvers {
         Ok(self.journal.subscribe_after(after))
     }
 
-    /// The cluster at an earlier moment, at which nobody was silent for too long but who is announced offline. None if
-    /// that is so now. A revision does not tell whether its reader has seen a silence that nobody has committed yet.
+    /// The same snapshot at an earlier moment, at which only workers that are announced offline were offline. None if that is
+    /// so now. The client may have read its revision at that moment: the revision does not tell.
     fn as_announced(&self, reading: &Reading) -> Option<Reading> {
-        let last_seen = self.silence.longest_unannounced(reading.view())?;
+        let last_seen = self.forecast.longest_unannounced(reading.view())?;
         let View { snapshot, offline_after, .. } = &**reading.view();
         Some(Reading::of(Arc::new(View::new(snapshot.clone(), last_seen, *offline_after))))
     }
 }
 
-struct Poll<'a> {
-    question: WorkersQuestion<'a>,
-    /// The revision of what the client has.
+struct LongPoll<'a> {
+    query: WorkersQuery<'a>,
+    /// The revision of the answer that the client has.
     after: u64,
-    /// The cluster when the poll began. It is kept alive for as long as the poll waits, of workers that have changed
-    /// since.
+    /// The cluster when the poll began. While the poll waits, it keeps the old states of workers that change alive.
     base: Reading,
-    /// The same as the client may have seen it: without silences that may have begun since it did.
+    /// The same snapshot at the earliest moment at which the client may have read it: see [`Resolvers::as_announced`].
     announced: Reading,
-    /// The part of the list that was asked for, as of then; made when it is needed.
+    /// The page that was asked for, as of then; read when it is needed.
     page: Option<Page<WorkerView>>,
 }
 
-impl Poll<'_> {
-    /// Whether a change is one of the answer, or may be.
+impl LongPoll<'_> {
+    /// Whether a change concerns the answer, or may concern it.
     fn is_about(&mut self, change: &Change, resolvers: &Resolvers) -> Result<bool> {
         let change_is_known = change.revision <= self.base.revision() && !change.starts_over;
         if change.starts_over {
             return Ok(true);
         }
         if change_is_known {
-            // The client's answer is from before it, and what was shown then is not known any more.
+            // The client's answer is from before the change, and is not known here.
             return Ok(change.removed > 0 || change.workers.iter().any(|id| self.may_have_shown(id.as_str(), change)));
         }
         let now = resolvers.read();
@@ -143,14 +139,14 @@ impl Poll<'_> {
         Ok(change.removed > 0 && !self.shows_the_same(&now)?)
     }
 
-    /// What most polls that ask for a part can tell of most heartbeats, before anything is looked up.
+    /// Whether a worker is among the ids of the filter: a cheap check that ends most of the work for most heartbeats.
     fn may_be_asked_for(&self, id: &str) -> bool {
-        self.question.filter.ids.as_ref().is_none_or(|ids| ids.iter().any(|wanted| wanted == id))
+        self.query.filter.ids.as_ref().is_none_or(|ids| ids.iter().any(|wanted| wanted == id))
     }
 
-    /// Whether the answer that the client has may show a worker that has changed since, or the present one does.
+    /// Whether a worker that has changed since is, or may be, in the answer that the client has, or in the present one.
     fn may_have_shown(&self, id: &str, change: &Change) -> bool {
-        let filter = self.question.filter;
+        let filter = self.query.filter;
         if !self.may_be_asked_for(id) {
             return false;
         }
@@ -162,9 +158,9 @@ impl Poll<'_> {
             || by_status && (worker.worker.policy_revision > self.after || has_returned || !worker.is_healthy())
     }
 
-    /// Whether the answer is another one for what has become of a worker.
+    /// Whether the change of one worker changes the answer.
     fn shows_another(&mut self, id: &str, now: &Reading) -> Result<bool> {
-        let WorkersQuestion { filter, order, request } = self.question;
+        let WorkersQuery { filter, order, request } = self.query;
         if !self.may_be_asked_for(id) {
             return Ok(false);
         }
@@ -182,7 +178,7 @@ impl Poll<'_> {
         if page.edges.iter().any(|edge| &*edge.id == id) {
             return Ok(true);
         }
-        // Behind the end of the page it changes nothing.
+        // A worker behind the end of the page does not change it.
         let is_behind = |last: &Edge<WorkerView>| last.compare(&edge(after.clone(), order), order) == Ordering::Less;
         if request.starts_at_the_front() && page.has_next && page.edges.last().is_none_or(is_behind) {
             return Ok(false);
@@ -190,9 +186,9 @@ impl Poll<'_> {
         Ok(!self.shows_the_same(now)?)
     }
 
-    /// Whether the answer is what it was for the client, but for what counts on with every second.
+    /// Whether the answer is the same as the one that the client has, apart from counting seconds.
     fn shows_the_same(&self, now: &Reading) -> Result<bool> {
-        let WorkersQuestion { filter, order, request } = self.question;
+        let WorkersQuery { filter, order, request } = self.query;
         let shown = |reading: &Reading| {
             let listing = reading.listing_of_workers(filter, order, request)?;
             let rows = listing.nodes.into_iter().map(|row| (row.worker.id.clone(), row.worker.revision, row.status()));

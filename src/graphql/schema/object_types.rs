@@ -1,7 +1,7 @@
 //! The object types with their resolvers, generated from the field lists of
 //! [`cluster::fields`], and the connections and payloads that only GraphQL has.
 //!
-//! Plans of the same types are in `plan::objects`.
+//! Plans of the same types are in `plan::object_writers`.
 
 use async_graphql::dataloader::DataLoader;
 use async_graphql::{Context, Enum, Interface, Object, Result, SimpleObject};
@@ -9,7 +9,7 @@ use async_graphql::{Context, Enum, Interface, Object, Result, SimpleObject};
 use super::inputs::{VmFilter, entries};
 use super::paging::{PageArguments, PageInfo};
 use super::scalars::{self, Cursor};
-use super::values::{self, FromDomain, Int};
+use super::value_types::{self, FromDomain, Int};
 use crate::cluster::fields::{
     cluster_stats_fields, drain_fields, event_fields, heartbeat_reply_fields, registered_fields, vm_fields,
     worker_distribution_fields, worker_fields,
@@ -17,17 +17,17 @@ use crate::cluster::fields::{
 use crate::cluster::{self, DrainView, VmId, VmView, WorkerId, WorkerView};
 use crate::graphql::execution::budget::Budget;
 use crate::graphql::execution::loader::WorkerEvents;
-use crate::resolvers::input::wanted;
+use crate::resolvers::checks::wanted;
 use crate::resolvers::page::Page;
 use crate::resolvers::{
     self, ComponentHealth, EventView, Health, HeartbeatRecorded, PolicyChanged, Registered, WorkerEventsKey,
     event_limit, page_of_worker_vms,
 };
 
-/// The types of fields by the names that the field lists give them: those of [`values`], and objects.
+/// The types of fields by the names that the field lists give them: those of [`value_types`], and objects.
 mod field_types {
     use super::Vm;
-    pub use crate::graphql::schema::values::*;
+    pub use crate::graphql::schema::value_types::*;
 
     pub type Drain = Option<super::Drain>;
     pub type Vms = Vec<Vm>;
@@ -65,7 +65,7 @@ macro_rules! object {
         object! { @fields ($this: $view) { $(#[$doc])* $object { $($($more)*)? } } { } $($fields)* }
     };
     (@fields ($this:ident: $view:ty) $head:tt { $($done:tt)* }
-        $(#[$doc:meta])* $field:ident: Labels [$where:ident $($depends:ident)?] = $value:expr; $($rest:tt)*
+        $(#[$doc:meta])* $field:ident: Labels [$where:ident $($volatility:ident)?] = $value:expr; $($rest:tt)*
     ) => {
         object! { @fields ($this: $view) $head {
             $($done)*
@@ -74,9 +74,9 @@ macro_rules! object {
                 &self,
                 ctx: &Context<'_>,
                 #[graphql(desc = "Only labels with one of these keys; all of them if left out.")] keys: Option<Vec<String>>,
-            ) -> Result<values::Labels> {
+            ) -> Result<value_types::Labels> {
                 let $this: &$view = &self.0;
-                let mut labels: values::Labels = FromDomain::of($value);
+                let mut labels: value_types::Labels = FromDomain::of($value);
                 if let Some(keys) = keys {
                     let keys = wanted("keys", keys)?;
                     labels.retain(|label| keys.iter().any(|wanted| **wanted == *label.key));
@@ -86,12 +86,12 @@ macro_rules! object {
         } $($rest)* }
     };
     (@fields $view:tt $head:tt $done:tt
-        $(#[$doc:meta])* $field:ident: Vms [$where:ident $($depends:ident)?] = $value:expr; $($rest:tt)*
+        $(#[$doc:meta])* $field:ident: Vms [$where:ident $($volatility:ident)?] = $value:expr; $($rest:tt)*
     ) => {
         object! { @list Vms $view $head $done $(#[$doc])* $field = $value; $($rest)* }
     };
     (@fields $view:tt $head:tt $done:tt
-        $(#[$doc:meta])* $field:ident: Zones [$where:ident $($depends:ident)?] = $value:expr; $($rest:tt)*
+        $(#[$doc:meta])* $field:ident: Zones [$where:ident $($volatility:ident)?] = $value:expr; $($rest:tt)*
     ) => {
         object! { @list Zones $view $head $done $(#[$doc])* $field = $value; $($rest)* }
     };
@@ -108,7 +108,7 @@ macro_rules! object {
         } $($rest)* }
     };
     (@fields ($this:ident: $view:ty) $head:tt { $($done:tt)* }
-        $(#[$doc:meta])* $field:ident: $shape:ident [$where:ident $($depends:ident)?] = $value:expr; $($rest:tt)*
+        $(#[$doc:meta])* $field:ident: $shape:ident [$where:ident $($volatility:ident)?] = $value:expr; $($rest:tt)*
     ) => {
         object! { @fields ($this: $view) $head {
             $($done)*
@@ -139,7 +139,7 @@ worker_fields!(object {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Only VMs in one of these statuses; those that hold a slot if left out, none if the list is empty.")]
-        status: Option<Vec<values::VmStatus>>,
+        status: Option<Vec<value_types::VmStatus>>,
     ) -> Result<Vec<Vm>> {
         let statuses: Option<Vec<_>> = entries("status", status)?;
         Ok(FromDomain::of(Budget::pay_for(ctx, self.0.vms(statuses.as_deref()))?))
@@ -258,7 +258,7 @@ pub struct ServerHealth {
     /// committed. 0 where no other server commits.
     pub staleness_seconds: f64,
     /// When this was found.
-    pub timestamp: values::DateTime,
+    pub timestamp: value_types::DateTime,
 }
 
 /// A part of a server, and how it is.
@@ -350,7 +350,7 @@ impl From<PolicyChanged> for ActivateWorkerPayload {
 #[derive(SimpleObject)]
 pub struct DeregisterWorkerPayload {
     /// The worker that left.
-    pub worker_id: values::Id,
+    pub worker_id: value_types::Id,
 }
 
 /// Sign of life of a worker.
@@ -359,7 +359,7 @@ pub struct WorkerHeartbeat {
     /// The worker as it now is.
     pub worker: Worker,
     /// When the worker was last heard from.
-    pub received_at: values::DateTime,
+    pub received_at: value_types::DateTime,
     /// Changes of the worker folded into this message: its beats, and now and then a registration or a drain.
     pub coalesced: i32,
 }

@@ -1,10 +1,11 @@
-//! The hypervisors the agent knows, and how their programs are recognised.
+//! The hypervisors that the agent knows: how their programs are recognised, and which are installed on this host. How their
+//! arguments are parsed is in a file of each.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-/// Where Red Hat keeps `qemu-kvm`, on no `PATH`.
+/// Where Red Hat installs `qemu-kvm`, which is on no `PATH`.
 const LIBEXEC: &str = "/usr/libexec";
 
 /// A program that runs VMs as processes of the host.
@@ -19,7 +20,7 @@ pub enum Hypervisor {
 }
 
 impl Hypervisor {
-    /// The name workers announce it by.
+    /// Its name as a capability of a worker.
     pub fn name(self) -> &'static str {
         match self {
             Self::CloudHypervisor => "cloud-hypervisor",
@@ -28,10 +29,8 @@ impl Hypervisor {
         }
     }
 
-    /// Which hypervisor a program of this file name is, if any.
-    ///
-    /// Exact names and the suffixes that distributions and release archives add, so that `qemu-img` or
-    /// `firecracker-containerd` are not taken for VMs.
+    /// The hypervisor with a program of this file name, if any: by the exact name, and with the suffixes of distributions and
+    /// release archives, so that `qemu-img` or `firecracker-containerd` are not taken for hypervisors.
     pub fn of_program(file_name: &str) -> Option<Self> {
         let is_release = |rest: &str| rest.starts_with("-v") && rest[2..].starts_with(|c: char| c.is_ascii_digit());
         match file_name {
@@ -47,7 +46,7 @@ impl Hypervisor {
 }
 
 /// The hypervisors this host could run, by the programs on its `PATH`, sorted by name.
-pub(super) fn installed() -> Vec<Hypervisor> {
+pub(in crate::agent) fn installed() -> Vec<Hypervisor> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders: Vec<_> = std::env::split_paths(&path).chain([LIBEXEC.into()]).collect();
     installed_in(folders.iter().map(AsRef::as_ref))
@@ -60,7 +59,7 @@ fn installed_in<'a>(folders: impl Iterator<Item = &'a Path>) -> Vec<Hypervisor> 
         .filter_map(Result::ok)
         .filter_map(|entry| {
             let hypervisor = Hypervisor::of_program(entry.file_name().to_str()?)?;
-            // Follows links, as starting the program would.
+            // Follows symbolic links, as starting the program does.
             let metadata = fs::metadata(entry.path()).ok()?;
             (metadata.is_file() && metadata.permissions().mode() & 0o111 != 0).then_some(hypervisor)
         })

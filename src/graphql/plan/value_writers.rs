@@ -1,6 +1,6 @@
 //! Leaf values as JSON: writes the value of a field in the form of its GraphQL type.
 //!
-//! Its twin [`schema::values`](crate::graphql::schema::values) makes the engine's values of the same types. That both agree is
+//! Its twin [`schema::value_types`](crate::graphql::schema::value_types) makes the engine's values of the same types. That both agree is
 //! tested with random documents (`tests`).
 
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use async_graphql::resolver_utils::EnumType;
 
 use crate::clock::{Rfc3339, Timestamp};
 use crate::cluster::{self, Uptime};
-use crate::graphql::schema::values::{self, FromDomain, Int, Int53, Seconds};
+use crate::graphql::schema::value_types::{self, FromDomain, Int, Int53, Seconds};
 use crate::json;
 
 /// A GraphQL type whose values are written straight to JSON.
@@ -36,33 +36,33 @@ macro_rules! writes {
 }
 
 writes! {
-    values::Id: |id: &str, out| json::text(id, out);
-    values::OptionalId: |id: Option<&str>, out| json::optional(id, out);
-    values::Text: |value: &str, out| json::text(value, out);
-    values::OptionalText: |value: Option<&str>, out| json::optional(value, out);
-    values::Zone: |zone: &str, out| json::optional((!zone.is_empty()).then_some(zone), out);
-    values::TextList: |texts: &[Arc<str>], out| json::list(texts, out, |entry, out| json::text(entry, out));
+    value_types::Id: |id: &str, out| json::text(id, out);
+    value_types::OptionalId: |id: Option<&str>, out| json::optional(id, out);
+    value_types::Text: |value: &str, out| json::text(value, out);
+    value_types::OptionalText: |value: Option<&str>, out| json::optional(value, out);
+    value_types::Zone: |zone: &str, out| json::optional((!zone.is_empty()).then_some(zone), out);
+    value_types::TextList: |texts: &[Arc<str>], out| json::list(texts, out, |entry, out| json::text(entry, out));
     Int: |number: i32, out| json::value(&number, out);
     Int: |number: u32, out| json::value(&<Int as FromDomain<_>>::of(number), out);
     Int: |number: u64, out| json::value(&<Int as FromDomain<_>>::of(number), out);
     Int: |number: usize, out| json::value(&<Int as FromDomain<_>>::of(number), out);
     Int53: |number: u64, out| json::value(&<Int53 as FromDomain<_>>::of(number).0, out);
-    values::Percent: |share: f64, out| json::hundredths(share, out);
+    value_types::Percent: |share: f64, out| json::hundredths(share, out);
     Seconds: |duration: time::Duration, out| json::value(&<Seconds as FromDomain<_>>::of(duration), out);
-    values::Bool: |truth: bool, out| json::truth(truth, out);
-    values::DateTime: |time: Timestamp, out| json::plain(Rfc3339::of(time), out);
-    values::OptionalDateTime: |time: Option<Timestamp>, out| match time {
+    value_types::Bool: |truth: bool, out| json::truth(truth, out);
+    value_types::DateTime: |time: Timestamp, out| json::plain(Rfc3339::of(time), out);
+    value_types::OptionalDateTime: |time: Option<Timestamp>, out| match time {
         Some(time) => json::plain(Rfc3339::of(time), out),
         None => out.extend_from_slice(b"null"),
     };
-    values::Duration: |uptime: Uptime, out| json::plain(uptime.text(), out);
-    values::Cursor: |cursor: cluster::Cursor, out| json::displayed(cursor, out);
-    values::OptionalCursor: |cursor: Option<cluster::Cursor>, out| match cursor {
+    value_types::Duration: |uptime: Uptime, out| json::plain(uptime.text(), out);
+    value_types::Cursor: |cursor: cluster::Cursor, out| json::displayed(cursor, out);
+    value_types::OptionalCursor: |cursor: Option<cluster::Cursor>, out| match cursor {
         Some(cursor) => json::displayed(cursor, out),
         None => out.extend_from_slice(b"null"),
     };
-    values::WorkerStatus: |status: cluster::WorkerStatus, out| word(Self::from(status), out);
-    values::SchedulingPolicy: |policy: cluster::SchedulingPolicy, out| word(Self::from(policy), out);
-    values::VmStatus: |status: cluster::VmStatus, out| word(Self::from(status), out);
-    values::EventKind: |kind: cluster::EventKind, out| word(Self::from(kind), out);
+    value_types::WorkerStatus: |status: cluster::WorkerStatus, out| word(Self::from(status), out);
+    value_types::SchedulingPolicy: |policy: cluster::SchedulingPolicy, out| word(Self::from(policy), out);
+    value_types::VmStatus: |status: cluster::VmStatus, out| word(Self::from(status), out);
+    value_types::EventKind: |kind: cluster::EventKind, out| word(Self::from(kind), out);
 }

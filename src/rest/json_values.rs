@@ -1,4 +1,4 @@
-//! How the values of fields look in REST JSON; the twin of `graphql::schema::values`.
+//! How the values of fields look in REST JSON; the twin of `graphql::schema::value_types`.
 
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
@@ -242,11 +242,11 @@ impl Serialize for Zones<'_> {
 /// VMs of a report that were left out; the reasons by id.
 #[derive(Serialize)]
 #[serde(transparent)]
-pub(super) struct SetAside(BTreeMap<String, String>);
+pub(super) struct RejectedVms(BTreeMap<String, String>);
 
-impl From<Vec<resolvers::SetAside>> for SetAside {
-    fn from(set_aside: Vec<resolvers::SetAside>) -> Self {
-        Self(set_aside.into_iter().map(|resolvers::SetAside { id, reason }| (id, reason)).collect())
+impl From<Vec<resolvers::RejectedVm>> for RejectedVms {
+    fn from(rejected_vms: Vec<resolvers::RejectedVm>) -> Self {
+        Self(rejected_vms.into_iter().map(|resolvers::RejectedVm { id, reason }| (id, reason)).collect())
     }
 }
 
@@ -261,4 +261,4 @@ macro_rules! by_serde {
     )+ };
 }
 
-by_serde!(OptionalCursor, OptionalDateTime, Seconds, Zones<'_>, SetAside);
+by_serde!(OptionalCursor, OptionalDateTime, Seconds, Zones<'_>, RejectedVms);

@@ -1,4 +1,8 @@
-//! When the clock alone makes workers offline: worked out once, for everybody who follows them or waits for them.
+//! The liveness forecast: when the next worker becomes offline by the clock alone, computed once for all subscribers and long
+//! polls.
+//!
+//! That a worker becomes offline is no commit, so that nobody is woken by the feed. Announcing it is not done here but by
+//! [`liveness`](crate::liveness).
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,61 +11,61 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::cluster::View;
 
-/// The last look at who is silent. It holds for later states, too: whoever is heard after it is not silent for too long
-/// before it is over, so nobody has to look at all workers again until then.
+/// The last forecast. It holds for later snapshots, too: a worker that sends a heartbeat after it was made is online until
+/// it ends. So the workers are looked at once per forecast, however many ask.
 #[derive(Debug, Default)]
-pub(super) struct Silence(Mutex<Option<Look>>);
+pub(super) struct LivenessForecast(Mutex<Option<Forecast>>);
 
 #[derive(Debug)]
-struct Look {
-    /// The epoch of the state that was looked at.
+struct Forecast {
+    /// The epoch of the snapshot that was looked at.
     epoch: Arc<str>,
-    /// When that was. Nobody has become offline by silence between then and `next`.
+    /// The moment of the look. Between it and `next` no worker becomes offline without a commit.
     since: Timestamp,
-    /// When to look again.
+    /// When to look at the workers again.
     next: Timestamp,
-    /// The revision of the state in which `unannounced` was looked for.
+    /// The revision of the snapshot from which `unannounced` was read.
     revision: u64,
     /// See [`View::longest_unannounced_silence`].
     unannounced: Option<Timestamp>,
 }
 
-impl Silence {
-    /// In which time around that of the view nobody becomes offline by silence alone.
+impl LivenessForecast {
+    /// The range of moments around that of the view in which no worker becomes offline without a commit.
     pub(super) fn unchanged_during(&self, view: &Arc<View>) -> Range<Timestamp> {
-        self.look(view, |look| look.since..look.next)
+        self.with_forecast(view, |forecast| forecast.since..forecast.next)
     }
 
-    /// What the view says of [`View::longest_unannounced_silence`]. All workers are looked at for it only while there
-    /// is one: nobody is added to those that are silent before the next look, so where there was none, there is none.
+    /// The view's [`View::longest_unannounced_silence`]. All workers are looked at for it only while there is one: no worker
+    /// becomes silent for too long within a forecast, so where there was none, there is none.
     pub(super) fn longest_unannounced(&self, view: &Arc<View>) -> Option<Timestamp> {
         let revision = view.snapshot.revision;
-        self.look(view, |look| {
-            if revision < look.revision {
-                // Somebody may have been heard since.
+        self.with_forecast(view, |forecast| {
+            if revision < forecast.revision {
+                // The view is older than what was read: workers that are silent in it may have been heard since.
                 return view.longest_unannounced_silence();
             }
-            if look.unannounced.is_some() && look.revision < revision {
-                (look.unannounced, look.revision) = (view.longest_unannounced_silence(), revision);
+            if forecast.unannounced.is_some() && forecast.revision < revision {
+                (forecast.unannounced, forecast.revision) = (view.longest_unannounced_silence(), revision);
             }
-            look.unannounced
+            forecast.unannounced
         })
     }
 
-    fn look<T>(&self, view: &Arc<View>, at: impl FnOnce(&mut Look) -> T) -> T {
+    fn with_forecast<T>(&self, view: &Arc<View>, at: impl FnOnce(&mut Forecast) -> T) -> T {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *last {
-            Some(look) if look.holds_for(view) => at(look),
-            last => at(last.insert(Look::at(view))),
+            Some(forecast) if forecast.holds_for(view) => at(forecast),
+            last => at(last.insert(Forecast::at(view))),
         }
     }
 }
 
-impl Look {
+impl Forecast {
     fn at(view: &Arc<View>) -> Self {
         let (snapshot, now) = (&view.snapshot, view.now);
-        // Who is heard from now on is not silent for too long before that; twice as often, since what other servers
-        // have heard arrives late.
+        // A worker that is heard from now on is online for the whole time-out. Half of it, since heartbeats that other servers
+        // have received arrive late.
         let at_last = now + view.offline_after / 2;
         let next = view.next_silence().map_or(at_last, |next| next.min(at_last));
         Self {
@@ -111,7 +115,7 @@ mod tests {
     #[test]
     fn workers_are_looked_at_again_only_while_a_silence_is_not_announced_or_when_one_may_have_begun() {
         use Availability::{Offline, Online};
-        let silence = Silence::default();
+        let silence = LivenessForecast::default();
         for (view, expected, why) in [
             (view("a", 1, 0, Online, 40), None, "it was heard 40 s ago"),
             (view("a", 2, -99, Online, 50), None, "a silence cannot have begun, so nobody has looked for it"),
@@ -131,7 +135,7 @@ mod tests {
     fn nobody_becomes_offline_by_silence_until_the_first_one_does_or_half_a_time_out_is_over() {
         use Availability::Online;
         for (heard, now, next) in [(0, 0, 30_000), (0, 29, 59_000), (0, 31, 60_001), (0, 60, 60_001), (0, 61, 91_000)] {
-            let unchanged = Silence::default().unchanged_during(&view("a", 1, heard, Online, now));
+            let unchanged = LivenessForecast::default().unchanged_during(&view("a", 1, heard, Online, now));
             assert_eq!(unchanged, at(now)..at(0) + Duration::from_millis(next), "{now}");
         }
     }

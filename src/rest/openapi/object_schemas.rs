@@ -1,7 +1,7 @@
 //! What answers look like: the objects of the field lists, and what wraps them.
 //!
 //! The lists of [`cluster::fields`](crate::cluster::fields), which make the JSON in
-//! [`objects`](mod@crate::rest::objects) and the GraphQL types,
+//! [`json_objects`](mod@crate::rest::json_objects) and the GraphQL types,
 //! are expanded once more here. So a field is in the document because it is in the answer, with the words that GraphQL
 //! has for it.
 
@@ -20,9 +20,9 @@ use crate::cluster::fields::{
     worker_distribution_fields, worker_fields,
 };
 use crate::cluster::{EventKind, SchedulingPolicy, VmStatus, WorkerStatus};
-use crate::rest::objects::field_types;
-use crate::rest::objects::{self, is_optional, is_shown_everywhere};
-use crate::rest::values;
+use crate::rest::json_objects::field_types;
+use crate::rest::json_objects::{self, is_optional, is_shown_everywhere};
+use crate::rest::json_values;
 
 /// An object that a field list declares.
 trait Declared {
@@ -48,7 +48,7 @@ struct Field {
 /// Makes of a field list what the document says of it.
 macro_rules! declare {
     ({ } $(#[doc = $doc:literal])* $object:ident($this:ident: $view:ty) {
-        $($(#[doc = $field_doc:literal])* $field:ident: $shape:ident [$where:ident $($depends:ident)?] = $value:expr;)+
+        $($(#[doc = $field_doc:literal])* $field:ident: $shape:ident [$where:ident $($volatility:ident)?] = $value:expr;)+
     }) => {
         impl Declared for objects::$object {
             const NAME: &'static str = stringify!($object);
@@ -99,21 +99,21 @@ fn prose(lines: &[&str]) -> String {
 
 /// Every schema that answers refer to by name.
 pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
-    let (vm, mut whole_vm) = whole_object::<objects::Vm>();
+    let (vm, mut whole_vm) = whole_object::<json_objects::Vm>();
     let vcpu_count =
         described(whole(0..=i64::from(i32::MAX)), "The same as `vcpus`, for clients from before the contract.");
     whole_vm.required.push("vcpu_count".to_owned());
     whole_vm.properties.insert("vcpu_count".to_owned(), vcpu_count);
     let declared = [
-        whole_object::<objects::Worker>(),
-        whole_object::<objects::Drain>(),
+        whole_object::<json_objects::Worker>(),
+        whole_object::<json_objects::Drain>(),
         (vm, whole_vm),
         ("ListedVm", listed_vm()),
-        whole_object::<objects::ClusterStats>(),
-        whole_object::<objects::WorkerDistribution>(),
-        whole_object::<objects::ClusterEvent>(),
-        whole_object::<objects::RegisterWorkerPayload>(),
-        whole_object::<objects::RecordHeartbeatPayload>(),
+        whole_object::<json_objects::ClusterStats>(),
+        whole_object::<json_objects::WorkerDistribution>(),
+        whole_object::<json_objects::ClusterEvent>(),
+        whole_object::<json_objects::RegisterWorkerPayload>(),
+        whole_object::<json_objects::RecordHeartbeatPayload>(),
         (
             "WorkerStatus",
             words(
@@ -184,7 +184,7 @@ fn policies() -> Object {
 
 /// A VM inside another object.
 fn listed_vm() -> Object {
-    let mut vm = object_of::<objects::Vm>(|field| field.is_everywhere);
+    let mut vm = object_of::<json_objects::Vm>(|field| field.is_everywhere);
     vm.description = Some("Virtual machine on the worker that is spoken of.".to_owned());
     with_optional(
         vm,
@@ -230,7 +230,7 @@ fn event_list() -> Object {
         "Part of the change log.",
         [
             ("events", described(list(named("ClusterEvent")), "What happened, oldest first.")),
-            ("end_cursor", described(values::Cursor::schema(), "Where to go on: pass it back as `after`.")),
+            ("end_cursor", described(json_values::Cursor::schema(), "Where to go on: pass it back as `after`.")),
             ("has_next_page", described(flag(), "Whether there is more by now.")),
         ],
     )
@@ -273,7 +273,7 @@ fn heartbeat_result() -> RefOr<Schema> {
 fn recorded_heartbeat() -> Object {
     let status = described(whole_of([200]), "Always 200.");
     let mut recorded = object("A heartbeat that was recorded.", [("status", status)]);
-    let (_, payload) = whole_object::<objects::RecordHeartbeatPayload>();
+    let (_, payload) = whole_object::<json_objects::RecordHeartbeatPayload>();
     recorded.required.extend(payload.required);
     recorded.properties.extend(payload.properties);
     recorded
@@ -315,7 +315,7 @@ fn health() -> Object {
                      everything that was committed. 0 where no other server commits.",
                 ),
             ),
-            ("timestamp", described(values::DateTime::schema(), "When this was found.")),
+            ("timestamp", described(json_values::DateTime::schema(), "When this was found.")),
         ],
     )
 }

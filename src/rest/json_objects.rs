@@ -5,23 +5,24 @@ use std::io::Write as _;
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use super::values::WriteValue;
+use super::json_values::WriteValue;
 use crate::cluster::fields::{
     cluster_stats_fields, drain_fields, event_fields, heartbeat_reply_fields, registered_fields, vm_fields,
     worker_distribution_fields, worker_fields,
 };
-use crate::cluster::{self, Depends, DrainView, Gapped, VmId, VmView, WorkerId, WorkerView, depends};
+use crate::cluster::{self, DrainView, VmId, VmView, WorkerId, WorkerView};
 use crate::http::EXPECTED_ANSWER;
+use crate::render::{Template, Volatility, volatility};
 use crate::resolvers::{EventView, HeartbeatRecorded, Registered};
 
-/// The types of fields by the names that the field lists give them: those of [`values`](super::values), and objects.
+/// The types of fields by the names that the field lists give them: those of [`json_values`](super::json_values), and objects.
 pub(super) mod field_types {
     use serde::{Serialize, Serializer};
 
     use super::WriteJson as _;
     use crate::cluster::{DrainView, VmView, WorkerView};
     use crate::json;
-    pub(in crate::rest) use crate::rest::values::*;
+    pub(in crate::rest) use crate::rest::json_values::*;
 
     /// VMs inside another object.
     pub(in crate::rest) struct Vms<'a>(&'a [VmView]);
@@ -79,10 +80,10 @@ pub(super) mod field_types {
     }
 }
 
-/// What an answer shows of the cluster.
-pub(super) trait DependsOn {
-    /// What it shows beside what is its own.
-    const DEPENDS: Depends;
+/// An object whose text may change although the object does not.
+pub(super) trait HasVolatility {
+    /// What makes it change, over all its fields.
+    const VOLATILITY: Volatility;
 }
 
 /// An object that is written at once. That rows come to the same as by serde is tested.
@@ -101,26 +102,26 @@ pub(super) trait WriteJson {
 /// Makes of a field list an object with a `write` that puts its fields into a map, and a twin of it that writes them at
 /// once.
 ///
-/// What comes by the thousand is `prepared`: its view has room for what is written of it once, which is all but what
-/// the clock makes something else of.
+/// An object that is listed by the thousand is `templated`: its stable fields are written once, into a template in the
+/// render cache of its view, and each text fills in the volatile ones.
 macro_rules! object {
-    ({ prepared } $(#[$doc:meta])* $object:ident($this:ident: $view:ty) {
-        $($(#[$field_doc:meta])* $field:ident: $shape:ident [$where:ident $($depends:ident)?] = $value:expr;)+
+    ({ templated } $(#[$doc:meta])* $object:ident($this:ident: $view:ty) {
+        $($(#[$field_doc:meta])* $field:ident: $shape:ident [$where:ident $($volatility:ident)?] = $value:expr;)+
     }) => {
-        object! { { map_and_depends } $(#[$doc])* $object($this: $view) {
-            $($(#[$field_doc])* $field: $shape [$where $($depends)?] = $value;)+
+        object! { { map_and_volatility } $(#[$doc])* $object($this: $view) {
+            $($(#[$field_doc])* $field: $shape [$where $($volatility)?] = $value;)+
         } }
 
         impl $object {
-            /// An object without its braces, and with gaps where fields depend on the moment.
-            fn prepare($this: &$view) -> Gapped {
-                let mut text = Gapped::default();
+            /// The template: an object without its braces, with gaps for volatile fields.
+            fn template($this: &$view) -> Template {
+                let mut text = Template::default();
                 $(
-                    if depends!($($depends)?) == Depends::ON_ITSELF {
+                    if volatility!($($volatility)?) == Volatility::STABLE {
                         write_field!($where, text.bytes(), $field, $shape, $value);
                     } else {
                         write_key!(text.bytes(), $field);
-                        text.leave_gap();
+                        text.add_gap();
                     }
                 )+
                 text
@@ -130,13 +131,13 @@ macro_rules! object {
         impl WriteJson for $object {
             fn write_text(&self, out: &mut Vec<u8>) {
                 let $this = &self.0;
-                let prepared = $this.prepared().whole(|| Self::prepare($this));
-                let mut pieces = prepared.pieces();
+                let template = $this.render_cache().full_object(|| Self::template($this));
+                let mut segments = template.segments();
                 let begin = out.len();
-                out.extend_from_slice(pieces.next().unwrap_or_default());
-                $(if depends!($($depends)?) != Depends::ON_ITSELF {
+                out.extend_from_slice(segments.next().unwrap_or_default());
+                $(if volatility!($($volatility)?) != Volatility::STABLE {
                     write_value!($where, out, $shape, $value);
-                    out.extend_from_slice(pieces.next().unwrap_or_default());
+                    out.extend_from_slice(segments.next().unwrap_or_default());
                 })+
                 // In the place of the first comma.
                 out[begin] = b'{';
@@ -145,10 +146,10 @@ macro_rules! object {
         }
     };
     ({ } $(#[$doc:meta])* $object:ident($this:ident: $view:ty) {
-        $($(#[$field_doc:meta])* $field:ident: $shape:ident [$where:ident $($depends:ident)?] = $value:expr;)+
+        $($(#[$field_doc:meta])* $field:ident: $shape:ident [$where:ident $($volatility:ident)?] = $value:expr;)+
     }) => {
-        object! { { map_and_depends } $(#[$doc])* $object($this: $view) {
-            $($(#[$field_doc])* $field: $shape [$where $($depends)?] = $value;)+
+        object! { { map_and_volatility } $(#[$doc])* $object($this: $view) {
+            $($(#[$field_doc])* $field: $shape [$where $($volatility)?] = $value;)+
         } }
 
         impl $object {
@@ -171,8 +172,8 @@ macro_rules! object {
             }
         }
     };
-    ({ map_and_depends } $(#[$doc:meta])* $object:ident($this:ident: $view:ty) {
-        $($(#[$field_doc:meta])* $field:ident: $shape:ident [$where:ident $($depends:ident)?] = $value:expr;)+
+    ({ map_and_volatility } $(#[$doc:meta])* $object:ident($this:ident: $view:ty) {
+        $($(#[$field_doc:meta])* $field:ident: $shape:ident [$where:ident $($volatility:ident)?] = $value:expr;)+
     }) => {
         $(#[$doc])*
         pub(super) struct $object(pub(super) $view);
@@ -187,8 +188,8 @@ macro_rules! object {
             }
         }
 
-        impl DependsOn for $object {
-            const DEPENDS: Depends = Depends::ON_ITSELF$(.and(depends!($($depends)?)))+;
+        impl HasVolatility for $object {
+            const VOLATILITY: Volatility = Volatility::STABLE$(.and(volatility!($($volatility)?)))+;
         }
 
         impl Serialize for $object {
@@ -263,7 +264,7 @@ macro_rules! is_optional {
 }
 pub(super) use is_optional;
 
-worker_fields!(object prepared);
+worker_fields!(object templated);
 drain_fields!(object);
 vm_fields!(object);
 cluster_stats_fields!(object);

@@ -1,13 +1,13 @@
-//! Which workers and VMs are wanted, and in what order, as callers say it: read and checked here for both protocols,
-//! so that what one finds or refuses, the other does too.
+//! Filters and orders as they are sent, and their checks, for both protocols: what one finds or refuses, the other does, too.
 //!
-//! What the checked filters find is in [`cluster`](crate::cluster); where a list is cut is in [`page`](super::page).
+//! What a checked filter matches is in [`cluster`](crate::cluster); where a list is cut into pages is in
+//! [`page`](super::page).
 
-use super::input::{MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_TEXT, echo, vm_status, wanted, word};
+use super::checks::{MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_TEXT, truncate, vm_status, wanted, word};
 use crate::cluster::{LabelFilter, VmFilter, WorkerFilter, WorkerOrder, WorkerOrderField, WorkerStatus};
 use crate::error::{Error, Result};
 
-/// What a protocol calls the parts of a filter, for whoever has to mend them.
+/// What a protocol calls the parts of a filter, for refusals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FilterNames {
     /// Ids.
@@ -20,14 +20,13 @@ pub struct FilterNames {
     pub capabilities: &'static str,
     /// Labels.
     pub labels: &'static str,
-    /// Ids of workers, of which VMs are wanted.
+    /// Ids of workers whose VMs match.
     pub worker_ids: &'static str,
-    /// Text to look for.
+    /// Text to search for.
     pub search: &'static str,
 }
 
-/// Which workers are wanted, as said. What is left out asks for nothing in particular; a list that is empty matches
-/// nothing.
+/// A filter of workers as sent. What is left out matches every worker; an empty list matches none.
 #[derive(Clone, Debug, Default)]
 pub struct WorkerFilterInput {
     /// One of these ids.
@@ -71,8 +70,7 @@ impl WorkerFilterInput {
     }
 }
 
-/// Which VMs are wanted, as said. What is left out asks for nothing in particular; a list that is empty matches
-/// nothing.
+/// A filter of VMs as sent. What is left out matches every VM; an empty list matches none.
 #[derive(Clone, Debug, Default)]
 pub struct VmFilterInput {
     /// In one of these statuses, by their words; none given means those that hold a slot.
@@ -101,23 +99,23 @@ impl VmFilterInput {
     }
 }
 
-/// A label as a query string has it: `env` asks that it is there, `env=prod` also for its value.
+/// A label filter of a query string: `env` matches workers that have the label, `env=prod` those that have it with this value.
 ///
-/// Other APIs have selectors with `==`, `!=` and `!`. They are refused: read by the letter, `env==prod` would ask for
-/// the value `=prod`, and `env!=prod` for a key `env!`. Whoever has such keys and values asks for them in GraphQL.
+/// Selectors with `==`, `!=` and `!`, which other APIs have, are refused: read literally, `env==prod` would ask for the value
+/// `=prod`, and `env!=prod` for a key `env!`. GraphQL can ask for such keys and values.
 pub fn label(field: &'static str, text: &str) -> Result<LabelFilter> {
     let (key, value) = match text.split_once('=') {
         Some((key, value)) => (key, Some(value)),
         None => (text, None),
     };
     if key.starts_with('!') || key.ends_with('!') || value.is_some_and(|value| value.starts_with('=')) {
-        let problem = format!("must be a key, or a key and its value as env=prod, not {:?}", echo(text));
+        let problem = format!("must be a key, or a key and its value as env=prod, not {:?}", truncate(text));
         return Err(Error::invalid(field, problem));
     }
     Ok(LabelFilter { key: key.to_owned(), value: value.map(str::to_owned) })
 }
 
-/// An order as a query string has it: `cpu_usage`, or `-cpu_usage` for the largest first.
+/// An order of a query string: `cpu_usage`, or `-cpu_usage` for the largest first.
 pub fn worker_order(field: &'static str, text: &str) -> Result<WorkerOrder> {
     let (key, descending) = match text.strip_prefix('-') {
         Some(key) => (key, true),
@@ -130,7 +128,7 @@ pub fn worker_order(field: &'static str, text: &str) -> Result<WorkerOrder> {
             let problem = format!(
                 "must be one of {}, with a - before it for the largest first, not {:?}",
                 keys.join(", "),
-                echo(text)
+                truncate(text)
             );
             Err(Error::invalid(field, problem))
         }
@@ -141,14 +139,14 @@ fn worker_status(field: &'static str, text: &str) -> Result<WorkerStatus> {
     word(field, text, WorkerStatus::ALL, WorkerStatus::as_str)
 }
 
-/// A list of texts, each of at least so many characters and none longer than any there could be.
+/// A list of texts, each with at least so many characters, and at most with as many as the texts it is compared with.
 fn texts(field: &'static str, list: Option<Vec<String>>, least: usize) -> Result<Option<Vec<String>>> {
     let list = list.map(|list| wanted(field, list)).transpose()?;
     list.iter().flatten().try_for_each(|text| of_length(field, text, least, MAX_TEXT))?;
     Ok(list)
 }
 
-/// A list of words, each read.
+/// A list of words, each parsed.
 fn all_of<T>(
     field: &'static str,
     words: Option<Vec<String>>,
@@ -158,7 +156,7 @@ fn all_of<T>(
     words.map(|words| words.iter().map(|word| read(word)).collect()).transpose()
 }
 
-/// A text to look for; an empty one is everywhere.
+/// A text to search for; an empty one, which every text contains, counts as none.
 fn text(field: &'static str, text: Option<String>) -> Result<Option<String>> {
     text.iter().try_for_each(|text| of_length(field, text, 0, MAX_TEXT))?;
     Ok(text.filter(|text| !text.is_empty()))
