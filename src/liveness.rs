@@ -180,11 +180,11 @@ impl LivenessSweeper {
         let offline_after = self.offline_after;
         let signs = self.journal.signs();
         let command = |candidates| AnnounceSilent { candidates, offline_after, signs: signs.clone() };
-        let (announced, outcome) = commit_in_chunks(&self.journal, &candidates, command).await;
-        let announced = announced.concat();
+        let (last_announced_availability, outcome) = commit_in_chunks(&self.journal, &candidates, command).await;
+        let last_announced_availability = last_announced_availability.concat();
         self.resume_after_commit();
-        self.log_offline(&announced);
-        outcome.map(|()| announced.len())
+        self.log_offline(&last_announced_availability);
+        outcome.map(|()| last_announced_availability.len())
     }
 
     /// Commits that workers are alive whose heartbeats were refused, or given up in the queue, if they were last seen some
@@ -232,15 +232,15 @@ impl LivenessSweeper {
     }
 
     /// Logs a line for each worker, by which it is found; of a rack that fails at once, for the first of them.
-    fn log_offline(&self, announced: &[WorkerId]) {
+    fn log_offline(&self, last_announced_availability: &[WorkerId]) {
         let seconds = self.offline_after.as_secs();
-        for id in announced.iter().take(MAX_LOGGED_WORKERS) {
+        for id in last_announced_availability.iter().take(MAX_LOGGED_WORKERS) {
             info!(worker.id = %id, "Worker {id} went offline: it has not been heard from for over {seconds} s");
         }
         if let Some((first, others)) =
-            announced.get(MAX_LOGGED_WORKERS..).and_then(|others| Some((others.first()?, others.len())))
+            last_announced_availability.get(MAX_LOGGED_WORKERS..).and_then(|others| Some((others.first()?, others.len())))
         {
-            info!(workers.offline = announced.len(), "And {others} more workers went offline, from {first} on");
+            info!(workers.offline = last_announced_availability.len(), "And {others} more workers went offline, from {first} on");
         }
     }
 
@@ -250,7 +250,7 @@ impl LivenessSweeper {
             .snapshot()
             .workers()
             .filter(|worker| {
-                worker.announced == Availability::Online && worker.availability(cutoff) == Availability::Offline
+                worker.last_announced_availability == Availability::Online && worker.availability(cutoff) == Availability::Offline
             })
             .map(|worker| worker.id.clone())
             .collect()
@@ -262,7 +262,7 @@ impl LivenessSweeper {
     /// announced.
     fn suspect_self_partition(&mut self, reading: ClockReading) -> bool {
         let snapshot = self.journal.snapshot();
-        let online = snapshot.workers().filter(|worker| worker.announced == Availability::Online);
+        let online = snapshot.workers().filter(|worker| worker.last_announced_availability == Availability::Online);
         let (count, last_heard) = online.fold((0, Timestamp::MIN_UTC), |(count, last_heard), worker| {
             (count + 1, last_heard.max(worker.usage.last_seen))
         });

@@ -137,12 +137,12 @@ mod tests {
             max_vms: 3,
         };
         let seen = DateTime::UNIX_EPOCH + TimeDelta::milliseconds(seen);
-        let life = Life { incarnation: 1, boots: Arc::default(), since_revision: 1, started_at: seen, left_at: None };
+        let life = Life { incarnation: 1, boots: Arc::default(), since_revision: 1, started_at: seen, deregistered_at: None };
         let mut worker = Worker::first_life(WorkerId::parse(&format!("w{id}")).unwrap(), identity, life);
         worker.usage.used_cpu_cores = used;
         worker.usage.used_memory_mb = 100 * used;
         worker.policy = if draining { SchedulingPolicy::Draining } else { SchedulingPolicy::Active };
-        worker.announced = if has_left { Availability::Offline } else { Availability::Online };
+        worker.last_announced_availability = if has_left { Availability::Offline } else { Availability::Online };
         Arc::new(worker)
     }
 

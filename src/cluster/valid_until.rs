@@ -63,7 +63,7 @@ mod tests {
         };
         let mut worker = Worker::first_life(WorkerId::parse("w").unwrap(), identity, Life::first(at(0), 1));
         worker.usage.last_seen = at(40_250);
-        worker.life.left_at = has_left.then_some(at(40_250));
+        worker.life.deregistered_at = has_left.then_some(at(40_250));
         let snapshot = Arc::new(Snapshot::empty("test".into()));
         let view = Arc::new(View::new(snapshot, at(now), Duration::from_secs(60)));
         WorkerView { worker: Arc::new(worker), view }

@@ -49,7 +49,7 @@ pub struct Worker {
     /// Revision of the last change to the policy or to the drain.
     pub policy_revision: u64,
     /// The availability that was last announced in the change log, which need not be the present one.
-    pub announced: Availability,
+    pub last_announced_availability: Availability,
     /// Revision of the last change to any of this.
     pub revision: u64,
     /// Templates of its text. They are no part of its state: whoever changes a copy of it finds none in the copy.
@@ -91,13 +91,13 @@ pub struct Life {
     /// When it began, by the server's clock.
     pub started_at: Timestamp,
     /// When it deregistered or was deregistered, if it was.
-    pub left_at: Option<Timestamp>,
+    pub deregistered_at: Option<Timestamp>,
 }
 
 impl Life {
     /// The first life of a process without boot ids.
     pub fn first(at: Timestamp, revision: u64) -> Self {
-        Self { incarnation: 1, boots: Arc::default(), since_revision: revision, started_at: at, left_at: None }
+        Self { incarnation: 1, boots: Arc::default(), since_revision: revision, started_at: at, deregistered_at: None }
     }
 }
 
@@ -283,7 +283,7 @@ impl Worker {
             policy: SchedulingPolicy::Active,
             drain: None,
             policy_revision: revision,
-            announced: Availability::Online,
+            last_announced_availability: Availability::Online,
             revision,
             render_cache: RenderCache::default(),
         }
@@ -294,7 +294,7 @@ impl Worker {
     pub fn is_same_life(&self, boot_id: Option<&str>, host_boot_id: Option<&str>) -> bool {
         boot_id.is_some()
             && self.life.boots.boot_id.as_deref() == boot_id
-            && self.life.left_at.is_none()
+            && self.life.deregistered_at.is_none()
             && !self.is_another_start_of_the_host(host_boot_id)
     }
 
@@ -321,7 +321,7 @@ impl Worker {
             boots: Arc::new(self.life.boots.next(boot_id, host_boot_id)),
             since_revision: revision,
             started_at: at,
-            left_at: None,
+            deregistered_at: None,
         };
         if is_another_start_of_the_host {
             self.usage = Usage::none(at, revision);
@@ -356,9 +356,9 @@ impl Worker {
         if by_itself {
             self.life.boots = Arc::new(self.life.boots.ended());
         }
-        self.life.left_at = Some(self.life.left_at.unwrap_or(at));
+        self.life.deregistered_at = Some(self.life.deregistered_at.unwrap_or(at));
         // The deregistration itself is told as an event: the sweeper shall not announce it a second time.
-        self.announced = Availability::Offline;
+        self.last_announced_availability = Availability::Offline;
         self.revision = revision;
     }
 
@@ -378,7 +378,7 @@ impl Worker {
 
     /// Whether it is offline whatever the moment, until it is heard again: it has deregistered, or was announced offline.
     pub(super) fn is_known_to_be_offline(&self) -> bool {
-        self.life.left_at.is_some() || self.announced == Availability::Offline
+        self.life.deregistered_at.is_some() || self.last_announced_availability == Availability::Offline
     }
 
     /// Its status as it was last announced: it does not depend on the moment, and differs from the present one if the
@@ -402,7 +402,7 @@ impl Worker {
     /// The latest of all times that are stored of it.
     pub fn latest_time(&self) -> Timestamp {
         let drained_at = self.drain.as_ref().and_then(|drain| drain.started_at);
-        let others = [self.life.left_at, drained_at].into_iter().flatten();
+        let others = [self.life.deregistered_at, drained_at].into_iter().flatten();
         others.fold(self.usage.last_seen.max(self.life.started_at), Timestamp::max)
     }
 

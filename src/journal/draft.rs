@@ -217,9 +217,9 @@ impl<'a> Draft<'a> {
     /// Notes that a worker is heard: if it was announced offline, it is announced back. As that it was silent, this is what
     /// the server found out.
     pub fn announce_if_back(&mut self, worker: &mut Worker) -> bool {
-        let back = worker.announced == Availability::Offline;
+        let back = worker.last_announced_availability == Availability::Offline;
         if back {
-            worker.announced = Availability::Online;
+            worker.last_announced_availability = Availability::Online;
             let message = format!("Worker {} is back online", worker.id);
             self.tell(Actor::Server, EventKind::WorkerOnline, &worker.id, Told { message, ..Told::default() });
         }

@@ -101,7 +101,7 @@ pub(super) mod tests {
             boots: Arc::default(),
             since_revision: 1,
             started_at: Timestamp::UNIX_EPOCH,
-            left_at: None,
+            deregistered_at: None,
         };
         let mut worker = Worker::first_life(WorkerId::parse("w1").unwrap(), identity, life);
         worker.usage.sequence = Some(sequence);

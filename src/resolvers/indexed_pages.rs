@@ -331,7 +331,7 @@ mod tests {
         match step {
             Step::Register { hostname, zone, label } => {
                 worker.reregister(identity(hostname, zone, label), None, at(revision), revision);
-                worker.announced = Availability::Online;
+                worker.last_announced_availability = Availability::Online;
             }
             Step::Beat(vms) => {
                 let mut vms: Vec<_> = vms
@@ -349,12 +349,12 @@ mod tests {
                 worker.usage.inventory_revision = Some(revision);
                 worker.usage.vms_revision = revision;
                 worker.usage.last_seen = at(revision);
-                worker.announced = Availability::Online;
+                worker.last_announced_availability = Availability::Online;
             }
             Step::Stand { draining, offline } => {
                 worker.policy = if draining { SchedulingPolicy::Draining } else { SchedulingPolicy::Active };
                 worker.drain = draining.then(|| Arc::new(Drain { reason: None, started_by: None, started_at: None }));
-                worker.announced = if offline { Availability::Offline } else { Availability::Online };
+                worker.last_announced_availability = if offline { Availability::Offline } else { Availability::Online };
             }
             Step::Purge => return purge(&worker, revision, changes),
         }

@@ -92,7 +92,7 @@ mod tests {
     }
 
     /// A cluster of one worker, which was heard at a moment, at another moment.
-    fn view(epoch: &str, revision: u64, heard: i64, announced: Availability, now: i64) -> Arc<View> {
+    fn view(epoch: &str, revision: u64, heard: i64, last_announced_availability: Availability, now: i64) -> Arc<View> {
         let identity = Identity {
             hostname: "h".into(),
             address: "a:1".into(),
@@ -105,7 +105,7 @@ mod tests {
             max_vms: 1,
         };
         let mut worker = Worker::first_life(WorkerId::parse("w").unwrap(), identity, Life::first(at(heard), 1));
-        worker.announced = announced;
+        worker.last_announced_availability = last_announced_availability;
         let changes = Changes { workers: vec![Arc::new(worker)], ..Changes::default() };
         let snapshot = Snapshot::empty(epoch.into()).apply(changes, revision);
         Arc::new(View::new(Arc::new(snapshot), at(now), Duration::from_secs(60)))

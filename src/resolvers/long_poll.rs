@@ -58,8 +58,8 @@ impl Resolvers {
         };
         let Some(mut feed) = feed else { return Ok(()) };
         let base = self.read();
-        let announced = after.and_then(|_| self.as_announced(&base)).unwrap_or_else(|| base.clone());
-        let mut poll = LongPoll { query, after: after.unwrap_or(base.revision()), base, announced, page: None };
+        let last_announced_availability = after.and_then(|_| self.as_announced(&base)).unwrap_or_else(|| base.clone());
+        let mut poll = LongPoll { query, after: after.unwrap_or(base.revision()), base, last_announced_availability, page: None };
         let may_have_missed_silence = !poll.shows_the_same(&poll.base)?;
         let mut missed_silence = pin!(sleep(MISSED_SILENCE_WAIT));
         let mut no_silence_during = self.no_silence_during();
@@ -114,7 +114,7 @@ struct LongPoll<'a> {
     /// The cluster when the poll began. While the poll waits, it keeps the old states of workers that change alive.
     base: Reading,
     /// The same snapshot at the earliest moment at which the client may have read it: see [`Resolvers::as_announced`].
-    announced: Reading,
+    last_announced_availability: Reading,
     /// The page that was asked for, as of then; read when it is needed.
     page: Option<Page<WorkerView>>,
 }
@@ -165,14 +165,14 @@ impl LongPoll<'_> {
             return Ok(false);
         }
         let matching = |reading: &Reading| reading.find_worker(id).filter(|worker| filter.matches(worker));
-        let (before, after) = (matching(&self.announced), matching(now));
+        let (before, after) = (matching(&self.last_announced_availability), matching(now));
         let (_, Some(after)) = (&before, after) else { return Ok(before.is_some()) };
         if before.is_none() || request.is_for_all() {
             return Ok(true);
         }
         let page = match self.page.take() {
             Some(page) => page,
-            None => self.announced.page_of_workers(filter, order, request)?,
+            None => self.last_announced_availability.page_of_workers(filter, order, request)?,
         };
         let page = self.page.insert(page);
         if page.edges.iter().any(|edge| &*edge.id == id) {
@@ -194,6 +194,6 @@ impl LongPoll<'_> {
             let rows = listing.nodes.into_iter().map(|row| (row.worker.id.clone(), row.worker.revision, row.status()));
             Ok::<_, Error>((listing.total, rows.collect::<Vec<_>>()))
         };
-        Ok(Arc::ptr_eq(self.announced.view(), now.view()) || shown(&self.announced)? == shown(now)?)
+        Ok(Arc::ptr_eq(self.last_announced_availability.view(), now.view()) || shown(&self.last_announced_availability)? == shown(now)?)
     }
 }

@@ -224,7 +224,7 @@ fn worker(number: u64, random: &mut StdRng, revision: u64) -> Arc<Worker> {
     worker.usage.used_cpu_cores = random.random_range(0..8);
     worker.usage.last_seen = start() + TimeDelta::milliseconds(random.random_range(0..40_000));
     if random.random_bool(0.1) {
-        worker.life.left_at = Some(worker.usage.last_seen);
+        worker.life.deregistered_at = Some(worker.usage.last_seen);
     }
     worker.policy = *SchedulingPolicy::ALL.choose(random).unwrap();
     Arc::new(worker)

@@ -41,21 +41,21 @@ impl Command for AnnounceSilent {
 
     fn decide(&self, draft: &mut Draft<'_>) -> Result<Self::Reply> {
         let cutoff = LivenessCutoff::of(draft.at, self.offline_after);
-        let mut announced = Vec::new();
+        let mut last_announced_availability = Vec::new();
         for id in &self.candidates {
             let Some(known) = draft.find_worker(id.as_str()).cloned() else { continue };
             let is_silent = known.availability(cutoff) == Availability::Offline;
-            if !is_silent || known.announced == Availability::Offline || self.signs.was_heard(&known, cutoff) {
+            if !is_silent || known.last_announced_availability == Availability::Offline || self.signs.was_heard(&known, cutoff) {
                 continue;
             }
             let mut worker = Worker::clone(&known);
-            worker.announced = Availability::Offline;
+            worker.last_announced_availability = Availability::Offline;
             worker.revision = draft.revision;
             let message = format!("Worker {id} has not been heard from for over {} s", self.offline_after.as_secs());
             draft.tell(Actor::Server, EventKind::WorkerOffline, id, Told { message, ..Told::default() });
             draft.put(worker, &[Part::Announcement]);
-            announced.push(id.clone());
+            last_announced_availability.push(id.clone());
         }
-        Ok(announced)
+        Ok(last_announced_availability)
     }
 }

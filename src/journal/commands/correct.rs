@@ -56,8 +56,8 @@ fn correct(worker: &mut Worker, now: Timestamp) -> Vec<Part> {
     };
     correct(&mut worker.usage.last_seen, Part::Heartbeat);
     correct(&mut worker.life.started_at, Part::Registration);
-    if let Some(left_at) = &mut worker.life.left_at {
-        correct(left_at, Part::Goodbye);
+    if let Some(deregistered_at) = &mut worker.life.deregistered_at {
+        correct(deregistered_at, Part::Goodbye);
     }
     let began = worker.drain.as_ref().and_then(|drain| drain.started_at);
     if let (Some(mut began), Some(drain)) = (began.filter(|began| *began > now), &mut worker.drain) {

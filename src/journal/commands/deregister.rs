@@ -86,7 +86,7 @@ impl Command for Deregister {
             draft.purge(&known, by_itself);
             return Ok(());
         }
-        let has_left = known.life.left_at.is_some();
+        let has_left = known.life.deregistered_at.is_some();
         let ends_its_start = by_itself && known.life.boots.boot_id.is_some() && !known.life.boots.has_ended();
         if has_left && !ends_its_start {
             return Ok(());

@@ -95,7 +95,7 @@ fn vms_on<'a>(known: &'a Snapshot, worker_id: &str) -> Option<&'a WorkerVms> {
 
 /// How many entries of the change log tell that a worker is back, if it is heard: one if it was announced offline.
 fn entries_if_back(known: &Snapshot, worker_id: &str) -> usize {
-    let is_offline = |worker: &Arc<Worker>| worker.announced == Availability::Offline;
+    let is_offline = |worker: &Arc<Worker>| worker.last_announced_availability == Availability::Offline;
     usize::from(known.find_worker(worker_id).is_some_and(is_offline))
 }
 

@@ -25,7 +25,7 @@ impl SignOfLife<'_> {
     /// Whether it is the present process of the worker that speaks, or one that is about to take its place: as it would be
     /// judged if there were room for what it says. The number of a heartbeat that comes late is a sign of life once.
     pub fn is_of(&self, worker: &Worker) -> bool {
-        if worker.life.left_at.is_some() {
+        if worker.life.deregistered_at.is_some() {
             return false;
         }
         let Some(incarnation) = self.incarnation else {
@@ -57,7 +57,7 @@ pub struct Heard {
 impl Heard {
     /// Whether the worker was not heard later, and has not begun another life or left since.
     pub fn is_news_of(&self, worker: &Worker) -> bool {
-        worker.life.incarnation == self.incarnation && worker.life.left_at.is_none() && worker.usage.last_seen < self.at
+        worker.life.incarnation == self.incarnation && worker.life.deregistered_at.is_none() && worker.usage.last_seen < self.at
     }
 }
 
