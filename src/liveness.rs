@@ -17,8 +17,8 @@ use tracing::{info, warn};
 use crate::clock::{Clock, Timestamp};
 use crate::cluster::{Availability, HeardSince, Snapshot, WorkerId};
 use crate::error::Result;
-use crate::journal::commands::{AnnounceSilent, CorrectTimes, Heard, RecordSigns};
-use crate::journal::{Command, Journal};
+use crate::journal::commands::{AnnounceOffline, ClampFutureTimes, RecordLivenessSigns};
+use crate::journal::{Command, Journal, NotedSign};
 
 /// How many workers are named in the log when many go offline at once. All are in the change log.
 const MOST_LINES: usize = 20;
@@ -88,14 +88,15 @@ impl Moment {
     }
 }
 
-/// Brings times that have not come yet back to the present, in the database too: see [`CorrectTimes`]. Answers of how many
+/// Brings times that have not come yet back to the present, in the database too: see [`ClampFutureTimes`]. Answers of how many
 /// workers. Heartbeats and registrations do so by themselves; this is for those that are not heard.
 pub async fn correct_times(journal: &Journal, clock: &Clock) -> Result<usize> {
     let latest = clock.now().checked_add_signed(CLOCK_TOLERANCE).unwrap_or(Timestamp::MAX_UTC);
     let snapshot = journal.snapshot();
     let candidates: Vec<_> =
         snapshot.workers().filter(|worker| worker.latest_time() > latest).map(|worker| worker.id.clone()).collect();
-    let (corrected, outcome) = commit_in_chunks(journal, &candidates, |candidates| CorrectTimes { candidates }).await;
+    let (corrected, outcome) =
+        commit_in_chunks(journal, &candidates, |candidates| ClampFutureTimes { candidates }).await;
     let corrected: usize = corrected.into_iter().sum();
     if corrected > 0 {
         warn!(workers.corrected = corrected, "{corrected} workers had been seen in the future: the clock was set back");
@@ -180,7 +181,8 @@ impl LivenessSweeper {
         let mut candidates = self.silent_workers(moment.now);
         if !candidates.is_empty() {
             // Those that were heard since the look at them.
-            let heard: HashSet<_> = self.journal.heard().into_iter().map(|heard| heard.worker_id).collect();
+            let heard: HashSet<_> =
+                self.journal.unrecorded_liveness_signs().into_iter().map(|heard| heard.worker_id).collect();
             candidates.retain(|id| !heard.contains(id));
         }
         if candidates.is_empty() {
@@ -191,8 +193,8 @@ impl LivenessSweeper {
             return Ok(0);
         }
         let offline_after = self.offline_after;
-        let signs = self.journal.signs();
-        let command = |candidates| AnnounceSilent { candidates, offline_after, signs: signs.clone() };
+        let signs = self.journal.liveness_signs();
+        let command = |candidates| AnnounceOffline { candidates, offline_after, signs: signs.clone() };
         let (announced, outcome) = commit_in_chunks(&self.journal, &candidates, command).await;
         let announced = announced.concat();
         self.resume();
@@ -206,18 +208,20 @@ impl LivenessSweeper {
     async fn record_signs(&mut self, moment: Moment) -> Result<()> {
         let due = HeardSince::of(moment.now, self.offline_after / SIGNS_PER_TIMEOUT);
         let snapshot = self.journal.snapshot();
-        let is_due = |snapshot: &Snapshot, heard: &Heard| {
+        let is_due = |snapshot: &Snapshot, heard: &NotedSign| {
             let worker = snapshot.find_worker(heard.worker_id.as_str());
             worker.is_some_and(|worker| worker.availability(due) == Availability::Offline)
         };
-        let heard: Vec<_> = self.journal.heard().into_iter().filter(|heard| is_due(&snapshot, heard)).collect();
+        let heard: Vec<_> =
+            self.journal.unrecorded_liveness_signs().into_iter().filter(|heard| is_due(&snapshot, heard)).collect();
         if heard.is_empty() {
             return Ok(());
         }
         // All at once: one commit after the other would take minutes for a large fleet in overload, and meanwhile those are
         // offline that come last.
         let chunks = heard.chunks(WORKERS_PER_COMMIT);
-        let signs = chunks.map(|heard| RecordSigns { heard: heard.to_vec(), offline_after: self.offline_after });
+        let signs =
+            chunks.map(|heard| RecordLivenessSigns { signs: heard.to_vec(), offline_after: self.offline_after });
         let submitted: Vec<_> = signs.map(|signs| self.journal.submit(signs)).collect();
         let mut outcome = Ok(());
         for submitted in submitted {

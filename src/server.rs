@@ -21,7 +21,7 @@ use crate::discovery::{Announcer, CheckState, CheckStatus, Consul, Service as An
 use crate::error::Error;
 use crate::graphql::{DocumentCache, GraphqlOptions, ManifestError};
 use crate::http::{self, HttpOptions, ListenerOptions};
-use crate::journal::{Database, FileMoved, Journal, LogTrimmer, OpenError, Retention};
+use crate::journal::{Database, FileMoved, Journal, OpenError, Retention, RetentionPruner};
 use crate::liveness::{self, LivenessSweeper};
 use crate::resolvers::{Resolvers, Timing};
 use crate::{graphql, pages, rest};
@@ -201,8 +201,8 @@ impl Server {
     }
 
     /// What keeps the change log from growing for ever; [`serve`](Self::serve) runs one.
-    pub fn log_trimmer(&self) -> LogTrimmer {
-        self.journal.log_trimmer(self.clock.clone(), self.options.retention)
+    pub fn retention_pruner(&self) -> RetentionPruner {
+        RetentionPruner::new(self.journal.clone(), self.clock.clone(), self.options.retention)
     }
 
     /// Both protocols behind one door, with manners.
@@ -228,8 +228,8 @@ impl Server {
         self.options.http.loopback_port =
             address.filter(|address| address.ip().to_canonical().is_loopback()).map(|address| address.port());
         self.tasks.spawn(self.liveness_sweeper().run(self.closing.clone()));
-        self.tasks.spawn(self.log_trimmer().run(self.closing.clone()));
-        self.tasks.spawn(self.journal.clone().listen(self.closing.clone()));
+        self.tasks.spawn(self.retention_pruner().run(self.closing.clone()));
+        self.tasks.spawn(self.journal.clone().follow_replicas(self.closing.clone()));
         let (announcement, leaving) = (self.announcement.take(), CancellationToken::new());
         // Leaving Consul takes of the same time.
         let farewell_time = if announcement.is_some() { FAREWELL - Announcer::LEAVE_TIME } else { FAREWELL };

@@ -7,7 +7,7 @@ use aetherium::agent::{self, AgentOptions};
 use aetherium::clock::Clock;
 use aetherium::graphql::GraphqlOptions;
 use aetherium::http::HttpOptions;
-use aetherium::journal::{Ended, Journal, Retention};
+use aetherium::journal::{Closed, Journal, Retention};
 use aetherium::resolvers::Timing;
 use aetherium::server::{Options, Server};
 use aetherium::simulate::{self, Progress, SimulateOptions};
@@ -113,7 +113,7 @@ async fn simulate_workers(options: SimulateOptions, shutdown: CancellationToken)
 async fn until_there(journal: &Journal, expected: usize) {
     let mut changes = journal.subscribe();
     while journal.snapshot().worker_count() < expected {
-        if let Err(Ended) = changes.next().await {
+        if let Err(Closed) = changes.recv().await {
             return;
         }
     }

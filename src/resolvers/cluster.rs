@@ -106,17 +106,17 @@ impl Reading {
 impl Resolvers {
     /// How this server is. What becomes of commits is known from those that were made; only the database is asked.
     pub async fn health(&self) -> Health {
-        let database = match timeout(HEALTH_TIMEOUT, self.journal.database().answer()).await {
+        let database = match timeout(HEALTH_TIMEOUT, self.journal.database().ping()).await {
             Ok(answer) => answer.is_ok(),
             // A slow one is not away.
             Err(_) => {
-                self.journal.takes_commits()
+                self.journal.accepts_commits()
                     && self.journal.is_multi_server()
-                    && self.journal.unanswered_for() < HEARD_LATELY
+                    && self.journal.database_idle() < HEARD_LATELY
             }
         };
         // After the wait: it may have become known meanwhile.
-        let takes_commits = self.journal.takes_commits();
+        let takes_commits = self.journal.accepts_commits();
         let components = [
             (Component::Database, database),
             (Component::Journal, self.journal.is_open()),

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cluster::{Identity, MAX_EXACT, VmStatus, WorkerId};
 use crate::error::{Error, Result};
-use crate::journal::commands::{Beat, Inventory, Precondition, Register, VmReport};
+use crate::journal::commands::{HeartbeatReport, Inventory, Precondition, Register, VmReport};
 
 /// Largest figure of one worker or VM: what GraphQL's `Int` can carry.
 pub(crate) const MAX_FIGURE: i64 = i32::MAX as i64;
@@ -239,7 +239,7 @@ pub struct VmInput {
 
 impl HeartbeatInput {
     /// The heartbeat, or what is wrong with it.
-    pub fn check(self) -> Result<Beat> {
+    pub fn check(self) -> Result<HeartbeatReport> {
         let inventory = match (self.vms, self.vms_delta) {
             (Some(_), Some(_)) => {
                 let problem = "cannot be combined with `vms`: send the whole inventory or what changed in it";
@@ -250,7 +250,7 @@ impl HeartbeatInput {
             (None, None) => Inventory::Unchanged,
         };
         let used = |field, number: Option<Whole>| number.map(|number| figure(field, number, 0, MAX_FIGURE)).transpose();
-        Ok(Beat {
+        Ok(HeartbeatReport {
             incarnation: exact("incarnation", self.incarnation)?,
             // Not checked: an odd one is just another than the one that was registered.
             boot_id: self.boot_id,

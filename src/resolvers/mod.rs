@@ -32,12 +32,13 @@ pub use self::cluster::{Component, ComponentHealth, Health};
 pub(crate) use self::events::MAX_EVENTS;
 pub use self::events::{EventPage, EventView, WorkerEventsKey, event_limit};
 use self::offload::Offload;
-pub use self::once::{Answer, Answered, Once};
+pub use self::once::{Answered, Once, StoredResponse};
 use self::silence::Silence;
 pub use self::vms::page_of_worker_vms;
 pub use self::wait::WorkersQuestion;
 pub use self::workers::{
-    Goodbye, HeartbeatRecorded, HeartbeatSender, Node, PolicyChanged, Precondition, Registered, Seen, SeenAt, SetAside,
+    ExpectedRevision, ExpectedState, Goodbye, HeartbeatRecorded, HeartbeatSender, Node, PolicyChanged, Precondition,
+    Registered, RejectedVm,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::cluster::{ClusterStats, Snapshot, View};

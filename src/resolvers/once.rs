@@ -8,9 +8,9 @@ use std::sync::Arc;
 use super::Resolvers;
 use crate::cluster::View;
 use crate::error::Result;
-pub use crate::journal::Answer;
-use crate::journal::Command;
-use crate::journal::commands::{Once as CommandOnce, Told, heartbeat_fingerprint};
+pub use crate::journal::StoredResponse;
+use crate::journal::commands::{IdempotentCommand, IdempotentReply};
+use crate::journal::{Command, heartbeat_fingerprint};
 
 /// What makes a request the same as an earlier one, and how it is answered.
 pub struct Once<T> {
@@ -19,14 +19,14 @@ pub struct Once<T> {
     /// Tells the request from others with the same key.
     pub fingerprint: String,
     /// Renders the answer. It may be called more than once, and its work thrown away.
-    pub render: Box<dyn Fn(T) -> Answer + Send>,
+    pub render: Box<dyn Fn(T) -> StoredResponse + Send>,
 }
 
 /// An answer that is kept.
 #[derive(Clone, Debug)]
 pub struct Answered {
     /// The answer.
-    pub answer: Answer,
+    pub answer: StoredResponse,
     /// Whether it had been given before.
     pub is_repeated: bool,
 }
@@ -49,15 +49,15 @@ impl Resolvers {
     ) -> Result<(Answered, Option<C::Reply>)> {
         let Once { key, fingerprint, render } = once;
         let offline_after = self.timing.offline_after;
-        let command = CommandOnce {
+        let command = IdempotentCommand {
             key: key.into(),
             fingerprint: fingerprint.into(),
             command,
-            tell: Box::new(move |reply, snapshot, now| {
+            render: Box::new(move |reply, snapshot, now| {
                 render(show(reply, Arc::new(View::new(snapshot, now, offline_after))))
             }),
         };
-        let Told { answer, reply } = self.journal.commit(command).await?.reply;
+        let IdempotentReply { response: answer, reply } = self.journal.commit(command).await?.reply;
         Ok((Answered { answer, is_repeated: reply.is_none() }, reply))
     }
 }

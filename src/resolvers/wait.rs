@@ -16,7 +16,7 @@ use super::workers::edge;
 use super::{Reading, Resolvers};
 use crate::cluster::{Change, View, WorkerFilter, WorkerOrder, WorkerView};
 use crate::error::{Error, Result};
-use crate::journal::{Ended, Listener, Missed};
+use crate::journal::{ChangeReceiver, Closed, Lagged};
 
 /// How long a poll waits that may have missed a silence. The silence is announced within a second, usually, which
 /// answers the poll; where it is not, because many are silent at once, a client that asks again and again is held to
@@ -69,10 +69,10 @@ impl Resolvers {
         loop {
             tokio::select! {
                 () = &mut pause, if may_have_missed_silence => return Ok(()),
-                heard = feed.next() => match heard {
+                heard = feed.recv() => match heard {
                     Ok(Ok(change)) if poll.is_about(&change, self)? => return Ok(()),
                     Ok(Ok(_)) => {}
-                    Ok(Err(Missed)) | Err(Ended) => return Ok(()),
+                    Ok(Err(Lagged)) | Err(Closed) => return Ok(()),
                 },
                 () = self.clock.left(silence.clone()) => {
                     if !poll.shows_the_same(&self.read())? {
@@ -85,7 +85,7 @@ impl Resolvers {
     }
 
     /// What was committed after a revision, as far as that can be told.
-    async fn feed_after(&self, after: u64) -> Result<Option<Listener>> {
+    async fn feed_after(&self, after: u64) -> Result<Option<ChangeReceiver>> {
         if self.journal.snapshot().revision < after {
             // Told by another server, which is ahead; or of what this database was before it was restored.
             if !self.journal.is_committed(after).await? {
@@ -93,7 +93,7 @@ impl Resolvers {
             }
             let mut feed = self.journal.subscribe();
             while self.journal.snapshot().revision < after {
-                if let Err(Ended) = feed.next().await {
+                if let Err(Closed) = feed.recv().await {
                     return Ok(None);
                 }
             }

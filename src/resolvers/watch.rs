@@ -18,7 +18,7 @@ use super::{Reading, Resolvers};
 use crate::clock::Timestamp;
 use crate::cluster::{Change, ClusterStats, Cursor, Event, EventFilter, EventKind, WorkerFilter, WorkerId, WorkerView};
 use crate::error::{Error, Result};
-use crate::journal::{Ended, Extent, Listener, Missed};
+use crate::journal::{ChangeReceiver, Closed, Lagged, LogRange};
 
 /// How long a stream of events may be quiet before it is told that it has missed nothing.
 const BOOKMARK_PERIOD: Duration = Duration::from_secs(15);
@@ -127,7 +127,7 @@ impl Resolvers {
 
 struct EventWatch {
     resolvers: Resolvers,
-    feed: Listener,
+    feed: ChangeReceiver,
     filter: EventFilter,
     /// Everything up to here has been told, or did not match.
     cursor: Cursor,
@@ -165,15 +165,15 @@ impl EventWatch {
                 continue;
             }
             tokio::select! {
-                heard = self.feed.next() => match heard {
+                heard = self.feed.recv() => match heard {
                     Ok(Ok(change)) if change.starts_over => self.start_over().await,
                     Ok(Ok(change)) => {
                         if let Err(error) = self.take(&change).await {
                             return Some(Err(error));
                         }
                     }
-                    Ok(Err(Missed)) => self.is_behind = true,
-                    Err(Ended) => return None,
+                    Ok(Err(Lagged)) => self.is_behind = true,
+                    Err(Closed) => return None,
                 },
                 _ = self.bookmarks.tick() => self.bookmark("Nothing was missed"),
             }
@@ -199,7 +199,7 @@ impl EventWatch {
             // The rest when these have been told, or a reader that stalls would hold on to all of them.
             Some(last) if wanted.next().is_some() => {
                 self.up_to = last.cursor.clone();
-                self.feed.again();
+                self.feed.rewind_one();
             }
             _ => self.up_to = up_to,
         }
@@ -216,7 +216,7 @@ impl EventWatch {
         }
         // What has been told of it already, if it is more than one page; else no cursor that is this reader's own.
         let after = if self.cursor.is_after(&begin) { self.cursor.clone() } else { begin };
-        let (page, is_all) = self.resolvers.journal.log().shared_events(&after, change.revision).await?;
+        let (page, is_all) = self.resolvers.journal.event_log().shared_events(&after, change.revision).await?;
         if !page.follows(&after) {
             // It is too late, and will be told so.
             self.is_behind = true;
@@ -226,7 +226,7 @@ impl EventWatch {
         match page.events.last() {
             Some(last) if !is_all => {
                 self.up_to = last.cursor.clone();
-                self.feed.again();
+                self.feed.rewind_one();
             }
             _ => self.up_to = change.cursor(),
         }
@@ -235,8 +235,8 @@ impl EventWatch {
 
     /// The database was set back: what was told may never have been.
     async fn start_over(&mut self) {
-        match self.resolvers.journal.log().extent().await {
-            Ok(Extent { start, .. }) => self.resync(start, "The database was set back to an earlier state"),
+        match self.resolvers.journal.event_log().range().await {
+            Ok(LogRange { start, .. }) => self.resync(start, "The database was set back to an earlier state"),
             // The log will be asked again, and then tells the same.
             Err(_) => self.is_behind = true,
         }
@@ -247,12 +247,12 @@ impl EventWatch {
         let journal = &self.resolvers.journal;
         // A cursor from another server may be ahead of this one, but not for long: if the database has it and this
         // server has not seen it yet, the reader has to come back, and nothing is lost.
-        let Some(snapshot) = journal.snapshot_with(&self.cursor).await? else {
-            let Extent { start, .. } = journal.log().extent().await?;
+        let Some(snapshot) = journal.snapshot_at_cursor(&self.cursor).await? else {
+            let LogRange { start, .. } = journal.event_log().range().await?;
             self.resync(start, "That cursor is not of this database as it is now");
             return Ok(());
         };
-        let mut page = journal.log().events_after(&self.cursor, &self.filter, PAGE as u64).await?;
+        let mut page = journal.event_log().events_after(&self.cursor, &self.filter, PAGE as u64).await?;
         if !page.follows(&self.cursor) {
             self.resync(page.start, "Events after that cursor have left the change log");
             return Ok(());
@@ -303,7 +303,7 @@ fn notice(kind: EventKind, cursor: &Cursor, reading: &Reading, message: &str) ->
 
 struct HeartbeatWatch {
     resolvers: Resolvers,
-    feed: Listener,
+    feed: ChangeReceiver,
     filter: WorkerFilter,
     /// The place of the last change that was taken.
     up_to: Cursor,
@@ -326,9 +326,9 @@ impl HeartbeatWatch {
         loop {
             // What has come in meanwhile is folded in first: a slow reader gets the latest, and less.
             loop {
-                match self.feed.try_next() {
+                match self.feed.try_recv() {
                     Some(Ok(change)) => self.take(&change),
-                    Some(Err(Missed)) => self.take_all(),
+                    Some(Err(Lagged)) => self.take_all(),
                     None => break,
                 }
             }
@@ -346,10 +346,10 @@ impl HeartbeatWatch {
                 }
             };
             tokio::select! {
-                heard = self.feed.next() => match heard {
+                heard = self.feed.recv() => match heard {
                     Ok(Ok(change)) => self.take(&change),
-                    Ok(Err(Missed)) => self.take_all(),
-                    Err(Ended) => return None,
+                    Ok(Err(Lagged)) => self.take_all(),
+                    Err(Closed) => return None,
                 },
                 _ = tick => self.due.append(&mut self.gathering),
                 () = self.resolvers.clock.left(self.silence.clone()) => self.note_silence(),
@@ -414,7 +414,7 @@ impl HeartbeatWatch {
 
 struct StatsWatch {
     resolvers: Resolvers,
-    feed: Listener,
+    feed: ChangeReceiver,
     ticks: Interval,
     /// When the reader came: nothing is shown as it was before.
     seen: Timestamp,
@@ -435,12 +435,12 @@ impl StatsWatch {
             // Not before the period is over, and only if anything has been committed since, or somebody may be offline.
             self.ticks.tick().await;
             tokio::select! {
-                heard = self.feed.next() => if let Err(Ended) = heard {
+                heard = self.feed.recv() => if let Err(Closed) = heard {
                     return None;
                 },
                 () = self.resolvers.clock.left(silence) => {}
             }
-            while self.feed.try_next().is_some() {}
+            while self.feed.try_recv().is_some() {}
         }
     }
 }

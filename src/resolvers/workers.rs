@@ -19,10 +19,10 @@ use crate::cluster::{
 };
 use crate::error::{Error, Result};
 use crate::journal::commands::{
-    Deregister, HeartbeatAccepted, PolicySet, RecordHeartbeat, RecordHeartbeats, Register, SetPolicy, SignOfLife,
+    Deregister, HeartbeatAccepted, PolicySet, RecordHeartbeat, RecordHeartbeats, Register, SetPolicy,
 };
-pub use crate::journal::commands::{Precondition, Seen, SeenAt, SetAside};
-use crate::journal::{Committed, Submitted};
+pub use crate::journal::commands::{ExpectedRevision, ExpectedState, Precondition, RejectedVm};
+use crate::journal::{Committed, LivenessSign, Submitted};
 
 /// By how much the time of the next heartbeat is spread, so that a fleet that starts at once does
 /// not beat at once for ever.
@@ -51,7 +51,7 @@ pub struct HeartbeatRecorded {
     /// If it came late, the number of the last one that counted.
     pub last_sequence: Option<u64>,
     /// VMs that were left out.
-    pub set_aside: Vec<SetAside>,
+    pub set_aside: Vec<RejectedVm>,
 }
 
 /// Who sends a heartbeat, as it says itself.
@@ -336,7 +336,7 @@ impl Resolvers {
     /// Records a worker's heartbeat.
     pub async fn record_heartbeat(&self, id: &str, input: HeartbeatInput) -> Result<HeartbeatRecorded> {
         let offline_after = self.timing.offline_after;
-        let command = RecordHeartbeat { worker_id: id.to_owned(), beat: input.check()?, offline_after };
+        let command = RecordHeartbeat { worker_id: id.to_owned(), report: input.check()?, offline_after };
         let submitted = self.journal.submit(command).map_err(|refused| self.within_time_out(refused))?;
         self.finish_heartbeat(submitted).await
     }
@@ -351,7 +351,7 @@ impl Resolvers {
         let mut checked = Vec::with_capacity(beats.len());
         let mut places = Vec::with_capacity(beats.len());
         for (worker_id, input) in beats {
-            places.push(input.check().map(|beat| checked.push(RecordHeartbeat { worker_id, beat, offline_after })));
+            places.push(input.check().map(|report| checked.push(RecordHeartbeat { worker_id, report, offline_after })));
         }
         let submitted = self.journal.submit_all(checked).map_err(|refused| self.within_time_out(refused))?;
         let mut submitted = submitted.into_iter();
@@ -389,7 +389,7 @@ impl Resolvers {
 
     /// Hears that a worker is alive whose registration is refused.
     pub fn hear_registration(&self, worker_id: &str, boot_id: Option<&str>) {
-        self.journal.hear(&SignOfLife { worker_id, incarnation: None, boot_id, sequence: None });
+        self.journal.note_liveness_sign(&LivenessSign { worker_id, incarnation: None, boot_id, sequence: None });
     }
 
     /// Hears that a worker is alive whose heartbeat is refused, and nothing else of what it says.
@@ -398,7 +398,12 @@ impl Resolvers {
         // One that makes no sense is nobody's.
         if let Ok(incarnation) = input::incarnation(incarnation) {
             let sequence = sequence.and_then(|number| u64::try_from(number).ok());
-            self.journal.hear(&SignOfLife { worker_id, incarnation: Some(incarnation), boot_id, sequence });
+            self.journal.note_liveness_sign(&LivenessSign {
+                worker_id,
+                incarnation: Some(incarnation),
+                boot_id,
+                sequence,
+            });
         }
     }
 
@@ -416,7 +421,7 @@ impl Resolvers {
         once: Once<HeartbeatRecorded>,
     ) -> Result<Answered> {
         let offline_after = self.timing.offline_after;
-        let command = RecordHeartbeat { worker_id: id.to_owned(), beat: input.check()?, offline_after };
+        let command = RecordHeartbeat { worker_id: id.to_owned(), report: input.check()?, offline_after };
         let timing = self.timing;
         let show = move |reply: &HeartbeatAccepted, view: Arc<View>| recorded(reply, view, timing);
         let (answered, reply) = self
@@ -439,7 +444,7 @@ impl Resolvers {
         let mut checked = Vec::with_capacity(beats.len());
         let mut places = Vec::with_capacity(beats.len());
         for (worker_id, input) in beats {
-            places.push(input.check().map(|beat| checked.push(RecordHeartbeat { worker_id, beat, offline_after })));
+            places.push(input.check().map(|report| checked.push(RecordHeartbeat { worker_id, report, offline_after })));
         }
         let timing = self.timing;
         let show = move |replies: &Vec<Result<HeartbeatAccepted>>, view: Arc<View>| {
@@ -545,12 +550,12 @@ fn recorded(reply: &HeartbeatAccepted, view: Arc<View>, timing: Timing) -> Heart
         next_heartbeat: interval.mul_f64(spread),
         resync: reply.resync,
         last_sequence: reply.last_sequence,
-        set_aside: reply.set_aside.clone(),
+        set_aside: reply.rejected_vms.clone(),
     }
 }
 
-fn note_set_aside(HeartbeatAccepted { worker, set_aside, .. }: &HeartbeatAccepted) {
-    if let Some(SetAside { id: vm, reason }) = set_aside.first() {
+fn note_set_aside(HeartbeatAccepted { worker, rejected_vms: set_aside, .. }: &HeartbeatAccepted) {
+    if let Some(RejectedVm { id: vm, reason }) = set_aside.first() {
         let (id, count) = (&worker.id, set_aside.len());
         // One line, however many: the worker will say the same again in a few seconds.
         let vm: String = vm.chars().take(64).collect();

@@ -244,9 +244,9 @@ impl Serialize for Zones<'_> {
 #[serde(transparent)]
 pub(super) struct SetAside(BTreeMap<String, String>);
 
-impl From<Vec<resolvers::SetAside>> for SetAside {
-    fn from(set_aside: Vec<resolvers::SetAside>) -> Self {
-        Self(set_aside.into_iter().map(|resolvers::SetAside { id, reason }| (id, reason)).collect())
+impl From<Vec<resolvers::RejectedVm>> for SetAside {
+    fn from(set_aside: Vec<resolvers::RejectedVm>) -> Self {
+        Self(set_aside.into_iter().map(|resolvers::RejectedVm { id, reason }| (id, reason)).collect())
     }
 }
 

@@ -26,7 +26,7 @@ use crate::http::{
 use crate::resolvers::filter::{self, WorkerFilterInput};
 use crate::resolvers::input::{self, RegistrationInput, vm_status, wanted};
 use crate::resolvers::page::Listing;
-use crate::resolvers::{Answer, Answered, Goodbye, PolicyChanged, Resolvers, WorkersQuestion};
+use crate::resolvers::{Answered, Goodbye, PolicyChanged, Resolvers, StoredResponse, WorkersQuestion};
 
 #[derive(Deserialize)]
 pub(super) struct ListQuery {
@@ -234,7 +234,7 @@ async fn set_policy(
 }
 
 /// The documented answer, with the tag that ties the next command to this one.
-fn answer(changed: PolicyChanged) -> Answer {
+fn answer(changed: PolicyChanged) -> StoredResponse {
     let tag = tag_of_worker(&changed.worker);
     rendered(&PolicyAnswer::from(changed), Some(&tag))
 }

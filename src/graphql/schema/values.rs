@@ -75,7 +75,7 @@ conversions! {
     OptionalCursor: |cursor: Option<cluster::Cursor>| cursor.map(|cursor| scalars::Cursor(cursor.to_string()));
     Labels: |labels: &cluster::Labels| labels.iter().map(Label::from).collect();
     Zones: |zones: &[cluster::ZoneStats]| zones.iter().map(ZoneStats::from).collect();
-    SetAside: |set_aside: Vec<resolvers::SetAside>| set_aside.into_iter().map(Into::into).collect();
+    SetAside: |set_aside: Vec<resolvers::RejectedVm>| set_aside.into_iter().map(Into::into).collect();
     WorkerStatus: |word: cluster::WorkerStatus| word.into();
     SchedulingPolicy: |word: cluster::SchedulingPolicy| word.into();
     VmStatus: |word: cluster::VmStatus| word.into();
@@ -121,8 +121,8 @@ pub struct VmSetAside {
     reason: String,
 }
 
-impl From<resolvers::SetAside> for VmSetAside {
-    fn from(resolvers::SetAside { id, reason }: resolvers::SetAside) -> Self {
+impl From<resolvers::RejectedVm> for VmSetAside {
+    fn from(resolvers::RejectedVm { id, reason }: resolvers::RejectedVm) -> Self {
         Self { id: ID(id), reason }
     }
 }
