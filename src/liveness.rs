@@ -88,8 +88,8 @@ impl Moment {
     }
 }
 
-/// Brings times that have not come yet back to the present, in the database too: see [`ClampFutureTimes`]. Answers of how many
-/// workers. Heartbeats and registrations do so by themselves; this is for those that are not heard.
+/// Brings times that have not come yet back to the present, in the database too: see [`ClampFutureTimes`]. Answers of
+/// how many workers. Heartbeats and registrations do so by themselves; this is for those that are not heard.
 pub async fn correct_times(journal: &Journal, clock: &Clock) -> Result<usize> {
     let latest = clock.now().checked_add_signed(CLOCK_TOLERANCE).unwrap_or(Timestamp::MAX_UTC);
     let snapshot = journal.snapshot();
@@ -274,7 +274,7 @@ impl LivenessSweeper {
     }
 
     /// Whether it is more likely that this server hears nobody than that everybody died: when nobody
-    /// at all has been heard lately in a cluster worth the name. Workers do not beat at the same
+    /// at all has been heard lately in a cluster worth the name. Workers do not send heartbeats at the same
     /// moment, so this shows before the first of them is late. If they stay silent for another
     /// time-out, it is believed.
     fn is_our_own_deafness(&mut self, moment: Moment) -> bool {

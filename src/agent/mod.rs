@@ -1,15 +1,15 @@
 //! `aetherium agent`: the worker's side. Tells a server what this host is and which VMs it runs, until told to stop.
 //!
 //! The agent is a client of the public API and knows nothing of the server's inside. Its life is one loop: register,
-//! then beat at the pace the server asks for, and register again when the server no longer knows it. What it reads of
-//! the host is in `host` and [`inventory`], what a beat carries is decided in `beat`, which server it goes to in
-//! `servers`, how long to stay away after a failure in `backoff`; this file only holds the options and the
-//! conversation.
+//! then send heartbeats at the pace the server asks for, and register again when the server no longer knows it. What it
+//! reads of the host is in `host` and [`inventory`], what a heartbeat carries is decided in `heartbeat`, which server
+//! it goes to in `servers`, how long to stay away after a failure in `backoff`; this file only holds the options and
+//! the conversation.
 //!
 //! Nothing here depends on the inventory being readable: a worker that cannot list its VMs is still alive and says so.
 
 mod backoff;
-mod beat;
+mod heartbeat;
 mod host;
 pub mod hypervisor;
 pub mod inventory;
@@ -28,7 +28,7 @@ use tracing::{debug, info, warn};
 use uuid::Uuid;
 
 use self::backoff::Outage;
-use self::beat::BeatPlanner;
+use self::heartbeat::HeartbeatPlanner;
 use self::host::Host;
 use self::hypervisor::Hypervisor;
 use self::inventory::processes::HostProcesses;
@@ -42,7 +42,7 @@ use crate::discovery::{
 /// A server that is gone as well must not hold up the end of this process.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// However the server's answer came about, an agent never beats faster than this.
+/// However the server's answer came about, an agent never sends heartbeats faster than this.
 const FASTEST_PACE: Duration = Duration::from_millis(50);
 
 /// As many VMs as a worker takes when nobody says otherwise.
@@ -387,7 +387,7 @@ struct Agent {
     id: String,
     registration: Registration,
     inventory: Inventory,
-    planner: BeatPlanner,
+    planner: HeartbeatPlanner,
     outage: Outage,
     limits: RetryLimits,
     /// Whether the server has ever taken a registration of this process. From then on a refusal is a fault of the server
@@ -412,7 +412,7 @@ impl Agent {
             id,
             registration,
             inventory: Inventory::new(sources),
-            planner: BeatPlanner::default(),
+            planner: HeartbeatPlanner::default(),
             outage: Outage::default(),
             limits: RetryLimits::default(),
             accepted: false,
@@ -442,7 +442,7 @@ impl Agent {
     async fn live(&mut self) -> Result<Infallible, AgentError> {
         loop {
             self.register().await?;
-            self.beat_until_forgotten().await?;
+            self.send_heartbeats_until_forgotten().await?;
         }
     }
 
@@ -472,22 +472,22 @@ impl Agent {
         Ok(())
     }
 
-    /// Beats until the server says that it does not know this worker.
-    async fn beat_until_forgotten(&mut self) -> Result<(), AgentError> {
+    /// Sends heartbeats until the server says that it does not know this worker.
+    async fn send_heartbeats_until_forgotten(&mut self) -> Result<(), AgentError> {
         loop {
             let vms = self.list_vms().await;
-            let mut beat = self.planner.plan(vms.as_deref(), Instant::now());
-            beat.boot_id = Some(self.registration.boot_id.clone());
+            let mut heartbeat = self.planner.plan(vms.as_deref(), Instant::now());
+            heartbeat.boot_id = Some(self.registration.boot_id.clone());
             self.servers.try_first_choice();
-            match self.servers.client().await.heartbeat(&self.id, &beat).await {
+            match self.servers.client().await.heartbeat(&self.id, &heartbeat).await {
                 Ok(reply) => {
-                    self.planner.acknowledged(&beat, reply.resync, reply.last_sequence, Instant::now());
+                    self.planner.acknowledged(&heartbeat, reply.resync, reply.last_sequence, Instant::now());
                     self.outage.over(&self.id);
                     self.servers.succeeded();
                     self.set_standing(ACKNOWLEDGED, Some(reply.policy == DRAINING));
                     self.heard.send_replace(());
                     let pace = pace(&reply, &self.limits);
-                    self.note_set_aside(&reply.set_aside, beat.vms.is_some());
+                    self.note_set_aside(&reply.set_aside, heartbeat.vms.is_some());
                     self.note_policy(reply);
                     tokio::time::sleep(pace).await;
                 }
@@ -495,7 +495,7 @@ impl Agent {
                 Err(error) if self.servers.turned_back() => {
                     let id = &self.id;
                     debug!(worker.id = %id, %error, "Worker {id} stays with its server, the first choice did not take it");
-                    self.planner.unanswered(&beat);
+                    self.planner.unanswered(&heartbeat);
                 }
                 Err(error @ ClientError::Unknown { .. }) => {
                     // The first time is an ordinary restart of the server with nothing in it. A server that forgets
@@ -511,7 +511,9 @@ impl Agent {
                     return Err(AgentError::Superseded { id: self.id.clone(), source });
                 }
                 // Being alive does not depend on the server liking the inventory.
-                Err(error @ ClientError::Refused { .. }) if beat.vms.is_some() || beat.vms_delta.is_some() => {
+                Err(error @ ClientError::Refused { .. })
+                    if heartbeat.vms.is_some() || heartbeat.vms_delta.is_some() =>
+                {
                     self.planner.inventory_refused(Instant::now());
                     let id = &self.id;
                     warn!(worker.id = %id, %error, "The inventory of worker {id} was refused, beating without it for a while");
@@ -520,14 +522,14 @@ impl Agent {
                 Err(
                     error @ (ClientError::Refused { .. } | ClientError::Unavailable { .. } | ClientError::Url { .. }),
                 ) => {
-                    self.planner.unanswered(&beat);
+                    self.planner.unanswered(&heartbeat);
                     self.stay_away(&error).await;
                 }
             }
         }
     }
 
-    /// Reads the inventory. A failure costs the beat its inventory, never the beat.
+    /// Reads the inventory. A failure costs the heartbeat its inventory, never the heartbeat.
     async fn list_vms(&mut self) -> Option<Vec<VmReport>> {
         let id = &self.id;
         match self.inventory.read_within(self.limits.inventory_timeout).await {
@@ -618,7 +620,7 @@ impl Agent {
     }
 }
 
-/// When to beat next, as the server wishes within reason.
+/// When to send the next heartbeat, as the server wishes within reason.
 fn pace(reply: &HeartbeatReply, limits: &RetryLimits) -> Duration {
     let slowest = limits.longest_pace.max(FASTEST_PACE);
     Duration::try_from_secs_f64(reply.next_heartbeat_seconds).unwrap_or(slowest).clamp(FASTEST_PACE, slowest)
@@ -690,12 +692,12 @@ mod tests {
             tokio::time::timeout(PATIENCE, self.calls.recv()).await.unwrap().unwrap()
         }
 
-        /// The next call that is not a beat without news.
+        /// The next call that is not a heartbeat without news.
         async fn news(&mut self) -> Call {
             loop {
                 let call = self.call().await;
-                let is_beat = call.line.starts_with("POST");
-                if !is_beat || call.body.get("vms").is_some() || call.body.get("vms_delta").is_some() {
+                let is_heartbeat = call.line.starts_with("POST");
+                if !is_heartbeat || call.body.get("vms").is_some() || call.body.get("vms_delta").is_some() {
                     return call;
                 }
             }
@@ -761,7 +763,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_agent_registers_beats_and_says_goodbye() {
+    async fn an_agent_registers_sends_heartbeats_and_says_goodbye() {
         let vms = Moving::default();
         vms.set(&["vm-1"]);
         let mut server = FakeServer::answering([]).await;
@@ -850,7 +852,7 @@ mod tests {
             agent.servers.return_now();
             agent.planner.begin(3, None);
             let standing = agent.standing.subscribe();
-            tokio::spawn(async move { agent.beat_until_forgotten().await });
+            tokio::spawn(async move { agent.send_heartbeats_until_forgotten().await });
             assert_eq!(first.call().await.body["sequence"], 1);
             for sequence in [2, 3] {
                 let call = second.call().await;
@@ -933,8 +935,8 @@ mod tests {
             again.body["last_incarnation"], 3,
             "a server that has lost its memory must not give it an earlier one"
         );
-        let beat = server.call().await.body;
-        assert_eq!((&beat["sequence"], &beat["vms"][0]["id"]), (&json!(3), &json!("vm-1")));
+        let heartbeat = server.call().await.body;
+        assert_eq!((&heartbeat["sequence"], &heartbeat["vms"][0]["id"]), (&json!(3), &json!("vm-1")));
     }
 
     #[tokio::test]
@@ -998,14 +1000,14 @@ mod tests {
         assert!(server.call().await.line.starts_with("PUT"));
         assert!(server.call().await.line.starts_with("PUT"));
         for sequence in [1, 2] {
-            let beat = server.call().await.body;
-            assert_eq!(beat["sequence"], sequence);
-            assert_eq!(beat["vms"][0]["id"], "vm-1", "nobody knows whether the failed beat was taken");
+            let heartbeat = server.call().await.body;
+            assert_eq!(heartbeat["sequence"], sequence);
+            assert_eq!(heartbeat["vms"][0]["id"], "vm-1", "nobody knows whether the failed beat was taken");
         }
     }
 
     #[tokio::test]
-    async fn an_inventory_that_cannot_be_read_does_not_stop_the_beats() {
+    async fn an_inventory_that_cannot_be_read_does_not_stop_the_heartbeats() {
         let vms = Moving::default();
         let mut server = FakeServer::answering([]).await;
         let _agent = Running::agent(&server.url, &vms);
@@ -1018,7 +1020,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_inventory_the_server_refuses_does_not_stop_the_beats() {
+    async fn an_inventory_the_server_refuses_does_not_stop_the_heartbeats() {
         let vms = Moving::default();
         vms.set(&["vm-1"]);
         let mut server = FakeServer::answering([(200, json!({})), error(400, "vms[0] is odd")]).await;

@@ -1,7 +1,8 @@
 //! A batch while it is decided: the state as it will be, and what has to be written for it.
 //!
-//! Commands change a [`Batch`] and nothing else. It is a value in memory: it knows neither the tables nor SQL, which are
-//! [`store`](super::store)'s, and nothing of who waits for the commands' replies, which is [`queue`](super::queue)'s.
+//! Commands change a [`Batch`] and nothing else. It is a value in memory: it knows neither the tables nor SQL, which
+//! are [`store`](super::store)'s, and nothing of who waits for the commands' replies, which is
+//! [`queue`](super::queue)'s.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,8 +15,9 @@ use crate::cluster::{
 
 /// The next state of the cluster, while commands are still changing it.
 ///
-/// Commands see what the commands before them in the same batch did. Rows are written from the final state, column group
-/// by column group, so the number of statements does not depend on how many commands of a batch touched one worker.
+/// Commands see what the commands before them in the same batch did. Rows are written from the final state, column
+/// group by column group, so the number of statements does not depend on how many commands of a batch touched one
+/// worker.
 pub struct Batch<'a> {
     base: &'a Snapshot,
     /// The revision this batch will have.
@@ -33,8 +35,8 @@ pub struct Batch<'a> {
     /// Whether the floor has to be written.
     has_raised_floor: bool,
     events: Vec<Arc<Event>>,
-    /// Idempotency records by key: those of earlier batches that commands of this one may ask for, and those that this one
-    /// makes.
+    /// Idempotency records by key: those of earlier batches that commands of this one may ask for, and those that this
+    /// one makes.
     idempotency_records: BTreeMap<Arc<str>, IdempotencyRecord>,
     /// Keys of the records that this batch makes.
     recorded_keys: Vec<Arc<str>>,
@@ -154,8 +156,8 @@ impl<'a> Batch<'a> {
         self.purged.get(id).or_else(|| self.base.tombstone(id).filter(|_| !self.pruned_tombstones.contains(id)))
     }
 
-    /// An incarnation above the last one in the database, above the last one that the process itself knows of, and above
-    /// the floor. The database may have been restored to a state from before the process's own was handed out.
+    /// An incarnation above the last one in the database, above the last one that the process itself knows of, and
+    /// above the floor. The database may have been restored to a state from before the process's own was handed out.
     pub fn next_incarnation(&self, last: Option<u64>, last_of_process: Option<u64>) -> u64 {
         last.max(last_of_process).unwrap_or(0).max(self.incarnation_floor) + 1
     }
@@ -189,9 +191,9 @@ impl<'a> Batch<'a> {
         self.purged.insert(worker.id.clone(), Arc::new(tombstone));
     }
 
-    /// Removes the tombstone of a worker that was purged before this batch. If no worker of its id is registered again, the
-    /// incarnation floor rises to the tombstone's incarnation, so that none is handed out twice. (One that is registered
-    /// again counts on from the tombstone's.)
+    /// Removes the tombstone of a worker that was purged before this batch. If no worker of its id is registered again,
+    /// the incarnation floor rises to the tombstone's incarnation, so that none is handed out twice. (One that is
+    /// registered again counts on from the tombstone's.)
     pub fn prune_tombstone(&mut self, tombstone: &Tombstone) {
         let id = &tombstone.worker_id;
         let counts_on = self.find_worker(id.as_str()).is_some();
@@ -229,8 +231,8 @@ impl<'a> Batch<'a> {
         }));
     }
 
-    /// Announces a worker back online if it was announced offline. The actor is the server, as it is for the announcement
-    /// that the worker was offline: the server found out both.
+    /// Announces a worker back online if it was announced offline. The actor is the server, as it is for the
+    /// announcement that the worker was offline: the server found out both.
     pub fn announce_back_online(&mut self, worker: &mut Worker) -> bool {
         let back = worker.announced == Availability::Offline;
         if back {
@@ -273,8 +275,8 @@ impl<'a> Batch<'a> {
         others.map(|changed| &*changed.worker)
     }
 
-    /// A plain heartbeat changes a worker's numbers and none of its VMs, and it arrived at the time of the batch: rows of
-    /// plain heartbeats share their revision and their time.
+    /// A plain heartbeat changes a worker's numbers and none of its VMs, and it arrived at the time of the batch: rows
+    /// of plain heartbeats share their revision and their time.
     fn is_plain_heartbeat(&self, ChangedWorker { worker, column_groups }: &ChangedWorker) -> bool {
         const HEARTBEAT: [bool; ColumnGroup::COUNT] = {
             let mut column_groups = [false; ColumnGroup::COUNT];

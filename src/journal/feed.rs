@@ -1,12 +1,13 @@
 //! The changes that were committed lately, for whoever follows.
 //!
-//! A bounded ring: it keeps the last changes, up to a number and to a size in bytes, whether anybody reads them or not. A
-//! [`ChangeReceiver`] is only a position in it: one that is not read holds nothing back and costs nothing. When it is read
-//! again and the ring has moved on, it is told that it [`Lagged`], and its holder catches up from the event log or from the
-//! latest snapshot.
+//! A bounded ring: it keeps the last changes, up to a number and to a size in bytes, whether anybody reads them or not.
+//! A [`ChangeReceiver`] is only a position in it: one that is not read holds nothing back and costs nothing. When it is
+//! read again and the ring has moved on, it is told that it [`Lagged`], and its holder catches up from the event log or
+//! from the latest snapshot.
 //!
-//! For the same reason a change carries no snapshot. It says what to look for; what it looks like is read from the latest
-//! snapshot. Changes reach other servers by the database ([`follow`](super::follow)), and clients by the resolvers' streams.
+//! For the same reason a change carries no snapshot. It says what to look for; what it looks like is read from the
+//! latest snapshot. Changes reach other servers by the database ([`follow`](super::follow)), and clients by the
+//! resolvers' streams.
 
 use std::collections::VecDeque;
 use std::mem::size_of;

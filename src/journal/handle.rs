@@ -90,8 +90,8 @@ impl Journal {
         self.0.published.load_full()
     }
 
-    /// Changes from now on. Subscribe first and take the snapshot then: changes that are in the snapshot already are recognised
-    /// by their revision.
+    /// Changes from now on. Subscribe first and take the snapshot then: changes that are in the snapshot already are
+    /// recognised by their revision.
     pub fn subscribe(&self) -> ChangeReceiver {
         self.0.feed.subscribe()
     }
@@ -103,8 +103,8 @@ impl Journal {
         if self.snapshot().revision == revision { Some(now) } else { self.0.feed.subscribe_after(revision) }
     }
 
-    /// The cluster at this revision or a later one. A client that was told a revision by another server wants to see it here,
-    /// too.
+    /// The cluster at this revision or a later one. A client that was told a revision by another server wants to see it
+    /// here, too.
     pub async fn snapshot_at_least(&self, revision: u64) -> Result<Arc<Snapshot>> {
         let snapshot = self.snapshot();
         if snapshot.revision >= revision {
@@ -119,8 +119,8 @@ impl Journal {
         self.within_timeout(revision, arriving).await
     }
 
-    /// The cluster at this cursor or a later one. None if there is no such cursor: if it is of another database, or of what
-    /// this one was before it was restored.
+    /// The cluster at this cursor or a later one. None if there is no such cursor: if it is of another database, or of
+    /// what this one was before it was restored.
     pub async fn snapshot_at_cursor(&self, cursor: &Cursor) -> Result<Option<Arc<Snapshot>>> {
         let snapshot = self.snapshot();
         let is_known = snapshot.epochs.include(cursor);
@@ -202,8 +202,8 @@ impl Journal {
         !self.0.queue.is_closed()
     }
 
-    /// Whether commands are committed, as far as the writer knows: the last commit succeeded, or an attempt after it; none
-    /// hangs; and there is room in the queue for commands of operators.
+    /// Whether commands are committed, as far as the writer knows: the last commit succeeded, or an attempt after it;
+    /// none hangs; and there is room in the queue for commands of operators.
     pub fn accepts_commits(&self) -> bool {
         self.is_open() && self.0.health.is_ok() && self.0.queue.backlog().has_room_for_operators()
     }
@@ -214,8 +214,8 @@ impl Journal {
         if self.is_multi_server() { self.0.health.staleness() } else { Duration::ZERO }
     }
 
-    /// How long ago the database last answered the writer, perhaps in the middle of a commit; or, if it has not answered since,
-    /// how long ago the writer began to ask.
+    /// How long ago the database last answered the writer, perhaps in the middle of a commit; or, if it has not
+    /// answered since, how long ago the writer began to ask.
     pub fn database_idle(&self) -> Duration {
         self.0.database.progress().idle()
     }
@@ -230,19 +230,20 @@ impl Journal {
         self.is_open() && !(self.is_multi_server() && self.0.health.is_stale())
     }
 
-    /// Has a command decided and committed. If the returned future is dropped, a command that has not begun is not begun, and
-    /// one that has is finished.
+    /// Has a command decided and committed. If the returned future is dropped, a command that has not begun is not
+    /// begun, and one that has is finished.
     pub async fn commit<C: Command>(&self, command: C) -> Result<Committed<C::Reply>> {
         self.submit(command)?.committed().await
     }
 
-    /// Puts a command into the queue, and waits for its reply later. It is refused at once if it would have to wait too long.
+    /// Puts a command into the queue, and waits for its reply later. It is refused at once if it would have to wait too
+    /// long.
     pub fn submit<C: Command>(&self, command: C) -> Result<Submitted<C::Reply>> {
         self.0.queue.send(command, &self.0.published.load().snapshot).map(Submitted)
     }
 
-    /// Puts commands into the queue that came together: all of them, or none. They are committed together as far as one commit
-    /// can hold them.
+    /// Puts commands into the queue that came together: all of them, or none. They are committed together as far as one
+    /// commit can hold them.
     pub fn submit_all<C: Command>(&self, commands: impl IntoIterator<Item = C>) -> Result<Vec<Submitted<C::Reply>>> {
         let replies = self.0.queue.send_all(commands, &self.0.published.load().snapshot)?;
         Ok(replies.into_iter().map(Submitted).collect())

@@ -26,8 +26,8 @@ pub struct IdempotencyRecord {
     pub response: StoredResponse,
 }
 
-/// The fingerprint of a heartbeat. Its prefix is how the database tells the records of heartbeats from those of commands,
-/// which are kept longer.
+/// The fingerprint of a heartbeat. Its prefix is how the database tells the records of heartbeats from those of
+/// commands, which are kept longer.
 pub fn heartbeat_fingerprint(fingerprint: &str) -> String {
     format!("{}{fingerprint}", Request::HEARTBEAT)
 }

@@ -7,8 +7,9 @@ use std::cmp::Ordering;
 use crate::cluster::Worker;
 use crate::error::{Error, Result};
 
-/// Refuses what is said by another incarnation of a worker than the present one. The number alone does not tell them apart
-/// when the database was restored to an earlier state: the same number may have been handed out to another process before.
+/// Refuses what is said by another incarnation of a worker than the present one. The number alone does not tell them
+/// apart when the database was restored to an earlier state: the same number may have been handed out to another
+/// process before.
 pub fn check_incarnation(worker: &Worker, given: u64, boot_id: Option<&str>) -> Result<()> {
     let (id, current, boots) = (worker.id.as_str(), worker.life.incarnation, &worker.life.boots);
     match given.cmp(&current) {
@@ -28,8 +29,8 @@ pub fn check_incarnation(worker: &Worker, given: u64, boot_id: Option<&str>) -> 
     }
 }
 
-/// The refusal of a process whose boot is over. It is the same for a registration and for a heartbeat, so that no process
-/// is told to register again only to be refused then.
+/// The refusal of a process whose boot is over. It is the same for a registration and for a heartbeat, so that no
+/// process is told to register again only to be refused then.
 pub fn boot_is_over(id: &str, boot_id: &str, current: u64) -> Error {
     Error::BootIsOver { id: id.to_owned(), boot_id: boot_id.to_owned(), current }
 }

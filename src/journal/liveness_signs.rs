@@ -1,7 +1,7 @@
 //! Signs of life: that a worker was alive, although nothing else that it said was taken.
 //!
-//! A heartbeat that is refused for load, or given up while it waits in the queue, still proves that its worker is alive.
-//! [`LivenessSigns`] notes when. The [sweeper](crate::liveness) has that time committed, and nothing else of the
+//! A heartbeat that is refused for load, or given up while it waits in the queue, still proves that its worker is
+//! alive. [`LivenessSigns`] notes when. The [sweeper](crate::liveness) has that time committed, and nothing else of the
 //! heartbeat. So workers stay online for all servers while there is no room for what they say, and only those that are
 //! silent go offline. What a heartbeat that is taken changes is [decided](super::commands) elsewhere.
 
@@ -26,8 +26,8 @@ pub struct LivenessSign<'a> {
 }
 
 impl LivenessSign<'_> {
-    /// Whether the process is the present one of the worker, or one that is about to take its place: the same judgement as
-    /// if the command were taken. The sequence number of a late heartbeat is a sign of life once.
+    /// Whether the process is the present one of the worker, or one that is about to take its place: the same judgement
+    /// as if the command were taken. The sequence number of a late heartbeat is a sign of life once.
     pub fn is_of(&self, worker: &Worker) -> bool {
         if worker.life.left_at.is_some() {
             return false;
@@ -60,8 +60,8 @@ pub struct NotedSign {
 }
 
 impl NotedSign {
-    /// Whether the sign is later than the worker's `last_seen`, and the worker still has the same incarnation and has not
-    /// left.
+    /// Whether the sign is later than the worker's `last_seen`, and the worker still has the same incarnation and has
+    /// not left.
     pub fn is_news_of(&self, worker: &Worker) -> bool {
         worker.life.incarnation == self.incarnation && worker.life.left_at.is_none() && worker.usage.last_seen < self.at
     }

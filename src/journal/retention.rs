@@ -1,7 +1,7 @@
 //! Retention: for how long events, idempotency records and tombstones are kept, and the agent that prunes them.
 //!
-//! Events and idempotency records are no part of the state, and each server [removes](super::store::pruning) old ones beside
-//! the writer. Tombstones are part of the state: they are removed by a command like any other change.
+//! Events and idempotency records are no part of the state, and each server [removes](super::store::pruning) old ones
+//! beside the writer. Tombstones are part of the state: they are removed by a command like any other change.
 
 use std::time::Duration;
 
@@ -36,13 +36,13 @@ const HEARTBEAT_IDEMPOTENCY_RETENTION: Duration = Duration::from_secs(60 * 60);
 /// operators.
 const MAX_IDEMPOTENCY_RECORDS: u64 = 100_000;
 
-/// How long a tombstone is kept. By a tombstone, a late registration of an ended process is recognised and refused: one from
-/// a machine that was suspended, or from a snapshot of one. Such machines are resumed after days; who resumes one after a
-/// month will have looked at what happens. Incarnations are not handed out twice even after that.
+/// How long a tombstone is kept. By a tombstone, a late registration of an ended process is recognised and refused: one
+/// from a machine that was suspended, or from a snapshot of one. Such machines are resumed after days; who resumes one
+/// after a month will have looked at what happens. Incarnations are not handed out twice even after that.
 const TOMBSTONE_RETENTION: TimeDelta = TimeDelta::days(30);
 
-/// How many tombstones are kept at most: as many as the largest fleet has workers, for a fleet that is replaced at once. Each
-/// takes some hundred bytes of memory, and a few thousand if its process was started again and again.
+/// How many tombstones are kept at most: as many as the largest fleet has workers, for a fleet that is replaced at
+/// once. Each takes some hundred bytes of memory, and a few thousand if its process was started again and again.
 const MAX_TOMBSTONES: usize = 100_000;
 
 /// How much of the event log is kept.
@@ -109,8 +109,9 @@ impl RetentionPruner {
         let mut candidates = Vec::new();
         let mut purged_at = None;
         for (place, tombstone) in tombstones.into_iter().enumerate().rev() {
-            // A tombstone without a date, or with one of a clock that was ahead, is at least as old as the one that was purged
-            // next. Any other date counts for its own tombstone alone: if the clock was behind, that makes no other one old.
+            // A tombstone without a date, or with one of a clock that was ahead, is at least as old as the one that was
+            // purged next. Any other date counts for its own tombstone alone: if the clock was behind, that makes no
+            // other one old.
             purged_at = tombstone.purged_at.filter(|at| *at <= now).or(purged_at);
             if place < surplus || purged_at.is_some_and(|at| at < too_old) {
                 candidates.push((tombstone.worker_id.clone(), tombstone.revision));

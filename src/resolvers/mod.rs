@@ -58,7 +58,7 @@ pub struct Timing {
 impl Timing {
     /// The documented rule: offline after 60 s.
     pub const OFFLINE_AFTER: Duration = Duration::from_secs(60);
-    /// Six beats fit into the documented time-out, so a few may be lost.
+    /// Six heartbeats fit into the documented time-out, so a few may be lost.
     pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
 }
 
@@ -211,7 +211,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_large_fleet_is_told_to_beat_less_often_within_its_time_out() {
+    fn a_large_fleet_is_told_to_send_heartbeats_less_often_within_its_time_out() {
         let timing = |interval, offline_after| Timing {
             heartbeat_interval: Duration::from_secs(interval),
             offline_after: Duration::from_secs(offline_after),

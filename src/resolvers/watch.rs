@@ -32,14 +32,14 @@ const STATS_PERIOD: Duration = Duration::from_secs(1);
 /// The shortest time between two messages that can be asked for.
 const SHORTEST_PERIOD: Duration = Duration::from_millis(50);
 
-/// A worker as it is, and how many of its beats this message stands for.
+/// A worker as it is, and how many of its heartbeats this message stands for.
 #[derive(Clone, Debug)]
 pub struct Heartbeat {
     /// The worker.
     pub worker: WorkerView,
     /// When it was last heard from.
     pub received_at: Timestamp,
-    /// How many beats were folded into this message.
+    /// How many heartbeats were folded into this message.
     pub coalesced: u32,
 }
 
@@ -109,7 +109,9 @@ impl Resolvers {
             ticks: period.map(every),
             silence: self.silence(),
         };
-        Ok(stream::unfold(Box::new(watch), |mut watch| async move { watch.next().await.map(|beat| (beat, watch)) }))
+        Ok(stream::unfold(Box::new(watch), |mut watch| async move {
+            watch.next().await.map(|heartbeat| (heartbeat, watch))
+        }))
     }
 
     /// Statistics now, and again when they changed, at most once in `period`.
@@ -309,10 +311,10 @@ struct HeartbeatWatch {
     up_to: Cursor,
     /// When the reader came: nothing is shown as it was before.
     seen: Timestamp,
-    /// Workers to tell of now, and how many beats each message stands for.
+    /// Workers to tell of now, and how many heartbeats each message stands for.
     due: BTreeMap<WorkerId, u32>,
     /// Whom the last message was about: who comes after it has its turn, or whoever comes early in
-    /// the order and beats often would be the only one that a slow reader hears of.
+    /// the order and sends heartbeats often would be the only one that a slow reader hears of.
     told: Option<WorkerId>,
     /// Workers to tell of at the next tick.
     gathering: BTreeMap<WorkerId, u32>,

@@ -25,7 +25,7 @@ pub use crate::journal::commands::{ExpectedRevision, ExpectedState, Precondition
 use crate::journal::{Committed, LivenessSign, Submitted};
 
 /// By how much the time of the next heartbeat is spread, so that a fleet that starts at once does
-/// not beat at once for ever.
+/// not send its heartbeats at once for ever.
 const JITTER: f64 = 0.1;
 
 /// A worker has registered.
@@ -345,12 +345,12 @@ impl Resolvers {
     /// no room for them, none is taken.
     pub async fn record_heartbeats(
         &self,
-        beats: Vec<(String, HeartbeatInput)>,
+        heartbeats: Vec<(String, HeartbeatInput)>,
     ) -> Result<Vec<Result<HeartbeatRecorded>>> {
         let offline_after = self.timing.offline_after;
-        let mut checked = Vec::with_capacity(beats.len());
-        let mut places = Vec::with_capacity(beats.len());
-        for (worker_id, input) in beats {
+        let mut checked = Vec::with_capacity(heartbeats.len());
+        let mut places = Vec::with_capacity(heartbeats.len());
+        for (worker_id, input) in heartbeats {
             places.push(input.check().map(|report| checked.push(RecordHeartbeat { worker_id, report, offline_after })));
         }
         let submitted = self.journal.submit_all(checked).map_err(|refused| self.within_time_out(refused))?;
@@ -436,14 +436,14 @@ impl Resolvers {
     /// spoil the others.
     pub async fn record_heartbeats_once(
         &self,
-        beats: Vec<(String, HeartbeatInput)>,
+        heartbeats: Vec<(String, HeartbeatInput)>,
         once: Once<Vec<Result<HeartbeatRecorded>>>,
     ) -> Result<Answered> {
         let offline_after = self.timing.offline_after;
         // Those that make no sense are not given to the journal; their places are kept.
-        let mut checked = Vec::with_capacity(beats.len());
-        let mut places = Vec::with_capacity(beats.len());
-        for (worker_id, input) in beats {
+        let mut checked = Vec::with_capacity(heartbeats.len());
+        let mut places = Vec::with_capacity(heartbeats.len());
+        for (worker_id, input) in heartbeats {
             places.push(input.check().map(|report| checked.push(RecordHeartbeat { worker_id, report, offline_after })));
         }
         let timing = self.timing;

@@ -13,8 +13,8 @@ use super::tally::Tally;
 use super::worker::{Duty, Worker};
 use crate::client::{Client, ClientError, Heartbeat, HeartbeatReply};
 
-/// Beats that are due within this part of an interval go together. The server gives every worker a slightly different
-/// time for its next beat; without some slack a gateway would soon send each of them alone.
+/// Heartbeats that are due within this part of an interval go together. The server gives every worker a slightly different
+/// time for its next heartbeat; without some slack a gateway would soon send each of them alone.
 const GATHERED: u32 = 4;
 
 /// A whole fleet says goodbye in less; a server that hangs does not keep the simulator from ending.
@@ -24,13 +24,13 @@ const GOODBYES_TAKE: Duration = Duration::from_secs(30);
 pub(super) struct Link {
     pub(super) client: Client,
     pub(super) tally: Arc<Tally>,
-    /// Permits for registrations and goodbyes, and for beats, under way at once.
+    /// Permits for registrations and goodbyes, and for heartbeats, under way at once.
     pub(super) registrations: Semaphore,
-    pub(super) beats: Semaphore,
+    pub(super) heartbeats: Semaphore,
     pub(super) stop: CancellationToken,
     /// Whether workers say goodbye at the end.
     pub(super) goodbye: bool,
-    /// Whether beats go through the endpoint that takes many.
+    /// Whether heartbeats go through the endpoint that takes many.
     pub(super) batched: bool,
 }
 
@@ -40,11 +40,11 @@ pub(super) struct Gateway {
     link: Arc<Link>,
 }
 
-/// A beat on its way.
+/// A heartbeat on its way.
 struct Sent {
     worker: usize,
     since: Instant,
-    beat: Heartbeat,
+    heartbeat: Heartbeat,
 }
 
 impl Gateway {
@@ -61,7 +61,7 @@ impl Gateway {
             }
             let slack = self.slack();
             self.register().await;
-            self.beat(slack).await;
+            self.send_heartbeats(slack).await;
         }
         if self.link.goodbye {
             self.say_goodbye().await;
@@ -98,34 +98,34 @@ impl Gateway {
         }
     }
 
-    /// Sends the beats that are due in one request.
-    async fn beat(&mut self, slack: Duration) {
-        let Link { client, tally, beats, stop, batched, .. } = &*self.link;
+    /// Sends the heartbeats that are due in one request.
+    async fn send_heartbeats(&mut self, slack: Duration) {
+        let Link { client, tally, heartbeats, stop, batched, .. } = &*self.link;
         let now = Instant::now();
         let mut sent = Vec::new();
         for (index, worker) in self.workers.iter_mut().enumerate() {
-            if worker.duty(now, slack, tally) == Duty::Beat {
+            if worker.duty(now, slack, tally) == Duty::Heartbeat {
                 let since = worker.waiting_since(now);
-                sent.extend(worker.beat(now, tally).map(|beat| Sent { worker: index, since, beat }));
+                sent.extend(worker.heartbeat(now, tally).map(|heartbeat| Sent { worker: index, since, heartbeat }));
             }
         }
         if sent.is_empty() {
             return;
         }
 
-        // Timed from before the permit: a beat that waits for a stalled server to free one is slow, not unborn.
-        let Some(_permit) = stop.run_until_cancelled(beats.acquire()).await else {
+        // Timed from before the permit: a heartbeat that waits for a stalled server to free one is slow, not unborn.
+        let Some(_permit) = stop.run_until_cancelled(heartbeats.acquire()).await else {
             return;
         };
         let answers = if *batched {
             let bodies: Vec<(&str, &Heartbeat)> =
-                sent.iter().map(|sent| (self.workers[sent.worker].id(), &sent.beat)).collect();
+                sent.iter().map(|sent| (self.workers[sent.worker].id(), &sent.heartbeat)).collect();
             client.heartbeats(&bodies).await
         } else {
             let mut answers = Vec::with_capacity(1);
             for sent in &sent {
                 let id = self.workers[sent.worker].id();
-                answers.push(client.heartbeat(id, &sent.beat).await);
+                answers.push(client.heartbeat(id, &sent.heartbeat).await);
             }
             Ok(answers)
         };
@@ -135,7 +135,7 @@ impl Gateway {
                     settle(&mut self.workers[sent.worker], sent.since, answer.as_ref(), tally);
                 }
             }
-            // The request as a whole failed, and with it every beat in it.
+            // The request as a whole failed, and with it every heartbeat in it.
             Err(error) => {
                 for sent in &sent {
                     settle(&mut self.workers[sent.worker], sent.since, Err(&error), tally);
@@ -174,7 +174,7 @@ fn settle(worker: &mut Worker, since: Instant, answer: Result<&HeartbeatReply, &
         }
         Err(error) => {
             debug!(worker.id = worker.id(), %error, "A beat of worker {} failed", worker.id());
-            tally.beat_failed(error);
+            tally.heartbeat_failed(error);
             worker.failed(now, error);
         }
     }

@@ -1,6 +1,6 @@
 //! `aetherium simulate`: a synthetic fleet that speaks the real API.
 //!
-//! Thousands of workers register, beat, start and stop VMs, fall silent and come back, from one process and over
+//! Thousands of workers register, send heartbeats, start and stop VMs, fall silent and come back, from one process and over
 //! [`crate::client`], so a server under it cannot tell them from agents on real hosts. It serves three purposes: trying
 //! Aetherium out, measuring a server, and finding out what a server does when workers misbehave.
 //!
@@ -8,8 +8,8 @@
 //!
 //! * `options`: what the command line asks for.
 //! * `fleet`: the workers before anything happens, a pure function of the options and their seed.
-//! * `inventory`: the VMs of one worker: placing, churn, and what a beat has to tell about them. Pure as well.
-//! * `worker`: when a worker registers, beats, dies, returns and backs off. It decides and sends nothing.
+//! * `inventory`: the VMs of one worker: placing, churn, and what a heartbeat has to tell about them. Pure as well.
+//! * `worker`: when a worker registers, sends heartbeats, dies, returns and backs off. It decides and sends nothing.
 //! * `gateway`: one task that does what its worker (or, with `--batch`, its workers) decided, over the network.
 //! * `tally` and `progress`: what is counted, and how it is shown.
 //!
@@ -43,12 +43,12 @@ use self::worker::Worker;
 use crate::client::{Client, ClientError};
 
 /// Registrations under way at once. A real fleet does not start within a second either, and a server that is busy
-/// registering should still answer beats.
+/// registering should still answer heartbeats.
 const REGISTRATIONS_AT_ONCE: usize = 64;
 
-/// Beats under way at once. A stalled server would otherwise have every worker hold a connection, and the usual limit
+/// Heartbeats under way at once. A stalled server would otherwise have every worker hold a connection, and the usual limit
 /// of 1,024 open files would make the simulator fail instead of the server.
-const BEATS_AT_ONCE: usize = 256;
+const HEARTBEATS_AT_ONCE: usize = 256;
 
 /// Why a simulation did not take place. Once it runs, failures are counted in the [`Summary`] instead.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +71,7 @@ pub enum SimulateError {
 
 /// Simulates a fleet until told to stop or until its `duration` is over, and says how it went.
 ///
-/// Stopping lets calls that are under way finish, so that every beat the server took is one that is counted here.
+/// Stopping lets calls that are under way finish, so that every heartbeat the server took is one that is counted here.
 pub async fn run(
     options: SimulateOptions,
     progress: Progress,
@@ -101,7 +101,7 @@ pub async fn run(
         client,
         tally: Arc::clone(&tally),
         registrations: Semaphore::new(REGISTRATIONS_AT_ONCE),
-        beats: Semaphore::new(BEATS_AT_ONCE),
+        heartbeats: Semaphore::new(HEARTBEATS_AT_ONCE),
         stop: stop.clone(),
         goodbye: options.goodbye,
         batched: options.batch > 1,

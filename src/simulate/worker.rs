@@ -1,4 +1,5 @@
-//! One simulated worker: when it registers, beats, falls silent and returns, and how it takes the server's answers.
+//! One simulated worker: when it registers, sends heartbeats, falls silent and returns, and how it takes the server's
+//! answers.
 //!
 //! It decides and is told what came of it; it sends nothing and reads no clock, so every rule below can be tested by
 //! handing it moments and answers. [`super::gateway`] does the sending.
@@ -36,7 +37,7 @@ const SILENCES: Range<f64> = 1.2..2.0;
 pub(super) enum Duty {
     Rest,
     Register,
-    Beat,
+    Heartbeat,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -70,7 +71,7 @@ pub(super) struct Worker {
     /// The pace it was given; without one, what the server `told` last counts.
     interval: Option<Duration>,
     told: Duration,
-    /// Where in the first interval its first beat falls, from 0 to 1.
+    /// Where in the first interval its first heartbeat falls, from 0 to 1.
     phase: f64,
     offline_after: Duration,
     /// How long it may stay away: as long as a real agent.
@@ -128,12 +129,12 @@ impl Worker {
         self.due
     }
 
-    /// The usual time from beat to beat.
+    /// The usual time from heartbeat to heartbeat.
     pub(super) fn pace(&self) -> Duration {
         self.interval.unwrap_or(self.told)
     }
 
-    /// Says what to do now. A beat that is due within `slack` is brought forward to go with those of others.
+    /// Says what to do now. A heartbeat that is due within `slack` is brought forward to go with those of others.
     pub(super) fn duty(&mut self, now: Instant, slack: Duration, tally: &Tally) -> Duty {
         match self.life {
             Life::Unregistered if self.due <= now => Duty::Register,
@@ -149,9 +150,9 @@ impl Worker {
                 self.due = now + self.some(SILENCES);
                 Duty::Rest
             }
-            Life::Registered { .. } if self.due <= now => Duty::Beat,
+            Life::Registered { .. } if self.due <= now => Duty::Heartbeat,
             // Who backs off does so to the end.
-            Life::Registered { .. } if self.failures == 0 && self.due <= now + slack => Duty::Beat,
+            Life::Registered { .. } if self.failures == 0 && self.due <= now + slack => Duty::Heartbeat,
             Life::Unregistered | Life::Registered { .. } | Life::Silent => Duty::Rest,
         }
     }
@@ -177,23 +178,23 @@ impl Worker {
         }
     }
 
-    /// Lets its VMs take a step and makes the next beat; none if it is not registered.
-    pub(super) fn beat(&mut self, now: Instant, tally: &Tally) -> Option<Heartbeat> {
+    /// Lets its VMs take a step and makes the next heartbeat; none if it is not registered.
+    pub(super) fn heartbeat(&mut self, now: Instant, tally: &Tally) -> Option<Heartbeat> {
         let Life::Registered { incarnation, ref mut sequence } = self.life else {
             return None;
         };
         *sequence += 1;
         let boot_id = Some(self.host.registration.boot_id.clone());
-        let mut beat = Heartbeat { incarnation, boot_id, sequence: *sequence, ..Heartbeat::default() };
+        let mut heartbeat = Heartbeat { incarnation, boot_id, sequence: *sequence, ..Heartbeat::default() };
         let elapsed = now.saturating_duration_since(self.churned);
         self.churned = now;
         let Host { inventory, dice, .. } = &mut self.host;
         tally.churned(inventory.churn(self.churn, elapsed, !self.draining, dice));
-        inventory.report(&mut beat);
-        Some(beat)
+        inventory.report(&mut heartbeat);
+        Some(heartbeat)
     }
 
-    /// From when a beat that is sent now has to be timed.
+    /// From when a heartbeat that is sent now has to be timed.
     ///
     /// With a pace of its own a worker may already be late, because the last answer was slow. It is then timed from when
     /// it should have been sent; otherwise a slow server would slow the fleet down and look better for it.
@@ -201,7 +202,7 @@ impl Worker {
         if self.due < self.answered { self.due } else { now }
     }
 
-    /// Takes the answer to a beat.
+    /// Takes the answer to a heartbeat.
     pub(super) fn acknowledged(&mut self, now: Instant, reply: &HeartbeatReply) {
         self.told = wait(reply.next_heartbeat_seconds, USUAL_PACE);
         self.draining = reply.policy == "draining";
@@ -220,13 +221,13 @@ impl Worker {
         self.answered = now;
         self.due = match self.interval {
             None => now + self.told,
-            // Keeps time exactly, but after a stall sends one late beat, not all that were missed.
+            // Keeps time exactly, but after a stall sends one late heartbeat, not all that were missed.
             Some(interval) if self.due + interval * 2 < now => now,
             Some(interval) => self.due + interval,
         };
     }
 
-    /// Takes the failure of a registration or of a beat.
+    /// Takes the failure of a registration or of a heartbeat.
     pub(super) fn failed(&mut self, now: Instant, error: &ClientError) {
         let mut pause = Duration::ZERO;
         match error {
@@ -234,7 +235,7 @@ impl Worker {
             // A real agent leaves the id to the other process. Here nobody is there to clear it up, and a fleet that
             // shrinks silently would be the worse surprise.
             ClientError::Superseded { .. } => self.boot(),
-            // Nothing was applied or nobody knows; the next beat tells again what this one told.
+            // Nothing was applied or nobody knows; the next heartbeat tells again what this one told.
             ClientError::Refused { .. } | ClientError::Url { .. } => {}
             ClientError::Unavailable { retry_after, .. } => {
                 pause = self.limits.granted(*retry_after);
@@ -252,8 +253,9 @@ impl Worker {
         self.life = Life::Unregistered;
     }
 
-    /// Doubles with every failure in a row, up to a longest one. Half of it is left to chance, so that a fleet which failed together does not
-    /// come back together. A fleet that beats fast, for a load test, also comes back fast.
+    /// Doubles with every failure in a row, up to a longest one. Half of it is left to chance, so that a fleet which
+    /// failed together does not come back together. A fleet with a short interval, for a load test, also comes back
+    /// fast.
     fn backoff(&mut self, longest: Duration) -> Duration {
         let doubled = FIRST_BACKOFF.min(self.pace()).saturating_mul(1 << self.failures.min(16));
         doubled.min(longest).mul_f64(self.host.dice.random_range(0.5..1.0)).max(SHORTEST_WAIT)
@@ -287,7 +289,7 @@ mod tests {
         now: Instant,
     }
 
-    /// A worker whose first beat falls into the interval at a quarter of it.
+    /// A worker whose first heartbeat falls into the interval at a quarter of it.
     fn scene(options: SimulateOptions) -> Scene {
         let options = SimulateOptions { workers: 1, vms_per_worker: 2, churn: 0.0, ..options };
         let now = Instant::now();
@@ -312,8 +314,8 @@ mod tests {
             self.worker.duty(self.now, Duration::ZERO, &self.tally)
         }
 
-        fn beats(&mut self) -> Heartbeat {
-            self.worker.beat(self.now, &self.tally).unwrap()
+        fn heartbeats(&mut self) -> Heartbeat {
+            self.worker.heartbeat(self.now, &self.tally).unwrap()
         }
 
         fn is_acknowledged(&mut self, reply: HeartbeatReply) {
@@ -342,12 +344,12 @@ mod tests {
     }
 
     #[test]
-    fn it_registers_at_once_and_beats_first_at_its_place_in_the_interval() {
+    fn it_registers_at_once_and_sends_its_first_heartbeat_at_its_place_in_the_interval() {
         let mut scene = scene(SimulateOptions::default());
         assert_eq!(scene.duty_after(Duration::ZERO), Duty::Register);
         scene.registers();
         assert_eq!(scene.duty_after(SECOND), Duty::Rest);
-        assert_eq!(scene.duty_after(SECOND), Duty::Beat);
+        assert_eq!(scene.duty_after(SECOND), Duty::Heartbeat);
     }
 
     #[test]
@@ -356,7 +358,7 @@ mod tests {
             let mut scene = scene(SimulateOptions { interval, ..SimulateOptions::default() });
             scene.registers();
             scene.now = scene.worker.due;
-            scene.beats();
+            scene.heartbeats();
             scene.is_acknowledged(reply());
             let next = scene.worker.due - scene.now;
             assert_eq!(next, Duration::from_millis(expected), "{interval:?}");
@@ -364,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn a_beat_behind_a_slow_answer_is_timed_from_when_it_was_due() {
+    fn a_heartbeat_behind_a_slow_answer_is_timed_from_when_it_was_due() {
         let mut scene = scene(SimulateOptions { interval: Some(SECOND), ..SimulateOptions::default() });
         scene.registers();
         scene.now = scene.worker.due;
@@ -373,10 +375,10 @@ mod tests {
 
         scene.now = first + SECOND.mul_f64(1.5);
         scene.is_acknowledged(reply());
-        assert_eq!(scene.duty_after(Duration::ZERO), Duty::Beat);
+        assert_eq!(scene.duty_after(Duration::ZERO), Duty::Heartbeat);
         assert_eq!(scene.worker.waiting_since(scene.now), first + SECOND);
 
-        // A stall of a minute is one late answer, not sixty beats to make up for.
+        // A stall of a minute is one late answer, not sixty heartbeats to make up for.
         scene.now = first + 60 * SECOND;
         scene.is_acknowledged(reply());
         scene.is_acknowledged(reply());
@@ -387,19 +389,19 @@ mod tests {
     fn an_incarnation_begins_with_everything_and_goes_on_with_nothing_new() {
         let mut scene = scene(SimulateOptions::default());
         scene.registers();
-        let first = scene.beats();
+        let first = scene.heartbeats();
         assert_eq!((first.incarnation, first.sequence), (3, 1));
         assert_eq!(first.vms.map(|vms| vms.len()), Some(2));
         assert!(first.used_cpu_cores.is_some_and(|cores| cores > 0));
 
         scene.is_acknowledged(reply());
-        let second = scene.beats();
+        let second = scene.heartbeats();
         assert_eq!((second.sequence, second.vms, second.vms_delta), (2, None, None));
 
         scene.is_acknowledged(HeartbeatReply { resync: true, ..reply() });
-        assert!(scene.beats().vms.is_some());
+        assert!(scene.heartbeats().vms.is_some());
         scene.registers();
-        assert_eq!(scene.beats().sequence, 1);
+        assert_eq!(scene.heartbeats().sequence, 1);
     }
 
     #[test]
@@ -409,8 +411,8 @@ mod tests {
         let unknown = ClientError::Unknown { message: message() };
         let superseded = ClientError::Superseded { message: message() };
         for (error, duty, new_boot) in [
-            (unavailable(None), Duty::Beat, false),
-            (refused, Duty::Beat, false),
+            (unavailable(None), Duty::Heartbeat, false),
+            (refused, Duty::Heartbeat, false),
             (unknown, Duty::Register, false),
             (superseded, Duty::Register, true),
         ] {
@@ -451,28 +453,28 @@ mod tests {
         let mut scene = scene(SimulateOptions { failures: 100.0, ..SimulateOptions::default() });
         scene.registers();
         let boot = scene.worker.registration().boot_id.clone();
-        assert_eq!(scene.duty_after(59 * SECOND), Duty::Beat);
+        assert_eq!(scene.duty_after(59 * SECOND), Duty::Heartbeat);
         assert_eq!(scene.duty_after(121 * SECOND), Duty::Rest);
         let silence = scene.worker.due - scene.now;
         assert!(silence > 60 * SECOND && silence <= 120 * SECOND, "{silence:?}");
-        assert_eq!(scene.worker.beat(scene.now, &scene.tally), None);
+        assert_eq!(scene.worker.heartbeat(scene.now, &scene.tally), None);
 
         assert_eq!(scene.duty_after(silence), Duty::Register);
         assert_ne!(scene.worker.registration().boot_id, boot);
         scene.registers();
-        assert_eq!(scene.duty_after(Duration::ZERO), Duty::Beat);
+        assert_eq!(scene.duty_after(Duration::ZERO), Duty::Heartbeat);
         let summary = scene.tally.summary();
         assert_eq!((summary.fell_silent, summary.returned), (1, 1));
         assert_eq!((summary.registrations, summary.registrations_again), (2, 1));
     }
 
     #[test]
-    fn a_beat_may_be_brought_forward_but_not_one_that_backs_off() {
+    fn a_heartbeat_may_be_brought_forward_but_not_one_that_backs_off() {
         let mut scene = scene(SimulateOptions::default());
         scene.registers();
         let due = scene.worker.due;
         let early = due - SECOND;
-        assert_eq!(scene.worker.duty(early, SECOND, &scene.tally), Duty::Beat);
+        assert_eq!(scene.worker.duty(early, SECOND, &scene.tally), Duty::Heartbeat);
         scene.now = due - 2 * SECOND;
         scene.fails(&unavailable(None));
         let early = scene.worker.due - SECOND / 4;

@@ -1,12 +1,12 @@
 //! Which VMs run on this host.
 //!
-//! A [`VmSource`] lists the VMs of one kind of place; [`Inventory`] asks all of them for every beat, away from the
+//! A [`VmSource`] lists the VMs of one kind of place; [`Inventory`] asks all of them for every heartbeat, away from the
 //! async threads and under a deadline. The source that every host has is [`processes`], which finds hypervisors among
 //! the processes; `qemu`, `firecracker` and `cloud_hypervisor` each read one hypervisor's arguments into a `guest`, and
-//! `arguments` holds what their command lines have in common. `changes` logs what came and went. Another source, for a VM manager with an API of its
-//! own, is another implementation of the trait.
+//! `arguments` holds what their command lines have in common. `changes` logs what came and went. Another source, for a
+//! VM manager with an API of its own, is another implementation of the trait.
 //!
-//! What the server makes of an inventory, and when it is sent whole, is not decided here: see `agent::beat`.
+//! What the server makes of an inventory, and when it is sent whole, is not decided here: see `agent::heartbeat`.
 
 mod arguments;
 mod changes;
@@ -66,7 +66,7 @@ impl Inventory {
     /// one failing source fails the whole.
     ///
     /// A source that hangs (the kernel can hold up a read of `/proc` for minutes) costs one blocked thread, not one for
-    /// every beat: until it is done, no other reading is begun.
+    /// every heartbeat: until it is done, no other reading is begun.
     pub async fn read_within(&mut self, limit: Duration) -> io::Result<Vec<FoundVm>> {
         // An earlier reading that has finished since is too old to be of use.
         let mut reading = match self.reading.take() {

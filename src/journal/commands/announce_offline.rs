@@ -17,8 +17,8 @@ pub struct AnnounceOffline {
     pub candidates: Vec<WorkerId>,
     /// For how long a worker may be silent.
     pub offline_after: Duration,
-    /// The signs of life that the server has noted. It announces none of their workers, also if the sign was noted after it
-    /// asked, or is in a command that waits in another lane.
+    /// The signs of life that the server has noted. It announces none of their workers, also if the sign was noted
+    /// after it asked, or is in a command that waits in another lane.
     pub signs: Arc<LivenessSigns>,
 }
 

@@ -8,8 +8,8 @@ use crate::cluster::{Snapshot, Worker, WorkerId};
 use crate::error::Result;
 use crate::journal::batch::{Batch, ColumnGroup};
 
-/// Sets times of workers that lie in the future to now. They were written by a clock that was ahead and has been set back
-/// since, and cannot be right: a worker that was last seen in an hour would be healthy for an hour, dead or alive.
+/// Sets times of workers that lie in the future to now. They were written by a clock that was ahead and has been set
+/// back since, and cannot be right: a worker that was last seen in an hour would be healthy for an hour, dead or alive.
 #[derive(Clone, Debug)]
 pub struct ClampFutureTimes {
     /// Workers that looked to have such times to the server that asks.

@@ -29,8 +29,8 @@ pub struct HeartbeatReport {
     pub incarnation: u64,
     /// The boot id of the process, if it gives one.
     pub boot_id: Option<String>,
-    /// Its sequence number in that incarnation. A heartbeat whose number is not above the last one that counted comes late:
-    /// what it says is not taken, but it is a sign of life, once for each number.
+    /// Its sequence number in that incarnation. A heartbeat whose number is not above the last one that counted comes
+    /// late: what it says is not taken, but it is a sign of life, once for each number.
     pub sequence: Option<u64>,
     /// CPU cores allocated to VMs; if left out, what its VMs add up to.
     pub used_cpu_cores: Option<u32>,
@@ -96,8 +96,8 @@ pub struct HeartbeatAccepted {
     pub rejected_vms: Vec<RejectedVm>,
 }
 
-/// Records heartbeats of many workers that came in one request. They wait and are committed together, and one that is refused
-/// does not spoil the others.
+/// Records heartbeats of many workers that came in one request. They wait and are committed together, and one that is
+/// refused does not spoil the others.
 #[derive(Clone, Debug)]
 pub struct RecordHeartbeats(pub Vec<RecordHeartbeat>);
 
@@ -207,11 +207,11 @@ fn refuse_purged(id: &str, tombstone: &Tombstone, report: &HeartbeatReport) -> E
     over.map_or_else(|| not_registered(id), |boot_id| boot_is_over(id, &boot_id, current))
 }
 
-/// Takes a late heartbeat: its sequence number is not above the last one that counted. It may repeat that one, or have been
-/// overtaken by it, or its process has lost count. So nothing that it says is taken, and the reply tells its process with
-/// which number to go on. But each number is a sign of life once: its process was alive when it sent it for the first time.
-/// A late heartbeat that is no sign of life is refused if the worker is offline, because a reply that all is well would be
-/// wrong then.
+/// Takes a late heartbeat: its sequence number is not above the last one that counted. It may repeat that one, or have
+/// been overtaken by it, or its process has lost count. So nothing that it says is taken, and the reply tells its
+/// process with which number to go on. But each number is a sign of life once: its process was alive when it sent it
+/// for the first time. A late heartbeat that is no sign of life is refused if the worker is offline, because a reply
+/// that all is well would be wrong then.
 fn accept_late(
     known: Arc<Worker>,
     this: u64,
@@ -287,8 +287,8 @@ fn apply_inventory(worker: &mut Worker, inventory: &Inventory, batch: &Batch<'_>
     rejected_vms
 }
 
-/// Sets the worker's usage to the figures of the heartbeat. What the heartbeat leaves out is the sum over the worker's VMs;
-/// until this incarnation has said anything of VMs, it stays as it was, also from the incarnation before.
+/// Sets the worker's usage to the figures of the heartbeat. What the heartbeat leaves out is the sum over the worker's
+/// VMs; until this incarnation has said anything of VMs, it stays as it was, also from the incarnation before.
 fn apply_usage(worker: &mut Worker, report: &HeartbeatReport) {
     let knows_vms = worker.knows_inventory() || matches!(report.inventory, Inventory::Delta { .. });
     let sum = |size: fn(&Vm) -> u32| {

@@ -14,8 +14,8 @@ use crate::journal::liveness_signs::LivenessSign;
 /// Renders a reply as the response to keep, with the cluster's revision and the moment that it is of.
 pub type RenderResponse<C> = Box<dyn Fn(&<C as Command>::Reply, Arc<Snapshot>, Timestamp) -> StoredResponse + Send>;
 
-/// Decides a command unless there is a record of its key, and then answers the record's response. The record is written in
-/// the transaction of the command itself, so that either both are there or neither.
+/// Decides a command unless there is a record of its key, and then answers the record's response. The record is written
+/// in the transaction of the command itself, so that either both are there or neither.
 pub struct IdempotentCommand<C: Command> {
     /// The idempotency key, chosen by the client.
     pub key: Arc<str>,

@@ -1,11 +1,12 @@
 //! What can be asked of the cluster: one file per command, each a pure decision over a batch.
 //!
-//! A command's `decide` reads the batch, and either refuses without having changed anything or changes the batch and says
-//! what to answer. It may be called more than once, because a batch may have to be decided again on a later state. The
-//! journal commits only what was decided on the latest committed state, so a decision is right when its batch commits.
+//! A command's `decide` reads the batch, and either refuses without having changed anything or changes the batch and
+//! says what to answer. It may be called more than once, because a batch may have to be decided again on a later state.
+//! The journal commits only what was decided on the latest committed state, so a decision is right when its batch
+//! commits.
 //!
-//! **Invariant:** a command does no I/O and reads no clock but the batch's. When it is decided, and with which others, is
-//! the queue's business.
+//! **Invariant:** a command does no I/O and reads no clock but the batch's. When it is decided, and with which others,
+//! is the queue's business.
 
 mod announce_offline;
 mod clamp_future_times;
@@ -46,8 +47,8 @@ pub trait Command: Send + 'static {
     /// The lane in which it waits.
     fn lane(&self) -> Lane;
 
-    /// How many rows it writes at most, events included, if the cluster is as this server last knew it. The queue limits
-    /// batches by it to what one commit can take.
+    /// How many rows it writes at most, events included, if the cluster is as this server last knew it. The queue
+    /// limits batches by it to what one commit can take.
     fn rows(&self, known: &Snapshot) -> usize;
 
     /// Its idempotency key, if it has one: the journal reads the record of this key before it decides the batch.
@@ -69,12 +70,13 @@ pub trait Command: Send + 'static {
     /// Passes each sign of life in it to `note`, for the case that the command itself is refused or given up.
     fn liveness_signs(&self, _note: &mut dyn FnMut(LivenessSign<'_>)) {}
 
-    /// Refuses without having changed anything, or changes the batch. It is called again on a fresh batch if the commit is
-    /// repeated.
+    /// Refuses without having changed anything, or changes the batch. It is called again on a fresh batch if the commit
+    /// is repeated.
     fn decide(&self, batch: &mut Batch<'_>) -> Result<Self::Reply>;
 }
 
-/// Commands of one lane wait together, and are decided in the order in which they came. Lanes do not wait for each other.
+/// Commands of one lane wait together, and are decided in the order in which they came. Lanes do not wait for each
+/// other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
     /// What operators ask for.
@@ -97,14 +99,15 @@ fn known_vms<'a>(known: &'a Snapshot, worker_id: &str) -> Option<&'a WorkerVms> 
     known.find_worker(worker_id).map(|worker| &worker.usage.vms)
 }
 
-/// How many events a sign of life of a worker causes: one if the worker was announced offline, because it is announced back.
+/// How many events a sign of life of a worker causes: one if the worker was announced offline, because it is announced
+/// back.
 fn events_if_back(known: &Snapshot, worker_id: &str) -> usize {
     let is_offline = |worker: &Arc<Worker>| worker.announced == Availability::Offline;
     usize::from(known.find_worker(worker_id).is_some_and(is_offline))
 }
 
-/// Announces a worker that sent a sign of life back online if it was announced offline. Answers which of its columns have
-/// to be written.
+/// Announces a worker that sent a sign of life back online if it was announced offline. Answers which of its columns
+/// have to be written.
 fn mark_alive(before: &Worker, after: &mut Worker, batch: &mut Batch<'_>) -> &'static [ColumnGroup] {
     let is_back = batch.announce_back_online(after);
     match (is_back, before.usage.late_sequence != after.usage.late_sequence) {

@@ -22,8 +22,8 @@ pub struct Precondition {
 pub enum ExpectedState {
     /// Whatever state it is in.
     Any,
-    /// The state at one of these revisions: neither its registration nor its policy has changed since. Heartbeats do not
-    /// count.
+    /// The state at one of these revisions: neither its registration nor its policy has changed since. Heartbeats do
+    /// not count.
     OneOf(Vec<ExpectedRevision>),
 }
 
@@ -51,16 +51,17 @@ impl Precondition {
         Self { if_match: None, if_none_match: Some(ExpectedState::Any) }
     }
 
-    /// Refuses if it does not hold for the worker that is known by this id, in the commit that will have the revision `next`
-    /// in a database of these epochs. The epochs are those that the batch is decided upon: when the command arrives, another
-    /// server may have begun one that this server does not know yet.
+    /// Refuses if it does not hold for the worker that is known by this id, in the commit that will have the revision
+    /// `next` in a database of these epochs. The epochs are those that the batch is decided upon: when the command
+    /// arrives, another server may have begun one that this server does not know yet.
     pub(super) fn check(&self, id: &str, known: Option<&Worker>, next: u64, epochs: &Epochs) -> Result<()> {
         let Self { if_match, if_none_match } = self;
         let Some(known) = known else {
             return if if_match.is_some() { Err(Error::NothingToMatch(id.to_owned())) } else { Ok(()) };
         };
         let current = known.policy_revision.max(known.registration_revision);
-        // The latest revision that is of this database. One that is still to come was read from some other, and none is 0.
+        // The latest revision that is of this database. One that is still to come was read from some other, and none is
+        // 0.
         let of_this_database = |revisions: &[ExpectedRevision]| {
             let is_ours = |expected: &&ExpectedRevision| {
                 let include =

@@ -9,9 +9,9 @@ use crate::journal::batch::{Batch, ColumnGroup, EventDetails};
 use crate::journal::incarnation::boot_is_over;
 use crate::journal::liveness_signs::LivenessSign;
 
-/// As how many rows the row of a registration counts. It has thirty columns, comes as JSON and may insert a worker, while
-/// the row of a heartbeat is six numbers. So a batch holds some thousand registrations, and takes no longer than one of
-/// heartbeats.
+/// As how many rows the row of a registration counts. It has thirty columns, comes as JSON and may insert a worker,
+/// while the row of a heartbeat is six numbers. So a batch holds some thousand registrations, and takes no longer than
+/// one of heartbeats.
 const WIDE_ROW: usize = 15;
 
 /// Registers a worker.
@@ -21,7 +21,8 @@ pub struct Register {
     pub id: WorkerId,
     /// Who it is and how large.
     pub identity: Identity,
-    /// New for each start of the process. The same again is a retry; without one, each registration counts as a new start.
+    /// New for each start of the process. The same again is a retry; without one, each registration counts as a new
+    /// start.
     pub boot_id: Option<Arc<str>>,
     /// New for each boot of the host. With another one than before, the VMs that the host ran are gone.
     pub host_boot_id: Option<Arc<str>>,

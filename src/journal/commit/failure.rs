@@ -1,7 +1,7 @@
 //! Why a batch was not committed, as far as an error of the database tells.
 //!
-//! The distinction decides what becomes of the commands: what is refused for its data is tried in halves, so that the other
-//! commands are spared; in an outage all of them fail. How a client is told is [`Error`]'s business.
+//! The distinction decides what becomes of the commands: what is refused for its data is tried in halves, so that the
+//! other commands are spared; in an outage all of them fail. How a client is told is [`Error`]'s business.
 
 use std::sync::Arc;
 
@@ -48,8 +48,8 @@ impl From<DecisionPanicked> for Failure {
 }
 
 /// An error before the COMMIT, after which nothing was committed; or of a statement that is a commit by itself. Such a
-/// statement has done nothing if the error is about the data. After any other error it may have, and the next batch finds
-/// out.
+/// statement has done nothing if the error is about the data. After any other error it may have, and the next batch
+/// finds out.
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         if is_about_the_data(&error) { Self::Refused(error) } else { Self::Outage(error) }
@@ -67,7 +67,8 @@ fn is_about_the_data(error: &Error) -> bool {
     }
 }
 
-/// Whether a statement does not fit the tables: they are not those of this version, or this server may not write to them.
+/// Whether a statement does not fit the tables: they are not those of this version, or this server may not write to
+/// them.
 pub fn is_about_the_tables(error: &Error) -> bool {
     match database_code(error) {
         Some(Code::Sqlite(code)) => code == 1,
@@ -76,8 +77,8 @@ pub fn is_about_the_tables(error: &Error) -> bool {
     }
 }
 
-/// Whether PostgreSQL has ended a statement or a session because it took too long: SQLSTATE 57014 (query canceled), 55P03
-/// (lock not available) and 25P03 (idle in transaction).
+/// Whether PostgreSQL has ended a statement or a session because it took too long: SQLSTATE 57014 (query canceled),
+/// 55P03 (lock not available) and 25P03 (idle in transaction).
 pub fn is_timeout(error: &Error) -> bool {
     matches!(database_code(error), Some(Code::Postgres(state)) if ["57014", "55P03", "25P03"].contains(&&*state))
 }

@@ -1,8 +1,9 @@
-//! The health of commits, as the writer has last seen it: whether they succeed, and how old what this server knows of other
-//! servers' commits may be.
+//! The health of commits, as the writer has last seen it: whether they succeed, and how old what this server knows of
+//! other servers' commits may be.
 //!
-//! The writer records it, and whoever is asked for the health of the server reads it. Nothing is decided by it: the writer
-//! gives up by its [watchdog](super::watchdog), and refuses commands in an [outage](crate::journal::store::outage).
+//! The writer records it, and whoever is asked for the health of the server reads it. Nothing is decided by it: the
+//! writer gives up by its [watchdog](super::watchdog), and refuses commands in an
+//! [outage](crate::journal::store::outage).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,13 +11,13 @@ use std::time::Duration;
 
 use crate::journal::store::progress::{Moment, Progress};
 
-/// A commit hangs when no statement of it was answered for this long. This is counted from the last answer and not from the
-/// start: a commit of a dozen statements takes six seconds on a database that answers each after half a second, and such a
-/// database is slow, not down.
+/// A commit hangs when no statement of it was answered for this long. This is counted from the last answer and not from
+/// the start: a commit of a dozen statements takes six seconds on a database that answers each after half a second, and
+/// such a database is slow, not down.
 const HANGS_AFTER: Duration = Duration::from_secs(3);
 
-/// How long a commit that hung is remembered if no other one is tried. Clients that avoid servers whose commits hang would
-/// never give them another one to try.
+/// How long a commit that hung is remembered if no other one is tried. Clients that avoid servers whose commits hang
+/// would never give them another one to try.
 const HANGS_ARE_REMEMBERED_FOR: Duration = Duration::from_secs(10);
 
 /// How old what this server knows of other servers' commits may be before it counts as stale: ten polls, or the longest
@@ -35,8 +36,8 @@ pub struct CommitHealth {
     is_failing: AtomicBool,
     /// Whether a commit is in progress.
     is_committing: AtomicBool,
-    /// When the last commit ended that hung, as a moment of `progress`; [`NEVER`] if another one has succeeded since without
-    /// hanging.
+    /// When the last commit ended that hung, as a moment of `progress`; [`NEVER`] if another one has succeeded since
+    /// without hanging.
     hung_ms: AtomicU64,
     /// Marked whenever this server is known to have seen everything that is committed.
     up_to_date: Progress,
@@ -59,8 +60,8 @@ impl CommitHealth {
         !hangs && !self.has_hung() && !self.is_failing.load(Ordering::Relaxed)
     }
 
-    /// Whether the last commit hung. If only a commit that hangs now counted, health would waver with each commit to a disk
-    /// that takes as long as this.
+    /// Whether the last commit hung. If only a commit that hangs now counted, health would waver with each commit to a
+    /// disk that takes as long as this.
     fn has_hung(&self) -> bool {
         let hung = self.hung_ms.load(Ordering::Relaxed);
         hung != NEVER && self.progress.since(Moment::from_ms(hung)) < HANGS_ARE_REMEMBERED_FOR
@@ -94,8 +95,8 @@ impl CommitHealth {
         self.up_to_date.now()
     }
 
-    /// The writer has seen everything that was committed before this moment. It is the moment before the database was asked,
-    /// because the answer may take its time.
+    /// The writer has seen everything that was committed before this moment. It is the moment before the database was
+    /// asked, because the answer may take its time.
     pub fn mark_up_to_date(&self, moment: Moment) {
         self.up_to_date.mark_at(moment);
     }

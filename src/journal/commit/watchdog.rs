@@ -1,11 +1,12 @@
 //! The watchdog of the writer: it aborts work that the database does not answer.
 //!
-//! To its client, a connection that was cut without notice, or a PostgreSQL that is frozen, looks like one that is busy. A
-//! time-out alone would have to be as long as the longest commit of a healthy database, and commands would wait for all of
-//! it. So when a statement is not answered for a while, [reachability](crate::journal::store::reachability) is checked on a
-//! session of its own. If the database cannot be reached, the work is aborted at once. If it can, something holds the commit
-//! up (a lock, a disk), and the work is given more time; while the holder of the lock is active, the wait does not count at
-//! all, because the commit only waits for its turn. What follows from an abortion is the [writer](super::writer)'s.
+//! To its client, a connection that was cut without notice, or a PostgreSQL that is frozen, looks like one that is
+//! busy. A time-out alone would have to be as long as the longest commit of a healthy database, and commands would wait
+//! for all of it. So when a statement is not answered for a while, [reachability](crate::journal::store::reachability)
+//! is checked on a session of its own. If the database cannot be reached, the work is aborted at once. If it can,
+//! something holds the commit up (a lock, a disk), and the work is given more time; while the holder of the lock is
+//! active, the wait does not count at all, because the commit only waits for its turn. What follows from an abortion is
+//! the [writer](super::writer)'s.
 
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -20,15 +21,15 @@ use crate::journal::store::reachability::Reachability;
 /// After how long without an answer reachability is checked.
 const SUSPICIOUS_AFTER: Duration = Duration::from_secs(1);
 
-/// After how long without an answer a commit is aborted though the database can be reached: two seconds after health tells
-/// of it (`health::HANGS_AFTER`), because clients are to be told within two seconds.
+/// After how long without an answer a commit is aborted though the database can be reached: two seconds after health
+/// tells of it (`health::HANGS_AFTER`), because clients are to be told within two seconds.
 const ABORT_AFTER: Duration = Duration::from_secs(5);
 
 /// How long a commit may take in all, whatever is answered meanwhile.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// After how long without an answer a poll is aborted though the database can be reached: its connection may have been cut
-/// without notice. No statement of a healthy poll takes so long.
+/// After how long without an answer a poll is aborted though the database can be reached: its connection may have been
+/// cut without notice. No statement of a healthy poll takes so long.
 const POLL_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// How often the watchdog looks.
@@ -42,14 +43,14 @@ const PAUSE: Duration = Duration::from_millis(500);
 pub enum WorkKind {
     /// A commit, whose replies clients wait for.
     Commit,
-    /// A poll for what other servers have committed. It may read much, and may take as long as that takes while the database
-    /// goes on answering.
+    /// A poll for what other servers have committed. It may read much, and may take as long as that takes while the
+    /// database goes on answering.
     Poll,
 }
 
 impl WorkKind {
-    /// How much longer the work may go on without an answer, if it has taken `elapsed` so far, and `idle` of that since the
-    /// last answer.
+    /// How much longer the work may go on without an answer, if it has taken `elapsed` so far, and `idle` of that since
+    /// the last answer.
     fn left(self, elapsed: Duration, idle: Duration) -> Duration {
         match self {
             Self::Commit => COMMIT_TIMEOUT.saturating_sub(elapsed).min(ABORT_AFTER.saturating_sub(idle)),

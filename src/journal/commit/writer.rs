@@ -45,8 +45,8 @@ const MAX_PLAIN_HEARTBEAT_ROWS: usize = MAX_BATCH_COMMANDS;
 /// How long commands wait for the end of an outage that is known, before they are refused.
 const OUTAGE_WAIT: Duration = Duration::from_millis(1_500);
 
-/// If PostgreSQL ended a statement for a time-out before this time had passed, the time-out cannot really have passed: none
-/// of a commit is shorter (see `store::postgres`).
+/// If PostgreSQL ended a statement for a time-out before this time had passed, the time-out cannot really have passed:
+/// none of a commit is shorter (see `store::postgres`).
 const SHORTEST_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// How often to poll for commits of other servers on the same database, or to check the files of the database.
@@ -127,8 +127,8 @@ impl Writer {
         self.health.clone()
     }
 
-    /// Commits whatever waits as soon as the previous batch is done, until told to stop, or until what is committed would be
-    /// lost.
+    /// Commits whatever waits as soon as the previous batch is done, until told to stop, or until what is committed
+    /// would be lost.
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), FileMoved> {
         let Some(thread) = self.database.writer_thread().cloned() else { return self.commit_all(shutdown).await };
         // Replies are sent from this thread, where those who wait for them are: waking each of them from another thread
@@ -210,8 +210,8 @@ impl Writer {
             }
             Err(Failure::Outage(error)) => {
                 self.enter_outage(&error);
-                // The commands that wait would only run into the same outage, and longer than their clients wait. Those that
-                // are sent from now on are not failed with them: what they are told has to be of their own time.
+                // The commands that wait would only run into the same outage, and longer than their clients wait. Those
+                // that are sent from now on are not failed with them: what they are told has to be of their own time.
                 let waiting = self.queue.take_all();
                 fail(commands.into_iter().chain(waiting), &error);
             }
@@ -270,9 +270,9 @@ impl Writer {
         outcome.unwrap_or_else(|aborted| Err(outage(aborted.0)))
     }
 
-    /// Tries once more if PostgreSQL ended the commit for a time-out that cannot really have passed: PostgreSQL measures
-    /// time-outs by its wall clock, so those that run are over when that clock is set forward. Nothing was committed then:
-    /// the error says so.
+    /// Tries once more if PostgreSQL ended the commit for a time-out that cannot really have passed: PostgreSQL
+    /// measures time-outs by its wall clock, so those that run are over when that clock is set forward. Nothing was
+    /// committed then: the error says so.
     async fn try_commit_with_retry(&mut self, commands: &mut PendingCommands) -> Result<(), Failure> {
         let begun = Instant::now();
         match self.try_commit(commands, true).await {
@@ -323,7 +323,8 @@ impl Writer {
         }
         self.health.mark_up_to_date(self.health.now());
         let base = self.known.snapshot().clone();
-        // No other server can make a record of these keys now: it would have to hold the lock that this transaction holds.
+        // No other server can make a record of these keys now: it would have to hold the lock that this transaction
+        // holds.
         let keys: Vec<_> = commands.iter().filter_map(|pending| pending.key()).collect();
         let records = rows::find_idempotency_records(&*transaction, &keys).await?;
         let mut batch = Batch::on(&base, revision, self.clock.now(), incarnation_floor, records);
@@ -346,13 +347,13 @@ impl Writer {
         Ok(())
     }
 
-    /// Commits a batch of plain heartbeats in one statement instead of four, each of which would wait for its answer. The
-    /// batch is decided on the state that this server knows, and the statement changes rows only if the database is still at
-    /// that state. Nearly all batches are of heartbeats, and nearly all of those are committed so. Answers whether this one
-    /// was; if not, nothing was changed.
+    /// Commits a batch of plain heartbeats in one statement instead of four, each of which would wait for its answer.
+    /// The batch is decided on the state that this server knows, and the statement changes rows only if the database is
+    /// still at that state. Nearly all batches are of heartbeats, and nearly all of those are committed so. Answers
+    /// whether this one was; if not, nothing was changed.
     async fn try_commit_plain_heartbeats(&mut self, commands: &mut PendingCommands) -> Result<bool, Failure> {
-        // Other commands, those with an idempotency key, and large inventories are never plain: to try them would only be to
-        // decide them twice.
+        // Other commands, those with an idempotency key, and large inventories are never plain: to try them would only
+        // be to decide them twice.
         let rows = commands.iter().map(|pending| pending.rows()).fold(0, usize::saturating_add);
         let may_be_plain = commands.iter().all(|pending| pending.is_heartbeat() && pending.key().is_none());
         if rows > MAX_PLAIN_HEARTBEAT_ROWS || !may_be_plain {
@@ -383,8 +384,8 @@ impl Writer {
         Ok(true)
     }
 
-    /// Checkpoints SQLite's log when it has become long. This is done between commits and not in one, as SQLite would by
-    /// itself: a commit to a disk that takes two seconds for each `fsync` would wait for three, and be given up.
+    /// Checkpoints SQLite's log when it has become long. This is done between commits and not in one, as SQLite would
+    /// by itself: a commit to a disk that takes two seconds for each `fsync` would wait for three, and be given up.
     async fn checkpoint(&mut self) {
         if self.is_blocked() {
             return;
@@ -402,8 +403,8 @@ impl Writer {
         }
     }
 
-    /// Polls for what other servers have committed. Not in an outage that blocks commands: a poll may hang as long as the
-    /// outage lasts, and commands would wait behind it. What was missed is read when the outage is over.
+    /// Polls for what other servers have committed. Not in an outage that blocks commands: a poll may hang as long as
+    /// the outage lasts, and commands would wait behind it. What was missed is read when the outage is over.
     async fn poll(&mut self) {
         if self.is_blocked() {
             return;
@@ -437,8 +438,8 @@ impl Writer {
         }
     }
 
-    /// A command was refused. If that is the fault of the tables and not of the command, commits fail from now on as far as
-    /// health tells, but commands are still tried.
+    /// A command was refused. If that is the fault of the tables and not of the command, commits fail from now on as
+    /// far as health tells, but commands are still tried.
     fn check_tables(&mut self, error: &Error) {
         if is_about_the_tables(error) && self.outage.is_none() {
             self.health.set_failing(true);
@@ -446,15 +447,16 @@ impl Writer {
         }
     }
 
-    /// The database takes commits again. First of all, this server reads what was committed in the outage: by itself, if the
-    /// outcome was unknown, or by others.
+    /// The database takes commits again. First of all, this server reads what was committed in the outage: by itself,
+    /// if the outcome was unknown, or by others.
     async fn leave_outage(&mut self) {
         let was_blocked = self.outage.take().is_some_and(|outage| outage.blocks_commands);
         if self.health.set_failing(false) {
             info!("the database takes commits again");
         }
         if was_blocked {
-            // Another server of PostgreSQL may have become the primary. Sessions with the one before would read the past.
+            // Another server of PostgreSQL may have become the primary. Sessions with the one before would read the
+            // past.
             self.database.reconnect_readers().await;
             self.poll().await;
         }

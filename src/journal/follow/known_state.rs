@@ -1,7 +1,7 @@
 //! The state that this server knows to be committed, and how it is brought up to the database's.
 //!
-//! It changes in two ways: by what this server commits, and by what it reads of the commits of others. Either way the new
-//! state is [published](KnownState::publish). Nothing is decided or written here, except that an epoch is begun.
+//! It changes in two ways: by what this server commits, and by what it reads of the commits of others. Either way the
+//! new state is [published](KnownState::publish). Nothing is decided or written here, except that an epoch is begun.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -102,8 +102,9 @@ impl KnownState {
             self.catch_up(&transaction, revision, &epoch, tombstones_since).await?;
             transaction.commit().await?;
         }
-        // An epoch is not left to the next commit of this server, because others may not have noticed that the database was
-        // restored. And it is begun also if nothing is new: after a failed attempt, nothing is new to this server any more.
+        // An epoch is not left to the next commit of this server, because others may not have noticed that the database
+        // was restored. And it is begun also if nothing is new: after a failed attempt, nothing is new to this server
+        // any more.
         if self.was_restored
             && let Err(error) = self.begin_epoch().await
         {
@@ -131,14 +132,14 @@ impl KnownState {
         Ok(())
     }
 
-    /// Whether a database at this revision, with these epochs, was restored to an earlier state since the last look, from a
-    /// backup for example: what this server knows is ahead of it, or behind the end of its epoch there.
+    /// Whether a database at this revision, with these epochs, was restored to an earlier state since the last look,
+    /// from a backup for example: what this server knows is ahead of it, or behind the end of its epoch there.
     fn is_restored(&self, revision: u64, epochs: &Epochs) -> bool {
         revision < self.snapshot.revision || !epochs.include(&self.snapshot.cursor())
     }
 
-    /// The snapshot on top of which changes are read. If the database was restored, nothing that this server knows can be
-    /// trusted.
+    /// The snapshot on top of which changes are read. If the database was restored, nothing that this server knows can
+    /// be trusted.
     fn base_for(&mut self, revision: u64, epochs: Epochs) -> Arc<Snapshot> {
         if self.is_restored(revision, &epochs) {
             warn!(
@@ -160,9 +161,9 @@ impl KnownState {
         Arc::new(base)
     }
 
-    /// Begins an epoch, by which what is committed from now on is told from what a copy of the database may come to have. If
-    /// the database was restored, the incarnation floor is raised in the same transaction: once there is an epoch, nobody
-    /// notices the restore any more, such as this server after a crash.
+    /// Begins an epoch, by which what is committed from now on is told from what a copy of the database may come to
+    /// have. If the database was restored, the incarnation floor is raised in the same transaction: once there is an
+    /// epoch, nobody notices the restore any more, such as this server after a crash.
     pub async fn begin_epoch(&mut self) -> Result<()> {
         let name = format!("{:012x}", rand::rng().random::<u64>() >> 16);
         let transaction = self.database.begin_writing().await?;
@@ -171,9 +172,9 @@ impl KnownState {
         let ClusterRow { revision, .. } = ClusterRow::read(&*transaction).await?;
         let epochs = rows::read_epochs(&*transaction).await?;
         if self.was_restored || self.is_restored(revision, &epochs) {
-            // Incarnations that the database does not know of may have been handed out, and their processes may live. No
-            // process registers a thousand times a second, so the time in milliseconds is above all that were handed out
-            // before it, and above what an earlier floor has led to.
+            // Incarnations that the database does not know of may have been handed out, and their processes may live.
+            // No process registers a thousand times a second, so the time in milliseconds is above all that were handed
+            // out before it, and above what an earlier floor has led to.
             let floor = self.clock.now().timestamp_millis();
             cluster::Entity::raise_incarnation_floor(floor).exec(&*transaction).await?;
         }

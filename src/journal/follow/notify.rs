@@ -1,7 +1,7 @@
 //! Notifications between servers on the same PostgreSQL that something was committed.
 //!
-//! A notification only has the others poll at once: a server that misses it finds out by polling, twice a second. So it is
-//! sent after the commit and outside of it, where it costs the commit nothing (inside, one per commit took 56 % of
+//! A notification only has the others poll at once: a server that misses it finds out by polling, twice a second. So it
+//! is sent after the commit and outside of it, where it costs the commit nothing (inside, one per commit took 56 % of
 //! PostgreSQL's commits), and whether it arrives does not matter. What was committed is never in it.
 
 use std::sync::Arc;

@@ -1,9 +1,9 @@
 //! Who is let into the queue: how much waits in each lane, and how long another command would have to wait.
 //!
-//! A command whose expected wait is longer than its client would wait is refused at once, and told how long to wait before
-//! it tries again. What fits into the very next batch is always let in, however long commits take. The expected wait
-//! follows from what waits in the lane and from what the last commits cost ([`CommitCost`](super::commit_cost)). This
-//! is arithmetic over counters that senders and the writer share; the commands themselves are in
+//! A command whose expected wait is longer than its client would wait is refused at once, and told how long to wait
+//! before it tries again. What fits into the very next batch is always let in, however long commits take. The expected
+//! wait follows from what waits in the lane and from what the last commits cost ([`CommitCost`](super::commit_cost)).
+//! This is arithmetic over counters that senders and the writer share; the commands themselves are in
 //! [`command_queue`](super::command_queue).
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -13,9 +13,9 @@ use super::commit_cost::Cost;
 use crate::error::{Error, Result};
 use crate::journal::commands::Lane;
 
-/// Most commands of a batch. Commands are cheap to write: eight thousand plain heartbeats take some 60 ms on SQLite. A slow
-/// disk takes as long for one row as for thousands, so with batches as large as this it limits how soon commands are
-/// answered, and not how many are.
+/// Most commands of a batch. Commands are cheap to write: eight thousand plain heartbeats take some 60 ms on SQLite. A
+/// slow disk takes as long for one row as for thousands, so with batches as large as this it limits how soon commands
+/// are answered, and not how many are.
 pub const MAX_BATCH_COMMANDS: usize = 8_192;
 
 /// Most rows of a batch: a second's work or two for either database. (A fleet that starts sends whole inventories, of
@@ -25,8 +25,8 @@ pub const MAX_BATCH_ROWS: usize = 20_000;
 /// How long after a refusal this server says that it sheds load.
 const SHEDDING_FOR: Duration = Duration::from_secs(5);
 
-/// What a row is taken to cost before the first commit has shown it, in nanoseconds: what one of a plain heartbeat usually
-/// costs.
+/// What a row is taken to cost before the first commit has shown it, in nanoseconds: what one of a plain heartbeat
+/// usually costs.
 const UNKNOWN_ROW_NS: u64 = 10_000;
 
 /// The shortest and the longest time that a refused client is asked to wait. The estimate is not good for more.
@@ -47,8 +47,8 @@ pub struct LaneLimits {
 /// The number of shares of a batch that the lanes divide.
 pub const SHARES: usize = 4;
 
-/// Requests time out after 10 s (`http::options`). A command whose wait may come near that is not let in, because its work
-/// would be for nobody.
+/// Requests time out after 10 s (`http::options`). A command whose wait may come near that is not let in, because its
+/// work would be for nobody.
 pub fn limits(lane: Lane) -> LaneLimits {
     // Whole inventories are kept in memory while they wait.
     let waiting_rows = 20 * MAX_BATCH_ROWS;
@@ -89,7 +89,8 @@ pub struct Backlog {
     /// When the commit in progress began, in milliseconds after `start`, and how many rows it has; 0 if there is none.
     began: AtomicU64,
     committing_rows: AtomicUsize,
-    /// How many commands were refused since this was last asked, and when the last one was, in milliseconds after `start`.
+    /// How many commands were refused since this was last asked, and when the last one was, in milliseconds after
+    /// `start`.
     refused: AtomicU64,
     last_refusal: AtomicU64,
 }

@@ -1,8 +1,8 @@
 //! The command queue: the commands that wait for the next batches, in lanes.
 //!
-//! Operators, the server itself and workers do not wait for each other: each lane has a limit of its own, and a share of
-//! every batch. What a lane leaves of its share is the others'. A lane says which commands a batch takes; in a batch,
-//! commands are decided in the order in which they were sent. Who is let in is decided by the
+//! Operators, the server itself and workers do not wait for each other: each lane has a limit of its own, and a share
+//! of every batch. What a lane leaves of its share is the others'. A lane says which commands a batch takes; in a
+//! batch, commands are decided in the order in which they were sent. Who is let in is decided by the
 //! [backlog](super::backlog), and nothing is committed here.
 
 use std::collections::VecDeque;
@@ -139,8 +139,8 @@ impl QueueReceiver {
         taken
     }
 
-    /// Drops commands whose replies nobody waits for any more, and notes the signs of life in them. Their clients were told
-    /// that they timed out, and may have sent them again: a command that has not begun is not done.
+    /// Drops commands whose replies nobody waits for any more, and notes the signs of life in them. Their clients were
+    /// told that they timed out, and may have sent them again: a command that has not begun is not done.
     pub fn drop_abandoned(&self, commands: &mut PendingCommands, known: &Snapshot) {
         commands.retain(|pending| {
             let is_abandoned = pending.is_abandoned();
@@ -173,9 +173,9 @@ impl QueueReceiver {
         self.lanes()[lane as usize].extend((first..).zip(commands));
     }
 
-    /// Takes the commands of the next batch out of the lanes. In a first lap each lane gives its share, and one command at
-    /// least, whatever its size; in a second one the lanes fill what room is left. The commands of the batch are in the
-    /// order in which they were sent.
+    /// Takes the commands of the next batch out of the lanes. In a first lap each lane gives its share, and one command
+    /// at least, whatever its size; in a second one the lanes fill what room is left. The commands of the batch are in
+    /// the order in which they were sent.
     fn compose(&mut self, known: &Snapshot) -> PendingCommands {
         let Self { lanes, backlog, signs, .. } = self;
         let lanes = lanes.get_mut().unwrap_or_else(PoisonError::into_inner);

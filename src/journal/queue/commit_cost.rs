@@ -1,8 +1,8 @@
 //! What a commit costs: an estimate from the last few.
 //!
-//! A commit takes a fixed time (the disk, the network) and a time for each row. Which of the two prevails decides how long
-//! waiting commands have to wait: behind a slow disk, eight thousand rows take as long as one. So the estimate is a line,
-//! duration over rows, fitted to the last few commits by weighted least squares.
+//! A commit takes a fixed time (the disk, the network) and a time for each row. Which of the two prevails decides how
+//! long waiting commands have to wait: behind a slow disk, eight thousand rows take as long as one. So the estimate is
+//! a line, duration over rows, fitted to the last few commits by weighted least squares.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! Bulk statements: inserts, updates and deletes of any number of rows.
 //!
-//! A statement takes all its rows as one JSON parameter (`json_to_recordset` on PostgreSQL, `jsonb_each` on SQLite), so that
-//! its text is the same for every batch and is prepared once. Measured against one statement per row in the same
+//! A statement takes all its rows as one JSON parameter (`json_to_recordset` on PostgreSQL, `jsonb_each` on SQLite), so
+//! that its text is the same for every batch and is prepared once. Measured against one statement per row in the same
 //! transaction, this commits ten times more rows per second. Which tables and columns are written is in
 //! [`write_batch`](super::write_batch).
 //!

@@ -1,7 +1,7 @@
 //! The one row of the table `cluster`: which revision is committed, of which epoch, and what was pruned.
 //!
-//! Raising its revision is how a batch takes its turn: on PostgreSQL the lock of this row makes the writing transactions of
-//! all servers wait for each other.
+//! Raising its revision is how a batch takes its turn: on PostgreSQL the lock of this row makes the writing
+//! transactions of all servers wait for each other.
 
 use entity::cluster;
 use sea_orm::{
@@ -37,8 +37,8 @@ pub struct LatestCommit {
 }
 
 impl ClusterRow {
-    /// Raises the revision and takes the lock of all commits. Also answers what time it is by the clock of the database, if
-    /// that has one of its own.
+    /// Raises the revision and takes the lock of all commits. Also answers what time it is by the clock of the
+    /// database, if that has one of its own.
     pub async fn raise_revision(transaction: &DatabaseTransaction) -> Result<(Self, Option<Timestamp>)> {
         let backend = ConnectionTrait::get_database_backend(transaction);
         let sql = match backend {

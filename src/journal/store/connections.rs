@@ -1,15 +1,15 @@
 //! The writer's connections, of which none is used again after a fault.
 //!
-//! SQLite rolls a transaction back by itself when a commit or a statement fails for want of space or of a working disk. The
-//! driver does not notice: its own ROLLBACK fails then, its count of open transactions stays at one, and each later BEGIN
-//! becomes a SAVEPOINT, whose RELEASE is answered with success and may commit nothing. PostgreSQL has states of this kind,
-//! too: a session on a server that has become a standby refuses every write for as long as it lives.
+//! SQLite rolls a transaction back by itself when a commit or a statement fails for want of space or of a working disk.
+//! The driver does not notice: its own ROLLBACK fails then, its count of open transactions stays at one, and each later
+//! BEGIN becomes a SAVEPOINT, whose RELEASE is answered with success and may commit nothing. PostgreSQL has states of
+//! this kind, too: a session on a server that has become a standby refuses every write for as long as it lives.
 //!
-//! So every write takes a [`Lease`], which counts as failed until its holder says that everything went well. A lease that is
-//! dropped before (by an error, a time-out, a panic, a future that is dropped) closes the connections; the next lease opens
-//! new ones. Leases are taken in turn, so nobody can be waiting for a connection that is being discarded. Once the
-//! connections are closed there is no lease any more: a late write, as after a commit that hung, would go to a database that
-//! another process may have locked by then.
+//! So every write takes a [`Lease`], which counts as failed until its holder says that everything went well. A lease
+//! that is dropped before (by an error, a time-out, a panic, a future that is dropped) closes the connections; the next
+//! lease opens new ones. Leases are taken in turn, so nobody can be waiting for a connection that is being discarded.
+//! Once the connections are closed there is no lease any more: a late write, as after a commit that hung, would go to a
+//! database that another process may have locked by then.
 
 use std::fmt;
 use std::ops::Deref;
@@ -67,8 +67,8 @@ impl Connections {
         Arc::new(Self::with(first, Some(Box::new(open))))
     }
 
-    /// Takes the one connection to a database in memory. It cannot be replaced; after a fault it is used only if it is known to
-    /// be in no transaction.
+    /// Takes the one connection to a database in memory. It cannot be replaced; after a fault it is used only if it is
+    /// known to be in no transaction.
     pub fn to_memory(connection: DatabaseConnection) -> Arc<Self> {
         Arc::new(Self::with(connection, None))
     }

@@ -1,8 +1,8 @@
 //! The database: SQLite in a file, or PostgreSQL, by URL.
 //!
-//! It has connections of two kinds: those of the writer, of which one transaction at a time is begun, and those of readers.
-//! How connections are opened is in [`sqlite`](super::sqlite) and [`postgres`](super::postgres); what is written and read
-//! through them is in the other files of this folder.
+//! It has connections of two kinds: those of the writer, of which one transaction at a time is begun, and those of
+//! readers. How connections are opened is in [`sqlite`](super::sqlite) and [`postgres`](super::postgres); what is
+//! written and read through them is in the other files of this folder.
 
 use std::str::FromStr as _;
 use std::sync::Arc;
@@ -36,7 +36,8 @@ pub struct Database {
     /// Connections for everybody else.
     readers: Arc<ArcSwap<DatabaseConnection>>,
     /// The thread of the writer and its connections, on PostgreSQL. PostgreSQL works while this server reads the next
-    /// requests; if the writer's next step stood in line behind hundreds of those, PostgreSQL would wait for this server.
+    /// requests; if the writer's next step stood in line behind hundreds of those, PostgreSQL would wait for this
+    /// server.
     writer_thread: Option<Arc<DedicatedThread>>,
     /// Only for a SQLite file that may be written.
     file: Option<Arc<SqliteFile>>,
@@ -67,7 +68,8 @@ enum OpenMode {
 }
 
 impl Database {
-    /// Connects by URL. With `sqlite://`, a file that does not exist is created, and no other process may be writing to it.
+    /// Connects by URL. With `sqlite://`, a file that does not exist is created, and no other process may be writing to
+    /// it.
     pub async fn connect(url: &str) -> Result<Self, OpenError> {
         Self::open(url, OpenMode::Serve).await
     }
@@ -200,7 +202,8 @@ impl Database {
         self.writer.lease().await
     }
 
-    /// Replaces all connections of readers to PostgreSQL: their sessions may be with a server that is not the primary any more.
+    /// Replaces all connections of readers to PostgreSQL: their sessions may be with a server that is not the primary
+    /// any more.
     pub async fn reconnect_readers(&self) {
         if self.backend == DbBackend::Postgres
             && let Ok(readers) = connect_readers(self.url.secret(), true, StatementMeter::new(&self.statements)).await
@@ -230,14 +233,14 @@ impl Database {
         self.file.as_ref().map_or(Ok(()), |file| file.files.check())
     }
 
-    /// How many statements have been sent so far, except for notifications of other servers and PRAGMAs, whose number depends
-    /// on time.
+    /// How many statements have been sent so far, except for notifications of other servers and PRAGMAs, whose number
+    /// depends on time.
     pub fn statements_sent(&self) -> u64 {
         self.statements.load(Ordering::Relaxed)
     }
 
-    /// Closes all connections and releases the lock on the files. Answers the first error, if there was any. Later statements
-    /// are refused.
+    /// Closes all connections and releases the lock on the files. Answers the first error, if there was any. Later
+    /// statements are refused.
     pub async fn close(self) -> Result<(), DbErr> {
         // The lock is released also if this future is dropped before the end: nothing more will be begun.
         let _unlock = self.file.as_ref().map(|file| UnlockOnDrop(&file.files));
@@ -252,8 +255,8 @@ impl Database {
         writer.and(readers).and(anchor)
     }
 
-    /// Begins a transaction that will write. On SQLite it takes the write lock at once: a lock that is asked for later is
-    /// refused without waiting if another process has written in between.
+    /// Begins a transaction that will write. On SQLite it takes the write lock at once: a lock that is asked for later
+    /// is refused without waiting if another process has written in between.
     pub async fn begin_writing(&self) -> Result<WritingTransaction, DbErr> {
         let options = TransactionOptions {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
@@ -275,8 +278,9 @@ impl Database {
         }
     }
 
-    /// Begins a transaction that prunes or migrates. SQLite has one writer, so it is begun there. On PostgreSQL it is begun on
-    /// a connection for readers: it may take longer than a commit may, and the writer's belong to the writer's thread.
+    /// Begins a transaction that prunes or migrates. SQLite has one writer, so it is begun there. On PostgreSQL it is
+    /// begun on a connection for readers: it may take longer than a commit may, and the writer's belong to the writer's
+    /// thread.
     pub async fn begin_maintenance(&self) -> Result<WritingTransaction, DbErr> {
         match self.backend {
             DbBackend::Postgres => Ok(WritingTransaction::new(self.readers().begin().await?, None)),
@@ -284,14 +288,15 @@ impl Database {
         }
     }
 
-    /// Checkpoints what an earlier run of this server left in SQLite's log, before anything is added to the log. After a
-    /// failed `fsync`, what is read from a file is not always what is on the disk: after a restart, a commit that failed may
-    /// be read as a whole one, and what is written behind it would be lost with it when the power is cut. The checkpoint
-    /// writes all of it once more.
+    /// Checkpoints what an earlier run of this server left in SQLite's log, before anything is added to the log. After
+    /// a failed `fsync`, what is read from a file is not always what is on the disk: after a restart, a commit that
+    /// failed may be read as a whole one, and what is written behind it would be lost with it when the power is cut.
+    /// The checkpoint writes all of it once more.
     async fn checkpoint_at_start(&self, connection: &DatabaseConnection) -> Result<(), DbErr> {
         let Some(file) = &self.file else { return Ok(()) };
         if !file.is_checkpointed.load(Ordering::Acquire) {
-            // A reader, such as a backup, may keep the checkpoint from being complete. That is no reason to refuse commits.
+            // A reader, such as a backup, may keep the checkpoint from being complete. That is no reason to refuse
+            // commits.
             connection.execute_unprepared("PRAGMA wal_checkpoint(TRUNCATE)").await?;
             file.is_checkpointed.store(true, Ordering::Release);
             // The checkpoint waits for the disk as often as the commit after it, which would look as if it hung.

@@ -22,8 +22,8 @@ use crate::journal::published::Published;
 /// again, all clients that followed it come back together, and must neither fail nor take all connections.
 const READERS: usize = 2;
 
-/// How many pages of events that other servers committed are kept: some seconds of a busy cluster, each read once for all
-/// followers.
+/// How many pages of events that other servers committed are kept: some seconds of a busy cluster, each read once for
+/// all followers.
 const SHARED_PAGES: usize = 8;
 
 /// Most events of such a page.
@@ -78,8 +78,8 @@ impl EventLog {
         Self { database, published, permits: Arc::new(Semaphore::new(READERS)), shared: Arc::default() }
     }
 
-    /// Up to `limit` events after a cursor, oldest first, with the beginning of the log: so a caller notices that events were
-    /// pruned, and does not take them for events that never were.
+    /// Up to `limit` events after a cursor, oldest first, with the beginning of the log: so a caller notices that
+    /// events were pruned, and does not take them for events that never were.
     pub async fn events_after(&self, after: &Cursor, filter: &EventFilter, limit: u64) -> Result<EventPage> {
         let mut select = event::Entity::after(signed(after.revision), i64::from(after.position));
         if let Some(worker_ids) = &filter.worker_ids {
@@ -97,8 +97,8 @@ impl EventLog {
         Ok(EventPage { events: self.read(rows)?, start })
     }
 
-    /// The next events after a cursor and up to a revision that this server knows, oldest first, and whether those are all.
-    /// They are read once, however many followers ask for the same while they are kept.
+    /// The next events after a cursor and up to a revision that this server knows, oldest first, and whether those are
+    /// all. They are read once, however many followers ask for the same while they are kept.
     pub async fn shared_events(&self, after: &Cursor, up_to: u64) -> Result<(Arc<EventPage>, bool)> {
         let page = self.shared_page(after, up_to);
         let read = async || {
@@ -147,7 +147,8 @@ impl EventLog {
         self.permits.acquire().await.map_err(|_| Error::ShuttingDown)
     }
 
-    /// Up to `limit` events about each of these workers, newest first, before a cursor: one statement, however many workers.
+    /// Up to `limit` events about each of these workers, newest first, before a cursor: one statement, however many
+    /// workers.
     pub async fn latest_events(
         &self,
         worker_ids: &[Arc<str>],

@@ -1,11 +1,11 @@
 //! The files of a SQLite database: the lock by which one server has them, and whether they are still where they were.
 //!
-//! A server locks a file beside the database, so that there is one server for one database. It is an ordinary lock of the
-//! operating system, which is released when its process ends, however it does. The database file itself is never opened
-//! here: closing it would release the locks that SQLite holds on it for this process.
+//! A server locks a file beside the database, so that there is one server for one database. It is an ordinary lock of
+//! the operating system, which is released when its process ends, however it does. The database file itself is never
+//! opened here: closing it would release the locks that SQLite holds on it for this process.
 //!
-//! SQLite goes on writing into a file that was deleted or replaced, and reports success. So the files at these paths are
-//! compared with those that were opened: before each commit, before each acknowledgement, and twice a second.
+//! SQLite goes on writing into a file that was deleted or replaced, and reports success. So the files at these paths
+//! are compared with those that were opened: before each commit, before each acknowledgement, and twice a second.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
@@ -78,8 +78,8 @@ pub enum FileCheckError {
 }
 
 impl DatabaseFiles {
-    /// Locks the database file at this path, and creates it before if it does not exist and `may_create`. None if it cannot be
-    /// found or created: SQLite has an error of its own for that.
+    /// Locks the database file at this path, and creates it before if it does not exist and `may_create`. None if it
+    /// cannot be found or created: SQLite has an error of its own for that.
     pub fn lock(path: &Path, may_create: bool) -> Result<Option<Self>, LockError> {
         // A link may point to a file that is still to be created, so the file is looked for and not the path.
         if may_create && matches!(fs::metadata(path), Err(error) if error.kind() == ErrorKind::NotFound) {
@@ -152,7 +152,8 @@ fn is_still(path: &Path, file: &FileId) -> Result<(), FileCheckError> {
     }
 }
 
-/// Locks the file that stands for the database. The file is never removed: another process might have opened it just before.
+/// Locks the file that stands for the database. The file is never removed: another process might have opened it just
+/// before.
 fn lock_beside(database: &Path) -> Result<LockedFile, LockError> {
     let path = beside(database, LOCK_FILE);
     let failed = |error| LockError::Failed(path.clone(), error);

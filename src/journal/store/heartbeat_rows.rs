@@ -2,8 +2,8 @@
 //!
 //! A plain heartbeat changes a worker's own numbers and none of its VMs. Those of one batch share their time and their
 //! revision, so a row is six values. PostgreSQL is given them column by column, as arrays; SQLite value by value. All
-//! [other rows](super::bulk_statements) come as JSON, and parsing that is a third of PostgreSQL's work on a row, and for
-//! SQLite twice the work of writing it. Which heartbeats are plain is decided by the [`Batch`].
+//! [other rows](super::bulk_statements) come as JSON, and parsing that is a third of PostgreSQL's work on a row, and
+//! for SQLite twice the work of writing it. Which heartbeats are plain is decided by the [`Batch`].
 
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement, Value};
 
@@ -16,8 +16,8 @@ use crate::journal::batch::Batch;
 /// [`places`] is a prepared statement that is kept.
 const MAX_BOUND_ROWS: usize = 512;
 
-/// Stands for a worker without a sequence number, here and in [`POSTGRES`]: sea-orm's arrays hold no NULL, and no number
-/// is negative.
+/// Stands for a worker without a sequence number, here and in [`POSTGRES`]: sea-orm's arrays hold no NULL, and no
+/// number is negative.
 const NO_SEQUENCE: i64 = -1;
 
 /// The plain heartbeats of a batch.
@@ -53,8 +53,8 @@ impl<'a> HeartbeatRows<'a> {
     }
 
     /// Writes them on PostgreSQL as a whole batch. It is one statement, and so a transaction by itself: it raises the
-    /// revision of the cluster to the batch's if that is the next one in this epoch, and changes rows only then. Answers
-    /// whether it did.
+    /// revision of the cluster to the batch's if that is the next one in this epoch, and changes rows only then.
+    /// Answers whether it did.
     pub async fn write_as_batch(&self, connection: &impl ConnectionTrait, epoch: &str) -> Result<bool, DbErr> {
         debug_assert!(!self.workers.is_empty(), "a revision is for something");
         // The row of the cluster is locked as by any other batch. A server that had to wait for the lock finds another
@@ -123,8 +123,8 @@ const POSTGRES: &str = "UPDATE worker SET revision = $1, last_seen = $2, sequenc
 /// Values of a row on SQLite.
 const ROW: usize = 6;
 
-/// The statement for SQLite, with places for so many rows. SQLite calls the columns of VALUES `column1`, `column2` and so
-/// on.
+/// The statement for SQLite, with places for so many rows. SQLite calls the columns of VALUES `column1`, `column2` and
+/// so on.
 fn sqlite(places: usize) -> String {
     let row = format!("({})", ["?"; ROW].join(", "));
     let others = format!("{row}, ").repeat(places - 1);

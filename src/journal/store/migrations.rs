@@ -13,8 +13,8 @@ const MIGRATIONS: &str = "seaql_migrations";
 /// A migration's name, and whether it has been applied.
 pub type MigrationState = (String, bool);
 
-/// Every migration this version knows, the oldest first, and whether it has been applied. Refuses tables of a newer version,
-/// and those of other programs.
+/// Every migration this version knows, the oldest first, and whether it has been applied. Refuses tables of a newer
+/// version, and those of other programs.
 pub async fn find_migrations(connection: &impl ConnectionTrait, shown: &str) -> Result<Vec<MigrationState>, OpenError> {
     let failed = |source| OpenError::migration(shown, source);
     let backend = connection.get_database_backend();

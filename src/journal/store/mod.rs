@@ -1,7 +1,7 @@
 //! The database: connections, tables, and the statements that read and write them.
 //!
-//! Everything that knows SQL is here. It writes a [batch](super::batch) that was decided, and reads rows as values of the
-//! cluster; it decides nothing, and knows nothing of the queue or of who waits for a commit.
+//! Everything that knows SQL is here. It writes a [batch](super::batch) that was decided, and reads rows as values of
+//! the cluster; it decides nothing, and knows nothing of the queue or of who waits for a commit.
 
 pub mod bulk_statements;
 pub mod cluster_row;

@@ -17,8 +17,8 @@ use super::database::Database;
 /// How long to wait between two attempts, if none is asked for.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// How long one attempt may take on PostgreSQL. On SQLite an attempt is waited for to its end: it may hang in the disk, where
-/// another one would hang, too.
+/// How long one attempt may take on PostgreSQL. On SQLite an attempt is waited for to its end: it may hang in the disk,
+/// where another one would hang, too.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The key of the record that is written and removed again to see whether there is room. No client can send a key with
@@ -89,8 +89,8 @@ async fn probe(database: Database, end: oneshot::Sender<()>, probe_now: Arc<Noti
     }
 }
 
-/// Makes a commit that changes nothing in the end, and reads the columns of each table. Succeeds if commits can be made to the
-/// tables of this version.
+/// Makes a commit that changes nothing in the end, and reads the columns of each table. Succeeds if commits can be made
+/// to the tables of this version.
 async fn probe_commit(database: &Database) -> Result<(), DbErr> {
     if database.backend() == DbBackend::Sqlite {
         // A disk that has room for a page may have none for a commit.

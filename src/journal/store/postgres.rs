@@ -15,13 +15,14 @@ use super::statement_meter::StatementMeter;
 /// How long PostgreSQL may work on one statement. The largest one, at a start with 200,000 VMs, takes one second.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long PostgreSQL may work on one statement of a commit. It is shorter than a whole commit may take, so that a commit
-/// that was given up does not go on unseen and hold the lock for long. (A statement that is a commit by itself may still
-/// come to its end. Its clients were told that the outcome is unknown, and the next batch finds out.)
+/// How long PostgreSQL may work on one statement of a commit. It is shorter than a whole commit may take, so that a
+/// commit that was given up does not go on unseen and hold the lock for long. (A statement that is a commit by itself
+/// may still come to its end. Its clients were told that the outcome is unknown, and the next batch finds out.)
 const COMMIT_STATEMENT_TIMEOUT: Duration = Duration::from_secs(7);
 
-/// A connection of the writer is tested when it returns to the pool. For this long after that test it is trusted without
-/// another: a test before each commit would take a tenth of the commit's time. Its user has to expect that it was lost.
+/// A connection of the writer is tested when it returns to the pool. For this long after that test it is trusted
+/// without another: a test before each commit would take a tenth of the commit's time. Its user has to expect that it
+/// was lost.
 const TRUSTED_AFTER_TEST: Duration = Duration::from_secs(1);
 
 /// Connections of the writer. One writes; after that it is tested, and meanwhile the other one writes.
@@ -104,11 +105,11 @@ async fn connect(
         .test_before_acquire_if_idle_for(trusted_after_test)
         .map_sqlx_postgres_opts(|options| {
             options.options([
-                // A transaction that waited for the lock has to see what was committed meanwhile, whatever the default of
-                // this database is. Set once here, it takes no further statement in every transaction.
+                // A transaction that waited for the lock has to see what was committed meanwhile, whatever the default
+                // of this database is. Set once here, it takes no further statement in every transaction.
                 ("default_transaction_isolation", "read committed"),
-                // A server that is stopped, or cut off, in the middle of a commit holds the lock that all others wait for.
-                // The database takes the lock back.
+                // A server that is stopped, or cut off, in the middle of a commit holds the lock that all others wait
+                // for. The database takes the lock back.
                 ("idle_in_transaction_session_timeout", "5s"),
                 ("lock_timeout", "6s"),
                 ("tcp_keepalives_idle", "5"),
@@ -118,8 +119,8 @@ async fn connect(
         })
         .map_sqlx_postgres_pool_opts(move |options| {
             let sessions = sessions.clone();
-            // What is acknowledged survives a crash of the database: `synchronous_commit` is turned on if it is off for this
-            // role or this database. Any other value stays, because it may wait for a standby, too.
+            // What is acknowledged survives a crash of the database: `synchronous_commit` is turned on if it is off for
+            // this role or this database. Any other value stays, because it may wait for a standby, too.
             options.after_connect(move |session, _| {
                 let sessions = sessions.clone();
                 Box::pin(async move {

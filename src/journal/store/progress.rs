@@ -1,7 +1,8 @@
 //! When the database last answered, on a clock of its own: by that a commit that hangs is told from one that is long.
 //!
-//! Marked by the [meter](super::statement_meter) of the writer's connections after each statement. What to conclude from a
-//! long wait is the [watchdog](crate::journal::commit::watchdog)'s business, and [health](crate::journal::commit::health)'s.
+//! Marked by the [meter](super::statement_meter) of the writer's connections after each statement. What to conclude
+//! from a long wait is the [watchdog](crate::journal::commit::watchdog)'s business, and
+//! [health](crate::journal::commit::health)'s.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};

@@ -1,7 +1,9 @@
-//! Removes old events and old idempotency records, in steps that are short enough that the writer never waits long for one.
+//! Removes old events and old idempotency records, in steps that are short enough that the writer never waits long for
+//! one.
 //!
-//! The beginning of the event log is moved first, and then the events before it are removed: a query in between, or a start
-//! after a crash in between, finds a true beginning. What is old enough is decided by [retention](crate::journal::retention).
+//! The beginning of the event log is moved first, and then the events before it are removed: a query in between, or a
+//! start after a crash in between, finds a true beginning. What is old enough is decided by
+//! [retention](crate::journal::retention).
 
 use entity::kept_answer::Request;
 use entity::{cluster, event, kept_answer};
@@ -19,8 +21,8 @@ const STEP: u64 = 2_000;
 pub struct EventLimits {
     /// Those from before this time.
     pub oldest: Timestamp,
-    /// Those up to this revision: the newest one too many. Several servers that prune at once agree on it, and would not on
-    /// how many events are too many.
+    /// Those up to this revision: the newest one too many. Several servers that prune at once agree on it, and would
+    /// not on how many events are too many.
     pub surplus_revision: Option<i64>,
 }
 
@@ -46,8 +48,8 @@ pub async fn prune_some_events(database: &Database, limits: EventLimits, now: Ti
     }
     // The events of one commit go together: a cursor may point between them, and then the next one must be there.
     let Some(last) = going.checked_sub(1).and_then(|last| oldest.get(last)) else { return Ok(0) };
-    // Several servers may prune: the beginning never moves back. It has a transaction of its own, because it locks the row
-    // that all commits wait for.
+    // Several servers may prune: the beginning never moves back. It has a transaction of its own, because it locks the
+    // row that all commits wait for.
     let transaction = database.begin_maintenance().await?;
     cluster::Entity::move_log_start(last.revision).exec(&*transaction).await?;
     transaction.commit().await?;
@@ -57,8 +59,8 @@ pub async fn prune_some_events(database: &Database, limits: EventLimits, now: Ti
     Ok(removed)
 }
 
-/// Gives idempotency records that were made by a clock that was ahead the present time: they would outlive those that are
-/// newer. This comes before the others are removed, since their order is that of their times.
+/// Gives idempotency records that were made by a clock that was ahead the present time: they would outlive those that
+/// are newer. This comes before the others are removed, since their order is that of their times.
 pub async fn date_back_idempotency_records(database: &Database, now: Timestamp) -> Result<()> {
     let transaction = database.begin_maintenance().await?;
     kept_answer::Entity::date_back(now).exec(&*transaction).await?;

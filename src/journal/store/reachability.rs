@@ -1,7 +1,8 @@
 //! Whether PostgreSQL can be reached, found out on a session of its own.
 //!
-//! The sessions of the pools may be the very thing that hangs, and a pool goes on trying where one refusal tells enough. A
-//! database that is slow may take long to answer; one that is down is recognised by not even sending its first byte.
+//! The sessions of the pools may be the very thing that hangs, and a pool goes on trying where one refusal tells
+//! enough. A database that is slow may take long to answer; one that is down is recognised by not even sending its
+//! first byte.
 
 use std::io;
 use std::path::PathBuf;
@@ -16,8 +17,8 @@ use tokio::time::timeout;
 
 use super::postgres::WriterSessions;
 
-/// How long PostgreSQL may take to accept a connection, and then to send its first byte: three times what a slow one takes.
-/// If PostgreSQL is frozen, the operating system still accepts the connection, and nothing is sent on it.
+/// How long PostgreSQL may take to accept a connection, and then to send its first byte: three times what a slow one
+/// takes. If PostgreSQL is frozen, the operating system still accepts the connection, and nothing is sent on it.
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 /// The holder of the lock that the writer waits for counts as active if it began or ended a statement within this time:
@@ -71,8 +72,8 @@ pub async fn check_reachability(url: &str, writer_sessions: &WriterSessions) -> 
     }
 }
 
-/// Asks for the revision, and whether any session is active that holds, directly or through others that wait, the lock that
-/// the writer waits for. It is one statement that is not prepared, so it takes one round trip.
+/// Asks for the revision, and whether any session is active that holds, directly or through others that wait, the lock
+/// that the writer waits for. It is one statement that is not prepared, so it takes one round trip.
 async fn query(session: &mut PgConnection, writer_sessions: &WriterSessions) -> Result<Reachability, sqlx::Error> {
     let ours = writer_sessions.list();
     let sql = format!(

@@ -72,8 +72,8 @@ pub async fn begin_epoch(transaction: &DatabaseTransaction, name: &str) -> Resul
     Ok(())
 }
 
-/// Reads everything that changed since a snapshot; since an empty one, everything there is. Tombstones of workers that were
-/// purged up to `tombstones_since` may be missing.
+/// Reads everything that changed since a snapshot; since an empty one, everything there is. Tombstones of workers that
+/// were purged up to `tombstones_since` may be missing.
 pub async fn changes_since(
     transaction: &DatabaseTransaction,
     base: &Snapshot,
@@ -109,7 +109,8 @@ pub async fn changes_since(
         changes.purged.push(Arc::new(tombstone));
     }
     if base.revision < tombstones_since {
-        // Workers may have been purged without a tombstone that is left. They are found by comparison with those that exist.
+        // Workers may have been purged without a tombstone that is left. They are found by comparison with those that
+        // exist.
         let existing: HashSet<String> =
             worker::Entity::ids().into_tuple().all(transaction).await?.into_iter().collect();
         let gone = base.workers().filter(|worker| !existing.contains(worker.id.as_str()));
@@ -129,8 +130,8 @@ struct VmCells<'a>(
     i64,
 );
 
-/// VMs by worker, each list in any order. They are streamed worker by worker, because all rows at once take several times
-/// the memory of what they become.
+/// VMs by worker, each list in any order. They are streamed worker by worker, because all rows at once take several
+/// times the memory of what they become.
 async fn vms_of_workers_changed_since(
     transaction: &DatabaseTransaction,
     since: i64,
@@ -320,8 +321,8 @@ pub struct RegistrationRow<'a> {
     usage: UsageRow<'a>,
 }
 
-/// What a heartbeat that is not plain writes of a worker. It is not a [`Value`], which allocates each of its keys: when a
-/// fleet starts, no heartbeat is plain.
+/// What a heartbeat that is not plain writes of a worker. It is not a [`Value`], which allocates each of its keys: when
+/// a fleet starts, no heartbeat is plain.
 #[derive(Serialize)]
 pub struct UsageRow<'a> {
     id: &'a str,
@@ -399,8 +400,8 @@ pub fn deregistration_row(worker: &Worker) -> Value {
     json!({ "id": worker.id.as_str(), "left_at": left_at, "revision": worker.revision })
 }
 
-/// What a heartbeat writes of a VM. It is not a [`Value`], for the reason of [`UsageRow`]: there are hundreds of VMs in the
-/// first inventory of each worker.
+/// What a heartbeat writes of a VM. It is not a [`Value`], for the reason of [`UsageRow`]: there are hundreds of VMs in
+/// the first inventory of each worker.
 #[derive(Serialize)]
 pub struct VmRow<'a> {
     worker_id: &'a str,

@@ -1,9 +1,9 @@
 //! The schema: how the tables get the migrations that they have not seen.
 //!
-//! All that are missing are applied in one transaction, so that tables are never found half changed. On PostgreSQL it takes
-//! an advisory lock first: of several servers that start together, one migrates, and the others wait and find it done. A
-//! server that finds nothing to do changes nothing, and needs no right to change tables. The migrations themselves are in
-//! the crate `migration`.
+//! All that are missing are applied in one transaction, so that tables are never found half changed. On PostgreSQL it
+//! takes an advisory lock first: of several servers that start together, one migrates, and the others wait and find it
+//! done. A server that finds nothing to do changes nothing, and needs no right to change tables. The migrations
+//! themselves are in the crate `migration`.
 
 use migration::{Migrator, MigratorTrait};
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement};

@@ -16,23 +16,23 @@ use super::files::{DatabaseFiles, LockError};
 use super::open_error::{CONNECT_TIMEOUT, OpenError};
 use super::statement_meter::StatementMeter;
 
-/// How long a connection waits for another process that is writing. There should be none; a process that holds the lock for
-/// longer than this keeps commands from being committed, and they fail.
+/// How long a connection waits for another process that is writing. There should be none; a process that holds the lock
+/// for longer than this keeps commands from being committed, and they fail.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The SQLite version that fixed a corruption of write-ahead logs with more than one connection.
 const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
 
-/// How many pages the write-ahead log grows to before it is checkpointed, which waits for the disk twice: 32 MiB. With the
-/// usual thousand, a few thousand heartbeats would checkpoint each time.
+/// How many pages the write-ahead log grows to before it is checkpointed, which waits for the disk twice: 32 MiB. With
+/// the usual thousand, a few thousand heartbeats would checkpoint each time.
 pub const WAL_PAGES: i64 = 8_192;
 
 /// A SQLite file that is open for writing.
 #[derive(Debug)]
 pub struct SqliteFile {
     pub files: DatabaseFiles,
-    /// A connection that stays open as long as the database, and is hardly ever used. Without it, SQLite would remove the
-    /// write-ahead log and its index whenever all other connections happen to be replaced at once.
+    /// A connection that stays open as long as the database, and is hardly ever used. Without it, SQLite would remove
+    /// the write-ahead log and its index whenever all other connections happen to be replaced at once.
     pub anchor: DatabaseConnection,
     /// Whether the log that was there at the start has been checkpointed.
     pub is_checkpointed: AtomicBool,
@@ -86,7 +86,8 @@ pub async fn connect(
             }
         });
     if mode == SqliteMode::Writer {
-        // On a connection that the driver takes to be in a transaction, BEGIN becomes a SAVEPOINT. It is closed instead.
+        // On a connection that the driver takes to be in a transaction, BEGIN becomes a SAVEPOINT. It is closed
+        // instead.
         options.map_sqlx_sqlite_before_acquire(|connection, _| Box::pin(async { Ok(!connection.is_in_transaction()) }));
     }
     let mut connection = Connector::connect(options).await?;

@@ -1,4 +1,4 @@
-//! What a beat carries: the whole inventory, what changed in it, or nothing of it.
+//! What a heartbeat carries: the whole inventory, what changed in it, or nothing of it.
 //!
 //! Pure decisions over what the server is known to hold. What the host runs comes in as an argument, and sending is
 //! somebody else's work.
@@ -11,16 +11,16 @@ use crate::client::{Heartbeat, VmDelta, VmReport};
 /// A difference between the two ends that nobody can explain lasts at most this long.
 const WHOLE_INVENTORY_EVERY: Duration = Duration::from_secs(60);
 
-/// Decides what each beat carries.
+/// Decides what each heartbeat carries.
 #[derive(Debug, Default)]
-pub(super) struct BeatPlanner {
+pub(super) struct HeartbeatPlanner {
     incarnation: u64,
     /// Never goes back, not even with a new registration: a server that answers a repeated registration with the same
-    /// incarnation takes beats that count from one again for old ones.
+    /// incarnation takes heartbeats that count from one again for old ones.
     sequence: u64,
     /// What the server holds for certain; `None` when it may hold anything.
     held: Option<Held>,
-    /// Until when the inventory stays out of the beats, because the server refused it.
+    /// Until when the inventory stays out of the heartbeats, because the server refused it.
     withheld_until: Option<Instant>,
     heard: bool,
 }
@@ -32,9 +32,9 @@ struct Held {
     whole_at: Instant,
 }
 
-impl BeatPlanner {
+impl HeartbeatPlanner {
     /// Begins a life: the server has registered the worker, and may hold anything of its VMs. `last_sequence` is the last
-    /// beat of this life that counted, if the server knows of one.
+    /// heartbeat of this life that counted, if the server knows of one.
     pub(super) fn begin(&mut self, incarnation: u64, last_sequence: Option<u64>) {
         let sequence = self.sequence.max(last_sequence.unwrap_or(0));
         *self = Self { incarnation, sequence, ..Self::default() };
@@ -45,46 +45,52 @@ impl BeatPlanner {
         (self.incarnation > 0).then_some(self.incarnation)
     }
 
-    /// Whether any beat of this life was acknowledged.
+    /// Whether any heartbeat of this life was acknowledged.
     pub(super) fn was_heard(&self) -> bool {
         self.heard
     }
 
-    /// The next beat, given what the host runs, or `None` if that could not be found out.
+    /// The next heartbeat, given what the host runs, or `None` if that could not be found out.
     pub(super) fn plan(&mut self, vms: Option<&[VmReport]>, now: Instant) -> Heartbeat {
         self.sequence += 1;
-        let beat = Heartbeat { incarnation: self.incarnation, sequence: self.sequence, ..Heartbeat::default() };
+        let heartbeat = Heartbeat { incarnation: self.incarnation, sequence: self.sequence, ..Heartbeat::default() };
         let Some(vms) = vms.filter(|_| self.withheld_until.is_none_or(|until| now >= until)) else {
-            return beat;
+            return heartbeat;
         };
-        let beat = Heartbeat {
+        let heartbeat = Heartbeat {
             used_cpu_cores: Some(allocated(vms, |vm| vm.vcpus)),
             used_memory_mb: Some(allocated(vms, |vm| vm.memory_mb)),
             // A VM's disks are not in its arguments as a size, and saying 0 would be a claim. The key stays out.
             used_disk_gb: None,
-            ..beat
+            ..heartbeat
         };
         match &self.held {
             Some(held) if now.duration_since(held.whole_at) < WHOLE_INVENTORY_EVERY => {
-                Heartbeat { vms_delta: difference(&held.vms, vms), ..beat }
+                Heartbeat { vms_delta: difference(&held.vms, vms), ..heartbeat }
             }
-            Some(_) | None => Heartbeat { vms: Some(vms.to_vec()), ..beat },
+            Some(_) | None => Heartbeat { vms: Some(vms.to_vec()), ..heartbeat },
         }
     }
 
-    /// The server took the beat; `resync` says that it asks for the whole inventory nevertheless, and `last_sequence` that
-    /// the beat came late, after that one, and nothing in it counted.
-    pub(super) fn acknowledged(&mut self, beat: &Heartbeat, resync: bool, last_sequence: Option<u64>, now: Instant) {
+    /// The server took the heartbeat; `resync` says that it asks for the whole inventory nevertheless, and
+    /// `last_sequence` that the heartbeat came late, after that one, and nothing in it counted.
+    pub(super) fn acknowledged(
+        &mut self,
+        heartbeat: &Heartbeat,
+        resync: bool,
+        last_sequence: Option<u64>,
+        now: Instant,
+    ) {
         self.heard = true;
         if let Some(last) = last_sequence {
             self.sequence = self.sequence.max(last);
             self.held = None;
             return;
         }
-        if let Some(vms) = &beat.vms {
+        if let Some(vms) = &heartbeat.vms {
             self.held = Some(Held { vms: by_id(vms), whole_at: now });
         }
-        if let (Some(delta), Some(held)) = (&beat.vms_delta, &mut self.held) {
+        if let (Some(delta), Some(held)) = (&heartbeat.vms_delta, &mut self.held) {
             held.vms.extend(by_id(&delta.upsert));
             for id in &delta.remove {
                 held.vms.remove(id);
@@ -95,10 +101,10 @@ impl BeatPlanner {
         }
     }
 
-    /// Nobody knows whether the server took the beat. If it carried VMs, no difference is safe to send any more: a VM
-    /// that the lost beat announced and that is gone since would never be removed.
-    pub(super) fn unanswered(&mut self, beat: &Heartbeat) {
-        if beat.vms.is_some() || beat.vms_delta.is_some() {
+    /// Nobody knows whether the server took the heartbeat. If it carried VMs, no difference is safe to send any more: a VM
+    /// that the lost heartbeat announced and that is gone since would never be removed.
+    pub(super) fn unanswered(&mut self, heartbeat: &Heartbeat) {
+        if heartbeat.vms.is_some() || heartbeat.vms_delta.is_some() {
             self.held = None;
         }
     }
@@ -142,10 +148,10 @@ mod tests {
         VmReport { id: id.to_owned(), name: id.to_owned(), status: VmStatus::Running, vcpus, memory_mb: 1024 }
     }
 
-    /// What a beat says about VMs, in short.
-    fn words(beat: &Heartbeat) -> String {
+    /// What a heartbeat says about VMs, in short.
+    fn words(heartbeat: &Heartbeat) -> String {
         let ids = |vms: &[VmReport]| vms.iter().map(|vm| vm.id.clone()).collect::<Vec<_>>().join(" ");
-        match (&beat.vms, &beat.vms_delta) {
+        match (&heartbeat.vms, &heartbeat.vms_delta) {
             (Some(vms), None) => format!("all: {}", ids(vms)),
             (None, Some(delta)) => format!("+ {} - {}", ids(&delta.upsert), delta.remove.join(" ")),
             (None, None) => "none".to_owned(),
@@ -163,24 +169,24 @@ mod tests {
     }
     use Answer::{Late, Lost, Refused, Registered, Resync, Taken};
 
-    /// Each step: seconds since the start, the VMs of the host, what the beat must say, what comes of it.
+    /// Each step: seconds since the start, the VMs of the host, what the heartbeat must say, what comes of it.
     fn check(steps: &[(u64, Option<&[VmReport]>, &str, Answer)]) {
         let start = Instant::now();
-        let mut planner = BeatPlanner::default();
+        let mut planner = HeartbeatPlanner::default();
         planner.begin(1, None);
         let mut last_sequence = 0;
         for (step, (seconds, vms, expected, answer)) in steps.iter().enumerate() {
             let now = start + Duration::from_secs(*seconds);
-            let beat = planner.plan(*vms, now);
-            assert_eq!(words(&beat), *expected, "step {step}");
-            assert!(beat.sequence > last_sequence, "step {step}");
-            last_sequence = beat.sequence;
+            let heartbeat = planner.plan(*vms, now);
+            assert_eq!(words(&heartbeat), *expected, "step {step}");
+            assert!(heartbeat.sequence > last_sequence, "step {step}");
+            last_sequence = heartbeat.sequence;
             match answer {
-                Taken => planner.acknowledged(&beat, false, None, now),
-                Resync => planner.acknowledged(&beat, true, None, now),
+                Taken => planner.acknowledged(&heartbeat, false, None, now),
+                Resync => planner.acknowledged(&heartbeat, true, None, now),
                 // Behind by ten.
-                Late => planner.acknowledged(&beat, true, Some(beat.sequence + 10), now),
-                Lost => planner.unanswered(&beat),
+                Late => planner.acknowledged(&heartbeat, true, Some(heartbeat.sequence + 10), now),
+                Lost => planner.unanswered(&heartbeat),
                 Refused => planner.inventory_refused(now),
                 Registered => planner.begin(2, None),
             }
@@ -225,23 +231,23 @@ mod tests {
     }
 
     #[test]
-    fn after_a_beat_that_came_late_the_count_goes_on_above_the_last_one_with_everything() {
+    fn after_a_heartbeat_that_came_late_the_count_goes_on_above_the_last_one_with_everything() {
         check(&[
             (0, Some(&[vm("a", 1)]), "all: a", Late),
             (10, Some(&[vm("a", 1)]), "all: a", Taken),
             (20, Some(&[vm("a", 1), vm("b", 1)]), "+ b - ", Late),
             (30, Some(&[vm("a", 1), vm("b", 1)]), "all: a b", Taken),
         ]);
-        let mut planner = BeatPlanner::default();
+        let mut planner = HeartbeatPlanner::default();
         planner.begin(1, Some(41));
-        let beat = planner.plan(None, Instant::now());
-        assert_eq!(beat.sequence, 42, "a process that has lost count is told at its registration");
-        planner.acknowledged(&beat, true, Some(99), Instant::now());
+        let heartbeat = planner.plan(None, Instant::now());
+        assert_eq!(heartbeat.sequence, 42, "a process that has lost count is told at its registration");
+        planner.acknowledged(&heartbeat, true, Some(99), Instant::now());
         assert_eq!(planner.plan(None, Instant::now()).sequence, 100);
     }
 
     #[test]
-    fn a_beat_of_unknown_fate_is_followed_by_everything_if_it_carried_vms() {
+    fn a_heartbeat_of_unknown_fate_is_followed_by_everything_if_it_carried_vms() {
         check(&[
             (0, Some(&[vm("a", 1)]), "all: a", Taken),
             (10, Some(&[vm("a", 1), vm("b", 1)]), "+ b - ", Lost),
@@ -262,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_inventory_stays_out_of_the_beats_for_a_minute() {
+    fn a_refused_inventory_stays_out_of_the_heartbeats_for_a_minute() {
         check(&[
             (0, Some(&[vm("a", 1)]), "all: a", Refused),
             (10, Some(&[vm("a", 1)]), "none", Taken),
@@ -274,11 +280,14 @@ mod tests {
     #[test]
     fn used_figures_are_what_slot_holding_vms_hold() {
         let stopped = VmReport { status: VmStatus::Stopped, ..vm("c", 8) };
-        let mut planner = BeatPlanner::default();
-        let beat = planner.plan(Some(&[vm("a", 1), vm("b", 2), stopped]), Instant::now());
-        assert_eq!((beat.used_cpu_cores, beat.used_memory_mb, beat.used_disk_gb), (Some(3), Some(2048), None));
+        let mut planner = HeartbeatPlanner::default();
+        let heartbeat = planner.plan(Some(&[vm("a", 1), vm("b", 2), stopped]), Instant::now());
+        assert_eq!(
+            (heartbeat.used_cpu_cores, heartbeat.used_memory_mb, heartbeat.used_disk_gb),
+            (Some(3), Some(2048), None)
+        );
 
-        let beat = planner.plan(None, Instant::now());
-        assert_eq!((beat.used_cpu_cores, beat.used_memory_mb), (None, None), "unknown is not zero");
+        let heartbeat = planner.plan(None, Instant::now());
+        assert_eq!((heartbeat.used_cpu_cores, heartbeat.used_memory_mb), (None, None), "unknown is not zero");
     }
 }
