@@ -1,7 +1,7 @@
 //! The journal: the only writer of the cluster.
 //!
-//! A command waits in the `queue`. The writer (`commit`) takes what waits, decides it on the latest state, has the
-//! `store` write it as one `batch` with one revision, publishes the new snapshot, appends to the `feed`, and only then
+//! A command waits in the [queue]. The [writer](commit) takes what waits, decides it on the latest state, has the
+//! [store] write it as one [batch] with one revision, publishes the new snapshot, appends to the [feed], and only then
 //! sends the reply: when a client has its answer, the change is on disk and in memory. While one batch commits, the
 //! next one collects; no timer is needed.
 //!
@@ -13,9 +13,9 @@
 //! if that state is the latest; if not, it is committed as any other batch. By the same check a server finds out about
 //! a commit whose outcome was lost with the connection: the next batch does.
 //!
-//! **Which file needs which**, from the bottom up: `batch` is pure; [`commands`] decide on it; `queue` holds commands;
-//! `store` writes a batch and reads rows; `follow` keeps up with other servers; `commit` is the loop on top; `handle`
-//! is what everybody else holds.
+//! **Which file needs which**, from the bottom up: [`batch`] is pure; [`commands`] decide on it; [`queue`] holds
+//! commands; [`store`] writes a batch and reads rows; [`follow`] keeps up with other servers; [`commit`] is the loop on
+//! top; [`handle`] is what everybody else holds.
 //!
 //! **Invariant:** nobody else writes to the tables of the cluster, except that [`RetentionPruner`] removes old events
 //! and idempotency records beside the writer. Old tombstones, which are part of the state, it removes by a command.

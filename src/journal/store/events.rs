@@ -74,6 +74,7 @@ impl EventPage {
 }
 
 impl EventLog {
+    /// Reads the log of this database. The published state has the epochs, which are part of cursors.
     pub fn new(database: Database, published: Arc<ArcSwap<Published>>) -> Self {
         Self { database, published, permits: Arc::new(Semaphore::new(READERS)), shared: Arc::default() }
     }

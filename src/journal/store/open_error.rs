@@ -123,10 +123,12 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// The database did not answer, or refused.
     pub fn connect(shown: &str, source: DbErr) -> Self {
         Self::Connect { url: shown.to_owned(), reason: reason(&source), source }
     }
 
+    /// The tables could not be brought into shape.
     pub fn migration(shown: &str, source: DbErr) -> Self {
         Self::Migration { url: shown.to_owned(), reason: reason(&source), source }
     }
