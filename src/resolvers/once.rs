@@ -9,7 +9,7 @@ use super::Resolvers;
 use crate::cluster::View;
 use crate::error::Result;
 pub use crate::journal::StoredResponse;
-use crate::journal::commands::{IdempotentCommand, IdempotentReply};
+use crate::journal::commands::{IdempotentCommand, IdempotentOutcome};
 use crate::journal::{Command, heartbeat_fingerprint};
 
 /// What makes a request the same as an earlier one, and how it is answered.
@@ -57,7 +57,7 @@ impl Resolvers {
                 render(show(reply, Arc::new(View::new(snapshot, now, offline_after))))
             }),
         };
-        let IdempotentReply { response: answer, reply } = self.journal.commit(command).await?.reply;
+        let IdempotentOutcome { response: answer, reply } = self.journal.commit(command).await?.reply;
         Ok((Answered { answer, is_repeated: reply.is_none() }, reply))
     }
 }

@@ -27,9 +27,9 @@ pub struct IdempotentCommand<C: Command> {
     pub render: RenderResponse<C>,
 }
 
-/// The response to the first request of a key.
+/// What came of a command with an idempotency key: the response to the first request of the key.
 #[derive(Clone, Debug)]
-pub struct IdempotentReply<R> {
+pub struct IdempotentOutcome<R> {
     /// The response.
     pub response: StoredResponse,
     /// What the command replied; none if it was decided earlier and the response is replayed.
@@ -46,7 +46,7 @@ impl<C: Command + fmt::Debug> fmt::Debug for IdempotentCommand<C> {
 }
 
 impl<C: Command> Command for IdempotentCommand<C> {
-    type Reply = IdempotentReply<C::Reply>;
+    type Reply = IdempotentOutcome<C::Reply>;
 
     fn lane(&self) -> Lane {
         self.command.lane()
@@ -68,7 +68,7 @@ impl<C: Command> Command for IdempotentCommand<C> {
         let Self { key, fingerprint, command, render } = self;
         if let Some(record) = batch.find_idempotency_record(key) {
             return if record.fingerprint == *fingerprint {
-                Ok(IdempotentReply { response: record.response.clone(), reply: None })
+                Ok(IdempotentOutcome { response: record.response.clone(), reply: None })
             } else {
                 Err(Error::KeyReused(key.to_string()))
             };
@@ -77,6 +77,6 @@ impl<C: Command> Command for IdempotentCommand<C> {
         let reply = command.decide(batch)?;
         let response = render(&reply, batch.preview(), batch.at);
         batch.record_response(key.clone(), fingerprint.clone(), response.clone());
-        Ok(IdempotentReply { response, reply: Some(reply) })
+        Ok(IdempotentOutcome { response, reply: Some(reply) })
     }
 }

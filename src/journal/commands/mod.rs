@@ -25,7 +25,7 @@ pub use deregister::Deregister;
 pub use heartbeat::{
     HeartbeatAccepted, HeartbeatReport, Inventory, RecordHeartbeat, RecordHeartbeats, RejectedVm, VmReport,
 };
-pub use idempotent::{IdempotentCommand, IdempotentReply, RenderResponse};
+pub use idempotent::{IdempotentCommand, IdempotentOutcome, RenderResponse};
 pub use precondition::{ExpectedRevision, ExpectedState, Precondition};
 pub use prune_tombstones::PruneTombstones;
 pub use record_liveness_signs::RecordLivenessSigns;
