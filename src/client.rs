@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 /// A server that has not accepted a connection by now is down or unreachable; the caller's own back-off does the rest.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// One beat interval. An answer that is later than the next question is of no use.
+/// One heartbeat interval. An answer that is later than the next question is of no use.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A longer answer than this is not the server's, and is not read to its end. The server's longest one names every VM
@@ -33,7 +33,7 @@ const LARGEST_ANSWER: usize = 16 * 1024 * 1024;
 /// Enough for a burst of a simulated fleet; connections beyond it are closed after use instead of kept.
 const IDLE_CONNECTIONS: usize = 1024;
 
-/// Longer than a beat interval, so that a worker keeps its connection from one beat to the next.
+/// Longer than a heartbeat interval, so that a worker keeps its connection from one heartbeat to the next.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A connection to one server. Clones share the connections underneath and cost a reference count.
@@ -87,27 +87,28 @@ impl Client {
     }
 
     /// Tells that a worker is alive and what it runs: `POST /api/v1/workers/{id}/heartbeat`.
-    pub async fn heartbeat(&self, id: &str, beat: &Heartbeat) -> Result<HeartbeatReply, ClientError> {
-        self.call(Method::POST, self.worker(id, &["heartbeat"])?, beat)
+    pub async fn heartbeat(&self, id: &str, heartbeat: &Heartbeat) -> Result<HeartbeatReply, ClientError> {
+        self.call(Method::POST, self.worker(id, &["heartbeat"])?, heartbeat)
             .await
             .map_err(|error| error.about_a_known_worker())
     }
 
-    /// Beats for many workers in one request: `POST /api/v1/heartbeats`. One answer per beat, in the same order.
+    /// Heartbeats for many workers in one request: `POST /api/v1/heartbeats`. One answer per heartbeat, in the same order.
     ///
     /// An `Err` is about the request as a whole; a worker that the server does not know, say, is one in the list.
     pub async fn heartbeats(
         &self,
-        beats: &[(&str, &Heartbeat)],
+        heartbeats: &[(&str, &Heartbeat)],
     ) -> Result<Vec<Result<HeartbeatReply, ClientError>>, ClientError> {
-        let heartbeats = beats.iter().map(|&(worker_id, beat)| WorkerBeat { worker_id, beat }).collect();
+        let entries =
+            heartbeats.iter().map(|&(worker_id, heartbeat)| HeartbeatEntry { worker_id, heartbeat }).collect();
         let url = self
             .workers
             .join("heartbeats")
             .map_err(|error| ClientError::Url { url: self.workers.to_string(), reason: error.to_string() })?;
-        let Answers { results } = self.call(Method::POST, url, &Beats { heartbeats }).await?;
-        if results.len() != beats.len() {
-            let message = format!("it answered {} of {} heartbeats", results.len(), beats.len());
+        let Answers { results } = self.call(Method::POST, url, &HeartbeatsBody { heartbeats: entries }).await?;
+        if results.len() != heartbeats.len() {
+            let message = format!("it answered {} of {} heartbeats", results.len(), heartbeats.len());
             return Err(ClientError::not_the_server(message, None));
         }
         Ok(results.into_iter().map(Answer::into_result).collect())
@@ -264,9 +265,9 @@ pub struct Registration {
 /// The server's answer to a registration.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Registered {
-    /// Which life of the worker this is; every beat repeats it.
+    /// Which life of the worker this is; every heartbeat repeats it.
     pub incarnation: u64,
-    /// The usual time from beat to beat.
+    /// The usual time from heartbeat to heartbeat.
     pub heartbeat_interval_seconds: f64,
     /// Silence after which the worker counts as offline.
     pub offline_after_seconds: f64,
@@ -285,7 +286,7 @@ pub struct Heartbeat {
     /// As in the registration: tells this process from another one that was given the same number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_id: Option<String>,
-    /// Grows from beat to beat; of a beat that is not newer than the last one, the server takes only that it is alive.
+    /// Grows from heartbeat to heartbeat; of a heartbeat that is not newer than the last one, the server takes only that it is alive.
     pub sequence: u64,
     /// Cores allocated to VMs.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -356,18 +357,18 @@ impl VmStatus {
     }
 }
 
-/// The server's answer to a beat.
+/// The server's answer to a heartbeat.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct HeartbeatReply {
     /// What operators want of the worker: `active` or `draining`.
     pub policy: String,
-    /// When to beat next.
+    /// When to send the next heartbeat.
     pub next_heartbeat_seconds: f64,
-    /// The cluster's revision after this beat.
+    /// The cluster's revision after this heartbeat.
     pub revision: u64,
-    /// The server asks for the whole inventory with the next beat.
+    /// The server asks for the whole inventory with the next heartbeat.
     pub resync: bool,
-    /// This beat came late: number of the last one that counted. The next has to be above it.
+    /// This heartbeat came late: number of the last one that counted. The next has to be above it.
     #[serde(default)]
     pub last_sequence: Option<u64>,
     /// VMs of the report that the server left out, each with the reason.
@@ -484,17 +485,17 @@ impl ErrorBody {
     }
 }
 
-/// The body of a request that carries the beats of many workers.
+/// The body of a request that carries the heartbeats of many workers.
 #[derive(Serialize)]
-struct Beats<'a> {
-    heartbeats: Vec<WorkerBeat<'a>>,
+struct HeartbeatsBody<'a> {
+    heartbeats: Vec<HeartbeatEntry<'a>>,
 }
 
 #[derive(Serialize)]
-struct WorkerBeat<'a> {
+struct HeartbeatEntry<'a> {
     worker_id: &'a str,
     #[serde(flatten)]
-    beat: &'a Heartbeat,
+    heartbeat: &'a Heartbeat,
 }
 
 #[derive(Deserialize)]
@@ -502,7 +503,7 @@ struct Answers {
     results: Vec<Answer>,
 }
 
-/// The answer to one of many beats: what it would have been told alone, or what it would have failed with.
+/// The answer to one of many heartbeats: what it would have been told alone, or what it would have failed with.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Answer {
@@ -708,7 +709,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_of_many_beats_is_answered_on_its_own() {
+    async fn each_of_many_heartbeats_is_answered_on_its_own() {
         let body = r#"{"results": [
             {"worker_id": "w1", "status": 200, "policy": "draining", "next_heartbeat_seconds": 9.5, "revision": 7, "resync": true},
             {"worker_id": "w2", "status": 404, "error": {"error": "Not Found", "message": "never seen", "code": 404}},
@@ -716,9 +717,9 @@ mod tests {
             {"worker_id": "w4", "status": 503, "error": {"error": "Service Unavailable", "message": "busy", "code": 503}}
         ]}"#;
         let client = answered_with(200, &[], body).await;
-        let beat = Heartbeat::default();
-        let beats = [("w1", &beat), ("w2", &beat), ("w3", &beat), ("w4", &beat)];
-        let answers = client.heartbeats(&beats).await.unwrap();
+        let heartbeat = Heartbeat::default();
+        let heartbeats = [("w1", &heartbeat), ("w2", &heartbeat), ("w3", &heartbeat), ("w4", &heartbeat)];
+        let answers = client.heartbeats(&heartbeats).await.unwrap();
 
         let reply = HeartbeatReply {
             policy: "draining".to_owned(),
@@ -736,7 +737,7 @@ mod tests {
         );
 
         // With an answer missing, nobody can tell whose it is.
-        let error = client.heartbeats(&beats[..3]).await.unwrap_err();
+        let error = client.heartbeats(&heartbeats[..3]).await.unwrap_err();
         assert_eq!(words(&error), "unavailable: the server is unavailable: it answered 4 of 3 heartbeats");
     }
 

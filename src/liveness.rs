@@ -18,8 +18,8 @@ use tracing::{info, warn};
 use crate::clock::{Clock, Timestamp};
 use crate::cluster::{Availability, LivenessCutoff, Snapshot, WorkerId};
 use crate::error::Result;
-use crate::journal::commands::{AnnounceSilent, CorrectTimes, Heard, RecordSigns};
-use crate::journal::{Command, Journal};
+use crate::journal::commands::{AnnounceOffline, ClampFutureTimes, RecordLivenessSigns};
+use crate::journal::{Command, Journal, NotedSign};
 use crate::timing::{CLOCK_TOLERANCE, LIFE_SIGNS_PER_TIMEOUT, PAUSE_THRESHOLD, SWEEP_INTERVAL};
 
 /// How many workers are named in the log when many go offline at once. All are in the change log.
@@ -75,14 +75,15 @@ impl ClockReading {
     }
 }
 
-/// Sets times that lie in the future to the present, in the database too (see [`CorrectTimes`]), and answers for how many
+/// Sets times that lie in the future to the present, in the database too (see [`ClampFutureTimes`]), and answers for how many
 /// workers. A heartbeat or a registration corrects its own worker; this is for workers that send none.
 pub async fn correct_times(journal: &Journal, clock: &Clock) -> Result<usize> {
     let latest = clock.now().checked_add_signed(CLOCK_TOLERANCE).unwrap_or(Timestamp::MAX_UTC);
     let snapshot = journal.snapshot();
     let candidates: Vec<_> =
         snapshot.workers().filter(|worker| worker.latest_time() > latest).map(|worker| worker.id.clone()).collect();
-    let (corrected, outcome) = commit_in_chunks(journal, &candidates, |candidates| CorrectTimes { candidates }).await;
+    let (corrected, outcome) =
+        commit_in_chunks(journal, &candidates, |candidates| ClampFutureTimes { candidates }).await;
     let corrected: usize = corrected.into_iter().sum();
     if corrected > 0 {
         warn!(workers.corrected = corrected, "{corrected} workers had been seen in the future: the clock was set back");
@@ -167,7 +168,8 @@ impl LivenessSweeper {
         let mut candidates = self.silent_workers(reading.now);
         if !candidates.is_empty() {
             // Without those of which a life sign has arrived since the snapshot.
-            let heard: HashSet<_> = self.journal.heard().into_iter().map(|heard| heard.worker_id).collect();
+            let heard: HashSet<_> =
+                self.journal.unrecorded_liveness_signs().into_iter().map(|heard| heard.worker_id).collect();
             candidates.retain(|id| !heard.contains(id));
         }
         if candidates.is_empty() {
@@ -178,8 +180,8 @@ impl LivenessSweeper {
             return Ok(0);
         }
         let offline_after = self.offline_after;
-        let signs = self.journal.signs();
-        let command = |candidates| AnnounceSilent { candidates, offline_after, signs: signs.clone() };
+        let signs = self.journal.liveness_signs();
+        let command = |candidates| AnnounceOffline { candidates, offline_after, signs: signs.clone() };
         let (last_announced_availability, outcome) = commit_in_chunks(&self.journal, &candidates, command).await;
         let last_announced_availability = last_announced_availability.concat();
         self.resume_after_commit();
@@ -193,18 +195,20 @@ impl LivenessSweeper {
     async fn record_life_signs(&mut self, reading: ClockReading) -> Result<()> {
         let due = LivenessCutoff::of(reading.now, self.offline_after / LIFE_SIGNS_PER_TIMEOUT);
         let snapshot = self.journal.snapshot();
-        let is_due = |snapshot: &Snapshot, heard: &Heard| {
+        let is_due = |snapshot: &Snapshot, heard: &NotedSign| {
             let worker = snapshot.find_worker(heard.worker_id.as_str());
             worker.is_some_and(|worker| worker.availability(due) == Availability::Offline)
         };
-        let heard: Vec<_> = self.journal.heard().into_iter().filter(|heard| is_due(&snapshot, heard)).collect();
+        let heard: Vec<_> =
+            self.journal.unrecorded_liveness_signs().into_iter().filter(|heard| is_due(&snapshot, heard)).collect();
         if heard.is_empty() {
             return Ok(());
         }
         // All chunks are submitted at once: one commit after the other would take minutes for a large fleet in overload, and
         // the workers of the last chunks would be offline meanwhile.
         let chunks = heard.chunks(WORKERS_PER_COMMIT);
-        let signs = chunks.map(|heard| RecordSigns { heard: heard.to_vec(), offline_after: self.offline_after });
+        let signs =
+            chunks.map(|heard| RecordLivenessSigns { signs: heard.to_vec(), offline_after: self.offline_after });
         let submitted: Vec<_> = signs.map(|signs| self.journal.submit(signs)).collect();
         let mut outcome = Ok(());
         for submitted in submitted {
@@ -237,10 +241,14 @@ impl LivenessSweeper {
         for id in last_announced_availability.iter().take(MAX_LOGGED_WORKERS) {
             info!(worker.id = %id, "Worker {id} went offline: it has not been heard from for over {seconds} s");
         }
-        if let Some((first, others)) =
-            last_announced_availability.get(MAX_LOGGED_WORKERS..).and_then(|others| Some((others.first()?, others.len())))
+        if let Some((first, others)) = last_announced_availability
+            .get(MAX_LOGGED_WORKERS..)
+            .and_then(|others| Some((others.first()?, others.len())))
         {
-            info!(workers.offline = last_announced_availability.len(), "And {others} more workers went offline, from {first} on");
+            info!(
+                workers.offline = last_announced_availability.len(),
+                "And {others} more workers went offline, from {first} on"
+            );
         }
     }
 
@@ -250,7 +258,8 @@ impl LivenessSweeper {
             .snapshot()
             .workers()
             .filter(|worker| {
-                worker.last_announced_availability == Availability::Online && worker.availability(cutoff) == Availability::Offline
+                worker.last_announced_availability == Availability::Online
+                    && worker.availability(cutoff) == Availability::Offline
             })
             .map(|worker| worker.id.clone())
             .collect()

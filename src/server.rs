@@ -23,7 +23,7 @@ use crate::discovery::{self, Announcer, CheckState, CheckStatus, Consul};
 use crate::error::Error;
 use crate::graphql::{DocumentCache, GraphqlOptions, ManifestError};
 use crate::http::{self, HttpOptions, ListenerOptions};
-use crate::journal::{Database, FileMoved, Journal, LogTrimmer, OpenError, Retention};
+use crate::journal::{Database, FileMoved, Journal, OpenError, Retention, RetentionPruner};
 use crate::liveness::{self, LivenessSweeper};
 use crate::resolvers::Resolvers;
 use crate::timing::{CLOSE_CONNECTIONS_TIME, CLOSE_DATABASE_TIME, LAST_COMMITS_TIME, Timing};
@@ -210,8 +210,8 @@ impl Server {
     }
 
     /// A task that removes old entries of the change log; [`serve`](Self::serve) runs one.
-    pub fn log_trimmer(&self) -> LogTrimmer {
-        self.journal.log_trimmer(self.clock.clone(), self.options.retention)
+    pub fn retention_pruner(&self) -> RetentionPruner {
+        RetentionPruner::new(self.journal.clone(), self.clock.clone(), self.options.retention)
     }
 
     /// Both protocols and the pages, behind the middleware.
@@ -238,8 +238,8 @@ impl Server {
         self.options.http.loopback_port =
             address.filter(|address| address.ip().to_canonical().is_loopback()).map(|address| address.port());
         self.tasks.spawn(self.liveness_sweeper().run(self.closing.clone()));
-        self.tasks.spawn(self.log_trimmer().run(self.closing.clone()));
-        self.tasks.spawn(self.journal.clone().listen(self.closing.clone()));
+        self.tasks.spawn(self.retention_pruner().run(self.closing.clone()));
+        self.tasks.spawn(self.journal.clone().follow_replicas(self.closing.clone()));
         let (announcement, leaving) = (self.announcement.take(), CancellationToken::new());
         let leave_time = if announcement.is_some() { Announcer::LEAVE_TIME } else { Duration::ZERO };
         let close_time = CLOSE_CONNECTIONS_TIME - leave_time;

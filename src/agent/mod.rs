@@ -2,14 +2,14 @@
 //!
 //! The agent is one loop: register, then send a heartbeat whenever the server asks for the next one, and register again when
 //! the server does not know the worker any more. This file has the options and the loop. What is read of the host is in
-//! `host` and [`inventory`], what a heartbeat carries is decided in `beat`, which server it is sent to in `servers`, how long
+//! `host` and [`inventory`], what a heartbeat carries is decided in `heartbeat`, which server it is sent to in `servers`, how long
 //! to wait after a failure in `backoff`.
 //!
 //! **Invariant:** the agent is a client of the public API and imports nothing of the server. A heartbeat is sent even if the
 //! inventory cannot be read: a worker that cannot list its VMs is alive.
 
 mod backoff;
-mod beat;
+mod heartbeat;
 mod host;
 pub mod inventory;
 mod servers;
@@ -27,7 +27,7 @@ use tracing::{debug, info, warn};
 use uuid::Uuid;
 
 use self::backoff::Backoff;
-use self::beat::BeatPlanner;
+use self::heartbeat::HeartbeatPlanner;
 use self::host::Host;
 use self::inventory::hypervisor::Hypervisor;
 use self::inventory::processes::HostProcesses;
@@ -386,7 +386,7 @@ struct Agent {
     id: String,
     registration: Registration,
     inventory: Inventory,
-    planner: BeatPlanner,
+    planner: HeartbeatPlanner,
     backoff: Backoff,
     limits: RetryLimits,
     /// Whether a registration of this process was ever accepted. From then on, a refusal is taken for a fault of the server or
@@ -411,7 +411,7 @@ impl Agent {
             id,
             registration,
             inventory: Inventory::new(sources),
-            planner: BeatPlanner::default(),
+            planner: HeartbeatPlanner::default(),
             backoff: Backoff::default(),
             limits: RetryLimits::default(),
             accepted: false,
@@ -441,7 +441,7 @@ impl Agent {
     async fn register_and_report(&mut self) -> Result<Infallible, AgentError> {
         loop {
             self.register().await?;
-            self.beat_until_forgotten().await?;
+            self.send_heartbeats_until_forgotten().await?;
         }
     }
 
@@ -472,21 +472,21 @@ impl Agent {
     }
 
     /// Sends heartbeats until the server says that it does not know this worker.
-    async fn beat_until_forgotten(&mut self) -> Result<(), AgentError> {
+    async fn send_heartbeats_until_forgotten(&mut self) -> Result<(), AgentError> {
         loop {
             let vms = self.list_vms().await;
-            let mut beat = self.planner.plan(vms.as_deref(), Instant::now());
-            beat.boot_id = Some(self.registration.boot_id.clone());
+            let mut heartbeat = self.planner.plan(vms.as_deref(), Instant::now());
+            heartbeat.boot_id = Some(self.registration.boot_id.clone());
             self.servers.begin_trial();
-            match self.servers.client().await.heartbeat(&self.id, &beat).await {
+            match self.servers.client().await.heartbeat(&self.id, &heartbeat).await {
                 Ok(reply) => {
-                    self.planner.acknowledged(&beat, reply.resync, reply.last_sequence, Instant::now());
+                    self.planner.acknowledged(&heartbeat, reply.resync, reply.last_sequence, Instant::now());
                     self.backoff.over(&self.id);
                     self.servers.succeeded();
                     self.set_check_state(ACKNOWLEDGED, Some(reply.policy == DRAINING));
                     self.acknowledged.send_replace(());
                     let pace = pace(&reply, &self.limits);
-                    self.log_rejected_vms(&reply.set_aside, beat.vms.is_some());
+                    self.log_rejected_vms(&reply.set_aside, heartbeat.vms.is_some());
                     self.log_policy(reply);
                     tokio::time::sleep(pace).await;
                 }
@@ -495,7 +495,7 @@ impl Agent {
                 Err(error) if self.servers.end_trial() => {
                     let id = &self.id;
                     debug!(worker.id = %id, %error, "Worker {id} stays with its server, the first choice did not take it");
-                    self.planner.unanswered(&beat);
+                    self.planner.unanswered(&heartbeat);
                 }
                 Err(error @ ClientError::Unknown { .. }) => {
                     // After an acknowledged heartbeat, the server was started with an empty database: registering helps. A
@@ -511,7 +511,9 @@ impl Agent {
                     return Err(AgentError::Superseded { id: self.id.clone(), source });
                 }
                 // The worker stays alive even if the server refuses its inventory.
-                Err(error @ ClientError::Refused { .. }) if beat.vms.is_some() || beat.vms_delta.is_some() => {
+                Err(error @ ClientError::Refused { .. })
+                    if heartbeat.vms.is_some() || heartbeat.vms_delta.is_some() =>
+                {
                     self.planner.inventory_refused(Instant::now());
                     let id = &self.id;
                     warn!(worker.id = %id, %error, "The inventory of worker {id} was refused, beating without it for a while");
@@ -520,7 +522,7 @@ impl Agent {
                 Err(
                     error @ (ClientError::Refused { .. } | ClientError::Unavailable { .. } | ClientError::Url { .. }),
                 ) => {
-                    self.planner.unanswered(&beat);
+                    self.planner.unanswered(&heartbeat);
                     self.back_off(&error).await;
                 }
             }
@@ -690,12 +692,12 @@ mod tests {
             tokio::time::timeout(PATIENCE, self.calls.recv()).await.unwrap().unwrap()
         }
 
-        /// The next call that is not a beat without news.
+        /// The next call that is not a heartbeat without news.
         async fn news(&mut self) -> Call {
             loop {
                 let call = self.call().await;
-                let is_beat = call.line.starts_with("POST");
-                if !is_beat || call.body.get("vms").is_some() || call.body.get("vms_delta").is_some() {
+                let is_heartbeat = call.line.starts_with("POST");
+                if !is_heartbeat || call.body.get("vms").is_some() || call.body.get("vms_delta").is_some() {
                     return call;
                 }
             }
@@ -761,7 +763,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_agent_registers_beats_and_says_goodbye() {
+    async fn an_agent_registers_sends_heartbeats_and_says_goodbye() {
         let vms = Moving::default();
         vms.set(&["vm-1"]);
         let mut server = FakeServer::answering([]).await;
@@ -850,7 +852,7 @@ mod tests {
             agent.servers.trial_now();
             agent.planner.begin(3, None);
             let check_state = agent.check_state.subscribe();
-            tokio::spawn(async move { agent.beat_until_forgotten().await });
+            tokio::spawn(async move { agent.send_heartbeats_until_forgotten().await });
             assert_eq!(first.call().await.body["sequence"], 1);
             for sequence in [2, 3] {
                 let call = second.call().await;
@@ -939,8 +941,8 @@ mod tests {
             again.body["last_incarnation"], 3,
             "a server that has lost its memory must not give it an earlier one"
         );
-        let beat = server.call().await.body;
-        assert_eq!((&beat["sequence"], &beat["vms"][0]["id"]), (&json!(3), &json!("vm-1")));
+        let heartbeat = server.call().await.body;
+        assert_eq!((&heartbeat["sequence"], &heartbeat["vms"][0]["id"]), (&json!(3), &json!("vm-1")));
     }
 
     #[tokio::test]
@@ -1004,14 +1006,14 @@ mod tests {
         assert!(server.call().await.line.starts_with("PUT"));
         assert!(server.call().await.line.starts_with("PUT"));
         for sequence in [1, 2] {
-            let beat = server.call().await.body;
-            assert_eq!(beat["sequence"], sequence);
-            assert_eq!(beat["vms"][0]["id"], "vm-1", "nobody knows whether the failed beat was taken");
+            let heartbeat = server.call().await.body;
+            assert_eq!(heartbeat["sequence"], sequence);
+            assert_eq!(heartbeat["vms"][0]["id"], "vm-1", "nobody knows whether the failed beat was taken");
         }
     }
 
     #[tokio::test]
-    async fn an_inventory_that_cannot_be_read_does_not_stop_the_beats() {
+    async fn an_inventory_that_cannot_be_read_does_not_stop_the_heartbeats() {
         let vms = Moving::default();
         let mut server = FakeServer::answering([]).await;
         let _agent = Running::agent(&server.url, &vms);
@@ -1024,7 +1026,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_inventory_the_server_refuses_does_not_stop_the_beats() {
+    async fn an_inventory_the_server_refuses_does_not_stop_the_heartbeats() {
         let vms = Moving::default();
         vms.set(&["vm-1"]);
         let mut server = FakeServer::answering([(200, json!({})), error(400, "vms[0] is odd")]).await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aetherium::agent::{self, AgentOptions};
 use aetherium::clock::Clock;
-use aetherium::journal::{Ended, Journal};
+use aetherium::journal::{Closed, Journal};
 use aetherium::server::{Server, ServerOptions};
 use aetherium::simulate::{self, Progress, SimulateOptions};
 use anyhow::Context;
@@ -110,7 +110,7 @@ async fn simulate_workers(options: SimulateOptions, shutdown: CancellationToken)
 async fn until_registered(journal: &Journal, expected: usize) {
     let mut changes = journal.subscribe();
     while journal.snapshot().worker_count() < expected {
-        if let Err(Ended) = changes.next().await {
+        if let Err(Closed) = changes.recv().await {
             return;
         }
     }

@@ -137,7 +137,8 @@ mod tests {
             max_vms: 3,
         };
         let seen = DateTime::UNIX_EPOCH + TimeDelta::milliseconds(seen);
-        let life = Life { incarnation: 1, boots: Arc::default(), since_revision: 1, started_at: seen, deregistered_at: None };
+        let life =
+            Life { incarnation: 1, boots: Arc::default(), since_revision: 1, started_at: seen, deregistered_at: None };
         let mut worker = Worker::first_life(WorkerId::parse(&format!("w{id}")).unwrap(), identity, life);
         worker.usage.used_cpu_cores = used;
         worker.usage.used_memory_mb = 100 * used;

@@ -127,7 +127,8 @@ impl View {
     /// if there are no such workers.
     pub fn longest_unannounced_silence(&self) -> Option<Timestamp> {
         let silent = self.snapshot.workers().filter(|worker| {
-            worker.last_announced_availability == Availability::Online && worker.availability(self.cutoff) == Availability::Offline
+            worker.last_announced_availability == Availability::Online
+                && worker.availability(self.cutoff) == Availability::Offline
         });
         silent.map(|worker| worker.usage.last_seen).min()
     }

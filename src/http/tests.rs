@@ -39,7 +39,7 @@ fn routes() -> Routes {
         .route_with(
             RouteOptions::NOTHING.body(1024 * KIB),
             "/api/v1/heartbeats",
-            post(async |Json(beats): Json<Value>| Json(beats)),
+            post(async |Json(heartbeats): Json<Value>| Json(heartbeats)),
         )
         .route("/api/v1/raw", post(async |bytes: Bytes| bytes.len().to_string()))
         .route("/api/v1/deaf", post(async || "I did not listen"))

@@ -1,12 +1,13 @@
-//! What was committed lately, for whoever follows.
+//! The changes that were committed lately, for whoever follows.
 //!
-//! The feed keeps the last changes, so many and so many bytes of them, whether anybody listens or
-//! not. A [`Listener`] is only a place in it: one that does not listen holds nothing back and costs
-//! nothing. It finds out that it has missed something when it comes back, and catches up from the
-//! change log or from the latest snapshot.
+//! A bounded ring: it keeps the last changes, up to a number and to a size in bytes, whether anybody reads them or not.
+//! A [`ChangeReceiver`] is only a position in it: one that is not read holds nothing back and costs nothing. When it is
+//! read again and the ring has moved on, it is told that it [`Lagged`], and its holder catches up from the event log or
+//! from the latest snapshot.
 //!
-//! For the same reason a change carries no snapshot. It says what to look for; what it looks like
-//! is read from the latest one.
+//! For the same reason a change carries no snapshot. It says what to look for; what it looks like is read from the
+//! latest snapshot. Changes reach other servers by the database ([`follow`](super::follow)), and clients by the
+//! resolvers' streams.
 
 use std::collections::VecDeque;
 use std::mem::size_of;
@@ -22,73 +23,71 @@ const MAX_CHANGES: usize = 1_024;
 /// How many bytes of changes are kept. The last one is kept whatever its size.
 const MAX_BYTES: usize = 8 * 1024 * 1024;
 
-/// The writer's side.
+/// The publishing side.
 #[derive(Debug)]
-pub(super) struct Feed {
-    past: Arc<RwLock<Past>>,
+pub(super) struct ChangeFeed {
+    ring: Arc<RwLock<Ring>>,
     /// How many changes there have ever been.
-    told: watch::Sender<u64>,
+    published: watch::Sender<u64>,
 }
 
-/// A listener has missed changes: there were more than the feed keeps since it last came.
+/// The receiver has missed changes: since it was last read there were more than the ring keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Missed;
+pub struct Lagged;
 
-/// The feed has ended: the journal is closed.
+/// There will be no more changes: the journal is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ended;
+pub struct Closed;
 
-/// A place in the feed.
+/// A position in the ring.
 #[derive(Clone, Debug)]
-pub struct Listener {
-    past: Arc<RwLock<Past>>,
-    told: watch::Receiver<u64>,
+pub struct ChangeReceiver {
+    ring: Arc<RwLock<Ring>>,
+    published: watch::Receiver<u64>,
     /// Number of the change that comes next.
     next: u64,
 }
 
 /// The changes that are kept.
 #[derive(Debug, Default)]
-struct Past {
+struct Ring {
     changes: VecDeque<Arc<Change>>,
     /// Number of the first of them.
     first: u64,
     bytes: usize,
 }
 
-impl Feed {
+impl ChangeFeed {
     pub(super) fn new() -> Self {
-        Self { past: Arc::default(), told: watch::Sender::new(0) }
+        Self { ring: Arc::default(), published: watch::Sender::new(0) }
     }
 
-    /// Tells everybody.
-    pub(super) fn tell(&self, change: Change) {
-        let end = self.past.write().unwrap_or_else(PoisonError::into_inner).push(Arc::new(change));
-        self.told.send_replace(end);
+    /// Appends a change and wakes the receivers. It never waits for them.
+    pub(super) fn publish(&self, change: Change) {
+        let end = self.ring.write().unwrap_or_else(PoisonError::into_inner).push(Arc::new(change));
+        self.published.send_replace(end);
     }
 
-    /// A place to listen from: hears of what is told from now on.
-    pub(super) fn listen(&self) -> Listener {
-        let told = self.told.subscribe();
-        let next = self.past.read().unwrap_or_else(PoisonError::into_inner).end();
-        Listener { past: self.past.clone(), told, next }
+    /// A receiver of the changes from now on.
+    pub(super) fn subscribe(&self) -> ChangeReceiver {
+        let published = self.published.subscribe();
+        let next = self.ring.read().unwrap_or_else(PoisonError::into_inner).end();
+        ChangeReceiver { ring: self.ring.clone(), published, next }
     }
-}
 
-impl Feed {
-    /// A place to listen from: hears of what was told after this revision. None if not all of that is kept.
-    pub(super) fn listen_after(&self, revision: u64) -> Option<Listener> {
-        let told = self.told.subscribe();
-        let past = self.past.read().unwrap_or_else(PoisonError::into_inner);
+    /// A receiver of the changes after this revision. None if not all of them are kept.
+    pub(super) fn subscribe_after(&self, revision: u64) -> Option<ChangeReceiver> {
+        let published = self.published.subscribe();
+        let ring = self.ring.read().unwrap_or_else(PoisonError::into_inner);
         let is_later = |change: &&Arc<Change>| change.revision > revision && !change.starts_over;
-        let later = past.changes.iter().rev().take_while(is_later).count();
-        let before = past.changes.get((past.changes.len() - later).checked_sub(1)?)?;
-        let next = past.end() - later as u64;
-        (before.revision <= revision).then(|| Listener { past: self.past.clone(), told, next })
+        let later = ring.changes.iter().rev().take_while(is_later).count();
+        let before = ring.changes.get((ring.changes.len() - later).checked_sub(1)?)?;
+        let next = ring.end() - later as u64;
+        (before.revision <= revision).then(|| ChangeReceiver { ring: self.ring.clone(), published, next })
     }
 }
 
-impl Past {
+impl Ring {
     fn end(&self) -> u64 {
         self.first + self.changes.len() as u64
     }
@@ -105,7 +104,7 @@ impl Past {
     }
 }
 
-/// How many bytes a change holds, roughly.
+/// How many bytes a change takes, roughly.
 fn weight(change: &Change) -> usize {
     /// The texts of an event: who, what and why.
     const TEXTS: usize = 128;
@@ -113,31 +112,31 @@ fn weight(change: &Change) -> usize {
     size_of::<Change>() + change.workers.len() * size_of::<WorkerId>() + events
 }
 
-impl Listener {
+impl ChangeReceiver {
     /// The next change, as soon as there is one. Cancel safe.
-    pub async fn next(&mut self) -> Result<Result<Arc<Change>, Missed>, Ended> {
+    pub async fn recv(&mut self) -> Result<Result<Arc<Change>, Lagged>, Closed> {
         loop {
-            if let Some(change) = self.try_next() {
+            if let Some(change) = self.try_recv() {
                 return Ok(change);
             }
-            self.told.changed().await.map_err(|_| Ended)?;
+            self.published.changed().await.map_err(|_| Closed)?;
         }
     }
 
-    /// The next change, if there is one already. After [`Missed`] come those that are still kept.
-    pub fn try_next(&mut self) -> Option<Result<Arc<Change>, Missed>> {
-        let past = self.past.read().unwrap_or_else(PoisonError::into_inner);
-        if self.next < past.first {
-            self.next = past.first;
-            return Some(Err(Missed));
+    /// The next change, if there is one already. After [`Lagged`] come those that are still kept.
+    pub fn try_recv(&mut self) -> Option<Result<Arc<Change>, Lagged>> {
+        let ring = self.ring.read().unwrap_or_else(PoisonError::into_inner);
+        if self.next < ring.first {
+            self.next = ring.first;
+            return Some(Err(Lagged));
         }
-        let change = past.changes.get(usize::try_from(self.next - past.first).ok()?)?;
+        let change = ring.changes.get(usize::try_from(self.next - ring.first).ok()?)?;
         self.next += 1;
         Some(Ok(change.clone()))
     }
 
-    /// Has the change that was heard last come once more.
-    pub fn again(&mut self) {
+    /// Goes back by one change: the one that was received last is received once more.
+    pub fn rewind_one(&mut self) {
         self.next = self.next.saturating_sub(1);
     }
 }
@@ -161,30 +160,30 @@ mod tests {
         }
     }
 
-    fn heard(listener: &mut Listener) -> Vec<Result<u64, Missed>> {
-        std::iter::from_fn(|| listener.try_next()).map(|next| next.map(|change| change.revision)).collect()
+    fn received(receiver: &mut ChangeReceiver) -> Vec<Result<u64, Lagged>> {
+        std::iter::from_fn(|| receiver.try_recv()).map(|next| next.map(|change| change.revision)).collect()
     }
 
     #[tokio::test]
-    async fn a_listener_hears_what_is_told_from_then_on_in_order() {
-        let feed = Feed::new();
-        feed.tell(change(1));
-        let mut listener = feed.listen();
-        feed.tell(change(2));
-        feed.tell(change(3));
-        assert_eq!(heard(&mut listener), [Ok(2), Ok(3)]);
-        listener.again();
-        assert_eq!(heard(&mut listener), [Ok(3)]);
+    async fn a_receiver_gets_what_is_published_from_then_on_in_order() {
+        let feed = ChangeFeed::new();
+        feed.publish(change(1));
+        let mut receiver = feed.subscribe();
+        feed.publish(change(2));
+        feed.publish(change(3));
+        assert_eq!(received(&mut receiver), [Ok(2), Ok(3)]);
+        receiver.rewind_one();
+        assert_eq!(received(&mut receiver), [Ok(3)]);
         drop(feed);
-        assert_eq!(listener.next().await.unwrap_err(), Ended);
+        assert_eq!(receiver.recv().await.unwrap_err(), Closed);
     }
 
     #[tokio::test]
-    async fn who_comes_with_a_revision_hears_what_came_after_it_if_all_of_that_is_kept() {
-        let feed = Feed::new();
-        assert!(feed.listen_after(0).is_none(), "nobody knows what was before");
+    async fn a_receiver_after_a_revision_gets_what_came_after_it_if_all_of_that_is_kept() {
+        let feed = ChangeFeed::new();
+        assert!(feed.subscribe_after(0).is_none(), "nobody knows what was before");
         for revision in [3, 4, 6, 7] {
-            feed.tell(change(revision));
+            feed.publish(change(revision));
         }
         for (after, expected) in [
             (2, None),
@@ -194,40 +193,44 @@ mod tests {
             (7, Some(vec![])),
             (9, Some(vec![])),
         ] {
-            let told = feed.listen_after(after).map(|mut listener| heard(&mut listener));
+            let found = feed.subscribe_after(after).map(|mut receiver| received(&mut receiver));
             let expected = expected.map(|revisions| revisions.into_iter().map(Ok).collect::<Vec<_>>());
-            assert_eq!(told, expected, "after {after}");
+            assert_eq!(found, expected, "after {after}");
         }
-        // The database was set back: what was at these revisions before is nobody's business any more.
-        feed.tell(Change { starts_over: true, ..change(5) });
-        feed.tell(change(6));
+        // The database was restored: what was at these revisions before does not count any more.
+        feed.publish(Change { starts_over: true, ..change(5) });
+        feed.publish(change(6));
         for (after, expected) in [(4, None), (5, Some(vec![Ok(6)])), (6, Some(vec![]))] {
-            assert_eq!(feed.listen_after(after).map(|mut listener| heard(&mut listener)), expected, "after {after}");
+            assert_eq!(
+                feed.subscribe_after(after).map(|mut receiver| received(&mut receiver)),
+                expected,
+                "after {after}"
+            );
         }
     }
 
     #[tokio::test]
-    async fn one_that_comes_late_is_told_so_and_goes_on_with_what_is_kept() {
-        let feed = Feed::new();
-        let mut listener = feed.listen();
+    async fn one_that_lags_is_told_so_and_goes_on_with_what_is_kept() {
+        let feed = ChangeFeed::new();
+        let mut receiver = feed.subscribe();
         let last = MAX_CHANGES as u64 + 10;
-        (1..=last).for_each(|revision| feed.tell(change(revision)));
-        let heard = heard(&mut listener);
-        assert_eq!(heard.first(), Some(&Err(Missed)));
-        assert_eq!(heard.get(1), Some(&Ok(11)));
-        assert_eq!(heard.last(), Some(&Ok(last)));
+        (1..=last).for_each(|revision| feed.publish(change(revision)));
+        let received = received(&mut receiver);
+        assert_eq!(received.first(), Some(&Err(Lagged)));
+        assert_eq!(received.get(1), Some(&Ok(11)));
+        assert_eq!(received.last(), Some(&Ok(last)));
     }
 
     #[tokio::test]
     async fn what_is_kept_is_bounded_in_bytes_but_for_the_last_change() {
-        let feed = Feed::new();
+        let feed = ChangeFeed::new();
         let large = || {
             let workers = vec![WorkerId::parse("w").unwrap(); MAX_BYTES / 2 / size_of::<WorkerId>()];
             Change { workers, ..change(1) }
         };
-        let mut listener = feed.listen();
-        (0..5).for_each(|_| feed.tell(large()));
-        assert_eq!(heard(&mut listener), [Err(Missed), Ok(1)]);
-        assert!(feed.past.read().unwrap().bytes <= MAX_BYTES, "more is kept than should be");
+        let mut receiver = feed.subscribe();
+        (0..5).for_each(|_| feed.publish(large()));
+        assert_eq!(received(&mut receiver), [Err(Lagged), Ok(1)]);
+        assert!(feed.ring.read().unwrap().bytes <= MAX_BYTES, "more is kept than should be");
     }
 }

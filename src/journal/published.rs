@@ -1,4 +1,4 @@
-//! States of the cluster as they were committed: the one that is read, and the one after a command.
+//! Committed states of the cluster: the one that is read now, and the one right after a command.
 
 use std::sync::Arc;
 
@@ -10,14 +10,14 @@ use crate::cluster::Snapshot;
 pub struct Published {
     /// The cluster.
     pub snapshot: Arc<Snapshot>,
-    /// When it became so.
+    /// When it was committed.
     pub at: Timestamp,
 }
 
-/// A committed answer, with the state right after it.
+/// The reply to a command that is committed, with the state right after it.
 #[derive(Clone, Debug)]
 pub struct Committed<T> {
-    /// What the command answers.
+    /// The reply.
     pub reply: T,
     /// The cluster right after the batch the command was in.
     pub snapshot: Arc<Snapshot>,

@@ -10,7 +10,7 @@ use super::checks::truncate;
 use super::{Reading, Resolvers};
 use crate::cluster::{Cursor, Event, EventFilter, Snapshot, View, VmView, WorkerView};
 use crate::error::{Error, Result};
-use crate::journal::LogPage;
+use crate::journal::EventPage;
 
 /// Most events in one answer.
 pub(crate) const MAX_EVENTS: u64 = 500;
@@ -79,13 +79,14 @@ impl Resolvers {
         let later = known.filter(|_| is_ahead).map(|snapshot| self.reading(snapshot));
         let reading = later.as_ref().unwrap_or(reading);
         let start = after.clone().unwrap_or_else(|| reading.view.snapshot.cursor_after(0));
-        let page = self.journal.log().events_after(&start, filter, limit + 1).await.inspect_err(log_unreadable)?;
+        let page =
+            self.journal.event_log().events_after(&start, filter, limit + 1).await.inspect_err(log_unreadable)?;
         if let Some(after) = after.as_ref().filter(|after| !page.follows(after)) {
             let problem =
                 "is too old, events after it have left the change log: read the present state, then go on from";
             return Err(Error::invalid("after", format!("\"{after}\" {problem} \"{}\" or later", page.start)));
         }
-        let LogPage { mut events, start: beginning } = page;
+        let EventPage { mut events, start: beginning } = page;
         // The log is read after the snapshot, and may have more: that is for the next page.
         events.retain(|event| event.cursor.revision <= reading.revision());
         let has_next_page = events.len() as u64 > limit;
@@ -120,7 +121,7 @@ impl Resolvers {
                     before = after;
                 }
             }
-            let found = self.journal.log().latest_events(&workers, limit, &before).await;
+            let found = self.journal.event_log().latest_events(&workers, limit, &before).await;
             let mut found = found.inspect_err(log_unreadable)?;
             for worker_id in workers {
                 let events = found.remove(&worker_id).unwrap_or_default();
@@ -136,7 +137,7 @@ impl Resolvers {
     /// A cursor of this database's log, with a snapshot that is not older than the cursor.
     async fn own_cursor(&self, text: &str) -> Result<(Cursor, Arc<Snapshot>)> {
         let cursor = parse_cursor(text)?;
-        let snapshot = self.journal.snapshot_with(&cursor).await?;
+        let snapshot = self.journal.snapshot_at_cursor(&cursor).await?;
         let snapshot = snapshot.ok_or_else(|| {
             let problem = "is a cursor of another database, or of what this one was before it was restored from a backup: \
                            read the present state, and start without one";

@@ -83,17 +83,17 @@ impl Health {
 impl Resolvers {
     /// The health of this server. Only the database is asked; the rest is known from what the journal has done.
     pub async fn health(&self) -> Health {
-        let database = match timeout(HEALTH_TIMEOUT, self.journal.database().answer()).await {
+        let database = match timeout(HEALTH_TIMEOUT, self.journal.database().ping()).await {
             Ok(answer) => answer.is_ok(),
             // It may be slow, and not away.
             Err(_) => {
-                self.journal.takes_commits()
+                self.journal.accepts_commits()
                     && self.journal.is_multi_server()
-                    && self.journal.unanswered_for() < DATABASE_HEARD_WITHIN
+                    && self.journal.database_idle() < DATABASE_HEARD_WITHIN
             }
         };
         // Read after the wait, during which it may have changed.
-        let takes_commits = self.journal.takes_commits();
+        let takes_commits = self.journal.accepts_commits();
         let components = [
             (Component::Database, database),
             (Component::Journal, self.journal.is_open()),

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use super::Resolvers;
 use crate::cluster::View;
 use crate::error::Result;
-pub use crate::journal::Answer;
-use crate::journal::Command;
-use crate::journal::commands::{Once, Told, heartbeat_fingerprint};
+pub use crate::journal::StoredResponse;
+use crate::journal::commands::{IdempotentCommand, IdempotentOutcome};
+use crate::journal::{Command, heartbeat_fingerprint};
 
 /// The key of a request, and how its answer is rendered.
 pub struct IdempotentRequest<T> {
@@ -20,14 +20,14 @@ pub struct IdempotentRequest<T> {
     /// A digest of the request, by which another request with the same key is noticed.
     pub fingerprint: String,
     /// Renders the answer. It may be called more than once: the batch that it is called in may fail.
-    pub render: Box<dyn Fn(T) -> Answer + Send>,
+    pub render: Box<dyn Fn(T) -> StoredResponse + Send>,
 }
 
 /// The answer to an idempotent request.
 #[derive(Clone, Debug)]
 pub struct IdempotentReply {
     /// The answer.
-    pub answer: Answer,
+    pub answer: StoredResponse,
     /// Whether it is the stored answer to an earlier request.
     pub is_replay: bool,
 }
@@ -51,15 +51,15 @@ impl Resolvers {
     ) -> Result<(IdempotentReply, Option<C::Reply>)> {
         let IdempotentRequest { key, fingerprint, render } = request;
         let offline_after = self.timing.offline_after;
-        let command = Once {
+        let command = IdempotentCommand {
             key: key.into(),
             fingerprint: fingerprint.into(),
             command,
-            tell: Box::new(move |reply, snapshot, now| {
+            render: Box::new(move |reply, snapshot, now| {
                 render(show(reply, Arc::new(View::new(snapshot, now, offline_after))))
             }),
         };
-        let Told { answer, reply } = self.journal.commit(command).await?.reply;
+        let IdempotentOutcome { response: answer, reply } = self.journal.commit(command).await?.reply;
         Ok((IdempotentReply { answer, is_replay: reply.is_none() }, reply))
     }
 }

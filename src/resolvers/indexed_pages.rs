@@ -220,12 +220,12 @@ mod tests {
 
     const IDS: u8 = 12;
 
-    /// What becomes of a worker: it registers, or beats with these VMs, or is another one by what is announced of it or
+    /// What becomes of a worker: it registers, or sends a heartbeat with these VMs, or is another one by what is announced of it or
     /// wanted of it, or is purged.
     #[derive(Clone, Debug)]
     enum Step {
         Register { hostname: u8, zone: u8, label: u8 },
-        Beat(Vec<(u8, u8)>),
+        Heartbeat(Vec<(u8, u8)>),
         Stand { draining: bool, offline: bool },
         Purge,
     }
@@ -233,7 +233,7 @@ mod tests {
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
             3 => (0_u8..4, 0_u8..3, 0_u8..4).prop_map(|(hostname, zone, label)| Step::Register { hostname, zone, label }),
-            3 => prop::collection::vec((0_u8..16, 0_u8..3), 0..5).prop_map(Step::Beat),
+            3 => prop::collection::vec((0_u8..16, 0_u8..3), 0..5).prop_map(Step::Heartbeat),
             1 => (any::<bool>(), any::<bool>()).prop_map(|(draining, offline)| Step::Stand { draining, offline }),
             1 => Just(Step::Purge),
         ]
@@ -333,7 +333,7 @@ mod tests {
                 worker.reregister(identity(hostname, zone, label), None, at(revision), revision);
                 worker.last_announced_availability = Availability::Online;
             }
-            Step::Beat(vms) => {
+            Step::Heartbeat(vms) => {
                 let mut vms: Vec<_> = vms
                     .into_iter()
                     .map(|(vm, status)| {

@@ -17,7 +17,7 @@ use super::workers::edge;
 use super::{Reading, Resolvers};
 use crate::cluster::{Change, View, WorkerFilter, WorkerOrder, WorkerView};
 use crate::error::{Error, Result};
-use crate::journal::{Ended, Listener, Missed};
+use crate::journal::{ChangeReceiver, Closed, Lagged};
 use crate::timing::MISSED_SILENCE_WAIT;
 
 /// A query of workers: filter, order and page.
@@ -59,17 +59,18 @@ impl Resolvers {
         let Some(mut feed) = feed else { return Ok(()) };
         let base = self.read();
         let last_announced_availability = after.and_then(|_| self.as_announced(&base)).unwrap_or_else(|| base.clone());
-        let mut poll = LongPoll { query, after: after.unwrap_or(base.revision()), base, last_announced_availability, page: None };
+        let mut poll =
+            LongPoll { query, after: after.unwrap_or(base.revision()), base, last_announced_availability, page: None };
         let may_have_missed_silence = !poll.shows_the_same(&poll.base)?;
         let mut missed_silence = pin!(sleep(MISSED_SILENCE_WAIT));
         let mut no_silence_during = self.no_silence_during();
         loop {
             tokio::select! {
                 () = &mut missed_silence, if may_have_missed_silence => return Ok(()),
-                heard = feed.next() => match heard {
+                heard = feed.recv() => match heard {
                     Ok(Ok(change)) if poll.is_about(&change, self)? => return Ok(()),
                     Ok(Ok(_)) => {}
-                    Ok(Err(Missed)) | Err(Ended) => return Ok(()),
+                    Ok(Err(Lagged)) | Err(Closed) => return Ok(()),
                 },
                 () = self.clock.left(no_silence_during.clone()) => {
                     if !poll.shows_the_same(&self.read())? {
@@ -82,7 +83,7 @@ impl Resolvers {
     }
 
     /// The feed of what was committed after a revision; none if the feed does not reach back to it.
-    async fn feed_after(&self, after: u64) -> Result<Option<Listener>> {
+    async fn feed_after(&self, after: u64) -> Result<Option<ChangeReceiver>> {
         if self.journal.snapshot().revision < after {
             // The client has seen it at another server, which is ahead, or in this database before it was restored.
             if !self.journal.is_committed(after).await? {
@@ -90,7 +91,7 @@ impl Resolvers {
             }
             let mut feed = self.journal.subscribe();
             while self.journal.snapshot().revision < after {
-                if let Err(Ended) = feed.next().await {
+                if let Err(Closed) = feed.recv().await {
                     return Ok(None);
                 }
             }
@@ -194,6 +195,7 @@ impl LongPoll<'_> {
             let rows = listing.nodes.into_iter().map(|row| (row.worker.id.clone(), row.worker.revision, row.status()));
             Ok::<_, Error>((listing.total, rows.collect::<Vec<_>>()))
         };
-        Ok(Arc::ptr_eq(self.last_announced_availability.view(), now.view()) || shown(&self.last_announced_availability)? == shown(now)?)
+        Ok(Arc::ptr_eq(self.last_announced_availability.view(), now.view())
+            || shown(&self.last_announced_availability)? == shown(now)?)
     }
 }

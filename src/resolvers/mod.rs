@@ -33,14 +33,14 @@ use tokio::sync::watch::Receiver;
 pub(crate) use self::events::MAX_EVENTS;
 pub use self::events::{EventPage, EventView, WorkerEventsKey, event_limit};
 pub use self::health::{Component, ComponentHealth, Health};
-pub use self::idempotent_request::{Answer, IdempotentReply, IdempotentRequest};
+pub use self::idempotent_request::{IdempotentReply, IdempotentRequest, StoredResponse};
 use self::liveness_forecast::LivenessForecast;
 pub use self::long_poll::WorkersQuery;
 use self::offload::Offload;
 pub use self::vms::page_of_worker_vms;
 pub use self::workers::{
-    Deregistration, HeartbeatRecorded, HeartbeatSender, Node, PolicyChanged, Precondition, Registered, RejectedVm,
-    Seen, SeenAt,
+    Deregistration, ExpectedRevision, ExpectedState, HeartbeatRecorded, HeartbeatSender, Node, PolicyChanged,
+    Precondition, Registered, RejectedVm,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::cluster::{ClusterStats, Snapshot, View};

@@ -18,7 +18,7 @@ use super::{Reading, Resolvers};
 use crate::clock::Timestamp;
 use crate::cluster::{Change, ClusterStats, Cursor, Event, EventFilter, EventKind, WorkerFilter, WorkerId, WorkerView};
 use crate::error::{Error, Result};
-use crate::journal::{Ended, Extent, Listener, Missed};
+use crate::journal::{ChangeReceiver, Closed, Lagged, LogRange};
 use crate::timing::{BOOKMARK_INTERVAL, STATS_INTERVAL, SUBSCRIBER_INTERVALS};
 
 /// How many events are read from the log, or taken from the feed, at once.
@@ -100,7 +100,9 @@ impl Resolvers {
             ticks: period.map(ticks_every),
             no_silence_during: self.no_silence_during(),
         };
-        Ok(stream::unfold(Box::new(watch), |mut watch| async move { watch.next().await.map(|beat| (beat, watch)) }))
+        Ok(stream::unfold(Box::new(watch), |mut watch| async move {
+            watch.next().await.map(|heartbeat| (heartbeat, watch))
+        }))
     }
 
     /// Statistics, once at the beginning, and again when they have changed, at most once in `period`.
@@ -123,7 +125,7 @@ impl Resolvers {
 
 struct EventWatch {
     resolvers: Resolvers,
-    feed: Listener,
+    feed: ChangeReceiver,
     filter: EventFilter,
     /// Everything up to here has been sent, or did not match.
     cursor: Cursor,
@@ -161,15 +163,15 @@ impl EventWatch {
                 continue;
             }
             tokio::select! {
-                heard = self.feed.next() => match heard {
+                heard = self.feed.recv() => match heard {
                     Ok(Ok(change)) if change.starts_over => self.start_over().await,
                     Ok(Ok(change)) => {
                         if let Err(error) = self.take(&change).await {
                             return Some(Err(error));
                         }
                     }
-                    Ok(Err(Missed)) => self.is_behind = true,
-                    Err(Ended) => return None,
+                    Ok(Err(Lagged)) => self.is_behind = true,
+                    Err(Closed) => return None,
                 },
                 _ = self.bookmarks.tick() => self.bookmark("Nothing was missed"),
             }
@@ -195,7 +197,7 @@ impl EventWatch {
             // The rest is taken when these have been sent: a reader that stalls shall not keep all of them alive.
             Some(last) if wanted.next().is_some() => {
                 self.up_to = last.cursor.clone();
-                self.feed.again();
+                self.feed.rewind_one();
             }
             _ => self.up_to = up_to,
         }
@@ -213,7 +215,7 @@ impl EventWatch {
         // If the change has more than one page, after the events that were sent; else after the change before, which is the
         // same cursor for all readers.
         let after = if self.cursor.is_after(&begin) { self.cursor.clone() } else { begin };
-        let (page, is_all) = self.resolvers.journal.log().shared_events(&after, change.revision).await?;
+        let (page, is_all) = self.resolvers.journal.event_log().shared_events(&after, change.revision).await?;
         if !page.follows(&after) {
             // Events after the cursor have left the log: `read_log` tells the reader so.
             self.is_behind = true;
@@ -223,7 +225,7 @@ impl EventWatch {
         match page.events.last() {
             Some(last) if !is_all => {
                 self.up_to = last.cursor.clone();
-                self.feed.again();
+                self.feed.rewind_one();
             }
             _ => self.up_to = change.cursor(),
         }
@@ -232,8 +234,8 @@ impl EventWatch {
 
     /// The database was set back: what was sent may not be in it.
     async fn start_over(&mut self) {
-        match self.resolvers.journal.log().extent().await {
-            Ok(Extent { start, .. }) => self.resync(start, "The database was set back to an earlier state"),
+        match self.resolvers.journal.event_log().range().await {
+            Ok(LogRange { start, .. }) => self.resync(start, "The database was set back to an earlier state"),
             // The log is read again, and then tells the same.
             Err(_) => self.is_behind = true,
         }
@@ -244,12 +246,12 @@ impl EventWatch {
         let journal = &self.resolvers.journal;
         // A cursor from another server may be ahead of this server, but not for long: if the database has its revision and this
         // server has not, the reader is refused, comes back, and loses nothing.
-        let Some(snapshot) = journal.snapshot_with(&self.cursor).await? else {
-            let Extent { start, .. } = journal.log().extent().await?;
+        let Some(snapshot) = journal.snapshot_at_cursor(&self.cursor).await? else {
+            let LogRange { start, .. } = journal.event_log().range().await?;
             self.resync(start, "That cursor is not of this database as it is now");
             return Ok(());
         };
-        let mut page = journal.log().events_after(&self.cursor, &self.filter, PAGE as u64).await?;
+        let mut page = journal.event_log().events_after(&self.cursor, &self.filter, PAGE as u64).await?;
         if !page.follows(&self.cursor) {
             self.resync(page.start, "Events after that cursor have left the change log");
             return Ok(());
@@ -300,7 +302,7 @@ fn notice(kind: EventKind, cursor: &Cursor, reading: &Reading, message: &str) ->
 
 struct HeartbeatWatch {
     resolvers: Resolvers,
-    feed: Listener,
+    feed: ChangeReceiver,
     filter: WorkerFilter,
     /// The cursor of the last change that was taken.
     up_to: Cursor,
@@ -323,9 +325,9 @@ impl HeartbeatWatch {
         loop {
             // What has come by the feed meanwhile is taken first: a slow reader gets fewer messages, with the latest state.
             loop {
-                match self.feed.try_next() {
+                match self.feed.try_recv() {
                     Some(Ok(change)) => self.take(&change),
-                    Some(Err(Missed)) => self.take_all(),
+                    Some(Err(Lagged)) => self.take_all(),
                     None => break,
                 }
             }
@@ -343,10 +345,10 @@ impl HeartbeatWatch {
                 }
             };
             tokio::select! {
-                heard = self.feed.next() => match heard {
+                heard = self.feed.recv() => match heard {
                     Ok(Ok(change)) => self.take(&change),
-                    Ok(Err(Missed)) => self.take_all(),
-                    Err(Ended) => return None,
+                    Ok(Err(Lagged)) => self.take_all(),
+                    Err(Closed) => return None,
                 },
                 _ = tick => self.due.append(&mut self.gathered),
                 () = self.resolvers.clock.left(self.no_silence_during.clone()) => self.note_offline(),
@@ -411,7 +413,7 @@ impl HeartbeatWatch {
 
 struct StatsWatch {
     resolvers: Resolvers,
-    feed: Listener,
+    feed: ChangeReceiver,
     ticks: Interval,
     /// The latest moment of which the reader may have been shown the cluster.
     seen: Timestamp,
@@ -432,12 +434,12 @@ impl StatsWatch {
             // Computes them again when the period is over and something was committed, or a worker may have become offline.
             self.ticks.tick().await;
             tokio::select! {
-                heard = self.feed.next() => if let Err(Ended) = heard {
+                heard = self.feed.recv() => if let Err(Closed) = heard {
                     return None;
                 },
                 () = self.resolvers.clock.left(silence) => {}
             }
-            while self.feed.try_next().is_some() {}
+            while self.feed.try_recv().is_some() {}
         }
     }
 }

@@ -18,7 +18,7 @@ use super::checks::{
 };
 use crate::cluster::{Identity, VmStatus, WorkerId};
 use crate::error::{Error, Result};
-use crate::journal::commands::{Beat, Inventory, Precondition, Register, VmReport};
+use crate::journal::commands::{HeartbeatReport, Inventory, Precondition, Register, VmReport};
 
 /// Most VMs of one heartbeat, whatever the worker's own limit.
 pub(crate) const MAX_REPORTED_VMS: usize = 20_000;
@@ -181,7 +181,7 @@ pub struct VmInput {
 
 impl HeartbeatInput {
     /// The heartbeat, or what is wrong with it.
-    pub fn check(self) -> Result<Beat> {
+    pub fn check(self) -> Result<HeartbeatReport> {
         let inventory = match (self.vms, self.vms_delta) {
             (Some(_), Some(_)) => {
                 let problem = "cannot be combined with `vms`: send the whole inventory or what changed in it";
@@ -192,7 +192,7 @@ impl HeartbeatInput {
             (None, None) => Inventory::Unchanged,
         };
         let used = |field, number: Option<Whole>| number.map(|number| figure(field, number, 0, MAX_FIGURE)).transpose();
-        Ok(Beat {
+        Ok(HeartbeatReport {
             incarnation: exact("incarnation", self.incarnation)?,
             // Not checked: an odd text is just not the boot id that was registered.
             boot_id: self.boot_id,

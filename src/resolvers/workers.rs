@@ -23,10 +23,10 @@ use crate::cluster::{
 };
 use crate::error::{Error, Result};
 use crate::journal::commands::{
-    Deregister, HeartbeatAccepted, PolicySet, RecordHeartbeat, RecordHeartbeats, Register, SetPolicy, SignOfLife,
+    Deregister, HeartbeatAccepted, PolicySet, RecordHeartbeat, RecordHeartbeats, Register, SetPolicy,
 };
-pub use crate::journal::commands::{Precondition, RejectedVm, Seen, SeenAt};
-use crate::journal::{Committed, Submitted};
+pub use crate::journal::commands::{ExpectedRevision, ExpectedState, Precondition, RejectedVm};
+use crate::journal::{Committed, LivenessSign, Submitted};
 use crate::timing::{HEARTBEAT_JITTER, Timing};
 
 /// The reply to a registration.
@@ -339,7 +339,7 @@ impl Resolvers {
     /// Records a worker's heartbeat.
     pub async fn record_heartbeat(&self, id: &str, input: HeartbeatInput) -> Result<HeartbeatRecorded> {
         let offline_after = self.timing.offline_after;
-        let command = RecordHeartbeat { worker_id: id.to_owned(), beat: input.check()?, offline_after };
+        let command = RecordHeartbeat { worker_id: id.to_owned(), report: input.check()?, offline_after };
         let submitted = self.journal.submit(command).map_err(|refused| self.limit_retry_after(refused))?;
         self.finish_heartbeat(submitted).await
     }
@@ -348,13 +348,13 @@ impl Resolvers {
     /// all, none is taken.
     pub async fn record_heartbeats(
         &self,
-        beats: Vec<(String, HeartbeatInput)>,
+        heartbeats: Vec<(String, HeartbeatInput)>,
     ) -> Result<Vec<Result<HeartbeatRecorded>>> {
         let offline_after = self.timing.offline_after;
-        let mut checked = Vec::with_capacity(beats.len());
-        let mut places = Vec::with_capacity(beats.len());
-        for (worker_id, input) in beats {
-            places.push(input.check().map(|beat| checked.push(RecordHeartbeat { worker_id, beat, offline_after })));
+        let mut checked = Vec::with_capacity(heartbeats.len());
+        let mut places = Vec::with_capacity(heartbeats.len());
+        for (worker_id, input) in heartbeats {
+            places.push(input.check().map(|report| checked.push(RecordHeartbeat { worker_id, report, offline_after })));
         }
         let submitted = self.journal.submit_all(checked).map_err(|refused| self.limit_retry_after(refused))?;
         let mut submitted = submitted.into_iter();
@@ -392,7 +392,7 @@ impl Resolvers {
 
     /// Notes that a worker is alive whose registration is refused.
     pub fn record_life_sign_of_registration(&self, worker_id: &str, boot_id: Option<&str>) {
-        self.journal.hear(&SignOfLife { worker_id, incarnation: None, boot_id, sequence: None });
+        self.journal.note_liveness_sign(&LivenessSign { worker_id, incarnation: None, boot_id, sequence: None });
     }
 
     /// Notes that a worker is alive whose heartbeat is refused, and nothing else of the heartbeat.
@@ -401,7 +401,12 @@ impl Resolvers {
         // No worker has an incarnation out of range.
         if let Ok(incarnation) = checks::incarnation(incarnation) {
             let sequence = sequence.and_then(|number| u64::try_from(number).ok());
-            self.journal.hear(&SignOfLife { worker_id, incarnation: Some(incarnation), boot_id, sequence });
+            self.journal.note_liveness_sign(&LivenessSign {
+                worker_id,
+                incarnation: Some(incarnation),
+                boot_id,
+                sequence,
+            });
         }
     }
 
@@ -419,7 +424,7 @@ impl Resolvers {
         request: IdempotentRequest<HeartbeatRecorded>,
     ) -> Result<IdempotentReply> {
         let offline_after = self.timing.offline_after;
-        let command = RecordHeartbeat { worker_id: id.to_owned(), beat: input.check()?, offline_after };
+        let command = RecordHeartbeat { worker_id: id.to_owned(), report: input.check()?, offline_after };
         let timing = self.timing;
         let show = move |reply: &HeartbeatAccepted, view: Arc<View>| recorded(reply, view, timing);
         let (answered, reply) = self
@@ -434,15 +439,15 @@ impl Resolvers {
     /// affect the others.
     pub async fn record_heartbeats_idempotent(
         &self,
-        beats: Vec<(String, HeartbeatInput)>,
+        heartbeats: Vec<(String, HeartbeatInput)>,
         request: IdempotentRequest<Vec<Result<HeartbeatRecorded>>>,
     ) -> Result<IdempotentReply> {
         let offline_after = self.timing.offline_after;
         // Invalid heartbeats are not given to the journal; their positions in the reply are kept.
-        let mut checked = Vec::with_capacity(beats.len());
-        let mut places = Vec::with_capacity(beats.len());
-        for (worker_id, input) in beats {
-            places.push(input.check().map(|beat| checked.push(RecordHeartbeat { worker_id, beat, offline_after })));
+        let mut checked = Vec::with_capacity(heartbeats.len());
+        let mut places = Vec::with_capacity(heartbeats.len());
+        for (worker_id, input) in heartbeats {
+            places.push(input.check().map(|report| checked.push(RecordHeartbeat { worker_id, report, offline_after })));
         }
         let timing = self.timing;
         let show = move |replies: &Vec<Result<HeartbeatAccepted>>, view: Arc<View>| {

@@ -19,7 +19,7 @@ use super::json_objects::{ClusterEvent, ClusterStats, ListedVm, Vm, Worker, Work
 use crate::cluster::{VmView, WorkerView};
 use crate::http::HttpError;
 use crate::json;
-use crate::resolvers::{Precondition, Seen, SeenAt};
+use crate::resolvers::{ExpectedRevision, ExpectedState, Precondition};
 
 /// Part of every tag: another version may show the same state in another way.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -95,8 +95,8 @@ pub(super) fn tag_of_worker(worker: &WorkerView) -> String {
 
 /// What `If-Match` and `If-None-Match` tie a command to. Whether a tag is of this database is found out in the commit.
 pub(super) fn precondition(headers: &HeaderMap) -> Result<Precondition> {
-    let matches = seen(headers, &header::IF_MATCH, "If-Match")?;
-    Ok(Precondition { matches, matches_not: seen(headers, &header::IF_NONE_MATCH, "If-None-Match")? })
+    let if_match = seen(headers, &header::IF_MATCH, "If-Match")?;
+    Ok(Precondition { if_match, if_none_match: seen(headers, &header::IF_NONE_MATCH, "If-None-Match")? })
 }
 
 /// Tags that a command may be tied to by one header. Each is looked at in the commit, where other commands wait for it.
@@ -107,14 +107,14 @@ const MAX_TAGS: usize = 100;
 /// What counts of a tag is the place in the change log at its beginning. The rest tells one body from another, and
 /// those differ with each heartbeat, which is not what an operator decides upon; for the same reason a weak tag will
 /// do.
-fn seen(headers: &HeaderMap, header: &HeaderName, name: &str) -> Result<Option<Seen>> {
+fn seen(headers: &HeaderMap, header: &HeaderName, name: &str) -> Result<Option<ExpectedState>> {
     if !headers.contains_key(header) {
         return Ok(None);
     }
     let mut places = Vec::new();
     for tag in listed(headers.get_all(header)) {
         if tag == "*" {
-            return Ok(Some(Seen::Somehow));
+            return Ok(Some(ExpectedState::Any));
         }
         let opaque = tag.strip_prefix(WEAK).unwrap_or(tag);
         let Some(opaque) = opaque.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
@@ -128,11 +128,11 @@ fn seen(headers: &HeaderMap, header: &HeaderName, name: &str) -> Result<Option<S
         // Versions before epochs had only the rest behind the revision, which is longer. A worker's `revision` has
         // nothing.
         let epoch = parts.next().filter(|part| part.len() < REST).map(Into::into);
-        places.push(SeenAt { revision, epoch });
+        places.push(ExpectedRevision { revision, epoch });
     }
     match places.len() {
         0 => Err(HttpError::bad_request(format!("{name} must be *, or tags in quotes such as \"812\", and not empty"))),
-        1..=MAX_TAGS => Ok(Some(Seen::At(places))),
+        1..=MAX_TAGS => Ok(Some(ExpectedState::OneOf(places))),
         count => Err(HttpError::bad_request(format!("{name} must have at most {MAX_TAGS} tags, not {count}"))),
     }
 }
@@ -252,13 +252,14 @@ mod tests {
     #[test]
     fn a_command_is_tied_to_the_places_of_its_tags() {
         let these = |tags: &[(u64, Option<&str>)]| {
-            let places = tags.iter().map(|&(revision, epoch)| SeenAt { revision, epoch: epoch.map(Into::into) });
-            Some(Some(Seen::At(places.collect())))
+            let places =
+                tags.iter().map(|&(revision, epoch)| ExpectedRevision { revision, epoch: epoch.map(Into::into) });
+            Some(Some(ExpectedState::OneOf(places.collect())))
         };
         for (lines, expected) in [
             (vec![], Some(None)),
-            (vec!["*"], Some(Some(Seen::Somehow))),
-            (vec!["\"811\", *"], Some(Some(Seen::Somehow))),
+            (vec!["*"], Some(Some(ExpectedState::Any))),
+            (vec!["\"811\", *"], Some(Some(ExpectedState::Any))),
             (vec!["\"812\""], these(&[(812, None)])),
             (vec!["W/\"812-0123456789abcdef\""], these(&[(812, None)])),
             (vec!["\"812-0123456789ab\""], these(&[(812, Some("0123456789ab"))])),

@@ -82,24 +82,24 @@ pub(super) async fn many(
         let problem = format!("must have at most {MAX_HEARTBEATS} entries, not {}", heartbeats.len());
         return Err(Error::invalid("heartbeats", problem).into());
     }
-    let (mut beats, mut places) = (Vec::with_capacity(heartbeats.len()), Vec::with_capacity(heartbeats.len()));
-    for beat in heartbeats {
-        places.push(match read(&beat) {
+    let (mut readable, mut places) = (Vec::with_capacity(heartbeats.len()), Vec::with_capacity(heartbeats.len()));
+    for heartbeat in heartbeats {
+        places.push(match read(&heartbeat) {
             Ok((worker_id, input)) => {
-                beats.push((worker_id.clone(), input));
+                readable.push((worker_id.clone(), input));
                 BatchEntry::Asked(worker_id)
             }
-            Err(failure) => BatchEntry::Unreadable(claimed_sender(&beat), failure),
+            Err(failure) => BatchEntry::Unreadable(claimed_sender(&heartbeat), failure),
         });
     }
     match key {
         None => {
-            let recorded = resolvers.record_heartbeats(beats).await.map_err(failure)?;
+            let recorded = resolvers.record_heartbeats(readable).await.map_err(failure)?;
             Ok(Json(results(&places, recorded)).into_response())
         }
         Some(key) => {
             let render = move |recorded| rendered(&results(&places, recorded), None);
-            Ok(respond(resolvers.record_heartbeats_idempotent(beats, once(key, render)).await.map_err(failure)?))
+            Ok(respond(resolvers.record_heartbeats_idempotent(heartbeats, once(key, render)).await.map_err(failure)?))
         }
     }
 }
@@ -186,7 +186,7 @@ async fn hear(request: Request, resolvers: Resolvers) {
         heartbeats.into_iter().for_each(|speaker| hear(None, speaker));
     } else if let Ok(Speakers { heartbeats }) = serde_json::from_slice::<Speakers<&RawValue>>(text.as_bytes()) {
         // One that cannot be read does not spoil the others.
-        let speakers = heartbeats.into_iter().filter_map(|beat| serde_json::from_str(beat.get()).ok());
+        let speakers = heartbeats.into_iter().filter_map(|heartbeat| serde_json::from_str(heartbeat.get()).ok());
         speakers.for_each(|speaker| hear(None, speaker));
     }
 }
@@ -208,15 +208,15 @@ fn results(places: &[BatchEntry], recorded: Vec<Result<HeartbeatRecorded, Error>
     Results { results: answered.collect() }
 }
 
-fn read(beat: &RawValue) -> Result<(String, HeartbeatInput)> {
-    let Sender { worker_id } = read_part(beat)?;
-    Ok((worker_id, read_part(beat)?))
+fn read(heartbeat: &RawValue) -> Result<(String, HeartbeatInput)> {
+    let Sender { worker_id } = read_part(heartbeat)?;
+    Ok((worker_id, read_part(heartbeat)?))
 }
 
 /// Whose heartbeat it says to be, if it says so much.
-fn claimed_sender(beat: &RawValue) -> Option<String> {
+fn claimed_sender(heartbeat: &RawValue) -> Option<String> {
     // Whatever else is wrong with it: what is not read may be anything.
-    read_part(beat).ok().map(|Sender { worker_id }| worker_id)
+    read_part(heartbeat).ok().map(|Sender { worker_id }| worker_id)
 }
 
 fn answered(worker_id: Option<String>, recorded: Result<HeartbeatRecorded>) -> Answered {

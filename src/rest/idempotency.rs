@@ -5,27 +5,30 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::http::IdempotencyKey;
-use crate::resolvers::{Answer, IdempotentReply, IdempotentRequest};
+use crate::resolvers::{IdempotentReply, IdempotentRequest, StoredResponse};
 
 /// Tells that an answer was given before, and that nothing was done now.
 const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 /// A request that is carried out once, and how it is answered.
-pub(super) fn once<T>(key: IdempotencyKey, render: impl Fn(T) -> Answer + Send + 'static) -> IdempotentRequest<T> {
+pub(super) fn once<T>(
+    key: IdempotencyKey,
+    render: impl Fn(T) -> StoredResponse + Send + 'static,
+) -> IdempotentRequest<T> {
     let IdempotencyKey { key, fingerprint } = key;
     IdempotentRequest { key, fingerprint, render: Box::new(render) }
 }
 
 /// An answer as text.
-pub(super) fn rendered(body: &impl Serialize, tag: Option<&str>) -> Answer {
+pub(super) fn rendered(body: &impl Serialize, tag: Option<&str>) -> StoredResponse {
     // What this room answers with always serialises.
     let body = serde_json::to_string(body).unwrap_or_default();
-    Answer { body: body.into(), tag: tag.map(Into::into) }
+    StoredResponse { body: body.into(), tag: tag.map(Into::into) }
 }
 
 /// A kept answer on its way out: the same as it was the first time, with a header if it is not the first time.
 pub(super) fn respond(IdempotentReply { answer, is_replay }: IdempotentReply) -> Response {
-    let Answer { body, tag } = answer;
+    let StoredResponse { body, tag } = answer;
     let mut response = body.to_string().into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

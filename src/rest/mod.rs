@@ -54,12 +54,12 @@ pub fn routes(resolvers: Resolvers, closing: CancellationToken) -> Routes {
         .route("/api/v1/events", get(events::list))
         .route("/api/v1/health", get(clusters::health))
         .route("/api/v1/openapi.json", get(openapi::show));
-    let one_beat = RouteOptions::NOTHING.body(HEARTBEAT_BODY).quiet();
-    let many_beats = RouteOptions::NOTHING.body(HEARTBEATS_BODY).quiet();
+    let one_heartbeat = RouteOptions::NOTHING.body(HEARTBEAT_BODY).quiet();
+    let many_heartbeats = RouteOptions::NOTHING.body(HEARTBEATS_BODY).quiet();
     let workers = Routes::new()
         .route_with(TOLD, "/api/v1/workers/{id}", get(workers::one).put(workers::register).delete(workers::deregister))
-        .route_with(one_beat, "/api/v1/workers/{id}/heartbeat", post(heartbeats::one))
-        .route_with(many_beats, "/api/v1/heartbeats", post(heartbeats::many));
+        .route_with(one_heartbeat, "/api/v1/workers/{id}/heartbeat", post(heartbeats::one))
+        .route_with(many_heartbeats, "/api/v1/heartbeats", post(heartbeats::many));
     let routes = operators.merge(workers).with_parameters(openapi::query_parameters);
     routes.with_state(Arc::new(Endpoint { resolvers, lists: ListRenderer::default(), closing }))
 }

@@ -27,7 +27,7 @@ use crate::resolvers::checks::{self, vm_status, wanted};
 use crate::resolvers::filter_input::{self, WorkerFilterInput};
 use crate::resolvers::page::Listing;
 use crate::resolvers::worker_input::RegistrationInput;
-use crate::resolvers::{Answer, Deregistration, IdempotentReply, PolicyChanged, Resolvers, WorkersQuery};
+use crate::resolvers::{Deregistration, IdempotentReply, PolicyChanged, Resolvers, StoredResponse, WorkersQuery};
 
 #[derive(Deserialize)]
 pub(super) struct ListQuery {
@@ -239,7 +239,7 @@ async fn set_policy(
 }
 
 /// The documented answer, with the tag that ties the next command to this one.
-fn answer(changed: PolicyChanged) -> Answer {
+fn answer(changed: PolicyChanged) -> StoredResponse {
     let tag = tag_of_worker(&changed.worker);
     rendered(&PolicyAnswer::from(changed), Some(&tag))
 }

@@ -27,7 +27,7 @@ pub(super) struct FleetLink {
     pub(super) tally: Arc<Tally>,
     /// Permits for registrations and deregistrations in flight, and for heartbeats.
     pub(super) registrations: Semaphore,
-    pub(super) beats: Semaphore,
+    pub(super) heartbeats: Semaphore,
     pub(super) stop: CancellationToken,
     /// Whether workers deregister at the end.
     pub(super) goodbye: bool,
@@ -45,7 +45,7 @@ pub(super) struct Gateway {
 struct SentHeartbeat {
     worker: usize,
     since: Instant,
-    beat: Heartbeat,
+    heartbeat: Heartbeat,
 }
 
 impl Gateway {
@@ -62,7 +62,7 @@ impl Gateway {
             }
             let slack = self.slack();
             self.register().await;
-            self.beat(slack).await;
+            self.send_heartbeats(slack).await;
         }
         if self.link.goodbye {
             self.say_goodbye().await;
@@ -100,14 +100,18 @@ impl Gateway {
     }
 
     /// Sends the heartbeats that are due, in one request.
-    async fn beat(&mut self, slack: Duration) {
-        let FleetLink { client, tally, beats, stop, batched, .. } = &*self.link;
+    async fn send_heartbeats(&mut self, slack: Duration) {
+        let FleetLink { client, tally, heartbeats, stop, batched, .. } = &*self.link;
         let now = Instant::now();
         let mut sent = Vec::new();
         for (index, worker) in self.workers.iter_mut().enumerate() {
-            if worker.next_action(now, slack, tally) == Action::Beat {
+            if worker.next_action(now, slack, tally) == Action::Heartbeat {
                 let since = worker.waiting_since(now);
-                sent.extend(worker.beat(now, tally).map(|beat| SentHeartbeat { worker: index, since, beat }));
+                sent.extend(worker.heartbeat(now, tally).map(|heartbeat| SentHeartbeat {
+                    worker: index,
+                    since,
+                    heartbeat,
+                }));
             }
         }
         if sent.is_empty() {
@@ -115,18 +119,18 @@ impl Gateway {
         }
 
         // The latency is measured from before the permit: if the server stalls, waiting for one is part of it.
-        let Some(_permit) = stop.run_until_cancelled(beats.acquire()).await else {
+        let Some(_permit) = stop.run_until_cancelled(heartbeats.acquire()).await else {
             return;
         };
         let answers = if *batched {
             let bodies: Vec<(&str, &Heartbeat)> =
-                sent.iter().map(|sent| (self.workers[sent.worker].id(), &sent.beat)).collect();
+                sent.iter().map(|sent| (self.workers[sent.worker].id(), &sent.heartbeat)).collect();
             client.heartbeats(&bodies).await
         } else {
             let mut answers = Vec::with_capacity(1);
             for sent in &sent {
                 let id = self.workers[sent.worker].id();
-                answers.push(client.heartbeat(id, &sent.beat).await);
+                answers.push(client.heartbeat(id, &sent.heartbeat).await);
             }
             Ok(answers)
         };
@@ -180,7 +184,7 @@ fn apply_answer(
         }
         Err(error) => {
             debug!(worker.id = worker.id(), %error, "A beat of worker {} failed", worker.id());
-            tally.beat_failed(error);
+            tally.heartbeat_failed(error);
             worker.failed(now, error);
         }
     }

@@ -48,7 +48,7 @@ const REGISTRATIONS_AT_ONCE: usize = 64;
 
 /// How many heartbeats are in flight at once. If the server stalls, every worker would hold a connection otherwise, and the
 /// simulator would fail by the usual limit of 1,024 open files before the server does.
-const BEATS_AT_ONCE: usize = 256;
+const HEARTBEATS_AT_ONCE: usize = 256;
 
 /// Why a simulation did not start. Once it runs, failures are counted in the [`Summary`].
 #[derive(Debug, thiserror::Error)]
@@ -101,7 +101,7 @@ pub async fn run(
         client,
         tally: Arc::clone(&tally),
         registrations: Semaphore::new(REGISTRATIONS_AT_ONCE),
-        beats: Semaphore::new(BEATS_AT_ONCE),
+        heartbeats: Semaphore::new(HEARTBEATS_AT_ONCE),
         stop: stop.clone(),
         goodbye: options.goodbye,
         batched: options.batch > 1,

@@ -62,7 +62,7 @@ impl Display {
                 bar.tick();
             }
             Self::Log => info!(
-                beats = summary.beats,
+                beats = summary.heartbeats,
                 failed = summary.failed(),
                 "Simulating for {}: {}",
                 whole_seconds(summary.elapsed),
@@ -99,8 +99,8 @@ fn line(summary: &Summary) -> String {
     format!(
         "{registered}/{} workers, {} beats, {:.1}/s, {} failed, p50 {:.1?}, p99 {:.1?}",
         summary.workers,
-        summary.beats,
-        summary.beats_per_second(),
+        summary.heartbeats,
+        summary.heartbeats_per_second(),
         summary.failed(),
         summary.latency.p50,
         summary.latency.p99,

@@ -141,18 +141,18 @@ impl SimulatedInventory {
     }
 
     /// Puts into a heartbeat what the server does not know yet, and what the VMs use of the host.
-    pub(super) fn report(&self, beat: &mut Heartbeat) {
+    pub(super) fn report(&self, heartbeat: &mut Heartbeat) {
         let used = self.used();
-        beat.used_cpu_cores = Some(used.vcpus);
-        beat.used_memory_mb = Some(used.memory_mb);
-        beat.used_disk_gb = Some(used.disk_gb);
+        heartbeat.used_cpu_cores = Some(used.vcpus);
+        heartbeat.used_memory_mb = Some(used.memory_mb);
+        heartbeat.used_disk_gb = Some(used.disk_gb);
         if self.whole {
-            beat.vms = Some(self.vms.iter().map(|vm| vm.report.clone()).collect());
+            heartbeat.vms = Some(self.vms.iter().map(|vm| vm.report.clone()).collect());
             return;
         }
         let changed = self.vms.iter().filter(|vm| vm.changed);
         let delta = VmDelta { upsert: changed.map(|vm| vm.report.clone()).collect(), remove: self.gone.clone() };
-        beat.vms_delta = (!delta.upsert.is_empty() || !delta.remove.is_empty()).then_some(delta);
+        heartbeat.vms_delta = (!delta.upsert.is_empty() || !delta.remove.is_empty()).then_some(delta);
     }
 
     /// The server has accepted what [`Self::report`] reported last.
@@ -222,16 +222,16 @@ mod tests {
 
     const TIGHT: Capacity = Capacity { vcpus: 20, memory_mb: 16 * 1024 };
 
-    /// What a server makes of beats.
+    /// What a server makes of heartbeats.
     #[derive(Default)]
     struct Known(BTreeMap<String, VmReport>);
 
     impl Known {
-        fn apply(&mut self, beat: Heartbeat) {
-            if let Some(vms) = beat.vms {
+        fn apply(&mut self, heartbeat: Heartbeat) {
+            if let Some(vms) = heartbeat.vms {
                 self.0 = vms.into_iter().map(|vm| (vm.id.clone(), vm)).collect();
             }
-            let VmDelta { upsert, remove } = beat.vms_delta.unwrap_or_default();
+            let VmDelta { upsert, remove } = heartbeat.vms_delta.unwrap_or_default();
             self.0.extend(upsert.into_iter().map(|vm| (vm.id.clone(), vm)));
             for id in remove {
                 self.0.remove(&id);
@@ -244,27 +244,27 @@ mod tests {
         reports.map(|vm| (vm.id.clone(), vm)).collect()
     }
 
-    fn beat(inventory: &SimulatedInventory) -> Heartbeat {
-        let mut beat = Heartbeat::default();
-        inventory.report(&mut beat);
-        beat
+    fn heartbeat(inventory: &SimulatedInventory) -> Heartbeat {
+        let mut heartbeat = Heartbeat::default();
+        inventory.report(&mut heartbeat);
+        heartbeat
     }
 
     #[test]
-    fn what_the_beats_told_is_what_the_worker_holds_even_if_some_are_lost() {
+    fn what_the_heartbeats_told_is_what_the_worker_holds_even_if_some_are_lost() {
         for seed in 0..50 {
             let mut rng = SmallRng::seed_from_u64(seed);
             let mut inventory = SimulatedInventory::filled("w", TIGHT, 16, &mut rng);
             let mut known = Known::default();
             for round in 0..200 {
                 inventory.churn(100.0, Duration::from_secs(10), true, &mut rng);
-                let beat = beat(&inventory);
-                assert!(beat.vms.is_none() || beat.vms_delta.is_none());
+                let heartbeat = heartbeat(&inventory);
+                assert!(heartbeat.vms.is_none() || heartbeat.vms_delta.is_none());
                 match rng.random_range(0..4) {
-                    0 => {}                 // Lost on its way.
-                    1 => known.apply(beat), // The answer was lost.
+                    0 => {}                      // Lost on its way.
+                    1 => known.apply(heartbeat), // The answer was lost.
                     _ => {
-                        known.apply(beat);
+                        known.apply(heartbeat);
                         inventory.acknowledged();
                         assert_eq!(known.0, present(&inventory), "seed {seed}, round {round}");
                     }
@@ -293,34 +293,34 @@ mod tests {
     }
 
     #[test]
-    fn the_rate_of_churn_does_not_depend_on_how_often_a_worker_beats() {
-        for beats_per_minute in [1, 6, 60, 600] {
+    fn the_rate_of_churn_does_not_depend_on_how_often_a_worker_sends_heartbeats() {
+        for heartbeats_per_minute in [1, 6, 60, 600] {
             let mut rng = SmallRng::seed_from_u64(3);
             let capacity = Capacity { vcpus: 10_000, memory_mb: 10_000 * 4096 };
             let mut inventory = SimulatedInventory::filled("w", capacity, 4_000, &mut rng);
-            let elapsed = Duration::from_secs(60) / beats_per_minute;
-            for _ in 0..beats_per_minute {
+            let elapsed = Duration::from_secs(60) / heartbeats_per_minute;
+            for _ in 0..heartbeats_per_minute {
                 inventory.churn(5.0, elapsed, false, &mut rng);
             }
             let touched = inventory.vms.iter().filter(|vm| vm.report.status != VmStatus::Running);
             let told_to_stop = touched.count() + inventory.gone.len();
-            assert!((150..250).contains(&told_to_stop), "{told_to_stop} at {beats_per_minute}");
+            assert!((150..250).contains(&told_to_stop), "{told_to_stop} at {heartbeats_per_minute}");
         }
     }
 
     #[test]
-    fn without_churn_a_beat_tells_of_no_vms_until_asked() {
+    fn without_churn_a_heartbeat_tells_of_no_vms_until_asked() {
         let mut rng = SmallRng::seed_from_u64(1);
         let mut inventory = SimulatedInventory::filled("w", TIGHT, 3, &mut rng);
-        assert_eq!(beat(&inventory).vms.map(|vms| vms.len()), Some(3));
+        assert_eq!(heartbeat(&inventory).vms.map(|vms| vms.len()), Some(3));
         inventory.acknowledged();
 
         inventory.churn(0.0, Duration::from_secs(3600), true, &mut rng);
-        let quiet = beat(&inventory);
+        let quiet = heartbeat(&inventory);
         assert_eq!((quiet.vms, quiet.vms_delta), (None, None));
 
         inventory.owe_full_report();
-        assert_eq!(beat(&inventory).vms.map(|vms| vms.len()), Some(3));
+        assert_eq!(heartbeat(&inventory).vms.map(|vms| vms.len()), Some(3));
     }
 
     #[test]

@@ -36,7 +36,7 @@ const SILENCE_SPANS: Range<f64> = 1.2..2.0;
 pub(super) enum Action {
     Wait,
     Register,
-    Beat,
+    Heartbeat,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -150,9 +150,9 @@ impl SimulatedWorker {
                 self.due = now + self.random_time(SILENCE_SPANS);
                 Action::Wait
             }
-            WorkerState::Registered { .. } if self.due <= now => Action::Beat,
+            WorkerState::Registered { .. } if self.due <= now => Action::Heartbeat,
             // A backoff is not shortened by the slack.
-            WorkerState::Registered { .. } if self.failures == 0 && self.due <= now + slack => Action::Beat,
+            WorkerState::Registered { .. } if self.failures == 0 && self.due <= now + slack => Action::Heartbeat,
             WorkerState::Unregistered | WorkerState::Registered { .. } | WorkerState::Silent => Action::Wait,
         }
     }
@@ -179,19 +179,19 @@ impl SimulatedWorker {
     }
 
     /// Lets time pass for its VMs, and makes the next heartbeat; none if the worker is not registered.
-    pub(super) fn beat(&mut self, now: Instant, tally: &Tally) -> Option<Heartbeat> {
+    pub(super) fn heartbeat(&mut self, now: Instant, tally: &Tally) -> Option<Heartbeat> {
         let WorkerState::Registered { incarnation, ref mut sequence } = self.life else {
             return None;
         };
         *sequence += 1;
         let boot_id = Some(self.host.registration.boot_id.clone());
-        let mut beat = Heartbeat { incarnation, boot_id, sequence: *sequence, ..Heartbeat::default() };
+        let mut heartbeat = Heartbeat { incarnation, boot_id, sequence: *sequence, ..Heartbeat::default() };
         let elapsed = now.saturating_duration_since(self.churned);
         self.churned = now;
         let SimulatedHost { inventory, rng, .. } = &mut self.host;
         tally.churned(inventory.churn(self.churn, elapsed, !self.draining, rng));
-        inventory.report(&mut beat);
-        Some(beat)
+        inventory.report(&mut heartbeat);
+        Some(heartbeat)
     }
 
     /// From when on the latency of a heartbeat that is sent now is measured.
@@ -291,7 +291,7 @@ mod tests {
         now: Instant,
     }
 
-    /// A worker whose first beat falls into the interval at a quarter of it.
+    /// A worker whose first heartbeat falls into the interval at a quarter of it.
     fn scene(options: SimulateOptions) -> Scene {
         let options = SimulateOptions { workers: 1, vms_per_worker: 2, churn: 0.0, ..options };
         let now = Instant::now();
@@ -320,8 +320,8 @@ mod tests {
             self.worker.next_action(self.now, Duration::ZERO, &self.tally)
         }
 
-        fn beats(&mut self) -> Heartbeat {
-            self.worker.beat(self.now, &self.tally).unwrap()
+        fn heartbeats(&mut self) -> Heartbeat {
+            self.worker.heartbeat(self.now, &self.tally).unwrap()
         }
 
         fn is_acknowledged(&mut self, reply: HeartbeatReply) {
@@ -350,12 +350,12 @@ mod tests {
     }
 
     #[test]
-    fn it_registers_at_once_and_beats_first_at_its_place_in_the_interval() {
+    fn it_registers_at_once_and_sends_its_first_heartbeat_at_its_place_in_the_interval() {
         let mut scene = scene(SimulateOptions::default());
         assert_eq!(scene.duty_after(Duration::ZERO), Action::Register);
         scene.registers();
         assert_eq!(scene.duty_after(SECOND), Action::Wait);
-        assert_eq!(scene.duty_after(SECOND), Action::Beat);
+        assert_eq!(scene.duty_after(SECOND), Action::Heartbeat);
     }
 
     #[test]
@@ -364,7 +364,7 @@ mod tests {
             let mut scene = scene(SimulateOptions { interval, ..SimulateOptions::default() });
             scene.registers();
             scene.now = scene.worker.due;
-            scene.beats();
+            scene.heartbeats();
             scene.is_acknowledged(reply());
             let next = scene.worker.due - scene.now;
             assert_eq!(next, Duration::from_millis(expected), "{interval:?}");
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn a_beat_behind_a_slow_answer_is_timed_from_when_it_was_due() {
+    fn a_heartbeat_behind_a_slow_answer_is_timed_from_when_it_was_due() {
         let mut scene = scene(SimulateOptions { interval: Some(SECOND), ..SimulateOptions::default() });
         scene.registers();
         scene.now = scene.worker.due;
@@ -381,10 +381,10 @@ mod tests {
 
         scene.now = first + SECOND.mul_f64(1.5);
         scene.is_acknowledged(reply());
-        assert_eq!(scene.duty_after(Duration::ZERO), Action::Beat);
+        assert_eq!(scene.duty_after(Duration::ZERO), Action::Heartbeat);
         assert_eq!(scene.worker.waiting_since(scene.now), first + SECOND);
 
-        // A stall of a minute is one late answer, not sixty beats to make up for.
+        // A stall of a minute is one late answer, not sixty heartbeats to make up for.
         scene.now = first + 60 * SECOND;
         scene.is_acknowledged(reply());
         scene.is_acknowledged(reply());
@@ -395,19 +395,19 @@ mod tests {
     fn an_incarnation_begins_with_everything_and_goes_on_with_nothing_new() {
         let mut scene = scene(SimulateOptions::default());
         scene.registers();
-        let first = scene.beats();
+        let first = scene.heartbeats();
         assert_eq!((first.incarnation, first.sequence), (3, 1));
         assert_eq!(first.vms.map(|vms| vms.len()), Some(2));
         assert!(first.used_cpu_cores.is_some_and(|cores| cores > 0));
 
         scene.is_acknowledged(reply());
-        let second = scene.beats();
+        let second = scene.heartbeats();
         assert_eq!((second.sequence, second.vms, second.vms_delta), (2, None, None));
 
         scene.is_acknowledged(HeartbeatReply { resync: true, ..reply() });
-        assert!(scene.beats().vms.is_some());
+        assert!(scene.heartbeats().vms.is_some());
         scene.registers();
-        assert_eq!(scene.beats().sequence, 1);
+        assert_eq!(scene.heartbeats().sequence, 1);
     }
 
     #[test]
@@ -417,8 +417,8 @@ mod tests {
         let unknown = ClientError::Unknown { message: message() };
         let superseded = ClientError::Superseded { message: message() };
         for (error, next_action, new_boot) in [
-            (unavailable(None), Action::Beat, false),
-            (refused, Action::Beat, false),
+            (unavailable(None), Action::Heartbeat, false),
+            (refused, Action::Heartbeat, false),
             (unknown, Action::Register, false),
             (superseded, Action::Register, true),
         ] {
@@ -459,28 +459,28 @@ mod tests {
         let mut scene = scene(SimulateOptions { failures: 100.0, ..SimulateOptions::default() });
         scene.registers();
         let boot = scene.worker.registration().boot_id.clone();
-        assert_eq!(scene.duty_after(59 * SECOND), Action::Beat);
+        assert_eq!(scene.duty_after(59 * SECOND), Action::Heartbeat);
         assert_eq!(scene.duty_after(121 * SECOND), Action::Wait);
         let silence = scene.worker.due - scene.now;
         assert!(silence > 60 * SECOND && silence <= 120 * SECOND, "{silence:?}");
-        assert_eq!(scene.worker.beat(scene.now, &scene.tally), None);
+        assert_eq!(scene.worker.heartbeat(scene.now, &scene.tally), None);
 
         assert_eq!(scene.duty_after(silence), Action::Register);
         assert_ne!(scene.worker.registration().boot_id, boot);
         scene.registers();
-        assert_eq!(scene.duty_after(Duration::ZERO), Action::Beat);
+        assert_eq!(scene.duty_after(Duration::ZERO), Action::Heartbeat);
         let summary = scene.tally.summary();
         assert_eq!((summary.fell_silent, summary.returned), (1, 1));
         assert_eq!((summary.registrations, summary.registrations_again), (2, 1));
     }
 
     #[test]
-    fn a_beat_may_be_brought_forward_but_not_one_that_backs_off() {
+    fn a_heartbeat_may_be_brought_forward_but_not_one_that_backs_off() {
         let mut scene = scene(SimulateOptions::default());
         scene.registers();
         let due = scene.worker.due;
         let early = due - SECOND;
-        assert_eq!(scene.worker.next_action(early, SECOND, &scene.tally), Action::Beat);
+        assert_eq!(scene.worker.next_action(early, SECOND, &scene.tally), Action::Heartbeat);
         scene.now = due - 2 * SECOND;
         scene.fails(&unavailable(None));
         let early = scene.worker.due - SECOND / 4;

@@ -30,11 +30,11 @@ pub struct Summary {
     pub registrations_again: u64,
     /// Registrations that failed, each of which was tried again.
     pub registrations_failed: u64,
-    /// Acknowledged beats.
-    pub beats: u64,
-    /// Beats that were not acknowledged.
-    pub beats_failed: Failures,
-    /// How long acknowledged beats took.
+    /// Acknowledged heartbeats.
+    pub heartbeats: u64,
+    /// Heartbeats that were not acknowledged.
+    pub heartbeats_failed: Failures,
+    /// How long acknowledged heartbeats took.
     pub latency: Latency,
     /// How often a worker fell silent.
     pub fell_silent: u64,
@@ -54,14 +54,14 @@ pub struct Summary {
     pub strict: bool,
 }
 
-/// Failed beats by what the failure meant.
+/// Failed heartbeats by what the failure meant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Failures {
     /// The server did not know the worker (404).
     pub unknown: u64,
     /// Another start of the worker had registered since (409).
     pub superseded: u64,
-    /// The server refused the beat for what it said.
+    /// The server refused the heartbeat for what it said.
     pub refused: u64,
     /// No answer, or a temporary error of the server.
     pub unavailable: u64,
@@ -70,7 +70,7 @@ pub struct Failures {
 /// The latencies of acknowledged heartbeats, from when they were due to the answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Latency {
-    /// Half of the beats took no longer.
+    /// Half of the heartbeats took no longer.
     pub p50: Duration,
     /// Nine of ten took no longer.
     pub p90: Duration,
@@ -102,7 +102,7 @@ impl Failures {
 impl Summary {
     /// All calls that failed.
     pub fn failed(&self) -> u64 {
-        self.registrations_failed + self.beats_failed.total() + self.goodbyes_failed
+        self.registrations_failed + self.heartbeats_failed.total() + self.goodbyes_failed
     }
 
     /// Whether the process should exit with 0.
@@ -110,16 +110,16 @@ impl Summary {
         !self.strict || self.failed() == 0
     }
 
-    /// Acknowledged beats per second, over the whole run.
-    pub fn beats_per_second(&self) -> f64 {
+    /// Acknowledged heartbeats per second, over the whole run.
+    pub fn heartbeats_per_second(&self) -> f64 {
         let seconds = self.elapsed.as_secs_f64();
-        if seconds > 0.0 { self.beats as f64 / seconds } else { 0.0 }
+        if seconds > 0.0 { self.heartbeats as f64 / seconds } else { 0.0 }
     }
 }
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Failures { unknown, superseded, refused, unavailable } = self.beats_failed;
+        let Failures { unknown, superseded, refused, unavailable } = self.heartbeats_failed;
         let Latency { p50, p90, p99, p999, max } = self.latency;
         writeln!(f, "workers         {}", self.workers)?;
         writeln!(f, "ran for         {}", whole_seconds(self.elapsed))?;
@@ -128,9 +128,9 @@ impl fmt::Display for Summary {
             "registrations   {} ({} again), {} failed",
             self.registrations, self.registrations_again, self.registrations_failed
         )?;
-        writeln!(f, "beats           {}, {:.1} per second", self.beats, self.beats_per_second())?;
-        write!(f, "beats failed    {}", self.beats_failed.total())?;
-        if self.beats_failed.total() > 0 {
+        writeln!(f, "beats           {}, {:.1} per second", self.heartbeats, self.heartbeats_per_second())?;
+        write!(f, "beats failed    {}", self.heartbeats_failed.total())?;
+        if self.heartbeats_failed.total() > 0 {
             write!(
                 f,
                 " ({unavailable} unavailable, {unknown} unknown worker, {superseded} superseded, {refused} refused)"
@@ -175,8 +175,8 @@ impl Tally {
             registrations: 0,
             registrations_again: 0,
             registrations_failed: 0,
-            beats: 0,
-            beats_failed: Failures::default(),
+            heartbeats: 0,
+            heartbeats_failed: Failures::default(),
             latency: Latency::default(),
             fell_silent: 0,
             returned: 0,
@@ -204,14 +204,14 @@ impl Tally {
 
     pub(super) fn acknowledged(&self, latency: Duration) {
         let counts = &mut *self.lock();
-        counts.summary.beats += 1;
+        counts.summary.heartbeats += 1;
         let microseconds = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
         counts.latency.saturating_record(microseconds);
     }
 
-    pub(super) fn beat_failed(&self, error: &ClientError) {
+    pub(super) fn heartbeat_failed(&self, error: &ClientError) {
         let summary = &mut self.lock().summary;
-        summary.beats_failed.count(error);
+        summary.heartbeats_failed.count(error);
         summary.note(error);
     }
 
@@ -299,8 +299,8 @@ mod tests {
         for milliseconds in 1..=1000 {
             tally.acknowledged(Duration::from_millis(milliseconds));
         }
-        tally.beat_failed(&unavailable);
-        tally.beat_failed(&unknown);
+        tally.heartbeat_failed(&unavailable);
+        tally.heartbeat_failed(&unknown);
         tally.churned(ChurnCounts { started: 5, stopped: 4 });
         tally.fell_silent();
         tally.returned();

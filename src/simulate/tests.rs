@@ -18,7 +18,7 @@ use super::*;
 use crate::client::{Heartbeat, Registration, VmReport};
 
 /// When every worker has been acknowledged this often, a conversation is over.
-const ENOUGH_BEATS: u32 = 6;
+const ENOUGH_HEARTBEATS: u32 = 6;
 
 /// A worker as the server sees it.
 #[derive(Default)]
@@ -34,7 +34,7 @@ struct Seen {
     gone: bool,
 }
 
-/// What the server does to a worker's second beat.
+/// What the server does to a worker's second heartbeat.
 #[derive(Clone, Copy, Default)]
 enum Trouble {
     #[default]
@@ -54,7 +54,7 @@ struct Server {
     largest_request: usize,
     /// What the fleet did against the contract.
     violations: Vec<String>,
-    /// Cancelled when every worker has beaten often enough.
+    /// Cancelled when every worker has sent heartbeats often enough.
     satisfied: CancellationToken,
 }
 
@@ -78,8 +78,8 @@ impl Server {
         })
     }
 
-    /// Answers a beat as it would be answered alone: a status, and the body that goes with it.
-    fn beat(&mut self, id: &str, beat: Heartbeat) -> (u16, Value) {
+    /// Answers a heartbeat as it would be answered alone: a status, and the body that goes with it.
+    fn heartbeat(&mut self, id: &str, heartbeat: Heartbeat) -> (u16, Value) {
         let trouble = self.troubles.get(id).copied().unwrap_or_default();
         let Some(worker) = self.workers.get_mut(id) else {
             return failure(404, &format!("Worker not found: {id}"));
@@ -98,34 +98,34 @@ impl Server {
         }
         match worker.incarnation {
             None => return failure(404, &format!("Worker not found: {id}")),
-            Some(current) if current != beat.incarnation => return failure(409, "an older incarnation"),
+            Some(current) if current != heartbeat.incarnation => return failure(409, "an older incarnation"),
             Some(_) => {}
         }
 
-        if beat.sequence <= worker.sequence {
-            self.violations.push(format!("{id}: sequence {} is not new", beat.sequence));
+        if heartbeat.sequence <= worker.sequence {
+            self.violations.push(format!("{id}: sequence {} is not new", heartbeat.sequence));
         }
-        worker.sequence = beat.sequence;
-        if worker.owes_everything && beat.vms.is_none() {
-            self.violations.push(format!("{id}: beat {} lacks the inventory it owes", beat.sequence));
+        worker.sequence = heartbeat.sequence;
+        if worker.owes_everything && heartbeat.vms.is_none() {
+            self.violations.push(format!("{id}: beat {} lacks the inventory it owes", heartbeat.sequence));
         }
-        if let Some(vms) = beat.vms {
+        if let Some(vms) = heartbeat.vms {
             worker.vms = vms.into_iter().map(|vm| (vm.id.clone(), vm)).collect();
         }
-        if let Some(delta) = beat.vms_delta {
+        if let Some(delta) = heartbeat.vms_delta {
             worker.vms.extend(delta.upsert.into_iter().map(|vm| (vm.id.clone(), vm)));
             worker.vms.retain(|id, _| !delta.remove.contains(id));
         }
         let cores: u32 = worker.vms.values().filter(|vm| vm.status.holds_slot()).map(|vm| vm.vcpus).sum();
-        if beat.used_cpu_cores != Some(cores) {
-            self.violations.push(format!("{id}: says {:?} cores, its VMs {cores}", beat.used_cpu_cores));
+        if heartbeat.used_cpu_cores != Some(cores) {
+            self.violations.push(format!("{id}: says {:?} cores, its VMs {cores}", heartbeat.used_cpu_cores));
         }
 
         worker.acknowledged += 1;
         worker.owes_everything = matches!(trouble, Trouble::AsksForEverything);
         let resync = worker.owes_everything;
         let all = self.workers.values();
-        if all.len() == self.expected && all.into_iter().all(|worker| worker.acknowledged >= ENOUGH_BEATS) {
+        if all.len() == self.expected && all.into_iter().all(|worker| worker.acknowledged >= ENOUGH_HEARTBEATS) {
             self.satisfied.cancel();
         }
         let reply = json!({"policy": "active", "next_heartbeat_seconds": 0.01, "revision": 2, "resync": resync});
@@ -148,20 +148,20 @@ async fn goodbye(State(server): State<Shared>, Path(id): Path<String>) -> Status
     StatusCode::NO_CONTENT
 }
 
-async fn heartbeat(State(server): State<Shared>, Path(id): Path<String>, Json(beat): Json<Heartbeat>) -> Response {
+async fn heartbeat(State(server): State<Shared>, Path(id): Path<String>, Json(heartbeat): Json<Heartbeat>) -> Response {
     let mut server = server.lock().await;
     server.largest_request = server.largest_request.max(1);
-    let (status, body) = server.beat(&id, beat);
+    let (status, body) = server.heartbeat(&id, heartbeat);
     (StatusCode::from_u16(status).unwrap(), Json(body)).into_response()
 }
 
 async fn heartbeats(State(server): State<Shared>, Json(mut body): Json<Value>) -> Json<Value> {
     let mut server = server.lock().await;
-    let beats = body["heartbeats"].as_array_mut().unwrap();
-    server.largest_request = server.largest_request.max(beats.len());
-    let results = beats.iter_mut().map(|entry| {
+    let heartbeats = body["heartbeats"].as_array_mut().unwrap();
+    server.largest_request = server.largest_request.max(heartbeats.len());
+    let results = heartbeats.iter_mut().map(|entry| {
         let id = entry["worker_id"].as_str().unwrap().to_owned();
-        let (status, mut answer) = server.beat(&id, serde_json::from_value(entry.take()).unwrap());
+        let (status, mut answer) = server.heartbeat(&id, serde_json::from_value(entry.take()).unwrap());
         if status != 200 {
             answer = json!({"error": answer});
         }
@@ -203,7 +203,7 @@ async fn a_fleet_keeps_to_the_contract_and_gets_over_every_trouble() {
         let options = SimulateOptions {
             server: listen(Arc::clone(&server)).await,
             workers: 6,
-            // Every other beat finds something to tell.
+            // Every other heartbeat finds something to tell.
             churn: 100_000.0,
             // Not reached, unless a worker gets stuck: then the assertions below say which.
             duration: Some(Duration::from_secs(30)),
@@ -219,9 +219,9 @@ async fn a_fleet_keeps_to_the_contract_and_gets_over_every_trouble() {
         assert_eq!(server.violations, Vec::<String>::new(), "batch {batch}");
         assert_eq!(server.largest_request, batch as usize, "batch {batch}");
         let acknowledged: u32 = server.workers.values().map(|worker| worker.acknowledged).sum();
-        assert_eq!(summary.beats, u64::from(acknowledged), "batch {batch}");
+        assert_eq!(summary.heartbeats, u64::from(acknowledged), "batch {batch}");
         let failures = Failures { unknown: 1, superseded: 1, unavailable: 1, refused: 0 };
-        assert_eq!(summary.beats_failed, failures, "batch {batch}");
+        assert_eq!(summary.heartbeats_failed, failures, "batch {batch}");
         assert_eq!((summary.registrations, summary.registrations_again), (8, 2), "batch {batch}");
         assert!(summary.vms_started > 0 && summary.vms_stopped > 0, "batch {batch}");
         assert!(summary.latency.p50 > Duration::ZERO && summary.latency.p50 <= summary.latency.max);

@@ -12,7 +12,7 @@ use crate::harness::*;
 
 /// What the log tells of availability, in order: worker, kind, revision.
 async fn announcements(cluster: &TestCluster) -> Vec<(String, EventKind, u64)> {
-    let log = cluster.server().journal().log();
+    let log = cluster.server().journal().event_log();
     let filter =
         EventFilter { kinds: Some(vec![EventKind::WorkerOffline, EventKind::WorkerOnline]), ..Default::default() };
     let start = cluster.server().journal().snapshot().cursor_after(0);

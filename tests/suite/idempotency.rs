@@ -179,13 +179,13 @@ on_both_databases! {
 
     async fn answers_are_kept_for_a_day(cluster: TestCluster) {
         cluster.add([worker("w1")]).await;
-        let trimmer = cluster.server().log_trimmer();
+        let pruner = cluster.server().retention_pruner();
         let first = command(&cluster, "drain", "k1").await;
         cluster.advance(minutes(24 * 60));
-        trimmer.trim().await.unwrap();
+        pruner.prune().await.unwrap();
         assert_repeated(&command(&cluster, "drain", "k1").await, &first);
         cluster.advance(seconds(1));
-        trimmer.trim().await.unwrap();
+        pruner.prune().await.unwrap();
         assert_eq!(command(&cluster, "drain", "k1").await.header("idempotency-replayed"), None, "it is forgotten");
     }
 

@@ -1471,7 +1471,7 @@ on_both_databases! {
         clock.set(START.parse().unwrap());
         cluster.beat("w1", json!({"incarnation": 1})).await;
         command("activate").await;
-        let trim = async || cluster.server().log_trimmer().trim().await.unwrap();
+        let trim = async || cluster.server().retention_pruner().prune().await.unwrap();
         assert_eq!(trim().await, 0);
         cluster.advance(seconds(3_601));
         assert_eq!(trim().await, 3, "all of them, an hour after the clock was right");

@@ -1,7 +1,7 @@
 //! More comes than can be committed: operators go first, workers are told when to come again, and are heard all the same.
 
 use aetherium::http::ListenerOptions;
-use aetherium::journal::commands::SignOfLife;
+use aetherium::journal::LivenessSign;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend};
@@ -139,7 +139,7 @@ on_both_databases! {
         // Nothing of a body is taken that finds no room, and one entry that cannot be read does not hide the others.
         let beats = json!({"heartbeats": [{"worker_id": 5}, {"worker_id": "w2", "incarnation": 1, "vms": "no list"}]});
         assert_eq!(cluster.rest().post("/api/v1/heartbeats").json(beats).await.status, 503);
-        let heard: Vec<_> = cluster.server().journal().heard().into_iter().map(|it| it.worker_id.to_string()).collect();
+        let heard: Vec<_> = cluster.server().journal().unrecorded_liveness_signs().into_iter().map(|it| it.worker_id.to_string()).collect();
         assert_eq!(heard, ["w2"], "w1 was just seen");
         let health = cluster.rest().get("/api/v1/health").await.json();
         assert_eq!(health["components"]["commits"], "ok", "operators' commands are taken");
@@ -162,7 +162,7 @@ on_both_databases! {
         {
             let mut sweep = std::pin::pin!(cluster.sweep());
             assert!(futures_util::poll!(&mut sweep).is_pending(), "it waits for its commit");
-            cluster.server().journal().hear(&SignOfLife {
+            cluster.server().journal().note_liveness_sign(&LivenessSign {
                 worker_id: "w1",
                 incarnation: Some(1),
                 boot_id: None,
@@ -212,7 +212,7 @@ on_both_databases! {
         ask("POST", "/graphql", json!({"query": query}), "no connection left for workers").await;
         ask("GET", "/api/v1/workers?wait=30s", Value::Null, "for streams").await;
         let mut heard: Vec<_> =
-            cluster.server().journal().heard().into_iter().map(|it| it.worker_id.to_string()).collect();
+            cluster.server().journal().unrecorded_liveness_signs().into_iter().map(|it| it.worker_id.to_string()).collect();
         heard.sort();
         assert_eq!(heard, ["graphql", "rest"]);
     }
@@ -222,7 +222,7 @@ on_both_databases! {
         cluster.add([worker("w1"), worker("w2")]).await;
         cluster.advance(seconds(61));
         assert_eq!(cluster.sweep().await, 2);
-        cluster.server().journal().hear(&SignOfLife {
+        cluster.server().journal().note_liveness_sign(&LivenessSign {
             worker_id: "w1",
             incarnation: Some(1),
             boot_id: None,

@@ -180,7 +180,7 @@ on_both_databases! {
     async fn the_keys_of_a_fleet_do_not_displace_those_of_operators(database: TestDatabase) {
         let cluster = TestCluster::on(&database).await;
         cluster.add([worker("w1")]).await;
-        let trimmer = cluster.server().log_trimmer();
+        let pruner = cluster.server().retention_pruner();
         let drain = async || cluster.rest().post("/api/v1/workers/w1/drain").header("idempotency-key", "k1").await;
         let beat = async |path: &str, key: &str, body: Value| {
             let answer = cluster.rest().post(path).header("idempotency-key", key).json(body).await;
@@ -202,7 +202,7 @@ on_both_databases! {
             );
             database.execute(&flood).await;
         }
-        trimmer.trim().await.unwrap();
+        pruner.prune().await.unwrap();
         let again = drain().await;
         assert_eq!((again.status, &again.body), (200, &first.body));
         assert_eq!(again.header("idempotency-replayed"), Some("true"), "the operator's answer is still there");
@@ -211,11 +211,11 @@ on_both_databases! {
         cluster.advance(seconds(1));
         beat("/api/v1/workers/w1/heartbeat", "last", one.clone()).await;
         cluster.advance(minutes(60));
-        trimmer.trim().await.unwrap();
+        pruner.prune().await.unwrap();
         let replayed = beat("/api/v1/workers/w1/heartbeat", "last", one.clone()).await;
         assert_eq!(replayed.header("idempotency-replayed"), Some("true"));
         cluster.advance(seconds(1));
-        trimmer.trim().await.unwrap();
+        pruner.prune().await.unwrap();
         let replayed = beat("/api/v1/workers/w1/heartbeat", "last", one).await;
         assert_eq!(replayed.header("idempotency-replayed"), None, "it is forgotten");
         assert_eq!(drain().await.header("idempotency-replayed"), Some("true"));

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use aetherium::journal::commands::SignOfLife;
+use aetherium::journal::LivenessSign;
 use futures_util::future::join_all;
 use futures_util::poll;
 use sea_orm::{ConnectionTrait as _, TransactionTrait as _};
@@ -40,7 +40,7 @@ async fn catch_up(cluster: &TestCluster, revision: u64) {
 on_two_servers! {
     async fn who_is_shed_by_one_server_is_not_announced_by_another(a, b) {
         a.advance(seconds(50));
-        a.server().journal().hear(&SignOfLife { worker_id: "w1", incarnation: Some(1), boot_id: None, sequence: None });
+        a.server().journal().note_liveness_sign(&LivenessSign { worker_id: "w1", incarnation: Some(1), boot_id: None, sequence: None });
         assert_eq!(a.sweep().await, 0);
         a.advance(seconds(11));
         assert_eq!(b.sweep().await, 0, "61 s after the last heartbeat that was taken, 11 s after the one that was shed");
@@ -222,7 +222,7 @@ async fn a_server_that_was_cut_off_for_longer_than_tombstones_are_kept_finds_out
                 assert_eq!(removed.status, 204, "{}", removed.body);
             }
             a.advance(seconds(31 * 24 * 3_600));
-            a.server().log_trimmer().trim().await.unwrap();
+            a.server().retention_pruner().prune().await.unwrap();
             // This one is there again, as another one of its name.
             let registered = a.rest().put("/api/v1/workers/w2").json(worker("w2").registration()).await;
             assert_eq!(registered.status, 201, "{}", registered.body);

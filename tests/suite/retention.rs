@@ -34,7 +34,7 @@ const MANY: u64 = 1_000_000;
 const LONG: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 async fn trim(cluster: &TestCluster) -> u64 {
-    cluster.server().log_trimmer().trim().await.unwrap()
+    cluster.server().retention_pruner().prune().await.unwrap()
 }
 
 /// A start of a worker's process.
@@ -79,7 +79,7 @@ async fn happen_at_once(cluster: &TestCluster, prefix: &str, count: usize) {
 async fn logged(cluster: &TestCluster) -> Vec<String> {
     let journal = cluster.server().journal();
     let start = journal.snapshot().cursor_after(0);
-    let page = journal.log().events_after(&start, &EventFilter::default(), u64::from(u32::MAX)).await.unwrap();
+    let page = journal.event_log().events_after(&start, &EventFilter::default(), u64::from(u32::MAX)).await.unwrap();
     page.events.iter().map(|event| event.cursor.to_string()).collect()
 }
 
@@ -538,8 +538,8 @@ on_both_databases! {
         let trimming = async {
             // Two at once, as those of two servers.
             while cluster.revision() < from + 400 {
-                let (one, other) = (cluster.server().log_trimmer(), cluster.server().log_trimmer());
-                let (one, other) = tokio::join!(one.trim(), other.trim());
+                let (one, other) = (cluster.server().retention_pruner(), cluster.server().retention_pruner());
+                let (one, other) = tokio::join!(one.prune(), other.prune());
                 one.unwrap();
                 other.unwrap();
             }

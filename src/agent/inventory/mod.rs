@@ -6,7 +6,7 @@
 //! command lines have in common. `changes` logs which VMs appeared and went. A VM manager with an API of its own would be
 //! another implementation of the trait.
 //!
-//! What the server makes of an inventory, and when it is sent whole, is not decided here: see `agent::beat`.
+//! What the server makes of an inventory, and when it is sent whole, is not decided here: see `agent::heartbeat`.
 
 mod arguments;
 mod changes;

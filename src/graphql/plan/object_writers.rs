@@ -315,9 +315,9 @@ planned! { { { node: node } } WorkerEdge(edge: Edge<WorkerView>) {
 planned! { { { node: node } } VmEdge(edge: Edge<VmView>) {
     cursor: Text [everywhere] = &*edge.cursor();
 } }
-planned! { { { worker: worker_of_heartbeat } } WorkerHeartbeat(beat: Heartbeat) {
-    received_at: DateTime [everywhere] = beat.received_at;
-    coalesced: Int [everywhere] = beat.coalesced;
+planned! { { { worker: worker_of_heartbeat } } WorkerHeartbeat(heartbeat: Heartbeat) {
+    received_at: DateTime [everywhere] = heartbeat.received_at;
+    coalesced: Int [everywhere] = heartbeat.coalesced;
 } }
 
 fn worker_vms(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> FieldPlan<WorkerView> {
@@ -374,7 +374,10 @@ fn vm_of_event(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> Field
 fn worker_of_heartbeat(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> FieldPlan<Heartbeat> {
     let worker = compiler.select::<WorkerView>(&collected.sets)?;
     let volatility = worker.volatility();
-    Ok((Box::new(move |beat: &Heartbeat, out: &mut ResponseBuffer| worker.write(&beat.worker, out)), volatility))
+    Ok((
+        Box::new(move |heartbeat: &Heartbeat, out: &mut ResponseBuffer| worker.write(&heartbeat.worker, out)),
+        volatility,
+    ))
 }
 
 fn edges<V: 'static>(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> FieldPlan<Page<V>>

@@ -57,7 +57,7 @@ impl ItemPlan {
         out.bytes.reserve(EXPECTED_ANSWER);
         out.bytes.extend_from_slice(&self.begin);
         match (&self.fields, item) {
-            (ItemFields::Heartbeats(fields), StreamItem::Heartbeat(beat)) => fields.write(beat, &mut out),
+            (ItemFields::Heartbeats(fields), StreamItem::Heartbeat(heartbeat)) => fields.write(heartbeat, &mut out),
             (ItemFields::Events(fields), StreamItem::Event(event)) => fields.write(event, &mut out),
             (ItemFields::Stats(fields), StreamItem::Stats(stats)) => fields.write(stats, &mut out),
             (ItemFields::Heartbeats(_) | ItemFields::Events(_) | ItemFields::Stats(_), _) => return None,

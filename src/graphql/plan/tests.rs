@@ -320,7 +320,7 @@ async fn compare(
 /// Items of all three subscriptions for a reading.
 fn items(reading: &Reading, random: &mut StdRng) -> Vec<(&'static str, StreamItem)> {
     let view = reading.view();
-    let beat = view.workers().next().map(|worker| {
+    let heartbeat = view.workers().next().map(|worker| {
         let received_at = worker.worker.usage.last_seen;
         StreamItem::Heartbeat(Heartbeat { worker, received_at, coalesced: random.random_range(0..3) })
     });
@@ -337,7 +337,7 @@ fn items(reading: &Reading, random: &mut StdRng) -> Vec<(&'static str, StreamIte
     };
     let event = StreamItem::Event(EventView { event: Arc::new(event), view: view.clone() });
     let others = [("clusterEvents", event), ("clusterStats", StreamItem::Stats(reading.cluster_stats()))];
-    beat.map(|beat| ("workerHeartbeats", beat)).into_iter().chain(others).collect()
+    heartbeat.map(|heartbeat| ("workerHeartbeats", heartbeat)).into_iter().chain(others).collect()
 }
 
 async fn compare_items(

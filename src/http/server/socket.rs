@@ -2,7 +2,7 @@
 //!
 //! hyper parses and writes; this watches the clock. hyper's own header time-out also runs while a kept-alive connection
 //! rests between two requests, and does not run before the first byte, while the HTTP version is being told. One number
-//! cannot be right for both: an agent that beats every 10 s would find its connection closed under every other beat.
+//! cannot be right for both: an agent with an interval of 10 s would find its connection closed under every other heartbeat.
 //! So [`Socket`] and [`ConnectionState`] count the bytes and requests, and [`ConnectionState::deadline`] says what the client may take now.
 //!
 //! Two smaller matters are settled here because only the socket can settle them: hyper's bare refusals of what it

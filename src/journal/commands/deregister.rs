@@ -1,41 +1,46 @@
-//! A worker says goodbye, or is taken out of service; or it is removed.
+//! A worker deregisters, or an operator takes it out of service or purges it.
 
 use std::sync::Arc;
 
-use super::{Command, Lane, Precondition, check_life, vms_on};
+use super::{Command, Lane, Precondition, known_vms};
 use crate::cluster::{Actor, EventKind, Snapshot, Worker};
 use crate::error::{Error, Result};
-use crate::journal::draft::{Draft, Part, Told};
+use crate::journal::batch::{Batch, ColumnGroup, EventDetails};
+use crate::journal::incarnation;
 
 /// Takes a worker out of service, or out of the cluster altogether.
 #[derive(Clone, Debug)]
 pub struct Deregister {
     /// The worker.
     pub worker_id: String,
-    /// Which life of it: then it is the worker itself who leaves, and only if that life is the present one.
+    /// Its incarnation, if the worker itself deregisters, which only its present incarnation may.
     pub incarnation: Option<u64>,
-    /// What the process of that life called its start: as above.
+    /// The boot id of its process: as above.
     pub boot_id: Option<String>,
-    /// On which start of its host it lives: as above.
+    /// The boot id of its host: as above.
     pub host_boot_id: Option<Arc<str>>,
-    /// Remove it with its VMs, instead of keeping it as offline.
+    /// Purge it with its VMs, instead of keeping it as offline.
     pub purge: bool,
-    /// Remove it even though VMs hold slots on it.
+    /// Purge it even though VMs hold slots on it.
     pub force: bool,
     /// Only if this holds.
     pub condition: Precondition,
 }
 
 impl Deregister {
-    /// Who wants it: an operator does not say of which life he speaks.
+    /// Who asks. An operator names no process of the worker.
     pub fn actor(&self) -> Actor {
-        let names_a_life = self.incarnation.is_some() || self.boot_id.is_some() || self.host_boot_id.is_some();
-        if names_a_life { Actor::Worker } else { Actor::Operator }
+        let names_a_process = self.incarnation.is_some() || self.boot_id.is_some() || self.host_boot_id.is_some();
+        if names_a_process { Actor::Worker } else { Actor::Operator }
     }
 
-    /// Whoever speaks for one life of the worker cannot take another one out of service.
-    fn check_life(&self, worker: &Worker) -> Result<()> {
-        check_life(worker, self.incarnation.unwrap_or(worker.life.incarnation), self.boot_id.as_deref())?;
+    /// A process of the worker cannot deregister another one.
+    fn check_process(&self, worker: &Worker) -> Result<()> {
+        incarnation::check_incarnation(
+            worker,
+            self.incarnation.unwrap_or(worker.life.incarnation),
+            self.boot_id.as_deref(),
+        )?;
         match &self.host_boot_id {
             Some(given) if worker.life.boots.host.as_ref() != Some(given) => {
                 Err(Error::OnAnotherHostBoot { id: worker.id.to_string(), given: given.to_string() })
@@ -60,15 +65,15 @@ impl Command for Deregister {
         if !self.purge {
             return 2;
         }
-        // The worker's row, its tombstone and the entry that it was removed; of each VM its row and an entry.
-        3 + 2 * vms_on(known, &self.worker_id).map_or(0, |vms| vms.len())
+        // The worker's row, its tombstone and the event that it was removed; of each VM its row and an event.
+        3 + 2 * known_vms(known, &self.worker_id).map_or(0, |vms| vms.len())
     }
 
-    fn decide(&self, draft: &mut Draft<'_>) -> Result<Self::Reply> {
+    fn decide(&self, batch: &mut Batch<'_>) -> Result<Self::Reply> {
         let Self { worker_id, purge, force, condition, .. } = self;
-        let known = draft.find_worker(worker_id).ok_or_else(|| Error::WorkerNotFound(worker_id.clone()))?.clone();
-        condition.check(worker_id, Some(&known), draft.revision, draft.epochs())?;
-        self.check_life(&known)?;
+        let known = batch.find_worker(worker_id).ok_or_else(|| Error::WorkerNotFound(worker_id.clone()))?.clone();
+        condition.check(worker_id, Some(&known), batch.revision, batch.epochs())?;
+        self.check_process(&known)?;
         let actor = self.actor();
         let by_itself = actor == Actor::Worker;
         if *purge {
@@ -78,29 +83,30 @@ impl Command for Deregister {
             }
             for vm in known.slot_holders() {
                 let message = format!("VM {} went with worker {worker_id}", vm.id);
-                let told = Told { vm_id: Some(vm.id.clone()), reason: Some("worker removed".into()), message };
-                draft.tell(actor, EventKind::VmStopped, &known.id, told);
+                let details =
+                    EventDetails { vm_id: Some(vm.id.clone()), reason: Some("worker removed".into()), message };
+                batch.record_event(actor, EventKind::VmStopped, &known.id, details);
             }
             let message = format!("Worker {worker_id} was removed");
-            draft.tell(actor, EventKind::WorkerLeft, &known.id, Told { message, ..Told::default() });
-            draft.purge(&known, by_itself);
+            batch.record_event(actor, EventKind::WorkerLeft, &known.id, message);
+            batch.purge(&known, by_itself);
             return Ok(());
         }
-        let has_left = known.life.deregistered_at.is_some();
-        let ends_its_start = by_itself && known.life.boots.boot_id.is_some() && !known.life.boots.has_ended();
-        if has_left && !ends_its_start {
+        let has_left = known.life.left_at.is_some();
+        let ends_its_boot = by_itself && known.life.boots.boot_id.is_some() && !known.life.boots.has_ended();
+        if has_left && !ends_its_boot {
             return Ok(());
         }
         let mut worker = Worker::clone(&known);
-        worker.leave(by_itself, draft.at, draft.revision);
+        worker.leave(by_itself, batch.at, batch.revision);
         if !has_left {
             let message = match by_itself {
                 true => format!("Worker {worker_id} said goodbye"),
                 false => format!("Worker {worker_id} was taken out of service"),
             };
-            draft.tell(actor, EventKind::WorkerLeft, &known.id, Told { message, ..Told::default() });
+            batch.record_event(actor, EventKind::WorkerLeft, &known.id, message);
         }
-        draft.put(worker, &[Part::Registration, Part::Goodbye, Part::Announcement]);
+        batch.put_worker(worker, &[ColumnGroup::Registration, ColumnGroup::Deregistration, ColumnGroup::Announcement]);
         Ok(())
     }
 }

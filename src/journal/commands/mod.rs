@@ -1,83 +1,89 @@
-//! What can be asked of the cluster: one file per command, each a pure decision over a [`Draft`].
+//! What can be asked of the cluster: one file per command, each a pure decision over a batch.
 //!
-//! A command's `decide` reads the draft, and either refuses without having changed anything or
-//! changes the draft and says what to answer. It does no I/O, and may be asked more than once: the journal commits
-//! what was decided only on the latest committed state, so a decision is right when the batch commits.
+//! A command's `decide` reads the batch, and either refuses without having changed anything or changes the batch and
+//! says what to answer. It may be called more than once, because a batch may have to be decided again on a later state.
+//! The journal commits only what was decided on the latest committed state, so a decision is right when its batch
+//! commits.
+//!
+//! **Invariant:** a command does no I/O and reads no clock but the batch's. When it is decided, and with which others,
+//! is the queue's business.
 
-mod announce;
-mod correct;
+mod announce_offline;
+mod clamp_future_times;
 mod deregister;
-mod forget;
 mod heartbeat;
-mod once;
-mod policy;
+mod idempotent;
 mod precondition;
+mod prune_tombstones;
+mod record_liveness_signs;
 mod register;
-mod signs;
+mod set_policy;
 
-pub use announce::AnnounceSilent;
-pub use correct::CorrectTimes;
+pub use announce_offline::AnnounceOffline;
+pub use clamp_future_times::ClampFutureTimes;
 pub use deregister::Deregister;
-pub use forget::ForgetPurged;
-pub use heartbeat::{Beat, HeartbeatAccepted, Inventory, RecordHeartbeat, RecordHeartbeats, RejectedVm, VmReport};
-pub use once::{
-    ANSWERS_ARE_KEPT_FOR_HOURS, ANSWERS_TO_HEARTBEATS_ARE_KEPT_FOR_MINUTES, Once, Tell, Told, heartbeat_fingerprint,
+pub use heartbeat::{
+    HeartbeatAccepted, HeartbeatReport, Inventory, RecordHeartbeat, RecordHeartbeats, RejectedVm, VmReport,
 };
-pub use policy::{PolicySet, SetPolicy};
-pub use precondition::{Precondition, Seen, SeenAt};
+pub use idempotent::{IdempotentCommand, IdempotentOutcome, RenderResponse};
+pub use precondition::{ExpectedRevision, ExpectedState, Precondition};
+pub use prune_tombstones::PruneTombstones;
+pub use record_liveness_signs::RecordLivenessSigns;
 pub use register::{Register, RegistrationAccepted};
-pub use signs::{Heard, RecordSigns, SignOfLife};
+pub use set_policy::{PolicySet, SetPolicy};
 
-use std::cmp::Ordering;
 use std::sync::Arc;
 
-use super::draft::{Draft, Part};
+use super::batch::{Batch, ColumnGroup};
+use super::liveness_signs::LivenessSign;
 use crate::cluster::{Availability, Snapshot, Worker, WorkerVms};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
-/// Something that may change the cluster.
+/// A decision about the cluster, which may change it.
 pub trait Command: Send + 'static {
-    /// What to tell whoever asked, once it is committed.
+    /// What whoever asked is answered, once it is committed.
     type Reply: Send + 'static;
 
-    /// With whose commands it waits.
+    /// The lane in which it waits.
     fn lane(&self) -> Lane;
 
-    /// How many rows it may write at most, entries of the change log included, if the cluster is as it was last known to be:
-    /// so that a batch does not grow beyond what one commit can take.
+    /// How many rows it writes at most, events included, if the cluster is as this server last knew it. The queue
+    /// limits batches by it to what one commit can take.
     fn rows(&self, known: &Snapshot) -> usize;
 
-    /// The key by which its client can send it again: the journal then looks up whether it was answered before.
+    /// Its idempotency key, if it has one: the journal reads the record of this key before it decides the batch.
     fn key(&self) -> Option<&str> {
         None
     }
 
-    /// Whether it is heartbeats and nothing else, which have a shorter way to the database if they bring no news.
+    /// Whether it is heartbeats and nothing else. If they turn out to be plain, they are committed in one statement.
     fn is_heartbeat(&self) -> bool {
         false
     }
 
-    /// Whether it announces workers as silent: then it has to know who speaks in what waits in other lanes.
-    fn announces_silence(&self) -> bool {
+    /// Whether it announces workers as offline. Before it is decided, the signs of life in commands that wait in other
+    /// lanes are noted.
+    fn announces_offline(&self) -> bool {
         false
     }
 
-    /// Tells who speaks in it, for the case that there is no room for what they say.
-    fn signs_of_life(&self, _hear: &mut dyn FnMut(SignOfLife<'_>)) {}
+    /// Passes each sign of life in it to `note`, for the case that the command itself is refused or given up.
+    fn liveness_signs(&self, _note: &mut dyn FnMut(LivenessSign<'_>)) {}
 
-    /// Refuses, or does it. Called again on a fresh draft if the batch has to be repeated.
-    fn decide(&self, draft: &mut Draft<'_>) -> Result<Self::Reply>;
+    /// Refuses without having changed anything, or changes the batch. It is called again on a fresh batch if the commit
+    /// is repeated.
+    fn decide(&self, batch: &mut Batch<'_>) -> Result<Self::Reply>;
 }
 
-/// Whose commands wait together. Those of one lane are carried out in the order in which they came; lanes do not wait for
-/// each other.
+/// Commands of one lane wait together, and are decided in the order in which they came. Lanes do not wait for each
+/// other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
     /// What operators ask for.
     Operators,
-    /// What the server itself finds out: announcements, corrections, signs of life, tombstones.
+    /// What the server itself finds out: who is offline, times in the future, signs of life, old tombstones.
     Server,
-    /// Registrations, heartbeats and goodbyes of workers.
+    /// Registrations, heartbeats and deregistrations of workers.
     Workers,
 }
 
@@ -88,61 +94,36 @@ impl Lane {
     pub const COUNT: usize = Self::ALL.len();
 }
 
-/// The VMs of a worker, as far as is known.
-fn vms_on<'a>(known: &'a Snapshot, worker_id: &str) -> Option<&'a WorkerVms> {
+/// The VMs of a worker that this server knows of.
+fn known_vms<'a>(known: &'a Snapshot, worker_id: &str) -> Option<&'a WorkerVms> {
     known.find_worker(worker_id).map(|worker| &worker.usage.vms)
 }
 
-/// How many entries of the change log tell that a worker is back, if it is heard: one if it was announced offline.
-fn entries_if_back(known: &Snapshot, worker_id: &str) -> usize {
-    let is_offline = |worker: &Arc<Worker>| worker.last_announced_availability == Availability::Offline;
+/// How many events a sign of life of a worker causes: one if the worker was announced offline, because it is announced
+/// back.
+fn events_if_back(known: &Snapshot, worker_id: &str) -> usize {
+    let is_offline = |worker: &Arc<Worker>| worker.announced == Availability::Offline;
     usize::from(known.find_worker(worker_id).is_some_and(is_offline))
 }
 
-/// Refuses what is said of another life of a worker's process than the present one. The number alone does not tell lives
-/// apart when the database was set back to an earlier state: the same may have been handed out to another process before.
-fn check_life(worker: &Worker, given: u64, boot_id: Option<&str>) -> Result<()> {
-    let (id, current, boots) = (worker.id.as_str(), worker.life.incarnation, &worker.life.boots);
-    match given.cmp(&current) {
-        Ordering::Less => Err(Error::Superseded { id: id.to_owned(), given, current }),
-        Ordering::Greater => {
-            // Whoever says no boot id is nobody in particular, and not the one that is over.
-            let over = boot_id.and_then(|said| boots.find_over(Some(said)));
-            let unknown = || Error::UnknownIncarnation { id: id.to_owned(), given, current };
-            Err(over.map_or_else(unknown, |boot_id| boot_is_over(id, &boot_id, current)))
-        }
-        Ordering::Equal => match boot_id {
-            Some(said) if boots.boot_id.as_deref() != Some(said) => {
-                Err(Error::AnotherProcess { id: id.to_owned(), incarnation: current, boot_id: said.to_owned() })
-            }
-            Some(_) | None => Ok(()),
-        },
-    }
-}
-
-/// Why a start of a worker's process that is over is refused: the same whether it registers or beats, so that nobody is told
-/// to register again only to be refused then.
-fn boot_is_over(id: &str, boot_id: &str, current: u64) -> Error {
-    Error::BootIsOver { id: id.to_owned(), boot_id: boot_id.to_owned(), current }
-}
-
-/// Notes that a worker is heard, and says what has to be written for it.
-fn heard(before: &Worker, after: &mut Worker, draft: &mut Draft<'_>) -> &'static [Part] {
-    let is_back = draft.announce_if_back(after);
+/// Announces a worker that sent a sign of life back online if it was announced offline. Answers which of its columns
+/// have to be written.
+fn mark_alive(before: &Worker, after: &mut Worker, batch: &mut Batch<'_>) -> &'static [ColumnGroup] {
+    let is_back = batch.announce_back_online(after);
     match (is_back, before.usage.late_sequence != after.usage.late_sequence) {
-        (false, false) => &[Part::Heartbeat],
-        (true, false) => &[Part::Heartbeat, Part::Announcement],
-        (false, true) => &[Part::Heartbeat, Part::LateHeartbeat],
-        (true, true) => &[Part::Heartbeat, Part::Announcement, Part::LateHeartbeat],
+        (false, false) => &[ColumnGroup::Heartbeat],
+        (true, false) => &[ColumnGroup::Heartbeat, ColumnGroup::Announcement],
+        (false, true) => &[ColumnGroup::Heartbeat, ColumnGroup::LateHeartbeat],
+        (true, true) => &[ColumnGroup::Heartbeat, ColumnGroup::Announcement, ColumnGroup::LateHeartbeat],
     }
 }
 
-/// What has to be written of a worker that was heard, but too long ago to be announced back.
-fn heard_long_ago(before: &Worker, after: &Worker) -> &'static [Part] {
+/// Which columns have to be written of a worker whose last sign of life is too old for the worker to be announced back.
+fn mark_alive_earlier(before: &Worker, after: &Worker) -> &'static [ColumnGroup] {
     if before.usage.late_sequence == after.usage.late_sequence {
-        &[Part::Heartbeat]
+        &[ColumnGroup::Heartbeat]
     } else {
-        &[Part::Heartbeat, Part::LateHeartbeat]
+        &[ColumnGroup::Heartbeat, ColumnGroup::LateHeartbeat]
     }
 }
 
@@ -156,24 +137,24 @@ mod tests {
     use super::*;
     use crate::clock::{Clock, Timestamp};
     use crate::cluster::{Identity, Vm, VmStatus, WorkerId};
-    use crate::journal::SignsOfLife;
+    use crate::journal::liveness_signs::{LivenessSigns, NotedSign};
 
     /// A cluster on which commands are carried out one by one, without a database.
-    struct Carried {
+    struct TestCluster {
         snapshot: Snapshot,
         at: Timestamp,
     }
 
-    impl Carried {
+    impl TestCluster {
         /// What is written for a command, which is no more than it counts as.
-        fn out<C: Command>(&mut self, command: &C) -> usize {
+        fn carry_out<C: Command>(&mut self, command: &C) -> usize {
             let (before, revision) = (self.snapshot.clone(), self.snapshot.revision + 1);
             self.at += TimeDelta::seconds(61);
-            let mut draft = Draft::on(&before, revision, self.at, 0, BTreeMap::new());
-            assert!(command.decide(&mut draft).is_ok());
-            let (changes, events) = draft.into_changes();
+            let mut batch = Batch::on(&before, revision, self.at, 0, BTreeMap::new());
+            assert!(command.decide(&mut batch).is_ok());
+            let (changes, events) = batch.into_changes();
             let (mut rows, purged) = (events.len() + changes.workers.len(), changes.purged.clone());
-            let vms_of = |id: &WorkerId| vms_on(&before, id.as_str()).cloned().unwrap_or_default();
+            let vms_of = |id: &WorkerId| known_vms(&before, id.as_str()).cloned().unwrap_or_default();
             for worker in &changes.workers {
                 let is_gone = |vm: &&Arc<Vm>| worker.vm(vm.id.as_str()).is_none();
                 rows += worker.usage.vms.iter().filter(|vm| vm.revision == revision).count();
@@ -210,37 +191,42 @@ mod tests {
         }
     }
 
-    fn beat(incarnation: u64, vms: &[&str]) -> RecordHeartbeat {
-        let report = |id: &&str| VmReport {
+    fn heartbeat(incarnation: u64, vms: &[&str]) -> RecordHeartbeat {
+        let vm = |id: &&str| VmReport {
             id: (*id).to_owned(),
             name: (*id).into(),
             status: VmStatus::Running,
             vcpus: 1,
             memory_mb: 1,
         };
-        let beat = Beat {
+        let report = HeartbeatReport {
             incarnation,
             boot_id: None,
             sequence: None,
             used_cpu_cores: None,
             used_memory_mb: None,
             used_disk_gb: None,
-            inventory: Inventory::Whole(vms.iter().map(report).collect()),
+            inventory: Inventory::Whole(vms.iter().map(vm).collect()),
         };
-        RecordHeartbeat { worker_id: "w1".to_owned(), beat, offline_after: Duration::from_secs(60) }
+        RecordHeartbeat { worker_id: "w1".to_owned(), report, offline_after: Duration::from_secs(60) }
     }
 
     #[test]
     fn commands_count_all_that_they_write() {
-        let mut carried = Carried { snapshot: Snapshot::empty("test".into()), at: Timestamp::UNIX_EPOCH };
+        let mut cluster = TestCluster { snapshot: Snapshot::empty("test".into()), at: Timestamp::UNIX_EPOCH };
         let offline_after = Duration::from_secs(60);
-        let silence = AnnounceSilent {
+        let silence = AnnounceOffline {
             candidates: vec![WorkerId::parse("w1").unwrap()],
             offline_after,
-            signs: Arc::new(SignsOfLife::new(Clock::manual(Timestamp::UNIX_EPOCH))),
+            signs: Arc::new(LivenessSigns::new(Clock::manual(Timestamp::UNIX_EPOCH))),
         };
-        let heard = |at| RecordSigns {
-            heard: vec![Heard { worker_id: WorkerId::parse("w1").unwrap(), incarnation: 1, late_sequence: None, at }],
+        let heard = |at| RecordLivenessSigns {
+            signs: vec![NotedSign {
+                worker_id: WorkerId::parse("w1").unwrap(),
+                incarnation: 1,
+                late_sequence: None,
+                at,
+            }],
             offline_after,
         };
         let removal = Deregister {
@@ -252,18 +238,18 @@ mod tests {
             force: true,
             condition: Precondition::default(),
         };
-        assert_eq!(carried.out(&register("a")), 2);
-        assert_eq!(carried.out(&beat(1, &["x", "y"])), 5);
-        assert_eq!(carried.out(&silence), 2);
-        assert_eq!(carried.out(&beat(1, &["z"])), 8, "it is back, and all its VMs are others");
-        carried.out(&silence);
-        assert_eq!(heard(carried.at).rows(&carried.snapshot), 2);
-        assert_eq!(carried.out(&heard(carried.at)), 1, "that was over a time-out ago: it is not back");
-        assert_eq!(carried.out(&heard(carried.at + TimeDelta::seconds(1))), 2, "it is back");
-        assert_eq!(heard(carried.at).rows(&carried.snapshot), 1);
-        carried.out(&silence);
-        assert_eq!(carried.out(&register("b")), 5, "it is back, and its VM went with its host");
-        carried.out(&beat(2, &["x", "y", "z"]));
-        assert_eq!(carried.out(&removal), 9);
+        assert_eq!(cluster.carry_out(&register("a")), 2);
+        assert_eq!(cluster.carry_out(&heartbeat(1, &["x", "y"])), 5);
+        assert_eq!(cluster.carry_out(&silence), 2);
+        assert_eq!(cluster.carry_out(&heartbeat(1, &["z"])), 8, "it is back, and all its VMs are others");
+        cluster.carry_out(&silence);
+        assert_eq!(heard(cluster.at).rows(&cluster.snapshot), 2);
+        assert_eq!(cluster.carry_out(&heard(cluster.at)), 1, "that was over a time-out ago: it is not back");
+        assert_eq!(cluster.carry_out(&heard(cluster.at + TimeDelta::seconds(1))), 2, "it is back");
+        assert_eq!(heard(cluster.at).rows(&cluster.snapshot), 1);
+        cluster.carry_out(&silence);
+        assert_eq!(cluster.carry_out(&register("b")), 5, "it is back, and its VM went with its host");
+        cluster.carry_out(&heartbeat(2, &["x", "y", "z"]));
+        assert_eq!(cluster.carry_out(&removal), 9);
     }
 }

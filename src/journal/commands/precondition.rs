@@ -1,86 +1,92 @@
-//! What has to be true of a worker for a command to be carried out on it: looked at in the batch that carries it out,
-//! so that nobody can come in between.
+//! Preconditions of commands: in which state a worker has to be, as `If-Match` and `If-None-Match` say it.
+//!
+//! They are checked in the batch that decides the command, so that no other command can come in between. How they are
+//! written in a request is the protocol's.
 
 use std::sync::Arc;
 
 use crate::cluster::{Cursor, Epochs, Worker};
 use crate::error::{Error, Result};
 
-/// What the caller has seen, or has not. Without any, a command is carried out on whatever there is.
+/// In which state the caller expects a worker, or does not. Without either, a command is decided on whatever there is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Precondition {
-    /// The worker has to be there, as it was seen.
-    pub matches: Option<Seen>,
-    /// It must not be there as it was seen.
-    pub matches_not: Option<Seen>,
+    /// The worker has to be there, in this state.
+    pub if_match: Option<ExpectedState>,
+    /// It must not be there in this state.
+    pub if_none_match: Option<ExpectedState>,
 }
 
-/// How a worker was seen.
+/// A state of a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Seen {
-    /// In whatever state.
-    Somehow,
-    /// At one of these places of the change log: neither its registration nor what operators want of it has changed
-    /// since. Heartbeats do not count.
-    At(Vec<SeenAt>),
+pub enum ExpectedState {
+    /// Whatever state it is in.
+    Any,
+    /// The state at one of these revisions: neither its registration nor its policy has changed since. Heartbeats do
+    /// not count.
+    OneOf(Vec<ExpectedRevision>),
 }
 
-/// A place of some change log at which a worker was seen.
+/// A revision at which the caller has seen a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SeenAt {
+pub struct ExpectedRevision {
     /// The revision.
     pub revision: u64,
-    /// The epoch of the revision. None if the caller names a number alone, which is then taken to be of this
-    /// database: one of before a restore is, too, once the database has come as far again.
+    /// The epoch of the revision. A number without one is taken to be of this database. That is wrong for a number from
+    /// before a restore, once the database has come as far again.
     pub epoch: Option<Arc<str>>,
 }
 
 impl From<Option<u64>> for Precondition {
-    /// As it was at this revision, if one is given.
+    /// The state at this revision, if one is given.
     fn from(revision: Option<u64>) -> Self {
-        let at = |revision| Seen::At(vec![SeenAt { revision, epoch: None }]);
-        Self { matches: revision.map(at), matches_not: None }
+        let at = |revision| ExpectedState::OneOf(vec![ExpectedRevision { revision, epoch: None }]);
+        Self { if_match: revision.map(at), if_none_match: None }
     }
 }
 
 impl Precondition {
     /// For a worker that must not be there.
     pub fn is_new() -> Self {
-        Self { matches: None, matches_not: Some(Seen::Somehow) }
+        Self { if_match: None, if_none_match: Some(ExpectedState::Any) }
     }
 
-    /// Refuses if it does not hold for the worker that is known by this id, in the commit that will have this revision
-    /// in a database of these epochs. They are those that the commit is decided upon: another server may have begun one
-    /// that this one has not heard of when the command arrives.
+    /// Refuses if it does not hold for the worker that is known by this id, in the commit that will have the revision
+    /// `next` in a database of these epochs. The epochs are those that the batch is decided upon: when the command
+    /// arrives, another server may have begun one that this server does not know yet.
     pub(super) fn check(&self, id: &str, known: Option<&Worker>, next: u64, epochs: &Epochs) -> Result<()> {
-        let Self { matches, matches_not } = self;
+        let Self { if_match, if_none_match } = self;
         let Some(known) = known else {
-            return if matches.is_some() { Err(Error::NothingToMatch(id.to_owned())) } else { Ok(()) };
+            return if if_match.is_some() { Err(Error::NothingToMatch(id.to_owned())) } else { Ok(()) };
         };
         let current = known.policy_revision.max(known.registration_revision);
-        // The revisions that are of this database. One that is still to come was read from some other, and none is 0.
-        let of_this_database = |places: &[SeenAt]| {
-            let is_ours = |place: &&SeenAt| {
-                let include = |epoch: &Arc<str>| epochs.include(&Cursor::after_revision(epoch.clone(), place.revision));
-                (1..next).contains(&place.revision) && place.epoch.as_ref().is_none_or(include)
+        // The latest revision that is of this database. One that is still to come was read from some other, and none is
+        // 0.
+        let of_this_database = |revisions: &[ExpectedRevision]| {
+            let is_ours = |expected: &&ExpectedRevision| {
+                let include =
+                    |epoch: &Arc<str>| epochs.include(&Cursor::after_revision(epoch.clone(), expected.revision));
+                (1..next).contains(&expected.revision) && expected.epoch.as_ref().is_none_or(include)
             };
-            places.iter().filter(is_ours).map(|place| place.revision).max()
+            revisions.iter().filter(is_ours).map(|expected| expected.revision).max()
         };
-        match matches {
-            None | Some(Seen::Somehow) => {}
-            Some(Seen::At(places)) => match of_this_database(places) {
+        match if_match {
+            None | Some(ExpectedState::Any) => {}
+            Some(ExpectedState::OneOf(revisions)) => match of_this_database(revisions) {
                 Some(latest) if latest >= current => {}
                 Some(expected) => return Err(Error::StaleRevision { id: id.to_owned(), expected, current }),
                 None => return Err(Error::UnknownRevision { id: id.to_owned(), current }),
             },
         }
-        match matches_not {
+        match if_none_match {
             None => Ok(()),
-            Some(Seen::Somehow) => Err(Error::AlreadyRegistered { id: id.to_owned(), current }),
-            Some(Seen::At(places)) if of_this_database(places).is_some_and(|latest| latest >= current) => {
+            Some(ExpectedState::Any) => Err(Error::AlreadyRegistered { id: id.to_owned(), current }),
+            Some(ExpectedState::OneOf(revisions))
+                if of_this_database(revisions).is_some_and(|latest| latest >= current) =>
+            {
                 Err(Error::Unchanged { id: id.to_owned(), current })
             }
-            Some(Seen::At(_)) => Ok(()),
+            Some(ExpectedState::OneOf(_)) => Ok(()),
         }
     }
 }
@@ -130,13 +136,13 @@ mod tests {
             ((8, Some("c")), "names no revision"),
         ] {
             let (revision, epoch) = place;
-            let seen = Seen::At(vec![SeenAt { revision, epoch: epoch.map(Into::into) }]);
+            let seen = ExpectedState::OneOf(vec![ExpectedRevision { revision, epoch: epoch.map(Into::into) }]);
             let check = |condition: Precondition| condition.check("w1", Some(&worker()), 13, &epochs);
-            let matches = check(Precondition { matches: Some(seen.clone()), matches_not: None });
-            let said = matches.map_or_else(|error| error.to_string(), |()| String::new());
+            let if_match = check(Precondition { if_match: Some(seen.clone()), if_none_match: None });
+            let said = if_match.map_or_else(|error| error.to_string(), |()| String::new());
             assert!(said.contains(refused) && said.is_empty() == refused.is_empty(), "{place:?}: {said}");
-            let matches_not = check(Precondition { matches: None, matches_not: Some(seen) });
-            assert_eq!(matches_not.is_err(), refused.is_empty(), "{place:?}");
+            let if_none_match = check(Precondition { if_match: None, if_none_match: Some(seen) });
+            assert_eq!(if_none_match.is_err(), refused.is_empty(), "{place:?}");
         }
     }
 }

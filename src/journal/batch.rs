@@ -1,0 +1,353 @@
+//! A batch while it is decided: the state as it will be, and what has to be written for it.
+//!
+//! Commands change a [`Batch`] and nothing else. It is a value in memory: it knows neither the tables nor SQL, which
+//! are [`store`](super::store)'s, and nothing of who waits for the commands' replies, which is
+//! [`queue`](super::queue)'s.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::idempotency::{IdempotencyRecord, StoredResponse};
+use crate::clock::Timestamp;
+use crate::cluster::{
+    Actor, Availability, Changes, Cursor, Epochs, Event, EventKind, Snapshot, Tombstone, Vm, VmId, Worker, WorkerId,
+};
+
+/// The next state of the cluster, while commands are still changing it.
+///
+/// Commands see what the commands before them in the same batch did. Rows are written from the final state, column
+/// group by column group, so the number of statements does not depend on how many commands of a batch touched one
+/// worker.
+pub struct Batch<'a> {
+    base: &'a Snapshot,
+    /// The revision this batch will have.
+    pub revision: u64,
+    /// When it happens, by the clock of all servers.
+    pub at: Timestamp,
+    workers: BTreeMap<WorkerId, ChangedWorker>,
+    purged: BTreeMap<WorkerId, Arc<Tombstone>>,
+    /// Workers whose tombstones are removed.
+    pruned_tombstones: BTreeSet<WorkerId>,
+    /// The latest revision at which one of them was purged.
+    tombstones_pruned_through: u64,
+    /// Incarnations that are handed out are above this.
+    incarnation_floor: u64,
+    /// Whether the floor has to be written.
+    has_raised_floor: bool,
+    events: Vec<Arc<Event>>,
+    /// Idempotency records by key: those of earlier batches that commands of this one may ask for, and those that this
+    /// one makes.
+    idempotency_records: BTreeMap<Arc<str>, IdempotencyRecord>,
+    /// Keys of the records that this batch makes.
+    recorded_keys: Vec<Arc<str>>,
+}
+
+/// A worker's new state, and which of its columns have to be written.
+struct ChangedWorker {
+    worker: Arc<Worker>,
+    column_groups: [bool; ColumnGroup::COUNT],
+}
+
+/// The columns of a worker, grouped by who changes them. Two writers never share a column, so neither undoes the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ColumnGroup {
+    /// Identity, capacity and incarnation.
+    Registration,
+    /// Usage and VMs.
+    Heartbeat,
+    /// Which heartbeats counted although they came late.
+    LateHeartbeat,
+    /// The scheduling policy.
+    Policy,
+    /// What was announced of its availability.
+    Announcement,
+    /// That it has left.
+    Deregistration,
+}
+
+impl ColumnGroup {
+    const COUNT: usize = 6;
+}
+
+/// What an event says besides its cursor, time and kind.
+#[derive(Debug, Default)]
+pub struct EventDetails {
+    /// The VM it is about.
+    pub vm_id: Option<VmId>,
+    /// The reason that was given.
+    pub reason: Option<Arc<str>>,
+    /// What happened, as a sentence.
+    pub message: String,
+}
+
+impl From<String> for EventDetails {
+    fn from(message: String) -> Self {
+        Self { vm_id: None, reason: None, message }
+    }
+}
+
+/// VMs whose rows have to be removed, and those whose rows are new or different.
+#[derive(Default)]
+pub struct VmChanges<'a> {
+    pub removed: Vec<&'a Vm>,
+    pub upserted: Vec<&'a Vm>,
+}
+
+impl<'a> Batch<'a> {
+    /// Begins a batch on top of a state. What comes of it counts only if that is the latest.
+    pub(super) fn on(
+        base: &'a Snapshot,
+        revision: u64,
+        at: Timestamp,
+        incarnation_floor: u64,
+        idempotency_records: BTreeMap<Arc<str>, IdempotencyRecord>,
+    ) -> Self {
+        Self {
+            base,
+            revision,
+            at,
+            workers: BTreeMap::new(),
+            purged: BTreeMap::new(),
+            pruned_tombstones: BTreeSet::new(),
+            tombstones_pruned_through: 0,
+            incarnation_floor,
+            has_raised_floor: false,
+            events: Vec::new(),
+            idempotency_records,
+            recorded_keys: Vec::new(),
+        }
+    }
+
+    /// The state this batch began on, at the revision that it will have: for responses that tell no more than a reply
+    /// and the revision.
+    pub fn preview(&self) -> Arc<Snapshot> {
+        let mut preview = self.base.clone();
+        preview.revision = self.revision;
+        Arc::new(preview)
+    }
+
+    /// The record of this key, made before or in this batch.
+    pub fn find_idempotency_record(&self, key: &str) -> Option<&IdempotencyRecord> {
+        self.idempotency_records.get(key)
+    }
+
+    /// Keeps a response for whoever asks again.
+    pub fn record_response(&mut self, key: Arc<str>, fingerprint: Arc<str>, response: StoredResponse) {
+        self.recorded_keys.push(key.clone());
+        self.idempotency_records.insert(key, IdempotencyRecord { fingerprint, response });
+    }
+
+    /// The epochs of the database that the batch is decided upon.
+    pub fn epochs(&self) -> &Epochs {
+        &self.base.epochs
+    }
+
+    /// The worker with this id, as it is now in the batch.
+    pub fn find_worker(&self, id: &str) -> Option<&Arc<Worker>> {
+        match self.workers.get(id) {
+            Some(changed) => Some(&changed.worker),
+            None if self.purged.contains_key(id) => None,
+            None => self.base.find_worker(id),
+        }
+    }
+
+    /// The tombstone of a worker of this id that was purged.
+    pub fn tombstone(&self, id: &str) -> Option<&Arc<Tombstone>> {
+        self.purged.get(id).or_else(|| self.base.tombstone(id).filter(|_| !self.pruned_tombstones.contains(id)))
+    }
+
+    /// An incarnation above the last one in the database, above the last one that the process itself knows of, and
+    /// above the floor. The database may have been restored to a state from before the process's own was handed out.
+    pub fn next_incarnation(&self, last: Option<u64>, last_of_process: Option<u64>) -> u64 {
+        last.max(last_of_process).unwrap_or(0).max(self.incarnation_floor) + 1
+    }
+
+    /// Whether any worker reports a VM of this id.
+    pub fn is_vm(&self, id: &str) -> bool {
+        let in_base = self.base.find_vm(id).is_some_and(|reports| {
+            reports.workers().any(|worker| !self.workers.contains_key(worker) && !self.purged.contains_key(worker))
+        });
+        in_base || self.workers.values().any(|changed| changed.worker.vm(id).is_some())
+    }
+
+    /// Takes a worker's new state and the columns that it changes, and gives the state back as it will be kept.
+    pub fn put_worker(&mut self, worker: Worker, column_groups: &[ColumnGroup]) -> Arc<Worker> {
+        let worker = Arc::new(worker);
+        // One lookup: walking the tree is much of the work of a heartbeat.
+        let new = || ChangedWorker { worker: worker.clone(), column_groups: [false; ColumnGroup::COUNT] };
+        let changed = self.workers.entry(worker.id.clone()).or_insert_with(new);
+        changed.worker = worker.clone();
+        for group in column_groups {
+            changed.column_groups[*group as usize] = true;
+        }
+        worker
+    }
+
+    /// Removes a worker and its VMs, and leaves a tombstone.
+    pub fn purge(&mut self, worker: &Worker, by_itself: bool) {
+        self.workers.remove(&worker.id);
+        self.pruned_tombstones.remove(&worker.id);
+        let tombstone = worker.tombstone(by_itself, self.at, self.revision);
+        self.purged.insert(worker.id.clone(), Arc::new(tombstone));
+    }
+
+    /// Removes the tombstone of a worker that was purged before this batch. If no worker of its id is registered again,
+    /// the incarnation floor rises to the tombstone's incarnation, so that none is handed out twice. (One that is
+    /// registered again counts on from the tombstone's.)
+    pub fn prune_tombstone(&mut self, tombstone: &Tombstone) {
+        let id = &tombstone.worker_id;
+        let counts_on = self.find_worker(id.as_str()).is_some();
+        self.pruned_tombstones.insert(id.clone());
+        self.tombstones_pruned_through = self.tombstones_pruned_through.max(tombstone.revision);
+        if !counts_on && tombstone.incarnation > self.incarnation_floor {
+            self.incarnation_floor = tombstone.incarnation;
+            self.has_raised_floor = true;
+        }
+    }
+
+    /// Adds an event to the event log.
+    pub fn record_event(
+        &mut self,
+        actor: Actor,
+        kind: EventKind,
+        worker_id: &WorkerId,
+        details: impl Into<EventDetails>,
+    ) {
+        let EventDetails { vm_id, reason, message } = details.into();
+        self.events.push(Arc::new(Event {
+            cursor: Cursor {
+                epoch: self.base.epochs.of(self.revision).clone(),
+                revision: self.revision,
+                position: u32::try_from(self.events.len()).unwrap_or(u32::MAX - 1),
+            },
+            at: self.at,
+            kind,
+            worker_id: Some(worker_id.clone()),
+            vm_id,
+            actor: Some(actor.as_str().into()),
+            reason,
+            message: message.into(),
+            oldest_cursor: None,
+        }));
+    }
+
+    /// Announces a worker back online if it was announced offline. The actor is the server, as it is for the
+    /// announcement that the worker was offline: the server found out both.
+    pub fn announce_back_online(&mut self, worker: &mut Worker) -> bool {
+        let back = worker.announced == Availability::Offline;
+        if back {
+            worker.announced = Availability::Online;
+            let message = format!("Worker {} is back online", worker.id);
+            self.record_event(Actor::Server, EventKind::WorkerOnline, &worker.id, message);
+        }
+        back
+    }
+
+    /// Whether there is nothing to commit.
+    pub(super) fn is_empty(&self) -> bool {
+        self.workers.is_empty() && self.changes_workers_only()
+    }
+
+    fn changes_workers_only(&self) -> bool {
+        self.purged.is_empty()
+            && self.pruned_tombstones.is_empty()
+            && self.events.is_empty()
+            && self.recorded_keys.is_empty()
+    }
+
+    /// Whether plain heartbeats are all that there is to write.
+    pub(super) fn is_plain_heartbeats_only(&self) -> bool {
+        self.changes_workers_only()
+            && !self.workers.is_empty()
+            && self.workers.values().all(|changed| self.is_plain_heartbeat(changed))
+    }
+
+    /// Workers of which nothing but a plain heartbeat has to be written.
+    pub(super) fn plain_heartbeats(&self) -> impl Iterator<Item = &Worker> {
+        self.workers.values().filter(|changed| self.is_plain_heartbeat(changed)).map(|changed| &*changed.worker)
+    }
+
+    /// Workers of which a heartbeat has to be written that is not plain.
+    pub(super) fn other_heartbeats(&self) -> impl Iterator<Item = &Worker> {
+        let others = self.workers.values().filter(|changed| {
+            changed.column_groups[ColumnGroup::Heartbeat as usize] && !self.is_plain_heartbeat(changed)
+        });
+        others.map(|changed| &*changed.worker)
+    }
+
+    /// A plain heartbeat changes a worker's numbers and none of its VMs, and it arrived at the time of the batch: rows
+    /// of plain heartbeats share their revision and their time.
+    fn is_plain_heartbeat(&self, ChangedWorker { worker, column_groups }: &ChangedWorker) -> bool {
+        const HEARTBEAT: [bool; ColumnGroup::COUNT] = {
+            let mut column_groups = [false; ColumnGroup::COUNT];
+            column_groups[ColumnGroup::Heartbeat as usize] = true;
+            column_groups
+        };
+        *column_groups == HEARTBEAT && worker.usage.vms_revision != self.revision && worker.usage.last_seen == self.at
+    }
+
+    /// Workers of which this column group has to be written.
+    pub(super) fn workers_with(&self, group: ColumnGroup) -> impl Iterator<Item = &Worker> {
+        let changed = self.workers.values().filter(move |changed| changed.column_groups[group as usize]);
+        changed.map(|changed| &*changed.worker)
+    }
+
+    /// Workers that are purged.
+    pub(super) fn purged(&self) -> impl Iterator<Item = &Tombstone> {
+        self.purged.values().map(|tombstone| &**tombstone)
+    }
+
+    /// Workers whose tombstones are removed.
+    pub(super) fn pruned_tombstones(&self) -> &BTreeSet<WorkerId> {
+        &self.pruned_tombstones
+    }
+
+    /// Up to which revision tombstones may be missing from now on; none if none is removed.
+    pub(super) fn tombstones_pruned_through(&self) -> Option<u64> {
+        (!self.pruned_tombstones.is_empty()).then_some(self.tombstones_pruned_through)
+    }
+
+    /// The new incarnation floor, if it has risen.
+    pub(super) fn raised_incarnation_floor(&self) -> Option<u64> {
+        self.has_raised_floor.then_some(self.incarnation_floor)
+    }
+
+    /// The events, in order.
+    pub(super) fn events(&self) -> &[Arc<Event>] {
+        &self.events
+    }
+
+    /// The idempotency records that this batch makes, by key.
+    pub(super) fn new_idempotency_records(&self) -> impl Iterator<Item = (&str, &IdempotencyRecord)> {
+        self.recorded_keys.iter().filter_map(|key| Some((&**key, self.idempotency_records.get(key)?)))
+    }
+
+    /// VMs of workers that are not purged, as far as they change.
+    pub(super) fn vm_changes(&self) -> VmChanges<'_> {
+        let mut changes = VmChanges::default();
+        for (id, ChangedWorker { worker, .. }) in &self.workers {
+            if worker.usage.vms_revision != self.revision {
+                continue;
+            }
+            // The VMs of a worker that is purged and registered again in one batch go with its purge.
+            let before = if self.purged.contains_key(id) { None } else { self.base.find_worker(id.as_str()) };
+            let before = before.into_iter().flat_map(|before| before.usage.vms.iter());
+            let removed = before.filter(|vm| worker.vm(vm.id.as_str()).is_none());
+            changes.removed.extend(removed.map(|vm| &**vm));
+            let upserted = worker.usage.vms.iter().filter(|vm| vm.revision == self.revision);
+            changes.upserted.extend(upserted.map(|vm| &**vm));
+        }
+        changes
+    }
+
+    /// What the batch makes of the state.
+    pub(super) fn into_changes(self) -> (Changes, Vec<Arc<Event>>) {
+        let changes = Changes {
+            workers: self.workers.into_values().map(|changed| changed.worker).collect(),
+            purged: self.purged.into_values().collect(),
+            gone: Vec::new(),
+            forgotten: self.pruned_tombstones.into_iter().collect(),
+        };
+        (changes, self.events)
+    }
+}

@@ -1,0 +1,68 @@
+//! The server brings times that lie in the future back to the present.
+
+use std::sync::Arc;
+
+use super::{Command, Lane};
+use crate::clock::Timestamp;
+use crate::cluster::{Snapshot, Worker, WorkerId};
+use crate::error::Result;
+use crate::journal::batch::{Batch, ColumnGroup};
+
+/// Sets times of workers that lie in the future to now. They were written by a clock that was ahead and has been set
+/// back since, and cannot be right: a worker that was last seen in an hour would be healthy for an hour, dead or alive.
+#[derive(Clone, Debug)]
+pub struct ClampFutureTimes {
+    /// Workers that looked to have such times to the server that asks.
+    pub candidates: Vec<WorkerId>,
+}
+
+impl Command for ClampFutureTimes {
+    /// How many workers had some.
+    type Reply = usize;
+
+    fn lane(&self) -> Lane {
+        Lane::Server
+    }
+
+    fn rows(&self, _: &Snapshot) -> usize {
+        // Each kind of time is in a column group of its own.
+        4 * self.candidates.len()
+    }
+
+    fn decide(&self, batch: &mut Batch<'_>) -> Result<Self::Reply> {
+        let mut clamped = 0;
+        for id in &self.candidates {
+            let Some(known) = batch.find_worker(id.as_str()).cloned() else { continue };
+            let mut worker = Worker::clone(&known);
+            let column_groups = clamp_times(&mut worker, batch.at);
+            if !column_groups.is_empty() {
+                worker.revision = batch.revision;
+                batch.put_worker(worker, &column_groups);
+                clamped += 1;
+            }
+        }
+        Ok(clamped)
+    }
+}
+
+/// Answers which columns have to be written.
+fn clamp_times(worker: &mut Worker, now: Timestamp) -> Vec<ColumnGroup> {
+    let mut column_groups = Vec::new();
+    let mut clamp = |time: &mut Timestamp, group| {
+        if *time > now {
+            *time = now;
+            column_groups.push(group);
+        }
+    };
+    clamp(&mut worker.usage.last_seen, ColumnGroup::Heartbeat);
+    clamp(&mut worker.life.started_at, ColumnGroup::Registration);
+    if let Some(left_at) = &mut worker.life.left_at {
+        clamp(left_at, ColumnGroup::Deregistration);
+    }
+    let began = worker.drain.as_ref().and_then(|drain| drain.started_at);
+    if let (Some(mut began), Some(drain)) = (began.filter(|began| *began > now), &mut worker.drain) {
+        clamp(&mut began, ColumnGroup::Policy);
+        Arc::make_mut(drain).started_at = Some(began);
+    }
+    column_groups
+}

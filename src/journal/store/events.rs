@@ -1,0 +1,199 @@
+//! The event log, read from the database: history is too long for memory.
+//!
+//! Events are written with the batch that made them ([`write_batch`](super::write_batch)), and removed by
+//! [`pruning`](super::pruning). Streams of events as they happen come from the [feed](crate::journal::feed).
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use entity::{cluster, event};
+use sea_orm::{ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, QueryFilter, QuerySelect, Statement};
+use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
+
+use super::database::Database;
+use super::rows;
+use super::rows::signed;
+use crate::cluster::{Cursor, Event, EventFilter, EventKind, WorkerId};
+use crate::error::{Error, Result};
+use crate::journal::published::Published;
+
+/// How many queries may read the log at once. Others wait for their turn, however long that takes: when a server starts
+/// again, all clients that followed it come back together, and must neither fail nor take all connections.
+const READERS: usize = 2;
+
+/// How many pages of events that other servers committed are kept: some seconds of a busy cluster, each read once for
+/// all followers.
+const SHARED_PAGES: usize = 8;
+
+/// Most events of such a page.
+const SHARED_PAGE: usize = 500;
+
+/// Reads the event log.
+#[derive(Clone, Debug)]
+pub struct EventLog {
+    database: Database,
+    /// The state of the cluster, whose epochs are part of cursors.
+    published: Arc<ArcSwap<Published>>,
+    permits: Arc<Semaphore>,
+    /// Pages of what other servers committed lately, the latest last.
+    shared: Arc<Mutex<VecDeque<SharedPage>>>,
+}
+
+/// A page that is being read, or was, for all who ask for the same.
+#[derive(Debug)]
+struct SharedPage {
+    after: Cursor,
+    up_to: u64,
+    page: Arc<OnceCell<Arc<EventPage>>>,
+}
+
+/// Where the log begins and ends.
+#[derive(Clone, Debug)]
+pub struct LogRange {
+    /// Where it begins: what came before may have been pruned.
+    pub start: Cursor,
+    /// The revision of the database, which may be later than what this server has seen.
+    pub revision: u64,
+}
+
+/// ColumnGroup of the log.
+#[derive(Clone, Debug)]
+pub struct EventPage {
+    /// The events, oldest first.
+    pub events: Vec<Arc<Event>>,
+    /// Where the log begins.
+    pub start: Cursor,
+}
+
+impl EventPage {
+    /// Whether nothing between a cursor and this page can have been pruned.
+    pub fn follows(&self, after: &Cursor) -> bool {
+        !self.start.is_after(after)
+    }
+}
+
+impl EventLog {
+    /// Reads the log of this database. The published state has the epochs, which are part of cursors.
+    pub fn new(database: Database, published: Arc<ArcSwap<Published>>) -> Self {
+        Self { database, published, permits: Arc::new(Semaphore::new(READERS)), shared: Arc::default() }
+    }
+
+    /// Up to `limit` events after a cursor, oldest first, with the beginning of the log: so a caller notices that
+    /// events were pruned, and does not take them for events that never were.
+    pub async fn events_after(&self, after: &Cursor, filter: &EventFilter, limit: u64) -> Result<EventPage> {
+        let mut select = event::Entity::after(signed(after.revision), i64::from(after.position));
+        if let Some(worker_ids) = &filter.worker_ids {
+            // No worker has an invalid id, and not every database takes every text: PostgreSQL refuses NUL.
+            let ids = worker_ids.iter().filter(|id| WorkerId::parse(id).is_ok());
+            select = select.filter(event::Entity::about_workers(ids.cloned().collect()));
+        }
+        if let Some(kinds) = &filter.kinds {
+            select = select.filter(event::Entity::of_kinds(kinds.iter().copied().map(EventKind::as_str)));
+        }
+        let permit = self.acquire_permit().await?;
+        // The events are read before the beginning, which is moved before events are removed.
+        let rows = select.limit(limit).all(&*self.database.readers()).await?;
+        let LogRange { start, .. } = self.read_range(&permit).await?;
+        Ok(EventPage { events: self.read(rows)?, start })
+    }
+
+    /// The next events after a cursor and up to a revision that this server knows, oldest first, and whether those are
+    /// all. They are read once, however many followers ask for the same while they are kept.
+    pub async fn shared_events(&self, after: &Cursor, up_to: u64) -> Result<(Arc<EventPage>, bool)> {
+        let page = self.shared_page(after, up_to);
+        let read = async || {
+            let mut page = self.events_after(after, &EventFilter::default(), SHARED_PAGE as u64).await?;
+            // The log may have later events by now, which are asked for with a later revision.
+            page.events.retain(|event| event.cursor.revision <= up_to);
+            Ok::<_, Error>(Arc::new(page))
+        };
+        let page = page.get_or_try_init(read).await?.clone();
+        let is_all = page.events.len() < SHARED_PAGE;
+        Ok((page, is_all))
+    }
+
+    fn shared_page(&self, after: &Cursor, up_to: u64) -> Arc<OnceCell<Arc<EventPage>>> {
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = shared.iter().find(|known| known.up_to == up_to && known.after == *after) {
+            return known.page.clone();
+        }
+        if shared.len() == SHARED_PAGES {
+            shared.pop_front();
+        }
+        let page = Arc::<OnceCell<_>>::default();
+        shared.push_back(SharedPage { after: after.clone(), up_to, page: page.clone() });
+        page
+    }
+
+    /// Where the log begins and ends.
+    pub async fn range(&self) -> Result<LogRange> {
+        self.read_range(&self.acquire_permit().await?).await
+    }
+
+    /// The revision of the database and the name of its last epoch, which may be later than what this server has seen.
+    pub async fn latest_commit(&self) -> Result<(u64, String)> {
+        let row = cluster::Entity::find_by_id(cluster::ID).one(&*self.database.readers()).await?;
+        Ok(row.map(|row| (unsigned(row.revision), row.epoch)).unwrap_or_default())
+    }
+
+    async fn read_range(&self, _permit: &SemaphorePermit<'_>) -> Result<LogRange> {
+        let row = cluster::Entity::find_by_id(cluster::ID).one(&*self.database.readers()).await?;
+        let (start, revision) = row.map_or((0, 0), |row| (unsigned(row.events_pruned_through), unsigned(row.revision)));
+        Ok(LogRange { start: self.published.load().snapshot.cursor_after(start), revision })
+    }
+
+    async fn acquire_permit(&self) -> Result<SemaphorePermit<'_>> {
+        // The semaphore is never closed.
+        self.permits.acquire().await.map_err(|_| Error::ShuttingDown)
+    }
+
+    /// Up to `limit` events about each of these workers, newest first, before a cursor: one statement, however many
+    /// workers.
+    pub async fn latest_events(
+        &self,
+        worker_ids: &[Arc<str>],
+        limit: u64,
+        before: &Cursor,
+    ) -> Result<HashMap<Arc<str>, Vec<Arc<Event>>>> {
+        let backend = self.database.backend();
+        // An index lookup for each worker: a window function over all of them would number their whole history.
+        let by_worker = match backend {
+            DbBackend::Sqlite => {
+                "json_each(?1) AS wanted CROSS JOIN event ON event.rowid IN ( \
+                   SELECT past.rowid FROM event AS past \
+                   WHERE past.worker_id = wanted.value AND (past.revision, past.position) < (?2, ?3) \
+                   ORDER BY past.revision DESC, past.position DESC LIMIT ?4)"
+            }
+            _ => {
+                "json_array_elements_text($1::json) AS wanted(id) CROSS JOIN LATERAL ( \
+                   SELECT past.* FROM event AS past \
+                   WHERE past.worker_id = wanted.id AND (past.revision, past.position) < ($2, $3) \
+                   ORDER BY past.revision DESC, past.position DESC LIMIT $4) AS event"
+            }
+        };
+        let sql = format!("SELECT event.* FROM {by_worker} ORDER BY event.revision DESC, event.position DESC");
+        let ids = serde_json::json!(worker_ids).to_string();
+        let (revision, position) = (signed(before.revision), i64::from(before.position));
+        let values = [ids.into(), revision.into(), position.into(), signed(limit).into()];
+        let _permit = self.acquire_permit().await?;
+        let rows = self.database.readers().query_all_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
+        let rows = rows.iter().map(|row| event::Model::from_query_result(row, "")).collect::<Result<Vec<_>, _>>()?;
+        let mut by_worker = HashMap::<Arc<str>, Vec<Arc<Event>>>::new();
+        for event in self.read(rows)? {
+            if let Some(worker_id) = &event.worker_id {
+                by_worker.entry(worker_id.shared()).or_default().push(event);
+            }
+        }
+        Ok(by_worker)
+    }
+
+    fn read(&self, rows: Vec<event::Model>) -> Result<Vec<Arc<Event>>> {
+        let published = self.published.load();
+        rows.into_iter().map(|row| Ok(Arc::new(rows::read_event(row, &published.snapshot.epochs)?))).collect()
+    }
+}
+
+fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}

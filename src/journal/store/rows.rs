@@ -1,0 +1,478 @@
+//! Rows of the database as values of the cluster, and the other way round.
+//!
+//! Which rows are written when is in [`write_batch`](super::write_batch).
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use entity::{epoch, event, idempotency_record, vm, worker, worker_tombstone};
+use futures_util::TryStreamExt as _;
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, StreamTrait as _};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::clock::{Timestamp, with_milliseconds};
+use crate::cluster::{
+    Boot, Boots, Changes, Cursor, Drain, Epoch, Epochs, Event, Identity, InvalidId, Life, SchedulingPolicy, Snapshot,
+    Tombstone, UnknownWord, Usage, Vm, VmId, Worker, WorkerId, WorkerVms,
+};
+use crate::error::Error;
+use crate::journal::idempotency::{IdempotencyRecord, StoredResponse};
+
+/// A row that this program cannot have written: another program has written to the database.
+#[derive(Debug, thiserror::Error)]
+pub enum BadRow {
+    #[error(transparent)]
+    Word(#[from] UnknownWord),
+    #[error("{text:?} is no id: it {reason}")]
+    Id { text: String, reason: InvalidId },
+    #[error("{number} is out of range for {column}")]
+    Number { column: &'static str, number: i64 },
+    #[error("the VMs of {worker_id} cannot be read: {reason}")]
+    Vms { worker_id: String, reason: Arc<serde_json::Error> },
+}
+
+impl From<BadRow> for Error {
+    fn from(error: BadRow) -> Self {
+        Self::Corrupt(Arc::new(error))
+    }
+}
+
+/// How many epochs are kept, and so after how many starts of servers a cursor is too old to be resumed.
+const MAX_EPOCHS: u32 = 1_000;
+
+/// Reads the epochs of the database.
+pub async fn read_epochs(connection: &impl ConnectionTrait) -> Result<Epochs, Error> {
+    let rows = epoch::Entity::oldest_first().all(connection).await?;
+    let epochs = rows.into_iter().map(|epoch::Model { number: _, name, start_revision }| {
+        Ok(Epoch { name: name.into(), start: unsigned("start_revision", start_revision)? })
+    });
+    let epochs = Epochs::of_database(epochs.collect::<Result<_, BadRow>>()?);
+    epochs.ok_or_else(|| DbErr::RecordNotFound("an epoch".to_owned()).into())
+}
+
+/// Begins an epoch: what is committed from now on belongs to it. Its name has to be of hexadecimal digits.
+pub async fn begin_epoch(transaction: &DatabaseTransaction, name: &str) -> Result<(), Error> {
+    let statements = [
+        // First, for the lock of all commits.
+        format!("UPDATE cluster SET epoch = '{name}' WHERE id = 1"),
+        // No cursor is of an epoch in which nothing was committed. A server that cannot commit may start very often.
+        "DELETE FROM epoch WHERE start_revision > 0 AND start_revision = (SELECT revision FROM cluster WHERE id = 1)"
+            .to_owned(),
+        format!(
+            "INSERT INTO epoch (number, name, start_revision) SELECT coalesce(max(epoch.number), 0) + 1, '{name}', \
+             (SELECT cluster.revision FROM cluster WHERE cluster.id = 1) FROM epoch"
+        ),
+        format!("DELETE FROM epoch WHERE number <= (SELECT max(latest.number) FROM epoch AS latest) - {MAX_EPOCHS}"),
+    ];
+    for statement in statements {
+        transaction.execute_unprepared(&statement).await?;
+    }
+    Ok(())
+}
+
+/// Reads everything that changed since a snapshot; since an empty one, everything there is. Tombstones of workers that
+/// were purged up to `tombstones_pruned_through` may be missing.
+pub async fn changes_since(
+    transaction: &DatabaseTransaction,
+    base: &Snapshot,
+    tombstones_pruned_through: u64,
+) -> Result<Changes, Error> {
+    let since = signed(base.revision);
+    let workers = worker::Entity::changed_since(since).all(transaction).await?;
+    let mut vms = vms_of_workers_changed_since(transaction, since).await?;
+    let mut changes = Changes::default();
+    for row in workers {
+        let unchanged = base.find_worker(&row.id).filter(|_| row.vms_revision <= since);
+        let (id, its_vms) = match (unchanged, vms.remove_entry(row.id.as_str())) {
+            (Some(worker), _) => (worker.id.clone(), worker.usage.vms.clone()),
+            (None, Some((id, mut its_vms))) => {
+                // The database may sort by a collation; here it is by code point, as everywhere else.
+                its_vms.sort_unstable_by(|one, other| one.id.cmp(&other.id));
+                (id, its_vms.into())
+            }
+            (None, None) => (read_worker_id(&row.id)?, WorkerVms::default()),
+        };
+        changes.workers.push(Arc::new(read_worker(row, id, its_vms)?));
+    }
+    // The database may sort by a collation; here it is by code point, as everywhere else.
+    changes.workers.sort_by(|one, other| one.id.cmp(&other.id));
+    for row in worker_tombstone::Entity::purged_since(since).all(transaction).await? {
+        let tombstone = Tombstone {
+            worker_id: read_worker_id(&row.id)?,
+            incarnation: unsigned("incarnation", row.incarnation)?,
+            boots: read_boots(row.boot_id, row.host_boot_id, row.earlier_boot_ids, row.earlier_host_boot_ids),
+            purged_at: row.purged_at,
+            revision: unsigned("revision", row.revision)?,
+        };
+        changes.purged.push(Arc::new(tombstone));
+    }
+    if base.revision < tombstones_pruned_through {
+        // Workers may have been purged without a tombstone that is left. They are found by comparison with those that
+        // exist.
+        let existing: HashSet<String> =
+            worker::Entity::ids().into_tuple().all(transaction).await?.into_iter().collect();
+        let gone = base.workers().filter(|worker| !existing.contains(worker.id.as_str()));
+        changes.gone.extend(gone.map(|worker| worker.id.clone()));
+    }
+    Ok(changes)
+}
+
+/// The columns of a VM, as one statement reads them for all VMs of a worker.
+#[derive(Deserialize)]
+struct VmCells<'a>(
+    #[serde(borrow)] Cow<'a, str>,
+    #[serde(borrow)] Cow<'a, str>,
+    #[serde(borrow)] Cow<'a, str>,
+    i64,
+    i64,
+    i64,
+);
+
+/// VMs by worker, each list in any order. They are streamed worker by worker, because all rows at once take several
+/// times the memory of what they become.
+async fn vms_of_workers_changed_since(
+    transaction: &DatabaseTransaction,
+    since: i64,
+) -> Result<HashMap<WorkerId, Vec<Arc<Vm>>>, Error> {
+    let mut vms = HashMap::new();
+    let statement = vm::Entity::of_workers_changed_since(ConnectionTrait::get_database_backend(transaction), since);
+    let mut rows = transaction.stream_raw(statement).await?;
+    while let Some(row) = rows.try_next().await? {
+        let (worker_id, text): (String, String) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+        let worker_id = read_worker_id(&worker_id)?;
+        let cells: Vec<VmCells<'_>> = serde_json::from_str(&text)
+            .map_err(|reason| BadRow::Vms { worker_id: worker_id.to_string(), reason: Arc::new(reason) })?;
+        let its_vms = cells.into_iter().map(|cells| Ok(Arc::new(read_vm(cells, worker_id.clone())?)));
+        let its_vms = its_vms.collect::<Result<Vec<_>, BadRow>>()?;
+        vms.insert(worker_id, its_vms);
+    }
+    Ok(vms)
+}
+
+fn read_worker(row: worker::Model, id: WorkerId, vms: WorkerVms) -> Result<Worker, BadRow> {
+    let worker::Labels(labels) = row.labels;
+    let worker::Capabilities(capabilities) = row.capabilities;
+    let policy = row.policy.parse()?;
+    let drain = match policy {
+        SchedulingPolicy::Active => None,
+        SchedulingPolicy::Draining => Some(Arc::new(Drain {
+            reason: row.drain_reason.map(Into::into),
+            started_by: row.drain_started_by.map(Into::into),
+            started_at: row.drain_started_at,
+        })),
+    };
+    Ok(Worker {
+        id,
+        identity: Arc::new(Identity {
+            hostname: row.hostname.into(),
+            address: row.address.into(),
+            zone: row.zone.into(),
+            labels: labels.into_iter().map(|(key, value)| (key.into(), value.into())).collect(),
+            capabilities: capabilities.into_iter().map(Into::into).collect(),
+            cpu_cores: unsigned("cpu_cores", row.cpu_cores)?,
+            memory_mb: unsigned("memory_mb", row.memory_mb)?,
+            disk_gb: unsigned("disk_gb", row.disk_gb)?,
+            max_vms: unsigned("max_vms", row.max_vms)?,
+        }),
+        registration_revision: unsigned("registration_revision", row.registration_revision)?,
+        life: Life {
+            incarnation: unsigned("incarnation", row.incarnation)?,
+            boots: read_boots(row.boot_id, row.host_boot_id, row.earlier_boot_ids, row.earlier_host_boot_ids),
+            since_revision: unsigned("incarnation_revision", row.incarnation_revision)?,
+            started_at: row.started_at,
+            left_at: row.deregistered_at,
+        },
+        usage: Usage {
+            last_seen: row.last_seen,
+            sequence: row.sequence.map(|number| unsigned("sequence", number)).transpose()?,
+            late_sequence: row.late_sequence.map(|number| unsigned("late_sequence", number)).transpose()?,
+            used_cpu_cores: unsigned("used_cpu_cores", row.used_cpu_cores)?,
+            used_memory_mb: unsigned("used_memory_mb", row.used_memory_mb)?,
+            used_disk_gb: unsigned("used_disk_gb", row.used_disk_gb)?,
+            vms,
+            inventory_revision: row
+                .inventory_revision
+                .map(|number| unsigned("inventory_revision", number))
+                .transpose()?,
+            vms_revision: unsigned("vms_revision", row.vms_revision)?,
+        },
+        policy,
+        drain,
+        policy_revision: unsigned("policy_revision", row.policy_revision)?,
+        announced: row.last_announced_availability.parse()?,
+        revision: unsigned("revision", row.revision)?,
+        render_cache: Default::default(),
+    })
+}
+
+fn read_boots(
+    boot_id: Option<String>,
+    host: Option<String>,
+    worker::BootIds(earlier): worker::BootIds,
+    worker::HostBoots(mut hosts): worker::HostBoots,
+) -> Arc<Boots> {
+    // From the latest back: of several boots of one name, the hosts of the oldest are not kept.
+    let earlier = earlier.into_iter().rev().map(|id| {
+        let host = hosts.iter().rposition(|(boot, _)| *boot == id).map(|at| hosts.remove(at).1.into());
+        Boot { id: id.into(), host }
+    });
+    let mut earlier: Vec<_> = earlier.collect();
+    earlier.reverse();
+    Arc::new(Boots { boot_id: boot_id.map(Into::into), earlier, host: host.map(Into::into) })
+}
+
+/// The ids of earlier boots of a process.
+fn earlier_boot_ids(boots: &Boots) -> Vec<&str> {
+    boots.earlier.iter().map(|boot| &*boot.id).collect()
+}
+
+/// The same with the boot id of the host, for those that gave one.
+fn earlier_host_boot_ids(boots: &Boots) -> Vec<(&str, &str)> {
+    boots.earlier.iter().filter_map(|Boot { id, host }| Some((&**id, &**host.as_ref()?))).collect()
+}
+
+fn read_vm(cells: VmCells<'_>, worker_id: WorkerId) -> Result<Vm, BadRow> {
+    let VmCells(id, name, status, vcpus, memory_mb, revision) = cells;
+    let is_named_by_id = name == id;
+    let id = read_vm_id(&id)?;
+    Ok(Vm {
+        // A VM without a name is named by its id.
+        name: if is_named_by_id { id.shared() } else { (&*name).into() },
+        id,
+        worker_id,
+        status: status.parse()?,
+        vcpus: unsigned("vcpus", vcpus)?,
+        memory_mb: unsigned("memory_mb", memory_mb)?,
+        revision: unsigned("revision", revision)?,
+    })
+}
+
+pub fn read_event(row: event::Model, epochs: &Epochs) -> Result<Event, BadRow> {
+    let revision = unsigned("revision", row.revision)?;
+    Ok(Event {
+        cursor: Cursor { epoch: epochs.of(revision).clone(), revision, position: unsigned("position", row.position)? },
+        at: row.at,
+        kind: row.kind.parse()?,
+        worker_id: row.worker_id.as_deref().map(read_worker_id).transpose()?,
+        vm_id: row.vm_id.as_deref().map(read_vm_id).transpose()?,
+        actor: row.actor.map(Into::into),
+        reason: row.reason.map(Into::into),
+        message: row.message.into(),
+        oldest_cursor: None,
+    })
+}
+
+fn read_worker_id(text: &str) -> Result<WorkerId, BadRow> {
+    WorkerId::parse(text).map_err(|reason| BadRow::Id { text: text.to_owned(), reason })
+}
+
+fn read_vm_id(text: &str) -> Result<VmId, BadRow> {
+    VmId::parse(text).map_err(|reason| BadRow::Id { text: text.to_owned(), reason })
+}
+
+/// A number for a column of the database, which cannot hold larger ones.
+pub fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn unsigned<N: TryFrom<i64>>(column: &'static str, number: i64) -> Result<N, BadRow> {
+    N::try_from(number).map_err(|_| BadRow::Number { column, number })
+}
+
+/// What a registration writes of a worker, and everything else that a new row needs.
+pub fn registration_row(worker: &Worker) -> RegistrationRow<'_> {
+    let Worker {
+        id: _,
+        identity,
+        registration_revision,
+        life,
+        usage: _,
+        policy,
+        drain: _,
+        policy_revision,
+        announced,
+        revision: _,
+        render_cache: _,
+    } = worker;
+    let Life { incarnation, boots, since_revision, started_at, left_at } = life;
+    let Boots { boot_id, earlier: _, host } = &**boots;
+    let Identity { hostname, address, zone, labels, capabilities, cpu_cores, memory_mb, disk_gb, max_vms } =
+        &**identity;
+    let identity = json!({
+        "hostname": hostname, "address": address, "zone": zone, "labels": labels,
+        "capabilities": capabilities, "cpu_cores": cpu_cores, "memory_mb": memory_mb, "disk_gb": disk_gb,
+        "max_vms": max_vms, "incarnation": incarnation, "boot_id": boot_id,
+        "earlier_boot_ids": earlier_boot_ids(boots), "earlier_host_boot_ids": earlier_host_boot_ids(boots),
+        "host_boot_id": host, "incarnation_revision": since_revision,
+        "started_at": with_milliseconds(*started_at), "deregistered_at": left_at.map(with_milliseconds),
+        "policy": policy.as_str(), "last_announced_availability": announced.as_str(),
+        "registration_revision": registration_revision, "policy_revision": policy_revision,
+    });
+    RegistrationRow { identity, usage: usage_row(worker) }
+}
+
+#[derive(Serialize)]
+pub struct RegistrationRow<'a> {
+    #[serde(flatten)]
+    identity: Value,
+    #[serde(flatten)]
+    usage: UsageRow<'a>,
+}
+
+/// What a heartbeat that is not plain writes of a worker. It is not a [`Value`], which allocates each of its keys: when
+/// a fleet starts, no heartbeat is plain.
+#[derive(Serialize)]
+pub struct UsageRow<'a> {
+    id: &'a str,
+    last_seen: String,
+    sequence: Option<u64>,
+    used_cpu_cores: u32,
+    used_memory_mb: u32,
+    used_disk_gb: u32,
+    inventory_revision: Option<u64>,
+    vms_revision: u64,
+    revision: u64,
+}
+
+pub fn usage_row(worker: &Worker) -> UsageRow<'_> {
+    let Usage {
+        last_seen,
+        sequence,
+        late_sequence: _,
+        used_cpu_cores,
+        used_memory_mb,
+        used_disk_gb,
+        vms: _,
+        inventory_revision,
+        vms_revision,
+    } = worker.usage;
+    UsageRow {
+        id: worker.id.as_str(),
+        last_seen: with_milliseconds(last_seen),
+        sequence,
+        used_cpu_cores,
+        used_memory_mb,
+        used_disk_gb,
+        inventory_revision,
+        vms_revision,
+        revision: worker.revision,
+    }
+}
+
+/// What a late heartbeat writes of a worker, and the next one that is not late.
+pub fn late_heartbeat_row(worker: &Worker) -> Value {
+    json!({ "id": worker.id.as_str(), "late_sequence": worker.usage.late_sequence, "revision": worker.revision })
+}
+
+/// What a change of the scheduling policy writes of a worker.
+pub fn policy_row(worker: &Worker) -> Value {
+    let drain = worker.drain.as_deref();
+    json!({
+        "id": worker.id.as_str(), "policy": worker.policy.as_str(), "policy_revision": worker.policy_revision,
+        "drain_reason": drain.and_then(|drain| drain.reason.clone()),
+        "drain_started_by": drain.and_then(|drain| drain.started_by.clone()),
+        "drain_started_at": drain.and_then(|drain| drain.started_at).map(with_milliseconds),
+        "revision": worker.revision,
+    })
+}
+
+/// The tombstone of a worker that is purged.
+pub fn tombstone_row(tombstone: &Tombstone) -> Value {
+    let Tombstone { worker_id, incarnation, boots, purged_at, revision } = tombstone;
+    let Boots { boot_id, earlier: _, host } = &**boots;
+    json!({
+        "id": worker_id.as_str(), "incarnation": incarnation, "boot_id": boot_id,
+        "earlier_boot_ids": earlier_boot_ids(boots), "earlier_host_boot_ids": earlier_host_boot_ids(boots),
+        "host_boot_id": host, "purged_at": purged_at.map(with_milliseconds), "revision": revision,
+    })
+}
+
+/// What an announcement writes of a worker.
+pub fn announcement_row(worker: &Worker) -> Value {
+    json!({ "id": worker.id.as_str(), "last_announced_availability": worker.announced.as_str(), "revision": worker.revision })
+}
+
+/// What a deregistration writes of a worker.
+pub fn deregistration_row(worker: &Worker) -> Value {
+    let left_at = worker.life.left_at.map(with_milliseconds);
+    json!({ "id": worker.id.as_str(), "deregistered_at": left_at, "revision": worker.revision })
+}
+
+/// What a heartbeat writes of a VM. It is not a [`Value`], for the reason of [`UsageRow`]: there are hundreds of VMs in
+/// the first inventory of each worker.
+#[derive(Serialize)]
+pub struct VmRow<'a> {
+    worker_id: &'a str,
+    id: &'a str,
+    name: &'a str,
+    status: &'static str,
+    vcpus: u32,
+    memory_mb: u32,
+    revision: u64,
+}
+
+pub fn vm_row(vm: &Vm) -> VmRow<'_> {
+    let Vm { id, worker_id, name, status, vcpus, memory_mb, revision } = vm;
+    VmRow {
+        worker_id: worker_id.as_str(),
+        id: id.as_str(),
+        name,
+        status: status.as_str(),
+        vcpus: *vcpus,
+        memory_mb: *memory_mb,
+        revision: *revision,
+    }
+}
+
+/// An event. It is not a [`Value`] either: there is one for each VM that comes or goes.
+#[derive(Serialize)]
+pub struct EventRow<'a> {
+    revision: u64,
+    position: u32,
+    at: String,
+    kind: &'static str,
+    worker_id: Option<&'a str>,
+    vm_id: Option<&'a str>,
+    actor: Option<&'a str>,
+    reason: Option<&'a str>,
+    message: &'a str,
+}
+
+pub fn event_row(event: &Event) -> EventRow<'_> {
+    let Event { cursor, at, kind, worker_id, vm_id, actor, reason, message, oldest_cursor: _ } = event;
+    EventRow {
+        revision: cursor.revision,
+        position: cursor.position,
+        at: with_milliseconds(*at),
+        kind: kind.as_str(),
+        worker_id: worker_id.as_ref().map(WorkerId::as_str),
+        vm_id: vm_id.as_ref().map(VmId::as_str),
+        actor: actor.as_deref(),
+        reason: reason.as_deref(),
+        message,
+    }
+}
+
+/// Reads the idempotency records of these keys.
+pub async fn find_idempotency_records(
+    connection: &impl ConnectionTrait,
+    keys: &[&str],
+) -> Result<BTreeMap<Arc<str>, IdempotencyRecord>, Error> {
+    if keys.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let rows = idempotency_record::Entity::of_keys(keys.iter().copied()).all(connection).await?;
+    let records = rows.into_iter().map(|row| {
+        let idempotency_record::Model { key, fingerprint, response_body, response_etag, created_at: _ } = row;
+        let response = StoredResponse { body: response_body.into(), tag: response_etag.map(Into::into) };
+        (key.into(), IdempotencyRecord { fingerprint: fingerprint.into(), response })
+    });
+    Ok(records.collect())
+}
+
+pub fn idempotency_row(key: &str, record: &IdempotencyRecord, at: Timestamp) -> Value {
+    let IdempotencyRecord { fingerprint, response: StoredResponse { body, tag } } = record;
+    json!({ "key": key, "fingerprint": fingerprint, "response_body": body, "response_etag": tag, "created_at": with_milliseconds(at) })
+}
