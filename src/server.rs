@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::error::Error as StdError;
+use std::future::ready;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -124,6 +125,17 @@ pub enum Crashed {
 impl Server {
     /// Opens the database, reads the cluster, and starts to write.
     pub async fn start(options: Options, clock: Clock) -> Result<Self, StartError> {
+        Self::start_without_commits(options, clock, ready(())).await
+    }
+
+    /// The same, except that nothing is committed before `begin` completes: commands are taken and wait, or are refused if
+    /// more come than may wait. For tests of that, which can hold it for as long as they need; a lock on the database
+    /// cannot, because a commit that waits for a lock is given up.
+    pub async fn start_without_commits(
+        options: Options,
+        clock: Clock,
+        begin: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<Self, StartError> {
         let documents = DocumentCache::open(&options.graphql).await?;
         let database = Database::connect(&options.database_url).await?;
         if options.migrate {
@@ -138,6 +150,7 @@ impl Server {
         tasks.spawn({
             let (finishing, crash, moved) = (finishing.clone(), crashed.clone().drop_guard(), moved.clone());
             async move {
+                begin.await;
                 match writer.run(finishing).await {
                     Ok(()) => _ = crash.disarm(),
                     Err(error) => _ = moved.set(error),

@@ -932,6 +932,8 @@ mod tests {
                 if answer.contains("for streams") {
                     break answer;
                 }
+                let is_unheard = answer.is_empty() || answer.contains("All connections are taken; try again shortly");
+                assert!(is_unheard, "it holds its connection: {answer}");
             };
             assert_failure(&refusal, 503);
             assert!(refusal.contains("connection: close"), "{refusal}");
