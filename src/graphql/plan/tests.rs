@@ -71,7 +71,7 @@ const fn variable(
     Variable { name, ty, constant, values }
 }
 
-const VARIABLES: [Variable; 20] = [
+static VARIABLES: [Variable; 20] = [
     variable("yes", "Boolean! = true", "true", &["", "", "true", "false"]),
     variable("no", "Boolean!", "false", &["false", "false", "true"]),
     variable("flag", "Boolean", "true", &["", "null", "true", "false"]),
