@@ -4,6 +4,8 @@
 //! shutdown may take ([`timing`](crate::timing)). How options are written on a command line is not known here.
 
 use std::convert::Infallible;
+use std::error::Error as StdError;
+use std::future::ready;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -133,6 +135,17 @@ pub enum Crashed {
 impl Server {
     /// Opens the database, reads the cluster into memory, and starts the journal.
     pub async fn start(options: ServerOptions, clock: Clock) -> Result<Self, StartError> {
+        Self::start_without_commits(options, clock, ready(())).await
+    }
+
+    /// The same, except that nothing is committed before `begin` completes: commands are taken and wait, or are refused if
+    /// more come than may wait. For tests of that, which can hold it for as long as they need; a lock on the database
+    /// cannot, because a commit that waits for a lock is given up.
+    pub async fn start_without_commits(
+        options: ServerOptions,
+        clock: Clock,
+        begin: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<Self, StartError> {
         let documents = DocumentCache::open(&options.graphql).await?;
         let database = Database::connect(&options.database_url).await?;
         if options.migrate {
@@ -147,6 +160,7 @@ impl Server {
         tasks.spawn({
             let (finishing, crash, moved) = (finishing.clone(), crashed.clone().drop_guard(), moved.clone());
             async move {
+                begin.await;
                 match writer.run(finishing).await {
                     Ok(()) => _ = crash.disarm(),
                     Err(error) => _ = moved.set(error),

@@ -100,9 +100,10 @@ fn camel_case(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use async_graphql::PathSegment;
+    use async_graphql::{PathSegment, ValidationMode};
 
     use super::*;
+    use crate::graphql::schema::sdl;
 
     fn coded(message: &str) -> (String, String) {
         let mut error = ServerError::new(message, None);
@@ -121,6 +122,41 @@ mod tests {
         }
         let (message, code) = coded("Data `aetherium::resolvers::Reading` does not exist.");
         assert_eq!((message.contains("::"), &*code), (false, "\"INTERNAL\""), "{message}");
+    }
+
+    /// Values that validation would have refused come to the engine here with nothing before it, each by another way
+    /// through its parsing of input. An engine that says something else would have all of them told as faults of this
+    /// server.
+    #[tokio::test]
+    async fn the_engine_refuses_input_in_the_words_that_are_looked_for() {
+        let engine = sdl::schema().validation_mode(ValidationMode::Fast).finish();
+        for field in [
+            "worker { id }",
+            "worker(id: 1.5) { id }",
+            "nodes(ids: [null]) { id }",
+            "nodes(ids: [[1]]) { id }",
+            "workers(zone: 7) { id }",
+            "workersConnection(first: \"x\") { totalCount }",
+            "workersConnection(first: 4294967296) { totalCount }",
+            "workersConnection(filter: 7) { totalCount }",
+            "workersConnection(filter: {hasZone: 7}) { totalCount }",
+            "workersConnection(filter: {statuses: NOPE}) { totalCount }",
+            "workersConnection(filter: {statuses: [ACTIVE, 7]}) { totalCount }",
+            "workersConnection(filter: {labels: [{}]}) { totalCount }",
+            "workersConnection(filter: {labels: [7]}) { totalCount }",
+            "workersConnection(orderBy: {direction: ASC}) { totalCount }",
+            "events(after: \"x\") { hasNextPage }",
+            "events(after: 7) { hasNextPage }",
+            "events(first: null) { hasNextPage }",
+        ] {
+            let mut response = engine.execute(format!("{{ {field} }}")).await;
+            let said: Vec<_> = response.errors.iter().map(|error| error.message.clone()).collect();
+            assert!(said.len() == 1 && is_input_error(&said[0]), "{field}: {said:?}");
+            set_codes(&mut response);
+            let error = &response.errors[0];
+            let code = error.extensions.as_ref().and_then(|extensions| extensions.get("code"));
+            assert_eq!((&error.message, code), (&said[0], Some(&"BAD_USER_INPUT".into())), "{field}");
+        }
     }
 
     #[test]

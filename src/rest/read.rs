@@ -20,8 +20,7 @@ const X_REVISION: HeaderName = HeaderName::from_static("x-revision");
 /// What an answer depends on beside its address.
 const VARY: HeaderValue = HeaderValue::from_static("accept, accept-encoding");
 
-/// What every answer tells beside its body. It may be kept, if it is asked each time whether it still holds. The places
-/// are filled in this order.
+/// What every answer tells beside its body. It may be kept, if it is asked each time whether it still holds.
 const HEADERS: [(HeaderName, HeaderValue); 4] = [
     (X_REVISION, HeaderTemplate::PLACEHOLDER),
     (header::ETAG, HeaderTemplate::PLACEHOLDER),
@@ -69,12 +68,30 @@ impl Read {
     pub(super) fn respond<T: Versioned, B: Into<Body>>(&self, answer: T, render: impl FnOnce(T) -> B) -> Response {
         let tag = Tag::of(&answer);
         let is_known = tag.is_among(&self.known);
-        let own = [HeaderValue::from(self.reading.revision()), tag.into_header_value()];
+        let revision = HeaderValue::from(self.reading.revision());
+        let own = [(X_REVISION, revision), (header::ETAG, tag.into_header_value())];
         if !is_known {
             return ANSWER.answer_with(render(answer), own);
         }
         let mut response = NOT_MODIFIED.answer_with(Body::empty(), own);
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_answer_has_its_revision_and_its_tag_under_their_names() {
+        for template in [&*ANSWER, &*NOT_MODIFIED] {
+            let own = [(X_REVISION, HeaderValue::from(7)), (header::ETAG, HeaderValue::from_static("\"tag\""))];
+            // Which checks that each was met in its turn.
+            let answer = template.answer_with(Body::empty(), own);
+            let headers = answer.headers();
+            let shown = [X_REVISION, header::ETAG, header::CACHE_CONTROL, header::VARY].map(|name| &headers[name]);
+            assert_eq!(shown, ["7", "\"tag\"", "no-cache", "accept, accept-encoding"]);
+        }
     }
 }

@@ -4,29 +4,15 @@ use aetherium::http::ListenerOptions;
 use aetherium::journal::LivenessSign;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::harness::*;
 
-/// Keeps all commits waiting until it is dropped.
-async fn hold(db: &TestDatabase) -> DatabaseConnection {
-    let mut options = ConnectOptions::new(db.url());
-    options.max_connections(1).sqlx_logging(false);
-    let held = Database::connect(options).await.unwrap();
-    let begin = match db.backend() {
-        DbBackend::Postgres => "BEGIN; SELECT FROM cluster FOR UPDATE",
-        _ => "BEGIN IMMEDIATE",
-    };
-    held.execute_unprepared(begin).await.unwrap();
-    held
-}
-
-async fn release(held: DatabaseConnection) {
-    held.execute_unprepared("ROLLBACK").await.unwrap();
-    held.close().await.unwrap();
+/// A cluster whose requests are waited for as long as it takes: nothing here is about how quick a machine is.
+async fn patient(db: &TestDatabase) -> TestCluster {
+    TestCluster::configured(db, |options| options.http.response_time = minutes(10)).await
 }
 
 /// A gateway's body: many heartbeats of its own, and one of somebody else.
@@ -36,21 +22,21 @@ fn bulk(number: usize, stranger: &Value) -> Value {
     json!({"heartbeats": beats})
 }
 
-/// Each sends 1,000 heartbeats. No more of them find room than 16,384 that may wait, and 8,192 of which a commit has begun.
+/// Each sends 1,000 heartbeats, of which 16,384 may wait while nothing is committed.
 const GATEWAYS: usize = 30;
-const MOST_TAKEN: usize = 24;
+const TAKEN: usize = 16;
 
 on_both_databases! {
     async fn what_is_refused_is_heard_and_operators_are_not_refused(db: TestDatabase) {
-        let cluster = TestCluster::on(&db).await;
+        let cluster = patient(&db).await;
         let gateways = (0..GATEWAYS).map(|number| worker(&format!("gateway-{number:02}")));
         cluster.add(gateways).await;
         cluster.add([worker("beats"), worker("dead"), worker("replaced"), worker("drained")]).await;
         let replaced = cluster.rest().put("/api/v1/workers/replaced").json(worker("replaced").registration()).await;
         assert_eq!(replaced.json()["incarnation"], 2);
+        let (held, cluster) = cluster.restart_without_commits().await;
         cluster.advance(seconds(50));
 
-        let held = hold(&db).await;
         let gateway = |number| {
             // Told by two, the living and the dead alike: the life that is over is not believed.
             let stranger = json!({"worker_id": "replaced", "incarnation": 1});
@@ -60,7 +46,7 @@ on_both_databases! {
         let mut gateways: FuturesUnordered<_> = (0..GATEWAYS).map(gateway).collect();
         // Only those answer while nothing can be committed.
         let mut refused = Vec::new();
-        while refused.len() < GATEWAYS - MOST_TAKEN {
+        while refused.len() < GATEWAYS - TAKEN {
             let (number, answer) = gateways.next().await.unwrap();
             assert_eq!(answer.status, 503, "{}", answer.body);
             let retry_after: u64 = answer.header("retry-after").unwrap().parse().unwrap();
@@ -77,18 +63,12 @@ on_both_databases! {
             answer = &mut one => panic!("nothing can be committed: {}", answer.body),
             () = tokio::task::yield_now() => {}
         }
-        release(held).await;
+        held.release();
         assert_eq!(in_time(drain).await.status, 200);
         assert_eq!(in_time(one).await.status, 200);
-        let mut taken = 0;
-        while let Some((number, answer)) = in_time(gateways.next()).await {
-            match answer.status {
-                200 => taken += 1,
-                503 => refused.push(number),
-                other => panic!("{other}: {}", answer.body),
-            }
+        while let Some((_, answer)) = in_time(gateways.next()).await {
+            assert_eq!(answer.status, 200, "whoever was let in is taken: {}", answer.body);
         }
-        assert!((16..=MOST_TAKEN).contains(&taken), "{taken}");
 
         for number in refused {
             let before = cluster.worker(&format!("gateway-{number:02}")).await;
@@ -106,11 +86,11 @@ on_both_databases! {
     }
 
     async fn both_protocols_tell_when_to_come_again(db: TestDatabase) {
-        let cluster = TestCluster::on(&db).await;
+        let cluster = patient(&db).await;
         cluster.add([worker("w1"), worker("w2")]).await;
         cluster.advance(seconds(1));
         cluster.beat("w1", json!({"incarnation": 1})).await;
-        let held = hold(&db).await;
+        let (held, cluster) = cluster.restart_without_commits().await;
         let beats = Value::from(vec![json!({"worker_id": "w1", "incarnation": 1}); 1_000]);
         let body = json!({"heartbeats": beats}).to_string();
         let gateway = || {
@@ -119,7 +99,7 @@ on_both_databases! {
             async move { rest.post("/api/v1/heartbeats").header("content-type", "application/json").body(body).await }
         };
         let mut waiting: FuturesUnordered<_> = (0..GATEWAYS).map(|_| gateway()).collect();
-        for _ in 0..GATEWAYS - MOST_TAKEN {
+        for _ in 0..GATEWAYS - TAKEN {
             assert_eq!(waiting.next().await.unwrap().status, 503);
         }
         // What room is left, for fewer than 1,000, goes to single ones.
@@ -144,9 +124,9 @@ on_both_databases! {
         let health = cluster.rest().get("/api/v1/health").await.json();
         assert_eq!(health["components"]["commits"], "ok", "operators' commands are taken");
         assert!(cluster.server().journal().sheds_load());
-        release(held).await;
+        held.release();
         while let Some(answer) = in_time(waiting.next()).await {
-            assert!([200, 503].contains(&answer.status), "{}", answer.body);
+            assert_eq!(answer.status, 200, "{}", answer.body);
         }
         while let Some(answer) = in_time(singles.next()).await {
             assert!([200, 503].contains(&answer.status), "{}", answer.body);
@@ -157,8 +137,8 @@ on_both_databases! {
     async fn who_is_heard_while_the_announcement_waits_is_not_announced(db: TestDatabase) {
         let cluster = TestCluster::on(&db).await;
         cluster.add([worker("w1"), worker("w2")]).await;
+        let (held, cluster) = cluster.restart_without_commits().await;
         cluster.advance(seconds(61));
-        let held = hold(&db).await;
         {
             let mut sweep = std::pin::pin!(cluster.sweep());
             assert!(futures_util::poll!(&mut sweep).is_pending(), "it waits for its commit");
@@ -168,7 +148,7 @@ on_both_databases! {
                 boot_id: None,
                 sequence: None,
             });
-            release(held).await;
+            held.release();
             assert_eq!(in_time(sweep).await, 1, "w2");
         }
         assert_eq!(cluster.history().await.last().unwrap(), "worker_offline w2");

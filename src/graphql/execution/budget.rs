@@ -48,6 +48,12 @@ impl Budget {
         Ok(spent <= MAX_OBJECTS)
     }
 
+    /// A budget of which this much has been spent.
+    #[cfg(test)]
+    pub fn with_spent(objects: usize) -> Self {
+        Self(Arc::new(Account { spent: AtomicUsize::new(objects), ..Account::default() }))
+    }
+
     /// How many objects have been taken out so far.
     pub fn spent(&self) -> usize {
         self.0.spent.load(Ordering::Relaxed)

@@ -210,3 +210,82 @@ fn names_of(container: &str) -> Vec<&'static str> {
         Some(ExtendedType::Scalar(_) | ExtendedType::Union(_)) | None => Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// The messages of the errors about a document.
+    fn problems(document: &str) -> Vec<String> {
+        let response = parse_and_validate(document, &Limits::default()).expect_err(document);
+        response.errors.into_iter().map(|error| error.message).collect()
+    }
+
+    /// The errors that `apollo-compiler` has for a document are told from each other by the beginnings of their
+    /// messages: one of each kind is here.
+    #[test]
+    fn what_is_misspelt_is_told_with_what_is_meant() {
+        for (document, begin, meant) in [
+            ("{ workers { hostnam } }", "Cannot query field \"hostnam\" on type \"Worker\".", "hostname"),
+            ("{ node(id: 1) { idd } }", "Cannot query field \"idd\" on type \"Node\".", "id"),
+            ("{ workers(zon: \"a\") { id } }", "Unknown argument \"zon\" on field \"Query.workers\".", "zone"),
+            ("{ workers { id @skip(if: true, iff: true) } }", "Unknown argument \"iff\" on field \"@skip\".", "if"),
+            ("{ node(id: 1) { ... on Workr { id } } }", "Unknown type \"Workr\".", "Worker"),
+            ("{ node(id: 1) { ...F } } fragment F on Workr { id }", "Unknown type \"Workr\".", "Worker"),
+            ("query($f: Workerfilter) { workersConnection(filter: $f) { totalCount } }", "Unknown type", "WorkerFilter"),
+            ("{ workers { id @skp(if: true) } }", "Unknown directive \"@skp\".", "skip"),
+            (
+                "{ workersConnection(filter: {statuses: [ACTVE]}) { totalCount } }",
+                "Value \"ACTVE\" does not exist in \"WorkerStatus\" enum.",
+                "ACTIVE",
+            ),
+            (
+                "{ workersConnection(filter: {zoness: \"a\"}) { totalCount } }",
+                "Field \"zoness\" is not defined by type \"WorkerFilter\".",
+                "zones",
+            ),
+        ] {
+            let problems = problems(document);
+            let [problem] = problems.as_slice() else { panic!("{document}: {problems:?}") };
+            assert!(problem.starts_with(begin), "{document}: {problem}");
+            assert!(problem.contains(&format!(" Did you mean \"{meant}\"")), "{document}: {problem}");
+        }
+    }
+
+    /// A rule that is not known by its name any more would be told of twice: by `apollo-compiler` and by ours.
+    #[test]
+    fn the_rules_that_are_replaced_are_known_by_their_names() {
+        let mut found = BTreeSet::new();
+        for document in [
+            "{ nodes(ids: [1]) { id } nodes(ids: [2]) { id } }",
+            "{ workers { x: id } workers { x: hostname } }",
+            "{ node(id: 1) { ... on Worker { x: cpuCores } ... on Vm { x: name } } }",
+            "subscription { clusterStats @skip(if: true) { revision } }",
+            "subscription { __typename }",
+            "subscription { a: clusterStats { revision } b: clusterStats { revision } }",
+        ] {
+            let parsed = Parser::new().parse_ast(document, "").expect(document);
+            let errors = match parsed.to_executable(schema()) {
+                Ok(document) => document.validate(schema()).err().map(|error| error.errors),
+                Err(error) => Some(error.errors),
+            };
+            let errors = errors.unwrap_or_else(|| panic!("{document} is valid"));
+            found.extend(errors.iter().filter_map(|diagnostic| diagnostic.error.unstable_error_name()));
+            assert_eq!(problems(document).len(), 1, "{document}: {:?}", problems(document));
+        }
+        assert_eq!(found, BTreeSet::from(REPLACED_RULES));
+    }
+
+    #[test]
+    fn the_parser_is_quoted_without_its_prefix() {
+        let errors = Parser::new().parse_ast("type {", "").expect_err("a definition without a name").errors;
+        for diagnostic in errors.iter() {
+            let said = diagnostic.error.to_string();
+            assert!(said.starts_with("syntax error: "), "{said}");
+        }
+        let problems = problems("type {");
+        assert!(problems[0].starts_with("The document cannot be parsed at 1:6: expected a "), "{problems:?}");
+    }
+}

@@ -1,14 +1,17 @@
 //! Property tests: random documents are run by plan and by the engine, and both responses must be equal, to the byte.
 //!
-//! Each document is run several times while the clock moves and the cluster changes, so that cached rows are tested
-//! together with rows that must not be cached.
+//! Each document is run several times while the clock moves, the cluster changes and the variables are others, so that
+//! cached rows and reusable plans are tested together with what must not be cached. Root fields that have no plan are
+//! those of introspection here; the ones that read the change log or ask for health need a server, and are in
+//! `tests/suite`.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_graphql::parser::types::{DocumentOperations, OperationType};
-use async_graphql::{EmptyMutation, EmptySubscription, Request, Schema, ValidationMode, Variables, value};
+use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, OperationType};
+use async_graphql::{EmptyMutation, EmptySubscription, Request, Response, Schema, ValidationMode, Variables};
 use chrono::TimeDelta;
 use proptest::prelude::*;
 use rand::rngs::StdRng;
@@ -16,15 +19,18 @@ use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 
 use super::collect::Compiler;
-use super::{ItemPlan, PlanInput};
+use super::{ItemPlan, Plan, PlanInput};
 use crate::clock::Timestamp;
 use crate::cluster::{
     Changes, Cursor, Event, EventKind, Identity, Life, SchedulingPolicy, Snapshot, Tombstone, View, Vm, VmId, VmStatus,
     Worker, WorkerId,
 };
-use crate::graphql::execution::budget::Budget;
+use crate::graphql::execution::budget::{Budget, MAX_OBJECTS};
+use crate::graphql::execution::merge::merge;
 use crate::graphql::execution::response::OperationResponse;
 use crate::graphql::operation::document_cache::DocumentCache;
+use crate::graphql::operation::request::ParsedRequest;
+use crate::graphql::operation::variables::drop_omitted_arguments;
 use crate::graphql::options::GraphqlOptions;
 use crate::graphql::schema::index::{IndexedType, SchemaIndex, innermost};
 use crate::graphql::schema::object_types::Node;
@@ -35,8 +41,135 @@ use crate::resolvers::row_cache::RowCache;
 use crate::resolvers::watch::Heartbeat;
 use crate::resolvers::{EventView, Reading};
 
-/// Fields that have no plan.
+/// Fields that have no plan and cannot be resolved here.
 const NOT_PLANNED: [&str; 2] = ["events", "health"];
+
+/// Root fields that have no plan, which the engine resolves beside the plan of the others.
+const ENGINE_FIELDS: [&str; 4] = [
+    r#"__type(name: "Worker") { name fields { name type { kind } } }"#,
+    "__type(name: $word) { kind name }",
+    "__schema { queryType { name } ... { types { name } } }",
+    "__schema { types { kind } }",
+];
+
+/// A variable of random documents.
+struct Variable {
+    name: &'static str,
+    ty: &'static str,
+    /// Stands in its place in documents without variables.
+    constant: &'static str,
+    /// As JSON; the empty text if it is omitted.
+    values: &'static [&'static str],
+}
+
+const fn variable(
+    name: &'static str,
+    ty: &'static str,
+    constant: &'static str,
+    values: &'static [&'static str],
+) -> Variable {
+    Variable { name, ty, constant, values }
+}
+
+static VARIABLES: [Variable; 20] = [
+    variable("yes", "Boolean! = true", "true", &["", "", "true", "false"]),
+    variable("no", "Boolean!", "false", &["false", "false", "true"]),
+    variable("flag", "Boolean", "true", &["", "null", "true", "false"]),
+    variable("id", r#"ID! = "w1""#, r#""w2""#, &["", r#""v1""#, r#""w3""#, "7"]),
+    variable("ids", "[ID!]!", r#"["w1"]"#, &["[]", r#"["v0", "w0", "nobody"]"#, r#""w2""#]),
+    variable("word", "String!", r#""Vm""#, &[r#""Worker""#, r#""a""#, r#""""#]),
+    variable("text", "String", r#""HOST""#, &["", "null", r#""""#, r#""v""#, r#""prod""#, r#""2""#]),
+    variable("zone", "String", r#""a""#, &["", "null", r#""""#, r#""a""#]),
+    variable("keys", "[String!]", r#"["rack"]"#, &["", "null", "[]", r#"["env"]"#, r#""rack""#]),
+    variable("first", "Int", "2", &["", "null", "0", "1", "3", "501"]),
+    variable("after", "String", "null", &["", "null", r#""nonsense""#]),
+    variable("statuses", "[VmStatus!]", "[RUNNING]", &["", "null", "[]", r#"["RUNNING", "STOPPED"]"#, r#""FAILED""#]),
+    variable("working", "[WorkerStatus!]", "[ACTIVE]", &["", "null", "[]", r#"["ACTIVE", "OFFLINE"]"#, r#""DRAINING""#]),
+    variable("field", "WorkerOrderField!", "HOSTNAME", &[r#""ID""#, r#""ZONE""#, r#""VM_COUNT""#, r#""LAST_SEEN""#]),
+    variable("direction", "OrderDirection", "DESC", &["", r#""ASC""#, r#""DESC""#]),
+    variable(
+        "order",
+        "WorkerOrder",
+        "{field: ZONE}",
+        &["", "null", r#"{"field": "HOSTNAME"}"#, r#"{"field": "MEMORY_USAGE", "direction": "DESC"}"#],
+    ),
+    variable(
+        "labels",
+        "[LabelFilter!]",
+        r#"[{key: "env"}]"#,
+        &["", "null", "[]", r#"{"key": "env"}"#, r#"[{"key": "env", "value": null}, {"key": "rack", "value": "x"}]"#],
+    ),
+    variable(
+        "filter",
+        "WorkerFilter",
+        "{hasZone: true}",
+        &[
+            "",
+            "null",
+            "{}",
+            r#"{"statuses": null, "ids": ["w0", "w2"]}"#,
+            r#"{"hasZone": true, "zones": ["a", ""]}"#,
+            r#"{"labels": {"key": "env", "value": "prod"}}"#,
+            r#"{"isHealthy": false, "search": "HOST"}"#,
+        ],
+    ),
+    variable(
+        "vmFilter",
+        "VmFilter",
+        "{hasZone: true}",
+        &[
+            "",
+            "null",
+            "{}",
+            r#"{"statuses": null, "search": "1"}"#,
+            r#"{"statuses": ["STOPPED", "RUNNING"], "workerIds": ["w0", "w2"]}"#,
+            r#"{"zones": ["a", ""]}"#,
+        ],
+    ),
+    variable("direct", "OrderDirection! = DESC", "ASC", &["", r#""ASC""#, r#""DESC""#]),
+];
+
+/// A text with its variables replaced by what stands for them.
+fn replace_variables(text: &str, mut with: impl FnMut(&str) -> String) -> String {
+    let mut parts = text.split('$');
+    let mut replaced = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find(|letter: char| !letter.is_ascii_alphanumeric()).unwrap_or(part.len());
+        let (name, rest) = part.split_at(end);
+        replaced += &with(name);
+        replaced += rest;
+    }
+    replaced
+}
+
+/// The variables that are used in a text.
+fn used_variables(text: &str) -> Vec<&'static Variable> {
+    let mut used = BTreeSet::new();
+    replace_variables(text, |name| {
+        used.insert(name.to_owned());
+        String::new()
+    });
+    VARIABLES.iter().filter(|variable| used.contains(variable.name)).collect()
+}
+
+/// The same document with constants in place of its variables.
+fn without_variables(text: &str) -> String {
+    replace_variables(text, |name| {
+        VARIABLES.iter().find(|variable| variable.name == name).expect("a known variable").constant.to_owned()
+    })
+}
+
+/// Random values for these variables, some of which are omitted.
+fn values_of(used: &[&Variable], random: &mut StdRng) -> Variables {
+    let mut values = serde_json::Map::new();
+    for Variable { name, values: choices, .. } in used {
+        let value = choices.choose(random).unwrap();
+        if !value.is_empty() {
+            values.insert((*name).to_owned(), serde_json::from_str(value).unwrap());
+        }
+    }
+    Variables::from_json(values.into())
+}
 
 /// Ids of the test's cluster, and one that does not exist.
 const IDS: [&str; 8] = ["w0", "w1", "w2", "w3", "v0", "v1", "v7", "nobody"];
@@ -51,21 +184,17 @@ struct DocumentGenerator {
 impl DocumentGenerator {
     fn document(&mut self) -> String {
         let fields = self.selection("Query", 0);
-        let fragments = self.fragments.join("\n");
-        // Each variable is used, since one that is not would make the document invalid.
-        let uses = "used: __typename @include(if: $yes) @skip(if: $no)
-            usedToo: worker(id: $id) { labels(keys: $keys) { key } vms(status: $statuses) { id } }";
-        let uses = if self.random.random_bool(0.3) {
-            (
-                uses,
-                "query Q($id: ID! = \"w1\", $yes: Boolean! = true, $no: Boolean!, $keys: [String!], $statuses: [VmStatus!])",
-            )
-        } else {
-            ("", "query Q")
-        };
-        let fields = if uses.0.is_empty() { without_variables(&fields) } else { fields };
-        let fragments = if uses.0.is_empty() { without_variables(&fragments) } else { fragments };
-        format!("{} {{ {fields} {} }}\n{fragments}", uses.1, uses.0)
+        self.operation(&fields)
+    }
+
+    /// A document with these root fields and the fragments that they spread, which declares the variables that it uses.
+    fn operation(&mut self, fields: &str) -> String {
+        let body = format!("{{ {fields} }}\n{}", std::mem::take(&mut self.fragments).join("\n"));
+        let body = if self.random.random_bool(0.6) { body } else { without_variables(&body) };
+        let declared: Vec<_> =
+            used_variables(&body).iter().map(|Variable { name, ty, .. }| format!("${name}: {ty}")).collect();
+        let declared = if declared.is_empty() { String::new() } else { format!("({})", declared.join(", ")) };
+        format!("query Q{declared} {body}")
     }
 
     fn selection(&mut self, ty: &str, depth: usize) -> String {
@@ -95,6 +224,11 @@ impl DocumentGenerator {
     }
 
     fn field(&mut self, ty: &str, depth: usize) -> String {
+        if depth == 0 && self.random.random_range(0..10) == 0 {
+            let condition = if self.random.random_range(0..4) == 0 { self.condition() } else { String::new() };
+            let (field, selection) = ENGINE_FIELDS.choose(&mut self.random).unwrap().split_once(" {").unwrap();
+            return format!("e{}: {field} {condition} {{{selection}", self.random.random_range(0..4));
+        }
         let fields = match self.types.get(ty) {
             Some(IndexedType::Object(fields) | IndexedType::Interface(fields)) => fields,
             other => panic!("{ty} has no fields: {other:?}"),
@@ -149,8 +283,13 @@ impl DocumentGenerator {
                 let id = one_of(&IDS);
                 one_of(&[&format!("(id: {id:?})"), "(id: $id)", "(id: 7)"])
             }
-            ("Query", "nodes") => format!("(ids: [{:?}, {:?}, {:?}])", one_of(&IDS), one_of(&IDS), one_of(&IDS)),
-            ("Query", "workers") => one_of(&["", "", "(zone: \"a\")", "(zone: \"\")", "(zone: null)"]),
+            ("Query", "nodes") => {
+                let some = format!("(ids: [{:?}, {:?}, {:?}])", one_of(&IDS), one_of(&IDS), one_of(&IDS));
+                one_of(&[&some, &some, "(ids: $ids)", "(ids: [$id, \"w0\"])"])
+            }
+            ("Query", "workers") => {
+                one_of(&["", "", "(zone: \"a\")", "(zone: \"\")", "(zone: null)", "(zone: $zone)", "(zone: $zone)"])
+            }
             ("Worker", "labels") => one_of(&["", "(keys: [\"env\"])", "(keys: [])", "(keys: $keys)", "(keys: null)"]),
             ("Worker", "vms") => {
                 one_of(&["", "", "(status: [STOPPED, RUNNING])", "(status: FAILED)", "(status: $statuses)"])
@@ -162,29 +301,34 @@ impl DocumentGenerator {
                 "(first: 9999)",
                 "(filter: {statuses: [ACTIVE, OFFLINE], labels: [{key: \"env\"}]})",
                 "(first: 1, after: \"nonsense\")",
+                "(first: $first, after: $after)",
+                "(filter: $filter, orderBy: $order)",
+                "(first: 2, orderBy: {field: $field, direction: $direction})",
+                "(orderBy: {direction: $direct, field: $field}, last: $first)",
+                "(filter: {statuses: $working, hasZone: $flag, search: $text})",
+                "(first: $first, filter: {labels: $labels, zones: [$word, \"\", \"a\"]})",
+                "(filter: {labels: [{key: $word}, {key: \"env\", value: $text}], isHealthy: $flag})",
             ]),
-            ("Query" | "Worker", "vmsConnection") => {
-                one_of(&["", "(first: 1)", "(last: 2)", "(filter: {statuses: [STOPPED]})", "(first: -1)"])
-            }
+            ("Query" | "Worker", "vmsConnection") => one_of(&[
+                "",
+                "(first: 1)",
+                "(last: 2)",
+                "(filter: {statuses: [STOPPED]})",
+                "(first: -1)",
+                "(first: $first, filter: $vmFilter)",
+                "(filter: {statuses: $statuses, search: $text, hasZone: $flag})",
+                "(filter: {workerIds: [$id, \"w0\"], zones: [$word]})",
+            ]),
             _ => String::new(),
         }
     }
-}
-
-/// The same document with constants in place of its variables.
-fn without_variables(text: &str) -> String {
-    text.replace("$yes", "true")
-        .replace("$no", "false")
-        .replace("$id", "\"w2\"")
-        .replace("$keys", "[\"rack\"]")
-        .replace("$statuses", "[RUNNING]")
 }
 
 fn start() -> Timestamp {
     Timestamp::from_timestamp_millis(1_762_077_600_250).unwrap()
 }
 
-fn vm(worker: &str, number: usize, status: VmStatus, revision: u64) -> Arc<Vm> {
+fn vm(worker: &str, number: u64, status: VmStatus, revision: u64) -> Arc<Vm> {
     Arc::new(Vm {
         id: VmId::parse(&format!("v{number}")).unwrap(),
         worker_id: WorkerId::parse(worker).unwrap(),
@@ -196,8 +340,8 @@ fn vm(worker: &str, number: usize, status: VmStatus, revision: u64) -> Arc<Vm> {
     })
 }
 
-/// A random worker: without a zone, overcommitted, silent or deregistered, and with VMs that another worker may report
-/// too.
+/// A random worker: without a zone, overcommitted, silent or deregistered, and with VMs that one of its three neighbours
+/// may report too.
 fn worker(number: u64, random: &mut StdRng, revision: u64) -> Arc<Worker> {
     let name = format!("w{number}");
     let text = |key: &str, value: &str| (Arc::<str>::from(key), Arc::<str>::from(value));
@@ -214,7 +358,8 @@ fn worker(number: u64, random: &mut StdRng, revision: u64) -> Arc<Worker> {
     };
     let id = WorkerId::parse(&name).unwrap();
     let mut worker = Worker::first_life(id, identity, Life::first(start(), revision));
-    let vms = (0..8).map(|number| {
+    let first_vm = number / 4 * 8;
+    let vms = (first_vm..first_vm + 8).map(|number| {
         let status = *VmStatus::ALL.choose(random).unwrap();
         random.random_bool(0.4).then(|| vm(&name, number, status, revision))
     });
@@ -235,34 +380,43 @@ fn reading(snapshot: &Snapshot, now: Timestamp) -> Reading {
     Reading::of(Arc::new(View::new(snapshot, now, Duration::from_secs(60))))
 }
 
-/// Successive readings of the cluster: at the same moment, later, and after changes.
+/// Successive readings of a cluster of four workers: at the same moment, later, and after changes.
 fn readings(random: &mut StdRng) -> Vec<Reading> {
-    let workers = (0..4).map(|number| worker(number, random, 1)).collect();
+    readings_of(4, 6, random)
+}
+
+/// The same of so many workers, after so many steps in each of which one of four workers changes at most.
+fn readings_of(count: u64, steps: u64, random: &mut StdRng) -> Vec<Reading> {
+    let mut workers: Vec<_> = (0..count).map(|number| worker(number, random, 1)).collect();
+    workers.sort_unstable_by(|one, other| one.id.as_str().cmp(other.id.as_str()));
     let empty = Snapshot::empty("test".into());
     let mut snapshot = empty.apply(Changes { workers, ..Changes::default() }, 1);
     let mut now = start() + TimeDelta::seconds(20);
     let mut readings = vec![reading(&empty, now), reading(&snapshot, now)];
-    for revision in 2..8 {
+    for revision in 2..2 + steps {
         now += TimeDelta::milliseconds(random.random_range(0..25_000));
-        let number = random.random_range(0..5);
         let mut changes = Changes::default();
-        match random.random_range(0..4) {
-            0 => {
-                let worker_id = WorkerId::parse(&format!("w{number}")).unwrap();
-                let boots = Arc::default();
-                let tombstone = Tombstone { worker_id, incarnation: 1, boots, purged_at: None, revision };
-                changes.purged.push(Arc::new(tombstone));
+        // Each worker once, or what comes of it would depend on the order.
+        let touched: BTreeSet<_> = (0..count.div_ceil(4)).map(|_| random.random_range(0..=count)).collect();
+        for number in touched {
+            match random.random_range(0..4) {
+                0 => {
+                    let worker_id = WorkerId::parse(&format!("w{number}")).unwrap();
+                    let boots = Arc::default();
+                    let tombstone = Tombstone { worker_id, incarnation: 1, boots, purged_at: None, revision };
+                    changes.purged.push(Arc::new(tombstone));
+                }
+                1 => changes.workers.push(worker(number, random, revision)),
+                // A heartbeat without changes, except that the worker has reported its inventory now.
+                2 => changes.workers.extend(snapshot.find_worker(&format!("w{number}")).map(|known| {
+                    let mut worker = Worker::clone(known);
+                    worker.revision = revision;
+                    worker.usage.last_seen = worker.usage.last_seen.max(now);
+                    worker.usage.inventory_revision = Some(revision);
+                    Arc::new(worker)
+                })),
+                _ => {}
             }
-            1 => changes.workers.push(worker(number, random, revision)),
-            // A heartbeat without changes, except that the worker has reported its inventory now.
-            2 => changes.workers.extend(snapshot.find_worker(&format!("w{number}")).map(|known| {
-                let mut worker = Worker::clone(known);
-                worker.revision = revision;
-                worker.usage.last_seen = worker.usage.last_seen.max(now);
-                worker.usage.inventory_revision = Some(revision);
-                Arc::new(worker)
-            })),
-            _ => {}
         }
         snapshot = snapshot.apply(changes, revision);
         readings.push(reading(&snapshot, now));
@@ -270,51 +424,138 @@ fn readings(random: &mut StdRng) -> Vec<Reading> {
     readings
 }
 
-fn variables() -> Variables {
-    Variables::from_value(value!({ "no": false, "keys": ["env"], "statuses": ["RUNNING", "STOPPED"] }))
+type Engine = Schema<Query, EmptyMutation, EmptySubscription>;
+
+fn engine() -> Engine {
+    Schema::build(Query, EmptyMutation, EmptySubscription).validation_mode(ValidationMode::Fast).finish()
 }
 
-/// Runs a document both ways. Answers with how many plans were used; none if the document is invalid, as some random
-/// ones are.
+/// Lets the engine resolve a document as the executor does.
+async fn resolve(
+    engine: &Engine,
+    mut document: ExecutableDocument,
+    variables: &Variables,
+    reading: &Reading,
+    budget: &Budget,
+) -> Response {
+    merge(&mut document, variables, SchemaIndex::of_schema());
+    drop_omitted_arguments(&mut document, variables);
+    let mut request = Request::new("").variables(variables.clone()).data(reading.clone()).data(budget.clone());
+    request.set_parsed_query(document);
+    budget.settle(engine.execute(request).await)
+}
+
+/// A document with variables, and its plan.
+struct Planned {
+    parsed: ParsedRequest,
+    plan: Arc<Plan>,
+    is_reusable: bool,
+}
+
+impl Planned {
+    /// None if document or variables are invalid, as some random ones are, or the engine has to resolve all of it.
+    fn of(document_cache: &DocumentCache, text: &str, variables: Variables) -> Result<Option<Self>, TestCaseError> {
+        let Ok(mut parsed) = document_cache.parse_request(Request::new(text).variables(variables)) else {
+            return Ok(None);
+        };
+        if document_cache.check(&mut parsed).is_err() {
+            return Ok(None);
+        }
+        let Some((plan, is_reusable)) = parsed.plan(document_cache.schema_index()) else {
+            prop_assert!(text.contains("__type(") || text.contains("__schema"), "there is no plan");
+            return Ok(None);
+        };
+        prop_assert!(is_reusable || text.contains('$'), "it depends on no variables");
+        Ok(Some(Self { parsed, plan, is_reusable }))
+    }
+
+    /// The response by plan, of which this many objects have been paid for before; none if it falls back.
+    async fn by_plan(
+        &self,
+        engine: &Engine,
+        reading: &Reading,
+        row_cache: &Kept,
+        spent: usize,
+    ) -> Result<Option<String>, TestCaseError> {
+        let (variables, budget) = (&self.parsed.request.variables, Budget::with_spent(spent));
+        let engine_data = match self.plan.engine_document() {
+            None => None,
+            Some(document) => {
+                let resolved = resolve(engine, document.clone(), variables, reading, &budget).await;
+                prop_assert!(resolved.errors.is_empty(), "{:?}", resolved.errors);
+                Some(resolved.data)
+            }
+        };
+        let input = PlanInput { reading, variables, row_cache: self.is_reusable.then_some(row_cache) };
+        let written = self.plan.write(&input, engine_data.as_ref(), budget.spent(), None).ok();
+        Ok(written.map(|text| format!("{:?}", Payload::from(OperationResponse::Serialized(text)))))
+    }
+
+    /// The response by the engine alone; none if it has errors.
+    async fn by_engine(&self, engine: &Engine, reading: &Reading, budget: &Budget) -> Option<String> {
+        let document = self.parsed.extract_operation(&[OperationType::Query]).unwrap();
+        let resolved = resolve(engine, document, &self.parsed.request.variables, reading, budget).await;
+        resolved.errors.is_empty().then(|| format!("{:?}", Payload::from(resolved)))
+    }
+}
+
+/// Runs a document both ways, with these variables by turns. Answers with how many plans were used; none if the document
+/// is invalid, as some random ones are.
 async fn compare(
     document_cache: &DocumentCache,
     text: &str,
+    variables: &[Variables],
     readings: &[Reading],
     row_cache: &RowCache,
 ) -> Result<Option<usize>, TestCaseError> {
-    // Random fields may conflict, which makes a document invalid.
-    let Ok(mut parsed) = document_cache.parse_request(Request::new(text).variables(variables())) else {
-        return Ok(None);
-    };
-    if document_cache.check(&mut parsed).is_err() {
+    let planned = variables.iter().filter_map(|it| Planned::of(document_cache, text, it.clone()).transpose());
+    let planned = planned.collect::<Result<Vec<_>, _>>()?;
+    if planned.is_empty() {
         return Ok(None);
     }
-    let planned = parsed.plan(document_cache.schema_index());
-    let (plan, is_reusable) = planned.ok_or_else(|| TestCaseError::fail("there is no plan"))?;
-    prop_assert!(plan.engine_document().is_none());
-    prop_assert_eq!(is_reusable, !text.contains("$yes"));
-    let engine_schema =
-        Schema::build(Query, EmptyMutation, EmptySubscription).validation_mode(ValidationMode::Fast).finish();
+    let engine = engine();
     let mut answered = 0;
-    for reading in readings {
-        let variables = &parsed.request.variables;
-        let input = PlanInput { reading, variables, row_cache: is_reusable.then_some(row_cache) };
-        let by_plan = plan.write(&input, None, 0, None);
-        let mut request = Request::new("").variables(variables.clone()).data(reading.clone()).data(Budget::default());
-        request.set_parsed_query(parsed.extract_operation(&[OperationType::Query]).unwrap());
-        let resolved = engine_schema.execute(request).await;
-        match by_plan {
-            Ok(text) => {
-                prop_assert!(resolved.errors.is_empty(), "{:?}", resolved.errors);
-                let by_plan = Payload::from(OperationResponse::Serialized(text));
-                let resolved = Payload::from(resolved);
-                prop_assert_eq!(format!("{by_plan:?}"), format!("{resolved:?}"));
-                answered += 1;
-            }
-            Err(_) => prop_assert!(!resolved.errors.is_empty(), "the plan gave up without a reason"),
-        }
+    for (reading, planned) in readings.iter().zip(planned.iter().cycle()) {
+        let by_plan = planned.by_plan(&engine, reading, row_cache, 0).await?;
+        let by_engine = planned.by_engine(&engine, reading, &Budget::default()).await;
+        answered += usize::from(by_plan.is_some());
+        prop_assert_eq!(by_plan, by_engine, "with {:?}", planned.parsed.request.variables);
     }
     Ok(Some(answered))
+}
+
+/// Runs a document both ways on budgets of which so much is spent that they are just enough for it, and one too little.
+async fn compare_budgets(
+    document_cache: &DocumentCache,
+    text: &str,
+    variables: Variables,
+    readings: &[Reading],
+    row_cache: &Kept,
+) -> Result<bool, TestCaseError> {
+    let Some(planned) = Planned::of(document_cache, text, variables)? else { return Ok(false) };
+    let engine = engine();
+    let mut is_compared = false;
+    for reading in readings {
+        let budget = Budget::default();
+        let Some(whole) = planned.by_engine(&engine, reading, &budget).await else { continue };
+        let objects = budget.spent();
+        let left = MAX_OBJECTS - objects;
+        // And with all of a budget again at last: nothing may be cached of a response that was given up.
+        for (spent, is_enough) in [(left, true), (left + 1, false), (0, true)] {
+            if spent > MAX_OBJECTS {
+                continue;
+            }
+            let by_engine = planned.by_engine(&engine, reading, &Budget::with_spent(spent)).await;
+            prop_assert_eq!(by_engine.as_ref(), Some(&whole).filter(|_| is_enough), "engine, {} spent", spent);
+            let by_plan = planned.by_plan(&engine, reading, row_cache, spent).await?;
+            // The engine pays for both lists of a connection, whichever is asked for, and a plan for what it writes.
+            if is_enough || !text.contains("Connection") {
+                prop_assert_eq!(by_plan, by_engine, "{} spent", spent);
+            }
+        }
+        is_compared |= objects > 0;
+    }
+    Ok(is_compared)
 }
 
 /// Items of all three subscriptions for a reading.
@@ -346,9 +587,7 @@ async fn compare_items(
     items: Vec<StreamItem>,
 ) -> Result<bool, TestCaseError> {
     // Random fields may conflict, which makes a document invalid.
-    let Ok(mut parsed) = document_cache.parse_request(Request::new(text).variables(variables())) else {
-        return Ok(false);
-    };
+    let Ok(mut parsed) = document_cache.parse_request(Request::new(text)) else { return Ok(false) };
     if document_cache.check(&mut parsed).is_err() {
         return Ok(false);
     }
@@ -381,6 +620,41 @@ fn cache_key(text: &str) -> String {
     let (_, operation) = document.operations.iter().next().unwrap();
     let collected = compiler.collect("Query", &[&operation.node.selection_set.node]).unwrap();
     compiler.cache_key(&collected[0]).expect("a short selection without variables")
+}
+
+/// Runs something with a document cache of its own.
+fn run<T>(work: impl AsyncFnOnce(&DocumentCache) -> T) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async { work(&DocumentCache::open(&GraphqlOptions::default()).await.unwrap()).await })
+}
+
+#[test]
+fn an_omitted_field_of_an_input_has_its_default_and_is_not_null() {
+    let readings = readings(&mut StdRng::seed_from_u64(1));
+    let ids = |order: &str| format!("workersConnection({order}) {{ nodes {{ id }} }}");
+    let written = ids("orderBy: {field: ID, direction: ASC}");
+    let (of_field, of_input) = (ids("orderBy: {field: ID, direction: $direction}"), ids("orderBy: $order"));
+    let none = serde_json::json!({});
+    for (text, variables) in [
+        (format!("{{ {} }}", ids("orderBy: {field: ID}")), none.clone()),
+        (format!("query($direction: OrderDirection) {{ {of_field} }}"), none.clone()),
+        (format!("query($direction: OrderDirection = ASC) {{ {of_field} }}"), none),
+        (format!("query($order: WorkerOrder) {{ {of_input} }}"), serde_json::json!({"order": {"field": "ID"}})),
+        (format!("query($order: WorkerOrder = {{field: ID}}) {{ {of_input} }}"), serde_json::json!({})),
+    ] {
+        run(async |document_cache| {
+            let planned = |text: &str, variables| Planned::of(document_cache, text, variables).unwrap().expect("a plan");
+            let engine = engine();
+            let plain = planned(&format!("{{ {written} }}"), Variables::default());
+            let planned = planned(&text, Variables::from_json(variables.clone()));
+            for reading in &readings {
+                let expected = plain.by_engine(&engine, reading, &Budget::default()).await;
+                let by_engine = planned.by_engine(&engine, reading, &Budget::default()).await;
+                let by_plan = planned.by_plan(&engine, reading, &Kept::default(), 0).await.unwrap();
+                assert!(expected.is_some() && by_engine == expected && by_plan == expected, "{text} {variables}");
+            }
+        });
+    }
 }
 
 #[test]
@@ -429,22 +703,24 @@ proptest! {
         let mut random = StdRng::seed_from_u64(seed);
         let readings = readings(&mut random);
         let mut generator = DocumentGenerator { random, types: SchemaIndex::of_schema(), fragments: Vec::new() };
-        let text = generator.document();
-        generator.fragments.clear();
-        let other = generator.document();
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let compared = runtime.block_on(async {
-            let document_cache = DocumentCache::open(&GraphqlOptions::default()).await.unwrap();
+        let (text, other) = (generator.document(), generator.document());
+        let mut variables = |text: &str| {
+            let used = used_variables(text);
+            let several = if used.is_empty() { 1 } else { 3 };
+            (0..several).map(|_| values_of(&used, &mut generator.random)).collect::<Vec<_>>()
+        };
+        let (variables, of_other) = (variables(&text), variables(&other));
+        let compared = run(async |document_cache| {
             // Two more documents share the row cache, one of them equal but for its names: rows that one has cached
             // must be right for all.
             let row_cache = RowCache::default();
             let renamed = text.replace("query Q", "query Another").replace("...F", "...G").replace("fragment F", "fragment G");
-            let first = compare(&document_cache, &text, &readings, &row_cache).await?;
-            compare(&document_cache, &other, &readings, &row_cache).await?;
-            prop_assert_eq!(compare(&document_cache, &renamed, &readings, &row_cache).await?, first);
+            let first = compare(document_cache, &text, &variables, &readings, &row_cache).await?;
+            compare(document_cache, &other, &of_other, &readings, &row_cache).await?;
+            prop_assert_eq!(compare(document_cache, &renamed, &variables, &readings, &row_cache).await?, first);
             Ok::<_, TestCaseError>(first)
         });
-        prop_assume!(compared.map_err(|error| TestCaseError::fail(format!("{error}\n{text}")))?.is_some());
+        prop_assume!(compared.map_err(|error| TestCaseError::fail(format!("{error}\n{text}\n{other}")))?.is_some());
     }
 
     #[test]
@@ -459,11 +735,47 @@ proptest! {
         let text = format!("subscription {{ {field} {{ {selection} }} }} {}", generator.fragments.join("\n"));
         let text = without_variables(&text);
         let items = items.into_iter().filter(|(of, _)| *of == field).map(|(_, item)| item).collect();
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let compared = runtime.block_on(async {
-            let document_cache = DocumentCache::open(&GraphqlOptions::default()).await.unwrap();
-            compare_items(&document_cache, &text, items).await
+        let compared = run(async |document_cache| compare_items(document_cache, &text, items).await);
+        prop_assume!(compared.map_err(|error| TestCaseError::fail(format!("{error}\n{text}")))?);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, max_global_rejects: 2_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn plans_and_engine_have_the_same_budget(seed in any::<u64>()) {
+        let mut random = StdRng::seed_from_u64(seed);
+        let readings = readings_of(4, 2, &mut random);
+        let mut generator = DocumentGenerator { random, types: SchemaIndex::of_schema(), fragments: Vec::new() };
+        let text = generator.document();
+        let variables = values_of(&used_variables(&text), &mut generator.random);
+        let compared = run(async |document_cache| {
+            compare_budgets(document_cache, &text, variables, &readings, &Kept::default()).await
         });
         prop_assume!(compared.map_err(|error| TestCaseError::fail(format!("{error}\n{text}")))?);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 16, max_global_rejects: 100, ..ProptestConfig::default() })]
+
+    /// Rows are cached by chunks of up to 256: here are several of them, which are divided and thinned.
+    #[test]
+    fn plans_and_engine_respond_alike_about_many_workers(seed in any::<u64>()) {
+        let mut random = StdRng::seed_from_u64(seed);
+        let count = random.random_range(520..700);
+        let readings = readings_of(count, 2, &mut random);
+        let mut generator = DocumentGenerator { random, types: SchemaIndex::of_schema(), fragments: Vec::new() };
+        let (field, ty) = *[("workers", "Worker"), ("vms", "Vm"), ("vmDistribution", "WorkerDistribution")]
+            .choose(&mut generator.random)
+            .unwrap();
+        let selection = generator.selection(ty, 3);
+        let text = generator.operation(&format!("{field} {{ {selection} }}"));
+        let variables = values_of(&used_variables(&text), &mut generator.random);
+        let compared = run(async |document_cache| {
+            compare(document_cache, &text, &[variables], &readings, &Kept::default()).await
+        });
+        prop_assume!(compared.map_err(|error| TestCaseError::fail(format!("{error}\n{text}")))?.is_some());
     }
 }

@@ -46,7 +46,7 @@ use tokio::{
     time::{Instant, Sleep, sleep_until, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tower::Service;
+use tower::{Service, ServiceExt};
 use tracing::{debug, error, warn};
 
 use super::connection::{Connection, SMALL_ANSWER, unsent_bytes_of};
@@ -354,7 +354,7 @@ fn protocol() -> auto::Builder<TokioExecutor> {
 /// One request's way through the service, with the connection's pace told when it begins and when it is answered.
 fn answer<S>(
     mut request: Request<Incoming>,
-    mut service: S,
+    service: S,
     connection: &Connection,
 ) -> impl Future<Output = Result<Response<Paced>, Infallible>> + use<S>
 where
@@ -372,19 +372,18 @@ where
     if let Some(problem) = malformed(request.version(), request.uri(), request.headers()) {
         request.extensions_mut().insert(Malformed(problem));
     }
-    // It is not asked whether it is ready: what has state is, at any time. And not in an `async fn`, see there.
     let request = request.map(|body| if body.is_end_stream() { Body::empty() } else { Body::new(body) });
     // Only HTTP/2 asks for more before it has taken what there is. Others have no room for the wait in their future.
     let answer = if is_multiplexed {
         let pace = Arc::clone(&pace);
         let answer = async move {
             pace.room().await;
-            service.call(request).await
+            call_when_ready(service, request).await
         };
         // It is another task that answers here.
         Either::Left(Box::pin(connection.clone().current(answer)))
     } else {
-        Either::Right(service.call(request))
+        Either::Right(call_when_ready(service, request))
     };
     async move {
         let mut response = answer.await?;
@@ -403,6 +402,25 @@ where
         let (untaken, in_flight) =
             if is_watched { (Some(Untaken::new(in_flight, bytes)), None) } else { (None, Some(in_flight)) };
         Ok(response.map(|body| Paced { body, is_over: false, put_off: None, untaken, _in_flight: in_flight }))
+    }
+}
+
+/// Calls a service once it is ready, as the contract of [`Service`] wants. Ours is ready at any time and has no state of
+/// its own, but a layer that somebody puts around it (a limit of concurrency, a buffer) may panic when it is called
+/// before.
+///
+/// Readiness is asked for here and not in the future, so that the future of a service that is ready is the service's own,
+/// which does not carry the request along. Nobody is woken by this first look; if the service is not ready, the future is
+/// [`oneshot`](ServiceExt::oneshot), which asks again.
+fn call_when_ready<S>(mut service: S, request: Request) -> impl Future<Output = Result<Response, Infallible>> + use<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+{
+    match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(Ok(())) => Either::Left(service.call(request)),
+        // In a box, or every future would have room for the wait.
+        Poll::Pending => Either::Right(Box::pin(service.oneshot(request))),
+        Poll::Ready(Err(never)) => match never {},
     }
 }
 
@@ -592,8 +610,15 @@ mod tests {
 
     /// One of several connections.
     fn connect_among(routes: Routes, asked: Arc<Call>, unsent: Arc<UnsentBytes>) -> DuplexStream {
+        serve_in_memory(with_middleware(routes, &HttpOptions::default()), asked, unsent)
+    }
+
+    /// The same for any service.
+    fn serve_in_memory<S>(service: S, asked: Arc<Call>, unsent: Arc<UnsentBytes>) -> DuplexStream
+    where
+        S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
+    {
         let (client, server) = tokio::io::duplex(64 * 1024);
-        let service = with_middleware(routes, &HttpOptions::default());
         let timeouts = Timeouts::default();
         let connection = Connection {
             client: SocketAddr::from(([192, 0, 2, 7], 4_000)),
@@ -889,6 +914,8 @@ mod tests {
                 if answer.contains("for streams") {
                     break answer;
                 }
+                let is_unheard = answer.is_empty() || answer.contains("All connections are taken; try again shortly");
+                assert!(is_unheard, "it holds its connection: {answer}");
             };
             assert_failure(&refusal, 503);
             assert!(refusal.contains("connection: close"), "{refusal}");
@@ -896,6 +923,53 @@ mod tests {
         usual.write_all(get_kept).await.expect("a write");
         assert!(response(&mut usual).await.ends_with("usual"), "those within the cap are as always");
         server.stop().await;
+    }
+
+    /// Panics when it is called before it was ready, which it is when it is asked for the third time.
+    #[derive(Default)]
+    struct Reluctant {
+        looks: usize,
+    }
+
+    impl Clone for Reluctant {
+        /// That one is ready does not make its copy so.
+        fn clone(&self) -> Self {
+            Self::default()
+        }
+    }
+
+    impl Service<Request> for Reluctant {
+        type Response = Response;
+        type Error = Infallible;
+        type Future = std::future::Ready<Result<Response, Infallible>>;
+
+        fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            self.looks += 1;
+            if self.looks > 2 {
+                return Poll::Ready(Ok(()));
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+
+        fn call(&mut self, _: Request) -> Self::Future {
+            assert!(std::mem::take(&mut self.looks) > 2, "it was called before it was ready");
+            std::future::ready(Ok("ready".into_response()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_service_is_called_when_it_is_ready_and_not_before() {
+        let served = || serve_in_memory(Reluctant::default(), Arc::default(), UnsentBytes::at_most(MAX_UNSENT_BYTES));
+        let mut client = served();
+        for _ in 0..2 {
+            client.write_all(GET).await.expect("a write");
+            assert!(response(&mut client).await.ends_with("ready"));
+        }
+        let (mut requests, _connection) = http2(served(), 65_535).await;
+        for _ in 0..2 {
+            assert_eq!(ask(&mut requests, "/").await.expect("an answer").status(), StatusCode::OK);
+        }
     }
 
     #[tokio::test]

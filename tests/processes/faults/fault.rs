@@ -1,5 +1,6 @@
 //! What goes wrong, and how it is brought about.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::os::unix::fs::FileExt as _;
@@ -82,6 +83,25 @@ impl Fault {
             Self::Paused | Self::Killed => Effect::NoServer,
             _ => Effect::NoCommits,
         }
+    }
+
+    /// The components that health has to call unavailable while it lasts. Commits are missed first; the others of these
+    /// may follow within [`ALL_KNOWN_WITHIN`](super::trial::ALL_KNOWN_WITHIN), and no other may.
+    pub fn unavailable(self) -> BTreeSet<&'static str> {
+        let names: &[_] = match self {
+            // What is in the file can be read all the same, and there is no other server to follow.
+            Self::FullDisk
+            | Self::WriteError
+            | Self::SyncError
+            | Self::HangingDisk
+            | Self::ReadOnlyDisk
+            | Self::Locked => &["commits"],
+            // It answers questions; what others commit is committed elsewhere.
+            Self::Demoted => &["commits", "replication"],
+            Self::Stopped | Self::Frozen | Self::BlackHole | Self::NoSessions => &["commits", "database", "replication"],
+            Self::Slow | Self::Paused | Self::Killed | Self::ClockSet(_) | Self::DatabaseClockSet(_) => &[],
+        };
+        names.iter().copied().collect()
     }
 
     /// By how much it sets a clock.

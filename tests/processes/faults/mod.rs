@@ -33,7 +33,8 @@ async fn once(backend: DbBackend, faults: &[Fault]) {
         backend,
         fault: *fault,
         repetitions: 1,
-        lasting: Duration::from_secs(4),
+        // Until all is known of it that can be.
+        lasting: trial::ALL_KNOWN_WITHIN + Duration::from_secs(2),
         has_noop: rand::random(),
         is_killed: rand::random(),
     };

@@ -17,7 +17,7 @@ use aetherium::liveness::LivenessSweeper;
 use aetherium::server::{Server, ServerOptions};
 use sea_orm::DbBackend;
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, oneshot};
 
 pub use self::ask::{Answer, Ask, Rest, Service, failure};
 pub use self::database::{Backup, EmptyDatabase, FromDatabase, TestDatabase};
@@ -36,6 +36,15 @@ pub struct TestCluster {
     server: Server,
     service: Service,
     sweeper: Mutex<LivenessSweeper>,
+}
+
+/// The commits of a server, which are made once this is released or dropped.
+pub struct HeldCommits(oneshot::Sender<()>);
+
+impl HeldCommits {
+    pub fn release(self) {
+        self.0.send(()).expect("the server should be there");
+    }
 }
 
 impl FromDatabase for TestCluster {
@@ -68,6 +77,10 @@ impl TestCluster {
 
     async fn start(database: TestDatabase, options: ServerOptions, clock: Clock) -> Self {
         let server = Server::start(options.clone(), clock.clone()).await.expect("the server should start");
+        Self::of(server, database, options, clock)
+    }
+
+    fn of(server: Server, database: TestDatabase, options: Options, clock: Clock) -> Self {
         let service = Service::new(server.service());
         let sweeper = Mutex::new(server.liveness_sweeper());
         Self { database, options, clock, server, service, sweeper }
@@ -93,6 +106,16 @@ impl TestCluster {
         self.server.stop().await;
         happens(&self.database).await;
         Self::start(self.database, self.options, self.clock).await
+    }
+
+    /// The same, with a server that commits nothing until it is let.
+    pub async fn restart_without_commits(self) -> (HeldCommits, Self) {
+        self.server.stop().await;
+        let (release, released) = oneshot::channel();
+        let begin = async { _ = released.await };
+        let server = Server::start_without_commits(self.options.clone(), self.clock.clone(), begin).await;
+        let cluster = Self::of(server.expect("the server should start"), self.database, self.options, self.clock);
+        (HeldCommits(release), cluster)
     }
 
     /// A backup of the database, taken while the server is stopped; and the cluster goes on.
