@@ -1,5 +1,7 @@
 //! The commands that documents tell people to type, typed: those of the API's documentation, of the README and of
 //! `docs/`. They are taken from the pages themselves, so a page cannot fall behind the program.
+//!
+//! Commands that go on until somebody ends them (streams, subscriptions) are run by `tests/conformance/documents.test.mjs`.
 
 use std::fs;
 use std::path::Path;
@@ -164,22 +166,43 @@ fn examples(page: &str) -> Vec<(String, String)> {
     found
 }
 
-#[tokio::test]
-async fn the_walk_of_the_readme_can_be_walked() {
+/// Runs every example of a page, in order, on a server with nothing in it. Returns the headings that have examples.
+async fn walk(page: &str) -> Vec<String> {
     let server = Server::start(&TestDatabase::sqlite()).await;
     let mut headings = Vec::new();
-    for (heading, commands) in examples("README.md") {
+    for (heading, commands) in examples(page) {
         let answers = paste(&commands, &server).await;
-        assert!(!answers.is_empty(), "{commands}");
+        assert!(!answers.is_empty(), "{page}, {heading}: {commands}");
         for answer in answers {
             let failed = answer.get("error").is_some() || answer.get("errors").is_some();
-            assert!(!failed, "{heading}: {commands}\n{answer}");
+            assert!(!failed, "{page}, {heading}: {commands}\n{answer}");
         }
         headings.push(heading);
     }
-    for expected in ["A walk through REST", "Capacity planning", "Zones", "A walk through GraphQL"] {
-        assert!(headings.iter().any(|heading| heading == expected), "{expected} has examples: {headings:?}");
-    }
+    headings.dedup();
+    headings
+}
+
+#[tokio::test]
+async fn the_walk_of_the_readme_can_be_walked() {
+    assert_eq!(walk("README.md").await, ["Five minutes with REST", "Five minutes with GraphQL"]);
+}
+
+#[tokio::test]
+async fn the_walks_through_the_protocols_can_be_walked() {
+    let rest = walk("docs/rest-api.md").await;
+    let expected = [
+        "A worker to look at",
+        "Monitoring",
+        "Maintenance",
+        "Capacity planning",
+        "Zones",
+        "Filters, order, pages",
+        "Commands that must be carried out once",
+    ];
+    assert_eq!(rest, expected);
+    assert_eq!(walk("docs/graphql-api.md").await, ["A worker to look at", "A query", "A page", "A mutation"]);
+    assert_eq!(walk("docs/live.md").await, ["Long polls"]);
 }
 
 #[tokio::test]
