@@ -3,7 +3,7 @@
 //! The texts lie in order, and with each its ids in order: so an index is a list of all its ids in the order by text, too,
 //! and those of one text are a list of their own. Both are sought, not scanned. Only what registrations, operators and
 //! changes of VM sets write is worth an index; what every heartbeat moves, such as the share of CPU cores in use, would
-//! cost each of them a place in an order (ADR 0059).
+//! cost each of them a place in an order (ADR 0056).
 
 use std::collections::HashMap;
 use std::ops::Bound;

@@ -1,6 +1,6 @@
 //! The headers of an answer, put together once for all answers of a kind.
 //!
-//! To copy a map of headers takes less than half of what it takes to put in each of them (ADR 0037).
+//! To copy a map of headers takes less than half of what it takes to put in each of them (ADR 0036).
 
 use axum::{
     body::Body,

@@ -3,7 +3,7 @@
 //! Handlers and what they ask for are axum's, and a path is found by the library that axum's router finds it with. The
 //! router itself is not used: it finds a path for itself alone, while the layers around it have to know it too, for how
 //! much of a body is read and how loud a line in the log is; and its way to a handler is seven allocations, more than
-//! it takes to find a worker (ADR 0037). Here a path is looked up once, before anything else.
+//! it takes to find a worker (ADR 0036). Here a path is looked up once, before anything else.
 
 use std::{fmt, future::ready, ops::Range, pin::Pin, time::Duration};
 

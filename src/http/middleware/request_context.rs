@@ -163,7 +163,7 @@ impl RequestContext {
     pub fn open(request: &Request, state: &Arc<SharedState>) -> Arc<Self> {
         let (mut id, mut asked, mut encodings) = (None, ErrorFormat::default(), AcceptEncoding::default());
         // All at once: to look for each by its name takes longer than to walk by the few that most requests have (ADR
-        // 0040).
+        // 0036).
         for (name, value) in request.headers() {
             if name == header::ACCEPT {
                 asked.add(value);
