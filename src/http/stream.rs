@@ -1,14 +1,12 @@
-//! Answers that go on and on.
+//! Streaming responses: the headers that keep proxies from buffering them.
 
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 
-/// What tells a proxy that it must not hold an answer back until there is more of it, as nginx does unless told
-/// otherwise.
+/// The header that tells a proxy not to buffer a response, as nginx does by default.
 const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// An answer without end, each part of which is for its reader at once: nothing on the way may keep it, collect it, or
-/// compress it.
+/// A streaming response. No proxy may cache, buffer or compress it, because each part has to reach the client at once.
 pub fn streamed(answer: impl IntoResponse) -> Response {
     let mut response = answer.into_response();
     let headers = response.headers_mut();
