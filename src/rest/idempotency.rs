@@ -1,4 +1,5 @@
-//! Answers that are kept under an `Idempotency-Key`, for clients that ask again.
+//! Responses to requests with an `Idempotency-Key`: rendered for the idempotency record, and sent again to a repeated
+//! request.
 
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
@@ -7,23 +8,23 @@ use serde::Serialize;
 use crate::http::IdempotencyKey;
 use crate::resolvers::{Answer, Answered, Once};
 
-/// Tells that an answer was given before, and that nothing was done now.
+/// The header of a replayed response, for which nothing was done now.
 const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
-/// A request that is carried out once, and how it is answered.
+/// Combines the key of a request with the function that renders its response.
 pub(super) fn once<T>(key: IdempotencyKey, render: impl Fn(T) -> Answer + Send + 'static) -> Once<T> {
     let IdempotencyKey { key, fingerprint } = key;
     Once { key, fingerprint, render: Box::new(render) }
 }
 
-/// An answer as text.
+/// Renders a response as text.
 pub(super) fn rendered(body: &impl Serialize, tag: Option<&str>) -> Answer {
-    // What this room answers with always serialises.
+    // The responses of this room always serialise.
     let body = serde_json::to_string(body).unwrap_or_default();
     Answer { body: body.into(), tag: tag.map(Into::into) }
 }
 
-/// A kept answer on its way out: the same as it was the first time, with a header if it is not the first time.
+/// The response of an idempotency record: as it was the first time, with a header if it is replayed.
 pub(super) fn respond(Answered { answer, is_repeated }: Answered) -> Response {
     let Answer { body, tag } = answer;
     let mut response = body.to_string().into_response();

@@ -1,4 +1,4 @@
-//! Lists as they are answered: `{"workers": […], "total": 1000}`.
+//! The JSON of lists: `{"workers": […], "total": 1000}`.
 //!
 //! The lists of everything, which is what is asked for most, are one fixed plan each over rows that are kept (see
 //! [`kept`](crate::resolvers::kept)): a row is written when it has changed. Parts of a list are written for each
@@ -36,7 +36,7 @@ pub(super) const VMS: ListKeys = ListKeys { rows: "vms", total: "total" };
 /// `GET /api/v1/cluster/distribution`
 const DISTRIBUTION: ListKeys = ListKeys { rows: "distribution", total: "total_workers" };
 
-/// Part of a list, or a list in another order.
+/// A page of a list, or a list with a filter or another order: rendered for each request.
 pub(super) struct PartialList<T> {
     pub(super) keys: ListKeys,
     pub(super) rows: Vec<T>,
@@ -61,14 +61,14 @@ impl<T: Versioned> Versioned for PartialList<T> {
     }
 }
 
-/// A whole list, written.
+/// A whole list, rendered.
 struct WholeList {
     keys: ListKeys,
     rows: Rows,
 }
 
 impl Versioned for WholeList {
-    /// The same as of a part that is all of it.
+    /// The same as of a page that contains the whole list.
     fn version<H: Hasher>(&self, hasher: &mut H) {
         (self.rows.total, self.rows.total, self.rows.version).hash(hasher);
     }
@@ -87,7 +87,7 @@ impl From<WholeList> for Body {
     }
 }
 
-/// The lists of everything, as far as they are written. Cheap to clone.
+/// Renders the lists of everything from cached rows.
 #[derive(Clone)]
 pub(super) struct ListRenderer(Arc<Inner>);
 
@@ -124,7 +124,7 @@ impl ListRenderer {
         read.respond(WholeList { keys: VMS, rows }, Body::from)
     }
 
-    /// Which VMs are where.
+    /// The VMs of each worker.
     pub(super) fn distribution(&self, read: &Read) -> Response {
         let Inner { kept, distribution, .. } = &*self.0;
         let rows = read.reading.write_workers(kept, distribution, |worker, bytes| {

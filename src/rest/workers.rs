@@ -1,4 +1,4 @@
-//! `/workers`: what operators and tools ask of workers, and how workers come and go.
+//! The handlers of `/workers`: queries and commands of operators, and registration and deregistration of workers.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -43,9 +43,9 @@ pub(super) struct ListQuery {
     #[serde(default)]
     label: Vec<String>,
     search: Option<String>,
-    /// By what to sort, with a minus before it for the largest first.
+    /// The field to sort by, after a minus in descending order.
     sort: Option<String>,
-    /// For how long to wait for a change, as Go writes durations.
+    /// How long to wait for a change, as Go writes durations.
     wait: Option<String>,
     /// The revision that the client has seen.
     after_revision: Option<i64>,
@@ -73,7 +73,8 @@ pub(super) async fn list(
     };
     let filter = filter.check(&FILTER_NAMES)?;
     let order = sort.map(|text| filter::worker_order(SORT, &text)).transpose()?.unwrap_or_default();
-    // Before the wait, too: what another server has told of is waited for, and not compared with what was before it.
+    // Before the wait, too: a cursor of another server may be ahead of this one, whose state is then awaited first, and
+    // must not count as a change.
     read.reading = resolvers.read_for_page(read.reading, paging.request()).await?;
     if let Some(wait) = wait {
         let after = after_revision.map(|number| input::revision("after_revision", number)).transpose()?;
@@ -83,7 +84,7 @@ pub(super) async fn list(
         }
         let question = WorkersQuestion { filter: &filter, order, request: paging.request() };
         let changed = resolvers.read_when_changed(question, after, wait);
-        // A server that leaves does not make its leaving wait for this.
+        // A shutdown ends the wait.
         let changed = Box::pin(closing.run_until_cancelled(changed)).await;
         read.reading = changed.unwrap_or_else(|| Ok(resolvers.read()))?;
     }
@@ -188,7 +189,7 @@ struct PolicyAnswer {
 
 impl From<PolicyChanged> for PolicyAnswer {
     fn from(changed: PolicyChanged) -> Self {
-        // What was asked for, which an offline worker's status would hide.
+        // The policy, which the status of an offline worker would hide.
         let (status, message) = (changed.worker.worker.policy.as_str(), changed.message());
         Self { worker_id: changed.worker.worker.id.to_string(), status, message }
     }
@@ -233,7 +234,7 @@ async fn set_policy(
     Ok(respond(answered))
 }
 
-/// The documented answer, with the tag that ties the next command to this one.
+/// The documented response, with the tag to which the next command can be tied.
 fn answer(changed: PolicyChanged) -> Answer {
     let tag = tag_of_worker(&changed.worker);
     rendered(&PolicyAnswer::from(changed), Some(&tag))
