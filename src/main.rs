@@ -66,7 +66,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 }
 
 /// A thread for each core. Where there is one core, it is this thread: handing work over to another one, and asking
-/// whether it has some to spare, took a fifth of what a heartbeat takes (ADR 0038).
+/// whether it has some to spare, took a fifth of what a heartbeat takes (ADR 0005).
 fn runtime() -> Builder {
     match std::thread::available_parallelism() {
         Ok(NonZeroUsize::MIN) => Builder::new_current_thread(),

@@ -1,4 +1,5 @@
-//! A body in several pieces, which go out as they are: what others hold too is not copied first.
+//! A response body in several chunks, each sent without being copied: chunks of cached rows are shared between
+//! responses.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -10,20 +11,21 @@ use axum::body::{Body, HttpBody};
 use bytes::{Buf, Bytes, BytesMut};
 use hyper::body::{Frame, SizeHint};
 
-/// A body of up to this many bytes goes out as one piece: to hand several on would cost more than to copy them.
+/// A body of up to this many bytes is copied into one chunk: to write several chunks costs more than to copy them.
 const COPIED: usize = 4 * 1024;
 
-/// Bytes that follow each other.
+/// Bytes in chunks, in order.
 #[derive(Clone, Debug, Default)]
 pub struct ChunkedBytes {
-    /// Empty only if there is nothing. By itself, since most bodies are one piece, and then there is no list.
+    /// The first chunk, empty only if there are no bytes at all. It is apart from the list because most bodies have one
+    /// chunk, and then no list is allocated.
     first: Bytes,
     rest: VecDeque<Bytes>,
     len: usize,
 }
 
 impl ChunkedBytes {
-    /// Puts a piece behind the others.
+    /// Appends a chunk.
     pub fn push(&mut self, piece: Bytes) {
         if piece.is_empty() {
             return;
@@ -36,12 +38,12 @@ impl ChunkedBytes {
         }
     }
 
-    /// How many there are.
+    /// The number of chunks.
     pub(super) fn count(&self) -> usize {
         usize::from(!self.first.is_empty()) + self.rest.len()
     }
 
-    /// Takes the first of them.
+    /// Removes the first chunk.
     fn pop(&mut self) -> Option<Bytes> {
         let next = self.rest.pop_front().unwrap_or_default();
         let first = std::mem::replace(&mut self.first, next);
@@ -49,7 +51,7 @@ impl ChunkedBytes {
         (!first.is_empty()).then_some(first)
     }
 
-    /// All of it in one piece.
+    /// All bytes, copied into one chunk if there are several.
     pub fn into_bytes(self) -> Bytes {
         if self.rest.is_empty() {
             return self.first;
@@ -84,7 +86,7 @@ impl HttpBody for ChunkedBytes {
     }
 }
 
-/// All pieces go out in one write.
+/// Offers all chunks to one vectored write.
 impl Buf for ChunkedBytes {
     fn remaining(&self) -> usize {
         self.len

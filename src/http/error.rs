@@ -14,25 +14,26 @@ use axum::{
 use bytes::Bytes;
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
-/// How long a client is asked to wait when the one who refuses it knows nothing better.
+/// The value of `Retry-After` where nothing better is known.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// How much of what a client sent is repeated to it: enough to recognise, too little to be a burden.
+/// The longest part of a client's own text that an error message repeats, in characters: enough to recognise it.
 const LONGEST_ECHO: usize = 300;
 
-/// A request that was not answered, in the words the client gets.
+/// The error response of a request.
 ///
-/// It serialises as the documented body, so that a batch can carry it as one of its results.
+/// It serialises as the documented body, so that the response to a batch can contain errors, too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpError {
     status: StatusCode,
     message: Cow<'static, str>,
     retry_after: Option<Duration>,
-    /// What it is about, for programs. In a box: most failures are of nothing in particular, and all are carried along.
+    /// What the error is about, for programs. It is boxed because most errors have no subject, and each result carries
+    /// the size of its error.
     about: Option<Box<About>>,
 }
 
-/// What a failure is about.
+/// The subject of an error.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct About {
     /// The parameter of the request that is wrong.
@@ -41,13 +42,13 @@ pub struct About {
     /// The worker or the VM.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// The revision that there is, where the client has named another one.
+    /// The present revision, where the client named another one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub current_revision: Option<u64>,
 }
 
 impl HttpError {
-    /// A failure with this status, explained by one sentence for the client. 429 and 503 also say when to try again.
+    /// An error with this status and one sentence for the client. 429 and 503 get a `Retry-After`.
     pub fn new(status: StatusCode, message: impl Into<Cow<'static, str>>) -> Self {
         let tells_when = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
         Self { status, message: message.into(), retry_after: tells_when.then_some(RETRY_AFTER), about: None }
@@ -58,17 +59,17 @@ impl HttpError {
         Self::new(StatusCode::BAD_REQUEST, message)
     }
 
-    /// 403: understood, and not allowed.
+    /// 403: the request is understood and not allowed.
     pub fn forbidden(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::FORBIDDEN, message)
     }
 
-    /// 404: there is no such thing.
+    /// 404: there is no such object or path.
     pub fn not_found(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::NOT_FOUND, message)
     }
 
-    /// 409: the request was good for a state that has passed.
+    /// 409: the request does not fit the present state.
     pub fn conflict(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::CONFLICT, message)
     }
@@ -81,17 +82,18 @@ impl HttpError {
         )
     }
 
-    /// 415: the body is in a language that is not spoken here.
+    /// 415: the body has a media type that is not accepted.
     pub fn unsupported_media_type(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message)
     }
 
-    /// 429: too much for now; welcome again after this long.
+    /// 429: too many requests; the client may try again after this time.
     pub fn too_many_requests(message: impl Into<Cow<'static, str>>, retry_after: Duration) -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, message).retry_after(retry_after)
     }
 
-    /// 500: our fault. The cause belongs in the log and never in the answer, so there is nothing to pass in.
+    /// 500: a fault of the server. The cause belongs into the log and never into the response, so that there is no
+    /// argument for it.
     pub fn internal() -> Self {
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
@@ -99,42 +101,42 @@ impl HttpError {
         )
     }
 
-    /// 503: cannot be answered now, probably can be soon.
+    /// 503: the request cannot be answered now, but probably soon.
     pub fn unavailable(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, message)
     }
 
-    /// Asks the client to wait this long before it tries again.
+    /// Sets `Retry-After`.
     #[must_use]
     pub fn retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
         self
     }
 
-    /// Says what it is about, unless that is nothing.
+    /// Sets the subject, unless it is empty.
     #[must_use]
     pub fn about(mut self, about: About) -> Self {
         self.about = (about != About::default()).then(|| Box::new(about));
         self
     }
 
-    /// Says which parameter is wrong.
+    /// Sets the wrong parameter as the subject.
     #[must_use]
     pub(super) fn of_argument(self, argument: impl Into<String>) -> Self {
         self.about(About { argument: Some(argument.into()), ..About::default() })
     }
 
-    /// The status the answer will have.
+    /// The status of the response.
     pub fn status(&self) -> StatusCode {
         self.status
     }
 
-    /// What it is about, for programs.
+    /// The subject, for programs.
     pub(super) fn subject(&self) -> Option<&About> {
         self.about.as_deref()
     }
 
-    /// The sentence the client will read.
+    /// The sentence for the client.
     pub fn message(&self) -> &str {
         &self.message
     }
@@ -145,11 +147,11 @@ impl HttpError {
         serde_json::to_vec(self).unwrap_or_default()
     }
 
-    /// The headers that belong to the body.
+    /// Sets the headers that belong to the body: its content type, and `Retry-After`.
     pub(super) fn write_headers(&self, headers: &mut HeaderMap) {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(wait) = self.retry_after {
-            // Whole seconds, rounded up: a client that comes a moment late is better than one that comes early.
+            // Rounded up to whole seconds: a client that comes too early is refused again.
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             headers.entry(header::RETRY_AFTER).or_insert_with(|| HeaderValue::from(seconds));
         }
@@ -166,7 +168,8 @@ impl std::error::Error for HttpError {}
 
 impl Serialize for HttpError {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // What the contract shows is three keys, and of what was not found it shows the whole body.
+        // The subject follows the three keys of the contract. A 404 has none, because the contract shows its whole
+        // body.
         let about = self.about.as_deref().filter(|_| self.status != StatusCode::NOT_FOUND);
         let mut body = serializer.serialize_struct("Failure", 3)?;
         body.serialize_field("error", self.status.canonical_reason().unwrap_or("Error"))?;
@@ -186,13 +189,13 @@ impl IntoResponse for HttpError {
         let mut response = Response::new(Body::from(self.body()));
         *response.status_mut() = self.status;
         self.write_headers(response.headers_mut());
-        // For the layer outside, which knows in what shape the client wants it.
+        // The error stays with the response, for the middleware that may have to write it in another format.
         response.extensions_mut().insert(self);
         response
     }
 }
 
-/// What can be said about a status when nothing but the status is known.
+/// The message of an error of which only the status is known.
 pub(super) fn general_message(status: StatusCode) -> Cow<'static, str> {
     let message = match status {
         StatusCode::BAD_REQUEST => "The request is not well formed",
@@ -215,7 +218,7 @@ pub(super) fn general_message(status: StatusCode) -> Cow<'static, str> {
     message.into()
 }
 
-/// What the client sent, as far as it is worth repeating.
+/// Cuts a client's text to the length that an error message repeats.
 pub(super) fn truncate(sent: &str) -> Cow<'_, str> {
     match sent.char_indices().nth(LONGEST_ECHO) {
         Some((cut, _)) => format!("{}…", &sent[..cut]).into(),
@@ -233,7 +236,7 @@ pub(super) fn is_json(content_type: &str) -> bool {
     essence.starts_with("application/") && essence.ends_with("+json")
 }
 
-/// A number of bytes as people say it.
+/// A number of bytes in KiB or MiB, where it is a whole number of them.
 struct Size(usize);
 
 impl fmt::Display for Size {
@@ -248,8 +251,8 @@ impl fmt::Display for Size {
     }
 }
 
-/// A whole HTTP/1.1 response, for the places that answer without a route: a connection over the cap, and requests
-/// that could not be parsed. `kept` are header lines to carry over, each with its line end.
+/// A whole HTTP/1.1 response as bytes, for connections over the cap and requests that hyper could not parse. `kept` are
+/// header lines to carry over, each with its line end.
 pub(super) fn on_the_wire(failure: &HttpError, kept: &[u8]) -> Bytes {
     let mut headers = HeaderMap::new();
     failure.write_headers(&mut headers);

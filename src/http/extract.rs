@@ -1,8 +1,8 @@
-//! What handlers ask for, with refusals in our own words.
+//! Extractors: JSON bodies, query strings and ids in paths, with errors in the documented form.
 //!
-//! axum's extractors do the same work, but refuse in plain text and in the language of serde ("expected u32"). These
-//! refuse with a [`HttpError`] that names the field, the place and what would have been right. [`PathId`] never refuses:
-//! an odd id is one that nothing has, and finding that out is the lookup's business.
+//! axum's extractors do the same work, but their errors are plain text and name types of Rust ("expected u32"). These
+//! return an [`HttpError`] that names the field, its place, and what would be right. [`PathId`] never fails: no object
+//! has an odd id, which the lookup finds out.
 
 use std::{borrow::Cow, error::Error, future::ready, sync::LazyLock};
 
@@ -25,10 +25,11 @@ use super::middleware::request_context::RequestContext;
 use super::options::BODY_LIMIT;
 use super::query_params::nearest;
 
-/// Room for an answer about one thing, in bytes: so that what is asked for most is written without growing.
+/// The buffer of a response about one object, in bytes: large enough that the usual ones are written without growing
+/// it.
 pub const EXPECTED_ANSWER: usize = 1_024;
 
-/// A JSON body that has to be there; as a response, a JSON answer.
+/// A required JSON body; as a response, a JSON body.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Json<T>(pub T);
 
@@ -40,17 +41,17 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     }
 }
 
-/// A JSON body that has to be there, as it came.
+/// A required JSON body that is not parsed yet.
 #[derive(Clone, Debug)]
 pub struct JsonText(Bytes);
 
 impl JsonText {
-    /// Its bytes. Nobody has looked at them.
+    /// Its bytes, which need not be JSON.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// Reads it, or tells what is wrong with it and where.
+    /// Parses it; an error says what is wrong and where.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, HttpError> {
         parse(&self.0)
     }
@@ -77,7 +78,7 @@ impl<S: Send + Sync> FromRequest<S> for JsonText {
 
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
-        // Not by `axum::Json`: what it writes grows from 128 bytes on, by doubling, and is put there piece by piece.
+        // Not by `axum::Json`, whose buffer begins with 128 bytes and doubles.
         let mut body = Vec::with_capacity(EXPECTED_ANSWER);
         if let Err(error) = serde_json::to_writer(&mut body, &self.0) {
             error!("An answer cannot be written as JSON: {error}");
@@ -87,13 +88,13 @@ impl<T: Serialize> IntoResponse for Json<T> {
     }
 }
 
-/// The headers of a JSON answer that needs no others.
+/// The headers of a JSON response that needs no others.
 pub static JSON_HEAD: LazyLock<HeaderTemplate> =
     LazyLock::new(|| HeaderTemplate::of([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))]));
 
-/// A JSON body that may be missing. Its content type is not looked at, so that `curl -d '{"reason": "disk"}'`, which
-/// says it sends a form, is understood. (Browsers could use that to post across origins without asking; the layers
-/// refuse such requests before they come here.)
+/// An optional JSON body. Its content type is not checked, so that `curl -d '{"reason": "disk"}'`, which declares a
+/// form, is accepted. (Browsers allow pages to post forms across origins without a preflight; the middleware refuses
+/// such requests before.)
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OptionalJson<T>(pub Option<T>);
 
@@ -108,10 +109,11 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for OptionalJson<T> {
     }
 }
 
-/// The query string. A repeated parameter is a list (`?zone=a&zone=b` for a `Vec`). One that is not a field is ignored
-/// here, since several of these may read one query string; the route refuses it if nobody takes it (see `parameters`).
+/// The query string. A repeated parameter is a list (`?zone=a&zone=b` for a `Vec`). A parameter without a field is
+/// ignored here, since several extractors may read one query string; the route refuses parameters that none of them
+/// takes (see [`query_params`](super::query_params)).
 ///
-/// Every field wants `#[serde(default)]` or `Option`.
+/// Every field needs `#[serde(default)]` or `Option`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Query<T>(pub T);
 
@@ -120,7 +122,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, HttpError> {
         let query = parts.uri.query().unwrap_or_default();
-        // As with bodies: the name of the parameter is wanted only when something is wrong with it.
+        // Parsed again with places only if it fails, as bodies are.
         if let Ok(value) = serde_html_form::from_str(query) {
             return Ok(Self(value));
         }
@@ -131,7 +133,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
             match parameter.as_str() {
                 "." => HttpError::bad_request(format!("Query parameter {problem}")),
                 parameter => {
-                    // The standard library's complaints about numbers do not repeat them.
+                    // The standard library's errors about numbers do not repeat the text.
                     let sent = value_of(parts.uri.query().unwrap_or_default(), parameter);
                     let sent = sent.filter(|_| problem.starts_with("expected ") && !problem.contains(", got "));
                     let sent = sent.map(|sent| format!(", got {:?}", truncate(&sent))).unwrap_or_default();
@@ -143,7 +145,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     }
 }
 
-/// What a query string says of a parameter, the first time.
+/// The first value of a parameter in a query string.
 fn value_of(query: &str, parameter: &str) -> Option<String> {
     let mut pairs = form_urlencoded::parse(query.as_bytes());
     pairs.find(|(name, _)| name == parameter).map(|(_, value)| value.into_owned())
@@ -151,7 +153,7 @@ fn value_of(query: &str, parameter: &str) -> Option<String> {
 
 /// The id in the path, percent-decoded: the parameter `{id}` of the route, or its only one.
 ///
-/// Bytes that are no text become `�`, which no id contains, and so the lookup answers 404 as for any other odd id.
+/// Bytes that are not UTF-8 become `�`, which no id contains, so that the lookup answers 404 as for any other odd id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathId(pub String);
 
@@ -185,7 +187,7 @@ fn percent_decoded(segment: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// The content type as the client wrote it, if it wrote any.
+/// The content type as the client wrote it, if there is one.
 fn declared_type(headers: &HeaderMap) -> Option<&str> {
     Some(headers.get(header::CONTENT_TYPE)?.to_str().unwrap_or("(unreadable)"))
 }
@@ -197,10 +199,10 @@ fn not_json(declared: Option<&str>) -> HttpError {
     })
 }
 
-/// The whole body, up to what the route reads.
+/// Reads the whole body, up to the route's limit.
 ///
-/// Neither this nor what calls it is an `async fn`, which would each carry the request along while the body arrives,
-/// and make a handler's future larger than what allocates quickly.
+/// Neither this nor its callers are `async fn`s: each would keep the request in its future while the body arrives,
+/// which makes a handler's future too large for the allocator's fast path.
 fn read(request: Request) -> impl Future<Output = Result<Bytes, HttpError>> + Send + use<> {
     let encoding = request.headers().get(header::CONTENT_ENCODING);
     if let Some(encoding) = encoding.filter(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
@@ -211,10 +213,10 @@ fn read(request: Request) -> impl Future<Output = Result<Bytes, HttpError>> + Se
     Either::Right(collect(request.into_body()))
 }
 
-/// The bytes of a body as they came, up to what the route reads.
+/// Reads the bytes of a body, up to the route's limit.
 pub(super) async fn collect(mut body: Body) -> Result<Bytes, HttpError> {
     let limit = RequestContext::ask(RequestContext::body_limit).unwrap_or_else(|| {
-        // For a handler that is tested without the layers, behind which the body has its limit already.
+        // Without a request context, as in unit tests of handlers, no middleware has limited the body.
         body = Body::new(Limited::new(std::mem::take(&mut body), BODY_LIMIT));
         BODY_LIMIT
     });
@@ -224,9 +226,9 @@ pub(super) async fn collect(mut body: Body) -> Result<Bytes, HttpError> {
             true => HttpError::too_large(limit),
             false => HttpError::bad_request("The request body broke off before its end"),
         })?;
-        // Trailers are nobody's concern.
+        // Trailers are ignored.
         let Ok(piece) = frame.into_data() else { continue };
-        // Nearly every body comes in one piece, which is not copied then.
+        // Nearly every body arrives in one chunk, which is not copied.
         if first.is_empty() {
             first = piece;
         } else {
@@ -250,17 +252,18 @@ fn is_blank(body: &[u8]) -> bool {
     body.iter().all(u8::is_ascii_whitespace)
 }
 
-/// Reads JSON, or tells what is wrong with it and where.
+/// Parses JSON; an error says what is wrong and where.
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, HttpError> {
     let text = std::str::from_utf8(body).map_err(|error| {
         HttpError::bad_request(format!("The body is not UTF-8: byte {} is wrong", error.valid_up_to() + 1))
     })?;
-    // Some editors and shells begin every text with a byte order mark.
+    // Some editors and shells begin a text with a byte order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.trim_start().starts_with('[') {
         return Err(list_for_an_object());
     }
-    // Nearly every body is right, and then nobody wants to know the places in it, which cost an allocation each.
+    // Places in the body cost an allocation each and are needed for errors only, so that the body is parsed a second
+    // time if it is refused.
     if let Ok(value) = serde_json::from_str(text) {
         return Ok(value);
     }
@@ -273,7 +276,7 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, HttpError> {
     Ok(value)
 }
 
-/// Reads a part of a body, such as one entry of a list whose entries stand for themselves.
+/// Parses a part of a body, such as one entry of a list, so that an error in it does not concern the other entries.
 pub fn read_part<T: DeserializeOwned>(part: &RawValue) -> Result<T, HttpError> {
     if part.get().starts_with('[') {
         return Err(list_for_an_object());
@@ -281,7 +284,7 @@ pub fn read_part<T: DeserializeOwned>(part: &RawValue) -> Result<T, HttpError> {
     if let Ok(value) = serde_json::from_str(part.get()) {
         return Ok(value);
     }
-    // Read apart from its text: a line and a column in it would not be those in the body.
+    // The value is parsed first, without places: a line and a column within the entry would not be those in the body.
     let part: serde_json::Value = serde_json::from_str(part.get()).map_err(|error| {
         let problem = error.to_string();
         let place = format!(" at line {} column {}", error.line(), error.column());
@@ -294,13 +297,14 @@ pub fn read_part<T: DeserializeOwned>(part: &RawValue) -> Result<T, HttpError> {
     })
 }
 
-/// No body of this API is a list, but serde would take one for an object, its entries for the fields in order.
+/// The error for a list. No body of this API is one, but serde would read a list as an object, its entries as the
+/// fields in order.
 fn list_for_an_object() -> HttpError {
     HttpError::bad_request("A JSON object is needed here, not a list")
 }
 
 fn refused(field: Option<&String>, error: &serde_json::Error) -> HttpError {
-    // A part of a body does not know its place any more.
+    // A part of a body has no line.
     let place = match error.line() {
         0 => String::new(),
         line => format!(" at line {line} column {}", error.column()),
@@ -319,9 +323,9 @@ fn refused(field: Option<&String>, error: &serde_json::Error) -> HttpError {
     }
 }
 
-/// What serde says of a key that no field has: `reasn`, expected one of …
+/// The error for an unknown key, from serde's message: `reasn`, expected one of …
 fn unknown_key(problem: &str) -> String {
-    // From the end: the key may itself contain the words.
+    // Searched from the end: the key itself may contain these words.
     let Some((key, known)) = problem.rsplit_once("`, expected ") else {
         let key = problem.rsplit_once("`, there are no fields").map_or(problem, |(key, _)| key);
         return format!("unknown key `{}`: none is known here", truncate(key));
@@ -330,7 +334,8 @@ fn unknown_key(problem: &str) -> String {
     format!("unknown key `{}`: did you mean `{nearest}`?", truncate(key))
 }
 
-/// Says what serde says to people who do not know Rust: "expected a whole number from 0 to 255", not "expected u8".
+/// Rewords serde's message for readers who do not know Rust: "expected a whole number from 0 to 255" instead of
+/// "expected u8".
 fn in_plain_words(problem: &str) -> Cow<'_, str> {
     if let Some(field) = problem.strip_prefix("missing field ") {
         return format!("{field} is missing").into();
@@ -339,16 +344,16 @@ fn in_plain_words(problem: &str) -> Cow<'_, str> {
         return unknown_key(unknown).into();
     }
     let mismatch = problem.strip_prefix("invalid type: ").or_else(|| problem.strip_prefix("invalid value: "));
-    // From the end: the text that came may itself contain the word.
+    // Searched from the end: the client's text itself may contain the word.
     if let Some((came, wanted)) = mismatch.and_then(|mismatch| mismatch.rsplit_once(", expected ")) {
         return format!("expected {}, got {}", wanted_in_plain_words(wanted), came_in_plain_words(came)).into();
     }
-    // serde would take a list for an object, its fields in order, and complains about the length only.
+    // serde reads a list as an object, its entries as the fields, and complains about the length only.
     if problem.starts_with("invalid length ") && problem.contains(", expected struct ") {
         return "expected an object, got a list".into();
     }
     match problem {
-        // What the standard library says when it cannot read a text as a number.
+        // Messages of the standard library's number parsers.
         "invalid digit found in string" => "expected a whole number, not negative".into(),
         "invalid float literal" => "expected a number".into(),
         "number too large to fit in target type" => "the number is too large".into(),

@@ -1,4 +1,4 @@
-//! The headers of an answer, put together once for all answers of a kind.
+//! Header templates: the headers that all responses of one kind have, built once and cloned for each response.
 //!
 //! To copy a map of headers takes less than half of what it takes to put in each of them (ADR 0037). The values that
 //! differ from one answer to the next are then put where the copy has their names. [`HeaderMap`] promises no order, so
@@ -11,27 +11,28 @@ use axum::{
     response::Response,
 };
 
-/// The header that carries a request id, both ways.
+/// The header of the request id, in requests and responses.
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// For `X-Content-Type-Options`: a type is what it is declared to be.
+/// The value of `X-Content-Type-Options`: browsers must not guess another type than the declared one.
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 
-/// The headers that all answers of a kind have.
+/// The headers of all responses of one kind.
 #[derive(Debug)]
 pub struct HeaderTemplate(HeaderMap);
 
 impl HeaderTemplate {
-    /// A place for a value that is another one in each answer, and has to be put there.
+    /// The placeholder of a value that differs from response to response.
     pub const PLACEHOLDER: HeaderValue = HeaderValue::from_static("");
 
-    /// These headers, and before them those that every answer has, where [`complete`](Self::complete) looks for them.
+    /// A template of these headers. Those that every response has come first, at the positions where
+    /// [`complete`](Self::complete) expects them.
     pub fn of(headers: impl IntoIterator<Item = (HeaderName, HeaderValue)>) -> Self {
         let everywhere = [(X_REQUEST_ID, Self::PLACEHOLDER), (header::X_CONTENT_TYPE_OPTIONS, NOSNIFF)];
         Self(everywhere.into_iter().chain(headers).collect())
     }
 
-    /// An answer with these headers, none of which is each answer's own.
+    /// A response with these headers, for a template without placeholders.
     pub fn answer(&self, body: impl Into<Body>) -> Response {
         self.answer_with(body, [])
     }
@@ -49,10 +50,10 @@ impl HeaderTemplate {
         response
     }
 
-    /// Gives an answer of whatever making its number, and the other headers that every answer has.
+    /// Sets the request id, and the other headers that every response has, in a response of whatever origin.
     pub(super) fn complete(headers: &mut HeaderMap, number: HeaderValue) {
         match headers.iter_mut().next() {
-            // One of ours, where they are the first and need not be looked for.
+            // A response from a template, where the request id is the first header.
             Some((first, place)) if first == X_REQUEST_ID => *place = number,
             Some(_) | None => {
                 headers.insert(X_REQUEST_ID, number);

@@ -1,7 +1,7 @@
-//! `Idempotency-Key`: a client's word that requests with the same key are one request, sent again.
+//! The header `Idempotency-Key`: requests with the same key are one request that was sent again.
 //!
-//! This room reads the key and makes the fingerprint by which a request is known again; what it means to carry out a
-//! request once is the journal's business. A request without the header passes as if none of this were here.
+//! This file parses the key and computes the fingerprint, by which a repeated request is compared with the first one.
+//! The journal looks up and stores the record. Without the header, the inner extractor runs unchanged.
 
 use axum::{
     body::Body,
@@ -15,22 +15,22 @@ use sha2::{Digest as _, Sha256};
 use super::error::{HttpError, truncate};
 use super::extract::collect;
 
-/// The header, by the IETF's draft of that name.
+/// The header, by the IETF's draft of the same name.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// Longest key, in characters. A UUID has 36.
 pub(crate) const LONGEST_KEY: usize = 255;
 
-/// What a request that may be sent again is known by.
+/// The key of a request, and its fingerprint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdempotencyKey {
     /// Chosen by the client.
     pub key: String,
-    /// A digest of all of the request that says what is to be done.
+    /// A digest of method, address, body and preconditions.
     pub fingerprint: String,
 }
 
-/// What another extractor makes of the body, and the key if the request has one.
+/// The result of another extractor, with the key if the request has one.
 #[derive(Clone, Debug)]
 pub struct WithIdempotencyKey<E>(pub Option<IdempotencyKey>, pub E);
 
@@ -46,7 +46,7 @@ where
                 Ok(inner) => Ok(Self(None, inner)),
                 Err(refused) => Err(refused.into_response()),
             })),
-            // In a box, or the requests without a key would carry the room for it.
+            // Boxed, so that the futures of requests without a key do not have the size of this one.
             Ok(Some(key)) => Either::Right(Either::Left(Box::pin(read_with_key(key, request, state)))),
             Err(failure) => Either::Right(Either::Right(async { Err(failure.into_response()) })),
         }
@@ -63,13 +63,14 @@ async fn read_with_key<S: Sync, E: FromRequest<S>>(
     let mut digest = Sha256::new();
     let condition = |name| head.headers.get(name).map(|value| value.as_bytes()).unwrap_or_default();
     let (matches, matches_not) = (condition(header::IF_MATCH), condition(header::IF_NONE_MATCH));
-    // Without the host: the same request may come again through another server.
+    // The host is left out: the same request may be repeated through another server.
     let address = head.uri.path_and_query().map(|address| address.as_str()).unwrap_or_default();
-    // The last only if it is there: what was kept before it was looked at is still known.
+    // `If-None-Match` is digested only if it is there, so that fingerprints that were stored before it was digested
+    // still match.
     let parts = [head.method.as_str().as_bytes(), address.as_bytes(), matches, &body, matches_not];
     let parts = parts.iter().take(if matches_not.is_empty() { 4 } else { 5 });
     for part in parts {
-        // Each with its length, so that no two requests run together into the same bytes.
+        // Each part is preceded by its length, so that different requests never give the same bytes.
         digest.update((part.len() as u64).to_be_bytes());
         digest.update(part);
     }

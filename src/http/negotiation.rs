@@ -1,25 +1,25 @@
-//! In what a client would like to be answered.
+//! Content negotiation: the media types that `Accept` names, and the format in which a client wants errors.
 
 use axum::http::{HeaderMap, HeaderValue, header};
 
 /// Media type of server-sent events.
 pub const EVENT_STREAM: &str = "text/event-stream";
 
-/// Media type of one JSON object a line, which may go on for ever, too.
+/// The media type of one JSON object a line, which may be a stream without end.
 pub const NDJSON: &str = "application/x-ndjson";
 
-/// The `Accept` headers of a request. Only what is named counts, without weights: a wildcard is what clients send that
-/// do not care, and they get what they always got.
+/// The `Accept` headers of a request. Only named types count, without weights: clients that send a wildcard do not
+/// care, and get the default.
 #[derive(Clone, Copy, Debug)]
 pub struct Accept<'a>(&'a HeaderMap);
 
 impl<'a> Accept<'a> {
-    /// What these headers say.
+    /// Reads these headers.
     pub fn of(headers: &'a HeaderMap) -> Self {
         Self(headers)
     }
 
-    /// Whether this media type is among what they name.
+    /// Whether they name this media type.
     pub fn names(self, media: &str) -> bool {
         self.0.get_all(header::ACCEPT).iter().any(|line| line_names(line, media))
     }
@@ -27,7 +27,8 @@ impl<'a> Accept<'a> {
 
 /// Whether one `Accept` header names this media type.
 pub(super) fn line_names(line: &HeaderValue, media: &str) -> bool {
-    // Most name one type or anything, which is quickly seen: what is as long is the same, and what is shorter is not.
+    // Most headers name one type or a wildcard, which their length tells: an equal length must be an equal name, and a
+    // shorter header cannot contain it.
     if line.len() <= media.len() {
         return line.as_bytes().eq_ignore_ascii_case(media.as_bytes());
     }
@@ -36,26 +37,27 @@ pub(super) fn line_names(line: &HeaderValue, media: &str) -> bool {
     named.any(|named| named.trim().eq_ignore_ascii_case(media))
 }
 
-/// Media type of RFC 9457's description of an error.
+/// The media type of RFC 9457's error format.
 pub(super) const PROBLEM: &str = "application/problem+json";
 
-/// In what shape a client wants its failures: ours, unless it names RFC 9457's and not ours.
+/// The format in which a client wants errors: the documented one, unless it names RFC 9457's and not
+/// `application/json`.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct ErrorFormat {
-    /// Whether RFC 9457's is named.
+    /// Whether RFC 9457's format is named.
     for_problem: bool,
-    /// Whether ours is.
+    /// Whether `application/json` is named.
     for_json: bool,
 }
 
 impl ErrorFormat {
-    /// Hears one `Accept` header.
+    /// Takes one `Accept` header into account.
     pub(super) fn add(&mut self, accept: &HeaderValue) {
         self.for_problem |= line_names(accept, PROBLEM);
         self.for_json |= line_names(accept, "application/json");
     }
 
-    /// Whether an error is to be written as RFC 9457 has it.
+    /// Whether an error has to be written in RFC 9457's format.
     pub(super) fn only_for_problem(self) -> bool {
         self.for_problem && !self.for_json
     }

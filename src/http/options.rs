@@ -1,28 +1,31 @@
-//! What an operator may set about HTTP, and its defaults.
+//! What an operator may set about HTTP, with its defaults. Time-outs of connections are not here but in
+//! [`ListenerOptions`](super::server::listener::ListenerOptions).
 
 use std::time::Duration;
 
 use super::middleware::origin::Origin;
 
-/// Read of a body unless its route says otherwise. A registration with all its labels is a tenth of it.
+/// The longest request body, unless the route allows another length. A registration with all its labels is a tenth of
+/// it.
 pub(super) const BODY_LIMIT: usize = 256 * 1024;
 
-/// Longer than any question or commit should take, shorter than a client's patience.
+/// The time until a response begins: longer than any query or commit should take, shorter than a client's own time-out.
 const RESPONSE_TIME: Duration = Duration::from_secs(10);
 
-/// What an operator may set about the layers.
+/// What an operator may set about the middleware.
 #[derive(Clone, Debug)]
 pub struct HttpOptions {
-    /// The origins whose pages may read our answers and ask for changes. None: no CORS header is ever sent.
+    /// The origins whose pages may read responses and send commands. If there are none, no CORS header is ever sent.
     pub cors_origins: Vec<Origin>,
-    /// The port, if only this machine can reach the server: then a page of the internet may pretend to be ours, and
-    /// names that are not this machine's are refused. [`allowed_hosts`](Self::allowed_hosts) are not.
+    /// The port, if the server listens on a loopback address only. Then a web page may have its own name resolve to
+    /// that address, so that requests with a foreign `Host` are refused, except for
+    /// [`allowed_hosts`](Self::allowed_hosts).
     pub loopback_port: Option<u16>,
-    /// Names by which this machine is asked, beside addresses and `localhost`.
+    /// Names that are allowed in `Host`, besides addresses and `localhost`.
     pub allowed_hosts: Vec<String>,
-    /// The most bytes read of a request body, where the route does not want [more](crate::http::routing::RouteOptions::body).
+    /// The longest request body, where the route does not allow [more](crate::http::routing::RouteOptions::body).
     pub body_limit: usize,
-    /// How long a request may take until its answer *begins*. Streams and WebSockets last as long as they like.
+    /// How long a request may take until its response *begins*. Streams and WebSockets have no limit after that.
     pub response_time: Duration,
 }
 

@@ -1,8 +1,8 @@
-//! The parameters of a query string: which a route takes, and what is wrong with those it does not.
+//! Checks the parameters of a query string against those that the route takes.
 //!
-//! A filter that is misspelt must never mean everything, so a name that a route does not know is refused, with the
-//! nearest that it knows. This happens before the handler, for all routes that have said what they take
-//! ([`Routes::with_parameters`](super::routing::Routes::with_parameters)); what the values mean is up to
+//! A misspelt filter must never mean everything, so an unknown parameter is refused, with the nearest known name. The
+//! check runs before the handler, for all routes that have said what they take
+//! ([`Routes::with_parameters`](super::routing::Routes::with_parameters)). Values are not parsed here but by
 //! [`Query`](super::extract::Query).
 
 use std::borrow::Cow;
@@ -14,13 +14,14 @@ use super::error::{HttpError, truncate};
 /// A parameter that a route takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parameter {
-    /// How it is spelled.
+    /// Its name.
     pub name: String,
-    /// Whether it is a text: a number or a flag without a value says nothing, and is refused.
+    /// Whether its value is a text. A number or a flag without a value is refused.
     pub is_text: bool,
 }
 
-/// Checks the query string of an address. Answers the address as it should be read, if it is spelled in another way.
+/// Checks the query string of an address. Returns the address with normalized parameters, if they were spelled in
+/// another way.
 pub(super) fn check(uri: &Uri, known: &[Parameter]) -> Result<Option<Uri>, HttpError> {
     let Some(query) = uri.query() else { return Ok(None) };
     let mut has_brackets = false;
@@ -29,7 +30,7 @@ pub(super) fn check(uri: &Uri, known: &[Parameter]) -> Result<Option<Uri>, HttpE
         let decoded = decoded(name)?;
         let plain = without_brackets(&decoded);
         let Some(parameter) = known.iter().find(|parameter| parameter.name == plain) else {
-            // Libraries add such names so that no cache answers.
+            // Libraries add such parameters to get past caches.
             if plain.starts_with('_') {
                 continue;
             }
@@ -44,10 +45,10 @@ pub(super) fn check(uri: &Uri, known: &[Parameter]) -> Result<Option<Uri>, HttpE
     Ok(if has_brackets { rewritten(uri, query) } else { None })
 }
 
-/// A name and a value of a query string, as they are meant.
+/// A name and a value of a query string, decoded.
 pub(crate) type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
 
-/// The pairs of a query string, or what cannot be read in it.
+/// The decoded pairs of a query string; an error if one cannot be decoded.
 pub(crate) fn pairs(query: &str) -> Result<Vec<Pair<'_>>, HttpError> {
     let pairs = query.split('&').filter(|pair| !pair.is_empty());
     let pairs = pairs.map(|pair| {
@@ -59,7 +60,7 @@ pub(crate) fn pairs(query: &str) -> Result<Vec<Pair<'_>>, HttpError> {
     pairs.collect()
 }
 
-/// A name without the `[]` that some libraries put behind the name of a parameter that may be repeated.
+/// A name without the `[]` that some libraries append to repeated parameters.
 pub(crate) fn without_brackets(name: &str) -> &str {
     name.strip_suffix("[]").unwrap_or(name)
 }
@@ -83,27 +84,26 @@ fn unknown(name: &str, known: &[Parameter]) -> HttpError {
     HttpError::bad_request(refusal).of_argument(truncate(name))
 }
 
-/// The name that is most like another one, whatever the case.
+/// The known name with the smallest edit distance, case ignored.
 pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    // Longer than any that is known, and only the beginning would matter.
+    // No known name is longer than this, so that only the beginning matters.
     let name: String = without_brackets(name).chars().take(64).collect::<String>().to_lowercase();
     known.into_iter().min_by_key(|known| strsim::damerau_levenshtein(&name, &known.to_lowercase()))
 }
 
-/// The known name that another one is probably meant to be: but for the case, a hyphen, brackets or a slip or two, it
-/// is the same.
+/// The known name that is probably meant: it differs by case, a hyphen, brackets or one or two letters only.
 pub(crate) fn likely<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let name = name.split('[').next().unwrap_or_default();
     let name: String = name.chars().filter(|letter| !matches!(letter, '_' | '-' | ' ')).take(64).collect();
     known.into_iter().find(|known| {
-        // One in a word as short as `query`, which `queryId` is not meant to be.
+        // One letter in a word as short as `query`, so that `queryId` does not count.
         let slips = if known.len() < 8 { 1 } else { 2 };
         strsim::damerau_levenshtein(&name.to_lowercase(), &known.to_lowercase()) <= slips
     })
 }
 
-/// A name or a value as it is meant. Elsewhere, bytes that are no text become `�`, and a `%` without two digits stands
-/// for itself: then something else would be looked for than was asked.
+/// Decodes a name or a value. Other decoders turn bytes that are not UTF-8 into `�` and keep a `%` without two digits,
+/// so that something else would be searched for than the client asked.
 fn decoded(text: &str) -> Result<Cow<'_, str>, HttpError> {
     let mut rest = text;
     while let Some((_, after)) = rest.split_once('%') {
@@ -128,7 +128,7 @@ fn percent_decoded(text: &[u8]) -> Result<Cow<'_, str>, HttpError> {
         .map_err(|_| HttpError::bad_request("what is percent-encoded here is not UTF-8"))
 }
 
-/// The same address with its parameters as they are known.
+/// The address with the brackets of its parameters removed.
 fn rewritten(uri: &Uri, query: &str) -> Option<Uri> {
     let pairs = form_urlencoded::parse(query.as_bytes());
     let pairs = pairs.map(|(name, value)| (without_brackets(&name).to_owned(), value));

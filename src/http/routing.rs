@@ -1,9 +1,9 @@
-//! The routes: which handler answers on which path, and what a route wants to be different from the others.
+//! Routing: finds the handler of a path, and the options of its route.
 //!
-//! Handlers and what they ask for are axum's, and a path is found by the library that axum's router finds it with. The
-//! router itself is not used: it finds a path for itself alone, while the layers around it have to know it too, for how
-//! much of a body is read and how loud a line in the log is; and its way to a handler is seven allocations, more than
-//! it takes to find a worker (ADR 0037). Here a path is looked up once, before anything else.
+//! Handlers and extractors are axum's, and paths are matched by `matchit`, which axum's router uses, too. The router
+//! itself is not used: it keeps the match to itself, while the middleware around it needs the route as well (how much
+//! of a body is read, how loud the log line is), and its way to a handler is seven allocations, more than it takes to
+//! find a worker (ADR 0036). Here a path is matched once, when the request context is made.
 
 use std::{fmt, future::ready, ops::Range, pin::Pin, time::Duration};
 
@@ -17,37 +17,37 @@ use axum::{
 use super::error::HttpError;
 use super::query_params::{self, Parameter};
 
-/// Routes, whose handlers have yet to be given a state `S`.
+/// Routes whose handlers still need a state `S`.
 pub struct Routes<S = ()>(Vec<Route<Unbound<S>>>);
 
-/// A path by its template, such as `/api/v1/workers/{id}`, and what answers there.
+/// A route: the template of its path, such as `/api/v1/workers/{id}`, its options and its handlers.
 pub(super) struct Route<A = Action> {
     pub(super) path: &'static str,
     pub(super) wants: RouteOptions,
     methods: Vec<MethodHandler<A>>,
 }
 
-/// What answers to one method.
+/// The handler of one method.
 struct MethodHandler<A> {
     method: Method,
-    /// The parameters that it takes in a query string; any, if it has not said which.
+    /// The query parameters that it takes; any, if none were declared.
     parameters: Option<Vec<Parameter>>,
     action: A,
 }
 
-/// What answers on a path, method by method: begun with [`get`] or [`post`].
+/// The handlers of a path by method: begun with [`get`] or [`post`].
 pub struct MethodRouter<S = ()>(Vec<MethodHandler<Unbound<S>>>);
 
-/// A handler that has all it needs but a request.
+/// A handler with its state.
 type Action = Box<dyn Fn(Request) -> ResponseFuture + Send + Sync>;
 
-/// A handler that lacks its state.
+/// A handler without its state.
 type Unbound<S> = Box<dyn FnOnce(S) -> Action>;
 
-/// An answer in the making. It is in a box as it comes: axum puts what a handler does into one.
+/// The future of a response, boxed as axum's handlers return it.
 pub(super) type ResponseFuture = Pin<Box<dyn Future<Output = Response> + Send>>;
 
-/// What a route wants to be different.
+/// The options of a route: how the middleware treats it differently from others.
 #[derive(Clone, Copy, Debug)]
 pub struct RouteOptions {
     pub(super) body: Option<usize>,
@@ -57,51 +57,52 @@ pub struct RouteOptions {
     pub(super) failures: Option<ErrorRenderer>,
 }
 
-/// How failures are written, by a route whose clients expect another form than the documented one.
+/// How a route writes errors whose clients expect another form than the documented one.
 #[derive(Clone, Copy, Debug)]
 pub struct ErrorRenderer {
-    /// The media type, by the headers of the request.
+    /// Chooses the media type by the headers of the request.
     pub media_type: fn(&HeaderMap) -> &'static str,
     /// The body.
     pub body: ErrorBodyWriter,
 }
 
-/// Writes a failure as the body of an answer.
+/// Writes an error as the body of a response.
 pub type ErrorBodyWriter = fn(&HttpError) -> Vec<u8>;
 
 impl RouteOptions {
-    /// It is as any other.
+    /// The defaults.
     pub const NOTHING: Self = Self { body: None, time: None, is_quiet: false, may_only_ask: false, failures: None };
 
-    /// Bodies of up to this many bytes are read.
+    /// Sets the longest request body.
     #[must_use]
     pub const fn body(mut self, bytes: usize) -> Self {
         self.body = Some(bytes);
         self
     }
 
-    /// It may take up to this long until an answer begins.
+    /// Sets how long a response may take to begin.
     #[must_use]
     pub const fn time(mut self, time: Duration) -> Self {
         self.time = Some(time);
         self
     }
 
-    /// A POST may only ask a question. Its handler says if it does not, by [`mark_as_command`](super::middleware::request_context::mark_as_command).
+    /// Declares that a POST may be a query. A handler that carries out a command says so, by
+    /// [`mark_as_command`](super::middleware::request_context::mark_as_command).
     #[must_use]
     pub const fn questions(mut self) -> Self {
         self.may_only_ask = true;
         self
     }
 
-    /// Its failures are written like this, whoever says that it failed.
+    /// Sets how its errors are written, those of the middleware included.
     #[must_use]
     pub const fn failures(mut self, format: ErrorRenderer) -> Self {
         self.failures = Some(format);
         self
     }
 
-    /// Its successes are too many and too alike to be told, such as those of heartbeats: they are logged at debug.
+    /// Logs successes at debug level, for routes with many equal requests, such as heartbeats.
     #[must_use]
     pub const fn quiet(mut self) -> Self {
         self.is_quiet = true;
@@ -109,7 +110,7 @@ impl RouteOptions {
     }
 }
 
-/// A handler for GET, and for HEAD, whose answer leaves without its body.
+/// A handler for GET, and for HEAD, whose response is sent without its body.
 pub fn get<T: 'static, S: Clone + Send + Sync + 'static>(
     handler: impl Handler<T, S, Future = ResponseFuture>,
 ) -> MethodRouter<S> {
@@ -124,19 +125,19 @@ pub fn post<T: 'static, S: Clone + Send + Sync + 'static>(
 }
 
 impl<S: Clone + Send + Sync + 'static> MethodRouter<S> {
-    /// And one for POST.
+    /// Adds a handler for POST.
     #[must_use]
     pub fn post<T: 'static>(self, handler: impl Handler<T, S, Future = ResponseFuture>) -> Self {
         self.on(Method::POST, handler)
     }
 
-    /// And one for PUT.
+    /// Adds a handler for PUT.
     #[must_use]
     pub fn put<T: 'static>(self, handler: impl Handler<T, S, Future = ResponseFuture>) -> Self {
         self.on(Method::PUT, handler)
     }
 
-    /// And one for DELETE.
+    /// Adds a handler for DELETE.
     #[must_use]
     pub fn delete<T: 'static>(self, handler: impl Handler<T, S, Future = ResponseFuture>) -> Self {
         self.on(Method::DELETE, handler)
@@ -162,32 +163,32 @@ impl<S> Default for Routes<S> {
 }
 
 impl<S: Clone + 'static> Routes<S> {
-    /// None.
+    /// No routes.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a route that is as any other. A path is given once, with all its methods.
+    /// Adds a route with the default options. Each path is added once, with all its methods.
     #[must_use]
     pub fn route(self, path: &'static str, methods: MethodRouter<S>) -> Self {
         self.route_with(RouteOptions::NOTHING, path, methods)
     }
 
-    /// Adds a route that wants something to be different, whatever the method.
+    /// Adds a route with options, which hold for all its methods.
     #[must_use]
     pub fn route_with(mut self, wants: RouteOptions, path: &'static str, methods: MethodRouter<S>) -> Self {
         self.0.push(Route { path, wants, methods: methods.0 });
         self
     }
 
-    /// Puts others beside these.
+    /// Adds the routes of another set.
     #[must_use]
     pub fn merge(mut self, other: Self) -> Self {
         self.0.extend(other.0);
         self
     }
 
-    /// Says which parameters these routes take, by method and path: any other is refused.
+    /// Declares the query parameters of these routes, by method and path: any other is refused.
     #[must_use]
     pub fn with_parameters(mut self, taken: impl Fn(&Method, &str) -> Vec<Parameter>) -> Self {
         for Route { path, methods, .. } in &mut self.0 {
@@ -198,7 +199,7 @@ impl<S: Clone + 'static> Routes<S> {
         self
     }
 
-    /// Gives the handlers what they work with.
+    /// Gives the handlers their state.
     pub fn with_state(self, state: S) -> Routes {
         let bound = self.0.into_iter().map(|route| {
             let route = route.bind(&state);
@@ -230,22 +231,22 @@ impl<S> fmt::Debug for Routes<S> {
     }
 }
 
-/// All routes, ready to be found.
+/// All routes, indexed by path.
 pub(super) struct Router {
     routes: Vec<Route>,
     places: matchit::Router<usize>,
 }
 
-/// Where a path leads.
+/// A matched path.
 #[derive(Clone, Debug)]
 pub(super) struct RouteMatch {
     place: usize,
-    /// Where in the path its id is: the parameter `{id}`, or the only one.
+    /// The range of the id in the path: the parameter `{id}`, or the only one.
     id: Option<Range<usize>>,
 }
 
 impl RouteMatch {
-    /// The id in the path that was looked up, as it is spelled there.
+    /// The id in the path that was matched, not decoded.
     pub(super) fn id<'a>(&self, path: &'a str) -> Option<&'a str> {
         path.get(self.id.clone()?)
     }
@@ -263,7 +264,7 @@ impl From<Routes> for Router {
 }
 
 impl Router {
-    /// Where a path leads, if anywhere.
+    /// Matches a path.
     pub(super) fn find(&self, path: &str) -> Option<RouteMatch> {
         let found = self.places.at(path).ok()?;
         let id = found.params.get("id").or_else(|| found.params.iter().next().map(|(_, only)| only));
@@ -286,7 +287,7 @@ impl fmt::Debug for Router {
 }
 
 impl Route {
-    /// What the handler for the request's method makes of it; if there is none, which methods there are.
+    /// Calls the handler of the request's method; without one, the response names the methods that there are.
     pub(super) fn answer(&self, mut request: Request) -> ResponseFuture {
         let answers = |wanted: &Method| self.methods.iter().find(|answers| answers.method == *wanted);
         let answers = answers(request.method())
@@ -314,7 +315,7 @@ impl Route {
             Method::GET => "GET,HEAD",
             ref other => other.as_str(),
         });
-        // Names of methods and commas always make a header value.
+        // Method names and commas are always a valid header value.
         HeaderValue::try_from(names.collect::<Vec<_>>().join(",")).unwrap_or(HeaderValue::from_static(""))
     }
 }

@@ -1,4 +1,4 @@
-//! Answers that go on and on.
+//! Streaming responses: the headers that keep proxies from buffering them.
 
 use std::time::Duration;
 
@@ -13,8 +13,7 @@ pub const SSE_KEEP_ALIVE: Duration = Duration::from_secs(12);
 /// otherwise.
 const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// An answer without end, each part of which is for its reader at once: nothing on the way may keep it, collect it, or
-/// compress it.
+/// A streaming response. No proxy may cache, buffer or compress it, because each part has to reach the client at once.
 pub fn streamed(answer: impl IntoResponse) -> Response {
     let mut response = answer.into_response();
     let headers = response.headers_mut();

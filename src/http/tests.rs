@@ -1,4 +1,4 @@
-//! The state seen from outside: a small router with one route of each kind, asked through all layers.
+//! Tests of the whole room: a small router with one route of each kind, asked through all middleware.
 
 use std::{
     io,
@@ -66,7 +66,7 @@ fn routes() -> Routes {
         )
 }
 
-/// Begins at once and goes on for longer than any answer may take to begin.
+/// Begins at once and goes on for longer than a response may take to begin.
 async fn slow_stream() -> Response {
     let chunks = stream::unfold(0, async |chunk| {
         tokio::time::sleep(Duration::from_secs(6)).await;
@@ -90,7 +90,7 @@ impl Answer {
         self.headers.get(name).map(|value| value.to_str().expect("a readable header"))
     }
 
-    /// The documented body, and the header that says so.
+    /// Asserts the documented body of an error, and its content type.
     #[track_caller]
     fn assert_failure(&self, status: u16, reason: &str, message: &str) {
         assert_eq!(self.header("content-type"), Some("application/json"));

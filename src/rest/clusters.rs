@@ -1,4 +1,4 @@
-//! `/cluster` and `/health`: the whole, and this server.
+//! The handlers of `/cluster` (totals and the distribution of VMs) and `/health` (the state of this server).
 
 use std::sync::Arc;
 
@@ -41,7 +41,7 @@ pub(super) struct HealthQuery {
     require: Vec<RequiredComponent>,
 }
 
-/// A part without which a server is of no use to who asks.
+/// A component that the client requires to work.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum RequiredComponent {
@@ -55,8 +55,8 @@ enum RequiredComponent {
 pub(super) async fn health(State(resolvers): State<Resolvers>, Query(query): Query<HealthQuery>) -> impl IntoResponse {
     let health = resolvers.health().await;
     let status = if health.is_ok() { "ok" } else { "degraded" };
-    // Questions are answered from memory without a database, by all servers on it: to take them all out of service when
-    // it is away would make of half an outage a whole one.
+    // Without the database, queries are still answered from memory. All servers lose their database at the same moment,
+    // so that a 503 of all of them would make a whole outage of half a one.
     let required = query.require.into_iter().map(Component::from).chain([Component::Journal]);
     let is_of_use = required.into_iter().all(|component| health.is_component_ok(component));
     let code = if is_of_use { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

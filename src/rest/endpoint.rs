@@ -1,4 +1,4 @@
-//! What handlers work with.
+//! The state that all handlers share, and the reading that each query begins with.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,11 +16,11 @@ use crate::resolvers::{Resolvers, checks};
 /// The longest that a long poll may wait.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// What handlers work with.
+/// The state of all handlers.
 pub(super) struct Endpoint {
     pub(super) resolvers: Resolvers,
     pub(super) lists: ListRenderer,
-    /// Tells streams to end.
+    /// Cancelled when the server shuts down: streams and long polls end.
     pub(super) closing: CancellationToken,
 }
 
@@ -34,7 +34,7 @@ impl FromRequestParts<Arc<Endpoint>> for Read {
     type Rejection = HttpError;
 
     async fn from_request_parts(parts: &mut Parts, endpoint: &Arc<Endpoint>) -> Result<Self, HttpError> {
-        // Most questions have no query string, and then there is nothing to read.
+        // Most queries have no query string to parse.
         let min_revision = match parts.uri.query() {
             Some(_) => {
                 let Query(MinRevisionQuery { min_revision }) = Query::from_request_parts(parts, endpoint).await?;
@@ -43,7 +43,8 @@ impl FromRequestParts<Arc<Endpoint>> for Read {
             None => None,
         };
         let reading = endpoint.resolvers.read_at_least(min_revision).await?;
-        // Most have none, which is seen sooner by walking by the few headers there are than by looking for it.
+        // Most requests do not have the header. To walk the few headers that there are is faster than a look-up by
+        // name.
         let known = parts.headers.iter().filter(|(name, _)| *name == header::IF_NONE_MATCH);
         let known = known.map(|(_, value)| value.clone()).collect();
         Ok(Self { reading, known })

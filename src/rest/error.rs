@@ -6,7 +6,7 @@ use tracing::error;
 use crate::error::{Error, Kind, Subject};
 use crate::http::{About, HttpError};
 
-/// What a handler returns: an answer, or the failure as the contract has it.
+/// The result of a handler.
 pub(super) type Result<T, E = HttpError> = std::result::Result<T, E>;
 
 impl From<Error> for HttpError {

@@ -1,10 +1,11 @@
-//! Entity tags: whether the client has this answer already, and whether what it decided upon still stands.
+//! Entity tags: whether the client has this response already, and whether the state that a command is tied to still
+//! holds.
 //!
-//! A tag is made of what the answer is made of (which revision of which worker, and what the clock makes of it), never
-//! of its bytes. So it is known before an answer is rendered (of a whole list, the rows that are kept have theirs
-//! beside them, and only those that have changed are written for it), and it is the same whatever the answer is
-//! compressed with. Hence it is a *weak* tag. It changes whenever the body would: of a worker that is online that is
-//! once a second, with its `uptime`; of VMs and their distribution only when they change.
+//! A tag is a hash of what the response is made of (the revision of each object, and what changes with the clock), not
+//! of its bytes. So it is known before the response is rendered (rows of the row cache have their part of it beside
+//! them, so that only changed rows are rendered for the tag of a whole list), and it is the same for every compression.
+//! Hence it is a *weak* tag. It changes whenever the body would: of an online worker once a second, with its `uptime`;
+//! of VMs and their distribution only when they change.
 
 use std::hash::{BuildHasher as _, Hash, Hasher};
 
@@ -21,22 +22,22 @@ use crate::http::HttpError;
 use crate::json;
 use crate::resolvers::{ExpectedRevision, ExpectedState, Precondition};
 
-/// Part of every tag: another version may show the same state in another way.
+/// Part of every tag, because another version of the program may render the same state differently.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// What determines an answer's body.
+/// What a response's body is determined by.
 pub(super) trait Versioned {
-    /// Feeds everything that the body depends on.
+    /// Hashes everything that the body depends on.
     fn version<H: Hasher>(&self, hasher: &mut H);
 
-    /// The place in the change log that a client can tie a command to, if the answer is about one thing that can be
-    /// commanded.
+    /// The revision and epoch that a client can tie a command to, if the response is about one object that has
+    /// commands.
     fn place(&self) -> Option<(u64, &str)> {
         None
     }
 }
 
-/// What stands for an answer's body, or for a row of it: the same on every server of this version.
+/// The hash of a response, or of one row of it: the same on every server of this version.
 pub(super) fn version_of(answer: &impl Versioned) -> u64 {
     let mut hasher = FixedState::with_seed(0).build_hasher();
     VERSION.hash(&mut hasher);
@@ -44,17 +45,17 @@ pub(super) fn version_of(answer: &impl Versioned) -> u64 {
     hasher.finish()
 }
 
-/// An entity tag, with the mark of its weakness.
+/// A weak entity tag.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Tag(HeaderValue);
 
 const WEAK: &str = "W/";
 
-/// How many digits a tag ends with, that tell one body from another.
+/// The number of digits at the end of a tag that distinguish bodies.
 const REST: usize = 16;
 
 impl Tag {
-    /// The tag of an answer.
+    /// The tag of a response.
     pub(super) fn of(answer: &impl Versioned) -> Self {
         const LONGEST: usize = "W/\"18446744073709551615-0123456789ab-0123456789abcdef\"".len();
         let mut text = Vec::with_capacity(LONGEST);
@@ -66,43 +67,43 @@ impl Tag {
             text.extend_from_slice(epoch.as_bytes());
             text.push(b'-');
         }
-        // By hand: the general way takes ten times as long, most of what a tag takes.
+        // Formatted by hand: the formatting machinery takes ten times as long, and most of the time of a tag.
         for byte in version_of(answer).to_be_bytes() {
             text.extend([byte >> 4, byte & 0xF].map(|digit| b"0123456789abcdef"[usize::from(digit)]));
         }
         text.push(b'"');
-        // Letters, digits and marks always make a header value.
+        // Letters, digits and punctuation are always a valid header value.
         Self(HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or(HeaderValue::from_static("W/\"\"")))
     }
 
-    /// As `ETag` has it.
+    /// The value of the header `ETag`.
     pub(super) fn into_header_value(self) -> HeaderValue {
         self.0
     }
 
-    /// Whether `If-None-Match` says that the client has this answer already. An answer there is, so `*` holds.
+    /// Whether `If-None-Match` contains this tag. `*` matches, because there is a response.
     pub(super) fn is_among(&self, known: &[HeaderValue]) -> bool {
         let strong = |tag| str::strip_prefix(tag, WEAK).unwrap_or(tag);
         listed(known).any(|tag| tag == "*" || strong(tag) == strong(self.0.to_str().unwrap_or_default()))
     }
 }
 
-/// The tag of a worker as a command has left it: what operators want of it is as of its revision.
+/// The tag of a worker after a command: its policy has the revision of the command.
 pub(super) fn tag_of_worker(worker: &WorkerView) -> String {
     let revision = worker.worker.revision;
     format!("\"{revision}-{}\"", worker.view.snapshot.epochs.of(revision))
 }
 
-/// What `If-Match` and `If-None-Match` tie a command to. Whether a tag is of this database is found out in the commit.
+/// The preconditions in `If-Match` and `If-None-Match`. Whether a tag is of this database is checked in the commit.
 pub(super) fn precondition(headers: &HeaderMap) -> Result<Precondition> {
     let if_match = seen(headers, &header::IF_MATCH, "If-Match")?;
     Ok(Precondition { if_match, if_none_match: seen(headers, &header::IF_NONE_MATCH, "If-None-Match")? })
 }
 
-/// Tags that a command may be tied to by one header. Each is looked at in the commit, where other commands wait for it.
+/// The most tags in one header. Each is checked in the commit, for which other commands wait.
 const MAX_TAGS: usize = 100;
 
-/// What the tags of a header say that was seen. None if the header is missing.
+/// Parses the tags of a header. None if the header is missing.
 ///
 /// What counts of a tag is the place in the change log at its beginning. The rest tells one body from another, and
 /// those differ with each heartbeat, which is not what an operator decides upon; for the same reason a weak tag will
@@ -123,10 +124,10 @@ fn seen(headers: &HeaderMap, header: &HeaderName, name: &str) -> Result<Option<E
             )));
         };
         let mut parts = opaque.split('-');
-        // A tag of something else matches nothing, and neither does the revision before all others.
+        // A foreign tag has revision 0, which matches nothing.
         let revision = parts.next().and_then(|revision| revision.parse().ok()).unwrap_or(0);
-        // Versions before epochs had only the rest behind the revision, which is longer. A worker's `revision` has
-        // nothing.
+        // A tag of a version without epochs has the longer rest directly after its revision. A bare `revision` of a
+        // worker has neither.
         let epoch = parts.next().filter(|part| part.len() < REST).map(Into::into);
         places.push(ExpectedRevision { revision, epoch });
     }
@@ -137,8 +138,8 @@ fn seen(headers: &HeaderMap, header: &HeaderName, name: &str) -> Result<Option<E
     }
 }
 
-/// A request that is not tied to a state. What a heartbeat belongs to is said by its incarnation and sequence, and a
-/// command to workers, plural, has no tag. So a condition cannot be looked at, and is refused rather than passed over.
+/// Refuses preconditions, for requests that cannot have any: a heartbeat is tied to its incarnation and sequence, and a
+/// batch has no tag.
 pub(super) struct Unconditional;
 
 impl<S: Sync> FromRequestParts<S> for Unconditional {
@@ -154,7 +155,7 @@ impl<S: Sync> FromRequestParts<S> for Unconditional {
     }
 }
 
-/// The entries of a header that is a list. (Our own tags hold no comma.)
+/// The entries of a header that is a list. (Tags of this server contain no comma.)
 fn listed<'a>(lines: impl IntoIterator<Item = &'a HeaderValue>) -> impl Iterator<Item = &'a str> {
     let lines = lines.into_iter().filter_map(|line| line.to_str().ok());
     lines.flat_map(|line| line.split(',')).map(str::trim).filter(|entry| !entry.is_empty())
@@ -199,20 +200,20 @@ impl Versioned for WorkerDistribution {
 
 impl Versioned for ClusterEvent {
     fn version<H: Hasher>(&self, hasher: &mut H) {
-        // What has happened does not change any more.
+        // An event never changes.
         self.0.event.cursor.hash(hasher);
     }
 }
 
 impl<T: Versioned> Versioned for Vec<T> {
     fn version<H: Hasher>(&self, hasher: &mut H) {
-        // A sum, so that what stands for rows that are kept can be put together of what stands for each.
+        // A sum, so that the hash of a whole list can be added up from the hashes of cached rows.
         let sum = self.iter().map(version_of).fold(0, u64::wrapping_add);
         (self.len(), sum).hash(hasher);
     }
 }
 
-/// A worker's revision and its epoch stand for all that is kept of it; the rest is what moves with the clock.
+/// Revision and epoch stand for everything that is stored of a worker; the rest changes with the clock.
 fn version_of_worker(worker: &WorkerView, hasher: &mut impl Hasher) {
     let kept = &worker.worker;
     (kept.id.as_str(), kept.revision, worker.view.snapshot.epochs.of(kept.revision)).hash(hasher);

@@ -1,4 +1,4 @@
-//! `/events`: the change log, as a list or as a stream that can be resumed.
+//! The handler of `/events`: the change log, as a page or as a stream that can be resumed.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -24,13 +24,13 @@ use crate::http::{Accept, EVENT_STREAM, NDJSON, Query, SSE_KEEP_ALIVE, streamed}
 use crate::resolvers::checks::wanted;
 use crate::resolvers::{EventView, event_limit};
 
-/// How many events one list has, unless told otherwise.
+/// The default length of a page.
 pub(super) const DEFAULT_LIMIT: i64 = 100;
 
 /// Media type of a list.
 const JSON: &str = "application/json";
 
-/// What a browser's `EventSource` sends by itself when it connects again.
+/// The header that a browser's `EventSource` sends when it connects again.
 const LAST_EVENT_ID: &str = "last-event-id";
 
 #[derive(Deserialize)]
@@ -55,7 +55,7 @@ impl Versioned for EventList {
     }
 }
 
-/// `GET /api/v1/events`: a list, or by `Accept` a stream.
+/// `GET /api/v1/events`: a page, or a stream if `Accept` names one.
 pub(super) async fn list(
     State(endpoint): State<Arc<Endpoint>>,
     headers: HeaderMap,
@@ -67,7 +67,8 @@ pub(super) async fn list(
     let filter = EventFilter { worker_ids, ..EventFilter::default() };
     let resumed = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty());
     let after = resumed.or(after.as_deref().filter(|after| !after.is_empty()));
-    // Generated clients name every form that an answer may have, whichever they can read: of those JSON ends.
+    // Generated clients name every media type that the operation has, whichever they can read. Of those, only JSON
+    // ends, so that it is preferred.
     let accept = Some(Accept::of(&headers)).filter(|accept| !accept.names(JSON));
     if accept.is_some_and(|accept| accept.names(EVENT_STREAM)) {
         let events = endpoint.resolvers.watch_events(after, filter)?;
@@ -107,7 +108,7 @@ fn lines(
     })
 }
 
-/// The stream cannot go on; the connection is cut, so that the end is not taken for a complete answer.
+/// Ends a stream that cannot go on: the connection is cut, so that the client does not take it for complete.
 #[derive(Debug, thiserror::Error)]
 #[error("the stream of events ended")]
 struct StreamEnd;

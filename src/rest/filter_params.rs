@@ -3,7 +3,7 @@
 
 use crate::resolvers::filter_input::FilterNames;
 
-/// One entry each: a parameter that may have several values is repeated.
+/// In the singular: a parameter with several values is repeated.
 pub(super) const FILTER_NAMES: FilterNames = FilterNames {
     ids: "id",
     zones: "zone",
@@ -14,13 +14,13 @@ pub(super) const FILTER_NAMES: FilterNames = FilterNames {
     search: "search",
 };
 
-/// The values of a parameter that may be repeated, if it is there: no query string has an empty list.
+/// The values of a repeated parameter, or none if it is missing: a query string cannot express an empty list.
 pub(super) fn given<T>(values: Vec<T>) -> Option<Vec<T>> {
     (!values.is_empty()).then_some(values)
 }
 
-/// The zones that have a name: the contract reads `?zone=` as asking for no zone in particular. Workers without a zone
-/// are asked for with `?has_zone=false`.
+/// The zones without empty names: the contract defines `?zone=` as no filter. Workers without a zone are found with
+/// `?has_zone=false`.
 pub(super) fn named(zones: Vec<String>) -> Option<Vec<String>> {
     given(zones.into_iter().filter(|zone| !zone.is_empty()).collect())
 }

@@ -1,4 +1,4 @@
-//! How workers say that they are alive: each for itself, or many through a gateway.
+//! The handlers of heartbeats: of one worker, and of a gateway's batch.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -49,11 +49,11 @@ pub(super) async fn one(
 #[derive(Deserialize)]
 #[serde(expecting = "a JSON object with `heartbeats`")]
 pub(super) struct Heartbeats {
-    /// Read one by one, so that one that cannot be read does not spoil the others.
+    /// Parsed one by one, so that an invalid one does not concern the others.
     heartbeats: Vec<Box<RawValue>>,
 }
 
-/// Whose heartbeat it is; the rest of the object is what it says.
+/// The id of the worker; the rest of the object is its heartbeat.
 #[derive(Deserialize)]
 #[serde(expecting = "a JSON object that describes a heartbeat")]
 struct Sender {
@@ -104,8 +104,8 @@ pub(super) async fn many(
     }
 }
 
-/// What a heartbeat's request carries, read only if there is room for it. If there is none, its body is looked at for who
-/// sends it: those are alive, and that is a fraction of the work.
+/// Reads the body of a heartbeat request only if there is room in the queue. If there is none, only the senders are
+/// parsed from the body, which is a fraction of the work: they are alive, and are noted as such.
 pub(super) struct Admitted<E>(E);
 
 impl<E: FromRequest<Arc<Endpoint>, Rejection: IntoResponse>> FromRequest<Arc<Endpoint>> for Admitted<E> {
@@ -119,7 +119,7 @@ impl<E: FromRequest<Arc<Endpoint>, Rejection: IntoResponse>> FromRequest<Arc<End
             Ok(()) => Either::Left(
                 E::from_request(request, state).map(|read| read.map(Self).map_err(IntoResponse::into_response)),
             ),
-            // In a box, or those that are read would carry the room for it.
+            // Boxed, so that accepted heartbeats do not have the size of this future.
             Err(refused) => Either::Right(Box::pin(
                 hear(request, state.resolvers.clone()).map(|()| Err(failure(refused).into_response())),
             )),
@@ -127,13 +127,13 @@ impl<E: FromRequest<Arc<Endpoint>, Rejection: IntoResponse>> FromRequest<Arc<End
     }
 }
 
-/// Whether heartbeats are taken now, on this connection. How many a gateway sends is told by its body alone: if there is
-/// room for fewer, they are refused when they have been read.
+/// Checks whether heartbeats are accepted now, on this connection. How many a batch has is known only from its body: if
+/// there is room for fewer, they are refused after parsing.
 fn check_room(resolvers: &Resolvers) -> Result<(), Error> {
     if is_kept_for_operators() { Err(Error::NoConnectionForWorkers) } else { resolvers.check_room_for_heartbeat() }
 }
 
-/// A refusal for load is no line of its own in the log: there are too many.
+/// Marks a refusal for load, which is not logged by itself, because there are too many.
 fn failure(error: Error) -> HttpError {
     if error.kind() == Kind::Overloaded {
         note_shed();
@@ -141,7 +141,7 @@ fn failure(error: Error) -> HttpError {
     error.into()
 }
 
-/// Who sends a heartbeat; the rest of it is skipped.
+/// The sender of a heartbeat; the rest is skipped.
 #[derive(Deserialize)]
 struct Speaker<'a> {
     #[serde(borrow)]
@@ -157,10 +157,10 @@ struct Speakers<T> {
     heartbeats: Vec<T>,
 }
 
-/// Hears who speaks in a request that is refused.
+/// Notes signs of life from the senders in a refused request.
 async fn hear(request: Request, resolvers: Resolvers) {
     let (mut parts, body) = request.into_parts();
-    // There is none in the path of a gateway's.
+    // The path of a batch contains no id.
     let id = if parts.uri.path().ends_with("/heartbeats") {
         None
     } else {
@@ -191,11 +191,11 @@ async fn hear(request: Request, resolvers: Resolvers) {
     }
 }
 
-/// One entry of a batch.
+/// One entry of a batch, after parsing.
 enum BatchEntry {
-    /// It was asked for this worker.
+    /// Submitted, for this worker.
     Asked(String),
-    /// It could not be read.
+    /// Invalid, with the id of its worker if that could be parsed.
     Unreadable(Option<String>, HttpError),
 }
 

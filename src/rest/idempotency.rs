@@ -1,4 +1,5 @@
-//! Answers that are kept under an `Idempotency-Key`, for clients that ask again.
+//! Responses to requests with an `Idempotency-Key`: rendered for the idempotency record, and sent again to a repeated
+//! request.
 
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
@@ -7,7 +8,7 @@ use serde::Serialize;
 use crate::http::IdempotencyKey;
 use crate::resolvers::{IdempotentReply, IdempotentRequest, StoredResponse};
 
-/// Tells that an answer was given before, and that nothing was done now.
+/// The header of a replayed response, for which nothing was done now.
 const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 /// A request that is carried out once, and how it is answered.

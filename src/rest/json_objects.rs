@@ -1,5 +1,5 @@
-//! The JSON objects of the contract, written out from the field lists: the fields' names are the
-//! keys, in the order of the lists.
+//! The JSON objects of the contract, generated from the field lists: the names of fields are the keys, in the order of
+//! the lists. How a value looks is in [`values`](super::values).
 
 use std::io::Write as _;
 
@@ -86,12 +86,12 @@ pub(super) trait HasVolatility {
     const VOLATILITY: Volatility;
 }
 
-/// An object that is written at once. That rows come to the same as by serde is tested.
+/// An object that writes its JSON straight to bytes, without serde. A test compares both.
 pub(super) trait WriteJson {
-    /// Writes it.
+    /// Writes the JSON.
     fn write_text(&self, out: &mut Vec<u8>);
 
-    /// It as text.
+    /// The JSON.
     fn text(&self) -> Vec<u8> {
         let mut text = Vec::with_capacity(EXPECTED_ANSWER);
         self.write_text(&mut text);
@@ -99,8 +99,7 @@ pub(super) trait WriteJson {
     }
 }
 
-/// Makes of a field list an object with a `write` that puts its fields into a map, and a twin of it that writes them at
-/// once.
+/// Generates from a field list an object that serialises by serde, and that writes the same JSON straight to bytes.
 ///
 /// An object that is listed by the thousand is `templated`: its stable fields are written once, into a template in the
 /// render cache of its view, and each text fills in the volatile ones.
@@ -139,7 +138,7 @@ macro_rules! object {
                     write_value!($where, out, $shape, $value);
                     out.extend_from_slice(segments.next().unwrap_or_default());
                 })+
-                // In the place of the first comma.
+                // In place of the first comma.
                 out[begin] = b'{';
                 out.push(b'}');
             }
@@ -159,7 +158,7 @@ macro_rules! object {
                 $(if in_detail || is_shown_everywhere!($where) {
                     write_field!($where, out, $field, $shape, $value);
                 })+
-                // In the place of the first comma.
+                // In place of the first comma.
                 out[begin] = b'{';
             }
         }
@@ -179,7 +178,7 @@ macro_rules! object {
         pub(super) struct $object(pub(super) $view);
 
         impl $object {
-            /// Writes the fields; `in_detail` those too that other objects' lists leave out.
+            /// Serialises the fields; with `in_detail` also those that lists inside other objects leave out.
             fn write<M: SerializeMap>($this: &$view, in_detail: bool, map: &mut M) -> Result<(), M::Error> {
                 $(if in_detail || is_shown_everywhere!($where) {
                     serialize_field!($where, map, $field, $shape, $value);
@@ -209,7 +208,8 @@ macro_rules! write_key {
     };
 }
 
-/// A value that can always be shown; one that is left out while there is none depends on nothing but its object.
+/// Writes the value of a field that always has one. An optional field has no placeholder: it depends on its object
+/// only.
 macro_rules! write_value {
     (optional, $out:expr, $shape:ident, $value:expr) => {};
     ($where:ident, $out:expr, $shape:ident, $value:expr) => {
@@ -273,7 +273,7 @@ event_fields!(object);
 registered_fields!(object);
 heartbeat_reply_fields!(object);
 
-/// Keys beside the declared ones, for clients from before the contract.
+/// Keys besides the declared ones, for clients that are older than the contract.
 trait Aliases {
     fn write_aliases<M: SerializeMap>(&self, _map: &mut M) -> Result<(), M::Error> {
         Ok(())
@@ -301,7 +301,7 @@ impl Aliases for Vm {
     }
 }
 
-/// What a worker of a batch is told: the same as by itself, with a status after its id.
+/// The result of one heartbeat of a batch: the payload of a single heartbeat, with a status after the id.
 pub(super) struct RecordedInBatch {
     pub(super) reply: HeartbeatRecorded,
     pub(super) status: u16,
@@ -315,7 +315,7 @@ impl Serialize for RecordedInBatch {
     }
 }
 
-/// Puts a status behind the first entry of a map.
+/// Inserts a status after the first entry of a map.
 struct WithStatus<M> {
     map: M,
     status: Option<u16>,
@@ -342,7 +342,7 @@ impl<M: SerializeMap> SerializeMap for WithStatus<M> {
     }
 }
 
-/// A VM inside another object: just what the contract shows there, and a flag if something is odd.
+/// A VM inside another object: the fields that the contract shows there, and `duplicate` if it is true.
 pub(super) struct ListedVm(pub(super) VmView);
 
 impl Serialize for ListedVm {

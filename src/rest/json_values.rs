@@ -13,13 +13,13 @@ use crate::cluster::{self, Uptime, ZoneStats};
 use crate::json;
 use crate::resolvers;
 
-/// A value that is written at once.
+/// A value that is written straight to bytes, without serde.
 pub(super) trait WriteValue {
     /// Writes it.
     fn write(&self, out: &mut Vec<u8>);
 }
 
-/// Declares shapes that show a value as it is.
+/// Declares shapes of values that are written as they are.
 macro_rules! plain {
     ($($name:ident($value:ty) from $($from:ty),+; $write:expr;)+) => { $(
         #[derive(Serialize)]
@@ -40,7 +40,7 @@ macro_rules! plain {
     )+ };
 }
 
-/// Declares shapes that show what is borrowed as it is.
+/// Declares shapes of borrowed values that are written as they are.
 macro_rules! borrowed {
     ($($name:ident($value:ty); $write:expr;)+) => { $(
         #[derive(Serialize)]
@@ -66,7 +66,7 @@ borrowed! {
     OptionalId(Option<&'a str>); json::optional;
     Text(&'a str); json::text;
     OptionalText(Option<&'a str>); json::optional;
-    // A zone that nobody named is the empty text.
+    // A worker without a zone has the empty text.
     Zone(&'a str); json::text;
     Labels(&'a cluster::Labels); write_labels;
     TextList(&'a [Arc<str>]); |texts, out| json::list(texts, out, |text: &Arc<str>, out| json::text(text, out));
@@ -75,7 +75,7 @@ borrowed! {
 plain! {
     Int(u64) from u32, u64, usize; |number, out: &mut Vec<u8>| json::value(&number, out);
     Int53(u64) from u64; |number, out: &mut Vec<u8>| json::value(&number, out);
-    // For optional fields, which have no key while there is no value.
+    // For optional fields, whose key is left out while they have no value.
     OptionalInt53(u64) from u64; |number, out: &mut Vec<u8>| json::value(&number, out);
     Percent(f64) from f64; json::hundredths;
     Bool(bool) from bool; json::truth;
@@ -94,7 +94,7 @@ fn write_labels(labels: &cluster::Labels, out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-/// Declares shapes that show a value by its word.
+/// Declares shapes of enums, which are written as words.
 macro_rules! words {
     ($($name:ident)+) => { $(
         pub(super) struct $name(cluster::$name);
@@ -121,7 +121,7 @@ macro_rules! words {
 
 words! { WorkerStatus SchedulingPolicy VmStatus EventKind }
 
-/// Declares shapes that show a value as text.
+/// Declares shapes that are written as text.
 macro_rules! texts {
     ($($name:ident($value:ty) as |$this:ident| $text:expr; $write:expr;)+) => { $(
         pub(super) struct $name($value);
@@ -152,7 +152,7 @@ texts! {
     Cursor(cluster::Cursor) as |cursor| cursor; json::displayed;
 }
 
-/// An instant, as RFC 3339 has it.
+/// A moment in RFC 3339.
 pub(super) struct DateTime(Timestamp);
 
 impl From<Timestamp> for DateTime {
@@ -173,7 +173,7 @@ impl WriteValue for DateTime {
     }
 }
 
-/// An instant, if there is one.
+/// A moment, or null.
 #[derive(Serialize)]
 #[serde(transparent)]
 pub(super) struct OptionalDateTime(Option<DateTime>);
@@ -190,7 +190,7 @@ impl Hash for Cursor {
     }
 }
 
-/// A cursor, if there is one.
+/// A cursor, or null.
 #[derive(Serialize)]
 #[serde(transparent)]
 pub(super) struct OptionalCursor(Option<Cursor>);
@@ -201,7 +201,7 @@ impl From<Option<cluster::Cursor>> for OptionalCursor {
     }
 }
 
-/// Seconds, whole where they are whole.
+/// Seconds, without a fraction if it is zero.
 pub(super) struct Seconds(time::Duration);
 
 impl From<time::Duration> for Seconds {
@@ -239,7 +239,7 @@ impl Serialize for Zones<'_> {
     }
 }
 
-/// VMs of a report that were left out; the reasons by id.
+/// VMs of a report that were rejected: the reasons by id.
 #[derive(Serialize)]
 #[serde(transparent)]
 pub(super) struct RejectedVms(BTreeMap<String, String>);
@@ -250,7 +250,7 @@ impl From<Vec<resolvers::RejectedVm>> for RejectedVms {
     }
 }
 
-/// Shapes that hardly any answer has, or not by the thousand.
+/// Shapes that are rare, and are written by serde.
 macro_rules! by_serde {
     ($($shape:ty),+) => { $(
         impl WriteValue for $shape {

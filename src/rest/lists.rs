@@ -1,4 +1,4 @@
-//! Lists as they are answered: `{"workers": […], "total": 1000}`.
+//! The JSON of lists: `{"workers": […], "total": 1000}`.
 //!
 //! The whole lists, which are asked for most, are joined from cached rows (see
 //! [`row_cache`](crate::resolvers::row_cache)): a row is written when it has changed. Parts of a list are written for each
@@ -37,7 +37,7 @@ pub(super) const VMS: ListKeys = ListKeys { rows: "vms", total: "total" };
 /// `GET /api/v1/cluster/distribution`
 const DISTRIBUTION: ListKeys = ListKeys { rows: "distribution", total: "total_workers" };
 
-/// Part of a list, or a list in another order.
+/// A page of a list, or a list with a filter or another order: rendered for each request.
 pub(super) struct PartialList<T> {
     pub(super) keys: ListKeys,
     pub(super) rows: Vec<T>,
@@ -62,14 +62,14 @@ impl<T: Versioned> Versioned for PartialList<T> {
     }
 }
 
-/// A whole list, written.
+/// A whole list, rendered.
 struct WholeList {
     keys: ListKeys,
     rows: RenderedRows,
 }
 
 impl Versioned for WholeList {
-    /// The same as of a part that is all of it.
+    /// The same as of a page that contains the whole list.
     fn version<H: Hasher>(&self, hasher: &mut H) {
         (self.rows.total, self.rows.total, self.rows.version).hash(hasher);
     }
@@ -125,7 +125,7 @@ impl ListRenderer {
         read.respond(WholeList { keys: VMS, rows }, Body::from)
     }
 
-    /// Which VMs are where.
+    /// The VMs of each worker.
     pub(super) fn distribution(&self, read: &Read) -> Response {
         let Inner { row_cache, distribution, .. } = &*self.0;
         let rows = read.reading.write_workers(row_cache, distribution, |worker, bytes| {

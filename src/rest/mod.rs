@@ -31,16 +31,16 @@ use crate::http::{RouteOptions, Routes, get, post};
 use crate::resolvers::Resolvers;
 use tokio_util::sync::CancellationToken;
 
-/// Body of one heartbeat with a whole inventory: some thousand VMs.
+/// The longest body of a heartbeat, with a whole inventory of some thousand VMs.
 const HEARTBEAT_BODY: usize = 1024 * 1024;
 
-/// Body of a gateway's many heartbeats.
+/// The longest body of a batch of heartbeats.
 const HEARTBEATS_BODY: usize = 8 * 1024 * 1024;
 
 /// Every route of the contract, grouped by who calls it.
 pub fn routes(resolvers: Resolvers, closing: CancellationToken) -> Routes {
     const LONG_POLL: RouteOptions = RouteOptions::NOTHING.time(LONGEST_WAIT.saturating_add(Duration::from_secs(5)));
-    // What they do has a line of its own, which says more.
+    // Commands write their own log line, which says more.
     const TOLD: RouteOptions = RouteOptions::NOTHING.quiet();
     let operators = Routes::new()
         .route_with(LONG_POLL, "/api/v1/workers", get(workers::list))

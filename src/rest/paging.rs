@@ -1,7 +1,6 @@
 //! `?limit=`, `?cursor=` and the `Link` to the next page, the same for every list.
 //!
-//! Which part of a list that is, or whether it is the whole, is decided in
-//! [`resolvers::page`](crate::resolvers::page).
+//! Which rows that are is decided in [`resolvers::page`](crate::resolvers::page).
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -11,16 +10,16 @@ use serde::Deserialize;
 use crate::http::{HttpError, Query};
 use crate::resolvers::page::{PageNames, PageRequest};
 
-/// What the contract calls the parameters of a page.
+/// The names of the parameters of a page.
 const NAMES: PageNames = PageNames { first: "limit", after: "cursor", order: "sort" };
 
-/// What names the order of a list.
+/// The name of the parameter for the order.
 pub(super) const SORT: &str = NAMES.order;
 
-/// The part of a list that is asked for, with the question, to tell where its answer goes on.
+/// The page that is asked for, with the query string, from which the link to the next page is made.
 pub(super) struct Paging {
     request: PageRequest,
-    /// The whole query string, as it came.
+    /// The whole query string, not decoded.
     query: String,
 }
 
@@ -41,13 +40,13 @@ impl<S: Send + Sync> FromRequestParts<S> for Paging {
 }
 
 impl Paging {
-    /// As resolvers are asked.
+    /// The request for resolvers.
     pub(super) fn request(&self) -> &PageRequest {
         &self.request
     }
 
-    /// The `Link` to where the list goes on, if it does: the same question from another place, as a reference relative
-    /// to the page itself.
+    /// The header `Link` with the next page, if there is one: the same query with another cursor, relative to the page
+    /// itself.
     pub(super) fn link(&self, next: Option<&str>) -> HeaderMap {
         let link = next.map(|cursor| format!("<?{}>; rel=\"next\"", question_from(&self.query, cursor)));
         let link = link.and_then(|link| HeaderValue::try_from(link).ok());
@@ -55,7 +54,7 @@ impl Paging {
     }
 }
 
-/// The query string with another cursor. Without `wait`: whoever goes on has waited already.
+/// The query string with another cursor, and without `wait`, which the first page has waited for.
 fn question_from(query: &str, cursor: &str) -> String {
     let kept = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| !matches!(&**name, "cursor" | "wait"));
     let mut question = form_urlencoded::Serializer::new(String::new());

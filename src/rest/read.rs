@@ -1,5 +1,5 @@
-//! What every question has in common: which state it is asked of, telling which one answered, and telling whether the
-//! client has the answer already.
+//! What all queries share: the reading that they are answered from, the header with its revision, and 304 for clients
+//! that have the response already.
 
 use std::sync::LazyLock;
 
@@ -14,10 +14,10 @@ use crate::http::{EXPECTED_ANSWER, HeaderTemplate};
 use crate::json;
 use crate::resolvers::Reading;
 
-/// Tells the revision that an answer was read at, to be passed back as `min_revision` or `after_revision`.
+/// The header with the revision of the reading, which clients pass back as `min_revision` or `after_revision`.
 const X_REVISION: HeaderName = HeaderName::from_static("x-revision");
 
-/// What an answer depends on beside its address.
+/// The request headers that a response depends on.
 const VARY: HeaderValue = HeaderValue::from_static("accept, accept-encoding");
 
 /// What every answer tells beside its body. It may be kept, if it is asked each time whether it still holds.
@@ -35,11 +35,11 @@ static ANSWER: LazyLock<HeaderTemplate> = LazyLock::new(|| {
 
 static NOT_MODIFIED: LazyLock<HeaderTemplate> = LazyLock::new(|| HeaderTemplate::of(HEADERS));
 
-/// A question about the cluster.
+/// A query about the cluster.
 pub(super) struct Read {
     /// The cluster, at least at the revision that `?min_revision=` names.
     pub(super) reading: Reading,
-    /// What the client says it has already.
+    /// The values of `If-None-Match`.
     pub(super) known: Vec<HeaderValue>,
 }
 
@@ -49,8 +49,7 @@ pub(super) struct MinRevisionQuery {
 }
 
 impl Read {
-    /// An answer in JSON with the revision it was read at, or, if the client has it already, only the word that it
-    /// has: then nothing is rendered.
+    /// Renders a response as JSON, or answers 304 without rendering if the client has it already.
     pub(super) fn show<T: Serialize + Versioned>(&self, answer: T) -> Response {
         self.respond(answer, |answer| {
             let mut text = Vec::with_capacity(EXPECTED_ANSWER);
@@ -64,7 +63,7 @@ impl Read {
         self.respond(object, |object| object.text())
     }
 
-    /// The same for an answer that is rendered in its own way.
+    /// The same for a response that is rendered in its own way.
     pub(super) fn respond<T: Versioned, B: Into<Body>>(&self, answer: T, render: impl FnOnce(T) -> B) -> Response {
         let tag = Tag::of(&answer);
         let is_known = tag.is_among(&self.known);

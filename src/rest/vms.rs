@@ -1,4 +1,4 @@
-//! `/vms`: VMs whatever worker they are on.
+//! The handlers of `/vms`: VMs of all workers.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! `/workers`: what operators and tools ask of workers, and how workers come and go.
+//! The handlers of `/workers`: queries and commands of operators, and registration and deregistration of workers.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -44,9 +44,9 @@ pub(super) struct ListQuery {
     #[serde(default)]
     label: Vec<String>,
     search: Option<String>,
-    /// By what to sort, with a minus before it for the largest first.
+    /// The field to sort by, after a minus in descending order.
     sort: Option<String>,
-    /// For how long to wait for a change, as Go writes durations.
+    /// How long to wait for a change, as Go writes durations.
     wait: Option<String>,
     /// The revision that the client has seen.
     after_revision: Option<i64>,
@@ -86,7 +86,7 @@ pub(super) async fn list(
         }
         let question = WorkersQuery { filter: &filter, order, request: paging.request() };
         let changed = resolvers.read_when_changed(question, after, wait);
-        // A server that leaves does not make its leaving wait for this.
+        // A shutdown ends the wait.
         let changed = Box::pin(closing.run_until_cancelled(changed)).await;
         read.reading = changed.unwrap_or_else(|| Ok(resolvers.read()))?;
     }
@@ -193,7 +193,7 @@ struct PolicyAnswer {
 
 impl From<PolicyChanged> for PolicyAnswer {
     fn from(changed: PolicyChanged) -> Self {
-        // What was asked for, which an offline worker's status would hide.
+        // The policy, which the status of an offline worker would hide.
         let (status, message) = (changed.worker.worker.policy.as_str(), changed.message());
         Self { worker_id: changed.worker.worker.id.to_string(), status, message }
     }

@@ -1,4 +1,4 @@
-// The change log as a stream, followed by `curl -N` as the README tells, and resumed after whatever ended it.
+// The change log as a stream, followed by `curl -N` as docs/live.md tells, and resumed after whatever ended it.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';

@@ -1,8 +1,10 @@
 //! The commands that documents tell people to type, typed: those of the API's documentation, of the README and of
 //! `docs/`. They are taken from the pages themselves, so a page cannot fall behind the program.
+//!
+//! Commands that go on until somebody ends them (streams, subscriptions) are run by `tests/conformance/documents.test.mjs`.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::slice;
 
 use serde_json::{Value, json};
@@ -164,22 +166,43 @@ fn examples(page: &str) -> Vec<(String, String)> {
     found
 }
 
-#[tokio::test]
-async fn the_walk_of_the_readme_can_be_walked() {
+/// Runs every example of a page, in order, on a server with nothing in it. Returns the headings that have examples.
+async fn walk(page: &str) -> Vec<String> {
     let server = Server::start(&TestDatabase::sqlite()).await;
     let mut headings = Vec::new();
-    for (heading, commands) in examples("README.md") {
+    for (heading, commands) in examples(page) {
         let answers = paste(&commands, &server).await;
-        assert!(!answers.is_empty(), "{commands}");
+        assert!(!answers.is_empty(), "{page}, {heading}: {commands}");
         for answer in answers {
             let failed = answer.get("error").is_some() || answer.get("errors").is_some();
-            assert!(!failed, "{heading}: {commands}\n{answer}");
+            assert!(!failed, "{page}, {heading}: {commands}\n{answer}");
         }
         headings.push(heading);
     }
-    for expected in ["A walk through REST", "Capacity planning", "Zones", "A walk through GraphQL"] {
-        assert!(headings.iter().any(|heading| heading == expected), "{expected} has examples: {headings:?}");
-    }
+    headings.dedup();
+    headings
+}
+
+#[tokio::test]
+async fn the_walk_of_the_readme_can_be_walked() {
+    assert_eq!(walk("README.md").await, ["Five minutes with REST", "Five minutes with GraphQL"]);
+}
+
+#[tokio::test]
+async fn the_walks_through_the_protocols_can_be_walked() {
+    let rest = walk("docs/rest-api.md").await;
+    let expected = [
+        "A worker to look at",
+        "Monitoring",
+        "Maintenance",
+        "Capacity planning",
+        "Zones",
+        "Filters, order, pages",
+        "Commands that must be carried out once",
+    ];
+    assert_eq!(rest, expected);
+    assert_eq!(walk("docs/graphql-api.md").await, ["A worker to look at", "A query", "A page", "A mutation"]);
+    assert_eq!(walk("docs/live.md").await, ["Long polls"]);
 }
 
 #[tokio::test]
@@ -221,4 +244,74 @@ async fn an_operator_can_ask_whether_the_server_is_well() {
     let (_, commands) = examples.iter().find(|(heading, _)| heading == "Is it well").expect("it has an example");
     let health = paste(commands, &server).await.remove(0);
     assert!(health["timestamp"].is_string() && health["components"]["database"].is_string(), "{health}");
+}
+
+/// The pages for readers, by their paths from the root: the README and all below `docs/`.
+fn pages() -> Vec<PathBuf> {
+    let mut pages = vec![PathBuf::from("README.md")];
+    for folder in ["docs", "docs/adr"] {
+        let files = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).unwrap();
+        let names = files.map(|file| Path::new(folder).join(file.unwrap().file_name()));
+        pages.extend(names.filter(|name| name.extension().is_some_and(|extension| extension == "md")));
+    }
+    pages.sort();
+    pages
+}
+
+/// The paths of this repository that a page names: words that begin with a folder at its root, and those that end like a
+/// Rust file with a folder before it, which may be below `src/`.
+fn named_paths(text: &str) -> Vec<&str> {
+    const FOLDERS: [&str; 7] = ["src/", "tests/", "benches/", "docs/", "entity/", "migration/", "build.rs"];
+    let words = text.split(|letter: char| letter.is_whitespace() || "`()[]{}<>|,;\"'".contains(letter));
+    let words = words.map(|word| word.split('#').next().unwrap_or(word).trim_end_matches(['.', ':', '*']));
+    let is_path = |word: &&str| {
+        FOLDERS.iter().any(|folder| word.starts_with(folder)) || (word.contains('/') && word.ends_with(".rs"))
+    };
+    words.filter(|word| !word.contains("://")).filter(is_path).collect()
+}
+
+/// The anchor that a heading has: its words in lower case, with hyphens between.
+fn anchor(heading: &str) -> String {
+    let letters = heading.trim_start_matches(['#', ' ']).to_lowercase();
+    let letters = letters.chars().filter(|letter| letter.is_alphanumeric() || " -_".contains(*letter));
+    letters.map(|letter| if letter == ' ' { '-' } else { letter }).collect()
+}
+
+#[test]
+fn every_path_and_link_in_the_documents_leads_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut astray, mut paths, mut links) = (Vec::new(), 0, 0);
+    for page in pages() {
+        let text = fs::read_to_string(root.join(&page)).unwrap();
+        for path in named_paths(&text) {
+            paths += 1;
+            if !root.join(path).exists() && !root.join("src").join(path).exists() {
+                astray.push(format!("{} names {path}", page.display()));
+            }
+        }
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if link.contains("://") {
+                continue;
+            }
+            links += 1;
+            let (path, place) = link.split_once('#').unwrap_or((link, ""));
+            let target = if path.is_empty() { page.clone() } else { page.parent().unwrap().join(path) };
+            let has_place = |text: String| {
+                place.is_empty() || text.lines().any(|line| line.starts_with('#') && anchor(line) == place)
+            };
+            let target = root.join(target);
+            let leads = if target.is_dir() { place.is_empty() } else { fs::read_to_string(target).is_ok_and(has_place) };
+            if !leads {
+                astray.push(format!("{} links to {link}", page.display()));
+            }
+        }
+    }
+    assert!(paths > 150 && links > 50, "they were not found: {paths} paths, {links} links");
+    assert!(astray.is_empty(), "{}", astray.join("\n"));
+}
+
+#[test]
+fn the_readme_can_be_read_in_a_few_minutes() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    assert!(readme.lines().count() < 150, "what is more belongs into docs/");
 }

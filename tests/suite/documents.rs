@@ -1,4 +1,4 @@
-//! DocumentCache that are asked again and again: read once, and answered as if each time were the first.
+//! Documents of GraphQL that are sent again and again: parsed once, and answered as if each time were the first.
 
 use aetherium::graphql::DocumentCacheStats;
 use serde_json::{Value, json};
@@ -125,7 +125,7 @@ on_both_databases! {
     }
 }
 
-/// DocumentCache with variables that are right, wrong, doubtful and missing.
+/// Documents with variables that are right, wrong, doubtful and missing.
 fn questions() -> Vec<(&'static str, Vec<Value>)> {
     vec![
         (

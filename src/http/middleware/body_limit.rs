@@ -1,11 +1,11 @@
-//! A request body that is read up to a limit, and no further.
+//! The body limit: a request body that cannot be read beyond the limit of its route.
 //!
-//! The limit is the route's, and is looked up when the first byte is asked for: most requests have no body, and then
-//! nobody has to know it. This is why tower-http's `RequestBodyLimitLayer` is not used: around all routes it would hold
-//! every one to one number, and around one of them it would miss the handlers that read the stream themselves.
+//! The limit is looked up when the first byte is read: most requests have no body. tower-http's `RequestBodyLimitLayer`
+//! is not used because around all routes it would have one limit for all, and around single ones it would miss the
+//! handlers that read the stream themselves.
 //!
-//! The limit is a promise about what we read. A body that no handler asks for is not looked at, whatever length it
-//! declares, and its connection is closed behind the answer.
+//! The limit bounds what is read, not what a client declares: a body that no handler reads is ignored whatever its
+//! declared length, and its connection is closed after the response.
 
 use std::{
     mem,
@@ -25,7 +25,7 @@ use hyper::body::{Frame, SizeHint};
 
 use super::request_context::RequestContext;
 
-/// A body whose reading is held to [`RequestContext::body_limit`].
+/// A body that can be read up to [`RequestContext::body_limit`].
 pub struct LimitedBody {
     stage: Stage,
     context: Arc<RequestContext>,
@@ -37,7 +37,7 @@ enum Stage {
 }
 
 impl LimitedBody {
-    /// Wraps a body that has one; a request without stays as it is, which saves most GETs an allocation.
+    /// Wraps the body of a request. A request without a body stays as it is, which saves most GETs an allocation.
     pub fn wrap(request: Request, context: &Arc<RequestContext>) -> Request {
         if request.body().is_end_stream() {
             return request;
@@ -80,13 +80,14 @@ impl HttpBody for LimitedBody {
     }
 }
 
-/// The body up to the limit. One that declares to be longer fails at once, before `100 Continue` invites it in.
+/// The body up to the limit. If its declared length is over the limit, the first read fails, before `100 Continue` is
+/// sent.
 fn limited(body: Body, limit: usize) -> Limited<Body> {
     let declared = body.size_hint().lower();
     if usize::try_from(declared).is_ok_and(|declared| declared <= limit) {
         Limited::new(body, limit)
     } else {
-        // `LengthLimitError`, which readers know to be a 413, can only be made by going over a limit.
+        // `LengthLimitError`, which readers map to 413, can only be made by exceeding a limit.
         Limited::new(Body::from("."), 0)
     }
 }

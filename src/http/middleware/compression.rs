@@ -1,7 +1,8 @@
-//! Answers in fewer bytes, for clients that say which compressions they know.
+//! Compression of responses, with zstd, Brotli or gzip as the client prefers.
 //!
-//! Only what is worth it, and only what is there whole: a stream would be held back until there is enough to compress.
-//! Request bodies are read as they are (see [`extract`](crate::http::extract)): a small one could stand for a very large one.
+//! Only responses that are large enough and complete are compressed: a stream would be held back until there is enough
+//! of it. Request bodies are not decompressed (see [`extract`](crate::http::extract)): a small one could stand for a
+//! very large one.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -20,26 +21,26 @@ use tower_http::compression::predicate::{Predicate, SizeAbove};
 
 use crate::http::negotiation::{EVENT_STREAM, NDJSON};
 
-/// From this many bytes on. Less fits into one packet anyway.
+/// The smallest body that is compressed. A smaller one fits into one packet anyway.
 const LARGE_ENOUGH: SizeAbove = SizeAbove::new(1_024);
 
-/// How many bytes an answer has that is being compressed, which are kept until it is.
+/// The length of a response before its compression, which occupies memory until it is sent.
 #[derive(Clone, Copy, Debug)]
 pub struct Uncompressed(pub u64);
 
-/// The compressions that a client knows, as it says it.
+/// The `Accept-Encoding` headers of a request.
 #[derive(Debug, Default)]
 pub struct AcceptEncoding(Vec<HeaderValue>);
 
 impl AcceptEncoding {
-    /// Hears one `Accept-Encoding` header.
+    /// Takes one `Accept-Encoding` header into account.
     pub fn add(&mut self, known: &HeaderValue) {
         self.0.push(known.clone());
     }
 
-    /// Whether there is something to compress: an answer that is large enough and comes whole, for a client that knows
-    /// how to read it. Most answers are small, and most agents know no compression. If only the client is in the way,
-    /// the answer is given a word for caches.
+    /// Whether to compress this response: it is large enough and complete, and the client knows a compression. Most
+    /// responses are small, and most agents know none. A response that is not compressed only because of the client
+    /// gets a `Vary` for caches.
     pub fn are_worth_it(&self, answer: &mut Response) -> bool {
         if !is_worth_it(answer) {
             return false;
@@ -51,14 +52,14 @@ impl AcceptEncoding {
         knows_one
     }
 
-    /// Compresses an answer. Fast rather than small: it is done for each answer anew.
+    /// Compresses a response, at the fastest level, since it is done for each response anew.
     pub fn compress(&self, answer: Response) -> Pin<Box<impl Future<Output = Response> + Send + use<>>> {
         let plain = Uncompressed(answer.body().size_hint().lower());
         let mut request = Request::new(Body::empty());
         request.headers_mut().extend(self.0.iter().map(|known| (header::ACCEPT_ENCODING, known.clone())));
         let layer = Compression::new(Answered(answer)).quality(CompressionLevel::Fastest).compress_when(LARGE_ENOUGH);
         let layer = layer.zstd(self.prefer_zstd());
-        // In a box, or whoever compresses nothing would carry the room for it through all layers.
+        // Boxed, so that responses that are not compressed do not have the size of this future.
         Box::pin(layer.oneshot(request).map(move |compressed| match compressed {
             Ok(mut compressed) => {
                 compressed.extensions_mut().insert(plain);
@@ -68,14 +69,14 @@ impl AcceptEncoding {
         }))
     }
 
-    /// Whether zstd is the only compression that will do, or the one that is liked best. Where another is liked as much
-    /// it is not used: some clients name it because the platform below them may know it, and then cannot read it.
+    /// Whether zstd is the preferred compression, alone. If another is preferred as much, zstd is not used: some
+    /// clients name it because the platform below them may know it, and then cannot decode it.
     fn prefer_zstd(&self) -> bool {
         let zstd = self.weight("zstd");
         zstd > self.weight("br").max(self.weight("gzip"))
     }
 
-    /// How much a compression is liked, from 0 to 1: by its name, or else by what is said of all.
+    /// The weight of a compression from 0 to 1: by its name, or else by the wildcard.
     fn weight(&self, coding: &str) -> f32 {
         let lines = self.0.iter().filter_map(|line| line.to_str().ok());
         let (mut by_name, mut of_all) = (None, None);
@@ -92,8 +93,9 @@ impl AcceptEncoding {
         by_name.or(of_all).unwrap_or(0.0)
     }
 
-    /// Whether the client knows none of ours and forbids even the lack of one (`*;q=0`). Such a request would be
-    /// refused when it has been carried out; an answer that the client may yet read is better.
+    /// Whether the client knows none of our compressions and forbids the plain form, too (`*;q=0`). tower-http would
+    /// answer 406 after the command has been carried out; a plain response, which the client may be able to read, is
+    /// better.
     fn are_strict(&self) -> bool {
         let lines = self.0.iter().filter_map(|line| line.to_str().ok());
         let (mut forbids_none, mut knows_one) = (false, false);
@@ -110,7 +112,7 @@ impl AcceptEncoding {
     }
 }
 
-/// Whether an answer is large enough, comes whole, and is neither compressed already nor a part of something.
+/// Whether a response is large enough, complete, not compressed already, and no part of a larger one.
 fn is_worth_it(answer: &Response) -> bool {
     if !LARGE_ENOUGH.should_compress(answer) {
         return false;
@@ -122,7 +124,7 @@ fn is_worth_it(answer: &Response) -> bool {
         && !headers.contains_key(header::CONTENT_RANGE)
 }
 
-/// Tells caches that another client may have got it in fewer bytes.
+/// Adds `Vary: Accept-Encoding`, unless it is there.
 fn note_that_it_varies(headers: &mut HeaderMap) {
     let names = headers.get_all(header::VARY).iter().filter_map(|line| line.to_str().ok());
     let is_said =
@@ -132,7 +134,7 @@ fn note_that_it_varies(headers: &mut HeaderMap) {
     }
 }
 
-/// An answer that is there already, in the place of a service.
+/// A service that returns a response that exists already.
 struct Answered(Response);
 
 impl Service<Request> for Answered {

@@ -1,8 +1,8 @@
-//! The layer that lets no error out in any other shape than the documented one.
+//! The middleware that gives every error response the documented form.
 //!
-//! Errors of our own pass as they are; what axum, tower or a panic produce as plain text or as nothing at all is written
-//! anew. Who asks for `application/problem+json`, and not for JSON, reads RFC 9457's shape. GraphQL's own errors, in its
-//! own media type, pass untouched; the others are written on its routes as its clients read them.
+//! An [`HttpError`] passes as it is; errors of axum and tower, which are plain text or empty, and panics are replaced.
+//! A client that asks for `application/problem+json` and not for JSON gets RFC 9457's form. GraphQL's own errors, in
+//! its media type, pass unchanged; all other errors on its routes are written as its clients read them.
 
 use axum::{
     body::{Body, HttpBody},
@@ -17,7 +17,7 @@ use crate::http::{
     negotiation::PROBLEM,
 };
 
-/// The same in the words of RFC 9457, for those who ask for it.
+/// An error in RFC 9457's form.
 #[derive(Serialize)]
 struct Problem<'a> {
     r#type: &'static str,
@@ -28,9 +28,9 @@ struct Problem<'a> {
     about: Option<&'a About>,
 }
 
-/// Lets no failure out in any other shape than ours.
+/// Gives an error response the form that the client asked for.
 ///
-/// It stands around whatever else may answer: the routes' own 404 and 405, and the layers' refusals.
+/// It is applied to every response: of handlers, of the router (404, 405) and of other middleware.
 pub fn shape(context: &RequestContext, mut response: Response) -> Response {
     let failed = response.status().is_client_error() || response.status().is_server_error();
     let ours = response.extensions_mut().remove::<HttpError>();
@@ -45,7 +45,7 @@ pub fn shape(context: &RequestContext, mut response: Response) -> Response {
     if context.method == Method::HEAD { without_body(response) } else { response }
 }
 
-/// The same failure in our shape. Headers that do not describe the old body stay: `Allow`, `Retry-After`, CORS.
+/// Writes the error anew. Headers that do not describe the old body are kept: `Allow`, `Retry-After`, CORS.
 fn reshape(context: &RequestContext, response: Response, known: Option<HttpError>) -> Response {
     let (mut head, _) = response.into_parts();
     let failure = known.unwrap_or_else(|| explained(context, head.status, &head.headers));
@@ -72,7 +72,7 @@ fn reshape(context: &RequestContext, response: Response, known: Option<HttpError
     Response::from_parts(head, Body::from(serde_json::to_vec(&problem).unwrap_or_default()))
 }
 
-/// What a failure of others is about.
+/// The message of an error that was not made as an [`HttpError`].
 fn explained(context: &RequestContext, status: StatusCode, headers: &HeaderMap) -> HttpError {
     let RequestContext { method, uri, .. } = context;
     let path = truncate(uri.path());
@@ -93,12 +93,12 @@ fn explained(context: &RequestContext, status: StatusCode, headers: &HeaderMap) 
     HttpError::new(status, message)
 }
 
-/// Whether a response already carries an error that a program can read.
+/// Whether the response is JSON already.
 fn speaks_json(headers: &HeaderMap) -> bool {
     headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(is_json)
 }
 
-/// The same headers, the length of the body included, and no body: what HEAD asks for.
+/// Removes the body and keeps the headers, its length included: the response to HEAD.
 fn without_body(mut response: Response) -> Response {
     if let Some(length) = response.body().size_hint().exact().filter(|length| *length > 0) {
         response.headers_mut().entry(header::CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));

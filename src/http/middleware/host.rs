@@ -1,25 +1,25 @@
-//! By what name we are asked, which tells a page of the internet that pretends to be ours.
+//! The names that a server on a loopback address answers to, against DNS rebinding; and the check that a request names
+//! one host.
 //!
-//! A page may have its own name resolve to 127.0.0.1 once it is loaded (DNS rebinding). To the browser it then asks its
-//! own origin, and no rule about origins helps; but the request still carries the page's name as its `Host`, and, since
-//! it has to reach our port, that port. A proxy in front of us passes its public name, which has another port or none:
-//! so those who come by a proxy are not concerned.
+//! A web page may have its own name resolve to 127.0.0.1 after it is loaded. Its requests to this server are then of
+//! its own origin for the browser, so that CORS does not help; but they still carry the page's name in `Host` and,
+//! since they have to reach this server, its port. A proxy passes its public name with another port or none, so that
+//! requests through a proxy are not affected.
 
 use std::net::{IpAddr, SocketAddr};
 
 use axum::http::{HeaderMap, Uri, Version, header, uri::Authority};
 
-/// What a `Host` without a port means.
+/// The port of a `Host` without one.
 const DEFAULT_PORT: u16 = 80;
 
-/// The name by which a server that only this machine can reach, on this port, is asked, if it is neither this machine's
-/// nor allowed.
+/// The name in `Host`, if it has this server's port and is neither an address, nor `localhost`, nor allowed.
 pub fn foreign_name(uri: &Uri, headers: &HeaderMap, port: u16, allowed: &[String]) -> Option<String> {
-    // Nearly always it is the first.
+    // `Host` is nearly always the first header.
     let host = headers.iter().find(|(name, _)| *name == header::HOST).and_then(|(_, host)| host.to_str().ok());
     // HTTP/2 carries the host in the URI, HTTP/1.1 in a header.
     let host = host.or_else(|| uri.authority().map(Authority::as_str))?;
-    // Quickly seen: another port than ours, and an address, which nearly everybody has that asks by our port.
+    // The usual cases first: another port, or an address.
     let may_be_our_port =
         port == DEFAULT_PORT || host.rsplit_once(':').is_some_and(|(_, digits)| digits.parse() == Ok(port));
     if !may_be_our_port || host.parse::<SocketAddr>().is_ok() {
@@ -38,8 +38,8 @@ pub fn foreign_name(uri: &Uri, headers: &HeaderMap, port: u16, allowed: &[String
     (!is_ours).then_some(name)
 }
 
-/// What is wrong with the host that a request names, if anything: it names exactly one. Without one, or with two, a
-/// proxy and this server may take it for different hosts (RFC 9112, 3.2; RFC 9113, 8.3.1).
+/// What is wrong with the host of a request, which has to name exactly one. If it names none or two, a proxy and this
+/// server may understand different ones (RFC 9112, 3.2; RFC 9113, 8.3.1).
 pub fn malformed(version: Version, uri: &Uri, headers: &HeaderMap) -> Option<&'static str> {
     let mut hosts = headers.iter().filter(|(name, _)| *name == header::HOST).map(|(_, host)| host.as_bytes());
     let (host, other) = (hosts.next(), hosts.next());
@@ -58,29 +58,29 @@ pub fn malformed(version: Version, uri: &Uri, headers: &HeaderMap) -> Option<&'s
     }
 }
 
-/// Whether these name one host, of which one may say the port that the other leaves out.
+/// Whether both name the same host. One may leave out the default port.
 fn same(one: &[u8], other: &[u8]) -> bool {
     let bare = |host: &[u8]| host.strip_suffix(b":80").or_else(|| host.strip_suffix(b":443")).unwrap_or(host).to_vec();
     one.eq_ignore_ascii_case(other) || bare(one).eq_ignore_ascii_case(&bare(other))
 }
 
-/// Whether this is a host and nothing more, such as who is asking for it.
+/// Whether this is a host with an optional port, and no more, such as user information.
 fn is_host(host: &[u8]) -> bool {
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'_');
-    // Nearly all are; the others are looked at more closely.
+    // The usual hosts are accepted by their characters; others are parsed.
     !host.is_empty()
         && !host.contains(&b'@')
         && (host.first().is_some_and(u8::is_ascii_alphanumeric) && host.iter().all(is_plain) && is_with_port(host)
             || Authority::try_from(host).is_ok_and(|it| !it.host().is_empty() && !ends_oddly(&it)))
 }
 
-/// Whether what follows the host is no port.
+/// Whether the host is followed by something else than a port.
 fn ends_oddly(authority: &Authority) -> bool {
     let port = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
     !port.is_empty() && port != ":" && authority.port_u16().is_none()
 }
 
-/// Whether what follows the only colon is a port.
+/// Whether there is at most one colon, followed by a port.
 fn is_with_port(host: &[u8]) -> bool {
     let mut parts = host.split(|byte| *byte == b':').skip(1);
     parts.next().is_none_or(|port| port.len() <= 5 && port.iter().all(u8::is_ascii_digit)) && parts.next().is_none()

@@ -1,24 +1,24 @@
-//! Which web pages may talk to us: CORS for those that are named, a refusal for those that are not.
+//! CORS for web pages of allowed origins, and refusal of commands from pages of all others.
 //!
-//! Browsers send requests on behalf of pages that know nothing of us, and an answer that the page cannot read has
-//! still been acted upon. So beside the headers that let named origins read our answers, changes asked for by any other
-//! origin are refused. Programs that are not browsers send neither header and are not concerned.
+//! A browser sends requests of any page to this server, and a command has been carried out even if the page cannot read
+//! the response. So, besides the CORS headers that let allowed origins read responses, commands of any other origin are
+//! refused. Programs that are not browsers send neither `Origin` nor `Sec-Fetch-Site` and are not affected.
 
 use std::{str::FromStr, time::Duration};
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header, uri::Authority};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer, ExposeHeaders};
 
-/// How long a browser may remember the answer to a preflight. Chromium caps it at two hours anyway.
+/// How long a browser may cache the response to a preflight. Chromium's own limit is two hours.
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(3_600);
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Where a web page comes from, spelled as browsers do: `https://dashboard.example.com`, `http://localhost:5173`.
+/// The origin of a web page, as browsers spell it: `https://dashboard.example.com`, `http://localhost:5173`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin(HeaderValue);
 
-/// The text is not an origin that can be allowed.
+/// The text is no origin that can be allowed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not an origin: write scheme and host, as in https://dashboard.example.com or http://localhost:5173")]
 pub struct NotAnOrigin(String);
@@ -26,8 +26,8 @@ pub struct NotAnOrigin(String);
 impl FromStr for Origin {
     type Err = NotAnOrigin;
 
-    /// Accepts what people paste, a trailing slash or a default port included, and keeps what browsers will send.
-    /// `*` and `null` are refused: the first is everybody, the second is every sandboxed page.
+    /// Accepts a trailing slash and a default port, and stores what browsers send. `*` and `null` are refused: the
+    /// first is everybody, the second is every sandboxed page.
     fn from_str(text: &str) -> Result<Self, NotAnOrigin> {
         let refuse = || NotAnOrigin(text.to_owned());
         let (scheme, rest) = text.split_once("://").ok_or_else(refuse)?;
@@ -47,8 +47,8 @@ impl FromStr for Origin {
     }
 }
 
-/// Answers preflights and lets pages of these origins read our answers. Without origins there is no layer at all, and
-/// so no header that could allow anything.
+/// The layer that answers preflights and lets pages of these origins read responses. Without origins there is no layer,
+/// so that no header can allow anything.
 pub fn cors(origins: &[Origin]) -> Option<CorsLayer> {
     if origins.is_empty() {
         return None;
@@ -56,18 +56,18 @@ pub fn cors(origins: &[Origin]) -> Option<CorsLayer> {
     let layer = CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins.iter().map(|Origin(value)| value.clone())))
         .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
-        // The origins are trusted by name, so which headers they send and read needs no list to keep up to date.
+        // The origins are trusted, so that no list of headers has to be maintained.
         .allow_headers(AllowHeaders::mirror_request())
         .expose_headers(ExposeHeaders::any())
         .max_age(PREFLIGHT_MAX_AGE);
     Some(layer)
 }
 
-/// Whether a browser sent this on behalf of a page that is neither ours nor on the list.
+/// Whether a browser sent this request for a page that is neither of this server nor of an allowed origin.
 ///
-/// `Sec-Fetch-Site` cannot be set by a page, and is right even behind a proxy that rewrites `Host`; browsers too old to
-/// send it are judged by `Origin` against `Host`. (The same rule as Go's `http.CrossOriginProtection`.) Ask it before
-/// any change, and before a WebSocket upgrade, which browsers allow across origins without asking anybody.
+/// `Sec-Fetch-Site` cannot be set by a page and is right even behind a proxy that rewrites `Host`; for older browsers,
+/// which do not send it, `Origin` is compared with `Host`. (Go's `http.CrossOriginProtection` has the same rule.) Check
+/// it before any command and before a WebSocket upgrade, for which browsers send no preflight.
 pub fn is_foreign_page(uri: &Uri, headers: &HeaderMap, allowed: &[Origin]) -> bool {
     let origin = headers.get(header::ORIGIN);
     if origin.is_some_and(|origin| allowed.iter().any(|Origin(allowed)| allowed == origin)) {

@@ -1,7 +1,8 @@
 //! The request context: what the middleware knows about one request, shared with its handler.
 //!
-//! The outermost layer opens a [`RequestContext`]; whoever needs to know something about the request asks it. It belongs to
-//! the task and not to the request's extensions, which otherwise hardly any request has: they are three allocations.
+//! The outermost middleware opens a [`RequestContext`], and handlers ask it through the task that runs them. It is a
+//! task-local and not in the request's extensions, because hardly any request has extensions otherwise, and they take
+//! three allocations.
 
 use std::{
     cell::RefCell,
@@ -28,10 +29,10 @@ use crate::http::options::HttpOptions;
 use crate::http::routing::Router;
 use crate::http::routing::{ErrorBodyWriter, Route, RouteMatch};
 
-/// Longest id a client may choose: a UUID, a W3C trace id and most things in between fit several times.
+/// The longest request id that a client may choose: several times a UUID or a W3C trace id.
 pub(crate) const LONGEST_REQUEST_ID: usize = 128;
 
-/// What links a request, its answer and its lines in the log.
+/// The request id, which links a request, its response and its log lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestId(Source);
 
@@ -39,19 +40,20 @@ pub struct RequestId(Source);
 enum Source {
     /// Chosen by the client.
     Client(HeaderValue),
-    /// Made here; it becomes text when somebody reads it.
+    /// Made by the server; formatted only when it is read.
     Server(Uuid),
 }
 
 impl RequestId {
-    /// The client's own id if it has one that is fit for a log line, else a fresh one.
+    /// The client's id if it has one that is fit for a log line, else a new one.
     fn of(theirs: Option<&HeaderValue>) -> Self {
         let sane = |id: &&HeaderValue| {
             (1..=LONGEST_REQUEST_ID).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
         };
         match theirs.filter(sane) {
             Some(theirs) => Self(Source::Client(theirs.clone())),
-            // Not by `Uuid::new_v4`, which asks the kernel for randomness: once a thread is enough.
+            // Not by `Uuid::new_v4`, which asks the kernel for randomness each time: here the generator is seeded once
+            // a thread.
             None => {
                 let random = RANDOM.with_borrow_mut(|random| random.random());
                 Self(Source::Server(uuid::Builder::from_random_bytes(random).into_uuid()))
@@ -59,14 +61,14 @@ impl RequestId {
         }
     }
 
-    /// The id as a header value, for the answer.
+    /// The id as a header value, for the response.
     pub fn header_value(&self) -> HeaderValue {
         match &self.0 {
             Source::Client(theirs) => theirs.clone(),
             Source::Server(ours) => {
                 let mut text = Uuid::encode_buffer();
                 let text: &str = ours.hyphenated().encode_lower(&mut text);
-                // Hexadecimal digits and hyphens always make a header value.
+                // Hexadecimal digits and hyphens are always a valid header value.
                 HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("none"))
             }
         }
@@ -83,35 +85,34 @@ impl fmt::Display for RequestId {
 }
 
 thread_local! {
-    /// For ids, which have to be different and may be foreseen: not the kind for secrets, which makes 256 bytes at a
-    /// time.
+    /// The generator of ids, which have to differ and may be guessed. A generator for secrets makes 256 bytes at a
+    /// time, which is slower.
     static RANDOM: RefCell<SmallRng> = RefCell::new(SmallRng::from_rng(&mut rand::rng()));
 }
 
 tokio::task_local! {
-    /// The request that the task is answering.
+    /// The context of the request that the task answers.
     static CURRENT: Arc<RequestContext>;
 }
 
-/// The id of the request that is being answered here, for lines in the log. A span would say it too, but a span for
-/// each request cost as much as finding and reading a worker, and hardly a request has a line to say it in.
+/// The id of the request that the task answers, for log lines. A tracing span would carry it too, but a span for each
+/// request costs as much as finding and reading a worker, and hardly any request writes a line.
 pub fn current_request() -> Option<RequestId> {
     RequestContext::ask(|context| context.id.clone())
 }
 
-/// Notes that the request which is being answered here carries out a command, on a route where it [may only
-/// ask](crate::http::routing::RouteOptions::questions).
+/// Notes that the request that the task answers is a command, on a route whose POSTs [may be
+/// queries](crate::http::routing::RouteOptions::questions).
 pub fn mark_as_command() {
     RequestContext::ask(|context| context.is_said_to_be_command.store(true, Relaxed));
 }
 
-/// Notes that the request which is being answered here is refused because there are too many: of these, a line for each
-/// would be a flood of its own.
+/// Notes that the request that the task answers is shed for load, so that its log line is written at debug level only.
 pub fn note_shed() {
     RequestContext::ask(|context| context.is_shed.store(true, Relaxed));
 }
 
-/// Work that is still part of answering this request, wherever it is done.
+/// Wraps work that is done on another thread, so that it runs in the context of this request.
 pub fn in_request_context<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
     let current = CURRENT.try_with(Arc::clone).ok();
     move || match current {
@@ -138,23 +139,23 @@ pub struct RequestContext {
     /// The id, decided before anything else.
     pub id: RequestId,
     pub began: Instant,
-    /// What was asked for, by what method and by which address.
+    /// The method and the address.
     pub method: Method,
     pub uri: Uri,
-    /// In what shape the client wants a failure.
+    /// The format in which the client wants errors.
     pub asked: ErrorFormat,
-    /// The compressions that it knows.
+    /// The compressions that the client knows.
     pub encodings: AcceptEncoding,
     /// What is the same for all requests.
     pub state: Arc<SharedState>,
-    /// Where its path leads.
+    /// The match of its path, if there is one.
     found: Option<RouteMatch>,
-    /// How its route writes failures, if not as the others do: in what media type, and how.
+    /// The media type and the writer of errors, if its route has its own.
     pub failures: Option<(&'static str, ErrorBodyWriter)>,
     body_is_awaited: AtomicBool,
-    /// Whether a handler has said that it carries out a command.
+    /// Whether the handler has marked it as a command.
     is_said_to_be_command: AtomicBool,
-    /// Whether a handler has said that it refuses it for load.
+    /// Whether the handler has marked it as shed.
     is_shed: AtomicBool,
 }
 
@@ -162,8 +163,8 @@ impl RequestContext {
     /// Opens the context of a request.
     pub fn open(request: &Request, state: &Arc<SharedState>) -> Arc<Self> {
         let (mut id, mut asked, mut encodings) = (None, ErrorFormat::default(), AcceptEncoding::default());
-        // All at once: to look for each by its name takes longer than to walk by the few that most requests have (ADR
-        // 0040).
+        // All headers in one walk: a look-up by name for each takes longer than walking the few that most requests have
+        // (ADR 0036).
         for (name, value) in request.headers() {
             if name == header::ACCEPT {
                 asked.add(value);
@@ -191,17 +192,17 @@ impl RequestContext {
         })
     }
 
-    /// Runs a future as part of answering this request.
+    /// Runs a future in this context.
     pub fn current<F: Future>(self: Arc<Self>, future: F) -> impl Future<Output = F::Output> {
         CURRENT.scope(self, future)
     }
 
-    /// Asks the context that the task is part of, if there is one (a handler's unit test may do without).
+    /// Reads the context of the task, if there is one (unit tests of handlers may have none).
     pub fn ask<T>(question: impl FnOnce(&Self) -> T) -> Option<T> {
         CURRENT.try_with(|context| question(context)).ok()
     }
 
-    /// Where its path leads, if anywhere.
+    /// The matched route, if there is one.
     pub fn matched(&self) -> Option<&Route> {
         self.state.routes.route(self.found.as_ref()?)
     }
@@ -211,39 +212,39 @@ impl RequestContext {
         self.matched().map(|route| route.path)
     }
 
-    /// The id in its path, as it is spelled there.
+    /// The id in its path, not decoded.
     pub fn id_in_path(&self) -> Option<&str> {
         self.found.as_ref()?.id(self.uri.path())
     }
 
-    /// Whether a success here is too usual to be told.
+    /// Whether a success is logged at debug level only.
     pub fn is_quiet(&self) -> bool {
         self.matched().is_some_and(|route| route.wants.is_quiet)
     }
 
-    /// Whether it is refused because there are too many.
+    /// Whether it was shed for load.
     pub(super) fn is_shed(&self) -> bool {
         self.is_shed.load(Relaxed)
     }
 
-    /// The most bytes that are read of this request's body.
+    /// The longest body that is read.
     pub fn body_limit(&self) -> usize {
         self.matched().and_then(|route| route.wants.body).unwrap_or(self.state.options.body_limit)
     }
 
-    /// How long it may take until the answer begins.
+    /// How long the response may take to begin.
     pub fn response_time(&self) -> Duration {
         let usual = self.state.options.response_time;
         self.matched().and_then(|route| route.wants.time).map_or(usual, |time| time.max(usual))
     }
 
-    /// Whether it changes something, or may: told by its method, or where a POST may only ask, by its handler.
+    /// Whether it is a command: by its method, or on a route whose POSTs may be queries, by its handler's mark.
     pub fn is_command(&self) -> bool {
         let may_only_ask = self.matched().is_some_and(|route| route.wants.may_only_ask);
         !self.method.is_safe() && (!may_only_ask || self.is_said_to_be_command.load(Relaxed))
     }
 
-    /// Whether somebody is waiting for the client to send more of the body.
+    /// Whether a reader of the body is waiting for the client.
     pub fn body_is_awaited(&self) -> bool {
         self.body_is_awaited.load(Relaxed)
     }

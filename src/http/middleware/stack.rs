@@ -1,8 +1,8 @@
 //! The middleware stack around all routes: request id, log line, CORS, refusals, body limit, time-out, panics, compression
 //! and the form of errors, in the order in which [`with_middleware`] puts them together.
 //!
-//! What a single route wants to have different it says in its [`Routes`]. What an error looks like is in
-//! [`error`](crate::http::error); which pages may ask is in [`origin`](super::origin).
+//! What a single route needs differently is in its [`RouteOptions`](crate::http::routing::RouteOptions), the form of an
+//! error in [`error`](crate::http::error), the rule about web pages in [`origin`](super::origin).
 
 use std::{
     any::Any,
@@ -39,7 +39,7 @@ use crate::http::options::HttpOptions;
 use crate::http::routing::{ResponseFuture, Routes};
 use crate::http::server::connection::{has_room_for, is_kept_for_operators};
 
-/// The finished routes with everything around them that is the same for all.
+/// The routes with the middleware around them.
 pub fn with_middleware(
     routes: Routes,
     options: &HttpOptions,
@@ -47,17 +47,17 @@ pub fn with_middleware(
 {
     let state = Arc::new(SharedState { options: options.clone(), routes: routes.into() });
     let cors = cors(&options.cors_origins);
-    // Sees everything that leaves, so each answer has its number and its line. Not `axum::middleware::from_fn`: each of
-    // its layers boxes its future, and a copy of everything inside, for each request.
+    // The outermost middleware of ours: every response gets its id and its log line. It is no
+    // `axum::middleware::from_fn`, which boxes its future and a copy of everything inside for each request.
     let observed = service_fn(move |request| observe(&state, cors.as_ref(), request));
-    // Outside of all, or `/workers/` would have been looked up already, and not been found.
+    // Outside of the route look-up, which would not find `/workers/`.
     NormalizePath::trim_trailing_slash(observed)
 }
 
-/// Gives the request its number and its line in the log, and the answer the headers that every answer has.
+/// Gives the request its id and its log line, and the response the headers that every response has.
 ///
-/// Neither this nor what it calls is an `async fn`, which would carry the request along in each of its futures: they
-/// hand it on at once, and wait for what comes of it.
+/// Neither this nor what it calls is an `async fn`, which would keep the request in its future: each passes the request
+/// on at once and returns a future that waits for the response.
 fn observe(
     state: &Arc<SharedState>,
     cors: Option<&CorsLayer>,
@@ -75,7 +75,7 @@ fn observe(
     }
 }
 
-/// Lets the pages of named origins read the answer, even if it is a failure: then they may also know why.
+/// Applies CORS, to errors too: then a page of an allowed origin can read why its request failed.
 fn shared(
     context: &Arc<RequestContext>,
     cors: Option<&CorsLayer>,
@@ -86,13 +86,13 @@ fn shared(
         Some(cors) => {
             let context = Arc::clone(context);
             let answers = cors.layer(service_fn(move |request| answer(&context, request)));
-            // In a box, or those who share nothing would carry the room for it.
+            // Boxed, so that requests without CORS do not have the size of this future.
             Either::Right(Box::pin(answers.oneshot(request)))
         }
     }
 }
 
-/// The handler's answer, or a failure, in the shape that the client wants.
+/// The response of the handler, or an error in the form that the client wants.
 fn answer(
     context: &Arc<RequestContext>,
     request: Request,
@@ -111,11 +111,11 @@ fn answer(
             Err(refusal) => Err(refusal),
         };
         let mut answer = answer.unwrap_or_else(HttpError::into_response);
-        // Compressed inside of failures, which may yet be written anew.
+        // Before the form of errors, which may write the body anew.
         if context.encodings.are_worth_it(&mut answer) {
             answer = context.encodings.compress(answer).await;
         }
-        // Nothing of an answer to HEAD is held.
+        // The body of a response to HEAD is dropped, and takes no room.
         if context.method != Method::HEAD && !has_room_for(&answer) {
             answer = no_room(&context, answer.status()).into_response();
         }
@@ -123,8 +123,8 @@ fn answer(
     }
 }
 
-/// What is said instead of an answer for which there is no room. A command was carried out before its answer was there
-/// to be measured: whoever read that it may be tried again would have it carried out twice.
+/// The error instead of a response for which there is no room in memory. A command has been carried out by then, so
+/// that its client must not be invited to send it again.
 fn no_room(context: &RequestContext, status: StatusCode) -> HttpError {
     if context.is_command() && status.is_success() {
         return HttpError::new(
@@ -136,22 +136,22 @@ fn no_room(context: &RequestContext, status: StatusCode) -> HttpError {
     HttpError::unavailable("Too much is waiting for clients that do not take it; try again shortly")
 }
 
-/// Why what holds its connection is not answered on one that is [kept for operators](is_kept_for_operators).
+/// The error for streams and long polls on a connection that is [reserved for operators](is_kept_for_operators).
 pub fn no_connection_for_what_goes_on() -> HttpError {
     HttpError::unavailable("All connections for streams are taken; try again shortly")
 }
 
-/// What was found to be wrong with a request before it came to the layers.
+/// What is wrong with a request, found before the middleware.
 #[derive(Clone, Copy, Debug)]
 pub struct Malformed(pub &'static str);
 
-/// Why this is not answered, if it is not.
+/// The error for a request that is not passed on to its handler.
 fn refusal(options: &HttpOptions, request: &Request) -> Option<HttpError> {
     if let Some(Malformed(problem)) = request.extensions().get() {
         return Some(HttpError::bad_request(*problem));
     }
     let (uri, headers) = (request.uri(), request.headers());
-    // What goes on would hold one of the few places that are left.
+    // A stream would occupy one of the few reserved connections.
     let goes_on = || {
         let accept = Accept::of(headers);
         headers.contains_key(header::UPGRADE) || accept.names(EVENT_STREAM) || accept.names(NDJSON)
@@ -178,9 +178,9 @@ fn refusal(options: &HttpOptions, request: &Request) -> Option<HttpError> {
     })
 }
 
-/// The handler's answer, if it begins in time and without a panic.
+/// The handler's response, if it begins in time and without a panic.
 async fn in_time(context: &RequestContext, answer: ResponseFuture) -> Result<Response, HttpError> {
-    // Nothing of a request outlives its panic but what locks and channels guard, so crossing the boundary is safe.
+    // After a panic, only what locks and channels guard is used again, so that crossing the unwind boundary is safe.
     let mut answer = pin!(AssertUnwindSafe(answer).catch_unwind());
     let mut alarm = None;
     poll_fn(|cx| {
@@ -192,15 +192,15 @@ async fn in_time(context: &RequestContext, answer: ResponseFuture) -> Result<Res
             }
             Poll::Pending => {}
         }
-        // Most answers are there at once, and want no alarm.
+        // Most responses are ready at once, and no timer is created for them.
         let alarm = alarm.get_or_insert_with(|| Box::pin(sleep_until(context.began + context.response_time())));
         alarm.as_mut().poll(cx).map(|()| Err(too_late(context)))
     })
     .await
 }
 
-/// Whose fault was it? 408 says the client was slow and closes the connection; 503 says that we were, and that trying
-/// again may help. Clients such as agents retry the second without a second thought.
+/// 408 if the client was slow with its body, after which the connection is closed; 503 if the server was slow. Clients
+/// such as agents repeat a request after 503.
 fn too_late(context: &RequestContext) -> HttpError {
     let time = context.response_time();
     if context.body_is_awaited() {
@@ -210,7 +210,7 @@ fn too_late(context: &RequestContext) -> HttpError {
     }
 }
 
-/// Says in the log what a panic said: in a span that has the request's id, for a subscriber that knows nothing of
+/// Logs the panic, in a span with the request id, for subscribers that do not use
 /// [`current_request`](super::request_context::current_request).
 fn note_panic(context: &RequestContext, panic: &(dyn Any + Send)) {
     let text = panic.downcast_ref::<&str>().copied();
@@ -219,15 +219,15 @@ fn note_panic(context: &RequestContext, panic: &(dyn Any + Send)) {
     span.in_scope(|| error!(panic = text, "A handler panicked, its client gets a 500"));
 }
 
-/// One line for each request, loud in proportion: our failures wake somebody, a client's failures and changes are
-/// told, and what only looked is there for those who ask.
+/// Writes the log line of a request: errors of the server at error or warn level, errors of clients and commands at
+/// info, queries at debug.
 ///
-/// The query is left out: it may carry what is nobody's business.
+/// The query string is left out, because it may contain what does not belong into a log.
 fn write_line(context: &RequestContext, status: StatusCode) {
     let RequestContext { method, uri, began, .. } = context;
-    // Only for a line that is written, which most are not.
+    // Evaluated only if the line is written.
     let latency = LazyCell::new(|| began.elapsed());
-    // The level of a line must be known at compile time, hence a macro and not a function.
+    // The level has to be known at compile time, hence a macro.
     macro_rules! line {
         ($level:ident) => {
             $level!(

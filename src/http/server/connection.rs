@@ -1,8 +1,7 @@
-//! The connection that a request came by, as far as those who answer it have to know it: whose it is, and whether there
-//! is room for an answer until the client has taken it.
+//! What the handler of a request may know of its connection: the client, whether the connection is reserved, and
+//! whether there is room for a response until the client has taken it.
 //!
-//! It belongs to the task that answers. A request that came by none, as in tests of the service, has room for
-//! everything.
+//! It is a task-local. A request without a connection, as in tests of the service, has room for everything.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -12,49 +11,49 @@ use tokio::sync::Notify;
 use super::socket::ConnectionState;
 use crate::http::middleware::compression::Uncompressed;
 
-/// Answers of up to this many bytes are sent whatever waits for other clients: over HTTP/1 there are at most as many of
-/// them as connections. So commands, whose answers are small, are told what has become of them.
+/// Responses of up to this many bytes are always sent, whatever waits for other clients: over HTTP/1 there are at most
+/// as many of them as connections. So commands, whose responses are small, always get theirs.
 pub const SMALL_ANSWER: usize = 64 * 1024;
 
 tokio::task_local! {
-    /// By which the request came that the task answers.
+    /// The connection of the request that the task answers.
     static CURRENT: Connection;
 }
 
-/// Whose connection it is, and how far it is.
+/// One connection.
 #[derive(Clone, Debug)]
 pub struct Connection {
     pub client: SocketAddr,
     pub pace: Arc<ConnectionState>,
-    /// If it is one of those that are kept for operators: told when its only request begins.
+    /// For a connection that is reserved for operators: notified when its only request begins.
     pub only: Option<Arc<Notify>>,
 }
 
 impl Connection {
-    /// Runs a future as part of serving it.
+    /// Runs a future in the context of this connection.
     pub fn current<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
         CURRENT.scope(self, future)
     }
 }
 
-/// The address of the client whose request is being answered here, for lines in the log. A proxy's, if it comes by one.
+/// The address of the client whose request the task answers, for log lines; a proxy's, if there is one.
 pub fn current_client() -> Option<SocketAddr> {
     CURRENT.try_with(|connection| connection.client).ok()
 }
 
-/// Whether the request that is being answered here came over one of the connections that are kept for operators when all
-/// others are taken: workers have to be refused there.
+/// Whether the request that the task answers came over a connection that is reserved for operators, when all others are
+/// taken. Requests of workers are refused there.
 pub fn is_kept_for_operators() -> bool {
     CURRENT.try_with(|connection| connection.only.is_some()).unwrap_or(false)
 }
 
-/// Whether an answer may be held until its client has taken it, beside those that wait for all clients.
+/// Whether there is room for a response until its client has taken it, besides those that wait for all clients.
 pub fn has_room_for(answer: &Response) -> bool {
     let bytes = unsent_bytes_of(answer);
     bytes <= SMALL_ANSWER || CURRENT.try_with(|connection| connection.pace.may_hold(bytes)).unwrap_or(true)
 }
 
-/// How many bytes an answer keeps until it is taken: those of its body, or of what is being compressed.
+/// How many bytes of memory a response occupies until it is taken: its body, or what is being compressed.
 pub fn unsent_bytes_of(answer: &Response) -> usize {
     let plain = answer.extensions().get::<Uncompressed>().map(|Uncompressed(bytes)| *bytes);
     plain.or_else(|| answer.body().size_hint().exact()).and_then(|bytes| bytes.try_into().ok()).unwrap_or(0)

@@ -1,9 +1,9 @@
-//! The accept loop: connections in, a bounded number of them, and an orderly end.
+//! The accept loop: accepts a bounded number of connections, serves them, and shuts down in order.
 //!
-//! `axum::serve` is not used because it sets no timer: a client that never finishes its request head would keep its
-//! socket for ever, and enough of those are an outage. What each connection may take is in `socket`. Requests over a
-//! connection are the service's business; upgraded connections (WebSockets) are their owner's, who tracks and ends
-//! them.
+//! `axum::serve` is not used because it has no time-outs: a client that never finishes its request head would keep its
+//! socket for ever, and enough of those are an outage. The time-outs are in [`socket`](super::socket). What is not
+//! here: requests are the service's business, and upgraded connections (WebSockets) belong to their handler, who tracks
+//! and ends them.
 
 use std::{
     convert::Infallible,
@@ -57,27 +57,28 @@ use crate::http::error::{HttpError, on_the_wire};
 use crate::http::middleware::host::malformed;
 use crate::http::middleware::stack::Malformed;
 
-/// More than this many clients belong on several replicas; each costs a socket and some tens of kilobytes.
+/// The most connections of one server: more clients belong on several servers. Each costs a socket and some tens of
+/// kilobytes.
 const MOST_CONNECTIONS: usize = 15_000;
 
-/// Assumed where the system does not tell: the usual soft limit of a process.
+/// The limit of open files where the system does not tell: the usual soft limit of a process.
 const USUAL_FILE_LIMIT: usize = 1_024;
 
-/// Connections beyond the cap that are served all the same, one request each, whatever it is but workers': so that who is
-/// called because 15,000 agents hold every place can ask how the server is, and drain.
+/// Connections beyond the cap, each of which serves one request of anybody but workers: an operator who is called
+/// because 15,000 agents hold all connections can look at the health of the server, and drain.
 const RESERVED_CONNECTIONS: usize = 64;
 
-/// For the request line and the headers together. It is also the most that hyper buffers of a connection, which keeps
-/// 15,000 hostile clients at 240 MB instead of hyper's usual 6 GB.
+/// The longest request head. It is also the most that hyper buffers of a connection, so that 15,000 hostile clients
+/// take 240 MB instead of 6 GB with hyper's default.
 const HEAD_BYTES: usize = 16 * 1024;
 
-/// Pieces of a body that are handed on together: as many as hyper queues.
+/// Chunks of a body that are passed to hyper together: as many as it queues.
 const MOST_PIECES: usize = 16;
 
 /// Requests that one HTTP/2 connection may have in flight.
 const STREAMS: u32 = 128;
 
-/// Bytes of answers that may wait for all clients together to take them.
+/// Bytes of responses that may wait to be taken, of all clients together.
 const MAX_UNSENT_BYTES: usize = 256 * 1024 * 1024;
 
 /// Clients over the cap that are being told so. Beyond these, connections are closed without a word.
@@ -86,18 +87,18 @@ const MOST_TURNED_AWAY: usize = 256;
 /// The longest backlog that Linux keeps, unless told otherwise.
 const MOST_WAITING: usize = 4_096;
 
-/// Waits after a failed accept grow from the first to the second, so that a lack of files is not met with a busy loop.
+/// The shortest and the longest pause after a failed accept, so that a lack of file descriptors is no busy loop.
 const ACCEPT_PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
-/// What a listener grants its clients.
+/// The limits of a listener.
 #[derive(Clone, Debug)]
 pub struct ListenerOptions {
-    /// Connections at a time, WebSockets included. Any more get a 503 and are closed: in the backlog they would hang
-    /// without knowing why, and so would whoever checks our health.
+    /// Connections at a time, WebSockets included. Any more get a 503 and are closed: in the backlog, clients and
+    /// health checks would hang without knowing why.
     pub connections: usize,
-    /// Connections beyond those, for one request each of whoever is no worker.
+    /// Connections beyond those, for one request each of anybody but workers.
     pub reserved_connections: usize,
-    /// Counts those that were turned away unheard: beyond the reserve, too.
+    /// Counts the connections that were rejected: over the cap and over the reserve.
     pub turned_away: Arc<AtomicU64>,
     /// How long a client may take for each thing it has to do.
     pub timeouts: Timeouts,
@@ -109,8 +110,8 @@ pub struct ListenerOptions {
 }
 
 impl ListenerOptions {
-    /// The usual times, and as many connections as this process can have files, with a fifth left for the database,
-    /// the log and the sockets of those that are turned away.
+    /// The default times, and as many connections as four fifths of this process's limit of open files; the rest is for
+    /// the database, the log and rejected connections.
     pub fn for_this_process() -> Self {
         let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
         let files = open_file_limit(&limits).unwrap_or(USUAL_FILE_LIMIT);
@@ -125,7 +126,8 @@ impl ListenerOptions {
     }
 }
 
-/// Serves until told to stop, then lets what is in flight finish, and returns when the last connection has gone.
+/// Serves until `shutdown` is cancelled, then lets requests in flight finish, and returns when the last connection is
+/// closed.
 ///
 /// After `shutdown`, nothing new is accepted, connections at rest close at once, and the others after their answer.
 /// Those that are not done within [`ListenerOptions::shutdown_time`] are cut. WebSockets are not waited for: they have
@@ -147,7 +149,7 @@ where
     let mut admit = |stream: TcpStream, peer| {
         let place = Arc::clone(&places).try_acquire_owned();
         let is_reserved = place.is_err();
-        // Said once for each time it fills up: in a flood of clients a line for each would be a flood of its own.
+        // Logged once each time the cap is reached, and not for each connection.
         if std::mem::replace(&mut is_full, is_reserved) != is_reserved && is_reserved {
             warn!(
                 connections = options.connections,
@@ -155,7 +157,7 @@ where
             );
         }
         if let Ok(place) = place.or_else(|_| Arc::clone(&reserve).try_acquire_owned()) {
-            // Answers are written whole; waiting for more to send with them only delays them.
+            // Responses are written in one piece, so that Nagle's algorithm would only delay them.
             if let Err(error) = stream.set_nodelay(true) {
                 debug!("Small packets to {peer} may be delayed: {error}");
             }
@@ -176,12 +178,12 @@ where
         admit(stream, peer);
     }
     asked.make();
-    // The system has let these in already, and some have sent their request.
+    // These connections were made by the system already, and some have sent their request.
     for (stream, peer) in waiting(listener) {
         admit(stream, peer);
     }
 
-    // Whoever connects from here on is refused by the system and can try another replica at once.
+    // From here on the system refuses connections, and clients can try another server at once.
     connections.close();
     if timeout(options.shutdown_time, connections.wait()).await.is_err() {
         warn!(connections = connections.len(), "Cut {} connections that did not finish in time", connections.len());
@@ -190,13 +192,13 @@ where
     }
 }
 
-/// The next connection, however long it takes.
+/// Waits for the next connection.
 async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     let (mut pause, longest) = ACCEPT_PAUSES;
     loop {
         match listener.accept().await {
             Ok(connection) => return connection,
-            // One client gave up while it waited. The next may be there already.
+            // One client gave up while it waited. The next one may be there already.
             Err(error) if is_about_the_client(&error) => {}
             Err(error) => {
                 error!("Cannot accept connections, trying again in {pause:?}: {error}");
@@ -207,10 +209,10 @@ async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     }
 }
 
-/// The connections that nobody has accepted yet, up to a number that no backlog exceeds by much: there is an end to it
-/// however fast new ones come. Afterwards the listener is closed.
+/// Accepts the connections that are still in the backlog, at most as many as a backlog has, so that it ends however
+/// fast new ones come; then closes the listener.
 fn waiting(listener: TcpListener) -> impl Iterator<Item = (TcpStream, SocketAddr)> {
-    // Not asynchronously: tokio learns of a connection some time after it is there.
+    // Without tokio, which learns of a connection some time after it is there.
     let listener = listener.into_std().inspect_err(|error| error!("Cannot accept the last connections: {error}"));
     let accepted = std::iter::from_fn(move || match listener.as_ref().ok()?.accept() {
         Err(error) if !is_about_the_client(&error) => None,
@@ -228,15 +230,15 @@ fn is_about_the_client(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-/// How a connection learns that it is to end: it is asked to, and cut when that takes it too long. Nobody is cut who
-/// was not asked, so while all is well only one of the two has to be looked at.
+/// How a connection learns of the shutdown: it is asked to close, and cut if that takes too long. A connection is not
+/// cut before it was asked, so that only one of the two has to be checked in normal operation.
 struct End {
     asked: Arc<Call>,
     enforced: CancellationToken,
 }
 
-/// A call to all connections, which each of them listens for at each of its steps: by a look at a flag, since the
-/// future of a token takes two locks to say that there is nothing new.
+/// The shutdown signal to all connections, checked at each step of each of them: by a flag, since polling a token takes
+/// two locks each time.
 #[derive(Debug, Default)]
 struct Call {
     is_made: AtomicBool,
@@ -245,12 +247,12 @@ struct Call {
 
 impl Call {
     fn make(&self) {
-        // In this order, or somebody could be woken who does not see it yet, and be woken by nothing else.
+        // The flag is set first: a task that is woken before would not see it, and would not be woken again.
         self.is_made.store(true, Release);
         self.made.cancel();
     }
 
-    /// Completes when it has been made. The token is asked only when somebody else is to be woken than the last time.
+    /// Completes when the signal is given. The token is polled only if the waker is another one than the last time.
     fn heard(&self) -> impl Future<Output = ()> {
         let mut made = Box::pin(self.made.cancelled());
         let mut woken = None::<Waker>;
@@ -267,7 +269,7 @@ impl Call {
     }
 }
 
-/// Serves one connection until either side is done with it, it dawdles, or the shutdown has let it finish.
+/// Serves one connection until either side closes it, a time-out ends it, or the shutdown has let it finish.
 async fn serve_connection<IO, S>(
     io: IO,
     place: Option<OwnedSemaphorePermit>,
@@ -284,14 +286,14 @@ async fn serve_connection<IO, S>(
     let protocol = protocol();
     let socket = TokioIo::new(Socket::new(io, Arc::clone(&pace), place));
     let mut served = pin!(protocol.serve_connection_with_upgrades(socket, service));
-    // Given up before the connection is, or the requests that wait for it would be begun for nobody.
+    // Dropped before the connection, so that requests that wait for it are not begun for nobody.
     let _closed = pace.closed_when_dropped();
     let mut watch = pin!(Watch::new(&pace, timeouts));
     let mut heard = pin!(end.asked.heard());
     let (mut asked, mut leaving) = (false, false);
     loop {
         tokio::select! {
-            // The connection first: the watch has to see what its step has changed.
+            // The connection is polled first: the watch has to see what its step has changed.
             biased;
             done = served.as_mut() => {
                 if let Err(error) = done {
@@ -301,18 +303,19 @@ async fn serve_connection<IO, S>(
             }
             () = heard.as_mut(), if !asked => {
                 asked = true;
-                // A client that has just connected has a request under way, although nothing of it is here yet.
+                // A client that has just connected has probably sent a request that has not arrived yet.
                 if pace.await_first_bytes() {
                     continue;
                 }
             }
             () = poll_fn(|_| pace.poll_first_bytes()), if asked && !leaving => {}
-            // Its request has begun, and is answered; there is no other.
+            // The only request of a reserved connection has begun: it is answered, and the connection closes after it.
             () = begun(only.as_deref()), if only.is_some() && !leaving => {}
             () = end.enforced.cancelled(), if asked => return,
             overdue = watch.as_mut() => match overdue {
                 TimeoutKind::Idle => {}
-                // Its other answers may be read by others, behind a proxy: they are finished, and new ones come anew.
+                // Behind a proxy, the other responses may be for other clients: they are finished, and new requests go
+                // over a new connection.
                 TimeoutKind::Stream => debug!("{client} does not take one of its answers, and gets no more over this connection"),
                 TimeoutKind::Head | TimeoutKind::Stall | TimeoutKind::Close => {
                     debug!("Cut {client}, which took too long: {overdue:?}");
@@ -320,14 +323,14 @@ async fn serve_connection<IO, S>(
                 }
             }
         }
-        // Asked to end and not cut: what is in flight is finished, and HTTP/2 peers learn which requests were not heard.
+        // A graceful shutdown: requests in flight are finished, and HTTP/2 clients learn which requests were not taken.
         leaving = true;
         pace.note_closing();
         served.as_mut().graceful_shutdown();
     }
 }
 
-/// Completes when the only request of a connection has begun.
+/// Completes when the only request of a reserved connection has begun; never for others.
 async fn begun(only: Option<&Notify>) {
     match only {
         Some(only) => only.notified().await,
@@ -335,9 +338,8 @@ async fn begun(only: Option<&Notify>) {
     }
 }
 
-/// HTTP/1.1 and HTTP/2 as we speak them. The times are kept by [`ConnectionState`], so hyper's own are off. How many
-/// headers a
-/// request may have is hyper's own limit, 100: to name another makes each request slower (ADR 0036).
+/// The settings of HTTP/1.1 and HTTP/2. hyper's own time-outs are off, because [`ConnectionState`] has them. The number
+/// of headers is limited by hyper's default of 100: any other limit makes each request slower (ADR 0036).
 fn protocol() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(HEAD_BYTES);
@@ -351,7 +353,7 @@ fn protocol() -> auto::Builder<TokioExecutor> {
     builder
 }
 
-/// One request's way through the service, with the connection's pace told when it begins and when it is answered.
+/// Passes one request to the service, and tells the connection's state when it begins and when it is answered.
 fn answer<S>(
     mut request: Request<Incoming>,
     service: S,
@@ -366,21 +368,22 @@ where
     if let Some(only) = &connection.only {
         only.notify_one();
     }
-    // HTTP/2 has no such header: its connection says that it ends.
+    // HTTP/2 has no such header: the connection itself announces its end.
     let is_last = connection.only.is_some() && !is_multiplexed;
-    // Answered inside, where answers have their number, their shape and their line in the log.
+    // The service answers it, so that the error has its id, its form and its log line.
     if let Some(problem) = malformed(request.version(), request.uri(), request.headers()) {
         request.extensions_mut().insert(Malformed(problem));
     }
     let request = request.map(|body| if body.is_end_stream() { Body::empty() } else { Body::new(body) });
-    // Only HTTP/2 asks for more before it has taken what there is. Others have no room for the wait in their future.
+    // Only HTTP/2 clients send requests before they have taken the last response. Others do not have this wait in their
+    // future.
     let answer = if is_multiplexed {
         let pace = Arc::clone(&pace);
         let answer = async move {
             pace.room().await;
             call_when_ready(service, request).await
         };
-        // It is another task that answers here.
+        // hyper answers HTTP/2 requests on another task, which needs the task-local, too.
         Either::Left(Box::pin(connection.clone().current(answer)))
     } else {
         Either::Right(call_when_ready(service, request))
@@ -388,11 +391,11 @@ where
     async move {
         let mut response = answer.await?;
         if is_last {
-            // An answer that is there at once leaves before the connection is told to end.
+            // A response that is ready at once is sent before the connection is told to close.
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         let bytes = unsent_bytes_of(&response);
-        // A small one is not counted, except on HTTP/2, where there may be many to a connection.
+        // Small responses are not counted, except on HTTP/2, where a connection may have many.
         let is_watched = is_multiplexed || bytes > SMALL_ANSWER;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             pace.note_upgrade();
@@ -426,15 +429,15 @@ where
 
 /// The body of an answer, which is in flight until the body is dropped.
 ///
-/// What is there of it is handed on together: hyper writes a piece by itself as soon as it is larger than what is
-/// buffered, which took half as long again for a list in four pieces.
+/// The chunks that are ready are passed to hyper together: hyper writes a chunk by itself if it is larger than what is
+/// buffered, which took half as long again for a list in four chunks.
 struct Paced {
     body: Body,
-    /// Whether the body has said so: it must not be asked again.
+    /// Whether the body has ended: it must not be polled again.
     is_over: bool,
-    /// What came behind the last pieces and is none.
+    /// Trailers or an error that came after the last chunks.
     put_off: Option<Result<Frame<Bytes>, axum::Error>>,
-    /// The answer, if it is watched how the client takes it.
+    /// The response, if it is watched how the client takes it.
     untaken: Option<Arc<Untaken>>,
     _in_flight: Option<InFlight>,
 }
@@ -469,7 +472,7 @@ impl HttpBody for Paced {
         if pieces.has_remaining() {
             return Poll::Ready(Some(Ok(Frame::data(self.part(pieces)))));
         }
-        // Trailers, which have no data to be mapped.
+        // Trailers have no data to be mapped.
         Poll::Ready(self.put_off.take().map(|frame| frame.map(|frame| frame.map_data(|_| Part::default()))))
     }
 
@@ -482,7 +485,7 @@ impl HttpBody for Paced {
     }
 }
 
-/// Completes when the client has taken too long for what it owes at that moment.
+/// Completes when the client has exceeded the time-out that applies at the moment.
 struct Watch<'a> {
     pace: &'a ConnectionState,
     timeouts: Timeouts,
@@ -513,8 +516,8 @@ impl Future for Watch<'_> {
             }
             self.alarm.as_mut().reset(deadline);
         }
-        // Nothing is owed. The connection's next step will poll this again, except that an answer of several is handed
-        // on without one.
+        // No time-out applies. The connection's next step polls this again, except that one of several responses may be
+        // passed to hyper without such a step.
         if self.pace.is_multiplexing() && self.alarm.as_mut().poll(cx).is_ready() {
             let again = Instant::now() + self.timeouts.stall / 4;
             self.alarm.as_mut().reset(again);
@@ -529,7 +532,7 @@ async fn reject<IO: Transport>(io: IO, place: OwnedSemaphorePermit, pace: Arc<Co
     let refusal = on_the_wire(&HttpError::unavailable("All connections are taken; try again shortly"), b"");
     let mut socket = Socket::new(io, pace, Some(place));
     let farewell = async {
-        // A few hundred bytes always fit into the buffer of a new socket.
+        // A few hundred bytes always fit into the send buffer of a new socket.
         poll_fn(|cx| Pin::new(&mut socket).poll_write(cx, &refusal)).await?;
         poll_fn(|cx| Pin::new(&mut socket).poll_shutdown(cx)).await
     };

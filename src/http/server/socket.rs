@@ -1,12 +1,12 @@
-//! One client's socket, and the pace it has to keep.
+//! One client's socket, and its time-outs.
 //!
 //! hyper parses and writes; this watches the clock. hyper's own header time-out also runs while a kept-alive connection
 //! rests between two requests, and does not run before the first byte, while the HTTP version is being told. One number
 //! cannot be right for both: an agent with an interval of 10 s would find its connection closed under every other heartbeat.
 //! So [`Socket`] and [`ConnectionState`] count the bytes and requests, and [`ConnectionState::deadline`] says what the client may take now.
 //!
-//! Two smaller matters are settled here because only the socket can settle them: hyper's bare refusals of what it
-//! cannot parse get the documented body, and a closing connection is read until the client has seen what was said.
+//! Two smaller things are here because only the socket can do them: hyper's empty error responses to requests that it
+//! cannot parse get the documented body, and a closing connection is read until the client has received the response.
 
 use std::{
     collections::HashMap,
@@ -41,24 +41,24 @@ use super::timeouts::{TimeoutKind, Timeouts};
 use crate::http::chunked_body::ChunkedBytes;
 use crate::http::error::{HttpError, general_message, on_the_wire};
 
-/// How many bytes of answers may wait for one client before its next request does. One answer may be larger.
+/// How many bytes of responses may wait for one client before its next request waits. One response may be larger.
 const MAX_UNSENT_BYTES_OF_CLIENT: usize = 4 * 1024 * 1024;
 
 /// How far a connection is, told by its [`Socket`] and its service, asked by whoever drives it.
 #[derive(Debug)]
 pub struct ConnectionState {
     progress: Mutex<Progress>,
-    /// Bytes of answers that the client has not taken, on this connection.
+    /// Bytes of responses that the client of this connection has not taken.
     unsent_bytes: AtomicUsize,
     /// The same of all connections.
     in_all: Arc<UnsentBytes>,
-    /// Tells requests that wait for answers to be taken that some were.
+    /// Notifies waiting requests that the client has taken a response.
     taken: Notify,
-    /// Nobody is there any more to take anything.
+    /// Whether the connection has ended.
     closed: AtomicBool,
 }
 
-/// Bytes of answers that have not been taken by their clients, on all connections of a listener.
+/// Bytes of responses that clients have not taken, on all connections of a listener.
 #[derive(Debug)]
 pub struct UnsentBytes {
     now: AtomicUsize,
@@ -66,7 +66,7 @@ pub struct UnsentBytes {
 }
 
 impl UnsentBytes {
-    /// Nothing, and at most so many bytes.
+    /// A counter at 0, with a maximum.
     pub fn at_most(max: usize) -> Arc<Self> {
         Arc::new(Self { now: AtomicUsize::new(0), max })
     }
@@ -77,24 +77,24 @@ struct Progress {
     stage: Stage,
     /// Whether anything has ever come from the client.
     heard: bool,
-    /// Requests whose answer is not finished.
+    /// Requests whose response is not finished.
     in_flight: usize,
-    /// Of these, the requests that are not begun because the client has to take other answers first.
+    /// Of these, the requests that have not begun because the client has to take other responses first.
     waiting: usize,
-    /// Since when the client has taken nothing although there is something to take.
+    /// Since when the client has taken nothing although a write is blocked.
     stalled: Option<Instant>,
-    /// HTTP/2, where bytes between requests (pings, window updates) are no beginning of a request.
+    /// Whether it is HTTP/2, where bytes between requests (pings, window updates) do not begin a request.
     multiplexed: bool,
-    /// What is written has no end that is known: it is written for as long as the client takes it.
+    /// Whether a response of unknown length is written, for as long as the client takes it.
     streams: bool,
-    /// No longer HTTP. Whoever took the socket over has its own rules.
+    /// Whether it is no longer HTTP. Its new owner has its own time-outs.
     upgraded: bool,
-    /// Asked to close, so that no new requests come.
+    /// Whether the connection was asked to close, so that no new requests come.
     leaving: bool,
-    /// Of each answer of which the client has something to take: since when it has taken nothing of it. HTTP/2 only,
-    /// where an answer may stand still while the socket is free.
+    /// For each response that the client could read from: since when it has taken nothing of it. HTTP/2 only, where one
+    /// response may stand still while the socket is free.
     untaken: HashMap<u64, Instant>,
-    /// The number of the next answer.
+    /// The number of the last response.
     next: u64,
 }
 
@@ -107,7 +107,7 @@ enum Stage {
 }
 
 impl ConnectionState {
-    /// The pace of a connection that was just accepted, which owes us a request head.
+    /// The state of a connection that was just accepted, of which a request head is expected.
     pub fn new(in_all: Arc<UnsentBytes>) -> Arc<Self> {
         let progress = Progress {
             stage: Stage::Head(Instant::now()),
@@ -131,8 +131,8 @@ impl ConnectionState {
         })
     }
 
-    /// Whether so many bytes may be held for the client beside those that are. Where nothing is held for anybody, an
-    /// answer may be as large as it is.
+    /// Whether this many bytes more may wait for the client. If nothing waits for any client, a response may have any
+    /// length.
     pub fn may_hold(&self, bytes: usize) -> bool {
         let in_all = self.in_all.now.load(Relaxed);
         in_all == 0 || in_all.saturating_add(bytes) <= self.in_all.max
@@ -143,15 +143,15 @@ impl ConnectionState {
         ClosedWhenDropped(self)
     }
 
-    /// Waits until the client has taken so much of its answers that it may have another.
+    /// Waits until the client has taken enough of its responses to get another one.
     pub async fn room(&self) {
         let mut waits = None;
         loop {
             let mut taken = pin!(self.taken.notified());
-            // Before the look, or what is taken in between would not be noticed.
+            // Enabled before the check, so that no notification in between is missed.
             taken.as_mut().enable();
             if self.closed.load(Acquire) {
-                // It is given up with its stream.
+                // The request is dropped with its stream.
                 return pending().await;
             }
             if self.unsent_bytes.load(Acquire) <= MAX_UNSENT_BYTES_OF_CLIENT {
@@ -162,13 +162,13 @@ impl ConnectionState {
         }
     }
 
-    /// Whether requests that are being answered may come to owe the client's taking without a step of the connection.
+    /// Whether a time-out may begin to apply without a step of the connection.
     pub fn is_multiplexing(&self) -> bool {
         let progress = self.progress();
         progress.multiplexed && progress.in_flight > 0
     }
 
-    /// Notes that a request has come; its answer is finished when the guard is dropped.
+    /// Notes the beginning of a request; its response is finished when the guard is dropped.
     pub fn begin_request(self: &Arc<Self>, multiplexed: bool) -> InFlight {
         let mut progress = self.progress();
         progress.in_flight += 1;
@@ -176,26 +176,26 @@ impl ConnectionState {
         InFlight(Arc::clone(self))
     }
 
-    /// Notes that the connection changes hands.
+    /// Notes that the connection is upgraded.
     pub fn note_upgrade(&self) {
         let mut progress = self.progress();
         progress.upgraded = true;
         progress.streams = true;
     }
 
-    /// Notes that an answer of unknown length begins.
+    /// Notes the beginning of a response of unknown length.
     pub fn note_stream(&self) {
         self.progress().streams = true;
     }
 
-    /// Notes that the connection is asked to close. What is in flight may still take its time.
+    /// Notes that the connection was asked to close. Requests in flight may still take their time.
     pub fn note_closing(&self) {
         let mut progress = self.progress();
         progress.stage = Stage::Closing(Instant::now());
         progress.leaving = true;
     }
 
-    /// Notes that the client may still say one thing, if it has not said anything yet. Whether that is so.
+    /// If the client has not sent anything yet, gives it the time to do so. Returns whether that is the case.
     pub fn await_first_bytes(&self) -> bool {
         let mut progress = self.progress();
         if !progress.heard {
@@ -204,7 +204,8 @@ impl ConnectionState {
         !progress.heard
     }
 
-    /// Ready once the client has said something. Wakes nobody: it is asked after each step of the connection.
+    /// Ready once the client has sent something. It registers no waker, because it is polled after each step of the
+    /// connection.
     pub fn poll_first_bytes(&self) -> Poll<()> {
         if self.progress().heard { Poll::Ready(()) } else { Poll::Pending }
     }
@@ -216,7 +217,8 @@ impl ConnectionState {
             return Some((since + timeouts.stall, TimeoutKind::Stall));
         }
         if progress.in_flight > 0 {
-            // If all wait for the client, the last of them tells how long it has taken nothing at all.
+            // If all responses wait for the client, the latest of these times says since when it has taken nothing at
+            // all.
             let since = progress.untaken.values().copied();
             let all = since.clone().max().filter(|_| progress.untaken.len() + progress.waiting >= progress.in_flight);
             let one = since.min().filter(|_| !progress.leaving);
@@ -240,7 +242,7 @@ impl ConnectionState {
         }
     }
 
-    /// Whether what is written is a stream.
+    /// Notes a write, and whether it was blocked. Returns whether a response of unknown length is written.
     fn note_write(&self, blocked: bool) -> bool {
         let mut progress = self.progress();
         if !blocked {
@@ -251,7 +253,7 @@ impl ConnectionState {
         progress.streams
     }
 
-    /// Whether what is written now could be an answer of hyper's own, to a request that never reached the service.
+    /// Whether what is written now could be hyper's own response, to a request that never reached the service.
     fn owes_nothing(&self) -> bool {
         let progress = self.progress();
         progress.in_flight == 0 && !progress.multiplexed && !progress.upgraded
@@ -262,12 +264,12 @@ impl ConnectionState {
     }
 
     fn progress(&self) -> MutexGuard<'_, Progress> {
-        // Nothing can panic while it is held, and the numbers would still be true if something did.
+        // Nothing panics while the lock is held, and the numbers would still be right.
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A request whose answer is not finished.
+/// A request whose response is not finished.
 #[derive(Debug)]
 pub struct InFlight(Arc<ConnectionState>);
 
@@ -278,7 +280,7 @@ impl Drop for InFlight {
         if progress.in_flight == 0 {
             progress.stage = match progress.stage {
                 Stage::Head(_) | Stage::Idle(_) => Stage::Idle(Instant::now()),
-                // One more was answered on the way out; its last bytes get as long as any.
+                // One more request was answered while closing; its last bytes get the same time.
                 Stage::Closing(_) => Stage::Closing(Instant::now()),
             };
         }
@@ -293,7 +295,7 @@ impl Drop for ClosedWhenDropped<'_> {
     }
 }
 
-/// A request that waits for the client, until it is begun or given up.
+/// A request that waits for the client until it begins or is dropped.
 struct Waits<'a>(&'a ConnectionState);
 
 impl<'a> Waits<'a> {
@@ -309,20 +311,20 @@ impl Drop for Waits<'_> {
     }
 }
 
-/// An answer that the client has not taken all of: it is in flight until its body is dropped, and every part of it that
-/// was handed on to be sent.
+/// A response that the client has not taken completely: it is in flight until its body is dropped, and every part of it
+/// that was passed on for sending.
 #[derive(Debug)]
 pub struct Untaken {
     in_flight: InFlight,
     number: u64,
-    /// How many bytes it has, as far as that is known.
+    /// Its length in bytes, if it is known; else 0.
     bytes: usize,
-    /// Parts that were handed on.
+    /// Parts that were passed on and are not sent yet.
     parts: AtomicUsize,
 }
 
 impl Untaken {
-    /// An answer of so many bytes.
+    /// Counts a response of this many bytes.
     pub fn new(in_flight: InFlight, bytes: usize) -> Arc<Self> {
         let pace = &in_flight.0;
         pace.unsent_bytes.fetch_add(bytes, AcqRel);
@@ -335,7 +337,7 @@ impl Untaken {
         Arc::new(Self { in_flight, number, bytes, parts: AtomicUsize::new(0) })
     }
 
-    /// A part of it, which now waits for the client.
+    /// Passes on a part, which now waits for the client.
     pub fn part(self: &Arc<Self>, pieces: ChunkedBytes) -> Part {
         if self.parts.fetch_add(1, AcqRel) == 0 {
             self.note_taken();
@@ -362,7 +364,7 @@ impl Drop for Untaken {
     }
 }
 
-/// A part of an answer on its way to the client, who is seen to take it.
+/// A part of a response on its way to the client, which notes when the client takes bytes.
 #[derive(Debug, Default)]
 pub struct Part {
     pieces: ChunkedBytes,
@@ -370,7 +372,7 @@ pub struct Part {
 }
 
 impl From<ChunkedBytes> for Part {
-    /// Of an answer that nobody watches.
+    /// A part of a response that is not watched.
     fn from(pieces: ChunkedBytes) -> Self {
         Self { pieces, of: None }
     }
@@ -401,21 +403,22 @@ impl Drop for Part {
     fn drop(&mut self) {
         let Some(of) = &self.of else { return };
         if of.parts.fetch_sub(1, AcqRel) == 1 {
-            // It is our turn again: the rest of it is still to come.
+            // Everything that was passed on has been taken; the rest is the server's to produce.
             of.in_flight.0.progress().untaken.remove(&of.number);
         }
     }
 }
 
-/// What carries a connection.
+/// The transport below a connection.
 pub trait Transport: AsyncRead + AsyncWrite + Unpin {
-    /// Asks the system to keep little of what the client has not been sent yet.
+    /// Asks the system to buffer little that is not sent yet.
     fn keep_little(&self) {}
 }
 
 impl Transport for TcpStream {
-    /// What a follower does not take stays ours to give up, and is not the system's to keep: its own buffers grow to
-    /// megabytes. Answers that have an end are written faster the more of them the system takes at once.
+    /// Limits the system's send buffer for streams, so that what a slow reader does not take stays in this process,
+    /// where it can be dropped; the system's buffers grow to megabytes. Responses with an end are written faster the
+    /// more the system takes at once, and are not limited.
     #[cfg(target_os = "linux")]
     fn keep_little(&self) {
         const MOST_UNSENT: u32 = 128 * 1024;
@@ -428,10 +431,10 @@ impl Transport for TcpStream {
 #[cfg(test)]
 impl Transport for tokio::io::DuplexStream {}
 
-/// A stream that tells its [`ConnectionState`] what passes through it.
+/// A stream that updates its [`ConnectionState`] with what passes through it.
 ///
-/// It also holds the connection's place under the cap. The place must live as long as the socket and not as long as the
-/// HTTP connection: a WebSocket leaves HTTP behind and goes on.
+/// It also holds the connection's permit under the cap: the permit has to live as long as the socket and not as long as
+/// the HTTP connection, which a WebSocket leaves.
 pub struct Socket<IO> {
     io: IO,
     pace: Arc<ConnectionState>,
@@ -441,7 +444,7 @@ pub struct Socket<IO> {
     keeps_little: bool,
 }
 
-/// How far closing has come.
+/// The progress of closing.
 enum ShutdownState {
     NotYet,
     Listening,
@@ -471,7 +474,7 @@ impl<IO: Transport> Socket<IO> {
         Poll::Ready(Ok(()))
     }
 
-    /// Takes hyper's bare refusal away and keeps ours to be written in its place.
+    /// Replaces hyper's empty error response by the documented one.
     fn replace_refusal(&mut self, written: &[u8]) -> bool {
         // Nearly every write fails the first comparison.
         let replacement = written.starts_with(b"HTTP/1.1 4").then(|| in_house_shape(written)).flatten();
@@ -540,10 +543,10 @@ impl<IO: Transport> AsyncWrite for Socket<IO> {
         Pin::new(&mut self.io).poll_flush(cx)
     }
 
-    /// Closes our side, and then reads what the client still sends until it closes its own.
+    /// Closes the server's side, and then reads what the client still sends until it closes its own.
     ///
-    /// Closing a socket that has unread bytes resets it, and a reset can overtake the answer: whoever sends a body that
-    /// is too large would see a broken connection and never the 413. The wait ends by [`Timeouts::close`].
+    /// Closing a socket with unread bytes resets it, and the reset can overtake the response: a client that sends too
+    /// large a body would see a broken connection and never the 413. The wait is limited by [`Timeouts::close`].
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_refusal(cx))?;
         loop {
@@ -568,13 +571,14 @@ impl<IO: Transport> AsyncWrite for Socket<IO> {
     }
 }
 
-/// Pieces of up to so many bytes are copied together for a write: for the system to look at several places costs more,
-/// and most answers are a head and a body of some hundred bytes.
+/// Buffers of up to this many bytes together are copied into one for a write: a vectored write costs the system more,
+/// and most responses are a head and a body of some hundred bytes.
 const SMALL: usize = 2 * 1024;
 
-/// hyper's refusal of a request it could not parse (400, 414, 431: a head, and no body), with the documented body.
+/// Writes hyper's response to a request that it could not parse (400, 414, 431: a head, and no body) with the
+/// documented body.
 ///
-/// `None` for anything else. Answers of ours are never mistaken for one: those that fail have a body.
+/// `None` for anything else. Responses of ours are never mistaken for one: errors have a body.
 fn in_house_shape(refusal: &[u8]) -> Option<Bytes> {
     let head = std::str::from_utf8(refusal.strip_suffix(b"\r\n\r\n")?).ok()?;
     let (status_line, headers) = head.split_once("\r\n")?;

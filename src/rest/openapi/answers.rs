@@ -1,4 +1,4 @@
-//! What comes back: statuses, headers, and failures in their one shape.
+//! Responses: statuses, headers and errors.
 
 use serde_json::{Value, json};
 use utoipa::openapi::header::{Header, HeaderBuilder};
@@ -7,18 +7,18 @@ use utoipa::openapi::{Content, ContentBuilder, Ref, RefOr, Response, ResponseBui
 use super::schema::{any_text, exact, named, one_of, text, whole};
 use crate::http::LONGEST_REQUEST_ID;
 
-/// Media type of nearly everything.
+/// The media type of nearly all bodies.
 pub(super) const JSON: &str = "application/json";
 
-/// Media type of failures for those who ask for it.
+/// The media type of errors by RFC 9457.
 const PROBLEM: &str = "application/problem+json";
 
-/// An answer without a body.
+/// A response without a body.
 pub(super) fn nothing(description: &str) -> ResponseBuilder {
     ResponseBuilder::new().description(description).header("x-request-id", request_id())
 }
 
-/// An answer in JSON, with an example.
+/// A JSON response, with an example.
 pub(super) fn json_of(description: &str, schema: &str, example: Value) -> ResponseBuilder {
     nothing(description).content(JSON, content(named(schema), example))
 }
@@ -28,20 +28,20 @@ pub(super) fn content(schema: impl Into<RefOr<Schema>>, example: Value) -> Conte
     ContentBuilder::new().schema(Some(schema.into())).example(Some(example)).build()
 }
 
-/// What a client gets that has the answer already.
+/// The response 304.
 pub(super) fn not_modified() -> ResponseBuilder {
     nothing("The client has the answer already: one of the tags in `if-none-match` is still right.").of_a_revision()
 }
 
-/// Headers that some answers have.
+/// Headers that some responses have.
 pub(super) trait Headers {
-    /// Of a state of the cluster, which has a revision, and of which the client may have the answer already.
+    /// Those of a query: the revision, and the tag for conditional requests.
     fn of_a_revision(self) -> Self;
-    /// Of one thing that can be commanded, or of an answer that may be asked for again.
+    /// The tag, with its own description.
     fn tagged(self, description: &str, example: &str) -> Self;
-    /// Of a list, which may go on.
+    /// Those of a list: the link to the next page.
     fn of_a_list(self) -> Self;
-    /// Of a change that may be asked for again under the same key.
+    /// Those of a command with an idempotency key.
     fn repeatable(self) -> Self;
 }
 
@@ -101,14 +101,14 @@ fn header(schema: impl Into<RefOr<Schema>>, description: &str, example: Value) -
     HeaderBuilder::new().schema(Some(schema)).description(Some(description)).example(Some(example)).build()
 }
 
-/// A failure that many routes share.
+/// An error response that many routes share.
 struct Shared {
     status: u16,
     /// Its name among the components.
     name: &'static str,
     error: &'static str,
     description: &'static str,
-    /// An example of what it says.
+    /// An example of its message.
     message: &'static str,
 }
 
@@ -218,17 +218,17 @@ impl Shared {
     }
 }
 
-/// Failures as components, by name.
+/// Error responses as components, by name.
 pub(super) fn components() -> Vec<(&'static str, Response)> {
     SHARED.iter().map(|failure| (failure.name, failure.response())).collect()
 }
 
-/// The statuses of all failures.
+/// The statuses of all error responses.
 pub(super) fn failures() -> [u16; SHARED.len()] {
     SHARED.each_ref().map(|failure| failure.status)
 }
 
-/// The answer of this status, as the components have it.
+/// The component of the error response with this status.
 pub(super) fn failure(status: u16) -> Option<(String, Ref)> {
     let shared = SHARED.iter().find(|shared| shared.status == status)?;
     Some((status.to_string(), Ref::from_response_name(shared.name)))

@@ -1,6 +1,6 @@
-//! What is sent: the bodies of requests, with the limits that they are checked against.
+//! Request bodies, with the limits that they are checked against.
 //!
-//! Each struct that a body is read into is taken apart here, so that the compiler asks for the description of a new
+//! Each struct that a body is parsed into is destructured here, so that the compiler asks for the description of a new
 //! field.
 
 use serde_json::json;
@@ -19,13 +19,13 @@ use crate::resolvers::worker_input::{HeartbeatInput, MAX_REPORTED_VMS, Registrat
 use crate::rest::heartbeats::MAX_HEARTBEATS;
 use crate::rest::workers::PolicyBody;
 
-/// Makes the schema of an object that is sent. `needed` fields have to be there; `optional` ones may be left out or
-/// `null`, which means the same; `absent` ones may only be left out.
+/// Generates the schema of a request body. `needed` fields are required; `optional` ones may be left out or `null`,
+/// which means the same; `absent` ones may only be left out.
 macro_rules! body {
     ($name:literal = $input:ident, $description:literal {
         $($field:ident: $need:ident $schema:expr, $field_description:expr;)+
     }) => {{
-        // Does nothing but to know all fields.
+        // Never called: it only has to name all fields.
         let _ = |input: $input| {
             let $input { $($field: _),+ } = input;
         };
@@ -87,7 +87,7 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
     let (name, mut reason) = body!("Reason" = PolicyBody, "Why an operator wants it so; `null` is the same as no reason." {
         reason: optional text(0..=MAX_REASON), "Kept with the event.";
     });
-    // A command knows all its keys; what workers send may have more of them.
+    // Unknown keys are refused in commands, and ignored in what workers send.
     reason.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
     let reason = (name, object_or_null(reason));
     let heartbeats = ("Heartbeats", heartbeats());
@@ -108,9 +108,8 @@ fn labels() -> Object {
 
 /// A heartbeat, in which `vms` and `vms_delta` exclude each other: it is not one in which both are more than `null`.
 ///
-/// An `anyOf` beside the fields would say the same, and generators of code make types of its branches. So they do of
-/// fields that are written right below `not`; of what is below an `if` there, which only `else` makes matter, they make
-/// nothing.
+/// An `anyOf` beside the fields would say the same, but generators of code make types of its branches. They also make
+/// types of fields directly below `not`; what is below an `if` there, which only `else` makes relevant, they ignore.
 fn with_one_inventory(heartbeat: Object) -> Object {
     let both = json!({
         "required": ["vms", "vms_delta"],
@@ -120,7 +119,7 @@ fn with_one_inventory(heartbeat: Object) -> Object {
     with_keyword(heartbeat, "not", json!({"if": both, "else": nothing}))
 }
 
-/// A heartbeat with one more field, written out: an `allOf` of the two is read by every generator differently.
+/// A heartbeat with one more field, written out: every generator reads an `allOf` of the two differently.
 fn workers_heartbeat(heartbeat: &Object) -> Object {
     let whose = object("A heartbeat, and whose it is.", [("worker_id", described(any_text(), "The worker."))]);
     let mut workers_heartbeat = heartbeat.clone();

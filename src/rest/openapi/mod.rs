@@ -1,8 +1,8 @@
-//! The OpenAPI document: every route of this room in the words of OpenAPI 3.1, for tools and for people.
+//! The OpenAPI 3.1 document of the REST API.
 //!
-//! It is made from what the answers are made from: the objects from the field lists, the limits from the constants
-//! that input is checked against. What no constant says (what a route is for, how it can fail) is written in
-//! [`operations`], and tests hold it against the routes and against real answers.
+//! Objects are generated from the field lists that make the JSON, limits are the constants that input is checked
+//! against. What no constant says (what a route is for, how it fails) is written in [`operations`]; tests hold it
+//! against the routes and against real responses.
 
 mod answers;
 mod bodies;
@@ -26,7 +26,7 @@ use utoipa::openapi::{Components, OpenApi, OpenApiBuilder, RefOr, Schema, Server
 use self::operations::{AGENTS, CLUSTER, EVENTS, SERVER, VMS, WORKERS};
 use crate::http::Parameter;
 
-/// What is said of the API as a whole.
+/// The description of the whole API.
 const DESCRIPTION: &str = "\
 Answers for a cluster of workers and their VMs. Every answer of a question has the revision it was read at in \
 `x-revision`; every failure, on every path, has the same body (`Failure`). Keys that are not described here may be \
@@ -34,11 +34,11 @@ added to answers. Unknown parameters of a query string are refused, except those
 unknown keys in bodies of commands. Those in registrations and heartbeats are ignored, because agents and servers are of \
 different ages. The same questions and commands are in GraphQL at `/graphql`.";
 
-/// What the document's paths are relative to.
+/// The base of the document's paths.
 const SERVER_PATH: &str = "/api/v1";
 
 static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
-    // Made of strings and numbers only, which always serialise.
+    // Strings and numbers always serialise.
     let mut json = made().to_pretty_json().unwrap_or_default();
     json.push('\n');
     json
@@ -95,7 +95,7 @@ fn made() -> OpenApi {
         .servers(Some([server]))
         .paths(operations::paths())
         .components(Some(components()))
-        // Nobody is asked who they are: see `--insecure`.
+        // There is no authentication: see `--insecure`.
         .security(Some([]))
         .tags(Some(tags()))
         .build()

@@ -1,4 +1,4 @@
-//! What answers look like: the objects of the field lists, and what wraps them.
+//! The schemas of responses: the objects of the field lists, and what wraps them.
 //!
 //! The lists of [`cluster::fields`](crate::cluster::fields), which make the JSON in
 //! [`json_objects`](mod@crate::rest::json_objects) and the GraphQL types,
@@ -28,7 +28,7 @@ use crate::rest::json_values;
 trait Declared {
     /// Its name, in GraphQL too.
     const NAME: &'static str;
-    /// What it is, line by line.
+    /// Its doc comment, line by line.
     const DESCRIPTION: &'static [&'static str];
 
     fn fields() -> Vec<Field>;
@@ -39,13 +39,13 @@ struct Field {
     name: &'static str,
     description: &'static [&'static str],
     schema: RefOr<Schema>,
-    /// Whether other objects' lists show it too.
+    /// Whether it is shown inside other objects, too.
     is_everywhere: bool,
     /// Whether it is left out while it has no value.
     is_optional: bool,
 }
 
-/// Makes of a field list what the document says of it.
+/// Generates the description of a field list.
 macro_rules! declare {
     ({ } $(#[doc = $doc:literal])* $object:ident($this:ident: $view:ty) {
         $($(#[doc = $field_doc:literal])* $field:ident: $shape:ident [$where:ident $($volatility:ident)?] = $value:expr;)+
@@ -76,7 +76,7 @@ event_fields!(declare);
 registered_fields!(declare);
 heartbeat_reply_fields!(declare);
 
-/// The whole object, as it is shown by itself.
+/// An object with all fields, as it is shown by itself.
 fn whole_object<T: Declared>() -> (&'static str, Object) {
     (T::NAME, object_of::<T>(|_| true))
 }
@@ -97,7 +97,7 @@ fn prose(lines: &[&str]) -> String {
     lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")
 }
 
-/// Every schema that answers refer to by name.
+/// Every schema that responses refer to by name.
 pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
     let (vm, mut whole_vm) = whole_object::<json_objects::Vm>();
     let vcpu_count =
@@ -159,22 +159,22 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
     components
 }
 
-/// The words of an enum.
+/// The schema of an enum.
 fn words<T: Copy>(all: &[T], word: impl Fn(T) -> &'static str, description: &str) -> Object {
     let mut words = one_of(all.iter().map(|value| word(*value)));
     words.description = Some(description.to_owned());
     words
 }
 
-/// What operators can ask for. The names of its constants are given, because generators for Go put those of all enums
-/// into one package, where a status of workers has the same words.
+/// The schema of scheduling policies. The names of its constants are given because generators for Go put those of all
+/// enums into one package, in which a status of workers has the same words.
 fn policies() -> Object {
     let policies = words(
         SchedulingPolicy::ALL,
         SchedulingPolicy::as_str,
         "What operators asked for. Kept while a worker is offline, and through its restarts.",
     );
-    // Every policy has a name here, because the compiler asks for it.
+    // Exhaustive, so that the compiler asks for the name of a new policy.
     let name = |policy: &SchedulingPolicy| match policy {
         SchedulingPolicy::Active => "PolicyActive",
         SchedulingPolicy::Draining => "PolicyDraining",
@@ -193,7 +193,7 @@ fn listed_vm() -> Object {
     )
 }
 
-/// Part of a list, or the whole of it, and how many there are.
+/// A page or a whole list, with the total.
 fn page_of(description: &str, key: &str, item: impl Into<RefOr<Schema>>) -> Object {
     object(
         description,
@@ -260,8 +260,8 @@ fn heartbeat_results() -> Object {
     )
 }
 
-/// One of two, told apart by the statuses too: a generated client for Java ignores keys that it does not know, and the
-/// type of a value is all that it goes by.
+/// One of two objects, which differ in the allowed statuses, too: a generated client for Java ignores keys that it does
+/// not know, and chooses by the type of a value only.
 fn heartbeat_result() -> RefOr<Schema> {
     let result = OneOfBuilder::new().item(named("RecordedHeartbeat")).item(named("RefusedHeartbeat"));
     described(
@@ -320,14 +320,14 @@ fn health() -> Object {
     )
 }
 
-/// It has a name, because generators for Rust take words that are written within a map for its keys.
+/// It is a component because generators for Rust take enums that are written within a map for its keys.
 fn component_status() -> Object {
     let mut status = one_of(["ok", "unavailable"]);
     status.description = Some("How a part of the server is.".to_owned());
     status
 }
 
-/// A server that is asked how it is, and cannot tell, answers with a failure as everywhere.
+/// The body of a 503 from the health route: its components, or the general error of a server that cannot tell.
 fn degraded_health() -> RefOr<Schema> {
     let health = AnyOfBuilder::new().item(named("Health")).item(named("Failure"));
     described(health, "How a server is that is not well, or why it cannot tell.")
@@ -345,7 +345,7 @@ fn failure() -> Object {
     about(failure)
 }
 
-/// What a failure is about, for programs.
+/// Adds the subject of an error.
 fn about(failure: Object) -> Object {
     let argument = described(any_text(), "The parameter of the request that is wrong, if it is one.");
     let id = described(any_text(), "The worker or the VM that it is about, if it is about one.");

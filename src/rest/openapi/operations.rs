@@ -1,4 +1,4 @@
-//! Every route: what it is for, what can be said to it, and what it may answer.
+//! Every operation: what it is for, its parameters and body, and its responses.
 //!
 //! A test holds this against the routes. To document a route, add it to [`paths`]; what it takes is in
 //! [`parameters`] and [`bodies`](super::bodies), what it answers in [`object_schemas`](super::object_schemas).
@@ -15,7 +15,7 @@ use super::schema::{any_text, described, named};
 use super::{examples, parameters};
 use crate::http::{EVENT_STREAM, NDJSON};
 
-/// Who a route is for.
+/// The tags by which operations are grouped.
 pub(super) const WORKERS: &str = "Workers";
 pub(super) const VMS: &str = "VMs";
 pub(super) const CLUSTER: &str = "Cluster";
@@ -23,7 +23,7 @@ pub(super) const EVENTS: &str = "Events";
 pub(super) const AGENTS: &str = "Agents";
 pub(super) const SERVER: &str = "Server";
 
-/// Every path, in the order in which people look for them.
+/// Every path, in the order in which readers look for them.
 pub(super) fn paths() -> Paths {
     let get = |operation: OperationBuilder| PathItem::new(HttpMethod::Get, operation);
     let post = |operation: OperationBuilder| PathItem::new(HttpMethod::Post, operation);
@@ -121,7 +121,7 @@ fn activate_worker() -> OperationBuilder {
         .fails([404, 412, 422])
 }
 
-/// Why an operator wants it so, which need not be said.
+/// The optional body of a drain or an activation.
 fn reason() -> RequestBody {
     RequestBodyBuilder::new()
         .description(Some("Why, for those who read the events."))
@@ -230,7 +230,7 @@ fn list_events() -> OperationBuilder {
 fn register_worker() -> Operation {
     let registered = |description, created| {
         let id = "$request.path.id";
-        // A body that is put together from the answer is for words: generators read a link's body as one text.
+        // In words and not as the link's body, which generators read as one text.
         let heartbeat = "The first heartbeat of this life of the worker, with the `incarnation` of this answer.";
         json_of(description, "RegisterWorkerPayload", examples::registered(created))
             .link("worker", to("showWorker", "The worker, as it is now.", ("id", id)))
@@ -326,13 +326,13 @@ fn openapi() -> OperationBuilder {
         .fails(QUESTION)
 }
 
-/// What can go wrong with every question of the state.
+/// The error statuses that every query may have.
 const QUESTION: [u16; 5] = [400, 421, 431, 500, 503];
 
-/// What can go wrong with every change that has a body.
+/// The error statuses that every command with a body may have.
 const CHANGE: [u16; 9] = [400, 403, 408, 413, 415, 421, 431, 500, 503];
 
-/// The first worker of a list.
+/// The id of the first worker of a list.
 const FIRST_WORKER: &str = "$response.body#/workers/0/id";
 
 fn worker_id() -> Parameter {
@@ -351,7 +351,7 @@ fn sent(description: &str, schema: &str, example: Value) -> RequestBody {
         .build()
 }
 
-/// Another operation that goes on from an answer, with a parameter that the answer tells.
+/// A link to another operation, with one parameter from the response.
 fn to(operation: &str, description: &str, (parameter, expression): (&str, &str)) -> Link {
     let mut link = Link::default();
     link.operation_id = operation.to_owned();
@@ -360,7 +360,7 @@ fn to(operation: &str, description: &str, (parameter, expression): (&str, &str))
     link
 }
 
-/// What operations are told in several places.
+/// Builder methods that several operations need.
 trait More {
     fn takes(self, parameters: impl IntoIterator<Item = Parameter>) -> Self;
     fn fails(self, statuses: impl IntoIterator<Item = u16>) -> Self;

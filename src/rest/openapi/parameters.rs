@@ -1,4 +1,4 @@
-//! What can be said in the path, the query and the headers of a request.
+//! Parameters in paths, query strings and headers.
 
 use serde_json::Value;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
@@ -13,19 +13,19 @@ use crate::resolvers::page::{DEFAULT_SIZE, Edge, MAX_SIZE};
 use crate::resolvers::{Component, MAX_EVENTS};
 use crate::rest::events::DEFAULT_LIMIT;
 
-/// What an id may be: one segment of a path, in characters that people can read.
+/// The pattern of an id: one segment of a path, without control characters.
 const ID: &str = r"^[^/\u0000-\u001f\u007f-\u009f\ufffd]*$";
 
-/// Visible ASCII characters.
+/// The pattern of an idempotency key: visible ASCII characters.
 const KEY: &str = "^[!-~]+$";
 
-/// The id of the path.
+/// The id in the path.
 pub(super) fn id(of: &str, example: &str) -> Parameter {
     let id = matching(sized(1..=MAX_CHARS), ID);
     parameter("id", ParameterIn::Path, id, of).required(Required::True).example(Some(example.into())).build()
 }
 
-/// Which state is asked of.
+/// `min_revision`: the least revision of the state that the query is answered from.
 pub(super) fn min_revision() -> Parameter {
     query(
         "min_revision",
@@ -35,7 +35,7 @@ pub(super) fn min_revision() -> Parameter {
     )
 }
 
-/// Which parts of a server have to work.
+/// `require`: the components of the server that have to work.
 pub(super) fn require() -> Parameter {
     let components = Component::ALL.map(Component::name);
     many(
@@ -46,7 +46,7 @@ pub(super) fn require() -> Parameter {
     )
 }
 
-/// Which answers the client has already.
+/// `If-None-Match` of queries.
 pub(super) fn if_none_match() -> Parameter {
     let description = "The `etag` of an answer that the client has: if it is still right, 304 says so and nothing is sent again. \
                        Several are separated by commas.";
@@ -54,9 +54,9 @@ pub(super) fn if_none_match() -> Parameter {
     parameter("if-none-match", ParameterIn::Header, any_text(), description).example(Some(example.into())).build()
 }
 
-/// By what a request is known again.
+/// `Idempotency-Key`.
 ///
-/// The example is of this operation alone: the same key with another request is refused.
+/// Each operation has an example of its own: the same key with another request is refused.
 pub(super) fn idempotency_key(example: &str) -> Parameter {
     let description = "A new one for each change, such as a UUID. Whoever got no answer sends the same request with the \
                        same key again: it is carried out once, and answered as it was the first time.";
@@ -64,7 +64,7 @@ pub(super) fn idempotency_key(example: &str) -> Parameter {
     parameter("idempotency-key", ParameterIn::Header, key, description).example(Some(example.into())).build()
 }
 
-/// What the client decided upon.
+/// `If-Match` of commands.
 pub(super) fn if_match() -> Parameter {
     let description = "The `etag` of the worker as it was read, or its `revision` in quotes: 412 if its registration, or what \
                        operators want of it, has changed since. Heartbeats do not count. After the database was \
@@ -74,7 +74,7 @@ pub(super) fn if_match() -> Parameter {
     parameter("if-match", ParameterIn::Header, tags, description).example(Some("*".into())).build()
 }
 
-/// What the client decided upon, turned around.
+/// `If-None-Match` of commands.
 pub(super) fn unless_match() -> Parameter {
     let description = "`*`: only if there is no such worker yet. The `etag` of the worker as it was read: only if its \
                        registration, or what operators want of it, has changed since. Else 412.";
@@ -82,8 +82,8 @@ pub(super) fn unless_match() -> Parameter {
     parameter("if-none-match", ParameterIn::Header, tags, description).example(Some("\"0\"".into())).build()
 }
 
-/// Which part of a list is wanted. The example goes on after the element of this id, in the order of ids, whether or
-/// not there is one.
+/// `limit` and `cursor`. The example of a cursor is after the element with this id in the order by id, whether or not
+/// it exists.
 pub(super) fn page(after: &str) -> [Parameter; 2] {
     let most = i64::try_from(MAX_SIZE).unwrap_or(i64::MAX);
     let place = Edge::new(WorkerSortKey::Id(after.into()), after.into(), 0, ());
@@ -106,7 +106,7 @@ pub(super) fn page(after: &str) -> [Parameter; 2] {
     ]
 }
 
-/// Which workers are wanted, and in what order.
+/// Filters and order of workers.
 pub(super) fn workers() -> [Parameter; 9] {
     let orders = WorkerOrderField::ALL.iter().flat_map(|field| [field.to_string(), format!("-{field}")]);
     let orders: Vec<_> = orders.collect();
@@ -149,7 +149,7 @@ pub(super) fn workers() -> [Parameter; 9] {
     ]
 }
 
-/// Which VMs are wanted.
+/// Filters of VMs.
 pub(super) fn vms() -> [Parameter; 5] {
     [
         vm_status(),
@@ -167,7 +167,7 @@ pub(super) fn vms() -> [Parameter; 5] {
     ]
 }
 
-/// VMs of some statuses.
+/// The filter of VMs by status.
 pub(super) fn vm_status() -> Parameter {
     let description = "Only VMs in this status; repeat it for several. Those that hold a slot if left out.";
     many("status", named("VmStatus"), description, "running")
@@ -181,7 +181,7 @@ fn has_zone(description: &str) -> Parameter {
     query("has_zone", flag(), description, false)
 }
 
-/// To wait for a change.
+/// `wait` and `after_revision` of a long poll.
 pub(super) fn long_poll() -> [Parameter; 2] {
     [
         query(
@@ -199,7 +199,7 @@ pub(super) fn long_poll() -> [Parameter; 2] {
     ]
 }
 
-/// Which part of the change log is wanted.
+/// Parameters of a page of the change log.
 pub(super) fn events() -> [Parameter; 4] {
     let most = i64::try_from(MAX_EVENTS).unwrap_or(i64::MAX);
     [
@@ -227,19 +227,19 @@ pub(super) fn events() -> [Parameter; 4] {
     ]
 }
 
-/// The only cursor that every server takes: those of events are of one database.
+/// The only cursor of events that every server accepts, since others contain the epoch of one database.
 const NO_CURSOR: &str = "";
 
-/// A place in the change log, as the examples have it.
+/// The cursor of an event in the examples.
 pub(super) const EVENT_CURSOR_EXAMPLE: &str = "4f9c1a2e-813-0";
 
-/// The start of a process that registers in the examples.
+/// The boot id of the process in the examples.
 pub(super) const BOOT_ID_EXAMPLE: &str = "5c6d0a4e-33e8-4c0e-8e0b-6a3a3d0f7d52";
 
-/// The start of the host that it registers from.
+/// The boot id of its host.
 pub(super) const HOST_BOOT_ID_EXAMPLE: &str = "0f9d5a0b-6a50-4d0c-9b4f-3b3a0a6b7f11";
 
-/// How a worker leaves.
+/// Parameters of a deregistration.
 pub(super) fn goodbye() -> [Parameter; 5] {
     [
         query(
@@ -273,19 +273,19 @@ pub(super) fn goodbye() -> [Parameter; 5] {
     ]
 }
 
-/// A parameter of the query that may be given once.
+/// A query parameter that may be given once.
 fn query(name: &str, schema: impl Into<RefOr<Schema>>, description: &str, example: impl Into<Value>) -> Parameter {
     parameter(name, ParameterIn::Query, schema, description).example(Some(example.into())).build()
 }
 
-/// A parameter of the query that may be repeated.
+/// A query parameter that may be repeated.
 fn many(name: &str, schema: impl Into<RefOr<Schema>>, description: &str, example: &str) -> Parameter {
     let list = list_up_to(MAX_WANTED, schema);
     let parameter = parameter(name, ParameterIn::Query, list, description).example(Some(vec![example].into()));
     parameter.explode(Some(true)).build()
 }
 
-/// A parameter that an answer fills.
+/// A parameter whose value comes from a response.
 fn opaque(name: &str, place: ParameterIn, format: &str, description: &str, example: &str) -> Parameter {
     parameter(name, place, formatted(format), description).example(Some(example.into())).build()
 }

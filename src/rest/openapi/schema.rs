@@ -1,4 +1,4 @@
-//! JSON Schemas in a few words: the vocabulary that the rest of the document is written in.
+//! Constructors of JSON Schemas that the rest of the document is written with.
 
 use std::ops::RangeInclusive;
 
@@ -10,8 +10,8 @@ use utoipa::openapi::{Ref, RefOr, Schema};
 
 use crate::cluster::MAX_EXACT;
 
-/// Text in which no control character is: what every name, label and reason is. As regular expressions have it in
-/// ECMAScript, which is what JSON Schema refers to.
+/// The pattern of a text without control characters, as every name, label and reason is. In the syntax of ECMAScript,
+/// which JSON Schema refers to.
 const NO_CONTROL_CHARACTERS: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
 
 /// Text of any kind and length.
@@ -19,7 +19,7 @@ pub(super) fn any_text() -> Object {
     Object::with_type(Type::String)
 }
 
-/// Text of so many characters, whichever they are.
+/// Text of this length in characters.
 pub(super) fn sized(chars: RangeInclusive<usize>) -> Object {
     let mut text = any_text();
     text.min_length = (*chars.start() > 0).then_some(*chars.start());
@@ -27,18 +27,18 @@ pub(super) fn sized(chars: RangeInclusive<usize>) -> Object {
     text
 }
 
-/// Text of so many characters, none of which is a control character.
+/// Text of this length in characters, without control characters.
 pub(super) fn text(chars: RangeInclusive<usize>) -> Object {
     matching(sized(chars), NO_CONTROL_CHARACTERS)
 }
 
-/// Text that a regular expression matches.
+/// Text that matches a regular expression.
 pub(super) fn matching(mut text: Object, pattern: impl Into<String>) -> Object {
     text.pattern = Some(pattern.into());
     text
 }
 
-/// Text of a form that has a name: one that JSON Schema knows, or one of this API's, whose form the description tells.
+/// Text with a `format`: one of JSON Schema, or one of this API's, which the description explains.
 pub(super) fn formatted(format: &str) -> Object {
     let mut text = any_text();
     text.format = Some(SchemaFormat::Custom(format.to_owned()));
@@ -94,21 +94,21 @@ pub(super) fn list(of: impl Into<RefOr<Schema>>) -> Array {
     Array::new(of)
 }
 
-/// A list of up to so many.
+/// A list with a maximum length.
 pub(super) fn list_up_to(most: usize, of: impl Into<RefOr<Schema>>) -> Array {
     let mut list = list(of);
     list.max_items = Some(most);
     list
 }
 
-/// An object whose keys are not known beforehand.
+/// An object with arbitrary keys.
 pub(super) fn map(of: impl Into<RefOr<Schema>>) -> Object {
     let mut map = Object::with_type(Type::Object);
     map.additional_properties = Some(Box::new(AdditionalProperties::RefOr(of.into())));
     map
 }
 
-/// The same, or `null`.
+/// The schema, or `null`.
 pub(super) fn or_null(schema: impl Into<RefOr<Schema>>) -> RefOr<Schema> {
     let nullable = |known: &mut SchemaType| {
         if let SchemaType::Type(known_type) = known {
@@ -137,26 +137,26 @@ pub(super) fn null() -> Object {
     Object::with_type(Type::Null)
 }
 
-/// An object, or `null`, told by what it is not. With types or an `anyOf` that name `null`, generators of code make a
-/// union of an optional body, and some of them then fail to leave it out; of `not` they make nothing.
+/// An object, or `null`, expressed by `not`. With types or an `anyOf` that contain `null`, generators of code make a
+/// union of an optional body, and some of them then cannot leave it out; `not` they ignore.
 pub(super) fn object_or_null(mut object: Object) -> Object {
     object.schema_type = SchemaType::AnyValue;
     with_keyword(object, "not", json!({"type": ["array", "boolean", "number", "string"], "items": {}}))
 }
 
-/// The schema with a keyword that the library does not know. One at most: it keeps no order among several, and the
-/// document is the same each time it is made.
+/// The schema with a keyword that utoipa does not know. At most one: utoipa does not keep the order of several, and the
+/// document has to be the same each time.
 pub(super) fn with_keyword(mut object: Object, keyword: &str, value: Value) -> Object {
     object.extensions = Some([(keyword, value)].into_iter().collect());
     object
 }
 
-/// The schema that the document's components have under this name.
+/// A reference to a component.
 pub(super) fn named(name: &str) -> Ref {
     Ref::from_schema_name(name)
 }
 
-/// The schema with a description, which a reference has beside what it refers to.
+/// The schema with a description; a reference carries it beside its target.
 pub(super) fn described(schema: impl Into<RefOr<Schema>>, description: impl Into<String>) -> RefOr<Schema> {
     let (mut schema, description) = (schema.into(), description.into());
     match &mut schema {
@@ -166,13 +166,13 @@ pub(super) fn described(schema: impl Into<RefOr<Schema>>, description: impl Into
         RefOr::T(Schema::OneOf(composed)) => composed.description = Some(description),
         RefOr::T(Schema::AllOf(composed)) => composed.description = Some(description),
         RefOr::T(Schema::AnyOf(composed)) => composed.description = Some(description),
-        // The library may come to know more kinds; this document is made of these.
+        // utoipa may get more kinds; this document uses these.
         RefOr::T(_) => {}
     }
     schema
 }
 
-/// An object that always has all of these fields.
+/// An object with these required fields.
 pub(super) fn object<'a>(description: &str, fields: impl IntoIterator<Item = (&'a str, RefOr<Schema>)>) -> Object {
     let mut object = Object::with_type(Type::Object);
     object.description = Some(description.to_owned());
@@ -183,7 +183,7 @@ pub(super) fn object<'a>(description: &str, fields: impl IntoIterator<Item = (&'
     object
 }
 
-/// One more field, that need not be there.
+/// Adds an optional field.
 pub(super) fn with_optional(mut object: Object, name: &str, schema: RefOr<Schema>) -> Object {
     object.properties.insert(name.to_owned(), schema);
     object

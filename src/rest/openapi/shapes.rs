@@ -9,7 +9,7 @@ use utoipa::openapi::{RefOr, Schema};
 use super::schema::{any_text, exact, flag, formatted, list, map, measure, named, or_null, whole};
 use crate::rest::json_objects::field_types;
 
-/// Says the schemas of shapes, one a line.
+/// Declares the schemas of shapes, one per line.
 macro_rules! shapes {
     ($($shape:ident $(<$life:lifetime>)? = $schema:expr;)+) => { $(
         impl PartialSchema for field_types::$shape $(<$life>)? {
@@ -50,14 +50,14 @@ shapes! {
     RejectedVms = map(any_text());
 }
 
-/// A length of time as Go writes it, such as `2h30m45s`.
+/// The format of a duration as Go writes it, such as `2h30m45s`.
 pub(super) const GO_DURATION: &str = "go-duration";
 
-/// A place in the change log.
+/// The format of a cursor of the change log.
 pub(super) const EVENT_CURSOR: &str = "event-cursor";
 
-/// A place in a list.
+/// The format of a cursor of a list.
 pub(super) const PAGE_CURSOR: &str = "page-cursor";
 
-/// Entity tags, separated by commas, or `*` for any.
+/// The format of a list of entity tags, or `*` for any.
 pub(super) const ENTITY_TAGS: &str = "entity-tags";

@@ -38,7 +38,7 @@ schemathesis.openapi.format("entity-tags", st.sampled_from(['"0"', "*", 'W/"1-5b
 
 @schemathesis.hook
 def before_load_schema(context, raw_schema):
-    """A registration leads to heartbeats of its incarnation. The document says so in words (ADR 0048)."""
+    """A registration leads to heartbeats of its incarnation. The document says so in words (ADR 0028)."""
     for answer in raw_schema["paths"]["/workers/{id}"]["put"]["responses"].values():
         for link in answer.get("links", {}).values():
             if link["operationId"] == "recordHeartbeat":

@@ -1,0 +1,68 @@
+// The commands of the documents that do not end by themselves: streams with `curl -N`, and scripts for Node. Each is taken
+// from its page and pasted into bash; then workers are drained until the command prints one of these events.
+//
+// The commands that end are run by tests/processes/documents.rs. The one with websocat is not run.
+
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { createInterface } from 'node:readline';
+import { after, before, describe, test } from 'node:test';
+
+import { Received, within } from './harness/patience.mjs';
+import { ROOT, Server } from './harness/server.mjs';
+
+/** The commands of a page that go on: a script for Node is one, each `curl -N` is one. */
+function commands(page) {
+  const text = readFileSync(path.join(ROOT, page), 'utf8');
+  const blocks = [...text.matchAll(/^```bash\n(.*?)^```$/gms)].map(([, block]) => block);
+  return blocks.flatMap((block) => {
+    if (block.startsWith('node ')) return [block];
+    return block.split('\n').filter((line) => line.startsWith('curl -N '));
+  });
+}
+
+describe('commands that documents give for live data', () => {
+  let server;
+  before(async () => (server = await Server.start()));
+  after(() => server.stop());
+
+  for (const [page, number] of [['README.md', 1], ['docs/live.md', 4]]) {
+    const found = commands(page);
+    test(`${page} has ${number}`, () => assert.equal(found.length, number, found.join('\n')));
+
+    for (const command of found) {
+      test(`${page}: ${command.split('\n', 2).join(' ')}`, async () => {
+        const pasted = command.replaceAll('http://localhost:8080', server.url).replaceAll('ws://localhost:8080', `ws://${server.address}`);
+        // Before version 22, Node has WebSockets only if it is told to.
+        const options = globalThis.WebSocket ? {} : { NODE_OPTIONS: '--experimental-websocket' };
+        const child = spawn('bash', ['-c', pasted], {
+          env: { ...process.env, ...options },
+          stdio: ['ignore', 'pipe', 'inherit'],
+          detached: true, // A group of its own, to be ended with what bash has started.
+        });
+        const printed = new Received();
+        const ended = new Promise((resolve) => child.once('close', resolve));
+        createInterface(child.stdout).on('line', (line) => printed.push(line));
+        child.once('close', (code) => printed.end(new Error(`the command ended with ${code}`)));
+        try {
+          let isOver = false;
+          const event = printed.first('an event about worker-01', (line) => line.includes('worker-01')).finally(() => (isOver = true));
+          // When the command has connected is not seen from outside.
+          const drains = (async () => {
+            while (!isOver) {
+              await server.fleet.drain('worker-01');
+              await server.fleet.activate('worker-01');
+              await new Promise((resolve) => setTimeout(resolve, 50));
+            }
+          })();
+          await Promise.all([event, drains]);
+        } finally {
+          if (child.exitCode === null) process.kill(-child.pid, 'SIGKILL');
+          await within('the end of the command', ended);
+        }
+      });
+    }
+  }
+});
