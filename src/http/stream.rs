@@ -9,8 +9,7 @@ use axum::response::{IntoResponse, Response};
 /// As often as the clients of GraphQL over server-sent events expect it.
 pub const SSE_KEEP_ALIVE: Duration = Duration::from_secs(12);
 
-/// What tells a proxy that it must not hold an answer back until there is more of it, as nginx does unless told
-/// otherwise.
+/// The header that tells a proxy not to buffer a response, as nginx does by default.
 const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// A streaming response. No proxy may cache, buffer or compress it, because each part has to reach the client at once.

@@ -105,9 +105,8 @@ const MAX_TAGS: usize = 100;
 
 /// Parses the tags of a header. None if the header is missing.
 ///
-/// What counts of a tag is the place in the change log at its beginning. The rest tells one body from another, and
-/// those differ with each heartbeat, which is not what an operator decides upon; for the same reason a weak tag will
-/// do.
+/// Only the revision and epoch at the beginning of a tag count. The rest distinguishes bodies, which differ with each
+/// heartbeat, and heartbeats do not concern an operator's decision; for the same reason a weak tag is accepted.
 fn seen(headers: &HeaderMap, header: &HeaderName, name: &str) -> Result<Option<ExpectedState>> {
     if !headers.contains_key(header) {
         return Ok(None);

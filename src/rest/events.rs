@@ -27,7 +27,7 @@ use crate::resolvers::{EventView, event_limit};
 /// The default length of a page.
 pub(super) const DEFAULT_LIMIT: i64 = 100;
 
-/// Media type of a list.
+/// The media type of a page.
 const JSON: &str = "application/json";
 
 /// The header that a browser's `EventSource` sends when it connects again.
@@ -91,7 +91,8 @@ pub(super) async fn list(
     Ok(read.show(list))
 }
 
-/// One event of the stream. A failure ends the stream without an event: the client connects again with the last id.
+/// Converts an item of the stream. An error ends the stream without an event: the client connects again with the last
+/// id.
 fn message(event: error::Result<EventView>) -> error::Result<sse::Event, StreamEnd> {
     let event = event.map_err(|_| StreamEnd)?;
     let message = sse::Event::default().id(event.event.cursor.to_string()).event(event.event.kind.as_str());

@@ -1,5 +1,4 @@
-//! What the query string calls the parts of a filter. What they mean is decided in
-//! [`resolvers::filter_input`](crate::resolvers::filter_input).
+//! The names of filters in the query string. Filters are checked in [`resolvers::filter`](crate::resolvers::filter).
 
 use crate::resolvers::filter_input::FilterNames;
 

@@ -40,7 +40,7 @@ pub(super) async fn one(
         }
         Some(key) => {
             let once = once(key, |recorded| rendered(&RecordHeartbeatPayload(recorded), None));
-            // In a box: nearly nobody names a key, and the others would carry the room for it.
+            // Boxed, so that requests without a key, which are nearly all, do not have the size of this future.
             Ok(respond(Box::pin(resolvers.record_heartbeat_idempotent(&id, input, once)).await.map_err(failure)?))
         }
     }
@@ -185,7 +185,7 @@ async fn hear(request: Request, resolvers: Resolvers) {
     } else if let Ok(Speakers { heartbeats }) = serde_json::from_slice::<Speakers<Speaker<'_>>>(text.as_bytes()) {
         heartbeats.into_iter().for_each(|speaker| hear(None, speaker));
     } else if let Ok(Speakers { heartbeats }) = serde_json::from_slice::<Speakers<&RawValue>>(text.as_bytes()) {
-        // One that cannot be read does not spoil the others.
+        // An invalid one does not concern the others.
         let speakers = heartbeats.into_iter().filter_map(|heartbeat| serde_json::from_str(heartbeat.get()).ok());
         speakers.for_each(|speaker| hear(None, speaker));
     }
@@ -213,9 +213,9 @@ fn read(heartbeat: &RawValue) -> Result<(String, HeartbeatInput)> {
     Ok((worker_id, read_part(heartbeat)?))
 }
 
-/// Whose heartbeat it says to be, if it says so much.
+/// The id of the worker in an invalid heartbeat, if it can be parsed.
 fn claimed_sender(heartbeat: &RawValue) -> Option<String> {
-    // Whatever else is wrong with it: what is not read may be anything.
+    // Only this field is parsed, whatever is wrong with the others.
     read_part(heartbeat).ok().map(|Sender { worker_id }| worker_id)
 }
 

@@ -11,7 +11,7 @@ use crate::resolvers::{IdempotentReply, IdempotentRequest, StoredResponse};
 /// The header of a replayed response, for which nothing was done now.
 const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
-/// A request that is carried out once, and how it is answered.
+/// Combines the key of a request with the function that renders its response.
 pub(super) fn once<T>(
     key: IdempotencyKey,
     render: impl Fn(T) -> StoredResponse + Send + 'static,
@@ -20,14 +20,14 @@ pub(super) fn once<T>(
     IdempotentRequest { key, fingerprint, render: Box::new(render) }
 }
 
-/// An answer as text.
+/// Renders a response as text.
 pub(super) fn rendered(body: &impl Serialize, tag: Option<&str>) -> StoredResponse {
-    // What this room answers with always serialises.
+    // The responses of this room always serialise.
     let body = serde_json::to_string(body).unwrap_or_default();
     StoredResponse { body: body.into(), tag: tag.map(Into::into) }
 }
 
-/// A kept answer on its way out: the same as it was the first time, with a header if it is not the first time.
+/// The response of an idempotency record: as it was the first time, with a header if it is replayed.
 pub(super) fn respond(IdempotentReply { answer, is_replay }: IdempotentReply) -> Response {
     let StoredResponse { body, tag } = answer;
     let mut response = body.to_string().into_response();

@@ -1,4 +1,4 @@
-//! How the values of fields look in REST JSON; the twin of `graphql::schema::value_types`.
+//! The JSON of field values in REST, one type for each shape of the field lists; the twin of `graphql::schema::values`.
 
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};

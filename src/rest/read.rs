@@ -20,7 +20,8 @@ const X_REVISION: HeaderName = HeaderName::from_static("x-revision");
 /// The request headers that a response depends on.
 const VARY: HeaderValue = HeaderValue::from_static("accept, accept-encoding");
 
-/// What every answer tells beside its body. It may be kept, if it is asked each time whether it still holds.
+/// The headers of every response to a query. Caches may store it, but have to revalidate it each time. Placeholders are
+/// filled in this order.
 const HEADERS: [(HeaderName, HeaderValue); 4] = [
     (X_REVISION, HeaderTemplate::PLACEHOLDER),
     (header::ETAG, HeaderTemplate::PLACEHOLDER),

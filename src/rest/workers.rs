@@ -76,7 +76,8 @@ pub(super) async fn list(
     };
     let filter = filter.check(&FILTER_NAMES)?;
     let order = sort.map(|text| filter_input::worker_order(SORT, &text)).transpose()?.unwrap_or_default();
-    // Before the wait, too: what another server has told of is waited for, and not compared with what was before it.
+    // Before the wait, too: a cursor of another server may be ahead of this one, whose state is then awaited first, and
+    // must not count as a change.
     read.reading = resolvers.read_for_page(read.reading, paging.request()).await?;
     if let Some(wait) = wait {
         let after = after_revision.map(|number| checks::revision("after_revision", number)).transpose()?;
@@ -238,7 +239,7 @@ async fn set_policy(
     Ok(respond(answered))
 }
 
-/// The documented answer, with the tag that ties the next command to this one.
+/// The documented response, with the tag to which the next command can be tied.
 fn answer(changed: PolicyChanged) -> StoredResponse {
     let tag = tag_of_worker(&changed.worker);
     rendered(&PolicyAnswer::from(changed), Some(&tag))

@@ -81,7 +81,7 @@ const STREAMS: u32 = 128;
 /// Bytes of responses that may wait to be taken, of all clients together.
 const MAX_UNSENT_BYTES: usize = 256 * 1024 * 1024;
 
-/// Clients over the cap that are being told so. Beyond these, connections are closed without a word.
+/// Connections over the cap that are being answered 503. Beyond these, connections are closed without a response.
 const MOST_TURNED_AWAY: usize = 256;
 
 /// The longest backlog that Linux keeps, unless told otherwise.
@@ -102,7 +102,7 @@ pub struct ListenerOptions {
     pub turned_away: Arc<AtomicU64>,
     /// How long a client may take for each thing it has to do.
     pub timeouts: Timeouts,
-    /// How long requests in flight may go on after the shutdown began.
+    /// How long requests in flight may take after the shutdown has begun.
     pub shutdown_time: Duration,
     /// Bytes of answers that may wait for all clients together to take them. Beyond, an answer of more than 64 KiB is
     /// refused.
@@ -129,10 +129,10 @@ impl ListenerOptions {
 /// Serves until `shutdown` is cancelled, then lets requests in flight finish, and returns when the last connection is
 /// closed.
 ///
-/// After `shutdown`, nothing new is accepted, connections at rest close at once, and the others after their answer.
-/// Those that are not done within [`ListenerOptions::shutdown_time`] are cut. WebSockets are not waited for: they have
-/// left HTTP, and whoever runs them watches the same token. It is from here that connections learn of it: whoever gives
-/// this up before it returns leaves them to themselves.
+/// After `shutdown`, no new connections are accepted, idle ones close at once, and others after their response. Those
+/// that are not done within [`ListenerOptions::farewell_time`] are cut. WebSockets are not waited for: their handlers
+/// watch the same token. Connections learn of the shutdown from this function, so that they go on by themselves if its
+/// future is dropped before it returns.
 pub async fn serve<S>(listener: TcpListener, service: S, options: ListenerOptions, shutdown: CancellationToken)
 where
     S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
@@ -427,7 +427,7 @@ where
     }
 }
 
-/// The body of an answer, which is in flight until the body is dropped.
+/// The body of a response. The request is in flight until the body is dropped.
 ///
 /// The chunks that are ready are passed to hyper together: hyper writes a chunk by itself if it is larger than what is
 /// buffered, which took half as long again for a list in four chunks.
@@ -503,8 +503,9 @@ impl Future for Watch<'_> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<TimeoutKind> {
         while let Some((deadline, overdue)) = self.pace.deadline(&self.timeouts) {
-            // Setting an alarm costs more than a needless look when it rings, so it is only ever set for earlier,
-            // until it rings: a busy connection then sets one in ten seconds and not two in every request.
+            // Setting a timer costs more than one needless look when it fires, so that it is only ever set to an
+            // earlier time until it fires: a busy connection then sets one in ten seconds and not two for every
+            // request.
             if deadline < self.alarm.deadline() {
                 self.alarm.as_mut().reset(deadline);
             }
@@ -527,7 +528,7 @@ impl Future for Watch<'_> {
     }
 }
 
-/// Tells a client over the cap that it is, without listening to what it wants.
+/// Answers a client over the cap with 503, without reading its request.
 async fn reject<IO: Transport>(io: IO, place: OwnedSemaphorePermit, pace: Arc<ConnectionState>, timeouts: Timeouts) {
     let refusal = on_the_wire(&HttpError::unavailable("All connections are taken; try again shortly"), b"");
     let mut socket = Socket::new(io, pace, Some(place));
@@ -536,7 +537,7 @@ async fn reject<IO: Transport>(io: IO, place: OwnedSemaphorePermit, pace: Arc<Co
         poll_fn(|cx| Pin::new(&mut socket).poll_write(cx, &refusal)).await?;
         poll_fn(|cx| Pin::new(&mut socket).poll_shutdown(cx)).await
     };
-    // Whether it was heard or not, there is nothing more to do for this client.
+    // Whether the client has read it or not, nothing more can be done for it.
     let _: Result<io::Result<()>, _> = timeout(timeouts.close, farewell).await;
 }
 

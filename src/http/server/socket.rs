@@ -1,9 +1,10 @@
 //! One client's socket, and its time-outs.
 //!
-//! hyper parses and writes; this watches the clock. hyper's own header time-out also runs while a kept-alive connection
-//! rests between two requests, and does not run before the first byte, while the HTTP version is being told. One number
-//! cannot be right for both: an agent with an interval of 10 s would find its connection closed under every other heartbeat.
-//! So [`Socket`] and [`ConnectionState`] count the bytes and requests, and [`ConnectionState::deadline`] says what the client may take now.
+//! hyper parses and writes; the time-outs are here. hyper's own header time-out also runs while a kept-alive connection
+//! is idle, and does not run before the first byte, while the HTTP version is detected. One number cannot be right for
+//! both: an agent that sends a heartbeat every 10 s would find its connection closed before every other one. So
+//! [`Socket`] and [`ConnectionState`] count bytes and requests, and [`ConnectionState::deadline`] says which time-out
+//! applies now.
 //!
 //! Two smaller things are here because only the socket can do them: hyper's empty error responses to requests that it
 //! cannot parse get the documented body, and a closing connection is read until the client has received the response.
@@ -44,7 +45,7 @@ use crate::http::error::{HttpError, general_message, on_the_wire};
 /// How many bytes of responses may wait for one client before its next request waits. One response may be larger.
 const MAX_UNSENT_BYTES_OF_CLIENT: usize = 4 * 1024 * 1024;
 
-/// How far a connection is, told by its [`Socket`] and its service, asked by whoever drives it.
+/// The state of a connection, updated by its [`Socket`] and its service, and read by the task that drives it.
 #[derive(Debug)]
 pub struct ConnectionState {
     progress: Mutex<Progress>,
@@ -210,7 +211,7 @@ impl ConnectionState {
         if self.progress().heard { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// When the client will have taken too long, and for what. `None` while it is our turn.
+    /// The time-out that applies, and when it ends. None while the client waits for the server.
     pub fn deadline(&self, timeouts: &Timeouts) -> Option<(Instant, TimeoutKind)> {
         let progress = self.progress();
         if let Some(since) = progress.stalled {

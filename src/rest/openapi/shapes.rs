@@ -1,7 +1,7 @@
-//! The shapes of fields as schemas; the third twin of [`rest::json_values`](crate::rest::json_values) and
-//! `graphql::schema::value_types`.
+//! The schemas of field shapes; the third twin of [`rest::values`](crate::rest::values) and `graphql::schema::values`.
 //!
-//! A shape that has none here cannot be used in a field list: the expansion in [`object_schemas`](super::object_schemas) asks for it.
+//! A shape without a schema cannot be used in a field list: its expansion in [`objects`](super::objects) does not
+//! compile.
 
 use utoipa::PartialSchema;
 use utoipa::openapi::{RefOr, Schema};
