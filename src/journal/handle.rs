@@ -264,17 +264,21 @@ impl Journal {
         self.0.queue.backlog().take_refused()
     }
 
-    /// Notes a sign of life of a worker of whose heartbeat nothing else is taken.
-    pub fn note_liveness_sign(&self, sign: &LivenessSign<'_>) {
-        self.0.signs.note(&self.snapshot(), sign, self.0.signs.now());
+    /// Notes signs of life of workers of whose commands nothing else is taken. The clock and the snapshot are read once
+    /// for all of them: a server that refuses a million heartbeats a second has little time for each.
+    pub fn note_liveness_signs<'a>(&self, signs: impl IntoIterator<Item = LivenessSign<'a>>) {
+        let (known, now) = (self.snapshot(), self.0.signs.now());
+        for sign in signs {
+            self.0.signs.note(&known, &sign, now);
+        }
     }
 
-    /// The [noted](Self::note_liveness_sign) signs that are later than their workers' `last_seen`.
+    /// The [noted](Self::note_liveness_signs) signs that are later than their workers' `last_seen`.
     pub fn unrecorded_liveness_signs(&self) -> Vec<NotedSign> {
         self.0.signs.newer_than(&self.snapshot())
     }
 
-    /// The signs of life that this server has [noted](Self::note_liveness_sign).
+    /// The signs of life that this server has [noted](Self::note_liveness_signs).
     pub fn liveness_signs(&self) -> Arc<LivenessSigns> {
         self.0.signs.clone()
     }

@@ -90,15 +90,18 @@ impl LivenessSigns {
         let Some(worker) = known.find_worker(sign.worker_id).filter(|worker| sign.is_of(worker)) else { return };
         let (incarnation, late_sequence) = (worker.life.incarnation, sign.late_sequence(worker));
         let mut noted = self.lock();
-        let before = noted.get(&worker.id).filter(|before| before.incarnation == incarnation);
-        let last_late = before.and_then(|before| before.late_sequence);
-        if late_sequence.is_some_and(|this| last_late.is_some_and(|last| this <= last)) {
+        match noted.get_mut(&worker.id).filter(|before| before.incarnation == incarnation) {
             // A late sequence number is a sign of life once, as if its heartbeat were taken.
-            return;
+            Some(before) if late_sequence.is_some_and(|this| before.late_sequence.is_some_and(|last| this <= last)) => {}
+            Some(before) => {
+                before.late_sequence = late_sequence.or(before.late_sequence);
+                before.at = before.at.max(at);
+            }
+            None => {
+                let worker_id = worker.id.clone();
+                noted.insert(worker_id.clone(), NotedSign { worker_id, incarnation, late_sequence, at });
+            }
         }
-        let at = before.map_or(at, |before| before.at.max(at));
-        let (worker_id, late_sequence) = (worker.id.clone(), late_sequence.or(last_late));
-        noted.insert(worker_id.clone(), NotedSign { worker_id, incarnation, late_sequence, at });
     }
 
     /// Signs that are later than their workers' `last_seen`. The others are dropped.

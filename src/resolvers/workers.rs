@@ -373,7 +373,7 @@ impl Resolvers {
     }
 
     /// Refuses heartbeats before their bodies are read, if the queue has no room for one: then only
-    /// [who sends them](Self::record_life_sign) has to be read.
+    /// [who sends them](Self::record_life_signs) has to be read.
     pub fn check_room_for_heartbeat(&self) -> Result<()> {
         self.journal.check_room_for_heartbeat().map_err(|refused| self.limit_retry_after(refused))
     }
@@ -392,22 +392,18 @@ impl Resolvers {
 
     /// Notes that a worker is alive whose registration is refused.
     pub fn record_life_sign_of_registration(&self, worker_id: &str, boot_id: Option<&str>) {
-        self.journal.note_liveness_sign(&LivenessSign { worker_id, incarnation: None, boot_id, sequence: None });
+        self.journal.note_liveness_signs([LivenessSign { worker_id, incarnation: None, boot_id, sequence: None }]);
     }
 
-    /// Notes that a worker is alive whose heartbeat is refused, and nothing else of the heartbeat.
-    pub fn record_life_sign(&self, sender: &HeartbeatSender<'_>) {
-        let HeartbeatSender { worker_id, incarnation, boot_id, sequence } = *sender;
-        // No worker has an incarnation out of range.
-        if let Ok(incarnation) = checks::incarnation(incarnation) {
+    /// Notes signs of life from heartbeats that are refused, and nothing else of what these say.
+    pub fn record_life_signs<'a>(&self, senders: impl IntoIterator<Item = HeartbeatSender<'a>>) {
+        self.journal.note_liveness_signs(senders.into_iter().filter_map(|sender| {
+            let HeartbeatSender { worker_id, incarnation, boot_id, sequence } = sender;
+            // A heartbeat with an impossible incarnation is nobody's.
+            let incarnation = Some(checks::incarnation(incarnation).ok()?);
             let sequence = sequence.and_then(|number| u64::try_from(number).ok());
-            self.journal.note_liveness_sign(&LivenessSign {
-                worker_id,
-                incarnation: Some(incarnation),
-                boot_id,
-                sequence,
-            });
-        }
+            Some(LivenessSign { worker_id, incarnation, boot_id, sequence })
+        }));
     }
 
     async fn finish_heartbeat(&self, submitted: Submitted<HeartbeatAccepted>) -> Result<HeartbeatRecorded> {

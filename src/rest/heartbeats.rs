@@ -145,11 +145,26 @@ fn failure(error: Error) -> HttpError {
 #[derive(Deserialize)]
 struct Speaker<'a> {
     #[serde(borrow)]
-    worker_id: Option<Cow<'a, str>>,
+    worker_id: Option<Text<'a>>,
     incarnation: i64,
     #[serde(borrow)]
-    boot_id: Option<Cow<'a, str>>,
+    boot_id: Option<Text<'a>>,
     sequence: Option<i64>,
+}
+
+/// A string that is copied only if it has escapes. An `Option<Cow<str>>` is always copied: serde borrows a `Cow` only
+/// where it is the whole field.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl Speaker<'_> {
+    /// The worker is the one that the path of the request names, or else the one that the heartbeat names.
+    fn sender<'a>(&'a self, id: Option<&'a str>) -> Option<HeartbeatSender<'a>> {
+        let text = |text: &'a Option<Text<'_>>| text.as_ref().map(|Text(text)| &**text);
+        let worker_id = id.or(text(&self.worker_id))?;
+        let boot_id = text(&self.boot_id);
+        Some(HeartbeatSender { worker_id, incarnation: self.incarnation, boot_id, sequence: self.sequence })
+    }
 }
 
 #[derive(Deserialize)]
@@ -167,28 +182,17 @@ async fn hear(request: Request, resolvers: Resolvers) {
         PathId::from_request_parts(&mut parts, &()).await.ok().map(|PathId(id)| id)
     };
     let Ok(text) = JsonText::from_request(Request::from_parts(parts, body), &()).await else { return };
-    let hear = |id: Option<&str>, speaker: Speaker<'_>| {
-        let Speaker { worker_id, incarnation, boot_id, sequence } = speaker;
-        if let Some(worker_id) = id.or(worker_id.as_deref()) {
-            resolvers.record_life_sign(&HeartbeatSender {
-                worker_id,
-                incarnation,
-                boot_id: boot_id.as_deref(),
-                sequence,
-            });
-        }
-    };
-    if id.is_some() {
-        if let Ok(speaker) = serde_json::from_slice(text.as_bytes()) {
-            hear(id.as_deref(), speaker);
-        }
-    } else if let Ok(Speakers { heartbeats }) = serde_json::from_slice::<Speakers<Speaker<'_>>>(text.as_bytes()) {
-        heartbeats.into_iter().for_each(|speaker| hear(None, speaker));
+    let speakers: Vec<Speaker<'_>> = if id.is_some() {
+        serde_json::from_slice(text.as_bytes()).into_iter().collect()
+    } else if let Ok(Speakers { heartbeats }) = serde_json::from_slice(text.as_bytes()) {
+        heartbeats
     } else if let Ok(Speakers { heartbeats }) = serde_json::from_slice::<Speakers<&RawValue>>(text.as_bytes()) {
         // An invalid one does not concern the others.
-        let speakers = heartbeats.into_iter().filter_map(|heartbeat| serde_json::from_str(heartbeat.get()).ok());
-        speakers.for_each(|speaker| hear(None, speaker));
-    }
+        heartbeats.into_iter().filter_map(|heartbeat| serde_json::from_str(heartbeat.get()).ok()).collect()
+    } else {
+        return;
+    };
+    resolvers.record_life_signs(speakers.iter().filter_map(|speaker| speaker.sender(id.as_deref())));
 }
 
 /// One entry of a batch, after parsing.
