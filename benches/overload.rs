@@ -100,8 +100,7 @@ async fn measure(database: &str, scenario: &str) -> Result<()> {
         arguments.extend(["--database-url", url]);
     }
     // Agents use little of the machine, and PostgreSQL's share is its own. A flood of bodies takes a core to send.
-    let (ours, theirs) =
-        if scenario == "agents" { (Core::Any, Core::Any) } else { (Core::Measuring, Core::Measured) };
+    let (ours, theirs) = if scenario == "agents" { (Core::Any, Core::Any) } else { (Core::Measuring, Core::Measured) };
     ours.enter();
     let server = Program::aetherium(theirs, folder.path(), &arguments).await?;
     let workers = AGENTS + 2;

@@ -4,7 +4,6 @@
 //! shutdown may take ([`timing`](crate::timing)). How options are written on a command line is not known here.
 
 use std::convert::Infallible;
-use std::error::Error as StdError;
 use std::future::ready;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};

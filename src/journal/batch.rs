@@ -234,9 +234,9 @@ impl<'a> Batch<'a> {
     /// Announces a worker back online if it was announced offline. The actor is the server, as it is for the
     /// announcement that the worker was offline: the server found out both.
     pub fn announce_back_online(&mut self, worker: &mut Worker) -> bool {
-        let back = worker.announced == Availability::Offline;
+        let back = worker.last_announced_availability == Availability::Offline;
         if back {
-            worker.announced = Availability::Online;
+            worker.last_announced_availability = Availability::Online;
             let message = format!("Worker {} is back online", worker.id);
             self.record_event(Actor::Server, EventKind::WorkerOnline, &worker.id, message);
         }

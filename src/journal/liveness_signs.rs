@@ -29,7 +29,7 @@ impl LivenessSign<'_> {
     /// Whether the process is the present one of the worker, or one that is about to take its place: the same judgement
     /// as if the command were taken. The sequence number of a late heartbeat is a sign of life once.
     pub fn is_of(&self, worker: &Worker) -> bool {
-        if worker.life.left_at.is_some() {
+        if worker.life.deregistered_at.is_some() {
             return false;
         }
         let Some(incarnation) = self.incarnation else {
@@ -63,7 +63,9 @@ impl NotedSign {
     /// Whether the sign is later than the worker's `last_seen`, and the worker still has the same incarnation and has
     /// not left.
     pub fn is_news_of(&self, worker: &Worker) -> bool {
-        worker.life.incarnation == self.incarnation && worker.life.left_at.is_none() && worker.usage.last_seen < self.at
+        worker.life.incarnation == self.incarnation
+            && worker.life.deregistered_at.is_none()
+            && worker.usage.last_seen < self.at
     }
 }
 
@@ -92,7 +94,8 @@ impl LivenessSigns {
         let mut noted = self.lock();
         match noted.get_mut(&worker.id).filter(|before| before.incarnation == incarnation) {
             // A late sequence number is a sign of life once, as if its heartbeat were taken.
-            Some(before) if late_sequence.is_some_and(|this| before.late_sequence.is_some_and(|last| this <= last)) => {}
+            Some(before) if late_sequence.is_some_and(|this| before.late_sequence.is_some_and(|last| this <= last)) => {
+            }
             Some(before) => {
                 before.late_sequence = late_sequence.or(before.late_sequence);
                 before.at = before.at.max(at);
@@ -159,7 +162,7 @@ pub(super) mod tests {
             boots: Arc::default(),
             since_revision: 1,
             started_at: Timestamp::UNIX_EPOCH,
-            left_at: None,
+            deregistered_at: None,
         };
         let mut worker = Worker::first_life(WorkerId::parse("w1").unwrap(), identity, life);
         worker.usage.sequence = Some(sequence);

@@ -44,7 +44,7 @@ pub use self::published::{Committed, Published};
 pub use self::retention::{Retention, RetentionPruner};
 pub use self::store::database::Database;
 pub use self::store::database_url::without_password;
-pub use self::store::events::{EventLog, EventPage, LogRange};
+pub use self::store::events::{EventLog, EventLogPage, LogRange};
 pub use self::store::files::FileMoved;
 pub use self::store::migrations::MigrationState;
 pub use self::store::open_error::OpenError;

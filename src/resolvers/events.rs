@@ -10,7 +10,7 @@ use super::checks::truncate;
 use super::{Reading, Resolvers};
 use crate::cluster::{Cursor, Event, EventFilter, Snapshot, View, VmView, WorkerView};
 use crate::error::{Error, Result};
-use crate::journal::EventPage;
+use crate::journal::EventLogPage;
 
 /// Most events in one answer.
 pub(crate) const MAX_EVENTS: u64 = 500;
@@ -86,7 +86,7 @@ impl Resolvers {
                 "is too old, events after it have left the change log: read the present state, then go on from";
             return Err(Error::invalid("after", format!("\"{after}\" {problem} \"{}\" or later", page.start)));
         }
-        let EventPage { mut events, start: beginning } = page;
+        let EventLogPage { mut events, start: beginning } = page;
         // The log is read after the snapshot, and may have more: that is for the next page.
         events.retain(|event| event.cursor.revision <= reading.revision());
         let has_next_page = events.len() as u64 > limit;

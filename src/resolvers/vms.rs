@@ -65,7 +65,7 @@ impl Reading {
                 request.most_rows(holding).saturating_add(snapshot.vm_count() - holding)
             }
             None => match self.vms_of_zone(filter) {
-                Some(ids) if filter.is_for_zones_only() => {
+                Some(ids) if filter.has_only_zones() => {
                     // Each VM that several workers report is looked at.
                     request.most_rows(ids.map_or(0, Ids::count)).saturating_add(snapshot.duplicates().len())
                 }
@@ -123,7 +123,7 @@ impl ListById for FilteredList<'_, VmFilter> {
         if *self.filter == VmFilter::default() {
             return snapshot.vms_holding_slots();
         }
-        if let Some(zone) = self.filter.zone().filter(|_| self.filter.is_for_zones_only()) {
+        if let Some(zone) = self.filter.zone().filter(|_| self.filter.has_only_zones()) {
             let Some(ids) = snapshot.vms_of_zone(zone) else { return 0 };
             // A VM that several workers report is in the index of each zone, and shown in one.
             let is_elsewhere = |id: &&VmId| {

@@ -99,7 +99,7 @@ pub(super) async fn many(
         }
         Some(key) => {
             let render = move |recorded| rendered(&results(&places, recorded), None);
-            Ok(respond(resolvers.record_heartbeats_idempotent(heartbeats, once(key, render)).await.map_err(failure)?))
+            Ok(respond(resolvers.record_heartbeats_idempotent(readable, once(key, render)).await.map_err(failure)?))
         }
     }
 }

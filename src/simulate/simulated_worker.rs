@@ -272,7 +272,7 @@ impl SimulatedWorker {
 fn sane_duration(seconds: f64, usual: Duration) -> Duration {
     match Duration::try_from_secs_f64(seconds) {
         Ok(Duration::ZERO) | Err(_) => usual,
-        Ok(sane_duration) => wait.clamp(SHORTEST_WAIT, LONGEST_WAIT),
+        Ok(duration) => duration.clamp(SHORTEST_WAIT, LONGEST_WAIT),
     }
 }
 
@@ -429,7 +429,7 @@ mod tests {
             let wait = scene.fails(&error);
             assert!(wait >= SECOND / 2 && wait <= SECOND, "{error}: {wait:?}");
             assert_eq!(scene.duty_after(wait / 2), Action::Wait, "{error}");
-            assert_eq!(scene.duty_after(sane_duration), next_action, "{error}");
+            assert_eq!(scene.duty_after(wait), next_action, "{error}");
             let booted = boot != scene.worker.registration().boot_id;
             assert_eq!(booted, new_boot, "{error}");
         }

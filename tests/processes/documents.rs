@@ -300,7 +300,8 @@ fn every_path_and_link_in_the_documents_leads_somewhere() {
                 place.is_empty() || text.lines().any(|line| line.starts_with('#') && anchor(line) == place)
             };
             let target = root.join(target);
-            let leads = if target.is_dir() { place.is_empty() } else { fs::read_to_string(target).is_ok_and(has_place) };
+            let leads =
+                if target.is_dir() { place.is_empty() } else { fs::read_to_string(target).is_ok_and(has_place) };
             if !leads {
                 astray.push(format!("{} links to {link}", page.display()));
             }

@@ -10,10 +10,7 @@ use aetherium::journal::Retention;
 use aetherium::server::{Server, ServerOptions};
 use aetherium::timing::Timing;
 use migration::{Migrator, MigratorTrait};
-use sea_orm::{
-    ColumnTrait as _, ConnectionTrait, DbBackend, EntityName as _, EntityTrait, IdenStatic as _, Iterable as _,
-    Statement,
-};
+use sea_orm::{ColumnTrait as _, ConnectionTrait, DbBackend, EntityTrait, IdenStatic as _, Iterable as _, Statement};
 use serde_json::json;
 
 use crate::harness::*;

@@ -338,7 +338,7 @@ async fn replace(mut clusters: Vec<TestCluster>, times: usize, servers: watch::S
         // If so much does not come any more, there is nothing to disturb.
         let mut commits = cluster.server().journal().subscribe();
         while cluster.revision() < wanted {
-            if tokio::time::timeout(Duration::from_secs(2), commits.next()).await.is_err() {
+            if tokio::time::timeout(Duration::from_secs(2), commits.recv()).await.is_err() {
                 break;
             }
         }

@@ -142,12 +142,12 @@ on_both_databases! {
         {
             let mut sweep = std::pin::pin!(cluster.sweep());
             assert!(futures_util::poll!(&mut sweep).is_pending(), "it waits for its commit");
-            cluster.server().journal().note_liveness_sign(&LivenessSign {
+            cluster.server().journal().note_liveness_signs([LivenessSign {
                 worker_id: "w1",
                 incarnation: Some(1),
                 boot_id: None,
                 sequence: None,
-            });
+            }]);
             held.release();
             assert_eq!(in_time(sweep).await, 1, "w2");
         }
@@ -202,12 +202,12 @@ on_both_databases! {
         cluster.add([worker("w1"), worker("w2")]).await;
         cluster.advance(seconds(61));
         assert_eq!(cluster.sweep().await, 2);
-        cluster.server().journal().note_liveness_sign(&LivenessSign {
+        cluster.server().journal().note_liveness_signs([LivenessSign {
             worker_id: "w1",
             incarnation: Some(1),
             boot_id: None,
             sequence: None,
-        });
+        }]);
         assert_eq!(cluster.sweep().await, 0);
         assert_eq!(cluster.history().await.last().unwrap(), "worker_online w1");
         assert_eq!(cluster.worker("w1").await["status"], "active");

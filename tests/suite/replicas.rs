@@ -32,7 +32,7 @@ macro_rules! on_two_servers {
 async fn catch_up(cluster: &TestCluster, revision: u64) {
     let mut commits = cluster.server().journal().subscribe();
     while cluster.revision() < revision {
-        let seen = tokio::time::timeout(seconds(20), commits.next()).await;
+        let seen = tokio::time::timeout(seconds(20), commits.recv()).await;
         let _ = seen.expect("a server should look for others' commits").expect("the journal should be open");
     }
 }
@@ -40,7 +40,7 @@ async fn catch_up(cluster: &TestCluster, revision: u64) {
 on_two_servers! {
     async fn who_is_shed_by_one_server_is_not_announced_by_another(a, b) {
         a.advance(seconds(50));
-        a.server().journal().note_liveness_sign(&LivenessSign { worker_id: "w1", incarnation: Some(1), boot_id: None, sequence: None });
+        a.server().journal().note_liveness_signs([LivenessSign { worker_id: "w1", incarnation: Some(1), boot_id: None, sequence: None }]);
         assert_eq!(a.sweep().await, 0);
         a.advance(seconds(11));
         assert_eq!(b.sweep().await, 0, "61 s after the last heartbeat that was taken, 11 s after the one that was shed");
@@ -230,7 +230,7 @@ async fn a_server_that_was_cut_off_for_longer_than_tombstones_are_kept_finds_out
             let mut commits = b.server().journal().subscribe();
             database.let_role_in().await;
             while b.revision() < a.revision() {
-                let seen = tokio::time::timeout(seconds(20), commits.next()).await.expect("it should catch up");
+                let seen = tokio::time::timeout(seconds(20), commits.recv()).await.expect("it should catch up");
                 let change = seen.expect("the journal should be open").expect("it is one step");
                 assert!(!change.starts_over, "nothing was set back");
                 assert_eq!(change.removed, 1);

@@ -219,7 +219,7 @@ mod tests {
 
     /// The messages of the errors about a document.
     fn problems(document: &str) -> Vec<String> {
-        let response = parse_and_validate(document, &Limits::default()).expect_err(document);
+        let response = parse_and_validate(document, &Limits::default()).err().expect(document);
         response.errors.into_iter().map(|error| error.message).collect()
     }
 
@@ -234,7 +234,11 @@ mod tests {
             ("{ workers { id @skip(if: true, iff: true) } }", "Unknown argument \"iff\" on field \"@skip\".", "if"),
             ("{ node(id: 1) { ... on Workr { id } } }", "Unknown type \"Workr\".", "Worker"),
             ("{ node(id: 1) { ...F } } fragment F on Workr { id }", "Unknown type \"Workr\".", "Worker"),
-            ("query($f: Workerfilter) { workersConnection(filter: $f) { totalCount } }", "Unknown type", "WorkerFilter"),
+            (
+                "query($f: Workerfilter) { workersConnection(filter: $f) { totalCount } }",
+                "Unknown type",
+                "WorkerFilter",
+            ),
             ("{ workers { id @skp(if: true) } }", "Unknown directive \"@skp\".", "skip"),
             (
                 "{ workersConnection(filter: {statuses: [ACTVE]}) { totalCount } }",

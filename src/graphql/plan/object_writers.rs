@@ -252,8 +252,9 @@ macro_rules! field {
         Ok((Box::new(write), $volatility))
     }};
     ($shape:ident |$this:ident: $view:ty| $value:expr, $volatility:expr, $collected:ident, $compiler:ident) => {{
-        let write =
-            |$this: &$view, out: &mut ResponseBuffer| <values::$shape as WriteJson<_>>::write($value, &mut out.bytes);
+        let write = |$this: &$view, out: &mut ResponseBuffer| {
+            <value_types::$shape as WriteJson<_>>::write($value, &mut out.bytes)
+        };
         Ok((Box::new(write), $volatility))
     }};
 }

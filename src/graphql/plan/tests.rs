@@ -84,7 +84,12 @@ static VARIABLES: [Variable; 20] = [
     variable("first", "Int", "2", &["", "null", "0", "1", "3", "501"]),
     variable("after", "String", "null", &["", "null", r#""nonsense""#]),
     variable("statuses", "[VmStatus!]", "[RUNNING]", &["", "null", "[]", r#"["RUNNING", "STOPPED"]"#, r#""FAILED""#]),
-    variable("working", "[WorkerStatus!]", "[ACTIVE]", &["", "null", "[]", r#"["ACTIVE", "OFFLINE"]"#, r#""DRAINING""#]),
+    variable(
+        "working",
+        "[WorkerStatus!]",
+        "[ACTIVE]",
+        &["", "null", "[]", r#"["ACTIVE", "OFFLINE"]"#, r#""DRAINING""#],
+    ),
     variable("field", "WorkerOrderField!", "HOSTNAME", &[r#""ID""#, r#""ZONE""#, r#""VM_COUNT""#, r#""LAST_SEEN""#]),
     variable("direction", "OrderDirection", "DESC", &["", r#""ASC""#, r#""DESC""#]),
     variable(
@@ -474,7 +479,7 @@ impl Planned {
         &self,
         engine: &Engine,
         reading: &Reading,
-        row_cache: &Kept,
+        row_cache: &RowCache,
         spent: usize,
     ) -> Result<Option<String>, TestCaseError> {
         let (variables, budget) = (&self.parsed.request.variables, Budget::with_spent(spent));
@@ -530,7 +535,7 @@ async fn compare_budgets(
     text: &str,
     variables: Variables,
     readings: &[Reading],
-    row_cache: &Kept,
+    row_cache: &RowCache,
 ) -> Result<bool, TestCaseError> {
     let Some(planned) = Planned::of(document_cache, text, variables)? else { return Ok(false) };
     let engine = engine();
@@ -643,14 +648,15 @@ fn an_omitted_field_of_an_input_has_its_default_and_is_not_null() {
         (format!("query($order: WorkerOrder = {{field: ID}}) {{ {of_input} }}"), serde_json::json!({})),
     ] {
         run(async |document_cache| {
-            let planned = |text: &str, variables| Planned::of(document_cache, text, variables).unwrap().expect("a plan");
+            let planned =
+                |text: &str, variables| Planned::of(document_cache, text, variables).unwrap().expect("a plan");
             let engine = engine();
             let plain = planned(&format!("{{ {written} }}"), Variables::default());
             let planned = planned(&text, Variables::from_json(variables.clone()));
             for reading in &readings {
                 let expected = plain.by_engine(&engine, reading, &Budget::default()).await;
                 let by_engine = planned.by_engine(&engine, reading, &Budget::default()).await;
-                let by_plan = planned.by_plan(&engine, reading, &Kept::default(), 0).await.unwrap();
+                let by_plan = planned.by_plan(&engine, reading, &RowCache::default(), 0).await.unwrap();
                 assert!(expected.is_some() && by_engine == expected && by_plan == expected, "{text} {variables}");
             }
         });
@@ -751,7 +757,7 @@ proptest! {
         let text = generator.document();
         let variables = values_of(&used_variables(&text), &mut generator.random);
         let compared = run(async |document_cache| {
-            compare_budgets(document_cache, &text, variables, &readings, &Kept::default()).await
+            compare_budgets(document_cache, &text, variables, &readings, &RowCache::default()).await
         });
         prop_assume!(compared.map_err(|error| TestCaseError::fail(format!("{error}\n{text}")))?);
     }
@@ -774,7 +780,7 @@ proptest! {
         let text = generator.operation(&format!("{field} {{ {selection} }}"));
         let variables = values_of(&used_variables(&text), &mut generator.random);
         let compared = run(async |document_cache| {
-            compare(document_cache, &text, &[variables], &readings, &Kept::default()).await
+            compare(document_cache, &text, &[variables], &readings, &RowCache::default()).await
         });
         prop_assume!(compared.map_err(|error| TestCaseError::fail(format!("{error}\n{text}")))?.is_some());
     }

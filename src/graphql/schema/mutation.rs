@@ -79,7 +79,12 @@ impl Mutation {
             if let Err(refused) = check_connection() {
                 let (incarnation, sequence) = (input.incarnation.0, input.sequence.map(|number| number.0));
                 let boot_id = input.boot_id.as_deref();
-                resolvers.record_life_signs([HeartbeatSender { worker_id: &worker_id, incarnation, boot_id, sequence }]);
+                resolvers.record_life_signs([HeartbeatSender {
+                    worker_id: &worker_id,
+                    incarnation,
+                    boot_id,
+                    sequence,
+                }]);
                 return Err(refused.into());
             }
             let recorded = resolvers.record_heartbeat(&worker_id, input.into()).await?;

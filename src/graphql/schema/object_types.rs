@@ -219,7 +219,7 @@ heartbeat_reply_fields!(object {
 
 /// Object with an ID. No other object has the same, except that a worker may have that of a VM.
 #[derive(Clone, Debug, Interface)]
-#[graphql(field(name = "id", ty = "values::Id", desc = "Its ID."))]
+#[graphql(field(name = "id", ty = "value_types::Id", desc = "Its ID."))]
 pub enum Node {
     /// A worker.
     Worker(Worker),

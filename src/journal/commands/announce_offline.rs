@@ -41,21 +41,24 @@ impl Command for AnnounceOffline {
 
     fn decide(&self, batch: &mut Batch<'_>) -> Result<Self::Reply> {
         let cutoff = LivenessCutoff::of(batch.at, self.offline_after);
-        let mut announced = Vec::new();
+        let mut last_announced_availability = Vec::new();
         for id in &self.candidates {
             let Some(known) = batch.find_worker(id.as_str()).cloned() else { continue };
             let is_silent = known.availability(cutoff) == Availability::Offline;
-            if !is_silent || known.announced == Availability::Offline || self.signs.was_heard(&known, cutoff) {
+            if !is_silent
+                || known.last_announced_availability == Availability::Offline
+                || self.signs.was_heard(&known, cutoff)
+            {
                 continue;
             }
             let mut worker = Worker::clone(&known);
-            worker.announced = Availability::Offline;
+            worker.last_announced_availability = Availability::Offline;
             worker.revision = batch.revision;
             let message = format!("Worker {id} has not been heard from for over {} s", self.offline_after.as_secs());
             batch.record_event(Actor::Server, EventKind::WorkerOffline, id, message);
             batch.put_worker(worker, &[ColumnGroup::Announcement]);
-            announced.push(id.clone());
+            last_announced_availability.push(id.clone());
         }
-        Ok(announced)
+        Ok(last_announced_availability)
     }
 }

@@ -56,8 +56,8 @@ fn clamp_times(worker: &mut Worker, now: Timestamp) -> Vec<ColumnGroup> {
     };
     clamp(&mut worker.usage.last_seen, ColumnGroup::Heartbeat);
     clamp(&mut worker.life.started_at, ColumnGroup::Registration);
-    if let Some(left_at) = &mut worker.life.left_at {
-        clamp(left_at, ColumnGroup::Deregistration);
+    if let Some(deregistered_at) = &mut worker.life.deregistered_at {
+        clamp(deregistered_at, ColumnGroup::Deregistration);
     }
     let began = worker.drain.as_ref().and_then(|drain| drain.started_at);
     if let (Some(mut began), Some(drain)) = (began.filter(|began| *began > now), &mut worker.drain) {

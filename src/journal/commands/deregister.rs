@@ -92,7 +92,7 @@ impl Command for Deregister {
             batch.purge(&known, by_itself);
             return Ok(());
         }
-        let has_left = known.life.left_at.is_some();
+        let has_left = known.life.deregistered_at.is_some();
         let ends_its_boot = by_itself && known.life.boots.boot_id.is_some() && !known.life.boots.has_ended();
         if has_left && !ends_its_boot {
             return Ok(());

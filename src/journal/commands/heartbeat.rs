@@ -166,7 +166,7 @@ impl Command for RecordHeartbeat {
             return Err(tombstone.map_or_else(|| not_registered(worker_id), |it| refuse_purged(worker_id, it, report)));
         };
         check_incarnation(&known, report.incarnation, report.boot_id.as_deref())?;
-        if known.life.left_at.is_some() {
+        if known.life.deregistered_at.is_some() {
             let over = known.life.boots.find_over(report.boot_id.as_deref());
             let has_left = || Error::HasLeft(worker_id.clone());
             return Err(over.map_or_else(has_left, |boot_id| boot_is_over(worker_id, &boot_id, known.life.incarnation)));

@@ -102,7 +102,7 @@ fn known_vms<'a>(known: &'a Snapshot, worker_id: &str) -> Option<&'a WorkerVms> 
 /// How many events a sign of life of a worker causes: one if the worker was announced offline, because it is announced
 /// back.
 fn events_if_back(known: &Snapshot, worker_id: &str) -> usize {
-    let is_offline = |worker: &Arc<Worker>| worker.announced == Availability::Offline;
+    let is_offline = |worker: &Arc<Worker>| worker.last_announced_availability == Availability::Offline;
     usize::from(known.find_worker(worker_id).is_some_and(is_offline))
 }
 

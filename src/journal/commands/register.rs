@@ -85,7 +85,7 @@ impl Command for Register {
                 boots: Arc::new(boots),
                 since_revision: revision,
                 started_at: at,
-                left_at: None,
+                deregistered_at: None,
             };
             let worker = Worker::first_life(id.clone(), identity.clone(), life);
             let message = format!("Worker {id} registered");

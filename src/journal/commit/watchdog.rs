@@ -54,7 +54,7 @@ impl WorkKind {
     fn left(self, elapsed: Duration, idle: Duration) -> Duration {
         match self {
             Self::Commit => COMMIT_TIMEOUT.saturating_sub(elapsed).min(ABORT_AFTER.saturating_sub(idle)),
-            Self::Look => POLL_TIMEOUT.saturating_sub(idle),
+            Self::Poll => POLL_TIMEOUT.saturating_sub(idle),
         }
     }
 }

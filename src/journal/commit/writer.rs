@@ -96,7 +96,7 @@ impl fmt::Debug for Writer {
 
 impl Writer {
     /// A writer on top of this state, which takes commands from the queue.
-    pub fn new(
+    pub(in crate::journal) fn new(
         database: Database,
         clock: Clock,
         snapshot: Arc<Snapshot>,

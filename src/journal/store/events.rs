@@ -45,7 +45,7 @@ pub struct EventLog {
 struct SharedPage {
     after: Cursor,
     up_to: u64,
-    page: Arc<OnceCell<Arc<EventPage>>>,
+    page: Arc<OnceCell<Arc<EventLogPage>>>,
 }
 
 /// Where the log begins and ends.
@@ -59,14 +59,14 @@ pub struct LogRange {
 
 /// ColumnGroup of the log.
 #[derive(Clone, Debug)]
-pub struct EventPage {
+pub struct EventLogPage {
     /// The events, oldest first.
     pub events: Vec<Arc<Event>>,
     /// Where the log begins.
     pub start: Cursor,
 }
 
-impl EventPage {
+impl EventLogPage {
     /// Whether nothing between a cursor and this page can have been pruned.
     pub fn follows(&self, after: &Cursor) -> bool {
         !self.start.is_after(after)
@@ -81,7 +81,7 @@ impl EventLog {
 
     /// Up to `limit` events after a cursor, oldest first, with the beginning of the log: so a caller notices that
     /// events were pruned, and does not take them for events that never were.
-    pub async fn events_after(&self, after: &Cursor, filter: &EventFilter, limit: u64) -> Result<EventPage> {
+    pub async fn events_after(&self, after: &Cursor, filter: &EventFilter, limit: u64) -> Result<EventLogPage> {
         let mut select = event::Entity::after(signed(after.revision), i64::from(after.position));
         if let Some(worker_ids) = &filter.worker_ids {
             // No worker has an invalid id, and not every database takes every text: PostgreSQL refuses NUL.
@@ -95,12 +95,12 @@ impl EventLog {
         // The events are read before the beginning, which is moved before events are removed.
         let rows = select.limit(limit).all(&*self.database.readers()).await?;
         let LogRange { start, .. } = self.read_range(&permit).await?;
-        Ok(EventPage { events: self.read(rows)?, start })
+        Ok(EventLogPage { events: self.read(rows)?, start })
     }
 
     /// The next events after a cursor and up to a revision that this server knows, oldest first, and whether those are
     /// all. They are read once, however many followers ask for the same while they are kept.
-    pub async fn shared_events(&self, after: &Cursor, up_to: u64) -> Result<(Arc<EventPage>, bool)> {
+    pub async fn shared_events(&self, after: &Cursor, up_to: u64) -> Result<(Arc<EventLogPage>, bool)> {
         let page = self.shared_page(after, up_to);
         let read = async || {
             let mut page = self.events_after(after, &EventFilter::default(), SHARED_PAGE as u64).await?;
@@ -113,7 +113,7 @@ impl EventLog {
         Ok((page, is_all))
     }
 
-    fn shared_page(&self, after: &Cursor, up_to: u64) -> Arc<OnceCell<Arc<EventPage>>> {
+    fn shared_page(&self, after: &Cursor, up_to: u64) -> Arc<OnceCell<Arc<EventLogPage>>> {
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = shared.iter().find(|known| known.up_to == up_to && known.after == *after) {
             return known.page.clone();

@@ -182,7 +182,7 @@ fn read_worker(row: worker::Model, id: WorkerId, vms: WorkerVms) -> Result<Worke
             boots: read_boots(row.boot_id, row.host_boot_id, row.earlier_boot_ids, row.earlier_host_boot_ids),
             since_revision: unsigned("incarnation_revision", row.incarnation_revision)?,
             started_at: row.started_at,
-            left_at: row.deregistered_at,
+            deregistered_at: row.deregistered_at,
         },
         usage: Usage {
             last_seen: row.last_seen,
@@ -201,7 +201,7 @@ fn read_worker(row: worker::Model, id: WorkerId, vms: WorkerVms) -> Result<Worke
         policy,
         drain,
         policy_revision: unsigned("policy_revision", row.policy_revision)?,
-        announced: row.last_announced_availability.parse()?,
+        last_announced_availability: row.last_announced_availability.parse()?,
         revision: unsigned("revision", row.revision)?,
         render_cache: Default::default(),
     })
@@ -292,11 +292,11 @@ pub fn registration_row(worker: &Worker) -> RegistrationRow<'_> {
         policy,
         drain: _,
         policy_revision,
-        announced,
+        last_announced_availability,
         revision: _,
         render_cache: _,
     } = worker;
-    let Life { incarnation, boots, since_revision, started_at, left_at } = life;
+    let Life { incarnation, boots, since_revision, started_at, deregistered_at } = life;
     let Boots { boot_id, earlier: _, host } = &**boots;
     let Identity { hostname, address, zone, labels, capabilities, cpu_cores, memory_mb, disk_gb, max_vms } =
         &**identity;
@@ -306,8 +306,8 @@ pub fn registration_row(worker: &Worker) -> RegistrationRow<'_> {
         "max_vms": max_vms, "incarnation": incarnation, "boot_id": boot_id,
         "earlier_boot_ids": earlier_boot_ids(boots), "earlier_host_boot_ids": earlier_host_boot_ids(boots),
         "host_boot_id": host, "incarnation_revision": since_revision,
-        "started_at": with_milliseconds(*started_at), "deregistered_at": left_at.map(with_milliseconds),
-        "policy": policy.as_str(), "last_announced_availability": announced.as_str(),
+        "started_at": with_milliseconds(*started_at), "deregistered_at": deregistered_at.map(with_milliseconds),
+        "policy": policy.as_str(), "last_announced_availability": last_announced_availability.as_str(),
         "registration_revision": registration_revision, "policy_revision": policy_revision,
     });
     RegistrationRow { identity, usage: usage_row(worker) }
@@ -391,13 +391,13 @@ pub fn tombstone_row(tombstone: &Tombstone) -> Value {
 
 /// What an announcement writes of a worker.
 pub fn announcement_row(worker: &Worker) -> Value {
-    json!({ "id": worker.id.as_str(), "last_announced_availability": worker.announced.as_str(), "revision": worker.revision })
+    json!({ "id": worker.id.as_str(), "last_announced_availability": worker.last_announced_availability.as_str(), "revision": worker.revision })
 }
 
 /// What a deregistration writes of a worker.
 pub fn deregistration_row(worker: &Worker) -> Value {
-    let left_at = worker.life.left_at.map(with_milliseconds);
-    json!({ "id": worker.id.as_str(), "deregistered_at": left_at, "revision": worker.revision })
+    let deregistered_at = worker.life.deregistered_at.map(with_milliseconds);
+    json!({ "id": worker.id.as_str(), "deregistered_at": deregistered_at, "revision": worker.revision })
 }
 
 /// What a heartbeat writes of a VM. It is not a [`Value`], for the reason of [`UsageRow`]: there are hundreds of VMs in

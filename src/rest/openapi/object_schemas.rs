@@ -50,7 +50,7 @@ macro_rules! declare {
     ({ } $(#[doc = $doc:literal])* $object:ident($this:ident: $view:ty) {
         $($(#[doc = $field_doc:literal])* $field:ident: $shape:ident [$where:ident $($volatility:ident)?] = $value:expr;)+
     }) => {
-        impl Declared for objects::$object {
+        impl Declared for json_objects::$object {
             const NAME: &'static str = stringify!($object);
             const DESCRIPTION: &'static [&'static str] = &[$($doc),*];
 

@@ -98,7 +98,9 @@ impl Fault {
             | Self::Locked => &["commits"],
             // It answers questions; what others commit is committed elsewhere.
             Self::Demoted => &["commits", "replication"],
-            Self::Stopped | Self::Frozen | Self::BlackHole | Self::NoSessions => &["commits", "database", "replication"],
+            Self::Stopped | Self::Frozen | Self::BlackHole | Self::NoSessions => {
+                &["commits", "database", "replication"]
+            }
             Self::Slow | Self::Paused | Self::Killed | Self::ClockSet(_) | Self::DatabaseClockSet(_) => &[],
         };
         names.iter().copied().collect()

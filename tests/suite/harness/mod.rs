@@ -80,7 +80,7 @@ impl TestCluster {
         Self::of(server, database, options, clock)
     }
 
-    fn of(server: Server, database: TestDatabase, options: Options, clock: Clock) -> Self {
+    fn of(server: Server, database: TestDatabase, options: ServerOptions, clock: Clock) -> Self {
         let service = Service::new(server.service());
         let sweeper = Mutex::new(server.liveness_sweeper());
         Self { database, options, clock, server, service, sweeper }
