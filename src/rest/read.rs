@@ -20,8 +20,7 @@ const X_REVISION: HeaderName = HeaderName::from_static("x-revision");
 /// The request headers that a response depends on.
 const VARY: HeaderValue = HeaderValue::from_static("accept, accept-encoding");
 
-/// The headers of every response to a query. Caches may store it, but have to revalidate it each time. Placeholders are
-/// filled in this order.
+/// The headers of every response to a query. Caches may store it, but have to revalidate it each time.
 const HEADERS: [(HeaderName, HeaderValue); 4] = [
     (X_REVISION, HeaderTemplate::PLACEHOLDER),
     (header::ETAG, HeaderTemplate::PLACEHOLDER),
