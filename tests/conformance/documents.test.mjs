@@ -39,13 +39,15 @@ describe('commands that documents give for live data', () => {
         const options = globalThis.WebSocket ? {} : { NODE_OPTIONS: '--experimental-websocket' };
         const child = spawn('bash', ['-c', pasted], {
           env: { ...process.env, ...options },
-          stdio: ['ignore', 'pipe', 'inherit'],
+          stdio: ['ignore', 'pipe', 'pipe'],
           detached: true, // A group of its own, to be ended with what bash has started.
         });
         const printed = new Received();
         const ended = new Promise((resolve) => child.once('close', resolve));
         createInterface(child.stdout).on('line', (line) => printed.push(line));
-        child.once('close', (code) => printed.end(new Error(`the command ended with ${code}`)));
+        let complaints = ''; // And the progress that curl shows.
+        child.stderr.setEncoding('utf8').on('data', (text) => (complaints += text));
+        child.once('close', (code) => printed.end(new Error(`the command ended with ${code}: ${complaints}`)));
         try {
           let isOver = false;
           const event = printed.first('an event about worker-01', (line) => line.includes('worker-01')).finally(() => (isOver = true));
