@@ -86,7 +86,6 @@ mod tests {
     fn every_answer_has_its_revision_and_its_tag_under_their_names() {
         for template in [&*ANSWER, &*NOT_MODIFIED] {
             let own = [(X_REVISION, HeaderValue::from(7)), (header::ETAG, HeaderValue::from_static("\"tag\""))];
-            // Which checks that each was met in its turn.
             let answer = template.answer_with(Body::empty(), own);
             let headers = answer.headers();
             let shown = [X_REVISION, header::ETAG, header::CACHE_CONTROL, header::VARY].map(|name| &headers[name]);

@@ -113,7 +113,11 @@ pub async fn watch<T>(
 
 #[cfg(test)]
 mod tests {
+    use std::future::{pending, ready};
+
     use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
 
     #[test]
     fn a_poll_may_take_long_and_a_commit_may_not_and_neither_goes_on_without_answers() {
@@ -123,5 +127,35 @@ mod tests {
         assert_eq!(WorkKind::Commit.left(long, second), Duration::ZERO);
         assert_eq!(WorkKind::Commit.left(second * 6, second), second * 2);
         assert_eq!(WorkKind::Commit.left(second * 6, ABORT_AFTER), Duration::ZERO);
+    }
+    /// What comes of a commit whose database has answered for the last time so long ago; none if it goes on.
+    async fn commit_without_an_answer_for(wait: Duration) -> Option<Result<(), Aborted>> {
+        let database = Database::connect("sqlite::memory:").await.unwrap();
+        let progress = Progress::begun_ago(MINUTE);
+        let commit = async {
+            progress.idle_for(wait);
+            pending().await
+        };
+        timeout(3 * PERIOD, watch(&database, &progress, WorkKind::Commit, commit)).await.ok()
+    }
+
+    #[tokio::test]
+    async fn a_commit_is_aborted_when_nothing_of_it_is_answered_and_not_before() {
+        let aborted = Aborted("no answer from the database in time");
+        assert_eq!(commit_without_an_answer_for(ABORT_AFTER).await, Some(Err(aborted)));
+        assert_eq!(commit_without_an_answer_for(ABORT_AFTER / 2).await, None);
+    }
+
+    #[tokio::test]
+    async fn the_wait_for_an_answer_begins_with_the_work() {
+        let database = Database::connect("sqlite::memory:").await.unwrap();
+        // Nothing was asked for a minute, and so nothing was answered.
+        let watched = async |kind: WorkKind| {
+            let progress = Progress::begun_ago(MINUTE);
+            timeout(2 * PERIOD, watch(&database, &progress, kind, pending::<()>())).await.ok()
+        };
+        assert_eq!((watched(WorkKind::Commit).await, watched(WorkKind::Poll).await), (None, None));
+        let done = watch(&database, &Progress::begun_ago(MINUTE), WorkKind::Commit, ready("done")).await;
+        assert_eq!(done, Ok("done"));
     }
 }
