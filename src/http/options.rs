@@ -1,5 +1,5 @@
 //! What an operator may set about HTTP, with its defaults. Time-outs of connections are not here but in
-//! [`ListenerOptions`](super::server::listener::ListenerOptions).
+//! [`timeouts`](super::server::timeouts).
 
 use std::time::Duration;
 

@@ -100,11 +100,11 @@ pub struct ListenerOptions {
     pub reserved_connections: usize,
     /// Counts the connections that were rejected: over the cap and over the reserve.
     pub turned_away: Arc<AtomicU64>,
-    /// How long a client may take for each thing it has to do.
+    /// The time-outs of a client.
     pub timeouts: Timeouts,
     /// How long requests in flight may take after the shutdown has begun.
     pub shutdown_time: Duration,
-    /// Bytes of answers that may wait for all clients together to take them. Beyond, an answer of more than 64 KiB is
+    /// Bytes of responses that may wait to be taken, of all clients together. Beyond that, a response of more than 64 KiB is
     /// refused.
     pub max_unsent_bytes: usize,
 }
@@ -130,7 +130,7 @@ impl ListenerOptions {
 /// closed.
 ///
 /// After `shutdown`, no new connections are accepted, idle ones close at once, and others after their response. Those
-/// that are not done within [`ListenerOptions::farewell_time`] are cut. WebSockets are not waited for: their handlers
+/// that are not done within [`ListenerOptions::shutdown_time`] are cut. WebSockets are not waited for: their handlers
 /// watch the same token. Connections learn of the shutdown from this function, so that they go on by themselves if its
 /// future is dropped before it returns.
 pub async fn serve<S>(listener: TcpListener, service: S, options: ListenerOptions, shutdown: CancellationToken)
