@@ -1,9 +1,8 @@
 //! The schemas of responses: the objects of the field lists, and what wraps them.
 //!
 //! The lists of [`cluster::fields`](crate::cluster::fields), which make the JSON in
-//! [`json_objects`](mod@crate::rest::json_objects) and the GraphQL types,
-//! are expanded once more here. So a field is in the document because it is in the answer, with the words that GraphQL
-//! has for it.
+//! [`json_objects`](mod@crate::rest::json_objects) and the GraphQL types, are expanded once more here. So a field is in the
+//! document because it is in the response, with the description that GraphQL has.
 
 use serde_json::json;
 use utoipa::PartialSchema;
