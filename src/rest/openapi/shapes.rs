@@ -1,6 +1,6 @@
 //! The schemas of field shapes; the third twin of [`rest::json_values`](crate::rest::json_values) and `graphql::schema::value_types`.
 //!
-//! A shape without a schema cannot be used in a field list: its expansion in [`objects`](super::objects) does not
+//! A shape without a schema cannot be used in a field list: its expansion in [`object_schemas`](super::object_schemas) does not
 //! compile.
 
 use utoipa::PartialSchema;
