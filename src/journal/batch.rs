@@ -118,7 +118,7 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// The state this batch began on, at the revision that it will have: for responses that tell no more than a reply
+    /// The state this batch began on, at the revision that it will have: for responses that show no more than a reply
     /// and the revision.
     pub fn preview(&self) -> Arc<Snapshot> {
         let mut preview = self.base.clone();
@@ -131,7 +131,7 @@ impl<'a> Batch<'a> {
         self.idempotency_records.get(key)
     }
 
-    /// Keeps a response for whoever asks again.
+    /// Keeps a response for the case that its request is sent again.
     pub fn record_response(&mut self, key: Arc<str>, fingerprint: Arc<str>, response: StoredResponse) {
         self.recorded_keys.push(key.clone());
         self.idempotency_records.insert(key, IdempotencyRecord { fingerprint, response });

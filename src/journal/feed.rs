@@ -1,8 +1,8 @@
-//! The changes that were committed lately, for whoever follows.
+//! The change feed: the changes that were committed lately, for streams and for requests that wait for a change.
 //!
 //! A bounded ring: it keeps the last changes, up to a number and to a size in bytes, whether anybody reads them or not.
 //! A [`ChangeReceiver`] is only a position in it: one that is not read holds nothing back and costs nothing. When it is
-//! read again and the ring has moved on, it is told that it [`Lagged`], and its holder catches up from the event log or
+//! read again and the ring has moved on, it answers [`Lagged`], and its holder catches up from the event log or
 //! from the latest snapshot.
 //!
 //! For the same reason a change carries no snapshot. It says what to look for; what it looks like is read from the

@@ -20,13 +20,13 @@ pub struct StoredResponse {
 /// The response to the request that first came with a key.
 #[derive(Clone, Debug)]
 pub struct IdempotencyRecord {
-    /// Tells that request from others with the same key.
+    /// Distinguishes that request from others with the same key.
     pub fingerprint: Arc<str>,
     /// How it was answered.
     pub response: StoredResponse,
 }
 
-/// The fingerprint of a heartbeat. Its prefix is how the database tells the records of heartbeats from those of
+/// The fingerprint of a heartbeat. Its prefix is how the database distinguishes the records of heartbeats from those of
 /// commands, which are kept longer.
 pub fn heartbeat_fingerprint(fingerprint: &str) -> String {
     format!("{}{fingerprint}", Request::HEARTBEAT)

@@ -41,7 +41,7 @@ impl Command for AnnounceOffline {
 
     fn decide(&self, batch: &mut Batch<'_>) -> Result<Self::Reply> {
         let cutoff = LivenessCutoff::of(batch.at, self.offline_after);
-        let mut last_announced_availability = Vec::new();
+        let mut announced = Vec::new();
         for id in &self.candidates {
             let Some(known) = batch.find_worker(id.as_str()).cloned() else { continue };
             let is_silent = known.availability(cutoff) == Availability::Offline;
@@ -57,8 +57,8 @@ impl Command for AnnounceOffline {
             let message = format!("Worker {id} has not been heard from for over {} s", self.offline_after.as_secs());
             batch.record_event(Actor::Server, EventKind::WorkerOffline, id, message);
             batch.put_worker(worker, &[ColumnGroup::Announcement]);
-            last_announced_availability.push(id.clone());
+            announced.push(id.clone());
         }
-        Ok(last_announced_availability)
+        Ok(announced)
     }
 }

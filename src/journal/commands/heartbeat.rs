@@ -16,13 +16,13 @@ use crate::journal::liveness_signs::LivenessSign;
 pub struct RecordHeartbeat {
     /// The worker that it says it is; any text, since an odd one is just unknown.
     pub worker_id: String,
-    /// What it says.
+    /// Its contents.
     pub report: HeartbeatReport,
     /// For how long a worker may be silent.
     pub offline_after: Duration,
 }
 
-/// What a heartbeat says.
+/// The contents of a heartbeat.
 #[derive(Clone, Debug)]
 pub struct HeartbeatReport {
     /// The incarnation of the process that sends it.
@@ -38,11 +38,11 @@ pub struct HeartbeatReport {
     pub used_memory_mb: Option<u32>,
     /// Disk allocated to VMs, in GB; if left out, as before.
     pub used_disk_gb: Option<u32>,
-    /// What it says of its VMs.
+    /// Its inventory, or the changes of it.
     pub inventory: Inventory,
 }
 
-/// What a heartbeat says of the worker's VMs.
+/// The VMs of a worker, as far as a heartbeat carries them.
 #[derive(Clone, Debug, Default)]
 pub enum Inventory {
     /// Nothing: they are as they were. That is not the same as an empty list.
@@ -59,12 +59,12 @@ pub enum Inventory {
     },
 }
 
-/// What a worker says of one VM.
+/// One VM in a heartbeat.
 #[derive(Clone, Debug)]
 pub struct VmReport {
     /// The VM; checked here, so that one odd id does not spoil the heartbeat.
     pub id: String,
-    /// Name given by whoever created it.
+    /// The name that it was created with.
     pub name: Arc<str>,
     /// What it is doing.
     pub status: VmStatus,

@@ -19,7 +19,7 @@ pub type RenderResponse<C> = Box<dyn Fn(&<C as Command>::Reply, Arc<Snapshot>, T
 pub struct IdempotentCommand<C: Command> {
     /// The idempotency key, chosen by the client.
     pub key: Arc<str>,
-    /// Tells this request from others that come with the same key.
+    /// Distinguishes this request from others with the same key.
     pub fingerprint: Arc<str>,
     /// What is to be done.
     pub command: C,

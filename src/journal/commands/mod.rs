@@ -41,7 +41,7 @@ use crate::error::Result;
 
 /// A decision about the cluster, which may change it.
 pub trait Command: Send + 'static {
-    /// What whoever asked is answered, once it is committed.
+    /// The reply, which is sent once the command is committed.
     type Reply: Send + 'static;
 
     /// The lane in which it waits.

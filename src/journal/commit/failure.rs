@@ -1,7 +1,7 @@
-//! Why a batch was not committed, as far as an error of the database tells.
+//! Why a batch was not committed, derived from the error of the database.
 //!
 //! The distinction decides what becomes of the commands: what is refused for its data is tried in halves, so that the
-//! other commands are spared; in an outage all of them fail. How a client is told is [`Error`]'s business.
+//! other commands are spared; in an outage all of them fail. What a client is answered is [`Error`]'s business.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! The health of commits, as the writer has last seen it: whether they succeed, and how old what this server knows of
 //! other servers' commits may be.
 //!
-//! The writer records it, and whoever is asked for the health of the server reads it. Nothing is decided by it: the
+//! The writer records it, and health checks read it. Nothing is decided by it: the
 //! writer gives up by its [watchdog](super::watchdog), and refuses commands in an
 //! [outage](crate::journal::store::outage).
 
@@ -81,7 +81,7 @@ impl CommitHealth {
         self.is_committing.store(false, Ordering::Relaxed);
     }
 
-    /// Records whether commits fail. Answers whether that is news.
+    /// Records whether commits fail. Answers whether that has changed.
     pub fn set_failing(&self, is_failing: bool) -> bool {
         if !is_failing {
             // An attempt has just succeeded.

@@ -22,7 +22,8 @@ use crate::journal::store::reachability::Reachability;
 const SUSPICIOUS_AFTER: Duration = Duration::from_secs(1);
 
 /// After how long without an answer a commit is aborted though the database can be reached: two seconds after health
-/// tells of it (`health::HANGS_AFTER`), because clients are to be told within two seconds.
+/// shows the hang (`health::HANGS_AFTER`), because the clients of the commit are to be answered within two seconds of
+/// that.
 const ABORT_AFTER: Duration = Duration::from_secs(5);
 
 /// How long a commit may take in all, whatever is answered meanwhile.

@@ -64,7 +64,7 @@ pub struct Writer {
     queue: QueueReceiver,
     /// Wakes the writer to poll for commits of other servers at once.
     poll_now: Arc<Notify>,
-    /// Tells other servers of commits.
+    /// Notifies other servers of commits.
     notifier: CommitNotifier,
     health: Arc<CommitHealth>,
     /// Set while the database is known to take no commits, or not all of them.
@@ -211,8 +211,8 @@ impl Writer {
             }
             Err(Failure::Outage(error)) => {
                 self.enter_outage(&error);
-                // The commands that wait would only run into the same outage, and longer than their clients wait. Those
-                // that are sent from now on are not failed with them: what they are told has to be of their own time.
+                // The commands that wait would only run into the same outage, and take longer than their clients wait.
+                // Commands that are sent from now on do not fail with them: the next attempt decides about those.
                 let waiting = self.queue.take_all();
                 fail(commands.into_iter().chain(waiting), &error);
             }
@@ -439,8 +439,8 @@ impl Writer {
         }
     }
 
-    /// A command was refused. If that is the fault of the tables and not of the command, commits fail from now on as
-    /// far as health tells, but commands are still tried.
+    /// A command was refused. If that is the fault of the tables and not of the command, health shows from now on that
+    /// commits fail, but commands are still tried.
     fn check_tables(&mut self, error: &Error) {
         if is_about_the_tables(error) && self.outage.is_none() {
             self.health.set_failing(true);

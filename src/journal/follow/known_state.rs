@@ -161,9 +161,9 @@ impl KnownState {
         Arc::new(base)
     }
 
-    /// Begins an epoch, by which what is committed from now on is told from what a copy of the database may come to
-    /// have. If the database was restored, the incarnation floor is raised in the same transaction: once there is an
-    /// epoch, nobody notices the restore any more, such as this server after a crash.
+    /// Begins an epoch: it distinguishes commits from now on from those that are made to a copy of the database. If the
+    /// database was restored, the incarnation floor is raised in the same transaction: once there is an epoch, the
+    /// restore is not noticed any more, for example by this server after a crash.
     pub async fn begin_epoch(&mut self) -> Result<()> {
         let name = format!("{:012x}", rand::rng().random::<u64>() >> 16);
         let transaction = self.database.begin_writing().await?;
@@ -187,7 +187,7 @@ impl KnownState {
         Ok(())
     }
 
-    /// Makes a committed state the one that is read, and tells the receivers of the feed.
+    /// Makes a committed state the one that is read, and publishes the change to the feed.
     pub fn publish(
         &mut self,
         base: &Snapshot,
@@ -213,7 +213,8 @@ impl KnownState {
         }
     }
 
-    /// Records that until now the database took no commits, for whoever judges silence.
+    /// Records that until now the database took no commits, for the liveness sweeper: that time is no silence of
+    /// workers.
     pub fn stamp_outage(&self) {
         let milliseconds = u64::try_from(self.clock.monotonic().as_millis()).unwrap_or(u64::MAX);
         // 0 is for never.

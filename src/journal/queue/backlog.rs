@@ -1,9 +1,9 @@
 //! Who is let into the queue: how much waits in each lane, and how long another command would have to wait.
 //!
-//! A command whose expected wait is longer than its client would wait is refused at once, and told how long to wait
-//! before it tries again. What fits into the very next batch is always let in, however long commits take. The expected
-//! wait follows from what waits in the lane and from what the last commits cost ([`CommitCost`](super::commit_cost)).
-//! This is arithmetic over counters that senders and the writer share; the commands themselves are in
+//! A command whose expected wait is longer than its client would wait is refused at once, with the time after which it
+//! may be sent again. What fits into the very next batch is always let in, however long commits take. The expected wait
+//! follows from what waits in the lane and from what the last commits cost ([`CommitCost`](super::commit_cost)). This
+//! is arithmetic over counters that senders and the writer share; the commands themselves are in
 //! [`command_queue`](super::command_queue).
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

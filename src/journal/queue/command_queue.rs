@@ -139,8 +139,8 @@ impl QueueReceiver {
         taken
     }
 
-    /// Drops commands whose replies nobody waits for any more, and notes the signs of life in them. Their clients were
-    /// told that they timed out, and may have sent them again: a command that has not begun is not done.
+    /// Drops commands whose replies nobody waits for any more, and notes the signs of life in them. Their clients have
+    /// had a time-out as their answer, and may have sent them again: a command that has not begun is not done.
     pub fn drop_abandoned(&self, commands: &mut PendingCommands, known: &Snapshot) {
         commands.retain(|pending| {
             let is_abandoned = pending.is_abandoned();
@@ -158,7 +158,7 @@ impl QueueReceiver {
         CommitInProgress { rows, began: Instant::now() }
     }
 
-    /// The commit has ended. Only one that succeeded tells what commits cost.
+    /// The commit has ended. Only one that succeeded shows what commits cost.
     pub fn end_commit(&mut self, commit: CommitInProgress, has_succeeded: bool) {
         self.backlog.end_commit();
         if has_succeeded {

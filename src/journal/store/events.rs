@@ -57,7 +57,7 @@ pub struct LogRange {
     pub revision: u64,
 }
 
-/// ColumnGroup of the log.
+/// A page of the event log.
 #[derive(Clone, Debug)]
 pub struct EventLogPage {
     /// The events, oldest first.

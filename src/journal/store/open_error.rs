@@ -59,7 +59,7 @@ pub enum OpenError {
         /// What was given.
         url: String,
     },
-    /// It cannot be told whether another server has it.
+    /// It cannot be determined whether another server has it.
     #[error(
         "Cannot lock the database {url} by the file {}: {reason}. Without a lock, two servers could write to it; \
          keep it where files can be locked.",
@@ -108,7 +108,7 @@ pub enum OpenError {
         /// What was given, without a password.
         url: String,
     },
-    /// The database is somebody else's.
+    /// The database belongs to another program.
     #[error(
         "The database {url} belongs to something else (it has the table {table}): \
          give Aetherium a database, or a schema, of its own."
@@ -144,7 +144,7 @@ impl OpenError {
     }
 }
 
-/// The driver's words, without those that only say that it is the driver who speaks.
+/// The driver's message, without the prefixes by which it names itself.
 fn reason(error: &DbErr) -> String {
     let words = match error {
         DbErr::Conn(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error)) => match &**error {

@@ -1,4 +1,5 @@
-//! When the database last answered, on a clock of its own: by that a commit that hangs is told from one that is long.
+//! When the database last answered, on a clock of its own: this distinguishes a commit that hangs from one that is
+//! long.
 //!
 //! Marked by the [meter](super::statement_meter) of the writer's connections after each statement. What to conclude
 //! from a long wait is the [watchdog](crate::journal::commit::watchdog)'s business, and

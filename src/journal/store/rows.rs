@@ -391,7 +391,10 @@ pub fn tombstone_row(tombstone: &Tombstone) -> Value {
 
 /// What an announcement writes of a worker.
 pub fn announcement_row(worker: &Worker) -> Value {
-    json!({ "id": worker.id.as_str(), "last_announced_availability": worker.last_announced_availability.as_str(), "revision": worker.revision })
+    json!({
+        "id": worker.id.as_str(), "last_announced_availability": worker.last_announced_availability.as_str(),
+        "revision": worker.revision,
+    })
 }
 
 /// What a deregistration writes of a worker.
@@ -474,5 +477,8 @@ pub async fn find_idempotency_records(
 
 pub fn idempotency_row(key: &str, record: &IdempotencyRecord, at: Timestamp) -> Value {
     let IdempotencyRecord { fingerprint, response: StoredResponse { body, tag } } = record;
-    json!({ "key": key, "fingerprint": fingerprint, "response_body": body, "response_etag": tag, "created_at": with_milliseconds(at) })
+    json!({
+        "key": key, "fingerprint": fingerprint, "response_body": body, "response_etag": tag,
+        "created_at": with_milliseconds(at),
+    })
 }
