@@ -44,10 +44,13 @@ use crate::resolvers::{EventView, Reading};
 /// Fields that have no plan and cannot be resolved here.
 const NOT_PLANNED: [&str; 2] = ["events", "health"];
 
-/// Root fields that have no plan, which the engine resolves beside the plan of the others.
-const ENGINE_FIELDS: [&str; 4] = [
-    r#"__type(name: "Worker") { name fields { name type { kind } } }"#,
-    "__type(name: $word) { kind name }",
+/// Root fields that have no plan, which the engine resolves beside the plan of the others. Those of one response key are
+/// merged.
+const ENGINE_FIELDS: [&str; 6] = [
+    r#"worker: __type(name: "Worker") { name fields { name type { kind } } }"#,
+    r#"worker: __type(name: "Worker") { kind interfaces { name } }"#,
+    "word: __type(name: $word) { kind name }",
+    "word: __type(name: $word) { description name }",
     "__schema { queryType { name } ... { types { name } } }",
     "__schema { types { kind } }",
 ];
@@ -229,10 +232,10 @@ impl DocumentGenerator {
     }
 
     fn field(&mut self, ty: &str, depth: usize) -> String {
-        if depth == 0 && self.random.random_range(0..10) == 0 {
+        if depth == 0 && self.random.random_range(0..4) == 0 {
             let condition = if self.random.random_range(0..4) == 0 { self.condition() } else { String::new() };
             let (field, selection) = ENGINE_FIELDS.choose(&mut self.random).unwrap().split_once(" {").unwrap();
-            return format!("e{}: {field} {condition} {{{selection}", self.random.random_range(0..4));
+            return format!("{field} {condition} {{{selection}");
         }
         let fields = match self.types.get(ty) {
             Some(IndexedType::Object(fields) | IndexedType::Interface(fields)) => fields,
