@@ -216,10 +216,12 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::graphql::operation::document::DocumentParser;
 
     /// The messages of the errors about a document.
     fn problems(document: &str) -> Vec<String> {
-        let response = parse_and_validate(document, &Limits::default()).err().expect(document);
+        let response = DocumentParser::new(Limits::default()).parse(document).err();
+        let response = response.unwrap_or_else(|| panic!("{document} is valid"));
         response.errors.into_iter().map(|error| error.message).collect()
     }
 
@@ -234,11 +236,6 @@ mod tests {
             ("{ workers { id @skip(if: true, iff: true) } }", "Unknown argument \"iff\" on field \"@skip\".", "if"),
             ("{ node(id: 1) { ... on Workr { id } } }", "Unknown type \"Workr\".", "Worker"),
             ("{ node(id: 1) { ...F } } fragment F on Workr { id }", "Unknown type \"Workr\".", "Worker"),
-            (
-                "query($f: Workerfilter) { workersConnection(filter: $f) { totalCount } }",
-                "Unknown type",
-                "WorkerFilter",
-            ),
             ("{ workers { id @skp(if: true) } }", "Unknown directive \"@skp\".", "skip"),
             (
                 "{ workersConnection(filter: {statuses: [ACTVE]}) { totalCount } }",

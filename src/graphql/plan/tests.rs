@@ -44,10 +44,13 @@ use crate::resolvers::{EventView, Reading};
 /// Fields that have no plan and cannot be resolved here.
 const NOT_PLANNED: [&str; 2] = ["events", "health"];
 
-/// Root fields that have no plan, which the engine resolves beside the plan of the others.
-const ENGINE_FIELDS: [&str; 4] = [
-    r#"__type(name: "Worker") { name fields { name type { kind } } }"#,
-    "__type(name: $word) { kind name }",
+/// Root fields that have no plan, which the engine resolves beside the plan of the others. Those of one response key are
+/// merged.
+const ENGINE_FIELDS: [&str; 6] = [
+    r#"worker: __type(name: "Worker") { name fields { name type { kind } } }"#,
+    r#"worker: __type(name: "Worker") { kind interfaces { name } }"#,
+    "word: __type(name: $word) { kind name }",
+    "word: __type(name: $word) { description name }",
     "__schema { queryType { name } ... { types { name } } }",
     "__schema { types { kind } }",
 ];
@@ -229,10 +232,10 @@ impl DocumentGenerator {
     }
 
     fn field(&mut self, ty: &str, depth: usize) -> String {
-        if depth == 0 && self.random.random_range(0..10) == 0 {
+        if depth == 0 && self.random.random_range(0..4) == 0 {
             let condition = if self.random.random_range(0..4) == 0 { self.condition() } else { String::new() };
             let (field, selection) = ENGINE_FIELDS.choose(&mut self.random).unwrap().split_once(" {").unwrap();
-            return format!("e{}: {field} {condition} {{{selection}", self.random.random_range(0..4));
+            return format!("{field} {condition} {{{selection}");
         }
         let fields = match self.types.get(ty) {
             Some(IndexedType::Object(fields) | IndexedType::Interface(fields)) => fields,
@@ -553,8 +556,11 @@ async fn compare_budgets(
             let by_engine = planned.by_engine(&engine, reading, &Budget::with_spent(spent)).await;
             prop_assert_eq!(by_engine.as_ref(), Some(&whole).filter(|_| is_enough), "engine, {} spent", spent);
             let by_plan = planned.by_plan(&engine, reading, row_cache, spent).await?;
-            // The engine pays for both lists of a connection, whichever is asked for, and a plan for what it writes.
-            if is_enough || !text.contains("Connection") {
+            if text.contains("Connection") && spent > 0 {
+                // The engine pays once for both lists of a connection, and a plan for each that it writes: for one it may
+                // still have enough, or for three not. If it has not, the engine responds.
+                prop_assert!(by_plan.is_none_or(|by_plan| by_plan == whole), "{} spent", spent);
+            } else {
                 prop_assert_eq!(by_plan, by_engine, "{} spent", spent);
             }
         }

@@ -320,26 +320,63 @@ impl Database {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use tempfile::TempDir;
+
     use super::*;
+
+    /// A database file in this folder.
+    async fn open(folder: &TempDir) -> Database {
+        Database::connect(&format!("sqlite://{}", folder.path().join("cluster.db").display())).await.unwrap()
+    }
+
+    async fn write(database: &Database, sql: &str) {
+        let transaction = database.begin_writing().await.unwrap();
+        transaction.execute_unprepared(sql).await.unwrap();
+        transaction.commit().await.unwrap();
+    }
+
+    /// Makes the log of SQLite long.
+    async fn write_much(database: &Database) {
+        write(database, "CREATE TABLE filler (bytes BLOB)").await;
+        write(database, &format!("INSERT INTO filler VALUES (zeroblob({}))", WAL_PAGES * 4_096)).await;
+    }
+
+    async fn uncheckpointed(database: &Database) -> i64 {
+        uncheckpointed_pages(&database.file.as_ref().unwrap().anchor).await.unwrap()
+    }
 
     #[tokio::test]
     async fn the_log_of_sqlite_is_brought_into_the_database_when_it_is_long_and_not_by_a_commit() {
-        let folder = tempfile::tempdir().unwrap();
-        let url = format!("sqlite://{}", folder.path().join("cluster.db").display());
-        let database = Database::connect(&url).await.unwrap();
-        let anchor = database.file.as_ref().unwrap().anchor.clone();
-        let write = async |sql: &str| {
-            let transaction = database.begin_writing().await.unwrap();
-            transaction.execute_unprepared(sql).await.unwrap();
-            transaction.commit().await.unwrap();
-        };
-        write("CREATE TABLE filler (bytes BLOB)").await;
+        let folder = TempDir::new().unwrap();
+        let database = open(&folder).await;
+        write(&database, "CREATE TABLE other (bytes BLOB)").await;
         assert!(!database.checkpoint_if_long().await.unwrap(), "it is short");
-        write(&format!("INSERT INTO filler VALUES (zeroblob({}))", WAL_PAGES * 4_096)).await;
-        assert!(uncheckpointed_pages(&anchor).await.unwrap() >= WAL_PAGES, "a commit has waited for it");
+        write_much(&database).await;
+        assert!(uncheckpointed(&database).await >= WAL_PAGES, "a commit has waited for it");
         assert!(database.checkpoint_if_long().await.unwrap());
-        assert_eq!(uncheckpointed_pages(&anchor).await.unwrap(), 0);
+        assert_eq!(uncheckpointed(&database).await, 0);
         assert!(!database.checkpoint_if_long().await.unwrap());
+        database.close().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_log_that_was_left_is_brought_into_the_database_before_anything_is_added_to_it() {
+        let (folder, after_a_crash) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        let database = open(&folder).await;
+        database.migrate().await.unwrap();
+        write_much(&database).await;
+        for name in ["cluster.db", "cluster.db-wal"] {
+            fs::copy(folder.path().join(name), after_a_crash.path().join(name)).unwrap();
+        }
+        database.close().await.unwrap();
+
+        let database = open(&after_a_crash).await;
+        assert!(uncheckpointed(&database).await >= WAL_PAGES, "it was left");
+        assert!(!database.checkpoint_if_long().await.unwrap(), "not yet, and not beside others");
+        database.begin_writing().await.unwrap().rollback().await.unwrap();
+        assert_eq!(uncheckpointed(&database).await, 0);
         database.close().await.unwrap();
     }
 }
