@@ -70,10 +70,10 @@ pub enum Error {
     /// A heartbeat for a worker that is not registered.
     #[error("Worker not found: {0}. Register it again, then send heartbeats.")]
     NotRegistered(String),
-    /// A heartbeat for a worker that has said goodbye.
+    /// A heartbeat of a worker that has deregistered.
     #[error("Worker {0} has left the cluster. Register it again, then send heartbeats.")]
     HasLeft(String),
-    /// A heartbeat, or a goodbye, of a life of the worker that has been superseded.
+    /// A heartbeat, or a deregistration, of an incarnation that has been superseded.
     #[error(
         "Incarnation {given} of worker {id} is over: incarnation {current} has registered since. \
          Two processes may be using this id."
@@ -86,7 +86,7 @@ pub enum Error {
         /// What is true.
         current: u64,
     },
-    /// A registration of a start of the worker's process that is over.
+    /// A registration of a start of the worker's process that has ended.
     #[error(
         "The process of worker {id} that calls itself {boot_id:?} is over: it said goodbye, or another one has registered \
          since. The present incarnation is {current}. A new start needs a new boot_id; or two processes are using this id."
@@ -99,7 +99,7 @@ pub enum Error {
         /// The incarnation of the present life, or of the last one.
         current: u64,
     },
-    /// Something that another process than the present one says under its number.
+    /// A message with the present incarnation and another boot id: it is of another process.
     #[error(
         "Incarnation {incarnation} of worker {id} is another process than the one that calls itself {boot_id:?}, which \
          may have had this number before the database was set back to a backup. Two processes may be using this id."
@@ -112,7 +112,7 @@ pub enum Error {
         /// What the process calls its start.
         boot_id: String,
     },
-    /// A goodbye on behalf of a start of the host that the worker's process does not live on.
+    /// A deregistration for a start of the host on which the worker's process does not run.
     #[error(
         "Worker {id} is not known to run on the start of its host that is called {given:?}: its present process has \
          registered from elsewhere, or did not say from where. Nothing was changed."
@@ -123,7 +123,7 @@ pub enum Error {
         /// What the host's start is called.
         given: String,
     },
-    /// A heartbeat that was heard before, of a worker that has been silent for too long since.
+    /// A repeated heartbeat of a worker that has been silent for too long since.
     #[error(
         "Heartbeat {given} of worker {id} was heard before, and nothing new since: the last one that counted was \
          {last}. Go on with a sequence above that."
@@ -136,7 +136,7 @@ pub enum Error {
         /// The last one that counted.
         last: u64,
     },
-    /// A heartbeat of an incarnation this database never handed out, as after its restore from a backup.
+    /// A heartbeat with an incarnation that this database has never given, as after its restore from a backup.
     #[error("Worker {id} has no incarnation {given} yet, the present one is {current}. Register it again.")]
     UnknownIncarnation {
         /// The worker.
@@ -154,7 +154,7 @@ pub enum Error {
         /// How many VMs hold a slot on it.
         vms: usize,
     },
-    /// The caller's condition on the revision does not hold.
+    /// The precondition on the revision does not hold.
     #[error(
         "Worker {id} is not what it was at revision {expected}: its registration, or what operators want of it, \
          is of revision {current}. Read it again, then decide."
@@ -167,8 +167,8 @@ pub enum Error {
         /// The one it has changed at.
         current: u64,
     },
-    /// The caller's condition names no revision that this database has: a tag of something else, a revision of another
-    /// database or of before a restore, one that is still to come, or 0.
+    /// The precondition names no revision that this database has: an entity tag of something else, a revision of another
+    /// database or from before a restore, one in the future, or 0.
     #[error(
         "The condition on worker {id} names no revision that this database has. The worker's registration, or what \
          operators want of it, is of revision {current}. Read it again, then decide."
@@ -179,10 +179,10 @@ pub enum Error {
         /// The revision it has changed at.
         current: u64,
     },
-    /// The caller wants it changed only if it is there.
+    /// The precondition is that the worker is registered, and it is not.
     #[error("Worker {0} is not registered, and only a worker that is was to be changed.")]
     NothingToMatch(String),
-    /// The caller wants it registered only if it is not.
+    /// The precondition is that the worker is not registered, and it is.
     #[error("Worker {id} is registered already, and only one that is not was to be registered or changed.")]
     AlreadyRegistered {
         /// The worker.
@@ -190,7 +190,7 @@ pub enum Error {
         /// The revision it has changed at.
         current: u64,
     },
-    /// The caller wants it changed only if somebody else has changed it.
+    /// The precondition is that the worker has changed, and it has not.
     #[error(
         "Worker {id} is still what it was: its registration, and what operators want of it, is of revision {current}."
     )]
@@ -200,7 +200,7 @@ pub enum Error {
         /// The revision it has changed at.
         current: u64,
     },
-    /// A key that stands for one request came with another.
+    /// An idempotency key that came with another request before.
     #[error("The Idempotency-Key {0:?} came with another request before. A new request needs a new key.")]
     KeyReused(String),
     /// The caller has seen a revision at another server, and it has not arrived at this one.
@@ -211,8 +211,8 @@ pub enum Error {
         /// What there is.
         current: u64,
     },
-    /// The caller has been told of a revision that the database does not have: by another database, or by this one before it
-    /// was restored from a backup.
+    /// The caller has seen a revision that the database does not have: in another database, or in this one before it was
+    /// restored from a backup.
     #[error(
         "Revision {wanted} is not of this database as it is now, which is at {current}: it may have been restored from a \
          backup. Read the present state, and go on from the revision that comes with it."
@@ -241,7 +241,7 @@ pub enum Error {
     /// The database does not answer, or not as it should.
     #[error("The database is not available. Nothing was changed as far as the server knows; try again shortly.")]
     Database(#[source] Arc<DbErr>),
-    /// What the database holds cannot be read as what it should be.
+    /// A row of the database cannot be parsed.
     #[error("Internal error. The server's log has the details.")]
     Corrupt(#[source] Arc<dyn std::error::Error + Send + Sync>),
 }

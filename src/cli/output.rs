@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, ErrorKind, Write as _};
 
-/// Writes to standard output. Whoever stops reading, as `head` does, has read enough.
+/// Writes to standard output. That the reader has closed it, as `head` does, is no error.
 pub(super) fn print(text: impl fmt::Display) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match writeln!(out, "{text}").and_then(|()| out.flush()) {

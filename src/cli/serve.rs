@@ -128,7 +128,7 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken) -> anyhow::
         let hostname = System::host_name().ok().filter(|name| !name.is_empty());
         Service::server(address, advertise.as_ref(), hostname, consul.address())
     };
-    // What cannot be announced is told before the database is touched; the port may not be known yet.
+    // An address that cannot be announced is reported before the database is touched; the port may not be known yet.
     consul.as_ref().map(|consul| service(bound.address(), consul)).transpose()?;
     let database_shown = without_password(&database.database_url);
     // A database may take its time to answer, and be given up on meanwhile.

@@ -52,7 +52,7 @@ pub struct Worker {
     pub last_announced_availability: Availability,
     /// Revision of the last change to any of this.
     pub revision: u64,
-    /// Templates of its text. They are no part of its state: whoever changes a copy of it finds none in the copy.
+    /// Templates of its text. They are no part of its state: a copy, which is made to be changed, has none.
     pub render_cache: RenderCache,
 }
 

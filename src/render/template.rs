@@ -1,8 +1,8 @@
 //! Templates: an object's text with gaps for its volatile fields, kept with the object.
 //!
-//! Most fields of a row change only when its object does; the clock changes the rest with every second. So whoever writes
-//! thousands of rows, or one row very often, writes the stable part of each once and fills in the gaps. Which fields are
-//! volatile, and how the text looks, is not known here.
+//! Most fields of a row change only when its object does; the clock changes the others with every second. So a protocol
+//! writes the stable part of a row once, and only the volatile fields each time. Which fields are volatile, and how the text
+//! looks, is not known here.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};

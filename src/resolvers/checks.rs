@@ -67,8 +67,8 @@ impl<'de> Deserialize<'de> for Whole {
                 Ok(Whole(i64::try_from(number).unwrap_or(i64::MAX)))
             }
 
-            /// `16.0` is a whole number to JSON Schema, and to clients whose language has one kind of number; where
-            /// such numbers are not exact any more, nobody can tell.
+            /// `16.0` is a whole number to JSON Schema, and to clients whose language has one type of number. Beyond 2^53, where
+            /// floats are not exact, it is refused.
             fn visit_f64<E: de::Error>(self, number: f64) -> Result<Whole, E> {
                 if number.fract() == 0.0 && number.abs() <= MAX_EXACT as f64 {
                     Ok(Whole(number as i64))
@@ -81,7 +81,7 @@ impl<'de> Deserialize<'de> for Whole {
     }
 }
 
-/// The id of a start of a host, in a goodbye or a registration.
+/// The boot id of a host, in a registration or a deregistration.
 pub fn host_boot_id(host_boot_id: String) -> Result<Arc<str>> {
     text("host_boot_id", host_boot_id, 1..=MAX_TEXT)
 }

@@ -1,6 +1,6 @@
 //! The health of this server: its database, its journal, its commits, and how it follows other servers.
 //!
-//! What is known is told without a probe: only the database is asked, and not for long. Whether workers are healthy is
+//! Only the database is probed, and not for long; the health of the other parts is known from what they have done. Whether workers are healthy is
 //! another matter, see [`WorkerView::is_healthy`](crate::cluster::WorkerView::is_healthy).
 
 use std::time::Duration;

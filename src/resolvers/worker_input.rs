@@ -66,7 +66,7 @@ pub struct RegistrationInput {
     pub hostname: String,
     /// Host and port it listens on.
     pub address: String,
-    /// Where it stands; none means nobody said.
+    /// Its zone, if it has one.
     pub zone: Option<String>,
     /// Free labels.
     pub labels: Option<BTreeMap<String, String>>,
