@@ -1,9 +1,9 @@
 //! Pages of all workers in an order that has an index: found by search in the index, without sorting.
 //!
-//! Only a registration moves a worker in these orders. As in every walk (see [`page`](super::page)), the workers that have
-//! registered since the walk began come behind all others, by id; the others have not moved. So a page is read from the
-//! index, skipping the workers that have moved, and then from those: it costs its own length and the number of moved
-//! workers. Pages by id, and pages of filtered lists in these orders, are not read here.
+//! Only a registration moves a worker in these orders. As in every walk (see [`page`](super::page)), the workers that
+//! have registered since the walk began come behind all others, by id; the others have not moved. So a page is read
+//! from the index, skipping the workers that have moved, and then from those: it costs its own length and the number of
+//! moved workers. Pages by id, and pages of filtered lists in these orders, are not read here.
 
 use std::cmp::Ordering;
 use std::ops::Bound;
@@ -220,8 +220,8 @@ mod tests {
 
     const IDS: u8 = 12;
 
-    /// What becomes of a worker: it registers, or sends a heartbeat with these VMs, or is another one by what is announced of it or
-    /// wanted of it, or is purged.
+    /// What becomes of a worker: it registers, or sends a heartbeat with these VMs, or is another one by what is
+    /// announced of it or wanted of it, or is purged.
     #[derive(Clone, Debug)]
     enum Step {
         Register { hostname: u8, zone: u8, label: u8 },
@@ -408,8 +408,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(300))]
 
-        /// After any history, each page is the part of the list that whoever looks at everything would cut out, with the
-        /// same places to go on from; also in a state that is read at once, as at a start.
+        /// After any history, each page is the part of the list that whoever looks at everything would cut out, with
+        /// the same places to go on from; also in a state that is read at once, as at a start.
         #[test]
         fn pages_by_an_index_are_those_of_whoever_looks_at_everything(
             steps in prop::collection::vec((prop::collection::vec((0..IDS, step()), 1..5), asked()), 1..30),

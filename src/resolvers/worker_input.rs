@@ -1,7 +1,7 @@
 //! Registrations and heartbeats as they are sent, and their checks.
 //!
-//! The protocols deserialize or convert into these types; `check` makes the journal's command of them, or a refusal that
-//! names the field. Checks of single values and their limits are in [`checks`](super::checks), filters in
+//! The protocols deserialize or convert into these types; `check` makes the journal's command of them, or a refusal
+//! that names the field. Checks of single values and their limits are in [`checks`](super::checks), filters in
 //! [`filter_input`](super::filter_input).
 
 use std::collections::BTreeMap;
