@@ -1,4 +1,5 @@
-//! The names of filters in the query string. Filters are checked in [`resolvers::filter`](crate::resolvers::filter).
+//! The names of filters in the query string. Filters are checked in
+//! [`resolvers::filter_input`](crate::resolvers::filter_input).
 
 use crate::resolvers::filter_input::FilterNames;
 

@@ -1,5 +1,5 @@
 //! The JSON objects of the contract, generated from the field lists: the names of fields are the keys, in the order of
-//! the lists. How a value looks is in [`values`](super::values).
+//! the lists. How a value looks is in [`json_values`](super::json_values).
 
 use std::io::Write as _;
 

@@ -1,4 +1,5 @@
-//! The JSON of field values in REST, one type for each shape of the field lists; the twin of `graphql::schema::values`.
+//! The JSON of field values in REST, one type for each shape of the field lists; the twin of
+//! `graphql::schema::value_types`.
 
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};

@@ -1,7 +1,8 @@
-//! The schemas of field shapes; the third twin of [`rest::values`](crate::rest::values) and `graphql::schema::values`.
+//! The schemas of field shapes; the third twin of [`rest::json_values`](crate::rest::json_values) and
+//! `graphql::schema::value_types`.
 //!
-//! A shape without a schema cannot be used in a field list: its expansion in [`objects`](super::objects) does not
-//! compile.
+//! A shape without a schema cannot be used in a field list: its expansion in [`object_schemas`](super::object_schemas)
+//! does not compile.
 
 use utoipa::PartialSchema;
 use utoipa::openapi::{RefOr, Schema};
