@@ -243,14 +243,10 @@ impl LivenessSweeper {
         for id in announced.iter().take(MAX_LOGGED_WORKERS) {
             info!(worker.id = %id, "Worker {id} went offline: it has not been heard from for over {seconds} s");
         }
-        if let Some((first, others)) = announced
-            .get(MAX_LOGGED_WORKERS..)
-            .and_then(|others| Some((others.first()?, others.len())))
+        if let Some((first, others)) =
+            announced.get(MAX_LOGGED_WORKERS..).and_then(|others| Some((others.first()?, others.len())))
         {
-            info!(
-                workers.offline = announced.len(),
-                "And {others} more workers went offline, from {first} on"
-            );
+            info!(workers.offline = announced.len(), "And {others} more workers went offline, from {first} on");
         }
     }
 

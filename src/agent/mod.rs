@@ -653,7 +653,7 @@ mod tests {
     /// How long a test waits for what must come.
     const PATIENCE: Duration = Duration::from_secs(20);
 
-    /// A server that does as it is told and tells what it was asked.
+    /// A server that gives prepared answers, and hands the requests to the test.
     struct FakeServer {
         url: String,
         calls: UnboundedReceiver<Call>,
@@ -696,7 +696,7 @@ mod tests {
             tokio::time::timeout(PATIENCE, self.calls.recv()).await.unwrap().unwrap()
         }
 
-        /// The next call that is not a heartbeat without news.
+        /// The next request that is not a heartbeat without VMs.
         async fn news(&mut self) -> Call {
             loop {
                 let call = self.call().await;

@@ -120,7 +120,7 @@ mod tests {
                 }
                 let epochs = Epochs::of_database(toy.epochs.clone()).unwrap();
                 let now = toy.commits.len() as u64;
-                // Everybody keeps places of the log, old ones too.
+                // Cursors of the present and of the past are kept.
                 for revision in [now, now / 2] {
                     let place = place(epochs.of(revision), revision);
                     kept.push((place, toy.commits[..usize::try_from(revision).unwrap()].to_vec()));
@@ -128,7 +128,7 @@ mod tests {
                 for (place, history) in &kept {
                     let believed = epochs.include(place) && place.revision <= now;
                     let is_right = toy.commits.starts_with(history);
-                    // Before everything, all databases have the same history, and nobody needs to know.
+                    // The empty history, at revision 0, is that of every database.
                     prop_assert!(believed == is_right || place.revision == 0, "{} in {:?}", place, epochs);
                 }
             }

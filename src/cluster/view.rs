@@ -259,7 +259,7 @@ impl VmView {
         self.view.find_worker(self.vm.worker_id.as_str())
     }
 
-    /// Whether more than one worker says that the VM holds a slot there.
+    /// Whether the VM holds a slot on more than one worker.
     pub fn is_duplicate(&self) -> bool {
         self.view.snapshot.is_duplicate(self.vm.id.as_str())
     }

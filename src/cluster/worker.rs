@@ -358,7 +358,7 @@ impl Worker {
             self.life.boots = Arc::new(self.life.boots.ended());
         }
         self.life.deregistered_at = Some(self.life.deregistered_at.unwrap_or(at));
-        // The deregistration itself is told as an event: the sweeper shall not announce it a second time.
+        // A deregistration is an event of its own: the sweeper shall not announce the worker a second time.
         self.last_announced_availability = Availability::Offline;
         self.revision = revision;
     }

@@ -91,7 +91,7 @@ mod tests {
         Timestamp::from_timestamp(1_000_000 + seconds, 0).unwrap_or_default()
     }
 
-    /// A cluster of one worker, which was heard at a moment, at another moment.
+    /// A view, at a moment, of one worker whose last heartbeat was at another moment.
     fn view(epoch: &str, revision: u64, heard: i64, announced: Availability, now: i64) -> Arc<View> {
         let identity = Identity {
             hostname: "h".into(),

@@ -59,8 +59,7 @@ impl Resolvers {
         let Some(mut feed) = feed else { return Ok(()) };
         let base = self.read();
         let announced = after.and_then(|_| self.as_announced(&base)).unwrap_or_else(|| base.clone());
-        let mut poll =
-            LongPoll { query, after: after.unwrap_or(base.revision()), base, announced, page: None };
+        let mut poll = LongPoll { query, after: after.unwrap_or(base.revision()), base, announced, page: None };
         let may_have_missed_silence = !poll.shows_the_same(&poll.base)?;
         let mut missed_silence = pin!(sleep(MISSED_SILENCE_WAIT));
         let mut no_silence_during = self.no_silence_during();
@@ -195,7 +194,6 @@ impl LongPoll<'_> {
             let rows = listing.nodes.into_iter().map(|row| (row.worker.id.clone(), row.worker.revision, row.status()));
             Ok::<_, Error>((listing.total, rows.collect::<Vec<_>>()))
         };
-        Ok(Arc::ptr_eq(self.announced.view(), now.view())
-            || shown(&self.announced)? == shown(now)?)
+        Ok(Arc::ptr_eq(self.announced.view(), now.view()) || shown(&self.announced)? == shown(now)?)
     }
 }

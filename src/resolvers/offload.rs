@@ -99,7 +99,7 @@ mod tests {
     async fn long_work_leaves_its_thread_to_others_until_it_is_done() {
         let offload = Offload::default();
         let (release, wait) = mpsc::channel();
-        // It ends when somebody else, who has only this thread, has had a turn.
+        // It ends when another task, which has only this thread, has had a turn.
         let mut long = Box::pin(offload.run(MAX_STEPS + 1, move || wait.recv().unwrap()));
         assert!(poll!(&mut long).is_pending());
         tokio::spawn(async move { release.send("others").unwrap() }).await.unwrap();

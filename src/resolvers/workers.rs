@@ -399,7 +399,7 @@ impl Resolvers {
     pub fn record_life_signs<'a>(&self, senders: impl IntoIterator<Item = HeartbeatSender<'a>>) {
         self.journal.note_liveness_signs(senders.into_iter().filter_map(|sender| {
             let HeartbeatSender { worker_id, incarnation, boot_id, sequence } = sender;
-            // A heartbeat with an impossible incarnation is nobody's.
+            // No worker has an incarnation out of range.
             let incarnation = Some(checks::incarnation(incarnation).ok()?);
             let sequence = sequence.and_then(|number| u64::try_from(number).ok());
             Some(LivenessSign { worker_id, incarnation, boot_id, sequence })

@@ -448,10 +448,10 @@ mod tests {
         }
         scene.is_acknowledged(reply());
         assert!(scene.fails(&unavailable(None)) <= SECOND);
-        // A server's own wish is a floor, with the jitter on top: everybody was told the same.
+        // `Retry-After` is a floor, with the jitter on top of it, since all workers got the same one.
         let wait = scene.fails(&unavailable(Some(7 * SECOND)));
         assert!(wait > 7 * SECOND && wait <= 9 * SECOND, "{wait:?}");
-        // But nobody stays away for longer than the server waits before it misses a worker.
+        // But the wait is never so long that the worker becomes offline.
         let wait = scene.fails(&unavailable(Some(45 * SECOND)));
         assert!(wait > 10 * SECOND && wait <= 20 * SECOND, "{wait:?}");
     }

@@ -152,7 +152,7 @@ mod tests {
         }
     }
 
-    /// Says when it was asked, and answers when it is told to.
+    /// A source that tells the test when it is read, and answers when the test lets it.
     struct Slow {
         asked: Sender<()>,
         answer: Mutex<Receiver<()>>,

@@ -383,7 +383,7 @@ mod tests {
 
     const UUID: &str = "6f0e0000-0000-4000-8000-00000000000a";
 
-    /// A `/proc` made of files, and the agent's memory of it.
+    /// A `/proc` made of files, and the source that reads it.
     struct Proc {
         folder: TempDir,
         processes: HostProcesses,
@@ -428,7 +428,7 @@ mod tests {
             self.processes.list().unwrap().into_iter().map(|vm| vm.report).collect()
         }
 
-        /// What is found, in short: `name vcpus/memory`.
+        /// The VMs that are found, as `name vcpus/memory`.
         fn found(&self) -> Vec<String> {
             let vms = self.list();
             let name = |vm: &VmReport| if vm.name == vm.id { "-".to_owned() } else { vm.name.clone() };
