@@ -24,11 +24,11 @@ const VCPU_THREAD: &str = "fc_vcpu ";
 #[derive(Deserialize)]
 struct Config {
     #[serde(default, rename = "machine-config")]
-    machine: Machine,
+    machine: MachineConfig,
 }
 
 #[derive(Default, Deserialize)]
-struct Machine {
+struct MachineConfig {
     vcpu_count: Option<u64>,
     mem_size_mib: Option<u64>,
 }
