@@ -611,7 +611,6 @@ pub(crate) fn root_cause(error: &reqwest::Error) -> String {
 #[cfg(test)]
 mod tests {
     use axum::Router;
-    use axum::http::StatusCode as Status;
     use axum::response::IntoResponse;
 
     use super::*;
@@ -621,7 +620,7 @@ mod tests {
         let json = [("content-type", "application/json")];
         let (headers, body) = ([&json, headers].concat(), body.into());
         let answer = move || {
-            let mut response = (Status::from_u16(status).unwrap(), body.clone()).into_response();
+            let mut response = (axum::http::StatusCode::from_u16(status).unwrap(), body.clone()).into_response();
             for (name, value) in &headers {
                 response.headers_mut().insert(*name, value.parse().unwrap());
             }

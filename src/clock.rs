@@ -2,11 +2,12 @@
 //!
 //! All rules that compare times read a [`Clock`] that is passed to them; tests pass a [`Clock::manual`] and move it.
 //!
-//! The system clock reads the wall clock once and counts monotonic time from there, so that a step of the machine's clock
-//! cannot make all workers silent at once. With PostgreSQL, several servers share one cluster: each sets its clock to the time
-//! of the database ([`Clock::observe`]), so that all agree on which workers are silent. So the time may go back, with the
-//! clock of the database, and from one start of a server to the next. Durations that concern this process only are measured
-//! by [`Clock::monotonic`], which never goes back. Intervals and time-outs are in [`timing`](crate::timing).
+//! The system clock reads the wall clock once and counts monotonic time from there, so that a step of the machine's
+//! clock cannot make all workers silent at once. With PostgreSQL, several servers share one cluster: each sets its
+//! clock to the time of the database ([`Clock::observe`]), so that all agree on which workers are silent. So the time
+//! may go back, with the clock of the database, and from one start of a server to the next. Durations that concern this
+//! process only are measured by [`Clock::monotonic`], which never goes back. Intervals and time-outs are in
+//! [`timing`](crate::timing).
 
 use std::ops::Range;
 use std::pin::pin;
@@ -24,8 +25,8 @@ pub type Timestamp = DateTime<Utc>;
 /// By how much the clock has to be set at once to wake tasks that wait for a moment, in milliseconds.
 const STEP_MS: u64 = 50;
 
-/// By how much the clock has to be set at once to count as set, in milliseconds: a server that follows the clock of a database
-/// differs from it by the time of an answer.
+/// By how much the clock has to be set at once to count as set, in milliseconds: a server that follows the clock of a
+/// database differs from it by the time of an answer.
 const SET_MS: u64 = 1_000;
 
 /// Tells the time; cheap to clone, all clones agree.
@@ -92,8 +93,8 @@ impl Clock {
         }
     }
 
-    /// When the clock was last set by more than a second at once, in [monotonic](Self::monotonic) time. Two readings of the
-    /// clock do not tell that: it may have been set forward and back in between.
+    /// When the clock was last set by more than a second at once, in [monotonic](Self::monotonic) time. Two readings of
+    /// the clock do not tell that: it may have been set forward and back in between.
     pub fn last_set(&self) -> Option<Duration> {
         let (ClockSource::Anchored { last_set, .. } | ClockSource::Manual { last_set, .. }) = &*self.0;
         Some(last_set.0.load(Ordering::Acquire)).filter(|ms| *ms > 0).map(Duration::from_millis)
@@ -121,7 +122,8 @@ impl Clock {
         }
     }
 
-    /// Sets a manual clock, forward or back, without passing time; the system clock is set by [`observe`](Self::observe).
+    /// Sets a manual clock, forward or back, without passing time; the system clock is set by
+    /// [`observe`](Self::observe).
     pub fn set(&self, now: Timestamp) {
         if let ClockSource::Manual { unix_ms, last_set, moved, .. } = &*self.0 {
             last_set.note(unix_ms.load(Ordering::Relaxed), now.timestamp_millis(), self.monotonic());
@@ -130,8 +132,8 @@ impl Clock {
         }
     }
 
-    /// Waits until the time is not in a range any more: until it is after it, or before it because the clock was set back. It is
-    /// cancel safe.
+    /// Waits until the time is not in a range any more: until it is after it, or before it because the clock was set
+    /// back. It is cancel safe.
     pub async fn left(&self, time: Range<Timestamp>) {
         loop {
             let (ClockSource::Anchored { moved, .. } | ClockSource::Manual { moved, .. }) = &*self.0;
@@ -154,8 +156,8 @@ impl Clock {
 
 /// The text of an instant by RFC 3339, in UTC, with a fraction only if it is not zero: `2025-11-02T12:30:45Z`.
 ///
-/// Each worker shows two instants, and formatting them by chrono takes as long as writing the rest of a worker. So instants of
-/// whole milliseconds in years of four digits, which are all that occur, are formatted by hand.
+/// Each worker shows two instants, and formatting them by chrono takes as long as writing the rest of a worker. So
+/// instants of whole milliseconds in years of four digits, which are all that occur, are formatted by hand.
 #[derive(Clone, Debug)]
 pub struct Rfc3339(Rfc3339Text);
 
@@ -193,8 +195,8 @@ impl AsRef<[u8]> for Rfc3339 {
     }
 }
 
-/// The text of an instant with always three digits of fraction, and the zone as a number: `2025-11-02T12:30:45.000+00:00`. This
-/// is how it is stored in databases that store times as text.
+/// The text of an instant with always three digits of fraction, and the zone as a number:
+/// `2025-11-02T12:30:45.000+00:00`. This is how it is stored in databases that store times as text.
 pub fn with_milliseconds(time: Timestamp) -> String {
     match digits(time).as_ref().and_then(|text| str::from_utf8(text).ok()?.strip_suffix('Z')) {
         Some(text) => [text, "+00:00"].concat(),

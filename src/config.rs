@@ -34,8 +34,8 @@ impl fmt::Display for DurationSetting {
     }
 }
 
-/// Parses a duration as people write it and as the API writes uptimes: `500ms`, `10s`, `1h30m`; also days and weeks, of 24
-/// and 168 hours: `30d`, `1w3d12h`. Zero is refused.
+/// Parses a duration as people write it and as the API writes uptimes: `500ms`, `10s`, `1h30m`; also days and weeks, of
+/// 24 and 168 hours: `30d`, `1w3d12h`. Zero is refused.
 pub fn positive_duration(text: &str) -> Result<Duration, String> {
     let (longer, rest) = days_and_weeks(text).ok_or_else(|| NO_DURATION.to_owned())?;
     let rest = if rest.is_empty() && !longer.is_zero() { "0s" } else { &rest };
@@ -56,8 +56,8 @@ const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 const DAY: f64 = 24.0 * 60.0 * 60.0;
 
-/// The days and weeks of a duration, which Go's syntax does not have, and the rest of its text. None if a number of them
-/// cannot be parsed.
+/// The days and weeks of a duration, which Go's syntax does not have, and the rest of its text. None if a number of
+/// them cannot be parsed.
 fn days_and_weeks(text: &str) -> Option<(Duration, String)> {
     let (mut longer, mut others, mut rest) = (Duration::ZERO, String::new(), text);
     while !rest.is_empty() {

@@ -1,9 +1,9 @@
 //! The errors of the domain, once for both protocols.
 //!
-//! A variant says what happened; [`Error::kind`] says what a caller can do about it; `Display` is the sentence that a client
-//! reads. The cause (the driver's message, SQL) stays in the source chain and is logged once, where the error leaves the
-//! server, by [`Error::chain`]: it never reaches a client. Which status or code a kind has is not decided here but by each
-//! protocol, which matches all kinds.
+//! A variant says what happened; [`Error::kind`] says what a caller can do about it; `Display` is the sentence that a
+//! client reads. The cause (the driver's message, SQL) stays in the source chain and is logged once, where the error
+//! leaves the server, by [`Error::chain`]: it never reaches a client. Which status or code a kind has is not decided
+//! here but by each protocol, which matches all kinds.
 
 use std::fmt;
 use std::sync::Arc;
@@ -167,8 +167,8 @@ pub enum Error {
         /// The one it has changed at.
         current: u64,
     },
-    /// The precondition names no revision that this database has: an entity tag of something else, a revision of another
-    /// database or from before a restore, one in the future, or 0.
+    /// The precondition names no revision that this database has: an entity tag of something else, a revision of
+    /// another database or from before a restore, one in the future, or 0.
     #[error(
         "The condition on worker {id} names no revision that this database has. The worker's registration, or what \
          operators want of it, is of revision {current}. Read it again, then decide."
@@ -211,8 +211,8 @@ pub enum Error {
         /// What there is.
         current: u64,
     },
-    /// The caller has seen a revision that the database does not have: in another database, or in this one before it was
-    /// restored from a backup.
+    /// The caller has seen a revision that the database does not have: in another database, or in this one before it
+    /// was restored from a backup.
     #[error(
         "Revision {wanted} is not of this database as it is now, which is at {current}: it may have been restored from a \
          backup. Read the present state, and go on from the revision that comes with it."

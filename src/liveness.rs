@@ -1,9 +1,9 @@
 //! The liveness sweeper: announces, in the change log, workers whose heartbeats have stopped.
 //!
-//! A worker is offline as soon as its last heartbeat is older than the time-out, and no sweep is needed for that; but the
-//! readers of the change log have to be told, once. Every server on a database runs a sweeper, and the journal lets only
-//! the first announcement of a worker through. The sweeper never changes when a worker was last seen, except to bring times
-//! of a clock that was set back into the present. Its intervals are in [`timing`](crate::timing).
+//! A worker is offline as soon as its last heartbeat is older than the time-out, and no sweep is needed for that; but
+//! the readers of the change log have to be told, once. Every server on a database runs a sweeper, and the journal lets
+//! only the first announcement of a worker through. The sweeper never changes when a worker was last seen, except to
+//! bring times of a clock that was set back into the present. Its intervals are in [`timing`](crate::timing).
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -28,22 +28,23 @@ const MAX_LOGGED_WORKERS: usize = 20;
 /// In a cluster of fewer workers than this, all of them may well die together, and a partition is not suspected.
 const PARTITION_MIN_WORKERS: usize = 10;
 
-/// How many workers one commit concerns at most. A commit of 100,000 would run over its time, and fail again each second; a
-/// commit of this many takes a fraction of a second, and heartbeats and operators get their turn before the next one.
+/// How many workers one commit concerns at most. A commit of 100,000 would run over its time, and fail again each
+/// second; a commit of this many takes a fraction of a second, and heartbeats and operators get their turn before the
+/// next one.
 const WORKERS_PER_COMMIT: usize = 2_000;
 
 /// Looks for workers whose heartbeats have stopped, and announces them.
 ///
-/// For how long a worker has been silent is measured by the clock that all servers share, which may be set. Whether this
-/// server was able to receive heartbeats is measured by the monotonic time of its process: grace and pauses are.
+/// For how long a worker has been silent is measured by the clock that all servers share, which may be set. Whether
+/// this server was able to receive heartbeats is measured by the monotonic time of its process: grace and pauses are.
 #[derive(Debug)]
 pub struct LivenessSweeper {
     journal: Journal,
     clock: Clock,
     offline_after: Duration,
-    /// Until this monotonic time nobody is announced: after a start, or a time in which no heartbeat could arrive, every
-    /// worker gets one whole time-out to send one. The longest backoff of an agent follows from the same time-out and is
-    /// shorter (`client::RetryLimits`).
+    /// Until this monotonic time nobody is announced: after a start, or a time in which no heartbeat could arrive,
+    /// every worker gets one whole time-out to send one. The longest backoff of an agent follows from the same time-out
+    /// and is shorter (`client::RetryLimits`).
     grace_until: Duration,
     last_sweep: ClockReading,
     /// How many connections this server has rejected, without reading a request, since it started.
@@ -75,8 +76,8 @@ impl ClockReading {
     }
 }
 
-/// Sets times that lie in the future to the present, in the database too (see [`ClampFutureTimes`]), and answers for how many
-/// workers. A heartbeat or a registration corrects its own worker; this is for workers that send none.
+/// Sets times that lie in the future to the present, in the database too (see [`ClampFutureTimes`]), and answers for
+/// how many workers. A heartbeat or a registration corrects its own worker; this is for workers that send none.
 pub async fn correct_times(journal: &Journal, clock: &Clock) -> Result<usize> {
     let latest = clock.now().checked_add_signed(CLOCK_TOLERANCE).unwrap_or(Timestamp::MAX_UTC);
     let snapshot = journal.snapshot();
@@ -91,8 +92,8 @@ pub async fn correct_times(journal: &Journal, clock: &Clock) -> Result<usize> {
     outcome.map(|()| corrected)
 }
 
-/// Commits a command in chunks of workers, one after the other, until all are done or one fails. Answers the replies to the
-/// chunks that were committed, which count whatever became of the rest.
+/// Commits a command in chunks of workers, one after the other, until all are done or one fails. Answers the replies to
+/// the chunks that were committed, which count whatever became of the rest.
 async fn commit_in_chunks<T: Clone, C: Command>(
     journal: &Journal,
     workers: &[T],
@@ -158,7 +159,8 @@ impl LivenessSweeper {
         correct_times(&self.journal, &self.clock).await?;
         self.detect_refusals(reading);
         self.record_life_signs(reading).await?;
-        // A clock that was set forward and back between two sweeps shows nothing, but what was written in between is wrong.
+        // A clock that was set forward and back between two sweeps shows nothing, but what was written in between is
+        // wrong.
         for no_silence_before in [self.journal.last_outage(), self.clock.last_set()].into_iter().flatten() {
             self.grace_until = self.grace_until.max(no_silence_before.saturating_add(self.offline_after));
         }
@@ -182,16 +184,16 @@ impl LivenessSweeper {
         let offline_after = self.offline_after;
         let signs = self.journal.liveness_signs();
         let command = |candidates| AnnounceOffline { candidates, offline_after, signs: signs.clone() };
-        let (last_announced_availability, outcome) = commit_in_chunks(&self.journal, &candidates, command).await;
-        let last_announced_availability = last_announced_availability.concat();
+        let (announced, outcome) = commit_in_chunks(&self.journal, &candidates, command).await;
+        let announced = announced.concat();
         self.resume_after_commit();
-        self.log_offline(&last_announced_availability);
-        outcome.map(|()| last_announced_availability.len())
+        self.log_offline(&announced);
+        outcome.map(|()| announced.len())
     }
 
-    /// Commits that workers are alive whose heartbeats were refused, or given up in the queue, if they were last seen some
-    /// time ago or are announced offline. This is done in a time of grace, too: the status that is shown of a worker
-    /// depends on when it was last seen, not on announcements alone.
+    /// Commits that workers are alive whose heartbeats were refused, or given up in the queue, if they were last seen
+    /// some time ago or are announced offline. This is done in a time of grace, too: the status that is shown of a
+    /// worker depends on when it was last seen, not on announcements alone.
     async fn record_life_signs(&mut self, reading: ClockReading) -> Result<()> {
         let due = LivenessCutoff::of(reading.now, self.offline_after / LIFE_SIGNS_PER_TIMEOUT);
         let snapshot = self.journal.snapshot();
@@ -204,8 +206,8 @@ impl LivenessSweeper {
         if heard.is_empty() {
             return Ok(());
         }
-        // All chunks are submitted at once: one commit after the other would take minutes for a large fleet in overload, and
-        // the workers of the last chunks would be offline meanwhile.
+        // All chunks are submitted at once: one commit after the other would take minutes for a large fleet in
+        // overload, and the workers of the last chunks would be offline meanwhile.
         let chunks = heard.chunks(WORKERS_PER_COMMIT);
         let signs =
             chunks.map(|heard| RecordLivenessSigns { signs: heard.to_vec(), offline_after: self.offline_after });
@@ -222,8 +224,8 @@ impl LivenessSweeper {
         outcome
     }
 
-    /// Logs how many commands were refused since the last sweep, and begins a grace if connections were rejected: a worker
-    /// whose connection was rejected could not send its heartbeat.
+    /// Logs how many commands were refused since the last sweep, and begins a grace if connections were rejected: a
+    /// worker whose connection was rejected could not send its heartbeat.
     fn detect_refusals(&mut self, reading: ClockReading) {
         let refused = self.journal.take_refused();
         if refused > 0 {
@@ -236,19 +238,15 @@ impl LivenessSweeper {
     }
 
     /// Logs a line for each worker, by which it is found; of a rack that fails at once, for the first of them.
-    fn log_offline(&self, last_announced_availability: &[WorkerId]) {
+    fn log_offline(&self, announced: &[WorkerId]) {
         let seconds = self.offline_after.as_secs();
-        for id in last_announced_availability.iter().take(MAX_LOGGED_WORKERS) {
+        for id in announced.iter().take(MAX_LOGGED_WORKERS) {
             info!(worker.id = %id, "Worker {id} went offline: it has not been heard from for over {seconds} s");
         }
-        if let Some((first, others)) = last_announced_availability
-            .get(MAX_LOGGED_WORKERS..)
-            .and_then(|others| Some((others.first()?, others.len())))
+        if let Some((first, others)) =
+            announced.get(MAX_LOGGED_WORKERS..).and_then(|others| Some((others.first()?, others.len())))
         {
-            info!(
-                workers.offline = last_announced_availability.len(),
-                "And {others} more workers went offline, from {first} on"
-            );
+            info!(workers.offline = announced.len(), "And {others} more workers went offline, from {first} on");
         }
     }
 
@@ -265,10 +263,10 @@ impl LivenessSweeper {
             .collect()
     }
 
-    /// Whether this server is more likely to be cut off from the workers than all of them to have died: that is suspected
-    /// when no worker at all has been heard for half of the time-out, in a cluster of some size. Workers do not report at
-    /// the same moment, so this shows before the first of them is late. If all stay silent for another time-out, they are
-    /// announced.
+    /// Whether this server is more likely to be cut off from the workers than all of them to have died: that is
+    /// suspected when no worker at all has been heard for half of the time-out, in a cluster of some size. Workers do
+    /// not report at the same moment, so this shows before the first of them is late. If all stay silent for another
+    /// time-out, they are announced.
     fn suspect_self_partition(&mut self, reading: ClockReading) -> bool {
         let snapshot = self.journal.snapshot();
         let online = snapshot.workers().filter(|worker| worker.last_announced_availability == Availability::Online);
@@ -296,8 +294,8 @@ impl LivenessSweeper {
         }
     }
 
-    /// Begins a grace if the clock was set: the times that were written before do not tell any more for how long a worker
-    /// has been silent.
+    /// Begins a grace if the clock was set: the times that were written before do not tell any more for how long a
+    /// worker has been silent.
     fn detect_clock_step(&mut self, reading: ClockReading) {
         let by = reading.clock_set_since(self.last_sweep);
         if by.abs() > CLOCK_TOLERANCE {
@@ -306,8 +304,8 @@ impl LivenessSweeper {
         }
     }
 
-    /// Counts the next sweep from now, so that a slow commit is not taken for a pause. The commit may have set the clock:
-    /// with PostgreSQL, commits are what sets it.
+    /// Counts the next sweep from now, so that a slow commit is not taken for a pause. The commit may have set the
+    /// clock: with PostgreSQL, commits are what sets it.
     fn resume_after_commit(&mut self) {
         let reading = ClockReading::of(&self.clock);
         self.detect_clock_step(reading);

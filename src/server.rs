@@ -1,7 +1,8 @@
-//! The server: puts the journal, the resolvers, both protocols and the background tasks together, and stops them in order.
+//! The server: puts the journal, the resolvers, both protocols and the background tasks together, and stops them in
+//! order.
 //!
-//! What each part does is in its own room; here is what is started when, which token stops it, and how long each step of a
-//! shutdown may take ([`timing`](crate::timing)). How options are written on a command line is not known here.
+//! What each part does is in its own room; here is what is started when, which token stops it, and how long each step
+//! of a shutdown may take ([`timing`](crate::timing)). How options are written on a command line is not known here.
 
 use std::convert::Infallible;
 use std::future::ready;
@@ -34,11 +35,13 @@ use crate::{graphql, pages, rest};
 const READY: CheckState =
     CheckState { status: CheckStatus::Passing, output: "changes are committed", is_draining: None };
 
-/// The state of the check while it is not, for whichever reason: this server answers questions, and takes no heartbeats.
+/// The state of the check while it is not, for whichever reason: this server answers questions, and takes no
+/// heartbeats.
 const NO_COMMITS: CheckState =
     CheckState { status: CheckStatus::Warning, output: "changes are not committed", is_draining: None };
 
-/// How many health checks in a row have to fail before the check in Consul says so: a single one may only have taken long.
+/// How many health checks in a row have to fail before the check in Consul says so: a single one may only have taken
+/// long.
 const UNHEALTHY_AFTER: u32 = 2;
 
 /// What a server is started with.
@@ -137,9 +140,9 @@ impl Server {
         Self::start_without_commits(options, clock, ready(())).await
     }
 
-    /// The same, except that nothing is committed before `begin` completes: commands are taken and wait, or are refused if
-    /// more come than may wait. For tests of that, which can hold it for as long as they need; a lock on the database
-    /// cannot, because a commit that waits for a lock is given up.
+    /// The same, except that nothing is committed before `begin` completes: commands are taken and wait, or are refused
+    /// if more come than may wait. For tests of that, which can hold it for as long as they need; a lock on the
+    /// database cannot, because a commit that waits for a lock is given up.
     pub async fn start_without_commits(
         options: ServerOptions,
         clock: Clock,
@@ -243,9 +246,9 @@ impl Server {
         http::with_middleware(rest.merge(graphql).merge(pages::routes()), &self.options.http)
     }
 
-    /// Serves on a listener until told to stop, then shuts down in order: the registration in Consul goes, no connection is
-    /// accepted any more, streams and sockets are closed, requests in flight are finished, what was accepted is committed,
-    /// and the database is closed.
+    /// Serves on a listener until told to stop, then shuts down in order: the registration in Consul goes, no
+    /// connection is accepted any more, streams and sockets are closed, requests in flight are finished, what was
+    /// accepted is committed, and the database is closed.
     pub async fn serve(mut self, listener: TcpListener, shutdown: CancellationToken) -> Result<(), Crashed> {
         let address = listener.local_addr().ok();
         self.options.http.loopback_port =

@@ -18,8 +18,8 @@ pub struct Timing {
     pub heartbeat_interval: Duration,
 }
 
-/// By which share of the interval the time of the next heartbeat is varied, up or down, so that a fleet that starts at once
-/// does not send its heartbeats at once for ever.
+/// By which share of the interval the time of the next heartbeat is varied, up or down, so that a fleet that starts at
+/// once does not send its heartbeats at once for ever.
 pub(crate) const HEARTBEAT_JITTER: f64 = 0.1;
 
 /// How many heartbeats a second a fleet is asked to send at most: a server can take several times as many.
@@ -35,8 +35,8 @@ pub(crate) const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// either.
 pub(crate) const PAUSE_THRESHOLD: Duration = Duration::from_secs(3);
 
-/// By how much the clock has to be set, beside the time that has passed, to count as set; and by how much a time has to lie
-/// in the future to be wrong. Servers that share a database follow its clock, and differ by the time of an answer.
+/// By how much the clock has to be set, beside the time that has passed, to count as set; and by how much a time has to
+/// lie in the future to be wrong. Servers that share a database follow its clock, and differ by the time of an answer.
 pub(crate) const CLOCK_TOLERANCE: TimeDelta = TimeDelta::seconds(1);
 
 /// Into how many parts the time-out is divided for workers whose heartbeats are refused: that one of them is alive is
@@ -46,14 +46,14 @@ pub(crate) const LIFE_SIGNS_PER_TIMEOUT: u32 = 4;
 /// How long a health check waits for the database.
 pub(crate) const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A database that has answered the journal within this time counts as there although it did not answer the health check
-/// in time: a slow one needs so long to begin a session and to answer the first statement on it. One that is away is
-/// known to be before.
+/// A database that has answered the journal within this time counts as there although it did not answer the health
+/// check in time: a slow one needs so long to begin a session and to answer the first statement on it. One that is away
+/// is known to be before.
 pub(crate) const DATABASE_HEARD_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long a long poll waits at most if it may have missed that a worker went offline. That is announced within
-/// [`SWEEP_INTERVAL`], usually, which answers the poll; where it is not, because many workers are silent at once, a client
-/// that asks again and again is held to this pace.
+/// [`SWEEP_INTERVAL`], usually, which answers the poll; where it is not, because many workers are silent at once, a
+/// client that asks again and again is held to this pace.
 pub(crate) const MISSED_SILENCE_WAIT: Duration = SWEEP_INTERVAL;
 
 /// How long a stream of events may be quiet before a bookmark tells its reader that nothing was missed.
@@ -65,8 +65,8 @@ pub(crate) const STATS_INTERVAL: Duration = Duration::from_secs(1);
 /// The shortest interval between two messages that a subscriber can ask for, and the longest.
 pub(crate) const SUBSCRIBER_INTERVALS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(3_600));
 
-/// How long requests in flight, streams and WebSockets may take to end when the server stops. Leaving Consul takes its time
-/// out of this.
+/// How long requests in flight, streams and WebSockets may take to end when the server stops. Leaving Consul takes its
+/// time out of this.
 pub(crate) const CLOSE_CONNECTIONS_TIME: Duration = Duration::from_secs(8);
 
 /// How long the journal may then take to commit what it has accepted.
@@ -75,8 +75,8 @@ pub(crate) const LAST_COMMITS_TIME: Duration = Duration::from_millis(1_200);
 /// How long the database may then take to close.
 pub(crate) const CLOSE_DATABASE_TIME: Duration = Duration::from_millis(300);
 
-/// How long threads that hang may hold up the end of the process, such as an agent's in a read of `/proc` that the kernel
-/// blocks. Whatever had to be finished is finished by then.
+/// How long threads that hang may hold up the end of the process, such as an agent's in a read of `/proc` that the
+/// kernel blocks. Whatever had to be finished is finished by then.
 pub const RUNTIME_SHUTDOWN_TIME: Duration = Duration::from_millis(200);
 
 /// After how long service managers and container runtimes kill a process that they have told to stop.
@@ -98,9 +98,9 @@ impl Timing {
     pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
 
     /// How long the workers of a fleet of this size are told to wait between heartbeats: what is configured, and longer
-    /// the more there are, so that they stay below [`HEARTBEATS_PER_SECOND`] together; but three fit into the time-out, also
-    /// of a worker that is told to wait a tenth longer by [jitter](HEARTBEAT_JITTER). All registered workers count: when
-    /// the offline ones come back, they find the interval that they need.
+    /// the more there are, so that they stay below [`HEARTBEATS_PER_SECOND`] together; but three fit into the time-out,
+    /// also of a worker that is told to wait a tenth longer by [jitter](HEARTBEAT_JITTER). All registered workers
+    /// count: when the offline ones come back, they find the interval that they need.
     pub fn interval_for(&self, workers: usize) -> Duration {
         let workers = u32::try_from(workers).unwrap_or(u32::MAX);
         let wanted = Duration::from_secs(1).saturating_mul(workers) / HEARTBEATS_PER_SECOND;

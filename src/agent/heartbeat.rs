@@ -1,22 +1,23 @@
 //! What a heartbeat carries: the whole inventory, the changes to it, or nothing of it.
 //!
-//! These are pure decisions, from what the server is known to have and what the host runs. Reading the host and sending the
-//! heartbeat are not done here.
+//! These are pure decisions, from what the server is known to have and what the host runs. Reading the host and sending
+//! the heartbeat are not done here.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::client::{Heartbeat, VmDelta, VmReport};
 
-/// How often the whole inventory is sent: if server and host differ for any unknown reason, they do so at most for this long.
+/// How often the whole inventory is sent: if server and host differ for any unknown reason, they do so at most for this
+/// long.
 const WHOLE_INVENTORY_EVERY: Duration = Duration::from_secs(60);
 
 /// Decides what each heartbeat carries.
 #[derive(Debug, Default)]
 pub(super) struct HeartbeatPlanner {
     incarnation: u64,
-    /// The number of the last heartbeat. It never goes back, not even with a new registration: a server that answers a retry
-    /// of a registration with the same incarnation would take numbers from 1 on for late heartbeats.
+    /// The number of the last heartbeat. It never goes back, not even with a new registration: a server that answers a
+    /// retry of a registration with the same incarnation would take numbers from 1 on for late heartbeats.
     sequence: u64,
     /// The VMs that the server certainly has; none if that is not known.
     held: Option<Held>,
@@ -33,8 +34,8 @@ struct Held {
 }
 
 impl HeartbeatPlanner {
-    /// Begins an incarnation: the worker is registered, and it is not known which VMs of it the server has. `last_sequence` is
-    /// the number of the last heartbeat of this incarnation that counted, if there was one.
+    /// Begins an incarnation: the worker is registered, and it is not known which VMs of it the server has.
+    /// `last_sequence` is the number of the last heartbeat of this incarnation that counted, if there was one.
     pub(super) fn begin(&mut self, incarnation: u64, last_sequence: Option<u64>) {
         let sequence = self.sequence.max(last_sequence.unwrap_or(0));
         *self = Self { incarnation, sequence, ..Self::default() };
@@ -72,8 +73,8 @@ impl HeartbeatPlanner {
         }
     }
 
-    /// The server has acknowledged the heartbeat. `resync`: it asks for the whole inventory. `last_sequence`: the heartbeat
-    /// came late, after the one with this number, and nothing in it counted.
+    /// The server has acknowledged the heartbeat. `resync`: it asks for the whole inventory. `last_sequence`: the
+    /// heartbeat came late, after the one with this number, and nothing in it counted.
     pub(super) fn acknowledged(
         &mut self,
         heartbeat: &Heartbeat,
@@ -101,8 +102,8 @@ impl HeartbeatPlanner {
         }
     }
 
-    /// It is not known whether the server has accepted the heartbeat. If it carried VMs, the whole inventory has to follow: a
-    /// VM that the lost heartbeat added, and that is gone since, would not be removed by a difference.
+    /// It is not known whether the server has accepted the heartbeat. If it carried VMs, the whole inventory has to
+    /// follow: a VM that the lost heartbeat added, and that is gone since, would not be removed by a difference.
     pub(super) fn unanswered(&mut self, heartbeat: &Heartbeat) {
         if heartbeat.vms.is_some() || heartbeat.vms_delta.is_some() {
             self.held = None;

@@ -1,5 +1,5 @@
-//! The name, the capacity and the boot id of this host, read once at the start of the agent: memory that is plugged in later
-//! shows after a restart. Which VMs run on it is read by [`inventory`](super::inventory).
+//! The name, the capacity and the boot id of this host, read once at the start of the agent: memory that is plugged in
+//! later shows after a restart. Which VMs run on it is read by [`inventory`](super::inventory).
 
 use std::time::Duration;
 
@@ -100,11 +100,11 @@ fn list_volumes() -> Vec<Volume> {
 
 /// The space of all mounted file systems on fixed disks together, each device once however often it is mounted.
 ///
-/// Disks themselves are not counted: the members of a RAID, a volume group or a pool are listed beside it, so that the sum
-/// would be more than there is. The space of a pool that is not mounted has to be set by the operator.
+/// Disks themselves are not counted: the members of a RAID, a volume group or a pool are listed beside it, so that the
+/// sum would be more than there is. The space of a pool that is not mounted has to be set by the operator.
 ///
-/// The result is at least the size of the root file system. On ZFS and in containers that is not on a device of its own, and
-/// in containers it is on one of the devices: hence the larger of the two, and not their sum.
+/// The result is at least the size of the root file system. On ZFS and in containers that is not on a device of its
+/// own, and in containers it is on one of the devices: hence the larger of the two, and not their sum.
 fn disk_bytes(volumes: &[Volume]) -> u64 {
     let mut devices: Vec<_> = volumes
         .iter()

@@ -1,12 +1,12 @@
 //! `aetherium agent`: registers this host as a worker, and reports its VMs by heartbeats, until told to stop.
 //!
-//! The agent is one loop: register, then send a heartbeat whenever the server asks for the next one, and register again when
-//! the server does not know the worker any more. This file has the options and the loop. What is read of the host is in
-//! `host` and [`inventory`], what a heartbeat carries is decided in `heartbeat`, which server it is sent to in `servers`, how long
-//! to wait after a failure in `backoff`.
+//! The agent is one loop: register, then send a heartbeat whenever the server asks for the next one, and register again
+//! when the server does not know the worker any more. This file has the options and the loop. What is read of the host
+//! is in `host` and [`inventory`], what a heartbeat carries is decided in `heartbeat`, which server it is sent to in
+//! `servers`, how long to wait after a failure in `backoff`.
 //!
-//! **Invariant:** the agent is a client of the public API and imports nothing of the server. A heartbeat is sent even if the
-//! inventory cannot be read: a worker that cannot list its VMs is alive.
+//! **Invariant:** the agent is a client of the public API and imports nothing of the server. A heartbeat is sent even
+//! if the inventory cannot be read: a worker that cannot list its VMs is alive.
 
 mod backoff;
 mod heartbeat;
@@ -104,13 +104,13 @@ pub struct AgentOptions {
     )]
     pub labels: Vec<(String, String)>,
 
-    /// What this worker can run. Repeat the flag, or separate several with commas; by default those of qemu, firecracker
-    /// and cloud-hypervisor that are on the PATH.
+    /// What this worker can run. Repeat the flag, or separate several with commas; by default those of qemu,
+    /// firecracker and cloud-hypervisor that are on the PATH.
     #[arg(long = "capability", env = "AETHERIUM_AGENT_CAPABILITIES", value_name = "NAME", value_delimiter = ',')]
     pub capabilities: Vec<String>,
 
-    /// Disk space to report, in GiB; by default that of the mounted file systems. A pool that VMs are given space of and
-    /// that is mounted nowhere (LVM, ZFS, Ceph) does not show by itself.
+    /// Disk space to report, in GiB; by default that of the mounted file systems. A pool that VMs are given space of
+    /// and that is mounted nowhere (LVM, ZFS, Ceph) does not show by itself.
     #[arg(long, env = "AETHERIUM_AGENT_DISK_GB", value_name = "GIB", value_parser = clap::value_parser!(u32).range(..=i64::from(inventory::LARGEST_FIGURE)))]
     pub disk_gb: Option<u32>,
 
@@ -118,13 +118,13 @@ pub struct AgentOptions {
     #[arg(long, env = "AETHERIUM_AGENT_MAX_VMS", value_name = "COUNT", default_value_t = DEFAULT_MAX_VMS)]
     pub max_vms: u32,
 
-    /// Where the host's process file system is mounted, when the agent runs in a container; by default /proc, which then
-    /// has to show all processes of the host. Say /proc if the container itself is the worker.
+    /// Where the host's process file system is mounted, when the agent runs in a container; by default /proc, which
+    /// then has to show all processes of the host. Say /proc if the container itself is the worker.
     #[arg(long, env = "AETHERIUM_AGENT_PROC", value_name = "DIR")]
     pub proc: Option<PathBuf>,
 
-    /// Say goodbye when told to stop, which makes the worker offline at once. Not for agents that are only started anew,
-    /// as for an upgrade: what the host runs goes on running meanwhile.
+    /// Say goodbye when told to stop, which makes the worker offline at once. Not for agents that are only started
+    /// anew, as for an upgrade: what the host runs goes on running meanwhile.
     #[arg(long, env = "AETHERIUM_AGENT_LEAVE_ON_STOP")]
     pub leave_on_stop: bool,
 
@@ -191,7 +191,8 @@ fn given(text: Option<&str>) -> Option<String> {
     text.filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
-/// Splits `key=value`. The empty text, which is the value of an environment variable that is set to nothing, is no label.
+/// Splits `key=value`. The empty text, which is the value of an environment variable that is set to nothing, is no
+/// label.
 fn parse_label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
@@ -308,7 +309,8 @@ pub async fn run(options: AgentOptions, shutdown: CancellationToken) -> Result<(
     let announcing = announcer.map(|announcer| tokio::spawn(announcer.run_and_stay(closing.clone())));
     let outcome = Agent { leave_on_stop: leaves, ..agent }.run(shutdown).await;
     closing.cancel();
-    // As with the server: an agent that is only restarted stays registered, and the check expires if it does not come back.
+    // As with the server: an agent that is only restarted stays registered, and the check expires if it does not come
+    // back.
     if let Some(announcing) = announcing
         && let Ok(announcer) = announcing.await
         && leaves
@@ -319,8 +321,8 @@ pub async fn run(options: AgentOptions, shutdown: CancellationToken) -> Result<(
     outcome
 }
 
-/// Deregisters the worker that runs on this start of the host. A worker with the same id that has registered from elsewhere
-/// is not touched.
+/// Deregisters the worker that runs on this start of the host. A worker with the same id that has registered from
+/// elsewhere is not touched.
 async fn leave(named: Option<&str>, consul: Option<Consul>, options: &AgentOptions) -> Result<(), AgentError> {
     let id = given(options.id.as_deref()).or_else(|| given(options.hostname.as_deref())).or_else(host::name);
     let id = id.ok_or(AgentError::NoHostname)?;
@@ -389,8 +391,8 @@ struct Agent {
     planner: HeartbeatPlanner,
     backoff: Backoff,
     limits: RetryLimits,
-    /// Whether a registration of this process was ever accepted. From then on, a refusal is taken for a fault of the server or
-    /// of a proxy, which passes.
+    /// Whether a registration of this process was ever accepted. From then on, a refusal is taken for a fault of the
+    /// server or of a proxy, which passes.
     accepted: bool,
     inventory_failing: bool,
     inventory_changes: InventoryChanges,
@@ -425,8 +427,8 @@ impl Agent {
         }
     }
 
-    /// Reports until told to stop. A request in flight is dropped then: whatever it said is said again by the deregistration,
-    /// or at the next start of the agent.
+    /// Reports until told to stop. A request in flight is dropped then: whatever it said is said again by the
+    /// deregistration, or at the next start of the agent.
     async fn run(mut self, shutdown: CancellationToken) -> Result<(), AgentError> {
         match shutdown.run_until_cancelled(self.register_and_report()).await {
             None => {
@@ -490,16 +492,17 @@ impl Agent {
                     self.log_policy(reply);
                     tokio::time::sleep(pace).await;
                 }
-                // Any failure of the trial, also one that says that the worker is unknown or superseded: the server in use is
-                // asked for that.
+                // Any failure of the trial, also one that says that the worker is unknown or superseded: the server in
+                // use is asked for that.
                 Err(error) if self.servers.end_trial() => {
                     let id = &self.id;
                     debug!(worker.id = %id, %error, "Worker {id} stays with its server, the first choice did not take it");
                     self.planner.unanswered(&heartbeat);
                 }
                 Err(error @ ClientError::Unknown { .. }) => {
-                    // After an acknowledged heartbeat, the server was started with an empty database: registering helps. A
-                    // server that does not know what it has just registered is in trouble, and gets no tight loop.
+                    // After an acknowledged heartbeat, the server was started with an empty database: registering
+                    // helps. A server that does not know what it has just registered is in trouble, and gets no tight
+                    // loop.
                     if !self.planner.was_heard() {
                         self.back_off(&error).await;
                     }
@@ -587,7 +590,8 @@ impl Agent {
         }
     }
 
-    /// Logs the VMs that the server has rejected, with the reason: each once, until a whole report is accepted without it.
+    /// Logs the VMs that the server has rejected, with the reason: each once, until a whole report is accepted without
+    /// it.
     fn log_rejected_vms(&mut self, rejected_vms: &BTreeMap<String, String>, was_whole: bool) {
         let worker_id = &self.id;
         for (id, reason) in rejected_vms.iter().filter(|(id, _)| !self.rejected_vms.contains_key(*id)) {
@@ -599,8 +603,8 @@ impl Agent {
         self.rejected_vms.extend(rejected_vms.clone());
     }
 
-    /// Ends. The worker is deregistered only if that was asked for: its VMs keep running, and most agents that are stopped are
-    /// started again at once.
+    /// Ends. The worker is deregistered only if that was asked for: its VMs keep running, and most agents that are
+    /// stopped are started again at once.
     async fn stop(&self) {
         let id = &self.id;
         let Some(incarnation) = self.planner.incarnation() else { return };
@@ -649,7 +653,7 @@ mod tests {
     /// How long a test waits for what must come.
     const PATIENCE: Duration = Duration::from_secs(20);
 
-    /// A server that does as it is told and tells what it was asked.
+    /// A server that gives prepared answers, and hands the requests to the test.
     struct FakeServer {
         url: String,
         calls: UnboundedReceiver<Call>,
@@ -692,7 +696,7 @@ mod tests {
             tokio::time::timeout(PATIENCE, self.calls.recv()).await.unwrap().unwrap()
         }
 
-        /// The next call that is not a heartbeat without news.
+        /// The next request that is not a heartbeat without VMs.
         async fn news(&mut self) -> Call {
             loop {
                 let call = self.call().await;

@@ -1,10 +1,11 @@
 //! The server that a worker reports to: the one that its operator has configured, or one of those that Consul names.
 //!
-//! Each worker has its own order of preference (rendezvous hashing), so that a fleet is spread over the servers, and the
-//! workers of a server that fails over all that are left. A worker stays with a server while that acknowledges its
-//! heartbeats, whether Consul still names it or not: Consul is asked for addresses, not for health. After some minutes with
-//! another server than its first choice, a worker tries the first choice with one heartbeat, so that a fleet is spread again
-//! after a rolling restart of the servers. How long to wait when all servers have failed is decided in `backoff`.
+//! Each worker has its own order of preference (rendezvous hashing), so that a fleet is spread over the servers, and
+//! the workers of a server that fails over all that are left. A worker stays with a server while that acknowledges its
+//! heartbeats, whether Consul still names it or not: Consul is asked for addresses, not for health. After some minutes
+//! with another server than its first choice, a worker tries the first choice with one heartbeat, so that a fleet is
+//! spread again after a rolling restart of the servers. How long to wait when all servers have failed is decided in
+//! `backoff`.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
@@ -18,12 +19,12 @@ use crate::discovery::ServerList;
 /// How many other servers at most share the half of the time for an answer that is not the server in use's.
 const MAX_OTHERS: usize = 3;
 
-/// After how long with another server the first choice is tried; a random part of up to as much again is added. A restarted
-/// server has settled by then, and its workers do not return all at once.
+/// After how long with another server the first choice is tried; a random part of up to as much again is added. A
+/// restarted server has settled by then, and its workers do not return all at once.
 const TRIAL_AFTER: Duration = Duration::from_secs(5 * 60);
 
-/// The part of the time for an answer that the first choice has in a trial. By at most this much, the heartbeat is late that
-/// is sent to the server in use after a failed trial.
+/// The part of the time for an answer that the first choice has in a trial. By at most this much, the heartbeat is late
+/// that is sent to the server in use after a failed trial.
 const TRIAL_FRACTION: u32 = 8;
 
 /// Selects the server that a worker reports to.
@@ -127,8 +128,8 @@ impl ServerSelector {
         }
     }
 
-    /// The server in use has failed: turns to the next one. Answers whether that may be tried at once, which is not so if all
-    /// servers have failed in turn.
+    /// The server in use has failed: turns to the next one. Answers whether that may be tried at once, which is not so
+    /// if all servers have failed in turn.
     pub(super) fn failed(&mut self) -> bool {
         let count = self.candidates.len().max(1);
         self.is_answering = false;
@@ -143,8 +144,8 @@ impl ServerSelector {
         self.failed > 0
     }
 
-    /// Turns to the first choice for one request, if another server has been in use for long enough. Unless that request
-    /// [succeeds](Self::succeeded), [`end_trial`](Self::end_trial) has to follow.
+    /// Turns to the first choice for one request, if another server has been in use for long enough. Unless that
+    /// request [succeeds](Self::succeeded), [`end_trial`](Self::end_trial) has to follow.
     pub(super) fn begin_trial(&mut self) {
         self.apply_discovered();
         let is_due = self.trial_at.is_some_and(|at| at <= Instant::now());
@@ -153,8 +154,8 @@ impl ServerSelector {
         }
     }
 
-    /// Ends a trial of the first choice that has failed: turns back to the server that was in use before. Answers whether there
-    /// was a trial.
+    /// Ends a trial of the first choice that has failed: turns back to the server that was in use before. Answers
+    /// whether there was a trial.
     pub(super) fn end_trial(&mut self) -> bool {
         let Some(before) = self.before_trial.take() else { return false };
         self.current = before;
@@ -175,9 +176,9 @@ impl ServerSelector {
         }
     }
 
-    /// How long the next request may take. All servers together have the time that a single one would have, so that it takes
-    /// no longer to find one that answers than to give up the only one; the server in use has half of it, since it may only
-    /// be busy.
+    /// How long the next request may take. All servers together have the time that a single one would have, so that it
+    /// takes no longer to find one that answers than to give up the only one; the server in use has half of it, since
+    /// it may only be busy.
     fn answer_timeout(&self) -> Duration {
         let others = self.candidates.len().saturating_sub(1).min(MAX_OTHERS);
         match (self.before_trial, others, self.failed) {
@@ -188,8 +189,8 @@ impl ServerSelector {
         }
     }
 
-    /// Applies a new list of Consul. The server in use stays in use if it is on the list, or answers; the one that answered
-    /// last stays a candidate. Answers whether there is a candidate that was none before.
+    /// Applies a new list of Consul. The server in use stays in use if it is on the list, or answers; the one that
+    /// answered last stays a candidate. Answers whether there is a candidate that was none before.
     fn apply_discovered(&mut self) -> bool {
         if self.before_trial.is_some() {
             return false;

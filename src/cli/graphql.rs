@@ -19,8 +19,8 @@ pub struct GraphqlArgs {
     #[arg(long, env = "AETHERIUM_TRUSTED_DOCUMENTS", value_name = "FILE")]
     trusted_documents: Option<PathBuf>,
 
-    /// Whether trusted documents are not used (off), can be asked for beside others (allow), or nothing else is answered
-    /// (only).
+    /// Whether trusted documents are not used (off), can be asked for beside others (allow), or nothing else is
+    /// answered (only).
     #[arg(
         long,
         env = "AETHERIUM_TRUSTED_DOCUMENTS_MODE",

@@ -1,4 +1,5 @@
-//! The address that a server listens on, and the refusal to listen on one that other machines reach without `--insecure`.
+//! The address that a server listens on, and the refusal to listen on one that other machines reach without
+//! `--insecure`.
 
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -1,7 +1,7 @@
 //! The command line: the commands, their options, and which part of the library runs each.
 //!
-//! A command that is more than one call has a file of its own. What a command does is in the library, where it is tested;
-//! here are only its options, and what is written to the terminal.
+//! A command that is more than one call has a file of its own. What a command does is in the library, where it is
+//! tested; here are only its options, and what is written to the terminal.
 
 mod dev;
 mod graphql;
@@ -61,7 +61,8 @@ impl Cli {
         Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
     }
 
-    /// Whether the command has something to finish when it is told to stop. The others may be ended by a signal at once.
+    /// Whether the command has something to finish when it is told to stop. The others may be ended by a signal at
+    /// once.
     pub fn ends_in_order(&self) -> bool {
         match self.command {
             Command::Serve(_) | Command::Dev(_) | Command::Agent(_) | Command::Simulate(_) => true,
@@ -90,8 +91,8 @@ impl Cli {
     }
 }
 
-/// Makes a variable of the environment that is set to the empty text count as not set: service files and containers often
-/// cannot leave one out.
+/// Makes a variable of the environment that is set to the empty text count as not set: service files and containers
+/// often cannot leave one out.
 fn ignore_empty_variables(command: clap::Command) -> clap::Command {
     let command = command.mut_args(|argument| match argument.get_env().map(env::var_os) {
         Some(Some(value)) if value.is_empty() => argument.env(Resettable::Reset),

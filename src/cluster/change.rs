@@ -1,7 +1,7 @@
 //! The difference between two snapshots: what one commit changes, or several commits of another server.
 //!
-//! [`Changes`] has the new values, by which the next snapshot is made; [`Change`] is what readers of the feed are told. How
-//! either is committed or sent is not known here.
+//! [`Changes`] has the new values, by which the next snapshot is made; [`Change`] is what readers of the feed are told.
+//! How either is committed or sent is not known here.
 
 use std::sync::Arc;
 

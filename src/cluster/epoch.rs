@@ -2,10 +2,11 @@
 //!
 //! A restored database counts its revisions again from where the backup was taken, so that a revision alone does not
 //! identify a commit: the same number may stand for two commits, one of which is not in the log any more. Each server
-//! therefore opens an *epoch* with a random name at its first commit, and the database stores at which revision each epoch
-//! began. A cursor carries the name of its epoch. A restored copy does not have the epochs that began after the backup, and
-//! its first commit opens a new one: so a cursor with an unknown epoch, or with a revision after the end of its epoch, is
-//! of a history that this database does not have (ADR 0043). When epochs are opened and stored is the journal's business.
+//! therefore opens an *epoch* with a random name at its first commit, and the database stores at which revision each
+//! epoch began. A cursor carries the name of its epoch. A restored copy does not have the epochs that began after the
+//! backup, and its first commit opens a new one: so a cursor with an unknown epoch, or with a revision after the end of
+//! its epoch, is of a history that this database does not have (ADR 0043). When epochs are opened and stored is the
+//! journal's business.
 
 use std::sync::Arc;
 
@@ -35,16 +36,16 @@ impl Epochs {
         &self.0[self.0.len() - 1].name
     }
 
-    /// Name of the epoch in which a revision was committed. For revisions before all stored epochs it is the first stored
-    /// one, since databases that share that epoch share all history before it.
+    /// Name of the epoch in which a revision was committed. For revisions before all stored epochs it is the first
+    /// stored one, since databases that share that epoch share all history before it.
     pub fn of(&self, revision: u64) -> &Arc<str> {
         // Searched from the end: nearly always it is the last one.
         let began_before = |epoch: &&Epoch| epoch.start < revision.max(1);
         &self.0.iter().rev().find(began_before).unwrap_or(&self.0[0]).name
     }
 
-    /// Whether the history up to a cursor is the history of this database, or may become it: the cursor's epoch is stored,
-    /// and its revision is not after the end of that epoch.
+    /// Whether the history up to a cursor is the history of this database, or may become it: the cursor's epoch is
+    /// stored, and its revision is not after the end of that epoch.
     pub fn include(&self, place: &Cursor) -> bool {
         let Some(at) = self.0.iter().rposition(|epoch| epoch.name == place.epoch) else { return false };
         // The start of the epoch is not compared: all databases that have the epoch share the history before it.
@@ -95,8 +96,8 @@ mod tests {
     }
 
     proptest! {
-        /// However often a database is copied and restored: a place is believed exactly if what was committed up to there
-        /// is what the database has.
+        /// However often a database is copied and restored: a place is believed exactly if what was committed up to
+        /// there is what the database has.
         #[test]
         fn a_place_is_believed_if_its_history_is_the_databases(steps in prop::collection::vec(step(), 1..60)) {
             let mut next = 0;
@@ -119,7 +120,7 @@ mod tests {
                 }
                 let epochs = Epochs::of_database(toy.epochs.clone()).unwrap();
                 let now = toy.commits.len() as u64;
-                // Everybody keeps places of the log, old ones too.
+                // Cursors of the present and of the past are kept.
                 for revision in [now, now / 2] {
                     let place = place(epochs.of(revision), revision);
                     kept.push((place, toy.commits[..usize::try_from(revision).unwrap()].to_vec()));
@@ -127,7 +128,7 @@ mod tests {
                 for (place, history) in &kept {
                     let believed = epochs.include(place) && place.revision <= now;
                     let is_right = toy.commits.starts_with(history);
-                    // Before everything, all databases have the same history, and nobody needs to know.
+                    // The empty history, at revision 0, is that of every database.
                     prop_assert!(believed == is_right || place.revision == 0, "{} in {:?}", place, epochs);
                 }
             }

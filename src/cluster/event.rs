@@ -1,5 +1,5 @@
-//! Events, which are the entries of the change log, and cursors, which are places in it. Where the log is kept, and for how
-//! long, is the journal's business.
+//! Events, which are the entries of the change log, and cursors, which are places in it. Where the log is kept, and for
+//! how long, is the journal's business.
 
 use std::fmt;
 use std::str::FromStr;
@@ -119,8 +119,8 @@ impl EventFilter {
 
 /// A place in the change log of one database: right after an entry.
 ///
-/// A cursor names its epoch, so that a cursor of another database, or of this one before it was restored from a backup, is
-/// refused instead of silently skipping or repeating events.
+/// A cursor names its epoch, so that a cursor of another database, or of this one before it was restored from a backup,
+/// is refused instead of silently skipping or repeating events.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Cursor {
     /// The epoch of the database; see [`Epochs`](super::Epochs).

@@ -1,18 +1,18 @@
 //! The fields of every object of the API, declared once.
 //!
-//! Each macro here is a list of fields: documentation, name, shape, and the expression that reads the value from a view. A
-//! protocol expands the lists with a macro of its own: `rest` into serialisers with these names as keys, in this order;
-//! `graphql` into object types with these names in camelCase, and these comments as descriptions; `rest::openapi` into
-//! schemas. So a field cannot exist in one protocol only, nor be described in two ways. How a value is written is not said
-//! here.
+//! Each macro here is a list of fields: documentation, name, shape, and the expression that reads the value from a
+//! view. A protocol expands the lists with a macro of its own: `rest` into serialisers with these names as keys, in
+//! this order; `graphql` into object types with these names in camelCase, and these comments as descriptions;
+//! `rest::openapi` into schemas. So a field cannot exist in one protocol only, nor be described in two ways. How a
+//! value is written is not said here.
 //!
-//! The word after the name is the field's *shape*: the name of a type that each protocol defines in its `field_types` (a
-//! worker without a zone has the zone `""` in REST and `null` in GraphQL). The first word in brackets says where REST shows
-//! the field: `everywhere`, or only in `detail`, which is not inside another object's list; an `optional` field has no key
-//! in REST while its value is none, and is null in GraphQL. GraphQL shows what is selected. A second word in brackets is the
-//! field's [`Volatility`](crate::render::Volatility): its value changes although the object does not, when the worker has
-//! been silent for too long (`silence`), with each second until then (`seconds`), or when another worker reports the VM,
-//! too (`duplicates`).
+//! The word after the name is the field's *shape*: the name of a type that each protocol defines in its `field_types`
+//! (a worker without a zone has the zone `""` in REST and `null` in GraphQL). The first word in brackets says where
+//! REST shows the field: `everywhere`, or only in `detail`, which is not inside another object's list; an `optional`
+//! field has no key in REST while its value is none, and is null in GraphQL. GraphQL shows what is selected. A second
+//! word in brackets is the field's [`Volatility`](crate::render::Volatility): its value changes although the object
+//! does not, when the worker has been silent for too long (`silence`), with each second until then (`seconds`), or when
+//! another worker reports the VM, too (`duplicates`).
 //!
 //! To add a field: add it here, to `schema.graphql` by `cargo run -- schema > schema.graphql`, and to
 //! `docs/openapi.json` by `cargo run -- openapi > docs/openapi.json`.
@@ -85,8 +85,8 @@ macro_rules! drain_fields {
             started_by: OptionalText [everywhere] = drain.drain.started_by.as_deref();
             /// When it began, by the server's clock; null if that was before this was kept.
             started_at: OptionalDateTime [everywhere] = drain.drain.started_at;
-            /// Whether the worker has told, since its process started, that no VM holds a slot on it. Until its first whole
-            /// inventory it may hold VMs that it has not told of.
+            /// Whether the worker has told, since its process started, that no VM holds a slot on it. Until its first
+            /// whole inventory it may hold VMs that it has not told of.
             is_empty: Bool [everywhere] = drain.is_empty;
         }
     } };
@@ -204,7 +204,8 @@ macro_rules! event_fields {
             worker_id: OptionalId [everywhere] = event.event.worker_id.as_ref().map(WorkerId::as_str);
             /// The VM it is about, which may be gone by now.
             vm_id: OptionalId [everywhere] = event.event.vm_id.as_ref().map(VmId::as_str);
-            /// Who caused it: `worker`, `operator` or `server`. That a worker is offline, or back, is what the server finds.
+            /// Who caused it: `worker`, `operator` or `server`. That a worker is offline, or back, is what the server
+            /// finds.
             actor: OptionalText [everywhere] = event.event.actor.as_deref();
             /// The reason that was given.
             reason: OptionalText [everywhere] = event.event.reason.as_deref();
@@ -225,8 +226,8 @@ macro_rules! registered_fields {
             worker: Worker [everywhere] = registered.worker.clone();
             /// Number of this life of the worker's process; every heartbeat carries it.
             incarnation: Int53 [everywhere] = registered.worker.worker.life.incarnation;
-            /// How long to wait between heartbeats, in seconds: what the server is configured to tell, and longer if the fleet
-            /// is so large that there would be more than 1,000 a second.
+            /// How long to wait between heartbeats, in seconds: what the server is configured to tell, and longer if
+            /// the fleet is so large that there would be more than 1,000 a second.
             heartbeat_interval_seconds: Seconds [everywhere] = registered.heartbeat_interval;
             /// After how many seconds of silence the worker counts as offline.
             offline_after_seconds: Seconds [everywhere] = registered.worker.view.offline_after;
@@ -250,8 +251,8 @@ macro_rules! heartbeat_reply_fields {
             worker_id: Id [everywhere] = reply.worker.worker.id.as_str();
             /// What operators want of the worker.
             policy: SchedulingPolicy [everywhere] = reply.worker.worker.policy;
-            /// When to send the next heartbeat, in seconds from now: the interval, which grows with the fleet, spread by some
-            /// jitter.
+            /// When to send the next heartbeat, in seconds from now: the interval, which grows with the fleet, spread
+            /// by some jitter.
             next_heartbeat_seconds: Seconds [everywhere] = reply.next_heartbeat;
             /// Revision at which this heartbeat is in force.
             revision: Int53 [everywhere] = reply.worker.view.snapshot.revision;

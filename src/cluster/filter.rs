@@ -7,8 +7,8 @@
 use super::status::{VmStatus, WorkerStatus};
 use super::view::{VmView, WorkerView};
 
-/// Which workers match: fields are ANDed, entries of a list ORed. A list that is none matches every worker; an empty list
-/// matches none, because a client that has selected nothing must not be shown everything.
+/// Which workers match: fields are ANDed, entries of a list ORed. A list that is none matches every worker; an empty
+/// list matches none, because a client that has selected nothing must not be shown everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WorkerFilter {
     /// One of these ids.
@@ -126,8 +126,8 @@ fn count<T>(wanted: &Option<Vec<T>>) -> usize {
     wanted.as_ref().map_or(0, Vec::len)
 }
 
-/// Which VMs match: fields are ANDed, entries of a list ORed. A list that is none matches every VM; an empty list matches
-/// none.
+/// Which VMs match: fields are ANDed, entries of a list ORed. A list that is none matches every VM; an empty list
+/// matches none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VmFilter {
     /// In one of these statuses; none given means those that hold a slot.

@@ -1,5 +1,5 @@
-//! Ids of workers and VMs: opaque texts of a limited length, in one namespace for both kinds. That no worker has the id of
-//! a VM is not checked here but at registration.
+//! Ids of workers and VMs: opaque texts of a limited length, in one namespace for both kinds. That no worker has the id
+//! of a VM is not checked here but at registration.
 
 use std::borrow::Borrow;
 use std::fmt;

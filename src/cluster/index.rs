@@ -1,9 +1,9 @@
 //! An index: the ids of objects by a text that several of them share, such as a zone or a hostname. Cheap to copy.
 //!
-//! The texts are sorted, and so are the ids under each text: an index also is the list of all ids in the order by text, and
-//! any part of it is found by search. Only what registrations, operators and changes of VM sets write has an index. What
-//! every heartbeat changes, such as the share of CPU cores in use, has none, since each heartbeat would have to move its
-//! worker in it (ADR 0056). Which indexes there are is in the [`snapshot`](super::Snapshot).
+//! The texts are sorted, and so are the ids under each text: an index also is the list of all ids in the order by text,
+//! and any part of it is found by search. Only what registrations, operators and changes of VM sets write has an index.
+//! What every heartbeat changes, such as the share of CPU cores in use, has none, since each heartbeat would have to
+//! move its worker in it (ADR 0056). Which indexes there are is in the [`snapshot`](super::Snapshot).
 
 use std::collections::HashMap;
 use std::ops::Bound;

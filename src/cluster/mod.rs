@@ -1,13 +1,13 @@
 //! The state of the cluster in memory, and the rules over it.
 //!
-//! A [`Snapshot`] is the immutable state at one revision. An answer reads one snapshot at one moment (a [`View`]), so its
-//! figures never contradict each other, and no question waits for the database. The transitions of a worker are here too,
-//! as pure functions from state to state ([`Worker::start_life`] and its neighbours); the journal calls them and commits
-//! the result.
+//! A [`Snapshot`] is the immutable state at one revision. An answer reads one snapshot at one moment (a [`View`]), so
+//! its figures never contradict each other, and no question waits for the database. The transitions of a worker are
+//! here too, as pure functions from state to state ([`Worker::start_life`] and its neighbours); the journal calls them
+//! and commits the result.
 //!
-//! **Invariant:** nothing here does I/O, reads a clock, or knows a protocol or a table. The field lists in [`fields`] say
-//! what each object shows; how that is written is for `rest` and `graphql` to say. Texts that were written are kept with
-//! their worker in a [`RenderCache`](crate::render::RenderCache), which is no part of the state.
+//! **Invariant:** nothing here does I/O, reads a clock, or knows a protocol or a table. The field lists in [`fields`]
+//! say what each object shows; how that is written is for `rest` and `graphql` to say. Texts that were written are kept
+//! with their worker in a [`RenderCache`](crate::render::RenderCache), which is no part of the state.
 
 mod change;
 mod distribution;

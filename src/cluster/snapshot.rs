@@ -1,7 +1,7 @@
 //! The snapshot: the immutable state of the cluster at one revision, with its indexes.
 //!
-//! The next snapshot is made from the one before by [`Changes`], and shares everything that stayed the same. A snapshot does
-//! not know what time it is: what depends on the moment is read from a [`View`](super::View).
+//! The next snapshot is made from the one before by [`Changes`], and shares everything that stayed the same. A snapshot
+//! does not know what time it is: what depends on the moment is read from a [`View`](super::View).
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
@@ -42,8 +42,8 @@ pub struct Snapshot {
     ended_silence: TimeDelta,
 }
 
-/// The indexes of workers and VMs. A heartbeat changes one of them only if it changes the set of VMs, or is the first one of
-/// a worker that was announced offline.
+/// The indexes of workers and VMs. A heartbeat changes one of them only if it changes the set of VMs, or is the first
+/// one of a worker that was announced offline.
 #[derive(Clone, Debug, Default)]
 struct Indexes {
     /// Workers by zone; those without a zone under the empty text.
@@ -54,8 +54,8 @@ struct Indexes {
     /// Workers by the revision of their last registration that was more than a retry, as [`revision_text`].
     registrations: Index<WorkerId>,
     by_status: StatusIndex,
-    /// VMs by the zones of the workers on which they hold a slot. A VM that holds a slot on several workers is in the zones
-    /// of all of them, and shown in one.
+    /// VMs by the zones of the workers on which they hold a slot. A VM that holds a slot on several workers is in the
+    /// zones of all of them, and shown in one.
     vms_by_zone: Index<VmId>,
 }
 
@@ -157,7 +157,8 @@ impl Snapshot {
         self.cursor_after(self.revision)
     }
 
-    /// The longest time since the heartbeat before, among the workers of which a heartbeat was committed with this revision.
+    /// The longest time since the heartbeat before, among the workers of which a heartbeat was committed with this
+    /// revision.
     pub fn ended_silence(&self) -> TimeDelta {
         self.ended_silence
     }
@@ -206,8 +207,8 @@ impl Snapshot {
         next
     }
 
-    /// This snapshot, which is empty, with workers that come in ascending order of their ids. This is for the start, when
-    /// the whole state is read at once: to sort it once takes a fraction of the time of inserting one by one.
+    /// This snapshot, which is empty, with workers that come in ascending order of their ids. This is for the start,
+    /// when the whole state is read at once: to sort it once takes a fraction of the time of inserting one by one.
     fn filled(&self, workers: Vec<Arc<Worker>>, revision: u64) -> Self {
         let mut next = self.clone();
         next.revision = revision;
@@ -263,8 +264,8 @@ impl Snapshot {
         self.indexes.labels.ids(&label_text(key, value))
     }
 
-    /// The workers with an [announced status](Worker::announced_status). A worker that has been silent for too long and is
-    /// not announced yet is active or draining here, although its status is offline.
+    /// The workers with an [announced status](Worker::announced_status). A worker that has been silent for too long and
+    /// is not announced yet is active or draining here, although its status is offline.
     pub fn workers_announced(&self, status: WorkerStatus) -> &Ids<WorkerId> {
         self.indexes.by_status.of(status)
     }
@@ -383,8 +384,8 @@ impl Snapshot {
         self.vms.chunks()
     }
 
-    /// Updates the index of VMs by zone for a worker that has changed: removes the VMs that hold no slot in its old zone any
-    /// more, and inserts those that hold one in its new zone. Its reports have to be replaced before.
+    /// Updates the index of VMs by zone for a worker that has changed: removes the VMs that hold no slot in its old
+    /// zone any more, and inserts those that hold one in its new zone. Its reports have to be replaced before.
     fn replace_vms_of_zone(&mut self, before: Option<&Worker>, worker: Option<&Worker>) {
         let zone = |worker: Option<&Worker>| worker.map(|worker| worker.identity.zone.clone());
         let (left, entered) = (zone(before), zone(worker));
@@ -545,7 +546,8 @@ impl StatusIndex {
     }
 }
 
-/// A label as one text, which differs from that of every other label: the length of the key tells where the value begins.
+/// A label as one text, which differs from that of every other label: the length of the key tells where the value
+/// begins.
 fn label_text(key: &str, value: &str) -> String {
     let mut text = String::with_capacity(key.len() + value.len() + 4);
     let _ = write!(text, "{}={key}{value}", key.len());

@@ -1,8 +1,9 @@
 //! A sorted list with copy-on-write chunks, for snapshots.
 //!
 //! The elements are in chunks behind `Arc`s, and the list of chunks is behind another. To copy the list counts one
-//! reference; to change the copy clones the list of chunks and the chunk that is changed. To read all elements, which is
-//! what most requests do, walks plain slices: at 10,000 rows six times faster than a persistent hash map, as measured.
+//! reference; to change the copy clones the list of chunks and the chunk that is changed. To read all elements, which
+//! is what most requests do, walks plain slices: at 10,000 rows six times faster than a persistent hash map, as
+//! measured.
 //!
 //! One element is found by a binary search for its chunk, and by a hash index within the chunk (ADR 0036).
 
@@ -12,8 +13,8 @@ use std::sync::{Arc, OnceLock};
 
 use foldhash::fast::FixedState;
 
-/// The most elements of a chunk; a larger one is split in two. A change clones the chunk, and the first change of a copy
-/// clones the list of chunks: this size keeps both small up to some millions of rows.
+/// The most elements of a chunk; a larger one is split in two. A change clones the chunk, and the first change of a
+/// copy clones the list of chunks: this size keeps both small up to some millions of rows.
 const MAX_CHUNK: usize = 256;
 
 /// Slots of the hash index of a chunk: twice as many as elements, so that most are found in their first slot.
@@ -46,11 +47,11 @@ pub struct Chunk<T> {
     hash_index: Arc<HashIndex>,
 }
 
-/// The hash index of a chunk, by linear probing: the slot of a key's hash, or one behind it, has the position of its element
-/// plus one; 0 is a free slot. It is built by the first search.
+/// The hash index of a chunk, by linear probing: the slot of a key's hash, or one behind it, has the position of its
+/// element plus one; 0 is a free slot. It is built by the first search.
 ///
-/// The hash is not keyed. Clients choose the keys and can make them collide; then a search costs as much as to look at the
-/// whole chunk, and no more.
+/// The hash is not keyed. Clients choose the keys and can make them collide; then a search costs as much as to look at
+/// the whole chunk, and no more.
 #[derive(Debug, Default)]
 struct HashIndex(OnceLock<Box<[u16; SLOTS]>>);
 
@@ -87,8 +88,8 @@ impl<T: Keyed + Clone> SortedList<T> {
         chunk.hash_index.find(chunk, key)
     }
 
-    /// The element with this key, by binary search only: for callers that change the chunk next, which would drop its hash
-    /// index.
+    /// The element with this key, by binary search only: for callers that change the chunk next, which would drop its
+    /// hash index.
     pub fn search(&self, key: &str) -> Option<&T> {
         let chunk = self.chunks.get(self.chunk_for(key))?;
         chunk.get(chunk.search(key).ok()?)
@@ -99,8 +100,8 @@ impl<T: Keyed + Clone> SortedList<T> {
         self.chunks.iter().flat_map(|chunk| chunk.iter())
     }
 
-    /// The elements between two keys, in ascending order; none if the bounds exclude each other. It costs the length of the
-    /// range, not of the list: only the chunks of the two bounds are searched.
+    /// The elements between two keys, in ascending order; none if the bounds exclude each other. It costs the length of
+    /// the range, not of the list: only the chunks of the two bounds are searched.
     pub fn range<'a>(&'a self, lower: Bound<&'a str>, upper: Bound<&'a str>) -> impl DoubleEndedIterator<Item = &'a T> {
         let first = match lower {
             Bound::Included(key) | Bound::Excluded(key) => self.chunk_for(key),

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::view::{View, percent};
 
-/// Totals over all registered workers, whatever their status; the `schedulable_` figures are of the workers only that take
-/// new VMs now.
+/// Totals over all registered workers, whatever their status; the `schedulable_` figures are of the workers only that
+/// take new VMs now.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ClusterStats {
     /// Registered workers.

@@ -1,5 +1,5 @@
-//! Statuses of workers and VMs, their words, and the rule by which a worker's status follows from its availability and its
-//! policy.
+//! Statuses of workers and VMs, their words, and the rule by which a worker's status follows from its availability and
+//! its policy.
 //!
 //! When a worker is available is decided with the [worker](super::Worker::availability), not here.
 

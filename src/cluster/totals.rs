@@ -1,9 +1,9 @@
 //! Sums over the workers of a snapshot, updated with each change, so that statistics cost the same however many workers
 //! there are.
 //!
-//! Which workers are online depends on the moment of reading. Sums over online workers are therefore kept per second of the
-//! last heartbeat: a reading adds up the seconds after its cutoff, at most as many as the time-out has. What is shown of the
-//! sums is in `stats`.
+//! Which workers are online depends on the moment of reading. Sums over online workers are therefore kept per second of
+//! the last heartbeat: a reading adds up the seconds after its cutoff, at most as many as the time-out has. What is
+//! shown of the sums is in `stats`.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -54,8 +54,8 @@ impl Totals {
         }
     }
 
-    /// Sums over the workers whose last heartbeat is not before the cutoff. None if there are last heartbeats within the
-    /// second of the cutoff: then each worker has to be looked at.
+    /// Sums over the workers whose last heartbeat is not before the cutoff. None if there are last heartbeats within
+    /// the second of the cutoff: then each worker has to be looked at.
     pub(super) fn online(&self, cutoff: LivenessCutoff) -> Option<OnlineTotals> {
         let since = cutoff.moment();
         if since.timestamp_subsec_nanos() > 0 && self.heard.contains_key(&since.timestamp()) {

@@ -12,8 +12,8 @@ use crate::clock::Timestamp;
 use crate::render::Volatility;
 
 impl WorkerView {
-    /// The moment from which fields of this volatility show something else, if the worker does not change before; none if
-    /// they never do.
+    /// The moment from which fields of this volatility show something else, if the worker does not change before; none
+    /// if they never do.
     pub fn valid_until(&self, volatility: Volatility) -> Option<Timestamp> {
         if !volatility.shows_silence() || self.availability() == Availability::Offline {
             return None;

@@ -1,7 +1,7 @@
 //! A view: one snapshot, read at one moment. Everything that one answer shows is read from one view.
 //!
-//! Whether a worker is online depends on the moment, so that is decided here and not in the snapshot. Which rows an answer
-//! has, and in what order, is for [`resolvers`](crate::resolvers) to say.
+//! Whether a worker is online depends on the moment, so that is decided here and not in the snapshot. Which rows an
+//! answer has, and in what order, is for [`resolvers`](crate::resolvers) to say.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -87,8 +87,8 @@ impl View {
         }
     }
 
-    /// A set of ids in which those of all workers with a status are. None if there is no such set but all workers: for the
-    /// offline ones, while a worker that has been silent for too long is not announced yet.
+    /// A set of ids in which those of all workers with a status are. None if there is no such set but all workers: for
+    /// the offline ones, while a worker that has been silent for too long is not announced yet.
     pub fn candidates(&self, status: WorkerStatus) -> Option<&Ids<WorkerId>> {
         let is_known = status != WorkerStatus::Offline || self.has_announced_all_silent();
         is_known.then(|| self.snapshot.workers_announced(status))
@@ -123,8 +123,8 @@ impl View {
         self.workers().filter_map(|worker| worker.valid_until(Volatility::SILENCE)).min()
     }
 
-    /// The earliest last heartbeat among the workers that have been silent for too long and are not announced offline. None
-    /// if there are no such workers.
+    /// The earliest last heartbeat among the workers that have been silent for too long and are not announced offline.
+    /// None if there are no such workers.
     pub fn longest_unannounced_silence(&self) -> Option<Timestamp> {
         let silent = self.snapshot.workers().filter(|worker| {
             worker.last_announced_availability == Availability::Online
@@ -259,7 +259,7 @@ impl VmView {
         self.view.find_worker(self.vm.worker_id.as_str())
     }
 
-    /// Whether more than one worker says that the VM holds a slot there.
+    /// Whether the VM holds a slot on more than one worker.
     pub fn is_duplicate(&self) -> bool {
         self.view.snapshot.is_duplicate(self.vm.id.as_str())
     }

@@ -22,8 +22,8 @@ use super::vm::Vm;
 use crate::clock::Timestamp;
 use crate::render::RenderCache;
 
-/// How many boot ids of earlier lives are stored: enough to recognise every retry of a registration that may still be on its
-/// way, even while the process restarts again and again.
+/// How many boot ids of earlier lives are stored: enough to recognise every retry of a registration that may still be
+/// on its way, even while the process restarts again and again.
 pub const EARLIER_BOOT_IDS: usize = 32;
 
 /// Labels by key.
@@ -104,8 +104,8 @@ impl Life {
 /// The boot ids of a worker: by which the starts of its process, and of its host, are told apart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Boots {
-    /// The boot id of the last start of the process, by which a repeated registration is known to be no restart; none if it
-    /// has none. It is in `earlier`, too, once the process has deregistered.
+    /// The boot id of the last start of the process, by which a repeated registration is known to be no restart; none
+    /// if it has none. It is in `earlier`, too, once the process has deregistered.
     pub boot_id: Option<Arc<str>>,
     /// The starts that are over, the latest last: a registration of one of these is refused as late. At most
     /// [`EARLIER_BOOT_IDS`].
@@ -124,8 +124,8 @@ pub struct Boot {
 }
 
 impl Boot {
-    /// Whether a process with these boot ids may be of this start: its own boot id is the same, and the host is not known to
-    /// have been restarted. (A program that always sends the same boot id is told apart by the host's.)
+    /// Whether a process with these boot ids may be of this start: its own boot id is the same, and the host is not
+    /// known to have been restarted. (A program that always sends the same boot id is told apart by the host's.)
     fn may_be(&self, boot_id: &str, host: Option<&str>) -> bool {
         *self.id == *boot_id && !is_another_start(self.host.as_deref(), host)
     }
@@ -172,7 +172,8 @@ impl Boots {
         self.last().is_some_and(|last| self.earlier.contains(&last))
     }
 
-    /// The boot id with which a registration would be refused: the given one, or without one the last, if its start is over.
+    /// The boot id with which a registration would be refused: the given one, or without one the last, if its start is
+    /// over.
     pub fn find_over(&self, said: Option<&str>) -> Option<Arc<str>> {
         match said.filter(|said| self.boot_id.as_deref() != Some(said)) {
             Some(said) => self.is_over(said, None).then(|| said.into()),
@@ -188,8 +189,8 @@ pub struct Tombstone {
     pub worker_id: WorkerId,
     /// Its last incarnation.
     pub incarnation: u64,
-    /// Its boot ids. The last start need not be over: the process may still run, and registers again when it is told that the
-    /// worker is not registered.
+    /// Its boot ids. The last start need not be over: the process may still run, and registers again when it is told
+    /// that the worker is not registered.
     pub boots: Arc<Boots>,
     /// When it was purged; none if that was before this was stored.
     pub purged_at: Option<Timestamp>,
@@ -215,9 +216,9 @@ pub struct Usage {
     pub last_seen: Timestamp,
     /// Number of the last heartbeat of this life that counted.
     pub sequence: Option<u64>,
-    /// Number of the last heartbeat of this life that came late, with a number not above that one, and counted as a sign of
-    /// life only. Each number counts once, so that repeated messages cannot keep a dead process online. None after a
-    /// registration, or after a heartbeat that counted.
+    /// Number of the last heartbeat of this life that came late, with a number not above that one, and counted as a
+    /// sign of life only. Each number counts once, so that repeated messages cannot keep a dead process online. None
+    /// after a registration, or after a heartbeat that counted.
     pub late_sequence: Option<u64>,
     /// CPU cores allocated to VMs.
     pub used_cpu_cores: u32,
@@ -227,8 +228,8 @@ pub struct Usage {
     pub used_disk_gb: u32,
     /// Its VMs, by id.
     pub vms: WorkerVms,
-    /// Revision of the last whole inventory; none if there was none since the host was started. It may be of an earlier life
-    /// of the process: see [`Worker::knows_inventory`].
+    /// Revision of the last whole inventory; none if there was none since the host was started. It may be of an earlier
+    /// life of the process: see [`Worker::knows_inventory`].
     pub inventory_revision: Option<u64>,
     /// Revision of the last change to the set of VMs.
     pub vms_revision: u64,
@@ -289,8 +290,8 @@ impl Worker {
         }
     }
 
-    /// Whether a registration with these boot ids is a retry of the present life. The same boot id on another start of the
-    /// host is another process, of a program that always sends the same.
+    /// Whether a registration with these boot ids is a retry of the present life. The same boot id on another start of
+    /// the host is another process, of a program that always sends the same.
     pub fn is_same_life(&self, boot_id: Option<&str>, host_boot_id: Option<&str>) -> bool {
         boot_id.is_some()
             && self.life.boots.boot_id.as_deref() == boot_id
@@ -303,8 +304,8 @@ impl Worker {
         is_another_start(self.life.boots.host.as_deref(), host_boot_id)
     }
 
-    /// The worker's process was restarted: a new life begins. The policy stays, since operators have not changed it. The VMs
-    /// and the usage stay until the new process has reported them; if the host was restarted, they go at once.
+    /// The worker's process was restarted: a new life begins. The policy stays, since operators have not changed it.
+    /// The VMs and the usage stay until the new process has reported them; if the host was restarted, they go at once.
     pub fn start_life(
         &mut self,
         identity: Identity,
@@ -350,14 +351,14 @@ impl Worker {
         self.revision = revision;
     }
 
-    /// The worker deregisters, or an operator deregisters it. After the first, a registration of the same process that is
-    /// still on its way is refused as late; after the second, the process may register again.
+    /// The worker deregisters, or an operator deregisters it. After the first, a registration of the same process that
+    /// is still on its way is refused as late; after the second, the process may register again.
     pub fn leave(&mut self, by_itself: bool, at: Timestamp, revision: u64) {
         if by_itself {
             self.life.boots = Arc::new(self.life.boots.ended());
         }
         self.life.deregistered_at = Some(self.life.deregistered_at.unwrap_or(at));
-        // The deregistration itself is told as an event: the sweeper shall not announce it a second time.
+        // A deregistration is an event of its own: the sweeper shall not announce the worker a second time.
         self.last_announced_availability = Availability::Offline;
         self.revision = revision;
     }
@@ -367,8 +368,8 @@ impl Worker {
         self.usage.inventory_revision.is_some_and(|revision| revision >= self.life.since_revision)
     }
 
-    /// The tombstone of the worker when it is purged: by its own process, which ends its start as a deregistration does, or
-    /// by an operator.
+    /// The tombstone of the worker when it is purged: by its own process, which ends its start as a deregistration
+    /// does, or by an operator.
     pub fn tombstone(&self, by_itself: bool, at: Timestamp, revision: u64) -> Tombstone {
         let Life { incarnation, boots, .. } = &self.life;
         let boots = if by_itself { Arc::new(boots.ended()) } else { boots.clone() };
@@ -376,7 +377,8 @@ impl Worker {
         Tombstone { worker_id, incarnation: *incarnation, boots, purged_at: Some(at), revision }
     }
 
-    /// Whether it is offline whatever the moment, until it is heard again: it has deregistered, or was announced offline.
+    /// Whether it is offline whatever the moment, until it is heard again: it has deregistered, or was announced
+    /// offline.
     pub(super) fn is_known_to_be_offline(&self) -> bool {
         self.life.deregistered_at.is_some() || self.last_announced_availability == Availability::Offline
     }
@@ -388,9 +390,9 @@ impl Worker {
         WorkerStatus::of(availability, self.policy)
     }
 
-    /// Whether its heartbeats arrive: it has not deregistered, its last heartbeat is not before the cutoff, and it has not
-    /// been announced offline since. (The last differs from the second only if the clock was set back: an announcement holds
-    /// until the worker is heard.)
+    /// Whether its heartbeats arrive: it has not deregistered, its last heartbeat is not before the cutoff, and it has
+    /// not been announced offline since. (The last differs from the second only if the clock was set back: an
+    /// announcement holds until the worker is heard.)
     pub fn availability(&self, cutoff: LivenessCutoff) -> Availability {
         if self.is_known_to_be_offline() || self.usage.last_seen < cutoff.0 {
             Availability::Offline
@@ -417,8 +419,8 @@ impl Worker {
         self.usage.vms.get(at)
     }
 
-    /// Revision at which this worker last reported that VM: a whole inventory reports every VM in it, also those that did
-    /// not change.
+    /// Revision at which this worker last reported that VM: a whole inventory reports every VM in it, also those that
+    /// did not change.
     pub fn last_reported(&self, vm: &Vm) -> u64 {
         self.usage.inventory_revision.unwrap_or(0).max(vm.revision)
     }

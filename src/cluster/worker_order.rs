@@ -1,7 +1,7 @@
 //! Orders of workers: by which key they are sorted, and the key of each worker.
 //!
-//! Which workers there are to sort is for the filter to say ([`filter`](super::filter)); where a page begins and ends is in
-//! [`resolvers::page`](crate::resolvers::page).
+//! Which workers there are to sort is for the filter to say ([`filter`](super::filter)); where a page begins and ends
+//! is in [`resolvers::page`](crate::resolvers::page).
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -42,8 +42,8 @@ pub struct WorkerOrder {
     pub descending: bool,
 }
 
-/// The key of a worker in an order, which a cursor of that order carries. Each order has a variant of its own, so that a
-/// cursor of another order is noticed even if both keys are texts.
+/// The key of a worker in an order, which a cursor of that order carries. Each order has a variant of its own, so that
+/// a cursor of another order is noticed even if both keys are texts.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WorkerSortKey {

@@ -1,13 +1,13 @@
 //! Lists whose rows are rendered once and kept until they would look different.
 //!
-//! A client that asks for all workers a hundred times a second asks for the same rows a hundred times: a few have changed
-//! meanwhile, the rest have not. So a protocol hands in a function that writes one row, and it is called only for rows
-//! that changed, or whose text the clock has changed (an `uptime` counts seconds). Rows come in chunks that are shared
-//! between one state and the next; a chunk in which nothing changed is recognised by its address, and its bytes go out
-//! without being copied.
+//! A client that asks for all workers a hundred times a second asks for the same rows a hundred times: a few have
+//! changed meanwhile, the rest have not. So a protocol hands in a function that writes one row, and it is called only
+//! for rows that changed, or whose text the clock has changed (an `uptime` counts seconds). Rows come in chunks that
+//! are shared between one state and the next; a chunk in which nothing changed is recognised by its address, and its
+//! bytes go out without being copied.
 //!
-//! The cache of one kind of row is bounded in bytes, all its lists together; the lists that are asked for least are evicted
-//! first. Which kinds of rows there are is not known here: they implement [`CacheableRow`].
+//! The cache of one kind of row is bounded in bytes, all its lists together; the lists that are asked for least are
+//! evicted first. Which kinds of rows there are is not known here: they implement [`CacheableRow`].
 
 use std::any::Any;
 use std::fmt;
@@ -25,8 +25,8 @@ use crate::clock::Timestamp;
 /// How many bytes of rows of one kind are kept, all lists together.
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
 
-/// How many lists the cache is laid out for: so few that it does not divide its bytes into shards, since the longest list
-/// has to fit into one. It is no limit.
+/// How many lists the cache is laid out for: so few that it does not divide its bytes into shards, since the longest
+/// list has to fit into one. It is no limit.
 const EXPECTED_LISTS: usize = 16;
 
 /// By what a list is found in the cache.
@@ -38,7 +38,8 @@ pub struct ListKey<R> {
 }
 
 impl<R> ListKey<R> {
-    /// The list with this name. The name has to determine how rows are written: lists with the same name share their rows.
+    /// The list with this name. The name has to determine how rows are written: lists with the same name share their
+    /// rows.
     pub fn named(name: impl Into<Arc<str>>, volatility: Volatility) -> Self {
         Self { name: name.into(), volatility, rows: PhantomData }
     }
@@ -182,7 +183,8 @@ impl CachedRow {
             rendered: RenderedRow {
                 objects: self.rendered.objects.saturating_add(next.rendered.objects),
                 is_complete: self.rendered.is_complete && next.rendered.is_complete,
-                // A sum, so that it does not depend on the chunks: another server may have divided the same rows otherwise.
+                // A sum, so that it does not depend on the chunks: another server may have divided the same rows
+                // otherwise.
                 version: self.rendered.version.wrapping_add(next.rendered.version),
             },
         }

@@ -1,8 +1,8 @@
 //! Caches of rendered bytes: what a protocol has written of an object or of a list, kept until it would be written
 //! otherwise.
 //!
-//! * [`Volatility`] says of a field, and so of an object, what makes it look different although the object itself has not
-//!   changed: the clock, or other objects.
+//! * [`Volatility`] says of a field, and so of an object, what makes it look different although the object itself has
+//!   not changed: the clock, or other objects.
 //! * A [`Template`] is an object's text with a gap for each volatile field. The [`RenderCache`] of an object holds its
 //!   templates; it goes with the object when that changes.
 //! * A [`ListCache`] holds the rows of whole lists and renders only those that have changed.

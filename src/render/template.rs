@@ -1,8 +1,8 @@
 //! Templates: an object's text with gaps for its volatile fields, kept with the object.
 //!
 //! Most fields of a row change only when its object does; the clock changes the others with every second. So a protocol
-//! writes the stable part of a row once, and only the volatile fields each time. Which fields are volatile, and how the text
-//! looks, is not known here.
+//! writes the stable part of a row once, and only the volatile fields each time. Which fields are volatile, and how the
+//! text looks, is not known here.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -26,13 +26,14 @@ pub struct Template {
 }
 
 impl RenderCache {
-    /// The template of the whole object; `render` makes it for the first caller. Every caller has to pass the same function.
+    /// The template of the whole object; `render` makes it for the first caller. Every caller has to pass the same
+    /// function.
     pub fn full_object(&self, render: impl FnOnce() -> Template) -> &Template {
         self.full_object.get_or_init(|| Box::new(render().shrunk()))
     }
 
-    /// The template of the selection with this key, which determines how it is rendered; `render` makes it for the first
-    /// caller. None if the template of another selection is in the cache, or `render` cannot make one.
+    /// The template of the selection with this key, which determines how it is rendered; `render` makes it for the
+    /// first caller. None if the template of another selection is in the cache, or `render` cannot make one.
     pub fn selection(&self, key: &Arc<str>, render: impl FnOnce() -> Option<Template>) -> Option<&Template> {
         if self.selection.get().is_none() {
             let rendered = Box::new(render()?.shrunk());

@@ -1,9 +1,9 @@
 //! What makes a field look different although its object has not changed, and so for how long its text can be reused.
 //!
 //! A worker changes with each heartbeat, and its rendered text is dropped then. But its `uptime` counts seconds, its
-//! status becomes offline when heartbeats stop, and whether a VM is a duplicate follows from the reports of other workers.
-//! The field lists declare the volatility of each field. How long a volatile text is valid is not decided here, but where
-//! the objects are known.
+//! status becomes offline when heartbeats stop, and whether a VM is a duplicate follows from the reports of other
+//! workers. The field lists declare the volatility of each field. How long a volatile text is valid is not decided
+//! here, but where the objects are known.
 
 /// What makes the text of an object change although the object itself does not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! Checks of single values in requests, with their limits: texts, figures, revisions, words, durations.
 //!
-//! Both protocols and the typed inputs ([`worker_input`](super::worker_input), [`filter_input`](super::filter_input)) call
-//! these, so that both accept and refuse the same. The limits keep every figure within what both protocols carry exactly,
-//! and totals within 64 bits. How a request is parsed is not decided here.
+//! Both protocols and the typed inputs ([`worker_input`](super::worker_input), [`filter_input`](super::filter_input))
+//! call these, so that both accept and refuse the same. The limits keep every figure within what both protocols carry
+//! exactly, and totals within 64 bits. How a request is parsed is not decided here.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -67,8 +67,8 @@ impl<'de> Deserialize<'de> for Whole {
                 Ok(Whole(i64::try_from(number).unwrap_or(i64::MAX)))
             }
 
-            /// `16.0` is a whole number to JSON Schema, and to clients whose language has one type of number. Beyond 2^53, where
-            /// floats are not exact, it is refused.
+            /// `16.0` is a whole number to JSON Schema, and to clients whose language has one type of number. Beyond
+            /// 2^53, where floats are not exact, it is refused.
             fn visit_f64<E: de::Error>(self, number: f64) -> Result<Whole, E> {
                 if number.fract() == 0.0 && number.abs() <= MAX_EXACT as f64 {
                     Ok(Whole(number as i64))

@@ -1,4 +1,5 @@
-//! Filters and orders as they are sent, and their checks, for both protocols: what one finds or refuses, the other does, too.
+//! Filters and orders as they are sent, and their checks, for both protocols: what one finds or refuses, the other
+//! does, too.
 //!
 //! What a checked filter matches is in [`cluster`](crate::cluster); where a list is cut into pages is in
 //! [`page`](super::page).
@@ -99,10 +100,11 @@ impl VmFilterInput {
     }
 }
 
-/// A label filter of a query string: `env` matches workers that have the label, `env=prod` those that have it with this value.
+/// A label filter of a query string: `env` matches workers that have the label, `env=prod` those that have it with this
+/// value.
 ///
-/// Selectors with `==`, `!=` and `!`, which other APIs have, are refused: read literally, `env==prod` would ask for the value
-/// `=prod`, and `env!=prod` for a key `env!`. GraphQL can ask for such keys and values.
+/// Selectors with `==`, `!=` and `!`, which other APIs have, are refused: read literally, `env==prod` would ask for the
+/// value `=prod`, and `env!=prod` for a key `env!`. GraphQL can ask for such keys and values.
 pub fn label(field: &'static str, text: &str) -> Result<LabelFilter> {
     let (key, value) = match text.split_once('=') {
         Some((key, value)) => (key, Some(value)),

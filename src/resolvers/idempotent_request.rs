@@ -1,8 +1,8 @@
 //! Idempotent requests: requests with a key, which are carried out once however often they are sent.
 //!
-//! The answer is stored as the protocol renders it, and replayed to a request that comes again; so the protocol hands in how
-//! it is rendered. When it is stored, and for how long, is the [`journal`](crate::journal)'s business; how the key is read
-//! from a request, that of [`http`](crate::http).
+//! The answer is stored as the protocol renders it, and replayed to a request that comes again; so the protocol hands
+//! in how it is rendered. When it is stored, and for how long, is the [`journal`](crate::journal)'s business; how the
+//! key is read from a request, that of [`http`](crate::http).
 
 use std::sync::Arc;
 
@@ -33,16 +33,16 @@ pub struct IdempotentReply {
 }
 
 impl<T> IdempotentRequest<T> {
-    /// The same, with a fingerprint that marks it as a heartbeat: workers send so many keys that the answers stored for them
-    /// are counted apart, and cannot displace those stored for operators.
+    /// The same, with a fingerprint that marks it as a heartbeat: workers send so many keys that the answers stored for
+    /// them are counted apart, and cannot displace those stored for operators.
     pub(super) fn of_heartbeats(self) -> Self {
         Self { fingerprint: heartbeat_fingerprint(&self.fingerprint), ..self }
     }
 }
 
 impl Resolvers {
-    /// Carries out a command, or finds the stored answer if it was carried out before. There is a reply in the first case
-    /// only.
+    /// Carries out a command, or finds the stored answer if it was carried out before. There is a reply in the first
+    /// case only.
     pub(super) async fn commit_idempotent<C: Command, T: 'static>(
         &self,
         command: C,

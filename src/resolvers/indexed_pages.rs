@@ -1,9 +1,9 @@
 //! Pages of all workers in an order that has an index: found by search in the index, without sorting.
 //!
-//! Only a registration moves a worker in these orders. As in every walk (see [`page`](super::page)), the workers that have
-//! registered since the walk began come behind all others, by id; the others have not moved. So a page is read from the
-//! index, skipping the workers that have moved, and then from those: it costs its own length and the number of moved
-//! workers. Pages by id, and pages of filtered lists in these orders, are not read here.
+//! Only a registration moves a worker in these orders. As in every walk (see [`page`](super::page)), the workers that
+//! have registered since the walk began come behind all others, by id; the others have not moved. So a page is read
+//! from the index, skipping the workers that have moved, and then from those: it costs its own length and the number of
+//! moved workers. Pages by id, and pages of filtered lists in these orders, are not read here.
 
 use std::cmp::Ordering;
 use std::ops::Bound;
@@ -220,8 +220,8 @@ mod tests {
 
     const IDS: u8 = 12;
 
-    /// What becomes of a worker: it registers, or sends a heartbeat with these VMs, or is another one by what is announced of it or
-    /// wanted of it, or is purged.
+    /// What becomes of a worker: it registers, or sends a heartbeat with these VMs, or is another one by what is
+    /// announced of it or wanted of it, or is purged.
     #[derive(Clone, Debug)]
     enum Step {
         Register { hostname: u8, zone: u8, label: u8 },
@@ -362,7 +362,7 @@ mod tests {
         changes.workers.push(Arc::new(worker));
     }
 
-    /// What a page shows, and how it tells to go on.
+    /// What is compared of a page: its ids, the total, whether there is more, and the cursors.
     type Shown = (Vec<String>, usize, bool, bool, Vec<String>);
 
     fn shown<T>(page: &Page<T>) -> Shown {
@@ -374,7 +374,7 @@ mod tests {
         Edge::new(WorkerSortKey::Id(vm.vm.id.as_str().to_owned()), vm.vm.id.shared(), 0, vm)
     }
 
-    /// A question that is put after each step, with places that pages of before have told.
+    /// A query that is made after each step, with cursors of pages that were read before.
     #[derive(Clone, Debug)]
     struct Asked {
         field: WorkerOrderField,
@@ -408,8 +408,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(300))]
 
-        /// After any history, each page is the part of the list that whoever looks at everything would cut out, with the
-        /// same places to go on from; also in a state that is read at once, as at a start.
+        /// After any history, each page is the part that is cut out of the whole, sorted list, with
+        /// the same places to go on from; also in a state that is read at once, as at a start.
         #[test]
         fn pages_by_an_index_are_those_of_whoever_looks_at_everything(
             steps in prop::collection::vec((prop::collection::vec((0..IDS, step()), 1..5), asked()), 1..30),
@@ -440,7 +440,7 @@ mod tests {
                     before: place(before),
                     names: PageNames::default(),
                 };
-                // Half a second later, so that some are heard within the second of the moment that counts.
+                // Half a second later, so that some last heartbeats are within the second of the cutoff.
                 let now = at(revision) + TimeDelta::milliseconds(500);
                 for snapshot in [&snapshot, &at_once] {
                     let view = View::new(Arc::new(snapshot.clone()), now, Duration::from_secs(offline_after));
@@ -449,7 +449,7 @@ mod tests {
                     let all = view.workers().filter(|worker| filter.matches(worker));
                     let all = Page::of(all.map(|worker| edge(worker, order)).collect(), order, &request, snapshot);
                     let found = reading.page_of_workers(&filter, order, &request);
-                    // Nobody can tell of an empty list what order a place is of.
+                    // For an empty list it cannot be checked which order a cursor is of.
                     if let (Ok(all), Ok(found)) = (&all, &found) {
                         prop_assert_eq!(shown(found), shown(all), "{:?} {:?} {:?}", &filter, order, &request);
                         places.extend(all.edges.iter().map(|edge| (field, edge.cursor())));

@@ -1,8 +1,8 @@
-//! The liveness forecast: when the next worker becomes offline by the clock alone, computed once for all subscribers and long
-//! polls.
+//! The liveness forecast: when the next worker becomes offline by the clock alone, computed once for all subscribers
+//! and long polls.
 //!
-//! That a worker becomes offline is no commit, so that nobody is woken by the feed. Announcing it is not done here but by
-//! [`liveness`](crate::liveness).
+//! That a worker becomes offline is no commit, so that nobody is woken by the feed. Announcing it is not done here but
+//! by [`liveness`](crate::liveness).
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,8 +11,8 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::cluster::View;
 
-/// The last forecast. It holds for later snapshots, too: a worker that sends a heartbeat after it was made is online until
-/// it ends. So the workers are looked at once per forecast, however many ask.
+/// The last forecast. It holds for later snapshots, too: a worker that sends a heartbeat after it was made is online
+/// until it ends. So the workers are looked at once per forecast, however many ask.
 #[derive(Debug, Default)]
 pub(super) struct LivenessForecast(Mutex<Option<Forecast>>);
 
@@ -36,8 +36,8 @@ impl LivenessForecast {
         self.with_forecast(view, |forecast| forecast.since..forecast.next)
     }
 
-    /// The view's [`View::longest_unannounced_silence`]. All workers are looked at for it only while there is one: no worker
-    /// becomes silent for too long within a forecast, so where there was none, there is none.
+    /// The view's [`View::longest_unannounced_silence`]. All workers are looked at for it only while there is one: no
+    /// worker becomes silent for too long within a forecast, so where there was none, there is none.
     pub(super) fn longest_unannounced(&self, view: &Arc<View>) -> Option<Timestamp> {
         let revision = view.snapshot.revision;
         self.with_forecast(view, |forecast| {
@@ -64,8 +64,8 @@ impl LivenessForecast {
 impl Forecast {
     fn at(view: &Arc<View>) -> Self {
         let (snapshot, now) = (&view.snapshot, view.now);
-        // A worker that is heard from now on is online for the whole time-out. Half of it, since heartbeats that other servers
-        // have received arrive late.
+        // A worker that is heard from now on is online for the whole time-out. Half of it, since heartbeats that other
+        // servers have received arrive late.
         let at_last = now + view.offline_after / 2;
         let next = view.next_silence().map_or(at_last, |next| next.min(at_last));
         Self {
@@ -91,8 +91,8 @@ mod tests {
         Timestamp::from_timestamp(1_000_000 + seconds, 0).unwrap_or_default()
     }
 
-    /// A cluster of one worker, which was heard at a moment, at another moment.
-    fn view(epoch: &str, revision: u64, heard: i64, last_announced_availability: Availability, now: i64) -> Arc<View> {
+    /// A view, at a moment, of one worker whose last heartbeat was at another moment.
+    fn view(epoch: &str, revision: u64, heard: i64, announced: Availability, now: i64) -> Arc<View> {
         let identity = Identity {
             hostname: "h".into(),
             address: "a:1".into(),
@@ -105,7 +105,7 @@ mod tests {
             max_vms: 1,
         };
         let mut worker = Worker::first_life(WorkerId::parse("w").unwrap(), identity, Life::first(at(heard), 1));
-        worker.last_announced_availability = last_announced_availability;
+        worker.last_announced_availability = announced;
         let changes = Changes { workers: vec![Arc::new(worker)], ..Changes::default() };
         let snapshot = Snapshot::empty(epoch.into()).apply(changes, revision);
         Arc::new(View::new(Arc::new(snapshot), at(now), Duration::from_secs(60)))

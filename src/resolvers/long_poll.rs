@@ -1,9 +1,9 @@
 //! Long polls: a query of workers is answered as soon as its answer differs from the one that the client has.
 //!
-//! A fleet commits heartbeats all the time, and most polls ask for a part of it. So a poll looks at which workers a commit
-//! has changed, and reads its answer again only if one of them is, was or may become part of it. A worker that becomes
-//! offline by the clock wakes the poll, too; a counting `uptime` does not. How long a client may ask to wait is for the
-//! protocol to say.
+//! A fleet commits heartbeats all the time, and most polls ask for a part of it. So a poll looks at which workers a
+//! commit has changed, and reads its answer again only if one of them is, was or may become part of it. A worker that
+//! becomes offline by the clock wakes the poll, too; a counting `uptime` does not. How long a client may ask to wait is
+//! for the protocol to say.
 
 use std::cmp::Ordering;
 use std::pin::pin;
@@ -32,12 +32,12 @@ pub struct WorkersQuery<'a> {
 }
 
 impl Resolvers {
-    /// Waits until the answer to a query differs from that at a revision, or without one from the present one, at most for
-    /// `wait`, and reads the cluster then.
+    /// Waits until the answer to a query differs from that at a revision, or without one from the present one, at most
+    /// for `wait`, and reads the cluster then.
     ///
-    /// It returns early where the server cannot tell what has changed since the revision, and for a revision that the database
-    /// does not have. It returns up to [`MISSED_SILENCE_WAIT`] late if the only change is that a worker became offline before
-    /// the poll began.
+    /// It returns early where the server cannot tell what has changed since the revision, and for a revision that the
+    /// database does not have. It returns up to [`MISSED_SILENCE_WAIT`] late if the only change is that a worker became
+    /// offline before the poll began.
     pub async fn read_when_changed(
         &self,
         query: WorkersQuery<'_>,
@@ -58,9 +58,8 @@ impl Resolvers {
         };
         let Some(mut feed) = feed else { return Ok(()) };
         let base = self.read();
-        let last_announced_availability = after.and_then(|_| self.as_announced(&base)).unwrap_or_else(|| base.clone());
-        let mut poll =
-            LongPoll { query, after: after.unwrap_or(base.revision()), base, last_announced_availability, page: None };
+        let announced = after.and_then(|_| self.as_announced(&base)).unwrap_or_else(|| base.clone());
+        let mut poll = LongPoll { query, after: after.unwrap_or(base.revision()), base, announced, page: None };
         let may_have_missed_silence = !poll.shows_the_same(&poll.base)?;
         let mut missed_silence = pin!(sleep(MISSED_SILENCE_WAIT));
         let mut no_silence_during = self.no_silence_during();
@@ -99,8 +98,8 @@ impl Resolvers {
         Ok(self.journal.subscribe_after(after))
     }
 
-    /// The same snapshot at an earlier moment, at which only workers that are announced offline were offline. None if that is
-    /// so now. The client may have read its revision at that moment: the revision does not tell.
+    /// The same snapshot at an earlier moment, at which only workers that are announced offline were offline. None if
+    /// that is so now. The client may have read its revision at that moment: the revision does not tell.
     fn as_announced(&self, reading: &Reading) -> Option<Reading> {
         let last_seen = self.forecast.longest_unannounced(reading.view())?;
         let View { snapshot, offline_after, .. } = &**reading.view();
@@ -115,7 +114,7 @@ struct LongPoll<'a> {
     /// The cluster when the poll began. While the poll waits, it keeps the old states of workers that change alive.
     base: Reading,
     /// The same snapshot at the earliest moment at which the client may have read it: see [`Resolvers::as_announced`].
-    last_announced_availability: Reading,
+    announced: Reading,
     /// The page that was asked for, as of then; read when it is needed.
     page: Option<Page<WorkerView>>,
 }
@@ -166,14 +165,14 @@ impl LongPoll<'_> {
             return Ok(false);
         }
         let matching = |reading: &Reading| reading.find_worker(id).filter(|worker| filter.matches(worker));
-        let (before, after) = (matching(&self.last_announced_availability), matching(now));
+        let (before, after) = (matching(&self.announced), matching(now));
         let (_, Some(after)) = (&before, after) else { return Ok(before.is_some()) };
         if before.is_none() || request.is_for_all() {
             return Ok(true);
         }
         let page = match self.page.take() {
             Some(page) => page,
-            None => self.last_announced_availability.page_of_workers(filter, order, request)?,
+            None => self.announced.page_of_workers(filter, order, request)?,
         };
         let page = self.page.insert(page);
         if page.edges.iter().any(|edge| &*edge.id == id) {
@@ -195,7 +194,6 @@ impl LongPoll<'_> {
             let rows = listing.nodes.into_iter().map(|row| (row.worker.id.clone(), row.worker.revision, row.status()));
             Ok::<_, Error>((listing.total, rows.collect::<Vec<_>>()))
         };
-        Ok(Arc::ptr_eq(self.last_announced_availability.view(), now.view())
-            || shown(&self.last_announced_availability)? == shown(now)?)
+        Ok(Arc::ptr_eq(self.announced.view(), now.view()) || shown(&self.announced)? == shown(now)?)
     }
 }

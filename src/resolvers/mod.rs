@@ -1,12 +1,12 @@
 //! The operations of the API, one typed function each; both protocols call these and nothing else.
 //!
 //! Queries are methods of a [`Reading`], which is one snapshot at one moment, so that all figures of an answer agree.
-//! Commands are methods of [`Resolvers`] and go through the journal; each answers with the state right after its commit.
-//! Streams are in [`watch`], long polls in [`long_poll`].
+//! Commands are methods of [`Resolvers`] and go through the journal; each answers with the state right after its
+//! commit. Streams are in [`watch`], long polls in [`long_poll`].
 //!
-//! Checks of input, defaults, filters and paging are here, too ([`checks`], [`worker_input`], [`filter_input`], [`page`]), so
-//! that both protocols accept and refuse the same. How a request is parsed and an answer is written is not known here, and
-//! rules about workers are in [`cluster`](crate::cluster).
+//! Checks of input, defaults, filters and paging are here, too ([`checks`], [`worker_input`], [`filter_input`],
+//! [`page`]), so that both protocols accept and refuse the same. How a request is parsed and an answer is written is
+//! not known here, and rules about workers are in [`cluster`](crate::cluster).
 
 pub mod checks;
 mod cluster;
@@ -102,9 +102,9 @@ impl Resolvers {
         Box::pin(self.journal.snapshot_at_least(wanted)).await.map(|snapshot| self.reading(snapshot))
     }
 
-    /// The cluster right after the last change, at the moment of that change, or at `seen`, the latest moment that the caller
-    /// has been shown, if that is later. It is the same view for all who have followed for a while, so that they share what
-    /// is rendered of it.
+    /// The cluster right after the last change, at the moment of that change, or at `seen`, the latest moment that the
+    /// caller has been shown, if that is later. It is the same view for all who have followed for a while, so that they
+    /// share what is rendered of it.
     fn latest(&self, seen: Timestamp) -> Arc<View> {
         let published = self.journal.published();
         // If the clock was set back since, `seen` lies in the future.
@@ -118,9 +118,9 @@ impl Resolvers {
         Arc::new(View::new(self.journal.snapshot(), moment, self.timing.offline_after))
     }
 
-    /// The range of moments around now in which no worker becomes offline without a commit. All callers within the range get
-    /// the same one, so that they share what is rendered of its start. It ends also when the clock is set back before its
-    /// start ([`Clock::left`]), since silent workers become offline at other moments then.
+    /// The range of moments around now in which no worker becomes offline without a commit. All callers within the
+    /// range get the same one, so that they share what is rendered of its start. It ends also when the clock is set
+    /// back before its start ([`Clock::left`]), since silent workers become offline at other moments then.
     fn no_silence_during(&self) -> Range<Timestamp> {
         self.forecast.unchanged_during(self.read().view())
     }

@@ -1,13 +1,14 @@
 //! Offloading: work that would block an async thread for too long runs on a thread of the blocking pool.
 //!
-//! A task keeps its async thread until it awaits something, and a query that is answered from memory never awaits: while it
-//! searches the VMs of a large cluster a hundred times, no health check and no heartbeat is answered on that thread. The
-//! operating system divides the cores among threads, so long work moves to a blocking thread. Fewer of these work at once
-//! than there are cores, and the rest waits in line, so that many long queries together leave room for short ones.
+//! A task keeps its async thread until it awaits something, and a query that is answered from memory never awaits:
+//! while it searches the VMs of a large cluster a hundred times, no health check and no heartbeat is answered on that
+//! thread. The operating system divides the cores among threads, so long work moves to a blocking thread. Fewer of
+//! these work at once than there are cores, and the rest waits in line, so that many long queries together leave room
+//! for short ones.
 //!
-//! The caller estimates its work in steps of about the same length everywhere: a row that is compared with a filter, or a
-//! field that is written. Short work stays on its thread, since a change of threads costs more. What is too much work for
-//! any thread is not decided here but by the limits of `graphql`.
+//! The caller estimates its work in steps of about the same length everywhere: a row that is compared with a filter, or
+//! a field that is written. Short work stays on its thread, since a change of threads costs more. What is too much work
+//! for any thread is not decided here but by the limits of `graphql`.
 
 use std::future::pending;
 use std::num::NonZero;
@@ -18,8 +19,8 @@ use std::thread;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, spawn_blocking, yield_now};
 
-/// The most steps that are done on an async thread. A step takes a tenth of a microsecond or less, so that all of them take
-/// some tens of milliseconds.
+/// The most steps that are done on an async thread. A step takes a tenth of a microsecond or less, so that all of them
+/// take some tens of milliseconds.
 pub(crate) const MAX_STEPS: u64 = 250_000;
 
 /// Steps of a field that is resolved by the engine instead of written by a plan.
@@ -62,8 +63,8 @@ impl Offload {
         if Self::is_long(steps) { Box::pin(self.run_elsewhere(work)).await } else { work() }
     }
 
-    /// Does work on another thread, after waiting in line. If the future is dropped before the work has begun, the work is
-    /// not done; work that has begun is finished.
+    /// Does work on another thread, after waiting in line. If the future is dropped before the work has begun, the work
+    /// is not done; work that has begun is finished.
     pub async fn run_elsewhere<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         // The semaphore is never closed. If it were, the work would be done without a limit.
         let permit = self.permits.clone().acquire_owned().await.ok();
@@ -98,7 +99,7 @@ mod tests {
     async fn long_work_leaves_its_thread_to_others_until_it_is_done() {
         let offload = Offload::default();
         let (release, wait) = mpsc::channel();
-        // It ends when somebody else, who has only this thread, has had a turn.
+        // It ends when another task, which has only this thread, has had a turn.
         let mut long = Box::pin(offload.run(MAX_STEPS + 1, move || wait.recv().unwrap()));
         assert!(poll!(&mut long).is_pending());
         tokio::spawn(async move { release.send("others").unwrap() }).await.unwrap();

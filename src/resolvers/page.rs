@@ -1,8 +1,8 @@
-//! Pages of lists, by keyset: a cursor has the sort key and the id of a row, not a number of rows, so that pages stay right
-//! while rows are added, removed and moved (see [`WalkOrder`]).
+//! Pages of lists, by keyset: a cursor has the sort key and the id of a row, not a number of rows, so that pages stay
+//! right while rows are added, removed and moved (see [`WalkOrder`]).
 //!
-//! Where rows come from is not known here: a list that can be searched implements [`Seek`] or [`ListById`], any other is
-//! sorted whole.
+//! Where rows come from is not known here: a list that can be searched implements [`Seek`] or [`ListById`], any other
+//! is sorted whole.
 
 use std::cmp::Ordering;
 use std::ops::Bound;
@@ -59,8 +59,8 @@ impl PageRequest {
         if self.is_for_all() { all } else { all.min(MAX_SIZE) }
     }
 
-    /// The revision at which the walk began that the page is of; none if the page is the first of its walk, or its cursors
-    /// are invalid.
+    /// The revision at which the walk began that the page is of; none if the page is the first of its walk, or its
+    /// cursors are invalid.
     pub(super) fn walk_start_revision(&self) -> Option<u64> {
         let places = [(&self.after, self.names.after), (&self.before, "before")];
         let places = places.into_iter().filter_map(|(text, field)| CursorPosition::parse(text.as_deref()?, field).ok());
@@ -101,8 +101,8 @@ pub struct Edge<T> {
     pub id: Arc<str>,
     /// The revision at which the key last changed, or a later one.
     key_revision: u64,
-    /// Where the change log was when the walk began; none in an order whose keys never change, and until the element is on a
-    /// page.
+    /// Where the change log was when the walk began; none in an order whose keys never change, and until the element is
+    /// on a page.
     since: Option<Cursor>,
     /// The element.
     pub node: T,
@@ -166,10 +166,10 @@ impl CursorPosition {
 
 /// The order of a walk: of reading a list page by page while its elements move.
 ///
-/// A worker may get another key during a walk, and so jump over the cursor without being on any page. Elements whose key may
-/// have changed since the walk began therefore come last, ordered by their ids, which never change; in a walk from the end,
-/// they come first. So a walk meets every element that is in the list throughout, and meets an element twice only if it
-/// moved after it was met.
+/// A worker may get another key during a walk, and so jump over the cursor without being on any page. Elements whose
+/// key may have changed since the walk began therefore come last, ordered by their ids, which never change; in a walk
+/// from the end, they come first. So a walk meets every element that is in the list throughout, and meets an element
+/// twice only if it moved after it was met.
 struct WalkOrder {
     order: WorkerOrder,
     /// Where the change log was when the walk began; none in the order by id.
@@ -347,9 +347,9 @@ impl<T> Page<T> {
         Ok(Self::sought(&ById { list, descending }, after.as_deref(), before.as_deref(), size))
     }
 
-    /// Reads a page from a list that can be searched: so many elements between two positions, counted from the start or from
-    /// the end. Only the elements of the page, and one beside it, are taken from the list, so that a page costs its own
-    /// length and not the list's.
+    /// Reads a page from a list that can be searched: so many elements between two positions, counted from the start or
+    /// from the end. Only the elements of the page, and one beside it, are taken from the list, so that a page costs
+    /// its own length and not the list's.
     pub(super) fn sought<L: Seek<Node = T>>(
         list: &L,
         after: Option<&L::Position>,
@@ -399,8 +399,8 @@ pub struct Listing<T> {
 }
 
 impl<T> Listing<T> {
-    /// The whole list, or the page of it that is asked for. `list` comes sorted by id; `edge` makes an element's edge in the
-    /// order that is asked for.
+    /// The whole list, or the page of it that is asked for. `list` comes sorted by id; `edge` makes an element's edge
+    /// in the order that is asked for.
     pub(super) fn of(
         list: Vec<T>,
         edge: impl Fn(T) -> Edge<T>,

@@ -29,9 +29,9 @@ impl Reading {
         }
     }
 
-    /// The VMs that match among the reports of some workers, by id. Each VM is shown as its worker reports it, even while the
-    /// authoritative report is another worker's; if several of the workers report it, by the report with the highest
-    /// precedence among theirs.
+    /// The VMs that match among the reports of some workers, by id. Each VM is shown as its worker reports it, even
+    /// while the authoritative report is another worker's; if several of the workers report it, by the report with the
+    /// highest precedence among theirs.
     fn list_vms_of_workers(&self, worker_ids: &[String], filter: &VmFilter) -> Vec<VmView> {
         let snapshot = &self.view.snapshot;
         let wanted: BTreeSet<&str> = worker_ids.iter().map(String::as_str).collect();

@@ -1,9 +1,10 @@
-//! Watches: streams of events, of heartbeats and of statistics, for clients that follow the cluster instead of polling it.
+//! Watches: streams of events, of heartbeats and of statistics, for clients that follow the cluster instead of polling
+//! it.
 //!
-//! A watch pulls from the journal's feed, and works only while its reader reads. In between it holds little, whatever the
-//! cluster does: the ids of workers with news, or some hundred events; never a snapshot. A reader that is too slow for the
-//! feed is caught up from the change log or from the latest snapshot; it is never skipped without being told. How many
-//! readers share a watch, and how messages are written, is for the protocols to say.
+//! A watch pulls from the journal's feed, and works only while its reader reads. In between it holds little, whatever
+//! the cluster does: the ids of workers with news, or some hundred events; never a snapshot. A reader that is too slow
+//! for the feed is caught up from the change log or from the latest snapshot; it is never skipped without being told.
+//! How many readers share a watch, and how messages are written, is for the protocols to say.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::{Bound, Range};
@@ -37,7 +38,8 @@ pub struct Heartbeat {
 
 impl Resolvers {
     /// All events after a cursor, in order, none missing and none twice; without a cursor, those from now on. A
-    /// [`Synced`](EventKind::Synced) event follows when the past has been replayed, and when nothing has happened for a while.
+    /// [`Synced`](EventKind::Synced) event follows when the past has been replayed, and when nothing has happened for a
+    /// while.
     pub fn watch_events(
         &self,
         after: Option<&str>,
@@ -71,14 +73,15 @@ impl Resolvers {
         Ok(stream::unfold(Some(Box::new(watch)), |watch| async move {
             let mut watch = watch?;
             let event = watch.next().await?;
-            // An error ends the stream, since trying again at once would only repeat it. The reader comes back with its cursor.
+            // An error ends the stream, since trying again at once would only repeat it. The reader comes back with its
+            // cursor.
             let rest = event.is_ok().then_some(watch);
             Some((event, rest))
         }))
     }
 
-    /// Every worker that matches, once at the beginning, and then again after its heartbeats: always in its latest state, and
-    /// at most once in `period`.
+    /// Every worker that matches, once at the beginning, and then again after its heartbeats: always in its latest
+    /// state, and at most once in `period`.
     pub fn watch_heartbeats(
         &self,
         filter: WorkerFilter,
@@ -212,8 +215,8 @@ impl EventWatch {
             self.is_behind = true;
             return Ok(());
         }
-        // If the change has more than one page, after the events that were sent; else after the change before, which is the
-        // same cursor for all readers.
+        // If the change has more than one page, after the events that were sent; else after the change before, which is
+        // the same cursor for all readers.
         let after = if self.cursor.is_after(&begin) { self.cursor.clone() } else { begin };
         let (page, is_all) = self.resolvers.journal.event_log().shared_events(&after, change.revision).await?;
         if !page.follows(&after) {
@@ -244,8 +247,8 @@ impl EventWatch {
     /// Reads the next part of the log. What the feed still has of that part is skipped later.
     async fn read_log(&mut self) -> Result<()> {
         let journal = &self.resolvers.journal;
-        // A cursor from another server may be ahead of this server, but not for long: if the database has its revision and this
-        // server has not, the reader is refused, comes back, and loses nothing.
+        // A cursor from another server may be ahead of this server, but not for long: if the database has its revision
+        // and this server has not, the reader is refused, comes back, and loses nothing.
         let Some(snapshot) = journal.snapshot_at_cursor(&self.cursor).await? else {
             let LogRange { start, .. } = journal.event_log().range().await?;
             self.resync(start, "That cursor is not of this database as it is now");
@@ -310,8 +313,8 @@ struct HeartbeatWatch {
     seen: Timestamp,
     /// Workers to send now, each with the number of heartbeats that its message stands for.
     due: BTreeMap<WorkerId, u32>,
-    /// The worker of the last message. The next one by id has its turn: otherwise a slow reader would be sent only the first
-    /// workers by id, if these send heartbeats often.
+    /// The worker of the last message. The next one by id has its turn: otherwise a slow reader would be sent only the
+    /// first workers by id, if these send heartbeats often.
     last_sent: Option<WorkerId>,
     /// Workers to send at the next tick.
     gathered: BTreeMap<WorkerId, u32>,
@@ -323,7 +326,8 @@ struct HeartbeatWatch {
 impl HeartbeatWatch {
     async fn next(&mut self) -> Option<Heartbeat> {
         loop {
-            // What has come by the feed meanwhile is taken first: a slow reader gets fewer messages, with the latest state.
+            // What has come by the feed meanwhile is taken first: a slow reader gets fewer messages, with the latest
+            // state.
             loop {
                 match self.feed.try_recv() {
                     Some(Ok(change)) => self.take(&change),
@@ -385,8 +389,8 @@ impl HeartbeatWatch {
         }
     }
 
-    /// Takes the workers that have changed from the snapshot, since the feed has lost changes. How many heartbeats were lost is
-    /// not known; those that the feed still has are taken and counted next.
+    /// Takes the workers that have changed from the snapshot, since the feed has lost changes. How many heartbeats were
+    /// lost is not known; those that the feed still has are taken and counted next.
     fn take_all(&mut self) {
         let snapshot = self.resolvers.journal.snapshot();
         // A lost change may be that the database was set back: then every worker may have changed.
@@ -431,7 +435,8 @@ impl StatsWatch {
                 self.ticks.reset();
                 return Some(stats);
             }
-            // Computes them again when the period is over and something was committed, or a worker may have become offline.
+            // Computes them again when the period is over and something was committed, or a worker may have become
+            // offline.
             self.ticks.tick().await;
             tokio::select! {
                 heard = self.feed.recv() => if let Err(Closed) = heard {

@@ -1,7 +1,7 @@
 //! Registrations and heartbeats as they are sent, and their checks.
 //!
-//! The protocols deserialize or convert into these types; `check` makes the journal's command of them, or a refusal that
-//! names the field. Checks of single values and their limits are in [`checks`](super::checks), filters in
+//! The protocols deserialize or convert into these types; `check` makes the journal's command of them, or a refusal
+//! that names the field. Checks of single values and their limits are in [`checks`](super::checks), filters in
 //! [`filter_input`](super::filter_input).
 
 use std::collections::BTreeMap;
@@ -216,7 +216,7 @@ impl VmInput {
         let of_this = |error| part(error, "VM", &id);
         let name = match name {
             Some(name) => text("name", name, 0..=MAX_TEXT).map_err(of_this)?,
-            // Not checked: an id that cannot be kept rejects this VM alone, and not the whole report.
+            // Not checked here: an invalid id rejects this VM only, and not the whole report.
             None => id.as_str().into(),
         };
         let status = match status {

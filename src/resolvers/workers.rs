@@ -1,7 +1,7 @@
 //! Operations on workers: lists and pages, registration, heartbeats, deregistration, drain and activate.
 //!
-//! What a command changes is decided in the [`journal`](crate::journal); here its input is checked, its outcome is logged, and
-//! its reply is made. Where a list or a page is read from, an index or all workers, is decided here, too.
+//! What a command changes is decided in the [`journal`](crate::journal); here its input is checked, its outcome is
+//! logged, and its reply is made. Where a list or a page is read from, an index or all workers, is decided here, too.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -344,8 +344,8 @@ impl Resolvers {
         self.finish_heartbeat(submitted).await
     }
 
-    /// Records the heartbeats of a batch. A heartbeat that is refused does not affect the others; if the queue has no room for
-    /// all, none is taken.
+    /// Records the heartbeats of a batch. A heartbeat that is refused does not affect the others; if the queue has no
+    /// room for all, none is taken.
     pub async fn record_heartbeats(
         &self,
         heartbeats: Vec<(String, HeartbeatInput)>,
@@ -399,7 +399,7 @@ impl Resolvers {
     pub fn record_life_signs<'a>(&self, senders: impl IntoIterator<Item = HeartbeatSender<'a>>) {
         self.journal.note_liveness_signs(senders.into_iter().filter_map(|sender| {
             let HeartbeatSender { worker_id, incarnation, boot_id, sequence } = sender;
-            // A heartbeat with an impossible incarnation is nobody's.
+            // No worker has an incarnation out of range.
             let incarnation = Some(checks::incarnation(incarnation).ok()?);
             let sequence = sequence.and_then(|number| u64::try_from(number).ok());
             Some(LivenessSign { worker_id, incarnation, boot_id, sequence })
@@ -431,8 +431,8 @@ impl Resolvers {
         Ok(answered)
     }
 
-    /// Records the heartbeats of a batch, once for its idempotency key: all in one commit. A heartbeat that is refused does not
-    /// affect the others.
+    /// Records the heartbeats of a batch, once for its idempotency key: all in one commit. A heartbeat that is refused
+    /// does not affect the others.
     pub async fn record_heartbeats_idempotent(
         &self,
         heartbeats: Vec<(String, HeartbeatInput)>,

@@ -15,7 +15,8 @@ use crate::http::EXPECTED_ANSWER;
 use crate::render::{Template, Volatility, volatility};
 use crate::resolvers::{EventView, HeartbeatRecorded, Registered};
 
-/// The types of fields by the names that the field lists give them: those of [`json_values`](super::json_values), and objects.
+/// The types of fields by the names that the field lists give them: those of [`json_values`](super::json_values), and
+/// objects.
 pub(super) mod field_types {
     use serde::{Serialize, Serializer};
 

@@ -1,8 +1,8 @@
 //! The JSON of lists: `{"workers": […], "total": 1000}`.
 //!
 //! The whole lists, which are asked for most, are joined from cached rows (see
-//! [`row_cache`](crate::resolvers::row_cache)): a row is written when it has changed. Parts of a list are written for each
-//! request.
+//! [`row_cache`](crate::resolvers::row_cache)): a row is written when it has changed. Parts of a list are written for
+//! each request.
 
 use std::fmt::Write as _;
 use std::hash::{Hash, Hasher};

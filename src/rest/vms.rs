@@ -19,7 +19,7 @@ use crate::resolvers::filter_input::VmFilterInput;
 use crate::resolvers::page::Listing;
 
 #[derive(Deserialize)]
-pub(super) struct ListQuery {
+pub(super) struct VmListQuery {
     #[serde(default)]
     status: Vec<String>,
     #[serde(default)]
@@ -35,7 +35,7 @@ pub(super) async fn list(
     State(endpoint): State<Arc<Endpoint>>,
     read: Read,
     paging: Paging,
-    Query(ListQuery { status, zone, has_zone, worker_id, search }): Query<ListQuery>,
+    Query(VmListQuery { status, zone, has_zone, worker_id, search }): Query<VmListQuery>,
 ) -> Result<Response> {
     let filter =
         VmFilterInput { statuses: given(status), zones: named(zone), has_zone, worker_ids: given(worker_id), search };

@@ -30,7 +30,7 @@ use crate::resolvers::worker_input::RegistrationInput;
 use crate::resolvers::{Deregistration, IdempotentReply, PolicyChanged, Resolvers, StoredResponse, WorkersQuery};
 
 #[derive(Deserialize)]
-pub(super) struct ListQuery {
+pub(super) struct WorkerListQuery {
     #[serde(default)]
     id: Vec<String>,
     #[serde(default)]
@@ -57,11 +57,22 @@ pub(super) async fn list(
     State(endpoint): State<Arc<Endpoint>>,
     mut read: Read,
     paging: Paging,
-    Query(query): Query<ListQuery>,
+    Query(query): Query<WorkerListQuery>,
 ) -> Result<Response> {
     let Endpoint { resolvers, lists, closing } = &*endpoint;
-    let ListQuery { id, zone, has_zone, status, is_healthy, capability, label, search, sort, wait, after_revision } =
-        query;
+    let WorkerListQuery {
+        id,
+        zone,
+        has_zone,
+        status,
+        is_healthy,
+        capability,
+        label,
+        search,
+        sort,
+        wait,
+        after_revision,
+    } = query;
     let filter = WorkerFilterInput {
         ids: given(id),
         zones: named(zone),

@@ -1,8 +1,8 @@
 //! Generates a fleet: which hosts there are, how large they are, and what runs on them at the beginning.
 //!
-//! It is a pure function of the options, so that the same seed gives the same fleet. The size of a host follows from the
-//! number of its VMs: it is always large enough for them, and of a usual size. What happens to the fleet later is decided in
-//! `simulated_worker`.
+//! It is a pure function of the options, so that the same seed gives the same fleet. The size of a host follows from
+//! the number of its VMs: it is always large enough for them, and of a usual size. What happens to the fleet later is
+//! decided in `simulated_worker`.
 
 use std::collections::{BTreeMap, HashSet};
 

@@ -1,5 +1,5 @@
-//! A gateway: the task of one worker, or of the workers that share a request. It waits until a worker has something to do,
-//! sends it, and tells the worker the outcome. What a worker does, and when, is decided by the worker.
+//! A gateway: the task of one worker, or of the workers that share a request. It waits until a worker has something to
+//! do, sends it, and tells the worker the outcome. What a worker does, and when, is decided by the worker.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,12 +13,12 @@ use super::simulated_worker::{Action, SimulatedWorker};
 use super::tally::Tally;
 use crate::client::{Client, ClientError, Heartbeat, HeartbeatReply};
 
-/// Heartbeats that are due within an interval divided by this are sent together. The server gives every worker a slightly
-/// different time for its next heartbeat; without slack, a gateway would soon send each of them alone.
+/// Heartbeats that are due within an interval divided by this are sent together. The server gives every worker a
+/// slightly different time for its next heartbeat; without slack, a gateway would soon send each of them alone.
 const SLACK_FRACTION: u32 = 4;
 
-/// How long the workers may take to deregister, so that a server that hangs does not keep the simulator from ending. A whole
-/// fleet takes less.
+/// How long the workers may take to deregister, so that a server that hangs does not keep the simulator from ending. A
+/// whole fleet takes less.
 const DEREGISTRATION_TIME: Duration = Duration::from_secs(30);
 
 /// What all gateways of a fleet share.

@@ -1,8 +1,9 @@
 //! `aetherium simulate`: a synthetic fleet that speaks the real API.
 //!
-//! One process simulates thousands of workers that register, send heartbeats, start and stop VMs, fall silent and return. It
-//! talks to the server by [`crate::client`], as agents do, so that the server cannot tell the workers from real ones. It is
-//! for trying Aetherium out, for measuring a server, and for seeing what a server does when workers fail.
+//! One process simulates thousands of workers that register, send heartbeats, start and stop VMs, fall silent and
+//! return. It talks to the server by [`crate::client`], as agents do, so that the server cannot tell the workers from
+//! real ones. It is for trying Aetherium out, for measuring a server, and for seeing what a server does when workers
+//! fail.
 //!
 //! The files, in the order of a fleet's life:
 //!
@@ -13,8 +14,8 @@
 //! * `gateway`: a task that sends what its worker (or, with `--batch`, its workers) decided.
 //! * `tally` and `progress`: the counts, and how they are shown.
 //!
-//! **Invariant:** nothing of the server is imported. The simulator knows the API only as [`crate::client`] declares it, so
-//! that it fails when the public contract changes, even if both sides of this crate change together.
+//! **Invariant:** nothing of the server is imported. The simulator knows the API only as [`crate::client`] declares it,
+//! so that it fails when the public contract changes, even if both sides of this crate change together.
 
 mod fleet;
 mod gateway;
@@ -42,12 +43,12 @@ use self::simulated_worker::SimulatedWorker;
 use self::tally::Tally;
 use crate::client::{Client, ClientError};
 
-/// How many registrations are in flight at once. A real fleet does not start within a second either, and a server that is
-/// busy with registrations should still answer heartbeats.
+/// How many registrations are in flight at once. A real fleet does not start within a second either, and a server that
+/// is busy with registrations should still answer heartbeats.
 const REGISTRATIONS_AT_ONCE: usize = 64;
 
-/// How many heartbeats are in flight at once. If the server stalls, every worker would hold a connection otherwise, and the
-/// simulator would fail by the usual limit of 1,024 open files before the server does.
+/// How many heartbeats are in flight at once. If the server stalls, every worker would hold a connection otherwise, and
+/// the simulator would fail by the usual limit of 1,024 open files before the server does.
 const HEARTBEATS_AT_ONCE: usize = 256;
 
 /// Why a simulation did not start. Once it runs, failures are counted in the [`Summary`].

@@ -51,7 +51,8 @@ pub struct SimulateOptions {
           value_parser = id_prefix)]
     pub prefix: String,
 
-    /// Send beats in bodies of up to this many, as a gateway in front of that many workers does; 1 is one request per beat.
+    /// Send beats in bodies of up to this many, as a gateway in front of that many workers does; 1 is one request per
+    /// beat.
     #[arg(long, env = "AETHERIUM_SIMULATE_BATCH", value_name = "K", default_value_t = Self::default().batch,
           value_parser = value_parser!(u32).range(1..=1_000))]
     pub batch: u32,

@@ -1,7 +1,7 @@
 //! The VMs of one simulated worker: placing them, replacing them over time, and what a heartbeat reports of them.
 //!
-//! The inventory keeps what has changed since the last acknowledged heartbeat, not since the last one that was sent. If a
-//! heartbeat or its answer is lost, the next one carries its changes, too; to apply a change twice does no harm. When
+//! The inventory keeps what has changed since the last acknowledged heartbeat, not since the last one that was sent. If
+//! a heartbeat or its answer is lost, the next one carries its changes, too; to apply a change twice does no harm. When
 //! heartbeats are sent is decided by the worker.
 
 use std::time::Duration;
@@ -68,8 +68,8 @@ pub(super) struct SimulatedInventory {
     last: u32,
     /// Ids of VMs that were removed, which the server has not acknowledged.
     gone: Vec<String>,
-    /// Whether the next heartbeat has to carry the whole inventory: at the start of an incarnation, or because the server
-    /// asked for it.
+    /// Whether the next heartbeat has to carry the whole inventory: at the start of an incarnation, or because the
+    /// server asked for it.
     whole: bool,
 }
 
@@ -91,8 +91,8 @@ impl SimulatedInventory {
         inventory
     }
 
-    /// Lets time pass: VMs that are starting or stopping take their next step, some running ones begin to stop, and free slots
-    /// are filled if the worker takes new VMs.
+    /// Lets time pass: VMs that are starting or stopping take their next step, some running ones begin to stop, and
+    /// free slots are filled if the worker takes new VMs.
     ///
     /// `percent_per_minute` of the running VMs begin to stop in a minute, and so more in a longer `elapsed` time.
     pub(super) fn churn(
@@ -183,14 +183,14 @@ impl SimulatedInventory {
         used
     }
 
-    /// The number of all VMs, whether they hold a slot or not. A stopped VM is replaced only when it is removed, so that a
-    /// worker never reports more VMs than `wanted`.
+    /// The number of all VMs, whether they hold a slot or not. A stopped VM is replaced only when it is removed, so
+    /// that a worker never reports more VMs than `wanted`.
     fn count(&self) -> u32 {
         u32::try_from(self.vms.len()).unwrap_or(u32::MAX)
     }
 
-    /// Places one more VM of a random size, cut to what is left when every other free slot has the smallest size reserved: so
-    /// there is room for every VM, in whatever order they start and stop.
+    /// Places one more VM of a random size, cut to what is left when every other free slot has the smallest size
+    /// reserved: so there is room for every VM, in whatever order they start and stop.
     fn place(&mut self, status: VmStatus, rng: &mut SmallRng) {
         let (least_vcpus, least_memory) = SIZES[0];
         let used = self.used();

@@ -1,7 +1,8 @@
-//! One simulated worker: decides when it registers, sends heartbeats, falls silent and returns, from the answers of the server.
+//! One simulated worker: decides when it registers, sends heartbeats, falls silent and returns, from the answers of the
+//! server.
 //!
-//! It sends nothing and reads no clock: moments and answers are arguments, so that every rule is tested with values. The
-//! [gateway](super::gateway) sends.
+//! It sends nothing and reads no clock: moments and answers are arguments, so that every rule is tested with values.
+//! The [gateway](super::gateway) sends.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -26,8 +27,8 @@ const USUAL_OFFLINE_AFTER: Duration = Duration::from_secs(60);
 /// The longest wait after the first failure in a row: short, so that a worker does not become offline by one failure.
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 
-/// For how long unreliable workers report, and for how long they are silent then, in units of the server's time-out: a silence
-/// is always long enough to make them offline.
+/// For how long unreliable workers report, and for how long they are silent then, in units of the server's time-out: a
+/// silence is always long enough to make them offline.
 const LIFE_SPANS: Range<f64> = 1.0..3.0;
 const SILENCE_SPANS: Range<f64> = 1.2..2.0;
 
@@ -196,8 +197,9 @@ impl SimulatedWorker {
 
     /// From when on the latency of a heartbeat that is sent now is measured.
     ///
-    /// With a configured interval, the heartbeat may be late because the last answer was slow. It is measured from when it was
-    /// due then: otherwise a slow server would slow the fleet down, and its latencies would look better for that.
+    /// With a configured interval, the heartbeat may be late because the last answer was slow. It is measured from when
+    /// it was due then: otherwise a slow server would slow the fleet down, and its latencies would look better for
+    /// that.
     pub(super) fn waiting_since(&self, now: Instant) -> Instant {
         if self.due < self.answered { self.due } else { now }
     }
@@ -234,8 +236,8 @@ impl SimulatedWorker {
         let mut pause = Duration::ZERO;
         match error {
             ClientError::Unknown { .. } => self.life = WorkerState::Unregistered,
-            // A real agent ends, and leaves the id to the other process. Here it registers again, so that the fleet does not
-            // shrink unnoticed.
+            // A real agent ends, and leaves the id to the other process. Here it registers again, so that the fleet
+            // does not shrink unnoticed.
             ClientError::Superseded { .. } => self.boot(),
             // The next heartbeat repeats what this one reported.
             ClientError::Refused { .. } | ClientError::Url { .. } => {}
@@ -255,9 +257,9 @@ impl SimulatedWorker {
         self.life = WorkerState::Unregistered;
     }
 
-    /// The backoff: it doubles with every failure in a row, up to the longest one, and half of it is random, so that workers
-    /// that failed together do not come back together. A fleet with a short interval, for a load test, also has a short
-    /// backoff.
+    /// The backoff: it doubles with every failure in a row, up to the longest one, and half of it is random, so that
+    /// workers that failed together do not come back together. A fleet with a short interval, for a load test, also has
+    /// a short backoff.
     fn backoff(&mut self, longest: Duration) -> Duration {
         let doubled = FIRST_BACKOFF.min(self.pace()).saturating_mul(1 << self.failures.min(16));
         doubled.min(longest).mul_f64(self.host.rng.random_range(0.5..1.0)).max(SHORTEST_WAIT)
@@ -446,10 +448,10 @@ mod tests {
         }
         scene.is_acknowledged(reply());
         assert!(scene.fails(&unavailable(None)) <= SECOND);
-        // A server's own wish is a floor, with the jitter on top: everybody was told the same.
+        // `Retry-After` is a floor, with the jitter on top of it, since all workers got the same one.
         let wait = scene.fails(&unavailable(Some(7 * SECOND)));
         assert!(wait > 7 * SECOND && wait <= 9 * SECOND, "{wait:?}");
-        // But nobody stays away for longer than the server waits before it misses a worker.
+        // But the wait is never so long that the worker becomes offline.
         let wait = scene.fails(&unavailable(Some(45 * SECOND)));
         assert!(wait > 10 * SECOND && wait <= 20 * SECOND, "{wait:?}");
     }

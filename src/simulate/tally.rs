@@ -150,8 +150,8 @@ impl fmt::Display for Summary {
     }
 }
 
-/// The counters, shared by all workers of a fleet. They are behind one lock, so that a summary has figures of one moment;
-/// workers count a few thousand times a second, and hold the lock for some nanoseconds.
+/// The counters, shared by all workers of a fleet. They are behind one lock, so that a summary has figures of one
+/// moment; workers count a few thousand times a second, and hold the lock for some nanoseconds.
 pub(super) struct Tally {
     began: Instant,
     counts: Mutex<Counts>,

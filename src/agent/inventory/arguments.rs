@@ -1,5 +1,5 @@
-//! Parsing of what the command lines of hypervisors have in common: options, lists of `key=value`, and sizes. Which options
-//! mean what is in the file of each hypervisor.
+//! Parsing of what the command lines of hypervisors have in common: options, lists of `key=value`, and sizes. Which
+//! options mean what is in the file of each hypervisor.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -91,8 +91,8 @@ fn given<'a>(argument: &'a str, option: &str) -> Option<&'a str> {
     argument.strip_prefix("--").or_else(|| argument.strip_prefix('-'))?.strip_prefix(option)
 }
 
-/// Bytes as text, so that different bytes have different texts: bytes that are not UTF-8 are written `\xff`, and in a text
-/// that has such bytes, backslashes are doubled.
+/// Bytes as text, so that different bytes have different texts: bytes that are not UTF-8 are written `\xff`, and in a
+/// text that has such bytes, backslashes are doubled.
 pub(super) fn readable(bytes: &[u8]) -> String {
     if let Ok(text) = std::str::from_utf8(bytes) {
         return text.to_owned();
@@ -135,8 +135,8 @@ pub(super) fn count(text: &str) -> Option<u64> {
     text.parse().ok().filter(|count| *count > 0)
 }
 
-/// A size such as `2048`, `2G`, `1.5g`, `0x40` or `2097152k`, in MiB, rounded up; `unit` is the unit of a number without one.
-/// None if it cannot be parsed.
+/// A size such as `2048`, `2G`, `1.5g`, `0x40` or `2097152k`, in MiB, rounded up; `unit` is the unit of a number
+/// without one. None if it cannot be parsed.
 pub(super) fn size_mib(text: &str, unit: Unit) -> Option<u64> {
     if let Some(hex) = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
         let end = hex.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(hex.len());

@@ -1,4 +1,4 @@
-//! Cloud Hypervisor: `cloud-hypervisor --api-socket /run/web.sock --kernel vmlinux --cpus boot=4 --memory size=1024M …`.
+//! Cloud Hypervisor: `cloud-hypervisor --api-socket /run/web.sock --kernel vmlinux --cpus boot=4 --memory size=1G …`.
 //!
 //! A VM that is created through the API socket has threads for its virtual CPUs once it has started; its memory is not
 //! visible. What is hot-plugged over the socket is not visible, either.

@@ -1,7 +1,7 @@
 //! Firecracker: `firecracker --api-sock … --id web --config-file vm.json`.
 //!
-//! The size of a VM is in its configuration file. A VM that is configured through the API socket instead has threads for its
-//! virtual CPUs once it has started; its memory is not visible.
+//! The size of a VM is in its configuration file. A VM that is configured through the API socket instead has threads
+//! for its virtual CPUs once it has started; its memory is not visible.
 
 use serde::Deserialize;
 
@@ -24,11 +24,11 @@ const VCPU_THREAD: &str = "fc_vcpu ";
 #[derive(Deserialize)]
 struct Config {
     #[serde(default, rename = "machine-config")]
-    machine: Machine,
+    machine: MachineConfig,
 }
 
 #[derive(Default, Deserialize)]
-struct Machine {
+struct MachineConfig {
     vcpu_count: Option<u64>,
     mem_size_mib: Option<u64>,
 }

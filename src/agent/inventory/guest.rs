@@ -1,4 +1,5 @@
-//! A guest: what the arguments of a hypervisor process say of its VM. Its id and its status are assigned in `processes`.
+//! A guest: what the arguments of a hypervisor process say of its VM. Its id and its status are assigned in
+//! `processes`.
 
 use std::ffi::OsStr;
 

@@ -1,5 +1,5 @@
-//! The hypervisors that the agent knows: how their programs are recognised, and which are installed on this host. How their
-//! arguments are parsed is in a file of each.
+//! The hypervisors that the agent knows: how their programs are recognised, and which are installed on this host. How
+//! their arguments are parsed is in a file of each.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -29,8 +29,9 @@ impl Hypervisor {
         }
     }
 
-    /// The hypervisor with a program of this file name, if any: by the exact name, and with the suffixes of distributions and
-    /// release archives, so that `qemu-img` or `firecracker-containerd` are not taken for hypervisors.
+    /// The hypervisor with a program of this file name, if any: by the exact name, and with the suffixes of
+    /// distributions and release archives, so that `qemu-img` or `firecracker-containerd` are not taken for
+    /// hypervisors.
     pub fn of_program(file_name: &str) -> Option<Self> {
         let is_release = |rest: &str| rest.starts_with("-v") && rest[2..].starts_with(|c: char| c.is_ascii_digit());
         match file_name {

@@ -1,10 +1,10 @@
 //! The inventory: which VMs run on this host.
 //!
-//! A [`VmSource`] lists the VMs of one place; [`Inventory`] asks all sources for every heartbeat, on a blocking thread and
-//! under a time-out. The source of every host is [`processes`], which finds [`hypervisor`]s among the processes. `qemu`,
-//! `firecracker` and `cloud_hypervisor` each parse the arguments of one hypervisor into a `guest`; `arguments` has what their
-//! command lines have in common. `changes` logs which VMs appeared and went. A VM manager with an API of its own would be
-//! another implementation of the trait.
+//! A [`VmSource`] lists the VMs of one place; [`Inventory`] asks all sources for every heartbeat, on a blocking thread
+//! and under a time-out. The source of every host is [`processes`], which finds [`hypervisor`]s among the processes.
+//! `qemu`, `firecracker` and `cloud_hypervisor` each parse the arguments of one hypervisor into a `guest`; `arguments`
+//! has what their command lines have in common. `changes` logs which VMs appeared and went. A VM manager with an API of
+//! its own would be another implementation of the trait.
 //!
 //! What the server makes of an inventory, and when it is sent whole, is not decided here: see `agent::heartbeat`.
 
@@ -63,11 +63,11 @@ impl Inventory {
         Self { sources: sources.into(), reading: None }
     }
 
-    /// Lists the VMs of all sources, ordered by id. If one source fails, the whole reading fails: an incomplete list would
-    /// tell the server that the other VMs are gone.
+    /// Lists the VMs of all sources, ordered by id. If one source fails, the whole reading fails: an incomplete list
+    /// would tell the server that the other VMs are gone.
     ///
-    /// A source that hangs (the kernel can block a read of `/proc` for minutes) occupies one thread, and not another one with
-    /// every heartbeat: no reading is begun before the last one is done.
+    /// A source that hangs (the kernel can block a read of `/proc` for minutes) occupies one thread, and not another
+    /// one with every heartbeat: no reading is begun before the last one is done.
     pub async fn read_within(&mut self, limit: Duration) -> io::Result<Vec<FoundVm>> {
         // A reading that has finished since its time-out is too old to be used.
         let mut reading = match self.reading.take() {
@@ -152,7 +152,7 @@ mod tests {
         }
     }
 
-    /// Says when it was asked, and answers when it is told to.
+    /// A source that tells the test when it is read, and answers when the test lets it.
     struct Slow {
         asked: Sender<()>,
         answer: Mutex<Receiver<()>>,

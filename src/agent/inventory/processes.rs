@@ -1,16 +1,16 @@
 //! VMs by their hypervisor processes, which are found by reading `/proc`.
 //!
-//! A process that cannot be read is skipped: processes end while they are read, and many belong to other users. A `/proc` that
-//! cannot be listed, or that hides the processes of other users, is an error: the host would look empty, and so like the best
-//! place for new VMs. Without root, `/proc` shows the arguments of every process, but neither its program nor its root
-//! directory: VMs are found all the same, but no size that is in a file inside a jail.
+//! A process that cannot be read is skipped: processes end while they are read, and many belong to other users. A
+//! `/proc` that cannot be listed, or that hides the processes of other users, is an error: the host would look empty,
+//! and so like the best place for new VMs. Without root, `/proc` shows the arguments of every process, but neither its
+//! program nor its root directory: VMs are found all the same, but no size that is in a file inside a jail.
 //!
 //! # Ids
 //!
 //! The id of a VM is its UUID, if its process has one in its arguments: that is the same on every host, also during a
 //! migration. Names, and ids that are unique on one host only, are not used, since another host may have the same. A VM
-//! without a UUID gets a generated id, `<worker>~<hypervisor>-<pid>-<start>-<boot>`: the `~` marks it as generated, and its
-//! parts are the same for as long as the process lives.
+//! without a UUID gets a generated id, `<worker>~<hypervisor>-<pid>-<start>-<boot>`: the `~` marks it as generated, and
+//! its parts are the same for as long as the process lives.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -38,8 +38,8 @@ const LARGEST_FILE: u64 = 8 * 1024 * 1024;
 /// The name of the initial PID namespace, in which all processes of the host are.
 const INITIAL_NAMESPACE: &str = "pid:[4026531836]";
 
-/// The CPU time, in clock ticks of 10 ms, from which on a VM counts as running: before it is started, the threads of its
-/// process sleep.
+/// The CPU time, in clock ticks of 10 ms, from which on a VM counts as running: before it is started, the threads of
+/// its process sleep.
 const HAS_RUN: u64 = 3;
 
 /// Marks an id as generated.
@@ -72,8 +72,8 @@ struct KnownProcess {
 }
 
 impl HostProcesses {
-    /// The processes of the host that this process runs on, which is the worker with this id. In a container, where only a part
-    /// of them is visible, listing them is an error.
+    /// The processes of the host that this process runs on, which is the worker with this id. In a container, where
+    /// only a part of them is visible, listing them is an error.
     pub fn of_this_host(worker_id: impl Into<String>) -> Self {
         Self { of_the_host: true, ..Self::under(PROC, worker_id) }
     }
@@ -95,7 +95,8 @@ impl HostProcesses {
         Ok(without_helpers(found))
     }
 
-    /// Fails if processes of other users are hidden. Process 1 always exists and belongs to root, so it is read as a probe.
+    /// Fails if processes of other users are hidden. Process 1 always exists and belongs to root, so it is read as a
+    /// probe.
     fn check_visibility(&self) -> io::Result<()> {
         let proc = self.proc.display();
         if self.of_the_host {
@@ -227,8 +228,8 @@ struct Process {
 }
 
 impl Process {
-    /// Reads a process, if it is a hypervisor. A zombie has no arguments, and is none; a stopped process still holds its
-    /// resources, and is one.
+    /// Reads a process, if it is a hypervisor. A zombie has no arguments, and is none; a stopped process still holds
+    /// its resources, and is one.
     fn read(proc: &Path, pid: u32) -> Option<Self> {
         let folder = proc.join(pid.to_string());
         let command_line = read_file(&folder.join("cmdline"))?;
@@ -255,8 +256,8 @@ impl Process {
         }
     }
 
-    /// Whether a VM that did not start with its process has run since. Where that cannot be read, it counts as running: VM
-    /// managers start all their VMs in two steps.
+    /// Whether a VM that did not start with its process has run since. Where that cannot be read, it counts as running:
+    /// VM managers start all their VMs in two steps.
     fn has_run(&self, start: GuestStart) -> bool {
         match start {
             GuestStart::WithProcess => true,
@@ -382,7 +383,7 @@ mod tests {
 
     const UUID: &str = "6f0e0000-0000-4000-8000-00000000000a";
 
-    /// A `/proc` made of files, and the agent's memory of it.
+    /// A `/proc` made of files, and the source that reads it.
     struct Proc {
         folder: TempDir,
         processes: HostProcesses,
@@ -427,7 +428,7 @@ mod tests {
             self.processes.list().unwrap().into_iter().map(|vm| vm.report).collect()
         }
 
-        /// What is found, in short: `name vcpus/memory`.
+        /// The VMs that are found, as `name vcpus/memory`.
         fn found(&self) -> Vec<String> {
             let vms = self.list();
             let name = |vm: &VmReport| if vm.name == vm.id { "-".to_owned() } else { vm.name.clone() };

@@ -10,9 +10,9 @@
 //! that errors are made in one place. Root fields that have no plan are resolved by the engine alone, and inserted
 //! between the planned ones.
 //!
-//! [`collect`] is the specification's CollectFields, [`roots`] plans the fields of the query root, [`object_writers`] those of
-//! object types, [`stream_items`] the items of subscriptions, and [`value_writers`] writes leaf values. That plans and engine
-//! agree to the byte is a property test (`tests`).
+//! [`collect`] is the specification's CollectFields, [`roots`] plans the fields of the query root, [`object_writers`]
+//! those of object types, [`stream_items`] the items of subscriptions, and [`value_writers`] writes leaf values. That
+//! plans and engine agree to the byte is a property test (`tests`).
 
 mod collect;
 mod object_writers;

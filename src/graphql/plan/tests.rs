@@ -348,8 +348,8 @@ fn vm(worker: &str, number: u64, status: VmStatus, revision: u64) -> Arc<Vm> {
     })
 }
 
-/// A random worker: without a zone, overcommitted, silent or deregistered, and with VMs that one of its three neighbours
-/// may report too.
+/// A random worker: without a zone, overcommitted, silent or deregistered, and with VMs that one of its three
+/// neighbours may report too.
 fn worker(number: u64, random: &mut StdRng, revision: u64) -> Arc<Worker> {
     let name = format!("w{number}");
     let text = |key: &str, value: &str| (Arc::<str>::from(key), Arc::<str>::from(value));
@@ -507,8 +507,8 @@ impl Planned {
     }
 }
 
-/// Runs a document both ways, with these variables by turns. Answers with how many plans were used; none if the document
-/// is invalid, as some random ones are.
+/// Runs a document both ways, with these variables by turns. Answers with how many plans were used; none if the
+/// document is invalid, as some random ones are.
 async fn compare(
     document_cache: &DocumentCache,
     text: &str,

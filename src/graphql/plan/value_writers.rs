@@ -1,7 +1,7 @@
 //! Leaf values as JSON: writes the value of a field in the form of its GraphQL type.
 //!
-//! Its twin [`schema::value_types`](crate::graphql::schema::value_types) makes the engine's values of the same types. That both agree is
-//! tested with random documents (`tests`).
+//! Its twin [`schema::value_types`](crate::graphql::schema::value_types) makes the engine's values of the same types.
+//! That both agree is tested with random documents (`tests`).
 
 use std::sync::Arc;
 use std::time;

@@ -189,7 +189,7 @@ mod tests {
         let paths = &document.paths.paths;
         assert_eq!(
             documented(paths["/workers"].get.as_ref()),
-            fields_of!(workers::ListQuery, PagingQuery, MinRevisionQuery)
+            fields_of!(workers::WorkerListQuery, PagingQuery, MinRevisionQuery)
         );
         assert_eq!(documented(paths["/workers/{id}"].get.as_ref()), fields_of!(MinRevisionQuery));
         assert_eq!(documented(paths["/workers/{id}"].delete.as_ref()), fields_of!(workers::DeregistrationQuery));
@@ -197,7 +197,7 @@ mod tests {
             documented(paths["/workers/{id}/vms"].get.as_ref()),
             fields_of!(workers::VmsQuery, MinRevisionQuery)
         );
-        assert_eq!(documented(paths["/vms"].get.as_ref()), fields_of!(vms::ListQuery, PagingQuery, MinRevisionQuery));
+        assert_eq!(documented(paths["/vms"].get.as_ref()), fields_of!(vms::VmListQuery, PagingQuery, MinRevisionQuery));
         assert_eq!(documented(paths["/vms/{id}"].get.as_ref()), fields_of!(MinRevisionQuery));
         assert_eq!(documented(paths["/cluster/stats"].get.as_ref()), fields_of!(MinRevisionQuery));
         assert_eq!(documented(paths["/cluster/distribution"].get.as_ref()), fields_of!(MinRevisionQuery));

@@ -1,4 +1,4 @@
-//! Requests to a server without a port, and answers with what is worth asserting.
+//! Requests to the router of a server, without a port, and responses with the assertions that tests need.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
 
-/// The server's router with all its layers.
+/// The server's router with all its middleware.
 pub type Service = BoxCloneSyncService<Request, Response, Infallible>;
 
-/// Asks the REST API.
+/// A client of the REST API.
 pub struct Rest(Service);
 
 impl Rest {
@@ -35,12 +35,12 @@ impl Rest {
         self.ask("HEAD", path)
     }
 
-    /// `POST`, without a body unless it is given one.
+    /// `POST`, without a body until one is added.
     pub fn post(&self, path: &str) -> Ask {
         self.ask("POST", path)
     }
 
-    /// `PUT`, without a body unless it is given one.
+    /// `PUT`, without a body until one is added.
     pub fn put(&self, path: &str) -> Ask {
         self.ask("PUT", path)
     }
@@ -66,18 +66,18 @@ pub struct Ask {
 }
 
 impl Ask {
-    /// With this JSON as its body.
+    /// Adds a JSON body.
     pub fn json(self, body: Value) -> Self {
         self.header("content-type", "application/json").body(body.to_string())
     }
 
-    /// With this body, of which it says nothing.
+    /// Adds a body without a content type.
     pub fn body(mut self, body: impl Into<Body>) -> Self {
         *self.request.body_mut() = body.into();
         self
     }
 
-    /// With this header.
+    /// Adds a header.
     pub fn header(mut self, name: &'static str, value: &str) -> Self {
         let value = HeaderValue::from_str(value).unwrap();
         self.request.headers_mut().insert(HeaderName::from_static(name), value);
@@ -100,19 +100,19 @@ impl IntoFuture for Ask {
     }
 }
 
-/// Keys of a failure beside the documented ones.
+/// Keys that an error may have beside the documented ones.
 const ABOUT: [&str; 3] = ["argument", "id", "current_revision"];
 
-/// What came back.
+/// A response.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// Status code.
     pub status: u16,
     /// Headers.
     pub headers: HeaderMap,
-    /// Body as it came, where the order of keys can be seen.
+    /// The body as text, in which the order of keys shows.
     pub body: String,
-    /// The same before it was taken for a text.
+    /// The body as bytes.
     pub bytes: Vec<u8>,
 }
 
@@ -128,15 +128,15 @@ impl Answer {
         self.headers.get(name).map(|value| value.to_str().expect("a readable header"))
     }
 
-    /// This status, and this whole body.
+    /// Asserts the status and the whole body.
     #[track_caller]
     pub fn assert_json(&self, status: u16, expected: Value) {
         let found = self.json();
         assert!(self.status == status && found == expected, "{}", difference(self.status, &found, status, &expected));
     }
 
-    /// The documented failure: this status, three keys in their order, this sentence, said to be JSON. What it is about
-    /// may follow.
+    /// Asserts the documented error: this status, the three keys in their order, this sentence, and JSON as the media
+    /// type. Keys about the subject of the error may follow.
     #[track_caller]
     pub fn assert_failure(&self, status: u16, message: &str) {
         let (mut found, expected) = (self.json(), failure(status, message));
@@ -147,7 +147,7 @@ impl Answer {
         self.assert_house_shape();
     }
 
-    /// Some failure in the documented shape, whatever it says.
+    /// Asserts an error of the documented shape, with any sentence.
     #[track_caller]
     pub fn assert_house_shape(&self) {
         let Value::String(message) = self.json()["message"].take() else { panic!("no message: {}", self.body) };
@@ -155,7 +155,7 @@ impl Answer {
         let (message_json, code) = (json!(message), self.status);
         let documented = format!(r#"{{"error":"{reason}","message":{message_json},"code":{code}"#);
         let more = self.body.strip_prefix(&documented).unwrap_or_else(|| panic!("{} begins otherwise", self.body));
-        // Of what was not found, the contract shows the whole body.
+        // The contract shows the whole body of a 404.
         assert!(more == "}" || self.status != 404 && more.starts_with(','), "{}", self.body);
         let keys: Vec<_> = self.json().as_object().unwrap().keys().cloned().collect();
         let others = keys.iter().filter(|key| !["error", "message", "code"].contains(&key.as_str()));
@@ -167,13 +167,13 @@ impl Answer {
     }
 }
 
-/// The documented body of a failure.
+/// The documented body of an error.
 pub fn failure(status: u16, message: &str) -> Value {
     let reason = StatusCode::from_u16(status).unwrap().canonical_reason().unwrap();
     json!({"error": reason, "message": message, "code": status})
 }
 
-/// Both answers, line by line, with a mark where they differ.
+/// Both texts, line by line, with a mark on lines that differ.
 fn difference(found_status: u16, found: &Value, expected_status: u16, expected: &Value) -> String {
     let lines = |status: u16, value: &Value| {
         let text = serde_json::to_string_pretty(value).unwrap();

@@ -1,4 +1,4 @@
-//! Databases of a test's own, of both kinds, and the macro that runs a test on each.
+//! Databases for one test each, of both kinds, and the macro that runs a test on both kinds.
 
 use std::env;
 use std::panic::{AssertUnwindSafe, resume_unwind};
@@ -13,14 +13,14 @@ use tempfile::TempDir;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
-/// Names the server on which databases for tests can be made.
+/// The environment variable with the URL of the PostgreSQL server on which databases for tests are created.
 const POSTGRES_URL: &str = "AETHERIUM_TEST_POSTGRES_URL";
 
-/// The tables of a cluster. The first is locked by all commits.
+/// The tables of a cluster. Every commit locks the first one.
 const TABLES: [&str; 7] = ["cluster", "epoch", "worker", "vm", "event", "worker_tombstone", "idempotency_record"];
 
-/// Makes two tests of each function: `…::sqlite` and `…::postgres`. The one argument says what is
-/// needed, an empty [`TestCluster`](super::TestCluster) or just a [`TestDatabase`].
+/// Generates two tests of each function: `…::sqlite` and `…::postgres`. The type of the argument says what is created
+/// for it: an empty [`TestCluster`](super::TestCluster), or only a [`TestDatabase`].
 macro_rules! on_both_databases {
     ($($(#[$attribute:meta])* async fn $name:ident($setting:ident: $Setting:ty) $behaviour:block)+) => { $(
         $(#[$attribute])*
@@ -43,28 +43,28 @@ macro_rules! on_both_databases {
     )+ };
 }
 
-/// An empty database that is gone after the test.
+/// An empty database that is removed after the test.
 #[derive(Clone)]
 pub struct TestDatabase {
     url: String,
-    /// The folder of a SQLite file; deleted when nobody needs it any more.
+    /// The folder of a SQLite file; deleted when the last copy of this value is dropped.
     folder: Option<Arc<TempDir>>,
-    /// How many copies there are, which are deleted with it.
+    /// How many copies of the database there are, which are removed with it.
     copies: Arc<AtomicU32>,
 }
 
 /// A copy of a database that no server uses.
 pub struct Backup {
-    /// A file, or a database of PostgreSQL.
+    /// The path of a file, or the name of a PostgreSQL database.
     name: String,
 }
 
-/// What a test can ask for as its argument.
+/// A type that a test can have as its argument.
 pub trait FromDatabase: Sized {
-    /// Whether the database of PostgreSQL has the tables of this version already, with nothing in them.
+    /// Whether the PostgreSQL database is created with empty tables of this version.
     const HAS_TABLES: bool = true;
 
-    /// Makes it on a database.
+    /// Creates the argument on a database.
     async fn from(database: TestDatabase) -> Self;
 }
 
@@ -74,7 +74,7 @@ impl FromDatabase for TestDatabase {
     }
 }
 
-/// A database without tables, for tests of what makes and changes them.
+/// A database without tables, for tests of migrations.
 pub struct EmptyDatabase(pub TestDatabase);
 
 impl FromDatabase for EmptyDatabase {
@@ -85,7 +85,7 @@ impl FromDatabase for EmptyDatabase {
     }
 }
 
-/// The database of PostgreSQL that this process of tests has migrated once, to copy it for each test.
+/// The PostgreSQL database that this process has migrated once, to be copied for each test.
 static TEMPLATE: OnceCell<String> = OnceCell::const_new();
 
 impl TestDatabase {
@@ -96,13 +96,13 @@ impl TestDatabase {
         Self { url, folder: Some(Arc::new(folder)), copies: Arc::default() }
     }
 
-    /// A SQLite file at this place, which is somebody else's to remove.
+    /// A SQLite file at this path, which the caller removes.
     #[allow(dead_code, reason = "only tests/processes is about files")]
     pub fn sqlite_at(file: &Path) -> Self {
         Self { url: format!("sqlite://{}", file.display()), folder: None, copies: Arc::default() }
     }
 
-    /// A database that somebody else keeps, by its URL.
+    /// A database by its URL, which the caller removes.
     #[allow(dead_code, reason = "only tests/processes has servers of its own")]
     pub fn at(url: String) -> Self {
         Self { url, folder: None, copies: Arc::default() }
@@ -113,19 +113,19 @@ impl TestDatabase {
         PathBuf::from(self.url.strip_prefix("sqlite://").expect("a file"))
     }
 
-    /// A database on the PostgreSQL that `tests/run` has started, migrated and otherwise empty: a copy of one that is
-    /// migrated by the first test that needs it, since to copy the tables takes less than to make them.
+    /// A PostgreSQL database with empty tables. It is a copy of one that the first such test has migrated, since
+    /// copying takes less time than migrating.
     pub async fn postgres() -> Self {
         let template = TEMPLATE.get_or_init(make_template).await;
         Self::copy_on_postgres(template).await
     }
 
-    /// The database there that a test's argument is made on.
+    /// The PostgreSQL database for a test's argument.
     pub async fn postgres_for<S: FromDatabase>() -> Self {
         if S::HAS_TABLES { Self::postgres().await } else { Self::postgres_without_tables().await }
     }
 
-    /// A database there that nobody has migrated.
+    /// A PostgreSQL database without tables.
     pub async fn postgres_without_tables() -> Self {
         Self::copy_on_postgres("template0").await
     }
@@ -136,7 +136,7 @@ impl TestDatabase {
         Self { url: postgres_url(&name), folder: None, copies: Arc::default() }
     }
 
-    /// Runs a test's behaviour on this database, and removes the database whether it passed or not.
+    /// Runs a test on this database, and removes the database whether the test has passed or not.
     pub async fn run<S: FromDatabase>(self, behaviour: impl AsyncFnOnce(S)) {
         let outcome = AssertUnwindSafe(async { behaviour(S::from(self.clone()).await).await }).catch_unwind().await;
         if self.backend() == DbBackend::Postgres {
@@ -151,24 +151,24 @@ impl TestDatabase {
         }
     }
 
-    /// Where it is.
+    /// Its URL.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Which kind it is.
+    /// Its kind.
     pub fn backend(&self) -> DbBackend {
         if self.url.starts_with("sqlite") { DbBackend::Sqlite } else { DbBackend::Postgres }
     }
 
-    /// Changes something behind the server's back.
+    /// Executes SQL on a connection that is not the server's.
     pub async fn execute(&self, sql: &str) {
         let connection = connect(&self.url).await;
         execute_on(&connection, sql).await;
         connection.close().await.unwrap();
     }
 
-    /// A copy as it is now. No server may use it meanwhile.
+    /// Copies the database as it is now. No server may use it meanwhile.
     pub async fn back_up(&self) -> Backup {
         let name = self.copy(self.copies.fetch_add(1, Ordering::Relaxed));
         if self.backend() == DbBackend::Sqlite {
@@ -179,7 +179,7 @@ impl TestDatabase {
         Backup { name }
     }
 
-    /// Puts a copy in the place of what there is. No server may use it meanwhile.
+    /// Replaces the database by a copy. No server may use it meanwhile.
     pub async fn restore(&self, Backup { name }: &Backup) {
         if self.backend() == DbBackend::Sqlite {
             let file = self.url.strip_prefix("sqlite://").unwrap();
@@ -195,7 +195,7 @@ impl TestDatabase {
         }
     }
 
-    /// A database of its own that begins as this copy. It is gone with the original.
+    /// Another database that begins as this copy. It is removed with the original.
     pub async fn copy_of(&self, Backup { name }: &Backup) -> Self {
         let copy = self.copy(self.copies.fetch_add(1, Ordering::Relaxed));
         let url = if self.backend() == DbBackend::Sqlite {
@@ -215,28 +215,28 @@ impl TestDatabase {
         }
     }
 
-    /// Keeps what the tables hold in tables beside them.
+    /// Saves the rows of all tables in further tables.
     pub async fn keep_tables(&self) {
         for table in TABLES {
             self.execute(&format!("CREATE TABLE kept_{table} AS SELECT * FROM {table}")).await;
         }
     }
 
-    /// Puts back what was kept, in one transaction, whoever uses the tables.
+    /// Restores the saved rows in one transaction, while servers use the tables.
     pub async fn put_tables_back(&self) {
         let put_back =
             TABLES.map(|table| format!("DELETE FROM {table}; INSERT INTO {table} SELECT * FROM kept_{table};"));
         self.execute(&format!("BEGIN; {} COMMIT", put_back.concat())).await;
     }
 
-    /// Throws everybody out and lets nobody in; PostgreSQL only.
+    /// Ends all connections and refuses new ones; PostgreSQL only.
     pub async fn cut_off(&self) {
         let name = self.name_on_server();
         administer(&format!(r#"ALTER DATABASE "{name}" ALLOW_CONNECTIONS false"#)).await;
         administer(&format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")).await;
     }
 
-    /// Throws everybody out once, who may come back at once; PostgreSQL only.
+    /// Ends all connections, and accepts new ones; PostgreSQL only.
     pub async fn cut_off_once(&self) {
         let name = self.name_on_server();
         administer(&format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")).await;
@@ -247,7 +247,7 @@ impl TestDatabase {
         administer(&format!(r#"ALTER DATABASE "{}" ALLOW_CONNECTIONS true"#, self.name_on_server())).await;
     }
 
-    /// The same database by a role of its own, which may do everything: so that one of several servers can be
+    /// The same database, with a role of its own, which has all rights: so that one of several servers can be
     /// [shut out](Self::shut_out_role); PostgreSQL only.
     pub async fn by_role(&self) -> Self {
         let role = self.role_name();
@@ -256,7 +256,7 @@ impl TestDatabase {
         Self { url: format!("postgres://{role}@{server}"), folder: None, copies: Arc::default() }
     }
 
-    /// Throws out whoever uses the database [by its role](Self::by_role), and lets none of them in.
+    /// Ends all connections of [the role](Self::by_role), and refuses new ones.
     pub async fn shut_out_role(&self) {
         let role = self.role_name();
         administer(&format!(r#"ALTER ROLE "{role}" NOLOGIN"#)).await;
@@ -278,15 +278,15 @@ impl TestDatabase {
     }
 }
 
-/// Migrates a database to copy. Its name is that of the program of tests as it is compiled, so that a later run of it
-/// finds the database, and one that is compiled anew removes it.
+/// Migrates a database to be copied. Its name is made of the compiled test program, so that a later run of the same
+/// program finds the database, and a newly compiled program removes it.
 async fn make_template() -> String {
     let program = env::current_exe().unwrap();
     let compiled = program.metadata().unwrap().modified().unwrap();
     let compiled = compiled.duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
     let (name, place) = (format!("template_{compiled}"), program.display().to_string().replace('\'', ""));
     let server = connect(&postgres_url("postgres")).await;
-    // Of several processes that run at once, one makes it. The lock is gone with the connection.
+    // One of several processes that run at once creates it. The lock ends with the connection.
     execute_on(&server, "SELECT pg_advisory_lock(hashtext('template of tests'))").await;
     let sql = format!(
         "SELECT datname::text AS name FROM pg_database WHERE shobj_description(oid, 'pg_database') = '{place}'"
@@ -297,7 +297,7 @@ async fn make_template() -> String {
         execute_on(&server, &format!(r#"DROP DATABASE IF EXISTS "{outdated}" WITH (FORCE)"#)).await;
     }
     if !known.contains(&name) {
-        // What was begun and not finished has no comment.
+        // A database whose migration was not finished has no comment.
         execute_on(&server, &format!(r#"DROP DATABASE IF EXISTS "{name}" WITH (FORCE)"#)).await;
         execute_on(&server, &format!(r#"CREATE DATABASE "{name}" TEMPLATE template0"#)).await;
         let database = connect(&postgres_url(&name)).await;

@@ -1,5 +1,5 @@
-//! A whole server inside a test: real migrations, a real database of its own, the real router with
-//! all its layers; only the port is missing, and the clock stands still until it is told to move.
+//! A whole server inside of a test: real migrations, a database of its own, and the real router with all its
+//! middleware. It has no port, and its clock stands still until the test moves it.
 
 #[macro_use]
 mod database;
@@ -25,10 +25,10 @@ pub use self::socket::{Port, Socket, TRANSPORT_WS, in_time};
 pub use self::stream::{HttpStream, Message};
 pub use self::worker::{TestVm, TestWorker, vm, worker};
 
-/// When every test begins: the moment at which the contract's example worker started.
+/// The time at which every test begins: when the example worker of the contract was started.
 pub const START: &str = "2025-11-02T10:00:00Z";
 
-/// One server on one database, with the clock in the test's hand.
+/// One server on one database, with a clock that the test moves.
 pub struct TestCluster {
     database: TestDatabase,
     options: ServerOptions,
@@ -38,7 +38,7 @@ pub struct TestCluster {
     sweeper: Mutex<LivenessSweeper>,
 }
 
-/// The commits of a server, which are made once this is released or dropped.
+/// Holds the commits of a server back until it is released or dropped.
 pub struct HeldCommits(oneshot::Sender<()>);
 
 impl HeldCommits {
@@ -59,12 +59,12 @@ impl TestCluster {
         Self::configured(database, |_| ()).await
     }
 
-    /// An empty cluster whose server is started with options that are not the usual ones.
+    /// An empty cluster whose server has other options than the defaults.
     pub async fn configured(database: &TestDatabase, configure: impl FnOnce(&mut ServerOptions)) -> Self {
         Self::with(database, Clock::manual(START.parse().unwrap()), configure).await
     }
 
-    /// An empty cluster whose server goes by this clock.
+    /// An empty cluster whose server has this clock.
     pub async fn by_clock(database: &TestDatabase, clock: Clock) -> Self {
         Self::with(database, clock, |_| ()).await
     }
@@ -86,29 +86,29 @@ impl TestCluster {
         Self { database, options, clock, server, service, sweeper }
     }
 
-    /// Whether its database serves several servers at once.
+    /// Whether several servers can share its database.
     pub fn takes_several_servers(&self) -> bool {
         self.database.backend() == DbBackend::Postgres
     }
 
-    /// A second server on the same database, by the same clock; PostgreSQL only.
+    /// A second server on the same database, with the same clock; PostgreSQL only.
     pub async fn another_server(&self) -> Self {
         Self::start(self.database.clone(), self.options.clone(), self.clock.clone()).await
     }
 
-    /// The same cluster after its server was stopped and another one was started.
+    /// The same cluster after a restart of its server.
     pub async fn restart(self) -> Self {
         self.restart_after(async |_: &TestDatabase| ()).await
     }
 
-    /// The same, with something that happens to the database in between.
+    /// The same, with a change of the database while no server runs.
     pub async fn restart_after(self, happens: impl AsyncFnOnce(&TestDatabase)) -> Self {
         self.server.stop().await;
         happens(&self.database).await;
         Self::start(self.database, self.options, self.clock).await
     }
 
-    /// The same, with a server that commits nothing until it is let.
+    /// The same, with a server that commits nothing until it is released.
     pub async fn restart_without_commits(self) -> (HeldCommits, Self) {
         self.server.stop().await;
         let (release, released) = oneshot::channel();
@@ -118,20 +118,20 @@ impl TestCluster {
         (HeldCommits(release), cluster)
     }
 
-    /// A backup of the database, taken while the server is stopped; and the cluster goes on.
+    /// A backup of the database, taken during a restart of the server, and the cluster after it.
     pub async fn back_up(self) -> (Backup, Self) {
         let mut backup = None;
         let cluster = self.restart_after(async |database: &TestDatabase| backup = Some(database.back_up().await)).await;
         (backup.unwrap(), cluster)
     }
 
-    /// The cluster after its server was stopped, a backup put in place, and a server started.
+    /// The cluster after a restore: its server was stopped, the database replaced by a backup, and a server started.
     pub async fn restore(self, backup: &Backup) -> Self {
         self.restart_after(async |database: &TestDatabase| database.restore(backup).await).await
     }
 
-    /// Lets workers register and send a heartbeat each, so that all of them have been silent for as
-    /// long as they say by the time this returns.
+    /// Registers workers and sends a heartbeat of each, so that all of them have been silent for as long as they are
+    /// described to be when this returns.
     pub async fn add(&self, workers: impl IntoIterator<Item = TestWorker>) {
         let mut workers: Vec<_> = workers.into_iter().collect();
         workers.sort_by_key(|worker| std::cmp::Reverse(worker.silence()));
@@ -144,19 +144,19 @@ impl TestCluster {
         self.advance(ahead);
     }
 
-    /// To ask the REST API: `cluster.rest().get("/api/v1/workers").await`.
+    /// A client of the REST API: `cluster.rest().get("/api/v1/workers").await`.
     pub fn rest(&self) -> Rest {
         Rest::of(self.service.clone())
     }
 
-    /// The `data` of a GraphQL answer that has no errors.
+    /// The `data` of a GraphQL response, which has to be without errors.
     pub async fn graphql(&self, query: &str) -> Value {
         let mut answer = self.graphql_answer(query, json!({})).await;
         assert_eq!(answer.get("errors"), None, "{query}");
         answer["data"].take()
     }
 
-    /// A whole GraphQL answer, errors included.
+    /// A whole GraphQL response, with its errors.
     pub async fn graphql_answer(&self, query: &str, variables: Value) -> Value {
         self.rest().post("/graphql").json(json!({"query": query, "variables": variables})).await.json()
     }
@@ -168,12 +168,12 @@ impl TestCluster {
         answer.json()
     }
 
-    /// A worker's heartbeat.
+    /// Sends a heartbeat of a worker.
     pub async fn beat(&self, id: &str, beat: Value) -> Answer {
         self.rest().post(&format!("/api/v1/workers/{id}/heartbeat")).json(beat).await
     }
 
-    /// Everything REST tells of the cluster, to compare with what it told before. The revision is part of it.
+    /// Everything that REST shows of the cluster, with its revision, to compare it with an earlier state.
     pub async fn everything(&self) -> Value {
         let mut everything = serde_json::Map::new();
         for path in [
@@ -205,7 +205,7 @@ impl TestCluster {
         self.server.journal().snapshot().revision
     }
 
-    /// The clock that it goes by.
+    /// The clock of the server.
     pub fn clock(&self) -> Clock {
         self.clock.clone()
     }
@@ -215,7 +215,7 @@ impl TestCluster {
         self.clock.advance(by);
     }
 
-    /// Looks for silent workers once, as the server does every second. Answers how many it announced.
+    /// Sweeps for silent workers once, as the server does every second. Answers how many were announced.
     pub async fn sweep(&self) -> usize {
         self.sweeper.lock().await.sweep().await.unwrap()
     }
@@ -235,7 +235,7 @@ impl TestCluster {
         self.server
     }
 
-    /// What its server was started with.
+    /// The options of its server.
     pub fn options(&self) -> &ServerOptions {
         &self.options
     }
@@ -246,17 +246,17 @@ impl TestCluster {
     }
 }
 
-/// So many seconds.
+/// A duration in seconds.
 pub const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// So many minutes.
+/// A duration in minutes.
 pub const fn minutes(minutes: u64) -> Duration {
     Duration::from_secs(60 * minutes)
 }
 
-/// A JSON object with some of its values replaced: what is expected to be like before, except for this.
+/// A JSON object with some of its values replaced, to expect that an object has changed in these only.
 pub fn with(mut object: Value, changes: Value) -> Value {
     let (Value::Object(fields), Value::Object(changes)) = (&mut object, changes) else { panic!("two objects needed") };
     for (key, value) in changes {

@@ -1,16 +1,16 @@
-//! The OpenAPI document, and a walk through it.
+//! The OpenAPI document, and a visitor of all its objects.
 
 use serde_json::{Map, Value};
 
-/// What the paths of the document are relative to.
+/// The prefix of the paths of the document.
 pub const BASE: &str = "/api/v1";
 
-/// The document as the program has it.
+/// The document that the program serves.
 pub fn document() -> Value {
     serde_json::from_str(aetherium::rest::openapi()).unwrap()
 }
 
-/// Shows every object of a document, with its place as a JSON pointer.
+/// Calls a function with every object of a document and its JSON pointer.
 pub fn visit(node: &Value, show: &mut impl FnMut(&str, &Map<String, Value>)) {
     visit_at(node, "", show);
 }

@@ -1,7 +1,7 @@
-//! A port of this machine for a cluster's server, and WebSocket clients that come in by it.
+//! A local port for the server of a cluster, and WebSocket clients that connect to it.
 //!
-//! Nothing here waits for a time to pass: every wait is for something the server says, under a
-//! deadline that only a broken server reaches.
+//! Nothing here waits for time to pass: every wait is for a message of the server, with a time-out that only a broken
+//! server reaches.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -20,13 +20,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::TestCluster;
 
-/// The present sub-protocol of GraphQL over WebSocket.
+/// The current sub-protocol of GraphQL over WebSocket.
 pub const TRANSPORT_WS: &str = "graphql-transport-ws";
 
-/// What takes longer than this does not come any more.
+/// The time-out of every wait.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// A port by which a cluster's server can be reached, until this is dropped.
+/// A port on which the server of a cluster listens until this is dropped.
 pub struct Port {
     address: SocketAddr,
     _open: DropGuard,
@@ -38,7 +38,7 @@ impl Port {
         Self::with_options(cluster, ListenerOptions::for_this_process()).await
     }
 
-    /// A free port that grants its clients this much.
+    /// A free port, with these options of the listener.
     pub async fn with_options(cluster: &TestCluster, options: ListenerOptions) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -52,24 +52,24 @@ impl Port {
         Self { address, _open: CancellationToken::new().drop_guard() }
     }
 
-    /// The beginning of a WebSocket, to be sent by [`Socket::open`].
+    /// The request of a WebSocket handshake, to be sent by [`Socket::open`].
     pub fn handshake(&self) -> Handshake {
         Handshake(format!("ws://{}/graphql", self.address).into_client_request().unwrap())
     }
 
-    /// A socket of the present sub-protocol on which nothing has been said yet.
+    /// A socket of the current sub-protocol, without any message yet.
     pub async fn socket(&self) -> Socket {
         Socket::open(self.handshake().protocol(TRANSPORT_WS)).await.expect("the handshake should succeed")
     }
 
-    /// A socket of the present sub-protocol on which operations can be started.
+    /// A socket of the current sub-protocol, acknowledged, on which operations can be started.
     pub async fn client(&self) -> Socket {
         let mut socket = self.socket().await;
         socket.begin().await;
         socket
     }
 
-    /// The same, as soon as whoever has left has made room.
+    /// The same, retried until sockets that were closed before have made room.
     pub async fn client_when_there_is_room(&self) -> Socket {
         let mut socket = in_time(async {
             loop {
@@ -85,39 +85,39 @@ impl Port {
         socket
     }
 
-    /// Host and port, as a client names them.
+    /// Host and port, as in the header `Host`.
     pub fn authority(&self) -> String {
         self.address.to_string()
     }
 }
 
-/// A request that asks for a WebSocket.
+/// A request of a WebSocket handshake.
 pub struct Handshake(Request);
 
 impl Handshake {
-    /// For these sub-protocols.
+    /// Adds sub-protocols.
     pub fn protocol(self, protocols: &str) -> Self {
         self.header(SEC_WEBSOCKET_PROTOCOL.as_str(), protocols)
     }
 
-    /// With this header.
+    /// Adds a header.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         let name: HeaderName = name.parse().unwrap();
         self.0.headers_mut().insert(name, value.parse().unwrap());
         self
     }
 
-    /// As it is sent.
+    /// The request as text.
     pub fn into_request(self) -> Request {
         self.0
     }
 }
 
-/// A client's end of a WebSocket.
+/// A client of a WebSocket.
 pub struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Socket {
-    /// Shakes hands; a refusal is its status and its body.
+    /// Performs the handshake; a refusal has its status and its body.
     pub async fn open(Handshake(request): Handshake) -> Result<Self, (u16, String)> {
         match in_time(connect_async(request)).await {
             Ok((stream, _)) => Ok(Self(stream)),
@@ -129,23 +129,23 @@ impl Socket {
         }
     }
 
-    /// Says the first words of the present sub-protocol.
+    /// Performs the initialisation of the current sub-protocol.
     pub async fn begin(&mut self) {
         self.say(json!({"type": "connection_init"})).await;
         assert_eq!(self.hear().await, json!({"type": "connection_ack"}));
     }
 
-    /// The sub-protocol's message.
+    /// Sends a message of the sub-protocol.
     pub async fn say(&mut self, message: Value) {
         self.send(Message::text(message.to_string())).await;
     }
 
-    /// Any frame.
+    /// Sends a frame.
     pub async fn send(&mut self, message: Message) {
         in_time(self.0.send(message)).await.unwrap();
     }
 
-    /// The next message of the sub-protocol, except that the server may ask, on a slow machine, whether anybody is there.
+    /// The next message of the sub-protocol other than a ping, which the server may send on a slow machine.
     pub async fn hear(&mut self) -> Value {
         loop {
             let message = self.hear_anything().await;
@@ -161,7 +161,7 @@ impl Socket {
         serde_json::from_str(&self.hear_text().await).unwrap()
     }
 
-    /// The same, as it was sent.
+    /// The same, as text.
     pub async fn hear_text(&mut self) -> String {
         loop {
             match in_time(self.0.next()).await {
@@ -172,7 +172,7 @@ impl Socket {
         }
     }
 
-    /// How the server closes the socket: code and reason. Messages before that are passed over.
+    /// The code and the reason with which the server closes the socket. Messages before that are skipped.
     pub async fn closed(&mut self) -> (u16, String) {
         loop {
             match in_time(self.0.next()).await {
@@ -191,14 +191,14 @@ impl Socket {
         self.say(json!({"id": id, "type": "subscribe", "payload": payload})).await;
     }
 
-    /// Ends an operation, and returns when the server has heard of it.
+    /// Ends an operation, and waits until the server has received that.
     pub async fn complete(&mut self, id: &str) {
         self.say(json!({"id": id, "type": "complete"})).await;
         self.say(json!({"type": "ping", "payload": {"after": id}})).await;
         while self.hear().await != json!({"type": "pong", "payload": {"after": id}}) {}
     }
 
-    /// The data of the next message, which is one of this operation and has no errors.
+    /// The data of the next message, which has to be of this operation and without errors.
     pub async fn next(&mut self, id: &str) -> Value {
         let mut message = self.hear().await;
         assert_eq!([&message["type"], &message["id"]], [&json!("next"), &json!(id)], "{message}");
@@ -207,7 +207,7 @@ impl Socket {
     }
 }
 
-/// What comes of it, if it comes in time.
+/// The output of a future, which has to complete within the time-out.
 pub async fn in_time<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(DEADLINE, what).await.expect("this should not take so long")
 }

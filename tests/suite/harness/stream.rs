@@ -1,6 +1,6 @@
-//! An HTTP answer that is read as it comes, from a real port.
+//! A streamed HTTP response, read from a real port while it is sent.
 //!
-//! It is asked for in HTTP/1.0, so that what is read is the body and nothing else, as `curl -N --http1.0` shows it.
+//! The request is of HTTP/1.0, so that the body comes without chunks, as `curl -N --http1.0` shows it.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 use super::socket::in_time;
 
-/// One request, and its answer as far as it has been read.
+/// A response, as far as it has been read.
 pub struct HttpStream {
     /// Status code.
     pub status: u16,
@@ -22,34 +22,34 @@ pub struct HttpStream {
 /// A server-sent event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Message {
-    /// What to pass back as `Last-Event-ID`.
+    /// The id, for `Last-Event-ID`.
     pub id: Option<String>,
     /// Its type.
     pub event: String,
-    /// What it carries.
+    /// The data.
     pub data: String,
 }
 
 impl Message {
-    /// What it carries, as JSON.
+    /// The data as JSON.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.data).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 }
 
 impl HttpStream {
-    /// Asks, and reads the answer's head.
+    /// Sends a request, and reads the head of the response.
     pub async fn get(authority: &str, path: &str, headers: &[(&str, &str)]) -> Self {
         Self::ask(authority, "GET", path, headers, "").await.expect("an answer")
     }
 
-    /// The same with a body in JSON.
+    /// The same with a JSON body.
     pub async fn post(authority: &str, path: &str, headers: &[(&str, &str)], body: &Value) -> Self {
         let headers = [headers, &[("content-type", "application/json")]].concat();
         Self::ask(authority, "POST", path, &headers, &body.to_string()).await.expect("an answer")
     }
 
-    /// Asks a server that may just be going away.
+    /// Sends a request to a server that may be shutting down; an error if it does not answer.
     pub async fn ask(
         authority: &str,
         method: &str,
@@ -76,15 +76,15 @@ impl HttpStream {
         Ok(answer)
     }
 
-    /// The next line without its end; none if the answer is over.
+    /// The next line without its end; none after the end of the response.
     pub async fn next_line(&mut self) -> std::io::Result<Option<String>> {
         let mut line = String::new();
         in_time(self.body.read_line(&mut line)).await?;
-        // A line without an end was cut off.
+        // A line without an end means that the response was cut off.
         Ok(line.strip_suffix('\n').map(|line| line.strip_suffix('\r').unwrap_or(line).to_owned()))
     }
 
-    /// The next server-sent event, comments passed over; none if the answer is over.
+    /// The next server-sent event, without comments; none after the end of the response.
     pub async fn next_message(&mut self) -> std::io::Result<Option<Message>> {
         let mut message = Message::default();
         let mut is_empty = true;
@@ -109,7 +109,7 @@ impl HttpStream {
         Ok(None)
     }
 
-    /// The next server-sent event, which there is.
+    /// The next server-sent event, which has to come.
     pub async fn message(&mut self) -> Message {
         self.next_message().await.unwrap().expect("another event")
     }
@@ -120,7 +120,7 @@ impl HttpStream {
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
     }
 
-    /// All that is left, once the server has ended it.
+    /// The rest of the response, which has to end.
     pub async fn rest(mut self) -> String {
         let mut rest = String::new();
         in_time(self.body.read_to_string(&mut rest)).await.unwrap();

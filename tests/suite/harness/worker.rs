@@ -1,4 +1,4 @@
-//! Workers and VMs as a test describes them; they come in through the public API like real ones.
+//! Descriptions of workers and VMs for tests, which register and report through the public API as real ones do.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::TestCluster;
 
-/// A worker with 16 cores, 32 GiB and no VMs, unless told otherwise.
+/// A worker with 16 cores, 32 GiB and no VMs, which the methods change.
 pub fn worker(id: &str) -> TestWorker {
     let registration = json!({
         "hostname": format!("{id}.example.com"), "address": "192.168.1.10:8081",
@@ -25,57 +25,57 @@ pub struct TestWorker {
 }
 
 impl TestWorker {
-    /// In this zone.
+    /// Sets the zone.
     pub fn zone(self, zone: &str) -> Self {
         self.registers("zone", zone)
     }
 
-    /// With so many cores.
+    /// Sets the cores.
     pub fn cpu(self, cores: u32) -> Self {
         self.registers("cpu_cores", cores)
     }
 
-    /// With so much memory.
+    /// Sets the memory.
     pub fn memory_mb(self, memory: u32) -> Self {
         self.registers("memory_mb", memory)
     }
 
-    /// With room for so many VMs.
+    /// Sets how many VMs it may hold.
     pub fn max_vms(self, vms: u32) -> Self {
         self.registers("max_vms", vms)
     }
 
-    /// Says this when it registers.
+    /// Sets a key of its registration.
     pub fn registers(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.registration[key] = value.into();
         self
     }
 
-    /// With these VMs.
+    /// Sets its VMs.
     pub fn vms(self, vms: impl IntoIterator<Item = TestVm>) -> Self {
         let vms: Vec<Value> = vms.into_iter().map(Into::into).collect();
         self.reports("vms", vms)
     }
 
-    /// Says this in its heartbeat.
+    /// Sets a key of its heartbeat.
     pub fn reports(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.beat.get_or_insert_with(|| json!({}))[key] = value.into();
         self
     }
 
-    /// Registers, and is not heard from after that.
+    /// Makes it send no heartbeat after its registration.
     pub fn without_heartbeat(mut self) -> Self {
         self.beat = None;
         self
     }
 
-    /// Was last heard from that long ago.
+    /// Sets for how long it has been silent.
     pub fn silent_for(mut self, silence: Duration) -> Self {
         self.silence = silence;
         self
     }
 
-    /// What it says when it registers.
+    /// The body of its registration.
     pub fn registration(&self) -> Value {
         self.registration.clone()
     }
@@ -96,7 +96,7 @@ impl TestWorker {
     }
 }
 
-/// A running VM with 2 CPUs and 2 GiB, unless told otherwise.
+/// A running VM with 2 CPUs and 2 GiB, which the methods change.
 pub fn vm(id: &str) -> TestVm {
     TestVm(json!({"id": id, "name": id, "status": "running", "vcpus": 2, "memory_mb": 2048}))
 }
@@ -106,17 +106,17 @@ pub fn vm(id: &str) -> TestVm {
 pub struct TestVm(Value);
 
 impl TestVm {
-    /// With this name.
+    /// Sets the name.
     pub fn name(self, name: &str) -> Self {
         self.says("name", name)
     }
 
-    /// In this status.
+    /// Sets the status.
     pub fn status(self, status: &str) -> Self {
         self.says("status", status)
     }
 
-    /// Of this size.
+    /// Sets the size.
     pub fn size(self, vcpus: u32, memory_mb: u32) -> Self {
         self.says("vcpus", vcpus).says("memory_mb", memory_mb)
     }

@@ -1,8 +1,8 @@
 //! QEMU: `qemu-system-x86_64 -name guest=web,debug-threads=on -uuid … -smp 4 -m 2G …`.
 //!
-//! What is hot-plugged over QMP is not in the arguments, and not visible. A figure that is not in the arguments is QEMU's
-//! default if the default of the machine type is known here, and unknown otherwise. How the arguments are read is in
-//! `settings`.
+//! What is hot-plugged over QMP is not in the arguments, and not visible. A figure that is not in the arguments is
+//! QEMU's default if the default of the machine type is known here, and unknown otherwise. How the arguments are read
+//! is in `settings`.
 
 mod settings;
 
@@ -30,8 +30,8 @@ const CPUS: [&str; 3] = ["-x86_64-cpu", "-i386-cpu", "-s390x-cpu"];
 /// The names of devices that add one core end in this.
 const CORES: &str = "-spapr-cpu-core";
 
-/// The VM a QEMU process runs, or none: libvirt starts QEMU without a machine to ask it what it can do. `program` is the
-/// name of the program's file.
+/// The VM a QEMU process runs, or none: libvirt starts QEMU without a machine to ask it what it can do. `program` is
+/// the name of the program's file.
 pub(super) fn guest(program: &str, command: &CommandLine, process: &impl ProcessView) -> Option<Guest> {
     let settings = Settings::of(command, process);
     let machine = Machine::of(&settings);
@@ -146,8 +146,8 @@ impl Machine {
         }
     }
 
-    /// Memory that is devices of its own. Of `virtio-mem`, which the guest can give back, the size that it is requested to
-    /// take.
+    /// Memory that is devices of its own. Of `virtio-mem`, which the guest can give back, the size that it is requested
+    /// to take.
     fn plugged_memory_mib(&self, settings: &Settings) -> Option<u64> {
         let mut plugged = 0_u64;
         for device in settings.values("device") {

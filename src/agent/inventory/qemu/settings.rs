@@ -1,5 +1,5 @@
-//! The settings of a QEMU process, in the order in which they apply: its arguments, and in the place of `-readconfig` the
-//! settings of that file. What the settings mean is not known here.
+//! The settings of a QEMU process, in the order in which they apply: its arguments, and in the place of `-readconfig`
+//! the settings of that file. What the settings mean is not known here.
 
 use std::collections::BTreeMap;
 
