@@ -83,7 +83,7 @@ enum Door {
     Socket,
 }
 
-/// DocumentCache that are known to hurt, with what they are asked with.
+/// Documents that are known to hurt, with what they are asked with.
 fn corpus() -> Vec<(&'static str, String, Value)> {
     let bomb = |levels: usize, spreads: usize| {
         let mut document = "{ workers { ...F0 } }".to_owned();

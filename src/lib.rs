@@ -15,7 +15,7 @@
 //! | [`cluster`] | the live state: immutable snapshots and pure rules; what every object shows |
 //! | [`render`] | caches of rendered rows and templates; it knows bytes and no object |
 //! | [`journal`] | the only writer: decides commands, commits them in batches, tells the feed; the database |
-//! | [`liveness`] | announces workers that fell silent |
+//! | [`liveness_sweeper`] | announces workers that fell silent |
 //! | [`server`] | puts it all together, and takes it apart in order |
 //! | [`agent`], [`simulate`] | the other side of the API: a worker's agent, and synthetic fleets; they know [`client`] and nothing of the server |
 //! | [`discovery`] | servers and workers in Consul; agents find servers there; nothing else reads or waits for it |
@@ -48,7 +48,7 @@ pub mod graphql;
 pub mod http;
 pub mod journal;
 pub mod json;
-pub mod liveness;
+pub mod liveness_sweeper;
 pub mod pages;
 pub mod render;
 pub mod resolvers;

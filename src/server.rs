@@ -26,7 +26,7 @@ use crate::error::Error;
 use crate::graphql::{DocumentCache, GraphqlOptions, ManifestError};
 use crate::http::{self, HttpOptions, ListenerOptions};
 use crate::journal::{Database, FileMoved, Journal, OpenError, Retention, RetentionPruner};
-use crate::liveness::{self, LivenessSweeper};
+use crate::liveness_sweeper::{self, LivenessSweeper};
 use crate::resolvers::Resolvers;
 use crate::timing::{CLOSE_CONNECTIONS_TIME, CLOSE_DATABASE_TIME, LAST_COMMITS_TIME, Timing};
 use crate::{graphql, pages, rest};
@@ -170,7 +170,7 @@ impl Server {
             }
         });
         // Before anybody asks. If it fails, the sweeper tries again each second.
-        if let Err(error) = liveness::correct_times(&journal, &clock).await {
+        if let Err(error) = liveness_sweeper::correct_times(&journal, &clock).await {
             warn!(error = %error.chain(), "times in the future could not be corrected");
         }
         let resolvers = Resolvers::new(journal.clone(), clock.clone(), options.timing);

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::idempotency::{IdempotencyRecord, StoredResponse};
+use super::idempotency_record::{IdempotencyRecord, StoredResponse};
 use crate::clock::Timestamp;
 use crate::cluster::{
     Actor, Availability, Changes, Cursor, Epochs, Event, EventKind, Snapshot, Tombstone, Vm, VmId, Worker, WorkerId,

@@ -1,7 +1,7 @@
 //! Signs of life: that a worker was alive, although nothing else that it said was taken.
 //!
 //! A heartbeat that is refused for load, or given up while it waits in the queue, still proves that its worker is
-//! alive. [`LivenessSigns`] notes when. The [sweeper](crate::liveness) has that time committed, and nothing else of the
+//! alive. [`LivenessSigns`] notes when. The [sweeper](crate::liveness_sweeper) has that time committed, and nothing else of the
 //! heartbeat. So workers stay online for all servers while there is no room for what they say, and only those that are
 //! silent go offline. What a heartbeat that is taken changes is [decided](super::commands) elsewhere.
 

@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use flate2::read::GzDecoder;
 
-use super::policy::Policy;
+use super::content_security_policy::Policy;
 use crate::http::HttpError;
 
 /// A file that is part of the program.

@@ -2,18 +2,18 @@
 //!
 //! The playground and the reference are scripts, built from `src/web` by `build.rs`, which says why they may be
 //! missing; then plain pages take their place. The front page, and what is plain, is in `plain/`. What a page may do is
-//! in [`policy`], how a file is sent in [`mod@file`].
+//! in [`content_security_policy`], how a file is sent in [`mod@file`].
 //!
 //! **Invariant:** a page asks this server and nobody else. Nothing here knows the cluster: pages use the API.
 
+mod content_security_policy;
 mod file;
-mod policy;
 
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 
+use self::content_security_policy::Policy;
 use self::file::{File, Lifetime};
-use self::policy::Policy;
 use crate::http::{Accept, EVENT_STREAM, HttpError, PathId, Routes, get};
 
 /// What `build.rs` has built.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::endpoint::Endpoint;
 use super::json_objects::ClusterStats;
 use super::json_values;
-use super::read::Read;
+use super::query_response::Read;
 use crate::http::{Json, Query, in_request_context};
 use crate::resolvers::{Component, ComponentHealth, Resolvers};
 

@@ -8,8 +8,8 @@ use axum::http::header;
 use axum::http::request::Parts;
 use tokio_util::sync::CancellationToken;
 
-use super::lists::ListRenderer;
-use super::read::{MinRevisionQuery, Read};
+use super::list_renderer::ListRenderer;
+use super::query_response::{MinRevisionQuery, Read};
 use crate::http::{HttpError, Query};
 use crate::resolvers::{Resolvers, checks};
 

@@ -17,7 +17,7 @@ use super::etag::Versioned;
 use super::filter_params::given;
 use super::json_objects::ClusterEvent;
 use super::json_values;
-use super::read::Read;
+use super::query_response::Read;
 use crate::cluster::EventFilter;
 use crate::error;
 use crate::http::{Accept, EVENT_STREAM, NDJSON, Query, SSE_KEEP_ALIVE, streamed};

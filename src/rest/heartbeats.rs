@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use super::endpoint::Endpoint;
 use super::error::Result;
 use super::etag::Unconditional;
-use super::idempotency::{once, rendered, respond};
+use super::idempotent_response::{once, rendered, respond};
 use super::json_objects::{RecordHeartbeatPayload, RecordedInBatch, WriteJson as _};
 use crate::error::{Error, Kind};
 use crate::http::{

@@ -11,13 +11,13 @@ mod etag;
 mod events;
 mod filter_params;
 mod heartbeats;
-mod idempotency;
+mod idempotent_response;
 mod json_objects;
 mod json_values;
-mod lists;
+mod list_renderer;
 mod openapi;
 mod paging;
-mod read;
+mod query_response;
 mod vms;
 mod workers;
 
@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::endpoint::{Endpoint, LONGEST_WAIT};
-use self::lists::ListRenderer;
+use self::list_renderer::ListRenderer;
 pub use self::openapi::document as openapi;
 use crate::http::{RouteOptions, Routes, get, post};
 use crate::resolvers::Resolvers;

@@ -12,11 +12,11 @@ use super::endpoint::{Endpoint, LONGEST_WAIT};
 use super::error::Result;
 use super::etag::{Versioned, precondition, tag_of_worker};
 use super::filter_params::{FILTER_NAMES, given, named};
-use super::idempotency::{once, rendered, respond};
+use super::idempotent_response::{once, rendered, respond};
 use super::json_objects::{ListedVm, RegisterWorkerPayload, Worker};
-use super::lists::{PartialList, WORKERS};
+use super::list_renderer::{PartialList, WORKERS};
 use super::paging::{Paging, SORT};
-use super::read::Read;
+use super::query_response::Read;
 use crate::cluster::{SchedulingPolicy, WorkerFilter, WorkerOrder};
 use crate::error::Error;
 use crate::http::{

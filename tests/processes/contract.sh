@@ -1,4 +1,4 @@
-# The commands of the API's documentation, letter by letter. tests/processes/documents.rs runs each paragraph on its own
+# The commands of the API's documentation, letter by letter. tests/processes/documentation.rs runs each paragraph on its own
 # and looks at what comes out; only the server's address is another.
 
 # List all workers

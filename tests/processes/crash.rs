@@ -2,9 +2,9 @@
 
 use sea_orm::{ConnectionTrait, Database, DbBackend, Statement};
 
+use crate::concurrent_writers::Storm;
 use crate::database::TestDatabase;
 use crate::harness::{Postgres, Server, http};
-use crate::storm::Storm;
 
 /// How often the server is killed.
 const KILLS: u64 = 8;

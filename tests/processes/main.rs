@@ -19,30 +19,30 @@
 #[macro_use]
 #[allow(dead_code, reason = "shared with tests/suite, which needs more of it")]
 mod database;
+mod concurrent_writers;
 mod harness;
-mod storm;
 
 mod agent;
+mod captive_portal;
+mod concurrent_migrations;
 mod consul_outages;
 mod crash;
 mod dev;
 mod discovery;
 mod disk;
-mod documents;
+mod documentation;
 mod durability;
-mod exclusive;
-mod farewell;
 mod faults;
-mod followers;
+mod graceful_shutdown;
 mod installation;
 mod mass_restart;
-mod migrate;
-mod migrating;
+mod migrate_command;
 mod overload;
 mod paused;
-mod portal;
 mod qemu;
-mod refusals;
 mod restore;
 mod simulate;
+mod sqlite_lock;
+mod startup_errors;
+mod stream_delivery;
 mod subscribers;

@@ -104,7 +104,7 @@ fn wrong_variables() -> Vec<(&'static str, Value, &'static str)> {
     ]
 }
 
-/// DocumentCache that are not valid, and what is said of them. The first half changes something before it comes to what is
+/// Documents that are not valid, and what is said of them. The first half changes something before it comes to what is
 /// wrong.
 fn invalid_documents() -> Vec<(String, &'static str)> {
     let commands = [

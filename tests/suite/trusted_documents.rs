@@ -1,4 +1,4 @@
-//! DocumentCache that an operator trusts: checked at the start, asked for by id, and as routes of their own.
+//! Documents that an operator trusts: checked at the start, asked for by id, and as routes of their own.
 
 use std::path::PathBuf;
 

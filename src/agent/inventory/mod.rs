@@ -9,7 +9,7 @@
 //! What the server makes of an inventory, and when it is sent whole, is not decided here: see `agent::heartbeat`.
 
 mod arguments;
-mod changes;
+mod change_log;
 mod cloud_hypervisor;
 mod firecracker;
 mod guest;
@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-pub(super) use self::changes::InventoryChanges;
+pub(super) use self::change_log::InventoryChanges;
 use crate::client::VmReport;
 
 /// The largest number the API takes in any figure of a worker or VM.

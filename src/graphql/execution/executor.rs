@@ -32,7 +32,7 @@ use crate::graphql::schema::subscription::Subscription;
 use crate::graphql::subscriptions::broadcast::{
     Payload, SharedSubscription, SubscriptionBroadcast, SubscriptionRequest,
 };
-use crate::graphql::subscriptions::handoff::{ItemStream, StreamHandoff};
+use crate::graphql::subscriptions::stream_handoff::{ItemStream, StreamHandoff};
 use crate::http::{ChunkedBytes, in_request_context, mark_as_command};
 use crate::resolvers::offload::{Offload, STEPS_TO_RESOLVE};
 use crate::resolvers::row_cache::RowCache;

@@ -16,7 +16,7 @@ use async_graphql::{Name, Positioned, Response, ServerError};
 
 use super::cost::{self};
 use super::limits::Limits;
-use super::typed::TypedDocument;
+use super::typed_document::TypedDocument;
 use super::validation;
 use crate::graphql::error::request_error;
 use crate::graphql::plan::{Fallback, Plan};

@@ -19,11 +19,11 @@ use apollo_compiler::validation::{self, DiagnosticList};
 use apollo_compiler::{Schema, ast};
 use async_graphql::{Pos, Response};
 
+use super::fields_can_merge;
 use super::limits::{self, Limits};
-use super::overlap;
-use super::source::Source;
+use super::positions::Source;
 use super::syntax::{SyntaxError, Tokens};
-use super::typed::{self, TypedDocument};
+use super::typed_document::{self, TypedDocument};
 use super::validation_errors::{ValidationErrors, error_response, truncated};
 use crate::graphql::schema::sdl;
 
@@ -144,10 +144,10 @@ fn validate(parsed: &ast::Document, source: &Source<'_>) -> Result<TypedDocument
     problems.check()?;
     check_introspection(&document, source)?;
     // From here on everything that the document names exists.
-    let typed = typed::convert(&document, schema(), source, &mut problems);
+    let typed = typed_document::convert(&document, schema(), source, &mut problems);
     // Objects that have a field twice have been refused before objects are compared, which bounds their fields.
     problems.check()?;
-    overlap::check_fields_merge(&document, schema(), &mut problems);
+    fields_can_merge::check_fields_merge(&document, schema(), &mut problems);
     problems.check()?;
     Ok(typed)
 }

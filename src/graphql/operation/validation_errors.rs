@@ -2,7 +2,7 @@
 
 use async_graphql::{Pos, Response, ServerError};
 
-use super::source::Source;
+use super::positions::Source;
 use crate::graphql::error;
 
 /// The longest error message, in characters. Messages quote the document, which may be longer.

@@ -2,7 +2,7 @@
 //! that the operation declares, or are refused. And the substitution of variables in arguments.
 //!
 //! `apollo-compiler` has coercion too, but does not know our scalars, and its errors do not say which part of a
-//! variable is wrong. Which variables an operation may use where is validation: see [`typed`](super::typed).
+//! variable is wrong. Which variables an operation may use where is validation: see [`typed_document`](super::typed_document).
 
 use std::collections::HashMap;
 

@@ -10,8 +10,8 @@ use futures_util::stream::{self, Stream, StreamExt as _};
 use super::inputs::{EventFilter, WorkerFilter};
 use super::object_types::{ClusterEvent, ClusterStats, WorkerHeartbeat};
 use super::scalars::{Cursor, Duration};
-use crate::graphql::subscriptions::handoff::StreamHandoff;
 use crate::graphql::subscriptions::item::StreamItem;
+use crate::graphql::subscriptions::stream_handoff::StreamHandoff;
 use crate::resolvers::Resolvers;
 
 /// Following the cluster.

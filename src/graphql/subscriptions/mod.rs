@@ -1,8 +1,8 @@
-//! Subscriptions: the items that they stream ([`item`]), how a resolver hands its stream over ([`handoff`]), and how
+//! Subscriptions: the items that they stream ([`item`]), how a resolver hands its stream over ([`stream_handoff`]), and how
 //! equal subscriptions share rendered items ([`broadcast`]).
 //!
 //! [`crate::resolvers::watch`] decides when an item is due, and `transport` delivers it to the client.
 
 pub mod broadcast;
-pub mod handoff;
 pub mod item;
+pub mod stream_handoff;

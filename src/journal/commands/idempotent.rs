@@ -8,7 +8,7 @@ use crate::clock::Timestamp;
 use crate::cluster::Snapshot;
 use crate::error::{Error, Result};
 use crate::journal::batch::Batch;
-use crate::journal::idempotency::StoredResponse;
+use crate::journal::idempotency_record::StoredResponse;
 use crate::journal::liveness_signs::LivenessSign;
 
 /// Renders a reply as the response to keep, with the cluster's revision and the moment that it is of.

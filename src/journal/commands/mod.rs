@@ -17,7 +17,7 @@ mod precondition;
 mod prune_tombstones;
 mod record_liveness_signs;
 mod register;
-mod set_policy;
+mod set_scheduling_policy;
 
 pub use announce_offline::AnnounceOffline;
 pub use clamp_future_times::ClampFutureTimes;
@@ -30,7 +30,7 @@ pub use precondition::{ExpectedRevision, ExpectedState, Precondition};
 pub use prune_tombstones::PruneTombstones;
 pub use record_liveness_signs::RecordLivenessSigns;
 pub use register::{Register, RegistrationAccepted};
-pub use set_policy::{PolicySet, SetPolicy};
+pub use set_scheduling_policy::{PolicySet, SetPolicy};
 
 use std::sync::Arc;
 

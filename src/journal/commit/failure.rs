@@ -10,7 +10,7 @@ use sea_orm::{DbErr, RuntimeErr};
 
 use crate::error::Error;
 use crate::journal::queue::pending_command::DecisionPanicked;
-use crate::journal::store::files::{FileCheckError, FileMoved};
+use crate::journal::store::sqlite_files::{FileCheckError, FileMoved};
 
 /// Why a batch was not committed.
 pub enum Failure {

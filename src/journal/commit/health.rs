@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::journal::store::progress::{Moment, Progress};
+use crate::journal::store::statement_progress::{Moment, Progress};
 
 /// A commit hangs when no statement of it was answered for this long. This is counted from the last answer and not from
 /// the start: a commit of a dozen statements takes six seconds on a database that answers each after half a second, and

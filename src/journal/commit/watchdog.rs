@@ -15,8 +15,8 @@ use sea_orm::DbBackend;
 use tokio::time::{sleep, timeout};
 
 use crate::journal::store::database::Database;
-use crate::journal::store::progress::Progress;
 use crate::journal::store::reachability::Reachability;
+use crate::journal::store::statement_progress::Progress;
 
 /// After how long without an answer reachability is checked.
 const SUSPICIOUS_AFTER: Duration = Duration::from_secs(1);

@@ -33,10 +33,10 @@ use crate::journal::queue::command_queue::QueueReceiver;
 use crate::journal::queue::pending_command::{PendingCommand, PendingCommands};
 use crate::journal::store::cluster_row::ClusterRow;
 use crate::journal::store::database::Database;
-use crate::journal::store::files::{FileCheckError, FileMoved};
 use crate::journal::store::heartbeat_rows::HeartbeatRows;
 use crate::journal::store::outage::Outage;
 use crate::journal::store::rows;
+use crate::journal::store::sqlite_files::{FileCheckError, FileMoved};
 use crate::journal::store::write_batch::write_batch;
 
 /// Most rows that a batch may write to be tried as one of plain heartbeats: as many as a batch of nothing else has.

@@ -17,14 +17,14 @@ use sea_orm::{
 use super::connections::{Connections, Lease, WritingTransaction};
 use super::database_url::{DatabaseUrl, without_password};
 use super::dedicated_thread::DedicatedThread;
-use super::files::{DatabaseFiles, FileCheckError};
 use super::open_error::OpenError;
 use super::postgres::{WriterSessions, connect_readers, connect_writer};
-use super::progress::Progress;
 use super::reachability::{Reachability, check_reachability};
 use super::sqlite::{SqliteFile, SqliteMode, WAL_PAGES, uncheckpointed_pages};
+use super::sqlite_files::{DatabaseFiles, FileCheckError};
 use super::statement_meter::StatementMeter;
-use super::{migrations, sqlite};
+use super::statement_progress::Progress;
+use super::{applied_migrations, sqlite};
 
 /// Connections to the database, and a count of the statements sent through them.
 #[derive(Clone, Debug)]
@@ -140,7 +140,7 @@ impl Database {
         } else {
             let files = sqlite::lock(path, shown, open_mode == OpenMode::Serve)?;
             let anchor = sqlite::connect(url.to_owned(), 1, SqliteMode::Anchor, meter.clone()).await.map_err(failed)?;
-            migrations::find_migrations(&anchor, shown).await?;
+            applied_migrations::find_migrations(&anchor, shown).await?;
             // This is kept in the file, so it comes after the file is known to be ours.
             anchor.execute_unprepared("PRAGMA journal_mode = WAL").await.map_err(failed)?;
             let open_writer = {

@@ -18,7 +18,7 @@ use crate::cluster::{
     Tombstone, UnknownWord, Usage, Vm, VmId, Worker, WorkerId, WorkerVms,
 };
 use crate::error::Error;
-use crate::journal::idempotency::{IdempotencyRecord, StoredResponse};
+use crate::journal::idempotency_record::{IdempotencyRecord, StoredResponse};
 
 /// A row that this program cannot have written: another program has written to the database.
 #[derive(Debug, thiserror::Error)]

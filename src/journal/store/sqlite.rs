@@ -1,7 +1,7 @@
 //! Connections to SQLite: with which options they are opened, and how the write-ahead log is brought into the database.
 //!
 //! Which connections a database has, and what for, is [`Database`](super::database::Database)'s; whose the files are is
-//! looked after in [`files`](super::files).
+//! looked after in [`sqlite_files`](super::sqlite_files).
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -13,8 +13,8 @@ use sea_orm::{
     ConnectOptions, ConnectionTrait, Database as Connector, DatabaseConnection, DbBackend, DbErr, Statement,
 };
 
-use super::files::{DatabaseFiles, LockError};
 use super::open_error::{CONNECT_TIMEOUT, OpenError};
+use super::sqlite_files::{DatabaseFiles, LockError};
 use super::statement_meter::StatementMeter;
 
 /// How long a connection waits for another process that is writing. There should be none; a process that holds the lock

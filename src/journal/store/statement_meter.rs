@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use sea_orm::DatabaseConnection;
 
-use super::progress::Progress;
+use super::statement_progress::Progress;
 
 /// Counts the statements of a connection, and marks the answers of those that the writer waits for.
 #[derive(Clone)]

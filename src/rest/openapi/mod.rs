@@ -135,7 +135,7 @@ mod tests {
     use utoipa::openapi::path::{Operation, ParameterIn};
 
     use crate::rest::paging::PagingQuery;
-    use crate::rest::read::MinRevisionQuery;
+    use crate::rest::query_response::MinRevisionQuery;
     use crate::rest::{events, vms, workers};
 
     /// Tells which fields a struct would read, and reads nothing.

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 pub use aetherium::clock::Clock;
 use aetherium::cluster::{EventFilter, EventKind};
-use aetherium::liveness::LivenessSweeper;
+use aetherium::liveness_sweeper::LivenessSweeper;
 use aetherium::server::{Server, ServerOptions};
 use sea_orm::DbBackend;
 use serde_json::{Value, json};

@@ -4,11 +4,11 @@
 //! QEMU's default if the default of the machine type is known here, and unknown otherwise. How the arguments are read
 //! is in `settings`.
 
-mod settings;
+mod option_parser;
 
 use std::collections::BTreeMap;
 
-use self::settings::Settings;
+use self::option_parser::Settings;
 use super::arguments::{CommandLine, Unit, size_mib};
 use super::guest::{Guest, GuestStart, ProcessView, uuid};
 

@@ -1,7 +1,7 @@
 //! The commands that documents tell people to type, typed: those of the API's documentation, of the README and of
 //! `docs/`. They are taken from the pages themselves, so a page cannot fall behind the program.
 //!
-//! Commands that go on until somebody ends them (streams, subscriptions) are run by `tests/conformance/documents.test.mjs`.
+//! Commands that go on until somebody ends them (streams, subscriptions) are run by `tests/conformance/documentation.test.mjs`.
 
 use std::fs;
 use std::path::{Path, PathBuf};

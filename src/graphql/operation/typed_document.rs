@@ -22,7 +22,7 @@ use async_graphql::parser::types::{
 use async_graphql::{Name, Number, Pos, Positioned};
 use async_graphql_value::Value;
 
-use super::source::Source;
+use super::positions::Source;
 use super::validation_errors::ValidationErrors;
 use crate::graphql::schema::scalars;
 

@@ -1,4 +1,4 @@
-//! DocumentCache that would keep a core busy, or its stack full, are refused before they can: by POST, by GET, as a stream,
+//! Documents that would keep a core busy, or its stack full, are refused before they can: by POST, by GET, as a stream,
 //! and on a socket. What it takes is told by the work that is counted, not by a clock: none of them is ever validated.
 //! (`cargo bench --bench guard` measures the time.)
 

@@ -9,9 +9,9 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
+use crate::concurrent_writers::{End, Storm};
 use crate::database::TestDatabase;
 use crate::harness::{Program, Server, eventually, http};
-use crate::storm::{End, Storm};
 
 /// What service managers grant, and we promise.
 const PROMISED: Duration = Duration::from_secs(10);

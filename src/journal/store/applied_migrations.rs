@@ -1,6 +1,6 @@
 //! Which migrations a database has seen, and whether it belongs to this program and this version.
 //!
-//! Nothing is changed here; see [`schema`](super::schema) for that.
+//! Nothing is changed here; see [`migrate`](super::migrate) for that.
 
 use migration::{FIRST_BEFORE_RELEASE, Migrator, MigratorTrait};
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement};

@@ -1,7 +1,7 @@
 // The commands of the documents that do not end by themselves: streams with `curl -N`, and scripts for Node. Each is taken
 // from its page and pasted into bash; then workers are drained until the command prints one of these events.
 //
-// The commands that end are run by tests/processes/documents.rs. The one with websocat is not run.
+// The commands that end are run by tests/processes/documentation.rs. The one with websocat is not run.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';

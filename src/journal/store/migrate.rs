@@ -9,9 +9,9 @@ use migration::{Migrator, MigratorTrait};
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement};
 use tracing::info;
 
+use super::applied_migrations::{MigrationState, find_migrations};
 use super::connections::WritingTransaction;
 use super::database::Database;
-use super::migrations::{MigrationState, find_migrations};
 use super::open_error::OpenError;
 
 /// The number of the advisory lock: any will do that other programs on the same database do not use.

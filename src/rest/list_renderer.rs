@@ -15,7 +15,7 @@ use serde::{Serialize, Serializer};
 
 use super::etag::{Versioned, version_of};
 use super::json_objects::{HasVolatility as _, Vm, Worker, WorkerDistribution, WriteJson};
-use super::read::Read;
+use super::query_response::Read;
 use crate::cluster::{self, VmReports};
 use crate::http::ChunkedBytes;
 use crate::render::{ListKey, RenderedRow, RenderedRows};

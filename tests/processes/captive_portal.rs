@@ -1,5 +1,5 @@
 //! An agent behind something that answers in the server's place: a load balancer that is being configured, a captive
-//! portal, a firewall. `tests/suite/not_the_server.rs` has every answer there could be; this is the real program.
+//! portal, a firewall. `tests/suite/foreign_responses.rs` has every answer there could be; this is the real program.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
