@@ -14,7 +14,8 @@
 //! does not, when the worker has been silent for too long (`silence`), with each second until then (`seconds`), or when
 //! another worker reports the VM, too (`duplicates`).
 //!
-//! To add a field: add it here, to `schema.graphql` by `cargo run -- schema > schema.graphql`, and to
+//! A field that workers report or that is stored begins with its column (`docs/architecture.md`, "To add a field"). One
+//! that is computed from what is there is added here, to `schema.graphql` by `cargo run -- schema > schema.graphql`, and to
 //! `docs/openapi.json` by `cargo run -- openapi > docs/openapi.json`.
 
 macro_rules! worker_fields {

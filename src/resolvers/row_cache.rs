@@ -1,7 +1,8 @@
 //! The lists of all workers and of all VMs, from cached rows.
 //!
 //! How rows are recognised, kept and joined is the business of [`render`](crate::render). Here is which rows there are:
-//! the workers and the VMs of a snapshot, in its chunks, with what each shows beside its own object.
+//! the workers and the VMs of a snapshot, in its chunks, with what each shows beside its own object. How much is kept is
+//! bounded there, too.
 
 use std::any::Any;
 use std::sync::{Arc, Weak};

@@ -1,5 +1,8 @@
 //! The body limit: a request body that cannot be read beyond the limit of its route.
 //!
+//! Its value is in [`options`](crate::http::options); a route may have another one, which it declares in its
+//! [`RouteOptions`](crate::http::routing::RouteOptions).
+//!
 //! The limit is looked up when the first byte is read: most requests have no body. tower-http's `RequestBodyLimitLayer`
 //! is not used because around all routes it would have one limit for all, and around single ones it would miss the
 //! handlers that read the stream themselves.
