@@ -47,7 +47,7 @@ on_both_databases! {
         // Only those answer while nothing can be committed.
         let mut refused = Vec::new();
         while refused.len() < GATEWAYS - TAKEN {
-            let (number, answer) = gateways.next().await.unwrap();
+            let (number, answer) = in_time(gateways.next()).await.unwrap();
             assert_eq!(answer.status, 503, "{}", answer.body);
             let retry_after: u64 = answer.header("retry-after").unwrap().parse().unwrap();
             assert!((1..=20).contains(&retry_after), "{retry_after}");
@@ -100,7 +100,7 @@ on_both_databases! {
         };
         let mut waiting: FuturesUnordered<_> = (0..GATEWAYS).map(|_| gateway()).collect();
         for _ in 0..GATEWAYS - TAKEN {
-            assert_eq!(waiting.next().await.unwrap().status, 503);
+            assert_eq!(in_time(waiting.next()).await.unwrap().status, 503);
         }
         // What room is left, for fewer than 1,000, goes to single ones.
         let mut singles: FuturesUnordered<_> =
