@@ -3,9 +3,9 @@
 //!
 //! The parser and most rules are those of `apollo-compiler`, which has the schema in its own form, built once from our
 //! SDL. A text passes these steps, in this order: the [`syntax`](super::syntax) with the limits that need no parser,
-//! the parser, the [`limits`] of the parsed document, the rules, and the rules that `apollo-compiler` lacks ([`typed`],
-//! [`overlap`]). The engine gets the document in the form into which [`typed`] converts it, and neither parses nor
-//! validates.
+//! the parser, the [`limits`] of the parsed document, the rules, and the rules that `apollo-compiler` lacks ([`typed_document`],
+//! [`fields_can_merge`]). The engine gets the document in the form into which [`typed_document`] converts it, and neither
+//! parses nor validates.
 //!
 //! The result depends on the text alone: variables are coerced with each request ([`variables`](super::variables)).
 

@@ -1,7 +1,7 @@
 //! The database: SQLite in a file, or PostgreSQL, by URL.
 //!
 //! It has connections of two kinds: those of the writer, of which one transaction at a time is begun, and those of
-//! readers. How connections are opened is in [`sqlite`](super::sqlite) and [`postgres`](super::postgres); what is
+//! readers. How connections are opened is in [`sqlite`] and [`postgres`](super::postgres); what is
 //! written and read through them is in the other files of this folder.
 
 use std::str::FromStr as _;

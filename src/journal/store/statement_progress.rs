@@ -2,8 +2,7 @@
 //! long.
 //!
 //! Marked by the [meter](super::statement_meter) of the writer's connections after each statement. What to conclude
-//! from a long wait is the [watchdog](crate::journal::commit::watchdog)'s business, and
-//! [health](crate::journal::commit::health)'s.
+//! from a long wait is the business of `journal::commit::watchdog` and `journal::commit::health`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};

@@ -2,7 +2,7 @@
 //!
 //! One statement per writer of a table, however many rows, and those of [`heartbeat_rows`](super::heartbeat_rows). What
 //! is written was decided by [`Batch`] before, and nothing is decided here; how a statement is spelled for either
-//! database is in [`bulk_statements`](super::bulk_statements), and what a row says in [`rows`](super::rows).
+//! database is in [`bulk_statements`](super::bulk_statements), and what a row says in [`rows`].
 
 use entity::cluster;
 use sea_orm::DatabaseTransaction;
