@@ -34,7 +34,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     ("http", &[]),
     ("json", &[]),
     ("journal", &["clock", "cluster", "error"]),
-    ("liveness", &["clock", "cluster", "error", "journal", "timing"]),
+    ("liveness_sweeper", &["clock", "cluster", "error", "journal", "timing"]),
     ("pages", &["http"]),
     ("render", &["clock"]),
     ("resolvers", &["clock", "cluster", "error", "journal", "render", "timing"]),
@@ -48,7 +48,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
             "graphql",
             "http",
             "journal",
-            "liveness",
+            "liveness_sweeper",
             "pages",
             "resolvers",
             "rest",
@@ -94,6 +94,30 @@ fn every_room_sees_only_what_the_table_allows() {
         }
     }
     assert!(offences.is_empty(), "the house has doors that are not on its plan:\n{}", offences.join("\n"));
+}
+
+#[test]
+fn no_room_has_two_public_types_of_one_name() {
+    let mut types = BTreeMap::<(String, String), usize>::new();
+    for (room, source) in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), None) {
+        let code = source.split("#[cfg(test)]").next().unwrap_or_default();
+        // Within a file, a type may be in an inline module of names for a macro.
+        let declared: BTreeSet<_> = code.lines().filter_map(declared_type).collect();
+        for name in declared {
+            *types.entry((room.clone(), name.to_owned())).or_default() += 1;
+        }
+    }
+    let homonyms: Vec<_> = types.into_iter().filter(|(_, files)| *files > 1).map(|(name, _)| name).collect();
+    assert!(homonyms.is_empty(), "one name for two things: {homonyms:?}");
+}
+
+/// The public type that a line begins to declare.
+fn declared_type(line: &str) -> Option<&str> {
+    let line = line.trim_start().strip_prefix("pub")?;
+    let line = if line.starts_with('(') { line.split_once(')')?.1 } else { line }.trim_start();
+    let (keyword, rest) = line.split_once(' ')?;
+    let is_type = ["struct", "enum", "trait", "type", "union"].contains(&keyword);
+    is_type.then(|| rest.split(|at: char| !at.is_alphanumeric() && at != '_').next().unwrap_or_default())
 }
 
 /// For each room, the rooms and crates that its sources name. Tests at the foot of a file are not looked at.

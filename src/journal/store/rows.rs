@@ -81,7 +81,10 @@ pub async fn changes_since(
 ) -> Result<Changes, Error> {
     let since = signed(base.revision);
     let workers = worker::Entity::changed_since(since).all(transaction).await?;
-    let mut vms = vms_of_workers_changed_since(transaction, since).await?;
+    // Most commits of other servers are heartbeats that change no VM, and each statement is a round trip.
+    let may_have_vms = since == 0 || workers.iter().any(|row| row.vms_revision > since);
+    let mut vms =
+        if may_have_vms { vms_of_workers_changed_since(transaction, since).await? } else { HashMap::new() };
     let mut changes = Changes::default();
     for row in workers {
         let unchanged = base.find_worker(&row.id).filter(|_| row.vms_revision <= since);
