@@ -548,8 +548,8 @@ async fn compare_budgets(
         let Some(whole) = planned.by_engine(&engine, reading, &budget).await else { continue };
         let objects = budget.spent();
         let left = MAX_OBJECTS - objects;
-        // And with all of a budget again at last: nothing may be cached of a response that was given up.
-        for (spent, is_enough) in [(left, true), (left + 1, false), (0, true)] {
+        // First with too little: nothing may be cached of a response that is given up.
+        for (spent, is_enough) in [(left + 1, false), (left, true), (0, true)] {
             if spent > MAX_OBJECTS {
                 continue;
             }
