@@ -140,7 +140,11 @@ impl Database {
         } else {
             let files = sqlite::lock(path, shown, open_mode == OpenMode::Serve)?;
             let anchor = sqlite::connect(url.to_owned(), 1, SqliteMode::Anchor, meter.clone()).await.map_err(failed)?;
-            applied_migrations::find_migrations(&anchor, shown).await?;
+            if let Err(refusal) = applied_migrations::find_migrations(&anchor, shown).await {
+                // Closed, SQLite takes its log away again: a file that is refused is left as it was found.
+                let _ = anchor.close().await;
+                return Err(refusal);
+            }
             // This is kept in the file, so it comes after the file is known to be ours.
             anchor.execute_unprepared("PRAGMA journal_mode = WAL").await.map_err(failed)?;
             let open_writer = {
