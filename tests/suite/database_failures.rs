@@ -315,3 +315,24 @@ async fn servers_take_turns_whatever_isolation_the_database_prefers() {
         })
         .await;
 }
+
+/// On SQLite, whose log would grow as long as the server runs: no commit brings it into the database.
+#[tokio::test]
+async fn the_server_brings_a_long_log_into_the_database() {
+    let db = TestDatabase::sqlite();
+    let cluster = TestCluster::on(&db).await;
+    cluster.add([worker("w1")]).await;
+    let size = || std::fs::metadata(db.file()).unwrap().len();
+    let (before, bytes) = (size(), 40 * 1024 * 1024);
+    db.execute(&format!(
+        "PRAGMA wal_autocheckpoint = 0; CREATE TABLE filler (bytes BLOB); INSERT INTO filler VALUES (zeroblob({bytes}))"
+    ))
+    .await;
+    in_time(async {
+        while size() < before + bytes {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    assert_eq!(cluster.beat("w1", json!({"incarnation": 1})).await.status, 200);
+}
