@@ -20,7 +20,7 @@ use crate::cluster::{Availability, LivenessCutoff, Snapshot, WorkerId};
 use crate::error::Result;
 use crate::journal::commands::{AnnounceOffline, ClampFutureTimes, RecordLivenessSigns};
 use crate::journal::{Command, Journal, NotedSign};
-use crate::timing::{CLOCK_TOLERANCE, LIFE_SIGNS_PER_TIMEOUT, PAUSE_THRESHOLD, SWEEP_INTERVAL};
+use crate::timing::{CLOCK_TOLERANCE, LIVENESS_SIGNS_PER_TIMEOUT, PAUSE_THRESHOLD, SWEEP_INTERVAL};
 
 /// How many workers are named in the log when many go offline at once. All are in the change log.
 const MAX_LOGGED_WORKERS: usize = 20;
@@ -158,7 +158,7 @@ impl LivenessSweeper {
         self.last_sweep = reading;
         correct_times(&self.journal, &self.clock).await?;
         self.detect_refusals(reading);
-        self.record_life_signs(reading).await?;
+        self.record_liveness_signs(reading).await?;
         // A clock that was set forward and back between two sweeps shows nothing, but what was written in between is
         // wrong.
         for no_silence_before in [self.journal.last_outage(), self.clock.last_set()].into_iter().flatten() {
@@ -194,8 +194,8 @@ impl LivenessSweeper {
     /// Commits that workers are alive whose heartbeats were refused, or given up in the queue, if they were last seen
     /// some time ago or are announced offline. This is done in a time of grace, too: the status that is shown of a
     /// worker depends on when it was last seen, not on announcements alone.
-    async fn record_life_signs(&mut self, reading: ClockReading) -> Result<()> {
-        let due = LivenessCutoff::of(reading.now, self.offline_after / LIFE_SIGNS_PER_TIMEOUT);
+    async fn record_liveness_signs(&mut self, reading: ClockReading) -> Result<()> {
+        let due = LivenessCutoff::of(reading.now, self.offline_after / LIVENESS_SIGNS_PER_TIMEOUT);
         let snapshot = self.journal.snapshot();
         let is_due = |snapshot: &Snapshot, heard: &NotedSign| {
             let worker = snapshot.find_worker(heard.worker_id.as_str());

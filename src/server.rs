@@ -263,7 +263,7 @@ impl Server {
             announcement.map(|announcement| tokio::spawn(announcement.run(self.resolvers.clone(), leaving.clone())));
         let options = ListenerOptions {
             shutdown_time: close_time,
-            turned_away: self.rejected_connections.clone(),
+            rejected_connections: self.rejected_connections.clone(),
             ..ListenerOptions::for_this_process()
         };
         let serving = http::serve(listener, self.service(), options, self.closing.clone());

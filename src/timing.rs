@@ -41,7 +41,7 @@ pub(crate) const CLOCK_TOLERANCE: TimeDelta = TimeDelta::seconds(1);
 
 /// Into how many parts the time-out is divided for workers whose heartbeats are refused: that one of them is alive is
 /// committed at most once in each part, so that what is shed does not come back as work for the database.
-pub(crate) const LIFE_SIGNS_PER_TIMEOUT: u32 = 4;
+pub(crate) const LIVENESS_SIGNS_PER_TIMEOUT: u32 = 4;
 
 /// How long a health check waits for the database.
 pub(crate) const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);

@@ -23,8 +23,8 @@ pub struct Model {
     pub earlier_host_boot_ids: HostBoots,
     /// Boot id of the host that its last incarnation ran on, if its process said so.
     pub host_boot_id: Option<String>,
-    /// When it was purged. Without a date it counts as being as old as the tombstone of the next purge.
-    pub purged_at: Option<DateTimeUtc>,
+    /// When it was purged.
+    pub purged_at: DateTimeUtc,
     /// Revision of the commit that purged it.
     pub revision: i64,
 }

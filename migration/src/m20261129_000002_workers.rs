@@ -150,7 +150,7 @@ impl MigrationTrait for Migration {
                     .col(json_binary(WorkerTombstone::EarlierBootIds))
                     .col(json_binary(WorkerTombstone::EarlierHostBootIds))
                     .col(text_null(WorkerTombstone::HostBootId))
-                    .col(timestamp_with_time_zone_null(WorkerTombstone::PurgedAt))
+                    .col(timestamp_with_time_zone(WorkerTombstone::PurgedAt))
                     .col(big_integer(WorkerTombstone::Revision))
                     .to_owned(),
             )

@@ -192,8 +192,8 @@ pub struct Tombstone {
     /// Its boot ids. The last start need not be over: the process may still run, and registers again when it is told
     /// that the worker is not registered.
     pub boots: Arc<Boots>,
-    /// When it was purged; none if that was before this was stored.
-    pub purged_at: Option<Timestamp>,
+    /// When it was purged.
+    pub purged_at: Timestamp,
     /// Revision of the purge.
     pub revision: u64,
 }
@@ -374,7 +374,7 @@ impl Worker {
         let Life { incarnation, boots, .. } = &self.life;
         let boots = if by_itself { Arc::new(boots.ended()) } else { boots.clone() };
         let worker_id = self.id.clone();
-        Tombstone { worker_id, incarnation: *incarnation, boots, purged_at: Some(at), revision }
+        Tombstone { worker_id, incarnation: *incarnation, boots, purged_at: at, revision }
     }
 
     /// Whether it is offline whatever the moment, until it is heard again: it has deregistered, or was announced

@@ -109,10 +109,10 @@ impl RetentionPruner {
         let mut candidates = Vec::new();
         let mut purged_at = None;
         for (place, tombstone) in tombstones.into_iter().enumerate().rev() {
-            // A tombstone without a date, or with one of a clock that was ahead, is at least as old as the one that was
+            // A tombstone with a date in the future, of a clock that was ahead, is at least as old as the one that was
             // purged next. Any other date counts for its own tombstone alone: if the clock was behind, that makes no
             // other one old.
-            purged_at = tombstone.purged_at.filter(|at| *at <= now).or(purged_at);
+            purged_at = Some(tombstone.purged_at).filter(|at| *at <= now).or(purged_at);
             if place < surplus || purged_at.is_some_and(|at| at < too_old) {
                 candidates.push((tombstone.worker_id.clone(), tombstone.revision));
             }

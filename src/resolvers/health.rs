@@ -94,11 +94,11 @@ impl Resolvers {
             }
         };
         // Read after the wait, during which it may have changed.
-        let takes_commits = self.journal.accepts_commits();
+        let accepts_commits = self.journal.accepts_commits();
         let components = [
             (Component::Database, database),
             (Component::Journal, self.journal.is_open()),
-            (Component::Commits, takes_commits),
+            (Component::Commits, accepts_commits),
             (Component::Replication, self.journal.is_following()),
         ];
         let health = |is_ok| if is_ok { ComponentHealth::Ok } else { ComponentHealth::Unavailable };

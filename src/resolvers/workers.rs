@@ -373,7 +373,7 @@ impl Resolvers {
     }
 
     /// Refuses heartbeats before their bodies are read, if the queue has no room for one: then only
-    /// [who sends them](Self::record_life_signs) has to be read.
+    /// [who sends them](Self::note_liveness_signs) has to be read.
     pub fn check_room_for_heartbeat(&self) -> Result<()> {
         self.journal.check_room_for_heartbeat().map_err(|refused| self.limit_retry_after(refused))
     }
@@ -391,12 +391,12 @@ impl Resolvers {
     }
 
     /// Notes that a worker is alive whose registration is refused.
-    pub fn record_life_sign_of_registration(&self, worker_id: &str, boot_id: Option<&str>) {
+    pub fn note_liveness_sign_of_registration(&self, worker_id: &str, boot_id: Option<&str>) {
         self.journal.note_liveness_signs([LivenessSign { worker_id, incarnation: None, boot_id, sequence: None }]);
     }
 
     /// Notes signs of life from heartbeats that are refused, and nothing else of what these say.
-    pub fn record_life_signs<'a>(&self, senders: impl IntoIterator<Item = HeartbeatSender<'a>>) {
+    pub fn note_liveness_signs<'a>(&self, senders: impl IntoIterator<Item = HeartbeatSender<'a>>) {
         self.journal.note_liveness_signs(senders.into_iter().filter_map(|sender| {
             let HeartbeatSender { worker_id, incarnation, boot_id, sequence } = sender;
             // No worker has an incarnation out of range.

@@ -192,7 +192,7 @@ async fn hear(request: Request, resolvers: Resolvers) {
     } else {
         return;
     };
-    resolvers.record_life_signs(speakers.iter().filter_map(|speaker| speaker.sender(id.as_deref())));
+    resolvers.note_liveness_signs(speakers.iter().filter_map(|speaker| speaker.sender(id.as_deref())));
 }
 
 /// One entry of a batch, after parsing.

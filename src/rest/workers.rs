@@ -157,7 +157,7 @@ pub(super) async fn register(
     Json(input): Json<RegistrationInput>,
 ) -> Result<impl IntoResponse> {
     if is_kept_for_operators() {
-        resolvers.record_life_sign_of_registration(&id, input.boot_id.as_deref());
+        resolvers.note_liveness_sign_of_registration(&id, input.boot_id.as_deref());
         return Err(Error::NoConnectionForWorkers.into());
     }
     let registered = resolvers.register_worker_if(&id, input, precondition(&headers)?).await?;

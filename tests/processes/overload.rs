@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::database::TestDatabase;
 use crate::harness::{Injection, Server, eventually};
@@ -32,9 +32,11 @@ const HONEST_AGENTS: usize = 50;
 const BEHIND_THE_GATEWAY: usize = 1_000;
 
 /// Its connections while it is measured how much is taken, which is more than one batch and all of which may wait; and in
-/// the flood, where no answer makes it wait.
+/// the flood, where no answer makes it wait. There each sends a body every second, more than ten times what is committed: as
+/// fast as they could, they would take the machine's time from the server.
 const FEW_CONNECTIONS: usize = 12;
 const MANY_CONNECTIONS: usize = 64;
+const FLOOD_PACE: Duration = Duration::from_secs(1);
 
 /// For how long each of these is looked at.
 const LOOK: Duration = Duration::from_secs(6);
@@ -128,7 +130,12 @@ impl Trial {
     }
 
     /// Lets a gateway send, over so many connections, and at once when it has an answer.
-    fn gateway(&mut self, connections: usize, numbers: std::ops::Range<usize>) -> Vec<tokio::task::AbortHandle> {
+    fn gateway(
+        &mut self,
+        connections: usize,
+        pace: Duration,
+        numbers: std::ops::Range<usize>,
+    ) -> Vec<tokio::task::AbortHandle> {
         let beats: Vec<_> =
             numbers.map(|number| json!({"worker_id": format!("w{number}"), "incarnation": 1})).collect();
         let count = beats.len() as u64;
@@ -139,8 +146,10 @@ impl Trial {
             self.clients.spawn(async move {
                 let mut connection = Connection::open(&address).await;
                 loop {
+                    let next = Instant::now() + pace;
                     let (status, _) = connection.ask(&request).await;
                     counts.note(status, count);
+                    sleep_until(next).await;
                 }
             })
         };
@@ -260,11 +269,11 @@ on_both_databases! {
         let behind = HONEST_AGENTS..HONEST_AGENTS + BEHIND_THE_GATEWAY;
         // In a build with checks, to read a heartbeat takes longer than to commit it.
         let slow = slow_commits(&database, &trial.server, LESS_SLOW).await;
-        let few = trial.gateway(FEW_CONNECTIONS, behind.clone());
+        let few = trial.gateway(FEW_CONNECTIONS, Duration::ZERO, behind.clone());
         let peak = trial.taken_by_commit().await;
         few.iter().for_each(tokio::task::AbortHandle::abort);
 
-        let flood = trial.gateway(MANY_CONNECTIONS, behind.clone());
+        let flood = trial.gateway(MANY_CONNECTIONS, FLOOD_PACE, behind.clone());
         let flooded = trial.taken_by_commit().await;
         trial.endure().await;
         assert!(flooded >= peak * 0.75, "a commit takes {flooded} heartbeats in the flood, and took {peak} before");

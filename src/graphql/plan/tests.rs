@@ -411,7 +411,8 @@ fn readings_of(count: u64, steps: u64, random: &mut StdRng) -> Vec<Reading> {
                 0 => {
                     let worker_id = WorkerId::parse(&format!("w{number}")).unwrap();
                     let boots = Arc::default();
-                    let tombstone = Tombstone { worker_id, incarnation: 1, boots, purged_at: None, revision };
+                    let tombstone =
+                        Tombstone { worker_id, incarnation: 1, boots, purged_at: Timestamp::UNIX_EPOCH, revision };
                     changes.purged.push(Arc::new(tombstone));
                 }
                 1 => changes.workers.push(worker(number, random, revision)),

@@ -55,7 +55,7 @@ impl Mutation {
     ) -> Option<Result<RegisterWorkerPayload>> {
         nullable(async {
             if let Err(refused) = check_connection() {
-                ctx.data::<Resolvers>()?.record_life_sign_of_registration(&input.worker_id, input.boot_id.as_deref());
+                ctx.data::<Resolvers>()?.note_liveness_sign_of_registration(&input.worker_id, input.boot_id.as_deref());
                 return Err(refused.into());
             }
             let (worker_id, if_revision) = (input.worker_id.clone(), revision(input.if_revision)?);
@@ -79,7 +79,7 @@ impl Mutation {
             if let Err(refused) = check_connection() {
                 let (incarnation, sequence) = (input.incarnation.0, input.sequence.map(|number| number.0));
                 let boot_id = input.boot_id.as_deref();
-                resolvers.record_life_signs([HeartbeatSender {
+                resolvers.note_liveness_signs([HeartbeatSender {
                     worker_id: &worker_id,
                     incarnation,
                     boot_id,

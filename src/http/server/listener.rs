@@ -99,7 +99,7 @@ pub struct ListenerOptions {
     /// Connections beyond those, for one request each of anybody but workers.
     pub reserved_connections: usize,
     /// Counts the connections that were rejected: over the cap and over the reserve.
-    pub turned_away: Arc<AtomicU64>,
+    pub rejected_connections: Arc<AtomicU64>,
     /// The time-outs of a client.
     pub timeouts: Timeouts,
     /// How long requests in flight may take after the shutdown has begun.
@@ -118,7 +118,7 @@ impl ListenerOptions {
         Self {
             connections: connections_within(files),
             reserved_connections: RESERVED_CONNECTIONS,
-            turned_away: Arc::default(),
+            rejected_connections: Arc::default(),
             timeouts: Timeouts::default(),
             shutdown_time: Duration::from_secs(8),
             max_unsent_bytes: MAX_UNSENT_BYTES,
@@ -168,7 +168,7 @@ where
             connections.spawn(connection.current(attended));
             return;
         }
-        options.turned_away.fetch_add(1, Relaxed);
+        options.rejected_connections.fetch_add(1, Relaxed);
         if let Ok(place) = Arc::clone(&turned_away).try_acquire_owned() {
             let pace = ConnectionState::new(Arc::clone(&unsent));
             connections.spawn(cut.clone().run_until_cancelled_owned(reject(stream, place, pace, timeouts)));
@@ -858,7 +858,7 @@ mod tests {
     #[tokio::test]
     async fn one_connection_too_many_is_told_so_and_a_place_is_freed_by_leaving() {
         let one = ListenerOptions { connections: 1, reserved_connections: 0, ..unhurried() };
-        let turned_away = Arc::clone(&one.turned_away);
+        let turned_away = Arc::clone(&one.rejected_connections);
         let server = Server::start(routes(), one).await;
         // A WebSocket has left HTTP, and still takes its place.
         let url = format!("ws://{}/socket", server.address);
@@ -890,7 +890,7 @@ mod tests {
     async fn beyond_the_cap_a_few_connections_are_for_one_request_of_who_is_no_worker() {
         let kept = async || if is_kept_for_operators() { "kept" } else { "usual" };
         let options = ListenerOptions { connections: 1, reserved_connections: 1, ..unhurried() };
-        let turned_away = Arc::clone(&options.turned_away);
+        let turned_away = Arc::clone(&options.rejected_connections);
         let server = Server::start(routes().route("/kept", get(kept)), options).await;
         let mut usual = server.connect().await;
         let get_kept = b"GET /kept HTTP/1.1\r\nhost: test\r\n\r\n";

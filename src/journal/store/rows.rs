@@ -83,8 +83,7 @@ pub async fn changes_since(
     let workers = worker::Entity::changed_since(since).all(transaction).await?;
     // Most commits of other servers are heartbeats that change no VM, and each statement is a round trip.
     let may_have_vms = since == 0 || workers.iter().any(|row| row.vms_revision > since);
-    let mut vms =
-        if may_have_vms { vms_of_workers_changed_since(transaction, since).await? } else { HashMap::new() };
+    let mut vms = if may_have_vms { vms_of_workers_changed_since(transaction, since).await? } else { HashMap::new() };
     let mut changes = Changes::default();
     for row in workers {
         let unchanged = base.find_worker(&row.id).filter(|_| row.vms_revision <= since);
@@ -388,7 +387,7 @@ pub fn tombstone_row(tombstone: &Tombstone) -> Value {
     json!({
         "id": worker_id.as_str(), "incarnation": incarnation, "boot_id": boot_id,
         "earlier_boot_ids": earlier_boot_ids(boots), "earlier_host_boot_ids": earlier_host_boot_ids(boots),
-        "host_boot_id": host, "purged_at": purged_at.map(with_milliseconds), "revision": revision,
+        "host_boot_id": host, "purged_at": with_milliseconds(*purged_at), "revision": revision,
     })
 }
 

@@ -93,57 +93,6 @@ async fn one_of_two_is_cut_off(database: TestDatabase) {
     other.stop().await;
 }
 
-/// Each of two servers on a PostgreSQL that answers late has to read what the other one commits, in looks of many answers.
-#[tokio::test]
-async fn two_servers_on_a_slow_database_take_commits() {
-    TestDatabase::postgres().await.run(two_on_a_slow_database).await;
-}
-
-async fn two_on_a_slow_database(database: TestDatabase) {
-    const COMMANDS: usize = 3;
-    let (user, rest) = database.url().rsplit_once('@').unwrap();
-    let (address, name) = rest.split_once('/').unwrap();
-    let wire = Proxy::before(tokio::net::lookup_host(address).await.unwrap().next().unwrap()).await;
-    let url = format!("{user}@{}/{name}", wire.address);
-    let servers = [Server::start_on(&url, &database, &[]).await, Server::start_on(&url, &database, &[]).await];
-    let register = async |server: &Server, number: usize| {
-        let id = format!("w{}-{number}", server.address.port());
-        let body = json!({"hostname": id, "address": "192.0.2.1:8081", "cpu_cores": 8, "memory_mb": 1_024});
-        server.put(&format!("/workers/{id}"), &body).await;
-    };
-    for server in &servers {
-        register(server, 0).await;
-    }
-    wire.conduct(Conduct::Delay(Duration::from_millis(500)));
-    let (done, is_done) = tokio::sync::watch::channel(false);
-    // By turns: each has to read what the other one has committed.
-    let commands = async {
-        for number in 1..=COMMANDS {
-            for server in &servers {
-                register(server, number).await;
-            }
-        }
-        done.send_replace(true);
-    };
-    let looks = async |server: &Server| {
-        while !*is_done.borrow() {
-            let (status, health) = server.ask("/health?require=commits").await;
-            // How old answers are is told as it is: by turns, each waits for longer than that may be.
-            assert_eq!((status, &health["components"]["database"]), (StatusCode::OK, &json!("ok")), "{health}");
-        }
-    };
-    let [one, other] = &servers;
-    tokio::join!(commands, looks(one), looks(other));
-    wire.conduct(Conduct::Pass);
-    for server in servers {
-        eventually("it knows all", async || {
-            (server.get("/workers").await["total"] == 2 * (COMMANDS + 1)).then_some(())
-        })
-        .await;
-        server.stop().await;
-    }
-}
-
 /// Somebody holds the lock that all commits need, as another server does in a long commit, and then does not go on.
 #[tokio::test]
 async fn to_wait_for_a_lock_is_no_outage_while_its_holder_goes_on() {
