@@ -86,8 +86,8 @@ macro_rules! drain_fields {
             started_by: OptionalText [everywhere] = drain.drain.started_by.as_deref();
             /// When it began, by the server's clock; null if that was before this was kept.
             started_at: OptionalDateTime [everywhere] = drain.drain.started_at;
-            /// Whether the worker has told, since its process started, that no VM holds a slot on it. Until its first
-            /// whole inventory it may hold VMs that it has not told of.
+            /// Whether the worker has told, since its process started, that no VM holds a slot on it. Until its first whole
+            /// inventory it may hold VMs that it has not told of.
             is_empty: Bool [everywhere] = drain.is_empty;
         }
     } };
@@ -205,8 +205,7 @@ macro_rules! event_fields {
             worker_id: OptionalId [everywhere] = event.event.worker_id.as_ref().map(WorkerId::as_str);
             /// The VM it is about, which may be gone by now.
             vm_id: OptionalId [everywhere] = event.event.vm_id.as_ref().map(VmId::as_str);
-            /// Who caused it: `worker`, `operator` or `server`. That a worker is offline, or back, is what the server
-            /// finds.
+            /// Who caused it: `worker`, `operator` or `server`. That a worker is offline, or back, is what the server finds.
             actor: OptionalText [everywhere] = event.event.actor.as_deref();
             /// The reason that was given.
             reason: OptionalText [everywhere] = event.event.reason.as_deref();
@@ -227,8 +226,8 @@ macro_rules! registered_fields {
             worker: Worker [everywhere] = registered.worker.clone();
             /// Number of this life of the worker's process; every heartbeat carries it.
             incarnation: Int53 [everywhere] = registered.worker.worker.life.incarnation;
-            /// How long to wait between heartbeats, in seconds: what the server is configured to tell, and longer if
-            /// the fleet is so large that there would be more than 1,000 a second.
+            /// How long to wait between heartbeats, in seconds: what the server is configured to tell, and longer if the fleet
+            /// is so large that there would be more than 1,000 a second.
             heartbeat_interval_seconds: Seconds [everywhere] = registered.heartbeat_interval;
             /// After how many seconds of silence the worker counts as offline.
             offline_after_seconds: Seconds [everywhere] = registered.worker.view.offline_after;
@@ -252,8 +251,8 @@ macro_rules! heartbeat_reply_fields {
             worker_id: Id [everywhere] = reply.worker.worker.id.as_str();
             /// What operators want of the worker.
             policy: SchedulingPolicy [everywhere] = reply.worker.worker.policy;
-            /// When to send the next heartbeat, in seconds from now: the interval, which grows with the fleet, spread
-            /// by some jitter.
+            /// When to send the next heartbeat, in seconds from now: the interval, which grows with the fleet, spread by some
+            /// jitter.
             next_heartbeat_seconds: Seconds [everywhere] = reply.next_heartbeat;
             /// Revision at which this heartbeat is in force.
             revision: Int53 [everywhere] = reply.worker.view.snapshot.revision;

@@ -500,7 +500,8 @@ on_both_databases! {
         let cluster = cluster.restart_after(async |database: &TestDatabase| {
             database.execute("UPDATE cluster SET revision = 200000").await;
             database.execute(
-                "INSERT INTO worker_tombstone (id, incarnation, earlier_boot_ids, earlier_host_boot_ids, revision) \
+                "INSERT INTO worker_tombstone \
+                 (id, incarnation, earlier_boot_ids, earlier_host_boot_ids, purged_at, revision) \
                  WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100010) \
                  SELECT 'w' || i, 7, '[\"old\"]', '[]', i FROM n"
             ).await;
