@@ -503,7 +503,7 @@ on_both_databases! {
                 "INSERT INTO worker_tombstone \
                  (id, incarnation, earlier_boot_ids, earlier_host_boot_ids, purged_at, revision) \
                  WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100010) \
-                 SELECT 'w' || i, 7, '[\"old\"]', '[]', i FROM n"
+                 SELECT 'w' || i, 7, '[\"old\"]', '[]', '2025-11-02T10:00:00.000+00:00', i FROM n"
             ).await;
         }).await;
         trim(&cluster).await;
