@@ -10,7 +10,7 @@
 //! with their worker in a [`RenderCache`](crate::render::RenderCache), which is no part of the state.
 
 mod change;
-mod distribution;
+mod worker_distribution;
 mod epoch;
 mod event;
 pub mod fields;
@@ -33,7 +33,7 @@ mod worker_order;
 pub const MAX_EXACT: i64 = 1 << 53;
 
 pub use change::{Change, Changes};
-pub use distribution::WorkerDistribution;
+pub use worker_distribution::WorkerDistribution;
 pub use epoch::{Epoch, Epochs};
 pub use event::{Actor, Cursor, Event, EventFilter, EventKind, InvalidCursor};
 pub use filter::{LabelFilter, VmFilter, WorkerFacet, WorkerFilter};

@@ -1,4 +1,5 @@
-//! Routing: finds the handler of a path, and the options of its route.
+//! Routing: finds the handler of a path, and the options of its route. No route is listed here: each protocol lists its
+//! own (`rest::routes`, `graphql`, `pages`).
 //!
 //! Handlers and extractors are axum's, and paths are matched by `matchit`, which axum's router uses, too. The router
 //! itself is not used: it keeps the match to itself, while the middleware around it needs the route as well (how much

@@ -1,4 +1,5 @@
-//! Streaming responses: the headers that keep proxies from buffering them.
+//! Streaming responses: the headers that keep proxies from buffering them, and how often an idle one shows that it is
+//! alive.
 
 use std::time::Duration;
 

@@ -8,7 +8,7 @@ use axum::http::header;
 use axum::http::request::Parts;
 use tokio_util::sync::CancellationToken;
 
-use super::list_renderer::ListRenderer;
+use super::json_lists::ListRenderer;
 use super::query_response::{MinRevisionQuery, Read};
 use crate::http::{HttpError, Query};
 use crate::resolvers::{Resolvers, checks};

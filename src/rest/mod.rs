@@ -14,7 +14,7 @@ mod heartbeats;
 mod idempotent_response;
 mod json_objects;
 mod json_values;
-mod list_renderer;
+mod json_lists;
 mod openapi;
 mod paging;
 mod query_response;
@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::endpoint::{Endpoint, LONGEST_WAIT};
-use self::list_renderer::ListRenderer;
+use self::json_lists::ListRenderer;
 pub use self::openapi::document as openapi;
 use crate::http::{RouteOptions, Routes, get, post};
 use crate::resolvers::Resolvers;

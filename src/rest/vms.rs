@@ -10,7 +10,7 @@ use super::endpoint::Endpoint;
 use super::error::Result;
 use super::filter_params::{FILTER_NAMES, given, named};
 use super::json_objects::Vm;
-use super::list_renderer::{PartialList, VMS};
+use super::json_lists::{PartialList, VMS};
 use super::paging::Paging;
 use super::query_response::Read;
 use crate::cluster::VmFilter;

@@ -14,7 +14,7 @@ use super::etag::{Versioned, precondition, tag_of_worker};
 use super::filter_params::{FILTER_NAMES, given, named};
 use super::idempotent_response::{once, rendered, respond};
 use super::json_objects::{ListedVm, RegisterWorkerPayload, Worker};
-use super::list_renderer::{PartialList, WORKERS};
+use super::json_lists::{PartialList, WORKERS};
 use super::paging::{Paging, SORT};
 use super::query_response::Read;
 use crate::cluster::{SchedulingPolicy, WorkerFilter, WorkerOrder};

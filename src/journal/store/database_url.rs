@@ -1,4 +1,5 @@
-//! The URL of a database, which may hold a password: it is shown and logged only without.
+//! The URL of a database, which may hold a password: it is shown and logged only without. Nothing is parsed or
+//! connected here: [`postgres`](super::postgres) and [`sqlite`](super::sqlite) do that.
 
 use std::fmt;
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 //!
 //! What is hot-plugged over QMP is not in the arguments, and not visible. A figure that is not in the arguments is
 //! QEMU's default if the default of the machine type is known here, and unknown otherwise. How the arguments are read
-//! is in `settings`.
+//! is in `option_parser`.
 
 mod option_parser;
 

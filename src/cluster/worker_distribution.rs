@@ -1,4 +1,5 @@
-//! The distribution: the VMs of each worker that hold a slot on it.
+//! The distribution: the VMs of each worker that hold a slot on it. Totals, also those of zones, are in
+//! [`stats`](super::stats).
 
 use super::view::{VmView, WorkerView};
 
