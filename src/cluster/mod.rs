@@ -10,7 +10,6 @@
 //! with their worker in a [`RenderCache`](crate::render::RenderCache), which is no part of the state.
 
 mod change;
-mod worker_distribution;
 mod epoch;
 mod event;
 pub mod fields;
@@ -27,13 +26,13 @@ mod valid_until;
 mod view;
 mod vm;
 mod worker;
+mod worker_distribution;
 mod worker_order;
 
 /// Largest whole number that every JSON implementation carries exactly: 2^53.
 pub const MAX_EXACT: i64 = 1 << 53;
 
 pub use change::{Change, Changes};
-pub use worker_distribution::WorkerDistribution;
 pub use epoch::{Epoch, Epochs};
 pub use event::{Actor, Cursor, Event, EventFilter, EventKind, InvalidCursor};
 pub use filter::{LabelFilter, VmFilter, WorkerFacet, WorkerFilter};
@@ -50,4 +49,5 @@ pub use vm::Vm;
 pub use worker::{
     Boot, Boots, Drain, EARLIER_BOOT_IDS, Identity, Labels, Life, LivenessCutoff, Tombstone, Usage, Worker, WorkerVms,
 };
+pub use worker_distribution::WorkerDistribution;
 pub use worker_order::{WorkerOrder, WorkerOrderField, WorkerSortKey};
