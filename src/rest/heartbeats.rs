@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{FromRequest, FromRequestParts as _, Request, State};
 use axum::http::StatusCode;
@@ -10,6 +11,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::Either;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use tokio::time::sleep;
 
 use super::endpoint::Endpoint;
 use super::error::Result;
@@ -22,6 +24,11 @@ use crate::http::{
 };
 use crate::resolvers::worker_input::HeartbeatInput;
 use crate::resolvers::{HeartbeatRecorded, HeartbeatSender, Resolvers};
+
+/// How long the refusal of a batch is held back when commands are shed. To note the senders of a batch is a fifth of the
+/// work of taking it, so gateways that do not wait as `Retry-After` says could have the server do nothing else. Held back,
+/// each connection gets one refusal in this time.
+const REFUSED_BATCH_HOLD: Duration = Duration::from_millis(1_500);
 
 /// Most heartbeats in one body.
 pub(super) const MAX_HEARTBEATS: usize = 1_000;
@@ -120,11 +127,24 @@ impl<E: FromRequest<Arc<Endpoint>, Rejection: IntoResponse>> FromRequest<Arc<End
                 E::from_request(request, state).map(|read| read.map(Self).map_err(IntoResponse::into_response)),
             ),
             // Boxed, so that accepted heartbeats do not have the size of this future.
-            Err(refused) => Either::Right(Box::pin(
-                hear(request, state.resolvers.clone()).map(|()| Err(failure(refused).into_response())),
-            )),
+            Err(refused) => Either::Right(Box::pin(refuse(request, state.clone(), refused).map(Err))),
         }
     }
+}
+
+/// Refuses a request after its senders are noted. The refusal of a batch is held back for [`REFUSED_BATCH_HOLD`].
+async fn refuse(request: Request, endpoint: Arc<Endpoint>, refused: Error) -> Response {
+    let is_held = is_batch(request.uri().path()) && matches!(refused, Error::Busy { .. });
+    note_senders(request, endpoint.resolvers.clone()).await;
+    if is_held {
+        endpoint.closing.run_until_cancelled(sleep(REFUSED_BATCH_HOLD)).await;
+    }
+    failure(refused).into_response()
+}
+
+/// Whether a path is that of batches, which contains no id.
+fn is_batch(path: &str) -> bool {
+    path.ends_with("/heartbeats")
 }
 
 /// Checks whether heartbeats are accepted now, on this connection. How many a batch has is known only from its body: if
@@ -173,10 +193,9 @@ struct Speakers<T> {
 }
 
 /// Notes signs of life from the senders in a refused request.
-async fn hear(request: Request, resolvers: Resolvers) {
+async fn note_senders(request: Request, resolvers: Resolvers) {
     let (mut parts, body) = request.into_parts();
-    // The path of a batch contains no id.
-    let id = if parts.uri.path().ends_with("/heartbeats") {
+    let id = if is_batch(parts.uri.path()) {
         None
     } else {
         PathId::from_request_parts(&mut parts, &()).await.ok().map(|PathId(id)| id)
