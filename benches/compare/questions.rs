@@ -24,7 +24,7 @@ pub enum Question {
 
 /// What PostGraphile has of a worker: the columns of its table, 23 as well.
 const COLUMNS: &str = "id: rowId hostname address zone labels capabilities cpuCores memoryMb diskGb maxVms incarnation \
-    bootId registrationRevision startedAt leftAt lastSeen sequence usedCpuCores usedMemoryMb usedDiskGb \
+    bootId registrationRevision startedAt deregisteredAt lastSeen sequence usedCpuCores usedMemoryMb usedDiskGb \
     inventoryRevision policy revision";
 
 /// What moves with the clock, or is written in another way where it comes right from a table.
