@@ -1,6 +1,7 @@
 //! The handlers of heartbeats: of one worker, and of a gateway's batch.
 
 use std::borrow::Cow;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,9 +26,9 @@ use crate::http::{
 use crate::resolvers::worker_input::HeartbeatInput;
 use crate::resolvers::{HeartbeatRecorded, HeartbeatSender, Resolvers};
 
-/// How long the refusal of a batch is held back when commands are shed. To note the senders of a batch is a fifth of the
-/// work of taking it, so gateways that do not wait as `Retry-After` says could have the server do nothing else. Held back,
-/// each connection gets one refusal in this time.
+/// How long the refusal of a batch is held back when commands are shed. To read a batch is a fifth of the work of taking
+/// it, so gateways that do not wait as `Retry-After` says could have the server do nothing else. Held back, each connection
+/// gets one refusal in this time.
 const REFUSED_BATCH_HOLD: Duration = Duration::from_millis(1_500);
 
 /// Most heartbeats in one body.
@@ -81,7 +82,7 @@ enum Answered {
 
 /// `POST /api/v1/heartbeats`
 pub(super) async fn many(
-    State(resolvers): State<Resolvers>,
+    State(endpoint): State<Arc<Endpoint>>,
     _: Unconditional,
     Admitted(WithIdempotencyKey(key, Json(Heartbeats { heartbeats }))): Admitted<WithIdempotencyKey<Json<Heartbeats>>>,
 ) -> Result<Response> {
@@ -101,12 +102,13 @@ pub(super) async fn many(
     }
     match key {
         None => {
-            let recorded = resolvers.record_heartbeats(readable).await.map_err(failure)?;
+            let recorded = hold_if_busy(&endpoint, endpoint.resolvers.record_heartbeats(readable).await).await?;
             Ok(Json(results(&places, recorded)).into_response())
         }
         Some(key) => {
             let render = move |recorded| rendered(&results(&places, recorded), None);
-            Ok(respond(resolvers.record_heartbeats_idempotent(readable, once(key, render)).await.map_err(failure)?))
+            let reply = endpoint.resolvers.record_heartbeats_idempotent(readable, once(key, render)).await;
+            Ok(respond(hold_if_busy(&endpoint, reply).await?))
         }
     }
 }
@@ -134,12 +136,24 @@ impl<E: FromRequest<Arc<Endpoint>, Rejection: IntoResponse>> FromRequest<Arc<End
 
 /// Refuses a request after its senders are noted. The refusal of a batch is held back for [`REFUSED_BATCH_HOLD`].
 async fn refuse(request: Request, endpoint: Arc<Endpoint>, refused: Error) -> Response {
-    let is_held = is_batch(request.uri().path()) && matches!(refused, Error::Busy { .. });
+    let is_batch = is_batch(request.uri().path());
     note_senders(request, endpoint.resolvers.clone()).await;
-    if is_held {
-        endpoint.closing.run_until_cancelled(sleep(REFUSED_BATCH_HOLD)).await;
+    if is_batch {
+        return match hold_if_busy(&endpoint, Err::<Infallible, _>(refused)).await {
+            Ok(never) => match never {},
+            Err(refused) => refused.into_response(),
+        };
     }
     failure(refused).into_response()
+}
+
+/// Holds the refusal of a batch back, if it is refused for load, at the door or after its body was parsed.
+async fn hold_if_busy<T>(endpoint: &Endpoint, outcome: Result<T, Error>) -> Result<T, HttpError> {
+    if let Err(Error::Busy { .. }) = outcome {
+        // Boxed, so that accepted batches do not have the size of this future.
+        Box::pin(endpoint.closing.run_until_cancelled(sleep(REFUSED_BATCH_HOLD))).await;
+    }
+    outcome.map_err(failure)
 }
 
 /// Whether a path is that of batches, which contains no id.
