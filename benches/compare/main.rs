@@ -1,5 +1,5 @@
-//! We against others, in one run on one machine, and whether that is what we want to reach, line by line.
-//! `docs/benchmarks.md` says how to read it.
+//! The comparative benchmark: this server against others, in one run on one machine. The target of each figure stands
+//! with that figure in its file here; `table` judges and prints. `docs/benchmarks.md` says how to read it.
 //!
 //! Everybody who is measured has one core, and whoever measures has another. Only the ratios mean anything: a machine's
 //! speed is another one an hour later.

@@ -52,7 +52,7 @@ impl House {
         };
         let (resolvers, service) = runtime.block_on(async {
             let server = Server::start(options, Clock::system()).await.unwrap();
-            let (resolvers, service) = (server.resolvers().clone(), BoxCloneSyncService::new(server.service()));
+            let (resolvers, service) = (server.resolvers().clone(), server.service());
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let client = Client::new(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
             tokio::spawn(server.serve(listener, CancellationToken::new()));

@@ -1,5 +1,5 @@
-//! VMs, as workers report them: during a migration two workers may report the same VM, so the key
-//! is worker and VM.
+//! The SeaORM entity of the table `vm`: VMs as workers report them. During a migration two workers may report the same
+//! VM, so the key is worker and VM; which of both reports is shown is decided by `cluster::snapshot`.
 
 use sea_orm::entity::prelude::*;
 use sea_orm::{DbBackend, Statement};

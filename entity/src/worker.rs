@@ -1,5 +1,7 @@
-//! Workers. Each column has one writer, named in the comments below; statements of one writer
-//! never touch another's columns, so a drain and a heartbeat cannot undo each other.
+//! The SeaORM entity of the table `worker`: how a worker is stored, not how it is shown (`cluster::fields`).
+//!
+//! Each column has one writer, named in the comments below; statements of one writer never touch another's columns, so a
+//! drain and a heartbeat cannot undo each other.
 
 use std::collections::BTreeMap;
 

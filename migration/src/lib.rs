@@ -1,5 +1,5 @@
-//! How the database came to its present shape: one change per file, up and down, the same on
-//! SQLite and PostgreSQL.
+//! The schema migrations, one per file, up and down, the same on SQLite and PostgreSQL. One that was released is never
+//! edited; a new one is a new file, listed last.
 //!
 //! **Invariant:** migrations spell their own table and column names and import nothing of
 //! `entity`: the past must not change when the present does.

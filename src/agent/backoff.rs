@@ -1,5 +1,5 @@
-//! Backoff: how long to wait after a failed request, and what is logged of an outage. Which server is tried next is
-//! decided in `servers`.
+//! Backoff: how long to wait after a failed request, and what is logged of an outage. The longest wait is a value of
+//! [`RetryLimits`]; which server is tried next is decided in `servers`.
 
 use std::time::{Duration, Instant};
 

@@ -20,6 +20,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -265,7 +267,13 @@ pub enum AgentError {
 /// Runs an agent: reports this host until `shutdown` is cancelled, or deregisters its worker and returns.
 ///
 /// Returns an error only for failures that do not pass: see [`AgentError`].
-pub async fn run(options: AgentOptions, shutdown: CancellationToken) -> Result<(), AgentError> {
+///
+/// The future is boxed so that its code is generated with this library, not again in each program that polls it.
+pub fn run(options: AgentOptions, shutdown: CancellationToken) -> BoxFuture<'static, Result<(), AgentError>> {
+    run_until(options, shutdown).boxed()
+}
+
+async fn run_until(options: AgentOptions, shutdown: CancellationToken) -> Result<(), AgentError> {
     let consul = options.consul.client().map_err(AgentError::Consul)?;
     let named = given(options.server.as_deref());
     // An invalid address is reported before anything else is done.

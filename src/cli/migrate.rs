@@ -1,4 +1,5 @@
 //! `aetherium migrate`: applies, takes back and lists migrations by hand. `aetherium serve` applies them by itself.
+//! How they are applied is in `journal::store::migrate`.
 
 use aetherium::journal::{Database, without_password};
 use anyhow::Context;

@@ -1,4 +1,5 @@
-//! The snapshot: the immutable state of the cluster at one revision, with its indexes.
+//! The snapshot: the immutable state of the cluster at one revision, with its indexes, and the rule which of
+//! several reports of one VM is authoritative.
 //!
 //! The next snapshot is made from the one before by [`Changes`], and shares everything that stayed the same. A snapshot
 //! does not know what time it is: what depends on the moment is read from a [`View`](super::View).

@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
-use super::check::CheckState;
+use super::check_state::CheckState;
 use super::consul::{CallError, Consul};
 use super::outage_log::{OutageLog, Purpose};
 use super::service::Service;

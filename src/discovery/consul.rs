@@ -16,7 +16,7 @@ use serde_json::json;
 use tokio::task::spawn_blocking;
 
 use super::address::Address;
-use super::check::CheckStatus;
+use super::check_state::CheckStatus;
 use super::error::ConsulError;
 use super::service::{SERVER, Service};
 use crate::client::{is_loopback, root_cause};

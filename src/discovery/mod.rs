@@ -9,7 +9,7 @@
 
 mod address;
 mod announcer;
-mod check;
+mod check_state;
 mod consul;
 mod error;
 mod finder;
@@ -21,7 +21,7 @@ mod tests;
 
 pub use self::address::{Address, AddressError};
 pub use self::announcer::Announcer;
-pub use self::check::{CheckState, CheckStatus};
+pub use self::check_state::{CheckState, CheckStatus};
 pub use self::consul::Consul;
 pub use self::error::ConsulError;
 pub use self::finder::{Finder, ServerList, find_servers};

@@ -1,4 +1,5 @@
-//! Retention: for how long events, idempotency records and tombstones are kept, and the agent that prunes them.
+//! Retention: for how long events, idempotency records and tombstones are kept, and the background task that prunes
+//! them.
 //!
 //! Events and idempotency records are no part of the state, and each server [removes](super::store::pruning) old ones
 //! beside the writer. Tombstones are part of the state: they are removed by a command like any other change.

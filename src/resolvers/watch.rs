@@ -3,7 +3,8 @@
 //!
 //! A watch pulls from the journal's feed, and works only while its reader reads. In between it holds little, whatever
 //! the cluster does: the ids of workers with news, or some hundred events; never a snapshot. A reader that is too slow
-//! for the feed is caught up from the change log or from the latest snapshot; it is never skipped without being told.
+//! for the feed is caught up from the change log or from the latest snapshot; it is never skipped without being
+//! told. A gap is told by a `resync` event, whose words are here, and not by an `Error`.
 //! How many readers share a watch, and how messages are written, is for the protocols to say.
 
 use std::collections::{BTreeMap, VecDeque};

@@ -1,4 +1,5 @@
-//! Which HTTP status a domain error has; the twin of `graphql::error`.
+//! Which HTTP status a domain error has; the twin of `graphql::error`. The kinds of errors and their sentences are in
+//! `crate::error`; the statuses that the OpenAPI document names are in `rest::openapi::answers`.
 
 use axum::http::StatusCode;
 use tracing::error;

@@ -1,4 +1,5 @@
 //! The handlers of `/workers`: queries and commands of operators, and registration and deregistration of workers.
+//! No rule is decided here: `resolvers::workers` checks the input, and the journal's commands decide.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;

@@ -27,6 +27,8 @@ mod tally;
 
 use std::sync::Arc;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
@@ -73,7 +75,17 @@ pub enum SimulateError {
 /// Simulates a fleet until told to stop, or until its `duration` is over, and returns the counts.
 ///
 /// Requests in flight are finished at the end, so that every heartbeat that the server has accepted is counted here.
-pub async fn run(
+///
+/// The future is boxed so that its code is generated with this library, not again in each program that polls it.
+pub fn run(
+    options: SimulateOptions,
+    progress: Progress,
+    shutdown: CancellationToken,
+) -> BoxFuture<'static, Result<Summary, SimulateError>> {
+    run_until(options, progress, shutdown).boxed()
+}
+
+async fn run_until(
     options: SimulateOptions,
     progress: Progress,
     shutdown: CancellationToken,

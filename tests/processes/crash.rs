@@ -1,9 +1,9 @@
-//! kill -9: what was acknowledged is there, and nothing is there by half.
+//! kill -9 under load: what was acknowledged is there, and nothing is there by half. The load is `harness::storm`.
 
 use sea_orm::{ConnectionTrait, Database, DbBackend, Statement};
 
-use crate::concurrent_writers::Storm;
 use crate::database::TestDatabase;
+use crate::harness::storm::Storm;
 use crate::harness::{Postgres, Server, http};
 
 /// How often the server is killed.

@@ -9,8 +9,8 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use crate::concurrent_writers::{End, Storm};
 use crate::database::TestDatabase;
+use crate::harness::storm::{End, Storm};
 use crate::harness::{Program, Server, eventually, http};
 
 /// What service managers grant, and we promise.

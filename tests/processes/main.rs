@@ -19,7 +19,6 @@
 #[macro_use]
 #[allow(dead_code, reason = "shared with tests/suite, which needs more of it")]
 mod database;
-mod concurrent_writers;
 mod harness;
 
 mod agent;

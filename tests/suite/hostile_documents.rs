@@ -1,6 +1,6 @@
 //! Documents that would keep a core busy, or its stack full, are refused before they can: by POST, by GET, as a stream,
 //! and on a socket. What it takes is told by the work that is counted, not by a clock: none of them is ever validated.
-//! (`cargo bench --bench guard` measures the time.)
+//! (`cargo bench --bench hostile_documents` measures the time.)
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! CORS for web pages of allowed origins, and refusal of commands from pages of all others.
+//! CORS for web pages of allowed origins, and protection against cross-site request forgery (CSRF): commands from pages
+//! of all other origins are refused. Names that a DNS rebinding attack would use are refused in `host`.
 //!
 //! A browser sends requests of any page to this server, and a command has been carried out even if the page cannot read
 //! the response. So, besides the CORS headers that let allowed origins read responses, commands of any other origin are

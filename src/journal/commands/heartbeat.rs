@@ -1,4 +1,5 @@
 //! A worker sends a heartbeat: that it is alive, what it uses, and perhaps which VMs it has.
+//! Which of two workers' reports of one VM is shown is decided by `cluster::Snapshot::authoritative_report`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Who is let into the queue: how much waits in each lane, and how long another command would have to wait.
+//! Admission control and load shedding: which commands are let into the queue. Counts how much waits in each lane, and how long another command would have to wait.
 //!
 //! A command whose expected wait is longer than its client would wait is refused at once, with the time after which it
 //! may be sent again. What fits into the very next batch is always let in, however long commits take. The expected wait

@@ -5,6 +5,7 @@ mod postgres;
 mod program;
 mod proxy;
 mod server;
+pub mod storm;
 mod stream;
 
 use std::time::{Duration, Instant};

@@ -112,7 +112,7 @@ impl TestCluster {
     pub async fn restart_without_commits(self) -> (HeldCommits, Self) {
         self.server.stop().await;
         let (release, released) = oneshot::channel();
-        let begin = async { _ = released.await };
+        let begin = Box::pin(async { _ = released.await });
         let server = Server::start_without_commits(self.options.clone(), self.clock.clone(), begin).await;
         let cluster = Self::of(server.expect("the server should start"), self.database, self.options, self.clock);
         (HeldCommits(release), cluster)

@@ -1,4 +1,5 @@
-//! QEMU: `qemu-system-x86_64 -name guest=web,debug-threads=on -uuid … -smp 4 -m 2G …`.
+//! Reads a VM's name, vCPUs and memory from the command line of a QEMU process:
+//! `qemu-system-x86_64 -name guest=web,debug-threads=on -uuid … -smp 4 -m 2G …`.
 //!
 //! What is hot-plugged over QMP is not in the arguments, and not visible. A figure that is not in the arguments is
 //! QEMU's default if the default of the machine type is known here, and unknown otherwise. How the arguments are read

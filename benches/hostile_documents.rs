@@ -5,7 +5,7 @@
 //! over. Shown is, for each document and door, the longest time until the refusal, and for the
 //! ordinary question its median and its slowest answer, before and meanwhile. The bound is 20 ms.
 //!
-//! `cargo bench --bench guard`
+//! `cargo bench --bench hostile_documents`
 
 #![allow(
     clippy::print_stdout,

@@ -1,4 +1,5 @@
-//! Many clients that change a cluster all at once, and remember what they were promised.
+//! The workload generator of the tests that kill or stop a server under load: many clients that change a cluster at once,
+//! and remember what was acknowledged. It has no tests of its own.
 //!
 //! Each of them sends one request at a time and notes what the cluster has to look like after it ([`History`]). So at
 //! any later moment, whatever became of the server, what is found has to be what the last acknowledged request left,
@@ -17,7 +18,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::harness::{PATIENCE, Server};
+use super::{PATIENCE, Server};
 
 /// Workers that live through all storms, each with a process that restarts and beats and an operator who changes his
 /// mind.

@@ -1,16 +1,18 @@
-//! The public REST API, as a worker or a gateway in front of workers sees it.
+//! The HTTP client of the REST API, as a worker or a gateway in front of workers uses it.
 //!
 //! Everything that talks to a server from outside goes through here: the agent on a real host and the synthetic fleets
 //! of `simulate`. The wire types are therefore declared a second time and nothing of the server is imported: a client
 //! built against this file keeps telling us whether the server still speaks the documented contract.
 //!
-//! A failed call says in its [`ClientError`] what the caller can do about it, and nothing else: whether to register
-//! again, to stop, or to come back later is decided by the caller.
+//! A failed call says in its [`ClientError`] what the caller can do about it; the caller decides whether to register
+//! again, to stop, or to come back later. The longest waits that callers keep to are in `retry_limits`.
 //!
 //! An error status counts as the server's word only with the server's error body: JSON with `error`, `message` and a
 //! `code` equal to the status. Load balancers, captive portals and firewalls on the way answer with any status they
 //! like; what they say is no answer ([`ClientError::Unavailable`]), or a proxy that is being configured could end a
 //! worker's report for good.
+
+mod retry_limits;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,11 +22,11 @@ use reqwest::{Method, Response, StatusCode, Url, redirect};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use self::retry_limits::REQUEST_TIMEOUT;
+pub use self::retry_limits::RetryLimits;
+
 /// A server that has not accepted a connection by now is down or unreachable; the caller's own back-off does the rest.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// One heartbeat interval. An answer that is later than the next question is of no use.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A longer answer than this is not the server's, and is not read to its end. The server's longest one names every VM
 /// of a report that it left out.
@@ -178,57 +180,6 @@ pub enum LifeOf<'a> {
     },
     /// For the one that lives on this start of the host.
     HostBoot(&'a str),
-}
-
-/// How long a client may wait for what, so that a worker is heard before the server takes it for lost.
-///
-/// A server that comes back gives every worker `offline_after` to be heard. At that moment a client may be waiting for
-/// the answer of a dead connection, then for its next attempt, and then for the list of its VMs. These three limits
-/// together are at most three quarters of `offline_after`; the last quarter is for the call itself. The same goes for a
-/// client that has not noticed anything and waits for its next heartbeat.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RetryLimits {
-    /// Longest wait for an answer.
-    pub request_timeout: Duration,
-    /// Longest wait between two attempts, whatever the server asked for.
-    pub longest_backoff: Duration,
-    /// Longest wait for what the next heartbeat is to tell.
-    pub inventory_timeout: Duration,
-    /// Longest wait from an acknowledged heartbeat to the next, even if the server asked for more: what it heard just
-    /// before it went away is all it knows when it is back.
-    pub longest_pace: Duration,
-}
-
-impl RetryLimits {
-    /// The limits under a server that takes a worker for lost after this long a silence.
-    pub fn under(offline_after: Duration) -> Self {
-        let largest = Self::default();
-        Self {
-            request_timeout: largest.request_timeout.min(offline_after / 4),
-            longest_backoff: Duration::from_secs(30).min(offline_after / 3),
-            inventory_timeout: largest.inventory_timeout.min(offline_after / 6),
-            longest_pace: largest.longest_pace.min(offline_after / 2),
-        }
-    }
-
-    /// The wait that a server asked for, as far as it may be granted: what is left up to the longest wait is for chance,
-    /// so that not everybody who was told the same returns at the same moment.
-    pub fn granted(&self, retry_after: Option<Duration>) -> Duration {
-        retry_after.unwrap_or_default().min(self.longest_backoff / 2)
-    }
-}
-
-impl Default for RetryLimits {
-    /// Before a server has said anything. A worker that was not restarted knows better, so these are short rather than
-    /// considerate: the server may have the worker on its list.
-    fn default() -> Self {
-        Self {
-            request_timeout: REQUEST_TIMEOUT,
-            longest_backoff: Duration::from_secs(5),
-            inventory_timeout: Duration::from_secs(5),
-            longest_pace: Duration::from_secs(300),
-        }
-    }
 }
 
 /// What a worker is: the body of a registration.

@@ -1,4 +1,5 @@
-//! What Consul is told of a service by its check.
+//! The state of a service's health check in Consul, as the announcer updates it. How a check is registered, and how long
+//! after its last update Consul deregisters the service, is in `consul`.
 
 /// The state of a service's check, and of its maintenance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
