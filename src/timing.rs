@@ -2,7 +2,8 @@
 //! silent, how often it is asked to report, how often the server looks, and how the time of a shutdown is divided.
 //!
 //! Times that concern one mechanism only are not here, but with that mechanism: those of connections in
-//! `http::server::timeouts`, those of database sessions in the journal, those of agents in [`agent`](crate::agent).
+//! `http::server::timeouts`, those of WebSockets in `graphql::transport::websocket`, those of database sessions in the
+//! journal, those of agents in `client::retry_limits`.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! The settings of the GraphQL API; `cli::graphql` reads them from the command line.
+//! The settings of the GraphQL API; `cli::graphql` reads them from the command line. The limits of a document and their
+//! defaults are in `operation::limits`.
 
 use std::path::PathBuf;
 

@@ -3,7 +3,7 @@
 //! A fleet commits heartbeats all the time, and most polls ask for a part of it. So a poll looks at which workers a
 //! commit has changed, and reads its answer again only if one of them is, was or may become part of it. A worker that
 //! becomes offline by the clock wakes the poll, too; a counting `uptime` does not. How long a client may ask to wait is
-//! for the protocol to say.
+//! decided by the protocol: `rest::endpoint`.
 
 use std::cmp::Ordering;
 use std::pin::pin;

@@ -1,4 +1,4 @@
-//! The state that all handlers share, and the reading that each query begins with.
+//! The state that all handlers share, the reading that each query begins with, and the longest wait of a long poll.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,5 @@
 //! GraphQL over WebSocket: the connection loop of the subprotocol `graphql-transport-ws`, and of its predecessor
-//! `graphql-ws` for old dashboards.
+//! `graphql-ws` for old dashboards, with its time-outs and limits.
 //!
 //! [`subprotocol`] parses and writes their messages. The loop is the same for both, and uses the close codes of
 //! `graphql-transport-ws`. Items of subscriptions come rendered from the executor.
