@@ -284,9 +284,8 @@ impl Server {
         let announced =
             announcement.map(|announcement| tokio::spawn(announcement.run(self.resolvers.clone(), leaving.clone())));
         let options = ListenerOptions {
-            shutdown_time: close_time,
             rejected_connections: self.rejected_connections.clone(),
-            ..ListenerOptions::for_this_process()
+            ..ListenerOptions::for_this_process(close_time)
         };
         let serving = http::serve(listener, self.routes(), options, self.closing.clone());
         let shutting_down = async {

@@ -167,7 +167,7 @@ on_both_databases! {
         let cluster = TestCluster::on(&db).await;
         cluster.add([worker("rest"), worker("graphql"), worker("dead")]).await;
         cluster.advance(seconds(50));
-        let options = ListenerOptions { connections: 1, reserved_connections: 1, ..ListenerOptions::for_this_process() };
+        let options = ListenerOptions { connections: 1, reserved_connections: 1, ..listener_options() };
         let port = Port::with_options(&cluster, options).await;
         let _usual = TcpStream::connect(port.authority()).await.unwrap();
         let ask = async |method: &str, path: &str, body: Value, refusal: &str| {

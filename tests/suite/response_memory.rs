@@ -57,7 +57,7 @@ on_both_databases! {
             TestCluster::configured(&database, |options| options.http.cors_origins = vec![PAGE.parse().unwrap()]).await;
         let vms = (0..300).map(|n| vm(&format!("vm-{n}")).name(&"n".repeat(255)));
         cluster.add([worker("w1").vms(vms), worker("w2")]).await;
-        let options = ListenerOptions { max_unsent_bytes: 1, ..ListenerOptions::for_this_process() };
+        let options = ListenerOptions { max_unsent_bytes: 1, ..listener_options() };
         let port = Port::with_options(&cluster, options).await;
         let (stalled, reader) = (client(&port, 0).await, client(&port, 1 << 20).await);
         let (status, _, taken_by_nobody) = ask(&stalled, "GET", "/api/v1/workers/w2", Value::Null).await;

@@ -434,7 +434,7 @@ async fn a_server_that_leaves_ends_streams_and_answers_polls() {
 async fn a_reader_that_vanishes_leaves_its_place_to_others() {
     let cluster = TestCluster::on(&TestDatabase::sqlite()).await;
     cluster.add([worker("w1")]).await;
-    let options = ListenerOptions { connections: 1, ..ListenerOptions::for_this_process() };
+    let options = ListenerOptions { connections: 1, ..listener_options() };
     let port = Port::with_options(&cluster, options).await;
     for accept in [SSE, NDJSON, SSE] {
         let stream = in_time(async {

@@ -433,7 +433,7 @@ mod protocol {
     async fn a_client_that_vanishes_leaves_its_place_to_others() {
         let cluster = TestCluster::on(&TestDatabase::sqlite()).await;
         cluster.add([worker("w1")]).await;
-        let options = ListenerOptions { connections: 1, ..ListenerOptions::for_this_process() };
+        let options = ListenerOptions { connections: 1, ..listener_options() };
         let port = Port::with_options(&cluster, options).await;
         for _ in 0..3 {
             let mut socket = port.client_when_there_is_room().await;
@@ -450,7 +450,7 @@ mod protocol {
     #[tokio::test]
     async fn a_client_that_says_goodbye_is_let_go() {
         let cluster = TestCluster::on(&TestDatabase::sqlite()).await;
-        let options = ListenerOptions { connections: 1, ..ListenerOptions::for_this_process() };
+        let options = ListenerOptions { connections: 1, ..listener_options() };
         let port = Port::with_options(&cluster, options).await;
         let mut socket = port.client().await;
         follow(&mut socket, "1").await;

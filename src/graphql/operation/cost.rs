@@ -25,6 +25,7 @@ use super::variables;
 use crate::graphql::error::request_error;
 use crate::graphql::schema::index::{self, SchemaIndex, innermost, is_list, root};
 use crate::resolvers::offload::ENTRIES_OF_A_STEP;
+use crate::resolvers::page::{DEFAULT_SIZE, MAX_SIZE};
 
 /// Workers in the largest cluster.
 const MAX_WORKERS: u64 = 10_000;
@@ -34,12 +35,6 @@ const VMS_PER_WORKER: u64 = 20;
 
 /// The assumed length of any other list, such as labels or zones.
 const SHORT_LIST_LENGTH: u64 = 10;
-
-/// The size of a page without `first` and `last`.
-const DEFAULT_PAGE_SIZE: u64 = 100;
-
-/// The largest size of a page.
-const MAX_PAGE_SIZE: u64 = 500;
 
 /// The size of the cluster that an estimate assumes.
 #[derive(Clone, Copy, Debug)]
@@ -126,7 +121,7 @@ struct UnknownVariable;
 
 impl Estimate<'_> {
     fn of_operation(&self, operation: &OperationDefinition) -> u64 {
-        self.of_set(Some(root(operation.ty)), &operation.selection_set.node, DEFAULT_PAGE_SIZE)
+        self.of_set(Some(root(operation.ty)), &operation.selection_set.node, DEFAULT_SIZE as u64)
     }
 
     /// The cost of a selection set for one object. `page` is the page size of the connection around the object.
@@ -232,11 +227,12 @@ impl Estimate<'_> {
 
     /// The size of the page that a field requests. A size that is not allowed is refused by the resolver.
     fn page_of(&self, definition: &index::IndexedField, field: &Field) -> u64 {
+        let largest = MAX_SIZE as u64;
         let requested = ["first", "last"].into_iter().find_map(|name| match self.argument(definition, field, name) {
-            Some(Value::Number(size)) => Some(size.as_i64().map_or(MAX_PAGE_SIZE, |size| size.max(0).unsigned_abs())),
+            Some(Value::Number(size)) => Some(size.as_i64().map_or(largest, |size| size.max(0).unsigned_abs())),
             _ => None,
         });
-        requested.unwrap_or(DEFAULT_PAGE_SIZE).min(MAX_PAGE_SIZE)
+        requested.unwrap_or(DEFAULT_SIZE as u64).min(largest)
     }
 
     /// The value of an argument: as given, or its default.

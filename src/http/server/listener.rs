@@ -1,9 +1,10 @@
-//! The accept loop: accepts a bounded number of connections, serves them, and shuts down in order.
+//! The accept loop: accepts a bounded number of connections, serves them, and shuts down in order. The caps on
+//! connections are here.
 //!
 //! `axum::serve` is not used because it has no time-outs: a client that never finishes its request head would keep its
-//! socket for ever, and enough of those are an outage. The time-outs are in [`socket`](super::socket). What is not
-//! here: requests are the service's business, and upgraded connections (WebSockets) belong to their handler, who tracks
-//! and ends them.
+//! socket for ever, and enough of those are an outage. The values of the time-outs are in
+//! [`timeouts`](super::timeouts), and [`socket`](super::socket) enforces them. What is not here: requests are the
+//! service's business, and upgraded connections (WebSockets) belong to their handler, who tracks and ends them.
 
 use std::{
     convert::Infallible,
@@ -110,9 +111,10 @@ pub struct ListenerOptions {
 }
 
 impl ListenerOptions {
-    /// The default times, and as many connections as four fifths of this process's limit of open files; the rest is for
-    /// the database, the log and rejected connections.
-    pub fn for_this_process() -> Self {
+    /// The default time-outs of clients, and as many connections as four fifths of this process's limit of open files;
+    /// the rest is for the database, the log and rejected connections. The time of a shutdown has no default here, for
+    /// it is a part of the time that the whole server has: see `timing`.
+    pub fn for_this_process(shutdown_time: Duration) -> Self {
         let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
         let files = open_file_limit(&limits).unwrap_or(USUAL_FILE_LIMIT);
         Self {
@@ -120,7 +122,7 @@ impl ListenerOptions {
             reserved_connections: RESERVED_CONNECTIONS,
             rejected_connections: Arc::default(),
             timeouts: Timeouts::default(),
-            shutdown_time: Duration::from_secs(8),
+            shutdown_time,
             max_unsent_bytes: MAX_UNSENT_BYTES,
         }
     }
@@ -637,7 +639,7 @@ mod tests {
     /// The usual options, for tests that must not depend on how soon a client gets to run.
     fn unhurried() -> ListenerOptions {
         let timeouts = Timeouts { close: Duration::from_secs(60), ..Timeouts::default() };
-        ListenerOptions { timeouts, ..ListenerOptions::for_this_process() }
+        ListenerOptions { timeouts, ..ListenerOptions::for_this_process(Duration::from_secs(8)) }
     }
 
     /// A server on a real socket, with the means to stop it and to see that it has.
@@ -1022,7 +1024,7 @@ mod tests {
                 }),
             )
         };
-        let brief = ListenerOptions { shutdown_time: Duration::from_millis(10), ..ListenerOptions::for_this_process() };
+        let brief = ListenerOptions::for_this_process(Duration::from_millis(10));
         let server = Server::start(router, brief).await;
         let mut client = server.connect().await;
         client.write_all(GET).await.expect("a write");

@@ -21,7 +21,7 @@ use tokio::sync::{Mutex, oneshot};
 
 pub use self::ask::{Answer, Ask, Rest, Service, failure};
 pub use self::database::{Backup, EmptyDatabase, FromDatabase, TestDatabase};
-pub use self::socket::{Port, Socket, TRANSPORT_WS, in_time};
+pub use self::socket::{Port, Socket, TRANSPORT_WS, in_time, listener_options};
 pub use self::stream::{HttpStream, Message};
 pub use self::worker::{TestVm, TestWorker, vm, worker};
 

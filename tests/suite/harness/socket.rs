@@ -26,6 +26,11 @@ pub const TRANSPORT_WS: &str = "graphql-transport-ws";
 /// The time-out of every wait.
 const DEADLINE: Duration = Duration::from_secs(30);
 
+/// The usual options of a listener. These tests do not wait for a shutdown.
+pub fn listener_options() -> ListenerOptions {
+    ListenerOptions::for_this_process(Duration::from_secs(8))
+}
+
 /// A port on which the server of a cluster listens until this is dropped.
 pub struct Port {
     address: SocketAddr,
@@ -35,7 +40,7 @@ pub struct Port {
 impl Port {
     /// A free port for this cluster.
     pub async fn of(cluster: &TestCluster) -> Self {
-        Self::with_options(cluster, ListenerOptions::for_this_process()).await
+        Self::with_options(cluster, listener_options()).await
     }
 
     /// A free port, with these options of the listener.
