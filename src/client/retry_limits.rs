@@ -6,6 +6,9 @@ use std::time::Duration;
 /// One heartbeat interval. An answer that is later than the next question is of no use.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The longest wait between two attempts, under a server whose time-out is long enough for it.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
+
 /// How long a client may wait for what, so that a worker is heard before the server takes it for lost.
 ///
 /// A server that comes back gives every worker `offline_after` to be heard. At that moment a client may be waiting for
@@ -31,7 +34,7 @@ impl RetryLimits {
         let largest = Self::default();
         Self {
             request_timeout: largest.request_timeout.min(offline_after / 4),
-            longest_backoff: Duration::from_secs(30).min(offline_after / 3),
+            longest_backoff: LONGEST_BACKOFF.min(offline_after / 3),
             inventory_timeout: largest.inventory_timeout.min(offline_after / 6),
             longest_pace: largest.longest_pace.min(offline_after / 2),
         }

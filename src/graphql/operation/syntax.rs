@@ -472,13 +472,13 @@ impl<'a> Recognizer<'a> {
 
     fn unexpected(&self, expected: &str) -> SyntaxError {
         /// The longest quote of a token, in characters.
-        const MAX_LENGTH: usize = 60;
+        const MAX_QUOTE_LENGTH: usize = 60;
         let found = match self.token() {
             None => "the end of the document".to_owned(),
             Some(Token { kind: TokenKind::StringValue, .. }) => "a text".to_owned(),
             Some(Token { start, end, .. }) => {
                 let found = self.text.get(start..end).unwrap_or_default();
-                format!("\"{}\"", found.chars().take(MAX_LENGTH).collect::<String>())
+                format!("\"{}\"", found.chars().take(MAX_QUOTE_LENGTH).collect::<String>())
             }
         };
         SyntaxError::Syntax { offset: self.offset(), problem: format!("expected {expected}, found {found}") }

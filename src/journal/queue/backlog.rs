@@ -1,4 +1,5 @@
-//! Admission control and load shedding: which commands are let into the queue. Counts how much waits in each lane, and how long another command would have to wait.
+//! Admission control and load shedding: which commands are let into the queue. Counts how much waits in each lane, and
+//! how long another command would have to wait.
 //!
 //! A command whose expected wait is longer than its client would wait is refused at once, with the time after which it
 //! may be sent again. What fits into the very next batch is always let in, however long commits take. The expected wait
@@ -29,8 +30,26 @@ const SHEDDING_FOR: Duration = Duration::from_secs(5);
 /// usually costs.
 const UNKNOWN_ROW_NS: u64 = 10_000;
 
-/// The shortest and the longest time that a refused client is asked to wait. The estimate is not good for more.
-pub const RETRY_AFTER: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// The shortest and the longest `Retry-After` of a command that is shed. The estimate of the wait is not good for more.
+pub const SHED_RETRY_AFTER: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// Most commands of operators that wait.
+const MAX_OPERATOR_COMMANDS: usize = 4_096;
+
+/// Most commands of workers that wait.
+const MAX_WORKER_COMMANDS: usize = 16_384;
+
+/// Most commands of the server itself that wait. It sends one after the other.
+const MAX_SERVER_COMMANDS: usize = 1_024;
+
+/// Most rows of the commands that wait in one lane: whole inventories are kept in memory while they wait.
+const MAX_WAITING_ROWS: usize = 20 * MAX_BATCH_ROWS;
+
+/// The longest expected wait with which a command of an operator is let in.
+const MAX_OPERATOR_WAIT: Duration = Duration::from_secs(8);
+
+/// The longest expected wait with which a command of a worker is let in.
+const MAX_WORKER_WAIT: Duration = Duration::from_secs(5);
 
 /// The limits of a lane.
 pub struct LaneLimits {
@@ -50,13 +69,15 @@ pub const SHARES: usize = 4;
 /// Requests time out after 10 s (`http::options`). A command whose wait may come near that is not let in, because its
 /// work would be for nobody.
 pub fn limits(lane: Lane) -> LaneLimits {
-    // Whole inventories are kept in memory while they wait.
-    let waiting_rows = 20 * MAX_BATCH_ROWS;
+    let waiting_rows = MAX_WAITING_ROWS;
     match lane {
-        Lane::Operators => LaneLimits { waiting: 4_096, waiting_rows, share: 1, wait: Some(Duration::from_secs(8)) },
-        // The server sends one after the other.
-        Lane::Server => LaneLimits { waiting: 1_024, waiting_rows: usize::MAX, share: 1, wait: None },
-        Lane::Workers => LaneLimits { waiting: 16_384, waiting_rows, share: 2, wait: Some(Duration::from_secs(5)) },
+        Lane::Operators => {
+            LaneLimits { waiting: MAX_OPERATOR_COMMANDS, waiting_rows, share: 1, wait: Some(MAX_OPERATOR_WAIT) }
+        }
+        Lane::Server => LaneLimits { waiting: MAX_SERVER_COMMANDS, waiting_rows: usize::MAX, share: 1, wait: None },
+        Lane::Workers => {
+            LaneLimits { waiting: MAX_WORKER_COMMANDS, waiting_rows, share: 2, wait: Some(MAX_WORKER_WAIT) }
+        }
     }
 }
 
@@ -204,7 +225,7 @@ impl Backlog {
         let Some(wait) = wait else { return Ok(()) };
         self.refused.fetch_add(commands as u64, Ordering::Relaxed);
         self.last_refusal.store(self.elapsed_ms().max(1), Ordering::Relaxed);
-        let (least, most) = RETRY_AFTER;
+        let (least, most) = SHED_RETRY_AFTER;
         Err(Error::Busy { retry_after: wait.clamp(least, most) })
     }
 

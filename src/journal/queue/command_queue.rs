@@ -248,7 +248,7 @@ mod tests {
     use crate::clock::Timestamp;
     use crate::journal::batch::Batch;
     use crate::journal::liveness_signs::LivenessSign;
-    use crate::journal::queue::backlog::RETRY_AFTER;
+    use crate::journal::queue::backlog::SHED_RETRY_AFTER;
 
     /// A command that writes so many rows.
     #[derive(Clone)]
@@ -441,7 +441,7 @@ mod tests {
             }
         };
         assert_eq!(taken, limits(Lane::Workers).waiting);
-        assert_eq!(refused.retry_after(), Some(RETRY_AFTER.0), "{refused}");
+        assert_eq!(refused.retry_after(), Some(SHED_RETRY_AFTER.0), "{refused}");
         assert!(queue.sender.backlog.sheds_load());
         assert_eq!((queue.sender.backlog.take_refused(), queue.sender.backlog.take_refused()), (1, 0));
         queue.send(Lane::Operators, 2).unwrap();
