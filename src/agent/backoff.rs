@@ -102,7 +102,7 @@ mod tests {
     }
 
     proptest! {
-        /// The server's grace after a start or an outage is one time-out: see `liveness`.
+        /// The server's grace after a start or an outage is one time-out: see `liveness_sweeper`.
         #[test]
         fn whatever_the_time_out_a_worker_is_heard_within_the_grace_of_a_server_that_is_back(
             exponent in 0.0..9.0_f64,

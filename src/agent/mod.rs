@@ -2,14 +2,14 @@
 //!
 //! The agent is one loop: register, then send a heartbeat whenever the server asks for the next one, and register again
 //! when the server does not know the worker any more. This file has the options and the loop. What is read of the host
-//! is in `host` and [`inventory`], what a heartbeat carries is decided in `heartbeat`, which server it is sent to in
+//! is in `host` and [`inventory`], what a heartbeat carries is decided in `heartbeat_planner`, which server it is sent to in
 //! `servers`, how long to wait after a failure in `backoff`.
 //!
 //! **Invariant:** the agent is a client of the public API and imports nothing of the server. A heartbeat is sent even
 //! if the inventory cannot be read: a worker that cannot list its VMs is alive.
 
 mod backoff;
-mod heartbeat;
+mod heartbeat_planner;
 mod host;
 pub mod inventory;
 mod servers;
@@ -29,7 +29,7 @@ use tracing::{debug, info, warn};
 use uuid::Uuid;
 
 use self::backoff::Backoff;
-use self::heartbeat::HeartbeatPlanner;
+use self::heartbeat_planner::HeartbeatPlanner;
 use self::host::Host;
 use self::inventory::hypervisor::Hypervisor;
 use self::inventory::processes::HostProcesses;

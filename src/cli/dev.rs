@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
-use super::listen::{ListenOptions, url_from_here};
+use super::listen_address::{ListenOptions, url_from_here};
 use super::output::print;
 
 /// How long the fleet may take to register before the addresses are printed all the same.

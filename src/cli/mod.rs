@@ -5,7 +5,7 @@
 
 mod dev;
 mod graphql;
-mod listen;
+mod listen_address;
 mod migrate;
 mod output;
 mod serve;

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::graphql::GraphqlArgs;
-use super::listen::{ListenOptions, url_from_here};
+use super::listen_address::{ListenOptions, url_from_here};
 
 #[derive(Args, Clone, Debug)]
 pub struct ServeOptions {

@@ -2,7 +2,7 @@
 //! and long polls.
 //!
 //! That a worker becomes offline is no commit, so that nobody is woken by the feed. Announcing it is not done here but
-//! by [`liveness`](crate::liveness_sweeper).
+//! by [`liveness_sweeper`](crate::liveness_sweeper).
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};

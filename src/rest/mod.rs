@@ -10,6 +10,7 @@ mod error;
 mod etag;
 mod events;
 mod filter_params;
+mod health;
 mod heartbeats;
 mod idempotent_response;
 mod json_lists;
@@ -52,7 +53,7 @@ pub fn routes(resolvers: Resolvers, closing: CancellationToken) -> Routes {
         .route("/api/v1/vms", get(vms::list))
         .route("/api/v1/vms/{id}", get(vms::one))
         .route("/api/v1/events", get(events::list))
-        .route("/api/v1/health", get(clusters::health))
+        .route("/api/v1/health", get(health::health))
         .route("/api/v1/openapi.json", get(openapi::show));
     let one_heartbeat = RouteOptions::NOTHING.body(HEARTBEAT_BODY).quiet();
     let many_heartbeats = RouteOptions::NOTHING.body(HEARTBEATS_BODY).quiet();

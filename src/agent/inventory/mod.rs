@@ -3,10 +3,10 @@
 //! A [`VmSource`] lists the VMs of one place; [`Inventory`] asks all sources for every heartbeat, on a blocking thread
 //! and under a time-out. The source of every host is [`processes`], which finds [`hypervisor`]s among the processes.
 //! `qemu`, `firecracker` and `cloud_hypervisor` each parse the arguments of one hypervisor into a `guest`; `arguments`
-//! has what their command lines have in common. `changes` logs which VMs appeared and went. A VM manager with an API of
+//! has what their command lines have in common. `change_log` logs which VMs appeared and went. A VM manager with an API of
 //! its own would be another implementation of the trait.
 //!
-//! What the server makes of an inventory, and when it is sent whole, is not decided here: see `agent::heartbeat`.
+//! What the server makes of an inventory, and when it is sent whole, is not decided here: see `agent::heartbeat_planner`.
 
 mod arguments;
 mod change_log;

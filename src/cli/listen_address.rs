@@ -1,5 +1,5 @@
-//! The address that a server listens on, and the refusal to listen on one that other machines reach without
-//! `--insecure`.
+//! The address that a server listens on (`--listen`), and the refusal to listen on one that other machines reach
+//! without `--insecure`. Accepting connections is not here, but in `http::server::listener`.
 
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
