@@ -42,6 +42,7 @@ mod long_queries;
 mod migrations;
 mod negotiation;
 mod nul_and_unicode;
+mod numbers;
 mod openapi;
 mod openapi_clients;
 mod oracle;
