@@ -1,4 +1,5 @@
-//! Questions: how many a second are answered, by us and by others, of the same data.
+//! Reads: how many queries a second are answered, by us and by others, of the same data. How the others are installed
+//! and started is in `peers.rs`, the text of the queries in `questions.rs`.
 
 use std::path::Path;
 

@@ -1,4 +1,7 @@
-//! The change log.
+//! The table of the change log, `event`, with its index and the bounds of what is still there.
+//!
+//! What an event is lies in `entity/src/event.rs`; how long events are kept is not here, but in
+//! `src/journal/retention.rs`.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{big_integer, text, text_null, timestamp_with_time_zone};

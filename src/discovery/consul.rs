@@ -1,7 +1,8 @@
-//! The five calls of Consul's HTTP API that are needed, over an HTTP client of their own.
+//! The client of Consul: the five calls of its HTTP API that are needed, over an HTTP client of their own.
 //!
 //! The client is separate from the one that carries heartbeats, with limits of its own, so that connections to a Consul
-//! that hangs never stand in the way of one.
+//! that hangs never stand in the way of one. Name, tags and meta data of what is registered are not here, but in
+//! [`service`](super::service).
 
 use std::collections::BTreeMap;
 use std::fmt;

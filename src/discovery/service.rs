@@ -1,4 +1,5 @@
-//! What is announced: a server, or a worker.
+//! The service that is registered in Consul, a server or a worker: its name, id, address, tags and meta data. The call
+//! that registers it is in [`consul`](super::consul).
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};

@@ -1,8 +1,9 @@
-//! An error as HTTP clients read it: [`HttpError`], the documented body `{"error": …, "message": …, "code": …}`.
+//! An error as HTTP clients read it: [`HttpError`], the documented body `{"error": …, "message": …, "code": …}`, and
+//! the default `Retry-After` of a 429 or 503.
 //!
-//! Which domain error becomes which status is not decided here but in `rest::error`. The middleware that gives the errors
-//! of axum, tower and panics this form, and writes RFC 9457's form for those who ask for it, is
-//! [`error_shape`](super::middleware::error_shape).
+//! Which domain error becomes which status is not decided here but in `rest::error`, and the `Retry-After` of a command
+//! that is shed in `journal::queue::backlog`. The middleware that gives the errors of axum, tower and panics this form,
+//! and writes RFC 9457's form for those who ask for it, is [`error_shape`](super::middleware::error_shape).
 
 use std::{borrow::Cow, fmt, time::Duration};
 

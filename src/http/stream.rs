@@ -1,5 +1,6 @@
-//! Streaming responses: the headers that keep proxies from buffering them, and how often an idle one shows that it is
-//! alive.
+//! Streaming responses (server-sent events): the headers that keep proxies from buffering them, and the interval of
+//! their keep-alives. What a stream sends is not here, but in `resolvers::watch`; WebSockets are in
+//! `graphql::transport`.
 
 use std::time::Duration;
 

@@ -1,4 +1,8 @@
-//! The state that all handlers share, the reading that each query begins with, and the longest wait of a long poll.
+//! The state that all REST handlers share, the reading that each query begins with, and the longest wait of a long
+//! poll.
+//!
+//! The routes are not here, but in [`rest`](super); when a long poll is answered is decided in `resolvers::long_poll`.
+//! The state of the GraphQL handlers is in `graphql::transport::endpoint`.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,7 @@
-//! The handler of `/events`: the change log, as a page or as a stream that can be resumed.
+//! The handler of `/events`: the change log, as a page or as a stream of server-sent events that can be resumed.
+//!
+//! What a stream sends, and how it resumes, is not decided here, but in [`watch`](crate::resolvers::watch); how long
+//! events are kept is in `journal::retention`.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;

@@ -1,4 +1,6 @@
-//! The options of a simulation, for `aetherium simulate` and `aetherium dev`.
+//! The flags of `aetherium simulate`, with their defaults; `aetherium dev` fills in the same options. What they do is
+//! not here: the workers are in [`fleet`](super::fleet), their VMs and churn in
+//! [`simulated_inventory`](super::simulated_inventory).
 
 use std::time::Duration;
 

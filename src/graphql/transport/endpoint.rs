@@ -1,4 +1,6 @@
-//! The state that the handlers of all transports share.
+//! The state that the handlers of all GraphQL transports share: executor, request cache, origins, open WebSockets. The
+//! state of the REST handlers is in `rest::endpoint`; the handlers are in [`http`](super::http), [`sse`](super::sse)
+//! and [`websocket`](super::websocket).
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;

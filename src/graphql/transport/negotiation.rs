@@ -1,7 +1,8 @@
-//! Content negotiation: whether a response is `application/graphql-response+json`, plain JSON or an event stream, and
-//! the statuses and error bodies that go with each.
+//! Content negotiation of GraphQL over HTTP: whether a response is `application/graphql-response+json`, plain JSON or
+//! an event stream, and the statuses, error bodies and `Cache-Control` that go with each.
 //!
-//! The response itself is serialized in [`response`](crate::graphql::execution::response).
+//! How `Accept` is parsed is not here, but in `http::negotiation`; the response itself is
+//! serialized in [`response`](crate::graphql::execution::response).
 
 use std::sync::LazyLock;
 

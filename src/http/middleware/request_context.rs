@@ -1,8 +1,11 @@
-//! The request context: what the middleware knows about one request, shared with its handler.
+//! The request context: what the middleware knows about one request such as its id, shared with its handler.
 //!
 //! The outermost middleware opens a [`RequestContext`], and handlers ask it through the task that runs them. It is a
 //! task-local and not in the request's extensions, because hardly any request has extensions otherwise, and they take
 //! three allocations.
+//!
+//! The log line of a request is not written here, but in [`stack`](super::stack); the names of the headers that carry a
+//! request id are in [`header_template`](crate::http::header_template).
 
 use std::{
     cell::RefCell,

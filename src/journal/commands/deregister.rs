@@ -1,4 +1,8 @@
 //! A worker deregisters, or an operator takes it out of service or purges it.
+//!
+//! A worker that only fell silent is not deregistered: [`announce_offline`](super::announce_offline) says so. To keep
+//! new VMs away from a worker is [`set_scheduling_policy`](super::set_scheduling_policy) (drain, activate), and a
+//! purged worker's tombstone goes by [`prune_tombstones`](super::prune_tombstones).
 
 use std::sync::Arc;
 

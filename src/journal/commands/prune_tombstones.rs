@@ -1,4 +1,7 @@
-//! The server removes the tombstones of workers that were purged long ago.
+//! The server prunes tombstones: it deletes those of workers that were purged long ago.
+//!
+//! How long and how many tombstones are kept is not decided here, but in [`retention`](crate::journal::retention), as
+//! it is for events and idempotency records, which are pruned without a command.
 
 use super::{Command, Lane};
 use crate::cluster::{Snapshot, WorkerId};

@@ -1,8 +1,12 @@
-//! The writer: the task that commits.
+//! The writer: the task that commits batches of commands, and polls for the commits of other servers.
 //!
 //! It takes the commands that wait, decides them on the latest state, commits them as one batch with one revision,
 //! publishes the new snapshot, and only then sends the replies. While one batch commits, the next one collects in the
 //! queue, so that no timer is needed to form batches.
+//!
+//! What a command decides is not here, but in [`commands`](crate::journal::commands); what a poll reads is applied in
+//! [`known_state`](crate::journal::follow::known_state); the time-outs of a commit and of a poll are in
+//! [`watchdog`].
 
 use std::collections::BTreeMap;
 use std::fmt;

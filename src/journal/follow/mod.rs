@@ -1,8 +1,9 @@
-//! How this server comes to know what is committed: at its start, by its own commits, and by those of other servers on
-//! the same PostgreSQL.
+//! Following other servers on the same PostgreSQL: how this server comes to know what is committed, at its start, by
+//! its own commits and by theirs.
 //!
-//! Other servers are found by polling, twice a second; a notification only has the poll made at once. Nothing here
-//! decides what is committed.
+//! What is read becomes the [known state](known_state); a [notification](notify) of another server has the next poll
+//! made at once. The polls themselves are not here: the [writer](super::commit::writer) makes them, at its
+//! `POLL_PERIOD`. Nothing here decides what is committed.
 
 pub mod known_state;
 pub mod notify;

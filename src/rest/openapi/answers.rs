@@ -1,4 +1,6 @@
-//! Responses: statuses, headers and errors.
+//! The responses of the OpenAPI document: statuses, headers and errors, with their descriptions. The bodies of
+//! successful ones are in [`bodies`](super::bodies); which error has which status is decided in
+//! [`error`](crate::rest::error).
 
 use serde_json::{Value, json};
 use utoipa::openapi::header::{Header, HeaderBuilder};

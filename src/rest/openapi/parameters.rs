@@ -1,4 +1,6 @@
-//! Parameters in paths, query strings and headers.
+//! The parameters of the OpenAPI document: those in paths, query strings and headers, with their descriptions. How a
+//! query string is read is not here, but in [`paging`](crate::rest::paging) and
+//! [`filter_params`](crate::rest::filter_params).
 
 use serde_json::Value;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
