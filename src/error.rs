@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use sea_orm::DbErr;
 
+use crate::auth::Denied;
+
 /// Result of everything that can fail with an [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -27,6 +29,10 @@ pub enum Kind {
     Stale,
     /// Take a new idempotency key: this one came with another request.
     KeyReused,
+    /// Send a token that the server accepts.
+    Unauthenticated,
+    /// Ask somebody whose role allows it.
+    Forbidden,
     /// Wait for as long as the error says, if it does, and try again: the server sheds load.
     Overloaded,
     /// Try again in a moment: the revision that the caller has seen elsewhere has not arrived at this server.
@@ -67,6 +73,27 @@ pub enum Error {
     /// No VM has this id.
     #[error("VM not found: {0}")]
     VmNotFound(String),
+    /// No token has this id.
+    #[error("Token not found: {0}")]
+    TokenNotFound(String),
+    /// No token can have the id that was sent, which is not repeated: it may be most of a token.
+    #[error("Token not found: the id of a token has 12 letters and digits")]
+    NoTokenId,
+    /// The caller may not do this.
+    #[error("{0}")]
+    Denied(#[from] Denied),
+    /// A registration of a worker that another token speaks for.
+    #[error(
+        "Worker {0} is registered, and this token does not speak for it. Register another id, or have the worker purged \
+         first."
+    )]
+    OwnedByAnother(String),
+    /// A registration of one worker too many.
+    #[error("The token speaks for {max} workers already, which is as many as it may")]
+    TooManyWorkers {
+        /// How many it may speak for.
+        max: u32,
+    },
     /// A heartbeat for a worker that is not registered.
     #[error("Worker not found: {0}. Register it again, then send heartbeats.")]
     NotRegistered(String),
@@ -253,15 +280,21 @@ impl Error {
             Self::Invalid { .. } => Kind::InvalidArgument,
             Self::WorkerNotFound(_)
             | Self::VmNotFound(_)
+            | Self::TokenNotFound(_)
+            | Self::NoTokenId
             | Self::NotRegistered(_)
             | Self::HasLeft(_)
             | Self::UnknownIncarnation { .. } => Kind::NotFound,
+            Self::Denied(Denied::Unauthenticated(_)) => Kind::Unauthenticated,
+            Self::Denied(Denied::Role { .. } | Denied::FirstToken | Denied::NotItsWorker(_)) => Kind::Forbidden,
             Self::Superseded { .. }
             | Self::BootIsOver { .. }
             | Self::AnotherProcess { .. }
             | Self::OnAnotherHostBoot { .. }
             | Self::SaidBefore { .. }
             | Self::HoldsVms { .. }
+            | Self::OwnedByAnother(_)
+            | Self::TooManyWorkers { .. }
             | Self::NotOfThisDatabase { .. } => Kind::Conflict,
             Self::StaleRevision { .. }
             | Self::UnknownRevision { .. }
@@ -284,6 +317,9 @@ impl Error {
             Self::Invalid { field, .. } => Subject { argument: Some(field), ..Subject::default() },
             Self::WorkerNotFound(id)
             | Self::VmNotFound(id)
+            | Self::TokenNotFound(id)
+            | Self::Denied(Denied::NotItsWorker(id))
+            | Self::OwnedByAnother(id)
             | Self::NotRegistered(id)
             | Self::HasLeft(id)
             | Self::NothingToMatch(id)
@@ -302,6 +338,9 @@ impl Error {
                 Subject { current_revision: Some(*current), ..Subject::default() }
             }
             Self::KeyReused(_)
+            | Self::NoTokenId
+            | Self::Denied(Denied::Unauthenticated(_) | Denied::Role { .. } | Denied::FirstToken)
+            | Self::TooManyWorkers { .. }
             | Self::Busy { .. }
             | Self::NoConnectionForWorkers
             | Self::ShuttingDown

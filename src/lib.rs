@@ -38,6 +38,7 @@
 //! except those about history.
 
 pub mod agent;
+pub mod auth;
 pub mod client;
 pub mod clock;
 pub mod cluster;

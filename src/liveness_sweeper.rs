@@ -15,6 +15,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::auth::Caller;
 use crate::clock::{Clock, Timestamp};
 use crate::cluster::{Availability, LivenessCutoff, Snapshot, WorkerId};
 use crate::error::Result;
@@ -211,7 +212,7 @@ impl LivenessSweeper {
         let chunks = heard.chunks(WORKERS_PER_COMMIT);
         let signs =
             chunks.map(|heard| RecordLivenessSigns { signs: heard.to_vec(), offline_after: self.offline_after });
-        let submitted: Vec<_> = signs.map(|signs| self.journal.submit(signs)).collect();
+        let submitted: Vec<_> = signs.map(|signs| self.journal.submit(signs, &Caller::server())).collect();
         let mut outcome = Ok(());
         for submitted in submitted {
             let committed = match submitted {

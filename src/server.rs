@@ -27,7 +27,7 @@ use crate::clock::Clock;
 use crate::discovery::{self, Announcer, CheckState, CheckStatus, Consul};
 use crate::error::Error;
 use crate::graphql::{DocumentCache, GraphqlOptions, ManifestError};
-use crate::http::{self, HttpOptions, ListenerOptions};
+use crate::http::{self, Authenticator, HttpOptions, ListenerOptions};
 use crate::journal::{Database, FileMoved, Journal, OpenError, Retention, RetentionPruner};
 use crate::liveness_sweeper::{self, LivenessSweeper};
 use crate::resolvers::Resolvers;
@@ -54,6 +54,9 @@ pub struct ServerOptions {
     pub database_url: String,
     /// Whether to apply pending migrations at the start.
     pub migrate: bool,
+    /// Whether another server may have the database, which has to exist then: for a command that commits a little and
+    /// ends. On PostgreSQL another server always may.
+    pub is_beside: bool,
     /// The time-out and the interval of heartbeats.
     pub timing: Timing,
     /// How much of the change log to keep.
@@ -70,6 +73,7 @@ impl ServerOptions {
         Self {
             database_url: database_url.into(),
             migrate: true,
+            is_beside: false,
             timing: Timing::default(),
             retention: Retention::default(),
             http: HttpOptions::default(),
@@ -163,7 +167,10 @@ impl Server {
         begin: BoxFuture<'static, ()>,
     ) -> Result<Self, StartError> {
         let documents = DocumentCache::open(&options.graphql).await?;
-        let database = Database::connect(&options.database_url).await?;
+        let database = match options.is_beside {
+            true => Database::connect_beside(&options.database_url).await?,
+            false => Database::connect(&options.database_url).await?,
+        };
         if options.migrate {
             database.migrate().await?;
         } else if !database.is_migrated().await? {
@@ -184,7 +191,10 @@ impl Server {
             }
         });
         // Before anybody asks. If it fails, the sweeper tries again each second.
-        if let Err(error) = liveness_sweeper::correct_times(&journal, &clock).await {
+        // Not beside a server, which has its own clock.
+        if !options.is_beside
+            && let Err(error) = liveness_sweeper::correct_times(&journal, &clock).await
+        {
             warn!(error = %error.chain(), "times in the future could not be corrected");
         }
         let resolvers = Resolvers::new(journal.clone(), clock.clone(), options.timing);
@@ -253,15 +263,18 @@ impl Server {
         &self,
     ) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static + use<>
     {
+        let resolvers = self.resolvers.clone();
+        let authenticator = Authenticator::new(move |credential| resolvers.authenticate(credential));
         let graphql = graphql::routes(
             self.documents.clone(),
             self.resolvers.clone(),
+            authenticator.clone(),
             &self.options.http.cors_origins,
             self.sockets.clone(),
             self.closing.clone(),
         );
         let rest = rest::routes(self.resolvers.clone(), self.closing.clone());
-        http::with_middleware(rest.merge(graphql).merge(pages::routes()), &self.options.http)
+        http::with_middleware(rest.merge(graphql).merge(pages::routes()), &self.options.http, authenticator)
     }
 
     /// Serves on a listener until told to stop, then shuts down in order: the registration in Consul goes, no

@@ -23,8 +23,10 @@ use tracing_subscriber::registry::LookupSpan;
 /// Says what is logged, in the words of tracing's filters: `debug`, `warn,aetherium::journal=trace`.
 const FILTER: &str = "AETHERIUM_LOG";
 
-/// Libraries that talk about themselves. They do so again if the filter names them.
-const TALKATIVE: &str = "sqlx=warn,sea_orm=warn,hyper=warn,reqwest=warn,rustls=warn,h2=warn";
+/// Libraries that talk about themselves. They do so again if the filter names them. At trace level, those of HTTP/2 and of
+/// WebSocket write what clients send, tokens included.
+const TALKATIVE: &str =
+    "sqlx=warn,sea_orm=warn,hyper=warn,reqwest=warn,rustls=warn,h2=warn,tungstenite=warn,tokio_tungstenite=warn";
 
 /// The levels, each with all before it.
 const LEVELS: &str = "off, error, warn, info, debug, trace";

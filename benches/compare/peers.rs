@@ -1,7 +1,7 @@
 //! The other servers of the comparison, on Node: how they are installed and started. They are installed as the lock
 //! file beside their sources names them, below the folder that everything is built into.
 //!
-//! What they are asked, and how fast they answer, is not here: see `reads.rs`.
+//! Which there are (`PEERS`), what they are asked, and how fast they answer, is not here: see `reads.rs`.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! Reads: how many queries a second are answered, by us and by others, of the same data. How the others are installed
-//! and started is in `peers.rs`, the text of the queries in `questions.rs`.
+//! Reads: how many queries a second are answered, by us and by others, of the same data. Which others there are is
+//! listed here (`PEERS`); how they are installed and started is in `peers.rs`, the text of the queries in `questions.rs`.
 
 use std::path::Path;
 

@@ -45,6 +45,7 @@ impl House {
         let options = ServerOptions {
             database_url: format!("sqlite://{}", folder.path().join("cluster.db").display()),
             migrate: true,
+            is_beside: false,
             timing: Timing { offline_after: Duration::from_secs(24 * 60 * 60), ..Timing::default() },
             retention: Retention::default(),
             http: HttpOptions::default(),

@@ -19,6 +19,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aetherium::auth::Caller;
 use aetherium::cluster::{Changes, View, WorkerStatus};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use futures_util::future::join_all;
@@ -87,11 +88,14 @@ fn commits(criterion: &mut Criterion) {
     group.bench_function("128 beats, SQLite", |bencher| {
         bencher.to_async(&house.runtime).iter(|| {
             round += 1;
-            let beats = (0..BATCH).map(|worker| {
-                let input = serde_json::from_value(beat(worker, round)).unwrap();
-                let resolvers = house.resolvers.clone();
-                async move { resolvers.record_heartbeat(&Fleet::id(worker), input).await.unwrap() }
-            });
+            let beats =
+                (0..BATCH).map(|worker| {
+                    let input = serde_json::from_value(beat(worker, round)).unwrap();
+                    let resolvers = house.resolvers.clone();
+                    async move {
+                        resolvers.record_heartbeat(&Caller::unrestricted(), &Fleet::id(worker), input).await.unwrap()
+                    }
+                });
             join_all(beats)
         });
     });

@@ -24,6 +24,14 @@ pub struct Model {
     pub vm_id: Option<String>,
     /// Who caused it.
     pub actor: Option<String>,
+    /// Id of the token of who caused it.
+    pub actor_token_id: Option<String>,
+    /// Name of that token.
+    pub actor_name: Option<String>,
+    /// Id of the request that caused it.
+    pub request_id: Option<String>,
+    /// IP address from which that came.
+    pub address: Option<String>,
     /// The reason that was given.
     pub reason: Option<String>,
     /// What happened, as a sentence.
@@ -73,6 +81,16 @@ impl Entity {
     /// Keeps entries about one of these workers.
     pub fn about_workers(ids: Vec<String>) -> sea_orm::sea_query::SimpleExpr {
         Expr::col(Column::WorkerId).is_in(ids)
+    }
+
+    /// Keeps entries that one of these caused.
+    pub fn by_actors<'a>(actors: impl IntoIterator<Item = &'a str>) -> sea_orm::sea_query::SimpleExpr {
+        Expr::col(Column::Actor).is_in(actors)
+    }
+
+    /// Keeps entries that somebody caused with one of these tokens.
+    pub fn by_tokens(ids: Vec<String>) -> sea_orm::sea_query::SimpleExpr {
+        Expr::col(Column::ActorTokenId).is_in(ids)
     }
 
     /// Keeps entries of one of these kinds.

@@ -12,6 +12,7 @@ pub mod cluster;
 pub mod epoch;
 pub mod event;
 pub mod idempotency_record;
+pub mod token;
 pub mod vm;
 pub mod worker;
 pub mod worker_tombstone;

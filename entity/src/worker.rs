@@ -84,6 +84,9 @@ pub struct Model {
     /// Since when it has been draining. Written by drain and activate only.
     pub drain_started_at: Option<DateTimeUtc>,
 
+    /// Id of the token that speaks for the worker. Written by registrations.
+    pub token_id: Option<String>,
+
     /// `online` or `offline`, as the change log last announced it. Written by announcements.
     pub last_announced_availability: String,
 

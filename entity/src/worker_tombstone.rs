@@ -1,5 +1,6 @@
 //! Tombstones: what is left for a while of a worker that was purged. A later worker of its id counts on from its last
-//! incarnation, and a registration that arrives late is recognised by the boot ids of its process and refused.
+//! incarnation, and a registration that arrives late is recognised by the boot ids of its process and refused. How long they
+//! are kept is decided by `journal::retention`.
 
 use sea_orm::entity::prelude::*;
 use sea_orm::{QueryOrder, Select};

@@ -1,4 +1,5 @@
-//! Workers, their VMs, and tombstones of workers that were purged.
+//! The tables of workers, their VMs, and tombstones of workers that were purged, with their indexes. Their rows as structs
+//! are in `entity`.
 //!
 //! Ids and names may have 255 characters of any script. A length limit of a column would count bytes
 //! on one database and characters on the other, so columns are `text`; the server checks lengths

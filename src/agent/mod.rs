@@ -35,7 +35,10 @@ use self::inventory::hypervisor::Hypervisor;
 use self::inventory::processes::HostProcesses;
 use self::inventory::{Inventory, InventoryChanges, VmSource};
 use self::servers::ServerSelector;
-use crate::client::{Client, ClientError, HeartbeatReply, LifeOf, Registration, RetryLimits, VmReport};
+use crate::client::{
+    Client, ClientError, ClientToken, HeartbeatReply, LifeOf, Registration, RetryLimits, TokenFileError, TokenOptions,
+    VmReport,
+};
 use crate::discovery::{
     Announcer, CheckState, CheckStatus, Consul, ConsulError, ConsulOptions, Finder, Service, find_servers,
 };
@@ -79,6 +82,10 @@ pub struct AgentOptions {
     /// last one to try.
     #[arg(long, env = "AETHERIUM_SERVER", value_name = "URL", required_unless_present = "consul")]
     pub server: Option<String>,
+
+    /// Whose word this worker is.
+    #[command(flatten)]
+    pub token: TokenOptions,
 
     /// Id of this worker in the cluster; by default the host name.
     #[arg(long, env = "AETHERIUM_AGENT_ID")]
@@ -145,6 +152,7 @@ impl AgentOptions {
         Self {
             action: AgentAction::Report,
             server: Some(server.into()),
+            token: TokenOptions::default(),
             id: None,
             hostname: None,
             address: None,
@@ -209,6 +217,9 @@ pub enum AgentError {
     /// The server's address cannot be used.
     #[error(transparent)]
     Server(ClientError),
+    /// The token cannot be read.
+    #[error(transparent)]
+    Token(TokenFileError),
     /// Neither a server nor a Consul was named.
     #[error("there is no server to report to; name one with --server, or find one with --consul")]
     NoServer,
@@ -275,6 +286,7 @@ pub fn run(options: AgentOptions, shutdown: CancellationToken) -> BoxFuture<'sta
 
 async fn run_until(options: AgentOptions, shutdown: CancellationToken) -> Result<(), AgentError> {
     let consul = options.consul.client().map_err(AgentError::Consul)?;
+    let token = options.token.read().map_err(AgentError::Token)?;
     let named = given(options.server.as_deref());
     // An invalid address is reported before anything else is done.
     if let Some(url) = &named {
@@ -286,7 +298,7 @@ async fn run_until(options: AgentOptions, shutdown: CancellationToken) -> Result
         _ => {}
     }
     if options.action == AgentAction::Leave {
-        return leave(named.as_deref(), consul, &options).await;
+        return leave(named.as_deref(), consul, token, &options).await;
     }
     let registration = options.registration(Host::read().await, inventory::hypervisor::installed)?;
     let id = given(options.id.as_deref()).unwrap_or_else(|| registration.hostname.clone());
@@ -303,7 +315,7 @@ async fn run_until(options: AgentOptions, shutdown: CancellationToken) -> Result
         discovery.spawn(finder.run());
         found
     });
-    let servers = ServerSelector::new(&id, named.as_deref(), found).map_err(AgentError::Server)?;
+    let servers = ServerSelector::new(&id, named.as_deref(), found, token).map_err(AgentError::Server)?;
     let agent = Agent::new(servers, id, registration, sources);
     let leaves = options.leave_on_stop;
     let announcer = consul.filter(|_| options.consul_announce).map(|consul| {
@@ -331,19 +343,25 @@ async fn run_until(options: AgentOptions, shutdown: CancellationToken) -> Result
 
 /// Deregisters the worker that runs on this start of the host. A worker with the same id that has registered from
 /// elsewhere is not touched.
-async fn leave(named: Option<&str>, consul: Option<Consul>, options: &AgentOptions) -> Result<(), AgentError> {
+async fn leave(
+    named: Option<&str>,
+    consul: Option<Consul>,
+    token: Option<ClientToken>,
+    options: &AgentOptions,
+) -> Result<(), AgentError> {
     let id = given(options.id.as_deref()).or_else(|| given(options.hostname.as_deref())).or_else(host::name);
     let id = id.ok_or(AgentError::NoHostname)?;
     let Some(host_boot_id) = host::boot_id() else { return Err(AgentError::NoBootId { id }) };
     let life = LifeOf::HostBoot(&host_boot_id);
     // The server that was named is tried first, since Consul may hang.
     let named = named.map(Client::new).transpose().map_err(AgentError::Server)?;
-    let mut outcome = deregister(named, &id, life).await;
+    let with_token = |client: Client| client.with_token(token.clone());
+    let mut outcome = deregister(named.map(with_token), &id, life).await;
     if matches!(outcome, None | Some(Err(ClientError::Unavailable { .. })))
         && let Some(consul) = &consul
     {
         outcome = match (find_servers(consul).await, outcome) {
-            (Ok(urls), before) => deregister(usable(&urls), &id, life).await.or(before),
+            (Ok(urls), before) => deregister(usable(&urls).map(with_token), &id, life).await.or(before),
             (Err(reason), None) => return Err(AgentError::NotFound { reason }),
             (Err(_), before) => before,
         };
@@ -521,9 +539,16 @@ impl Agent {
                 Err(source @ ClientError::Superseded { .. }) => {
                     return Err(AgentError::Superseded { id: self.id.clone(), source });
                 }
+                // The token does not speak for the worker, as after another one had it for a while: it does once the worker
+                // is registered with it again.
+                Err(error @ ClientError::Refused { status: 403, .. }) => {
+                    self.planner.unanswered(&heartbeat);
+                    self.back_off(&error).await;
+                    return Ok(());
+                }
                 // The worker stays alive even if the server refuses its inventory.
                 Err(error @ ClientError::Refused { .. })
-                    if heartbeat.vms.is_some() || heartbeat.vms_delta.is_some() =>
+                    if !error.is_about_the_token() && (heartbeat.vms.is_some() || heartbeat.vms_delta.is_some()) =>
                 {
                     self.planner.inventory_refused(Instant::now());
                     let id = &self.id;
@@ -754,7 +779,7 @@ mod tests {
         fn agent(url: &str, vms: &Moving) -> Self {
             let registration =
                 Registration { hostname: "node1".into(), boot_id: "boot".into(), ..Registration::default() };
-            let servers = ServerSelector::new("w 1", Some(url), None).unwrap();
+            let servers = ServerSelector::new("w 1", Some(url), None, None).unwrap();
             let agent = Agent::new(servers, "w 1".into(), registration, vec![Box::new(vms.clone())]);
             Self::run(Agent { leave_on_stop: true, ..agent })
         }
@@ -812,7 +837,7 @@ mod tests {
     #[tokio::test]
     async fn an_agent_that_is_only_started_anew_says_no_goodbye() {
         let mut server = FakeServer::answering([]).await;
-        let servers = ServerSelector::new("w 1", Some(&server.url), None).unwrap();
+        let servers = ServerSelector::new("w 1", Some(&server.url), None, None).unwrap();
         let sources: Vec<Box<dyn VmSource>> = vec![Box::new(Moving::default())];
         let agent = Running::run(Agent::new(servers, "w 1".into(), Registration::default(), sources));
         assert!(server.call().await.line.starts_with("PUT"));
@@ -827,7 +852,7 @@ mod tests {
     /// An agent that knows of its servers by Consul, and of one that it was told, and where to name others.
     fn finding(named: Option<&str>, urls: &[&str]) -> (watch::Sender<Vec<String>>, Agent) {
         let (sender, receiver) = watch::channel(Vec::new());
-        let servers = ServerSelector::new("w 1", named, Some(ServerList::new(receiver))).unwrap();
+        let servers = ServerSelector::new("w 1", named, Some(ServerList::new(receiver)), None).unwrap();
         sender.send_replace(urls.iter().map(|url| (*url).to_owned()).collect());
         let vms = Moving::default();
         vms.set(&["vm-1"]);

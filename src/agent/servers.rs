@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::info;
 
-use crate::client::{Client, ClientError, RetryLimits};
+use crate::client::{Client, ClientError, ClientToken, RetryLimits};
 use crate::discovery::ServerList;
 
 /// How many other servers at most share the half of the time for an answer that is not the server in use's.
@@ -33,6 +33,8 @@ pub(super) struct ServerSelector {
     worker_id: String,
     /// The servers that Consul names, if it is asked.
     discovered: Option<ServerList>,
+    /// What all of them are sent.
+    token: Option<ClientToken>,
     /// The server that the operator has configured; the last one to try, if Consul names others.
     configured: Option<Candidate>,
     /// The servers in the order in which they are tried, beginning with the first choice.
@@ -64,11 +66,13 @@ impl ServerSelector {
         worker_id: &str,
         configured: Option<&str>,
         discovered: Option<ServerList>,
+        token: Option<ClientToken>,
     ) -> Result<Self, ClientError> {
-        let configured = configured.map(Candidate::new).transpose()?;
+        let configured = configured.map(|url| Candidate::new(url, token.clone())).transpose()?;
         Ok(Self {
             worker_id: worker_id.to_owned(),
             discovered,
+            token,
             candidates: configured.iter().cloned().collect(),
             configured,
             current: 0,
@@ -199,7 +203,7 @@ impl ServerSelector {
         let urls = in_order_of_preference(&self.worker_id, urls);
         let known = std::mem::take(&mut self.candidates);
         let find_known = |url: &String| known.iter().find(|server| server.url == *url).cloned();
-        let find = |url: &String| find_known(url).or_else(|| Candidate::new(url).ok());
+        let find = |url: &String| find_known(url).or_else(|| Candidate::new(url, self.token.clone()).ok());
         self.candidates = urls.iter().filter_map(find).collect();
         let last = self.answered.as_ref().and_then(find_known);
         // The configured server comes last.
@@ -232,8 +236,8 @@ fn next_trial(roll: f64) -> Instant {
 }
 
 impl Candidate {
-    fn new(url: &str) -> Result<Self, ClientError> {
-        Ok(Self { url: url.to_owned(), client: Client::new(url)? })
+    fn new(url: &str, token: Option<ClientToken>) -> Result<Self, ClientError> {
+        Ok(Self { url: url.to_owned(), client: Client::new(url)?.with_token(token) })
     }
 }
 
@@ -267,7 +271,7 @@ mod tests {
     /// Servers that Consul names for `w1`, and where to name others.
     fn found(named: Option<&str>, urls: &[&str]) -> (watch::Sender<Vec<String>>, ServerSelector) {
         let (sender, receiver) = watch::channel(Vec::new());
-        let servers = ServerSelector::new("w1", named, Some(ServerList::new(receiver))).unwrap();
+        let servers = ServerSelector::new("w1", named, Some(ServerList::new(receiver)), None).unwrap();
         sender.send_replace(list(urls));
         (sender, servers)
     }
@@ -306,7 +310,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_server_is_never_tried_again_without_a_pause() {
-        let mut servers = ServerSelector::new("w1", Some(NAMED), None).unwrap();
+        let mut servers = ServerSelector::new("w1", Some(NAMED), None, None).unwrap();
         for _ in 0..3 {
             assert_eq!(in_use(&mut servers).await, NAMED);
             assert!(!servers.failed());
@@ -417,7 +421,7 @@ mod tests {
         for (count, in_use, others) in [(1, 12.0, 12.0), (2, 6.0, 6.0), (4, 6.0, 2.0), (9, 6.0, 2.0)] {
             let urls: Vec<String> = (0..count).map(|number| format!("http://s{number}:1")).collect();
             let (sender, receiver) = watch::channel(Vec::new());
-            let mut servers = ServerSelector::new("w1", None, Some(ServerList::new(receiver))).unwrap();
+            let mut servers = ServerSelector::new("w1", None, Some(ServerList::new(receiver)), None).unwrap();
             servers.set_request_timeout(Duration::from_secs(12));
             sender.send_replace(urls);
             servers.apply_discovered();

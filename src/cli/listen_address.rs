@@ -20,7 +20,8 @@ pub struct ListenOptions {
           value_parser = listen_address)]
     listen: SocketAddr,
 
-    /// Allow an address that other machines can reach, although nobody is asked who they are.
+    /// Allow an address that other machines can reach, although connections are not encrypted: whoever is on the way reads
+    /// tokens and answers. Without any token, whoever reaches the server can change everything.
     #[arg(long, env = "AETHERIUM_INSECURE", value_parser = BoolishValueParser::new())]
     insecure: bool,
 }
@@ -31,7 +32,7 @@ impl ListenOptions {
         let address = self.listen;
         if !is_loopback(address) && !self.insecure {
             bail!(
-                "Not listening on {address}: other machines may reach it, and whoever does can change everything; \
+                "Not listening on {address}: other machines may reach it, and connections are not encrypted; \
                  if the network or a proxy keeps strangers away, say so with --insecure"
             );
         }

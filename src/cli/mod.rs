@@ -9,6 +9,7 @@ mod listen_address;
 mod migrate;
 mod output;
 mod serve;
+mod token;
 
 use std::env;
 use std::process::ExitCode;
@@ -24,6 +25,7 @@ use self::dev::DevOptions;
 use self::migrate::MigrateOptions;
 use self::output::print;
 use self::serve::ServeOptions;
+use self::token::TokenCommand;
 
 /// Answers for a cluster of workers and their VMs, over REST and GraphQL.
 #[derive(Debug, Parser)]
@@ -48,6 +50,8 @@ enum Command {
     Simulate(SimulateOptions),
     /// Look after the tables of a database by hand.
     Migrate(MigrateOptions),
+    /// Create, list and revoke tokens, straight on the database.
+    Token(TokenCommand),
     /// Print the GraphQL schema.
     Schema,
     /// Print the OpenAPI document of the REST API.
@@ -66,7 +70,7 @@ impl Cli {
     pub fn ends_in_order(&self) -> bool {
         match self.command {
             Command::Serve(_) | Command::Dev(_) | Command::Agent(_) | Command::Simulate(_) => true,
-            Command::Migrate(_) | Command::Schema | Command::Openapi => false,
+            Command::Migrate(_) | Command::Token(_) | Command::Schema | Command::Openapi => false,
         }
     }
 
@@ -84,6 +88,7 @@ impl Cli {
                 }
             }
             Command::Migrate(options) => migrate::run(options).await?,
+            Command::Token(command) => token::run(command).await?,
             Command::Schema => print(aetherium::graphql::sdl().trim_end())?,
             Command::Openapi => print(rest::openapi().trim_end())?,
         }

@@ -5,7 +5,7 @@
 use std::convert::Infallible;
 
 use aetherium::clock::Clock;
-use aetherium::config::DurationSetting;
+use aetherium::config::{DurationSetting, is_loopback};
 use aetherium::discovery::{AdvertiseAddress, AdvertiseError, Consul, ConsulOptions, Service};
 use aetherium::http::{HttpOptions, Origin};
 use aetherium::journal::{Retention, without_password};
@@ -16,7 +16,7 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 use sysinfo::System;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::graphql::GraphqlArgs;
 use super::listen_address::{ListenOptions, url_from_here};
@@ -140,9 +140,22 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken) -> anyhow::
     info!(
         listen.address = %address,
         database = %database_shown,
-        cluster.revision = server.resolvers().read().revision(),
+        cluster.revision = server.resolvers().present().revision(),
         "Listening on {}", url_from_here(address)
     );
+    if server.journal().snapshot().has_tokens() {
+        info!("Callers are asked for a token");
+    } else if is_loopback(address) {
+        info!(
+            "Open to every program of this machine, since there are no tokens: \
+             `aetherium token create --role admin --name me` makes the first, and the server asks for one from then on"
+        );
+    } else {
+        warn!(
+            "Open to everybody who can reach {address}, as --insecure wants it: whoever does can change everything. \
+             `aetherium token create --role admin --name me` makes the first token, and the server asks for one from then on"
+        );
+    }
     let server = match consul {
         Some(consul) => {
             let service = service(address, &consul)?;

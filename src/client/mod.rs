@@ -13,17 +13,19 @@
 //! worker's report for good.
 
 mod retry_limits;
+mod token;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
-use reqwest::{Method, Response, StatusCode, Url, redirect};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, redirect};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use self::retry_limits::REQUEST_TIMEOUT;
 pub use self::retry_limits::RetryLimits;
+pub use self::token::{ClientToken, TokenFileError, TokenOptions};
 
 /// A server that has not accepted a connection by now is down or unreachable; the caller's own back-off does the rest.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -44,6 +46,7 @@ pub struct Client {
     http: reqwest::Client,
     workers: Url,
     timeout: Duration,
+    token: Option<ClientToken>,
 }
 
 impl Client {
@@ -73,13 +76,28 @@ impl Client {
         }
         let http =
             http.build().map_err(|error| ClientError::Url { url: server.to_owned(), reason: root_cause(&error) })?;
-        Ok(Self { http, workers, timeout: REQUEST_TIMEOUT })
+        Ok(Self { http, workers, timeout: REQUEST_TIMEOUT, token: None })
     }
 
     /// The same client, with another limit for a whole call: from the connection to the last byte of the answer.
     #[must_use]
     pub fn with_timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
+    }
+
+    /// The same client, which sends this token; without one, none.
+    #[must_use]
+    pub fn with_token(self, token: Option<ClientToken>) -> Self {
+        Self { token, ..self }
+    }
+
+    /// A request with the limit and the token of this client.
+    fn request(&self, method: Method, url: Url) -> RequestBuilder {
+        let request = self.http.request(method, url).timeout(self.timeout);
+        match &self.token {
+            Some(token) => request.header(AUTHORIZATION, token.header_value()),
+            None => request,
+        }
     }
 
     /// Makes a worker known, or announces a new start of one: `PUT /api/v1/workers/{id}`.
@@ -129,7 +147,7 @@ impl Client {
                 url.query_pairs_mut().append_pair("host_boot_id", host_boot_id);
             }
         }
-        let request = self.http.delete(url).timeout(self.timeout);
+        let request = self.request(Method::DELETE, url);
         let response = request.send().await.map_err(ClientError::network)?;
         match accept(response).await.map_err(ClientError::about_a_known_worker)?.status() {
             StatusCode::NO_CONTENT => Ok(()),
@@ -144,7 +162,7 @@ impl Client {
         url: Url,
         body: &(impl Serialize + Sync),
     ) -> Result<T, ClientError> {
-        let request = self.http.request(method, url).timeout(self.timeout).json(body);
+        let request = self.request(method, url).json(body);
         let response = accept(request.send().await.map_err(ClientError::network)?).await?;
         if !is_json(&response) {
             let message = format!("{} came with {}, not with JSON", response.status(), media_type(&response));
@@ -381,6 +399,11 @@ impl Registered {
 }
 
 impl ClientError {
+    /// Whether the server does not accept the token, or its role: no other heartbeat would fare better.
+    pub fn is_about_the_token(&self) -> bool {
+        matches!(self, Self::Refused { status: 401 | 403, .. })
+    }
+
     fn from_status(status: StatusCode, message: String, retry_after: Option<Duration>) -> Self {
         match status {
             StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => {

@@ -10,6 +10,7 @@ use chrono::TimeDelta;
 use super::event::{Cursor, Event};
 use super::id::WorkerId;
 use super::worker::{Tombstone, Worker};
+use crate::auth::Token;
 use crate::clock::Timestamp;
 
 /// The new values of a snapshot; see [`Snapshot::apply`](super::Snapshot::apply).
@@ -23,6 +24,8 @@ pub struct Changes {
     pub gone: Vec<WorkerId>,
     /// Workers whose tombstones were removed; a worker with the same id may be registered again.
     pub forgotten: Vec<WorkerId>,
+    /// Tokens that were created or revoked.
+    pub tokens: Vec<Arc<Token>>,
 }
 
 /// A step of the cluster from one revision to a later one, as the feed tells it.

@@ -35,6 +35,10 @@ words! {
         VmChanged = "vm_changed",
         /// A VM ceased to hold a slot on a worker.
         VmStopped = "vm_stopped",
+        /// A token was created.
+        TokenCreated = "token_created",
+        /// A token was revoked.
+        TokenRevoked = "token_revoked",
         /// Nothing happened: everything up to this cursor has been told. Sent in streams only.
         Synced = "synced",
         /// The cursor given cannot be resumed; read the present state and go on from this cursor. Sent in streams only.
@@ -69,7 +73,9 @@ impl EventKind {
             | Self::WorkerLeft
             | Self::VmStarted
             | Self::VmChanged
-            | Self::VmStopped => false,
+            | Self::VmStopped
+            | Self::TokenCreated
+            | Self::TokenRevoked => false,
         }
     }
 }
@@ -89,12 +95,27 @@ pub struct Event {
     pub vm_id: Option<VmId>,
     /// Who caused it: `worker`, `operator` or `server`.
     pub actor: Option<Arc<str>>,
+    /// Whose request it was, if it was anybody's.
+    pub audit: Option<Arc<Audit>>,
     /// The reason that was given.
     pub reason: Option<Arc<str>>,
     /// What happened, as a sentence.
     pub message: Arc<str>,
     /// The oldest cursor that can still be resumed; told by `Resync` only.
     pub oldest_cursor: Option<Cursor>,
+}
+
+/// The request that caused an event, for the audit trail.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Audit {
+    /// The id of the token that it came with.
+    pub token_id: Option<Arc<str>>,
+    /// The name of that token.
+    pub name: Option<Arc<str>>,
+    /// Its id.
+    pub request_id: Option<Arc<str>>,
+    /// The IP address that it came from.
+    pub address: Option<Arc<str>>,
 }
 
 /// Which events match: fields are ANDed, entries of a list ORed. A list that is none matches every event; an empty list
@@ -105,15 +126,26 @@ pub struct EventFilter {
     pub worker_ids: Option<Vec<String>>,
     /// Events of one of these kinds.
     pub kinds: Option<Vec<EventKind>>,
+    /// Events that one of these caused.
+    pub actors: Option<Vec<Actor>>,
+    /// Events that somebody caused with one of these tokens, by their public ids.
+    pub actor_token_ids: Option<Vec<String>>,
 }
 
 impl EventFilter {
     /// Whether the event matches.
     pub fn matches(&self, event: &Event) -> bool {
-        let Self { worker_ids, kinds } = self;
+        let Self { worker_ids, kinds, actors, actor_token_ids } = self;
+        let token_id = event.audit.as_ref().and_then(|audit| audit.token_id.as_deref());
         worker_ids.as_ref().is_none_or(|wanted| {
             event.worker_id.as_ref().is_some_and(|id| wanted.iter().any(|wanted| wanted == id.as_str()))
         }) && kinds.as_ref().is_none_or(|wanted| wanted.contains(&event.kind))
+            && actors
+                .as_ref()
+                .is_none_or(|wanted| wanted.iter().any(|wanted| event.actor.as_deref() == Some(wanted.as_str())))
+            && actor_token_ids
+                .as_ref()
+                .is_none_or(|wanted| token_id.is_some_and(|id| wanted.iter().any(|wanted| wanted == id)))
     }
 }
 

@@ -207,12 +207,55 @@ macro_rules! event_fields {
             vm_id: OptionalId [everywhere] = event.event.vm_id.as_ref().map(VmId::as_str);
             /// Who caused it: `worker`, `operator` or `server`. That a worker is offline, or back, is what the server finds.
             actor: OptionalText [everywhere] = event.event.actor.as_deref();
+            /// Id of the token of who caused it; null, and left out in REST, if there was none.
+            actor_token_id: OmittedId [optional] = event.audit(|audit| &audit.token_id);
+            /// Name of that token.
+            actor_name: OmittedText [optional] = event.audit(|audit| &audit.name);
+            /// Id of the request that caused it, as it was answered in `x-request-id`; null, and left out in REST, for what the
+            /// server found out.
+            request_id: OmittedText [optional] = event.audit(|audit| &audit.request_id);
+            /// IP address that the request came from: that of the client, or of a proxy in front of it.
+            address: OmittedText [optional] = event.audit(|audit| &audit.address);
             /// The reason that was given.
             reason: OptionalText [everywhere] = event.event.reason.as_deref();
             /// What happened, as a sentence.
             message: Text [everywhere] = &*event.event.message;
             /// Oldest cursor that can still be resumed; told by `RESYNC` only.
             oldest_cursor: OptionalCursor [everywhere] = event.event.oldest_cursor.clone();
+        }
+    } };
+}
+
+macro_rules! token_fields {
+    ($declare:ident $($more:tt)*) => { $declare! {
+        { $($more)* }
+        /// Token, with which somebody may ask. Its text is shown once, to whoever creates it.
+        Token(token: TokenView) {
+            /// Public part of its text.
+            id: Id [everywhere] = token.token.id.as_str();
+            /// Name that its creator gave it.
+            name: Text [everywhere] = &*token.token.name;
+            /// What its holder may do.
+            role: TokenRole [everywhere] = token.token.role;
+            /// Whether it is accepted.
+            state: TokenState [everywhere silence] = token.state();
+            /// The only worker that its holder speaks for; null, and left out in REST, for other tokens.
+            worker_id: OmittedId [optional] = token.token.worker_id();
+            /// How many workers its holder may speak for, whichever it registers first; null, and left out in REST, for other
+            /// tokens.
+            max_workers: OptionalInt53 [optional] = token.token.max_workers().map(u64::from);
+            /// Id of the token that it was created with; null, and left out in REST, if it was created on the database.
+            created_by: OmittedId [optional] = token.token.created_by.as_ref().map(TokenId::as_str);
+            /// When it was created, by the server's clock.
+            created_at: DateTime [everywhere] = token.token.created_at;
+            /// When it expires; null if it does not.
+            expires_at: OptionalDateTime [everywhere] = token.token.expires_at;
+            /// When it was revoked; null if it was not.
+            revoked_at: OptionalDateTime [everywhere] = token.token.revoked_at;
+            /// When it was last used, to the minute; null if it never was.
+            last_used_at: OptionalDateTime [everywhere] = token.token.last_used.at();
+            /// Revision of its last change.
+            revision: Int53 [everywhere] = token.token.revision;
         }
     } };
 }
@@ -268,6 +311,6 @@ macro_rules! heartbeat_reply_fields {
 }
 
 pub(crate) use {
-    cluster_stats_fields, drain_fields, event_fields, heartbeat_reply_fields, registered_fields, vm_fields,
-    worker_distribution_fields, worker_fields,
+    cluster_stats_fields, drain_fields, event_fields, heartbeat_reply_fields, registered_fields, token_fields,
+    vm_fields, worker_distribution_fields, worker_fields,
 };

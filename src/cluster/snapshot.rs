@@ -21,6 +21,7 @@ use super::status::WorkerStatus;
 use super::totals::Totals;
 use super::vm::Vm;
 use super::worker::{Tombstone, Worker, WorkerVms};
+use crate::auth::{Token, TokenId};
 
 /// VMs that hold a slot on more than one worker, by the reports of these workers.
 pub type Duplicates = BTreeSet<VmId>;
@@ -40,6 +41,7 @@ pub struct Snapshot {
     /// Nearly always empty.
     duplicates: Arc<Duplicates>,
     tombstones: SortedList<Arc<Tombstone>>,
+    tokens: SortedList<Arc<Token>>,
     ended_silence: TimeDelta,
 }
 
@@ -54,6 +56,8 @@ struct Indexes {
     labels: Index<WorkerId>,
     /// Workers by the revision of their last registration that was more than a retry, as [`revision_text`].
     registrations: Index<WorkerId>,
+    /// Workers by the token that speaks for them.
+    owners: Index<WorkerId>,
     by_status: StatusIndex,
     /// VMs by the zones of the workers on which they hold a slot. A VM that holds a slot on several workers is in the
     /// zones of all of them, and shown in one.
@@ -131,6 +135,12 @@ impl Keyed for VmReports {
     }
 }
 
+impl Keyed for Token {
+    fn key(&self) -> &str {
+        self.id.as_str()
+    }
+}
+
 impl Snapshot {
     /// A cluster without workers.
     pub fn empty(epochs: Epochs) -> Self {
@@ -144,6 +154,7 @@ impl Snapshot {
             indexes: Indexes::default(),
             duplicates: Arc::default(),
             tombstones: SortedList::default(),
+            tokens: SortedList::default(),
             ended_silence: TimeDelta::zero(),
         }
     }
@@ -166,12 +177,24 @@ impl Snapshot {
 
     /// The next snapshot: this one with the changes of `revision`.
     #[must_use]
-    pub fn apply(&self, changes: Changes, revision: u64) -> Self {
+    pub fn apply(&self, mut changes: Changes, revision: u64) -> Self {
+        let tokens = std::mem::take(&mut changes.tokens);
+        let mut next = self.apply_to_workers(changes, revision);
+        for token in tokens {
+            if let Some(before) = next.tokens.search(token.id.as_str()) {
+                token.last_used.continues(&before.last_used);
+            }
+            next.tokens.insert(token);
+        }
+        next
+    }
+
+    fn apply_to_workers(&self, changes: Changes, revision: u64) -> Self {
         let is_first = self.workers.len() == 0 && self.tombstones.len() == 0;
         if is_first && changes.purged.is_empty() && is_ascending(&changes.workers) {
             return self.filled(changes.workers, revision);
         }
-        let Changes { workers, purged, gone, forgotten } = changes;
+        let Changes { workers, purged, gone, forgotten, tokens: _ } = changes;
         let mut next = self.clone();
         next.revision = revision;
         next.ended_silence = TimeDelta::zero();
@@ -351,6 +374,27 @@ impl Snapshot {
         self.tombstones.get(id)
     }
 
+    /// The token with this public id, whether it is accepted or not.
+    pub fn token(&self, id: &str) -> Option<&Arc<Token>> {
+        self.tokens.get(id)
+    }
+
+    /// All tokens, by id: those that ended, too.
+    pub fn tokens(&self) -> impl DoubleEndedIterator<Item = &Arc<Token>> {
+        self.tokens.iter()
+    }
+
+    /// Whether the server asks for tokens: whether there are any. Those that ended count, so that a server whose last
+    /// token expires does not open itself to everybody.
+    pub fn has_tokens(&self) -> bool {
+        self.tokens.len() > 0
+    }
+
+    /// How many workers a token speaks for.
+    pub fn count_owned_by(&self, token: &TokenId) -> usize {
+        self.indexes.owners.ids(token.as_str()).map_or(0, Ids::count)
+    }
+
     /// The authoritative report of a VM: the latest of those that hold a slot; if none does, the latest of all.
     pub fn authoritative_report<'a>(&'a self, reports: &'a VmReports) -> Option<&'a Arc<Vm>> {
         match reports.reports.as_slice() {
@@ -488,6 +532,9 @@ impl Indexes {
             hostnames: by(|worker| worker.identity.hostname.clone()),
             labels: Index::of(labels),
             registrations: by(|worker| revision_text(worker.registration_revision)),
+            owners: Index::of(
+                workers.iter().filter_map(|worker| Some((worker.owner.as_ref()?.shared(), worker.id.clone()))),
+            ),
             by_status,
             vms_by_zone: Index::of_groups(by_zone),
         }
@@ -507,6 +554,7 @@ impl Indexes {
         // Most changes are heartbeats, which change none of the other indexes.
         let is_registered_as_before = before.zip(worker).is_some_and(|(before, worker)| {
             before.registration_revision == worker.registration_revision
+                && before.owner == worker.owner
                 // A worker that was read from the database has an equal identity in another allocation.
                 && (Arc::ptr_eq(&before.identity, &worker.identity) || before.identity == worker.identity)
         });
@@ -519,12 +567,18 @@ impl Indexes {
             self.hostnames.remove(&before.identity.hostname, id);
             label_texts(before).for_each(|text| self.labels.remove(&text, id));
             self.registrations.remove(&revision_text(before.registration_revision), id);
+            if let Some(owner) = &before.owner {
+                self.owners.remove(owner.as_str(), id);
+            }
         }
         if let Some(worker) = worker {
             self.zones.insert(&worker.identity.zone, worker.id.clone());
             self.hostnames.insert(&worker.identity.hostname, worker.id.clone());
             label_texts(worker).for_each(|text| self.labels.insert(&text, worker.id.clone()));
             self.registrations.insert(&revision_text(worker.registration_revision), worker.id.clone());
+            if let Some(owner) = &worker.owner {
+                self.owners.insert(&owner.shared(), worker.id.clone());
+            }
         }
     }
 }

@@ -1,4 +1,5 @@
-//! A view: one snapshot, read at one moment. Everything that one answer shows is read from one view.
+//! A view: one snapshot, read at one moment. Everything that one answer shows is read from one view: statuses, percentages
+//! of a worker, uptimes. Sums over all workers are in [`stats`](super::stats).
 //!
 //! Whether a worker is online depends on the moment, so that is decided here and not in the snapshot. Which rows an
 //! answer has, and in what order, is for [`resolvers`](crate::resolvers) to say.

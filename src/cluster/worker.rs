@@ -19,6 +19,7 @@ use super::id::WorkerId;
 use super::sorted_list::Keyed;
 use super::status::{Availability, SchedulingPolicy, WorkerStatus};
 use super::vm::Vm;
+use crate::auth::{Action, Denied, Permit, Principal, Target, TokenId};
 use crate::clock::Timestamp;
 use crate::render::RenderCache;
 
@@ -40,6 +41,8 @@ pub struct Worker {
     pub registration_revision: u64,
     /// The present life of its process: written by registrations and deregistrations.
     pub life: Life,
+    /// The token that speaks for it: written by registrations. None if it registered at a server without tokens.
+    pub owner: Option<TokenId>,
     /// What it uses: written by heartbeats.
     pub usage: Usage,
     /// What operators asked for: written by operators only.
@@ -280,6 +283,7 @@ impl Worker {
             identity: Arc::new(identity),
             registration_revision: revision,
             life,
+            owner: None,
             usage: Usage::none(at, revision),
             policy: SchedulingPolicy::Active,
             drain: None,
@@ -288,6 +292,11 @@ impl Worker {
             revision,
             render_cache: RenderCache::default(),
         }
+    }
+
+    /// Whether a principal may do this to the worker, which it perhaps has to speak for.
+    pub fn authorize(&self, principal: &Principal, action: Action) -> Result<Permit, Denied> {
+        principal.authorize(action, Target::Worker { id: self.id.as_str(), owner: self.owner.as_ref() })
     }
 
     /// Whether a registration with these boot ids is a retry of the present life. The same boot id on another start of

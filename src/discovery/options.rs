@@ -1,4 +1,5 @@
 //! How operators say whether and where Consul is used: options of ours, and the variables that Consul's own tools read.
+//! What is asked of Consul is in [`consul`](super::consul), what is announced in [`service`](super::service).
 
 use std::convert::Infallible;
 use std::path::PathBuf;

@@ -43,6 +43,8 @@ fn set_domain_code(error: &mut ServerError, source: &Error) {
     let code = match source.kind() {
         Kind::InvalidArgument => "INVALID_ARGUMENT",
         Kind::NotFound => "NOT_FOUND",
+        Kind::Unauthenticated => "UNAUTHENTICATED",
+        Kind::Forbidden => "FORBIDDEN",
         Kind::Conflict | Kind::Stale | Kind::KeyReused => "CONFLICT",
         Kind::Overloaded | Kind::RevisionNotReached | Kind::ShuttingDown | Kind::StorageUnavailable => "UNAVAILABLE",
         Kind::Internal => {

@@ -24,8 +24,9 @@ mod transport;
 
 use std::sync::Arc;
 
+use axum::extract::State;
 use axum::http::header;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -33,7 +34,7 @@ use self::execution::executor::Executor;
 use self::operation::request_cache::RequestCache;
 use self::transport::endpoint::Endpoint;
 use self::transport::{http, negotiation, stored_operation};
-use crate::http::{Origin, RouteOptions, Routes, get};
+use crate::http::{Authenticator, HttpError, Origin, RouteOptions, Routes, current_caller, get};
 use crate::resolvers::Resolvers;
 
 pub use self::operation::document_cache::{DocumentCache, DocumentCacheStats};
@@ -47,6 +48,7 @@ pub use self::schema::sdl::sdl;
 pub fn routes(
     documents: DocumentCache,
     resolvers: Resolvers,
+    authenticator: Authenticator,
     origins: &[Origin],
     sockets: TaskTracker,
     closing: CancellationToken,
@@ -56,19 +58,24 @@ pub fn routes(
     let executor = Executor::new(documents, resolvers);
     let endpoint = Arc::new(Endpoint {
         executor,
+        authenticator,
         request_cache: RequestCache::default(),
         origins: origins.to_vec(),
         sockets,
         closing,
     });
     Routes::new()
-        .route_with(wants, "/graphql", get(http::get).post(http::post))
+        .route_with(wants.public(), "/graphql", get(http::get).post(http::post))
         .route("/graphql/schema.graphql", get(schema_file))
         .route_with(wants, "/api/v1/q/{id}", get(stored_operation::get).post(stored_operation::post))
         .with_state(endpoint)
 }
 
-/// `GET /graphql/schema.graphql`: the schema as plain text, which a browser shows instead of saving it.
-async fn schema_file() -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], sdl())
+/// `GET /graphql/schema.graphql`: the schema as plain text, which a browser shows instead of saving it. Like
+/// introspection it is for those who may ask questions.
+async fn schema_file(State(endpoint): State<Arc<Endpoint>>) -> Response {
+    match endpoint.executor.check_reader(&current_caller()) {
+        Ok(()) => ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], sdl()).into_response(),
+        Err(denied) => HttpError::forbidden(denied.to_string()).into_response(),
+    }
 }

@@ -1,5 +1,5 @@
 //! An error as HTTP clients read it: [`HttpError`], the documented body `{"error": …, "message": …, "code": …}`, and
-//! the default `Retry-After` of a 429 or 503.
+//! the headers that belong to it: the challenge of a 401, the default `Retry-After` of a 429 or 503.
 //!
 //! Which domain error becomes which status is not decided here but in `rest::error`, and the `Retry-After` of a command
 //! that is shed in `journal::queue::backlog`. The middleware that gives the errors of axum, tower and panics this form,
@@ -58,6 +58,11 @@ impl HttpError {
     /// 400: the request itself is wrong, and sending it again will not help.
     pub fn bad_request(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    /// 401: the server does not know who asks.
+    pub fn unauthorized(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, message)
     }
 
     /// 403: the request is understood and not allowed.
@@ -148,9 +153,12 @@ impl HttpError {
         serde_json::to_vec(self).unwrap_or_default()
     }
 
-    /// Sets the headers that belong to the body: its content type, and `Retry-After`.
+    /// Sets the headers that belong to the body: its content type, `Retry-After` and `WWW-Authenticate`.
     pub(super) fn write_headers(&self, headers: &mut HeaderMap) {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if let Some(wait) = self.retry_after {
             // Rounded up to whole seconds: a client that comes too early is refused again.
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);

@@ -397,6 +397,7 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
+    use crate::http::authentication::Authenticator;
     use crate::http::middleware::stack::with_middleware;
     use crate::http::options::HttpOptions;
     use crate::http::routing::{Routes, get};
@@ -565,7 +566,7 @@ mod tests {
         let routes = Routes::new()
             .route("/workers/{id}/vms", get(|PathId(id): PathId| async { id }))
             .route("/assets/{name}", get(|PathId(name): PathId| async { name }));
-        let service = with_middleware(routes, &HttpOptions::default());
+        let service = with_middleware(routes, &HttpOptions::default(), Authenticator::default());
         for (path, id) in [
             ("/workers/worker-01/vms", "worker-01"),
             ("/workers/a%2Fb/vms", "a/b"),

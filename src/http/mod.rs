@@ -11,6 +11,7 @@
 //! domain error into an [`HttpError`]. What a route needs to differ in (a larger body, a quieter log line) the route says
 //! itself, by its [`RouteOptions`], so that no path is spelled here.
 
+mod authentication;
 mod chunked_body;
 pub mod error;
 pub mod extract;
@@ -26,6 +27,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
+pub use authentication::{Authenticator, unauthenticated};
 pub use chunked_body::ChunkedBytes;
 pub use error::{About, HttpError};
 pub use extract::{EXPECTED_ANSWER, JSON_HEAD, Json, JsonText, OptionalJson, PathId, Query, read_part};
@@ -34,13 +36,15 @@ pub(crate) use idempotency_key::LONGEST_KEY;
 pub use idempotency_key::{IdempotencyKey, WithIdempotencyKey};
 pub use middleware::origin::{self, Origin};
 pub(crate) use middleware::request_context::LONGEST_REQUEST_ID;
-pub use middleware::request_context::{RequestId, current_request, in_request_context, mark_as_command, note_shed};
+pub use middleware::request_context::{
+    RequestId, current_caller, current_request, in_request_context, mark_as_command, note_shed,
+};
 pub use middleware::stack::{no_connection_for_what_goes_on, with_middleware};
 pub use negotiation::{Accept, EVENT_STREAM, NDJSON};
 pub use options::HttpOptions;
 pub use query_params::Parameter;
 pub(crate) use query_params::{likely, nearest, pairs, without_brackets};
-pub use routing::{ErrorBodyWriter, ErrorRenderer, MethodRouter, RouteOptions, Routes, get, post};
+pub use routing::{ErrorBodyWriter, ErrorRenderer, MethodRouter, RouteOptions, Routes, delete, get, post};
 pub use server::connection::{current_client, is_kept_for_operators};
 pub use server::listener::{ListenerOptions, serve};
 pub use stream::{SSE_KEEP_ALIVE, streamed};

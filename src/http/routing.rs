@@ -55,6 +55,8 @@ pub struct RouteOptions {
     pub(super) time: Option<Duration>,
     pub(super) is_quiet: bool,
     pub(super) may_only_ask: bool,
+    pub(super) is_public: bool,
+    pub(super) hides_path: bool,
     pub(super) failures: Option<ErrorRenderer>,
 }
 
@@ -72,7 +74,15 @@ pub type ErrorBodyWriter = fn(&HttpError) -> Vec<u8>;
 
 impl RouteOptions {
     /// The defaults.
-    pub const NOTHING: Self = Self { body: None, time: None, is_quiet: false, may_only_ask: false, failures: None };
+    pub const NOTHING: Self = Self {
+        body: None,
+        time: None,
+        is_quiet: false,
+        may_only_ask: false,
+        is_public: false,
+        hides_path: false,
+        failures: None,
+    };
 
     /// Sets the longest request body.
     #[must_use]
@@ -93,6 +103,21 @@ impl RouteOptions {
     #[must_use]
     pub const fn questions(mut self) -> Self {
         self.may_only_ask = true;
+        self
+    }
+
+    /// Lets GET and HEAD of nobody through: what is answered is for everybody, or its handler asks for the principal
+    /// itself.
+    #[must_use]
+    pub const fn public(mut self) -> Self {
+        self.is_public = true;
+        self
+    }
+
+    /// Leaves the path out of the log line, for routes to whose paths people may append a secret by mistake.
+    #[must_use]
+    pub const fn path_hidden(mut self) -> Self {
+        self.hides_path = true;
         self
     }
 
@@ -123,6 +148,13 @@ pub fn post<T: 'static, S: Clone + Send + Sync + 'static>(
     handler: impl Handler<T, S, Future = ResponseFuture>,
 ) -> MethodRouter<S> {
     MethodRouter(Vec::new()).on(Method::POST, handler)
+}
+
+/// A handler for DELETE.
+pub fn delete<T: 'static, S: Clone + Send + Sync + 'static>(
+    handler: impl Handler<T, S, Future = ResponseFuture>,
+) -> MethodRouter<S> {
+    MethodRouter(Vec::new()).on(Method::DELETE, handler)
 }
 
 impl<S: Clone + Send + Sync + 'static> MethodRouter<S> {

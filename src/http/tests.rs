@@ -17,6 +17,7 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::{Service, ServiceExt};
 
+use super::authentication::Authenticator;
 use super::error::HttpError;
 use super::extract::{Json, OptionalJson, PathId};
 use super::middleware::request_context::current_request;
@@ -100,7 +101,7 @@ impl Answer {
 }
 
 async fn ask_with(options: &HttpOptions, request: Request) -> Answer {
-    ask_service(with_middleware(routes(), options), request).await
+    ask_service(with_middleware(routes(), options, Authenticator::default()), request).await
 }
 
 async fn ask_service(
@@ -295,7 +296,7 @@ async fn headers_that_are_repeated_are_all_heard_and_of_ids_the_first() {
         [(["gzip;q=0", "gzip"], Some("gzip")), (["*;q=0", "GZIP"], Some("gzip")), (["*;q=0", "deflate"], None)]
     {
         let headers = [JSON, ("accept-encoding", known[0]), ("accept-encoding", known[1])];
-        let service = with_middleware(routes(), &HttpOptions::default());
+        let service = with_middleware(routes(), &HttpOptions::default(), Authenticator::default());
         let request = request("POST", "/api/v1/heartbeats", &headers, text.clone());
         let answer = service.oneshot(request).await.expect("infallible");
         let found = answer.headers().get("content-encoding").map(|found| found.to_str().expect("text"));

@@ -8,10 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::idempotency_record::{IdempotencyRecord, StoredResponse};
+use crate::auth::{Action, Caller, Denied, Token, TokenId};
 use crate::clock::Timestamp;
 use crate::cluster::{
-    Actor, Availability, Changes, Cursor, Epochs, Event, EventKind, Snapshot, Tombstone, Vm, VmId, Worker, WorkerId,
+    Actor, Audit, Availability, Changes, Cursor, Epochs, Event, EventKind, Snapshot, Tombstone, Vm, VmId, Worker,
+    WorkerId,
 };
+
+use crate::error::Error;
 
 /// The next state of the cluster, while commands are still changing it.
 ///
@@ -35,6 +39,11 @@ pub struct Batch<'a> {
     /// Whether the floor has to be written.
     has_raised_floor: bool,
     events: Vec<Arc<Event>>,
+    tokens: BTreeMap<TokenId, Arc<Token>>,
+    /// Who has sent the command that is decided now.
+    caller: Caller,
+    /// What the events of that command say of its request.
+    audit: Option<Arc<Audit>>,
     /// Idempotency records by key: those of earlier batches that commands of this one may ask for, and those that this
     /// one makes.
     idempotency_records: BTreeMap<Arc<str>, IdempotencyRecord>,
@@ -113,6 +122,9 @@ impl<'a> Batch<'a> {
             incarnation_floor,
             has_raised_floor: false,
             events: Vec::new(),
+            tokens: BTreeMap::new(),
+            caller: Caller::server(),
+            audit: None,
             idempotency_records,
             recorded_keys: Vec::new(),
         }
@@ -135,6 +147,62 @@ impl<'a> Batch<'a> {
     pub fn record_response(&mut self, key: Arc<str>, fingerprint: Arc<str>, response: StoredResponse) {
         self.recorded_keys.push(key.clone());
         self.idempotency_records.insert(key, IdempotencyRecord { fingerprint, response });
+    }
+
+    /// Sets who has sent the command that is decided next.
+    pub(super) fn set_caller(&mut self, caller: &Caller) {
+        self.caller = caller.clone();
+        self.audit = None;
+    }
+
+    /// Who has sent the command that is decided now.
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// Whether the caller is still accepted. Its request may have been on the way for long, and its token revoked
+    /// meanwhile, perhaps by a command of this batch.
+    pub(super) fn check_caller(&self) -> Result<(), Error> {
+        let has_tokens = self.base.has_tokens() || !self.tokens.is_empty();
+        let denied = self.caller.principal().denied_since(self.at, has_tokens, |id| self.find_token(id));
+        denied.map_or(Ok(()), |why| Err(Denied::Unauthenticated(why).into()))
+    }
+
+    /// Refuses a caller whose token names another worker, before it is told whether there is this one.
+    pub fn check_scope(&self, id: &str) -> Result<(), Error> {
+        match self.caller.principal().token().and_then(|token| token.worker_id()) {
+            Some(named) if named != id => Err(Denied::NotItsWorker(id.to_owned()).into()),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Whether the caller may do this to a worker, which it perhaps has to speak for.
+    pub fn authorize(&self, action: Action, worker: &Worker) -> Result<(), Error> {
+        let _ = worker.authorize(self.caller.principal(), action)?;
+        Ok(())
+    }
+
+    /// How many workers a token speaks for, as it is now in the batch.
+    pub fn count_owned_by(&self, token: &TokenId) -> usize {
+        let owns = |worker: &Worker| worker.owner.as_ref() == Some(token);
+        let before = |id: &WorkerId| self.base.find_worker(id.as_str()).is_some_and(|worker| owns(worker));
+        let changed = self.workers.values().map(|changed| &*changed.worker);
+        let gained = changed.clone().filter(|worker| owns(worker) && !before(&worker.id)).count();
+        let lost = changed.filter(|worker| !owns(worker) && before(&worker.id)).map(|worker| &worker.id);
+        let purged = self.purged.keys().filter(|id| !self.workers.contains_key(*id) && before(id));
+        (self.base.count_owned_by(token) + gained).saturating_sub(lost.chain(purged).count())
+    }
+
+    /// The token with this public id, as it is now in the batch.
+    pub fn find_token(&self, id: &str) -> Option<&Arc<Token>> {
+        self.tokens.get(id).or_else(|| self.base.token(id))
+    }
+
+    /// Takes a token's new state.
+    pub fn put_token(&mut self, token: Token) -> Arc<Token> {
+        let token = Arc::new(token);
+        self.tokens.insert(token.id.clone(), token.clone());
+        token
     }
 
     /// The epochs of the database that the batch is decided upon.
@@ -213,7 +281,26 @@ impl<'a> Batch<'a> {
         worker_id: &WorkerId,
         details: impl Into<EventDetails>,
     ) {
-        let EventDetails { vm_id, reason, message } = details.into();
+        self.push_event(actor, kind, Some(worker_id.clone()), details.into());
+    }
+
+    /// Adds an event to the event log that is about a token, and about no worker.
+    pub fn record_event_of_token(&mut self, kind: EventKind, message: String) {
+        self.push_event(Actor::Operator, kind, None, message.into());
+    }
+
+    fn push_event(&mut self, actor: Actor, kind: EventKind, worker_id: Option<WorkerId>, details: EventDetails) {
+        let EventDetails { vm_id, reason, message } = details;
+        let audit = match actor {
+            // What the server finds out was nobody's request, even if one showed it.
+            Actor::Server => None,
+            Actor::Worker | Actor::Operator => {
+                if self.audit.is_none() {
+                    self.audit = audit_of(&self.caller);
+                }
+                self.audit.clone()
+            }
+        };
         self.events.push(Arc::new(Event {
             cursor: Cursor {
                 epoch: self.base.epochs.of(self.revision).clone(),
@@ -222,9 +309,10 @@ impl<'a> Batch<'a> {
             },
             at: self.at,
             kind,
-            worker_id: Some(worker_id.clone()),
+            worker_id,
             vm_id,
             actor: Some(actor.as_str().into()),
+            audit,
             reason,
             message: message.into(),
             oldest_cursor: None,
@@ -252,6 +340,7 @@ impl<'a> Batch<'a> {
         self.purged.is_empty()
             && self.pruned_tombstones.is_empty()
             && self.events.is_empty()
+            && self.tokens.is_empty()
             && self.recorded_keys.is_empty()
     }
 
@@ -317,6 +406,11 @@ impl<'a> Batch<'a> {
         &self.events
     }
 
+    /// Tokens that are created or revoked.
+    pub(super) fn tokens(&self) -> impl Iterator<Item = &Token> {
+        self.tokens.values().map(|token| &**token)
+    }
+
     /// The idempotency records that this batch makes, by key.
     pub(super) fn new_idempotency_records(&self) -> impl Iterator<Item = (&str, &IdempotencyRecord)> {
         self.recorded_keys.iter().filter_map(|key| Some((&**key, self.idempotency_records.get(key)?)))
@@ -347,7 +441,20 @@ impl<'a> Batch<'a> {
             purged: self.purged.into_values().collect(),
             gone: Vec::new(),
             forgotten: self.pruned_tombstones.into_iter().collect(),
+            tokens: self.tokens.into_values().collect(),
         };
         (changes, self.events)
     }
+}
+
+/// What the events of a caller's command say of its request; nothing if there is nothing to say.
+fn audit_of(caller: &Caller) -> Option<Arc<Audit>> {
+    let token = caller.principal().token();
+    let audit = Audit {
+        token_id: token.map(|token| token.id.shared()),
+        name: token.map(|token| token.name.clone()),
+        request_id: caller.request().map(|request| request.id().into()),
+        address: caller.request().and_then(|request| request.address()).map(|address| address.to_string().into()),
+    };
+    (audit != Audit::default()).then(|| Arc::new(audit))
 }

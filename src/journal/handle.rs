@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use sea_orm::DbBackend;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +25,7 @@ use super::queue::pending_command::ReplyReceiver;
 use super::store::database::Database;
 use super::store::events::EventLog;
 use super::store::rows;
+use crate::auth::Caller;
 use crate::clock::Clock;
 use crate::cluster::{Cursor, Snapshot};
 use crate::error::{Error, Result};
@@ -48,6 +49,7 @@ struct Shared {
     /// When the database last took no commits, in milliseconds of the monotonic clock; 0 if it always has.
     last_outage: Arc<AtomicU64>,
     health: Arc<CommitHealth>,
+    token_changes: watch::Receiver<()>,
     event_log: EventLog,
     database: Database,
 }
@@ -76,7 +78,9 @@ impl Journal {
         let writer =
             Writer::new(database.clone(), clock, snapshot, published.clone(), feed.clone(), poll_now.clone(), receiver);
         let (last_outage, health) = (writer.last_outage(), writer.health());
-        let shared = Shared { queue, signs, published, feed, poll_now, last_outage, health, event_log, database };
+        let token_changes = writer.token_changes();
+        let shared =
+            Shared { queue, signs, published, feed, poll_now, last_outage, health, token_changes, event_log, database };
         Ok((Self(Arc::new(shared)), writer))
     }
 
@@ -85,9 +89,19 @@ impl Journal {
         self.0.published.load().snapshot.clone()
     }
 
+    /// Reads the cluster as of the last commit at once, which costs less than to hold it.
+    pub fn peek<T>(&self, read: impl FnOnce(&Snapshot) -> T) -> T {
+        read(&self.0.published.load().snapshot)
+    }
+
     /// The cluster as of the last commit, and when that was.
     pub fn published(&self) -> Arc<Published> {
         self.0.published.load_full()
+    }
+
+    /// Tells that tokens may have changed, and ends with the writer.
+    pub fn token_changes(&self) -> watch::Receiver<()> {
+        self.0.token_changes.clone()
     }
 
     /// Changes from now on. Subscribe first and take the snapshot then: changes that are in the snapshot already are
@@ -230,22 +244,31 @@ impl Journal {
         self.is_open() && !(self.is_multi_server() && self.0.health.is_stale())
     }
 
+    /// Has a command of the server itself decided and committed.
+    pub async fn commit<C: Command>(&self, command: C) -> Result<Committed<C::Reply>> {
+        self.submit(command, &Caller::server())?.committed().await
+    }
+
     /// Has a command decided and committed. If the returned future is dropped, a command that has not begun is not
     /// begun, and one that has is finished.
-    pub async fn commit<C: Command>(&self, command: C) -> Result<Committed<C::Reply>> {
-        self.submit(command)?.committed().await
+    pub async fn commit_for<C: Command>(&self, command: C, caller: &Caller) -> Result<Committed<C::Reply>> {
+        self.submit(command, caller)?.committed().await
     }
 
     /// Puts a command into the queue, and waits for its reply later. It is refused at once if it would have to wait too
     /// long.
-    pub fn submit<C: Command>(&self, command: C) -> Result<Submitted<C::Reply>> {
-        self.0.queue.send(command, &self.0.published.load().snapshot).map(Submitted)
+    pub fn submit<C: Command>(&self, command: C, caller: &Caller) -> Result<Submitted<C::Reply>> {
+        self.0.queue.send(command, caller, &self.0.published.load().snapshot).map(Submitted)
     }
 
     /// Puts commands into the queue that came together: all of them, or none. They are committed together as far as one
     /// commit can hold them.
-    pub fn submit_all<C: Command>(&self, commands: impl IntoIterator<Item = C>) -> Result<Vec<Submitted<C::Reply>>> {
-        let replies = self.0.queue.send_all(commands, &self.0.published.load().snapshot)?;
+    pub fn submit_all<C: Command>(
+        &self,
+        commands: impl IntoIterator<Item = C>,
+        caller: &Caller,
+    ) -> Result<Vec<Submitted<C::Reply>>> {
+        let replies = self.0.queue.send_all(commands, caller, &self.0.published.load().snapshot)?;
         Ok(replies.into_iter().map(Submitted).collect())
     }
 

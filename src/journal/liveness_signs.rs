@@ -169,7 +169,7 @@ pub(super) mod tests {
         worker.usage.late_sequence = late_sequence;
         worker.usage.last_seen = second(last_seen);
         let workers = vec![Arc::new(worker)];
-        let changes = Changes { workers, purged: Vec::new(), gone: Vec::new(), forgotten: Vec::new() };
+        let changes = Changes { workers, ..Changes::default() };
         Snapshot::empty("test".into()).apply(changes, 1)
     }
 

@@ -2,7 +2,8 @@
 //! them.
 //!
 //! Events and idempotency records are no part of the state, and each server [removes](super::store::pruning) old ones
-//! beside the writer. Tombstones are part of the state: they are removed by a command like any other change.
+//! beside the writer. Tombstones are part of the state: they are removed by a command like any other change. The task also
+//! records when tokens were last used, which is as little urgent.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::commands::PruneTombstones;
+use super::commands::{PruneTombstones, RecordTokenUses};
 use super::handle::Journal;
 use super::store::pruning::{
     EventLimits, date_back_idempotency_records, prune_idempotency_records, prune_some_events, surplus_revision,
@@ -25,6 +26,9 @@ const PERIOD: Duration = Duration::from_secs(60);
 
 /// How many tombstones one commit removes.
 const TOMBSTONES_PER_COMMIT: usize = 2_000;
+
+/// How many uses of tokens one commit records.
+const TOKEN_USES_PER_COMMIT: usize = 2_000;
 
 /// How long an idempotency record is kept: longer than any client keeps trying.
 const IDEMPOTENCY_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
@@ -95,8 +99,19 @@ impl RetentionPruner {
     pub async fn prune(&self) -> Result<u64> {
         // Each kind is pruned even if the others cannot be.
         let (events, records) = (self.prune_events().await, self.prune_idempotency_records().await);
-        let tombstones = self.prune_tombstones().await;
-        tombstones.and(records).and(events)
+        let (tombstones, uses) = (self.prune_tombstones().await, self.record_token_uses().await);
+        tombstones.and(uses).and(records).and(events)
+    }
+
+    /// Records when tokens were last used, as far as requests have noted it since the last time.
+    async fn record_token_uses(&self) -> Result<()> {
+        let snapshot = self.journal.snapshot();
+        let uses = snapshot.tokens().filter_map(|token| Some((token.id.to_string(), token.last_used.unstored()?)));
+        let uses: Vec<_> = uses.collect();
+        for uses in uses.chunks(TOKEN_USES_PER_COMMIT) {
+            self.journal.commit(RecordTokenUses { uses: uses.to_vec() }).await?;
+        }
+        Ok(())
     }
 
     /// Each server removes the tombstones that it has in memory: no other one does.

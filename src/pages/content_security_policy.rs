@@ -1,4 +1,5 @@
 //! What a page may do: its Content-Security-Policy, and the other headers that keep it to itself.
+//! Which pages may send commands to the API is in `http::middleware::origin`.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 

@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 
 use self::content_security_policy::Policy;
 use self::file::{File, Lifetime};
-use crate::http::{Accept, EVENT_STREAM, HttpError, PathId, Routes, get};
+use crate::http::{Accept, EVENT_STREAM, HttpError, PathId, RouteOptions, Routes, get};
 
 /// What `build.rs` has built.
 struct Bundle {
@@ -35,15 +35,18 @@ const BUNDLE: Option<Bundle> = include!(concat!(env!("OUT_DIR"), "/bundle.rs"));
 const PLAIN: &[(&str, &str)] =
     &[("plain.css", include_str!("plain/plain.css")), ("icon.svg", include_str!("plain/icon.svg"))];
 
+/// Pages have nothing in them that is not in this program.
+const PUBLIC: RouteOptions = RouteOptions::NOTHING.public();
+
 /// `/`, `/docs` and what pages load. The playground is not here but where it is asked for, on `/graphql`.
 pub fn routes() -> Routes {
     Routes::new()
-        .route("/", get(front))
-        .route("/docs", get(docs))
-        .route("/assets/{name}", get(asset))
+        .route_with(PUBLIC, "/", get(front))
+        .route_with(PUBLIC, "/docs", get(docs))
+        .route_with(PUBLIC, "/assets/{name}", get(asset))
         // Pages name what they load relative to themselves, and to a browser, `/docs/` is a folder.
-        .route("/docs/assets/{name}", get(asset))
-        .route("/graphql/assets/{name}", get(asset))
+        .route_with(PUBLIC, "/docs/assets/{name}", get(asset))
+        .route_with(PUBLIC, "/graphql/assets/{name}", get(asset))
 }
 
 /// Whether it is a person who asks: browsers name HTML when they open a page, and scripts do not when they fetch.

@@ -15,7 +15,7 @@ use go_duration::GoDuration;
 use serde::de::{self, Deserializer, Unexpected, Visitor};
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::{MAX_EXACT, VmStatus};
+use crate::cluster::{Actor, MAX_EXACT, VmStatus};
 use crate::error::{Error, Result};
 
 /// Largest figure of one worker or VM: what GraphQL's `Int` can carry.
@@ -103,6 +103,11 @@ pub(super) fn last_incarnation(number: Whole) -> Result<u64> {
 /// A VM's status, by its word.
 pub fn vm_status(field: &'static str, text: &str) -> Result<VmStatus> {
     word(field, text, VmStatus::ALL, VmStatus::as_str)
+}
+
+/// Who causes events.
+pub fn actor(field: &'static str, text: &str) -> Result<Actor> {
+    word(field, text, Actor::ALL, Actor::as_str)
 }
 
 /// One of these words; the refusal of another one lists them all.

@@ -8,7 +8,8 @@ use tracing::warn;
 
 use super::checks::truncate;
 use super::{Reading, Resolvers};
-use crate::cluster::{Cursor, Event, EventFilter, Snapshot, View, VmView, WorkerView};
+use crate::auth::{Action, Caller};
+use crate::cluster::{Audit, Cursor, Event, EventFilter, Snapshot, View, VmView, WorkerView};
 use crate::error::{Error, Result};
 use crate::journal::EventLogPage;
 
@@ -25,6 +26,11 @@ pub struct EventView {
 }
 
 impl EventView {
+    /// What the event says of the request that caused it.
+    pub fn audit(&self, text: impl FnOnce(&Audit) -> &Option<Arc<str>>) -> Option<&str> {
+        text(self.event.audit.as_deref()?).as_deref()
+    }
+
     /// The worker that it is about, as it is now; none if it was removed.
     pub fn worker(&self) -> Option<WorkerView> {
         self.view.find_worker(self.event.worker_id.as_ref()?.as_str())
@@ -79,8 +85,13 @@ impl Resolvers {
         let later = known.filter(|_| is_ahead).map(|snapshot| self.reading(snapshot));
         let reading = later.as_ref().unwrap_or(reading);
         let start = after.clone().unwrap_or_else(|| reading.view.snapshot.cursor_after(0));
-        let page =
-            self.journal.event_log().events_after(&start, filter, limit + 1).await.inspect_err(log_unreadable)?;
+        let page = self
+            .journal
+            .for_server()
+            .event_log()
+            .events_after(&start, filter, limit + 1)
+            .await
+            .inspect_err(log_unreadable)?;
         if let Some(after) = after.as_ref().filter(|after| !page.follows(after)) {
             let problem =
                 "is too old, events after it have left the change log: read the present state, then go on from";
@@ -105,9 +116,11 @@ impl Resolvers {
     /// The latest events of workers, newest first: one statement for all keys that differ in the worker only.
     pub async fn load_worker_events(
         &self,
+        caller: &Caller,
         reading: &Reading,
         keys: &[WorkerEventsKey],
     ) -> Result<HashMap<WorkerEventsKey, Vec<EventView>>> {
+        let _ = self.authorize(caller, Action::Read)?;
         let mut questions = HashMap::<(u64, Option<String>), Vec<Arc<str>>>::new();
         for key in keys {
             questions.entry((key.limit, key.after.clone())).or_default().push(key.worker_id.clone());
@@ -121,7 +134,7 @@ impl Resolvers {
                     before = after;
                 }
             }
-            let found = self.journal.event_log().latest_events(&workers, limit, &before).await;
+            let found = self.journal.for_server().event_log().latest_events(&workers, limit, &before).await;
             let mut found = found.inspect_err(log_unreadable)?;
             for worker_id in workers {
                 let events = found.remove(&worker_id).unwrap_or_default();
@@ -137,7 +150,7 @@ impl Resolvers {
     /// A cursor of this database's log, with a snapshot that is not older than the cursor.
     async fn own_cursor(&self, text: &str) -> Result<(Cursor, Arc<Snapshot>)> {
         let cursor = parse_cursor(text)?;
-        let snapshot = self.journal.snapshot_at_cursor(&cursor).await?;
+        let snapshot = self.journal.for_server().snapshot_at_cursor(&cursor).await?;
         let snapshot = snapshot.ok_or_else(|| {
             let problem = "is a cursor of another database, or of what this one was before it was restored from a backup: \
                            read the present state, and start without one";

@@ -84,28 +84,28 @@ impl Health {
 impl Resolvers {
     /// The health of this server. Only the database is asked; the rest is known from what the journal has done.
     pub async fn health(&self) -> Health {
-        let database = match timeout(HEALTH_TIMEOUT, self.journal.database().ping()).await {
+        let database = match timeout(HEALTH_TIMEOUT, self.journal.for_server().database().ping()).await {
             Ok(answer) => answer.is_ok(),
             // It may be slow, and not away.
             Err(_) => {
-                self.journal.accepts_commits()
-                    && self.journal.is_multi_server()
-                    && self.journal.database_idle() < DATABASE_HEARD_WITHIN
+                self.journal.for_server().accepts_commits()
+                    && self.journal.for_server().is_multi_server()
+                    && self.journal.for_server().database_idle() < DATABASE_HEARD_WITHIN
             }
         };
         // Read after the wait, during which it may have changed.
-        let accepts_commits = self.journal.accepts_commits();
+        let accepts_commits = self.journal.for_server().accepts_commits();
         let components = [
             (Component::Database, database),
-            (Component::Journal, self.journal.is_open()),
+            (Component::Journal, self.journal.for_server().is_open()),
             (Component::Commits, accepts_commits),
-            (Component::Replication, self.journal.is_following()),
+            (Component::Replication, self.journal.for_server().is_following()),
         ];
         let health = |is_ok| if is_ok { ComponentHealth::Ok } else { ComponentHealth::Unavailable };
         Health {
             components: components.map(|(component, is_ok)| (component, health(is_ok))),
             consul: self.consul.as_ref().map(|healthy| health(*healthy.borrow())),
-            staleness: self.journal.staleness(),
+            staleness: self.journal.for_server().staleness(),
             timestamp: self.clock.now(),
         }
     }

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use super::Resolvers;
+use crate::auth::{Caller, Permit};
 use crate::cluster::View;
 use crate::error::Result;
 pub use crate::journal::StoredResponse;
@@ -45,11 +46,17 @@ impl Resolvers {
     /// case only.
     pub(super) async fn commit_idempotent<C: Command, T: 'static>(
         &self,
+        permit: Permit,
+        caller: &Caller,
         command: C,
         request: IdempotentRequest<T>,
         show: impl Fn(&C::Reply, Arc<View>) -> T + Send + 'static,
     ) -> Result<(IdempotentReply, Option<C::Reply>)> {
-        let IdempotentRequest { key, fingerprint, render } = request;
+        let IdempotentRequest { key, mut fingerprint, render } = request;
+        // The stored answer is for nobody else: another caller with the same key is told that the key is taken.
+        if let Some(token) = caller.principal().token() {
+            fingerprint = format!("{fingerprint} {}", token.id);
+        }
         let offline_after = self.timing.offline_after;
         let command = IdempotentCommand {
             key: key.into(),
@@ -59,7 +66,8 @@ impl Resolvers {
                 render(show(reply, Arc::new(View::new(snapshot, now, offline_after))))
             }),
         };
-        let IdempotentOutcome { response: answer, reply } = self.journal.commit(command).await?.reply;
+        let IdempotentOutcome { response: answer, reply } =
+            self.journal.with(permit).commit_for(command, caller).await?.reply;
         Ok((IdempotentReply { answer, is_replay: reply.is_none() }, reply))
     }
 }

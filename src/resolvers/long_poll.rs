@@ -15,6 +15,7 @@ use tokio::time::{sleep, timeout};
 use super::page::{Edge, Page, PageRequest};
 use super::workers::edge;
 use super::{Reading, Resolvers};
+use crate::auth::Caller;
 use crate::cluster::{Change, View, WorkerFilter, WorkerOrder, WorkerView};
 use crate::error::{Error, Result};
 use crate::journal::{ChangeReceiver, Closed, Lagged};
@@ -40,24 +41,32 @@ impl Resolvers {
     /// offline before the poll began.
     pub async fn read_when_changed(
         &self,
+        caller: &Caller,
         query: WorkersQuery<'_>,
         after: Option<u64>,
         wait: Duration,
     ) -> Result<Reading> {
+        let changed = async {
+            tokio::select! {
+                biased;
+                why = self.denied_later(caller.principal()) => Err(why),
+                changed = self.changed(query, after) => changed,
+            }
+        };
         // When the time is over, the answer is the cluster as it is.
-        if let Ok(changed) = timeout(wait, self.changed(query, after)).await {
+        if let Ok(changed) = timeout(wait, changed).await {
             changed?;
         }
-        Ok(self.read())
+        self.read(caller)
     }
 
     async fn changed(&self, query: WorkersQuery<'_>, after: Option<u64>) -> Result<()> {
         let feed = match after {
-            None => Some(self.journal.subscribe()),
+            None => Some(self.journal.for_server().subscribe()),
             Some(after) => self.feed_after(after).await?,
         };
         let Some(mut feed) = feed else { return Ok(()) };
-        let base = self.read();
+        let base = self.present();
         let announced = after.and_then(|_| self.as_announced(&base)).unwrap_or_else(|| base.clone());
         let mut poll = LongPoll { query, after: after.unwrap_or(base.revision()), base, announced, page: None };
         let may_have_missed_silence = !poll.shows_the_same(&poll.base)?;
@@ -72,7 +81,7 @@ impl Resolvers {
                     Ok(Err(Lagged)) | Err(Closed) => return Ok(()),
                 },
                 () = self.clock.left(no_silence_during.clone()) => {
-                    if !poll.shows_the_same(&self.read())? {
+                    if !poll.shows_the_same(&self.present())? {
                         return Ok(());
                     }
                     no_silence_during = self.no_silence_during();
@@ -83,19 +92,19 @@ impl Resolvers {
 
     /// The feed of what was committed after a revision; none if the feed does not reach back to it.
     async fn feed_after(&self, after: u64) -> Result<Option<ChangeReceiver>> {
-        if self.journal.snapshot().revision < after {
+        if self.journal.for_server().snapshot().revision < after {
             // The client has seen it at another server, which is ahead, or in this database before it was restored.
-            if !self.journal.is_committed(after).await? {
+            if !self.journal.for_server().is_committed(after).await? {
                 return Ok(None);
             }
-            let mut feed = self.journal.subscribe();
-            while self.journal.snapshot().revision < after {
+            let mut feed = self.journal.for_server().subscribe();
+            while self.journal.for_server().snapshot().revision < after {
                 if let Err(Closed) = feed.recv().await {
                     return Ok(None);
                 }
             }
         }
-        Ok(self.journal.subscribe_after(after))
+        Ok(self.journal.for_server().subscribe_after(after))
     }
 
     /// The same snapshot at an earlier moment, at which only workers that are announced offline were offline. None if
@@ -130,7 +139,7 @@ impl LongPoll<'_> {
             // The client's answer is from before the change, and is not known here.
             return Ok(change.removed > 0 || change.workers.iter().any(|id| self.may_have_shown(id.as_str(), change)));
         }
-        let now = resolvers.read();
+        let now = resolvers.present();
         for id in &change.workers {
             if self.shows_another(id.as_str(), &now)? {
                 return Ok(true);

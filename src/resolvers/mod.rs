@@ -8,10 +8,12 @@
 //! [`page`]), so that both protocols accept and refuse the same. How a request is parsed and an answer is written is
 //! not known here, and rules about workers are in [`cluster`](crate::cluster).
 
+mod access;
 pub mod checks;
 mod cluster;
 mod events;
 pub mod filter_input;
+mod guarded_journal;
 mod health;
 mod idempotent_request;
 mod indexed_pages;
@@ -20,18 +22,21 @@ mod long_poll;
 pub mod offload;
 pub mod page;
 pub mod row_cache;
+pub mod tokens;
 mod vms;
 pub mod watch;
 pub mod worker_input;
 mod workers;
 
 use std::ops::Range;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch::Receiver;
 
 pub(crate) use self::events::MAX_EVENTS;
 pub use self::events::{EventPage, EventView, WorkerEventsKey, event_limit};
+use self::guarded_journal::GuardedJournal;
 pub use self::health::{Component, ComponentHealth, Health};
 pub use self::idempotent_request::{IdempotentReply, IdempotentRequest, StoredResponse};
 use self::liveness_forecast::LivenessForecast;
@@ -42,6 +47,7 @@ pub use self::workers::{
     Deregistration, ExpectedRevision, ExpectedState, HeartbeatRecorded, HeartbeatSender, Node, PolicyChanged,
     Precondition, Registered, RejectedVm,
 };
+use crate::auth::{Action, Caller};
 use crate::clock::{Clock, Timestamp};
 use crate::cluster::{ClusterStats, Snapshot, View};
 use crate::error::Result;
@@ -54,7 +60,7 @@ type LastStats = Option<(Arc<View>, ClusterStats)>;
 /// The entry to all operations. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Resolvers {
-    journal: Journal,
+    journal: GuardedJournal,
     clock: Clock,
     timing: Timing,
     /// The statistics that were computed last, shared by all their subscribers.
@@ -62,6 +68,9 @@ pub struct Resolvers {
     /// When the next worker becomes offline without a commit, shared by all who wait for that.
     forecast: Arc<LivenessForecast>,
     offload: Offload,
+    /// Whether there were tokens since this server was started. Then it asks for one also if there are none any more, as
+    /// after the restore of a backup from before the first.
+    has_seen_tokens: Arc<AtomicBool>,
     /// Whether Consul answers, if it is used.
     consul: Option<Receiver<bool>>,
 }
@@ -70,7 +79,17 @@ impl Resolvers {
     /// The operations on this journal.
     pub fn new(journal: Journal, clock: Clock, timing: Timing) -> Self {
         let (last_stats, forecast) = (Arc::default(), Arc::default());
-        Self { journal, clock, timing, last_stats, forecast, offload: Offload::default(), consul: None }
+        let journal = GuardedJournal::new(journal);
+        Self {
+            journal,
+            clock,
+            timing,
+            last_stats,
+            forecast,
+            offload: Offload::default(),
+            has_seen_tokens: Arc::default(),
+            consul: None,
+        }
     }
 
     /// The same, with the health of Consul in that of the server.
@@ -86,27 +105,42 @@ impl Resolvers {
 
     /// The numbers of workers and of VMs.
     pub fn sizes(&self) -> (usize, usize) {
-        let snapshot = self.journal.snapshot();
+        let snapshot = self.journal.for_server().snapshot();
         (snapshot.worker_count(), snapshot.vm_count())
     }
 
     /// The cluster as it is now.
-    pub fn read(&self) -> Reading {
-        self.reading(self.journal.snapshot())
+    pub fn read(&self, caller: &Caller) -> Result<Reading> {
+        let permit = self.authorize(caller, Action::Read)?;
+        Ok(self.reading(self.journal.with(permit).snapshot()))
+    }
+
+    /// The cluster as it is now, for whom an operation has let in before: for the payload of a mutation, or an item of a
+    /// stream.
+    pub fn present(&self) -> Reading {
+        self.reading(self.journal.for_server().snapshot())
     }
 
     /// The cluster as it is now, but not before a revision that the caller has seen, at another server perhaps.
-    pub async fn read_at_least(&self, revision: Option<u64>) -> Result<Reading> {
-        let Some(wanted) = revision else { return Ok(self.read()) };
+    pub async fn read_at_least(&self, caller: &Caller, revision: Option<u64>) -> Result<Reading> {
+        let Some(wanted) = revision else { return self.read(caller) };
+        let permit = self.authorize(caller, Action::Read)?;
         // In a box: most callers want no revision, and their futures would have the room for this one.
-        Box::pin(self.journal.snapshot_at_least(wanted)).await.map(|snapshot| self.reading(snapshot))
+        Box::pin(self.journal.with(permit).snapshot_at_least(wanted)).await.map(|snapshot| self.reading(snapshot))
+    }
+
+    /// The same, but not before a revision that the caller has seen.
+    pub async fn present_at_least(&self, revision: Option<u64>) -> Result<Reading> {
+        let Some(wanted) = revision else { return Ok(self.present()) };
+        let journal = self.journal.for_server();
+        Box::pin(journal.snapshot_at_least(wanted)).await.map(|snapshot| self.reading(snapshot))
     }
 
     /// The cluster right after the last change, at the moment of that change, or at `seen`, the latest moment that the
     /// caller has been shown, if that is later. It is the same view for all who have followed for a while, so that they
     /// share what is rendered of it.
     fn latest(&self, seen: Timestamp) -> Arc<View> {
-        let published = self.journal.published();
+        let published = self.journal.for_server().published();
         // If the clock was set back since, `seen` lies in the future.
         let now = published.at.max(seen.min(self.clock.now()));
         let snapshot = published.snapshot.clone();
@@ -115,14 +149,14 @@ impl Resolvers {
 
     /// The cluster right after the last change, at a moment.
     fn at(&self, moment: Timestamp) -> Arc<View> {
-        Arc::new(View::new(self.journal.snapshot(), moment, self.timing.offline_after))
+        Arc::new(View::new(self.journal.for_server().snapshot(), moment, self.timing.offline_after))
     }
 
     /// The range of moments around now in which no worker becomes offline without a commit. All callers within the
     /// range get the same one, so that they share what is rendered of its start. It ends also when the clock is set
     /// back before its start ([`Clock::left`]), since silent workers become offline at other moments then.
     fn no_silence_during(&self) -> Range<Timestamp> {
-        self.forecast.unchanged_during(self.read().view())
+        self.forecast.unchanged_during(self.present().view())
     }
 
     /// The statistics of a view, computed once for all who ask for them.

@@ -474,8 +474,8 @@ impl Resolvers {
             let Some(since) = place.and_then(|place| place.since(field).ok().flatten()) else { continue };
             let is_there = reading.view.snapshot.epochs.include(&since) && since.revision <= reading.revision();
             if !is_there {
-                let snapshot = self.journal.snapshot_at_cursor(&since).await?;
-                return snapshot.map(|_| self.read()).ok_or_else(|| cursor_of_another_database(field));
+                let snapshot = self.journal.for_server().snapshot_at_cursor(&since).await?;
+                return snapshot.map(|_| self.present()).ok_or_else(|| cursor_of_another_database(field));
             }
         }
         Ok(reading)

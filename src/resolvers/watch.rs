@@ -17,6 +17,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::events::{EventView, parse_cursor};
 use super::{Reading, Resolvers};
+use crate::auth::{Action, Caller};
 use crate::clock::Timestamp;
 use crate::cluster::{Change, ClusterStats, Cursor, Event, EventFilter, EventKind, WorkerFilter, WorkerId, WorkerView};
 use crate::error::{Error, Result};
@@ -43,12 +44,14 @@ impl Resolvers {
     /// while.
     pub fn watch_events(
         &self,
+        caller: &Caller,
         after: Option<&str>,
         filter: EventFilter,
     ) -> Result<impl Stream<Item = Result<EventView>> + Send + use<>> {
         // The feed is subscribed before the snapshot is read: what is committed in between comes by the feed.
-        let feed = self.journal.subscribe();
-        let reading = self.read();
+        let permit = self.authorize(caller, Action::Read)?;
+        let feed = self.journal.with(permit).subscribe();
+        let reading = self.present();
         let now = reading.view.snapshot.cursor();
         let after = after.map(parse_cursor).transpose()?;
         let is_replaying = after.is_some();
@@ -71,26 +74,29 @@ impl Resolvers {
             bookmarks: ticks_every(BOOKMARK_INTERVAL),
         };
         // In a box, as the watches below are: `unfold` moves it with every message.
-        Ok(stream::unfold(Some(Box::new(watch)), |watch| async move {
+        let events = stream::unfold(Some(Box::new(watch)), |watch| async move {
             let mut watch = watch?;
             let event = watch.next().await?;
             // An error ends the stream, since trying again at once would only repeat it. The reader comes back with its
             // cursor.
             let rest = event.is_ok().then_some(watch);
             Some((event, rest))
-        }))
+        });
+        Ok(self.while_accepted(caller.principal(), events))
     }
 
     /// Every worker that matches, once at the beginning, and then again after its heartbeats: always in its latest
     /// state, and at most once in `period`.
     pub fn watch_heartbeats(
         &self,
+        caller: &Caller,
         filter: WorkerFilter,
         period: Option<Duration>,
-    ) -> Result<impl Stream<Item = Heartbeat> + Send + use<>> {
+    ) -> Result<impl Stream<Item = Result<Heartbeat>> + Send + use<>> {
         let period = period.map(check_period).transpose()?;
-        let feed = self.journal.subscribe();
-        let reading = self.read();
+        let permit = self.authorize(caller, Action::Read)?;
+        let feed = self.journal.with(permit).subscribe();
+        let reading = self.present();
         let due = reading.list_workers(&filter).into_iter().map(|worker| (worker.worker.id.clone(), 1)).collect();
         let watch = HeartbeatWatch {
             resolvers: self.clone(),
@@ -104,18 +110,21 @@ impl Resolvers {
             ticks: period.map(ticks_every),
             no_silence_during: self.no_silence_during(),
         };
-        Ok(stream::unfold(Box::new(watch), |mut watch| async move {
-            watch.next().await.map(|heartbeat| (heartbeat, watch))
-        }))
+        let heartbeats = stream::unfold(Box::new(watch), |mut watch| async move {
+            watch.next().await.map(|heartbeat| (Ok(heartbeat), watch))
+        });
+        Ok(self.while_accepted(caller.principal(), heartbeats))
     }
 
     /// Statistics, once at the beginning, and again when they have changed, at most once in `period`.
     pub fn watch_cluster_stats(
         &self,
+        caller: &Caller,
         period: Option<Duration>,
-    ) -> Result<impl Stream<Item = ClusterStats> + Send + use<>> {
+    ) -> Result<impl Stream<Item = Result<ClusterStats>> + Send + use<>> {
         let period = check_period(period.unwrap_or(STATS_INTERVAL))?;
-        let feed = self.journal.subscribe();
+        let permit = self.authorize(caller, Action::Read)?;
+        let feed = self.journal.with(permit).subscribe();
         let watch = StatsWatch {
             resolvers: self.clone(),
             feed,
@@ -123,7 +132,12 @@ impl Resolvers {
             seen: self.clock.now(),
             last_sent: None,
         };
-        Ok(stream::unfold(Box::new(watch), |mut watch| async move { watch.next().await.map(|stats| (stats, watch)) }))
+        let stats =
+            stream::unfold(
+                Box::new(watch),
+                |mut watch| async move { watch.next().await.map(|stats| (Ok(stats), watch)) },
+            );
+        Ok(self.while_accepted(caller.principal(), stats))
     }
 }
 
@@ -184,7 +198,7 @@ impl EventWatch {
 
     /// Sends a cursor to resume from.
     fn bookmark(&mut self, message: &str) {
-        let reading = self.resolvers.read();
+        let reading = self.resolvers.present();
         self.pending.push_back(notice(EventKind::Synced, &self.cursor, &reading, message));
     }
 
@@ -219,7 +233,8 @@ impl EventWatch {
         // If the change has more than one page, after the events that were sent; else after the change before, which is
         // the same cursor for all readers.
         let after = if self.cursor.is_after(&begin) { self.cursor.clone() } else { begin };
-        let (page, is_all) = self.resolvers.journal.event_log().shared_events(&after, change.revision).await?;
+        let (page, is_all) =
+            self.resolvers.journal.for_server().event_log().shared_events(&after, change.revision).await?;
         if !page.follows(&after) {
             // Events after the cursor have left the log: `read_log` tells the reader so.
             self.is_behind = true;
@@ -238,7 +253,7 @@ impl EventWatch {
 
     /// The database was set back: what was sent may not be in it.
     async fn start_over(&mut self) {
-        match self.resolvers.journal.event_log().range().await {
+        match self.resolvers.journal.for_server().event_log().range().await {
             Ok(LogRange { start, .. }) => self.resync(start, "The database was set back to an earlier state"),
             // The log is read again, and then tells the same.
             Err(_) => self.is_behind = true,
@@ -247,7 +262,7 @@ impl EventWatch {
 
     /// Reads the next part of the log. What the feed still has of that part is skipped later.
     async fn read_log(&mut self) -> Result<()> {
-        let journal = &self.resolvers.journal;
+        let journal = self.resolvers.journal.for_server();
         // A cursor from another server may be ahead of this server, but not for long: if the database has its revision
         // and this server has not, the reader is refused, comes back, and loses nothing.
         let Some(snapshot) = journal.snapshot_at_cursor(&self.cursor).await? else {
@@ -275,7 +290,7 @@ impl EventWatch {
 
     /// Sends a `Resync` event, which says that the stream has a gap, and goes on from the present.
     fn resync(&mut self, oldest: Cursor, what: &str) {
-        let reading = self.resolvers.read();
+        let reading = self.resolvers.present();
         let now = reading.view.snapshot.cursor();
         let message = format!("{what}: read the present state, then go on from this event's cursor");
         let mut event = notice(EventKind::Resync, &now, &reading, &message);
@@ -298,6 +313,7 @@ fn notice(kind: EventKind, cursor: &Cursor, reading: &Reading, message: &str) ->
         worker_id: None,
         vm_id: None,
         actor: Some("server".into()),
+        audit: None,
         reason: None,
         message: message.into(),
         oldest_cursor: None,
@@ -393,7 +409,7 @@ impl HeartbeatWatch {
     /// Takes the workers that have changed from the snapshot, since the feed has lost changes. How many heartbeats were
     /// lost is not known; those that the feed still has are taken and counted next.
     fn take_all(&mut self) {
-        let snapshot = self.resolvers.journal.snapshot();
+        let snapshot = self.resolvers.journal.for_server().snapshot();
         // A lost change may be that the database was set back: then every worker may have changed.
         let is_later = self.up_to.revision <= snapshot.revision && snapshot.epochs.include(&self.up_to);
         let known = if is_later { self.up_to.revision } else { 0 };

@@ -17,6 +17,7 @@ use super::offload::steps;
 use super::page::{Edge, FilteredList, ListById, Listing, Page, PageRequest};
 use super::worker_input::{HeartbeatInput, RegistrationInput};
 use super::{Reading, Resolvers};
+use crate::auth::{Action, Caller, Role};
 use crate::cluster::{
     Actor, Ids, IndexedOrder, SchedulingPolicy, View, VmStatus, VmView, Worker, WorkerFacet, WorkerFilter, WorkerId,
     WorkerOrder, WorkerOrderField, WorkerSortKey, WorkerView,
@@ -313,19 +314,21 @@ impl Reading {
 
 impl Resolvers {
     /// Registers a worker: a new one, a restarted one, or the same again.
-    pub async fn register_worker(&self, id: &str, input: RegistrationInput) -> Result<Registered> {
-        self.register_worker_if(id, input, Precondition::default()).await
+    pub async fn register_worker(&self, caller: &Caller, id: &str, input: RegistrationInput) -> Result<Registered> {
+        self.register_worker_if(caller, id, input, Precondition::default()).await
     }
 
     /// The same, if a precondition holds.
     pub async fn register_worker_if(
         &self,
+        caller: &Caller,
         id: &str,
         input: RegistrationInput,
         condition: Precondition,
     ) -> Result<Registered> {
+        let permit = self.authorize(caller, Action::Register)?;
         let command = Register { condition, ..input.check(id)? };
-        let Committed { reply, snapshot } = self.journal.commit(command).await?;
+        let Committed { reply, snapshot } = self.journal.with(permit).commit_for(command, caller).await?;
         let worker = self.reading(snapshot).as_decided(reply.worker);
         let incarnation = worker.worker.life.incarnation;
         info!(worker.id = %id, worker.incarnation = incarnation, "Worker {id} registered, incarnation {incarnation}");
@@ -337,10 +340,17 @@ impl Resolvers {
     }
 
     /// Records a worker's heartbeat.
-    pub async fn record_heartbeat(&self, id: &str, input: HeartbeatInput) -> Result<HeartbeatRecorded> {
+    pub async fn record_heartbeat(
+        &self,
+        caller: &Caller,
+        id: &str,
+        input: HeartbeatInput,
+    ) -> Result<HeartbeatRecorded> {
+        let permit = self.authorize(caller, Action::Heartbeat)?;
         let offline_after = self.timing.offline_after;
         let command = RecordHeartbeat { worker_id: id.to_owned(), report: input.check()?, offline_after };
-        let submitted = self.journal.submit(command).map_err(|refused| self.limit_retry_after(refused))?;
+        let submitted =
+            self.journal.with(permit).submit(command, caller).map_err(|refused| self.limit_retry_after(refused))?;
         self.finish_heartbeat(submitted).await
     }
 
@@ -348,15 +358,18 @@ impl Resolvers {
     /// room for all, none is taken.
     pub async fn record_heartbeats(
         &self,
+        caller: &Caller,
         heartbeats: Vec<(String, HeartbeatInput)>,
     ) -> Result<Vec<Result<HeartbeatRecorded>>> {
+        let permit = self.authorize(caller, Action::Heartbeat)?;
         let offline_after = self.timing.offline_after;
         let mut checked = Vec::with_capacity(heartbeats.len());
         let mut places = Vec::with_capacity(heartbeats.len());
         for (worker_id, input) in heartbeats {
             places.push(input.check().map(|report| checked.push(RecordHeartbeat { worker_id, report, offline_after })));
         }
-        let submitted = self.journal.submit_all(checked).map_err(|refused| self.limit_retry_after(refused))?;
+        let submitted =
+            self.journal.with(permit).submit_all(checked, caller).map_err(|refused| self.limit_retry_after(refused))?;
         let mut submitted = submitted.into_iter();
         let mut replies = Vec::with_capacity(places.len());
         for place in places {
@@ -375,7 +388,7 @@ impl Resolvers {
     /// Refuses heartbeats before their bodies are read, if the queue has no room for one: then only
     /// [who sends them](Self::note_liveness_signs) has to be read.
     pub fn check_room_for_heartbeat(&self) -> Result<()> {
-        self.journal.check_room_for_heartbeat().map_err(|refused| self.limit_retry_after(refused))
+        self.journal.for_server().check_room_for_heartbeat().map_err(|refused| self.limit_retry_after(refused))
     }
 
     /// Limits the wait that a refused worker is told, so that it can be refused once more and is still not offline.
@@ -391,18 +404,30 @@ impl Resolvers {
     }
 
     /// Notes that a worker is alive whose registration is refused.
-    pub fn note_liveness_sign_of_registration(&self, worker_id: &str, boot_id: Option<&str>) {
-        self.journal.note_liveness_signs([LivenessSign { worker_id, incarnation: None, boot_id, sequence: None }]);
+    pub fn note_liveness_sign_of_registration(&self, caller: &Caller, worker_id: &str, boot_id: Option<&str>) {
+        let sign = LivenessSign { worker_id, incarnation: None, boot_id, sequence: None };
+        self.note_authorized(caller, Action::Register, [sign]);
     }
 
     /// Notes signs of life from heartbeats that are refused, and nothing else of what these say.
-    pub fn note_liveness_signs<'a>(&self, senders: impl IntoIterator<Item = HeartbeatSender<'a>>) {
-        self.journal.note_liveness_signs(senders.into_iter().filter_map(|sender| {
+    pub fn note_liveness_signs<'a>(&self, caller: &Caller, senders: impl IntoIterator<Item = HeartbeatSender<'a>>) {
+        let signs = senders.into_iter().filter_map(|sender| {
             let HeartbeatSender { worker_id, incarnation, boot_id, sequence } = sender;
             // No worker has an incarnation out of range.
             let incarnation = Some(checks::incarnation(incarnation).ok()?);
             let sequence = sequence.and_then(|number| u64::try_from(number).ok());
             Some(LivenessSign { worker_id, incarnation, boot_id, sequence })
+        });
+        self.note_authorized(caller, Action::Heartbeat, signs);
+    }
+
+    /// Notes signs of life of the workers that the caller speaks for.
+    fn note_authorized<'a>(&self, caller: &Caller, action: Action, signs: impl IntoIterator<Item = LivenessSign<'a>>) {
+        let Ok(permit) = self.authorize(caller, action) else { return };
+        let journal = self.journal.with(permit);
+        let known = journal.snapshot();
+        journal.note_liveness_signs(signs.into_iter().filter(|sign| {
+            known.find_worker(sign.worker_id).is_some_and(|worker| worker.authorize(caller.principal(), action).is_ok())
         }));
     }
 
@@ -415,16 +440,18 @@ impl Resolvers {
     /// Records a worker's heartbeat, once for its idempotency key.
     pub async fn record_heartbeat_idempotent(
         &self,
+        caller: &Caller,
         id: &str,
         input: HeartbeatInput,
         request: IdempotentRequest<HeartbeatRecorded>,
     ) -> Result<IdempotentReply> {
+        let permit = self.authorize(caller, Action::Heartbeat)?;
         let offline_after = self.timing.offline_after;
         let command = RecordHeartbeat { worker_id: id.to_owned(), report: input.check()?, offline_after };
         let timing = self.timing;
         let show = move |reply: &HeartbeatAccepted, view: Arc<View>| recorded(reply, view, timing);
         let (answered, reply) = self
-            .commit_idempotent(command, request.of_heartbeats(), show)
+            .commit_idempotent(permit, caller, command, request.of_heartbeats(), show)
             .await
             .map_err(|refused| self.limit_retry_after(refused))?;
         reply.iter().for_each(log_rejected_vms);
@@ -435,9 +462,11 @@ impl Resolvers {
     /// does not affect the others.
     pub async fn record_heartbeats_idempotent(
         &self,
+        caller: &Caller,
         heartbeats: Vec<(String, HeartbeatInput)>,
         request: IdempotentRequest<Vec<Result<HeartbeatRecorded>>>,
     ) -> Result<IdempotentReply> {
+        let permit = self.authorize(caller, Action::Heartbeat)?;
         let offline_after = self.timing.offline_after;
         // Invalid heartbeats are not given to the journal; their positions in the reply are kept.
         let mut checked = Vec::with_capacity(heartbeats.len());
@@ -456,7 +485,7 @@ impl Resolvers {
             places.iter().map(one).collect()
         };
         let (answered, replies) = self
-            .commit_idempotent(RecordHeartbeats(checked), request.of_heartbeats(), show)
+            .commit_idempotent(permit, caller, RecordHeartbeats(checked), request.of_heartbeats(), show)
             .await
             .map_err(|refused| self.limit_retry_after(refused))?;
         replies.iter().flatten().flatten().for_each(log_rejected_vms);
@@ -464,14 +493,29 @@ impl Resolvers {
     }
 
     /// Deregisters a worker: it is kept as offline, or removed.
-    pub async fn deregister_worker(&self, id: &str, deregistration: Deregistration) -> Result<()> {
+    pub async fn deregister_worker(&self, caller: &Caller, id: &str, deregistration: Deregistration) -> Result<()> {
         let Deregistration { incarnation, boot_id, host_boot_id, purge, force, condition } = deregistration;
         let incarnation = incarnation.map(checks::incarnation).transpose()?;
         let host_boot_id = host_boot_id.map(checks::host_boot_id).transpose()?;
         let worker_id = id.to_owned();
-        let command = Deregister { worker_id, incarnation, boot_id, host_boot_id, purge, force, condition };
-        let actor = command.actor();
-        self.journal.commit(command).await?;
+        let mut command = Deregister {
+            worker_id,
+            incarnation,
+            boot_id,
+            host_boot_id,
+            purge,
+            force,
+            condition,
+            actor: Actor::Operator,
+        };
+        command.actor = match caller.principal().role() {
+            Some(Role::Worker) => Actor::Worker,
+            Some(Role::Viewer | Role::Operator | Role::Admin) => Actor::Operator,
+            None => command.guess_actor(),
+        };
+        let actor = command.actor;
+        let permit = self.authorize(caller, command.action())?;
+        self.journal.with(permit).commit_for(command, caller).await?;
         let how = match (purge, actor) {
             (true, _) => "was removed",
             (false, Actor::Worker) => "said goodbye",
@@ -484,35 +528,39 @@ impl Resolvers {
     /// Stops new VMs from being placed on a worker. VMs already there keep running.
     pub async fn drain_worker(
         &self,
+        caller: &Caller,
         id: &str,
         reason: Option<String>,
         if_revision: Option<u64>,
     ) -> Result<PolicyChanged> {
-        self.set_policy(id, SchedulingPolicy::Draining, reason, if_revision.into()).await
+        self.set_policy(caller, id, SchedulingPolicy::Draining, reason, if_revision.into()).await
     }
 
     /// Opens a worker for new VMs again.
     pub async fn activate_worker(
         &self,
+        caller: &Caller,
         id: &str,
         reason: Option<String>,
         if_revision: Option<u64>,
     ) -> Result<PolicyChanged> {
-        self.set_policy(id, SchedulingPolicy::Active, reason, if_revision.into()).await
+        self.set_policy(caller, id, SchedulingPolicy::Active, reason, if_revision.into()).await
     }
 
     /// Sets the scheduling policy of a worker.
     pub async fn set_policy(
         &self,
+        caller: &Caller,
         id: &str,
         policy: SchedulingPolicy,
         reason: Option<String>,
         condition: Precondition,
     ) -> Result<PolicyChanged> {
+        let permit = self.authorize(caller, Action::SetSchedulingPolicy)?;
         let reason = super::checks::reason(reason)?;
         let command = SetPolicy { worker_id: id.to_owned(), policy, reason, condition };
         let reason = command.reason.clone();
-        let Committed { reply, snapshot } = self.journal.commit(command).await?;
+        let Committed { reply, snapshot } = self.journal.with(permit).commit_for(command, caller).await?;
         log_policy(&reply, reason.as_deref());
         let worker = self.reading(snapshot).as_decided(reply.worker);
         Ok(PolicyChanged { worker, changed: reply.changed })
@@ -521,12 +569,14 @@ impl Resolvers {
     /// Sets the scheduling policy of a worker, once for the idempotency key.
     pub async fn set_policy_idempotent(
         &self,
+        caller: &Caller,
         id: &str,
         policy: SchedulingPolicy,
         reason: Option<String>,
         condition: Precondition,
         request: IdempotentRequest<PolicyChanged>,
     ) -> Result<IdempotentReply> {
+        let permit = self.authorize(caller, Action::SetSchedulingPolicy)?;
         let reason = super::checks::reason(reason)?;
         let command = SetPolicy { worker_id: id.to_owned(), policy, reason, condition };
         let show = |reply: &PolicySet, view: Arc<View>| PolicyChanged {
@@ -534,7 +584,7 @@ impl Resolvers {
             changed: reply.changed,
         };
         let reason = command.reason.clone();
-        let (answered, reply) = self.commit_idempotent(command, request, show).await?;
+        let (answered, reply) = self.commit_idempotent(permit, caller, command, request, show).await?;
         reply.iter().for_each(|reply| log_policy(reply, reason.as_deref()));
         Ok(answered)
     }

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::json_lists::ListRenderer;
 use super::query_response::{MinRevisionQuery, Read};
-use crate::http::{HttpError, Query};
+use crate::http::{HttpError, Query, current_caller};
 use crate::resolvers::{Resolvers, checks};
 
 /// The longest that a long poll may wait.
@@ -46,7 +46,7 @@ impl FromRequestParts<Arc<Endpoint>> for Read {
             }
             None => None,
         };
-        let reading = endpoint.resolvers.read_at_least(min_revision).await?;
+        let reading = endpoint.resolvers.read_at_least(&current_caller(), min_revision).await?;
         // Most requests do not have the header. To walk the few headers that there are is faster than a look-up by
         // name.
         let known = parts.headers.iter().filter(|(name, _)| *name == header::IF_NONE_MATCH);

@@ -15,6 +15,8 @@ impl From<Error> for HttpError {
         let status = match error.kind() {
             Kind::InvalidArgument => StatusCode::BAD_REQUEST,
             Kind::NotFound => StatusCode::NOT_FOUND,
+            Kind::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Kind::Forbidden => StatusCode::FORBIDDEN,
             Kind::Conflict => StatusCode::CONFLICT,
             Kind::Stale => StatusCode::PRECONDITION_FAILED,
             Kind::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,

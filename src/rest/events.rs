@@ -23,8 +23,8 @@ use super::json_values;
 use super::query_response::Read;
 use crate::cluster::EventFilter;
 use crate::error;
-use crate::http::{Accept, EVENT_STREAM, NDJSON, Query, SSE_KEEP_ALIVE, streamed};
-use crate::resolvers::checks::wanted;
+use crate::http::{Accept, EVENT_STREAM, NDJSON, Query, SSE_KEEP_ALIVE, current_caller, streamed};
+use crate::resolvers::checks::{self, wanted};
 use crate::resolvers::{EventView, event_limit};
 
 /// The default length of a page.
@@ -42,6 +42,10 @@ pub(super) struct EventsQuery {
     limit: Option<i64>,
     #[serde(default)]
     worker_id: Vec<String>,
+    #[serde(default)]
+    actor: Vec<String>,
+    #[serde(default)]
+    actor_token_id: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -65,21 +69,24 @@ pub(super) async fn list(
     read: Read,
     Query(query): Query<EventsQuery>,
 ) -> Result<Response> {
-    let EventsQuery { after, limit, worker_id } = query;
+    let EventsQuery { after, limit, worker_id, actor, actor_token_id } = query;
     let worker_ids = given(wanted("worker_id", worker_id)?);
-    let filter = EventFilter { worker_ids, ..EventFilter::default() };
+    let actors =
+        wanted("actor", actor)?.iter().map(|word| checks::actor("actor", word)).collect::<Result<Vec<_>, _>>()?;
+    let actor_token_ids = given(wanted("actor_token_id", actor_token_id)?);
+    let filter = EventFilter { worker_ids, kinds: None, actors: given(actors), actor_token_ids };
     let resumed = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty());
     let after = resumed.or(after.as_deref().filter(|after| !after.is_empty()));
     // Generated clients name every media type that the operation has, whichever they can read. Of those, only JSON
     // ends, so that it is preferred.
     let accept = Some(Accept::of(&headers)).filter(|accept| !accept.names(JSON));
     if accept.is_some_and(|accept| accept.names(EVENT_STREAM)) {
-        let events = endpoint.resolvers.watch_events(after, filter)?;
+        let events = endpoint.resolvers.watch_events(&current_caller(), after, filter)?;
         let messages = events.map(message).take_until(endpoint.closing.clone().cancelled_owned());
         return Ok(streamed(Sse::new(messages).keep_alive(KeepAlive::new().interval(SSE_KEEP_ALIVE))));
     }
     if accept.is_some_and(|accept| accept.names(NDJSON)) {
-        let events = endpoint.resolvers.watch_events(after, filter)?;
+        let events = endpoint.resolvers.watch_events(&current_caller(), after, filter)?;
         let lines = lines(events).take_until(endpoint.closing.clone().cancelled_owned());
         let media = [(header::CONTENT_TYPE, HeaderValue::from_static(NDJSON))];
         return Ok(streamed((media, Body::from_stream(lines))));

@@ -19,9 +19,11 @@ use super::error::Result;
 use super::etag::Unconditional;
 use super::idempotent_response::{once, rendered, respond};
 use super::json_objects::{RecordHeartbeatPayload, RecordedInBatch, WriteJson as _};
+use crate::auth::Action;
 use crate::error::{Error, Kind};
 use crate::http::{
-    HttpError, JSON_HEAD, Json, JsonText, PathId, WithIdempotencyKey, is_kept_for_operators, note_shed, read_part,
+    HttpError, JSON_HEAD, Json, JsonText, PathId, WithIdempotencyKey, current_caller, is_kept_for_operators, note_shed,
+    read_part,
 };
 use crate::resolvers::worker_input::HeartbeatInput;
 use crate::resolvers::{HeartbeatRecorded, HeartbeatSender, Resolvers};
@@ -43,13 +45,17 @@ pub(super) async fn one(
 ) -> Result<Response> {
     match key {
         None => {
-            let recorded = resolvers.record_heartbeat(&id, input).await.map_err(failure)?;
+            let recorded = resolvers.record_heartbeat(&current_caller(), &id, input).await.map_err(failure)?;
             Ok(JSON_HEAD.answer(RecordHeartbeatPayload(recorded).text()))
         }
         Some(key) => {
             let once = once(key, |recorded| rendered(&RecordHeartbeatPayload(recorded), None));
             // Boxed, so that requests without a key, which are nearly all, do not have the size of this future.
-            Ok(respond(Box::pin(resolvers.record_heartbeat_idempotent(&id, input, once)).await.map_err(failure)?))
+            Ok(respond(
+                Box::pin(resolvers.record_heartbeat_idempotent(&current_caller(), &id, input, once))
+                    .await
+                    .map_err(failure)?,
+            ))
         }
     }
 }
@@ -102,12 +108,15 @@ pub(super) async fn many(
     }
     match key {
         None => {
-            let recorded = hold_if_busy(&endpoint, endpoint.resolvers.record_heartbeats(readable).await).await?;
+            let recorded =
+                hold_if_busy(&endpoint, endpoint.resolvers.record_heartbeats(&current_caller(), readable).await)
+                    .await?;
             Ok(Json(results(&places, recorded)).into_response())
         }
         Some(key) => {
             let render = move |recorded| rendered(&results(&places, recorded), None);
-            let reply = endpoint.resolvers.record_heartbeats_idempotent(readable, once(key, render)).await;
+            let reply =
+                endpoint.resolvers.record_heartbeats_idempotent(&current_caller(), readable, once(key, render)).await;
             Ok(respond(hold_if_busy(&endpoint, reply).await?))
         }
     }
@@ -136,6 +145,10 @@ impl<E: FromRequest<Arc<Endpoint>, Rejection: IntoResponse>> FromRequest<Arc<End
 
 /// Refuses a request after its senders are noted. The refusal of a batch is held back for [`REFUSED_BATCH_HOLD`].
 async fn refuse(request: Request, endpoint: Arc<Endpoint>, refused: Error) -> Response {
+    if let Error::Denied(_) = refused {
+        // Who may not send heartbeats does not have theirs read.
+        return failure(refused).into_response();
+    }
     let is_batch = is_batch(request.uri().path());
     note_senders(request, endpoint.resolvers.clone()).await;
     if is_batch {
@@ -164,6 +177,8 @@ fn is_batch(path: &str) -> bool {
 /// Checks whether heartbeats are accepted now, on this connection. How many a batch has is known only from its body: if
 /// there is room for fewer, they are refused after parsing.
 fn check_room(resolvers: &Resolvers) -> Result<(), Error> {
+    // Before the body is read: a viewer has no business with it.
+    let _ = resolvers.authorize(&current_caller(), Action::Heartbeat)?;
     if is_kept_for_operators() { Err(Error::NoConnectionForWorkers) } else { resolvers.check_room_for_heartbeat() }
 }
 
@@ -225,7 +240,8 @@ async fn note_senders(request: Request, resolvers: Resolvers) {
     } else {
         return;
     };
-    resolvers.note_liveness_signs(speakers.iter().filter_map(|speaker| speaker.sender(id.as_deref())));
+    resolvers
+        .note_liveness_signs(&current_caller(), speakers.iter().filter_map(|speaker| speaker.sender(id.as_deref())));
 }
 
 /// One entry of a batch, after parsing.

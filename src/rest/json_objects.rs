@@ -6,13 +6,15 @@ use std::io::Write as _;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::json_values::WriteValue;
+use crate::auth::TokenId;
 use crate::cluster::fields::{
-    cluster_stats_fields, drain_fields, event_fields, heartbeat_reply_fields, registered_fields, vm_fields,
-    worker_distribution_fields, worker_fields,
+    cluster_stats_fields, drain_fields, event_fields, heartbeat_reply_fields, registered_fields, token_fields,
+    vm_fields, worker_distribution_fields, worker_fields,
 };
 use crate::cluster::{self, DrainView, VmId, VmView, WorkerId, WorkerView};
 use crate::http::EXPECTED_ANSWER;
 use crate::render::{Template, Volatility, volatility};
+use crate::resolvers::tokens::TokenView;
 use crate::resolvers::{EventView, HeartbeatRecorded, Registered};
 
 /// The types of fields by the names that the field lists give them: those of [`json_values`](super::json_values), and
@@ -273,6 +275,7 @@ worker_distribution_fields!(object);
 event_fields!(object);
 registered_fields!(object);
 heartbeat_reply_fields!(object);
+token_fields!(object);
 
 /// Keys besides the declared ones, for clients that are older than the contract.
 trait Aliases {
@@ -290,6 +293,7 @@ impl Aliases for WorkerDistribution {}
 impl Aliases for ClusterEvent {}
 impl Aliases for RegisterWorkerPayload {}
 impl Aliases for RecordHeartbeatPayload {}
+impl Aliases for Token {}
 
 impl Aliases for Vm {
     fn write_aliases<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {

@@ -9,6 +9,7 @@ use std::time;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
+use crate::auth;
 use crate::clock::{Rfc3339, Timestamp};
 use crate::cluster::{self, Uptime, ZoneStats};
 use crate::json;
@@ -67,6 +68,9 @@ borrowed! {
     OptionalId(Option<&'a str>); json::optional;
     Text(&'a str); json::text;
     OptionalText(Option<&'a str>); json::optional;
+    // For optional fields, whose key is left out while they have no value.
+    OmittedId(&'a str); json::text;
+    OmittedText(&'a str); json::text;
     // A worker without a zone has the empty text.
     Zone(&'a str); json::text;
     Labels(&'a cluster::Labels); write_labels;
@@ -97,11 +101,11 @@ fn write_labels(labels: &cluster::Labels, out: &mut Vec<u8>) {
 
 /// Declares shapes of enums, which are written as words.
 macro_rules! words {
-    ($($name:ident)+) => { $(
-        pub(super) struct $name(cluster::$name);
+    ($($name:ident($word:ty))+) => { $(
+        pub(super) struct $name($word);
 
-        impl From<cluster::$name> for $name {
-            fn from(word: cluster::$name) -> Self {
+        impl From<$word> for $name {
+            fn from(word: $word) -> Self {
                 Self(word)
             }
         }
@@ -120,7 +124,14 @@ macro_rules! words {
     )+ };
 }
 
-words! { WorkerStatus SchedulingPolicy VmStatus EventKind }
+words! {
+    WorkerStatus(cluster::WorkerStatus)
+    SchedulingPolicy(cluster::SchedulingPolicy)
+    VmStatus(cluster::VmStatus)
+    EventKind(cluster::EventKind)
+    TokenRole(auth::Role)
+    TokenState(auth::TokenState)
+}
 
 /// Declares shapes that are written as text.
 macro_rules! texts {

@@ -19,6 +19,7 @@ mod json_values;
 mod openapi;
 mod paging;
 mod query_response;
+mod tokens;
 mod vms;
 mod workers;
 
@@ -28,7 +29,7 @@ use std::time::Duration;
 use self::endpoint::{Endpoint, LONGEST_WAIT};
 use self::json_lists::ListRenderer;
 pub use self::openapi::document as openapi;
-use crate::http::{RouteOptions, Routes, get, post};
+use crate::http::{RouteOptions, Routes, delete, get, post};
 use crate::resolvers::Resolvers;
 use tokio_util::sync::CancellationToken;
 
@@ -43,6 +44,8 @@ pub fn routes(resolvers: Resolvers, closing: CancellationToken) -> Routes {
     const LONG_POLL: RouteOptions = RouteOptions::NOTHING.time(LONGEST_WAIT.saturating_add(Duration::from_secs(5)));
     // Commands write their own log line, which says more.
     const TOLD: RouteOptions = RouteOptions::NOTHING.quiet();
+    // Load balancers and generators of clients have no tokens.
+    const PUBLIC: RouteOptions = RouteOptions::NOTHING.public();
     let operators = Routes::new()
         .route_with(LONG_POLL, "/api/v1/workers", get(workers::list))
         .route("/api/v1/workers/{id}/vms", get(workers::vms))
@@ -53,8 +56,10 @@ pub fn routes(resolvers: Resolvers, closing: CancellationToken) -> Routes {
         .route("/api/v1/vms", get(vms::list))
         .route("/api/v1/vms/{id}", get(vms::one))
         .route("/api/v1/events", get(events::list))
-        .route("/api/v1/health", get(health::health))
-        .route("/api/v1/openapi.json", get(openapi::show));
+        .route("/api/v1/tokens", get(tokens::list).post(tokens::create))
+        .route_with(RouteOptions::NOTHING.path_hidden(), "/api/v1/tokens/{id}", delete(tokens::revoke))
+        .route_with(PUBLIC, "/api/v1/health", get(health::health))
+        .route_with(PUBLIC, "/api/v1/openapi.json", get(openapi::show));
     let one_heartbeat = RouteOptions::NOTHING.body(HEARTBEAT_BODY).quiet();
     let many_heartbeats = RouteOptions::NOTHING.body(HEARTBEATS_BODY).quiet();
     let workers = Routes::new()

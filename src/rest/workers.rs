@@ -21,8 +21,8 @@ use super::query_response::Read;
 use crate::cluster::{SchedulingPolicy, WorkerFilter, WorkerOrder};
 use crate::error::Error;
 use crate::http::{
-    IdempotencyKey, Json, OptionalJson, PathId, Query, WithIdempotencyKey, in_request_context, is_kept_for_operators,
-    no_connection_for_what_goes_on,
+    IdempotencyKey, Json, OptionalJson, PathId, Query, WithIdempotencyKey, current_caller, in_request_context,
+    is_kept_for_operators, no_connection_for_what_goes_on,
 };
 use crate::resolvers::checks::{self, vm_status, wanted};
 use crate::resolvers::filter_input::{self, WorkerFilterInput};
@@ -98,10 +98,11 @@ pub(super) async fn list(
             return Err(no_connection_for_what_goes_on());
         }
         let question = WorkersQuery { filter: &filter, order, request: paging.request() };
-        let changed = resolvers.read_when_changed(question, after, wait);
+        let caller = current_caller();
+        let changed = resolvers.read_when_changed(&caller, question, after, wait);
         // A shutdown ends the wait.
         let changed = Box::pin(closing.run_until_cancelled(changed)).await;
-        read.reading = changed.unwrap_or_else(|| Ok(resolvers.read()))?;
+        read.reading = changed.unwrap_or_else(|| Ok(resolvers.present()))?;
     }
     let steps = read.reading.steps_to_list_workers(&filter, order, paging.request());
     let lists = lists.clone();
@@ -158,10 +159,10 @@ pub(super) async fn register(
     Json(input): Json<RegistrationInput>,
 ) -> Result<impl IntoResponse> {
     if is_kept_for_operators() {
-        resolvers.note_liveness_sign_of_registration(&id, input.boot_id.as_deref());
+        resolvers.note_liveness_sign_of_registration(&current_caller(), &id, input.boot_id.as_deref());
         return Err(Error::NoConnectionForWorkers.into());
     }
-    let registered = resolvers.register_worker_if(&id, input, precondition(&headers)?).await?;
+    let registered = resolvers.register_worker_if(&current_caller(), &id, input, precondition(&headers)?).await?;
     let status = if registered.created { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(RegisterWorkerPayload(registered))))
 }
@@ -186,7 +187,11 @@ pub(super) async fn deregister(
 ) -> Result<StatusCode> {
     let condition = precondition(&headers)?;
     resolvers
-        .deregister_worker(&id, Deregistration { incarnation, boot_id, host_boot_id, purge, force, condition })
+        .deregister_worker(
+            &current_caller(),
+            &id,
+            Deregistration { incarnation, boot_id, host_boot_id, purge, force, condition },
+        )
         .await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -243,10 +248,12 @@ async fn set_policy(
     let (reason, condition) = (body.unwrap_or_default().reason, precondition(headers)?);
     let answered = match key {
         None => {
-            let answer = answer(resolvers.set_policy(id, policy, reason, condition).await?);
+            let answer = answer(resolvers.set_policy(&current_caller(), id, policy, reason, condition).await?);
             IdempotentReply { answer, is_replay: false }
         }
-        Some(key) => resolvers.set_policy_idempotent(id, policy, reason, condition, once(key, answer)).await?,
+        Some(key) => {
+            resolvers.set_policy_idempotent(&current_caller(), id, policy, reason, condition, once(key, answer)).await?
+        }
     };
     Ok(respond(answered))
 }

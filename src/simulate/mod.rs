@@ -43,7 +43,7 @@ use self::gateway::{FleetLink, Gateway};
 use self::progress::Display;
 use self::simulated_worker::SimulatedWorker;
 use self::tally::Tally;
-use crate::client::{Client, ClientError};
+use crate::client::{Client, ClientError, TokenFileError};
 
 /// How many registrations are in flight at once. A real fleet does not start within a second either, and a server that
 /// is busy with registrations should still answer heartbeats.
@@ -59,6 +59,9 @@ pub enum SimulateError {
     /// The address or an id made from the prefix cannot be used.
     #[error("the simulated fleet cannot be set up")]
     Setup(#[source] ClientError),
+    /// The token cannot be read.
+    #[error(transparent)]
+    Token(TokenFileError),
     /// The first worker could not register. This is not retried, so that a wrong address is reported at once.
     #[error("the first simulated worker could not register at {server}")]
     FirstContact {
@@ -90,7 +93,8 @@ async fn run_until(
     progress: Progress,
     shutdown: CancellationToken,
 ) -> Result<Summary, SimulateError> {
-    let mut client = Client::new(&options.server).map_err(SimulateError::Setup)?;
+    let token = options.token.read().map_err(SimulateError::Token)?;
+    let mut client = Client::new(&options.server).map_err(SimulateError::Setup)?.with_token(token);
     let mut workers = assemble(&options);
     let tally = Arc::new(Tally::new(&options));
 

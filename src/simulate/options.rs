@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, value_parser};
 
+use crate::client::TokenOptions;
 use crate::config::positive_duration;
 
 /// Options of `aetherium simulate`.
@@ -14,6 +15,10 @@ pub struct SimulateOptions {
     /// Base URL of the server.
     #[arg(long, env = "AETHERIUM_SERVER", value_name = "URL", default_value_t = Self::default().server)]
     pub server: String,
+
+    /// Whose word the fleet is.
+    #[command(flatten)]
+    pub token: TokenOptions,
 
     /// How many workers to simulate.
     #[arg(long, env = "AETHERIUM_SIMULATE_WORKERS", value_name = "N", default_value_t = Self::default().workers,
@@ -73,6 +78,7 @@ impl Default for SimulateOptions {
     fn default() -> Self {
         Self {
             server: "http://127.0.0.1:8080".to_owned(),
+            token: TokenOptions::default(),
             workers: 100,
             vms_per_worker: 10,
             interval: None,

@@ -113,7 +113,7 @@ function Playground({ opening }) {
       defaultEditorToolsVisibility="variables"
       inputValueDeprecation
       schemaDescription
-      shouldPersistHeaders
+      shouldPersistHeaders={false}
       {...opening}
     >
       <GraphiQL.Logo>

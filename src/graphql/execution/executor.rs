@@ -10,14 +10,16 @@ use std::sync::Arc;
 use async_graphql::parser::types::ExecutableDocument;
 use async_graphql::parser::types::OperationType;
 use async_graphql::{Request, Response, Schema, ServerError, ValidationMode, Value, Variables, value};
-use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
+use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::runtime::Handle;
 
 use super::budget::Budget;
 use super::loader::WorkerEvents;
 use super::merge::merge;
 use super::response::OperationResponse;
+use crate::auth::Caller;
 use crate::error::Error;
 use crate::graphql::error;
 use crate::graphql::operation::cost::ClusterSize;
@@ -73,6 +75,17 @@ impl Executor {
         &self.document_cache
     }
 
+    /// Whether a caller may ask questions.
+    pub fn check_reader(&self, caller: &Caller) -> Result<(), Error> {
+        self.resolvers.read(caller).map(|_| ())
+    }
+
+    /// Waits until a caller that was accepted is not accepted any more, and says why.
+    pub fn denied_later(&self, caller: Caller) -> BoxFuture<'static, Error> {
+        let resolvers = self.resolvers.clone();
+        async move { resolvers.denied_later(caller.principal()).await }.boxed()
+    }
+
     /// Parses and validates the document of a request, or finds it in the document cache.
     pub fn parse_request(&self, request: Request) -> Result<ParsedRequest, Response> {
         self.document_cache.parse_request(request)
@@ -81,7 +94,9 @@ impl Executor {
     /// The reading that a request is answered from: the present state. If the request names a revision
     /// (`extensions.minRevision`, which a client has seen at another server), the reading waits until this server has
     /// reached it. There is one reading for the whole request, so that all of the response is of one revision.
-    async fn reading(&self, request: &Request) -> Result<Reading, Error> {
+    ///
+    /// Mutations ask for permission themselves, and may be sent by those who may read nothing.
+    async fn reading(&self, request: &Request, caller: &Caller, is_mutation: bool) -> Result<Reading, Error> {
         let min_revision = match request.extensions.get(MIN_REVISION) {
             None | Some(Value::Null) => None,
             Some(Value::Number(number)) if number.is_i64() || number.is_u64() => {
@@ -89,7 +104,10 @@ impl Executor {
             }
             Some(_) => return Err(Error::invalid("min_revision", "must be a whole number")),
         };
-        self.resolvers.read_at_least(min_revision).await
+        if is_mutation {
+            return self.resolvers.present_at_least(min_revision).await;
+        }
+        self.resolvers.read_at_least(caller, min_revision).await
     }
 }
 
@@ -105,17 +123,21 @@ fn error_response(cause: Error) -> Response {
 impl Executor {
     /// Runs an operation of any kind and streams its payloads as JSON: one for a query or mutation, one for each item
     /// of a subscription. Equal subscriptions share their payloads.
-    pub fn stream(&self, request: Request) -> BoxStream<'static, Payload> {
-        self.stream_parsed(self.parse_request(request))
+    pub fn stream(&self, request: Request, caller: Caller) -> BoxStream<'static, Payload> {
+        self.stream_parsed(self.parse_request(request), caller)
     }
 
     /// Like [`stream`](Self::stream), for a request that has been parsed; or streams the error response of one that
     /// could not be.
-    pub fn stream_parsed(&self, parsed: Result<ParsedRequest, Response>) -> BoxStream<'static, Payload> {
+    pub fn stream_parsed(
+        &self,
+        parsed: Result<ParsedRequest, Response>,
+        caller: Caller,
+    ) -> BoxStream<'static, Payload> {
         let (executor, broadcast) = (self.clone(), self.broadcast.clone());
         let payloads = async move {
             let started = match parsed {
-                Ok(parsed) => executor.start(parsed).await,
+                Ok(parsed) => executor.start(parsed, &caller).await,
                 Err(error_response) => StartedOperation::Response(error_response.into()),
             };
             match started {
@@ -137,16 +159,16 @@ impl Executor {
     }
 
     /// Starts an operation: runs a query or mutation to its response, and begins the watch of a subscription.
-    async fn start(&self, mut parsed: ParsedRequest) -> StartedOperation {
+    async fn start(&self, mut parsed: ParsedRequest, caller: &Caller) -> StartedOperation {
         let Some(mut document) = parsed.extract_operation(&[OperationType::Subscription]) else {
-            return StartedOperation::Response(self.run(parsed).await);
+            return StartedOperation::Response(self.run(parsed, caller).await);
         };
         let cost = match self.document_cache.check(&mut parsed) {
             Ok(cost) => cost,
             Err(error_response) => return StartedOperation::Response(error_response.into()),
         };
         self.rewrite_for_engine(&mut document, &parsed.request.variables);
-        let reading = match self.reading(&parsed.request).await {
+        let reading = match self.reading(&parsed.request, caller, false).await {
             Ok(reading) => reading,
             Err(error) => return StartedOperation::Response(error_response(error).into()),
         };
@@ -154,6 +176,7 @@ impl Executor {
         let mut request = Request::new("")
             .variables(parsed.request.variables.clone())
             .data(self.resolvers.clone())
+            .data(caller.clone())
             .data(reading)
             .data(handoff.clone());
         request.set_parsed_query(document.clone());
@@ -178,9 +201,9 @@ impl Executor {
     }
 
     /// Runs a query or a mutation.
-    pub async fn run(&self, parsed: ParsedRequest) -> OperationResponse {
+    pub async fn run(&self, parsed: ParsedRequest, caller: &Caller) -> OperationResponse {
         match self.prepare(parsed) {
-            Ok(prepared) => self.run_prepared(&Arc::new(prepared)).await,
+            Ok(prepared) => self.run_prepared(&Arc::new(prepared), caller).await,
             Err(error_response) => error_response.into(),
         }
     }
@@ -194,15 +217,15 @@ impl Executor {
 
     /// Runs a prepared operation: in this task, or, if its estimate is long, on a thread on which no other request
     /// waits.
-    pub async fn run_prepared(&self, prepared: &Arc<PreparedOperation>) -> OperationResponse {
+    pub async fn run_prepared(&self, prepared: &Arc<PreparedOperation>, caller: &Caller) -> OperationResponse {
         if prepared.parsed.operation().is_some_and(|operation| operation.ty == OperationType::Mutation) {
             mark_as_command();
         }
         if !Offload::is_long(self.steps(prepared)) {
-            return self.run_inline(prepared).await;
+            return self.run_inline(prepared, caller).await;
         }
-        let (executor, prepared, runtime) = (self.clone(), prepared.clone(), Handle::current());
-        let work = move || runtime.block_on(async { executor.run_inline(&prepared).await.serialized() });
+        let (executor, prepared, caller, runtime) = (self.clone(), prepared.clone(), caller.clone(), Handle::current());
+        let work = move || runtime.block_on(async { executor.run_inline(&prepared, &caller).await.serialized() });
         Box::pin(self.resolvers.offload().run_elsewhere(in_request_context(work))).await
     }
 
@@ -222,9 +245,10 @@ impl Executor {
         parsed.cost_in(ClusterSize::of(workers, vms), self.document_cache.schema_index()).saturating_mul(steps_each)
     }
 
-    async fn run_inline(&self, prepared: &PreparedOperation) -> OperationResponse {
+    async fn run_inline(&self, prepared: &PreparedOperation, caller: &Caller) -> OperationResponse {
         let PreparedOperation { parsed, cost, plan } = prepared;
-        let reading = match self.reading(&parsed.request).await {
+        let is_mutation = parsed.operation().is_some_and(|operation| operation.ty == OperationType::Mutation);
+        let reading = match self.reading(&parsed.request, caller, is_mutation).await {
             Ok(reading) => reading,
             Err(error) => return error_response(error).into(),
         };
@@ -232,7 +256,7 @@ impl Executor {
         let cost =
             is_cost_requested.then(|| value!({ "requested": *cost, "limit": self.document_cache.limits().cost }));
         if let Some((plan, is_reusable)) = plan
-            && let Some(text) = self.run_by_plan(parsed, plan, *is_reusable, &reading, cost.as_ref()).await
+            && let Some(text) = self.run_by_plan(parsed, caller, plan, *is_reusable, &reading, cost.as_ref()).await
         {
             return OperationResponse::Serialized(text);
         }
@@ -243,7 +267,7 @@ impl Executor {
             return Response::from_errors(vec![error::request_error("GRAPHQL_VALIDATION_FAILED", message)]).into();
         };
         // Boxed, because the future of a planned operation would be as large as this one otherwise.
-        let response = Box::pin(self.resolve(parsed, document, reading, &Budget::default())).await;
+        let response = Box::pin(self.resolve(parsed, caller, document, reading, &Budget::default())).await;
         match cost {
             Some(cost) => response.extension(COST, cost).into(),
             None => response.into(),
@@ -256,6 +280,7 @@ impl Executor {
     async fn run_by_plan(
         &self,
         parsed: &ParsedRequest,
+        caller: &Caller,
         plan: &Plan,
         is_reusable: bool,
         reading: &Reading,
@@ -265,7 +290,7 @@ impl Executor {
         let engine_data = match plan.engine_document() {
             None => None,
             Some(document) => {
-                let response = Box::pin(self.resolve(parsed, document.clone(), reading.clone(), &budget)).await;
+                let response = Box::pin(self.resolve(parsed, caller, document.clone(), reading.clone(), &budget)).await;
                 Some(response).filter(|response| response.errors.is_empty()).map(|response| response.data)
             }
         };
@@ -288,6 +313,7 @@ impl Executor {
     async fn resolve(
         &self,
         parsed: &ParsedRequest,
+        caller: &Caller,
         mut document: ExecutableDocument,
         reading: Reading,
         budget: &Budget,
@@ -295,10 +321,12 @@ impl Executor {
         self.rewrite_for_engine(&mut document, &parsed.request.variables);
         // The payload of a mutation is newer than the reading of its request.
         let is_mutation = parsed.operation().is_some_and(|operation| operation.ty == OperationType::Mutation);
-        let loader = WorkerEvents::loader(self.resolvers.clone(), (!is_mutation).then(|| reading.clone()));
+        let loader =
+            WorkerEvents::loader(self.resolvers.clone(), (!is_mutation).then(|| reading.clone()), caller.clone());
         let mut request = Request::new("")
             .variables(parsed.request.variables.clone())
             .data(self.resolvers.clone())
+            .data(caller.clone())
             .data(reading)
             .data(loader)
             .data(budget.clone());

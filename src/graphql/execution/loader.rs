@@ -8,6 +8,7 @@ use async_graphql::runtime::{Timer, TokioSpawner};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
+use crate::auth::Caller;
 use crate::error::Error;
 use crate::resolvers::{EventView, Reading, Resolvers, WorkerEventsKey};
 
@@ -17,12 +18,14 @@ pub struct WorkerEvents {
     /// The reading that events are shown with. None for a mutation: each batch then takes the present, which is newer
     /// than what the request began with.
     reading: Option<Reading>,
+    /// Who asks: whoever sends a mutation may not read the change log for that.
+    caller: Caller,
 }
 
 impl WorkerEvents {
     /// A loader for one request. It caches nothing between requests, because the log grows.
-    pub fn loader(resolvers: Resolvers, reading: Option<Reading>) -> DataLoader<Self> {
-        DataLoader::new(Self { resolvers, reading }, TokioSpawner::current(), Yield)
+    pub fn loader(resolvers: Resolvers, reading: Option<Reading>, caller: Caller) -> DataLoader<Self> {
+        DataLoader::new(Self { resolvers, reading, caller }, TokioSpawner::current(), Yield)
     }
 }
 
@@ -31,8 +34,8 @@ impl Loader<WorkerEventsKey> for WorkerEvents {
     type Error = Error;
 
     async fn load(&self, keys: &[WorkerEventsKey]) -> Result<HashMap<WorkerEventsKey, Self::Value>, Error> {
-        let reading = self.reading.clone().unwrap_or_else(|| self.resolvers.read());
-        self.resolvers.load_worker_events(&reading, keys).await
+        let reading = self.reading.clone().unwrap_or_else(|| self.resolvers.present());
+        self.resolvers.load_worker_events(&self.caller, &reading, keys).await
     }
 }
 

@@ -22,8 +22,8 @@ use super::collect::Compiler;
 use super::{ItemPlan, Plan, PlanInput};
 use crate::clock::Timestamp;
 use crate::cluster::{
-    Changes, Cursor, Event, EventKind, Identity, Life, SchedulingPolicy, Snapshot, Tombstone, View, Vm, VmId, VmStatus,
-    Worker, WorkerId,
+    Audit, Changes, Cursor, Event, EventKind, Identity, Life, SchedulingPolicy, Snapshot, Tombstone, View, Vm, VmId,
+    VmStatus, Worker, WorkerId,
 };
 use crate::graphql::execution::budget::{Budget, MAX_OBJECTS};
 use crate::graphql::execution::merge::merge;
@@ -42,7 +42,7 @@ use crate::resolvers::watch::Heartbeat;
 use crate::resolvers::{EventView, Reading};
 
 /// Fields that have no plan and cannot be resolved here.
-const NOT_PLANNED: [&str; 2] = ["events", "health"];
+const NOT_PLANNED: [&str; 3] = ["events", "health", "tokens"];
 
 /// Root fields that have no plan, which the engine resolves beside the plan of the others. Those of one response key are
 /// merged.
@@ -584,6 +584,9 @@ fn items(reading: &Reading, random: &mut StdRng) -> Vec<(&'static str, StreamIte
         worker_id: random.random_bool(0.5).then(|| WorkerId::parse("w1").unwrap()),
         vm_id: random.random_bool(0.5).then(|| VmId::parse("v1").unwrap()),
         actor: random.random_bool(0.5).then(|| "operator".into()),
+        audit: random
+            .random_bool(0.5)
+            .then(|| Arc::new(Audit { name: Some("alice".into()), address: Some("::1".into()), ..Audit::default() })),
         reason: random.random_bool(0.5).then(|| "it is \"loud\"".into()),
         message: "something happened".into(),
         oldest_cursor: None,

@@ -2,12 +2,14 @@
 
 use async_graphql::{Enum, ID, InputObject};
 
-use super::scalars::Int53;
-use super::value_types;
+use super::scalars::{Duration, Int53};
+use super::value_types::{self, TokenRole};
+use crate::auth::Role;
 use crate::cluster;
 use crate::error::Error;
 use crate::resolvers::checks::{Whole, wanted};
 use crate::resolvers::filter_input::{FilterNames, VmFilterInput, WorkerFilterInput};
+use crate::resolvers::tokens::TokenInput;
 use crate::resolvers::worker_input::{self, HeartbeatInput, RegistrationInput, VmInput};
 
 /// The names of filter fields in errors.
@@ -121,13 +123,22 @@ pub struct EventFilter {
     worker_ids: Option<Vec<ID>>,
     /// Of one of these kinds.
     kinds: Option<Vec<value_types::ClusterEventKind>>,
+    /// Caused by one of these.
+    actors: Option<Vec<value_types::EventActor>>,
+    /// Caused with one of these tokens, by their public ids.
+    actor_token_ids: Option<Vec<ID>>,
 }
 
 impl TryFrom<EventFilter> for cluster::EventFilter {
     type Error = Error;
 
-    fn try_from(EventFilter { worker_ids, kinds }: EventFilter) -> Result<Self, Error> {
-        Ok(Self { worker_ids: entries("filter.worker_ids", worker_ids)?, kinds: entries("filter.kinds", kinds)? })
+    fn try_from(EventFilter { worker_ids, kinds, actors, actor_token_ids }: EventFilter) -> Result<Self, Error> {
+        Ok(Self {
+            worker_ids: entries("filter.worker_ids", worker_ids)?,
+            kinds: entries("filter.kinds", kinds)?,
+            actors: entries("filter.actors", actors)?,
+            actor_token_ids: entries("filter.actor_token_ids", actor_token_ids)?,
+        })
     }
 }
 
@@ -395,4 +406,39 @@ pub fn entries<T, U: From<T>>(field: &'static str, list: Option<Vec<T>>) -> Resu
 
 fn texts(ids: Vec<ID>) -> Vec<String> {
     ids.into_iter().map(|id| id.0).collect()
+}
+
+/// What a token is created with.
+#[derive(InputObject)]
+pub struct CreateTokenInput {
+    /// Name for lists and for the audit trail.
+    name: String,
+    /// What its holder may do.
+    role: TokenRole,
+    /// After which time it expires, up to `87600h`; never if left out.
+    expires_in: Option<Duration>,
+    /// The only worker that its holder speaks for; for the role `WORKER`.
+    worker_id: Option<ID>,
+    /// How many workers its holder may speak for, whichever it registers first; for the role `WORKER`, and instead of
+    /// `workerId`.
+    max_workers: Option<i32>,
+}
+
+impl From<CreateTokenInput> for TokenInput {
+    fn from(CreateTokenInput { name, role, expires_in, worker_id, max_workers }: CreateTokenInput) -> Self {
+        Self {
+            name,
+            role: Role::from(role).as_str().to_owned(),
+            expires_in: expires_in.map(|duration| duration.0),
+            worker_id: worker_id.map(|ID(id)| id),
+            max_workers: max_workers.map(i64::from),
+        }
+    }
+}
+
+/// Which token is revoked.
+#[derive(InputObject)]
+pub struct RevokeTokenInput {
+    /// The token.
+    pub token_id: ID,
 }

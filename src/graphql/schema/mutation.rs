@@ -3,12 +3,15 @@
 use async_graphql::{Context, Object, Result};
 
 use super::inputs::{
-    ActivateWorkerInput, DeregisterWorkerInput, DrainWorkerInput, RecordHeartbeatInput, RegisterWorkerInput,
+    ActivateWorkerInput, CreateTokenInput, DeregisterWorkerInput, DrainWorkerInput, RecordHeartbeatInput,
+    RegisterWorkerInput, RevokeTokenInput,
 };
 use super::object_types::{
-    ActivateWorkerPayload, DeregisterWorkerPayload, DrainWorkerPayload, RecordHeartbeatPayload, RegisterWorkerPayload,
+    ActivateWorkerPayload, CreateTokenPayload, DeregisterWorkerPayload, DrainWorkerPayload, RecordHeartbeatPayload,
+    RegisterWorkerPayload, RevokeTokenPayload, Token,
 };
 use super::scalars::Int53;
+use crate::auth::Caller;
 use crate::error::Error;
 use crate::http::is_kept_for_operators;
 use crate::resolvers::{Deregistration, HeartbeatSender, Precondition, Resolvers, checks};
@@ -28,7 +31,7 @@ impl Mutation {
         nullable(async {
             let DrainWorkerInput { worker_id, reason, if_revision } = input;
             let if_revision = revision(if_revision)?;
-            Ok(ctx.data::<Resolvers>()?.drain_worker(&worker_id, reason, if_revision).await?.into())
+            Ok(ctx.data::<Resolvers>()?.drain_worker(caller(ctx)?, &worker_id, reason, if_revision).await?.into())
         })
         .await
     }
@@ -42,7 +45,7 @@ impl Mutation {
         nullable(async {
             let ActivateWorkerInput { worker_id, reason, if_revision } = input;
             let if_revision = revision(if_revision)?;
-            Ok(ctx.data::<Resolvers>()?.activate_worker(&worker_id, reason, if_revision).await?.into())
+            Ok(ctx.data::<Resolvers>()?.activate_worker(caller(ctx)?, &worker_id, reason, if_revision).await?.into())
         })
         .await
     }
@@ -55,13 +58,17 @@ impl Mutation {
     ) -> Option<Result<RegisterWorkerPayload>> {
         nullable(async {
             if let Err(refused) = check_connection() {
-                ctx.data::<Resolvers>()?.note_liveness_sign_of_registration(&input.worker_id, input.boot_id.as_deref());
+                ctx.data::<Resolvers>()?.note_liveness_sign_of_registration(
+                    caller(ctx)?,
+                    &input.worker_id,
+                    input.boot_id.as_deref(),
+                );
                 return Err(refused.into());
             }
             let (worker_id, if_revision) = (input.worker_id.clone(), revision(input.if_revision)?);
             let condition = if if_revision == Some(0) { Precondition::is_new() } else { if_revision.into() };
             let resolvers = ctx.data::<Resolvers>()?;
-            let registered = resolvers.register_worker_if(&worker_id, input.into(), condition).await?;
+            let registered = resolvers.register_worker_if(caller(ctx)?, &worker_id, input.into(), condition).await?;
             Ok(RegisterWorkerPayload(registered))
         })
         .await
@@ -79,15 +86,13 @@ impl Mutation {
             if let Err(refused) = check_connection() {
                 let (incarnation, sequence) = (input.incarnation.0, input.sequence.map(|number| number.0));
                 let boot_id = input.boot_id.as_deref();
-                resolvers.note_liveness_signs([HeartbeatSender {
-                    worker_id: &worker_id,
-                    incarnation,
-                    boot_id,
-                    sequence,
-                }]);
+                resolvers.note_liveness_signs(
+                    caller(ctx)?,
+                    [HeartbeatSender { worker_id: &worker_id, incarnation, boot_id, sequence }],
+                );
                 return Err(refused.into());
             }
-            let recorded = resolvers.record_heartbeat(&worker_id, input.into()).await?;
+            let recorded = resolvers.record_heartbeat(caller(ctx)?, &worker_id, input.into()).await?;
             Ok(RecordHeartbeatPayload(recorded))
         })
         .await
@@ -105,11 +110,43 @@ impl Mutation {
             let condition = revision(if_revision)?.into();
             let incarnation = incarnation.map(|incarnation| incarnation.0);
             let deregistration = Deregistration { incarnation, boot_id, host_boot_id, purge, force, condition };
-            ctx.data::<Resolvers>()?.deregister_worker(&worker_id, deregistration).await?;
+            ctx.data::<Resolvers>()?.deregister_worker(caller(ctx)?, &worker_id, deregistration).await?;
             Ok(DeregisterWorkerPayload { worker_id })
         })
         .await
     }
+
+    /// Give somebody, or a program, a role. For the role `ADMIN`.
+    async fn create_token(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What it is for.")] input: CreateTokenInput,
+    ) -> Option<Result<CreateTokenPayload>> {
+        nullable(async {
+            let created = ctx.data::<Resolvers>()?.create_token(caller(ctx)?, input.into()).await?;
+            Ok(CreateTokenPayload { secret: created.text.expose().to_owned(), token: Token(created.token) })
+        })
+        .await
+    }
+
+    /// Take a token back: streams, sockets and long polls that were begun with it end within a second. For the role
+    /// `ADMIN`.
+    async fn revoke_token(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which token.")] input: RevokeTokenInput,
+    ) -> Option<Result<RevokeTokenPayload>> {
+        nullable(async {
+            let token = ctx.data::<Resolvers>()?.revoke_token(caller(ctx)?, &input.token_id).await?;
+            Ok(RevokeTokenPayload { token: Token(token) })
+        })
+        .await
+    }
+}
+
+/// Who sends the request.
+fn caller<'a>(ctx: &Context<'a>) -> Result<&'a Caller> {
+    ctx.data::<Caller>()
 }
 
 /// Refuses commands of workers on connections that are reserved for operators.

@@ -10,15 +10,17 @@ use super::inputs::{VmFilter, entries};
 use super::paging::{PageArguments, PageInfo};
 use super::scalars::{self, Cursor};
 use super::value_types::{self, FromDomain, Int};
+use crate::auth::TokenId;
 use crate::cluster::fields::{
-    cluster_stats_fields, drain_fields, event_fields, heartbeat_reply_fields, registered_fields, vm_fields,
-    worker_distribution_fields, worker_fields,
+    cluster_stats_fields, drain_fields, event_fields, heartbeat_reply_fields, registered_fields, token_fields,
+    vm_fields, worker_distribution_fields, worker_fields,
 };
 use crate::cluster::{self, DrainView, VmId, VmView, WorkerId, WorkerView};
 use crate::graphql::execution::budget::Budget;
 use crate::graphql::execution::loader::WorkerEvents;
 use crate::resolvers::checks::wanted;
 use crate::resolvers::page::Page;
+use crate::resolvers::tokens::TokenView;
 use crate::resolvers::{
     self, ComponentHealth, EventView, Health, HeartbeatRecorded, PolicyChanged, Registered, WorkerEventsKey,
     event_limit, page_of_worker_vms,
@@ -209,6 +211,24 @@ event_fields!(object {
 });
 
 registered_fields!(object);
+
+token_fields!(object);
+
+/// Outcome of creating a token.
+#[derive(SimpleObject)]
+pub struct CreateTokenPayload {
+    /// Its text, which is shown this once: send it as `Authorization: Bearer`.
+    pub secret: String,
+    /// The token.
+    pub token: Token,
+}
+
+/// Outcome of revoking a token.
+#[derive(SimpleObject)]
+pub struct RevokeTokenPayload {
+    /// The token.
+    pub token: Token,
+}
 
 heartbeat_reply_fields!(object {
     /// The worker as it now is.

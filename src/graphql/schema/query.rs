@@ -6,11 +6,12 @@ use async_graphql::{Context, ID, Object, Result};
 
 use super::inputs::{EventFilter, VmFilter, WorkerFilter, WorkerOrder};
 use super::object_types::{
-    ClusterEvent, ClusterStats, EventPage, Node, ServerHealth, Vm, VmConnection, Worker, WorkerConnection,
+    ClusterEvent, ClusterStats, EventPage, Node, ServerHealth, Token, Vm, VmConnection, Worker, WorkerConnection,
     WorkerDistribution,
 };
 use super::paging::PageArguments;
 use super::scalars::Cursor;
+use crate::auth::Caller;
 use crate::cluster;
 use crate::error::Error;
 use crate::graphql::execution::budget::Budget;
@@ -142,6 +143,17 @@ impl Query {
     /// How this server is; twin of `GET /health`.
     async fn health(&self, ctx: &Context<'_>) -> Result<ServerHealth> {
         Ok(ctx.data::<Resolvers>()?.health().await.into())
+    }
+
+    /// All tokens, by id: those that ended, too; twin of `GET /tokens`. For the role `ADMIN`; null, with an error, for
+    /// others.
+    async fn tokens(&self, ctx: &Context<'_>) -> Option<Result<Vec<Token>>> {
+        let list = || {
+            let tokens = ctx.data::<Resolvers>()?.list_tokens(ctx.data::<Caller>()?, ctx.data::<Reading>()?)?;
+            Ok(Budget::pay_for(ctx, tokens)?.into_iter().map(Token).collect())
+        };
+        // Nullable, so that the other fields of a document are answered to those who may not see tokens.
+        Some(list())
     }
 
     /// The change log, oldest first.

@@ -10,6 +10,7 @@ use futures_util::stream::{self, Stream, StreamExt as _};
 use super::inputs::{EventFilter, WorkerFilter};
 use super::object_types::{ClusterEvent, ClusterStats, WorkerHeartbeat};
 use super::scalars::{Cursor, Duration};
+use crate::auth::Caller;
 use crate::graphql::subscriptions::item::StreamItem;
 use crate::graphql::subscriptions::stream_handoff::StreamHandoff;
 use crate::resolvers::Resolvers;
@@ -31,8 +32,12 @@ impl Subscription {
         every: Option<Duration>,
     ) -> Result<impl Stream<Item = WorkerHeartbeat> + use<>> {
         let every = every.and_then(|every| every.measured());
-        let beats = ctx.data::<Resolvers>()?.watch_heartbeats(filter.unwrap_or_default().try_into()?, every)?;
-        ctx.data::<StreamHandoff>()?.put(beats.map(|beat| Ok(StreamItem::Heartbeat(beat))));
+        let beats = ctx.data::<Resolvers>()?.watch_heartbeats(
+            ctx.data::<Caller>()?,
+            filter.unwrap_or_default().try_into()?,
+            every,
+        )?;
+        ctx.data::<StreamHandoff>()?.put(beats.map(|beat| beat.map(StreamItem::Heartbeat)));
         Ok(stream::empty())
     }
 
@@ -47,7 +52,11 @@ impl Subscription {
         filter: Option<EventFilter>,
     ) -> Result<impl Stream<Item = ClusterEvent> + use<>> {
         let after = after.as_ref().map(|cursor| cursor.0.as_str());
-        let events = ctx.data::<Resolvers>()?.watch_events(after, filter.unwrap_or_default().try_into()?)?;
+        let events = ctx.data::<Resolvers>()?.watch_events(
+            ctx.data::<Caller>()?,
+            after,
+            filter.unwrap_or_default().try_into()?,
+        )?;
         ctx.data::<StreamHandoff>()?.put(events.map(|event| event.map(StreamItem::Event)));
         Ok(stream::empty())
     }
@@ -61,8 +70,8 @@ impl Subscription {
         >,
     ) -> Result<impl Stream<Item = ClusterStats> + use<>> {
         let every = every.and_then(|every| every.measured());
-        let stats = ctx.data::<Resolvers>()?.watch_cluster_stats(every)?;
-        ctx.data::<StreamHandoff>()?.put(stats.map(|stats| Ok(StreamItem::Stats(stats))));
+        let stats = ctx.data::<Resolvers>()?.watch_cluster_stats(ctx.data::<Caller>()?, every)?;
+        ctx.data::<StreamHandoff>()?.put(stats.map(|stats| stats.map(StreamItem::Stats)));
         Ok(stream::empty())
     }
 }

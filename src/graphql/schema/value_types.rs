@@ -10,6 +10,7 @@ use async_graphql::{Enum, ID, SimpleObject};
 
 use super::scalars;
 pub use super::scalars::{Cursor, DateTime, Duration, Int53};
+use crate::auth;
 use crate::clock::Timestamp;
 use crate::cluster::{self, Uptime};
 use crate::resolvers;
@@ -24,6 +25,8 @@ pub type Id = ID;
 pub type OptionalId = Option<ID>;
 pub type Text = Arc<str>;
 pub type OptionalText = Option<Arc<str>>;
+pub type OmittedId = OptionalId;
+pub type OmittedText = OptionalText;
 pub type Zone = Option<Arc<str>>;
 pub type TextList = Vec<Arc<str>>;
 pub type Int = i32;
@@ -77,6 +80,8 @@ conversions! {
     SchedulingPolicy: |word: cluster::SchedulingPolicy| word.into();
     VmStatus: |word: cluster::VmStatus| word.into();
     EventKind: |word: cluster::EventKind| word.into();
+    TokenRole: |role: auth::Role| role.into();
+    TokenState: |state: auth::TokenState| state.into();
 }
 
 /// Free label of a worker.
@@ -190,9 +195,51 @@ pub enum ClusterEventKind {
     VmChanged,
     /// A VM ceased to hold a slot on a worker.
     VmStopped,
+    /// A token was created.
+    TokenCreated,
+    /// A token was revoked.
+    TokenRevoked,
     /// Nothing happened: everything up to this cursor has been told. In streams only.
     Synced,
     /// The cursor given cannot be resumed: read the present state, then go on from this event's cursor. In streams
     /// only.
     Resync,
+}
+
+/// What the holder of a token may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[graphql(remote = "auth::Role")]
+pub enum TokenRole {
+    /// Asks every question and follows every stream, except about tokens.
+    Viewer,
+    /// May also drain and activate workers, and take them out of service.
+    Operator,
+    /// May also purge workers, and create, list and revoke tokens.
+    Admin,
+    /// Registers workers, sends their heartbeats and deregisters them, each of its own; reads nothing.
+    Worker,
+}
+
+/// Whether a token is accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[graphql(remote = "auth::TokenState")]
+pub enum TokenState {
+    /// It is.
+    Live,
+    /// Its time is over.
+    Expired,
+    /// It was revoked.
+    Revoked,
+}
+
+/// Who causes events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[graphql(remote = "cluster::Actor")]
+pub enum EventActor {
+    /// A worker, or a program that speaks for it.
+    Worker,
+    /// An operator.
+    Operator,
+    /// The server, which found it out.
+    Server,
 }

@@ -25,6 +25,7 @@ use quick_cache::{DefaultHashBuilder, Weighter};
 use tokio::runtime::Handle;
 
 use super::item::{ItemKey, StreamItem};
+use crate::auth::Caller;
 use crate::graphql::error;
 use crate::graphql::execution::budget::Budget;
 use crate::graphql::execution::loader::WorkerEvents;
@@ -238,7 +239,7 @@ impl SubscriptionBroadcast {
         let mut request = Request::new("")
             .variables(subscription.request.variables.clone())
             .data(budget.clone())
-            .data(WorkerEvents::loader(resolvers.clone(), Some(reading.clone())))
+            .data(WorkerEvents::loader(resolvers.clone(), Some(reading.clone()), Caller::server()))
             .data(resolvers.clone())
             .data(reading)
             .data(item.clone());

@@ -53,7 +53,7 @@ impl StreamItem {
         match self {
             Self::Heartbeat(Heartbeat { worker, .. }) => Reading::of(worker.view.clone()),
             Self::Event(EventView { view, .. }) => Reading::of(view.clone()),
-            Self::Stats(_) => resolvers.read(),
+            Self::Stats(_) => resolvers.present(),
         }
     }
 }

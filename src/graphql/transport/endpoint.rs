@@ -7,11 +7,13 @@ use tokio_util::task::TaskTracker;
 
 use crate::graphql::execution::executor::Executor;
 use crate::graphql::operation::request_cache::RequestCache;
-use crate::http::Origin;
+use crate::http::{Authenticator, Origin};
 
 /// The state of the GraphQL handlers.
 pub struct Endpoint {
     pub executor: Executor,
+    /// Tells who opens a WebSocket.
+    pub authenticator: Authenticator,
     /// Prepared operations by the bytes of their requests.
     pub request_cache: RequestCache,
     /// Other origins whose pages may open a WebSocket.

@@ -20,7 +20,7 @@ use super::negotiation::{
 use super::params::Parameters;
 use super::{sse, websocket};
 use crate::graphql::operation::request::ParsedRequest;
-use crate::http::{HttpError, JsonText};
+use crate::http::{HttpError, JsonText, current_caller, unauthenticated};
 use crate::pages;
 
 /// `POST /graphql`
@@ -34,7 +34,7 @@ pub async fn post(
         && !stream.is_for(&[OperationType::Query])
         && let Some(prepared) = request_cache.get(body.as_bytes())
     {
-        return media.respond(executor.run_prepared(&prepared).await);
+        return media.respond(executor.run_prepared(&prepared, &current_caller()).await);
     }
     let parameters = match body.read::<Parameters>() {
         Ok(parameters) => parameters,
@@ -50,7 +50,7 @@ pub async fn post(
         return media.respond(conditional_not_supported());
     }
     if stream.is_for(&operation_types) {
-        return sse::respond(&endpoint, parsed);
+        return sse::respond(&endpoint, parsed, current_caller());
     }
     let prepared = match parsed {
         Ok(parsed) => executor.prepare(parsed).map(Arc::new),
@@ -58,7 +58,7 @@ pub async fn post(
     };
     media.respond(match prepared {
         Ok(prepared) => {
-            let response = executor.run_prepared(&prepared).await;
+            let response = executor.run_prepared(&prepared, &current_caller()).await;
             request_cache.insert(body.as_bytes(), prepared);
             response
         }
@@ -104,6 +104,10 @@ pub async fn get(
     if pages::are_asked_for(&headers) {
         return pages::playground(&headers);
     }
+    let caller = current_caller();
+    if let Some(why) = caller.principal().missing() {
+        return unauthenticated(why).into_response();
+    }
     let media = ResponseMedia::from_headers(&headers);
     let request = Parameters::of_query_string(uri.query().unwrap_or_default()).and_then(Parameters::into_request);
     let request = match request {
@@ -113,7 +117,7 @@ pub async fn get(
     let parsed = match endpoint.executor.parse_request(request) {
         Ok(parsed) => parsed,
         Err(error_response) if StreamPreference::from_headers(&headers).is_for(&[]) => {
-            return sse::respond(&endpoint, Err(error_response));
+            return sse::respond(&endpoint, Err(error_response), caller);
         }
         Err(error_response) => return media.respond(error_response),
     };
@@ -123,9 +127,9 @@ pub async fn get(
     if StreamPreference::from_headers(&headers).is_for(&operation_types)
         && !operation_types.contains(&OperationType::Mutation)
     {
-        sse::respond(&endpoint, Ok(parsed))
+        sse::respond(&endpoint, Ok(parsed), caller)
     } else if operation_types.iter().all(|ty| *ty == OperationType::Query) {
-        media.respond(endpoint.executor.run(parsed).await)
+        media.respond(endpoint.executor.run(parsed, &caller).await)
     } else {
         method_not_allowed(media)
     }

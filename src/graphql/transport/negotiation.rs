@@ -132,6 +132,8 @@ pub const ERROR_FORMAT: ErrorRenderer = ErrorRenderer {
         let code = match failure.status() {
             StatusCode::INTERNAL_SERVER_ERROR => "INTERNAL",
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => "UNAVAILABLE",
+            StatusCode::UNAUTHORIZED => "UNAUTHENTICATED",
+            StatusCode::FORBIDDEN => "FORBIDDEN",
             _ => "BAD_REQUEST",
         };
         let error = request_error(code, failure.message());

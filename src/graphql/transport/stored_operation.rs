@@ -22,7 +22,7 @@ use super::sse;
 use crate::graphql::error::request_error;
 use crate::graphql::operation::request::ParsedRequest;
 use crate::graphql::schema::index::{IndexedType, SchemaIndex};
-use crate::http::{OptionalJson, PathId, nearest, pairs, without_brackets};
+use crate::http::{OptionalJson, PathId, current_caller, nearest, pairs, without_brackets};
 use crate::resolvers::checks::truncate;
 
 /// The custom scalars that are numbers; the others are texts.
@@ -96,9 +96,9 @@ async fn respond(
     request.variables = normalize_numbers(request.variables);
     let parsed = ParsedRequest::new(document, request);
     if is_stream {
-        return sse::respond(endpoint, Ok(parsed));
+        return sse::respond(endpoint, Ok(parsed), current_caller());
     }
-    let response = endpoint.executor.run(parsed).await;
+    let response = endpoint.executor.run(parsed, &current_caller()).await;
     let status = if response.is_request_error() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
     with_status(media.respond(response), status)
 }

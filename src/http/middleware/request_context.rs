@@ -10,6 +10,7 @@
 use std::{
     cell::RefCell,
     fmt,
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -26,11 +27,14 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::compression::AcceptEncoding;
+use crate::auth::{Caller, NoCredential, Principal, RequestDetails};
+use crate::http::authentication::Authenticator;
 use crate::http::header_template::X_REQUEST_ID;
 use crate::http::negotiation::ErrorFormat;
 use crate::http::options::HttpOptions;
 use crate::http::routing::Router;
 use crate::http::routing::{ErrorBodyWriter, Route, RouteMatch};
+use crate::http::server::connection::current_client;
 
 /// The longest request id that a client may choose: several times a UUID or a W3C trace id.
 pub(crate) const LONGEST_REQUEST_ID: usize = 128;
@@ -87,6 +91,9 @@ impl fmt::Display for RequestId {
     }
 }
 
+/// Stands for several values of `Authorization`, and is none that is accepted.
+static SEVERAL: HeaderValue = HeaderValue::from_static("several");
+
 thread_local! {
     /// The generator of ids, which have to differ and may be guessed. A generator for secrets makes 256 bytes at a
     /// time, which is slower.
@@ -102,6 +109,23 @@ tokio::task_local! {
 /// request costs as much as finding and reading a worker, and hardly any request writes a line.
 pub fn current_request() -> Option<RequestId> {
     RequestContext::ask(|context| context.id.clone())
+}
+
+/// The caller of the request that the task answers; without one, as in unit tests, nobody.
+pub fn current_caller() -> Caller {
+    CURRENT
+        .try_with(|context| Caller::of_request(context.principal.clone(), context.clone()))
+        .unwrap_or_else(|_| Caller::new(Principal::Anonymous(NoCredential::Missing)))
+}
+
+impl RequestDetails for RequestContext {
+    fn id(&self) -> String {
+        self.id.to_string()
+    }
+
+    fn address(&self) -> Option<IpAddr> {
+        self.client
+    }
 }
 
 /// Notes that the request that the task answers is a command, on a route whose POSTs [may be
@@ -127,6 +151,7 @@ pub fn in_request_context<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
 /// What is the same for all requests.
 pub struct SharedState {
     pub options: HttpOptions,
+    pub authenticator: Authenticator,
     pub routes: Router,
 }
 
@@ -142,6 +167,10 @@ pub struct RequestContext {
     /// The id, decided before anything else.
     pub id: RequestId,
     pub began: Instant,
+    /// Who sends it.
+    pub principal: Principal,
+    /// The address of the client, or of a proxy in front of it.
+    client: Option<IpAddr>,
     /// The method and the address.
     pub method: Method,
     pub uri: Uri,
@@ -166,6 +195,7 @@ impl RequestContext {
     /// Opens the context of a request.
     pub fn open(request: &Request, state: &Arc<SharedState>) -> Arc<Self> {
         let (mut id, mut asked, mut encodings) = (None, ErrorFormat::default(), AcceptEncoding::default());
+        let mut authorization = None;
         // All headers in one walk: a look-up by name for each takes longer than walking the few that most requests have
         // (ADR 0036).
         for (name, value) in request.headers() {
@@ -175,6 +205,9 @@ impl RequestContext {
                 encodings.add(value);
             } else if name == X_REQUEST_ID {
                 id = id.or(Some(value));
+            } else if name == header::AUTHORIZATION {
+                // Of two, nobody can tell which is meant.
+                authorization = Some(if authorization.is_none() { value } else { &SEVERAL });
             }
         }
         let found = state.routes.find(request.uri().path());
@@ -183,6 +216,8 @@ impl RequestContext {
             failures: format.map(|format| ((format.media_type)(request.headers()), format.body)),
             id: RequestId::of(id),
             began: Instant::now(),
+            principal: state.authenticator.principal(authorization),
+            client: current_client().map(|client| client.ip().to_canonical()),
             method: request.method().clone(),
             uri: request.uri().clone(),
             asked,

@@ -32,6 +32,7 @@ use super::host::foreign_name;
 use super::origin::{cors, is_foreign_page};
 use super::request_context::RequestContext;
 use super::request_context::SharedState;
+use crate::http::authentication::{Authenticator, unauthenticated};
 use crate::http::error::{HttpError, truncate};
 use crate::http::header_template::HeaderTemplate;
 use crate::http::negotiation::{Accept, EVENT_STREAM, NDJSON};
@@ -43,9 +44,10 @@ use crate::http::server::connection::{has_room_for, is_kept_for_operators};
 pub fn with_middleware(
     routes: Routes,
     options: &HttpOptions,
+    authenticator: Authenticator,
 ) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static + use<>
 {
-    let state = Arc::new(SharedState { options: options.clone(), routes: routes.into() });
+    let state = Arc::new(SharedState { options: options.clone(), authenticator, routes: routes.into() });
     let cors = cors(&options.cors_origins);
     // The outermost middleware of ours: every response gets its id and its log line. It is no
     // `axum::middleware::from_fn`, which boxes its future and a copy of everything inside for each request.
@@ -98,7 +100,7 @@ fn answer(
     request: Request,
 ) -> impl Future<Output = Result<Response, Infallible>> + Send + use<> {
     let context = Arc::clone(context);
-    let answer = match refusal(&context.state.options, &request) {
+    let answer = match refusal(&context, &request) {
         Some(refusal) => Err(refusal),
         None => Ok(match context.matched() {
             Some(route) => route.answer(LimitedBody::wrap(request, &context)),
@@ -146,7 +148,8 @@ pub fn no_connection_for_what_goes_on() -> HttpError {
 pub struct Malformed(pub &'static str);
 
 /// The error for a request that is not passed on to its handler.
-fn refusal(options: &HttpOptions, request: &Request) -> Option<HttpError> {
+fn refusal(context: &RequestContext, request: &Request) -> Option<HttpError> {
+    let options = &context.state.options;
     if let Some(Malformed(problem)) = request.extensions().get() {
         return Some(HttpError::bad_request(*problem));
     }
@@ -171,11 +174,14 @@ fn refusal(options: &HttpOptions, request: &Request) -> Option<HttpError> {
         ));
     }
     let is_foreign = !request.method().is_safe() && is_foreign_page(uri, headers, &options.cors_origins);
-    is_foreign.then(|| {
-        HttpError::forbidden(
+    if is_foreign {
+        return Some(HttpError::forbidden(
             "Pages of other origins may not change anything here, unless the server is told to allow them (--cors-origin)",
-        )
-    })
+        ));
+    }
+    // Before the body is read: nobody may have the server read one.
+    let is_let_in = || request.method().is_safe() && context.matched().is_some_and(|route| route.wants.is_public);
+    context.principal.missing().filter(|_| !is_let_in()).map(unauthenticated)
 }
 
 /// The handler's response, if it begins in time and without a panic.
@@ -225,7 +231,11 @@ fn note_panic(context: &RequestContext, panic: &(dyn Any + Send)) {
 /// The query string is left out, because it may contain what does not belong into a log.
 fn write_line(context: &RequestContext, status: StatusCode) {
     let RequestContext { method, uri, began, .. } = context;
-    // Evaluated only if the line is written.
+    // Both are evaluated only if the line is written.
+    let path = LazyCell::new(|| match context.matched() {
+        Some(route) if route.wants.hides_path => route.path.into(),
+        Some(_) | None => truncate(uri.path()),
+    });
     let latency = LazyCell::new(|| began.elapsed());
     // The level has to be known at compile time, hence a macro.
     macro_rules! line {
@@ -237,7 +247,7 @@ fn write_line(context: &RequestContext, status: StatusCode) {
                 request.id = %context.id,
                 latency_ms = latency.as_secs_f64() * 1e3,
                 "{method} {} answered {} in {:.1?}",
-                truncate(uri.path()),
+                *path,
                 status.as_u16(),
                 *latency,
             )

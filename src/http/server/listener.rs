@@ -567,6 +567,7 @@ mod tests {
     use tokio_tungstenite::tungstenite::Message;
 
     use super::*;
+    use crate::http::authentication::Authenticator;
     use crate::http::extract::Json;
     use crate::http::middleware::stack::with_middleware;
     use crate::http::options::HttpOptions;
@@ -616,7 +617,7 @@ mod tests {
 
     /// One of several connections.
     fn connect_among(routes: Routes, asked: Arc<Call>, unsent: Arc<UnsentBytes>) -> DuplexStream {
-        serve_in_memory(with_middleware(routes, &HttpOptions::default()), asked, unsent)
+        serve_in_memory(with_middleware(routes, &HttpOptions::default(), Authenticator::default()), asked, unsent)
     }
 
     /// The same for any service.
@@ -654,7 +655,7 @@ mod tests {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
             let address = listener.local_addr().expect("an address");
             let shutdown = CancellationToken::new();
-            let service = with_middleware(routes, &HttpOptions::default());
+            let service = with_middleware(routes, &HttpOptions::default(), Authenticator::default());
             let running = tokio::spawn(serve(listener, service, options, shutdown.clone()));
             Self { address, shutdown, running }
         }

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use super::{Command, Lane, Precondition, known_vms};
+use crate::auth::Action;
 use crate::cluster::{Actor, EventKind, Snapshot, Worker};
 use crate::error::{Error, Result};
 use crate::journal::batch::{Batch, ColumnGroup, EventDetails};
@@ -29,11 +30,23 @@ pub struct Deregister {
     pub force: bool,
     /// Only if this holds.
     pub condition: Precondition,
+    /// Who asks: the worker itself or an operator.
+    pub actor: Actor,
 }
 
 impl Deregister {
-    /// Who asks. An operator names no process of the worker.
-    pub fn actor(&self) -> Actor {
+    /// What is done.
+    pub fn action(&self) -> Action {
+        match (self.actor, self.purge) {
+            // Whoever it is: what is purged and comes again is not draining any more.
+            (_, true) => Action::Purge,
+            (Actor::Worker, false) => Action::Leave,
+            (Actor::Operator | Actor::Server, false) => Action::Deregister,
+        }
+    }
+
+    /// Who asks, on a server that cannot know: an operator names no process of the worker.
+    pub fn guess_actor(&self) -> Actor {
         let names_a_process = self.incarnation.is_some() || self.boot_id.is_some() || self.host_boot_id.is_some();
         if names_a_process { Actor::Worker } else { Actor::Operator }
     }
@@ -58,7 +71,7 @@ impl Command for Deregister {
     type Reply = ();
 
     fn lane(&self) -> Lane {
-        match self.actor() {
+        match self.actor {
             Actor::Worker => Lane::Workers,
             Actor::Operator => Lane::Operators,
             Actor::Server => Lane::Server,
@@ -75,10 +88,12 @@ impl Command for Deregister {
 
     fn decide(&self, batch: &mut Batch<'_>) -> Result<Self::Reply> {
         let Self { worker_id, purge, force, condition, .. } = self;
+        batch.check_scope(worker_id)?;
         let known = batch.find_worker(worker_id).ok_or_else(|| Error::WorkerNotFound(worker_id.clone()))?.clone();
+        batch.authorize(self.action(), &known)?;
         condition.check(worker_id, Some(&known), batch.revision, batch.epochs())?;
         self.check_process(&known)?;
-        let actor = self.actor();
+        let actor = self.actor;
         let by_itself = actor == Actor::Worker;
         if *purge {
             let vms = known.usage.vms.count_slot_holders();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Command, Lane, events_if_back, known_vms, mark_alive};
+use crate::auth::Action;
 use crate::cluster::{Actor, Availability, EventKind, LivenessCutoff, Snapshot, Tombstone, Vm, VmId, VmStatus, Worker};
 use crate::error::{Error, Result};
 use crate::journal::batch::{Batch, EventDetails};
@@ -162,10 +163,12 @@ impl Command for RecordHeartbeat {
 
     fn decide(&self, batch: &mut Batch<'_>) -> Result<Self::Reply> {
         let Self { worker_id, report, offline_after } = self;
+        batch.check_scope(worker_id)?;
         let Some(known) = batch.find_worker(worker_id).cloned() else {
             let tombstone = batch.tombstone(worker_id);
             return Err(tombstone.map_or_else(|| not_registered(worker_id), |it| refuse_purged(worker_id, it, report)));
         };
+        batch.authorize(Action::Heartbeat, &known)?;
         check_incarnation(&known, report.incarnation, report.boot_id.as_deref())?;
         if known.life.deregistered_at.is_some() {
             let over = known.life.boots.find_over(report.boot_id.as_deref());

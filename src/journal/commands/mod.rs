@@ -10,17 +10,21 @@
 
 mod announce_offline;
 mod clamp_future_times;
+mod create_token;
 mod deregister;
 mod heartbeat;
 mod idempotent;
 mod precondition;
 mod prune_tombstones;
 mod record_liveness_signs;
+mod record_token_uses;
 mod register;
+mod revoke_token;
 mod set_scheduling_policy;
 
 pub use announce_offline::AnnounceOffline;
 pub use clamp_future_times::ClampFutureTimes;
+pub use create_token::CreateToken;
 pub use deregister::Deregister;
 pub use heartbeat::{
     HeartbeatAccepted, HeartbeatReport, Inventory, RecordHeartbeat, RecordHeartbeats, RejectedVm, VmReport,
@@ -29,7 +33,9 @@ pub use idempotent::{IdempotentCommand, IdempotentOutcome, RenderResponse};
 pub use precondition::{ExpectedRevision, ExpectedState, Precondition};
 pub use prune_tombstones::PruneTombstones;
 pub use record_liveness_signs::RecordLivenessSigns;
+pub use record_token_uses::RecordTokenUses;
 pub use register::{Register, RegistrationAccepted};
+pub use revoke_token::RevokeToken;
 pub use set_scheduling_policy::{PolicySet, SetPolicy};
 
 use std::sync::Arc;
@@ -135,8 +141,9 @@ mod tests {
     use chrono::TimeDelta;
 
     use super::*;
+    use crate::auth::{GeneratedToken, Role, TokenScope};
     use crate::clock::{Clock, Timestamp};
-    use crate::cluster::{Identity, Vm, VmStatus, WorkerId};
+    use crate::cluster::{Actor, Identity, Vm, VmStatus, WorkerId};
     use crate::journal::liveness_signs::{LivenessSigns, NotedSign};
 
     /// A cluster on which commands are carried out one by one, without a database.
@@ -153,7 +160,8 @@ mod tests {
             let mut batch = Batch::on(&before, revision, self.at, 0, BTreeMap::new());
             assert!(command.decide(&mut batch).is_ok());
             let (changes, events) = batch.into_changes();
-            let (mut rows, purged) = (events.len() + changes.workers.len(), changes.purged.clone());
+            let (mut rows, purged) =
+                (events.len() + changes.workers.len() + changes.tokens.len(), changes.purged.clone());
             let vms_of = |id: &WorkerId| known_vms(&before, id.as_str()).cloned().unwrap_or_default();
             for worker in &changes.workers {
                 let is_gone = |vm: &&Arc<Vm>| worker.vm(vm.id.as_str()).is_none();
@@ -237,6 +245,7 @@ mod tests {
             purge: true,
             force: true,
             condition: Precondition::default(),
+            actor: Actor::Operator,
         };
         assert_eq!(cluster.carry_out(&register("a")), 2);
         assert_eq!(cluster.carry_out(&heartbeat(1, &["x", "y"])), 5);
@@ -251,5 +260,16 @@ mod tests {
         assert_eq!(cluster.carry_out(&register("b")), 5, "it is back, and its VM went with its host");
         cluster.carry_out(&heartbeat(2, &["x", "y", "z"]));
         assert_eq!(cluster.carry_out(&removal), 9);
+        let GeneratedToken { id, hash, .. } = GeneratedToken::new(Role::Viewer);
+        let (name, scope) = ("somebody".into(), TokenScope::Nobody);
+        let revocation = RevokeToken { id: id.to_string() };
+        let creation = CreateToken { id, hash, role: Role::Viewer, name, scope, lifetime: None };
+        assert_eq!(cluster.carry_out(&creation), 2);
+        let used =
+            RecordTokenUses { uses: vec![(revocation.id.clone(), cluster.at), ("nobody".to_owned(), cluster.at)] };
+        assert_eq!(cluster.carry_out(&used), 1);
+        assert_eq!(cluster.carry_out(&used), 0, "that is recorded already");
+        assert_eq!(cluster.carry_out(&revocation), 2);
+        assert_eq!(cluster.carry_out(&revocation), 0, "it is revoked already");
     }
 }

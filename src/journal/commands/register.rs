@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::{Command, Lane, Precondition, events_if_back, known_vms};
+use crate::auth::{Denied, TokenId, TokenScope, TokenState};
 use crate::cluster::{Actor, Boots, EventKind, Identity, Life, Snapshot, Worker, WorkerId};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::journal::batch::{Batch, ColumnGroup, EventDetails};
 use crate::journal::incarnation::boot_is_over;
 use crate::journal::liveness_signs::LivenessSign;
@@ -66,6 +67,7 @@ impl Command for Register {
         let Self { id, identity, boot_id, host_boot_id, last_incarnation, condition } = self;
         let (at, revision) = (batch.at, batch.revision);
         let known = batch.find_worker(id.as_str()).map(|known| &**known);
+        let owner = owner_of(batch, id.as_str())?;
         condition.check(id.as_str(), known, revision, batch.epochs())?;
         // A registration of a boot that is over comes too late.
         let over = |boots: &Boots| boot_id.as_deref().filter(|said| boots.is_over(said, host_boot_id.as_deref()));
@@ -87,7 +89,8 @@ impl Command for Register {
                 started_at: at,
                 deregistered_at: None,
             };
-            let worker = Worker::first_life(id.clone(), identity.clone(), life);
+            let mut worker = Worker::first_life(id.clone(), identity.clone(), life);
+            worker.owner = owner;
             let message = format!("Worker {id} registered");
             batch.record_event(Actor::Worker, EventKind::WorkerRegistered, id, message);
             let worker = batch.put_worker(worker, &[ColumnGroup::Registration]);
@@ -95,6 +98,7 @@ impl Command for Register {
         };
 
         let mut worker = Worker::clone(&known);
+        worker.owner = owner;
         let mut column_groups = vec![ColumnGroup::Registration, ColumnGroup::Heartbeat];
         if known.is_same_life(boot_id.as_deref(), host_boot_id.as_deref()) {
             worker.reregister(identity.clone(), host_boot_id.clone(), at, revision);
@@ -126,4 +130,32 @@ impl Command for Register {
         let worker = batch.put_worker(worker, &column_groups);
         Ok(RegistrationAccepted { worker, created: false, shadows_vm: false })
     }
+}
+
+/// The token that speaks for a worker once it is registered: that of the caller, if there is one. A token that names
+/// the worker takes it over from any other, which is how an administrator replaces a lost one. One for any workers may
+/// take those that nobody speaks for, or only a token that has ended, as many as it may.
+fn owner_of(batch: &Batch<'_>, id: &str) -> Result<Option<TokenId>> {
+    let before = batch.find_worker(id).and_then(|known| known.owner.as_ref());
+    let Some(token) = batch.caller().principal().token() else { return Ok(before.cloned()) };
+    if before == Some(&token.id) {
+        return Ok(Some(token.id.clone()));
+    }
+    match &token.scope {
+        TokenScope::Worker(named) if **named == *id => {}
+        TokenScope::Worker(_) | TokenScope::Nobody => return Err(Denied::NotItsWorker(id.to_owned()).into()),
+        TokenScope::AtMost(_) if before.is_some_and(|owner| is_live(batch, owner)) => {
+            return Err(Error::OwnedByAnother(id.to_owned()));
+        }
+        TokenScope::AtMost(max) => {
+            if batch.count_owned_by(&token.id) >= usize::try_from(*max).unwrap_or(usize::MAX) {
+                return Err(Error::TooManyWorkers { max: *max });
+            }
+        }
+    }
+    Ok(Some(token.id.clone()))
+}
+
+fn is_live(batch: &Batch<'_>, token: &TokenId) -> bool {
+    batch.find_token(token.as_str()).is_some_and(|token| token.state(batch.at) == TokenState::Live)
 }

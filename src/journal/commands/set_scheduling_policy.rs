@@ -1,4 +1,5 @@
-//! An operator drains a worker, or activates it again.
+//! An operator drains a worker, or activates it again: what that changes and records. Who may, the check of the reason and
+//! the log line are in [`resolvers`](crate::resolvers).
 
 use std::sync::Arc;
 

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use sea_orm::{DbBackend, DbErr};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
@@ -127,6 +127,11 @@ impl Writer {
         self.known.last_outage()
     }
 
+    /// Tells that tokens may have changed.
+    pub fn token_changes(&self) -> watch::Receiver<()> {
+        self.known.token_changes()
+    }
+
     /// The health of commits, which the writer records.
     pub fn health(&self) -> Arc<CommitHealth> {
         self.health.clone()
@@ -166,6 +171,7 @@ impl Writer {
                         return Err(moved);
                     } else {
                         self.checkpoint().await;
+                        self.poll_sqlite().await;
                     }
                 }
                 () = outage_ends(&mut self.outage) => self.leave_outage().await,
@@ -425,6 +431,20 @@ impl Writer {
             // The tables are not this version's any more, which is known already.
             Err(_) if self.outage.is_some() => {}
             Err(error) => self.enter_outage(&error),
+        }
+    }
+
+    /// Polls for what `aetherium token` has committed beside this server; no other program commits to SQLite. That it
+    /// cannot be read is no outage: commits find out for themselves.
+    async fn poll_sqlite(&mut self) {
+        if self.is_blocked() {
+            return;
+        }
+        let (database, progress) = (self.database.clone(), self.database.progress().clone());
+        match watchdog::watch(&database, &progress, WorkKind::Poll, self.known.poll()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => debug!(error = %error.chain(), "SQLite was not polled"),
+            Err(aborted) => debug!(error = aborted.0, "SQLite was not polled"),
         }
     }
 

@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use entity::cluster;
 use rand::Rng as _;
 use sea_orm::{DatabaseTransaction, DbBackend, DbErr};
+use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use crate::clock::{Clock, Timestamp};
@@ -28,6 +29,8 @@ pub struct KnownState {
     snapshot: Arc<Snapshot>,
     published: Arc<ArcSwap<Published>>,
     feed: Arc<ChangeFeed>,
+    /// Tells that tokens may have changed.
+    token_changes: watch::Sender<()>,
     /// When the database last took no commits, in milliseconds of the monotonic clock; 0 if it always has.
     last_outage: Arc<AtomicU64>,
     /// Whether the database was restored to an earlier state, and no epoch has begun since.
@@ -52,6 +55,7 @@ impl KnownState {
             snapshot,
             published,
             feed,
+            token_changes: watch::Sender::default(),
             last_outage: Arc::default(),
             was_restored: false,
             has_epoch: false,
@@ -62,6 +66,11 @@ impl KnownState {
     /// The state.
     pub fn snapshot(&self) -> &Arc<Snapshot> {
         &self.snapshot
+    }
+
+    /// Tells that tokens may have changed.
+    pub fn token_changes(&self) -> watch::Receiver<()> {
+        self.token_changes.subscribe()
     }
 
     /// When the database last took no commits.
@@ -199,6 +208,7 @@ impl KnownState {
         let starts_over = base.revision < self.snapshot.revision;
         let is_news = starts_over || revision != self.snapshot.revision;
         let workers = changes.workers.iter().map(|worker| worker.id.clone()).collect();
+        let may_change_tokens = starts_over || !changes.tokens.is_empty();
         let removed = changes.purged.len() + changes.gone.len();
         let snapshot = Arc::new(base.apply(changes, revision));
         let (epoch, ended_silence) = (snapshot.epochs.of(revision).clone(), snapshot.ended_silence());
@@ -206,6 +216,9 @@ impl KnownState {
         // A new epoch is known from now on, and changes nothing else.
         let at = if is_news { at } else { self.published.load().at };
         self.published.store(Arc::new(Published { snapshot, at }));
+        if may_change_tokens {
+            self.token_changes.send_replace(());
+        }
         if is_news {
             let after = base.revision;
             let change = Change { at, after, revision, epoch, workers, removed, ended_silence, events, starts_over };

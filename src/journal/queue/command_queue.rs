@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use super::backlog::{Backlog, MAX_BATCH_COMMANDS, MAX_BATCH_ROWS, QueueLoad, SHARES, limits};
 use super::commit_cost::CommitCost;
 use super::pending_command::{PendingCommand, PendingCommands, ReplyReceiver, envelope};
+use crate::auth::Caller;
 use crate::cluster::Snapshot;
 use crate::error::{Error, Result};
 use crate::journal::commands::{Command, Lane};
@@ -52,9 +53,9 @@ impl QueueSender {
     }
 
     /// Sends a command, or refuses it.
-    pub fn send<C: Command>(&self, command: C, known: &Snapshot) -> Result<ReplyReceiver<C::Reply>> {
+    pub fn send<C: Command>(&self, command: C, caller: &Caller, known: &Snapshot) -> Result<ReplyReceiver<C::Reply>> {
         let lane = command.lane();
-        let (envelope, reply) = envelope(command, known, self.signs.now());
+        let (envelope, reply) = envelope(command, caller.clone(), known, self.signs.now());
         let load = QueueLoad { commands: 1, rows: envelope.rows() };
         self.put(lane, load, vec![envelope], known)?;
         Ok(reply)
@@ -64,12 +65,13 @@ impl QueueSender {
     pub fn send_all<C: Command>(
         &self,
         commands: impl IntoIterator<Item = C>,
+        caller: &Caller,
         known: &Snapshot,
     ) -> Result<Vec<ReplyReceiver<C::Reply>>> {
         let mut commands = commands.into_iter().peekable();
         let Some(lane) = commands.peek().map(C::lane) else { return Ok(Vec::new()) };
         let now = self.signs.now();
-        let commands = commands.map(|command| envelope(command, known, now));
+        let commands = commands.map(|command| envelope(command, caller.clone(), known, now));
         let (envelopes, replies): (PendingCommands, Vec<_>) = commands.unzip();
         let rows = envelopes.iter().map(|envelope| envelope.rows()).fold(0, usize::saturating_add);
         self.put(lane, QueueLoad { commands: envelopes.len(), rows }, envelopes, known)?;
@@ -285,14 +287,15 @@ mod tests {
         }
 
         fn send(&mut self, lane: Lane, rows: usize) -> Result<()> {
-            self.replies.push(self.sender.send(Writes(lane, rows), &self.known)?);
+            self.replies.push(self.sender.send(Writes(lane, rows), &Caller::server(), &self.known)?);
             Ok(())
         }
 
         /// Sends without being refused, as if there had been room.
         fn send_all(&mut self, lane: Lane, rows: &[usize]) {
             for rows in rows {
-                let (envelope, reply) = envelope(Writes(lane, *rows), &self.known, Timestamp::UNIX_EPOCH);
+                let (envelope, reply) =
+                    envelope(Writes(lane, *rows), Caller::server(), &self.known, Timestamp::UNIX_EPOCH);
                 let load = QueueLoad { commands: 1, rows: *rows };
                 self.sender.backlog.add(lane, load);
                 assert!(self.sender.queue.send(CommandGroup { lane, commands: vec![envelope] }).is_ok());
@@ -401,9 +404,9 @@ mod tests {
             let mut queue = Queue::new();
             queue.known = crate::journal::liveness_signs::tests::cluster(1, None, -10);
             queue.send_all(Lane::Workers, &[MAX_BATCH_ROWS]);
-            queue.replies.push(queue.sender.send(Speaks(Lane::Workers), &queue.known).unwrap());
+            queue.replies.push(queue.sender.send(Speaks(Lane::Workers), &Caller::server(), &queue.known).unwrap());
             if announces {
-                queue.replies.push(queue.sender.send(Speaks(Lane::Server), &queue.known).unwrap());
+                queue.replies.push(queue.sender.send(Speaks(Lane::Server), &Caller::server(), &queue.known).unwrap());
             }
             assert_eq!(queue.take().await.len(), 1 + usize::from(announces), "the heartbeat stays");
             let heard = queue.sender.signs.newer_than(&queue.known);

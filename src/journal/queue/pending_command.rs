@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+use crate::auth::{Action, Caller};
 use crate::clock::Timestamp;
 use crate::cluster::Snapshot;
 use crate::error::{Error, Result};
@@ -22,17 +23,20 @@ pub type ReplyReceiver<R> = oneshot::Receiver<Result<Committed<R>>>;
 /// Puts a command into an envelope.
 pub fn envelope<C: Command>(
     command: C,
+    caller: Caller,
     known: &Snapshot,
     arrived: Timestamp,
 ) -> (Box<dyn PendingCommand>, ReplyReceiver<C::Reply>) {
     let (reply, receiver) = oneshot::channel();
     let rows = command.rows(known);
-    (Box::new(Envelope { command, rows, arrived, decision: None, reply }), receiver)
+    (Box::new(Envelope { command, caller, rows, arrived, decision: None, reply }), receiver)
 }
 
 /// A command with the channel of its reply.
 struct Envelope<C: Command> {
     command: C,
+    /// Who has sent it.
+    caller: Caller,
     /// How many rows it may write, counted when it was sent.
     rows: usize,
     arrived: Timestamp,
@@ -80,7 +84,13 @@ impl<C: Command> PendingCommand for Envelope<C> {
     }
 
     fn note_liveness_signs(&self, signs: &LivenessSigns, known: &Snapshot) {
-        self.command.liveness_signs(&mut |sign| signs.note(known, &sign, self.arrived));
+        self.command.liveness_signs(&mut |sign| {
+            // Only who speaks for a worker can say that it is alive.
+            let worker = known.find_worker(sign.worker_id);
+            if worker.is_some_and(|worker| worker.authorize(self.caller.principal(), Action::Heartbeat).is_ok()) {
+                signs.note(known, &sign, self.arrived);
+            }
+        });
     }
 
     fn is_abandoned(&self) -> bool {
@@ -88,8 +98,10 @@ impl<C: Command> PendingCommand for Envelope<C> {
     }
 
     fn decide(&mut self, batch: &mut Batch<'_>) -> Result<(), DecisionPanicked> {
+        batch.set_caller(&self.caller);
         // The batch is thrown away after a panic, so nothing half done is ever seen.
-        let decision = catch_unwind(AssertUnwindSafe(|| self.command.decide(batch))).map_err(|_| DecisionPanicked)?;
+        let decide = || batch.check_caller().and_then(|()| self.command.decide(batch));
+        let decision = catch_unwind(AssertUnwindSafe(decide)).map_err(|_| DecisionPanicked)?;
         self.decision = Some(decision);
         Ok(())
     }

@@ -63,6 +63,8 @@ enum OpenMode {
     Serve,
     /// To be written, if it exists.
     Change,
+    /// To be written, if it exists, beside a server that has it.
+    ChangeBeside,
     /// To be read, beside a server that has it.
     Inspect,
 }
@@ -77,6 +79,12 @@ impl Database {
     /// The same, except that a file that does not exist is an error.
     pub async fn connect_existing(url: &str) -> Result<Self, OpenError> {
         Self::open(url, OpenMode::Change).await
+    }
+
+    /// Connects to write a little, also beside a server: SQLite's own lock makes both wait for each other, and the server
+    /// reads what was committed. Nothing is created.
+    pub async fn connect_beside(url: &str) -> Result<Self, OpenError> {
+        Self::open(url, OpenMode::ChangeBeside).await
     }
 
     /// Connects to read what is there, also beside a server: nothing is created, changed or locked.
@@ -137,6 +145,19 @@ impl Database {
             let meter = StatementMeter::for_writer(&statements, &progress);
             let connection = sqlite::connect(url.to_owned(), 1, mode, meter).await.map_err(failed)?;
             (Connections::to_memory(connection.clone()), connection, None)
+        } else if open_mode == OpenMode::ChangeBeside {
+            let open_writer = {
+                let (url, meter) = (url.to_owned(), StatementMeter::for_writer(&statements, &progress));
+                move || sqlite::connect(url.clone(), 1, SqliteMode::Writer, meter.clone())
+            };
+            // Before a writer is opened, which changes the file's way of logging: it may be another program's.
+            let anchor = sqlite::connect(url.to_owned(), 1, SqliteMode::Anchor, meter.clone()).await.map_err(failed)?;
+            let known = applied_migrations::find_migrations(&anchor, shown).await;
+            let _ = anchor.close().await;
+            known?;
+            let writer = open_writer().await.map_err(failed)?;
+            let readers = sqlite::connect(url.to_owned(), 1, SqliteMode::Reader, meter).await.map_err(failed)?;
+            (Connections::new(writer, move || Box::pin(open_writer())), readers, None)
         } else {
             let files = sqlite::lock(path, shown, open_mode == OpenMode::Serve)?;
             let anchor = sqlite::connect(url.to_owned(), 1, SqliteMode::Anchor, meter.clone()).await.map_err(failed)?;

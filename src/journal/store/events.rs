@@ -14,7 +14,8 @@ use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 use super::database::Database;
 use super::rows;
 use super::rows::signed;
-use crate::cluster::{Cursor, Event, EventFilter, EventKind, WorkerId};
+use crate::auth::TokenId;
+use crate::cluster::{Actor, Cursor, Event, EventFilter, EventKind, WorkerId};
 use crate::error::{Error, Result};
 use crate::journal::published::Published;
 
@@ -90,6 +91,14 @@ impl EventLog {
         }
         if let Some(kinds) = &filter.kinds {
             select = select.filter(event::Entity::of_kinds(kinds.iter().copied().map(EventKind::as_str)));
+        }
+        if let Some(actors) = &filter.actors {
+            select = select.filter(event::Entity::by_actors(actors.iter().copied().map(Actor::as_str)));
+        }
+        if let Some(token_ids) = &filter.actor_token_ids {
+            // As with workers: no token has an invalid id.
+            let ids = token_ids.iter().filter(|id| TokenId::parse(id).is_some());
+            select = select.filter(event::Entity::by_tokens(ids.cloned().collect()));
         }
         let permit = self.acquire_permit().await?;
         // The events are read before the beginning, which is moved before events are removed.

@@ -6,16 +6,17 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use entity::{epoch, event, idempotency_record, vm, worker, worker_tombstone};
+use entity::{epoch, event, idempotency_record, token, vm, worker, worker_tombstone};
 use futures_util::TryStreamExt as _;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, StreamTrait as _};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::auth::{LastUsed, Role, Token, TokenHash, TokenId, TokenScope};
 use crate::clock::{Timestamp, with_milliseconds};
 use crate::cluster::{
-    Boot, Boots, Changes, Cursor, Drain, Epoch, Epochs, Event, Identity, InvalidId, Life, SchedulingPolicy, Snapshot,
-    Tombstone, UnknownWord, Usage, Vm, VmId, Worker, WorkerId, WorkerVms,
+    Audit, Boot, Boots, Changes, Cursor, Drain, Epoch, Epochs, Event, Identity, InvalidId, Life, SchedulingPolicy,
+    Snapshot, Tombstone, UnknownWord, Usage, Vm, VmId, Worker, WorkerId, WorkerVms,
 };
 use crate::error::Error;
 use crate::journal::idempotency_record::{IdempotencyRecord, StoredResponse};
@@ -27,6 +28,8 @@ pub enum BadRow {
     Word(#[from] UnknownWord),
     #[error("{text:?} is no id: it {reason}")]
     Id { text: String, reason: InvalidId },
+    #[error("the token {0:?} cannot be read")]
+    Token(String),
     #[error("{number} is out of range for {column}")]
     Number { column: &'static str, number: i64 },
     #[error("the VMs of {worker_id} cannot be read: {reason}")]
@@ -110,6 +113,9 @@ pub async fn changes_since(
         };
         changes.purged.push(Arc::new(tombstone));
     }
+    for row in token::Entity::changed_since(since).all(transaction).await? {
+        changes.tokens.push(Arc::new(read_token(row)?));
+    }
     if base.revision < tombstones_pruned_through {
         // Workers may have been purged without a tombstone that is left. They are found by comparison with those that
         // exist.
@@ -186,6 +192,7 @@ fn read_worker(row: worker::Model, id: WorkerId, vms: WorkerVms) -> Result<Worke
             started_at: row.started_at,
             deregistered_at: row.deregistered_at,
         },
+        owner: row.token_id.as_deref().and_then(TokenId::parse),
         usage: Usage {
             last_seen: row.last_seen,
             sequence: row.sequence.map(|number| unsigned("sequence", number)).transpose()?,
@@ -206,6 +213,43 @@ fn read_worker(row: worker::Model, id: WorkerId, vms: WorkerVms) -> Result<Worke
         last_announced_availability: row.last_announced_availability.parse()?,
         revision: unsigned("revision", row.revision)?,
         render_cache: Default::default(),
+    })
+}
+
+fn read_token(row: token::Model) -> Result<Token, BadRow> {
+    let token::Model { id, hash, role, name, worker_id, max_workers, created_by, created_at, expires_at, .. } = row;
+    let unreadable = || BadRow::Token(id.clone());
+    let scope = match (worker_id, max_workers) {
+        (Some(worker_id), _) => TokenScope::Worker(worker_id.into()),
+        (None, Some(most)) => TokenScope::AtMost(unsigned("max_workers", most)?),
+        (None, None) => TokenScope::Nobody,
+    };
+    Ok(Token {
+        id: TokenId::parse(&id).ok_or_else(unreadable)?,
+        hash: TokenHash::from_hex(&hash).ok_or_else(unreadable)?,
+        role: role.parse::<Role>().map_err(|_| unreadable())?,
+        name: name.into(),
+        scope,
+        created_by: created_by.as_deref().and_then(TokenId::parse),
+        created_at,
+        expires_at,
+        revoked_at: row.revoked_at,
+        last_used: LastUsed::stored(row.last_used_at),
+        revision: unsigned("revision", row.revision)?,
+    })
+}
+
+/// What is stored of a token.
+pub fn token_row(token: &Token) -> Value {
+    let Token { id, hash, role, name, scope: _, created_by, created_at, expires_at, revoked_at, last_used, revision } =
+        token;
+    json!({
+        "id": id.as_str(), "hash": hash.to_string(), "role": role.as_str(), "name": name,
+        "worker_id": token.worker_id(), "max_workers": token.max_workers(),
+        "created_by": created_by.as_ref().map(TokenId::as_str), "created_at": with_milliseconds(*created_at),
+        "expires_at": expires_at.map(with_milliseconds), "revoked_at": revoked_at.map(with_milliseconds),
+        "last_used_at": last_used.at().map(with_milliseconds),
+        "revision": revision,
     })
 }
 
@@ -253,6 +297,12 @@ fn read_vm(cells: VmCells<'_>, worker_id: WorkerId) -> Result<Vm, BadRow> {
 
 pub fn read_event(row: event::Model, epochs: &Epochs) -> Result<Event, BadRow> {
     let revision = unsigned("revision", row.revision)?;
+    let audit = Audit {
+        token_id: row.actor_token_id.map(Into::into),
+        name: row.actor_name.map(Into::into),
+        request_id: row.request_id.map(Into::into),
+        address: row.address.map(Into::into),
+    };
     Ok(Event {
         cursor: Cursor { epoch: epochs.of(revision).clone(), revision, position: unsigned("position", row.position)? },
         at: row.at,
@@ -260,6 +310,7 @@ pub fn read_event(row: event::Model, epochs: &Epochs) -> Result<Event, BadRow> {
         worker_id: row.worker_id.as_deref().map(read_worker_id).transpose()?,
         vm_id: row.vm_id.as_deref().map(read_vm_id).transpose()?,
         actor: row.actor.map(Into::into),
+        audit: Some(audit).filter(|audit| *audit != Audit::default()).map(Arc::new),
         reason: row.reason.map(Into::into),
         message: row.message.into(),
         oldest_cursor: None,
@@ -290,6 +341,7 @@ pub fn registration_row(worker: &Worker) -> RegistrationRow<'_> {
         identity,
         registration_revision,
         life,
+        owner,
         usage: _,
         policy,
         drain: _,
@@ -311,6 +363,7 @@ pub fn registration_row(worker: &Worker) -> RegistrationRow<'_> {
         "started_at": with_milliseconds(*started_at), "deregistered_at": deregistered_at.map(with_milliseconds),
         "policy": policy.as_str(), "last_announced_availability": last_announced_availability.as_str(),
         "registration_revision": registration_revision, "policy_revision": policy_revision,
+        "token_id": owner.as_ref().map(TokenId::as_str),
     });
     RegistrationRow { identity, usage: usage_row(worker) }
 }
@@ -441,12 +494,17 @@ pub struct EventRow<'a> {
     worker_id: Option<&'a str>,
     vm_id: Option<&'a str>,
     actor: Option<&'a str>,
+    actor_token_id: Option<&'a str>,
+    actor_name: Option<&'a str>,
+    request_id: Option<&'a str>,
+    address: Option<&'a str>,
     reason: Option<&'a str>,
     message: &'a str,
 }
 
 pub fn event_row(event: &Event) -> EventRow<'_> {
-    let Event { cursor, at, kind, worker_id, vm_id, actor, reason, message, oldest_cursor: _ } = event;
+    let Event { cursor, at, kind, worker_id, vm_id, actor, audit, reason, message, oldest_cursor: _ } = event;
+    let audit = audit.as_deref();
     EventRow {
         revision: cursor.revision,
         position: cursor.position,
@@ -455,6 +513,10 @@ pub fn event_row(event: &Event) -> EventRow<'_> {
         worker_id: worker_id.as_ref().map(WorkerId::as_str),
         vm_id: vm_id.as_ref().map(VmId::as_str),
         actor: actor.as_deref(),
+        actor_token_id: audit.and_then(|audit| audit.token_id.as_deref()),
+        actor_name: audit.and_then(|audit| audit.name.as_deref()),
+        request_id: audit.and_then(|audit| audit.request_id.as_deref()),
+        address: audit.and_then(|audit| audit.address.as_deref()),
         reason: reason.as_deref(),
         message,
     }

@@ -31,6 +31,8 @@ pub async fn write_batch(transaction: &DatabaseTransaction, batch: &Batch<'_>) -
         cluster::Entity::raise_incarnation_floor(rows::signed(floor)).exec(transaction).await?;
     }
 
+    TOKENS.run(transaction, &batch.tokens().map(rows::token_row).collect::<Vec<_>>()).await?;
+
     let with = |group| batch.workers_with(group);
     let registrations: Vec<_> = with(ColumnGroup::Registration).map(rows::registration_row).collect();
     REGISTRATIONS.run(transaction, &registrations).await?;
@@ -115,6 +117,7 @@ const REGISTRATIONS: Upsert = Upsert {
         ("last_announced_availability", Type::Text),
         ("registration_revision", Type::Integer),
         ("policy_revision", Type::Integer),
+        ("token_id", Type::Text),
         ("revision", Type::Integer),
     ],
     update: &[
@@ -136,6 +139,7 @@ const REGISTRATIONS: Upsert = Upsert {
         "started_at",
         "deregistered_at",
         "registration_revision",
+        "token_id",
         "revision",
     ],
 };
@@ -197,10 +201,33 @@ const EVENTS: Upsert = Upsert {
         ("worker_id", Type::Text),
         ("vm_id", Type::Text),
         ("actor", Type::Text),
+        ("actor_token_id", Type::Text),
+        ("actor_name", Type::Text),
+        ("request_id", Type::Text),
+        ("address", Type::Text),
         ("reason", Type::Text),
         ("message", Type::Text),
     ],
     update: &[],
+};
+const TOKENS: Upsert = Upsert {
+    table: "token",
+    key: &["id"],
+    columns: &[
+        ("id", Type::Text),
+        ("hash", Type::Text),
+        ("role", Type::Text),
+        ("name", Type::Text),
+        ("worker_id", Type::Text),
+        ("max_workers", Type::Integer),
+        ("created_by", Type::Text),
+        ("created_at", Type::Time),
+        ("expires_at", Type::Time),
+        ("revoked_at", Type::Time),
+        ("last_used_at", Type::Time),
+        REVISION,
+    ],
+    update: &["revoked_at", "last_used_at", "revision"],
 };
 const IDEMPOTENCY_RECORDS: Upsert = Upsert {
     table: "idempotency_record",

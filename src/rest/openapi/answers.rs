@@ -25,6 +25,11 @@ pub(super) fn json_of(description: &str, schema: &str, example: Value) -> Respon
     nothing(description).content(JSON, content(named(schema), example))
 }
 
+/// The header of a response that nobody may store.
+pub(super) fn not_stored() -> Header {
+    header(any_text(), "It must not be stored.", json!("no-store"))
+}
+
 /// A body with an example.
 pub(super) fn content(schema: impl Into<RefOr<Schema>>, example: Value) -> Content {
     ContentBuilder::new().schema(Some(schema.into())).example(Some(example)).build()
@@ -114,7 +119,7 @@ struct Shared {
     message: &'static str,
 }
 
-const SHARED: [Shared; 13] = [
+const SHARED: [Shared; 14] = [
     Shared {
         status: 400,
         name: "BadRequest",
@@ -123,11 +128,18 @@ const SHARED: [Shared; 13] = [
         message: "limit must be from 0 to 500, not 501",
     },
     Shared {
+        status: 401,
+        name: "Unauthenticated",
+        error: "Unauthorized",
+        description: "The server asks for a token, and the request has none that it accepts.",
+        message: "This server asks for a token: send it as `Authorization: Bearer <token>`",
+    },
+    Shared {
         status: 403,
         name: "Forbidden",
         error: "Forbidden",
-        description: "A page of another origin may not change anything here, unless the server is told to allow it.",
-        message: "Pages of other origins may not change anything here, unless the server is told to allow them (--cors-origin)",
+        description: "The role of the token does not allow it, or the token does not speak for the worker. Or a page of another origin sent it, which may not change anything here, unless the server is told to allow it.",
+        message: "This needs the role operator, and the token has the role viewer",
     },
     Shared {
         status: 404,
@@ -214,6 +226,7 @@ impl Shared {
         let body = json!({"error": error, "message": message, "code": status});
         let problem = json!({"type": "about:blank", "title": error, "status": status, "detail": message});
         let response = json_of(self.description, "Failure", body).content(PROBLEM, content(named("Problem"), problem));
+        let response = if *status == 401 { response.header("www-authenticate", authenticate()) } else { response };
         let response =
             if matches!(status, 429 | 503) { response.header("retry-after", retry_after()) } else { response };
         response.build()
@@ -234,6 +247,10 @@ pub(super) fn failures() -> [u16; SHARED.len()] {
 pub(super) fn failure(status: u16) -> Option<(String, Ref)> {
     let shared = SHARED.iter().find(|shared| shared.status == status)?;
     Some((status.to_string(), Ref::from_response_name(shared.name)))
+}
+
+fn authenticate() -> Header {
+    header(any_text(), "How to say who asks.", json!("Bearer"))
 }
 
 fn retry_after() -> Header {

@@ -8,15 +8,19 @@ use utoipa::openapi::schema::{AdditionalProperties, Object};
 use utoipa::openapi::{RefOr, Schema};
 
 use super::schema::{
-    any_text, described, exact, list, list_up_to, map, named, object, object_or_null, or_null, text, whole,
+    any_text, described, exact, formatted, list, list_up_to, map, named, object, object_or_null, or_null, text, whole,
     with_keyword, with_optional,
 };
+use super::shapes::GO_DURATION;
+use crate::cluster::MAX_CHARS;
 use crate::resolvers::checks::{
     DEFAULT_MAX_VMS, MAX_CPU_CORES, MAX_FIGURE, MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_LABELS, MAX_LAST_INCARNATION,
     MAX_REASON, MAX_TEXT, MAX_VMS,
 };
+use crate::resolvers::tokens::MAX_WORKERS;
 use crate::resolvers::worker_input::{HeartbeatInput, MAX_REPORTED_VMS, RegistrationInput, VmDeltaInput, VmInput};
 use crate::rest::heartbeats::MAX_HEARTBEATS;
+use crate::rest::tokens::TokenBody;
 use crate::rest::workers::PolicyBody;
 
 /// Generates the schema of a request body. `needed` fields are required; `optional` ones may be left out or `null`,
@@ -87,11 +91,20 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
     let (name, mut reason) = body!("Reason" = PolicyBody, "Why an operator wants it so; `null` is the same as no reason." {
         reason: optional text(0..=MAX_REASON), "Kept with the event.";
     });
+    let (name_of_token, mut token) = body!("NewToken" = TokenBody, "What a token is created with." {
+        name: needed text(1..=MAX_TEXT), "Name for lists and for the audit trail.";
+        role: needed named("TokenRole"), "What its holder may do.";
+        expires_in: optional formatted(GO_DURATION), "After which time it expires, from `1ms` to `87600h`; never if left out.";
+        worker_id: optional text(1..=MAX_CHARS), "The only worker that its holder speaks for; for the role `worker`.";
+        max_workers: optional whole(1..=MAX_WORKERS), "How many workers its holder may speak for, whichever it registers first; for the role `worker`, and instead of `worker_id`.";
+    });
+    token.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
+    let token = (name_of_token, token);
     // Unknown keys are refused in commands, and ignored in what workers send.
     reason.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
     let reason = (name, object_or_null(reason));
     let heartbeats = ("Heartbeats", heartbeats());
-    let bodies = [registration, heartbeat, workers_heartbeat, heartbeats, changes, vm, reason];
+    let bodies = [registration, heartbeat, workers_heartbeat, heartbeats, changes, vm, reason, token];
     bodies.into_iter().map(|(name, body)| (name, body.into())).collect()
 }
 

@@ -181,6 +181,10 @@ pub(super) fn event() -> Value {
         "worker_id": "worker-01",
         "vm_id": null,
         "actor": "operator",
+        "actor_token_id": "4fT9sQ2mXw0a",
+        "actor_name": "alice",
+        "request_id": "0b5d4c1e-6f0a-4f43-9d3e-2a53a6a2b7ce",
+        "address": "192.168.1.7",
         "reason": "new disks",
         "message": "Worker worker-01 is draining",
         "oldest_cursor": null,
@@ -208,4 +212,31 @@ pub(super) fn health(is_ok: bool) -> Value {
         "staleness_seconds": staleness,
         "timestamp": "2025-11-02T12:30:45Z",
     })
+}
+
+fn token() -> Value {
+    json!({
+        "id": "4fT9sQ2mXw0a",
+        "name": "alice",
+        "role": "operator",
+        "state": "live",
+        "created_at": "2025-11-02T12:30:45Z",
+        "expires_at": "2026-01-31T12:30:45Z",
+        "revoked_at": null,
+        "last_used_at": "2025-11-02T12:30:45Z",
+        "revision": 813,
+    })
+}
+
+pub(super) fn tokens() -> Value {
+    json!({"tokens": [token()], "total": 1})
+}
+
+pub(super) fn new_token() -> Value {
+    json!({"name": "alice", "role": "operator", "expires_in": "2160h"})
+}
+
+pub(super) fn created_token() -> Value {
+    // Not a token: no one is written down anywhere, and its checksum is wrong.
+    json!({"secret": "aeo_4fT9sQ2mXw0a-not-a-token", "token": token()})
 }

@@ -20,10 +20,11 @@ use axum::response::IntoResponse;
 use utoipa::openapi::info::{Contact, Info, License};
 use utoipa::openapi::path::ParameterIn;
 use utoipa::openapi::schema::{SchemaType, Type};
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::tag::{Tag, TagBuilder};
 use utoipa::openapi::{Components, OpenApi, OpenApiBuilder, RefOr, Schema, Server};
 
-use self::operations::{AGENTS, CLUSTER, EVENTS, SERVER, VMS, WORKERS};
+use self::operations::{AGENTS, CLUSTER, EVENTS, SERVER, TOKENS, VMS, WORKERS};
 use crate::http::Parameter;
 
 /// The description of the whole API.
@@ -36,6 +37,12 @@ different ages. The same questions and commands are in GraphQL at `/graphql`.";
 
 /// The base of the document's paths.
 const SERVER_PATH: &str = "/api/v1";
+
+/// The name of the security scheme.
+const BEARER: &str = "token";
+
+/// Roles are no scopes of OAuth, which alone the document could name.
+const NO_SCOPES: [&str; 0] = [];
 
 static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
     // Strings and numbers always serialise.
@@ -95,8 +102,8 @@ fn made() -> OpenApi {
         .servers(Some([server]))
         .paths(operations::paths())
         .components(Some(components()))
-        // There is no authentication: see `--insecure`.
-        .security(Some([]))
+        // With a token; or without one, as long as the server has none.
+        .security(Some([SecurityRequirement::new(BEARER, NO_SCOPES), SecurityRequirement::default()]))
         .tags(Some(tags()))
         .build()
 }
@@ -109,16 +116,20 @@ fn components() -> Components {
     for (name, response) in answers::components() {
         components.responses.insert(name.to_owned(), response.into());
     }
+    let mut bearer = Http::new(HttpAuthScheme::Bearer);
+    bearer.description = Some("A token of `POST /tokens`, or of `aetherium token create`.".to_owned());
+    components.add_security_scheme(BEARER, SecurityScheme::Http(bearer));
     components
 }
 
-fn tags() -> [Tag; 6] {
+fn tags() -> [Tag; 7] {
     [
         (WORKERS, "What runs VMs: what it is, and what operators want of it."),
         (VMS, "What runs on workers."),
         (CLUSTER, "The whole."),
         (EVENTS, "What happened, and what happens."),
         (AGENTS, "How workers come, tell that they are alive, and go."),
+        (TOKENS, "Who may ask, and what."),
         (SERVER, "The server itself."),
     ]
     .map(|(name, description)| TagBuilder::new().name(name).description(Some(description)).build())

@@ -14,9 +14,10 @@ use super::schema::{
     any_text, described, exact, flag, list, map, measure, named, object, one_of, or_null, whole, whole_of,
     with_keyword, with_optional,
 };
+use crate::auth::{Role, TokenState};
 use crate::cluster::fields::{
-    cluster_stats_fields, drain_fields, event_fields, heartbeat_reply_fields, registered_fields, vm_fields,
-    worker_distribution_fields, worker_fields,
+    cluster_stats_fields, drain_fields, event_fields, heartbeat_reply_fields, registered_fields, token_fields,
+    vm_fields, worker_distribution_fields, worker_fields,
 };
 use crate::cluster::{EventKind, SchedulingPolicy, VmStatus, WorkerStatus};
 use crate::rest::json_objects::field_types;
@@ -74,6 +75,7 @@ worker_distribution_fields!(declare);
 event_fields!(declare);
 registered_fields!(declare);
 heartbeat_reply_fields!(declare);
+token_fields!(declare);
 
 /// An object with all fields, as it is shown by itself.
 fn whole_object<T: Declared>() -> (&'static str, Object) {
@@ -113,6 +115,25 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
         whole_object::<json_objects::ClusterEvent>(),
         whole_object::<json_objects::RegisterWorkerPayload>(),
         whole_object::<json_objects::RecordHeartbeatPayload>(),
+        whole_object::<json_objects::Token>(),
+        (
+            "TokenRole",
+            words(
+                &Role::ALL,
+                Role::as_str,
+                "What the holder of a token may do: `viewer` asks every question and follows every stream, except about tokens; `operator` may also drain and activate workers and take them out of service; `admin` may also purge workers and create, list and revoke tokens; `worker` registers workers, sends their heartbeats and deregisters them, each of its own, and reads nothing.",
+            ),
+        ),
+        (
+            "TokenState",
+            words(
+                &TokenState::ALL,
+                TokenState::as_str,
+                "Whether a token is accepted: it is while it is `live`, and not any more when it is `expired` or `revoked`.",
+            ),
+        ),
+        ("TokenList", token_list()),
+        ("CreatedToken", created_token()),
         (
             "WorkerStatus",
             words(
@@ -231,6 +252,29 @@ fn event_list() -> Object {
             ("events", described(list(named("ClusterEvent")), "What happened, oldest first.")),
             ("end_cursor", described(json_values::Cursor::schema(), "Where to go on: pass it back as `after`.")),
             ("has_next_page", described(flag(), "Whether there is more by now.")),
+        ],
+    )
+}
+
+fn token_list() -> Object {
+    object(
+        "All tokens.",
+        [
+            ("tokens", described(list(named("Token")), "The tokens, sorted by id: those that ended, too.")),
+            ("total", described(count(), "How many there are.")),
+        ],
+    )
+}
+
+fn created_token() -> Object {
+    object(
+        "A token that was created.",
+        [
+            (
+                "secret",
+                described(any_text(), "Its text, which is shown this once: send it as `Authorization: Bearer`."),
+            ),
+            ("token", named("Token").into()),
         ],
     )
 }

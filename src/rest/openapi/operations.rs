@@ -8,9 +8,10 @@ use utoipa::openapi::link::Link;
 use utoipa::openapi::path::{HttpMethod, Operation, OperationBuilder, Parameter, PathItem, Paths, PathsBuilder};
 use utoipa::openapi::request_body::{RequestBody, RequestBodyBuilder};
 use utoipa::openapi::schema::{Object, Type};
+use utoipa::openapi::security::SecurityRequirement;
 use utoipa::openapi::{Required, ResponseBuilder};
 
-use super::answers::{Headers, JSON, content, failure, json_of, not_modified, nothing};
+use super::answers::{Headers, JSON, content, failure, json_of, not_modified, not_stored, nothing};
 use super::schema::{any_text, described, named};
 use super::{examples, parameters};
 use crate::http::{EVENT_STREAM, NDJSON};
@@ -21,6 +22,7 @@ pub(super) const VMS: &str = "VMs";
 pub(super) const CLUSTER: &str = "Cluster";
 pub(super) const EVENTS: &str = "Events";
 pub(super) const AGENTS: &str = "Agents";
+pub(super) const TOKENS: &str = "Tokens";
 pub(super) const SERVER: &str = "Server";
 
 /// Every path, in the order in which readers look for them.
@@ -30,6 +32,8 @@ pub(super) fn paths() -> Paths {
     let mut worker = get(show_worker());
     worker.put = Some(register_worker());
     worker.delete = Some(deregister_worker());
+    let mut tokens = get(list_tokens());
+    tokens.post = Some(create_token());
     PathsBuilder::new()
         .path("/workers", get(list_workers()))
         .path("/workers/{id}", worker)
@@ -43,6 +47,8 @@ pub(super) fn paths() -> Paths {
         .path("/events", get(list_events()))
         .path("/workers/{id}/heartbeat", post(record_heartbeat()))
         .path("/heartbeats", post(record_heartbeats()))
+        .path("/tokens", tokens)
+        .path("/tokens/{id}", PathItem::new(HttpMethod::Delete, revoke_token()))
         .path("/health", get(health()))
         .path("/openapi.json", get(openapi()))
         .build()
@@ -267,7 +273,7 @@ fn deregister_worker() -> Operation {
         .parameter(parameters::unless_match())
         .response("204", nothing("The worker has left."))
         .fails(QUESTION)
-        .fails([403, 404, 409, 412])
+        .fails([404, 409, 412])
         .build()
 }
 
@@ -299,6 +305,43 @@ fn record_heartbeats() -> OperationBuilder {
         .fails([412, 422])
 }
 
+fn list_tokens() -> OperationBuilder {
+    operation("listTokens", TOKENS, "List tokens")
+        .description(Some("Every token, without its secret: those that ended, too. For the role `admin`."))
+        .parameter(parameters::min_revision())
+        .parameter(parameters::if_none_match())
+        .response("304", not_modified())
+        .response("200", json_of("The tokens.", "TokenList", examples::tokens()).of_a_revision())
+        .fails(QUESTION)
+        .fails([409])
+}
+
+fn create_token() -> Operation {
+    let created = json_of("The token is created.", "CreatedToken", examples::created_token());
+    let created = created.header("cache-control", not_stored());
+    operation("createToken", TOKENS, "Create a token")
+        .description(Some(
+            "Gives somebody, or a program, a role. The secret is in this answer and nowhere else: of a token that is lost, \
+             another one is created. For the role `admin`.",
+        ))
+        .request_body(Some(sent("What it is for.", "NewToken", examples::new_token())))
+        .response("201", created)
+        .fails(CHANGE)
+        .build()
+}
+
+fn revoke_token() -> OperationBuilder {
+    operation("revokeToken", TOKENS, "Revoke a token")
+        .description(Some(
+            "The token is not accepted any more, and streams, sockets and long polls that were begun with it end within \
+             a second, on every server of the cluster. For the role `admin`.",
+        ))
+        .parameter(parameters::id("The token.", "4fT9sQ2mXw0a"))
+        .response("204", nothing("The token is revoked, or was revoked before."))
+        .fails(QUESTION)
+        .fails([404])
+}
+
 fn health() -> OperationBuilder {
     let degraded = json_of(
         "A part of the server that is needed does not work: the journal, or what `require` names.",
@@ -311,6 +354,7 @@ fn health() -> OperationBuilder {
              commands are refused: that is 200 and `degraded`, so that a load balancer keeps the servers that can answer. \
              One that sends commands to some of them asks with `require=commits`.",
         ))
+        .securities(Some([SecurityRequirement::default()]))
         .parameter(parameters::require())
         .response("200", json_of("Questions are answered; `status` says whether all is well.", "Health", examples::health(true)))
         .response("503", degraded)
@@ -322,15 +366,16 @@ fn openapi() -> OperationBuilder {
     let example = json!({"openapi": "3.1.0", "info": {"title": "Aetherium", "version": "0.1.0"}, "paths": {}});
     operation("showOpenapi", SERVER, "Show this document")
         .description(Some("This document, for tools."))
+        .securities(Some([SecurityRequirement::default()]))
         .response("200", nothing("The document.").content(JSON, content(document, example)))
-        .fails(QUESTION)
+        .fails([400, 421, 431, 500, 503])
 }
 
 /// The error statuses that every query may have.
-const QUESTION: [u16; 5] = [400, 421, 431, 500, 503];
+const QUESTION: [u16; 7] = [400, 401, 403, 421, 431, 500, 503];
 
 /// The error statuses that every command with a body may have.
-const CHANGE: [u16; 9] = [400, 403, 408, 413, 415, 421, 431, 500, 503];
+const CHANGE: [u16; 10] = [400, 401, 403, 408, 413, 415, 421, 431, 500, 503];
 
 /// The id of the first worker of a list.
 const FIRST_WORKER: &str = "$response.body#/workers/0/id";

@@ -8,7 +8,7 @@ use utoipa::openapi::{RefOr, Required, Schema};
 
 use super::schema::{any_text, exact, flag, formatted, list_up_to, matching, named, one_of, sized, text, whole};
 use super::shapes::{ENTITY_TAGS, EVENT_CURSOR, GO_DURATION, PAGE_CURSOR};
-use crate::cluster::{MAX_CHARS, WorkerOrderField, WorkerSortKey};
+use crate::cluster::{Actor, MAX_CHARS, WorkerOrderField, WorkerSortKey};
 use crate::http::LONGEST_KEY;
 use crate::resolvers::checks::{MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_TEXT, MAX_WANTED};
 use crate::resolvers::page::{DEFAULT_SIZE, Edge, MAX_SIZE};
@@ -202,7 +202,7 @@ pub(super) fn long_poll() -> [Parameter; 2] {
 }
 
 /// Parameters of a page of the change log.
-pub(super) fn events() -> [Parameter; 4] {
+pub(super) fn events() -> [Parameter; 6] {
     let most = i64::try_from(MAX_EVENTS).unwrap_or(i64::MAX);
     [
         opaque(
@@ -219,6 +219,18 @@ pub(super) fn events() -> [Parameter; 4] {
             DEFAULT_LIMIT,
         ),
         many("worker_id", any_text(), "Only events about this worker; repeat it for several.", "worker-01"),
+        many(
+            "actor",
+            one_of(Actor::ALL.iter().copied().map(Actor::as_str)),
+            "Only events that this kind of actor caused; repeat it for several.",
+            "operator",
+        ),
+        many(
+            "actor_token_id",
+            any_text(),
+            "Only events that somebody caused with this token, by its public id; repeat it for several.",
+            "4fT9sQ2mXw0a",
+        ),
         opaque(
             "last-event-id",
             ParameterIn::Header,

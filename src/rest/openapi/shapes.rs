@@ -26,6 +26,8 @@ shapes! {
     OptionalId<'_> = or_null(any_text());
     Text<'_> = any_text();
     OptionalText<'_> = or_null(any_text());
+    OmittedId<'_> = any_text();
+    OmittedText<'_> = any_text();
     Zone<'_> = any_text();
     Labels<'_> = map(any_text());
     TextList<'_> = list(any_text());
@@ -38,6 +40,8 @@ shapes! {
     SchedulingPolicy = named("SchedulingPolicy");
     VmStatus = named("VmStatus");
     EventKind = named("EventKind");
+    TokenRole = named("TokenRole");
+    TokenState = named("TokenState");
     DateTime = formatted("date-time");
     OptionalDateTime = or_null(formatted("date-time"));
     Drain = named("Drain");

@@ -16,18 +16,21 @@ use async_graphql::{Request, Variables};
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
 use axum::http::{HeaderMap, Uri, header};
 use axum::response::Response;
+use futures_util::future::{BoxFuture, pending};
 use futures_util::stream::{self, AbortHandle, BoxStream, SelectAll, abortable};
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::subprotocol::{ClientMessage, Operation, Subprotocol};
+use crate::auth::{Caller, Denied};
+use crate::error::Error;
 use crate::graphql::execution::executor::Executor;
 use crate::graphql::operation::document_cache::DOCUMENT_ID;
 use crate::graphql::subscriptions::broadcast::Payload;
 use crate::graphql::transport::endpoint::Endpoint;
 use crate::graphql::transport::params::{misspelt, misspelt_error, non_empty_name, normalize_numbers};
-use crate::http::origin;
+use crate::http::{Authenticator, current_caller, origin};
 
 /// How long a client may take to send `connection_init`.
 const INIT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -74,6 +77,7 @@ pub fn open(endpoint: &Endpoint, uri: &Uri, headers: &HeaderMap, upgrade: WebSoc
         .max_frame_size(MAX_MESSAGE);
     let is_foreign_page = origin::is_foreign_page(uri, headers, &endpoint.origins);
     let (executor, sockets, closing) = (endpoint.executor.clone(), endpoint.sockets.clone(), endpoint.closing.clone());
+    let (caller, authenticator) = (current_caller(), endpoint.authenticator.clone());
     let serve = async move |socket: WebSocket| match subprotocol {
         _ if is_foreign_page => {
             let reason = "Forbidden: pages of this origin need the server's --cors-origin";
@@ -83,7 +87,7 @@ pub fn open(endpoint: &Endpoint, uri: &Uri, headers: &HeaderMap, upgrade: WebSoc
             let reason = format!("Subprotocol not acceptable: ask for {}", Subprotocol::TransportWs.name());
             close(socket, Close::new(4406, reason)).await;
         }
-        Some(subprotocol) => Connection::new(executor, socket, subprotocol).serve(closing).await,
+        Some(subprotocol) => Connection::new(executor, socket, subprotocol, caller, authenticator).serve(closing).await,
     };
     upgrade.on_upgrade(move |socket| sockets.track_future(serve(socket)))
 }
@@ -108,6 +112,11 @@ impl Close {
         }
         Self(code, reason)
     }
+}
+
+/// The close frame for a caller that is not accepted, or not any more.
+fn forbidden(why: &Error) -> Close {
+    Close::new(4403, format!("Forbidden: {why}"))
 }
 
 /// Sends a close frame and awaits the closing handshake.
@@ -143,6 +152,11 @@ struct Connection {
     executor: Executor,
     socket: WebSocket,
     subprotocol: Subprotocol,
+    /// Who opened it: by `Authorization` of the handshake, or by `authorization` in the payload of `connection_init`.
+    caller: Caller,
+    authenticator: Authenticator,
+    /// Ends when the caller is not accepted any more.
+    denial: BoxFuture<'static, Error>,
     is_acknowledged: bool,
     /// The outputs of all operations. They are polled in turn, so that a busy operation does not starve the others.
     operations: SelectAll<BoxStream<'static, OperationOutput>>,
@@ -156,12 +170,21 @@ struct Connection {
 }
 
 impl Connection {
-    fn new(executor: Executor, socket: WebSocket, subprotocol: Subprotocol) -> Self {
+    fn new(
+        executor: Executor,
+        socket: WebSocket,
+        subprotocol: Subprotocol,
+        caller: Caller,
+        authenticator: Authenticator,
+    ) -> Self {
         let now = Instant::now();
         Self {
             executor,
             socket,
             subprotocol,
+            caller,
+            authenticator,
+            denial: pending().boxed(),
             is_acknowledged: false,
             operations: SelectAll::new(),
             running: HashMap::new(),
@@ -176,6 +199,8 @@ impl Connection {
         let mut closing = pin!(closing.cancelled());
         let reason = loop {
             let next = tokio::select! {
+                biased;
+                why = &mut self.denial => ControlFlow::Break(Some(forbidden(&why))),
                 () = &mut closing => ControlFlow::Break(Some(Close::new(1012, "Service restart"))),
                 received = self.socket.recv() => self.on_message(received).await,
                 Some(output) = self.operations.next(), if !self.is_batching => self.forward(output).await,
@@ -230,10 +255,18 @@ impl Connection {
             Err(error) => return ControlFlow::Break(Some(Close::new(4400, format!("Invalid message: {error}")))),
         };
         match message {
-            ClientMessage::Init if self.is_acknowledged => {
+            ClientMessage::Init(_) if self.is_acknowledged => {
                 ControlFlow::Break(Some(Close::new(4429, "Too many initialisation requests")))
             }
-            ClientMessage::Init => {
+            ClientMessage::Init(authorization) => {
+                if let Some(text) = authorization {
+                    let principal = self.authenticator.principal_of_text(&text);
+                    self.caller = self.caller.clone().with_principal(principal);
+                }
+                if let Some(why) = self.caller.principal().missing() {
+                    return ControlFlow::Break(Some(forbidden(&Denied::Unauthenticated(why).into())));
+                }
+                self.denial = self.executor.denied_later(self.caller.clone());
                 self.is_acknowledged = true;
                 self.liveness_check.as_mut().reset(Instant::now() + PING_PERIOD);
                 self.send(self.subprotocol.ack()).await
@@ -277,8 +310,8 @@ impl Connection {
             request.extensions.insert(DOCUMENT_ID.to_owned(), id.into());
         }
         let payloads = match unknown_fields.keys().find_map(|name| misspelt(name)) {
-            Some((name, meant)) => self.executor.stream_parsed(Err(misspelt_error(&name, meant))),
-            None => self.executor.stream(request),
+            Some((name, meant)) => self.executor.stream_parsed(Err(misspelt_error(&name, meant)), self.caller.clone()),
+            None => self.executor.stream(request, self.caller.clone()),
         };
         let (payloads, handle) = abortable(payloads);
         let running =

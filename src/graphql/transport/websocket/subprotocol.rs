@@ -22,8 +22,8 @@ pub enum Subprotocol {
 
 /// A message of a client, in either subprotocol.
 pub enum ClientMessage {
-    /// Initialises the connection.
-    Init,
+    /// Initialises the connection, with `authorization` of its payload.
+    Init(Option<String>),
     /// Asks for a pong with this payload.
     Ping(Option<Map<String, Value>>),
     /// Replies to a ping.
@@ -63,8 +63,7 @@ impl Operation {
 #[serde(tag = "type", rename_all = "snake_case")]
 enum TransportWs {
     ConnectionInit {
-        #[serde(default, rename = "payload")]
-        _payload: Option<Map<String, Value>>,
+        payload: Option<Map<String, Value>>,
     },
     Ping {
         payload: Option<Map<String, Value>>,
@@ -85,17 +84,9 @@ enum TransportWs {
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Legacy {
-    ConnectionInit {
-        #[serde(default, rename = "payload")]
-        _payload: Option<Value>,
-    },
-    Start {
-        id: String,
-        payload: Operation,
-    },
-    Stop {
-        id: String,
-    },
+    ConnectionInit { payload: Option<Value> },
+    Start { id: String, payload: Operation },
+    Stop { id: String },
     ConnectionTerminate,
 }
 
@@ -127,14 +118,16 @@ impl Subprotocol {
     fn deserialize(self, text: &str) -> Result<ClientMessage, serde_json::Error> {
         Ok(match self {
             Self::TransportWs => match serde_json::from_str(text)? {
-                TransportWs::ConnectionInit { .. } => ClientMessage::Init,
+                TransportWs::ConnectionInit { payload } => ClientMessage::Init(authorization(payload.as_ref())),
                 TransportWs::Ping { payload } => ClientMessage::Ping(payload),
                 TransportWs::Pong { .. } => ClientMessage::Pong,
                 TransportWs::Subscribe { id, payload } => ClientMessage::Subscribe(id, payload),
                 TransportWs::Complete { id } => ClientMessage::Complete(id),
             },
             Self::Legacy => match serde_json::from_str(text)? {
-                Legacy::ConnectionInit { .. } => ClientMessage::Init,
+                Legacy::ConnectionInit { payload } => {
+                    ClientMessage::Init(authorization(payload.as_ref().and_then(Value::as_object)))
+                }
                 Legacy::Start { id, payload } => ClientMessage::Subscribe(id, payload),
                 Legacy::Stop { id } => ClientMessage::Complete(id),
                 Legacy::ConnectionTerminate => ClientMessage::Terminate,
@@ -198,6 +191,17 @@ impl Subprotocol {
     /// The message that an operation is complete.
     pub fn complete(id: &str) -> Message {
         text(&json!({"type": "complete", "id": id}))
+    }
+}
+
+/// The token in the payload of `connection_init`, under the name of the header, in any case. Something else than a text
+/// counts as a text that is no token, since somebody meant to send one.
+fn authorization(payload: Option<&Map<String, Value>>) -> Option<String> {
+    let (_, value) = payload?.iter().find(|(name, _)| name.eq_ignore_ascii_case("authorization"))?;
+    match value {
+        Value::Null => None,
+        Value::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
     }
 }
 

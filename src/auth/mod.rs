@@ -1,0 +1,19 @@
+//! Authentication and authorization: what a token is, who asks (a [`Principal`]), and what they may
+//! ([`authorize`](Principal::authorize)).
+//!
+//! All of it is pure: where tokens are stored is the [`journal`](crate::journal)'s business, how a request carries one
+//! that of [`http`](crate::http), and every operation that asks for permission is in [`resolvers`](crate::resolvers).
+
+mod action;
+mod caller;
+mod principal;
+mod role;
+mod secret;
+mod token;
+
+pub use action::{Action, Denied, Permit, Target};
+pub use caller::{Caller, RequestDetails};
+pub use principal::{Credential, NoCredential, Principal};
+pub use role::{Role, UnknownRole};
+pub use secret::{GeneratedToken, InvalidToken, TokenHash, TokenId, TokenText};
+pub use token::{LastUsed, Token, TokenScope, TokenState};

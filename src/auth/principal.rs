@@ -1,0 +1,129 @@
+//! The principal: who asks, as far as the server knows.
+
+use std::sync::Arc;
+
+use super::role::Role;
+use super::secret::Claim;
+use super::token::{Token, TokenState};
+use crate::clock::Timestamp;
+
+/// What a request carries to say who sends it; `Debug` is left out on purpose.
+#[derive(Clone, Copy)]
+pub enum Credential<'a> {
+    /// Nothing.
+    None,
+    /// Something that is no token.
+    Malformed,
+    /// A text that may be a token.
+    Token(&'a str),
+}
+
+/// Who asks.
+#[derive(Clone, Debug)]
+pub enum Principal {
+    /// Nobody that the server knows, though it has tokens.
+    Anonymous(NoCredential),
+    /// Whoever reaches a server that has no tokens. They may do everything, except make the first one.
+    Unrestricted,
+    /// The holder of a token that is accepted.
+    Holder(Arc<Token>),
+    /// The server itself.
+    Server,
+}
+
+/// Why a caller is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoCredential {
+    /// There was no token.
+    Missing,
+    /// What was sent is no token.
+    Malformed,
+    /// It may have been a token of another server, or was removed.
+    Unknown,
+    /// Its time is over.
+    Expired,
+    /// It was revoked.
+    Revoked,
+}
+
+impl NoCredential {
+    /// The sentence that a client is told.
+    pub fn message(self) -> &'static str {
+        match self {
+            Self::Missing => "This server asks for a token: send it as `Authorization: Bearer <token>`",
+            Self::Malformed => {
+                "The token cannot be read, its form or its checksum is wrong: it is sent as `Authorization: Bearer <token>`"
+            }
+            Self::Unknown => "The token is not one of this server",
+            Self::Expired => "The token has expired",
+            Self::Revoked => "The token has been revoked",
+        }
+    }
+}
+
+impl Principal {
+    /// Who sends this text as their token. `find` finds a token by its public id.
+    pub fn of_token<'a>(text: &str, now: Timestamp, find: impl FnOnce(&str) -> Option<&'a Arc<Token>>) -> Self {
+        // The id is public, so whether there is one may be told by the time that it takes; the hash is compared in the
+        // same time whatever it is.
+        let claim = Claim::split(text);
+        let token = claim.and_then(|claim| find(claim.id).filter(|token| token.hash.is_same(&claim.hash())));
+        let Some(token) = token else {
+            let why = Claim::parse(text).map_or(NoCredential::Malformed, |_| NoCredential::Unknown);
+            return Self::Anonymous(why);
+        };
+        match token.state(now) {
+            TokenState::Live => {
+                token.last_used.note(now);
+                Self::Holder(token.clone())
+            }
+            TokenState::Expired => Self::Anonymous(NoCredential::Expired),
+            TokenState::Revoked => Self::Anonymous(NoCredential::Revoked),
+        }
+    }
+
+    /// Why a principal that was accepted is not accepted any more, if it is not: its token has expired, was revoked or is
+    /// gone, as after a restore, or there are tokens now and it came without one.
+    pub fn denied_since<'a>(
+        &self,
+        now: Timestamp,
+        has_tokens: bool,
+        find: impl FnOnce(&str) -> Option<&'a Arc<Token>>,
+    ) -> Option<NoCredential> {
+        match self {
+            Self::Holder(holder) => {
+                let token = find(holder.id.as_str()).filter(|token| token.hash.is_same(&holder.hash));
+                match token.map(|token| token.state(now)) {
+                    Some(TokenState::Live) => None,
+                    Some(TokenState::Expired) => Some(NoCredential::Expired),
+                    Some(TokenState::Revoked) => Some(NoCredential::Revoked),
+                    None => Some(NoCredential::Unknown),
+                }
+            }
+            Self::Unrestricted => has_tokens.then_some(NoCredential::Missing),
+            Self::Anonymous(why) => Some(*why),
+            Self::Server => None,
+        }
+    }
+
+    /// The token that it was told by.
+    pub fn token(&self) -> Option<&Arc<Token>> {
+        match self {
+            Self::Holder(token) => Some(token),
+            Self::Anonymous(_) | Self::Unrestricted | Self::Server => None,
+        }
+    }
+
+    /// Its role, if it has one.
+    pub fn role(&self) -> Option<Role> {
+        self.token().map(|token| token.role)
+    }
+
+    /// Why it is not known, if it is not.
+    pub fn missing(&self) -> Option<NoCredential> {
+        match self {
+            Self::Anonymous(why) => Some(*why),
+            Self::Unrestricted | Self::Holder(_) | Self::Server => None,
+        }
+    }
+}

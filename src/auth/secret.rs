@@ -1,0 +1,268 @@
+//! The text of a token: `ae`, a letter for its role, `_`, its public id, its secret and a checksum.
+//!
+//! A text with a typo is refused by its checksum, without a look-up, and secret scanners find leaked tokens by prefix and
+//! checksum. Only the SHA-256 of the whole text is stored: the secret has 256 random bits, so a slow hash, which is for
+//! passwords, would add nothing.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::sync::Arc;
+
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+
+use super::role::Role;
+
+/// Digits and letters, in the order of their values.
+const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// Length of `ae`, the letter and `_`.
+const PREFIX_LENGTH: usize = 4;
+
+/// Length of the public id: 71 bits.
+const ID_LENGTH: usize = 12;
+
+/// Length of the secret: 256 bits.
+const SECRET_LENGTH: usize = 43;
+
+/// Length of the checksum: a CRC-32.
+const CHECKSUM_LENGTH: usize = 6;
+
+/// Length of a token.
+const LENGTH: usize = PREFIX_LENGTH + ID_LENGTH + SECRET_LENGTH + CHECKSUM_LENGTH;
+
+/// The letter of a role in the text of its tokens.
+fn letter(role: Role) -> u8 {
+    match role {
+        Role::Viewer => b'v',
+        Role::Operator => b'o',
+        Role::Admin => b'a',
+        Role::Worker => b'w',
+    }
+}
+
+/// The public id of a token, by which it is listed, logged and revoked. It sorts and compares as its text does.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TokenId(Arc<str>);
+
+impl TokenId {
+    /// The id with this text; none if no token can have it.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_valid = text.len() == ID_LENGTH && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        is_valid.then(|| Self(text.into()))
+    }
+
+    /// The id that is meant by this text: an id, or a whole token, which people paste when it has leaked.
+    pub fn meant_by(text: &str) -> Option<Self> {
+        Self::parse(text).or_else(|| Claim::parse(text).ok().and_then(|claim| Self::parse(claim.id)))
+    }
+
+    /// Its text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Its text, shared.
+    pub fn shared(&self) -> Arc<str> {
+        self.0.clone()
+    }
+}
+
+impl Borrow<str> for TokenId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for TokenId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The SHA-256 of a token's text; `Debug` hides it.
+#[derive(Clone, Copy)]
+pub struct TokenHash([u8; 32]);
+
+impl TokenHash {
+    /// The hash of a text.
+    fn of(text: &str) -> Self {
+        Self(Sha256::digest(text.as_bytes()).into())
+    }
+
+    /// The hash that is written so, in hexadecimal digits.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let mut bytes = [0; 32];
+        if text.len() != 2 * bytes.len() || !text.is_ascii() {
+            return None;
+        }
+        for (at, byte) in bytes.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok()?;
+        }
+        Some(Self(bytes))
+    }
+
+    /// Whether it is the same hash; takes as long whether the first byte differs or the last.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl fmt::Debug for TokenHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenHash(…)")
+    }
+}
+
+/// In hexadecimal digits, as it is stored.
+impl fmt::Display for TokenHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// The text of a token. It is shown to whoever creates it, once; `Debug` hides it.
+#[derive(Clone)]
+pub struct TokenText(String);
+
+impl TokenText {
+    /// The text, to be shown to its owner or sent to the server.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for TokenText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenText(…)")
+    }
+}
+
+/// A new token: its text, and what is stored of it.
+#[derive(Clone, Debug)]
+pub struct GeneratedToken {
+    /// The text.
+    pub text: TokenText,
+    /// The public id.
+    pub id: TokenId,
+    /// The hash.
+    pub hash: TokenHash,
+}
+
+impl GeneratedToken {
+    /// Makes a token of random bits that the operating system provides.
+    pub fn new(role: Role) -> Self {
+        // Seeded anew for each token, so that no state is left from which others could be told.
+        let mut random = StdRng::from_os_rng();
+        let mut text = String::with_capacity(LENGTH);
+        text.push_str("ae");
+        text.push(char::from(letter(role)));
+        text.push('_');
+        for _ in 0..ID_LENGTH + SECRET_LENGTH {
+            text.push(digit(random.random_range(0..62)));
+        }
+        push_checksum(&mut text);
+        let id = text.get(PREFIX_LENGTH..PREFIX_LENGTH + ID_LENGTH).unwrap_or_default().into();
+        let hash = TokenHash::of(&text);
+        Self { text: TokenText(text), id: TokenId(id), hash }
+    }
+}
+
+/// A text that no token has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("is not a token of this API: its form or its checksum is wrong, as after a typo")]
+pub struct InvalidToken;
+
+/// A text in the form of a token: which one it claims to be, and its hash.
+#[derive(Clone, Copy, Debug)]
+pub struct Claim<'a> {
+    /// The public id.
+    pub id: &'a str,
+    /// The whole text.
+    text: &'a str,
+}
+
+impl<'a> Claim<'a> {
+    /// The claim of a text that is as long as a token and begins like one. The checksum is not looked at: the hash of a
+    /// text that is found tells more, and the tables of a CRC would push other things out of the cache.
+    pub fn split(text: &'a str) -> Option<Self> {
+        let is_like_a_token = text.len() == LENGTH && text.starts_with("ae");
+        text.get(PREFIX_LENGTH..PREFIX_LENGTH + ID_LENGTH).filter(|_| is_like_a_token).map(|id| Self { id, text })
+    }
+
+    /// Checks form and checksum.
+    pub fn parse(text: &'a str) -> Result<Self, InvalidToken> {
+        let (body, checksum) = text.split_at_checked(LENGTH - CHECKSUM_LENGTH).ok_or(InvalidToken)?;
+        let [b'a', b'e', kind, b'_', ..] = body.as_bytes() else { return Err(InvalidToken) };
+        let is_valid = text.len() == LENGTH
+            && Role::ALL.into_iter().any(|role| letter(role) == *kind)
+            && body.bytes().skip(PREFIX_LENGTH).all(|byte| byte.is_ascii_alphanumeric())
+            && checksum_of(body) == checksum.as_bytes();
+        let id = body.get(PREFIX_LENGTH..PREFIX_LENGTH + ID_LENGTH).filter(|_| is_valid).ok_or(InvalidToken)?;
+        Ok(Self { id, text })
+    }
+
+    /// Its hash.
+    pub fn hash(&self) -> TokenHash {
+        TokenHash::of(self.text)
+    }
+}
+
+fn digit(value: usize) -> char {
+    char::from(ALPHABET.get(value).copied().unwrap_or(b'0'))
+}
+
+/// The CRC-32 of a text, most significant digit first.
+fn checksum_of(body: &str) -> [u8; CHECKSUM_LENGTH] {
+    let mut rest = crc32fast::hash(body.as_bytes()) as usize;
+    let mut digits = [b'0'; CHECKSUM_LENGTH];
+    for place in digits.iter_mut().rev() {
+        *place = digit(rest % 62) as u8;
+        rest /= 62;
+    }
+    digits
+}
+
+fn push_checksum(text: &mut String) {
+    let checksum = checksum_of(text);
+    text.extend(checksum.map(char::from));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_what_it_claims_to_be() {
+        for role in Role::ALL {
+            let token = GeneratedToken::new(role);
+            let claim = Claim::parse(token.text.expose()).unwrap();
+            assert_eq!((claim.id, token.text.expose().len()), (token.id.as_str(), LENGTH));
+            assert!(claim.hash().is_same(&token.hash));
+            assert!(TokenHash::from_hex(&token.hash.to_string()).unwrap().is_same(&token.hash));
+        }
+    }
+
+    #[test]
+    fn a_typo_anywhere_is_noticed() {
+        let token = GeneratedToken::new(Role::Admin);
+        let text = token.text.expose();
+        for at in 0..text.len() {
+            let mut typo = text.as_bytes().to_vec();
+            typo[at] = if typo[at] == b'x' { b'y' } else { b'x' };
+            let typo = String::from_utf8(typo).unwrap();
+            assert_eq!(Claim::parse(&typo).err(), Some(InvalidToken), "{at}");
+        }
+        for text in ["", "aea_", &text[1..], &format!("{text}0"), &"ä".repeat(40)] {
+            assert_eq!(Claim::parse(text).err(), Some(InvalidToken), "{text}");
+        }
+    }
+
+    #[test]
+    fn debug_output_hides_the_secret() {
+        let token = GeneratedToken::new(Role::Viewer);
+        assert!(!format!("{token:?}").contains(token.text.expose()));
+    }
+}

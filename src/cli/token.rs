@@ -1,0 +1,113 @@
+//! `aetherium token`: creates, lists and revokes tokens straight on the database.
+//!
+//! Whoever has the database has the cluster, so nobody is asked for a token here: this is how the first one is made, and
+//! the way back in. A server that runs on the same database follows within a second.
+
+use std::time::Duration;
+
+use aetherium::auth::Caller;
+use aetherium::clock::{Clock, Rfc3339};
+use aetherium::config::positive_duration;
+use aetherium::journal::OpenError;
+use aetherium::resolvers::tokens::{TokenInput, TokenView};
+use aetherium::server::{Server, ServerOptions, StartError};
+use anyhow::Context;
+use clap::{Args, Subcommand};
+
+use super::output::print;
+use super::serve::DatabaseOptions;
+
+#[derive(Args, Clone, Debug)]
+pub struct TokenCommand {
+    #[command(subcommand)]
+    action: TokenAction,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum TokenAction {
+    /// Create a token, and print it. It is shown this once.
+    Create(CreateOptions),
+    /// List the tokens, without their secrets: those that ended, too.
+    List(DatabaseOptions),
+    /// Revoke a token: it is not accepted any more, and what was begun with it ends.
+    Revoke(RevokeOptions),
+}
+
+#[derive(Args, Clone, Debug)]
+struct CreateOptions {
+    /// What its holder may do: viewer, operator, admin or worker.
+    #[arg(long, value_name = "ROLE")]
+    role: String,
+
+    /// Name for lists and for the audit trail.
+    #[arg(long, value_name = "NAME")]
+    name: String,
+
+    /// After which time it expires, such as 90d; never, if left out.
+    #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
+    expires_in: Option<Duration>,
+
+    /// The only worker that its holder speaks for; for the role worker.
+    #[arg(long, value_name = "ID")]
+    worker: Option<String>,
+
+    /// How many workers its holder may speak for, whichever it registers first; for the role worker, and instead of
+    /// --worker.
+    #[arg(long, value_name = "N")]
+    max_workers: Option<i64>,
+
+    #[command(flatten)]
+    database: DatabaseOptions,
+}
+
+#[derive(Args, Clone, Debug)]
+struct RevokeOptions {
+    /// Public id of the token, as `aetherium token list` shows it.
+    id: String,
+
+    #[command(flatten)]
+    database: DatabaseOptions,
+}
+
+pub async fn run(TokenCommand { action }: TokenCommand) -> anyhow::Result<()> {
+    let (TokenAction::Create(CreateOptions { database, .. })
+    | TokenAction::List(database)
+    | TokenAction::Revoke(RevokeOptions { database, .. })) = &action;
+    let options = ServerOptions { migrate: false, is_beside: true, ..ServerOptions::new(&database.database_url) };
+    let server = match Server::start(options.clone(), Clock::system()).await {
+        // The first token may be made before the first start of a server.
+        Err(StartError::Database(OpenError::Missing { .. })) if matches!(action, TokenAction::Create(_)) => {
+            let options = ServerOptions { migrate: true, is_beside: false, ..options };
+            Server::start(options, Clock::system()).await?
+        }
+        started => started?,
+    };
+    let outcome = carry_out(&server, action).await;
+    server.stop().await;
+    outcome
+}
+
+async fn carry_out(server: &Server, action: TokenAction) -> anyhow::Result<()> {
+    let (resolvers, caller) = (server.resolvers(), Caller::server());
+    match action {
+        TokenAction::Create(CreateOptions { role, name, expires_in, worker, max_workers, database: _ }) => {
+            let expires_in = expires_in.map(|time| format!("{}ms", time.as_millis()));
+            let input = TokenInput { name, role, expires_in, worker_id: worker, max_workers };
+            let created = resolvers.create_token(&caller, input).await?;
+            print(created.text.expose()).context("The token was created and cannot be shown: revoke it")?;
+        }
+        TokenAction::List(_) => {
+            for TokenView { token, view } in resolvers.list_tokens(&caller, &resolvers.read(&caller)?)? {
+                let until = token.expires_at.map(|end| Rfc3339::of(end).as_str().to_owned());
+                let until = until.as_deref().unwrap_or("never");
+                let (id, role, name, state) = (&token.id, token.role, &token.name, token.state(view.now).as_str());
+                print(format_args!("{id}  {role:<8}  {state:<7}  expires {until:<24}  {name}"))?;
+            }
+        }
+        TokenAction::Revoke(RevokeOptions { id, database: _ }) => {
+            let TokenView { token, .. } = resolvers.revoke_token(&caller, &id).await?;
+            print(format_args!("revoked {} ({})", token.id, token.name))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! An administrator creates a token. Its text is made before and never gets here: the command has only its hash.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Command, Lane};
+use crate::auth::{LastUsed, Role, Token, TokenHash, TokenId, TokenScope};
+use crate::cluster::{EventKind, Snapshot};
+use crate::error::Result;
+use crate::journal::batch::Batch;
+
+/// Creates a token.
+#[derive(Clone, Debug)]
+pub struct CreateToken {
+    /// Its public id, made at random.
+    pub id: TokenId,
+    /// The hash of its text.
+    pub hash: TokenHash,
+    /// What its holder may do.
+    pub role: Role,
+    /// Its name.
+    pub name: Arc<str>,
+    /// The workers that its holder speaks for.
+    pub scope: TokenScope,
+    /// After which time it expires, counted by the database's clock; never, if it is none.
+    pub lifetime: Option<Duration>,
+}
+
+impl Command for CreateToken {
+    type Reply = Arc<Token>;
+
+    fn lane(&self) -> Lane {
+        Lane::Operators
+    }
+
+    fn rows(&self, _: &Snapshot) -> usize {
+        2
+    }
+
+    fn decide(&self, batch: &mut Batch<'_>) -> Result<Self::Reply> {
+        let Self { id, hash, role, name, scope, lifetime } = self;
+        let token = Token {
+            id: id.clone(),
+            hash: *hash,
+            role: *role,
+            name: name.clone(),
+            scope: scope.clone(),
+            created_by: batch.caller().principal().token().map(|token| token.id.clone()),
+            created_at: batch.at,
+            expires_at: lifetime.map(|lifetime| batch.at + lifetime),
+            revoked_at: None,
+            last_used: LastUsed::default(),
+            revision: batch.revision,
+        };
+        batch.record_event_of_token(EventKind::TokenCreated, format!("Token {id} ({name}) was created: {role}"));
+        Ok(batch.put_token(token))
+    }
+}

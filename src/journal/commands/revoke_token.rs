@@ -1,0 +1,40 @@
+//! An administrator revokes a token, which is not accepted from then on. It stays in the list.
+
+use std::sync::Arc;
+
+use super::{Command, Lane};
+use crate::auth::{LastUsed, Token};
+use crate::cluster::{EventKind, Snapshot};
+use crate::error::{Error, Result};
+use crate::journal::batch::Batch;
+
+/// Revokes a token.
+#[derive(Clone, Debug)]
+pub struct RevokeToken {
+    /// Its public id.
+    pub id: String,
+}
+
+impl Command for RevokeToken {
+    type Reply = Arc<Token>;
+
+    fn lane(&self) -> Lane {
+        Lane::Operators
+    }
+
+    fn rows(&self, _: &Snapshot) -> usize {
+        2
+    }
+
+    fn decide(&self, batch: &mut Batch<'_>) -> Result<Self::Reply> {
+        let known = batch.find_token(&self.id).ok_or_else(|| Error::TokenNotFound(self.id.clone()))?.clone();
+        if known.revoked_at.is_some() {
+            return Ok(known);
+        }
+        let (id, name) = (&known.id, &known.name);
+        batch.record_event_of_token(EventKind::TokenRevoked, format!("Token {id} ({name}) was revoked"));
+        let last_used = LastUsed::stored(known.last_used.at());
+        let token = Token { revoked_at: Some(batch.at), last_used, revision: batch.revision, ..Token::clone(&known) };
+        Ok(batch.put_token(token))
+    }
+}

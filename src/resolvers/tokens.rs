@@ -1,0 +1,137 @@
+//! Operations on tokens: the list, creation and revocation.
+//!
+//! The text of a token is made here and given to whoever creates it; the journal gets its hash, and nobody can ask for
+//! the text again. How tokens are checked is in [`access`](super::access).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::info;
+
+use super::checks::{self, MAX_TEXT};
+use super::{Reading, Resolvers};
+use crate::auth::{Action, Caller, GeneratedToken, Role, Token, TokenId, TokenScope, TokenState, TokenText};
+use crate::cluster::{View, WorkerId};
+use crate::error::{Error, Result};
+use crate::journal::Committed;
+use crate::journal::commands::{CreateToken, RevokeToken};
+
+/// Most workers that one token may speak for.
+pub(crate) const MAX_WORKERS: i64 = 1_000_000;
+
+/// The shortest lifetime of a token: what the database's clock tells apart.
+const MIN_LIFETIME: Duration = Duration::from_millis(1);
+
+/// The longest lifetime of a token: ten years.
+pub(crate) const MAX_LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
+/// A token at one moment.
+#[derive(Clone, Debug)]
+pub struct TokenView {
+    /// The token.
+    pub token: Arc<Token>,
+    /// The cluster at that moment.
+    pub view: Arc<View>,
+}
+
+impl TokenView {
+    /// Whether it is accepted.
+    pub fn state(&self) -> TokenState {
+        self.token.state(self.view.now)
+    }
+}
+
+/// A token that was created, with its text.
+#[derive(Clone, Debug)]
+pub struct TokenCreated {
+    /// The text, which is shown once.
+    pub text: TokenText,
+    /// The token.
+    pub token: TokenView,
+}
+
+/// What a token is created with, as either protocol reads it.
+#[derive(Clone, Debug, Default)]
+pub struct TokenInput {
+    /// A name for lists and for the audit trail.
+    pub name: String,
+    /// The word for the role.
+    pub role: String,
+    /// After which time it expires, as Go writes durations; never, if it is none.
+    pub expires_in: Option<String>,
+    /// The only worker that its holder speaks for; for the role `worker`.
+    pub worker_id: Option<String>,
+    /// As many workers as this, whichever it registers first; for the role `worker`.
+    pub max_workers: Option<i64>,
+}
+
+impl TokenInput {
+    fn check(self) -> Result<(GeneratedToken, CreateToken)> {
+        let Self { name, role, expires_in, worker_id, max_workers } = self;
+        let name = checks::text("name", name, 1..=MAX_TEXT)?;
+        let role: Role = role.parse().map_err(|problem| Error::invalid("role", format!("{problem}")))?;
+        let lifetime = expires_in.map(|text| checks::duration("expires_in", &text, MAX_LIFETIME)).transpose()?;
+        if lifetime.is_some_and(|lifetime| lifetime < MIN_LIFETIME) {
+            return Err(Error::invalid("expires_in", "must be at least 1ms"));
+        }
+        let scope = match (role, worker_id, max_workers) {
+            (Role::Worker, Some(id), None) => {
+                let id = WorkerId::parse(&id).map_err(|problem| Error::invalid("worker_id", problem.to_string()))?;
+                TokenScope::Worker(id.shared())
+            }
+            (Role::Worker, None, Some(most)) => match u32::try_from(most) {
+                Ok(number) if number > 0 && most <= MAX_WORKERS => TokenScope::AtMost(number),
+                Ok(_) | Err(_) => {
+                    return Err(Error::invalid("max_workers", format!("must be from 1 to {MAX_WORKERS}, not {most}")));
+                }
+            },
+            (Role::Worker, Some(_), Some(_)) => {
+                return Err(Error::invalid("max_workers", "cannot be given together with worker_id"));
+            }
+            (Role::Worker, None, None) => {
+                let problem = "is needed for the role worker: the worker that the token speaks for; or max_workers, for a \
+                               gateway that speaks for several";
+                return Err(Error::invalid("worker_id", problem));
+            }
+            (Role::Viewer | Role::Operator | Role::Admin, None, None) => TokenScope::Nobody,
+            (Role::Viewer | Role::Operator | Role::Admin, Some(_), _) => {
+                return Err(Error::invalid("worker_id", "is only for the role worker"));
+            }
+            (Role::Viewer | Role::Operator | Role::Admin, None, Some(_)) => {
+                return Err(Error::invalid("max_workers", "is only for the role worker"));
+            }
+        };
+        let generated = GeneratedToken::new(role);
+        let (id, hash) = (generated.id.clone(), generated.hash);
+        Ok((generated, CreateToken { id, hash, role, name, scope, lifetime }))
+    }
+}
+
+impl Resolvers {
+    /// All tokens, by id: those that ended, too, so that the audit trail can be read.
+    pub fn list_tokens(&self, caller: &Caller, reading: &Reading) -> Result<Vec<TokenView>> {
+        let _ = self.authorize(caller, Action::ReadTokens)?;
+        let view = reading.view();
+        Ok(view.snapshot.tokens().map(|token| TokenView { token: token.clone(), view: view.clone() }).collect())
+    }
+
+    /// Creates a token. Its text is in the answer and nowhere else.
+    pub async fn create_token(&self, caller: &Caller, input: TokenInput) -> Result<TokenCreated> {
+        let permit = self.authorize(caller, Action::CreateToken)?;
+        let (generated, command) = input.check()?;
+        let Committed { reply: token, snapshot } = self.journal.with(permit).commit_for(command, caller).await?;
+        info!(token.id = %token.id, token.role = %token.role, "Token {} ({:?}) was created", token.id, token.name);
+        let view = self.reading(snapshot).view;
+        Ok(TokenCreated { text: generated.text, token: TokenView { token, view } })
+    }
+
+    /// Revokes a token: it is not accepted any more, and what was begun with it ends. Revoked again, it stays so.
+    pub async fn revoke_token(&self, caller: &Caller, id: &str) -> Result<TokenView> {
+        let permit = self.authorize(caller, Action::RevokeToken)?;
+        let id = TokenId::meant_by(id).ok_or(Error::NoTokenId)?;
+        let command = RevokeToken { id: id.to_string() };
+        let Committed { reply: token, snapshot } = self.journal.with(permit).commit_for(command, caller).await?;
+        info!(token.id = %token.id, "Token {} ({:?}) was revoked", token.id, token.name);
+        Ok(TokenView { token, view: self.reading(snapshot).view })
+    }
+}
