@@ -45,3 +45,4 @@ mod sqlite_lock;
 mod startup_errors;
 mod stream_delivery;
 mod subscribers;
+mod token_command;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use aetherium::auth::Caller;
 use aetherium::cluster::{EventFilter, EventKind};
 use aetherium::resolvers::worker_input::{HeartbeatInput, RegistrationInput};
 use futures_util::future::join_all;
@@ -37,7 +38,7 @@ async fn register(cluster: &TestCluster, ids: impl IntoIterator<Item = String>) 
     let resolvers = cluster.server().resolvers();
     let registered = join_all(ids.into_iter().map(async |id| {
         let registration: RegistrationInput = serde_json::from_value(worker(&id).registration()).unwrap();
-        resolvers.register_worker(&id, registration).await
+        resolvers.register_worker(&Caller::unrestricted(), &id, registration).await
     }));
     for registered in registered.await {
         registered.unwrap();
@@ -49,7 +50,7 @@ async fn beat(cluster: &TestCluster, ids: impl IntoIterator<Item = String>) -> V
     let resolvers = cluster.server().resolvers();
     join_all(ids.into_iter().map(async |id| {
         let beat: HeartbeatInput = serde_json::from_value(json!({"incarnation": 1})).unwrap();
-        let recorded = resolvers.record_heartbeat(&id, beat).await.unwrap();
+        let recorded = resolvers.record_heartbeat(&Caller::unrestricted(), &id, beat).await.unwrap();
         (id, recorded.worker.view.snapshot.revision)
     }))
     .await

@@ -7,10 +7,12 @@ use std::path::Path;
 /// Each room with the rooms it may see. A room that is not here may not see, or be seen by, anybody.
 const MAY_SEE: &[(&str, &[&str])] = &[
     ("agent", &["client", "discovery"]),
+    ("auth", &["clock"]),
     (
         "cli",
         &[
             "agent",
+            "auth",
             "clock",
             "config",
             "discovery",
@@ -26,19 +28,19 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     ),
     ("client", &[]),
     ("clock", &[]),
-    ("cluster", &["clock", "render"]),
+    ("cluster", &["auth", "clock", "render"]),
     ("config", &[]),
     ("discovery", &["client", "config"]),
-    ("error", &[]),
-    ("graphql", &["clock", "cluster", "error", "http", "json", "pages", "render", "resolvers"]),
-    ("http", &[]),
+    ("error", &["auth"]),
+    ("graphql", &["auth", "clock", "cluster", "error", "http", "json", "pages", "render", "resolvers"]),
+    ("http", &["auth"]),
     ("json", &[]),
-    ("journal", &["clock", "cluster", "error"]),
-    ("liveness_sweeper", &["clock", "cluster", "error", "journal", "timing"]),
+    ("journal", &["auth", "clock", "cluster", "error"]),
+    ("liveness_sweeper", &["auth", "clock", "cluster", "error", "journal", "timing"]),
     ("pages", &["http"]),
     ("render", &["clock"]),
-    ("resolvers", &["clock", "cluster", "error", "journal", "render", "timing"]),
-    ("rest", &["clock", "cluster", "error", "http", "json", "render", "resolvers"]),
+    ("resolvers", &["auth", "clock", "cluster", "error", "journal", "render", "timing"]),
+    ("rest", &["auth", "clock", "cluster", "error", "http", "json", "render", "resolvers"]),
     (
         "server",
         &[

@@ -309,8 +309,8 @@ async fn what_the_server_itself_refuses_ends_an_agent_only_at_its_very_first_reg
         let forgotten = ["PUT", "POST", "POST", "PUT", "PUT", "POST"];
         match (moment, server.calls(&format!("w{number}"), answers, 60).await) {
             (Moment::FirstRegistration, Err(AgentError::Refused { .. })) => Ok(()),
-            // It registers again, until that is taken.
-            (Moment::Heartbeat, Ok(calls)) if status == 404 && calls == forgotten => Ok(()),
+            // It registers again, until that is taken: also if its token does not speak for the worker any more.
+            (Moment::Heartbeat, Ok(calls)) if [403, 404].contains(&status) && calls == forgotten => Ok(()),
             (Moment::Heartbeat | Moment::RegistrationAgain, Ok(calls)) if calls == expected => Ok(()),
             (_, outcome) => Err(format!("{case}: {outcome:?}")),
         }

@@ -381,7 +381,7 @@ on_both_databases! {
                 .json(drain.clone())
                 .await;
             assert_eq!(answer.status, 403, "{foreign}: {}", answer.body);
-            assert_refused(&answer, "BAD_REQUEST");
+            assert_refused(&answer, "FORBIDDEN");
         }
         assert_eq!(cluster.worker("w1").await["status"], "active");
         let answer =

@@ -1,5 +1,6 @@
 //! How a server says it is: by what became of its commits, not by whether the database can be asked.
 
+use aetherium::auth::Caller;
 use aetherium::cluster::SchedulingPolicy;
 use aetherium::journal::commands::{Precondition, SetPolicy};
 use sea_orm::{ConnectionTrait, DbBackend, Statement, TransactionTrait};
@@ -213,7 +214,7 @@ async fn a_queue_that_is_full_is_not_ok() {
                 reason: None,
                 condition: Precondition::default(),
             };
-            while let Ok(submitted) = cluster.server().journal().submit(drain()) {
+            while let Ok(submitted) = cluster.server().journal().submit(drain(), &Caller::server()) {
                 waiting.push(submitted);
                 tokio::task::yield_now().await;
             }

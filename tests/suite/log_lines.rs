@@ -9,7 +9,7 @@ use crate::harness::*;
 
 /// Lines of a log, as they are written.
 #[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
+pub struct Lines(Arc<Mutex<Vec<u8>>>);
 
 impl io::Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -23,19 +23,27 @@ impl io::Write for Lines {
 }
 
 impl Lines {
-    /// The lines at `info` and above since the last look.
+    /// What was written since the last look.
+    pub fn take_text(&self) -> String {
+        String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap()
+    }
+
+    /// The lines since the last look.
     fn take(&self) -> Vec<Value> {
-        let text = std::mem::take(&mut *self.0.lock().unwrap());
-        String::from_utf8(text).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        self.take_text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 }
 
 /// What is logged by this thread, until the guards are dropped.
 fn listen() -> (Lines, impl Drop, tracing::Dispatch) {
+    listen_at(tracing::Level::INFO)
+}
+
+/// The same, down to a level.
+pub fn listen_at(level: tracing::Level) -> (Lines, impl Drop, tracing::Dispatch) {
     let lines = Lines::default();
     let writer = lines.clone();
-    let subscriber =
-        tracing_subscriber::fmt().json().with_max_level(tracing::Level::INFO).with_writer(move || writer.clone());
+    let subscriber = tracing_subscriber::fmt().json().with_max_level(level).with_writer(move || writer.clone());
     let guard = tracing::subscriber::set_default(subscriber.finish());
     // With a second one, tracing asks both whether anybody wants a line, and does not remember what another test said.
     (lines, guard, tracing::Dispatch::new(tracing_subscriber::registry()))

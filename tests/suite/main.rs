@@ -12,6 +12,7 @@
 #[macro_use]
 mod harness;
 
+mod access_matrix;
 mod announcements;
 mod architecture;
 mod bad_input;
@@ -68,6 +69,9 @@ mod streams;
 mod subscription_sharing;
 mod subscriptions;
 mod time_driven_changes;
+mod tokens;
+mod tokens_audit;
+mod tokens_of_workers;
 mod trusted_documents;
 mod typed_client;
 mod vms;

@@ -16,7 +16,8 @@ use serde_json::json;
 use crate::harness::*;
 
 /// The tables of a cluster.
-const TABLES: [&str; 7] = ["cluster", "epoch", "event", "idempotency_record", "vm", "worker", "worker_tombstone"];
+const TABLES: [&str; 8] =
+    ["cluster", "epoch", "event", "idempotency_record", "token", "vm", "worker", "worker_tombstone"];
 
 /// The tables there are, besides the one that remembers migrations.
 async fn tables(database: &Database) -> Vec<String> {
@@ -39,6 +40,7 @@ fn options(db: &TestDatabase, migrate: bool) -> ServerOptions {
     ServerOptions {
         database_url: db.url().to_owned(),
         migrate,
+        is_beside: false,
         timing: Timing::default(),
         retention: Retention::default(),
         http: HttpOptions::default(),
@@ -127,6 +129,7 @@ on_both_databases! {
             columns_of::<entity::epoch::Entity>(),
             columns_of::<entity::event::Entity>(),
             columns_of::<entity::idempotency_record::Entity>(),
+            columns_of::<entity::token::Entity>(),
             columns_of::<entity::vm::Entity>(),
             columns_of::<entity::worker::Entity>(),
             columns_of::<entity::worker_tombstone::Entity>(),
@@ -150,20 +153,23 @@ on_both_databases! {
         cluster.into_server().stop().await;
 
         let database = Database::connect(db.url()).await.unwrap();
-        let kept = ["cluster", "epoch", "event", "vm", "worker", "worker_tombstone"];
+        let kept = ["cluster", "epoch", "event", "idempotency_record", "vm", "worker", "worker_tombstone"];
+        let token = "INSERT INTO token (id, hash, role, name, created_at, revision) \
+                     VALUES ('a', 'b', 'viewer', 'c', '2025-11-02T10:00:00.000+00:00', 1)";
+        database.readers().execute_unprepared(token).await.unwrap();
         let rows = rows_of(&database, &kept).await;
         assert!(rows.iter().all(|rows| *rows > 0), "{rows:?}");
-        assert_eq!(rows_of(&database, &["idempotency_record"]).await, [1]);
+        assert_eq!(rows_of(&database, &["token"]).await, [1]);
         database.migrate_back(1).await.unwrap();
         database.migrate().await.unwrap();
         assert_eq!(rows_of(&database, &kept).await, rows);
-        assert_eq!(rows_of(&database, &["idempotency_record"]).await, [0]);
+        assert_eq!(rows_of(&database, &["token"]).await, [0]);
         database.close().await.unwrap();
 
         let cluster = TestCluster::by_clock(&db, clock).await;
         assert_eq!(cluster.everything().await, before);
         let again = drain(&cluster).await;
-        assert_eq!((again.status, again.header("idempotency-replayed")), (200, None), "the record is lost: carried out again");
+        assert_eq!((again.status, again.header("idempotency-replayed")), (200, Some("true")));
     }
 
     // Whoever resumes from before the log was removed has to hear that something is missing.

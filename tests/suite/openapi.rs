@@ -2,6 +2,8 @@
 //!
 //! Linters and a fuzzer look at the same document in `tests/conformance/openapi`.
 
+use aetherium::auth::Caller;
+use aetherium::resolvers::tokens::TokenInput;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
@@ -182,6 +184,27 @@ on_both_databases! {
             ("/workers/w1", "/workers/{id}"),
         ] {
             held.check("DELETE", template, rest.delete(&format!("{BASE}{path}")).await);
+        }
+        // Last, since the server asks for a token from the first one on.
+        let admin = TokenInput { name: "me".to_owned(), role: "admin".to_owned(), ..TokenInput::default() };
+        let admin = cluster.server().resolvers().create_token(&Caller::server(), admin).await.unwrap();
+        let admin = format!("Bearer {}", admin.text.expose());
+        for (method, path, template, body) in [
+            ("POST", "/tokens", "/tokens", json!({"name": "w1", "role": "worker", "worker_id": "w1", "expires_in": "1h"})),
+            ("POST", "/tokens", "/tokens", json!({"name": "gateway", "role": "worker", "max_workers": 7})),
+            ("POST", "/tokens", "/tokens", json!({"name": "odd", "role": "odd"})),
+            ("GET", "/tokens", "/tokens", Value::Null),
+            ("DELETE", "/tokens/none", "/tokens/{id}", Value::Null),
+            ("DELETE", "/workers/w9", "/workers/{id}", Value::Null),
+        ] {
+            let ask = || rest.ask(method, &format!("{BASE}{path}"));
+            held.check(method, template, ask().json(body.clone()).await);
+            held.check(method, template, ask().header("authorization", &admin).json(body).await);
+        }
+        let tokens = rest.get("/api/v1/tokens").header("authorization", &admin).await.json();
+        for token in tokens["tokens"].as_array().unwrap() {
+            let path = format!("/api/v1/tokens/{}", token["id"].as_str().unwrap());
+            held.check("DELETE", "/tokens/{id}", rest.delete(&path).header("authorization", &admin).await);
         }
         held.assert_that_every_success_was_seen();
     }

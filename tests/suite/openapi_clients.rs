@@ -2,6 +2,8 @@
 //!
 //! Clients themselves are generated, compiled and run in `tests/conformance/openapi`.
 
+use aetherium::auth::Caller;
+use aetherium::resolvers::tokens::TokenInput;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
@@ -276,13 +278,16 @@ on_both_databases! {
         assert!(examples.len() > 60, "examples were not found: {}", examples.len());
         populate(&cluster, &document).await;
         let mut wrong = Vec::new();
-        let mut deletions = Vec::new();
+        let (mut deletions, mut about_tokens) = (Vec::new(), Vec::new());
         for mut example in examples {
             if example.name.ends_with("[\"idempotency-key\"]") {
                 // With all parameters, it was another request.
                 example.headers.iter_mut().for_each(|(_, key)| key.push_str("-alone"));
             }
-            if example.method == "DELETE" {
+            if example.path.starts_with("/tokens") {
+                // From the first token on, the server asks for one.
+                about_tokens.push(example);
+            } else if example.method == "DELETE" {
                 // It may purge the worker that the others speak of.
                 deletions.push(example);
             } else {
@@ -294,6 +299,18 @@ on_both_databases! {
             let id = format!("{WORKER}-{number}");
             make(&cluster, &document, "PUT", "/workers/{id}", &id).await;
             example.path = example.path.replace(WORKER, &id);
+            send(&cluster, example, &mut wrong).await;
+        }
+        let admin = TokenInput { name: "me".to_owned(), role: "admin".to_owned(), ..TokenInput::default() };
+        let admin = cluster.server().resolvers().create_token(&Caller::server(), admin).await.unwrap();
+        let admin = format!("Bearer {}", admin.text.expose());
+        for mut example in about_tokens {
+            if example.method == "DELETE" {
+                let another = cluster.rest().post("/api/v1/tokens").header("authorization", &admin);
+                let another = another.json(json!({"name": "another", "role": "viewer"})).await.json();
+                example.path = format!("/tokens/{}", another["token"]["id"].as_str().unwrap());
+            }
+            example.headers.push(("authorization", admin.clone()));
             send(&cluster, example, &mut wrong).await;
         }
         assert!(wrong.is_empty(), "{wrong:#?}");

@@ -107,7 +107,11 @@ on_both_databases! {
 
     async fn what_is_documented_is_taken_and_what_libraries_add_is_passed_over(cluster: TestCluster) {
         cluster.add([known("w1"), worker("w2")]).await;
-        for operation in operations().iter().filter(|operation| operation.method != "DELETE") {
+        let is_asked = |operation: &&Operation| {
+            // From the first token on, the server asks for one.
+            operation.method != "DELETE" && (&*operation.method, &*operation.path) != ("POST", "/api/v1/tokens")
+        };
+        for operation in operations().iter().filter(is_asked) {
             for name in &operation.parameters {
                 // Whatever is wrong with the value, it is the value.
                 let answer = ask(&cluster, operation, &format!("{name}=%20")).await;

@@ -376,7 +376,8 @@ on_both_databases! {
                 assert_eq!(body.as_object().unwrap().keys().collect::<Vec<_>>(), ["errors"], "{}", answer.body);
                 let error = &body["errors"][0];
                 assert!(error["message"].as_str().is_some_and(|message| !message.is_empty()), "{}", answer.body);
-                assert_eq!(error["extensions"]["code"], "BAD_REQUEST", "{}", answer.body);
+                let code = if status == 403 { "FORBIDDEN" } else { "BAD_REQUEST" };
+                assert_eq!(error["extensions"]["code"], code, "{}", answer.body);
                 let media = if accept == Some(GRAPHQL_RESPONSE) { GRAPHQL_RESPONSE } else { "application/json" };
                 assert_eq!(answer.header("content-type"), Some(media));
                 assert_eq!(answer.header("allow").is_some(), status == 405);

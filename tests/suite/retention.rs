@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aetherium::auth::Caller;
 use aetherium::cluster::{Cursor, Event, EventFilter, EventKind};
 use aetherium::error::Error;
 use aetherium::resolvers::EventView;
@@ -62,8 +63,8 @@ async fn rows(cluster: &TestCluster, table: &str) -> i64 {
 async fn happen(cluster: &TestCluster, count: usize) {
     let resolvers = cluster.server().resolvers();
     for _ in 0..count {
-        if !resolvers.drain_worker("w1", None, None).await.unwrap().changed {
-            assert!(resolvers.activate_worker("w1", None, None).await.unwrap().changed);
+        if !resolvers.drain_worker(&Caller::unrestricted(), "w1", None, None).await.unwrap().changed {
+            assert!(resolvers.activate_worker(&Caller::unrestricted(), "w1", None, None).await.unwrap().changed);
         }
     }
 }
@@ -308,8 +309,8 @@ on_both_databases! {
         let cluster = keeping(&db, LONG, 100).await;
         cluster.add([worker("w1")]).await;
         let resolvers = cluster.server().resolvers();
-        let mut slow = pin!(resolvers.watch_events(None, EventFilter::default()).unwrap());
-        let mut in_time = pin!(resolvers.watch_events(None, EventFilter::default()).unwrap());
+        let mut slow = pin!(resolvers.watch_events(&Caller::unrestricted(), None, EventFilter::default()).unwrap());
+        let mut in_time = pin!(resolvers.watch_events(&Caller::unrestricted(), None, EventFilter::default()).unwrap());
         assert_eq!(next(&mut slow).await.kind, EventKind::Synced);
         assert_eq!(next(&mut in_time).await.kind, EventKind::Synced);
         // More commits than the feed holds.
@@ -323,7 +324,7 @@ on_both_databases! {
         let told = next_change(&mut slow).await;
         assert_eq!((told.kind, told.cursor.to_string()), (EventKind::Resync, now(&cluster)));
         let oldest = told.oldest_cursor.clone().unwrap().to_string();
-        let mut resumed = pin!(resolvers.watch_events(Some(&oldest), EventFilter::default()).unwrap());
+        let mut resumed = pin!(resolvers.watch_events(&Caller::unrestricted(), Some(&oldest), EventFilter::default()).unwrap());
         for expected in &before[1_001..] {
             assert_eq!(next(&mut resumed).await.cursor.to_string(), *expected);
         }
@@ -349,7 +350,7 @@ on_both_databases! {
         let cluster = keeping(&db, LONG, 1).await;
         cluster.add([worker("w1")]).await;
         let resolvers = cluster.server().resolvers();
-        let mut events = pin!(resolvers.watch_events(None, EventFilter::default()).unwrap());
+        let mut events = pin!(resolvers.watch_events(&Caller::unrestricted(), None, EventFilter::default()).unwrap());
         assert_eq!(next(&mut events).await.kind, EventKind::Synced);
         for _ in 0..5 {
             let before = cluster.revision();
@@ -532,7 +533,7 @@ on_both_databases! {
         let cluster = keeping(&db, LONG, 50).await;
         cluster.add([worker("w1")]).await;
         let resolvers = cluster.server().resolvers();
-        let mut events = pin!(resolvers.watch_events(None, EventFilter::default()).unwrap());
+        let mut events = pin!(resolvers.watch_events(&Caller::unrestricted(), None, EventFilter::default()).unwrap());
         assert_eq!(next(&mut events).await.kind, EventKind::Synced);
         let from = cluster.revision();
         let grow = happen(&cluster, 400);
@@ -582,12 +583,16 @@ async fn a_cursor_that_only_this_server_does_not_know_yet_is_no_gap() {
             held.execute_unprepared("LOCK TABLE worker_tombstone IN ACCESS EXCLUSIVE MODE").await.unwrap();
             happen(&other, 1).await;
             let resolvers = cluster.server().resolvers();
-            let mut events = pin!(resolvers.watch_events(Some(&now(&other)), EventFilter::default()).unwrap());
+            let mut events = pin!(
+                resolvers.watch_events(&Caller::unrestricted(), Some(&now(&other)), EventFilter::default()).unwrap()
+            );
             let told = events.next().await.unwrap();
             assert!(matches!(told, Err(Error::RevisionNotReached { .. })), "{told:?}");
             assert!(events.next().await.is_none(), "the reader comes back with its cursor");
             held.rollback().await.unwrap();
-            let mut events = pin!(resolvers.watch_events(Some(&now(&other)), EventFilter::default()).unwrap());
+            let mut events = pin!(
+                resolvers.watch_events(&Caller::unrestricted(), Some(&now(&other)), EventFilter::default()).unwrap()
+            );
             assert_eq!(next(&mut events).await.kind, EventKind::Synced);
         })
         .await;

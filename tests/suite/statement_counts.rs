@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use aetherium::auth::Caller;
 use aetherium::cluster::EventFilter;
 use aetherium::resolvers::EventView;
 use entity::event;
@@ -277,8 +278,8 @@ async fn what_another_server_commits_is_read_once_however_many_follow() {
             // Each asks for something of its own, so that nothing but the reading could be shared.
             let follow = |number: usize| {
                 let worker_ids = vec!["w0".to_owned(), format!("nobody-{number}")];
-                let filter = EventFilter { worker_ids: Some(worker_ids), kinds: None };
-                Box::pin(resolvers.watch_events(None, filter).unwrap())
+                let filter = EventFilter { worker_ids: Some(worker_ids), ..EventFilter::default() };
+                Box::pin(resolvers.watch_events(&Caller::unrestricted(), None, filter).unwrap())
             };
             let cost_for = async |followers: usize| {
                 let mut streams: Vec<_> = (0..followers).map(follow).collect();

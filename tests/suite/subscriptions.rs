@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::time::Duration;
 
+use aetherium::auth::Caller;
 use aetherium::cluster::{EventFilter, EventKind, WorkerFilter};
 use aetherium::http::ListenerOptions;
 use aetherium::resolvers::watch::Heartbeat;
@@ -740,13 +741,13 @@ on_both_databases! {
         let start = json!(cluster.first_cursor());
         let resolvers = cluster.server().resolvers();
         let filter = EventFilter { kinds: Some(vec![EventKind::WorkerDrained]), ..EventFilter::default() };
-        let mut all = pin!(resolvers.watch_events(None, EventFilter::default()).unwrap());
-        let mut drained = pin!(resolvers.watch_events(None, filter).unwrap());
+        let mut all = pin!(resolvers.watch_events(&Caller::unrestricted(), None, EventFilter::default()).unwrap());
+        let mut drained = pin!(resolvers.watch_events(&Caller::unrestricted(), None, filter).unwrap());
         for _ in 0..550 {
-            resolvers.drain_worker("w1", None, None).await.unwrap();
-            resolvers.activate_worker("w1", None, None).await.unwrap();
+            resolvers.drain_worker(&Caller::unrestricted(), "w1", None, None).await.unwrap();
+            resolvers.activate_worker(&Caller::unrestricted(), "w1", None, None).await.unwrap();
         }
-        resolvers.drain_worker("w2", None, None).await.unwrap();
+        resolvers.drain_worker(&Caller::unrestricted(), "w2", None, None).await.unwrap();
         let expected = logged(&cluster, &start).await;
         let expected: Vec<_> = expected[2..].iter().map(|event| event["cursor"].as_str().unwrap()).collect();
         assert_eq!(all.next().await.unwrap().unwrap().event.kind, EventKind::Synced);
@@ -757,7 +758,7 @@ on_both_databases! {
                 assert_eq!(in_time(drained.next()).await.unwrap().unwrap().event.cursor.to_string(), **expected);
             }
         }
-        resolvers.activate_worker("w2", None, None).await.unwrap();
+        resolvers.activate_worker(&Caller::unrestricted(), "w2", None, None).await.unwrap();
         assert_eq!(in_time(all.next()).await.unwrap().unwrap().event.kind, EventKind::WorkerActivated);
     }
 
@@ -818,7 +819,7 @@ on_both_databases! {
         const WORKERS: usize = 4;
         const BEATS: usize = 1_250;
         cluster.add((0..WORKERS).map(|n| worker(&format!("w{n}")))).await;
-        let beats = cluster.server().resolvers().watch_heartbeats(WorkerFilter::default(), None).unwrap();
+        let beats = cluster.server().resolvers().watch_heartbeats(&Caller::unrestricted(), WorkerFilter::default(), None).unwrap().map(Result::unwrap);
         let mut beats = pin!(beats);
         assert_eq!(tell(&mut beats, WORKERS).await.len(), WORKERS);
         for round in 1..=BEATS {
@@ -842,12 +843,12 @@ on_both_databases! {
     async fn a_heartbeat_that_the_feed_has_forgotten_is_told_all_the_same(cluster: TestCluster) {
         cluster.add([worker("w1"), worker("w2")]).await;
         let resolvers = cluster.server().resolvers();
-        let mut beats = pin!(resolvers.watch_heartbeats(WorkerFilter::default(), None).unwrap());
+        let mut beats = pin!(resolvers.watch_heartbeats(&Caller::unrestricted(), WorkerFilter::default(), None).unwrap().map(Result::unwrap));
         tell(&mut beats, 2).await;
         cluster.beat("w1", json!({"incarnation": 1, "used_cpu_cores": 7})).await;
         for _ in 0..550 {
-            resolvers.drain_worker("w2", None, None).await.unwrap();
-            resolvers.activate_worker("w2", None, None).await.unwrap();
+            resolvers.drain_worker(&Caller::unrestricted(), "w2", None, None).await.unwrap();
+            resolvers.activate_worker(&Caller::unrestricted(), "w2", None, None).await.unwrap();
         }
         let told = tell(&mut beats, 2).await;
         assert_eq!(told["w1"].worker.worker.usage.used_cpu_cores, 7);
@@ -856,7 +857,7 @@ on_both_databases! {
     async fn a_slow_reader_hears_of_every_worker(cluster: TestCluster) {
         cluster.add((0..10).map(|n| worker(&format!("w{n}")))).await;
         let resolvers = cluster.server().resolvers();
-        let mut beats = pin!(resolvers.watch_heartbeats(WorkerFilter::default(), None).unwrap());
+        let mut beats = pin!(resolvers.watch_heartbeats(&Caller::unrestricted(), WorkerFilter::default(), None).unwrap().map(Result::unwrap));
         let mut told = BTreeSet::new();
         for _ in 0..10 {
             // All beat again before one is read of.
@@ -926,7 +927,7 @@ mod time {
         let cluster = cluster().await;
         let resolvers = cluster.server().resolvers();
         let filter = EventFilter { kinds: Some(vec![EventKind::WorkerLeft]), ..EventFilter::default() };
-        let mut events = pin!(resolvers.watch_events(None, filter).unwrap());
+        let mut events = pin!(resolvers.watch_events(&Caller::unrestricted(), None, filter).unwrap());
         events.next().await.unwrap().unwrap();
         // Unwanted events move the cursor on: whoever resumes from it does not read them again.
         drain(&cluster, "w1").await;
@@ -965,7 +966,12 @@ mod time {
     async fn a_worker_is_told_at_most_once_in_the_time_that_was_asked_for() {
         let cluster = cluster().await;
         let resolvers = cluster.server().resolvers();
-        let mut beats = pin!(resolvers.watch_heartbeats(WorkerFilter::default(), Some(seconds(10))).unwrap());
+        let mut beats = pin!(
+            resolvers
+                .watch_heartbeats(&Caller::unrestricted(), WorkerFilter::default(), Some(seconds(10)))
+                .unwrap()
+                .map(Result::unwrap)
+        );
         assert_eq!(tell(&mut beats, 2).await.len(), 2);
         for used in [1, 2, 3] {
             cluster.beat("w1", json!({"incarnation": 1, "used_cpu_cores": used})).await;
@@ -985,7 +991,7 @@ mod time {
     async fn statistics_that_are_the_same_are_not_told_again() {
         let cluster = cluster().await;
         let resolvers = cluster.server().resolvers();
-        let mut stats = pin!(resolvers.watch_cluster_stats(None).unwrap());
+        let mut stats = pin!(resolvers.watch_cluster_stats(&Caller::unrestricted(), None).unwrap().map(Result::unwrap));
         assert_eq!(stats.next().await.unwrap().total_workers, 2);
         for id in ["w1", "w2"] {
             cluster.beat(id, json!({"incarnation": 1})).await;

@@ -4,6 +4,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
+use aetherium::auth::Caller;
 use aetherium::cluster::WorkerFilter;
 use futures_util::{StreamExt as _, poll};
 use serde_json::{Value, json};
@@ -56,7 +57,7 @@ on_both_databases! {
     async fn nothing_is_told_before_its_moment(cluster: TestCluster) {
         cluster.add([worker("w1")]).await;
         let resolvers = cluster.server().resolvers();
-        let mut stream = pin!(resolvers.watch_cluster_stats(Some(Duration::from_millis(50))).unwrap());
+        let mut stream = pin!(resolvers.watch_cluster_stats(&Caller::unrestricted(), Some(Duration::from_millis(50))).unwrap().map(Result::unwrap));
         assert_eq!(stream.next().await.unwrap().offline_workers, 0);
         cluster.advance(seconds(60));
         let quiet = tokio::time::timeout(Duration::from_millis(300), stream.next()).await;
@@ -72,8 +73,8 @@ on_both_databases! {
         cluster.add([worker("w1").silent_for(seconds(10)), worker("w2"), worker("w3").silent_for(minutes(2))]).await;
         let resolvers = cluster.server().resolvers();
         let offline = WorkerFilter { is_healthy: Some(false), ..WorkerFilter::default() };
-        let mut offline = pin!(resolvers.watch_heartbeats(offline, None).unwrap());
-        let mut all = pin!(resolvers.watch_heartbeats(WorkerFilter::default(), None).unwrap());
+        let mut offline = pin!(resolvers.watch_heartbeats(&Caller::unrestricted(), offline, None).unwrap().map(Result::unwrap));
+        let mut all = pin!(resolvers.watch_heartbeats(&Caller::unrestricted(), WorkerFilter::default(), None).unwrap().map(Result::unwrap));
         let told = |beat: aetherium::resolvers::watch::Heartbeat| {
             format!("{} {}", beat.worker.worker.id, beat.worker.status())
         };
@@ -99,8 +100,8 @@ on_both_databases! {
         cluster.add([worker("w1")]).await;
         let resolvers = cluster.server().resolvers();
         let offline = WorkerFilter { is_healthy: Some(false), ..WorkerFilter::default() };
-        let mut offline = pin!(resolvers.watch_heartbeats(offline, None).unwrap());
-        let mut stats = pin!(resolvers.watch_cluster_stats(Some(Duration::from_millis(50))).unwrap());
+        let mut offline = pin!(resolvers.watch_heartbeats(&Caller::unrestricted(), offline, None).unwrap().map(Result::unwrap));
+        let mut stats = pin!(resolvers.watch_cluster_stats(&Caller::unrestricted(), Some(Duration::from_millis(50))).unwrap().map(Result::unwrap));
         assert_eq!(stats.next().await.unwrap().offline_workers, 0);
         assert!(poll!(offline.next()).is_pending());
         cluster.clock().set(cluster.clock().now() - Duration::from_secs(3_600));

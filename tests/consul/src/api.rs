@@ -1,4 +1,5 @@
-//! The routes under `/v1`, each as Consul's documentation of its HTTP API describes it.
+//! The routes under `/v1`, each as Consul's documentation of its HTTP API describes it. How they misbehave is decided by
+//! the mode, in `state`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

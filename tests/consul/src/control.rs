@@ -1,4 +1,5 @@
 //! What a test in another process does to a stub: routes on a port of their own, which answer whatever its mode is.
+//! Which modes there are is in `state`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! What all requests share, and those who watch over them: the catalogue, the rules, and how the stub behaves.
+//! What all requests share: the catalogue, the rules, and the modes in which the stub misbehaves (`Mode`). The routes that
+//! follow them are in `api`; a test sets them by `control`.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! One run of the binary.
+//! One run of the binary: it is started, waited for and killed here, and its output is read. What a server among them is
+//! asked is in `server`.
 
 use std::process::Stdio;
 

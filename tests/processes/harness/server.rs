@@ -1,4 +1,4 @@
-//! `aetherium serve`, and questions to it.
+//! `aetherium serve`, and questions to it over HTTP. How its process is started, stopped and killed is in `program`.
 
 use std::net::SocketAddr;
 

@@ -7,6 +7,7 @@ use std::pin::Pin;
 
 use axum::body::Body;
 use axum::extract::Request;
+use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use http_body_util::BodyExt;
@@ -18,11 +19,21 @@ use tower::util::BoxCloneSyncService;
 pub type Service = BoxCloneSyncService<Request, Response, Infallible>;
 
 /// A client of the REST API.
-pub struct Rest(Service);
+pub struct Rest {
+    service: Service,
+    /// What each request has as `authorization`.
+    authorization: Option<HeaderValue>,
+}
 
 impl Rest {
     pub(super) fn of(service: Service) -> Self {
-        Self(service)
+        Self { service, authorization: None }
+    }
+
+    /// The same client with a token.
+    pub fn bearer(self, token: &str) -> Self {
+        let authorization = HeaderValue::from_str(&format!("Bearer {token}")).unwrap();
+        Self { authorization: Some(authorization), ..self }
     }
 
     /// `GET`
@@ -55,7 +66,10 @@ impl Rest {
         let mut request = Request::new(Body::empty());
         *request.method_mut() = Method::from_bytes(method.as_bytes()).unwrap();
         *request.uri_mut() = path.parse().unwrap_or_else(|error| panic!("{path}: {error}"));
-        Ask { service: self.0.clone(), request }
+        if let Some(authorization) = &self.authorization {
+            request.headers_mut().insert(AUTHORIZATION, authorization.clone());
+        }
+        Ask { service: self.service.clone(), request }
     }
 }
 
@@ -145,6 +159,13 @@ impl Answer {
         }
         assert!(self.status == status && found == expected, "{}", difference(self.status, &found, status, &expected));
         self.assert_house_shape();
+    }
+
+    /// Asserts that GraphQL does not know who asks.
+    #[track_caller]
+    pub fn assert_unauthenticated(&self) {
+        let code = self.json()["errors"][0]["extensions"]["code"].take();
+        assert_eq!((self.status, code), (401, json!("UNAUTHENTICATED")), "{}", self.body);
     }
 
     /// Asserts an error of the documented shape, with any sentence.

@@ -17,7 +17,8 @@ use uuid::Uuid;
 const POSTGRES_URL: &str = "AETHERIUM_TEST_POSTGRES_URL";
 
 /// The tables of a cluster. Every commit locks the first one.
-const TABLES: [&str; 7] = ["cluster", "epoch", "worker", "vm", "event", "worker_tombstone", "idempotency_record"];
+const TABLES: [&str; 8] =
+    ["cluster", "epoch", "worker", "vm", "event", "worker_tombstone", "idempotency_record", "token"];
 
 /// Generates two tests of each function: `…::sqlite` and `…::postgres`. The type of the argument says what is created
 /// for it: an empty [`TestCluster`](super::TestCluster), or only a [`TestDatabase`].
@@ -213,6 +214,36 @@ impl TestDatabase {
             Some(folder) => folder.path().join(format!("copy{number}.db")).display().to_string(),
             None => format!("{}_{number}", self.name_on_server()),
         }
+    }
+
+    /// Every row of every table, as text.
+    pub async fn dump(&self) -> String {
+        let connection = connect(&self.url).await;
+        let texts = async |sql: String| {
+            let rows = connection.query_all_raw(Statement::from_string(self.backend(), sql)).await.unwrap();
+            rows.into_iter().map(|row| row.try_get_by_index::<String>(0).unwrap()).collect::<Vec<_>>()
+        };
+        let is_sqlite = self.backend() == DbBackend::Sqlite;
+        let tables = if is_sqlite {
+            "SELECT name FROM sqlite_master WHERE type = 'table'"
+        } else {
+            "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'"
+        };
+        let mut dump = String::new();
+        for table in texts(tables.to_owned()).await {
+            let rows = if is_sqlite {
+                let columns = texts(format!("SELECT name FROM pragma_table_info('{table}')")).await;
+                let columns = columns.iter().map(|column| format!("quote(\"{column}\")")).collect::<Vec<_>>();
+                format!("SELECT {} FROM \"{table}\"", columns.join("||' '||"))
+            } else {
+                format!("SELECT row_to_json(t)::text FROM \"{table}\" t")
+            };
+            for row in texts(rows).await {
+                dump += &format!("{table} {row}\n");
+            }
+        }
+        connection.close().await.unwrap();
+        dump
     }
 
     /// Saves the rows of all tables in further tables.

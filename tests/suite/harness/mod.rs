@@ -7,6 +7,7 @@ mod ask;
 pub mod openapi;
 mod socket;
 mod stream;
+mod token;
 mod worker;
 
 use std::time::Duration;
@@ -23,6 +24,7 @@ pub use self::ask::{Answer, Ask, Rest, Service, failure};
 pub use self::database::{Backup, EmptyDatabase, FromDatabase, TestDatabase};
 pub use self::socket::{Port, Socket, TRANSPORT_WS, in_time, listener_options};
 pub use self::stream::{HttpStream, Message};
+pub use self::token::{TestToken, gateway_token, role_token, worker_token};
 pub use self::worker::{TestVm, TestWorker, vm, worker};
 
 /// The time at which every test begins: when the example worker of the contract was started.
@@ -190,7 +192,7 @@ impl TestCluster {
     /// The change log, one line an event: `worker_drained w1`, `vm_started w1 vm-1`.
     pub async fn history(&self) -> Vec<String> {
         let resolvers = self.server.resolvers();
-        let page = resolvers.list_events(&resolvers.read(), 500, None, &EventFilter::default()).await.unwrap();
+        let page = resolvers.list_events(&resolvers.present(), 500, None, &EventFilter::default()).await.unwrap();
         let line = |kind: EventKind, worker: &str, vm: &str| format!("{kind} {worker} {vm}").trim_end().to_owned();
         let ids = page.nodes.iter().map(|node| {
             let event = &node.event;

@@ -18,7 +18,7 @@ use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::TestCluster;
+use super::{TestCluster, TestToken};
 
 /// The current sub-protocol of GraphQL over WebSocket.
 pub const TRANSPORT_WS: &str = "graphql-transport-ws";
@@ -74,6 +74,14 @@ impl Port {
         socket
     }
 
+    /// The same, opened by the holder of a token, who sends it with the handshake.
+    pub async fn client_of(&self, token: &TestToken) -> Socket {
+        let handshake = self.handshake().protocol(TRANSPORT_WS).header("authorization", &token.bearer());
+        let mut socket = Socket::open(handshake).await.expect("the handshake should succeed");
+        socket.begin().await;
+        socket
+    }
+
     /// The same, retried until sockets that were closed before have made room.
     pub async fn client_when_there_is_room(&self) -> Socket {
         let mut socket = in_time(async {
@@ -97,6 +105,7 @@ impl Port {
 }
 
 /// A request of a WebSocket handshake.
+#[derive(Clone)]
 pub struct Handshake(Request);
 
 impl Handshake {
@@ -186,6 +195,20 @@ impl Socket {
                 }
                 Some(Ok(Message::Close(None)) | Err(_)) | None => panic!("the socket was closed without a word"),
                 Some(Ok(_)) => {}
+            }
+        }
+    }
+
+    /// The same, with the messages before that.
+    pub async fn closed_after(&mut self, messages: &mut Vec<Value>) -> (u16, String) {
+        loop {
+            match in_time(self.0.next()).await {
+                Some(Ok(Message::Close(Some(CloseFrame { code, reason })))) => {
+                    return (code.into(), reason.as_str().to_owned());
+                }
+                Some(Ok(Message::Text(text))) => messages.push(serde_json::from_str(text.as_str()).unwrap()),
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                other => panic!("a message was expected, not {other:?}"),
             }
         }
     }

@@ -57,6 +57,23 @@ impl HttpStream {
         headers: &[(&str, &str)],
         body: &str,
     ) -> std::io::Result<Self> {
+        let mut answer = Self::send(authority, method, path, headers, body).await?;
+        answer.read_head().await?;
+        Ok(answer)
+    }
+
+    /// Sends a GET request whose response is [read later](Self::answered).
+    pub async fn begin(authority: &str, path: &str, headers: &[(&str, &str)]) -> Self {
+        Self::send(authority, "GET", path, headers, "").await.expect("a connection")
+    }
+
+    async fn send(
+        authority: &str,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> std::io::Result<Self> {
         let mut request =
             format!("{method} {path} HTTP/1.0\r\nhost: {authority}\r\ncontent-length: {}\r\n", body.len());
         for (name, value) in headers {
@@ -66,14 +83,24 @@ impl HttpStream {
         request += body;
         let mut connection = in_time(TcpStream::connect(authority)).await?;
         in_time(connection.write_all(request.as_bytes())).await?;
-        let mut answer = Self { status: 0, headers: BTreeMap::new(), body: BufReader::new(connection) };
-        let head = answer.next_line().await?.ok_or(std::io::ErrorKind::UnexpectedEof)?;
-        answer.status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status line");
-        while let Some(line) = answer.next_line().await?.filter(|line| !line.is_empty()) {
+        Ok(Self { status: 0, headers: BTreeMap::new(), body: BufReader::new(connection) })
+    }
+
+    async fn read_head(&mut self) -> std::io::Result<()> {
+        let head = self.next_line().await?.ok_or(std::io::ErrorKind::UnexpectedEof)?;
+        self.status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status line");
+        while let Some(line) = self.next_line().await?.filter(|line| !line.is_empty()) {
             let (name, value) = line.split_once(':').expect("a header");
-            answer.headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
+            self.headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
         }
-        Ok(answer)
+        Ok(())
+    }
+
+    /// Status and JSON body of the response to a request that was [begun](Self::begin).
+    pub async fn answered(mut self) -> (u16, Value) {
+        self.read_head().await.expect("an answer");
+        let body = self.line_to_end().await;
+        (self.status, body)
     }
 
     /// The next line without its end; none after the end of the response.
@@ -118,6 +145,19 @@ impl HttpStream {
     pub async fn line(&mut self) -> Value {
         let line = self.next_line().await.unwrap().expect("another line");
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
+    }
+
+    /// The rest of the response as one JSON value.
+    pub async fn line_to_end(&mut self) -> Value {
+        let mut text = String::new();
+        in_time(self.body.read_to_string(&mut text)).await.unwrap();
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text:?}"))
+    }
+
+    /// Reads on until the response ends, as it should or cut off. A stream that goes on fails the test, although it shows
+    /// that it is alive.
+    pub async fn ended(mut self) {
+        in_time(async { while let Ok(Some(_)) = self.next_line().await {} }).await;
     }
 
     /// The rest of the response, which has to end.

@@ -1,0 +1,103 @@
+//! `aetherium token`, on the database: before a server was ever started, and beside one that runs.
+
+use std::fs;
+
+use reqwest::StatusCode;
+use reqwest::header::AUTHORIZATION;
+
+use crate::database::{EmptyDatabase, TestDatabase};
+use crate::harness::{Program, Server, eventually, http};
+
+/// What `aetherium token` prints, by line.
+async fn token(arguments: &[&str], database: &TestDatabase) -> Vec<String> {
+    let arguments = [&["token"], arguments, &["--database-url", database.url()]].concat();
+    let exit = Program::run(&arguments).await;
+    assert_eq!(exit.code, Some(0), "{arguments:?}: {}", exit.err);
+    exit.out.lines().map(str::to_owned).collect()
+}
+
+/// The only line that it prints.
+async fn created(arguments: &[&str], database: &TestDatabase) -> String {
+    let lines = token(arguments, database).await;
+    let [text] = &*lines else { panic!("{lines:?}") };
+    text.clone()
+}
+
+/// The status of a query with this token.
+async fn status(server: &Server, token: Option<&str>) -> StatusCode {
+    let ask = http().get(format!("http://{}/api/v1/workers", server.address));
+    let ask = match token {
+        Some(token) => ask.header(AUTHORIZATION, format!("Bearer {token}")),
+        None => ask,
+    };
+    ask.send().await.unwrap().status()
+}
+
+on_both_databases! {
+    async fn tokens_are_made_and_taken_back_beside_a_running_server(database: TestDatabase) {
+        let server = Server::start(&database).await;
+        assert_eq!(status(&server, None).await, StatusCode::OK);
+        let admin = created(&["create", "--role", "admin", "--name", "alice"], &database).await;
+        // Nothing else is committed meanwhile: the server looks by itself.
+        eventually("the server to ask for a token", async || {
+            (status(&server, None).await == StatusCode::UNAUTHORIZED).then_some(())
+        })
+        .await;
+        assert_eq!(status(&server, Some(&admin)).await, StatusCode::OK);
+        let viewer = created(&["create", "--role", "viewer", "--name", "grafana", "--expires-in", "90d"], &database).await;
+        eventually("the viewer to be let in", async || {
+            (status(&server, Some(&viewer)).await == StatusCode::OK).then_some(())
+        })
+        .await;
+        let listed = token(&["list"], &database).await;
+        assert_eq!(listed.len(), 2, "{listed:?}");
+        let id = &viewer[4..16];
+        let line = listed.iter().find(|line| line.starts_with(id)).unwrap();
+        assert!(line.contains("viewer    live") && line.ends_with("grafana"), "{line}");
+        assert!(listed.iter().all(|line| !line.contains(&viewer[16..])), "{listed:?}");
+        assert_eq!(token(&["revoke", id], &database).await, [format!("revoked {id} (grafana)")]);
+        eventually("the viewer to be refused", async || {
+            (status(&server, Some(&viewer)).await == StatusCode::UNAUTHORIZED).then_some(())
+        })
+        .await;
+        assert_eq!(status(&server, Some(&admin)).await, StatusCode::OK);
+        server.stop().await;
+        let server = Server::start(&database).await;
+        assert_eq!(status(&server, Some(&viewer)).await, StatusCode::UNAUTHORIZED);
+        assert_eq!(status(&server, Some(&admin)).await, StatusCode::OK);
+        server.stop().await;
+    }
+
+    async fn what_cannot_be_made_is_told_in_one_line(database: TestDatabase) {
+        Server::start(&database).await.stop().await;
+        for (arguments, problem) in [
+            (&["create", "--role", "root", "--name", "x"][..], "role must be one of viewer, operator, admin, worker"),
+            (&["create", "--role", "viewer", "--name", ""], "name"),
+            (&["create", "--role", "worker", "--name", "x"], "worker_id is needed"),
+            (&["revoke", "000000000000"], "Token not found: 000000000000"),
+        ] {
+            let exit = Program::run(&[&["token"], arguments, &["--database-url", database.url()]].concat()).await;
+            assert_eq!((exit.code, exit.out.as_str()), (Some(1), ""), "{arguments:?}");
+            assert!(exit.err.contains(problem) && exit.err.lines().count() == 1, "{arguments:?}: {}", exit.err);
+        }
+        assert_eq!(token(&["list"], &database).await, [""; 0]);
+    }
+}
+
+#[tokio::test]
+async fn the_first_token_may_be_made_before_the_first_start() {
+    let EmptyDatabase(database) = EmptyDatabase(TestDatabase::sqlite());
+    // A path that is mistyped is not a database of ours, and is left as it is.
+    fs::write(database.file(), "no database").unwrap();
+    let create = ["token", "create", "--role", "admin", "--name", "alice", "--database-url", database.url()];
+    let exit = Program::run(&create).await;
+    assert_eq!((exit.code, exit.out.as_str()), (Some(1), ""));
+    assert_eq!(fs::read_to_string(database.file()).unwrap(), "no database");
+    fs::remove_file(database.file()).unwrap();
+
+    let admin = created(&["create", "--role", "admin", "--name", "alice"], &database).await;
+    let server = Server::start_with(&database, &["--no-migrate"]).await;
+    assert_eq!(status(&server, None).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(status(&server, Some(&admin)).await, StatusCode::OK);
+    server.stop().await;
+}
