@@ -163,7 +163,8 @@ impl Blocking {
         Ok(Self { index, wait })
     }
 
-    /// Reads; with an index, not before what is read has a higher one, the wait is over, or everything was replaced.
+    /// Reads; with an index, not before what is read has a higher one, the wait is over, or everything was replaced. Who has
+    /// an index from before the indexes fell would miss that by a moment.
     async fn read(&self, shared: &Shared, read: impl Fn(&Catalog) -> Read) -> Read {
         let deadline =
             Instant::now() + self.wait + rand::rng().random_range(Duration::ZERO..=self.wait / JITTER_FRACTION);
@@ -173,7 +174,8 @@ impl Blocking {
             {
                 let state = changes.borrow_and_update();
                 let found = read(&state.catalog);
-                if self.index == 0 || found.index > self.index || state.catalog.generation != generation {
+                let is_old = self.index == 0 || state.catalog.has_fallen_below(self.index);
+                if is_old || found.index > self.index || state.catalog.generation != generation {
                     return found;
                 }
             }

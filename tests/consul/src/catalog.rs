@@ -103,6 +103,8 @@ pub struct Catalog {
     services: BTreeMap<String, Service>,
     checks: BTreeMap<String, Check>,
     index: u64,
+    /// The highest index that there was before the indexes fell.
+    highest: u64,
     service_list_index: u64,
     check_list_index: u64,
     /// When instances of each service, or checks of theirs, were last changed; services that have none are not in it.
@@ -138,6 +140,7 @@ impl Catalog {
             services: BTreeMap::new(),
             checks: BTreeMap::new(),
             index: FIRST_INDEX,
+            highest: 0,
             service_list_index: FIRST_INDEX,
             check_list_index: FIRST_INDEX,
             service_indexes: BTreeMap::new(),
@@ -356,13 +359,19 @@ impl Catalog {
     /// Is as it was at first; watchers are woken.
     pub(crate) fn forget(&mut self) {
         let fresh = Self::new(self.deregister_minimum);
-        let generation = self.generation + 1;
-        *self = Self { generation, history: std::mem::take(&mut self.history), ..fresh };
+        let (generation, highest) = (self.generation + 1, self.highest.max(self.index));
+        *self = Self { generation, highest, history: std::mem::take(&mut self.history), ..fresh };
+    }
+
+    /// Whether an index is one from before the indexes fell.
+    pub(crate) fn has_fallen_below(&self, index: u64) -> bool {
+        index > self.index && index <= self.highest
     }
 
     /// Counts its indexes from the start again, with the same content; watchers are woken.
     pub(crate) fn reset_index(&mut self) {
         self.generation += 1;
+        self.highest = self.highest.max(self.index);
         self.index = FIRST_INDEX;
         let index = self.next_index();
         (self.service_list_index, self.check_list_index, self.extinction_index) = (index, index, index);
