@@ -91,7 +91,7 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
     let (name, mut reason) = body!("Reason" = PolicyBody, "Why an operator wants it so; `null` is the same as no reason." {
         reason: optional text(0..=MAX_REASON), "Kept with the event.";
     });
-    let (name_of_token, mut token) = body!("NewToken" = TokenBody, "What a token is created with." {
+    let (name_of_token, mut token) = body!("TokenRequest" = TokenBody, "What a token is created with." {
         name: needed text(1..=MAX_TEXT), "Name for lists and for the audit trail.";
         role: needed named("TokenRole"), "What its holder may do.";
         expires_in: optional formatted(GO_DURATION), "After which time it expires, from `1ms` to `87600h`; never if left out.";

@@ -324,7 +324,7 @@ fn create_token() -> Operation {
             "Gives somebody, or a program, a role. The secret is in this answer and nowhere else: of a token that is lost, \
              another one is created. For the role `admin`.",
         ))
-        .request_body(Some(sent("What it is for.", "NewToken", examples::new_token())))
+        .request_body(Some(sent("What it is for.", "TokenRequest", examples::new_token())))
         .response("201", created)
         .fails(CHANGE)
         .build()

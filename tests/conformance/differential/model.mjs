@@ -468,8 +468,14 @@ function placeOf(cursor, data) {
 function events(_, { first, after, filter }, data) {
   check(first >= 0 && first <= LARGEST_PAGE, 'size of a page');
   const start = after == null ? 0 : placeOf(after, data)[1];
-  const { workerIds, kinds } = filter ?? {};
-  const all = data.events.slice(start).filter((it) => isAmong(workerIds, it.workerId) && isAmong(kinds, it.kind));
+  const { workerIds, kinds, actors, actorTokenIds } = filter ?? {};
+  const words = actors?.map((actor) => actor.toLowerCase());
+  const matches = (it) =>
+    isAmong(workerIds, it.workerId) &&
+    isAmong(kinds, it.kind) &&
+    isAmong(words, it.actor) &&
+    isAmong(actorTokenIds, it.actorTokenId);
+  const all = data.events.slice(start).filter(matches);
   const nodes = all.slice(0, first);
   const hasNextPage = all.length > first;
   const endCursor = hasNextPage ? (nodes.at(-1)?.cursor ?? after ?? data.beginningOfEvents) : data.endOfEvents;

@@ -16,7 +16,7 @@ const REFUSALS = {
 };
 
 /** Codes of what went wrong with an operation that was begun. */
-const FAILURES = ['INVALID_ARGUMENT', 'NOT_FOUND', 'CONFLICT'];
+const FAILURES = ['INVALID_ARGUMENT', 'NOT_FOUND', 'CONFLICT', 'FORBIDDEN'];
 
 /** What this transport says of every subscription that is right: so far it was read, and no further. */
 const NOT_HERE = 'Subscriptions are not supported on this transport';

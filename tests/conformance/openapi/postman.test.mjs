@@ -35,13 +35,14 @@ describe('Postman', () => {
     const items = requests(collection);
     assert.deepEqual(items.map(operation).sort(), [...successes.keys()].sort());
     await populate();
-    for (const [asked, code, body] of await send([...items.filter(isKept), ...items.filter(isKept)])) {
+    const kept = items.filter((item) => isKept(item) && !needsTokens(item));
+    for (const [asked, code, body] of await send([...kept, ...kept])) {
       assert(successes.get(asked).includes(code), `${asked}: ${code} ${body}`);
     }
   });
 
   test('and so is one that takes the worker away', async () => {
-    for (const item of requests(collection).filter((item) => !isKept(item))) {
+    for (const item of requests(collection).filter((item) => !isKept(item) && !needsTokens(item))) {
       await populate();
       for (const [asked, code, body] of await send([item])) assert(successes.get(asked).includes(code), `${asked}: ${code} ${body}`);
     }
@@ -76,6 +77,9 @@ const operation = ({ request }) => `${request.method} /${request.url.path.join('
 
 /** Whether it leaves what others ask for. */
 const isKept = ({ request }) => request.method !== 'DELETE';
+
+/** Whether it can only succeed on a server that has tokens: the first one is made on the database. */
+const needsTokens = (item) => ['POST /tokens', 'DELETE /tokens/{id}'].includes(operation(item));
 
 /** Every operation with its statuses that are no failures. */
 function* operations({ paths }) {

@@ -14,7 +14,7 @@ URL = os.environ["AETHERIUM_TEST_URL"]
 # The codes of errors that a caller can do something about, and of those that are our fault. Told apart from Apollo
 # Server's codes only, every error of a field would count as a fault of the server, were it `NOT_FOUND`.
 REFUSED = {"GRAPHQL_PARSE_FAILED", "GRAPHQL_VALIDATION_FAILED", "BAD_REQUEST", "BAD_USER_INPUT", "QUERY_TOO_COMPLEX"}
-CALLERS = REFUSED | {"INVALID_ARGUMENT", "NOT_FOUND", "CONFLICT"}
+CALLERS = REFUSED | {"INVALID_ARGUMENT", "NOT_FOUND", "CONFLICT", "FORBIDDEN"}
 OURS = {"INTERNAL", "UNAVAILABLE"}
 
 validation.CLIENT_ERROR_MARKERS = validation.CLIENT_ERROR_MARKERS | CALLERS
