@@ -498,6 +498,8 @@ const RESOLVERS = {
     vmsConnection: vmsConnection((_, data, filter) => reportedBy(filter.workerIds, data, filter)),
     clusterStats: (data) => data.clusterStats,
     health: (data) => data.health,
+    // The server has none, or it would ask for one.
+    tokens: () => [],
     vmDistribution: (data) => data.vmDistribution,
     events,
   },
