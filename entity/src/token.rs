@@ -41,7 +41,7 @@ pub enum Relation {}
 impl ActiveModelBehavior for ActiveModel {}
 
 impl Entity {
-    /// Tokens created or revoked after a revision, by id.
+    /// Tokens that have changed after a revision, by id: created, used or revoked.
     pub fn changed_since(revision: i64) -> Select<Self> {
         Self::find().filter(Column::Revision.gt(revision)).order_by_asc(Column::Id)
     }

@@ -20,7 +20,7 @@ pub enum Action {
     Register,
     /// To send a heartbeat of a worker.
     Heartbeat,
-    /// To deregister a worker that the caller speaks for.
+    /// To deregister a worker that the caller speaks for, without removing it.
     Leave,
     /// To list tokens.
     ReadTokens,

@@ -1,7 +1,7 @@
 //! Authentication and authorization: what a token is, who asks (a [`Principal`]), and what they may
 //! ([`authorize`](Principal::authorize)).
 //!
-//! All of it is pure: where tokens are stored is the [`journal`](crate::journal)'s business, how a request carries one
+//! Nothing here does I/O: where tokens are stored is the [`journal`](crate::journal)'s business, how a request carries one
 //! that of [`http`](crate::http), and every operation that asks for permission is in [`resolvers`](crate::resolvers).
 
 mod action;

@@ -47,8 +47,8 @@ pub enum TokenScope {
     AtMost(u32),
 }
 
-/// When a token was last used, to the minute. All copies of a token share it, so that a request notes its use without a
-/// commit; uses are committed once in a while.
+/// When a token was last used, to the minute. The copies of one state of a token share it, so that a request notes its
+/// use without a commit; uses are committed once in a while.
 #[derive(Clone, Debug, Default)]
 pub struct LastUsed(Arc<LastUsedAt>);
 

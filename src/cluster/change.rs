@@ -24,7 +24,7 @@ pub struct Changes {
     pub gone: Vec<WorkerId>,
     /// Workers whose tombstones were removed; a worker with the same id may be registered again.
     pub forgotten: Vec<WorkerId>,
-    /// Tokens that were created or revoked.
+    /// Tokens that were created or revoked, or of which a use was recorded.
     pub tokens: Vec<Arc<Token>>,
 }
 

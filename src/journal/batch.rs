@@ -14,7 +14,6 @@ use crate::cluster::{
     Actor, Audit, Availability, Changes, Cursor, Epochs, Event, EventKind, Snapshot, Tombstone, Vm, VmId, Worker,
     WorkerId,
 };
-
 use crate::error::Error;
 
 /// The next state of the cluster, while commands are still changing it.
@@ -406,7 +405,7 @@ impl<'a> Batch<'a> {
         &self.events
     }
 
-    /// Tokens that are created or revoked.
+    /// Tokens that are created or revoked, or of which a use is recorded.
     pub(super) fn tokens(&self) -> impl Iterator<Item = &Token> {
         self.tokens.values().map(|token| &**token)
     }

@@ -2,12 +2,12 @@
 //!
 //! Linters and a fuzzer look at the same document in `tests/conformance/openapi`.
 
-use aetherium::auth::Caller;
-use aetherium::resolvers::tokens::TokenInput;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+use aetherium::auth::Caller;
+use aetherium::resolvers::tokens::TokenInput;
 use serde_json::{Map, Value, json};
 
 use crate::harness::openapi::{BASE, document, visit};

@@ -5,7 +5,6 @@ use aetherium::journal::LivenessSign;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::harness::*;
@@ -177,20 +176,7 @@ on_both_databases! {
                  content-length: {}\r\n\r\n{body}",
                 body.len()
             );
-            // The place is free when the server has noticed that the last client is gone, which is its own business to time.
-            in_time(async {
-                loop {
-                    let mut reserved = TcpStream::connect(port.authority()).await.unwrap();
-                    let _ = reserved.write_all(request.as_bytes()).await;
-                    let mut answer = String::new();
-                    let _ = reserved.read_to_string(&mut answer).await;
-                    if answer.contains(refusal) {
-                        break;
-                    }
-                    assert!(!answer.starts_with("HTTP/1.1 2"), "{answer}");
-                }
-            })
-            .await;
+            port.reserved_refuses(&request, refusal).await;
         };
         let registration = worker("rest").registers("boot_id", "new").registration();
         ask("PUT", "/api/v1/workers/rest", registration, "no connection left for workers").await;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use aetherium::http::{ListenerOptions, serve};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::handshake::client::Request;
@@ -38,6 +39,25 @@ pub struct Port {
 }
 
 impl Port {
+    /// Sends a request over a connection that is reserved for operators, while all others are taken, until it is refused
+    /// with these words.
+    pub async fn reserved_refuses(&self, request: &str, refusal: &str) {
+        // The place is free when the server has noticed that the last client is gone, which is its own business to time.
+        in_time(async {
+            loop {
+                let mut reserved = TcpStream::connect(self.authority()).await.unwrap();
+                let _ = reserved.write_all(request.as_bytes()).await;
+                let mut answer = String::new();
+                let _ = reserved.read_to_string(&mut answer).await;
+                if answer.contains(refusal) {
+                    break;
+                }
+                assert!(!answer.starts_with("HTTP/1.1 2"), "{answer}");
+            }
+        })
+        .await;
+    }
+
     /// A free port for this cluster.
     pub async fn of(cluster: &TestCluster) -> Self {
         Self::with_options(cluster, listener_options()).await
