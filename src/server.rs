@@ -263,8 +263,7 @@ impl Server {
         &self,
     ) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static + use<>
     {
-        let resolvers = self.resolvers.clone();
-        let authenticator = Authenticator::new(move |credential| resolvers.authenticate(credential));
+        let authenticator = Authenticator::new(self.resolvers.clone());
         let graphql = graphql::routes(
             self.documents.clone(),
             self.resolvers.clone(),

@@ -13,7 +13,7 @@ mod token;
 
 pub use action::{Action, Denied, Permit, Target};
 pub use caller::{Caller, RequestDetails};
-pub use principal::{Credential, NoCredential, Principal};
+pub use principal::{Authenticate, Credential, NoCredential, Principal};
 pub use role::{Role, UnknownRole};
-pub use secret::{GeneratedToken, InvalidToken, TokenHash, TokenId, TokenText};
+pub use secret::{GeneratedToken, InvalidToken, TokenHash, TokenId, TokenText, is_same_secret};
 pub use token::{LastUsed, Token, TokenScope, TokenState};

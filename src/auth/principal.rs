@@ -18,6 +18,15 @@ pub enum Credential<'a> {
     Token(&'a str),
 }
 
+/// Tells who sends a credential.
+pub trait Authenticate: Send + Sync {
+    /// Who sends it.
+    fn authenticate(&self, credential: Credential<'_>) -> Principal;
+
+    /// Whether a principal that was told before would be told again now, exactly so. It may say no when it would.
+    fn accepts_still(&self, principal: &Principal) -> bool;
+}
+
 /// Who asks.
 #[derive(Clone, Debug)]
 pub enum Principal {
@@ -80,6 +89,17 @@ impl Principal {
             TokenState::Expired => Self::Anonymous(NoCredential::Expired),
             TokenState::Revoked => Self::Anonymous(NoCredential::Revoked),
         }
+    }
+
+    /// Whether this is the holder of a token that is accepted, as `find` finds it, and not of an earlier state of it.
+    pub fn is_current<'a>(&self, now: Timestamp, find: impl FnOnce(&str) -> Option<&'a Arc<Token>>) -> bool {
+        let Self::Holder(held) = self else { return false };
+        let is_current =
+            find(held.id.as_str()).is_some_and(|token| Arc::ptr_eq(token, held)) && held.state(now) == TokenState::Live;
+        if is_current {
+            held.last_used.note(now);
+        }
+        is_current
     }
 
     /// Why a principal that was accepted is not accepted any more, if it is not: its token has expired, was revoked or is

@@ -14,7 +14,7 @@ use futures_util::stream::{self, Stream, StreamExt as _};
 use tokio::time::sleep;
 
 use super::Resolvers;
-use crate::auth::{Action, Caller, Credential, Denied, NoCredential, Permit, Principal, Target};
+use crate::auth::{Action, Authenticate, Caller, Credential, Denied, NoCredential, Permit, Principal, Target};
 use crate::clock::Timestamp;
 use crate::cluster::Snapshot;
 use crate::error::{Error, Result};
@@ -22,9 +22,8 @@ use crate::error::{Error, Result};
 /// How often a stream notes that it goes on using its token.
 const USE_PERIOD: Duration = Duration::from_secs(60);
 
-impl Resolvers {
-    /// Who sends this credential.
-    pub fn authenticate(&self, credential: Credential<'_>) -> Principal {
+impl Authenticate for Resolvers {
+    fn authenticate(&self, credential: Credential<'_>) -> Principal {
         self.journal.for_server().peek(|snapshot| match credential {
             // Whatever they send, which may be for a proxy in front of this server.
             _ if !self.asks_for_tokens(snapshot) => Principal::Unrestricted,
@@ -34,6 +33,12 @@ impl Resolvers {
         })
     }
 
+    fn accepts_still(&self, principal: &Principal) -> bool {
+        self.journal.for_server().peek(|snapshot| principal.is_current(self.clock.now(), |id| snapshot.token(id)))
+    }
+}
+
+impl Resolvers {
     fn asks_for_tokens(&self, snapshot: &Snapshot) -> bool {
         let has_seen_tokens = self.has_seen_tokens.load(Ordering::Relaxed);
         if snapshot.has_tokens() && !has_seen_tokens {

@@ -409,6 +409,44 @@ on_both_databases! {
         assert_is(&cluster, &admin, None).await;
     }
 
+    // Over HTTP/1 with a real connection, on which the server remembers whom it authenticated last.
+    async fn each_request_of_a_connection_is_asked_for_its_token(cluster: TestCluster) {
+        let admin = cluster.token(role_token("admin")).await;
+        let (one, other) = (cluster.token(role_token("viewer")).await, cluster.token(expiring("viewer", "1h")).await);
+        let port = Port::of(&cluster).await;
+        let mut connection = port.connection().await;
+        let mut status = async |token: Option<&str>, path: &str| connection.get(path, token).await;
+        const ALL: &str = "/api/v1/workers";
+        const TOKENS: &str = "/api/v1/tokens";
+        let typo = |token: &TestToken| {
+            let kept = token.text.len() - 1;
+            format!("{}{}", &token.text[..kept], if token.text.ends_with('x') { 'y' } else { 'x' })
+        };
+        for _ in 0..3 {
+            assert_eq!(status(Some(&one.text), ALL).await, 200);
+        }
+        assert_eq!(status(None, ALL).await, 401, "nothing is sent");
+        assert_eq!(status(Some(&typo(&one)), ALL).await, 401, "another text of the same length is sent");
+        assert_eq!(status(Some(&one.text[..64]), ALL).await, 401, "the beginning is sent");
+        assert_eq!((status(Some(&one.text), TOKENS).await, status(Some(&admin.text), TOKENS).await), (403, 200));
+        assert_eq!((status(Some(&one.text), TOKENS).await, status(Some(&one.text), TOKENS).await), (403, 403));
+        // That it is used is noted each time, and committing that leaves it as it was.
+        cluster.advance(minutes(2));
+        assert_eq!(status(Some(&one.text), ALL).await, 200);
+        cluster.server().retention_pruner().prune().await.unwrap();
+        let listed = cluster.holder(&admin).get(TOKENS).await.json();
+        let listed = listed["tokens"].as_array().unwrap().iter().find(|token| token["id"] == one.id).unwrap();
+        assert_eq!(listed["last_used_at"], "2025-11-02T10:02:00Z");
+        assert_eq!(status(Some(&one.text), ALL).await, 200);
+        revoke(&cluster, &one).await;
+        assert_eq!((status(Some(&one.text), ALL).await, status(Some(&one.text), ALL).await), (401, 401));
+
+        assert_eq!((status(Some(&other.text), ALL).await, status(Some(&other.text), ALL).await), (200, 200));
+        cluster.advance(minutes(60));
+        assert_eq!((status(Some(&other.text), ALL).await, status(Some(&other.text), ALL).await), (401, 401));
+        assert_eq!(status(Some(&admin.text), ALL).await, 200);
+    }
+
     async fn to_revoke_a_token_again_changes_nothing(cluster: TestCluster) {
         let (admin, viewer) = (cluster.token(role_token("admin")).await, cluster.token(role_token("viewer")).await);
         let path = format!("/api/v1/tokens/{}", viewer.id);

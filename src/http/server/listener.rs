@@ -165,7 +165,12 @@ where
             }
             let end = End { asked: Arc::clone(&asked), enforced: cut.clone() };
             let only = is_reserved.then(Arc::default);
-            let connection = Connection { client: peer, pace: ConnectionState::new(Arc::clone(&unsent)), only };
+            let connection = Connection {
+                client: peer,
+                pace: ConnectionState::new(Arc::clone(&unsent)),
+                only,
+                authenticated: Arc::default(),
+            };
             let attended = serve_connection(stream, Some(place), connection.clone(), service.clone(), timeouts, end);
             connections.spawn(connection.current(attended));
             return;
@@ -283,7 +288,7 @@ async fn serve_connection<IO, S>(
     IO: Transport + Send + 'static,
     S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
 {
-    let Connection { client, pace, only } = connection.clone();
+    let Connection { client, pace, only, .. } = connection.clone();
     let service = service_fn(move |request: Request<Incoming>| answer(request, service.clone(), &connection));
     let protocol = protocol();
     let socket = TokioIo::new(Socket::new(io, Arc::clone(&pace), place));
@@ -631,6 +636,7 @@ mod tests {
             client: SocketAddr::from(([192, 0, 2, 7], 4_000)),
             pace: ConnectionState::new(unsent),
             only: None,
+            authenticated: Arc::default(),
         };
         let end = End { asked, enforced: CancellationToken::new() };
         tokio::spawn(connection.clone().current(serve_connection(server, None, connection, service, timeouts, end)));

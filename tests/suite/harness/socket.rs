@@ -9,7 +9,7 @@ use std::time::Duration;
 use aetherium::http::{ListenerOptions, serve};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::handshake::client::Request;
@@ -36,6 +36,25 @@ pub fn listener_options() -> ListenerOptions {
 pub struct Port {
     address: SocketAddr,
     _open: DropGuard,
+}
+
+/// A connection on which one request follows the other, over HTTP/1.1.
+pub struct KeptConnection(BufReader<TcpStream>);
+
+impl KeptConnection {
+    /// Asks with a token, or without. Answers the status, when the body has been read.
+    pub async fn get(&mut self, path: &str, token: Option<&str>) -> u16 {
+        let bearer = token.map(|token| format!("authorization: Bearer {token}\r\n")).unwrap_or_default();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n{bearer}\r\n");
+        self.0.write_all(request.as_bytes()).await.unwrap();
+        let (mut head, mut line) = (Vec::new(), String::new());
+        while self.0.read_line(&mut line).await.unwrap() > "\r\n".len() {
+            head.push(std::mem::take(&mut line).trim_end().to_ascii_lowercase());
+        }
+        let length = head.iter().find_map(|line| line.strip_prefix("content-length: ")).expect("a length");
+        self.0.read_exact(&mut vec![0; length.parse().unwrap()]).await.unwrap();
+        head[0].split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status")
+    }
 }
 
 impl Port {
@@ -70,6 +89,11 @@ impl Port {
         let closing = CancellationToken::new();
         tokio::spawn(serve(listener, cluster.server().service(), options, closing.clone()));
         Self { address, _open: closing.drop_guard() }
+    }
+
+    /// A connection for one request after the other.
+    pub async fn connection(&self) -> KeptConnection {
+        KeptConnection(BufReader::new(TcpStream::connect(self.authority()).await.unwrap()))
     }
 
     /// The port of a server that was started elsewhere.
