@@ -3,11 +3,12 @@
 //! What a setting means, and its default, is not here but where it is used.
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
 use go_duration::GoDuration;
+use ipnet::IpNet;
 
 /// A duration of the command line, with a default that is shown as an operator would write it: `168h`, `60s`, `500ms`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +96,13 @@ pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "an address looks like 127.0.0.1:8080 or [::1]:8080".to_owned())
 }
 
+/// Parses a network, such as `10.0.0.0/8`, or one address.
+pub fn network(text: &str) -> Result<IpNet, String> {
+    let alone = || text.parse::<IpAddr>().ok().map(IpNet::from);
+    let network = text.parse::<IpNet>().ok().or_else(alone);
+    network.map(|network| network.trunc()).ok_or_else(|| "a network looks like 10.0.0.0/8 or 2001:db8::/32".to_owned())
+}
+
 /// Whether only this machine can reach it.
 pub fn is_loopback(address: SocketAddr) -> bool {
     // `::ffff:127.0.0.1` is 127.0.0.1, mapped into IPv6.
@@ -148,6 +156,23 @@ mod tests {
             ("soon", None),
         ] {
             assert_eq!(positive_duration(text).ok(), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_network_is_written_with_its_prefix_or_is_one_address() {
+        for (text, expected) in [
+            ("10.0.0.0/8", Some("10.0.0.0/8")),
+            ("10.1.2.3/8", Some("10.0.0.0/8")),
+            ("192.0.2.7", Some("192.0.2.7/32")),
+            ("2001:db8::1", Some("2001:db8::1/128")),
+            ("0.0.0.0/0", Some("0.0.0.0/0")),
+            ("10.0.0.0/33", None),
+            ("10.0.0", None),
+            ("proxy", None),
+            ("", None),
+        ] {
+            assert_eq!(network(text).ok().map(|network| network.to_string()).as_deref(), expected, "{text:?}");
         }
     }
 

@@ -35,6 +35,8 @@ pub enum Kind {
     Forbidden,
     /// Wait for as long as the error says, if it does, and try again: the server sheds load.
     Overloaded,
+    /// Wait for as long as the error says: the caller has asked too much.
+    RateLimited,
     /// Try again in a moment: the revision that the caller has seen elsewhere has not arrived at this server.
     RevisionNotReached,
     /// Try again at once, at another server: this one is shutting down.
@@ -259,6 +261,20 @@ pub enum Error {
         /// When it makes sense to try again: how long the command would have had to wait.
         retry_after: Duration,
     },
+    /// The queries of a token cost more than its limit.
+    #[error(
+        "The queries of this token cost more than it may spend: its limit is {limit} points at once, and {per_second} per \
+         second. Try again in {} s; ask for less at a time, or follow changes instead of asking again.",
+        whole_seconds(*.retry_after)
+    )]
+    CostLimitReached {
+        /// How many points it may spend at once.
+        limit: u64,
+        /// How many per second in the long run.
+        per_second: u64,
+        /// When it makes sense to try again.
+        retry_after: Duration,
+    },
     /// A worker came over a connection that is reserved for operators.
     #[error("The server has no connection left for workers. Try again shortly, over another connection.")]
     NoConnectionForWorkers,
@@ -303,6 +319,7 @@ impl Error {
             | Self::Unchanged { .. } => Kind::Stale,
             Self::KeyReused(_) => Kind::KeyReused,
             Self::Busy { .. } | Self::NoConnectionForWorkers => Kind::Overloaded,
+            Self::CostLimitReached { .. } => Kind::RateLimited,
             Self::RevisionNotReached { .. } => Kind::RevisionNotReached,
             Self::ShuttingDown => Kind::ShuttingDown,
             Self::Database(_) => Kind::StorageUnavailable,
@@ -342,6 +359,7 @@ impl Error {
             | Self::Denied(Denied::Unauthenticated(_) | Denied::Role { .. } | Denied::FirstToken)
             | Self::TooManyWorkers { .. }
             | Self::Busy { .. }
+            | Self::CostLimitReached { .. }
             | Self::NoConnectionForWorkers
             | Self::ShuttingDown
             | Self::Database(_)
@@ -352,7 +370,7 @@ impl Error {
     /// For how long the caller should wait before it tries again, if the server knows.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Busy { retry_after } => Some(*retry_after),
+            Self::Busy { retry_after } | Self::CostLimitReached { retry_after, .. } => Some(*retry_after),
             _ => None,
         }
     }

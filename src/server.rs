@@ -27,7 +27,8 @@ use crate::clock::Clock;
 use crate::discovery::{self, Announcer, CheckState, CheckStatus, Consul};
 use crate::error::Error;
 use crate::graphql::{DocumentCache, GraphqlOptions, ManifestError};
-use crate::http::{self, Authenticator, HttpOptions, ListenerOptions};
+use crate::http::{self, Authenticator, FailedAuthentications, HttpOptions, ListenerOptions};
+use crate::journal::commands::RecordFailedAuthentications;
 use crate::journal::{Database, FileMoved, Journal, OpenError, Retention, RetentionPruner};
 use crate::liveness_sweeper::{self, LivenessSweeper};
 use crate::resolvers::Resolvers;
@@ -42,6 +43,9 @@ const READY: CheckState =
 /// heartbeats.
 const NO_COMMITS: CheckState =
     CheckState { status: CheckStatus::Warning, output: "changes are not committed", is_draining: None };
+
+/// How often failed authentications are recorded.
+const FAILURES_PERIOD: Duration = Duration::from_secs(60);
 
 /// How many health checks in a row have to fail before the check in Consul says so: a single one may only have taken
 /// long.
@@ -119,6 +123,7 @@ pub struct Server {
     crashed: CancellationToken,
     /// How many connections were rejected.
     rejected_connections: Arc<AtomicU64>,
+    failed_authentications: Arc<FailedAuthentications>,
     /// Why the journal ended, if the database file was moved.
     moved: Arc<OnceLock<FileMoved>>,
     announcement: Option<Announcement>,
@@ -197,9 +202,12 @@ impl Server {
         {
             warn!(error = %error.chain(), "times in the future could not be corrected");
         }
-        let resolvers = Resolvers::new(journal.clone(), clock.clone(), options.timing);
+        let resolvers =
+            Resolvers::new(journal.clone(), clock.clone(), options.timing).with_cost_limit(options.http.cost_limit);
         let (sockets, closing) = (TaskTracker::new(), CancellationToken::new());
         let announcement = None;
+        let failed_authentications =
+            Arc::new(FailedAuthentications::limited(options.http.failed_authentications_per_minute));
         Ok(Self {
             resolvers,
             documents,
@@ -212,6 +220,7 @@ impl Server {
             finishing,
             crashed,
             rejected_connections: Arc::default(),
+            failed_authentications,
             moved,
             announcement,
         })
@@ -263,7 +272,7 @@ impl Server {
         &self,
     ) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static + use<>
     {
-        let authenticator = Authenticator::new(self.resolvers.clone());
+        let authenticator = Authenticator::new(self.resolvers.clone(), self.failed_authentications.clone());
         let graphql = graphql::routes(
             self.documents.clone(),
             self.resolvers.clone(),
@@ -289,6 +298,8 @@ impl Server {
             address.filter(|address| address.ip().to_canonical().is_loopback()).map(|address| address.port());
         self.tasks.spawn(self.liveness_sweeper().run(self.closing.clone()));
         self.tasks.spawn(self.retention_pruner().run(self.closing.clone()));
+        let recorder = FailureRecorder { journal: self.journal.clone(), failures: self.failed_authentications.clone() };
+        self.tasks.spawn(recorder.run(self.closing.clone()));
         self.tasks.spawn(self.journal.clone().follow_replicas(self.closing.clone()));
         let (announcement, leaving) = (self.announcement.take(), CancellationToken::new());
         let leave_time = if announcement.is_some() { Announcer::LEAVE_TIME } else { Duration::ZERO };
@@ -354,6 +365,35 @@ impl Server {
             Ok(Ok(())) => {}
             Ok(Err(error)) => warn!(error = %Error::from(error).chain(), "The database did not close cleanly"),
             Err(_) => warn!("The database did not close in time"),
+        }
+    }
+}
+
+/// Records failed authentications in the change log.
+struct FailureRecorder {
+    journal: Journal,
+    failures: Arc<FailedAuthentications>,
+}
+
+impl FailureRecorder {
+    /// Records them once a minute, until told to stop, and then those since.
+    async fn run(self, shutdown: CancellationToken) {
+        let mut ticks = interval(FAILURES_PERIOD);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
+            self.record().await;
+        }
+        self.record().await;
+    }
+
+    async fn record(&self) {
+        let (count, last) = self.failures.take();
+        if count == 0 {
+            return;
+        }
+        warn!(authentication.failures = count, "{count} requests came with tokens that are not accepted");
+        if let Err(error) = self.journal.commit(RecordFailedAuthentications { count, last }).await {
+            warn!(error = %error.chain(), "That could not be recorded in the change log");
         }
     }
 }

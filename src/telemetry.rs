@@ -144,7 +144,7 @@ where
         fields.add("request.id", id.to_string().into());
     }
     if let Some(address) = current_client() {
-        fields.add("client.address", address.to_string().into());
+        fields.add("client.address", address.into());
     }
     (message.unwrap_or_default(), fields)
 }

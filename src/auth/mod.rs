@@ -6,6 +6,7 @@
 
 mod action;
 mod caller;
+mod cost_limit;
 mod principal;
 mod role;
 mod secret;
@@ -13,6 +14,7 @@ mod token;
 
 pub use action::{Action, Denied, Permit, Target};
 pub use caller::{Caller, RequestDetails};
+pub use cost_limit::{CostLimit, CostLimitState, SpentPoints};
 pub use principal::{Authenticate, Credential, NoCredential, Principal};
 pub use role::{Role, UnknownRole};
 pub use secret::{GeneratedToken, InvalidToken, TokenHash, TokenId, TokenText, is_same_secret};

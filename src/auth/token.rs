@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use super::cost_limit::SpentPoints;
 use super::role::Role;
 use super::secret::{TokenHash, TokenId};
 use crate::clock::Timestamp;
@@ -31,6 +32,8 @@ pub struct Token {
     pub revoked_at: Option<Timestamp>,
     /// When it was last used.
     pub last_used: LastUsed,
+    /// What its queries have cost lately.
+    pub spent: SpentPoints,
     /// Revision of its last change.
     pub revision: u64,
 }

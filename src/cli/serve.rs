@@ -4,8 +4,9 @@
 
 use std::convert::Infallible;
 
+use aetherium::auth::CostLimit;
 use aetherium::clock::Clock;
-use aetherium::config::{DurationSetting, is_loopback};
+use aetherium::config::{DurationSetting, is_loopback, network};
 use aetherium::discovery::{AdvertiseAddress, AdvertiseError, Consul, ConsulOptions, Service};
 use aetherium::http::{HttpOptions, Origin};
 use aetherium::journal::{Retention, without_password};
@@ -14,6 +15,7 @@ use aetherium::timing::Timing;
 use anyhow::{Context, ensure};
 use clap::Args;
 use clap::builder::BoolishValueParser;
+use ipnet::IpNet;
 use sysinfo::System;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -38,6 +40,18 @@ pub struct ServeOptions {
     /// Repeat the flag, or separate several with commas.
     #[arg(long = "allowed-host", env = "AETHERIUM_ALLOWED_HOST", value_name = "NAME", value_delimiter = ',')]
     allowed_hosts: Vec<String>,
+
+    /// A network of proxies, such as 10.0.0.0/8 or 192.0.2.7/32, whose X-Forwarded-For tells the address of a client.
+    /// Repeat the flag, or separate several with commas.
+    #[arg(long = "trusted-proxy", env = "AETHERIUM_TRUSTED_PROXY", value_name = "NETWORK", value_delimiter = ',',
+          value_parser = network)]
+    trusted_proxies: Vec<IpNet>,
+
+    /// How many points the queries of one token may cost per second in the long run, and ten times as many at once; 0 is
+    /// no limit. A point is a field that is written, or a row that is scanned.
+    #[arg(long, env = "AETHERIUM_MAX_COST_PER_SECOND", value_name = "POINTS",
+          default_value_t = CostLimit::default().per_second)]
+    max_cost_per_second: u64,
 
     /// How long a worker may be silent before it counts as offline.
     #[arg(long, env = "AETHERIUM_OFFLINE_AFTER", value_name = "DURATION",
@@ -100,7 +114,13 @@ impl ServeOptions {
             migrate: !self.no_migrate,
             timing,
             retention: Retention { max_age: self.keep_events_for.0, max_events: self.keep_events },
-            http: HttpOptions { cors_origins, allowed_hosts, ..HttpOptions::default() },
+            http: HttpOptions {
+                cors_origins,
+                allowed_hosts,
+                trusted_proxies: self.trusted_proxies.clone(),
+                cost_limit: CostLimit { per_second: self.max_cost_per_second },
+                ..HttpOptions::default()
+            },
             graphql: self.graphql.clone().into(),
             ..ServerOptions::new(&self.database.database_url)
         }

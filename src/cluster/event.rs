@@ -39,6 +39,8 @@ words! {
         TokenCreated = "token_created",
         /// A token was revoked.
         TokenRevoked = "token_revoked",
+        /// Requests came with tokens that are not accepted.
+        AuthenticationFailed = "authentication_failed",
         /// Nothing happened: everything up to this cursor has been told. Sent in streams only.
         Synced = "synced",
         /// The cursor given cannot be resumed; read the present state and go on from this cursor. Sent in streams only.
@@ -75,7 +77,8 @@ impl EventKind {
             | Self::VmChanged
             | Self::VmStopped
             | Self::TokenCreated
-            | Self::TokenRevoked => false,
+            | Self::TokenRevoked
+            | Self::AuthenticationFailed => false,
         }
     }
 }

@@ -183,6 +183,7 @@ impl Snapshot {
         for token in tokens {
             if let Some(before) = next.tokens.search(token.id.as_str()) {
                 token.last_used.continues(&before.last_used);
+                token.spent.continues(&before.spent);
             }
             next.tokens.insert(token);
         }

@@ -46,6 +46,7 @@ fn set_domain_code(error: &mut ServerError, source: &Error) {
         Kind::Unauthenticated => "UNAUTHENTICATED",
         Kind::Forbidden => "FORBIDDEN",
         Kind::Conflict | Kind::Stale | Kind::KeyReused => "CONFLICT",
+        Kind::RateLimited => "RATE_LIMITED",
         Kind::Overloaded | Kind::RevisionNotReached | Kind::ShuttingDown | Kind::StorageUnavailable => "UNAVAILABLE",
         Kind::Internal => {
             error!(error = %source.chain(), "a resolver failed");

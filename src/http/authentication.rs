@@ -6,33 +6,52 @@
 //! every route that does not say that it [is public](super::RouteOptions::public).
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::http::HeaderValue;
 
 use super::error::HttpError;
+use super::failed_authentications::FailedAuthentications;
 use super::server::connection::{authenticated_before, note_authenticated};
 use crate::auth::{Authenticate, Credential, NoCredential, Principal};
 
 /// Tells who sends a request.
 #[derive(Clone)]
-pub struct Authenticator(Arc<dyn Authenticate>);
+pub struct Authenticator {
+    authenticate: Arc<dyn Authenticate>,
+    failures: Arc<FailedAuthentications>,
+}
 
 impl Authenticator {
-    /// An authenticator that asks this.
-    pub fn new(authenticate: impl Authenticate + 'static) -> Self {
-        Self(Arc::new(authenticate))
+    /// An authenticator that asks this, and counts failures here.
+    pub fn new(authenticate: impl Authenticate + 'static, failures: Arc<FailedAuthentications>) -> Self {
+        Self { authenticate: Arc::new(authenticate), failures }
+    }
+
+    /// The error for a client of this address that nobody knows: 401, or 429 after too many credentials that were not
+    /// accepted.
+    pub fn refusal(&self, why: NoCredential, client: Option<IpAddr>) -> HttpError {
+        let counted = if why == NoCredential::Missing { Ok(()) } else { self.failures.count(client) };
+        match counted {
+            Ok(()) => HttpError::unauthorized(why.message()),
+            Err(wait) => HttpError::too_many_requests(
+                "Too many requests of this address came with a token that is not accepted; one with a token that is \
+                 accepted is answered at any time",
+                wait,
+            ),
+        }
     }
 
     /// Who sends a request with this value of `Authorization`. The credential that the last request of the connection
     /// sent is not hashed and looked up again; that its token is still accepted is asked for each request.
     pub(super) fn principal(&self, authorization: Option<&HeaderValue>) -> Principal {
-        let Some(value) = authorization else { return self.0.authenticate(Credential::None) };
-        if let Some(known) = authenticated_before(value).filter(|known| self.0.accepts_still(known)) {
+        let Some(value) = authorization else { return self.authenticate.authenticate(Credential::None) };
+        if let Some(known) = authenticated_before(value).filter(|known| self.authenticate.accepts_still(known)) {
             return known;
         }
         let credential = value.to_str().ok().and_then(bearer_token).map_or(Credential::Malformed, Credential::Token);
-        let principal = self.0.authenticate(credential);
+        let principal = self.authenticate.authenticate(credential);
         if principal.token().is_some() {
             note_authenticated(value, &principal);
         }
@@ -41,14 +60,14 @@ impl Authenticator {
 
     /// Who sends this text where other clients send `Authorization`: with or without the word `Bearer`.
     pub fn principal_of_text(&self, text: &str) -> Principal {
-        self.0.authenticate(Credential::Token(bearer_token(text).unwrap_or(text)))
+        self.authenticate.authenticate(Credential::Token(bearer_token(text).unwrap_or(text)))
     }
 }
 
 /// Everybody may do everything.
 impl Default for Authenticator {
     fn default() -> Self {
-        Self::new(Unrestricted)
+        Self::new(Unrestricted, Arc::default())
     }
 }
 
@@ -76,11 +95,6 @@ fn bearer_token(value: &str) -> Option<&str> {
     let (scheme, token) = value.split_once(' ')?;
     let token = token.trim_matches(' ');
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
-}
-
-/// 401 for a request of nobody.
-pub fn unauthenticated(why: NoCredential) -> HttpError {
-    HttpError::unauthorized(why.message())
 }
 
 #[cfg(test)]

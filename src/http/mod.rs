@@ -15,6 +15,8 @@ mod authentication;
 mod chunked_body;
 pub mod error;
 pub mod extract;
+mod failed_authentications;
+mod forwarded_client;
 mod header_template;
 mod idempotency_key;
 mod middleware;
@@ -27,17 +29,19 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-pub use authentication::{Authenticator, unauthenticated};
+pub use authentication::Authenticator;
 pub use chunked_body::ChunkedBytes;
 pub use error::{About, HttpError};
 pub use extract::{EXPECTED_ANSWER, JSON_HEAD, Json, JsonText, OptionalJson, PathId, Query, read_part};
+pub use failed_authentications::FailedAuthentications;
 pub use header_template::HeaderTemplate;
 pub(crate) use idempotency_key::LONGEST_KEY;
 pub use idempotency_key::{IdempotencyKey, WithIdempotencyKey};
 pub use middleware::origin::{self, Origin};
 pub(crate) use middleware::request_context::LONGEST_REQUEST_ID;
 pub use middleware::request_context::{
-    RequestId, current_caller, current_request, in_request_context, mark_as_command, note_shed,
+    RequestId, current_caller, current_client, current_request, in_request_context, mark_as_command, note_shed,
+    unauthenticated,
 };
 pub use middleware::stack::{no_connection_for_what_goes_on, with_middleware};
 pub use negotiation::{Accept, EVENT_STREAM, NDJSON};
@@ -45,6 +49,6 @@ pub use options::HttpOptions;
 pub use query_params::Parameter;
 pub(crate) use query_params::{likely, nearest, pairs, without_brackets};
 pub use routing::{ErrorBodyWriter, ErrorRenderer, MethodRouter, RouteOptions, Routes, delete, get, post};
-pub use server::connection::{current_client, is_kept_for_operators};
+pub use server::connection::is_kept_for_operators;
 pub use server::listener::{ListenerOptions, serve};
 pub use stream::{SSE_KEEP_ALIVE, streamed};

@@ -1,9 +1,14 @@
 //! What an operator may set about HTTP, with its defaults. Time-outs of connections are not here but in
 //! [`timeouts`](super::server::timeouts).
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
+use super::failed_authentications::FAILURES_PER_MINUTE;
 use super::middleware::origin::Origin;
+use crate::auth::CostLimit;
 
 /// The longest request body, unless the route allows another length. A registration with all its labels is a tenth of
 /// it.
@@ -23,6 +28,13 @@ pub struct HttpOptions {
     pub loopback_port: Option<u16>,
     /// Names that are allowed in `Host`, besides addresses and `localhost`.
     pub allowed_hosts: Vec<String>,
+    /// Networks of proxies whose `X-Forwarded-For` tells the address of a client.
+    pub trusted_proxies: Vec<IpNet>,
+    /// How many requests of one address with credentials that are not accepted are answered with 401 at once, and as
+    /// many more in each minute; those beyond with 429.
+    pub failed_authentications_per_minute: NonZeroU32,
+    /// How many points the queries of one token may cost.
+    pub cost_limit: CostLimit,
     /// The longest request body, where the route does not allow [more](crate::http::routing::RouteOptions::body).
     pub body_limit: usize,
     /// How long a request may take until its response *begins*. Streams and WebSockets have no limit after that.
@@ -35,6 +47,9 @@ impl Default for HttpOptions {
             cors_origins: Vec::new(),
             loopback_port: None,
             allowed_hosts: Vec::new(),
+            trusted_proxies: Vec::new(),
+            failed_authentications_per_minute: FAILURES_PER_MINUTE,
+            cost_limit: CostLimit::default(),
             body_limit: BODY_LIMIT,
             response_time: RESPONSE_TIME,
         }

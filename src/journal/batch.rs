@@ -288,6 +288,11 @@ impl<'a> Batch<'a> {
         self.push_event(Actor::Operator, kind, None, message.into());
     }
 
+    /// Records an event that the server has found out, and that is about no worker.
+    pub fn record_event_of_server(&mut self, kind: EventKind, message: String) {
+        self.push_event(Actor::Server, kind, None, message.into());
+    }
+
     fn push_event(&mut self, actor: Actor, kind: EventKind, worker_id: Option<WorkerId>, details: EventDetails) {
         let EventDetails { vm_id, reason, message } = details;
         let audit = match actor {

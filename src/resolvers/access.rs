@@ -14,7 +14,9 @@ use futures_util::stream::{self, Stream, StreamExt as _};
 use tokio::time::sleep;
 
 use super::Resolvers;
-use crate::auth::{Action, Authenticate, Caller, Credential, Denied, NoCredential, Permit, Principal, Target};
+use crate::auth::{
+    Action, Authenticate, Caller, CostLimit, Credential, Denied, NoCredential, Permit, Principal, Target,
+};
 use crate::clock::Timestamp;
 use crate::cluster::Snapshot;
 use crate::error::{Error, Result};
@@ -51,6 +53,23 @@ impl Resolvers {
     /// decided, since a worker may change hands until then.
     pub fn authorize(&self, caller: &Caller, action: Action) -> Result<Permit> {
         Ok(caller.principal().authorize(action, Target::Cluster)?)
+    }
+
+    /// Spends points of the caller's token on a query, or refuses it until those before are paid for. Only queries cost:
+    /// whoever asks too much can still drain a worker, and heartbeats have limits of their own.
+    pub fn spend(&self, caller: &Caller, points: u64) -> Result<()> {
+        let Some(token) = caller.principal().token() else { return Ok(()) };
+        self.cost_limit.spend(&token.spent, points, || self.clock.monotonic()).map_err(|retry_after| {
+            let CostLimit { per_second } = self.cost_limit;
+            Error::CostLimitReached { limit: self.cost_limit.burst(), per_second, retry_after }
+        })
+    }
+
+    /// Spends points on a query that has been let in, when it is known what it costs.
+    pub fn spend_more(&self, caller: &Caller, points: u64) {
+        if let Some(token) = caller.principal().token() {
+            token.spent.add(points);
+        }
     }
 
     /// Waits until a principal that was accepted is not accepted any more, and says why: its token was revoked or has

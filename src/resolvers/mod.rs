@@ -47,7 +47,7 @@ pub use self::workers::{
     Deregistration, ExpectedRevision, ExpectedState, HeartbeatRecorded, HeartbeatSender, Node, PolicyChanged,
     Precondition, Registered, RejectedVm,
 };
-use crate::auth::{Action, Caller};
+use crate::auth::{Action, Caller, CostLimit};
 use crate::clock::{Clock, Timestamp};
 use crate::cluster::{ClusterStats, Snapshot, View};
 use crate::error::Result;
@@ -73,6 +73,7 @@ pub struct Resolvers {
     has_seen_tokens: Arc<AtomicBool>,
     /// Whether Consul answers, if it is used.
     consul: Option<Receiver<bool>>,
+    cost_limit: CostLimit,
 }
 
 impl Resolvers {
@@ -89,6 +90,7 @@ impl Resolvers {
             offload: Offload::default(),
             has_seen_tokens: Arc::default(),
             consul: None,
+            cost_limit: CostLimit::default(),
         }
     }
 
@@ -96,6 +98,12 @@ impl Resolvers {
     #[must_use]
     pub fn with_consul(self, healthy: Receiver<bool>) -> Self {
         Self { consul: Some(healthy), ..self }
+    }
+
+    /// The same, with another limit of what the queries of a token may cost.
+    #[must_use]
+    pub fn with_cost_limit(self, cost_limit: CostLimit) -> Self {
+        Self { cost_limit, ..self }
     }
 
     /// Where long work is done.

@@ -9,7 +9,7 @@ use axum::response::Response;
 use super::endpoint::Endpoint;
 use super::json_objects::ClusterStats;
 use super::query_response::Read;
-use crate::http::in_request_context;
+use crate::http::{current_caller, in_request_context};
 
 /// `GET /api/v1/cluster/stats`
 pub(super) async fn stats(read: Read) -> Response {
@@ -19,6 +19,7 @@ pub(super) async fn stats(read: Read) -> Response {
 /// `GET /api/v1/cluster/distribution`
 pub(super) async fn distribution(State(endpoint): State<Arc<Endpoint>>, read: Read) -> Response {
     let steps = read.reading.steps_to_list_distribution();
+    endpoint.resolvers.spend_more(&current_caller(), steps);
     let lists = endpoint.lists.clone();
     let answer = move || lists.distribution(&read);
     endpoint.resolvers.offload().run(steps, in_request_context(answer)).await

@@ -20,6 +20,10 @@ use crate::resolvers::{Resolvers, checks};
 /// The longest that a long poll may wait.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
+/// What a query costs, in points of the [cost limit](crate::auth::CostLimit): the fields of one object. Lists cost their
+/// steps besides.
+const COST_OF_QUERY: u64 = 10;
+
 /// The state of all handlers.
 pub(super) struct Endpoint {
     pub(super) resolvers: Resolvers,
@@ -46,7 +50,9 @@ impl FromRequestParts<Arc<Endpoint>> for Read {
             }
             None => None,
         };
-        let reading = endpoint.resolvers.read_at_least(&current_caller(), min_revision).await?;
+        let caller = current_caller();
+        let reading = endpoint.resolvers.read_at_least(&caller, min_revision).await?;
+        endpoint.resolvers.spend(&caller, COST_OF_QUERY)?;
         // Most requests do not have the header. To walk the few headers that there are is faster than a look-up by
         // name.
         let known = parts.headers.iter().filter(|(name, _)| *name == header::IF_NONE_MATCH);

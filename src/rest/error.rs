@@ -20,6 +20,7 @@ impl From<Error> for HttpError {
             Kind::Conflict => StatusCode::CONFLICT,
             Kind::Stale => StatusCode::PRECONDITION_FAILED,
             Kind::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Kind::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Kind::Overloaded | Kind::RevisionNotReached | Kind::ShuttingDown | Kind::StorageUnavailable => {
                 StatusCode::SERVICE_UNAVAILABLE
             }

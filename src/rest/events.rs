@@ -92,6 +92,7 @@ pub(super) async fn list(
         return Ok(streamed((media, Body::from_stream(lines))));
     }
     let limit = event_limit("limit", limit.unwrap_or(DEFAULT_LIMIT))?;
+    endpoint.resolvers.spend_more(&current_caller(), limit);
     let page = endpoint.resolvers.list_events(&read.reading, limit, after, &filter).await?;
     let list = EventList {
         events: page.nodes.into_iter().map(ClusterEvent).collect(),

@@ -14,7 +14,7 @@ use super::json_objects::Vm;
 use super::paging::Paging;
 use super::query_response::Read;
 use crate::cluster::VmFilter;
-use crate::http::{PathId, Query, in_request_context};
+use crate::http::{PathId, Query, current_caller, in_request_context};
 use crate::resolvers::filter_input::VmFilterInput;
 use crate::resolvers::page::Listing;
 
@@ -41,6 +41,7 @@ pub(super) async fn list(
         VmFilterInput { statuses: given(status), zones: named(zone), has_zone, worker_ids: given(worker_id), search };
     let filter = filter.check(&FILTER_NAMES)?;
     let steps = read.reading.steps_to_list_vms(&filter, paging.request());
+    endpoint.resolvers.spend_more(&current_caller(), steps);
     let lists = endpoint.lists.clone();
     let answer = move || {
         if filter == VmFilter::default() && paging.request().is_for_all() {

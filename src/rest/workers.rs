@@ -105,6 +105,7 @@ pub(super) async fn list(
         read.reading = changed.unwrap_or_else(|| Ok(resolvers.present()))?;
     }
     let steps = read.reading.steps_to_list_workers(&filter, order, paging.request());
+    resolvers.spend_more(&current_caller(), steps);
     let lists = lists.clone();
     let answer = move || {
         if filter == WorkerFilter::default() && order == WorkerOrder::default() && paging.request().is_for_all() {

@@ -36,6 +36,7 @@ mod idempotency;
 mod import_cycles;
 mod journal;
 mod lifecycle;
+mod limits_of_callers;
 mod liveness;
 mod log_lines;
 mod long_polls;

@@ -95,8 +95,15 @@ impl Executor {
     /// (`extensions.minRevision`, which a client has seen at another server), the reading waits until this server has
     /// reached it. There is one reading for the whole request, so that all of the response is of one revision.
     ///
-    /// Mutations ask for permission themselves, and may be sent by those who may read nothing.
-    async fn reading(&self, request: &Request, caller: &Caller, is_mutation: bool) -> Result<Reading, Error> {
+    /// Mutations ask for permission themselves, and may be sent by those who may read nothing. They do not spend their
+    /// cost.
+    async fn reading(
+        &self,
+        request: &Request,
+        caller: &Caller,
+        is_mutation: bool,
+        cost: u64,
+    ) -> Result<Reading, Error> {
         let min_revision = match request.extensions.get(MIN_REVISION) {
             None | Some(Value::Null) => None,
             Some(Value::Number(number)) if number.is_i64() || number.is_u64() => {
@@ -107,7 +114,9 @@ impl Executor {
         if is_mutation {
             return self.resolvers.present_at_least(min_revision).await;
         }
-        self.resolvers.read_at_least(caller, min_revision).await
+        let reading = self.resolvers.read_at_least(caller, min_revision).await?;
+        self.resolvers.spend(caller, cost)?;
+        Ok(reading)
     }
 }
 
@@ -168,7 +177,7 @@ impl Executor {
             Err(error_response) => return StartedOperation::Response(error_response.into()),
         };
         self.rewrite_for_engine(&mut document, &parsed.request.variables);
-        let reading = match self.reading(&parsed.request, caller, false).await {
+        let reading = match self.reading(&parsed.request, caller, false, cost).await {
             Ok(reading) => reading,
             Err(error) => return StartedOperation::Response(error_response(error).into()),
         };
@@ -248,7 +257,7 @@ impl Executor {
     async fn run_inline(&self, prepared: &PreparedOperation, caller: &Caller) -> OperationResponse {
         let PreparedOperation { parsed, cost, plan } = prepared;
         let is_mutation = parsed.operation().is_some_and(|operation| operation.ty == OperationType::Mutation);
-        let reading = match self.reading(&parsed.request, caller, is_mutation).await {
+        let reading = match self.reading(&parsed.request, caller, is_mutation, *cost).await {
             Ok(reading) => reading,
             Err(error) => return error_response(error).into(),
         };

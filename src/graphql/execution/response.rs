@@ -58,6 +58,18 @@ impl OperationResponse {
         })
     }
 
+    /// In how many seconds the request may be sent again, if the caller has asked too much (`RATE_LIMITED`): then its
+    /// status is 429 with every media type.
+    pub fn rate_limit(&self) -> Option<u64> {
+        let Self::Resolved(response) = self else { return None };
+        let mut extensions = response.errors.iter().filter_map(|error| error.extensions.as_ref());
+        let limited = extensions.find(|extensions| extensions.get("code") == Some(&Value::from("RATE_LIMITED")))?;
+        match limited.get("retryAfterSeconds") {
+            Some(Value::Number(seconds)) => seconds.as_u64(),
+            _ => None,
+        }
+    }
+
     /// The body of the HTTP response; none if it cannot be serialized.
     pub fn into_body(self) -> Option<Body> {
         match self {

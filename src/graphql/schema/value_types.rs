@@ -199,6 +199,8 @@ pub enum ClusterEventKind {
     TokenCreated,
     /// A token was revoked.
     TokenRevoked,
+    /// Requests came with tokens that are not accepted.
+    AuthenticationFailed,
     /// Nothing happened: everything up to this cursor has been told. In streams only.
     Synced,
     /// The cursor given cannot be resumed: read the present state, then go on from this event's cursor. In streams

@@ -75,7 +75,12 @@ impl ResponseMedia {
     pub fn respond(self, response: impl Into<OperationResponse>) -> Response {
         let response = response.into();
         let is_request_error = response.is_request_error();
+        let retry_after_seconds = if is_request_error { response.rate_limit() } else { None };
         let (head, status) = match (self, is_request_error) {
+            (Self::GraphqlResponse, true) if retry_after_seconds.is_some() => {
+                (&GRAPHQL_RESPONSE_HEAD, StatusCode::TOO_MANY_REQUESTS)
+            }
+            (Self::Json, true) if retry_after_seconds.is_some() => (&JSON_HEAD, StatusCode::TOO_MANY_REQUESTS),
             (Self::GraphqlResponse, true) => (&GRAPHQL_RESPONSE_HEAD, StatusCode::BAD_REQUEST),
             (Self::GraphqlResponse, false) => (&GRAPHQL_RESPONSE_HEAD, StatusCode::OK),
             (Self::Json, true) if response.is_bad_request() => (&JSON_HEAD, StatusCode::BAD_REQUEST),
@@ -84,6 +89,9 @@ impl ResponseMedia {
         let Some(body) = response.into_body() else { return HttpError::internal().into_response() };
         let mut response = head.answer(body);
         *response.status_mut() = status;
+        if let Some(seconds) = retry_after_seconds {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
         response
     }
 }
@@ -131,7 +139,8 @@ pub const ERROR_FORMAT: ErrorRenderer = ErrorRenderer {
     body: |failure| {
         let code = match failure.status() {
             StatusCode::INTERNAL_SERVER_ERROR => "INTERNAL",
-            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => "UNAVAILABLE",
+            StatusCode::SERVICE_UNAVAILABLE => "UNAVAILABLE",
+            StatusCode::TOO_MANY_REQUESTS => "RATE_LIMITED",
             StatusCode::UNAUTHORIZED => "UNAUTHENTICATED",
             StatusCode::FORBIDDEN => "FORBIDDEN",
             _ => "BAD_REQUEST",

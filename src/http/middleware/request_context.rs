@@ -29,12 +29,14 @@ use uuid::Uuid;
 use super::compression::AcceptEncoding;
 use crate::auth::{Caller, NoCredential, Principal, RequestDetails};
 use crate::http::authentication::Authenticator;
+use crate::http::error::HttpError;
+use crate::http::forwarded_client::forwarded_client;
 use crate::http::header_template::X_REQUEST_ID;
 use crate::http::negotiation::ErrorFormat;
 use crate::http::options::HttpOptions;
 use crate::http::routing::Router;
 use crate::http::routing::{ErrorBodyWriter, Route, RouteMatch};
-use crate::http::server::connection::current_client;
+use crate::http::server::connection::current_peer;
 
 /// The longest request id that a client may choose: several times a UUID or a W3C trace id.
 pub(crate) const LONGEST_REQUEST_ID: usize = 128;
@@ -111,6 +113,16 @@ pub fn current_request() -> Option<RequestId> {
     RequestContext::ask(|context| context.id.clone())
 }
 
+/// The address of the client whose request the task answers, for log lines: with its port, unless a trusted proxy has
+/// told the address.
+pub fn current_client() -> Option<String> {
+    let peer = current_peer()?;
+    let told = RequestContext::ask(|context| context.client).flatten();
+    Some(
+        told.filter(|told| *told != peer.ip().to_canonical()).map_or_else(|| peer.to_string(), |told| told.to_string()),
+    )
+}
+
 /// The caller of the request that the task answers; without one, as in unit tests, nobody.
 pub fn current_caller() -> Caller {
     CURRENT
@@ -137,6 +149,12 @@ pub fn mark_as_command() {
 /// Notes that the request that the task answers is shed for load, so that its log line is written at debug level only.
 pub fn note_shed() {
     RequestContext::ask(|context| context.is_shed.store(true, Relaxed));
+}
+
+/// The error for a request of nobody, for the handler of a route that lets it in.
+pub fn unauthenticated(why: NoCredential) -> HttpError {
+    let refusal = |context: &RequestContext| context.state.authenticator.refusal(why, context.client);
+    RequestContext::ask(refusal).unwrap_or_else(|| HttpError::unauthorized(why.message()))
 }
 
 /// Wraps work that is done on another thread, so that it runs in the context of this request.
@@ -169,8 +187,8 @@ pub struct RequestContext {
     pub began: Instant,
     /// Who sends it.
     pub principal: Principal,
-    /// The address of the client, or of a proxy in front of it.
-    client: Option<IpAddr>,
+    /// The address of the client, or of a proxy in front of it that is not trusted.
+    pub client: Option<IpAddr>,
     /// The method and the address.
     pub method: Method,
     pub uri: Uri,
@@ -217,7 +235,10 @@ impl RequestContext {
             id: RequestId::of(id),
             began: Instant::now(),
             principal: state.authenticator.principal(authorization),
-            client: current_client().map(|client| client.ip().to_canonical()),
+            client: current_peer().map(|peer| match &*state.options.trusted_proxies {
+                [] => peer.ip().to_canonical(),
+                trusted => forwarded_client(peer.ip().to_canonical(), request.headers(), trusted),
+            }),
             method: request.method().clone(),
             uri: request.uri().clone(),
             asked,

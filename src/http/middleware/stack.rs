@@ -17,7 +17,7 @@ use std::{
 
 use axum::{
     extract::Request,
-    http::{Method, StatusCode, header},
+    http::{HeaderMap, HeaderName, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use futures_util::{FutureExt, future::Either};
@@ -32,13 +32,23 @@ use super::host::foreign_name;
 use super::origin::{cors, is_foreign_page};
 use super::request_context::RequestContext;
 use super::request_context::SharedState;
-use crate::http::authentication::{Authenticator, unauthenticated};
+use crate::auth::CostLimitState;
+use crate::http::authentication::Authenticator;
 use crate::http::error::{HttpError, truncate};
 use crate::http::header_template::HeaderTemplate;
 use crate::http::negotiation::{Accept, EVENT_STREAM, NDJSON};
 use crate::http::options::HttpOptions;
 use crate::http::routing::{ResponseFuture, Routes};
 use crate::http::server::connection::{has_room_for, is_kept_for_operators};
+
+/// The points of the [cost limit](crate::auth::CostLimit) that may be spent at once.
+const RATELIMIT_LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
+
+/// How many of them are left.
+const RATELIMIT_REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
+
+/// In how many seconds all of them are there again.
+const RATELIMIT_RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
 
 /// The routes with the middleware around them.
 pub fn with_middleware(
@@ -71,9 +81,21 @@ fn observe(
         let mut response = answer.await?;
         let headers = response.headers_mut();
         HeaderTemplate::complete(headers, context.id.header_value());
+        tell_cost_limit(&context, headers);
         debug_assert!(headers.values().all(|value| !value.is_empty()), "nobody has said what: {headers:?}");
         write_line(&context, response.status());
         Ok(response)
+    }
+}
+
+/// Tells the holder of a token how many points are left, once half of them are spent: most responses have no such
+/// header, and cost nothing for it.
+fn tell_cost_limit(context: &RequestContext, headers: &mut HeaderMap) {
+    let state = context.principal.token().and_then(|token| context.state.options.cost_limit.state(&token.spent));
+    if let Some(CostLimitState { limit, remaining, reset }) = state {
+        headers.insert(RATELIMIT_LIMIT, limit.into());
+        headers.insert(RATELIMIT_REMAINING, remaining.into());
+        headers.insert(RATELIMIT_RESET, (reset.as_secs() + u64::from(reset.subsec_nanos() > 0)).into());
     }
 }
 
@@ -181,7 +203,8 @@ fn refusal(context: &RequestContext, request: &Request) -> Option<HttpError> {
     }
     // Before the body is read: nobody may have the server read one.
     let is_let_in = || request.method().is_safe() && context.matched().is_some_and(|route| route.wants.is_public);
-    context.principal.missing().filter(|_| !is_let_in()).map(unauthenticated)
+    let missing = context.principal.missing().filter(|_| !is_let_in());
+    missing.map(|why| context.state.authenticator.refusal(why, context.client))
 }
 
 /// The handler's response, if it begins in time and without a panic.
@@ -255,6 +278,8 @@ fn write_line(context: &RequestContext, status: StatusCode) {
     }
     match status {
         StatusCode::SERVICE_UNAVAILABLE if context.is_shed() => line!(debug),
+        // Of a client that does not stop, and its log lines must not be the rest of what it costs.
+        StatusCode::TOO_MANY_REQUESTS => line!(debug),
         StatusCode::SERVICE_UNAVAILABLE => line!(warn),
         _ if status.is_server_error() => line!(error),
         _ if status.is_client_error() => line!(info),

@@ -54,8 +54,8 @@ impl Connection {
     }
 }
 
-/// The address of the client whose request the task answers, for log lines; a proxy's, if there is one.
-pub fn current_client() -> Option<SocketAddr> {
+/// The address of the client whose request the task answers; a proxy's, if there is one.
+pub fn current_peer() -> Option<SocketAddr> {
     CURRENT.try_with(|connection| connection.client).ok()
 }
 

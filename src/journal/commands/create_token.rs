@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Command, Lane};
-use crate::auth::{LastUsed, Role, Token, TokenHash, TokenId, TokenScope};
+use crate::auth::{LastUsed, Role, SpentPoints, Token, TokenHash, TokenId, TokenScope};
 use crate::cluster::{EventKind, Snapshot};
 use crate::error::Result;
 use crate::journal::batch::Batch;
@@ -50,6 +50,7 @@ impl Command for CreateToken {
             expires_at: lifetime.map(|lifetime| batch.at + lifetime),
             revoked_at: None,
             last_used: LastUsed::default(),
+            spent: SpentPoints::default(),
             revision: batch.revision,
         };
         batch.record_event_of_token(EventKind::TokenCreated, format!("Token {id} ({name}) was created: {role}"));

@@ -16,6 +16,7 @@ mod heartbeat;
 mod idempotent;
 mod precondition;
 mod prune_tombstones;
+mod record_failed_authentications;
 mod record_liveness_signs;
 mod record_token_uses;
 mod register;
@@ -32,6 +33,7 @@ pub use heartbeat::{
 pub use idempotent::{IdempotentCommand, IdempotentOutcome, RenderResponse};
 pub use precondition::{ExpectedRevision, ExpectedState, Precondition};
 pub use prune_tombstones::PruneTombstones;
+pub use record_failed_authentications::RecordFailedAuthentications;
 pub use record_liveness_signs::RecordLivenessSigns;
 pub use record_token_uses::RecordTokenUses;
 pub use register::{Register, RegistrationAccepted};

@@ -12,7 +12,7 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, StreamTrait as _};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::auth::{LastUsed, Role, Token, TokenHash, TokenId, TokenScope};
+use crate::auth::{LastUsed, Role, SpentPoints, Token, TokenHash, TokenId, TokenScope};
 use crate::clock::{Timestamp, with_milliseconds};
 use crate::cluster::{
     Audit, Boot, Boots, Changes, Cursor, Drain, Epoch, Epochs, Event, Identity, InvalidId, Life, SchedulingPolicy,
@@ -235,14 +235,14 @@ fn read_token(row: token::Model) -> Result<Token, BadRow> {
         expires_at,
         revoked_at: row.revoked_at,
         last_used: LastUsed::stored(row.last_used_at),
+        spent: SpentPoints::default(),
         revision: unsigned("revision", row.revision)?,
     })
 }
 
 /// What is stored of a token.
 pub fn token_row(token: &Token) -> Value {
-    let Token { id, hash, role, name, scope: _, created_by, created_at, expires_at, revoked_at, last_used, revision } =
-        token;
+    let Token { id, hash, role, name, created_by, created_at, expires_at, revoked_at, last_used, revision, .. } = token;
     json!({
         "id": id.as_str(), "hash": hash.to_string(), "role": role.as_str(), "name": name,
         "worker_id": token.worker_id(), "max_workers": token.max_workers(),

@@ -23,14 +23,14 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::subprotocol::{ClientMessage, Operation, Subprotocol};
-use crate::auth::{Caller, Denied};
+use crate::auth::{Caller, Denied, RequestDetails};
 use crate::error::Error;
 use crate::graphql::execution::executor::Executor;
 use crate::graphql::operation::document_cache::DOCUMENT_ID;
 use crate::graphql::subscriptions::broadcast::Payload;
 use crate::graphql::transport::endpoint::Endpoint;
 use crate::graphql::transport::params::{misspelt, misspelt_error, non_empty_name, normalize_numbers};
-use crate::http::{Authenticator, current_caller, origin};
+use crate::http::{Authenticator, HttpError, current_caller, origin};
 
 /// How long a client may take to send `connection_init`.
 const INIT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -264,6 +264,9 @@ impl Connection {
                     self.caller = self.caller.clone().with_principal(principal);
                 }
                 if let Some(why) = self.caller.principal().missing() {
+                    // Counted; over a socket it is told as any other.
+                    let client = self.caller.request().and_then(RequestDetails::address);
+                    let _: HttpError = self.authenticator.refusal(why, client);
                     return ControlFlow::Break(Some(forbidden(&Denied::Unauthenticated(why).into())));
                 }
                 self.denial = self.executor.denied_later(self.caller.clone());
