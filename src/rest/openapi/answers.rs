@@ -119,7 +119,7 @@ struct Shared {
     message: &'static str,
 }
 
-const SHARED: [Shared; 14] = [
+const SHARED: [Shared; 15] = [
     Shared {
         status: 400,
         name: "BadRequest",
@@ -196,6 +196,13 @@ const SHARED: [Shared; 14] = [
         error: "Unprocessable Entity",
         description: "The `idempotency-key` came with another request before.",
         message: "The Idempotency-Key \"b8f6\" came with another request before. A new request needs a new key.",
+    },
+    Shared {
+        status: 429,
+        name: "RateLimited",
+        error: "Too Many Requests",
+        description: "The queries of the token cost more than it may spend, or too many requests of this address came with a token that is not accepted: try again after `Retry-After`.",
+        message: "The queries of this token cost more than it may spend: its limit is 40000000 points at once, and 4000000 per second. Try again in 1 s; ask for less at a time, or follow changes instead of asking again.",
     },
     Shared {
         status: 431,

@@ -372,10 +372,10 @@ fn openapi() -> OperationBuilder {
 }
 
 /// The error statuses that every query may have.
-const QUESTION: [u16; 7] = [400, 401, 403, 421, 431, 500, 503];
+const QUESTION: [u16; 8] = [400, 401, 403, 421, 429, 431, 500, 503];
 
 /// The error statuses that every command with a body may have.
-const CHANGE: [u16; 10] = [400, 401, 403, 408, 413, 415, 421, 431, 500, 503];
+const CHANGE: [u16; 11] = [400, 401, 403, 408, 413, 415, 421, 429, 431, 500, 503];
 
 /// The id of the first worker of a list.
 const FIRST_WORKER: &str = "$response.body#/workers/0/id";
