@@ -14,7 +14,7 @@ use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
 
 /// Failures of one address that are answered with 401 at once, and as many more in each minute, unless told otherwise.
-pub(super) const FAILURES_PER_MINUTE: NonZeroU32 = NonZeroU32::new(60).unwrap();
+pub(super) const FAILURES_PER_MINUTE: u32 = 60;
 
 /// Addresses that are counted each for itself, of some 100 bytes each. Those beyond share one count.
 const MAX_ADDRESSES: usize = 10_000;
@@ -47,8 +47,8 @@ impl Default for FailedAuthentications {
 
 impl FailedAuthentications {
     /// None so far, of which as many as this are answered with 401 at once, and as many more in each minute.
-    pub fn limited(per_minute: NonZeroU32) -> Self {
-        let quota = Quota::per_minute(per_minute);
+    pub fn limited(per_minute: u32) -> Self {
+        let quota = Quota::per_minute(NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN));
         Self {
             by_address: RateLimiter::keyed(quota),
             of_the_rest: RateLimiter::direct(quota),
@@ -101,14 +101,14 @@ mod tests {
     #[test]
     fn each_address_has_its_own_failures() {
         let failures = FailedAuthentications::default();
-        for _ in 0..FAILURES_PER_MINUTE.get() {
+        for _ in 0..FAILURES_PER_MINUTE {
             assert!(!refused(&failures, "192.0.2.1"));
         }
         let wait = failures.count(Some("192.0.2.1".parse().unwrap())).unwrap_err();
         assert!(wait > Duration::ZERO && wait <= Duration::from_secs(1), "{wait:?}");
         assert!(refused(&failures, "::ffff:192.0.2.1"));
         assert!(!refused(&failures, "192.0.2.2"));
-        let told = (u64::from(FAILURES_PER_MINUTE.get()) + 3, Some("192.0.2.2".parse().unwrap()));
+        let told = (u64::from(FAILURES_PER_MINUTE) + 3, Some("192.0.2.2".parse().unwrap()));
         assert_eq!((failures.take(), failures.take()), (told, (0, None)));
     }
 

@@ -1,7 +1,6 @@
 //! What an operator may set about HTTP, with its defaults. Time-outs of connections are not here but in
 //! [`timeouts`](super::server::timeouts).
 
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -32,7 +31,7 @@ pub struct HttpOptions {
     pub trusted_proxies: Vec<IpNet>,
     /// How many requests of one address with credentials that are not accepted are answered with 401 at once, and as
     /// many more in each minute; those beyond with 429.
-    pub failed_authentications_per_minute: NonZeroU32,
+    pub failed_authentications_per_minute: u32,
     /// How many points the queries of one token may cost.
     pub cost_limit: CostLimit,
     /// The longest request body, where the route does not allow [more](crate::http::routing::RouteOptions::body).

@@ -1,8 +1,6 @@
 //! What one caller may take: failed authentications of an address, the cost of the queries of a token, and which address a
 //! request counts as.
 
-use std::num::NonZeroU32;
-
 use aetherium::auth::CostLimit;
 use aetherium::server::ServerOptions;
 use serde_json::json;
@@ -30,7 +28,7 @@ fn told(answer: &Answer) -> [Option<u64>; 3] {
 on_both_databases! {
     async fn an_address_that_fails_too_often_is_answered_429(db: TestDatabase) {
         let cluster = TestCluster::configured(&db, |options| {
-            options.http.failed_authentications_per_minute = NonZeroU32::new(3).unwrap();
+            options.http.failed_authentications_per_minute = 3;
         }).await;
         let viewer = cluster.token(role_token("viewer")).await;
         let bad = || cluster.rest().bearer("aev_nonsense");

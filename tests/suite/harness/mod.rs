@@ -10,7 +10,6 @@ mod stream;
 mod token;
 mod worker;
 
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 pub use aetherium::clock::Clock;
@@ -75,7 +74,7 @@ impl TestCluster {
     async fn with(database: &TestDatabase, clock: Clock, configure: impl FnOnce(&mut ServerOptions)) -> Self {
         let mut options = ServerOptions::new(database.url().to_owned());
         // The requests of a test have no address, so that all of them are one client, which fails on purpose.
-        options.http.failed_authentications_per_minute = NonZeroU32::MAX;
+        options.http.failed_authentications_per_minute = u32::MAX;
         configure(&mut options);
         Self::start(database.clone(), options, clock).await
     }
