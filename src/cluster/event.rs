@@ -1,5 +1,9 @@
-//! Events, which are the entries of the change log, and cursors, which are places in it. Where the log is kept, and for
-//! how long, is the journal's business.
+//! Events, which are the entries of the change log: what each means, and which of them a filter matches, in a stream;
+//! and cursors, which are places in the log.
+//!
+//! Events are recorded by the commands that cause them, in `journal::commands`. Their rows, and the same filter in SQL,
+//! are in `entity/src/event.rs`; pages of them are read in `journal::store::events`, and for how long they are kept is
+//! decided in `journal::retention`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,6 +12,7 @@ use std::sync::Arc;
 use super::MAX_EXACT;
 use super::id::{VmId, WorkerId};
 use super::status::words;
+use crate::auth::Role;
 use crate::clock::Timestamp;
 
 words! {
@@ -80,6 +85,39 @@ impl EventKind {
     }
 }
 
+impl EventKind {
+    /// Whether only operators cause events of this kind. These are kept for longer than others; of a kind that others
+    /// cause, too, those are kept for longer that an operator has caused.
+    fn is_by_operators_only(self) -> bool {
+        match self {
+            Self::WorkerDrained
+            | Self::WorkerDrainChanged
+            | Self::WorkerActivated
+            | Self::TokenCreated
+            | Self::TokenRevoked => true,
+            Self::WorkerRegistered
+            | Self::WorkerRestarted
+            | Self::WorkerOffline
+            | Self::WorkerOnline
+            | Self::WorkerLeft
+            | Self::VmStarted
+            | Self::VmChanged
+            | Self::VmStopped
+            | Self::Synced
+            | Self::Resync => false,
+        }
+    }
+}
+
+/// Which events of the change log are asked for, as far as it matters how long they are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventClass {
+    /// Those that operators caused, and no others.
+    ByOperators,
+    /// All of them, or a part that has others in it.
+    All,
+}
+
 /// One entry of the change log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
@@ -133,6 +171,17 @@ pub struct EventFilter {
 }
 
 impl EventFilter {
+    /// Whether it matches no other events than those that operators caused. `role_of` finds the role of a token by its
+    /// public id: holders of all roles but one are operators in whatever they do.
+    pub fn class(&self, role_of: impl Fn(&str) -> Option<Role>) -> EventClass {
+        let Self { worker_ids: _, kinds, actors, actor_token_ids } = self;
+        let is_of_operator = |id: &String| role_of(id).is_some_and(Role::acts_as_operator);
+        let is_by_operators = actors.as_ref().is_some_and(|actors| actors.iter().all(|it| *it == Actor::Operator))
+            || kinds.as_ref().is_some_and(|kinds| kinds.iter().all(|kind| kind.is_by_operators_only()))
+            || actor_token_ids.as_ref().is_some_and(|ids| ids.iter().all(is_of_operator));
+        if is_by_operators { EventClass::ByOperators } else { EventClass::All }
+    }
+
     /// Whether the event matches.
     pub fn matches(&self, event: &Event) -> bool {
         let Self { worker_ids, kinds, actors, actor_token_ids } = self;

@@ -178,13 +178,16 @@ impl Snapshot {
     /// The next snapshot: this one with the changes of `revision`.
     #[must_use]
     pub fn apply(&self, mut changes: Changes, revision: u64) -> Self {
-        let tokens = std::mem::take(&mut changes.tokens);
+        let (tokens, removed) = (std::mem::take(&mut changes.tokens), std::mem::take(&mut changes.removed_tokens));
         let mut next = self.apply_to_workers(changes, revision);
         for token in tokens {
             if let Some(before) = next.tokens.search(token.id.as_str()) {
                 token.last_used.continues(&before.last_used);
             }
             next.tokens.insert(token);
+        }
+        for id in removed {
+            next.tokens.remove(id.as_str());
         }
         next
     }
@@ -194,7 +197,7 @@ impl Snapshot {
         if is_first && changes.purged.is_empty() && is_ascending(&changes.workers) {
             return self.filled(changes.workers, revision);
         }
-        let Changes { workers, purged, gone, forgotten, tokens: _ } = changes;
+        let Changes { workers, purged, gone, forgotten, tokens: _, removed_tokens: _ } = changes;
         let mut next = self.clone();
         next.revision = revision;
         next.ended_silence = TimeDelta::zero();
@@ -382,6 +385,11 @@ impl Snapshot {
     /// All tokens, by id: those that ended, too.
     pub fn tokens(&self) -> impl DoubleEndedIterator<Item = &Arc<Token>> {
         self.tokens.iter()
+    }
+
+    /// How many tokens there are, with those that ended.
+    pub fn token_count(&self) -> usize {
+        self.tokens.len()
     }
 
     /// Whether the server asks for tokens: whether there are any. Those that ended count, so that a server whose last

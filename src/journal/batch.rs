@@ -39,6 +39,8 @@ pub struct Batch<'a> {
     has_raised_floor: bool,
     events: Vec<Arc<Event>>,
     tokens: BTreeMap<TokenId, Arc<Token>>,
+    /// Tokens that are removed.
+    removed_tokens: BTreeSet<TokenId>,
     /// Who has sent the command that is decided now.
     caller: Caller,
     /// What the events of that command say of its request.
@@ -122,6 +124,7 @@ impl<'a> Batch<'a> {
             has_raised_floor: false,
             events: Vec::new(),
             tokens: BTreeMap::new(),
+            removed_tokens: BTreeSet::new(),
             caller: Caller::server(),
             audit: None,
             idempotency_records,
@@ -194,7 +197,18 @@ impl<'a> Batch<'a> {
 
     /// The token with this public id, as it is now in the batch.
     pub fn find_token(&self, id: &str) -> Option<&Arc<Token>> {
-        self.tokens.get(id).or_else(|| self.base.token(id))
+        self.tokens.get(id).or_else(|| self.base.token(id).filter(|_| !self.removed_tokens.contains(id)))
+    }
+
+    /// Removes a token, unless a worker belongs to it, or it is the last one, with which the server would open itself to
+    /// whoever reaches it.
+    pub fn remove_token(&mut self, id: &TokenId) {
+        let is_stored = self.base.token(id.as_str()).is_some() && !self.tokens.contains_key(id);
+        let created = self.tokens.keys().filter(|id| self.base.token(id.as_str()).is_none()).count();
+        let left = (self.base.token_count() + created).saturating_sub(self.removed_tokens.len());
+        if is_stored && left > 1 && self.count_owned_by(id) == 0 {
+            self.removed_tokens.insert(id.clone());
+        }
     }
 
     /// Takes a token's new state.
@@ -340,6 +354,7 @@ impl<'a> Batch<'a> {
             && self.pruned_tombstones.is_empty()
             && self.events.is_empty()
             && self.tokens.is_empty()
+            && self.removed_tokens.is_empty()
             && self.recorded_keys.is_empty()
     }
 
@@ -410,6 +425,11 @@ impl<'a> Batch<'a> {
         self.tokens.values().map(|token| &**token)
     }
 
+    /// Tokens that are removed.
+    pub(super) fn removed_tokens(&self) -> &BTreeSet<TokenId> {
+        &self.removed_tokens
+    }
+
     /// The idempotency records that this batch makes, by key.
     pub(super) fn new_idempotency_records(&self) -> impl Iterator<Item = (&str, &IdempotencyRecord)> {
         self.recorded_keys.iter().filter_map(|key| Some((&**key, self.idempotency_records.get(key)?)))
@@ -441,6 +461,7 @@ impl<'a> Batch<'a> {
             gone: Vec::new(),
             forgotten: self.pruned_tombstones.into_iter().collect(),
             tokens: self.tokens.into_values().collect(),
+            removed_tokens: self.removed_tokens.into_iter().collect(),
         };
         (changes, self.events)
     }

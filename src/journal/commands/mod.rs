@@ -15,6 +15,7 @@ mod deregister;
 mod heartbeat;
 mod idempotent;
 mod precondition;
+mod prune_tokens;
 mod prune_tombstones;
 mod record_liveness_signs;
 mod record_token_uses;
@@ -31,6 +32,7 @@ pub use heartbeat::{
 };
 pub use idempotent::{IdempotentCommand, IdempotentOutcome, RenderResponse};
 pub use precondition::{ExpectedRevision, ExpectedState, Precondition};
+pub use prune_tokens::PruneTokens;
 pub use prune_tombstones::PruneTombstones;
 pub use record_liveness_signs::RecordLivenessSigns;
 pub use record_token_uses::RecordTokenUses;
@@ -87,7 +89,7 @@ pub trait Command: Send + 'static {
 pub enum Lane {
     /// What operators ask for.
     Operators,
-    /// What the server itself finds out: who is offline, times in the future, signs of life, old tombstones.
+    /// What the server itself finds out: who is offline, times in the future, signs of life, old tombstones and tokens.
     Server,
     /// Registrations, heartbeats and deregistrations of workers.
     Workers,
@@ -162,6 +164,7 @@ mod tests {
             let (changes, events) = batch.into_changes();
             let (mut rows, purged) =
                 (events.len() + changes.workers.len() + changes.tokens.len(), changes.purged.clone());
+            rows += changes.removed_tokens.len();
             let vms_of = |id: &WorkerId| known_vms(&before, id.as_str()).cloned().unwrap_or_default();
             for worker in &changes.workers {
                 let is_gone = |vm: &&Arc<Vm>| worker.vm(vm.id.as_str()).is_none();
@@ -271,5 +274,12 @@ mod tests {
         assert_eq!(cluster.carry_out(&used), 0, "that is recorded already");
         assert_eq!(cluster.carry_out(&revocation), 2);
         assert_eq!(cluster.carry_out(&revocation), 0, "it is revoked already");
+        let known = cluster.snapshot.token(&revocation.id).unwrap();
+        let pruning = PruneTokens { candidates: vec![(known.id.clone(), known.revision)] };
+        assert_eq!(cluster.carry_out(&pruning), 0, "it is the last one");
+        let GeneratedToken { id, hash, .. } = GeneratedToken::new(Role::Viewer);
+        cluster.carry_out(&CreateToken { id, hash, ..creation });
+        assert_eq!(cluster.carry_out(&pruning), 1);
+        assert_eq!(cluster.carry_out(&pruning), 0, "it is gone already");
     }
 }

@@ -32,6 +32,11 @@ pub async fn write_batch(transaction: &DatabaseTransaction, batch: &Batch<'_>) -
     }
 
     TOKENS.run(transaction, &batch.tokens().map(rows::token_row).collect::<Vec<_>>()).await?;
+    let ids: Vec<_> = batch.removed_tokens().iter().map(|id| json!({ "id": id.as_str() })).collect();
+    REMOVED_TOKENS.run(transaction, &ids).await?;
+    if !ids.is_empty() {
+        cluster::Entity::mark_tokens_pruned(rows::signed(batch.revision)).exec(transaction).await?;
+    }
 
     let with = |group| batch.workers_with(group);
     let registrations: Vec<_> = with(ColumnGroup::Registration).map(rows::registration_row).collect();
@@ -229,6 +234,7 @@ const TOKENS: Upsert = Upsert {
     ],
     update: &["revoked_at", "last_used_at", "revision"],
 };
+const REMOVED_TOKENS: Delete = Delete { table: "token", key: &[("id", Type::Text)] };
 const IDEMPOTENCY_RECORDS: Upsert = Upsert {
     table: "idempotency_record",
     key: &["key"],
