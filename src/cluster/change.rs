@@ -26,8 +26,8 @@ pub struct Changes {
     pub forgotten: Vec<WorkerId>,
     /// Tokens that were created or revoked, or of which a use was recorded.
     pub tokens: Vec<Arc<Token>>,
-    /// Tokens that were removed.
-    pub removed_tokens: Vec<TokenId>,
+    /// Tokens that ended long ago and were removed.
+    pub forgotten_tokens: Vec<TokenId>,
 }
 
 /// A step of the cluster from one revision to a later one, as the feed tells it.

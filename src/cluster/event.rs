@@ -88,7 +88,7 @@ impl EventKind {
 impl EventKind {
     /// Whether only operators cause events of this kind. These are kept for longer than others; of a kind that others
     /// cause, too, those are kept for longer that an operator has caused.
-    fn is_by_operators_only(self) -> bool {
+    pub(crate) fn is_by_operators_only(self) -> bool {
         match self {
             Self::WorkerDrained
             | Self::WorkerDrainChanged
@@ -263,6 +263,38 @@ impl FromStr for Cursor {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_filter_is_of_operators_events_if_it_can_match_no_others() {
+        use EventKind::{TokenCreated, VmStopped, WorkerActivated, WorkerDrained, WorkerLeft};
+        let by = |actors: &[Actor]| EventFilter { actors: Some(actors.to_vec()), ..EventFilter::default() };
+        let of = |kinds: &[EventKind]| EventFilter { kinds: Some(kinds.to_vec()), ..EventFilter::default() };
+        let with = |ids: &[&str]| {
+            let ids = ids.iter().map(|id| (*id).to_owned()).collect();
+            EventFilter { actor_token_ids: Some(ids), ..EventFilter::default() }
+        };
+        let about = EventFilter { worker_ids: Some(vec!["w1".to_owned()]), ..EventFilter::default() };
+        let role_of = |id: &str| id.parse::<Role>().ok();
+        for (filter, expected) in [
+            (EventFilter::default(), EventClass::All),
+            (about.clone(), EventClass::All),
+            (by(&[Actor::Operator]), EventClass::ByOperators),
+            (by(&[Actor::Operator, Actor::Server]), EventClass::All),
+            (by(&[Actor::Worker]), EventClass::All),
+            (by(&[]), EventClass::ByOperators),
+            (EventFilter { actors: Some(vec![Actor::Operator]), ..about }, EventClass::ByOperators),
+            (EventFilter { actors: Some(vec![Actor::Operator]), ..of(&[VmStopped]) }, EventClass::ByOperators),
+            (of(&[WorkerDrained, WorkerActivated, TokenCreated]), EventClass::ByOperators),
+            (of(&[WorkerDrained, WorkerLeft]), EventClass::All),
+            (of(&[EventKind::Resync]), EventClass::All),
+            (with(&["viewer", "operator", "admin"]), EventClass::ByOperators),
+            (with(&["admin", "worker"]), EventClass::All),
+            (with(&["admin", "of nobody known"]), EventClass::All),
+            (EventFilter { kinds: Some(vec![WorkerDrained]), ..with(&["worker"]) }, EventClass::ByOperators),
+        ] {
+            assert_eq!(filter.class(role_of), expected, "{filter:?}");
+        }
+    }
 
     #[test]
     fn cursors_read_back_as_what_they_were() {

@@ -169,12 +169,14 @@ impl RetentionPruner {
         ended.sort_by_key(|(at, _)| *at);
         let candidates: Vec<_> = ended
             .into_iter()
-            .map(|(_, token)| (token.id.clone(), token.revision))
-            .filter(|(id, _)| snapshot.count_owned_by(id) == 0)
+            .map(|(_, token)| token.id.clone())
+            .filter(|id| snapshot.count_owned_by(id) == 0)
             .collect();
         // The last token stays, and is no reason for a commit that changes nothing, once a minute for ever.
         let removable = snapshot.token_count().saturating_sub(1);
-        for candidates in candidates.get(..removable.min(candidates.len())).unwrap_or_default().chunks(TOKENS_PER_COMMIT) {
+        for candidates in
+            candidates.get(..removable.min(candidates.len())).unwrap_or_default().chunks(TOKENS_PER_COMMIT)
+        {
             self.journal.commit(PruneTokens { candidates: candidates.to_vec() }).await?;
         }
         Ok(())

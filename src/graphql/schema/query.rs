@@ -162,7 +162,8 @@ impl Query {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "How many at most, up to 500.", default = 100)] first: i32,
-        #[graphql(desc = "Only events after this cursor; from the beginning of what the filter asks for if left out.")] after: Option<Cursor>,
+        #[graphql(desc = "Only events after this cursor; from the beginning of what the filter asks for if left out.")]
+        after: Option<Cursor>,
         #[graphql(desc = "Which events are wanted; all if left out.")] filter: Option<EventFilter>,
     ) -> Result<EventPage> {
         let after = after.as_ref().map(|cursor| cursor.0.as_str());

@@ -1,4 +1,4 @@
-//! The server prunes tokens: it removes those that ended long ago.
+//! The server prunes tokens: it deletes those that ended long ago.
 //!
 //! How long they are kept is not decided here, but in [`retention`](crate::journal::retention). Tokens are revoked by
 //! [`revoke_token`](super::revoke_token), and expire by themselves.
@@ -9,12 +9,12 @@ use crate::cluster::Snapshot;
 use crate::error::Result;
 use crate::journal::batch::Batch;
 
-/// Removes tokens, as far as no worker belongs to them, and one is left. Each is named with the revision of its last
-/// change: one that has changed since is kept.
+/// Removes tokens, as far as they have ended, no worker belongs to them, and one is left: that there is one, even if it has
+/// ended, is why the server asks for tokens.
 #[derive(Clone, Debug)]
 pub struct PruneTokens {
-    /// Tokens that ended, and the revisions of their last changes.
-    pub candidates: Vec<(TokenId, u64)>,
+    /// Their public ids.
+    pub candidates: Vec<TokenId>,
 }
 
 impl Command for PruneTokens {
@@ -29,9 +29,11 @@ impl Command for PruneTokens {
     }
 
     fn decide(&self, batch: &mut Batch<'_>) -> Result<Self::Reply> {
-        for (id, revision) in &self.candidates {
-            if batch.find_token(id.as_str()).is_some_and(|token| token.revision == *revision) {
-                batch.remove_token(id);
+        for id in &self.candidates {
+            let Some(known) = batch.find_token(id.as_str()) else { continue };
+            let has_ended = known.ended_at(batch.at).is_some();
+            if has_ended && batch.count_owned_by(id) == 0 && batch.token_count() > 1 {
+                batch.prune_token(id);
             }
         }
         Ok(())

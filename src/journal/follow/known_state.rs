@@ -208,7 +208,7 @@ impl KnownState {
         let starts_over = base.revision < self.snapshot.revision;
         let is_news = starts_over || revision != self.snapshot.revision;
         let workers = changes.workers.iter().map(|worker| worker.id.clone()).collect();
-        let may_change_tokens = starts_over || !changes.tokens.is_empty() || !changes.removed_tokens.is_empty();
+        let may_change_tokens = starts_over || !changes.tokens.is_empty() || !changes.forgotten_tokens.is_empty();
         let removed = changes.purged.len() + changes.gone.len();
         let snapshot = Arc::new(base.apply(changes, revision));
         let (epoch, ended_silence) = (snapshot.epochs.of(revision).clone(), snapshot.ended_silence());

@@ -84,12 +84,7 @@ impl EventLog {
 
     /// Up to `limit` events after a cursor, or from the beginning of the log on, oldest first, with that beginning: so a
     /// caller notices that events were pruned, and does not take them for events that never were.
-    pub async fn events_after(
-        &self,
-        after: Option<&Cursor>,
-        filter: &EventFilter,
-        limit: u64,
-    ) -> Result<EventLogPage> {
+    pub async fn events_after(&self, after: Option<&Cursor>, filter: &EventFilter, limit: u64) -> Result<EventLogPage> {
         let class = self.class(filter);
         let mut select = match after {
             Some(after) => event::Entity::after(signed(after.revision), i64::from(after.position)),

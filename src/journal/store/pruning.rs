@@ -100,9 +100,8 @@ pub async fn prune_some_operator_events(
         date_back.exec(&*transaction).await?;
         transaction.commit().await?;
     }
-    let must_go = |row: &&event::Model| {
-        row.revision <= operator_events_pruned_through || is_pruned(row) && limits.exclude(row)
-    };
+    let must_go =
+        |row: &&event::Model| row.revision <= operator_events_pruned_through || is_pruned(row) && limits.exclude(row);
     let Some(last) = oldest.iter().rfind(must_go).map(|row| row.revision) else { return Ok(None) };
     let transaction = database.begin_maintenance().await?;
     cluster::Entity::mark_operator_events_pruned(last).exec(&*transaction).await?;

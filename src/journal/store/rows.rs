@@ -128,7 +128,7 @@ pub async fn changes_since(
     if base.revision < pruned_through.tokens {
         let existing: HashSet<String> = token::Entity::ids().into_tuple().all(transaction).await?.into_iter().collect();
         let removed = base.tokens().filter(|token| !existing.contains(token.id.as_str()));
-        changes.removed_tokens.extend(removed.map(|token| token.id.clone()));
+        changes.forgotten_tokens.extend(removed.map(|token| token.id.clone()));
     }
     Ok(changes)
 }
