@@ -1,8 +1,20 @@
-//! The change log: what happened, in the order of commits.
+//! The rows of the change log, and the SQL words by which they are asked for, filtered, put in order and removed.
+//!
+//! What an event means, and the same filter for streams, is in `src/cluster/event.rs`; pages are read in
+//! `src/journal/store/events.rs`, and how long a row is kept is decided in `src/journal/retention.rs`.
 
 use sea_orm::entity::prelude::*;
-use sea_orm::sea_query::{Expr, ExprTrait};
-use sea_orm::{DeleteMany, QueryOrder, Select, UpdateMany};
+use sea_orm::sea_query::{Expr, ExprTrait, Query};
+use sea_orm::{DeleteMany, QueryOrder, QuerySelect, Select, UpdateMany};
+
+use crate::cluster;
+
+/// The word for an operator in the column `actor`.
+const OPERATOR: &str = "operator";
+
+/// The condition of the partial indexes of entries that operators caused, as the migration spells it: a database does
+/// not use such an index for a condition with a parameter in it.
+const BY_OPERATORS: &str = "actor = 'operator'";
 
 /// One entry.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -55,16 +67,31 @@ impl Entity {
             .order_by_asc(Column::Position)
     }
 
-    /// Entries up to a revision.
-    pub fn up_to(revision: i64) -> DeleteMany<Self> {
+    /// Entries after the revision in a column of the cluster's row, oldest first. The row is read by the same statement,
+    /// so that both are of one moment.
+    pub fn after_pruned(through: cluster::Column) -> Select<Self> {
+        let mut row = Query::select();
+        row.column(through).from(cluster::Entity).and_where(cluster::Column::Id.eq(cluster::ID));
+        Self::oldest_first().filter(Expr::col(Column::Revision).gt(Expr::from(row)))
+    }
+
+    /// Removes entries up to a revision.
+    pub fn remove_up_to(revision: i64) -> DeleteMany<Self> {
         Self::delete_many().filter(Column::Revision.lte(revision))
     }
 
-    /// Dates entries up to a revision that are dated later than a moment to that moment.
-    pub fn date_back(revision: i64, moment: DateTimeUtc) -> UpdateMany<Self> {
+    /// Removes entries after one revision and up to another, except for those that operators caused.
+    pub fn remove_others(after: i64, up_to: i64) -> DeleteMany<Self> {
+        let by_others = Column::Actor.is_null().or(Column::Actor.ne(OPERATOR));
+        Self::delete_many().filter(Column::Revision.gt(after)).filter(Column::Revision.lte(up_to)).filter(by_others)
+    }
+
+    /// Dates entries after one revision and up to another that are dated later than a moment to that moment.
+    pub fn date_back(after: i64, up_to: i64, moment: DateTimeUtc) -> UpdateMany<Self> {
         Self::update_many()
             .col_expr(Column::At, Expr::value(moment))
-            .filter(Column::Revision.lte(revision))
+            .filter(Column::Revision.gt(after))
+            .filter(Column::Revision.lte(up_to))
             .filter(Column::At.gt(moment))
     }
 
@@ -73,9 +100,18 @@ impl Entity {
         Self::find().order_by_asc(Column::Revision).order_by_asc(Column::Position)
     }
 
-    /// All entries, newest first.
-    pub fn newest_first() -> Select<Self> {
-        Self::find().order_by_desc(Column::Revision).order_by_desc(Column::Position)
+    /// Revisions of all entries, newest first, one for each entry.
+    pub fn revisions_newest_first() -> Select<Self> {
+        Self::find()
+            .select_only()
+            .column(Column::Revision)
+            .order_by_desc(Column::Revision)
+            .order_by_desc(Column::Position)
+    }
+
+    /// Keeps entries that operators caused, which have indexes of their own.
+    pub fn by_operators() -> sea_orm::sea_query::SimpleExpr {
+        Expr::cust(BY_OPERATORS)
     }
 
     /// Keeps entries about one of these workers.

@@ -1,7 +1,7 @@
 //! Tokens: who may ask, and what. Of the token itself only a hash is stored.
 
 use sea_orm::entity::prelude::*;
-use sea_orm::{QueryOrder, Select};
+use sea_orm::{QueryOrder, QuerySelect, Select};
 
 /// A token.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -44,5 +44,10 @@ impl Entity {
     /// Tokens that have changed after a revision, by id: created, used or revoked.
     pub fn changed_since(revision: i64) -> Select<Self> {
         Self::find().filter(Column::Revision.gt(revision)).order_by_asc(Column::Id)
+    }
+
+    /// The ids of all tokens.
+    pub fn ids() -> Select<Self> {
+        Self::find().select_only().column(Column::Id)
     }
 }

@@ -30,6 +30,14 @@ impl Role {
         }
     }
 
+    /// Whether its holder is an operator in every event that it causes, and never a worker.
+    pub fn acts_as_operator(self) -> bool {
+        match self {
+            Self::Viewer | Self::Operator | Self::Admin => true,
+            Self::Worker => false,
+        }
+    }
+
     /// Whether it may do everything that the other role may. Workers are beside the others, which are a ladder.
     pub fn includes(self, other: Self) -> bool {
         match (self, other) {

@@ -141,6 +141,11 @@ impl Token {
         }
     }
 
+    /// When it ended, by its revocation or by itself, if it has and that was not later than `now`.
+    pub fn ended_at(&self, now: Timestamp) -> Option<Timestamp> {
+        [self.revoked_at, self.expires_at].into_iter().flatten().min().filter(|end| *end <= now)
+    }
+
     /// The only worker that it speaks for.
     pub fn worker_id(&self) -> Option<&str> {
         match &self.scope {

@@ -72,6 +72,17 @@ pub struct ServeOptions {
     #[arg(long, env = "AETHERIUM_KEEP_EVENTS", value_name = "N", default_value_t = Retention::default().max_events)]
     keep_events: u64,
 
+    /// How long events are kept that operators caused, for they are the audit trail; at least as long as others. Tokens
+    /// that ended stay in the list for as long.
+    #[arg(long, env = "AETHERIUM_KEEP_OPERATOR_EVENTS_FOR", value_name = "DURATION",
+          default_value_t = DurationSetting(Retention::default().max_operator_event_age))]
+    keep_operator_events_for: DurationSetting,
+
+    /// How many events that operators caused are kept at most, when other events of their time have gone.
+    #[arg(long, env = "AETHERIUM_KEEP_OPERATOR_EVENTS", value_name = "N",
+          default_value_t = Retention::default().max_operator_events)]
+    keep_operator_events: u64,
+
     /// Leave the tables as they are; without it, they are brought up to date at the start.
     #[arg(long, env = "AETHERIUM_NO_MIGRATE", value_parser = BoolishValueParser::new())]
     no_migrate: bool,
@@ -113,13 +124,18 @@ impl ServeOptions {
         ServerOptions {
             migrate: !self.no_migrate,
             timing,
-            retention: Retention { max_age: self.keep_events_for.0, max_events: self.keep_events },
             http: HttpOptions {
                 cors_origins,
                 allowed_hosts,
                 trusted_proxies: self.trusted_proxies.clone(),
                 cost_limit: CostLimit { per_second: self.max_cost_per_second },
                 ..HttpOptions::default()
+            },
+            retention: Retention {
+                max_age: self.keep_events_for.0,
+                max_events: self.keep_events,
+                max_operator_event_age: self.keep_operator_events_for.0,
+                max_operator_events: self.keep_operator_events,
             },
             graphql: self.graphql.clone().into(),
             ..ServerOptions::new(&self.database.database_url)

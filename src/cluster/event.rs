@@ -1,5 +1,9 @@
-//! Events, which are the entries of the change log, and cursors, which are places in it. Where the log is kept, and for
-//! how long, is the journal's business.
+//! Events, which are the entries of the change log: what each means, and which of them a filter matches, in a stream;
+//! and cursors, which are places in the log.
+//!
+//! Events are recorded by the commands that cause them, in `journal::commands`. Their rows, and the same filter in SQL,
+//! are in `entity/src/event.rs`; pages of them are read in `journal::store::events`, and for how long they are kept is
+//! decided in `journal::retention`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,6 +12,7 @@ use std::sync::Arc;
 use super::MAX_EXACT;
 use super::id::{VmId, WorkerId};
 use super::status::words;
+use crate::auth::Role;
 use crate::clock::Timestamp;
 
 words! {
@@ -83,6 +88,39 @@ impl EventKind {
     }
 }
 
+impl EventKind {
+    /// Whether only operators cause events of this kind. These are kept for longer than others; of a kind that others
+    /// cause, too, those are kept for longer that an operator has caused.
+    pub(crate) fn is_by_operators_only(self) -> bool {
+        match self {
+            Self::WorkerDrained
+            | Self::WorkerDrainChanged
+            | Self::WorkerActivated
+            | Self::TokenCreated
+            | Self::TokenRevoked => true,
+            Self::WorkerRegistered
+            | Self::WorkerRestarted
+            | Self::WorkerOffline
+            | Self::WorkerOnline
+            | Self::WorkerLeft
+            | Self::VmStarted
+            | Self::VmChanged
+            | Self::VmStopped
+            | Self::Synced
+            | Self::Resync => false,
+        }
+    }
+}
+
+/// Which events of the change log are asked for, as far as it matters how long they are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventClass {
+    /// Those that operators caused, and no others.
+    ByOperators,
+    /// All of them, or a part that has others in it.
+    All,
+}
+
 /// One entry of the change log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
@@ -136,6 +174,17 @@ pub struct EventFilter {
 }
 
 impl EventFilter {
+    /// Whether it matches no other events than those that operators caused. `role_of` finds the role of a token by its
+    /// public id: holders of all roles but one are operators in whatever they do.
+    pub fn class(&self, role_of: impl Fn(&str) -> Option<Role>) -> EventClass {
+        let Self { worker_ids: _, kinds, actors, actor_token_ids } = self;
+        let is_of_operator = |id: &String| role_of(id).is_some_and(Role::acts_as_operator);
+        let is_by_operators = actors.as_ref().is_some_and(|actors| actors.iter().all(|it| *it == Actor::Operator))
+            || kinds.as_ref().is_some_and(|kinds| kinds.iter().all(|kind| kind.is_by_operators_only()))
+            || actor_token_ids.as_ref().is_some_and(|ids| ids.iter().all(is_of_operator));
+        if is_by_operators { EventClass::ByOperators } else { EventClass::All }
+    }
+
     /// Whether the event matches.
     pub fn matches(&self, event: &Event) -> bool {
         let Self { worker_ids, kinds, actors, actor_token_ids } = self;
@@ -217,6 +266,38 @@ impl FromStr for Cursor {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_filter_is_of_operators_events_if_it_can_match_no_others() {
+        use EventKind::{TokenCreated, VmStopped, WorkerActivated, WorkerDrained, WorkerLeft};
+        let by = |actors: &[Actor]| EventFilter { actors: Some(actors.to_vec()), ..EventFilter::default() };
+        let of = |kinds: &[EventKind]| EventFilter { kinds: Some(kinds.to_vec()), ..EventFilter::default() };
+        let with = |ids: &[&str]| {
+            let ids = ids.iter().map(|id| (*id).to_owned()).collect();
+            EventFilter { actor_token_ids: Some(ids), ..EventFilter::default() }
+        };
+        let about = EventFilter { worker_ids: Some(vec!["w1".to_owned()]), ..EventFilter::default() };
+        let role_of = |id: &str| id.parse::<Role>().ok();
+        for (filter, expected) in [
+            (EventFilter::default(), EventClass::All),
+            (about.clone(), EventClass::All),
+            (by(&[Actor::Operator]), EventClass::ByOperators),
+            (by(&[Actor::Operator, Actor::Server]), EventClass::All),
+            (by(&[Actor::Worker]), EventClass::All),
+            (by(&[]), EventClass::ByOperators),
+            (EventFilter { actors: Some(vec![Actor::Operator]), ..about }, EventClass::ByOperators),
+            (EventFilter { actors: Some(vec![Actor::Operator]), ..of(&[VmStopped]) }, EventClass::ByOperators),
+            (of(&[WorkerDrained, WorkerActivated, TokenCreated]), EventClass::ByOperators),
+            (of(&[WorkerDrained, WorkerLeft]), EventClass::All),
+            (of(&[EventKind::Resync]), EventClass::All),
+            (with(&["viewer", "operator", "admin"]), EventClass::ByOperators),
+            (with(&["admin", "worker"]), EventClass::All),
+            (with(&["admin", "of nobody known"]), EventClass::All),
+            (EventFilter { kinds: Some(vec![WorkerDrained]), ..with(&["worker"]) }, EventClass::ByOperators),
+        ] {
+            assert_eq!(filter.class(role_of), expected, "{filter:?}");
+        }
+    }
 
     #[test]
     fn cursors_read_back_as_what_they_were() {

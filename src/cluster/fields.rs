@@ -220,7 +220,7 @@ macro_rules! event_fields {
             reason: OptionalText [everywhere] = event.event.reason.as_deref();
             /// What happened, as a sentence.
             message: Text [everywhere] = &*event.event.message;
-            /// Oldest cursor that can still be resumed; told by `RESYNC` only.
+            /// Oldest cursor that can still be resumed with the same filter; told by `RESYNC` only.
             oldest_cursor: OptionalCursor [everywhere] = event.event.oldest_cursor.clone();
         }
     } };

@@ -34,7 +34,7 @@ pub const MAX_EXACT: i64 = 1 << 53;
 
 pub use change::{Change, Changes};
 pub use epoch::{Epoch, Epochs};
-pub use event::{Actor, Audit, Cursor, Event, EventFilter, EventKind, InvalidCursor};
+pub use event::{Actor, Audit, Cursor, Event, EventClass, EventFilter, EventKind, InvalidCursor};
 pub use filter::{LabelFilter, VmFilter, WorkerFacet, WorkerFilter};
 pub(crate) use id::MAX_CHARS;
 pub use id::{InvalidId, VmId, WorkerId};

@@ -39,6 +39,8 @@ pub struct Batch<'a> {
     has_raised_floor: bool,
     events: Vec<Arc<Event>>,
     tokens: BTreeMap<TokenId, Arc<Token>>,
+    /// Tokens that are removed.
+    pruned_tokens: BTreeSet<TokenId>,
     /// Who has sent the command that is decided now.
     caller: Caller,
     /// What the events of that command say of its request.
@@ -122,6 +124,7 @@ impl<'a> Batch<'a> {
             has_raised_floor: false,
             events: Vec::new(),
             tokens: BTreeMap::new(),
+            pruned_tokens: BTreeSet::new(),
             caller: Caller::server(),
             audit: None,
             idempotency_records,
@@ -194,7 +197,19 @@ impl<'a> Batch<'a> {
 
     /// The token with this public id, as it is now in the batch.
     pub fn find_token(&self, id: &str) -> Option<&Arc<Token>> {
-        self.tokens.get(id).or_else(|| self.base.token(id))
+        self.tokens.get(id).or_else(|| self.base.token(id).filter(|_| !self.pruned_tokens.contains(id)))
+    }
+
+    /// How many tokens there are, with those that ended, as it is now in the batch.
+    pub fn token_count(&self) -> usize {
+        let created = self.tokens.keys().filter(|id| self.base.token(id.as_str()).is_none()).count();
+        (self.base.token_count() + created).saturating_sub(self.pruned_tokens.len())
+    }
+
+    /// Removes a token that was created before this batch.
+    pub fn prune_token(&mut self, id: &TokenId) {
+        self.tokens.remove(id);
+        self.pruned_tokens.insert(id.clone());
     }
 
     /// Takes a token's new state.
@@ -294,6 +309,8 @@ impl<'a> Batch<'a> {
     }
 
     fn push_event(&mut self, actor: Actor, kind: EventKind, worker_id: Option<WorkerId>, details: EventDetails) {
+        // A filter by such kinds would not find it once other events of its time have been pruned.
+        debug_assert!(actor == Actor::Operator || !kind.is_by_operators_only(), "{kind} by {actor}");
         let EventDetails { vm_id, reason, message } = details;
         let audit = match actor {
             // What the server finds out was nobody's request, even if one showed it.
@@ -345,6 +362,7 @@ impl<'a> Batch<'a> {
             && self.pruned_tombstones.is_empty()
             && self.events.is_empty()
             && self.tokens.is_empty()
+            && self.pruned_tokens.is_empty()
             && self.recorded_keys.is_empty()
     }
 
@@ -415,6 +433,11 @@ impl<'a> Batch<'a> {
         self.tokens.values().map(|token| &**token)
     }
 
+    /// Tokens that are removed.
+    pub(super) fn pruned_tokens(&self) -> &BTreeSet<TokenId> {
+        &self.pruned_tokens
+    }
+
     /// The idempotency records that this batch makes, by key.
     pub(super) fn new_idempotency_records(&self) -> impl Iterator<Item = (&str, &IdempotencyRecord)> {
         self.recorded_keys.iter().filter_map(|key| Some((&**key, self.idempotency_records.get(key)?)))
@@ -446,6 +469,7 @@ impl<'a> Batch<'a> {
             gone: Vec::new(),
             forgotten: self.pruned_tombstones.into_iter().collect(),
             tokens: self.tokens.into_values().collect(),
+            forgotten_tokens: self.pruned_tokens.into_iter().collect(),
         };
         (changes, self.events)
     }

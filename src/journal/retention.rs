@@ -1,9 +1,12 @@
-//! Retention: for how long events, idempotency records and tombstones are kept, and the background task that prunes
-//! them.
+//! Retention: for how long events, idempotency records, tombstones and tokens that ended are kept, and the background
+//! task that prunes them.
 //!
 //! Events and idempotency records are no part of the state, and each server [removes](super::store::pruning) old ones
-//! beside the writer. Tombstones are part of the state: they are removed by a command like any other change. The task also
-//! records when tokens were last used, which is as little urgent.
+//! beside the writer. Tombstones and tokens are part of the state: they are removed by a command like any other change.
+//! The task also records when tokens were last used, which is as little urgent.
+//!
+//! Events that operators caused are kept for longer than others, and counted by themselves: one update of all agents
+//! causes more events than operators do in a year, and would push what they did out of the log.
 
 use std::time::Duration;
 
@@ -13,12 +16,14 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::commands::{PruneTombstones, RecordTokenUses};
+use super::commands::{PruneTokens, PruneTombstones, RecordTokenUses};
 use super::handle::Journal;
 use super::store::pruning::{
-    EventLimits, date_back_idempotency_records, prune_idempotency_records, prune_some_events, surplus_revision,
+    EventLimits, date_back_idempotency_records, prune_idempotency_records, prune_some_events,
+    prune_some_operator_events, surplus_revision,
 };
 use crate::clock::{Clock, Timestamp};
+use crate::cluster::EventClass;
 use crate::error::Result;
 
 /// How often to prune.
@@ -29,6 +34,9 @@ const TOMBSTONES_PER_COMMIT: usize = 2_000;
 
 /// How many uses of tokens one commit records.
 const TOKEN_USES_PER_COMMIT: usize = 2_000;
+
+/// How many tokens one commit removes.
+const TOKENS_PER_COMMIT: usize = 2_000;
 
 /// How long an idempotency record is kept: longer than any client keeps trying.
 const IDEMPOTENCY_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
@@ -55,18 +63,29 @@ const MAX_TOMBSTONES: usize = 100_000;
 pub struct Retention {
     /// Events older than this are pruned.
     pub max_age: Duration,
-    /// Of more events than this, the oldest are pruned.
+    /// Of more events than this, the oldest are pruned. Those that operators caused count as well.
     pub max_events: u64,
+    /// Events that operators caused are kept for this long, and until other events of their time are pruned. Tokens that
+    /// ended are kept for as long, so that what was done with one can be read with its name and role.
+    pub max_operator_event_age: Duration,
+    /// Of more events that operators caused than this, the oldest are pruned once other events of their time are.
+    pub max_operator_events: u64,
 }
 
 impl Default for Retention {
-    /// A week, as long as that is not more than some 200 MB.
+    /// A week, as long as that is not more than some 200 MB, and a year of what operators did, as long as that is not more
+    /// than 300 MB: 2,700 acts a day.
     fn default() -> Self {
-        Self { max_age: Duration::from_secs(7 * 24 * 60 * 60), max_events: 1_000_000 }
+        Self {
+            max_age: Duration::from_secs(7 * 24 * 60 * 60),
+            max_events: 1_000_000,
+            max_operator_event_age: Duration::from_secs(365 * 24 * 60 * 60),
+            max_operator_events: 1_000_000,
+        }
     }
 }
 
-/// Prunes old events, idempotency records and tombstones.
+/// Prunes old events, idempotency records, tombstones and tokens.
 #[derive(Debug)]
 pub struct RetentionPruner {
     journal: Journal,
@@ -100,7 +119,8 @@ impl RetentionPruner {
         // Each kind is pruned even if the others cannot be.
         let (events, records) = (self.prune_events().await, self.prune_idempotency_records().await);
         let (tombstones, uses) = (self.prune_tombstones().await, self.record_token_uses().await);
-        tombstones.and(uses).and(records).and(events)
+        let tokens = self.prune_tokens().await;
+        tombstones.and(uses).and(tokens).and(records).and(events)
     }
 
     /// Records when tokens were last used, as far as requests have noted it since the last time.
@@ -139,19 +159,46 @@ impl RetentionPruner {
         Ok(())
     }
 
+    /// Tokens that ended long ago, those first that ended first: of the last ones, the latest stays.
+    async fn prune_tokens(&self) -> Result<()> {
+        let now = self.clock.now();
+        let too_old = before(now, self.retention.max_operator_event_age.max(self.retention.max_age));
+        let snapshot = self.journal.snapshot();
+        let ended = snapshot.tokens().filter_map(|token| Some((token.ended_at(now)?, token)));
+        let mut ended: Vec<_> = ended.filter(|(at, _)| *at < too_old).collect();
+        ended.sort_by_key(|(at, _)| *at);
+        let candidates: Vec<_> = ended
+            .into_iter()
+            .map(|(_, token)| token.id.clone())
+            .filter(|id| snapshot.count_owned_by(id) == 0)
+            .collect();
+        // The last token stays, and is no reason for a commit that changes nothing, once a minute for ever.
+        let removable = snapshot.token_count().saturating_sub(1);
+        for candidates in
+            candidates.get(..removable.min(candidates.len())).unwrap_or_default().chunks(TOKENS_PER_COMMIT)
+        {
+            self.journal.commit(PruneTokens { candidates: candidates.to_vec() }).await?;
+        }
+        Ok(())
+    }
+
     async fn prune_events(&self) -> Result<u64> {
         let database = self.journal.database();
-        let surplus_revision = surplus_revision(database, self.retention.max_events).await?;
+        let Retention { max_age, max_events, max_operator_event_age, max_operator_events } = self.retention;
+        let limits = |now, max_age, surplus_revision| EventLimits { oldest: before(now, max_age), surplus_revision };
         let mut removed = 0;
-        loop {
-            let now = self.clock.now();
-            let limits = EventLimits { oldest: now - self.retention.max_age, surplus_revision };
-            let step = prune_some_events(database, limits, now).await?;
-            if step == 0 {
-                return Ok(removed);
-            }
+        let surplus = surplus_revision(database, EventClass::All, max_events).await?;
+        let now = || self.clock.now();
+        while let Some(step) = prune_some_events(database, limits(now(), max_age, surplus), now()).await? {
             removed += step;
         }
+        // Those of operators come second: they do not go before others of their time.
+        let surplus = surplus_revision(database, EventClass::ByOperators, max_operator_events).await?;
+        let limits = |now| limits(now, max_operator_event_age, surplus);
+        while let Some(step) = prune_some_operator_events(database, limits(now()), now()).await? {
+            removed += step;
+        }
+        Ok(removed)
     }
 
     async fn prune_idempotency_records(&self) -> Result<()> {
@@ -164,4 +211,10 @@ impl RetentionPruner {
         }
         Ok(())
     }
+}
+
+/// The moment that was so long before another one.
+fn before(now: Timestamp, age: Duration) -> Timestamp {
+    let age = TimeDelta::from_std(age).unwrap_or(TimeDelta::MAX);
+    now.checked_sub_signed(age).unwrap_or(Timestamp::MIN_UTC)
 }

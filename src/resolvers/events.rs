@@ -65,7 +65,8 @@ pub struct WorkerEventsKey {
 }
 
 impl Resolvers {
-    /// The change log after a cursor, oldest first; from its beginning without one.
+    /// The change log after a cursor, oldest first; from its beginning without one. Where it begins depends on the filter:
+    /// what operators did is kept for longer than other events.
     pub async fn list_events(
         &self,
         reading: &Reading,
@@ -84,12 +85,11 @@ impl Resolvers {
         let is_ahead = after.as_ref().is_some_and(|after| after.revision > reading.revision());
         let later = known.filter(|_| is_ahead).map(|snapshot| self.reading(snapshot));
         let reading = later.as_ref().unwrap_or(reading);
-        let start = after.clone().unwrap_or_else(|| reading.view.snapshot.cursor_after(0));
         let page = self
             .journal
             .for_server()
             .event_log()
-            .events_after(&start, filter, limit + 1)
+            .events_after(after.as_ref(), filter, limit + 1)
             .await
             .inspect_err(log_unreadable)?;
         if let Some(after) = after.as_ref().filter(|after| !page.follows(after)) {
@@ -113,7 +113,7 @@ impl Resolvers {
         Ok(EventPage { nodes, end_cursor, has_next_page })
     }
 
-    /// The latest events of workers, newest first: one statement for all keys that differ in the worker only.
+    /// The latest events of workers, newest first, as far back as all events are kept: one statement for all keys that differ in the worker only.
     pub async fn load_worker_events(
         &self,
         caller: &Caller,

@@ -253,7 +253,7 @@ impl EventWatch {
 
     /// The database was set back: what was sent may not be in it.
     async fn start_over(&mut self) {
-        match self.resolvers.journal.for_server().event_log().range().await {
+        match self.resolvers.journal.for_server().event_log().range(&self.filter).await {
             Ok(LogRange { start, .. }) => self.resync(start, "The database was set back to an earlier state"),
             // The log is read again, and then tells the same.
             Err(_) => self.is_behind = true,
@@ -266,11 +266,11 @@ impl EventWatch {
         // A cursor from another server may be ahead of this server, but not for long: if the database has its revision
         // and this server has not, the reader is refused, comes back, and loses nothing.
         let Some(snapshot) = journal.snapshot_at_cursor(&self.cursor).await? else {
-            let LogRange { start, .. } = journal.event_log().range().await?;
+            let LogRange { start, .. } = journal.event_log().range(&self.filter).await?;
             self.resync(start, "That cursor is not of this database as it is now");
             return Ok(());
         };
-        let mut page = journal.event_log().events_after(&self.cursor, &self.filter, PAGE as u64).await?;
+        let mut page = journal.event_log().events_after(Some(&self.cursor), &self.filter, PAGE as u64).await?;
         if !page.follows(&self.cursor) {
             self.resync(page.start, "Events after that cursor have left the change log");
             return Ok(());

@@ -201,7 +201,10 @@ async fn the_walks_through_the_protocols_can_be_walked() {
         "Commands that must be carried out once",
     ];
     assert_eq!(rest, expected);
-    assert_eq!(walk("docs/graphql-api.md").await, ["A worker to look at", "A query", "A page", "A mutation"]);
+    assert_eq!(
+        walk("docs/graphql-api.md").await,
+        ["A worker to look at", "A query", "A page", "Who did what", "A mutation"]
+    );
     assert_eq!(walk("docs/live.md").await, ["Long polls"]);
 }
 

@@ -1462,7 +1462,11 @@ on_both_databases! {
 
     // What a clock that was ahead has dated leaves in its turn, and pushes nothing newer out.
     async fn entries_of_a_clock_that_was_ahead_age_as_others_do(db: TestDatabase) {
-        let cluster = TestCluster::configured(&db, |options| options.retention.max_age = seconds(3_600)).await;
+        let cluster = TestCluster::configured(&db, |options| {
+            options.retention.max_age = seconds(3_600);
+            options.retention.max_operator_event_age = seconds(3_600);
+        })
+        .await;
         let clock = cluster.clock();
         clock.set(clock.now() + TimeDelta::days(365));
         cluster.add([worker("w1")]).await;

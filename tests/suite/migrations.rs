@@ -160,7 +160,9 @@ on_both_databases! {
         let rows = rows_of(&database, &kept).await;
         assert!(rows.iter().all(|rows| *rows > 0), "{rows:?}");
         assert_eq!(rows_of(&database, &["token"]).await, [1]);
-        database.migrate_back(1).await.unwrap();
+        let tokens = Migrator::migrations().iter().position(|one| one.name().ends_with("tokens")).unwrap();
+        let steps = u32::try_from(Migrator::migrations().len() - tokens).unwrap();
+        database.migrate_back(steps).await.unwrap();
         database.migrate().await.unwrap();
         assert_eq!(rows_of(&database, &kept).await, rows);
         assert_eq!(rows_of(&database, &["token"]).await, [0]);

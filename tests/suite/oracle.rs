@@ -291,7 +291,7 @@ async fn follow(
 /// What the event table holds after a cursor.
 async fn recorded(cluster: &TestCluster, start: &Cursor, worker: Option<&str>) -> Vec<Told> {
     let filter = EventFilter { worker_ids: worker.map(|id| vec![id.to_owned()]), ..Default::default() };
-    let page = cluster.server().journal().event_log().events_after(start, &filter, 10_000_000).await.unwrap();
+    let page = cluster.server().journal().event_log().events_after(Some(start), &filter, 10_000_000).await.unwrap();
     let told = page.events.iter().map(|event| Told {
         cursor: event.cursor.to_string(),
         kind: event.kind.as_str().to_owned(),

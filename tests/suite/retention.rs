@@ -1,5 +1,5 @@
 //! The change log does not grow for ever: what leaves it, what stays, and how whoever wanted to read what has left is
-//! told.
+//! told. That operators' events stay for longer is in `operator_events`; here they leave as others do.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -24,6 +24,8 @@ async fn keeping(database: &TestDatabase, max_age: Duration, max_events: u64) ->
     TestCluster::configured(database, |options| {
         options.retention.max_age = max_age;
         options.retention.max_events = max_events;
+        options.retention.max_operator_event_age = Duration::ZERO;
+        options.retention.max_operator_events = 0;
     })
     .await
 }
@@ -80,7 +82,8 @@ async fn happen_at_once(cluster: &TestCluster, prefix: &str, count: usize) {
 async fn logged(cluster: &TestCluster) -> Vec<String> {
     let journal = cluster.server().journal();
     let start = journal.snapshot().cursor_after(0);
-    let page = journal.event_log().events_after(&start, &EventFilter::default(), u64::from(u32::MAX)).await.unwrap();
+    let page =
+        journal.event_log().events_after(Some(&start), &EventFilter::default(), u64::from(u32::MAX)).await.unwrap();
     page.events.iter().map(|event| event.cursor.to_string()).collect()
 }
 
@@ -567,6 +570,7 @@ on_both_databases! {
 fn a_log_of_a_week_is_kept_unless_told_otherwise() {
     let usual = aetherium::journal::Retention::default();
     assert_eq!((usual.max_age, usual.max_events), (Duration::from_secs(7 * 24 * 3_600), 1_000_000));
+    assert_eq!((usual.max_operator_event_age, usual.max_operator_events), (LONG, 1_000_000));
 }
 
 // What another server has committed is in the database before this server has seen it: no gap, only a little later. On

@@ -123,7 +123,7 @@ pub struct EventFilter {
     worker_ids: Option<Vec<ID>>,
     /// Of one of these kinds.
     kinds: Option<Vec<value_types::ClusterEventKind>>,
-    /// Caused by one of these.
+    /// Caused by one of these. Those of `OPERATOR` alone are kept for longer than others.
     actors: Option<Vec<value_types::EventActor>>,
     /// Caused with one of these tokens, by their public ids.
     actor_token_ids: Option<Vec<ID>>,

@@ -163,7 +163,8 @@ worker_fields!(object {
         VmConnection::of(ctx, page_of_worker_vms(&self.0, &filter, &request)?)
     }
 
-    /// What happened to this worker, newest first; read from the change log.
+    /// What happened to this worker, newest first, as far back as the change log has all events. What operators did before
+    /// that is in `events` with a filter of `workerIds` and `actors`.
     async fn events(
         &self,
         ctx: &Context<'_>,

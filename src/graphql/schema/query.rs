@@ -156,12 +156,14 @@ impl Query {
         Some(list())
     }
 
-    /// The change log, oldest first.
+    /// The change log, oldest first. What operators did is kept for longer than other events: a filter that asks for
+    /// nothing else reaches further back.
     async fn events(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "How many at most, up to 500.", default = 100)] first: i32,
-        #[graphql(desc = "Only events after this cursor; from the beginning if left out.")] after: Option<Cursor>,
+        #[graphql(desc = "Only events after this cursor; from the beginning of what the filter asks for if left out.")]
+        after: Option<Cursor>,
         #[graphql(desc = "Which events are wanted; all if left out.")] filter: Option<EventFilter>,
     ) -> Result<EventPage> {
         let after = after.as_ref().map(|cursor| cursor.0.as_str());

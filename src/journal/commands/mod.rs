@@ -15,6 +15,7 @@ mod deregister;
 mod heartbeat;
 mod idempotent;
 mod precondition;
+mod prune_tokens;
 mod prune_tombstones;
 mod record_failed_authentications;
 mod record_liveness_signs;
@@ -32,6 +33,7 @@ pub use heartbeat::{
 };
 pub use idempotent::{IdempotentCommand, IdempotentOutcome, RenderResponse};
 pub use precondition::{ExpectedRevision, ExpectedState, Precondition};
+pub use prune_tokens::PruneTokens;
 pub use prune_tombstones::PruneTombstones;
 pub use record_failed_authentications::RecordFailedAuthentications;
 pub use record_liveness_signs::RecordLivenessSigns;
@@ -89,7 +91,7 @@ pub trait Command: Send + 'static {
 pub enum Lane {
     /// What operators ask for.
     Operators,
-    /// What the server itself finds out: who is offline, times in the future, signs of life, old tombstones.
+    /// What the server itself finds out: who is offline, times in the future, signs of life, old tombstones and tokens.
     Server,
     /// Registrations, heartbeats and deregistrations of workers.
     Workers,
@@ -143,7 +145,7 @@ mod tests {
     use chrono::TimeDelta;
 
     use super::*;
-    use crate::auth::{GeneratedToken, Role, TokenScope};
+    use crate::auth::{GeneratedToken, Role, TokenId, TokenScope};
     use crate::clock::{Clock, Timestamp};
     use crate::cluster::{Actor, Identity, Vm, VmStatus, WorkerId};
     use crate::journal::liveness_signs::{LivenessSigns, NotedSign};
@@ -164,6 +166,7 @@ mod tests {
             let (changes, events) = batch.into_changes();
             let (mut rows, purged) =
                 (events.len() + changes.workers.len() + changes.tokens.len(), changes.purged.clone());
+            rows += changes.forgotten_tokens.len();
             let vms_of = |id: &WorkerId| known_vms(&before, id.as_str()).cloned().unwrap_or_default();
             for worker in &changes.workers {
                 let is_gone = |vm: &&Arc<Vm>| worker.vm(vm.id.as_str()).is_none();
@@ -273,5 +276,11 @@ mod tests {
         assert_eq!(cluster.carry_out(&used), 0, "that is recorded already");
         assert_eq!(cluster.carry_out(&revocation), 2);
         assert_eq!(cluster.carry_out(&revocation), 0, "it is revoked already");
+        let pruning = PruneTokens { candidates: vec![TokenId::parse(&revocation.id).unwrap()] };
+        assert_eq!(cluster.carry_out(&pruning), 0, "it is the last one");
+        let GeneratedToken { id, hash, .. } = GeneratedToken::new(Role::Viewer);
+        cluster.carry_out(&CreateToken { id, hash, ..creation });
+        assert_eq!(cluster.carry_out(&pruning), 1);
+        assert_eq!(cluster.carry_out(&pruning), 0, "it is gone already");
     }
 }

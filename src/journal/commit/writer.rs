@@ -317,12 +317,12 @@ impl Writer {
         if let Some(now) = now {
             self.clock.observe(now);
         }
-        let ClusterRow { revision, epoch, incarnation_floor, tombstones_pruned_through } = row;
+        let ClusterRow { revision, epoch, incarnation_floor, pruned_through } = row;
         let known = self.known.snapshot();
         let is_latest = revision == known.revision + 1 && epoch == **known.epochs.latest();
         self.known.set_probably_latest(is_latest);
         if !is_latest {
-            self.known.catch_up(&transaction, revision - 1, &epoch, tombstones_pruned_through).await?;
+            self.known.catch_up(&transaction, revision - 1, &epoch, pruned_through).await?;
             if !self.known.has_epoch() {
                 // The database was restored. What is committed to it belongs to another epoch than what it has lost.
                 transaction.rollback().await.map_err(Error::from)?;

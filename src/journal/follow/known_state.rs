@@ -18,7 +18,7 @@ use crate::cluster::{Change, Changes, Epochs, Event, Snapshot};
 use crate::error::Result;
 use crate::journal::feed::ChangeFeed;
 use crate::journal::published::Published;
-use crate::journal::store::cluster_row::{ClusterRow, LatestCommit, begin_reading, database_time};
+use crate::journal::store::cluster_row::{ClusterRow, LatestCommit, PrunedThrough, begin_reading, database_time};
 use crate::journal::store::database::Database;
 use crate::journal::store::rows;
 
@@ -107,8 +107,8 @@ impl KnownState {
         }
         if latest.revision != self.snapshot.revision || latest.epoch != **self.snapshot.epochs.latest() {
             let transaction = begin_reading(&readers).await?;
-            let ClusterRow { revision, epoch, tombstones_pruned_through, .. } = ClusterRow::read(&transaction).await?;
-            self.catch_up(&transaction, revision, &epoch, tombstones_pruned_through).await?;
+            let ClusterRow { revision, epoch, pruned_through, .. } = ClusterRow::read(&transaction).await?;
+            self.catch_up(&transaction, revision, &epoch, pruned_through).await?;
             transaction.commit().await?;
         }
         // An epoch is not left to the next commit of this server, because others may not have noticed that the database
@@ -128,7 +128,7 @@ impl KnownState {
         transaction: &DatabaseTransaction,
         revision: u64,
         epoch: &str,
-        tombstones_pruned_through: u64,
+        pruned_through: PrunedThrough,
     ) -> Result<()> {
         let epochs = if epoch == &**self.snapshot.epochs.latest() {
             self.snapshot.epochs.clone()
@@ -136,7 +136,7 @@ impl KnownState {
             rows::read_epochs(transaction).await?
         };
         let base = self.base_for(revision, epochs);
-        let changes = rows::changes_since(transaction, &base, tombstones_pruned_through).await?;
+        let changes = rows::changes_since(transaction, &base, pruned_through).await?;
         self.publish(&base, changes, revision, self.clock.now(), None);
         Ok(())
     }
@@ -208,7 +208,7 @@ impl KnownState {
         let starts_over = base.revision < self.snapshot.revision;
         let is_news = starts_over || revision != self.snapshot.revision;
         let workers = changes.workers.iter().map(|worker| worker.id.clone()).collect();
-        let may_change_tokens = starts_over || !changes.tokens.is_empty();
+        let may_change_tokens = starts_over || !changes.tokens.is_empty() || !changes.forgotten_tokens.is_empty();
         let removed = changes.purged.len() + changes.gone.len();
         let snapshot = Arc::new(base.apply(changes, revision));
         let (epoch, ended_silence) = (snapshot.epochs.of(revision).clone(), snapshot.ended_silence());
@@ -246,7 +246,7 @@ pub async fn load(database: &Database, clock: &Clock) -> Result<Snapshot> {
     let transaction = begin_reading(&readers).await?;
     let ClusterRow { revision, .. } = ClusterRow::read(&transaction).await?;
     let base = Snapshot::empty(rows::read_epochs(&transaction).await?);
-    let changes = rows::changes_since(&transaction, &base, 0).await?;
+    let changes = rows::changes_since(&transaction, &base, PrunedThrough::default()).await?;
     transaction.commit().await?;
     Ok(base.apply(changes, revision))
 }

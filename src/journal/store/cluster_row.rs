@@ -20,8 +20,18 @@ pub struct ClusterRow {
     pub epoch: String,
     /// Incarnations that are handed out are above this.
     pub incarnation_floor: u64,
+    /// How far rows are removed that carry the revision of their last change.
+    pub pruned_through: PrunedThrough,
+}
+
+/// Up to which revisions rows may be missing of what is found by the revision of its last change: servers whose state is
+/// older do not learn from rows what is gone.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PrunedThrough {
     /// Tombstones of workers that were purged up to this revision may be missing.
-    pub tombstones_pruned_through: u64,
+    pub tombstones: u64,
+    /// Tokens may have been removed up to this revision.
+    pub tokens: u64,
 }
 
 /// What a poll for commits of other servers finds.
@@ -44,11 +54,12 @@ impl ClusterRow {
         let sql = match backend {
             DbBackend::Postgres => {
                 "UPDATE cluster SET revision = revision + 1 WHERE id = 1 \
-                 RETURNING revision, epoch, incarnation_floor, tombstones_pruned_through, clock_timestamp() AS now"
+                 RETURNING revision, epoch, incarnation_floor, tombstones_pruned_through, tokens_pruned_through, \
+                 clock_timestamp() AS now"
             }
             _ => {
                 "UPDATE cluster SET revision = revision + 1 WHERE id = 1 \
-                 RETURNING revision, epoch, incarnation_floor, tombstones_pruned_through"
+                 RETURNING revision, epoch, incarnation_floor, tombstones_pruned_through, tokens_pruned_through"
             }
         };
         let statement = Statement::from_string(backend, sql);
@@ -62,7 +73,10 @@ impl ClusterRow {
             revision: number("revision")?,
             epoch: row.try_get("", "epoch")?,
             incarnation_floor: number("incarnation_floor")?,
-            tombstones_pruned_through: number("tombstones_pruned_through")?,
+            pruned_through: PrunedThrough {
+                tombstones: number("tombstones_pruned_through")?,
+                tokens: number("tokens_pruned_through")?,
+            },
         };
         Ok((row, now))
     }
@@ -75,7 +89,10 @@ impl ClusterRow {
             revision: unsigned(row.revision),
             epoch: row.epoch,
             incarnation_floor: unsigned(row.incarnation_floor),
-            tombstones_pruned_through: unsigned(row.tombstones_pruned_through),
+            pruned_through: PrunedThrough {
+                tombstones: unsigned(row.tombstones_pruned_through),
+                tokens: unsigned(row.tokens_pruned_through),
+            },
         })
     }
 }

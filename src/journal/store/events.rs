@@ -1,7 +1,9 @@
 //! The event log, read from the database: history is too long for memory.
 //!
 //! Events are written with the batch that made them ([`write_batch`](super::write_batch)), and removed by
-//! [`pruning`](super::pruning). Streams of events as they happen come from the [feed](crate::journal::feed).
+//! [`pruning`](super::pruning): those that operators caused later than others, so that the log begins at one of two
+//! places, by what is [asked for](EventClass). The words of SQL are in `entity/src/event.rs`, and what an event means in
+//! [`cluster::event`](crate::cluster::Event). Streams of events as they happen come from the [feed](crate::journal::feed).
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +17,7 @@ use super::database::Database;
 use super::rows;
 use super::rows::signed;
 use crate::auth::TokenId;
-use crate::cluster::{Actor, Cursor, Event, EventFilter, EventKind, WorkerId};
+use crate::cluster::{Actor, Cursor, Event, EventClass, EventFilter, EventKind, WorkerId};
 use crate::error::{Error, Result};
 use crate::journal::published::Published;
 
@@ -52,7 +54,7 @@ struct SharedPage {
 /// Where the log begins and ends.
 #[derive(Clone, Debug)]
 pub struct LogRange {
-    /// Where it begins: what came before may have been pruned.
+    /// Where it begins, for what is asked for: of that, what came before may have been pruned.
     pub start: Cursor,
     /// The revision of the database, which may be later than what this server has seen.
     pub revision: u64,
@@ -63,7 +65,7 @@ pub struct LogRange {
 pub struct EventLogPage {
     /// The events, oldest first.
     pub events: Vec<Arc<Event>>,
-    /// Where the log begins.
+    /// Where the log begins, for what was asked for.
     pub start: Cursor,
 }
 
@@ -80,10 +82,21 @@ impl EventLog {
         Self { database, published, permits: Arc::new(Semaphore::new(READERS)), shared: Arc::default() }
     }
 
-    /// Up to `limit` events after a cursor, oldest first, with the beginning of the log: so a caller notices that
-    /// events were pruned, and does not take them for events that never were.
-    pub async fn events_after(&self, after: &Cursor, filter: &EventFilter, limit: u64) -> Result<EventLogPage> {
-        let mut select = event::Entity::after(signed(after.revision), i64::from(after.position));
+    /// Up to `limit` events after a cursor, or from the beginning of the log on, oldest first, with that beginning: so a
+    /// caller notices that events were pruned, and does not take them for events that never were.
+    pub async fn events_after(&self, after: Option<&Cursor>, filter: &EventFilter, limit: u64) -> Result<EventLogPage> {
+        let class = self.class(filter);
+        let mut select = match after {
+            Some(after) => event::Entity::after(signed(after.revision), i64::from(after.position)),
+            None => event::Entity::after_pruned(match class {
+                EventClass::All => cluster::Column::EventsPrunedThrough,
+                EventClass::ByOperators => cluster::Column::OperatorEventsPrunedThrough,
+            }),
+        };
+        if class == EventClass::ByOperators {
+            // The filter says so already, but not in the words of the indexes.
+            select = select.filter(event::Entity::by_operators());
+        }
         if let Some(worker_ids) = &filter.worker_ids {
             // No worker has an invalid id, and not every database takes every text: PostgreSQL refuses NUL.
             let ids = worker_ids.iter().filter(|id| WorkerId::parse(id).is_ok());
@@ -103,7 +116,7 @@ impl EventLog {
         let permit = self.acquire_permit().await?;
         // The events are read before the beginning, which is moved before events are removed.
         let rows = select.limit(limit).all(&*self.database.readers()).await?;
-        let LogRange { start, .. } = self.read_range(&permit).await?;
+        let LogRange { start, .. } = self.read_range(&permit, class).await?;
         Ok(EventLogPage { events: self.read(rows)?, start })
     }
 
@@ -112,7 +125,7 @@ impl EventLog {
     pub async fn shared_events(&self, after: &Cursor, up_to: u64) -> Result<(Arc<EventLogPage>, bool)> {
         let page = self.shared_page(after, up_to);
         let read = async || {
-            let mut page = self.events_after(after, &EventFilter::default(), SHARED_PAGE as u64).await?;
+            let mut page = self.events_after(Some(after), &EventFilter::default(), SHARED_PAGE as u64).await?;
             // The log may have later events by now, which are asked for with a later revision.
             page.events.retain(|event| event.cursor.revision <= up_to);
             Ok::<_, Error>(Arc::new(page))
@@ -135,9 +148,14 @@ impl EventLog {
         page
     }
 
-    /// Where the log begins and ends.
-    pub async fn range(&self) -> Result<LogRange> {
-        self.read_range(&self.acquire_permit().await?).await
+    /// Where the log begins and ends for whoever asks with a filter.
+    pub async fn range(&self, filter: &EventFilter) -> Result<LogRange> {
+        self.read_range(&self.acquire_permit().await?, self.class(filter)).await
+    }
+
+    fn class(&self, filter: &EventFilter) -> EventClass {
+        let published = self.published.load();
+        filter.class(|id| published.snapshot.token(id).map(|token| token.role))
     }
 
     /// The revision of the database and the name of its last epoch, which may be later than what this server has seen.
@@ -146,9 +164,13 @@ impl EventLog {
         Ok(row.map(|row| (unsigned(row.revision), row.epoch)).unwrap_or_default())
     }
 
-    async fn read_range(&self, _permit: &SemaphorePermit<'_>) -> Result<LogRange> {
+    async fn read_range(&self, _permit: &SemaphorePermit<'_>, class: EventClass) -> Result<LogRange> {
         let row = cluster::Entity::find_by_id(cluster::ID).one(&*self.database.readers()).await?;
-        let (start, revision) = row.map_or((0, 0), |row| (unsigned(row.events_pruned_through), unsigned(row.revision)));
+        let pruned_through = |row: &cluster::Model| match class {
+            EventClass::All => row.events_pruned_through,
+            EventClass::ByOperators => row.operator_events_pruned_through,
+        };
+        let (start, revision) = row.map_or((0, 0), |row| (unsigned(pruned_through(&row)), unsigned(row.revision)));
         Ok(LogRange { start: self.published.load().snapshot.cursor_after(start), revision })
     }
 
@@ -158,7 +180,8 @@ impl EventLog {
     }
 
     /// Up to `limit` events about each of these workers, newest first, before a cursor: one statement, however many
-    /// workers.
+    /// workers. They end where the log of all events begins: what operators did before that would be taken for all that
+    /// happened.
     pub async fn latest_events(
         &self,
         worker_ids: &[Arc<str>],
@@ -172,12 +195,14 @@ impl EventLog {
                 "json_each(?1) AS wanted CROSS JOIN event ON event.rowid IN ( \
                    SELECT past.rowid FROM event AS past \
                    WHERE past.worker_id = wanted.value AND (past.revision, past.position) < (?2, ?3) \
+                   AND past.revision > (SELECT events_pruned_through FROM cluster WHERE id = 1) \
                    ORDER BY past.revision DESC, past.position DESC LIMIT ?4)"
             }
             _ => {
                 "json_array_elements_text($1::json) AS wanted(id) CROSS JOIN LATERAL ( \
                    SELECT past.* FROM event AS past \
                    WHERE past.worker_id = wanted.id AND (past.revision, past.position) < ($2, $3) \
+                   AND past.revision > (SELECT events_pruned_through FROM cluster WHERE id = 1) \
                    ORDER BY past.revision DESC, past.position DESC LIMIT $4) AS event"
             }
         };

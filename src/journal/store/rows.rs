@@ -12,6 +12,7 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, StreamTrait as _};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::cluster_row::PrunedThrough;
 use crate::auth::{LastUsed, Role, SpentPoints, Token, TokenHash, TokenId, TokenScope};
 use crate::clock::{Timestamp, with_milliseconds};
 use crate::cluster::{
@@ -75,12 +76,12 @@ pub async fn begin_epoch(transaction: &DatabaseTransaction, name: &str) -> Resul
     Ok(())
 }
 
-/// Reads everything that changed since a snapshot; since an empty one, everything there is. Tombstones of workers that
-/// were purged up to `tombstones_pruned_through` may be missing.
+/// Reads everything that changed since a snapshot; since an empty one, everything there is. What was removed with its
+/// row is found by comparison, if the snapshot is older.
 pub async fn changes_since(
     transaction: &DatabaseTransaction,
     base: &Snapshot,
-    tombstones_pruned_through: u64,
+    pruned_through: PrunedThrough,
 ) -> Result<Changes, Error> {
     let since = signed(base.revision);
     let workers = worker::Entity::changed_since(since).all(transaction).await?;
@@ -116,13 +117,18 @@ pub async fn changes_since(
     for row in token::Entity::changed_since(since).all(transaction).await? {
         changes.tokens.push(Arc::new(read_token(row)?));
     }
-    if base.revision < tombstones_pruned_through {
+    if base.revision < pruned_through.tombstones {
         // Workers may have been purged without a tombstone that is left. They are found by comparison with those that
         // exist.
         let existing: HashSet<String> =
             worker::Entity::ids().into_tuple().all(transaction).await?.into_iter().collect();
         let gone = base.workers().filter(|worker| !existing.contains(worker.id.as_str()));
         changes.gone.extend(gone.map(|worker| worker.id.clone()));
+    }
+    if base.revision < pruned_through.tokens {
+        let existing: HashSet<String> = token::Entity::ids().into_tuple().all(transaction).await?.into_iter().collect();
+        let removed = base.tokens().filter(|token| !existing.contains(token.id.as_str()));
+        changes.forgotten_tokens.extend(removed.map(|token| token.id.clone()));
     }
     Ok(changes)
 }

@@ -31,6 +31,11 @@ pub async fn write_batch(transaction: &DatabaseTransaction, batch: &Batch<'_>) -
         cluster::Entity::raise_incarnation_floor(rows::signed(floor)).exec(transaction).await?;
     }
 
+    let ids: Vec<_> = batch.pruned_tokens().iter().map(|id| json!({ "id": id.as_str() })).collect();
+    PRUNED_TOKENS.run(transaction, &ids).await?;
+    if !ids.is_empty() {
+        cluster::Entity::mark_tokens_pruned(rows::signed(batch.revision)).exec(transaction).await?;
+    }
     TOKENS.run(transaction, &batch.tokens().map(rows::token_row).collect::<Vec<_>>()).await?;
 
     let with = |group| batch.workers_with(group);
@@ -210,6 +215,7 @@ const EVENTS: Upsert = Upsert {
     ],
     update: &[],
 };
+const PRUNED_TOKENS: Delete = Delete { table: "token", key: &[("id", Type::Text)] };
 const TOKENS: Upsert = Upsert {
     table: "token",
     key: &["id"],

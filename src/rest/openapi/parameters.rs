@@ -209,7 +209,7 @@ pub(super) fn events() -> [Parameter; 6] {
             "after",
             ParameterIn::Query,
             EVENT_CURSOR,
-            "Only what happened after this cursor: one that came with an event, unchanged. A list begins at the beginning without it, a stream with the present. Empty is the same as left out.",
+            "Only what happened after this cursor: one that came with an event, unchanged. A list begins at the beginning of what is asked for without it, a stream with the present. Empty is the same as left out.",
             NO_CURSOR,
         ),
         query(
@@ -222,7 +222,7 @@ pub(super) fn events() -> [Parameter; 6] {
         many(
             "actor",
             one_of(Actor::ALL.iter().copied().map(Actor::as_str)),
-            "Only events that this kind of actor caused; repeat it for several.",
+            "Only events that this kind of actor caused; repeat it for several. What operators did is kept for longer than other events, so that `operator` alone reaches further back.",
             "operator",
         ),
         many(
