@@ -27,6 +27,8 @@ pub struct Connection {
     pub pace: Arc<ConnectionState>,
     /// For a connection that is reserved for operators: notified when its only request begins.
     pub only: Option<Arc<Notify>>,
+    /// Whether it is TLS.
+    pub is_encrypted: bool,
 }
 
 impl Connection {
@@ -39,6 +41,11 @@ impl Connection {
 /// The address of the client whose request the task answers, for log lines; a proxy's, if there is one.
 pub fn current_client() -> Option<SocketAddr> {
     CURRENT.try_with(|connection| connection.client).ok()
+}
+
+/// Whether the request that the task answers came over TLS that ends in this process; not if a proxy ended it.
+pub fn is_encrypted() -> bool {
+    CURRENT.try_with(|connection| connection.is_encrypted).unwrap_or(false)
 }
 
 /// Whether the request that the task answers came over a connection that is reserved for operators, when all others are

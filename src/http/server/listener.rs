@@ -1,5 +1,5 @@
-//! The accept loop: accepts a bounded number of connections, serves them, and shuts down in order. The caps on
-//! connections are here.
+//! The accept loop: accepts a bounded number of connections, does their TLS handshakes, serves them, and shuts down in
+//! order. The caps on connections are here.
 //!
 //! `axum::serve` is not used because it has no time-outs: a client that never finishes its request head would keep its
 //! socket for ever, and enough of those are an outage. The values of the time-outs are in
@@ -40,12 +40,14 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
+use rustls::ServerConfig;
 use tokio::{
     io::AsyncWrite,
     net::{TcpListener, TcpStream},
     sync::{Notify, OwnedSemaphorePermit, Semaphore},
     time::{Instant, Sleep, sleep_until, timeout},
 };
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::{Service, ServiceExt};
 use tracing::{debug, error, warn};
@@ -57,6 +59,7 @@ use crate::http::chunked_body::ChunkedBytes;
 use crate::http::error::{HttpError, on_the_wire};
 use crate::http::middleware::host::malformed;
 use crate::http::middleware::stack::Malformed;
+use crate::tls::ServerTls;
 
 /// The most connections of one server: more clients belong on several servers. Each costs a socket and some tens of
 /// kilobytes.
@@ -103,6 +106,8 @@ pub struct ListenerOptions {
     pub rejected_connections: Arc<AtomicU64>,
     /// The time-outs of a client.
     pub timeouts: Timeouts,
+    /// The certificate to show, if connections are TLS.
+    pub tls: Option<ServerTls>,
     /// How long requests in flight may take after the shutdown has begun.
     pub shutdown_time: Duration,
     /// Bytes of responses that may wait to be taken, of all clients together. Beyond that, a response of more than 64 KiB is
@@ -122,6 +127,7 @@ impl ListenerOptions {
             reserved_connections: RESERVED_CONNECTIONS,
             rejected_connections: Arc::default(),
             timeouts: Timeouts::default(),
+            tls: None,
             shutdown_time,
             max_unsent_bytes: MAX_UNSENT_BYTES,
         }
@@ -164,16 +170,37 @@ where
                 debug!("Small packets to {peer} may be delayed: {error}");
             }
             let end = End { asked: Arc::clone(&asked), enforced: cut.clone() };
-            let only = is_reserved.then(Arc::default);
-            let connection = Connection { client: peer, pace: ConnectionState::new(Arc::clone(&unsent)), only };
-            let attended = serve_connection(stream, Some(place), connection.clone(), service.clone(), timeouts, end);
-            connections.spawn(connection.current(attended));
+            let connection = Connection {
+                client: peer,
+                pace: ConnectionState::new(Arc::clone(&unsent)),
+                only: is_reserved.then(Arc::default),
+                is_encrypted: options.tls.is_some(),
+            };
+            let (served, service) = (connection.clone(), service.clone());
+            // Two types of connections, so that plain ones do not ask at each step which they are.
+            match &options.tls {
+                None => {
+                    let attended = serve_connection(stream, Some(place), served, service, timeouts, end);
+                    connections.spawn(connection.current(attended));
+                }
+                Some(tls) => {
+                    let attended = serve_tls_connection(stream, tls.config(), place, served, service, timeouts, end);
+                    connections.spawn(connection.current(attended));
+                }
+            }
             return;
         }
         options.rejected_connections.fetch_add(1, Relaxed);
         if let Ok(place) = Arc::clone(&turned_away).try_acquire_owned() {
             let pace = ConnectionState::new(Arc::clone(&unsent));
-            connections.spawn(cut.clone().run_until_cancelled_owned(reject(stream, place, pace, timeouts)));
+            let cut = cut.clone();
+            match &options.tls {
+                None => connections.spawn(cut.run_until_cancelled_owned(reject(stream, place, pace, timeouts))),
+                Some(tls) => {
+                    let rejected = reject_tls(stream, tls.config(), place, pace, timeouts);
+                    connections.spawn(cut.run_until_cancelled_owned(rejected))
+                }
+            };
         }
     };
     while let Some((stream, peer)) = shutdown.run_until_cancelled(accept(&listener)).await {
@@ -271,6 +298,66 @@ impl Call {
     }
 }
 
+/// The first byte of a TLS connection: the type of a record with a part of a handshake.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// How a connection to a port of TLS begins.
+enum Handshake {
+    Done(Box<TlsStream<TcpStream>>),
+    /// The client speaks HTTP without TLS. Nothing has been read.
+    PlainHttp(TcpStream),
+}
+
+/// The TLS handshake with a client.
+async fn handshake(stream: TcpStream, config: Arc<ServerConfig>) -> io::Result<Handshake> {
+    let mut first = [TLS_HANDSHAKE];
+    stream.peek(&mut first).await?;
+    // Everything that is neither is refused as TLS wants it.
+    if first[0].is_ascii_uppercase() {
+        return Ok(Handshake::PlainHttp(stream));
+    }
+    Ok(Handshake::Done(Box::new(TlsAcceptor::from(config).accept(stream).await?)))
+}
+
+/// Does the TLS handshake of a connection, and then serves it.
+///
+/// The handshake and the head of the first request share one time-out. A shutdown lets a handshake finish for as long as
+/// it waits for the first bytes of a plain connection.
+async fn serve_tls_connection<S>(
+    stream: TcpStream,
+    config: Arc<ServerConfig>,
+    place: OwnedSemaphorePermit,
+    connection: Connection,
+    service: S,
+    timeouts: Timeouts,
+    end: End,
+) where
+    S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
+{
+    let client = connection.client;
+    let shaken = tokio::select! {
+        biased;
+        shaken = timeout(timeouts.head, handshake(stream, config)) => shaken,
+        () = async {
+            end.asked.heard().await;
+            tokio::time::sleep(timeouts.close).await;
+        } => return debug!("Cut {client}, whose TLS handshake was not done when the server shut down"),
+        () = end.enforced.cancelled() => return,
+    };
+    match shaken {
+        Ok(Ok(Handshake::Done(stream))) => {
+            serve_connection(stream, Some(place), connection, service, timeouts, end).await;
+        }
+        Ok(Ok(Handshake::PlainHttp(stream))) => {
+            debug!("{client} speaks HTTP without TLS");
+            let refusal = HttpError::bad_request("This port speaks TLS: write https:// in place of http://");
+            tell_and_close(stream, &refusal, place, connection.pace, timeouts).await;
+        }
+        Ok(Err(error)) => debug!("There is no TLS connection with {client}: {error}"),
+        Err(_) => debug!("Cut {client}, which took too long for a TLS handshake"),
+    }
+}
+
 /// Serves one connection until either side closes it, a time-out ends it, or the shutdown has let it finish.
 async fn serve_connection<IO, S>(
     io: IO,
@@ -283,7 +370,7 @@ async fn serve_connection<IO, S>(
     IO: Transport + Send + 'static,
     S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
 {
-    let Connection { client, pace, only } = connection.clone();
+    let Connection { client, pace, only, is_encrypted: _ } = connection.clone();
     let service = service_fn(move |request: Request<Incoming>| answer(request, service.clone(), &connection));
     let protocol = protocol();
     let socket = TokioIo::new(Socket::new(io, Arc::clone(&pace), place));
@@ -532,7 +619,34 @@ impl Future for Watch<'_> {
 
 /// Answers a client over the cap with 503, without reading its request.
 async fn reject<IO: Transport>(io: IO, place: OwnedSemaphorePermit, pace: Arc<ConnectionState>, timeouts: Timeouts) {
-    let refusal = on_the_wire(&HttpError::unavailable("All connections are taken; try again shortly"), b"");
+    let refusal = HttpError::unavailable("All connections are taken; try again shortly");
+    tell_and_close(io, &refusal, place, pace, timeouts).await;
+}
+
+/// The same for a client of TLS, which cannot read it without a handshake.
+async fn reject_tls(
+    stream: TcpStream,
+    config: Arc<ServerConfig>,
+    place: OwnedSemaphorePermit,
+    pace: Arc<ConnectionState>,
+    timeouts: Timeouts,
+) {
+    match timeout(timeouts.close, handshake(stream, config)).await {
+        Ok(Ok(Handshake::Done(stream))) => reject(stream, place, pace, timeouts).await,
+        Ok(Ok(Handshake::PlainHttp(stream))) => reject(stream, place, pace, timeouts).await,
+        Ok(Err(_)) | Err(_) => {}
+    }
+}
+
+/// Answers with an error, without reading a request, and closes the connection.
+async fn tell_and_close<IO: Transport>(
+    io: IO,
+    error: &HttpError,
+    place: OwnedSemaphorePermit,
+    pace: Arc<ConnectionState>,
+    timeouts: Timeouts,
+) {
+    let refusal = on_the_wire(error, b"");
     let mut socket = Socket::new(io, pace, Some(place));
     let farewell = async {
         // A few hundred bytes always fit into the send buffer of a new socket.
@@ -631,6 +745,7 @@ mod tests {
             client: SocketAddr::from(([192, 0, 2, 7], 4_000)),
             pace: ConnectionState::new(unsent),
             only: None,
+            is_encrypted: false,
         };
         let end = End { asked, enforced: CancellationToken::new() };
         tokio::spawn(connection.clone().current(serve_connection(server, None, connection, service, timeouts, end)));

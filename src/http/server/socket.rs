@@ -35,6 +35,7 @@ use tokio::{
     sync::{Notify, OwnedSemaphorePermit},
     time::Instant,
 };
+use tokio_rustls::server::TlsStream;
 #[cfg(target_os = "linux")]
 use tracing::debug;
 
@@ -412,6 +413,10 @@ impl Drop for Part {
 
 /// The transport below a connection.
 pub trait Transport: AsyncRead + AsyncWrite + Unpin {
+    /// Whether it takes bytes before the system does. Then a client that does not read is noticed by a flush that is
+    /// blocked, too.
+    const HAS_BUFFER: bool = false;
+
     /// Asks the system to buffer little that is not sent yet.
     fn keep_little(&self) {}
 }
@@ -426,6 +431,23 @@ impl Transport for TcpStream {
         if let Err(error) = SockRef::from(self).set_tcp_notsent_lowat(MOST_UNSENT) {
             debug!("More than {MOST_UNSENT} bytes may wait to be sent to a client: {error}");
         }
+    }
+}
+
+/// TLS holds back up to 64 KiB that the system does not take yet.
+impl<IO: Transport> Transport for TlsStream<IO> {
+    const HAS_BUFFER: bool = true;
+
+    fn keep_little(&self) {
+        self.get_ref().0.keep_little();
+    }
+}
+
+impl<IO: Transport> Transport for Box<IO> {
+    const HAS_BUFFER: bool = IO::HAS_BUFFER;
+
+    fn keep_little(&self) {
+        (**self).keep_little();
     }
 }
 
@@ -541,7 +563,11 @@ impl<IO: Transport> AsyncWrite for Socket<IO> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_refusal(cx))?;
-        Pin::new(&mut self.io).poll_flush(cx)
+        let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        if IO::HAS_BUFFER {
+            self.note_write(flushed.is_pending());
+        }
+        flushed
     }
 
     /// Closes the server's side, and then reads what the client still sends until it closes its own.
