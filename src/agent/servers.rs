@@ -429,7 +429,8 @@ mod tests {
         for (count, in_use, others) in [(1, 12.0, 12.0), (2, 6.0, 6.0), (4, 6.0, 2.0), (9, 6.0, 2.0)] {
             let urls: Vec<String> = (0..count).map(|number| format!("http://s{number}:1")).collect();
             let (sender, receiver) = watch::channel(Vec::new());
-            let mut servers = ServerSelector::new("w1", None, Some(ServerList::new(receiver)), None, Trust::System).unwrap();
+            let mut servers =
+                ServerSelector::new("w1", None, Some(ServerList::new(receiver)), None, Trust::System).unwrap();
             servers.set_request_timeout(Duration::from_secs(12));
             sender.send_replace(urls);
             servers.apply_discovered();

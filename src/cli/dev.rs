@@ -53,7 +53,8 @@ impl DevOptions {
 pub async fn run(options: DevOptions, shutdown: CancellationToken) -> anyhow::Result<()> {
     let DevOptions { listen, workers, vms_per_worker } = options;
     // There is nothing to mend: whoever wants to be reached runs `serve`.
-    let mend = Mend { serve: "aetherium serve --tls self", create_token: "aetherium token create --role admin --name me" };
+    let mend =
+        Mend { serve: "aetherium serve --tls self", create_token: "aetherium token create --role admin --name me" };
     let unprotected = Protection { has_tls: false, has_tokens: false };
     listen.check(unprotected, &mend)?;
     let bound = listen.bind()?;

@@ -83,9 +83,10 @@ impl Protection {
                 "connections would not be encrypted",
                 format!("start it with `{serve}`, or with --tls-cert and --tls-key"),
             ),
-            (true, false) => {
-                ("nobody would be asked for a token", format!("make the first one with `{create_token}`, and start it again"))
-            }
+            (true, false) => (
+                "nobody would be asked for a token",
+                format!("make the first one with `{create_token}`, and start it again"),
+            ),
             (false, false) => (
                 "connections would not be encrypted and nobody would be asked for a token",
                 format!(
@@ -102,7 +103,8 @@ impl Protection {
 
     /// What it means that a server listens there all the same; none if there is nothing to warn of.
     pub fn risk(self, address: SocketAddr) -> Option<String> {
-        const READ: &str = "nothing is encrypted, so whoever is on the way reads tokens and answers, and can use the tokens";
+        const READ: &str =
+            "nothing is encrypted, so whoever is on the way reads tokens and answers, and can use the tokens";
         const CHANGE: &str = "there are no tokens, so whoever reaches it can change everything";
         let risk = match (self.has_tls, self.has_tokens) {
             _ if is_loopback(address) => return None,

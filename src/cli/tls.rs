@@ -104,7 +104,11 @@ fn names(listen: SocketAddr) -> Vec<String> {
     let host = System::host_name().ok().filter(|name| !name.is_empty());
     let mut addresses = BTreeSet::from([IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)]);
     let ip = listen.ip().to_canonical();
-    if ip.is_unspecified() { addresses.extend(own_addresses()) } else { addresses.extend([ip]) }
+    if ip.is_unspecified() {
+        addresses.extend(own_addresses())
+    } else {
+        addresses.extend([ip])
+    }
     let named = host.into_iter().chain(["localhost".to_owned()]);
     named.chain(addresses.iter().map(IpAddr::to_string)).collect()
 }
@@ -145,7 +149,8 @@ mod tests {
             ("postgres://db/fleet", &[("HOME", "/home/me")], Some("/home/me/.local/state/aetherium/tls")),
             ("postgres://db/fleet", &[("HOME", "")], None),
         ] {
-            let variable = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into());
+            let variable =
+                |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into());
             assert_eq!(default_folder(url, variable).as_deref(), folder.map(Path::new), "{url} {variables:?}");
         }
     }
@@ -155,6 +160,9 @@ mod tests {
         let names = |listen: &str| names(listen.parse().unwrap());
         assert!(names("10.1.2.3:8080").ends_with(&["10.1.2.3", "127.0.0.1", "::1"].map(str::to_owned)));
         let everywhere = names("0.0.0.0:8080");
-        assert!(everywhere.contains(&"localhost".to_owned()) && !everywhere.contains(&"0.0.0.0".to_owned()), "{everywhere:?}");
+        assert!(
+            everywhere.contains(&"localhost".to_owned()) && !everywhere.contains(&"0.0.0.0".to_owned()),
+            "{everywhere:?}"
+        );
     }
 }

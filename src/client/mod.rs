@@ -437,7 +437,8 @@ impl ClientError {
 
     fn network(source: reqwest::Error) -> Self {
         let message = match tls_problem(&source) {
-            Some(problem) => problem,
+            // A sentence of its own, to which its causes add nothing.
+            Some(problem) => format!("{problem}."),
             None if source.is_timeout() => "it did not answer in time".to_owned(),
             None => root_cause(&source),
         };

@@ -17,7 +17,8 @@ pub(super) fn tls_problem(error: &reqwest::Error) -> Option<String> {
     let is_https = error.url().is_some_and(|url| url.scheme() == "https");
     let is_cut = find::<io::Error>(error).is_some_and(|error| error.kind() == ErrorKind::UnexpectedEof);
     (is_https && error.is_connect() && is_cut).then(|| {
-        "it ended the connection in the TLS handshake; see in its log why, and whether that port is one of TLS".to_owned()
+        "it ended the connection in the TLS handshake; see in its log why, and whether that port is one of TLS"
+            .to_owned()
     })
 }
 
@@ -82,7 +83,8 @@ fn certificate_words(error: &CertificateError) -> String {
     }
 }
 
-const NAMES: &str = "name the server by one that is in its certificate, or pin the certificate with --server-fingerprint";
+const NAMES: &str =
+    "name the server by one that is in its certificate, or pin the certificate with --server-fingerprint";
 
 /// The name in what the verifier makes of it, such as `DnsName("localhost")`.
 fn bare(name: &str) -> &str {

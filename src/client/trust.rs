@@ -27,7 +27,12 @@ pub struct TrustOptions {
     /// Fingerprint of the only certificate to accept, over https://, as the server logs it: sha256: and 64 digits.
     /// Authorities, names and dates do not matter then. Repeat the flag, or separate several with commas, if there are
     /// several servers, or a certificate is to be replaced.
-    #[arg(long = "server-fingerprint", env = "AETHERIUM_SERVER_FINGERPRINT", value_name = "FINGERPRINT", value_delimiter = ',')]
+    #[arg(
+        long = "server-fingerprint",
+        env = "AETHERIUM_SERVER_FINGERPRINT",
+        value_name = "FINGERPRINT",
+        value_delimiter = ','
+    )]
     pub server_fingerprints: Vec<Fingerprint>,
 }
 
@@ -184,7 +189,10 @@ mod tests {
     #[test]
     fn several_fingerprints_are_read_and_nonsense_is_refused() {
         let (one, two) = ("sha256:".to_owned() + &"11".repeat(32), "sha256:".to_owned() + &"22".repeat(32));
-        for words in [vec!["--server-fingerprint", &one, "--server-fingerprint", &two], vec!["--server-fingerprint", &format!("{one},{two}")]] {
+        for words in [
+            vec!["--server-fingerprint", &one, "--server-fingerprint", &two],
+            vec!["--server-fingerprint", &format!("{one},{two}")],
+        ] {
             let Ok(Trust::Pinned(pins)) = read(&words) else { panic!("{words:?}") };
             assert_eq!(pins.iter().map(ToString::to_string).collect::<Vec<_>>(), [one.clone(), two.clone()]);
         }
@@ -199,7 +207,9 @@ mod tests {
         let file = folder.path().join("ca.pem");
         let path = file.to_str().unwrap();
         let words = ["--ca-file", path];
-        assert!(read(&words).unwrap_err().starts_with(&format!("The certificates to trust cannot be read from {path}")));
+        assert!(
+            read(&words).unwrap_err().starts_with(&format!("The certificates to trust cannot be read from {path}"))
+        );
         std::fs::write(&file, "-----BEGIN NOTHING-----").unwrap();
         assert_eq!(read(&words).unwrap_err(), format!("{path} (--ca-file) holds no certificate in PEM form."));
     }

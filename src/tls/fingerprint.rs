@@ -75,7 +75,9 @@ mod tests {
         for text in [&ours, digits, &openssl, &format!("SHA256:{openssl}"), &format!(" {ours}\n")] {
             assert_eq!(text.parse::<Fingerprint>().map(|it| it.to_string()), Ok(ours.clone()), "{text:?}");
         }
-        for odd in ["", "sha256:", &ours[..ours.len() - 1], &format!("{ours}0"), &ours.replace('f', "g"), "sha1:00", "ü"] {
+        for odd in
+            ["", "sha256:", &ours[..ours.len() - 1], &format!("{ours}0"), &ours.replace('f', "g"), "sha1:00", "ü"]
+        {
             assert_eq!(odd.parse::<Fingerprint>(), Err(NotAFingerprint), "{odd:?}");
         }
     }

@@ -64,7 +64,9 @@ pub fn self_signed(folder: &Path, names: &[String]) -> Result<CertificateFiles, 
         let path = path.to_owned();
         move |reason| SelfSignedError::Folder { path, reason }
     };
-    if exists(&files.key).map_err(failed(&files.key))? && exists(&files.certificate).map_err(failed(&files.certificate))? {
+    if exists(&files.key).map_err(failed(&files.key))?
+        && exists(&files.certificate).map_err(failed(&files.certificate))?
+    {
         return Ok(files);
     }
     let unmade = |reason| SelfSignedError::Certificate { names: names.to_vec(), reason };

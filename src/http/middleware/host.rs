@@ -123,17 +123,18 @@ mod tests {
             let found = foreign_name(&Uri::from_static("/"), &headers, 8080, false, &allowed);
             assert_eq!(found.as_deref(), foreign, "{host}");
             let uri = format!("http://{host}/").parse().unwrap();
-            assert_eq!(foreign_name(&uri, &HeaderMap::new(), 8080, false, &allowed).as_deref(), foreign, "{host} in HTTP/2");
+            assert_eq!(
+                foreign_name(&uri, &HeaderMap::new(), 8080, false, &allowed).as_deref(),
+                foreign,
+                "{host} in HTTP/2"
+            );
         }
         assert_eq!(foreign_name(&Uri::from_static("/"), &HeaderMap::new(), 8080, false, &allowed), None, "HTTP/1.0");
         let headers = HeaderMap::from_iter([(header::HOST, "evil.example".parse().unwrap())]);
         // A host without a port has the one of the scheme.
-        for (port, is_encrypted, foreign) in [
-            (80, false, Some("evil.example")),
-            (443, true, Some("evil.example")),
-            (80, true, None),
-            (443, false, None),
-        ] {
+        for (port, is_encrypted, foreign) in
+            [(80, false, Some("evil.example")), (443, true, Some("evil.example")), (80, true, None), (443, false, None)]
+        {
             let found = foreign_name(&Uri::from_static("/"), &headers, port, is_encrypted, &[]);
             assert_eq!(found.as_deref(), foreign, "{port} {is_encrypted}");
         }
