@@ -22,7 +22,7 @@ use std::{
             Ordering::{AcqRel, Acquire, Relaxed, Release},
         },
     },
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use axum::http::StatusCode;
@@ -458,7 +458,7 @@ impl Transport for tokio::io::DuplexStream {}
 ///
 /// It also holds the connection's permit under the cap: the permit has to live as long as the socket and not as long as
 /// the HTTP connection, which a WebSocket leaves.
-pub struct Socket<IO> {
+pub struct Socket<IO: Transport> {
     io: IO,
     pace: Arc<ConnectionState>,
     _place: Option<OwnedSemaphorePermit>,
@@ -511,7 +511,17 @@ impl<IO: Transport> Socket<IO> {
     }
 }
 
-impl<IO: AsyncRead + Unpin> AsyncRead for Socket<IO> {
+impl<IO: Transport> Drop for Socket<IO> {
+    /// Ends TLS in order, as far as that needs no waiting, for a WebSocket, whose handler drops it when it is closed. A
+    /// connection of HTTP that is dropped was cut, and its client has to see that.
+    fn drop(&mut self) {
+        if IO::HAS_BUFFER && matches!(self.farewell, ShutdownState::NotYet) && self.pace.is_upgraded() {
+            let _: Poll<_> = Pin::new(&mut self.io).poll_shutdown(&mut Context::from_waker(Waker::noop()));
+        }
+    }
+}
+
+impl<IO: Transport> AsyncRead for Socket<IO> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.io).poll_read(cx, buf);
