@@ -7,6 +7,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use consul_stub::{State, Stub};
 use futures_util::{SinkExt as _, StreamExt as _};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::pki_types::CertificateDer;
@@ -261,6 +262,33 @@ async fn an_agent_reports_to_a_server_that_it_has_pinned() {
     assert!(told.contains("--server-fingerprint"), "{told}");
     assert_eq!(leave(&server.fingerprint).await.code, Some(0));
     server.stop().await;
+}
+
+#[tokio::test]
+async fn an_agent_finds_a_server_of_tls_in_consul_and_leaves_one_without_alone() {
+    let consul = Stub::start().await;
+    let url = consul.url();
+    let plain = Program::start(&["serve", "--listen", "127.0.0.1:0", "--consul", &url]);
+    let named = |state: &State, count: usize| (state.catalog.passing("aetherium").len() == count).then_some(());
+    consul.until("one is named", |state| named(state, 1)).await;
+    let server = Server::start(&["--tls", "self", "--consul", &url]).await;
+    consul.until("two are named", |state| named(state, 2)).await;
+    let scheme = consul.read(|state| {
+        let mut services = state.catalog.passing("aetherium").into_iter().filter_map(|id| state.catalog.service(id));
+        services.find(|service| service.port == server.port).unwrap().meta["scheme"].clone()
+    });
+    assert_eq!(scheme, "https");
+    let mut agent =
+        Program::start(&["agent", "--id", "w1", "--consul", &url, "--server-fingerprint", &server.fingerprint]);
+    let reports = format!("Worker w1 reports to {}", server.url(""));
+    agent.logged("where it reports", |line| line["message"] == reports.as_str()).await;
+    let left_alone = |line: &Value| line["message"].as_str().unwrap().contains("there is no certificate to check");
+    agent.logged("that it does not send its token in clear", left_alone).await;
+    agent.signal("TERM");
+    agent.exit().await;
+    server.stop().await;
+    plain.signal("TERM");
+    plain.exit().await;
 }
 
 #[tokio::test]
