@@ -23,7 +23,7 @@ pub(super) fn tls_problem(error: &reqwest::Error) -> Option<String> {
 }
 
 /// The innermost error of this kind. An [`io::Error`] hands on the source of what is in it, and not that itself.
-fn find<'a, E: std::error::Error + 'static>(error: &'a reqwest::Error) -> Option<&'a E> {
+fn find<E: std::error::Error + 'static>(error: &reqwest::Error) -> Option<&E> {
     let (mut found, mut next) = (None, error.source());
     while let Some(cause) = next {
         let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);

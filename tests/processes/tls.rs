@@ -23,6 +23,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
+use crate::database::{EmptyDatabase, TestDatabase};
 use crate::harness::{Exit, Program, eventually};
 
 /// An authority, and certificates that it signs, as files.
@@ -530,22 +531,34 @@ async fn a_certificate_that_cannot_be_used_stops_the_start() {
     }
 }
 
-#[tokio::test]
-async fn other_machines_are_let_in_with_tls_and_a_token_and_what_is_there_is_not_asked_for_again() {
-    let folder = tempfile::tempdir().unwrap();
-    let database = format!("sqlite://{}/fleet.db", folder.path().display());
-    let serve = ["serve", "--listen", "0.0.0.0:0", "--database-url", &database];
-    let with_tls = [&serve[..], &["--tls", "self"]].concat();
-    let (start, create) = ("aetherium serve --listen 0.0.0.0:0", "aetherium token create --role admin --name me");
-    let refusal = async |arguments: &[&str]| {
-        let exit = Program::run(arguments).await;
-        assert_eq!((exit.code, exit.err.lines().count()), (Some(1), 1), "{}", exit.err);
-        (exit.err.contains(start), exit.err.contains(create))
-    };
-    assert_eq!(refusal(&serve).await, (true, true));
-    assert_eq!(refusal(&with_tls).await, (false, true));
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "a refusal leaves nothing behind");
-    let token = ["token", "create", "--role", "admin", "--name", "me", "--database-url", &database];
-    assert_eq!(Program::run(&token).await.code, Some(0));
-    assert_eq!(refusal(&serve).await, (true, false));
+on_both_databases! {
+    async fn other_machines_are_let_in_with_tls_and_a_token_and_what_is_there_is_not_asked_for_again(
+        empty: EmptyDatabase
+    ) {
+        let EmptyDatabase(database) = empty;
+        let folder = tempfile::tempdir().unwrap();
+        let kept = folder.path().join("tls");
+        let serve = ["serve", "--listen", "0.0.0.0:0", "--database-url", database.url()];
+        let with_tls = [&serve[..], &["--tls", "self", "--tls-folder", kept.to_str().unwrap()]].concat();
+        let (start, create) = ("aetherium serve --listen 0.0.0.0:0", "aetherium token create --role admin --name me");
+        let refusal = async |arguments: &[&str]| {
+            let exit = Program::run(arguments).await;
+            assert_eq!((exit.code, exit.err.lines().count()), (Some(1), 1), "{}", exit.err);
+            assert!(exit.err.contains("Not listening on 0.0.0.0:0, which other machines may reach"), "{}", exit.err);
+            (exit.err.contains(start), exit.err.contains(create))
+        };
+        let status = ["migrate", "status", "--database-url", database.url()];
+        let before = Program::run(&status).await;
+        assert_eq!(refusal(&serve).await, (true, true));
+        assert_eq!(refusal(&with_tls).await, (false, true));
+        let after = Program::run(&status).await;
+        assert_eq!((before.code, before.out, before.err), (after.code, after.out, after.err), "nothing was made");
+        assert!(!kept.exists(), "no certificate either");
+        // The tables are there, and no token yet.
+        assert_eq!(Program::run(&["migrate", "up", "--database-url", database.url()]).await.code, Some(0));
+        assert_eq!(refusal(&with_tls).await, (false, true));
+        let token = ["token", "create", "--role", "admin", "--name", "me", "--database-url", database.url()];
+        assert_eq!(Program::run(&token).await.code, Some(0));
+        assert_eq!(refusal(&serve).await, (true, false));
+    }
 }
