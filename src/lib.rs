@@ -20,6 +20,7 @@
 //! | [`agent`], [`simulate`] | the other side of the API: a worker's agent, and synthetic fleets; they know [`client`] and nothing of the server |
 //! | [`discovery`] | servers and workers in Consul; agents find servers there; nothing else reads or waits for it |
 //! | [`clock`], [`timing`], [`error`], [`config`] | the one source of time; the intervals and time-outs that depend on each other; what can go wrong; how settings are written |
+//! | [`tls`] | certificates and their fingerprints, for the listener and for clients |
 //! | [`json`] | how answers are written, for those who write many |
 //!
 //! # One request's journey
@@ -57,3 +58,4 @@ pub mod rest;
 pub mod server;
 pub mod simulate;
 pub mod timing;
+pub mod tls;

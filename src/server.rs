@@ -33,6 +33,7 @@ use crate::journal::{Database, FileMoved, Journal, OpenError, Retention, Retenti
 use crate::liveness_sweeper::{self, LivenessSweeper};
 use crate::resolvers::Resolvers;
 use crate::timing::{CLOSE_CONNECTIONS_TIME, CLOSE_DATABASE_TIME, LAST_COMMITS_TIME, Timing};
+use crate::tls::ServerTls;
 use crate::{graphql, pages, rest};
 
 /// The state of this server's check in Consul while it is healthy.
@@ -127,6 +128,8 @@ pub struct Server {
     /// Why the journal ended, if the database file was moved.
     moved: Arc<OnceLock<FileMoved>>,
     announcement: Option<Announcement>,
+    /// The certificate to show, if connections are TLS.
+    tls: Option<ServerTls>,
 }
 
 /// The registration of this server in Consul while it serves.
@@ -223,6 +226,7 @@ impl Server {
             failed_authentications,
             moved,
             announcement,
+            tls: None,
         })
     }
 
@@ -234,6 +238,12 @@ impl Server {
         let announcer = Announcer::new(consul, service, ttl, receiver, Some(healthy));
         let announcement = Some(Announcement { announcer, check, period: ttl / Announcer::UPDATES_PER_TTL });
         Self { announcement, resolvers: self.resolvers.with_consul(shown), ..self }
+    }
+
+    /// The same server, whose connections are TLS with this certificate.
+    #[must_use]
+    pub fn with_tls(self, tls: Option<ServerTls>) -> Self {
+        Self { tls, ..self }
     }
 
     /// The operations.
@@ -308,6 +318,7 @@ impl Server {
             announcement.map(|announcement| tokio::spawn(announcement.run(self.resolvers.clone(), leaving.clone())));
         let options = ListenerOptions {
             rejected_connections: self.rejected_connections.clone(),
+            tls: self.tls.clone(),
             ..ListenerOptions::for_this_process(close_time)
         };
         let serving = http::serve(listener, self.routes(), options, self.closing.clone());

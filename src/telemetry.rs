@@ -24,9 +24,10 @@ use tracing_subscriber::registry::LookupSpan;
 const FILTER: &str = "AETHERIUM_LOG";
 
 /// Libraries that talk about themselves. They do so again if the filter names them. At trace level, those of HTTP/2 and of
-/// WebSocket write what clients send, tokens included.
-const TALKATIVE: &str =
-    "sqlx=warn,sea_orm=warn,hyper=warn,reqwest=warn,rustls=warn,h2=warn,tungstenite=warn,tokio_tungstenite=warn";
+/// WebSocket write what clients send, tokens included. What rustls_platform_verifier says at each attempt, whoever tried
+/// says once, and what to do about it.
+const TALKATIVE: &str = "sqlx=warn,sea_orm=warn,hyper=warn,reqwest=warn,rustls=warn,rustls_platform_verifier=off,h2=warn,\
+                         tungstenite=warn,tokio_tungstenite=warn";
 
 /// The levels, each with all before it.
 const LEVELS: &str = "off, error, warn, info, debug, trace";

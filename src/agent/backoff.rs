@@ -15,6 +15,9 @@ const FIRST_CEILING: Duration = Duration::from_secs(1);
 pub(super) struct Backoff {
     attempts: u32,
     since: Option<Instant>,
+    /// Whether it was logged that it is about TLS, which somebody has to mend. It may become so: a server that is away is
+    /// back with another certificate.
+    is_about_tls: bool,
 }
 
 impl Backoff {
@@ -29,8 +32,9 @@ impl Backoff {
         };
         let delay = delay(self.attempts, limits, retry_after, rand::random());
         self.attempts = self.attempts.saturating_add(1);
-        if self.since.is_none() {
-            self.since = Some(Instant::now());
+        let is_about_tls = error.is_about_tls() && !std::mem::replace(&mut self.is_about_tls, true);
+        if self.since.is_none() || is_about_tls {
+            self.since.get_or_insert_with(Instant::now);
             warn!(worker.id = %id, %error, "Worker {id} is not heard, trying until it is");
         } else {
             debug!(worker.id = %id, %error, attempts = self.attempts, "Worker {id} is still not heard");
@@ -50,7 +54,7 @@ impl Backoff {
 
     /// Ends the outage: a request was answered.
     pub(super) fn over(&mut self, id: &str) {
-        if let Self { attempts, since: Some(since) } = std::mem::take(self) {
+        if let Self { attempts, since: Some(since), .. } = std::mem::take(self) {
             let seconds = since.elapsed().as_secs();
             info!(worker.id = %id, attempts, seconds, "Worker {id} is heard again after {seconds} s");
         }

@@ -37,7 +37,7 @@ use self::inventory::{Inventory, InventoryChanges, VmSource};
 use self::servers::ServerSelector;
 use crate::client::{
     Client, ClientError, ClientToken, HeartbeatReply, LifeOf, Registration, RetryLimits, TokenFileError, TokenOptions,
-    VmReport,
+    Trust, TrustError, TrustOptions, VmReport,
 };
 use crate::discovery::{
     Announcer, CheckState, CheckStatus, Consul, ConsulError, ConsulOptions, Finder, Service, find_servers,
@@ -86,6 +86,10 @@ pub struct AgentOptions {
     /// Whose word this worker is.
     #[command(flatten)]
     pub token: TokenOptions,
+
+    /// Whom this worker trusts to be its server.
+    #[command(flatten)]
+    pub trust: TrustOptions,
 
     /// Id of this worker in the cluster; by default the host name.
     #[arg(long, env = "AETHERIUM_AGENT_ID")]
@@ -153,6 +157,7 @@ impl AgentOptions {
             action: AgentAction::Report,
             server: Some(server.into()),
             token: TokenOptions::default(),
+            trust: TrustOptions::default(),
             id: None,
             hostname: None,
             address: None,
@@ -220,6 +225,9 @@ pub enum AgentError {
     /// The token cannot be read.
     #[error(transparent)]
     Token(TokenFileError),
+    /// The authorities to trust cannot be read.
+    #[error(transparent)]
+    Trust(TrustError),
     /// Neither a server nor a Consul was named.
     #[error("there is no server to report to; name one with --server, or find one with --consul")]
     NoServer,
@@ -287,10 +295,11 @@ pub fn run(options: AgentOptions, shutdown: CancellationToken) -> BoxFuture<'sta
 async fn run_until(options: AgentOptions, shutdown: CancellationToken) -> Result<(), AgentError> {
     let consul = options.consul.client().map_err(AgentError::Consul)?;
     let token = options.token.read().map_err(AgentError::Token)?;
+    let trust = options.trust.read().map_err(AgentError::Trust)?;
     let named = given(options.server.as_deref());
     // An invalid address is reported before anything else is done.
     if let Some(url) = &named {
-        Client::new(url).map_err(AgentError::Server)?;
+        Client::trusting(url, &trust).map_err(AgentError::Server)?;
     }
     match (&named, &consul) {
         (None, None) => return Err(AgentError::NoServer),
@@ -298,7 +307,7 @@ async fn run_until(options: AgentOptions, shutdown: CancellationToken) -> Result
         _ => {}
     }
     if options.action == AgentAction::Leave {
-        return leave(named.as_deref(), consul, token, &options).await;
+        return leave(named.as_deref(), consul, token, &trust, &options).await;
     }
     let registration = options.registration(Host::read().await, inventory::hypervisor::installed)?;
     let id = given(options.id.as_deref()).unwrap_or_else(|| registration.hostname.clone());
@@ -315,7 +324,7 @@ async fn run_until(options: AgentOptions, shutdown: CancellationToken) -> Result
         discovery.spawn(finder.run());
         found
     });
-    let servers = ServerSelector::new(&id, named.as_deref(), found, token).map_err(AgentError::Server)?;
+    let servers = ServerSelector::new(&id, named.as_deref(), found, token, trust).map_err(AgentError::Server)?;
     let agent = Agent::new(servers, id, registration, sources);
     let leaves = options.leave_on_stop;
     let announcer = consul.filter(|_| options.consul_announce).map(|consul| {
@@ -347,6 +356,7 @@ async fn leave(
     named: Option<&str>,
     consul: Option<Consul>,
     token: Option<ClientToken>,
+    trust: &Trust,
     options: &AgentOptions,
 ) -> Result<(), AgentError> {
     let id = given(options.id.as_deref()).or_else(|| given(options.hostname.as_deref())).or_else(host::name);
@@ -354,14 +364,14 @@ async fn leave(
     let Some(host_boot_id) = host::boot_id() else { return Err(AgentError::NoBootId { id }) };
     let life = LifeOf::HostBoot(&host_boot_id);
     // The server that was named is tried first, since Consul may hang.
-    let named = named.map(Client::new).transpose().map_err(AgentError::Server)?;
+    let named = named.map(|url| Client::trusting(url, trust)).transpose().map_err(AgentError::Server)?;
     let with_token = |client: Client| client.with_token(token.clone());
     let mut outcome = deregister(named.map(with_token), &id, life).await;
     if matches!(outcome, None | Some(Err(ClientError::Unavailable { .. })))
         && let Some(consul) = &consul
     {
         outcome = match (find_servers(consul).await, outcome) {
-            (Ok(urls), before) => deregister(usable(&urls).map(with_token), &id, life).await.or(before),
+            (Ok(urls), before) => deregister(usable(&urls, trust).map(with_token), &id, life).await.or(before),
             (Err(reason), None) => return Err(AgentError::NotFound { reason }),
             (Err(_), before) => before,
         };
@@ -384,8 +394,8 @@ async fn leave(
 }
 
 /// Clients of the servers at these addresses, without those whose address is invalid.
-fn usable(urls: &[String]) -> impl Iterator<Item = Client> {
-    urls.iter().filter_map(|url| Client::new(url).ok())
+fn usable(urls: &[String], trust: &Trust) -> impl Iterator<Item = Client> {
+    urls.iter().filter_map(|url| Client::trusting(url, trust).ok())
 }
 
 /// Deregisters the worker at the first server that answers. None if there is no server.
@@ -779,7 +789,7 @@ mod tests {
         fn agent(url: &str, vms: &Moving) -> Self {
             let registration =
                 Registration { hostname: "node1".into(), boot_id: "boot".into(), ..Registration::default() };
-            let servers = ServerSelector::new("w 1", Some(url), None, None).unwrap();
+            let servers = ServerSelector::new("w 1", Some(url), None, None, Trust::System).unwrap();
             let agent = Agent::new(servers, "w 1".into(), registration, vec![Box::new(vms.clone())]);
             Self::run(Agent { leave_on_stop: true, ..agent })
         }
@@ -837,7 +847,7 @@ mod tests {
     #[tokio::test]
     async fn an_agent_that_is_only_started_anew_says_no_goodbye() {
         let mut server = FakeServer::answering([]).await;
-        let servers = ServerSelector::new("w 1", Some(&server.url), None, None).unwrap();
+        let servers = ServerSelector::new("w 1", Some(&server.url), None, None, Trust::System).unwrap();
         let sources: Vec<Box<dyn VmSource>> = vec![Box::new(Moving::default())];
         let agent = Running::run(Agent::new(servers, "w 1".into(), Registration::default(), sources));
         assert!(server.call().await.line.starts_with("PUT"));
@@ -852,7 +862,7 @@ mod tests {
     /// An agent that knows of its servers by Consul, and of one that it was told, and where to name others.
     fn finding(named: Option<&str>, urls: &[&str]) -> (watch::Sender<Vec<String>>, Agent) {
         let (sender, receiver) = watch::channel(Vec::new());
-        let servers = ServerSelector::new("w 1", named, Some(ServerList::new(receiver)), None).unwrap();
+        let servers = ServerSelector::new("w 1", named, Some(ServerList::new(receiver)), None, Trust::System).unwrap();
         sender.send_replace(urls.iter().map(|url| (*url).to_owned()).collect());
         let vms = Moving::default();
         vms.set(&["vm-1"]);
@@ -935,7 +945,7 @@ mod tests {
     #[test]
     fn an_address_from_consul_that_cannot_be_used_is_passed_over() {
         let urls = ["http://a:1", "ftp://b:1", "http://c:1"].map(str::to_owned);
-        assert_eq!(usable(&urls).count(), 2);
+        assert_eq!(usable(&urls, &Trust::System).count(), 2);
     }
 
     #[tokio::test]

@@ -11,9 +11,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::info;
+use tracing::{info, warn};
 
-use crate::client::{Client, ClientError, ClientToken, RetryLimits};
+use crate::client::{Client, ClientError, ClientToken, RetryLimits, Trust};
 use crate::discovery::ServerList;
 
 /// How many other servers at most share the half of the time for an answer that is not the server in use's.
@@ -35,6 +35,8 @@ pub(super) struct ServerSelector {
     discovered: Option<ServerList>,
     /// What all of them are sent.
     token: Option<ClientToken>,
+    /// How all of them are trusted.
+    trust: Trust,
     /// The server that the operator has configured; the last one to try, if Consul names others.
     configured: Option<Candidate>,
     /// The servers in the order in which they are tried, beginning with the first choice.
@@ -67,12 +69,14 @@ impl ServerSelector {
         configured: Option<&str>,
         discovered: Option<ServerList>,
         token: Option<ClientToken>,
+        trust: Trust,
     ) -> Result<Self, ClientError> {
-        let configured = configured.map(|url| Candidate::new(url, token.clone())).transpose()?;
+        let configured = configured.map(|url| Candidate::new(url, token.clone(), &trust)).transpose()?;
         Ok(Self {
             worker_id: worker_id.to_owned(),
             discovered,
             token,
+            trust,
             candidates: configured.iter().cloned().collect(),
             configured,
             current: 0,
@@ -203,7 +207,11 @@ impl ServerSelector {
         let urls = in_order_of_preference(&self.worker_id, urls);
         let known = std::mem::take(&mut self.candidates);
         let find_known = |url: &String| known.iter().find(|server| server.url == *url).cloned();
-        let find = |url: &String| find_known(url).or_else(|| Candidate::new(url, self.token.clone()).ok());
+        let make = |url: &String| {
+            let made = Candidate::new(url, self.token.clone(), &self.trust);
+            made.inspect_err(|error| warn!(worker.id = %self.worker_id, %error, "Worker {} does not report to {url}: {error}", self.worker_id)).ok()
+        };
+        let find = |url: &String| find_known(url).or_else(|| make(url));
         self.candidates = urls.iter().filter_map(find).collect();
         let last = self.answered.as_ref().and_then(find_known);
         // The configured server comes last.
@@ -236,8 +244,8 @@ fn next_trial(roll: f64) -> Instant {
 }
 
 impl Candidate {
-    fn new(url: &str, token: Option<ClientToken>) -> Result<Self, ClientError> {
-        Ok(Self { url: url.to_owned(), client: Client::new(url)?.with_token(token) })
+    fn new(url: &str, token: Option<ClientToken>, trust: &Trust) -> Result<Self, ClientError> {
+        Ok(Self { url: url.to_owned(), client: Client::trusting(url, trust)?.with_token(token) })
     }
 }
 
@@ -271,7 +279,7 @@ mod tests {
     /// Servers that Consul names for `w1`, and where to name others.
     fn found(named: Option<&str>, urls: &[&str]) -> (watch::Sender<Vec<String>>, ServerSelector) {
         let (sender, receiver) = watch::channel(Vec::new());
-        let servers = ServerSelector::new("w1", named, Some(ServerList::new(receiver)), None).unwrap();
+        let servers = ServerSelector::new("w1", named, Some(ServerList::new(receiver)), None, Trust::System).unwrap();
         sender.send_replace(list(urls));
         (sender, servers)
     }
@@ -310,7 +318,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_server_is_never_tried_again_without_a_pause() {
-        let mut servers = ServerSelector::new("w1", Some(NAMED), None, None).unwrap();
+        let mut servers = ServerSelector::new("w1", Some(NAMED), None, None, Trust::System).unwrap();
         for _ in 0..3 {
             assert_eq!(in_use(&mut servers).await, NAMED);
             assert!(!servers.failed());
@@ -421,7 +429,8 @@ mod tests {
         for (count, in_use, others) in [(1, 12.0, 12.0), (2, 6.0, 6.0), (4, 6.0, 2.0), (9, 6.0, 2.0)] {
             let urls: Vec<String> = (0..count).map(|number| format!("http://s{number}:1")).collect();
             let (sender, receiver) = watch::channel(Vec::new());
-            let mut servers = ServerSelector::new("w1", None, Some(ServerList::new(receiver)), None).unwrap();
+            let mut servers =
+                ServerSelector::new("w1", None, Some(ServerList::new(receiver)), None, Trust::System).unwrap();
             servers.set_request_timeout(Duration::from_secs(12));
             sender.send_replace(urls);
             servers.apply_discovered();

@@ -1,6 +1,6 @@
 //! `aetherium dev`: a cluster to try things out on. A server with the defaults of `aetherium serve` and a database in a
 //! temporary folder, a real agent for this machine, and a small simulated fleet, both of which talk to the server over
-//! HTTP. Nothing is kept when it ends.
+//! HTTP. Nothing is kept when it ends, so that there is neither TLS nor a token: both are for what stays.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
-use super::listen_address::{ListenOptions, url_from_here};
+use super::listen_address::{ListenOptions, Mend, Protection, url_from_here};
 use super::output::print;
 
 /// How long the fleet may take to register before the addresses are printed all the same.
@@ -52,6 +52,11 @@ impl DevOptions {
 
 pub async fn run(options: DevOptions, shutdown: CancellationToken) -> anyhow::Result<()> {
     let DevOptions { listen, workers, vms_per_worker } = options;
+    // There is nothing to mend: whoever wants to be reached runs `serve`.
+    let mend =
+        Mend { serve: "aetherium serve --tls self", create_token: "aetherium token create --role admin --name me" };
+    let unprotected = Protection { has_tls: false, has_tokens: false };
+    listen.check(unprotected, &mend)?;
     let bound = listen.bind()?;
     let folder =
         tempfile::Builder::new().prefix("aetherium-dev-").tempdir().context("Cannot make a temporary folder")?;
@@ -59,7 +64,7 @@ pub async fn run(options: DevOptions, shutdown: CancellationToken) -> anyhow::Re
     let server = Server::start(DevOptions::server_options(&file), Clock::system()).await?;
     let journal = server.journal().clone();
     let (listener, address) = bound.listen()?;
-    let url = url_from_here(address);
+    let url = url_from_here(address, false);
     let closing = CancellationToken::new();
     let serving = tokio::spawn(server.serve(listener, closing.clone()));
 

@@ -3,13 +3,14 @@
 //! The defaults are those of [`ServerOptions`], so that `aetherium dev` runs the same server.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 
 use aetherium::auth::CostLimit;
 use aetherium::clock::Clock;
 use aetherium::config::{DurationSetting, is_loopback, network};
 use aetherium::discovery::{AdvertiseAddress, AdvertiseError, Consul, ConsulOptions, Service};
 use aetherium::http::{HttpOptions, Origin};
-use aetherium::journal::{Retention, without_password};
+use aetherium::journal::{Retention, tokens_exist, without_password};
 use aetherium::server::{Server, ServerOptions};
 use aetherium::timing::Timing;
 use anyhow::{Context, ensure};
@@ -17,16 +18,21 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 use ipnet::IpNet;
 use sysinfo::System;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::graphql::GraphqlArgs;
-use super::listen_address::{ListenOptions, url_from_here};
+use super::listen_address::{ListenOptions, Mend, Protection, url_from_here};
+use super::tls::{TlsOptions, reload_at_hangups};
 
 #[derive(Args, Clone, Debug)]
 pub struct ServeOptions {
     #[command(flatten)]
     listen: ListenOptions,
+
+    #[command(flatten)]
+    tls: TlsOptions,
 
     #[command(flatten)]
     database: DatabaseOptions,
@@ -151,7 +157,9 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken) -> anyhow::
         "Workers that beat every {heartbeat_interval:?} would always be offline after {offline_after:?}; \
          make --offline-after a few times as long as --heartbeat-interval"
     );
-    let ServeOptions { listen, database, consul, advertise, .. } = options;
+    // From the first moment on: without a handler, the signal would end the process.
+    let hangups = signal(SignalKind::hangup()).context("cannot listen for signals")?;
+    let ServeOptions { listen, tls, database, consul, advertise, .. } = options;
     let consul_check_ttl = consul.consul_check_ttl;
     let consul = consul.client()?;
     let advertise = advertise.transpose().context("--advertise cannot be used")?;
@@ -160,37 +168,44 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken) -> anyhow::
         "--advertise needs a Consul to announce the server in; say which with --consul"
     );
     let bound = listen.bind()?;
+    let database_shown = without_password(&database.database_url);
+    if listen.needs_protection() {
+        let has_tokens = tokens_exist(&database.database_url).await?;
+        let (serve, create_token) = commands(bound.address(), &database_shown);
+        let mend = Mend { serve: &serve, create_token: &create_token };
+        listen.check(Protection { has_tls: tls.is_on(), has_tokens }, &mend)?;
+    }
     let service = |address, consul: &Consul| {
         let hostname = System::host_name().ok().filter(|name| !name.is_empty());
-        Service::server(address, advertise.as_ref(), hostname, consul.address())
+        Service::server(address, tls.is_on(), advertise.as_ref(), hostname, consul.address())
     };
     // An address that cannot be announced is reported before the database is touched; the port may not be known yet.
     consul.as_ref().map(|consul| service(bound.address(), consul)).transpose()?;
-    let database_shown = without_password(&database.database_url);
+    let certificate = tls.load(bound.address(), &database.database_url)?;
+    tokio::spawn(reload_at_hangups(hangups, certificate.clone()));
     // A database may take its time to answer, and be given up on meanwhile.
     let Some(server) = shutdown.run_until_cancelled(Server::start(server_options, Clock::system())).await else {
         return Ok(());
     };
-    let server = server?;
+    let server = server?.with_tls(certificate);
     let (listener, address) = bound.listen()?;
+    let protection = Protection { has_tls: tls.is_on(), has_tokens: server.journal().snapshot().has_tokens() };
     info!(
         listen.address = %address,
         database = %database_shown,
         cluster.revision = server.resolvers().present().revision(),
-        "Listening on {}", url_from_here(address)
+        "Listening on {}", url_from_here(address, protection.has_tls)
     );
-    if server.journal().snapshot().has_tokens() {
+    if protection.has_tokens {
         info!("Callers are asked for a token");
     } else if is_loopback(address) {
         info!(
             "Open to every program of this machine, since there are no tokens: \
              `aetherium token create --role admin --name me` makes the first, and the server asks for one from then on"
         );
-    } else {
-        warn!(
-            "Open to everybody who can reach {address}, as --insecure wants it: whoever does can change everything. \
-             `aetherium token create --role admin --name me` makes the first token, and the server asks for one from then on"
-        );
+    }
+    if let Some(risk) = protection.risk(address) {
+        warn!("{risk}");
     }
     let server = match consul {
         Some(consul) => {
@@ -202,4 +217,11 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken) -> anyhow::
     server.serve(listener, shutdown).await?;
     info!("Stopped");
     Ok(())
+}
+
+/// The commands that start this server with TLS, and make its first token.
+fn commands(address: SocketAddr, database: &str) -> (String, String) {
+    let serve = format!("aetherium serve --listen {address} --database-url {database} --tls self");
+    let create_token = format!("aetherium token create --role admin --name me --database-url {database}");
+    (serve, create_token)
 }

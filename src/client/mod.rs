@@ -13,7 +13,9 @@
 //! worker's report for good.
 
 mod retry_limits;
+mod tls_problem;
 mod token;
+mod trust;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,7 +27,9 @@ use serde::{Deserialize, Serialize};
 
 use self::retry_limits::REQUEST_TIMEOUT;
 pub use self::retry_limits::RetryLimits;
+use self::tls_problem::tls_problem;
 pub use self::token::{ClientToken, TokenFileError, TokenOptions};
+pub use self::trust::{Trust, TrustError, TrustOptions};
 
 /// A server that has not accepted a connection by now is down or unreachable; the caller's own back-off does the rest.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -54,7 +58,13 @@ impl Client {
     ///
     /// The URL may have a path, for servers behind a proxy that adds one.
     pub fn new(server: &str) -> Result<Self, ClientError> {
+        Self::trusting(server, &Trust::System)
+    }
+
+    /// The same, for a server that is trusted only like this.
+    pub fn trusting(server: &str, trust: &Trust) -> Result<Self, ClientError> {
         let workers = workers_url(server)?;
+        let unusable = |reason: String| ClientError::Url { url: server.to_owned(), reason };
 
         // reqwest comes without a cryptography provider, so that the whole process uses one. The binary installs it;
         // tests and other users of the library may not have, and a provider that is there already is the right one.
@@ -67,15 +77,21 @@ impl Client {
             .pool_idle_timeout(IDLE_TIMEOUT)
             // Following a redirect can turn a PUT into a GET; the operator should name the real address instead.
             .redirect(redirect::Policy::none());
-        if workers.scheme() == "http" {
+        if workers.scheme() == "https" {
+            http = trust.apply(http).map_err(|error| unusable(error.to_string()))?;
+        } else if trust.is_told() {
+            return Err(unusable(
+                "there is no certificate to check without TLS; write https://, or leave out --ca-file and --server-fingerprint"
+                    .to_owned(),
+            ));
+        } else {
             // Without this a host that has no CA certificates could not even speak plain HTTP.
             http = http.tls_certs_only([]);
         }
         if is_loopback(&workers) {
             http = http.no_proxy();
         }
-        let http =
-            http.build().map_err(|error| ClientError::Url { url: server.to_owned(), reason: root_cause(&error) })?;
+        let http = http.build().map_err(|error| unusable(root_cause(&error)))?;
         Ok(Self { http, workers, timeout: REQUEST_TIMEOUT, token: None })
     }
 
@@ -420,8 +436,18 @@ impl ClientError {
     }
 
     fn network(source: reqwest::Error) -> Self {
-        let message = if source.is_timeout() { "it did not answer in time".to_owned() } else { root_cause(&source) };
+        let message = match tls_problem(&source) {
+            // A sentence of its own, to which its causes add nothing.
+            Some(problem) => format!("{problem}."),
+            None if source.is_timeout() => "it did not answer in time".to_owned(),
+            None => root_cause(&source),
+        };
         Self::Unavailable { message, retry_after: None, source: Some(source) }
+    }
+
+    /// Whether there was no TLS connection, although the server is there: somebody has to mend that.
+    pub fn is_about_tls(&self) -> bool {
+        matches!(self, Self::Unavailable { source: Some(source), .. } if tls_problem(source).is_some())
     }
 
     /// A registration is refused with 409 if the start of the process that it names is over: another one has registered

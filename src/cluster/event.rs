@@ -106,6 +106,7 @@ impl EventKind {
             | Self::VmStarted
             | Self::VmChanged
             | Self::VmStopped
+            | Self::AuthenticationFailed
             | Self::Synced
             | Self::Resync => false,
         }

@@ -42,25 +42,29 @@ impl Service {
     /// listens on the loopback address is announced with that, for the other programs of this machine, if Consul is on
     /// it too.
     ///
+    /// Unless the operator says so, the scheme is that of the listener: agents that find the server use it.
+    ///
     /// Its id is made of what no two servers of one host share, and not of what is advertised: several servers behind
     /// one proxy advertise the same.
     pub fn server(
         listen: SocketAddr,
+        has_tls: bool,
         advertise: Option<&AdvertiseAddress>,
         hostname: Option<String>,
         consul: &Address,
     ) -> Result<Self, ConsulError> {
         let ip = listen.ip().to_canonical();
         let is_everywhere = ip.is_unspecified();
+        let own_scheme = if has_tls { "https" } else { "http" };
         let (scheme, address, port) = match advertise {
             Some(AdvertiseAddress { scheme, host, port }) => {
-                (*scheme, host.clone(), port.unwrap_or_else(|| listen.port()))
+                (scheme.unwrap_or(own_scheme), host.clone(), port.unwrap_or_else(|| listen.port()))
             }
             None if (is_everywhere || ip.is_loopback()) && !consul.is_local() => {
                 return Err(ConsulError::NoAddress { address: consul.clone(), listen });
             }
-            None if is_everywhere => ("http", String::new(), listen.port()),
-            None => ("http", ip.to_string(), listen.port()),
+            None if is_everywhere => (own_scheme, String::new(), listen.port()),
+            None => (own_scheme, ip.to_string(), listen.port()),
         };
         let hostname = hostname.unwrap_or_else(|| "localhost".to_owned());
         let listens_on = if is_everywhere { String::new() } else { format!("{ip}-") };
@@ -109,7 +113,8 @@ fn cut(value: &str) -> String {
 /// Where others reach a server: `HOST`, `HOST:PORT`, or `https://HOST` behind a proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdvertiseAddress {
-    scheme: &'static str,
+    /// By default, the one that the server speaks.
+    scheme: Option<&'static str>,
     host: String,
     /// By default, the port that the server listens on.
     port: Option<u16>,
@@ -125,10 +130,10 @@ impl FromStr for AdvertiseAddress {
 
     fn from_str(text: &str) -> Result<Self, AdvertiseError> {
         let (scheme, rest, default_port) = match text.split_once("://") {
-            Some(("http", rest)) => ("http", rest, Some(80)),
-            Some(("https", rest)) => ("https", rest, Some(443)),
+            Some(("http", rest)) => (Some("http"), rest, Some(80)),
+            Some(("https", rest)) => (Some("https"), rest, Some(443)),
             Some(_) => return Err(AdvertiseError),
-            None => ("http", text, None),
+            None => (None, text, None),
         };
         let (host, port) = match rest.parse::<SocketAddr>() {
             Ok(address) => (address.ip().to_string(), Some(address.port())),
@@ -159,7 +164,7 @@ mod tests {
     fn server(listen: &str, advertise: Option<&str>) -> (String, String, Option<u16>) {
         let advertise = advertise.map(|text| text.parse::<AdvertiseAddress>().unwrap());
         let (hostname, consul) = (Some("node1".to_owned()), Address::default());
-        let service = Service::server(listen.parse().unwrap(), advertise.as_ref(), hostname, &consul).unwrap();
+        let service = Service::server(listen.parse().unwrap(), false, advertise.as_ref(), hostname, &consul).unwrap();
         (service.id, service.address, service.port)
     }
 
@@ -183,10 +188,27 @@ mod tests {
     }
 
     #[test]
+    fn a_server_is_announced_with_the_scheme_that_it_speaks_unless_a_proxy_speaks_another() {
+        for (has_tls, advertise, scheme) in [
+            (false, None, "http"),
+            (true, None, "https"),
+            (true, Some("node1.example.com"), "https"),
+            (true, Some("node1.example.com:8080"), "https"),
+            (true, Some("http://proxy.example.com"), "http"),
+            (false, Some("https://proxy.example.com"), "https"),
+        ] {
+            let advertise = advertise.map(|text| text.parse::<AdvertiseAddress>().unwrap());
+            let listen = "10.0.0.5:8080".parse().unwrap();
+            let service = Service::server(listen, has_tls, advertise.as_ref(), None, &Address::default()).unwrap();
+            assert_eq!(service.meta["scheme"], scheme, "{has_tls} {advertise:?}");
+        }
+    }
+
+    #[test]
     fn a_consul_elsewhere_has_to_be_told_where_a_server_is() {
         let consul = "consul.example.com:8500".parse().unwrap();
         let server = |listen: &str, advertise: Option<&AdvertiseAddress>| {
-            Service::server(listen.parse().unwrap(), advertise, None, &consul)
+            Service::server(listen.parse().unwrap(), false, advertise, None, &consul)
         };
         for listen in ["0.0.0.0:8080", "[::]:8080", "127.0.0.1:8080", "[::1]:8080", "[::ffff:127.0.0.1]:8080"] {
             let refused = server(listen, None).unwrap_err().to_string();
@@ -202,7 +224,7 @@ mod tests {
         let ids = |listen: &str, hostname: &str| {
             let server = |advertise| {
                 let (listen, hostname) = (listen.parse().unwrap(), Some(hostname.to_owned()));
-                Service::server(listen, advertise, hostname, &Address::default()).unwrap().id
+                Service::server(listen, false, advertise, hostname, &Address::default()).unwrap().id
             };
             assert_eq!(server(Some(&proxy)), server(None), "what is advertised does not matter");
             server(None)

@@ -39,7 +39,7 @@ fn client(stub: &Stub) -> Consul {
 fn server(host: &str) -> Service {
     let advertise: AdvertiseAddress = host.parse().unwrap();
     let listen = "127.0.0.1:8080".parse().unwrap();
-    Service::server(listen, Some(&advertise), None, &Address::default()).unwrap()
+    Service::server(listen, false, Some(&advertise), None, &Address::default()).unwrap()
 }
 
 /// A server that is announced, and what stops that.

@@ -49,6 +49,6 @@ pub use options::HttpOptions;
 pub use query_params::Parameter;
 pub(crate) use query_params::{likely, nearest, pairs, without_brackets};
 pub use routing::{ErrorBodyWriter, ErrorRenderer, MethodRouter, RouteOptions, Routes, delete, get, post};
-pub use server::connection::is_kept_for_operators;
+pub use server::connection::{is_encrypted, is_kept_for_operators};
 pub use server::listener::{ListenerOptions, serve};
 pub use stream::{SSE_KEEP_ALIVE, streamed};

@@ -43,7 +43,7 @@ use self::gateway::{FleetLink, Gateway};
 use self::progress::Display;
 use self::simulated_worker::SimulatedWorker;
 use self::tally::Tally;
-use crate::client::{Client, ClientError, TokenFileError};
+use crate::client::{Client, ClientError, TokenFileError, TrustError};
 
 /// How many registrations are in flight at once. A real fleet does not start within a second either, and a server that
 /// is busy with registrations should still answer heartbeats.
@@ -62,6 +62,9 @@ pub enum SimulateError {
     /// The token cannot be read.
     #[error(transparent)]
     Token(TokenFileError),
+    /// The authorities to trust cannot be read.
+    #[error(transparent)]
+    Trust(TrustError),
     /// The first worker could not register. This is not retried, so that a wrong address is reported at once.
     #[error("the first simulated worker could not register at {server}")]
     FirstContact {
@@ -94,7 +97,8 @@ async fn run_until(
     shutdown: CancellationToken,
 ) -> Result<Summary, SimulateError> {
     let token = options.token.read().map_err(SimulateError::Token)?;
-    let mut client = Client::new(&options.server).map_err(SimulateError::Setup)?.with_token(token);
+    let trust = options.trust.read().map_err(SimulateError::Trust)?;
+    let mut client = Client::trusting(&options.server, &trust).map_err(SimulateError::Setup)?.with_token(token);
     let mut workers = assemble(&options);
     let tally = Arc::new(Tally::new(&options));
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, value_parser};
 
-use crate::client::TokenOptions;
+use crate::client::{TokenOptions, TrustOptions};
 use crate::config::positive_duration;
 
 /// Options of `aetherium simulate`.
@@ -19,6 +19,10 @@ pub struct SimulateOptions {
     /// Whose word the fleet is.
     #[command(flatten)]
     pub token: TokenOptions,
+
+    /// Whom the fleet trusts to be its server.
+    #[command(flatten)]
+    pub trust: TrustOptions,
 
     /// How many workers to simulate.
     #[arg(long, env = "AETHERIUM_SIMULATE_WORKERS", value_name = "N", default_value_t = Self::default().workers,
@@ -79,6 +83,7 @@ impl Default for SimulateOptions {
         Self {
             server: "http://127.0.0.1:8080".to_owned(),
             token: TokenOptions::default(),
+            trust: TrustOptions::default(),
             workers: 100,
             vms_per_worker: 10,
             interval: None,

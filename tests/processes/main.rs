@@ -45,4 +45,5 @@ mod sqlite_lock;
 mod startup_errors;
 mod stream_delivery;
 mod subscribers;
+mod tls;
 mod token_command;

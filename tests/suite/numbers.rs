@@ -16,7 +16,6 @@ const LEFT_OUT: &[(&str, &str, &str)] = &[
     ("src/cluster/mod.rs", "MAX_EXACT", "what JSON's numbers hold exactly"),
     ("src/cluster/sorted_list.rs", "MAX_CHUNK", "the shape of a data structure"),
     ("src/graphql/operation/syntax.rs", "MAX_LENGTH", "the grammar of GraphQL"),
-    ("src/http/middleware/host.rs", "DEFAULT_PORT", "the port of HTTP"),
     ("src/journal/store/postgres.rs", "MOST", "it follows from the connections of the writer"),
     ("src/rest/etag.rs", "LONGEST", "the length of a text that is written here"),
 ];

@@ -10,23 +10,32 @@ use std::net::{IpAddr, SocketAddr};
 
 use axum::http::{HeaderMap, Uri, Version, header, uri::Authority};
 
-/// The port of a `Host` without one.
-const DEFAULT_PORT: u16 = 80;
+/// The port of a `Host` without one, over TLS or not.
+fn default_port(is_encrypted: bool) -> u16 {
+    if is_encrypted { 443 } else { 80 }
+}
 
 /// The name in `Host`, if it has this server's port and is neither an address, nor `localhost`, nor allowed.
-pub fn foreign_name(uri: &Uri, headers: &HeaderMap, port: u16, allowed: &[String]) -> Option<String> {
+pub fn foreign_name(
+    uri: &Uri,
+    headers: &HeaderMap,
+    port: u16,
+    is_encrypted: bool,
+    allowed: &[String],
+) -> Option<String> {
     // `Host` is nearly always the first header.
     let host = headers.iter().find(|(name, _)| *name == header::HOST).and_then(|(_, host)| host.to_str().ok());
     // HTTP/2 carries the host in the URI, HTTP/1.1 in a header.
     let host = host.or_else(|| uri.authority().map(Authority::as_str))?;
     // The usual cases first: another port, or an address.
+    let default_port = default_port(is_encrypted);
     let may_be_our_port =
-        port == DEFAULT_PORT || host.rsplit_once(':').is_some_and(|(_, digits)| digits.parse() == Ok(port));
+        port == default_port || host.rsplit_once(':').is_some_and(|(_, digits)| digits.parse() == Ok(port));
     if !may_be_our_port || host.parse::<SocketAddr>().is_ok() {
         return None;
     }
     let authority = host.parse::<Authority>().ok()?;
-    if authority.port_u16().unwrap_or(DEFAULT_PORT) != port {
+    if authority.port_u16().unwrap_or(default_port) != port {
         return None;
     }
     let name = authority.host().trim_end_matches('.').to_ascii_lowercase();
@@ -111,14 +120,24 @@ mod tests {
             ("fleet.example.com:8443", None),
         ] {
             let headers = HeaderMap::from_iter([(header::HOST, host.parse().unwrap())]);
-            let found = foreign_name(&Uri::from_static("/"), &headers, 8080, &allowed);
+            let found = foreign_name(&Uri::from_static("/"), &headers, 8080, false, &allowed);
             assert_eq!(found.as_deref(), foreign, "{host}");
             let uri = format!("http://{host}/").parse().unwrap();
-            assert_eq!(foreign_name(&uri, &HeaderMap::new(), 8080, &allowed).as_deref(), foreign, "{host} in HTTP/2");
+            assert_eq!(
+                foreign_name(&uri, &HeaderMap::new(), 8080, false, &allowed).as_deref(),
+                foreign,
+                "{host} in HTTP/2"
+            );
         }
-        assert_eq!(foreign_name(&Uri::from_static("/"), &HeaderMap::new(), 8080, &allowed), None, "HTTP/1.0");
+        assert_eq!(foreign_name(&Uri::from_static("/"), &HeaderMap::new(), 8080, false, &allowed), None, "HTTP/1.0");
         let headers = HeaderMap::from_iter([(header::HOST, "evil.example".parse().unwrap())]);
-        assert_eq!(foreign_name(&Uri::from_static("/"), &headers, 80, &[]).as_deref(), Some("evil.example"));
+        // A host without a port has the one of the scheme.
+        for (port, is_encrypted, foreign) in
+            [(80, false, Some("evil.example")), (443, true, Some("evil.example")), (80, true, None), (443, false, None)]
+        {
+            let found = foreign_name(&Uri::from_static("/"), &headers, port, is_encrypted, &[]);
+            assert_eq!(found.as_deref(), foreign, "{port} {is_encrypted}");
+        }
     }
 
     #[test]

@@ -67,9 +67,11 @@ pub fn cors(origins: &[Origin]) -> Option<CorsLayer> {
 /// Whether a browser sent this request for a page that is neither of this server nor of an allowed origin.
 ///
 /// `Sec-Fetch-Site` cannot be set by a page and is right even behind a proxy that rewrites `Host`; for older browsers,
-/// which do not send it, `Origin` is compared with `Host`. (Go's `http.CrossOriginProtection` has the same rule.) Check
-/// it before any command and before a WebSocket upgrade, for which browsers send no preflight.
-pub fn is_foreign_page(uri: &Uri, headers: &HeaderMap, allowed: &[Origin]) -> bool {
+/// which do not send it, `Origin` is compared with `Host`. (Go's `http.CrossOriginProtection` has the same rule.) Over TLS
+/// its scheme has to be `https`: on the way to a page of `http`, anybody may have written it. Without TLS, a proxy may
+/// have ended it, so that both schemes are of this server. Check it before any command and before a WebSocket upgrade,
+/// for which browsers send no preflight.
+pub fn is_foreign_page(uri: &Uri, headers: &HeaderMap, is_encrypted: bool, allowed: &[Origin]) -> bool {
     let origin = headers.get(header::ORIGIN);
     if origin.is_some_and(|origin| allowed.iter().any(|Origin(allowed)| allowed == origin)) {
         return false;
@@ -79,7 +81,8 @@ pub fn is_foreign_page(uri: &Uri, headers: &HeaderMap, allowed: &[Origin]) -> bo
         (Some(_), _) => true,
         (None, None) => false,
         (None, Some(origin)) => {
-            let theirs = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
+            let theirs = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
+            let theirs = theirs.filter(|(scheme, _)| !is_encrypted || *scheme == "https").map(|(_, host)| host);
             // HTTP/2 carries the host in the URI, HTTP/1.1 in a header.
             let ours = headers.get(header::HOST).and_then(|host| host.to_str().ok());
             let ours = ours.or_else(|| uri.authority().map(Authority::as_str));
@@ -124,11 +127,12 @@ mod tests {
     #[test]
     fn pages_of_other_origins_are_told_apart() {
         let allowed = ["https://ops.example.com".parse().expect("an origin")];
-        let foreign = |headers: &[(&'static str, &'static str)]| {
+        let is_foreign = |is_encrypted: bool, headers: &[(&'static str, &'static str)]| {
             let headers =
                 headers.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
-            is_foreign_page(&Uri::from_static("/api/v1/workers"), &headers.collect(), &allowed)
+            is_foreign_page(&Uri::from_static("/api/v1/workers"), &headers.collect(), is_encrypted, &allowed)
         };
+        let foreign = |headers: &[(&'static str, &'static str)]| is_foreign(false, headers);
         let host = ("host", "node1:8080");
         assert!(!foreign(&[host]), "curl");
         assert!(!foreign(&[host, ("origin", "http://node1:8080")]), "our own page in an old browser");
@@ -143,5 +147,10 @@ mod tests {
         assert!(foreign(&[host, ("origin", "http://evil.example")]), "an old browser");
         assert!(foreign(&[host, ("origin", "null")]), "a sandboxed page");
         assert!(foreign(&[("origin", "http://evil.example")]), "no host to compare with");
+
+        assert!(!is_foreign(true, &[host, ("origin", "https://node1:8080")]), "our own page over TLS");
+        assert!(!is_foreign(false, &[host, ("origin", "https://node1:8080")]), "our own page behind a proxy with TLS");
+        assert!(is_foreign(true, &[host, ("origin", "http://node1:8080")]), "a page that came without TLS");
+        assert!(!is_foreign(true, &[host]), "curl");
     }
 }

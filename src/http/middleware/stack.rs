@@ -39,7 +39,7 @@ use crate::http::header_template::HeaderTemplate;
 use crate::http::negotiation::{Accept, EVENT_STREAM, NDJSON};
 use crate::http::options::HttpOptions;
 use crate::http::routing::{ResponseFuture, Routes};
-use crate::http::server::connection::{has_room_for, is_kept_for_operators};
+use crate::http::server::connection::{has_room_for, is_encrypted, is_kept_for_operators};
 
 /// The points of the [cost limit](crate::auth::CostLimit) that may be spent at once.
 const RATELIMIT_LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
@@ -184,7 +184,8 @@ fn refusal(context: &RequestContext, request: &Request) -> Option<HttpError> {
     if is_kept_for_operators() && goes_on() {
         return Some(no_connection_for_what_goes_on());
     }
-    let foreign = options.loopback_port.and_then(|port| foreign_name(uri, headers, port, &options.allowed_hosts));
+    let foreign =
+        options.loopback_port.and_then(|port| foreign_name(uri, headers, port, is_encrypted(), &options.allowed_hosts));
     if let Some(name) = foreign {
         return Some(HttpError::new(
             StatusCode::MISDIRECTED_REQUEST,
@@ -195,7 +196,8 @@ fn refusal(context: &RequestContext, request: &Request) -> Option<HttpError> {
             ),
         ));
     }
-    let is_foreign = !request.method().is_safe() && is_foreign_page(uri, headers, &options.cors_origins);
+    let is_foreign =
+        !request.method().is_safe() && is_foreign_page(uri, headers, is_encrypted(), &options.cors_origins);
     if is_foreign {
         return Some(HttpError::forbidden(
             "Pages of other origins may not change anything here, unless the server is told to allow them (--cors-origin)",

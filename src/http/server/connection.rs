@@ -32,6 +32,8 @@ pub struct Connection {
     pub pace: Arc<ConnectionState>,
     /// For a connection that is reserved for operators: notified when its only request begins.
     pub only: Option<Arc<Notify>>,
+    /// Whether it is TLS.
+    pub is_encrypted: bool,
     /// Who was authenticated last.
     pub authenticated: Arc<LastAuthenticated>,
 }
@@ -78,6 +80,11 @@ pub fn note_authenticated(credential: &HeaderValue, whose: &Principal) {
     };
     // Without a connection, as in tests, each request is authenticated for itself.
     _ = CURRENT.try_with(note);
+}
+
+/// Whether the request that the task answers came over TLS that ends in this process; not if a proxy ended it.
+pub fn is_encrypted() -> bool {
+    CURRENT.try_with(|connection| connection.is_encrypted).unwrap_or(false)
 }
 
 /// Whether the request that the task answers came over a connection that is reserved for operators, when all others are

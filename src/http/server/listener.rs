@@ -1,5 +1,5 @@
-//! The accept loop: accepts a bounded number of connections, serves them, and shuts down in order. The caps on
-//! connections are here.
+//! The accept loop: accepts a bounded number of connections, does their TLS handshakes, serves them, and shuts down in
+//! order. The caps on connections are here.
 //!
 //! `axum::serve` is not used because it has no time-outs: a client that never finishes its request head would keep its
 //! socket for ever, and enough of those are an outage. The values of the time-outs are in
@@ -40,12 +40,14 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
+use rustls::ServerConfig;
 use tokio::{
     io::AsyncWrite,
     net::{TcpListener, TcpStream},
     sync::{Notify, OwnedSemaphorePermit, Semaphore},
     time::{Instant, Sleep, sleep_until, timeout},
 };
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::{Service, ServiceExt};
 use tracing::{debug, error, warn};
@@ -57,6 +59,7 @@ use crate::http::chunked_body::ChunkedBytes;
 use crate::http::error::{HttpError, on_the_wire};
 use crate::http::middleware::host::malformed;
 use crate::http::middleware::stack::Malformed;
+use crate::tls::ServerTls;
 
 /// The most connections of one server: more clients belong on several servers. Each costs a socket and some tens of
 /// kilobytes.
@@ -103,6 +106,8 @@ pub struct ListenerOptions {
     pub rejected_connections: Arc<AtomicU64>,
     /// The time-outs of a client.
     pub timeouts: Timeouts,
+    /// The certificate to show, if connections are TLS.
+    pub tls: Option<ServerTls>,
     /// How long requests in flight may take after the shutdown has begun.
     pub shutdown_time: Duration,
     /// Bytes of responses that may wait to be taken, of all clients together. Beyond that, a response of more than 64 KiB is
@@ -122,6 +127,7 @@ impl ListenerOptions {
             reserved_connections: RESERVED_CONNECTIONS,
             rejected_connections: Arc::default(),
             timeouts: Timeouts::default(),
+            tls: None,
             shutdown_time,
             max_unsent_bytes: MAX_UNSENT_BYTES,
         }
@@ -164,21 +170,38 @@ where
                 debug!("Small packets to {peer} may be delayed: {error}");
             }
             let end = End { asked: Arc::clone(&asked), enforced: cut.clone() };
-            let only = is_reserved.then(Arc::default);
             let connection = Connection {
                 client: peer,
                 pace: ConnectionState::new(Arc::clone(&unsent)),
-                only,
+                only: is_reserved.then(Arc::default),
+                is_encrypted: options.tls.is_some(),
                 authenticated: Arc::default(),
             };
-            let attended = serve_connection(stream, Some(place), connection.clone(), service.clone(), timeouts, end);
-            connections.spawn(connection.current(attended));
+            let (served, service) = (connection.clone(), service.clone());
+            // Two types of connections, so that plain ones do not ask at each step which they are.
+            match &options.tls {
+                None => {
+                    let attended = serve_connection(stream, Some(place), served, service, timeouts, end);
+                    connections.spawn(connection.current(attended));
+                }
+                Some(tls) => {
+                    let attended = serve_tls_connection(stream, tls.config(), place, served, service, timeouts, end);
+                    connections.spawn(connection.current(attended));
+                }
+            }
             return;
         }
         options.rejected_connections.fetch_add(1, Relaxed);
         if let Ok(place) = Arc::clone(&turned_away).try_acquire_owned() {
             let pace = ConnectionState::new(Arc::clone(&unsent));
-            connections.spawn(cut.clone().run_until_cancelled_owned(reject(stream, place, pace, timeouts)));
+            let cut = cut.clone();
+            match &options.tls {
+                None => connections.spawn(cut.run_until_cancelled_owned(reject(stream, place, pace, timeouts))),
+                Some(tls) => {
+                    let rejected = reject_tls(stream, tls.config(), place, pace, timeouts);
+                    connections.spawn(cut.run_until_cancelled_owned(rejected))
+                }
+            };
         }
     };
     while let Some((stream, peer)) = shutdown.run_until_cancelled(accept(&listener)).await {
@@ -273,6 +296,66 @@ impl Call {
             woken = Some(cx.waker().clone());
             made.as_mut().poll(cx)
         })
+    }
+}
+
+/// The first byte of a TLS connection: the type of a record with a part of a handshake.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// How a connection to a port of TLS begins.
+enum Handshake {
+    Done(Box<TlsStream<TcpStream>>),
+    /// The client speaks HTTP without TLS. Nothing has been read.
+    PlainHttp(TcpStream),
+}
+
+/// The TLS handshake with a client.
+async fn handshake(stream: TcpStream, config: Arc<ServerConfig>) -> io::Result<Handshake> {
+    let mut first = [TLS_HANDSHAKE];
+    stream.peek(&mut first).await?;
+    // Everything that is neither is refused as TLS wants it.
+    if first[0].is_ascii_uppercase() {
+        return Ok(Handshake::PlainHttp(stream));
+    }
+    Ok(Handshake::Done(Box::new(TlsAcceptor::from(config).accept(stream).await?)))
+}
+
+/// Does the TLS handshake of a connection, and then serves it.
+///
+/// The handshake and the head of the first request share one time-out. A shutdown lets a handshake finish for as long as
+/// it waits for the first bytes of a plain connection.
+async fn serve_tls_connection<S>(
+    stream: TcpStream,
+    config: Arc<ServerConfig>,
+    place: OwnedSemaphorePermit,
+    connection: Connection,
+    service: S,
+    timeouts: Timeouts,
+    end: End,
+) where
+    S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
+{
+    let client = connection.client;
+    let shaken = tokio::select! {
+        biased;
+        shaken = timeout(timeouts.head, handshake(stream, config)) => shaken,
+        () = async {
+            end.asked.heard().await;
+            tokio::time::sleep(timeouts.close).await;
+        } => return debug!("Cut {client}, whose TLS handshake was not done when the server shut down"),
+        () = end.enforced.cancelled() => return,
+    };
+    match shaken {
+        Ok(Ok(Handshake::Done(stream))) => {
+            serve_connection(stream, Some(place), connection, service, timeouts, end).await;
+        }
+        Ok(Ok(Handshake::PlainHttp(stream))) => {
+            debug!("{client} speaks HTTP without TLS");
+            let refusal = HttpError::bad_request("This port speaks TLS: write https:// in place of http://");
+            tell_and_close(stream, &refusal, place, connection.pace, timeouts).await;
+        }
+        Ok(Err(error)) => debug!("There is no TLS connection with {client}: {error}"),
+        Err(_) => debug!("Cut {client}, which took too long for a TLS handshake"),
     }
 }
 
@@ -537,7 +620,34 @@ impl Future for Watch<'_> {
 
 /// Answers a client over the cap with 503, without reading its request.
 async fn reject<IO: Transport>(io: IO, place: OwnedSemaphorePermit, pace: Arc<ConnectionState>, timeouts: Timeouts) {
-    let refusal = on_the_wire(&HttpError::unavailable("All connections are taken; try again shortly"), b"");
+    let refusal = HttpError::unavailable("All connections are taken; try again shortly");
+    tell_and_close(io, &refusal, place, pace, timeouts).await;
+}
+
+/// The same for a client of TLS, which cannot read it without a handshake.
+async fn reject_tls(
+    stream: TcpStream,
+    config: Arc<ServerConfig>,
+    place: OwnedSemaphorePermit,
+    pace: Arc<ConnectionState>,
+    timeouts: Timeouts,
+) {
+    match timeout(timeouts.close, handshake(stream, config)).await {
+        Ok(Ok(Handshake::Done(stream))) => reject(stream, place, pace, timeouts).await,
+        Ok(Ok(Handshake::PlainHttp(stream))) => reject(stream, place, pace, timeouts).await,
+        Ok(Err(_)) | Err(_) => {}
+    }
+}
+
+/// Answers with an error, without reading a request, and closes the connection.
+async fn tell_and_close<IO: Transport>(
+    io: IO,
+    error: &HttpError,
+    place: OwnedSemaphorePermit,
+    pace: Arc<ConnectionState>,
+    timeouts: Timeouts,
+) {
+    let refusal = on_the_wire(error, b"");
     let mut socket = Socket::new(io, pace, Some(place));
     let farewell = async {
         // A few hundred bytes always fit into the send buffer of a new socket.
@@ -564,11 +674,14 @@ mod tests {
 
     use axum::{extract::ws::WebSocketUpgrade, response::IntoResponse};
     use futures_util::{SinkExt, StreamExt, stream};
+    use rustls::pki_types::{CertificateDer, pem::PemObject};
+    use rustls::{ClientConfig, RootCertStore};
     use serde_json::Value;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
         task::JoinHandle,
     };
+    use tokio_rustls::{TlsConnector, client};
     use tokio_tungstenite::tungstenite::Message;
 
     use super::*;
@@ -578,6 +691,7 @@ mod tests {
     use crate::http::options::HttpOptions;
     use crate::http::routing::{Routes, get, post};
     use crate::http::server::connection::is_kept_for_operators;
+    use crate::tls::self_signed;
 
     const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: test\r\n\r\n";
 
@@ -637,6 +751,7 @@ mod tests {
             pace: ConnectionState::new(unsent),
             only: None,
             authenticated: Arc::default(),
+            is_encrypted: false,
         };
         let end = End { asked, enforced: CancellationToken::new() };
         tokio::spawn(connection.clone().current(serve_connection(server, None, connection, service, timeouts, end)));
@@ -670,10 +785,55 @@ mod tests {
             TcpStream::connect(self.address).await.expect("a connection")
         }
 
+        /// A connection over TLS.
+        async fn connect_by(&self, connector: &TlsConnector) -> client::TlsStream<TcpStream> {
+            shake_hands(connector, self.connect().await).await.expect("a handshake")
+        }
+
         async fn stop(self) {
             self.shutdown.cancel();
             self.running.await.expect("an orderly end");
         }
+    }
+
+    /// A certificate, and a client that trusts it.
+    fn certificate() -> (ServerTls, TlsConnector) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let files = self_signed(folder.path(), &["localhost".to_owned()]).expect("a certificate");
+        let trusted = CertificateDer::from_pem_file(&files.certificate).expect("a certificate");
+        let mut roots = RootCertStore::empty();
+        roots.add(trusted).expect("a certificate that can be trusted");
+        let client = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+        let client = client.with_safe_default_protocol_versions().expect("versions").with_root_certificates(roots);
+        let tls = ServerTls::load(files).expect("a usable certificate");
+        (tls, Arc::new(client.with_no_client_auth()).into())
+    }
+
+    async fn shake_hands<IO: tokio::io::AsyncRead + AsyncWrite + Unpin>(
+        connector: &TlsConnector,
+        io: IO,
+    ) -> io::Result<client::TlsStream<IO>> {
+        connector.connect("localhost".try_into().expect("a name"), io).await
+    }
+
+    /// A client's end of a TLS connection that is served in memory.
+    async fn connect_in_memory(routes: Routes, shutdown: Arc<Call>) -> client::TlsStream<DuplexStream> {
+        let (tls, connector) = certificate();
+        let (client, server) = tokio::io::duplex(64 * 1024);
+        let shaken = TlsAcceptor::from(tls.config()).accept(server);
+        let (server, client) = tokio::join!(shaken, shake_hands(&connector, client));
+        let connection = Connection {
+            client: SocketAddr::from(([192, 0, 2, 7], 4_000)),
+            pace: ConnectionState::new(UnsentBytes::at_most(MAX_UNSENT_BYTES)),
+            only: None,
+            is_encrypted: true,
+        };
+        let service = with_middleware(routes, &HttpOptions::default(), Authenticator::default());
+        let end = End { asked: shutdown, enforced: CancellationToken::new() };
+        let server = server.expect("a handshake");
+        let served = serve_connection(server, None, connection.clone(), service, Timeouts::default(), end);
+        tokio::spawn(connection.current(served));
+        client.expect("a handshake")
     }
 
     /// One response whose length is declared, or declared chunked and ended.
@@ -780,6 +940,159 @@ mod tests {
         socket.send(Message::text("still there?")).await.expect("a send");
         let answer = socket.next().await.expect("an answer").expect("a message");
         assert_eq!(answer.into_text().expect("text").as_str(), "still there?");
+        socket.close(None).await.expect("a close");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_of_tls_is_held_to_the_same_time_outs() {
+        for (request, path, seconds) in
+            [("GET / HT", "a head", 10), ("GET / HTTP/1.1\r\nhost: test\r\n\r\n", "an answer", 30)]
+        {
+            let large = Routes::new().route("/", get(async || "x".repeat(1024 * 1024)));
+            let mut client = connect_in_memory(large, Arc::default()).await;
+            client.write_all(request.as_bytes()).await.expect("a write");
+            client.flush().await.expect("a write");
+            let start = Instant::now();
+            tokio::time::sleep(Duration::from_secs(seconds + 1)).await;
+            let mut read = Vec::new();
+            // It was cut in the middle, so that there is no close_notify.
+            assert!(client.read_to_end(&mut read).await.is_err(), "{path}");
+            assert!(read.len() < 1024 * 1024, "{path}: {} bytes", read.len());
+            assert_eq!(start.elapsed().as_secs(), seconds + 1, "{path}: nothing was left to wait for");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_bytes_of_an_answer_are_waited_for_no_longer_over_tls() {
+        // So much is taken by TLS and by the connection below it that nothing is left to be written.
+        let fits = Routes::new().route("/", get(async || "x".repeat(100 * 1024)));
+        let mut client = connect_in_memory(fits, Arc::default()).await;
+        client.write_all(GET).await.expect("a write");
+        client.flush().await.expect("a write");
+        tokio::time::sleep(Duration::from_secs(31)).await;
+        let start = Instant::now();
+        let mut read = Vec::new();
+        assert!(client.read_to_end(&mut read).await.is_err(), "it was not cut");
+        assert_eq!(start.elapsed().as_secs(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_of_tls_rests_and_ends_as_others_do() {
+        let mut client = connect_in_memory(routes(), Arc::default()).await;
+        for _ in 0..3 {
+            client.write_all(GET).await.expect("a write");
+            client.flush().await.expect("a write");
+            assert!(response(&mut client).await.ends_with("home"));
+            tokio::time::sleep(Duration::from_secs(74)).await;
+        }
+        let start = Instant::now();
+        assert_eq!(rest(&mut client).await, "", "it ends with a close_notify");
+        assert_eq!(start.elapsed().as_secs(), 1, "75 s after the last answer");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_handshake_that_is_not_finished_is_not_waited_for() {
+        let (tls, _) = certificate();
+        let server = Server::start(routes(), ListenerOptions { tls: Some(tls), ..unhurried() }).await;
+        for beginning in [&b""[..], b"\x16", b"\x16\x03\x01\x02\x00\x01"] {
+            let mut client = server.connect().await;
+            let start = Instant::now();
+            client.write_all(beginning).await.expect("a write");
+            let mut read = Vec::new();
+            // What was not read yet is reset.
+            let _ = client.read_to_end(&mut read).await;
+            assert_eq!((read.len(), start.elapsed().as_secs()), (0, 10), "{beginning:?}");
+        }
+        server.stop().await;
+    }
+
+    #[tokio::test]
+    async fn handshakes_take_places_and_who_is_one_too_many_is_told_so_over_tls() {
+        let (tls, connector) = certificate();
+        let options = ListenerOptions { tls: Some(tls), connections: 1, reserved_connections: 0, ..unhurried() };
+        let server = Server::start(routes(), options).await;
+        // It never says anything, and holds its place all the same.
+        let silent = server.connect().await;
+        assert_failure(&rest(&mut server.connect_by(&connector).await).await, 503);
+        let mut plain = server.connect().await;
+        plain.write_all(GET).await.expect("a write");
+        assert_failure(&response(&mut plain).await, 503);
+        drop((silent, plain));
+        // The place is free when the server has noticed, which is its own business to time.
+        loop {
+            let mut next = server.connect_by(&connector).await;
+            let _ = next.write_all(b"GET / HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n").await;
+            let mut answer = String::new();
+            let _ = next.read_to_string(&mut answer).await;
+            if answer.ends_with("home") {
+                break;
+            }
+        }
+        server.stop().await;
+    }
+
+    #[tokio::test]
+    async fn who_speaks_plain_http_to_a_port_of_tls_is_told_what_to_write() {
+        let (tls, _) = certificate();
+        let server = Server::start(routes(), ListenerOptions { tls: Some(tls), ..unhurried() }).await;
+        for request in [GET, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"POST / HTTP/1.1\r\ncontent-length: 9\r\n\r\n"] {
+            let mut client = server.connect().await;
+            client.write_all(request).await.expect("a write");
+            let answer = rest(&mut client).await;
+            assert_failure(&answer, 400);
+            assert!(answer.contains("write https:// in place of http://"), "{answer}");
+        }
+        // What is neither gets an alert, which is two bytes in a record of type 21.
+        let mut client = server.connect().await;
+        client.write_all(b"\x80\x01\x02\x03\x04").await.expect("a write");
+        let mut alert = Vec::new();
+        let _ = client.read_to_end(&mut alert).await;
+        assert_eq!((alert.first(), alert.len()), (Some(&21), 7), "{alert:?}");
+        server.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_shutdown_lets_what_is_in_flight_over_tls_finish_and_waits_for_no_handshake() {
+        let (begun, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let waits = {
+            let (begun, go) = (Arc::clone(&begun), Arc::clone(&go));
+            async move || {
+                begun.notify_one();
+                go.notified().await;
+                if crate::http::is_encrypted() { "finished" } else { "in clear" }
+            }
+        };
+        let (tls, connector) = certificate();
+        let timeouts = Timeouts { close: Duration::from_millis(10), ..Timeouts::default() };
+        let options =
+            ListenerOptions { tls: Some(tls), timeouts, ..ListenerOptions::for_this_process(Duration::from_secs(60)) };
+        let server = Server::start(routes().route("/waits", get(waits)), options).await;
+        let mut half_done = server.connect().await;
+        half_done.write_all(b"\x16\x03\x01").await.expect("a write");
+        let (mut resting, mut working) = (server.connect_by(&connector).await, server.connect_by(&connector).await);
+        resting.write_all(GET).await.expect("a write");
+        response(&mut resting).await;
+        working.write_all(b"GET /waits HTTP/1.1\r\nhost: test\r\n\r\n").await.expect("a write");
+        begun.notified().await;
+
+        server.shutdown.cancel();
+        assert_eq!(rest(&mut resting).await, "", "a connection at rest closes at once, with a close_notify");
+        let _ = half_done.read_to_end(&mut Vec::new()).await;
+        assert!(!server.running.is_finished(), "somebody still waits for an answer");
+        go.notify_one();
+        let answer = rest(&mut working).await;
+        assert!(answer.ends_with("finished"), "{answer}");
+        drop(working);
+        server.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_websocket_works_over_tls() {
+        let client = connect_in_memory(routes(), Arc::default()).await;
+        let (mut socket, _) = tokio_tungstenite::client_async("ws://test/socket", client).await.expect("an upgrade");
+        socket.send(Message::text("x".repeat(100_000))).await.expect("a send");
+        let answer = socket.next().await.expect("an answer").expect("a message");
+        assert_eq!(answer.into_text().expect("text").len(), 100_000);
         socket.close(None).await.expect("a close");
     }
 

@@ -22,7 +22,7 @@ use std::{
             Ordering::{AcqRel, Acquire, Relaxed, Release},
         },
     },
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use axum::http::StatusCode;
@@ -35,6 +35,7 @@ use tokio::{
     sync::{Notify, OwnedSemaphorePermit},
     time::Instant,
 };
+use tokio_rustls::server::TlsStream;
 #[cfg(target_os = "linux")]
 use tracing::debug;
 
@@ -412,6 +413,10 @@ impl Drop for Part {
 
 /// The transport below a connection.
 pub trait Transport: AsyncRead + AsyncWrite + Unpin {
+    /// Whether it takes bytes before the system does. Then a client that does not read is noticed by a flush that is
+    /// blocked, too.
+    const HAS_BUFFER: bool = false;
+
     /// Asks the system to buffer little that is not sent yet.
     fn keep_little(&self) {}
 }
@@ -429,6 +434,23 @@ impl Transport for TcpStream {
     }
 }
 
+/// TLS holds back up to 64 KiB that the system does not take yet.
+impl<IO: Transport> Transport for TlsStream<IO> {
+    const HAS_BUFFER: bool = true;
+
+    fn keep_little(&self) {
+        self.get_ref().0.keep_little();
+    }
+}
+
+impl<IO: Transport> Transport for Box<IO> {
+    const HAS_BUFFER: bool = IO::HAS_BUFFER;
+
+    fn keep_little(&self) {
+        (**self).keep_little();
+    }
+}
+
 #[cfg(test)]
 impl Transport for tokio::io::DuplexStream {}
 
@@ -436,7 +458,7 @@ impl Transport for tokio::io::DuplexStream {}
 ///
 /// It also holds the connection's permit under the cap: the permit has to live as long as the socket and not as long as
 /// the HTTP connection, which a WebSocket leaves.
-pub struct Socket<IO> {
+pub struct Socket<IO: Transport> {
     io: IO,
     pace: Arc<ConnectionState>,
     _place: Option<OwnedSemaphorePermit>,
@@ -489,7 +511,17 @@ impl<IO: Transport> Socket<IO> {
     }
 }
 
-impl<IO: AsyncRead + Unpin> AsyncRead for Socket<IO> {
+impl<IO: Transport> Drop for Socket<IO> {
+    /// Ends TLS in order, as far as that needs no waiting, for a WebSocket, whose handler drops it when it is closed. A
+    /// connection of HTTP that is dropped was cut, and its client has to see that.
+    fn drop(&mut self) {
+        if IO::HAS_BUFFER && matches!(self.farewell, ShutdownState::NotYet) && self.pace.is_upgraded() {
+            let _: Poll<_> = Pin::new(&mut self.io).poll_shutdown(&mut Context::from_waker(Waker::noop()));
+        }
+    }
+}
+
+impl<IO: Transport> AsyncRead for Socket<IO> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.io).poll_read(cx, buf);
@@ -541,7 +573,11 @@ impl<IO: Transport> AsyncWrite for Socket<IO> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_refusal(cx))?;
-        Pin::new(&mut self.io).poll_flush(cx)
+        let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        if IO::HAS_BUFFER {
+            self.note_write(flushed.is_pending());
+        }
+        flushed
     }
 
     /// Closes the server's side, and then reads what the client still sends until it closes its own.

@@ -15,7 +15,7 @@ use sea_orm::{
 };
 
 use super::connections::{Connections, Lease, WritingTransaction};
-use super::database_url::{DatabaseUrl, without_password};
+use super::database_url::{DatabaseUrl, is_in_memory, without_password};
 use super::dedicated_thread::DedicatedThread;
 use super::open_error::OpenError;
 use super::postgres::{WriterSessions, connect_readers, connect_writer};
@@ -134,7 +134,7 @@ impl Database {
         let meter = StatementMeter::new(&statements);
         // Checked here for a clear sentence: the connector would report a bad option as a failed connection.
         let options = SqliteConnectOptions::from_str(url).map_err(|error| failed(DbErr::Custom(error.to_string())))?;
-        let is_in_memory = url.contains(":memory:") || url.contains("mode=memory");
+        let is_in_memory = is_in_memory(url);
         let path = options.get_filename();
         if open_mode != OpenMode::Serve && !is_in_memory && !path.exists() {
             return Err(OpenError::Missing { url: shown.to_owned(), path: path.to_owned() });

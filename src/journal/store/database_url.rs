@@ -2,7 +2,11 @@
 //! connected here: [`postgres`](super::postgres) and [`sqlite`](super::sqlite) do that.
 
 use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr as _;
 use std::sync::Arc;
+
+use sea_orm::sqlx::sqlite::SqliteConnectOptions;
 
 /// A URL that is shown without its password.
 #[derive(Clone)]
@@ -45,9 +49,35 @@ pub fn without_password(url: &str) -> String {
     }
 }
 
+/// The file of a SQLite database; none for one in memory, and for other databases.
+pub fn database_file(url: &str) -> Option<PathBuf> {
+    if !url.starts_with("sqlite:") || is_in_memory(url) {
+        return None;
+    }
+    Some(SqliteConnectOptions::from_str(url).ok()?.get_filename().to_owned())
+}
+
+/// Whether the URL of a SQLite database is that of one in memory.
+pub fn is_in_memory(url: &str) -> bool {
+    url.contains(":memory:") || url.contains("mode=memory")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_file_is_a_file() {
+        for (url, file) in [
+            ("sqlite://aetherium.db?mode=rwc", Some("aetherium.db")),
+            ("sqlite:///var/lib/a%20b.db", Some("/var/lib/a b.db")),
+            ("sqlite::memory:", None),
+            ("sqlite://a.db?mode=memory", None),
+            ("postgres://db/fleet", None),
+        ] {
+            assert_eq!(database_file(url), file.map(PathBuf::from), "{url}");
+        }
+    }
 
     #[test]
     fn passwords_are_not_shown() {

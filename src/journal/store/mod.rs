@@ -23,4 +23,5 @@ pub mod sqlite;
 pub mod sqlite_files;
 pub mod statement_meter;
 pub mod statement_progress;
+pub mod tokens;
 pub mod write_batch;

@@ -30,7 +30,7 @@ use crate::graphql::operation::document_cache::DOCUMENT_ID;
 use crate::graphql::subscriptions::broadcast::Payload;
 use crate::graphql::transport::endpoint::Endpoint;
 use crate::graphql::transport::params::{misspelt, misspelt_error, non_empty_name, normalize_numbers};
-use crate::http::{Authenticator, HttpError, current_caller, origin};
+use crate::http::{Authenticator, HttpError, current_caller, is_encrypted, origin};
 
 /// How long a client may take to send `connection_init`.
 const INIT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -75,7 +75,7 @@ pub fn open(endpoint: &Endpoint, uri: &Uri, headers: &HeaderMap, upgrade: WebSoc
         .write_buffer_size(WRITE_SIZE)
         .max_message_size(MAX_MESSAGE)
         .max_frame_size(MAX_MESSAGE);
-    let is_foreign_page = origin::is_foreign_page(uri, headers, &endpoint.origins);
+    let is_foreign_page = origin::is_foreign_page(uri, headers, is_encrypted(), &endpoint.origins);
     let (executor, sockets, closing) = (endpoint.executor.clone(), endpoint.sockets.clone(), endpoint.closing.clone());
     let (caller, authenticator) = (current_caller(), endpoint.authenticator.clone());
     let serve = async move |socket: WebSocket| match subprotocol {
