@@ -16,4 +16,4 @@ pub use caller::{Caller, RequestDetails};
 pub use principal::{Credential, NoCredential, Principal};
 pub use role::{Role, UnknownRole};
 pub use secret::{GeneratedToken, InvalidToken, TokenHash, TokenId, TokenText};
-pub use token::{LastUsed, Token, TokenScope, TokenState};
+pub use token::{Joins, LastUsed, Token, TokenScope, TokenState};

@@ -13,6 +13,8 @@ use crate::clock::Timestamp;
 words! {
     /// What kind of thing happened.
     EventKind as "kind of event" {
+        /// A join token let a worker in, which has a token of its own from then on.
+        WorkerJoined = "worker_joined",
         /// A worker came that was not known before, or described itself anew.
         WorkerRegistered = "worker_registered",
         /// A known worker's process started again.
@@ -63,7 +65,8 @@ impl EventKind {
     pub fn is_notice(self) -> bool {
         match self {
             Self::Synced | Self::Resync => true,
-            Self::WorkerRegistered
+            Self::WorkerJoined
+            | Self::WorkerRegistered
             | Self::WorkerRestarted
             | Self::WorkerOffline
             | Self::WorkerOnline

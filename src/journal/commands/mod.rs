@@ -14,6 +14,7 @@ mod create_token;
 mod deregister;
 mod heartbeat;
 mod idempotent;
+mod join;
 mod precondition;
 mod prune_tombstones;
 mod record_liveness_signs;
@@ -30,6 +31,7 @@ pub use heartbeat::{
     HeartbeatAccepted, HeartbeatReport, Inventory, RecordHeartbeat, RecordHeartbeats, RejectedVm, VmReport,
 };
 pub use idempotent::{IdempotentCommand, IdempotentOutcome, RenderResponse};
+pub use join::Join;
 pub use precondition::{ExpectedRevision, ExpectedState, Precondition};
 pub use prune_tombstones::PruneTombstones;
 pub use record_liveness_signs::RecordLivenessSigns;
@@ -263,7 +265,7 @@ mod tests {
         let GeneratedToken { id, hash, .. } = GeneratedToken::new(Role::Viewer);
         let (name, scope) = ("somebody".into(), TokenScope::Nobody);
         let revocation = RevokeToken { id: id.to_string() };
-        let creation = CreateToken { id, hash, role: Role::Viewer, name, scope, lifetime: None };
+        let creation = CreateToken { id, hash, role: Role::Viewer, name, scope, max_uses: None, lifetime: None };
         assert_eq!(cluster.carry_out(&creation), 2);
         let used =
             RecordTokenUses { uses: vec![(revocation.id.clone(), cluster.at), ("nobody".to_owned(), cluster.at)] };
