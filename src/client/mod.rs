@@ -14,6 +14,7 @@
 
 mod retry_limits;
 mod token;
+mod worker_token;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,7 +26,8 @@ use serde::{Deserialize, Serialize};
 
 use self::retry_limits::REQUEST_TIMEOUT;
 pub use self::retry_limits::RetryLimits;
-pub use self::token::{ClientToken, TokenFileError, TokenOptions};
+pub use self::token::{ClientToken, TokenFileError, TokenOptions, read_token_text};
+pub use self::worker_token::{NotAWorkerToken, WorkerToken, public_id};
 
 /// A server that has not accepted a connection by now is down or unreachable; the caller's own back-off does the rest.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -98,6 +100,11 @@ impl Client {
             Some(token) => request.header(AUTHORIZATION, token.header_value()),
             None => request,
         }
+    }
+
+    /// Joins with a join token, which is the token of this client: `POST /api/v1/workers/{id}/join`.
+    pub async fn join(&self, id: &str, request: &JoinRequest) -> Result<JoinedWorker, ClientError> {
+        self.call(Method::POST, self.worker(id, &["join"])?, request).await
     }
 
     /// Makes a worker known, or announces a new start of one: `PUT /api/v1/workers/{id}`.
@@ -198,6 +205,24 @@ pub enum LifeOf<'a> {
     },
     /// For the one that lives on this start of the host.
     HostBoot(&'a str),
+}
+
+/// What a worker joins with: the token that it made for itself, without its text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct JoinRequest {
+    /// Its public id.
+    pub token_id: String,
+    /// The SHA-256 of its text, in hexadecimal digits.
+    pub token_sha256: String,
+}
+
+/// The server's answer to a worker that joins.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct JoinedWorker {
+    /// The worker.
+    pub worker_id: String,
+    /// The public id of its token.
+    pub token_id: String,
 }
 
 /// What a worker is: the body of a registration.
