@@ -162,7 +162,7 @@ pub struct AgentOptions {
 }
 
 impl AgentOptions {
-    /// The defaults, for an agent that reports to `server`.
+    /// The defaults, for an agent that reports to `server`. It keeps nothing on this machine.
     pub fn new(server: impl Into<String>) -> Self {
         Self {
             action: AgentAction::Report,
@@ -1307,6 +1307,8 @@ mod tests {
     fn defaults_are_the_same_with_and_without_a_command_line() {
         let mut from_flags = parse("").unwrap();
         from_flags.server = Some("http://s".into());
+        // What is not a process of its own keeps nothing.
+        from_flags.join.keeps_state = false;
         assert_eq!(format!("{from_flags:?}"), format!("{:?}", AgentOptions::new("http://s")));
     }
 }
