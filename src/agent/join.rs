@@ -6,15 +6,24 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep};
 
 use super::AgentError;
 use super::backoff::Backoff;
 use super::servers::ServerSelector;
 use super::state_folder::{Membership, StateFolder};
 use crate::client::{ClientError, ClientToken, RetryLimits, TokenFileError, WorkerToken, public_id, read_token_text};
+
+/// For how long a join token that is not accepted is sent again: one that was made on the database is known to a running
+/// server a moment later, and a script may be faster than that.
+const UNKNOWN_TOKEN_GRACE: Duration = Duration::from_secs(3);
+
+/// The wait before it is sent again.
+const UNKNOWN_TOKEN_RETRY: Duration = Duration::from_millis(750);
 
 /// How this host joins, and where it keeps what it has joined with.
 #[derive(Args, Clone, Debug, Default)]
@@ -121,13 +130,19 @@ impl Joining<'_> {
 
         servers.set_token(Some(text));
         let (mut backoff, limits) = (Backoff::default(), RetryLimits::default());
+        let mut not_accepted_since = None;
         loop {
             match servers.client().await.join(worker_id, &request).await {
                 Ok(_) => break,
                 Err(error @ ClientError::Unavailable { .. }) => {
                     if !servers.failed() {
-                        tokio::time::sleep(backoff.failed(worker_id, &error, &limits)).await;
+                        sleep(backoff.failed(worker_id, &error, &limits)).await;
                     }
+                }
+                Err(ClientError::Refused { status: 401, .. })
+                    if not_accepted_since.get_or_insert_with(Instant::now).elapsed() < UNKNOWN_TOKEN_GRACE =>
+                {
+                    sleep(UNKNOWN_TOKEN_RETRY).await;
                 }
                 Err(source) => return Err(AgentError::NotLetIn { id: worker_id.to_owned(), source }),
             }
