@@ -10,8 +10,15 @@ pub struct Migration;
 enum Token {
     Table,
     Role,
+    RevokedAt,
     MaxUses,
     Uses,
+}
+
+#[derive(DeriveIden)]
+enum Event {
+    Table,
+    Kind,
 }
 
 #[async_trait::async_trait]
@@ -31,10 +38,21 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        // A server of before cannot read a row of their role.
-        manager
-            .execute(Query::delete().from_table(Token::Table).and_where(Expr::col(Token::Role).eq("join")).to_owned())
-            .await?;
+        // Servers of before know neither this role nor this kind of event. The tokens are not deleted: a server that had no
+        // other would be open without them.
+        let joins = Query::update()
+            .table(Token::Table)
+            .value(Token::Role, "viewer")
+            .value(Token::RevokedAt, Expr::cust("coalesce(revoked_at, created_at)"))
+            .and_where(Expr::col(Token::Role).eq("join"))
+            .to_owned();
+        manager.execute(joins).await?;
+        let joined = Query::update()
+            .table(Event::Table)
+            .value(Event::Kind, "token_created")
+            .and_where(Expr::col(Event::Kind).eq("worker_joined"))
+            .to_owned();
+        manager.execute(joined).await?;
         for column in [Token::MaxUses, Token::Uses] {
             manager.alter_table(Table::alter().table(Token::Table).drop_column(column).to_owned()).await?;
         }
