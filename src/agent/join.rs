@@ -12,10 +12,9 @@ use clap::Args;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
-use super::AgentError;
 use super::backoff::Backoff;
 use super::servers::ServerSelector;
-use super::state_folder::{Membership, StateFolder};
+use super::state_folder::{Membership, StateError, StateFolder};
 use crate::client::{ClientError, ClientToken, RetryLimits, TokenFileError, WorkerToken, public_id, read_token_text};
 
 /// For how long a join token that is not accepted is sent again: one that was made on the database is known to a running
@@ -75,6 +74,28 @@ impl fmt::Display for HasJoined {
     }
 }
 
+/// Why a host has not joined. Failures that may pass are not among these: they are waited out.
+#[derive(Debug, thiserror::Error)]
+pub enum JoinError {
+    /// The join token cannot be read.
+    #[error(transparent)]
+    Token(TokenFileError),
+    /// What the agent keeps cannot be read or written.
+    #[error(transparent)]
+    State(StateError),
+    /// The server does not let the worker in.
+    #[error("worker {id} cannot join")]
+    NotLetIn {
+        /// The worker.
+        id: String,
+        /// The answer of the server.
+        source: ClientError,
+    },
+    /// The process was told to stop before the server had answered.
+    #[error("told to stop before this host had joined; the same command again goes on where it was")]
+    Interrupted,
+}
+
 /// A join token, as it was read; `Debug` hides it.
 pub(super) struct JoinToken {
     text: ClientToken,
@@ -83,13 +104,13 @@ pub(super) struct JoinToken {
 
 impl JoinToken {
     /// Reads it from a file or standard input, for which nothing else waits.
-    pub(super) async fn read(path: &Path) -> Result<Self, AgentError> {
+    pub(super) async fn read(path: &Path) -> Result<Self, JoinError> {
         let path = path.to_owned();
         let not_a_token = TokenFileError::NotAToken { path: path.clone() };
-        let text = spawn_blocking(move || read_token_text(&path)).await.map_err(|_| AgentError::Interrupted)?;
-        let text = text.map_err(AgentError::Token)?;
+        let text = spawn_blocking(move || read_token_text(&path)).await.map_err(|_| JoinError::Interrupted)?;
+        let text = text.map_err(JoinError::Token)?;
         let id = public_id(&text).map(str::to_owned);
-        Ok(Self { text: ClientToken::of(&text).ok_or(AgentError::Token(not_a_token))?, id })
+        Ok(Self { text: ClientToken::of(&text).ok_or(JoinError::Token(not_a_token))?, id })
     }
 }
 
@@ -110,7 +131,7 @@ impl Joining<'_> {
         self,
         join_token: JoinToken,
         servers: &mut ServerSelector,
-    ) -> Result<HasJoined, AgentError> {
+    ) -> Result<HasJoined, JoinError> {
         let Self { folder, worker_id, hostname, server, before } = self;
         let JoinToken { text, id: join_token_id } = join_token;
         // Of an interrupted request, whose answer may have been lost; or of one that was answered, as when a command is
@@ -118,7 +139,7 @@ impl Joining<'_> {
         let is_same = |kept: &Membership| {
             kept.worker_id == worker_id && join_token_id.is_some() && kept.join_token_id == join_token_id
         };
-        let interrupted = folder.joining().map_err(AgentError::State)?;
+        let interrupted = folder.joining().map_err(JoinError::State)?;
         let again = interrupted.as_ref().into_iter().chain(before).find(|kept| is_same(kept));
         let token = again.map_or_else(WorkerToken::generate, |kept| kept.token.clone());
         let request = token.join_request();
@@ -126,7 +147,7 @@ impl Joining<'_> {
         let server = server.map(str::to_owned);
         let membership =
             Membership { server: server.clone(), worker_id: worker_id.to_owned(), hostname, join_token_id, token };
-        folder.begin(&membership).map_err(AgentError::State)?;
+        folder.begin(&membership).map_err(JoinError::State)?;
 
         servers.set_token(Some(text));
         let (mut backoff, limits) = (Backoff::default(), RetryLimits::default());
@@ -144,13 +165,13 @@ impl Joining<'_> {
                 {
                     sleep(UNKNOWN_TOKEN_RETRY).await;
                 }
-                Err(source) => return Err(AgentError::NotLetIn { id: worker_id.to_owned(), source }),
+                Err(source) => return Err(JoinError::NotLetIn { id: worker_id.to_owned(), source }),
             }
         }
         backoff.over(worker_id);
         servers.succeeded();
         servers.set_token(own);
-        folder.complete().map_err(AgentError::State)?;
+        folder.complete().map_err(JoinError::State)?;
         Ok(HasJoined { worker_id: worker_id.to_owned(), server, folder: folder.to_string() })
     }
 }

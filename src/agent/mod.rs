@@ -38,7 +38,7 @@ use self::host::Host;
 use self::inventory::hypervisor::Hypervisor;
 use self::inventory::processes::HostProcesses;
 use self::inventory::{Inventory, InventoryChanges, VmSource};
-pub use self::join::{HasJoined, JoinOptions};
+pub use self::join::{HasJoined, JoinError, JoinOptions};
 use self::join::{JoinToken, Joining};
 use self::servers::ServerSelector;
 pub use self::state_folder::StateError;
@@ -275,17 +275,9 @@ pub enum AgentError {
         /// Where that is kept.
         folder: String,
     },
-    /// The server does not let the worker join.
-    #[error("worker {id} cannot join")]
-    NotLetIn {
-        /// The worker.
-        id: String,
-        /// The answer of the server.
-        source: ClientError,
-    },
-    /// The process was told to stop before the server had answered.
-    #[error("told to stop before this host had joined; the same command again goes on where it was")]
-    Interrupted,
+    /// The host has not joined.
+    #[error(transparent)]
+    Join(JoinError),
     /// The server does not accept the token that is kept, and has never accepted it since this process was started.
     #[error(
         "worker {id} cannot report to the server with the token that is kept in {folder}; an admin can let it join again, with a \
@@ -403,9 +395,9 @@ async fn run_until(options: AgentOptions, shutdown: CancellationToken) -> Result
             before: kept.as_ref(),
         };
         let joined = async { joining.join(JoinToken::read(file).await?, &mut servers).await };
-        let joined = shutdown.run_until_cancelled(joined).await;
+        let joined = shutdown.run_until_cancelled(joined).await.map(|joined| joined.map_err(AgentError::Join));
         match (joined, options.action) {
-            (None, AgentAction::Join) => return Err(AgentError::Interrupted),
+            (None, AgentAction::Join) => return Err(AgentError::Join(JoinError::Interrupted)),
             (None, AgentAction::Report | AgentAction::Leave) => return Ok(None),
             (Some(joined), AgentAction::Join) => return joined.map(Some),
             (Some(joined), AgentAction::Report | AgentAction::Leave) => {

@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use self::retry_limits::REQUEST_TIMEOUT;
 pub use self::retry_limits::RetryLimits;
 pub use self::token::{ClientToken, TokenFileError, TokenOptions, read_token_text};
-pub use self::worker_token::{NotAWorkerToken, WorkerToken, public_id};
+pub use self::worker_token::{JoinRequest, NotAWorkerToken, WorkerToken, public_id};
 
 /// A server that has not accepted a connection by now is down or unreachable; the caller's own back-off does the rest.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -205,15 +205,6 @@ pub enum LifeOf<'a> {
     },
     /// For the one that lives on this start of the host.
     HostBoot(&'a str),
-}
-
-/// What a worker joins with: the token that it made for itself, without its text.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct JoinRequest {
-    /// Its public id.
-    pub token_id: String,
-    /// The SHA-256 of its text, in hexadecimal digits.
-    pub token_sha256: String,
 }
 
 /// The server's answer to a worker that joins.

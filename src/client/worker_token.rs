@@ -10,7 +10,6 @@ use rand::{Rng as _, SeedableRng as _};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::JoinRequest;
 use super::token::ClientToken;
 
 /// Digits and letters, in the order of their values.
@@ -72,6 +71,15 @@ impl From<WorkerToken> for String {
     fn from(WorkerToken(text): WorkerToken) -> Self {
         text
     }
+}
+
+/// What a worker joins with: the token that it made for itself, without its text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct JoinRequest {
+    /// Its public id.
+    pub token_id: String,
+    /// The SHA-256 of its text, in hexadecimal digits.
+    pub token_sha256: String,
 }
 
 /// A text that was expected to be a worker's token, and is not.
