@@ -96,6 +96,24 @@ pub enum Error {
         /// How many it may speak for.
         max: u32,
     },
+    /// A join token has let in as many workers as it may.
+    #[error("The join token is used up: it lets workers join {}. An admin creates another one", times(*.max))]
+    JoinTokenUsedUp {
+        /// How many it may let in.
+        max: u32,
+    },
+    /// A worker that is known joins with a token for new ones.
+    #[error(
+        "Worker {0} is known already, and this join token is for new workers. Choose another id; or, for this worker to \
+         join anew, an admin creates a join token for it: `aetherium token create --join --worker {0}`"
+    )]
+    WorkerIsKnown(String),
+    /// A worker joins again with a token of its own that has ended since.
+    #[error("Worker {0} has joined with this token of its own before, which was revoked since. Join with a new one")]
+    JoinedTokenEnded(String),
+    /// A token that was made by a client has the id of another one.
+    #[error("There is another token with the id {0}. Join with a new one")]
+    TokenExists(String),
     /// A heartbeat for a worker that is not registered.
     #[error("Worker not found: {0}. Register it again, then send heartbeats.")]
     NotRegistered(String),
@@ -302,7 +320,9 @@ impl Error {
             | Self::HasLeft(_)
             | Self::UnknownIncarnation { .. } => Kind::NotFound,
             Self::Denied(Denied::Unauthenticated(_)) => Kind::Unauthenticated,
-            Self::Denied(Denied::Role { .. } | Denied::FirstToken | Denied::NotItsWorker(_)) => Kind::Forbidden,
+            Self::Denied(
+                Denied::Role { .. } | Denied::FirstToken | Denied::NotItsWorker(_) | Denied::JoinsAnother(_),
+            ) => Kind::Forbidden,
             Self::Superseded { .. }
             | Self::BootIsOver { .. }
             | Self::AnotherProcess { .. }
@@ -311,6 +331,10 @@ impl Error {
             | Self::HoldsVms { .. }
             | Self::OwnedByAnother(_)
             | Self::TooManyWorkers { .. }
+            | Self::JoinTokenUsedUp { .. }
+            | Self::WorkerIsKnown(_)
+            | Self::JoinedTokenEnded(_)
+            | Self::TokenExists(_)
             | Self::NotOfThisDatabase { .. } => Kind::Conflict,
             Self::StaleRevision { .. }
             | Self::UnknownRevision { .. }
@@ -335,7 +359,9 @@ impl Error {
             Self::WorkerNotFound(id)
             | Self::VmNotFound(id)
             | Self::TokenNotFound(id)
-            | Self::Denied(Denied::NotItsWorker(id))
+            | Self::Denied(Denied::NotItsWorker(id) | Denied::JoinsAnother(id))
+            | Self::WorkerIsKnown(id)
+            | Self::JoinedTokenEnded(id)
             | Self::OwnedByAnother(id)
             | Self::NotRegistered(id)
             | Self::HasLeft(id)
@@ -358,6 +384,8 @@ impl Error {
             | Self::NoTokenId
             | Self::Denied(Denied::Unauthenticated(_) | Denied::Role { .. } | Denied::FirstToken)
             | Self::TooManyWorkers { .. }
+            | Self::JoinTokenUsedUp { .. }
+            | Self::TokenExists(_)
             | Self::Busy { .. }
             | Self::CostLimitReached { .. }
             | Self::NoConnectionForWorkers
@@ -395,6 +423,10 @@ impl From<DbErr> for Error {
 /// A duration in whole seconds, rounded up: a client that comes back too early would be refused again.
 pub fn whole_seconds(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+}
+
+fn times(number: u32) -> String {
+    if number == 1 { "once".to_owned() } else { format!("{number} times") }
 }
 
 struct Chain<'a>(&'a dyn std::error::Error);

@@ -16,10 +16,14 @@ pub struct Model {
     pub role: String,
     /// The name that its creator gave it.
     pub name: String,
-    /// The only worker that its holder speaks for.
+    /// The only worker that its holder speaks for, or may let join.
     pub worker_id: Option<String>,
     /// How many workers its holder may speak for, if they are not named.
     pub max_workers: Option<i64>,
+    /// How many workers it may let join; for the role join.
+    pub max_uses: Option<i64>,
+    /// How many workers it has let join.
+    pub uses: Option<i64>,
     /// Id of the token with which it was created.
     pub created_by: Option<String>,
     /// When it was created.

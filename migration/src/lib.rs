@@ -11,6 +11,7 @@ mod m20261129_000002_workers;
 mod m20261129_000003_events;
 mod m20261129_000004_idempotency;
 mod m20261129_000005_tokens;
+mod m20261129_000006_join_tokens;
 mod m20261129_000008_operator_events;
 
 /// The first migration of builds from before the first release. Theirs were folded into the first ones here and are not
@@ -30,6 +31,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261129_000003_events::Migration),
             Box::new(m20261129_000004_idempotency::Migration),
             Box::new(m20261129_000005_tokens::Migration),
+            Box::new(m20261129_000006_join_tokens::Migration),
             Box::new(m20261129_000008_operator_events::Migration),
         ]
     }

@@ -1,9 +1,11 @@
 //! `aetherium agent`: registers this host as a worker, and reports its VMs by heartbeats, until told to stop.
+//! `aetherium agent join` only joins, and `aetherium agent leave` only deregisters.
 //!
 //! The agent is one loop: register, then send a heartbeat whenever the server asks for the next one, and register again
 //! when the server does not know the worker any more. This file has the options and the loop. What is read of the host
 //! is in `host` and [`inventory`], what a heartbeat carries is decided in `heartbeat_planner`, which server it is sent to in
-//! `servers`, how long to wait after a failure in `backoff`.
+//! `servers`, how long to wait after a failure in `backoff`. How a host without a token gets one is in [`join`], and what is
+//! kept of that between two starts in [`state_folder`].
 //!
 //! **Invariant:** the agent is a client of the public API and imports nothing of the server. A heartbeat is sent even
 //! if the inventory cannot be read: a worker that cannot list its VMs is alive.
@@ -12,7 +14,9 @@ mod backoff;
 mod heartbeat_planner;
 mod host;
 pub mod inventory;
+mod join;
 mod servers;
+mod state_folder;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -34,7 +38,11 @@ use self::host::Host;
 use self::inventory::hypervisor::Hypervisor;
 use self::inventory::processes::HostProcesses;
 use self::inventory::{Inventory, InventoryChanges, VmSource};
+pub use self::join::{HasJoined, JoinError, JoinOptions};
+use self::join::{JoinToken, Joining};
 use self::servers::ServerSelector;
+pub use self::state_folder::StateError;
+use self::state_folder::{Membership, StateFolder};
 use crate::client::{
     Client, ClientError, ClientToken, HeartbeatReply, LifeOf, Registration, RetryLimits, TokenFileError, TokenOptions,
     Trust, TrustError, TrustOptions, VmReport,
@@ -67,20 +75,23 @@ pub enum AgentAction {
     /// Report this host, until told to stop.
     #[default]
     Report,
+    /// Join the cluster with a join token, keep what the agent needs from then on, and end.
+    Join,
     /// Say goodbye for the worker that reports from this host, or did until it was stopped, and end.
     Leave,
 }
 
-/// What the operator of a host can tell its agent. Everything but where its server is has a sensible default.
+/// What the operator of a host can tell its agent. Everything but where its server is has a sensible default; and that is
+/// kept once the host has joined.
 #[derive(Args, Clone, Debug)]
 pub struct AgentOptions {
     /// What to do.
     #[arg(value_enum, default_value_t = AgentAction::Report)]
     pub action: AgentAction,
 
-    /// Base URL of the server to report to, such as http://127.0.0.1:8080. With --consul it may be left out, and is the
-    /// last one to try.
-    #[arg(long, env = "AETHERIUM_SERVER", value_name = "URL", required_unless_present = "consul")]
+    /// Base URL of the server to report to, such as http://127.0.0.1:8080; by default the one that the host has joined.
+    /// With --consul it may be left out, and is the last one to try.
+    #[arg(long, env = "AETHERIUM_SERVER", value_name = "URL")]
     pub server: Option<String>,
 
     /// Whose word this worker is.
@@ -91,7 +102,11 @@ pub struct AgentOptions {
     #[command(flatten)]
     pub trust: TrustOptions,
 
-    /// Id of this worker in the cluster; by default the host name.
+    /// How this host joins.
+    #[command(flatten)]
+    pub join: JoinOptions,
+
+    /// Id of this worker in the cluster; by default the one that it has joined as, or the host name.
     #[arg(long, env = "AETHERIUM_AGENT_ID")]
     pub id: Option<String>,
 
@@ -151,13 +166,14 @@ pub struct AgentOptions {
 }
 
 impl AgentOptions {
-    /// The defaults, for an agent that reports to `server`.
+    /// The defaults, for an agent that reports to `server`. It keeps nothing on this machine.
     pub fn new(server: impl Into<String>) -> Self {
         Self {
             action: AgentAction::Report,
             server: Some(server.into()),
             token: TokenOptions::default(),
             trust: TrustOptions::default(),
+            join: JoinOptions::default(),
             id: None,
             hostname: None,
             address: None,
@@ -229,7 +245,9 @@ pub enum AgentError {
     #[error(transparent)]
     Trust(TrustError),
     /// Neither a server nor a Consul was named.
-    #[error("there is no server to report to; name one with --server, or find one with --consul")]
+    #[error(
+        "there is no server to report to, and this host has not joined one; name one with --server, or find one with --consul"
+    )]
     NoServer,
     /// Consul cannot be used as it was configured.
     #[error(transparent)]
@@ -246,6 +264,41 @@ pub enum AgentError {
     /// The system has no name for this host and the operator gave none.
     #[error("this host has no name; give it one with --hostname")]
     NoHostname,
+    /// There is no join token to join with.
+    #[error("there is no join token to join with; name its file with --join-token-file, or - for standard input")]
+    NoJoinToken,
+    /// What the agent keeps cannot be read or written.
+    #[error(transparent)]
+    State(StateError),
+    /// What is kept is of another worker.
+    #[error(
+        "this host has joined as worker {kept}, and its token speaks for no other: leave out --id {id}, give that worker a \
+         --state-dir of its own, or, if there shall be no {kept} any more, move {folder} away and join again"
+    )]
+    JoinedAsAnother {
+        /// The worker that it shall be.
+        id: String,
+        /// The worker that it is.
+        kept: String,
+        /// Where that is kept.
+        folder: String,
+    },
+    /// The host has not joined.
+    #[error(transparent)]
+    Join(JoinError),
+    /// The server does not accept the token that is kept, and has never accepted it since this process was started.
+    #[error(
+        "worker {id} cannot report to the server with the token that is kept in {folder}; an admin can let it join again, with a \
+         join token for it"
+    )]
+    KeptTokenRefused {
+        /// The worker.
+        id: String,
+        /// Where the token is kept.
+        folder: String,
+        /// The answer of the server.
+        source: ClientError,
+    },
     /// The server refuses this worker, and has never accepted it since this process was started.
     #[error("worker {id} cannot report to the server")]
     Refused {
@@ -283,20 +336,35 @@ pub enum AgentError {
     },
 }
 
-/// Runs an agent: reports this host until `shutdown` is cancelled, or deregisters its worker and returns.
+/// Runs an agent: reports this host until `shutdown` is cancelled; or lets it join, which is told; or deregisters its
+/// worker.
 ///
 /// Returns an error only for failures that do not pass: see [`AgentError`].
 ///
 /// The future is boxed so that its code is generated with this library, not again in each program that polls it.
-pub fn run(options: AgentOptions, shutdown: CancellationToken) -> BoxFuture<'static, Result<(), AgentError>> {
+pub fn run(
+    options: AgentOptions,
+    shutdown: CancellationToken,
+) -> BoxFuture<'static, Result<Option<HasJoined>, AgentError>> {
     run_until(options, shutdown).boxed()
 }
 
-async fn run_until(options: AgentOptions, shutdown: CancellationToken) -> Result<(), AgentError> {
+async fn run_until(options: AgentOptions, shutdown: CancellationToken) -> Result<Option<HasJoined>, AgentError> {
     let consul = options.consul.client().map_err(AgentError::Consul)?;
     let token = options.token.read().map_err(AgentError::Token)?;
-    let trust = options.trust.read().map_err(AgentError::Trust)?;
+    // Whoever names a token has no use for the one that is kept, nor for what it was made for.
+    let folder = options.join.folder().filter(|_| token.is_none() || options.action == AgentAction::Join);
+    let kept = match &folder {
+        Some(folder) => folder.joined().map_err(AgentError::State)?,
+        None => None,
+    };
     let named = given(options.server.as_deref());
+    let has_joined = kept.as_ref().is_some_and(|kept| named.as_deref().is_none_or(|named| kept.may_be_of(named)));
+    let named = named.or_else(|| kept.as_ref()?.server.clone());
+    // What is said now counts, and only without it what was said when the host joined.
+    let trusted = kept.as_ref().filter(|_| has_joined && !options.trust.is_told()).map(Membership::trust);
+    let trusted = trusted.unwrap_or_else(|| options.trust.clone());
+    let trust = trusted.read().map_err(AgentError::Trust)?;
     // An invalid address is reported before anything else is done.
     if let Some(url) = &named {
         Client::trusting(url, &trust).map_err(AgentError::Server)?;
@@ -306,16 +374,12 @@ async fn run_until(options: AgentOptions, shutdown: CancellationToken) -> Result
         (Some(_), None) if options.consul_announce => return Err(AgentError::NoConsul),
         _ => {}
     }
+    let id = worker_id(&options, kept.as_ref(), folder.as_ref())?;
+    let token = token.or_else(|| kept.as_ref()?.token.to_client_token());
     if options.action == AgentAction::Leave {
-        return leave(named.as_deref(), consul, token, &trust, &options).await;
+        leave(id, named.as_deref(), consul, token, &trust, &options).await?;
+        return Ok(None);
     }
-    let registration = options.registration(Host::read().await, inventory::hypervisor::installed)?;
-    let id = given(options.id.as_deref()).unwrap_or_else(|| registration.hostname.clone());
-    let processes = match options.proc.as_deref().filter(|proc| !proc.as_os_str().is_empty()) {
-        Some(proc) => HostProcesses::under(proc, &id),
-        None => HostProcesses::of_this_host(&id),
-    };
-    let sources: Vec<Box<dyn VmSource>> = vec![Box::new(processes)];
 
     // The tasks that talk to Consul are dropped with this set; nothing waits for them.
     let mut discovery = JoinSet::new();
@@ -324,8 +388,54 @@ async fn run_until(options: AgentOptions, shutdown: CancellationToken) -> Result
         discovery.spawn(finder.run());
         found
     });
-    let servers = ServerSelector::new(&id, named.as_deref(), found, token, trust).map_err(AgentError::Server)?;
-    let agent = Agent::new(servers, id, registration, sources);
+    let mut servers = ServerSelector::new(&id, named.as_deref(), found, token, trust).map_err(AgentError::Server)?;
+
+    let joins = match options.action {
+        AgentAction::Join => true,
+        AgentAction::Report | AgentAction::Leave => {
+            let has_token = options.token.path().is_some() || has_joined;
+            !has_token && options.join.join_token().is_some()
+        }
+    };
+    if joins {
+        let Some(file) = options.join.join_token() else { return Err(AgentError::NoJoinToken) };
+        let joining = Joining {
+            folder: folder.as_ref().ok_or(AgentError::State(StateError::NoFolder))?,
+            worker_id: &id,
+            hostname: host::name(),
+            server: named.as_deref(),
+            trust: &trusted,
+            before: kept.as_ref(),
+        };
+        let joined = async { joining.join(JoinToken::read(file).await?, &mut servers).await };
+        let joined = shutdown.run_until_cancelled(joined).await.map(|joined| joined.map_err(AgentError::Join));
+        match (joined, options.action) {
+            (None, AgentAction::Join) => return Err(AgentError::Join(JoinError::Interrupted)),
+            (None, AgentAction::Report | AgentAction::Leave) => return Ok(None),
+            (Some(joined), AgentAction::Join) => return joined.map(Some),
+            (Some(joined), AgentAction::Report | AgentAction::Leave) => {
+                joined?;
+                info!(worker.id = %id, "Worker {id} has joined, and has a token of its own");
+            }
+        }
+    } else if let Some(before) = kept.as_ref().and_then(|kept| kept.hostname.as_deref())
+        && host::name().is_some_and(|now| now != before)
+    {
+        warn!(
+            worker.id = %id,
+            "This host called itself {before} when it joined as worker {id}, as which it goes on; if it is a copy of that \
+             host, it has to join by itself"
+        );
+    }
+
+    let registration = options.registration(Host::read().await, inventory::hypervisor::installed)?;
+    let processes = match options.proc.as_deref().filter(|proc| !proc.as_os_str().is_empty()) {
+        Some(proc) => HostProcesses::under(proc, &id),
+        None => HostProcesses::of_this_host(&id),
+    };
+    let sources: Vec<Box<dyn VmSource>> = vec![Box::new(processes)];
+    let kept_in = folder.filter(|_| joins || kept.is_some()).map(|folder| folder.to_string());
+    let agent = Agent { kept_in, ..Agent::new(servers, id, registration, sources) };
     let leaves = options.leave_on_stop;
     let announcer = consul.filter(|_| options.consul_announce).map(|consul| {
         let Registration { address, zone, .. } = &agent.registration;
@@ -347,20 +457,36 @@ async fn run_until(options: AgentOptions, shutdown: CancellationToken) -> Result
     {
         announcer.deregister().await;
     }
-    outcome
+    outcome.map(|()| None)
+}
+
+/// The id of the worker: the one that is given, or as which it has joined, or the name of the host.
+fn worker_id(
+    options: &AgentOptions,
+    kept: Option<&Membership>,
+    folder: Option<&StateFolder>,
+) -> Result<String, AgentError> {
+    let id = given(options.id.as_deref());
+    match (id, kept, folder) {
+        (Some(id), Some(Membership { worker_id: kept, .. }), Some(folder)) if id != *kept => {
+            Err(AgentError::JoinedAsAnother { id, kept: kept.clone(), folder: folder.to_string() })
+        }
+        (Some(id), ..) => Ok(id),
+        (None, Some(kept), _) => Ok(kept.worker_id.clone()),
+        (None, None, _) => given(options.hostname.as_deref()).or_else(host::name).ok_or(AgentError::NoHostname),
+    }
 }
 
 /// Deregisters the worker that runs on this start of the host. A worker with the same id that has registered from
 /// elsewhere is not touched.
 async fn leave(
+    id: String,
     named: Option<&str>,
     consul: Option<Consul>,
     token: Option<ClientToken>,
     trust: &Trust,
     options: &AgentOptions,
 ) -> Result<(), AgentError> {
-    let id = given(options.id.as_deref()).or_else(|| given(options.hostname.as_deref())).or_else(host::name);
-    let id = id.ok_or(AgentError::NoHostname)?;
     let Some(host_boot_id) = host::boot_id() else { return Err(AgentError::NoBootId { id }) };
     let life = LifeOf::HostBoot(&host_boot_id);
     // The server that was named is tried first, since Consul may hang.
@@ -440,6 +566,8 @@ struct Agent {
     /// Tells the announcer of each acknowledged heartbeat.
     acknowledged: watch::Sender<()>,
     leave_on_stop: bool,
+    /// Where its token is kept, if it has made it itself.
+    kept_in: Option<String>,
 }
 
 impl Agent {
@@ -460,6 +588,7 @@ impl Agent {
             check_state: watch::Sender::new(check_state(NOT_ACKNOWLEDGED, None)),
             acknowledged: watch::Sender::default(),
             leave_on_stop: false,
+            kept_in: None,
         }
     }
 
@@ -494,7 +623,13 @@ impl Agent {
                     return Err(AgentError::Superseded { id: self.id.clone(), source });
                 }
                 Err(error) if self.accepted => self.back_off(&error).await,
-                Err(source) => return Err(AgentError::Refused { id: self.id.clone(), source }),
+                Err(source) => {
+                    let id = self.id.clone();
+                    return Err(match self.kept_in.clone().filter(|_| source.is_about_the_token()) {
+                        Some(folder) => AgentError::KeptTokenRefused { id, folder, source },
+                        None => AgentError::Refused { id, source },
+                    });
+                }
             }
         };
         self.accepted = true;
@@ -1178,6 +1313,8 @@ mod tests {
     fn defaults_are_the_same_with_and_without_a_command_line() {
         let mut from_flags = parse("").unwrap();
         from_flags.server = Some("http://s".into());
+        // What is not a process of its own keeps nothing.
+        from_flags.join.keeps_state = false;
         assert_eq!(format!("{from_flags:?}"), format!("{:?}", AgentOptions::new("http://s")));
     }
 }

@@ -89,6 +89,14 @@ impl ServerSelector {
         })
     }
 
+    /// Sets what all servers are sent.
+    pub(super) fn set_token(&mut self, token: Option<ClientToken>) {
+        for Candidate { client, .. } in self.candidates.iter_mut().chain(&mut self.configured) {
+            *client = client.clone().with_token(token.clone());
+        }
+        self.token = token;
+    }
+
     /// Sets how long all servers together may take to answer.
     pub(super) fn set_request_timeout(&mut self, request_timeout: Duration) {
         self.request_timeout = request_timeout;

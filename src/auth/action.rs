@@ -16,6 +16,8 @@ pub enum Action {
     Deregister,
     /// To remove a worker with its VMs.
     Purge,
+    /// To let a worker join, which gives it a token of its own.
+    Join,
     /// To register a worker.
     Register,
     /// To send a heartbeat of a worker.
@@ -69,6 +71,9 @@ pub enum Denied {
     /// A token for workers speaks for a worker that is not its own.
     #[error("The token does not speak for worker {0}: a worker is spoken for by the token that registered it")]
     NotItsWorker(String),
+    /// A join token that names a worker is used for another one.
+    #[error("The join token is for one worker, which is not {0}")]
+    JoinsAnother(String),
 }
 
 impl Principal {
@@ -77,7 +82,9 @@ impl Principal {
         let token = match self {
             Self::Anonymous(why) => return Err(Denied::Unauthenticated(*why)),
             // Whoever made the first token over the network would have the server to themselves.
-            Self::Unrestricted if action == Action::CreateToken => return Err(Denied::FirstToken),
+            Self::Unrestricted if matches!(action, Action::CreateToken | Action::Join) => {
+                return Err(Denied::FirstToken);
+            }
             Self::Unrestricted | Self::Server => return Ok(Permit(())),
             Self::Holder(token) => token,
         };
@@ -86,6 +93,7 @@ impl Principal {
             Action::SetSchedulingPolicy | Action::Deregister => Role::Operator,
             Action::Purge | Action::ReadTokens | Action::CreateToken | Action::RevokeToken => Role::Admin,
             Action::Register | Action::Heartbeat | Action::Leave => Role::Worker,
+            Action::Join => Role::Join,
         };
         if !token.role.includes(needs) {
             return Err(Denied::Role { needs, has: token.role });

@@ -18,4 +18,4 @@ pub use cost_limit::{CostLimit, CostLimitState, SpentPoints};
 pub use principal::{Authenticate, Credential, NoCredential, Principal};
 pub use role::{Role, UnknownRole};
 pub use secret::{GeneratedToken, InvalidToken, TokenHash, TokenId, TokenText, is_same_secret};
-pub use token::{LastUsed, Token, TokenScope, TokenState};
+pub use token::{Joins, LastUsed, Token, TokenScope, TokenState};

@@ -14,11 +14,13 @@ pub enum Role {
     Admin,
     /// Registers workers, sends their heartbeats and deregisters them, each of its own; reads nothing.
     Worker,
+    /// Lets workers join, which then have tokens of their own; nothing else.
+    Join,
 }
 
 impl Role {
     /// All roles.
-    pub const ALL: [Self; 4] = [Self::Viewer, Self::Operator, Self::Admin, Self::Worker];
+    pub const ALL: [Self; 5] = [Self::Viewer, Self::Operator, Self::Admin, Self::Worker, Self::Join];
 
     /// The word for it, in both protocols, on the command line and in the database.
     pub fn as_str(self) -> &'static str {
@@ -27,6 +29,7 @@ impl Role {
             Self::Operator => "operator",
             Self::Admin => "admin",
             Self::Worker => "worker",
+            Self::Join => "join",
         }
     }
 
@@ -34,14 +37,15 @@ impl Role {
     pub fn acts_as_operator(self) -> bool {
         match self {
             Self::Viewer | Self::Operator | Self::Admin => true,
-            Self::Worker => false,
+            Self::Worker | Self::Join => false,
         }
     }
 
-    /// Whether it may do everything that the other role may. Workers are beside the others, which are a ladder.
+    /// Whether it may do everything that the other role may. Workers, and those who join, are beside the others,
+    /// which are a ladder.
     pub fn includes(self, other: Self) -> bool {
         match (self, other) {
-            (Self::Worker, _) | (_, Self::Worker) => self == other,
+            (Self::Worker | Self::Join, _) | (_, Self::Worker | Self::Join) => self == other,
             (Self::Admin, _) | (Self::Operator, Self::Operator | Self::Viewer) | (Self::Viewer, Self::Viewer) => true,
             (Self::Operator | Self::Viewer, _) => false,
         }
@@ -56,7 +60,7 @@ impl fmt::Display for Role {
 
 /// A word that names no role.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("must be one of viewer, operator, admin, worker")]
+#[error("must be one of viewer, operator, admin, worker, join")]
 pub struct UnknownRole;
 
 impl FromStr for Role {
@@ -73,13 +77,14 @@ mod tests {
 
     #[test]
     fn roles_are_a_ladder_and_workers_beside_it() {
-        use Role::{Admin, Operator, Viewer, Worker};
+        use Role::{Admin, Join, Operator, Viewer, Worker};
         let includes =
             |role: Role| Role::ALL.into_iter().filter(move |other| role.includes(*other)).collect::<Vec<_>>();
         assert_eq!(includes(Viewer), [Viewer]);
         assert_eq!(includes(Operator), [Viewer, Operator]);
         assert_eq!(includes(Admin), [Viewer, Operator, Admin]);
         assert_eq!(includes(Worker), [Worker]);
+        assert_eq!(includes(Join), [Join]);
     }
 
     #[test]

@@ -39,6 +39,7 @@ fn letter(role: Role) -> u8 {
         Role::Operator => b'o',
         Role::Admin => b'a',
         Role::Worker => b'w',
+        Role::Join => b'j',
     }
 }
 
@@ -94,7 +95,7 @@ impl TokenHash {
     /// The hash that is written so, in hexadecimal digits.
     pub fn from_hex(text: &str) -> Option<Self> {
         let mut bytes = [0; 32];
-        if text.len() != 2 * bytes.len() || !text.is_ascii() {
+        if text.len() != 2 * bytes.len() || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return None;
         }
         for (at, byte) in bytes.iter_mut().enumerate() {

@@ -20,8 +20,10 @@ pub struct Token {
     pub role: Role,
     /// The name that its creator gave it.
     pub name: Arc<str>,
-    /// Which workers the holder speaks for, if it is a token for workers.
+    /// Which workers the holder speaks for, or may let join.
     pub scope: TokenScope,
+    /// How often it lets workers join; none if it is not of the role [`Join`](Role::Join).
+    pub joins: Option<Joins>,
     /// Who created it: the id of a token; none if somebody did who has the database.
     pub created_by: Option<TokenId>,
     /// When it was created.
@@ -38,7 +40,8 @@ pub struct Token {
     pub revision: u64,
 }
 
-/// The workers that a token of the role [`Worker`](Role::Worker) may speak for.
+/// The workers that a token of the role [`Worker`](Role::Worker) may speak for, or that one of the role
+/// [`Join`](Role::Join) may let join.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum TokenScope {
     /// None: the token is of another role.
@@ -48,6 +51,17 @@ pub enum TokenScope {
     Worker(Arc<str>),
     /// As many workers as this, whichever it registers first; for gateways.
     AtMost(u32),
+    /// Any worker that the cluster does not know yet; for joining.
+    NewWorkers,
+}
+
+/// How often a token lets workers join.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Joins {
+    /// How often it may.
+    pub max: u32,
+    /// How often it has.
+    pub so_far: u32,
 }
 
 /// When a token was last used, to the minute. The copies of one state of a token share it, so that a request notes its
@@ -146,11 +160,17 @@ impl Token {
         [self.revoked_at, self.expires_at].into_iter().flatten().min().filter(|end| *end <= now)
     }
 
-    /// The only worker that it speaks for.
+    /// The same token, revoked.
+    #[must_use]
+    pub fn revoked(&self, at: Timestamp, revision: u64) -> Self {
+        Self { revoked_at: Some(at), last_used: LastUsed::stored(self.last_used.at()), revision, ..self.clone() }
+    }
+
+    /// The only worker that it speaks for, or may let join.
     pub fn worker_id(&self) -> Option<&str> {
         match &self.scope {
             TokenScope::Worker(id) => Some(id),
-            TokenScope::Nobody | TokenScope::AtMost(_) => None,
+            TokenScope::Nobody | TokenScope::AtMost(_) | TokenScope::NewWorkers => None,
         }
     }
 
@@ -158,7 +178,7 @@ impl Token {
     pub fn max_workers(&self) -> Option<u32> {
         match self.scope {
             TokenScope::AtMost(most) => Some(most),
-            TokenScope::Nobody | TokenScope::Worker(_) => None,
+            TokenScope::Nobody | TokenScope::Worker(_) | TokenScope::NewWorkers => None,
         }
     }
 }

@@ -80,7 +80,11 @@ impl Cli {
         match self.command {
             Command::Serve(options) => serve::run(options, shutdown).await?,
             Command::Dev(options) => dev::run(options, shutdown).await?,
-            Command::Agent(options) => agent::run(options, shutdown).await?,
+            Command::Agent(options) => {
+                if let Some(joined) = agent::run(options, shutdown).await? {
+                    print(joined)?;
+                }
+            }
             Command::Simulate(options) => {
                 let summary = simulate::run(options, Progress::Bar, shutdown).await?;
                 print(&summary)?;

@@ -2,6 +2,9 @@
 //!
 //! Whoever has the database has the cluster, so nobody is asked for a token here: this is how the first one is made, and
 //! the way back in. A server that runs on the same database follows within a second.
+//!
+//! A join token is printed as the command that is to be pasted on the worker's host. The secret is in no argument of a
+//! process there: `printf` is part of the shell, and the agent reads standard input.
 
 use std::time::Duration;
 
@@ -16,6 +19,9 @@ use clap::{Args, Subcommand};
 
 use super::output::print;
 use super::serve::DatabaseOptions;
+
+/// What stands for the address of the server in a command, if nobody said it. It cannot be taken for an address.
+const PLACEHOLDER: &str = "<URL of the server>";
 
 #[derive(Args, Clone, Debug)]
 pub struct TokenCommand {
@@ -35,19 +41,26 @@ enum TokenAction {
 
 #[derive(Args, Clone, Debug)]
 struct CreateOptions {
-    /// What its holder may do: viewer, operator, admin or worker.
-    #[arg(long, value_name = "ROLE")]
-    role: String,
+    /// What its holder may do: viewer, operator, admin, worker or join.
+    #[arg(long, value_name = "ROLE", required_unless_present = "join", conflicts_with = "join")]
+    role: Option<String>,
 
-    /// Name for lists and for the audit trail.
-    #[arg(long, value_name = "NAME")]
-    name: String,
+    /// A token of the role join, which lets workers join. What is printed is the command that does it, to be pasted on the
+    /// worker's host; with --role join it is the token alone.
+    #[arg(long)]
+    join: bool,
 
-    /// After which time it expires, such as 90d; never, if left out.
-    #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
+    /// Name for lists and for the audit trail; of a join token by default the worker's id, or join.
+    #[arg(long, value_name = "NAME", required_unless_present = "join")]
+    name: Option<String>,
+
+    /// After which time it expires, such as 90d; never, if left out. A join token expires after 1h, if left out, and after
+    /// 30d at most.
+    #[arg(long, visible_alias = "ttl", value_name = "DURATION", value_parser = positive_duration)]
     expires_in: Option<Duration>,
 
-    /// The only worker that its holder speaks for; for the role worker.
+    /// The only worker that its holder speaks for; for the role worker. The only one that it lets join, also if it is known
+    /// already; for the role join, which is for new workers without.
     #[arg(long, value_name = "ID")]
     worker: Option<String>,
 
@@ -55,6 +68,18 @@ struct CreateOptions {
     /// --worker.
     #[arg(long, value_name = "N")]
     max_workers: Option<i64>,
+
+    /// How many workers it lets join; for the role join, one if left out.
+    #[arg(long, visible_alias = "max-uses", value_name = "N")]
+    uses: Option<i64>,
+
+    /// Base URL at which the worker reaches a server; for the command of --join.
+    #[arg(long, env = "AETHERIUM_SERVER", value_name = "URL")]
+    server: Option<String>,
+
+    /// Fingerprint of the certificate of that server, such as sha256:…; for the command of --join.
+    #[arg(long, value_name = "FINGERPRINT")]
+    server_fingerprint: Option<String>,
 
     #[command(flatten)]
     database: DatabaseOptions,
@@ -90,11 +115,11 @@ pub async fn run(TokenCommand { action }: TokenCommand) -> anyhow::Result<()> {
 async fn carry_out(server: &Server, action: TokenAction) -> anyhow::Result<()> {
     let (resolvers, caller) = (server.resolvers(), Caller::server());
     match action {
-        TokenAction::Create(CreateOptions { role, name, expires_in, worker, max_workers, database: _ }) => {
-            let expires_in = expires_in.map(|time| format!("{}ms", time.as_millis()));
-            let input = TokenInput { name, role, expires_in, worker_id: worker, max_workers };
-            let created = resolvers.create_token(&caller, input).await?;
-            print(created.text.expose()).context("The token was created and cannot be shown: revoke it")?;
+        TokenAction::Create(options) => {
+            let created = resolvers.create_token(&caller, options.input()).await?;
+            let text = created.text.expose();
+            let printed = if options.join { print(options.command(text)) } else { print(text) };
+            printed.context("The token was created and cannot be shown: revoke it")?;
         }
         TokenAction::List(_) => {
             for TokenView { token, view } in resolvers.list_tokens(&caller, &resolvers.read(&caller)?)? {
@@ -110,4 +135,65 @@ async fn carry_out(server: &Server, action: TokenAction) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+impl CreateOptions {
+    /// What the token is created with.
+    fn input(&self) -> TokenInput {
+        let (role, name) = match self.join {
+            true => ("join", self.worker.as_deref().unwrap_or("join")),
+            false => (self.role.as_deref().unwrap_or_default(), ""),
+        };
+        TokenInput {
+            name: self.name.as_deref().unwrap_or(name).to_owned(),
+            role: role.to_owned(),
+            expires_in: self.expires_in.map(|time| format!("{}ms", time.as_millis())),
+            worker_id: self.worker.clone(),
+            max_workers: self.max_workers,
+            max_uses: self.uses,
+        }
+    }
+
+    /// The command by which a worker joins with this token.
+    fn command(&self, token: &str) -> String {
+        let server = self.server.as_deref().unwrap_or(PLACEHOLDER);
+        let mut command = format!("printf '%s\\n' {token} | aetherium agent join --server {}", quoted(server));
+        if let Some(fingerprint) = &self.server_fingerprint {
+            command += &format!(" --server-fingerprint {}", quoted(fingerprint));
+        }
+        if let Some(id) = &self.worker {
+            // In one argument, since an id may begin like a flag.
+            command += &format!(" --id={}", quoted(id));
+        }
+        command + " --join-token-file -"
+    }
+}
+
+/// A text as one word of a shell.
+fn quoted(text: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"%+,-./:=@_".contains(&byte);
+    if !text.is_empty() && text.bytes().all(is_plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_of_the_shell_is_quoted_if_it_has_to_be() {
+        for (text, expected) in [
+            ("https://a.example:8443/x", "https://a.example:8443/x"),
+            ("", "''"),
+            ("a b", "'a b'"),
+            ("$(reboot)", "'$(reboot)'"),
+            ("it's", r"'it'\''s'"),
+            ("<URL>", "'<URL>'"),
+        ] {
+            assert_eq!(quoted(text), expected);
+        }
+    }
 }

@@ -16,6 +16,7 @@ mod retry_limits;
 mod tls_problem;
 mod token;
 mod trust;
+mod worker_token;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -28,8 +29,9 @@ use serde::{Deserialize, Serialize};
 use self::retry_limits::REQUEST_TIMEOUT;
 pub use self::retry_limits::RetryLimits;
 use self::tls_problem::tls_problem;
-pub use self::token::{ClientToken, TokenFileError, TokenOptions};
+pub use self::token::{ClientToken, TokenFileError, TokenOptions, read_token_text};
 pub use self::trust::{Trust, TrustError, TrustOptions};
+pub use self::worker_token::{JoinRequest, NotAWorkerToken, WorkerToken, public_id};
 
 /// A server that has not accepted a connection by now is down or unreachable; the caller's own back-off does the rest.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -114,6 +116,11 @@ impl Client {
             Some(token) => request.header(AUTHORIZATION, token.header_value()),
             None => request,
         }
+    }
+
+    /// Joins with a join token, which is the token of this client: `POST /api/v1/workers/{id}/join`.
+    pub async fn join(&self, id: &str, request: &JoinRequest) -> Result<JoinedWorker, ClientError> {
+        self.call(Method::POST, self.worker(id, &["join"])?, request).await
     }
 
     /// Makes a worker known, or announces a new start of one: `PUT /api/v1/workers/{id}`.
@@ -214,6 +221,15 @@ pub enum LifeOf<'a> {
     },
     /// For the one that lives on this start of the host.
     HostBoot(&'a str),
+}
+
+/// The server's answer to a worker that joins.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct JoinedWorker {
+    /// The worker.
+    pub worker_id: String,
+    /// The public id of its token.
+    pub token_id: String,
 }
 
 /// What a worker is: the body of a registration.

@@ -69,6 +69,11 @@ pub enum TrustError {
 }
 
 impl TrustOptions {
+    /// Whether anything was said.
+    pub fn is_told(&self) -> bool {
+        self.ca_file.as_ref().is_some_and(|path| !path.as_os_str().is_empty()) || !self.server_fingerprints.is_empty()
+    }
+
     /// Reads what is to be trusted.
     pub fn read(&self) -> Result<Trust, TrustError> {
         if !self.server_fingerprints.is_empty() {

@@ -18,6 +18,8 @@ use crate::clock::Timestamp;
 words! {
     /// What kind of thing happened.
     EventKind as "kind of event" {
+        /// A join token let a worker in, which has a token of its own from then on.
+        WorkerJoined = "worker_joined",
         /// A worker came that was not known before, or described itself anew.
         WorkerRegistered = "worker_registered",
         /// A known worker's process started again.
@@ -70,7 +72,8 @@ impl EventKind {
     pub fn is_notice(self) -> bool {
         match self {
             Self::Synced | Self::Resync => true,
-            Self::WorkerRegistered
+            Self::WorkerJoined
+            | Self::WorkerRegistered
             | Self::WorkerRestarted
             | Self::WorkerOffline
             | Self::WorkerOnline
@@ -93,11 +96,7 @@ impl EventKind {
     /// cause, too, those are kept for longer that an operator has caused.
     pub(crate) fn is_by_operators_only(self) -> bool {
         match self {
-            Self::WorkerDrained
-            | Self::WorkerDrainChanged
-            | Self::WorkerActivated
-            | Self::TokenCreated
-            | Self::TokenRevoked => true,
+            Self::WorkerDrained | Self::WorkerDrainChanged | Self::WorkerActivated | Self::TokenCreated => true,
             Self::WorkerRegistered
             | Self::WorkerRestarted
             | Self::WorkerOffline
@@ -106,6 +105,8 @@ impl EventKind {
             | Self::VmStarted
             | Self::VmChanged
             | Self::VmStopped
+            | Self::WorkerJoined
+            | Self::TokenRevoked
             | Self::AuthenticationFailed
             | Self::Synced
             | Self::Resync => false,

@@ -239,11 +239,15 @@ macro_rules! token_fields {
             role: TokenRole [everywhere] = token.token.role;
             /// Whether it is accepted.
             state: TokenState [everywhere silence] = token.state();
-            /// The only worker that its holder speaks for; null, and left out in REST, for other tokens.
+            /// The only worker that its holder speaks for, or may let join; null, and left out in REST, for other tokens.
             worker_id: OmittedId [optional] = token.token.worker_id();
             /// How many workers its holder may speak for, whichever it registers first; null, and left out in REST, for other
             /// tokens.
             max_workers: OptionalInt53 [optional] = token.token.max_workers().map(u64::from);
+            /// How many workers it may let join; null, and left out in REST, for tokens of other roles.
+            max_uses: OptionalInt53 [optional] = token.token.joins.map(|joins| u64::from(joins.max));
+            /// How many workers it has let join; null, and left out in REST, for tokens of other roles.
+            uses: OptionalInt53 [optional] = token.token.joins.map(|joins| u64::from(joins.so_far));
             /// Id of the token that it was created with; null, and left out in REST, if it was created on the database.
             created_by: OmittedId [optional] = token.token.created_by.as_ref().map(TokenId::as_str);
             /// When it was created, by the server's clock.

@@ -21,7 +21,7 @@ use super::status::WorkerStatus;
 use super::totals::Totals;
 use super::vm::Vm;
 use super::worker::{Tombstone, Worker, WorkerVms};
-use crate::auth::{Token, TokenId};
+use crate::auth::{Role, Token, TokenId, TokenScope};
 
 /// VMs that hold a slot on more than one worker, by the reports of these workers.
 pub type Duplicates = BTreeSet<VmId>;
@@ -42,6 +42,8 @@ pub struct Snapshot {
     duplicates: Arc<Duplicates>,
     tombstones: SortedList<Arc<Tombstone>>,
     tokens: SortedList<Arc<Token>>,
+    /// Tokens of the role worker that name a worker, by that; without those that were revoked.
+    tokens_by_worker: Index<TokenId>,
     ended_silence: TimeDelta,
 }
 
@@ -135,6 +137,12 @@ impl Keyed for VmReports {
     }
 }
 
+impl Keyed for TokenId {
+    fn key(&self) -> &str {
+        self.as_str()
+    }
+}
+
 impl Keyed for Token {
     fn key(&self) -> &str {
         self.id.as_str()
@@ -155,6 +163,7 @@ impl Snapshot {
             duplicates: Arc::default(),
             tombstones: SortedList::default(),
             tokens: SortedList::default(),
+            tokens_by_worker: Index::default(),
             ended_silence: TimeDelta::zero(),
         }
     }
@@ -187,6 +196,12 @@ impl Snapshot {
             if let Some(before) = next.tokens.search(token.id.as_str()) {
                 token.last_used.continues(&before.last_used);
                 token.spent.continues(&before.spent);
+            }
+            if let (TokenScope::Worker(worker), Role::Worker) = (&token.scope, token.role) {
+                match token.revoked_at {
+                    None => next.tokens_by_worker.insert(worker, token.id.clone()),
+                    Some(_) => next.tokens_by_worker.remove(worker, token.id.as_str()),
+                }
             }
             next.tokens.insert(token);
         }
@@ -391,6 +406,12 @@ impl Snapshot {
     /// How many tokens there are, with those that ended.
     pub fn token_count(&self) -> usize {
         self.tokens.len()
+    }
+
+    /// The tokens of the role worker that name this worker, without those that were revoked.
+    pub fn tokens_of_worker(&self, worker: &str) -> impl Iterator<Item = &Arc<Token>> {
+        let ids = self.tokens_by_worker.ids(worker).into_iter();
+        ids.flat_map(|ids| ids.range(Bound::Unbounded, Bound::Unbounded)).filter_map(|id| self.token(id.as_str()))
     }
 
     /// Whether the server asks for tokens: whether there are any. Those that ended count, so that a server whose last

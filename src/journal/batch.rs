@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::idempotency_record::{IdempotencyRecord, StoredResponse};
-use crate::auth::{Action, Caller, Denied, Token, TokenId};
+use crate::auth::{Action, Caller, Denied, Role, Token, TokenId, TokenState};
 use crate::clock::Timestamp;
 use crate::cluster::{
     Actor, Audit, Availability, Changes, Cursor, Epochs, Event, EventKind, Snapshot, Tombstone, Vm, VmId, Worker,
@@ -210,6 +210,14 @@ impl<'a> Batch<'a> {
     pub fn prune_token(&mut self, id: &TokenId) {
         self.tokens.remove(id);
         self.pruned_tokens.insert(id.clone());
+    }
+
+    /// The tokens of the role worker that name this worker and are accepted.
+    pub fn live_tokens_of_worker(&self, worker: &str) -> Vec<Arc<Token>> {
+        let before = self.base.tokens_of_worker(worker).filter(|token| !self.tokens.contains_key(&token.id));
+        let names_it = |token: &&Arc<Token>| token.role == Role::Worker && token.worker_id() == Some(worker);
+        let all = before.chain(self.tokens.values().filter(names_it));
+        all.filter(|token| token.state(self.at) == TokenState::Live).cloned().collect()
     }
 
     /// Takes a token's new state.

@@ -17,6 +17,7 @@ mod guarded_journal;
 mod health;
 mod idempotent_request;
 mod indexed_pages;
+pub mod join;
 mod liveness_forecast;
 mod long_poll;
 pub mod offload;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tracing::info;
 
-use super::checks::{self, MAX_TEXT};
+use super::checks::{self, MAX_TEXT, Whole};
 use super::{Reading, Resolvers};
 use crate::auth::{Action, Caller, GeneratedToken, Role, Token, TokenId, TokenScope, TokenState, TokenText};
 use crate::cluster::{View, WorkerId};
@@ -24,6 +24,18 @@ const MIN_LIFETIME: Duration = Duration::from_millis(1);
 
 /// The longest lifetime of a token: ten years.
 pub(crate) const MAX_LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
+/// Most workers that one token may let join: one for all that are set up from one image.
+pub(crate) const MAX_USES: i64 = 10_000;
+
+/// How many workers a join token lets in if nobody says.
+pub(crate) const DEFAULT_USES: i64 = 1;
+
+/// The longest lifetime of a join token: it lies in images and scripts, where many read it.
+pub(crate) const MAX_JOIN_LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// The lifetime of a join token if nobody says: long enough to go to a host and paste a command.
+const DEFAULT_JOIN_LIFETIME: Duration = Duration::from_secs(60 * 60);
 
 /// A token at one moment.
 #[derive(Clone, Debug)]
@@ -57,28 +69,40 @@ pub struct TokenInput {
     pub name: String,
     /// The word for the role.
     pub role: String,
-    /// After which time it expires, as Go writes durations; never, if it is none.
+    /// After which time it expires, as Go writes durations. If it is none: never, and a join token after an hour.
     pub expires_in: Option<String>,
-    /// The only worker that its holder speaks for; for the role `worker`.
+    /// The only worker that its holder speaks for, or may let join; for the roles `worker` and `join`.
     pub worker_id: Option<String>,
     /// As many workers as this, whichever it registers first; for the role `worker`.
     pub max_workers: Option<i64>,
+    /// How many workers it lets join; for the role `join`.
+    pub max_uses: Option<i64>,
 }
 
 impl TokenInput {
     fn check(self) -> Result<(GeneratedToken, CreateToken)> {
-        let Self { name, role, expires_in, worker_id, max_workers } = self;
+        let Self { name, role, expires_in, worker_id, max_workers, max_uses } = self;
         let name = checks::text("name", name, 1..=MAX_TEXT)?;
         let role: Role = role.parse().map_err(|problem| Error::invalid("role", format!("{problem}")))?;
-        let lifetime = expires_in.map(|text| checks::duration("expires_in", &text, MAX_LIFETIME)).transpose()?;
+        let longest = if role == Role::Join { MAX_JOIN_LIFETIME } else { MAX_LIFETIME };
+        let lifetime = expires_in.map(|text| checks::duration("expires_in", &text, longest)).transpose()?;
         if lifetime.is_some_and(|lifetime| lifetime < MIN_LIFETIME) {
             return Err(Error::invalid("expires_in", "must be at least 1ms"));
         }
+        let lifetime = if role == Role::Join { lifetime.or(Some(DEFAULT_JOIN_LIFETIME)) } else { lifetime };
+        let max_uses = match (role, max_uses) {
+            (Role::Join, max_uses) => {
+                Some(checks::figure("max_uses", Whole(max_uses.unwrap_or(DEFAULT_USES)), 1, MAX_USES)?)
+            }
+            (_, None) => None,
+            (_, Some(_)) => return Err(Error::invalid("max_uses", "is only for the role join")),
+        };
         let scope = match (role, worker_id, max_workers) {
-            (Role::Worker, Some(id), None) => {
+            (Role::Worker | Role::Join, Some(id), None) => {
                 let id = WorkerId::parse(&id).map_err(|problem| Error::invalid("worker_id", problem.to_string()))?;
                 TokenScope::Worker(id.shared())
             }
+            (Role::Join, None, None) => TokenScope::NewWorkers,
             (Role::Worker, None, Some(most)) => match u32::try_from(most) {
                 Ok(number) if number > 0 && most <= MAX_WORKERS => TokenScope::AtMost(number),
                 Ok(_) | Err(_) => {
@@ -95,15 +119,15 @@ impl TokenInput {
             }
             (Role::Viewer | Role::Operator | Role::Admin, None, None) => TokenScope::Nobody,
             (Role::Viewer | Role::Operator | Role::Admin, Some(_), _) => {
-                return Err(Error::invalid("worker_id", "is only for the role worker"));
+                return Err(Error::invalid("worker_id", "is only for the roles worker and join"));
             }
-            (Role::Viewer | Role::Operator | Role::Admin, None, Some(_)) => {
+            (Role::Viewer | Role::Operator | Role::Admin | Role::Join, _, Some(_)) => {
                 return Err(Error::invalid("max_workers", "is only for the role worker"));
             }
         };
         let generated = GeneratedToken::new(role);
         let (id, hash) = (generated.id.clone(), generated.hash);
-        Ok((generated, CreateToken { id, hash, role, name, scope, lifetime }))
+        Ok((generated, CreateToken { id, hash, role, name, scope, max_uses, lifetime }))
     }
 }
 

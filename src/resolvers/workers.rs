@@ -510,7 +510,7 @@ impl Resolvers {
         };
         command.actor = match caller.principal().role() {
             Some(Role::Worker) => Actor::Worker,
-            Some(Role::Viewer | Role::Operator | Role::Admin) => Actor::Operator,
+            Some(Role::Viewer | Role::Operator | Role::Admin | Role::Join) => Actor::Operator,
             None => command.guess_actor(),
         };
         let actor = command.actor;

@@ -64,6 +64,7 @@ pub fn routes(resolvers: Resolvers, closing: CancellationToken) -> Routes {
     let many_heartbeats = RouteOptions::NOTHING.body(HEARTBEATS_BODY).quiet();
     let workers = Routes::new()
         .route_with(TOLD, "/api/v1/workers/{id}", get(workers::one).put(workers::register).delete(workers::deregister))
+        .route_with(TOLD, "/api/v1/workers/{id}/join", post(workers::join))
         .route_with(one_heartbeat, "/api/v1/workers/{id}/heartbeat", post(heartbeats::one))
         .route_with(many_heartbeats, "/api/v1/heartbeats", post(heartbeats::many));
     let routes = operators.merge(workers).with_parameters(openapi::query_parameters);

@@ -44,6 +44,7 @@ pub(super) struct TokenBody {
     pub(super) expires_in: Option<String>,
     pub(super) worker_id: Option<String>,
     pub(super) max_workers: Option<Whole>,
+    pub(super) max_uses: Option<Whole>,
 }
 
 /// A created token: its text, which is shown once, and what the list shows.
@@ -56,10 +57,10 @@ struct Created {
 /// `POST /api/v1/tokens`
 pub(super) async fn create(
     State(resolvers): State<Resolvers>,
-    Json(TokenBody { name, role, expires_in, worker_id, max_workers }): Json<TokenBody>,
+    Json(TokenBody { name, role, expires_in, worker_id, max_workers, max_uses }): Json<TokenBody>,
 ) -> Result<impl IntoResponse> {
-    let max_workers = max_workers.map(|Whole(number)| number);
-    let input = TokenInput { name, role, expires_in, worker_id, max_workers };
+    let [max_workers, max_uses] = [max_workers, max_uses].map(|number| number.map(|Whole(number)| number));
+    let input = TokenInput { name, role, expires_in, worker_id, max_workers, max_uses };
     let TokenCreated { text, token } = resolvers.create_token(&current_caller(), input).await?;
     let created = Created { secret: text.expose().to_owned(), token: Token(token) };
     Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(created)))

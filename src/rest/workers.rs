@@ -16,6 +16,7 @@ use super::filter_params::{FILTER_NAMES, given, named};
 use super::idempotent_response::{once, rendered, respond};
 use super::json_lists::{PartialList, WORKERS};
 use super::json_objects::{ListedVm, RegisterWorkerPayload, Worker};
+use super::json_values::DateTime;
 use super::paging::{Paging, SORT};
 use super::query_response::Read;
 use crate::cluster::{SchedulingPolicy, WorkerFilter, WorkerOrder};
@@ -26,6 +27,7 @@ use crate::http::{
 };
 use crate::resolvers::checks::{self, vm_status, wanted};
 use crate::resolvers::filter_input::{self, WorkerFilterInput};
+use crate::resolvers::join::{JoinInput, Joined};
 use crate::resolvers::page::Listing;
 use crate::resolvers::worker_input::RegistrationInput;
 use crate::resolvers::{Deregistration, IdempotentReply, PolicyChanged, Resolvers, StoredResponse, WorkersQuery};
@@ -150,6 +152,28 @@ pub(super) async fn vms(read: Read, PathId(id): PathId, Query(query): Query<VmsQ
     let statuses = given(statuses);
     let vms: Vec<_> = read.reading.worker_vms(&id, statuses.as_deref())?.into_iter().map(ListedVm).collect();
     Ok(read.show(WorkerVms { worker_id: id, total: vms.len(), vms }))
+}
+
+/// A worker that has joined.
+#[derive(Serialize)]
+pub(super) struct JoinedBody {
+    worker_id: String,
+    token_id: String,
+    joined_at: DateTime,
+}
+
+/// `POST /api/v1/workers/{id}/join`
+pub(super) async fn join(
+    State(resolvers): State<Resolvers>,
+    PathId(id): PathId,
+    Json(input): Json<JoinInput>,
+) -> Result<Json<JoinedBody>> {
+    if is_kept_for_operators() {
+        return Err(Error::NoConnectionForWorkers.into());
+    }
+    let Joined { worker_id, token } = resolvers.join_worker(&current_caller(), &id, input).await?;
+    let joined_at = token.created_at.into();
+    Ok(Json(JoinedBody { worker_id: worker_id.to_string(), token_id: token.id.to_string(), joined_at }))
 }
 
 /// `PUT /api/v1/workers/{id}`

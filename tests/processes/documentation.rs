@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::database::TestDatabase;
-use crate::harness::Server;
+use crate::harness::{Program, Server};
 
 /// Where documents say the server is.
 const DOCUMENTED: &str = "http://localhost:8080";
@@ -238,6 +238,21 @@ async fn a_worker_can_be_written_from_the_page_about_workers() {
     let goodbyes = paste(last_under("Say goodbye"), &server).await;
     assert_eq!(goodbyes.iter().map(|answer| &answer["code"]).collect::<Vec<_>>(), [409]);
     assert_eq!(server.get("/workers").await["total"], 0);
+}
+
+#[tokio::test]
+async fn a_worker_can_join_from_the_page_about_workers() {
+    let database = TestDatabase::sqlite();
+    let create = ["token", "create", "--role", "join", "--name", "x", "--database-url", database.url()];
+    let token = Program::run(&create).await.out;
+    let server = Server::start(&database).await;
+    let folder = tempfile::tempdir().unwrap();
+    let header = folder.path().join("join.header");
+    fs::write(&header, format!("Authorization: Bearer {token}")).unwrap();
+    let examples = examples("docs/worker-setup.md");
+    let (_, command) = examples.iter().find(|(heading, _)| heading == "Join").expect("it has an example");
+    let answer = paste(&command.replace("join.header", header.to_str().unwrap()), &server).await.remove(0);
+    assert_eq!((&answer["worker_id"], &answer["token_id"]), (&json!("worker-01"), &json!("Zk3bT0qY81sN")), "{answer}");
 }
 
 #[tokio::test]

@@ -34,6 +34,7 @@ mod durability;
 mod faults;
 mod graceful_shutdown;
 mod installation;
+mod joining;
 mod mass_restart;
 mod migrate_command;
 mod overload;

@@ -30,6 +30,34 @@ on_both_databases! {
 }
 
 #[tokio::test]
+async fn a_fleet_has_the_token_of_a_gateway() {
+    let database = TestDatabase::sqlite();
+    let server = Server::start_with(&database, &[]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let token = async |name: &str, arguments: &[&str]| {
+        let create = ["token", "create", "--name", name, "--database-url", database.url()];
+        let exit = Program::run(&[&create, arguments].concat()).await;
+        assert_eq!(exit.code, Some(0), "{}", exit.err);
+        let path = folder.path().join(name);
+        std::fs::write(&path, exit.out).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let join = token("join", &["--role", "join", "--uses", "5"]).await;
+    let gateway = token("gateway", &["--role", "worker", "--max-workers", "5"]).await;
+    server.asks_for_tokens().await;
+    let fleet =
+        ["simulate", "--server", &server.url, "--workers", "5", "--interval", "100ms", "--duration", "1s", "--strict"];
+    let exit = Program::run(&[&fleet[..], &["--token-file", &gateway]].concat()).await;
+    assert_eq!(exit.code, Some(0), "{}\n{}", exit.out, exit.err);
+    assert!(exit.out.contains("registrations   5 (0 again), 0 failed"), "{}", exit.out);
+    // A join token is for hosts, each of which has a token of its own from then on.
+    let exit = Program::run(&[&fleet[..], &["--token-file", &join]].concat()).await;
+    assert_eq!(exit.code, Some(1));
+    assert!(exit.err.contains("This needs the role worker, and the token has the role join"), "{}", exit.err);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_strict_simulation_fails_with_its_first_failure() {
     let database = TestDatabase::sqlite();
     let mut server = Server::start_with(&database, &[]).await;

@@ -106,6 +106,8 @@ async fn workers_that_could_never_be_online_are_refused() {
 #[tokio::test]
 async fn clients_say_what_is_wrong_with_the_servers_address() {
     assert_one_sentence(&Program::run(&["agent", "--server", "node1:8080"]).await, &["node1:8080"]);
+    // One that has joined knows its server.
+    assert_one_sentence(&Program::run(&["agent"]).await, &["--server", "--consul", "not joined"]);
     assert_one_sentence(&Program::run(&["simulate", "--server", "node1:8080"]).await, &["node1:8080"]);
     let nobody = Program::run(&["simulate", "--server", "http://127.0.0.1:1"]).await;
     assert_one_sentence(&nobody, &["http://127.0.0.1:1", "Connection refused"]);
@@ -130,7 +132,6 @@ async fn a_filter_of_the_log_that_cannot_be_understood_is_refused() {
 async fn a_command_line_that_cannot_be_understood_exits_with_2() {
     for (arguments, name) in [
         (&["frob"][..], "frob"),
-        (&["agent"], "--server"),
         (&["serve", "--listen", "8080"], "--listen"),
         (&["serve", "--listen", "example.com:80"], "--listen"),
         (&["serve", "--offline-after", "60"], "--offline-after"),

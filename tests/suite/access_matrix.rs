@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use aetherium::graphql::TrustedMode;
 use serde_json::{Value, json};
 
-use self::Needs::{Admin, AdminToRead, Nothing, Operator, OperatorOrOwner, Owner, Viewer};
+use self::Needs::{Admin, AdminToRead, Joiner, Nothing, Operator, OperatorOrOwner, Owner, Viewer};
 use crate::harness::openapi::{BASE, document};
 use crate::harness::*;
 
@@ -28,9 +28,14 @@ enum Needs {
     AdminToRead,
     /// Workers; and if it is about a worker, only that one.
     Owner,
+    /// Those who join; and if the token names a worker, only that one.
+    Joiner,
     /// Operators and administrators, and a worker itself.
     OperatorOrOwner,
 }
+
+/// What is joined with. The join token of the matrix is used up, so that this changes nothing.
+const JOIN: &str = r#"{"token_id": "0123456789ab", "token_sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"}"#;
 
 /// Methods and paths below [`BASE`], who may, and the body.
 const REST: &[(&str, Needs, &str)] = &[
@@ -46,6 +51,7 @@ const REST: &[(&str, Needs, &str)] = &[
     ("GET /cluster/stats", Viewer, ""),
     ("GET /cluster/distribution", Viewer, ""),
     ("GET /events", Viewer, ""),
+    ("POST /workers/{id}/join", Joiner, JOIN),
     ("POST /workers/{id}/heartbeat", Owner, r#"{"incarnation": 1}"#),
     // Whose heartbeats they are is asked for each of them.
     ("POST /heartbeats", Owner, r#"{"heartbeats": [{"worker_id": "own", "incarnation": 1}]}"#),
@@ -88,6 +94,11 @@ const GRAPHQL: &[(&str, Needs, &str)] = &[
         "mutation registerWorker",
         Owner,
         r#"registerWorker(input: {workerId: $id, hostname: "h", address: "a:1", cpuCores: 1, memoryMb: 1}) { __typename }"#,
+    ),
+    (
+        "mutation joinWorker",
+        Joiner,
+        r#"joinWorker(input: {workerId: $id, tokenId: "0123456789ab", tokenSha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"}) { tokenId }"#,
     ),
     ("mutation recordHeartbeat", Owner, "recordHeartbeat(input: {workerId: $id, incarnation: 1}) { __typename }"),
     ("mutation deregisterWorker", OperatorOrOwner, "deregisterWorker(input: {workerId: $id}) { workerId }"),
@@ -138,31 +149,37 @@ impl Who {
         let Some(role) = self.role else { return Outcome::Unauthenticated(self.refusal.to_owned()) };
         let word = match needs {
             Nothing | Viewer => "viewer",
-            AdminToRead if role == "worker" => "viewer",
+            AdminToRead if ["worker", "join"].contains(&role) => "viewer",
             Operator | OperatorOrOwner => "operator",
             Admin | AdminToRead => "admin",
             Owner => "worker",
+            Joiner => "join",
         };
         let may = match needs {
             Nothing => true,
-            Viewer => role != "worker",
+            Viewer => !["worker", "join"].contains(&role),
             Operator => ["operator", "admin"].contains(&role),
-            OperatorOrOwner => role != "viewer",
+            OperatorOrOwner => !["viewer", "join"].contains(&role),
             Admin | AdminToRead => role == "admin",
             Owner => role == "worker",
+            Joiner => role == "join",
         };
         match worker {
             _ if !may => Outcome::Forbidden(format!("This needs the role {word}, and the token has the role {role}")),
             Some(id) if role == "worker" && id != "own" => Outcome::Forbidden(format!(
                 "The token does not speak for worker {id}: a worker is spoken for by the token that registered it"
             )),
+            Some(id) if role == "join" && id != "own" => {
+                Outcome::Forbidden(format!("The join token is for one worker, which is not {id}"))
+            }
             Some(_) | None => Outcome::Passed,
         }
     }
 
     /// The workers to ask about: which one it is makes a difference only to workers.
     fn targets(&self, is_about_worker: bool) -> &'static [&'static str] {
-        if is_about_worker && self.role == Some("worker") { &["own", "other"] } else { &["own"] }
+        let is_for_one = ["worker", "join"].map(Some).contains(&self.role);
+        if is_about_worker && is_for_one { &["own", "other"] } else { &["own"] }
     }
 
     fn headers<'a>(&'a self, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
@@ -257,8 +274,12 @@ impl Matrix {
             let token = cluster.token(role_token(role)).await;
             everybody.push(Who { role: Some(role), authorization: Some(token.bearer()), refusal: "" });
         }
-        let (own, other) = (cluster.token(worker_token("own")).await, cluster.token(worker_token("other")).await);
+        let join = cluster.token(join_token(Some("own"), 1)).await;
+        let (own, joined) = cluster.join(&join, "own").await;
+        assert_eq!(joined.status, 200, "{}", joined.body);
+        let other = cluster.token(worker_token("other")).await;
         everybody.push(Who { role: Some("worker"), authorization: Some(own.bearer()), refusal: "" });
+        everybody.push(Who { role: Some("join"), authorization: Some(join.bearer()), refusal: "" });
         let matrix = Self { cluster, everybody, own, other };
         matrix.put_back().await;
         matrix

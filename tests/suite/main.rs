@@ -34,6 +34,7 @@ mod hostile_documents;
 mod http;
 mod idempotency;
 mod import_cycles;
+mod joining;
 mod journal;
 mod lifecycle;
 mod limits_of_callers;

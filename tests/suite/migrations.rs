@@ -19,6 +19,13 @@ use crate::harness::*;
 const TABLES: [&str; 8] =
     ["cluster", "epoch", "event", "idempotency_record", "token", "vm", "worker", "worker_tombstone"];
 
+/// How many migrations have to be taken back, for this one to be among them.
+fn steps_back_to(name: &str) -> u32 {
+    let migrations = Migrator::migrations();
+    let place = migrations.iter().position(|one| one.name().ends_with(name)).unwrap();
+    u32::try_from(migrations.len() - place).unwrap()
+}
+
 /// The tables there are, besides the one that remembers migrations.
 async fn tables(database: &Database) -> Vec<String> {
     let backend = database.backend();
@@ -160,9 +167,7 @@ on_both_databases! {
         let rows = rows_of(&database, &kept).await;
         assert!(rows.iter().all(|rows| *rows > 0), "{rows:?}");
         assert_eq!(rows_of(&database, &["token"]).await, [1]);
-        let tokens = Migrator::migrations().iter().position(|one| one.name().ends_with("tokens")).unwrap();
-        let steps = u32::try_from(Migrator::migrations().len() - tokens).unwrap();
-        database.migrate_back(steps).await.unwrap();
+        database.migrate_back(steps_back_to("000005_tokens")).await.unwrap();
         database.migrate().await.unwrap();
         assert_eq!(rows_of(&database, &kept).await, rows);
         assert_eq!(rows_of(&database, &["token"]).await, [0]);
@@ -172,6 +177,29 @@ on_both_databases! {
         assert_eq!(cluster.everything().await, before);
         let again = drain(&cluster).await;
         assert_eq!((again.status, again.header("idempotency-replayed")), (200, Some("true")));
+    }
+
+    // A server from before them can read what is left, and is not open because of it.
+    async fn without_join_tokens_there_are_revoked_ones(db: TestDatabase) {
+        let cluster = TestCluster::on(&db).await;
+        let join = cluster.token(join_token(None, 2)).await;
+        assert_eq!(cluster.join(&join, "w1").await.1.status, 200);
+        cluster.into_server().stop().await;
+        let database = Database::connect(db.url()).await.unwrap();
+        database.migrate_back(steps_back_to("000006_join_tokens")).await.unwrap();
+        let dump = db.dump().await;
+        assert!(!dump.contains("worker_joined") && dump.contains("viewer"), "{dump}");
+        database.migrate().await.unwrap();
+        database.close().await.unwrap();
+        let cluster = TestCluster::on(&db).await;
+        let admin = cluster.token(role_token("admin")).await;
+        let list = cluster.holder(&admin).get("/api/v1/tokens").await.json();
+        let of_join = list["tokens"].as_array().unwrap().iter().find(|token| token["id"] == *join.id).unwrap().clone();
+        assert_eq!(pick(&json!([of_join]), ["role", "state", "uses"]), [[json!("viewer"), json!("revoked"), json!(null)]]);
+        let events = cluster.holder(&admin).get("/api/v1/events").await.json();
+        let kinds = pick(&events["events"], ["kind", "worker_id"]);
+        assert_eq!(kinds[1], [json!("token_created"), json!("w1")], "{kinds:?}");
+        cluster.holder(&join).get("/api/v1/workers").await.assert_failure(401, "The token has been revoked");
     }
 
     // Whoever resumes from before the log was removed has to hear that something is missing.
@@ -186,9 +214,7 @@ on_both_databases! {
         cluster.into_server().stop().await;
 
         let database = Database::connect(db.url()).await.unwrap();
-        let log = Migrator::migrations().iter().position(|one| one.name().ends_with("events")).unwrap();
-        let steps = u32::try_from(Migrator::migrations().len() - log).unwrap();
-        database.migrate_back(steps).await.unwrap();
+        database.migrate_back(steps_back_to("events")).await.unwrap();
         database.migrate().await.unwrap();
         database.close().await.unwrap();
         let cluster = TestCluster::by_clock(&db, clock).await;

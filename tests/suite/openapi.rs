@@ -192,7 +192,9 @@ on_both_databases! {
         for (method, path, template, body) in [
             ("POST", "/tokens", "/tokens", json!({"name": "w1", "role": "worker", "worker_id": "w1", "expires_in": "1h"})),
             ("POST", "/tokens", "/tokens", json!({"name": "gateway", "role": "worker", "max_workers": 7})),
+            ("POST", "/tokens", "/tokens", json!({"name": "join", "role": "join", "worker_id": "w9", "max_uses": 2})),
             ("POST", "/tokens", "/tokens", json!({"name": "odd", "role": "odd"})),
+            ("POST", "/workers/w9/join", "/workers/{id}/join", own_token().1),
             ("GET", "/tokens", "/tokens", Value::Null),
             ("DELETE", "/tokens/none", "/tokens/{id}", Value::Null),
             ("DELETE", "/workers/w9", "/workers/{id}", Value::Null),
@@ -200,6 +202,10 @@ on_both_databases! {
             let ask = || rest.ask(method, &format!("{BASE}{path}"));
             held.check(method, template, ask().json(body.clone()).await);
             held.check(method, template, ask().header("authorization", &admin).json(body).await);
+        }
+        let join = cluster.token(join_token(Some("w9"), 1)).await;
+        for (path, body) in [("/workers/w9/join", own_token().1), ("/workers/w9/join", own_token().1), ("/workers/w9/join", json!({})), ("/workers/w8/join", own_token().1)] {
+            held.check("POST", "/workers/{id}/join", cluster.holder(&join).post(&format!("{BASE}{path}")).json(body).await);
         }
         let tokens = rest.get("/api/v1/tokens").header("authorization", &admin).await.json();
         for token in tokens["tokens"].as_array().unwrap() {

@@ -284,7 +284,7 @@ on_both_databases! {
                 // With all parameters, it was another request.
                 example.headers.iter_mut().for_each(|(_, key)| key.push_str("-alone"));
             }
-            if example.path.starts_with("/tokens") {
+            if example.path.starts_with("/tokens") || example.path.ends_with("/join") {
                 // From the first token on, the server asks for one.
                 about_tokens.push(example);
             } else if example.method == "DELETE" {
@@ -304,7 +304,13 @@ on_both_databases! {
         let admin = TokenInput { name: "me".to_owned(), role: "admin".to_owned(), ..TokenInput::default() };
         let admin = cluster.server().resolvers().create_token(&Caller::server(), admin).await.unwrap();
         let admin = format!("Bearer {}", admin.text.expose());
+        let join = cluster.token(join_token(Some(WORKER), 1)).await;
         for mut example in about_tokens {
+            if example.path.ends_with("/join") {
+                example.headers.push(("authorization", join.bearer()));
+                send(&cluster, example, &mut wrong).await;
+                continue;
+            }
             if example.method == "DELETE" {
                 let another = cluster.rest().post("/api/v1/tokens").header("authorization", &admin);
                 let another = another.json(json!({"name": "another", "role": "viewer"})).await.json();

@@ -9,6 +9,7 @@ use crate::cluster;
 use crate::error::Error;
 use crate::resolvers::checks::{Whole, wanted};
 use crate::resolvers::filter_input::{FilterNames, VmFilterInput, WorkerFilterInput};
+use crate::resolvers::join::JoinInput;
 use crate::resolvers::tokens::TokenInput;
 use crate::resolvers::worker_input::{self, HeartbeatInput, RegistrationInput, VmInput};
 
@@ -354,6 +355,24 @@ impl From<RecordHeartbeatInput> for HeartbeatInput {
     }
 }
 
+/// Which worker joins, and the token that it made for itself: `aew_`, 12 letters and digits that are its id, 43 random
+/// ones, and a checksum.
+#[derive(InputObject)]
+pub struct JoinWorkerInput {
+    /// The worker.
+    pub worker_id: ID,
+    /// Id of the token: its 12 characters after the first `_`.
+    token_id: ID,
+    /// SHA-256 of the token's text, in hexadecimal digits. The text itself is sent with later requests only.
+    token_sha256: String,
+}
+
+impl From<JoinWorkerInput> for JoinInput {
+    fn from(JoinWorkerInput { worker_id: _, token_id, token_sha256 }: JoinWorkerInput) -> Self {
+        Self { token_id: token_id.0, token_sha256 }
+    }
+}
+
 /// Which worker leaves, and how.
 #[derive(InputObject)]
 pub struct DeregisterWorkerInput {
@@ -415,23 +434,28 @@ pub struct CreateTokenInput {
     name: String,
     /// What its holder may do.
     role: TokenRole,
-    /// After which time it expires, up to `87600h`; never if left out.
+    /// After which time it expires, up to `87600h`; never if left out. For the role `JOIN`, up to `720h`, and `1h` if left
+    /// out.
     expires_in: Option<Duration>,
-    /// The only worker that its holder speaks for; for the role `WORKER`.
+    /// The only worker that its holder speaks for; for the role `WORKER`. For the role `JOIN`, the only one that it lets
+    /// join, also if it is known: its token of before is revoked then. Without this, it lets new workers join.
     worker_id: Option<ID>,
     /// How many workers its holder may speak for, whichever it registers first; for the role `WORKER`, and instead of
     /// `workerId`.
     max_workers: Option<i32>,
+    /// How many workers it lets join, up to 10,000; one if left out. For the role `JOIN`.
+    max_uses: Option<i32>,
 }
 
 impl From<CreateTokenInput> for TokenInput {
-    fn from(CreateTokenInput { name, role, expires_in, worker_id, max_workers }: CreateTokenInput) -> Self {
+    fn from(CreateTokenInput { name, role, expires_in, worker_id, max_workers, max_uses }: CreateTokenInput) -> Self {
         Self {
             name,
             role: Role::from(role).as_str().to_owned(),
             expires_in: expires_in.map(|duration| duration.0),
             worker_id: worker_id.map(|ID(id)| id),
             max_workers: max_workers.map(i64::from),
+            max_uses: max_uses.map(i64::from),
         }
     }
 }

@@ -3,17 +3,18 @@
 use async_graphql::{Context, Object, Result};
 
 use super::inputs::{
-    ActivateWorkerInput, CreateTokenInput, DeregisterWorkerInput, DrainWorkerInput, RecordHeartbeatInput,
-    RegisterWorkerInput, RevokeTokenInput,
+    ActivateWorkerInput, CreateTokenInput, DeregisterWorkerInput, DrainWorkerInput, JoinWorkerInput,
+    RecordHeartbeatInput, RegisterWorkerInput, RevokeTokenInput,
 };
 use super::object_types::{
-    ActivateWorkerPayload, CreateTokenPayload, DeregisterWorkerPayload, DrainWorkerPayload, RecordHeartbeatPayload,
-    RegisterWorkerPayload, RevokeTokenPayload, Token,
+    ActivateWorkerPayload, CreateTokenPayload, DeregisterWorkerPayload, DrainWorkerPayload, JoinWorkerPayload,
+    RecordHeartbeatPayload, RegisterWorkerPayload, RevokeTokenPayload, Token,
 };
-use super::scalars::Int53;
+use super::scalars::{DateTime, Int53};
 use crate::auth::Caller;
 use crate::error::Error;
 use crate::http::is_kept_for_operators;
+use crate::resolvers::join::Joined;
 use crate::resolvers::{Deregistration, HeartbeatSender, Precondition, Resolvers, checks};
 
 /// Changes to the cluster. Each is on disk before it is answered.
@@ -46,6 +47,24 @@ impl Mutation {
             let ActivateWorkerInput { worker_id, reason, if_revision } = input;
             let if_revision = revision(if_revision)?;
             Ok(ctx.data::<Resolvers>()?.activate_worker(caller(ctx)?, &worker_id, reason, if_revision).await?.into())
+        })
+        .await
+    }
+
+    /// Called by a worker that has a join token and none of its own: from then on, the token that it made for itself speaks
+    /// for it. For the role `JOIN`.
+    async fn join_worker(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which worker, and its own token.")] input: JoinWorkerInput,
+    ) -> Option<Result<JoinWorkerPayload>> {
+        nullable(async {
+            check_connection()?;
+            let worker_id = input.worker_id.clone();
+            let Joined { token, .. } =
+                ctx.data::<Resolvers>()?.join_worker(caller(ctx)?, &worker_id, input.into()).await?;
+            let (token_id, joined_at) = (token.id.as_str().into(), DateTime(token.created_at));
+            Ok(JoinWorkerPayload { worker_id, token_id, joined_at })
         })
         .await
     }

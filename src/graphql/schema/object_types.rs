@@ -367,6 +367,17 @@ impl From<PolicyChanged> for ActivateWorkerPayload {
     }
 }
 
+/// Outcome of joining. The same request again has the same one.
+#[derive(SimpleObject)]
+pub struct JoinWorkerPayload {
+    /// The worker, which registers with its own token next.
+    pub worker_id: value_types::Id,
+    /// Id of its own token.
+    pub token_id: value_types::Id,
+    /// When it joined, by the server's clock.
+    pub joined_at: scalars::DateTime,
+}
+
 /// What became of a worker's goodbye.
 #[derive(SimpleObject)]
 pub struct DeregisterWorkerPayload {

@@ -173,6 +173,8 @@ pub enum VmStatus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 #[graphql(remote = "cluster::EventKind")]
 pub enum ClusterEventKind {
+    /// A join token let a worker in, which has a token of its own from then on.
+    WorkerJoined,
     /// A worker came that was not known before, or described itself anew.
     WorkerRegistered,
     /// A known worker's process started again.
@@ -220,6 +222,8 @@ pub enum TokenRole {
     Admin,
     /// Registers workers, sends their heartbeats and deregisters them, each of its own; reads nothing.
     Worker,
+    /// Lets workers join, which then have tokens of their own; nothing else.
+    Join,
 }
 
 /// Whether a token is accepted.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Command, Lane};
-use crate::auth::{LastUsed, Role, SpentPoints, Token, TokenHash, TokenId, TokenScope};
+use crate::auth::{Joins, LastUsed, Role, SpentPoints, Token, TokenHash, TokenId, TokenScope};
 use crate::cluster::{EventKind, Snapshot};
 use crate::error::Result;
 use crate::journal::batch::Batch;
@@ -20,8 +20,10 @@ pub struct CreateToken {
     pub role: Role,
     /// Its name.
     pub name: Arc<str>,
-    /// The workers that its holder speaks for.
+    /// The workers that its holder speaks for, or may let join.
     pub scope: TokenScope,
+    /// How many workers it may let join, if that is what it is for.
+    pub max_uses: Option<u32>,
     /// After which time it expires, counted by the database's clock; never, if it is none.
     pub lifetime: Option<Duration>,
 }
@@ -38,13 +40,14 @@ impl Command for CreateToken {
     }
 
     fn decide(&self, batch: &mut Batch<'_>) -> Result<Self::Reply> {
-        let Self { id, hash, role, name, scope, lifetime } = self;
+        let Self { id, hash, role, name, scope, max_uses, lifetime } = self;
         let token = Token {
             id: id.clone(),
             hash: *hash,
             role: *role,
             name: name.clone(),
             scope: scope.clone(),
+            joins: max_uses.map(|max| Joins { max, so_far: 0 }),
             created_by: batch.caller().principal().token().map(|token| token.id.clone()),
             created_at: batch.at,
             expires_at: lifetime.map(|lifetime| batch.at + lifetime),

@@ -14,6 +14,7 @@ mod create_token;
 mod deregister;
 mod heartbeat;
 mod idempotent;
+mod join;
 mod precondition;
 mod prune_tokens;
 mod prune_tombstones;
@@ -32,6 +33,7 @@ pub use heartbeat::{
     HeartbeatAccepted, HeartbeatReport, Inventory, RecordHeartbeat, RecordHeartbeats, RejectedVm, VmReport,
 };
 pub use idempotent::{IdempotentCommand, IdempotentOutcome, RenderResponse};
+pub use join::Join;
 pub use precondition::{ExpectedRevision, ExpectedState, Precondition};
 pub use prune_tokens::PruneTokens;
 pub use prune_tombstones::PruneTombstones;
@@ -145,7 +147,7 @@ mod tests {
     use chrono::TimeDelta;
 
     use super::*;
-    use crate::auth::{GeneratedToken, Role, TokenId, TokenScope};
+    use crate::auth::{Caller, GeneratedToken, Principal, Role, TokenId, TokenScope};
     use crate::clock::{Clock, Timestamp};
     use crate::cluster::{Actor, Identity, Vm, VmStatus, WorkerId};
     use crate::journal::liveness_signs::{LivenessSigns, NotedSign};
@@ -154,6 +156,7 @@ mod tests {
     struct TestCluster {
         snapshot: Snapshot,
         at: Timestamp,
+        caller: Caller,
     }
 
     impl TestCluster {
@@ -162,6 +165,7 @@ mod tests {
             let (before, revision) = (self.snapshot.clone(), self.snapshot.revision + 1);
             self.at += TimeDelta::seconds(61);
             let mut batch = Batch::on(&before, revision, self.at, 0, BTreeMap::new());
+            batch.set_caller(&self.caller);
             assert!(command.decide(&mut batch).is_ok());
             let (changes, events) = batch.into_changes();
             let (mut rows, purged) =
@@ -226,7 +230,11 @@ mod tests {
 
     #[test]
     fn commands_count_all_that_they_write() {
-        let mut cluster = TestCluster { snapshot: Snapshot::empty("test".into()), at: Timestamp::UNIX_EPOCH };
+        let mut cluster = TestCluster {
+            snapshot: Snapshot::empty("test".into()),
+            at: Timestamp::UNIX_EPOCH,
+            caller: Caller::server(),
+        };
         let offline_after = Duration::from_secs(60);
         let silence = AnnounceOffline {
             candidates: vec![WorkerId::parse("w1").unwrap()],
@@ -268,7 +276,7 @@ mod tests {
         let GeneratedToken { id, hash, .. } = GeneratedToken::new(Role::Viewer);
         let (name, scope) = ("somebody".into(), TokenScope::Nobody);
         let revocation = RevokeToken { id: id.to_string() };
-        let creation = CreateToken { id, hash, role: Role::Viewer, name, scope, lifetime: None };
+        let creation = CreateToken { id, hash, role: Role::Viewer, name, scope, max_uses: None, lifetime: None };
         assert_eq!(cluster.carry_out(&creation), 2);
         let used =
             RecordTokenUses { uses: vec![(revocation.id.clone(), cluster.at), ("nobody".to_owned(), cluster.at)] };
@@ -282,5 +290,23 @@ mod tests {
         cluster.carry_out(&CreateToken { id, hash, ..creation });
         assert_eq!(cluster.carry_out(&pruning), 1);
         assert_eq!(cluster.carry_out(&pruning), 0, "it is gone already");
+
+        // A worker joins that is registered, and that two tokens name: both are revoked.
+        cluster.carry_out(&register("c"));
+        let named = || TokenScope::Worker("w1".into());
+        let create = |cluster: &mut TestCluster, role, scope, max_uses| {
+            let GeneratedToken { id, hash, .. } = GeneratedToken::new(role);
+            let command = CreateToken { id: id.clone(), hash, role, name: "x".into(), scope, max_uses, lifetime: None };
+            cluster.carry_out(&command);
+            id
+        };
+        let join = create(&mut cluster, Role::Join, named(), Some(1));
+        create(&mut cluster, Role::Worker, named(), None);
+        create(&mut cluster, Role::Worker, named(), None);
+        cluster.caller = Caller::new(Principal::Holder(cluster.snapshot.token(join.as_str()).unwrap().clone()));
+        let GeneratedToken { id, hash, .. } = GeneratedToken::new(Role::Worker);
+        let joining = Join { worker_id: WorkerId::parse("w1").unwrap(), token_id: id, token_hash: hash };
+        assert_eq!(cluster.carry_out(&joining), 8, "four tokens, three events, and the worker");
+        assert_eq!(cluster.carry_out(&joining), 0, "it has joined already");
     }
 }

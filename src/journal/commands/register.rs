@@ -13,7 +13,7 @@ use crate::journal::liveness_signs::LivenessSign;
 /// As how many rows the row of a registration counts. It has thirty columns, comes as JSON and may insert a worker,
 /// while the row of a heartbeat is six numbers. So a batch holds some thousand registrations, and takes no longer than
 /// one of heartbeats.
-const WIDE_ROW: usize = 15;
+pub(super) const WIDE_ROW: usize = 15;
 
 /// Registers a worker.
 #[derive(Clone, Debug)]
@@ -143,7 +143,9 @@ fn owner_of(batch: &Batch<'_>, id: &str) -> Result<Option<TokenId>> {
     }
     match &token.scope {
         TokenScope::Worker(named) if **named == *id => {}
-        TokenScope::Worker(_) | TokenScope::Nobody => return Err(Denied::NotItsWorker(id.to_owned()).into()),
+        TokenScope::Worker(_) | TokenScope::Nobody | TokenScope::NewWorkers => {
+            return Err(Denied::NotItsWorker(id.to_owned()).into());
+        }
         TokenScope::AtMost(_) if before.is_some_and(|owner| is_live(batch, owner)) => {
             return Err(Error::OwnedByAnother(id.to_owned()));
         }

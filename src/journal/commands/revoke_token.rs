@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Command, Lane};
-use crate::auth::{LastUsed, Token};
+use crate::auth::Token;
 use crate::cluster::{EventKind, Snapshot};
 use crate::error::{Error, Result};
 use crate::journal::batch::Batch;
@@ -33,8 +33,6 @@ impl Command for RevokeToken {
         }
         let (id, name) = (&known.id, &known.name);
         batch.record_event_of_token(EventKind::TokenRevoked, format!("Token {id} ({name}) was revoked"));
-        let last_used = LastUsed::stored(known.last_used.at());
-        let token = Token { revoked_at: Some(batch.at), last_used, revision: batch.revision, ..Token::clone(&known) };
-        Ok(batch.put_token(token))
+        Ok(batch.put_token(known.revoked(batch.at, batch.revision)))
     }
 }

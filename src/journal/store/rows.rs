@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::cluster_row::PrunedThrough;
-use crate::auth::{LastUsed, Role, SpentPoints, Token, TokenHash, TokenId, TokenScope};
+use crate::auth::{Joins, LastUsed, Role, SpentPoints, Token, TokenHash, TokenId, TokenScope};
 use crate::clock::{Timestamp, with_milliseconds};
 use crate::cluster::{
     Audit, Boot, Boots, Changes, Cursor, Drain, Epoch, Epochs, Event, Identity, InvalidId, Life, SchedulingPolicy,
@@ -225,17 +225,24 @@ fn read_worker(row: worker::Model, id: WorkerId, vms: WorkerVms) -> Result<Worke
 fn read_token(row: token::Model) -> Result<Token, BadRow> {
     let token::Model { id, hash, role, name, worker_id, max_workers, created_by, created_at, expires_at, .. } = row;
     let unreadable = || BadRow::Token(id.clone());
+    let role: Role = role.parse().map_err(|_| unreadable())?;
     let scope = match (worker_id, max_workers) {
         (Some(worker_id), _) => TokenScope::Worker(worker_id.into()),
         (None, Some(most)) => TokenScope::AtMost(unsigned("max_workers", most)?),
+        (None, None) if role == Role::Join => TokenScope::NewWorkers,
         (None, None) => TokenScope::Nobody,
+    };
+    let joins = match row.max_uses {
+        Some(max) => Some(Joins { max: unsigned("max_uses", max)?, so_far: unsigned("uses", row.uses.unwrap_or(0))? }),
+        None => None,
     };
     Ok(Token {
         id: TokenId::parse(&id).ok_or_else(unreadable)?,
         hash: TokenHash::from_hex(&hash).ok_or_else(unreadable)?,
-        role: role.parse::<Role>().map_err(|_| unreadable())?,
+        role,
         name: name.into(),
         scope,
+        joins,
         created_by: created_by.as_deref().and_then(TokenId::parse),
         created_at,
         expires_at,
@@ -248,10 +255,25 @@ fn read_token(row: token::Model) -> Result<Token, BadRow> {
 
 /// What is stored of a token.
 pub fn token_row(token: &Token) -> Value {
-    let Token { id, hash, role, name, created_by, created_at, expires_at, revoked_at, last_used, revision, .. } = token;
+    let Token {
+        id,
+        hash,
+        role,
+        name,
+        scope: _,
+        joins,
+        created_by,
+        created_at,
+        expires_at,
+        revoked_at,
+        last_used,
+        spent: _,
+        revision,
+    } = token;
     json!({
         "id": id.as_str(), "hash": hash.to_string(), "role": role.as_str(), "name": name,
         "worker_id": token.worker_id(), "max_workers": token.max_workers(),
+        "max_uses": joins.map(|joins| joins.max), "uses": joins.map(|joins| joins.so_far),
         "created_by": created_by.as_ref().map(TokenId::as_str), "created_at": with_milliseconds(*created_at),
         "expires_at": expires_at.map(with_milliseconds), "revoked_at": revoked_at.map(with_milliseconds),
         "last_used_at": last_used.at().map(with_milliseconds),

@@ -226,6 +226,8 @@ const TOKENS: Upsert = Upsert {
         ("name", Type::Text),
         ("worker_id", Type::Text),
         ("max_workers", Type::Integer),
+        ("max_uses", Type::Integer),
+        ("uses", Type::Integer),
         ("created_by", Type::Text),
         ("created_at", Type::Time),
         ("expires_at", Type::Time),
@@ -233,7 +235,7 @@ const TOKENS: Upsert = Upsert {
         ("last_used_at", Type::Time),
         REVISION,
     ],
-    update: &["revoked_at", "last_used_at", "revision"],
+    update: &["uses", "revoked_at", "last_used_at", "revision"],
 };
 const IDEMPOTENCY_RECORDS: Upsert = Upsert {
     table: "idempotency_record",

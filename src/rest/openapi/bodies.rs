@@ -8,8 +8,8 @@ use utoipa::openapi::schema::{AdditionalProperties, Object};
 use utoipa::openapi::{RefOr, Schema};
 
 use super::schema::{
-    any_text, described, exact, formatted, list, list_up_to, map, named, object, object_or_null, or_null, text, whole,
-    with_keyword, with_optional,
+    any_text, described, exact, formatted, list, list_up_to, map, matching, named, object, object_or_null, or_null,
+    text, whole, with_keyword, with_optional,
 };
 use super::shapes::GO_DURATION;
 use crate::cluster::MAX_CHARS;
@@ -17,7 +17,8 @@ use crate::resolvers::checks::{
     DEFAULT_MAX_VMS, MAX_CPU_CORES, MAX_FIGURE, MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_LABELS, MAX_LAST_INCARNATION,
     MAX_REASON, MAX_TEXT, MAX_VMS,
 };
-use crate::resolvers::tokens::MAX_WORKERS;
+use crate::resolvers::join::JoinInput;
+use crate::resolvers::tokens::{MAX_USES, MAX_WORKERS};
 use crate::resolvers::worker_input::{HeartbeatInput, MAX_REPORTED_VMS, RegistrationInput, VmDeltaInput, VmInput};
 use crate::rest::heartbeats::MAX_HEARTBEATS;
 use crate::rest::tokens::TokenBody;
@@ -94,9 +95,14 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
     let (name_of_token, mut token) = body!("TokenRequest" = TokenBody, "What a token is created with." {
         name: needed text(1..=MAX_TEXT), "Name for lists and for the audit trail.";
         role: needed named("TokenRole"), "What its holder may do.";
-        expires_in: optional formatted(GO_DURATION), "After which time it expires, from `1ms` to `87600h`; never if left out.";
-        worker_id: optional text(1..=MAX_CHARS), "The only worker that its holder speaks for; for the role `worker`.";
+        expires_in: optional formatted(GO_DURATION), "After which time it expires, from `1ms` to `87600h`; never if left out. For the role `join`, up to `720h`, and `1h` if left out.";
+        worker_id: optional text(1..=MAX_CHARS), "The only worker that its holder speaks for; for the role `worker`. For the role `join`, the only one that it lets join, also if it is known: its token of before is revoked then. Without this, it lets new workers join.";
         max_workers: optional whole(1..=MAX_WORKERS), "How many workers its holder may speak for, whichever it registers first; for the role `worker`, and instead of `worker_id`.";
+        max_uses: optional whole(1..=MAX_USES), "How many workers it lets join; for the role `join`, one if left out.";
+    });
+    let join = body!("JoinRequest" = JoinInput, "The token that a worker made for itself: `aew_`, 12 letters and digits that are its id, 43 random ones, and a checksum." {
+        token_id: needed matching(any_text(), "^[0-9A-Za-z]{12}$"), "Id of the token: its 12 characters after the first `_`.";
+        token_sha256: needed matching(any_text(), "^[0-9A-Fa-f]{64}$"), "SHA-256 of the token's text, in hexadecimal digits. The text itself is sent with later requests only.";
     });
     token.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
     let token = (name_of_token, token);
@@ -104,7 +110,7 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
     reason.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
     let reason = (name, object_or_null(reason));
     let heartbeats = ("Heartbeats", heartbeats());
-    let bodies = [registration, heartbeat, workers_heartbeat, heartbeats, changes, vm, reason, token];
+    let bodies = [registration, heartbeat, workers_heartbeat, heartbeats, changes, vm, reason, token, join];
     bodies.into_iter().map(|(name, body)| (name, body.into())).collect()
 }
 

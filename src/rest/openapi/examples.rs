@@ -236,6 +236,15 @@ pub(super) fn new_token() -> Value {
     json!({"name": "alice", "role": "operator", "expires_in": "2160h"})
 }
 
+pub(super) fn join() -> Value {
+    let hash = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+    json!({"token_id": "Zk3bT0qY81sN", "token_sha256": hash})
+}
+
+pub(super) fn joined() -> Value {
+    json!({"worker_id": "worker-01", "token_id": "Zk3bT0qY81sN", "joined_at": "2025-11-02T12:30:45Z"})
+}
+
 pub(super) fn created_token() -> Value {
     // Not a token: no one is written down anywhere, and its checksum is wrong.
     json!({"secret": "aeo_4fT9sQ2mXw0a-not-a-token", "token": token()})

@@ -121,7 +121,7 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
             words(
                 &Role::ALL,
                 Role::as_str,
-                "What the holder of a token may do: `viewer` asks every question and follows every stream, except about tokens; `operator` may also drain and activate workers and take them out of service; `admin` may also purge workers and create, list and revoke tokens; `worker` registers workers, sends their heartbeats and deregisters them, each of its own, and reads nothing.",
+                "What the holder of a token may do: `viewer` asks every question and follows every stream, except about tokens; `operator` may also drain and activate workers and take them out of service; `admin` may also purge workers and create, list and revoke tokens; `worker` registers workers, sends their heartbeats and deregisters them, each of its own, and reads nothing; `join` lets workers join, which then have tokens of their own, and nothing else.",
             ),
         ),
         (
@@ -134,6 +134,7 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
         ),
         ("TokenList", token_list()),
         ("CreatedToken", created_token()),
+        ("JoinedWorker", joined_worker()),
         (
             "WorkerStatus",
             words(
@@ -275,6 +276,17 @@ fn created_token() -> Object {
                 described(any_text(), "Its text, which is shown this once: send it as `Authorization: Bearer`."),
             ),
             ("token", named("Token").into()),
+        ],
+    )
+}
+
+fn joined_worker() -> Object {
+    object(
+        "A worker that has joined.",
+        [
+            ("worker_id", described(any_text(), "The worker, which registers with its own token next.")),
+            ("token_id", described(any_text(), "Id of its own token.")),
+            ("joined_at", described(json_values::DateTime::schema(), "When it joined, by the server's clock.")),
         ],
     )
 }

@@ -45,6 +45,7 @@ pub(super) fn paths() -> Paths {
         .path("/cluster/stats", get(cluster_stats()))
         .path("/cluster/distribution", get(cluster_distribution()))
         .path("/events", get(list_events()))
+        .path("/workers/{id}/join", post(join_worker()))
         .path("/workers/{id}/heartbeat", post(record_heartbeat()))
         .path("/heartbeats", post(record_heartbeats()))
         .path("/tokens", tokens)
@@ -262,6 +263,27 @@ fn register_worker() -> Operation {
         .build()
 }
 
+fn join_worker() -> OperationBuilder {
+    let joined = json_of(
+        "The worker has joined, by this request or by the same one before.",
+        "JoinedWorker",
+        examples::joined(),
+    );
+    let register = "The worker registers, with its own token.";
+    operation("joinWorker", AGENTS, "Join with a join token")
+        .description(Some(
+            "A worker that has no token of its own makes one, and sends its id and hash with a join token. From then on its \
+             own token speaks for it, and is what it registers with. The same request again has the same answer and is no \
+             further use of the join token. 409: the join token is used up; or it is for new workers, and this one is \
+             known. For the role `join`.",
+        ))
+        .parameter(worker_id())
+        .request_body(Some(sent("The worker's own token.", "JoinRequest", examples::join())))
+        .response("200", joined.link("register", to("registerWorker", register, ("id", "$request.path.id"))))
+        .fails(CHANGE)
+        .fails([409])
+}
+
 fn deregister_worker() -> Operation {
     operation("deregisterWorker", AGENTS, "Say goodbye")
         .description(Some(
@@ -322,7 +344,8 @@ fn create_token() -> Operation {
     operation("createToken", TOKENS, "Create a token")
         .description(Some(
             "Gives somebody, or a program, a role. The secret is in this answer and nowhere else: of a token that is lost, \
-             another one is created. For the role `admin`.",
+             another one is created. One of the role `join` lets workers join, and is what `aetherium agent join \
+             --join-token-file -` reads on a host. For the role `admin`.",
         ))
         .request_body(Some(sent("What it is for.", "TokenRequest", examples::new_token())))
         .response("201", created)

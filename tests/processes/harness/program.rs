@@ -60,6 +60,8 @@ impl Program {
             .env_clear()
             .envs(std::env::vars_os().filter(|(name, _)| name == "PATH"))
             .env("TMPDIR", folder.path())
+            // An agent keeps nothing where that of this machine does.
+            .env("AETHERIUM_AGENT_STATE_DIR", folder.path().join("state"))
             .envs(variables.iter().copied())
             .current_dir(folder.path())
             .stdin(Stdio::null())

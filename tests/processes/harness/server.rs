@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::{Exit, Program, TOLD, Told};
+use super::{Exit, Program, TOLD, Told, eventually};
 use crate::database::TestDatabase;
 
 /// A server that runs.
@@ -69,6 +69,14 @@ impl Server {
     pub fn service_id(&self) -> String {
         let hostname = sysinfo::System::host_name().unwrap();
         format!("aetherium-server-{hostname}-{}-{}", self.address.ip(), self.address.port())
+    }
+
+    /// Waits until it knows of tokens that were made on its database.
+    pub async fn asks_for_tokens(&self) {
+        eventually("the server to ask for tokens", async || {
+            (self.ask("/workers").await.0 == StatusCode::UNAUTHORIZED).then_some(())
+        })
+        .await;
     }
 
     /// What is under this path of the API.
