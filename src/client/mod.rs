@@ -93,7 +93,12 @@ impl Client {
         if is_loopback(&workers) {
             http = http.no_proxy();
         }
-        let http = http.build().map_err(|error| unusable(root_cause(&error)))?;
+        let http = http.build().map_err(|error| {
+            let reason = root_cause(&error);
+            // The authorities of the system are read here, and a small image has none.
+            let hint = "name the server's authority with --ca-file, or pin its certificate with --server-fingerprint";
+            unusable(if workers.scheme() == "https" { format!("{reason}; {hint}") } else { reason })
+        })?;
         Ok(Self { http, workers, timeout: REQUEST_TIMEOUT, token: None })
     }
 

@@ -266,6 +266,30 @@ async fn an_agent_reports_to_a_server_that_it_has_pinned() {
 }
 
 #[tokio::test]
+async fn an_agent_says_so_when_a_server_is_back_with_another_certificate() {
+    let authority = Authority::new("ours");
+    let (first, second) =
+        (authority.sign("first", &["127.0.0.1"], 2090), authority.sign("second", &["127.0.0.1"], 2090));
+    let server = Server::start(&first.arguments()).await;
+    let (url, listen) = (server.url(""), format!("127.0.0.1:{}", server.port));
+    let pin = server.fingerprint.clone();
+    server.stop().await;
+    let mut agent = Program::start(&["agent", "--id", "w1", "--server", &url, "--server-fingerprint", &pin]);
+    let warns_of = |words: &'static str| {
+        move |line: &Value| line["level"] == "WARN" && line["error"].as_str().is_some_and(|error| error.contains(words))
+    };
+    agent.logged("that nobody is there", warns_of("Connection refused")).await;
+    let server = Server::start_at(&listen, &second.arguments()).await;
+    agent.logged("that it is another", warns_of("its certificate has the fingerprint")).await;
+    server.stop().await;
+    let server = Server::start_at(&listen, &first.arguments()).await;
+    agent.logged("that it is registered", |line| line["message"] == "Worker w1 is registered").await;
+    agent.signal("TERM");
+    assert_eq!(agent.exit().await.code, Some(0));
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn an_agent_finds_a_server_of_tls_in_consul_and_leaves_one_without_alone() {
     let consul = Stub::start().await;
     let url = consul.url();

@@ -76,6 +76,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("rcgen", &["tls"]),
     ("reqwest", &["client", "discovery"]),
     ("sea_orm", &["cli", "error", "journal", "server"]),
+    ("tokio_rustls", &["http"]),
     ("utoipa", &["rest"]),
 ];
 
