@@ -12,6 +12,8 @@ pub struct Model {
     pub id: String,
     /// SHA-256 of its text, in hexadecimal digits.
     pub hash: String,
+    /// Where its secret counts.
+    pub kind: String,
     /// What its holder may do.
     pub role: String,
     /// The name that its creator gave it.
@@ -20,6 +22,8 @@ pub struct Model {
     pub worker_id: Option<String>,
     /// How many workers its holder may speak for, if they are not named.
     pub max_workers: Option<i64>,
+    /// Id of the token that it was made from, with which it ends.
+    pub parent: Option<String>,
     /// Id of the token with which it was created.
     pub created_by: Option<String>,
     /// When it was created.

@@ -11,6 +11,7 @@ mod m20261129_000002_workers;
 mod m20261129_000003_events;
 mod m20261129_000004_idempotency;
 mod m20261129_000005_tokens;
+mod m20261129_000007_sessions;
 
 /// The first migration of builds from before the first release. Theirs were folded into the first ones here and are not
 /// carried on: a database that has seen this one has other names of tables and columns.
@@ -29,6 +30,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261129_000003_events::Migration),
             Box::new(m20261129_000004_idempotency::Migration),
             Box::new(m20261129_000005_tokens::Migration),
+            Box::new(m20261129_000007_sessions::Migration),
         ]
     }
 }

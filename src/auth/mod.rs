@@ -6,6 +6,7 @@
 
 mod action;
 mod caller;
+mod kind;
 mod principal;
 mod role;
 mod secret;
@@ -13,6 +14,7 @@ mod token;
 
 pub use action::{Action, Denied, Permit, Target};
 pub use caller::{Caller, RequestDetails};
+pub use kind::{TokenKind, UnknownKind};
 pub use principal::{Credential, NoCredential, Principal};
 pub use role::{Role, UnknownRole};
 pub use secret::{GeneratedToken, InvalidToken, TokenHash, TokenId, TokenText};

@@ -10,7 +10,7 @@ use chrono::TimeDelta;
 use super::event::{Cursor, Event};
 use super::id::WorkerId;
 use super::worker::{Tombstone, Worker};
-use crate::auth::Token;
+use crate::auth::{Token, TokenId};
 use crate::clock::Timestamp;
 
 /// The new values of a snapshot; see [`Snapshot::apply`](super::Snapshot::apply).
@@ -26,6 +26,8 @@ pub struct Changes {
     pub forgotten: Vec<WorkerId>,
     /// Tokens that were created or revoked, or of which a use was recorded.
     pub tokens: Vec<Arc<Token>>,
+    /// Tokens that ended long ago and were removed.
+    pub forgotten_tokens: Vec<TokenId>,
 }
 
 /// A step of the cluster from one revision to a later one, as the feed tells it.

@@ -39,6 +39,10 @@ words! {
         TokenCreated = "token_created",
         /// A token was revoked.
         TokenRevoked = "token_revoked",
+        /// A browser signed in, which opened a session.
+        SignedIn = "signed_in",
+        /// A browser signed out, which closed its session.
+        SignedOut = "signed_out",
         /// Nothing happened: everything up to this cursor has been told. Sent in streams only.
         Synced = "synced",
         /// The cursor given cannot be resumed; read the present state and go on from this cursor. Sent in streams only.
@@ -75,7 +79,9 @@ impl EventKind {
             | Self::VmChanged
             | Self::VmStopped
             | Self::TokenCreated
-            | Self::TokenRevoked => false,
+            | Self::TokenRevoked
+            | Self::SignedIn
+            | Self::SignedOut => false,
         }
     }
 }

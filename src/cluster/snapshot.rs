@@ -178,8 +178,11 @@ impl Snapshot {
     /// The next snapshot: this one with the changes of `revision`.
     #[must_use]
     pub fn apply(&self, mut changes: Changes, revision: u64) -> Self {
-        let tokens = std::mem::take(&mut changes.tokens);
+        let (tokens, forgotten) = (std::mem::take(&mut changes.tokens), std::mem::take(&mut changes.forgotten_tokens));
         let mut next = self.apply_to_workers(changes, revision);
+        for id in forgotten {
+            next.tokens.remove(id.as_str());
+        }
         for token in tokens {
             if let Some(before) = next.tokens.search(token.id.as_str()) {
                 token.last_used.continues(&before.last_used);
@@ -194,7 +197,7 @@ impl Snapshot {
         if is_first && changes.purged.is_empty() && is_ascending(&changes.workers) {
             return self.filled(changes.workers, revision);
         }
-        let Changes { workers, purged, gone, forgotten, tokens: _ } = changes;
+        let Changes { workers, purged, gone, forgotten, tokens: _, forgotten_tokens: _ } = changes;
         let mut next = self.clone();
         next.revision = revision;
         next.ended_silence = TimeDelta::zero();

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use axum::http::HeaderValue;
 
 use super::error::HttpError;
+use super::session_cookie::Found;
 use crate::auth::{Credential, NoCredential, Principal};
 
 /// Tells who sends a credential.
@@ -27,6 +28,18 @@ impl Authenticator {
     pub(super) fn principal(&self, authorization: Option<&HeaderValue>) -> Principal {
         let Some(value) = authorization else { return (self.0)(Credential::None) };
         (self.0)(value.to_str().ok().and_then(bearer_token).map_or(Credential::Malformed, Credential::Token))
+    }
+
+    /// Who sends a request with this cookie and without `Authorization`. `counts` says whether it is of a page of this
+    /// server, and is asked only if there is a cookie.
+    pub(super) fn principal_of_cookie(&self, cookie: Found<'_>, counts: impl Fn() -> bool) -> Principal {
+        (self.0)(match cookie {
+            Found::Nothing => Credential::None,
+            Found::Secret(_) | Found::Unclear if !counts() => Credential::CrossSite,
+            Found::Secret(secret) => Credential::Session(secret),
+            // No session has this secret.
+            Found::Unclear => Credential::Session(""),
+        })
     }
 
     /// Who sends this text where other clients send `Authorization`: with or without the word `Bearer`.

@@ -21,6 +21,8 @@ pub struct HttpOptions {
     /// that address, so that requests with a foreign `Host` are refused, except for
     /// [`allowed_hosts`](Self::allowed_hosts).
     pub loopback_port: Option<u16>,
+    /// Whether the listener speaks TLS. A proxy in front of it that does is not meant.
+    pub is_tls: bool,
     /// Names that are allowed in `Host`, besides addresses and `localhost`.
     pub allowed_hosts: Vec<String>,
     /// The longest request body, where the route does not allow [more](crate::http::routing::RouteOptions::body).
@@ -34,6 +36,7 @@ impl Default for HttpOptions {
         Self {
             cors_origins: Vec::new(),
             loopback_port: None,
+            is_tls: false,
             allowed_hosts: Vec::new(),
             body_limit: BODY_LIMIT,
             response_time: RESPONSE_TIME,

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::idempotency_record::{IdempotencyRecord, StoredResponse};
-use crate::auth::{Action, Caller, Denied, Token, TokenId};
+use crate::auth::{Action, Caller, Denied, LastUsed, Token, TokenId, TokenKind, TokenState};
 use crate::clock::Timestamp;
 use crate::cluster::{
     Actor, Audit, Availability, Changes, Cursor, Epochs, Event, EventKind, Snapshot, Tombstone, Vm, VmId, Worker,
@@ -39,6 +39,8 @@ pub struct Batch<'a> {
     has_raised_floor: bool,
     events: Vec<Arc<Event>>,
     tokens: BTreeMap<TokenId, Arc<Token>>,
+    /// Tokens that are removed.
+    pruned_tokens: BTreeSet<TokenId>,
     /// Who has sent the command that is decided now.
     caller: Caller,
     /// What the events of that command say of its request.
@@ -122,6 +124,7 @@ impl<'a> Batch<'a> {
             has_raised_floor: false,
             events: Vec::new(),
             tokens: BTreeMap::new(),
+            pruned_tokens: BTreeSet::new(),
             caller: Caller::server(),
             audit: None,
             idempotency_records,
@@ -162,9 +165,13 @@ impl<'a> Batch<'a> {
     /// Whether the caller is still accepted. Its request may have been on the way for long, and its token revoked
     /// meanwhile, perhaps by a command of this batch.
     pub(super) fn check_caller(&self) -> Result<(), Error> {
-        let has_tokens = self.base.has_tokens() || !self.tokens.is_empty();
-        let denied = self.caller.principal().denied_since(self.at, has_tokens, |id| self.find_token(id));
+        let denied = self.caller.principal().denied_since(self.at, self.has_tokens(), |id| self.find_token(id));
         denied.map_or(Ok(()), |why| Err(Denied::Unauthenticated(why).into()))
+    }
+
+    /// Whether there are tokens. The batch removes none that counts for that.
+    pub fn has_tokens(&self) -> bool {
+        self.base.has_tokens() || !self.tokens.is_empty()
     }
 
     /// Refuses a caller whose token names another worker, before it is told whether there is this one.
@@ -194,7 +201,7 @@ impl<'a> Batch<'a> {
 
     /// The token with this public id, as it is now in the batch.
     pub fn find_token(&self, id: &str) -> Option<&Arc<Token>> {
-        self.tokens.get(id).or_else(|| self.base.token(id))
+        self.tokens.get(id).or_else(|| self.base.token(id).filter(|_| !self.pruned_tokens.contains(id)))
     }
 
     /// Takes a token's new state.
@@ -202,6 +209,31 @@ impl<'a> Batch<'a> {
         let token = Arc::new(token);
         self.tokens.insert(token.id.clone(), token.clone());
         token
+    }
+
+    /// Revokes a token that is not revoked yet.
+    pub fn revoke_token(&mut self, known: &Token) -> Arc<Token> {
+        let last_used = LastUsed::stored(known.last_used.at());
+        self.put_token(Token { revoked_at: Some(self.at), last_used, revision: self.revision, ..known.clone() })
+    }
+
+    /// Removes a token that has ended.
+    pub fn prune_token(&mut self, id: &TokenId) {
+        self.tokens.remove(id);
+        self.pruned_tokens.insert(id.clone());
+    }
+
+    /// The oldest open session that was begun with a token, if there are as many as this.
+    pub fn surplus_session_of(&self, parent: &TokenId, most: usize) -> Option<Arc<Token>> {
+        let before = self.base.tokens().filter(|token| !self.tokens.contains_key(&token.id));
+        let open = before.chain(self.tokens.values()).filter(|token| {
+            token.kind == TokenKind::Session
+                && token.parent.as_ref() == Some(parent)
+                && token.state(self.at, |id| self.find_token(id)) == TokenState::Live
+        });
+        let open: Vec<_> = open.collect();
+        let oldest = open.iter().min_by_key(|session| (session.created_at, &session.id));
+        oldest.filter(|_| open.len() >= most).map(|session| Arc::clone(session))
     }
 
     /// The epochs of the database that the batch is decided upon.
@@ -340,6 +372,7 @@ impl<'a> Batch<'a> {
             && self.pruned_tombstones.is_empty()
             && self.events.is_empty()
             && self.tokens.is_empty()
+            && self.pruned_tokens.is_empty()
             && self.recorded_keys.is_empty()
     }
 
@@ -410,6 +443,11 @@ impl<'a> Batch<'a> {
         self.tokens.values().map(|token| &**token)
     }
 
+    /// Tokens that are removed.
+    pub(super) fn pruned_tokens(&self) -> &BTreeSet<TokenId> {
+        &self.pruned_tokens
+    }
+
     /// The idempotency records that this batch makes, by key.
     pub(super) fn new_idempotency_records(&self) -> impl Iterator<Item = (&str, &IdempotencyRecord)> {
         self.recorded_keys.iter().filter_map(|key| Some((&**key, self.idempotency_records.get(key)?)))
@@ -441,6 +479,7 @@ impl<'a> Batch<'a> {
             gone: Vec::new(),
             forgotten: self.pruned_tombstones.into_iter().collect(),
             tokens: self.tokens.into_values().collect(),
+            forgotten_tokens: self.pruned_tokens.into_iter().collect(),
         };
         (changes, self.events)
     }

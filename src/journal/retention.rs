@@ -1,8 +1,8 @@
-//! Retention: for how long events, idempotency records and tombstones are kept, and the background task that prunes
+//! Retention: for how long events, idempotency records, tombstones, sessions and sign-in codes are kept, and the background task that prunes
 //! them.
 //!
 //! Events and idempotency records are no part of the state, and each server [removes](super::store::pruning) old ones
-//! beside the writer. Tombstones are part of the state: they are removed by a command like any other change. The task also
+//! beside the writer. Tombstones and tokens are part of the state: they are removed by a command like any other change. The task also
 //! records when tokens were last used, which is as little urgent.
 
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::commands::{PruneTombstones, RecordTokenUses};
+use super::commands::{PruneTokens, PruneTombstones, RecordTokenUses};
 use super::handle::Journal;
 use super::store::pruning::{
     EventLimits, date_back_idempotency_records, prune_idempotency_records, prune_some_events, surplus_revision,
@@ -26,6 +26,17 @@ const PERIOD: Duration = Duration::from_secs(60);
 
 /// How many tombstones one commit removes.
 const TOMBSTONES_PER_COMMIT: usize = 2_000;
+
+/// How long a session or a sign-in code is kept after its end: so that whoever looks into the list of tokens the next
+/// morning sees who had signed in. The change log has it for longer.
+const SESSION_RETENTION: TimeDelta = TimeDelta::days(1);
+
+/// How many of them are kept after their end at most, some hundred bytes each: who signs in and out all the time must
+/// not fill the memory.
+const MAX_ENDED_SESSIONS: usize = 10_000;
+
+/// How many of them one commit removes.
+const SESSIONS_PER_COMMIT: usize = 2_000;
 
 /// How many uses of tokens one commit records.
 const TOKEN_USES_PER_COMMIT: usize = 2_000;
@@ -66,7 +77,7 @@ impl Default for Retention {
     }
 }
 
-/// Prunes old events, idempotency records and tombstones.
+/// Prunes old events, idempotency records, tombstones and ended sessions.
 #[derive(Debug)]
 pub struct RetentionPruner {
     journal: Journal,
@@ -100,7 +111,29 @@ impl RetentionPruner {
         // Each kind is pruned even if the others cannot be.
         let (events, records) = (self.prune_events().await, self.prune_idempotency_records().await);
         let (tombstones, uses) = (self.prune_tombstones().await, self.record_token_uses().await);
-        tombstones.and(uses).and(records).and(events)
+        let sessions = self.prune_sessions().await;
+        sessions.and(tombstones).and(uses).and(records).and(events)
+    }
+
+    /// Removes sessions and sign-in codes that ended long ago. As with tombstones, each server removes those that it has
+    /// in memory: no other one does.
+    async fn prune_sessions(&self) -> Result<()> {
+        let now = self.clock.now();
+        let too_old = now.checked_sub_signed(SESSION_RETENTION).unwrap_or(Timestamp::MIN_UTC);
+        let snapshot = self.journal.snapshot();
+        let short_lived = snapshot.tokens().filter(|token| token.kind.is_short_lived());
+        let mut ended: Vec<_> = short_lived
+            .filter_map(|token| Some((token.ended_at(now, |id| snapshot.token(id))?, token.id.clone())))
+            .collect();
+        ended.sort_unstable();
+        let surplus = ended.len().saturating_sub(MAX_ENDED_SESSIONS);
+        let candidates = ended.into_iter().enumerate();
+        let candidates = candidates.filter(|(place, (at, _))| *place < surplus || *at < too_old);
+        let candidates: Vec<_> = candidates.map(|(_, (_, id))| id).collect();
+        for candidates in candidates.chunks(SESSIONS_PER_COMMIT) {
+            self.journal.commit(PruneTokens { candidates: candidates.to_vec() }).await?;
+        }
+        Ok(())
     }
 
     /// Records when tokens were last used, as far as requests have noted it since the last time.

@@ -10,12 +10,15 @@
 
 mod announce_offline;
 mod clamp_future_times;
+mod close_session;
 mod create_token;
 mod deregister;
 mod heartbeat;
 mod idempotent;
+mod open_session;
 mod precondition;
 mod prune_tombstones;
+mod prune_tokens;
 mod record_liveness_signs;
 mod record_token_uses;
 mod register;
@@ -24,14 +27,17 @@ mod set_scheduling_policy;
 
 pub use announce_offline::AnnounceOffline;
 pub use clamp_future_times::ClampFutureTimes;
+pub use close_session::CloseSession;
 pub use create_token::CreateToken;
 pub use deregister::Deregister;
 pub use heartbeat::{
     HeartbeatAccepted, HeartbeatReport, Inventory, RecordHeartbeat, RecordHeartbeats, RejectedVm, VmReport,
 };
 pub use idempotent::{IdempotentCommand, IdempotentOutcome, RenderResponse};
+pub use open_session::{MAX_SESSIONS, OpenSession, SESSION_LIFETIME};
 pub use precondition::{ExpectedRevision, ExpectedState, Precondition};
 pub use prune_tombstones::PruneTombstones;
+pub use prune_tokens::PruneTokens;
 pub use record_liveness_signs::RecordLivenessSigns;
 pub use record_token_uses::RecordTokenUses;
 pub use register::{Register, RegistrationAccepted};
@@ -141,7 +147,7 @@ mod tests {
     use chrono::TimeDelta;
 
     use super::*;
-    use crate::auth::{GeneratedToken, Role, TokenScope};
+    use crate::auth::{Caller, GeneratedToken, Principal, Role, TokenKind, TokenScope};
     use crate::clock::{Clock, Timestamp};
     use crate::cluster::{Actor, Identity, Vm, VmStatus, WorkerId};
     use crate::journal::liveness_signs::{LivenessSigns, NotedSign};
@@ -260,10 +266,11 @@ mod tests {
         assert_eq!(cluster.carry_out(&register("b")), 5, "it is back, and its VM went with its host");
         cluster.carry_out(&heartbeat(2, &["x", "y", "z"]));
         assert_eq!(cluster.carry_out(&removal), 9);
-        let GeneratedToken { id, hash, .. } = GeneratedToken::new(Role::Viewer);
+        let GeneratedToken { id, hash, .. } = GeneratedToken::new(TokenKind::Bearer, Role::Viewer);
         let (name, scope) = ("somebody".into(), TokenScope::Nobody);
         let revocation = RevokeToken { id: id.to_string() };
-        let creation = CreateToken { id, hash, role: Role::Viewer, name, scope, lifetime: None };
+        let (kind, role) = (TokenKind::Bearer, Role::Viewer);
+        let creation = CreateToken { id, hash, kind, role, name, scope, lifetime: None };
         assert_eq!(cluster.carry_out(&creation), 2);
         let used =
             RecordTokenUses { uses: vec![(revocation.id.clone(), cluster.at), ("nobody".to_owned(), cluster.at)] };

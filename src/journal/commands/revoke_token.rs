@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Command, Lane};
-use crate::auth::{LastUsed, Token};
+use crate::auth::{Token, TokenKind};
 use crate::cluster::{EventKind, Snapshot};
 use crate::error::{Error, Result};
 use crate::journal::batch::Batch;
@@ -32,9 +32,12 @@ impl Command for RevokeToken {
             return Ok(known);
         }
         let (id, name) = (&known.id, &known.name);
-        batch.record_event_of_token(EventKind::TokenRevoked, format!("Token {id} ({name}) was revoked"));
-        let last_used = LastUsed::stored(known.last_used.at());
-        let token = Token { revoked_at: Some(batch.at), last_used, revision: batch.revision, ..Token::clone(&known) };
-        Ok(batch.put_token(token))
+        let what = match known.kind {
+            TokenKind::Bearer => "Token",
+            TokenKind::Session => "Session",
+            TokenKind::SignInCode => "Sign-in code",
+        };
+        batch.record_event_of_token(EventKind::TokenRevoked, format!("{what} {id} ({name}) was revoked"));
+        Ok(batch.revoke_token(&known))
     }
 }

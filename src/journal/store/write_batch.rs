@@ -31,6 +31,8 @@ pub async fn write_batch(transaction: &DatabaseTransaction, batch: &Batch<'_>) -
         cluster::Entity::raise_incarnation_floor(rows::signed(floor)).exec(transaction).await?;
     }
 
+    let ids: Vec<_> = batch.pruned_tokens().iter().map(|id| json!({ "id": id.as_str() })).collect();
+    PRUNED_TOKENS.run(transaction, &ids).await?;
     TOKENS.run(transaction, &batch.tokens().map(rows::token_row).collect::<Vec<_>>()).await?;
 
     let with = |group| batch.workers_with(group);
@@ -210,16 +212,19 @@ const EVENTS: Upsert = Upsert {
     ],
     update: &[],
 };
+const PRUNED_TOKENS: Delete = Delete { table: "token", key: &[("id", Type::Text)] };
 const TOKENS: Upsert = Upsert {
     table: "token",
     key: &["id"],
     columns: &[
         ("id", Type::Text),
         ("hash", Type::Text),
+        ("kind", Type::Text),
         ("role", Type::Text),
         ("name", Type::Text),
         ("worker_id", Type::Text),
         ("max_workers", Type::Integer),
+        ("parent", Type::Text),
         ("created_by", Type::Text),
         ("created_at", Type::Time),
         ("expires_at", Type::Time),
