@@ -3,7 +3,9 @@
 //! The defaults are those of [`ServerOptions`], so that `aetherium dev` runs the same server.
 
 use std::convert::Infallible;
+use std::io::{self, IsTerminal as _};
 
+use aetherium::auth::{Caller, Role};
 use aetherium::clock::Clock;
 use aetherium::config::{DurationSetting, is_loopback};
 use aetherium::discovery::{AdvertiseAddress, AdvertiseError, Consul, ConsulOptions, Service};
@@ -20,6 +22,8 @@ use tracing::{info, warn};
 
 use super::graphql::GraphqlArgs;
 use super::listen_address::{ListenOptions, url_from_here};
+use super::output::print;
+use super::sign_in_link::SignInLink;
 
 #[derive(Args, Clone, Debug)]
 pub struct ServeOptions {
@@ -107,6 +111,15 @@ impl ServeOptions {
     }
 }
 
+/// Prints a link for whoever sits at the terminal: they have the database, and so the cluster. Log lines go elsewhere.
+async fn offer_sign_in(server: &Server, url: &str) -> anyhow::Result<()> {
+    let link = SignInLink::to(url)?;
+    let code = server.resolvers().create_sign_in_code(&Caller::server(), Role::Admin.as_str(), "terminal").await?;
+    let link = link.with_code(&code);
+    print(format_args!("Sign in with a browser, once and within ten minutes: {link}"))?;
+    Ok(())
+}
+
 pub async fn run(options: ServeOptions, shutdown: CancellationToken) -> anyhow::Result<()> {
     let server_options = options.server_options();
     let Timing { offline_after, heartbeat_interval } = server_options.timing;
@@ -155,6 +168,9 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken) -> anyhow::
             "Open to everybody who can reach {address}, as --insecure wants it: whoever does can change everything. \
              `aetherium token create --role admin --name me` makes the first token, and the server asks for one from then on"
         );
+    }
+    if server.journal().snapshot().has_tokens() && io::stdout().is_terminal() {
+        offer_sign_in(&server, &url_from_here(address)).await?;
     }
     let server = match consul {
         Some(consul) => {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::Result;
 use super::json_objects::Token;
-use crate::auth::Credential;
+use crate::auth::{Credential, TokenKind};
 use crate::http::{HttpError, Json, JsonText, current_caller, session_cookie};
 use crate::resolvers::Resolvers;
 use crate::resolvers::sessions::{SessionOpened, SessionView};
@@ -54,6 +54,7 @@ pub(super) async fn open(
     body: JsonText,
 ) -> Result<Response> {
     refuse_other_pages(&uri, &headers)?;
+    let caller = current_caller();
     let opened = {
         let SignInBody { token, code } = read(&body)?;
         let credential = match (&token, &code) {
@@ -61,8 +62,12 @@ pub(super) async fn open(
             (None, Some(text)) => Credential::SignInCode(text),
             (Some(_), Some(_)) | (None, None) => return Err(malformed()),
         };
-        resolvers.open_session(&current_caller(), credential).await?
+        resolvers.open_session(&caller, credential).await?
     };
+    // The one before is left behind: the browser has one cookie. If it cannot be closed, it ends by its time.
+    if caller.principal().token().is_some_and(|token| token.kind == TokenKind::Session) {
+        let _ = resolvers.close_session(&caller).await;
+    }
     let cookie = session_cookie::set(&headers, opened.secret.expose(), opened.lifetime());
     let SessionOpened { session, .. } = opened;
     let session = Session { asks_for_tokens: true, token: Some(Token(session)) };
