@@ -43,9 +43,9 @@ pub struct SessionOpened {
 impl SessionOpened {
     /// How long it lasts.
     pub fn lifetime(&self) -> Duration {
-        let TokenView { token, view } = &self.session;
-        let left = token.expires_at.map(|end| end - view.now).and_then(|left| left.to_std().ok());
-        left.unwrap_or_default()
+        let TokenView { token, .. } = &self.session;
+        let lasts = token.expires_at.map(|end| end - token.created_at).and_then(|time| time.to_std().ok());
+        lasts.unwrap_or_default()
     }
 }
 

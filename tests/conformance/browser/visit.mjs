@@ -31,7 +31,7 @@ export class Browser {
         '--no-sandbox',
         '--disable-gpu',
         // There is no other host: not for the pages, nor for what Chromium asks on its own account.
-        '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1',
+        '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost',
       ],
       // Slow machines are slow to start it, too.
       timeout: PATIENCE_WITH_PAGES,
