@@ -31,6 +31,7 @@ const send = createGraphiQLFetcher({
   enableIncrementalDelivery: false,
 });
 const plugins = [explorerPlugin({ showAttribution: false }), HISTORY_PLUGIN];
+for (const anchor of document.querySelectorAll('.signed-out a')) anchor.href = at(anchor.getAttribute('href'));
 const link = new URLSearchParams(location.search);
 
 /**

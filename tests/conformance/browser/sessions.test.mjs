@@ -179,7 +179,7 @@ describe('sessions', () => {
         await visit.leave();
       }
     } finally {
-      await proxy.stop();
+      proxy.close();
     }
   });
 
