@@ -496,7 +496,7 @@ on_both_databases! {
     }
 
     async fn no_secret_of_a_session_or_a_code_is_anywhere(db: TestDatabase) {
-        let lines = listen_at("trace");
+        let (lines, _guard, _second) = listen_at(tracing::Level::TRACE);
         let cluster = TestCluster::on(&db).await;
         let admin = cluster.token(role_token("admin")).await;
         let (session, code) = (cluster.session(&admin).await, cluster.sign_in_code("admin").await);
