@@ -83,7 +83,9 @@ pub enum Error {
     #[error("This server asks for no token, so there is nothing to sign in to")]
     NothingToSignInTo,
     /// A caller with a token asks to sign out.
-    #[error("This request came with a token and not with a session. A token is revoked by `DELETE /api/v1/tokens/{{id}}`")]
+    #[error(
+        "This request came with a token and not with a session. A token is revoked by `DELETE /api/v1/tokens/{{id}}`"
+    )]
     NotASession,
     /// The caller may not do this.
     #[error("{0}")]
@@ -349,7 +351,9 @@ impl Error {
             }
             Self::KeyReused(_)
             | Self::NoTokenId
-            | Self::Denied(Denied::Unauthenticated(_) | Denied::Role { .. } | Denied::FirstToken | Denied::SignInCode)
+            | Self::Denied(
+                Denied::Unauthenticated(_) | Denied::Role { .. } | Denied::FirstToken | Denied::SignInCode,
+            )
             | Self::NothingToSignInTo
             | Self::NotASession
             | Self::TooManyWorkers { .. }

@@ -156,11 +156,7 @@ impl Token {
     }
 
     /// When it ended, if it has; `find` finds a token by its public id. One whose parent is gone has ended at once.
-    pub fn ended_at<'a>(
-        &self,
-        now: Timestamp,
-        find: impl FnOnce(&str) -> Option<&'a Arc<Self>>,
-    ) -> Option<Timestamp> {
+    pub fn ended_at<'a>(&self, now: Timestamp, find: impl FnOnce(&str) -> Option<&'a Arc<Self>>) -> Option<Timestamp> {
         let ends = |token: &Self| [token.revoked_at, token.expires_at.filter(|end| *end <= now)];
         let with_parent = match &self.parent {
             Some(parent) => find(parent.as_str()).map_or([Some(self.created_at), None], |parent| ends(parent)),

@@ -15,8 +15,8 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 
 use super::output::print;
-use super::sign_in_link::SignInLink;
 use super::serve::DatabaseOptions;
+use super::sign_in_link::SignInLink;
 
 #[derive(Args, Clone, Debug)]
 pub struct TokenCommand {

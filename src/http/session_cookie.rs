@@ -5,10 +5,9 @@
 
 use std::time::Duration;
 
-use axum::http::{HeaderMap, HeaderValue, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 
-use super::middleware::origin::{self, Sender};
-use super::middleware::request_context::RequestContext;
+use super::middleware::origin;
 
 /// The name over TLS. A browser takes a cookie of this name only with `Secure`, for `/`, and from the host itself: so
 /// neither a page in clear text nor a neighbour below the same domain can have put it there.
@@ -61,35 +60,24 @@ fn find_named<'a>(headers: &'a HeaderMap, wanted: &str) -> Found<'a> {
     }
 }
 
-/// Whether a request comes from a page that is not this server's, also if it is of an origin that is allowed by name.
-pub fn is_of_another_page(uri: &Uri, headers: &HeaderMap) -> bool {
-    origin::sender(uri, headers, is_tls()) == Sender::OtherPage
-}
-
 /// `Set-Cookie` for the secret of a session that lasts this long, as an answer to a request with these headers.
-pub fn set(asked: &HeaderMap, secret: &str, lifetime: Duration) -> HeaderValue {
-    cookie(asked, secret, lifetime.as_secs())
+pub fn set(asked: &HeaderMap, is_tls: bool, secret: &str, lifetime: Duration) -> HeaderValue {
+    cookie(asked, is_tls, secret, lifetime.as_secs())
 }
 
 /// `Set-Cookie` that has the browser forget it.
-pub fn clear(asked: &HeaderMap) -> HeaderValue {
-    cookie(asked, "", 0)
+pub fn clear(asked: &HeaderMap, is_tls: bool) -> HeaderValue {
+    cookie(asked, is_tls, "", 0)
 }
 
-fn cookie(asked: &HeaderMap, secret: &str, seconds: u64) -> HeaderValue {
+fn cookie(asked: &HeaderMap, is_tls: bool, secret: &str, seconds: u64) -> HeaderValue {
     // Behind a proxy with TLS, the browser says so: its page is of `https`.
-    let (name, secure) =
-        if is_tls() || origin::is_secure(asked) { (SECURE_NAME, "; Secure") } else { (PLAIN_NAME, "") };
+    let (name, secure) = if is_tls || origin::is_secure(asked) { (SECURE_NAME, "; Secure") } else { (PLAIN_NAME, "") };
     let text = format!("{name}={secret}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}");
     // A secret has letters and digits only, which are always a valid header value.
     let mut value = HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""));
     value.set_sensitive(true);
     value
-}
-
-/// Whether the request came over TLS, as far as this server speaks it itself.
-fn is_tls() -> bool {
-    RequestContext::ask(|context| context.state.options.is_tls).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -138,13 +126,13 @@ mod tests {
         let asked = |origin| [(header::ORIGIN, HeaderValue::from_static(origin))].into_iter().collect();
         let minute = Duration::from_secs(60);
         assert_eq!(
-            set(&asked("http://127.0.0.1:8080"), "x", minute),
+            set(&asked("http://127.0.0.1:8080"), false, "x", minute),
             "aetherium=x; Path=/; Max-Age=60; HttpOnly; SameSite=Strict"
         );
         assert_eq!(
-            set(&asked("https://cluster.example"), "x", minute),
+            set(&asked("https://cluster.example"), false, "x", minute),
             "__Host-aetherium=x; Path=/; Max-Age=60; HttpOnly; SameSite=Strict; Secure"
         );
-        assert_eq!(clear(&HeaderMap::new()), "aetherium=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict");
+        assert_eq!(clear(&HeaderMap::new(), false), "aetherium=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict");
     }
 }

@@ -10,9 +10,7 @@ use tracing::info;
 
 use super::checks::{self, MAX_TEXT};
 use super::{Reading, Resolvers};
-use crate::auth::{
-    Action, Caller, GeneratedToken, Role, Token, TokenId, TokenKind, TokenScope, TokenState, TokenText,
-};
+use crate::auth::{Action, Caller, GeneratedToken, Role, Token, TokenId, TokenKind, TokenScope, TokenState, TokenText};
 use crate::cluster::{View, WorkerId};
 use crate::error::{Error, Result};
 use crate::journal::Committed;

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::error::Result;
 use super::json_objects::Token;
 use crate::auth::{Credential, TokenKind};
-use crate::http::{HttpError, Json, JsonText, current_caller, session_cookie};
+use crate::http::origin::{self, Sender};
+use crate::http::{HttpError, Json, JsonText, came_over_tls, current_caller, session_cookie};
 use crate::resolvers::Resolvers;
 use crate::resolvers::sessions::{SessionOpened, SessionView};
 
@@ -68,7 +69,7 @@ pub(super) async fn open(
     if caller.principal().token().is_some_and(|token| token.kind == TokenKind::Session) {
         let _ = resolvers.close_session(&caller).await;
     }
-    let cookie = session_cookie::set(&headers, opened.secret.expose(), opened.lifetime());
+    let cookie = session_cookie::set(&headers, came_over_tls(), opened.secret.expose(), opened.lifetime());
     let SessionOpened { session, .. } = opened;
     let session = Session { asks_for_tokens: true, token: Some(Token(session)) };
     Ok((StatusCode::CREATED, [NOT_STORED, (header::SET_COOKIE, cookie)], Json(session)).into_response())
@@ -78,7 +79,7 @@ pub(super) async fn open(
 pub(super) async fn close(State(resolvers): State<Resolvers>, uri: Uri, headers: HeaderMap) -> Result<Response> {
     refuse_other_pages(&uri, &headers)?;
     resolvers.close_session(&current_caller()).await?;
-    let cookie = session_cookie::clear(&headers);
+    let cookie = session_cookie::clear(&headers, came_over_tls());
     Ok((StatusCode::NO_CONTENT, [NOT_STORED, (header::SET_COOKIE, cookie)]).into_response())
 }
 
@@ -88,7 +89,7 @@ const NOT_STORED: (header::HeaderName, header::HeaderValue) =
 
 /// Another page must not sign anybody in or out: not under its own token either, under whose name they would go on.
 fn refuse_other_pages(uri: &Uri, headers: &HeaderMap) -> Result<()> {
-    if session_cookie::is_of_another_page(uri, headers) {
+    if origin::sender(uri, headers, came_over_tls()) == Sender::OtherPage {
         return Err(HttpError::forbidden("Only this server's own pages sign in and out"));
     }
     Ok(())

@@ -71,9 +71,8 @@ impl Open {
     pub async fn begin_with(cluster: &TestCluster, own: &[(&str, &str)]) -> Self {
         let port = Port::of(cluster).await;
         let authority = port.authority();
-        let headers = |more: &[(&'static str, &'static str)]| -> Vec<(&str, &str)> {
-            own.iter().chain(more).copied().collect()
-        };
+        let headers =
+            |more: &[(&'static str, &'static str)]| -> Vec<(&str, &str)> { own.iter().chain(more).copied().collect() };
         let handshake = port.handshake().protocol(TRANSPORT_WS);
         let handshake = own.iter().fold(handshake, |handshake, (name, value)| handshake.header(name, value));
         let mut socket = Socket::open(handshake).await.expect("the handshake should succeed");

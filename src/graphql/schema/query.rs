@@ -6,8 +6,8 @@ use async_graphql::{Context, ID, Object, Result};
 
 use super::inputs::{EventFilter, VmFilter, WorkerFilter, WorkerOrder};
 use super::object_types::{
-    ClusterEvent, ClusterStats, EventPage, Node, ServerHealth, Session, Token, Vm, VmConnection, Worker, WorkerConnection,
-    WorkerDistribution,
+    ClusterEvent, ClusterStats, EventPage, Node, ServerHealth, Session, Token, Vm, VmConnection, Worker,
+    WorkerConnection, WorkerDistribution,
 };
 use super::paging::PageArguments;
 use super::scalars::Cursor;

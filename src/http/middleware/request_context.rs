@@ -120,6 +120,11 @@ pub fn current_caller() -> Caller {
         .unwrap_or_else(|_| Caller::new(Principal::Anonymous(NoCredential::Missing)))
 }
 
+/// Whether the request that the task answers came over TLS, as far as this server speaks it itself.
+pub fn came_over_tls() -> bool {
+    RequestContext::ask(|context| context.state.options.is_tls).unwrap_or_default()
+}
+
 impl RequestDetails for RequestContext {
     fn id(&self) -> String {
         self.id.to_string()

@@ -17,8 +17,8 @@ mod heartbeat;
 mod idempotent;
 mod open_session;
 mod precondition;
-mod prune_tombstones;
 mod prune_tokens;
+mod prune_tombstones;
 mod record_liveness_signs;
 mod record_token_uses;
 mod register;
@@ -36,8 +36,8 @@ pub use heartbeat::{
 pub use idempotent::{IdempotentCommand, IdempotentOutcome, RenderResponse};
 pub use open_session::{MAX_SESSIONS, OpenSession, SESSION_LIFETIME};
 pub use precondition::{ExpectedRevision, ExpectedState, Precondition};
-pub use prune_tombstones::PruneTombstones;
 pub use prune_tokens::PruneTokens;
+pub use prune_tombstones::PruneTombstones;
 pub use record_liveness_signs::RecordLivenessSigns;
 pub use record_token_uses::RecordTokenUses;
 pub use register::{Register, RegistrationAccepted};
@@ -161,13 +161,25 @@ mod tests {
     impl TestCluster {
         /// What is written for a command, which is no more than it counts as.
         fn carry_out<C: Command>(&mut self, command: &C) -> usize {
+            self.carry_out_for(command, &Caller::server())
+        }
+
+        /// The same for the holder of a token.
+        fn carry_out_of<C: Command>(&mut self, command: &C, token: &str) -> usize {
+            let holder = self.snapshot.token(token).unwrap().clone();
+            self.carry_out_for(command, &Caller::new(Principal::Holder(holder)))
+        }
+
+        fn carry_out_for<C: Command>(&mut self, command: &C, caller: &Caller) -> usize {
             let (before, revision) = (self.snapshot.clone(), self.snapshot.revision + 1);
             self.at += TimeDelta::seconds(61);
             let mut batch = Batch::on(&before, revision, self.at, 0, BTreeMap::new());
+            batch.set_caller(caller);
             assert!(command.decide(&mut batch).is_ok());
             let (changes, events) = batch.into_changes();
             let (mut rows, purged) =
                 (events.len() + changes.workers.len() + changes.tokens.len(), changes.purged.clone());
+            rows += changes.forgotten_tokens.len();
             let vms_of = |id: &WorkerId| known_vms(&before, id.as_str()).cloned().unwrap_or_default();
             for worker in &changes.workers {
                 let is_gone = |vm: &&Arc<Vm>| worker.vm(vm.id.as_str()).is_none();
@@ -278,5 +290,31 @@ mod tests {
         assert_eq!(cluster.carry_out(&used), 0, "that is recorded already");
         assert_eq!(cluster.carry_out(&revocation), 2);
         assert_eq!(cluster.carry_out(&revocation), 0, "it is revoked already");
+    }
+
+    #[test]
+    fn commands_about_sessions_count_all_that_they_write() {
+        let mut cluster = TestCluster { snapshot: Snapshot::empty("test".into()), at: Timestamp::UNIX_EPOCH };
+        let made = |kind| {
+            let GeneratedToken { id, hash, .. } = GeneratedToken::new(kind, Role::Viewer);
+            let (name, scope) = ("somebody".into(), TokenScope::Nobody);
+            CreateToken { id, hash, kind, role: Role::Viewer, name, scope, lifetime: None }
+        };
+        let (token, code) = (made(TokenKind::Bearer), made(TokenKind::SignInCode));
+        cluster.carry_out(&token);
+        cluster.carry_out(&code);
+        let session = || {
+            let GeneratedToken { id, hash, .. } = GeneratedToken::new(TokenKind::Session, Role::Viewer);
+            OpenSession { id, hash }
+        };
+        let of_code = session();
+        assert_eq!(cluster.carry_out_of(&of_code, code.id.as_str()), 3, "the code is used up");
+        for _ in 0..MAX_SESSIONS {
+            assert_eq!(cluster.carry_out_of(&session(), token.id.as_str()), 2);
+        }
+        assert_eq!(cluster.carry_out_of(&session(), token.id.as_str()), 3, "the oldest has ended");
+        assert_eq!(cluster.carry_out_of(&CloseSession, of_code.id.as_str()), 2);
+        let candidates = vec![of_code.id, code.id, token.id, session().id];
+        assert_eq!(cluster.carry_out(&PruneTokens { candidates }), 2, "neither other tokens nor what is not there");
     }
 }

@@ -67,8 +67,11 @@ impl Headers for ResponseBuilder {
         );
         let cached =
             header(any_text(), "It may be kept, if it is asked each time whether it still holds.", json!("no-cache"));
-        let varies =
-            header(any_text(), "What the answer depends on beside its address.", json!("accept, accept-encoding, authorization, cookie"));
+        let varies = header(
+            any_text(),
+            "What the answer depends on beside its address.",
+            json!("accept, accept-encoding, authorization, cookie"),
+        );
         self.header("x-revision", revision)
             .tagged(
                 "Changes whenever the body does. Pass it back in `if-none-match`.",

@@ -131,7 +131,8 @@ fn components() -> Components {
     let cookie = |name, description: &str| {
         SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::with_description(name, description)))
     };
-    let plain = "The session of a browser, which signed in by `POST /session`. It counts for the server's own pages only.";
+    let plain =
+        "The session of a browser, which signed in by `POST /session`. It counts for the server's own pages only.";
     components.add_security_scheme(SESSION, cookie("aetherium", plain));
     components.add_security_scheme(SESSION_OVER_TLS, cookie("__Host-aetherium", "The same over TLS."));
     components
