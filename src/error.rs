@@ -81,6 +81,14 @@ pub enum Error {
     /// No token can have the id that was sent, which is not repeated: it may be most of a token.
     #[error("Token not found: the id of a token has 12 letters and digits")]
     NoTokenId,
+    /// A session, or a link for one, is asked for at a server without tokens.
+    #[error("This server asks for no token, so there is nothing to sign in to")]
+    NothingToSignInTo,
+    /// A caller with a token asks to sign out.
+    #[error(
+        "This request came with a token and not with a session. A token is revoked by `DELETE /api/v1/tokens/{{id}}`"
+    )]
+    NotASession,
     /// The caller may not do this.
     #[error("{0}")]
     Denied(#[from] Denied),
@@ -321,7 +329,11 @@ impl Error {
             | Self::UnknownIncarnation { .. } => Kind::NotFound,
             Self::Denied(Denied::Unauthenticated(_)) => Kind::Unauthenticated,
             Self::Denied(
-                Denied::Role { .. } | Denied::FirstToken | Denied::NotItsWorker(_) | Denied::JoinsAnother(_),
+                Denied::Role { .. }
+                | Denied::FirstToken
+                | Denied::SignInCode
+                | Denied::NotItsWorker(_)
+                | Denied::JoinsAnother(_),
             ) => Kind::Forbidden,
             Self::Superseded { .. }
             | Self::BootIsOver { .. }
@@ -335,6 +347,8 @@ impl Error {
             | Self::WorkerIsKnown(_)
             | Self::JoinedTokenEnded(_)
             | Self::TokenExists(_)
+            | Self::NothingToSignInTo
+            | Self::NotASession
             | Self::NotOfThisDatabase { .. } => Kind::Conflict,
             Self::StaleRevision { .. }
             | Self::UnknownRevision { .. }
@@ -382,7 +396,11 @@ impl Error {
             }
             Self::KeyReused(_)
             | Self::NoTokenId
-            | Self::Denied(Denied::Unauthenticated(_) | Denied::Role { .. } | Denied::FirstToken)
+            | Self::Denied(
+                Denied::Unauthenticated(_) | Denied::Role { .. } | Denied::FirstToken | Denied::SignInCode,
+            )
+            | Self::NothingToSignInTo
+            | Self::NotASession
             | Self::TooManyWorkers { .. }
             | Self::JoinTokenUsedUp { .. }
             | Self::TokenExists(_)

@@ -12,6 +12,8 @@ pub struct Model {
     pub id: String,
     /// SHA-256 of its text, in hexadecimal digits.
     pub hash: String,
+    /// Where its secret counts.
+    pub kind: String,
     /// What its holder may do.
     pub role: String,
     /// The name that its creator gave it.
@@ -24,6 +26,8 @@ pub struct Model {
     pub max_uses: Option<i64>,
     /// How many workers it has let join.
     pub uses: Option<i64>,
+    /// Id of the token that it was made from, with which it ends.
+    pub parent: Option<String>,
     /// Id of the token with which it was created.
     pub created_by: Option<String>,
     /// When it was created.

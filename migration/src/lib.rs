@@ -12,6 +12,7 @@ mod m20261129_000003_events;
 mod m20261129_000004_idempotency;
 mod m20261129_000005_tokens;
 mod m20261129_000006_join_tokens;
+mod m20261129_000007_sessions;
 mod m20261129_000008_operator_events;
 
 /// The first migration of builds from before the first release. Theirs were folded into the first ones here and are not
@@ -33,6 +34,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261129_000005_tokens::Migration),
             Box::new(m20261129_000006_join_tokens::Migration),
             Box::new(m20261129_000008_operator_events::Migration),
+            Box::new(m20261129_000007_sessions::Migration),
         ]
     }
 }

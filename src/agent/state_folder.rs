@@ -194,7 +194,11 @@ mod tests {
 
     fn membership() -> Membership {
         Membership {
-            server: Some("http://127.0.0.1:8080".to_owned()),
+            server: Some("https://127.0.0.1:8080".to_owned()),
+            ca_file: Some(PathBuf::from("/etc/ca.pem")),
+            server_fingerprints: vec![
+                "76c33ded8e7f02d72d7e0701b770bd1a32bd6e62647dd93e070d590bf8e73036".parse().unwrap(),
+            ],
             worker_id: "host-1".to_owned(),
             hostname: None,
             join_token_id: Some("0123456789ab".to_owned()),

@@ -30,6 +30,14 @@ pub enum Action {
     CreateToken,
     /// To revoke a token.
     RevokeToken,
+    /// To make a link for signing in.
+    CreateSignInCode,
+    /// To open a session of a browser.
+    SignIn,
+    /// To end one's own session.
+    SignOut,
+    /// To be told who one is.
+    ReadCaller,
 }
 
 /// What an action is about.
@@ -68,6 +76,9 @@ pub enum Denied {
     /// A server without tokens does not let those who reach it make the first one.
     #[error("The first token is made where the database is: `aetherium token create --role admin --name me`")]
     FirstToken,
+    /// A link for signing in is made where the database is.
+    #[error("Sign-in links are made where the database is: `aetherium token sign-in`")]
+    SignInCode,
     /// A token for workers speaks for a worker that is not its own.
     #[error("The token does not speak for worker {0}: a worker is spoken for by the token that registered it")]
     NotItsWorker(String),
@@ -85,13 +96,18 @@ impl Principal {
             Self::Unrestricted if matches!(action, Action::CreateToken | Action::Join) => {
                 return Err(Denied::FirstToken);
             }
+            Self::Unrestricted if action == Action::CreateSignInCode => return Err(Denied::SignInCode),
             Self::Unrestricted | Self::Server => return Ok(Permit(())),
             Self::Holder(token) => token,
         };
         let needs = match action {
-            Action::Read => Role::Viewer,
+            Action::ReadCaller => return Ok(Permit(())),
+            Action::Read | Action::SignIn | Action::SignOut => Role::Viewer,
             Action::SetSchedulingPolicy | Action::Deregister => Role::Operator,
             Action::Purge | Action::ReadTokens | Action::CreateToken | Action::RevokeToken => Role::Admin,
+            // Made where the database is, and so by the server: whoever could make links could open sessions that do not
+            // end with their own token.
+            Action::CreateSignInCode => return Err(Denied::SignInCode),
             Action::Register | Action::Heartbeat | Action::Leave => Role::Worker,
             Action::Join => Role::Join,
         };

@@ -7,6 +7,7 @@
 mod action;
 mod caller;
 mod cost_limit;
+mod kind;
 mod principal;
 mod role;
 mod secret;
@@ -15,6 +16,7 @@ mod token;
 pub use action::{Action, Denied, Permit, Target};
 pub use caller::{Caller, RequestDetails};
 pub use cost_limit::{CostLimit, CostLimitState, SpentPoints};
+pub use kind::{TokenKind, UnknownKind};
 pub use principal::{Authenticate, Credential, NoCredential, Principal};
 pub use role::{Role, UnknownRole};
 pub use secret::{GeneratedToken, InvalidToken, TokenHash, TokenId, TokenText, is_same_secret};

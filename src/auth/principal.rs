@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::kind::TokenKind;
 use super::role::Role;
 use super::secret::Claim;
 use super::token::{Token, TokenState};
@@ -14,8 +15,14 @@ pub enum Credential<'a> {
     None,
     /// Something that is no token.
     Malformed,
-    /// A text that may be a token.
+    /// A text that may be a token, in `Authorization`.
     Token(&'a str),
+    /// A text that may be the secret of a session, in the cookie.
+    Session(&'a str),
+    /// The cookie of a session, with a request of a page that is not this server's.
+    CrossSite,
+    /// A text that may be a sign-in code, where one signs in.
+    SignInCode(&'a str),
 }
 
 /// Tells who sends a credential.
@@ -53,6 +60,14 @@ pub enum NoCredential {
     Expired,
     /// It was revoked.
     Revoked,
+    /// It is a session's secret or a sign-in code where a token is wanted, or the other way round.
+    Misplaced,
+    /// A session's cookie came with a request of a page that is not this server's.
+    CrossSite,
+    /// The session is over: its time, or it was signed out or revoked, or the token ended that it was begun with.
+    SessionEnded,
+    /// A sign-in code was used before, or its time is over.
+    CodeSpent,
 }
 
 impl NoCredential {
@@ -66,36 +81,69 @@ impl NoCredential {
             Self::Unknown => "The token is not one of this server",
             Self::Expired => "The token has expired",
             Self::Revoked => "The token has been revoked",
+            Self::Misplaced => {
+                "This is a secret of another kind: tokens are sent as `Authorization: Bearer <token>`, a session's secret \
+                 only in its cookie, a sign-in code only to open a session"
+            }
+            Self::CrossSite => "The session's cookie counts only for requests of this server's own pages",
+            Self::SessionEnded => "The session has ended: sign in again",
+            Self::CodeSpent => "The sign-in link was used before, or its ten minutes are over: ask for another one",
+        }
+    }
+}
+
+impl NoCredential {
+    /// Why a token in this state is not accepted, if it is not.
+    fn of_state(kind: TokenKind, state: TokenState) -> Option<Self> {
+        match (state, kind) {
+            (TokenState::Live, _) => None,
+            (TokenState::Expired, TokenKind::Bearer) => Some(Self::Expired),
+            (TokenState::Revoked, TokenKind::Bearer) => Some(Self::Revoked),
+            (TokenState::Expired | TokenState::Revoked, TokenKind::Session) => Some(Self::SessionEnded),
+            (TokenState::Expired | TokenState::Revoked, TokenKind::SignInCode) => Some(Self::CodeSpent),
         }
     }
 }
 
 impl Principal {
-    /// Who sends this text as their token. `find` finds a token by its public id.
-    pub fn of_token<'a>(text: &str, now: Timestamp, find: impl FnOnce(&str) -> Option<&'a Arc<Token>>) -> Self {
+    /// Who sends this text as the secret of a token of this kind. `find` finds a token by its public id.
+    pub fn of_secret<'a>(
+        kind: TokenKind,
+        text: &str,
+        now: Timestamp,
+        find: impl Fn(&str) -> Option<&'a Arc<Token>>,
+    ) -> Self {
         // The id is public, so whether there is one may be told by the time that it takes; the hash is compared in the
         // same time whatever it is.
         let claim = Claim::split(text);
         let token = claim.and_then(|claim| find(claim.id).filter(|token| token.hash.is_same(&claim.hash())));
         let Some(token) = token else {
-            let why = Claim::parse(text).map_or(NoCredential::Malformed, |_| NoCredential::Unknown);
+            let why = match kind {
+                // Of a session that was removed after its end.
+                TokenKind::Session => NoCredential::SessionEnded,
+                TokenKind::Bearer | TokenKind::SignInCode => {
+                    Claim::parse(text).map_or(NoCredential::Malformed, |_| NoCredential::Unknown)
+                }
+            };
             return Self::Anonymous(why);
         };
-        match token.state(now) {
-            TokenState::Live => {
+        if token.kind != kind {
+            return Self::Anonymous(NoCredential::Misplaced);
+        }
+        match NoCredential::of_state(kind, token.state(now, find)) {
+            None => {
                 token.last_used.note(now);
                 Self::Holder(token.clone())
             }
-            TokenState::Expired => Self::Anonymous(NoCredential::Expired),
-            TokenState::Revoked => Self::Anonymous(NoCredential::Revoked),
+            Some(why) => Self::Anonymous(why),
         }
     }
 
     /// Whether this is the holder of a token that is accepted, as `find` finds it, and not of an earlier state of it.
-    pub fn is_current<'a>(&self, now: Timestamp, find: impl FnOnce(&str) -> Option<&'a Arc<Token>>) -> bool {
+    pub fn is_current<'a>(&self, now: Timestamp, find: impl Fn(&str) -> Option<&'a Arc<Token>>) -> bool {
         let Self::Holder(held) = self else { return false };
-        let is_current =
-            find(held.id.as_str()).is_some_and(|token| Arc::ptr_eq(token, held)) && held.state(now) == TokenState::Live;
+        let is_current = find(held.id.as_str()).is_some_and(|token| Arc::ptr_eq(token, held))
+            && held.state(now, find) == TokenState::Live;
         if is_current {
             held.last_used.note(now);
         }
@@ -108,16 +156,15 @@ impl Principal {
         &self,
         now: Timestamp,
         has_tokens: bool,
-        find: impl FnOnce(&str) -> Option<&'a Arc<Token>>,
+        find: impl Fn(&str) -> Option<&'a Arc<Token>>,
     ) -> Option<NoCredential> {
         match self {
             Self::Holder(holder) => {
                 let token = find(holder.id.as_str()).filter(|token| token.hash.is_same(&holder.hash));
-                match token.map(|token| token.state(now)) {
-                    Some(TokenState::Live) => None,
-                    Some(TokenState::Expired) => Some(NoCredential::Expired),
-                    Some(TokenState::Revoked) => Some(NoCredential::Revoked),
-                    None => Some(NoCredential::Unknown),
+                match (token.map(|token| token.state(now, find)), holder.kind) {
+                    (Some(state), kind) => NoCredential::of_state(kind, state),
+                    (None, TokenKind::Session) => Some(NoCredential::SessionEnded),
+                    (None, TokenKind::Bearer | TokenKind::SignInCode) => Some(NoCredential::Unknown),
                 }
             }
             Self::Unrestricted => has_tokens.then_some(NoCredential::Missing),

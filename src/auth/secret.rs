@@ -1,4 +1,4 @@
-//! The text of a token: `ae`, a letter for its role, `_`, its public id, its secret and a checksum.
+//! The text of a token: `ae`, a letter for its role or its kind, `_`, its public id, its secret and a checksum.
 //!
 //! By the checksum a text with a typo is told from a token of another server, and secret scanners find leaked tokens. Only the SHA-256 of the whole text is stored: the secret has 256 random bits, so a slow hash, which is for
 //! passwords, would add nothing.
@@ -12,6 +12,7 @@ use rand::{Rng as _, SeedableRng as _};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
+use super::kind::TokenKind;
 use super::role::Role;
 
 /// Digits and letters, in the order of their values.
@@ -32,15 +33,23 @@ const CHECKSUM_LENGTH: usize = 6;
 /// Length of a token.
 const LENGTH: usize = PREFIX_LENGTH + ID_LENGTH + SECRET_LENGTH + CHECKSUM_LENGTH;
 
-/// The letter of a role in the text of its tokens.
-fn letter(role: Role) -> u8 {
-    match role {
-        Role::Viewer => b'v',
-        Role::Operator => b'o',
-        Role::Admin => b'a',
-        Role::Worker => b'w',
-        Role::Join => b'j',
+/// The letter in the text of a token: that of its role, if it is sent in `Authorization`; else that of its kind.
+fn letter(kind: TokenKind, role: Role) -> u8 {
+    match (kind, role) {
+        (TokenKind::Bearer, Role::Viewer) => b'v',
+        (TokenKind::Bearer, Role::Operator) => b'o',
+        (TokenKind::Bearer, Role::Admin) => b'a',
+        (TokenKind::Bearer, Role::Worker) => b'w',
+        (TokenKind::Bearer, Role::Join) => b'j',
+        (TokenKind::Session, _) => b's',
+        (TokenKind::SignInCode, _) => b'c',
     }
+}
+
+/// Whether a token may have this letter.
+fn is_letter(letter_found: u8) -> bool {
+    let kinds = TokenKind::ALL.into_iter();
+    kinds.flat_map(|kind| Role::ALL.map(|role| letter(kind, role))).any(|letter| letter == letter_found)
 }
 
 /// The public id of a token, by which it is listed, logged and revoked. It sorts and compares as its text does.
@@ -163,12 +172,12 @@ pub struct GeneratedToken {
 
 impl GeneratedToken {
     /// Makes a token of random bits that the operating system provides.
-    pub fn new(role: Role) -> Self {
+    pub fn new(kind: TokenKind, role: Role) -> Self {
         // Seeded anew for each token, so that no state is left from which others could be told.
         let mut random = StdRng::from_os_rng();
         let mut text = String::with_capacity(LENGTH);
         text.push_str("ae");
-        text.push(char::from(letter(role)));
+        text.push(char::from(letter(kind, role)));
         text.push('_');
         for _ in 0..ID_LENGTH + SECRET_LENGTH {
             text.push(digit(random.random_range(0..62)));
@@ -207,7 +216,7 @@ impl<'a> Claim<'a> {
         let (body, checksum) = text.split_at_checked(LENGTH - CHECKSUM_LENGTH).ok_or(InvalidToken)?;
         let [b'a', b'e', kind, b'_', ..] = body.as_bytes() else { return Err(InvalidToken) };
         let is_valid = text.len() == LENGTH
-            && Role::ALL.into_iter().any(|role| letter(role) == *kind)
+            && is_letter(*kind)
             && body.bytes().skip(PREFIX_LENGTH).all(|byte| byte.is_ascii_alphanumeric())
             && checksum_of(body) == checksum.as_bytes();
         let id = body.get(PREFIX_LENGTH..PREFIX_LENGTH + ID_LENGTH).filter(|_| is_valid).ok_or(InvalidToken)?;
@@ -246,8 +255,8 @@ mod tests {
 
     #[test]
     fn a_token_is_what_it_claims_to_be() {
-        for role in Role::ALL {
-            let token = GeneratedToken::new(role);
+        for (kind, role) in TokenKind::ALL.into_iter().flat_map(|kind| Role::ALL.map(|role| (kind, role))) {
+            let token = GeneratedToken::new(kind, role);
             let claim = Claim::parse(token.text.expose()).unwrap();
             assert_eq!((claim.id, token.text.expose().len()), (token.id.as_str(), LENGTH));
             assert!(claim.hash().is_same(&token.hash));
@@ -257,7 +266,7 @@ mod tests {
 
     #[test]
     fn a_typo_anywhere_is_noticed() {
-        let token = GeneratedToken::new(Role::Admin);
+        let token = GeneratedToken::new(TokenKind::Bearer, Role::Admin);
         let text = token.text.expose();
         for at in 0..text.len() {
             let mut typo = text.as_bytes().to_vec();
@@ -289,7 +298,7 @@ mod tests {
 
     #[test]
     fn debug_output_hides_the_secret() {
-        let token = GeneratedToken::new(Role::Viewer);
+        let token = GeneratedToken::new(TokenKind::Session, Role::Viewer);
         assert!(!format!("{token:?}").contains(token.text.expose()));
     }
 }

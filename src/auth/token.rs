@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::cost_limit::SpentPoints;
+use super::kind::TokenKind;
 use super::role::Role;
 use super::secret::{TokenHash, TokenId};
 use crate::clock::Timestamp;
@@ -16,6 +17,8 @@ pub struct Token {
     pub id: TokenId,
     /// SHA-256 of the text.
     pub hash: TokenHash,
+    /// Where its secret counts.
+    pub kind: TokenKind,
     /// What its holder may do.
     pub role: Role,
     /// The name that its creator gave it.
@@ -24,6 +27,8 @@ pub struct Token {
     pub scope: TokenScope,
     /// How often it lets workers join; none if it is not of the role [`Join`](Role::Join).
     pub joins: Option<Joins>,
+    /// The token that it was made from, with which it ends; for a session that was begun with a token.
+    pub parent: Option<TokenId>,
     /// Who created it: the id of a token; none if somebody did who has the database.
     pub created_by: Option<TokenId>,
     /// When it was created.
@@ -144,8 +149,20 @@ impl TokenState {
 }
 
 impl Token {
-    /// Whether it is accepted at a moment.
-    pub fn state(&self, now: Timestamp) -> TokenState {
+    /// Whether it is accepted at a moment. `find` finds a token by its public id: one that was made from another token
+    /// ends with that.
+    pub fn state<'a>(&self, now: Timestamp, find: impl FnOnce(&str) -> Option<&'a Arc<Self>>) -> TokenState {
+        match self.own_state(now) {
+            TokenState::Live => match &self.parent {
+                // That one was made from none.
+                Some(parent) => find(parent.as_str()).map_or(TokenState::Revoked, |parent| parent.own_state(now)),
+                None => TokenState::Live,
+            },
+            ended @ (TokenState::Expired | TokenState::Revoked) => ended,
+        }
+    }
+
+    fn own_state(&self, now: Timestamp) -> TokenState {
         if self.revoked_at.is_some() {
             TokenState::Revoked
         } else if self.expires_at.is_some_and(|end| end <= now) {
@@ -155,9 +172,19 @@ impl Token {
         }
     }
 
-    /// When it ended, by its revocation or by itself, if it has and that was not later than `now`.
-    pub fn ended_at(&self, now: Timestamp) -> Option<Timestamp> {
-        [self.revoked_at, self.expires_at].into_iter().flatten().min().filter(|end| *end <= now)
+    /// When it ended, if it has; `find` finds a token by its public id. One whose parent is gone has ended at once.
+    pub fn ended_at<'a>(&self, now: Timestamp, find: impl FnOnce(&str) -> Option<&'a Arc<Self>>) -> Option<Timestamp> {
+        let ends = |token: &Self| [token.revoked_at, token.expires_at.filter(|end| *end <= now)];
+        let with_parent = match &self.parent {
+            Some(parent) => find(parent.as_str()).map_or([Some(self.created_at), None], |parent| ends(parent)),
+            None => [None, None],
+        };
+        ends(self).into_iter().chain(with_parent).flatten().min()
+    }
+
+    /// The token that stays when this one has come and gone: the one that it was made from, or itself.
+    pub fn lasting_id(&self) -> &TokenId {
+        self.parent.as_ref().unwrap_or(&self.id)
     }
 
     /// The same token, revoked.

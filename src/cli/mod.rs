@@ -9,6 +9,7 @@ mod listen_address;
 mod migrate;
 mod output;
 mod serve;
+mod sign_in_link;
 mod tls;
 mod token;
 

@@ -3,9 +3,10 @@
 //! The defaults are those of [`ServerOptions`], so that `aetherium dev` runs the same server.
 
 use std::convert::Infallible;
+use std::io::{self, IsTerminal as _};
 use std::net::SocketAddr;
 
-use aetherium::auth::CostLimit;
+use aetherium::auth::{Caller, CostLimit, Role};
 use aetherium::clock::Clock;
 use aetherium::config::{DurationSetting, is_loopback, network};
 use aetherium::discovery::{AdvertiseAddress, AdvertiseError, Consul, ConsulOptions, Service};
@@ -24,6 +25,8 @@ use tracing::{info, warn};
 
 use super::graphql::GraphqlArgs;
 use super::listen_address::{ListenOptions, Mend, Protection, url_from_here};
+use super::output::print;
+use super::sign_in_link::SignInLink;
 use super::tls::{TlsOptions, reload_at_hangups};
 
 #[derive(Args, Clone, Debug)]
@@ -149,6 +152,15 @@ impl ServeOptions {
     }
 }
 
+/// Prints a link for whoever sits at the terminal: they have the database, and so the cluster. Log lines go elsewhere.
+async fn offer_sign_in(server: &Server, url: &str) -> anyhow::Result<()> {
+    let link = SignInLink::to(url)?;
+    let code = server.resolvers().create_sign_in_code(&Caller::server(), Role::Admin.as_str(), "terminal").await?;
+    let link = link.with_code(&code);
+    print(format_args!("Sign in with a browser, once and within ten minutes: {link}"))?;
+    Ok(())
+}
+
 pub async fn run(options: ServeOptions, shutdown: CancellationToken) -> anyhow::Result<()> {
     let server_options = options.server_options();
     let Timing { offline_after, heartbeat_interval } = server_options.timing;
@@ -206,6 +218,9 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken) -> anyhow::
     }
     if let Some(risk) = protection.risk(address) {
         warn!("{risk}");
+    }
+    if protection.has_tokens && io::stdout().is_terminal() {
+        offer_sign_in(&server, &url_from_here(address, protection.has_tls)).await?;
     }
     let server = match consul {
         Some(consul) => {

@@ -1,4 +1,4 @@
-//! `aetherium token`: creates, lists and revokes tokens straight on the database.
+//! `aetherium token`: creates, lists and revokes tokens, and makes sign-in links, straight on the database.
 //!
 //! Whoever has the database has the cluster, so nobody is asked for a token here: this is how the first one is made, and
 //! the way back in. A server that runs on the same database follows within a second.
@@ -19,6 +19,7 @@ use clap::{Args, Subcommand};
 
 use super::output::print;
 use super::serve::DatabaseOptions;
+use super::sign_in_link::SignInLink;
 
 /// What stands for the address of the server in a command, if nobody said it. It cannot be taken for an address.
 const PLACEHOLDER: &str = "<URL of the server>";
@@ -33,6 +34,8 @@ pub struct TokenCommand {
 enum TokenAction {
     /// Create a token, and print it. It is shown this once.
     Create(CreateOptions),
+    /// Make a link that signs a browser in, once and within ten minutes, and print it.
+    SignIn(SignInOptions),
     /// List the tokens, without their secrets: those that ended, too.
     List(DatabaseOptions),
     /// Revoke a token: it is not accepted any more, and what was begun with it ends.
@@ -86,6 +89,24 @@ struct CreateOptions {
 }
 
 #[derive(Args, Clone, Debug)]
+struct SignInOptions {
+    /// What whoever follows the link may do: viewer, operator or admin.
+    #[arg(long, value_name = "ROLE")]
+    role: String,
+
+    /// Name for lists and for the audit trail.
+    #[arg(long, value_name = "NAME", default_value = "sign-in link")]
+    name: String,
+
+    /// Where the browser reaches the server.
+    #[arg(long, env = "AETHERIUM_SERVER", value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    server: String,
+
+    #[command(flatten)]
+    database: DatabaseOptions,
+}
+
+#[derive(Args, Clone, Debug)]
 struct RevokeOptions {
     /// Public id of the token, as `aetherium token list` shows it.
     id: String,
@@ -96,6 +117,7 @@ struct RevokeOptions {
 
 pub async fn run(TokenCommand { action }: TokenCommand) -> anyhow::Result<()> {
     let (TokenAction::Create(CreateOptions { database, .. })
+    | TokenAction::SignIn(SignInOptions { database, .. })
     | TokenAction::List(database)
     | TokenAction::Revoke(RevokeOptions { database, .. })) = &action;
     let options = ServerOptions { migrate: false, is_beside: true, ..ServerOptions::new(&database.database_url) };
@@ -121,12 +143,20 @@ async fn carry_out(server: &Server, action: TokenAction) -> anyhow::Result<()> {
             let printed = if options.join { print(options.command(text)) } else { print(text) };
             printed.context("The token was created and cannot be shown: revoke it")?;
         }
+        TokenAction::SignIn(SignInOptions { role, name, server, database: _ }) => {
+            // Before there is a code that nobody is shown.
+            let link = SignInLink::to(&server)?;
+            let code = resolvers.create_sign_in_code(&caller, &role, &name).await?;
+            print(link.with_code(&code)).context("The link was made and cannot be shown: it expires in ten minutes")?;
+        }
         TokenAction::List(_) => {
             for TokenView { token, view } in resolvers.list_tokens(&caller, &resolvers.read(&caller)?)? {
                 let until = token.expires_at.map(|end| Rfc3339::of(end).as_str().to_owned());
                 let until = until.as_deref().unwrap_or("never");
-                let (id, role, name, state) = (&token.id, token.role, &token.name, token.state(view.now).as_str());
-                print(format_args!("{id}  {role:<8}  {state:<7}  expires {until:<24}  {name}"))?;
+                let (id, role, name, kind) = (&token.id, token.role, &token.name, token.kind);
+                let state = TokenView { token: token.clone(), view }.state().as_str();
+                let of = token.parent.as_ref().map(|parent| format!(" of {parent}")).unwrap_or_default();
+                print(format_args!("{id}  {kind:<12}  {role:<8}  {state:<7}  expires {until:<24}  {name}{of}"))?;
             }
         }
         TokenAction::Revoke(RevokeOptions { id, database: _ }) => {

@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn it_has_the_form_and_the_hash_of_a_token_of_the_server() {
-        let made = crate::auth::GeneratedToken::new(crate::auth::Role::Worker);
+        let made = crate::auth::GeneratedToken::new(crate::auth::TokenKind::Bearer, crate::auth::Role::Worker);
         let token = WorkerToken::try_from(made.text.expose().to_owned()).unwrap();
         let JoinRequest { token_id, token_sha256 } = token.join_request();
         assert_eq!((token_id, token_sha256), (made.id.to_string(), made.hash.to_string()));

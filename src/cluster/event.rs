@@ -48,6 +48,10 @@ words! {
         TokenRevoked = "token_revoked",
         /// Requests came with tokens that are not accepted.
         AuthenticationFailed = "authentication_failed",
+        /// A browser signed in, which opened a session.
+        SignedIn = "signed_in",
+        /// A browser signed out, which closed its session.
+        SignedOut = "signed_out",
         /// Nothing happened: everything up to this cursor has been told. Sent in streams only.
         Synced = "synced",
         /// The cursor given cannot be resumed; read the present state and go on from this cursor. Sent in streams only.
@@ -86,7 +90,9 @@ impl EventKind {
             | Self::VmStopped
             | Self::TokenCreated
             | Self::TokenRevoked
-            | Self::AuthenticationFailed => false,
+            | Self::SignedIn
+            | Self::SignedOut => false,
+            Self::AuthenticationFailed => false,
         }
     }
 }
@@ -96,7 +102,12 @@ impl EventKind {
     /// cause, too, those are kept for longer that an operator has caused.
     pub(crate) fn is_by_operators_only(self) -> bool {
         match self {
-            Self::WorkerDrained | Self::WorkerDrainChanged | Self::WorkerActivated | Self::TokenCreated => true,
+            Self::WorkerDrained
+            | Self::WorkerDrainChanged
+            | Self::WorkerActivated
+            | Self::TokenCreated
+            | Self::SignedIn
+            | Self::SignedOut => true,
             Self::WorkerRegistered
             | Self::WorkerRestarted
             | Self::WorkerOffline

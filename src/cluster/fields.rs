@@ -235,6 +235,8 @@ macro_rules! token_fields {
             id: Id [everywhere] = token.token.id.as_str();
             /// Name that its creator gave it.
             name: Text [everywhere] = &*token.token.name;
+            /// Where its secret counts.
+            kind: TokenKind [everywhere] = token.token.kind;
             /// What its holder may do.
             role: TokenRole [everywhere] = token.token.role;
             /// Whether it is accepted.
@@ -248,6 +250,9 @@ macro_rules! token_fields {
             max_uses: OptionalInt53 [optional] = token.token.joins.map(|joins| u64::from(joins.max));
             /// How many workers it has let join; null, and left out in REST, for tokens of other roles.
             uses: OptionalInt53 [optional] = token.token.joins.map(|joins| u64::from(joins.so_far));
+            /// Id of the token that a session was opened with, and ends with; null, and left out in REST, for other tokens, and
+            /// for a session that was opened with a sign-in code.
+            parent: OmittedId [optional] = token.token.parent.as_ref().map(TokenId::as_str);
             /// Id of the token that it was created with; null, and left out in REST, if it was created on the database.
             created_by: OmittedId [optional] = token.token.created_by.as_ref().map(TokenId::as_str);
             /// When it was created, by the server's clock.

@@ -14,6 +14,7 @@ use axum::http::HeaderValue;
 use super::error::HttpError;
 use super::failed_authentications::FailedAuthentications;
 use super::server::connection::{authenticated_before, note_authenticated};
+use super::session_cookie::Found;
 use crate::auth::{Authenticate, Credential, NoCredential, Principal};
 
 /// Tells who sends a request.
@@ -56,6 +57,18 @@ impl Authenticator {
             note_authenticated(value, &principal);
         }
         principal
+    }
+
+    /// Who sends a request with this cookie and without `Authorization`. `counts` says whether it is of a page of this
+    /// server, and is asked only if there is a cookie.
+    pub(super) fn principal_of_cookie(&self, cookie: Found<'_>, counts: impl Fn() -> bool) -> Principal {
+        self.authenticate.authenticate(match cookie {
+            Found::Nothing => Credential::None,
+            Found::Secret(_) | Found::Unclear if !counts() => Credential::CrossSite,
+            Found::Secret(secret) => Credential::Session(secret),
+            // No session has this secret.
+            Found::Unclear => Credential::Session(""),
+        })
     }
 
     /// Who sends this text where other clients send `Authorization`: with or without the word `Bearer`.

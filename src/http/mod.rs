@@ -25,6 +25,7 @@ mod options;
 mod query_params;
 mod routing;
 mod server;
+pub mod session_cookie;
 mod stream;
 #[cfg(test)]
 mod tests;

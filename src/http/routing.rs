@@ -56,6 +56,8 @@ pub struct RouteOptions {
     pub(super) is_quiet: bool,
     pub(super) may_only_ask: bool,
     pub(super) is_public: bool,
+    /// See [`RouteOptions::takes_credentials`].
+    pub(super) takes_credentials: bool,
     pub(super) hides_path: bool,
     pub(super) failures: Option<ErrorRenderer>,
 }
@@ -80,6 +82,7 @@ impl RouteOptions {
         is_quiet: false,
         may_only_ask: false,
         is_public: false,
+        takes_credentials: false,
         hides_path: false,
         failures: None,
     };
@@ -111,6 +114,13 @@ impl RouteOptions {
     #[must_use]
     pub const fn public(mut self) -> Self {
         self.is_public = true;
+        self
+    }
+
+    /// Lets all requests of nobody through, commands too: here one becomes somebody.
+    #[must_use]
+    pub const fn takes_credentials(mut self) -> Self {
+        self.takes_credentials = true;
         self
     }
 

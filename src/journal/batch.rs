@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::idempotency_record::{IdempotencyRecord, StoredResponse};
-use crate::auth::{Action, Caller, Denied, Role, Token, TokenId, TokenState};
+use crate::auth::{Action, Caller, Denied, Role, Token, TokenId, TokenKind, TokenState};
 use crate::clock::Timestamp;
 use crate::cluster::{
     Actor, Audit, Availability, Changes, Cursor, Epochs, Event, EventKind, Snapshot, Tombstone, Vm, VmId, Worker,
@@ -165,9 +165,13 @@ impl<'a> Batch<'a> {
     /// Whether the caller is still accepted. Its request may have been on the way for long, and its token revoked
     /// meanwhile, perhaps by a command of this batch.
     pub(super) fn check_caller(&self) -> Result<(), Error> {
-        let has_tokens = self.base.has_tokens() || !self.tokens.is_empty();
-        let denied = self.caller.principal().denied_since(self.at, has_tokens, |id| self.find_token(id));
+        let denied = self.caller.principal().denied_since(self.at, self.has_tokens(), |id| self.find_token(id));
         denied.map_or(Ok(()), |why| Err(Denied::Unauthenticated(why).into()))
+    }
+
+    /// Whether there are tokens. The batch removes none that counts for that.
+    pub fn has_tokens(&self) -> bool {
+        self.base.has_tokens() || !self.tokens.is_empty()
     }
 
     /// Refuses a caller whose token names another worker, before it is told whether there is this one.
@@ -200,16 +204,11 @@ impl<'a> Batch<'a> {
         self.tokens.get(id).or_else(|| self.base.token(id).filter(|_| !self.pruned_tokens.contains(id)))
     }
 
-    /// How many tokens there are, with those that ended, as it is now in the batch.
-    pub fn token_count(&self) -> usize {
-        let created = self.tokens.keys().filter(|id| self.base.token(id.as_str()).is_none()).count();
-        (self.base.token_count() + created).saturating_sub(self.pruned_tokens.len())
-    }
-
-    /// Removes a token that was created before this batch.
-    pub fn prune_token(&mut self, id: &TokenId) {
-        self.tokens.remove(id);
-        self.pruned_tokens.insert(id.clone());
+    /// How many tokens there are that are neither sessions nor sign-in codes, with those that ended.
+    pub fn lasting_token_count(&self) -> usize {
+        let before = self.base.tokens().filter(|token| self.find_token(token.id.as_str()).is_some());
+        let created = self.tokens.values().filter(|token| self.base.token(token.id.as_str()).is_none());
+        before.chain(created).filter(|token| !token.kind.is_short_lived()).count()
     }
 
     /// The tokens of the role worker that name this worker and are accepted.
@@ -217,7 +216,7 @@ impl<'a> Batch<'a> {
         let before = self.base.tokens_of_worker(worker).filter(|token| !self.tokens.contains_key(&token.id));
         let names_it = |token: &&Arc<Token>| token.role == Role::Worker && token.worker_id() == Some(worker);
         let all = before.chain(self.tokens.values().filter(names_it));
-        all.filter(|token| token.state(self.at) == TokenState::Live).cloned().collect()
+        all.filter(|token| token.state(self.at, |id| self.find_token(id)) == TokenState::Live).cloned().collect()
     }
 
     /// Takes a token's new state.
@@ -225,6 +224,30 @@ impl<'a> Batch<'a> {
         let token = Arc::new(token);
         self.tokens.insert(token.id.clone(), token.clone());
         token
+    }
+
+    /// Revokes a token that is not revoked yet.
+    pub fn revoke_token(&mut self, known: &Token) -> Arc<Token> {
+        self.put_token(known.revoked(self.at, self.revision))
+    }
+
+    /// Removes a token that has ended.
+    pub fn prune_token(&mut self, id: &TokenId) {
+        self.tokens.remove(id);
+        self.pruned_tokens.insert(id.clone());
+    }
+
+    /// The oldest open session that was begun with a token, if there are as many as this.
+    pub fn surplus_session_of(&self, parent: &TokenId, most: usize) -> Option<Arc<Token>> {
+        let before = self.base.tokens().filter(|token| !self.tokens.contains_key(&token.id));
+        let open = before.chain(self.tokens.values()).filter(|token| {
+            token.kind == TokenKind::Session
+                && token.parent.as_ref() == Some(parent)
+                && token.state(self.at, |id| self.find_token(id)) == TokenState::Live
+        });
+        let open: Vec<_> = open.collect();
+        let oldest = open.iter().min_by_key(|session| (session.created_at, &session.id));
+        oldest.filter(|_| open.len() >= most).map(|session| Arc::clone(session))
     }
 
     /// The epochs of the database that the batch is decided upon.

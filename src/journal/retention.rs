@@ -32,6 +32,17 @@ const PERIOD: Duration = Duration::from_secs(60);
 /// How many tombstones one commit removes.
 const TOMBSTONES_PER_COMMIT: usize = 2_000;
 
+/// How long a session or a sign-in code is kept after its end: so that whoever looks into the list of tokens the next
+/// morning sees who had signed in. The change log has it for longer.
+const SESSION_RETENTION: TimeDelta = TimeDelta::days(1);
+
+/// How many of them are kept after their end at most, some hundred bytes each: who signs in and out all the time must
+/// not fill the memory.
+const MAX_ENDED_SESSIONS: usize = 10_000;
+
+/// How many of them one commit removes.
+const SESSIONS_PER_COMMIT: usize = 2_000;
+
 /// How many uses of tokens one commit records.
 const TOKEN_USES_PER_COMMIT: usize = 2_000;
 
@@ -119,8 +130,29 @@ impl RetentionPruner {
         // Each kind is pruned even if the others cannot be.
         let (events, records) = (self.prune_events().await, self.prune_idempotency_records().await);
         let (tombstones, uses) = (self.prune_tombstones().await, self.record_token_uses().await);
-        let tokens = self.prune_tokens().await;
-        tombstones.and(uses).and(tokens).and(records).and(events)
+        let (tokens, sessions) = (self.prune_tokens().await, self.prune_sessions().await);
+        tombstones.and(uses).and(tokens).and(sessions).and(records).and(events)
+    }
+
+    /// Removes sessions and sign-in codes that ended long ago. As with tombstones, each server removes those that it has
+    /// in memory: no other one does.
+    async fn prune_sessions(&self) -> Result<()> {
+        let now = self.clock.now();
+        let too_old = now.checked_sub_signed(SESSION_RETENTION).unwrap_or(Timestamp::MIN_UTC);
+        let snapshot = self.journal.snapshot();
+        let short_lived = snapshot.tokens().filter(|token| token.kind.is_short_lived());
+        let mut ended: Vec<_> = short_lived
+            .filter_map(|token| Some((token.ended_at(now, |id| snapshot.token(id))?, token.id.clone())))
+            .collect();
+        ended.sort_unstable();
+        let surplus = ended.len().saturating_sub(MAX_ENDED_SESSIONS);
+        let candidates = ended.into_iter().enumerate();
+        let candidates = candidates.filter(|(place, (at, _))| *place < surplus || *at < too_old);
+        let candidates: Vec<_> = candidates.map(|(_, (_, id))| id).collect();
+        for candidates in candidates.chunks(SESSIONS_PER_COMMIT) {
+            self.journal.commit(PruneTokens { candidates: candidates.to_vec() }).await?;
+        }
+        Ok(())
     }
 
     /// Records when tokens were last used, as far as requests have noted it since the last time.
@@ -164,7 +196,8 @@ impl RetentionPruner {
         let now = self.clock.now();
         let too_old = before(now, self.retention.max_operator_event_age.max(self.retention.max_age));
         let snapshot = self.journal.snapshot();
-        let ended = snapshot.tokens().filter_map(|token| Some((token.ended_at(now)?, token)));
+        let lasting = || snapshot.tokens().filter(|token| !token.kind.is_short_lived());
+        let ended = lasting().filter_map(|token| Some((token.ended_at(now, |id| snapshot.token(id))?, token)));
         let mut ended: Vec<_> = ended.filter(|(at, _)| *at < too_old).collect();
         ended.sort_by_key(|(at, _)| *at);
         let candidates: Vec<_> = ended
@@ -173,7 +206,7 @@ impl RetentionPruner {
             .filter(|id| snapshot.count_owned_by(id) == 0)
             .collect();
         // The last token stays, and is no reason for a commit that changes nothing, once a minute for ever.
-        let removable = snapshot.token_count().saturating_sub(1);
+        let removable = lasting().count().saturating_sub(1);
         for candidates in
             candidates.get(..removable.min(candidates.len())).unwrap_or_default().chunks(TOKENS_PER_COMMIT)
         {

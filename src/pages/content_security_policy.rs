@@ -25,10 +25,10 @@ impl Policy {
          base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     );
 
-    /// A page without scripts.
+    /// A page with no script but that which signs in and out.
     pub(super) const PLAIN: Self = Self(
-        "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; \
-         frame-ancestors 'none'",
+        "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self'; base-uri 'none'; \
+         form-action 'none'; frame-ancestors 'none'",
     );
 
     /// What pages load. It matters to workers, who are held to their own and not to the page's.

@@ -1,7 +1,8 @@
 //! Pages for people with a browser: the front page, the GraphQL playground, the reference of the REST API.
 //!
 //! The playground and the reference are scripts, built from `src/web` by `build.rs`, which says why they may be
-//! missing; then plain pages take their place. The front page, and what is plain, is in `plain/`. What a page may do is
+//! missing; then plain pages take their place. The front page, what is plain, and how all of them sign in
+//! (`session.js`) is in `plain/`. What a page may do is
 //! in [`content_security_policy`], how a file is sent in [`mod@file`].
 //!
 //! **Invariant:** a page asks this server and nobody else. Nothing here knows the cluster: pages use the API.
@@ -31,9 +32,13 @@ struct Asset {
 
 const BUNDLE: Option<Bundle> = include!(concat!(env!("OUT_DIR"), "/bundle.rs"));
 
-/// What is there without Node.
-const PLAIN: &[(&str, &str)] =
-    &[("plain.css", include_str!("plain/plain.css")), ("icon.svg", include_str!("plain/icon.svg"))];
+/// What is there without Node, and what pages of both ways share.
+const PLAIN: &[(&str, &str)] = &[
+    ("plain.css", include_str!("plain/plain.css")),
+    ("icon.svg", include_str!("plain/icon.svg")),
+    ("session.css", include_str!("plain/session.css")),
+    ("session.js", include_str!("plain/session.js")),
+];
 
 /// Pages have nothing in them that is not in this program.
 const PUBLIC: RouteOptions = RouteOptions::NOTHING.public();

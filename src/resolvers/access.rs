@@ -15,7 +15,7 @@ use tokio::time::sleep;
 
 use super::Resolvers;
 use crate::auth::{
-    Action, Authenticate, Caller, CostLimit, Credential, Denied, NoCredential, Permit, Principal, Target,
+    Action, Authenticate, Caller, CostLimit, Credential, Denied, NoCredential, Permit, Principal, Target, TokenKind,
 };
 use crate::clock::Timestamp;
 use crate::cluster::Snapshot;
@@ -26,12 +26,18 @@ const USE_PERIOD: Duration = Duration::from_secs(60);
 
 impl Authenticate for Resolvers {
     fn authenticate(&self, credential: Credential<'_>) -> Principal {
+        let of_secret = |snapshot: &Snapshot, kind, text: &str| {
+            Principal::of_secret(kind, text, self.clock.now(), |id| snapshot.token(id))
+        };
         self.journal.for_server().peek(|snapshot| match credential {
             // Whatever they send, which may be for a proxy in front of this server.
             _ if !self.asks_for_tokens(snapshot) => Principal::Unrestricted,
             Credential::None => Principal::Anonymous(NoCredential::Missing),
             Credential::Malformed => Principal::Anonymous(NoCredential::Malformed),
-            Credential::Token(text) => Principal::of_token(text, self.clock.now(), |id| snapshot.token(id)),
+            Credential::CrossSite => Principal::Anonymous(NoCredential::CrossSite),
+            Credential::Token(text) => of_secret(snapshot, TokenKind::Bearer, text),
+            Credential::Session(text) => of_secret(snapshot, TokenKind::Session, text),
+            Credential::SignInCode(text) => of_secret(snapshot, TokenKind::SignInCode, text),
         })
     }
 

@@ -23,6 +23,7 @@ mod long_poll;
 pub mod offload;
 pub mod page;
 pub mod row_cache;
+pub mod sessions;
 pub mod tokens;
 mod vms;
 pub mod watch;

@@ -10,7 +10,7 @@ use tracing::info;
 
 use super::checks::{self, MAX_TEXT, Whole};
 use super::{Reading, Resolvers};
-use crate::auth::{Action, Caller, GeneratedToken, Role, Token, TokenId, TokenScope, TokenState, TokenText};
+use crate::auth::{Action, Caller, GeneratedToken, Role, Token, TokenId, TokenKind, TokenScope, TokenState, TokenText};
 use crate::cluster::{View, WorkerId};
 use crate::error::{Error, Result};
 use crate::journal::Committed;
@@ -49,7 +49,7 @@ pub struct TokenView {
 impl TokenView {
     /// Whether it is accepted.
     pub fn state(&self) -> TokenState {
-        self.token.state(self.view.now)
+        self.token.state(self.view.now, |id| self.view.snapshot.token(id))
     }
 }
 
@@ -125,9 +125,10 @@ impl TokenInput {
                 return Err(Error::invalid("max_workers", "is only for the role worker"));
             }
         };
-        let generated = GeneratedToken::new(role);
+        let kind = TokenKind::Bearer;
+        let generated = GeneratedToken::new(kind, role);
         let (id, hash) = (generated.id.clone(), generated.hash);
-        Ok((generated, CreateToken { id, hash, role, name, scope, max_uses, lifetime }))
+        Ok((generated, CreateToken { id, hash, kind, role, name, scope, max_uses, lifetime }))
     }
 }
 

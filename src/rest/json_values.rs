@@ -129,6 +129,7 @@ words! {
     SchedulingPolicy(cluster::SchedulingPolicy)
     VmStatus(cluster::VmStatus)
     EventKind(cluster::EventKind)
+    TokenKind(auth::TokenKind)
     TokenRole(auth::Role)
     TokenState(auth::TokenState)
 }

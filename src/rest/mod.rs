@@ -19,6 +19,7 @@ mod json_values;
 mod openapi;
 mod paging;
 mod query_response;
+mod sessions;
 mod tokens;
 mod vms;
 mod workers;
@@ -46,6 +47,7 @@ pub fn routes(resolvers: Resolvers, closing: CancellationToken) -> Routes {
     const TOLD: RouteOptions = RouteOptions::NOTHING.quiet();
     // Load balancers and generators of clients have no tokens.
     const PUBLIC: RouteOptions = RouteOptions::NOTHING.public();
+    const SESSION: RouteOptions = RouteOptions::NOTHING.takes_credentials().body(sessions::LONGEST_BODY).quiet();
     let operators = Routes::new()
         .route_with(LONG_POLL, "/api/v1/workers", get(workers::list))
         .route("/api/v1/workers/{id}/vms", get(workers::vms))
@@ -58,6 +60,7 @@ pub fn routes(resolvers: Resolvers, closing: CancellationToken) -> Routes {
         .route("/api/v1/events", get(events::list))
         .route("/api/v1/tokens", get(tokens::list).post(tokens::create))
         .route_with(RouteOptions::NOTHING.path_hidden(), "/api/v1/tokens/{id}", delete(tokens::revoke))
+        .route_with(SESSION, "/api/v1/session", get(sessions::show).post(sessions::open).delete(sessions::close))
         .route_with(PUBLIC, "/api/v1/health", get(health::health))
         .route_with(PUBLIC, "/api/v1/openapi.json", get(openapi::show));
     let one_heartbeat = RouteOptions::NOTHING.body(HEARTBEAT_BODY).quiet();

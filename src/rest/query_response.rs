@@ -18,7 +18,7 @@ use crate::resolvers::Reading;
 const X_REVISION: HeaderName = HeaderName::from_static("x-revision");
 
 /// The request headers that a response depends on.
-const VARY: HeaderValue = HeaderValue::from_static("accept, accept-encoding");
+const VARY: HeaderValue = HeaderValue::from_static("accept, accept-encoding, authorization, cookie");
 
 /// The headers of every response to a query. Caches may store it, but have to revalidate it each time.
 const HEADERS: [(HeaderName, HeaderValue); 4] = [
@@ -89,7 +89,7 @@ mod tests {
             let answer = template.answer_with(Body::empty(), own);
             let headers = answer.headers();
             let shown = [X_REVISION, header::ETAG, header::CACHE_CONTROL, header::VARY].map(|name| &headers[name]);
-            assert_eq!(shown, ["7", "\"tag\"", "no-cache", "accept, accept-encoding"]);
+            assert_eq!(shown, ["7", "\"tag\"", "no-cache", "accept, accept-encoding, authorization, cookie"]);
         }
     }
 }

@@ -28,6 +28,21 @@ function inWords(document) {
   return document;
 }
 
+/** The document without the cookies of sessions, which a browser sends by itself: there is nothing to fill in. */
+function withoutCookies(document) {
+  const schemes = document.components?.securitySchemes ?? {};
+  const cookies = Object.keys(schemes).filter((name) => schemes[name].in === 'cookie');
+  for (const name of cookies) delete schemes[name];
+  const methods = Object.values(document.paths).flatMap((path) => Object.values(path));
+  for (const { security } of [document, ...methods].filter(({ security }) => Array.isArray(security))) {
+    security.splice(0, security.length, ...security.filter((one) => !cookies.some((name) => name in one)));
+  }
+  return document;
+}
+
+// Not bundled: the pages that are not built have it, too.
+const session = await import(at('assets/session.js'));
+
 const place = document.getElementById('docs');
 try {
   const response = await fetch(at('api/v1/openapi.json'));
@@ -35,11 +50,15 @@ try {
   SwaggerUI({
     domNode: place,
     // The document names the server by a path, which a proxy may have put below another.
-    spec: { ...inWords(await response.json()), servers: [{ url: at('api/v1') }] },
+    spec: { ...withoutCookies(inWords(await response.json())), servers: [{ url: at('api/v1') }] },
     deepLinking: true,
     defaultModelsExpandDepth: 0,
     displayRequestDuration: true,
     filter: true,
+    responseInterceptor(response) {
+      if (response.status === 401) session.check();
+      return response;
+    },
     // It would ask a host on the internet what it thinks of the document.
     validatorUrl: null,
   });

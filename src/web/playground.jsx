@@ -17,27 +17,46 @@ import { at } from './here.js';
 import './playground.css';
 
 const endpoint = at('graphql');
+// Not bundled: the pages that are not built have it, too.
+const session = await import(at('assets/session.js'));
 const send = createGraphiQLFetcher({
   url: endpoint,
+  async fetch(...asked) {
+    const response = await fetch(...asked);
+    if (response.status === 401) session.check();
+    return response;
+  },
   subscriptionUrl: endpoint.replace(/^http/, 'ws'),
   // The server does not send answers in parts, and without them errors come in the specification's own media type.
   enableIncrementalDelivery: false,
 });
 const plugins = [explorerPlugin({ showAttribution: false }), HISTORY_PLUGIN];
+for (const anchor of document.querySelectorAll('.signed-out a')) anchor.href = at(anchor.getAttribute('href'));
 const link = new URLSearchParams(location.search);
 
 /**
  * Sends what is in the editor. What GraphiQL knows of it is a moment older: without this, whoever changes the tab and
  * runs it at once would have a subscription sent by POST, under the name of the other tab's operation.
  */
-function fetcher(parameters, options) {
+async function fetcher(parameters, options) {
   const documentAST = understood(parameters.query);
   // The server says what is wrong with it.
   if (!documentAST) return send(parameters, options);
-  return send(
+  const answer = await send(
     { ...parameters, operationName: operationName(documentAST, parameters.operationName) },
     { ...options, documentAST },
   );
+  return answer[Symbol.asyncIterator] ? noticed(answer) : answer;
+}
+
+/** A subscription that fails may have been ended with its session. */
+async function* noticed(items) {
+  try {
+    yield* items;
+  } catch (error) {
+    session.check();
+    throw error;
+  }
 }
 
 function understood(query) {
@@ -136,4 +155,5 @@ function Playground({ opening }) {
   );
 }
 
+await session.ready();
 createRoot(document.getElementById('playground')).render(<Playground opening={await opening()} />);

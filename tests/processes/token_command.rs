@@ -3,7 +3,8 @@
 use std::fs;
 
 use reqwest::StatusCode;
-use reqwest::header::AUTHORIZATION;
+use reqwest::header::{AUTHORIZATION, COOKIE, SET_COOKIE};
+use serde_json::json;
 
 use crate::database::{EmptyDatabase, TestDatabase};
 use crate::harness::{Program, Server, eventually, http};
@@ -68,6 +69,37 @@ on_both_databases! {
         server.stop().await;
     }
 
+    async fn a_sign_in_link_is_made_beside_a_running_server_and_counts_once(database: TestDatabase) {
+        let server = Server::start(&database).await;
+        let link = ["sign-in", "--role", "viewer", "--server", "https://cluster.example/below"];
+        let refused = Program::run(&[&["token"], &link[..], &["--database-url", database.url()]].concat()).await;
+        assert_eq!((refused.code, refused.out.as_str()), (Some(1), ""));
+        assert!(refused.err.contains("asks for no token, so there is nothing to sign in to"), "{}", refused.err);
+        assert_eq!(status(&server, None).await, StatusCode::OK, "it is open still");
+
+        created(&["create", "--role", "admin", "--name", "alice"], &database).await;
+        let link = created(&link, &database).await;
+        let code = link.strip_prefix("https://cluster.example/below/#code=").unwrap_or_else(|| panic!("{link}"));
+        let sign_in = async || {
+            let ask = http().post(format!("http://{}/api/v1/session", server.address));
+            ask.json(&json!({"code": code})).send().await.unwrap()
+        };
+        let opened = eventually("the server to know the code", async || {
+            let answer = sign_in().await;
+            (answer.status() == StatusCode::CREATED).then_some(answer)
+        })
+        .await;
+        let cookie = opened.headers()[SET_COOKIE].to_str().unwrap().split(';').next().unwrap().to_owned();
+        let asked = http().get(format!("http://{}/api/v1/workers", server.address)).header(COOKIE, &cookie).send().await.unwrap();
+        assert_eq!(asked.status(), StatusCode::OK);
+        assert_eq!(sign_in().await.status(), StatusCode::UNAUTHORIZED);
+        let listed = token(&["list"], &database).await;
+        let states: Vec<_> = listed.iter().map(|line| line.split_whitespace().skip(1).take(3).collect::<Vec<_>>()).collect();
+        assert!(states.contains(&vec!["sign_in_code", "viewer", "revoked"]), "{listed:?}");
+        assert!(states.contains(&vec!["session", "viewer", "live"]), "{listed:?}");
+        server.stop().await;
+    }
+
     async fn what_cannot_be_made_is_told_in_one_line(database: TestDatabase) {
         Server::start(&database).await.stop().await;
         for (arguments, problem) in [
@@ -75,6 +107,8 @@ on_both_databases! {
             (&["create", "--role", "viewer", "--name", ""], "name"),
             (&["create", "--role", "worker", "--name", "x"], "worker_id is needed"),
             (&["revoke", "000000000000"], "Token not found: 000000000000"),
+            (&["sign-in", "--role", "worker"], "role must be one of viewer, operator, admin"),
+            (&["sign-in", "--role", "admin", "--server", "localhost"], "--server"),
         ] {
             let exit = Program::run(&[&["token"], arguments, &["--database-url", database.url()]].concat()).await;
             assert_eq!((exit.code, exit.out.as_str()), (Some(1), ""), "{arguments:?}");

@@ -7,9 +7,13 @@
 use std::collections::BTreeSet;
 
 use aetherium::graphql::TrustedMode;
+use aetherium::server::ServerOptions;
 use serde_json::{Value, json};
 
-use self::Needs::{Admin, AdminToRead, Joiner, Nothing, Operator, OperatorOrOwner, Owner, Viewer};
+use self::Needs::{
+    Admin, AdminToRead, Joiner, Nothing, NothingWrong, Operator, OperatorOrOwner, OwnPage, OwnPageAndNothingWrong,
+    Owner, Viewer,
+};
 use crate::harness::openapi::{BASE, document};
 use crate::harness::*;
 
@@ -18,6 +22,12 @@ use crate::harness::*;
 enum Needs {
     /// Everybody, with or without a token.
     Nothing,
+    /// Everybody, but a token or a session that is sent has to be accepted. A cookie that does not count is none.
+    NothingWrong,
+    /// Everybody except for pages of other origins.
+    OwnPage,
+    /// The same, but a token or a session that is sent has to be accepted.
+    OwnPageAndNothingWrong,
     /// Viewers and whoever may do more.
     Viewer,
     /// Operators and administrators.
@@ -58,8 +68,12 @@ const REST: &[(&str, Needs, &str)] = &[
     ("GET /tokens", AdminToRead, ""),
     ("POST /tokens", Admin, r#"{"name": "n", "role": "viewer"}"#),
     ("DELETE /tokens/{id}", Admin, ""),
+    ("GET /session", NothingWrong, ""),
+    ("POST /session", OwnPage, "{}"),
     ("GET /health", Nothing, ""),
     ("GET /openapi.json", Nothing, ""),
+    // Last, since sessions are over after that.
+    ("DELETE /session", OwnPageAndNothingWrong, ""),
 ];
 
 /// What other parameters make another operation of.
@@ -86,6 +100,7 @@ const GRAPHQL: &[(&str, Needs, &str)] = &[
     ("query clusterStats", Viewer, "clusterStats { totalWorkers }"),
     ("query vmDistribution", Viewer, "vmDistribution { __typename }"),
     ("query health", Viewer, "health { __typename }"),
+    ("query session", Viewer, "session { asksForTokens token { id } }"),
     ("query tokens", AdminToRead, "tokens { id name state }"),
     ("query events", Viewer, "events(first: 1) { endCursor }"),
     ("mutation drainWorker", Operator, "drainWorker(input: {workerId: $id}) { changed }"),
@@ -129,13 +144,21 @@ const NOBODY: &str = "This server asks for a token: send it as `Authorization: B
 const MALFORMED: &str =
     "The token cannot be read, its form or its checksum is wrong: it is sent as `Authorization: Bearer <token>`";
 
+const MISPLACED: &str = "This is a secret of another kind: tokens are sent as `Authorization: Bearer <token>`, a session's \
+                         secret only in its cookie, a sign-in code only to open a session";
+const CROSS_SITE: &str = "The session's cookie counts only for requests of this server's own pages";
+const SESSION_ENDED: &str = "The session has ended: sign in again";
+
+/// An origin whose pages may ask, with tokens of their own.
+const ALLOWED_ORIGIN: &str = "https://dashboard.example.com";
+
 /// Somebody who asks.
 #[derive(Clone, Debug)]
 struct Who {
     /// A role; or none, for those who are nobody.
     role: Option<&'static str>,
-    /// What they send as `authorization`.
-    authorization: Option<String>,
+    /// What they send with each request.
+    headers: Vec<(&'static str, String)>,
     /// Why they are nobody.
     refusal: &'static str,
 }
@@ -143,12 +166,26 @@ struct Who {
 impl Who {
     /// What has to become of an operation about this worker, or about none.
     fn expected(&self, needs: Needs, worker: Option<&str>) -> Outcome {
-        if needs == Nothing {
-            return Outcome::Passed;
+        let is_nobody = self.role.is_none();
+        match needs {
+            Nothing => return Outcome::Passed,
+            OwnPage | OwnPageAndNothingWrong if self.is_other_page() => {
+                return Outcome::Forbidden("Only this server's own pages sign in and out".to_owned());
+            }
+            OwnPage => return Outcome::Passed,
+            NothingWrong | OwnPageAndNothingWrong if is_nobody && ![NOBODY, CROSS_SITE].contains(&self.refusal) => {
+                // An ended session can be closed.
+                if needs == OwnPageAndNothingWrong && self.refusal == SESSION_ENDED {
+                    return Outcome::Passed;
+                }
+                return Outcome::Unauthenticated(self.refusal.to_owned());
+            }
+            NothingWrong | OwnPageAndNothingWrong => return Outcome::Passed,
+            Viewer | Operator | Admin | AdminToRead | Owner | Joiner | OperatorOrOwner => {}
         }
         let Some(role) = self.role else { return Outcome::Unauthenticated(self.refusal.to_owned()) };
         let word = match needs {
-            Nothing | Viewer => "viewer",
+            Nothing | NothingWrong | OwnPage | OwnPageAndNothingWrong | Viewer => "viewer",
             AdminToRead if ["worker", "join"].contains(&role) => "viewer",
             Operator | OperatorOrOwner => "operator",
             Admin | AdminToRead => "admin",
@@ -156,7 +193,7 @@ impl Who {
             Joiner => "join",
         };
         let may = match needs {
-            Nothing => true,
+            Nothing | NothingWrong | OwnPage | OwnPageAndNothingWrong => true,
             Viewer => !["worker", "join"].contains(&role),
             Operator => ["operator", "admin"].contains(&role),
             OperatorOrOwner => !["viewer", "join"].contains(&role),
@@ -183,16 +220,23 @@ impl Who {
     }
 
     fn headers<'a>(&'a self, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
-        let own = self.authorization.as_deref().map(|value| ("authorization", value));
-        own.into_iter().chain(more.iter().copied()).collect()
+        let own = self.headers.iter().map(|(name, value)| (*name, value.as_str()));
+        own.chain(more.iter().copied()).collect()
+    }
+
+    /// What they send as `authorization`.
+    fn authorization(&self) -> Option<&str> {
+        self.headers.iter().find(|(name, _)| *name == "authorization").map(|(_, value)| value.as_str())
+    }
+
+    /// Whether they are a page of another origin.
+    fn is_other_page(&self) -> bool {
+        self.headers.iter().any(|(name, _)| *name == "origin")
     }
 
     fn ask(&self, cluster: &TestCluster, method: &str, path: &str) -> Ask {
         let ask = cluster.rest().ask(method, path);
-        match &self.authorization {
-            Some(value) => ask.header("authorization", value),
-            None => ask,
-        }
+        self.headers.iter().fold(ask, |ask, (name, value)| ask.header(name, value))
     }
 }
 
@@ -264,22 +308,49 @@ struct Matrix {
 }
 
 impl Matrix {
+    async fn on(db: &TestDatabase) -> Self {
+        Self::of(TestCluster::configured(db, allow_origin).await).await
+    }
+
     async fn of(cluster: TestCluster) -> Self {
+        let bearing = |role, text: String, refusal| Who { role, headers: vec![("authorization", text)], refusal };
+        let own_page = |role, cookie: String, refusal| Who {
+            role,
+            headers: vec![("cookie", cookie), ("sec-fetch-site", "same-origin".into())],
+            refusal,
+        };
         let mut everybody = vec![
-            Who { role: None, authorization: None, refusal: NOBODY },
-            Who { role: None, authorization: Some("Bearer aea_x".into()), refusal: MALFORMED },
-            Who { role: None, authorization: Some("Basic YTpi".into()), refusal: MALFORMED },
+            Who { role: None, headers: Vec::new(), refusal: NOBODY },
+            bearing(None, "Bearer aea_x".into(), MALFORMED),
+            bearing(None, "Basic YTpi".into(), MALFORMED),
         ];
+        let mut tokens = Vec::new();
         for role in ["viewer", "operator", "admin"] {
             let token = cluster.token(role_token(role)).await;
-            everybody.push(Who { role: Some(role), authorization: Some(token.bearer()), refusal: "" });
+            everybody.push(bearing(Some(role), token.bearer(), ""));
+            tokens.push((role, token));
         }
         let join = cluster.token(join_token(Some("own"), 1)).await;
         let (own, joined) = cluster.join(&join, "own").await;
         assert_eq!(joined.status, 200, "{}", joined.body);
         let other = cluster.token(worker_token("other")).await;
-        everybody.push(Who { role: Some("worker"), authorization: Some(own.bearer()), refusal: "" });
-        everybody.push(Who { role: Some("join"), authorization: Some(join.bearer()), refusal: "" });
+        everybody.push(bearing(Some("worker"), own.bearer(), ""));
+        everybody.push(bearing(Some("join"), join.bearer(), ""));
+        for (role, token) in &tokens {
+            everybody.push(own_page(Some(*role), cluster.session(token).await.cookie(), ""));
+        }
+        let (_, admin) = &tokens[2];
+        let session = cluster.session(admin).await;
+        let code = cluster.sign_in_code("admin").await;
+        // Each secret where another kind is wanted.
+        everybody.push(bearing(None, format!("Bearer {}", session.text), MISPLACED));
+        everybody.push(bearing(None, code.bearer(), MISPLACED));
+        everybody.push(own_page(None, format!("aetherium={}", admin.text), MISPLACED));
+        everybody.push(own_page(None, format!("aetherium={}", code.text), MISPLACED));
+        everybody.push(own_page(None, format!("{}; aetherium=another", session.cookie()), SESSION_ENDED));
+        // Pages of this origin may ask with tokens, but the cookie does not count for them.
+        let headers = vec![("cookie", session.cookie()), ("origin", ALLOWED_ORIGIN.to_owned())];
+        everybody.push(Who { role: None, headers, refusal: CROSS_SITE });
         let matrix = Self { cluster, everybody, own, other };
         matrix.put_back().await;
         matrix
@@ -365,9 +436,9 @@ async fn every_root_field_of_the_schema_is_in_the_table() {
 }
 
 on_both_databases! {
-    async fn rest_lets_in_whom_the_table_says(cluster: TestCluster) {
-        let matrix = Matrix::of(cluster).await;
-        for (operation, needs, body) in REST.iter().chain(REST_BY_PARAMETERS).copied() {
+    async fn rest_lets_in_whom_the_table_says(db: TestDatabase) {
+        let matrix = Matrix::on(&db).await;
+        for (operation, needs, body) in REST_BY_PARAMETERS.iter().chain(REST).copied() {
             let (method, template) = operation.split_once(' ').unwrap();
             let is_about_worker = template.starts_with("/workers/{id}");
             for who in &matrix.everybody {
@@ -397,8 +468,8 @@ on_both_databases! {
         }
     }
 
-    async fn streams_and_long_polls_of_rest_let_in_viewers(cluster: TestCluster) {
-        let matrix = Matrix::of(cluster).await;
+    async fn streams_and_long_polls_of_rest_let_in_viewers(db: TestDatabase) {
+        let matrix = Matrix::on(&db).await;
         let port = Port::of(&matrix.cluster).await;
         let after = matrix.cluster.first_cursor();
         for who in &matrix.everybody {
@@ -534,8 +605,8 @@ on_both_databases! {
         }
     }
 
-    async fn graphql_over_websocket_lets_in_whom_the_table_says(cluster: TestCluster) {
-        let matrix = Matrix::of(cluster).await;
+    async fn graphql_over_websocket_lets_in_whom_the_table_says(db: TestDatabase) {
+        let matrix = Matrix::on(&db).await;
         let port = Port::of(&matrix.cluster).await;
         for who in &matrix.everybody {
             for protocol in [TRANSPORT_WS, "graphql-ws"] {
@@ -570,12 +641,14 @@ impl Client {
     async fn open(port: &Port, who: &Who, protocol: &str, way: &str) -> Option<Self> {
         let mut handshake = port.handshake().protocol(protocol);
         let mut payload = json!({"client": "test"});
-        if let Some(authorization) = &who.authorization {
-            if ["handshake", "both"].contains(&way) {
-                handshake = handshake.header("authorization", authorization);
+        for (name, value) in &who.headers {
+            if *name != "authorization" || ["handshake", "both"].contains(&way) {
+                handshake = handshake.header(name, value);
             }
+        }
+        if let Some(authorization) = who.authorization() {
             match way {
-                "payload" | "both" => payload["Authorization"] = authorization.as_str().into(),
+                "payload" | "both" => payload["Authorization"] = authorization.into(),
                 "payload without Bearer" => {
                     payload["authorization"] = authorization.trim_start_matches("Bearer ").into();
                 }
@@ -632,22 +705,22 @@ impl Client {
 
 #[tokio::test]
 async fn a_session_does_not_begin_again_as_somebody_else() {
-    let matrix = Matrix::of(TestCluster::on(&TestDatabase::sqlite()).await).await;
+    let matrix = Matrix::on(&TestDatabase::sqlite()).await;
     let port = Port::of(&matrix.cluster).await;
     let mut client = Client::open(&port, matrix.who("viewer"), TRANSPORT_WS, "payload").await.unwrap();
-    let admin = matrix.who("admin").authorization.clone();
+    let admin = matrix.who("admin").authorization();
     client.socket.say(json!({"type": "connection_init", "payload": {"authorization": admin}})).await;
     assert_eq!(client.socket.closed().await.0, 4429);
 
     // What the payload says counts, not what the handshake said: it was meant for this.
-    let handshake = port.handshake().protocol(TRANSPORT_WS).header("authorization", &admin.unwrap());
+    let handshake = port.handshake().protocol(TRANSPORT_WS).header("authorization", admin.unwrap());
     for wrong in [json!("Bearer nonsense"), json!(5), json!({}), json!("")] {
         let mut socket = Socket::open(handshake.clone()).await.unwrap();
         socket.say(json!({"type": "connection_init", "payload": {"authorization": wrong}})).await;
         assert_eq!(socket.closed().await.0, 4403, "{wrong}");
     }
     // Nothing is answered before the session has begun.
-    for authorization in ["Bearer nonsense", &matrix.who("admin").authorization.clone().unwrap()] {
+    for authorization in ["Bearer nonsense", matrix.who("admin").authorization().unwrap()] {
         let handshake = port.handshake().protocol(TRANSPORT_WS).header("authorization", authorization);
         let mut socket = Socket::open(handshake).await.unwrap();
         socket.subscribe("1", "{ workers { id } }", json!({})).await;
@@ -657,7 +730,7 @@ async fn a_session_does_not_begin_again_as_somebody_else() {
 
 #[tokio::test]
 async fn what_needs_no_token_is_public_and_what_is_nowhere_is_not() {
-    let matrix = Matrix::of(TestCluster::on(&TestDatabase::sqlite()).await).await;
+    let matrix = Matrix::on(&TestDatabase::sqlite()).await;
     let (cluster, html) = (&matrix.cluster, "text/html,*/*;q=0.8");
     for who in &matrix.everybody {
         for path in [
@@ -680,7 +753,6 @@ async fn what_needs_no_token_is_public_and_what_is_nowhere_is_not() {
             ("PATCH", "/api/v1/workers/own"),
             ("POST", "/api/v1/health"),
             ("DELETE", "/"),
-            ("OPTIONS", "/api/v1/workers"),
         ] {
             let answer = who.ask(cluster, method, path).await;
             assert_eq!(answer.status == 401, who.role.is_none(), "{method} {path} by {who:?}: {}", answer.status);
@@ -700,11 +772,19 @@ async fn what_needs_no_token_is_public_and_what_is_nowhere_is_not() {
     }
 }
 
+#[tokio::test]
+async fn without_allowed_origins_there_are_no_preflights() {
+    let cluster = TestCluster::on(&TestDatabase::sqlite()).await;
+    let viewer = cluster.token(role_token("viewer")).await;
+    assert_eq!(cluster.rest().ask("OPTIONS", "/api/v1/workers").await.status, 401);
+    assert_eq!(cluster.holder(&viewer).ask("OPTIONS", "/api/v1/workers").await.status, 405);
+}
+
 // Browsers send no token with the question whether they may.
 #[tokio::test]
 async fn a_page_of_an_allowed_origin_may_ask_with_a_token_and_read_why_not() {
     let cluster = TestCluster::configured(&TestDatabase::sqlite(), |options| {
-        options.http.cors_origins = vec!["https://dashboard.example.com".parse().unwrap()];
+        allow_origin(options);
     })
     .await;
     let viewer = cluster.token(role_token("viewer")).await;
@@ -738,10 +818,15 @@ async fn trusting(db: &TestDatabase) -> TestCluster {
     let file = folder.path().join("manifest.json");
     std::fs::write(&file, manifest.to_string()).unwrap();
     TestCluster::configured(db, |options| {
+        allow_origin(options);
         options.graphql.trusted_documents = Some(file);
         options.graphql.trusted_documents_mode = TrustedMode::Allow;
     })
     .await
+}
+
+fn allow_origin(options: &mut ServerOptions) {
+    options.http.cors_origins = vec![ALLOWED_ORIGIN.parse().unwrap()];
 }
 
 fn sha256(text: &str) -> String {

@@ -59,7 +59,7 @@ on_both_databases! {
                 }
             }
             assert_eq!(answer.header("cache-control"), Some("no-cache"), "{path}");
-            assert_eq!(answer.header("vary"), Some("accept, accept-encoding"), "{path}");
+            assert_eq!(answer.header("vary"), Some("accept, accept-encoding, authorization, cookie"), "{path}");
             for other in ["\"other\"", "W/\"0000000000000000\"", "nonsense", ""] {
                 let fresh = cluster.rest().get(path).header("if-none-match", other).await;
                 assert_eq!((fresh.status, &fresh.body), (200, &answer.body), "{path}, {other}");

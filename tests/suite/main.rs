@@ -66,6 +66,7 @@ mod response_memory;
 mod restore;
 mod retention;
 mod schema;
+mod sessions;
 mod statement_counts;
 mod stats;
 mod streams;

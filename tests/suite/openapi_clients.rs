@@ -284,7 +284,8 @@ on_both_databases! {
                 // With all parameters, it was another request.
                 example.headers.iter_mut().for_each(|(_, key)| key.push_str("-alone"));
             }
-            if example.path.starts_with("/tokens") || example.path.ends_with("/join") {
+            let is_sign_in = example.method == "POST" && example.path == "/session";
+            if example.path.starts_with("/tokens") || example.path.ends_with("/join") || is_sign_in {
                 // From the first token on, the server asks for one.
                 about_tokens.push(example);
             } else if example.method == "DELETE" {
@@ -315,6 +316,11 @@ on_both_databases! {
                 let another = cluster.rest().post("/api/v1/tokens").header("authorization", &admin);
                 let another = another.json(json!({"name": "another", "role": "viewer"})).await.json();
                 example.path = format!("/tokens/{}", another["token"]["id"].as_str().unwrap());
+            }
+            if example.path == "/session" {
+                // Each code counts once.
+                let code = cluster.sign_in_code("viewer").await;
+                example.body = Some(json!({"code": code.text}));
             }
             example.headers.push(("authorization", admin.clone()));
             send(&cluster, example, &mut wrong).await;

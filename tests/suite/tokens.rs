@@ -51,7 +51,7 @@ async fn assert_is(cluster: &TestCluster, token: &TestToken, refusal: Option<&st
 }
 
 /// One of each that outlives its request.
-struct Open {
+pub struct Open {
     socket: Socket,
     graphql: HttpStream,
     sse: HttpStream,
@@ -62,17 +62,21 @@ struct Open {
 impl Open {
     /// Begins them with a token, or without; each has had its first item, except for the long poll.
     async fn begin(cluster: &TestCluster, token: Option<&TestToken>) -> Self {
+        let bearer = token.map(TestToken::bearer);
+        let headers: Vec<_> = bearer.as_deref().map(|bearer| ("authorization", bearer)).into_iter().collect();
+        Self::begin_with(cluster, &headers).await
+    }
+
+    /// The same with these headers.
+    pub async fn begin_with(cluster: &TestCluster, own: &[(&str, &str)]) -> Self {
         let port = Port::of(cluster).await;
         let authority = port.authority();
-        let bearer = token.map(TestToken::bearer);
-        let headers = |more: &[(&'static str, &'static str)]| -> Vec<(&str, &str)> {
-            let bearer = bearer.as_deref().map(|bearer| ("authorization", bearer));
-            bearer.into_iter().chain(more.iter().copied()).collect()
-        };
-        let mut socket = match token {
-            Some(token) => port.client_of(token).await,
-            None => port.client().await,
-        };
+        let headers =
+            |more: &[(&'static str, &'static str)]| -> Vec<(&str, &str)> { own.iter().chain(more).copied().collect() };
+        let handshake = port.handshake().protocol(TRANSPORT_WS);
+        let handshake = own.iter().fold(handshake, |handshake, (name, value)| handshake.header(name, value));
+        let mut socket = Socket::open(handshake).await.expect("the handshake should succeed");
+        socket.begin().await;
         socket.subscribe("1", STATS, json!({})).await;
         socket.next("1").await;
         let mut graphql = HttpStream::post(&authority, "/graphql", &headers(&[SSE]), &json!({"query": STATS})).await;
@@ -89,7 +93,7 @@ impl Open {
     }
 
     /// All of them end, and those that can say why.
-    async fn assert_ended(mut self, why: &str) {
+    pub async fn assert_ended(mut self, why: &str) {
         assert_eq!(self.socket.closed().await, (4403, format!("Forbidden: {why}")[..].chars().take(123).collect()));
         // What it says last is the error; there may have been statistics before, of the change that ended it.
         let error = in_time(async {

@@ -42,7 +42,7 @@ use crate::resolvers::watch::Heartbeat;
 use crate::resolvers::{EventView, Reading};
 
 /// Fields that have no plan and cannot be resolved here.
-const NOT_PLANNED: [&str; 3] = ["events", "health", "tokens"];
+const NOT_PLANNED: [&str; 4] = ["events", "health", "session", "tokens"];
 
 /// Root fields that have no plan, which the engine resolves beside the plan of the others. Those of one response key are
 /// merged.

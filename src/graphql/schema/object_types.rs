@@ -20,6 +20,7 @@ use crate::graphql::execution::budget::Budget;
 use crate::graphql::execution::loader::WorkerEvents;
 use crate::resolvers::checks::wanted;
 use crate::resolvers::page::Page;
+use crate::resolvers::sessions::SessionView;
 use crate::resolvers::tokens::TokenView;
 use crate::resolvers::{
     self, ComponentHealth, EventView, Health, HeartbeatRecorded, PolicyChanged, Registered, WorkerEventsKey,
@@ -214,6 +215,21 @@ event_fields!(object {
 registered_fields!(object);
 
 token_fields!(object);
+
+/// Who asks, as the server knows it.
+#[derive(SimpleObject)]
+pub struct Session {
+    /// Whether the server asks for tokens. If not, whoever reaches it may do everything.
+    pub asks_for_tokens: bool,
+    /// The session or the token of who asks; null if the server asks for none.
+    pub token: Option<Token>,
+}
+
+impl From<SessionView> for Session {
+    fn from(SessionView { asks_for_tokens, token }: SessionView) -> Self {
+        Self { asks_for_tokens, token: token.map(Token) }
+    }
+}
 
 /// Outcome of creating a token.
 #[derive(SimpleObject)]

@@ -6,8 +6,8 @@ use async_graphql::{Context, ID, Object, Result};
 
 use super::inputs::{EventFilter, VmFilter, WorkerFilter, WorkerOrder};
 use super::object_types::{
-    ClusterEvent, ClusterStats, EventPage, Node, ServerHealth, Token, Vm, VmConnection, Worker, WorkerConnection,
-    WorkerDistribution,
+    ClusterEvent, ClusterStats, EventPage, Node, ServerHealth, Session, Token, Vm, VmConnection, Worker,
+    WorkerConnection, WorkerDistribution,
 };
 use super::paging::PageArguments;
 use super::scalars::Cursor;
@@ -143,6 +143,13 @@ impl Query {
     /// How this server is; twin of `GET /health`.
     async fn health(&self, ctx: &Context<'_>) -> Result<ServerHealth> {
         Ok(ctx.data::<Resolvers>()?.health().await.into())
+    }
+
+    /// Who asks: the session of a browser, or the token; twin of `GET /session`. One signs in and out over REST, since
+    /// it sets a cookie.
+    async fn session(&self, ctx: &Context<'_>) -> Result<Session> {
+        let session = ctx.data::<Resolvers>()?.session(ctx.data::<Caller>()?, ctx.data::<Reading>()?)?;
+        Ok(session.into())
     }
 
     /// All tokens, by id: those that ended, too; twin of `GET /tokens`. For the role `ADMIN`; null, with an error, for

@@ -80,6 +80,7 @@ conversions! {
     SchedulingPolicy: |word: cluster::SchedulingPolicy| word.into();
     VmStatus: |word: cluster::VmStatus| word.into();
     EventKind: |word: cluster::EventKind| word.into();
+    TokenKind: |kind: auth::TokenKind| kind.into();
     TokenRole: |role: auth::Role| role.into();
     TokenState: |state: auth::TokenState| state.into();
 }
@@ -203,11 +204,27 @@ pub enum ClusterEventKind {
     TokenRevoked,
     /// Requests came with tokens that are not accepted.
     AuthenticationFailed,
+    /// A browser signed in, which opened a session.
+    SignedIn,
+    /// A browser signed out, which closed its session.
+    SignedOut,
     /// Nothing happened: everything up to this cursor has been told. In streams only.
     Synced,
     /// The cursor given cannot be resumed: read the present state, then go on from this event's cursor. In streams
     /// only.
     Resync,
+}
+
+/// Kind of a token: where its secret counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[graphql(remote = "auth::TokenKind")]
+pub enum TokenKind {
+    /// Sent with each request, in `Authorization`.
+    Bearer,
+    /// A browser's, sent in its cookie.
+    Session,
+    /// Part of a sign-in link: opens one session, and is sent for nothing else.
+    SignInCode,
 }
 
 /// What the holder of a token may do.

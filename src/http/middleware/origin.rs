@@ -80,15 +80,52 @@ pub fn is_foreign_page(uri: &Uri, headers: &HeaderMap, is_encrypted: bool, allow
         (Some(b"same-origin" | b"none"), _) => false,
         (Some(_), _) => true,
         (None, None) => false,
-        (None, Some(origin)) => {
-            let theirs = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
-            let theirs = theirs.filter(|(scheme, _)| !is_encrypted || *scheme == "https").map(|(_, host)| host);
-            // HTTP/2 carries the host in the URI, HTTP/1.1 in a header.
-            let ours = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-            let ours = ours.or_else(|| uri.authority().map(Authority::as_str));
-            theirs.is_none() || theirs != ours
-        }
+        (None, Some(origin)) => !is_own(uri, headers, is_encrypted, origin),
     }
+}
+
+/// Whose page sent a request, as far as the browser says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sender {
+    /// A page of this server.
+    OwnPage,
+    /// Any other page, also of an origin that is allowed by name.
+    OtherPage,
+    /// Nobody says: it was no browser, an address was opened by hand, or an old browser fetches for a page of its own.
+    NotSaid,
+}
+
+/// Whose page sent a request: what decides whether the cookie of a session counts. `SameSite=Strict` does not decide it,
+/// since it takes other ports of one host for the same site, and so does not [`is_foreign_page`], which lets pages of
+/// allowed origins through: those have tokens of their own.
+pub fn sender(uri: &Uri, headers: &HeaderMap, is_encrypted: bool) -> Sender {
+    let mut origins = headers.get_all(header::ORIGIN).iter();
+    let (origin, another) = (origins.next(), origins.next());
+    if another.is_some() {
+        return Sender::OtherPage;
+    }
+    match (headers.get(SEC_FETCH_SITE).map(HeaderValue::as_bytes), origin) {
+        (Some(b"same-origin"), _) => Sender::OwnPage,
+        (Some(b"none") | None, None) => Sender::NotSaid,
+        (Some(_), _) => Sender::OtherPage,
+        (None, Some(origin)) if is_own(uri, headers, is_encrypted, origin) => Sender::OwnPage,
+        (None, Some(_)) => Sender::OtherPage,
+    }
+}
+
+/// Whether the page that sent a request came over TLS, as far as its origin says.
+pub fn is_secure(headers: &HeaderMap) -> bool {
+    headers.get(header::ORIGIN).is_some_and(|origin| origin.as_bytes().starts_with(b"https://"))
+}
+
+/// Whether an origin has the host and the port that the request names and, over TLS, the scheme `https`.
+fn is_own(uri: &Uri, headers: &HeaderMap, is_encrypted: bool, origin: &HeaderValue) -> bool {
+    let theirs = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
+    let theirs = theirs.filter(|(scheme, _)| !is_encrypted || *scheme == "https").map(|(_, host)| host);
+    // HTTP/2 carries the host in the URI, HTTP/1.1 in a header.
+    let ours = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let ours = ours.or_else(|| uri.authority().map(Authority::as_str));
+    theirs.is_some() && theirs == ours
 }
 
 #[cfg(test)]
@@ -121,6 +158,39 @@ mod tests {
             "https://me@host",
         ] {
             assert_eq!(odd.parse::<Origin>(), Err(NotAnOrigin(odd.to_owned())), "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_cookie_counts_for_own_pages_only() {
+        use Sender::{NotSaid, OtherPage, OwnPage};
+        let sent_by = |headers: &[(&'static str, &'static str)], is_encrypted| {
+            let headers =
+                headers.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+            let mut map = HeaderMap::new();
+            headers.for_each(|(name, value)| {
+                map.append(name, value);
+            });
+            sender(&Uri::from_static("/api/v1/workers"), &map, is_encrypted)
+        };
+        let host = ("host", "node1:8080");
+        for (headers, plain, tls) in [
+            (&[host][..], NotSaid, NotSaid),
+            (&[host, ("sec-fetch-site", "none")], NotSaid, NotSaid),
+            (&[host, ("sec-fetch-site", "same-origin")], OwnPage, OwnPage),
+            (&[host, ("sec-fetch-site", "same-origin"), ("origin", "https://public.name")], OwnPage, OwnPage),
+            (&[host, ("sec-fetch-site", "same-site")], OtherPage, OtherPage),
+            (&[host, ("sec-fetch-site", "cross-site")], OtherPage, OtherPage),
+            (&[host, ("sec-fetch-site", "none"), ("origin", "http://node1:8080")], OtherPage, OtherPage),
+            (&[host, ("origin", "http://node1:8080")], OwnPage, OtherPage),
+            (&[host, ("origin", "https://node1:8080")], OwnPage, OwnPage),
+            (&[host, ("origin", "http://node1:9999")], OtherPage, OtherPage),
+            (&[host, ("origin", "http://node1")], OtherPage, OtherPage),
+            (&[host, ("origin", "null")], OtherPage, OtherPage),
+            (&[("origin", "http://node1:8080")], OtherPage, OtherPage),
+            (&[host, ("origin", "http://node1:8080"), ("origin", "http://evil")], OtherPage, OtherPage),
+        ] {
+            assert_eq!((sent_by(headers, false), sent_by(headers, true)), (plain, tls), "{headers:?}");
         }
     }
 

@@ -27,6 +27,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::compression::AcceptEncoding;
+use super::origin::{self, Sender};
 use crate::auth::{Caller, NoCredential, Principal, RequestDetails};
 use crate::http::authentication::Authenticator;
 use crate::http::error::HttpError;
@@ -36,7 +37,8 @@ use crate::http::negotiation::ErrorFormat;
 use crate::http::options::HttpOptions;
 use crate::http::routing::Router;
 use crate::http::routing::{ErrorBodyWriter, Route, RouteMatch};
-use crate::http::server::connection::current_peer;
+use crate::http::server::connection::{current_peer, is_encrypted};
+use crate::http::session_cookie;
 
 /// The longest request id that a client may choose: several times a UUID or a W3C trace id.
 pub(crate) const LONGEST_REQUEST_ID: usize = 128;
@@ -213,7 +215,7 @@ impl RequestContext {
     /// Opens the context of a request.
     pub fn open(request: &Request, state: &Arc<SharedState>) -> Arc<Self> {
         let (mut id, mut asked, mut encodings) = (None, ErrorFormat::default(), AcceptEncoding::default());
-        let mut authorization = None;
+        let (mut authorization, mut has_cookies) = (None, false);
         // All headers in one walk: a look-up by name for each takes longer than walking the few that most requests have
         // (ADR 0036).
         for (name, value) in request.headers() {
@@ -226,6 +228,8 @@ impl RequestContext {
             } else if name == header::AUTHORIZATION {
                 // Of two, nobody can tell which is meant.
                 authorization = Some(if authorization.is_none() { value } else { &SEVERAL });
+            } else if name == header::COOKIE {
+                has_cookies = true;
             }
         }
         let found = state.routes.find(request.uri().path());
@@ -234,7 +238,11 @@ impl RequestContext {
             failures: format.map(|format| ((format.media_type)(request.headers()), format.body)),
             id: RequestId::of(id),
             began: Instant::now(),
-            principal: state.authenticator.principal(authorization),
+            // Who sends a token means it, whatever cookies the browser has added.
+            principal: match authorization {
+                None if has_cookies => principal_of_cookies(request, state),
+                _ => state.authenticator.principal(authorization),
+            },
             client: current_peer().map(|peer| match &*state.options.trusted_proxies {
                 [] => peer.ip().to_canonical(),
                 trusted => forwarded_client(peer.ip().to_canonical(), request.headers(), trusted),
@@ -311,6 +319,18 @@ impl RequestContext {
     pub fn note_body_awaited(&self, awaited: bool) {
         self.body_is_awaited.store(awaited, Relaxed);
     }
+}
+
+/// Who sends a request with cookies. That of a session counts only if the request is of a page of this server: of a
+/// command and of a WebSocket the browser has to say so, while somebody may open an address by hand.
+fn principal_of_cookies(request: &Request, state: &SharedState) -> Principal {
+    let (headers, is_encrypted) = (request.headers(), is_encrypted());
+    let counts = || match origin::sender(request.uri(), headers, is_encrypted) {
+        Sender::OwnPage => true,
+        Sender::NotSaid => request.method().is_safe() && !headers.contains_key(header::UPGRADE),
+        Sender::OtherPage => false,
+    };
+    state.authenticator.principal_of_cookie(session_cookie::find(headers, is_encrypted), counts)
 }
 
 #[cfg(test)]

@@ -204,7 +204,10 @@ fn refusal(context: &RequestContext, request: &Request) -> Option<HttpError> {
         ));
     }
     // Before the body is read: nobody may have the server read one.
-    let is_let_in = || request.method().is_safe() && context.matched().is_some_and(|route| route.wants.is_public);
+    let is_let_in = || {
+        let wants = context.matched().map(|route| &route.wants);
+        wants.is_some_and(|wants| wants.takes_credentials || wants.is_public && request.method().is_safe())
+    };
     let missing = context.principal.missing().filter(|_| !is_let_in());
     missing.map(|why| context.state.authenticator.refusal(why, context.client))
 }

@@ -827,6 +827,7 @@ mod tests {
             pace: ConnectionState::new(UnsentBytes::at_most(MAX_UNSENT_BYTES)),
             only: None,
             is_encrypted: true,
+            authenticated: Arc::default(),
         };
         let service = with_middleware(routes, &HttpOptions::default(), Authenticator::default());
         let end = End { asked: shutdown, enforced: CancellationToken::new() };

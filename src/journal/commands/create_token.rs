@@ -1,12 +1,12 @@
-//! An administrator creates a token. Its text is made before and never gets here: the command has only its hash.
+//! An administrator creates a token, or whoever has the database creates a sign-in code. Its text is made before and never gets here: the command has only its hash.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Command, Lane};
-use crate::auth::{Joins, LastUsed, Role, SpentPoints, Token, TokenHash, TokenId, TokenScope};
+use crate::auth::{Joins, LastUsed, Role, SpentPoints, Token, TokenHash, TokenId, TokenKind, TokenScope};
 use crate::cluster::{EventKind, Snapshot};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::journal::batch::Batch;
 
 /// Creates a token.
@@ -16,6 +16,8 @@ pub struct CreateToken {
     pub id: TokenId,
     /// The hash of its text.
     pub hash: TokenHash,
+    /// Where its text counts.
+    pub kind: TokenKind,
     /// What its holder may do.
     pub role: Role,
     /// Its name.
@@ -40,15 +42,25 @@ impl Command for CreateToken {
     }
 
     fn decide(&self, batch: &mut Batch<'_>) -> Result<Self::Reply> {
-        let Self { id, hash, role, name, scope, max_uses, lifetime } = self;
+        let Self { id, hash, kind, role, name, scope, max_uses, lifetime } = self;
+        let what = match kind {
+            TokenKind::Bearer | TokenKind::Session => "Token",
+            // A code is removed after its end. Were it the first token, the server would ask for tokens while nobody
+            // has one, and be open again later.
+            TokenKind::SignInCode if !batch.has_tokens() => return Err(Error::NothingToSignInTo),
+            TokenKind::SignInCode => "Sign-in code",
+        };
         let token = Token {
             id: id.clone(),
             hash: *hash,
+            kind: *kind,
             role: *role,
             name: name.clone(),
             scope: scope.clone(),
             joins: max_uses.map(|max| Joins { max, so_far: 0 }),
-            created_by: batch.caller().principal().token().map(|token| token.id.clone()),
+            parent: None,
+            // Of a session, which is removed after its end, the token that it was begun with.
+            created_by: batch.caller().principal().token().map(|token| token.lasting_id().clone()),
             created_at: batch.at,
             expires_at: lifetime.map(|lifetime| batch.at + lifetime),
             revoked_at: None,
@@ -56,7 +68,7 @@ impl Command for CreateToken {
             spent: SpentPoints::default(),
             revision: batch.revision,
         };
-        batch.record_event_of_token(EventKind::TokenCreated, format!("Token {id} ({name}) was created: {role}"));
+        batch.record_event_of_token(EventKind::TokenCreated, format!("{what} {id} ({name}) was created: {role}"));
         Ok(batch.put_token(token))
     }
 }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use super::register::WIDE_ROW;
 use super::{Command, Lane};
 use crate::auth::{
-    Denied, Joins, LastUsed, NoCredential, Role, SpentPoints, Token, TokenHash, TokenId, TokenScope, TokenState,
+    Denied, Joins, LastUsed, NoCredential, Role, SpentPoints, Token, TokenHash, TokenId, TokenKind, TokenScope,
+    TokenState,
 };
 use crate::cluster::{Actor, EventKind, Snapshot, Worker, WorkerId};
 use crate::error::{Error, Result};
@@ -34,7 +35,7 @@ impl Join {
             && known.worker_id() == Some(self.worker_id.as_str())
             && known.created_by.as_ref() == Some(&join.id)
             && known.hash.is_same(&self.token_hash);
-        match known.state(batch.at) {
+        match known.state(batch.at, |id| batch.find_token(id)) {
             TokenState::Live if is_same => Ok(Some(known.clone())),
             TokenState::Expired | TokenState::Revoked if is_same => {
                 Err(Error::JoinedTokenEnded(self.worker_id.to_string()))
@@ -103,10 +104,12 @@ impl Command for Join {
         Ok(batch.put_token(Token {
             id: token_id.clone(),
             hash: *token_hash,
+            kind: TokenKind::Bearer,
             role: Role::Worker,
             name: id.shared(),
             scope: TokenScope::Worker(id.shared()),
             joins: None,
+            parent: None,
             created_by: Some(join.id.clone()),
             created_at: batch.at,
             expires_at: None,

@@ -10,11 +10,13 @@
 
 mod announce_offline;
 mod clamp_future_times;
+mod close_session;
 mod create_token;
 mod deregister;
 mod heartbeat;
 mod idempotent;
 mod join;
+mod open_session;
 mod precondition;
 mod prune_tokens;
 mod prune_tombstones;
@@ -27,6 +29,7 @@ mod set_scheduling_policy;
 
 pub use announce_offline::AnnounceOffline;
 pub use clamp_future_times::ClampFutureTimes;
+pub use close_session::CloseSession;
 pub use create_token::CreateToken;
 pub use deregister::Deregister;
 pub use heartbeat::{
@@ -34,6 +37,7 @@ pub use heartbeat::{
 };
 pub use idempotent::{IdempotentCommand, IdempotentOutcome, RenderResponse};
 pub use join::Join;
+pub use open_session::{MAX_SESSIONS, OpenSession, SESSION_LIFETIME};
 pub use precondition::{ExpectedRevision, ExpectedState, Precondition};
 pub use prune_tokens::PruneTokens;
 pub use prune_tombstones::PruneTombstones;
@@ -147,7 +151,7 @@ mod tests {
     use chrono::TimeDelta;
 
     use super::*;
-    use crate::auth::{Caller, GeneratedToken, Principal, Role, TokenId, TokenScope};
+    use crate::auth::{Caller, GeneratedToken, Principal, Role, TokenId, TokenKind, TokenScope};
     use crate::clock::{Clock, Timestamp};
     use crate::cluster::{Actor, Identity, Vm, VmStatus, WorkerId};
     use crate::journal::liveness_signs::{LivenessSigns, NotedSign};
@@ -156,16 +160,25 @@ mod tests {
     struct TestCluster {
         snapshot: Snapshot,
         at: Timestamp,
-        caller: Caller,
     }
 
     impl TestCluster {
         /// What is written for a command, which is no more than it counts as.
         fn carry_out<C: Command>(&mut self, command: &C) -> usize {
+            self.carry_out_for(command, &Caller::server())
+        }
+
+        /// The same for the holder of a token.
+        fn carry_out_of<C: Command>(&mut self, command: &C, token: &str) -> usize {
+            let holder = self.snapshot.token(token).unwrap().clone();
+            self.carry_out_for(command, &Caller::new(Principal::Holder(holder)))
+        }
+
+        fn carry_out_for<C: Command>(&mut self, command: &C, caller: &Caller) -> usize {
             let (before, revision) = (self.snapshot.clone(), self.snapshot.revision + 1);
             self.at += TimeDelta::seconds(61);
             let mut batch = Batch::on(&before, revision, self.at, 0, BTreeMap::new());
-            batch.set_caller(&self.caller);
+            batch.set_caller(caller);
             assert!(command.decide(&mut batch).is_ok());
             let (changes, events) = batch.into_changes();
             let (mut rows, purged) =
@@ -230,11 +243,7 @@ mod tests {
 
     #[test]
     fn commands_count_all_that_they_write() {
-        let mut cluster = TestCluster {
-            snapshot: Snapshot::empty("test".into()),
-            at: Timestamp::UNIX_EPOCH,
-            caller: Caller::server(),
-        };
+        let mut cluster = TestCluster { snapshot: Snapshot::empty("test".into()), at: Timestamp::UNIX_EPOCH };
         let offline_after = Duration::from_secs(60);
         let silence = AnnounceOffline {
             candidates: vec![WorkerId::parse("w1").unwrap()],
@@ -273,10 +282,11 @@ mod tests {
         assert_eq!(cluster.carry_out(&register("b")), 5, "it is back, and its VM went with its host");
         cluster.carry_out(&heartbeat(2, &["x", "y", "z"]));
         assert_eq!(cluster.carry_out(&removal), 9);
-        let GeneratedToken { id, hash, .. } = GeneratedToken::new(Role::Viewer);
+        let GeneratedToken { id, hash, .. } = GeneratedToken::new(TokenKind::Bearer, Role::Viewer);
         let (name, scope) = ("somebody".into(), TokenScope::Nobody);
         let revocation = RevokeToken { id: id.to_string() };
-        let creation = CreateToken { id, hash, role: Role::Viewer, name, scope, max_uses: None, lifetime: None };
+        let (kind, role) = (TokenKind::Bearer, Role::Viewer);
+        let creation = CreateToken { id, hash, kind, role, name, scope, max_uses: None, lifetime: None };
         assert_eq!(cluster.carry_out(&creation), 2);
         let used =
             RecordTokenUses { uses: vec![(revocation.id.clone(), cluster.at), ("nobody".to_owned(), cluster.at)] };
@@ -286,7 +296,7 @@ mod tests {
         assert_eq!(cluster.carry_out(&revocation), 0, "it is revoked already");
         let pruning = PruneTokens { candidates: vec![TokenId::parse(&revocation.id).unwrap()] };
         assert_eq!(cluster.carry_out(&pruning), 0, "it is the last one");
-        let GeneratedToken { id, hash, .. } = GeneratedToken::new(Role::Viewer);
+        let GeneratedToken { id, hash, .. } = GeneratedToken::new(TokenKind::Bearer, Role::Viewer);
         cluster.carry_out(&CreateToken { id, hash, ..creation });
         assert_eq!(cluster.carry_out(&pruning), 1);
         assert_eq!(cluster.carry_out(&pruning), 0, "it is gone already");
@@ -295,18 +305,44 @@ mod tests {
         cluster.carry_out(&register("c"));
         let named = || TokenScope::Worker("w1".into());
         let create = |cluster: &mut TestCluster, role, scope, max_uses| {
-            let GeneratedToken { id, hash, .. } = GeneratedToken::new(role);
-            let command = CreateToken { id: id.clone(), hash, role, name: "x".into(), scope, max_uses, lifetime: None };
+            let GeneratedToken { id, hash, .. } = GeneratedToken::new(kind, role);
+            let name = "x".into();
+            let command = CreateToken { id: id.clone(), hash, kind, role, name, scope, max_uses, lifetime: None };
             cluster.carry_out(&command);
             id
         };
         let join = create(&mut cluster, Role::Join, named(), Some(1));
         create(&mut cluster, Role::Worker, named(), None);
         create(&mut cluster, Role::Worker, named(), None);
-        cluster.caller = Caller::new(Principal::Holder(cluster.snapshot.token(join.as_str()).unwrap().clone()));
-        let GeneratedToken { id, hash, .. } = GeneratedToken::new(Role::Worker);
+        let GeneratedToken { id, hash, .. } = GeneratedToken::new(TokenKind::Bearer, Role::Worker);
         let joining = Join { worker_id: WorkerId::parse("w1").unwrap(), token_id: id, token_hash: hash };
-        assert_eq!(cluster.carry_out(&joining), 8, "four tokens, three events, and the worker");
-        assert_eq!(cluster.carry_out(&joining), 0, "it has joined already");
+        assert_eq!(cluster.carry_out_of(&joining, join.as_str()), 8, "four tokens, three events, and the worker");
+        assert_eq!(cluster.carry_out_of(&joining, join.as_str()), 0, "it has joined already");
+    }
+
+    #[test]
+    fn commands_about_sessions_count_all_that_they_write() {
+        let mut cluster = TestCluster { snapshot: Snapshot::empty("test".into()), at: Timestamp::UNIX_EPOCH };
+        let made = |kind| {
+            let GeneratedToken { id, hash, .. } = GeneratedToken::new(kind, Role::Viewer);
+            let (name, scope) = ("somebody".into(), TokenScope::Nobody);
+            CreateToken { id, hash, kind, role: Role::Viewer, name, scope, max_uses: None, lifetime: None }
+        };
+        let (token, code) = (made(TokenKind::Bearer), made(TokenKind::SignInCode));
+        cluster.carry_out(&token);
+        cluster.carry_out(&code);
+        let session = || {
+            let GeneratedToken { id, hash, .. } = GeneratedToken::new(TokenKind::Session, Role::Viewer);
+            OpenSession { id, hash }
+        };
+        let of_code = session();
+        assert_eq!(cluster.carry_out_of(&of_code, code.id.as_str()), 3, "the code is used up");
+        for _ in 0..MAX_SESSIONS {
+            assert_eq!(cluster.carry_out_of(&session(), token.id.as_str()), 2);
+        }
+        assert_eq!(cluster.carry_out_of(&session(), token.id.as_str()), 3, "the oldest has ended");
+        assert_eq!(cluster.carry_out_of(&CloseSession, of_code.id.as_str()), 2);
+        let candidates = vec![of_code.id, code.id, token.id, session().id];
+        assert_eq!(cluster.carry_out(&PruneTokens { candidates }), 2, "neither other tokens nor what is not there");
     }
 }

@@ -9,8 +9,8 @@ use crate::cluster::Snapshot;
 use crate::error::Result;
 use crate::journal::batch::Batch;
 
-/// Removes tokens, as far as they have ended, no worker belongs to them, and one is left: that there is one, even if it has
-/// ended, is why the server asks for tokens.
+/// Removes tokens, as far as they have ended, no worker belongs to them, and one is left that is neither a session nor a
+/// sign-in code: that there is one, even if it has ended, is why the server asks for tokens.
 #[derive(Clone, Debug)]
 pub struct PruneTokens {
     /// Their public ids.
@@ -29,10 +29,16 @@ impl Command for PruneTokens {
     }
 
     fn decide(&self, batch: &mut Batch<'_>) -> Result<Self::Reply> {
+        let mut left = batch.lasting_token_count();
         for id in &self.candidates {
             let Some(known) = batch.find_token(id.as_str()) else { continue };
-            let has_ended = known.ended_at(batch.at).is_some();
-            if has_ended && batch.count_owned_by(id) == 0 && batch.token_count() > 1 {
+            if known.ended_at(batch.at, |id| batch.find_token(id)).is_none() {
+                continue;
+            }
+            if known.kind.is_short_lived() {
+                batch.prune_token(id);
+            } else if left > 1 && batch.count_owned_by(id) == 0 {
+                left -= 1;
                 batch.prune_token(id);
             }
         }

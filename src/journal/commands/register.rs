@@ -159,5 +159,7 @@ fn owner_of(batch: &Batch<'_>, id: &str) -> Result<Option<TokenId>> {
 }
 
 fn is_live(batch: &Batch<'_>, token: &TokenId) -> bool {
-    batch.find_token(token.as_str()).is_some_and(|token| token.state(batch.at) == TokenState::Live)
+    batch
+        .find_token(token.as_str())
+        .is_some_and(|token| token.state(batch.at, |id| batch.find_token(id)) == TokenState::Live)
 }

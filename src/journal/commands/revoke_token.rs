@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Command, Lane};
-use crate::auth::Token;
+use crate::auth::{Token, TokenKind};
 use crate::cluster::{EventKind, Snapshot};
 use crate::error::{Error, Result};
 use crate::journal::batch::Batch;
@@ -32,7 +32,12 @@ impl Command for RevokeToken {
             return Ok(known);
         }
         let (id, name) = (&known.id, &known.name);
-        batch.record_event_of_token(EventKind::TokenRevoked, format!("Token {id} ({name}) was revoked"));
-        Ok(batch.put_token(known.revoked(batch.at, batch.revision)))
+        let what = match known.kind {
+            TokenKind::Bearer => "Token",
+            TokenKind::Session => "Session",
+            TokenKind::SignInCode => "Sign-in code",
+        };
+        batch.record_event_of_token(EventKind::TokenRevoked, format!("{what} {id} ({name}) was revoked"));
+        Ok(batch.revoke_token(&known))
     }
 }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::cluster_row::PrunedThrough;
-use crate::auth::{Joins, LastUsed, Role, SpentPoints, Token, TokenHash, TokenId, TokenScope};
+use crate::auth::{Joins, LastUsed, Role, SpentPoints, Token, TokenHash, TokenId, TokenKind, TokenScope};
 use crate::clock::{Timestamp, with_milliseconds};
 use crate::cluster::{
     Audit, Boot, Boots, Changes, Cursor, Drain, Epoch, Epochs, Event, Identity, InvalidId, Life, SchedulingPolicy,
@@ -223,7 +223,7 @@ fn read_worker(row: worker::Model, id: WorkerId, vms: WorkerVms) -> Result<Worke
 }
 
 fn read_token(row: token::Model) -> Result<Token, BadRow> {
-    let token::Model { id, hash, role, name, worker_id, max_workers, created_by, created_at, expires_at, .. } = row;
+    let token::Model { id, hash, kind, role, name, worker_id, max_workers, created_by, created_at, .. } = row;
     let unreadable = || BadRow::Token(id.clone());
     let role: Role = role.parse().map_err(|_| unreadable())?;
     let scope = match (worker_id, max_workers) {
@@ -239,13 +239,16 @@ fn read_token(row: token::Model) -> Result<Token, BadRow> {
     Ok(Token {
         id: TokenId::parse(&id).ok_or_else(unreadable)?,
         hash: TokenHash::from_hex(&hash).ok_or_else(unreadable)?,
+        kind: kind.parse::<TokenKind>().map_err(|_| unreadable())?,
         role,
         name: name.into(),
         scope,
         joins,
+        // One whose parent cannot be read must not outlive it.
+        parent: row.parent.map(|parent| TokenId::parse(&parent).ok_or_else(unreadable)).transpose()?,
         created_by: created_by.as_deref().and_then(TokenId::parse),
         created_at,
-        expires_at,
+        expires_at: row.expires_at,
         revoked_at: row.revoked_at,
         last_used: LastUsed::stored(row.last_used_at),
         spent: SpentPoints::default(),
@@ -255,25 +258,13 @@ fn read_token(row: token::Model) -> Result<Token, BadRow> {
 
 /// What is stored of a token.
 pub fn token_row(token: &Token) -> Value {
-    let Token {
-        id,
-        hash,
-        role,
-        name,
-        scope: _,
-        joins,
-        created_by,
-        created_at,
-        expires_at,
-        revoked_at,
-        last_used,
-        spent: _,
-        revision,
-    } = token;
+    let Token { id, hash, kind, role, name, scope: _, joins, parent, created_by, created_at, expires_at, .. } = token;
+    let Token { revoked_at, last_used, revision, .. } = token;
     json!({
-        "id": id.as_str(), "hash": hash.to_string(), "role": role.as_str(), "name": name,
+        "id": id.as_str(), "hash": hash.to_string(), "kind": kind.as_str(), "role": role.as_str(), "name": name,
         "worker_id": token.worker_id(), "max_workers": token.max_workers(),
         "max_uses": joins.map(|joins| joins.max), "uses": joins.map(|joins| joins.so_far),
+        "parent": parent.as_ref().map(TokenId::as_str),
         "created_by": created_by.as_ref().map(TokenId::as_str), "created_at": with_milliseconds(*created_at),
         "expires_at": expires_at.map(with_milliseconds), "revoked_at": revoked_at.map(with_milliseconds),
         "last_used_at": last_used.at().map(with_milliseconds),

@@ -30,6 +30,12 @@ pub(super) fn not_stored() -> Header {
     header(any_text(), "It must not be stored.", json!("no-store"))
 }
 
+/// The header that sets or clears the cookie of a session.
+pub(super) fn session_cookie() -> Header {
+    let cookie = "aetherium=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict";
+    header(any_text(), "The cookie `aetherium`; over TLS, `__Host-aetherium`, which is `Secure`.", json!(cookie))
+}
+
 /// A body with an example.
 pub(super) fn content(schema: impl Into<RefOr<Schema>>, example: Value) -> Content {
     ContentBuilder::new().schema(Some(schema.into())).example(Some(example)).build()
@@ -61,8 +67,11 @@ impl Headers for ResponseBuilder {
         );
         let cached =
             header(any_text(), "It may be kept, if it is asked each time whether it still holds.", json!("no-cache"));
-        let varies =
-            header(any_text(), "What the answer depends on beside its address.", json!("accept, accept-encoding"));
+        let varies = header(
+            any_text(),
+            "What the answer depends on beside its address.",
+            json!("accept, accept-encoding, authorization, cookie"),
+        );
         self.header("x-revision", revision)
             .tagged(
                 "Changes whenever the body does. Pass it back in `if-none-match`.",

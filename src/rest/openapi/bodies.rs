@@ -21,6 +21,7 @@ use crate::resolvers::join::JoinInput;
 use crate::resolvers::tokens::{MAX_USES, MAX_WORKERS};
 use crate::resolvers::worker_input::{HeartbeatInput, MAX_REPORTED_VMS, RegistrationInput, VmDeltaInput, VmInput};
 use crate::rest::heartbeats::MAX_HEARTBEATS;
+use crate::rest::sessions::SignInBody;
 use crate::rest::tokens::TokenBody;
 use crate::rest::workers::PolicyBody;
 
@@ -106,11 +107,17 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
     });
     token.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
     let token = (name_of_token, token);
+    let (name_of_sign_in, mut sign_in) = body!("SignIn" = SignInBody, "What a session is opened with: one of the two." {
+        token: optional any_text(), "A token, other than one of the role `worker`.";
+        code: optional any_text(), "The code of a sign-in link: what follows `#code=`.";
+    });
+    sign_in.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
+    let sign_in = (name_of_sign_in, sign_in);
     // Unknown keys are refused in commands, and ignored in what workers send.
     reason.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
     let reason = (name, object_or_null(reason));
     let heartbeats = ("Heartbeats", heartbeats());
-    let bodies = [registration, heartbeat, workers_heartbeat, heartbeats, changes, vm, reason, token, join];
+    let bodies = [registration, heartbeat, workers_heartbeat, heartbeats, changes, vm, reason, token, join, sign_in];
     bodies.into_iter().map(|(name, body)| (name, body.into())).collect()
 }
 

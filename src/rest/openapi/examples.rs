@@ -218,6 +218,7 @@ fn token() -> Value {
     json!({
         "id": "4fT9sQ2mXw0a",
         "name": "alice",
+        "kind": "bearer",
         "role": "operator",
         "state": "live",
         "created_at": "2025-11-02T12:30:45Z",
@@ -226,6 +227,29 @@ fn token() -> Value {
         "last_used_at": "2025-11-02T12:30:45Z",
         "revision": 813,
     })
+}
+
+pub(super) fn session() -> Value {
+    let session = json!({
+        "id": "Zt5Hq8mB1cYk",
+        "name": "alice",
+        "kind": "session",
+        "role": "operator",
+        "state": "live",
+        "parent": "4fT9sQ2mXw0a",
+        "created_by": "4fT9sQ2mXw0a",
+        "created_at": "2025-11-02T12:30:45Z",
+        "expires_at": "2025-11-03T00:30:45Z",
+        "revoked_at": null,
+        "last_used_at": "2025-11-02T12:30:45Z",
+        "revision": 815,
+    });
+    json!({"asks_for_tokens": true, "token": session})
+}
+
+pub(super) fn sign_in() -> Value {
+    // Not a code: no one is written down anywhere, and its checksum is wrong.
+    json!({"code": "aec_QxV3u7Lr2NpW0000000000000000000000000000000000000000000XXXXXX"})
 }
 
 pub(super) fn tokens() -> Value {

@@ -20,7 +20,7 @@ use axum::response::IntoResponse;
 use utoipa::openapi::info::{Contact, Info, License};
 use utoipa::openapi::path::ParameterIn;
 use utoipa::openapi::schema::{SchemaType, Type};
-use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::tag::{Tag, TagBuilder};
 use utoipa::openapi::{Components, OpenApi, OpenApiBuilder, RefOr, Schema, Server};
 
@@ -40,6 +40,10 @@ const SERVER_PATH: &str = "/api/v1";
 
 /// The name of the security scheme.
 const BEARER: &str = "token";
+
+/// The names of the cookies of sessions.
+const SESSION: &str = "session";
+const SESSION_OVER_TLS: &str = "sessionOverTls";
 
 /// Roles are no scopes of OAuth, which alone the document could name.
 const NO_SCOPES: [&str; 0] = [];
@@ -103,7 +107,12 @@ fn made() -> OpenApi {
         .paths(operations::paths())
         .components(Some(components()))
         // With a token; or without one, as long as the server has none.
-        .security(Some([SecurityRequirement::new(BEARER, NO_SCOPES), SecurityRequirement::default()]))
+        .security(Some([
+            SecurityRequirement::new(BEARER, NO_SCOPES),
+            SecurityRequirement::new(SESSION, NO_SCOPES),
+            SecurityRequirement::new(SESSION_OVER_TLS, NO_SCOPES),
+            SecurityRequirement::default(),
+        ]))
         .tags(Some(tags()))
         .build()
 }
@@ -119,6 +128,13 @@ fn components() -> Components {
     let mut bearer = Http::new(HttpAuthScheme::Bearer);
     bearer.description = Some("A token of `POST /tokens`, or of `aetherium token create`.".to_owned());
     components.add_security_scheme(BEARER, SecurityScheme::Http(bearer));
+    let cookie = |name, description: &str| {
+        SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::with_description(name, description)))
+    };
+    let plain =
+        "The session of a browser, which signed in by `POST /session`. It counts for the server's own pages only.";
+    components.add_security_scheme(SESSION, cookie("aetherium", plain));
+    components.add_security_scheme(SESSION_OVER_TLS, cookie("__Host-aetherium", "The same over TLS."));
     components
 }
 

@@ -14,7 +14,7 @@ use super::schema::{
     any_text, described, exact, flag, list, map, measure, named, object, one_of, or_null, whole, whole_of,
     with_keyword, with_optional,
 };
-use crate::auth::{Role, TokenState};
+use crate::auth::{Role, TokenKind, TokenState};
 use crate::cluster::fields::{
     cluster_stats_fields, drain_fields, event_fields, heartbeat_reply_fields, registered_fields, token_fields,
     vm_fields, worker_distribution_fields, worker_fields,
@@ -116,6 +116,15 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
         whole_object::<json_objects::RegisterWorkerPayload>(),
         whole_object::<json_objects::RecordHeartbeatPayload>(),
         whole_object::<json_objects::Token>(),
+        (
+            "TokenKind",
+            words(
+                &TokenKind::ALL,
+                TokenKind::as_str,
+                "Where the secret of a token counts: `bearer`, in `Authorization` of each request; `session`, in the cookie of the browser that signed in; `sign_in_code`, part of a sign-in link, to open one session and for nothing else.",
+            ),
+        ),
+        ("Session", session()),
         (
             "TokenRole",
             words(
@@ -263,6 +272,25 @@ fn token_list() -> Object {
         [
             ("tokens", described(list(named("Token")), "The tokens, sorted by id: those that ended, too.")),
             ("total", described(count(), "How many there are.")),
+        ],
+    )
+}
+
+fn session() -> Object {
+    object(
+        "Who asks, as the server knows it.",
+        [
+            (
+                "asks_for_tokens",
+                described(flag(), "Whether the server asks for tokens. If not, whoever reaches it may do everything."),
+            ),
+            (
+                "token",
+                described(
+                    or_null(named("Token")),
+                    "The session or the token of who asks. `null` if nobody is known, or the server asks for none.",
+                ),
+            ),
         ],
     )
 }

@@ -11,7 +11,7 @@ use utoipa::openapi::schema::{Object, Type};
 use utoipa::openapi::security::SecurityRequirement;
 use utoipa::openapi::{Required, ResponseBuilder};
 
-use super::answers::{Headers, JSON, content, failure, json_of, not_modified, not_stored, nothing};
+use super::answers::{Headers, JSON, content, failure, json_of, not_modified, not_stored, nothing, session_cookie};
 use super::schema::{any_text, described, named};
 use super::{examples, parameters};
 use crate::http::{EVENT_STREAM, NDJSON};
@@ -34,6 +34,9 @@ pub(super) fn paths() -> Paths {
     worker.delete = Some(deregister_worker());
     let mut tokens = get(list_tokens());
     tokens.post = Some(create_token());
+    let mut session = get(show_session());
+    session.post = Some(open_session());
+    session.delete = Some(close_session().build());
     PathsBuilder::new()
         .path("/workers", get(list_workers()))
         .path("/workers/{id}", worker)
@@ -50,6 +53,7 @@ pub(super) fn paths() -> Paths {
         .path("/heartbeats", post(record_heartbeats()))
         .path("/tokens", tokens)
         .path("/tokens/{id}", PathItem::new(HttpMethod::Delete, revoke_token()))
+        .path("/session", session)
         .path("/health", get(health()))
         .path("/openapi.json", get(openapi()))
         .build()
@@ -365,6 +369,52 @@ fn revoke_token() -> OperationBuilder {
         .fails([404])
 }
 
+/// What needs no token.
+fn for_everybody() -> Option<[SecurityRequirement; 1]> {
+    Some([SecurityRequirement::default()])
+}
+
+fn show_session() -> OperationBuilder {
+    let session = json_of("Who asks.", "Session", examples::session()).header("cache-control", not_stored());
+    operation("showSession", TOKENS, "Show who asks")
+        .description(Some(
+            "Which session or token the request came with, with its role and its end; or that it came with none, which is \
+             no error here. With one that is not accepted, or not any more, it is 401.",
+        ))
+        .response("200", session)
+        .fails([400, 401, 408, 421, 431, 500, 503])
+}
+
+fn open_session() -> Operation {
+    let session = json_of("The session is open.", "Session", examples::session());
+    let session = session.header("cache-control", not_stored()).header("set-cookie", session_cookie());
+    operation("openSession", TOKENS, "Sign in")
+        .description(Some(
+            "For browsers: opens a session with a token, or with the code of a sign-in link, which counts once. The secret of \
+             the session is in the cookie and nowhere else. The session ends after 12 hours, or with its token. A token of \
+             the role `worker` opens none. Only the server's own pages may ask for it.",
+        ))
+        .securities(for_everybody())
+        .request_body(Some(sent("The token or the code.", "SignIn", examples::sign_in())))
+        .response("201", session)
+        .fails(CHANGE)
+        .fails([409])
+        .build()
+}
+
+fn close_session() -> OperationBuilder {
+    let closed = nothing("The session is closed, or there was none.");
+    operation("closeSession", TOKENS, "Sign out")
+        .description(Some(
+            "Closes the session whose cookie the request has, and has the browser forget the cookie. Streams and sockets that \
+             were begun with it end. It is no error if there is no session. A request with a token is refused, since that \
+             is not closed by it.",
+        ))
+        .response("204", closed.header("cache-control", not_stored()).header("set-cookie", session_cookie()))
+        .fails(QUESTION)
+        .fails([409])
+}
+
 fn health() -> OperationBuilder {
     let degraded = json_of(
         "A part of the server that is needed does not work: the journal, or what `require` names.",
@@ -377,7 +427,7 @@ fn health() -> OperationBuilder {
              commands are refused: that is 200 and `degraded`, so that a load balancer keeps the servers that can answer. \
              One that sends commands to some of them asks with `require=commits`.",
         ))
-        .securities(Some([SecurityRequirement::default()]))
+        .securities(for_everybody())
         .parameter(parameters::require())
         .response("200", json_of("Questions are answered; `status` says whether all is well.", "Health", examples::health(true)))
         .response("503", degraded)
@@ -389,7 +439,7 @@ fn openapi() -> OperationBuilder {
     let example = json!({"openapi": "3.1.0", "info": {"title": "Aetherium", "version": "0.1.0"}, "paths": {}});
     operation("showOpenapi", SERVER, "Show this document")
         .description(Some("This document, for tools."))
-        .securities(Some([SecurityRequirement::default()]))
+        .securities(for_everybody())
         .response("200", nothing("The document.").content(JSON, content(document, example)))
         .fails([400, 421, 431, 500, 503])
 }

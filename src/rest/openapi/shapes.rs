@@ -40,6 +40,7 @@ shapes! {
     SchedulingPolicy = named("SchedulingPolicy");
     VmStatus = named("VmStatus");
     EventKind = named("EventKind");
+    TokenKind = named("TokenKind");
     TokenRole = named("TokenRole");
     TokenState = named("TokenState");
     DateTime = formatted("date-time");

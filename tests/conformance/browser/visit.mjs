@@ -31,7 +31,7 @@ export class Browser {
         '--no-sandbox',
         '--disable-gpu',
         // There is no other host: not for the pages, nor for what Chromium asks on its own account.
-        '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1',
+        '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost',
       ],
       // Slow machines are slow to start it, too.
       timeout: PATIENCE_WITH_PAGES,
@@ -72,7 +72,9 @@ export class Visit {
       if (['error', 'warn'].includes(message.type())) complain(`${message.type()}: ${message.text()}`);
     });
     page.on('pageerror', (error) => complain(`exception: ${error.message}`));
-    page.on('requestfailed', (request) => complain(`failed: ${request.url()} ${request.failure()?.errorText}`));
+    // Chromium calls an answer without content aborted, although the page has it.
+    const isWithoutContent = (request) => request.response()?.status() === 204;
+    page.on('requestfailed', (request) => isWithoutContent(request) || complain(`failed: ${request.url()} ${request.failure()?.errorText}`));
     const isForTheServer = (url) => ['blob:', 'data:'].includes(new URL(url).protocol) || new URL(url).host === host;
     const look = (url) => isForTheServer(url) || complain(`another host: ${url}`);
     page.on('request', (request) => look(request.url()));

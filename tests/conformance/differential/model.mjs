@@ -500,6 +500,7 @@ const RESOLVERS = {
     health: (data) => data.health,
     // The server has none, or it would ask for one.
     tokens: () => [],
+    session: () => ({ asksForTokens: false, token: null }),
     vmDistribution: (data) => data.vmDistribution,
     events,
   },

@@ -1,7 +1,7 @@
 // One run of the server's binary, with a database of its own and a fleet in it.
 
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -61,6 +61,13 @@ export class Server {
 
   get websocket() {
     return `ws://${this.address}/graphql`;
+  }
+
+  /** What `aetherium token` prints, on the database of this server. */
+  token(...given) {
+    const database = ['--database-url', `sqlite://${this.#folder}/aetherium.db`];
+    const env = { PATH: process.env.PATH, TMPDIR: this.#folder };
+    return execFileSync(BINARY, ['token', ...given, ...database], { env, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
   }
 
   /** Asks it to end, which it does in order and without having logged an error. */

@@ -79,7 +79,7 @@ const operation = ({ request }) => `${request.method} /${request.url.path.join('
 const isKept = ({ request }) => request.method !== 'DELETE';
 
 /** Whether it can only succeed on a server that has tokens: the first one is made on the database. */
-const needsTokens = (item) => /^(POST|DELETE) \/tokens|\/join$/.test(operation(item));
+const needsTokens = (item) => /^(POST|DELETE) \/tokens|^POST \/session|\/join$/.test(operation(item));
 
 /** Every operation with its statuses that are no failures. */
 function* operations({ paths }) {

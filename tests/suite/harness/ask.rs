@@ -7,7 +7,7 @@ use std::pin::Pin;
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::header::AUTHORIZATION;
+use axum::http::header::{AUTHORIZATION, COOKIE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use http_body_util::BodyExt;
@@ -23,17 +23,24 @@ pub struct Rest {
     service: Service,
     /// What each request has as `authorization`.
     authorization: Option<HeaderValue>,
+    /// What each request has as `cookie`, as one of a page of the server itself.
+    cookie: Option<HeaderValue>,
 }
 
 impl Rest {
     pub(super) fn of(service: Service) -> Self {
-        Self { service, authorization: None }
+        Self { service, authorization: None, cookie: None }
     }
 
     /// The same client with a token.
     pub fn bearer(self, token: &str) -> Self {
         let authorization = HeaderValue::from_str(&format!("Bearer {token}")).unwrap();
         Self { authorization: Some(authorization), ..self }
+    }
+
+    /// The same client as a page of the server in a browser that has this cookie.
+    pub fn cookie(self, cookie: &str) -> Self {
+        Self { cookie: Some(HeaderValue::from_str(cookie).unwrap()), ..self }
     }
 
     /// `GET`
@@ -68,6 +75,10 @@ impl Rest {
         *request.uri_mut() = path.parse().unwrap_or_else(|error| panic!("{path}: {error}"));
         if let Some(authorization) = &self.authorization {
             request.headers_mut().insert(AUTHORIZATION, authorization.clone());
+        }
+        if let Some(cookie) = &self.cookie {
+            request.headers_mut().insert(COOKIE, cookie.clone());
+            request.headers_mut().insert("sec-fetch-site", HeaderValue::from_static("same-origin"));
         }
         Ask { service: self.service.clone(), request }
     }

@@ -24,7 +24,7 @@ pub use self::ask::{Answer, Ask, Rest, Service, failure};
 pub use self::database::{Backup, EmptyDatabase, FromDatabase, TestDatabase};
 pub use self::socket::{Port, Socket, TRANSPORT_WS, in_time, listener_options};
 pub use self::stream::{HttpStream, Message};
-pub use self::token::{TestToken, gateway_token, join_token, own_token, role_token, worker_token};
+pub use self::token::{TestSession, TestToken, gateway_token, join_token, own_token, role_token, worker_token};
 pub use self::worker::{TestVm, TestWorker, vm, worker};
 
 /// The time at which every test begins: when the example worker of the contract was started.

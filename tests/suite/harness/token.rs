@@ -30,6 +30,32 @@ impl TestToken {
     }
 }
 
+/// A session of a browser.
+#[derive(Clone, Debug)]
+pub struct TestSession {
+    /// The public id.
+    pub id: String,
+    /// The text in the cookie.
+    pub text: String,
+}
+
+impl TestSession {
+    /// The session that an answer opens.
+    pub fn of(opened: &Answer) -> Self {
+        assert_eq!(opened.status, 201, "{}", opened.body);
+        let cookie = opened.header("set-cookie").expect("a cookie");
+        let (name, text) = cookie.split_once(';').unwrap().0.split_once('=').unwrap();
+        assert_eq!(name, "aetherium");
+        let id = opened.json()["token"]["id"].as_str().unwrap().to_owned();
+        Self { id, text: text.to_owned() }
+    }
+
+    /// The value of `cookie` that sends it.
+    pub fn cookie(&self) -> String {
+        format!("aetherium={}", self.text)
+    }
+}
+
 /// What a token of a role other than `worker` is created with.
 pub fn role_token(role: &str) -> TokenInput {
     TokenInput { name: format!("the {role}"), role: role.to_owned(), ..TokenInput::default() }
@@ -72,6 +98,22 @@ impl TestCluster {
         let created = self.server().resolvers().create_token(&Caller::server(), input).await;
         let TokenCreated { text, token } = created.expect("the token should be created");
         TestToken { id: token.token.id.to_string(), text: text.expose().to_owned() }
+    }
+
+    /// Opens a session with a token.
+    pub async fn session(&self, token: &TestToken) -> TestSession {
+        TestSession::of(&self.rest().post("/api/v1/session").json(json!({"token": token.text})).await)
+    }
+
+    /// Makes a sign-in code, as `aetherium token sign-in` does.
+    pub async fn sign_in_code(&self, role: &str) -> TestToken {
+        let code = self.server().resolvers().create_sign_in_code(&Caller::server(), role, "the link").await.unwrap();
+        TestToken { id: code.expose()["aec_".len()..][..12].to_owned(), text: code.expose().to_owned() }
+    }
+
+    /// A page in the browser that has a session.
+    pub fn page_of(&self, session: &TestSession) -> Rest {
+        self.rest().cookie(&session.cookie())
     }
 
     /// A client of the REST API that sends a token.
