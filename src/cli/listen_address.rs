@@ -105,7 +105,8 @@ impl Protection {
     pub fn risk(self, address: SocketAddr) -> Option<String> {
         const READ: &str =
             "nothing is encrypted, so whoever is on the way reads tokens and answers, and can use the tokens";
-        const CHANGE: &str = "there are no tokens, so whoever reaches it can change everything";
+        const CHANGE: &str = "there are no tokens (`aetherium token create --role admin --name me` makes the first), so \
+                              whoever reaches it can change everything";
         let risk = match (self.has_tls, self.has_tokens) {
             _ if is_loopback(address) => return None,
             (true, true) => return None,

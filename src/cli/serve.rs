@@ -182,7 +182,11 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken) -> anyhow::
     let bound = listen.bind()?;
     let database_shown = without_password(&database.database_url);
     if listen.needs_protection() {
-        let has_tokens = tokens_exist(&database.database_url).await?;
+        // As below: it may take its time.
+        let Some(found) = shutdown.run_until_cancelled(tokens_exist(&database.database_url)).await else {
+            return Ok(());
+        };
+        let has_tokens = found?;
         let (serve, create_token) = commands(bound.address(), &database_shown);
         let mend = Mend { serve: &serve, create_token: &create_token };
         listen.check(Protection { has_tls: tls.is_on(), has_tokens }, &mend)?;
