@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use aetherium::auth::Caller;
+use aetherium::auth::{Caller, Joins};
 use aetherium::clock::{Clock, Rfc3339};
 use aetherium::config::positive_duration;
 use aetherium::journal::OpenError;
@@ -126,7 +126,9 @@ async fn carry_out(server: &Server, action: TokenAction) -> anyhow::Result<()> {
                 let until = token.expires_at.map(|end| Rfc3339::of(end).as_str().to_owned());
                 let until = until.as_deref().unwrap_or("never");
                 let (id, role, name, state) = (&token.id, token.role, &token.name, token.state(view.now).as_str());
-                print(format_args!("{id}  {role:<8}  {state:<7}  expires {until:<24}  {name}"))?;
+                let uses =
+                    token.joins.map_or_else(String::new, |Joins { max, so_far }| format!("  used {so_far} of {max}"));
+                print(format_args!("{id}  {role:<8}  {state:<7}  expires {until:<24}  {name}{uses}"))?;
             }
         }
         TokenAction::Revoke(RevokeOptions { id, database: _ }) => {
