@@ -32,7 +32,6 @@ on_both_databases! {
 #[tokio::test]
 async fn a_fleet_has_the_token_of_a_gateway() {
     let database = TestDatabase::sqlite();
-    let server = Server::start_with(&database, &[]).await;
     let folder = tempfile::tempdir().unwrap();
     let token = async |name: &str, arguments: &[&str]| {
         let create = ["token", "create", "--name", name, "--database-url", database.url()];
