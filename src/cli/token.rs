@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use aetherium::auth::Caller;
+use aetherium::auth::{Caller, Joins};
 use aetherium::clock::{Clock, Rfc3339};
 use aetherium::config::positive_duration;
 use aetherium::journal::OpenError;
@@ -156,7 +156,9 @@ async fn carry_out(server: &Server, action: TokenAction) -> anyhow::Result<()> {
                 let (id, role, name, kind) = (&token.id, token.role, &token.name, token.kind);
                 let state = TokenView { token: token.clone(), view }.state().as_str();
                 let of = token.parent.as_ref().map(|parent| format!(" of {parent}")).unwrap_or_default();
-                print(format_args!("{id}  {kind:<12}  {role:<8}  {state:<7}  expires {until:<24}  {name}{of}"))?;
+                let uses =
+                    token.joins.map_or_else(String::new, |Joins { max, so_far }| format!("  used {so_far} of {max}"));
+                print(format_args!("{id}  {kind:<12}  {role:<8}  {state:<7}  expires {until:<24}  {name}{of}{uses}"))?;
             }
         }
         TokenAction::Revoke(RevokeOptions { id, database: _ }) => {

@@ -338,6 +338,9 @@ async fn who_is_not_let_in_says_why_in_one_sentence() {
     assert_eq!(cluster.start(&join("host-1", &file)).exit().await.code, Some(0));
     let kept = cluster.kept("agent.json");
 
+    let exit = Program::run(&["token", "list", "--database-url", cluster.database.url()]).await;
+    assert!(exit.out.lines().any(|line| line.ends_with("  hosts  used 1 of 2")), "{}", exit.out);
+
     // The folder is that of one worker, whoever asks for another.
     let is_another = "this host has joined as worker host-1, and its token speaks for no other: leave out --id host-2";
     refused(&join("host-2", &file), is_another).await;

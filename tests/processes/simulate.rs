@@ -32,7 +32,6 @@ on_both_databases! {
 #[tokio::test]
 async fn a_fleet_has_the_token_of_a_gateway() {
     let database = TestDatabase::sqlite();
-    let server = Server::start_with(&database, &[]).await;
     let folder = tempfile::tempdir().unwrap();
     let token = async |name: &str, arguments: &[&str]| {
         let create = ["token", "create", "--name", name, "--database-url", database.url()];
@@ -44,7 +43,7 @@ async fn a_fleet_has_the_token_of_a_gateway() {
     };
     let join = token("join", &["--role", "join", "--uses", "5"]).await;
     let gateway = token("gateway", &["--role", "worker", "--max-workers", "5"]).await;
-    server.asks_for_tokens().await;
+    let server = Server::start_with(&database, &[]).await;
     let fleet =
         ["simulate", "--server", &server.url, "--workers", "5", "--interval", "100ms", "--duration", "1s", "--strict"];
     let exit = Program::run(&[&fleet[..], &["--token-file", &gateway]].concat()).await;
