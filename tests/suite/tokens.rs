@@ -167,7 +167,7 @@ on_both_databases! {
         let (created, revision) = (created.json(), cluster.revision());
         let (id, secret) = (created["token"]["id"].as_str().unwrap(), created["secret"].as_str().unwrap());
         assert_eq!(created["token"], json!({
-            "id": id, "name": "root", "role": "admin", "state": "live", "created_by": admin.id,
+            "id": id, "name": "root", "kind": "bearer", "role": "admin", "state": "live", "created_by": admin.id,
             "created_at": "2025-11-02T10:02:00Z", "expires_at": null, "revoked_at": null, "last_used_at": null,
             "revision": revision,
         }));
