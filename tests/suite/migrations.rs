@@ -167,7 +167,14 @@ on_both_databases! {
         let rows = rows_of(&database, &kept).await;
         assert!(rows.iter().all(|rows| *rows > 0), "{rows:?}");
         assert_eq!(rows_of(&database, &["token"]).await, [1]);
-        database.migrate_back(steps_back_to("000005_tokens")).await.unwrap();
+        // Without its kind, a session would be taken for a token.
+        let session = "INSERT INTO token (id, hash, kind, role, name, parent, created_at, revision) \
+                       VALUES ('d', 'e', 'session', 'viewer', 'c', 'a', '2025-11-02T10:00:00.000+00:00', 1)";
+        database.readers().execute_unprepared(session).await.unwrap();
+        assert_eq!(rows_of(&database, &["token"]).await, [2]);
+        database.migrate_back(steps_back_to("000007_sessions")).await.unwrap();
+        assert_eq!(rows_of(&database, &["token"]).await, [1]);
+        database.migrate_back(steps_back_to("000005_tokens") - steps_back_to("000007_sessions")).await.unwrap();
         database.migrate().await.unwrap();
         assert_eq!(rows_of(&database, &kept).await, rows);
         assert_eq!(rows_of(&database, &["token"]).await, [0]);

@@ -188,7 +188,8 @@ on_both_databases! {
         // Last, since the server asks for a token from the first one on.
         let admin = TokenInput { name: "me".to_owned(), role: "admin".to_owned(), ..TokenInput::default() };
         let admin = cluster.server().resolvers().create_token(&Caller::server(), admin).await.unwrap();
-        let admin = format!("Bearer {}", admin.text.expose());
+        let secret = admin.text.expose().to_owned();
+        let admin = format!("Bearer {secret}");
         for (method, path, template, body) in [
             ("POST", "/tokens", "/tokens", json!({"name": "w1", "role": "worker", "worker_id": "w1", "expires_in": "1h"})),
             ("POST", "/tokens", "/tokens", json!({"name": "gateway", "role": "worker", "max_workers": 7})),
@@ -196,6 +197,11 @@ on_both_databases! {
             ("POST", "/tokens", "/tokens", json!({"name": "odd", "role": "odd"})),
             ("POST", "/workers/w9/join", "/workers/{id}/join", own_token().1),
             ("GET", "/tokens", "/tokens", Value::Null),
+            ("GET", "/session", "/session", Value::Null),
+            ("POST", "/session", "/session", json!({"token": secret})),
+            ("POST", "/session", "/session", json!({"code": "odd"})),
+            ("POST", "/session", "/session", json!({})),
+            ("DELETE", "/session", "/session", Value::Null),
             ("DELETE", "/tokens/none", "/tokens/{id}", Value::Null),
             ("DELETE", "/workers/w9", "/workers/{id}", Value::Null),
         ] {

@@ -109,7 +109,7 @@ on_both_databases! {
         cluster.add([known("w1"), worker("w2")]).await;
         let is_asked = |operation: &&Operation| {
             // From the first token on, the server asks for one.
-            let needs_tokens = operation.path == "/api/v1/tokens" || operation.path.ends_with("/join");
+            let needs_tokens = ["/api/v1/tokens", "/api/v1/session"].contains(&&*operation.path) || operation.path.ends_with("/join");
             operation.method != "DELETE" && !(operation.method == "POST" && needs_tokens)
         };
         for operation in operations().iter().filter(is_asked) {

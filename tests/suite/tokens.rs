@@ -167,7 +167,7 @@ on_both_databases! {
         let (created, revision) = (created.json(), cluster.revision());
         let (id, secret) = (created["token"]["id"].as_str().unwrap(), created["secret"].as_str().unwrap());
         assert_eq!(created["token"], json!({
-            "id": id, "name": "root", "role": "admin", "state": "live", "created_by": admin.id,
+            "id": id, "name": "root", "kind": "bearer", "role": "admin", "state": "live", "created_by": admin.id,
             "created_at": "2025-11-02T10:02:00Z", "expires_at": null, "revoked_at": null, "last_used_at": null,
             "revision": revision,
         }));
@@ -209,7 +209,7 @@ on_both_databases! {
             tokens.iter().find(|token| token["id"] == id).unwrap().clone()
         };
         let expected = json!({
-            "id": id, "name": "g", "role": "worker", "state": "live", "max_workers": 2, "created_by": admin.id,
+            "id": id, "name": "g", "kind": "bearer", "role": "worker", "state": "live", "max_workers": 2, "created_by": admin.id,
             "created_at": START, "expires_at": "2025-11-02T11:00:00Z", "revoked_at": null, "last_used_at": null,
             "revision": cluster.revision(),
         });
