@@ -419,6 +419,8 @@ on_both_databases! {
             sessions.push(cluster.session(&admin).await);
         }
         assert_is(&cluster, &sessions[0], Some(ENDED)).await;
+        let told = format!("; session {}, the oldest of 32, was closed for it", sessions[0].id);
+        assert!(cluster.holder(&admin).get("/api/v1/events").await.body.contains(&told));
         for session in &sessions[1..] {
             assert_is(&cluster, session, None).await;
         }

@@ -69,10 +69,16 @@ impl Command for OpenSession {
             revision: batch.revision,
         };
         let Token { id, role, .. } = &session;
-        let message = format!("Session {id} was opened with {what} {} ({}): {role}", source.id, source.name);
+        let mut message = format!("Session {id} was opened with {what} {} ({}): {role}", source.id, source.name);
         let ended = match source.kind {
             TokenKind::SignInCode => Some(source),
-            TokenKind::Bearer | TokenKind::Session => batch.surplus_session_of(&source.id, MAX_SESSIONS),
+            TokenKind::Bearer | TokenKind::Session => {
+                let oldest = batch.surplus_session_of(&source.id, MAX_SESSIONS);
+                if let Some(oldest) = &oldest {
+                    message += &format!("; session {}, the oldest of {MAX_SESSIONS}, was closed for it", oldest.id);
+                }
+                oldest
+            }
         };
         batch.record_event_of_token(EventKind::SignedIn, message);
         if let Some(ended) = ended {
