@@ -4,8 +4,8 @@
 //! The agent is one loop: register, then send a heartbeat whenever the server asks for the next one, and register again
 //! when the server does not know the worker any more. This file has the options and the loop. What is read of the host
 //! is in `host` and [`inventory`], what a heartbeat carries is decided in `heartbeat_planner`, which server it is sent to in
-//! `servers`, how long to wait after a failure in `backoff`. How a host without a token gets one is in [`join`], and what is
-//! kept of that between two starts in [`state_folder`].
+//! `servers`, how long to wait after a failure in `backoff`. How a host without a token gets one is in `join`, and what is
+//! kept of that between two starts in `state_folder`.
 //!
 //! **Invariant:** the agent is a client of the public API and imports nothing of the server. A heartbeat is sent even
 //! if the inventory cannot be read: a worker that cannot list its VMs is alive.
