@@ -1,6 +1,6 @@
 //! Which servers a client trusts over TLS: those of the system's authorities, those of an authority of the operator's
 //! own, or exactly those whose certificates have been pinned. What went wrong is in
-//! [`tls_problem`](super::tls_problem).
+//! [`tls_problem`](mod@super::tls_problem).
 
 use std::path::PathBuf;
 use std::sync::Arc;
