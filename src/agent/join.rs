@@ -20,7 +20,8 @@ use crate::client::{
 };
 
 /// For how long a join token that is not accepted is sent again: one that was made on the database is known to a running
-/// server a moment later, and a script may be faster than that.
+/// server a moment later, and a script may be faster than that. If it is the first token of all, the server has none until
+/// then, and lets nobody join (403).
 const UNKNOWN_TOKEN_GRACE: Duration = Duration::from_secs(3);
 
 /// The wait before it is sent again.
@@ -171,7 +172,7 @@ impl Joining<'_> {
                         sleep(backoff.failed(worker_id, &error, &limits)).await;
                     }
                 }
-                Err(ClientError::Refused { status: 401, .. })
+                Err(ClientError::Refused { status: 401 | 403, .. })
                     if not_accepted_since.get_or_insert_with(Instant::now).elapsed() < UNKNOWN_TOKEN_GRACE =>
                 {
                     sleep(UNKNOWN_TOKEN_RETRY).await;

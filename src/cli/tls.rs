@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use aetherium::journal::database_file;
-use aetherium::tls::{CertificateFiles, ServerTls, self_signed};
+use aetherium::tls::{CertificateFiles, Fingerprint, ServerTls, kept_fingerprint, self_signed};
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use sysinfo::System;
@@ -71,6 +71,11 @@ impl TlsOptions {
             _ => Ok(None),
         }
     }
+}
+
+/// The fingerprint of the certificate that `--tls self` has made beside this database, if it has.
+pub fn fingerprint_beside(database_url: &str) -> Option<Fingerprint> {
+    default_folder(database_url, |name| env::var_os(name)).and_then(|folder| kept_fingerprint(&folder))
 }
 
 /// Reads the certificate again at each SIGHUP. Without one, the signal does nothing: whoever reloads all services must not

@@ -14,12 +14,14 @@ use aetherium::config::positive_duration;
 use aetherium::journal::OpenError;
 use aetherium::resolvers::tokens::{TokenInput, TokenView};
 use aetherium::server::{Server, ServerOptions, StartError};
+use aetherium::tls::Fingerprint;
 use anyhow::Context;
 use clap::{Args, Subcommand};
 
 use super::output::print;
 use super::serve::DatabaseOptions;
 use super::sign_in_link::SignInLink;
+use super::tls::fingerprint_beside;
 
 /// What stands for the address of the server in a command, if nobody said it. It cannot be taken for an address.
 const PLACEHOLDER: &str = "<URL of the server>";
@@ -80,9 +82,10 @@ struct CreateOptions {
     #[arg(long, env = "AETHERIUM_SERVER", value_name = "URL")]
     server: Option<String>,
 
-    /// Fingerprint of the certificate of that server, such as sha256:…; for the command of --join.
+    /// Fingerprint of the certificate of that server, for the command of --join: sha256: and 64 digits. By default that of
+    /// the certificate that `--tls self` has made beside the database, if the server's URL is none of http://.
     #[arg(long, value_name = "FINGERPRINT")]
-    server_fingerprint: Option<String>,
+    server_fingerprint: Option<Fingerprint>,
 
     #[command(flatten)]
     database: DatabaseOptions,
@@ -190,8 +193,9 @@ impl CreateOptions {
     fn command(&self, token: &str) -> String {
         let server = self.server.as_deref().unwrap_or(PLACEHOLDER);
         let mut command = format!("printf '%s\\n' {token} | aetherium agent join --server {}", quoted(server));
-        if let Some(fingerprint) = &self.server_fingerprint {
-            command += &format!(" --server-fingerprint {}", quoted(fingerprint));
+        let made = || fingerprint_beside(&self.database.database_url).filter(|_| !server.starts_with("http://"));
+        if let Some(fingerprint) = self.server_fingerprint.or_else(made) {
+            command += &format!(" --server-fingerprint {fingerprint}");
         }
         if let Some(id) = &self.worker {
             // In one argument, since an id may begin like a flag.

@@ -12,6 +12,6 @@ mod validity;
 
 pub use self::certificate::{CertificateError, CertificateFiles};
 pub use self::fingerprint::{Fingerprint, NotAFingerprint};
-pub use self::self_signed::{SelfSignedError, self_signed};
+pub use self::self_signed::{SelfSignedError, kept_fingerprint, self_signed};
 pub use self::server_tls::ServerTls;
 pub use self::validity::{Validity, shown_time};

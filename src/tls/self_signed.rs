@@ -11,9 +11,12 @@ use std::path::{Path, PathBuf};
 
 use chrono::Datelike as _;
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose, SanType, date_time_ymd};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use tempfile::NamedTempFile;
 
 use super::certificate::CertificateFiles;
+use super::fingerprint::Fingerprint;
 use crate::clock::Clock;
 
 /// How many years the certificate is valid. Nobody is told when it ends, since who pins it does not look at that.
@@ -54,12 +57,21 @@ pub enum SelfSignedError {
     },
 }
 
+/// The file of the certificate in the folder.
+const CERTIFICATE: &str = "certificate.pem";
+
+/// The fingerprint of the self-signed certificate in this folder, if there is one.
+pub fn kept_fingerprint(folder: &Path) -> Option<Fingerprint> {
+    let text = fs::read(folder.join(CERTIFICATE)).ok()?;
+    CertificateDer::from_pem_slice(&text).ok().map(|certificate| Fingerprint::of(&certificate))
+}
+
 /// The self-signed certificate in this folder, with its key; both are made if they are not there.
 ///
 /// The key is written first. Whoever finds a key without a certificate, as after a crash, makes one for that key, and of
 /// two processes that start at once, each uses the files of the one that was first.
 pub fn self_signed(folder: &Path, names: &[String]) -> Result<CertificateFiles, SelfSignedError> {
-    let files = CertificateFiles { certificate: folder.join("certificate.pem"), key: folder.join("key.pem") };
+    let files = CertificateFiles { certificate: folder.join(CERTIFICATE), key: folder.join("key.pem") };
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |reason| SelfSignedError::Folder { path, reason }

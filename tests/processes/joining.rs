@@ -6,7 +6,10 @@ use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
+use aetherium::tls::Fingerprint;
 use reqwest::header::AUTHORIZATION;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, Command};
@@ -157,6 +160,49 @@ fn processes() -> String {
 }
 
 on_both_databases! {
+    // The certificate that the server has made for itself is in the command, and what the host trusts is kept with the rest.
+    async fn a_host_joins_a_server_with_a_certificate_of_its_own(database: TestDatabase) {
+        let folder = tempfile::tempdir().unwrap();
+        let tls = ["--tls", "self", "--tls-folder", folder.path().to_str().unwrap()];
+        let mut server = Program::start(&[&["serve", "--listen", "127.0.0.1:0", "--database-url", database.url()], &tls[..]].concat());
+        let listening = server.logged("its address", |line| line["listen.address"].is_string()).await;
+        let url = format!("https://{}", listening["listen.address"].as_str().unwrap());
+        let made = fs::read(folder.path().join("certificate.pem")).unwrap();
+        let fingerprint = Fingerprint::of(&CertificateDer::from_pem_slice(&made).unwrap()).to_string();
+        // Beside a database in a file, the folder would be found by itself.
+        let beside = folder.path().join("beside.db");
+        std::os::unix::fs::symlink(folder.path(), folder.path().join("beside.db-tls")).unwrap();
+        let unpinned = format!("sqlite://{}", beside.display());
+        let command = Program::run(&["token", "create", "--join", "--server", &url, "--database-url", &unpinned]).await;
+        assert!(command.out.contains(&format!(" --server-fingerprint {fingerprint} ")), "{}", command.out);
+        let plain = ["token", "create", "--join", "--server", "http://a.example", "--database-url", &unpinned];
+        assert!(!Program::run(&plain).await.out.contains("fingerprint"));
+
+        let host = tempfile::tempdir().unwrap();
+        let state = host.path().join("state");
+        let variables = [("AETHERIUM_AGENT_STATE_DIR", state.to_str().unwrap())];
+        let join = token(&database, &["create", "--role", "join", "--name", "hosts", "--uses", "2"]).await;
+        let file = host.path().join("join.token");
+        fs::write(&file, join).unwrap();
+        let join = ["agent", "join", "--id", "w1", "--server", &url, "--join-token-file", file.to_str().unwrap()];
+        let other = ["--server-fingerprint", &format!("sha256:{}", "0".repeat(64))];
+        let mut refused = Program::start_with(&[&join[..], &other].concat(), &variables);
+        let is_about_it = |line: &Value| line.to_string().contains("has the fingerprint");
+        refused.logged("what is wrong with the certificate", is_about_it).await;
+        refused.signal("TERM");
+        refused.exit().await;
+        let mut joined = Program::start_with(&[&join[..], &["--server-fingerprint", &fingerprint]].concat(), &variables);
+        assert_eq!(joined.exit().await.code, Some(0));
+        // Neither the server nor its certificate is named again.
+        let mut agent = Program::start_with(&["agent"], &variables);
+        let is_registered = |line: &Value| line["message"].as_str().is_some_and(|said| said.ends_with(" is registered"));
+        agent.logged("its registration", is_registered).await;
+        agent.signal("TERM");
+        assert_eq!(agent.exit().await.code, Some(0));
+        server.signal("TERM");
+        assert_eq!(server.exit().await.code, Some(0));
+    }
+
     async fn one_pasted_command_brings_a_host_in(database: TestDatabase) {
         let cluster = Cluster::on(database).await;
         let wire = Proxy::to(&cluster.server).await;
@@ -167,9 +213,10 @@ on_both_databases! {
         let output = cluster.paste(&command).await;
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         assert!(String::from_utf8_lossy(&output.stderr).contains("is not a usable URL"), "{output:?}");
-        // The certificate's fingerprint is passed on as it is.
-        let pinned = cluster.join_command("https://a.example", &["--server-fingerprint", "sha256:ab"]).await;
-        assert!(pinned.contains(" --server https://a.example --server-fingerprint sha256:ab --join"), "{pinned}");
+        // The certificate's fingerprint is passed on, in our form whatever it was written in.
+        let (given, kept) = ("AB:".repeat(31) + "AB", format!("sha256:{}", "ab".repeat(32)));
+        let pinned = cluster.join_command("https://a.example", &["--server-fingerprint", &given]).await;
+        assert!(pinned.contains(&format!(" --server https://a.example --server-fingerprint {kept} --join")), "{pinned}");
 
         // An id that a shell would make something else of.
         let id = "host $(id) it's -1";

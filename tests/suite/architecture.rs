@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// Each room with the rooms it may see. A room that is not here may not see, or be seen by, anybody.
 const MAY_SEE: &[(&str, &[&str])] = &[
-    ("agent", &["client", "discovery"]),
+    ("agent", &["client", "discovery", "tls"]),
     ("auth", &["clock"]),
     (
         "cli",

@@ -63,7 +63,7 @@ on_both_databases! {
         // It is not registered by that, and its token is one of its own.
         assert_eq!(cluster.holder(&admin).get("/api/v1/workers/w1").await.status, 404);
         assert_eq!(listed(&cluster, &admin, &own.id).await, json!({
-            "id": own.id, "name": "w1", "role": "worker", "state": "live", "worker_id": "w1", "created_by": join.id,
+            "id": own.id, "kind": "bearer", "name": "w1", "role": "worker", "state": "live", "worker_id": "w1", "created_by": join.id,
             "created_at": "2025-11-02T10:00:05Z", "expires_at": null, "revoked_at": null, "last_used_at": null,
             "revision": cluster.revision(),
         }));

@@ -41,6 +41,7 @@ use crate::journal::store::heartbeat_rows::HeartbeatRows;
 use crate::journal::store::outage::Outage;
 use crate::journal::store::rows;
 use crate::journal::store::sqlite_files::{FileCheckError, FileMoved};
+use crate::journal::store::statement_meter::uncounted;
 use crate::journal::store::write_batch::write_batch;
 
 /// Most rows that a batch may write to be tried as one of plain heartbeats: as many as a batch of nothing else has.
@@ -423,7 +424,7 @@ impl Writer {
         let (database, progress) = (self.database.clone(), self.database.progress().clone());
         // What is committed during the poll need not have been seen by it.
         let begun = self.health.now();
-        let outcome = watchdog::watch(&database, &progress, WorkKind::Poll, self.known.poll())
+        let outcome = watchdog::watch(&database, &progress, WorkKind::Poll, uncounted(self.known.poll()))
             .await
             .unwrap_or_else(|aborted| Err(DbErr::Custom(aborted.0.to_owned()).into()));
         match outcome {
@@ -441,7 +442,7 @@ impl Writer {
             return;
         }
         let (database, progress) = (self.database.clone(), self.database.progress().clone());
-        match watchdog::watch(&database, &progress, WorkKind::Poll, self.known.poll()).await {
+        match watchdog::watch(&database, &progress, WorkKind::Poll, uncounted(self.known.poll())).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => debug!(error = %error.chain(), "SQLite was not polled"),
             Err(aborted) => debug!(error = aborted.0, "SQLite was not polled"),

@@ -7,6 +7,17 @@ use sea_orm::DatabaseConnection;
 
 use super::statement_progress::Progress;
 
+tokio::task_local! {
+    /// Set while what is sent is not counted.
+    static UNCOUNTED: ();
+}
+
+/// Runs a future whose statements are not counted: those that are sent whether anybody asks or not, twice a second. What
+/// is counted is what requests cost.
+pub fn uncounted<F: Future>(polling: F) -> impl Future<Output = F::Output> {
+    UNCOUNTED.scope((), polling)
+}
+
 /// Counts the statements of a connection, and marks the answers of those that the writer waits for.
 #[derive(Clone)]
 pub struct StatementMeter {
@@ -28,7 +39,8 @@ impl StatementMeter {
     /// Meters a connection from now on.
     pub fn attach(self, connection: &mut DatabaseConnection) {
         connection.set_metric_callback(move |sent| {
-            if !["NOTIFY ", "PRAGMA "].iter().any(|uncounted| sent.statement.sql.starts_with(uncounted)) {
+            let is_uncounted = UNCOUNTED.try_with(|()| ()).is_ok();
+            if !is_uncounted && !["NOTIFY ", "PRAGMA "].iter().any(|sql| sent.statement.sql.starts_with(sql)) {
                 self.statements.fetch_add(1, Ordering::Relaxed);
             }
             if let Some(progress) = &self.progress {
