@@ -93,6 +93,15 @@ impl NoCredential {
 }
 
 impl NoCredential {
+    /// Whether something was sent that may be a guess: neither nothing, nor the cookie of a session that has ended or that
+    /// another page has made a browser send, of which pages learn that they have to sign in.
+    pub fn is_failure(self) -> bool {
+        match self {
+            Self::Missing | Self::CrossSite | Self::SessionEnded => false,
+            Self::Malformed | Self::Unknown | Self::Expired | Self::Revoked | Self::Misplaced | Self::CodeSpent => true,
+        }
+    }
+
     /// Why a token in this state is not accepted, if it is not.
     fn of_state(kind: TokenKind, state: TokenState) -> Option<Self> {
         match (state, kind) {

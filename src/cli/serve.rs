@@ -1,4 +1,7 @@
-//! `aetherium serve`: the server, with every setting that an operator has.
+//! `aetherium serve`: the flags of the server, and the checks of those that depend on each other, such as that the
+//! heartbeat interval is shorter than the time until a worker is offline. Flags of GraphQL are in [`graphql`](super::graphql),
+//! of the address in [`listen_address`](super::listen_address), of TLS in [`tls`](super::tls), and those of Consul in
+//! `discovery::options`.
 //!
 //! The defaults are those of [`ServerOptions`], so that `aetherium dev` runs the same server.
 

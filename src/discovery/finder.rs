@@ -1,4 +1,4 @@
-//! Keeps the list of servers that Consul names.
+//! Keeps the list of servers that Consul names. It does not choose one of them: `agent::servers` does.
 
 use std::convert::Infallible;
 use std::sync::Arc;

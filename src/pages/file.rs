@@ -1,4 +1,5 @@
-//! How a file is sent: once, compressed, and again only if it has changed.
+//! How a file of the program (a page, a script, a style) is sent: compressed, and only if the browser does not have it
+//! already. Which files there are, for how long each is cached, and under which policy, is in [`pages`](super).
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::Read as _;

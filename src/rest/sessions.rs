@@ -10,9 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use super::error::Result;
 use super::json_objects::Token;
-use crate::auth::{Credential, TokenKind};
+use crate::auth::{Credential, Denied, TokenKind};
+use crate::error::Error;
 use crate::http::origin::{self, Sender};
-use crate::http::{HttpError, Json, JsonText, current_caller, is_encrypted, session_cookie};
+use crate::http::{HttpError, Json, JsonText, current_caller, is_encrypted, session_cookie, unauthenticated};
 use crate::resolvers::Resolvers;
 use crate::resolvers::sessions::{SessionOpened, SessionView};
 
@@ -63,7 +64,11 @@ pub(super) async fn open(
             (None, Some(text)) => Credential::SignInCode(text),
             (Some(_), Some(_)) | (None, None) => return Err(malformed()),
         };
-        resolvers.open_session(&caller, credential).await?
+        match resolvers.open_session(&caller, credential).await {
+            // Counted, as a request is that comes with such a token.
+            Err(Error::Denied(Denied::Unauthenticated(why))) => return Err(unauthenticated(why)),
+            opened => opened?,
+        }
     };
     // The one before is left behind: the browser has one cookie. If it cannot be closed, it ends by its time.
     if caller.principal().token().is_some_and(|token| token.kind == TokenKind::Session) {

@@ -191,7 +191,7 @@ on_both_databases! {
         refused.logged("what is wrong with the certificate", is_about_it).await;
         refused.signal("TERM");
         refused.exit().await;
-        let mut joined = Program::start_with(&[&join[..], &["--server-fingerprint", &fingerprint]].concat(), &variables);
+        let joined = Program::start_with(&[&join[..], &["--server-fingerprint", &fingerprint]].concat(), &variables);
         assert_eq!(joined.exit().await.code, Some(0));
         // Neither the server nor its certificate is named again.
         let mut agent = Program::start_with(&["agent"], &variables);

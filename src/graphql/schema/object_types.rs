@@ -1,7 +1,8 @@
 //! The object types with their resolvers, generated from the field lists of
 //! [`cluster::fields`], and the connections and payloads that only GraphQL has.
 //!
-//! Plans of the same types are in `plan::object_writers`.
+//! A field is written by plans, too, in `plan::object_writers`: a new argument has to be read in both, since a plan ignores
+//! what it does not ask for.
 
 use async_graphql::dataloader::DataLoader;
 use async_graphql::{Context, Enum, Interface, Object, Result, SimpleObject};

@@ -1,4 +1,4 @@
-//! Why a database could not be opened, as sentences for whoever started the server.
+//! Why a database could not be opened, as sentences for whoever started the server, and how long opening it may take.
 //!
 //! Errors of a database that is open are not here: they are [`Error::Database`](crate::error::Error).
 

@@ -1,4 +1,5 @@
-//! The cluster that all examples are of. Tests hold each of them against its schema.
+//! The example bodies of the OpenAPI document, all of one cluster. Tests hold each of them against its schema. Examples of
+//! parameters are in [`parameters`](super::parameters).
 
 use serde_json::{Value, json};
 

@@ -2,8 +2,8 @@
 //! `qemu-system-x86_64 -name guest=web,debug-threads=on -uuid … -smp 4 -m 2G …`.
 //!
 //! What is hot-plugged over QMP is not in the arguments, and not visible. A figure that is not in the arguments is
-//! QEMU's default if the default of the machine type is known here, and unknown otherwise. How the arguments are read
-//! is in `option_parser`.
+//! QEMU's default if the default of the machine type is known here, and unknown otherwise. How QEMU's options are
+//! read is in `option_parser`; sizes and their units, for every hypervisor, in [`arguments`](super::arguments).
 
 mod option_parser;
 
