@@ -23,6 +23,7 @@ use tower::Service;
 use tower::util::BoxCloneSyncService;
 use tracing::{error, info, warn};
 
+use crate::auth::CostLimit;
 use crate::clock::Clock;
 use crate::discovery::{self, Announcer, CheckState, CheckStatus, Consul};
 use crate::error::Error;
@@ -66,6 +67,8 @@ pub struct ServerOptions {
     pub timing: Timing,
     /// How much of the change log to keep.
     pub retention: Retention,
+    /// How many points the queries of one token may cost.
+    pub cost_limit: CostLimit,
     /// Limits, origins and names of the HTTP server.
     pub http: HttpOptions,
     /// What is answered over GraphQL, and how much at once.
@@ -81,6 +84,7 @@ impl ServerOptions {
             is_beside: false,
             timing: Timing::default(),
             retention: Retention::default(),
+            cost_limit: CostLimit::default(),
             http: HttpOptions::default(),
             graphql: GraphqlOptions::default(),
         }
@@ -206,7 +210,7 @@ impl Server {
             warn!(error = %error.chain(), "times in the future could not be corrected");
         }
         let resolvers =
-            Resolvers::new(journal.clone(), clock.clone(), options.timing).with_cost_limit(options.http.cost_limit);
+            Resolvers::new(journal.clone(), clock.clone(), options.timing).with_cost_limit(options.cost_limit);
         let (sockets, closing) = (TaskTracker::new(), CancellationToken::new());
         let announcement = None;
         let failed_authentications =
@@ -402,9 +406,10 @@ impl FailureRecorder {
         if count == 0 {
             return;
         }
-        warn!(authentication.failures = count, "{count} requests came with tokens that are not accepted");
+        warn!(authentication.failures = count, "Credentials were not accepted: {count} in the last minute");
         if let Err(error) = self.journal.commit(RecordFailedAuthentications { count, last }).await {
-            warn!(error = %error.chain(), "That could not be recorded in the change log");
+            warn!(error = %error.chain(), "That could not be recorded in the change log, the next minute tries again");
+            self.failures.put_back(count, last);
         }
     }
 }

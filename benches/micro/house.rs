@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use aetherium::auth::CostLimit;
 use aetherium::client::Client;
 use aetherium::clock::Clock;
 use aetherium::cluster::{Changes, Identity, Life, Snapshot, Worker, WorkerId};
@@ -48,6 +49,7 @@ impl House {
             is_beside: false,
             timing: Timing { offline_after: Duration::from_secs(24 * 60 * 60), ..Timing::default() },
             retention: Retention::default(),
+            cost_limit: CostLimit::default(),
             http: HttpOptions::default(),
             graphql: GraphqlOptions::default(),
         };

@@ -33,8 +33,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261129_000004_idempotency::Migration),
             Box::new(m20261129_000005_tokens::Migration),
             Box::new(m20261129_000006_join_tokens::Migration),
-            Box::new(m20261129_000008_operator_events::Migration),
             Box::new(m20261129_000007_sessions::Migration),
+            Box::new(m20261129_000008_operator_events::Migration),
         ]
     }
 }

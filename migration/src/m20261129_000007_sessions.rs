@@ -16,6 +16,12 @@ enum Token {
 /// The kind of all tokens that there were before.
 const BEARER: &str = "bearer";
 
+#[derive(DeriveIden)]
+enum Event {
+    Table,
+    Kind,
+}
+
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     fn use_transaction(&self) -> Option<bool> {
@@ -33,6 +39,11 @@ impl MigrationTrait for Migration {
         // Without their kind, they would be taken for tokens of the first one.
         let others = Query::delete().from_table(Token::Table).and_where(Expr::col(Token::Kind).ne(BEARER)).to_owned();
         manager.execute(others).await?;
+        // Servers of before cannot read these kinds of events.
+        let unknown = ["signed_in", "signed_out", "authentication_failed"];
+        let events =
+            Query::delete().from_table(Event::Table).and_where(Expr::col(Event::Kind).is_in(unknown)).to_owned();
+        manager.execute(events).await?;
         manager.alter_table(Table::alter().table(Token::Table).drop_column(Token::Parent).to_owned()).await?;
         manager.alter_table(Table::alter().table(Token::Table).drop_column(Token::Kind).to_owned()).await
     }

@@ -126,6 +126,8 @@ pub(super) struct Joining<'a> {
     pub(super) server: Option<&'a str>,
     /// Whom it trusts to be its server.
     pub(super) trust: &'a TrustOptions,
+    /// Whether somebody waits for it, who can mend what is wrong with a certificate.
+    pub(super) is_by_hand: bool,
     /// What it has joined with before, if it has.
     pub(super) before: Option<&'a Membership>,
 }
@@ -137,7 +139,7 @@ impl Joining<'_> {
         join_token: JoinToken,
         servers: &mut ServerSelector,
     ) -> Result<HasJoined, JoinError> {
-        let Self { folder, worker_id, hostname, server, trust, before } = self;
+        let Self { folder, worker_id, hostname, server, trust, is_by_hand, before } = self;
         let JoinToken { text, id: join_token_id } = join_token;
         // Of an interrupted request, whose answer may have been lost; or of one that was answered, as when a command is
         // pasted twice. Any other join token is a new beginning.
@@ -167,6 +169,9 @@ impl Joining<'_> {
         loop {
             match servers.client().await.join(worker_id, &request).await {
                 Ok(_) => break,
+                Err(source) if is_by_hand && source.is_about_tls() => {
+                    return Err(JoinError::NotLetIn { id: worker_id.to_owned(), source });
+                }
                 Err(error @ ClientError::Unavailable { .. }) => {
                     if !servers.failed() {
                         sleep(backoff.failed(worker_id, &error, &limits)).await;

@@ -361,8 +361,10 @@ async fn run_until(options: AgentOptions, shutdown: CancellationToken) -> Result
     let named = given(options.server.as_deref());
     let has_joined = kept.as_ref().is_some_and(|kept| named.as_deref().is_none_or(|named| kept.may_be_of(named)));
     let named = named.or_else(|| kept.as_ref()?.server.clone());
-    // What is said now counts, and only without it what was said when the host joined.
-    let trusted = kept.as_ref().filter(|_| has_joined && !options.trust.is_told()).map(Membership::trust);
+    // What is said now counts, and only without it what was said when the host joined. That goes with the token that is
+    // kept: at whichever address it is sent, it is sent to whom the host trusts.
+    let joins_another = options.action == AgentAction::Join || !has_joined && options.join.join_token().is_some();
+    let trusted = kept.as_ref().filter(|_| !options.trust.is_told() && !joins_another).map(Membership::trust);
     let trusted = trusted.unwrap_or_else(|| options.trust.clone());
     let trust = trusted.read().map_err(AgentError::Trust)?;
     // An invalid address is reported before anything else is done.
@@ -405,6 +407,7 @@ async fn run_until(options: AgentOptions, shutdown: CancellationToken) -> Result
             hostname: host::name(),
             server: named.as_deref(),
             trust: &trusted,
+            is_by_hand: options.action == AgentAction::Join,
             before: kept.as_ref(),
         };
         let joined = async { joining.join(JoinToken::read(file).await?, &mut servers).await };

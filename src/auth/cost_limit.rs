@@ -25,8 +25,8 @@ impl Default for CostLimit {
 /// How many seconds' points may be spent at once.
 const BURST_SECONDS: u64 = 10;
 
-/// The points that the queries of a token have cost lately, on this server. The copies of one state of the token share
-/// them.
+/// The points that the queries of a token have cost lately, on this server. All states of the token share them, and so do
+/// the sessions that were opened with it.
 #[derive(Clone, Debug, Default)]
 pub struct SpentPoints(Arc<Spent>);
 
@@ -72,11 +72,14 @@ impl CostLimit {
     }
 
     /// What the client is told; nothing, as long as more than half of the burst is left.
-    pub fn state(self, spent: &SpentPoints) -> Option<CostLimitState> {
-        (self.per_second > 0 && self.is_half_spent(spent)).then(|| {
-            let (points, limit) = (spent.0.points.load(Relaxed), self.burst());
-            CostLimitState { limit, remaining: limit.saturating_sub(points), reset: self.time_for(points) }
-        })
+    pub fn state(self, spent: &SpentPoints, monotonic: impl FnOnce() -> Duration) -> Option<CostLimitState> {
+        if self.per_second == 0 || !self.is_half_spent(spent) {
+            return None;
+        }
+        self.settle(spent, monotonic());
+        let (points, limit) = (spent.0.points.load(Relaxed), self.burst());
+        let state = CostLimitState { limit, remaining: limit.saturating_sub(points), reset: self.time_for(points) };
+        self.is_half_spent(spent).then_some(state)
     }
 
     fn is_half_spent(self, spent: &SpentPoints) -> bool {
@@ -107,14 +110,6 @@ impl SpentPoints {
     /// Adds points, whatever there is.
     pub fn add(&self, points: u64) {
         self.0.points.fetch_add(points, Relaxed);
-    }
-
-    /// Takes over what was spent with an earlier state of the same token.
-    pub fn continues(&self, before: &Self) {
-        if !Arc::ptr_eq(&self.0, &before.0) {
-            self.0.points.store(before.0.points.load(Relaxed), Relaxed);
-            self.0.settled_ms.store(before.0.settled_ms.load(Relaxed), Relaxed);
-        }
     }
 }
 
@@ -153,12 +148,17 @@ mod tests {
     fn a_client_is_told_when_half_of_it_is_spent() {
         let spent = SpentPoints::default();
         spend(&spent, 499, 0).unwrap();
-        assert_eq!(LIMIT.state(&spent), None);
+        assert_eq!(LIMIT.state(&spent, Duration::default), None);
         spend(&spent, 1, 0).unwrap();
         let reset = Duration::from_secs(5);
-        assert_eq!(LIMIT.state(&spent), Some(CostLimitState { limit: 1_000, remaining: 500, reset }));
+        assert_eq!(
+            LIMIT.state(&spent, Duration::default),
+            Some(CostLimitState { limit: 1_000, remaining: 500, reset })
+        );
         spend(&spent, 2_000, 0).unwrap();
-        assert_eq!(LIMIT.state(&spent).map(|state| state.remaining), Some(0));
+        assert_eq!(LIMIT.state(&spent, Duration::default).map(|state| state.remaining), Some(0));
+        // Also of a client that has not asked since.
+        assert_eq!(LIMIT.state(&spent, || Duration::from_secs(60)), None);
     }
 
     #[test]
@@ -167,6 +167,6 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(limit.spend(&spent, u64::MAX / 2, Duration::default), Ok(()));
         }
-        assert_eq!(limit.state(&spent), None);
+        assert_eq!(limit.state(&spent, Duration::default), None);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::cost_limit::CostLimitState;
 use super::kind::TokenKind;
 use super::role::Role;
 use super::secret::Claim;
@@ -32,6 +33,9 @@ pub trait Authenticate: Send + Sync {
 
     /// Whether a principal that was told before would be told again now, exactly so. It may say no when it would.
     fn accepts_still(&self, principal: &Principal) -> bool;
+
+    /// What a principal is told of the points that its queries may cost; nothing, while most of them are left.
+    fn cost_limit_state(&self, principal: &Principal) -> Option<CostLimitState>;
 }
 
 /// Who asks.
@@ -68,6 +72,8 @@ pub enum NoCredential {
     SessionEnded,
     /// A sign-in code was used before, or its time is over.
     CodeSpent,
+    /// There is no such sign-in code, or not yet: it was made on the database a moment ago.
+    CodeUnknown,
 }
 
 impl NoCredential {
@@ -87,6 +93,9 @@ impl NoCredential {
             }
             Self::CrossSite => "The session's cookie counts only for requests of this server's own pages",
             Self::SessionEnded => "The session has ended: sign in again",
+            Self::CodeUnknown => {
+                "The sign-in link is not known here, or not yet: try it once more, or ask for another one"
+            }
             Self::CodeSpent => "The sign-in link was used before, or its ten minutes are over: ask for another one",
         }
     }
@@ -98,7 +107,13 @@ impl NoCredential {
     pub fn is_failure(self) -> bool {
         match self {
             Self::Missing | Self::CrossSite | Self::SessionEnded => false,
-            Self::Malformed | Self::Unknown | Self::Expired | Self::Revoked | Self::Misplaced | Self::CodeSpent => true,
+            Self::Malformed
+            | Self::Unknown
+            | Self::Expired
+            | Self::Revoked
+            | Self::Misplaced
+            | Self::CodeSpent
+            | Self::CodeUnknown => true,
         }
     }
 
@@ -130,9 +145,8 @@ impl Principal {
             let why = match kind {
                 // Of a session that was removed after its end.
                 TokenKind::Session => NoCredential::SessionEnded,
-                TokenKind::Bearer | TokenKind::SignInCode => {
-                    Claim::parse(text).map_or(NoCredential::Malformed, |_| NoCredential::Unknown)
-                }
+                TokenKind::Bearer => Claim::parse(text).map_or(NoCredential::Malformed, |_| NoCredential::Unknown),
+                TokenKind::SignInCode => NoCredential::CodeUnknown,
             };
             return Self::Anonymous(why);
         };

@@ -33,11 +33,12 @@ impl Role {
         }
     }
 
-    /// Whether its holder is an operator in every event that it causes, and never a worker.
+    /// Whether its holder is an operator in every event that it causes, and never a worker. Who joins does what an
+    /// administrator has allowed by making the join token.
     pub fn acts_as_operator(self) -> bool {
         match self {
-            Self::Viewer | Self::Operator | Self::Admin => true,
-            Self::Worker | Self::Join => false,
+            Self::Viewer | Self::Operator | Self::Admin | Self::Join => true,
+            Self::Worker => false,
         }
     }
 

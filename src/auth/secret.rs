@@ -1,7 +1,8 @@
 //! The text of a token: `ae`, a letter for its role or its kind, `_`, its public id, its secret and a checksum.
 //!
-//! By the checksum a text with a typo is told from a token of another server, and secret scanners find leaked tokens. Only the SHA-256 of the whole text is stored: the secret has 256 random bits, so a slow hash, which is for
-//! passwords, would add nothing.
+//! By the checksum a text with a typo is told from a token of another server, and secret scanners find leaked tokens. Only
+//! the SHA-256 of the whole text is stored: the secret has 256 random bits, so a slow hash, which is for passwords, would
+//! add nothing.
 
 use std::borrow::Borrow;
 use std::fmt;

@@ -28,7 +28,7 @@ use tracing::{info, warn};
 
 use super::graphql::GraphqlArgs;
 use super::listen_address::{ListenOptions, Mend, Protection, url_from_here};
-use super::output::print;
+use super::output::{print, quoted};
 use super::sign_in_link::SignInLink;
 use super::tls::{TlsOptions, reload_at_hangups};
 
@@ -140,7 +140,6 @@ impl ServeOptions {
                 cors_origins,
                 allowed_hosts,
                 trusted_proxies: self.trusted_proxies.clone(),
-                cost_limit: CostLimit { per_second: self.max_cost_per_second },
                 ..HttpOptions::default()
             },
             retention: Retention {
@@ -149,6 +148,7 @@ impl ServeOptions {
                 max_operator_event_age: self.keep_operator_events_for.0,
                 max_operator_events: self.keep_operator_events,
             },
+            cost_limit: CostLimit { per_second: self.max_cost_per_second },
             graphql: self.graphql.clone().into(),
             ..ServerOptions::new(&self.database.database_url)
         }
@@ -190,7 +190,7 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken) -> anyhow::
             return Ok(());
         };
         let has_tokens = found?;
-        let (serve, create_token) = commands(bound.address(), &database_shown);
+        let (serve, create_token) = commands(bound.address(), &database.database_url);
         let mend = Mend { serve: &serve, create_token: &create_token };
         listen.check(Protection { has_tls: tls.is_on(), has_tokens }, &mend)?;
     }
@@ -218,16 +218,20 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken) -> anyhow::
     if protection.has_tokens {
         info!("Callers are asked for a token");
     } else if is_loopback(address) {
+        let (_, create_token) = commands(address, &database.database_url);
         info!(
             "Open to every program of this machine, since there are no tokens: \
-             `aetherium token create --role admin --name me` makes the first, and the server asks for one from then on"
+             `{create_token}` makes the first, and the server asks for one from then on"
         );
     }
     if let Some(risk) = protection.risk(address) {
         warn!("{risk}");
     }
     if protection.has_tokens && io::stdout().is_terminal() {
-        offer_sign_in(&server, &url_from_here(address, protection.has_tls)).await?;
+        let offered = offer_sign_in(&server, &url_from_here(address, protection.has_tls)).await;
+        if let Err(error) = offered {
+            warn!("There is no sign-in link: {error:#}");
+        }
     }
     let server = match consul {
         Some(consul) => {
@@ -241,9 +245,14 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken) -> anyhow::
     Ok(())
 }
 
-/// The commands that start this server with TLS, and make its first token.
-fn commands(address: SocketAddr, database: &str) -> (String, String) {
-    let serve = format!("aetherium serve --listen {address} --database-url {database} --tls self");
-    let create_token = format!("aetherium token create --role admin --name me --database-url {database}");
+/// The commands that start this server with TLS, and make its first token. An address with a password is left out, and said
+/// to be in the environment.
+fn commands(address: SocketAddr, database_url: &str) -> (String, String) {
+    let database = match database_url {
+        url if url == without_password(url) => format!(" --database-url {}", quoted(url)),
+        _ => " # with the same AETHERIUM_DATABASE_URL".to_owned(),
+    };
+    let serve = format!("aetherium serve --listen {address} --tls self{database}");
+    let create_token = format!("aetherium token create --role admin --name me{database}");
     (serve, create_token)
 }

@@ -15,10 +15,11 @@ use aetherium::journal::OpenError;
 use aetherium::resolvers::tokens::{TokenInput, TokenView};
 use aetherium::server::{Server, ServerOptions, StartError};
 use aetherium::tls::Fingerprint;
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::{Args, Subcommand};
+use tracing::{info, warn};
 
-use super::output::print;
+use super::output::{print, quoted};
 use super::serve::DatabaseOptions;
 use super::sign_in_link::SignInLink;
 use super::tls::fingerprint_beside;
@@ -141,6 +142,7 @@ async fn carry_out(server: &Server, action: TokenAction) -> anyhow::Result<()> {
     let (resolvers, caller) = (server.resolvers(), Caller::server());
     match action {
         TokenAction::Create(options) => {
+            options.check()?;
             let created = resolvers.create_token(&caller, options.input()).await?;
             let text = created.text.expose();
             let printed = if options.join { print(options.command(text)) } else { print(text) };
@@ -189,6 +191,29 @@ impl CreateOptions {
         }
     }
 
+    /// Refuses what no worker could join by, before there is a token that nobody uses.
+    fn check(&self) -> anyhow::Result<()> {
+        let Some(server) = self.server.as_deref().filter(|_| self.join) else { return Ok(()) };
+        ensure!(
+            server.starts_with("https://") || server.starts_with("http://"),
+            "--server {server:?} is not the URL of a server: write scheme and host, as in https://cluster.example:8080"
+        );
+        let host = server.trim_start_matches("http://");
+        let is_here = ["127.", "localhost", "[::1]"].iter().any(|here| host.starts_with(here));
+        if server.starts_with("http://") && !is_here {
+            warn!(
+                "Over http:// the join token and the worker's own go over the network in clear: write https:// if the server has TLS"
+            );
+        }
+        let is_pinned = self.server_fingerprint.is_some() || fingerprint_beside(&self.database.database_url).is_some();
+        if server.starts_with("https://") && !is_pinned {
+            info!(
+                "There is no fingerprint in the command: the host has to trust the authority of the server's certificate"
+            );
+        }
+        Ok(())
+    }
+
     /// The command by which a worker joins with this token.
     fn command(&self, token: &str) -> String {
         let server = self.server.as_deref().unwrap_or(PLACEHOLDER);
@@ -202,34 +227,5 @@ impl CreateOptions {
             command += &format!(" --id={}", quoted(id));
         }
         command + " --join-token-file -"
-    }
-}
-
-/// A text as one word of a shell.
-fn quoted(text: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"%+,-./:=@_".contains(&byte);
-    if !text.is_empty() && text.bytes().all(is_plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_word_of_the_shell_is_quoted_if_it_has_to_be() {
-        for (text, expected) in [
-            ("https://a.example:8443/x", "https://a.example:8443/x"),
-            ("", "''"),
-            ("a b", "'a b'"),
-            ("$(reboot)", "'$(reboot)'"),
-            ("it's", r"'it'\''s'"),
-            ("<URL>", "'<URL>'"),
-        ] {
-            assert_eq!(quoted(text), expected);
-        }
     }
 }

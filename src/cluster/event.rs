@@ -105,7 +105,9 @@ impl EventKind {
             Self::WorkerDrained
             | Self::WorkerDrainChanged
             | Self::WorkerActivated
+            | Self::WorkerJoined
             | Self::TokenCreated
+            | Self::TokenRevoked
             | Self::SignedIn
             | Self::SignedOut => true,
             Self::WorkerRegistered
@@ -116,8 +118,6 @@ impl EventKind {
             | Self::VmStarted
             | Self::VmChanged
             | Self::VmStopped
-            | Self::WorkerJoined
-            | Self::TokenRevoked
             | Self::AuthenticationFailed
             | Self::Synced
             | Self::Resync => false,
@@ -188,7 +188,7 @@ pub struct EventFilter {
 
 impl EventFilter {
     /// Whether it matches no other events than those that operators caused. `role_of` finds the role of a token by its
-    /// public id: holders of all roles but one are operators in whatever they do.
+    /// public id: holders of all roles but that of workers are operators in whatever they do.
     pub fn class(&self, role_of: impl Fn(&str) -> Option<Role>) -> EventClass {
         let Self { worker_ids: _, kinds, actors, actor_token_ids } = self;
         let is_of_operator = |id: &String| role_of(id).is_some_and(Role::acts_as_operator);

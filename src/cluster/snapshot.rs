@@ -190,12 +190,22 @@ impl Snapshot {
         let (tokens, forgotten) = (std::mem::take(&mut changes.tokens), std::mem::take(&mut changes.forgotten_tokens));
         let mut next = self.apply_to_workers(changes, revision);
         for id in forgotten {
-            next.tokens.remove(id.as_str());
+            if let Some(gone) = next.tokens.remove(id.as_str())
+                && let TokenScope::Worker(worker) = &gone.scope
+            {
+                next.tokens_by_worker.remove(worker, id.as_str());
+            }
         }
-        for token in tokens {
-            if let Some(before) = next.tokens.search(token.id.as_str()) {
+        // Sessions last: each finds the token that it was opened with.
+        let (tokens, sessions): (Vec<_>, Vec<_>) = tokens.into_iter().partition(|token| token.parent.is_none());
+        for mut token in tokens.into_iter().chain(sessions) {
+            let before = next.tokens.search(token.id.as_str());
+            if let Some(before) = before {
                 token.last_used.continues(&before.last_used);
-                token.spent.continues(&before.spent);
+            }
+            let parent = || next.tokens.search(token.parent.as_ref()?.as_str());
+            if let Some(spent) = before.or_else(parent).map(|shares| shares.spent.clone()) {
+                Arc::make_mut(&mut token).spent = spent;
             }
             if let (TokenScope::Worker(worker), Role::Worker) = (&token.scope, token.role) {
                 match token.revoked_at {

@@ -15,7 +15,7 @@ use super::error::HttpError;
 use super::failed_authentications::FailedAuthentications;
 use super::server::connection::{authenticated_before, note_authenticated};
 use super::session_cookie::Found;
-use crate::auth::{Authenticate, Credential, NoCredential, Principal};
+use crate::auth::{Authenticate, CostLimitState, Credential, NoCredential, Principal};
 
 /// Tells who sends a request.
 #[derive(Clone)]
@@ -71,6 +71,11 @@ impl Authenticator {
         })
     }
 
+    /// What this principal is told of the points that its queries may cost.
+    pub(super) fn cost_limit_state(&self, principal: &Principal) -> Option<CostLimitState> {
+        principal.token().and_then(|_| self.authenticate.cost_limit_state(principal))
+    }
+
     /// Who sends this text where other clients send `Authorization`: with or without the word `Bearer`.
     pub fn principal_of_text(&self, text: &str) -> Principal {
         self.authenticate.authenticate(Credential::Token(bearer_token(text).unwrap_or(text)))
@@ -94,6 +99,10 @@ impl Authenticate for Unrestricted {
 
     fn accepts_still(&self, _: &Principal) -> bool {
         true
+    }
+
+    fn cost_limit_state(&self, _: &Principal) -> Option<CostLimitState> {
+        None
     }
 }
 

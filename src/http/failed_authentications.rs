@@ -75,6 +75,13 @@ impl FailedAuthentications {
         counted.map_err(|until| until.wait_time_from(self.clock.now()))
     }
 
+    /// Takes back what could not be told.
+    pub fn put_back(&self, count: u64, last: Option<IpAddr>) {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.untold += count;
+        recent.last = recent.last.or(last);
+    }
+
     /// How many failures there were since this was last asked, and the address of the last one.
     pub fn take(&self) -> (u64, Option<IpAddr>) {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);

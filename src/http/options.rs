@@ -7,7 +7,6 @@ use ipnet::IpNet;
 
 use super::failed_authentications::FAILURES_PER_MINUTE;
 use super::middleware::origin::Origin;
-use crate::auth::CostLimit;
 
 /// The longest request body, unless the route allows another length. A registration with all its labels is a tenth of
 /// it.
@@ -32,8 +31,6 @@ pub struct HttpOptions {
     /// How many requests of one address with credentials that are not accepted are answered with 401 at once, and as
     /// many more in each minute; those beyond with 429.
     pub failed_authentications_per_minute: u32,
-    /// How many points the queries of one token may cost.
-    pub cost_limit: CostLimit,
     /// The longest request body, where the route does not allow [more](crate::http::routing::RouteOptions::body).
     pub body_limit: usize,
     /// How long a request may take until its response *begins*. Streams and WebSockets have no limit after that.
@@ -48,7 +45,6 @@ impl Default for HttpOptions {
             allowed_hosts: Vec::new(),
             trusted_proxies: Vec::new(),
             failed_authentications_per_minute: FAILURES_PER_MINUTE,
-            cost_limit: CostLimit::default(),
             body_limit: BODY_LIMIT,
             response_time: RESPONSE_TIME,
         }

@@ -1,6 +1,6 @@
 //! The cookie of a session: its names, how it is found among the cookies of a request, and how it is set and cleared.
 //!
-//! Whether a request with the cookie is of a page of this server is decided in [`origin`](super::middleware::origin), who
+//! Whether a request with the cookie is of a page of this server is decided in [`origin`], who
 //! has the session by the [`Authenticator`](super::Authenticator).
 
 use std::time::Duration;

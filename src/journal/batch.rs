@@ -510,7 +510,8 @@ impl<'a> Batch<'a> {
 fn audit_of(caller: &Caller) -> Option<Arc<Audit>> {
     let token = caller.principal().token();
     let audit = Audit {
-        token_id: token.map(|token| token.id.shared()),
+        // Of a session, the token that it was opened with: what is done in a browser is done with that, too.
+        token_id: token.map(|token| token.lasting_id().shared()),
         name: token.map(|token| token.name.clone()),
         request_id: caller.request().map(|request| request.id().into()),
         address: caller.request().and_then(|request| request.address()).map(|address| address.to_string().into()),

@@ -134,8 +134,7 @@ impl RetentionPruner {
         tombstones.and(uses).and(tokens).and(sessions).and(records).and(events)
     }
 
-    /// Removes sessions and sign-in codes that ended long ago. As with tombstones, each server removes those that it has
-    /// in memory: no other one does.
+    /// Removes sessions and sign-in codes that ended long ago: one server does for all, as with other tokens.
     async fn prune_sessions(&self) -> Result<()> {
         let now = self.clock.now();
         let too_old = now.checked_sub_signed(SESSION_RETENTION).unwrap_or(Timestamp::MIN_UTC);

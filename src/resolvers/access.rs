@@ -15,7 +15,8 @@ use tokio::time::sleep;
 
 use super::Resolvers;
 use crate::auth::{
-    Action, Authenticate, Caller, CostLimit, Credential, Denied, NoCredential, Permit, Principal, Target, TokenKind,
+    Action, Authenticate, Caller, CostLimit, CostLimitState, Credential, Denied, NoCredential, Permit, Principal,
+    Target, TokenKind,
 };
 use crate::clock::Timestamp;
 use crate::cluster::Snapshot;
@@ -43,6 +44,10 @@ impl Authenticate for Resolvers {
 
     fn accepts_still(&self, principal: &Principal) -> bool {
         self.journal.for_server().peek(|snapshot| principal.is_current(self.clock.now(), |id| snapshot.token(id)))
+    }
+
+    fn cost_limit_state(&self, principal: &Principal) -> Option<CostLimitState> {
+        self.cost_limit.state(&principal.token()?.spent, || self.clock.monotonic())
     }
 }
 

@@ -113,7 +113,8 @@ impl Resolvers {
         Ok(EventPage { nodes, end_cursor, has_next_page })
     }
 
-    /// The latest events of workers, newest first, as far back as all events are kept: one statement for all keys that differ in the worker only.
+    /// The latest events of workers, newest first, as far back as all events are kept: one statement for all keys that differ
+    /// in the worker only.
     pub async fn load_worker_events(
         &self,
         caller: &Caller,

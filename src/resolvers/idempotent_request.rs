@@ -55,7 +55,7 @@ impl Resolvers {
         let IdempotentRequest { key, mut fingerprint, render } = request;
         // The stored answer is for nobody else: another caller with the same key is told that the key is taken.
         if let Some(token) = caller.principal().token() {
-            fingerprint = format!("{fingerprint} {}", token.id);
+            fingerprint = format!("{fingerprint} {}", token.lasting_id());
         }
         let offline_after = self.timing.offline_after;
         let command = IdempotentCommand {

@@ -82,6 +82,7 @@ impl Resolvers {
     /// The operations on this journal.
     pub fn new(journal: Journal, clock: Clock, timing: Timing) -> Self {
         let (last_stats, forecast) = (Arc::default(), Arc::default());
+        let has_seen_tokens = Arc::new(AtomicBool::new(journal.snapshot().has_tokens()));
         let journal = GuardedJournal::new(journal);
         Self {
             journal,
@@ -90,7 +91,7 @@ impl Resolvers {
             last_stats,
             forecast,
             offload: Offload::default(),
-            has_seen_tokens: Arc::default(),
+            has_seen_tokens,
             consul: None,
             cost_limit: CostLimit::default(),
         }

@@ -23,6 +23,10 @@ use crate::journal::commands::{CloseSession, CreateToken, OpenSession};
 /// How long a sign-in link can be followed: as long as it takes to go from the terminal to the browser.
 pub(crate) const SIGN_IN_CODE_LIFETIME: Duration = Duration::from_secs(10 * 60);
 
+/// What it costs to sign in with a token, in points of the [cost limit](crate::auth::CostLimit). Each time is a commit, and an
+/// event that is kept for long: so there are ten a second at most, in the long run.
+const COST_OF_SIGN_IN: u64 = 400_000;
+
 /// Who asks, as the server knows it.
 #[derive(Clone, Debug)]
 pub struct SessionView {
@@ -61,6 +65,7 @@ impl Resolvers {
         let role = principal.role();
         let caller = caller.clone().with_principal(principal);
         let permit = self.authorize(&caller, Action::SignIn)?;
+        self.spend(&caller, COST_OF_SIGN_IN)?;
         let GeneratedToken { text, id, hash } = GeneratedToken::new(TokenKind::Session, role.unwrap_or(Role::Viewer));
         let command = OpenSession { id, hash };
         let Committed { reply: token, snapshot } = self.journal.with(permit).commit_for(command, &caller).await?;

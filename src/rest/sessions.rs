@@ -44,7 +44,7 @@ impl From<SessionView> for Session {
 /// `GET /api/v1/session`
 pub(super) async fn show(State(resolvers): State<Resolvers>) -> Result<Response> {
     let caller = current_caller();
-    let session = resolvers.session(&caller, &resolvers.present())?;
+    let session = resolvers.session(&caller, &resolvers.present()).map_err(counted)?;
     Ok(([NOT_STORED], Json(Session::from(session))).into_response())
 }
 
@@ -64,11 +64,7 @@ pub(super) async fn open(
             (None, Some(text)) => Credential::SignInCode(text),
             (Some(_), Some(_)) | (None, None) => return Err(malformed()),
         };
-        match resolvers.open_session(&caller, credential).await {
-            // Counted, as a request is that comes with such a token.
-            Err(Error::Denied(Denied::Unauthenticated(why))) => return Err(unauthenticated(why)),
-            opened => opened?,
-        }
+        resolvers.open_session(&caller, credential).await.map_err(counted)?
     };
     // The one before is left behind: the browser has one cookie. If it cannot be closed, it ends by its time.
     if caller.principal().token().is_some_and(|token| token.kind == TokenKind::Session) {
@@ -83,9 +79,18 @@ pub(super) async fn open(
 /// `DELETE /api/v1/session`
 pub(super) async fn close(State(resolvers): State<Resolvers>, uri: Uri, headers: HeaderMap) -> Result<Response> {
     refuse_other_pages(&uri, &headers)?;
-    resolvers.close_session(&current_caller()).await?;
+    resolvers.close_session(&current_caller()).await.map_err(counted)?;
     let cookie = session_cookie::clear(&headers, is_encrypted());
     Ok((StatusCode::NO_CONTENT, [NOT_STORED, (header::SET_COOKIE, cookie)]).into_response())
+}
+
+/// The error of an operation here. What is not accepted counts as a failure of the address, which the middleware has left to
+/// these routes.
+fn counted(error: Error) -> HttpError {
+    match error {
+        Error::Denied(Denied::Unauthenticated(why)) => unauthenticated(why),
+        error => error.into(),
+    }
 }
 
 /// Nobody may keep who somebody was.

@@ -146,11 +146,17 @@ impl Versioned for WorkerVms {
 }
 
 /// `GET /api/v1/workers/{id}/vms`
-pub(super) async fn vms(read: Read, PathId(id): PathId, Query(query): Query<VmsQuery>) -> Result<Response> {
+pub(super) async fn vms(
+    State(resolvers): State<Resolvers>,
+    read: Read,
+    PathId(id): PathId,
+    Query(query): Query<VmsQuery>,
+) -> Result<Response> {
     let statuses =
         wanted("status", query.status)?.iter().map(|word| vm_status("status", word)).collect::<Result<Vec<_>, _>>()?;
     let statuses = given(statuses);
     let vms: Vec<_> = read.reading.worker_vms(&id, statuses.as_deref())?.into_iter().map(ListedVm).collect();
+    resolvers.spend_more(&current_caller(), vms.len() as u64);
     Ok(read.show(WorkerVms { worker_id: id, total: vms.len(), vms }))
 }
 

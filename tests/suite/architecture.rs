@@ -45,6 +45,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     (
         "server",
         &[
+            "auth",
             "clock",
             "discovery",
             "error",

@@ -277,7 +277,7 @@ on_both_databases! {
         let events = cluster.holder(&admin).get(&format!("/api/v1/events?after={cursor}")).await.json();
         let keys = ["kind", "worker_id", "actor", "actor_token_id", "actor_name", "request_id", "message"];
         let by = |kind: &str, message: String| {
-            [json!(kind), json!("w1"), json!("worker"), json!(join.id), json!("the join token"), json!(request), json!(message)]
+            [json!(kind), json!("w1"), json!("operator"), json!(join.id), json!("the join token"), json!(request), json!(message)]
         };
         assert_eq!(pick(&events["events"], keys), [
             by("token_revoked", format!("Token {} (token of w1) was revoked: worker w1 joins anew", before.id)),

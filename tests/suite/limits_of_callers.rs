@@ -11,7 +11,7 @@ const WORKERS: &str = "/api/v1/workers";
 
 /// A server whose tokens may spend 1,000 points at once, and 100 per second.
 fn frugal(options: &mut ServerOptions) {
-    options.http.cost_limit = CostLimit { per_second: 100 };
+    options.cost_limit = CostLimit { per_second: 100 };
 }
 
 /// Asks for a worker with ten fields and six labels at most, over GraphQL.

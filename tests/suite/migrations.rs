@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use aetherium::auth::CostLimit;
 use aetherium::clock::Clock;
 use aetherium::graphql::GraphqlOptions;
 use aetherium::http::HttpOptions;
@@ -50,6 +51,7 @@ fn options(db: &TestDatabase, migrate: bool) -> ServerOptions {
         is_beside: false,
         timing: Timing::default(),
         retention: Retention::default(),
+        cost_limit: CostLimit::default(),
         http: HttpOptions::default(),
         graphql: GraphqlOptions::default(),
     }

@@ -95,8 +95,7 @@ impl Executor {
     /// (`extensions.minRevision`, which a client has seen at another server), the reading waits until this server has
     /// reached it. There is one reading for the whole request, so that all of the response is of one revision.
     ///
-    /// Mutations ask for permission themselves, and may be sent by those who may read nothing. They do not spend their
-    /// cost.
+    /// Mutations ask for permission themselves, and may be sent by those who may read nothing.
     async fn reading(
         &self,
         request: &Request,
@@ -112,6 +111,8 @@ impl Executor {
             Some(_) => return Err(Error::invalid("min_revision", "must be a whole number")),
         };
         if is_mutation {
+            // Never refused for that: the next query pays.
+            self.resolvers.spend_more(caller, cost);
             return self.resolvers.present_at_least(min_revision).await;
         }
         let reading = self.resolvers.read_at_least(caller, min_revision).await?;

@@ -91,7 +91,7 @@ fn observe(
 /// Tells the holder of a token how many points are left, once half of them are spent: most responses have no such
 /// header, and cost nothing for it.
 fn tell_cost_limit(context: &RequestContext, headers: &mut HeaderMap) {
-    let state = context.principal.token().and_then(|token| context.state.options.cost_limit.state(&token.spent));
+    let state = context.state.authenticator.cost_limit_state(&context.principal);
     if let Some(CostLimitState { limit, remaining, reset }) = state {
         headers.insert(RATELIMIT_LIMIT, limit.into());
         headers.insert(RATELIMIT_REMAINING, remaining.into());

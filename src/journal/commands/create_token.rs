@@ -1,4 +1,5 @@
-//! An administrator creates a token, or whoever has the database creates a sign-in code. Its text is made before and never gets here: the command has only its hash.
+//! An administrator creates a token, or whoever has the database creates a sign-in code. Its text is made before and never
+//! gets here: the command has only its hash.
 
 use std::sync::Arc;
 use std::time::Duration;

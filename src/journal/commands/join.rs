@@ -86,7 +86,7 @@ impl Command for Join {
 
         for token in before {
             let message = format!("Token {} ({}) was revoked: worker {id} joins anew", token.id, token.name);
-            batch.record_event(Actor::Worker, EventKind::TokenRevoked, id, message);
+            batch.record_event(Actor::Operator, EventKind::TokenRevoked, id, message);
             batch.put_token(token.revoked(batch.at, batch.revision));
         }
         if let Some(known) = known {
@@ -94,7 +94,7 @@ impl Command for Join {
             batch.put_worker(worker, &[ColumnGroup::Registration]);
         }
         let message = format!("Worker {id} joined with token {} ({}), its own is {token_id}", join.id, join.name);
-        batch.record_event(Actor::Worker, EventKind::WorkerJoined, id, message);
+        batch.record_event(Actor::Operator, EventKind::WorkerJoined, id, message);
         batch.put_token(Token {
             joins: Some(Joins { max, so_far: so_far + 1 }),
             last_used: LastUsed::stored(join.last_used.at()),
