@@ -89,6 +89,12 @@ pub enum Error {
         "This request came with a token and not with a session. A token is revoked by `DELETE /api/v1/tokens/{{id}}`"
     )]
     NotASession,
+    /// The token that automation hands to the server cannot be an administrator's.
+    #[error(
+        "Token {0}, which is to be an administrator's, is known and is not: it was revoked, or is of another role. Hand \
+         another one to the server."
+    )]
+    NotAnAdminToken(String),
     /// The caller may not do this.
     #[error("{0}")]
     Denied(#[from] Denied),
@@ -336,6 +342,7 @@ impl Error {
                 | Denied::JoinsAnother(_),
             ) => Kind::Forbidden,
             Self::Superseded { .. }
+            | Self::NotAnAdminToken(_)
             | Self::BootIsOver { .. }
             | Self::AnotherProcess { .. }
             | Self::OnAnotherHostBoot { .. }
@@ -396,6 +403,7 @@ impl Error {
             }
             Self::KeyReused(_)
             | Self::NoTokenId
+            | Self::NotAnAdminToken(_)
             | Self::Denied(
                 Denied::Unauthenticated(_) | Denied::Role { .. } | Denied::FirstToken | Denied::SignInCode,
             )

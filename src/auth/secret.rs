@@ -190,6 +190,17 @@ impl GeneratedToken {
     }
 }
 
+impl GeneratedToken {
+    /// The token of this kind and role with this text, which was made elsewhere.
+    pub fn of_text(kind: TokenKind, role: Role, text: &str) -> Result<Self, InvalidToken> {
+        let claim = Claim::parse(text)?;
+        if text.as_bytes().get(2) != Some(&letter(kind, role)) {
+            return Err(InvalidToken);
+        }
+        Ok(Self { text: TokenText(text.to_owned()), id: TokenId(claim.id.into()), hash: claim.hash() })
+    }
+}
+
 /// A text that no token has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("is not a token of this API: its form or its checksum is wrong, as after a typo")]

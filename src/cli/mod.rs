@@ -3,6 +3,7 @@
 //! A command that is more than one call has a file of its own. What a command does is in the library, where it is
 //! tested; here are only its options, and what is written to the terminal.
 
+mod admin_token_file;
 mod dev;
 mod graphql;
 mod listen_address;

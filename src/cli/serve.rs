@@ -8,6 +8,7 @@
 use std::convert::Infallible;
 use std::io::{self, IsTerminal as _};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use aetherium::auth::{Caller, CostLimit, Role};
 use aetherium::clock::Clock;
@@ -26,6 +27,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::admin_token_file;
 use super::graphql::GraphqlArgs;
 use super::listen_address::{ListenOptions, Mend, Protection, url_from_here};
 use super::output::{print, quoted};
@@ -52,6 +54,11 @@ pub struct ServeOptions {
     /// Repeat the flag, or separate several with commas.
     #[arg(long = "allowed-host", env = "AETHERIUM_ALLOWED_HOST", value_name = "NAME", value_delimiter = ',')]
     allowed_hosts: Vec<String>,
+
+    /// File with the token of an administrator, which is accepted from the start on, for automation. If the file is not
+    /// there, a token is made and written to it, for its owner only.
+    #[arg(long, env = "AETHERIUM_ADMIN_TOKEN_FILE", value_name = "FILE")]
+    admin_token_file: Option<PathBuf>,
 
     /// A network of proxies, such as 10.0.0.0/8 or 192.0.2.7/32, whose X-Forwarded-For tells the address of a client.
     /// Repeat the flag, or separate several with commas.
@@ -174,7 +181,7 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken) -> anyhow::
     );
     // From the first moment on: without a handler, the signal would end the process.
     let hangups = signal(SignalKind::hangup()).context("cannot listen for signals")?;
-    let ServeOptions { listen, tls, database, consul, advertise, .. } = options;
+    let ServeOptions { listen, tls, database, consul, advertise, admin_token_file, .. } = options;
     let consul_check_ttl = consul.consul_check_ttl;
     let consul = consul.client()?;
     let advertise = advertise.transpose().context("--advertise cannot be used")?;
@@ -189,7 +196,7 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken) -> anyhow::
         let Some(found) = shutdown.run_until_cancelled(tokens_exist(&database.database_url)).await else {
             return Ok(());
         };
-        let has_tokens = found?;
+        let has_tokens = found? || admin_token_file.is_some();
         let (serve, create_token) = commands(bound.address(), &database.database_url);
         let mend = Mend { serve: &serve, create_token: &create_token };
         listen.check(Protection { has_tls: tls.is_on(), has_tokens }, &mend)?;
@@ -207,6 +214,11 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken) -> anyhow::
         return Ok(());
     };
     let server = server?.with_tls(certificate);
+    if let Some(path) = admin_token_file.filter(|path| !path.as_os_str().is_empty()) {
+        let token = admin_token_file::read_or_make(&path)?;
+        let ensured = server.resolvers().ensure_admin_token(&Caller::server(), token, "admin token file").await;
+        ensured.with_context(|| format!("{} cannot be used (--admin-token-file)", path.display()))?;
+    }
     let (listener, address) = bound.listen()?;
     let protection = Protection { has_tls: tls.is_on(), has_tokens: server.journal().snapshot().has_tokens() };
     info!(

@@ -150,6 +150,27 @@ impl Resolvers {
         Ok(TokenCreated { text: generated.text, token: TokenView { token, view } })
     }
 
+    /// Makes a token that was made elsewhere an administrator's, if it is not one already. It does not come back once it was
+    /// revoked.
+    pub async fn ensure_admin_token(&self, caller: &Caller, token: GeneratedToken, name: &str) -> Result<()> {
+        let permit = self.authorize(caller, Action::CreateToken)?;
+        let journal = self.journal.with(permit);
+        let snapshot = journal.snapshot();
+        if let Some(known) = snapshot.token(token.id.as_str()) {
+            let state = known.state(self.clock.now(), |id| snapshot.token(id));
+            let is_admin = known.role == Role::Admin && known.kind == TokenKind::Bearer && state == TokenState::Live;
+            return match is_admin && known.hash.is_same(&token.hash) {
+                true => Ok(()),
+                false => Err(Error::NotAnAdminToken(token.id.to_string())),
+            };
+        }
+        let (kind, role, scope) = (TokenKind::Bearer, Role::Admin, TokenScope::Nobody);
+        let GeneratedToken { id, hash, .. } = token;
+        let command = CreateToken { id, hash, kind, role, name: name.into(), scope, max_uses: None, lifetime: None };
+        journal.commit_for(command, caller).await?;
+        Ok(())
+    }
+
     /// Revokes a token: it is not accepted any more, and what was begun with it ends. Revoked again, it stays so.
     pub async fn revoke_token(&self, caller: &Caller, id: &str) -> Result<TokenView> {
         let permit = self.authorize(caller, Action::RevokeToken)?;

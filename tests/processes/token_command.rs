@@ -100,6 +100,28 @@ on_both_databases! {
         server.stop().await;
     }
 
+    async fn a_server_is_handed_an_administrators_token_or_makes_one(database: TestDatabase) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("admin.token");
+        let handed = ["--admin-token-file", file.to_str().unwrap()];
+        // There is no moment in which it would be open.
+        let server = Server::start_with(&database, &handed).await;
+        let made = fs::read_to_string(&file).unwrap().trim().to_owned();
+        assert_eq!((status(&server, None).await, status(&server, Some(&made)).await), (StatusCode::UNAUTHORIZED, StatusCode::OK));
+        server.stop().await;
+        let server = Server::start_with(&database, &handed).await;
+        assert_eq!(status(&server, Some(&made)).await, StatusCode::OK);
+        let listed = token(&["list"], &database).await;
+        assert!(listed.len() == 1 && listed[0].ends_with("  admin token file"), "{listed:?}");
+        server.stop().await;
+        token(&["revoke", &made[4..16]], &database).await;
+        let serve = ["serve", "--listen", "127.0.0.1:0", "--database-url", database.url()];
+        let exit = Program::run(&[&serve[..], &handed].concat()).await;
+        assert_eq!(exit.code, Some(1), "{}", exit.err);
+        assert!(exit.err.contains("(--admin-token-file)") && exit.err.contains("was revoked"), "{}", exit.err);
+        assert!(!exit.err.contains(&made[16..]), "{}", exit.err);
+    }
+
     async fn what_cannot_be_made_is_told_in_one_line(database: TestDatabase) {
         Server::start(&database).await.stop().await;
         for (arguments, problem) in [
