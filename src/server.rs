@@ -187,7 +187,7 @@ impl Server {
             database.migrate().await?;
         } else if !database.is_migrated().await? {
             let url = crate::journal::without_password(&options.database_url);
-            return Err(OpenError::NotMigrated { url }.into());
+            return Err(OpenError::NotMigrated { url, is_empty: database.is_empty().await? }.into());
         }
         let (journal, writer) = Journal::open(database, clock.clone()).await.map_err(StartError::Load)?;
         let (tasks, finishing) = (TaskTracker::new(), CancellationToken::new());

@@ -102,9 +102,10 @@ struct SignInOptions {
     #[arg(long, value_name = "NAME", default_value = "sign-in link")]
     name: String,
 
-    /// Where the browser reaches the server.
-    #[arg(long, env = "AETHERIUM_SERVER", value_name = "URL", default_value = "http://127.0.0.1:8080")]
-    server: String,
+    /// Where the browser reaches the server; by default at 127.0.0.1:8080, over https:// if `--tls self` has made a
+    /// certificate beside the database.
+    #[arg(long, env = "AETHERIUM_SERVER", value_name = "URL")]
+    server: Option<String>,
 
     #[command(flatten)]
     database: DatabaseOptions,
@@ -127,7 +128,9 @@ pub async fn run(TokenCommand { action }: TokenCommand) -> anyhow::Result<()> {
     let options = ServerOptions { migrate: false, is_beside: true, ..ServerOptions::new(&database.database_url) };
     let server = match Server::start(options.clone(), Clock::system()).await {
         // The first token may be made before the first start of a server.
-        Err(StartError::Database(OpenError::Missing { .. })) if matches!(action, TokenAction::Create(_)) => {
+        Err(StartError::Database(OpenError::Missing { .. } | OpenError::NotMigrated { is_empty: true, .. }))
+            if matches!(action, TokenAction::Create(_)) =>
+        {
             let options = ServerOptions { migrate: true, is_beside: false, ..options };
             Server::start(options, Clock::system()).await?
         }
@@ -148,9 +151,13 @@ async fn carry_out(server: &Server, action: TokenAction) -> anyhow::Result<()> {
             let printed = if options.join { print(options.command(text)) } else { print(text) };
             printed.context("The token was created and cannot be shown: revoke it")?;
         }
-        TokenAction::SignIn(SignInOptions { role, name, server, database: _ }) => {
+        TokenAction::SignIn(SignInOptions { role, name, server, database }) => {
+            let here = match fingerprint_beside(&database.database_url) {
+                Some(_) => "https://127.0.0.1:8080",
+                None => "http://127.0.0.1:8080",
+            };
             // Before there is a code that nobody is shown.
-            let link = SignInLink::to(&server)?;
+            let link = SignInLink::to(server.as_deref().unwrap_or(here))?;
             let code = resolvers.create_sign_in_code(&caller, &role, &name).await?;
             print(link.with_code(&code)).context("The link was made and cannot be shown: it expires in ten minutes")?;
         }

@@ -35,6 +35,15 @@ async fn status(server: &Server, token: Option<&str>) -> StatusCode {
 }
 
 on_both_databases! {
+    async fn the_first_token_may_be_made_before_the_first_start(database: EmptyDatabase) {
+        let EmptyDatabase(database) = database;
+        let admin = created(&["create", "--role", "admin", "--name", "alice"], &database).await;
+        let server = Server::start_with(&database, &["--no-migrate"]).await;
+        assert_eq!(status(&server, None).await, StatusCode::UNAUTHORIZED);
+        assert_eq!(status(&server, Some(&admin)).await, StatusCode::OK);
+        server.stop().await;
+    }
+
     async fn tokens_are_made_and_taken_back_beside_a_running_server(database: TestDatabase) {
         let server = Server::start(&database).await;
         assert_eq!(status(&server, None).await, StatusCode::OK);
@@ -141,7 +150,7 @@ on_both_databases! {
 }
 
 #[tokio::test]
-async fn the_first_token_may_be_made_before_the_first_start() {
+async fn a_file_that_is_no_database_stays_as_it_is() {
     let EmptyDatabase(database) = EmptyDatabase(TestDatabase::sqlite());
     // A path that is mistyped is not a database of ours, and is left as it is.
     fs::write(database.file(), "no database").unwrap();
@@ -149,11 +158,4 @@ async fn the_first_token_may_be_made_before_the_first_start() {
     let exit = Program::run(&create).await;
     assert_eq!((exit.code, exit.out.as_str()), (Some(1), ""));
     assert_eq!(fs::read_to_string(database.file()).unwrap(), "no database");
-    fs::remove_file(database.file()).unwrap();
-
-    let admin = created(&["create", "--role", "admin", "--name", "alice"], &database).await;
-    let server = Server::start_with(&database, &["--no-migrate"]).await;
-    assert_eq!(status(&server, None).await, StatusCode::UNAUTHORIZED);
-    assert_eq!(status(&server, Some(&admin)).await, StatusCode::OK);
-    server.stop().await;
 }

@@ -28,6 +28,11 @@ impl Database {
         Ok(self.migrations().await?.iter().all(|(_, is_applied)| *is_applied))
     }
 
+    /// Whether there are no tables at all.
+    pub async fn is_empty(&self) -> Result<bool, OpenError> {
+        Ok(self.migrations().await?.iter().all(|(_, is_applied)| !is_applied))
+    }
+
     /// Brings the tables to the shape this version works with.
     pub async fn migrate(&self) -> Result<(), OpenError> {
         if self.is_migrated().await? {

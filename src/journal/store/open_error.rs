@@ -86,6 +86,8 @@ pub enum OpenError {
     NotMigrated {
         /// What was given, without a password.
         url: String,
+        /// Whether there are no tables at all, as before the first start.
+        is_empty: bool,
     },
     /// A later version has changed the tables.
     #[error(
