@@ -498,7 +498,11 @@ on_both_databases! {
         }
         let acts = stored(&cluster).await;
         assert_eq!(acts.len(), 6);
+        let revision = cluster.revision();
         for cluster in other.iter().chain([&cluster]) {
+            // The other server has read what this one has committed.
+            let reached = cluster.rest().get(&format!("/api/v1/workers?min_revision={revision}")).await;
+            assert_eq!(reached.status, 200, "{}", reached.body);
             assert_found(cluster, &cluster.first_cursor(), &acts).await;
         }
         let [pruned, deleted, operators] = boundaries(&cluster).await;
