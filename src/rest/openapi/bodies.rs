@@ -108,10 +108,11 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
     token.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
     let token = (name_of_token, token);
     let (name_of_sign_in, mut sign_in) = body!("SignIn" = SignInBody, "What a session is opened with: one of the two." {
-        token: optional any_text(), "A token, other than one of the role `worker`.";
-        code: optional any_text(), "The code of a sign-in link: what follows `#code=`.";
+        token: absent any_text(), "A token that may ask questions.";
+        code: absent any_text(), "The code of a sign-in link: what follows `#code=`.";
     });
     sign_in.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
+    (sign_in.min_properties, sign_in.max_properties) = (Some(1), Some(1));
     let sign_in = (name_of_sign_in, sign_in);
     // Unknown keys are refused in commands, and ignored in what workers send.
     reason.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));

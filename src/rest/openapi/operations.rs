@@ -382,7 +382,7 @@ fn show_session() -> OperationBuilder {
              no error here. With one that is not accepted, or not any more, it is 401.",
         ))
         .response("200", session)
-        .fails([400, 401, 408, 421, 431, 500, 503])
+        .fails([400, 401, 408, 421, 429, 431, 500, 503])
 }
 
 fn open_session() -> Operation {
