@@ -1,9 +1,9 @@
 //! What one caller may take: failed authentications of an address, the cost of the queries of a token, and which address a
 //! request counts as.
 
-use aetherium::auth::CostLimit;
+use aetherium::auth::{Caller, CostLimit};
 use aetherium::server::ServerOptions;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::*;
 
@@ -119,6 +119,39 @@ on_both_databases! {
         cluster.advance(minutes(1));
         let answer = cluster.holder(&one).get("/api/v1/workers/w1").await;
         assert_eq!((answer.status, told(&answer)), (200, [None; 3]));
+    }
+
+    async fn sign_ins_that_fail_count_and_sessions_spend_the_points_of_their_token(db: TestDatabase) {
+        let cluster = TestCluster::configured(&db, |options| {
+            frugal(options);
+            options.http.failed_authentications_per_minute = 3;
+        }).await;
+        let (one, other) = (cluster.token(role_token("viewer")).await, cluster.token(role_token("viewer")).await);
+        let session = cluster.session(&one).await;
+        // To sign in costs more than the token had, so that neither can ask now.
+        for answer in [cluster.holder(&one).get(WORKERS).await, cluster.page_of(&session).get(WORKERS).await] {
+            assert_eq!(answer.status, 429, "{}", answer.body);
+        }
+        let again = cluster.rest().post("/api/v1/session").json(json!({"token": one.text})).await;
+        assert_eq!(again.status, 429, "{}", again.body);
+        let opened = cluster.rest().post("/api/v1/session").json(json!({"token": other.text})).await;
+        assert_eq!(opened.status, 201, "{}", opened.body);
+
+        let statuses = async |body: Value| {
+            let mut statuses = Vec::new();
+            for _ in 0..2 {
+                statuses.push(cluster.rest().post("/api/v1/session").json(body.clone()).await.status);
+            }
+            statuses
+        };
+        assert_eq!(statuses(json!({"token": "aev_nonsense"})).await, [401, 401]);
+        assert_eq!(statuses(json!({"code": "aec_nonsense"})).await, [401, 429]);
+        assert_eq!(cluster.rest().bearer("aev_nonsense").get("/api/v1/session").await.status, 429);
+        // A page has to learn that its session has ended, however often it asks.
+        cluster.server().resolvers().revoke_token(&Caller::server(), &session.id).await.unwrap();
+        for _ in 0..5 {
+            assert_eq!(cluster.page_of(&session).get("/api/v1/session").await.status, 401);
+        }
     }
 
     async fn a_query_costs_what_it_reads(db: TestDatabase) {
