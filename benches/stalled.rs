@@ -197,12 +197,11 @@ fn beat(worker: &str, sequence: u64) -> Heartbeat {
     };
     Heartbeat {
         incarnation: 1,
-        boot_id: None,
         sequence,
         used_cpu_cores: None,
         used_memory_mb: None,
         used_disk_gb: None,
         vms: Some((0..VMS).map(vm).collect()),
-        vms_delta: None,
+        ..Heartbeat::default()
     }
 }

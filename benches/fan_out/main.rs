@@ -153,12 +153,11 @@ async fn follow(address: &str, document: &str, arrived: Arc<AtomicU64>) -> impl 
 fn beat(sequence: u64) -> Heartbeat {
     Heartbeat {
         incarnation: 1,
-        boot_id: None,
         sequence,
         used_cpu_cores: Some(u32::try_from(sequence % 16).unwrap()),
         used_memory_mb: Some(8_192),
         used_disk_gb: Some(50),
         vms: None,
-        vms_delta: None,
+        ..Heartbeat::default()
     }
 }

@@ -4,7 +4,8 @@
 //! The agent is one loop: register, then send a heartbeat whenever the server asks for the next one, and register again
 //! when the server does not know the worker any more. This file has the options and the loop. What is read of the host
 //! is in `host` and [`inventory`], what a heartbeat carries is decided in `heartbeat_planner`, which server it is sent to in
-//! `servers`, how long to wait after a failure in `backoff`. How a host without a token gets one is in `join`, and what is
+//! `servers`, how long to wait after a failure in `backoff`, what operators have run when the policy changes in
+//! `policy_hook`. How a host without a token gets one is in `join`, and what is
 //! kept of that between two starts in `state_folder`.
 //!
 //! **Invariant:** the agent is a client of the public API and imports nothing of the server. A heartbeat is sent even
@@ -15,6 +16,7 @@ mod heartbeat_planner;
 mod host;
 pub mod inventory;
 mod join;
+mod policy_hook;
 mod servers;
 mod state_folder;
 
@@ -40,6 +42,7 @@ use self::inventory::processes::HostProcesses;
 use self::inventory::{Inventory, InventoryChanges, VmSource};
 pub use self::join::{HasJoined, JoinError, JoinOptions};
 use self::join::{JoinToken, Joining};
+use self::policy_hook::{PolicyHook, StandingPolicy};
 use self::servers::ServerSelector;
 pub use self::state_folder::StateError;
 use self::state_folder::{Membership, StateFolder};
@@ -56,6 +59,10 @@ const DEREGISTRATION_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The shortest time between two heartbeats, whatever the server asks for.
 const MIN_HEARTBEAT_INTERVAL: Duration = Duration::from_millis(50);
+
+/// The longest time until the heartbeat that acknowledges a policy: operators wait for it, since a drain cannot be complete
+/// before.
+const ACKNOWLEDGMENT_DELAY: Duration = Duration::from_millis(500);
 
 /// How many VMs a worker takes, unless its operator says otherwise.
 const DEFAULT_MAX_VMS: u32 = 100;
@@ -156,6 +163,13 @@ pub struct AgentOptions {
     #[arg(long, env = "AETHERIUM_AGENT_LEAVE_ON_STOP")]
     pub leave_on_stop: bool,
 
+    /// Command that the shell runs when operators drain or activate this worker, for example to migrate its VMs. It
+    /// finds the policy, active or draining, in AETHERIUM_POLICY, and why and until when in AETHERIUM_POLICY_REASON and
+    /// AETHERIUM_POLICY_DEADLINE. It is run at the start of the agent, too, and again a minute after it has failed; why it
+    /// failed is shown with the drain.
+    #[arg(long, env = "AETHERIUM_AGENT_ON_POLICY_CHANGE", value_name = "COMMAND")]
+    pub on_policy_change: Option<String>,
+
     /// Where to find servers, and to be announced.
     #[command(flatten)]
     pub consul: ConsulOptions,
@@ -184,6 +198,7 @@ impl AgentOptions {
             max_vms: DEFAULT_MAX_VMS,
             proc: None,
             leave_on_stop: false,
+            on_policy_change: None,
             consul: ConsulOptions::default(),
             consul_announce: false,
         }
@@ -438,7 +453,8 @@ async fn run_until(options: AgentOptions, shutdown: CancellationToken) -> Result
     };
     let sources: Vec<Box<dyn VmSource>> = vec![Box::new(processes)];
     let kept_in = folder.filter(|_| joins || kept.is_some()).map(|folder| folder.to_string());
-    let agent = Agent { kept_in, ..Agent::new(servers, id, registration, sources) };
+    let hook = given(options.on_policy_change.as_deref()).map(|command| PolicyHook::start(command, id.clone()));
+    let agent = Agent { kept_in, hook, ..Agent::new(servers, id, registration, sources) };
     let leaves = options.leave_on_stop;
     let announcer = consul.filter(|_| options.consul_announce).map(|consul| {
         let Registration { address, zone, .. } = &agent.registration;
@@ -563,7 +579,12 @@ struct Agent {
     inventory_changes: InventoryChanges,
     /// VMs of the last report that the server rejected, each with the reason, so that each is logged once.
     rejected_vms: BTreeMap<String, String>,
+    /// The policy as the last heartbeat was answered, and the revision of it: the next heartbeat tells the server that
+    /// it was heard of.
     policy: String,
+    policy_revision: Option<u64>,
+    /// What the operator of the host wants to be run for a policy.
+    hook: Option<PolicyHook>,
     /// The check in Consul, if the worker is announced there.
     check_state: watch::Sender<CheckState>,
     /// Tells the announcer of each acknowledged heartbeat.
@@ -588,6 +609,8 @@ impl Agent {
             inventory_changes: InventoryChanges::default(),
             rejected_vms: BTreeMap::new(),
             policy: String::new(),
+            policy_revision: None,
+            hook: None,
             check_state: watch::Sender::new(check_state(NOT_ACKNOWLEDGED, None)),
             acknowledged: watch::Sender::default(),
             leave_on_stop: false,
@@ -598,14 +621,18 @@ impl Agent {
     /// Reports until told to stop. A request in flight is dropped then: whatever it said is said again by the
     /// deregistration, or at the next start of the agent.
     async fn run(mut self, shutdown: CancellationToken) -> Result<(), AgentError> {
-        match shutdown.run_until_cancelled(self.register_and_report()).await {
+        let outcome = match shutdown.run_until_cancelled(self.register_and_report()).await {
             None => {
                 self.stop().await;
                 Ok(())
             }
             // It is not deregistered: that would deregister the process that took over.
             Some(Err(error)) => Err(error),
+        };
+        if let Some(hook) = self.hook {
+            hook.stop().await;
         }
+        outcome
     }
 
     async fn register_and_report(&mut self) -> Result<Infallible, AgentError> {
@@ -653,6 +680,8 @@ impl Agent {
             let vms = self.list_vms().await;
             let mut heartbeat = self.planner.plan(vms.as_deref(), Instant::now());
             heartbeat.boot_id = Some(self.registration.boot_id.clone());
+            heartbeat.policy_revision = self.policy_revision;
+            heartbeat.policy_error = self.hook.as_mut().map(PolicyHook::failure);
             self.servers.begin_trial();
             match self.servers.client().await.heartbeat(&self.id, &heartbeat).await {
                 Ok(reply) => {
@@ -663,8 +692,8 @@ impl Agent {
                     self.acknowledged.send_replace(());
                     let pace = pace(&reply, &self.limits);
                     self.log_rejected_vms(&reply.set_aside, heartbeat.vms.is_some());
-                    self.log_policy(reply);
-                    tokio::time::sleep(pace).await;
+                    let is_news = self.note_policy(reply);
+                    self.wait(if is_news { pace.min(ACKNOWLEDGMENT_DELAY) } else { pace }).await;
                 }
                 // Any failure of the trial, also one that says that the worker is unknown or superseded: the server in
                 // use is asked for that.
@@ -763,11 +792,31 @@ impl Agent {
         });
     }
 
-    fn log_policy(&mut self, reply: HeartbeatReply) {
-        if self.policy != reply.policy {
-            let (id, policy) = (&self.id, &reply.policy);
+    /// Takes note of the policy, of which the hook is told. Whether the server waits to hear that the worker knows it.
+    fn note_policy(&mut self, reply: HeartbeatReply) -> bool {
+        let HeartbeatReply { policy, policy_revision: revision, drain_reason, drain_deadline_at, .. } = reply;
+        if self.policy != policy {
+            let id = &self.id;
             info!(worker.id = %id, policy, "Worker {id} is {policy}");
-            self.policy = reply.policy;
+            self.policy.clone_from(&policy);
+        }
+        if let Some(hook) = &self.hook {
+            hook.tell(StandingPolicy { policy, revision, reason: drain_reason, deadline: drain_deadline_at });
+        }
+        let before = std::mem::replace(&mut self.policy_revision, revision);
+        revision.is_some() && before != revision
+    }
+
+    /// Waits until the next heartbeat is due, or until the outcome of the hook is another one, which operators wait for.
+    async fn wait(&self, pace: Duration) {
+        let sleep = tokio::time::sleep(pace);
+        match self.hook.as_ref().map(PolicyHook::watch_failure) {
+            // It is an error once the hook has ended, and it does so only with the agent.
+            Some(mut failure) => tokio::select! {
+                () = sleep => {}
+                Ok(()) = failure.changed() => {}
+            },
+            None => sleep.await,
         }
     }
 
@@ -1231,12 +1280,45 @@ mod tests {
         agent.end().await.unwrap();
     }
 
+    #[tokio::test]
+    async fn a_policy_is_acknowledged_and_the_failure_of_the_hook_told() {
+        let draining = json!({
+            "policy": "draining", "policy_revision": 7, "drain_reason": "disk", "next_heartbeat_seconds": 600,
+        });
+        let patient = json!({"policy": "draining", "policy_revision": 7, "next_heartbeat_seconds": 600});
+        let answers = [json!({}), json!({"policy_revision": 3}), draining, patient.clone(), patient];
+        let mut server = FakeServer::answering(answers.map(|answer| (200, answer))).await;
+        let registration = Registration { hostname: "node1".into(), boot_id: "boot".into(), ..Registration::default() };
+        let servers = ServerSelector::new("w 1", Some(&server.url), None, None, Trust::System).unwrap();
+        let agent = Agent::new(servers, "w 1".into(), registration, Vec::new());
+        let command = r#"[ $AETHERIUM_POLICY = active ] || { echo "$AETHERIUM_POLICY_REASON is stuck"; exit 1; }"#;
+        let hook = PolicyHook::start(command.to_owned(), "w 1".to_owned());
+        let agent = Running::run(Agent { hook: Some(hook), ..agent });
+
+        server.call().await;
+        let first = server.call().await.body;
+        assert_eq!((first.get("policy_revision"), first.get("policy_error")), (None, Some(&Value::Null)));
+        assert_eq!(server.call().await.body["policy_revision"], 3);
+        // The heartbeats after that are due in ten minutes: the next ones come early.
+        let mut told = server.call().await.body;
+        assert_eq!(told["policy_revision"], 7);
+        while told["policy_error"].is_null() {
+            told = server.call().await.body;
+        }
+        assert_eq!(told["policy_error"], "the policy hook ended with exit status: 1: disk is stuck");
+        agent.shutdown.cancel();
+        agent.end().await.unwrap();
+    }
+
     #[test]
     fn the_pace_is_the_servers_within_reason() {
         let limits = RetryLimits::under(Duration::from_secs(60));
         for (seconds, millis) in [(9.7, 9700), (0.0, 50), (-1.0, 30_000), (f64::NAN, 30_000), (1e300, 30_000)] {
             let reply = HeartbeatReply {
                 policy: "active".into(),
+                policy_revision: None,
+                drain_reason: None,
+                drain_deadline_at: None,
                 next_heartbeat_seconds: seconds,
                 revision: 1,
                 resync: false,

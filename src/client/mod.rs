@@ -309,6 +309,12 @@ pub struct Heartbeat {
     /// A change of the inventory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vms_delta: Option<VmDelta>,
+    /// The revision of the policy that the worker knows, as the last heartbeat was answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_revision: Option<u64>,
+    /// Why what should be done for the policy failed, at most 500 characters; `null` if it did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_error: Option<Option<String>>,
 }
 
 /// What changed in a worker's inventory.
@@ -368,6 +374,15 @@ impl VmStatus {
 pub struct HeartbeatReply {
     /// What operators want of the worker: `active` or `draining`.
     pub policy: String,
+    /// Revision of the last change to the policy, which the next heartbeat repeats; none with a server that does not tell.
+    #[serde(default)]
+    pub policy_revision: Option<u64>,
+    /// Why the worker is drained.
+    #[serde(default)]
+    pub drain_reason: Option<String>,
+    /// Until when it should be empty, in RFC 3339.
+    #[serde(default)]
+    pub drain_deadline_at: Option<String>,
     /// When to send the next heartbeat.
     pub next_heartbeat_seconds: f64,
     /// The cluster's revision after this heartbeat.
@@ -743,6 +758,9 @@ mod tests {
 
         let reply = HeartbeatReply {
             policy: "draining".to_owned(),
+            policy_revision: None,
+            drain_reason: None,
+            drain_deadline_at: None,
             next_heartbeat_seconds: 9.5,
             revision: 7,
             resync: true,

@@ -81,6 +81,8 @@ pub(super) struct SimulatedWorker {
     /// Failed requests in a row.
     failures: u32,
     draining: bool,
+    /// The revision of the policy that it was told of, which it repeats.
+    policy_revision: Option<u64>,
 }
 
 impl SimulatedWorker {
@@ -105,6 +107,7 @@ impl SimulatedWorker {
             silent_at: None,
             failures: 0,
             draining: false,
+            policy_revision: None,
         };
         // Hosts are never restarted: their VMs keep running when the worker's process restarts.
         worker.host.registration.host_boot_id = Some(worker.run.to_string());
@@ -186,7 +189,9 @@ impl SimulatedWorker {
         };
         *sequence += 1;
         let boot_id = Some(self.host.registration.boot_id.clone());
-        let mut heartbeat = Heartbeat { incarnation, boot_id, sequence: *sequence, ..Heartbeat::default() };
+        let policy_revision = self.policy_revision;
+        let mut heartbeat =
+            Heartbeat { incarnation, boot_id, sequence: *sequence, policy_revision, ..Heartbeat::default() };
         let elapsed = now.saturating_duration_since(self.churned);
         self.churned = now;
         let SimulatedHost { inventory, rng, .. } = &mut self.host;
@@ -208,6 +213,7 @@ impl SimulatedWorker {
     pub(super) fn acknowledged(&mut self, now: Instant, reply: &HeartbeatReply) {
         self.server_pace = sane_duration(reply.next_heartbeat_seconds, USUAL_PACE);
         self.draining = reply.policy == "draining";
+        self.policy_revision = reply.policy_revision;
         match (reply.last_sequence, &mut self.life) {
             // It came late, and nothing in it counted.
             (Some(last), WorkerState::Registered { sequence, .. }) => {
@@ -339,6 +345,9 @@ mod tests {
     fn reply() -> HeartbeatReply {
         HeartbeatReply {
             policy: "active".to_owned(),
+            policy_revision: None,
+            drain_reason: None,
+            drain_deadline_at: None,
             next_heartbeat_seconds: 9.5,
             revision: 2,
             resync: false,
