@@ -1,18 +1,20 @@
 //! The name, the capacity and the boot id of this host, read once at the start of the agent: memory that is plugged in
 //! later shows after a restart. Which VMs run on it is read by [`inventory`](super::inventory).
 
+use std::path::Path;
 use std::time::Duration;
 
 use sysinfo::{CpuRefreshKind, DiskRefreshKind, Disks, MemoryRefreshKind, RefreshKind, System};
 use tracing::warn;
 
 use super::inventory::figure;
+use super::inventory::processes::PROC;
 
 /// How long listing the disks may take: a file system in user space may not answer at all.
 const DISK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A random id for each start of the machine.
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+/// Below the process file system: a random id for each start of the machine.
+const BOOT_ID: &str = "sys/kernel/random/boot_id";
 
 const MIB: u64 = 1024 * 1024;
 const GIB: u64 = 1024 * MIB;
@@ -33,8 +35,9 @@ pub(super) struct Host {
 }
 
 impl Host {
-    /// Reads them. What cannot be read is zero (one for cores) and logged; the agent starts all the same.
-    pub(super) async fn read() -> Self {
+    /// Reads them, the boot id below `proc`. What cannot be read is zero (one for cores) and logged; the agent starts all the
+    /// same.
+    pub(super) async fn read(proc: &Path) -> Self {
         let wanted = RefreshKind::nothing()
             .with_cpu(CpuRefreshKind::nothing())
             .with_memory(MemoryRefreshKind::nothing().with_ram());
@@ -57,7 +60,7 @@ impl Host {
             cpu_cores: figure(cores.max(1)),
             memory_mb: figure(memory / MIB),
             disk_gb: figure(disk / GIB),
-            boot_id: boot_id(),
+            boot_id: boot_id(proc),
         }
     }
 }
@@ -67,10 +70,12 @@ pub(super) fn name() -> Option<String> {
     System::host_name().ok().filter(|name| !name.is_empty())
 }
 
-/// What the kernel calls this start of the machine.
-pub(super) fn boot_id() -> Option<String> {
+/// What the kernel calls this start of the machine, as it says below `proc`, or, where a `proc` of processes alone was
+/// mounted, below that of this process: the kernel is the same.
+pub(super) fn boot_id(proc: &Path) -> Option<String> {
     // Does not block: the kernel answers this without other processes, also where parts of `/proc` are hidden.
-    let boot_id = std::fs::read_to_string(BOOT_ID).ok()?;
+    let read = |proc: &Path| std::fs::read_to_string(proc.join(BOOT_ID)).ok();
+    let boot_id = read(proc).or_else(|| read(Path::new(PROC)))?;
     let boot_id = boot_id.trim();
     (!boot_id.is_empty()).then(|| boot_id.to_owned())
 }
@@ -146,7 +151,7 @@ mod tests {
 
     #[tokio::test]
     async fn this_host_has_a_size() {
-        let host = Host::read().await;
+        let host = Host::read(Path::new(PROC)).await;
         assert!(host.cpu_cores >= 1 && host.memory_mb > 0 && host.disk_gb > 0, "{host:?}");
     }
 }

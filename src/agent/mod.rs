@@ -22,7 +22,7 @@ mod state_folder;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
@@ -38,7 +38,7 @@ use self::backoff::Backoff;
 use self::heartbeat_planner::HeartbeatPlanner;
 use self::host::Host;
 use self::inventory::hypervisor::Hypervisor;
-use self::inventory::processes::HostProcesses;
+use self::inventory::processes::{HostProcesses, PROC};
 use self::inventory::{Inventory, InventoryChanges, VmSource};
 pub use self::join::{HasJoined, JoinError, JoinOptions};
 use self::join::{JoinToken, Joining};
@@ -202,6 +202,16 @@ impl AgentOptions {
             consul: ConsulOptions::default(),
             consul_announce: false,
         }
+    }
+
+    /// The process file system of the host, if another one than this process's was named.
+    fn other_proc(&self) -> Option<&Path> {
+        self.proc.as_deref().filter(|proc| !proc.as_os_str().is_empty())
+    }
+
+    /// The process file system that is read.
+    fn proc(&self) -> &Path {
+        self.other_proc().unwrap_or(Path::new(PROC))
     }
 
     /// The registration: what the operator has set, and what was read of the host otherwise.
@@ -446,8 +456,8 @@ async fn run_until(options: AgentOptions, shutdown: CancellationToken) -> Result
         );
     }
 
-    let registration = options.registration(Host::read().await, inventory::hypervisor::installed)?;
-    let processes = match options.proc.as_deref().filter(|proc| !proc.as_os_str().is_empty()) {
+    let registration = options.registration(Host::read(options.proc()).await, inventory::hypervisor::installed)?;
+    let processes = match options.other_proc() {
         Some(proc) => HostProcesses::under(proc, &id),
         None => HostProcesses::of_this_host(&id),
     };
@@ -506,7 +516,7 @@ async fn leave(
     trust: &Trust,
     options: &AgentOptions,
 ) -> Result<(), AgentError> {
-    let Some(host_boot_id) = host::boot_id() else { return Err(AgentError::NoBootId { id }) };
+    let Some(host_boot_id) = host::boot_id(options.proc()) else { return Err(AgentError::NoBootId { id }) };
     let life = LifeOf::HostBoot(&host_boot_id);
     // The server that was named is tried first, since Consul may hang.
     let named = named.map(|url| Client::trusting(url, trust)).transpose().map_err(AgentError::Server)?;
@@ -1152,7 +1162,7 @@ mod tests {
             "{refused}"
         );
         leave().await.unwrap();
-        let expected = format!("DELETE /api/v1/workers/w%201?host_boot_id={}", host::boot_id().unwrap());
+        let expected = format!("DELETE /api/v1/workers/w%201?host_boot_id={}", host::boot_id(Path::new(PROC)).unwrap());
         for _ in 0..3 {
             assert_eq!(server.call().await.line, expected);
         }

@@ -22,6 +22,7 @@ mod database;
 mod harness;
 
 mod agent;
+mod agent_restarts;
 mod captive_portal;
 mod concurrent_migrations;
 mod consul_outages;
