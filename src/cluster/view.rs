@@ -8,14 +8,16 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::free_capacity::Reserved;
 use super::id::{VmId, WorkerId};
 use super::index::Ids;
+use super::placement::{Distinct, PlacementConstraints, PlacementStrategy, Placer};
 use super::snapshot::{Snapshot, VmReports};
 use super::status::{Availability, VmStatus, WorkerStatus};
 use super::totals::OnlineTotals;
 use super::uptime::Uptime;
 use super::vm::Vm;
-use super::worker::{Drain, Identity, LivenessCutoff, Worker};
+use super::worker::{Identity, LivenessCutoff, Worker};
 use crate::clock::Timestamp;
 use crate::render::{RenderCache, Volatility};
 
@@ -146,6 +148,11 @@ impl View {
         })
     }
 
+    /// A placer of VMs over all workers.
+    pub fn placer(&self, constraints: &PlacementConstraints, preferred: (PlacementStrategy, Distinct)) -> Placer<'_> {
+        Placer::new(self.snapshot.workers(), self.cutoff, constraints, preferred, |_| Reserved::default())
+    }
+
     fn worker(self: &Arc<Self>, worker: &Arc<Worker>) -> WorkerView {
         WorkerView { worker: worker.clone(), view: self.clone() }
     }
@@ -201,12 +208,6 @@ impl WorkerView {
         Uptime::between(self.worker.life.started_at, until)
     }
 
-    /// The drain that stands on it.
-    pub fn drain(&self) -> Option<DrainView> {
-        let drain = self.worker.drain.clone()?;
-        Some(DrainView { drain, is_empty: self.worker.knows_inventory() && self.vm_count() == 0 })
-    }
-
     /// Share of its CPU cores that VMs hold, in percent.
     pub fn cpu_usage_percent(&self) -> f64 {
         percent(self.worker.usage.used_cpu_cores.into(), self.identity().cpu_cores.into())
@@ -234,15 +235,6 @@ impl WorkerView {
         let vms = self.worker.usage.vms.iter().filter(move |vm| wanted(vm.status));
         vms.map(|vm| VmView { vm: vm.clone(), view: self.view.clone() })
     }
-}
-
-/// The drain of a worker in an answer.
-#[derive(Clone, Debug)]
-pub struct DrainView {
-    /// The drain.
-    pub drain: Arc<Drain>,
-    /// Whether the present life of the worker's process has reported that no VM holds a slot.
-    pub is_empty: bool,
 }
 
 /// One VM in an answer.

@@ -340,7 +340,22 @@ mod tests {
                         let id = VmId::parse(&format!("vm{vm:02}")).unwrap();
                         let status = [VmStatus::Running, VmStatus::Stopped, VmStatus::Created][usize::from(status)];
                         let (name, worker_id) = (id.shared(), worker.id.clone());
-                        Arc::new(Vm { id, worker_id, name, status, vcpus: 1, memory_mb: 1, revision })
+                        let (created_at, started_at, status_since) = (at(revision), None, at(revision));
+                        let (note, reservation_id) = (None, None);
+                        Arc::new(Vm {
+                            id,
+                            worker_id,
+                            name,
+                            status,
+                            vcpus: 1,
+                            memory_mb: 1,
+                            created_at,
+                            started_at,
+                            status_since,
+                            note,
+                            reservation_id,
+                            revision,
+                        })
                     })
                     .collect();
                 vms.sort_by(|one, other| one.id.cmp(&other.id));
@@ -353,7 +368,7 @@ mod tests {
             }
             Step::Stand { draining, offline } => {
                 worker.policy = if draining { SchedulingPolicy::Draining } else { SchedulingPolicy::Active };
-                worker.drain = draining.then(|| Arc::new(Drain { reason: None, started_by: None, started_at: None }));
+                worker.drain = draining.then(|| Arc::new(Drain::default()));
                 worker.last_announced_availability = if offline { Availability::Offline } else { Availability::Online };
             }
             Step::Purge => return purge(&worker, revision, changes),

@@ -225,12 +225,14 @@ fn version_of_worker(worker: &WorkerView, hasher: &mut impl Hasher) {
     let kept = &worker.worker;
     (kept.id.as_str(), kept.revision, worker.view.snapshot.epochs.of(kept.revision)).hash(hasher);
     (worker.uptime(), worker.is_healthy()).hash(hasher);
+    worker.drain().map(|drain| (drain.state(), drain.is_safe_to_power_off())).hash(hasher);
 }
 
 fn version_of_vm(vm: &VmView, hasher: &mut impl Hasher) {
     let kept = &vm.vm;
     (kept.id.as_str(), kept.worker_id.as_str(), kept.revision, &kept.name, kept.status).hash(hasher);
     (kept.vcpus, kept.memory_mb, vm.is_duplicate()).hash(hasher);
+    (kept.created_at, kept.started_at, kept.status_since, &kept.note, &kept.reservation_id).hash(hasher);
 }
 
 #[cfg(test)]
