@@ -12,6 +12,7 @@ pub mod cluster;
 pub mod epoch;
 pub mod event;
 pub mod idempotency_record;
+pub mod reservation;
 pub mod token;
 pub mod vm;
 pub mod worker;

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 
+use super::free_capacity::{FreeCapacity, Reserved};
 use super::id::WorkerId;
 use super::sorted_list::Keyed;
 use super::status::{Availability, SchedulingPolicy, WorkerStatus};
@@ -53,6 +54,8 @@ pub struct Worker {
     pub policy_revision: u64,
     /// The availability that was last announced in the change log, which need not be the present one.
     pub last_announced_availability: Availability,
+    /// What is held on it for VMs that are not there yet: written with the reservations that hold it.
+    pub reserved: Reserved,
     /// Revision of the last change to any of this.
     pub revision: u64,
     /// Templates of its text. They are no part of its state: a copy, which is made to be changed, has none.
@@ -244,6 +247,8 @@ pub struct WorkerVms {
     vms: Arc<[Arc<Vm>]>,
     /// Counted once, since every list of workers shows it.
     slot_holders: usize,
+    /// Those among them whose CPUs or memory are not known. Counted once, too: placements tell how many there are.
+    unsized_slot_holders: usize,
 }
 
 impl WorkerVms {
@@ -256,13 +261,20 @@ impl WorkerVms {
     pub fn count_slot_holders(&self) -> usize {
         self.slot_holders
     }
+
+    /// How many of those have CPUs or memory that their worker cannot know.
+    pub fn count_unsized_slot_holders(&self) -> usize {
+        self.unsized_slot_holders
+    }
 }
 
 impl From<Vec<Arc<Vm>>> for WorkerVms {
     /// The VMs have to be in ascending order of their ids.
     fn from(vms: Vec<Arc<Vm>>) -> Self {
-        let slot_holders = vms.iter().filter(|vm| vm.status.holds_slot()).count();
-        Self { vms: vms.into(), slot_holders }
+        let holders = || vms.iter().filter(|vm| vm.status.holds_slot());
+        let slot_holders = holders().count();
+        let unsized_slot_holders = holders().filter(|vm| vm.vcpus == 0 || vm.memory_mb == 0).count();
+        Self { vms: vms.into(), slot_holders, unsized_slot_holders }
     }
 }
 
@@ -289,6 +301,7 @@ impl Worker {
             drain: None,
             policy_revision: revision,
             last_announced_availability: Availability::Online,
+            reserved: Reserved::default(),
             revision,
             render_cache: RenderCache::default(),
         }
@@ -415,6 +428,11 @@ impl Worker {
         let drained_at = self.drain.as_ref().and_then(|drain| drain.started_at);
         let others = [self.life.deregistered_at, drained_at].into_iter().flatten();
         others.fold(self.usage.last_seen.max(self.life.started_at), Timestamp::max)
+    }
+
+    /// What is free on it, without what is reserved.
+    pub fn free(&self) -> FreeCapacity {
+        FreeCapacity::of(self, &self.reserved)
     }
 
     /// VMs that hold a slot, by id.

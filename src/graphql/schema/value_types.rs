@@ -208,6 +208,14 @@ pub enum ClusterEventKind {
     SignedIn,
     /// A browser signed out, which closed its session.
     SignedOut,
+    /// Room was reserved for VMs that are not there yet.
+    ReservationHeld,
+    /// A VM took a slot that was held for it.
+    ReservationTaken,
+    /// Slots that were held were given back.
+    ReservationReleased,
+    /// The time of a reservation was over before a VM took each of its slots.
+    ReservationExpired,
     /// Nothing happened: everything up to this cursor has been told. In streams only.
     Synced,
     /// The cursor given cannot be resumed: read the present state, then go on from this event's cursor. In streams

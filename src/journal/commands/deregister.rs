@@ -102,8 +102,12 @@ impl Command for Deregister {
             }
             for vm in known.slot_holders() {
                 let message = format!("VM {} went with worker {worker_id}", vm.id);
-                let details =
-                    EventDetails { vm_id: Some(vm.id.clone()), reason: Some("worker removed".into()), message };
+                let details = EventDetails {
+                    vm_id: Some(vm.id.clone()),
+                    reason: Some("worker removed".into()),
+                    message,
+                    ..EventDetails::default()
+                };
                 batch.record_event(actor, EventKind::VmStopped, &known.id, details);
             }
             let message = format!("Worker {worker_id} was removed");

@@ -317,7 +317,12 @@ fn record_vm_events(before: &Worker, after: &Worker, batch: &mut Batch<'_>) {
     }
     let id = &after.id;
     let mut record_event = |kind, vm: &Vm, message: String| {
-        batch.record_event(Actor::Worker, kind, id, EventDetails { vm_id: Some(vm.id.clone()), reason: None, message });
+        batch.record_event(
+            Actor::Worker,
+            kind,
+            id,
+            EventDetails { vm_id: Some(vm.id.clone()), message, ..EventDetails::default() },
+        );
     };
     for old in before.slot_holders() {
         if after.vm(old.id.as_str()).is_none() {
