@@ -30,6 +30,8 @@ pub(crate) const DEFAULT_MAX_VMS: i64 = 100;
 pub(crate) const MAX_TEXT: usize = 255;
 /// Longest reason, in characters.
 pub(crate) const MAX_REASON: usize = 1_024;
+/// The longest note on a VM, in characters. It is a sentence in a table, and there may be one for each VM.
+pub(crate) const MAX_NOTE: usize = 200;
 /// Largest `last_incarnation` of a registration: as many further incarnations still fit into an exact number.
 pub(crate) const MAX_LAST_INCARNATION: i64 = MAX_EXACT / 2;
 /// How much of a refused value is repeated in the refusal, in characters.

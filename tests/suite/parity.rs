@@ -16,8 +16,13 @@ const ONLY_IN_REST: &[(&str, &str)] = &[
 ];
 
 /// Fields that are null in GraphQL where REST leaves them out.
-const LEFT_OUT_IN_REST: &[(&str, &str)] =
-    &[("Worker", "drain"), ("RegisterWorkerPayload", "lastSequence"), ("RecordHeartbeatPayload", "lastSequence")];
+const LEFT_OUT_IN_REST: &[(&str, &str)] = &[
+    ("Worker", "drain"),
+    ("Vm", "note"),
+    ("Vm", "reservationId"),
+    ("RegisterWorkerPayload", "lastSequence"),
+    ("RecordHeartbeatPayload", "lastSequence"),
+];
 
 /// Fields that only GraphQL has: ways to other objects, which REST reaches by their own paths.
 const ONLY_IN_GRAPHQL: &[(&str, &str)] = &[
@@ -29,7 +34,7 @@ const ONLY_IN_GRAPHQL: &[(&str, &str)] = &[
 ];
 
 /// What the contract leaves out of a VM inside another object. A duplicate is told there if it is one.
-const NOT_INSIDE_OTHERS: [&str; 2] = ["workerId", "revision"];
+const NOT_INSIDE_OTHERS: [&str; 5] = ["workerId", "revision", "createdAt", "startedAt", "statusSince"];
 
 /// A GraphQL object type, as the schema describes it.
 struct Type {
