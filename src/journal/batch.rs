@@ -12,7 +12,7 @@ use crate::auth::{Action, Caller, Denied, Role, Token, TokenId, TokenKind, Token
 use crate::clock::Timestamp;
 use crate::cluster::{
     Actor, Audit, Availability, Changes, Cursor, Epochs, Event, EventKind, Reservation, ReservationId,
-    ReservationState, ReservedAt, Snapshot, Tombstone, Vm, VmId, Worker, WorkerId,
+    ReservationState, ReservedAt, Snapshot, Tombstone, Vm, VmId, VmReports, Worker, WorkerId,
 };
 use crate::error::Error;
 
@@ -296,6 +296,15 @@ impl<'a> Batch<'a> {
         let all = before.chain(self.reservations.values());
         let is_on_it = |reservation: &&Arc<Reservation>| reservation.held_slots().any(|slot| slot.worker_id == *worker);
         all.filter(is_on_it).cloned().collect()
+    }
+
+    /// The workers on which this VM holds a slot.
+    pub fn workers_that_run(&self, vm: &VmId) -> Vec<WorkerId> {
+        let runs_it = |worker: &Worker| worker.vm(vm.as_str()).is_some_and(|vm| vm.status.holds_slot());
+        let before = self.base.find_vm(vm.as_str()).into_iter().flat_map(VmReports::workers);
+        let before = before.filter(|id| !self.workers.contains_key(*id)).filter_map(|id| self.find_worker(id.as_str()));
+        let all = before.chain(self.workers.values().map(|changed| &changed.worker));
+        all.filter(|worker| runs_it(worker)).map(|worker| worker.id.clone()).collect()
     }
 
     /// What is reserved on each worker at the time of the batch.

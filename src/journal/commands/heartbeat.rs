@@ -9,9 +9,10 @@ use super::{Command, Lane, events_if_back, known_vms, mark_alive};
 use crate::auth::Action;
 use crate::cluster::{Actor, Availability, EventKind, LivenessCutoff, Snapshot, Tombstone, Vm, VmId, VmStatus, Worker};
 use crate::error::{Error, Result};
-use crate::journal::batch::{Batch, EventDetails};
+use crate::journal::batch::{Batch, ColumnGroup, EventDetails};
 use crate::journal::incarnation::{boot_is_over, check_incarnation};
 use crate::journal::liveness_signs::LivenessSign;
+use crate::journal::reserved_slots::{self, rows_to_take};
 
 /// Records a heartbeat.
 #[derive(Clone, Debug)]
@@ -159,9 +160,11 @@ impl Command for RecordHeartbeat {
                     let is_known =
                         |report: &&VmReport| vms.binary_search_by(|vm| vm.id.as_str().cmp(&report.id)).is_ok();
                     let gone = vms.len().saturating_sub(reports.iter().filter(is_known).count());
-                    2 * (reports.len() + gone)
+                    2 * (reports.len() + gone) + rows_to_take(known, reports.len())
                 }
-                Inventory::Delta { upsert, remove } => 2 * (upsert.len() + remove.len()),
+                Inventory::Delta { upsert, remove } => {
+                    2 * (upsert.len() + remove.len()) + rows_to_take(known, upsert.len())
+                }
             }
     }
 
@@ -194,8 +197,12 @@ impl Command for RecordHeartbeat {
         apply_usage(&mut worker, report);
         let column_groups = mark_alive(&known, &mut worker, batch);
         record_vm_events(&known, &worker, batch);
+        let takes_slots = reserved_slots::take(&known, &mut worker, batch);
         let resync = !worker.knows_inventory();
-        let worker = batch.put_worker(worker, column_groups);
+        let mut worker = batch.put_worker(worker, column_groups);
+        if takes_slots {
+            worker = batch.put_worker(Worker::clone(&worker), &[ColumnGroup::Reserved]);
+        }
         Ok(HeartbeatAccepted { worker, resync, last_sequence: None, rejected_vms })
     }
 }
