@@ -101,7 +101,9 @@ pub enum Error {
     #[error("Reservation {0} is taken: its VMs are there, and hold their slots by themselves.")]
     ReservationTaken(String),
     /// One reservation too many.
-    #[error("There are {max} reservations that hold room already, which is as many as there may be. Release some first.")]
+    #[error(
+        "There are {max} reservations that hold room already, which is as many as there may be. Release some first."
+    )]
     TooManyReservations {
         /// How many there may be.
         max: usize,

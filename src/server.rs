@@ -30,7 +30,7 @@ use crate::error::Error;
 use crate::graphql::{DocumentCache, GraphqlOptions, ManifestError};
 use crate::http::{self, Authenticator, FailedAuthentications, HttpOptions, ListenerOptions};
 use crate::journal::commands::RecordFailedAuthentications;
-use crate::journal::{Database, FileMoved, Journal, OpenError, Retention, ReservationSweeper, RetentionPruner};
+use crate::journal::{Database, FileMoved, Journal, OpenError, ReservationSweeper, Retention, RetentionPruner};
 use crate::liveness_sweeper::{self, LivenessSweeper};
 use crate::resolvers::Resolvers;
 use crate::timing::{CLOSE_CONNECTIONS_TIME, CLOSE_DATABASE_TIME, LAST_COMMITS_TIME, Timing};

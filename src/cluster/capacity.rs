@@ -18,10 +18,14 @@ pub struct Capacity {
     pub vms: u64,
     /// How many in each zone in which some fit, by name; under the empty text, on workers without a zone.
     pub zones: Vec<ZoneCapacity>,
-    /// How many if the worker with the most room for them is lost; none if they fit nowhere.
-    pub without_largest_worker: Option<CapacityWithoutWorker>,
-    /// How many if the zone with the most room for them is lost; none if they fit nowhere.
-    pub without_largest_zone: Option<CapacityWithoutZone>,
+    /// The worker with the most room for them; none if they fit nowhere.
+    pub largest_worker: Option<WorkerId>,
+    /// How many would fit without it.
+    pub vms_without_largest_worker: u64,
+    /// The zone with the most room for them; none if they fit nowhere.
+    pub largest_zone: Option<Arc<str>>,
+    /// How many would fit without it.
+    pub vms_without_largest_zone: u64,
     /// VMs on the counted workers whose CPUs or memory are not known: there may be less room than it seems.
     pub unsized_vms: u64,
     /// Revision that all of this was read at.
@@ -36,24 +40,6 @@ pub struct ZoneCapacity {
     /// On how many workers some fit.
     pub workers: u64,
     /// How many fit.
-    pub vms: u64,
-}
-
-/// How many VMs fit without one worker.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CapacityWithoutWorker {
-    /// The worker.
-    pub worker_id: WorkerId,
-    /// How many fit on the others.
-    pub vms: u64,
-}
-
-/// How many VMs fit without one zone.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CapacityWithoutZone {
-    /// The zone.
-    pub zone: Arc<str>,
-    /// How many fit in the others.
     pub vms: u64,
 }
 
@@ -78,13 +64,15 @@ impl Capacity {
             }
         }
         capacity.zones = zones.into_values().collect();
-        let all = capacity.vms;
-        capacity.without_largest_worker =
-            largest.map(|(id, vms)| CapacityWithoutWorker { worker_id: id.clone(), vms: all - vms });
-        // The last of several with the most is the first of the reversed.
-        let largest = capacity.zones.iter().rev().max_by_key(|zone| zone.vms);
-        capacity.without_largest_zone =
-            largest.map(|zone| CapacityWithoutZone { zone: zone.zone.clone(), vms: all - zone.vms });
+        if let Some((id, vms)) = largest {
+            capacity.largest_worker = Some(id.clone());
+            capacity.vms_without_largest_worker = capacity.vms - vms;
+        }
+        // Of several with as much room, the first by name.
+        if let Some(largest) = capacity.zones.iter().rev().max_by_key(|zone| zone.vms) {
+            capacity.largest_zone = Some(largest.zone.clone());
+            capacity.vms_without_largest_zone = capacity.vms - largest.vms;
+        }
         capacity
     }
 }

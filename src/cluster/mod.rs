@@ -38,11 +38,11 @@ mod worker_order;
 /// Largest whole number that every JSON implementation carries exactly: 2^53.
 pub const MAX_EXACT: i64 = 1 << 53;
 
-pub use capacity::{Capacity, CapacityWithoutWorker, CapacityWithoutZone, ZoneCapacity};
+pub use capacity::{Capacity, ZoneCapacity};
 pub use change::{Change, Changes};
 pub use epoch::{Epoch, Epochs};
 pub use event::{Actor, Audit, Cursor, Event, EventClass, EventFilter, EventKind, InvalidCursor};
-pub use filter::{LabelFilter, VmFilter, WorkerFacet, WorkerFilter};
+pub use filter::{LabelFilter, MinFree, VmFilter, WorkerFacet, WorkerFilter};
 pub use free_capacity::{FreeCapacity, Reserved, VmSize};
 pub use held_reservations::ReservedAt;
 pub(crate) use id::MAX_CHARS;

@@ -75,13 +75,7 @@ pub fn take(before: &Worker, worker: &mut Worker, batch: &mut Batch<'_>) -> bool
 
 /// Which slot of a reservation a VM takes on a worker; none if it takes none. A VM whose report names the reservation
 /// takes a slot also if it has come to another worker: then the slot will not be needed any more.
-fn slot_for(
-    reservation: &Reservation,
-    vm: &VmId,
-    worker: &Worker,
-    names_it: bool,
-    batch: &Batch<'_>,
-) -> Option<usize> {
+fn slot_for(reservation: &Reservation, vm: &VmId, worker: &Worker, names_it: bool, batch: &Batch<'_>) -> Option<usize> {
     if !reservation.is_held_at(batch.at) || reservation.has_vm(vm) {
         return None;
     }
@@ -117,12 +111,8 @@ fn take_slot(reservation: &Reservation, place: usize, vm: &VmId, worker: &mut Wo
     } else {
         format!("VM {vm} came to worker {} and took a slot of reservation {id} on worker {held_on}", worker.id)
     };
-    let details = EventDetails {
-        vm_id: Some(vm.clone()),
-        reservation_id: Some(id.clone()),
-        message,
-        ..EventDetails::default()
-    };
+    let details =
+        EventDetails { vm_id: Some(vm.clone()), reservation_id: Some(id.clone()), message, ..EventDetails::default() };
     batch.record_event(Actor::Worker, EventKind::ReservationTaken, &worker.id, details);
     batch.put_reservation(taken.settled(batch.at, batch.revision));
 }

@@ -132,6 +132,8 @@ words! {
     TokenKind(auth::TokenKind)
     TokenRole(auth::Role)
     TokenState(auth::TokenState)
+    RefusalReason(cluster::RefusalReason)
+    ReservationState(cluster::ReservationState)
 }
 
 /// Declares shapes that are written as text.
