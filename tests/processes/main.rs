@@ -23,6 +23,7 @@ mod harness;
 
 mod agent;
 mod captive_portal;
+mod command_line;
 mod concurrent_migrations;
 mod consul_outages;
 mod crash;
