@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::failure::Failure;
-use crate::cluster::fields::{event_fields, token_fields, vm_fields, worker_fields};
+use crate::cluster::fields::{drain_fields, event_fields, token_fields, vm_fields, worker_fields};
 
 /// What is listed: objects of one kind.
 #[derive(Debug)]
@@ -31,6 +31,7 @@ macro_rules! names {
 
 worker_fields!(names WORKER);
 vm_fields!(names VM);
+drain_fields!(names DRAIN);
 event_fields!(names EVENT);
 token_fields!(names TOKEN);
 
@@ -50,6 +51,15 @@ pub static VMS: Objects = Objects {
     columns: VM,
     table: &["id", "name", "worker_id", "status", "vcpus", "memory_mb"],
     name: "id",
+};
+
+/// Drains.
+pub static DRAINS: Objects = Objects {
+    key: "drains",
+    noun: "Drain",
+    columns: DRAIN,
+    table: &["worker_id", "state", "initial_vms", "remaining_vms", "started_at", "deadline_at", "reason"],
+    name: "worker_id",
 };
 
 /// Events.
@@ -115,7 +125,7 @@ mod tests {
 
     #[test]
     fn tables_show_fields_that_there_are() {
-        for objects in [&WORKERS, &VMS, &EVENTS, &TOKENS] {
+        for objects in [&WORKERS, &VMS, &DRAINS, &EVENTS, &TOKENS] {
             let table: Vec<_> = objects.table.iter().copied().map(str::to_owned).collect();
             assert_eq!(objects.checked(&table).unwrap(), table);
             assert!(objects.columns.contains(&objects.name), "{}", objects.key);

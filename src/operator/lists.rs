@@ -117,18 +117,7 @@ async fn run(list: &List<'_>, ids: &[String], options: &ListOptions, notes: &Not
         return watch::list(api, list, &mut output, notes).await;
     }
     match ids {
-        [] if output.streams() => {
-            let mut pages = Pages::new(list.clone(), options.limit);
-            while let Some(rows) = pages.next(api).await? {
-                output.stream(list.objects, &rows)?;
-            }
-            // The head of a list that is empty.
-            output.stream(list.objects, &[])?;
-        }
-        [] => {
-            let rows = list.limited(options.limit).all(api).await?;
-            output.list(list.objects, &rows)?;
-        }
+        [] => return list.write(api, options.limit, &mut output).await,
         [id] if list.parameters.is_empty() => {
             let row = one(api, list, id).await?;
             output.details(list.objects, &row)?;
@@ -167,7 +156,7 @@ async fn one(api: &ApiClient, list: &List<'_>, id: &str) -> Result<Row, Failure>
 }
 
 /// The objects with these ids, in this order, and the ids of which there is none.
-async fn named(api: &ApiClient, list: &List<'_>, ids: &[String]) -> Result<(Vec<Row>, Vec<String>), Failure> {
+pub async fn named(api: &ApiClient, list: &List<'_>, ids: &[String]) -> Result<(Vec<Row>, Vec<String>), Failure> {
     let mut found = BTreeMap::new();
     if list.objects.key == WORKERS.key {
         for ids in ids.chunks(IDS_PER_QUESTION) {
@@ -191,29 +180,34 @@ async fn named(api: &ApiClient, list: &List<'_>, ids: &[String]) -> Result<(Vec<
 }
 
 impl List<'_> {
-    fn limited(&self, limit: Option<usize>) -> LimitedList<'_> {
-        LimitedList { list: self, limit }
-    }
-
     /// All of it.
     pub async fn all(&self, api: &ApiClient) -> Result<Vec<Row>, Failure> {
-        self.limited(None).all(api).await
+        self.first(api, None).await
     }
-}
 
-struct LimitedList<'a> {
-    list: &'a List<'a>,
-    limit: Option<usize>,
-}
-
-impl LimitedList<'_> {
-    async fn all(&self, api: &ApiClient) -> Result<Vec<Row>, Failure> {
-        let mut pages = Pages::new(self.list.clone(), self.limit);
+    async fn first(&self, api: &ApiClient, limit: Option<usize>) -> Result<Vec<Row>, Failure> {
+        let mut pages = Pages::new(self.clone(), limit);
         let mut all = Vec::new();
         while let Some(rows) = pages.next(api).await? {
             all.extend(rows);
         }
         Ok(all)
+    }
+
+    /// Writes it, or as much of it: page by page where the format allows that.
+    pub async fn write(&self, api: &ApiClient, limit: Option<usize>, output: &mut Output) -> Result<(), Failure> {
+        if output.streams() {
+            let mut pages = Pages::new(self.clone(), limit);
+            while let Some(rows) = pages.next(api).await? {
+                output.stream(self.objects, &rows)?;
+            }
+            // The head of a list that is empty.
+            output.stream(self.objects, &[])?;
+        } else {
+            let rows = self.first(api, limit).await?;
+            output.list(self.objects, &rows)?;
+        }
+        output.flush()
     }
 }
 
@@ -251,7 +245,9 @@ impl<'a> Pages<'a> {
         self.cursor = answer.next_cursor;
         self.is_over = self.cursor.is_none();
         let rows = rows.into_iter().map(Row::new);
-        let rows: Vec<_> = rows.filter(|row| self.seen.insert(row.text(self.list.objects.name).to_owned())).collect();
+        let name = self.list.objects.name;
+        let mut is_new = |row: &Row| row.text(name).is_empty() || self.seen.insert(row.text(name).to_owned());
+        let rows: Vec<_> = rows.filter(|row| is_new(row)).collect();
         self.left -= rows.len().min(self.left);
         Ok(Some(rows))
     }

@@ -8,6 +8,7 @@
 mod ask;
 pub mod columns;
 pub mod connection;
+mod drain;
 pub mod event_feed;
 mod events;
 pub mod failure;
@@ -17,8 +18,10 @@ mod login;
 mod login_file;
 pub mod output;
 mod printable;
+mod selection;
 mod status;
 pub mod tokens;
+mod wait;
 pub mod watch;
 
 use clap::Subcommand;
@@ -26,12 +29,14 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use self::ask::{ApiOptions, QueryOptions, json_output};
 pub use self::connection::{Connection, ConnectionOptions};
+use self::drain::{ActivateOptions, DrainOptions, DrainsOptions};
 use self::events::EventsOptions;
 pub use self::failure::{ExitStatus, Failure};
 use self::lists::{VmsOptions, WorkersOptions};
 use self::login::{LoginOptions, LogoutOptions};
 pub use self::output::{Format, Notes, OutputOptions};
 use self::status::StatusOptions;
+use self::wait::WaitOptions;
 
 /// The commands of operators.
 #[derive(Clone, Debug, Subcommand)]
@@ -42,6 +47,14 @@ pub enum OperatorCommand {
     Workers(WorkersOptions),
     /// List VMs, or show one.
     Vms(VmsOptions),
+    /// Take workers out of service, and wait until nothing is left on them.
+    Drain(DrainOptions),
+    /// Bring workers back into service.
+    Activate(ActivateOptions),
+    /// List drains: those that stand, and those that have ended.
+    Drains(DrainsOptions),
+    /// Wait until workers are drained, online or offline.
+    Wait(WaitOptions),
     /// Show what happened, and go on with what happens.
     Events(EventsOptions),
     /// Ask the REST API anything.
@@ -61,6 +74,10 @@ impl OperatorCommand {
             Self::Workers(options) => options.output().clone(),
             Self::Vms(options) => options.output().clone(),
             Self::Events(options) => options.output().clone(),
+            Self::Wait(options) => options.output().clone(),
+            Self::Drains(options) => options.output().clone(),
+            Self::Activate(options) => options.output().clone(),
+            Self::Drain(options) => options.output().clone(),
             Self::Api(_) | Self::Query(_) => json_output(),
             Self::Login(options) => options.output().clone(),
             Self::Logout(options) => options.output().clone(),
@@ -79,6 +96,10 @@ impl OperatorCommand {
             Self::Workers(options) => options.run(notes).await,
             Self::Vms(options) => options.run(notes).await,
             Self::Events(options) => options.run(notes).await,
+            Self::Wait(options) => options.run(notes).await,
+            Self::Drains(options) => options.run(notes).await,
+            Self::Activate(options) => options.run(notes).await,
+            Self::Drain(options) => options.run(notes).await,
             Self::Api(options) => options.run().await,
             Self::Query(options) => options.run().await,
             Self::Login(options) => options.run(notes).await,

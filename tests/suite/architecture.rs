@@ -39,7 +39,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     ("json", &[]),
     ("journal", &["auth", "clock", "cluster", "error"]),
     ("liveness_sweeper", &["auth", "clock", "cluster", "error", "journal", "timing"]),
-    ("operator", &["client", "cluster", "tls"]),
+    ("operator", &["client", "cluster", "config", "tls"]),
     ("pages", &["http"]),
     ("render", &["clock"]),
     ("resolvers", &["auth", "clock", "cluster", "error", "journal", "render", "timing"]),
