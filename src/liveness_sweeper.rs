@@ -17,9 +17,9 @@ use tracing::{info, warn};
 
 use crate::auth::Caller;
 use crate::clock::{Clock, Timestamp};
-use crate::cluster::{Availability, LivenessCutoff, Snapshot, WorkerId};
+use crate::cluster::{Availability, LivenessCutoff, Snapshot, Worker, WorkerId};
 use crate::error::Result;
-use crate::journal::commands::{AnnounceOffline, ClampFutureTimes, RecordLivenessSigns};
+use crate::journal::commands::{AnnounceOffline, AnnounceOverdue, ClampFutureTimes, RecordLivenessSigns};
 use crate::journal::{Command, Journal, NotedSign};
 use crate::timing::{CLOCK_TOLERANCE, LIVENESS_SIGNS_PER_TIMEOUT, PAUSE_THRESHOLD, SWEEP_INTERVAL};
 
@@ -160,6 +160,7 @@ impl LivenessSweeper {
         correct_times(&self.journal, &self.clock).await?;
         self.detect_refusals(reading);
         self.record_liveness_signs(reading).await?;
+        self.announce_overdue(reading).await?;
         // A clock that was set forward and back between two sweeps shows nothing, but what was written in between is
         // wrong.
         for no_silence_before in [self.journal.last_outage(), self.clock.last_set()].into_iter().flatten() {
@@ -190,6 +191,27 @@ impl LivenessSweeper {
         self.resume_after_commit();
         self.log_offline(&announced);
         outcome.map(|()| announced.len())
+    }
+
+    /// Announces drains whose deadline has passed. Silence has no part in it, so a time of grace does not keep it up.
+    async fn announce_overdue(&mut self, reading: ClockReading) -> Result<()> {
+        let snapshot = self.journal.snapshot();
+        let is_due = |worker: &Worker| {
+            let due = worker.drain.as_ref().and_then(|drain| drain.overdue_from());
+            due.is_some_and(|due| due <= reading.now)
+        };
+        let due = snapshot.draining_workers().filter(|worker| is_due(worker));
+        let candidates: Vec<_> = due.map(|worker| worker.id.clone()).collect();
+        if candidates.is_empty() {
+            return Ok(());
+        }
+        let (announced, outcome) =
+            commit_in_chunks(&self.journal, &candidates, |candidates| AnnounceOverdue { candidates }).await;
+        self.resume_after_commit();
+        for id in announced.iter().flatten().take(MAX_LOGGED_WORKERS) {
+            warn!(worker.id = %id, "The drain of worker {id} is overdue");
+        }
+        outcome
     }
 
     /// Commits that workers are alive whose heartbeats were refused, or given up in the queue, if they were last seen

@@ -9,6 +9,7 @@
 //! change, and [`cluster`] holds the revision of the last commit.
 
 pub mod cluster;
+pub mod drain;
 pub mod epoch;
 pub mod event;
 pub mod idempotency_record;

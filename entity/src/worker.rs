@@ -77,12 +77,19 @@ pub struct Model {
     pub policy: String,
     /// Revision of the last change to that. Written by drain and activate only.
     pub policy_revision: i64,
-    /// Why it is draining. Written by drain and activate only.
-    pub drain_reason: Option<String>,
-    /// Who drained it. Written by drain and activate only.
-    pub drain_started_by: Option<String>,
-    /// Since when it has been draining. Written by drain and activate only.
-    pub drain_started_at: Option<DateTimeUtc>,
+    /// Number of its last drain, or 0 if there was none. Written by whatever changes that drain.
+    pub drain_number: i64,
+    /// Revision of the last change to that drain. Written by whatever changes it.
+    pub drain_revision: i64,
+
+    /// Policy revision that its process has echoed last. Written by heartbeats, cleared by registration.
+    pub policy_echo: Option<i64>,
+    /// What its process says of a policy hook that failed. Written by heartbeats, cleared by registration.
+    pub policy_error: Option<String>,
+    /// When it said so first. Written by heartbeats, cleared by registration.
+    pub policy_error_at: Option<DateTimeUtc>,
+    /// The policy revision that this is about. Written by heartbeats, cleared by registration.
+    pub policy_error_revision: Option<i64>,
 
     /// Id of the token that speaks for the worker. Written by registrations.
     pub token_id: Option<String>,

@@ -14,6 +14,7 @@ mod m20261129_000005_tokens;
 mod m20261129_000006_join_tokens;
 mod m20261129_000007_sessions;
 mod m20261129_000008_operator_events;
+mod m20261129_000009_drains;
 
 /// The first migration of builds from before the first release. Theirs were folded into the first ones here and are not
 /// carried on: a database that has seen this one has other names of tables and columns.
@@ -35,6 +36,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261129_000006_join_tokens::Migration),
             Box::new(m20261129_000007_sessions::Migration),
             Box::new(m20261129_000008_operator_events::Migration),
+            Box::new(m20261129_000009_drains::Migration),
         ]
     }
 }

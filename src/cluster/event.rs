@@ -28,10 +28,16 @@ words! {
         WorkerOffline = "worker_offline",
         /// A worker that was announced offline is heard again.
         WorkerOnline = "worker_online",
-        /// An operator asked that no new work be placed there.
-        WorkerDrained = "worker_drained",
-        /// An operator gave another reason for a drain that stands.
+        /// An operator asked that no new work be placed there: a drain began.
+        WorkerDrainStarted = "worker_drain_started",
+        /// An operator gave another reason, deadline or metadata for a drain that stands.
         WorkerDrainChanged = "worker_drain_changed",
+        /// The deadline of a drain passed before the drain was complete. Nothing is stopped.
+        WorkerDrainOverdue = "worker_drain_overdue",
+        /// A worker that is drained has acknowledged it, and reported that no VM holds a slot.
+        WorkerDrainComplete = "worker_drain_complete",
+        /// A VM appeared on a worker whose drain was complete.
+        WorkerDrainReopened = "worker_drain_reopened",
         /// An operator opened it for new work again.
         WorkerActivated = "worker_activated",
         /// A worker said goodbye or was removed.
@@ -81,8 +87,11 @@ impl EventKind {
             | Self::WorkerRestarted
             | Self::WorkerOffline
             | Self::WorkerOnline
-            | Self::WorkerDrained
+            | Self::WorkerDrainStarted
             | Self::WorkerDrainChanged
+            | Self::WorkerDrainOverdue
+            | Self::WorkerDrainComplete
+            | Self::WorkerDrainReopened
             | Self::WorkerActivated
             | Self::WorkerLeft
             | Self::VmStarted
@@ -102,7 +111,7 @@ impl EventKind {
     /// cause, too, those are kept for longer that an operator has caused.
     pub(crate) fn is_by_operators_only(self) -> bool {
         match self {
-            Self::WorkerDrained
+            Self::WorkerDrainStarted
             | Self::WorkerDrainChanged
             | Self::WorkerActivated
             | Self::WorkerJoined
@@ -114,6 +123,9 @@ impl EventKind {
             | Self::WorkerRestarted
             | Self::WorkerOffline
             | Self::WorkerOnline
+            | Self::WorkerDrainOverdue
+            | Self::WorkerDrainComplete
+            | Self::WorkerDrainReopened
             | Self::WorkerLeft
             | Self::VmStarted
             | Self::VmChanged
@@ -282,7 +294,7 @@ mod tests {
 
     #[test]
     fn a_filter_is_of_operators_events_if_it_can_match_no_others() {
-        use EventKind::{TokenCreated, VmStopped, WorkerActivated, WorkerDrained, WorkerLeft};
+        use EventKind::{TokenCreated, VmStopped, WorkerActivated, WorkerDrainStarted, WorkerLeft};
         let by = |actors: &[Actor]| EventFilter { actors: Some(actors.to_vec()), ..EventFilter::default() };
         let of = |kinds: &[EventKind]| EventFilter { kinds: Some(kinds.to_vec()), ..EventFilter::default() };
         let with = |ids: &[&str]| {
@@ -300,13 +312,13 @@ mod tests {
             (by(&[]), EventClass::ByOperators),
             (EventFilter { actors: Some(vec![Actor::Operator]), ..about }, EventClass::ByOperators),
             (EventFilter { actors: Some(vec![Actor::Operator]), ..of(&[VmStopped]) }, EventClass::ByOperators),
-            (of(&[WorkerDrained, WorkerActivated, TokenCreated]), EventClass::ByOperators),
-            (of(&[WorkerDrained, WorkerLeft]), EventClass::All),
+            (of(&[WorkerDrainStarted, WorkerActivated, TokenCreated]), EventClass::ByOperators),
+            (of(&[WorkerDrainStarted, WorkerLeft]), EventClass::All),
             (of(&[EventKind::Resync]), EventClass::All),
             (with(&["viewer", "operator", "admin"]), EventClass::ByOperators),
             (with(&["admin", "worker"]), EventClass::All),
             (with(&["admin", "of nobody known"]), EventClass::All),
-            (EventFilter { kinds: Some(vec![WorkerDrained]), ..with(&["worker"]) }, EventClass::ByOperators),
+            (EventFilter { kinds: Some(vec![WorkerDrainStarted]), ..with(&["worker"]) }, EventClass::ByOperators),
         ] {
             assert_eq!(filter.class(role_of), expected, "{filter:?}");
         }

@@ -68,7 +68,7 @@ macro_rules! worker_fields {
             /// What operators asked for; kept while the worker is offline and through its restarts.
             scheduling_policy: SchedulingPolicy [everywhere] = worker.worker.policy;
             /// Drain that stands; null, and left out in REST, while the policy is active.
-            drain: Drain [optional] = worker.drain();
+            drain: Drain [optional silence] = worker.drain();
             /// Revision of the last change to this worker, heartbeats included.
             revision: Int53 [everywhere] = worker.worker.revision;
         }
@@ -78,17 +78,62 @@ macro_rules! worker_fields {
 macro_rules! drain_fields {
     ($declare:ident $($more:tt)*) => { $declare! {
         { $($more)* }
-        /// Standing drain of a worker: why, by whom and since when, and whether anything is left there.
+        /// Drain of a worker, which stands or has ended: why, by whom and since when, how far it has come, and what is in the
+        /// way of powering the host off.
         Drain(drain: DrainView) {
             /// The reason that was given last.
             reason: OptionalText [everywhere] = drain.drain.reason.as_deref();
             /// Who began it, such as `operator`; null if that was before this was kept.
-            started_by: OptionalText [everywhere] = drain.drain.started_by.as_deref();
+            started_by: OptionalText [everywhere] = drain.drain.started_by.as_ref().map(|author| &*author.actor);
             /// When it began, by the server's clock; null if that was before this was kept.
             started_at: OptionalDateTime [everywhere] = drain.drain.started_at;
             /// Whether the worker has told, since its process started, that no VM holds a slot on it. Until its first whole
-            /// inventory it may hold VMs that it has not told of.
-            is_empty: Bool [everywhere] = drain.is_empty;
+            /// inventory it may hold VMs that it has not told of. Says nothing of a drain that has ended.
+            is_empty: Bool [everywhere] = drain.is_empty();
+            /// Identity of the drain: its worker and its number.
+            id: Id [everywhere] = &*drain.id();
+            /// The worker.
+            worker_id: Id [everywhere] = drain.worker_id().as_str();
+            /// Which drain of the worker it is, from 1.
+            number: Int [everywhere] = drain.drain.number;
+            /// How far it has come.
+            state: DrainState [everywhere silence] = drain.state();
+            /// Whether the host can be powered off now: the drain is complete, and there are no blockers. So the worker is
+            /// online, and its present process has acknowledged the drain and told its inventory, in which no VM holds a slot.
+            safe_to_power_off: Bool [everywhere silence] = drain.is_safe_to_power_off();
+            /// Texts of the operators' own, sorted by key.
+            metadata: Labels [everywhere] = &drain.drain.metadata;
+            /// Id of the token with which it was begun; null, and left out in REST, if there was none.
+            started_by_token_id: OmittedId [optional] = drain.drain.started_by.as_ref().and_then(|it| it.token_id.as_deref());
+            /// Name of that token.
+            started_by_name: OmittedText [optional] = drain.drain.started_by.as_ref().and_then(|it| it.name.as_deref());
+            /// Until when it shall be complete; null if it has no deadline. Nothing is stopped then: it is announced once.
+            deadline_at: OptionalDateTime [everywhere] = drain.drain.deadline.map(|deadline| deadline.at);
+            /// When the present process of the worker acknowledged it, and so takes no VM any more; null until then.
+            acknowledged_at: OptionalDateTime [everywhere] = drain.drain.acknowledged_at;
+            /// When it became complete; null if it is not, and again once a VM has appeared.
+            completed_at: OptionalDateTime [everywhere] = drain.drain.completed_at;
+            /// When it was announced that its deadline had passed; null if it was not. Stays when it becomes complete after that.
+            overdue_at: OptionalDateTime [everywhere] = drain.drain.overdue_at;
+            /// When the worker was activated; null while the drain stands.
+            ended_at: OptionalDateTime [everywhere] = drain.drain.ended_at;
+            /// Who activated the worker.
+            ended_by: OptionalText [everywhere] = drain.drain.ended_by.as_ref().map(|author| &*author.actor);
+            /// Id of the token with which the worker was activated; null, and left out in REST, if there was none.
+            ended_by_token_id: OmittedId [optional] = drain.drain.ended_by.as_ref().and_then(|it| it.token_id.as_deref());
+            /// Name of that token.
+            ended_by_name: OmittedText [optional] = drain.drain.ended_by.as_ref().and_then(|it| it.name.as_deref());
+            /// The reason that was given for activating the worker.
+            end_reason: OptionalText [everywhere] = drain.drain.end_reason.as_deref();
+            /// How many VMs held a slot when it began; null if that was before this was kept.
+            initial_vms: OptionalInt [everywhere] = drain.drain.initial_vms.map(u64::from);
+            /// How many VMs hold a slot now; null once it has ended.
+            remaining_vms: OptionalInt [everywhere] = drain.remaining_vms().map(|vms| vms as u64);
+            /// What is in the way of powering the host off: first what is so of the worker, then VMs by id. None once it has
+            /// ended.
+            blockers: Blockers [detail silence] = drain.blockers();
+            /// Revision of the last change to this record.
+            revision: Int53 [everywhere] = drain.drain.revision;
         }
     } };
 }
@@ -290,6 +335,8 @@ macro_rules! registered_fields {
             /// Number of the last heartbeat of this life that counted: go on above it. Null, and left out in REST, if
             /// there was none.
             last_sequence: OptionalInt53 [optional] = registered.worker.worker.usage.sequence;
+            /// Revision of the last change to what operators want of the worker: the next heartbeat may echo it.
+            policy_revision: Int53 [everywhere] = registered.worker.worker.policy_revision;
         }
     } };
 }
@@ -315,6 +362,13 @@ macro_rules! heartbeat_reply_fields {
             /// If this heartbeat came late, the number of the last one that counted: go on above it, with the whole
             /// inventory. Null, and left out in REST, otherwise.
             last_sequence: OptionalInt53 [optional] = reply.last_sequence;
+            /// Revision of the last change to what operators want of the worker. The next heartbeat may echo it, which says that
+            /// the worker has heard of it.
+            policy_revision: Int53 [everywhere] = reply.worker.worker.policy_revision;
+            /// Why the worker is draining; null, and left out in REST, if it is not, or no reason was given.
+            drain_reason: OmittedText [optional] = reply.drain().and_then(|drain| drain.reason.as_deref());
+            /// Until when the drain shall be complete; null, and left out in REST, if there is none, or it has no deadline.
+            drain_deadline_at: OmittedDateTime [optional] = reply.drain().and_then(|drain| drain.deadline).map(|it| it.at);
         }
     } };
 }

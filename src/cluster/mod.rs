@@ -10,6 +10,8 @@
 //! with their worker in a [`RenderCache`](crate::render::RenderCache), which is no part of the state.
 
 mod change;
+mod drain;
+mod drain_view;
 mod epoch;
 mod event;
 pub mod fields;
@@ -27,12 +29,15 @@ mod view;
 mod vm;
 mod worker;
 mod worker_distribution;
+mod worker_drain;
 mod worker_order;
 
 /// Largest whole number that every JSON implementation carries exactly: 2^53.
 pub const MAX_EXACT: i64 = 1 << 53;
 
 pub use change::{Change, Changes};
+pub use drain::{Author, Deadline, Drain, DrainRequest, DrainState, Metadata};
+pub use drain_view::{Blocker, BlockerKind, DrainView};
 pub use epoch::{Epoch, Epochs};
 pub use event::{Actor, Audit, Cursor, Event, EventClass, EventFilter, EventKind, InvalidCursor};
 pub use filter::{LabelFilter, VmFilter, WorkerFacet, WorkerFilter};
@@ -44,10 +49,12 @@ pub use sorted_list::Chunk;
 pub use stats::{ClusterStats, ZoneStats};
 pub use status::{Availability, SchedulingPolicy, UnknownWord, VmStatus, WorkerStatus};
 pub use uptime::Uptime;
-pub use view::{DrainView, View, VmView, WorkerView};
+pub use view::{View, VmView, WorkerView};
 pub use vm::Vm;
 pub use worker::{
-    Boot, Boots, Drain, EARLIER_BOOT_IDS, Identity, Labels, Life, LivenessCutoff, Tombstone, Usage, Worker, WorkerVms,
+    Boot, Boots, EARLIER_BOOT_IDS, Identity, Labels, Life, LivenessCutoff, PolicyError, Tombstone, Usage, Worker,
+    WorkerVms,
 };
 pub use worker_distribution::WorkerDistribution;
+pub use worker_drain::DrainStep;
 pub use worker_order::{WorkerOrder, WorkerOrderField, WorkerSortKey};

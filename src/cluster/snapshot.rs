@@ -61,6 +61,8 @@ struct Indexes {
     /// Workers by the token that speaks for them.
     owners: Index<WorkerId>,
     by_status: StatusIndex,
+    /// Workers whose drain stands, online or not.
+    draining: Ids<WorkerId>,
     /// VMs by the zones of the workers on which they hold a slot. A VM that holds a slot on several workers is in the
     /// zones of all of them, and shown in one.
     vms_by_zone: Index<VmId>,
@@ -323,6 +325,12 @@ impl Snapshot {
         self.indexes.by_status.of(status)
     }
 
+    /// The workers whose drain stands, whether they are online or not.
+    pub fn draining_workers(&self) -> impl DoubleEndedIterator<Item = &Arc<Worker>> {
+        let ids = self.indexes.draining.range(Bound::Unbounded, Bound::Unbounded);
+        ids.filter_map(|id| self.find_worker(id.as_str()))
+    }
+
     /// The index of all workers in an order: by hostname or zone, and under the same text by id.
     pub fn ordered(&self, order: IndexedOrder) -> &Index<WorkerId> {
         match order {
@@ -576,6 +584,13 @@ impl Indexes {
                 workers.iter().filter_map(|worker| Some((worker.owner.as_ref()?.shared(), worker.id.clone()))),
             ),
             by_status,
+            draining: Ids::of(
+                workers
+                    .iter()
+                    .filter(|worker| worker.standing_drain().is_some())
+                    .map(|worker| worker.id.clone())
+                    .collect(),
+            ),
             vms_by_zone: Index::of_groups(by_zone),
         }
     }
@@ -590,6 +605,12 @@ impl Indexes {
             if let Some(worker) = worker {
                 self.by_status.of_mut(status(worker)).insert(worker.id.clone());
             }
+        }
+        let drains = |worker: &Worker| worker.standing_drain().is_some();
+        match (before.filter(|before| drains(before)), worker.filter(|worker| drains(worker))) {
+            (None, Some(worker)) => _ = self.draining.insert(worker.id.clone()),
+            (Some(before), None) => _ = self.draining.remove(before.id.as_str()),
+            (None, None) | (Some(_), Some(_)) => {}
         }
         // Most changes are heartbeats, which change none of the other indexes.
         let is_registered_as_before = before.zip(worker).is_some_and(|(before, worker)| {

@@ -15,13 +15,23 @@ impl WorkerView {
     /// The moment from which fields of this volatility show something else, if the worker does not change before; none
     /// if they never do.
     pub fn valid_until(&self, volatility: Volatility) -> Option<Timestamp> {
-        if !volatility.shows_silence() || self.availability() == Availability::Offline {
+        if !volatility.shows_silence() {
             return None;
+        }
+        // From the deadline on, a drain is shown as overdue.
+        let overdue = self.worker.drain.as_ref().and_then(|drain| drain.overdue_from());
+        let overdue = overdue.filter(|at| *at > self.view.now);
+        if self.availability() == Availability::Offline {
+            return overdue;
         }
         // A worker is online up to and including the moment at which it has been silent for exactly as long as it may.
         let silent = TimeDelta::from_std(self.view.offline_after)
             .ok()
             .and_then(|silence| self.worker.usage.last_seen.checked_add_signed(silence + TimeDelta::milliseconds(1)));
+        let silent = match (silent, overdue) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
         if !volatility.shows_seconds() {
             return silent;
         }

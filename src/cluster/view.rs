@@ -15,7 +15,7 @@ use super::status::{Availability, VmStatus, WorkerStatus};
 use super::totals::OnlineTotals;
 use super::uptime::Uptime;
 use super::vm::Vm;
-use super::worker::{Drain, Identity, LivenessCutoff, Worker};
+use super::worker::{Identity, LivenessCutoff, Worker};
 use crate::clock::Timestamp;
 use crate::render::{RenderCache, Volatility};
 
@@ -201,12 +201,6 @@ impl WorkerView {
         Uptime::between(self.worker.life.started_at, until)
     }
 
-    /// The drain that stands on it.
-    pub fn drain(&self) -> Option<DrainView> {
-        let drain = self.worker.drain.clone()?;
-        Some(DrainView { drain, is_empty: self.worker.knows_inventory() && self.vm_count() == 0 })
-    }
-
     /// Share of its CPU cores that VMs hold, in percent.
     pub fn cpu_usage_percent(&self) -> f64 {
         percent(self.worker.usage.used_cpu_cores.into(), self.identity().cpu_cores.into())
@@ -234,15 +228,6 @@ impl WorkerView {
         let vms = self.worker.usage.vms.iter().filter(move |vm| wanted(vm.status));
         vms.map(|vm| VmView { vm: vm.clone(), view: self.view.clone() })
     }
-}
-
-/// The drain of a worker in an answer.
-#[derive(Clone, Debug)]
-pub struct DrainView {
-    /// The drain.
-    pub drain: Arc<Drain>,
-    /// Whether the present life of the worker's process has reported that no VM holds a slot.
-    pub is_empty: bool,
 }
 
 /// One VM in an answer.

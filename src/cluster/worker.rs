@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 
+use super::drain::Drain;
 use super::id::WorkerId;
 use super::sorted_list::Keyed;
 use super::status::{Availability, SchedulingPolicy, WorkerStatus};
@@ -47,7 +48,7 @@ pub struct Worker {
     pub usage: Usage,
     /// What operators asked for: written by operators only.
     pub policy: SchedulingPolicy,
-    /// The drain that stands; none while the policy is active.
+    /// The drain that stands, or else the last one; none if there was none.
     pub drain: Option<Arc<Drain>>,
     /// Revision of the last change to the policy or to the drain.
     pub policy_revision: u64,
@@ -201,17 +202,6 @@ pub struct Tombstone {
     pub revision: u64,
 }
 
-/// Why, by whom and since when a worker is draining.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Drain {
-    /// The last reason that was given.
-    pub reason: Option<Arc<str>>,
-    /// Who began it; none if that was before this was stored.
-    pub started_by: Option<Arc<str>>,
-    /// When it began, by the server's clock; none if that was before this was stored.
-    pub started_at: Option<Timestamp>,
-}
-
 /// What a worker uses, as of its last heartbeat.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Usage {
@@ -236,6 +226,21 @@ pub struct Usage {
     pub inventory_revision: Option<u64>,
     /// Revision of the last change to the set of VMs.
     pub vms_revision: u64,
+    /// The policy revision that the present life has heard of, as it echoed last; none if it never did.
+    pub policy_echo: Option<u64>,
+    /// What the present life last said of a policy hook that failed; see [`Worker::policy_error`].
+    pub policy_error: Option<Arc<PolicyError>>,
+}
+
+/// That the command has failed which a worker's agent runs when the policy changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyError {
+    /// What the agent says of it.
+    pub message: Arc<str>,
+    /// When it was reported first.
+    pub since: Timestamp,
+    /// The policy revision that it is about.
+    pub policy_revision: u64,
 }
 
 /// The VMs of a worker, by id. Copies are cheap.
@@ -339,9 +344,12 @@ impl Worker {
             self.usage.last_seen = at;
             self.usage.sequence = None;
             self.usage.late_sequence = None;
+            self.usage.policy_echo = None;
+            self.usage.policy_error = None;
             // An inventory that was committed in the same batch is of the life before, too.
             self.usage.inventory_revision = self.usage.inventory_revision.map(|known| known.min(revision - 1));
         }
+        self.forget_acknowledgement(revision);
         self.revision = revision;
     }
 
@@ -412,9 +420,14 @@ impl Worker {
 
     /// The latest of all times that are stored of it.
     pub fn latest_time(&self) -> Timestamp {
-        let drained_at = self.drain.as_ref().and_then(|drain| drain.started_at);
+        let drained_at = self.drain.as_ref().and_then(|drain| drain.latest_time());
         let others = [self.life.deregistered_at, drained_at].into_iter().flatten();
         others.fold(self.usage.last_seen.max(self.life.started_at), Timestamp::max)
+    }
+
+    /// What its agent reports of the policy hook, if that failed for the present policy.
+    pub fn policy_error(&self) -> Option<&PolicyError> {
+        self.usage.policy_error.as_deref().filter(|error| error.policy_revision == self.policy_revision)
     }
 
     /// VMs that hold a slot, by id.
@@ -469,6 +482,8 @@ impl Usage {
             vms: WorkerVms::default(),
             inventory_revision: None,
             vms_revision: revision,
+            policy_echo: None,
+            policy_error: None,
         }
     }
 }

@@ -11,8 +11,8 @@ use super::idempotency_record::{IdempotencyRecord, StoredResponse};
 use crate::auth::{Action, Caller, Denied, Role, Token, TokenId, TokenKind, TokenState};
 use crate::clock::Timestamp;
 use crate::cluster::{
-    Actor, Audit, Availability, Changes, Cursor, Epochs, Event, EventKind, Snapshot, Tombstone, Vm, VmId, Worker,
-    WorkerId,
+    Actor, Audit, Author, Availability, Changes, Cursor, Drain, DrainStep, Epochs, Event, EventKind, Snapshot,
+    Tombstone, Vm, VmId, Worker, WorkerId,
 };
 use crate::error::Error;
 
@@ -29,6 +29,9 @@ pub struct Batch<'a> {
     pub at: Timestamp,
     workers: BTreeMap<WorkerId, ChangedWorker>,
     purged: BTreeMap<WorkerId, Arc<Tombstone>>,
+    /// Records of drains that are new or changed, by worker and number: several of one worker, if it was activated and
+    /// drained again.
+    drains: BTreeMap<(WorkerId, u32), Arc<Drain>>,
     /// Workers whose tombstones are removed.
     pruned_tombstones: BTreeSet<WorkerId>,
     /// The latest revision at which one of them was purged.
@@ -69,6 +72,10 @@ pub enum ColumnGroup {
     LateHeartbeat,
     /// The scheduling policy.
     Policy,
+    /// Which drain is the last one. That of its record is written by itself.
+    Drain,
+    /// What the process has heard of the policy, which is written with its heartbeat.
+    PolicyReport,
     /// What was announced of its availability.
     Announcement,
     /// That it has left.
@@ -76,7 +83,7 @@ pub enum ColumnGroup {
 }
 
 impl ColumnGroup {
-    const COUNT: usize = 6;
+    const COUNT: usize = 8;
 }
 
 /// What an event says besides its cursor, time and kind.
@@ -118,6 +125,7 @@ impl<'a> Batch<'a> {
             at,
             workers: BTreeMap::new(),
             purged: BTreeMap::new(),
+            drains: BTreeMap::new(),
             pruned_tombstones: BTreeSet::new(),
             tombstones_pruned_through: 0,
             incarnation_floor,
@@ -286,6 +294,9 @@ impl<'a> Batch<'a> {
     /// Takes a worker's new state and the columns that it changes, and gives the state back as it will be kept.
     pub fn put_worker(&mut self, worker: Worker, column_groups: &[ColumnGroup]) -> Arc<Worker> {
         let worker = Arc::new(worker);
+        if let Some(drain) = worker.drain.as_ref().filter(|_| column_groups.contains(&ColumnGroup::Drain)) {
+            self.drains.insert((worker.id.clone(), drain.number), drain.clone());
+        }
         // One lookup: walking the tree is much of the work of a heartbeat.
         let new = || ChangedWorker { worker: worker.clone(), column_groups: [false; ColumnGroup::COUNT] };
         let changed = self.workers.entry(worker.id.clone()).or_insert_with(new);
@@ -299,6 +310,7 @@ impl<'a> Batch<'a> {
     /// Removes a worker and its VMs, and leaves a tombstone.
     pub fn purge(&mut self, worker: &Worker, by_itself: bool) {
         self.workers.remove(&worker.id);
+        self.drains.retain(|(id, _), _| *id != worker.id);
         self.pruned_tombstones.remove(&worker.id);
         let tombstone = worker.tombstone(by_itself, self.at, self.revision);
         self.purged.insert(worker.id.clone(), Arc::new(tombstone));
@@ -371,6 +383,32 @@ impl<'a> Batch<'a> {
         }));
     }
 
+    /// Who has sent the command that is decided now, for a record.
+    pub fn author(&self, actor: Actor) -> Author {
+        let audit = audit_of(&self.caller).unwrap_or_default();
+        Author { actor: actor.as_str().into(), token_id: audit.token_id.clone(), name: audit.name.clone() }
+    }
+
+    /// Takes the drain of a worker further by a heartbeat that counted, and tells of it. Answers whether its record has
+    /// changed.
+    pub fn advance_drain(&mut self, worker: &mut Worker) -> bool {
+        let Some(step) = worker.advance_drain(self.at, self.revision) else { return false };
+        let id = worker.id.clone();
+        match step {
+            DrainStep::Noted => {}
+            DrainStep::Completed => {
+                let message = format!("The drain of worker {id} is complete: no VM holds a slot there");
+                self.record_event(Actor::Server, EventKind::WorkerDrainComplete, &id, message);
+            }
+            DrainStep::Reopened => {
+                let vms = worker.usage.vms.count_slot_holders();
+                let message = format!("The drain of worker {id} is not complete any more: VMs that hold a slot: {vms}");
+                self.record_event(Actor::Server, EventKind::WorkerDrainReopened, &id, message);
+            }
+        }
+        true
+    }
+
     /// Announces a worker back online if it was announced offline. The actor is the server, as it is for the
     /// announcement that the worker was offline: the server found out both.
     pub fn announce_back_online(&mut self, worker: &mut Worker) -> bool {
@@ -432,6 +470,11 @@ impl<'a> Batch<'a> {
     pub(super) fn workers_with(&self, group: ColumnGroup) -> impl Iterator<Item = &Worker> {
         let changed = self.workers.values().filter(move |changed| changed.column_groups[group as usize]);
         changed.map(|changed| &*changed.worker)
+    }
+
+    /// Records of drains that are new or changed, with their workers.
+    pub(super) fn drains(&self) -> impl Iterator<Item = (&WorkerId, &Drain)> {
+        self.drains.iter().map(|((id, _), drain)| (id, &**drain))
     }
 
     /// Workers that are purged.

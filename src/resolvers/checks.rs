@@ -30,6 +30,12 @@ pub(crate) const DEFAULT_MAX_VMS: i64 = 100;
 pub(crate) const MAX_TEXT: usize = 255;
 /// Longest reason, in characters.
 pub(crate) const MAX_REASON: usize = 1_024;
+/// Longest text of a policy hook's failure, in characters.
+pub(crate) const MAX_POLICY_ERROR: usize = 500;
+/// Longest time that a drain is given: a year. One that nobody waits for has no deadline.
+pub(crate) const LONGEST_DEADLINE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// Most entries of a drain's metadata. Their keys and values are as long as those of labels.
+pub(crate) const MAX_METADATA: usize = 64;
 /// Largest `last_incarnation` of a registration: as many further incarnations still fit into an exact number.
 pub(crate) const MAX_LAST_INCARNATION: i64 = MAX_EXACT / 2;
 /// How much of a refused value is repeated in the refusal, in characters.

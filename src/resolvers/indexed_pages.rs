@@ -353,7 +353,7 @@ mod tests {
             }
             Step::Stand { draining, offline } => {
                 worker.policy = if draining { SchedulingPolicy::Draining } else { SchedulingPolicy::Active };
-                worker.drain = draining.then(|| Arc::new(Drain { reason: None, started_by: None, started_at: None }));
+                worker.drain = draining.then(|| Arc::new(Drain::default()));
                 worker.last_announced_availability = if offline { Availability::Offline } else { Availability::Online };
             }
             Step::Purge => return purge(&worker, revision, changes),

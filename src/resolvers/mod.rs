@@ -11,6 +11,7 @@
 mod access;
 pub mod checks;
 mod cluster;
+pub mod drain_input;
 mod events;
 pub mod filter_input;
 mod guarded_journal;

@@ -7,14 +7,15 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, Visitor};
 
 use super::checks::{
-    DEFAULT_MAX_VMS, MAX_CPU_CORES, MAX_FIGURE, MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_LABELS, MAX_TEXT, MAX_VMS, Whole,
-    at_most, exact, figure, host_boot_id, last_incarnation, text, truncate, vm_status,
+    DEFAULT_MAX_VMS, MAX_CPU_CORES, MAX_FIGURE, MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_LABELS, MAX_POLICY_ERROR, MAX_TEXT,
+    MAX_VMS, Whole, at_most, exact, figure, host_boot_id, last_incarnation, text, truncate, vm_status,
 };
 use crate::cluster::{Identity, VmStatus, WorkerId};
 use crate::error::{Error, Result};
@@ -47,6 +48,11 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
 
 fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     Ok(Option::<Object<T>>::deserialize(deserializer)?.map(|Object(object)| object))
+}
+
+/// A value that is there, be it null: so that it differs from one that is left out.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
 }
 
 fn objects<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<Vec<T>>, D::Error> {
@@ -142,6 +148,11 @@ pub struct HeartbeatInput {
     pub used_memory_mb: Option<Whole>,
     /// Disk allocated to VMs, in GB.
     pub used_disk_gb: Option<Whole>,
+    /// The policy revision that the process has heard of.
+    pub policy_revision: Option<Whole>,
+    /// That the agent's policy hook failed, or by null that it works; as before if left out.
+    #[serde(default, deserialize_with = "present")]
+    pub policy_error: Option<Option<String>>,
     /// The whole inventory of VMs.
     #[serde(default, deserialize_with = "objects")]
     pub vms: Option<Vec<VmInput>>,
@@ -200,9 +211,17 @@ impl HeartbeatInput {
             used_cpu_cores: used("used_cpu_cores", self.used_cpu_cores)?,
             used_memory_mb: used("used_memory_mb", self.used_memory_mb)?,
             used_disk_gb: used("used_disk_gb", self.used_disk_gb)?,
+            policy_revision: self.policy_revision.map(|number| exact("policy_revision", number)).transpose()?,
+            policy_error: self.policy_error.map(|error| error.map(policy_error).transpose()).transpose()?,
             inventory,
         })
     }
+}
+
+/// What an agent says of its policy hook, in one line: it may be what a command printed.
+fn policy_error(error: String) -> Result<Arc<str>> {
+    let line: String = error.chars().map(|char| if char.is_control() { ' ' } else { char }).collect();
+    text("policy_error", line.trim().to_owned(), 0..=MAX_POLICY_ERROR)
 }
 
 fn reports(vms: Vec<VmInput>) -> Result<Vec<VmReport>> {

@@ -11,6 +11,7 @@ use rand::Rng as _;
 use tracing::{info, warn};
 
 use super::checks;
+use super::drain_input::{DrainInput, PolicyInput};
 use super::idempotent_request::{IdempotentReply, IdempotentRequest};
 use super::indexed_pages::{self, indexed_order};
 use super::offload::steps;
@@ -19,8 +20,8 @@ use super::worker_input::{HeartbeatInput, RegistrationInput};
 use super::{Reading, Resolvers};
 use crate::auth::{Action, Caller, Role};
 use crate::cluster::{
-    Actor, Ids, IndexedOrder, SchedulingPolicy, View, VmStatus, VmView, Worker, WorkerFacet, WorkerFilter, WorkerId,
-    WorkerOrder, WorkerOrderField, WorkerSortKey, WorkerView,
+    Actor, Drain, Ids, IndexedOrder, SchedulingPolicy, View, VmStatus, VmView, Worker, WorkerFacet, WorkerFilter,
+    WorkerId, WorkerOrder, WorkerOrderField, WorkerSortKey, WorkerView,
 };
 use crate::error::{Error, Result};
 use crate::journal::commands::{
@@ -54,6 +55,13 @@ pub struct HeartbeatRecorded {
     pub last_sequence: Option<u64>,
     /// VMs of the report that were rejected; the others counted.
     pub rejected_vms: Vec<RejectedVm>,
+}
+
+impl HeartbeatRecorded {
+    /// The drain that stands on the worker.
+    pub fn drain(&self) -> Option<&Drain> {
+        self.worker.worker.standing_drain().map(|drain| &**drain)
+    }
 }
 
 /// The sender of a heartbeat, as the heartbeat says.
@@ -530,10 +538,10 @@ impl Resolvers {
         &self,
         caller: &Caller,
         id: &str,
-        reason: Option<String>,
+        input: DrainInput,
         if_revision: Option<u64>,
     ) -> Result<PolicyChanged> {
-        self.set_policy(caller, id, SchedulingPolicy::Draining, reason, if_revision.into()).await
+        self.set_policy(caller, id, PolicyInput::Drain(input), if_revision.into()).await
     }
 
     /// Opens a worker for new VMs again.
@@ -544,7 +552,7 @@ impl Resolvers {
         reason: Option<String>,
         if_revision: Option<u64>,
     ) -> Result<PolicyChanged> {
-        self.set_policy(caller, id, SchedulingPolicy::Active, reason, if_revision.into()).await
+        self.set_policy(caller, id, PolicyInput::Activate { reason }, if_revision.into()).await
     }
 
     /// Sets the scheduling policy of a worker.
@@ -552,14 +560,12 @@ impl Resolvers {
         &self,
         caller: &Caller,
         id: &str,
-        policy: SchedulingPolicy,
-        reason: Option<String>,
+        input: PolicyInput,
         condition: Precondition,
     ) -> Result<PolicyChanged> {
         let permit = self.authorize(caller, Action::SetSchedulingPolicy)?;
-        let reason = super::checks::reason(reason)?;
-        let command = SetPolicy { worker_id: id.to_owned(), policy, reason, condition };
-        let reason = command.reason.clone();
+        let command = SetPolicy { worker_id: id.to_owned(), change: input.check()?, condition };
+        let reason = command.change.reason().cloned();
         let Committed { reply, snapshot } = self.journal.with(permit).commit_for(command, caller).await?;
         log_policy(&reply, reason.as_deref());
         let worker = self.reading(snapshot).as_decided(reply.worker);
@@ -571,19 +577,17 @@ impl Resolvers {
         &self,
         caller: &Caller,
         id: &str,
-        policy: SchedulingPolicy,
-        reason: Option<String>,
+        input: PolicyInput,
         condition: Precondition,
         request: IdempotentRequest<PolicyChanged>,
     ) -> Result<IdempotentReply> {
         let permit = self.authorize(caller, Action::SetSchedulingPolicy)?;
-        let reason = super::checks::reason(reason)?;
-        let command = SetPolicy { worker_id: id.to_owned(), policy, reason, condition };
+        let command = SetPolicy { worker_id: id.to_owned(), change: input.check()?, condition };
         let show = |reply: &PolicySet, view: Arc<View>| PolicyChanged {
             worker: WorkerView { worker: reply.worker.clone(), view },
             changed: reply.changed,
         };
-        let reason = command.reason.clone();
+        let reason = command.change.reason().cloned();
         let (answered, reply) = self.commit_idempotent(permit, caller, command, request, show).await?;
         reply.iter().for_each(|reply| log_policy(reply, reason.as_deref()));
         Ok(answered)

@@ -225,6 +225,7 @@ fn version_of_worker(worker: &WorkerView, hasher: &mut impl Hasher) {
     let kept = &worker.worker;
     (kept.id.as_str(), kept.revision, worker.view.snapshot.epochs.of(kept.revision)).hash(hasher);
     (worker.uptime(), worker.is_healthy()).hash(hasher);
+    worker.drain().map(|drain| (drain.state(), drain.is_safe_to_power_off())).hash(hasher);
 }
 
 fn version_of_vm(vm: &VmView, hasher: &mut impl Hasher) {

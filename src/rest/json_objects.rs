@@ -20,6 +20,7 @@ use crate::resolvers::{EventView, HeartbeatRecorded, Registered};
 /// The types of fields by the names that the field lists give them: those of [`json_values`](super::json_values), and
 /// objects.
 pub(super) mod field_types {
+    use serde::ser::SerializeMap as _;
     use serde::{Serialize, Serializer};
 
     use super::WriteJson as _;
@@ -59,20 +60,27 @@ pub(super) mod field_types {
         }
     }
 
-    /// A drain inside a worker.
-    #[derive(Serialize)]
-    #[serde(transparent)]
-    pub(in crate::rest) struct Drain(super::Drain);
+    /// A drain inside a worker, without its blockers.
+    pub(in crate::rest) struct Drain(DrainView);
 
     impl From<DrainView> for Drain {
         fn from(drain: DrainView) -> Self {
-            Self(super::Drain(drain))
+            Self(drain)
+        }
+    }
+
+    impl Serialize for Drain {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let mut map = serializer.serialize_map(None)?;
+            super::Drain::write(&self.0, false, &mut map)?;
+            map.end()
         }
     }
 
     impl WriteValue for Drain {
         fn write(&self, out: &mut Vec<u8>) {
-            self.0.write_text(out);
+            super::Drain::begin_text(&self.0, false, out);
+            out.push(b'}');
         }
     }
 
@@ -122,7 +130,7 @@ macro_rules! object {
                     if volatility!($($volatility)?) == Volatility::STABLE {
                         write_field!($where, text.bytes(), $field, $shape, $value);
                     } else {
-                        write_key!(text.bytes(), $field);
+                        write_volatile_key!($where, text.bytes(), $field);
                         text.add_gap();
                     }
                 )+
@@ -138,7 +146,7 @@ macro_rules! object {
                 let begin = out.len();
                 out.extend_from_slice(segments.next().unwrap_or_default());
                 $(if volatility!($($volatility)?) != Volatility::STABLE {
-                    write_value!($where, out, $shape, $value);
+                    write_volatile!($where, out, $field, $shape, $value);
                     out.extend_from_slice(segments.next().unwrap_or_default());
                 })+
                 // In place of the first comma.
@@ -211,10 +219,27 @@ macro_rules! write_key {
     };
 }
 
-/// Writes the value of a field that always has one. An optional field has no placeholder: it depends on its object
-/// only.
+/// Writes the key of a volatile field into a template. That of an optional field is written with its value, if it has
+/// one.
+macro_rules! write_volatile_key {
+    (optional, $out:expr, $field:ident) => {};
+    ($where:ident, $out:expr, $field:ident) => {
+        write_key!($out, $field)
+    };
+}
+
+/// Writes a volatile field into the gap of a template.
+macro_rules! write_volatile {
+    (optional, $out:expr, $field:ident, $shape:ident, $value:expr) => {
+        write_field!(optional, $out, $field, $shape, $value);
+    };
+    ($where:ident, $out:expr, $field:ident, $shape:ident, $value:expr) => {
+        write_value!($where, $out, $shape, $value);
+    };
+}
+
+/// Writes the value of a field that always has one.
 macro_rules! write_value {
-    (optional, $out:expr, $shape:ident, $value:expr) => {};
     ($where:ident, $out:expr, $shape:ident, $value:expr) => {
         WriteValue::write(&field_types::$shape::from($value), $out)
     };

@@ -132,6 +132,7 @@ words! {
     TokenKind(auth::TokenKind)
     TokenRole(auth::Role)
     TokenState(auth::TokenState)
+    DrainState(cluster::DrainState)
 }
 
 /// Declares shapes that are written as text.
@@ -194,6 +195,53 @@ pub(super) struct OptionalDateTime(Option<DateTime>);
 impl From<Option<Timestamp>> for OptionalDateTime {
     fn from(time: Option<Timestamp>) -> Self {
         Self(time.map(DateTime))
+    }
+}
+
+/// A moment, for optional fields, whose key is left out while they have no value.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub(super) struct OmittedDateTime(DateTime);
+
+impl From<Timestamp> for OmittedDateTime {
+    fn from(time: Timestamp) -> Self {
+        Self(DateTime(time))
+    }
+}
+
+/// A number, or null.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub(super) struct OptionalInt(Option<u64>);
+
+impl From<Option<u64>> for OptionalInt {
+    fn from(number: Option<u64>) -> Self {
+        Self(number)
+    }
+}
+
+/// What is in the way of powering a host off.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub(super) struct Blockers(Vec<Blocker>);
+
+#[derive(Serialize)]
+struct Blocker {
+    kind: &'static str,
+    vm_id: Option<String>,
+    since: OptionalDateTime,
+    message: String,
+}
+
+impl From<Vec<cluster::Blocker>> for Blockers {
+    fn from(blockers: Vec<cluster::Blocker>) -> Self {
+        let blocker = |cluster::Blocker { kind, vm_id, since, message }| Blocker {
+            kind: cluster::BlockerKind::as_str(kind),
+            vm_id: vm_id.map(|id: cluster::VmId| id.to_string()),
+            since: since.into(),
+            message,
+        };
+        Self(blockers.into_iter().map(blocker).collect())
     }
 }
 
@@ -274,4 +322,4 @@ macro_rules! by_serde {
     )+ };
 }
 
-by_serde!(OptionalCursor, OptionalDateTime, Seconds, Zones<'_>, RejectedVms);
+by_serde!(Blockers, OmittedDateTime, OptionalCursor, OptionalDateTime, OptionalInt, Seconds, Zones<'_>, RejectedVms);

@@ -1,12 +1,14 @@
 //! The handlers of `/workers`: queries and commands of operators, and registration and deregistration of workers.
 //! No rule is decided here: `resolvers::workers` checks the input, and the journal's commands decide.
 
+use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
 use super::endpoint::{Endpoint, LONGEST_WAIT};
@@ -19,13 +21,14 @@ use super::json_objects::{ListedVm, RegisterWorkerPayload, Worker};
 use super::json_values::DateTime;
 use super::paging::{Paging, SORT};
 use super::query_response::Read;
-use crate::cluster::{SchedulingPolicy, WorkerFilter, WorkerOrder};
+use crate::cluster::{WorkerFilter, WorkerOrder};
 use crate::error::Error;
 use crate::http::{
     IdempotencyKey, Json, OptionalJson, PathId, Query, WithIdempotencyKey, current_caller, in_request_context,
     is_kept_for_operators, no_connection_for_what_goes_on,
 };
-use crate::resolvers::checks::{self, vm_status, wanted};
+use crate::resolvers::checks::{self, Whole, vm_status, wanted};
+use crate::resolvers::drain_input::{self, DrainInput, PolicyInput};
 use crate::resolvers::filter_input::{self, WorkerFilterInput};
 use crate::resolvers::join::{JoinInput, Joined};
 use crate::resolvers::page::Listing;
@@ -233,6 +236,22 @@ pub(super) struct PolicyBody {
     pub(super) reason: Option<String>,
 }
 
+/// The body of a drain.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a JSON object with an optional `reason`, `deadline_seconds` and `metadata`")]
+pub(super) struct DrainBody {
+    pub(super) reason: Option<String>,
+    pub(super) deadline_seconds: Option<Whole>,
+    pub(super) metadata: Option<BTreeMap<String, String>>,
+}
+
+impl DrainBody {
+    fn read(self) -> Result<DrainInput> {
+        let Self { reason, deadline_seconds, metadata } = self;
+        Ok(DrainInput { reason, deadline: deadline_seconds.map(drain_input::deadline_seconds).transpose()?, metadata })
+    }
+}
+
 #[derive(Serialize)]
 struct PolicyAnswer {
     worker_id: String,
@@ -253,9 +272,22 @@ pub(super) async fn drain(
     State(resolvers): State<Resolvers>,
     PathId(id): PathId,
     headers: HeaderMap,
-    WithIdempotencyKey(key, OptionalJson(body)): WithIdempotencyKey<OptionalJson<PolicyBody>>,
+    WithIdempotencyKey(key, OptionalJson(body)): WithIdempotencyKey<OptionalJson<DrainBody>>,
 ) -> Result<Response> {
-    set_policy(&resolvers, &id, SchedulingPolicy::Draining, &headers, key, body).await
+    let input = PolicyInput::Drain(body.unwrap_or_default().read()?);
+    let mut response = set_policy(&resolvers, &id, input, &headers, key).await?;
+    if let Ok(monitor) = HeaderValue::try_from(format!("<{}>; rel=\"monitor\"", drain_path(&id))) {
+        response.headers_mut().append(header::LINK, monitor);
+    }
+    Ok(response)
+}
+
+/// What is written as it is in a segment of a path; the rest is percent-encoded.
+const PATH_SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// The path at which a drain is followed.
+fn drain_path(id: &str) -> String {
+    format!("/api/v1/workers/{}/drain", utf8_percent_encode(id, PATH_SEGMENT))
 }
 
 /// `POST /api/v1/workers/{id}/activate`
@@ -265,25 +297,25 @@ pub(super) async fn activate(
     headers: HeaderMap,
     WithIdempotencyKey(key, OptionalJson(body)): WithIdempotencyKey<OptionalJson<PolicyBody>>,
 ) -> Result<Response> {
-    set_policy(&resolvers, &id, SchedulingPolicy::Active, &headers, key, body).await
+    let PolicyBody { reason } = body.unwrap_or_default();
+    set_policy(&resolvers, &id, PolicyInput::Activate { reason }, &headers, key).await
 }
 
 async fn set_policy(
     resolvers: &Resolvers,
     id: &str,
-    policy: SchedulingPolicy,
+    input: PolicyInput,
     headers: &HeaderMap,
     key: Option<IdempotencyKey>,
-    body: Option<PolicyBody>,
 ) -> Result<Response> {
-    let (reason, condition) = (body.unwrap_or_default().reason, precondition(headers)?);
+    let condition = precondition(headers)?;
     let answered = match key {
         None => {
-            let answer = answer(resolvers.set_policy(&current_caller(), id, policy, reason, condition).await?);
+            let answer = answer(resolvers.set_policy(&current_caller(), id, input, condition).await?);
             IdempotentReply { answer, is_replay: false }
         }
         Some(key) => {
-            resolvers.set_policy_idempotent(&current_caller(), id, policy, reason, condition, once(key, answer)).await?
+            resolvers.set_policy_idempotent(&current_caller(), id, input, condition, once(key, answer)).await?
         }
     };
     Ok(respond(answered))

@@ -134,7 +134,7 @@ describe('Apollo Client', () => {
     const watching = client.subscribe({ query: EVENTS }).subscribe(({ data }) => received.push(data.clusterEvents));
     await received.first('SYNCED', ({ kind }) => kind === 'SYNCED');
     await server.fleet.drain('worker-03');
-    const { workerId } = await received.first('WORKER_DRAINED', ({ kind }) => kind === 'WORKER_DRAINED');
+    const { workerId } = await received.first('WORKER_DRAIN_STARTED', ({ kind }) => kind === 'WORKER_DRAIN_STARTED');
     assert.equal(workerId, 'worker-03');
     watching.unsubscribe();
   });

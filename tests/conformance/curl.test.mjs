@@ -85,8 +85,8 @@ for (const media of [EVENT_STREAM, NDJSON]) {
       const curl = new Curl(server.url, media);
       await curl.events.first('synced', ({ kind }) => kind === 'synced');
       await server.fleet.drain('worker-01');
-      await curl.events.first('worker_drained', ({ kind }) => kind === 'worker_drained');
-      assert.deepEqual(happened(curl.events.items), [['worker_drained', 'worker-01']]);
+      await curl.events.first('worker_drain_started', ({ kind }) => kind === 'worker_drain_started');
+      assert.deepEqual(happened(curl.events.items), [['worker_drain_started', 'worker-01']]);
       await curl.cut();
     });
 
@@ -105,7 +105,7 @@ for (const media of [EVENT_STREAM, NDJSON]) {
       const change = async (id) => {
         await server.fleet.drain(id);
         await server.fleet.activate(id);
-        expected.push(['worker_drained', id], ['worker_activated', id]);
+        expected.push(['worker_drain_started', id], ['worker_activated', id]);
       };
 
       for (const id of ['worker-02', 'worker-03']) {

@@ -71,7 +71,7 @@ describe('graphql-sse client', () => {
     const events = follow({ query: 'subscription { clusterEvents { kind workerId } }' });
     await events.first('SYNCED', ({ data }) => data.clusterEvents.kind === 'SYNCED');
     await server.fleet.drain('worker-02');
-    const told = await events.first('WORKER_DRAINED', ({ data }) => data.clusterEvents.kind === 'WORKER_DRAINED');
+    const told = await events.first('WORKER_DRAIN_STARTED', ({ data }) => data.clusterEvents.kind === 'WORKER_DRAIN_STARTED');
     assert.equal(told.data.clusterEvents.workerId, 'worker-02');
     events.leave();
     await within('its end', events.over);
@@ -109,7 +109,7 @@ describe('graphql-sse client', () => {
     const expected = [];
     for (const id of ['worker-05', 'worker-06']) {
       await server.fleet.drain(id);
-      expected.push(['WORKER_DRAINED', id]);
+      expected.push(['WORKER_DRAIN_STARTED', id]);
       await server.kill();
       await server.revive();
       await received.first(`drain of ${id}`, ({ workerId }) => workerId === id);

@@ -87,7 +87,7 @@ describe('graphql-ws client', () => {
     await events.first('WORKER_ACTIVATED', ({ data }) => data.clusterEvents.kind === 'WORKER_ACTIVATED');
     const told = events.items.map(({ data }) => data.clusterEvents).filter(({ kind }) => kind !== 'SYNCED');
     assert.deepEqual(told, [
-      { kind: 'WORKER_DRAINED', workerId: 'worker-02' },
+      { kind: 'WORKER_DRAIN_STARTED', workerId: 'worker-02' },
       { kind: 'WORKER_ACTIVATED', workerId: 'worker-02' },
     ]);
     events.leave();
@@ -127,7 +127,7 @@ describe('graphql-ws client', () => {
     await second.first('SYNCED', ({ data }) => data.clusterEvents.kind === 'SYNCED');
     const told = second.items.map(({ data }) => data.clusterEvents).filter(({ kind }) => kind !== 'SYNCED');
     assert.deepEqual(told.map(({ kind, workerId }) => [kind, workerId]), [
-      ['WORKER_DRAINED', 'worker-04'],
+      ['WORKER_DRAIN_STARTED', 'worker-04'],
       ['WORKER_ACTIVATED', 'worker-04'],
     ]);
     second.leave();
@@ -168,7 +168,7 @@ describe('graphql-ws client that retries', () => {
       for (const id of ['worker-05', 'worker-06', 'worker-08']) {
         await server.fleet.drain(id);
         await server.fleet.activate(id);
-        expected.push(['WORKER_DRAINED', id], ['WORKER_ACTIVATED', id]);
+        expected.push(['WORKER_DRAIN_STARTED', id], ['WORKER_ACTIVATED', id]);
         // In the last round, the server ends before it could tell: what it had acknowledged counts all the same.
         if (id === 'worker-05') await activated(id);
         await server[end]();

@@ -77,7 +77,7 @@ describe('subscriptions-transport-ws client', () => {
     const events = follow({ query: 'subscription { clusterEvents { kind workerId } }' });
     await events.first('SYNCED', ({ data }) => data.clusterEvents.kind === 'SYNCED');
     await server.fleet.drain('worker-02');
-    const told = await events.first('WORKER_DRAINED', ({ data }) => data.clusterEvents.kind === 'WORKER_DRAINED');
+    const told = await events.first('WORKER_DRAIN_STARTED', ({ data }) => data.clusterEvents.kind === 'WORKER_DRAIN_STARTED');
     assert.equal(told.data.clusterEvents.workerId, 'worker-02');
     events.leave();
     // The socket serves on.

@@ -115,7 +115,7 @@ describe('urql', () => {
       const first = follow({});
       const { cursor } = await first.first('SYNCED', ({ kind }) => kind === 'SYNCED');
       await server.fleet.drain(id);
-      assert.equal((await first.first('WORKER_DRAINED', ({ kind }) => kind === 'WORKER_DRAINED')).workerId, id);
+      assert.equal((await first.first('WORKER_DRAIN_STARTED', ({ kind }) => kind === 'WORKER_DRAIN_STARTED')).workerId, id);
       first.leave();
       await server.fleet.activate(id);
 
@@ -123,7 +123,7 @@ describe('urql', () => {
       await second.first('SYNCED', ({ kind }) => kind === 'SYNCED');
       second.leave();
       const told = second.items.filter(({ kind }) => kind !== 'SYNCED').map(({ kind }) => kind);
-      assert.deepEqual(told, ['WORKER_DRAINED', 'WORKER_ACTIVATED']);
+      assert.deepEqual(told, ['WORKER_DRAIN_STARTED', 'WORKER_ACTIVATED']);
     });
   }
 });

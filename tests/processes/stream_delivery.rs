@@ -101,7 +101,7 @@ impl Writer {
         self.note("vm_started", &all);
 
         self.ask(Method::POST, "/drain", &json!({})).await;
-        self.note("worker_drained", &[""]);
+        self.note("worker_drain_started", &[""]);
 
         let (gone, rest) = all.split_at(VMS / 4);
         let changed = &rest[..VMS / 2];

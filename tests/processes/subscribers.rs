@@ -105,7 +105,7 @@ impl Model {
             match &*event.kind {
                 "worker_registered" => self.policies.insert(worker, "active".into()).is_none(),
                 "worker_left" => self.policies.remove(&worker).is_some(),
-                "worker_drained" => self.policies.insert(worker, "draining".into()) == became("active"),
+                "worker_drain_started" => self.policies.insert(worker, "draining".into()) == became("active"),
                 "worker_activated" => self.policies.insert(worker, "active".into()) == became("draining"),
                 _ => panic!("{event:?}"),
             }

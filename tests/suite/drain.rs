@@ -17,10 +17,47 @@ fn activated(id: &str) -> Value {
     json!({"worker_id": id, "status": "active", "message": message})
 }
 
-/// A worker as it was before it was drained at this moment, with these changes.
-fn draining(mut worker: Value, since: &str, is_empty: bool, changes: Value) -> Value {
-    worker["drain"] = json!({"reason": null, "started_by": "operator", "started_at": since, "is_empty": is_empty});
+/// A worker as it was before it was drained at this moment and revision, with these changes.
+fn draining(mut worker: Value, (since, revision): (&str, u64), vms: u64, changes: Value) -> Value {
+    worker["drain"] = json!({
+        "reason": null, "started_by": "operator", "started_at": since, "is_empty": vms == 0, "id": "w1/1",
+        "worker_id": "w1", "number": 1, "state": "draining", "safe_to_power_off": false, "metadata": {},
+        "deadline_at": null, "acknowledged_at": null, "completed_at": null, "overdue_at": null, "ended_at": null,
+        "ended_by": null, "end_reason": null, "initial_vms": vms, "remaining_vms": vms, "revision": revision,
+    });
     with(worker, changes)
+}
+
+/// What is asked of a drain in most tests.
+const DRAIN: &str =
+    "{ worker(id: \"w1\") { drain { state safeToPowerOff initialVms remainingVms blockers { kind vmId } } } }";
+
+impl TestCluster {
+    /// The state of the drain of `w1`, with what is in its way.
+    async fn drain_state(&self) -> String {
+        let drain = self.graphql(DRAIN).await["worker"]["drain"].take();
+        let blockers = drain["blockers"].as_array().unwrap().iter();
+        let blockers = blockers.map(|it| match it["vmId"].as_str() {
+            Some(vm) => format!(" {}:{vm}", it["kind"].as_str().unwrap()),
+            None => format!(" {}", it["kind"].as_str().unwrap()),
+        });
+        let safe = if drain["safeToPowerOff"] == true { " safe" } else { "" };
+        format!("{}{safe}{}", drain["state"].as_str().unwrap(), blockers.collect::<String>())
+    }
+
+    /// A heartbeat of the first life of `w1` that carries these.
+    async fn beats(&self, vms: Option<&[&str]>, echo: Option<&Value>) -> Value {
+        let mut beat = json!({"incarnation": 1});
+        if let Some(vms) = vms {
+            beat["vms"] = vms.iter().map(|id| json!({"id": id})).collect();
+        }
+        if let Some(echo) = echo {
+            beat["policy_revision"] = echo.clone();
+        }
+        let reply = self.beat("w1", beat).await;
+        assert_eq!(reply.status, 200, "{}", reply.body);
+        reply.json()
+    }
 }
 
 on_both_databases! {
@@ -32,7 +69,7 @@ on_both_databases! {
 
         cluster.rest().post("/api/v1/workers/w1/drain").await.assert_json(200, drained("w1"));
         let changes = json!({"status": "draining", "scheduling_policy": "draining", "revision": 3});
-        let after = draining(before.clone(), "2025-11-02T10:00:20Z", false, changes);
+        let after = draining(before.clone(), ("2025-11-02T10:00:20Z", 3), 2, changes);
         assert_eq!(cluster.worker("w1").await, after);
         cluster.rest().get("/api/v1/workers/w1/vms").await.assert_json(200, vms);
 
@@ -57,7 +94,7 @@ on_both_databases! {
 
         cluster.rest().post("/api/v1/workers/w1/drain").await.assert_json(200, drained("w1"));
         let wish = json!({"scheduling_policy": "draining", "revision": 3});
-        let after = draining(before, "2025-11-02T10:02:00Z", true, wish);
+        let after = draining(before, ("2025-11-02T10:02:00Z", 3), 0, wish);
         assert_eq!(cluster.worker("w1").await, after);
 
         cluster.beat("w1", json!({"incarnation": 1})).await;
@@ -92,7 +129,7 @@ on_both_databases! {
         cluster.advance(seconds(0));
         cluster.rest().post("/api/v1/workers/w1/drain").await.assert_json(200, drained("w1"));
         assert_eq!((cluster.everything().await, cluster.history().await), (before, history.clone()));
-        assert_eq!(history, ["worker_registered w1", "worker_drained w1"]);
+        assert_eq!(history, ["worker_registered w1", "worker_drain_started w1"]);
     }
 
     // semantics 7
@@ -157,6 +194,230 @@ on_both_databases! {
         }
         let before = cluster.everything().await;
         assert_eq!(cluster.restart().await.everything().await, before);
+    }
+
+    async fn a_drain_is_complete_when_it_is_acknowledged_and_nothing_is_left(cluster: TestCluster) {
+        cluster.add([worker("w1").vms([vm("a"), vm("b").status("stopping"), vm("c").status("failed")])]).await;
+        cluster.rest().post("/api/v1/workers/w1/drain").await;
+        assert_eq!(cluster.drain_state().await, "DRAINING NOT_ACKNOWLEDGED VM_RUNNING:a VM_STOPPING:b");
+        cluster.beats(Some(&["a"]), None).await;
+        assert_eq!(cluster.drain_state().await, "DRAINING NOT_ACKNOWLEDGED VM_RUNNING:a");
+        cluster.beats(Some(&["a"]), None).await;
+        assert_eq!(cluster.drain_state().await, "DRAINING VM_RUNNING:a");
+        cluster.beats(Some(&[]), None).await;
+        assert_eq!(cluster.drain_state().await, "COMPLETE safe");
+        cluster.beats(Some(&["d"]), None).await;
+        assert_eq!(cluster.drain_state().await, "DRAINING VM_RUNNING:d");
+        cluster.beats(Some(&[]), None).await;
+        let before = cluster.everything().await;
+        cluster.beats(None, None).await;
+        assert_eq!(cluster.drain_state().await, "COMPLETE safe");
+        let told = cluster.history().await;
+        let of_drain: Vec<_> = told.iter().filter(|it| it.contains("drain")).map(String::as_str).collect();
+        let expected = [
+            "worker_drain_started w1", "worker_drain_complete w1", "worker_drain_reopened w1", "worker_drain_complete w1",
+        ];
+        assert_eq!(of_drain, expected);
+        let cluster = cluster.restart().await;
+        assert_eq!(cluster.drain_state().await, "COMPLETE safe");
+        assert_eq!(cluster.everything().await["worker"], before["worker"]);
+    }
+
+    // The race: a worker takes a VM before it hears that it is to take none.
+    async fn a_vm_that_a_worker_takes_before_it_hears_of_the_drain_is_in_the_way(cluster: TestCluster) {
+        cluster.add([worker("w1")]).await;
+        for echoes in [false, true] {
+            let known = cluster.beats(Some(&[]), None).await["policy_revision"].take();
+            let echo = |reply: &Value| echoes.then(|| reply["policy_revision"].clone());
+            if echoes {
+                cluster.beats(None, Some(&known)).await;
+            }
+            cluster.rest().post("/api/v1/workers/w1/drain").json(json!({"reason": "disk"})).await;
+            // On its way when the drain was decided: the worker is still empty, and takes a VM before the reply.
+            let told = cluster.beats(Some(&[]), echoes.then_some(&known)).await;
+            assert_eq!([&told["policy"], &told["drain_reason"]], [&json!("draining"), &json!("disk")]);
+            assert_eq!(cluster.drain_state().await, "DRAINING NOT_ACKNOWLEDGED");
+            cluster.beats(Some(&["late"]), echo(&told).as_ref()).await;
+            assert_eq!(cluster.drain_state().await, "DRAINING VM_RUNNING:late");
+            cluster.beats(Some(&[]), echo(&told).as_ref()).await;
+            assert_eq!(cluster.drain_state().await, "COMPLETE safe");
+            cluster.rest().post("/api/v1/workers/w1/activate").await;
+        }
+        assert!(cluster.history().await.iter().all(|told| !told.contains("reopened")));
+    }
+
+    async fn an_agent_that_echoes_acknowledges_by_its_echo_alone(cluster: TestCluster) {
+        cluster.add([worker("w1")]).await;
+        let before = cluster.beats(Some(&[]), None).await["policy_revision"].take();
+        cluster.beats(None, Some(&before)).await;
+        cluster.rest().post("/api/v1/workers/w1/drain").await;
+        for _ in 0..3 {
+            cluster.beats(None, Some(&before)).await;
+            cluster.beats(None, None).await;
+        }
+        assert_eq!(cluster.drain_state().await, "DRAINING NOT_ACKNOWLEDGED", "its replies are lost");
+        // A number that this database has not told anybody, as after it was restored from a backup.
+        cluster.beats(None, Some(&json!(9_000))).await;
+        assert_eq!(cluster.drain_state().await, "DRAINING NOT_ACKNOWLEDGED");
+        let told = cluster.beats(None, None).await["policy_revision"].take();
+        cluster.beats(None, Some(&told)).await;
+        assert_eq!(cluster.drain_state().await, "COMPLETE safe");
+    }
+
+    async fn heartbeats_of_one_request_are_no_acknowledgement(cluster: TestCluster) {
+        cluster.add([worker("w1")]).await;
+        cluster.beats(Some(&[]), None).await;
+        cluster.rest().post("/api/v1/workers/w1/drain").await;
+        let beat = json!({"worker_id": "w1", "incarnation": 1});
+        let both = json!({"heartbeats": [beat, beat]});
+        cluster.rest().post("/api/v1/heartbeats").header("idempotency-key", "both").json(both).await;
+        assert_eq!(cluster.drain_state().await, "DRAINING NOT_ACKNOWLEDGED", "the second was sent without a reply");
+        cluster.beats(None, None).await;
+        assert_eq!(cluster.drain_state().await, "COMPLETE safe");
+    }
+
+    async fn a_new_process_has_to_acknowledge_a_drain_itself(cluster: TestCluster) {
+        let registration = worker("w1").registers("boot_id", "b1").registers("host_boot_id", "h1");
+        cluster.add([registration.vms([vm("a")])]).await;
+        cluster.rest().post("/api/v1/workers/w1/drain").await;
+        cluster.beats(None, None).await;
+        cluster.beats(None, None).await;
+        assert_eq!(cluster.drain_state().await, "DRAINING VM_RUNNING:a");
+        let restart = async |boot: &str, host: &str| {
+            let body = worker("w1").registers("boot_id", boot).registers("host_boot_id", host).registration();
+            cluster.rest().put("/api/v1/workers/w1").json(body).await.json()["incarnation"].take()
+        };
+        let life = restart("b2", "h1").await;
+        assert_eq!(cluster.drain_state().await, "DRAINING NOT_ACKNOWLEDGED NO_INVENTORY VM_RUNNING:a");
+        cluster.beat("w1", json!({"incarnation": life, "vms": []})).await;
+        assert_eq!(cluster.drain_state().await, "DRAINING NOT_ACKNOWLEDGED");
+        cluster.beat("w1", json!({"incarnation": life})).await;
+        assert_eq!(cluster.drain_state().await, "COMPLETE safe");
+        // The host was switched off and on: the drain stays complete, and what runs there now is not known.
+        let life = restart("b3", "h2").await;
+        assert_eq!(cluster.drain_state().await, "COMPLETE NOT_ACKNOWLEDGED NO_INVENTORY");
+        cluster.beat("w1", json!({"incarnation": life, "vms": []})).await;
+        cluster.beat("w1", json!({"incarnation": life})).await;
+        assert_eq!(cluster.drain_state().await, "COMPLETE safe");
+    }
+
+    async fn a_worker_that_is_offline_is_never_complete_and_never_safe(cluster: TestCluster) {
+        cluster.add([worker("w1")]).await;
+        cluster.beats(Some(&[]), None).await;
+        cluster.advance(seconds(61));
+        cluster.rest().post("/api/v1/workers/w1/drain").await;
+        assert_eq!(cluster.drain_state().await, "DRAINING WORKER_OFFLINE NOT_ACKNOWLEDGED");
+        cluster.beats(None, None).await;
+        cluster.beats(None, None).await;
+        assert_eq!(cluster.drain_state().await, "COMPLETE safe");
+        cluster.advance(seconds(60));
+        assert_eq!(cluster.drain_state().await, "COMPLETE safe");
+        cluster.advance(seconds(1));
+        assert_eq!(cluster.drain_state().await, "COMPLETE WORKER_OFFLINE");
+        let shown = cluster.rest().get("/api/v1/workers").await.json()["workers"][0]["drain"]["safe_to_power_off"].take();
+        assert_eq!(shown, false, "in the cached list, too");
+    }
+
+    async fn a_deadline_is_an_alarm_that_is_told_once(cluster: TestCluster) {
+        cluster.add([worker("w1").vms([vm("a")])]).await;
+        let drain = async |body: Value| cluster.rest().post("/api/v1/workers/w1/drain").json(body).await;
+        drain(json!({"reason": "disk", "deadline_seconds": 600})).await.assert_json(200, drained("w1"));
+        let list = async || cluster.rest().get("/api/v1/workers").await.json()["workers"][0]["drain"]["state"].take();
+        cluster.advance(seconds(599));
+        cluster.beats(Some(&["a"]), None).await;
+        cluster.beats(Some(&["a"]), None).await;
+        cluster.sweep().await;
+        assert_eq!((cluster.drain_state().await, list().await), ("DRAINING VM_RUNNING:a".to_owned(), json!("draining")));
+        cluster.advance(seconds(1));
+        assert_eq!((cluster.drain_state().await, list().await), ("OVERDUE VM_RUNNING:a".to_owned(), json!("overdue")));
+        let revision = cluster.revision();
+        cluster.sweep().await;
+        assert_eq!(cluster.revision(), revision + 1);
+        cluster.sweep().await;
+        assert_eq!(cluster.revision(), revision + 1, "it is announced once");
+        let told = cluster.history().await;
+        assert_eq!(told.last().unwrap(), "worker_drain_overdue w1");
+        // It may still become complete, and another deadline counts from now.
+        drain(json!({"deadline_seconds": 60})).await;
+        assert_eq!(cluster.drain_state().await, "DRAINING VM_RUNNING:a");
+        drain(json!({"deadline_seconds": 60})).await;
+        assert_eq!(cluster.history().await.len(), told.len() + 1, "the same deadline is no change");
+        cluster.advance(seconds(60));
+        cluster.sweep().await;
+        assert_eq!(cluster.drain_state().await, "OVERDUE WORKER_OFFLINE VM_RUNNING:a");
+        cluster.beats(Some(&[]), None).await;
+        assert_eq!(cluster.drain_state().await, "COMPLETE safe");
+        cluster.advance(seconds(60));
+        cluster.beats(None, None).await;
+        cluster.sweep().await;
+        assert_eq!(cluster.drain_state().await, "COMPLETE safe");
+    }
+
+    async fn an_overdue_drain_is_announced_after_a_restart_and_by_one_server_only(cluster: TestCluster) {
+        cluster.add([worker("w1").vms([vm("a")])]).await;
+        cluster.rest().post("/api/v1/workers/w1/drain").json(json!({"deadline_seconds": 1})).await;
+        cluster.advance(seconds(1));
+        let cluster = cluster.restart().await;
+        if cluster.takes_several_servers() {
+            let other = cluster.another_server().await;
+            tokio::join!(cluster.sweep(), other.sweep());
+        }
+        cluster.sweep().await;
+        let told = cluster.history().await;
+        assert_eq!(told.iter().filter(|it| *it == "worker_drain_overdue w1").count(), 1);
+    }
+
+    async fn a_policy_hook_that_fails_is_in_the_way_until_the_policy_changes(cluster: TestCluster) {
+        cluster.add([worker("w1")]).await;
+        cluster.rest().post("/api/v1/workers/w1/drain").await;
+        let said = |error: Value| json!({"incarnation": 1, "policy_error": error});
+        cluster.beat("w1", said(json!("exit status 1:\nno such host"))).await;
+        cluster.beat("w1", json!({"incarnation": 1, "vms": []})).await;
+        assert_eq!(cluster.drain_state().await, "COMPLETE POLICY_HOOK_FAILED", "as before if it says nothing");
+        let cluster = cluster.restart().await;
+        let drain = cluster.graphql("{ worker(id: \"w1\") { drain { blockers { message since } } } }").await;
+        let failed = "The policy hook of worker w1 failed: exit status 1: no such host";
+        assert_eq!(drain["worker"]["drain"]["blockers"], json!([{"message": failed, "since": START}]));
+        cluster.rest().post("/api/v1/workers/w1/drain").json(json!({"reason": "again"})).await;
+        assert_eq!(cluster.drain_state().await, "COMPLETE safe");
+        cluster.beat("w1", said(json!("again"))).await;
+        assert_eq!(cluster.drain_state().await, "COMPLETE POLICY_HOOK_FAILED");
+        cluster.beat("w1", said(Value::Null)).await;
+        assert_eq!(cluster.drain_state().await, "COMPLETE safe");
+        let long = cluster.beat("w1", said(json!("x".repeat(501)))).await;
+        long.assert_failure(400, "policy_error must have at most 500 characters, not 501");
+    }
+
+    async fn a_worker_that_is_purged_takes_its_drains_along(cluster: TestCluster) {
+        cluster.add([worker("w1")]).await;
+        for command in ["drain", "activate", "drain"] {
+            cluster.rest().post(&format!("/api/v1/workers/w1/{command}")).await;
+        }
+        cluster.rest().delete("/api/v1/workers/w1?purge=true").await;
+        cluster.add([worker("w1")]).await;
+        cluster.rest().post("/api/v1/workers/w1/drain").await;
+        assert_eq!(cluster.worker("w1").await["drain"]["number"], 1);
+        let cluster = cluster.restart().await;
+        assert_eq!(cluster.worker("w1").await["drain"]["number"], 1);
+    }
+
+    async fn what_is_said_of_a_drain_is_checked(cluster: TestCluster) {
+        cluster.add([worker("w1")]).await;
+        let before = cluster.everything().await;
+        for (body, refusal) in [
+            (json!({"deadline_seconds": 0}), "deadline_seconds must be from 1 to 31536000, not 0"),
+            (json!({"deadline_seconds": 31_536_001}), "deadline_seconds must be from 1 to 31536000, not 31536001"),
+            (json!({"metadata": {"": "x"}}), "metadata must not be empty (of key \"\")"),
+            (json!({"metadata": {"k": "x".repeat(257)}}), "metadata must have at most 256 characters, not 257 (of key \"k\")"),
+        ] {
+            cluster.rest().post("/api/v1/workers/w1/drain").json(body).await.assert_failure(400, refusal);
+        }
+        let many: serde_json::Map<_, _> = (0..65).map(|key| (key.to_string(), json!(""))).collect();
+        let refusal = "metadata must have at most 64 entries, not 65";
+        cluster.rest().post("/api/v1/workers/w1/drain").json(json!({"metadata": many})).await.assert_failure(400, refusal);
+        let refused = cluster.rest().post("/api/v1/workers/w1/drain").json(json!({"deadline": "2h"})).await;
+        assert_eq!(refused.status, 400, "{}", refused.body);
+        assert_eq!(cluster.everything().await, before);
     }
 
     async fn operators_who_disagree_are_each_told_what_they_asked_for(cluster: TestCluster) {

@@ -391,11 +391,11 @@ on_both_databases! {
     async fn events_are_found_by_each_field_of_a_filter(cluster: TestCluster) {
         furnish(&cluster).await;
         for (filter, expected) in [
-            (r#"{workerIds: ["w2"]}"#, "WORKER_REGISTERED:w2 VM_STARTED:vm-4 VM_CHANGED:vm-5 WORKER_DRAINED:w2"),
-            ("{kinds: [WORKER_DRAINED]}", "WORKER_DRAINED:w2"),
+            (r#"{workerIds: ["w2"]}"#, "WORKER_REGISTERED:w2 VM_STARTED:vm-4 VM_CHANGED:vm-5 WORKER_DRAIN_STARTED:w2"),
+            ("{kinds: [WORKER_DRAIN_STARTED]}", "WORKER_DRAIN_STARTED:w2"),
             (
-                r#"{kinds: [WORKER_REGISTERED, WORKER_DRAINED], workerIds: ["w1", "w2"]}"#,
-                "WORKER_REGISTERED:w2 WORKER_REGISTERED:w1 WORKER_DRAINED:w2",
+                r#"{kinds: [WORKER_REGISTERED, WORKER_DRAIN_STARTED], workerIds: ["w1", "w2"]}"#,
+                "WORKER_REGISTERED:w2 WORKER_REGISTERED:w1 WORKER_DRAIN_STARTED:w2",
             ),
             ("{kinds: [VM_STARTED], workerIds: []}", ""),
             (
@@ -429,7 +429,7 @@ on_both_databases! {
         assert_eq!(
             drained,
             json!({
-                "cursor": null, "revision": 3, "at": "2025-11-02T10:00:05Z", "kind": "WORKER_DRAINED", "workerId": "w1", "vmId": null,
+                "cursor": null, "revision": 3, "at": "2025-11-02T10:00:05Z", "kind": "WORKER_DRAIN_STARTED", "workerId": "w1", "vmId": null,
                 "actor": "operator", "reason": "new disk", "message": null, "worker": {"id": "w1"}, "vm": null,
             })
         );
@@ -736,7 +736,7 @@ on_both_databases! {
         let drained = |changed: bool| {
             json!({"drainWorker": {
                 "message": "Worker marked as draining. It will stop accepting new tasks.", "changed": changed,
-                "worker": {"id": "w1", "status": "DRAINING", "schedulingPolicy": "DRAINING", "revision": 10, "events": [{"kind": "WORKER_DRAINED", "reason": "new disk"}]},
+                "worker": {"id": "w1", "status": "DRAINING", "schedulingPolicy": "DRAINING", "revision": 10, "events": [{"kind": "WORKER_DRAIN_STARTED", "reason": "new disk"}]},
             }})
         };
         assert_eq!(cluster.graphql(drain).await, drained(true));
@@ -941,7 +941,7 @@ on_both_databases! {
                 .take()
         };
         let all = events(20, Value::Null).await;
-        let kinds = ["WORKER_ACTIVATED", "WORKER_DRAINED", "VM_STARTED", "VM_STARTED", "WORKER_REGISTERED"];
+        let kinds = ["WORKER_ACTIVATED", "WORKER_DRAIN_STARTED", "VM_STARTED", "VM_STARTED", "WORKER_REGISTERED"];
         assert_eq!(each(&all, "kind"), kinds);
         assert_eq!(each(&all, "workerId"), ["w1"; 5]);
         assert_eq!(each(&all, "vmId"), [Value::Null, Value::Null, json!("vm-2"), json!("vm-1"), Value::Null]);
@@ -959,7 +959,7 @@ on_both_databases! {
             cluster.graphql(r#"{ worker(id: "w2") { events { kind } none: events(first: 0) { kind } } }"#).await;
         assert_eq!(
             by_default["worker"],
-            json!({"events": [{"kind": "WORKER_DRAINED"}, {"kind": "WORKER_REGISTERED"}], "none": []})
+            json!({"events": [{"kind": "WORKER_DRAIN_STARTED"}, {"kind": "WORKER_REGISTERED"}], "none": []})
         );
     }
 
@@ -1001,7 +1001,7 @@ on_both_databases! {
             assert_eq!(nodes.len(), expected);
             for node in nodes {
                 let event = |kind: &str| json!({"kind": kind, "workerId": node["id"]});
-                assert_eq!(node["events"], json!([event("WORKER_DRAINED"), event("WORKER_REGISTERED")]));
+                assert_eq!(node["events"], json!([event("WORKER_DRAIN_STARTED"), event("WORKER_REGISTERED")]));
             }
             cost
         };

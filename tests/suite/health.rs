@@ -1,8 +1,8 @@
 //! How a server says it is: by what became of its commits, not by whether the database can be asked.
 
 use aetherium::auth::Caller;
-use aetherium::cluster::SchedulingPolicy;
-use aetherium::journal::commands::{Precondition, SetPolicy};
+use aetherium::cluster::DrainRequest;
+use aetherium::journal::commands::{PolicyRequest, Precondition, SetPolicy};
 use sea_orm::{ConnectionTrait, DbBackend, Statement, TransactionTrait};
 use serde_json::json;
 
@@ -210,8 +210,7 @@ async fn a_queue_that_is_full_is_not_ok() {
             let mut waiting = Vec::new();
             let drain = || SetPolicy {
                 worker_id: "w1".to_owned(),
-                policy: SchedulingPolicy::Draining,
-                reason: None,
+                change: PolicyRequest::Drain(DrainRequest::default()),
                 condition: Precondition::default(),
             };
             while let Ok(submitted) = cluster.server().journal().submit(drain(), &Caller::server()) {

@@ -37,7 +37,7 @@ on_both_databases! {
             200,
             json!({
                 "worker_id": "w1", "policy": "active", "next_heartbeat_seconds": next, "revision": 3, "resync": false,
-                "set_aside": {},
+                "set_aside": {}, "policy_revision": 1,
             }),
         );
         assert_eq!(
@@ -262,7 +262,7 @@ on_both_databases! {
         let keys: Vec<_> = results[0].as_object().unwrap().keys().map(String::as_str).collect();
         assert_eq!(
             keys,
-            ["next_heartbeat_seconds", "policy", "resync", "revision", "set_aside", "status", "worker_id"]
+            ["next_heartbeat_seconds", "policy", "policy_revision", "resync", "revision", "set_aside", "status", "worker_id"]
         );
         assert_eq!(usage(&cluster, "w1").await, [1, 0, 0, 1]);
         assert_eq!(usage(&cluster, "w2").await, [2, 0, 0, 0]);

@@ -53,7 +53,7 @@ on_both_databases! {
         }
         let cluster = cluster.restart().await;
         assert_repeated(&command(&cluster, "drain", "k1").await, &first);
-        assert_eq!(cluster.history().await, ["worker_registered w1", "worker_drained w1", "worker_activated w1"]);
+        assert_eq!(cluster.history().await, ["worker_registered w1", "worker_drain_started w1", "worker_activated w1"]);
 
         assert_eq!(command(&cluster, "drain", "k2").await.header("idempotency-replayed"), None);
         assert_eq!(cluster.worker("w1").await["status"], "draining", "another key is another request");
@@ -119,7 +119,7 @@ on_both_databases! {
         assert!(answers.iter().all(|answer| answer.status == 200 && answer.body == answers[0].body));
         let first = answers.iter().filter(|answer| answer.header("idempotency-replayed").is_none()).count();
         assert_eq!(first, 1);
-        assert_eq!(cluster.history().await, ["worker_registered w1", "worker_drained w1"]);
+        assert_eq!(cluster.history().await, ["worker_registered w1", "worker_drain_started w1"]);
     }
 
     async fn a_heartbeat_that_is_sent_again_counts_once(cluster: TestCluster) {

@@ -77,6 +77,14 @@ impl Starts {
     }
 }
 
+/// How far the drain of a worker has come.
+#[derive(Clone, Copy, Debug, Default)]
+struct Progress {
+    is_told: bool,
+    is_acknowledged: bool,
+    is_complete: bool,
+}
+
 /// What the rules say of a worker.
 #[derive(Clone, Debug)]
 struct Modelled {
@@ -85,6 +93,7 @@ struct Modelled {
     has_left: bool,
     is_told_offline: bool,
     drain: Option<(Option<String>, DateTime<Utc>)>,
+    progress: Progress,
     started_at: DateTime<Utc>,
     last_seen: DateTime<Utc>,
     left_at: Option<DateTime<Utc>>,
@@ -288,6 +297,7 @@ impl Model {
                 has_left: false,
                 is_told_offline: false,
                 drain: None,
+                progress: Progress::default(),
                 started_at: now,
                 last_seen: now,
                 left_at: None,
@@ -315,6 +325,7 @@ impl Model {
             worker.starts.begin(boot, host);
             (worker.has_left, worker.left_at) = (false, None);
             (worker.sequence, worker.late, worker.knows_inventory) = (None, None, false);
+            (worker.progress.is_told, worker.progress.is_acknowledged) = (false, false);
             worker.started_at = now;
             self.tell("worker", "worker_restarted", id, None, None);
             if is_another_host {
@@ -396,6 +407,19 @@ impl Model {
             };
             self.tell("worker", kind, id, Some(vm), None);
         }
+        if worker.drain.is_some() {
+            let Progress { is_told, is_acknowledged, is_complete } = worker.progress;
+            let knows = is_acknowledged || is_told;
+            let completes = !is_complete && knows && worker.knows_inventory && is.is_empty();
+            let reopens = is_complete && !is.is_empty();
+            for (happens, kind) in [(completes, "worker_drain_complete"), (reopens, "worker_drain_reopened")] {
+                if happens {
+                    self.tell("server", kind, id, None, None);
+                }
+            }
+            worker.progress =
+                Progress { is_told: true, is_acknowledged: knows, is_complete: (is_complete || completes) && !reopens };
+        }
         let resync = Some(!worker.knows_inventory);
         self.workers.insert(id.to_owned(), worker);
         Answered { resync, ..Answered::plain(200) }
@@ -452,7 +476,8 @@ impl Model {
         let kind = match (&mut worker.drain, drain) {
             (None, true) => {
                 worker.drain = Some((reason.clone(), now));
-                "worker_drained"
+                worker.progress = Progress::default();
+                "worker_drain_started"
             }
             (Some((why, _)), true) if reason.is_some() && *why != reason => {
                 why.clone_from(&reason);
@@ -718,6 +743,11 @@ fn status_of(answer: &Value) -> u16 {
     }
 }
 
+/// Some keys of an object.
+fn pick_keys<const N: usize>(object: &Value, keys: [&str; N]) -> Value {
+    keys.into_iter().map(|key| (key.to_owned(), object[key].clone())).collect::<serde_json::Map<_, _>>().into()
+}
+
 /// What everybody sees of the workers, in both protocols.
 async fn shown(cluster: &TestCluster) -> Value {
     let rest = cluster.rest().get("/api/v1/workers").await.json();
@@ -731,7 +761,7 @@ async fn shown(cluster: &TestCluster) -> Value {
             "id": rest["id"], "status": rest["status"], "is_healthy": rest["is_healthy"], "started_at": rest["started_at"],
             "last_seen": rest["last_seen"], "used": rest["used_cpu_cores"], "vm_count": rest["vm_count"],
             "policy": rest["scheduling_policy"],
-            "drain": rest.get("drain"),
+            "drain": rest.get("drain").map(|drain| pick_keys(drain, ["reason", "started_by", "started_at", "is_empty"])),
             "vms": graphql["vms"],
         });
         let twin = json!({
@@ -1170,7 +1200,7 @@ on_both_databases! {
             [
                 "worker worker_registered w1",
                 "worker vm_started w1 vm-1",
-                "operator worker_drained w1",
+                "operator worker_drain_started w1",
                 "operator worker_left w1",
                 "worker worker_restarted w1",
                 "server worker_online w1",
@@ -1192,11 +1222,14 @@ on_both_databases! {
         assert_eq!(cluster.worker("w1").await.get("drain"), None);
         let first = drain(Value::Null).await;
         let since = json!({"reason": null, "started_by": "operator", "started_at": START, "is_empty": true});
-        assert_eq!(cluster.worker("w1").await["drain"], since);
+        let shown = async || {
+            pick_keys(&cluster.worker("w1").await["drain"], ["reason", "started_by", "started_at", "is_empty"])
+        };
+        assert_eq!(shown().await, since);
         cluster.advance(seconds(5));
         let (read, again) = (cluster.worker("w1").await, drain(json!("disks")).await);
         assert_eq!((again.status, &again.body), (first.status, &first.body));
-        assert_eq!(cluster.worker("w1").await["drain"], with(since.clone(), json!({"reason": "disks"})));
+        assert_eq!(shown().await, with(since.clone(), json!({"reason": "disks"})));
         let stale = cluster.rest().post("/api/v1/workers/w1/activate").header("if-match", &format!("\"{}\"", read["revision"])).await;
         assert_eq!(stale.status, 412, "what operators want of it has changed");
         let revision = cluster.revision();
@@ -1204,12 +1237,13 @@ on_both_databases! {
             assert_eq!(drain(same).await.body, first.body);
         }
         assert_eq!(cluster.revision(), revision);
-        let told = ["worker_registered w1", "worker_drained w1", "worker_drain_changed w1"];
+        let told = ["worker_registered w1", "worker_drain_started w1", "worker_drain_changed w1"];
         assert_eq!(cluster.history().await, told);
         let changed = cluster.graphql(r#"mutation { drainWorker(input: {workerId: "w1", reason: "memory"}) { changed worker { drain { reason startedAt } } } }"#).await;
         assert_eq!(changed["drainWorker"], json!({"changed": false, "worker": {"drain": {"reason": "memory", "startedAt": START}}}));
         let cluster = cluster.restart().await;
-        assert_eq!(cluster.worker("w1").await["drain"], with(since, json!({"reason": "memory"})));
+        let kept = pick_keys(&cluster.worker("w1").await["drain"], ["reason", "started_by", "started_at", "is_empty"]);
+        assert_eq!(kept, with(since, json!({"reason": "memory"})));
         cluster.rest().post("/api/v1/workers/w1/activate").await;
         assert_eq!(cluster.worker("w1").await.get("drain"), None);
     }

@@ -194,7 +194,7 @@ on_both_databases! {
             let path = format!("/api/v1/workers/w{number}/drain");
             assert_eq!(HttpStream::post(&port.authority(), &path, &forwarded, &json!({})).await.status, 200);
             let events = cluster.holder(&operator).get("/api/v1/events?actor=operator&limit=500").await.json();
-            let drained: Vec<_> = events["events"].as_array().unwrap().iter().filter(|event| event["kind"] == "worker_drained").collect();
+            let drained: Vec<_> = events["events"].as_array().unwrap().iter().filter(|event| event["kind"] == "worker_drain_started").collect();
             assert_eq!(drained.last().unwrap()["address"], address, "{trusted:?}");
             cluster.into_server().stop().await;
         }

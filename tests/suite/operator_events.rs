@@ -171,7 +171,7 @@ async fn assert_too_old(cluster: &TestCluster, after: &str) {
         assert_eq!(place(&told.json()["oldest_cursor"]).0, boundaries(cluster).await[0], "{filter}");
     }
     let mut socket = port.client().await;
-    for (n, filter) in [json!({}), json!({"kinds": ["WORKER_LEFT", "WORKER_DRAINED"]})].iter().enumerate() {
+    for (n, filter) in [json!({}), json!({"kinds": ["WORKER_LEFT", "WORKER_DRAIN_STARTED"]})].iter().enumerate() {
         socket.subscribe(&n.to_string(), EVENTS, json!({"after": after, "filter": filter})).await;
         assert_eq!(socket.next(&n.to_string()).await["clusterEvents"]["kind"], "RESYNC", "{filter}");
     }
@@ -220,7 +220,7 @@ on_both_databases! {
             assert_eq!(by_rest(&cluster, "actor=operator&worker_id=w2", Some(&first)).await, acts[2..5]);
             assert_eq!(by_graphql(&cluster, &json!({"actors": ["OPERATOR"], "workerIds": ["w2"]}), None).await, acts[2..5]);
             // Kinds that only operators cause.
-            let drains = json!({"kinds": ["WORKER_DRAINED", "WORKER_ACTIVATED", "WORKER_DRAIN_CHANGED"]});
+            let drains = json!({"kinds": ["WORKER_DRAIN_STARTED", "WORKER_ACTIVATED", "WORKER_DRAIN_CHANGED"]});
             let expected = [&acts[..2], &acts[6..]].concat();
             assert_eq!(by_graphql(&cluster, &drains, Some(&first)).await, expected);
             assert_eq!(by_subscription(&cluster, &drains, &first).await, expected);

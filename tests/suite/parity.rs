@@ -16,8 +16,17 @@ const ONLY_IN_REST: &[(&str, &str)] = &[
 ];
 
 /// Fields that are null in GraphQL where REST leaves them out.
-const LEFT_OUT_IN_REST: &[(&str, &str)] =
-    &[("Worker", "drain"), ("RegisterWorkerPayload", "lastSequence"), ("RecordHeartbeatPayload", "lastSequence")];
+const LEFT_OUT_IN_REST: &[(&str, &str)] = &[
+    ("Worker", "drain"),
+    ("Drain", "startedByTokenId"),
+    ("Drain", "startedByName"),
+    ("Drain", "endedByTokenId"),
+    ("Drain", "endedByName"),
+    ("RegisterWorkerPayload", "lastSequence"),
+    ("RecordHeartbeatPayload", "lastSequence"),
+    ("RecordHeartbeatPayload", "drainReason"),
+    ("RecordHeartbeatPayload", "drainDeadlineAt"),
+];
 
 /// Fields that only GraphQL has: ways to other objects, which REST reaches by their own paths.
 const ONLY_IN_GRAPHQL: &[(&str, &str)] = &[
@@ -25,6 +34,9 @@ const ONLY_IN_GRAPHQL: &[(&str, &str)] = &[
     ("Worker", "vmsConnection"),
     ("Worker", "events"),
     ("Vm", "worker"),
+    ("Drain", "worker"),
+    // REST shows them of a drain by itself, and not inside a worker.
+    ("Drain", "blockers"),
     ("RecordHeartbeatPayload", "worker"),
 ];
 

@@ -23,6 +23,7 @@ on_both_databases! {
             "offline_after_seconds": 60,
             "revision": 1,
             "created": true,
+            "policy_revision": 1,
         }));
         assert_eq!(cluster.worker("w1").await, answer.json()["worker"]);
     }
@@ -76,12 +77,12 @@ on_both_databases! {
             200,
             json!({
                 "worker": after, "incarnation": 2, "heartbeat_interval_seconds": 10, "offline_after_seconds": 60,
-                "revision": 4, "created": false,
+                "revision": 4, "created": false, "policy_revision": 3,
             }),
         );
         assert_eq!(
             cluster.history().await,
-            ["worker_registered w1", "vm_started w1 vm-1", "worker_drained w1", "worker_restarted w1"]
+            ["worker_registered w1", "vm_started w1 vm-1", "worker_drain_started w1", "worker_restarted w1"]
         );
         let everything = cluster.everything().await;
         assert_eq!(cluster.restart().await.everything().await, everything);

@@ -492,7 +492,7 @@ on_both_databases! {
         for (command, event) in [
             (format!(r#"registerWorker(input: {{workerId: "new", {machine}}})"#), "worker_registered"),
             (format!(r#"registerWorker(input: {{workerId: "new", {machine}}})"#), "worker_restarted"),
-            (r#"drainWorker(input: {workerId: "w1"})"#.to_owned(), "worker_drained"),
+            (r#"drainWorker(input: {workerId: "w1"})"#.to_owned(), "worker_drain_started"),
             (r#"activateWorker(input: {workerId: "w1"})"#.to_owned(), "worker_activated"),
             (r#"recordHeartbeat(input: {workerId: "w1", incarnation: 1, vms: [{id: "v"}]})"#.to_owned(), "vm_started"),
             (r#"deregisterWorker(input: {workerId: "w3"})"#.to_owned(), "worker_left"),

@@ -207,10 +207,10 @@ on_both_databases! {
         assert_eq!(told.event, "resync");
         assert_eq!(told.json()["cursor"], json!(end(&cluster).await));
         drain(&cluster, "w2", "found").await;
-        assert_eq!(late.message().await.event, "worker_drained", "it goes on from the present");
+        assert_eq!(late.message().await.event, "worker_drain_started", "it goes on from the present");
 
         // What was seen before the backup was taken is what the database has.
-        for told in Streams::resume(&cluster, &kept.end).await.told_up_to("worker_drained w2").await {
+        for told in Streams::resume(&cluster, &kept.end).await.told_up_to("worker_drain_started w2").await {
             assert_eq!((&told[..35], told.len()), (&new[..], 37), "and a VM's new name: {told:?}");
         }
         assert_eq!(cluster.rest().get(&format!("/api/v1/events?after={}", kept.end)).await.status, 200);
@@ -344,7 +344,7 @@ on_both_databases! {
         let read_page_by_page = async |cluster: &TestCluster| {
             let all = cluster.rest().get("/api/v1/events?limit=1").await.json();
             let next = format!("/api/v1/events?after={}", all["end_cursor"].as_str().unwrap());
-            assert_eq!(cluster.rest().get(&next).await.json()["events"][0]["kind"], "worker_drained");
+            assert_eq!(cluster.rest().get(&next).await.json()["events"][0]["kind"], "worker_drain_started");
         };
         read_page_by_page(&cluster).await;
         assert_eq!(database_rows(cluster.server().journal().database(), "epoch").await, 1_000);

@@ -65,7 +65,7 @@ async fn rows(cluster: &TestCluster, table: &str) -> i64 {
 async fn happen(cluster: &TestCluster, count: usize) {
     let resolvers = cluster.server().resolvers();
     for _ in 0..count {
-        if !resolvers.drain_worker(&Caller::unrestricted(), "w1", None, None).await.unwrap().changed {
+        if !resolvers.drain_worker(&Caller::unrestricted(), "w1", Default::default(), None).await.unwrap().changed {
             assert!(resolvers.activate_worker(&Caller::unrestricted(), "w1", None, None).await.unwrap().changed);
         }
     }
@@ -304,7 +304,7 @@ on_both_databases! {
         assert_eq!(heard, [json!({"id": "w1", "status": "ACTIVE"}), json!({"id": "w2", "status": "ACTIVE"})]);
         // And goes on from there, without a gap.
         cluster.rest().post("/api/v1/workers/w2/drain").await;
-        assert_eq!(next_event(&mut events, "1").await["kind"], "WORKER_DRAINED");
+        assert_eq!(next_event(&mut events, "1").await["kind"], "WORKER_DRAIN_STARTED");
     }
 
     // One that does not read, while what it has not read is removed.

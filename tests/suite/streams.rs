@@ -112,7 +112,7 @@ on_both_databases! {
                     Some(next) => assert_eq!(&happened(&mut resumed).await.json(), next, "{path} {header}"),
                     None => {
                         drain(&cluster, "w1").await;
-                        assert_eq!(happened(&mut resumed).await.event, "worker_drained");
+                        assert_eq!(happened(&mut resumed).await.event, "worker_drain_started");
                         activate(&cluster, "w1").await;
                         assert_eq!(happened(&mut resumed).await.event, "worker_activated");
                         drop(resumed);
@@ -154,7 +154,7 @@ on_both_databases! {
         assert_eq!((told.event.as_str(), told.id.as_deref()), ("resync", Some(&*now)));
         assert_eq!(told.json()["oldest_cursor"], cluster.first_cursor());
         drain(&cluster, "w1").await;
-        assert_eq!(stream.message().await.event, "worker_drained", "it goes on from the present");
+        assert_eq!(stream.message().await.event, "worker_drain_started", "it goes on from the present");
         for odd in ["x", "a-b", "a-1-2-3"] {
             let refused = HttpStream::get(&port.authority(), &format!("/api/v1/events?after={odd}"), &[SSE]).await;
             assert_eq!((refused.status, refused.headers["content-type"].as_str()), (400, "application/json"), "{odd}");
@@ -316,7 +316,7 @@ on_both_databases! {
             cursor = place;
             kinds.push(kind);
         }
-        assert_eq!(kinds, ["WORKER_REGISTERED", "VM_STARTED", "WORKER_DRAINED"]);
+        assert_eq!(kinds, ["WORKER_REGISTERED", "VM_STARTED", "WORKER_DRAIN_STARTED"]);
         assert_eq!(next(stream.message().await)["data"]["clusterEvents"]["kind"], "SYNCED");
         activate(&cluster, "w1").await;
         assert_eq!(event(&mut stream).await.0, "WORKER_ACTIVATED");
@@ -577,7 +577,7 @@ mod replicas {
                     let resume = [SSE, ("last-event-id", last.as_str())];
                     stream = HttpStream::get(&port.authority(), "/api/v1/events", &resume).await;
                     let told = happened(&mut stream).await;
-                    assert_eq!(told.event, if round % 2 == 0 { "worker_drained" } else { "worker_activated" });
+                    assert_eq!(told.event, if round % 2 == 0 { "worker_drain_started" } else { "worker_activated" });
                     last = told.id.unwrap();
                 }
             })

@@ -74,7 +74,7 @@ on_both_databases! {
             let told: Value = serde_json::from_str(texts.first().unwrap()).unwrap();
             let told = &told["payload"]["data"]["clusterEvents"];
             let (kind, status) =
-                if round % 2 == 0 { ("WORKER_DRAINED", "DRAINING") } else { ("WORKER_ACTIVATED", "ACTIVE") };
+                if round % 2 == 0 { ("WORKER_DRAIN_STARTED", "DRAINING") } else { ("WORKER_ACTIVATED", "ACTIVE") };
             assert_eq!(
                 [&told["kind"], &told["worker"]["status"], &told["worker"]["events"][0]["kind"]],
                 [kind, status, kind]
@@ -105,7 +105,7 @@ on_both_databases! {
                 assert_eq!(told["workerId"], *worker, "{place}");
                 let history = told["worker"]["events"].as_array().unwrap();
                 assert_eq!(history.len(), 1 + place % 2, "{place}: {told}");
-                assert_eq!(history[0]["kind"], "WORKER_DRAINED");
+                assert_eq!(history[0]["kind"], "WORKER_DRAIN_STARTED");
             }
         }
     }
@@ -142,7 +142,7 @@ on_both_databases! {
             let mut answer = socket.hear().await;
             told.insert(answer["id"].as_str().unwrap().to_owned(), answer["payload"].take());
         }
-        assert_eq!(told["a"], json!({"data": {"clusterEvents": {"kind": "WORKER_DRAINED"}}}));
+        assert_eq!(told["a"], json!({"data": {"clusterEvents": {"kind": "WORKER_DRAIN_STARTED"}}}));
         // A query has the same defaults.
         let query = "query($yes: Boolean = true) { workers { id @include(if: $yes) status @skip(if: $yes) } }";
         for (variables, expected) in
@@ -152,7 +152,7 @@ on_both_databases! {
         }
         let message = told["long"]["data"]["clusterEvents"]["message"].as_str().unwrap();
         assert_eq!(told["long"], json!({"data": {"clusterEvents": {"message": message}}}));
-        let seen = json!({"kind": "WORKER_DRAINED", "worker": {"id": "w1", "status": "DRAINING"}});
+        let seen = json!({"kind": "WORKER_DRAIN_STARTED", "worker": {"id": "w1", "status": "DRAINING"}});
         assert_eq!(told["b"], json!({"data": {"changes": seen}}));
     }
 
@@ -202,7 +202,7 @@ on_both_databases! {
         for _ in 0..2 {
             assert_eq!(latest.next("1").await, expected, "an old event, with its worker as it is now");
         }
-        assert_eq!(latest.next("1").await["clusterEvents"]["kind"], "WORKER_DRAINED");
+        assert_eq!(latest.next("1").await["clusterEvents"]["kind"], "WORKER_DRAIN_STARTED");
     }
 
     // The second schema, by which items are written out, must not differ from the first in anything.
@@ -284,7 +284,7 @@ on_both_databases! {
             assert_eq!(told[0]["data"]["beat"]["who"], expected["data"]["worker"], "{followed}");
             assert_eq!(
                 told[1],
-                json!({"data": {"clusterEvents": {"kind": "WORKER_DRAINED", "worker": expected["data"]["worker"]}}})
+                json!({"data": {"clusterEvents": {"kind": "WORKER_DRAIN_STARTED", "worker": expected["data"]["worker"]}}})
             );
             activate(&cluster, "w1").await;
         }
@@ -316,8 +316,8 @@ on_both_databases! {
             socket.subscribe("1", query, json!({"n": 501})).await;
             assert_eq!(socket.next("1").await, json!({"clusterEvents": {"kind": "SYNCED", "worker": null}}));
         }
-        for kind in ["WORKER_DRAINED", "WORKER_ACTIVATED"] {
-            if kind == "WORKER_DRAINED" {
+        for kind in ["WORKER_DRAIN_STARTED", "WORKER_ACTIVATED"] {
+            if kind == "WORKER_DRAIN_STARTED" {
                 drain(&cluster, "w1").await
             } else {
                 activate(&cluster, "w1").await
@@ -359,7 +359,7 @@ on_both_databases! {
             socket.subscribe("1", query, json!({})).await;
             assert_eq!(socket.next("1").await, json!({"clusterEvents": {"kind": "SYNCED", "workerId": null}}), "{query}");
             drain(&cluster, "w1").await;
-            let told = json!({"clusterEvents": {"kind": "WORKER_DRAINED", "workerId": "w1"}});
+            let told = json!({"clusterEvents": {"kind": "WORKER_DRAIN_STARTED", "workerId": "w1"}});
             assert_eq!(socket.next("1").await, told, "{query}");
             cluster.rest().post("/api/v1/workers/w1/activate").await;
         }
@@ -380,7 +380,7 @@ async fn statements_for(sockets: usize, document: impl Fn(usize) -> String) -> u
     drain(&cluster, "w1").await;
     for socket in &mut sockets {
         let told = socket.next("1").await["clusterEvents"].take();
-        assert_eq!(told["worker"]["events"][0]["kind"], "WORKER_DRAINED");
+        assert_eq!(told["worker"]["events"][0]["kind"], "WORKER_DRAIN_STARTED");
     }
     cluster.statements_sent() - before
 }
@@ -415,7 +415,7 @@ async fn every_protocol_tells_the_same() {
     sse.message().await;
     drain(&cluster, "w1").await;
     let told = present.next("\"1\\").await;
-    assert_eq!(told["clusterEvents"]["kind"], "WORKER_DRAINED");
+    assert_eq!(told["clusterEvents"]["kind"], "WORKER_DRAIN_STARTED");
     assert_eq!(legacy.hear().await["payload"]["data"], told);
     assert_eq!(sse.message().await.json()["data"], told);
 }

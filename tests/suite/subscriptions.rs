@@ -41,7 +41,7 @@ async fn next_change(socket: &mut Socket, id: &str) -> Value {
     }
 }
 
-/// Kind and worker of an event: `WORKER_DRAINED w1`.
+/// Kind and worker of an event: `WORKER_DRAIN_STARTED w1`.
 fn line(event: &Value) -> String {
     format!("{} {}", event["kind"].as_str().unwrap(), event["workerId"].as_str().unwrap_or_default())
         .trim_end()
@@ -104,7 +104,7 @@ mod protocol {
         socket.subscribe("q", command, json!({})).await;
         assert_eq!(
             socket.next("q").await["drainWorker"],
-            json!({"changed": true, "worker": {"status": "DRAINING", "events": [{"kind": "WORKER_DRAINED"}]}})
+            json!({"changed": true, "worker": {"status": "DRAINING", "events": [{"kind": "WORKER_DRAIN_STARTED"}]}})
         );
         assert_eq!(
             socket.hear().await,
@@ -198,7 +198,10 @@ mod protocol {
         let told: BTreeSet<_> = [socket.hear().await, socket.hear().await]
             .map(|answer| format!("{} {}", answer["id"], line(&answer["payload"]["data"]["clusterEvents"])))
             .into();
-        assert_eq!(told, [r#""a" WORKER_DRAINED w1"#, r#""b" WORKER_DRAINED w1"#].map(str::to_owned).into());
+        assert_eq!(
+            told,
+            [r#""a" WORKER_DRAIN_STARTED w1"#, r#""b" WORKER_DRAIN_STARTED w1"#].map(str::to_owned).into()
+        );
 
         // What the client completes says nothing any more, not even that it is complete; its id is free.
         socket.complete("a").await;
@@ -208,7 +211,7 @@ mod protocol {
         follow(&mut socket, "a").await;
         socket.complete("b").await;
         drain(&cluster, "w1").await;
-        assert_eq!(line(&next_event(&mut socket, "a").await), "WORKER_DRAINED w1");
+        assert_eq!(line(&next_event(&mut socket, "a").await), "WORKER_DRAIN_STARTED w1");
     }
 
     #[tokio::test]
@@ -329,7 +332,7 @@ mod protocol {
         }
         tokio::time::resume();
         drain(&cluster, "w1").await;
-        while line(&next_event(&mut socket, "1").await) != "WORKER_DRAINED w1" {}
+        while line(&next_event(&mut socket, "1").await) != "WORKER_DRAIN_STARTED w1" {}
     }
 
     #[tokio::test]
@@ -415,7 +418,7 @@ mod protocol {
         socket.say(start("2", "subscription { clusterEvents { kind workerId } }")).await;
         assert_eq!(socket.hear().await["payload"]["data"]["clusterEvents"]["kind"], "SYNCED");
         drain(&cluster, "w1").await;
-        let expected = json!({"clusterEvents": {"kind": "WORKER_DRAINED", "workerId": "w1"}});
+        let expected = json!({"clusterEvents": {"kind": "WORKER_DRAIN_STARTED", "workerId": "w1"}});
         assert_eq!(socket.hear().await, json!({"id": "2", "type": "data", "payload": {"data": expected}}));
         // An id may be used again; what used it before is over.
         socket.say(start("2", "{ worker(id: \"w1\") { status } }")).await;
@@ -515,7 +518,7 @@ on_both_databases! {
             [
                 "WORKER_REGISTERED w1",
                 "VM_STARTED w1",
-                "WORKER_DRAINED w1",
+                "WORKER_DRAIN_STARTED w1",
                 "WORKER_ACTIVATED w1",
                 "VM_STOPPED w1",
                 "WORKER_LEFT w1",
@@ -546,7 +549,7 @@ on_both_databases! {
         socket.subscribe("1", EVENTS, json!({"after": last["cursor"]})).await;
         let missed = logged(&cluster, &last["cursor"]).await;
         let lines: Vec<_> = missed.iter().map(line).collect();
-        assert_eq!((lines[0].as_str(), lines.last().unwrap().as_str()), ("WORKER_DRAINED w2", "WORKER_ACTIVATED w1"));
+        assert_eq!((lines[0].as_str(), lines.last().unwrap().as_str()), ("WORKER_DRAIN_STARTED w2", "WORKER_ACTIVATED w1"));
         for expected in &missed {
             assert_eq!(&next_event(&mut socket, "1").await, expected);
         }
@@ -612,7 +615,7 @@ on_both_databases! {
                 .subscribe(
                     id,
                     EVENTS,
-                    json!({"after": odd, "filter": {"kinds": ["WORKER_DRAINED", "WORKER_ACTIVATED"]}}),
+                    json!({"after": odd, "filter": {"kinds": ["WORKER_DRAIN_STARTED", "WORKER_ACTIVATED"]}}),
                 )
                 .await;
             let event = next_event(&mut socket, id).await;
@@ -626,12 +629,12 @@ on_both_databases! {
         drain(&cluster, "w1").await;
         for _ in 0..3 {
             let answer = socket.hear().await;
-            assert_eq!(line(&answer["payload"]["data"]["clusterEvents"]), "WORKER_DRAINED w1", "it goes on from there");
+            assert_eq!(line(&answer["payload"]["data"]["clusterEvents"]), "WORKER_DRAIN_STARTED w1", "it goes on from there");
         }
         socket.subscribe("4", EVENTS, json!({"after": now})).await;
         assert_eq!(
             line(&next_event(&mut socket, "4").await),
-            "WORKER_DRAINED w1",
+            "WORKER_DRAIN_STARTED w1",
             "and so does whoever comes back with it"
         );
     }
@@ -641,7 +644,7 @@ on_both_databases! {
         let start = cluster.first_cursor();
         let port = Port::of(&cluster).await;
         let mut socket = port.client().await;
-        let filter = json!({"workerIds": ["w2"], "kinds": ["WORKER_REGISTERED", "WORKER_DRAINED"]});
+        let filter = json!({"workerIds": ["w2"], "kinds": ["WORKER_REGISTERED", "WORKER_DRAIN_STARTED"]});
         socket.subscribe("replay", EVENTS, json!({"after": start, "filter": filter})).await;
         assert_eq!(line(&next_event(&mut socket, "replay").await), "WORKER_REGISTERED w2");
         socket.complete("replay").await;
@@ -654,7 +657,7 @@ on_both_databases! {
         }
         drain(&cluster, "w2").await;
         for _ in 0..2 {
-            assert_eq!(line(&next_event(&mut socket, "live").await), "WORKER_DRAINED w2");
+            assert_eq!(line(&next_event(&mut socket, "live").await), "WORKER_DRAIN_STARTED w2");
         }
     }
 
@@ -671,8 +674,8 @@ on_both_databases! {
         assert_eq!(
             next_event(&mut socket, "1").await,
             json!({
-                "kind": "WORKER_DRAINED", "at": START, "actor": "operator", "reason": "new disk", "vm": null,
-                "worker": {"id": "w1", "status": "DRAINING", "events": [{"kind": "WORKER_DRAINED"}]},
+                "kind": "WORKER_DRAIN_STARTED", "at": START, "actor": "operator", "reason": "new disk", "vm": null,
+                "worker": {"id": "w1", "status": "DRAINING", "events": [{"kind": "WORKER_DRAIN_STARTED"}]},
             })
         );
     }
@@ -688,7 +691,7 @@ on_both_databases! {
         cluster.beat("w1", json!({"incarnation": 1})).await;
         cluster.beat("w1", json!({"incarnation": 1})).await;
         drain(&cluster, "w1").await;
-        for expected in ["WORKER_OFFLINE w1", "WORKER_ONLINE w1", "WORKER_DRAINED w1"] {
+        for expected in ["WORKER_OFFLINE w1", "WORKER_ONLINE w1", "WORKER_DRAIN_STARTED w1"] {
             assert_eq!(line(&next_event(&mut socket, "1").await), expected);
         }
     }
@@ -740,14 +743,14 @@ on_both_databases! {
         cluster.add([worker("w1"), worker("w2")]).await;
         let start = json!(cluster.first_cursor());
         let resolvers = cluster.server().resolvers();
-        let filter = EventFilter { kinds: Some(vec![EventKind::WorkerDrained]), ..EventFilter::default() };
+        let filter = EventFilter { kinds: Some(vec![EventKind::WorkerDrainStarted]), ..EventFilter::default() };
         let mut all = pin!(resolvers.watch_events(&Caller::unrestricted(), None, EventFilter::default()).unwrap());
         let mut drained = pin!(resolvers.watch_events(&Caller::unrestricted(), None, filter).unwrap());
         for _ in 0..550 {
-            resolvers.drain_worker(&Caller::unrestricted(), "w1", None, None).await.unwrap();
+            resolvers.drain_worker(&Caller::unrestricted(), "w1", Default::default(), None).await.unwrap();
             resolvers.activate_worker(&Caller::unrestricted(), "w1", None, None).await.unwrap();
         }
-        resolvers.drain_worker(&Caller::unrestricted(), "w2", None, None).await.unwrap();
+        resolvers.drain_worker(&Caller::unrestricted(), "w2", Default::default(), None).await.unwrap();
         let expected = logged(&cluster, &start).await;
         let expected: Vec<_> = expected[2..].iter().map(|event| event["cursor"].as_str().unwrap()).collect();
         assert_eq!(all.next().await.unwrap().unwrap().event.kind, EventKind::Synced);
@@ -847,7 +850,7 @@ on_both_databases! {
         tell(&mut beats, 2).await;
         cluster.beat("w1", json!({"incarnation": 1, "used_cpu_cores": 7})).await;
         for _ in 0..550 {
-            resolvers.drain_worker(&Caller::unrestricted(), "w2", None, None).await.unwrap();
+            resolvers.drain_worker(&Caller::unrestricted(), "w2", Default::default(), None).await.unwrap();
             resolvers.activate_worker(&Caller::unrestricted(), "w2", None, None).await.unwrap();
         }
         let told = tell(&mut beats, 2).await;
@@ -1108,7 +1111,7 @@ mod replicas {
                 database.let_in().await;
                 // It is for the reader to come back; whoever needed no replay just goes on.
                 drain(&cluster, "w1").await;
-                assert_eq!(line(&next_event(&mut socket, "live").await), "WORKER_DRAINED w1");
+                assert_eq!(line(&next_event(&mut socket, "live").await), "WORKER_DRAIN_STARTED w1");
             })
             .await;
     }

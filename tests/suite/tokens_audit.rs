@@ -72,14 +72,14 @@ on_both_databases! {
         expect("vm_started", Some("w1"), "worker", &worker_1, id(&answer), None);
         expect("vm_started", Some("w1"), "worker", &worker_1, id(&answer), None);
         let answer = cluster.holder(&admin).post("/api/v1/workers/w1/drain").await;
-        expect("worker_drained", Some("w1"), "operator", &admin, id(&answer), None);
+        expect("worker_drain_started", Some("w1"), "operator", &admin, id(&answer), None);
         let query = r#"mutation { activateWorker(input: {workerId: "w1"}) { changed } }"#;
         let answer = cluster.holder(&admin).post("/graphql").json(json!({"query": query})).await;
         expect("worker_activated", Some("w1"), "operator", &admin, id(&answer), None);
         // A replay is another request, and no event.
         let drain = || cluster.holder(&admin).post("/api/v1/workers/w1/drain").header("idempotency-key", "k1");
         let answer = drain().await;
-        expect("worker_drained", Some("w1"), "operator", &admin, id(&answer), None);
+        expect("worker_drain_started", Some("w1"), "operator", &admin, id(&answer), None);
         let replay = drain().await;
         assert_eq!(replay.header("idempotency-replayed"), Some("true"));
         assert_ne!(id(&replay), id(&answer));
@@ -92,7 +92,7 @@ on_both_databases! {
         expect("worker_activated", Some("w1"), "operator", &admin, json!(answer.headers["x-request-id"]), Some("127.0.0.1"));
         let query = json!({"query": r#"mutation { drainWorker(input: {workerId: "w1"}) { changed } }"#});
         let answer = HttpStream::post(&authority, "/graphql", &[authorization], &query).await;
-        expect("worker_drained", Some("w1"), "operator", &admin, json!(answer.headers["x-request-id"]), Some("127.0.0.1"));
+        expect("worker_drain_started", Some("w1"), "operator", &admin, json!(answer.headers["x-request-id"]), Some("127.0.0.1"));
         // Forwarded headers are anybody's to write.
         let headers = [authorization, ("x-forwarded-for", "9.9.9.9"), ("forwarded", "for=9.9.9.9")];
         let answer = HttpStream::post(&authority, "/api/v1/workers/w1/activate", &headers, &json!({})).await;
@@ -146,7 +146,7 @@ on_both_databases! {
         assert_eq!(socket.next("1").await, json!({"drainWorker": {"changed": true}}));
         let told = by_rest(&cluster, &admin).await;
         assert_eq!(*told.last().unwrap(), [
-            json!("worker_drained"), json!("w1"), json!("operator"),
+            json!("worker_drain_started"), json!("w1"), json!("operator"),
             json!(operator.id), json!("the operator"), json!("socket-1"), json!("127.0.0.1"),
         ]);
     }
@@ -163,7 +163,7 @@ on_both_databases! {
         let last: Vec<_> = told.iter().rev().take(2).map(|[kind, _, _, token, name, ..]| (kind, token, name)).collect();
         assert_eq!(last, [
             (&json!("token_revoked"), &json!(admin.id), &json!("the admin")),
-            (&json!("worker_drained"), &json!(operator.id), &json!("the operator")),
+            (&json!("worker_drain_started"), &json!(operator.id), &json!("the operator")),
         ]);
     }
 }
@@ -186,7 +186,7 @@ async fn an_event_says_the_same_at_another_server() {
             let answer = one.holder(&admin).post("/api/v1/workers/w1/drain").await;
             let event = loop {
                 let event = stream.message().await.json();
-                if event["kind"] == "worker_drained" {
+                if event["kind"] == "worker_drain_started" {
                     break event;
                 }
             };

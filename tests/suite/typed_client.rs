@@ -34,7 +34,7 @@ enum WorkerStatus {
 #[derive(Enum, Clone, Copy, Debug, PartialEq)]
 #[cynic(schema_path = "schema.graphql", non_exhaustive)]
 enum ClusterEventKind {
-    WorkerDrained,
+    WorkerDrainStarted,
     Synced,
     #[cynic(fallback)]
     Another,
@@ -197,7 +197,7 @@ on_both_databases! {
             let ClusterEvent { cursor, kind } = next.data.unwrap().cluster_events;
             assert_ne!(cursor, Cursor(String::new()));
             match kind {
-                ClusterEventKind::WorkerDrained => break,
+                ClusterEventKind::WorkerDrainStarted => break,
                 ClusterEventKind::Another => {}
                 ClusterEventKind::Synced => panic!("the drain was not told"),
             }

@@ -214,7 +214,7 @@ impl Estimate<'_> {
         match (parent, field.name.node.as_str()) {
             ("Query", "workers" | "vmDistribution") => self.size.workers,
             ("Query", "vms") => self.size.vms(),
-            ("Worker" | "WorkerDistribution", "vms") => self.size.vms_per_worker,
+            ("Worker" | "WorkerDistribution", "vms") | ("Drain", "blockers") => self.size.vms_per_worker,
             ("Query", "nodes") => match self.argument(definition, field, "ids") {
                 Some(Value::List(ids)) => ids.len() as u64,
                 _ => 1,

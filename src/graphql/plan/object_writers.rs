@@ -18,7 +18,7 @@ use crate::cluster::{self, DrainView, VmId, VmView, WorkerId, WorkerView};
 use crate::graphql::execution::budget::MAX_OBJECTS;
 use crate::graphql::schema::inputs::{VmFilter, entries};
 use crate::graphql::schema::paging::{PageArguments, PageInfo};
-use crate::graphql::schema::value_types::{self, Label, ZoneStats};
+use crate::graphql::schema::value_types::{self, DrainBlocker, Label, ZoneStats};
 use crate::json;
 use crate::render::{Template, Volatility, volatility};
 use crate::resolvers::checks::wanted;
@@ -248,7 +248,16 @@ macro_rules! field {
     }};
     (Drain |$this:ident: $view:ty| $value:expr, $volatility:expr, $collected:ident, $compiler:ident) => {{
         let drain = $compiler.select::<DrainView>(&$collected.sets)?;
+        // Not that of the declaration: much of a drain changes with its worker only.
+        let volatility = drain.volatility();
         let write = move |$this: &$view, out: &mut ResponseBuffer| out.option($value, |it, out| drain.write(&it, out));
+        Ok((Box::new(write), volatility))
+    }};
+    (Blockers |$this:ident: $view:ty| $value:expr, $volatility:expr, $collected:ident, $compiler:ident) => {{
+        let blocker = $compiler.select::<DrainBlocker>(&$collected.sets)?;
+        let write = move |$this: &$view, out: &mut ResponseBuffer| {
+            out.list($value.into_iter().map(DrainBlocker::from), |entry, out| blocker.write(&entry, out));
+        };
         Ok((Box::new(write), $volatility))
     }};
     ($shape:ident |$this:ident: $view:ty| $value:expr, $volatility:expr, $collected:ident, $compiler:ident) => {{
@@ -283,7 +292,7 @@ macro_rules! planned {
 }
 
 worker_fields!(planned { vms: worker_vms, vms_connection: worker_vms_connection });
-drain_fields!(planned);
+drain_fields!(planned { worker: worker_of_drain });
 vm_fields!(planned { worker: worker_of_vm });
 cluster_stats_fields!(planned);
 worker_distribution_fields!(planned);
@@ -293,6 +302,12 @@ event_fields!(planned { worker: worker_of_event, vm: vm_of_event });
 planned! { {} Label(label: Label) {
     key: Text [everywhere] = &*label.key;
     value: Text [everywhere] = &*label.value;
+} }
+planned! { {} DrainBlocker(blocker: DrainBlocker) {
+    kind: BlockerKind [everywhere] = blocker.kind;
+    vm_id: OptionalId [everywhere] = blocker.vm_id.as_deref().map(String::as_str);
+    since: OptionalDateTime [everywhere] = blocker.since.as_ref().map(|time| time.0);
+    message: Text [everywhere] = &*blocker.message;
 } }
 planned! { {} ZoneStats(zone: ZoneStats) {
     name: Text [everywhere] = &*zone.name;
@@ -351,6 +366,12 @@ fn worker_vms_connection(collected: &CollectedField<'_>, compiler: &Compiler<'_>
         Err(_) => out.fall_back(),
     };
     Ok((Box::new(write), volatility))
+}
+
+fn worker_of_drain(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> FieldPlan<DrainView> {
+    let worker = compiler.select::<WorkerView>(&collected.sets)?;
+    let volatility = worker.volatility();
+    Ok((Box::new(move |drain: &DrainView, out: &mut ResponseBuffer| worker.write(&drain.worker, out)), volatility))
 }
 
 fn worker_of_vm(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> FieldPlan<VmView> {

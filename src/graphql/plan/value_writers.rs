@@ -61,6 +61,12 @@ writes! {
         Some(cursor) => json::displayed(cursor, out),
         None => out.extend_from_slice(b"null"),
     };
+    value_types::OptionalInt: |number: Option<u64>, out| match number {
+        Some(number) => <Int as WriteJson<u64>>::write(number, out),
+        None => out.extend_from_slice(b"null"),
+    };
+    value_types::DrainState: |state: cluster::DrainState, out| word(Self::from(state), out);
+    value_types::BlockerKind: |kind: value_types::BlockerKind, out| word(kind, out);
     value_types::WorkerStatus: |status: cluster::WorkerStatus, out| word(Self::from(status), out);
     value_types::SchedulingPolicy: |policy: cluster::SchedulingPolicy, out| word(Self::from(policy), out);
     value_types::VmStatus: |status: cluster::VmStatus, out| word(Self::from(status), out);

@@ -1,6 +1,6 @@
 //! The input types. They are converted here and checked in [`crate::resolvers::worker_input`], as REST's are.
 
-use async_graphql::{Enum, ID, InputObject};
+use async_graphql::{Enum, ID, InputObject, MaybeUndefined};
 
 use super::scalars::{Duration, Int53};
 use super::value_types::{self, TokenRole};
@@ -8,6 +8,7 @@ use crate::auth::Role;
 use crate::cluster;
 use crate::error::Error;
 use crate::resolvers::checks::{Whole, wanted};
+use crate::resolvers::drain_input::DrainInput;
 use crate::resolvers::filter_input::{FilterNames, VmFilterInput, WorkerFilterInput};
 use crate::resolvers::join::JoinInput;
 use crate::resolvers::tokens::TokenInput;
@@ -194,14 +195,27 @@ impl From<WorkerOrder> for cluster::WorkerOrder {
 pub struct DrainWorkerInput {
     /// The worker.
     pub worker_id: ID,
-    /// Why; kept in the change log.
+    /// Why; kept in the change log, and with the drain.
     pub reason: Option<String>,
+    /// In what time the drain shall be complete, from `1s` to 365 days, such as `2h`. When it has passed, that is announced:
+    /// nothing is stopped. Given for a drain that stands, another one counts from now.
+    pub deadline: Option<Duration>,
+    /// Texts of your own, at most 64 keys. Given for a drain that stands, they replace what there was.
+    pub metadata: Option<Vec<LabelInput>>,
     /// Any revision at which the worker was read, such as its `revision`. Only if neither its registration nor what
     /// operators want of it has changed since, else a conflict. Heartbeats do not count. After the database was
     /// restored from a backup, read the worker again: revisions are counted on from the backup, so a number from
     /// before the restore may be taken for one from after it. REST's `If-Match` with the `ETag` of the worker tells
     /// them apart.
     pub if_revision: Option<Int53>,
+}
+
+impl DrainWorkerInput {
+    /// What is said of the drain.
+    pub fn drain(reason: Option<String>, deadline: Option<Duration>, metadata: Option<Vec<LabelInput>>) -> DrainInput {
+        let metadata = metadata.map(|entries| entries.into_iter().map(|entry| (entry.key, entry.value)).collect());
+        DrainInput { reason, deadline: deadline.and_then(|deadline| deadline.measured()), metadata }
+    }
 }
 
 /// Which worker to activate.
@@ -258,7 +272,7 @@ pub struct RegisterWorkerInput {
     pub if_revision: Option<Int53>,
 }
 
-/// Label that a worker gives itself.
+/// Text by key: label that a worker gives itself, or metadata of a drain.
 #[derive(InputObject)]
 pub struct LabelInput {
     /// Key of the label.
@@ -306,6 +320,12 @@ pub struct RecordHeartbeatInput {
     used_memory_mb: Option<i32>,
     /// Disk allocated to VMs, in GB; as before if left out.
     used_disk_gb: Option<i32>,
+    /// The policy revision that the worker has heard of last, as a reply told it. It says that the worker knows of each
+    /// drain up to that revision; without it, the second heartbeat after a drain does.
+    policy_revision: Option<Int53>,
+    /// That the agent's policy hook failed, and how, in at most 500 characters; null says that it works. Left out, it is as
+    /// before. It holds until the policy changes.
+    policy_error: MaybeUndefined<String>,
     /// All VMs of the worker. Left out, they are as they were; an empty list says that there are none.
     vms: Option<Vec<VmReportInput>>,
     /// What changed in the VMs of the worker; cannot be combined with `vms`.
@@ -350,6 +370,12 @@ impl From<RecordHeartbeatInput> for HeartbeatInput {
             used_memory_mb: input.used_memory_mb.map(whole),
             used_disk_gb: input.used_disk_gb.map(whole),
             vms: input.vms.map(reports),
+            policy_revision: input.policy_revision.map(|revision| Whole(revision.0)),
+            policy_error: match input.policy_error {
+                MaybeUndefined::Undefined => None,
+                MaybeUndefined::Null => Some(None),
+                MaybeUndefined::Value(error) => Some(Some(error)),
+            },
             vms_delta,
         }
     }

@@ -30,9 +30,9 @@ impl Mutation {
         #[graphql(desc = "Which worker, and why.")] input: DrainWorkerInput,
     ) -> Option<Result<DrainWorkerPayload>> {
         nullable(async {
-            let DrainWorkerInput { worker_id, reason, if_revision } = input;
-            let if_revision = revision(if_revision)?;
-            Ok(ctx.data::<Resolvers>()?.drain_worker(caller(ctx)?, &worker_id, reason, if_revision).await?.into())
+            let DrainWorkerInput { worker_id, reason, deadline, metadata, if_revision } = input;
+            let (drain, if_revision) = (DrainWorkerInput::drain(reason, deadline, metadata), revision(if_revision)?);
+            Ok(ctx.data::<Resolvers>()?.drain_worker(caller(ctx)?, &worker_id, drain, if_revision).await?.into())
         })
         .await
     }

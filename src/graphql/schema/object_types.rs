@@ -99,6 +99,11 @@ macro_rules! object {
     ) => {
         object! { @list Zones $view $head $done $(#[$doc])* $field = $value; $($rest)* }
     };
+    (@fields $view:tt $head:tt $done:tt
+        $(#[$doc:meta])* $field:ident: Blockers [$where:ident $($volatility:ident)?] = $value:expr; $($rest:tt)*
+    ) => {
+        object! { @list Blockers $view $head $done $(#[$doc])* $field = $value; $($rest)* }
+    };
     (@list $shape:ident ($this:ident: $view:ty) $head:tt { $($done:tt)* }
         $(#[$doc:meta])* $field:ident = $value:expr; $($rest:tt)*
     ) => {
@@ -189,7 +194,12 @@ worker_fields!(object {
     }
 });
 
-drain_fields!(object);
+drain_fields!(object {
+    /// The worker, as it is now.
+    async fn worker(&self) -> Worker {
+        Worker(self.0.worker.clone())
+    }
+});
 
 vm_fields!(object {
     /// The worker that the VM is on; null while unassigned.

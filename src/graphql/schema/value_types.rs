@@ -34,6 +34,9 @@ pub type OptionalInt53 = Option<scalars::Int53>;
 pub type Percent = f64;
 pub type Seconds = f64;
 pub type Bool = bool;
+pub type OptionalInt = Option<i32>;
+pub type Blockers = Vec<DrainBlocker>;
+pub type OmittedDateTime = OptionalDateTime;
 pub type OptionalDateTime = Option<scalars::DateTime>;
 pub type OptionalCursor = Option<scalars::Cursor>;
 pub type Labels = Vec<Label>;
@@ -64,6 +67,9 @@ conversions! {
     Int: |number: u64| i32::try_from(number).unwrap_or(i32::MAX);
     Int: |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
     Int53: |number: u64| scalars::Int53(i64::try_from(number).unwrap_or(i64::MAX));
+    OptionalInt: |number: Option<u64>| number.map(Int::of);
+    Blockers: |blockers: Vec<cluster::Blocker>| blockers.into_iter().map(Into::into).collect();
+    DrainState: |word: cluster::DrainState| word.into();
     OptionalInt53: |number: Option<u64>| number.map(Int53::of);
     Percent: |share: f64| share;
     Seconds: |duration: time::Duration| duration.as_millis() as f64 / 1_000.0;
@@ -85,7 +91,7 @@ conversions! {
     TokenState: |state: auth::TokenState| state.into();
 }
 
-/// Free label of a worker.
+/// Text by key: free label of a worker, or metadata of a drain.
 #[derive(SimpleObject)]
 pub struct Label {
     /// What it is about.
@@ -112,6 +118,26 @@ pub struct ZoneStats {
 impl From<&cluster::ZoneStats> for ZoneStats {
     fn from(cluster::ZoneStats { name, workers }: &cluster::ZoneStats) -> Self {
         Self { name: name.clone(), workers: Int::of(*workers) }
+    }
+}
+
+/// One thing that is in the way of powering a host off.
+#[derive(SimpleObject)]
+pub struct DrainBlocker {
+    /// What kind of thing it is.
+    pub kind: BlockerKind,
+    /// The VM; null if it is none.
+    pub vm_id: OptionalId,
+    /// Since when it has been in the way of this drain; null if that is not known.
+    pub since: OptionalDateTime,
+    /// What it is, as a sentence.
+    pub message: Arc<str>,
+}
+
+impl From<cluster::Blocker> for DrainBlocker {
+    fn from(cluster::Blocker { kind, vm_id, since, message }: cluster::Blocker) -> Self {
+        let vm_id = vm_id.map(|id| ID::from(id.as_str()));
+        Self { kind: kind.into(), vm_id, since: OptionalDateTime::of(since), message: message.into() }
     }
 }
 
@@ -152,6 +178,40 @@ pub enum SchedulingPolicy {
     Draining,
 }
 
+/// How far a drain has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[graphql(remote = "cluster::DrainState")]
+pub enum DrainState {
+    /// It stands, and is not complete.
+    Draining,
+    /// It stands, is not complete, and its deadline has passed. It may still become complete.
+    Overdue,
+    /// The worker has acknowledged it and told that no VM holds a slot.
+    Complete,
+    /// The worker was activated before the drain was complete.
+    Canceled,
+    /// The worker was activated after the drain was complete.
+    Ended,
+}
+
+/// What kind of thing is in the way of powering a host off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[graphql(remote = "cluster::BlockerKind")]
+pub enum BlockerKind {
+    /// The worker is not heard from: what runs there is not known.
+    WorkerOffline,
+    /// The process of the worker may not know of the drain yet, and take another VM.
+    NotAcknowledged,
+    /// The process of the worker has not told its whole inventory since it started.
+    NoInventory,
+    /// What operators have the agent run on a change of the policy has failed.
+    PolicyHookFailed,
+    /// A VM holds a slot, and is not on its way out.
+    VmRunning,
+    /// A VM holds a slot, and is shutting down.
+    VmStopping,
+}
+
 /// What a VM is doing. The first four hold a slot on the worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 #[graphql(remote = "cluster::VmStatus")]
@@ -184,10 +244,16 @@ pub enum ClusterEventKind {
     WorkerOffline,
     /// A worker that was announced offline is heard again.
     WorkerOnline,
-    /// An operator asked that no new work be placed there.
-    WorkerDrained,
-    /// An operator gave another reason for a drain that stands.
+    /// An operator asked that no new work be placed there: a drain began.
+    WorkerDrainStarted,
+    /// An operator gave another reason, deadline or metadata for a drain that stands.
     WorkerDrainChanged,
+    /// The deadline of a drain passed before the drain was complete. Nothing is stopped.
+    WorkerDrainOverdue,
+    /// A worker that is drained has acknowledged it, and told that no VM holds a slot.
+    WorkerDrainComplete,
+    /// A VM appeared on a worker whose drain was complete.
+    WorkerDrainReopened,
     /// An operator opened it for new work again.
     WorkerActivated,
     /// A worker said goodbye or was removed.

@@ -26,7 +26,7 @@ impl Command for ClampFutureTimes {
 
     fn rows(&self, _: &Snapshot) -> usize {
         // Each kind of time is in a column group of its own.
-        4 * self.candidates.len()
+        5 * self.candidates.len()
     }
 
     fn decide(&self, batch: &mut Batch<'_>) -> Result<Self::Reply> {
@@ -37,6 +37,9 @@ impl Command for ClampFutureTimes {
             let column_groups = clamp_times(&mut worker, batch.at);
             if !column_groups.is_empty() {
                 worker.revision = batch.revision;
+                if let Some(drain) = worker.drain.as_mut().filter(|_| column_groups.contains(&ColumnGroup::Drain)) {
+                    Arc::make_mut(drain).revision = batch.revision;
+                }
                 batch.put_worker(worker, &column_groups);
                 clamped += 1;
             }
@@ -59,10 +62,9 @@ fn clamp_times(worker: &mut Worker, now: Timestamp) -> Vec<ColumnGroup> {
     if let Some(deregistered_at) = &mut worker.life.deregistered_at {
         clamp(deregistered_at, ColumnGroup::Deregistration);
     }
-    let began = worker.drain.as_ref().and_then(|drain| drain.started_at);
-    if let (Some(mut began), Some(drain)) = (began.filter(|began| *began > now), &mut worker.drain) {
-        clamp(&mut began, ColumnGroup::Policy);
-        Arc::make_mut(drain).started_at = Some(began);
+    if let Some(drain) = worker.drain.as_mut().filter(|drain| drain.latest_time().is_some_and(|time| time > now)) {
+        Arc::make_mut(drain).clamp_times(now);
+        column_groups.push(ColumnGroup::Drain);
     }
     column_groups
 }

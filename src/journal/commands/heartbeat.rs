@@ -1,15 +1,19 @@
 //! A worker sends a heartbeat: that it is alive, what it uses, and perhaps which VMs it has.
 //! Which of two workers' reports of one VM is shown is decided by `cluster::Snapshot::authoritative_report`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Command, Lane, events_if_back, known_vms, mark_alive};
+use super::{Command, Lane, events_if_back, known_vms, mark_alive, rows_of_drain};
 use crate::auth::Action;
-use crate::cluster::{Actor, Availability, EventKind, LivenessCutoff, Snapshot, Tombstone, Vm, VmId, VmStatus, Worker};
+use crate::clock::Timestamp;
+use crate::cluster::{
+    Actor, Availability, EventKind, LivenessCutoff, PolicyError, Snapshot, Tombstone, Vm, VmId, VmStatus, Worker,
+};
 use crate::error::{Error, Result};
-use crate::journal::batch::{Batch, EventDetails};
+use crate::journal::batch::{Batch, ColumnGroup, EventDetails};
 use crate::journal::incarnation::{boot_is_over, check_incarnation};
 use crate::journal::liveness_signs::LivenessSign;
 
@@ -40,6 +44,10 @@ pub struct HeartbeatReport {
     pub used_memory_mb: Option<u32>,
     /// Disk allocated to VMs, in GB; if left out, as before.
     pub used_disk_gb: Option<u32>,
+    /// The policy revision that the process has heard of, if it says so.
+    pub policy_revision: Option<u64>,
+    /// What the process says of its policy hook: that it failed, or that it works; none if it says nothing.
+    pub policy_error: Option<Option<Arc<str>>>,
     /// Its inventory, or the changes of it.
     pub inventory: Inventory,
 }
@@ -148,6 +156,7 @@ impl Command for RecordHeartbeat {
     fn rows(&self, known: &Snapshot) -> usize {
         // Each VM that changed or is gone is a row and an event.
         1 + events_if_back(known, &self.worker_id)
+            + rows_of_drain(known, &self.worker_id)
             + match &self.report.inventory {
                 Inventory::Unchanged => 0,
                 Inventory::Whole(reports) => {
@@ -188,10 +197,17 @@ impl Command for RecordHeartbeat {
         worker.usage.late_sequence = None;
         let rejected_vms = apply_inventory(&mut worker, &report.inventory, batch);
         apply_usage(&mut worker, report);
-        let column_groups = mark_alive(&known, &mut worker, batch);
+        let says_of_policy = apply_policy_report(&mut worker, report, batch.at);
+        let mut column_groups = Cow::Borrowed(mark_alive(&known, &mut worker, batch));
         record_vm_events(&known, &worker, batch);
+        if says_of_policy {
+            column_groups.to_mut().push(ColumnGroup::PolicyReport);
+        }
+        if batch.advance_drain(&mut worker) {
+            column_groups.to_mut().push(ColumnGroup::Drain);
+        }
         let resync = !worker.knows_inventory();
-        let worker = batch.put_worker(worker, column_groups);
+        let worker = batch.put_worker(worker, &column_groups);
         Ok(HeartbeatAccepted { worker, resync, last_sequence: None, rejected_vms })
     }
 }
@@ -308,6 +324,31 @@ fn apply_usage(worker: &mut Worker, report: &HeartbeatReport) {
     usage.used_cpu_cores = used_cpu_cores.unwrap_or(usage.used_cpu_cores);
     usage.used_memory_mb = used_memory_mb.unwrap_or(usage.used_memory_mb);
     usage.used_disk_gb = report.used_disk_gb.unwrap_or(usage.used_disk_gb);
+}
+
+/// Takes what the heartbeat says of the policy. Answers whether that is something new.
+fn apply_policy_report(worker: &mut Worker, report: &HeartbeatReport, at: Timestamp) -> bool {
+    let mut is_new = false;
+    if report.policy_revision.is_some() && worker.usage.policy_echo != report.policy_revision {
+        worker.usage.policy_echo = report.policy_revision;
+        is_new = true;
+    }
+    match &report.policy_error {
+        None => {}
+        Some(None) => is_new |= worker.usage.policy_error.take().is_some(),
+        Some(Some(message)) => {
+            // A heartbeat may be on its way while the policy changes: what it says is of the policy that it echoes.
+            let policy_revision = report.policy_revision.unwrap_or(worker.policy_revision);
+            let before = worker.usage.policy_error.as_ref().filter(|it| it.policy_revision == policy_revision);
+            if before.is_none_or(|before| before.message != *message) {
+                let since = before.map_or(at, |before| before.since);
+                let error = PolicyError { message: message.clone(), since, policy_revision };
+                worker.usage.policy_error = Some(Arc::new(error));
+                is_new = true;
+            }
+        }
+    }
+    is_new
 }
 
 /// Records an event for each VM that came, went or changed.

@@ -9,6 +9,7 @@
 //! is the queue's business.
 
 mod announce_offline;
+mod announce_overdue;
 mod clamp_future_times;
 mod close_session;
 mod create_token;
@@ -28,6 +29,7 @@ mod revoke_token;
 mod set_scheduling_policy;
 
 pub use announce_offline::AnnounceOffline;
+pub use announce_overdue::AnnounceOverdue;
 pub use clamp_future_times::ClampFutureTimes;
 pub use close_session::CloseSession;
 pub use create_token::CreateToken;
@@ -46,7 +48,7 @@ pub use record_liveness_signs::RecordLivenessSigns;
 pub use record_token_uses::RecordTokenUses;
 pub use register::{Register, RegistrationAccepted};
 pub use revoke_token::RevokeToken;
-pub use set_scheduling_policy::{PolicySet, SetPolicy};
+pub use set_scheduling_policy::{PolicyRequest, PolicySet, SetPolicy};
 
 use std::sync::Arc;
 
@@ -122,6 +124,12 @@ fn events_if_back(known: &Snapshot, worker_id: &str) -> usize {
     usize::from(known.find_worker(worker_id).is_some_and(is_offline))
 }
 
+/// How many rows a heartbeat writes of a drain, if one stands: its record, and an event.
+fn rows_of_drain(known: &Snapshot, worker_id: &str) -> usize {
+    let drains = |worker: &Arc<Worker>| worker.standing_drain().is_some();
+    if known.find_worker(worker_id).is_some_and(drains) { 2 } else { 0 }
+}
+
 /// Announces a worker that sent a sign of life back online if it was announced offline. Answers which of its columns
 /// have to be written.
 fn mark_alive(before: &Worker, after: &mut Worker, batch: &mut Batch<'_>) -> &'static [ColumnGroup] {
@@ -180,10 +188,11 @@ mod tests {
             let mut batch = Batch::on(&before, revision, self.at, 0, BTreeMap::new());
             batch.set_caller(caller);
             assert!(command.decide(&mut batch).is_ok());
+            let drains = batch.drains().count();
             let (changes, events) = batch.into_changes();
             let (mut rows, purged) =
                 (events.len() + changes.workers.len() + changes.tokens.len(), changes.purged.clone());
-            rows += changes.forgotten_tokens.len();
+            rows += changes.forgotten_tokens.len() + drains;
             let vms_of = |id: &WorkerId| known_vms(&before, id.as_str()).cloned().unwrap_or_default();
             for worker in &changes.workers {
                 let is_gone = |vm: &&Arc<Vm>| worker.vm(vm.id.as_str()).is_none();
@@ -236,6 +245,8 @@ mod tests {
             used_cpu_cores: None,
             used_memory_mb: None,
             used_disk_gb: None,
+            policy_revision: None,
+            policy_error: None,
             inventory: Inventory::Whole(vms.iter().map(vm).collect()),
         };
         RecordHeartbeat { worker_id: "w1".to_owned(), report, offline_after: Duration::from_secs(60) }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Command, Lane, Precondition, events_if_back, known_vms};
+use super::{Command, Lane, Precondition, events_if_back, known_vms, rows_of_drain};
 use crate::auth::{Denied, TokenId, TokenScope, TokenState};
 use crate::cluster::{Actor, Boots, EventKind, Identity, Life, Snapshot, Worker, WorkerId};
 use crate::error::{Error, Result};
@@ -60,7 +60,8 @@ impl Command for Register {
     fn rows(&self, known: &Snapshot) -> usize {
         // If the host was booted again, each VM that it had is a row and an event, too.
         let vms = known_vms(known, self.id.as_str()).map_or(0, |vms| vms.len());
-        WIDE_ROW + 1 + 2 * vms + events_if_back(known, self.id.as_str())
+        let others = rows_of_drain(known, self.id.as_str()) + events_if_back(known, self.id.as_str());
+        WIDE_ROW + 1 + 2 * vms + others
     }
 
     fn decide(&self, batch: &mut Batch<'_>) -> Result<Self::Reply> {
@@ -120,6 +121,9 @@ impl Command for Register {
                     EventDetails { vm_id: Some(vm.id.clone()), reason: Some("host restarted".into()), message };
                 batch.record_event(Actor::Worker, EventKind::VmStopped, id, details);
             }
+        }
+        if known.drain != worker.drain {
+            column_groups.push(ColumnGroup::Drain);
         }
         if known.usage.late_sequence.is_some() {
             column_groups.push(ColumnGroup::LateHeartbeat);

@@ -1,10 +1,10 @@
-//! An operator drains a worker, or activates it again: what that changes and records. Who may, the check of the reason and
-//! the log line are in [`resolvers`](crate::resolvers).
+//! An operator drains a worker, or activates it again: what that changes and records. Who may, the check of what they say
+//! and the log line are in [`resolvers`](crate::resolvers).
 
 use std::sync::Arc;
 
 use super::{Command, Lane, Precondition};
-use crate::cluster::{Actor, Drain, EventKind, SchedulingPolicy, Snapshot, Worker};
+use crate::cluster::{Actor, DrainRequest, EventKind, Snapshot, Worker};
 use crate::error::{Error, Result};
 use crate::journal::batch::{Batch, ColumnGroup, EventDetails};
 
@@ -13,12 +13,57 @@ use crate::journal::batch::{Batch, ColumnGroup, EventDetails};
 pub struct SetPolicy {
     /// The worker.
     pub worker_id: String,
-    /// The policy that is wanted.
-    pub policy: SchedulingPolicy,
-    /// Why. Given for a worker that is draining already, it replaces the reason of that drain.
-    pub reason: Option<Arc<str>>,
+    /// What is wanted of it.
+    pub change: PolicyRequest,
     /// Only if this holds.
     pub condition: Precondition,
+}
+
+/// What operators want of a worker.
+#[derive(Clone, Debug)]
+pub enum PolicyRequest {
+    /// That it takes no new VMs. Asked of a worker that is draining already, it changes the drain that stands.
+    Drain(DrainRequest),
+    /// That it takes VMs, for this reason.
+    Activate(Option<Arc<str>>),
+}
+
+impl PolicyRequest {
+    /// The reason that is given.
+    pub fn reason(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Drain(DrainRequest { reason, .. }) | Self::Activate(reason) => reason.as_ref(),
+        }
+    }
+
+    /// Changes the worker as far as it is not as wanted, and tells of it.
+    pub(super) fn apply(&self, known: &Arc<Worker>, batch: &mut Batch<'_>) -> PolicySet {
+        let (id, author) = (&known.id, batch.author(Actor::Operator));
+        let mut worker = Worker::clone(known);
+        let (kind, message) = match self {
+            Self::Drain(request) if known.standing_drain().is_none() => {
+                worker.begin_drain(request, author, batch.at, batch.revision);
+                (EventKind::WorkerDrainStarted, format!("Worker {id} is draining"))
+            }
+            Self::Drain(request) => {
+                if !worker.amend_drain(request, batch.at, batch.revision) {
+                    return PolicySet { worker: known.clone(), changed: false };
+                }
+                (EventKind::WorkerDrainChanged, format!("The drain of worker {id} was changed"))
+            }
+            Self::Activate(_) if known.standing_drain().is_none() => {
+                return PolicySet { worker: known.clone(), changed: false };
+            }
+            Self::Activate(reason) => {
+                worker.end_drain(reason.clone(), author, batch.at, batch.revision);
+                (EventKind::WorkerActivated, format!("Worker {id} takes new work again"))
+            }
+        };
+        let details = EventDetails { reason: self.reason().cloned(), message, ..EventDetails::default() };
+        batch.record_event(Actor::Operator, kind, id, details);
+        let worker = batch.put_worker(worker, &[ColumnGroup::Policy, ColumnGroup::Drain]);
+        PolicySet { changed: worker.policy != known.policy, worker }
+    }
 }
 
 /// The policy is as wanted.
@@ -26,7 +71,7 @@ pub struct SetPolicy {
 pub struct PolicySet {
     /// The worker right after it.
     pub worker: Arc<Worker>,
-    /// Whether it was different before.
+    /// Whether it was different before. That of a drain that is only amended was not.
     pub changed: bool,
 }
 
@@ -38,47 +83,14 @@ impl Command for SetPolicy {
     }
 
     fn rows(&self, _: &Snapshot) -> usize {
-        2
+        // The worker, its drain and an event.
+        3
     }
 
     fn decide(&self, batch: &mut Batch<'_>) -> Result<Self::Reply> {
-        let Self { worker_id, policy, reason, condition } = self;
+        let Self { worker_id, change, condition } = self;
         let known = batch.find_worker(worker_id).ok_or_else(|| Error::WorkerNotFound(worker_id.clone()))?.clone();
         condition.check(worker_id, Some(&known), batch.revision, batch.epochs())?;
-        let changed = known.policy != *policy;
-        let mut worker = Worker::clone(&known);
-        let (kind, message) = match policy {
-            SchedulingPolicy::Draining if changed => {
-                let started_by = Some(Actor::Operator.as_str().into());
-                let drain = Drain { reason: reason.clone(), started_by, started_at: Some(batch.at) };
-                worker.drain = Some(Arc::new(drain));
-                (EventKind::WorkerDrained, format!("Worker {worker_id} is draining"))
-            }
-            SchedulingPolicy::Draining => {
-                let drain = worker.drain.get_or_insert_default();
-                // Without a reason, or with the same one, there is nothing to change.
-                if reason.is_none() || drain.reason == *reason {
-                    return Ok(PolicySet { worker: known, changed: false });
-                }
-                Arc::make_mut(drain).reason.clone_from(reason);
-                (EventKind::WorkerDrainChanged, format!("Worker {worker_id} is draining for another reason"))
-            }
-            SchedulingPolicy::Active if changed => {
-                worker.drain = None;
-                (EventKind::WorkerActivated, format!("Worker {worker_id} takes new work again"))
-            }
-            SchedulingPolicy::Active => return Ok(PolicySet { worker: known, changed: false }),
-        };
-        worker.policy = *policy;
-        worker.policy_revision = batch.revision;
-        worker.revision = batch.revision;
-        batch.record_event(
-            Actor::Operator,
-            kind,
-            &worker.id,
-            EventDetails { reason: reason.clone(), message, ..EventDetails::default() },
-        );
-        let worker = batch.put_worker(worker, &[ColumnGroup::Policy]);
-        Ok(PolicySet { worker, changed })
+        Ok(change.apply(&known, batch))
     }
 }

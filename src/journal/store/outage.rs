@@ -116,6 +116,7 @@ async fn probe_commit(database: &Database) -> Result<(), DbErr> {
     entity::vm::Entity::find().limit(0).all(&*transaction).await?;
     entity::event::Entity::find().limit(0).all(&*transaction).await?;
     entity::idempotency_record::Entity::find().limit(0).all(&*transaction).await?;
+    entity::drain::Entity::find().limit(0).all(&*transaction).await?;
     entity::worker_tombstone::Entity::find().limit(0).all(&*transaction).await?;
     transaction.commit().await
 }

@@ -5,8 +5,9 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
-use entity::{epoch, event, idempotency_record, token, vm, worker, worker_tombstone};
+use entity::{drain, epoch, event, idempotency_record, token, vm, worker, worker_tombstone};
 use futures_util::TryStreamExt as _;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, StreamTrait as _};
 use serde::{Deserialize, Serialize};
@@ -16,8 +17,8 @@ use super::cluster_row::PrunedThrough;
 use crate::auth::{Joins, LastUsed, Role, SpentPoints, Token, TokenHash, TokenId, TokenKind, TokenScope};
 use crate::clock::{Timestamp, with_milliseconds};
 use crate::cluster::{
-    Audit, Boot, Boots, Changes, Cursor, Drain, Epoch, Epochs, Event, Identity, InvalidId, Life, SchedulingPolicy,
-    Snapshot, Tombstone, UnknownWord, Usage, Vm, VmId, Worker, WorkerId, WorkerVms,
+    Audit, Author, Boot, Boots, Changes, Cursor, Deadline, Drain, Epoch, Epochs, Event, Identity, InvalidId, Life,
+    PolicyError, Snapshot, Tombstone, UnknownWord, Usage, Vm, VmId, Worker, WorkerId, WorkerVms,
 };
 use crate::error::Error;
 use crate::journal::idempotency_record::{IdempotencyRecord, StoredResponse};
@@ -88,6 +89,8 @@ pub async fn changes_since(
     // Most commits of other servers are heartbeats that change no VM, and each statement is a round trip.
     let may_have_vms = since == 0 || workers.iter().any(|row| row.vms_revision > since);
     let mut vms = if may_have_vms { vms_of_workers_changed_since(transaction, since).await? } else { HashMap::new() };
+    let may_have_drains = workers.iter().any(|row| row.drain_number > 0 && row.drain_revision > since);
+    let mut drains = if may_have_drains { latest_drains_since(transaction, since).await? } else { HashMap::new() };
     let mut changes = Changes::default();
     for row in workers {
         let unchanged = base.find_worker(&row.id).filter(|_| row.vms_revision <= since);
@@ -100,7 +103,11 @@ pub async fn changes_since(
             }
             (None, None) => (read_worker_id(&row.id)?, WorkerVms::default()),
         };
-        changes.workers.push(Arc::new(read_worker(row, id, its_vms)?));
+        let drain = match drains.remove(row.id.as_str()) {
+            Some(drain) => Some(drain),
+            None => base.find_worker(&row.id).filter(|_| row.drain_number > 0).and_then(|known| known.drain.clone()),
+        };
+        changes.workers.push(Arc::new(read_worker(row, id, its_vms, drain)?));
     }
     // The database may sort by a collation; here it is by code point, as everywhere else.
     changes.workers.sort_by(|one, other| one.id.cmp(&other.id));
@@ -165,17 +172,60 @@ async fn vms_of_workers_changed_since(
     Ok(vms)
 }
 
-fn read_worker(row: worker::Model, id: WorkerId, vms: WorkerVms) -> Result<Worker, BadRow> {
+/// The last drain of each worker, by worker, if it changed after a revision.
+async fn latest_drains_since(
+    transaction: &DatabaseTransaction,
+    since: i64,
+) -> Result<HashMap<String, Arc<Drain>>, Error> {
+    let rows = drain::Entity::latest_changed_since(since).all(transaction).await?;
+    let drains = rows.into_iter().map(|row| Ok((row.worker_id.clone(), Arc::new(read_drain(row)?))));
+    Ok(drains.collect::<Result<_, BadRow>>()?)
+}
+
+pub fn read_drain(row: drain::Model) -> Result<Drain, BadRow> {
+    let drain::Metadata(metadata) = row.metadata;
+    let author = |actor: Option<String>, token_id: Option<String>, name: Option<String>| {
+        let of = |actor: String| Author {
+            actor: actor.into(),
+            token_id: token_id.map(Into::into),
+            name: name.map(Into::into),
+        };
+        actor.map(of)
+    };
+    let deadline = match (row.deadline_ms, row.deadline_at) {
+        (Some(after), Some(at)) => Some(Deadline { after: Duration::from_millis(unsigned("deadline_ms", after)?), at }),
+        _ => None,
+    };
+    Ok(Drain {
+        number: unsigned("number", row.number)?,
+        reason: row.reason.map(Into::into),
+        metadata: metadata.into_iter().map(|(key, value)| (key.into(), value.into())).collect(),
+        started_by: author(row.started_by, row.started_by_token_id, row.started_by_name),
+        started_at: row.started_at,
+        start_revision: unsigned("start_revision", row.start_revision)?,
+        deadline,
+        told_revision: row.told_revision.map(|number| unsigned("told_revision", number)).transpose()?,
+        acknowledged_at: row.acknowledged_at,
+        completed_at: row.completed_at,
+        overdue_at: row.overdue_at,
+        ended_at: row.ended_at,
+        ended_by: author(row.ended_by, row.ended_by_token_id, row.ended_by_name),
+        end_reason: row.end_reason.map(Into::into),
+        initial_vms: row.initial_vms.map(|number| unsigned("initial_vms", number)).transpose()?,
+        revision: unsigned("revision", row.revision)?,
+    })
+}
+
+fn read_worker(row: worker::Model, id: WorkerId, vms: WorkerVms, drain: Option<Arc<Drain>>) -> Result<Worker, BadRow> {
     let worker::Labels(labels) = row.labels;
     let worker::Capabilities(capabilities) = row.capabilities;
-    let policy = row.policy.parse()?;
-    let drain = match policy {
-        SchedulingPolicy::Active => None,
-        SchedulingPolicy::Draining => Some(Arc::new(Drain {
-            reason: row.drain_reason.map(Into::into),
-            started_by: row.drain_started_by.map(Into::into),
-            started_at: row.drain_started_at,
+    let policy_error = match (row.policy_error, row.policy_error_at, row.policy_error_revision) {
+        (Some(message), Some(since), Some(revision)) => Some(Arc::new(PolicyError {
+            message: message.into(),
+            since,
+            policy_revision: unsigned("policy_error_revision", revision)?,
         })),
+        _ => None,
     };
     Ok(Worker {
         id,
@@ -212,8 +262,10 @@ fn read_worker(row: worker::Model, id: WorkerId, vms: WorkerVms) -> Result<Worke
                 .map(|number| unsigned("inventory_revision", number))
                 .transpose()?,
             vms_revision: unsigned("vms_revision", row.vms_revision)?,
+            policy_echo: row.policy_echo.map(|number| unsigned("policy_echo", number)).transpose()?,
+            policy_error,
         },
-        policy,
+        policy: row.policy.parse()?,
         drain,
         policy_revision: unsigned("policy_revision", row.policy_revision)?,
         last_announced_availability: row.last_announced_availability.parse()?,
@@ -383,6 +435,7 @@ pub fn registration_row(worker: &Worker) -> RegistrationRow<'_> {
         "policy": policy.as_str(), "last_announced_availability": last_announced_availability.as_str(),
         "registration_revision": registration_revision, "policy_revision": policy_revision,
         "token_id": owner.as_ref().map(TokenId::as_str),
+        "drain_number": 0, "drain_revision": 0,
     });
     RegistrationRow { identity, usage: usage_row(worker) }
 }
@@ -407,6 +460,10 @@ pub struct UsageRow<'a> {
     used_disk_gb: u32,
     inventory_revision: Option<u64>,
     vms_revision: u64,
+    policy_echo: Option<u64>,
+    policy_error: Option<&'a str>,
+    policy_error_at: Option<String>,
+    policy_error_revision: Option<u64>,
     revision: u64,
 }
 
@@ -421,7 +478,10 @@ pub fn usage_row(worker: &Worker) -> UsageRow<'_> {
         vms: _,
         inventory_revision,
         vms_revision,
+        policy_echo,
+        ref policy_error,
     } = worker.usage;
+    let policy_error = policy_error.as_deref();
     UsageRow {
         id: worker.id.as_str(),
         last_seen: with_milliseconds(last_seen),
@@ -431,6 +491,10 @@ pub fn usage_row(worker: &Worker) -> UsageRow<'_> {
         used_disk_gb,
         inventory_revision,
         vms_revision,
+        policy_echo,
+        policy_error: policy_error.map(|error| &*error.message),
+        policy_error_at: policy_error.map(|error| with_milliseconds(error.since)),
+        policy_error_revision: policy_error.map(|error| error.policy_revision),
         revision: worker.revision,
     }
 }
@@ -442,13 +506,39 @@ pub fn late_heartbeat_row(worker: &Worker) -> Value {
 
 /// What a change of the scheduling policy writes of a worker.
 pub fn policy_row(worker: &Worker) -> Value {
-    let drain = worker.drain.as_deref();
     json!({
         "id": worker.id.as_str(), "policy": worker.policy.as_str(), "policy_revision": worker.policy_revision,
-        "drain_reason": drain.and_then(|drain| drain.reason.clone()),
-        "drain_started_by": drain.and_then(|drain| drain.started_by.clone()),
-        "drain_started_at": drain.and_then(|drain| drain.started_at).map(with_milliseconds),
         "revision": worker.revision,
+    })
+}
+
+/// What a change of its last drain writes of a worker.
+pub fn last_drain_row(worker: &Worker) -> Value {
+    let drain = worker.drain.as_deref();
+    json!({
+        "id": worker.id.as_str(), "drain_number": drain.map_or(0, |drain| drain.number),
+        "drain_revision": drain.map_or(0, |drain| drain.revision), "revision": worker.revision,
+    })
+}
+
+/// The record of a drain.
+pub fn drain_row(worker_id: &WorkerId, drain: &Drain) -> Value {
+    let Drain { number, reason, metadata, started_by, started_at, start_revision, deadline, told_revision, .. } = drain;
+    let Drain { acknowledged_at, completed_at, overdue_at, ended_at, ended_by, end_reason, .. } = drain;
+    let Drain { initial_vms, revision, .. } = drain;
+    let token_id = |author: &Option<Author>| author.as_ref().and_then(|author| author.token_id.clone());
+    let name = |author: &Option<Author>| author.as_ref().and_then(|author| author.name.clone());
+    json!({
+        "worker_id": worker_id.as_str(), "number": number, "reason": reason, "metadata": metadata,
+        "started_by": started_by.as_ref().map(|author| &author.actor), "started_by_token_id": token_id(started_by),
+        "started_by_name": name(started_by), "started_at": started_at.map(with_milliseconds),
+        "start_revision": start_revision, "deadline_ms": deadline.map(|deadline| deadline.after.as_millis() as u64),
+        "deadline_at": deadline.map(|deadline| with_milliseconds(deadline.at)), "told_revision": told_revision,
+        "acknowledged_at": acknowledged_at.map(with_milliseconds),
+        "completed_at": completed_at.map(with_milliseconds), "overdue_at": overdue_at.map(with_milliseconds),
+        "ended_at": ended_at.map(with_milliseconds), "ended_by": ended_by.as_ref().map(|author| &author.actor),
+        "ended_by_token_id": token_id(ended_by), "ended_by_name": name(ended_by), "end_reason": end_reason,
+        "initial_vms": initial_vms, "revision": revision,
     })
 }
 

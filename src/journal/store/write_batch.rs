@@ -18,6 +18,7 @@ use crate::journal::batch::{Batch, ColumnGroup, VmChanges};
 pub async fn write_batch(transaction: &DatabaseTransaction, batch: &Batch<'_>) -> Result<(), Error> {
     let ids: Vec<_> = batch.purged().map(|purged| json!({ "worker_id": purged.worker_id.as_str() })).collect();
     VMS_OF_PURGED.run(transaction, &ids).await?;
+    DRAINS_OF_PURGED.run(transaction, &ids).await?;
     let ids: Vec<_> = batch.purged().map(|purged| json!({ "id": purged.worker_id.as_str() })).collect();
     PURGED_WORKERS.run(transaction, &ids).await?;
     let tombstones: Vec<_> = batch.purged().map(rows::tombstone_row).collect();
@@ -46,6 +47,8 @@ pub async fn write_batch(transaction: &DatabaseTransaction, batch: &Batch<'_>) -
     let late: Vec<_> = with(ColumnGroup::LateHeartbeat).map(rows::late_heartbeat_row).collect();
     LATE_HEARTBEATS.run(transaction, &late).await?;
     POLICIES.run(transaction, &with(ColumnGroup::Policy).map(rows::policy_row).collect::<Vec<_>>()).await?;
+    DRAINS.run(transaction, &batch.drains().map(|(id, drain)| rows::drain_row(id, drain)).collect::<Vec<_>>()).await?;
+    LAST_DRAINS.run(transaction, &with(ColumnGroup::Drain).map(rows::last_drain_row).collect::<Vec<_>>()).await?;
     let announcements: Vec<_> = with(ColumnGroup::Announcement).map(rows::announcement_row).collect();
     ANNOUNCEMENTS.run(transaction, &announcements).await?;
     let deregistrations: Vec<_> = with(ColumnGroup::Deregistration).map(rows::deregistration_row).collect();
@@ -64,6 +67,7 @@ pub async fn write_batch(transaction: &DatabaseTransaction, batch: &Batch<'_>) -
 }
 
 const VMS_OF_PURGED: Delete = Delete { table: "vm", key: &[("worker_id", Type::Text)] };
+const DRAINS_OF_PURGED: Delete = Delete { table: "drain", key: &[("worker_id", Type::Text)] };
 const PURGED_WORKERS: Delete = Delete { table: "worker", key: &[("id", Type::Text)] };
 const TOMBSTONES: Upsert = Upsert {
     table: "worker_tombstone",
@@ -123,6 +127,8 @@ const REGISTRATIONS: Upsert = Upsert {
         ("registration_revision", Type::Integer),
         ("policy_revision", Type::Integer),
         ("token_id", Type::Text),
+        ("drain_number", Type::Integer),
+        ("drain_revision", Type::Integer),
         ("revision", Type::Integer),
     ],
     update: &[
@@ -159,6 +165,10 @@ const HEARTBEATS: Update = Update {
         ("used_disk_gb", Type::Integer),
         ("inventory_revision", Type::Integer),
         ("vms_revision", Type::Integer),
+        ("policy_echo", Type::Integer),
+        ("policy_error", Type::Text),
+        ("policy_error_at", Type::Time),
+        ("policy_error_revision", Type::Integer),
         REVISION,
     ],
 };
@@ -167,14 +177,57 @@ const LATE_HEARTBEATS: Update =
 const POLICIES: Update = Update {
     table: "worker",
     key: "id",
+    columns: &[("policy", Type::Text), ("policy_revision", Type::Integer), REVISION],
+};
+const DRAINS: Upsert = Upsert {
+    table: "drain",
+    key: &["worker_id", "number"],
     columns: &[
-        ("policy", Type::Text),
-        ("policy_revision", Type::Integer),
-        ("drain_reason", Type::Text),
-        ("drain_started_by", Type::Text),
-        ("drain_started_at", Type::Time),
+        ("worker_id", Type::Text),
+        ("number", Type::Integer),
+        ("reason", Type::Text),
+        ("metadata", Type::Json),
+        ("started_by", Type::Text),
+        ("started_by_token_id", Type::Text),
+        ("started_by_name", Type::Text),
+        ("started_at", Type::Time),
+        ("start_revision", Type::Integer),
+        ("deadline_ms", Type::Integer),
+        ("deadline_at", Type::Time),
+        ("told_revision", Type::Integer),
+        ("acknowledged_at", Type::Time),
+        ("completed_at", Type::Time),
+        ("overdue_at", Type::Time),
+        ("ended_at", Type::Time),
+        ("ended_by", Type::Text),
+        ("ended_by_token_id", Type::Text),
+        ("ended_by_name", Type::Text),
+        ("end_reason", Type::Text),
+        ("initial_vms", Type::Integer),
         REVISION,
     ],
+    update: &[
+        "reason",
+        "metadata",
+        "started_at",
+        "deadline_ms",
+        "deadline_at",
+        "told_revision",
+        "acknowledged_at",
+        "completed_at",
+        "overdue_at",
+        "ended_at",
+        "ended_by",
+        "ended_by_token_id",
+        "ended_by_name",
+        "end_reason",
+        "revision",
+    ],
+};
+const LAST_DRAINS: Update = Update {
+    table: "worker",
+    key: "id",
+    columns: &[("drain_number", Type::Integer), ("drain_revision", Type::Integer), REVISION],
 };
 const ANNOUNCEMENTS: Update =
     Update { table: "worker", key: "id", columns: &[("last_announced_availability", Type::Text), REVISION] };

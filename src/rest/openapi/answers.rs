@@ -54,6 +54,8 @@ pub(super) trait Headers {
     fn tagged(self, description: &str, example: &str) -> Self;
     /// Those of a list: the link to the next page.
     fn of_a_list(self) -> Self;
+    /// The link to where what was begun is followed.
+    fn monitored(self) -> Self;
     /// Those of a command with an idempotency key.
     fn repeatable(self) -> Self;
 }
@@ -92,6 +94,15 @@ impl Headers for ResponseBuilder {
             json!("<?limit=100&cursor=eyJrZXkiOnsiSWQiOiJ3b3JrZXItMDEifSwiaWQiOiJ3b3JrZXItMDEifQ>; rel=\"next\""),
         );
         self.header("link", next)
+    }
+
+    fn monitored(self) -> Self {
+        let monitor = header(
+            any_text(),
+            "Where the drain is followed.",
+            json!("</api/v1/workers/worker-01/drain>; rel=\"monitor\""),
+        );
+        self.header("link", monitor)
     }
 
     fn repeatable(self) -> Self {

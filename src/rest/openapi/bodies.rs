@@ -14,8 +14,8 @@ use super::schema::{
 use super::shapes::GO_DURATION;
 use crate::cluster::MAX_CHARS;
 use crate::resolvers::checks::{
-    DEFAULT_MAX_VMS, MAX_CPU_CORES, MAX_FIGURE, MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_LABELS, MAX_LAST_INCARNATION,
-    MAX_REASON, MAX_TEXT, MAX_VMS,
+    DEFAULT_MAX_VMS, LONGEST_DEADLINE, MAX_CPU_CORES, MAX_FIGURE, MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_LABELS,
+    MAX_LAST_INCARNATION, MAX_POLICY_ERROR, MAX_REASON, MAX_TEXT, MAX_VMS,
 };
 use crate::resolvers::join::JoinInput;
 use crate::resolvers::tokens::{MAX_USES, MAX_WORKERS};
@@ -23,7 +23,7 @@ use crate::resolvers::worker_input::{HeartbeatInput, MAX_REPORTED_VMS, Registrat
 use crate::rest::heartbeats::MAX_HEARTBEATS;
 use crate::rest::sessions::SignInBody;
 use crate::rest::tokens::TokenBody;
-use crate::rest::workers::PolicyBody;
+use crate::rest::workers::{DrainBody, PolicyBody};
 
 /// Generates the schema of a request body. `needed` fields are required; `optional` ones may be left out or `null`,
 /// which means the same; `absent` ones may only be left out.
@@ -76,6 +76,8 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
         used_disk_gb: optional figure(), "Disk allocated to VMs, in GB.";
         vms: optional list_up_to(MAX_REPORTED_VMS, named("VmReport")), "The whole inventory of VMs. Left out, it is as it was.";
         vms_delta: optional named("VmChanges"), "What changed in the inventory, instead of the whole of it.";
+        policy_revision: optional exact(), "The policy revision that the worker has heard of last, as a reply told it. It says that the worker knows of each drain up to that revision; without it, the second heartbeat after a drain does.";
+        policy_error: optional text(0..=MAX_POLICY_ERROR), "That the agent's policy hook failed, and how; `null` says that it works. Left out, it is as before. It holds until the policy changes.";
     });
     let heartbeat = (name, with_one_inventory(heartbeat));
     let workers_heartbeat = ("WorkersHeartbeat", workers_heartbeat(&heartbeat.1));
@@ -93,6 +95,13 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
     let (name, mut reason) = body!("Reason" = PolicyBody, "Why an operator wants it so; `null` is the same as no reason." {
         reason: optional text(0..=MAX_REASON), "Kept with the event.";
     });
+    let (name_of_drain, mut drain) = body!("DrainRequest" = DrainBody, "What an operator says of a drain; `null` is the same as nothing. What is left out of a drain that stands is as it was." {
+        reason: optional text(0..=MAX_REASON), "Why; kept with the event, and with the drain.";
+        deadline_seconds: optional whole(1..=LONGEST_DEADLINE.as_secs() as i64), "In what time the drain shall be complete. When it has passed, that is announced: nothing is stopped. Given for a drain that stands, another one counts from now.";
+        metadata: optional labels(), "Texts of your own. Given for a drain that stands, they replace what there was.";
+    });
+    drain.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
+    let drain = (name_of_drain, object_or_null(drain));
     let (name_of_token, mut token) = body!("TokenRequest" = TokenBody, "What a token is created with." {
         name: needed text(1..=MAX_TEXT), "Name for lists and for the audit trail.";
         role: needed named("TokenRole"), "What its holder may do.";
@@ -118,7 +127,8 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
     reason.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
     let reason = (name, object_or_null(reason));
     let heartbeats = ("Heartbeats", heartbeats());
-    let bodies = [registration, heartbeat, workers_heartbeat, heartbeats, changes, vm, reason, token, join, sign_in];
+    let bodies =
+        [registration, heartbeat, workers_heartbeat, heartbeats, changes, vm, reason, drain, token, join, sign_in];
     bodies.into_iter().map(|(name, body)| (name, body.into())).collect()
 }
 

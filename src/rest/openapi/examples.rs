@@ -90,6 +90,7 @@ pub(super) fn registered(created: bool) -> Value {
         "offline_after_seconds": 60,
         "revision": 813,
         "created": created,
+        "policy_revision": 813,
     })
 }
 
@@ -105,6 +106,7 @@ pub(super) fn recorded() -> Value {
         "revision": 814,
         "resync": false,
         "set_aside": {},
+        "policy_revision": 813,
     })
 }
 
@@ -125,6 +127,10 @@ pub(super) fn results() -> Value {
 
 pub(super) fn reason() -> Value {
     json!({"reason": "new disks"})
+}
+
+pub(super) fn drain_request() -> Value {
+    json!({"reason": "new disks", "deadline_seconds": 7200, "metadata": {"ticket": "OPS-123"}})
 }
 
 pub(super) fn draining() -> Value {
@@ -178,7 +184,7 @@ pub(super) fn event() -> Value {
         "cursor": EVENT_CURSOR_EXAMPLE,
         "revision": 813,
         "at": "2025-11-02T12:30:45Z",
-        "kind": "worker_drained",
+        "kind": "worker_drain_started",
         "worker_id": "worker-01",
         "vm_id": null,
         "actor": "operator",
@@ -197,7 +203,7 @@ pub(super) fn events() -> Value {
 }
 
 pub(super) fn event_stream() -> String {
-    format!("id: {EVENT_CURSOR_EXAMPLE}\nevent: worker_drained\ndata: {}\n\n", event())
+    format!("id: {EVENT_CURSOR_EXAMPLE}\nevent: worker_drain_started\ndata: {}\n\n", event())
 }
 
 pub(super) fn event_lines() -> String {

@@ -19,7 +19,7 @@ use crate::cluster::fields::{
     cluster_stats_fields, drain_fields, event_fields, heartbeat_reply_fields, registered_fields, token_fields,
     vm_fields, worker_distribution_fields, worker_fields,
 };
-use crate::cluster::{EventKind, SchedulingPolicy, VmStatus, WorkerStatus};
+use crate::cluster::{BlockerKind, DrainState, EventKind, SchedulingPolicy, VmStatus, WorkerStatus};
 use crate::rest::json_objects::field_types;
 use crate::rest::json_objects::{self, is_optional, is_shown_everywhere};
 use crate::rest::json_values;
@@ -108,6 +108,24 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
     let declared = [
         whole_object::<json_objects::Worker>(),
         whole_object::<json_objects::Drain>(),
+        ("WorkerDrain", worker_drain()),
+        ("DrainBlocker", drain_blocker()),
+        (
+            "DrainState",
+            words(
+                DrainState::ALL,
+                DrainState::as_str,
+                "How far a drain has come: `draining`, and `overdue` once its deadline has passed; `complete` when the worker has acknowledged it and told that no VM holds a slot; `canceled` if the worker was activated before that, `ended` if after.",
+            ),
+        ),
+        (
+            "BlockerKind",
+            words(
+                BlockerKind::ALL,
+                BlockerKind::as_str,
+                "What is in the way of powering a host off: the worker is not heard from; its process may not know of the drain; it has not told its inventory since it started; what the agent runs on a change of the policy has failed; a VM holds a slot, or is on its way out.",
+            ),
+        ),
         (vm, whole_vm),
         ("ListedVm", listed_vm()),
         whole_object::<json_objects::ClusterStats>(),
@@ -220,6 +238,31 @@ fn listed_vm() -> Object {
         vm,
         "duplicate",
         described(flag(), "True if more than one worker says that the VM holds a slot there; left out if not."),
+    )
+}
+
+/// A drain inside a worker.
+fn worker_drain() -> Object {
+    let mut drain = object_of::<json_objects::Drain>(|field| field.is_everywhere);
+    drain.description = Some("Drain that stands on the worker that is spoken of.".to_owned());
+    drain
+}
+
+fn drain_blocker() -> Object {
+    object(
+        "One thing that is in the way of powering a host off.",
+        [
+            ("kind", described(named("BlockerKind"), "What kind of thing it is.")),
+            ("vm_id", described(or_null(any_text()), "The VM; `null` if it is none.")),
+            (
+                "since",
+                described(
+                    json_values::OptionalDateTime::schema(),
+                    "Since when it has been in the way of this drain; `null` if that is not known.",
+                ),
+            ),
+            ("message", described(any_text(), "What it is, as a sentence.")),
+        ],
     )
 }
 

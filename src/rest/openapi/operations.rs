@@ -107,14 +107,15 @@ fn drain_worker() -> OperationBuilder {
     operation("drainWorker", WORKERS, "Drain a worker")
         .description(Some(
             "Asks that nothing new lands on a worker. It stops and moves nothing. It survives restarts of the worker and \
-             of the server, and ends only with `activate`.",
+             of the server, and ends only with `activate`. Asked again it changes nothing, but for another reason, deadline \
+             or metadata.",
         ))
         .parameter(worker_id())
         .parameter(parameters::if_match())
         .parameter(parameters::unless_match())
         .parameter(parameters::idempotency_key("drain-worker-01-b8f6c1de"))
-        .request_body(Some(reason()))
-        .response("200", changed("The worker is to be drained.", examples::draining()))
+        .request_body(Some(drain_request()))
+        .response("200", changed("The worker is to be drained.", examples::draining()).monitored())
         .fails(CHANGE)
         .fails([404, 412, 422])
 }
@@ -132,7 +133,15 @@ fn activate_worker() -> OperationBuilder {
         .fails([404, 412, 422])
 }
 
-/// The optional body of a drain or an activation.
+/// The optional body of a drain.
+fn drain_request() -> RequestBody {
+    RequestBodyBuilder::new()
+        .description(Some("Why, and in what time."))
+        .content(JSON, content(named("DrainRequest"), examples::drain_request()))
+        .build()
+}
+
+/// The optional body of an activation.
 fn reason() -> RequestBody {
     RequestBodyBuilder::new()
         .description(Some("Why, for those who read the events."))

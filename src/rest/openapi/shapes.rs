@@ -45,7 +45,11 @@ shapes! {
     TokenState = named("TokenState");
     DateTime = formatted("date-time");
     OptionalDateTime = or_null(formatted("date-time"));
-    Drain = named("Drain");
+    Drain = named("WorkerDrain");
+    DrainState = named("DrainState");
+    OptionalInt = or_null(whole(0..=i64::from(i32::MAX)));
+    OmittedDateTime = formatted("date-time");
+    Blockers = list(named("DrainBlocker"));
     Duration = formatted(GO_DURATION);
     Cursor = formatted(EVENT_CURSOR);
     OptionalCursor = or_null(formatted(EVENT_CURSOR));

@@ -130,7 +130,7 @@ describe('playground', () => {
     visit.messages = new Received();
     await run(visit);
     const missed = await visit.messages.first('event that was missed', ({ type }) => type === 'next');
-    assert.equal(missed.payload.data.clusterEvents.kind, 'WORKER_DRAINED');
+    assert.equal(missed.payload.data.clusterEvents.kind, 'WORKER_DRAIN_STARTED');
     assert.equal(missed.payload.data.clusterEvents.workerId, 'worker-07');
     await run(visit);
     await server.fleet.activate('worker-07');

@@ -30,7 +30,7 @@ const expected = (name) => ({
   stats: 1,
   vms: [[`${name}-vm-1`, 'running'], [`${name}-vm-2`, 'running']],
   vm: [name, 2],
-  events: ['worker_registered', 'worker_drained', 'new disks'],
+  events: ['worker_registered', 'worker_drain_started', 'new disks'],
   health: 'ok',
   missing: [404, 'Worker not found: nobody'],
   left: 0,

@@ -112,14 +112,14 @@ def test_a_subscription_tells_what_happens_and_resumes(name):
         stream = events(session)
         _, cursor = await until(stream, "SYNCED")
         await session.execute(ask(DRAIN, input=change))
-        told, _ = await until(stream, "WORKER_DRAINED")
-        assert told == ["WORKER_DRAINED"]
+        told, _ = await until(stream, "WORKER_DRAIN_STARTED")
+        assert told == ["WORKER_DRAIN_STARTED"]
         await stream.aclose()
 
         await session.execute(ask(ACTIVATE, input=change))
         stream = events(session, after=cursor)
         told, _ = await until(stream, "WORKER_ACTIVATED")
-        assert told == ["WORKER_DRAINED", "WORKER_ACTIVATED"]
+        assert told == ["WORKER_DRAIN_STARTED", "WORKER_ACTIVATED"]
         await stream.aclose()
 
     with_session(name, scenario)

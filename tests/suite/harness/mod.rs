@@ -191,7 +191,7 @@ impl TestCluster {
         everything.into()
     }
 
-    /// The change log, one line an event: `worker_drained w1`, `vm_started w1 vm-1`.
+    /// The change log, one line an event: `worker_drain_started w1`, `vm_started w1 vm-1`.
     pub async fn history(&self) -> Vec<String> {
         let resolvers = self.server.resolvers();
         let page = resolvers.list_events(&resolvers.present(), 500, None, &EventFilter::default()).await.unwrap();
