@@ -59,7 +59,7 @@ pub static DRAINS: Objects = Objects {
     noun: "Drain",
     columns: DRAIN,
     table: &["worker_id", "state", "initial_vms", "remaining_vms", "started_at", "deadline_at", "reason"],
-    name: "worker_id",
+    name: "id",
 };
 
 /// Events.
@@ -108,7 +108,11 @@ pub fn cell(value: Option<&Value>) -> String {
     match value {
         None | Some(Value::Null) => String::new(),
         Some(Value::String(text)) => text.clone(),
-        Some(Value::Array(values)) => values.iter().map(|value| cell(Some(value))).collect::<Vec<_>>().join(","),
+        Some(Value::Array(values)) => {
+            // Of what has a sentence, such as what is in the way of a drain, that says it.
+            let said = values.iter().map(|value| value.get("message").unwrap_or(value));
+            said.map(|value| cell(Some(value))).collect::<Vec<_>>().join(",")
+        }
         Some(Value::Object(fields)) => {
             let pairs = fields.iter().filter(|(_, value)| !value.is_null());
             pairs.map(|(name, value)| format!("{name}={}", cell(Some(value)))).collect::<Vec<_>>().join(",")

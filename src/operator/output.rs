@@ -242,12 +242,22 @@ impl Output {
                     true => objects.columns.iter().copied().map(str::to_owned).collect(),
                     false => self.columns.clone(),
                 };
-                let width = columns.iter().map(|column| measure_text_width(column)).max().unwrap_or_default();
+                let mut fields = Vec::new();
                 for column in &columns {
-                    // An optional field that the object does not have.
-                    let Some(value) = value_at(&row.value, column) else { continue };
+                    match value_at(&row.value, column) {
+                        // An optional field that the object does not have.
+                        None => {}
+                        Some(Value::Object(inner)) if !is_map(column) => {
+                            fields.extend(inner.iter().map(|(name, value)| (format!("{column}.{name}"), value)));
+                        }
+                        Some(value) => fields.push((column.clone(), value)),
+                    }
+                }
+                let width = fields.iter().map(|(name, _)| measure_text_width(name)).max().unwrap_or_default();
+                for (name, value) in fields {
+                    let column = name.rsplit('.').next().unwrap_or_default();
                     let text = self.shown(column, &cell(Some(value)));
-                    self.line(format!("{column:width$}  {text}").trim_end())?;
+                    self.line(format!("{name:width$}  {text}").trim_end())?;
                 }
                 Ok(())
             }
@@ -317,6 +327,11 @@ impl Output {
         let (rows, columns) = Term::stdout().size();
         (usize::from(rows), usize::from(columns))
     }
+}
+
+/// Whether a field holds texts of somebody's own by key, which are shown on one line.
+fn is_map(column: &str) -> bool {
+    matches!(column, "labels" | "metadata")
 }
 
 /// The lines of a table, whose columns are as wide as what is in them. Numbers stand at the right.
