@@ -194,6 +194,8 @@ fn beat(worker: &str, sequence: u64) -> Heartbeat {
         status: VmStatus::Running,
         vcpus: 1,
         memory_mb: 512,
+        note: None,
+        reservation_id: None,
     };
     Heartbeat {
         incarnation: 1,

@@ -59,6 +59,8 @@ impl Fleet {
             status: VmStatus::Running,
             vcpus: 1 + u32::try_from(vm % 2).unwrap(),
             memory_mb: 1_024,
+            note: None,
+            reservation_id: None,
         };
         Heartbeat { incarnation: 1, sequence: 1, vms: Some((0..self.vms).map(vm).collect()), ..Heartbeat::default() }
     }

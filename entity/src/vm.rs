@@ -24,6 +24,16 @@ pub struct Model {
     pub memory_mb: i64,
     /// Revision of the last change to this report.
     pub revision: i64,
+    /// When the server first heard of the VM.
+    pub created_at: DateTimeUtc,
+    /// When it began to run for the last time.
+    pub started_at: Option<DateTimeUtc>,
+    /// Since when it has its status.
+    pub status_since: DateTimeUtc,
+    /// What its worker says of it.
+    pub note: Option<String>,
+    /// The reservation that it takes.
+    pub reservation_id: Option<String>,
 }
 
 /// No relations: rows are read table by table.
@@ -37,9 +47,11 @@ impl Entity {
     /// JSON text, which is a list of lists of what the columns have after that. Whole sets, since a VM that is gone has no
     /// row that could say so. A row for each VM would take several times as long to read: drivers copy each value of each.
     pub fn of_workers_changed_since(backend: DbBackend, revision: i64) -> Statement {
+        const COLUMNS: &str =
+            "id, name, status, vcpus, memory_mb, revision, created_at, started_at, status_since, note, reservation_id";
         let (vms, place) = match backend {
-            DbBackend::Sqlite => ("json_group_array(json_array(id, name, status, vcpus, memory_mb, revision))", "?1"),
-            _ => ("json_agg(json_build_array(id, name, status, vcpus, memory_mb, revision))::text", "$1"),
+            DbBackend::Sqlite => (format!("json_group_array(json_array({COLUMNS}))"), "?1"),
+            _ => (format!("json_agg(json_build_array({COLUMNS}))::text"), "$1"),
         };
         if revision == 0 {
             let sql = format!("SELECT worker_id, {vms} FROM vm GROUP BY worker_id ORDER BY worker_id");

@@ -146,7 +146,15 @@ mod tests {
     use crate::client::VmStatus;
 
     fn vm(id: &str, vcpus: u32) -> VmReport {
-        VmReport { id: id.to_owned(), name: id.to_owned(), status: VmStatus::Running, vcpus, memory_mb: 1024 }
+        VmReport {
+            id: id.to_owned(),
+            name: id.to_owned(),
+            status: VmStatus::Running,
+            vcpus,
+            memory_mb: 1024,
+            note: None,
+            reservation_id: None,
+        }
     }
 
     /// What a heartbeat says about VMs, in short.

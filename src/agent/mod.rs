@@ -901,6 +901,8 @@ mod tests {
                 status: VmStatus::Running,
                 vcpus: 2,
                 memory_mb: 2048,
+                note: None,
+                reservation_id: None,
             };
             *self.0.lock().unwrap() = Some(ids.iter().map(vm).collect());
         }

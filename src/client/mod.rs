@@ -303,6 +303,12 @@ pub struct VmReport {
     pub vcpus: u32,
     /// Memory in MiB; 0 if not known.
     pub memory_mb: u32,
+    /// What the worker says of it, such as why it could not be moved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// The reservation that it takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reservation_id: Option<String>,
 }
 
 /// Where a VM is in its life.

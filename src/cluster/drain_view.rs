@@ -156,7 +156,9 @@ impl DrainView {
             VmStatus::Stopping => (BlockerKind::VmStopping, "is stopping"),
         };
         let name = if *vm.name == *vm.id.as_str() { String::new() } else { format!(" ({})", vm.name) };
-        let message = format!("VM {}{name} {doing}", vm.id);
-        Blocker { kind, vm_id: Some(vm.id.clone()), since: self.drain.started_at, message }
+        let note = vm.note.as_ref().map(|note| format!(": {note}")).unwrap_or_default();
+        let message = format!("VM {}{name} {doing}{note}", vm.id);
+        let since = self.drain.started_at.map_or(vm.status_since, |started_at| started_at.max(vm.status_since));
+        Blocker { kind, vm_id: Some(vm.id.clone()), since: Some(since), message }
     }
 }

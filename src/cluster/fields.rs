@@ -159,6 +159,17 @@ macro_rules! vm_fields {
             duplicate: Bool [detail duplicates] = vm.is_duplicate();
             /// Revision of the last change to the VM.
             revision: Int53 [detail] = vm.vm.revision;
+            /// When the server first heard of the VM, by its own clock. It stays when another worker takes the VM over
+            /// before this one has told that it is gone.
+            created_at: DateTime [detail] = vm.vm.created_at;
+            /// When it began to run for the last time; null if it has not been running since `created_at`.
+            started_at: OptionalDateTime [detail] = vm.vm.started_at;
+            /// Since when it has its status.
+            status_since: DateTime [detail] = vm.vm.status_since;
+            /// What its worker says of it, such as why it could not be moved; null, and left out in REST, if nothing.
+            note: OmittedText [optional] = vm.vm.note.as_deref();
+            /// The reservation that it takes, as its worker reports it; null, and left out in REST, if there is none.
+            reservation_id: OmittedId [optional] = vm.vm.reservation_id.as_deref();
         }
     } };
 }

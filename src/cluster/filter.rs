@@ -6,6 +6,7 @@
 
 use super::status::{VmStatus, WorkerStatus};
 use super::view::{VmView, WorkerView};
+use super::worker::Labels;
 
 /// Which workers match: fields are ANDed, entries of a list ORed. A list that is none matches every worker; an empty
 /// list matches none, because a client that has selected nothing must not be shown everything.
@@ -49,6 +50,14 @@ pub struct LabelFilter {
     pub value: Option<String>,
 }
 
+impl LabelFilter {
+    /// Whether it is among these labels.
+    pub fn is_on(&self, labels: &Labels) -> bool {
+        let value = labels.get(self.key.as_str());
+        value.is_some_and(|value| self.value.as_deref().is_none_or(|wanted| wanted == &**value))
+    }
+}
+
 impl WorkerFilter {
     /// Workers in this zone, or in any if none is given; the empty text asks for workers without a zone.
     pub fn in_zone(zone: Option<String>) -> Self {
@@ -68,12 +77,8 @@ impl WorkerFilter {
                 .as_deref()
                 .is_none_or(|wanted| identity.capabilities.iter().any(|has| is_any(Some(wanted), has)))
             && labels.as_ref().is_none_or(|wanted| {
-                let has = |wanted: &LabelFilter| {
-                    let value = identity.labels.get(wanted.key.as_str());
-                    value.is_some_and(|value| wanted.value.as_deref().is_none_or(|wanted| wanted == &**value))
-                };
                 // `all` of an empty list would be true.
-                !wanted.is_empty() && wanted.iter().all(has)
+                !wanted.is_empty() && wanted.iter().all(|label| label.is_on(&identity.labels))
             })
             && contains(
                 search.as_deref(),

@@ -99,6 +99,11 @@ impl VmReports {
         self.reports.iter().map(|vm| &vm.worker_id)
     }
 
+    /// The reports of all workers but one.
+    pub fn of_others<'a>(&'a self, worker: &WorkerId) -> impl Iterator<Item = &'a Arc<Vm>> {
+        self.reports.iter().filter(move |vm| vm.worker_id != *worker)
+    }
+
     /// The id of the VM.
     pub fn id(&self) -> &VmId {
         &self.id

@@ -8,8 +8,10 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::free_capacity::Reserved;
 use super::id::{VmId, WorkerId};
 use super::index::Ids;
+use super::placement::{Distinct, PlacementConstraints, PlacementStrategy, Placer};
 use super::snapshot::{Snapshot, VmReports};
 use super::status::{Availability, VmStatus, WorkerStatus};
 use super::totals::OnlineTotals;
@@ -144,6 +146,11 @@ impl View {
             workers.for_each(|worker| online.add(&OnlineTotals::of(worker)));
             online
         })
+    }
+
+    /// A placer of VMs over all workers.
+    pub fn placer(&self, constraints: &PlacementConstraints, preferred: (PlacementStrategy, Distinct)) -> Placer<'_> {
+        Placer::new(self.snapshot.workers(), self.cutoff, constraints, preferred, |_| Reserved::default())
     }
 
     fn worker(self: &Arc<Self>, worker: &Arc<Worker>) -> WorkerView {

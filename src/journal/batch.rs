@@ -291,6 +291,13 @@ impl<'a> Batch<'a> {
         in_base || self.workers.values().any(|changed| changed.worker.vm(id).is_some())
     }
 
+    /// The authoritative one of other workers' reports of a VM, as they were before this batch: in the batch in which one
+    /// worker tells that a VM is gone, another one may tell that it has come.
+    pub fn report_of_another(&self, id: &VmId, worker: &WorkerId) -> Option<&'a Arc<Vm>> {
+        let reports = self.base.find_vm(id.as_str())?;
+        reports.of_others(worker).max_by_key(|vm| self.base.precedence(vm))
+    }
+
     /// Takes a worker's new state and the columns that it changes, and gives the state back as it will be kept.
     pub fn put_worker(&mut self, worker: Worker, column_groups: &[ColumnGroup]) -> Arc<Worker> {
         let worker = Arc::new(worker);

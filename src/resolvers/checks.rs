@@ -36,6 +36,8 @@ pub(crate) const MAX_POLICY_ERROR: usize = 500;
 pub(crate) const LONGEST_DEADLINE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// Most entries of a drain's metadata. Their keys and values are as long as those of labels.
 pub(crate) const MAX_METADATA: usize = 64;
+/// The longest note on a VM, in characters. It is a sentence in a table, and there may be one for each VM.
+pub(crate) const MAX_NOTE: usize = 200;
 /// Largest `last_incarnation` of a registration: as many further incarnations still fit into an exact number.
 pub(crate) const MAX_LAST_INCARNATION: i64 = MAX_EXACT / 2;
 /// How much of a refused value is repeated in the refusal, in characters.

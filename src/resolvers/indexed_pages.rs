@@ -340,7 +340,22 @@ mod tests {
                         let id = VmId::parse(&format!("vm{vm:02}")).unwrap();
                         let status = [VmStatus::Running, VmStatus::Stopped, VmStatus::Created][usize::from(status)];
                         let (name, worker_id) = (id.shared(), worker.id.clone());
-                        Arc::new(Vm { id, worker_id, name, status, vcpus: 1, memory_mb: 1, revision })
+                        let (created_at, started_at, status_since) = (at(revision), None, at(revision));
+                        let (note, reservation_id) = (None, None);
+                        Arc::new(Vm {
+                            id,
+                            worker_id,
+                            name,
+                            status,
+                            vcpus: 1,
+                            memory_mb: 1,
+                            created_at,
+                            started_at,
+                            status_since,
+                            note,
+                            reservation_id,
+                            revision,
+                        })
                     })
                     .collect();
                 vms.sort_by(|one, other| one.id.cmp(&other.id));

@@ -14,8 +14,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, Visitor};
 
 use super::checks::{
-    DEFAULT_MAX_VMS, MAX_CPU_CORES, MAX_FIGURE, MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_LABELS, MAX_POLICY_ERROR, MAX_TEXT,
-    MAX_VMS, Whole, at_most, exact, figure, host_boot_id, last_incarnation, text, truncate, vm_status,
+    DEFAULT_MAX_VMS, MAX_CPU_CORES, MAX_FIGURE, MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_LABELS, MAX_NOTE, MAX_POLICY_ERROR,
+    MAX_TEXT, MAX_VMS, Whole, at_most, exact, figure, host_boot_id, last_incarnation, text, truncate, vm_status,
 };
 use crate::cluster::{Identity, VmStatus, WorkerId};
 use crate::error::{Error, Result};
@@ -188,6 +188,10 @@ pub struct VmInput {
     pub vcpus: Option<Whole>,
     /// Memory in MiB; 0 if left out.
     pub memory_mb: Option<Whole>,
+    /// What the worker says of it; nothing if left out or empty.
+    pub note: Option<String>,
+    /// The reservation that it takes; none if left out or empty.
+    pub reservation_id: Option<String>,
 }
 
 impl HeartbeatInput {
@@ -231,7 +235,7 @@ fn reports(vms: Vec<VmInput>) -> Result<Vec<VmReport>> {
 
 impl VmInput {
     fn check(self) -> Result<VmReport> {
-        let Self { id, name, status, vcpus, memory_mb } = self;
+        let Self { id, name, status, vcpus, memory_mb, note, reservation_id } = self;
         let of_this = |error| part(error, "VM", &id);
         let name = match name {
             Some(name) => text("name", name, 0..=MAX_TEXT).map_err(of_this)?,
@@ -242,7 +246,13 @@ impl VmInput {
             None => VmStatus::Running,
             Some(word) => vm_status("status", &word).map_err(of_this)?,
         };
+        let said = |field, said: Option<String>, most| {
+            let said = said.filter(|said| !said.is_empty());
+            said.map(|said| text(field, said, 1..=most)).transpose().map_err(of_this)
+        };
         Ok(VmReport {
+            note: said("note", note, MAX_NOTE)?,
+            reservation_id: said("reservation_id", reservation_id, MAX_TEXT)?,
             name,
             status,
             vcpus: figure("vcpus", vcpus.unwrap_or(Whole(0)), 0, MAX_FIGURE).map_err(of_this)?,

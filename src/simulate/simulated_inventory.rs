@@ -206,6 +206,8 @@ impl SimulatedInventory {
                 status,
                 vcpus: vcpus.min(spare(self.capacity.vcpus, used.vcpus, least_vcpus)),
                 memory_mb: memory_mb.min(spare(self.capacity.memory_mb, used.memory_mb, least_memory)),
+                note: None,
+                reservation_id: None,
             },
             changed: true,
         });

@@ -129,6 +129,8 @@ impl Qemu {
             status,
             vcpus: u32::try_from(vcpus).unwrap(),
             memory_mb: u32::try_from(mebibytes(&json!(bytes))).unwrap(),
+            note: None,
+            reservation_id: None,
         }
     }
 }

@@ -235,7 +235,7 @@ on_both_databases! {
           "status": "running"
         }"#;
         // semantics 13: `vcpu_count` is what clients from before the contract read
-        let more = r#""vcpus":2,"memory_mb":2048,"duplicate":false,"revision":2,"vcpu_count":2"#;
+        let more = r#""vcpus":2,"memory_mb":2048,"duplicate":false,"revision":2,"created_at":"2025-11-02T12:30:45Z","started_at":"2025-11-02T12:30:45Z","status_since":"2025-11-02T12:30:45Z","vcpu_count":2"#;
         let shown = and_more(documented, more);
         assert_eq!(cluster.rest().get("/api/v1/vms/vm-123").await.body, shown);
         assert_eq!(cluster.rest().get("/api/v1/vms").await.body, format!(r#"{{"vms":[{shown}],"total":1}}"#));

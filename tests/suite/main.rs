@@ -79,5 +79,6 @@ mod tokens_audit;
 mod tokens_of_workers;
 mod trusted_documents;
 mod typed_client;
+mod vm_times;
 mod vms;
 mod workers;

@@ -26,6 +26,8 @@ const LEFT_OUT_IN_REST: &[(&str, &str)] = &[
     ("RecordHeartbeatPayload", "lastSequence"),
     ("RecordHeartbeatPayload", "drainReason"),
     ("RecordHeartbeatPayload", "drainDeadlineAt"),
+    ("Vm", "note"),
+    ("Vm", "reservationId"),
 ];
 
 /// Fields that only GraphQL has: ways to other objects, which REST reaches by their own paths.
@@ -41,7 +43,7 @@ const ONLY_IN_GRAPHQL: &[(&str, &str)] = &[
 ];
 
 /// What the contract leaves out of a VM inside another object. A duplicate is told there if it is one.
-const NOT_INSIDE_OTHERS: [&str; 2] = ["workerId", "revision"];
+const NOT_INSIDE_OTHERS: [&str; 5] = ["workerId", "revision", "createdAt", "startedAt", "statusSince"];
 
 /// A GraphQL object type, as the schema describes it.
 struct Type {

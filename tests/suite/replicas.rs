@@ -106,6 +106,20 @@ on_two_servers! {
         assert_eq!(b.beat("w1", json!({"incarnation": 2, "vms": []})).await.status, 200);
     }
 
+    async fn a_vm_that_moves_there_is_as_old_as_it_was_here(a, b) {
+        let report = |status: &str| json!({"incarnation": 1, "vms": [{"id": "moved", "status": status, "note": "on w1"}]});
+        a.beat("w1", report("running")).await;
+        a.advance(seconds(60));
+        b.add([worker("w2").vms([vm("moved")])]).await;
+        catch_up(&a, b.revision()).await;
+        let moved = a.rest().get("/api/v1/vms/moved").await.json();
+        assert_eq!(moved, b.rest().get("/api/v1/vms/moved").await.json());
+        assert_eq!([&moved["worker_id"], &moved["created_at"], &moved["started_at"]], [
+            "w2", "2025-11-02T10:00:00Z", "2025-11-02T10:00:00Z",
+        ]);
+        assert_eq!(b.rest().get("/api/v1/workers/w1/vms").await.json()["vms"][0]["note"], "on w1");
+    }
+
     async fn a_removal_here_is_known_there(a, b) {
         a.rest().delete("/api/v1/workers/w1?purge=true&force=true").await;
         assert_eq!(b.beat("w1", json!({"incarnation": 1})).await.status, 404);

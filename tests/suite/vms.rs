@@ -54,7 +54,8 @@ on_both_databases! {
             200,
             json!({
                 "id": "vm-1", "name": "vm-1", "worker_id": "w1", "status": "running", "vcpus": 0, "memory_mb": 0,
-                "duplicate": false, "revision": 2, "vcpu_count": 0,
+                "duplicate": false, "revision": 2, "created_at": "2025-11-02T10:00:00Z",
+                "started_at": "2025-11-02T10:00:00Z", "status_since": "2025-11-02T10:00:00Z", "vcpu_count": 0,
             }),
         );
     }

@@ -72,8 +72,8 @@ mod tests {
     #[test]
     fn vms_are_counted_by_kind() {
         let vm = |kind| {
-            let report =
-                VmReport { id: "a".into(), name: "a".into(), status: VmStatus::Running, vcpus: 1, memory_mb: 1 };
+            let (id, status, note, reservation_id) = ("a".to_owned(), VmStatus::Running, None, None);
+            let report = VmReport { name: id.clone(), id, status, vcpus: 1, memory_mb: 1, note, reservation_id };
             FoundVm { report, kind }
         };
         assert_eq!(count_by_kind(&[]), "no VMs");

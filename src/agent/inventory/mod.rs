@@ -134,6 +134,8 @@ mod tests {
                 status: VmStatus::Running,
                 vcpus: self.1,
                 memory_mb: 1,
+                note: None,
+                reservation_id: None,
             };
             let vm = |id| FoundVm { report: report(id), kind: "fixed" };
             Ok(self.0.iter().map(vm).collect())

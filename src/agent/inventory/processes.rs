@@ -188,6 +188,8 @@ impl VmSource for HostProcesses {
                 status,
                 vcpus: figure(guest.vcpus.unwrap_or(0)),
                 memory_mb: figure(guest.memory_mib.unwrap_or(0)),
+                note: None,
+                reservation_id: None,
             };
             Some(FoundVm { report, kind: process.hypervisor.name() })
         };

@@ -345,6 +345,10 @@ pub struct VmReportInput {
     vcpus: Option<i32>,
     /// Memory, in MiB; 0 if left out.
     memory_mb: Option<i32>,
+    /// What the worker says of it, such as why it could not be moved, in up to 200 characters; nothing if left out.
+    note: Option<String>,
+    /// The reservation that it takes; none if left out.
+    reservation_id: Option<ID>,
 }
 
 /// What changed in the VMs of a worker.
@@ -435,6 +439,8 @@ fn reports(vms: Vec<VmReportInput>) -> Vec<VmInput> {
             status: vm.status.map(|status| cluster::VmStatus::from(status).as_str().to_owned()),
             vcpus: vm.vcpus.map(whole),
             memory_mb: vm.memory_mb.map(whole),
+            note: vm.note,
+            reservation_id: vm.reservation_id.map(|ID(id)| id),
         })
         .collect()
 }

@@ -82,6 +82,10 @@ pub struct VmReport {
     pub vcpus: u32,
     /// Memory in MiB.
     pub memory_mb: u32,
+    /// What the worker says of it.
+    pub note: Option<Arc<str>>,
+    /// The reservation that it takes.
+    pub reservation_id: Option<Arc<str>>,
 }
 
 /// A VM of a report that was not taken, because of its id.
@@ -289,10 +293,22 @@ fn apply_inventory(worker: &mut Worker, inventory: &Inventory, batch: &Batch<'_>
             status: report.status,
             vcpus: report.vcpus,
             memory_mb: report.memory_mb,
+            created_at: batch.at,
+            started_at: (report.status == VmStatus::Running).then_some(batch.at),
+            status_since: batch.at,
+            note: report.note.clone(),
+            reservation_id: report.reservation_id.clone(),
             revision: batch.revision,
         };
-        let unchanged = worker.vm(id.as_str()).filter(|before| before.equals_but_for_revision(&vm)).cloned();
-        vms.insert(id, unchanged.unwrap_or_else(|| Arc::new(vm)));
+        let vm = match worker.vm(id.as_str()) {
+            Some(before) if before.says_the_same(&vm) => before.clone(),
+            Some(before) => Arc::new(vm.after(before)),
+            None => Arc::new(match batch.report_of_another(&id, &worker.id) {
+                Some(elsewhere) => vm.after(elsewhere),
+                None => vm,
+            }),
+        };
+        vms.insert(id, vm);
     }
 
     let is_same = vms.len() == worker.usage.vms.len()

@@ -237,6 +237,8 @@ mod tests {
             status: VmStatus::Running,
             vcpus: 1,
             memory_mb: 1,
+            note: None,
+            reservation_id: None,
         };
         let report = HeartbeatReport {
             incarnation,

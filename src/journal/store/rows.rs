@@ -149,6 +149,11 @@ struct VmCells<'a>(
     i64,
     i64,
     i64,
+    Timestamp,
+    Option<Timestamp>,
+    Timestamp,
+    #[serde(borrow)] Option<Cow<'a, str>>,
+    #[serde(borrow)] Option<Cow<'a, str>>,
 );
 
 /// VMs by worker, each list in any order. They are streamed worker by worker, because all rows at once take several
@@ -351,7 +356,19 @@ fn earlier_host_boot_ids(boots: &Boots) -> Vec<(&str, &str)> {
 }
 
 fn read_vm(cells: VmCells<'_>, worker_id: WorkerId) -> Result<Vm, BadRow> {
-    let VmCells(id, name, status, vcpus, memory_mb, revision) = cells;
+    let VmCells(
+        id,
+        name,
+        status,
+        vcpus,
+        memory_mb,
+        revision,
+        created_at,
+        started_at,
+        status_since,
+        note,
+        reservation_id,
+    ) = cells;
     let is_named_by_id = name == id;
     let id = read_vm_id(&id)?;
     Ok(Vm {
@@ -362,6 +379,11 @@ fn read_vm(cells: VmCells<'_>, worker_id: WorkerId) -> Result<Vm, BadRow> {
         status: status.parse()?,
         vcpus: unsigned("vcpus", vcpus)?,
         memory_mb: unsigned("memory_mb", memory_mb)?,
+        created_at,
+        started_at,
+        status_since,
+        note: note.as_deref().map(Into::into),
+        reservation_id: reservation_id.as_deref().map(Into::into),
         revision: unsigned("revision", revision)?,
     })
 }
@@ -578,10 +600,16 @@ pub struct VmRow<'a> {
     vcpus: u32,
     memory_mb: u32,
     revision: u64,
+    created_at: String,
+    started_at: Option<String>,
+    status_since: String,
+    note: Option<&'a str>,
+    reservation_id: Option<&'a str>,
 }
 
 pub fn vm_row(vm: &Vm) -> VmRow<'_> {
-    let Vm { id, worker_id, name, status, vcpus, memory_mb, revision } = vm;
+    let Vm { id, worker_id, name, status, vcpus, memory_mb, revision, .. } = vm;
+    let Vm { created_at, started_at, status_since, note, reservation_id, .. } = vm;
     VmRow {
         worker_id: worker_id.as_str(),
         id: id.as_str(),
@@ -590,6 +618,11 @@ pub fn vm_row(vm: &Vm) -> VmRow<'_> {
         vcpus: *vcpus,
         memory_mb: *memory_mb,
         revision: *revision,
+        created_at: with_milliseconds(*created_at),
+        started_at: started_at.map(with_milliseconds),
+        status_since: with_milliseconds(*status_since),
+        note: note.as_deref(),
+        reservation_id: reservation_id.as_deref(),
     }
 }
 

@@ -15,7 +15,7 @@ use super::shapes::GO_DURATION;
 use crate::cluster::MAX_CHARS;
 use crate::resolvers::checks::{
     DEFAULT_MAX_VMS, LONGEST_DEADLINE, MAX_CPU_CORES, MAX_FIGURE, MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_LABELS,
-    MAX_LAST_INCARNATION, MAX_POLICY_ERROR, MAX_REASON, MAX_TEXT, MAX_VMS,
+    MAX_LAST_INCARNATION, MAX_NOTE, MAX_POLICY_ERROR, MAX_REASON, MAX_TEXT, MAX_VMS,
 };
 use crate::resolvers::join::JoinInput;
 use crate::resolvers::tokens::{MAX_USES, MAX_WORKERS};
@@ -91,6 +91,8 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
         status: optional named("VmStatus"), "What the VM is doing; `running` if left out.";
         vcpus: optional figure(), "Virtual CPUs; 0 if left out.";
         memory_mb: optional figure(), "Memory, in MiB; 0 if left out.";
+        note: optional text(0..=MAX_NOTE), "What the worker says of it, such as why it could not be moved; nothing if left out.";
+        reservation_id: optional text(0..=MAX_TEXT), "The reservation that it takes; none if left out.";
     });
     let (name, mut reason) = body!("Reason" = PolicyBody, "Why an operator wants it so; `null` is the same as no reason." {
         reason: optional text(0..=MAX_REASON), "Kept with the event.";

@@ -58,6 +58,11 @@ pub(super) fn vm() -> Value {
         "memory_mb": 2048,
         "duplicate": false,
         "revision": 813,
+        "created_at": "2025-11-02T10:05:00Z",
+        "started_at": "2025-11-02T10:05:12Z",
+        "status_since": "2025-11-02T10:05:12Z",
+        "note": "live migration refused: host CPU lacks avx512",
+        "reservation_id": "res-7f3a",
         "vcpu_count": 2,
     })
 }

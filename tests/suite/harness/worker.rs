@@ -121,7 +121,8 @@ impl TestVm {
         self.says("vcpus", vcpus).says("memory_mb", memory_mb)
     }
 
-    fn says(mut self, key: &str, value: impl Into<Value>) -> Self {
+    /// Sets a key of the report.
+    pub fn says(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.0[key] = value.into();
         self
     }

@@ -1,0 +1,95 @@
+//! What is free on a worker: what it has, less what its VMs use and less what is reserved on it.
+//!
+//! Which worker a VM is placed on is decided in [`placement`](super::placement); how reservations come and go, in
+//! [`reservation`](super::reservation).
+
+use super::vm::Vm;
+use super::worker::Worker;
+
+/// How large a VM is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VmSize {
+    /// Virtual CPUs; each takes a CPU core.
+    pub vcpus: u32,
+    /// Memory, in MiB.
+    pub memory_mb: u32,
+    /// Disk, in GB.
+    pub disk_gb: u32,
+}
+
+impl VmSize {
+    /// The size of a VM that is there. Its disk is not reported, and its CPUs and memory are 0 if its worker cannot know
+    /// them.
+    pub fn of(vm: &Vm) -> Self {
+        Self { vcpus: vm.vcpus, memory_mb: vm.memory_mb, disk_gb: 0 }
+    }
+}
+
+/// What is held on a worker for VMs that are not there yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Reserved {
+    /// CPU cores.
+    pub cpu_cores: u64,
+    /// Memory, in MiB.
+    pub memory_mb: u64,
+    /// Disk, in GB.
+    pub disk_gb: u64,
+    /// VM slots.
+    pub vm_slots: u64,
+}
+
+impl Reserved {
+    /// Adds one VM of this size.
+    pub fn add(&mut self, size: VmSize) {
+        self.cpu_cores += u64::from(size.vcpus);
+        self.memory_mb += u64::from(size.memory_mb);
+        self.disk_gb += u64::from(size.disk_gb);
+        self.vm_slots += 1;
+    }
+}
+
+/// What is free on a worker. Nothing is ever below 0: a worker that is overcommitted has nothing free.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct FreeCapacity {
+    /// CPU cores.
+    pub cpu_cores: u64,
+    /// Memory, in MiB.
+    pub memory_mb: u64,
+    /// Disk, in GB.
+    pub disk_gb: u64,
+    /// VM slots.
+    pub vm_slots: u64,
+}
+
+impl FreeCapacity {
+    /// What is free on a worker on which so much is reserved.
+    pub fn of(worker: &Worker, reserved: &Reserved) -> Self {
+        let (identity, usage) = (&worker.identity, &worker.usage);
+        let free =
+            |total: u32, used: u64, reserved: u64| u64::from(total).saturating_sub(used.saturating_add(reserved));
+        Self {
+            cpu_cores: free(identity.cpu_cores, usage.used_cpu_cores.into(), reserved.cpu_cores),
+            memory_mb: free(identity.memory_mb, usage.used_memory_mb.into(), reserved.memory_mb),
+            disk_gb: free(identity.disk_gb, usage.used_disk_gb.into(), reserved.disk_gb),
+            vm_slots: free(identity.max_vms, usage.vms.count_slot_holders() as u64, reserved.vm_slots),
+        }
+    }
+
+    /// How many VMs of this size it holds.
+    pub fn count(&self, size: VmSize) -> u64 {
+        // Of what a VM does not need, there is enough for any number.
+        let of = |free: u64, needed: u32| free.checked_div(needed.into()).unwrap_or(u64::MAX);
+        let cpu_cores = of(self.cpu_cores, size.vcpus);
+        let memory = of(self.memory_mb, size.memory_mb);
+        let disk = of(self.disk_gb, size.disk_gb);
+        self.vm_slots.min(cpu_cores).min(memory).min(disk)
+    }
+
+    /// Takes the room of one VM.
+    pub(super) fn take(&mut self, size: VmSize) {
+        self.cpu_cores = self.cpu_cores.saturating_sub(size.vcpus.into());
+        self.memory_mb = self.memory_mb.saturating_sub(size.memory_mb.into());
+        self.disk_gb = self.disk_gb.saturating_sub(size.disk_gb.into());
+        self.vm_slots = self.vm_slots.saturating_sub(1);
+    }
+}
