@@ -18,6 +18,7 @@
 //! | [`liveness_sweeper`] | announces workers that fell silent |
 //! | [`server`] | puts it all together, and takes it apart in order |
 //! | [`agent`], [`simulate`] | the other side of the API: a worker's agent, and synthetic fleets; they know [`client`] and nothing of the server |
+//! | [`operator`] | what operators do from a terminal, over [`client`]; of the server it knows the names of fields |
 //! | [`discovery`] | servers and workers in Consul; agents find servers there; nothing else reads or waits for it |
 //! | [`clock`], [`timing`], [`error`], [`config`] | the one source of time; the intervals and time-outs that depend on each other; what can go wrong; how settings are written |
 //! | [`tls`] | certificates and their fingerprints, for the listener and for clients |
@@ -51,6 +52,7 @@ pub mod http;
 pub mod journal;
 pub mod json;
 pub mod liveness_sweeper;
+pub mod operator;
 pub mod pages;
 pub mod render;
 pub mod resolvers;

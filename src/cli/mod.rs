@@ -4,9 +4,11 @@
 //! tested; here are only its options, and what is written to the terminal.
 
 mod admin_token_file;
+mod completion;
 mod dev;
 mod graphql;
 mod listen_address;
+mod manual;
 mod migrate;
 mod output;
 mod serve;
@@ -15,16 +17,22 @@ mod tls;
 mod token;
 
 use std::env;
+use std::ffi::OsString;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use aetherium::agent::{self, AgentOptions};
+use aetherium::operator::{Failure, Format, Notes, OperatorCommand};
 use aetherium::rest;
 use aetherium::simulate::{self, Progress, SimulateOptions};
 use clap::builder::Resettable;
+use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
+use self::completion::CompletionOptions;
 use self::dev::DevOptions;
+use self::manual::ManualOptions;
 use self::migrate::MigrateOptions;
 use self::output::print;
 use self::serve::ServeOptions;
@@ -53,19 +61,34 @@ enum Command {
     Simulate(SimulateOptions),
     /// Look after the tables of a database by hand.
     Migrate(MigrateOptions),
-    /// Create, list and revoke tokens, straight on the database.
+    #[command(flatten)]
+    Operator(OperatorCommand),
+    /// Create, list and revoke tokens: straight on the database, or over the API of a server.
     Token(TokenCommand),
     /// Print the GraphQL schema.
     Schema,
     /// Print the OpenAPI document of the REST API.
     Openapi,
+    /// Print what makes a shell complete the commands and options of this program.
+    Completion(CompletionOptions),
+    /// Write the manual pages of this program.
+    Man(ManualOptions),
 }
 
 impl Cli {
     /// The arguments of this process. Does not return if they cannot be parsed, or ask for help.
     pub fn of_this_process() -> Self {
-        let matches = ignore_empty_variables(Self::command()).get_matches();
-        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+        let matches = ignore_empty_variables(Self::command()).try_get_matches();
+        let cli = matches.and_then(|matches| Self::from_arg_matches(&matches));
+        cli.unwrap_or_else(|error| {
+            let is_refusal = !matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            if is_refusal && let Some(format) = wanted_json(env::args_os()) {
+                let failure = Failure::usage(one_line(&error));
+                Notes::new(format).fail(&failure);
+                std::process::exit(i32::from(failure.exit_code()));
+            }
+            error.exit()
+        })
     }
 
     /// Whether the command has something to finish when it is told to stop. The others may be ended by a signal at
@@ -73,7 +96,14 @@ impl Cli {
     pub fn ends_in_order(&self) -> bool {
         match self.command {
             Command::Serve(_) | Command::Dev(_) | Command::Agent(_) | Command::Simulate(_) => true,
-            Command::Migrate(_) | Command::Token(_) | Command::Schema | Command::Openapi => false,
+            // These listen for signals themselves.
+            Command::Operator(_) => false,
+            Command::Migrate(_)
+            | Command::Token(_)
+            | Command::Schema
+            | Command::Openapi
+            | Command::Completion(_)
+            | Command::Man(_) => false,
         }
     }
 
@@ -95,12 +125,41 @@ impl Cli {
                 }
             }
             Command::Migrate(options) => migrate::run(options).await?,
-            Command::Token(command) => token::run(command).await?,
+            Command::Operator(command) => return Ok(ExitCode::from(command.run().await)),
+            Command::Token(command) => return token::run(command).await,
             Command::Schema => print(aetherium::graphql::sdl().trim_end())?,
             Command::Openapi => print(rest::openapi().trim_end())?,
+            Command::Completion(options) => io::stdout().write_all(&options.script(Self::command())).or_else(closed)?,
+            Command::Man(options) => options.write(Self::command())?,
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Whoever reads standard output may have enough of it.
+fn closed(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) }
+}
+
+/// The format of JSON that arguments ask for which could not be parsed: `-o json` in any spelling.
+fn wanted_json(arguments: impl Iterator<Item = OsString>) -> Option<Format> {
+    let words: Vec<_> = arguments.map(|word| word.to_string_lossy().into_owned()).collect();
+    let named = |value: &str| match value {
+        "json" => Some(Format::Json),
+        "jsonl" => Some(Format::Jsonl),
+        _ => None,
+    };
+    let spelled = words.windows(2).filter(|pair| matches!(&*pair[0], "-o" | "--output")).map(|pair| &*pair[1]);
+    let joined = words.iter().filter_map(|word| word.strip_prefix("--output=").or_else(|| word.strip_prefix("-o")));
+    spelled.chain(joined).find_map(|value| named(value.trim_start_matches('=')))
+}
+
+/// What the parser says, without its hints on further lines.
+fn one_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let first = text.split("\n\n").next().unwrap_or_default();
+    let words = first.trim_start_matches("error:").split_whitespace();
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// Makes a variable of the environment that is set to the empty text count as not set: service files and containers
@@ -119,6 +178,28 @@ mod tests {
 
     fn parse(command: &str) -> Command {
         Cli::try_parse_from(["aetherium", command]).unwrap().command
+    }
+
+    #[test]
+    fn a_refusal_is_json_if_json_was_asked_for() {
+        for (line, expected) in [
+            ("workers -o json --nonsense", Some(Format::Json)),
+            ("workers --nonsense -ojson", Some(Format::Json)),
+            ("workers -o=jsonl --nonsense", Some(Format::Jsonl)),
+            ("workers --output json", Some(Format::Json)),
+            ("workers --output=json", Some(Format::Json)),
+            ("workers -o table json", None),
+            ("workers --offline", None),
+        ] {
+            assert_eq!(wanted_json(line.split(' ').map(OsString::from)), expected, "{line}");
+        }
+        let error = Cli::try_parse_from(["aetherium", "workers", "--nonsense"]).unwrap_err();
+        assert_eq!(one_line(&error), "unexpected argument '--nonsense' found");
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
     }
 
     #[test]

@@ -1,22 +1,27 @@
-//! `aetherium token`: creates, lists and revokes tokens, and makes sign-in links, straight on the database.
+//! `aetherium token`: creates, lists and revokes tokens, and makes sign-in links.
 //!
-//! Whoever has the database has the cluster, so nobody is asked for a token here: this is how the first one is made, and
-//! the way back in. A server that runs on the same database follows within a second.
+//! Straight on the database, whoever has which has the cluster, so nobody is asked for a token here: this is how the first
+//! one is made, and the way back in. A server that runs on the same database follows within a second. With
+//! a token to send, or after `aetherium login`, and without `--database-url`, a server is asked instead (ADR 0069); what
+//! that takes is in `operator::tokens`.
 //!
 //! A join token is printed as the command that is to be pasted on the worker's host. The secret is in no argument of a
 //! process there: `printf` is part of the shell, and the agent reads standard input.
 
+use std::process::ExitCode;
 use std::time::Duration;
 
 use aetherium::auth::{Caller, Joins};
 use aetherium::clock::{Clock, Rfc3339};
 use aetherium::config::positive_duration;
 use aetherium::journal::OpenError;
+use aetherium::operator::{self, Connection, ConnectionOptions, Failure, Format, OutputOptions};
 use aetherium::resolvers::tokens::{TokenInput, TokenView};
 use aetherium::server::{Server, ServerOptions, StartError};
 use aetherium::tls::Fingerprint;
 use anyhow::{Context, ensure};
 use clap::{Args, Subcommand};
+use serde_json::{Map, Value, json};
 use tracing::{info, warn};
 
 use super::output::{print, quoted};
@@ -40,7 +45,7 @@ enum TokenAction {
     /// Make a link that signs a browser in, once and within ten minutes, and print it.
     SignIn(SignInOptions),
     /// List the tokens, without their secrets: those that ended, too.
-    List(DatabaseOptions),
+    List(ListOptions),
     /// Revoke a token: it is not accepted any more, and what was begun with it ends.
     Revoke(RevokeOptions),
 }
@@ -79,17 +84,31 @@ struct CreateOptions {
     #[arg(long, visible_alias = "max-uses", value_name = "N")]
     uses: Option<i64>,
 
-    /// Base URL at which the worker reaches a server; for the command of --join.
-    #[arg(long, env = "AETHERIUM_SERVER", value_name = "URL")]
-    server: Option<String>,
+    #[command(flatten)]
+    place: Place,
+}
 
-    /// Fingerprint of the certificate of that server, for the command of --join: sha256: and 64 digits. By default that of
-    /// the certificate that `--tls self` has made beside the database, if the server's URL is none of http://.
-    #[arg(long, value_name = "FINGERPRINT")]
-    server_fingerprint: Option<Fingerprint>,
+/// Where the tokens are: in a database, or behind a server.
+#[derive(Args, Clone, Debug)]
+struct Place {
+    /// The database: sqlite://FILE, or postgres://USER:PASSWORD@HOST/DATABASE. Without it a server is asked if a token is
+    /// there to ask it with (--token-file, AETHERIUM_TOKEN, `aetherium login`), and else it is sqlite://aetherium.db.
+    #[arg(long, env = "AETHERIUM_DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    database_url: Option<String>,
+
+    /// The server: the one that is asked, and of --join the one that the worker reaches. Of --join on a database, the
+    /// fingerprint is by default that of the certificate that `--tls self` has made beside it.
+    #[command(flatten)]
+    connection: ConnectionOptions,
 
     #[command(flatten)]
-    database: DatabaseOptions,
+    output: OutputOptions,
+}
+
+#[derive(Args, Clone, Debug)]
+struct ListOptions {
+    #[command(flatten)]
+    place: Place,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -117,15 +136,30 @@ struct RevokeOptions {
     id: String,
 
     #[command(flatten)]
-    database: DatabaseOptions,
+    place: Place,
 }
 
-pub async fn run(TokenCommand { action }: TokenCommand) -> anyhow::Result<()> {
-    let (TokenAction::Create(CreateOptions { database, .. })
-    | TokenAction::SignIn(SignInOptions { database, .. })
-    | TokenAction::List(database)
-    | TokenAction::Revoke(RevokeOptions { database, .. })) = &action;
-    let options = ServerOptions { migrate: false, is_beside: true, ..ServerOptions::new(&database.database_url) };
+/// The database that is meant if none is named.
+const DEFAULT_DATABASE: &str = "sqlite://aetherium.db";
+
+pub async fn run(TokenCommand { action }: TokenCommand) -> anyhow::Result<ExitCode> {
+    let database_url = match &action {
+        TokenAction::SignIn(SignInOptions { database, .. }) => database.database_url.clone(),
+        TokenAction::Create(CreateOptions { place, .. })
+        | TokenAction::List(ListOptions { place })
+        | TokenAction::Revoke(RevokeOptions { place, .. }) => {
+            let notes = operator::Notes::new(place.output.format);
+            match place.is_server() {
+                Ok(true) => return Ok(ExitCode::from(operator::conclude(&notes, ask_server(&action, place)).await)),
+                Ok(false) => place.database_url.clone().unwrap_or_else(|| DEFAULT_DATABASE.to_owned()),
+                Err(failure) => {
+                    notes.fail(&failure);
+                    return Ok(ExitCode::from(failure.exit_code()));
+                }
+            }
+        }
+    };
+    let options = ServerOptions { migrate: false, is_beside: true, ..ServerOptions::new(&database_url) };
     let server = match Server::start(options.clone(), Clock::system()).await {
         // The first token may be made before the first start of a server.
         Err(StartError::Database(OpenError::Missing { .. } | OpenError::NotMigrated { is_empty: true, .. }))
@@ -138,17 +172,56 @@ pub async fn run(TokenCommand { action }: TokenCommand) -> anyhow::Result<()> {
     };
     let outcome = carry_out(&server, action).await;
     server.stop().await;
-    outcome
+    outcome.map(|()| ExitCode::SUCCESS)
+}
+
+/// The same over the API of a server.
+async fn ask_server(action: &TokenAction, place: &Place) -> Result<(), Failure> {
+    let connection = place.connection.connect()?;
+    match action {
+        TokenAction::Create(options) => {
+            options.check(Some(&connection)).map_err(|error| Failure::usage(error.to_string()))?;
+            let shown = |text: &str| match options.join {
+                true => options.command(text, Some(&connection)),
+                false => text.to_owned(),
+            };
+            operator::tokens::create(&connection, &place.output, &options.body(), shown).await
+        }
+        TokenAction::List(_) => operator::tokens::list(&connection, &place.output).await,
+        TokenAction::Revoke(RevokeOptions { id, .. }) => operator::tokens::revoke(&connection, &place.output, id).await,
+        // A code opens a session without a token, so that it takes the database to make one.
+        TokenAction::SignIn(_) => Err(Failure::usage("A sign-in link is made on the database")),
+    }
+}
+
+impl Place {
+    /// Whether a server is asked.
+    fn is_server(&self) -> Result<bool, Failure> {
+        let is_server = self.database_url.is_none() && self.connection.has_credentials()?;
+        let has_format = self.output.format != Format::Table || !self.output.columns.is_empty();
+        if !is_server && has_format {
+            return Err(Failure::usage(
+                "-o and -c: on a database, tokens are written as text only; with a token to send (--token-file, \
+                 AETHERIUM_TOKEN, `aetherium login`) and without --database-url, a server is asked",
+            ));
+        }
+        Ok(is_server)
+    }
+
+    /// The fingerprint of the certificate that was made beside the database, if it is one that is meant.
+    fn made_fingerprint(&self) -> Option<Fingerprint> {
+        fingerprint_beside(self.database_url.as_deref().unwrap_or(DEFAULT_DATABASE))
+    }
 }
 
 async fn carry_out(server: &Server, action: TokenAction) -> anyhow::Result<()> {
     let (resolvers, caller) = (server.resolvers(), Caller::server());
     match action {
         TokenAction::Create(options) => {
-            options.check()?;
+            options.check(None)?;
             let created = resolvers.create_token(&caller, options.input()).await?;
             let text = created.text.expose();
-            let printed = if options.join { print(options.command(text)) } else { print(text) };
+            let printed = if options.join { print(options.command(text, None)) } else { print(text) };
             printed.context("The token was created and cannot be shown: revoke it")?;
         }
         TokenAction::SignIn(SignInOptions { role, name, server, database }) => {
@@ -173,7 +246,7 @@ async fn carry_out(server: &Server, action: TokenAction) -> anyhow::Result<()> {
                 print(format_args!("{id}  {kind:<12}  {role:<8}  {state:<7}  expires {until:<24}  {name}{of}{uses}"))?;
             }
         }
-        TokenAction::Revoke(RevokeOptions { id, database: _ }) => {
+        TokenAction::Revoke(RevokeOptions { id, place: _ }) => {
             let TokenView { token, .. } = resolvers.revoke_token(&caller, &id).await?;
             print(format_args!("revoked {} ({})", token.id, token.name))?;
         }
@@ -198,9 +271,23 @@ impl CreateOptions {
         }
     }
 
+    /// The same as the body of a request.
+    fn body(&self) -> Value {
+        let TokenInput { name, role, expires_in, worker_id, max_workers, max_uses } = self.input();
+        let optional = [
+            ("expires_in", expires_in.map(Value::from)),
+            ("worker_id", worker_id.map(Value::from)),
+            ("max_workers", max_workers.map(Value::from)),
+            ("max_uses", max_uses.map(Value::from)),
+        ];
+        let mut body = Map::from_iter([("name".to_owned(), json!(name)), ("role".to_owned(), json!(role))]);
+        body.extend(optional.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
+        Value::Object(body)
+    }
+
     /// Refuses what no worker could join by, before there is a token that nobody uses.
-    fn check(&self) -> anyhow::Result<()> {
-        let Some(server) = self.server.as_deref().filter(|_| self.join) else { return Ok(()) };
+    fn check(&self, asked: Option<&Connection>) -> anyhow::Result<()> {
+        let Some(server) = self.server(asked).filter(|_| self.join) else { return Ok(()) };
         ensure!(
             server.starts_with("https://") || server.starts_with("http://"),
             "--server {server:?} is not the URL of a server: write scheme and host, as in https://cluster.example:8080"
@@ -212,8 +299,7 @@ impl CreateOptions {
                 "Over http:// the join token and the worker's own go over the network in clear: write https:// if the server has TLS"
             );
         }
-        let is_pinned = self.server_fingerprint.is_some() || fingerprint_beside(&self.database.database_url).is_some();
-        if server.starts_with("https://") && !is_pinned {
+        if server.starts_with("https://") && self.fingerprints(asked).is_empty() {
             info!(
                 "There is no fingerprint in the command: the host has to trust the authority of the server's certificate"
             );
@@ -221,13 +307,30 @@ impl CreateOptions {
         Ok(())
     }
 
+    /// Where the worker reaches the server: where it is asked itself, unless this is on a database.
+    fn server<'a>(&'a self, asked: Option<&'a Connection>) -> Option<&'a str> {
+        self.place.connection.server.as_deref().or_else(|| asked.map(|asked| asked.server.as_str()))
+    }
+
+    /// The certificates that the worker accepts.
+    fn fingerprints(&self, asked: Option<&Connection>) -> Vec<Fingerprint> {
+        let told = &self.place.connection.trust.server_fingerprints;
+        match asked {
+            _ if !told.is_empty() => told.clone(),
+            Some(asked) => asked.server_fingerprints.clone(),
+            None => self.place.made_fingerprint().into_iter().collect(),
+        }
+    }
+
     /// The command by which a worker joins with this token.
-    fn command(&self, token: &str) -> String {
-        let server = self.server.as_deref().unwrap_or(PLACEHOLDER);
+    fn command(&self, token: &str, asked: Option<&Connection>) -> String {
+        let server = self.server(asked).unwrap_or(PLACEHOLDER);
         let mut command = format!("printf '%s\\n' {token} | aetherium agent join --server {}", quoted(server));
-        let made = || fingerprint_beside(&self.database.database_url).filter(|_| !server.starts_with("http://"));
-        if let Some(fingerprint) = self.server_fingerprint.or_else(made) {
-            command += &format!(" --server-fingerprint {fingerprint}");
+        let is_told = !self.place.connection.trust.server_fingerprints.is_empty();
+        if is_told || !server.starts_with("http://") {
+            for fingerprint in self.fingerprints(asked) {
+                command += &format!(" --server-fingerprint {fingerprint}");
+            }
         }
         if let Some(id) = &self.worker {
             // In one argument, since an id may begin like a flag.

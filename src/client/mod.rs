@@ -1,7 +1,7 @@
 //! The HTTP client of the REST API, as a worker or a gateway in front of workers uses it.
 //!
-//! Everything that talks to a server from outside goes through here: the agent on a real host and the synthetic fleets
-//! of `simulate`. The wire types are therefore declared a second time and nothing of the server is imported: a client
+//! Everything that talks to a server from outside goes through here: the agent on a real host, the synthetic fleets of
+//! `simulate`, and the commands of operators, which ask by [`ApiClient`] for answers as they are. The wire types are therefore declared a second time and nothing of the server is imported: a client
 //! built against this file keeps telling us whether the server still speaks the documented contract.
 //!
 //! A failed call says in its [`ClientError`] what the caller can do about it; the caller decides whether to register
@@ -12,6 +12,7 @@
 //! like; what they say is no answer ([`ClientError::Unavailable`]), or a proxy that is being configured could end a
 //! worker's report for good.
 
+mod api;
 mod retry_limits;
 mod tls_problem;
 mod token;
@@ -26,6 +27,7 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, redirect};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub use self::api::{ApiAnswer, ApiClient, ApiError, Lines, Question, is_clear_text};
 use self::retry_limits::REQUEST_TIMEOUT;
 pub use self::retry_limits::RetryLimits;
 use self::tls_problem::tls_problem;
@@ -66,39 +68,7 @@ impl Client {
     /// The same, for a server that is trusted only like this.
     pub fn trusting(server: &str, trust: &Trust) -> Result<Self, ClientError> {
         let workers = workers_url(server)?;
-        let unusable = |reason: String| ClientError::Url { url: server.to_owned(), reason };
-
-        // reqwest comes without a cryptography provider, so that the whole process uses one. The binary installs it;
-        // tests and other users of the library may not have, and a provider that is there already is the right one.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-
-        let mut http = reqwest::Client::builder()
-            .user_agent(concat!("aetherium/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT_TIMEOUT)
-            .pool_max_idle_per_host(IDLE_CONNECTIONS)
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            // Following a redirect can turn a PUT into a GET; the operator should name the real address instead.
-            .redirect(redirect::Policy::none());
-        if workers.scheme() == "https" {
-            http = trust.apply(http).map_err(|error| unusable(error.to_string()))?;
-        } else if trust.is_told() {
-            return Err(unusable(
-                "there is no certificate to check without TLS; write https://, or leave out --ca-file and --server-fingerprint"
-                    .to_owned(),
-            ));
-        } else {
-            // Without this a host that has no CA certificates could not even speak plain HTTP.
-            http = http.tls_certs_only([]);
-        }
-        if is_loopback(&workers) {
-            http = http.no_proxy();
-        }
-        let http = http.build().map_err(|error| {
-            let reason = root_cause(&error);
-            // The authorities of the system are read here, and a small image has none.
-            let hint = "name the server's authority with --ca-file, or pin its certificate with --server-fingerprint";
-            unusable(if workers.scheme() == "https" { format!("{reason}; {hint}") } else { reason })
-        })?;
+        let http = http_client(server, &workers, trust)?;
         Ok(Self { http, workers, timeout: REQUEST_TIMEOUT, token: None })
     }
 
@@ -619,8 +589,50 @@ fn header(response: &Response, name: &str) -> Option<String> {
     Some(response.headers().get(name)?.to_str().ok()?.to_owned())
 }
 
+/// The HTTP client for the server at a base URL, of which `url` is an address.
+fn http_client(server: &str, url: &Url, trust: &Trust) -> Result<reqwest::Client, ClientError> {
+    let unusable = |reason: String| ClientError::Url { url: server.to_owned(), reason };
+
+    // reqwest comes without a cryptography provider, so that the whole process uses one. The binary installs it;
+    // tests and other users of the library may not have, and a provider that is there already is the right one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+
+    let mut http = reqwest::Client::builder()
+        .user_agent(concat!("aetherium/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_max_idle_per_host(IDLE_CONNECTIONS)
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        // Following a redirect can turn a PUT into a GET; the operator should name the real address instead.
+        .redirect(redirect::Policy::none());
+    if url.scheme() == "https" {
+        http = trust.apply(http).map_err(|error| unusable(error.to_string()))?;
+    } else if trust.is_told() {
+        return Err(unusable(
+            "there is no certificate to check without TLS; write https://, or leave out --ca-file and --server-fingerprint"
+                .to_owned(),
+        ));
+    } else {
+        // Without this a host that has no CA certificates could not even speak plain HTTP.
+        http = http.tls_certs_only([]);
+    }
+    if is_loopback(url) {
+        http = http.no_proxy();
+    }
+    http.build().map_err(|error| {
+        let reason = root_cause(&error);
+        // The authorities of the system are read here, and a small image has none.
+        let hint = "name the server's authority with --ca-file, or pin its certificate with --server-fingerprint";
+        unusable(if url.scheme() == "https" { format!("{reason}; {hint}") } else { reason })
+    })
+}
+
 /// Finds where a server keeps its workers.
 fn workers_url(server: &str) -> Result<Url, ClientError> {
+    api_url(server, &["workers"])
+}
+
+/// Finds what a server has under a path of its API.
+fn api_url(server: &str, path: &[&str]) -> Result<Url, ClientError> {
     let unusable = |reason: String| ClientError::Url { url: server.to_owned(), reason };
     let example = "it has to look like http://127.0.0.1:8080";
     let mut url = Url::parse(server).map_err(|error| unusable(format!("{error}; {example}")))?;
@@ -630,7 +642,11 @@ fn workers_url(server: &str) -> Result<Url, ClientError> {
     if url.query().is_some() || url.fragment().is_some() {
         return Err(unusable("it cannot have a ? or a #".to_owned()));
     }
-    url.path_segments_mut().map_err(|()| unusable(example.to_owned()))?.pop_if_empty().extend(["api", "v1", "workers"]);
+    url.path_segments_mut()
+        .map_err(|()| unusable(example.to_owned()))?
+        .pop_if_empty()
+        .extend(["api", "v1"])
+        .extend(path);
     Ok(url)
 }
 

@@ -1,5 +1,6 @@
-//! The token that a client sends, and the file that it is read from, or standard input. It is never an argument or a
-//! variable of the environment itself: other users of a machine may read those.
+//! The token that a client sends, and the file that it is read from, or standard input. It is never an argument: other
+//! users of a machine may read those. Commands of operators take it from a variable of the environment, too, which only
+//! its user may read (`operator::connection`).
 
 use std::fs::File;
 use std::io::{self, Read as _};

@@ -24,6 +24,7 @@ mod harness;
 mod agent;
 mod agent_restarts;
 mod captive_portal;
+mod command_line;
 mod concurrent_migrations;
 mod consul_outages;
 mod crash;

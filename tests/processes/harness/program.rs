@@ -102,6 +102,11 @@ impl Program {
         self.out.text.borrow().clone()
     }
 
+    /// What it has written to standard output so far.
+    pub fn heard(&self) -> String {
+        self.out.text.borrow().clone()
+    }
+
     /// What it has written to standard error so far.
     pub fn said(&self) -> String {
         self.err.text.borrow().clone()
@@ -146,11 +151,12 @@ pub(super) fn send(name: &str, pid: u32) {
     assert!(sent.success(), "cannot send SIG{name} to {pid}");
 }
 
-/// What was logged. A sentence for whoever started the program, about a flag perhaps, is not of these.
+/// What was logged. What is said to whoever started the program is not of these: a sentence, or an object of another form
+/// with `-o json`.
 fn lines(text: &str) -> impl Iterator<Item = Value> {
     // The last one may still be on its way.
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-    let logged = whole.lines().filter(|line| line.starts_with('{'));
+    let logged = whole.lines().filter(|line| line.starts_with("{\"timestamp\""));
     logged.map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("not JSON ({error}): {line}")))
 }
 

@@ -1,0 +1,240 @@
+//! `aetherium drain` and `aetherium activate`: takes workers out of service and brings them back.
+//!
+//! A drain is an intention that the server keeps: this program only waits for its end, and says so when it is
+//! interrupted.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::{Map, Value, json};
+
+use super::columns::{DRAINS, WORKERS};
+use super::connection::ConnectionOptions;
+use super::event_feed::EventFeed;
+use super::failure::{ExitStatus, Failure};
+use super::filters::repeated;
+use super::lists::List;
+use super::output::{Notes, Output, OutputOptions, Row};
+use super::printable::printable;
+use super::selection::{Selection, ids_of, some_of};
+use super::wait::{Goal, Wait, filter_of};
+use crate::client::{ApiClient, Question};
+use crate::config::positive_duration;
+
+/// `aetherium drain`.
+#[derive(Args, Clone, Debug)]
+pub struct DrainOptions {
+    #[command(flatten)]
+    selection: Selection,
+
+    /// Why, for those who read it later.
+    #[arg(short = 'm', long, value_name = "TEXT")]
+    reason: Option<String>,
+
+    /// After which time it is overdue, such as 2h. Nothing is stopped then: it is an alarm.
+    #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
+    deadline: Option<Duration>,
+
+    /// Do not wait until it is complete.
+    #[arg(long, conflicts_with = "dry_run")]
+    detach: bool,
+
+    /// Tell what would be drained, and where its VMs would fit, and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Drain several workers even if the rest of the cluster has no room for their VMs.
+    #[arg(long)]
+    allow_shortfall: bool,
+
+    #[command(flatten)]
+    output: OutputOptions,
+
+    #[command(flatten)]
+    connection: ConnectionOptions,
+}
+
+/// `aetherium activate`.
+#[derive(Args, Clone, Debug)]
+pub struct ActivateOptions {
+    #[command(flatten)]
+    selection: Selection,
+
+    /// Why, for those who read it later.
+    #[arg(short = 'm', long, value_name = "TEXT")]
+    reason: Option<String>,
+
+    #[command(flatten)]
+    output: OutputOptions,
+
+    #[command(flatten)]
+    connection: ConnectionOptions,
+}
+
+/// `aetherium drains`.
+#[derive(Args, Clone, Debug)]
+pub struct DrainsOptions {
+    /// Only drains in this state: draining, complete, overdue, canceled, ended; repeat it for several.
+    #[arg(long = "state", value_name = "STATE", help_heading = "Filter")]
+    states: Vec<String>,
+
+    /// Only drains of this worker; repeat it for several.
+    #[arg(long = "worker", value_name = "ID", help_heading = "Filter")]
+    workers: Vec<String>,
+
+    /// How many at most.
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+
+    #[command(flatten)]
+    output: OutputOptions,
+
+    #[command(flatten)]
+    connection: ConnectionOptions,
+}
+
+impl DrainOptions {
+    /// How it is written.
+    pub fn output(&self) -> &OutputOptions {
+        &self.output
+    }
+
+    /// Carries it out.
+    pub async fn run(&self, notes: &Notes) -> Result<(), Failure> {
+        let mut output = Output::new(&self.output, Some(&DRAINS))?;
+        let connection = self.connection.connect()?;
+        let api = &connection.api;
+        let workers = self.selection.find(api).await?;
+        let ids = ids_of(&workers);
+        if self.dry_run {
+            let plan = api.ask(Question::post(["drains"], &self.body_for(&ids, true))).await?;
+            return show_plan(&mut output, &plan.body, &plan.value()?);
+        }
+        self.selection.confirm(api, "drain", &workers).await?;
+        // Before it begins, so that none of its events is missed.
+        let mut feed = EventFeed::open(api, notes, filter_of(&ids), None).await?;
+        match &*ids {
+            // The documented call, which is never refused for want of room elsewhere.
+            [id] => api.ask(Question::post(["workers", id, "drain"], &self.body())).await?,
+            ids => api.ask(Question::post(["drains"], &self.body_for(ids, false))).await?,
+        };
+        if self.detach {
+            let rows = standing(api, &ids).await?;
+            output.list(&DRAINS, &rows)?;
+            return output.flush();
+        }
+        let named = some_of(&ids);
+        notes.when_interrupted(format!(
+            "The drain of {named} goes on without this command. `aetherium wait … --for complete` waits for it, \
+             `aetherium activate …` ends it"
+        ));
+        let wait = Wait { api, notes, goal: Goal::Complete, timeout: None };
+        let outcome = wait.until_reached(&ids, &mut feed).await?;
+        output.list(&DRAINS, &outcome.rows)?;
+        output.flush()?;
+        outcome.failure.map_or(Ok(()), Err)
+    }
+
+    /// The body for one worker.
+    fn body(&self) -> Value {
+        let mut body = Map::new();
+        body.extend(self.reason.iter().map(|reason| ("reason".to_owned(), json!(reason))));
+        // A part of a second is a second: a deadline of nothing would be overdue at once.
+        let seconds = self.deadline.map(|deadline| deadline.as_millis().div_ceil(1_000));
+        body.extend(
+            seconds.map(|seconds| ("deadline_seconds".to_owned(), json!(u64::try_from(seconds).unwrap_or(u64::MAX)))),
+        );
+        Value::Object(body)
+    }
+
+    /// The body for several.
+    fn body_for(&self, ids: &[String], dry_run: bool) -> Value {
+        let mut body = self.body();
+        body["filter"] = json!({"ids": ids});
+        if dry_run {
+            body["dry_run"] = true.into();
+        }
+        if self.allow_shortfall {
+            body["allow_shortfall"] = true.into();
+        }
+        body
+    }
+}
+
+impl ActivateOptions {
+    /// How it is written.
+    pub fn output(&self) -> &OutputOptions {
+        &self.output
+    }
+
+    /// Carries it out.
+    pub async fn run(&self, _notes: &Notes) -> Result<(), Failure> {
+        let mut output = Output::new(&self.output, Some(&WORKERS))?;
+        let connection = self.connection.connect()?;
+        let api = &connection.api;
+        let workers = self.selection.find(api).await?;
+        let ids = ids_of(&workers);
+        self.selection.confirm(api, "activate", &workers).await?;
+        let mut body = Map::new();
+        body.extend(self.reason.iter().map(|reason| ("reason".to_owned(), json!(reason))));
+        match &*ids {
+            [id] => api.ask(Question::post(["workers", id, "activate"], &Value::Object(body))).await?,
+            ids => {
+                body.insert("filter".to_owned(), json!({"ids": ids}));
+                api.ask(Question::post(["activations"], &Value::Object(body))).await?
+            }
+        };
+        let (rows, _) = super::lists::named(api, &all_workers(), &ids).await?;
+        output.list(&WORKERS, &rows)?;
+        output.flush()
+    }
+}
+
+impl DrainsOptions {
+    /// How it is written.
+    pub fn output(&self) -> &OutputOptions {
+        &self.output
+    }
+
+    /// Carries it out.
+    pub async fn run(&self, _notes: &Notes) -> Result<(), Failure> {
+        let mut output = Output::new(&self.output, Some(&DRAINS))?;
+        let connection = self.connection.connect()?;
+        let mut parameters = repeated("state", &self.states);
+        parameters.extend(repeated("worker_id", &self.workers));
+        let list = List { objects: &DRAINS, path: &["drains"], parameters };
+        list.write(&connection.api, self.limit, &mut output).await
+    }
+}
+
+fn all_workers() -> List<'static> {
+    List { objects: &WORKERS, path: &["workers"], parameters: Vec::new() }
+}
+
+/// The drains of these workers, as they are now.
+async fn standing(api: &ApiClient, ids: &[String]) -> Result<Vec<Row>, Failure> {
+    let mut rows = Vec::new();
+    for id in ids {
+        match api.ask(Question::get(["workers", id, "drain"])).await {
+            Ok(answer) => rows.push(Row::new(answer.read()?)),
+            Err(error) => {
+                let failure = Failure::from(error);
+                // Somebody else has removed the worker since.
+                if !failure.is(ExitStatus::NotFound) {
+                    return Err(failure);
+                }
+            }
+        }
+    }
+    Ok(rows)
+}
+
+/// Writes what a drain would come to.
+fn show_plan(output: &mut Output, body: &[u8], plan: &Value) -> Result<(), Failure> {
+    if output.is_json() {
+        output.json_line(&String::from_utf8_lossy(body))?;
+        return output.flush();
+    }
+    output.line(&printable(&plan.to_string()))?;
+    output.flush()
+}

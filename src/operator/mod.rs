@@ -1,0 +1,137 @@
+//! What operators do from a terminal: the commands that ask a server over its public API, and what they write.
+//!
+//! They know nothing of the server but the names of fields ([`columns`]): whatever they need and cannot ask for is missing
+//! from the API. Which commands there are is in [`OperatorCommand`]; each has a file. They share which server is asked
+//! ([`connection`]), how objects are written ([`output`]), what a failure is ([`failure`]), and how a list is followed
+//! ([`event_feed`], [`watch`]).
+
+mod ask;
+pub mod columns;
+pub mod connection;
+mod drain;
+pub mod event_feed;
+mod events;
+pub mod failure;
+mod filters;
+mod lists;
+mod login;
+mod login_file;
+pub mod output;
+mod printable;
+mod selection;
+mod status;
+pub mod tokens;
+mod wait;
+pub mod watch;
+
+use clap::Subcommand;
+use tokio::signal::unix::{SignalKind, signal};
+
+use self::ask::{ApiOptions, QueryOptions, json_output};
+pub use self::connection::{Connection, ConnectionOptions};
+use self::drain::{ActivateOptions, DrainOptions, DrainsOptions};
+use self::events::EventsOptions;
+pub use self::failure::{ExitStatus, Failure};
+use self::lists::{VmsOptions, WorkersOptions};
+use self::login::{LoginOptions, LogoutOptions};
+pub use self::output::{Format, Notes, OutputOptions};
+use self::status::StatusOptions;
+use self::wait::WaitOptions;
+
+/// The commands of operators.
+#[derive(Clone, Debug, Subcommand)]
+pub enum OperatorCommand {
+    /// Tell how the cluster is: in one sentence, its zones, its drains, and what needs somebody.
+    Status(StatusOptions),
+    /// List workers, or show one.
+    Workers(WorkersOptions),
+    /// List VMs, or show one.
+    Vms(VmsOptions),
+    /// Take workers out of service, and wait until nothing is left on them.
+    Drain(DrainOptions),
+    /// Bring workers back into service.
+    Activate(ActivateOptions),
+    /// List drains: those that stand, and those that have ended.
+    Drains(DrainsOptions),
+    /// Wait until workers are drained, online or offline.
+    Wait(WaitOptions),
+    /// Show what happened, and go on with what happens.
+    Events(EventsOptions),
+    /// Ask the REST API anything.
+    Api(ApiOptions),
+    /// Run a GraphQL document.
+    Query(QueryOptions),
+    /// Store which server to ask, and the token for it.
+    Login(LoginOptions),
+    /// Remove what login has stored.
+    Logout(LogoutOptions),
+}
+
+impl OperatorCommand {
+    fn output(&self) -> OutputOptions {
+        match self {
+            Self::Status(options) => options.output().clone(),
+            Self::Workers(options) => options.output().clone(),
+            Self::Vms(options) => options.output().clone(),
+            Self::Events(options) => options.output().clone(),
+            Self::Wait(options) => options.output().clone(),
+            Self::Drains(options) => options.output().clone(),
+            Self::Activate(options) => options.output().clone(),
+            Self::Drain(options) => options.output().clone(),
+            Self::Api(_) | Self::Query(_) => json_output(),
+            Self::Login(options) => options.output().clone(),
+            Self::Logout(options) => options.output().clone(),
+        }
+    }
+
+    /// Runs the command, and returns the exit status of the process. Failures are told here.
+    pub async fn run(self) -> u8 {
+        let notes = Notes::new(self.output().format);
+        conclude(&notes, self.carry_out(&notes)).await
+    }
+
+    async fn carry_out(&self, notes: &Notes) -> Result<(), Failure> {
+        match self {
+            Self::Status(options) => options.run(notes).await,
+            Self::Workers(options) => options.run(notes).await,
+            Self::Vms(options) => options.run(notes).await,
+            Self::Events(options) => options.run(notes).await,
+            Self::Wait(options) => options.run(notes).await,
+            Self::Drains(options) => options.run(notes).await,
+            Self::Activate(options) => options.run(notes).await,
+            Self::Drain(options) => options.run(notes).await,
+            Self::Api(options) => options.run().await,
+            Self::Query(options) => options.run().await,
+            Self::Login(options) => options.run(notes).await,
+            Self::Logout(options) => options.run(),
+        }
+    }
+}
+
+/// Waits for the end of a command, or for a signal, and tells how it ended: the exit status of the process.
+pub async fn conclude(notes: &Notes, command: impl Future<Output = Result<(), Failure>>) -> u8 {
+    let outcome = tokio::select! {
+        outcome = command => outcome,
+        status = interruption() => Err(notes.interrupted(status)),
+    };
+    match outcome {
+        Ok(()) => 0,
+        Err(failure) => {
+            notes.fail(&failure);
+            failure.exit_code()
+        }
+    }
+}
+
+/// Waits until somebody ends the command.
+async fn interruption() -> ExitStatus {
+    let (interrupt, terminate) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    let (Ok(mut interrupt), Ok(mut terminate)) = (interrupt, terminate) else {
+        // The system ends the process itself then.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => ExitStatus::Interrupted,
+        _ = terminate.recv() => ExitStatus::Terminated,
+    }
+}

@@ -1,0 +1,445 @@
+//! The commands of operators, typed: against a real server, into pipes, with what the documents promise about output and
+//! exit statuses.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
+
+use crate::database::TestDatabase;
+use crate::harness::{Exit, Program, Server, eventually};
+
+/// A terminal of somebody, with a home of its own, in front of one server.
+struct Operator {
+    home: TempDir,
+    variables: Vec<(String, String)>,
+}
+
+impl Operator {
+    fn of(url: &str) -> Self {
+        let operator = Self::of_nobody();
+        Self { variables: vec![("AETHERIUM_SERVER".to_owned(), url.to_owned())], ..operator }
+    }
+
+    /// Somebody who has named no server.
+    fn of_nobody() -> Self {
+        Self { home: tempfile::tempdir().unwrap(), variables: Vec::new() }
+    }
+
+    fn with(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    fn start(&self, arguments: &[&str]) -> Program {
+        let home = self.home.path().to_str().unwrap();
+        let mut variables = vec![("HOME", home)];
+        variables.extend(self.variables.iter().map(|(name, value)| (&**name, &**value)));
+        Program::start_with(arguments, &variables)
+    }
+
+    async fn run(&self, line: &str) -> Exit {
+        self.type_in(&line.split(' ').collect::<Vec<_>>()).await
+    }
+
+    async fn type_in(&self, arguments: &[&str]) -> Exit {
+        self.start(arguments).exit().await
+    }
+
+    /// The output of a command that succeeds.
+    async fn out(&self, line: &str) -> String {
+        let exit = self.run(line).await;
+        assert_eq!((exit.code, exit.err.as_str()), (Some(0), ""), "{line}");
+        exit.out
+    }
+
+    fn login_file(&self) -> PathBuf {
+        self.home.path().join(".config/aetherium/login.json")
+    }
+}
+
+/// A server with workers `w000`, `w001`, … in the zones `a` and `b`.
+async fn server_with(workers: usize) -> Server {
+    let server = Server::start(&TestDatabase::sqlite()).await;
+    populate(&server, workers).await;
+    server
+}
+
+async fn populate(server: &Server, workers: usize) {
+    for at in 0..workers {
+        let zone = if at % 2 == 0 { "a" } else { "b" };
+        let worker = json!({
+            "hostname": format!("host-{at}"), "address": "10.0.0.1:8081", "zone": zone, "labels": {"env": "prod", "n": at.to_string()},
+            "cpu_cores": 16, "memory_mb": 32768, "disk_gb": 500, "boot_id": "first"
+        });
+        server.put(&format!("/workers/w{at:03}"), &worker).await;
+    }
+}
+
+async fn heartbeat(server: &Server, worker: &str, sequence: u64, vms: Value) {
+    let beat = json!({"incarnation": 1, "boot_id": "first", "sequence": sequence, "vms": vms});
+    let (status, answer) =
+        server.change(reqwest::Method::POST, &format!("/workers/{worker}/heartbeat"), Some(&beat)).await;
+    assert!(status.is_success(), "{answer}");
+}
+
+fn vm(id: &str, status: &str) -> Value {
+    json!({"id": id, "name": format!("name of {id}"), "status": status, "vcpus": 2, "memory_mb": 1024})
+}
+
+/// What jq makes of a text. It fails for what is not JSON.
+async fn jq(filter: &str, text: &str) -> String {
+    let mut jq = Command::new("jq");
+    let jq = jq.args(["--compact-output", "--exit-status", filter]);
+    let mut jq = jq.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("jq is there");
+    jq.stdin.take().unwrap().write_all(text.as_bytes()).await.unwrap();
+    let output = jq.wait_with_output().await.unwrap();
+    assert!(output.status.success(), "{filter}: {output:?}\n{text}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+#[tokio::test]
+async fn every_command_writes_json_that_jq_reads() {
+    let server = server_with(3).await;
+    heartbeat(&server, "w000", 1, json!([vm("vm-1", "running"), vm("vm-2", "failed")])).await;
+    let operator = Operator::of(&server.url);
+    for (line, filter, expected) in [
+        ("workers -o json", "[.total, (.workers | length), .workers[0].id]", r#"[3,3,"w000"]"#),
+        ("workers w001 -o json", ".id", r#""w001""#),
+        ("workers w002 w001 -o json", "[.workers[].id]", r#"["w002","w001"]"#),
+        ("workers --zone b -o jsonl", ".zone", r#""b""#),
+        ("workers -l env=prod -l n=2 -o json", "[.workers[].id]", r#"["w002"]"#),
+        ("workers --sort -vm_count --limit 1 -o json", "[.workers[].id]", r#"["w000"]"#),
+        ("workers --search host-1 -o json", "[.workers[].id]", r#"["w001"]"#),
+        ("workers --status offline -o json", ".", r#"{"workers":[],"total":0}"#),
+        ("workers w000 -o json -c id,labels.env,drain", ".", r#"{"id":"w000","labels.env":"prod","drain":null}"#),
+        ("vms -o json", "[.vms[] | .id, .worker_id]", r#"["vm-1","w000"]"#),
+        ("vms --status failed --worker w000 --zone a -o json", "[.vms[].id]", r#"["vm-2"]"#),
+        ("vms vm-1 vm-2 -o json", "[.vms[].status]", r#"["running","failed"]"#),
+        ("vms vm-1 -o json", ".status", r#""running""#),
+        ("events --worker w000 -o json", "[.events[].kind]", r#"["worker_registered","vm_started","vm_changed"]"#),
+        ("events --limit 1 -o json", "[.events[].worker_id]", r#"["w000"]"#),
+        ("status -o json", "[.stats.total_workers, (.zones | length), .attention[].kind]", r#"[3,2,"vm_failed"]"#),
+        ("api workers?zone=b", "[.workers[].id]", r#"["w001"]"#),
+        ("api /api/v1/workers/w001/drain -X POST", ".status", r#""draining""#),
+        ("query {clusterStats{totalWorkers}}", ".data.clusterStats.totalWorkers", "3"),
+        ("login -o json", ".session.asks_for_tokens | not", "true"),
+        ("token list -o json", ".", r#"{"tokens":[],"total":0}"#),
+        ("logout -o json", ".signed_out", "true"),
+    ] {
+        let exit = operator.run(line).await;
+        assert_eq!((exit.code, exit.err.as_str()), (Some(0), ""), "{line}");
+        assert_eq!(jq(filter, &exit.out).await, expected, "{line}: {}", exit.out);
+    }
+}
+
+#[tokio::test]
+async fn every_failure_has_its_exit_status_and_is_json_if_that_was_asked_for() {
+    let server = server_with(1).await;
+    let operator = Operator::of(&server.url);
+    let nowhere = Operator::of("http://127.0.0.1:1");
+    for (operator, line, exit, code) in [
+        (&operator, "workers w009", 3, 404),
+        (&operator, "workers w000 w009", 3, 404),
+        (&operator, "workers ..", 3, 404),
+        (&operator, "vms vm-9", 3, 404),
+        (&operator, "vms vm-8 vm-9", 3, 404),
+        (&operator, "workers --status asleep", 2, 400),
+        (&operator, "workers --sort nonsense", 2, 400),
+        (&operator, "workers --nonsense", 2, 400),
+        (&operator, "workers -c nonsense", 2, 400),
+        (&operator, "workers --zone=", 2, 400),
+        (&operator, "workers w000 --watch", 2, 400),
+        (&operator, "events --after nonsense", 2, 400),
+        (&operator, "events --follow --after nonsense", 2, 400),
+        (&operator, "status -c id", 2, 400),
+        (&operator, "workers --server localhost:8080", 2, 400),
+        (&operator, "workers --token-file /nowhere", 2, 400),
+        (&operator, "workers --ca-file /nowhere", 2, 400),
+        (&nowhere, "workers", 7, 503),
+        (&nowhere, "status --watch", 7, 503),
+        (&nowhere, "events --follow", 7, 503),
+        (&nowhere, "vms", 7, 503),
+        (&nowhere, "login", 7, 503),
+    ] {
+        let told = operator.run(&format!("{line} -o json")).await;
+        assert_eq!(told.code, Some(exit), "{line}: {}", told.err);
+        let keys = jq("[(.error | type), (.message | length > 0), .code]", &told.err).await;
+        assert_eq!(keys, format!(r#"["string",true,{code}]"#), "{line}: {}", told.err);
+        let said = operator.run(line).await;
+        assert_eq!(said.code, Some(exit), "{line}");
+        let is_sentence =
+            said.err.starts_with("aetherium: ") && said.err.ends_with(".\n") && said.err.lines().count() == 1;
+        assert!(is_sentence || said.err.starts_with("error: "), "{line}: {}", said.err);
+    }
+    for (line, exit, code) in [
+        ("api workers/w009", 3, 404),
+        ("api workers/w000 -X PATCH", 2, 405),
+        ("api workers/w000/drain -d []", 2, 400),
+        ("api workers/w000/drain -X POST -H If-Match:\"999\"", 5, 412),
+        ("query {nonsense}", 2, 400),
+        ("query mutation{drainWorker(input:{workerId:\"w009\"}){worker{id}}}", 3, 404),
+    ] {
+        let exit_of = operator.run(line).await;
+        assert_eq!(exit_of.code, Some(exit), "{line}: {}", exit_of.err);
+        assert_eq!(jq(".code", &exit_of.err).await, code.to_string(), "{line}: {}", exit_of.err);
+    }
+    // The server's own body is handed on, with all of its keys.
+    let refused = operator.run("workers --status asleep -o json").await;
+    assert_eq!(jq(".argument", &refused.err).await, r#""status""#);
+}
+
+#[tokio::test]
+async fn lists_walk_all_pages_and_show_each_object_once() {
+    let server = Server::start(&TestDatabase::sqlite()).await;
+    let simulate = [
+        "simulate",
+        "--server",
+        &server.url,
+        "--workers",
+        "1203",
+        "--vms-per-worker",
+        "1",
+        "--failures",
+        "0",
+        "--churn",
+        "0",
+    ];
+    let mut fleet = Program::start(&simulate);
+    eventually("the whole fleet", async || (server.get("/cluster/stats").await["total_vms"] == 1203).then_some(()))
+        .await;
+    fleet.kill();
+    let operator = Operator::of(&server.url);
+    for (line, lines) in [
+        ("workers -o name", 1203),
+        ("workers -o jsonl", 1203),
+        ("workers -o csv", 1204),
+        ("workers", 1204),
+        ("vms -o name", 1203),
+        ("workers -o name --limit 700", 700),
+        ("workers -o csv --limit 0", 1),
+    ] {
+        let out = operator.out(line).await;
+        assert_eq!(out.lines().count(), lines, "{line}");
+    }
+    let names = operator.out("workers -o name --sort -cpu_usage").await;
+    let unique: std::collections::BTreeSet<_> = names.lines().collect();
+    assert_eq!((unique.len(), names.lines().count()), (1203, 1203));
+    let all: Value = serde_json::from_str(&operator.out("workers -o json").await).unwrap();
+    assert_eq!((all["total"].as_u64(), all["workers"].as_array().unwrap().len()), (Some(1203), 1203));
+    // A reader that has enough is no failure.
+    let head =
+        format!("{} workers -o jsonl | head -n 1 | wc -l; exit ${{PIPESTATUS[0]}}", env!("CARGO_BIN_EXE_aetherium"));
+    let piped = Command::new("bash").args(["-c", &head]).env("AETHERIUM_SERVER", &server.url).output().await.unwrap();
+    let (out, err) = (String::from_utf8_lossy(&piped.stdout), String::from_utf8_lossy(&piped.stderr));
+    assert_eq!((piped.status.code(), out.trim(), &*err), (Some(0), "1", ""));
+}
+
+#[tokio::test]
+async fn text_of_others_does_not_reach_a_terminal_as_it_is() {
+    let server = server_with(1).await;
+    // Controls are refused at the door, marks of direction are not.
+    heartbeat(
+        &server,
+        "w000",
+        1,
+        json!([{"id": "vm-1", "name": "txt\u{202e}exe.\u{200b}x", "status": "running", "vcpus": 1, "memory_mb": 1}]),
+    )
+    .await;
+    let operator = Operator::of(&server.url);
+    let table = operator.out("vms -c name").await;
+    assert_eq!(table, "NAME\ntxt\\u{202e}exe.\\u{200b}x\n");
+    for line in ["vms -o json", "vms vm-1 -o json", "vms -o jsonl", "vms vm-1", "vms", "vms -o wide"] {
+        let out = operator.out(line).await;
+        assert!(!out.contains(['\u{202e}', '\u{200b}']), "{line}: {out}");
+    }
+    let json = operator.out("vms vm-1 -o json").await;
+    let value: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(value["name"], "txt\u{202e}exe.\u{200b}x", "it means the same");
+    let refused = operator.type_in(&["workers", "w\u{1b}[31m\u{202e}"]).await;
+    assert_eq!((refused.code, refused.err.contains(['\u{1b}', '\u{202e}'])), (Some(3), false), "{}", refused.err);
+}
+
+#[tokio::test]
+async fn a_watch_loses_nothing_while_the_server_is_killed_and_started_again() {
+    let database = TestDatabase::sqlite();
+    let server = Server::start(&database).await;
+    populate(&server, 2).await;
+    let address = server.address.to_string();
+    let operator = Operator::of(&server.url);
+    let mut workers = operator.start(&["workers", "--zone", "a", "--watch", "-o", "json"]);
+    let mut vms = operator.start(&["vms", "--watch"]);
+    let mut status = operator.start(&["status", "--watch", "-o", "jsonl"]);
+    let mut events = operator.start(&["events", "--follow", "-o", "jsonl"]);
+    workers.printed("\"change\":\"present\"").await;
+    status.printed("\"total_workers\":2").await;
+    // These two say nothing before something happens.
+    eventually("both to follow", async || heartbeat_until_seen(&server, &mut vms, &mut events).await).await;
+
+    let (mut server, mut sequence) = (server, 100);
+    for round in 0..3 {
+        for change in 0..5 {
+            sequence += 1;
+            heartbeat(&server, "w000", sequence, json!([vm(&format!("vm-{round}-{change}"), "running")])).await;
+        }
+        server.kill().await;
+        server = Server::start_at(&address, &database, &["--offline-after", "1h"]).await;
+        sequence += 1;
+        heartbeat(&server, "w000", sequence, json!([vm(&format!("vm-{round}-after"), "running")])).await;
+    }
+    let (drained, _) = server.change(reqwest::Method::POST, "/workers/w000/drain", None).await;
+    assert!(drained.is_success());
+
+    let log = server.log(0).await;
+    let last = log.last().unwrap().cursor.clone();
+    let followed = events.printed(&last).await;
+    let seen: Vec<Value> = followed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let first = seen[0]["cursor"].as_str().unwrap();
+    let from = log.iter().position(|event| event.cursor == first).unwrap();
+    let expected: Vec<_> = log[from..].iter().map(|event| event.cursor.as_str()).collect();
+    assert_eq!(seen.iter().map(|event| event["cursor"].as_str().unwrap()).collect::<Vec<_>>(), expected);
+
+    // Every event about the worker is one object, with the state after it.
+    let told = workers.printed(&last).await;
+    let told: Vec<Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let cursors: Vec<_> = told.iter().filter_map(|change| change["event"]["cursor"].as_str()).collect();
+    let about: Vec<_> = log
+        .iter()
+        .filter(|event| event.worker_id.as_deref() == Some("w000"))
+        .map(|event| event.cursor.as_str())
+        .collect();
+    let from = about.iter().position(|cursor| *cursor == cursors[0]).unwrap();
+    assert_eq!(cursors, about[from..]);
+    assert!(told.iter().all(|change| change["worker"]["id"] == "w000"), "the other one is in another zone");
+    assert_eq!(told.last().unwrap()["worker"]["status"], "draining");
+
+    let told = vms.printed("vm-2-after").await;
+    let told: Vec<Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let cursors: Vec<_> = told.iter().map(|change| change["event"]["cursor"].as_str().unwrap()).collect();
+    let about: Vec<_> = log.iter().filter(|event| event.vm_id.is_some()).map(|event| event.cursor.as_str()).collect();
+    let from = about.iter().position(|cursor| *cursor == cursors[0]).unwrap();
+    assert_eq!(cursors, about[from..from + cursors.len()], "those that came and went meanwhile, too");
+    status.printed("\"draining_workers\":1").await;
+
+    for program in [workers, vms, status, events] {
+        assert!(program.said().contains("reconnecting"), "{}", program.said());
+        program.signal("INT");
+        let exit = program.exit().await;
+        assert_eq!(exit.code, Some(130), "{}", exit.err);
+    }
+}
+
+/// Lets a VM come and go; tells whether both programs have heard of one.
+async fn heartbeat_until_seen(server: &Server, vms: &mut Program, events: &mut Program) -> Option<()> {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static SEQUENCE: AtomicU64 = AtomicU64::new(1);
+    let sequence = SEQUENCE.fetch_add(1, Ordering::Relaxed);
+    let list = if sequence % 2 == 1 { json!([vm("vm-first", "running")]) } else { json!([]) };
+    heartbeat(server, "w000", sequence, list).await;
+    (vms.heard().contains("vm-first") && events.heard().contains("vm-first")).then_some(())
+}
+
+#[tokio::test]
+async fn a_login_is_kept_for_its_owner_and_its_server_alone() {
+    let database = TestDatabase::sqlite();
+    let create = ["token", "create", "--role", "admin", "--name", "alice", "--database-url", database.url()];
+    let token = Program::run(&create).await.out;
+    let server = Server::start(&database).await;
+    let operator = Operator::of_nobody();
+    let file = operator.home.path().join("alice.token");
+    fs::write(&file, &token).unwrap();
+
+    let refused = operator.run(&format!("login {} -o json", server.url)).await;
+    assert_eq!(refused.code, Some(2), "{}", refused.err);
+    assert!(!operator.login_file().exists());
+    let signed_in = operator.out(&format!("login {} --token-file {}", server.url, file.display())).await;
+    assert_eq!(signed_in, format!("Signed in to {} as alice (admin)\n", server.url));
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!((mode(&operator.login_file()), mode(operator.login_file().parent().unwrap())), (0o600, 0o700));
+
+    assert_eq!(operator.out("workers -o json").await, "{\"workers\":[],\"total\":0}\n");
+    // Tokens are made by the server now, and those of others are listed.
+    let viewer = operator.out("token create --role viewer --name bob").await;
+    assert!(viewer.starts_with("aev_") && viewer.lines().count() == 1, "{viewer}");
+    let id = &viewer[4..16];
+    assert_eq!(operator.out("token list -o name -c name").await.lines().collect::<Vec<_>>().len(), 2);
+    let join = operator.out("token create --join --worker host-1").await;
+    let expected = format!("| aetherium agent join --server {} --id=host-1 --join-token-file -\n", server.url);
+    assert!(join.starts_with("printf '%s\\n' aej_") && join.ends_with(&expected), "{join}");
+
+    // The token in the environment counts before that of the login.
+    let bob = Operator::of(&server.url).with("AETHERIUM_TOKEN", viewer.trim());
+    assert_eq!(bob.run("workers").await.code, Some(0));
+    let denied = bob.run("token list -o json").await;
+    assert_eq!((denied.code, jq(".code", &denied.err).await.as_str()), (Some(4), "403"));
+    assert_eq!(bob.run("api workers/w/drain -X POST").await.code, Some(4));
+    assert_eq!(operator.out(&format!("token revoke {id}")).await, format!("revoked {id} (bob)\n"));
+    eventually("the token to be refused", async || (bob.run("workers").await.code == Some(4)).then_some(())).await;
+    assert_eq!(operator.run("token revoke 000000000000").await.code, Some(3));
+
+    // Another server gets nothing of the login.
+    let open = server_with(0).await;
+    let session: Value =
+        serde_json::from_str(&operator.out(&format!("api session --server {}", open.url)).await).unwrap();
+    assert_eq!(session["token"], Value::Null);
+
+    assert!(operator.out("logout").await.starts_with("Signed out"));
+    assert!(!operator.login_file().exists());
+    assert_eq!(operator.out("logout").await, "There was no login\n");
+}
+
+#[tokio::test]
+async fn a_pinned_certificate_and_a_token_are_enough_to_ask_over_tls() {
+    let database = TestDatabase::sqlite();
+    let create = ["token", "create", "--role", "operator", "--name", "carol", "--database-url", database.url()];
+    let token = Program::run(&create).await.out;
+    let server = Server::start_with(&database, &["--tls", "self"]).await;
+    let url = server.url.replace("http://", "https://");
+    let other = format!("sha256:{}", "0".repeat(64));
+    let unknown = Operator::of(&url).with("AETHERIUM_TOKEN", token.trim());
+    let refused = unknown.run("workers").await;
+    assert_eq!(refused.code, Some(7), "{}", refused.err);
+    assert!(refused.err.contains("--server-fingerprint"), "{}", refused.err);
+    let refused = unknown.run(&format!("workers -o json --server-fingerprint {other}")).await;
+    assert_eq!(refused.code, Some(7));
+    let message = jq(".message", &refused.err).await;
+    let pin = message.split_whitespace().find(|word| word.starts_with("sha256:")).unwrap().trim_end_matches(',');
+
+    let operator = Operator::of_nobody().with("AETHERIUM_TOKEN", token.trim());
+    operator.out(&format!("login {url} --server-fingerprint {pin}")).await;
+    let carol = Operator { variables: Vec::new(), ..operator };
+    for line in ["workers", "status", "vms -o json", "query {clusterStats{totalWorkers}}", "events"] {
+        carol.out(line).await;
+    }
+    let first = carol.out("events --limit 1 -o name").await;
+    let create = ["token", "create", "--role", "viewer", "--name", "dan", "--database-url", database.url()];
+    assert_eq!(Program::run(&create).await.code, Some(0));
+    let followed = carol.out(&format!("events --follow --after {} --limit 1 -o jsonl", first.trim())).await;
+    assert_eq!(jq(".kind", &followed).await, r#""token_created""#);
+}
+
+#[tokio::test]
+async fn shells_and_man_read_what_is_made_for_them() {
+    let operator = Operator::of_nobody();
+    let bash = operator.out("completion bash").await;
+    let loaded = "source <(cat) && complete -p aetherium && COMP_WORDS=(aetherium workers --zo) COMP_CWORD=2 && _aetherium aetherium --zo workers && echo ${COMPREPLY[@]}";
+    let mut shell = Command::new("bash");
+    let mut shell = shell.args(["-c", loaded]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    shell.stdin.take().unwrap().write_all(bash.as_bytes()).await.unwrap();
+    let output = shell.wait_with_output().await.unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && said.ends_with("--zone\n"), "{said}");
+    assert!(operator.out("completion zsh").await.starts_with("#compdef aetherium"));
+    assert!(operator.out("completion fish").await.contains("complete -c aetherium"));
+
+    let folder = operator.home.path().join("man/man1");
+    assert_eq!(operator.out(&format!("man {}", folder.display())).await, "");
+    let workers = fs::read_to_string(folder.join("aetherium-workers.1")).unwrap();
+    assert!(workers.contains(".TH") && workers.contains("\\-\\-zone"), "{workers}");
+    assert!(folder.join("aetherium.1").exists() && folder.join("aetherium-token-create.1").exists());
+}
