@@ -75,6 +75,39 @@ pub enum Error {
     /// No VM has this id.
     #[error("VM not found: {0}")]
     VmNotFound(String),
+    /// No reservation has this id.
+    #[error("Reservation not found: {0}")]
+    ReservationNotFound(String),
+    /// The VMs do not fit, so none of them is reserved room for.
+    #[error(
+        "Nothing was reserved: {placeable} of the {wanted} VMs fit. `GET /api/v1/placement` with the same parameters tells why \
+         the others do not."
+    )]
+    DoesNotFit {
+        /// How many VMs there are to be.
+        wanted: usize,
+        /// How many of them fit.
+        placeable: usize,
+    },
+    /// A VM that room is reserved for already.
+    #[error("Reservation {reservation} holds a slot for VM {vm} already. Release it first, or go on with it.")]
+    VmIsReservedFor {
+        /// The VM.
+        vm: String,
+        /// The reservation.
+        reservation: String,
+    },
+    /// A reservation cannot be released because VMs have all its slots.
+    #[error("Reservation {0} is taken: its VMs are there, and hold their slots by themselves.")]
+    ReservationTaken(String),
+    /// One reservation too many.
+    #[error(
+        "There are {max} reservations that hold room already, which is as many as there may be. Release some first."
+    )]
+    TooManyReservations {
+        /// How many there may be.
+        max: usize,
+    },
     /// No token has this id.
     #[error("Token not found: {0}")]
     TokenNotFound(String),
@@ -329,6 +362,7 @@ impl Error {
             Self::WorkerNotFound(_)
             | Self::VmNotFound(_)
             | Self::TokenNotFound(_)
+            | Self::ReservationNotFound(_)
             | Self::NoTokenId
             | Self::NotRegistered(_)
             | Self::HasLeft(_)
@@ -354,6 +388,10 @@ impl Error {
             | Self::WorkerIsKnown(_)
             | Self::JoinedTokenEnded(_)
             | Self::TokenExists(_)
+            | Self::DoesNotFit { .. }
+            | Self::VmIsReservedFor { .. }
+            | Self::ReservationTaken(_)
+            | Self::TooManyReservations { .. }
             | Self::NothingToSignInTo
             | Self::NotASession
             | Self::NotOfThisDatabase { .. } => Kind::Conflict,
@@ -380,6 +418,9 @@ impl Error {
             Self::WorkerNotFound(id)
             | Self::VmNotFound(id)
             | Self::TokenNotFound(id)
+            | Self::ReservationNotFound(id)
+            | Self::ReservationTaken(id)
+            | Self::VmIsReservedFor { vm: id, .. }
             | Self::Denied(Denied::NotItsWorker(id) | Denied::JoinsAnother(id))
             | Self::WorkerIsKnown(id)
             | Self::JoinedTokenEnded(id)
@@ -412,6 +453,8 @@ impl Error {
             | Self::TooManyWorkers { .. }
             | Self::JoinTokenUsedUp { .. }
             | Self::TokenExists(_)
+            | Self::DoesNotFit { .. }
+            | Self::TooManyReservations { .. }
             | Self::Busy { .. }
             | Self::CostLimitReached { .. }
             | Self::NoConnectionForWorkers

@@ -30,7 +30,7 @@ use crate::error::Error;
 use crate::graphql::{DocumentCache, GraphqlOptions, ManifestError};
 use crate::http::{self, Authenticator, FailedAuthentications, HttpOptions, ListenerOptions};
 use crate::journal::commands::RecordFailedAuthentications;
-use crate::journal::{Database, FileMoved, Journal, OpenError, Retention, RetentionPruner};
+use crate::journal::{Database, FileMoved, Journal, OpenError, ReservationSweeper, Retention, RetentionPruner};
 use crate::liveness_sweeper::{self, LivenessSweeper};
 use crate::resolvers::Resolvers;
 use crate::timing::{CLOSE_CONNECTIONS_TIME, CLOSE_DATABASE_TIME, LAST_COMMITS_TIME, Timing};
@@ -272,6 +272,11 @@ impl Server {
             .with_rejected_connections(self.rejected_connections.clone())
     }
 
+    /// A sweeper for reservations whose time is over; [`serve`](Self::serve) runs one.
+    pub fn reservation_sweeper(&self) -> ReservationSweeper {
+        ReservationSweeper::new(self.journal.clone(), self.clock.clone())
+    }
+
     /// A task that removes old entries of the change log; [`serve`](Self::serve) runs one.
     pub fn retention_pruner(&self) -> RetentionPruner {
         RetentionPruner::new(self.journal.clone(), self.clock.clone(), self.options.retention)
@@ -311,6 +316,7 @@ impl Server {
         self.options.http.loopback_port =
             address.filter(|address| address.ip().to_canonical().is_loopback()).map(|address| address.port());
         self.tasks.spawn(self.liveness_sweeper().run(self.closing.clone()));
+        self.tasks.spawn(self.reservation_sweeper().run(self.closing.clone()));
         self.tasks.spawn(self.retention_pruner().run(self.closing.clone()));
         let recorder = FailureRecorder { journal: self.journal.clone(), failures: self.failed_authentications.clone() };
         self.tasks.spawn(recorder.run(self.closing.clone()));

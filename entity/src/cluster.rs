@@ -37,6 +37,11 @@ pub struct Model {
     /// Tokens may have been removed at this revision or before it: a server whose state is older compares its tokens with
     /// those that there are.
     pub tokens_pruned_through: i64,
+    /// Revision of the last change to a reservation: a server whose state is not older has no need to look for changes.
+    pub reservations_revision: i64,
+    /// Reservations may have been removed at this revision or before it: a server whose state is older compares its
+    /// reservations with those that there are.
+    pub reservations_pruned_through: i64,
 }
 
 /// No relations: nothing refers to the cluster.
@@ -86,6 +91,22 @@ impl Entity {
             .col_expr(Column::OperatorEventsPrunedThrough, Expr::value(revision))
             .filter(Column::Id.eq(ID))
             .filter(Column::OperatorEventsPrunedThrough.lt(revision))
+    }
+
+    /// Raises the revision of the last change to a reservation, never lowers it.
+    pub fn mark_reservations_changed(revision: i64) -> UpdateMany<Self> {
+        Self::update_many()
+            .col_expr(Column::ReservationsRevision, Expr::value(revision))
+            .filter(Column::Id.eq(ID))
+            .filter(Column::ReservationsRevision.lt(revision))
+    }
+
+    /// Raises the revision through which reservations may have been removed, never lowers it.
+    pub fn mark_reservations_pruned(revision: i64) -> UpdateMany<Self> {
+        Self::update_many()
+            .col_expr(Column::ReservationsPrunedThrough, Expr::value(revision))
+            .filter(Column::Id.eq(ID))
+            .filter(Column::ReservationsPrunedThrough.lt(revision))
     }
 
     /// Raises the revision through which tokens may have been removed, never lowers it.

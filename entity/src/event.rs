@@ -34,6 +34,8 @@ pub struct Model {
     pub worker_id: Option<String>,
     /// The VM it is about.
     pub vm_id: Option<String>,
+    /// The reservation it is about.
+    pub reservation_id: Option<String>,
     /// Who caused it.
     pub actor: Option<String>,
     /// Id of the token of who caused it.

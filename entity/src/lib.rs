@@ -13,6 +13,7 @@ pub mod drain;
 pub mod epoch;
 pub mod event;
 pub mod idempotency_record;
+pub mod reservation;
 pub mod token;
 pub mod vm;
 pub mod worker;

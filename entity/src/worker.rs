@@ -97,6 +97,15 @@ pub struct Model {
     /// `online` or `offline`, as the change log last announced it. Written by announcements.
     pub last_announced_availability: String,
 
+    /// CPU cores that are held for VMs that are not there yet. Written with reservations only.
+    pub reserved_cpu_cores: i64,
+    /// Memory that is held for them, in MiB. Written with reservations only.
+    pub reserved_memory_mb: i64,
+    /// Disk that is held for them, in GB. Written with reservations only.
+    pub reserved_disk_gb: i64,
+    /// VM slots that are held for them. Written with reservations only.
+    pub reserved_vm_slots: i64,
+
     /// Revision of the last change to this row. Written by every writer.
     pub revision: i64,
 }

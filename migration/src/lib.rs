@@ -15,6 +15,7 @@ mod m20261129_000006_join_tokens;
 mod m20261129_000007_sessions;
 mod m20261129_000008_operator_events;
 mod m20261129_000009_drains;
+mod m20261129_000010_reservations;
 mod m20261129_000011_vm_columns;
 
 /// The first migration of builds from before the first release. Theirs were folded into the first ones here and are not
@@ -38,6 +39,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261129_000007_sessions::Migration),
             Box::new(m20261129_000008_operator_events::Migration),
             Box::new(m20261129_000009_drains::Migration),
+            Box::new(m20261129_000010_reservations::Migration),
             Box::new(m20261129_000011_vm_columns::Migration),
         ]
     }

@@ -12,6 +12,8 @@ pub enum Action {
     Read,
     /// To drain or activate a worker.
     SetSchedulingPolicy,
+    /// To hold room for VMs that are not there yet, or to give it back.
+    Reserve,
     /// To take a worker out of service.
     Deregister,
     /// To remove a worker with its VMs.
@@ -103,7 +105,7 @@ impl Principal {
         let needs = match action {
             Action::ReadCaller => return Ok(Permit(())),
             Action::Read | Action::SignIn | Action::SignOut => Role::Viewer,
-            Action::SetSchedulingPolicy | Action::Deregister => Role::Operator,
+            Action::SetSchedulingPolicy | Action::Reserve | Action::Deregister => Role::Operator,
             Action::Purge | Action::ReadTokens | Action::CreateToken | Action::RevokeToken => Role::Admin,
             // Made where the database is, and so by the server: whoever could make links could open sessions that do not
             // end with their own token.

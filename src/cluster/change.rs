@@ -8,7 +8,8 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 
 use super::event::{Cursor, Event};
-use super::id::WorkerId;
+use super::id::{ReservationId, WorkerId};
+use super::reservation::Reservation;
 use super::worker::{Tombstone, Worker};
 use crate::auth::{Token, TokenId};
 use crate::clock::Timestamp;
@@ -28,6 +29,10 @@ pub struct Changes {
     pub tokens: Vec<Arc<Token>>,
     /// Tokens that ended long ago and were removed.
     pub forgotten_tokens: Vec<TokenId>,
+    /// Reservations that are new or changed.
+    pub reservations: Vec<Arc<Reservation>>,
+    /// Reservations that ended long ago and were removed.
+    pub forgotten_reservations: Vec<ReservationId>,
 }
 
 /// A step of the cluster from one revision to a later one, as the feed tells it.

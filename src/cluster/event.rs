@@ -10,7 +10,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use super::MAX_EXACT;
-use super::id::{VmId, WorkerId};
+use super::id::{ReservationId, VmId, WorkerId};
 use super::status::words;
 use crate::auth::Role;
 use crate::clock::Timestamp;
@@ -58,6 +58,14 @@ words! {
         SignedIn = "signed_in",
         /// A browser signed out, which closed its session.
         SignedOut = "signed_out",
+        /// Room was reserved for VMs that are not there yet.
+        ReservationHeld = "reservation_held",
+        /// A VM took a slot that was held for it.
+        ReservationTaken = "reservation_taken",
+        /// Slots that were held were given back.
+        ReservationReleased = "reservation_released",
+        /// The time of a reservation was over before a VM took each of its slots.
+        ReservationExpired = "reservation_expired",
         /// Nothing happened: everything up to this cursor has been told. Sent in streams only.
         Synced = "synced",
         /// The cursor given cannot be resumed; read the present state and go on from this cursor. Sent in streams only.
@@ -100,7 +108,11 @@ impl EventKind {
             | Self::TokenCreated
             | Self::TokenRevoked
             | Self::SignedIn
-            | Self::SignedOut => false,
+            | Self::SignedOut
+            | Self::ReservationHeld
+            | Self::ReservationTaken
+            | Self::ReservationReleased
+            | Self::ReservationExpired => false,
             Self::AuthenticationFailed => false,
         }
     }
@@ -118,7 +130,8 @@ impl EventKind {
             | Self::TokenCreated
             | Self::TokenRevoked
             | Self::SignedIn
-            | Self::SignedOut => true,
+            | Self::SignedOut
+            | Self::ReservationHeld => true,
             Self::WorkerRegistered
             | Self::WorkerRestarted
             | Self::WorkerOffline
@@ -131,6 +144,9 @@ impl EventKind {
             | Self::VmChanged
             | Self::VmStopped
             | Self::AuthenticationFailed
+            | Self::ReservationTaken
+            | Self::ReservationReleased
+            | Self::ReservationExpired
             | Self::Synced
             | Self::Resync => false,
         }
@@ -159,6 +175,8 @@ pub struct Event {
     pub worker_id: Option<WorkerId>,
     /// The VM it is about.
     pub vm_id: Option<VmId>,
+    /// The reservation it is about.
+    pub reservation_id: Option<ReservationId>,
     /// Who caused it: `worker`, `operator` or `server`.
     pub actor: Option<Arc<str>>,
     /// Whose request it was, if it was anybody's.

@@ -71,6 +71,22 @@ macro_rules! worker_fields {
             drain: Drain [optional silence] = worker.drain();
             /// Revision of the last change to this worker, heartbeats included.
             revision: Int53 [everywhere] = worker.worker.revision;
+            /// CPU cores that are held for VMs that are not there yet, by reservations.
+            reserved_cpu_cores: Int [everywhere] = worker.worker.reserved.cpu_cores;
+            /// Memory that is held for them, in MiB.
+            reserved_memory_mb: Int [everywhere] = worker.worker.reserved.memory_mb;
+            /// Disk that is held for them, in GB.
+            reserved_disk_gb: Int [everywhere] = worker.worker.reserved.disk_gb;
+            /// VM slots that are held for them.
+            reserved_vm_slots: Int [everywhere] = worker.worker.reserved.vm_slots;
+            /// CPU cores that are neither allocated to VMs nor reserved, never below 0.
+            free_cpu_cores: Int [everywhere] = worker.worker.free().cpu_cores;
+            /// Memory that is neither allocated to VMs nor reserved, in MiB, never below 0.
+            free_memory_mb: Int [everywhere] = worker.worker.free().memory_mb;
+            /// Disk that is neither allocated to VMs nor reserved, in GB, never below 0.
+            free_disk_gb: Int [everywhere] = worker.worker.free().disk_gb;
+            /// VM slots that are neither held by VMs nor reserved, never below 0.
+            free_vm_slots: Int [everywhere] = worker.worker.free().vm_slots;
         }
     } };
 }
@@ -213,11 +229,11 @@ macro_rules! cluster_stats_fields {
             zones: Zones [everywhere] = &*stats.zones;
             /// Workers that are active and online.
             schedulable_workers: Int [everywhere] = stats.schedulable_workers;
-            /// CPU cores not allocated on workers that are active and online.
+            /// CPU cores neither allocated nor reserved, on workers that are active and online.
             schedulable_cpu_cores: Int53 [everywhere] = stats.schedulable_cpu_cores;
-            /// Memory not allocated on workers that are active and online, in MiB.
+            /// Memory neither allocated nor reserved, on workers that are active and online, in MiB.
             schedulable_memory_mb: Int53 [everywhere] = stats.schedulable_memory_mb;
-            /// VMs that still fit on workers that are active and online.
+            /// VM slots neither held nor reserved, on workers that are active and online.
             schedulable_vm_slots: Int [everywhere] = stats.schedulable_vm_slots;
             /// Revision that all these figures were read at.
             revision: Int53 [everywhere] = stats.revision;
@@ -261,6 +277,8 @@ macro_rules! event_fields {
             worker_id: OptionalId [everywhere] = event.event.worker_id.as_ref().map(WorkerId::as_str);
             /// The VM it is about, which may be gone by now.
             vm_id: OptionalId [everywhere] = event.event.vm_id.as_ref().map(VmId::as_str);
+            /// The reservation it is about, which may be gone by now; null, and left out in REST, if it is about none.
+            reservation_id: OmittedId [optional] = event.event.reservation_id.as_ref().map(|id| id.as_str());
             /// Who caused it: `worker`, `operator` or `server`. That a worker is offline, or back, is what the server finds.
             actor: OptionalText [everywhere] = event.event.actor.as_deref();
             /// Id of the token of who caused it; null, and left out in REST, if there was none.
@@ -384,6 +402,220 @@ macro_rules! heartbeat_reply_fields {
     } };
 }
 
+macro_rules! placement_fields {
+    ($declare:ident $($more:tt)*) => { $declare! {
+        { $($more)* }
+        /// Where VMs would be placed now, and why not elsewhere. Nothing is held by it: reserve for that.
+        Placement(placement: cluster::Placement) {
+            /// Whether all VMs fit.
+            fits: Bool [everywhere] = placement.fits();
+            /// How many VMs were asked for.
+            count: Int [everywhere] = placement.count;
+            /// How many of them fit.
+            placeable: Int [everywhere] = placement.placeable;
+            /// Where these are placed: the workers, in the order in which they get their first VM.
+            assignments: PlacementAssignments [everywhere] = &*placement.assignments;
+            /// Workers that could take one of the VMs before any is placed, the preferred ones first. As many as `limit` says.
+            candidates: PlacementCandidates [everywhere] = &*placement.candidates;
+            /// How many such workers there are.
+            total_candidates: Int [everywhere] = placement.total_candidates;
+            /// Workers that could not take one of the VMs: before any is placed, if all fit, and else after those that fit. The
+            /// nearest misses come first. As many as `limit` says.
+            refusals: PlacementRefusals [everywhere] = &*placement.refusals;
+            /// How many such workers there are.
+            total_refusals: Int [everywhere] = placement.total_refusals;
+            /// How many workers are refused for each reason, the most frequent first. One that is refused for several counts for
+            /// each of them.
+            refusals_by_reason: WorkersRefusedList [everywhere] = &*placement.refusals_by_reason;
+            /// Revision that all of this was read at.
+            revision: Int53 [everywhere] = placement.revision;
+        }
+    } };
+}
+
+macro_rules! placement_assignment_fields {
+    ($declare:ident $($more:tt)*) => { $declare! {
+        { $($more)* }
+        /// VMs that would be placed on one worker.
+        PlacementAssignment(assignment: cluster::PlacementAssignment) {
+            /// The worker.
+            worker_id: Id [everywhere] = assignment.worker.worker.id.as_str();
+            /// Where the worker stands.
+            zone: Zone [everywhere] = &*assignment.worker.identity().zone;
+            /// How many of the VMs.
+            vms: Int [everywhere] = assignment.vms;
+        }
+    } };
+}
+
+macro_rules! placement_candidate_fields {
+    ($declare:ident $($more:tt)*) => { $declare! {
+        { $($more)* }
+        /// Worker that could take one of the VMs.
+        PlacementCandidate(candidate: cluster::PlacementCandidate) {
+            /// The worker.
+            worker_id: Id [everywhere] = candidate.worker.worker.id.as_str();
+            /// Where the worker stands.
+            zone: Zone [everywhere] = &*candidate.worker.identity().zone;
+            /// How many such VMs it has room for.
+            vms: Int [everywhere] = candidate.vms;
+            /// CPU cores that are free on it.
+            free_cpu_cores: Int [everywhere] = candidate.free.cpu_cores;
+            /// Memory that is free on it, in MiB.
+            free_memory_mb: Int [everywhere] = candidate.free.memory_mb;
+            /// Disk that is free on it, in GB.
+            free_disk_gb: Int [everywhere] = candidate.free.disk_gb;
+            /// VM slots that are free on it.
+            free_vm_slots: Int [everywhere] = candidate.free.vm_slots;
+            /// VMs on it whose CPUs or memory are not known: there may be less room than it seems.
+            unsized_vms: Int [everywhere] = candidate.worker.worker.usage.vms.count_unsized_slot_holders();
+        }
+    } };
+}
+
+macro_rules! placement_refusal_fields {
+    ($declare:ident $($more:tt)*) => { $declare! {
+        { $($more)* }
+        /// Worker that could not take one of the VMs.
+        PlacementRefusal(refusal: cluster::PlacementRefusal) {
+            /// The worker.
+            worker_id: Id [everywhere] = refusal.worker.worker.id.as_str();
+            /// Where the worker stands.
+            zone: Zone [everywhere] = &*refusal.worker.identity().zone;
+            /// Every reason.
+            reasons: RefusalDetails [everywhere] = &*refusal.reasons;
+        }
+    } };
+}
+
+macro_rules! refusal_detail_fields {
+    ($declare:ident $($more:tt)*) => { $declare! {
+        { $($more)* }
+        /// Why a VM does not fit on a worker.
+        RefusalDetail(detail: cluster::RefusalDetail) {
+            /// The reason.
+            reason: RefusalReason [everywhere] = detail.reason;
+            /// What one VM needs of what is short; null, and left out in REST, if the reason is not about an amount.
+            needed: OptionalInt53 [optional] = detail.amounts.map(|(needed, _, _)| needed);
+            /// What is free of that.
+            free: OptionalInt53 [optional] = detail.amounts.map(|(_, free, _)| free);
+            /// What is missing of that.
+            missing: OptionalInt53 [optional] = detail.amounts.map(|(_, _, missing)| missing);
+            /// The same as a sentence about the worker.
+            message: Text [everywhere] = &*detail.message;
+        }
+    } };
+}
+
+macro_rules! workers_refused_fields {
+    ($declare:ident $($more:tt)*) => { $declare! {
+        { $($more)* }
+        /// How many workers are refused for a reason.
+        WorkersRefused(refused: cluster::WorkersRefused) {
+            /// The reason.
+            reason: RefusalReason [everywhere] = refused.reason;
+            /// How many workers.
+            workers: Int [everywhere] = refused.workers;
+        }
+    } };
+}
+
+macro_rules! capacity_fields {
+    ($declare:ident $($more:tt)*) => { $declare! {
+        { $($more)* }
+        /// How many VMs of one size fit now, and how many after a loss.
+        Capacity(capacity: cluster::Capacity) {
+            /// How many fit.
+            vms: Int53 [everywhere] = capacity.vms;
+            /// How many in each zone in which some fit, sorted by name; those of workers without a zone first.
+            zones: ZoneCapacities [everywhere] = &*capacity.zones;
+            /// The worker with the most room for them; null if they fit nowhere.
+            largest_worker_id: OptionalId [everywhere] = capacity.largest_worker.as_ref().map(WorkerId::as_str);
+            /// How many fit if that worker is lost.
+            vms_without_largest_worker: Int53 [everywhere] = capacity.vms_without_largest_worker;
+            /// The zone with the most room for them, empty for workers without a zone; null if they fit nowhere.
+            largest_zone: OptionalText [everywhere] = capacity.largest_zone.as_deref();
+            /// How many fit if that zone is lost.
+            vms_without_largest_zone: Int53 [everywhere] = capacity.vms_without_largest_zone;
+            /// VMs on the workers with room whose CPUs or memory are not known: there may be less room than it seems.
+            unsized_vms: Int53 [everywhere] = capacity.unsized_vms;
+            /// Revision that all of this was read at.
+            revision: Int53 [everywhere] = capacity.revision;
+        }
+    } };
+}
+
+macro_rules! zone_capacity_fields {
+    ($declare:ident $($more:tt)*) => { $declare! {
+        { $($more)* }
+        /// How many VMs fit in one zone.
+        ZoneCapacity(capacity: cluster::ZoneCapacity) {
+            /// The zone.
+            zone: Zone [everywhere] = &*capacity.zone;
+            /// On how many workers some fit.
+            workers: Int [everywhere] = capacity.workers;
+            /// How many fit.
+            vms: Int53 [everywhere] = capacity.vms;
+        }
+    } };
+}
+
+macro_rules! reservation_fields {
+    ($declare:ident $($more:tt)*) => { $declare! {
+        { $($more)* }
+        /// Room that is held on workers for VMs that are not there yet.
+        Reservation(reservation: ReservationView) {
+            /// Its id: a UUID, by which reservations are sorted in the order in which they were made. A VM takes a slot when
+            /// its worker reports it with this as its `reservation_id`, or reports a VM that a slot is held for.
+            id: Id [everywhere] = reservation.reservation.id.as_str();
+            /// What has become of it.
+            state: ReservationState [everywhere] = reservation.state();
+            /// Virtual CPUs of each VM.
+            vcpus: Int [everywhere] = reservation.reservation.size.vcpus;
+            /// Memory of each VM, in MiB.
+            memory_mb: Int [everywhere] = reservation.reservation.size.memory_mb;
+            /// Disk of each VM, in GB.
+            disk_gb: Int [everywhere] = reservation.reservation.size.disk_gb;
+            /// For how many VMs it was made: the length of `slots`.
+            count: Int [everywhere] = reservation.reservation.slots.len();
+            /// The room for each VM, in the order in which they were named or placed.
+            slots: ReservedSlots [everywhere] = &*reservation.slots();
+            /// The reason that was given.
+            reason: OptionalText [everywhere] = reservation.reservation.reason.as_deref();
+            /// Id of the token that it was made with; null, and left out in REST, if there was none.
+            created_by: OmittedId [optional] = reservation.reservation.created_by.as_deref();
+            /// When it was made, by the server's clock.
+            created_at: DateTime [everywhere] = reservation.reservation.created_at;
+            /// When it expires, or would have.
+            expires_at: DateTime [everywhere] = reservation.reservation.expires_at;
+            /// When its last slot was taken, or when it was released or found expired; null while it holds something.
+            ended_at: OptionalDateTime [everywhere] = reservation.reservation.ended_at;
+            /// Revision of its last change.
+            revision: Int53 [everywhere] = reservation.reservation.revision;
+        }
+    } };
+}
+
+macro_rules! reserved_slot_fields {
+    ($declare:ident $($more:tt)*) => { $declare! {
+        { $($more)* }
+        /// Room for one VM on one worker.
+        ReservedSlot(slot: cluster::ReservedSlot) {
+            /// The worker.
+            worker_id: Id [everywhere] = slot.worker_id.as_str();
+            /// The VM that it is held for, if one was named, or that has taken it; else null.
+            vm_id: OptionalId [everywhere] = slot.vm_id.as_ref().map(VmId::as_str);
+            /// What has become of it.
+            state: ReservationState [everywhere] = slot.state;
+        }
+    } };
+}
+
+pub(crate) use {
+    capacity_fields, placement_assignment_fields, placement_candidate_fields, placement_fields,
+    placement_refusal_fields, refusal_detail_fields, reservation_fields, reserved_slot_fields, workers_refused_fields,
+    zone_capacity_fields,
+};
 pub(crate) use {
     cluster_stats_fields, drain_fields, event_fields, heartbeat_reply_fields, registered_fields, token_fields,
     vm_fields, worker_distribution_fields, worker_fields,

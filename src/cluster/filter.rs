@@ -4,6 +4,7 @@
 //! [`resolvers::filter_input`](crate::resolvers::filter_input); by which index its rows are found, in
 //! [`resolvers`](crate::resolvers), too; the order of rows is in [`worker_order`](super::worker_order).
 
+use super::free_capacity::FreeCapacity;
 use super::status::{VmStatus, WorkerStatus};
 use super::view::{VmView, WorkerView};
 use super::worker::Labels;
@@ -28,6 +29,29 @@ pub struct WorkerFilter {
     pub labels: Option<Vec<LabelFilter>>,
     /// With this text in its id, hostname, address or zone, whatever the case.
     pub search: Option<String>,
+    /// With at least so much free.
+    pub min_free: MinFree,
+}
+
+/// What has to be free on a worker at least.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MinFree {
+    /// CPU cores.
+    pub cpu_cores: Option<u32>,
+    /// Memory, in MiB.
+    pub memory_mb: Option<u32>,
+    /// VM slots.
+    pub vm_slots: Option<u32>,
+}
+
+impl MinFree {
+    /// Whether so much is free.
+    fn is_met_by(self, free: &FreeCapacity) -> bool {
+        let Self { cpu_cores, memory_mb, vm_slots } = self;
+        cpu_cores.is_none_or(|least| free.cpu_cores >= least.into())
+            && memory_mb.is_none_or(|least| free.memory_mb >= least.into())
+            && vm_slots.is_none_or(|least| free.vm_slots >= least.into())
+    }
 }
 
 /// A property for which the snapshot has an index: the workers that have it are found without looking at the others.
@@ -66,11 +90,12 @@ impl WorkerFilter {
 
     /// Whether the worker matches.
     pub fn matches(&self, worker: &WorkerView) -> bool {
-        let Self { ids, zones, has_zone, statuses, is_healthy, capabilities, labels, search } = self;
+        let Self { ids, zones, has_zone, statuses, is_healthy, capabilities, labels, search, min_free } = self;
         let identity = worker.identity();
         is_any(ids.as_deref(), worker.worker.id.as_str())
             && is_any(zones.as_deref(), &identity.zone)
             && has_zone.is_none_or(|wanted| identity.zone.is_empty() != wanted)
+            && (*min_free == MinFree::default() || min_free.is_met_by(&worker.worker.free()))
             && statuses.as_ref().is_none_or(|wanted| wanted.contains(&worker.status()))
             && is_healthy.is_none_or(|wanted| worker.is_healthy() == wanted)
             && capabilities
@@ -90,8 +115,9 @@ impl WorkerFilter {
 impl WorkerFilter {
     /// The only condition beside ids, if an index alone answers it.
     pub fn only_facet(&self) -> Option<WorkerFacet<'_>> {
-        let Self { ids: _, zones, has_zone, statuses, is_healthy, capabilities, labels, search } = self;
-        let others = [has_zone.is_some(), capabilities.is_some(), search.is_some()];
+        let Self { ids: _, zones, has_zone, statuses, is_healthy, capabilities, labels, search, min_free } = self;
+        let asks_for_room = *min_free != MinFree::default();
+        let others = [has_zone.is_some(), capabilities.is_some(), search.is_some(), asks_for_room];
         let asked = [zones.is_some(), statuses.is_some(), is_healthy.is_some(), labels.is_some()];
         let labels = labels.as_ref().map_or(0, Vec::len);
         if others.contains(&true) || asked.into_iter().filter(|is_asked| *is_asked).count() != 1 || labels > 1 {
@@ -124,6 +150,7 @@ impl WorkerFilter {
             + count(&self.capabilities)
             + count(&self.labels)
             + usize::from(self.search.is_some())
+            + usize::from(self.min_free != MinFree::default())
     }
 }
 

@@ -46,6 +46,24 @@ impl Reserved {
         self.disk_gb += u64::from(size.disk_gb);
         self.vm_slots += 1;
     }
+
+    /// Takes one VM of this size away.
+    pub fn subtract(&mut self, size: VmSize) {
+        let mut one = Self::default();
+        one.add(size);
+        *self = self.less(&one);
+    }
+
+    /// What is left without another part of it.
+    #[must_use]
+    pub fn less(&self, other: &Self) -> Self {
+        Self {
+            cpu_cores: self.cpu_cores.saturating_sub(other.cpu_cores),
+            memory_mb: self.memory_mb.saturating_sub(other.memory_mb),
+            disk_gb: self.disk_gb.saturating_sub(other.disk_gb),
+            vm_slots: self.vm_slots.saturating_sub(other.vm_slots),
+        }
+    }
 }
 
 /// What is free on a worker. Nothing is ever below 0: a worker that is overcommitted has nothing free.

@@ -98,6 +98,10 @@ id! {
     /// Id of a VM.
     VmId
 }
+id! {
+    /// Id of a reservation.
+    ReservationId
+}
 
 #[cfg(test)]
 mod tests {

@@ -9,6 +9,7 @@
 //! say what each object shows; how that is written is for `rest` and `graphql` to say. Texts that were written are kept
 //! with their worker in a [`RenderCache`](crate::render::RenderCache), which is no part of the state.
 
+mod capacity;
 mod change;
 mod drain;
 mod drain_view;
@@ -17,9 +18,12 @@ mod event;
 pub mod fields;
 mod filter;
 mod free_capacity;
+mod held_reservations;
 mod id;
 mod index;
 mod placement;
+mod placement_answer;
+mod reservation;
 mod snapshot;
 mod sorted_list;
 mod stats;
@@ -37,17 +41,24 @@ mod worker_order;
 /// Largest whole number that every JSON implementation carries exactly: 2^53.
 pub const MAX_EXACT: i64 = 1 << 53;
 
+pub use capacity::{Capacity, ZoneCapacity};
 pub use change::{Change, Changes};
 pub use drain::{Author, Deadline, Drain, DrainRequest, DrainState, Metadata};
 pub use drain_view::{Blocker, BlockerKind, DrainView};
 pub use epoch::{Epoch, Epochs};
 pub use event::{Actor, Audit, Cursor, Event, EventClass, EventFilter, EventKind, InvalidCursor};
-pub use filter::{LabelFilter, VmFilter, WorkerFacet, WorkerFilter};
+pub use filter::{LabelFilter, MinFree, VmFilter, WorkerFacet, WorkerFilter};
 pub use free_capacity::{FreeCapacity, Reserved, VmSize};
+pub use held_reservations::ReservedAt;
 pub(crate) use id::MAX_CHARS;
-pub use id::{InvalidId, VmId, WorkerId};
+pub use id::{InvalidId, ReservationId, VmId, WorkerId};
 pub use index::{Group, Ids, Index};
 pub use placement::{Distinct, PlacementConstraints, PlacementStrategy, Placer, Reasons, RefusalReason, Seat};
+pub use placement_answer::{
+    Placement, PlacementAssignment, PlacementCandidate, PlacementRefusal, PlacementRequest, RefusalDetail,
+    WorkersRefused,
+};
+pub use reservation::{Reservation, ReservationFilter, ReservationState, ReservationView, ReservedSlot};
 pub use snapshot::{Duplicates, IndexedOrder, Snapshot, VmReports};
 pub use sorted_list::Chunk;
 pub use stats::{ClusterStats, ZoneStats};

@@ -16,7 +16,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use super::filter::LabelFilter;
-use super::free_capacity::{FreeCapacity, Reserved, VmSize};
+use super::free_capacity::{FreeCapacity, VmSize};
+use super::held_reservations::ReservedAt;
 use super::id::WorkerId;
 use super::status::{Availability, SchedulingPolicy, words};
 use super::worker::{Identity, LivenessCutoff, Worker};
@@ -227,13 +228,14 @@ pub struct Placer<'a> {
 }
 
 impl<'a> Placer<'a> {
-    /// A placer over all workers, none of which has a VM of the request yet. `reserved` says what is held on a worker.
+    /// A placer over all workers, none of which has a VM of the request yet. `reserved` says what is
+    /// held on each.
     pub fn new(
         workers: impl Iterator<Item = &'a Arc<Worker>>,
         cutoff: LivenessCutoff,
         constraints: &PlacementConstraints,
         (strategy, distinct): (PlacementStrategy, Distinct),
-        reserved: impl Fn(&WorkerId) -> Reserved,
+        reserved: &ReservedAt,
     ) -> Self {
         let mut zones = HashMap::<&str, usize>::new();
         let seats = workers.map(|worker| {
@@ -243,7 +245,7 @@ impl<'a> Placer<'a> {
             unfit.add_if(RefusalReason::NoInventory, !worker.knows_inventory());
             let next = zones.len();
             let zone = *zones.entry(&worker.identity.zone).or_insert(next);
-            Seat { worker, free: FreeCapacity::of(worker, &reserved(&worker.id)), placed: 0, unfit, zone }
+            Seat { worker, free: FreeCapacity::of(worker, &reserved.on(worker)), placed: 0, unfit, zone }
         });
         let seats: Vec<_> = seats.collect();
         Self { in_zones: vec![0; zones.len()], seats, strategy, distinct }
@@ -359,7 +361,7 @@ mod tests {
 
     use super::*;
     use crate::clock::Timestamp;
-    use crate::cluster::{Labels, Life, Vm, VmId, VmStatus};
+    use crate::cluster::{Labels, Life, Reserved, Vm, VmId, VmStatus};
 
     /// What a test makes a worker of: zone, capacity, usage, and a number whose bits say what is wrong with it.
     type Made = (u8, (u32, u32, u32, u32), (u32, u32, u32, u8), u8);
@@ -519,14 +521,15 @@ mod tests {
             distinct in prop::sample::select(Distinct::ALL.to_vec()),
             reserved in 0_u32..3,
         ) {
-            let workers: Vec<_> = made.iter().enumerate().map(|(at, made)| worker(at, made)).collect();
+            let held = u64::from(reserved);
+            let held = Reserved { cpu_cores: held, memory_mb: held, disk_gb: held, vm_slots: held };
+            let workers = made.iter().enumerate().map(|(at, made)| {
+                Arc::new(Worker { reserved: held, ..Worker::clone(&worker(at, made)) })
+            });
+            let workers: Vec<_> = workers.collect();
             let cutoff = LivenessCutoff::of(Timestamp::UNIX_EPOCH, Duration::from_secs(60));
-            let held = |_: &WorkerId| {
-                let held = u64::from(reserved);
-                Reserved { cpu_cores: held, memory_mb: held, disk_gb: held, vm_slots: held }
-            };
             let preferred = (strategy, distinct);
-            let mut placer = Placer::new(workers.iter(), cutoff, &constraints, preferred, held);
+            let mut placer = Placer::new(workers.iter(), cutoff, &constraints, preferred, &ReservedAt::default());
             let placed = vec![Vec::new(); workers.len()];
             let mut model = Model { workers: &workers, constraints: &constraints, reserved, placed };
             for (size, count) in sizes {
@@ -557,7 +560,7 @@ mod tests {
             let constraints = PlacementConstraints::without_workers(workers.iter().map(|worker| &worker.id).take(1));
             let (strategy, distinct) = (PlacementStrategy::Spread, Distinct::None);
             let preferred = (strategy, distinct);
-            let mut placer = Placer::new(workers.iter(), cutoff, &constraints, preferred, |_| Reserved::default());
+            let mut placer = Placer::new(workers.iter(), cutoff, &constraints, preferred, &ReservedAt::default());
             let placed = vec![Vec::new(); workers.len()];
             let mut model = Model { workers: &workers, constraints: &constraints, reserved: 0, placed };
             let places = placer.place_each(&sizes);

@@ -14,14 +14,17 @@ use chrono::TimeDelta;
 use super::change::Changes;
 use super::epoch::Epochs;
 use super::event::Cursor;
-use super::id::{VmId, WorkerId};
+use super::held_reservations::{Reservations, ReservedAt};
+use super::id::{ReservationId, VmId, WorkerId};
 use super::index::{Ids, Index};
+use super::reservation::Reservation;
 use super::sorted_list::{Chunk, Keyed, SortedList};
 use super::status::WorkerStatus;
 use super::totals::Totals;
 use super::vm::Vm;
 use super::worker::{Tombstone, Worker, WorkerVms};
 use crate::auth::{Role, Token, TokenId, TokenScope};
+use crate::clock::Timestamp;
 
 /// VMs that hold a slot on more than one worker, by the reports of these workers.
 pub type Duplicates = BTreeSet<VmId>;
@@ -44,6 +47,7 @@ pub struct Snapshot {
     tokens: SortedList<Arc<Token>>,
     /// Tokens of the role worker that name a worker, by that; without those that were revoked.
     tokens_by_worker: Index<TokenId>,
+    reservations: Reservations,
     ended_silence: TimeDelta,
 }
 
@@ -171,6 +175,7 @@ impl Snapshot {
             tombstones: SortedList::default(),
             tokens: SortedList::default(),
             tokens_by_worker: Index::default(),
+            reservations: Reservations::default(),
             ended_silence: TimeDelta::zero(),
         }
     }
@@ -195,6 +200,8 @@ impl Snapshot {
     #[must_use]
     pub fn apply(&self, mut changes: Changes, revision: u64) -> Self {
         let (tokens, forgotten) = (std::mem::take(&mut changes.tokens), std::mem::take(&mut changes.forgotten_tokens));
+        let reservations = std::mem::take(&mut changes.reservations);
+        let forgotten_reservations = std::mem::take(&mut changes.forgotten_reservations);
         let mut next = self.apply_to_workers(changes, revision);
         for id in forgotten {
             if let Some(gone) = next.tokens.remove(id.as_str())
@@ -222,6 +229,8 @@ impl Snapshot {
             }
             next.tokens.insert(token);
         }
+        forgotten_reservations.iter().for_each(|id| next.reservations.remove(id.as_str()));
+        reservations.into_iter().for_each(|reservation| next.reservations.insert(reservation));
         next
     }
 
@@ -230,7 +239,7 @@ impl Snapshot {
         if is_first && changes.purged.is_empty() && is_ascending(&changes.workers) {
             return self.filled(changes.workers, revision);
         }
-        let Changes { workers, purged, gone, forgotten, tokens: _, forgotten_tokens: _ } = changes;
+        let Changes { workers, purged, gone, forgotten, .. } = changes;
         let mut next = self.clone();
         next.revision = revision;
         next.ended_silence = TimeDelta::zero();
@@ -435,6 +444,65 @@ impl Snapshot {
     pub fn tokens_of_worker(&self, worker: &str) -> impl Iterator<Item = &Arc<Token>> {
         let ids = self.tokens_by_worker.ids(worker).into_iter();
         ids.flat_map(|ids| ids.range(Bound::Unbounded, Bound::Unbounded)).filter_map(|id| self.token(id.as_str()))
+    }
+
+    /// The reservation with this id, whether it holds room or has ended.
+    pub fn reservation(&self, id: &str) -> Option<&Arc<Reservation>> {
+        self.reservations.get(id)
+    }
+
+    /// The reservations between two ids, by id, and so by when they were made: those that have ended, too.
+    pub fn reservations_in<'a>(
+        &'a self,
+        lower: Bound<&'a str>,
+        upper: Bound<&'a str>,
+    ) -> impl DoubleEndedIterator<Item = &'a Arc<Reservation>> {
+        self.reservations.range(lower, upper)
+    }
+
+    /// How many reservations there are, with those that have ended.
+    pub fn reservation_count(&self) -> usize {
+        self.reservations.len()
+    }
+
+    /// The reservations whose end is not announced, those first that expire first.
+    pub fn held_reservations(&self) -> impl Iterator<Item = &Arc<Reservation>> {
+        self.reservations.held()
+    }
+
+    /// How many reservations there are whose end is not announced.
+    pub fn held_reservation_count(&self) -> usize {
+        self.reservations.count_held()
+    }
+
+    /// How many slots are held, as far as is committed.
+    pub fn held_slot_count(&self) -> usize {
+        self.reservations.held_slots()
+    }
+
+    /// The reservation that holds a slot for this VM, as far as is committed.
+    pub fn reservation_for_vm(&self, vm: &str) -> Option<&ReservationId> {
+        self.reservations.held_for(vm)
+    }
+
+    /// The reservations that hold a slot on this worker, as far as is committed.
+    pub fn reservations_on(&self, worker: &str) -> impl Iterator<Item = &Arc<Reservation>> {
+        self.reservations.held_on(worker)
+    }
+
+    /// How many reservations hold a slot on this worker.
+    pub fn reservation_count_on(&self, worker: &str) -> usize {
+        self.reservations.held_count_on(worker)
+    }
+
+    /// The reservations whose time is over, and whose end is not announced.
+    pub fn overdue_reservations(&self, now: Timestamp) -> impl Iterator<Item = &Arc<Reservation>> {
+        self.reservations.overdue(now)
+    }
+
+    /// What is reserved on each worker at a moment.
+    pub fn reserved_at(&self, now: Timestamp) -> ReservedAt {
+        ReservedAt::without(self.overdue_reservations(now))
     }
 
     /// Whether the server asks for tokens: whether there are any. Those that ended count, so that a server whose last

@@ -122,15 +122,17 @@ impl RegisteredTotals {
 impl OnlineTotals {
     /// What one worker adds while it is online.
     pub(super) fn of(worker: &Worker) -> Self {
-        let (identity, usage) = (&worker.identity, &worker.usage);
         match worker.policy {
-            SchedulingPolicy::Active => Self {
-                active: 1,
-                draining: 0,
-                free_cpu_cores: identity.cpu_cores.saturating_sub(usage.used_cpu_cores).into(),
-                free_memory_mb: identity.memory_mb.saturating_sub(usage.used_memory_mb).into(),
-                free_vm_slots: u64::from(identity.max_vms).saturating_sub(usage.vms.count_slot_holders() as u64),
-            },
+            SchedulingPolicy::Active => {
+                let free = worker.free();
+                Self {
+                    active: 1,
+                    draining: 0,
+                    free_cpu_cores: free.cpu_cores,
+                    free_memory_mb: free.memory_mb,
+                    free_vm_slots: free.vm_slots,
+                }
+            }
             SchedulingPolicy::Draining => Self { draining: 1, ..Self::default() },
         }
     }

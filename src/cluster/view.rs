@@ -8,7 +8,6 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::free_capacity::Reserved;
 use super::id::{VmId, WorkerId};
 use super::index::Ids;
 use super::placement::{Distinct, PlacementConstraints, PlacementStrategy, Placer};
@@ -150,10 +149,11 @@ impl View {
 
     /// A placer of VMs over all workers.
     pub fn placer(&self, constraints: &PlacementConstraints, preferred: (PlacementStrategy, Distinct)) -> Placer<'_> {
-        Placer::new(self.snapshot.workers(), self.cutoff, constraints, preferred, |_| Reserved::default())
+        let reserved = self.snapshot.reserved_at(self.now);
+        Placer::new(self.snapshot.workers(), self.cutoff, constraints, preferred, &reserved)
     }
 
-    fn worker(self: &Arc<Self>, worker: &Arc<Worker>) -> WorkerView {
+    pub(super) fn worker(self: &Arc<Self>, worker: &Arc<Worker>) -> WorkerView {
         WorkerView { worker: worker.clone(), view: self.clone() }
     }
 

@@ -16,6 +16,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 
 use super::drain::Drain;
+use super::free_capacity::{FreeCapacity, Reserved};
 use super::id::WorkerId;
 use super::sorted_list::Keyed;
 use super::status::{Availability, SchedulingPolicy, WorkerStatus};
@@ -54,6 +55,8 @@ pub struct Worker {
     pub policy_revision: u64,
     /// The availability that was last announced in the change log, which need not be the present one.
     pub last_announced_availability: Availability,
+    /// What is held on it for VMs that are not there yet: written with the reservations that hold it.
+    pub reserved: Reserved,
     /// Revision of the last change to any of this.
     pub revision: u64,
     /// Templates of its text. They are no part of its state: a copy, which is made to be changed, has none.
@@ -249,6 +252,8 @@ pub struct WorkerVms {
     vms: Arc<[Arc<Vm>]>,
     /// Counted once, since every list of workers shows it.
     slot_holders: usize,
+    /// Those among them whose CPUs or memory are not known. Counted once, too: placements tell how many there are.
+    unsized_slot_holders: usize,
 }
 
 impl WorkerVms {
@@ -261,13 +266,20 @@ impl WorkerVms {
     pub fn count_slot_holders(&self) -> usize {
         self.slot_holders
     }
+
+    /// How many of those have CPUs or memory that their worker cannot know.
+    pub fn count_unsized_slot_holders(&self) -> usize {
+        self.unsized_slot_holders
+    }
 }
 
 impl From<Vec<Arc<Vm>>> for WorkerVms {
     /// The VMs have to be in ascending order of their ids.
     fn from(vms: Vec<Arc<Vm>>) -> Self {
-        let slot_holders = vms.iter().filter(|vm| vm.status.holds_slot()).count();
-        Self { vms: vms.into(), slot_holders }
+        let holders = || vms.iter().filter(|vm| vm.status.holds_slot());
+        let slot_holders = holders().count();
+        let unsized_slot_holders = holders().filter(|vm| vm.vcpus == 0 || vm.memory_mb == 0).count();
+        Self { vms: vms.into(), slot_holders, unsized_slot_holders }
     }
 }
 
@@ -294,6 +306,7 @@ impl Worker {
             drain: None,
             policy_revision: revision,
             last_announced_availability: Availability::Online,
+            reserved: Reserved::default(),
             revision,
             render_cache: RenderCache::default(),
         }
@@ -428,6 +441,11 @@ impl Worker {
     /// What its agent reports of the policy hook, if that failed for the present policy.
     pub fn policy_error(&self) -> Option<&PolicyError> {
         self.usage.policy_error.as_deref().filter(|error| error.policy_revision == self.policy_revision)
+    }
+
+    /// What is free on it, without what is reserved.
+    pub fn free(&self) -> FreeCapacity {
+        FreeCapacity::of(self, &self.reserved)
     }
 
     /// VMs that hold a slot, by id.

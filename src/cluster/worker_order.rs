@@ -30,6 +30,12 @@ words! {
         VmCount = "vm_count",
         /// Time of the last heartbeat.
         LastSeen = "last_seen",
+        /// CPU cores that are free.
+        FreeCpuCores = "free_cpu_cores",
+        /// Memory that is free.
+        FreeMemory = "free_memory_mb",
+        /// VM slots that are free.
+        FreeVmSlots = "free_vm_slots",
     }
 }
 
@@ -61,6 +67,12 @@ pub enum WorkerSortKey {
     Vms(usize),
     /// In the order by last heartbeat.
     Seen(Timestamp),
+    /// In the order by free CPU cores.
+    FreeCpu(u64),
+    /// In the order by free memory.
+    FreeMemory(u64),
+    /// In the order by free VM slots.
+    FreeSlots(u64),
 }
 
 impl WorkerSortKey {
@@ -74,6 +86,9 @@ impl WorkerSortKey {
             WorkerOrderField::MemoryUsage => Self::Memory(worker.memory_usage_percent()),
             WorkerOrderField::VmCount => Self::Vms(worker.vm_count()),
             WorkerOrderField::LastSeen => Self::Seen(worker.worker.usage.last_seen),
+            WorkerOrderField::FreeCpuCores => Self::FreeCpu(worker.worker.free().cpu_cores),
+            WorkerOrderField::FreeMemory => Self::FreeMemory(worker.worker.free().memory_mb),
+            WorkerOrderField::FreeVmSlots => Self::FreeSlots(worker.worker.free().vm_slots),
         }
     }
 
@@ -86,6 +101,9 @@ impl WorkerSortKey {
             (Self::Cpu(one), Self::Cpu(other)) | (Self::Memory(one), Self::Memory(other)) => Some(one.total_cmp(other)),
             (Self::Vms(one), Self::Vms(other)) => Some(one.cmp(other)),
             (Self::Seen(one), Self::Seen(other)) => Some(one.cmp(other)),
+            (Self::FreeCpu(one), Self::FreeCpu(other))
+            | (Self::FreeMemory(one), Self::FreeMemory(other))
+            | (Self::FreeSlots(one), Self::FreeSlots(other)) => Some(one.cmp(other)),
             (
                 Self::Id(_)
                 | Self::Hostname(_)
@@ -93,7 +111,10 @@ impl WorkerSortKey {
                 | Self::Cpu(_)
                 | Self::Memory(_)
                 | Self::Vms(_)
-                | Self::Seen(_),
+                | Self::Seen(_)
+                | Self::FreeCpu(_)
+                | Self::FreeMemory(_)
+                | Self::FreeSlots(_),
                 _,
             ) => None,
         }

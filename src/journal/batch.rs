@@ -11,8 +11,8 @@ use super::idempotency_record::{IdempotencyRecord, StoredResponse};
 use crate::auth::{Action, Caller, Denied, Role, Token, TokenId, TokenKind, TokenState};
 use crate::clock::Timestamp;
 use crate::cluster::{
-    Actor, Audit, Author, Availability, Changes, Cursor, Drain, DrainStep, Epochs, Event, EventKind, Snapshot,
-    Tombstone, Vm, VmId, Worker, WorkerId,
+    Actor, Audit, Author, Availability, Changes, Cursor, Drain, DrainStep, Epochs, Event, EventKind, Reservation,
+    ReservationId, ReservationState, ReservedAt, Snapshot, Tombstone, Vm, VmId, VmReports, Worker, WorkerId,
 };
 use crate::error::Error;
 
@@ -44,6 +44,9 @@ pub struct Batch<'a> {
     tokens: BTreeMap<TokenId, Arc<Token>>,
     /// Tokens that are removed.
     pruned_tokens: BTreeSet<TokenId>,
+    reservations: BTreeMap<ReservationId, Arc<Reservation>>,
+    /// Reservations that are removed.
+    pruned_reservations: BTreeSet<ReservationId>,
     /// Who has sent the command that is decided now.
     caller: Caller,
     /// What the events of that command say of its request.
@@ -80,10 +83,12 @@ pub enum ColumnGroup {
     Announcement,
     /// That it has left.
     Deregistration,
+    /// What is held on it for VMs that are not there yet.
+    Reserved,
 }
 
 impl ColumnGroup {
-    const COUNT: usize = 8;
+    const COUNT: usize = 9;
 }
 
 /// What an event says besides its cursor, time and kind.
@@ -91,6 +96,8 @@ impl ColumnGroup {
 pub struct EventDetails {
     /// The VM it is about.
     pub vm_id: Option<VmId>,
+    /// The reservation it is about.
+    pub reservation_id: Option<ReservationId>,
     /// The reason that was given.
     pub reason: Option<Arc<str>>,
     /// What happened, as a sentence.
@@ -99,7 +106,7 @@ pub struct EventDetails {
 
 impl From<String> for EventDetails {
     fn from(message: String) -> Self {
-        Self { vm_id: None, reason: None, message }
+        Self { message, ..Self::default() }
     }
 }
 
@@ -133,6 +140,8 @@ impl<'a> Batch<'a> {
             events: Vec::new(),
             tokens: BTreeMap::new(),
             pruned_tokens: BTreeSet::new(),
+            reservations: BTreeMap::new(),
+            pruned_reservations: BTreeSet::new(),
             caller: Caller::server(),
             audit: None,
             idempotency_records,
@@ -258,6 +267,94 @@ impl<'a> Batch<'a> {
         oldest.filter(|_| open.len() >= most).map(|session| Arc::clone(session))
     }
 
+    /// The reservation with this id, as it is now in the batch.
+    pub fn find_reservation(&self, id: &str) -> Option<&Arc<Reservation>> {
+        let kept = || self.base.reservation(id).filter(|_| !self.pruned_reservations.contains(id));
+        self.reservations.get(id).or_else(kept)
+    }
+
+    /// How many reservations hold room.
+    pub fn held_reservation_count(&self) -> usize {
+        let is_held = |reservation: &Reservation| reservation.state == ReservationState::Held;
+        let before = |id: &ReservationId| self.base.reservation(id.as_str()).is_some_and(|it| is_held(it));
+        let changed = self.reservations.values();
+        let gained = changed.clone().filter(|it| is_held(it) && !before(&it.id)).count();
+        let lost = changed.filter(|it| !is_held(it) && before(&it.id)).count();
+        (self.base.held_reservation_count() + gained).saturating_sub(lost)
+    }
+
+    /// Whether any slot may be held: if not, no VM takes one.
+    pub fn may_hold_slots(&self) -> bool {
+        self.base.held_slot_count() > 0 || !self.reservations.is_empty()
+    }
+
+    /// The reservation that holds a slot for this VM.
+    pub fn reservation_for_vm(&self, vm: &VmId) -> Option<&Arc<Reservation>> {
+        let is_for_it =
+            |reservation: &&Arc<Reservation>| reservation.held_slots().any(|slot| slot.vm_id.as_ref() == Some(vm));
+        let changed = self.reservations.values().find(|reservation| is_for_it(reservation));
+        let before = || self.base.reservation_for_vm(vm.as_str()).and_then(|id| self.find_reservation(id.as_str()));
+        changed.or_else(|| before().filter(is_for_it))
+    }
+
+    /// The reservations that hold a slot on this worker.
+    pub fn reservations_on(&self, worker: &WorkerId) -> Vec<Arc<Reservation>> {
+        let before = self.base.reservations_on(worker.as_str());
+        let before = before.filter(|reservation| !self.reservations.contains_key(&reservation.id));
+        let all = before.chain(self.reservations.values());
+        let is_on_it = |reservation: &&Arc<Reservation>| reservation.held_slots().any(|slot| slot.worker_id == *worker);
+        all.filter(is_on_it).cloned().collect()
+    }
+
+    /// The workers on which this VM holds a slot.
+    pub fn workers_that_run(&self, vm: &VmId) -> Vec<WorkerId> {
+        let runs_it = |worker: &Worker| worker.vm(vm.as_str()).is_some_and(|vm| vm.status.holds_slot());
+        let before = self.base.find_vm(vm.as_str()).into_iter().flat_map(VmReports::workers);
+        let before = before.filter(|id| !self.workers.contains_key(*id)).filter_map(|id| self.find_worker(id.as_str()));
+        let all = before.chain(self.workers.values().map(|changed| &changed.worker));
+        all.filter(|worker| runs_it(worker)).map(|worker| worker.id.clone()).collect()
+    }
+
+    /// What is reserved on each worker at the time of the batch.
+    pub fn reserved_now(&self) -> ReservedAt {
+        let overdue = self.base.overdue_reservations(self.at);
+        let overdue = overdue.filter(|reservation| !self.reservations.contains_key(&reservation.id));
+        let is_overdue = |reservation: &&Arc<Reservation>| {
+            reservation.state == ReservationState::Held && !reservation.is_held_at(self.at)
+        };
+        ReservedAt::without(overdue.chain(self.reservations.values().filter(is_overdue)))
+    }
+
+    /// Takes a reservation's new state. What it holds on workers is for the caller to change with it.
+    pub fn put_reservation(&mut self, reservation: Reservation) -> Arc<Reservation> {
+        let reservation = Arc::new(reservation);
+        self.reservations.insert(reservation.id.clone(), reservation.clone());
+        reservation
+    }
+
+    /// Removes a reservation that has ended.
+    pub fn prune_reservation(&mut self, id: &ReservationId) {
+        self.reservations.remove(id);
+        self.pruned_reservations.insert(id.clone());
+    }
+
+    /// Reservations that are new or changed.
+    pub(super) fn reservations(&self) -> impl Iterator<Item = &Reservation> {
+        self.reservations.values().map(|reservation| &**reservation)
+    }
+
+    /// Reservations that are removed.
+    pub(super) fn pruned_reservations(&self) -> &BTreeSet<ReservationId> {
+        &self.pruned_reservations
+    }
+
+    /// All workers, as they are now in the batch.
+    pub fn workers(&self) -> impl Iterator<Item = &Arc<Worker>> {
+        let before = self.base.workers().filter(|worker| !self.purged.contains_key(&worker.id));
+        let before = before.filter(|worker| !self.workers.contains_key(&worker.id));
+        before.chain(self.workers.values().map(|changed| &changed.worker))
+    }
+
     /// The epochs of the database that the batch is decided upon.
     pub fn epochs(&self) -> &Epochs {
         &self.base.epochs
@@ -353,6 +450,17 @@ impl<'a> Batch<'a> {
         self.push_event(Actor::Operator, kind, None, message.into());
     }
 
+    /// Adds an event to the event log that is about a reservation, and about a worker if it concerns one only.
+    pub fn record_event_of_reservation(
+        &mut self,
+        actor: Actor,
+        kind: EventKind,
+        worker_id: Option<WorkerId>,
+        details: EventDetails,
+    ) {
+        self.push_event(actor, kind, worker_id, details);
+    }
+
     /// Records an event that the server has found out, and that is about no worker.
     pub fn record_event_of_server(&mut self, kind: EventKind, message: String) {
         self.push_event(Actor::Server, kind, None, message.into());
@@ -361,7 +469,7 @@ impl<'a> Batch<'a> {
     fn push_event(&mut self, actor: Actor, kind: EventKind, worker_id: Option<WorkerId>, details: EventDetails) {
         // A filter by such kinds would not find it once other events of its time have been pruned.
         debug_assert!(actor == Actor::Operator || !kind.is_by_operators_only(), "{kind} by {actor}");
-        let EventDetails { vm_id, reason, message } = details;
+        let EventDetails { vm_id, reservation_id, reason, message } = details;
         let audit = match actor {
             // What the server finds out was nobody's request, even if one showed it.
             Actor::Server => None,
@@ -382,6 +490,7 @@ impl<'a> Batch<'a> {
             kind,
             worker_id,
             vm_id,
+            reservation_id,
             actor: Some(actor.as_str().into()),
             audit,
             reason,
@@ -439,6 +548,8 @@ impl<'a> Batch<'a> {
             && self.events.is_empty()
             && self.tokens.is_empty()
             && self.pruned_tokens.is_empty()
+            && self.reservations.is_empty()
+            && self.pruned_reservations.is_empty()
             && self.recorded_keys.is_empty()
     }
 
@@ -551,6 +662,8 @@ impl<'a> Batch<'a> {
             forgotten: self.pruned_tombstones.into_iter().collect(),
             tokens: self.tokens.into_values().collect(),
             forgotten_tokens: self.pruned_tokens.into_iter().collect(),
+            reservations: self.reservations.into_values().collect(),
+            forgotten_reservations: self.pruned_reservations.into_iter().collect(),
         };
         (changes, self.events)
     }

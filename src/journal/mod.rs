@@ -31,6 +31,8 @@ mod incarnation;
 mod liveness_signs;
 mod published;
 mod queue;
+mod reservation_sweeper;
+mod reserved_slots;
 mod retention;
 mod store;
 
@@ -41,6 +43,7 @@ pub use self::handle::{Journal, Submitted};
 pub use self::idempotency_record::{StoredResponse, heartbeat_fingerprint};
 pub use self::liveness_signs::{LivenessSign, LivenessSigns, NotedSign};
 pub use self::published::{Committed, Published};
+pub use self::reservation_sweeper::ReservationSweeper;
 pub use self::retention::{Retention, RetentionPruner};
 pub use self::store::applied_migrations::MigrationState;
 pub use self::store::database::Database;

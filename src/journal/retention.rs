@@ -8,6 +8,7 @@
 //! Events that operators caused are kept for longer than others, and counted by themselves: one update of all agents
 //! causes more events than operators do in a year, and would push what they did out of the log.
 
+use std::ops::Bound;
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -16,7 +17,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::commands::{PruneTokens, PruneTombstones, RecordTokenUses};
+use super::commands::{PruneReservations, PruneTokens, PruneTombstones, RecordTokenUses};
 use super::handle::Journal;
 use super::store::pruning::{
     EventLimits, date_back_idempotency_records, prune_idempotency_records, prune_some_events,
@@ -48,6 +49,17 @@ const TOKEN_USES_PER_COMMIT: usize = 2_000;
 
 /// How many tokens one commit removes.
 const TOKENS_PER_COMMIT: usize = 2_000;
+
+/// How long a reservation is kept after its end, as a session is: so that whoever asks the next morning what became of it
+/// is told. The change log has it for longer.
+const RESERVATION_RETENTION: TimeDelta = TimeDelta::days(1);
+
+/// How many reservations are kept after their end at most, some hundred bytes each: a scheduler that makes one for each
+/// VM must not fill the memory.
+const MAX_ENDED_RESERVATIONS: usize = 10_000;
+
+/// How many reservations one commit removes.
+const RESERVATIONS_PER_COMMIT: usize = 2_000;
 
 /// How long an idempotency record is kept: longer than any client keeps trying.
 const IDEMPOTENCY_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
@@ -131,7 +143,27 @@ impl RetentionPruner {
         let (events, records) = (self.prune_events().await, self.prune_idempotency_records().await);
         let (tombstones, uses) = (self.prune_tombstones().await, self.record_token_uses().await);
         let (tokens, sessions) = (self.prune_tokens().await, self.prune_sessions().await);
-        tombstones.and(uses).and(tokens).and(sessions).and(records).and(events)
+        let reservations = self.prune_reservations().await;
+        tombstones.and(uses).and(tokens).and(sessions).and(reservations).and(records).and(events)
+    }
+
+    /// Removes reservations that ended long ago: one server does for all, as with tokens.
+    async fn prune_reservations(&self) -> Result<()> {
+        let now = self.clock.now();
+        let too_old = now.checked_sub_signed(RESERVATION_RETENTION).unwrap_or(Timestamp::MIN_UTC);
+        let snapshot = self.journal.snapshot();
+        let all = snapshot.reservations_in(Bound::Unbounded, Bound::Unbounded);
+        // An end in the future is of a clock that was ahead: it counts as now, until it is in the past.
+        let mut ended: Vec<_> = all.filter_map(|known| Some((known.ended_at?.min(now), known.id.clone()))).collect();
+        ended.sort_unstable();
+        let surplus = ended.len().saturating_sub(MAX_ENDED_RESERVATIONS);
+        let candidates = ended.into_iter().enumerate();
+        let candidates = candidates.filter(|(place, (at, _))| *place < surplus || *at < too_old);
+        let candidates: Vec<_> = candidates.map(|(_, (_, id))| id).collect();
+        for candidates in candidates.chunks(RESERVATIONS_PER_COMMIT) {
+            self.journal.commit(PruneReservations { candidates: candidates.to_vec() }).await?;
+        }
+        Ok(())
     }
 
     /// Removes sessions and sign-in codes that ended long ago: one server does for all, as with other tokens.

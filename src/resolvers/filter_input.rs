@@ -4,8 +4,10 @@
 //! What a checked filter matches is in [`cluster`](crate::cluster); where a list is cut into pages is in
 //! [`page`](super::page).
 
-use super::checks::{MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_TEXT, truncate, vm_status, wanted, word};
-use crate::cluster::{LabelFilter, VmFilter, WorkerFilter, WorkerOrder, WorkerOrderField, WorkerStatus};
+use super::checks::{
+    MAX_FIGURE, MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_TEXT, Whole, figure, truncate, vm_status, wanted, word,
+};
+use crate::cluster::{LabelFilter, MinFree, VmFilter, WorkerFilter, WorkerOrder, WorkerOrderField, WorkerStatus};
 use crate::error::{Error, Result};
 
 /// What a protocol calls the parts of a filter, for refusals.
@@ -25,6 +27,12 @@ pub struct FilterNames {
     pub worker_ids: &'static str,
     /// Text to search for.
     pub search: &'static str,
+    /// Free CPU cores.
+    pub min_free_cpu_cores: &'static str,
+    /// Free memory.
+    pub min_free_memory_mb: &'static str,
+    /// Free VM slots.
+    pub min_free_vm_slots: &'static str,
 }
 
 /// A filter of workers as sent. What is left out matches every worker; an empty list matches none.
@@ -46,12 +54,24 @@ pub struct WorkerFilterInput {
     pub labels: Option<Vec<LabelFilter>>,
     /// With this text in the id, hostname, address or zone.
     pub search: Option<String>,
+    /// With at least so many CPU cores free.
+    pub min_free_cpu_cores: Option<i64>,
+    /// With at least so much memory free, in MiB.
+    pub min_free_memory_mb: Option<i64>,
+    /// With at least so many VM slots free.
+    pub min_free_vm_slots: Option<i64>,
 }
 
 impl WorkerFilterInput {
     /// The filter, or what is wrong with it.
     pub fn check(self, names: &FilterNames) -> Result<WorkerFilter> {
-        let Self { ids, zones, has_zone, statuses, is_healthy, capabilities, labels, search } = self;
+        let Self { ids, zones, has_zone, statuses, is_healthy, capabilities, labels, search, .. } = self;
+        let least = |field, number: Option<i64>| number.map(|it| figure(field, Whole(it), 0, MAX_FIGURE)).transpose();
+        let min_free = MinFree {
+            cpu_cores: least(names.min_free_cpu_cores, self.min_free_cpu_cores)?,
+            memory_mb: least(names.min_free_memory_mb, self.min_free_memory_mb)?,
+            vm_slots: least(names.min_free_vm_slots, self.min_free_vm_slots)?,
+        };
         let statuses = all_of(names.statuses, statuses, |word| worker_status(names.statuses, word))?;
         let labels = labels.map(|labels| wanted(names.labels, labels)).transpose()?;
         for LabelFilter { key, value } in labels.iter().flatten() {
@@ -67,6 +87,7 @@ impl WorkerFilterInput {
             capabilities: texts(names.capabilities, capabilities, 1)?,
             labels,
             search: text(names.search, search)?,
+            min_free,
         })
     }
 }
@@ -210,6 +231,7 @@ mod tests {
         for odd in ["", "-", "--id", "+id", "ID", "cpu", "id:desc", "id,zone", "-id "] {
             let refusal = worker_order("sort", odd).unwrap_err().to_string();
             let expected = "sort must be one of id, hostname, zone, cpu_usage, memory_usage, vm_count, last_seen, \
+                            free_cpu_cores, free_memory_mb, free_vm_slots, \
                             with a - before it for the largest first, not ";
             assert_eq!(refusal, format!("{expected}{odd:?}"));
         }

@@ -24,7 +24,10 @@ pub(super) fn indexed_order(order: WorkerOrder) -> Option<IndexedOrder> {
         | WorkerOrderField::CpuUsage
         | WorkerOrderField::MemoryUsage
         | WorkerOrderField::VmCount
-        | WorkerOrderField::LastSeen => None,
+        | WorkerOrderField::LastSeen
+        | WorkerOrderField::FreeCpuCores
+        | WorkerOrderField::FreeMemory
+        | WorkerOrderField::FreeVmSlots => None,
     }
 }
 
@@ -196,7 +199,10 @@ fn text(place: &CursorPosition) -> &str {
         | WorkerSortKey::Cpu(_)
         | WorkerSortKey::Memory(_)
         | WorkerSortKey::Vms(_)
-        | WorkerSortKey::Seen(_) => "",
+        | WorkerSortKey::Seen(_)
+        | WorkerSortKey::FreeCpu(_)
+        | WorkerSortKey::FreeMemory(_)
+        | WorkerSortKey::FreeSlots(_) => "",
     }
 }
 

@@ -23,6 +23,8 @@ mod liveness_forecast;
 mod long_poll;
 pub mod offload;
 pub mod page;
+pub mod placement;
+pub mod reservations;
 pub mod row_cache;
 pub mod sessions;
 pub mod tokens;

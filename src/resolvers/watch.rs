@@ -312,6 +312,7 @@ fn notice(kind: EventKind, cursor: &Cursor, reading: &Reading, message: &str) ->
         kind,
         worker_id: None,
         vm_id: None,
+        reservation_id: None,
         actor: Some("server".into()),
         audit: None,
         reason: None,

@@ -308,7 +308,12 @@ pub(super) fn edge(worker: WorkerView, order: WorkerOrder) -> Edge<WorkerView> {
         WorkerOrderField::Hostname | WorkerOrderField::Zone => kept.registration_revision,
         WorkerOrderField::VmCount => kept.usage.vms_revision,
         // The key has changed at this revision or before it.
-        WorkerOrderField::CpuUsage | WorkerOrderField::MemoryUsage | WorkerOrderField::LastSeen => kept.revision,
+        WorkerOrderField::CpuUsage
+        | WorkerOrderField::MemoryUsage
+        | WorkerOrderField::LastSeen
+        | WorkerOrderField::FreeCpuCores
+        | WorkerOrderField::FreeMemory
+        | WorkerOrderField::FreeVmSlots => kept.revision,
     };
     Edge::new(WorkerSortKey::of(&worker, order.field), kept.id.shared(), key_revision, worker)
 }

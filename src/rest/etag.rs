@@ -16,7 +16,7 @@ use bytes::Bytes;
 use foldhash::quality::FixedState;
 
 use super::error::Result;
-use super::json_objects::{ClusterEvent, ClusterStats, ListedVm, Token, Vm, Worker, WorkerDistribution};
+use super::json_objects::{ClusterEvent, ClusterStats, ListedVm, Reservation, Token, Vm, Worker, WorkerDistribution};
 use crate::cluster::{VmView, WorkerView};
 use crate::http::HttpError;
 use crate::json;
@@ -201,6 +201,14 @@ impl Versioned for ClusterEvent {
     fn version<H: Hasher>(&self, hasher: &mut H) {
         // An event never changes.
         self.0.event.cursor.hash(hasher);
+    }
+}
+
+impl Versioned for Reservation {
+    fn version<H: Hasher>(&self, hasher: &mut H) {
+        // It changes by commits, and once by the clock.
+        let reservation = &self.0.reservation;
+        (reservation.id.as_str(), reservation.revision, self.0.state().as_str()).hash(hasher);
     }
 }
 

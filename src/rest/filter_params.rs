@@ -12,6 +12,9 @@ pub(super) const FILTER_NAMES: FilterNames = FilterNames {
     labels: "label",
     worker_ids: "worker_id",
     search: "search",
+    min_free_cpu_cores: "min_free_cpu_cores",
+    min_free_memory_mb: "min_free_memory_mb",
+    min_free_vm_slots: "min_free_vm_slots",
 };
 
 /// The values of a repeated parameter, or none if it is missing: a query string cannot express an empty list.

@@ -8,10 +8,15 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use super::json_values::WriteValue;
 use crate::auth::TokenId;
 use crate::cluster::fields::{
+    capacity_fields, placement_assignment_fields, placement_candidate_fields, placement_fields,
+    placement_refusal_fields, refusal_detail_fields, reservation_fields, reserved_slot_fields, workers_refused_fields,
+    zone_capacity_fields,
+};
+use crate::cluster::fields::{
     cluster_stats_fields, drain_fields, event_fields, heartbeat_reply_fields, registered_fields, token_fields,
     vm_fields, worker_distribution_fields, worker_fields,
 };
-use crate::cluster::{self, DrainView, VmId, VmView, WorkerId, WorkerView};
+use crate::cluster::{self, DrainView, ReservationView, VmId, VmView, WorkerId, WorkerView};
 use crate::http::EXPECTED_ANSWER;
 use crate::render::{Template, Volatility, volatility};
 use crate::resolvers::tokens::TokenView;
@@ -24,7 +29,7 @@ pub(super) mod field_types {
     use serde::{Serialize, Serializer};
 
     use super::WriteJson as _;
-    use crate::cluster::{DrainView, VmView, WorkerView};
+    use crate::cluster::{self, DrainView, VmView, WorkerView};
     use crate::json;
     pub(in crate::rest) use crate::rest::json_values::*;
 
@@ -47,6 +52,41 @@ pub(super) mod field_types {
         fn write(&self, out: &mut Vec<u8>) {
             json::list(self.0, out, |vm, out| super::ListedVm(vm.clone()).write_text(out));
         }
+    }
+
+    /// Declares shapes of lists of objects.
+    macro_rules! lists {
+        ($($shape:ident of $object:ident($view:ty);)+) => { $(
+            pub(in crate::rest) struct $shape<'a>(&'a [$view]);
+
+            impl<'a> From<&'a [$view]> for $shape<'a> {
+                fn from(list: &'a [$view]) -> Self {
+                    Self(list)
+                }
+            }
+
+            impl Serialize for $shape<'_> {
+                fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                    serializer.collect_seq(self.0.iter().cloned().map(super::$object))
+                }
+            }
+
+            impl WriteValue for $shape<'_> {
+                fn write(&self, out: &mut Vec<u8>) {
+                    json::list(self.0, out, |entry, out| super::$object(entry.clone()).write_text(out));
+                }
+            }
+        )+ };
+    }
+
+    lists! {
+        PlacementAssignments of PlacementAssignment(cluster::PlacementAssignment);
+        PlacementCandidates of PlacementCandidate(cluster::PlacementCandidate);
+        PlacementRefusals of PlacementRefusal(cluster::PlacementRefusal);
+        RefusalDetails of RefusalDetail(cluster::RefusalDetail);
+        WorkersRefusedList of WorkersRefused(cluster::WorkersRefused);
+        ZoneCapacities of ZoneCapacity(cluster::ZoneCapacity);
+        ReservedSlots of ReservedSlot(cluster::ReservedSlot);
     }
 
     /// A worker inside another object.
@@ -301,6 +341,16 @@ event_fields!(object);
 registered_fields!(object);
 heartbeat_reply_fields!(object);
 token_fields!(object);
+placement_fields!(object);
+placement_assignment_fields!(object);
+placement_candidate_fields!(object);
+placement_refusal_fields!(object);
+refusal_detail_fields!(object);
+workers_refused_fields!(object);
+capacity_fields!(object);
+zone_capacity_fields!(object);
+reservation_fields!(object);
+reserved_slot_fields!(object);
 
 /// Keys besides the declared ones, for clients that are older than the contract.
 trait Aliases {
@@ -319,6 +369,16 @@ impl Aliases for ClusterEvent {}
 impl Aliases for RegisterWorkerPayload {}
 impl Aliases for RecordHeartbeatPayload {}
 impl Aliases for Token {}
+impl Aliases for Placement {}
+impl Aliases for PlacementAssignment {}
+impl Aliases for PlacementCandidate {}
+impl Aliases for PlacementRefusal {}
+impl Aliases for RefusalDetail {}
+impl Aliases for WorkersRefused {}
+impl Aliases for Capacity {}
+impl Aliases for ZoneCapacity {}
+impl Aliases for Reservation {}
+impl Aliases for ReservedSlot {}
 
 impl Aliases for Vm {
     fn write_aliases<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {

@@ -133,6 +133,8 @@ words! {
     TokenRole(auth::Role)
     TokenState(auth::TokenState)
     DrainState(cluster::DrainState)
+    RefusalReason(cluster::RefusalReason)
+    ReservationState(cluster::ReservationState)
 }
 
 /// Declares shapes that are written as text.

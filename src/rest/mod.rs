@@ -18,7 +18,9 @@ mod json_objects;
 mod json_values;
 mod openapi;
 mod paging;
+mod placement;
 mod query_response;
+mod reservations;
 mod sessions;
 mod tokens;
 mod vms;
@@ -58,6 +60,10 @@ pub fn routes(resolvers: Resolvers, closing: CancellationToken) -> Routes {
         .route("/api/v1/vms", get(vms::list))
         .route("/api/v1/vms/{id}", get(vms::one))
         .route("/api/v1/events", get(events::list))
+        .route("/api/v1/placement", get(placement::placement))
+        .route("/api/v1/capacity", get(placement::capacity))
+        .route_with(TOLD, "/api/v1/reservations", get(reservations::list).post(reservations::create))
+        .route_with(TOLD, "/api/v1/reservations/{id}", get(reservations::one).delete(reservations::release))
         .route("/api/v1/tokens", get(tokens::list).post(tokens::create))
         .route_with(RouteOptions::NOTHING.path_hidden(), "/api/v1/tokens/{id}", delete(tokens::revoke))
         .route_with(SESSION, "/api/v1/session", get(sessions::show).post(sessions::open).delete(sessions::close))

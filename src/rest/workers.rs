@@ -50,6 +50,9 @@ pub(super) struct WorkerListQuery {
     #[serde(default)]
     label: Vec<String>,
     search: Option<String>,
+    min_free_cpu_cores: Option<i64>,
+    min_free_memory_mb: Option<i64>,
+    min_free_vm_slots: Option<i64>,
     /// The field to sort by, after a minus in descending order.
     sort: Option<String>,
     /// How long to wait for a change, as Go writes durations.
@@ -75,6 +78,9 @@ pub(super) async fn list(
         capability,
         label,
         search,
+        min_free_cpu_cores,
+        min_free_memory_mb,
+        min_free_vm_slots,
         sort,
         wait,
         after_revision,
@@ -90,6 +96,9 @@ pub(super) async fn list(
             label.iter().map(|text| filter_input::label(FILTER_NAMES.labels, text)).collect::<Result<_, _>>()?,
         ),
         search,
+        min_free_cpu_cores,
+        min_free_memory_mb,
+        min_free_vm_slots,
     };
     let filter = filter.check(&FILTER_NAMES)?;
     let order = sort.map(|text| filter_input::worker_order(SORT, &text)).transpose()?.unwrap_or_default();

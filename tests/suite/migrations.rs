@@ -17,8 +17,8 @@ use serde_json::{Value, json};
 use crate::harness::*;
 
 /// The tables of a cluster.
-const TABLES: [&str; 9] =
-    ["cluster", "drain", "epoch", "event", "idempotency_record", "token", "vm", "worker", "worker_tombstone"];
+const TABLES: [&str; 10] =
+    ["cluster", "drain", "epoch", "event", "idempotency_record", "reservation", "token", "vm", "worker", "worker_tombstone"];
 
 /// How many migrations have to be taken back, for this one to be among them.
 fn steps_back_to(name: &str) -> u32 {
@@ -139,6 +139,7 @@ on_both_databases! {
             columns_of::<entity::epoch::Entity>(),
             columns_of::<entity::event::Entity>(),
             columns_of::<entity::idempotency_record::Entity>(),
+            columns_of::<entity::reservation::Entity>(),
             columns_of::<entity::token::Entity>(),
             columns_of::<entity::vm::Entity>(),
             columns_of::<entity::worker::Entity>(),

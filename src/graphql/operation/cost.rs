@@ -26,6 +26,7 @@ use crate::graphql::error::request_error;
 use crate::graphql::schema::index::{self, SchemaIndex, innermost, is_list, root};
 use crate::resolvers::offload::ENTRIES_OF_A_STEP;
 use crate::resolvers::page::{DEFAULT_SIZE, MAX_SIZE};
+use crate::resolvers::reservations::MAX_HELD_RESERVATIONS;
 
 /// Workers in the largest cluster.
 const MAX_WORKERS: u64 = 10_000;
@@ -205,6 +206,14 @@ impl Estimate<'_> {
             // The VMs of each worker are collected even if they are only counted.
             ("Query", "vmDistribution") => self.size.vms(),
             ("Query" | "Worker", "events") => self.page_of(definition, field),
+            // As a candidate, as a refusal, and to place VMs on it.
+            ("Query", "placement") => workers.saturating_mul(3),
+            ("Query", "capacity") => workers,
+            ("Query", "reservations") => {
+                let filter = Filter::of(self.argument(definition, field, "filter"));
+                let kept = 2 * MAX_HELD_RESERVATIONS as u64;
+                if filter.is_empty() { 0 } else { kept.saturating_mul(filter.comparisons("")) }
+            }
             _ => 0,
         }
     }
@@ -220,7 +229,9 @@ impl Estimate<'_> {
                 _ => 1,
             },
             ("Worker", "events") => self.page_of(definition, field),
-            ("WorkerConnection" | "VmConnection", "edges" | "nodes") | ("EventPage", "nodes") => page,
+            ("WorkerConnection" | "VmConnection" | "ReservationConnection", "edges" | "nodes")
+            | ("EventPage", "nodes")
+            | ("Placement", "assignments" | "candidates" | "refusals") => page,
             _ => SHORT_LIST_LENGTH,
         }
     }
@@ -232,7 +243,18 @@ impl Estimate<'_> {
             Some(Value::Number(size)) => Some(size.as_i64().map_or(largest, |size| size.max(0).unsigned_abs())),
             _ => None,
         });
-        requested.unwrap_or(DEFAULT_SIZE as u64).min(largest)
+        // The lists of a placement are as long as its request says.
+        let placed = match self.argument(definition, field, "request") {
+            Some(Value::Object(request)) => {
+                let number = |name| match request.get(name) {
+                    Some(Value::Number(number)) => number.as_u64(),
+                    _ => None,
+                };
+                number("limit").max(number("count"))
+            }
+            _ => None,
+        };
+        requested.or(placed).unwrap_or(DEFAULT_SIZE as u64).min(largest)
     }
 
     /// The value of an argument: as given, or its default.

@@ -588,6 +588,7 @@ fn items(reading: &Reading, random: &mut StdRng) -> Vec<(&'static str, StreamIte
         kind: *EventKind::ALL.choose(random).unwrap(),
         worker_id: random.random_bool(0.5).then(|| WorkerId::parse("w1").unwrap()),
         vm_id: random.random_bool(0.5).then(|| VmId::parse("v1").unwrap()),
+        reservation_id: random.random_bool(0.5).then(|| crate::cluster::ReservationId::parse("r1").unwrap()),
         actor: random.random_bool(0.5).then(|| "operator".into()),
         audit: random
             .random_bool(0.5)

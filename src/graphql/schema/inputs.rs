@@ -23,6 +23,9 @@ const FILTER_NAMES: FilterNames = FilterNames {
     labels: "filter.labels",
     worker_ids: "filter.worker_ids",
     search: "filter.search",
+    min_free_cpu_cores: "filter.min_free_cpu_cores",
+    min_free_memory_mb: "filter.min_free_memory_mb",
+    min_free_vm_slots: "filter.min_free_vm_slots",
 };
 
 /// Which workers are wanted. Fields are ANDed, entries of a list ORed; every label must match. A field that is left
@@ -47,13 +50,19 @@ pub struct WorkerFilter {
     labels: Option<Vec<LabelFilter>>,
     /// With this text in the id, hostname, address or zone, whatever the case.
     search: Option<String>,
+    /// With at least so many CPU cores that are neither allocated nor reserved.
+    min_free_cpu_cores: Option<i32>,
+    /// With at least so much memory that is neither allocated nor reserved, in MiB.
+    min_free_memory_mb: Option<i32>,
+    /// With at least so many VM slots that are neither held nor reserved.
+    min_free_vm_slots: Option<i32>,
 }
 
 impl TryFrom<WorkerFilter> for cluster::WorkerFilter {
     type Error = Error;
 
     fn try_from(filter: WorkerFilter) -> Result<Self, Error> {
-        let WorkerFilter { ids, zones, has_zone, statuses, is_healthy, capabilities, labels, search } = filter;
+        let WorkerFilter { ids, zones, has_zone, statuses, is_healthy, capabilities, labels, search, .. } = filter;
         let word = |status| cluster::WorkerStatus::from(status).as_str().to_owned();
         let filter = WorkerFilterInput {
             ids: ids.map(texts),
@@ -64,6 +73,9 @@ impl TryFrom<WorkerFilter> for cluster::WorkerFilter {
             capabilities,
             labels: labels.map(|labels| labels.into_iter().map(Into::into).collect()),
             search,
+            min_free_cpu_cores: filter.min_free_cpu_cores.map(Into::into),
+            min_free_memory_mb: filter.min_free_memory_mb.map(Into::into),
+            min_free_vm_slots: filter.min_free_vm_slots.map(Into::into),
         };
         filter.check(&FILTER_NAMES)
     }
@@ -163,6 +175,12 @@ pub enum WorkerOrderField {
     VmCount,
     /// By the time of the last heartbeat.
     LastSeen,
+    /// By the CPU cores that are neither allocated nor reserved.
+    FreeCpuCores,
+    /// By the memory that is neither allocated nor reserved.
+    FreeMemory,
+    /// By the VM slots that are neither held nor reserved.
+    FreeVmSlots,
 }
 
 /// Which end comes first.
@@ -445,7 +463,7 @@ fn reports(vms: Vec<VmReportInput>) -> Vec<VmInput> {
         .collect()
 }
 
-fn whole(number: i32) -> Whole {
+pub(super) fn whole(number: i32) -> Whole {
     Whole(number.into())
 }
 
@@ -455,7 +473,7 @@ pub fn entries<T, U: From<T>>(field: &'static str, list: Option<Vec<T>>) -> Resu
     Ok(list.map(|list| list.into_iter().map(Into::into).collect()))
 }
 
-fn texts(ids: Vec<ID>) -> Vec<String> {
+pub(super) fn texts(ids: Vec<ID>) -> Vec<String> {
     ids.into_iter().map(|id| id.0).collect()
 }
 

@@ -3,7 +3,8 @@
 //! [`query`], [`mutation`] and [`subscription`] are the roots; each of their methods calls one resolver of
 //! [`crate::resolvers`]. [`object_types`] has the object types and connections, generated from the field lists of
 //! [`cluster::fields`](crate::cluster::fields); [`value_types`] maps values of the domain to GraphQL types, [`inputs`] and
-//! [`scalars`] have the input types and the custom scalars, [`paging`] the arguments of connections. [`sdl`] exports
+//! [`scalars`] have the input types and the custom scalars, [`paging`] the arguments of connections,
+//! [`placement_inputs`] the inputs of placements and reservations. [`sdl`] exports
 //! the schema as text, and [`index`] looks up types in it.
 //!
 //! Documents are not parsed here (see `operation`), nor run (see `execution` and `plan`). Doc comments of types and
@@ -14,6 +15,7 @@ pub mod inputs;
 pub mod mutation;
 pub mod object_types;
 pub mod paging;
+pub mod placement_inputs;
 pub mod query;
 pub mod scalars;
 pub mod sdl;

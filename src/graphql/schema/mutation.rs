@@ -8,8 +8,10 @@ use super::inputs::{
 };
 use super::object_types::{
     ActivateWorkerPayload, CreateTokenPayload, DeregisterWorkerPayload, DrainWorkerPayload, JoinWorkerPayload,
-    RecordHeartbeatPayload, RegisterWorkerPayload, RevokeTokenPayload, Token,
+    RecordHeartbeatPayload, RegisterWorkerPayload, ReleaseReservationPayload, Reservation, ReservePayload,
+    RevokeTokenPayload, Token,
 };
+use super::placement_inputs::{ReleaseReservationInput, ReserveInput};
 use super::scalars::{DateTime, Int53};
 use crate::auth::Caller;
 use crate::error::Error;
@@ -131,6 +133,36 @@ impl Mutation {
             let deregistration = Deregistration { incarnation, boot_id, host_boot_id, purge, force, condition };
             ctx.data::<Resolvers>()?.deregister_worker(caller(ctx)?, &worker_id, deregistration).await?;
             Ok(DeregisterWorkerPayload { worker_id })
+        })
+        .await
+    }
+
+    /// Hold room for VMs that are not there yet, for all of them or for none: nobody else gets it until VMs take it, or
+    /// it is released, or it expires.
+    async fn reserve(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The VMs, where they may be, and for how long room is held.")] input: ReserveInput,
+    ) -> Option<Result<ReservePayload>> {
+        nullable(async {
+            let reservation = ctx.data::<Resolvers>()?.reserve(caller(ctx)?, input.into()).await?;
+            Ok(ReservePayload { reservation: Reservation(reservation) })
+        })
+        .await
+    }
+
+    /// Give back what a reservation still holds. A conflict if VMs have all of it.
+    async fn release_reservation(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which reservation, and why.")] input: ReleaseReservationInput,
+    ) -> Option<Result<ReleaseReservationPayload>> {
+        nullable(async {
+            let ReleaseReservationInput { reservation_id, reason } = input;
+            let resolvers = ctx.data::<Resolvers>()?;
+            let released = resolvers.release_reservation(caller(ctx)?, &reservation_id, reason).await?;
+            let (reservation, changed) = (Reservation(released.reservation), released.changed);
+            Ok(ReleaseReservationPayload { reservation, changed })
         })
         .await
     }

@@ -13,14 +13,20 @@ use super::scalars::{self, Cursor};
 use super::value_types::{self, FromDomain, Int};
 use crate::auth::TokenId;
 use crate::cluster::fields::{
+    capacity_fields, placement_assignment_fields, placement_candidate_fields, placement_fields,
+    placement_refusal_fields, refusal_detail_fields, reservation_fields, reserved_slot_fields, workers_refused_fields,
+    zone_capacity_fields,
+};
+use crate::cluster::fields::{
     cluster_stats_fields, drain_fields, event_fields, heartbeat_reply_fields, registered_fields, token_fields,
     vm_fields, worker_distribution_fields, worker_fields,
 };
-use crate::cluster::{self, DrainView, VmId, VmView, WorkerId, WorkerView};
+use crate::cluster::{self, DrainView, ReservationView, VmId, VmView, WorkerId, WorkerView};
 use crate::graphql::execution::budget::Budget;
 use crate::graphql::execution::loader::WorkerEvents;
 use crate::resolvers::checks::wanted;
 use crate::resolvers::page::Page;
+use crate::resolvers::reservations::reservations_on;
 use crate::resolvers::sessions::SessionView;
 use crate::resolvers::tokens::TokenView;
 use crate::resolvers::{
@@ -36,6 +42,34 @@ mod field_types {
     pub type Drain = Option<super::Drain>;
     pub type Vms = Vec<Vm>;
     pub type Worker = super::Worker;
+    pub type PlacementAssignments = Vec<super::PlacementAssignment>;
+    pub type PlacementCandidates = Vec<super::PlacementCandidate>;
+    pub type PlacementRefusals = Vec<super::PlacementRefusal>;
+    pub type RefusalDetails = Vec<super::RefusalDetail>;
+    pub type WorkersRefusedList = Vec<super::WorkersRefused>;
+    pub type ZoneCapacities = Vec<super::ZoneCapacity>;
+    pub type ReservedSlots = Vec<super::ReservedSlot>;
+}
+
+/// Converts lists of objects.
+macro_rules! lists {
+    ($($object:ident($view:ty))+) => { $(
+        impl FromDomain<&[$view]> for Vec<$object> {
+            fn of(list: &[$view]) -> Self {
+                list.iter().cloned().map($object).collect()
+            }
+        }
+    )+ };
+}
+
+lists! {
+    PlacementAssignment(cluster::PlacementAssignment)
+    PlacementCandidate(cluster::PlacementCandidate)
+    PlacementRefusal(cluster::PlacementRefusal)
+    RefusalDetail(cluster::RefusalDetail)
+    WorkersRefused(cluster::WorkersRefused)
+    ZoneCapacity(cluster::ZoneCapacity)
+    ReservedSlot(cluster::ReservedSlot)
 }
 
 impl FromDomain<Option<DrainView>> for field_types::Drain {
@@ -104,6 +138,36 @@ macro_rules! object {
     ) => {
         object! { @list Blockers $view $head $done $(#[$doc])* $field = $value; $($rest)* }
     };
+    (@fields $view:tt $head:tt $done:tt
+        $(#[$doc:meta])* $field:ident: PlacementAssignments [$where:ident $($volatility:ident)?] = $value:expr; $($rest:tt)*
+    ) => {
+        object! { @list PlacementAssignments $view $head $done $(#[$doc])* $field = $value; $($rest)* }
+    };
+    (@fields $view:tt $head:tt $done:tt
+        $(#[$doc:meta])* $field:ident: PlacementCandidates [$where:ident $($volatility:ident)?] = $value:expr; $($rest:tt)*
+    ) => {
+        object! { @list PlacementCandidates $view $head $done $(#[$doc])* $field = $value; $($rest)* }
+    };
+    (@fields $view:tt $head:tt $done:tt
+        $(#[$doc:meta])* $field:ident: PlacementRefusals [$where:ident $($volatility:ident)?] = $value:expr; $($rest:tt)*
+    ) => {
+        object! { @list PlacementRefusals $view $head $done $(#[$doc])* $field = $value; $($rest)* }
+    };
+    (@fields $view:tt $head:tt $done:tt
+        $(#[$doc:meta])* $field:ident: RefusalDetails [$where:ident $($volatility:ident)?] = $value:expr; $($rest:tt)*
+    ) => {
+        object! { @list RefusalDetails $view $head $done $(#[$doc])* $field = $value; $($rest)* }
+    };
+    (@fields $view:tt $head:tt $done:tt
+        $(#[$doc:meta])* $field:ident: ZoneCapacities [$where:ident $($volatility:ident)?] = $value:expr; $($rest:tt)*
+    ) => {
+        object! { @list ZoneCapacities $view $head $done $(#[$doc])* $field = $value; $($rest)* }
+    };
+    (@fields $view:tt $head:tt $done:tt
+        $(#[$doc:meta])* $field:ident: ReservedSlots [$where:ident $($volatility:ident)?] = $value:expr; $($rest:tt)*
+    ) => {
+        object! { @list ReservedSlots $view $head $done $(#[$doc])* $field = $value; $($rest)* }
+    };
     (@list $shape:ident ($this:ident: $view:ty) $head:tt { $($done:tt)* }
         $(#[$doc:meta])* $field:ident = $value:expr; $($rest:tt)*
     ) => {
@@ -170,6 +234,12 @@ worker_fields!(object {
         VmConnection::of(ctx, page_of_worker_vms(&self.0, &filter, &request)?)
     }
 
+    /// Reservations that hold a slot on the worker, the oldest first.
+    async fn reservations(&self, ctx: &Context<'_>) -> Result<Vec<Reservation>> {
+        let reservations = Budget::pay_for(ctx, reservations_on(&self.0))?;
+        Ok(reservations.into_iter().map(Reservation).collect())
+    }
+
     /// What happened to this worker, newest first, as far back as the change log has all events. What operators did before
     /// that is in `events` with a filter of `workerIds` and `actors`.
     async fn events(
@@ -226,6 +296,57 @@ event_fields!(object {
 registered_fields!(object);
 
 token_fields!(object);
+
+placement_fields!(object);
+
+placement_assignment_fields!(object {
+    /// The worker.
+    async fn worker(&self) -> Worker {
+        Worker(self.0.worker.clone())
+    }
+});
+
+placement_candidate_fields!(object {
+    /// The worker.
+    async fn worker(&self) -> Worker {
+        Worker(self.0.worker.clone())
+    }
+});
+
+placement_refusal_fields!(object {
+    /// The worker.
+    async fn worker(&self) -> Worker {
+        Worker(self.0.worker.clone())
+    }
+});
+
+refusal_detail_fields!(object);
+
+workers_refused_fields!(object);
+
+capacity_fields!(object);
+
+zone_capacity_fields!(object);
+
+reservation_fields!(object);
+
+reserved_slot_fields!(object);
+
+/// Room is held. The same request with another reservation would hold more.
+#[derive(SimpleObject)]
+pub struct ReservePayload {
+    /// The reservation.
+    pub reservation: Reservation,
+}
+
+/// Outcome of releasing a reservation.
+#[derive(SimpleObject)]
+pub struct ReleaseReservationPayload {
+    /// The reservation as it now is.
+    pub reservation: Reservation,
+    /// Whether it held something before.
+    pub changed: bool,
+}
 
 /// Who asks, as the server knows it.
 #[derive(SimpleObject)]
@@ -472,6 +593,13 @@ connection! {
     /// Worker with its place in a list.
     WorkerEdge,
     Worker(WorkerView)
+}
+connection! {
+    /// Page of reservations.
+    ReservationConnection,
+    /// Reservation with its place in a list.
+    ReservationEdge,
+    Reservation(ReservationView)
 }
 connection! {
     /// Page of VMs.

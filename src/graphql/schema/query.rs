@@ -6,10 +6,11 @@ use async_graphql::{Context, ID, Object, Result};
 
 use super::inputs::{EventFilter, VmFilter, WorkerFilter, WorkerOrder};
 use super::object_types::{
-    ClusterEvent, ClusterStats, EventPage, Node, ServerHealth, Session, Token, Vm, VmConnection, Worker,
-    WorkerConnection, WorkerDistribution,
+    Capacity, ClusterEvent, ClusterStats, EventPage, Node, Placement, Reservation, ReservationConnection, ServerHealth,
+    Session, Token, Vm, VmConnection, Worker, WorkerConnection, WorkerDistribution,
 };
 use super::paging::PageArguments;
+use super::placement_inputs::{CapacityRequest, PlacementRequest, ReservationFilter};
 use super::scalars::Cursor;
 use crate::auth::Caller;
 use crate::cluster;
@@ -138,6 +139,55 @@ impl Query {
     async fn vm_distribution(&self, ctx: &Context<'_>) -> Result<Vec<WorkerDistribution>> {
         let distribution = Budget::pay_for(ctx, ctx.data::<Reading>()?.list_distribution())?;
         Ok(distribution.into_iter().map(WorkerDistribution).collect())
+    }
+
+    /// Where VMs would be placed now, and every reason why not elsewhere; twin of `GET /placement`. Nothing is held by the
+    /// question: `reserve` does that.
+    async fn placement(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The VMs, and where they may be.")] request: PlacementRequest,
+    ) -> Result<Placement> {
+        let request: cluster::PlacementRequest = request.try_into()?;
+        Ok(Placement(ctx.data::<Reading>()?.placement(&request)))
+    }
+
+    /// How many VMs of one size fit now, and how many after the loss of the worker, or the zone, with the most room for
+    /// them; twin of `GET /capacity`.
+    async fn capacity(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The size of each VM, and where they may be.")] request: CapacityRequest,
+    ) -> Result<Capacity> {
+        let (size, constraints): (cluster::VmSize, cluster::PlacementConstraints) = request.try_into()?;
+        Ok(Capacity(ctx.data::<Reading>()?.capacity(size, &constraints)))
+    }
+
+    /// Reservations, page by page, the latest first: those that ended, too, for a day.
+    #[allow(clippy::too_many_arguments, reason = "the arguments of a connection are given by its specification")]
+    async fn reservations(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "How many from the front, up to 500; 100 if neither this nor `last` is given.")] first: Option<
+            i32,
+        >,
+        #[graphql(desc = "Only what comes after this cursor.")] after: Option<String>,
+        #[graphql(desc = "How many from the end, up to 500.")] last: Option<i32>,
+        #[graphql(desc = "Only what comes before this cursor.")] before: Option<String>,
+        #[graphql(desc = "Which reservations are wanted; all if left out.")] filter: Option<ReservationFilter>,
+    ) -> Result<ReservationConnection> {
+        let request = PageArguments { first, after, last, before }.into();
+        let filter = filter.unwrap_or_default().try_into()?;
+        ReservationConnection::of(ctx, ctx.data::<Reading>()?.page_of_reservations(&filter, &request)?)
+    }
+
+    /// The reservation with this id; null if there is none.
+    async fn reservation(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Id of the reservation.")] id: ID,
+    ) -> Result<Option<Reservation>> {
+        Ok(ctx.data::<Reading>()?.find_reservation(&id).map(Reservation))
     }
 
     /// How this server is; twin of `GET /health`.

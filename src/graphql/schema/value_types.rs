@@ -89,6 +89,8 @@ conversions! {
     TokenKind: |kind: auth::TokenKind| kind.into();
     TokenRole: |role: auth::Role| role.into();
     TokenState: |state: auth::TokenState| state.into();
+    RefusalReason: |reason: cluster::RefusalReason| reason.into();
+    ReservationState: |state: cluster::ReservationState| state.into();
 }
 
 /// Text by key: free label of a worker, or metadata of a drain.
@@ -274,6 +276,14 @@ pub enum ClusterEventKind {
     SignedIn,
     /// A browser signed out, which closed its session.
     SignedOut,
+    /// Room was reserved for VMs that are not there yet.
+    ReservationHeld,
+    /// A VM took a slot that was held for it.
+    ReservationTaken,
+    /// Slots that were held were given back.
+    ReservationReleased,
+    /// The time of a reservation was over before a VM took each of its slots.
+    ReservationExpired,
     /// Nothing happened: everything up to this cursor has been told. In streams only.
     Synced,
     /// The cursor given cannot be resumed: read the present state, then go on from this event's cursor. In streams
@@ -319,6 +329,50 @@ pub enum TokenState {
     Expired,
     /// It was revoked.
     Revoked,
+}
+
+/// Why a VM does not fit on a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[graphql(remote = "cluster::RefusalReason")]
+pub enum RefusalReason {
+    /// The request leaves the worker or its zone out.
+    Excluded,
+    /// It is in none of the zones that were asked for.
+    Zone,
+    /// It lacks a label that was asked for.
+    Labels,
+    /// It lacks a capability that was asked for.
+    Capabilities,
+    /// It is offline.
+    Offline,
+    /// It is draining.
+    Draining,
+    /// The present life of its process has not reported its inventory.
+    NoInventory,
+    /// Too few CPU cores are free.
+    CpuCores,
+    /// Too little memory is free.
+    Memory,
+    /// Too little disk is free.
+    Disk,
+    /// No VM slot is free.
+    VmSlots,
+    /// Another VM of the request is on the worker or in its zone, and they have to be distinct.
+    Distinct,
+}
+
+/// What has become of a reservation, and of each of its slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[graphql(remote = "cluster::ReservationState")]
+pub enum ReservationState {
+    /// Room is held. Of a reservation: for at least one slot.
+    Held,
+    /// VMs are there. Of a reservation: one in each slot that was not released before.
+    Taken,
+    /// The room was given back: by a request, or because the worker was removed.
+    Released,
+    /// The time was over before a VM came. Of a reservation: for at least one slot.
+    Expired,
 }
 
 /// Who causes events.

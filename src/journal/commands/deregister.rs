@@ -12,6 +12,7 @@ use crate::cluster::{Actor, EventKind, Snapshot, Worker};
 use crate::error::{Error, Result};
 use crate::journal::batch::{Batch, ColumnGroup, EventDetails};
 use crate::journal::incarnation;
+use crate::journal::reserved_slots;
 
 /// Takes a worker out of service, or out of the cluster altogether.
 #[derive(Clone, Debug)]
@@ -82,8 +83,10 @@ impl Command for Deregister {
         if !self.purge {
             return 2;
         }
-        // The worker's row, its tombstone and the event that it was removed; of each VM its row and an event.
+        // The worker's row, its tombstone and the event that it was removed; of each VM, and of each reservation that holds
+        // something on it, its row and an event.
         3 + 2 * known_vms(known, &self.worker_id).map_or(0, |vms| vms.len())
+            + 2 * known.reservation_count_on(&self.worker_id)
     }
 
     fn decide(&self, batch: &mut Batch<'_>) -> Result<Self::Reply> {
@@ -102,10 +105,15 @@ impl Command for Deregister {
             }
             for vm in known.slot_holders() {
                 let message = format!("VM {} went with worker {worker_id}", vm.id);
-                let details =
-                    EventDetails { vm_id: Some(vm.id.clone()), reason: Some("worker removed".into()), message };
+                let details = EventDetails {
+                    vm_id: Some(vm.id.clone()),
+                    reason: Some("worker removed".into()),
+                    message,
+                    ..EventDetails::default()
+                };
                 batch.record_event(actor, EventKind::VmStopped, &known.id, details);
             }
+            reserved_slots::release_on_removed(&known, actor, batch);
             let message = format!("Worker {worker_id} was removed");
             batch.record_event(actor, EventKind::WorkerLeft, &known.id, message);
             batch.purge(&known, by_itself);

@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::journal::batch::{Batch, ColumnGroup, EventDetails};
 use crate::journal::incarnation::{boot_is_over, check_incarnation};
 use crate::journal::liveness_signs::LivenessSign;
+use crate::journal::reserved_slots::{self, rows_to_take};
 
 /// Records a heartbeat.
 #[derive(Clone, Debug)]
@@ -168,9 +169,11 @@ impl Command for RecordHeartbeat {
                     let is_known =
                         |report: &&VmReport| vms.binary_search_by(|vm| vm.id.as_str().cmp(&report.id)).is_ok();
                     let gone = vms.len().saturating_sub(reports.iter().filter(is_known).count());
-                    2 * (reports.len() + gone)
+                    2 * (reports.len() + gone) + rows_to_take(known, reports.len())
                 }
-                Inventory::Delta { upsert, remove } => 2 * (upsert.len() + remove.len()),
+                Inventory::Delta { upsert, remove } => {
+                    2 * (upsert.len() + remove.len()) + rows_to_take(known, upsert.len())
+                }
             }
     }
 
@@ -209,6 +212,9 @@ impl Command for RecordHeartbeat {
         }
         if batch.advance_drain(&mut worker) {
             column_groups.to_mut().push(ColumnGroup::Drain);
+        }
+        if reserved_slots::take(&known, &mut worker, batch) {
+            column_groups.to_mut().push(ColumnGroup::Reserved);
         }
         let resync = !worker.knows_inventory();
         let worker = batch.put_worker(worker, &column_groups);
@@ -374,7 +380,12 @@ fn record_vm_events(before: &Worker, after: &Worker, batch: &mut Batch<'_>) {
     }
     let id = &after.id;
     let mut record_event = |kind, vm: &Vm, message: String| {
-        batch.record_event(Actor::Worker, kind, id, EventDetails { vm_id: Some(vm.id.clone()), reason: None, message });
+        batch.record_event(
+            Actor::Worker,
+            kind,
+            id,
+            EventDetails { vm_id: Some(vm.id.clone()), message, ..EventDetails::default() },
+        );
     };
     for old in before.slot_holders() {
         if after.vm(old.id.as_str()).is_none() {

@@ -14,17 +14,21 @@ mod clamp_future_times;
 mod close_session;
 mod create_token;
 mod deregister;
+mod expire_reservations;
 mod heartbeat;
 mod idempotent;
 mod join;
 mod open_session;
 mod precondition;
+mod prune_reservations;
 mod prune_tokens;
 mod prune_tombstones;
 mod record_failed_authentications;
 mod record_liveness_signs;
 mod record_token_uses;
 mod register;
+mod release_reservation;
+mod reserve;
 mod revoke_token;
 mod set_scheduling_policy;
 
@@ -34,6 +38,7 @@ pub use clamp_future_times::ClampFutureTimes;
 pub use close_session::CloseSession;
 pub use create_token::CreateToken;
 pub use deregister::Deregister;
+pub use expire_reservations::ExpireReservations;
 pub use heartbeat::{
     HeartbeatAccepted, HeartbeatReport, Inventory, RecordHeartbeat, RecordHeartbeats, RejectedVm, VmReport,
 };
@@ -41,12 +46,15 @@ pub use idempotent::{IdempotentCommand, IdempotentOutcome, RenderResponse};
 pub use join::Join;
 pub use open_session::{MAX_SESSIONS, OpenSession, SESSION_LIFETIME};
 pub use precondition::{ExpectedRevision, ExpectedState, Precondition};
+pub use prune_reservations::PruneReservations;
 pub use prune_tokens::PruneTokens;
 pub use prune_tombstones::PruneTombstones;
 pub use record_failed_authentications::RecordFailedAuthentications;
 pub use record_liveness_signs::RecordLivenessSigns;
 pub use record_token_uses::RecordTokenUses;
 pub use register::{Register, RegistrationAccepted};
+pub use release_reservation::{ReleaseReservation, ReservationReleased};
+pub use reserve::{MAX_HELD_RESERVATIONS, Reserve};
 pub use revoke_token::RevokeToken;
 pub use set_scheduling_policy::{PolicyRequest, PolicySet, SetPolicy};
 
@@ -99,7 +107,8 @@ pub trait Command: Send + 'static {
 pub enum Lane {
     /// What operators ask for.
     Operators,
-    /// What the server itself finds out: who is offline, times in the future, signs of life, old tombstones and tokens.
+    /// What the server itself finds out: who is offline, which reservations have expired, times in the future, signs of life, old
+    /// tombstones, tokens and reservations.
     Server,
     /// Registrations, heartbeats and deregistrations of workers.
     Workers,

@@ -117,8 +117,12 @@ impl Command for Register {
             batch.record_event(Actor::Worker, EventKind::WorkerRestarted, id, message);
             for vm in known.slot_holders().filter(|vm| worker.vm(vm.id.as_str()).is_none()) {
                 let message = format!("VM {} went with the last start of the host of worker {id}", vm.id);
-                let details =
-                    EventDetails { vm_id: Some(vm.id.clone()), reason: Some("host restarted".into()), message };
+                let details = EventDetails {
+                    vm_id: Some(vm.id.clone()),
+                    reason: Some("host restarted".into()),
+                    message,
+                    ..EventDetails::default()
+                };
                 batch.record_event(Actor::Worker, EventKind::VmStopped, id, details);
             }
         }

@@ -25,13 +25,17 @@ pub struct ClusterRow {
 }
 
 /// Up to which revisions rows may be missing of what is found by the revision of its last change: servers whose state is
-/// older do not learn from rows what is gone.
+/// older do not learn from rows what is gone. And up to which there may be rows of what changes rarely.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PrunedThrough {
     /// Tombstones of workers that were purged up to this revision may be missing.
     pub tombstones: u64,
     /// Tokens may have been removed up to this revision.
     pub tokens: u64,
+    /// Reservations may have been removed up to this revision.
+    pub reservations: u64,
+    /// The last revision at which a reservation has changed: servers whose state is not older read none.
+    pub reservations_changed: u64,
 }
 
 /// What a poll for commits of other servers finds.
@@ -55,11 +59,12 @@ impl ClusterRow {
             DbBackend::Postgres => {
                 "UPDATE cluster SET revision = revision + 1 WHERE id = 1 \
                  RETURNING revision, epoch, incarnation_floor, tombstones_pruned_through, tokens_pruned_through, \
-                 clock_timestamp() AS now"
+                 reservations_pruned_through, reservations_revision, clock_timestamp() AS now"
             }
             _ => {
                 "UPDATE cluster SET revision = revision + 1 WHERE id = 1 \
-                 RETURNING revision, epoch, incarnation_floor, tombstones_pruned_through, tokens_pruned_through"
+                 RETURNING revision, epoch, incarnation_floor, tombstones_pruned_through, tokens_pruned_through, \
+                 reservations_pruned_through, reservations_revision"
             }
         };
         let statement = Statement::from_string(backend, sql);
@@ -76,6 +81,8 @@ impl ClusterRow {
             pruned_through: PrunedThrough {
                 tombstones: number("tombstones_pruned_through")?,
                 tokens: number("tokens_pruned_through")?,
+                reservations: number("reservations_pruned_through")?,
+                reservations_changed: number("reservations_revision")?,
             },
         };
         Ok((row, now))
@@ -92,6 +99,8 @@ impl ClusterRow {
             pruned_through: PrunedThrough {
                 tombstones: unsigned(row.tombstones_pruned_through),
                 tokens: unsigned(row.tokens_pruned_through),
+                reservations: unsigned(row.reservations_pruned_through),
+                reservations_changed: unsigned(row.reservations_revision),
             },
         })
     }

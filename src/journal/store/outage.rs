@@ -114,6 +114,7 @@ async fn probe_commit(database: &Database) -> Result<(), DbErr> {
     entity::worker::Entity::find().limit(0).all(&*transaction).await?;
     entity::token::Entity::find().limit(0).all(&*transaction).await?;
     entity::vm::Entity::find().limit(0).all(&*transaction).await?;
+    entity::reservation::Entity::find().limit(0).all(&*transaction).await?;
     entity::event::Entity::find().limit(0).all(&*transaction).await?;
     entity::idempotency_record::Entity::find().limit(0).all(&*transaction).await?;
     entity::drain::Entity::find().limit(0).all(&*transaction).await?;

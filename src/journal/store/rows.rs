@@ -4,10 +4,11 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
-use entity::{drain, epoch, event, idempotency_record, token, vm, worker, worker_tombstone};
+use entity::{drain, epoch, event, idempotency_record, reservation, token, vm, worker, worker_tombstone};
 use futures_util::TryStreamExt as _;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, StreamTrait as _};
 use serde::{Deserialize, Serialize};
@@ -18,7 +19,8 @@ use crate::auth::{Joins, LastUsed, Role, SpentPoints, Token, TokenHash, TokenId,
 use crate::clock::{Timestamp, with_milliseconds};
 use crate::cluster::{
     Audit, Author, Boot, Boots, Changes, Cursor, Deadline, Drain, Epoch, Epochs, Event, Identity, InvalidId, Life,
-    PolicyError, Snapshot, Tombstone, UnknownWord, Usage, Vm, VmId, Worker, WorkerId, WorkerVms,
+    PolicyError, Reservation, ReservationId, Reserved, ReservedSlot, Snapshot, Tombstone, UnknownWord, Usage, Vm, VmId,
+    VmSize, Worker, WorkerId, WorkerVms,
 };
 use crate::error::Error;
 use crate::journal::idempotency_record::{IdempotencyRecord, StoredResponse};
@@ -123,6 +125,19 @@ pub async fn changes_since(
     }
     for row in token::Entity::changed_since(since).all(transaction).await? {
         changes.tokens.push(Arc::new(read_token(row)?));
+    }
+    // Reservations change rarely beside heartbeats, and each statement is a round trip.
+    if since == 0 || base.revision < pruned_through.reservations_changed {
+        for row in reservation::Entity::changed_since(since).all(transaction).await? {
+            changes.reservations.push(Arc::new(read_reservation(row)?));
+        }
+    }
+    if base.revision < pruned_through.reservations {
+        let existing: HashSet<String> =
+            reservation::Entity::ids().into_tuple().all(transaction).await?.into_iter().collect();
+        let removed = base.reservations_in(Bound::Unbounded, Bound::Unbounded);
+        let removed = removed.filter(|reservation| !existing.contains(reservation.id.as_str()));
+        changes.forgotten_reservations.extend(removed.map(|reservation| reservation.id.clone()));
     }
     if base.revision < pruned_through.tombstones {
         // Workers may have been purged without a tombstone that is left. They are found by comparison with those that
@@ -274,6 +289,12 @@ fn read_worker(row: worker::Model, id: WorkerId, vms: WorkerVms, drain: Option<A
         drain,
         policy_revision: unsigned("policy_revision", row.policy_revision)?,
         last_announced_availability: row.last_announced_availability.parse()?,
+        reserved: Reserved {
+            cpu_cores: unsigned("reserved_cpu_cores", row.reserved_cpu_cores)?,
+            memory_mb: unsigned("reserved_memory_mb", row.reserved_memory_mb)?,
+            disk_gb: unsigned("reserved_disk_gb", row.reserved_disk_gb)?,
+            vm_slots: unsigned("reserved_vm_slots", row.reserved_vm_slots)?,
+        },
         revision: unsigned("revision", row.revision)?,
         render_cache: Default::default(),
     })
@@ -326,6 +347,55 @@ pub fn token_row(token: &Token) -> Value {
         "expires_at": expires_at.map(with_milliseconds), "revoked_at": revoked_at.map(with_milliseconds),
         "last_used_at": last_used.at().map(with_milliseconds),
         "revision": revision,
+    })
+}
+
+fn read_reservation(row: reservation::Model) -> Result<Reservation, BadRow> {
+    let reservation::Slots(slots) = row.slots;
+    let slots = slots.into_iter().map(|reservation::Slot { worker_id, vm_id, state }| {
+        let vm_id = vm_id.as_deref().map(read_vm_id).transpose()?;
+        Ok(ReservedSlot { worker_id: read_worker_id(&worker_id)?, vm_id, state: state.parse()? })
+    });
+    Ok(Reservation {
+        id: read_reservation_id(&row.id)?,
+        size: VmSize {
+            vcpus: unsigned("vcpus", row.vcpus)?,
+            memory_mb: unsigned("memory_mb", row.memory_mb)?,
+            disk_gb: unsigned("disk_gb", row.disk_gb)?,
+        },
+        slots: slots.collect::<Result<_, BadRow>>()?,
+        reason: row.reason.map(Into::into),
+        created_by: row.created_by.map(Into::into),
+        created_at: row.created_at,
+        expires_at: row.expires_at,
+        state: row.state.parse()?,
+        ended_at: row.ended_at,
+        revision: unsigned("revision", row.revision)?,
+    })
+}
+
+/// What is stored of a reservation.
+pub fn reservation_row(reservation: &Reservation) -> Value {
+    let Reservation { id, size, slots, reason, created_by, created_at, expires_at, state, ended_at, revision } =
+        reservation;
+    let VmSize { vcpus, memory_mb, disk_gb } = size;
+    let slots = slots.iter().map(|ReservedSlot { worker_id, vm_id, state }| {
+        json!({ "worker_id": worker_id.as_str(), "vm_id": vm_id.as_ref().map(VmId::as_str), "state": state.as_str() })
+    });
+    json!({
+        "id": id.as_str(), "vcpus": vcpus, "memory_mb": memory_mb, "disk_gb": disk_gb,
+        "slots": slots.collect::<Vec<_>>(), "reason": reason, "created_by": created_by,
+        "created_at": with_milliseconds(*created_at), "expires_at": with_milliseconds(*expires_at),
+        "state": state.as_str(), "ended_at": ended_at.map(with_milliseconds), "revision": revision,
+    })
+}
+
+/// What reservations write of a worker.
+pub fn reserved_row(worker: &Worker) -> Value {
+    let Reserved { cpu_cores, memory_mb, disk_gb, vm_slots } = worker.reserved;
+    json!({
+        "id": worker.id.as_str(), "reserved_cpu_cores": cpu_cores, "reserved_memory_mb": memory_mb,
+        "reserved_disk_gb": disk_gb, "reserved_vm_slots": vm_slots, "revision": worker.revision,
     })
 }
 
@@ -402,6 +472,7 @@ pub fn read_event(row: event::Model, epochs: &Epochs) -> Result<Event, BadRow> {
         kind: row.kind.parse()?,
         worker_id: row.worker_id.as_deref().map(read_worker_id).transpose()?,
         vm_id: row.vm_id.as_deref().map(read_vm_id).transpose()?,
+        reservation_id: row.reservation_id.as_deref().map(read_reservation_id).transpose()?,
         actor: row.actor.map(Into::into),
         audit: Some(audit).filter(|audit| *audit != Audit::default()).map(Arc::new),
         reason: row.reason.map(Into::into),
@@ -416,6 +487,10 @@ fn read_worker_id(text: &str) -> Result<WorkerId, BadRow> {
 
 fn read_vm_id(text: &str) -> Result<VmId, BadRow> {
     VmId::parse(text).map_err(|reason| BadRow::Id { text: text.to_owned(), reason })
+}
+
+fn read_reservation_id(text: &str) -> Result<ReservationId, BadRow> {
+    ReservationId::parse(text).map_err(|reason| BadRow::Id { text: text.to_owned(), reason })
 }
 
 /// A number for a column of the database, which cannot hold larger ones.
@@ -440,6 +515,7 @@ pub fn registration_row(worker: &Worker) -> RegistrationRow<'_> {
         drain: _,
         policy_revision,
         last_announced_availability,
+        reserved: _,
         revision: _,
         render_cache: _,
     } = worker;
@@ -635,6 +711,7 @@ pub struct EventRow<'a> {
     kind: &'static str,
     worker_id: Option<&'a str>,
     vm_id: Option<&'a str>,
+    reservation_id: Option<&'a str>,
     actor: Option<&'a str>,
     actor_token_id: Option<&'a str>,
     actor_name: Option<&'a str>,
@@ -645,7 +722,8 @@ pub struct EventRow<'a> {
 }
 
 pub fn event_row(event: &Event) -> EventRow<'_> {
-    let Event { cursor, at, kind, worker_id, vm_id, actor, audit, reason, message, oldest_cursor: _ } = event;
+    let Event { cursor, at, kind, worker_id, vm_id, reservation_id, actor, audit, reason, message, oldest_cursor: _ } =
+        event;
     let audit = audit.as_deref();
     EventRow {
         revision: cursor.revision,
@@ -654,6 +732,7 @@ pub fn event_row(event: &Event) -> EventRow<'_> {
         kind: kind.as_str(),
         worker_id: worker_id.as_ref().map(WorkerId::as_str),
         vm_id: vm_id.as_ref().map(VmId::as_str),
+        reservation_id: reservation_id.as_ref().map(ReservationId::as_str),
         actor: actor.as_deref(),
         actor_token_id: audit.and_then(|audit| audit.token_id.as_deref()),
         actor_name: audit.and_then(|audit| audit.name.as_deref()),

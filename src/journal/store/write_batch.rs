@@ -38,6 +38,16 @@ pub async fn write_batch(transaction: &DatabaseTransaction, batch: &Batch<'_>) -
         cluster::Entity::mark_tokens_pruned(rows::signed(batch.revision)).exec(transaction).await?;
     }
     TOKENS.run(transaction, &batch.tokens().map(rows::token_row).collect::<Vec<_>>()).await?;
+    let ids: Vec<_> = batch.pruned_reservations().iter().map(|id| json!({ "id": id.as_str() })).collect();
+    PRUNED_RESERVATIONS.run(transaction, &ids).await?;
+    if !ids.is_empty() {
+        cluster::Entity::mark_reservations_pruned(rows::signed(batch.revision)).exec(transaction).await?;
+    }
+    let reservations: Vec<_> = batch.reservations().map(rows::reservation_row).collect();
+    RESERVATIONS.run(transaction, &reservations).await?;
+    if !reservations.is_empty() {
+        cluster::Entity::mark_reservations_changed(rows::signed(batch.revision)).exec(transaction).await?;
+    }
 
     let with = |group| batch.workers_with(group);
     let registrations: Vec<_> = with(ColumnGroup::Registration).map(rows::registration_row).collect();
@@ -49,6 +59,7 @@ pub async fn write_batch(transaction: &DatabaseTransaction, batch: &Batch<'_>) -
     POLICIES.run(transaction, &with(ColumnGroup::Policy).map(rows::policy_row).collect::<Vec<_>>()).await?;
     DRAINS.run(transaction, &batch.drains().map(|(id, drain)| rows::drain_row(id, drain)).collect::<Vec<_>>()).await?;
     LAST_DRAINS.run(transaction, &with(ColumnGroup::Drain).map(rows::last_drain_row).collect::<Vec<_>>()).await?;
+    RESERVED.run(transaction, &with(ColumnGroup::Reserved).map(rows::reserved_row).collect::<Vec<_>>()).await?;
     let announcements: Vec<_> = with(ColumnGroup::Announcement).map(rows::announcement_row).collect();
     ANNOUNCEMENTS.run(transaction, &announcements).await?;
     let deregistrations: Vec<_> = with(ColumnGroup::Deregistration).map(rows::deregistration_row).collect();
@@ -229,6 +240,17 @@ const LAST_DRAINS: Update = Update {
     key: "id",
     columns: &[("drain_number", Type::Integer), ("drain_revision", Type::Integer), REVISION],
 };
+const RESERVED: Update = Update {
+    table: "worker",
+    key: "id",
+    columns: &[
+        ("reserved_cpu_cores", Type::Integer),
+        ("reserved_memory_mb", Type::Integer),
+        ("reserved_disk_gb", Type::Integer),
+        ("reserved_vm_slots", Type::Integer),
+        REVISION,
+    ],
+};
 const ANNOUNCEMENTS: Update =
     Update { table: "worker", key: "id", columns: &[("last_announced_availability", Type::Text), REVISION] };
 const DEREGISTRATIONS: Update =
@@ -274,6 +296,7 @@ const EVENTS: Upsert = Upsert {
         ("kind", Type::Text),
         ("worker_id", Type::Text),
         ("vm_id", Type::Text),
+        ("reservation_id", Type::Text),
         ("actor", Type::Text),
         ("actor_token_id", Type::Text),
         ("actor_name", Type::Text),
@@ -307,6 +330,26 @@ const TOKENS: Upsert = Upsert {
         REVISION,
     ],
     update: &["uses", "revoked_at", "last_used_at", "revision"],
+};
+const PRUNED_RESERVATIONS: Delete = Delete { table: "reservation", key: &[("id", Type::Text)] };
+const RESERVATIONS: Upsert = Upsert {
+    table: "reservation",
+    key: &["id"],
+    columns: &[
+        ("id", Type::Text),
+        ("vcpus", Type::Integer),
+        ("memory_mb", Type::Integer),
+        ("disk_gb", Type::Integer),
+        ("slots", Type::Json),
+        ("reason", Type::Text),
+        ("created_by", Type::Text),
+        ("created_at", Type::Time),
+        ("expires_at", Type::Time),
+        ("state", Type::Text),
+        ("ended_at", Type::Time),
+        REVISION,
+    ],
+    update: &["slots", "created_at", "expires_at", "state", "ended_at", "revision"],
 };
 const IDEMPOTENCY_RECORDS: Upsert = Upsert {
     table: "idempotency_record",

@@ -4,23 +4,25 @@
 //! field.
 
 use serde_json::json;
-use utoipa::openapi::schema::{AdditionalProperties, Object};
+use utoipa::openapi::schema::{AdditionalProperties, Array, Object};
 use utoipa::openapi::{RefOr, Schema};
 
 use super::schema::{
     any_text, described, exact, formatted, list, list_up_to, map, matching, named, object, object_or_null, or_null,
-    text, whole, with_keyword, with_optional,
+    sized, text, whole, with_keyword, with_optional,
 };
 use super::shapes::GO_DURATION;
 use crate::cluster::MAX_CHARS;
 use crate::resolvers::checks::{
     DEFAULT_MAX_VMS, LONGEST_DEADLINE, MAX_CPU_CORES, MAX_FIGURE, MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_LABELS,
-    MAX_LAST_INCARNATION, MAX_NOTE, MAX_POLICY_ERROR, MAX_REASON, MAX_TEXT, MAX_VMS,
+    MAX_LAST_INCARNATION, MAX_NOTE, MAX_POLICY_ERROR, MAX_REASON, MAX_TEXT, MAX_VMS, MAX_WANTED,
 };
 use crate::resolvers::join::JoinInput;
+use crate::resolvers::placement::MAX_PLACED;
 use crate::resolvers::tokens::{MAX_USES, MAX_WORKERS};
 use crate::resolvers::worker_input::{HeartbeatInput, MAX_REPORTED_VMS, RegistrationInput, VmDeltaInput, VmInput};
 use crate::rest::heartbeats::MAX_HEARTBEATS;
+use crate::rest::reservations::{ReleaseBody, ReservationBody};
 use crate::rest::sessions::SignInBody;
 use crate::rest::tokens::TokenBody;
 use crate::rest::workers::{DrainBody, PolicyBody};
@@ -112,6 +114,29 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
         max_workers: optional whole(1..=MAX_WORKERS), "How many workers its holder may speak for, whichever it registers first; for the role `worker`, and instead of `worker_id`.";
         max_uses: optional whole(1..=MAX_USES), "How many workers it lets join; for the role `join`, one if left out.";
     });
+    let (name_of_reservation, mut reservation) = body!("ReservationRequest" = ReservationBody, "VMs for which room is to be held, where they may be, and for how long. What is left out asks for nothing in particular." {
+        vcpus: needed whole(1..=MAX_CPU_CORES), "Virtual CPUs of each VM.";
+        memory_mb: needed whole(1..=MAX_FIGURE), "Memory of each VM, in MiB.";
+        disk_gb: optional figure(), "Disk of each VM, in GB; 0 if left out.";
+        count: optional whole(1..=MAX_PLACED), "How many VMs; if left out, as many as `vm_ids` names, or one.";
+        zones: optional at_least_one(list_up_to(MAX_WANTED, sized(0..=MAX_TEXT))), "In one of these zones; the empty text is for workers without a zone.";
+        labels: optional wanted_labels(), "On workers with all of these labels; `null` asks only that there is one with the key.";
+        capabilities: optional list_up_to(MAX_LABELS, sized(1..=MAX_TEXT)), "On workers with all of these capabilities.";
+        strategy: optional named("PlacementStrategy"), "Which workers are preferred; `spread` if left out.";
+        distinct: optional named("PlacementDistinct"), "What no two of the VMs may share; `none` if left out.";
+        without_workers: optional list_up_to(MAX_WANTED, sized(1..=MAX_TEXT)), "Not on these workers.";
+        without_zones: optional list_up_to(MAX_WANTED, sized(0..=MAX_TEXT)), "Not in these zones.";
+        expires_in: optional formatted(GO_DURATION), "For how long, from `1s` to `1h0m0s`; `2m0s` if left out.";
+        vm_ids: optional list_up_to(MAX_PLACED as usize, text(1..=MAX_CHARS)), "Ids of the VMs, as many as `count` says, if they have some already: each takes its slot when its worker reports it, and no worker is chosen that has one of them already. 409 if another reservation holds a slot for one of them.";
+        reason: optional text(0..=MAX_REASON), "Kept with the reservation and in the change log.";
+    });
+    reservation.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
+    let reservation = (name_of_reservation, reservation);
+    let (name_of_release, mut release) = body!("ReleaseRequest" = ReleaseBody, "Why a reservation is released; `null` is the same as no reason." {
+        reason: optional text(0..=MAX_REASON), "Kept with the event.";
+    });
+    release.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
+    let release = (name_of_release, object_or_null(release));
     let join = body!("JoinRequest" = JoinInput, "The token that a worker made for itself: `aew_`, 12 letters and digits that are its id, 43 random ones, and a checksum." {
         token_id: needed matching(any_text(), "^[0-9A-Za-z]{12}$"), "Id of the token: its 12 characters after the first `_`.";
         token_sha256: needed matching(any_text(), "^[0-9A-Fa-f]{64}$"), "SHA-256 of the token's text, in hexadecimal digits. The text itself is sent with later requests only.";
@@ -129,13 +154,39 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
     reason.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
     let reason = (name, object_or_null(reason));
     let heartbeats = ("Heartbeats", heartbeats());
-    let bodies =
-        [registration, heartbeat, workers_heartbeat, heartbeats, changes, vm, reason, drain, token, join, sign_in];
+    let bodies = [
+        registration,
+        heartbeat,
+        workers_heartbeat,
+        heartbeats,
+        changes,
+        vm,
+        reason,
+        drain,
+        token,
+        join,
+        sign_in,
+        reservation,
+        release,
+    ];
     bodies.into_iter().map(|(name, body)| (name, body.into())).collect()
 }
 
 fn absent(body: Object, name: &str, schema: impl Into<RefOr<Schema>>, description: &str) -> Object {
     with_optional(body, name, described(schema, description))
+}
+
+/// A list that is not empty.
+fn at_least_one(mut list: Array) -> Array {
+    list.min_items = Some(1);
+    list
+}
+
+fn wanted_labels() -> Object {
+    let mut labels = map(or_null(text(0..=MAX_LABEL_VALUE)));
+    labels.property_names = Some(Box::new(text(1..=MAX_LABEL_KEY).into()));
+    labels.max_properties = Some(MAX_LABELS);
+    labels
 }
 
 fn labels() -> Object {

@@ -30,6 +30,14 @@ pub(super) fn worker() -> Value {
         "is_healthy": true,
         "scheduling_policy": "active",
         "revision": 813,
+        "reserved_cpu_cores": 2,
+        "reserved_memory_mb": 4096,
+        "reserved_disk_gb": 0,
+        "reserved_vm_slots": 1,
+        "free_cpu_cores": 10,
+        "free_memory_mb": 20480,
+        "free_disk_gb": 450,
+        "free_vm_slots": 97,
     })
 }
 
@@ -224,6 +232,84 @@ pub(super) fn health(is_ok: bool) -> Value {
         "staleness_seconds": staleness,
         "timestamp": "2025-11-02T12:30:45Z",
     })
+}
+
+pub(super) fn placement() -> Value {
+    let memory = "needs 8192 MiB of memory, of which 6144 are free: 2048 are missing";
+    json!({
+        "fits": false,
+        "count": 3,
+        "placeable": 2,
+        "assignments": [{"worker_id": "worker-01", "zone": "us-west-1a", "vms": 2}],
+        "candidates": [{
+            "worker_id": "worker-01", "zone": "us-west-1a", "vms": 2, "free_cpu_cores": 10, "free_memory_mb": 20480,
+            "free_disk_gb": 450, "free_vm_slots": 97, "unsized_vms": 0,
+        }],
+        "total_candidates": 1,
+        "refusals": [
+            {"worker_id": "worker-01", "zone": "us-west-1a", "reasons": [
+                {"reason": "cpu_cores", "needed": 4, "free": 2, "missing": 2,
+                 "message": "needs 4 CPU cores, of which 2 are free: 2 are missing"},
+                {"reason": "memory", "needed": 8192, "free": 4096, "missing": 4096,
+                 "message": "needs 8192 MiB of memory, of which 4096 are free: 4096 are missing"},
+            ]},
+            {"worker_id": "worker-02", "zone": "us-west-1b", "reasons": [
+                {"reason": "draining", "message": "is draining"},
+                {"reason": "memory", "needed": 8192, "free": 6144, "missing": 2048, "message": memory},
+            ]},
+        ],
+        "total_refusals": 2,
+        "refusals_by_reason": [
+            {"reason": "memory", "workers": 2}, {"reason": "draining", "workers": 1}, {"reason": "cpu_cores", "workers": 1},
+        ],
+        "revision": 813,
+    })
+}
+
+pub(super) fn capacity() -> Value {
+    json!({
+        "vms": 6,
+        "zones": [{"zone": "us-east-1a", "workers": 1, "vms": 2}, {"zone": "us-west-1a", "workers": 2, "vms": 4}],
+        "largest_worker_id": "worker-01",
+        "vms_without_largest_worker": 4,
+        "largest_zone": "us-west-1a",
+        "vms_without_largest_zone": 2,
+        "unsized_vms": 0,
+        "revision": 813,
+    })
+}
+
+pub(super) fn new_reservation() -> Value {
+    json!({"vcpus": 2, "memory_mb": 4096, "distinct": "worker", "expires_in": "5m0s", "reason": "web-7"})
+}
+
+pub(super) fn reservation() -> Value {
+    json!({
+        "id": "019ac9f2-5c1e-7d43-9d3e-2a53a6a2b7ce",
+        "state": "held",
+        "vcpus": 2,
+        "memory_mb": 4096,
+        "disk_gb": 0,
+        "count": 1,
+        "slots": [{"worker_id": "worker-01", "vm_id": null, "state": "held"}],
+        "reason": "web-7",
+        "created_by": "4fT9sQ2mXw0a",
+        "created_at": "2025-11-02T12:30:45Z",
+        "expires_at": "2025-11-02T12:35:45Z",
+        "ended_at": null,
+        "revision": 813,
+    })
+}
+
+pub(super) fn released() -> Value {
+    let mut released = reservation();
+    (released["state"], released["slots"][0]["state"]) = (json!("released"), json!("released"));
+    (released["ended_at"], released["revision"]) = (json!("2025-11-02T12:31:02Z"), json!(815));
+    released
+}
+
+pub(super) fn reservations() -> Value {
+    json!({"reservations": [reservation()], "total": 1})
 }
 
 fn token() -> Value {

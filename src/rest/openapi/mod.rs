@@ -24,7 +24,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, Secur
 use utoipa::openapi::tag::{Tag, TagBuilder};
 use utoipa::openapi::{Components, OpenApi, OpenApiBuilder, RefOr, Schema, Server};
 
-use self::operations::{AGENTS, CLUSTER, EVENTS, SERVER, TOKENS, VMS, WORKERS};
+use self::operations::{AGENTS, CLUSTER, EVENTS, PLACEMENT, SERVER, TOKENS, VMS, WORKERS};
 use crate::http::Parameter;
 
 /// The description of the whole API.
@@ -138,11 +138,12 @@ fn components() -> Components {
     components
 }
 
-fn tags() -> [Tag; 7] {
+fn tags() -> [Tag; 8] {
     [
         (WORKERS, "What runs VMs: what it is, and what operators want of it."),
         (VMS, "What runs on workers."),
         (CLUSTER, "The whole."),
+        (PLACEMENT, "Where VMs fit, and room that is held for them."),
         (EVENTS, "What happened, and what happens."),
         (AGENTS, "How workers come, tell that they are alive, and go."),
         (TOKENS, "Who may ask, and what."),
@@ -163,7 +164,7 @@ mod tests {
 
     use crate::rest::paging::PagingQuery;
     use crate::rest::query_response::MinRevisionQuery;
-    use crate::rest::{events, vms, workers};
+    use crate::rest::{events, placement, reservations, vms, workers};
 
     /// Tells which fields a struct would read, and reads nothing.
     struct FieldsOf<'a>(&'a mut BTreeSet<&'static str>);
@@ -228,6 +229,18 @@ mod tests {
         assert_eq!(documented(paths["/vms/{id}"].get.as_ref()), fields_of!(MinRevisionQuery));
         assert_eq!(documented(paths["/cluster/stats"].get.as_ref()), fields_of!(MinRevisionQuery));
         assert_eq!(documented(paths["/cluster/distribution"].get.as_ref()), fields_of!(MinRevisionQuery));
+        assert_eq!(
+            documented(paths["/placement"].get.as_ref()),
+            fields_of!(placement::ConstraintsQuery, placement::PlacementQuery, MinRevisionQuery)
+        );
+        assert_eq!(
+            documented(paths["/capacity"].get.as_ref()),
+            fields_of!(placement::ConstraintsQuery, MinRevisionQuery)
+        );
+        assert_eq!(
+            documented(paths["/reservations"].get.as_ref()),
+            fields_of!(reservations::ReservationListQuery, PagingQuery, MinRevisionQuery)
+        );
         assert_eq!(documented(paths["/events"].get.as_ref()), fields_of!(events::EventsQuery, MinRevisionQuery));
     }
 }

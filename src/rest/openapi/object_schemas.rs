@@ -16,10 +16,18 @@ use super::schema::{
 };
 use crate::auth::{Role, TokenKind, TokenState};
 use crate::cluster::fields::{
+    capacity_fields, placement_assignment_fields, placement_candidate_fields, placement_fields,
+    placement_refusal_fields, refusal_detail_fields, reservation_fields, reserved_slot_fields, workers_refused_fields,
+    zone_capacity_fields,
+};
+use crate::cluster::fields::{
     cluster_stats_fields, drain_fields, event_fields, heartbeat_reply_fields, registered_fields, token_fields,
     vm_fields, worker_distribution_fields, worker_fields,
 };
-use crate::cluster::{BlockerKind, DrainState, EventKind, SchedulingPolicy, VmStatus, WorkerStatus};
+use crate::cluster::{
+    BlockerKind, Distinct, DrainState, EventKind, PlacementStrategy, RefusalReason, ReservationState, SchedulingPolicy,
+    VmStatus, WorkerStatus,
+};
 use crate::rest::json_objects::field_types;
 use crate::rest::json_objects::{self, is_optional, is_shown_everywhere};
 use crate::rest::json_values;
@@ -76,6 +84,16 @@ event_fields!(declare);
 registered_fields!(declare);
 heartbeat_reply_fields!(declare);
 token_fields!(declare);
+placement_fields!(declare);
+placement_assignment_fields!(declare);
+placement_candidate_fields!(declare);
+placement_refusal_fields!(declare);
+refusal_detail_fields!(declare);
+workers_refused_fields!(declare);
+capacity_fields!(declare);
+zone_capacity_fields!(declare);
+reservation_fields!(declare);
+reserved_slot_fields!(declare);
 
 /// An object with all fields, as it is shown by itself.
 fn whole_object<T: Declared>() -> (&'static str, Object) {
@@ -159,6 +177,42 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
                 "Whether a token is accepted: it is while it is `live`, and not any more when it is `expired` or `revoked`.",
             ),
         ),
+        whole_object::<json_objects::Placement>(),
+        whole_object::<json_objects::PlacementAssignment>(),
+        whole_object::<json_objects::PlacementCandidate>(),
+        whole_object::<json_objects::PlacementRefusal>(),
+        whole_object::<json_objects::RefusalDetail>(),
+        whole_object::<json_objects::WorkersRefused>(),
+        whole_object::<json_objects::Capacity>(),
+        whole_object::<json_objects::ZoneCapacity>(),
+        whole_object::<json_objects::Reservation>(),
+        whole_object::<json_objects::ReservedSlot>(),
+        (
+            "RefusalReason",
+            words(
+                RefusalReason::ALL,
+                RefusalReason::as_str,
+                "Why a VM does not fit on a worker. `excluded`: the request leaves the worker or its zone out. `no_inventory`: the worker's process has not reported its VMs since it started. `distinct`: another VM of the request is there.",
+            ),
+        ),
+        (
+            "PlacementStrategy",
+            words(
+                PlacementStrategy::ALL,
+                PlacementStrategy::as_str,
+                "Which of the workers that have room are preferred: `spread` puts few VMs of a request into one zone and on one worker, then takes the least loaded worker; `pack` takes the most loaded one, so that others stay empty.",
+            ),
+        ),
+        ("PlacementDistinct", distinct()),
+        (
+            "ReservationState",
+            words(
+                ReservationState::ALL,
+                ReservationState::as_str,
+                "What has become of a reservation, and of each of its slots: `held` until a VM comes, then `taken`; else `released` or `expired`.",
+            ),
+        ),
+        ("ReservationList", page_of("Reservations, the latest first.", "reservations", named("Reservation"))),
         ("TokenList", token_list()),
         ("CreatedToken", created_token()),
         ("JoinedWorker", joined_worker()),
@@ -228,6 +282,22 @@ fn policies() -> Object {
         SchedulingPolicy::Draining => "PolicyDraining",
     };
     with_keyword(policies, "x-enum-varnames", json!(SchedulingPolicy::ALL.iter().map(name).collect::<Vec<_>>()))
+}
+
+/// The schema of what VMs may not share, with names of its constants as for [`policies`].
+fn distinct() -> Object {
+    let distinct = words(
+        Distinct::ALL,
+        Distinct::as_str,
+        "What no two VMs of one request may share. Workers without a zone count as one zone.",
+    );
+    // Exhaustive, so that the compiler asks for the name of a new one.
+    let name = |distinct: &Distinct| match distinct {
+        Distinct::None => "DistinctNone",
+        Distinct::Worker => "DistinctWorker",
+        Distinct::Zone => "DistinctZone",
+    };
+    with_keyword(distinct, "x-enum-varnames", json!(Distinct::ALL.iter().map(name).collect::<Vec<_>>()))
 }
 
 /// A VM inside another object.

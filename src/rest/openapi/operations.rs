@@ -20,6 +20,7 @@ use crate::http::{EVENT_STREAM, NDJSON};
 pub(super) const WORKERS: &str = "Workers";
 pub(super) const VMS: &str = "VMs";
 pub(super) const CLUSTER: &str = "Cluster";
+pub(super) const PLACEMENT: &str = "Placement";
 pub(super) const EVENTS: &str = "Events";
 pub(super) const AGENTS: &str = "Agents";
 pub(super) const TOKENS: &str = "Tokens";
@@ -32,6 +33,10 @@ pub(super) fn paths() -> Paths {
     let mut worker = get(show_worker());
     worker.put = Some(register_worker());
     worker.delete = Some(deregister_worker());
+    let mut reservations = get(list_reservations());
+    reservations.post = Some(create_reservation());
+    let mut reservation = get(show_reservation());
+    reservation.delete = Some(release_reservation().build());
     let mut tokens = get(list_tokens());
     tokens.post = Some(create_token());
     let mut session = get(show_session());
@@ -47,6 +52,10 @@ pub(super) fn paths() -> Paths {
         .path("/vms/{id}", get(show_vm()))
         .path("/cluster/stats", get(cluster_stats()))
         .path("/cluster/distribution", get(cluster_distribution()))
+        .path("/placement", get(show_placement()))
+        .path("/capacity", get(show_capacity()))
+        .path("/reservations", reservations)
+        .path("/reservations/{id}", reservation)
         .path("/events", get(list_events()))
         .path("/workers/{id}/join", post(join_worker()))
         .path("/workers/{id}/heartbeat", post(record_heartbeat()))
@@ -213,6 +222,113 @@ fn cluster_distribution() -> OperationBuilder {
         )
         .fails(QUESTION)
         .fails([409])
+}
+
+fn show_placement() -> OperationBuilder {
+    operation("showPlacement", PLACEMENT, "Find out where VMs fit")
+        .description(Some(
+            "On which workers VMs of one size would be placed now, which others could take one, and every reason of those \
+             that could not. Nothing is held by it: `POST /reservations` does that. With `without_zone`, the answer to what \
+             would fit if that zone were lost.",
+        ))
+        .takes(parameters::constraints())
+        .takes(parameters::placement())
+        .parameter(parameters::min_revision())
+        .parameter(parameters::if_none_match())
+        .response("304", not_modified())
+        .response("200", json_of("Where they fit, and where not.", "Placement", examples::placement()).of_a_revision())
+        .fails(QUESTION)
+        .fails([409])
+}
+
+fn show_capacity() -> OperationBuilder {
+    operation("showCapacity", PLACEMENT, "Count how many VMs fit")
+        .description(Some(
+            "How many VMs of one size fit now, by zone, and how many would without the worker, or the zone, that has the \
+             most room for them.",
+        ))
+        .takes(parameters::constraints())
+        .parameter(parameters::min_revision())
+        .parameter(parameters::if_none_match())
+        .response("304", not_modified())
+        .response("200", json_of("How many fit.", "Capacity", examples::capacity()).of_a_revision())
+        .fails(QUESTION)
+        .fails([409])
+}
+
+fn list_reservations() -> OperationBuilder {
+    let reservations = json_of("The reservations.", "ReservationList", examples::reservations());
+    let first = ("id", "$response.body#/reservations/0/id");
+    operation("listReservations", PLACEMENT, "List reservations")
+        .description(Some(
+            "Reservations, the latest first, page by page: those that ended, too, for a day. A page has 100 unless `limit` \
+             says otherwise.",
+        ))
+        .takes(parameters::reservations())
+        .takes(parameters::page("019ac9f2-5c1e-7d43-9d3e-2a53a6a2b7ce"))
+        .parameter(parameters::min_revision())
+        .parameter(parameters::if_none_match())
+        .response("304", not_modified())
+        .response(
+            "200",
+            reservations
+                .of_a_revision()
+                .of_a_list()
+                .link("reservation", to("showReservation", "The first of them.", first)),
+        )
+        .fails(QUESTION)
+        .fails([409])
+}
+
+fn create_reservation() -> Operation {
+    let reserved = json_of("Room is held for all of the VMs.", "Reservation", examples::reservation()).repeatable();
+    let id = ("id", "$response.body#/id");
+    operation("createReservation", PLACEMENT, "Hold room for VMs")
+        .description(Some(
+            "Holds room for VMs that are not there yet, for all of them or for none (409): nobody else gets it until each \
+             VM takes its slot, or the reservation is released, or it expires. A VM takes a slot when its worker reports it \
+             with the `reservation_id`, or reports one of `vm_ids`. For the role `operator`.",
+        ))
+        .parameter(parameters::idempotency_key("reserve-web-7-9f0b6f1c"))
+        .request_body(Some(sent("The VMs, and where they may be.", "ReservationRequest", examples::new_reservation())))
+        .response(
+            "201",
+            reserved
+                .link("reservation", to("showReservation", "The reservation, as it is now.", id))
+                .link("release", to("releaseReservation", "Give it back.", id)),
+        )
+        .fails(CHANGE)
+        .fails([409, 412, 422])
+        .build()
+}
+
+fn show_reservation() -> OperationBuilder {
+    operation("showReservation", PLACEMENT, "Show a reservation")
+        .description(Some("One reservation: what is held, and what has become of each slot."))
+        .parameter(parameters::id("The reservation.", RESERVATION))
+        .parameter(parameters::min_revision())
+        .parameter(parameters::if_none_match())
+        .response("304", not_modified())
+        .response("200", json_of("The reservation.", "Reservation", examples::reservation()).of_a_revision())
+        .fails(QUESTION)
+        .fails([404, 409])
+}
+
+fn release_reservation() -> OperationBuilder {
+    let body = RequestBodyBuilder::new()
+        .description(Some("Why, for those who read the events."))
+        .content(JSON, content(named("ReleaseRequest"), examples::reason()))
+        .build();
+    operation("releaseReservation", PLACEMENT, "Release a reservation")
+        .description(Some(
+            "Gives back what the reservation still holds. One that was released before, or has expired, is answered as it \
+             is; 409 if VMs have all of it. For the role `operator`.",
+        ))
+        .parameter(parameters::id("The reservation.", RESERVATION))
+        .request_body(Some(body))
+        .response("200", json_of("Nothing is held any more.", "Reservation", examples::released()))
+        .fails(CHANGE)
+        .fails([404, 409])
 }
 
 fn list_events() -> OperationBuilder {
@@ -458,6 +574,9 @@ const QUESTION: [u16; 8] = [400, 401, 403, 421, 429, 431, 500, 503];
 
 /// The error statuses that every command with a body may have.
 const CHANGE: [u16; 11] = [400, 401, 403, 408, 413, 415, 421, 429, 431, 500, 503];
+
+/// A reservation in the examples.
+const RESERVATION: &str = "019ac9f2-5c1e-7d43-9d3e-2a53a6a2b7ce";
 
 /// The id of the first worker of a list.
 const FIRST_WORKER: &str = "$response.body#/workers/0/id";

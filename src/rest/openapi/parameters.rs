@@ -10,8 +10,9 @@ use super::schema::{any_text, exact, flag, formatted, list_up_to, matching, name
 use super::shapes::{ENTITY_TAGS, EVENT_CURSOR, GO_DURATION, PAGE_CURSOR};
 use crate::cluster::{Actor, MAX_CHARS, WorkerOrderField, WorkerSortKey};
 use crate::http::LONGEST_KEY;
-use crate::resolvers::checks::{MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_TEXT, MAX_WANTED};
+use crate::resolvers::checks::{MAX_CPU_CORES, MAX_FIGURE, MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_TEXT, MAX_WANTED};
 use crate::resolvers::page::{DEFAULT_SIZE, Edge, MAX_SIZE};
+use crate::resolvers::placement::{DEFAULT_LISTED, MAX_PLACED};
 use crate::resolvers::{Component, MAX_EVENTS};
 use crate::rest::events::DEFAULT_LIMIT;
 
@@ -108,14 +109,16 @@ pub(super) fn page(after: &str) -> [Parameter; 2] {
     ]
 }
 
+/// The pattern of a label in a query string.
+fn label_pattern() -> String {
+    format!("^[^=!]([^=]{{0,{}}}[^=!])?(=([^=][\\s\\S]{{0,{}}})?)?$", MAX_LABEL_KEY - 2, MAX_LABEL_VALUE - 1)
+}
+
 /// Filters and order of workers.
-pub(super) fn workers() -> [Parameter; 9] {
+pub(super) fn workers() -> [Parameter; 12] {
     let orders = WorkerOrderField::ALL.iter().flat_map(|field| [field.to_string(), format!("-{field}")]);
     let orders: Vec<_> = orders.collect();
-    let label = matching(
-        any_text(),
-        format!("^[^=!]([^=]{{0,{}}}[^=!])?(=([^=][\\s\\S]{{0,{}}})?)?$", MAX_LABEL_KEY - 2, MAX_LABEL_VALUE - 1),
-    );
+    let label = matching(any_text(), label_pattern());
     [
         zone("Only workers in this zone; repeat it for several. Without a value it asks for nothing in particular."),
         has_zone("Only workers that are in a zone, or only those that are in none."),
@@ -140,6 +143,24 @@ pub(super) fn workers() -> [Parameter; 9] {
             sized(0..=MAX_TEXT),
             "Only workers with this text in the id, hostname, address or zone.",
             "node1",
+        ),
+        query(
+            "min_free_cpu_cores",
+            whole(0..=MAX_FIGURE),
+            "Only workers with at least so many CPU cores that are neither allocated nor reserved.",
+            4,
+        ),
+        query(
+            "min_free_memory_mb",
+            whole(0..=MAX_FIGURE),
+            "Only workers with at least so much memory that is neither allocated nor reserved, in MiB.",
+            8192,
+        ),
+        query(
+            "min_free_vm_slots",
+            whole(0..=MAX_FIGURE),
+            "Only workers with at least so many VM slots that are neither held nor reserved.",
+            1,
         ),
         query(
             "sort",
@@ -181,6 +202,75 @@ fn zone(description: &str) -> Parameter {
 
 fn has_zone(description: &str) -> Parameter {
     query("has_zone", flag(), description, false)
+}
+
+/// The size of VMs and where they may be placed.
+pub(super) fn constraints() -> [Parameter; 8] {
+    let label = matching(any_text(), label_pattern());
+    [
+        needed("vcpus", whole(1..=MAX_CPU_CORES), "Virtual CPUs of each VM.", 4),
+        needed("memory_mb", whole(1..=MAX_FIGURE), "Memory of each VM, in MiB.", 8192),
+        query("disk_gb", whole(0..=MAX_FIGURE), "Disk of each VM, in GB; 0 if left out.", 20),
+        zone("Only in this zone; repeat it for several. Without a value it asks for nothing in particular."),
+        many(
+            "label",
+            label,
+            "Only on workers with this label: a key, or a key and its value; repeat it for workers that have all of several.",
+            "env=production",
+        ),
+        many(
+            "capability",
+            sized(1..=MAX_TEXT),
+            "Only on workers that can do this; repeat it for workers that can do all of several.",
+            "firecracker",
+        ),
+        many(
+            "without_worker",
+            sized(1..=MAX_TEXT),
+            "Not on this worker, as if it were lost; repeat it for several.",
+            "worker-09",
+        ),
+        many(
+            "without_zone",
+            sized(0..=MAX_TEXT),
+            "Not in this zone, as if it were lost; repeat it for several.",
+            "us-west-1b",
+        ),
+    ]
+}
+
+/// What else a placement is asked with.
+pub(super) fn placement() -> [Parameter; 4] {
+    let most = i64::try_from(MAX_SIZE).unwrap_or(i64::MAX);
+    [
+        query("count", whole(1..=MAX_PLACED), "How many VMs; one if left out.", 3),
+        query("strategy", named("PlacementStrategy"), "Which workers are preferred; `spread` if left out.", "spread"),
+        query(
+            "distinct",
+            named("PlacementDistinct"),
+            "What no two of the VMs may share; `none` if left out.",
+            "worker",
+        ),
+        query(
+            "limit",
+            whole(0..=most),
+            &format!("How many candidates, and how many refusals, are listed at most; {DEFAULT_LISTED} if left out."),
+            20,
+        ),
+    ]
+}
+
+/// Filters of reservations.
+pub(super) fn reservations() -> [Parameter; 2] {
+    [
+        many("state", named("ReservationState"), "Only reservations in this state; repeat it for several.", "held"),
+        many(
+            "worker_id",
+            any_text(),
+            "Only reservations with a slot on this worker; repeat it for several.",
+            "worker-01",
+        ),
+    ]
 }
 
 /// `wait` and `after_revision` of a long poll.
@@ -290,6 +380,12 @@ pub(super) fn goodbye() -> [Parameter; 5] {
 /// A query parameter that may be given once.
 fn query(name: &str, schema: impl Into<RefOr<Schema>>, description: &str, example: impl Into<Value>) -> Parameter {
     parameter(name, ParameterIn::Query, schema, description).example(Some(example.into())).build()
+}
+
+/// A query parameter that has to be given.
+fn needed(name: &str, schema: impl Into<RefOr<Schema>>, description: &str, example: impl Into<Value>) -> Parameter {
+    let parameter = parameter(name, ParameterIn::Query, schema, description).example(Some(example.into()));
+    parameter.required(Required::True).build()
 }
 
 /// A query parameter that may be repeated.

@@ -43,6 +43,15 @@ shapes! {
     TokenKind = named("TokenKind");
     TokenRole = named("TokenRole");
     TokenState = named("TokenState");
+    RefusalReason = named("RefusalReason");
+    ReservationState = named("ReservationState");
+    PlacementAssignments<'_> = list(named("PlacementAssignment"));
+    PlacementCandidates<'_> = list(named("PlacementCandidate"));
+    PlacementRefusals<'_> = list(named("PlacementRefusal"));
+    RefusalDetails<'_> = list(named("RefusalDetail"));
+    WorkersRefusedList<'_> = list(named("WorkersRefused"));
+    ZoneCapacities<'_> = list(named("ZoneCapacity"));
+    ReservedSlots<'_> = list(named("ReservedSlot"));
     DateTime = formatted("date-time");
     OptionalDateTime = or_null(formatted("date-time"));
     Drain = named("WorkerDrain");

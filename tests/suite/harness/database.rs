@@ -17,8 +17,8 @@ use uuid::Uuid;
 const POSTGRES_URL: &str = "AETHERIUM_TEST_POSTGRES_URL";
 
 /// The tables of a cluster. Every commit locks the first one.
-const TABLES: [&str; 8] =
-    ["cluster", "epoch", "worker", "vm", "event", "worker_tombstone", "idempotency_record", "token"];
+const TABLES: [&str; 9] =
+    ["cluster", "epoch", "worker", "vm", "event", "worker_tombstone", "idempotency_record", "token", "reservation"];
 
 /// Generates two tests of each function: `…::sqlite` and `…::postgres`. The type of the argument says what is created
 /// for it: an empty [`TestCluster`](super::TestCluster), or only a [`TestDatabase`].

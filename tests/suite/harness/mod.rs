@@ -224,6 +224,11 @@ impl TestCluster {
         self.sweeper.lock().await.sweep().await.unwrap()
     }
 
+    /// Sweeps for reservations whose time is over once, as the server does every second. Answers how many have expired.
+    pub async fn sweep_reservations(&self) -> usize {
+        self.server.reservation_sweeper().sweep().await.unwrap().len()
+    }
+
     /// How many statements the server has sent to its database so far.
     pub fn statements_sent(&self) -> u64 {
         self.server.journal().database().statements_sent()
