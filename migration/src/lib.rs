@@ -15,6 +15,7 @@ mod m20261129_000006_join_tokens;
 mod m20261129_000007_sessions;
 mod m20261129_000008_operator_events;
 mod m20261129_000011_vm_columns;
+mod m20261129_000012_event_fields;
 
 /// The first migration of builds from before the first release. Theirs were folded into the first ones here and are not
 /// carried on: a database that has seen this one has other names of tables and columns.
@@ -37,6 +38,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261129_000007_sessions::Migration),
             Box::new(m20261129_000008_operator_events::Migration),
             Box::new(m20261129_000011_vm_columns::Migration),
+            Box::new(m20261129_000012_event_fields::Migration),
         ]
     }
 }

@@ -34,14 +34,14 @@ pub const MAX_EXACT: i64 = 1 << 53;
 
 pub use change::{Change, Changes};
 pub use epoch::{Epoch, Epochs};
-pub use event::{Actor, Audit, Cursor, Event, EventClass, EventFilter, EventKind, InvalidCursor};
+pub use event::{Actor, Audit, Cursor, Event, EventClass, EventFilter, EventKind, InvalidCursor, event_id};
 pub use filter::{LabelFilter, VmFilter, WorkerFacet, WorkerFilter};
 pub(crate) use id::MAX_CHARS;
 pub use id::{InvalidId, VmId, WorkerId};
 pub use index::{Group, Ids, Index};
 pub use snapshot::{Duplicates, IndexedOrder, Snapshot, VmReports};
 pub use sorted_list::Chunk;
-pub use stats::{ClusterStats, ZoneStats};
+pub use stats::{ClusterStats, STATS_ID, ZoneStats, zone_id};
 pub use status::{Availability, SchedulingPolicy, UnknownWord, VmStatus, WorkerStatus};
 pub use uptime::Uptime;
 pub use view::{DrainView, View, VmView, WorkerView};

@@ -11,8 +11,8 @@ use super::idempotency_record::{IdempotencyRecord, StoredResponse};
 use crate::auth::{Action, Caller, Denied, Role, Token, TokenId, TokenKind, TokenState};
 use crate::clock::Timestamp;
 use crate::cluster::{
-    Actor, Audit, Availability, Changes, Cursor, Epochs, Event, EventKind, Snapshot, Tombstone, Vm, VmId, Worker,
-    WorkerId,
+    Actor, Audit, Availability, Changes, Cursor, Epochs, Event, EventKind, Snapshot, Tombstone, Vm, VmId, VmStatus,
+    Worker, WorkerId,
 };
 use crate::error::Error;
 
@@ -84,6 +84,14 @@ impl ColumnGroup {
 pub struct EventDetails {
     /// The VM it is about.
     pub vm_id: Option<VmId>,
+    /// The name of the VM.
+    pub vm_name: Option<Arc<str>>,
+    /// The status that the VM has now; none if it is gone.
+    pub vm_status: Option<VmStatus>,
+    /// The status that the VM had before; none if it was not there.
+    pub previous_status: Option<VmStatus>,
+    /// The zone of a worker that is not in the batch yet.
+    pub zone: Option<Arc<str>>,
     /// The reason that was given.
     pub reason: Option<Arc<str>>,
     /// What happened, as a sentence.
@@ -92,7 +100,22 @@ pub struct EventDetails {
 
 impl From<String> for EventDetails {
     fn from(message: String) -> Self {
-        Self { vm_id: None, reason: None, message }
+        Self { message, ..Self::default() }
+    }
+}
+
+impl EventDetails {
+    /// What an event says of a VM that was reported before, is reported now, or both.
+    pub fn of_vm(before: Option<&Vm>, now: Option<&Vm>, message: String) -> Self {
+        let vm = now.or(before);
+        Self {
+            vm_id: vm.map(|vm| vm.id.clone()),
+            vm_name: vm.map(|vm| vm.name.clone()),
+            vm_status: now.map(|vm| vm.status),
+            previous_status: before.map(|vm| vm.status),
+            message,
+            ..Self::default()
+        }
     }
 }
 
@@ -349,7 +372,8 @@ impl<'a> Batch<'a> {
     fn push_event(&mut self, actor: Actor, kind: EventKind, worker_id: Option<WorkerId>, details: EventDetails) {
         // A filter by such kinds would not find it once other events of its time have been pruned.
         debug_assert!(actor == Actor::Operator || !kind.is_by_operators_only(), "{kind} by {actor}");
-        let EventDetails { vm_id, reason, message } = details;
+        let EventDetails { vm_id, vm_name, vm_status, previous_status, zone, reason, message } = details;
+        let zone = zone.or_else(|| Some(self.find_worker(worker_id.as_ref()?.as_str())?.identity.zone.clone()));
         let audit = match actor {
             // What the server finds out was nobody's request, even if one showed it.
             Actor::Server => None,
@@ -370,7 +394,11 @@ impl<'a> Batch<'a> {
             kind,
             worker_id,
             vm_id,
-            actor: Some(actor.as_str().into()),
+            vm_name,
+            vm_status,
+            previous_status,
+            zone,
+            actor: Some(actor),
             audit,
             reason,
             message: message.into(),

@@ -165,6 +165,56 @@ texts! {
     Cursor(cluster::Cursor) as |cursor| cursor; json::displayed;
 }
 
+/// The id of an event.
+pub(super) struct EventId(String);
+
+impl From<&cluster::Cursor> for EventId {
+    fn from(cursor: &cluster::Cursor) -> Self {
+        Self(cluster::event_id(cursor))
+    }
+}
+
+impl Serialize for EventId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+/// A whole number, or null.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub(super) struct OptionalInt(Option<u32>);
+
+impl From<Option<u32>> for OptionalInt {
+    fn from(number: Option<u32>) -> Self {
+        Self(number)
+    }
+}
+
+/// Declares shapes of enums that may be missing: words, or null.
+macro_rules! optional_words {
+    ($($name:ident($word:ty))+) => { $(
+        pub(super) struct $name(Option<$word>);
+
+        impl From<Option<$word>> for $name {
+            fn from(word: Option<$word>) -> Self {
+                Self(word)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                self.0.map(|word| word.as_str()).serialize(serializer)
+            }
+        }
+    )+ };
+}
+
+optional_words! {
+    OptionalActor(cluster::Actor)
+    OptionalVmStatus(cluster::VmStatus)
+}
+
 /// A moment in RFC 3339.
 pub(super) struct DateTime(Timestamp);
 
@@ -274,4 +324,14 @@ macro_rules! by_serde {
     )+ };
 }
 
-by_serde!(OptionalCursor, OptionalDateTime, Seconds, Zones<'_>, RejectedVms);
+by_serde!(
+    EventId,
+    OptionalActor,
+    OptionalCursor,
+    OptionalDateTime,
+    OptionalInt,
+    OptionalVmStatus,
+    Seconds,
+    Zones<'_>,
+    RejectedVms
+);

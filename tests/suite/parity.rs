@@ -30,6 +30,9 @@ const ONLY_IN_GRAPHQL: &[(&str, &str)] = &[
     ("Worker", "vmsConnection"),
     ("Worker", "events"),
     ("Vm", "worker"),
+    ("Vm", "events"),
+    ("Vm", "zone"),
+    ("ClusterStats", "id"),
     ("RecordHeartbeatPayload", "worker"),
 ];
 

@@ -204,7 +204,7 @@ impl Estimate<'_> {
             }
             // The VMs of each worker are collected even if they are only counted.
             ("Query", "vmDistribution") => self.size.vms(),
-            ("Query" | "Worker", "events") => self.page_of(definition, field),
+            ("Query" | "Worker" | "Vm", "events") => self.page_of(definition, field),
             _ => 0,
         }
     }
@@ -219,8 +219,8 @@ impl Estimate<'_> {
                 Some(Value::List(ids)) => ids.len() as u64,
                 _ => 1,
             },
-            ("Worker", "events") => self.page_of(definition, field),
-            ("WorkerConnection" | "VmConnection", "edges" | "nodes") | ("EventPage", "nodes") => page,
+            ("Worker" | "Vm", "events") => self.page_of(definition, field),
+            ("WorkerConnection" | "VmConnection" | "ClusterEventConnection", "edges" | "nodes") => page,
             _ => SHORT_LIST_LENGTH,
         }
     }

@@ -25,6 +25,13 @@ fn word<W: EnumType>(word: W, out: &mut Vec<u8>) {
     }
 }
 
+fn optional_word<W: EnumType>(value: Option<impl Into<W>>, out: &mut Vec<u8>) {
+    match value {
+        Some(value) => word::<W>(value.into(), out),
+        None => out.extend_from_slice(b"null"),
+    }
+}
+
 macro_rules! writes {
     ($($shape:ty: |$value:ident: $from:ty, $out:ident| $write:expr;)+) => { $(
         impl WriteJson<$from> for $shape {
@@ -60,6 +67,15 @@ writes! {
     value_types::OptionalCursor: |cursor: Option<cluster::Cursor>, out| match cursor {
         Some(cursor) => json::displayed(cursor, out),
         None => out.extend_from_slice(b"null"),
+    };
+    value_types::OptionalInt: |number: Option<u32>, out| match number {
+        Some(number) => <Int as WriteJson<u32>>::write(number, out),
+        None => out.extend_from_slice(b"null"),
+    };
+    value_types::EventId: |cursor: &cluster::Cursor, out| json::plain(cluster::event_id(cursor), out);
+    value_types::OptionalActor: |actor: Option<cluster::Actor>, out| optional_word::<value_types::EventActor>(actor, out);
+    value_types::OptionalVmStatus: |status: Option<cluster::VmStatus>, out| {
+        optional_word::<value_types::VmStatus>(status, out)
     };
     value_types::WorkerStatus: |status: cluster::WorkerStatus, out| word(Self::from(status), out);
     value_types::SchedulingPolicy: |policy: cluster::SchedulingPolicy, out| word(Self::from(policy), out);
