@@ -4,7 +4,7 @@
 //! `src/journal/store/events.rs`, and how long a row is kept is decided in `src/journal/retention.rs`.
 
 use sea_orm::entity::prelude::*;
-use sea_orm::sea_query::{Expr, ExprTrait, Query};
+use sea_orm::sea_query::{Expr, ExprTrait, Order, Query};
 use sea_orm::{DeleteMany, QueryOrder, QuerySelect, Select, UpdateMany};
 
 use crate::cluster;
@@ -50,6 +50,14 @@ pub struct Model {
     pub reason: Option<String>,
     /// What happened, as a sentence.
     pub message: String,
+    /// The name that the VM had then.
+    pub vm_name: Option<String>,
+    /// The status that the VM had after it.
+    pub vm_status: Option<String>,
+    /// The status that the VM had before it.
+    pub previous_status: Option<String>,
+    /// The zone in which the worker was then; empty if it was in none.
+    pub zone: Option<String>,
 }
 
 /// No relations: workers and VMs may be gone while the log still speaks of them.
@@ -59,22 +67,54 @@ pub enum Relation {}
 impl ActiveModelBehavior for ActiveModel {}
 
 impl Entity {
-    /// Entries after a place in the log, oldest first. Both columns are compared as one row value: the primary key's index
-    /// then begins at the place, while for `revision > r OR (revision = r AND position > p)` it is read from its start.
+    /// Entries after a place in the log, oldest first.
     pub fn after(revision: i64, position: i64) -> Select<Self> {
-        let place = Expr::tuple([Expr::col(Column::Revision), Expr::col(Column::Position)]);
-        Self::find()
-            .filter(place.gt(Expr::tuple([Expr::value(revision), Expr::value(position)])))
-            .order_by_asc(Column::Revision)
-            .order_by_asc(Column::Position)
+        Self::oldest_first().filter(Self::is_after(revision, position))
     }
 
-    /// Entries after the revision in a column of the cluster's row, oldest first. The row is read by the same statement,
-    /// so that both are of one moment.
-    pub fn after_pruned(through: cluster::Column) -> Select<Self> {
+    /// Keeps entries after a place in the log. Both columns are compared as one row value: the primary key's index then
+    /// begins at the place, while for `revision > r OR (revision = r AND position > p)` it is read from its start.
+    pub fn is_after(revision: i64, position: i64) -> sea_orm::sea_query::SimpleExpr {
+        place().gt(Expr::tuple([Expr::value(revision), Expr::value(position)]))
+    }
+
+    /// Keeps entries before a place in the log, likewise.
+    pub fn is_before(revision: i64, position: i64) -> sea_orm::sea_query::SimpleExpr {
+        place().lt(Expr::tuple([Expr::value(revision), Expr::value(position)]))
+    }
+
+    /// Keeps entries after the revision in a column of the cluster's row. The row is read by the same statement, so that
+    /// both are of one moment.
+    pub fn is_after_pruned(through: cluster::Column) -> sea_orm::sea_query::SimpleExpr {
         let mut row = Query::select();
         row.column(through).from(cluster::Entity).and_where(cluster::Column::Id.eq(cluster::ID));
-        Self::oldest_first().filter(Expr::col(Column::Revision).gt(Expr::from(row)))
+        Expr::col(Column::Revision).gt(Expr::from(row))
+    }
+
+    /// Keeps entries from the first commit on that has one of this time or a later one. The index by time finds that
+    /// commit, and the log is then read from there in its own order.
+    pub fn is_since(moment: DateTimeUtc) -> sea_orm::sea_query::SimpleExpr {
+        let mut first = Query::select();
+        first
+            .column(Column::Revision)
+            .from(Entity)
+            .and_where(Column::At.gte(moment))
+            .order_by(Column::At, Order::Asc)
+            .order_by(Column::Revision, Order::Asc)
+            .limit(1);
+        Expr::col(Column::Revision).gte(Expr::from(first))
+    }
+
+    /// Keeps entries up to the last commit that has one from before this time, likewise.
+    pub fn is_until(moment: DateTimeUtc) -> sea_orm::sea_query::SimpleExpr {
+        let mut last = Query::select();
+        last.column(Column::Revision)
+            .from(Entity)
+            .and_where(Column::At.lt(moment))
+            .order_by(Column::At, Order::Desc)
+            .order_by(Column::Revision, Order::Desc)
+            .limit(1);
+        Expr::col(Column::Revision).lte(Expr::from(last))
     }
 
     /// Removes entries up to a revision.
@@ -102,6 +142,11 @@ impl Entity {
         Self::find().order_by_asc(Column::Revision).order_by_asc(Column::Position)
     }
 
+    /// All entries, newest first.
+    pub fn newest_first() -> Select<Self> {
+        Self::find().order_by_desc(Column::Revision).order_by_desc(Column::Position)
+    }
+
     /// Revisions of all entries, newest first, one for each entry.
     pub fn revisions_newest_first() -> Select<Self> {
         Self::find()
@@ -121,6 +166,16 @@ impl Entity {
         Expr::col(Column::WorkerId).is_in(ids)
     }
 
+    /// Keeps entries about one of these VMs.
+    pub fn about_vms(ids: Vec<String>) -> sea_orm::sea_query::SimpleExpr {
+        Expr::col(Column::VmId).is_in(ids)
+    }
+
+    /// Keeps entries about a worker that was in one of these zones then.
+    pub fn in_zones(zones: Vec<String>) -> sea_orm::sea_query::SimpleExpr {
+        Expr::col(Column::Zone).is_in(zones)
+    }
+
     /// Keeps entries that one of these caused.
     pub fn by_actors<'a>(actors: impl IntoIterator<Item = &'a str>) -> sea_orm::sea_query::SimpleExpr {
         Expr::col(Column::Actor).is_in(actors)
@@ -135,4 +190,9 @@ impl Entity {
     pub fn of_kinds<'a>(kinds: impl IntoIterator<Item = &'a str>) -> sea_orm::sea_query::SimpleExpr {
         Expr::col(Column::Kind).is_in(kinds)
     }
+}
+
+/// The place of an entry in the log, as one row value.
+fn place() -> sea_orm::sea_query::SimpleExpr {
+    Expr::tuple([Expr::col(Column::Revision), Expr::col(Column::Position)])
 }

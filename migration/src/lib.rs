@@ -17,6 +17,7 @@ mod m20261129_000008_operator_events;
 mod m20261129_000009_drains;
 mod m20261129_000010_reservations;
 mod m20261129_000011_vm_columns;
+mod m20261129_000012_event_fields;
 
 /// The first migration of builds from before the first release. Theirs were folded into the first ones here and are not
 /// carried on: a database that has seen this one has other names of tables and columns.
@@ -41,6 +42,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261129_000009_drains::Migration),
             Box::new(m20261129_000010_reservations::Migration),
             Box::new(m20261129_000011_vm_columns::Migration),
+            Box::new(m20261129_000012_event_fields::Migration),
         ]
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::MAX_EXACT;
 use super::id::{ReservationId, VmId, WorkerId};
-use super::status::words;
+use super::status::{VmStatus, words};
 use crate::auth::Role;
 use crate::clock::Timestamp;
 
@@ -20,8 +20,10 @@ words! {
     EventKind as "kind of event" {
         /// A join token let a worker in, which has a token of its own from then on.
         WorkerJoined = "worker_joined",
-        /// A worker came that was not known before, or described itself anew.
+        /// A worker came that was not known before.
         WorkerRegistered = "worker_registered",
+        /// A known worker described itself anew, such as with other labels.
+        WorkerUpdated = "worker_updated",
         /// A known worker's process started again.
         WorkerRestarted = "worker_restarted",
         /// A worker fell silent for longer than the heartbeat time-out.
@@ -40,14 +42,24 @@ words! {
         WorkerDrainReopened = "worker_drain_reopened",
         /// An operator opened it for new work again.
         WorkerActivated = "worker_activated",
-        /// A worker said goodbye or was removed.
+        /// A worker said goodbye, or an operator took it out of service; it is still registered.
         WorkerLeft = "worker_left",
+        /// A worker was removed with all that was known of it.
+        WorkerPurged = "worker_purged",
         /// A VM began to hold a slot on a worker.
         VmStarted = "vm_started",
         /// A VM's description or status changed.
         VmChanged = "vm_changed",
-        /// A VM ceased to hold a slot on a worker.
+        /// A VM was shut down: it is listed on its worker still, and holds no slot there.
         VmStopped = "vm_stopped",
+        /// A VM ended by an error.
+        VmFailed = "vm_failed",
+        /// A VM is gone from a worker while another worker reports that it holds a slot there.
+        VmMoved = "vm_moved",
+        /// A VM is gone from what its worker reports, without having stopped or failed before.
+        VmVanished = "vm_vanished",
+        /// A VM was lost with its worker, whose host was started anew, or which was removed.
+        VmLost = "vm_lost",
         /// A token was created.
         TokenCreated = "token_created",
         /// A token was revoked.
@@ -92,6 +104,7 @@ impl EventKind {
             Self::Synced | Self::Resync => true,
             Self::WorkerJoined
             | Self::WorkerRegistered
+            | Self::WorkerUpdated
             | Self::WorkerRestarted
             | Self::WorkerOffline
             | Self::WorkerOnline
@@ -102,9 +115,14 @@ impl EventKind {
             | Self::WorkerDrainReopened
             | Self::WorkerActivated
             | Self::WorkerLeft
+            | Self::WorkerPurged
             | Self::VmStarted
             | Self::VmChanged
             | Self::VmStopped
+            | Self::VmFailed
+            | Self::VmMoved
+            | Self::VmVanished
+            | Self::VmLost
             | Self::TokenCreated
             | Self::TokenRevoked
             | Self::SignedIn
@@ -133,6 +151,7 @@ impl EventKind {
             | Self::SignedOut
             | Self::ReservationHeld => true,
             Self::WorkerRegistered
+            | Self::WorkerUpdated
             | Self::WorkerRestarted
             | Self::WorkerOffline
             | Self::WorkerOnline
@@ -140,9 +159,14 @@ impl EventKind {
             | Self::WorkerDrainComplete
             | Self::WorkerDrainReopened
             | Self::WorkerLeft
+            | Self::WorkerPurged
             | Self::VmStarted
             | Self::VmChanged
             | Self::VmStopped
+            | Self::VmFailed
+            | Self::VmMoved
+            | Self::VmVanished
+            | Self::VmLost
             | Self::AuthenticationFailed
             | Self::ReservationTaken
             | Self::ReservationReleased
@@ -177,8 +201,16 @@ pub struct Event {
     pub vm_id: Option<VmId>,
     /// The reservation it is about.
     pub reservation_id: Option<ReservationId>,
-    /// Who caused it: `worker`, `operator` or `server`.
-    pub actor: Option<Arc<str>>,
+    /// The name that the VM had then.
+    pub vm_name: Option<Arc<str>>,
+    /// The status that the VM had after it; none if the VM is gone.
+    pub vm_status: Option<VmStatus>,
+    /// The status that the VM had before it; none if the VM was not there before.
+    pub previous_status: Option<VmStatus>,
+    /// The zone in which the worker was then, which is empty if it was in none; none if it is about no worker.
+    pub zone: Option<Arc<str>>,
+    /// Who caused it.
+    pub actor: Option<Actor>,
     /// Whose request it was, if it was anybody's.
     pub audit: Option<Arc<Audit>>,
     /// The reason that was given.
@@ -208,6 +240,10 @@ pub struct Audit {
 pub struct EventFilter {
     /// Events about one of these workers.
     pub worker_ids: Option<Vec<String>>,
+    /// Events about one of these VMs.
+    pub vm_ids: Option<Vec<String>>,
+    /// Events about a worker that was in one of these zones then; of the empty text, in none.
+    pub zones: Option<Vec<String>>,
     /// Events of one of these kinds.
     pub kinds: Option<Vec<EventKind>>,
     /// Events that one of these caused.
@@ -220,7 +256,7 @@ impl EventFilter {
     /// Whether it matches no other events than those that operators caused. `role_of` finds the role of a token by its
     /// public id: holders of all roles but that of workers are operators in whatever they do.
     pub fn class(&self, role_of: impl Fn(&str) -> Option<Role>) -> EventClass {
-        let Self { worker_ids: _, kinds, actors, actor_token_ids } = self;
+        let Self { worker_ids: _, vm_ids: _, zones: _, kinds, actors, actor_token_ids } = self;
         let is_of_operator = |id: &String| role_of(id).is_some_and(Role::acts_as_operator);
         let is_by_operators = actors.as_ref().is_some_and(|actors| actors.iter().all(|it| *it == Actor::Operator))
             || kinds.as_ref().is_some_and(|kinds| kinds.iter().all(|kind| kind.is_by_operators_only()))
@@ -230,18 +266,20 @@ impl EventFilter {
 
     /// Whether the event matches.
     pub fn matches(&self, event: &Event) -> bool {
-        let Self { worker_ids, kinds, actors, actor_token_ids } = self;
+        let Self { worker_ids, vm_ids, zones, kinds, actors, actor_token_ids } = self;
         let token_id = event.audit.as_ref().and_then(|audit| audit.token_id.as_deref());
-        worker_ids.as_ref().is_none_or(|wanted| {
-            event.worker_id.as_ref().is_some_and(|id| wanted.iter().any(|wanted| wanted == id.as_str()))
-        }) && kinds.as_ref().is_none_or(|wanted| wanted.contains(&event.kind))
-            && actors
-                .as_ref()
-                .is_none_or(|wanted| wanted.iter().any(|wanted| event.actor.as_deref() == Some(wanted.as_str())))
-            && actor_token_ids
-                .as_ref()
-                .is_none_or(|wanted| token_id.is_some_and(|id| wanted.iter().any(|wanted| wanted == id)))
+        is_among(worker_ids, event.worker_id.as_ref().map(WorkerId::as_str))
+            && is_among(vm_ids, event.vm_id.as_ref().map(VmId::as_str))
+            && is_among(zones, event.zone.as_deref())
+            && kinds.as_ref().is_none_or(|wanted| wanted.contains(&event.kind))
+            && actors.as_ref().is_none_or(|wanted| event.actor.is_some_and(|actor| wanted.contains(&actor)))
+            && is_among(actor_token_ids, token_id)
     }
+}
+
+/// Whether a text is among those that are wanted. If nothing in particular is wanted, whatever it is.
+fn is_among(wanted: &Option<Vec<String>>, text: Option<&str>) -> bool {
+    wanted.as_ref().is_none_or(|wanted| text.is_some_and(|text| wanted.iter().any(|wanted| wanted == text)))
 }
 
 /// A place in the change log of one database: right after an entry.
@@ -268,6 +306,12 @@ impl Cursor {
     pub fn is_after(&self, other: &Self) -> bool {
         (self.revision, self.position) > (other.revision, other.position)
     }
+}
+
+/// The id of the event at a cursor, for caches of clients. Ids of workers and VMs have no slash, so that neither this nor
+/// [`STATS_ID`](super::STATS_ID) nor [`zone_id`](super::zone_id) is one of theirs.
+pub fn event_id(cursor: &Cursor) -> String {
+    format!("events/{cursor}")
 }
 
 impl fmt::Display for Cursor {

@@ -280,7 +280,7 @@ macro_rules! event_fields {
             /// The reservation it is about, which may be gone by now; null, and left out in REST, if it is about none.
             reservation_id: OmittedId [optional] = event.event.reservation_id.as_ref().map(|id| id.as_str());
             /// Who caused it: `worker`, `operator` or `server`. That a worker is offline, or back, is what the server finds.
-            actor: OptionalText [everywhere] = event.event.actor.as_deref();
+            actor: OptionalActor [everywhere] = event.event.actor;
             /// Id of the token of who caused it; null, and left out in REST, if there was none.
             actor_token_id: OmittedId [optional] = event.audit(|audit| &audit.token_id);
             /// Name of that token.
@@ -296,6 +296,21 @@ macro_rules! event_fields {
             message: Text [everywhere] = &*event.event.message;
             /// Oldest cursor that can still be resumed with the same filter; told by `RESYNC` only.
             oldest_cursor: OptionalCursor [everywhere] = event.event.oldest_cursor.clone();
+            /// Id of the event, for caches of clients: no worker, VM or other event has the same.
+            id: EventId [everywhere] = &event.event.cursor;
+            /// Its place in its commit, counted from 0. Events of one database are in the order of `revision` and then
+            /// `position`; null for `SYNCED` and `RESYNC`, which come after all events of their revision.
+            position: OptionalInt [everywhere] = event.position().map(u64::from);
+            /// Name that the VM had then; null if it is about no VM, or from before this was kept.
+            vm_name: OptionalText [everywhere] = event.event.vm_name.as_deref();
+            /// Status of the VM after it; null if it is about no VM, the VM is gone, or it is from before this was kept.
+            vm_status: OptionalVmStatus [everywhere] = event.event.vm_status;
+            /// Status of the VM before it; null if it is about no VM, the VM was not there, or it is from before this was
+            /// kept.
+            previous_status: OptionalVmStatus [everywhere] = event.event.previous_status;
+            /// Zone that the worker was in then; null if it was in none, it is about no worker, or it is from before this
+            /// was kept.
+            zone: OptionalText [everywhere] = event.event.zone.as_deref().filter(|zone| !zone.is_empty());
         }
     } };
 }

@@ -46,7 +46,7 @@ pub use change::{Change, Changes};
 pub use drain::{Author, Deadline, Drain, DrainRequest, DrainState, Metadata};
 pub use drain_view::{Blocker, BlockerKind, DrainView};
 pub use epoch::{Epoch, Epochs};
-pub use event::{Actor, Audit, Cursor, Event, EventClass, EventFilter, EventKind, InvalidCursor};
+pub use event::{Actor, Audit, Cursor, Event, EventClass, EventFilter, EventKind, InvalidCursor, event_id};
 pub use filter::{LabelFilter, MinFree, VmFilter, WorkerFacet, WorkerFilter};
 pub use free_capacity::{FreeCapacity, Reserved, VmSize};
 pub use held_reservations::ReservedAt;
@@ -61,7 +61,7 @@ pub use placement_answer::{
 pub use reservation::{Reservation, ReservationFilter, ReservationState, ReservationView, ReservedSlot};
 pub use snapshot::{Duplicates, IndexedOrder, Snapshot, VmReports};
 pub use sorted_list::Chunk;
-pub use stats::{ClusterStats, ZoneStats};
+pub use stats::{ClusterStats, STATS_ID, ZoneStats, zone_id};
 pub use status::{Availability, SchedulingPolicy, UnknownWord, VmStatus, WorkerStatus};
 pub use uptime::Uptime;
 pub use view::{View, VmView, WorkerView};

@@ -42,6 +42,14 @@ pub struct ClusterStats {
     pub revision: u64,
 }
 
+/// The id of the statistics, for caches of clients.
+pub const STATS_ID: &str = "cluster/stats";
+
+/// The id of a zone, for caches of clients.
+pub fn zone_id(name: &str) -> String {
+    format!("zones/{name}")
+}
+
 /// How many workers a zone has.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ZoneStats {

@@ -12,7 +12,7 @@ use crate::auth::{Action, Caller, Denied, Role, Token, TokenId, TokenKind, Token
 use crate::clock::Timestamp;
 use crate::cluster::{
     Actor, Audit, Author, Availability, Changes, Cursor, Drain, DrainStep, Epochs, Event, EventKind, Reservation,
-    ReservationId, ReservationState, ReservedAt, Snapshot, Tombstone, Vm, VmId, VmReports, Worker, WorkerId,
+    ReservationId, ReservationState, ReservedAt, Snapshot, Tombstone, Vm, VmId, VmReports, VmStatus, Worker, WorkerId,
 };
 use crate::error::Error;
 
@@ -98,6 +98,14 @@ pub struct EventDetails {
     pub vm_id: Option<VmId>,
     /// The reservation it is about.
     pub reservation_id: Option<ReservationId>,
+    /// The name of the VM.
+    pub vm_name: Option<Arc<str>>,
+    /// The status that the VM has now; none if it is gone.
+    pub vm_status: Option<VmStatus>,
+    /// The status that the VM had before; none if it was not there.
+    pub previous_status: Option<VmStatus>,
+    /// The zone of a worker that is not in the batch yet.
+    pub zone: Option<Arc<str>>,
     /// The reason that was given.
     pub reason: Option<Arc<str>>,
     /// What happened, as a sentence.
@@ -107,6 +115,21 @@ pub struct EventDetails {
 impl From<String> for EventDetails {
     fn from(message: String) -> Self {
         Self { message, ..Self::default() }
+    }
+}
+
+impl EventDetails {
+    /// What an event says of a VM that was reported before, is reported now, or both.
+    pub fn of_vm(before: Option<&Vm>, now: Option<&Vm>, message: String) -> Self {
+        let vm = now.or(before);
+        Self {
+            vm_id: vm.map(|vm| vm.id.clone()),
+            vm_name: vm.map(|vm| vm.name.clone()),
+            vm_status: now.map(|vm| vm.status),
+            previous_status: before.map(|vm| vm.status),
+            message,
+            ..Self::default()
+        }
     }
 }
 
@@ -469,7 +492,9 @@ impl<'a> Batch<'a> {
     fn push_event(&mut self, actor: Actor, kind: EventKind, worker_id: Option<WorkerId>, details: EventDetails) {
         // A filter by such kinds would not find it once other events of its time have been pruned.
         debug_assert!(actor == Actor::Operator || !kind.is_by_operators_only(), "{kind} by {actor}");
-        let EventDetails { vm_id, reservation_id, reason, message } = details;
+        let EventDetails { vm_id, reservation_id, vm_name, vm_status, previous_status, zone, reason, message } =
+            details;
+        let zone = zone.or_else(|| Some(self.find_worker(worker_id.as_ref()?.as_str())?.identity.zone.clone()));
         let audit = match actor {
             // What the server finds out was nobody's request, even if one showed it.
             Actor::Server => None,
@@ -491,7 +516,11 @@ impl<'a> Batch<'a> {
             worker_id,
             vm_id,
             reservation_id,
-            actor: Some(actor.as_str().into()),
+            vm_name,
+            vm_status,
+            previous_status,
+            zone,
+            actor: Some(actor),
             audit,
             reason,
             message: message.into(),

@@ -48,7 +48,7 @@ pub use self::retention::{Retention, RetentionPruner};
 pub use self::store::applied_migrations::MigrationState;
 pub use self::store::database::Database;
 pub use self::store::database_url::{database_file, without_password};
-pub use self::store::events::{EventLog, EventLogPage, LogRange};
+pub use self::store::events::{EventLog, EventLogPage, EventSpan, EventSubject, LogRange};
 pub use self::store::open_error::OpenError;
 pub use self::store::sqlite_files::FileMoved;
 pub use self::store::tokens::tokens_exist;

@@ -15,7 +15,8 @@ use go_duration::GoDuration;
 use serde::de::{self, Deserializer, Unexpected, Visitor};
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::{Actor, MAX_EXACT, VmStatus};
+use crate::clock::Timestamp;
+use crate::cluster::{Actor, EventKind, MAX_EXACT, VmStatus};
 use crate::error::{Error, Result};
 
 /// Largest figure of one worker or VM: what GraphQL's `Int` can carry.
@@ -141,6 +142,20 @@ pub fn reason(reason: Option<String>) -> Result<Option<Arc<str>>> {
 /// A revision that a request names.
 pub fn revision(field: &'static str, number: i64) -> Result<u64> {
     exact(field, Whole(number))
+}
+
+/// A kind of event, by its word.
+pub fn event_kind(field: &'static str, text: &str) -> Result<EventKind> {
+    word(field, text, EventKind::ALL, EventKind::as_str)
+}
+
+/// A moment as RFC 3339 writes it.
+pub fn moment(field: &'static str, text: &str) -> Result<Timestamp> {
+    let moment = chrono::DateTime::parse_from_rfc3339(text);
+    moment.map(Into::into).map_err(|_| {
+        let form = "as RFC 3339 has it, such as 2025-11-02T12:30:45Z";
+        Error::invalid(field, format!("must be a time {form}, not {:?}", truncate(text)))
+    })
 }
 
 /// A length of time as Go writes it, such as `30s`.

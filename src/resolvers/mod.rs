@@ -39,8 +39,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch::Receiver;
 
-pub(crate) use self::events::MAX_EVENTS;
-pub use self::events::{EventPage, EventView, WorkerEventsKey, event_limit};
+pub(crate) use self::events::{DEFAULT_EVENTS, MAX_EVENTS};
+pub use self::events::{EventPage, EventPageRequest, EventSubject, EventView, EventsKey, event_limit};
 use self::guarded_journal::GuardedJournal;
 pub use self::health::{Component, ComponentHealth, Health};
 pub use self::idempotent_request::{IdempotentReply, IdempotentRequest, StoredResponse};

@@ -19,7 +19,9 @@ use super::events::{EventView, parse_cursor};
 use super::{Reading, Resolvers};
 use crate::auth::{Action, Caller};
 use crate::clock::Timestamp;
-use crate::cluster::{Change, ClusterStats, Cursor, Event, EventFilter, EventKind, WorkerFilter, WorkerId, WorkerView};
+use crate::cluster::{
+    Actor, Change, ClusterStats, Cursor, Event, EventFilter, EventKind, WorkerFilter, WorkerId, WorkerView,
+};
 use crate::error::{Error, Result};
 use crate::journal::{ChangeReceiver, Closed, Lagged, LogRange};
 use crate::timing::{BOOKMARK_INTERVAL, STATS_INTERVAL, SUBSCRIBER_INTERVALS};
@@ -53,7 +55,7 @@ impl Resolvers {
         let feed = self.journal.with(permit).subscribe();
         let reading = self.present();
         let now = reading.view.snapshot.cursor();
-        let after = after.map(parse_cursor).transpose()?;
+        let after = after.map(|text| parse_cursor("after", text)).transpose()?;
         let is_replaying = after.is_some();
         let mut pending = VecDeque::new();
         let cursor = after.unwrap_or_else(|| {
@@ -270,7 +272,7 @@ impl EventWatch {
             self.resync(start, "That cursor is not of this database as it is now");
             return Ok(());
         };
-        let mut page = journal.event_log().events_after(Some(&self.cursor), &self.filter, PAGE as u64).await?;
+        let mut page = journal.event_log().events_after(&self.cursor, &self.filter, PAGE as u64).await?;
         if !page.follows(&self.cursor) {
             self.resync(page.start, "Events after that cursor have left the change log");
             return Ok(());
@@ -313,7 +315,11 @@ fn notice(kind: EventKind, cursor: &Cursor, reading: &Reading, message: &str) ->
         worker_id: None,
         vm_id: None,
         reservation_id: None,
-        actor: Some("server".into()),
+        vm_name: None,
+        vm_status: None,
+        previous_status: None,
+        zone: None,
+        actor: Some(Actor::Server),
         audit: None,
         reason: None,
         message: message.into(),

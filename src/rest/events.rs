@@ -9,26 +9,24 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
-use axum::response::Response;
 use axum::response::sse::{self, KeepAlive, Sse};
+use axum::response::{IntoResponse as _, Response};
 use futures_util::{Stream, StreamExt as _};
 use serde::{Deserialize, Serialize};
 
 use super::endpoint::Endpoint;
 use super::error::Result;
 use super::etag::Versioned;
-use super::filter_params::given;
+use super::filter_params::{given, named};
 use super::json_objects::ClusterEvent;
 use super::json_values;
+use super::paging::LinkToNext;
 use super::query_response::Read;
 use crate::cluster::EventFilter;
 use crate::error;
 use crate::http::{Accept, EVENT_STREAM, NDJSON, Query, SSE_KEEP_ALIVE, current_caller, streamed};
-use crate::resolvers::checks::{self, wanted};
-use crate::resolvers::{EventView, event_limit};
-
-/// The default length of a page.
-pub(super) const DEFAULT_LIMIT: i64 = 100;
+use crate::resolvers::checks::{self, truncate, wanted};
+use crate::resolvers::{DEFAULT_EVENTS, EventPageRequest, EventView, event_limit};
 
 /// The media type of a page.
 const JSON: &str = "application/json";
@@ -39,9 +37,19 @@ const LAST_EVENT_ID: &str = "last-event-id";
 #[derive(Deserialize)]
 pub(super) struct EventsQuery {
     after: Option<String>,
+    cursor: Option<String>,
     limit: Option<i64>,
+    order: Option<String>,
+    since: Option<String>,
+    until: Option<String>,
+    #[serde(default)]
+    kind: Vec<String>,
     #[serde(default)]
     worker_id: Vec<String>,
+    #[serde(default)]
+    vm_id: Vec<String>,
+    #[serde(default)]
+    zone: Vec<String>,
     #[serde(default)]
     actor: Vec<String>,
     #[serde(default)]
@@ -53,6 +61,8 @@ struct EventList {
     events: Vec<ClusterEvent>,
     end_cursor: json_values::Cursor,
     has_next_page: bool,
+    /// The `cursor` of the next page; null if this is the last.
+    next_cursor: json_values::OptionalCursor,
 }
 
 impl Versioned for EventList {
@@ -67,39 +77,86 @@ pub(super) async fn list(
     State(endpoint): State<Arc<Endpoint>>,
     headers: HeaderMap,
     read: Read,
+    paging: LinkToNext,
     Query(query): Query<EventsQuery>,
 ) -> Result<Response> {
-    let EventsQuery { after, limit, worker_id, actor, actor_token_id } = query;
-    let worker_ids = given(wanted("worker_id", worker_id)?);
+    let EventsQuery { after, cursor, limit, order, since, until, kind, worker_id, vm_id, zone, actor, actor_token_id } =
+        query;
+    let kinds =
+        wanted("kind", kind)?.iter().map(|word| checks::event_kind("kind", word)).collect::<Result<Vec<_>, _>>()?;
     let actors =
         wanted("actor", actor)?.iter().map(|word| checks::actor("actor", word)).collect::<Result<Vec<_>, _>>()?;
-    let actor_token_ids = given(wanted("actor_token_id", actor_token_id)?);
-    let filter = EventFilter { worker_ids, kinds: None, actors: given(actors), actor_token_ids };
+    let filter = EventFilter {
+        worker_ids: given(wanted("worker_id", worker_id)?),
+        vm_ids: given(wanted("vm_id", vm_id)?),
+        zones: named(wanted("zone", zone)?),
+        kinds: given(kinds),
+        actors: given(actors),
+        actor_token_ids: given(wanted("actor_token_id", actor_token_id)?),
+    };
     let resumed = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty());
     let after = resumed.or(after.as_deref().filter(|after| !after.is_empty()));
+    let newest_first = order.map(|order| is_newest_first(&order)).transpose()?.unwrap_or_default();
+    let cursor = cursor.filter(|cursor| !cursor.is_empty());
+    let since = since.map(|time| checks::moment("since", &time)).transpose()?;
+    let until = until.map(|time| checks::moment("until", &time)).transpose()?;
+    let only_of_lists =
+        [("cursor", cursor.is_some()), ("order", newest_first), ("since", since.is_some()), ("until", until.is_some())];
+    let check_stream = || {
+        let problem = "is for lists: a stream begins after `after`, goes on in the order of the log, and does not end";
+        let odd = only_of_lists.iter().find(|(_, is_given)| *is_given);
+        odd.map_or(Ok(()), |(name, _)| Err(error::Error::invalid(name, problem)))
+    };
     // Generated clients name every media type that the operation has, whichever they can read. Of those, only JSON
     // ends, so that it is preferred.
     let accept = Some(Accept::of(&headers)).filter(|accept| !accept.names(JSON));
     if accept.is_some_and(|accept| accept.names(EVENT_STREAM)) {
+        check_stream()?;
         let events = endpoint.resolvers.watch_events(&current_caller(), after, filter)?;
         let messages = events.map(message).take_until(endpoint.closing.clone().cancelled_owned());
         return Ok(streamed(Sse::new(messages).keep_alive(KeepAlive::new().interval(SSE_KEEP_ALIVE))));
     }
     if accept.is_some_and(|accept| accept.names(NDJSON)) {
+        check_stream()?;
         let events = endpoint.resolvers.watch_events(&current_caller(), after, filter)?;
         let lines = lines(events).take_until(endpoint.closing.clone().cancelled_owned());
         let media = [(header::CONTENT_TYPE, HeaderValue::from_static(NDJSON))];
         return Ok(streamed((media, Body::from_stream(lines))));
     }
-    let limit = event_limit("limit", limit.unwrap_or(DEFAULT_LIMIT))?;
+    let limit = limit.map_or(Ok(DEFAULT_EVENTS), |limit| event_limit("limit", limit))?;
     endpoint.resolvers.spend_more(&current_caller(), limit);
-    let page = endpoint.resolvers.list_events(&read.reading, limit, after, &filter).await?;
+    let after = after.map(str::to_owned);
+    // A page goes on from its cursor, in whichever order. `after` is about time: nothing from before it is on any page.
+    let (after, before, names) = if newest_first {
+        (cursor, after, ["cursor", "after"])
+    } else if cursor.is_some() {
+        (cursor, None, ["cursor", "before"])
+    } else {
+        (after, None, ["after", "before"])
+    };
+    let request = EventPageRequest { limit, from_the_end: false, after, before, newest_first, since, until, names };
+    let page = endpoint.resolvers.list_events(&read.reading, &request, &filter).await?;
+    let last = page.nodes.last().map(|event| event.event.cursor.clone());
+    let next = last.filter(|_| page.has_next_page);
+    let link = paging.to(next.as_ref().map(ToString::to_string).as_deref());
     let list = EventList {
         events: page.nodes.into_iter().map(ClusterEvent).collect(),
         end_cursor: page.end_cursor.into(),
         has_next_page: page.has_next_page,
+        next_cursor: next.into(),
     };
-    Ok(read.show(list))
+    Ok((link, read.show(list)).into_response())
+}
+
+fn is_newest_first(order: &str) -> Result<bool> {
+    match order {
+        "asc" => Ok(false),
+        "desc" => Ok(true),
+        _ => {
+            let problem = format!("must be asc (oldest first) or desc (newest first), not {:?}", truncate(order));
+            Err(error::Error::invalid("order", problem).into())
+        }
+    }
 }
 
 /// Converts an item of the stream. An error ends the stream without an event: the client connects again with the last

@@ -43,14 +43,19 @@ pub(super) struct PartialList<T> {
     pub(super) rows: Vec<T>,
     /// How many there are in the whole list.
     pub(super) total: usize,
+    /// The cursor of the next page, of which there may be none; not said if no page is asked for.
+    pub(super) next_cursor: Option<Option<String>>,
 }
 
 impl<T: Serialize> Serialize for PartialList<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { keys, rows, total } = self;
-        let mut map = serializer.serialize_map(Some(2))?;
+        let Self { keys, rows, total, next_cursor } = self;
+        let mut map = serializer.serialize_map(None)?;
         map.serialize_entry(keys.rows, rows)?;
         map.serialize_entry(keys.total, total)?;
+        if let Some(next) = next_cursor {
+            map.serialize_entry("next_cursor", next)?;
+        }
         map.end()
     }
 }
@@ -59,6 +64,9 @@ impl<T: Versioned> Versioned for PartialList<T> {
     fn version<H: Hasher>(&self, hasher: &mut H) {
         self.total.hash(hasher);
         self.rows.version(hasher);
+        if let Some(next) = &self.next_cursor {
+            next.hash(hasher);
+        }
     }
 }
 

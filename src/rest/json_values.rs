@@ -168,6 +168,45 @@ texts! {
     Cursor(cluster::Cursor) as |cursor| cursor; json::displayed;
 }
 
+/// The id of an event.
+pub(super) struct EventId(String);
+
+impl From<&cluster::Cursor> for EventId {
+    fn from(cursor: &cluster::Cursor) -> Self {
+        Self(cluster::event_id(cursor))
+    }
+}
+
+impl Serialize for EventId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+/// Declares shapes of enums that may be missing: words, or null.
+macro_rules! optional_words {
+    ($($name:ident($word:ty))+) => { $(
+        pub(super) struct $name(Option<$word>);
+
+        impl From<Option<$word>> for $name {
+            fn from(word: Option<$word>) -> Self {
+                Self(word)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                self.0.map(|word| word.as_str()).serialize(serializer)
+            }
+        }
+    )+ };
+}
+
+optional_words! {
+    OptionalActor(cluster::Actor)
+    OptionalVmStatus(cluster::VmStatus)
+}
+
 /// A moment in RFC 3339.
 pub(super) struct DateTime(Timestamp);
 
@@ -324,4 +363,16 @@ macro_rules! by_serde {
     )+ };
 }
 
-by_serde!(Blockers, OmittedDateTime, OptionalCursor, OptionalDateTime, OptionalInt, Seconds, Zones<'_>, RejectedVms);
+by_serde!(
+    Blockers,
+    EventId,
+    OmittedDateTime,
+    OptionalActor,
+    OptionalCursor,
+    OptionalDateTime,
+    OptionalInt,
+    OptionalVmStatus,
+    Seconds,
+    Zones<'_>,
+    RejectedVms
+);

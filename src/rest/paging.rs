@@ -7,7 +7,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
 use serde::Deserialize;
 
-use crate::http::{HttpError, Query};
+use crate::http::{HttpError, Query, current_address};
 use crate::resolvers::page::{PageNames, PageRequest};
 
 /// The names of the parameters of a page.
@@ -16,9 +16,16 @@ const NAMES: PageNames = PageNames { first: "limit", after: "cursor", order: "so
 /// The name of the parameter for the order.
 pub(super) const SORT: &str = NAMES.order;
 
-/// The page that is asked for, with the query string, from which the link to the next page is made.
+/// The page that is asked for, with what the link to the next page is made of.
 pub(super) struct Paging {
     request: PageRequest,
+    link: LinkToNext,
+}
+
+/// What the link to the next page is made of.
+pub(super) struct LinkToNext {
+    /// The address that was asked, without its query; empty if it is not known.
+    address: String,
     /// The whole query string, not decoded.
     query: String,
 }
@@ -35,7 +42,18 @@ impl<S: Send + Sync> FromRequestParts<S> for Paging {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HttpError> {
         let Query(PagingQuery { limit, cursor }) = Query::from_request_parts(parts, state).await?;
         let request = PageRequest { first: limit, after: cursor, names: NAMES, ..PageRequest::default() };
-        Ok(Self { request, query: parts.uri.query().unwrap_or_default().to_owned() })
+        Ok(Self { request, link: LinkToNext::from_request_parts(parts, state).await? })
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for LinkToNext {
+    type Rejection = HttpError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, HttpError> {
+        let query = parts.uri.query().unwrap_or_default().to_owned();
+        // Whole lists, which are asked for most, have no next page.
+        let address = if query.is_empty() { None } else { current_address(&parts.headers) };
+        Ok(Self { address: address.unwrap_or_default(), query })
     }
 }
 
@@ -45,10 +63,23 @@ impl Paging {
         &self.request
     }
 
-    /// The header `Link` with the next page, if there is one: the same query with another cursor, relative to the page
-    /// itself.
+    /// The header `Link` with the next page, if there is one.
     pub(super) fn link(&self, next: Option<&str>) -> HeaderMap {
-        let link = next.map(|cursor| format!("<?{}>; rel=\"next\"", question_from(&self.query, cursor)));
+        self.link.to(next)
+    }
+
+    /// The cursor of the next page for the body: none if the whole list is asked for, which the contract describes.
+    pub(super) fn next_cursor(&self, next: Option<String>) -> Option<Option<String>> {
+        (!self.request.is_for_all()).then_some(next)
+    }
+}
+
+impl LinkToNext {
+    /// The header `Link` with the next page, if there is one: the same query with another cursor. Its address is whole,
+    /// because not every client resolves a relative one.
+    pub(super) fn to(&self, next: Option<&str>) -> HeaderMap {
+        let address = &self.address;
+        let link = next.map(|cursor| format!("<{address}?{}>; rel=\"next\"", question_from(&self.query, cursor)));
         let link = link.and_then(|link| HeaderValue::try_from(link).ok());
         link.map(|link| (header::LINK, link)).into_iter().collect()
     }

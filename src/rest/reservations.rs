@@ -49,7 +49,9 @@ pub(super) async fn list(
         let page = read.reading.page_of_reservations(&filter, paging.request())?;
         let next = page.end_cursor().filter(|_| page.has_next);
         let (rows, total) = (page.edges.into_iter().map(|edge| Reservation(edge.node)).collect(), page.total);
-        Ok((paging.link(next.as_deref()), read.show(PartialList { keys: RESERVATIONS, rows, total })).into_response())
+        let link = paging.link(next.as_deref());
+        let next_cursor = paging.next_cursor(next);
+        Ok((link, read.show(PartialList { keys: RESERVATIONS, rows, total, next_cursor })).into_response())
     };
     endpoint.resolvers.offload().run(steps, in_request_context(answer)).await
 }

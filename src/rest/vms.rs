@@ -49,7 +49,9 @@ pub(super) async fn list(
         }
         let Listing { nodes, total, next } = read.reading.listing_of_vms(&filter, paging.request())?;
         let rows = nodes.into_iter().map(Vm).collect();
-        Ok((paging.link(next.as_deref()), read.show(PartialList { keys: VMS, rows, total })).into_response())
+        let link = paging.link(next.as_deref());
+        let next_cursor = paging.next_cursor(next);
+        Ok((link, read.show(PartialList { keys: VMS, rows, total, next_cursor })).into_response())
     };
     endpoint.resolvers.offload().run(steps, in_request_context(answer)).await
 }

@@ -92,7 +92,7 @@ impl Writer {
         });
         let answer = self.ask(Method::PUT, "", &body).await;
         self.note(if round == 0 { "worker_registered" } else { "worker_restarted" }, &[""]);
-        self.note("vm_stopped", &left_over);
+        self.note("vm_vanished", &left_over);
         let incarnation = &answer["incarnation"];
 
         let all: Vec<_> = (0..VMS).map(|vm| format!("{}-{round}-{vm:03}", self.id)).collect();
@@ -107,7 +107,7 @@ impl Writer {
         let changed = &rest[..VMS / 2];
         let delta = json!({"upsert": reports(changed, "second"), "remove": gone});
         self.beat(json!({"incarnation": incarnation, "vms_delta": delta})).await;
-        self.note("vm_stopped", gone);
+        self.note("vm_vanished", gone);
         self.note("vm_changed", changed);
 
         self.ask(Method::POST, "/activate", &json!({})).await;

@@ -93,7 +93,7 @@ impl Model {
             let vm = (worker, vm.clone());
             match &*event.kind {
                 "vm_started" => self.vms.insert(vm),
-                "vm_stopped" => self.vms.remove(&vm),
+                "vm_stopped" | "vm_failed" | "vm_moved" | "vm_vanished" | "vm_lost" => self.vms.remove(&vm),
                 "vm_changed" => self.vms.contains(&vm),
                 _ => panic!("{event:?}"),
             }
@@ -104,7 +104,7 @@ impl Model {
             let became = |policy: &str| Some(policy.to_owned());
             match &*event.kind {
                 "worker_registered" => self.policies.insert(worker, "active".into()).is_none(),
-                "worker_left" => self.policies.remove(&worker).is_some(),
+                "worker_purged" => self.policies.remove(&worker).is_some(),
                 "worker_drain_started" => self.policies.insert(worker, "draining".into()) == became("active"),
                 "worker_activated" => self.policies.insert(worker, "active".into()) == became("draining"),
                 _ => panic!("{event:?}"),

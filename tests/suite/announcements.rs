@@ -17,7 +17,7 @@ async fn announcements(cluster: &TestCluster) -> Vec<(String, EventKind, u64)> {
     let filter =
         EventFilter { kinds: Some(vec![EventKind::WorkerOffline, EventKind::WorkerOnline]), ..Default::default() };
     let start = cluster.server().journal().snapshot().cursor_after(0);
-    let events = log.events_after(Some(&start), &filter, u64::from(u32::MAX)).await.unwrap().events;
+    let events = log.events_after(&start, &filter, u64::from(u32::MAX)).await.unwrap().events;
     let told = |event: &aetherium::cluster::Event| {
         (event.worker_id.as_ref().unwrap().to_string(), event.kind, event.cursor.revision)
     };

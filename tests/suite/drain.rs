@@ -143,7 +143,7 @@ on_both_databases! {
         form.body(r#"{"reason": "curl -d says it is a form"}"#).await.assert_json(200, drained("w4"));
 
         let resolvers = cluster.server().resolvers();
-        let events = resolvers.list_events(&resolvers.present(), 100, None, &Default::default()).await.unwrap();
+        let events = resolvers.list_events(&resolvers.present(), &Default::default(), &Default::default()).await.unwrap();
         let reasons: Vec<_> = events.nodes.iter().filter_map(|node| node.event.reason.as_deref()).collect();
         assert_eq!(reasons, ["new disk", "curl -d says it is a form"]);
     }

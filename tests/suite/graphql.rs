@@ -391,7 +391,7 @@ on_both_databases! {
     async fn events_are_found_by_each_field_of_a_filter(cluster: TestCluster) {
         furnish(&cluster).await;
         for (filter, expected) in [
-            (r#"{workerIds: ["w2"]}"#, "WORKER_REGISTERED:w2 VM_STARTED:vm-4 VM_CHANGED:vm-5 WORKER_DRAIN_STARTED:w2"),
+            (r#"{workerIds: ["w2"]}"#, "WORKER_REGISTERED:w2 VM_STARTED:vm-4 VM_FAILED:vm-5 WORKER_DRAIN_STARTED:w2"),
             ("{kinds: [WORKER_DRAIN_STARTED]}", "WORKER_DRAIN_STARTED:w2"),
             (
                 r#"{kinds: [WORKER_REGISTERED, WORKER_DRAIN_STARTED], workerIds: ["w1", "w2"]}"#,
@@ -430,7 +430,7 @@ on_both_databases! {
             drained,
             json!({
                 "cursor": null, "revision": 3, "at": "2025-11-02T10:00:05Z", "kind": "WORKER_DRAIN_STARTED", "workerId": "w1", "vmId": null,
-                "actor": "operator", "reason": "new disk", "message": null, "worker": {"id": "w1"}, "vm": null,
+                "actor": "OPERATOR", "reason": "new disk", "message": null, "worker": {"id": "w1"}, "vm": null,
             })
         );
         assert_eq!([&nodes[1]["kind"], &nodes[1]["vm"]], [&json!("VM_STARTED"), &json!({"id": "vm-1"})]);

@@ -161,8 +161,8 @@ on_both_databases! {
                 "vm_started w1 vm-1",
                 "vm_started w1 vm-2",
                 "vm_started w1 vm-3",
-                "vm_stopped w1 vm-1",
-                "vm_stopped w1 vm-2",
+                "vm_vanished w1 vm-1",
+                "vm_failed w1 vm-2",
                 "vm_started w1 vm-4",
             ]
         );

@@ -330,7 +330,7 @@ impl Model {
             self.tell("worker", "worker_restarted", id, None, None);
             if is_another_host {
                 for vm in holders(&worker.vms) {
-                    self.tell("worker", "vm_stopped", id, Some(&vm), Some("host restarted"));
+                    self.tell("worker", "vm_lost", id, Some(&vm), Some("host restarted"));
                 }
                 worker.vms.clear();
                 worker.used = 0;
@@ -401,7 +401,8 @@ impl Model {
         for vm in before.keys().chain(worker.vms.keys()).collect::<BTreeSet<_>>() {
             let kind = match (was.contains(vm), is.contains(vm)) {
                 (false, true) => "vm_started",
-                (true, false) => "vm_stopped",
+                (true, false) if worker.vms.contains_key(vm) => "vm_stopped",
+                (true, false) => "vm_vanished",
                 _ if worker.vms.get(vm).is_none_or(|now| before.get(vm) == Some(now)) => continue,
                 _ => "vm_changed",
             };
@@ -448,9 +449,9 @@ impl Model {
                 return Answered::plain(409);
             }
             for vm in vms {
-                self.tell(actor, "vm_stopped", id, Some(&vm), Some("worker removed"));
+                self.tell(actor, "vm_lost", id, Some(&vm), Some("worker removed"));
             }
-            self.tell(actor, "worker_left", id, None, None);
+            self.tell(actor, "worker_purged", id, None, None);
             if by_itself {
                 worker.starts.end();
             }
@@ -1103,7 +1104,7 @@ on_both_databases! {
             register(&cluster, id, json!({"boot_id": "c", "host_boot_id": host})).await;
             cluster.beat(id, json!({"incarnation": 3, "vms": vms[1..]})).await;
             let told = &cluster.history().await[told + 1..];
-            assert_eq!(told, [format!("worker_restarted {id}"), format!("vm_stopped {id} {id}-vm-1")]);
+            assert_eq!(told, [format!("worker_restarted {id}"), format!("vm_vanished {id} {id}-vm-1")]);
         }
     }
 
@@ -1205,12 +1206,12 @@ on_both_databases! {
                 "worker worker_restarted w1",
                 "server worker_online w1",
                 "worker worker_left w1",
-                "operator vm_stopped w1 vm-1",
-                "operator worker_left w1",
+                "operator vm_lost w1 vm-1",
+                "operator worker_purged w1",
                 "worker worker_registered w2",
                 "worker vm_started w2 vm-2",
-                "worker vm_stopped w2 vm-2",
-                "worker worker_left w2",
+                "worker vm_lost w2 vm-2",
+                "worker worker_purged w2",
             ]
         );
     }

@@ -23,6 +23,7 @@ mod distribution;
 mod drain;
 mod error_codes;
 mod etags;
+mod event_queries;
 mod filters;
 mod foreign_responses;
 mod graphql;

@@ -553,12 +553,24 @@ async fn operators_events_are_found_by_their_indexes() {
     let page = || event::Entity::after(3, 4).filter(event::Entity::by_operators()).limit(9);
     let by_actor = page().filter(event::Entity::by_actors(["operator"])).build(DbBackend::Sqlite);
     let by_token = page().filter(event::Entity::by_tokens(vec!["4fT9sQ2mXw0a".to_owned()])).build(DbBackend::Sqlite);
-    let begin = event::Entity::after_pruned(entity::cluster::Column::OperatorEventsPrunedThrough);
+    let pruned = entity::cluster::Column::OperatorEventsPrunedThrough;
+    let begin = event::Entity::oldest_first().filter(event::Entity::is_after_pruned(pruned));
     let begin = begin.filter(event::Entity::by_operators()).limit(9).build(DbBackend::Sqlite);
     let surplus = event::Entity::revisions_newest_first().filter(event::Entity::by_operators()).offset(9_u64);
     let surplus = surplus.limit(1).build(DbBackend::Sqlite);
     let removal = event::Entity::remove_others(3, 9).build(DbBackend::Sqlite);
+    // And so is what is asked of one VM, and where a time is in the log, in either direction.
+    let of_vm = event::Entity::newest_first().filter(event::Entity::about_vms(vec!["vm-1".to_owned()]));
+    let of_vm = of_vm.filter(event::Entity::is_before(3, 4)).limit(9).build(DbBackend::Sqlite);
+    let moment = chrono::Utc::now();
+    let since = event::Entity::oldest_first().filter(event::Entity::is_since(moment)).limit(9).build(DbBackend::Sqlite);
+    let until = event::Entity::newest_first().filter(event::Entity::is_until(moment)).limit(9).build(DbBackend::Sqlite);
     for (statement, index) in [
+        (of_vm, "event_vm_id_revision_position_idx"),
+        (since.clone(), "event_at_revision_idx (at>?)"),
+        (since, "sqlite_autoindex_event_1 (revision>?)"),
+        (until.clone(), "event_at_revision_idx (at<?)"),
+        (until, "sqlite_autoindex_event_1 (revision<?)"),
         (by_actor, "event_by_operators_idx"),
         (by_token, "event_by_operators_token_idx"),
         (begin, "event_by_operators_idx"),

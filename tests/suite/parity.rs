@@ -39,6 +39,9 @@ const ONLY_IN_GRAPHQL: &[(&str, &str)] = &[
     ("Drain", "worker"),
     // REST shows them of a drain by itself, and not inside a worker.
     ("Drain", "blockers"),
+    ("Vm", "events"),
+    ("Vm", "zone"),
+    ("ClusterStats", "id"),
     ("RecordHeartbeatPayload", "worker"),
 ];
 

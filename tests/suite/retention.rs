@@ -82,8 +82,7 @@ async fn happen_at_once(cluster: &TestCluster, prefix: &str, count: usize) {
 async fn logged(cluster: &TestCluster) -> Vec<String> {
     let journal = cluster.server().journal();
     let start = journal.snapshot().cursor_after(0);
-    let page =
-        journal.event_log().events_after(Some(&start), &EventFilter::default(), u64::from(u32::MAX)).await.unwrap();
+    let page = journal.event_log().events_after(&start, &EventFilter::default(), u64::from(u32::MAX)).await.unwrap();
     page.events.iter().map(|event| event.cursor.to_string()).collect()
 }
 

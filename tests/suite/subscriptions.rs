@@ -520,7 +520,7 @@ on_both_databases! {
                 "VM_STARTED w1",
                 "WORKER_DRAIN_STARTED w1",
                 "WORKER_ACTIVATED w1",
-                "VM_STOPPED w1",
+                "VM_VANISHED w1",
                 "WORKER_LEFT w1",
             ]
         );

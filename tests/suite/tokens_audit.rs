@@ -26,7 +26,8 @@ async fn by_graphql(cluster: &TestCluster, reader: &TestToken) -> Vec<[Value; 7]
         .into_iter()
         .map(|[kind, rest @ ..]| {
             let [a, b, c, d, e, f] = rest;
-            [kind.as_str().unwrap().to_lowercase().into(), a, b, c, d, e, f]
+            let lower = |word: Value| word.as_str().unwrap().to_lowercase().into();
+            [lower(kind), a, lower(b), c, d, e, f]
         })
         .collect()
 }

@@ -293,7 +293,7 @@ on_both_databases! {
         let events = cluster.holder(&admin).get("/api/v1/events?limit=500").await.json()["events"].take();
         let told: Vec<_> = pick(&events, ["kind", "worker_id", "actor", "message"])
             .into_iter()
-            .filter(|[kind, ..]| kind == "worker_left")
+            .filter(|[kind, ..]| kind == "worker_left" || kind == "worker_purged")
             .map(|[_, id, actor, message]| [id, actor, message].map(|text| text.as_str().unwrap().to_owned()).join(": "))
             .collect();
         assert_eq!(told, [

@@ -56,7 +56,7 @@ on_both_databases! {
         for list in ["workers", "vms"] {
             let whole = cluster.rest().get(&format!("/api/v1/{list}")).await;
             let part = cluster.rest().get(&format!("/api/v1/{list}?limit=100")).await;
-            assert_eq!(whole.body, part.body);
+            assert_eq!(with_no_next_page(&whole.body), part.body);
             let rows = whole.json()[list].as_array().unwrap().clone();
             assert!(rows.len() > 1, "{}", whole.body);
             for row in rows {
@@ -244,4 +244,9 @@ async fn follow(cluster: &TestCluster, path: &str, list: &str) -> Vec<(Vec<Value
 /// Every byte of the text as a path carries any byte.
 fn percent_encoded(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+}
+
+/// A whole list as a page that happens to have all of it.
+fn with_no_next_page(list: &str) -> String {
+    format!(r#"{},"next_cursor":null}}"#, list.strip_suffix('}').unwrap())
 }

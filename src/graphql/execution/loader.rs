@@ -10,10 +10,10 @@ use futures_util::future::BoxFuture;
 
 use crate::auth::Caller;
 use crate::error::Error;
-use crate::resolvers::{EventView, Reading, Resolvers, WorkerEventsKey};
+use crate::resolvers::{EventView, EventsKey, Reading, Resolvers};
 
-/// Loads the events of workers: one statement for all workers of a list.
-pub struct WorkerEvents {
+/// Loads the events of workers and VMs: one statement for all workers or VMs of a list.
+pub struct EventLoader {
     resolvers: Resolvers,
     /// The reading that events are shown with. None for a mutation: each batch then takes the present, which is newer
     /// than what the request began with.
@@ -22,20 +22,20 @@ pub struct WorkerEvents {
     caller: Caller,
 }
 
-impl WorkerEvents {
+impl EventLoader {
     /// A loader for one request. It caches nothing between requests, because the log grows.
     pub fn loader(resolvers: Resolvers, reading: Option<Reading>, caller: Caller) -> DataLoader<Self> {
         DataLoader::new(Self { resolvers, reading, caller }, TokioSpawner::current(), Yield)
     }
 }
 
-impl Loader<WorkerEventsKey> for WorkerEvents {
+impl Loader<EventsKey> for EventLoader {
     type Value = Vec<EventView>;
     type Error = Error;
 
-    async fn load(&self, keys: &[WorkerEventsKey]) -> Result<HashMap<WorkerEventsKey, Self::Value>, Error> {
+    async fn load(&self, keys: &[EventsKey]) -> Result<HashMap<EventsKey, Self::Value>, Error> {
         let reading = self.reading.clone().unwrap_or_else(|| self.resolvers.present());
-        self.resolvers.load_worker_events(&self.caller, &reading, keys).await
+        self.resolvers.load_events(&self.caller, &reading, keys).await
     }
 }
 

@@ -205,7 +205,7 @@ impl Estimate<'_> {
             }
             // The VMs of each worker are collected even if they are only counted.
             ("Query", "vmDistribution") => self.size.vms(),
-            ("Query" | "Worker", "events") => self.page_of(definition, field),
+            ("Query" | "Worker" | "Vm", "events") => self.page_of(definition, field),
             // As a candidate, as a refusal, and to place VMs on it.
             ("Query", "placement") => workers.saturating_mul(3),
             ("Query", "capacity") => workers,
@@ -228,9 +228,11 @@ impl Estimate<'_> {
                 Some(Value::List(ids)) => ids.len() as u64,
                 _ => 1,
             },
-            ("Worker", "events") => self.page_of(definition, field),
-            ("WorkerConnection" | "VmConnection" | "ReservationConnection", "edges" | "nodes")
-            | ("EventPage", "nodes")
+            ("Worker" | "Vm", "events") => self.page_of(definition, field),
+            (
+                "WorkerConnection" | "VmConnection" | "ReservationConnection" | "ClusterEventConnection",
+                "edges" | "nodes",
+            )
             | ("Placement", "assignments" | "candidates" | "refusals") => page,
             _ => SHORT_LIST_LENGTH,
         }

@@ -293,8 +293,8 @@ macro_rules! planned {
 
 worker_fields!(planned { vms: worker_vms, vms_connection: worker_vms_connection });
 drain_fields!(planned { worker: worker_of_drain });
-vm_fields!(planned { worker: worker_of_vm });
-cluster_stats_fields!(planned);
+vm_fields!(planned { worker: worker_of_vm, zone: zone_of_vm });
+cluster_stats_fields!(planned { id: id_of_stats });
 worker_distribution_fields!(planned);
 event_fields!(planned { worker: worker_of_event, vm: vm_of_event });
 
@@ -310,6 +310,7 @@ planned! { {} DrainBlocker(blocker: DrainBlocker) {
     message: Text [everywhere] = &*blocker.message;
 } }
 planned! { {} ZoneStats(zone: ZoneStats) {
+    id: Id [everywhere] = zone.id.as_str();
     name: Text [everywhere] = &*zone.name;
     workers: Int [everywhere] = zone.workers;
 } }
@@ -378,6 +379,20 @@ fn worker_of_vm(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> Fiel
     let worker = compiler.select::<WorkerView>(&collected.sets)?;
     let write = move |vm: &VmView, out: &mut ResponseBuffer| out.option(vm.worker(), |it, out| worker.write(&it, out));
     Ok((Box::new(write), Volatility::OTHER_OBJECTS))
+}
+
+fn zone_of_vm(_: &CollectedField<'_>, _: &Compiler<'_>) -> FieldPlan<VmView> {
+    let write = |vm: &VmView, out: &mut ResponseBuffer| {
+        let worker = vm.worker();
+        let zone = worker.as_ref().map_or("", |worker| &*worker.identity().zone);
+        <value_types::Zone as WriteJson<_>>::write(zone, &mut out.bytes);
+    };
+    Ok((Box::new(write), Volatility::OTHER_OBJECTS))
+}
+
+fn id_of_stats(_: &CollectedField<'_>, _: &Compiler<'_>) -> FieldPlan<cluster::ClusterStats> {
+    let write = |_: &cluster::ClusterStats, out: &mut ResponseBuffer| json::text(cluster::STATS_ID, &mut out.bytes);
+    Ok((Box::new(write), Volatility::STABLE))
 }
 
 fn worker_of_event(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> FieldPlan<EventView> {

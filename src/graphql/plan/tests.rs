@@ -589,7 +589,11 @@ fn items(reading: &Reading, random: &mut StdRng) -> Vec<(&'static str, StreamIte
         worker_id: random.random_bool(0.5).then(|| WorkerId::parse("w1").unwrap()),
         vm_id: random.random_bool(0.5).then(|| VmId::parse("v1").unwrap()),
         reservation_id: random.random_bool(0.5).then(|| crate::cluster::ReservationId::parse("r1").unwrap()),
-        actor: random.random_bool(0.5).then(|| "operator".into()),
+        vm_name: random.random_bool(0.5).then(|| "db \"1\"".into()),
+        vm_status: random.random_bool(0.5).then_some(VmStatus::Failed),
+        previous_status: random.random_bool(0.5).then_some(VmStatus::Running),
+        zone: random.random_bool(0.5).then(|| ["", "z1"].choose(random).copied().unwrap_or_default().into()),
+        actor: random.random_bool(0.5).then_some(Actor::Operator),
         audit: random
             .random_bool(0.5)
             .then(|| Arc::new(Audit { name: Some("alice".into()), address: Some("::1".into()), ..Audit::default() })),

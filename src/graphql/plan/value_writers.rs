@@ -25,6 +25,13 @@ fn word<W: EnumType>(word: W, out: &mut Vec<u8>) {
     }
 }
 
+fn optional_word<W: EnumType>(value: Option<impl Into<W>>, out: &mut Vec<u8>) {
+    match value {
+        Some(value) => word::<W>(value.into(), out),
+        None => out.extend_from_slice(b"null"),
+    }
+}
+
 macro_rules! writes {
     ($($shape:ty: |$value:ident: $from:ty, $out:ident| $write:expr;)+) => { $(
         impl WriteJson<$from> for $shape {
@@ -67,6 +74,11 @@ writes! {
     };
     value_types::DrainState: |state: cluster::DrainState, out| word(Self::from(state), out);
     value_types::BlockerKind: |kind: value_types::BlockerKind, out| word(kind, out);
+    value_types::EventId: |cursor: &cluster::Cursor, out| json::plain(cluster::event_id(cursor), out);
+    value_types::OptionalActor: |actor: Option<cluster::Actor>, out| optional_word::<value_types::EventActor>(actor, out);
+    value_types::OptionalVmStatus: |status: Option<cluster::VmStatus>, out| {
+        optional_word::<value_types::VmStatus>(status, out)
+    };
     value_types::WorkerStatus: |status: cluster::WorkerStatus, out| word(Self::from(status), out);
     value_types::SchedulingPolicy: |policy: cluster::SchedulingPolicy, out| word(Self::from(policy), out);
     value_types::VmStatus: |status: cluster::VmStatus, out| word(Self::from(status), out);

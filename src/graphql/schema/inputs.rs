@@ -135,6 +135,10 @@ impl TryFrom<VmFilter> for cluster::VmFilter {
 pub struct EventFilter {
     /// About one of these workers.
     worker_ids: Option<Vec<ID>>,
+    /// About one of these VMs, on whichever worker.
+    vm_ids: Option<Vec<ID>>,
+    /// About a worker that was in one of these zones then, or about its VMs; the empty text asks for workers without a zone.
+    zones: Option<Vec<String>>,
     /// Of one of these kinds.
     kinds: Option<Vec<value_types::ClusterEventKind>>,
     /// Caused by one of these. Those of `OPERATOR` alone are kept for longer than others.
@@ -146,9 +150,12 @@ pub struct EventFilter {
 impl TryFrom<EventFilter> for cluster::EventFilter {
     type Error = Error;
 
-    fn try_from(EventFilter { worker_ids, kinds, actors, actor_token_ids }: EventFilter) -> Result<Self, Error> {
+    fn try_from(filter: EventFilter) -> Result<Self, Error> {
+        let EventFilter { worker_ids, vm_ids, zones, kinds, actors, actor_token_ids } = filter;
         Ok(Self {
             worker_ids: entries("filter.worker_ids", worker_ids)?,
+            vm_ids: entries("filter.vm_ids", vm_ids)?,
+            zones: entries("filter.zones", zones)?,
             kinds: entries("filter.kinds", kinds)?,
             actors: entries("filter.actors", actors)?,
             actor_token_ids: entries("filter.actor_token_ids", actor_token_ids)?,

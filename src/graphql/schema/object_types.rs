@@ -4,10 +4,12 @@
 //! A field is written by plans, too, in `plan::object_writers`: a new argument has to be read in both, since a plan ignores
 //! what it does not ask for.
 
+use std::sync::Arc;
+
 use async_graphql::dataloader::DataLoader;
 use async_graphql::{Context, Enum, Interface, Object, Result, SimpleObject};
 
-use super::inputs::{VmFilter, entries};
+use super::inputs::{OrderDirection, VmFilter, entries};
 use super::paging::{PageArguments, PageInfo};
 use super::scalars::{self, Cursor};
 use super::value_types::{self, FromDomain, Int};
@@ -23,14 +25,14 @@ use crate::cluster::fields::{
 };
 use crate::cluster::{self, DrainView, ReservationView, VmId, VmView, WorkerId, WorkerView};
 use crate::graphql::execution::budget::Budget;
-use crate::graphql::execution::loader::WorkerEvents;
+use crate::graphql::execution::loader::EventLoader;
 use crate::resolvers::checks::wanted;
 use crate::resolvers::page::Page;
 use crate::resolvers::reservations::reservations_on;
 use crate::resolvers::sessions::SessionView;
 use crate::resolvers::tokens::TokenView;
 use crate::resolvers::{
-    self, ComponentHealth, EventView, Health, HeartbeatRecorded, PolicyChanged, Registered, WorkerEventsKey,
+    self, ComponentHealth, EventSubject, EventView, EventsKey, Health, HeartbeatRecorded, PolicyChanged, Registered,
     event_limit, page_of_worker_vms,
 };
 
@@ -240,27 +242,21 @@ worker_fields!(object {
         Ok(reservations.into_iter().map(Reservation).collect())
     }
 
-    /// What happened to this worker, newest first, as far back as the change log has all events. What operators did before
-    /// that is in `events` with a filter of `workerIds` and `actors`.
+    /// What happened to this worker, newest first unless asked otherwise, as far back as the change log has all events. What
+    /// operators did before that is in `events` with a filter of `workerIds` and `actors`.
     async fn events(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "How many at most, up to 500.", default = 20)] first: i32,
-        #[graphql(desc = "Only older events than the one with this cursor.")] after: Option<Cursor>,
+        #[graphql(desc = "Only events that come after this cursor in the order asked for: with `DESC`, older ones.")]
+        after: Option<Cursor>,
+        #[graphql(
+            desc = "Oldest first (`ASC`) or newest first (`DESC`).",
+            default_with = "OrderDirection::Desc"
+        )]
+        order: OrderDirection,
     ) -> Result<Vec<ClusterEvent>> {
-        let limit = event_limit("first", first.into())?;
-        // Paid for by the limit, before they are loaded: afterwards the events of all workers of the list would be in
-        // memory.
-        if !Budget::pay(ctx, usize::try_from(limit)?)? {
-            return Ok(Vec::new());
-        }
-        let key = WorkerEventsKey {
-            worker_id: self.0.worker.id.shared(),
-            limit,
-            after: after.map(|cursor| cursor.0),
-        };
-        let events = ctx.data::<DataLoader<WorkerEvents>>()?.load_one(key).await?;
-        Ok(events.unwrap_or_default().into_iter().map(ClusterEvent).collect())
+        events_about(ctx, EventSubject::Worker, self.0.worker.id.shared(), (first, after, order)).await
     }
 });
 
@@ -276,9 +272,54 @@ vm_fields!(object {
     async fn worker(&self) -> Option<Worker> {
         self.0.worker().map(Worker)
     }
+
+    /// Zone of that worker; null if it is in none.
+    async fn zone(&self) -> value_types::Zone {
+        FromDomain::of(self.0.worker().as_ref().map_or("", |worker| &*worker.identity().zone))
+    }
+
+    /// What happened to this VM, on whichever worker, newest first unless asked otherwise, as far back as the change log has
+    /// all events.
+    async fn events(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "How many at most, up to 500.", default = 20)] first: i32,
+        #[graphql(desc = "Only events that come after this cursor in the order asked for: with `DESC`, older ones.")]
+        after: Option<Cursor>,
+        #[graphql(
+            desc = "Oldest first (`ASC`) or newest first (`DESC`).",
+            default_with = "OrderDirection::Desc"
+        )]
+        order: OrderDirection,
+    ) -> Result<Vec<ClusterEvent>> {
+        events_about(ctx, EventSubject::Vm, self.0.vm.id.shared(), (first, after, order)).await
+    }
 });
 
-cluster_stats_fields!(object);
+/// The events of a worker or a VM, loaded together with those of others in a list.
+async fn events_about(
+    ctx: &Context<'_>,
+    about: EventSubject,
+    id: Arc<str>,
+    (first, after, order): (i32, Option<Cursor>, OrderDirection),
+) -> Result<Vec<ClusterEvent>> {
+    let limit = event_limit("first", first.into())?;
+    // Paid for by the limit, before they are loaded: afterwards the events of all objects of the list would be in memory.
+    if !Budget::pay(ctx, usize::try_from(limit)?)? {
+        return Ok(Vec::new());
+    }
+    let newest_first = order == OrderDirection::Desc;
+    let key = EventsKey { about, id, limit, after: after.map(|cursor| cursor.0), newest_first };
+    let events = ctx.data::<DataLoader<EventLoader>>()?.load_one(key).await?;
+    Ok(events.unwrap_or_default().into_iter().map(ClusterEvent).collect())
+}
+
+cluster_stats_fields!(object {
+    /// Always the same, for caches of clients: no other object has it.
+    async fn id(&self) -> value_types::Id {
+        FromDomain::of(cluster::STATS_ID)
+    }
+});
 worker_distribution_fields!(object);
 
 event_fields!(object {
@@ -407,13 +448,51 @@ impl From<resolvers::Node> for Node {
 
 /// Part of the change log.
 #[derive(SimpleObject)]
-pub struct EventPage {
-    /// The events, oldest first.
-    pub nodes: Vec<ClusterEvent>,
-    /// Where to go on: after the last of them, or after everything that was read if that was all.
-    pub end_cursor: Cursor,
-    /// Whether there is more.
-    pub has_next_page: bool,
+pub struct ClusterEventConnection {
+    /// The events with their cursors.
+    edges: Vec<ClusterEventEdge>,
+    /// The events, in the order that was asked for.
+    nodes: Vec<ClusterEvent>,
+    /// Where this page lies in the log.
+    page_info: PageInfo,
+    /// Where to go on in time, with `clusterEvents` or the next question: after the last of the events if the page leaves
+    /// later ones out, else after everything that was read, events that the filter left out included.
+    end_cursor: Cursor,
+    /// Whether there is more, as in `pageInfo`.
+    has_next_page: bool,
+}
+
+/// Event with its cursor.
+#[derive(SimpleObject)]
+pub struct ClusterEventEdge {
+    /// The event.
+    node: ClusterEvent,
+    /// Its place in the log.
+    cursor: Cursor,
+}
+
+impl From<resolvers::EventPage> for ClusterEventConnection {
+    fn from(page: resolvers::EventPage) -> Self {
+        let resolvers::EventPage { nodes, end_cursor, has_next_page, has_previous_page } = page;
+        let cursor_of = |event: Option<&EventView>| event.map(|event| event.event.cursor.to_string());
+        let page_info = PageInfo {
+            has_next_page,
+            has_previous_page,
+            start_cursor: cursor_of(nodes.first()),
+            end_cursor: cursor_of(nodes.last()),
+        };
+        let edges = nodes.iter().map(|event| ClusterEventEdge {
+            cursor: Cursor(event.event.cursor.to_string()),
+            node: ClusterEvent(event.clone()),
+        });
+        Self {
+            edges: edges.collect(),
+            nodes: nodes.into_iter().map(ClusterEvent).collect(),
+            page_info,
+            end_cursor: Cursor(end_cursor.to_string()),
+            has_next_page,
+        }
+    }
 }
 
 /// How this server is.

@@ -4,20 +4,20 @@
 
 use async_graphql::{Context, ID, Object, Result};
 
-use super::inputs::{EventFilter, VmFilter, WorkerFilter, WorkerOrder};
+use super::inputs::{EventFilter, OrderDirection, VmFilter, WorkerFilter, WorkerOrder};
 use super::object_types::{
-    Capacity, ClusterEvent, ClusterStats, EventPage, Node, Placement, Reservation, ReservationConnection, ServerHealth,
+    Capacity, ClusterEventConnection, ClusterStats, Node, Placement, Reservation, ReservationConnection, ServerHealth,
     Session, Token, Vm, VmConnection, Worker, WorkerConnection, WorkerDistribution,
 };
 use super::paging::PageArguments;
 use super::placement_inputs::{CapacityRequest, PlacementRequest, ReservationFilter};
-use super::scalars::Cursor;
+use super::scalars::{Cursor, DateTime};
 use crate::auth::Caller;
 use crate::cluster;
 use crate::error::Error;
 use crate::graphql::execution::budget::Budget;
 use crate::resolvers::page::PageRequest;
-use crate::resolvers::{Reading, Resolvers, event_limit};
+use crate::resolvers::{DEFAULT_EVENTS, EventPageRequest, Reading, Resolvers, event_limit};
 
 /// Most ids that `nodes` accepts.
 pub const MAX_NODES: usize = 1_000;
@@ -213,26 +213,49 @@ impl Query {
         Some(list())
     }
 
-    /// The change log, oldest first. What operators did is kept for longer than other events: a filter that asks for
-    /// nothing else reaches further back.
+    /// The change log, page by page; twin of `GET /events`. What operators did is kept for longer than other events: a filter
+    /// that asks for nothing else reaches further back.
+    #[allow(clippy::too_many_arguments, reason = "the arguments of a connection are given by its specification")]
     async fn events(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "How many at most, up to 500.", default = 100)] first: i32,
-        #[graphql(desc = "Only events after this cursor; from the beginning of what the filter asks for if left out.")]
+        #[graphql(desc = "How many from the front, up to 500; 100 if neither this nor `last` is given.")] first: Option<
+            i32,
+        >,
+        #[graphql(
+            desc = "Only events that come after this cursor in the order asked for: with `ASC`, later ones. One that is \
+                    older than the log is refused."
+        )]
         after: Option<Cursor>,
+        #[graphql(desc = "How many from the end, up to 500.")] last: Option<i32>,
+        #[graphql(desc = "Only events that come before this cursor in the order asked for.")] before: Option<Cursor>,
+        #[graphql(desc = "Oldest first (`ASC`) or newest first (`DESC`).", default_with = "OrderDirection::Asc")]
+        order: OrderDirection,
+        #[graphql(desc = "Only events of this time or later.")] since: Option<DateTime>,
+        #[graphql(desc = "Only events from before this time.")] until: Option<DateTime>,
         #[graphql(desc = "Which events are wanted; all if left out.")] filter: Option<EventFilter>,
-    ) -> Result<EventPage> {
-        let after = after.as_ref().map(|cursor| cursor.0.as_str());
+    ) -> Result<ClusterEventConnection> {
         let filter = filter.unwrap_or_default().try_into()?;
-        let limit = event_limit("first", first.into())?;
+        let limit = match (first, last) {
+            (Some(_), Some(_)) => {
+                return Err(Error::invalid("last", "cannot be combined with `first`: ask for one of them").into());
+            }
+            (None, Some(last)) => event_limit("last", last.into())?,
+            (Some(first), None) => event_limit("first", first.into())?,
+            (None, None) => DEFAULT_EVENTS,
+        };
         let limit = if Budget::pay(ctx, usize::try_from(limit)?)? { limit } else { 0 };
+        let request = EventPageRequest {
+            limit,
+            from_the_end: last.is_some(),
+            after: after.map(|cursor| cursor.0),
+            before: before.map(|cursor| cursor.0),
+            newest_first: order == OrderDirection::Desc,
+            since: since.map(|time| time.0),
+            until: until.map(|time| time.0),
+            names: ["after", "before"],
+        };
         let reading = ctx.data::<Reading>()?;
-        let page = ctx.data::<Resolvers>()?.list_events(reading, limit, after, &filter).await?;
-        Ok(EventPage {
-            nodes: page.nodes.into_iter().map(ClusterEvent).collect(),
-            end_cursor: Cursor(page.end_cursor.to_string()),
-            has_next_page: page.has_next_page,
-        })
+        Ok(ctx.data::<Resolvers>()?.list_events(reading, &request, &filter).await?.into())
     }
 }

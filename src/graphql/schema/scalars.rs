@@ -121,7 +121,7 @@ impl ScalarType for Int53 {
     }
 }
 
-/// Place in the change log. Opaque; compare only for equality; pass back to resume.
+/// Place in the change log. Opaque; pass back to resume. Events are compared by `revision` and `position`.
 #[derive(Clone, Debug)]
 pub struct Cursor(pub String);
 
@@ -135,7 +135,7 @@ impl Cursor {
     }
 }
 
-/// Place in the change log. Opaque; compare only for equality; pass back to resume.
+/// Place in the change log. Opaque; pass back to resume. Events are compared by `revision` and `position`.
 #[Scalar]
 impl ScalarType for Cursor {
     fn parse(value: Value) -> InputValueResult<Self> {

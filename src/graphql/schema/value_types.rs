@@ -30,11 +30,14 @@ pub type OmittedText = OptionalText;
 pub type Zone = Option<Arc<str>>;
 pub type TextList = Vec<Arc<str>>;
 pub type Int = i32;
+pub type OptionalInt = Option<i32>;
+pub type EventId = ID;
+pub type OptionalActor = Option<EventActor>;
+pub type OptionalVmStatus = Option<VmStatus>;
 pub type OptionalInt53 = Option<scalars::Int53>;
 pub type Percent = f64;
 pub type Seconds = f64;
 pub type Bool = bool;
-pub type OptionalInt = Option<i32>;
 pub type Blockers = Vec<DrainBlocker>;
 pub type OmittedDateTime = OptionalDateTime;
 pub type OptionalDateTime = Option<scalars::DateTime>;
@@ -71,6 +74,9 @@ conversions! {
     Blockers: |blockers: Vec<cluster::Blocker>| blockers.into_iter().map(Into::into).collect();
     DrainState: |word: cluster::DrainState| word.into();
     OptionalInt53: |number: Option<u64>| number.map(Int53::of);
+    EventId: |cursor: &cluster::Cursor| ID(cluster::event_id(cursor));
+    OptionalActor: |actor: Option<cluster::Actor>| actor.map(Into::into);
+    OptionalVmStatus: |status: Option<cluster::VmStatus>| status.map(Into::into);
     Percent: |share: f64| share;
     Seconds: |duration: time::Duration| duration.as_millis() as f64 / 1_000.0;
     Bool: |truth: bool| truth;
@@ -111,6 +117,8 @@ impl From<(&Arc<str>, &Arc<str>)> for Label {
 /// Registered workers of one zone.
 #[derive(SimpleObject)]
 pub struct ZoneStats {
+    /// Id of the zone, for caches of clients: no other object has it.
+    pub id: ID,
     /// Name of the zone.
     pub name: Arc<str>,
     /// How many workers stand there.
@@ -119,7 +127,7 @@ pub struct ZoneStats {
 
 impl From<&cluster::ZoneStats> for ZoneStats {
     fn from(cluster::ZoneStats { name, workers }: &cluster::ZoneStats) -> Self {
-        Self { name: name.clone(), workers: Int::of(*workers) }
+        Self { id: ID(cluster::zone_id(name)), name: name.clone(), workers: Int::of(*workers) }
     }
 }
 
@@ -238,8 +246,10 @@ pub enum VmStatus {
 pub enum ClusterEventKind {
     /// A join token let a worker in, which has a token of its own from then on.
     WorkerJoined,
-    /// A worker came that was not known before, or described itself anew.
+    /// A worker came that was not known before.
     WorkerRegistered,
+    /// A known worker described itself anew, such as with other labels.
+    WorkerUpdated,
     /// A known worker's process started again.
     WorkerRestarted,
     /// A worker fell silent for longer than the heartbeat time-out.
@@ -258,14 +268,24 @@ pub enum ClusterEventKind {
     WorkerDrainReopened,
     /// An operator opened it for new work again.
     WorkerActivated,
-    /// A worker said goodbye or was removed.
+    /// A worker said goodbye, or an operator took it out of service; it is still registered.
     WorkerLeft,
+    /// A worker was removed with all that was known of it.
+    WorkerPurged,
     /// A VM began to hold a slot on a worker.
     VmStarted,
     /// A VM's description or status changed.
     VmChanged,
-    /// A VM ceased to hold a slot on a worker.
+    /// A VM was shut down: it is listed on its worker still, and holds no slot there.
     VmStopped,
+    /// A VM ended by an error.
+    VmFailed,
+    /// A VM is gone from a worker while another worker reports that it holds a slot there.
+    VmMoved,
+    /// A VM is gone from what its worker reports, without having stopped or failed before.
+    VmVanished,
+    /// A VM was lost with its worker, whose host was started anew, or which was removed.
+    VmLost,
     /// A token was created.
     TokenCreated,
     /// A token was revoked.

@@ -28,7 +28,7 @@ use super::item::{ItemKey, StreamItem};
 use crate::auth::Caller;
 use crate::graphql::error;
 use crate::graphql::execution::budget::Budget;
-use crate::graphql::execution::loader::WorkerEvents;
+use crate::graphql::execution::loader::EventLoader;
 use crate::graphql::execution::response::{OperationResponse, SerializedResponse, is_request_error};
 use crate::graphql::operation::request::ParsedRequest;
 use crate::graphql::plan::ItemPlan;
@@ -239,7 +239,7 @@ impl SubscriptionBroadcast {
         let mut request = Request::new("")
             .variables(subscription.request.variables.clone())
             .data(budget.clone())
-            .data(WorkerEvents::loader(resolvers.clone(), Some(reading.clone()), Caller::server()))
+            .data(EventLoader::loader(resolvers.clone(), Some(reading.clone()), Caller::server()))
             .data(resolvers.clone())
             .data(reading)
             .data(item.clone());

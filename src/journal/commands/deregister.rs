@@ -105,17 +105,13 @@ impl Command for Deregister {
             }
             for vm in known.slot_holders() {
                 let message = format!("VM {} went with worker {worker_id}", vm.id);
-                let details = EventDetails {
-                    vm_id: Some(vm.id.clone()),
-                    reason: Some("worker removed".into()),
-                    message,
-                    ..EventDetails::default()
-                };
-                batch.record_event(actor, EventKind::VmStopped, &known.id, details);
+                let reason = Some("worker removed".into());
+                let details = EventDetails { reason, ..EventDetails::of_vm(Some(vm), None, message) };
+                batch.record_event(actor, EventKind::VmLost, &known.id, details);
             }
             reserved_slots::release_on_removed(&known, actor, batch);
             let message = format!("Worker {worker_id} was removed");
-            batch.record_event(actor, EventKind::WorkerLeft, &known.id, message);
+            batch.record_event(actor, EventKind::WorkerPurged, &known.id, message);
             batch.purge(&known, by_itself);
             return Ok(());
         }

@@ -379,31 +379,45 @@ fn record_vm_events(before: &Worker, after: &Worker, batch: &mut Batch<'_>) {
         return;
     }
     let id = &after.id;
-    let mut record_event = |kind, vm: &Vm, message: String| {
-        batch.record_event(
-            Actor::Worker,
-            kind,
-            id,
-            EventDetails { vm_id: Some(vm.id.clone()), message, ..EventDetails::default() },
-        );
-    };
-    for old in before.slot_holders() {
-        if after.vm(old.id.as_str()).is_none() {
-            record_event(EventKind::VmStopped, old, format!("VM {} is gone from worker {id}", old.id));
-        }
+    for old in before.slot_holders().filter(|old| after.vm(old.id.as_str()).is_none()) {
+        let elsewhere = batch.report_of_another(&old.id, id).filter(|elsewhere| elsewhere.status.holds_slot());
+        let (kind, message) = match elsewhere {
+            Some(elsewhere) => (
+                EventKind::VmMoved,
+                format!(
+                    "VM {} is gone from worker {id}, and {} on worker {}",
+                    old.id, elsewhere.status, elsewhere.worker_id
+                ),
+            ),
+            None => {
+                (EventKind::VmVanished, format!("VM {} is gone from worker {id}, where it was {}", old.id, old.status))
+            }
+        };
+        batch.record_event(Actor::Worker, kind, id, EventDetails::of_vm(Some(old), None, message));
     }
     for new in after.usage.vms.iter() {
         let old = before.vm(new.id.as_str());
-        let held = old.is_some_and(|old| old.status.holds_slot());
-        match (held, new.status.holds_slot()) {
-            (false, true) => {
-                record_event(EventKind::VmStarted, new, format!("VM {} is {} on worker {id}", new.id, new.status))
-            }
-            (true, false) => {
-                record_event(EventKind::VmStopped, new, format!("VM {} {} on worker {id}", new.id, new.status))
-            }
-            _ if old.is_some_and(|old| Arc::ptr_eq(old, new)) => {}
-            _ => record_event(EventKind::VmChanged, new, format!("VM {} is now {} on worker {id}", new.id, new.status)),
+        if old.is_some_and(|old| Arc::ptr_eq(old, new)) {
+            continue;
         }
+        let had_status = |is: fn(VmStatus) -> bool| old.is_some_and(|old| is(old.status));
+        let kind = match new.status {
+            VmStatus::Failed if !had_status(|old| old == VmStatus::Failed) => EventKind::VmFailed,
+            VmStatus::Stopped if had_status(VmStatus::holds_slot) => EventKind::VmStopped,
+            VmStatus::Failed | VmStatus::Stopped => EventKind::VmChanged,
+            VmStatus::Created | VmStatus::Starting | VmStatus::Running | VmStatus::Stopping => {
+                if had_status(VmStatus::holds_slot) { EventKind::VmChanged } else { EventKind::VmStarted }
+            }
+        };
+        let is_now = if kind == EventKind::VmChanged { "is now" } else { "is" };
+        let message = match (kind, &new.note) {
+            (EventKind::VmStopped | EventKind::VmFailed, _) => format!("VM {} {} on worker {id}", new.id, new.status),
+            (_, Some(note)) if old.is_some_and(|old| old.status == new.status && old.note != new.note) => {
+                format!("VM {} is {} on worker {id}: {note}", new.id, new.status)
+            }
+            _ => format!("VM {} {is_now} {} on worker {id}", new.id, new.status),
+        };
+        let details = EventDetails::of_vm(old.map(|old| &**old), Some(new), message);
+        batch.record_event(Actor::Worker, kind, id, details);
     }
 }

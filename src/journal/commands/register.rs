@@ -93,7 +93,9 @@ impl Command for Register {
             let mut worker = Worker::first_life(id.clone(), identity.clone(), life);
             worker.owner = owner;
             let message = format!("Worker {id} registered");
-            batch.record_event(Actor::Worker, EventKind::WorkerRegistered, id, message);
+            let zone = Some(identity.zone.clone());
+            let details = EventDetails { zone, message, ..EventDetails::default() };
+            batch.record_event(Actor::Worker, EventKind::WorkerRegistered, id, details);
             let worker = batch.put_worker(worker, &[ColumnGroup::Registration]);
             return Ok(RegistrationAccepted { worker, created: true, shadows_vm });
         };
@@ -105,7 +107,9 @@ impl Command for Register {
             worker.reregister(identity.clone(), host_boot_id.clone(), at, revision);
             if *known.identity != *identity {
                 let message = format!("Worker {id} described itself anew");
-                batch.record_event(Actor::Worker, EventKind::WorkerRegistered, id, message);
+                let zone = Some(identity.zone.clone());
+                let details = EventDetails { zone, message, ..EventDetails::default() };
+                batch.record_event(Actor::Worker, EventKind::WorkerUpdated, id, details);
             }
         } else if let Some(boot_id) = over(&known.life.boots) {
             return Err(boot_is_over(id.as_str(), boot_id, known.life.incarnation));
@@ -117,13 +121,9 @@ impl Command for Register {
             batch.record_event(Actor::Worker, EventKind::WorkerRestarted, id, message);
             for vm in known.slot_holders().filter(|vm| worker.vm(vm.id.as_str()).is_none()) {
                 let message = format!("VM {} went with the last start of the host of worker {id}", vm.id);
-                let details = EventDetails {
-                    vm_id: Some(vm.id.clone()),
-                    reason: Some("host restarted".into()),
-                    message,
-                    ..EventDetails::default()
-                };
-                batch.record_event(Actor::Worker, EventKind::VmStopped, id, details);
+                let reason = Some("host restarted".into());
+                let details = EventDetails { reason, ..EventDetails::of_vm(Some(vm), None, message) };
+                batch.record_event(Actor::Worker, EventKind::VmLost, id, details);
             }
         }
         if known.drain != worker.drain {

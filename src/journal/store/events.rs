@@ -17,7 +17,8 @@ use super::database::Database;
 use super::rows;
 use super::rows::signed;
 use crate::auth::TokenId;
-use crate::cluster::{Actor, Cursor, Event, EventClass, EventFilter, EventKind, WorkerId};
+use crate::clock::Timestamp;
+use crate::cluster::{Actor, Cursor, Event, EventClass, EventFilter, EventKind, VmId, WorkerId};
 use crate::error::{Error, Result};
 use crate::journal::published::Published;
 
@@ -60,10 +61,34 @@ pub struct LogRange {
     pub revision: u64,
 }
 
+/// What the history is asked of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EventSubject {
+    /// A worker.
+    Worker,
+    /// A VM.
+    Vm,
+}
+
+/// A part of the event log, and from which end it is read.
+#[derive(Clone, Debug, Default)]
+pub struct EventSpan {
+    /// Only events after this place.
+    pub after: Option<Cursor>,
+    /// Only events before this place, without the one at it.
+    pub before: Option<Cursor>,
+    /// Only events of this time or later.
+    pub since: Option<Timestamp>,
+    /// Only events from before this time.
+    pub until: Option<Timestamp>,
+    /// Whether the newest come first.
+    pub newest_first: bool,
+}
+
 /// A page of the event log.
 #[derive(Clone, Debug)]
 pub struct EventLogPage {
-    /// The events, oldest first.
+    /// The events, in the order of their span.
     pub events: Vec<Arc<Event>>,
     /// Where the log begins, for what was asked for.
     pub start: Cursor,
@@ -82,36 +107,61 @@ impl EventLog {
         Self { database, published, permits: Arc::new(Semaphore::new(READERS)), shared: Arc::default() }
     }
 
-    /// Up to `limit` events after a cursor, or from the beginning of the log on, oldest first, with that beginning: so a
-    /// caller notices that events were pruned, and does not take them for events that never were.
-    pub async fn events_after(&self, after: Option<&Cursor>, filter: &EventFilter, limit: u64) -> Result<EventLogPage> {
+    /// Up to `limit` events after a cursor, oldest first, with the beginning of the log: so a caller notices that events
+    /// were pruned, and does not take them for events that never were.
+    pub async fn events_after(&self, after: &Cursor, filter: &EventFilter, limit: u64) -> Result<EventLogPage> {
+        self.events_in(&EventSpan { after: Some(after.clone()), ..EventSpan::default() }, filter, limit).await
+    }
+
+    /// Up to `limit` events of a span, in its order, with the beginning of the log, where a span begins that has no
+    /// beginning of its own.
+    pub async fn events_in(&self, span: &EventSpan, filter: &EventFilter, limit: u64) -> Result<EventLogPage> {
         let class = self.class(filter);
-        let mut select = match after {
-            Some(after) => event::Entity::after(signed(after.revision), i64::from(after.position)),
-            None => event::Entity::after_pruned(match class {
+        let EventSpan { after, before, since, until, newest_first } = span;
+        let mut select = if *newest_first { event::Entity::newest_first() } else { event::Entity::oldest_first() };
+        select = select.filter(match after {
+            Some(after) => event::Entity::is_after(signed(after.revision), i64::from(after.position)),
+            None => event::Entity::is_after_pruned(match class {
                 EventClass::All => cluster::Column::EventsPrunedThrough,
                 EventClass::ByOperators => cluster::Column::OperatorEventsPrunedThrough,
             }),
-        };
+        });
+        if let Some(before) = before {
+            select = select.filter(event::Entity::is_before(signed(before.revision), i64::from(before.position)));
+        }
+        if let Some(since) = since {
+            select = select.filter(event::Entity::is_since(*since));
+        }
+        if let Some(until) = until {
+            select = select.filter(event::Entity::is_until(*until));
+        }
         if class == EventClass::ByOperators {
             // The filter says so already, but not in the words of the indexes.
             select = select.filter(event::Entity::by_operators());
         }
-        if let Some(worker_ids) = &filter.worker_ids {
-            // No worker has an invalid id, and not every database takes every text: PostgreSQL refuses NUL.
-            let ids = worker_ids.iter().filter(|id| WorkerId::parse(id).is_ok());
-            select = select.filter(event::Entity::about_workers(ids.cloned().collect()));
+        let EventFilter { worker_ids, vm_ids, zones, kinds, actors, actor_token_ids } = filter;
+        // What no worker, VM, zone or token can be called is not asked for, since not every database takes every text:
+        // PostgreSQL refuses NUL.
+        let that = |texts: &[String], can_be: fn(&str) -> bool| {
+            texts.iter().filter(|text| can_be(text)).cloned().collect::<Vec<_>>()
+        };
+        if let Some(ids) = worker_ids {
+            select = select.filter(event::Entity::about_workers(that(ids, |id| WorkerId::parse(id).is_ok())));
         }
-        if let Some(kinds) = &filter.kinds {
+        if let Some(ids) = vm_ids {
+            select = select.filter(event::Entity::about_vms(that(ids, |id| VmId::parse(id).is_ok())));
+        }
+        if let Some(zones) = zones {
+            select = select.filter(event::Entity::in_zones(that(zones, |zone| !zone.contains('\0'))));
+        }
+        if let Some(kinds) = kinds {
             select = select.filter(event::Entity::of_kinds(kinds.iter().copied().map(EventKind::as_str)));
         }
-        if let Some(actors) = &filter.actors {
+        if let Some(actors) = actors {
             select = select.filter(event::Entity::by_actors(actors.iter().copied().map(Actor::as_str)));
         }
-        if let Some(token_ids) = &filter.actor_token_ids {
-            // As with workers: no token has an invalid id.
-            let ids = token_ids.iter().filter(|id| TokenId::parse(id).is_some());
-            select = select.filter(event::Entity::by_tokens(ids.cloned().collect()));
+        if let Some(ids) = actor_token_ids {
+            select = select.filter(event::Entity::by_tokens(that(ids, |id| TokenId::parse(id).is_some())));
         }
         let permit = self.acquire_permit().await?;
         // The events are read before the beginning, which is moved before events are removed.
@@ -125,7 +175,7 @@ impl EventLog {
     pub async fn shared_events(&self, after: &Cursor, up_to: u64) -> Result<(Arc<EventLogPage>, bool)> {
         let page = self.shared_page(after, up_to);
         let read = async || {
-            let mut page = self.events_after(Some(after), &EventFilter::default(), SHARED_PAGE as u64).await?;
+            let mut page = self.events_after(after, &EventFilter::default(), SHARED_PAGE as u64).await?;
             // The log may have later events by now, which are asked for with a later revision.
             page.events.retain(|event| event.cursor.revision <= up_to);
             Ok::<_, Error>(Arc::new(page))
@@ -179,47 +229,62 @@ impl EventLog {
         self.permits.acquire().await.map_err(|_| Error::ShuttingDown)
     }
 
-    /// Up to `limit` events about each of these workers, newest first, before a cursor: one statement, however many
-    /// workers. They end where the log of all events begins: what operators did before that would be taken for all that
-    /// happened.
-    pub async fn latest_events(
+    /// Up to `limit` events about each of these workers or VMs, in the order of a span without times: one statement, however
+    /// many they are. They begin where the log of all events does: what operators did before that would be taken for all
+    /// that happened.
+    pub async fn events_about(
         &self,
-        worker_ids: &[Arc<str>],
+        about: EventSubject,
+        ids: &[Arc<str>],
+        span: &EventSpan,
         limit: u64,
-        before: &Cursor,
     ) -> Result<HashMap<Arc<str>, Vec<Arc<Event>>>> {
         let backend = self.database.backend();
-        // An index lookup for each worker: a window function over all of them would number their whole history.
-        let by_worker = match backend {
-            DbBackend::Sqlite => {
+        let subject = match about {
+            EventSubject::Worker => "worker_id",
+            EventSubject::Vm => "vm_id",
+        };
+        let direction = if span.newest_first { "DESC" } else { "ASC" };
+        // An index lookup for each of them: a window function over all of them would number their whole history.
+        let by_subject = match backend {
+            DbBackend::Sqlite => format!(
                 "json_each(?1) AS wanted CROSS JOIN event ON event.rowid IN ( \
                    SELECT past.rowid FROM event AS past \
-                   WHERE past.worker_id = wanted.value AND (past.revision, past.position) < (?2, ?3) \
+                   WHERE past.{subject} = wanted.value AND (past.revision, past.position) > (?2, ?3) \
+                   AND (past.revision, past.position) < (?4, ?5) \
                    AND past.revision > (SELECT events_pruned_through FROM cluster WHERE id = 1) \
-                   ORDER BY past.revision DESC, past.position DESC LIMIT ?4)"
-            }
-            _ => {
+                   ORDER BY past.revision {direction}, past.position {direction} LIMIT ?6)"
+            ),
+            _ => format!(
                 "json_array_elements_text($1::json) AS wanted(id) CROSS JOIN LATERAL ( \
                    SELECT past.* FROM event AS past \
-                   WHERE past.worker_id = wanted.id AND (past.revision, past.position) < ($2, $3) \
+                   WHERE past.{subject} = wanted.id AND (past.revision, past.position) > ($2, $3) \
+                   AND (past.revision, past.position) < ($4, $5) \
                    AND past.revision > (SELECT events_pruned_through FROM cluster WHERE id = 1) \
-                   ORDER BY past.revision DESC, past.position DESC LIMIT $4) AS event"
-            }
+                   ORDER BY past.revision {direction}, past.position {direction} LIMIT $6) AS event"
+            ),
         };
-        let sql = format!("SELECT event.* FROM {by_worker} ORDER BY event.revision DESC, event.position DESC");
-        let ids = serde_json::json!(worker_ids).to_string();
-        let (revision, position) = (signed(before.revision), i64::from(before.position));
-        let values = [ids.into(), revision.into(), position.into(), signed(limit).into()];
+        let sql =
+            format!("SELECT event.* FROM {by_subject} ORDER BY event.revision {direction}, event.position {direction}");
+        let ids = serde_json::json!(ids).to_string();
+        let place = |cursor: &Cursor| (signed(cursor.revision), i64::from(cursor.position));
+        let lower = span.after.as_ref().map_or((0, -1), place);
+        let upper = span.before.as_ref().map_or((i64::MAX, i64::MAX), place);
+        let values = [ids.into(), lower.0.into(), lower.1.into(), upper.0.into(), upper.1.into(), signed(limit).into()];
         let _permit = self.acquire_permit().await?;
         let rows = self.database.readers().query_all_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
         let rows = rows.iter().map(|row| event::Model::from_query_result(row, "")).collect::<Result<Vec<_>, _>>()?;
-        let mut by_worker = HashMap::<Arc<str>, Vec<Arc<Event>>>::new();
+        let mut by_subject = HashMap::<Arc<str>, Vec<Arc<Event>>>::new();
         for event in self.read(rows)? {
-            if let Some(worker_id) = &event.worker_id {
-                by_worker.entry(worker_id.shared()).or_default().push(event);
+            let id = match about {
+                EventSubject::Worker => event.worker_id.as_ref().map(WorkerId::shared),
+                EventSubject::Vm => event.vm_id.as_ref().map(VmId::shared),
+            };
+            if let Some(id) = id {
+                by_subject.entry(id).or_default().push(event);
             }
         }
-        Ok(by_worker)
+        Ok(by_subject)
     }
 
     fn read(&self, rows: Vec<event::Model>) -> Result<Vec<Arc<Event>>> {

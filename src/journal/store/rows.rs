@@ -18,9 +18,9 @@ use super::cluster_row::PrunedThrough;
 use crate::auth::{Joins, LastUsed, Role, SpentPoints, Token, TokenHash, TokenId, TokenKind, TokenScope};
 use crate::clock::{Timestamp, with_milliseconds};
 use crate::cluster::{
-    Audit, Author, Boot, Boots, Changes, Cursor, Deadline, Drain, Epoch, Epochs, Event, Identity, InvalidId, Life,
-    PolicyError, Reservation, ReservationId, Reserved, ReservedSlot, Snapshot, Tombstone, UnknownWord, Usage, Vm, VmId,
-    VmSize, Worker, WorkerId, WorkerVms,
+    Actor, Audit, Author, Boot, Boots, Changes, Cursor, Deadline, Drain, Epoch, Epochs, Event, Identity, InvalidId,
+    Life, PolicyError, Reservation, ReservationId, Reserved, ReservedSlot, Snapshot, Tombstone, UnknownWord, Usage, Vm,
+    VmId, VmSize, VmStatus, Worker, WorkerId, WorkerVms,
 };
 use crate::error::Error;
 use crate::journal::idempotency_record::{IdempotencyRecord, StoredResponse};
@@ -473,7 +473,11 @@ pub fn read_event(row: event::Model, epochs: &Epochs) -> Result<Event, BadRow> {
         worker_id: row.worker_id.as_deref().map(read_worker_id).transpose()?,
         vm_id: row.vm_id.as_deref().map(read_vm_id).transpose()?,
         reservation_id: row.reservation_id.as_deref().map(read_reservation_id).transpose()?,
-        actor: row.actor.map(Into::into),
+        vm_name: row.vm_name.map(Into::into),
+        vm_status: row.vm_status.as_deref().map(str::parse).transpose()?,
+        previous_status: row.previous_status.as_deref().map(str::parse).transpose()?,
+        zone: row.zone.map(Into::into),
+        actor: row.actor.as_deref().map(str::parse).transpose()?,
         audit: Some(audit).filter(|audit| *audit != Audit::default()).map(Arc::new),
         reason: row.reason.map(Into::into),
         message: row.message.into(),
@@ -719,11 +723,15 @@ pub struct EventRow<'a> {
     address: Option<&'a str>,
     reason: Option<&'a str>,
     message: &'a str,
+    vm_name: Option<&'a str>,
+    vm_status: Option<&'static str>,
+    previous_status: Option<&'static str>,
+    zone: Option<&'a str>,
 }
 
 pub fn event_row(event: &Event) -> EventRow<'_> {
-    let Event { cursor, at, kind, worker_id, vm_id, reservation_id, actor, audit, reason, message, oldest_cursor: _ } =
-        event;
+    let Event { cursor, at, kind, worker_id, vm_id, reservation_id, actor, audit, reason, message, .. } = event;
+    let Event { vm_name, vm_status, previous_status, zone, oldest_cursor: _, .. } = event;
     let audit = audit.as_deref();
     EventRow {
         revision: cursor.revision,
@@ -733,13 +741,17 @@ pub fn event_row(event: &Event) -> EventRow<'_> {
         worker_id: worker_id.as_ref().map(WorkerId::as_str),
         vm_id: vm_id.as_ref().map(VmId::as_str),
         reservation_id: reservation_id.as_ref().map(ReservationId::as_str),
-        actor: actor.as_deref(),
+        actor: actor.map(Actor::as_str),
         actor_token_id: audit.and_then(|audit| audit.token_id.as_deref()),
         actor_name: audit.and_then(|audit| audit.name.as_deref()),
         request_id: audit.and_then(|audit| audit.request_id.as_deref()),
         address: audit.and_then(|audit| audit.address.as_deref()),
         reason: reason.as_deref(),
         message,
+        vm_name: vm_name.as_deref(),
+        vm_status: vm_status.map(VmStatus::as_str),
+        previous_status: previous_status.map(VmStatus::as_str),
+        zone: zone.as_deref(),
     }
 }
 

@@ -304,6 +304,10 @@ const EVENTS: Upsert = Upsert {
         ("address", Type::Text),
         ("reason", Type::Text),
         ("message", Type::Text),
+        ("vm_name", Type::Text),
+        ("vm_status", Type::Text),
+        ("previous_status", Type::Text),
+        ("zone", Type::Text),
     ],
     update: &[],
 };

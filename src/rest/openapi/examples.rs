@@ -208,11 +208,17 @@ pub(super) fn event() -> Value {
         "reason": "new disks",
         "message": "Worker worker-01 is draining",
         "oldest_cursor": null,
+        "id": format!("events/{EVENT_CURSOR_EXAMPLE}"),
+        "position": 0,
+        "vm_name": null,
+        "vm_status": null,
+        "previous_status": null,
+        "zone": "us-west-1a",
     })
 }
 
 pub(super) fn events() -> Value {
-    json!({"events": [event()], "end_cursor": EVENT_CURSOR_EXAMPLE, "has_next_page": false})
+    json!({"events": [event()], "end_cursor": EVENT_CURSOR_EXAMPLE, "has_next_page": false, "next_cursor": null})
 }
 
 pub(super) fn event_stream() -> String {

@@ -11,9 +11,10 @@ use utoipa::openapi::{RefOr, Schema};
 
 use super::answers::failures;
 use super::schema::{
-    any_text, described, exact, flag, list, map, measure, named, object, one_of, or_null, whole, whole_of,
+    any_text, described, exact, flag, formatted, list, map, measure, named, object, one_of, or_null, whole, whole_of,
     with_keyword, with_optional,
 };
+use super::shapes::PAGE_CURSOR;
 use crate::auth::{Role, TokenKind, TokenState};
 use crate::cluster::fields::{
     capacity_fields, placement_assignment_fields, placement_candidate_fields, placement_fields,
@@ -25,8 +26,8 @@ use crate::cluster::fields::{
     vm_fields, worker_distribution_fields, worker_fields,
 };
 use crate::cluster::{
-    BlockerKind, Distinct, DrainState, EventKind, PlacementStrategy, RefusalReason, ReservationState, SchedulingPolicy,
-    VmStatus, WorkerStatus,
+    Actor, BlockerKind, Distinct, DrainState, EventKind, PlacementStrategy, RefusalReason, ReservationState,
+    SchedulingPolicy, VmStatus, WorkerStatus,
 };
 use crate::rest::json_objects::field_types;
 use crate::rest::json_objects::{self, is_optional, is_shown_everywhere};
@@ -241,6 +242,14 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
                 "What kind of thing happened. `synced` and `resync` are sent in streams only: everything up to the cursor has been told; the cursor given cannot be resumed, so read the present state and go on from this one.",
             ),
         ),
+        (
+            "EventActor",
+            words(
+                Actor::ALL,
+                Actor::as_str,
+                "Who causes events: a worker or a program that speaks for it, an operator, or the server, which found it out.",
+            ),
+        ),
         ("WorkerList", page_of("Workers, in the order asked for.", "workers", named("Worker"))),
         ("VmList", page_of("VMs, sorted by id.", "vms", named("Vm"))),
         ("WorkerVms", worker_vms()),
@@ -338,13 +347,18 @@ fn drain_blocker() -> Object {
 
 /// A page or a whole list, with the total.
 fn page_of(description: &str, key: &str, item: impl Into<RefOr<Schema>>) -> Object {
-    object(
+    let page = object(
         description,
         [
             (key, described(list(item), "Those of this page, or all of them if no page was asked for.")),
             ("total", described(count(), "How many there are in the whole list.")),
         ],
-    )
+    );
+    let next = described(
+        or_null(formatted(PAGE_CURSOR)),
+        "The `cursor` of the next page, as in `Link`; `null` if this is the last. Left out if no page was asked for.",
+    );
+    with_optional(page, "next_cursor", next)
 }
 
 fn worker_vms() -> Object {
@@ -372,9 +386,22 @@ fn event_list() -> Object {
     object(
         "Part of the change log.",
         [
-            ("events", described(list(named("ClusterEvent")), "What happened, oldest first.")),
-            ("end_cursor", described(json_values::Cursor::schema(), "Where to go on: pass it back as `after`.")),
+            ("events", described(list(named("ClusterEvent")), "What happened, in the order that was asked for.")),
+            (
+                "end_cursor",
+                described(
+                    json_values::Cursor::schema(),
+                    "Where to go on in time: pass it back as `after`, to a list or to a stream.",
+                ),
+            ),
             ("has_next_page", described(flag(), "Whether there is more by now.")),
+            (
+                "next_cursor",
+                described(
+                    json_values::OptionalCursor::schema(),
+                    "The `cursor` of the next page in the order that was asked for, as in `Link`; `null` if this is the last.",
+                ),
+            ),
         ],
     )
 }

@@ -342,7 +342,7 @@ fn list_events() -> OperationBuilder {
     let next = to("listEvents", "What happened after that.", ("after", "$response.body#/end_cursor"));
     operation("listEvents", EVENTS, "List or follow events")
         .description(Some(
-            "What happened, from the change log, oldest first. With `Accept: text/event-stream` or `Accept: \
+            "What happened, from the change log, oldest first unless asked otherwise. With `Accept: text/event-stream` or `Accept: \
              application/x-ndjson`, and without `application/json`, what happens: a stream that begins after the cursor given, or with the present, \
              and tells everything in order, nothing missing and nothing twice. A `synced` event says that all has been \
              told up to its cursor; a `resync` event says that the log no longer reaches back that far, or that the cursor \

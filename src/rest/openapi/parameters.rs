@@ -13,8 +13,7 @@ use crate::http::LONGEST_KEY;
 use crate::resolvers::checks::{MAX_CPU_CORES, MAX_FIGURE, MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_TEXT, MAX_WANTED};
 use crate::resolvers::page::{DEFAULT_SIZE, Edge, MAX_SIZE};
 use crate::resolvers::placement::{DEFAULT_LISTED, MAX_PLACED};
-use crate::resolvers::{Component, MAX_EVENTS};
-use crate::rest::events::DEFAULT_LIMIT;
+use crate::resolvers::{Component, DEFAULT_EVENTS, MAX_EVENTS};
 
 /// The pattern of an id: one segment of a path, without control characters.
 const ID: &str = r"^[^/\u0000-\u001f\u007f-\u009f\ufffd]*$";
@@ -292,7 +291,7 @@ pub(super) fn long_poll() -> [Parameter; 2] {
 }
 
 /// Parameters of a page of the change log.
-pub(super) fn events() -> [Parameter; 6] {
+pub(super) fn events() -> [Parameter; 13] {
     let most = i64::try_from(MAX_EVENTS).unwrap_or(i64::MAX);
     [
         opaque(
@@ -305,8 +304,38 @@ pub(super) fn events() -> [Parameter; 6] {
         query(
             "limit",
             whole(0..=most),
-            &format!("How many at most; {DEFAULT_LIMIT} if left out. Means nothing to a stream."),
-            DEFAULT_LIMIT,
+            &format!("How many at most; {DEFAULT_EVENTS} if left out. Means nothing to a stream."),
+            DEFAULT_EVENTS,
+        ),
+        opaque(
+            "cursor",
+            ParameterIn::Query,
+            EVENT_CURSOR,
+            "Where to go on in the order asked for: `next_cursor` of the page before, or from its `Link`. Of lists only. Empty is the same as left out.",
+            NO_CURSOR,
+        ),
+        query(
+            "order",
+            one_of(["asc", "desc"]),
+            "Oldest first (`asc`, if left out) or newest first (`desc`). `after` is about time in both. Of lists only.",
+            "asc",
+        ),
+        query(
+            "since",
+            formatted("date-time"),
+            "Only events of this time or later. Of lists only.",
+            "2025-11-02T00:00:00Z",
+        ),
+        query(
+            "until",
+            formatted("date-time"),
+            "Only events from before this time. Of lists only.",
+            "2035-11-03T00:00:00Z",
+        ),
+        many("kind", named("EventKind"), "Only events of this kind; repeat it for several.", "worker_offline"),
+        many("vm_id", any_text(), "Only events about this VM, on whichever worker; repeat it for several.", "vm-123"),
+        zone(
+            "Only events about a worker that was in this zone then, or about its VMs; repeat it for several. Without a value it asks for nothing in particular.",
         ),
         many("worker_id", any_text(), "Only events about this worker; repeat it for several.", "worker-01"),
         many(

@@ -34,6 +34,10 @@ shapes! {
     Int = whole(0..=i64::from(i32::MAX));
     Int53 = exact();
     OptionalInt53 = exact();
+    OptionalInt = or_null(whole(0..=i64::from(i32::MAX)));
+    EventId = any_text();
+    OptionalActor = or_null(named("EventActor"));
+    OptionalVmStatus = or_null(named("VmStatus"));
     Percent = measure();
     Bool = flag();
     WorkerStatus = named("WorkerStatus");
@@ -56,7 +60,6 @@ shapes! {
     OptionalDateTime = or_null(formatted("date-time"));
     Drain = named("WorkerDrain");
     DrainState = named("DrainState");
-    OptionalInt = or_null(whole(0..=i64::from(i32::MAX)));
     OmittedDateTime = formatted("date-time");
     Blockers = list(named("DrainBlocker"));
     Duration = formatted(GO_DURATION);

@@ -194,7 +194,8 @@ impl TestCluster {
     /// The change log, one line an event: `worker_drain_started w1`, `vm_started w1 vm-1`.
     pub async fn history(&self) -> Vec<String> {
         let resolvers = self.server.resolvers();
-        let page = resolvers.list_events(&resolvers.present(), 500, None, &EventFilter::default()).await.unwrap();
+        let page =
+            resolvers.list_events(&resolvers.present(), &Default::default(), &EventFilter::default()).await.unwrap();
         let line = |kind: EventKind, worker: &str, vm: &str| format!("{kind} {worker} {vm}").trim_end().to_owned();
         let ids = page.nodes.iter().map(|node| {
             let event = &node.event;
