@@ -17,8 +17,18 @@ use serde_json::{Value, json};
 use crate::harness::*;
 
 /// The tables of a cluster.
-const TABLES: [&str; 10] =
-    ["cluster", "drain", "epoch", "event", "idempotency_record", "reservation", "token", "vm", "worker", "worker_tombstone"];
+const TABLES: [&str; 10] = [
+    "cluster",
+    "drain",
+    "epoch",
+    "event",
+    "idempotency_record",
+    "reservation",
+    "token",
+    "vm",
+    "worker",
+    "worker_tombstone",
+];
 
 /// How many migrations have to be taken back, for this one to be among them.
 fn steps_back_to(name: &str) -> u32 {
