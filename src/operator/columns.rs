@@ -1,10 +1,12 @@
 //! The columns of tables: the fields of the API's objects, taken from the lists in which these are declared
 //! ([`cluster::fields`](crate::cluster::fields)), so that none can be missing here.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use super::failure::Failure;
-use crate::cluster::fields::{drain_fields, event_fields, token_fields, vm_fields, worker_fields};
+use crate::cluster::fields::{drain_fields, event_fields, reservation_fields, token_fields, vm_fields, worker_fields};
 
 /// What is listed: objects of one kind.
 #[derive(Debug)]
@@ -33,6 +35,7 @@ worker_fields!(names WORKER);
 vm_fields!(names VM);
 drain_fields!(names DRAIN);
 event_fields!(names EVENT);
+reservation_fields!(names RESERVATION);
 token_fields!(names TOKEN);
 
 /// Workers.
@@ -59,6 +62,15 @@ pub static DRAINS: Objects = Objects {
     noun: "Drain",
     columns: DRAIN,
     table: &["worker_id", "state", "initial_vms", "remaining_vms", "started_at", "deadline_at", "reason"],
+    name: "id",
+};
+
+/// Reservations.
+pub static RESERVATIONS: Objects = Objects {
+    key: "reservations",
+    noun: "Reservation",
+    columns: RESERVATION,
+    table: &["id", "state", "count", "vcpus", "memory_mb", "expires_at", "slots.worker_id", "reason"],
     name: "id",
 };
 
@@ -94,10 +106,15 @@ impl Objects {
     }
 }
 
-/// The value in a column: a field, or what is inside of it, as in `labels.env`. The name of a label may have dots itself.
-pub fn value_at<'a>(object: &'a Value, column: &str) -> Option<&'a Value> {
+/// The value in a column: a field, or what is inside of it, as in `labels.env`; of a list, that of each. The name of a label
+/// may have dots itself.
+pub fn value_at<'a>(object: &'a Value, column: &str) -> Option<Cow<'a, Value>> {
     if let Some(value) = object.get(column) {
-        return Some(value);
+        return Some(Cow::Borrowed(value));
+    }
+    if let Value::Array(values) = object {
+        let each = values.iter().map(|value| value_at(value, column).map_or(Value::Null, Cow::into_owned));
+        return Some(Cow::Owned(each.collect()));
     }
     let (field, rest) = column.split_once('.')?;
     value_at(object.get(field)?, rest)
@@ -111,7 +128,8 @@ pub fn cell(value: Option<&Value>) -> String {
         Some(Value::Array(values)) => {
             // Of what has a sentence, such as what is in the way of a drain, that says it.
             let said = values.iter().map(|value| value.get("message").unwrap_or(value));
-            said.map(|value| cell(Some(value))).collect::<Vec<_>>().join(",")
+            let between = if values.iter().any(Value::is_object) { "; " } else { "," };
+            said.map(|value| cell(Some(value))).collect::<Vec<_>>().join(between)
         }
         Some(Value::Object(fields)) => {
             let pairs = fields.iter().filter(|(_, value)| !value.is_null());
@@ -129,7 +147,7 @@ mod tests {
 
     #[test]
     fn tables_show_fields_that_there_are() {
-        for objects in [&WORKERS, &VMS, &DRAINS, &EVENTS, &TOKENS] {
+        for objects in [&WORKERS, &VMS, &DRAINS, &RESERVATIONS, &EVENTS, &TOKENS] {
             let table: Vec<_> = objects.table.iter().copied().map(str::to_owned).collect();
             assert_eq!(objects.checked(&table).unwrap(), table);
             assert!(objects.columns.contains(&objects.name), "{}", objects.key);
@@ -141,7 +159,8 @@ mod tests {
     #[test]
     fn a_column_may_lead_into_an_object() {
         let worker = json!({"id": "w", "labels": {"env": "prod", "topology/zone.a": "b"}, "capabilities": ["x", "y"],
-                            "drain": {"reason": null, "is_empty": true}, "cpu_cores": 4});
+                            "drain": {"reason": null, "is_empty": true}, "cpu_cores": 4,
+                            "slots": [{"vm_id": "v1"}, {"vm_id": null}]});
         for (column, expected) in [
             ("id", "w"),
             ("cpu_cores", "4"),
@@ -152,8 +171,9 @@ mod tests {
             ("capabilities", "x,y"),
             ("drain", "is_empty=true"),
             ("drain.is_empty", "true"),
+            ("slots.vm_id", "v1,"),
         ] {
-            assert_eq!(cell(value_at(&worker, column)), expected, "{column}");
+            assert_eq!(cell(value_at(&worker, column).as_deref()), expected, "{column}");
         }
     }
 }

@@ -17,6 +17,7 @@ mod lists;
 mod login;
 mod login_file;
 pub mod output;
+mod placement;
 mod printable;
 mod selection;
 mod status;
@@ -35,6 +36,7 @@ pub use self::failure::{ExitStatus, Failure};
 use self::lists::{VmsOptions, WorkersOptions};
 use self::login::{LoginOptions, LogoutOptions};
 pub use self::output::{Format, Notes, OutputOptions};
+use self::placement::{FitsOptions, ReleaseOptions, ReservationsOptions, ReserveOptions};
 use self::status::StatusOptions;
 use self::wait::WaitOptions;
 
@@ -55,6 +57,14 @@ pub enum OperatorCommand {
     Drains(DrainsOptions),
     /// Wait until workers are drained, online or offline.
     Wait(WaitOptions),
+    /// Tell where VMs of a size fit now, and why not elsewhere.
+    Fits(FitsOptions),
+    /// Hold room for VMs that are not there yet.
+    Reserve(ReserveOptions),
+    /// Release room that is held.
+    Release(ReleaseOptions),
+    /// List reservations, or show one.
+    Reservations(ReservationsOptions),
     /// Show what happened, and go on with what happens.
     Events(EventsOptions),
     /// Ask the REST API anything.
@@ -74,6 +84,10 @@ impl OperatorCommand {
             Self::Workers(options) => options.output().clone(),
             Self::Vms(options) => options.output().clone(),
             Self::Events(options) => options.output().clone(),
+            Self::Reservations(options) => options.output().clone(),
+            Self::Release(options) => options.output().clone(),
+            Self::Reserve(options) => options.output().clone(),
+            Self::Fits(options) => options.output().clone(),
             Self::Wait(options) => options.output().clone(),
             Self::Drains(options) => options.output().clone(),
             Self::Activate(options) => options.output().clone(),
@@ -96,6 +110,10 @@ impl OperatorCommand {
             Self::Workers(options) => options.run(notes).await,
             Self::Vms(options) => options.run(notes).await,
             Self::Events(options) => options.run(notes).await,
+            Self::Reservations(options) => options.run(notes).await,
+            Self::Release(options) => options.run(notes).await,
+            Self::Reserve(options) => options.run(notes).await,
+            Self::Fits(options) => options.run(notes).await,
             Self::Wait(options) => options.run(notes).await,
             Self::Drains(options) => options.run(notes).await,
             Self::Activate(options) => options.run(notes).await,

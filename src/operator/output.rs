@@ -3,6 +3,7 @@
 //!
 //! Objects are written as the server sent them, key for key, in `json` and `jsonl`; the other formats choose columns.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::env;
 use std::io::{self, BufWriter, IsTerminal as _, Stdout, Write};
@@ -104,7 +105,7 @@ impl Row {
             return self.raw.get().to_owned();
         }
         let pairs = columns.iter().map(|column| {
-            let value = value_at(&self.value, column).unwrap_or(&Value::Null);
+            let value = value_at(&self.value, column).unwrap_or(Cow::Owned(Value::Null));
             format!("{}:{value}", Value::from(column.as_str()))
         });
         format!("{{{}}}", pairs.collect::<Vec<_>>().join(","))
@@ -193,12 +194,14 @@ impl Output {
         for row in rows {
             let line = match self.format {
                 Format::Csv => {
-                    let fields = columns.iter().map(|column| csv_field(&cell(value_at(&row.value, column))));
+                    let fields = columns.iter().map(|column| csv_field(&cell(value_at(&row.value, column).as_deref())));
                     fields.collect::<Vec<_>>().join(",")
                 }
-                Format::Name => columns.iter().map(|it| cell(value_at(&row.value, it))).collect::<Vec<_>>().join(" "),
+                Format::Name => {
+                    columns.iter().map(|it| cell(value_at(&row.value, it).as_deref())).collect::<Vec<_>>().join(" ")
+                }
                 Format::Table | Format::Wide => {
-                    let cells = columns.iter().map(|it| self.shown(it, &cell(value_at(&row.value, it))));
+                    let cells = columns.iter().map(|it| self.shown(it, &cell(value_at(&row.value, it).as_deref())));
                     let line = loosely_aligned(&columns, &cells.collect::<Vec<_>>());
                     self.line(&line)?;
                     continue;
@@ -244,11 +247,11 @@ impl Output {
                 };
                 let mut fields = Vec::new();
                 for column in &columns {
-                    match value_at(&row.value, column) {
+                    match value_at(&row.value, column).map(Cow::into_owned) {
                         // An optional field that the object does not have.
                         None => {}
                         Some(Value::Object(inner)) if !is_map(column) => {
-                            fields.extend(inner.iter().map(|(name, value)| (format!("{column}.{name}"), value)));
+                            fields.extend(inner.into_iter().map(|(name, value)| (format!("{column}.{name}"), value)));
                         }
                         Some(value) => fields.push((column.clone(), value)),
                     }
@@ -256,7 +259,7 @@ impl Output {
                 let width = fields.iter().map(|(name, _)| measure_text_width(name)).max().unwrap_or_default();
                 for (name, value) in fields {
                     let column = name.rsplit('.').next().unwrap_or_default();
-                    let text = self.shown(column, &cell(Some(value)));
+                    let text = self.shown(column, &cell(Some(&value)));
                     self.line(format!("{name:width$}  {text}").trim_end())?;
                 }
                 Ok(())
@@ -269,9 +272,9 @@ impl Output {
     /// The lines of a table with a head.
     pub fn table(&self, objects: &Objects, rows: &[Row]) -> Vec<String> {
         let columns = self.columns_of(objects);
-        let cells = rows
-            .iter()
-            .map(|row| columns.iter().map(|column| self.shown(column, &cell(value_at(&row.value, column)))).collect());
+        let cells = rows.iter().map(|row| {
+            columns.iter().map(|column| self.shown(column, &cell(value_at(&row.value, column).as_deref()))).collect()
+        });
         aligned(&columns.iter().map(|column| column.to_uppercase()).collect::<Vec<_>>(), cells.collect())
     }
 

@@ -345,6 +345,110 @@ async fn heartbeat_until_seen(server: &Server, vms: &mut Program, events: &mut P
 }
 
 #[tokio::test]
+async fn a_drain_is_waited_for_and_goes_on_without_whoever_began_it() {
+    let server = server_with(4).await;
+    let operator = Operator::of(&server.url);
+    heartbeat(&server, "w000", 1, json!([vm("vm-1", "running")])).await;
+    let mut drain = operator.start(&["drain", "w000", "-m", "new disks", "-o", "json"]);
+    eventually("what is in the way", async || drain.said().contains("VM vm-1").then_some(())).await;
+    drain.signal("INT");
+    let interrupted = drain.exit().await;
+    assert_eq!((interrupted.code, interrupted.out.as_str()), (Some(130), ""));
+    assert!(interrupted.err.contains("goes on without this command"), "{}", interrupted.err);
+    let worker = server.get("/workers/w000").await;
+    assert_eq!((&worker["status"], &worker["drain"]["reason"]), (&json!("draining"), &json!("new disks")));
+
+    let wait = operator.start(&["wait", "w000", "--for", "complete", "-o", "json"]);
+    eventually("the wait to begin", async || wait.said().contains("vm-1").then_some(())).await;
+    // The first heartbeat after the drain may have been on its way before; the second counts.
+    for sequence in 2..4 {
+        heartbeat(&server, "w000", sequence, json!([])).await;
+    }
+    let exit = wait.exit().await;
+    assert_eq!(exit.code, Some(0), "{}", exit.err);
+    assert_eq!(jq("[.drains[] | .worker_id, .state]", &exit.out).await, r#"["w000","complete"]"#);
+    assert_eq!(operator.run("wait w000 --for complete").await.code, Some(0), "it is complete already");
+
+    heartbeat(&server, "w001", 1, json!([vm("vm-2", "running")])).await;
+    let ended = operator.start(&["drain", "w001"]);
+    eventually("the drain to begin", async || ended.said().contains("vm-2").then_some(())).await;
+    assert_eq!(operator.run("activate w001 -m never-mind").await.code, Some(0));
+    let exit = ended.exit().await;
+    assert_eq!(exit.code, Some(5), "{}", exit.err);
+    assert!(exit.err.contains("w001: its drain was cancelled by operator"), "{}", exit.err);
+
+    let overdue = operator.run("drain w001 --deadline 1ms -o json").await;
+    assert_eq!(overdue.code, Some(6), "{}", overdue.err);
+    let last = overdue.err.lines().last().unwrap();
+    assert_eq!(jq(".code", last).await, "408");
+    assert!(last.contains("overdue since") && last.contains("vm-2"), "{last}");
+    let timed_out = operator.run("wait w001 w003 --for complete --timeout 10ms -o json").await;
+    assert_eq!(timed_out.code, Some(6), "{}", timed_out.err);
+
+    for (line, code) in [
+        ("wait w002 w003 --for online", 0),
+        ("wait w002 --for offline --timeout 10ms", 6),
+        ("wait w002 --for complete", 3),
+        ("wait w009 --for online", 3),
+        ("drain w009", 3),
+        ("drain w000 w009 --yes", 3),
+        ("drain", 2),
+        ("activate", 2),
+        ("drain --zone=", 2),
+        ("drain -l env=nothing", 3),
+        // Two of two in the zone, and nobody to ask.
+        ("drain --zone b", 2),
+        ("activate w000 w001", 2),
+    ] {
+        let exit = operator.run(line).await;
+        assert_eq!(exit.code, Some(code), "{line}: {}", exit.err);
+    }
+    assert_eq!(server.get("/workers/w003").await["status"], "active");
+    let listed = operator.out("drains -o json").await;
+    assert_eq!(
+        jq("[.drains[] | [.worker_id, .state]] | sort", &listed).await,
+        r#"[["w000","complete"],["w001","canceled"],["w001","overdue"]]"#
+    );
+}
+
+#[tokio::test]
+async fn room_is_found_held_and_released() {
+    let server = server_with(2).await;
+    for worker in ["w000", "w001"] {
+        heartbeat(&server, worker, 1, json!([])).await;
+    }
+    let operator = Operator::of(&server.url);
+    let fits = operator.out("fits --vcpus 4 --memory 8GiB -n 8 -o json").await;
+    assert_eq!(jq("[.fits, .placeable]", &fits).await, "[true,8]");
+    let table = operator.out("fits --vcpus 4 --memory 8GiB -n 3").await;
+    assert!(table.starts_with("3 of 3 VMs fit now.\n8 such VMs in all"), "{table}");
+    let too_many = operator.run("fits --vcpus 4 --memory 8GiB -n 9 --without-zone b -o json").await;
+    assert_eq!((too_many.code, jq(".placeable", &too_many.out).await.as_str()), (Some(5), "4"));
+    assert_eq!(jq(".message", &too_many.err).await, r#""4 of 9 VMs fit""#);
+
+    let held = operator.out("reserve --vcpus 16 --memory 8GiB -n 2 --distinct worker --for 10m -m soon -o json").await;
+    assert_eq!(jq("[.state, .reason, (.slots | length)]", &held).await, r#"["held","soon",2]"#);
+    let refused = operator.run("reserve --vcpus 1 --memory 1GiB --vm vm-1 -o json").await;
+    assert_eq!((refused.code, jq(".code", &refused.err).await.as_str()), (Some(5), "409"));
+    let id = operator.out("reservations --state held -o name").await;
+    let released = operator.out(&format!("release {} -m no-need -o json", id.trim())).await;
+    assert_eq!(jq(".state", &released).await, r#""released""#);
+    let one = operator.out(&format!("reservations {} -o json", id.trim())).await;
+    assert_eq!(jq(".state", &one).await, r#""released""#);
+    assert_eq!(operator.out("reservations --state held -o name").await, "");
+    for (line, code) in [
+        ("release 00000000-0000-0000-0000-000000000000", 3),
+        ("reservations nowhere", 3),
+        ("fits --vcpus 4 --memory 8", 2),
+        ("fits --vcpus 0 --memory 8GiB", 2),
+        ("fits --vcpus 1 --memory 8GiB --zone=", 2),
+        ("reserve --vcpus 1", 2),
+    ] {
+        assert_eq!(operator.run(&format!("{line} -o json")).await.code, Some(code), "{line}");
+    }
+}
+
+#[tokio::test]
 async fn a_login_is_kept_for_its_owner_and_its_server_alone() {
     let database = TestDatabase::sqlite();
     let create = ["token", "create", "--role", "admin", "--name", "alice", "--database-url", database.url()];

@@ -264,6 +264,47 @@ async fn an_operator_can_ask_whether_the_server_is_well() {
     assert!(health["timestamp"].is_string() && health["components"]["database"].is_string(), "{health}");
 }
 
+/// The blocks of bash of the page about the command line, one after another in one folder, as somebody would type them.
+#[tokio::test]
+async fn the_command_line_can_be_typed_from_its_page() {
+    let server = Server::start(&TestDatabase::sqlite()).await;
+    for (id, zone, vms) in [
+        ("worker-01", "a", json!([{"id": "vm-1", "name": "one", "status": "running", "vcpus": 2, "memory_mb": 2048}])),
+        ("worker-02", "b", json!([])),
+        ("worker-03", "a", json!([])),
+    ] {
+        let worker = json!({
+            "hostname": id, "address": "10.0.0.1:8081", "zone": zone, "labels": {"env": "prod"},
+            "cpu_cores": 16, "memory_mb": 32768, "disk_gb": 500
+        });
+        server.put(&format!("/workers/{id}"), &worker).await;
+        let beat = json!({"incarnation": 1, "vms": vms});
+        server.change(reqwest::Method::POST, &format!("/workers/{id}/heartbeat"), Some(&beat)).await;
+    }
+    // The agent of the worker that is drained.
+    let (url, http) = (format!("{}/api/v1/workers/worker-03/heartbeat", server.url), crate::harness::http());
+    let agent = tokio::spawn(async move {
+        while http.post(&url).json(&json!({"incarnation": 1})).send().await.is_ok() {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    });
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/command-line.md")).unwrap();
+    let blocks: Vec<_> = page.split("```bash\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert!(blocks.len() > 5, "{}", blocks.len());
+    let folder = tempfile::tempdir().unwrap();
+    let program = Path::new(env!("CARGO_BIN_EXE_aetherium"));
+    let path = format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap());
+    for block in blocks {
+        let mut bash = Command::new("bash");
+        bash.args(["-e", "-u", "-o", "pipefail", "-c", block]).current_dir(folder.path());
+        bash.env("PATH", &path).env("HOME", folder.path()).env("AETHERIUM_SERVER", &server.url);
+        bash.env_remove("XDG_CONFIG_HOME").env_remove("AETHERIUM_TOKEN").env_remove("AETHERIUM_TOKEN_FILE");
+        let output = bash.output().await.expect("bash is there");
+        assert!(output.status.success(), "{block}\n{output:?}");
+    }
+    agent.abort();
+}
+
 /// The pages for readers, by their paths from the root: the README and all below `docs/`.
 fn pages() -> Vec<PathBuf> {
     let mut pages = vec![PathBuf::from("README.md")];
