@@ -37,6 +37,7 @@ mod faults;
 mod graceful_shutdown;
 mod installation;
 mod joining;
+mod maintenance;
 mod mass_restart;
 mod migrate_command;
 mod overload;
