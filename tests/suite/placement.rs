@@ -10,7 +10,9 @@ async fn furnish(cluster: &TestCluster) {
     let worker = |id: &str, zone: &str| worker(id).zone(zone).cpu(8).memory_mb(8_192);
     cluster
         .add([
-            worker("a1", "a").registers("labels", json!({"env": "prod"})).registers("capabilities", json!(["kvm", "gpu"])),
+            worker("a1", "a")
+                .registers("labels", json!({"env": "prod"}))
+                .registers("capabilities", json!(["kvm", "gpu"])),
             worker("a2", "a").vms([vm("vm-1"), vm("vm-2").size(0, 0)]),
             worker("b1", "b").cpu(4).max_vms(1),
             worker("b2", "b"),

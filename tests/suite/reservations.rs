@@ -29,7 +29,8 @@ async fn release(cluster: &TestCluster, id: &Value) -> Answer {
 /// What is reserved and what is free on a worker.
 async fn room(cluster: &TestCluster, worker: &str) -> [u64; 4] {
     let worker = cluster.worker(worker).await;
-    ["reserved_cpu_cores", "reserved_vm_slots", "free_cpu_cores", "free_vm_slots"].map(|key| worker[key].as_u64().unwrap())
+    ["reserved_cpu_cores", "reserved_vm_slots", "free_cpu_cores", "free_vm_slots"]
+        .map(|key| worker[key].as_u64().unwrap())
 }
 
 async fn schedulable(cluster: &TestCluster) -> [u64; 3] {
