@@ -245,7 +245,7 @@ impl<'a> Placer<'a> {
             unfit.add_if(RefusalReason::NoInventory, !worker.knows_inventory());
             let next = zones.len();
             let zone = *zones.entry(&worker.identity.zone).or_insert(next);
-            Seat { worker, free: FreeCapacity::of(worker, &reserved.on(worker)), placed: 0, unfit, zone }
+            Seat { worker, free: worker.free_beside(&reserved.on(worker)), placed: 0, unfit, zone }
         });
         let seats: Vec<_> = seats.collect();
         Self { in_zones: vec![0; zones.len()], seats, strategy, distinct }
