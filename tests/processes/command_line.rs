@@ -349,7 +349,7 @@ async fn a_drain_is_waited_for_and_goes_on_without_whoever_began_it() {
     let server = server_with(4).await;
     let operator = Operator::of(&server.url);
     heartbeat(&server, "w000", 1, json!([vm("vm-1", "running")])).await;
-    let mut drain = operator.start(&["drain", "w000", "-m", "new disks", "-o", "json"]);
+    let drain = operator.start(&["drain", "w000", "-m", "new disks", "-o", "json"]);
     eventually("what is in the way", async || drain.said().contains("VM vm-1").then_some(())).await;
     drain.signal("INT");
     let interrupted = drain.exit().await;
