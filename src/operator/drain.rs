@@ -12,7 +12,7 @@ use super::columns::{DRAINS, WORKERS};
 use super::connection::ConnectionOptions;
 use super::event_feed::EventFeed;
 use super::failure::{ExitStatus, Failure};
-use super::filters::repeated;
+use super::filters::{WorkerFilter, repeated};
 use super::lists::List;
 use super::output::{Notes, Output, OutputOptions, Row};
 use super::printable::printable;
@@ -74,13 +74,21 @@ pub struct ActivateOptions {
 /// `aetherium drains`.
 #[derive(Args, Clone, Debug)]
 pub struct DrainsOptions {
+    /// Id of a worker, for all of its drains, the latest first. Without one, the last drain of each worker.
+    #[arg(value_name = "ID", conflicts_with_all = ["states", "zones", "labels"])]
+    id: Option<String>,
+
     /// Only drains in this state: draining, complete, overdue, canceled, ended; repeat it for several.
     #[arg(long = "state", value_name = "STATE", help_heading = "Filter")]
     states: Vec<String>,
 
-    /// Only drains of this worker; repeat it for several.
-    #[arg(long = "worker", value_name = "ID", help_heading = "Filter")]
-    workers: Vec<String>,
+    /// Only drains of workers in this zone; repeat it for several.
+    #[arg(long = "zone", value_name = "ZONE", help_heading = "Filter")]
+    zones: Vec<String>,
+
+    /// Only drains of workers with this label: a key, or key=value. Repeat it for workers that have all of several.
+    #[arg(short = 'l', long = "label", value_name = "KEY[=VALUE]", help_heading = "Filter")]
+    labels: Vec<String>,
 
     /// How many at most.
     #[arg(long, value_name = "N")]
@@ -113,13 +121,13 @@ impl DrainOptions {
         self.selection.confirm(api, "drain", &workers).await?;
         // Before it begins, so that none of its events is missed.
         let mut feed = EventFeed::open(api, notes, filter_of(&ids), None).await?;
-        match &*ids {
+        let begun = match &*ids {
             // The documented call, which is never refused for want of room elsewhere.
             [id] => api.ask(Question::post(["workers", id, "drain"], &self.body())).await?,
             ids => api.ask(Question::post(["drains"], &self.body_for(ids, false))).await?,
         };
         if self.detach {
-            let rows = standing(api, &ids).await?;
+            let rows = standing(api, &ids, begun.revision).await?;
             output.list(&DRAINS, &rows)?;
             return output.flush();
         }
@@ -128,7 +136,7 @@ impl DrainOptions {
             "The drain of {named} goes on without this command. `aetherium wait … --for complete` waits for it, \
              `aetherium activate …` ends it"
         ));
-        let wait = Wait { api, notes, goal: Goal::Complete, timeout: None };
+        let wait = Wait { api, notes, goal: Goal::Complete, timeout: None, min_revision: begun.revision };
         let outcome = wait.until_reached(&ids, &mut feed).await?;
         output.list(&DRAINS, &outcome.rows)?;
         output.flush()?;
@@ -200,9 +208,13 @@ impl DrainsOptions {
     pub async fn run(&self, _notes: &Notes) -> Result<(), Failure> {
         let mut output = Output::new(&self.output, Some(&DRAINS))?;
         let connection = self.connection.connect()?;
-        let mut parameters = repeated("state", &self.states);
-        parameters.extend(repeated("worker_id", &self.workers));
-        let list = List { objects: &DRAINS, path: &["drains"], parameters };
+        let mut parameters =
+            WorkerFilter { zones: self.zones.clone(), labels: self.labels.clone(), ..WorkerFilter::default() }
+                .parameters()?;
+        parameters.extend(repeated("state", &self.states));
+        let of_worker = self.id.as_deref().map(|id| ["workers", id, "drains"]);
+        let path = of_worker.as_ref().map_or(&["drains"][..], |path| &path[..]);
+        let list = List { objects: &DRAINS, path, parameters };
         list.write(&connection.api, self.limit, &mut output).await
     }
 }
@@ -212,10 +224,14 @@ fn all_workers() -> List<'static> {
 }
 
 /// The drains of these workers, as they are now.
-async fn standing(api: &ApiClient, ids: &[String]) -> Result<Vec<Row>, Failure> {
+async fn standing(api: &ApiClient, ids: &[String], revision: Option<u64>) -> Result<Vec<Row>, Failure> {
     let mut rows = Vec::new();
     for id in ids {
-        match api.ask(Question::get(["workers", id, "drain"])).await {
+        let mut question = Question::get(["workers", id, "drain"]);
+        if let Some(revision) = revision {
+            question = question.with("min_revision", revision.to_string());
+        }
+        match api.ask(question).await {
             Ok(answer) => rows.push(Row::new(answer.read()?)),
             Err(error) => {
                 let failure = Failure::from(error);

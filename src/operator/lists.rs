@@ -104,7 +104,7 @@ pub struct List<'a> {
     /// What is in it.
     pub objects: &'static Objects,
     /// Where it is.
-    pub path: &'a [&'static str],
+    pub path: &'a [&'a str],
     /// Filter and order.
     pub parameters: Parameters,
 }
@@ -242,7 +242,9 @@ impl<'a> Pages<'a> {
         let mut page: BTreeMap<String, Box<RawValue>> = answer.read()?;
         let rows = page.remove(self.list.objects.key).unwrap_or_default();
         let rows: Vec<Box<RawValue>> = serde_json::from_str(rows.get()).unwrap_or_default();
-        self.cursor = answer.next_cursor;
+        // In the body, or of an older server in `Link`.
+        let told = page.remove("next_cursor").and_then(|cursor| serde_json::from_str(cursor.get()).ok());
+        self.cursor = told.flatten().or(answer.next_cursor);
         self.is_over = self.cursor.is_none();
         let rows = rows.into_iter().map(Row::new);
         let name = self.list.objects.name;

@@ -75,7 +75,7 @@ impl WaitOptions {
         let connection = self.connection.connect()?;
         let api = &connection.api;
         let mut feed = EventFeed::open(api, notes, filter_of(&self.ids), None).await?;
-        let wait = Wait { api, notes, goal: self.goal, timeout: self.timeout };
+        let wait = Wait { api, notes, goal: self.goal, timeout: self.timeout, min_revision: None };
         let outcome = wait.until_reached(&self.ids, &mut feed).await?;
         output.list(objects, &outcome.rows)?;
         output.flush()?;
@@ -98,6 +98,8 @@ pub struct Wait<'a> {
     pub goal: Goal,
     /// For how long.
     pub timeout: Option<Duration>,
+    /// The revision of the change that is waited for, which another server may not know yet.
+    pub min_revision: Option<u64>,
 }
 
 /// What came of a wait.
@@ -280,7 +282,11 @@ impl Wait<'_> {
         if matches!(id, "" | "." | "..") {
             return Err(Failure::new(ExitStatus::NotFound, format!("Worker not found: {id}")));
         }
-        let answer = self.api.ask(self.goal.question(id)).await?;
+        let mut question = self.goal.question(id);
+        if let Some(revision) = self.min_revision {
+            question = question.with("min_revision", revision.to_string());
+        }
+        let answer = self.api.ask(question).await?;
         Ok(Row::new(answer.read()?))
     }
 

@@ -407,8 +407,12 @@ async fn a_drain_is_waited_for_and_goes_on_without_whoever_began_it() {
     let listed = operator.out("drains -o json").await;
     assert_eq!(
         jq("[.drains[] | [.worker_id, .state]] | sort", &listed).await,
-        r#"[["w000","complete"],["w001","canceled"],["w001","overdue"]]"#
+        r#"[["w000","complete"],["w001","overdue"]]"#
     );
+    let listed = operator.out("drains --state overdue --zone b -o name").await;
+    assert_eq!(listed.lines().count(), 1, "{listed}");
+    let history = operator.out("drains w001 -o json").await;
+    assert_eq!(jq("[.drains[].state]", &history).await, r#"["overdue","canceled"]"#);
 }
 
 #[tokio::test]
