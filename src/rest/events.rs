@@ -31,7 +31,7 @@ use crate::resolvers::{EventView, event_limit};
 pub(super) const DEFAULT_LIMIT: i64 = 100;
 
 /// The media type of a page.
-const JSON: &str = "application/json";
+pub(super) const JSON: &str = "application/json";
 
 /// The header that a browser's `EventSource` sends when it connects again.
 const LAST_EVENT_ID: &str = "last-event-id";
@@ -123,4 +123,4 @@ fn lines(
 /// Ends a stream that cannot go on: the connection is cut, so that the client does not take it for complete.
 #[derive(Debug, thiserror::Error)]
 #[error("the stream of events ended")]
-struct StreamEnd;
+pub(super) struct StreamEnd;

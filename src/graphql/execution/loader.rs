@@ -9,11 +9,13 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
 use crate::auth::Caller;
+use crate::cluster::DrainView;
 use crate::error::Error;
+use crate::resolvers::drains::WorkerDrainsKey;
 use crate::resolvers::{EventView, Reading, Resolvers, WorkerEventsKey};
 
-/// Loads the events of workers: one statement for all workers of a list.
-pub struct WorkerEvents {
+/// Loads the events and the drains of workers: one statement for all workers of a list.
+pub struct WorkerHistory {
     resolvers: Resolvers,
     /// The reading that events are shown with. None for a mutation: each batch then takes the present, which is newer
     /// than what the request began with.
@@ -22,20 +24,30 @@ pub struct WorkerEvents {
     caller: Caller,
 }
 
-impl WorkerEvents {
+impl WorkerHistory {
     /// A loader for one request. It caches nothing between requests, because the log grows.
     pub fn loader(resolvers: Resolvers, reading: Option<Reading>, caller: Caller) -> DataLoader<Self> {
         DataLoader::new(Self { resolvers, reading, caller }, TokioSpawner::current(), Yield)
     }
 }
 
-impl Loader<WorkerEventsKey> for WorkerEvents {
+impl Loader<WorkerEventsKey> for WorkerHistory {
     type Value = Vec<EventView>;
     type Error = Error;
 
     async fn load(&self, keys: &[WorkerEventsKey]) -> Result<HashMap<WorkerEventsKey, Self::Value>, Error> {
         let reading = self.reading.clone().unwrap_or_else(|| self.resolvers.present());
         self.resolvers.load_worker_events(&self.caller, &reading, keys).await
+    }
+}
+
+impl Loader<WorkerDrainsKey> for WorkerHistory {
+    type Value = Vec<DrainView>;
+    type Error = Error;
+
+    async fn load(&self, keys: &[WorkerDrainsKey]) -> Result<HashMap<WorkerDrainsKey, Self::Value>, Error> {
+        let reading = self.reading.clone().unwrap_or_else(|| self.resolvers.present());
+        self.resolvers.load_worker_drains(&self.caller, &reading, keys).await
     }
 }
 
