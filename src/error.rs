@@ -72,6 +72,9 @@ pub enum Error {
     /// No worker has this id.
     #[error("Worker not found: {0}")]
     WorkerNotFound(String),
+    /// The worker has never been drained.
+    #[error("Worker {0} has never been drained")]
+    NeverDrained(String),
     /// No VM has this id.
     #[error("VM not found: {0}")]
     VmNotFound(String),
@@ -360,6 +363,7 @@ impl Error {
         match self {
             Self::Invalid { .. } => Kind::InvalidArgument,
             Self::WorkerNotFound(_)
+            | Self::NeverDrained(_)
             | Self::VmNotFound(_)
             | Self::TokenNotFound(_)
             | Self::ReservationNotFound(_)
@@ -416,6 +420,7 @@ impl Error {
         match self {
             Self::Invalid { field, .. } => Subject { argument: Some(field), ..Subject::default() },
             Self::WorkerNotFound(id)
+            | Self::NeverDrained(id)
             | Self::VmNotFound(id)
             | Self::TokenNotFound(id)
             | Self::ReservationNotFound(id)

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
-use sea_orm::{DeleteMany, FromJsonQueryResult, Order, QueryOrder, QuerySelect, Select};
+use sea_orm::{DeleteMany, FromJsonQueryResult, Select};
 use serde::{Deserialize, Serialize};
 
 use crate::worker;
@@ -80,35 +80,28 @@ impl Entity {
             .from(worker::Entity)
             .and_where(worker::Column::DrainRevision.gt(revision))
             .to_owned();
-        let key = Expr::tuple([Expr::col(Column::WorkerId), Expr::col(Column::Number)]);
-        Self::find().filter(key.in_subquery(latest))
+        Self::find().filter(Self::key().in_subquery(latest))
     }
 
-    /// Drains of a worker, the latest first, before a number.
-    pub fn of_worker_before(worker_id: &str, number: i64) -> Select<Self> {
-        Self::find()
-            .filter(Column::WorkerId.eq(worker_id))
-            .filter(Column::Number.lt(number))
-            .order_by(Column::Number, Order::Desc)
-    }
-
-    /// Some drains that ended before a time, of which none is the last one of its worker.
-    pub fn ended_before(time: DateTimeUtc, most: u64) -> Select<Self> {
-        let latest = Query::select()
+    /// Removes some of the drains that ended before a time, of which none is the last one of its worker.
+    pub fn remove_ended_before(time: DateTimeUtc, most: u64) -> DeleteMany<Self> {
+        let is_last = Query::select()
             .expr(Expr::val(1))
             .from(worker::Entity)
             .and_where(Expr::col((worker::Entity, worker::Column::Id)).equals((Self, Column::WorkerId)))
             .and_where(Expr::col((worker::Entity, worker::Column::DrainNumber)).equals((Self, Column::Number)))
             .to_owned();
-        Self::find()
-            .filter(Column::EndedAt.lt(time))
-            .filter(Expr::exists(latest).not())
-            .order_by_asc(Column::EndedAt)
+        let old = Query::select()
+            .columns([Column::WorkerId, Column::Number])
+            .from(Self)
+            .and_where(Expr::col((Self, Column::EndedAt)).lt(time))
+            .and_where(Expr::exists(is_last).not())
             .limit(most)
+            .to_owned();
+        Self::delete_many().filter(Self::key().in_subquery(old))
     }
 
-    /// Removes one drain.
-    pub fn remove(worker_id: &str, number: i64) -> DeleteMany<Self> {
-        Self::delete_many().filter(Column::WorkerId.eq(worker_id)).filter(Column::Number.eq(number))
+    fn key() -> Expr {
+        Expr::tuple([Expr::col(Column::WorkerId), Expr::col(Column::Number)])
     }
 }

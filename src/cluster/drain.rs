@@ -35,6 +35,16 @@ words! {
     }
 }
 
+impl DrainState {
+    /// Whether a drain in this state stands.
+    pub fn is_standing(self) -> bool {
+        match self {
+            Self::Draining | Self::Overdue | Self::Complete => true,
+            Self::Canceled | Self::Ended => false,
+        }
+    }
+}
+
 /// Who began or ended a drain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Author {

@@ -2,6 +2,7 @@
 //! the host off. All of that is read from the present state of the worker and the [record](super::Drain) of its drain.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -53,7 +54,7 @@ pub struct DrainView {
 }
 
 /// One thing that is in the way of powering a host off.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Blocker {
     /// What kind of thing it is.
     pub kind: BlockerKind,
@@ -86,6 +87,12 @@ impl DrainView {
         self.worker.worker.knows_inventory() && self.worker.vm_count() == 0
     }
 
+    /// Whether the worker of the view still has this record as its last one.
+    pub fn is_current(&self) -> bool {
+        let present = self.worker.view.find_worker(self.worker_id().as_str());
+        present.is_some_and(|present| Arc::ptr_eq(&present.worker, &self.worker.worker))
+    }
+
     /// How many VMs hold a slot, while it stands.
     pub fn remaining_vms(&self) -> Option<usize> {
         self.drain.stands().then(|| self.worker.vm_count())
@@ -113,9 +120,12 @@ impl DrainView {
         self.conditions().chain(vms.into_iter().flatten().map(|vm| self.vm_blocker(vm)))
     }
 
-    /// How many blockers there are at most: as many as are paid for before they are written.
-    pub fn most_blockers(&self) -> usize {
-        BlockerKind::ALL.len() + self.remaining_vms().unwrap_or(0)
+    /// Hashes everything that is shown of it. A heartbeat that changes nothing of that leaves the hash as it is.
+    pub fn hash_shown<H: Hasher>(&self, hasher: &mut H) {
+        (self.worker_id().as_str(), self.drain.number, self.drain.revision).hash(hasher);
+        (self.worker.view.snapshot.epochs.of(self.drain.revision), self.state(), self.is_empty()).hash(hasher);
+        self.remaining_vms().hash(hasher);
+        self.blockers_in().for_each(|blocker| blocker.hash(hasher));
     }
 
     fn conditions(&self) -> impl Iterator<Item = Blocker> {

@@ -4,6 +4,8 @@
 //! [`resolvers::filter_input`](crate::resolvers::filter_input); by which index its rows are found, in
 //! [`resolvers`](crate::resolvers), too; the order of rows is in [`worker_order`](super::worker_order).
 
+use super::drain::DrainState;
+use super::drain_view::DrainView;
 use super::free_capacity::FreeCapacity;
 use super::status::{VmStatus, WorkerStatus};
 use super::view::{VmView, WorkerView};
@@ -207,6 +209,29 @@ impl VmFilter {
     pub fn entries(&self) -> usize {
         let texts = usize::from(self.has_zone.is_some()) + usize::from(self.search.is_some());
         count(&self.statuses) + count(&self.zones) + texts
+    }
+}
+
+/// Which drains match, of those that stand and the last ones that have ended: fields are ANDed, entries of a list ORed. A
+/// list that is none matches every drain; an empty list matches none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DrainFilter {
+    /// Of workers that match.
+    pub workers: WorkerFilter,
+    /// In one of these states.
+    pub states: Option<Vec<DrainState>>,
+}
+
+impl DrainFilter {
+    /// Whether the drain matches.
+    pub fn matches(&self, drain: &DrainView) -> bool {
+        let Self { workers, states } = self;
+        states.as_ref().is_none_or(|wanted| wanted.contains(&drain.state())) && workers.matches(&drain.worker)
+    }
+
+    /// Whether only drains match that stand.
+    pub fn is_for_standing(&self) -> bool {
+        self.states.as_ref().is_some_and(|states| states.iter().all(|state| state.is_standing()))
     }
 }
 

@@ -339,6 +339,16 @@ impl Snapshot {
         self.indexes.by_status.of(status)
     }
 
+    /// How many workers there are whose drain stands.
+    pub fn draining_count(&self) -> usize {
+        self.indexes.draining.count()
+    }
+
+    /// The ids of the workers whose drain stands.
+    pub fn draining_ids(&self) -> &Ids<WorkerId> {
+        &self.indexes.draining
+    }
+
     /// The workers whose drain stands, whether they are online or not.
     pub fn draining_workers(&self) -> impl DoubleEndedIterator<Item = &Arc<Worker>> {
         let ids = self.indexes.draining.range(Bound::Unbounded, Bound::Unbounded);

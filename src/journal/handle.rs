@@ -2,6 +2,7 @@
 //!
 //! It sends commands to the [queue](super::queue), and reads what the writer has published. It commits nothing itself.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -23,11 +24,12 @@ use super::published::{Committed, Published};
 use super::queue::command_queue::{QueueSender, command_queue};
 use super::queue::pending_command::ReplyReceiver;
 use super::store::database::Database;
+use super::store::drains::latest_drains;
 use super::store::events::EventLog;
 use super::store::rows;
 use crate::auth::Caller;
 use crate::clock::Clock;
-use crate::cluster::{Cursor, Snapshot};
+use crate::cluster::{Cursor, Drain, Snapshot};
 use crate::error::{Error, Result};
 
 /// How long to wait for a revision that another server has committed.
@@ -191,6 +193,16 @@ impl Journal {
     /// The event log.
     pub fn event_log(&self) -> &EventLog {
         &self.0.event_log
+    }
+
+    /// Up to `limit` drains of each of these workers, the latest first, before a number.
+    pub async fn latest_drains(
+        &self,
+        worker_ids: &[Arc<str>],
+        limit: u64,
+        before: Option<u64>,
+    ) -> Result<HashMap<Arc<str>, Vec<Arc<Drain>>>> {
+        latest_drains(&self.0.database, worker_ids, limit, before).await
     }
 
     /// The database behind it.

@@ -1,4 +1,4 @@
-//! Retention: for how long events, idempotency records, tombstones and tokens that ended are kept, and the background
+//! Retention: for how long events, drains that ended, idempotency records, tombstones and tokens that ended are kept, and the background
 //! task that prunes them.
 //!
 //! Events and idempotency records are no part of the state, and each server [removes](super::store::pruning) old ones
@@ -20,7 +20,7 @@ use tracing::{debug, warn};
 use super::commands::{PruneReservations, PruneTokens, PruneTombstones, RecordTokenUses};
 use super::handle::Journal;
 use super::store::pruning::{
-    EventLimits, date_back_idempotency_records, prune_idempotency_records, prune_some_events,
+    EventLimits, date_back_idempotency_records, prune_idempotency_records, prune_some_drains, prune_some_events,
     prune_some_operator_events, surplus_revision,
 };
 use crate::clock::{Clock, Timestamp};
@@ -143,8 +143,9 @@ impl RetentionPruner {
         let (events, records) = (self.prune_events().await, self.prune_idempotency_records().await);
         let (tombstones, uses) = (self.prune_tombstones().await, self.record_token_uses().await);
         let (tokens, sessions) = (self.prune_tokens().await, self.prune_sessions().await);
-        let reservations = self.prune_reservations().await;
-        tombstones.and(uses).and(tokens).and(sessions).and(reservations).and(records).and(events)
+        let (reservations, drains) = (self.prune_reservations().await, self.prune_drains().await);
+        let tokens = tombstones.and(uses).and(tokens).and(sessions);
+        drains.and(tokens).and(reservations).and(records).and(events)
     }
 
     /// Removes reservations that ended long ago: one server does for all, as with tokens.
@@ -163,6 +164,13 @@ impl RetentionPruner {
         for candidates in candidates.chunks(RESERVATIONS_PER_COMMIT) {
             self.journal.commit(PruneReservations { candidates: candidates.to_vec() }).await?;
         }
+        Ok(())
+    }
+
+    /// Removes drains that ended long ago: what operators did is kept for as long.
+    async fn prune_drains(&self) -> Result<()> {
+        let oldest = before(self.clock.now(), self.retention.max_operator_event_age);
+        while prune_some_drains(self.journal.database(), oldest).await? > 0 {}
         Ok(())
     }
 

@@ -13,8 +13,8 @@ use super::connection::ConnectionOptions;
 use super::event_feed::EventFeed;
 use super::failure::{ExitStatus, Failure};
 use super::filters::{WorkerFilter, repeated};
-use super::lists::List;
 use super::output::{Notes, Output, OutputOptions, Row};
+use super::pages::{List, named};
 use super::printable::printable;
 use super::selection::{Selection, ids_of, some_of};
 use super::wait::{Goal, Wait, filter_of};
@@ -192,7 +192,7 @@ impl ActivateOptions {
                 api.ask(Question::post(["activations"], &Value::Object(body))).await?
             }
         };
-        let (rows, _) = super::lists::named(api, &all_workers(), &ids).await?;
+        let (rows, _) = named(api, &all_workers(), &ids).await?;
         output.list(&WORKERS, &rows)?;
         output.flush()
     }

@@ -12,8 +12,8 @@ use super::connection::ConnectionOptions;
 use super::event_feed::{EventFeed, is_notice};
 use super::failure::{ExitStatus, Failure};
 use super::filters::{Parameters, repeated};
-use super::lists::PAGE_LENGTH;
 use super::output::{Format, Notes, Output, OutputOptions, Row};
+use super::pages::PAGE_LENGTH;
 use crate::client::{ApiClient, Question};
 use crate::config::positive_duration;
 

@@ -17,6 +17,7 @@ mod lists;
 mod login;
 mod login_file;
 pub mod output;
+mod pages;
 mod placement;
 mod printable;
 mod selection;

@@ -9,9 +9,9 @@ use clap::Args;
 use super::columns::WORKERS;
 use super::failure::{ExitStatus, Failure};
 use super::filters::WorkerFilter;
-use super::lists::{List, named};
 use super::login::off_thread;
 use super::output::Row;
+use super::pages::{List, named};
 use super::printable::printable;
 use crate::client::{ApiClient, Question};
 

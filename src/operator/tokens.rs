@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use super::columns::TOKENS;
 use super::connection::Connection;
 use super::failure::{ExitStatus, Failure};
-use super::lists::List;
 use super::output::{Format, Output, OutputOptions, Row};
+use super::pages::List;
 use crate::client::Question;
 
 /// Lists the tokens.

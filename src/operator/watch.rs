@@ -15,8 +15,8 @@ use super::columns::{Objects, VMS};
 use super::event_feed::{EventFeed, is_notice};
 use super::failure::{ExitStatus, Failure};
 use super::filters::repeated;
-use super::lists::{List, Pages};
 use super::output::{Notes, Output, Row};
+use super::pages::{List, Pages};
 use crate::client::ApiClient;
 
 /// How often a table is read again although no event has come: heartbeats change numbers without one.

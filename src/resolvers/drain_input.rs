@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::checks::{
-    LONGEST_DEADLINE, MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_METADATA, Whole, at_most, reason, text, truncate,
+    LONGEST_DEADLINE, MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_METADATA, Whole, at_most, reason, text, truncate, wanted,
+    word,
 };
-use crate::cluster::{DrainRequest, Metadata};
+use super::filter_input::{FilterNames, WorkerFilterInput};
+use crate::cluster::{DrainFilter, DrainRequest, DrainState, Metadata};
 use crate::error::{Error, Result};
 use crate::journal::commands::PolicyRequest;
 
@@ -53,6 +55,18 @@ impl PolicyInput {
             Self::Activate { reason: given } => PolicyRequest::Activate(reason(given)?),
         })
     }
+}
+
+/// A filter of drains as sent, with what the protocol calls its parts.
+pub fn drain_filter(
+    workers: WorkerFilterInput,
+    states: Option<Vec<String>>,
+    names: &FilterNames,
+) -> Result<DrainFilter> {
+    let states = states.map(|states| wanted(names.statuses, states)).transpose()?;
+    let state = |text: &String| word(names.statuses, text, DrainState::ALL, DrainState::as_str);
+    let states = states.map(|states| states.iter().map(state).collect::<Result<_>>()).transpose()?;
+    Ok(DrainFilter { workers: workers.check(names)?, states })
 }
 
 /// A deadline in whole seconds.

@@ -12,6 +12,8 @@ mod access;
 pub mod checks;
 mod cluster;
 pub mod drain_input;
+pub mod drain_watch;
+pub mod drains;
 mod events;
 pub mod filter_input;
 mod guarded_journal;

@@ -478,13 +478,13 @@ fn equal_but_for_revision(one: &ClusterStats, other: &ClusterStats) -> bool {
     ClusterStats { revision: 0, ..one.clone() } == ClusterStats { revision: 0, ..other.clone() }
 }
 
-fn ticks_every(period: Duration) -> Interval {
+pub(super) fn ticks_every(period: Duration) -> Interval {
     let mut ticks = interval_at(Instant::now() + period, period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
 }
 
-fn check_period(period: Duration) -> Result<Duration> {
+pub(super) fn check_period(period: Duration) -> Result<Duration> {
     let (shortest, longest) = SUBSCRIBER_INTERVALS;
     if period < shortest || period > longest {
         return Err(Error::invalid("every", "must be from 50ms to 1h"));

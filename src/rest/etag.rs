@@ -16,7 +16,9 @@ use bytes::Bytes;
 use foldhash::quality::FixedState;
 
 use super::error::Result;
-use super::json_objects::{ClusterEvent, ClusterStats, ListedVm, Reservation, Token, Vm, Worker, WorkerDistribution};
+use super::json_objects::{
+    ClusterEvent, ClusterStats, Drain, ListedVm, Reservation, Token, Vm, Worker, WorkerDistribution,
+};
 use crate::cluster::{VmView, WorkerView};
 use crate::http::HttpError;
 use crate::json;
@@ -168,6 +170,12 @@ impl Versioned for Worker {
     fn place(&self) -> Option<(u64, &str)> {
         let revision = self.0.worker.revision;
         Some((revision, self.0.view.snapshot.epochs.of(revision)))
+    }
+}
+
+impl Versioned for Drain {
+    fn version<H: Hasher>(&self, hasher: &mut H) {
+        self.0.hash_shown(hasher);
     }
 }
 

@@ -29,7 +29,7 @@ use crate::resolvers::checks::{self, truncate, wanted};
 use crate::resolvers::{DEFAULT_EVENTS, EventPageRequest, EventView, event_limit};
 
 /// The media type of a page.
-const JSON: &str = "application/json";
+pub(super) const JSON: &str = "application/json";
 
 /// The header that a browser's `EventSource` sends when it connects again.
 const LAST_EVENT_ID: &str = "last-event-id";
@@ -180,4 +180,4 @@ fn lines(
 /// Ends a stream that cannot go on: the connection is cut, so that the client does not take it for complete.
 #[derive(Debug, thiserror::Error)]
 #[error("the stream of events ended")]
-struct StreamEnd;
+pub(super) struct StreamEnd;

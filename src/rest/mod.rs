@@ -5,6 +5,7 @@
 //! [`json_values`]. Failures leave as the documented body whatever goes wrong (see `http`).
 
 mod clusters;
+mod drains;
 mod endpoint;
 mod error;
 mod etag;
@@ -45,6 +46,7 @@ const HEARTBEATS_BODY: usize = 8 * 1024 * 1024;
 /// Every route of the contract, grouped by who calls it.
 pub fn routes(resolvers: Resolvers, closing: CancellationToken) -> Routes {
     const LONG_POLL: RouteOptions = RouteOptions::NOTHING.time(LONGEST_WAIT.saturating_add(Duration::from_secs(5)));
+    const DRAIN: RouteOptions = LONG_POLL.quiet();
     // Commands write their own log line, which says more.
     const TOLD: RouteOptions = RouteOptions::NOTHING.quiet();
     // Load balancers and generators of clients have no tokens.
@@ -53,7 +55,9 @@ pub fn routes(resolvers: Resolvers, closing: CancellationToken) -> Routes {
     let operators = Routes::new()
         .route_with(LONG_POLL, "/api/v1/workers", get(workers::list))
         .route("/api/v1/workers/{id}/vms", get(workers::vms))
-        .route_with(TOLD, "/api/v1/workers/{id}/drain", post(workers::drain))
+        .route_with(DRAIN, "/api/v1/workers/{id}/drain", get(drains::one).post(workers::drain))
+        .route("/api/v1/workers/{id}/drains", get(drains::history))
+        .route("/api/v1/drains", get(drains::list))
         .route_with(TOLD, "/api/v1/workers/{id}/activate", post(workers::activate))
         .route("/api/v1/cluster/stats", get(clusters::stats))
         .route("/api/v1/cluster/distribution", get(clusters::distribution))

@@ -54,6 +54,9 @@ const REST: &[(&str, Needs, &str)] = &[
     ("PUT /workers/{id}", Owner, r#"{"hostname": "h", "address": "a:1", "cpu_cores": 1, "memory_mb": 1}"#),
     ("DELETE /workers/{id}", OperatorOrOwner, ""),
     ("GET /workers/{id}/vms", Viewer, ""),
+    ("GET /workers/{id}/drain", Viewer, ""),
+    ("GET /workers/{id}/drains", Viewer, ""),
+    ("GET /drains", Viewer, ""),
     ("POST /workers/{id}/drain", Operator, ""),
     ("POST /workers/{id}/activate", Operator, ""),
     ("GET /vms", Viewer, ""),
@@ -103,6 +106,7 @@ const GRAPHQL: &[(&str, Needs, &str)] = &[
     ("query vms", Viewer, "vms { id }"),
     ("query vmsConnection", Viewer, "vmsConnection(first: 1) { totalCount }"),
     ("query vm", Viewer, "vm(id: $id) { id }"),
+    ("query drains", Viewer, "drains(first: 1) { totalCount }"),
     ("query clusterStats", Viewer, "clusterStats { totalWorkers }"),
     ("query vmDistribution", Viewer, "vmDistribution { __typename }"),
     ("query placement", Viewer, "placement(request: {vcpus: 1, memoryMb: 1}) { fits }"),
@@ -132,6 +136,7 @@ const GRAPHQL: &[(&str, Needs, &str)] = &[
     ("mutation createToken", Admin, r#"createToken(input: {name: "n", role: VIEWER}) { secret }"#),
     ("mutation revokeToken", Admin, "revokeToken(input: {tokenId: $id}) { __typename }"),
     ("subscription workerHeartbeats", Viewer, "workerHeartbeats { __typename }"),
+    ("subscription drainProgress", Viewer, "drainProgress { __typename }"),
     ("subscription clusterEvents", Viewer, "clusterEvents(after: $after) { kind }"),
     ("subscription clusterStats", Viewer, "clusterStats { totalWorkers }"),
 ];
@@ -372,13 +377,16 @@ impl Matrix {
         self.everybody.iter().find(|who| who.role == Some(role)).unwrap()
     }
 
-    /// Registers the workers, which the operation before may have removed.
+    /// Registers the workers, which the operation before may have removed, and drains one.
     async fn put_back(&self) {
         for (token, id) in [(&self.own, "own"), (&self.other, "other")] {
             let ask = self.cluster.holder(token).put(&format!("/api/v1/workers/{id}"));
             let answer = ask.json(worker(id).registration()).await;
             assert!([200, 201].contains(&answer.status), "{}", answer.body);
         }
+        // So that there is a drain to follow.
+        let drained = self.who("operator").ask(&self.cluster, "POST", "/api/v1/workers/other/drain").await;
+        assert_eq!(drained.status, 200, "{}", drained.body);
     }
 
     /// Holds an outcome against the table; what is refused has changed nothing.
@@ -486,7 +494,7 @@ on_both_databases! {
         let after = matrix.cluster.first_cursor();
         for who in &matrix.everybody {
             for media in ["text/event-stream", "application/x-ndjson"] {
-                for path in ["/api/v1/events", "/api/v1/events/"] {
+                for path in ["/api/v1/events", "/api/v1/events/", "/api/v1/drains"] {
                     let headers = who.headers(&[("accept", media), ("last-event-id", &after)]);
                     let mut stream = HttpStream::get(&port.authority(), path, &headers).await;
                     let expected = match who.expected(Viewer, None) {

@@ -21,6 +21,7 @@ mod database_failures;
 mod deregistration;
 mod distribution;
 mod drain;
+mod drain_progress;
 mod error_codes;
 mod etags;
 mod event_queries;

@@ -16,7 +16,7 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::runtime::Handle;
 
 use super::budget::Budget;
-use super::loader::EventLoader;
+use super::loader::HistoryLoader;
 use super::merge::merge;
 use super::response::OperationResponse;
 use crate::auth::Caller;
@@ -332,7 +332,7 @@ impl Executor {
         // The payload of a mutation is newer than the reading of its request.
         let is_mutation = parsed.operation().is_some_and(|operation| operation.ty == OperationType::Mutation);
         let loader =
-            EventLoader::loader(self.resolvers.clone(), (!is_mutation).then(|| reading.clone()), caller.clone());
+            HistoryLoader::loader(self.resolvers.clone(), (!is_mutation).then(|| reading.clone()), caller.clone());
         let mut request = Request::new("")
             .variables(parsed.request.variables.clone())
             .data(self.resolvers.clone())

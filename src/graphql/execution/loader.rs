@@ -9,11 +9,13 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
 use crate::auth::Caller;
+use crate::cluster::DrainView;
 use crate::error::Error;
+use crate::resolvers::drains::WorkerDrainsKey;
 use crate::resolvers::{EventView, EventsKey, Reading, Resolvers};
 
-/// Loads the events of workers and VMs: one statement for all workers or VMs of a list.
-pub struct EventLoader {
+/// Loads the events of workers and VMs, and the drains of workers: one statement for all workers or VMs of a list.
+pub struct HistoryLoader {
     resolvers: Resolvers,
     /// The reading that events are shown with. None for a mutation: each batch then takes the present, which is newer
     /// than what the request began with.
@@ -22,20 +24,30 @@ pub struct EventLoader {
     caller: Caller,
 }
 
-impl EventLoader {
+impl HistoryLoader {
     /// A loader for one request. It caches nothing between requests, because the log grows.
     pub fn loader(resolvers: Resolvers, reading: Option<Reading>, caller: Caller) -> DataLoader<Self> {
         DataLoader::new(Self { resolvers, reading, caller }, TokioSpawner::current(), Yield)
     }
 }
 
-impl Loader<EventsKey> for EventLoader {
+impl Loader<EventsKey> for HistoryLoader {
     type Value = Vec<EventView>;
     type Error = Error;
 
     async fn load(&self, keys: &[EventsKey]) -> Result<HashMap<EventsKey, Self::Value>, Error> {
         let reading = self.reading.clone().unwrap_or_else(|| self.resolvers.present());
         self.resolvers.load_events(&self.caller, &reading, keys).await
+    }
+}
+
+impl Loader<WorkerDrainsKey> for HistoryLoader {
+    type Value = Vec<DrainView>;
+    type Error = Error;
+
+    async fn load(&self, keys: &[WorkerDrainsKey]) -> Result<HashMap<WorkerDrainsKey, Self::Value>, Error> {
+        let reading = self.reading.clone().unwrap_or_else(|| self.resolvers.present());
+        self.resolvers.load_worker_drains(&self.caller, &reading, keys).await
     }
 }
 

@@ -203,9 +203,14 @@ impl Estimate<'_> {
                 let filter = Filter::of(self.argument(definition, field, "filter"));
                 vms_per_worker.saturating_mul(filter.comparisons(""))
             }
+            ("Query", "drains") => {
+                let filter = Filter::of(self.argument(definition, field, "filter"));
+                let rows = filter.entries("workerIds").unwrap_or(workers);
+                rows.saturating_mul(filter.comparisons("workerIds"))
+            }
             // The VMs of each worker are collected even if they are only counted.
             ("Query", "vmDistribution") => self.size.vms(),
-            ("Query" | "Worker" | "Vm", "events") => self.page_of(definition, field),
+            ("Query" | "Worker" | "Vm", "events") | ("Worker", "drains") => self.page_of(definition, field),
             // As a candidate, as a refusal, and to place VMs on it.
             ("Query", "placement") => workers.saturating_mul(3),
             ("Query", "capacity") => workers,
@@ -228,9 +233,13 @@ impl Estimate<'_> {
                 Some(Value::List(ids)) => ids.len() as u64,
                 _ => 1,
             },
-            ("Worker" | "Vm", "events") => self.page_of(definition, field),
+            ("Worker" | "Vm", "events") | ("Worker", "drains") => self.page_of(definition, field),
             (
-                "WorkerConnection" | "VmConnection" | "ReservationConnection" | "ClusterEventConnection",
+                "WorkerConnection"
+                | "VmConnection"
+                | "ReservationConnection"
+                | "ClusterEventConnection"
+                | "DrainConnection",
                 "edges" | "nodes",
             )
             | ("Placement", "assignments" | "candidates" | "refusals") => page,

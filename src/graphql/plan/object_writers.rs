@@ -22,6 +22,7 @@ use crate::graphql::schema::value_types::{self, DrainBlocker, Label, ZoneStats};
 use crate::json;
 use crate::render::{Template, Volatility, volatility};
 use crate::resolvers::checks::wanted;
+use crate::resolvers::drain_watch::DrainProgress;
 use crate::resolvers::page::{Edge, Page};
 use crate::resolvers::watch::Heartbeat;
 use crate::resolvers::{EventView, page_of_worker_vms};
@@ -326,6 +327,15 @@ planned! { { { edges: edges, nodes: nodes, page_info: page_info } } WorkerConnec
 planned! { { { edges: edges, nodes: nodes, page_info: page_info } } VmConnection(page: Page<VmView>) {
     total_count: Int [everywhere] = page.total;
 } }
+planned! { { { edges: edges, nodes: nodes, page_info: page_info } } DrainConnection(page: Page<DrainView>) {
+    total_count: Int [everywhere] = page.total;
+} }
+planned! { { { node: node } } DrainEdge(edge: Edge<DrainView>) {
+    cursor: Text [everywhere] = &*edge.cursor();
+} }
+planned! { { { drain: drain_of_progress } } DrainProgress(progress: DrainProgress) {
+    is_last: Bool [everywhere] = progress.is_last;
+} }
 planned! { { { node: node } } WorkerEdge(edge: Edge<WorkerView>) {
     cursor: Text [everywhere] = &*edge.cursor();
 } }
@@ -367,6 +377,15 @@ fn worker_vms_connection(collected: &CollectedField<'_>, compiler: &Compiler<'_>
         Err(_) => out.fall_back(),
     };
     Ok((Box::new(write), volatility))
+}
+
+fn drain_of_progress(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> FieldPlan<DrainProgress> {
+    let drain = compiler.select::<DrainView>(&collected.sets)?;
+    let volatility = drain.volatility();
+    Ok((
+        Box::new(move |progress: &DrainProgress, out: &mut ResponseBuffer| drain.write(&progress.drain, out)),
+        volatility,
+    ))
 }
 
 fn worker_of_drain(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> FieldPlan<DrainView> {

@@ -8,7 +8,9 @@ use async_graphql_value::Value;
 
 use super::collect::{CollectedField, Compiler, Fallback, argument};
 use super::object_writers::{CachedSelection, ResponseBuffer, SelectionPlan};
-use crate::cluster::{self, ClusterStats, VmFilter, VmView, WorkerDistribution, WorkerFilter, WorkerOrder, WorkerView};
+use crate::cluster::{
+    self, ClusterStats, DrainView, VmFilter, VmView, WorkerDistribution, WorkerFilter, WorkerOrder, WorkerView,
+};
 use crate::graphql::schema::inputs;
 use crate::graphql::schema::paging::PageArguments;
 use crate::graphql::schema::query::MAX_NODES;
@@ -52,6 +54,7 @@ pub(super) fn plan(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> R
         "vms" => vms(collected, compiler),
         "vmsConnection" => vms_connection(collected, compiler),
         "vm" => vm(collected, compiler),
+        "drains" => drains(collected, compiler),
         "clusterStats" => cluster_stats(collected, compiler),
         "vmDistribution" => vm_distribution(collected, compiler),
         _ => Err(Fallback::Resolver),
@@ -198,6 +201,18 @@ fn vms_connection(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> Re
         let filter = arguments.read::<Option<inputs::VmFilter>>("filter", input)?.unwrap_or_default();
         let filter: cluster::VmFilter = filter.try_into().map_err(|_| Fallback::Resolver)?;
         let page = input.reading.page_of_vms(&filter, &request).map_err(|_| Fallback::Resolver)?;
+        fields.write(&page, &mut response.buffer);
+        Ok(())
+    }))
+}
+
+fn drains(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Fallback> {
+    let (arguments, fields) = (Arguments::new(collected), compiler.select::<Page<DrainView>>(&collected.sets)?);
+    Ok(Box::new(move |input, response| {
+        let request = arguments.page(input)?;
+        let filter = arguments.read::<Option<inputs::DrainFilter>>("filter", input)?.unwrap_or_default();
+        let filter: cluster::DrainFilter = filter.try_into().map_err(|_| Fallback::Resolver)?;
+        let page = input.reading.page_of_drains(&filter, &request).map_err(|_| Fallback::Resolver)?;
         fields.write(&page, &mut response.buffer);
         Ok(())
     }))

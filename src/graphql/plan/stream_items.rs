@@ -13,6 +13,7 @@ use crate::graphql::subscriptions::item::StreamItem;
 use crate::http::EXPECTED_ANSWER;
 use crate::json;
 use crate::resolvers::EventView;
+use crate::resolvers::drain_watch::DrainProgress;
 use crate::resolvers::watch::Heartbeat;
 
 /// The plan of a subscription, which has one root field.
@@ -26,6 +27,7 @@ enum ItemFields {
     Heartbeats(SelectionPlan<Heartbeat>),
     Events(SelectionPlan<EventView>),
     Stats(SelectionPlan<ClusterStats>),
+    Drains(SelectionPlan<DrainProgress>),
 }
 
 impl ItemPlan {
@@ -42,6 +44,7 @@ impl ItemPlan {
         let fields = match collected.field.node.name.node.as_str() {
             "workerHeartbeats" => ItemFields::Heartbeats(compiler.select(&collected.sets)?),
             "clusterEvents" => ItemFields::Events(compiler.select(&collected.sets)?),
+            "drainProgress" => ItemFields::Drains(compiler.select(&collected.sets)?),
             "clusterStats" => ItemFields::Stats(compiler.select(&collected.sets)?),
             _ => return Err(Fallback::Resolver),
         };
@@ -60,7 +63,10 @@ impl ItemPlan {
             (ItemFields::Heartbeats(fields), StreamItem::Heartbeat(heartbeat)) => fields.write(heartbeat, &mut out),
             (ItemFields::Events(fields), StreamItem::Event(event)) => fields.write(event, &mut out),
             (ItemFields::Stats(fields), StreamItem::Stats(stats)) => fields.write(stats, &mut out),
-            (ItemFields::Heartbeats(_) | ItemFields::Events(_) | ItemFields::Stats(_), _) => return None,
+            (ItemFields::Drains(fields), StreamItem::Drain(progress)) => fields.write(progress, &mut out),
+            (ItemFields::Heartbeats(_) | ItemFields::Events(_) | ItemFields::Stats(_) | ItemFields::Drains(_), _) => {
+                return None;
+            }
         }
         out.bytes.extend_from_slice(b"}}");
         out.is_usable().then(|| String::from_utf8(out.bytes).ok()).flatten()

@@ -8,7 +8,7 @@ use crate::auth::Role;
 use crate::cluster;
 use crate::error::Error;
 use crate::resolvers::checks::{Whole, wanted};
-use crate::resolvers::drain_input::DrainInput;
+use crate::resolvers::drain_input::{DrainInput, drain_filter};
 use crate::resolvers::filter_input::{FilterNames, VmFilterInput, WorkerFilterInput};
 use crate::resolvers::join::JoinInput;
 use crate::resolvers::tokens::TokenInput;
@@ -78,6 +78,46 @@ impl TryFrom<WorkerFilter> for cluster::WorkerFilter {
             min_free_vm_slots: filter.min_free_vm_slots.map(Into::into),
         };
         filter.check(&FILTER_NAMES)
+    }
+}
+
+/// Which drains are wanted. Fields are ANDed, entries of a list ORed; every label must match. A field that is left out, or
+/// null, asks for nothing in particular; an empty list matches nothing.
+#[derive(Default, InputObject)]
+pub struct DrainFilter {
+    /// In one of these states.
+    states: Option<Vec<value_types::DrainState>>,
+    /// Of one of these workers.
+    worker_ids: Option<Vec<ID>>,
+    /// Of workers in one of these zones; the empty text asks for workers without a zone.
+    zones: Option<Vec<String>>,
+    /// Of workers in a zone, or in none.
+    has_zone: Option<bool>,
+    /// Of workers with one of these capabilities.
+    capabilities: Option<Vec<String>>,
+    /// Of workers with all of these labels.
+    labels: Option<Vec<LabelFilter>>,
+    /// Of workers with this text in the id, hostname, address or zone, whatever the case.
+    search: Option<String>,
+}
+
+impl TryFrom<DrainFilter> for cluster::DrainFilter {
+    type Error = Error;
+
+    fn try_from(filter: DrainFilter) -> Result<Self, Error> {
+        const NAMES: FilterNames = FilterNames { ids: "filter.worker_ids", statuses: "filter.states", ..FILTER_NAMES };
+        let DrainFilter { states, worker_ids, zones, has_zone, capabilities, labels, search } = filter;
+        let word = |state| cluster::DrainState::from(state).as_str().to_owned();
+        let workers = WorkerFilterInput {
+            ids: worker_ids.map(texts),
+            zones,
+            has_zone,
+            capabilities,
+            labels: labels.map(|labels| labels.into_iter().map(Into::into).collect()),
+            search,
+            ..WorkerFilterInput::default()
+        };
+        drain_filter(workers, states.map(|states| states.into_iter().map(word).collect()), &NAMES)
     }
 }
 

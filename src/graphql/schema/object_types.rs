@@ -25,8 +25,9 @@ use crate::cluster::fields::{
 };
 use crate::cluster::{self, DrainView, ReservationView, VmId, VmView, WorkerId, WorkerView};
 use crate::graphql::execution::budget::Budget;
-use crate::graphql::execution::loader::EventLoader;
+use crate::graphql::execution::loader::HistoryLoader;
 use crate::resolvers::checks::wanted;
+use crate::resolvers::drains::{WorkerDrainsKey, drain_limit, drain_number};
 use crate::resolvers::page::Page;
 use crate::resolvers::reservations::reservations_on;
 use crate::resolvers::sessions::SessionView;
@@ -242,6 +243,24 @@ worker_fields!(object {
         Ok(reservations.into_iter().map(Reservation).collect())
     }
 
+    /// Drains of this worker, the latest first, as far back as they are kept.
+    async fn drains(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "How many at most, up to 500.", default = 20)] first: i32,
+        #[graphql(desc = "Only older drains than the one with this number.")] after: Option<i32>,
+    ) -> Result<Vec<Drain>> {
+        let limit = drain_limit("first", first.into())?;
+        // Paid for by the limit, as events are.
+        if !Budget::pay(ctx, usize::try_from(limit)?)? {
+            return Ok(Vec::new());
+        }
+        let before = after.map(|number| drain_number("after", number.into())).transpose()?;
+        let key = WorkerDrainsKey { worker_id: self.0.worker.id.shared(), limit, before };
+        let drains = ctx.data::<DataLoader<HistoryLoader>>()?.load_one(key).await?;
+        Ok(drains.unwrap_or_default().into_iter().map(Drain).collect())
+    }
+
     /// What happened to this worker, newest first unless asked otherwise, as far back as the change log has all events. What
     /// operators did before that is in `events` with a filter of `workerIds` and `actors`.
     async fn events(
@@ -310,7 +329,7 @@ async fn events_about(
     }
     let newest_first = order == OrderDirection::Desc;
     let key = EventsKey { about, id, limit, after: after.map(|cursor| cursor.0), newest_first };
-    let events = ctx.data::<DataLoader<EventLoader>>()?.load_one(key).await?;
+    let events = ctx.data::<DataLoader<HistoryLoader>>()?.load_one(key).await?;
     Ok(events.unwrap_or_default().into_iter().map(ClusterEvent).collect())
 }
 
@@ -623,6 +642,15 @@ pub struct WorkerHeartbeat {
     pub coalesced: i32,
 }
 
+/// Progress of a drain.
+#[derive(SimpleObject)]
+pub struct DrainProgress {
+    /// The drain as it is now.
+    pub drain: Drain,
+    /// Whether it has ended or left the filter, or its worker was purged: no message about it follows, unless it comes back.
+    pub is_last: bool,
+}
+
 macro_rules! connection {
     ($(#[$doc:meta])* $connection:ident, $(#[$edge_doc:meta])* $edge:ident, $node:ident($view:ty)) => {
         $(#[$doc])*
@@ -686,4 +714,11 @@ connection! {
     /// VM with its place in a list.
     VmEdge,
     Vm(VmView)
+}
+connection! {
+    /// Page of drains.
+    DrainConnection,
+    /// Drain with its place in a list.
+    DrainEdge,
+    Drain(DrainView)
 }

@@ -4,10 +4,11 @@
 
 use async_graphql::{Context, ID, Object, Result};
 
-use super::inputs::{EventFilter, OrderDirection, VmFilter, WorkerFilter, WorkerOrder};
+use super::inputs::{DrainFilter, EventFilter, OrderDirection, VmFilter, WorkerFilter, WorkerOrder};
 use super::object_types::{
-    Capacity, ClusterEventConnection, ClusterStats, Node, Placement, Reservation, ReservationConnection, ServerHealth,
-    Session, Token, Vm, VmConnection, Worker, WorkerConnection, WorkerDistribution,
+    Capacity, ClusterEventConnection, ClusterStats, DrainConnection, Node, Placement, Reservation,
+    ReservationConnection, ServerHealth, Session, Token, Vm, VmConnection, Worker, WorkerConnection,
+    WorkerDistribution,
 };
 use super::paging::PageArguments;
 use super::placement_inputs::{CapacityRequest, PlacementRequest, ReservationFilter};
@@ -123,6 +124,24 @@ impl Query {
         let request = PageArguments { first, after, last, before }.into();
         let filter = filter.unwrap_or_default().try_into()?;
         VmConnection::of(ctx, ctx.data::<Reading>()?.page_of_vms(&filter, &request)?)
+    }
+
+    /// The drain of each worker that stands, or else its last one, page by page, sorted by worker; twin of `GET /drains`.
+    #[allow(clippy::too_many_arguments, reason = "the arguments of a connection are given by its specification")]
+    async fn drains(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "How many from the front, up to 500; 100 if neither this nor `last` is given.")] first: Option<
+            i32,
+        >,
+        #[graphql(desc = "Only what comes after this cursor.")] after: Option<String>,
+        #[graphql(desc = "How many from the end, up to 500.")] last: Option<i32>,
+        #[graphql(desc = "Only what comes before this cursor.")] before: Option<String>,
+        #[graphql(desc = "Which drains are wanted; all if left out.")] filter: Option<DrainFilter>,
+    ) -> Result<DrainConnection> {
+        let request = PageArguments { first, after, last, before }.into();
+        let filter = filter.unwrap_or_default().try_into()?;
+        DrainConnection::of(ctx, ctx.data::<Reading>()?.page_of_drains(&filter, &request)?)
     }
 
     /// The VM with this id, whatever its status; null if there is none.

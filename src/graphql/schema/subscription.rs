@@ -7,8 +7,8 @@
 use async_graphql::{Context, Result, Subscription};
 use futures_util::stream::{self, Stream, StreamExt as _};
 
-use super::inputs::{EventFilter, WorkerFilter};
-use super::object_types::{ClusterEvent, ClusterStats, WorkerHeartbeat};
+use super::inputs::{DrainFilter, EventFilter, WorkerFilter};
+use super::object_types::{ClusterEvent, ClusterStats, DrainProgress, WorkerHeartbeat};
 use super::scalars::{Cursor, Duration};
 use crate::auth::Caller;
 use crate::graphql::subscriptions::item::StreamItem;
@@ -38,6 +38,27 @@ impl Subscription {
             every,
         )?;
         ctx.data::<StreamHandoff>()?.put(beats.map(|beat| beat.map(StreamItem::Heartbeat)));
+        Ok(stream::empty())
+    }
+
+    /// Progress of drains. Starts with the present state of every drain that stands and matches, then tells each again when
+    /// it shows something else, at most one per drain in `every`: a slow reader gets fewer messages, never an old one. A
+    /// drain that ends or leaves the filter is told once more, with `isLast`. Whoever connects again begins with the present
+    /// state.
+    async fn drain_progress(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which drains are wanted; all that stand if left out.")] filter: Option<DrainFilter>,
+        #[graphql(desc = "Shortest time between two messages of one drain, from 50ms to 1h; none if left out.")]
+        every: Option<Duration>,
+    ) -> Result<impl Stream<Item = DrainProgress> + use<>> {
+        let every = every.and_then(|every| every.measured());
+        let drains = ctx.data::<Resolvers>()?.watch_drains(
+            ctx.data::<Caller>()?,
+            filter.unwrap_or_default().try_into()?,
+            every,
+        )?;
+        ctx.data::<StreamHandoff>()?.put(drains.map(|drain| drain.map(StreamItem::Drain)));
         Ok(stream::empty())
     }
 

@@ -28,13 +28,15 @@ use super::item::{ItemKey, StreamItem};
 use crate::auth::Caller;
 use crate::graphql::error;
 use crate::graphql::execution::budget::Budget;
-use crate::graphql::execution::loader::EventLoader;
+use crate::graphql::execution::loader::HistoryLoader;
 use crate::graphql::execution::response::{OperationResponse, SerializedResponse, is_request_error};
 use crate::graphql::operation::request::ParsedRequest;
 use crate::graphql::plan::ItemPlan;
 use crate::graphql::schema::index::SchemaIndex;
-use crate::graphql::schema::inputs::{EventFilter, WorkerFilter};
-use crate::graphql::schema::object_types::{ClusterEvent, ClusterStats, Node, Worker, WorkerHeartbeat};
+use crate::graphql::schema::inputs::{DrainFilter, EventFilter, WorkerFilter};
+use crate::graphql::schema::object_types::{
+    ClusterEvent, ClusterStats, Drain, DrainProgress, Node, Worker, WorkerHeartbeat,
+};
 use crate::graphql::schema::scalars::{Cursor, Duration};
 use crate::graphql::schema::value_types::{DateTime, FromDomain, Int};
 use crate::resolvers::Resolvers;
@@ -239,7 +241,7 @@ impl SubscriptionBroadcast {
         let mut request = Request::new("")
             .variables(subscription.request.variables.clone())
             .data(budget.clone())
-            .data(EventLoader::loader(resolvers.clone(), Some(reading.clone()), Caller::server()))
+            .data(HistoryLoader::loader(resolvers.clone(), Some(reading.clone()), Caller::server()))
             .data(resolvers.clone())
             .data(reading)
             .data(item.clone());
@@ -273,7 +275,7 @@ impl ItemRoot {
                 received_at: DateTime::of(*received_at),
                 coalesced: Int::of(*coalesced),
             }),
-            StreamItem::Event(_) | StreamItem::Stats(_) => Err(mismatch()),
+            StreamItem::Event(_) | StreamItem::Stats(_) | StreamItem::Drain(_) => Err(mismatch()),
         }
     }
 
@@ -285,7 +287,21 @@ impl ItemRoot {
     ) -> Result<ClusterEvent> {
         match ctx.data::<StreamItem>()? {
             StreamItem::Event(event) => Ok(ClusterEvent(event.clone())),
-            StreamItem::Heartbeat(_) | StreamItem::Stats(_) => Err(mismatch()),
+            StreamItem::Heartbeat(_) | StreamItem::Stats(_) | StreamItem::Drain(_) => Err(mismatch()),
+        }
+    }
+
+    async fn drain_progress(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(name = "filter")] _filter: Option<DrainFilter>,
+        #[graphql(name = "every")] _every: Option<Duration>,
+    ) -> Result<DrainProgress> {
+        match ctx.data::<StreamItem>()? {
+            StreamItem::Drain(progress) => {
+                Ok(DrainProgress { drain: Drain(progress.drain.clone()), is_last: progress.is_last })
+            }
+            StreamItem::Heartbeat(_) | StreamItem::Event(_) | StreamItem::Stats(_) => Err(mismatch()),
         }
     }
 
@@ -296,7 +312,7 @@ impl ItemRoot {
     ) -> Result<ClusterStats> {
         match ctx.data::<StreamItem>()? {
             StreamItem::Stats(stats) => Ok(ClusterStats(stats.clone())),
-            StreamItem::Heartbeat(_) | StreamItem::Event(_) => Err(mismatch()),
+            StreamItem::Heartbeat(_) | StreamItem::Event(_) | StreamItem::Drain(_) => Err(mismatch()),
         }
     }
 }

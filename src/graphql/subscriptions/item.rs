@@ -6,6 +6,7 @@ use std::mem::size_of;
 use std::sync::Arc;
 
 use crate::cluster;
+use crate::resolvers::drain_watch::DrainProgress;
 use crate::resolvers::watch::Heartbeat;
 use crate::resolvers::{EventView, Reading, Resolvers};
 
@@ -15,6 +16,7 @@ pub enum StreamItem {
     Heartbeat(Heartbeat),
     Event(EventView),
     Stats(cluster::ClusterStats),
+    Drain(DrainProgress),
 }
 
 /// The identity of an item: its subject, the state of the cluster and the moment that it shows. Items with equal keys
@@ -24,6 +26,7 @@ pub enum ItemKey {
     Heartbeat { worker: cluster::WorkerId, epoch: Arc<str>, revision: u64, now: i64, coalesced: u32 },
     Event { cursor: cluster::Cursor, kind: cluster::EventKind, revision: u64, now: i64 },
     Stats(cluster::ClusterStats),
+    Drain { worker: cluster::WorkerId, number: u32, epoch: Arc<str>, revision: u64, now: i64, is_last: bool },
 }
 
 impl StreamItem {
@@ -45,6 +48,19 @@ impl StreamItem {
                 now: view.now.timestamp_millis(),
             },
             Self::Stats(stats) => ItemKey::Stats(stats.clone()),
+            // Its worker was purged, and what is told is what its reader was told before.
+            Self::Drain(DrainProgress { drain, .. }) if !drain.is_current() => return None,
+            Self::Drain(DrainProgress { drain, is_last }) => {
+                let view = &drain.worker.view;
+                ItemKey::Drain {
+                    worker: drain.worker_id().clone(),
+                    number: drain.drain.number,
+                    epoch: view.snapshot.epochs.latest().clone(),
+                    revision: view.snapshot.revision,
+                    now: view.now.timestamp_millis(),
+                    is_last: *is_last,
+                }
+            }
         })
     }
 
@@ -53,6 +69,7 @@ impl StreamItem {
         match self {
             Self::Heartbeat(Heartbeat { worker, .. }) => Reading::of(worker.view.clone()),
             Self::Event(EventView { view, .. }) => Reading::of(view.clone()),
+            Self::Drain(DrainProgress { drain, .. }) => Reading::of(drain.worker.view.clone()),
             Self::Stats(_) => resolvers.present(),
         }
     }
@@ -64,6 +81,7 @@ impl ItemKey {
         match self {
             Self::Heartbeat { worker, epoch, .. } => worker.as_str().len() + epoch.len(),
             Self::Event { cursor, .. } => cursor.epoch.len(),
+            Self::Drain { worker, epoch, .. } => worker.as_str().len() + epoch.len(),
             Self::Stats(stats) => {
                 stats.zones.iter().map(|zone| size_of::<cluster::ZoneStats>() + zone.name.len()).sum()
             }

@@ -10,6 +10,7 @@ pub mod connections;
 pub mod database;
 pub mod database_url;
 pub mod dedicated_thread;
+pub mod drains;
 pub mod events;
 pub mod heartbeat_rows;
 pub mod migrate;

@@ -9,7 +9,7 @@
 //! [retention](crate::journal::retention).
 
 use entity::idempotency_record::Request;
-use entity::{cluster, event, idempotency_record};
+use entity::{cluster, drain, event, idempotency_record};
 use sea_orm::{EntityTrait as _, QueryFilter as _, QuerySelect as _};
 
 use super::database::Database;
@@ -114,6 +114,15 @@ pub async fn prune_some_operator_events(
 
 async fn read_cluster(database: &Database) -> Result<Option<cluster::Model>> {
     Ok(cluster::Entity::find_by_id(cluster::ID).one(&*database.readers()).await?)
+}
+
+/// Removes some of the drains that ended before a time, but no worker's last one, which is a part of the state. Answers how
+/// many.
+pub async fn prune_some_drains(database: &Database, oldest: Timestamp) -> Result<u64> {
+    let transaction = database.begin_maintenance().await?;
+    let removed = drain::Entity::remove_ended_before(oldest, STEP).exec(&*transaction).await?.rows_affected;
+    transaction.commit().await?;
+    Ok(removed)
 }
 
 /// Gives idempotency records that were made by a clock that was ahead the present time: they would outlive those that

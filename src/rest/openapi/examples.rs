@@ -146,6 +146,59 @@ pub(super) fn drain_request() -> Value {
     json!({"reason": "new disks", "deadline_seconds": 7200, "metadata": {"ticket": "OPS-123"}})
 }
 
+pub(super) fn drain() -> Value {
+    json!({
+        "reason": "new disks",
+        "started_by": "operator",
+        "started_at": "2025-11-02T12:30:45Z",
+        "is_empty": false,
+        "id": "worker-01/3",
+        "worker_id": "worker-01",
+        "number": 3,
+        "state": "draining",
+        "safe_to_power_off": false,
+        "metadata": {"ticket": "OPS-123"},
+        "started_by_token_id": "4fT9sQ2mXw0a",
+        "started_by_name": "alice",
+        "deadline_at": "2025-11-02T14:30:45Z",
+        "acknowledged_at": "2025-11-02T12:30:52Z",
+        "completed_at": null,
+        "overdue_at": null,
+        "ended_at": null,
+        "ended_by": null,
+        "end_reason": null,
+        "initial_vms": 2,
+        "remaining_vms": 1,
+        "blockers": [{
+            "kind": "vm_running",
+            "vm_id": "vm-123",
+            "since": "2025-11-02T12:30:45Z",
+            "message": "VM vm-123 (dev-vm-1) is running: live migration refused",
+        }],
+        "revision": 814,
+    })
+}
+
+pub(super) fn drains() -> Value {
+    json!({"drains": [drain()], "total": 1})
+}
+
+pub(super) fn worker_drains() -> Value {
+    json!({"worker_id": "worker-01", "drains": [drain()], "next_cursor": null})
+}
+
+fn drain_progress() -> Value {
+    json!({"drain": drain(), "is_last": false})
+}
+
+pub(super) fn drain_stream() -> String {
+    format!("event: progress\ndata: {}\n\n", drain_progress())
+}
+
+pub(super) fn drain_lines() -> String {
+    format!("{}\n", drain_progress())
+}
+
 pub(super) fn draining() -> Value {
     let message = "Worker marked as draining. It will stop accepting new tasks.";
     json!({"worker_id": "worker-01", "status": "draining", "message": message})

@@ -128,6 +128,9 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
         whole_object::<json_objects::Worker>(),
         whole_object::<json_objects::Drain>(),
         ("WorkerDrain", worker_drain()),
+        ("DrainList", page_of("Drains, sorted by worker.", "drains", named("Drain"))),
+        ("WorkerDrains", worker_drains()),
+        ("DrainProgress", drain_progress()),
         ("DrainBlocker", drain_blocker()),
         (
             "DrainState",
@@ -353,6 +356,36 @@ fn worker_drain() -> Object {
     let mut drain = object_of::<json_objects::Drain>(|field| field.is_everywhere);
     drain.description = Some("Drain that stands on the worker that is spoken of.".to_owned());
     drain
+}
+
+fn worker_drains() -> Object {
+    object(
+        "Drains of one worker.",
+        [
+            ("worker_id", described(any_text(), "The worker.")),
+            ("drains", described(list(named("Drain")), "Its drains, the latest first.")),
+            (
+                "next_cursor",
+                described(or_null(any_text()), "Where to go on: pass it back as `cursor`; `null` at the end."),
+            ),
+        ],
+    )
+}
+
+fn drain_progress() -> Object {
+    object(
+        "A message of a stream of drains.",
+        [
+            ("drain", named("Drain").into()),
+            (
+                "is_last",
+                described(
+                    flag(),
+                    "Whether it has ended or left the filter, or its worker was purged: no message about it follows, unless it comes back.",
+                ),
+            ),
+        ],
+    )
 }
 
 fn drain_blocker() -> Object {

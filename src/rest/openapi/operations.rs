@@ -37,6 +37,8 @@ pub(super) fn paths() -> Paths {
     reservations.post = Some(create_reservation());
     let mut reservation = get(show_reservation());
     reservation.delete = Some(release_reservation().build());
+    let mut drain = get(show_drain());
+    drain.post = Some(drain_worker().build());
     let mut tokens = get(list_tokens());
     tokens.post = Some(create_token());
     let mut session = get(show_session());
@@ -46,7 +48,9 @@ pub(super) fn paths() -> Paths {
         .path("/workers", get(list_workers()))
         .path("/workers/{id}", worker)
         .path("/workers/{id}/vms", get(list_worker_vms()))
-        .path("/workers/{id}/drain", post(drain_worker()))
+        .path("/workers/{id}/drain", drain)
+        .path("/workers/{id}/drains", get(list_worker_drains()))
+        .path("/drains", get(list_drains()))
         .path("/workers/{id}/activate", post(activate_worker()))
         .path("/vms", get(list_vms()))
         .path("/vms/{id}", get(show_vm()))
@@ -127,6 +131,69 @@ fn drain_worker() -> OperationBuilder {
         .response("200", changed("The worker is to be drained.", examples::draining()).monitored())
         .fails(CHANGE)
         .fails([404, 412, 422])
+}
+
+fn show_drain() -> OperationBuilder {
+    let drain = json_of("The drain.", "Drain", examples::drain()).of_a_revision();
+    operation("showDrain", WORKERS, "Show the drain of a worker")
+        .description(Some(
+            "The drain that stands, or else the last one: how far it has come, and what is in the way of powering the host \
+             off. With `wait` it answers as soon as the drain is as wanted, or cannot become so any more. 404: the worker \
+             has never been drained.",
+        ))
+        .parameter(worker_id())
+        .takes(parameters::wait_for_drain())
+        .parameter(parameters::min_revision())
+        .parameter(parameters::if_none_match())
+        .response("304", not_modified())
+        .response("200", drain.link("worker", to("showWorker", "The worker.", ("id", "$request.path.id"))))
+        .fails(QUESTION)
+        .fails([404, 409])
+}
+
+fn list_worker_drains() -> OperationBuilder {
+    let drains = json_of("The drains.", "WorkerDrains", examples::worker_drains()).of_a_revision().of_a_list();
+    operation("listWorkerDrains", WORKERS, "List the drains of a worker")
+        .description(Some("The drains of one worker, the latest first, as far back as they are kept."))
+        .parameter(worker_id())
+        .takes(parameters::history_of_drains())
+        .parameter(parameters::min_revision())
+        .parameter(parameters::if_none_match())
+        .response("304", not_modified())
+        .response("200", drains.link("worker", to("showWorker", "The worker.", ("id", "$request.path.id"))))
+        .fails(QUESTION)
+        .fails([404, 409])
+}
+
+fn list_drains() -> OperationBuilder {
+    let drains = json_of("The drains.", "DrainList", examples::drains()).of_a_revision().of_a_list();
+    let stream = described(
+        any_text(),
+        "Server-sent events without end: `data` is a `DrainProgress` as JSON, `event` is `progress`, or `last` for the last \
+         message about a drain. A quiet stream sends comments.",
+    );
+    let lines = described(any_text(), "One `DrainProgress` as JSON a line, without end.");
+    operation("listDrains", WORKERS, "List or follow drains")
+        .description(Some(
+            "The drain of each worker that stands, or else its last one, sorted by worker. With `Accept: \
+             text/event-stream` or `Accept: application/x-ndjson`, and without `application/json`, the progress of those \
+             that stand: each as it is, and again when it shows something else. One that ends or leaves the filter is told \
+             once more. Whoever connects again begins with the present state.",
+        ))
+        .takes(parameters::drains())
+        .takes(parameters::page("worker-00"))
+        .parameter(parameters::min_revision())
+        .parameter(parameters::if_none_match())
+        .response("304", not_modified())
+        .response(
+            "200",
+            drains
+                .content(EVENT_STREAM, content(stream, examples::drain_stream().into()))
+                .content(NDJSON, content(lines, examples::drain_lines().into()))
+                .link("drain", to("showDrain", "The first of them.", ("id", "$response.body#/drains/0/worker_id"))),
+        )
+        .fails(QUESTION)
+        .fails([409])
 }
 
 fn activate_worker() -> OperationBuilder {

@@ -11,9 +11,11 @@ use super::shapes::{ENTITY_TAGS, EVENT_CURSOR, GO_DURATION, PAGE_CURSOR};
 use crate::cluster::{Actor, MAX_CHARS, WorkerOrderField, WorkerSortKey};
 use crate::http::LONGEST_KEY;
 use crate::resolvers::checks::{MAX_CPU_CORES, MAX_FIGURE, MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_TEXT, MAX_WANTED};
+use crate::resolvers::drains::MAX_DRAINS;
 use crate::resolvers::page::{DEFAULT_SIZE, Edge, MAX_SIZE};
 use crate::resolvers::placement::{DEFAULT_LISTED, MAX_PLACED};
 use crate::resolvers::{Component, DEFAULT_EVENTS, MAX_EVENTS};
+use crate::rest::drains::{DEFAULT_LIMIT as DRAINS_LIMIT, WAITS};
 
 /// The pattern of an id: one segment of a path, without control characters.
 const ID: &str = r"^[^/\u0000-\u001f\u007f-\u009f\ufffd]*$";
@@ -168,6 +170,66 @@ pub(super) fn workers() -> [Parameter; 12] {
              All workers lie in the orders by `id`, `hostname` and `zone`: a page of those costs the same however many there are, while for the others all are sorted.",
             "id",
         ),
+    ]
+}
+
+/// `wait` and `for` of a long poll of one drain.
+pub(super) fn wait_for_drain() -> [Parameter; 2] {
+    [
+        query(
+            "wait",
+            formatted(GO_DURATION),
+            "Wait for up to this long, at most `60s`, until the drain is as wanted or cannot become so any more; then answer as it is. A length of time as Go writes it, such as `30s` or `1m0s`.",
+            "1s",
+        ),
+        query(
+            "for",
+            one_of(WAITS),
+            "What to wait for: that it is `complete`; that it is `overdue`, or complete before that; that it has `ended`; or, if left out, a `change` of what is shown: from the answers whose tags are in `if-none-match`, or else from the present one. Means something with `wait` only.",
+            "change",
+        ),
+    ]
+}
+
+/// The page of a worker's drains.
+pub(super) fn history_of_drains() -> [Parameter; 2] {
+    let most = i64::try_from(MAX_DRAINS).unwrap_or(i64::MAX);
+    [
+        query("limit", whole(0..=most), &format!("How many at most; {DRAINS_LIMIT} if left out."), 20),
+        query("cursor", exact(), "Only older drains: `next_cursor` of the page before.", 3),
+    ]
+}
+
+/// Filters of drains.
+pub(super) fn drains() -> [Parameter; 8] {
+    let every =
+        "Of a stream: the shortest time between two messages about one drain, from `50ms` to `1h`; none if left out.";
+    [
+        many("state", named("DrainState"), "Only drains in this state; repeat it for several.", "overdue"),
+        many("worker_id", sized(1..=MAX_TEXT), "Only the drain of this worker; repeat it for several.", "worker-01"),
+        zone(
+            "Only drains of workers in this zone; repeat it for several. Without a value it asks for nothing in particular.",
+        ),
+        has_zone("Only drains of workers that are in a zone, or only of those that are in none."),
+        many(
+            "label",
+            any_text(),
+            "Only drains of workers with this label: a key, or a key and its value as `env=production`. Repeat it for workers that have all of several.",
+            "env=production",
+        ),
+        many(
+            "capability",
+            sized(1..=MAX_TEXT),
+            "Only drains of workers that can do this; repeat it for one of several.",
+            "firecracker",
+        ),
+        query(
+            "search",
+            sized(0..=MAX_TEXT),
+            "Only drains of workers with this text in the id, hostname, address or zone.",
+            "node1",
+        ),
+        query("every", formatted(GO_DURATION), every, "1s"),
     ]
 }
 
