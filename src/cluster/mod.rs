@@ -10,6 +10,7 @@
 //! with their worker in a [`RenderCache`](crate::render::RenderCache), which is no part of the state.
 
 mod change;
+mod counts;
 mod epoch;
 mod event;
 pub mod fields;
@@ -33,6 +34,7 @@ mod worker_order;
 pub const MAX_EXACT: i64 = 1 << 53;
 
 pub use change::{Change, Changes};
+pub use counts::{VmCounts, WorkerCounts, ZoneCount, ZoneTotals};
 pub use epoch::{Epoch, Epochs};
 pub use event::{Actor, Audit, Cursor, Event, EventClass, EventFilter, EventKind, InvalidCursor, event_id};
 pub use filter::{LabelFilter, VmFilter, WorkerFacet, WorkerFilter};

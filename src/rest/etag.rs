@@ -16,7 +16,9 @@ use bytes::Bytes;
 use foldhash::quality::FixedState;
 
 use super::error::Result;
-use super::json_objects::{ClusterEvent, ClusterStats, ListedVm, Token, Vm, Worker, WorkerDistribution};
+use super::json_objects::{
+    ClusterEvent, ClusterStats, ListedVm, Token, Vm, VmCounts, Worker, WorkerCounts, WorkerDistribution, Zone,
+};
 use crate::cluster::{VmView, WorkerView};
 use crate::http::HttpError;
 use crate::json;
@@ -184,6 +186,24 @@ impl Versioned for ListedVm {
 }
 
 impl Versioned for ClusterStats {
+    fn version<H: Hasher>(&self, hasher: &mut H) {
+        self.0.hash(hasher);
+    }
+}
+
+impl Versioned for Zone {
+    fn version<H: Hasher>(&self, hasher: &mut H) {
+        self.0.hash(hasher);
+    }
+}
+
+impl Versioned for WorkerCounts {
+    fn version<H: Hasher>(&self, hasher: &mut H) {
+        self.0.hash(hasher);
+    }
+}
+
+impl Versioned for VmCounts {
     fn version<H: Hasher>(&self, hasher: &mut H) {
         self.0.hash(hasher);
     }

@@ -9,7 +9,7 @@ use super::json_values::WriteValue;
 use crate::auth::TokenId;
 use crate::cluster::fields::{
     cluster_stats_fields, drain_fields, event_fields, heartbeat_reply_fields, registered_fields, token_fields,
-    vm_fields, worker_distribution_fields, worker_fields,
+    vm_counts_fields, vm_fields, worker_counts_fields, worker_distribution_fields, worker_fields, zone_fields,
 };
 use crate::cluster::{self, DrainView, VmId, VmView, WorkerId, WorkerView};
 use crate::http::EXPECTED_ANSWER;
@@ -272,6 +272,9 @@ drain_fields!(object);
 vm_fields!(object);
 cluster_stats_fields!(object);
 worker_distribution_fields!(object);
+zone_fields!(object);
+worker_counts_fields!(object);
+vm_counts_fields!(object);
 event_fields!(object);
 registered_fields!(object);
 heartbeat_reply_fields!(object);
@@ -290,6 +293,9 @@ impl Aliases for Worker {}
 impl Aliases for Drain {}
 impl Aliases for ClusterStats {}
 impl Aliases for WorkerDistribution {}
+impl Aliases for Zone {}
+impl Aliases for WorkerCounts {}
+impl Aliases for VmCounts {}
 impl Aliases for ClusterEvent {}
 impl Aliases for RegisterWorkerPayload {}
 impl Aliases for RecordHeartbeatPayload {}

@@ -202,6 +202,15 @@ impl Estimate<'_> {
                 let filter = Filter::of(self.argument(definition, field, "filter"));
                 vms_per_worker.saturating_mul(filter.comparisons(""))
             }
+            ("Query", "zones") => workers,
+            ("Query", "workerCounts") => {
+                let filter = Filter::of(self.argument(definition, field, "filter"));
+                filter.entries("ids").unwrap_or(workers).saturating_mul(filter.comparisons("ids"))
+            }
+            ("Query", "vmCounts") => {
+                let filter = Filter::of(self.argument(definition, field, "filter"));
+                self.size.vms().saturating_mul(filter.comparisons("workerIds"))
+            }
             // The VMs of each worker are collected even if they are only counted.
             ("Query", "vmDistribution") => self.size.vms(),
             ("Query" | "Worker" | "Vm", "events") => self.page_of(definition, field),

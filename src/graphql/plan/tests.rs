@@ -22,8 +22,8 @@ use super::collect::Compiler;
 use super::{ItemPlan, Plan, PlanInput};
 use crate::clock::Timestamp;
 use crate::cluster::{
-    Audit, Changes, Cursor, Event, EventKind, Identity, Life, SchedulingPolicy, Snapshot, Tombstone, View, Vm, VmId,
-    VmStatus, Worker, WorkerId,
+    Actor, Audit, Changes, Cursor, Event, EventKind, Identity, Life, SchedulingPolicy, Snapshot, Tombstone, View, Vm,
+    VmId, VmStatus, Worker, WorkerId,
 };
 use crate::graphql::execution::budget::{Budget, MAX_OBJECTS};
 use crate::graphql::execution::merge::merge;

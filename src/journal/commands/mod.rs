@@ -31,7 +31,7 @@ pub use announce_offline::AnnounceOffline;
 pub use clamp_future_times::ClampFutureTimes;
 pub use close_session::CloseSession;
 pub use create_token::CreateToken;
-pub use deregister::Deregister;
+pub use deregister::{Deregister, Deregistered};
 pub use heartbeat::{
     HeartbeatAccepted, HeartbeatReport, Inventory, RecordHeartbeat, RecordHeartbeats, RejectedVm, VmReport,
 };
