@@ -241,6 +241,96 @@ macro_rules! cluster_stats_fields {
     } };
 }
 
+macro_rules! zone_fields {
+    ($declare:ident $($more:tt)*) => { $declare! {
+        { $($more)* }
+        /// Zone with the sums over its registered workers. Workers without a zone are in none.
+        Zone(zone: cluster::ZoneTotals) {
+            /// Id of the zone, for caches of clients: no other object has it.
+            id: Id [everywhere] = zone.id.as_str();
+            /// Name of the zone.
+            name: Text [everywhere] = &*zone.name;
+            /// Registered workers, whatever their status.
+            workers: Int [everywhere] = zone.workers.total;
+            /// Workers that take new work.
+            active_workers: Int [everywhere] = zone.workers.active;
+            /// Workers that finish what they have and take nothing new.
+            draining_workers: Int [everywhere] = zone.workers.draining;
+            /// Workers that are not heard from.
+            offline_workers: Int [everywhere] = zone.workers.offline;
+            /// CPU cores of all its workers.
+            cpu_cores: Int53 [everywhere] = zone.cpu_cores;
+            /// Memory of all its workers, in MiB.
+            memory_mb: Int53 [everywhere] = zone.memory_mb;
+            /// CPU cores allocated to VMs.
+            used_cpu_cores: Int53 [everywhere] = zone.used_cpu_cores;
+            /// Memory allocated to VMs, in MiB.
+            used_memory_mb: Int53 [everywhere] = zone.used_memory_mb;
+            /// VMs that hold a slot, as its workers report them.
+            vm_count: Int [everywhere] = zone.vm_count;
+            /// VMs that its workers together may hold.
+            max_vms: Int [everywhere] = zone.max_vms;
+            /// CPU cores not allocated on workers that are active and online.
+            schedulable_cpu_cores: Int53 [everywhere] = zone.schedulable_cpu_cores;
+            /// Memory not allocated on workers that are active and online, in MiB.
+            schedulable_memory_mb: Int53 [everywhere] = zone.schedulable_memory_mb;
+            /// VMs that still fit on workers that are active and online.
+            schedulable_vm_slots: Int [everywhere] = zone.schedulable_vm_slots;
+            /// Revision that all these figures were read at.
+            revision: Int53 [everywhere] = zone.revision;
+        }
+    } };
+}
+
+macro_rules! worker_counts_fields {
+    ($declare:ident $($more:tt)*) => { $declare! {
+        { $($more)* }
+        /// How many workers match a filter, by status and by zone.
+        WorkerCounts(counts: cluster::WorkerCounts) {
+            /// All that match.
+            total: Int [everywhere] = counts.total;
+            /// Those that take new work.
+            active: Int [everywhere] = counts.active;
+            /// Those that finish what they have and take nothing new.
+            draining: Int [everywhere] = counts.draining;
+            /// Those that are not heard from.
+            offline: Int [everywhere] = counts.offline;
+            /// By zone, sorted by name; those without a zone are not counted.
+            zones: ZoneCounts [everywhere] = &*counts.zones;
+            /// Revision that all these figures were read at.
+            revision: Int53 [everywhere] = counts.revision;
+        }
+    } };
+}
+
+macro_rules! vm_counts_fields {
+    ($declare:ident $($more:tt)*) => { $declare! {
+        { $($more)* }
+        /// How many VMs match a filter, by status and by zone, each counted once. Without statuses in the filter, those that
+        /// hold no slot are counted, too.
+        VmCounts(counts: cluster::VmCounts) {
+            /// All that match.
+            total: Int [everywhere] = counts.total;
+            /// Those accepted, of which nothing is started yet.
+            created: Int [everywhere] = counts.created;
+            /// Those that are booting.
+            starting: Int [everywhere] = counts.starting;
+            /// Those that are up.
+            running: Int [everywhere] = counts.running;
+            /// Those that are shutting down.
+            stopping: Int [everywhere] = counts.stopping;
+            /// Those that are down and can be started again.
+            stopped: Int [everywhere] = counts.stopped;
+            /// Those that ended by an error.
+            failed: Int [everywhere] = counts.failed;
+            /// By the zone of their workers, sorted by name; those on workers without a zone are not counted.
+            zones: ZoneCounts [everywhere] = &*counts.zones;
+            /// Revision that all these figures were read at.
+            revision: Int53 [everywhere] = counts.revision;
+        }
+    } };
+}
+
 macro_rules! worker_distribution_fields {
     ($declare:ident $($more:tt)*) => { $declare! {
         { $($more)* }
@@ -633,5 +723,5 @@ pub(crate) use {
 };
 pub(crate) use {
     cluster_stats_fields, drain_fields, event_fields, heartbeat_reply_fields, registered_fields, token_fields,
-    vm_fields, worker_distribution_fields, worker_fields,
+    vm_counts_fields, vm_fields, worker_counts_fields, worker_distribution_fields, worker_fields, zone_fields,
 };

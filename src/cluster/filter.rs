@@ -172,6 +172,10 @@ pub struct VmFilter {
     pub has_zone: Option<bool>,
     /// Reported by one of these workers.
     pub worker_ids: Option<Vec<String>>,
+    /// With one of these ids.
+    pub ids: Option<Vec<String>>,
+    /// Holding a slot on more than one worker, or not.
+    pub duplicate: Option<bool>,
     /// With this text in its id or name, whatever the case.
     pub search: Option<String>,
 }
@@ -179,13 +183,15 @@ pub struct VmFilter {
 impl VmFilter {
     /// Whether the VM matches.
     pub fn matches(&self, vm: &VmView) -> bool {
-        let Self { statuses, zones, has_zone, worker_ids, search } = self;
+        let Self { statuses, zones, has_zone, worker_ids, ids, duplicate, search } = self;
         let (status, zones) = (vm.vm.status, zones.as_deref());
         statuses.as_ref().map_or_else(|| status.holds_slot(), |wanted| wanted.contains(&status))
             && is_any(worker_ids.as_deref(), vm.vm.worker_id.as_str())
             && (zones.is_none() || vm.worker().is_some_and(|worker| is_any(zones, &worker.identity().zone)))
             && has_zone
                 .is_none_or(|wanted| vm.worker().is_some_and(|worker| worker.identity().zone.is_empty() != wanted))
+            && is_any(ids.as_deref(), vm.vm.id.as_str())
+            && duplicate.is_none_or(|wanted| vm.is_duplicate() == wanted)
             && contains(search.as_deref(), [vm.vm.id.as_str(), &vm.vm.name])
     }
 }
@@ -207,8 +213,9 @@ impl VmFilter {
 
     /// With how many entries each VM is compared, beside the ids of workers.
     pub fn entries(&self) -> usize {
-        let texts = usize::from(self.has_zone.is_some()) + usize::from(self.search.is_some());
-        count(&self.statuses) + count(&self.zones) + texts
+        let others = [self.has_zone.is_some(), self.duplicate.is_some(), self.search.is_some()];
+        let others = others.into_iter().filter(|is_given| *is_given).count();
+        count(&self.statuses) + count(&self.zones) + count(&self.ids) + others
     }
 }
 

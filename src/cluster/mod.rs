@@ -11,6 +11,7 @@
 
 mod capacity;
 mod change;
+mod counts;
 mod drain;
 mod drain_view;
 mod epoch;
@@ -44,6 +45,7 @@ pub const MAX_EXACT: i64 = 1 << 53;
 
 pub use capacity::{Capacity, ZoneCapacity};
 pub use change::{Change, Changes};
+pub use counts::{VmCounts, WorkerCounts, ZoneCount, ZoneTotals};
 pub use drain::{Author, Deadline, Drain, DrainRequest, DrainState, Metadata};
 pub use drain_view::{Blocker, BlockerKind, DrainView};
 pub use epoch::{Epoch, Epochs};

@@ -150,7 +150,7 @@ mod tests {
             "workersConnection(orderBy: {direction: ASC}) { totalCount }",
             "events(after: \"x\") { hasNextPage }",
             "events(after: 7) { hasNextPage }",
-            "events(first: null) { hasNextPage }",
+            "events(order: null) { hasNextPage }",
         ] {
             let mut response = engine.execute(format!("{{ {field} }}")).await;
             let said: Vec<_> = response.errors.iter().map(|error| error.message.clone()).collect();

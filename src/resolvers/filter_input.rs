@@ -103,6 +103,10 @@ pub struct VmFilterInput {
     pub has_zone: Option<bool>,
     /// On one of these workers.
     pub worker_ids: Option<Vec<String>>,
+    /// With one of these ids.
+    pub ids: Option<Vec<String>>,
+    /// Holding a slot on more than one worker, or not.
+    pub duplicate: Option<bool>,
     /// With this text in the id or name.
     pub search: Option<String>,
 }
@@ -110,12 +114,14 @@ pub struct VmFilterInput {
 impl VmFilterInput {
     /// The filter, or what is wrong with it.
     pub fn check(self, names: &FilterNames) -> Result<VmFilter> {
-        let Self { statuses, zones, has_zone, worker_ids, search } = self;
+        let Self { statuses, zones, has_zone, worker_ids, ids, duplicate, search } = self;
         Ok(VmFilter {
             statuses: all_of(names.statuses, statuses, |word| vm_status(names.statuses, word))?,
             zones: texts(names.zones, zones, 0)?,
             has_zone,
             worker_ids: texts(names.worker_ids, worker_ids, 1)?,
+            ids: texts(names.ids, ids, 1)?,
+            duplicate,
             search: text(names.search, search)?,
         })
     }

@@ -52,7 +52,7 @@ use self::offload::Offload;
 pub use self::vms::page_of_worker_vms;
 pub use self::workers::{
     Deregistration, ExpectedRevision, ExpectedState, HeartbeatRecorded, HeartbeatSender, Node, PolicyChanged,
-    Precondition, Registered, RejectedVm,
+    Precondition, Registered, RejectedVm, WorkerDeregistered,
 };
 use crate::auth::{Action, Caller, CostLimit};
 use crate::clock::{Clock, Timestamp};

@@ -20,12 +20,12 @@ use super::worker_input::{HeartbeatInput, RegistrationInput};
 use super::{Reading, Resolvers};
 use crate::auth::{Action, Caller, Role};
 use crate::cluster::{
-    Actor, Drain, Ids, IndexedOrder, SchedulingPolicy, View, VmStatus, VmView, Worker, WorkerFacet, WorkerFilter,
-    WorkerId, WorkerOrder, WorkerOrderField, WorkerSortKey, WorkerView,
+    Actor, Cursor, Drain, Ids, IndexedOrder, SchedulingPolicy, View, VmId, VmStatus, VmView, Worker, WorkerFacet,
+    WorkerFilter, WorkerId, WorkerOrder, WorkerOrderField, WorkerSortKey, WorkerView,
 };
 use crate::error::{Error, Result};
 use crate::journal::commands::{
-    Deregister, HeartbeatAccepted, PolicySet, RecordHeartbeat, RecordHeartbeats, Register, SetPolicy,
+    Deregister, Deregistered, HeartbeatAccepted, PolicySet, RecordHeartbeat, RecordHeartbeats, Register, SetPolicy,
 };
 pub use crate::journal::commands::{ExpectedRevision, ExpectedState, Precondition, RejectedVm};
 use crate::journal::{Committed, LivenessSign, Submitted};
@@ -86,7 +86,23 @@ pub struct PolicyChanged {
     pub changed: bool,
 }
 
+/// A worker is out of service, or removed.
+#[derive(Clone, Debug)]
+pub struct WorkerDeregistered {
+    /// The worker as it now is; none if it was removed.
+    pub worker: Option<WorkerView>,
+    /// The VMs that were removed with it.
+    pub removed_vms: Vec<VmId>,
+    /// Where the change log is after this.
+    pub cursor: Cursor,
+}
+
 impl PolicyChanged {
+    /// Where the change log is after this.
+    pub fn cursor(&self) -> Cursor {
+        self.worker.view.snapshot.cursor()
+    }
+
     /// The sentence that the contract documents.
     pub fn message(&self) -> &'static str {
         match self.worker.worker.policy {
@@ -506,7 +522,12 @@ impl Resolvers {
     }
 
     /// Deregisters a worker: it is kept as offline, or removed.
-    pub async fn deregister_worker(&self, caller: &Caller, id: &str, deregistration: Deregistration) -> Result<()> {
+    pub async fn deregister_worker(
+        &self,
+        caller: &Caller,
+        id: &str,
+        deregistration: Deregistration,
+    ) -> Result<WorkerDeregistered> {
         let Deregistration { incarnation, boot_id, host_boot_id, purge, force, condition } = deregistration;
         let incarnation = incarnation.map(checks::incarnation).transpose()?;
         let host_boot_id = host_boot_id.map(checks::host_boot_id).transpose()?;
@@ -528,14 +549,17 @@ impl Resolvers {
         };
         let actor = command.actor;
         let permit = self.authorize(caller, command.action())?;
-        self.journal.with(permit).commit_for(command, caller).await?;
+        let Committed { reply, snapshot } = self.journal.with(permit).commit_for(command, caller).await?;
         let how = match (purge, actor) {
             (true, _) => "was removed",
             (false, Actor::Worker) => "said goodbye",
             (false, Actor::Operator | Actor::Server) => "was taken out of service",
         };
         info!(worker.id = %id, "Worker {id} {how}");
-        Ok(())
+        let Deregistered { worker, removed_vms } = reply;
+        let cursor = snapshot.cursor();
+        let worker = worker.map(|worker| self.reading(snapshot).as_decided(worker));
+        Ok(WorkerDeregistered { worker, removed_vms, cursor })
     }
 
     /// Stops new VMs from being placed on a worker. VMs already there keep running.

@@ -17,7 +17,8 @@ use foldhash::quality::FixedState;
 
 use super::error::Result;
 use super::json_objects::{
-    ClusterEvent, ClusterStats, Drain, ListedVm, Reservation, Token, Vm, Worker, WorkerDistribution,
+    ClusterEvent, ClusterStats, Drain, ListedVm, Reservation, Token, Vm, VmCounts, Worker, WorkerCounts,
+    WorkerDistribution, Zone,
 };
 use crate::cluster::{VmView, WorkerView};
 use crate::http::HttpError;
@@ -192,6 +193,24 @@ impl Versioned for ListedVm {
 }
 
 impl Versioned for ClusterStats {
+    fn version<H: Hasher>(&self, hasher: &mut H) {
+        self.0.hash(hasher);
+    }
+}
+
+impl Versioned for Zone {
+    fn version<H: Hasher>(&self, hasher: &mut H) {
+        self.0.hash(hasher);
+    }
+}
+
+impl Versioned for WorkerCounts {
+    fn version<H: Hasher>(&self, hasher: &mut H) {
+        self.0.hash(hasher);
+    }
+}
+
+impl Versioned for VmCounts {
     fn version<H: Hasher>(&self, hasher: &mut H) {
         self.0.hash(hasher);
     }

@@ -34,6 +34,9 @@ pub(super) const WORKERS: ListKeys = ListKeys { rows: "workers", total: "total" 
 /// `GET /api/v1/vms`
 pub(super) const VMS: ListKeys = ListKeys { rows: "vms", total: "total" };
 
+/// `GET /api/v1/cluster/zones`
+pub(super) const ZONES: ListKeys = ListKeys { rows: "zones", total: "total" };
+
 /// `GET /api/v1/cluster/distribution`
 const DISTRIBUTION: ListKeys = ListKeys { rows: "distribution", total: "total_workers" };
 

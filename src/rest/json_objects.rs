@@ -14,7 +14,7 @@ use crate::cluster::fields::{
 };
 use crate::cluster::fields::{
     cluster_stats_fields, drain_fields, event_fields, heartbeat_reply_fields, registered_fields, token_fields,
-    vm_fields, worker_distribution_fields, worker_fields,
+    vm_counts_fields, vm_fields, worker_counts_fields, worker_distribution_fields, worker_fields, zone_fields,
 };
 use crate::cluster::{self, DrainView, ReservationView, VmId, VmView, WorkerId, WorkerView};
 use crate::http::EXPECTED_ANSWER;
@@ -337,6 +337,9 @@ drain_fields!(object);
 vm_fields!(object);
 cluster_stats_fields!(object);
 worker_distribution_fields!(object);
+zone_fields!(object);
+worker_counts_fields!(object);
+vm_counts_fields!(object);
 event_fields!(object);
 registered_fields!(object);
 heartbeat_reply_fields!(object);
@@ -365,6 +368,9 @@ impl Aliases for Worker {}
 impl Aliases for Drain {}
 impl Aliases for ClusterStats {}
 impl Aliases for WorkerDistribution {}
+impl Aliases for Zone {}
+impl Aliases for WorkerCounts {}
+impl Aliases for VmCounts {}
 impl Aliases for ClusterEvent {}
 impl Aliases for RegisterWorkerPayload {}
 impl Aliases for RecordHeartbeatPayload {}

@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 
 use crate::auth;
 use crate::clock::{Rfc3339, Timestamp};
-use crate::cluster::{self, Uptime, ZoneStats};
+use crate::cluster::{self, Uptime, ZoneCount, ZoneStats};
 use crate::json;
 use crate::resolvers;
 
@@ -341,6 +341,21 @@ impl Serialize for Zones<'_> {
     }
 }
 
+/// Counts by zone, as an object.
+pub(super) struct ZoneCounts<'a>(&'a [ZoneCount]);
+
+impl<'a> From<&'a [ZoneCount]> for ZoneCounts<'a> {
+    fn from(zones: &'a [ZoneCount]) -> Self {
+        Self(zones)
+    }
+}
+
+impl Serialize for ZoneCounts<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|ZoneCount { zone, count }| (zone, count)))
+    }
+}
+
 /// VMs of a report that were rejected: the reasons by id.
 #[derive(Serialize)]
 #[serde(transparent)]
@@ -373,6 +388,7 @@ by_serde!(
     OptionalInt,
     OptionalVmStatus,
     Seconds,
+    ZoneCounts<'_>,
     Zones<'_>,
     RejectedVms
 );

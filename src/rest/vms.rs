@@ -27,7 +27,21 @@ pub(super) struct VmListQuery {
     has_zone: Option<bool>,
     #[serde(default)]
     worker_id: Vec<String>,
+    #[serde(default)]
+    id: Vec<String>,
+    duplicate: Option<bool>,
     search: Option<String>,
+}
+
+impl VmListQuery {
+    /// The filter, or what is wrong with it.
+    pub(super) fn check(self) -> Result<VmFilter> {
+        let Self { status, zone, has_zone, worker_id, id, duplicate, search } = self;
+        let (statuses, worker_ids) = (given(status), given(worker_id));
+        let (zones, ids) = (named(zone), given(id));
+        let filter = VmFilterInput { statuses, zones, has_zone, worker_ids, ids, duplicate, search };
+        Ok(filter.check(&FILTER_NAMES)?)
+    }
 }
 
 /// `GET /api/v1/vms`
@@ -35,11 +49,9 @@ pub(super) async fn list(
     State(endpoint): State<Arc<Endpoint>>,
     read: Read,
     paging: Paging,
-    Query(VmListQuery { status, zone, has_zone, worker_id, search }): Query<VmListQuery>,
+    Query(query): Query<VmListQuery>,
 ) -> Result<Response> {
-    let filter =
-        VmFilterInput { statuses: given(status), zones: named(zone), has_zone, worker_ids: given(worker_id), search };
-    let filter = filter.check(&FILTER_NAMES)?;
+    let filter = query.check()?;
     let steps = read.reading.steps_to_list_vms(&filter, paging.request());
     endpoint.resolvers.spend_more(&current_caller(), steps);
     let lists = endpoint.lists.clone();

@@ -61,6 +61,51 @@ pub(super) struct WorkerListQuery {
     after_revision: Option<i64>,
 }
 
+/// The parameters that are a filter of workers.
+#[derive(Deserialize)]
+pub(super) struct WorkerFilterQuery {
+    #[serde(default)]
+    id: Vec<String>,
+    #[serde(default)]
+    zone: Vec<String>,
+    has_zone: Option<bool>,
+    #[serde(default)]
+    status: Vec<String>,
+    is_healthy: Option<bool>,
+    #[serde(default)]
+    capability: Vec<String>,
+    #[serde(default)]
+    label: Vec<String>,
+    search: Option<String>,
+    min_free_cpu_cores: Option<i64>,
+    min_free_memory_mb: Option<i64>,
+    min_free_vm_slots: Option<i64>,
+}
+
+impl WorkerFilterQuery {
+    /// The filter, or what is wrong with it.
+    pub(super) fn check(self) -> Result<WorkerFilter> {
+        let Self { id, zone, has_zone, status, is_healthy, capability, label, search, .. } = self;
+        let Self { min_free_cpu_cores, min_free_memory_mb, min_free_vm_slots, .. } = self;
+        let filter = WorkerFilterInput {
+            ids: given(id),
+            zones: named(zone),
+            has_zone,
+            statuses: given(status),
+            is_healthy,
+            capabilities: given(capability),
+            labels: given(
+                label.iter().map(|text| filter_input::label(FILTER_NAMES.labels, text)).collect::<Result<_, _>>()?,
+            ),
+            search,
+            min_free_cpu_cores,
+            min_free_memory_mb,
+            min_free_vm_slots,
+        };
+        Ok(filter.check(&FILTER_NAMES)?)
+    }
+}
+
 /// `GET /api/v1/workers`
 pub(super) async fn list(
     State(endpoint): State<Arc<Endpoint>>,
@@ -85,22 +130,20 @@ pub(super) async fn list(
         wait,
         after_revision,
     } = query;
-    let filter = WorkerFilterInput {
-        ids: given(id),
-        zones: named(zone),
+    let filter = WorkerFilterQuery {
+        id,
+        zone,
         has_zone,
-        statuses: given(status),
+        status,
         is_healthy,
-        capabilities: given(capability),
-        labels: given(
-            label.iter().map(|text| filter_input::label(FILTER_NAMES.labels, text)).collect::<Result<_, _>>()?,
-        ),
+        capability,
+        label,
         search,
         min_free_cpu_cores,
         min_free_memory_mb,
         min_free_vm_slots,
     };
-    let filter = filter.check(&FILTER_NAMES)?;
+    let filter = filter.check()?;
     let order = sort.map(|text| filter_input::worker_order(SORT, &text)).transpose()?.unwrap_or_default();
     // Before the wait, too: a cursor of another server may be ahead of this one, whose state is then awaited first, and
     // must not count as a change.

@@ -1,6 +1,6 @@
 //! Workers leave, and are removed.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::*;
 
@@ -49,6 +49,30 @@ on_both_databases! {
         assert_eq!(pick(&list["workers"], ["id"]).concat(), ["w2"]);
         let after = cluster.everything().await;
         assert_eq!(cluster.restart().await.everything().await, after);
+    }
+
+    // Clients that keep objects in a cache have to learn of each that changed or is gone.
+    async fn a_deregistration_answers_with_all_that_it_changed(cluster: TestCluster) {
+        cluster.add([worker("w1").vms([vm("vm-1"), vm("vm-2").status("stopped")])]).await;
+        let deregister = async |arguments: &str| {
+            let fields = "workerId worker { id status } removedVmIds cursor";
+            let command = format!("mutation {{ deregisterWorker(input: {{workerId: \"w1\"{arguments}}}) {{ {fields} }} }}");
+            cluster.graphql(&command).await["deregisterWorker"].take()
+        };
+        let left = deregister("").await;
+        assert_eq!([&left["worker"], &left["removedVmIds"]], [&json!({"id": "w1", "status": "OFFLINE"}), &json!([])]);
+        assert_eq!(deregister("").await["worker"], left["worker"], "saying it twice changes nothing");
+        let purged = deregister(", purge: true, force: true").await;
+        assert_eq!([&purged["worker"], &purged["removedVmIds"]], [&Value::Null, &json!(["vm-1", "vm-2"])]);
+        // What happens next, and nothing before, comes after the cursor.
+        cluster.add([worker("w2")]).await;
+        let query = "query($after: Cursor) { events(after: $after) { nodes { kind workerId } } }";
+        let next = cluster.graphql_answer(query, json!({"after": purged["cursor"]})).await;
+        assert_eq!(next["data"]["events"]["nodes"], json!([{"kind": "WORKER_REGISTERED", "workerId": "w2"}]));
+        let drain = r#"mutation { drainWorker(input: {workerId: "w2"}) { cursor } }"#;
+        let drained = cluster.graphql(drain).await["drainWorker"]["cursor"].take();
+        let next = cluster.graphql_answer(query, json!({"after": drained})).await;
+        assert_eq!(next["data"]["events"]["nodes"], json!([]));
     }
 
     async fn a_worker_without_running_vms_is_removed_without_force(cluster: TestCluster) {

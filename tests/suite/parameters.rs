@@ -475,7 +475,7 @@ fn expected(of_workers: bool, question: &Question) -> Option<Vec<&'static str>> 
     let taken: &[&str] = if of_workers {
         &["id", "zone", "status", "is_healthy", "has_zone", "capability", "label", "search", "sort", "limit", "cursor"]
     } else {
-        &["zone", "status", "has_zone", "worker_id", "search", "limit", "cursor"]
+        &["id", "zone", "status", "has_zone", "worker_id", "search", "limit", "cursor"]
     };
     let values =
         |name: &str| question.iter().filter(|(it, ..)| *it == name).map(|(_, value, _)| *value).collect::<Vec<_>>();
@@ -527,7 +527,11 @@ fn expected(of_workers: bool, question: &Question) -> Option<Vec<&'static str>> 
             let vms = worker.vms.iter().filter(|(id, status)| {
                 let status =
                     if words.is_empty() { ["running", "created"].contains(status) } else { words.contains(status) };
-                status && in_zone(worker) && any_of(&values("worker_id"), worker.id) && contains(&[id])
+                status
+                    && in_zone(worker)
+                    && any_of(&values("worker_id"), worker.id)
+                    && any_of(&values("id"), id)
+                    && contains(&[id])
             });
             found.extend(vms.map(|(id, _)| *id));
             continue;

@@ -50,6 +50,7 @@ const ONLY_IN_GRAPHQL: &[(&str, &str)] = &[
     ("Vm", "events"),
     ("Vm", "zone"),
     ("ClusterStats", "id"),
+    ("RegisterWorkerPayload", "cursor"),
     ("RecordHeartbeatPayload", "worker"),
 ];
 
@@ -86,6 +87,7 @@ impl Type {
             match (field.kind.as_str(), field.of.as_str()) {
                 ("OBJECT", "Label") => format!("{name} {{ key value }}"),
                 ("OBJECT", "ZoneStats") => format!("{name} {{ name workers }}"),
+                ("OBJECT", "ZoneCount") => format!("{name} {{ zone count }}"),
                 ("OBJECT", "VmSetAside") => format!("{name} {{ id reason }}"),
                 ("OBJECT", of) => {
                     let of = inside.iter().find(|other| other.name == of);
@@ -134,6 +136,7 @@ impl Field {
         match (self.kind.as_str(), self.of.as_str(), rest) {
             (_, "Label", _) => pairs("key", "value"),
             (_, "ZoneStats", _) => pairs("name", "workers"),
+            (_, "ZoneCount", _) => pairs("zone", "count"),
             (_, "VmSetAside", _) => pairs("id", "reason"),
             ("ENUM", _, Value::String(word)) => word.to_uppercase().into(),
             ("OBJECT", of, _) => {
@@ -332,6 +335,27 @@ on_both_databases! {
         assert_eq!(numbers(&graphql["clusterStats"]), stats.convert(&rest, &[]));
         let total = graphql["clusterStats"]["totalMemoryMb"].as_i64();
         assert!(total > Some(i64::from(i32::MAX)), "more than `Int` could carry: {total:?}");
+    }
+
+    async fn zones_and_counts_are_the_same_in_both_protocols(cluster: TestCluster) {
+        furnish(&cluster).await;
+        let zone = Type::named(&cluster, "Zone").await;
+        let rest = cluster.rest().get("/api/v1/cluster/zones").await.json();
+        let rest: Value = rest["zones"].as_array().unwrap().iter().map(|one| zone.convert(one, &[])).collect();
+        let graphql = cluster.graphql(&format!("{{ zones {{ {} }} }}", zone.selection(&[]))).await;
+        assert_eq!(numbers(&graphql["zones"]), rest);
+        assert!(rest.as_array().is_some_and(|zones| !zones.is_empty()));
+        for (ty, field, rest, filter) in [
+            ("WorkerCounts", "workerCounts", "worker-counts", ""),
+            ("WorkerCounts", "workerCounts", "worker-counts?status=draining&status=active", "(filter: {statuses: [DRAINING, ACTIVE]})"),
+            ("VmCounts", "vmCounts", "vm-counts", ""),
+            ("VmCounts", "vmCounts", "vm-counts?has_zone=true&status=running", "(filter: {hasZone: true, statuses: [RUNNING]})"),
+        ] {
+            let counts = Type::named(&cluster, ty).await;
+            let rest = cluster.rest().get(&format!("/api/v1/cluster/{rest}")).await.json();
+            let graphql = cluster.graphql(&format!("{{ {field}{filter} {{ {} }} }}", counts.selection(&[]))).await;
+            assert_eq!(numbers(&graphql[field]), counts.convert(&rest, &[]));
+        }
     }
 
     async fn the_distribution_is_the_same_in_both_protocols(cluster: TestCluster) {

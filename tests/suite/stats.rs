@@ -175,4 +175,71 @@ on_both_databases! {
         let stats = cluster.rest().get("/api/v1/cluster/stats").await.json();
         assert_eq!([&stats["total_memory_mb"], &stats["used_memory_mb"]], [&json!(3 * i64::from(huge)); 2]);
     }
+
+    async fn zones_and_counts_are_what_adding_up_the_lists_comes_to(cluster: TestCluster) {
+        let mut random = StdRng::seed_from_u64(70);
+        let statuses = ["created", "starting", "running", "stopping", "stopped", "failed"];
+        let workers = (0..24).map(|n| {
+            let vms = (0..random.random_range(0..5)).map(|vm_n| {
+                vm(&format!("vm-{}", (7 * n + vm_n) % 60)).status(statuses[random.random_range(0..6)]).size(1, 512)
+            });
+            let vms: Vec<_> = vms.collect();
+            let silence = if n % 5 == 4 { minutes(2) } else { seconds(0) };
+            worker(&format!("w{n:02}")).zone(["a", "b", "", "a b"][n % 4]).cpu(2).max_vms(3).vms(vms).silent_for(silence)
+        });
+        cluster.add(workers.collect::<Vec<_>>()).await;
+        for n in [1, 6, 9, 12] {
+            cluster.rest().post(&format!("/api/v1/workers/w{n:02}/drain")).await;
+        }
+        let workers = cluster.rest().get("/api/v1/workers").await.json()["workers"].take();
+        let workers = workers.as_array().unwrap();
+        let zones = cluster.rest().get("/api/v1/cluster/zones").await.json();
+        assert_eq!(pick(&zones["zones"], ["name"]).concat(), ["a", "a b", "b"]);
+        for zone in zones["zones"].as_array().unwrap() {
+            let here: Vec<_> = workers.iter().filter(|worker| worker["zone"] == zone["name"]).collect();
+            let sum = |key: &str| here.iter().map(|worker| worker[key].as_u64().unwrap()).sum::<u64>();
+            let with = |status: &str| here.iter().filter(|worker| worker["status"] == status).count();
+            let free = |all: &str, used: &str| {
+                let active = here.iter().filter(|worker| worker["status"] == "active");
+                active.map(|worker| worker[all].as_u64().unwrap().saturating_sub(worker[used].as_u64().unwrap())).sum::<u64>()
+            };
+            assert_eq!(*zone, json!({
+                "id": format!("zones/{}", zone["name"].as_str().unwrap()), "name": zone["name"], "workers": here.len(),
+                "active_workers": with("active"), "draining_workers": with("draining"), "offline_workers": with("offline"),
+                "cpu_cores": sum("cpu_cores"), "memory_mb": sum("memory_mb"), "used_cpu_cores": sum("used_cpu_cores"),
+                "used_memory_mb": sum("used_memory_mb"), "vm_count": sum("vm_count"), "max_vms": sum("max_vms"),
+                "schedulable_cpu_cores": free("cpu_cores", "used_cpu_cores"),
+                "schedulable_memory_mb": free("memory_mb", "used_memory_mb"),
+                "schedulable_vm_slots": free("max_vms", "vm_count"), "revision": cluster.revision(),
+            }));
+        }
+        for filter in ["", "zone=a&zone=b", "status=draining&status=offline", "search=w1", "has_zone=false", "id=w01&id=w99"] {
+            let list = cluster.rest().get(&format!("/api/v1/workers?{filter}")).await.json()["workers"].take();
+            let counts = cluster.rest().get(&format!("/api/v1/cluster/worker-counts?{filter}")).await.json();
+            assert_eq!(counts, counted(&list, &["active", "draining", "offline"], cluster.revision(), |row| row["zone"].clone()), "{filter}");
+        }
+        let zone_of = |vm: &Value| workers.iter().find(|worker| worker["id"] == vm["worker_id"]).unwrap()["zone"].clone();
+        let every = "status=created&status=starting&status=running&status=stopping&status=stopped&status=failed";
+        for filter in ["", "zone=a", "worker_id=w01&worker_id=w05", "duplicate=true", "duplicate=false", "id=vm-1&id=vm-14", "search=vm-2"] {
+            let list = cluster.rest().get(&format!("/api/v1/vms?{filter}&{every}")).await.json()["vms"].take();
+            let counts = cluster.rest().get(&format!("/api/v1/cluster/vm-counts?{filter}")).await.json();
+            assert_eq!(counts, counted(&list, &statuses, cluster.revision(), zone_of), "{filter}");
+        }
+        let running = cluster.rest().get("/api/v1/cluster/vm-counts?status=running").await.json();
+        assert_eq!(running["total"], running["running"]);
+    }
+}
+
+/// The counts of a list, as the server should count them.
+fn counted(list: &Value, statuses: &[&str], revision: u64, zone_of: impl Fn(&Value) -> Value) -> Value {
+    let list = list.as_array().unwrap();
+    let mut counts = json!({"total": list.len(), "revision": revision, "zones": {}});
+    for status in statuses {
+        counts[status] = list.iter().filter(|row| row["status"] == *status).count().into();
+    }
+    for zone in list.iter().map(zone_of) {
+        let Some(name) = zone.as_str().filter(|name| !name.is_empty()) else { continue };
+        counts["zones"][name] = json!(counts["zones"][name].as_u64().unwrap_or(0) + 1);
+    }
+    counts
 }

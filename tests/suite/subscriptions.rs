@@ -674,7 +674,7 @@ on_both_databases! {
         assert_eq!(
             next_event(&mut socket, "1").await,
             json!({
-                "kind": "WORKER_DRAIN_STARTED", "at": START, "actor": "operator", "reason": "new disk", "vm": null,
+                "kind": "WORKER_DRAIN_STARTED", "at": START, "actor": "OPERATOR", "reason": "new disk", "vm": null,
                 "worker": {"id": "w1", "status": "DRAINING", "events": [{"kind": "WORKER_DRAIN_STARTED"}]},
             })
         );

@@ -208,6 +208,15 @@ impl Estimate<'_> {
                 let rows = filter.entries("workerIds").unwrap_or(workers);
                 rows.saturating_mul(filter.comparisons("workerIds"))
             }
+            ("Query", "zones") => workers,
+            ("Query", "workerCounts") => {
+                let filter = Filter::of(self.argument(definition, field, "filter"));
+                filter.entries("ids").unwrap_or(workers).saturating_mul(filter.comparisons("ids"))
+            }
+            ("Query", "vmCounts") => {
+                let filter = Filter::of(self.argument(definition, field, "filter"));
+                self.size.vms().saturating_mul(filter.comparisons("workerIds"))
+            }
             // The VMs of each worker are collected even if they are only counted.
             ("Query", "vmDistribution") => self.size.vms(),
             ("Query" | "Worker" | "Vm", "events") | ("Worker", "drains") => self.page_of(definition, field),

@@ -12,13 +12,14 @@ use async_graphql::parser::types::SelectionSet;
 use super::collect::{CollectedField, Compiler, Fallback};
 use super::value_writers::WriteJson;
 use crate::cluster::fields::{
-    cluster_stats_fields, drain_fields, event_fields, vm_fields, worker_distribution_fields, worker_fields,
+    cluster_stats_fields, drain_fields, event_fields, vm_counts_fields, vm_fields, worker_counts_fields,
+    worker_distribution_fields, worker_fields, zone_fields,
 };
 use crate::cluster::{self, DrainView, VmId, VmView, WorkerId, WorkerView};
 use crate::graphql::execution::budget::MAX_OBJECTS;
 use crate::graphql::schema::inputs::{VmFilter, entries};
 use crate::graphql::schema::paging::{PageArguments, PageInfo};
-use crate::graphql::schema::value_types::{self, DrainBlocker, Label, ZoneStats};
+use crate::graphql::schema::value_types::{self, DrainBlocker, Label, ZoneCount, ZoneStats};
 use crate::json;
 use crate::render::{Template, Volatility, volatility};
 use crate::resolvers::checks::wanted;
@@ -240,6 +241,13 @@ macro_rules! field {
         };
         Ok((Box::new(write), $volatility))
     }};
+    (ZoneCounts |$this:ident: $view:ty| $value:expr, $volatility:expr, $collected:ident, $compiler:ident) => {{
+        let zone = $compiler.select::<ZoneCount>(&$collected.sets)?;
+        let write = move |$this: &$view, out: &mut ResponseBuffer| {
+            out.list($value.iter().map(ZoneCount::from), |entry, out| zone.write(&entry, out));
+        };
+        Ok((Box::new(write), $volatility))
+    }};
     (Vms |$this:ident: $view:ty| $value:expr, $volatility:expr, $collected:ident, $compiler:ident) => {{
         let vm = $compiler.select::<VmView>(&$collected.sets)?;
         let volatility = Volatility::and($volatility, vm.volatility());
@@ -297,6 +305,9 @@ drain_fields!(planned { worker: worker_of_drain });
 vm_fields!(planned { worker: worker_of_vm, zone: zone_of_vm });
 cluster_stats_fields!(planned { id: id_of_stats });
 worker_distribution_fields!(planned);
+zone_fields!(planned);
+worker_counts_fields!(planned);
+vm_counts_fields!(planned);
 event_fields!(planned { worker: worker_of_event, vm: vm_of_event });
 
 // Types that only GraphQL has.
@@ -314,6 +325,10 @@ planned! { {} ZoneStats(zone: ZoneStats) {
     id: Id [everywhere] = zone.id.as_str();
     name: Text [everywhere] = &*zone.name;
     workers: Int [everywhere] = zone.workers;
+} }
+planned! { {} ZoneCount(zone: ZoneCount) {
+    zone: Text [everywhere] = &*zone.zone;
+    count: Int [everywhere] = zone.count;
 } }
 planned! { {} PageInfo(info: PageInfo) {
     has_next_page: Bool [everywhere] = info.has_next_page;

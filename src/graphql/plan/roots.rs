@@ -56,6 +56,9 @@ pub(super) fn plan(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> R
         "vm" => vm(collected, compiler),
         "drains" => drains(collected, compiler),
         "clusterStats" => cluster_stats(collected, compiler),
+        "zones" => zones(collected, compiler),
+        "workerCounts" => worker_counts(collected, compiler),
+        "vmCounts" => vm_counts(collected, compiler),
         "vmDistribution" => vm_distribution(collected, compiler),
         _ => Err(Fallback::Resolver),
     }
@@ -222,6 +225,34 @@ fn cluster_stats(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> Res
     let fields = compiler.select::<ClusterStats>(&collected.sets)?;
     Ok(Box::new(move |input, response| {
         fields.write(&input.reading.cluster_stats(), &mut response.buffer);
+        Ok(())
+    }))
+}
+
+fn zones(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Fallback> {
+    let fields = compiler.select::<cluster::ZoneTotals>(&collected.sets)?;
+    Ok(Box::new(move |input, response| {
+        response.buffer.list(input.reading.list_zones(), |zone, out| fields.write(&zone, out));
+        Ok(())
+    }))
+}
+
+fn worker_counts(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Fallback> {
+    let (arguments, fields) = (Arguments::new(collected), compiler.select::<cluster::WorkerCounts>(&collected.sets)?);
+    Ok(Box::new(move |input, response| {
+        let filter = arguments.read::<Option<inputs::WorkerFilter>>("filter", input)?.unwrap_or_default();
+        let filter: WorkerFilter = filter.try_into().map_err(|_| Fallback::Resolver)?;
+        fields.write(&input.reading.count_workers(&filter), &mut response.buffer);
+        Ok(())
+    }))
+}
+
+fn vm_counts(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<RootWriter, Fallback> {
+    let (arguments, fields) = (Arguments::new(collected), compiler.select::<cluster::VmCounts>(&collected.sets)?);
+    Ok(Box::new(move |input, response| {
+        let filter = arguments.read::<Option<inputs::VmFilter>>("filter", input)?.unwrap_or_default();
+        let filter: VmFilter = filter.try_into().map_err(|_| Fallback::Resolver)?;
+        fields.write(&input.reading.count_vms(filter), &mut response.buffer);
         Ok(())
     }))
 }

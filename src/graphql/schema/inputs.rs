@@ -149,6 +149,10 @@ pub struct VmFilter {
     has_zone: Option<bool>,
     /// On one of these workers, as it reports them itself, also while another worker reports the same VM.
     worker_ids: Option<Vec<ID>>,
+    /// With one of these ids.
+    ids: Option<Vec<ID>>,
+    /// Reported by more than one worker to hold a slot there, or not.
+    duplicate: Option<bool>,
     /// With this text in the id or name, whatever the case.
     search: Option<String>,
 }
@@ -156,13 +160,16 @@ pub struct VmFilter {
 impl TryFrom<VmFilter> for cluster::VmFilter {
     type Error = Error;
 
-    fn try_from(VmFilter { statuses, zones, has_zone, worker_ids, search }: VmFilter) -> Result<Self, Error> {
+    fn try_from(filter: VmFilter) -> Result<Self, Error> {
+        let VmFilter { statuses, zones, has_zone, worker_ids, ids, duplicate, search } = filter;
         let word = |status| cluster::VmStatus::from(status).as_str().to_owned();
         let filter = VmFilterInput {
             statuses: statuses.map(|statuses| statuses.into_iter().map(word).collect()),
             zones,
             has_zone,
             worker_ids: worker_ids.map(texts),
+            ids: ids.map(texts),
+            duplicate,
             search,
         };
         filter.check(&FILTER_NAMES)

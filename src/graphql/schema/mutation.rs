@@ -131,8 +131,9 @@ impl Mutation {
             let condition = revision(if_revision)?.into();
             let incarnation = incarnation.map(|incarnation| incarnation.0);
             let deregistration = Deregistration { incarnation, boot_id, host_boot_id, purge, force, condition };
-            ctx.data::<Resolvers>()?.deregister_worker(caller(ctx)?, &worker_id, deregistration).await?;
-            Ok(DeregisterWorkerPayload { worker_id })
+            let deregistered =
+                ctx.data::<Resolvers>()?.deregister_worker(caller(ctx)?, &worker_id, deregistration).await?;
+            Ok(DeregisterWorkerPayload::of(worker_id, deregistered))
         })
         .await
     }

@@ -21,7 +21,7 @@ use crate::cluster::fields::{
 };
 use crate::cluster::fields::{
     cluster_stats_fields, drain_fields, event_fields, heartbeat_reply_fields, registered_fields, token_fields,
-    vm_fields, worker_distribution_fields, worker_fields,
+    vm_counts_fields, vm_fields, worker_counts_fields, worker_distribution_fields, worker_fields, zone_fields,
 };
 use crate::cluster::{self, DrainView, ReservationView, VmId, VmView, WorkerId, WorkerView};
 use crate::graphql::execution::budget::Budget;
@@ -170,6 +170,11 @@ macro_rules! object {
         $(#[$doc:meta])* $field:ident: ReservedSlots [$where:ident $($volatility:ident)?] = $value:expr; $($rest:tt)*
     ) => {
         object! { @list ReservedSlots $view $head $done $(#[$doc])* $field = $value; $($rest)* }
+    };
+    (@fields $view:tt $head:tt $done:tt
+        $(#[$doc:meta])* $field:ident: ZoneCounts [$where:ident $($volatility:ident)?] = $value:expr; $($rest:tt)*
+    ) => {
+        object! { @list ZoneCounts $view $head $done $(#[$doc])* $field = $value; $($rest)* }
     };
     (@list $shape:ident ($this:ident: $view:ty) $head:tt { $($done:tt)* }
         $(#[$doc:meta])* $field:ident = $value:expr; $($rest:tt)*
@@ -340,6 +345,9 @@ cluster_stats_fields!(object {
     }
 });
 worker_distribution_fields!(object);
+zone_fields!(object);
+worker_counts_fields!(object);
+vm_counts_fields!(object);
 
 event_fields!(object {
     /// The worker it is about, as it is now; null if it is gone.
@@ -353,7 +361,12 @@ event_fields!(object {
     }
 });
 
-registered_fields!(object);
+registered_fields!(object {
+    /// Where the change log is after this: what happens next comes after it.
+    async fn cursor(&self) -> Cursor {
+        FromDomain::of(self.0.worker.view.snapshot.cursor())
+    }
+});
 
 token_fields!(object);
 
@@ -588,6 +601,8 @@ pub struct DrainWorkerPayload {
     message: &'static str,
     /// Whether the worker was not draining before.
     changed: bool,
+    /// Where the change log is after this: what happens next comes after it.
+    cursor: Cursor,
 }
 
 /// What became of activating a worker.
@@ -599,17 +614,29 @@ pub struct ActivateWorkerPayload {
     message: &'static str,
     /// Whether the worker was draining before.
     changed: bool,
+    /// Where the change log is after this: what happens next comes after it.
+    cursor: Cursor,
 }
 
 impl From<PolicyChanged> for DrainWorkerPayload {
     fn from(changed: PolicyChanged) -> Self {
-        Self { message: changed.message(), worker: Worker(changed.worker), changed: changed.changed }
+        Self {
+            message: changed.message(),
+            cursor: FromDomain::of(changed.cursor()),
+            changed: changed.changed,
+            worker: Worker(changed.worker),
+        }
     }
 }
 
 impl From<PolicyChanged> for ActivateWorkerPayload {
     fn from(changed: PolicyChanged) -> Self {
-        Self { message: changed.message(), worker: Worker(changed.worker), changed: changed.changed }
+        Self {
+            message: changed.message(),
+            cursor: FromDomain::of(changed.cursor()),
+            changed: changed.changed,
+            worker: Worker(changed.worker),
+        }
     }
 }
 
@@ -629,6 +656,25 @@ pub struct JoinWorkerPayload {
 pub struct DeregisterWorkerPayload {
     /// The worker that left.
     pub worker_id: value_types::Id,
+    /// The worker as it now is; null if it was removed.
+    pub worker: Option<Worker>,
+    /// Ids of the VMs that were removed with it, whatever their status.
+    pub removed_vm_ids: Vec<value_types::Id>,
+    /// Where the change log is after this: what happens next comes after it.
+    pub cursor: Cursor,
+}
+
+impl DeregisterWorkerPayload {
+    /// What became of this worker.
+    pub fn of(worker_id: value_types::Id, deregistered: resolvers::WorkerDeregistered) -> Self {
+        let resolvers::WorkerDeregistered { worker, removed_vms, cursor } = deregistered;
+        Self {
+            worker_id,
+            worker: worker.map(Worker),
+            removed_vm_ids: removed_vms.iter().map(|vm| FromDomain::of(vm.as_str())).collect(),
+            cursor: FromDomain::of(cursor),
+        }
+    }
 }
 
 /// Sign of life of a worker.

@@ -7,8 +7,8 @@ use async_graphql::{Context, ID, Object, Result};
 use super::inputs::{DrainFilter, EventFilter, OrderDirection, VmFilter, WorkerFilter, WorkerOrder};
 use super::object_types::{
     Capacity, ClusterEventConnection, ClusterStats, DrainConnection, Node, Placement, Reservation,
-    ReservationConnection, ServerHealth, Session, Token, Vm, VmConnection, Worker, WorkerConnection,
-    WorkerDistribution,
+    ReservationConnection, ServerHealth, Session, Token, Vm, VmConnection, VmCounts, Worker, WorkerConnection,
+    WorkerCounts, WorkerDistribution, Zone,
 };
 use super::paging::PageArguments;
 use super::placement_inputs::{CapacityRequest, PlacementRequest, ReservationFilter};
@@ -152,6 +152,31 @@ impl Query {
     /// Totals of the cluster; twin of `GET /cluster/stats`.
     async fn cluster_stats(&self, ctx: &Context<'_>) -> Result<ClusterStats> {
         Ok(ClusterStats(ctx.data::<Reading>()?.cluster_stats()))
+    }
+
+    /// Zones that have workers, sorted by name, each with the sums over its workers; twin of `GET /cluster/zones`.
+    async fn zones(&self, ctx: &Context<'_>) -> Result<Vec<Zone>> {
+        let zones = Budget::pay_for(ctx, ctx.data::<Reading>()?.list_zones())?;
+        Ok(zones.into_iter().map(Zone).collect())
+    }
+
+    /// How many workers match, by status and by zone; twin of `GET /cluster/worker-counts`.
+    async fn worker_counts(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which workers are counted; all if left out.")] filter: Option<WorkerFilter>,
+    ) -> Result<WorkerCounts> {
+        let filter = filter.unwrap_or_default().try_into()?;
+        Ok(WorkerCounts(ctx.data::<Reading>()?.count_workers(&filter)))
+    }
+
+    /// How many VMs match, by status and by zone; twin of `GET /cluster/vm-counts`.
+    async fn vm_counts(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which VMs are counted; all if left out, whatever their status.")] filter: Option<VmFilter>,
+    ) -> Result<VmCounts> {
+        Ok(VmCounts(ctx.data::<Reading>()?.count_vms(filter.unwrap_or_default().try_into()?)))
     }
 
     /// Which VMs are where, by worker id; twin of `GET /cluster/distribution`.

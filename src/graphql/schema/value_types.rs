@@ -44,6 +44,7 @@ pub type OptionalDateTime = Option<scalars::DateTime>;
 pub type OptionalCursor = Option<scalars::Cursor>;
 pub type Labels = Vec<Label>;
 pub type Zones = Vec<ZoneStats>;
+pub type ZoneCounts = Vec<ZoneCount>;
 pub type RejectedVms = Vec<VmSetAside>;
 pub type EventKind = ClusterEventKind;
 
@@ -87,6 +88,7 @@ conversions! {
     OptionalCursor: |cursor: Option<cluster::Cursor>| cursor.map(|cursor| scalars::Cursor(cursor.to_string()));
     Labels: |labels: &cluster::Labels| labels.iter().map(Label::from).collect();
     Zones: |zones: &[cluster::ZoneStats]| zones.iter().map(ZoneStats::from).collect();
+    ZoneCounts: |zones: &[cluster::ZoneCount]| zones.iter().map(ZoneCount::from).collect();
     RejectedVms: |rejected_vms: Vec<resolvers::RejectedVm>| rejected_vms.into_iter().map(Into::into).collect();
     WorkerStatus: |word: cluster::WorkerStatus| word.into();
     SchedulingPolicy: |word: cluster::SchedulingPolicy| word.into();
@@ -148,6 +150,21 @@ impl From<cluster::Blocker> for DrainBlocker {
     fn from(cluster::Blocker { kind, vm_id, since, message }: cluster::Blocker) -> Self {
         let vm_id = vm_id.map(|id| ID::from(id.as_str()));
         Self { kind: kind.into(), vm_id, since: OptionalDateTime::of(since), message: message.into() }
+    }
+}
+
+/// How many of what is counted are in a zone.
+#[derive(SimpleObject)]
+pub struct ZoneCount {
+    /// Name of the zone.
+    pub zone: Arc<str>,
+    /// How many.
+    pub count: i32,
+}
+
+impl From<&cluster::ZoneCount> for ZoneCount {
+    fn from(cluster::ZoneCount { zone, count }: &cluster::ZoneCount) -> Self {
+        Self { zone: zone.clone(), count: Int::of(*count) }
     }
 }
 

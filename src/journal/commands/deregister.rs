@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::{Command, Lane, Precondition, known_vms};
 use crate::auth::Action;
-use crate::cluster::{Actor, EventKind, Snapshot, Worker};
+use crate::cluster::{Actor, EventKind, Snapshot, VmId, Worker};
 use crate::error::{Error, Result};
 use crate::journal::batch::{Batch, ColumnGroup, EventDetails};
 use crate::journal::incarnation;
@@ -33,6 +33,15 @@ pub struct Deregister {
     pub condition: Precondition,
     /// Who asks: the worker itself or an operator.
     pub actor: Actor,
+}
+
+/// The worker is out of service, or purged.
+#[derive(Clone, Debug)]
+pub struct Deregistered {
+    /// The worker right after it; none if it was purged.
+    pub worker: Option<Arc<Worker>>,
+    /// The VMs that were removed with it, by id, whatever their status.
+    pub removed_vms: Vec<VmId>,
 }
 
 impl Deregister {
@@ -69,7 +78,7 @@ impl Deregister {
 }
 
 impl Command for Deregister {
-    type Reply = ();
+    type Reply = Deregistered;
 
     fn lane(&self) -> Lane {
         match self.actor {
@@ -113,12 +122,13 @@ impl Command for Deregister {
             let message = format!("Worker {worker_id} was removed");
             batch.record_event(actor, EventKind::WorkerPurged, &known.id, message);
             batch.purge(&known, by_itself);
-            return Ok(());
+            let removed_vms = known.usage.vms.iter().map(|vm| vm.id.clone()).collect();
+            return Ok(Deregistered { worker: None, removed_vms });
         }
         let has_left = known.life.deregistered_at.is_some();
         let ends_its_boot = by_itself && known.life.boots.boot_id.is_some() && !known.life.boots.has_ended();
         if has_left && !ends_its_boot {
-            return Ok(());
+            return Ok(Deregistered { worker: Some(known), removed_vms: Vec::new() });
         }
         let mut worker = Worker::clone(&known);
         worker.leave(by_itself, batch.at, batch.revision);
@@ -129,7 +139,8 @@ impl Command for Deregister {
             };
             batch.record_event(actor, EventKind::WorkerLeft, &known.id, message);
         }
-        batch.put_worker(worker, &[ColumnGroup::Registration, ColumnGroup::Deregistration, ColumnGroup::Announcement]);
-        Ok(())
+        let groups = [ColumnGroup::Registration, ColumnGroup::Deregistration, ColumnGroup::Announcement];
+        let worker = batch.put_worker(worker, &groups);
+        Ok(Deregistered { worker: Some(worker), removed_vms: Vec::new() })
     }
 }

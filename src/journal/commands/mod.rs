@@ -37,7 +37,7 @@ pub use announce_overdue::AnnounceOverdue;
 pub use clamp_future_times::ClampFutureTimes;
 pub use close_session::CloseSession;
 pub use create_token::CreateToken;
-pub use deregister::Deregister;
+pub use deregister::{Deregister, Deregistered};
 pub use expire_reservations::ExpireReservations;
 pub use heartbeat::{
     HeartbeatAccepted, HeartbeatReport, Inventory, RecordHeartbeat, RecordHeartbeats, RejectedVm, VmReport,

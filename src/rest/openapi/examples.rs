@@ -234,6 +234,47 @@ pub(super) fn stats() -> Value {
     })
 }
 
+pub(super) fn zones() -> Value {
+    let zone = json!({
+        "id": "zones/us-west-1a",
+        "name": "us-west-1a",
+        "workers": 2,
+        "active_workers": 1,
+        "draining_workers": 1,
+        "offline_workers": 0,
+        "cpu_cores": 32,
+        "memory_mb": 65536,
+        "used_cpu_cores": 8,
+        "used_memory_mb": 16384,
+        "vm_count": 6,
+        "max_vms": 200,
+        "schedulable_cpu_cores": 12,
+        "schedulable_memory_mb": 24576,
+        "schedulable_vm_slots": 97,
+        "revision": 813,
+    });
+    json!({"zones": [zone], "total": 1})
+}
+
+pub(super) fn worker_counts() -> Value {
+    let zones = json!({"us-east-1a": 1, "us-west-1a": 2, "us-west-1b": 2});
+    json!({"total": 5, "active": 4, "draining": 1, "offline": 0, "zones": zones, "revision": 813})
+}
+
+pub(super) fn vm_counts() -> Value {
+    json!({
+        "total": 17,
+        "created": 0,
+        "starting": 1,
+        "running": 14,
+        "stopping": 0,
+        "stopped": 1,
+        "failed": 1,
+        "zones": {"us-east-1a": 3, "us-west-1a": 6, "us-west-1b": 8},
+        "revision": 813,
+    })
+}
+
 pub(super) fn distribution() -> Value {
     let entry = json!({
         "worker_id": "worker-01",

@@ -241,6 +241,15 @@ mod tests {
             documented(paths["/reservations"].get.as_ref()),
             fields_of!(reservations::ReservationListQuery, PagingQuery, MinRevisionQuery)
         );
+        assert_eq!(documented(paths["/cluster/zones"].get.as_ref()), fields_of!(MinRevisionQuery));
+        assert_eq!(
+            documented(paths["/cluster/worker-counts"].get.as_ref()),
+            fields_of!(workers::WorkerFilterQuery, MinRevisionQuery)
+        );
+        assert_eq!(
+            documented(paths["/cluster/vm-counts"].get.as_ref()),
+            fields_of!(vms::VmListQuery, MinRevisionQuery)
+        );
         assert_eq!(documented(paths["/events"].get.as_ref()), fields_of!(events::EventsQuery, MinRevisionQuery));
     }
 }

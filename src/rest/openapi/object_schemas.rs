@@ -23,7 +23,7 @@ use crate::cluster::fields::{
 };
 use crate::cluster::fields::{
     cluster_stats_fields, drain_fields, event_fields, heartbeat_reply_fields, registered_fields, token_fields,
-    vm_fields, worker_distribution_fields, worker_fields,
+    vm_counts_fields, vm_fields, worker_counts_fields, worker_distribution_fields, worker_fields, zone_fields,
 };
 use crate::cluster::{
     Actor, BlockerKind, Distinct, DrainState, EventKind, PlacementStrategy, RefusalReason, ReservationState,
@@ -81,6 +81,9 @@ drain_fields!(declare);
 vm_fields!(declare);
 cluster_stats_fields!(declare);
 worker_distribution_fields!(declare);
+zone_fields!(declare);
+worker_counts_fields!(declare);
+vm_counts_fields!(declare);
 event_fields!(declare);
 registered_fields!(declare);
 heartbeat_reply_fields!(declare);
@@ -152,6 +155,9 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
         ("ListedVm", listed_vm()),
         whole_object::<json_objects::ClusterStats>(),
         whole_object::<json_objects::WorkerDistribution>(),
+        whole_object::<json_objects::Zone>(),
+        whole_object::<json_objects::WorkerCounts>(),
+        whole_object::<json_objects::VmCounts>(),
         whole_object::<json_objects::ClusterEvent>(),
         whole_object::<json_objects::RegisterWorkerPayload>(),
         whole_object::<json_objects::RecordHeartbeatPayload>(),
@@ -231,16 +237,19 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
                 "What kind of thing happened. `synced` and `resync` are sent in streams only: everything up to the cursor has been told; the cursor given cannot be resumed, so read the present state and go on from this one.",
             ),
         ),
-        (
-            "EventActor",
-            words(
-                Actor::ALL,
-                Actor::as_str,
-                "Who causes events: a worker or a program that speaks for it, an operator, or the server, which found it out.",
-            ),
-        ),
+        ("EventActor", actors()),
         ("WorkerList", page_of("Workers, in the order asked for.", "workers", named("Worker"))),
         ("VmList", page_of("VMs, sorted by id.", "vms", named("Vm"))),
+        (
+            "ZoneList",
+            object(
+                "Zones that have workers.",
+                [
+                    ("zones", described(list(named("Zone")), "The zones, sorted by name.")),
+                    ("total", described(count(), "How many there are.")),
+                ],
+            ),
+        ),
         ("WorkerVms", worker_vms()),
         ("Distribution", distribution()),
         ("EventList", event_list()),
@@ -338,6 +347,22 @@ fn distinct() -> Object {
         Distinct::Zone => "DistinctZone",
     };
     with_keyword(distinct, "x-enum-varnames", json!(Distinct::ALL.iter().map(name).collect::<Vec<_>>()))
+}
+
+/// The schema of actors, with names of its constants as for [`policies`].
+fn actors() -> Object {
+    let actors = words(
+        Actor::ALL,
+        Actor::as_str,
+        "Who causes events: a worker or a program that speaks for it, an operator, or the server, which found it out.",
+    );
+    // Some of the words are those of roles, too, and generators want one name for each.
+    let name = |actor: &Actor| match actor {
+        Actor::Worker => "ActorWorker",
+        Actor::Operator => "ActorOperator",
+        Actor::Server => "ActorServer",
+    };
+    with_keyword(actors, "x-enum-varnames", json!(Actor::ALL.iter().map(name).collect::<Vec<_>>()))
 }
 
 /// A VM inside another object.

@@ -55,6 +55,9 @@ pub(super) fn paths() -> Paths {
         .path("/vms", get(list_vms()))
         .path("/vms/{id}", get(show_vm()))
         .path("/cluster/stats", get(cluster_stats()))
+        .path("/cluster/zones", get(list_zones()))
+        .path("/cluster/worker-counts", get(count_workers()))
+        .path("/cluster/vm-counts", get(count_vms()))
         .path("/cluster/distribution", get(cluster_distribution()))
         .path("/placement", get(show_placement()))
         .path("/capacity", get(show_capacity()))
@@ -79,6 +82,7 @@ fn list_workers() -> OperationBuilder {
             "All workers, or a page of them. With `wait` it answers as soon as the answer is another one.",
         ))
         .takes(parameters::workers())
+        .parameter(parameters::worker_order())
         .takes(parameters::page("worker-00"))
         .takes(parameters::long_poll())
         .parameter(parameters::min_revision())
@@ -273,6 +277,47 @@ fn cluster_stats() -> OperationBuilder {
         .parameter(parameters::if_none_match())
         .response("304", not_modified())
         .response("200", json_of("The totals.", "ClusterStats", examples::stats()).of_a_revision())
+        .fails(QUESTION)
+        .fails([409])
+}
+
+fn list_zones() -> OperationBuilder {
+    operation("listZones", CLUSTER, "List zones")
+        .description(Some(
+            "Zones that have workers, each with the sums over its workers: how many are in which status, what they have, \
+             what is in use, and what can really be placed there now.",
+        ))
+        .parameter(parameters::min_revision())
+        .parameter(parameters::if_none_match())
+        .response("304", not_modified())
+        .response("200", json_of("The zones.", "ZoneList", examples::zones()).of_a_revision())
+        .fails(QUESTION)
+        .fails([409])
+}
+
+fn count_workers() -> OperationBuilder {
+    operation("countWorkers", CLUSTER, "Count workers")
+        .description(Some("How many workers match a filter, by status and by zone."))
+        .takes(parameters::workers())
+        .parameter(parameters::min_revision())
+        .parameter(parameters::if_none_match())
+        .response("304", not_modified())
+        .response("200", json_of("The counts.", "WorkerCounts", examples::worker_counts()).of_a_revision())
+        .fails(QUESTION)
+        .fails([409])
+}
+
+fn count_vms() -> OperationBuilder {
+    operation("countVms", CLUSTER, "Count VMs")
+        .description(Some(
+            "How many VMs match a filter, by status and by zone, each counted once. Without `status`, those that hold no \
+             slot are counted, too.",
+        ))
+        .takes(parameters::vms())
+        .parameter(parameters::min_revision())
+        .parameter(parameters::if_none_match())
+        .response("304", not_modified())
+        .response("200", json_of("The counts.", "VmCounts", examples::vm_counts()).of_a_revision())
         .fails(QUESTION)
         .fails([409])
 }

@@ -115,10 +115,21 @@ fn label_pattern() -> String {
     format!("^[^=!]([^=]{{0,{}}}[^=!])?(=([^=][\\s\\S]{{0,{}}})?)?$", MAX_LABEL_KEY - 2, MAX_LABEL_VALUE - 1)
 }
 
-/// Filters and order of workers.
-pub(super) fn workers() -> [Parameter; 12] {
+/// The order of workers.
+pub(super) fn worker_order() -> Parameter {
     let orders = WorkerOrderField::ALL.iter().flat_map(|field| [field.to_string(), format!("-{field}")]);
     let orders: Vec<_> = orders.collect();
+    query(
+        "sort",
+        one_of(orders.iter().map(String::as_str)),
+        "In which order, with a `-` before it for the largest first; by id if left out. A `cursor` is of one order: none of another goes with it. \
+             All workers lie in the orders by `id`, `hostname` and `zone`: a page of those costs the same however many there are, while for the others all are sorted.",
+        "id",
+    )
+}
+
+/// Filters of workers.
+pub(super) fn workers() -> [Parameter; 11] {
     let label = matching(any_text(), label_pattern());
     [
         zone("Only workers in this zone; repeat it for several. Without a value it asks for nothing in particular."),
@@ -162,13 +173,6 @@ pub(super) fn workers() -> [Parameter; 12] {
             whole(0..=MAX_FIGURE),
             "Only workers with at least so many VM slots that are neither held nor reserved.",
             1,
-        ),
-        query(
-            "sort",
-            one_of(orders.iter().map(String::as_str)),
-            "In which order, with a `-` before it for the largest first; by id if left out. A `cursor` is of one order: none of another goes with it. \
-             All workers lie in the orders by `id`, `hostname` and `zone`: a page of those costs the same however many there are, while for the others all are sorted.",
-            "id",
         ),
     ]
 }
@@ -234,7 +238,7 @@ pub(super) fn drains() -> [Parameter; 8] {
 }
 
 /// Filters of VMs.
-pub(super) fn vms() -> [Parameter; 5] {
+pub(super) fn vms() -> [Parameter; 7] {
     [
         vm_status(),
         zone(
@@ -246,6 +250,13 @@ pub(super) fn vms() -> [Parameter; 5] {
             sized(1..=MAX_TEXT),
             "Only VMs on this worker, as it reports them itself, also while another worker reports the same VM; repeat it for several.",
             "worker-01",
+        ),
+        many("id", sized(1..=MAX_TEXT), "Only the VM with this id; repeat it for several.", "vm-123"),
+        query(
+            "duplicate",
+            flag(),
+            "Only VMs that more than one worker says to hold a slot there, or only those of which that is not so.",
+            false,
         ),
         query("search", sized(0..=MAX_TEXT), "Only VMs with this text in the id or name.", "dev-vm"),
     ]
@@ -369,6 +380,26 @@ pub(super) fn events() -> [Parameter; 13] {
             &format!("How many at most; {DEFAULT_EVENTS} if left out. Means nothing to a stream."),
             DEFAULT_EVENTS,
         ),
+        many("worker_id", any_text(), "Only events about this worker; repeat it for several.", "worker-01"),
+        many(
+            "actor",
+            one_of(Actor::ALL.iter().copied().map(Actor::as_str)),
+            "Only events that this kind of actor caused; repeat it for several. What operators did is kept for longer than other events, so that `operator` alone reaches further back.",
+            "operator",
+        ),
+        many(
+            "actor_token_id",
+            any_text(),
+            "Only events that somebody caused with this token, by its public id; repeat it for several.",
+            "4fT9sQ2mXw0a",
+        ),
+        opaque(
+            "last-event-id",
+            ParameterIn::Header,
+            EVENT_CURSOR,
+            "As `after`, which it takes precedence over. A browser's `EventSource` sends it by itself when it connects again. Empty is the same as left out.",
+            NO_CURSOR,
+        ),
         opaque(
             "cursor",
             ParameterIn::Query,
@@ -398,26 +429,6 @@ pub(super) fn events() -> [Parameter; 13] {
         many("vm_id", any_text(), "Only events about this VM, on whichever worker; repeat it for several.", "vm-123"),
         zone(
             "Only events about a worker that was in this zone then, or about its VMs; repeat it for several. Without a value it asks for nothing in particular.",
-        ),
-        many("worker_id", any_text(), "Only events about this worker; repeat it for several.", "worker-01"),
-        many(
-            "actor",
-            one_of(Actor::ALL.iter().copied().map(Actor::as_str)),
-            "Only events that this kind of actor caused; repeat it for several. What operators did is kept for longer than other events, so that `operator` alone reaches further back.",
-            "operator",
-        ),
-        many(
-            "actor_token_id",
-            any_text(),
-            "Only events that somebody caused with this token, by its public id; repeat it for several.",
-            "4fT9sQ2mXw0a",
-        ),
-        opaque(
-            "last-event-id",
-            ParameterIn::Header,
-            EVENT_CURSOR,
-            "As `after`, which it takes precedence over. A browser's `EventSource` sends it by itself when it connects again. Empty is the same as left out.",
-            NO_CURSOR,
         ),
     ]
 }

@@ -66,6 +66,7 @@ shapes! {
     Cursor = formatted(EVENT_CURSOR);
     OptionalCursor = or_null(formatted(EVENT_CURSOR));
     Seconds = measure();
+    ZoneCounts<'_> = map(whole(0..=i64::from(i32::MAX)));
     Zones<'_> = map(whole(0..=i64::from(i32::MAX)));
     Vms<'_> = list(named("ListedVm"));
     Worker = named("Worker");

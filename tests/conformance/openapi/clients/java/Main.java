@@ -79,7 +79,7 @@ public class Main {
         said.put("vms", vms.stream().map(vm -> List.of(vm.getId(), vm.getStatus())).toList());
         var vm = new VmsApi(client).showVm(name + "-vm-1", null, null);
         said.put("vm", List.of(vm.getWorkerId(), vm.getVcpus()));
-        var events = new EventsApi(client).listEvents(null, null, List.of(name), null, null, null, null, null).getEvents();
+        var events = new EventsApi(client).listEvents(null, null, List.of(name), null, null, null, null, null, null, null, null, null, null, null, null).getEvents();
         var last = events.get(events.size() - 1);
         said.put("events", List.of(events.get(0).getKind(), last.getKind(), last.getReason()));
         said.put("health", new ServerApi(client).showHealth(null).getStatus());

@@ -59,7 +59,26 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let on_it = workers_api::list_worker_vms(api, name, None, None, None).await?;
     let vms: Vec<_> = on_it.vms.iter().map(|vm| (&vm.id, vm.status)).collect();
     let vm = vms_api::show_vm(api, &format!("{name}-vm-1"), None, None).await?;
-    let events = events_api::list_events(api, None, None, Some(vec![name.clone()]), None, None, None, None, None).await?.events;
+    let events = events_api::list_events(
+        api,
+        None,
+        None,
+        Some(vec![name.clone()]),
+        None,
+        None,
+        None,
+        None,
+        None,
+        None,
+        None,
+        None,
+        None,
+        None,
+        None,
+        None,
+    )
+    .await?
+    .events;
     let (Some(oldest), Some(newest)) = (events.first(), events.last()) else { return Err("no events".into()) };
     let health = server_api::show_health(api, None).await?;
     let missing = match workers_api::show_worker(api, "nobody", None, None).await {
