@@ -20,7 +20,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aetherium::auth::Caller;
-use aetherium::cluster::{Changes, View, WorkerStatus};
+use aetherium::cluster::{
+    Capacity, Changes, Placement, PlacementConstraints, PlacementRequest, View, VmSize, Worker, WorkerStatus,
+};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use futures_util::future::join_all;
 use serde_json::json;
@@ -47,6 +49,36 @@ fn state(criterion: &mut Criterion) {
     let view = Arc::new(View::new(Arc::new(snapshot), now, Duration::from_secs(60)));
     criterion.bench_function("state/status of 10,000 workers", |bencher| {
         bencher.iter(|| view.workers().filter(|worker| worker.status() == WorkerStatus::Active).count());
+    });
+}
+
+/// The whole answer, with its lists of candidates and refusals: it is to take 10 ms at most.
+fn placements(criterion: &mut Criterion) {
+    let snapshot = workers_at_rest(10_000);
+    let with_inventory = snapshot.workers().map(|worker| {
+        let mut worker = Worker::clone(worker);
+        worker.usage.inventory_revision = Some(1);
+        Arc::new(worker)
+    });
+    let changes = Changes { workers: with_inventory.collect(), ..Changes::default() };
+    let snapshot = snapshot.apply(changes, 2);
+    let now = snapshot.workers().next().unwrap().usage.last_seen;
+    let view = Arc::new(View::new(Arc::new(snapshot), now, Duration::from_secs(60)));
+    let request = |vcpus, count| PlacementRequest {
+        size: VmSize { vcpus, memory_mb: 512, disk_gb: 1 },
+        count,
+        limit: 20,
+        ..PlacementRequest::default()
+    };
+    for (name, request) in
+        [("one VM", request(1, 1)), ("1,000 VMs", request(1, 1_000)), ("one VM that fits nowhere", request(90_000, 1))]
+    {
+        criterion.bench_function(&format!("placement/{name} on 10,000 workers"), |bencher| {
+            bencher.iter(|| Placement::of(&view, black_box(&request)).placeable);
+        });
+    }
+    criterion.bench_function("placement/capacity of 10,000 workers", |bencher| {
+        bencher.iter(|| Capacity::of(&view, black_box(request(1, 1).size), &PlacementConstraints::default()).vms);
     });
 }
 
@@ -101,5 +133,5 @@ fn commits(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(micro, state, answers, documents, commits);
+criterion_group!(micro, state, placements, answers, documents, commits);
 criterion_main!(micro);

@@ -394,6 +394,7 @@ mod tests {
         let vms = (0..usage.3).map(|vm| {
             let (name, status) = ("vm".into(), VmStatus::Running);
             let vm_id = VmId::parse(&format!("{id}-{vm}")).unwrap();
+            let at = Timestamp::UNIX_EPOCH;
             Arc::new(Vm {
                 id: vm_id,
                 worker_id: id.clone(),
@@ -401,9 +402,9 @@ mod tests {
                 status,
                 vcpus: 1,
                 memory_mb: 1,
-                created_at: Timestamp::UNIX_EPOCH,
+                created_at: at,
                 started_at: None,
-                status_since: Timestamp::UNIX_EPOCH,
+                status_since: at,
                 note: None,
                 reservation_id: None,
                 revision: 1,

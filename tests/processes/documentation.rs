@@ -196,6 +196,7 @@ async fn the_walks_through_the_protocols_can_be_walked() {
         "Monitoring",
         "Maintenance",
         "Capacity planning",
+        "Reservations",
         "Zones",
         "Filters, order, pages",
         "Commands that must be carried out once",
@@ -203,7 +204,7 @@ async fn the_walks_through_the_protocols_can_be_walked() {
     assert_eq!(rest, expected);
     assert_eq!(
         walk("docs/graphql-api.md").await,
-        ["A worker to look at", "A query", "A page", "Who did what", "A mutation"]
+        ["A worker to look at", "A query", "A page", "Who did what", "A mutation", "Where VMs fit"]
     );
     assert_eq!(walk("docs/live.md").await, ["Long polls"]);
 }

@@ -41,8 +41,9 @@ use crate::resolvers::row_cache::RowCache;
 use crate::resolvers::watch::Heartbeat;
 use crate::resolvers::{EventView, Reading};
 
-/// Fields that have no plan and cannot be resolved here.
-const NOT_PLANNED: [&str; 4] = ["events", "health", "session", "tokens"];
+/// Fields that have no plan. The first four cannot be resolved here, either.
+const NOT_PLANNED: [&str; 8] =
+    ["events", "health", "session", "tokens", "placement", "capacity", "reservation", "reservations"];
 
 /// Root fields that have no plan, which the engine resolves beside the plan of the others. Those of one response key are
 /// merged.
@@ -347,8 +348,8 @@ fn vm(worker: &str, number: u64, status: VmStatus, revision: u64) -> Arc<Vm> {
         created_at: Timestamp::UNIX_EPOCH + TimeDelta::milliseconds(1_500),
         started_at: (status == VmStatus::Running).then_some(Timestamp::UNIX_EPOCH),
         status_since: Timestamp::UNIX_EPOCH,
-        note: (number % 2 == 0).then(|| "says \"no\"".into()),
-        reservation_id: (number % 3 == 0).then(|| "r-1".into()),
+        note: number.is_multiple_of(2).then(|| "says \"no\"".into()),
+        reservation_id: number.is_multiple_of(3).then(|| "r-1".into()),
         revision,
     })
 }
