@@ -4,7 +4,6 @@
 //! [`reservation`](super::reservation).
 
 use super::vm::Vm;
-use super::worker::Worker;
 
 /// How large a VM is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -80,19 +79,6 @@ pub struct FreeCapacity {
 }
 
 impl FreeCapacity {
-    /// What is free on a worker on which so much is reserved.
-    pub fn of(worker: &Worker, reserved: &Reserved) -> Self {
-        let (identity, usage) = (&worker.identity, &worker.usage);
-        let free =
-            |total: u32, used: u64, reserved: u64| u64::from(total).saturating_sub(used.saturating_add(reserved));
-        Self {
-            cpu_cores: free(identity.cpu_cores, usage.used_cpu_cores.into(), reserved.cpu_cores),
-            memory_mb: free(identity.memory_mb, usage.used_memory_mb.into(), reserved.memory_mb),
-            disk_gb: free(identity.disk_gb, usage.used_disk_gb.into(), reserved.disk_gb),
-            vm_slots: free(identity.max_vms, usage.vms.count_slot_holders() as u64, reserved.vm_slots),
-        }
-    }
-
     /// How many VMs of this size it holds.
     pub fn count(&self, size: VmSize) -> u64 {
         // Of what a VM does not need, there is enough for any number.

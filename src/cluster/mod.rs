@@ -24,6 +24,7 @@ mod index;
 mod placement;
 mod placement_answer;
 mod reservation;
+mod reservation_view;
 mod snapshot;
 mod sorted_list;
 mod stats;
@@ -58,7 +59,8 @@ pub use placement_answer::{
     Placement, PlacementAssignment, PlacementCandidate, PlacementRefusal, PlacementRequest, RefusalDetail,
     WorkersRefused,
 };
-pub use reservation::{Reservation, ReservationFilter, ReservationState, ReservationView, ReservedSlot};
+pub use reservation::{Reservation, ReservationState, ReservedSlot};
+pub use reservation_view::{ReservationFilter, ReservationView};
 pub use snapshot::{Duplicates, IndexedOrder, Snapshot, VmReports};
 pub use sorted_list::Chunk;
 pub use stats::{ClusterStats, ZoneStats};

@@ -245,7 +245,7 @@ impl<'a> Placer<'a> {
             unfit.add_if(RefusalReason::NoInventory, !worker.knows_inventory());
             let next = zones.len();
             let zone = *zones.entry(&worker.identity.zone).or_insert(next);
-            Seat { worker, free: FreeCapacity::of(worker, &reserved.on(worker)), placed: 0, unfit, zone }
+            Seat { worker, free: worker.free_beside(&reserved.on(worker)), placed: 0, unfit, zone }
         });
         let seats: Vec<_> = seats.collect();
         Self { in_zones: vec![0; zones.len()], seats, strategy, distinct }
@@ -394,7 +394,21 @@ mod tests {
         let vms = (0..usage.3).map(|vm| {
             let (name, status) = ("vm".into(), VmStatus::Running);
             let vm_id = VmId::parse(&format!("{id}-{vm}")).unwrap();
-            Arc::new(Vm { id: vm_id, worker_id: id.clone(), name, status, vcpus: 1, memory_mb: 1, revision: 1 })
+            let at = Timestamp::UNIX_EPOCH;
+            Arc::new(Vm {
+                id: vm_id,
+                worker_id: id.clone(),
+                name,
+                status,
+                vcpus: 1,
+                memory_mb: 1,
+                created_at: at,
+                started_at: None,
+                status_since: at,
+                note: None,
+                reservation_id: None,
+                revision: 1,
+            })
         });
         worker.usage.vms = vms.collect::<Vec<_>>().into();
         worker.usage.inventory_revision = (!has(2)).then_some(1);

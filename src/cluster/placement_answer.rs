@@ -5,6 +5,7 @@
 //! numbers of all.
 
 use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::free_capacity::{FreeCapacity, VmSize};
@@ -115,6 +116,14 @@ struct Miss<'a> {
     id: &'a str,
 }
 
+impl View {
+    /// A placer of VMs over all workers.
+    pub fn placer(&self, constraints: &PlacementConstraints, preferred: (PlacementStrategy, Distinct)) -> Placer<'_> {
+        let reserved = self.snapshot.reserved_at(self.now);
+        Placer::new(self.snapshot.workers(), self.cutoff(), constraints, preferred, &reserved)
+    }
+}
+
 impl Placement {
     /// The answer to a question on what the view shows.
     pub fn of(view: &Arc<View>, request: &PlacementRequest) -> Self {
@@ -132,7 +141,7 @@ impl Placement {
         let refusals = if fits { before } else { Refusals::of(&placer, *size, view, *limit) };
         let mut assignments = Vec::<PlacementAssignment>::new();
         // Workers come again and again; where each is in the list is found by its id.
-        let mut places = std::collections::HashMap::new();
+        let mut places = HashMap::new();
         for worker in &placed {
             let at = *places.entry(&worker.id).or_insert_with(|| {
                 assignments.push(PlacementAssignment { worker: view.worker(worker), vms: 0 });

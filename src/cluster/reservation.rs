@@ -2,7 +2,7 @@
 //!
 //! A reservation is made whole or not at all, and ends by itself: each of its slots is taken by a VM, released, or
 //! expires. What is held on a worker is part of the [worker](super::Worker::reserved), as a sum that changes in the same
-//! commits. When a slot is taken is decided in the [journal](crate::journal), with the heartbeat that brings the VM.
+//! commits. How it looks at one moment is in [`reservation_view`](super::reservation_view); when a slot is taken is decided in the [journal](crate::journal), with the heartbeat that brings the VM.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,7 +14,6 @@ use super::free_capacity::VmSize;
 use super::id::{ReservationId, VmId, WorkerId};
 use super::sorted_list::Keyed;
 use super::status::words;
-use super::view::View;
 use crate::clock::Timestamp;
 
 words! {
@@ -119,7 +118,8 @@ impl Reservation {
     }
 }
 
-fn at_moment(state: ReservationState, expires_at: Timestamp, now: Timestamp) -> ReservationState {
+/// What has become of something that was committed in a state, and expires, at a moment.
+pub(super) fn at_moment(state: ReservationState, expires_at: Timestamp, now: Timestamp) -> ReservationState {
     let is_over = state == ReservationState::Held && now >= expires_at;
     if is_over { ReservationState::Expired } else { state }
 }
@@ -133,55 +133,5 @@ impl Keyed for ReservationId {
 impl Keyed for Reservation {
     fn key(&self) -> &str {
         self.id.as_str()
-    }
-}
-
-/// A reservation in an answer.
-#[derive(Clone, Debug)]
-pub struct ReservationView {
-    /// The reservation.
-    pub reservation: Arc<Reservation>,
-    /// The view it is read from.
-    pub view: Arc<View>,
-}
-
-impl ReservationView {
-    /// What has become of it by now.
-    pub fn state(&self) -> ReservationState {
-        self.reservation.state_at(self.view.now)
-    }
-
-    /// Its slots, as they are by now.
-    pub fn slots(&self) -> Vec<ReservedSlot> {
-        let slots = self.reservation.slots.iter().cloned();
-        let expires_at = self.reservation.expires_at;
-        slots.map(|slot| ReservedSlot { state: at_moment(slot.state, expires_at, self.view.now), ..slot }).collect()
-    }
-}
-
-/// Which reservations match: fields are ANDed, entries of a list ORed. A list that is none matches every reservation;
-/// an empty list matches none.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ReservationFilter {
-    /// In one of these states.
-    pub states: Option<Vec<ReservationState>>,
-    /// With a slot on one of these workers.
-    pub worker_ids: Option<Vec<String>>,
-}
-
-impl ReservationFilter {
-    /// Whether the reservation matches.
-    pub fn matches(&self, reservation: &ReservationView) -> bool {
-        let Self { states, worker_ids } = self;
-        states.as_ref().is_none_or(|wanted| wanted.contains(&reservation.state()))
-            && worker_ids.as_ref().is_none_or(|wanted| {
-                let slots = &reservation.reservation.slots;
-                slots.iter().any(|slot| wanted.iter().any(|wanted| wanted == slot.worker_id.as_str()))
-            })
-    }
-
-    /// With how many entries each reservation is compared.
-    pub fn entries(&self) -> usize {
-        self.states.as_ref().map_or(0, Vec::len) + self.worker_ids.as_ref().map_or(0, Vec::len)
     }
 }

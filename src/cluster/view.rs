@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use super::id::{VmId, WorkerId};
 use super::index::Ids;
-use super::placement::{Distinct, PlacementConstraints, PlacementStrategy, Placer};
 use super::snapshot::{Snapshot, VmReports};
 use super::status::{Availability, VmStatus, WorkerStatus};
 use super::totals::OnlineTotals;
@@ -147,10 +146,9 @@ impl View {
         })
     }
 
-    /// A placer of VMs over all workers.
-    pub fn placer(&self, constraints: &PlacementConstraints, preferred: (PlacementStrategy, Distinct)) -> Placer<'_> {
-        let reserved = self.snapshot.reserved_at(self.now);
-        Placer::new(self.snapshot.workers(), self.cutoff, constraints, preferred, &reserved)
+    /// The earliest last heartbeat with which a worker is online.
+    pub(super) fn cutoff(&self) -> LivenessCutoff {
+        self.cutoff
     }
 
     pub(super) fn worker(self: &Arc<Self>, worker: &Arc<Worker>) -> WorkerView {

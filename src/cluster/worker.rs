@@ -445,7 +445,20 @@ impl Worker {
 
     /// What is free on it, without what is reserved.
     pub fn free(&self) -> FreeCapacity {
-        FreeCapacity::of(self, &self.reserved)
+        self.free_beside(&self.reserved)
+    }
+
+    /// What is free on it if so much is reserved.
+    pub fn free_beside(&self, reserved: &Reserved) -> FreeCapacity {
+        let (identity, usage) = (&self.identity, &self.usage);
+        let free =
+            |total: u32, used: u64, reserved: u64| u64::from(total).saturating_sub(used.saturating_add(reserved));
+        FreeCapacity {
+            cpu_cores: free(identity.cpu_cores, usage.used_cpu_cores.into(), reserved.cpu_cores),
+            memory_mb: free(identity.memory_mb, usage.used_memory_mb.into(), reserved.memory_mb),
+            disk_gb: free(identity.disk_gb, usage.used_disk_gb.into(), reserved.disk_gb),
+            vm_slots: free(identity.max_vms, usage.vms.count_slot_holders() as u64, reserved.vm_slots),
+        }
     }
 
     /// VMs that hold a slot, by id.

@@ -79,7 +79,7 @@ impl ReservationInput {
             return Err(Error::invalid("expires_in", "must be at least 1s"));
         }
         Ok(Reserve {
-            id: new_id(now),
+            id: new_id(now)?,
             size,
             count,
             constraints,
@@ -94,12 +94,11 @@ impl ReservationInput {
 }
 
 /// A UUID of version 7: those of later milliseconds sort behind those of earlier ones.
-fn new_id(now: Timestamp) -> ReservationId {
+fn new_id(now: Timestamp) -> Result<ReservationId> {
     let milliseconds = u64::try_from(now.timestamp_millis()).unwrap_or_default();
     let uuid = Builder::from_unix_timestamp_millis(milliseconds, &rand::random()).into_uuid();
-    let text = uuid.hyphenated().to_string();
     // A UUID is always an id.
-    ReservationId::parse(&text).unwrap_or_else(|_| unreachable!("{text} is an id"))
+    ReservationId::parse(&uuid.hyphenated().to_string()).map_err(|problem| Error::invalid("id", problem.to_string()))
 }
 
 /// A reservation that is released, or was before.

@@ -41,6 +41,7 @@ mod migrate_command;
 mod overload;
 mod paused;
 mod qemu;
+mod reservations;
 mod restore;
 mod simulate;
 mod sqlite_lock;

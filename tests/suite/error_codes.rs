@@ -67,7 +67,7 @@ fn requests() -> Vec<Case> {
             "BAD_USER_INPUT",
             &[
                 "$filter has no field \"nope\"",
-                "capabilities, hasZone, ids, isHealthy, labels, search, statuses, zones",
+                "capabilities, hasZone, ids, isHealthy, labels, minFreeCpuCores, minFreeMemoryMb, minFreeVmSlots, search, statuses, zones",
             ],
         ),
         Case(

@@ -151,6 +151,13 @@ on_both_databases! {
             ("/cluster/stats?min_revision=-1", "/cluster/stats"),
             ("/cluster/distribution", "/cluster/distribution"),
             ("/cluster/distribution?min_revision=-1", "/cluster/distribution"),
+            ("/placement?vcpus=1&memory_mb=1&count=400&strategy=pack", "/placement"),
+            ("/placement?vcpus=1", "/placement"),
+            ("/capacity?vcpus=1&memory_mb=1", "/capacity"),
+            ("/capacity", "/capacity"),
+            ("/reservations", "/reservations"),
+            ("/reservations?state=odd", "/reservations"),
+            ("/reservations/none", "/reservations/{id}"),
             ("/events", "/events"),
             ("/events?limit=2", "/events"),
             ("/events?after=odd", "/events"),
@@ -159,6 +166,24 @@ on_both_databases! {
         ] {
             held.check("GET", template, rest.get(&format!("{BASE}{path}")).await);
         }
+        rest.post("/api/v1/workers/w2/activate").await;
+        for (body, status) in [
+            (json!({"vcpus": 1, "memory_mb": 1, "count": 2, "reason": "r"}), 201),
+            (json!({"vcpus": 1, "memory_mb": 1, "vm_ids": ["vm-9"]}), 201),
+            (json!({"vcpus": 1, "memory_mb": 1, "vm_ids": ["vm-9"]}), 409),
+            (json!({"vcpus": 1}), 400),
+        ] {
+            let answer = rest.post("/api/v1/reservations").json(body).await;
+            assert_eq!(answer.status, status, "{}", answer.body);
+            held.check("POST", "/reservations", answer);
+        }
+        held.check("GET", "/reservations", rest.get("/api/v1/reservations?limit=1").await);
+        let reservations = rest.get("/api/v1/reservations").await;
+        let id = reservations.json()["reservations"][0]["id"].as_str().unwrap().to_owned();
+        held.check("GET", "/reservations", reservations);
+        held.check("GET", "/reservations/{id}", rest.get(&format!("/api/v1/reservations/{id}")).await);
+        held.check("DELETE", "/reservations/{id}", rest.delete(&format!("/api/v1/reservations/{id}")).await);
+        held.check("DELETE", "/reservations/{id}", rest.delete("/api/v1/reservations/none").await);
         for (reason, status) in [("disks", 200), ("disks", 200), ("fans", 422)] {
             let drain = rest.post("/api/v1/workers/w1/drain").json(json!({"reason": reason}));
             let answer = drain.header("idempotency-key", "once").await;

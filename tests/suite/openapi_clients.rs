@@ -284,6 +284,14 @@ on_both_databases! {
                 // With all parameters, it was another request.
                 example.headers.iter_mut().for_each(|(_, key)| key.push_str("-alone"));
             }
+            if example.path.starts_with("/reservations/") {
+                // Its id is given by the server.
+                let made = cluster.rest().post("/api/v1/reservations").json(json!({"vcpus": 1, "memory_mb": 1})).await;
+                let made = made.json()["id"].as_str().unwrap().to_owned();
+                example.path = format!("/reservations/{made}{}", example.path.find('?').map_or("", |at| &example.path[at..]));
+                send(&cluster, example, &mut wrong).await;
+                continue;
+            }
             let is_sign_in = example.method == "POST" && example.path == "/session";
             if example.path.starts_with("/tokens") || example.path.ends_with("/join") || is_sign_in {
                 // From the first token on, the server asks for one.
@@ -341,7 +349,15 @@ on_both_databases! {
                 forms.extend(response["content"].as_object().into_iter().flat_map(Map::keys).map(String::as_str));
             }
             let id = operation.pointer("/parameters/0/example").and_then(Value::as_str).unwrap_or_default();
-            let path = format!("{BASE}{}", path.replace("{id}", id));
+            if path.starts_with("/reservations/{") {
+                // The one of the example was made elsewhere.
+                continue;
+            }
+            let needed = operation["parameters"].as_array().into_iter().flatten();
+            let needed = needed.filter(|it| it["required"] == json!(true) && it["in"] == json!("query"));
+            let needed: Vec<_> = needed.map(|it| format!("{}={}", it["name"].as_str().unwrap(), it["example"])).collect();
+            let question = if needed.is_empty() { String::new() } else { format!("?{}", needed.join("&")) };
+            let path = format!("{BASE}{}{question}", path.replace("{id}", id));
             let forwards: Vec<_> = forms.iter().copied().collect();
             let backwards: Vec<_> = forms.iter().rev().copied().collect();
             for accept in [forwards.join(", "), backwards.join(",")] {

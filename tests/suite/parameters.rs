@@ -67,6 +67,7 @@ async fn ask(cluster: &TestCluster, operation: &Operation, query: &str) -> Answe
     match (&*operation.method, &*operation.path) {
         ("PUT", _) => ask.json(known("w1").registration()).await,
         ("POST", "/api/v1/workers/w1/heartbeat") => ask.json(json!({"incarnation": 1})).await,
+        ("POST", "/api/v1/reservations") => ask.json(json!({"vcpus": 1, "memory_mb": 1})).await,
         ("POST", "/api/v1/heartbeats") => ask.json(json!({"heartbeats": []})).await,
         _ => ask.await,
     }
@@ -110,7 +111,9 @@ on_both_databases! {
         let is_asked = |operation: &&Operation| {
             // From the first token on, the server asks for one.
             let needs_tokens = ["/api/v1/tokens", "/api/v1/session"].contains(&&*operation.path) || operation.path.ends_with("/join");
-            operation.method != "DELETE" && !(operation.method == "POST" && needs_tokens)
+            // There is none of this id.
+            let is_about_a_reservation = operation.path.starts_with("/api/v1/reservations/");
+            operation.method != "DELETE" && !is_about_a_reservation && !(operation.method == "POST" && needs_tokens)
         };
         for operation in operations().iter().filter(is_asked) {
             for name in &operation.parameters {
@@ -119,7 +122,10 @@ on_both_databases! {
                 assert!(!answer.body.contains("Unknown query parameter"), "{name}: {}", answer.body);
             }
             for name in ["_", "_=1764341000", "_zones=%zz&_t=", "_foo[]=1"] {
-                let answer = ask(&cluster, operation, name).await;
+                // What is needed comes with it.
+                let is_about_a_size = ["/api/v1/placement", "/api/v1/capacity"].contains(&&*operation.path);
+                let name = if is_about_a_size { format!("vcpus=1&memory_mb=1&{name}") } else { name.to_owned() };
+                let answer = ask(&cluster, operation, &name).await;
                 assert!(answer.status < 300, "{} {}?{name}: {}", operation.method, operation.path, answer.body);
             }
         }

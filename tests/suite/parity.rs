@@ -22,6 +22,10 @@ const LEFT_OUT_IN_REST: &[(&str, &str)] = &[
     ("Drain", "startedByName"),
     ("Drain", "endedByTokenId"),
     ("Drain", "endedByName"),
+    ("Reservation", "createdBy"),
+    ("RefusalDetail", "needed"),
+    ("RefusalDetail", "free"),
+    ("RefusalDetail", "missing"),
     ("RegisterWorkerPayload", "lastSequence"),
     ("RecordHeartbeatPayload", "lastSequence"),
     ("RecordHeartbeatPayload", "drainReason"),
@@ -35,6 +39,10 @@ const ONLY_IN_GRAPHQL: &[(&str, &str)] = &[
     ("Worker", "vms"),
     ("Worker", "vmsConnection"),
     ("Worker", "events"),
+    ("Worker", "reservations"),
+    ("PlacementAssignment", "worker"),
+    ("PlacementCandidate", "worker"),
+    ("PlacementRefusal", "worker"),
     ("Vm", "worker"),
     ("Drain", "worker"),
     // REST shows them of a drain by itself, and not inside a worker.
@@ -219,6 +227,73 @@ on_both_databases! {
             assert_eq!(numbers(&node["node"]), rest);
         }
         assert_eq!(cluster.graphql(r#"{ worker(id: "w9") { id } }"#).await, json!({"worker": null}));
+    }
+
+    async fn placements_are_the_same_in_both_protocols(cluster: TestCluster) {
+        furnish(&cluster).await;
+        let mut inside = Vec::new();
+        for name in ["RefusalDetail", "PlacementAssignment", "PlacementCandidate", "PlacementRefusal", "WorkersRefused", "ZoneCapacity"] {
+            inside.push(Type::named(&cluster, name).await);
+        }
+        let (placement, capacity) = (Type::named(&cluster, "Placement").await, Type::named(&cluster, "Capacity").await);
+        let (selection, selection_of_capacity) = (placement.selection(&inside), capacity.selection(&inside));
+        for (request, query) in [
+            ("vcpus: 2, memoryMb: 1024", "vcpus=2&memory_mb=1024"),
+            (r#"vcpus: 2, memoryMb: 1024, zones: ["a"], without_zones: ["b"]"#, "vcpus=2&memory_mb=1024&zone=a&without_zone=b"),
+            (r#"vcpus: 2, memoryMb: 1024, labels: [{key: "tier"}], capabilities: ["docker"]"#, "vcpus=2&memory_mb=1024&label=tier&capability=docker"),
+            (r#"vcpus: 2, memoryMb: 9, diskGb: 480, without_workers: ["w3"]"#, "vcpus=2&memory_mb=9&disk_gb=480&without_worker=w3"),
+        ] {
+            let request = request.replace("without_zones", "withoutZones").replace("without_workers", "withoutWorkers");
+            let rest = cluster.rest().get(&format!("/api/v1/capacity?{query}")).await.json();
+            let graphql = cluster.graphql(&format!("{{ capacity(request: {{{request}}}) {{ {selection_of_capacity} }} }}")).await;
+            assert_eq!(numbers(&graphql["capacity"]), capacity.convert(&rest, &inside), "{query}");
+            for (more, more_of_query) in [
+                ("", ""),
+                (", count: 40, limit: 2, strategy: PACK", "&count=40&limit=2&strategy=pack"),
+                (", count: 3, distinct: ZONE", "&count=3&distinct=zone"),
+            ] {
+                let rest = cluster.rest().get(&format!("/api/v1/placement?{query}{more_of_query}")).await.json();
+                let question = format!("{{ placement(request: {{{request}{more}}}) {{ {selection} }} }}");
+                let graphql = cluster.graphql(&question).await;
+                assert_eq!(numbers(&graphql["placement"]), placement.convert(&rest, &inside), "{query}{more_of_query}");
+            }
+        }
+    }
+
+    async fn reservations_are_the_same_in_both_protocols(cluster: TestCluster) {
+        furnish(&cluster).await;
+        let (reservation, inside) = (Type::named(&cluster, "Reservation").await, [Type::named(&cluster, "ReservedSlot").await]);
+        let selection = reservation.selection(&inside);
+        let body = json!({
+            "vcpus": 1, "memory_mb": 64, "zones": ["a"], "expires_in": "3m", "reason": "r", "vm_ids": ["n1", "n2"],
+            "labels": {"tier": null}, "without_workers": ["w4"],
+        });
+        let rest = cluster.rest().post("/api/v1/reservations").json(body).await.json();
+        cluster.advance(std::time::Duration::from_secs(1));
+        let input = r#"vcpus: 1, memoryMb: 64, zones: ["a"], expiresIn: "3m", reason: "r", vmIds: ["n3", "n4"], labels: [{key: "tier"}], withoutWorkers: ["w4"]"#;
+        let made = cluster.graphql(&format!("mutation {{ reserve(input: {{{input}}}) {{ reservation {{ {selection} }} }} }}")).await;
+        let made = numbers(&made["reserve"]["reservation"]);
+        let mut expected = reservation.convert(&rest, &inside);
+        for key in ["id", "createdAt", "expiresAt", "revision"] {
+            expected[key] = made[key].clone();
+        }
+        for (slot, vm) in ["n3", "n4"].into_iter().enumerate() {
+            expected["slots"][slot]["vmId"] = vm.into();
+        }
+        assert_eq!(made, expected);
+        let of_rest = cluster.rest().get("/api/v1/reservations").await.json();
+        let of_rest: Value = of_rest["reservations"].as_array().unwrap().iter().map(|one| reservation.convert(one, &inside)).collect();
+        let list = cluster.graphql(&format!("{{ reservations {{ totalCount nodes {{ {selection} }} }} }}")).await;
+        assert_eq!(numbers(&list["reservations"]), json!({"totalCount": 2.0, "nodes": of_rest}));
+        let id = made["id"].as_str().unwrap();
+        let one = cluster.graphql(&format!("{{ reservation(id: \"{id}\") {{ {selection} }} }}")).await;
+        let of_rest = cluster.rest().get(&format!("/api/v1/reservations/{id}")).await.json();
+        assert_eq!(numbers(&one["reservation"]), reservation.convert(&of_rest, &inside));
+        let release = format!("mutation {{ releaseReservation(input: {{reservationId: \"{id}\", reason: \"r\"}}) {{ changed reservation {{ {selection} }} }} }}");
+        let released = cluster.graphql(&release).await["releaseReservation"].take();
+        let of_rest = cluster.rest().delete(&format!("/api/v1/reservations/{id}")).await.json();
+        assert_eq!(numbers(&released), json!({"changed": true, "reservation": reservation.convert(&of_rest, &inside)}));
+        assert_eq!(cluster.graphql(r#"{ reservation(id: "none") { id } }"#).await, json!({"reservation": null}));
     }
 
     async fn vms_are_the_same_in_both_protocols(cluster: TestCluster) {

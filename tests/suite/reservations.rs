@@ -154,6 +154,7 @@ on_both_databases! {
     async fn a_clock_that_is_set_back_holds_nothing_for_longer(cluster: TestCluster) {
         cluster.add([worker("w1")]).await;
         cluster.advance(minutes(60));
+        cluster.beat("w1", json!({"incarnation": 1})).await;
         let made = reserved(&cluster, json!({})).await;
         cluster.clock().set("2025-11-02T10:00:00Z".parse().unwrap());
         cluster.sweep_reservations().await;
@@ -184,6 +185,7 @@ on_both_databases! {
     async fn reservations_outlive_a_restart_and_end_after_it(cluster: TestCluster) {
         cluster.add([worker("w1").cpu(2), worker("w2").cpu(2)]).await;
         let held = reserved(&cluster, json!({"count": 3})).await;
+        cluster.advance(seconds(1));
         let gone = reserved(&cluster, json!({"vm_ids": ["vm-9"]})).await;
         release(&cluster, &gone["id"]).await;
         let before = cluster.rest().get("/api/v1/reservations").await.json();
@@ -207,6 +209,7 @@ on_both_databases! {
     async fn lists_and_workers_show_reservations(cluster: TestCluster) {
         cluster.add([worker("w1").cpu(2), worker("w2")]).await;
         let first = reserved(&cluster, json!({"without_workers": ["w2"]})).await;
+        cluster.advance(seconds(1));
         let second = reserved(&cluster, json!({"without_workers": ["w1"]})).await;
         release(&cluster, &second["id"]).await;
         let ids = async |query: &str| {
@@ -263,6 +266,7 @@ on_both_databases! {
         let made = reserved(&cluster, json!({})).await;
         release(&cluster, &made["id"]).await;
         cluster.advance(std::time::Duration::from_secs(23 * 60 * 60));
+        cluster.beat("w1", json!({"incarnation": 1})).await;
         let held = reserved(&cluster, json!({"expires_in": "1h"})).await;
         let prune = async || cluster.server().retention_pruner().prune().await.unwrap();
         prune().await;

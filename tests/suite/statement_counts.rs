@@ -17,7 +17,7 @@ use serde_json::json;
 use crate::harness::*;
 
 /// Everything that can be asked of the live state.
-const QUESTIONS: [&str; 9] = [
+const QUESTIONS: [&str; 12] = [
     "/api/v1/workers",
     "/api/v1/workers?zone=a",
     "/api/v1/workers?limit=10",
@@ -27,6 +27,9 @@ const QUESTIONS: [&str; 9] = [
     "/api/v1/cluster/distribution",
     "/api/v1/vms",
     "/api/v1/vms/vm-1",
+    "/api/v1/placement?vcpus=1&memory_mb=1&count=100",
+    "/api/v1/capacity?vcpus=1&memory_mb=1",
+    "/api/v1/reservations",
 ];
 
 /// The fewest statements that an action costs in some attempts: servers on PostgreSQL look for each
@@ -92,6 +95,19 @@ on_both_databases! {
                 assert_eq!(statements, 0, "{path} with {count} workers");
             }
         }
+    }
+
+    async fn what_is_held_costs_heartbeats_no_statement(cluster: TestCluster) {
+        populate(&cluster, 0..10).await;
+        let beat = async || assert_eq!(cluster.beat("w1", json!({"incarnation": 1, "used_cpu_cores": 1})).await.status, 200);
+        let before = cost(&cluster, beat).await;
+        let reserve = async |count: usize| {
+            let body = json!({"vcpus": 1, "memory_mb": 1, "count": count});
+            assert_eq!(cluster.rest().post("/api/v1/reservations").json(body).await.status, 201);
+        };
+        let of_one = cost(&cluster, async || reserve(1).await).await;
+        assert_eq!(cost(&cluster, async || reserve(20).await).await, of_one, "however many slots it has");
+        assert_eq!(cost(&cluster, beat).await, before);
     }
 
     // regression: everything before the place was read first

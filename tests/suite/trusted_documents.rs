@@ -168,7 +168,12 @@ async fn parameters_of_a_route_that_are_wrong_are_named() {
         ("find?Zones=a", 400, "BAD_USER_INPUT", "Did you mean $zones?"),
         ("find?zones=%ff", 400, "BAD_USER_INPUT", "Query parameter `zones`: what is percent-encoded here is not UTF-8"),
         ("find?healthy=1", 400, "BAD_USER_INPUT", "$healthy: must be true or false, not \"1\""),
-        ("find?order=id", 400, "BAD_USER_INPUT", "$order: must be one of CPU_USAGE, HOSTNAME, ID, "),
+        (
+            "find?order=id",
+            400,
+            "BAD_USER_INPUT",
+            "$order: must be one of CPU_USAGE, FREE_CPU_CORES, FREE_MEMORY, FREE_VM_SLOTS, HOSTNAME, ID, ",
+        ),
         ("find?filter=zone", 400, "BAD_USER_INPUT", "$filter: must be a WorkerFilter written as JSON, not \"zone\""),
         ("find?filter=%7B%22nope%22:1%7D", 400, "BAD_USER_INPUT", "$filter has no field \"nope\": there are"),
     ] {

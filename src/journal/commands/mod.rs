@@ -170,7 +170,10 @@ mod tests {
     use super::*;
     use crate::auth::{Caller, GeneratedToken, Principal, Role, TokenId, TokenKind, TokenScope};
     use crate::clock::{Clock, Timestamp};
-    use crate::cluster::{Actor, Identity, Vm, VmStatus, WorkerId};
+    use crate::cluster::{
+        Actor, Distinct, Identity, PlacementConstraints, PlacementStrategy, ReservationId, Vm, VmSize, VmStatus,
+        WorkerId,
+    };
     use crate::journal::liveness_signs::{LivenessSigns, NotedSign};
 
     /// A cluster on which commands are carried out one by one, without a database.
@@ -202,6 +205,7 @@ mod tests {
             let (mut rows, purged) =
                 (events.len() + changes.workers.len() + changes.tokens.len(), changes.purged.clone());
             rows += changes.forgotten_tokens.len() + drains;
+            rows += changes.reservations.len() + changes.forgotten_reservations.len();
             let vms_of = |id: &WorkerId| known_vms(&before, id.as_str()).cloned().unwrap_or_default();
             for worker in &changes.workers {
                 let is_gone = |vm: &&Arc<Vm>| worker.vm(vm.id.as_str()).is_none();
@@ -340,6 +344,42 @@ mod tests {
         let joining = Join { worker_id: WorkerId::parse("w1").unwrap(), token_id: id, token_hash: hash };
         assert_eq!(cluster.carry_out_of(&joining, join.as_str()), 8, "four tokens, three events, and the worker");
         assert_eq!(cluster.carry_out_of(&joining, join.as_str()), 0, "it has joined already");
+    }
+
+    #[test]
+    fn commands_about_reservations_count_all_that_they_write() {
+        let mut cluster = TestCluster { snapshot: Snapshot::empty("test".into()), at: Timestamp::UNIX_EPOCH };
+        let reservation = |id: &str, count| Reserve {
+            id: ReservationId::parse(id).unwrap(),
+            size: VmSize::default(),
+            count,
+            constraints: PlacementConstraints::default(),
+            strategy: PlacementStrategy::Spread,
+            distinct: Distinct::None,
+            vm_ids: Vec::new(),
+            lifetime: Duration::from_secs(3_600),
+            reason: None,
+            offline_after: Duration::from_secs(3_600),
+        };
+        let release = |id: &str| ReleaseReservation { id: id.to_owned(), reason: None };
+        let expire = |id: &str| ExpireReservations { candidates: vec![ReservationId::parse(id).unwrap()] };
+        cluster.carry_out(&register("a"));
+        cluster.carry_out(&heartbeat(1, &[]));
+        assert_eq!(cluster.carry_out(&reservation("r1", 2)), 3, "a reservation, an event, and the worker");
+        assert_eq!(cluster.carry_out(&release("r1")), 3);
+        assert_eq!(cluster.carry_out(&release("r1")), 0, "it is released already");
+        cluster.carry_out(&reservation("r2", 2));
+        assert_eq!(cluster.carry_out(&expire("r2")), 0, "it is held");
+        let mut taking = heartbeat(1, &["x"]);
+        if let Inventory::Whole(vms) = &mut taking.report.inventory {
+            vms[0].reservation_id = Some("r2".into());
+        }
+        assert_eq!(cluster.carry_out(&taking), 5, "the worker, the VM, the reservation, and two events");
+        cluster.at += TimeDelta::hours(1);
+        assert_eq!(cluster.carry_out(&expire("r2")), 3);
+        assert_eq!(cluster.carry_out(&expire("r2")), 0, "that is announced already");
+        let candidates = ["r1", "r2", "r3"].map(|id| ReservationId::parse(id).unwrap()).to_vec();
+        assert_eq!(cluster.carry_out(&PruneReservations { candidates }), 2);
     }
 
     #[test]

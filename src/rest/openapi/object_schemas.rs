@@ -190,14 +190,7 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
         whole_object::<json_objects::ZoneCapacity>(),
         whole_object::<json_objects::Reservation>(),
         whole_object::<json_objects::ReservedSlot>(),
-        (
-            "RefusalReason",
-            words(
-                RefusalReason::ALL,
-                RefusalReason::as_str,
-                "Why a VM does not fit on a worker. `excluded`: the request leaves the worker or its zone out. `no_inventory`: the worker's process has not reported its VMs since it started. `distinct`: another VM of the request is there.",
-            ),
-        ),
+        ("RefusalReason", refusal_reasons()),
         (
             "PlacementStrategy",
             words(
@@ -207,14 +200,7 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
             ),
         ),
         ("PlacementDistinct", distinct()),
-        (
-            "ReservationState",
-            words(
-                ReservationState::ALL,
-                ReservationState::as_str,
-                "What has become of a reservation, and of each of its slots: `held` until a VM comes, then `taken`; else `released` or `expired`.",
-            ),
-        ),
+        ("ReservationState", reservation_states()),
         ("ReservationList", page_of("Reservations, the latest first.", "reservations", named("Reservation"))),
         ("TokenList", token_list()),
         ("CreatedToken", created_token()),
@@ -285,6 +271,48 @@ fn policies() -> Object {
         SchedulingPolicy::Draining => "PolicyDraining",
     };
     with_keyword(policies, "x-enum-varnames", json!(SchedulingPolicy::ALL.iter().map(name).collect::<Vec<_>>()))
+}
+
+/// The schema of states of reservations, with names of its constants as for [`policies`].
+fn reservation_states() -> Object {
+    let states = words(
+        ReservationState::ALL,
+        ReservationState::as_str,
+        "What has become of a reservation, and of each of its slots: `held` until a VM comes, then `taken`; else `released` or `expired`.",
+    );
+    // Exhaustive, so that the compiler asks for the name of a new one.
+    let name = |state: &ReservationState| match state {
+        ReservationState::Held => "RoomHeld",
+        ReservationState::Taken => "RoomTaken",
+        ReservationState::Released => "RoomReleased",
+        ReservationState::Expired => "RoomExpired",
+    };
+    with_keyword(states, "x-enum-varnames", json!(ReservationState::ALL.iter().map(name).collect::<Vec<_>>()))
+}
+
+/// The schema of reasons of refusals, with names of its constants as for [`policies`].
+fn refusal_reasons() -> Object {
+    let reasons = words(
+        RefusalReason::ALL,
+        RefusalReason::as_str,
+        "Why a VM does not fit on a worker. `excluded`: the request leaves the worker or its zone out. `no_inventory`: the worker's process has not reported its VMs since it started. `distinct`: another VM of the request is there.",
+    );
+    // Exhaustive, so that the compiler asks for the name of a new one.
+    let name = |reason: &RefusalReason| match reason {
+        RefusalReason::Excluded => "RefusedExcluded",
+        RefusalReason::Zone => "RefusedZone",
+        RefusalReason::Labels => "RefusedLabels",
+        RefusalReason::Capabilities => "RefusedCapabilities",
+        RefusalReason::Offline => "RefusedOffline",
+        RefusalReason::Draining => "RefusedDraining",
+        RefusalReason::NoInventory => "RefusedNoInventory",
+        RefusalReason::CpuCores => "RefusedCpuCores",
+        RefusalReason::Memory => "RefusedMemory",
+        RefusalReason::Disk => "RefusedDisk",
+        RefusalReason::VmSlots => "RefusedVmSlots",
+        RefusalReason::Distinct => "RefusedDistinct",
+    };
+    with_keyword(reasons, "x-enum-varnames", json!(RefusalReason::ALL.iter().map(name).collect::<Vec<_>>()))
 }
 
 /// The schema of what VMs may not share, with names of its constants as for [`policies`].
