@@ -347,8 +347,8 @@ fn vm(worker: &str, number: u64, status: VmStatus, revision: u64) -> Arc<Vm> {
         created_at: Timestamp::UNIX_EPOCH + TimeDelta::milliseconds(1_500),
         started_at: (status == VmStatus::Running).then_some(Timestamp::UNIX_EPOCH),
         status_since: Timestamp::UNIX_EPOCH,
-        note: (number % 2 == 0).then(|| "says \"no\"".into()),
-        reservation_id: (number % 3 == 0).then(|| "r-1".into()),
+        note: number.is_multiple_of(2).then(|| "says \"no\"".into()),
+        reservation_id: number.is_multiple_of(3).then(|| "r-1".into()),
         revision,
     })
 }
