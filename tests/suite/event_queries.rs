@@ -4,6 +4,9 @@ use serde_json::{Value, json};
 
 use crate::harness::*;
 
+/// Whether an event is one that a question asks for.
+type Matches = Box<dyn Fn(&Value) -> bool>;
+
 /// Some of everything: two zones, VMs that end in each way there is, a minute apart.
 async fn with_history(cluster: &TestCluster) {
     let beat = async |id: &str, vms: Value| {
@@ -136,7 +139,7 @@ on_both_databases! {
         let is = |key: &'static str, wanted: &'static [&str]| {
             move |event: &Value| event[key].as_str().is_some_and(|text| wanted.contains(&text))
         };
-        let questions: [(&str, String, Box<dyn Fn(&Value) -> bool>); 12] = [
+        let questions: [(&str, String, Matches); 12] = [
             ("", String::new(), Box::new(|_| true)),
             ("kind=vm_started&kind=vm_lost", "filter: {kinds: [VM_STARTED, VM_LOST]}".into(), Box::new(is("kind", &["vm_started", "vm_lost"]))),
             ("vm_id=vm-2", "filter: {vmIds: [\"vm-2\"]}".into(), Box::new(is("vm_id", &["vm-2"]))),

@@ -562,7 +562,7 @@ async fn operators_events_are_found_by_their_indexes() {
     // And so is what is asked of one VM, and where a time is in the log, in either direction.
     let of_vm = event::Entity::newest_first().filter(event::Entity::about_vms(vec!["vm-1".to_owned()]));
     let of_vm = of_vm.filter(event::Entity::is_before(3, 4)).limit(9).build(DbBackend::Sqlite);
-    let moment = chrono::Utc::now();
+    let moment = cluster.clock().now();
     let since = event::Entity::oldest_first().filter(event::Entity::is_since(moment)).limit(9).build(DbBackend::Sqlite);
     let until = event::Entity::newest_first().filter(event::Entity::is_until(moment)).limit(9).build(DbBackend::Sqlite);
     for (statement, index) in [
