@@ -188,7 +188,7 @@ on_both_databases! {
 
     async fn what_cannot_be_looked_for_is_refused_by_both_in_the_same_words(cluster: TestCluster) {
         furnish(&cluster).await;
-        let (long, keys) = ("x".repeat(256), "id, hostname, zone, cpu_usage, memory_usage, vm_count, last_seen");
+        let (long, keys) = ("x".repeat(256), "id, hostname, zone, cpu_usage, memory_usage, vm_count, last_seen, free_cpu_cores, free_memory_mb, free_vm_slots");
         let too_long = |most: usize, chars: usize| format!("must have at most {most} characters, not {chars}");
         for (list, parameter, value, problem, twin) in [
             ("workers", "id", "", "must not be empty".to_owned(), Some(("filter.ids", json!([""])))),
