@@ -15,9 +15,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::filter::LabelFilter;
 use super::free_capacity::{FreeCapacity, Reserved, VmSize};
 use super::id::WorkerId;
+use super::label_filter::LabelFilter;
 use super::status::{Availability, SchedulingPolicy, words};
 use super::worker::{Identity, LivenessCutoff, Worker};
 
@@ -392,7 +392,21 @@ mod tests {
         let vms = (0..usage.3).map(|vm| {
             let (name, status) = ("vm".into(), VmStatus::Running);
             let vm_id = VmId::parse(&format!("{id}-{vm}")).unwrap();
-            Arc::new(Vm { id: vm_id, worker_id: id.clone(), name, status, vcpus: 1, memory_mb: 1, revision: 1 })
+            let at = Timestamp::UNIX_EPOCH;
+            Arc::new(Vm {
+                id: vm_id,
+                worker_id: id.clone(),
+                name,
+                status,
+                vcpus: 1,
+                memory_mb: 1,
+                created_at: at,
+                started_at: None,
+                status_since: at,
+                note: None,
+                reservation_id: None,
+                revision: 1,
+            })
         });
         worker.usage.vms = vms.collect::<Vec<_>>().into();
         worker.usage.inventory_revision = (!has(2)).then_some(1);

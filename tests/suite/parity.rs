@@ -35,6 +35,7 @@ const ONLY_IN_GRAPHQL: &[(&str, &str)] = &[
     ("Worker", "vms"),
     ("Worker", "vmsConnection"),
     ("Worker", "events"),
+    ("Worker", "drains"),
     ("Vm", "worker"),
     ("Drain", "worker"),
     // REST shows them of a drain by itself, and not inside a worker.
