@@ -7,9 +7,9 @@
 use super::drain::DrainState;
 use super::drain_view::DrainView;
 use super::free_capacity::FreeCapacity;
+use super::label_filter::LabelFilter;
 use super::status::{VmStatus, WorkerStatus};
 use super::view::{VmView, WorkerView};
-use super::worker::Labels;
 
 /// Which workers match: fields are ANDed, entries of a list ORed. A list that is none matches every worker; an empty
 /// list matches none, because a client that has selected nothing must not be shown everything.
@@ -65,23 +65,6 @@ pub enum WorkerFacet<'a> {
     Status(WorkerStatus),
     /// A label of this key and value.
     Label(&'a str, &'a str),
-}
-
-/// A label that a worker has to have.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LabelFilter {
-    /// Its key.
-    pub key: String,
-    /// Its value; none asks only that the key is there.
-    pub value: Option<String>,
-}
-
-impl LabelFilter {
-    /// Whether it is among these labels.
-    pub fn is_on(&self, labels: &Labels) -> bool {
-        let value = labels.get(self.key.as_str());
-        value.is_some_and(|value| self.value.as_deref().is_none_or(|wanted| wanted == &**value))
-    }
 }
 
 impl WorkerFilter {

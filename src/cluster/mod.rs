@@ -22,6 +22,7 @@ mod free_capacity;
 mod held_reservations;
 mod id;
 mod index;
+mod label_filter;
 mod placement;
 mod placement_answer;
 mod reservation;
@@ -50,12 +51,13 @@ pub use drain::{Author, Deadline, Drain, DrainRequest, DrainState, Metadata};
 pub use drain_view::{Blocker, BlockerKind, DrainView};
 pub use epoch::{Epoch, Epochs};
 pub use event::{Actor, Audit, Cursor, Event, EventClass, EventFilter, EventKind, InvalidCursor, event_id};
-pub use filter::{DrainFilter, LabelFilter, MinFree, VmFilter, WorkerFacet, WorkerFilter};
+pub use filter::{DrainFilter, MinFree, VmFilter, WorkerFacet, WorkerFilter};
 pub use free_capacity::{FreeCapacity, Reserved, VmSize};
 pub use held_reservations::ReservedAt;
 pub(crate) use id::MAX_CHARS;
 pub use id::{InvalidId, ReservationId, VmId, WorkerId};
 pub use index::{Group, Ids, Index};
+pub use label_filter::LabelFilter;
 pub use placement::{Distinct, PlacementConstraints, PlacementStrategy, Placer, Reasons, RefusalReason, Seat};
 pub use placement_answer::{
     Placement, PlacementAssignment, PlacementCandidate, PlacementRefusal, PlacementRequest, RefusalDetail,

@@ -15,10 +15,10 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::filter::LabelFilter;
 use super::free_capacity::{FreeCapacity, VmSize};
 use super::held_reservations::ReservedAt;
 use super::id::WorkerId;
+use super::label_filter::LabelFilter;
 use super::status::{Availability, SchedulingPolicy, words};
 use super::worker::{Identity, LivenessCutoff, Worker};
 

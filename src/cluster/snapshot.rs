@@ -691,8 +691,12 @@ impl Indexes {
         }
         let drains = |worker: &Worker| worker.standing_drain().is_some();
         match (before.filter(|before| drains(before)), worker.filter(|worker| drains(worker))) {
-            (None, Some(worker)) => _ = self.draining.insert(worker.id.clone()),
-            (Some(before), None) => _ = self.draining.remove(before.id.as_str()),
+            (None, Some(worker)) => {
+                self.draining.insert(worker.id.clone());
+            }
+            (Some(before), None) => {
+                self.draining.remove(before.id.as_str());
+            }
             (None, None) | (Some(_), Some(_)) => {}
         }
         // Most changes are heartbeats, which change none of the other indexes.

@@ -36,7 +36,7 @@ pub(crate) const MAX_POLICY_ERROR: usize = 500;
 /// Longest time that a drain is given: a year. One that nobody waits for has no deadline.
 pub(crate) const LONGEST_DEADLINE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// Longest time between two messages of a stream that a client may ask for.
-pub(crate) const LONGEST_PERIOD: Duration = crate::timing::SUBSCRIBER_INTERVALS.1;
+pub(crate) const LONGEST_PERIOD: Duration = Duration::from_secs(60 * 60);
 /// Most entries of a drain's metadata. Their keys and values are as long as those of labels.
 pub(crate) const MAX_METADATA: usize = 64;
 /// The longest note on a VM, in characters. It is a sentence in a table, and there may be one for each VM.

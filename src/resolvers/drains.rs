@@ -111,8 +111,11 @@ impl Resolvers {
     ) -> Result<DrainHistory> {
         let worker = reading.worker(worker_id)?;
         let key = WorkerDrainsKey { worker_id: worker.worker.id.shared(), limit: limit + 1, before };
-        let mut nodes =
-            self.load_worker_drains(caller, reading, &[key.clone()]).await?.remove(&key).unwrap_or_default();
+        let mut nodes = self
+            .load_worker_drains(caller, reading, std::slice::from_ref(&key))
+            .await?
+            .remove(&key)
+            .unwrap_or_default();
         let length = usize::try_from(limit).unwrap_or(usize::MAX);
         let has_next = nodes.len() > length;
         nodes.truncate(length);

@@ -269,6 +269,7 @@ async fn make(cluster: &TestCluster, document: &Value, method: &str, template: &
 async fn populate(cluster: &TestCluster, document: &Value) {
     make(cluster, document, "PUT", "/workers/{id}", WORKER).await;
     make(cluster, document, "POST", "/workers/{id}/heartbeat", WORKER).await;
+    make(cluster, document, "POST", "/workers/{id}/drain", WORKER).await;
 }
 
 on_both_databases! {

@@ -43,6 +43,7 @@ const ONLY_IN_GRAPHQL: &[(&str, &str)] = &[
     ("PlacementAssignment", "worker"),
     ("PlacementCandidate", "worker"),
     ("PlacementRefusal", "worker"),
+    ("Worker", "drains"),
     ("Vm", "worker"),
     ("Drain", "worker"),
     // REST shows them of a drain by itself, and not inside a worker.

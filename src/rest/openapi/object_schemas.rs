@@ -135,22 +135,8 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
         ("WorkerDrains", worker_drains()),
         ("DrainProgress", drain_progress()),
         ("DrainBlocker", drain_blocker()),
-        (
-            "DrainState",
-            words(
-                DrainState::ALL,
-                DrainState::as_str,
-                "How far a drain has come: `draining`, and `overdue` once its deadline has passed; `complete` when the worker has acknowledged it and told that no VM holds a slot; `canceled` if the worker was activated before that, `ended` if after.",
-            ),
-        ),
-        (
-            "BlockerKind",
-            words(
-                BlockerKind::ALL,
-                BlockerKind::as_str,
-                "What is in the way of powering a host off: the worker is not heard from; its process may not know of the drain; it has not told its inventory since it started; what the agent runs on a change of the policy has failed; a VM holds a slot, or is on its way out.",
-            ),
-        ),
+        ("DrainState", drain_states()),
+        ("BlockerKind", blocker_kinds()),
         (vm, whole_vm),
         ("ListedVm", listed_vm()),
         whole_object::<json_objects::ClusterStats>(),
@@ -273,6 +259,41 @@ fn words<T: Copy>(all: &[T], word: impl Fn(T) -> &'static str, description: &str
     let mut words = one_of(all.iter().map(|value| word(*value)));
     words.description = Some(description.to_owned());
     words
+}
+
+/// The schema of drain states, some of which have the words of statuses of workers.
+fn drain_states() -> Object {
+    let states = words(
+        DrainState::ALL,
+        DrainState::as_str,
+        "How far a drain has come: `draining`, and `overdue` once its deadline has passed; `complete` when the worker has acknowledged it and told that no VM holds a slot; `canceled` if the worker was activated before that, `ended` if after.",
+    );
+    let name = |state: &DrainState| match state {
+        DrainState::Draining => "DrainDraining",
+        DrainState::Overdue => "DrainOverdue",
+        DrainState::Complete => "DrainComplete",
+        DrainState::Canceled => "DrainCanceled",
+        DrainState::Ended => "DrainEnded",
+    };
+    with_keyword(states, "x-enum-varnames", json!(DrainState::ALL.iter().map(name).collect::<Vec<_>>()))
+}
+
+/// The schema of kinds of blockers, some of which have the words of events.
+fn blocker_kinds() -> Object {
+    let kinds = words(
+        BlockerKind::ALL,
+        BlockerKind::as_str,
+        "What is in the way of powering a host off: the worker is not heard from; its process may not know of the drain; it has not told its inventory since it started; what the agent runs on a change of the policy has failed; a VM holds a slot, or is on its way out.",
+    );
+    let name = |kind: &BlockerKind| match kind {
+        BlockerKind::WorkerOffline => "BlockerWorkerOffline",
+        BlockerKind::NotAcknowledged => "BlockerNotAcknowledged",
+        BlockerKind::NoInventory => "BlockerNoInventory",
+        BlockerKind::PolicyHookFailed => "BlockerPolicyHookFailed",
+        BlockerKind::VmRunning => "BlockerVmRunning",
+        BlockerKind::VmStopping => "BlockerVmStopping",
+    };
+    with_keyword(kinds, "x-enum-varnames", json!(BlockerKind::ALL.iter().map(name).collect::<Vec<_>>()))
 }
 
 /// The schema of scheduling policies. The names of its constants are given because generators for Go put those of all
