@@ -22,8 +22,8 @@ use super::collect::Compiler;
 use super::{ItemPlan, Plan, PlanInput};
 use crate::clock::Timestamp;
 use crate::cluster::{
-    Actor, Audit, Changes, Cursor, Event, EventKind, Identity, Life, SchedulingPolicy, Snapshot, Tombstone, View, Vm,
-    VmId, VmStatus, Worker, WorkerId,
+    Actor, Audit, Author, Changes, Cursor, DrainRequest, Event, EventKind, Identity, Life, Snapshot, Tombstone, View,
+    Vm, VmId, VmStatus, Worker, WorkerId,
 };
 use crate::graphql::execution::budget::{Budget, MAX_OBJECTS};
 use crate::graphql::execution::merge::merge;
@@ -37,6 +37,7 @@ use crate::graphql::schema::object_types::Node;
 use crate::graphql::schema::query::Query;
 use crate::graphql::subscriptions::broadcast::{ItemRoot, Payload};
 use crate::graphql::subscriptions::item::StreamItem;
+use crate::resolvers::drain_watch::DrainProgress;
 use crate::resolvers::row_cache::RowCache;
 use crate::resolvers::watch::Heartbeat;
 use crate::resolvers::{EventView, Reading};
@@ -242,7 +243,9 @@ impl DocumentGenerator {
             Some(IndexedType::Object(fields) | IndexedType::Interface(fields)) => fields,
             other => panic!("{ty} has no fields: {other:?}"),
         };
-        let mut names: Vec<_> = fields.keys().map(String::as_str).filter(|name| !NOT_PLANNED.contains(name)).collect();
+        // The drains of a worker are read from the database, those of all workers are not.
+        let is_planned = |name: &&str| !NOT_PLANNED.contains(name) && (ty, *name) != ("Worker", "drains");
+        let mut names: Vec<_> = fields.keys().map(String::as_str).filter(is_planned).collect();
         names.sort_unstable();
         names.push("__typename");
         if depth > 3 {
@@ -385,7 +388,17 @@ fn worker(number: u64, random: &mut StdRng, revision: u64) -> Arc<Worker> {
     if random.random_bool(0.1) {
         worker.life.deregistered_at = Some(worker.usage.last_seen);
     }
-    worker.policy = *SchedulingPolicy::ALL.choose(random).unwrap();
+    if random.random_bool(0.6) {
+        let author = Author { actor: "operator".into(), token_id: None, name: Some("alice".into()) };
+        let metadata = Some([("ticket".into(), "a \"b\"".into())].into());
+        let deadline = random.random_bool(0.5).then(|| Duration::from_secs(20));
+        let request = DrainRequest { reason: None, deadline, metadata };
+        worker.begin_drain(&request, author.clone(), start(), revision);
+        worker.advance_drain(start(), revision);
+        if random.random_bool(0.3) {
+            worker.end_drain(None, author, start(), revision);
+        }
+    }
     Arc::new(worker)
 }
 
@@ -563,7 +576,7 @@ async fn compare_budgets(
             let by_engine = planned.by_engine(&engine, reading, &Budget::with_spent(spent)).await;
             prop_assert_eq!(by_engine.as_ref(), Some(&whole).filter(|_| is_enough), "engine, {} spent", spent);
             let by_plan = planned.by_plan(&engine, reading, row_cache, spent).await?;
-            if text.contains("Connection") && spent > 0 {
+            if (text.contains("Connection") || text.contains("drains")) && spent > 0 {
                 // The engine pays once for both lists of a connection, and a plan for each that it writes: for one it may
                 // still have enough, or for three not. If it has not, the engine responds.
                 prop_assert!(by_plan.is_none_or(|by_plan| by_plan == whole), "{} spent", spent);
@@ -576,7 +589,7 @@ async fn compare_budgets(
     Ok(is_compared)
 }
 
-/// Items of all three subscriptions for a reading.
+/// Items of all subscriptions for a reading, as far as it has what they are about.
 fn items(reading: &Reading, random: &mut StdRng) -> Vec<(&'static str, StreamItem)> {
     let view = reading.view();
     let heartbeat = view.workers().next().map(|worker| {
@@ -603,8 +616,12 @@ fn items(reading: &Reading, random: &mut StdRng) -> Vec<(&'static str, StreamIte
         oldest_cursor: None,
     };
     let event = StreamItem::Event(EventView { event: Arc::new(event), view: view.clone() });
+    let drain = view.workers().find_map(|worker| worker.last_drain());
+    let drain = drain.map(|drain| StreamItem::Drain(DrainProgress { drain, is_last: random.random_bool(0.5) }));
     let others = [("clusterEvents", event), ("clusterStats", StreamItem::Stats(reading.cluster_stats()))];
-    heartbeat.map(|heartbeat| ("workerHeartbeats", heartbeat)).into_iter().chain(others).collect()
+    let heartbeat = heartbeat.map(|heartbeat| ("workerHeartbeats", heartbeat));
+    let drain = drain.map(|drain| ("drainProgress", drain));
+    heartbeat.into_iter().chain(drain).chain(others).collect()
 }
 
 async fn compare_items(
@@ -756,7 +773,7 @@ proptest! {
         let readings = readings(&mut random);
         let items: Vec<_> = readings.iter().flat_map(|reading| items(reading, &mut random)).collect();
         let mut generator = DocumentGenerator { random, types: SchemaIndex::of_schema(), fragments: Vec::new() };
-        let field = *["workerHeartbeats", "clusterEvents", "clusterStats"].choose(&mut generator.random).unwrap();
+        let field = *["workerHeartbeats", "drainProgress", "clusterEvents", "clusterStats"].choose(&mut generator.random).unwrap();
         let ty = innermost(&generator.types.field("Subscription", field).unwrap().ty);
         let selection = generator.selection(ty, 1);
         let text = format!("subscription {{ {field} {{ {selection} }} }} {}", generator.fragments.join("\n"));
