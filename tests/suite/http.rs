@@ -5,16 +5,24 @@ use aetherium::server::ServerOptions;
 use crate::harness::*;
 
 /// Every route of the contract, with what it answers besides HEAD.
-const ROUTES: [(&str, &str); 12] = [
+const ROUTES: [(&str, &str); 20] = [
     ("/api/v1/workers", "GET"),
     ("/api/v1/workers/w1", "DELETE,GET,PUT"),
     ("/api/v1/workers/w1/vms", "GET"),
-    ("/api/v1/workers/w1/drain", "POST"),
+    ("/api/v1/workers/w1/drain", "GET,POST"),
+    ("/api/v1/workers/w1/drains", "GET"),
     ("/api/v1/workers/w1/activate", "POST"),
     ("/api/v1/workers/w1/heartbeat", "POST"),
     ("/api/v1/heartbeats", "POST"),
     ("/api/v1/cluster/stats", "GET"),
     ("/api/v1/cluster/distribution", "GET"),
+    ("/api/v1/cluster/zones", "GET"),
+    ("/api/v1/cluster/worker-counts", "GET"),
+    ("/api/v1/cluster/vm-counts", "GET"),
+    ("/api/v1/drains", "GET"),
+    ("/api/v1/placement", "GET"),
+    ("/api/v1/reservations", "GET,POST"),
+    ("/api/v1/reservations/r1", "DELETE,GET"),
     ("/api/v1/vms", "GET"),
     ("/api/v1/vms/vm-1", "GET"),
     ("/api/v1/health", "GET"),

@@ -270,6 +270,8 @@ async fn populate(cluster: &TestCluster, document: &Value) {
     make(cluster, document, "PUT", "/workers/{id}", WORKER).await;
     make(cluster, document, "POST", "/workers/{id}/heartbeat", WORKER).await;
     make(cluster, document, "POST", "/workers/{id}/drain", WORKER).await;
+    // Reservations find room on another one.
+    cluster.add([worker("with-room")]).await;
 }
 
 on_both_databases! {

@@ -96,7 +96,8 @@ async fn report(number: usize, mut servers: watch::Receiver<Servers>) -> Vec<Str
             let beat = json!({"incarnation": 1, "sequence": sequence, "vms": present});
             acknowledged(&mut servers, &mut random, &format!("{path}/heartbeat"), beat).await;
             committed.extend(vms.iter().map(|vm| format!("{kind} {id} {vm}")));
-            let (command, kind) = if sequence % 2 == 1 { ("drain", "drained") } else { ("activate", "activated") };
+            let (command, kind) =
+                if sequence % 2 == 1 { ("drain", "drain_started") } else { ("activate", "activated") };
             acknowledged(&mut servers, &mut random, &format!("{path}/{command}"), json!({})).await;
             committed.push(format!("worker_{kind} {id} "));
         }

@@ -17,6 +17,8 @@ on_both_databases! {
                 "used_memory_mb": 0, "used_disk_gb": 0, "cpu_usage_percent": 0.0, "memory_usage_percent": 0.0,
                 "vm_count": 0, "max_vms": 100, "started_at": START, "last_seen": START, "uptime": "0s",
                 "is_healthy": true, "scheduling_policy": "active", "revision": 1,
+                "reserved_cpu_cores": 0, "reserved_memory_mb": 0, "reserved_disk_gb": 0, "reserved_vm_slots": 0,
+                "free_cpu_cores": 4, "free_memory_mb": 1024, "free_disk_gb": 0, "free_vm_slots": 100,
             },
             "incarnation": 1,
             "heartbeat_interval_seconds": 10,
@@ -71,6 +73,7 @@ on_both_databases! {
             json!({
                 "zone": "b", "cpu_cores": 32, "cpu_usage_percent": 6.25, "revision": 4,
                 "started_at": "2025-11-02T10:05:00Z", "last_seen": "2025-11-02T10:05:00Z", "uptime": "0s",
+                "free_cpu_cores": 30,
             }),
         );
         answer.assert_json(

@@ -31,8 +31,7 @@ const SHOW: &str = r#"mutation Show($show: Boolean = true) {
 const PAGE: &str = "query Page($first: Int! = 5, $filter: WorkerFilter, $order: WorkerOrder) {
     workersConnection(first: $first, filter: $filter, orderBy: $order) { totalCount } }";
 
-const EVENTS: &str =
-    "query Events($first: Int, $after: Cursor) { events(first: $first, after: $after) { hasNextPage } }";
+const EVENTS: &str = "query Events($first: Int, $after: Cursor) { worker(id: \"w1\") { events(first: $first, after: $after) { kind } } }";
 
 const STATS: &str = "subscription Stats($every: Duration) { clusterStats(every: $every) { totalWorkers } }";
 
@@ -55,7 +54,11 @@ fn wrong_variables() -> Vec<(&'static str, Value, &'static str)> {
         (TWO, json!({"i": {"workerId": null}}), "$i.workerId must be ID!, not null"),
         (TWO, json!({"i": {"workerId": {"a": 1}}}), "$i.workerId must be ID, not {"),
         (TWO, json!({"i": {"workerId": 1.5}}), "$i.workerId must be ID, not 1.5"),
-        (TWO, json!({"i": {"workerId": "w2", "ifRevison": 1}}), "$i has no field \"ifRevison\": there are ifRevision,"),
+        (
+            TWO,
+            json!({"i": {"workerId": "w2", "ifRevison": 1}}),
+            "$i has no field \"ifRevison\": there are deadline, ifRevision,",
+        ),
         (TWO, json!({"i": {"workerId": "w2", "reason": 7}}), "$i.reason must be String, not 7"),
         (TWO, json!({"i": {"workerId": "w2", "ifRevision": "1"}}), "$i.ifRevision must be a whole number"),
         (TWO, json!({"i": {"workerId": "w2", "ifRevision": 1.5}}), "1.5 is not a whole number from -2^53 to 2^53"),
