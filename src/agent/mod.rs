@@ -678,6 +678,7 @@ impl Agent {
         self.servers.set_request_timeout(self.limits.request_timeout);
         let incarnation = registered.incarnation;
         self.planner.begin(incarnation, registered.last_sequence);
+        self.policy_revision = registered.policy_revision;
         self.registration.last_incarnation = Some(incarnation);
         let id = &self.id;
         info!(worker.id = %id, incarnation, "Worker {id} is registered");
@@ -690,7 +691,9 @@ impl Agent {
             let vms = self.list_vms().await;
             let mut heartbeat = self.planner.plan(vms.as_deref(), Instant::now());
             heartbeat.boot_id = Some(self.registration.boot_id.clone());
-            heartbeat.policy_revision = self.policy_revision;
+            // What acknowledges a drain is an inventory of a worker that knows of the drain. Without one, what the server
+            // knows of the VMs may be older. (The used figures are there if an inventory was read and is not withheld.)
+            heartbeat.policy_revision = self.policy_revision.filter(|_| heartbeat.used_cpu_cores.is_some());
             heartbeat.policy_error = self.hook.as_mut().map(PolicyHook::failure);
             self.servers.begin_trial();
             match self.servers.client().await.heartbeat(&self.id, &heartbeat).await {
@@ -1298,18 +1301,21 @@ mod tests {
             "policy": "draining", "policy_revision": 7, "drain_reason": "disk", "next_heartbeat_seconds": 600,
         });
         let patient = json!({"policy": "draining", "policy_revision": 7, "next_heartbeat_seconds": 600});
-        let answers = [json!({}), json!({"policy_revision": 3}), draining, patient.clone(), patient];
+        let answers =
+            [json!({"policy_revision": 2}), json!({"policy_revision": 3}), draining, patient.clone(), patient];
         let mut server = FakeServer::answering(answers.map(|answer| (200, answer))).await;
         let registration = Registration { hostname: "node1".into(), boot_id: "boot".into(), ..Registration::default() };
         let servers = ServerSelector::new("w 1", Some(&server.url), None, None, Trust::System).unwrap();
-        let agent = Agent::new(servers, "w 1".into(), registration, Vec::new());
+        let vms = Moving::default();
+        vms.set(&[]);
+        let agent = Agent::new(servers, "w 1".into(), registration, vec![Box::new(vms.clone())]);
         let command = r#"[ $AETHERIUM_POLICY = active ] || { echo "$AETHERIUM_POLICY_REASON is stuck"; exit 1; }"#;
         let hook = PolicyHook::start(command.to_owned(), "w 1".to_owned());
         let agent = Running::run(Agent { hook: Some(hook), ..agent });
 
         server.call().await;
         let first = server.call().await.body;
-        assert_eq!((first.get("policy_revision"), first.get("policy_error")), (None, Some(&Value::Null)));
+        assert_eq!((&first["policy_revision"], first.get("policy_error")), (&json!(2), Some(&Value::Null)));
         assert_eq!(server.call().await.body["policy_revision"], 3);
         // The heartbeats after that are due in ten minutes: the next ones come early.
         let mut told = server.call().await.body;
@@ -1318,6 +1324,22 @@ mod tests {
             told = server.call().await.body;
         }
         assert_eq!(told["policy_error"], "the policy hook ended with exit status: 1: disk is stuck");
+        agent.shutdown.cancel();
+        agent.end().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_policy_is_not_acknowledged_by_a_heartbeat_without_an_inventory() {
+        let vms = Moving::default();
+        let answers = std::iter::repeat_n((200, json!({"policy_revision": 2})), 1_000);
+        let mut server = FakeServer::answering(answers).await;
+        let agent = Running::agent(&server.url, &vms);
+        server.call().await;
+        for _ in 0..3 {
+            assert_eq!(server.call().await.body.get("policy_revision"), None);
+        }
+        vms.set(&["vm-1"]);
+        assert_eq!(server.news().await.body["policy_revision"], 2);
         agent.shutdown.cancel();
         agent.end().await.unwrap();
     }

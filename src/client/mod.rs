@@ -252,6 +252,9 @@ pub struct Registered {
     /// Number of the last heartbeat of this life that counted, if there was one: the next has to be above it.
     #[serde(default)]
     pub last_sequence: Option<u64>,
+    /// Revision of the last change to the policy, which the next heartbeat repeats; none with a server that does not tell.
+    #[serde(default)]
+    pub policy_revision: Option<u64>,
 }
 
 /// A sign of life. What is `None` is left out of the body, and absent means "as before", never "empty".

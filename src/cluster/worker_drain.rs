@@ -117,7 +117,7 @@ impl Worker {
 
     /// Whether the present process knows of a drain. A process that echoes policy revisions says so itself. Of one that
     /// never did, this is its second heartbeat since the drain began: before it sent this one, it had the reply to the
-    /// first one. (Heartbeats of one commit were sent before the reply to any of them.)
+    /// first one, unless that was lost on the way. (Heartbeats of one commit were sent before the reply to any of them.)
     fn has_heard_of(&self, drain: &Drain, revision: u64) -> bool {
         match self.usage.policy_echo {
             // A higher one is of another database, such as this one before it was restored from a backup.

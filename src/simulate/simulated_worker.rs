@@ -171,6 +171,7 @@ impl SimulatedWorker {
         self.life = WorkerState::Registered { incarnation, sequence };
         self.host.registration.last_incarnation = Some(incarnation);
         self.last_life = Some((incarnation, self.host.registration.boot_id.clone()));
+        self.policy_revision = answer.policy_revision;
         self.host.inventory.owe_full_report();
         self.failures = 0;
         self.answered = now;
@@ -318,6 +319,7 @@ mod tests {
                 heartbeat_interval_seconds: 8.0,
                 offline_after_seconds: 60.0,
                 last_sequence: None,
+                policy_revision: None,
                 revision: 1,
             };
             self.worker.registered(self.now, &answer, &self.tally);
