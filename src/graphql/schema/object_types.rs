@@ -746,6 +746,9 @@ pub struct WorkerHeartbeat {
     pub received_at: value_types::DateTime,
     /// Changes of the worker folded into this message: its beats, and now and then a registration or a drain.
     pub coalesced: i32,
+    /// Whether the worker has left the filter, or was removed: no message about it follows, unless it comes back. One that
+    /// was removed is shown as it was told last.
+    pub is_last: bool,
 }
 
 /// Progress of a drain.
