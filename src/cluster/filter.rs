@@ -4,11 +4,13 @@
 //! [`resolvers::filter_input`](crate::resolvers::filter_input); by which index its rows are found, in
 //! [`resolvers`](crate::resolvers), too; the order of rows is in [`worker_order`](super::worker_order).
 
+use std::time::Duration;
+
 use super::drain::DrainState;
 use super::drain_view::DrainView;
 use super::free_capacity::FreeCapacity;
 use super::label_filter::LabelFilter;
-use super::status::{VmStatus, WorkerStatus};
+use super::status::{Availability, VmStatus, WorkerStatus};
 use super::view::{VmView, WorkerView};
 
 /// Which workers match: fields are ANDed, entries of a list ORed. A list that is none matches every worker; an empty
@@ -222,6 +224,42 @@ impl DrainFilter {
     /// Whether only drains match that stand.
     pub fn is_for_standing(&self) -> bool {
         self.states.as_ref().is_some_and(|states| states.iter().all(|state| state.is_standing()))
+    }
+}
+
+/// Which workers are purged together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PurgeFilter {
+    /// Those that match this.
+    pub workers: WorkerFilter,
+    /// Those that are offline, and have not been heard from for so long.
+    pub offline_for: Option<Duration>,
+}
+
+impl PurgeFilter {
+    /// Whether the worker matches.
+    pub fn matches(&self, worker: &WorkerView) -> bool {
+        let Self { workers, offline_for } = self;
+        let is_silent_for = |least: Duration| {
+            // A last sign of life in the future, as after the clock was set back, is none of long ago.
+            let silence = (worker.view.now - worker.worker.usage.last_seen).to_std().unwrap_or_default();
+            worker.availability() == Availability::Offline && silence >= least
+        };
+        workers.matches(worker) && offline_for.is_none_or(is_silent_for)
+    }
+
+    /// Whether nothing is asked for, so that every worker matches. A text to search for that is empty, and a least of
+    /// nothing, ask for nothing, either.
+    pub fn is_for_all(&self) -> bool {
+        let WorkerFilter { search, min_free, .. } = &self.workers;
+        let MinFree { cpu_cores, memory_mb, vm_slots } = *min_free;
+        let asks = |least: Option<u32>| least.filter(|least| *least > 0);
+        let workers = WorkerFilter {
+            search: search.clone().filter(|text| !text.is_empty()),
+            min_free: MinFree { cpu_cores: asks(cpu_cores), memory_mb: asks(memory_mb), vm_slots: asks(vm_slots) },
+            ..self.workers.clone()
+        };
+        workers == WorkerFilter::default() && self.offline_for.is_none()
     }
 }
 

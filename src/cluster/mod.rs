@@ -51,7 +51,7 @@ pub use drain::{Author, Deadline, Drain, DrainRequest, DrainState, Metadata};
 pub use drain_view::{Blocker, BlockerKind, DrainView};
 pub use epoch::{Epoch, Epochs};
 pub use event::{Actor, Audit, Cursor, Event, EventClass, EventFilter, EventKind, InvalidCursor, event_id};
-pub use filter::{DrainFilter, MinFree, VmFilter, WorkerFacet, WorkerFilter};
+pub use filter::{DrainFilter, MinFree, PurgeFilter, VmFilter, WorkerFacet, WorkerFilter};
 pub use free_capacity::{FreeCapacity, Reserved, VmSize};
 pub use held_reservations::ReservedAt;
 pub(crate) use id::MAX_CHARS;

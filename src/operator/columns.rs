@@ -65,6 +65,15 @@ pub static DRAINS: Objects = Objects {
     name: "id",
 };
 
+/// Workers that were purged.
+pub static PURGES: Objects = Objects {
+    key: "purged",
+    noun: "Worker",
+    columns: &["worker_id", "removed_vm_ids"],
+    table: &["worker_id", "removed_vm_ids"],
+    name: "worker_id",
+};
+
 /// Reservations.
 pub static RESERVATIONS: Objects = Objects {
     key: "reservations",

@@ -1,6 +1,7 @@
 //! Which workers and VMs a command is about, in the words of the REST API's filters.
 
 use clap::Args;
+use serde_json::{Map, Value, json};
 
 use super::failure::Failure;
 
@@ -74,6 +75,30 @@ impl WorkerFilter {
         parameters.extend(without_zone.then(|| ("has_zone".to_owned(), "false".to_owned())));
         parameters.extend(search.iter().map(|text| ("search".to_owned(), text.clone())));
         Ok(parameters)
+    }
+}
+
+impl WorkerFilter {
+    /// The same as the `filter` of a body.
+    pub fn body(&self) -> Result<Map<String, Value>, Failure> {
+        let Self { labels, zones, without_zone, statuses, capabilities, search } = self;
+        named_zones(zones)?;
+        let mut body = Map::new();
+        for (key, values) in [("zones", zones), ("statuses", statuses), ("capabilities", capabilities)] {
+            if !values.is_empty() {
+                body.insert(key.to_owned(), json!(values));
+            }
+        }
+        if !labels.is_empty() {
+            let labels = labels.iter().map(|label| match label.split_once('=') {
+                Some((key, value)) => (key.to_owned(), value.into()),
+                None => (label.clone(), Value::Null),
+            });
+            body.insert("labels".to_owned(), labels.collect::<Map<_, _>>().into());
+        }
+        body.extend(without_zone.then(|| ("has_zone".to_owned(), false.into())));
+        body.extend(search.iter().map(|text| ("search".to_owned(), json!(text))));
+        Ok(body)
     }
 }
 

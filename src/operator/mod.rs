@@ -20,6 +20,7 @@ pub mod output;
 mod pages;
 mod placement;
 mod printable;
+mod purge;
 mod selection;
 mod status;
 pub mod tokens;
@@ -38,6 +39,7 @@ use self::lists::{VmsOptions, WorkersOptions};
 use self::login::{LoginOptions, LogoutOptions};
 pub use self::output::{Format, Notes, OutputOptions};
 use self::placement::{FitsOptions, ReleaseOptions, ReservationsOptions, ReserveOptions};
+use self::purge::PurgeOptions;
 use self::status::StatusOptions;
 use self::wait::WaitOptions;
 
@@ -58,6 +60,8 @@ pub enum OperatorCommand {
     Drains(DrainsOptions),
     /// Wait until workers are drained, online or offline.
     Wait(WaitOptions),
+    /// Remove workers that are gone for good.
+    Purge(PurgeOptions),
     /// Tell where VMs of a size fit now, and why not elsewhere.
     Fits(FitsOptions),
     /// Hold room for VMs that are not there yet.
@@ -90,6 +94,7 @@ impl OperatorCommand {
             Self::Reserve(options) => options.output().clone(),
             Self::Fits(options) => options.output().clone(),
             Self::Wait(options) => options.output().clone(),
+            Self::Purge(options) => options.output().clone(),
             Self::Drains(options) => options.output().clone(),
             Self::Activate(options) => options.output().clone(),
             Self::Drain(options) => options.output().clone(),
@@ -116,6 +121,7 @@ impl OperatorCommand {
             Self::Reserve(options) => options.run(notes).await,
             Self::Fits(options) => options.run(notes).await,
             Self::Wait(options) => options.run(notes).await,
+            Self::Purge(options) => options.run(notes).await,
             Self::Drains(options) => options.run(notes).await,
             Self::Activate(options) => options.run(notes).await,
             Self::Drain(options) => options.run(notes).await,

@@ -93,20 +93,24 @@ impl Selection {
         if many.is_empty() {
             return Ok(());
         }
-        let what = format!("{verb} {}", many.join(", "));
-        if !io::stdin().is_terminal() {
-            return Err(Failure::usage(format!("This is to {what}: say --yes if that is meant; nothing was changed")));
-        }
-        let answer = off_thread(move || {
-            let mut answer = String::new();
-            write!(io::stderr(), "This is to {what}. Go on? [y/N] ")?;
-            io::stdin().read_line(&mut answer)?;
-            io::Result::Ok(answer)
-        });
-        match answer.await??.trim().to_ascii_lowercase().as_str() {
-            "y" | "yes" => Ok(()),
-            _ => Err(Failure::new(ExitStatus::Error, "Nothing was changed")),
-        }
+        ask_whether(format!("{verb} {}", many.join(", "))).await
+    }
+}
+
+/// Asks whether this is meant, in words that go on "This is to". Where nobody can be asked, it is not.
+pub async fn ask_whether(what: String) -> Result<(), Failure> {
+    if !io::stdin().is_terminal() {
+        return Err(Failure::usage(format!("This is to {what}: say --yes if that is meant; nothing was changed")));
+    }
+    let answer = off_thread(move || {
+        let mut answer = String::new();
+        write!(io::stderr(), "This is to {what}. Go on? [y/N] ")?;
+        io::stdin().read_line(&mut answer)?;
+        io::Result::Ok(answer)
+    });
+    match answer.await??.trim().to_ascii_lowercase().as_str() {
+        "y" | "yes" => Ok(()),
+        _ => Err(Failure::new(ExitStatus::Error, "Nothing was changed")),
     }
 }
 

@@ -26,6 +26,7 @@ mod long_poll;
 pub mod offload;
 pub mod page;
 pub mod placement;
+pub mod purge;
 pub mod reservations;
 pub mod row_cache;
 pub mod sessions;

@@ -20,7 +20,8 @@ use super::{Reading, Resolvers};
 use crate::auth::{Action, Caller};
 use crate::clock::Timestamp;
 use crate::cluster::{
-    Actor, Change, ClusterStats, Cursor, Event, EventFilter, EventKind, WorkerFilter, WorkerId, WorkerView,
+    Actor, Change, ClusterStats, Cursor, Event, EventFilter, EventKind, View, Worker, WorkerFilter, WorkerId,
+    WorkerView,
 };
 use crate::error::{Error, Result};
 use crate::journal::{ChangeReceiver, Closed, Lagged, LogRange};
@@ -38,6 +39,19 @@ pub struct Heartbeat {
     pub received_at: Timestamp,
     /// How many heartbeats the message stands for.
     pub coalesced: u32,
+    /// Whether the worker has left the filter, or was purged: no message about it follows, unless it comes back.
+    pub is_last: bool,
+}
+
+impl Heartbeat {
+    fn of(worker: WorkerView, coalesced: u32, is_last: bool) -> Self {
+        Self { received_at: worker.worker.usage.last_seen, worker, coalesced: coalesced.max(1), is_last }
+    }
+
+    /// Whether it shows a worker that there is; if not, it shows the worker as its reader was told before.
+    pub fn is_current(&self) -> bool {
+        !self.is_last || self.worker.view.snapshot.find_worker(self.worker.worker.id.as_str()).is_some()
+    }
 }
 
 impl Resolvers {
@@ -88,7 +102,7 @@ impl Resolvers {
     }
 
     /// Every worker that matches, once at the beginning, and then again after its heartbeats: always in its latest
-    /// state, and at most once in `period`.
+    /// state, and at most once in `period`. A worker that has left the filter, or was purged, is told once more.
     pub fn watch_heartbeats(
         &self,
         caller: &Caller,
@@ -109,6 +123,7 @@ impl Resolvers {
             due,
             last_sent: None,
             gathered: BTreeMap::new(),
+            followed: BTreeMap::new(),
             ticks: period.map(ticks_every),
             no_silence_during: self.no_silence_during(),
         };
@@ -342,6 +357,9 @@ struct HeartbeatWatch {
     last_sent: Option<WorkerId>,
     /// Workers to send at the next tick.
     gathered: BTreeMap<WorkerId, u32>,
+    /// The workers of which the reader was told that they match, each as it was told last: that is what is left to show of
+    /// one that is purged.
+    followed: BTreeMap<WorkerId, Arc<Worker>>,
     ticks: Option<Interval>,
     /// In which time no worker becomes offline without a commit.
     no_silence_during: Range<Timestamp>,
@@ -360,10 +378,9 @@ impl HeartbeatWatch {
                 }
             }
             while let Some((id, coalesced)) = self.next_due() {
-                let worker = self.resolvers.latest(self.seen).find_worker(id.as_str());
-                if let Some(worker) = worker.filter(|worker| self.filter.matches(worker)) {
-                    let received_at = worker.worker.usage.last_seen;
-                    return Some(Heartbeat { worker, received_at, coalesced: coalesced.max(1) });
+                let view = self.resolvers.latest(self.seen);
+                if let Some(heartbeat) = self.heartbeat_of(id, coalesced, &view) {
+                    return Some(heartbeat);
                 }
             }
             let tick = async {
@@ -380,6 +397,21 @@ impl HeartbeatWatch {
                 },
                 _ = tick => self.due.append(&mut self.gathered),
                 () = self.resolvers.clock.left(self.no_silence_during.clone()) => self.note_offline(),
+            }
+        }
+    }
+
+    /// The message about a worker: none if it does not match, and did not when the reader was told of it last.
+    fn heartbeat_of(&mut self, id: WorkerId, coalesced: u32, view: &Arc<View>) -> Option<Heartbeat> {
+        match view.find_worker(id.as_str()) {
+            Some(worker) if self.filter.matches(&worker) => {
+                self.followed.insert(id, worker.worker.clone());
+                Some(Heartbeat::of(worker, coalesced, false))
+            }
+            Some(worker) => self.followed.remove(&id).map(|_| Heartbeat::of(worker, coalesced, true)),
+            None => {
+                let worker = WorkerView { worker: self.followed.remove(&id)?, view: view.clone() };
+                Some(Heartbeat::of(worker, coalesced, true))
             }
         }
     }
@@ -410,6 +442,19 @@ impl HeartbeatWatch {
         if change.revision > self.up_to.revision || change.starts_over {
             self.up_to = change.cursor();
             self.note(change.workers.iter().cloned());
+            if change.removed > 0 || change.starts_over {
+                self.note_removed();
+            }
+        }
+    }
+
+    /// Notes the workers that the reader was told of and that are not there any more.
+    fn note_removed(&mut self) {
+        let snapshot = self.resolvers.journal.for_server().snapshot();
+        let removed = self.followed.keys().filter(|id| snapshot.find_worker(id.as_str()).is_none());
+        let removed: Vec<_> = removed.cloned().collect();
+        for id in removed {
+            self.waiting().entry(id).or_default();
         }
     }
 
@@ -426,6 +471,7 @@ impl HeartbeatWatch {
         if !is_later {
             self.up_to = snapshot.cursor();
         }
+        self.note_removed();
     }
 
     fn note(&mut self, workers: impl IntoIterator<Item = WorkerId>) {

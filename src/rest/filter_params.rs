@@ -1,7 +1,14 @@
-//! The names of filters in the query string. Filters are checked in
+//! The names of filters in the query string, and in bodies. Filters are checked in
 //! [`resolvers::filter_input`](crate::resolvers::filter_input).
 
-use crate::resolvers::filter_input::FilterNames;
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::cluster::{LabelFilter, WorkerFilter};
+use crate::error::Result;
+use crate::resolvers::checks::Whole;
+use crate::resolvers::filter_input::{FilterNames, WorkerFilterInput};
 
 /// In the singular: a parameter with several values is repeated.
 pub(super) const FILTER_NAMES: FilterNames = FilterNames {
@@ -26,4 +33,59 @@ pub(super) fn given<T>(values: Vec<T>) -> Option<Vec<T>> {
 /// `?has_zone=false`.
 pub(super) fn named(zones: Vec<String>) -> Option<Vec<String>> {
     given(zones.into_iter().filter(|zone| !zone.is_empty()).collect())
+}
+
+/// In the plural, within the body's `filter`.
+const BODY_FILTER_NAMES: FilterNames = FilterNames {
+    ids: "filter.ids",
+    zones: "filter.zones",
+    statuses: "filter.statuses",
+    capabilities: "filter.capabilities",
+    labels: "filter.labels",
+    worker_ids: "filter.worker_ids",
+    search: "filter.search",
+    min_free_cpu_cores: "filter.min_free_cpu_cores",
+    min_free_memory_mb: "filter.min_free_memory_mb",
+    min_free_vm_slots: "filter.min_free_vm_slots",
+};
+
+/// Which workers a body is about.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a JSON object with conditions, such as `zones` or `statuses`")]
+pub(super) struct WorkerFilterBody {
+    pub(super) ids: Option<Vec<String>>,
+    pub(super) zones: Option<Vec<String>>,
+    pub(super) has_zone: Option<bool>,
+    pub(super) statuses: Option<Vec<String>>,
+    pub(super) is_healthy: Option<bool>,
+    pub(super) capabilities: Option<Vec<String>>,
+    pub(super) labels: Option<BTreeMap<String, Option<String>>>,
+    pub(super) search: Option<String>,
+    pub(super) min_free_cpu_cores: Option<Whole>,
+    pub(super) min_free_memory_mb: Option<Whole>,
+    pub(super) min_free_vm_slots: Option<Whole>,
+}
+
+impl WorkerFilterBody {
+    /// The filter, or what is wrong with it.
+    pub(super) fn check(self) -> Result<WorkerFilter> {
+        let Self { ids, zones, has_zone, statuses, is_healthy, capabilities, labels, search, .. } = self;
+        let Self { min_free_cpu_cores, min_free_memory_mb, min_free_vm_slots, .. } = self;
+        let number = |least: Option<Whole>| least.map(|Whole(number)| number);
+        let labels = labels.map(|labels| labels.into_iter().map(|(key, value)| LabelFilter { key, value }).collect());
+        let filter = WorkerFilterInput {
+            ids,
+            zones,
+            has_zone,
+            statuses,
+            is_healthy,
+            capabilities,
+            labels,
+            search,
+            min_free_cpu_cores: number(min_free_cpu_cores),
+            min_free_memory_mb: number(min_free_memory_mb),
+            min_free_vm_slots: number(min_free_vm_slots),
+        };
+        filter.check(&BODY_FILTER_NAMES)
+    }
 }

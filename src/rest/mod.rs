@@ -20,6 +20,7 @@ mod json_values;
 mod openapi;
 mod paging;
 mod placement;
+mod purges;
 mod query_response;
 mod reservations;
 mod sessions;
@@ -58,6 +59,7 @@ pub fn routes(resolvers: Resolvers, closing: CancellationToken) -> Routes {
         .route_with(DRAIN, "/api/v1/workers/{id}/drain", get(drains::one).post(workers::drain))
         .route("/api/v1/workers/{id}/drains", get(drains::history))
         .route("/api/v1/drains", get(drains::list))
+        .route_with(TOLD, "/api/v1/purges", post(purges::create))
         .route_with(TOLD, "/api/v1/workers/{id}/activate", post(workers::activate))
         .route("/api/v1/cluster/stats", get(clusters::stats))
         .route("/api/v1/cluster/zones", get(clusters::zones))

@@ -416,6 +416,42 @@ async fn a_drain_is_waited_for_and_goes_on_without_whoever_began_it() {
 }
 
 #[tokio::test]
+async fn workers_that_are_gone_for_good_are_purged() {
+    let server = server_with(4).await;
+    let operator = Operator::of(&server.url);
+    heartbeat(&server, "w001", 1, json!([vm("vm-1", "running")])).await;
+    for (line, code) in [
+        ("purge", 2),
+        ("purge --force", 2),
+        ("purge --zone=", 2),
+        ("purge w009", 3),
+        ("purge w000 w009 --yes", 3),
+        ("purge --offline-for 1h --yes", 3),
+        ("purge -l env=nothing --yes", 3),
+        // Nobody to ask.
+        ("purge w000 w002", 2),
+        ("purge --search w00", 2),
+        ("purge w001", 5),
+    ] {
+        let exit = operator.run(line).await;
+        assert_eq!(exit.code, Some(code), "{line}: {}", exit.err);
+    }
+    let told = operator.run("purge --search w00 --dry-run -o json").await;
+    let expected = r#"["w000","w002","w003"]"#;
+    assert_eq!((told.code, jq("[.purged[].worker_id]", &told.out).await.as_str()), (Some(0), expected));
+    assert!(told.err.contains("Worker w001 still holds 1 VMs"), "{}", told.err);
+    assert_eq!(server.get("/workers").await["total"], 4, "nothing was changed so far");
+
+    assert_eq!(operator.out("purge w000 -o name").await, "w000\n", "who is named is meant");
+    let purged = operator.run("purge --search w00 --yes -o json").await;
+    assert_eq!((purged.code, jq("[.purged[].worker_id]", &purged.out).await.as_str()), (Some(5), r#"["w002","w003"]"#));
+    assert!(purged.err.contains("2 were purged, and 1 were not"), "{}", purged.err);
+    let forced = operator.out("purge w001 --force -o json").await;
+    assert_eq!(jq(".purged[0].removed_vm_ids", &forced).await, r#"["vm-1"]"#);
+    assert_eq!(server.get("/workers").await["total"], 0);
+}
+
+#[tokio::test]
 async fn room_is_found_held_and_released() {
     let server = server_with(2).await;
     for worker in ["w000", "w001"] {

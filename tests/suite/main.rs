@@ -61,6 +61,7 @@ mod persisted_queries;
 mod placement;
 mod playground;
 mod preconditions;
+mod purges;
 mod registration;
 mod relay;
 mod replicas;

@@ -192,6 +192,15 @@ on_both_databases! {
             assert_eq!(answer.status, status, "{}", answer.body);
             held.check("POST", "/reservations", answer);
         }
+        for body in [
+            json!({"offline_for": "1h", "dry_run": true}),
+            json!({"filter": {"ids": ["none"], "labels": {"env": null}}, "force": true}),
+            json!({"all": true, "dry_run": true}),
+            json!({}),
+            json!({"filter": {"zone": "a"}}),
+        ] {
+            held.check("POST", "/purges", rest.post("/api/v1/purges").json(body).await);
+        }
         held.check("GET", "/reservations", rest.get("/api/v1/reservations?limit=1").await);
         let reservations = rest.get("/api/v1/reservations").await;
         let id = reservations.json()["reservations"][0]["id"].as_str().unwrap().to_owned();

@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use aetherium::auth::Caller;
-use aetherium::cluster::{EventFilter, EventKind, WorkerFilter};
+use aetherium::cluster::{EventFilter, EventKind, WorkerFilter, WorkerStatus};
 use aetherium::http::ListenerOptions;
 use aetherium::resolvers::watch::Heartbeat;
 use futures_util::future::join_all;
@@ -770,7 +770,7 @@ on_both_databases! {
         drain(&cluster, "w2").await;
         let port = Port::of(&cluster).await;
         let mut socket = port.client().await;
-        let query = "subscription { workerHeartbeats { receivedAt coalesced worker { id status usedCpuCores revision vmCount vmsConnection { totalCount } } } }";
+        let query = "subscription { workerHeartbeats { receivedAt coalesced isLast worker { id status usedCpuCores revision vmCount vmsConnection { totalCount } } } }";
         socket.subscribe("1", query, json!({})).await;
         let mut first = Vec::new();
         for _ in 0..3 {
@@ -778,7 +778,7 @@ on_both_databases! {
         }
         let beat = |id: &str, status: &str, used: u32, revision: u64, at: &str, vms: u32| {
             json!({
-                "receivedAt": at, "coalesced": 1,
+                "receivedAt": at, "coalesced": 1, "isLast": false,
                 "worker": {"id": id, "status": status, "usedCpuCores": used, "revision": revision, "vmCount": vms, "vmsConnection": {"totalCount": vms}},
             })
         };
@@ -796,8 +796,68 @@ on_both_databases! {
         cluster.add([worker("w4").without_heartbeat()]).await;
         assert_eq!(socket.next("1").await["workerHeartbeats"]["worker"]["id"], "w4", "who comes later is told too");
         cluster.rest().delete("/api/v1/workers/w4?purge=true").await;
+        let last = socket.next("1").await["workerHeartbeats"].take();
+        assert_eq!((&last["worker"]["id"], &last["isLast"]), (&json!("w4"), &json!(true)));
         cluster.beat("w1", json!({"incarnation": 1})).await;
-        assert_eq!(socket.next("1").await["workerHeartbeats"]["worker"]["id"], "w1", "who is gone is not");
+        assert_eq!(socket.next("1").await["workerHeartbeats"]["worker"]["id"], "w1", "who is gone is told once");
+    }
+
+    async fn a_worker_that_leaves_the_filter_is_told_once_more(cluster: TestCluster) {
+        cluster.add([worker("w1"), worker("w2").vms([vm("vm-1")]), worker("w3")]).await;
+        drain(&cluster, "w3").await;
+        let resolvers = cluster.server().resolvers();
+        let filter = WorkerFilter { statuses: Some(vec![WorkerStatus::Active]), ..WorkerFilter::default() };
+        let watch = || {
+            Box::pin(resolvers.watch_heartbeats(&Caller::unrestricted(), filter.clone(), None).unwrap().map(Result::unwrap))
+        };
+        let (mut beats, mut others) = (watch(), watch());
+        let told = async |beats: &mut (dyn Stream<Item = Heartbeat> + Unpin + Send)| {
+            let Heartbeat { worker, is_last, .. } = in_time(beats.next()).await.unwrap();
+            (worker.worker.id.to_string(), worker.status(), worker.worker.vm("vm-1").is_some(), is_last)
+        };
+        let line = |id: &str, status, is_last| (id.to_owned(), status, id == "w2", is_last);
+        for id in ["w1", "w2"] {
+            assert_eq!(told(&mut beats).await, line(id, WorkerStatus::Active, false));
+        }
+        // It leaves, and more is heard of it that is not wanted.
+        drain(&cluster, "w1").await;
+        assert_eq!(told(&mut beats).await, line("w1", WorkerStatus::Draining, true));
+        cluster.beat("w1", json!({"incarnation": 1})).await;
+        // It comes back, and leaves again while nobody reads.
+        activate(&cluster, "w1").await;
+        assert_eq!(told(&mut beats).await, line("w1", WorkerStatus::Active, false));
+        drain(&cluster, "w1").await;
+        activate(&cluster, "w1").await;
+        drain(&cluster, "w1").await;
+        assert_eq!(told(&mut beats).await, line("w1", WorkerStatus::Draining, true));
+        // It is purged, and so is one that the reader was never told of.
+        for id in ["w2", "w3"] {
+            let path = format!("/api/v1/workers/{id}?purge=true&force=true");
+            assert_eq!(cluster.rest().delete(&path).await.status, 204);
+        }
+        assert_eq!(told(&mut beats).await, line("w2", WorkerStatus::Active, true), "as it was told last");
+        cluster.add([worker("w2")]).await;
+        let Heartbeat { worker: back, is_last, .. } = in_time(beats.next()).await.unwrap();
+        assert_eq!((back.worker.id.as_str(), is_last), ("w2", false), "it is there again");
+        cluster.advance(minutes(2));
+        assert_eq!(in_time(beats.next()).await.unwrap().worker.status(), WorkerStatus::Offline, "the clock alone is enough");
+        // Who was told of nobody meanwhile hears of nobody that has left.
+        cluster.add([worker("w5")]).await;
+        assert_eq!(told(&mut others).await, line("w5", WorkerStatus::Active, false));
+    }
+
+    async fn a_purge_that_the_feed_has_forgotten_is_told_all_the_same(cluster: TestCluster) {
+        cluster.add([worker("w1"), worker("w2")]).await;
+        let resolvers = cluster.server().resolvers();
+        let mut beats = pin!(resolvers.watch_heartbeats(&Caller::unrestricted(), WorkerFilter::default(), None).unwrap().map(Result::unwrap));
+        tell(&mut beats, 2).await;
+        cluster.rest().delete("/api/v1/workers/w1?purge=true").await;
+        for _ in 0..550 {
+            resolvers.drain_worker(&Caller::unrestricted(), "w2", Default::default(), None).await.unwrap();
+            resolvers.activate_worker(&Caller::unrestricted(), "w2", None, None).await.unwrap();
+        }
+        let told = tell(&mut beats, 2).await;
+        assert_eq!([&told["w1"], &told["w2"]].map(|beat| beat.is_last), [true, false]);
     }
 
     async fn only_the_heartbeats_that_are_wanted_are_told(cluster: TestCluster) {
@@ -813,7 +873,7 @@ on_both_databases! {
         for id in ["w1", "w2", "w3"] {
             cluster.beat(id, json!({"incarnation": 1})).await;
         }
-        assert_eq!(told(&mut socket).await, "w3");
+        assert_eq!([told(&mut socket).await, told(&mut socket).await], ["w1", "w3"], "the first is not wanted any more");
         activate(&cluster, "w1").await;
         assert_eq!(told(&mut socket).await, "w1", "it is wanted again");
     }

@@ -26,6 +26,7 @@ use crate::graphql::error::request_error;
 use crate::graphql::schema::index::{self, SchemaIndex, innermost, is_list, root};
 use crate::resolvers::offload::ENTRIES_OF_A_STEP;
 use crate::resolvers::page::{DEFAULT_SIZE, MAX_SIZE};
+use crate::resolvers::purge::{MAX_NAMED_REFUSALS, MAX_PURGED};
 use crate::resolvers::reservations::MAX_HELD_RESERVATIONS;
 
 /// Workers in the largest cluster.
@@ -222,7 +223,7 @@ impl Estimate<'_> {
             ("Query" | "Worker" | "Vm", "events") | ("Worker", "drains") => self.page_of(definition, field),
             // As a candidate, as a refusal, and to place VMs on it.
             ("Query", "placement") => workers.saturating_mul(3),
-            ("Query", "capacity") => workers,
+            ("Query", "capacity") | ("Mutation", "purgeWorkers") => workers,
             ("Query", "reservations") => {
                 let filter = Filter::of(self.argument(definition, field, "filter"));
                 let kept = 2 * MAX_HELD_RESERVATIONS as u64;
@@ -252,6 +253,8 @@ impl Estimate<'_> {
                 "edges" | "nodes",
             )
             | ("Placement", "assignments" | "candidates" | "refusals") => page,
+            ("PurgeWorkersPayload", "purged") => MAX_PURGED as u64,
+            ("PurgeWorkersPayload", "refused") => MAX_NAMED_REFUSALS as u64,
             _ => SHORT_LIST_LENGTH,
         }
     }

@@ -360,6 +360,7 @@ planned! { { { node: node } } VmEdge(edge: Edge<VmView>) {
 planned! { { { worker: worker_of_heartbeat } } WorkerHeartbeat(heartbeat: Heartbeat) {
     received_at: DateTime [everywhere] = heartbeat.received_at;
     coalesced: Int [everywhere] = heartbeat.coalesced;
+    is_last: Bool [everywhere] = heartbeat.is_last;
 } }
 
 fn worker_vms(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> FieldPlan<WorkerView> {

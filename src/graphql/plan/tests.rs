@@ -594,7 +594,8 @@ fn items(reading: &Reading, random: &mut StdRng) -> Vec<(&'static str, StreamIte
     let view = reading.view();
     let heartbeat = view.workers().next().map(|worker| {
         let received_at = worker.worker.usage.last_seen;
-        StreamItem::Heartbeat(Heartbeat { worker, received_at, coalesced: random.random_range(0..3) })
+        let (coalesced, is_last) = (random.random_range(0..3), random.random_bool(0.5));
+        StreamItem::Heartbeat(Heartbeat { worker, received_at, coalesced, is_last })
     });
     let event = Event {
         cursor: Cursor { epoch: "test".into(), revision: view.snapshot.revision, position: 1 },

@@ -11,6 +11,7 @@ use crate::resolvers::checks::{Whole, wanted};
 use crate::resolvers::drain_input::{DrainInput, drain_filter};
 use crate::resolvers::filter_input::{FilterNames, VmFilterInput, WorkerFilterInput};
 use crate::resolvers::join::JoinInput;
+use crate::resolvers::purge::PurgeInput;
 use crate::resolvers::tokens::TokenInput;
 use crate::resolvers::worker_input::{self, HeartbeatInput, RegistrationInput, VmInput};
 
@@ -501,6 +502,35 @@ pub struct DeregisterWorkerInput {
     /// before the restore may be taken for one from after it. REST's `If-Match` with the `ETag` of the worker tells
     /// them apart.
     pub if_revision: Option<Int53>,
+}
+
+/// Which workers are removed at once, with their VMs.
+#[derive(InputObject)]
+pub struct PurgeWorkersInput {
+    /// Workers that match this. With `offlineFor`, both have to hold. One of the two has to ask for something, unless
+    /// `all` says that every worker is meant.
+    filter: Option<WorkerFilter>,
+    /// Workers that are offline, and have not been heard from for so long.
+    offline_for: Option<Duration>,
+    /// Every worker. Not together with conditions.
+    #[graphql(default = false)]
+    all: bool,
+    /// Only answer which workers would go, and which not, and why.
+    #[graphql(default = false)]
+    dry_run: bool,
+    /// Whether to remove workers even though VMs hold slots on them.
+    #[graphql(default = false)]
+    force: bool,
+}
+
+impl TryFrom<PurgeWorkersInput> for PurgeInput {
+    type Error = Error;
+
+    fn try_from(input: PurgeWorkersInput) -> Result<Self, Error> {
+        let PurgeWorkersInput { filter, offline_for, all, dry_run, force } = input;
+        let filter = filter.map(TryInto::try_into).transpose()?;
+        Ok(Self { filter, offline_for: offline_for.map(|duration| duration.0), all, dry_run, force })
+    }
 }
 
 fn reports(vms: Vec<VmReportInput>) -> Vec<VmInput> {

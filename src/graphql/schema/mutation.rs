@@ -3,13 +3,13 @@
 use async_graphql::{Context, Object, Result};
 
 use super::inputs::{
-    ActivateWorkerInput, CreateTokenInput, DeregisterWorkerInput, DrainWorkerInput, JoinWorkerInput,
+    ActivateWorkerInput, CreateTokenInput, DeregisterWorkerInput, DrainWorkerInput, JoinWorkerInput, PurgeWorkersInput,
     RecordHeartbeatInput, RegisterWorkerInput, RevokeTokenInput,
 };
 use super::object_types::{
     ActivateWorkerPayload, CreateTokenPayload, DeregisterWorkerPayload, DrainWorkerPayload, JoinWorkerPayload,
-    RecordHeartbeatPayload, RegisterWorkerPayload, ReleaseReservationPayload, Reservation, ReservePayload,
-    RevokeTokenPayload, Token,
+    PurgeWorkersPayload, RecordHeartbeatPayload, RegisterWorkerPayload, ReleaseReservationPayload, Reservation,
+    ReservePayload, RevokeTokenPayload, Token,
 };
 use super::placement_inputs::{ReleaseReservationInput, ReserveInput};
 use super::scalars::{DateTime, Int53};
@@ -134,6 +134,21 @@ impl Mutation {
             let deregistered =
                 ctx.data::<Resolvers>()?.deregister_worker(caller(ctx)?, &worker_id, deregistration).await?;
             Ok(DeregisterWorkerPayload::of(worker_id, deregistered))
+        })
+        .await
+    }
+
+    /// Remove many workers at once, with their VMs: those that match, as many of them as one commit takes, 1,000 at most.
+    /// While `remaining` is not 0, the same again removes more. Workers on which VMs hold slots are not removed unless
+    /// that is forced. For the role `ADMIN`.
+    async fn purge_workers(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which workers, and whether only to tell.")] input: PurgeWorkersInput,
+    ) -> Option<Result<PurgeWorkersPayload>> {
+        nullable(async {
+            let purge = ctx.data::<Resolvers>()?.purge_workers(caller(ctx)?, input.try_into()?).await?;
+            Ok(purge.into())
         })
         .await
     }

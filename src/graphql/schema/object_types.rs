@@ -677,6 +677,66 @@ impl DeregisterWorkerPayload {
     }
 }
 
+/// What became of the workers that match, or would.
+#[derive(SimpleObject)]
+pub struct PurgeWorkersPayload {
+    /// Whether nothing was changed, because that was asked for.
+    dry_run: bool,
+    /// The workers that were removed, or would be, by id.
+    purged: Vec<PurgedWorker>,
+    /// Those that match and were not, or would not be, by id; at most 100 are named.
+    refused: Vec<RefusedPurge>,
+    /// How many were not, or would not be.
+    total_refused: i32,
+    /// How many more would be removed by the same again.
+    remaining: i32,
+    /// Where the change log is after this: what happens next comes after it.
+    cursor: Cursor,
+}
+
+/// A worker that was removed, or would be.
+#[derive(SimpleObject)]
+pub struct PurgedWorker {
+    /// The worker.
+    worker_id: value_types::Id,
+    /// Ids of the VMs that go with it, whatever their status.
+    removed_vm_ids: Vec<value_types::Id>,
+}
+
+/// A worker that was not removed with the others.
+#[derive(SimpleObject)]
+pub struct RefusedPurge {
+    /// The worker.
+    worker_id: value_types::Id,
+    /// Why.
+    reason: value_types::PurgeRefusalReason,
+    /// The same in a sentence.
+    message: String,
+}
+
+impl From<resolvers::purge::Purge> for PurgeWorkersPayload {
+    fn from(purge: resolvers::purge::Purge) -> Self {
+        let resolvers::purge::Purge { dry_run, purged, refused, total_refused, remaining, cursor } = purge;
+        let purged = purged.into_iter().map(|worker| PurgedWorker {
+            worker_id: FromDomain::of(worker.worker_id.as_str()),
+            removed_vm_ids: worker.removed_vms.iter().map(|vm| FromDomain::of(vm.as_str())).collect(),
+        });
+        let refused = refused.into_iter().map(|worker| RefusedPurge {
+            worker_id: FromDomain::of(worker.worker_id.as_str()),
+            reason: worker.reason.into(),
+            message: worker.message(),
+        });
+        Self {
+            dry_run,
+            purged: purged.collect(),
+            refused: refused.collect(),
+            total_refused: FromDomain::of(total_refused),
+            remaining: FromDomain::of(remaining),
+            cursor: FromDomain::of(cursor),
+        }
+    }
+}
+
 /// Sign of life of a worker.
 #[derive(SimpleObject)]
 pub struct WorkerHeartbeat {
@@ -686,6 +746,9 @@ pub struct WorkerHeartbeat {
     pub received_at: value_types::DateTime,
     /// Changes of the worker folded into this message: its beats, and now and then a registration or a drain.
     pub coalesced: i32,
+    /// Whether the worker has left the filter, or was removed: no message about it follows, unless it comes back. One that
+    /// was removed is shown as it was told last.
+    pub is_last: bool,
 }
 
 /// Progress of a drain.

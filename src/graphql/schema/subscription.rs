@@ -23,7 +23,8 @@ pub struct Subscription;
 impl Subscription {
     /// Beats as they arrive, and whatever else changes a worker: a registration, or that it is drained or activated.
     /// Starts with the present state of every matching worker, then latest-wins per worker, at most one per worker in
-    /// `every`: a slow reader gets fewer messages, never an old one and never a growing queue.
+    /// `every`: a slow reader gets fewer messages, never an old one and never a growing queue. A worker that leaves the
+    /// filter, or is removed, is told once more, with `isLast`.
     async fn worker_heartbeats(
         &self,
         ctx: &Context<'_>,

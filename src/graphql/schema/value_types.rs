@@ -398,6 +398,16 @@ pub enum RefusalReason {
     Distinct,
 }
 
+/// Why a worker was not removed with the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[graphql(remote = "resolvers::purge::PurgeRefusalReason")]
+pub enum PurgeRefusalReason {
+    /// VMs hold slots on it, and it was not forced.
+    HoldsVms,
+    /// It has changed since the workers were looked for, and does not match any more.
+    Changed,
+}
+
 /// What has become of a reservation, and of each of its slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 #[graphql(remote = "cluster::ReservationState")]

@@ -270,10 +270,11 @@ impl ItemRoot {
         #[graphql(name = "every")] _every: Option<Duration>,
     ) -> Result<WorkerHeartbeat> {
         match ctx.data::<StreamItem>()? {
-            StreamItem::Heartbeat(Heartbeat { worker, received_at, coalesced }) => Ok(WorkerHeartbeat {
+            StreamItem::Heartbeat(Heartbeat { worker, received_at, coalesced, is_last }) => Ok(WorkerHeartbeat {
                 worker: Worker(worker.clone()),
                 received_at: DateTime::of(*received_at),
                 coalesced: Int::of(*coalesced),
+                is_last: *is_last,
             }),
             StreamItem::Event(_) | StreamItem::Stats(_) | StreamItem::Drain(_) => Err(mismatch()),
         }

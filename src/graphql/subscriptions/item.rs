@@ -23,7 +23,7 @@ pub enum StreamItem {
 /// render to equal payloads.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ItemKey {
-    Heartbeat { worker: cluster::WorkerId, epoch: Arc<str>, revision: u64, now: i64, coalesced: u32 },
+    Heartbeat { worker: cluster::WorkerId, epoch: Arc<str>, revision: u64, now: i64, coalesced: u32, is_last: bool },
     Event { cursor: cluster::Cursor, kind: cluster::EventKind, revision: u64, now: i64 },
     Stats(cluster::ClusterStats),
     Drain { worker: cluster::WorkerId, number: u32, epoch: Arc<str>, revision: u64, now: i64, is_last: bool },
@@ -33,12 +33,15 @@ impl StreamItem {
     /// The key of the item. None for a notice, which is made for one subscriber at its own time and equals no other.
     pub fn key(&self) -> Option<ItemKey> {
         Some(match self {
-            Self::Heartbeat(Heartbeat { worker, coalesced, .. }) => ItemKey::Heartbeat {
+            // As a drain below.
+            Self::Heartbeat(heartbeat) if !heartbeat.is_current() => return None,
+            Self::Heartbeat(Heartbeat { worker, coalesced, is_last, .. }) => ItemKey::Heartbeat {
                 worker: worker.worker.id.clone(),
                 epoch: worker.view.snapshot.epochs.latest().clone(),
                 revision: worker.view.snapshot.revision,
                 now: worker.view.now.timestamp_millis(),
                 coalesced: *coalesced,
+                is_last: *is_last,
             },
             Self::Event(EventView { event, .. }) if event.kind.is_notice() => return None,
             Self::Event(EventView { event, view }) => ItemKey::Event {

@@ -1,8 +1,9 @@
 //! A worker deregisters, or an operator takes it out of service or purges it.
 //!
 //! A worker that only fell silent is not deregistered: [`announce_offline`](super::announce_offline) says so. To keep
-//! new VMs away from a worker is [`set_scheduling_policy`](super::set_scheduling_policy) (drain, activate), and a
-//! purged worker's tombstone goes by [`prune_tombstones`](super::prune_tombstones).
+//! new VMs away from a worker is [`set_scheduling_policy`](super::set_scheduling_policy) (drain, activate), many workers
+//! are purged at once by [`purge_workers`](super::purge_workers), and a purged worker's tombstone goes by
+//! [`prune_tombstones`](super::prune_tombstones).
 
 use std::sync::Arc;
 
@@ -77,6 +78,28 @@ impl Deregister {
     }
 }
 
+/// How many rows the purge of a worker writes at most: its own, its tombstone and the event that it was removed; of each
+/// VM, and of each reservation that holds something on it, its row and an event.
+pub(super) fn rows_of_purge(known: &Snapshot, worker_id: &str) -> usize {
+    3 + 2 * known_vms(known, worker_id).map_or(0, |vms| vms.len()) + 2 * known.reservation_count_on(worker_id)
+}
+
+/// Purges a worker, whose VMs and reserved slots go with it. Answers the VMs, by id, whatever their status.
+pub(super) fn purge_worker(known: &Worker, actor: Actor, batch: &mut Batch<'_>) -> Vec<VmId> {
+    let worker_id = &known.id;
+    for vm in known.slot_holders() {
+        let message = format!("VM {} went with worker {worker_id}", vm.id);
+        let reason = Some("worker removed".into());
+        let details = EventDetails { reason, ..EventDetails::of_vm(Some(vm), None, message) };
+        batch.record_event(actor, EventKind::VmLost, worker_id, details);
+    }
+    reserved_slots::release_on_removed(known, actor, batch);
+    let message = format!("Worker {worker_id} was removed");
+    batch.record_event(actor, EventKind::WorkerPurged, worker_id, message);
+    batch.purge(known, actor == Actor::Worker);
+    known.usage.vms.iter().map(|vm| vm.id.clone()).collect()
+}
+
 impl Command for Deregister {
     type Reply = Deregistered;
 
@@ -92,10 +115,7 @@ impl Command for Deregister {
         if !self.purge {
             return 2;
         }
-        // The worker's row, its tombstone and the event that it was removed; of each VM, and of each reservation that holds
-        // something on it, its row and an event.
-        3 + 2 * known_vms(known, &self.worker_id).map_or(0, |vms| vms.len())
-            + 2 * known.reservation_count_on(&self.worker_id)
+        rows_of_purge(known, &self.worker_id)
     }
 
     fn decide(&self, batch: &mut Batch<'_>) -> Result<Self::Reply> {
@@ -112,18 +132,7 @@ impl Command for Deregister {
             if vms > 0 && !force {
                 return Err(Error::HoldsVms { id: worker_id.clone(), vms });
             }
-            for vm in known.slot_holders() {
-                let message = format!("VM {} went with worker {worker_id}", vm.id);
-                let reason = Some("worker removed".into());
-                let details = EventDetails { reason, ..EventDetails::of_vm(Some(vm), None, message) };
-                batch.record_event(actor, EventKind::VmLost, &known.id, details);
-            }
-            reserved_slots::release_on_removed(&known, actor, batch);
-            let message = format!("Worker {worker_id} was removed");
-            batch.record_event(actor, EventKind::WorkerPurged, &known.id, message);
-            batch.purge(&known, by_itself);
-            let removed_vms = known.usage.vms.iter().map(|vm| vm.id.clone()).collect();
-            return Ok(Deregistered { worker: None, removed_vms });
+            return Ok(Deregistered { worker: None, removed_vms: purge_worker(&known, actor, batch) });
         }
         let has_left = known.life.deregistered_at.is_some();
         let ends_its_boot = by_itself && known.life.boots.boot_id.is_some() && !known.life.boots.has_ended();

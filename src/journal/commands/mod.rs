@@ -23,6 +23,7 @@ mod precondition;
 mod prune_reservations;
 mod prune_tokens;
 mod prune_tombstones;
+mod purge_workers;
 mod record_failed_authentications;
 mod record_liveness_signs;
 mod record_token_uses;
@@ -49,6 +50,7 @@ pub use precondition::{ExpectedRevision, ExpectedState, Precondition};
 pub use prune_reservations::PruneReservations;
 pub use prune_tokens::PruneTokens;
 pub use prune_tombstones::PruneTombstones;
+pub use purge_workers::{PurgeRefusalReason, PurgeWorkers, PurgedWorker, RefusedPurge, WorkersPurged, purge_refusal};
 pub use record_failed_authentications::RecordFailedAuthentications;
 pub use record_liveness_signs::RecordLivenessSigns;
 pub use record_token_uses::RecordTokenUses;
@@ -171,8 +173,8 @@ mod tests {
     use crate::auth::{Caller, GeneratedToken, Principal, Role, TokenId, TokenKind, TokenScope};
     use crate::clock::{Clock, Timestamp};
     use crate::cluster::{
-        Actor, Distinct, Identity, PlacementConstraints, PlacementStrategy, ReservationId, Vm, VmSize, VmStatus,
-        WorkerId,
+        Actor, Distinct, Identity, PlacementConstraints, PlacementStrategy, PurgeFilter, ReservationId, Vm, VmSize,
+        VmStatus, WorkerId,
     };
     use crate::journal::liveness_signs::{LivenessSigns, NotedSign};
 
@@ -307,7 +309,17 @@ mod tests {
         cluster.carry_out(&silence);
         assert_eq!(cluster.carry_out(&register("b")), 5, "it is back, and its VM went with its host");
         cluster.carry_out(&heartbeat(2, &["x", "y", "z"]));
+        let before = (cluster.snapshot.clone(), cluster.at);
         assert_eq!(cluster.carry_out(&removal), 9);
+        (cluster.snapshot, cluster.at) = before;
+        let purge = |force| PurgeWorkers {
+            worker_ids: ["w1", "w2"].map(|id| WorkerId::parse(id).unwrap()).to_vec(),
+            filter: PurgeFilter { offline_for: Some(Duration::from_secs(61)), ..PurgeFilter::default() },
+            force,
+            offline_after,
+        };
+        assert_eq!(cluster.carry_out(&purge(false)), 0, "it holds VMs");
+        assert_eq!(cluster.carry_out(&purge(true)), 9);
         let GeneratedToken { id, hash, .. } = GeneratedToken::new(TokenKind::Bearer, Role::Viewer);
         let (name, scope) = ("somebody".into(), TokenScope::Nobody);
         let revocation = RevokeToken { id: id.to_string() };

@@ -8,8 +8,8 @@ use utoipa::openapi::schema::{AdditionalProperties, Array, Object};
 use utoipa::openapi::{RefOr, Schema};
 
 use super::schema::{
-    any_text, described, exact, formatted, list, list_up_to, map, matching, named, object, object_or_null, or_null,
-    sized, text, whole, with_keyword, with_optional,
+    any_text, described, exact, flag, formatted, list, list_up_to, map, matching, named, object, object_or_null,
+    or_null, sized, text, whole, with_keyword, with_optional,
 };
 use super::shapes::GO_DURATION;
 use crate::cluster::MAX_CHARS;
@@ -21,7 +21,9 @@ use crate::resolvers::join::JoinInput;
 use crate::resolvers::placement::MAX_PLACED;
 use crate::resolvers::tokens::{MAX_USES, MAX_WORKERS};
 use crate::resolvers::worker_input::{HeartbeatInput, MAX_REPORTED_VMS, RegistrationInput, VmDeltaInput, VmInput};
+use crate::rest::filter_params::WorkerFilterBody;
 use crate::rest::heartbeats::MAX_HEARTBEATS;
+use crate::rest::purges::PurgeBody;
 use crate::rest::reservations::{ReleaseBody, ReservationBody};
 use crate::rest::sessions::SignInBody;
 use crate::rest::tokens::TokenBody;
@@ -132,6 +134,32 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
     });
     reservation.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
     let reservation = (name_of_reservation, reservation);
+    let least = || whole(0..=MAX_FIGURE);
+    let texts = |shortest| list_up_to(MAX_WANTED, sized(shortest..=MAX_TEXT));
+    let (name_of_filter, mut filter) = body!("WorkerFilter" = WorkerFilterBody, "Which workers are meant: all that is given has to hold, and of a list one entry; of `labels`, each. What is left out, or `null`, asks for nothing; an empty list matches no worker." {
+        ids: optional texts(1), "With one of these ids.";
+        zones: optional texts(0), "In one of these zones; the empty text is for workers without a zone.";
+        has_zone: optional flag(), "In a zone, or in none.";
+        statuses: optional list_up_to(MAX_WANTED, named("WorkerStatus")), "In one of these statuses.";
+        is_healthy: optional flag(), "Healthy, or not.";
+        capabilities: optional texts(1), "With one of these capabilities.";
+        labels: optional wanted_labels(), "With all of these labels; `null` asks only that there is one with the key.";
+        search: optional sized(0..=MAX_TEXT), "With this text in the id, hostname, address or zone, whatever the case.";
+        min_free_cpu_cores: optional least(), "With at least so many CPU cores that are neither allocated nor reserved.";
+        min_free_memory_mb: optional least(), "With at least so much memory that is neither allocated nor reserved, in MiB.";
+        min_free_vm_slots: optional least(), "With at least so many VM slots that are neither held nor reserved.";
+    });
+    filter.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
+    let filter = (name_of_filter, filter);
+    let (name_of_purge, mut purge) = body!("PurgeRequest" = PurgeBody, "Which workers are removed. `filter` or `offline_for` has to ask for something, unless `all` says that every worker is meant." {
+        filter: optional named("WorkerFilter"), "Workers that match this. With `offline_for`, both have to hold.";
+        offline_for: optional formatted(GO_DURATION), "Workers that are offline, and have not been heard from for so long, up to `87600h`.";
+        all: absent flag(), "Every worker. Not together with conditions.";
+        dry_run: absent flag(), "Only answer which workers would go, and which not, and why.";
+        force: absent flag(), "Also workers on which VMs hold slots.";
+    });
+    purge.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
+    let purge = (name_of_purge, purge);
     let (name_of_release, mut release) = body!("ReleaseRequest" = ReleaseBody, "Why a reservation is released; `null` is the same as no reason." {
         reason: optional text(0..=MAX_REASON), "Kept with the event.";
     });
@@ -168,6 +196,8 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
         sign_in,
         reservation,
         release,
+        filter,
+        purge,
     ];
     bodies.into_iter().map(|(name, body)| (name, body.into())).collect()
 }

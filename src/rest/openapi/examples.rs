@@ -383,6 +383,24 @@ pub(super) fn new_reservation() -> Value {
     json!({"vcpus": 2, "memory_mb": 4096, "distinct": "worker", "expires_in": "5m0s", "reason": "web-7"})
 }
 
+pub(super) fn new_purge() -> Value {
+    json!({"filter": {"labels": {"simulated": "true"}}, "offline_for": "720h", "dry_run": true})
+}
+
+pub(super) fn purge() -> Value {
+    json!({
+        "dry_run": true,
+        "purged": [{"worker_id": "sim-01", "removed_vm_ids": ["vm-sim-7"]}],
+        "refused": [{
+            "worker_id": "sim-02",
+            "reason": "holds_vms",
+            "message": "Worker sim-02 still holds 3 VMs. Stop or move them first, or pass force=true.",
+        }],
+        "total_refused": 1,
+        "remaining": 0,
+    })
+}
+
 pub(super) fn reservation() -> Value {
     json!({
         "id": "019ac9f2-5c1e-7d43-9d3e-2a53a6a2b7ce",

@@ -29,6 +29,7 @@ use crate::cluster::{
     Actor, BlockerKind, Distinct, DrainState, EventKind, PlacementStrategy, RefusalReason, ReservationState,
     SchedulingPolicy, VmStatus, WorkerStatus,
 };
+use crate::resolvers::purge::PurgeRefusalReason;
 use crate::rest::json_objects::field_types;
 use crate::rest::json_objects::{self, is_optional, is_shown_everywhere};
 use crate::rest::json_values;
@@ -240,6 +241,17 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
         ("Distribution", distribution()),
         ("EventList", event_list()),
         ("PolicyChange", policy_change()),
+        ("Purge", purge()),
+        ("PurgedWorker", purged_worker()),
+        ("RefusedPurge", refused_purge()),
+        (
+            "PurgeRefusalReason",
+            words(
+                PurgeRefusalReason::ALL,
+                PurgeRefusalReason::as_str,
+                "Why a worker was not removed with the others: VMs hold slots on it, and it was not forced; or it has changed since the workers were looked for, and does not match any more.",
+            ),
+        ),
         ("HeartbeatResults", heartbeat_results()),
         ("RecordedHeartbeat", recorded_heartbeat()),
         ("RefusedHeartbeat", refused_heartbeat()),
@@ -579,6 +591,46 @@ fn policy_change() -> Object {
                 ),
             ),
             ("message", described(any_text(), "What happened, as a sentence.")),
+        ],
+    )
+}
+
+fn purge() -> Object {
+    object(
+        "What became of the workers that match, or would.",
+        [
+            ("dry_run", described(flag(), "Whether nothing was changed, because that was asked for.")),
+            ("purged", described(list(named("PurgedWorker")), "The workers that were removed, or would be, by id.")),
+            (
+                "refused",
+                described(
+                    list(named("RefusedPurge")),
+                    "Those that match and were not, or would not be, by id; at most 100 are named.",
+                ),
+            ),
+            ("total_refused", described(count(), "How many were not, or would not be.")),
+            ("remaining", described(count(), "How many more the same request removes when it is sent again.")),
+        ],
+    )
+}
+
+fn purged_worker() -> Object {
+    object(
+        "A worker that was removed, or would be.",
+        [
+            ("worker_id", described(any_text(), "The worker.")),
+            ("removed_vm_ids", described(list(any_text()), "Ids of the VMs that go with it, whatever their status.")),
+        ],
+    )
+}
+
+fn refused_purge() -> Object {
+    object(
+        "A worker that was not removed with the others.",
+        [
+            ("worker_id", described(any_text(), "The worker.")),
+            ("reason", described(named("PurgeRefusalReason"), "Why.")),
+            ("message", described(any_text(), "The same in a sentence.")),
         ],
     )
 }

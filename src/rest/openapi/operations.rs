@@ -52,6 +52,7 @@ pub(super) fn paths() -> Paths {
         .path("/workers/{id}/drains", get(list_worker_drains()))
         .path("/drains", get(list_drains()))
         .path("/workers/{id}/activate", post(activate_worker()))
+        .path("/purges", post(purge_workers()))
         .path("/vms", get(list_vms()))
         .path("/vms/{id}", get(show_vm()))
         .path("/cluster/stats", get(cluster_stats()))
@@ -538,6 +539,21 @@ fn deregister_worker() -> Operation {
         .fails(QUESTION)
         .fails([404, 409, 412])
         .build()
+}
+
+fn purge_workers() -> OperationBuilder {
+    let purged = json_of("The workers were removed, or would be.", "Purge", examples::purge()).repeatable();
+    operation("purgeWorkers", WORKERS, "Remove many workers")
+        .description(Some(
+            "Removes the workers that match, with their VMs, as many of them as one commit takes, 1,000 at most: while \
+             `remaining` is not 0, the same request again removes more. A worker on which VMs hold slots is not removed \
+             unless `force` says so. `dry_run` answers the same and changes nothing. For the role `admin`.",
+        ))
+        .parameter(parameters::idempotency_key("purge-simulated-3f7d2c88"))
+        .request_body(Some(sent("Which workers.", "PurgeRequest", examples::new_purge())))
+        .response("200", purged)
+        .fails(CHANGE)
+        .fails([409, 412, 422])
 }
 
 fn record_heartbeat() -> OperationBuilder {
