@@ -77,7 +77,7 @@ impl Site {
 
     fn start_agent(&self, number: usize) -> Program {
         let (id, proc) = (host(number), self.proc(number));
-        let zone = if number % 2 == 0 { "east" } else { "west" };
+        let zone = if number.is_multiple_of(2) { "east" } else { "west" };
         let script = self.folder.path().join("empty-this-host");
         let arguments = [
             "agent",
