@@ -122,7 +122,7 @@ async fn every_command_writes_json_that_jq_reads() {
         ("vms --status failed --worker w000 --zone a -o json", "[.vms[].id]", r#"["vm-2"]"#),
         ("vms vm-1 vm-2 -o json", "[.vms[].status]", r#"["running","failed"]"#),
         ("vms vm-1 -o json", ".status", r#""running""#),
-        ("events --worker w000 -o json", "[.events[].kind]", r#"["worker_registered","vm_started","vm_changed"]"#),
+        ("events --worker w000 -o json", "[.events[].kind]", r#"["worker_registered","vm_started","vm_failed"]"#),
         ("events --limit 1 -o json", "[.events[].worker_id]", r#"["w000"]"#),
         ("status -o json", "[.stats.total_workers, (.zones | length), .attention[].kind]", r#"[3,2,"vm_failed"]"#),
         ("api workers?zone=b", "[.workers[].id]", r#"["w001"]"#),
