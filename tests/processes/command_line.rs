@@ -416,6 +416,43 @@ async fn a_drain_is_waited_for_and_goes_on_without_whoever_began_it() {
 }
 
 #[tokio::test]
+async fn a_drain_that_was_completed_is_not_taken_for_one_that_is_safe() {
+    let server = server_with(1).await;
+    let operator = Operator::of(&server.url);
+    heartbeat(&server, "w000", 1, json!([])).await;
+    operator.out("drain w000 --detach").await;
+    for sequence in 2..4 {
+        heartbeat(&server, "w000", sequence, json!([])).await;
+    }
+    assert_eq!(operator.run("wait w000 --for complete").await.code, Some(0));
+    let attention = async || jq("[.attention[].kind]", &operator.out("status -o json").await).await;
+    assert_eq!(attention().await, r#"["drain_complete"]"#);
+    // Another process of the worker has not acknowledged the drain.
+    let second = |sequence: u64| json!({"incarnation": 2, "sequence": sequence, "vms": []});
+    let beat = async |sequence: u64| {
+        let path = "/workers/w000/heartbeat";
+        let (status, answer) = server.change(reqwest::Method::POST, path, Some(&second(sequence))).await;
+        assert!(status.is_success(), "{answer}");
+    };
+    let worker = json!({
+        "hostname": "host-0", "address": "10.0.0.1:8081", "zone": "a", "cpu_cores": 16, "memory_mb": 32768, "disk_gb": 500,
+        "boot_id": "second"
+    });
+    server.put("/workers/w000", &worker).await;
+    assert_eq!(server.get("/workers/w000/drain").await["state"], "complete");
+    assert_eq!(attention().await, r#"["drain_unsafe"]"#);
+    let wait = operator.start(&["wait", "w000", "--for", "complete"]);
+    eventually("what is in the way", async || wait.said().contains("has not acknowledged the drain").then_some(()))
+        .await;
+    assert!(wait.said().contains("w000: complete, but not safe to power off; "), "{}", wait.said());
+    for sequence in 1..3 {
+        beat(sequence).await;
+    }
+    let exit = wait.exit().await;
+    assert_eq!(exit.code, Some(0), "{}", exit.err);
+}
+
+#[tokio::test]
 async fn room_is_found_held_and_released() {
     let server = server_with(2).await;
     for worker in ["w000", "w001"] {
