@@ -154,10 +154,11 @@ impl EventsOptions {
             }
             let page: EventPage = api.ask(question).await?.read()?;
             rows.extend(page.events.into_iter().map(Row::new));
-            if !page.has_next_page {
+            // Of a page that goes backwards, `end_cursor` is not where it ends, but from where a reader would go on.
+            cursor = page.next_cursor;
+            if cursor.is_none() {
                 break;
             }
-            cursor = Some(page.end_cursor);
         }
         rows.reverse();
         output.list(&EVENTS, &rows)?;
@@ -210,4 +211,5 @@ struct EventPage {
     events: Vec<Box<RawValue>>,
     end_cursor: String,
     has_next_page: bool,
+    next_cursor: Option<String>,
 }

@@ -453,6 +453,23 @@ async fn a_drain_that_was_completed_is_not_taken_for_one_that_is_safe() {
 }
 
 #[tokio::test]
+async fn the_newest_events_are_each_shown_once_over_several_pages() {
+    let server = server_with(8).await;
+    for worker in 0..8 {
+        let vms: Value = (0..90).map(|at| vm(&format!("vm-{worker}-{at}"), "running")).collect();
+        heartbeat(&server, &format!("w{worker:03}"), 1, vms).await;
+    }
+    let operator = Operator::of(&server.url);
+    let all = operator.out("events -o name").await;
+    let all: Vec<_> = all.lines().collect();
+    assert_eq!(all.len(), 728);
+    for last in [1, 500, 501, 728, 10_000] {
+        let newest = operator.out(&format!("events --last {last} -o name")).await;
+        assert_eq!(newest.lines().collect::<Vec<_>>(), all[all.len().saturating_sub(last)..], "{last}");
+    }
+}
+
+#[tokio::test]
 async fn room_is_found_held_and_released() {
     let server = server_with(2).await;
     for worker in ["w000", "w001"] {
