@@ -202,7 +202,16 @@ impl Wait<'_> {
         let mut touched: BTreeSet<&String> = left.clone();
         loop {
             for id in touched.iter().copied().filter(|id| left.contains(*id)).collect::<Vec<_>>() {
-                let progress = match patiently(self.notes, async || self.look(id).await).await {
+                let looking = patiently(self.notes, async || self.look(id).await);
+                let looked = match end {
+                    Some(end) => match timeout_at(end, looking).await {
+                        Ok(looked) => looked,
+                        // The server is away, or slow, for longer than there is time.
+                        Err(_) => break,
+                    },
+                    None => looking.await,
+                };
+                let progress = match looked {
                     Ok(row) => {
                         let progress = self.goal.progress(&row);
                         rows.insert(id, row);
@@ -233,7 +242,8 @@ impl Wait<'_> {
             }
             let is_over = left.is_empty() || (end.is_none() && left.iter().all(|id| overdue.contains(*id)));
             if is_over || self.wait_for_news(end, &left, feed, ids, &mut touched).await? {
-                let behind = left.iter().map(|id| format!("{id}: {}", told.get(*id).map_or("", String::as_str)));
+                let reason = |id| told.get(id).map_or("the server has not answered in time", String::as_str);
+                let behind = left.iter().map(|id| format!("{id}: {}", reason(*id)));
                 let failure = (!left.is_empty()).then_some(ExitStatus::Overdue).or(worst).map(|status| {
                     let all: Vec<_> = hopeless.into_iter().chain(behind).collect();
                     Failure::new(status, format!("Not {}: {}", self.goal.reached(), all.join("; ")))

@@ -453,6 +453,19 @@ async fn a_drain_that_was_completed_is_not_taken_for_one_that_is_safe() {
 }
 
 #[tokio::test]
+async fn a_wait_is_over_in_time_though_the_server_is_away() {
+    let server = server_with(1).await;
+    let operator = Operator::of(&server.url);
+    // Longer than the time after which it looks by itself.
+    let wait = operator.start(&["wait", "w000", "--for", "offline", "--timeout", "6s"]);
+    eventually("the wait to begin", async || wait.said().contains("last heard at").then_some(())).await;
+    server.kill().await;
+    let exit = wait.exit().await;
+    assert_eq!(exit.code, Some(6), "{}", exit.err);
+    assert!(exit.err.contains("Not offline: w000: last heard at"), "{}", exit.err);
+}
+
+#[tokio::test]
 async fn the_newest_events_are_each_shown_once_over_several_pages() {
     let server = server_with(8).await;
     for worker in 0..8 {
