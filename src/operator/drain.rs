@@ -12,7 +12,7 @@ use super::columns::{DRAINS, WORKERS};
 use super::connection::ConnectionOptions;
 use super::event_feed::EventFeed;
 use super::failure::{ExitStatus, Failure};
-use super::filters::{WorkerFilter, repeated};
+use super::filters::{WorkerFilter, refuse_empty, repeated};
 use super::output::{Notes, Output, OutputOptions, Row};
 use super::pages::{List, named};
 use super::printable::printable;
@@ -211,6 +211,7 @@ impl DrainsOptions {
         let mut parameters =
             WorkerFilter { zones: self.zones.clone(), labels: self.labels.clone(), ..WorkerFilter::default() }
                 .parameters()?;
+        refuse_empty("--state", &self.states)?;
         parameters.extend(repeated("state", &self.states));
         let of_worker = self.id.as_deref().map(|id| ["workers", id, "drains"]);
         let path = of_worker.as_ref().map_or(&["drains"][..], |path| &path[..]);
