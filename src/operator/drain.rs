@@ -185,14 +185,15 @@ impl ActivateOptions {
         self.selection.confirm(api, "activate", &workers).await?;
         let mut body = Map::new();
         body.extend(self.reason.iter().map(|reason| ("reason".to_owned(), json!(reason))));
-        match &*ids {
+        let changed = match &*ids {
             [id] => api.ask(Question::post(["workers", id, "activate"], &Value::Object(body))).await?,
             ids => {
                 body.insert("filter".to_owned(), json!({"ids": ids}));
                 api.ask(Question::post(["activations"], &Value::Object(body))).await?
             }
         };
-        let (rows, _) = named(api, &all_workers(), &ids).await?;
+        // Another server may answer, which does not know of the change yet.
+        let (rows, _) = named(api, &workers_since(changed.revision), &ids).await?;
         output.list(&WORKERS, &rows)?;
         output.flush()
     }
@@ -220,8 +221,10 @@ impl DrainsOptions {
     }
 }
 
-fn all_workers() -> List<'static> {
-    List { objects: &WORKERS, path: &["workers"], parameters: Vec::new() }
+/// The workers, as they are at this revision or later.
+fn workers_since(revision: Option<u64>) -> List<'static> {
+    let parameters = revision.map(|revision| ("min_revision".to_owned(), revision.to_string())).into_iter().collect();
+    List { objects: &WORKERS, path: &["workers"], parameters }
 }
 
 /// The drains of these workers, as they are now.
