@@ -119,7 +119,7 @@ impl StatusOptions {
                 output.flush()?;
                 before = state;
             }
-            watch::batch(&mut feed).await?;
+            watch::after_changes(&mut feed).await?;
         }
     }
 }
