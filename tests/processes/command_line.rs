@@ -8,11 +8,11 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
 use crate::database::TestDatabase;
-use crate::harness::{Exit, Program, Server, eventually};
+use crate::harness::{Exit, PATIENCE, Program, Server, eventually};
 
 /// A terminal of somebody, with a home of its own, in front of one server.
 struct Operator {
@@ -490,6 +490,29 @@ async fn the_newest_events_are_each_shown_once_over_several_pages() {
     for last in [1, 500, 501, 728, 10_000] {
         let newest = operator.out(&format!("events --last {last} -o name")).await;
         assert_eq!(newest.lines().collect::<Vec<_>>(), all[all.len().saturating_sub(last)..], "{last}");
+    }
+}
+
+#[tokio::test]
+async fn a_signal_ends_a_command_whose_reader_takes_nothing() {
+    let server = server_with(300).await;
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_aetherium"));
+        let mut workers = command
+            .args(["workers", "-o", "json"])
+            .env("AETHERIUM_SERVER", &server.url)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        // The rest does not fit into the pipe.
+        workers.stdout.as_mut().unwrap().read_exact(&mut [0]).await.unwrap();
+        let pid = workers.id().unwrap().to_string();
+        let kill = Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", signal, &pid]).status();
+        assert!(kill.await.unwrap().success());
+        let status = tokio::time::timeout(PATIENCE, workers.wait()).await.expect("it ends").unwrap();
+        assert_eq!(status.code(), Some(code));
     }
 }
 
