@@ -6,6 +6,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use nix::pty::openpty;
+use nix::sys::termios::{LocalFlags, tcgetattr};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -514,6 +516,33 @@ async fn a_signal_ends_a_command_whose_reader_takes_nothing() {
         let status = tokio::time::timeout(PATIENCE, workers.wait()).await.expect("it ends").unwrap();
         assert_eq!(status.code(), Some(code));
     }
+}
+
+#[tokio::test]
+async fn a_terminal_has_its_echo_again_when_a_login_is_interrupted() {
+    let database = TestDatabase::sqlite();
+    let create = ["token", "create", "--role", "admin", "--name", "alice", "--database-url", database.url()];
+    assert_eq!(Program::run(&create).await.code, Some(0));
+    let server = Server::start(&database).await;
+    let home = tempfile::tempdir().unwrap();
+    let terminal = openpty(None, None).unwrap();
+    let echoes = || tcgetattr(&terminal.slave).unwrap().local_flags.contains(LocalFlags::ECHO);
+    assert!(echoes());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_aetherium"));
+    let mut login = command
+        .args(["login", &server.url])
+        .env("HOME", home.path())
+        .stdin(terminal.slave.try_clone().unwrap())
+        .stderr(terminal.slave.try_clone().unwrap())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    eventually("the terminal to hide the token", async || (!echoes()).then_some(())).await;
+    let pid = login.id().unwrap().to_string();
+    let kill = Command::new("sh").args(["-c", "kill -s INT \"$0\"", &pid]).status();
+    assert!(kill.await.unwrap().success());
+    let status = tokio::time::timeout(PATIENCE, login.wait()).await.expect("it ends").unwrap();
+    assert_eq!((status.code(), echoes()), (Some(130), true));
 }
 
 #[tokio::test]
