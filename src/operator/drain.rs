@@ -12,7 +12,7 @@ use super::columns::{DRAINS, WORKERS};
 use super::connection::ConnectionOptions;
 use super::event_feed::EventFeed;
 use super::failure::{ExitStatus, Failure};
-use super::filters::{WorkerFilter, repeated};
+use super::filters::{WorkerFilter, refuse_empty, repeated};
 use super::output::{Notes, Output, OutputOptions, Row};
 use super::pages::{List, named};
 use super::printable::printable;
@@ -36,16 +36,8 @@ pub struct DrainOptions {
     deadline: Option<Duration>,
 
     /// Do not wait until it is complete.
-    #[arg(long, conflicts_with = "dry_run")]
+    #[arg(long)]
     detach: bool,
-
-    /// Tell what would be drained, and where its VMs would fit, and change nothing.
-    #[arg(long)]
-    dry_run: bool,
-
-    /// Drain several workers even if the rest of the cluster has no room for their VMs.
-    #[arg(long)]
-    allow_shortfall: bool,
 
     #[command(flatten)]
     output: OutputOptions,
@@ -114,20 +106,12 @@ impl DrainOptions {
         let api = &connection.api;
         let workers = self.selection.find(api).await?;
         let ids = ids_of(&workers);
-        if self.dry_run {
-            let plan = api.ask(Question::post(["drains"], &self.body_for(&ids, true))).await?;
-            return show_plan(&mut output, &plan.body, &plan.value()?);
-        }
         self.selection.confirm(api, "drain", &workers).await?;
         // Before it begins, so that none of its events is missed.
         let mut feed = EventFeed::open(api, notes, filter_of(&ids), None).await?;
-        let begun = match &*ids {
-            // The documented call, which is never refused for want of room elsewhere.
-            [id] => api.ask(Question::post(["workers", id, "drain"], &self.body())).await?,
-            ids => api.ask(Question::post(["drains"], &self.body_for(ids, false))).await?,
-        };
+        let revision = change_each(api, notes, &ids, "drain", &self.body()).await?;
         if self.detach {
-            let rows = standing(api, &ids, begun.revision).await?;
+            let rows = standing(api, &ids, revision).await?;
             output.list(&DRAINS, &rows)?;
             return output.flush();
         }
@@ -136,14 +120,14 @@ impl DrainOptions {
             "The drain of {named} goes on without this command. `aetherium wait … --for complete` waits for it, \
              `aetherium activate …` ends it"
         ));
-        let wait = Wait { api, notes, goal: Goal::Complete, timeout: None, min_revision: begun.revision };
+        let wait = Wait { api, notes, goal: Goal::Complete, timeout: None, min_revision: revision };
         let outcome = wait.until_reached(&ids, &mut feed).await?;
         output.list(&DRAINS, &outcome.rows)?;
         output.flush()?;
         outcome.failure.map_or(Ok(()), Err)
     }
 
-    /// The body for one worker.
+    /// What is asked for.
     fn body(&self) -> Value {
         let mut body = Map::new();
         body.extend(self.reason.iter().map(|reason| ("reason".to_owned(), json!(reason))));
@@ -154,19 +138,6 @@ impl DrainOptions {
         );
         Value::Object(body)
     }
-
-    /// The body for several.
-    fn body_for(&self, ids: &[String], dry_run: bool) -> Value {
-        let mut body = self.body();
-        body["filter"] = json!({"ids": ids});
-        if dry_run {
-            body["dry_run"] = true.into();
-        }
-        if self.allow_shortfall {
-            body["allow_shortfall"] = true.into();
-        }
-        body
-    }
 }
 
 impl ActivateOptions {
@@ -176,7 +147,7 @@ impl ActivateOptions {
     }
 
     /// Carries it out.
-    pub async fn run(&self, _notes: &Notes) -> Result<(), Failure> {
+    pub async fn run(&self, notes: &Notes) -> Result<(), Failure> {
         let mut output = Output::new(&self.output, Some(&WORKERS))?;
         let connection = self.connection.connect()?;
         let api = &connection.api;
@@ -185,14 +156,9 @@ impl ActivateOptions {
         self.selection.confirm(api, "activate", &workers).await?;
         let mut body = Map::new();
         body.extend(self.reason.iter().map(|reason| ("reason".to_owned(), json!(reason))));
-        match &*ids {
-            [id] => api.ask(Question::post(["workers", id, "activate"], &Value::Object(body))).await?,
-            ids => {
-                body.insert("filter".to_owned(), json!({"ids": ids}));
-                api.ask(Question::post(["activations"], &Value::Object(body))).await?
-            }
-        };
-        let (rows, _) = named(api, &all_workers(), &ids).await?;
+        let revision = change_each(api, notes, &ids, "activate", &Value::Object(body)).await?;
+        // Another server may answer, which does not know of the change yet.
+        let (rows, _) = named(api, &workers_since(revision), &ids).await?;
         output.list(&WORKERS, &rows)?;
         output.flush()
     }
@@ -211,6 +177,7 @@ impl DrainsOptions {
         let mut parameters =
             WorkerFilter { zones: self.zones.clone(), labels: self.labels.clone(), ..WorkerFilter::default() }
                 .parameters()?;
+        refuse_empty("--state", &self.states)?;
         parameters.extend(repeated("state", &self.states));
         let of_worker = self.id.as_deref().map(|id| ["workers", id, "drains"]);
         let path = of_worker.as_ref().map_or(&["drains"][..], |path| &path[..]);
@@ -219,8 +186,10 @@ impl DrainsOptions {
     }
 }
 
-fn all_workers() -> List<'static> {
-    List { objects: &WORKERS, path: &["workers"], parameters: Vec::new() }
+/// The workers, as they are at this revision or later.
+fn workers_since(revision: Option<u64>) -> List<'static> {
+    let parameters = revision.map(|revision| ("min_revision".to_owned(), revision.to_string())).into_iter().collect();
+    List { objects: &WORKERS, path: &["workers"], parameters }
 }
 
 /// The drains of these workers, as they are now.
@@ -245,12 +214,26 @@ async fn standing(api: &ApiClient, ids: &[String], revision: Option<u64>) -> Res
     Ok(rows)
 }
 
-/// Writes what a drain would come to.
-fn show_plan(output: &mut Output, body: &[u8], plan: &Value) -> Result<(), Failure> {
-    if output.is_json() {
-        output.json_line(&String::from_utf8_lossy(body))?;
-        return output.flush();
+/// Drains or activates one worker after another. Answers the revision of the last change. If one is refused, those before
+/// it stay as they were asked to be, and it is said how many these are.
+async fn change_each(
+    api: &ApiClient,
+    notes: &Notes,
+    ids: &[String],
+    action: &str,
+    body: &Value,
+) -> Result<Option<u64>, Failure> {
+    let mut revision = None;
+    for (done, id) in ids.iter().enumerate() {
+        match api.ask(Question::post(["workers", id, action], body)).await {
+            Ok(answer) => revision = answer.revision.max(revision),
+            Err(error) => {
+                if ids.len() > 1 {
+                    notes.say(&format!("Stopped at worker {}, after {done} of {} workers", printable(id), ids.len()));
+                }
+                return Err(error.into());
+            }
+        }
     }
-    output.line(&printable(&plan.to_string()))?;
-    output.flush()
+    Ok(revision)
 }

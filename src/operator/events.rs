@@ -11,7 +11,7 @@ use super::columns::EVENTS;
 use super::connection::ConnectionOptions;
 use super::event_feed::{EventFeed, is_notice};
 use super::failure::{ExitStatus, Failure};
-use super::filters::{Parameters, repeated};
+use super::filters::{Parameters, refuse_empty, repeated};
 use super::output::{Format, Notes, Output, OutputOptions, Row};
 use super::pages::PAGE_LENGTH;
 use crate::client::{ApiClient, Question};
@@ -105,9 +105,14 @@ impl EventsOptions {
     pub async fn run(&self, notes: &Notes) -> Result<(), Failure> {
         let mut output = Output::new(&self.output, Some(&EVENTS))?;
         let connection = self.connection.connect()?;
-        if self.zones.iter().any(String::is_empty) {
-            return Err(Failure::usage("--zone is empty: name a zone"));
-        }
+        refuse_empty("--zone", &self.zones)?;
+        refuse_empty("--kind", &self.kinds)?;
+        refuse_empty("--worker", &self.workers)?;
+        refuse_empty("--vm", &self.vms)?;
+        refuse_empty("--actor", &self.actors)?;
+        refuse_empty("--token", &self.tokens)?;
+        refuse_empty("--since", &self.since)?;
+        refuse_empty("--after", &self.after)?;
         let limit = self.limit.unwrap_or(usize::MAX);
         match self.last {
             _ if self.follow => self.follow(&connection.api, limit, &mut output, notes).await,
@@ -154,10 +159,11 @@ impl EventsOptions {
             }
             let page: EventPage = api.ask(question).await?.read()?;
             rows.extend(page.events.into_iter().map(Row::new));
-            if !page.has_next_page {
+            // Of a page that goes backwards, `end_cursor` is not where it ends, but from where a reader would go on.
+            cursor = page.next_cursor;
+            if cursor.is_none() {
                 break;
             }
-            cursor = Some(page.end_cursor);
         }
         rows.reverse();
         output.list(&EVENTS, &rows)?;
@@ -210,4 +216,5 @@ struct EventPage {
     events: Vec<Box<RawValue>>,
     end_cursor: String,
     has_next_page: bool,
+    next_cursor: Option<String>,
 }

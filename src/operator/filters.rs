@@ -68,6 +68,10 @@ impl WorkerFilter {
     pub fn parameters(&self) -> Result<Parameters, Failure> {
         let Self { labels, zones, without_zone, statuses, capabilities, search } = self;
         named_zones(zones)?;
+        refuse_empty("--label", labels)?;
+        refuse_empty("--status", statuses)?;
+        refuse_empty("--capability", capabilities)?;
+        refuse_empty("--search", search)?;
         let mut parameters = repeated("label", labels);
         parameters.extend(repeated("zone", zones));
         parameters.extend(repeated("status", statuses));
@@ -107,6 +111,9 @@ impl VmFilter {
     pub fn parameters(&self) -> Result<Parameters, Failure> {
         let Self { workers, zones, without_zone, statuses, search } = self;
         named_zones(zones)?;
+        refuse_empty("--worker", workers)?;
+        refuse_empty("--status", statuses)?;
+        refuse_empty("--search", search)?;
         let mut parameters = repeated("worker_id", workers);
         parameters.extend(repeated("zone", zones));
         parameters.extend(repeated("status", statuses));
@@ -123,6 +130,15 @@ fn named_zones(zones: &[String]) -> Result<(), Failure> {
         return Err(Failure::usage(
             "--zone is empty: name a zone, or write --without-zone for workers that are in none",
         ));
+    }
+    Ok(())
+}
+
+/// Refuses an option whose value is empty: what the API makes of that is no filter in some cases, so that the command would
+/// be about everything.
+pub fn refuse_empty<'a>(option: &str, values: impl IntoIterator<Item = &'a String>) -> Result<(), Failure> {
+    if values.into_iter().any(String::is_empty) {
+        return Err(Failure::usage(format!("{option} is empty: give it a value, or leave it out")));
     }
     Ok(())
 }

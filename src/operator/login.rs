@@ -6,6 +6,7 @@ use std::path::Path;
 
 use clap::Args;
 use console::Term;
+use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
 use serde_json::{Value, json};
 
 use super::connection::{Connection, ConnectionOptions, told_token};
@@ -106,11 +107,14 @@ impl LoginOptions {
         if let Some(token) = told_token() {
             return Ok(token.trim().to_owned());
         }
-        if !io::stdin().is_terminal() {
+        // It is read from the one, and asked for on the other.
+        if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
             return Err(Failure::usage(
                 "The server asks for a token: name its file with --token-file, or - for standard input",
             ));
         }
+        // An interruption leaves the thread behind that reads without echo.
+        let _as_before = tcgetattr(io::stdin()).map(Terminal);
         let typed = off_thread(|| {
             let terminal = Term::stderr();
             terminal.write_str("Token: ")?;
@@ -126,6 +130,16 @@ fn connect(login: &Login) -> Result<Connection, Failure> {
 
 async fn session(connection: &Connection) -> Result<Value, Failure> {
     Ok(connection.api.value(Question::get(["session"])).await?)
+}
+
+/// The settings of the terminal, which it gets back at the end, whatever that is.
+struct Terminal(Termios);
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // Nothing can be done about a terminal that is gone.
+        let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, &self.0);
+    }
 }
 
 /// Runs what waits for a person, so that an interruption is noticed meanwhile.

@@ -27,7 +27,12 @@ pub mod tokens;
 mod wait;
 pub mod watch;
 
+use std::process;
+use std::thread;
+use std::time::Duration;
+
 use clap::Subcommand;
+use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::ask::{ApiOptions, QueryOptions, json_output};
@@ -42,6 +47,9 @@ use self::placement::{FitsOptions, ReleaseOptions, ReservationsOptions, ReserveO
 use self::purge::PurgeOptions;
 use self::status::StatusOptions;
 use self::wait::WaitOptions;
+
+/// How long after a signal a command ends at the latest.
+const LONGEST_ENDING: Duration = Duration::from_secs(1);
 
 /// The commands of operators.
 #[derive(Clone, Debug, Subcommand)]
@@ -135,6 +143,7 @@ impl OperatorCommand {
 
 /// Waits for the end of a command, or for a signal, and tells how it ended: the exit status of the process.
 pub async fn conclude(notes: &Notes, command: impl Future<Output = Result<(), Failure>>) -> u8 {
+    end_though_stuck();
     let outcome = tokio::select! {
         outcome = command => outcome,
         status = interruption() => Err(notes.interrupted(status)),
@@ -146,6 +155,19 @@ pub async fn conclude(notes: &Notes, command: impl Future<Output = Result<(), Fa
             failure.exit_code()
         }
     }
+}
+
+/// Sees to it that a signal ends the process also while it writes to a reader that takes nothing. The command is stuck in
+/// that, with the thread that it runs on; so another thread, with a runtime of its own, hears the signal, too.
+fn end_though_stuck() {
+    let hear = || {
+        let Ok(runtime) = runtime::Builder::new_current_thread().enable_all().build() else { return };
+        let status = runtime.block_on(interruption());
+        thread::sleep(LONGEST_ENDING);
+        process::exit(i32::from(status as u8));
+    };
+    // Without the thread, a signal still ends a command that is not stuck.
+    let _ = thread::Builder::new().name("signals".to_owned()).spawn(hear);
 }
 
 /// Waits until somebody ends the command.

@@ -119,7 +119,7 @@ impl StatusOptions {
                 output.flush()?;
                 before = state;
             }
-            watch::batch(&mut feed).await?;
+            watch::after_changes(&mut feed).await?;
         }
     }
 }
@@ -256,7 +256,14 @@ fn attention(workers: &[Row], failed: &[Row], health: &Value) -> Vec<Attention> 
     found.extend(some(&overdue, "drain_overdue", |row| {
         format!("The drain of {} is overdue, with {} left.", row.text("id"), counted(count(row), "VM"))
     }));
-    let done: Vec<_> = with_status("draining").filter(|row| is_in(row, "complete")).collect();
+    let is_safe = |row: &Row| row.value["drain"]["safe_to_power_off"] == true;
+    let complete = with_status("draining").filter(|row| is_in(row, "complete"));
+    // An offline worker is told as that.
+    let (done, unsafe_yet): (Vec<_>, Vec<_>) = complete.partition(|row| is_safe(row));
+    found.extend(some(&unsafe_yet, "drain_unsafe", |row| {
+        let id = row.text("id");
+        format!("{id} was drained, but is not safe to power off now: aetherium wait {id} --for complete tells why.")
+    }));
     found.extend(some(&done, "drain_complete", |row| {
         format!("{} is drained: it can be powered off, or activated.", row.text("id"))
     }));
@@ -348,6 +355,26 @@ mod tests {
         assert_eq!(found[0].message, "The server's database is down.");
         assert_eq!(found[1].message, "w0 is offline since 2026-01-01T00:00:00Z, with 2 VMs.");
         assert_eq!(found[21].message, "The same goes for 5 more.");
+    }
+
+    #[test]
+    fn only_a_host_that_is_safe_to_power_off_is_called_so() {
+        let worker = |status: &str, is_safe: bool| {
+            let drain = json!({"state": "complete", "safe_to_power_off": is_safe});
+            Row::of(json!({"id": "w1", "status": status, "vm_count": 0, "last_seen": "T", "drain": drain}))
+        };
+        for (status, is_safe, expected) in [
+            ("draining", true, "w1 is drained: it can be powered off, or activated."),
+            (
+                "draining",
+                false,
+                "w1 was drained, but is not safe to power off now: aetherium wait w1 --for complete tells why.",
+            ),
+            ("offline", false, "w1 is offline since T, without VMs."),
+        ] {
+            let found = attention(&[worker(status, is_safe)], &[], &json!({}));
+            assert_eq!(found.iter().map(|it| it.message.as_str()).collect::<Vec<_>>(), [expected]);
+        }
     }
 
     #[test]

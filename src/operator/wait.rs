@@ -32,7 +32,8 @@ const MOST_BLOCKERS: usize = 3;
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Goal {
-    /// The drain is complete: the host can be powered off.
+    /// The drain is complete, and the host can be powered off: one that was completed is not safe any more while the worker
+    /// is offline, its process was started again, or its policy hook has failed.
     Complete,
     /// The worker is heard from.
     Online,
@@ -144,7 +145,8 @@ impl Goal {
             Self::Offline if !is_offline => Progress::Behind(format!("last heard at {}", row.text("last_seen"))),
             Self::Online | Self::Offline => Progress::Reached,
             Self::Complete => match row.text("state").to_ascii_lowercase().as_str() {
-                "complete" => Progress::Reached,
+                "complete" if row.value["safe_to_power_off"] == true => Progress::Reached,
+                "complete" => Progress::Behind(format!("complete, but not safe to power off; {}", blockers(row))),
                 "canceled" => Progress::Hopeless(ExitStatus::Conflict, ended("was cancelled", row)),
                 // Ended after it was complete; the host may have VMs again.
                 "ended" => Progress::Hopeless(ExitStatus::Conflict, ended("has ended", row)),
@@ -200,7 +202,16 @@ impl Wait<'_> {
         let mut touched: BTreeSet<&String> = left.clone();
         loop {
             for id in touched.iter().copied().filter(|id| left.contains(*id)).collect::<Vec<_>>() {
-                let progress = match patiently(self.notes, async || self.look(id).await).await {
+                let looking = patiently(self.notes, async || self.look(id).await);
+                let looked = match end {
+                    Some(end) => match timeout_at(end, looking).await {
+                        Ok(looked) => looked,
+                        // The server is away, or slow, for longer than there is time.
+                        Err(_) => break,
+                    },
+                    None => looking.await,
+                };
+                let progress = match looked {
                     Ok(row) => {
                         let progress = self.goal.progress(&row);
                         rows.insert(id, row);
@@ -231,7 +242,8 @@ impl Wait<'_> {
             }
             let is_over = left.is_empty() || (end.is_none() && left.iter().all(|id| overdue.contains(*id)));
             if is_over || self.wait_for_news(end, &left, feed, ids, &mut touched).await? {
-                let behind = left.iter().map(|id| format!("{id}: {}", told.get(*id).map_or("", String::as_str)));
+                let reason = |id| told.get(id).map_or("the server has not answered in time", String::as_str);
+                let behind = left.iter().map(|id| format!("{id}: {}", reason(*id)));
                 let failure = (!left.is_empty()).then_some(ExitStatus::Overdue).or(worst).map(|status| {
                     let all: Vec<_> = hopeless.into_iter().chain(behind).collect();
                     Failure::new(status, format!("Not {}: {}", self.goal.reached(), all.join("; ")))
@@ -329,8 +341,12 @@ mod tests {
     fn what_is_in_the_way_is_named() {
         let blocker = |id: &str| json!({"kind": "VM_RUNNING", "vm_id": id, "message": format!("VM {id} is running.")});
         for (row, expected) in [
-            (json!({"state": "complete"}), "reached"),
-            (json!({"state": "COMPLETE"}), "reached"),
+            (json!({"state": "complete", "safe_to_power_off": true}), "reached"),
+            (json!({"state": "COMPLETE", "safe_to_power_off": true}), "reached"),
+            (
+                json!({"state": "complete", "safe_to_power_off": false, "remaining_vms": 0, "blockers": [{"kind": "worker_offline", "message": "Worker w1 has left"}]}),
+                "complete, but not safe to power off; 0 VMs left: Worker w1 has left",
+            ),
             (
                 json!({"state": "draining", "remaining_vms": 1, "blockers": [blocker("a")]}),
                 "1 VM left: VM a is running",

@@ -22,7 +22,7 @@ use crate::client::ApiClient;
 /// How often a table is read again although no event has come: heartbeats change numbers without one.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The shortest time from one drawing of a table to the next.
+/// The shortest time from one drawing of a table to the next, and from one reading of everything to the next.
 const SHORTEST_REDRAW: Duration = Duration::from_millis(250);
 
 /// The wait before a question is repeated that a server could not answer.
@@ -95,6 +95,17 @@ pub async fn drawn(
             }
         }
     }
+}
+
+/// Waits until something has changed, and it is time to read everything again: events that come one after another are
+/// answered by one reading.
+pub async fn after_changes(feed: &mut EventFeed<'_>) -> Result<(), Failure> {
+    sleep(SHORTEST_REDRAW).await;
+    feed.next().await?;
+    while feed.has_more() {
+        feed.next().await?;
+    }
+    Ok(())
 }
 
 /// The next event, and those that are there already.

@@ -6,13 +6,15 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use nix::pty::openpty;
+use nix::sys::termios::{LocalFlags, tcgetattr};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
 use crate::database::TestDatabase;
-use crate::harness::{Exit, Program, Server, eventually};
+use crate::harness::{Exit, PATIENCE, Program, Server, eventually};
 
 /// A terminal of somebody, with a home of its own, in front of one server.
 struct Operator {
@@ -154,6 +156,15 @@ async fn every_failure_has_its_exit_status_and_is_json_if_that_was_asked_for() {
         (&operator, "workers --nonsense", 2, 400),
         (&operator, "workers -c nonsense", 2, 400),
         (&operator, "workers --zone=", 2, 400),
+        (&operator, "workers --search=", 2, 400),
+        (&operator, "workers -l=", 2, 400),
+        (&operator, "workers --capability=", 2, 400),
+        (&operator, "vms --worker=", 2, 400),
+        (&operator, "vms --status=", 2, 400),
+        (&operator, "vms --search=", 2, 400),
+        (&operator, "events --worker=", 2, 400),
+        (&operator, "events --since=", 2, 400),
+        (&operator, "drains --state=", 2, 400),
         (&operator, "workers w000 --watch", 2, 400),
         (&operator, "events --after nonsense", 2, 400),
         (&operator, "events --follow --after nonsense", 2, 400),
@@ -395,6 +406,8 @@ async fn a_drain_is_waited_for_and_goes_on_without_whoever_began_it() {
         ("drain", 2),
         ("activate", 2),
         ("drain --zone=", 2),
+        ("drain --search= --yes", 2),
+        ("activate --search= --yes", 2),
         ("drain -l env=nothing", 3),
         // Two of two in the zone, and nobody to ask.
         ("drain --zone b", 2),
@@ -449,6 +462,123 @@ async fn workers_that_are_gone_for_good_are_purged() {
     let forced = operator.out("purge w001 --force -o json").await;
     assert_eq!(jq(".purged[0].removed_vm_ids", &forced).await, r#"["vm-1"]"#);
     assert_eq!(server.get("/workers").await["total"], 0);
+}
+
+#[tokio::test]
+async fn a_drain_that_was_completed_is_not_taken_for_one_that_is_safe() {
+    let server = server_with(1).await;
+    let operator = Operator::of(&server.url);
+    heartbeat(&server, "w000", 1, json!([])).await;
+    operator.out("drain w000 --detach").await;
+    for sequence in 2..4 {
+        heartbeat(&server, "w000", sequence, json!([])).await;
+    }
+    assert_eq!(operator.run("wait w000 --for complete").await.code, Some(0));
+    let attention = async || jq("[.attention[].kind]", &operator.out("status -o json").await).await;
+    assert_eq!(attention().await, r#"["drain_complete"]"#);
+    // Another process of the worker has not acknowledged the drain.
+    let second = |sequence: u64| json!({"incarnation": 2, "sequence": sequence, "vms": []});
+    let beat = async |sequence: u64| {
+        let path = "/workers/w000/heartbeat";
+        let (status, answer) = server.change(reqwest::Method::POST, path, Some(&second(sequence))).await;
+        assert!(status.is_success(), "{answer}");
+    };
+    let worker = json!({
+        "hostname": "host-0", "address": "10.0.0.1:8081", "zone": "a", "cpu_cores": 16, "memory_mb": 32768, "disk_gb": 500,
+        "boot_id": "second"
+    });
+    server.put("/workers/w000", &worker).await;
+    assert_eq!(server.get("/workers/w000/drain").await["state"], "complete");
+    assert_eq!(attention().await, r#"["drain_unsafe"]"#);
+    let wait = operator.start(&["wait", "w000", "--for", "complete"]);
+    eventually("what is in the way", async || wait.said().contains("has not acknowledged the drain").then_some(()))
+        .await;
+    assert!(wait.said().contains("w000: complete, but not safe to power off; "), "{}", wait.said());
+    for sequence in 1..3 {
+        beat(sequence).await;
+    }
+    let exit = wait.exit().await;
+    assert_eq!(exit.code, Some(0), "{}", exit.err);
+}
+
+#[tokio::test]
+async fn a_wait_is_over_in_time_though_the_server_is_away() {
+    let server = server_with(1).await;
+    let operator = Operator::of(&server.url);
+    // Longer than the time after which it looks by itself.
+    let wait = operator.start(&["wait", "w000", "--for", "offline", "--timeout", "6s"]);
+    eventually("the wait to begin", async || wait.said().contains("last heard at").then_some(())).await;
+    server.kill().await;
+    let exit = wait.exit().await;
+    assert_eq!(exit.code, Some(6), "{}", exit.err);
+    assert!(exit.err.contains("Not offline: w000: last heard at"), "{}", exit.err);
+}
+
+#[tokio::test]
+async fn the_newest_events_are_each_shown_once_over_several_pages() {
+    let server = server_with(8).await;
+    for worker in 0..8 {
+        let vms: Value = (0..90).map(|at| vm(&format!("vm-{worker}-{at}"), "running")).collect();
+        heartbeat(&server, &format!("w{worker:03}"), 1, vms).await;
+    }
+    let operator = Operator::of(&server.url);
+    let all = operator.out("events -o name").await;
+    let all: Vec<_> = all.lines().collect();
+    assert_eq!(all.len(), 728);
+    for last in [1, 500, 501, 728, 10_000] {
+        let newest = operator.out(&format!("events --last {last} -o name")).await;
+        assert_eq!(newest.lines().collect::<Vec<_>>(), all[all.len().saturating_sub(last)..], "{last}");
+    }
+}
+
+#[tokio::test]
+async fn a_signal_ends_a_command_whose_reader_takes_nothing() {
+    let server = server_with(300).await;
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_aetherium"));
+        let mut workers = command
+            .args(["workers", "-o", "json"])
+            .env("AETHERIUM_SERVER", &server.url)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        // The rest does not fit into the pipe.
+        workers.stdout.as_mut().unwrap().read_exact(&mut [0]).await.unwrap();
+        let pid = workers.id().unwrap().to_string();
+        let kill = Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", signal, &pid]).status();
+        assert!(kill.await.unwrap().success());
+        let status = tokio::time::timeout(PATIENCE, workers.wait()).await.expect("it ends").unwrap();
+        assert_eq!(status.code(), Some(code));
+    }
+}
+
+#[tokio::test]
+async fn a_terminal_has_its_echo_again_when_a_login_is_interrupted() {
+    let database = TestDatabase::sqlite();
+    let create = ["token", "create", "--role", "admin", "--name", "alice", "--database-url", database.url()];
+    assert_eq!(Program::run(&create).await.code, Some(0));
+    let server = Server::start(&database).await;
+    let home = tempfile::tempdir().unwrap();
+    let terminal = openpty(None, None).unwrap();
+    let echoes = || tcgetattr(&terminal.slave).unwrap().local_flags.contains(LocalFlags::ECHO);
+    assert!(echoes());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_aetherium"));
+    let mut login = command
+        .args(["login", &server.url])
+        .env("HOME", home.path())
+        .stdin(terminal.slave.try_clone().unwrap())
+        .stderr(terminal.slave.try_clone().unwrap())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    eventually("the terminal to hide the token", async || (!echoes()).then_some(())).await;
+    let pid = login.id().unwrap().to_string();
+    let kill = Command::new("sh").args(["-c", "kill -s INT \"$0\"", &pid]).status();
+    assert!(kill.await.unwrap().success());
+    let status = tokio::time::timeout(PATIENCE, login.wait()).await.expect("it ends").unwrap();
+    assert_eq!((status.code(), echoes()), (Some(130), true));
 }
 
 #[tokio::test]
