@@ -38,7 +38,7 @@ use crate::resolvers::page::Listing;
 pub(super) const DEFAULT_LIMIT: i64 = 100;
 
 /// What a long poll of a drain may wait for.
-pub(super) const WAITS: [&str; 4] = ["complete", "overdue", "ended", "change"];
+pub(super) const WAITS: [&str; 5] = ["complete", "safe", "overdue", "ended", "change"];
 
 /// `GET /api/v1/drains`
 const DRAINS: ListKeys = ListKeys { rows: "drains", total: "total" };
@@ -59,6 +59,7 @@ pub(super) struct DrainQuery {
 #[derive(Clone, Copy)]
 enum Until {
     Complete,
+    Safe,
     Overdue,
     Ended,
     Change,
@@ -68,6 +69,7 @@ impl Until {
     fn parse(text: &str) -> Result<Self, Error> {
         match text {
             "complete" => Ok(Self::Complete),
+            "safe" => Ok(Self::Safe),
             "overdue" => Ok(Self::Overdue),
             "ended" => Ok(Self::Ended),
             "change" => Ok(Self::Change),
@@ -83,6 +85,7 @@ impl Until {
         let state = drain.state();
         match self {
             Self::Complete => state == DrainState::Complete || !state.is_standing(),
+            Self::Safe => drain.is_safe_to_power_off() || !state.is_standing(),
             Self::Overdue => state != DrainState::Draining,
             Self::Ended => !state.is_standing(),
             Self::Change => !Tag::of(&Drain(drain.clone())).is_among(known),

@@ -121,7 +121,36 @@ on_both_databases! {
         cluster.rest().delete("/api/v1/workers/w1?purge=true").await;
         in_time(gone).await.unwrap().assert_failure(404, "Worker not found: w1");
         let refused = cluster.rest().get("/api/v1/workers/w2/drain?for=ever").await;
-        refused.assert_failure(400, "for must be one of complete, overdue, ended, change, not \"ever\"");
+        refused.assert_failure(400, "for must be one of complete, safe, overdue, ended, change, not \"ever\"");
+    }
+
+    async fn a_wait_for_safety_goes_on_while_a_drain_that_is_complete_is_not_safe(cluster: TestCluster) {
+        cluster.add([worker("w1")]).await;
+        cluster.drain("w1", json!({})).await;
+        cluster.reports("w1", &[]).await;
+        cluster.reports("w1", &[]).await;
+        let wait = |what: &str| {
+            let path = format!("/api/v1/workers/w1/drain?wait=60s&for={what}");
+            tokio::spawn(cluster.rest().get(&path).into_future())
+        };
+        assert_eq!(in_time(wait("safe")).await.unwrap().json()["safe_to_power_off"], true, "it is already");
+        // Another process of the worker, which has not acknowledged the drain yet.
+        let register = || cluster.rest().put("/api/v1/workers/w1").json(worker("w1").registration()).into_future();
+        register().await;
+        let complete = in_time(wait("complete")).await.unwrap().json();
+        assert_eq!([&complete["state"], &complete["safe_to_power_off"]], [&json!("complete"), &json!(false)]);
+        let safe = wait("safe");
+        settle().await;
+        assert!(!safe.is_finished());
+        for _ in 0..2 {
+            assert_eq!(cluster.beat("w1", json!({"incarnation": 2, "vms": []})).await.status, 200);
+        }
+        assert_eq!(in_time(safe).await.unwrap().json()["safe_to_power_off"], true);
+        register().await;
+        let ended = wait("safe");
+        settle().await;
+        cluster.activate("w1").await;
+        assert_eq!(in_time(ended).await.unwrap().json()["state"], "ended");
     }
 
     async fn a_wait_for_completion_ends_with_a_drain_that_is_canceled(cluster: TestCluster) {

@@ -189,7 +189,7 @@ pub(super) fn wait_for_drain() -> [Parameter; 2] {
         query(
             "for",
             one_of(WAITS),
-            "What to wait for: that it is `complete`; that it is `overdue`, or complete before that; that it has `ended`; or, if left out, a `change` of what is shown: from the answers whose tags are in `if-none-match`, or else from the present one. Means something with `wait` only.",
+            "What to wait for: that it is `complete`; that the host is `safe` to power off, which a drain that is complete need not be; that it is `overdue`, or complete before that; that it has `ended`; or, if left out, a `change` of what is shown: from the answers whose tags are in `if-none-match`, or else from the present one. Means something with `wait` only.",
             "change",
         ),
     ]
