@@ -109,7 +109,8 @@ impl Reservations {
         for slot in reservation.held_slots() {
             self.held_slots -= 1;
             self.by_worker.remove(slot.worker_id.as_str(), reservation.id.as_str());
-            if let Some(vm) = &slot.vm_id {
+            // Once its time is over, another one may hold a slot for the VM before its end is announced.
+            if let Some(vm) = slot.vm_id.as_ref().filter(|vm| self.by_vm.get(*vm) == Some(&reservation.id)) {
                 Arc::make_mut(&mut self.by_vm).remove(vm);
             }
         }
