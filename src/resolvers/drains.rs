@@ -50,7 +50,9 @@ impl Reading {
     pub fn steps_to_list_drains(&self, filter: &DrainFilter, request: &PageRequest) -> u64 {
         let snapshot = &self.view.snapshot;
         let rows = if filter.is_for_standing() { snapshot.draining_count() } else { snapshot.worker_count() };
-        steps(request.most_rows(rows).max(rows), filter.workers.entries() + 1)
+        // Of those on the page, each VM of the worker may be a blocker.
+        let vms = request.most_rows(rows).saturating_mul(snapshot.vm_count().div_ceil(snapshot.worker_count().max(1)));
+        steps(rows, filter.workers.entries() + 1).saturating_add(steps(vms, 0))
     }
 
     /// The last drains of workers, as far as they match, by the ids of the workers: all of them, or the page that is
