@@ -147,7 +147,8 @@ impl Reading {
     pub fn steps_to_list_reservations(&self, filter: &ReservationFilter, request: &PageRequest) -> u64 {
         let all = self.view.snapshot.reservation_count();
         let rows = if *filter == ReservationFilter::default() { request.most_rows(all) } else { all };
-        steps(rows, filter.entries())
+        let slots = rows.saturating_mul(self.view.snapshot.reserved_slot_count().div_ceil(all.max(1)));
+        steps(rows, filter.entries()).saturating_add(slots as u64)
     }
 
     /// One page of the reservations that match, the latest first.
