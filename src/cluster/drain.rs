@@ -26,7 +26,7 @@ words! {
         Draining = "draining",
         /// It stands, is not complete, and its deadline has passed. It may still become complete.
         Overdue = "overdue",
-        /// The worker has acknowledged it and reported that no VM holds a slot.
+        /// The worker has acknowledged it and reported that no VM holds a slot, and no slot is reserved.
         Complete = "complete",
         /// The worker was activated before the drain was complete.
         Canceled = "canceled",

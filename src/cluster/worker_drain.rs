@@ -13,7 +13,7 @@ use crate::clock::Timestamp;
 pub enum DrainStep {
     /// The process was told, or has acknowledged it.
     Noted,
-    /// No VM holds a slot any more.
+    /// No VM holds a slot any more, and none is reserved.
     Completed,
     /// A VM has appeared on a worker whose drain was complete.
     Reopened,
@@ -94,7 +94,7 @@ impl Worker {
             None => self.has_heard_of(drain, revision),
         };
         let is_told_now = !knows && drain.told_revision.is_none();
-        let is_empty = self.knows_inventory() && self.usage.vms.count_slot_holders() == 0;
+        let is_empty = self.is_empty();
         let step = match drain.completed_at {
             None if knows && is_empty => DrainStep::Completed,
             Some(_) if self.usage.vms.count_slot_holders() > 0 => DrainStep::Reopened,
@@ -113,6 +113,25 @@ impl Worker {
             DrainStep::Noted => {}
         }
         Some(step)
+    }
+
+    /// Completes the drain that stands if what was reserved on the worker is all that was left of it. A worker that is not
+    /// heard from completes nothing: its next heartbeat does. Answers what has changed of the record, if anything.
+    pub fn complete_drain(&mut self, at: Timestamp, revision: u64) -> Option<DrainStep> {
+        let drain = self.standing_drain()?;
+        let is_due = drain.acknowledged_at.is_some() && drain.completed_at.is_none();
+        if !is_due || !self.is_empty() || self.is_known_to_be_offline() {
+            return None;
+        }
+        let drain = Arc::make_mut(self.drain.as_mut()?);
+        drain.completed_at = Some(at);
+        drain.revision = revision;
+        Some(DrainStep::Completed)
+    }
+
+    /// Whether the present process has reported that no VM holds a slot, and none is held for a VM that is not there yet.
+    pub fn is_empty(&self) -> bool {
+        self.knows_inventory() && self.usage.vms.count_slot_holders() == 0 && self.reserved.vm_slots == 0
     }
 
     /// Whether the present process knows of a drain. A process that echoes policy revisions says so itself. Of one that
