@@ -74,7 +74,8 @@ impl DrainView {
         &self.worker.worker.id
     }
 
-    /// The identity of the record: no other drain has the same.
+    /// The identity of the record: no other drain that is kept has the same. When a worker is purged, its drains go with it,
+    /// and the first one after that is number 1 again.
     pub fn id(&self) -> String {
         format!("{}/{}", self.worker_id(), self.drain.number)
     }
