@@ -39,7 +39,7 @@ pub struct Model {
     /// When that time ends.
     pub deadline_at: Option<DateTimeUtc>,
     /// Revision of the first heartbeat of the worker's present process since it began.
-    pub told_revision: Option<i64>,
+    pub notified_revision: Option<i64>,
     /// When the worker's present process acknowledged it.
     pub acknowledged_at: Option<DateTimeUtc>,
     /// When no VM held a slot any more.

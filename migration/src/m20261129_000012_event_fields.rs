@@ -28,7 +28,7 @@ const BY_VM: &str = "event_vm_id_revision_position_idx";
 const BY_TIME: &str = "event_at_revision_idx";
 
 /// Sentences tell what happened in rows from before: they were made of these words.
-const TOLD_APART: [&str; 5] = [
+const SPLIT_KINDS: [&str; 5] = [
     "UPDATE event SET kind = 'worker_updated' \
      WHERE kind = 'worker_registered' AND message = 'Worker ' || worker_id || ' described itself anew'",
     "UPDATE event SET kind = 'worker_purged' \
@@ -42,7 +42,7 @@ const TOLD_APART: [&str; 5] = [
 ];
 
 /// The kinds that programs of before can read.
-const TOLD_AS_ONE: [&str; 3] = [
+const MERGED_KINDS: [&str; 3] = [
     "UPDATE event SET kind = 'worker_registered' WHERE kind = 'worker_updated'",
     "UPDATE event SET kind = 'worker_left' WHERE kind = 'worker_purged'",
     "UPDATE event SET kind = 'vm_stopped' WHERE kind IN ('vm_failed', 'vm_lost', 'vm_moved', 'vm_vanished')",
@@ -60,7 +60,7 @@ impl MigrationTrait for Migration {
             let column = text_null(column);
             manager.alter_table(Table::alter().table(Event::Table).add_column(column).to_owned()).await?;
         }
-        for sql in TOLD_APART {
+        for sql in SPLIT_KINDS {
             manager.get_connection().execute_unprepared(sql).await?;
         }
         let by_vm = Index::create()
@@ -80,7 +80,7 @@ impl MigrationTrait for Migration {
         for name in [BY_TIME, BY_VM] {
             manager.drop_index(Index::drop().name(name).table(Event::Table).to_owned()).await?;
         }
-        for sql in TOLD_AS_ONE {
+        for sql in MERGED_KINDS {
             manager.get_connection().execute_unprepared(sql).await?;
         }
         for column in [Event::Zone, Event::PreviousStatus, Event::VmStatus, Event::VmName] {

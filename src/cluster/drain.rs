@@ -26,7 +26,7 @@ words! {
         Draining = "draining",
         /// It stands, is not complete, and its deadline has passed. It may still become complete.
         Overdue = "overdue",
-        /// The worker has acknowledged it and reported that no VM holds a slot.
+        /// The worker has acknowledged it and reported that no VM holds a slot, and no slot is reserved.
         Complete = "complete",
         /// The worker was activated before the drain was complete.
         Canceled = "canceled",
@@ -91,7 +91,7 @@ pub struct Drain {
     /// Until when it shall be complete.
     pub deadline: Option<Deadline>,
     /// Revision of the first heartbeat of the present process since the drain began: its reply has told the process.
-    pub told_revision: Option<u64>,
+    pub notified_revision: Option<u64>,
     /// When the present process of the worker acknowledged it.
     pub acknowledged_at: Option<Timestamp>,
     /// When it became complete; none again once a VM has appeared.

@@ -24,6 +24,8 @@ words! {
         NoInventory = "no_inventory",
         /// What operators have the agent run on a change of the policy has failed.
         PolicyHookFailed = "policy_hook_failed",
+        /// A reservation holds slots on the worker: their VMs may be on their way.
+        Reserved = "reserved",
         /// A VM holds a slot, and is not on its way out.
         VmRunning = "vm_running",
         /// A VM holds a slot, and is shutting down.
@@ -72,7 +74,8 @@ impl DrainView {
         &self.worker.worker.id
     }
 
-    /// The identity of the record: no other drain has the same.
+    /// The identity of the record: no other drain that is kept has the same. When a worker is purged, its drains go with it,
+    /// and the first one after that is number 1 again.
     pub fn id(&self) -> String {
         format!("{}/{}", self.worker_id(), self.drain.number)
     }
@@ -82,9 +85,10 @@ impl DrainView {
         self.drain.state(self.worker.view.now)
     }
 
-    /// Whether the present life of the worker's process has reported that no VM holds a slot.
+    /// Whether nothing is left on the worker, and nothing on its way: the present life of its process has reported that no
+    /// VM holds a slot, and no slot is reserved.
     pub fn is_empty(&self) -> bool {
-        self.worker.worker.knows_inventory() && self.worker.vm_count() == 0
+        self.worker.worker.is_empty()
     }
 
     /// Whether the worker of the view still has this record as its last one.
@@ -153,7 +157,16 @@ impl DrainView {
             let message = format!("The policy hook of worker {id} failed: {}", error.message);
             blocker(BlockerKind::PolicyHookFailed, Some(error.since), message)
         });
-        let conditions = [offline, not_acknowledged, no_inventory, hook_failed];
+        // A worker that drains is given no reservation: what is held there was held before the drain began.
+        let reserved = (worker.reserved.vm_slots > 0).then(|| {
+            let slots = match worker.reserved.vm_slots {
+                1 => "A slot is".to_owned(),
+                slots => format!("{slots} slots are"),
+            };
+            let message = format!("{slots} reserved on worker {id}: VMs may be on their way");
+            blocker(BlockerKind::Reserved, self.drain.started_at, message)
+        });
+        let conditions = [offline, not_acknowledged, no_inventory, hook_failed, reserved];
         conditions.into_iter().flatten().filter(|_| self.drain.stands())
     }
 

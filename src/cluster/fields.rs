@@ -103,10 +103,11 @@ macro_rules! drain_fields {
             started_by: OptionalText [everywhere] = drain.drain.started_by.as_ref().map(|author| &*author.actor);
             /// When it began, by the server's clock; null if that was before this was kept.
             started_at: OptionalDateTime [everywhere] = drain.drain.started_at;
-            /// Whether the worker has told, since its process started, that no VM holds a slot on it. Until its first whole
-            /// inventory it may hold VMs that it has not told of. Says nothing of a drain that has ended.
+            /// Whether the worker has told, since its process started, that no VM holds a slot on it, and no slot is reserved.
+            /// Until its first whole inventory it may hold VMs that it has not told of. Says nothing of a drain that has ended.
             is_empty: Bool [everywhere] = drain.is_empty();
-            /// Identity of the drain: its worker and its number.
+            /// Identity of the drain: its worker and its number. Once a worker was purged, its drains are gone, and their numbers
+            /// begin anew.
             id: Id [everywhere] = &*drain.id();
             /// The worker.
             worker_id: Id [everywhere] = drain.worker_id().as_str();

@@ -22,6 +22,8 @@ pub(super) struct Reservations {
     by_vm: Arc<BTreeMap<VmId, ReservationId>>,
     by_worker: Index<ReservationId>,
     held_slots: usize,
+    /// Of all reservations that are kept.
+    slots: usize,
 }
 
 impl Reservations {
@@ -39,6 +41,10 @@ impl Reservations {
 
     pub(super) fn len(&self) -> usize {
         self.all.len()
+    }
+
+    pub(super) fn slots(&self) -> usize {
+        self.slots
     }
 
     pub(super) fn held_slots(&self) -> usize {
@@ -74,7 +80,9 @@ impl Reservations {
     }
 
     pub(super) fn insert(&mut self, reservation: Arc<Reservation>) {
+        self.slots += reservation.slots.len();
         if let Some(before) = self.all.insert(reservation.clone()) {
+            self.slots -= before.slots.len();
             self.unindex(&before);
         }
         self.index(&reservation);
@@ -82,6 +90,7 @@ impl Reservations {
 
     pub(super) fn remove(&mut self, id: &str) {
         if let Some(before) = self.all.remove(id) {
+            self.slots -= before.slots.len();
             self.unindex(&before);
         }
     }
@@ -109,7 +118,8 @@ impl Reservations {
         for slot in reservation.held_slots() {
             self.held_slots -= 1;
             self.by_worker.remove(slot.worker_id.as_str(), reservation.id.as_str());
-            if let Some(vm) = &slot.vm_id {
+            // Once its time is over, another one may hold a slot for the VM before its end is announced.
+            if let Some(vm) = slot.vm_id.as_ref().filter(|vm| self.by_vm.get(*vm) == Some(&reservation.id)) {
                 Arc::make_mut(&mut self.by_vm).remove(vm);
             }
         }

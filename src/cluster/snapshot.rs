@@ -485,6 +485,11 @@ impl Snapshot {
         self.reservations.count_held()
     }
 
+    /// How many slots all reservations have that are kept.
+    pub fn reserved_slot_count(&self) -> usize {
+        self.reservations.slots()
+    }
+
     /// How many slots are held, as far as is committed.
     pub fn held_slot_count(&self) -> usize {
         self.reservations.held_slots()

@@ -438,9 +438,13 @@ impl Worker {
         others.fold(self.usage.last_seen.max(self.life.started_at), Timestamp::max)
     }
 
-    /// What its agent reports of the policy hook, if that failed for the present policy.
+    /// What its agent reports of the policy hook, if that failed since the drain that stands began, or else for the present
+    /// policy: what operators say of a drain later does not undo a failure.
     pub fn policy_error(&self) -> Option<&PolicyError> {
-        self.usage.policy_error.as_deref().filter(|error| error.policy_revision == self.policy_revision)
+        let since = self.standing_drain().map_or(self.policy_revision, |drain| drain.start_revision);
+        // A higher one is of another database, such as this one before it was restored from a backup.
+        let counts = since..=self.policy_revision;
+        self.usage.policy_error.as_deref().filter(|error| counts.contains(&error.policy_revision))
     }
 
     /// What is free on it, without what is reserved.

@@ -13,7 +13,7 @@ use crate::clock::Timestamp;
 pub enum DrainStep {
     /// The process was told, or has acknowledged it.
     Noted,
-    /// No VM holds a slot any more.
+    /// No VM holds a slot any more, and none is reserved.
     Completed,
     /// A VM has appeared on a worker whose drain was complete.
     Reopened,
@@ -75,9 +75,9 @@ impl Worker {
     /// the drain was complete stays on record: only a VM reopens it. Answers whether the record has changed.
     pub fn forget_acknowledgement(&mut self, revision: u64) -> bool {
         match self.drain.as_mut() {
-            Some(drain) if drain.stands() && (drain.acknowledged_at.is_some() || drain.told_revision.is_some()) => {
+            Some(drain) if drain.stands() && (drain.acknowledged_at.is_some() || drain.notified_revision.is_some()) => {
                 let drain = Arc::make_mut(drain);
-                (drain.acknowledged_at, drain.told_revision) = (None, None);
+                (drain.acknowledged_at, drain.notified_revision) = (None, None);
                 drain.revision = revision;
                 true
             }
@@ -91,19 +91,19 @@ impl Worker {
         let drain = self.standing_drain()?;
         let knows = match drain.acknowledged_at {
             Some(_) => true,
-            None => self.has_heard_of(drain, revision),
+            None => self.knows_of_drain(drain, revision),
         };
-        let is_told_now = !knows && drain.told_revision.is_none();
-        let is_empty = self.knows_inventory() && self.usage.vms.count_slot_holders() == 0;
+        let is_notified_now = !knows && drain.notified_revision.is_none();
+        let is_empty = self.is_empty();
         let step = match drain.completed_at {
             None if knows && is_empty => DrainStep::Completed,
             Some(_) if self.usage.vms.count_slot_holders() > 0 => DrainStep::Reopened,
-            None | Some(_) if is_told_now || knows && drain.acknowledged_at.is_none() => DrainStep::Noted,
+            None | Some(_) if is_notified_now || knows && drain.acknowledged_at.is_none() => DrainStep::Noted,
             None | Some(_) => return None,
         };
         let drain = Arc::make_mut(self.drain.as_mut()?);
         drain.revision = revision;
-        drain.told_revision = drain.told_revision.or(Some(revision));
+        drain.notified_revision = drain.notified_revision.or(Some(revision));
         if knows {
             drain.acknowledged_at = drain.acknowledged_at.or(Some(at));
         }
@@ -115,14 +115,33 @@ impl Worker {
         Some(step)
     }
 
+    /// Completes the drain that stands if what was reserved on the worker is all that was left of it. A worker that is not
+    /// heard from completes nothing: its next heartbeat does. Answers what has changed of the record, if anything.
+    pub fn complete_drain(&mut self, at: Timestamp, revision: u64) -> Option<DrainStep> {
+        let drain = self.standing_drain()?;
+        let is_due = drain.acknowledged_at.is_some() && drain.completed_at.is_none();
+        if !is_due || !self.is_empty() || self.is_known_to_be_offline() {
+            return None;
+        }
+        let drain = Arc::make_mut(self.drain.as_mut()?);
+        drain.completed_at = Some(at);
+        drain.revision = revision;
+        Some(DrainStep::Completed)
+    }
+
+    /// Whether the present process has reported that no VM holds a slot, and none is held for a VM that is not there yet.
+    pub fn is_empty(&self) -> bool {
+        self.knows_inventory() && self.usage.vms.count_slot_holders() == 0 && self.reserved.vm_slots == 0
+    }
+
     /// Whether the present process knows of a drain. A process that echoes policy revisions says so itself. Of one that
     /// never did, this is its second heartbeat since the drain began: before it sent this one, it had the reply to the
     /// first one, unless that was lost on the way. (Heartbeats of one commit were sent before the reply to any of them.)
-    fn has_heard_of(&self, drain: &Drain, revision: u64) -> bool {
+    fn knows_of_drain(&self, drain: &Drain, revision: u64) -> bool {
         match self.usage.policy_echo {
             // A higher one is of another database, such as this one before it was restored from a backup.
             Some(echo) => (drain.start_revision..=self.policy_revision).contains(&echo),
-            None => drain.told_revision.is_some_and(|told| told < revision),
+            None => drain.notified_revision.is_some_and(|told| told < revision),
         }
     }
 }

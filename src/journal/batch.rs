@@ -537,7 +537,19 @@ impl<'a> Batch<'a> {
     /// Takes the drain of a worker further by a heartbeat that counted, and tells of it. Answers whether its record has
     /// changed.
     pub fn advance_drain(&mut self, worker: &mut Worker) -> bool {
-        let Some(step) = worker.advance_drain(self.at, self.revision) else { return false };
+        let step = worker.advance_drain(self.at, self.revision);
+        self.tell_of_drain(worker, step)
+    }
+
+    /// Completes the drain of a worker on which nothing is reserved any more, if that was all that was left, and tells of
+    /// it. Answers whether its record has changed.
+    pub fn complete_drain(&mut self, worker: &mut Worker) -> bool {
+        let step = worker.complete_drain(self.at, self.revision);
+        self.tell_of_drain(worker, step)
+    }
+
+    fn tell_of_drain(&mut self, worker: &Worker, step: Option<DrainStep>) -> bool {
+        let Some(step) = step else { return false };
         let id = worker.id.clone();
         match step {
             DrainStep::Noted => {}

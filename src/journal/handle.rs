@@ -198,11 +198,10 @@ impl Journal {
     /// Up to `limit` drains of each of these workers, the latest first, before a number.
     pub async fn latest_drains(
         &self,
-        worker_ids: &[Arc<str>],
+        workers: &[(Arc<str>, u64)],
         limit: u64,
-        before: Option<u64>,
     ) -> Result<HashMap<Arc<str>, Vec<Arc<Drain>>>> {
-        latest_drains(&self.0.database, worker_ids, limit, before).await
+        latest_drains(&self.0.database, workers, limit).await
     }
 
     /// The database behind it.

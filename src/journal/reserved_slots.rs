@@ -11,10 +11,14 @@ use crate::cluster::{
     Actor, EventKind, Reservation, ReservationState, ReservedSlot, Snapshot, VmId, VmSize, Worker, WorkerId,
 };
 
+/// How many rows a slot that is given back may write of its worker: the worker, and its drain with an event if that is
+/// complete now.
+pub const ROWS_TO_GIVE_BACK: usize = 3;
+
 /// How many rows a heartbeat may write at most beside its own, because VMs of it take slots: for each, the reservation,
-/// its event, and the worker on which the slot was held if that is another one.
+/// its event, and those of the worker on which the slot was held if that is another one.
 pub fn rows_to_take(known: &Snapshot, reported: usize) -> usize {
-    3 * reported.min(known.held_slot_count())
+    (2 + ROWS_TO_GIVE_BACK) * reported.min(known.held_slot_count())
 }
 
 /// Holds the slots of a new reservation on their workers.
@@ -100,11 +104,6 @@ fn take_slot(reservation: &Reservation, place: usize, vm: &VmId, worker: &mut Wo
     slot.state = ReservationState::Taken;
     slot.vm_id = Some(vm.clone());
     let held_on = slot.worker_id.clone();
-    if held_on == worker.id {
-        worker.reserved.subtract(reservation.size);
-    } else {
-        give_back(batch, &held_on, reservation.size, 1);
-    }
     let id = &reservation.id;
     let message = if held_on == worker.id {
         format!("VM {vm} took a slot of reservation {id} on worker {held_on}")
@@ -114,6 +113,11 @@ fn take_slot(reservation: &Reservation, place: usize, vm: &VmId, worker: &mut Wo
     let details =
         EventDetails { vm_id: Some(vm.clone()), reservation_id: Some(id.clone()), message, ..EventDetails::default() };
     batch.record_event(Actor::Worker, EventKind::ReservationTaken, &worker.id, details);
+    if held_on == worker.id {
+        worker.reserved.subtract(reservation.size);
+    } else {
+        give_back(batch, &held_on, reservation.size, 1);
+    }
     batch.put_reservation(taken.settled(batch.at, batch.revision));
 }
 
@@ -148,5 +152,9 @@ fn change_worker(batch: &mut Batch<'_>, id: &WorkerId, change: impl FnOnce(&mut 
     let mut worker = Worker::clone(known);
     change(&mut worker);
     worker.revision = batch.revision;
-    batch.put_worker(worker, &[ColumnGroup::Reserved]);
+    let mut column_groups = vec![ColumnGroup::Reserved];
+    if batch.complete_drain(&mut worker) {
+        column_groups.push(ColumnGroup::Drain);
+    }
+    batch.put_worker(worker, &column_groups);
 }

@@ -58,6 +58,9 @@ const RESERVATION_RETENTION: TimeDelta = TimeDelta::days(1);
 /// VM must not fill the memory.
 const MAX_ENDED_RESERVATIONS: usize = 10_000;
 
+/// How many slots those have at most, some dozens of bytes each: a reservation may be of a thousand.
+const MAX_ENDED_SLOTS: usize = 100_000;
+
 /// How many reservations one commit removes.
 const RESERVATIONS_PER_COMMIT: usize = 2_000;
 
@@ -155,12 +158,15 @@ impl RetentionPruner {
         let snapshot = self.journal.snapshot();
         let all = snapshot.reservations_in(Bound::Unbounded, Bound::Unbounded);
         // An end in the future is of a clock that was ahead: it counts as now, until it is in the past.
-        let mut ended: Vec<_> = all.filter_map(|known| Some((known.ended_at?.min(now), known.id.clone()))).collect();
+        let ended = all.filter_map(|known| Some((known.ended_at?.min(now), &known.id, known.slots.len())));
+        let mut ended: Vec<_> = ended.collect();
         ended.sort_unstable();
-        let surplus = ended.len().saturating_sub(MAX_ENDED_RESERVATIONS);
-        let candidates = ended.into_iter().enumerate();
-        let candidates = candidates.filter(|(place, (at, _))| *place < surplus || *at < too_old);
-        let candidates: Vec<_> = candidates.map(|(_, (_, id))| id).collect();
+        let mut slots = 0_usize;
+        let candidates = ended.into_iter().rev().enumerate().filter(|(later, (at, _, count))| {
+            slots += count;
+            *later >= MAX_ENDED_RESERVATIONS || slots > MAX_ENDED_SLOTS || *at < too_old
+        });
+        let candidates: Vec<_> = candidates.map(|(_, (_, id, _))| id.clone()).collect();
         for candidates in candidates.chunks(RESERVATIONS_PER_COMMIT) {
             self.journal.commit(PruneReservations { candidates: candidates.to_vec() }).await?;
         }

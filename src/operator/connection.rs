@@ -62,7 +62,7 @@ impl ConnectionOptions {
     /// Prepares questions. Nothing is sent yet.
     pub fn connect(&self) -> Result<Connection, Failure> {
         let login = LoginFile::of_this_user().map(|file| file.read()).transpose()?.flatten();
-        Sources { options: self, token: told_token(), login }.connect()
+        Sources { options: self, token: token_of_environment(), login }.connect()
     }
 
     /// Prepares questions with a login alone, whatever the environment says.
@@ -73,7 +73,7 @@ impl ConnectionOptions {
     /// Whether it is said which token to send, or a login is stored: by which a command that could do without a server
     /// knows that it is to ask one.
     pub fn has_credentials(&self) -> Result<bool, Failure> {
-        if self.token.path().is_some() || told_token().is_some() {
+        if self.token.path().is_some() || token_of_environment().is_some() {
             return Ok(true);
         }
         let login = LoginFile::of_this_user().map(|file| file.read()).transpose()?.flatten();
@@ -82,7 +82,7 @@ impl ConnectionOptions {
 }
 
 /// The token in the environment. Its processes' user may read that, and nobody else; an argument, everybody.
-pub(super) fn told_token() -> Option<String> {
+pub(super) fn token_of_environment() -> Option<String> {
     env::var(TOKEN).ok().filter(|token| !token.trim().is_empty())
 }
 

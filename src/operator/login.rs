@@ -9,7 +9,7 @@ use console::Term;
 use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
 use serde_json::{Value, json};
 
-use super::connection::{Connection, ConnectionOptions, told_token};
+use super::connection::{Connection, ConnectionOptions, token_of_environment};
 use super::failure::{ExitStatus, Failure};
 use super::login_file::{Login, LoginFile};
 use super::output::{Format, Notes, Output, OutputOptions};
@@ -104,7 +104,7 @@ impl LoginOptions {
         if let Some(path) = path {
             return Ok(off_thread(move || read_token_text(&path)).await??);
         }
-        if let Some(token) = told_token() {
+        if let Some(token) = token_of_environment() {
             return Ok(token.trim().to_owned());
         }
         // It is read from the one, and asked for on the other.

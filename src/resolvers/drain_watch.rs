@@ -81,7 +81,8 @@ struct DrainWatch {
     /// What the reader was sent last, by worker.
     followed: BTreeMap<WorkerId, Followed>,
     ticks: Option<Interval>,
-    /// In which time no worker becomes offline, and no drain overdue, without a commit.
+    /// In which time no worker becomes offline, and no drain overdue, without a commit, as far as that was known at its
+    /// start. A deadline that was set since is not in it: that it has passed is told by the commit that announces it.
     no_silence_during: Range<Timestamp>,
 }
 

@@ -13,7 +13,7 @@ use super::offload::steps;
 use super::page::{Edge, FilteredList, ListById, Listing, Page, PageRequest};
 use super::{Reading, Resolvers};
 use crate::auth::{Action, Caller};
-use crate::cluster::{DrainFilter, DrainView, WorkerOrder, WorkerSortKey};
+use crate::cluster::{DrainFilter, DrainView, WorkerOrder, WorkerSortKey, WorkerView};
 use crate::error::{Error, Result};
 use crate::journal::Closed;
 
@@ -50,7 +50,9 @@ impl Reading {
     pub fn steps_to_list_drains(&self, filter: &DrainFilter, request: &PageRequest) -> u64 {
         let snapshot = &self.view.snapshot;
         let rows = if filter.is_for_standing() { snapshot.draining_count() } else { snapshot.worker_count() };
-        steps(request.most_rows(rows).max(rows), filter.workers.entries() + 1)
+        // Of those on the page, each VM of the worker may be a blocker.
+        let vms = request.most_rows(rows).saturating_mul(snapshot.vm_count().div_ceil(snapshot.worker_count().max(1)));
+        steps(rows, filter.workers.entries() + 1).saturating_add(steps(vms, 0))
     }
 
     /// The last drains of workers, as far as they match, by the ids of the workers: all of them, or the page that is
@@ -137,7 +139,15 @@ impl Resolvers {
         }
         let mut answers = HashMap::with_capacity(keys.len());
         for ((limit, before), workers) in questions {
-            let found = self.journal.for_server().latest_drains(&workers, limit, before).await;
+            // The database may be ahead of the reading: drains that began after it are not read, so that they take no place
+            // of those that are asked for.
+            let last = |worker: &WorkerView| worker.worker.drain.as_ref().map(|drain| u64::from(drain.number));
+            let up_to = |id: &Arc<str>| {
+                let last = reading.find_worker(id).as_ref().and_then(last)?;
+                Some((id.clone(), before.unwrap_or(u64::MAX).min(last + 1)))
+            };
+            let bounded: Vec<_> = workers.iter().filter_map(up_to).collect();
+            let found = self.journal.for_server().latest_drains(&bounded, limit).await;
             let mut found = found.inspect_err(|error| {
                 warn!(error = %error.chain(), "The history of drains cannot be read");
             })?;
@@ -149,8 +159,7 @@ impl Resolvers {
                         // The last one is shown as it is in the reading, which the database may be ahead of.
                         let drain = match &last {
                             Some(last) if last.number == drain.number => last.clone(),
-                            Some(last) if last.number > drain.number => drain,
-                            Some(_) | None => continue,
+                            Some(_) | None => drain,
                         };
                         drains.push(DrainView { drain, worker: worker.clone() });
                     }

@@ -147,7 +147,8 @@ impl Reading {
     pub fn steps_to_list_reservations(&self, filter: &ReservationFilter, request: &PageRequest) -> u64 {
         let all = self.view.snapshot.reservation_count();
         let rows = if *filter == ReservationFilter::default() { request.most_rows(all) } else { all };
-        steps(rows, filter.entries())
+        let slots = rows.saturating_mul(self.view.snapshot.reserved_slot_count().div_ceil(all.max(1)));
+        steps(rows, filter.entries()).saturating_add(slots as u64)
     }
 
     /// One page of the reservations that match, the latest first.
@@ -199,6 +200,7 @@ impl Resolvers {
     pub async fn reserve(&self, caller: &Caller, input: ReservationInput) -> Result<ReservationView> {
         let permit = self.authorize(caller, Action::Reserve)?;
         let command = input.check(self.clock.now(), self.timing.offline_after)?;
+        self.spend_on_reservation(caller, &command);
         let Committed { reply, snapshot } = self.journal.with(permit).commit_for(command, caller).await?;
         log_reserved(&reply);
         Ok(ReservationView { reservation: reply, view: self.reading(snapshot).view })
@@ -213,10 +215,17 @@ impl Resolvers {
     ) -> Result<IdempotentReply> {
         let permit = self.authorize(caller, Action::Reserve)?;
         let command = input.check(self.clock.now(), self.timing.offline_after)?;
+        self.spend_on_reservation(caller, &command);
         let show = |reply: &Arc<Reservation>, view: Arc<View>| ReservationView { reservation: reply.clone(), view };
         let (answered, reply) = self.commit_idempotent(permit, caller, command, request, show).await?;
         reply.iter().for_each(|reply| log_reserved(reply));
         Ok(answered)
+    }
+
+    /// A reservation costs as much as the placement that it is decided by. It is never refused for that: what comes next pays.
+    fn spend_on_reservation(&self, caller: &Caller, command: &Reserve) {
+        let rows = self.journal.for_server().snapshot().worker_count() + command.count;
+        self.spend_more(caller, steps(rows, command.constraints.entries()));
     }
 
     /// Releases what a reservation holds.

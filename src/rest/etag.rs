@@ -235,7 +235,8 @@ impl Versioned for Reservation {
     fn version<H: Hasher>(&self, hasher: &mut H) {
         // It changes by commits, and once by the clock.
         let reservation = &self.0.reservation;
-        (reservation.id.as_str(), reservation.revision, self.0.state().as_str()).hash(hasher);
+        let epoch = self.0.view.snapshot.epochs.of(reservation.revision);
+        (reservation.id.as_str(), reservation.revision, epoch, self.0.state().as_str()).hash(hasher);
     }
 }
 

@@ -378,7 +378,23 @@ on_both_databases! {
         let drain = cluster.graphql("{ worker(id: \"w1\") { drain { blockers { message since } } } }").await;
         let failed = "The policy hook of worker w1 failed: exit status 1: no such host";
         assert_eq!(drain["worker"]["drain"]["blockers"], json!([{"message": failed, "since": START}]));
-        cluster.rest().post("/api/v1/workers/w1/drain").json(json!({"reason": "again"})).await;
+        cluster.advance(seconds(1));
+        let amended = json!({"reason": "again", "deadline_seconds": 60});
+        cluster.rest().post("/api/v1/workers/w1/drain").json(amended).await;
+        let told = cluster.beats(None, None).await["policy_revision"].take();
+        cluster.beats(None, Some(&told)).await;
+        assert_eq!(cluster.drain_state().await, "COMPLETE POLICY_HOOK_FAILED", "to say more of the drain mends nothing");
+        let mut same = said(json!("exit status 1:\nno such host"));
+        same["policy_revision"] = told;
+        cluster.beat("w1", same).await;
+        let drain = cluster.graphql("{ worker(id: \"w1\") { drain { blockers { message since } } } }").await;
+        assert_eq!(drain["worker"]["drain"]["blockers"], json!([{"message": failed, "since": START}]), "since then");
+        for command in ["activate", "drain"] {
+            cluster.rest().post(&format!("/api/v1/workers/w1/{command}")).await;
+        }
+        assert_eq!(cluster.drain_state().await, "DRAINING NOT_ACKNOWLEDGED", "that was another drain");
+        let told = cluster.beats(None, None).await["policy_revision"].take();
+        cluster.beats(None, Some(&told)).await;
         assert_eq!(cluster.drain_state().await, "COMPLETE safe");
         cluster.beat("w1", said(json!("again"))).await;
         assert_eq!(cluster.drain_state().await, "COMPLETE POLICY_HOOK_FAILED");

@@ -1,6 +1,7 @@
 //! Following drains: one by itself, with what is waited for; their history; and those of all workers, as lists and as
 //! streams.
 
+use aetherium::auth::Caller;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::task::yield_now;
@@ -196,6 +197,33 @@ on_both_databases! {
         assert!(cluster.statements_sent() - before <= 2, "one statement, however many workers");
         let cluster = cluster.restart().await;
         assert_eq!(cluster.graphql(question).await, told);
+    }
+
+    async fn drains_that_began_after_the_reading_take_no_place_of_older_ones(cluster: TestCluster) {
+        cluster.add([worker("w1"), worker("w2")]).await;
+        let again = async |count: usize| {
+            for _ in 0..count {
+                cluster.drain("w1", json!({})).await;
+                cluster.activate("w1").await;
+            }
+        };
+        again(4).await;
+        let resolvers = cluster.server().resolvers();
+        let reading = resolvers.present();
+        again(3).await;
+        let mut pages = Vec::new();
+        let mut before = None;
+        loop {
+            let page = resolvers.drain_history(&Caller::unrestricted(), &reading, "w1", 2, before).await.unwrap();
+            pages.push(page.nodes.iter().map(|drain| drain.drain.number).collect::<Vec<_>>());
+            before = page.next;
+            if before.is_none() {
+                break;
+            }
+        }
+        assert_eq!(pages, [[4, 3], [2, 1]]);
+        let never = resolvers.drain_history(&Caller::unrestricted(), &reading, "w2", 2, None).await.unwrap();
+        assert_eq!((never.nodes.len(), never.next), (0, None));
     }
 
     async fn drains_are_listed_the_same_in_both_protocols(cluster: TestCluster) {

@@ -165,6 +165,74 @@ on_both_databases! {
         assert_eq!(room(&cluster, "w1").await[..2], [0, 0]);
     }
 
+    async fn a_slot_that_is_reserved_is_in_the_way_of_a_drain_until_it_is_given_back(cluster: TestCluster) {
+        cluster.add([worker("w1"), worker("w2"), worker("w3"), worker("w4")]).await;
+        let on = |worker: &str| {
+            let others: Vec<_> = ["w1", "w2", "w3", "w4"].into_iter().filter(|other| *other != worker).collect();
+            reserved(&cluster, json!({"count": 2, "without_workers": others}))
+        };
+        let (released, _expired, taken, _silent) = (on("w1").await, on("w2").await, on("w3").await, on("w4").await);
+        for worker in ["w1", "w2", "w3", "w4"] {
+            cluster.rest().post(&format!("/api/v1/workers/{worker}/drain")).await;
+            for _ in 0..2 {
+                cluster.beat(worker, json!({"incarnation": 1, "vms": []})).await;
+            }
+        }
+        let drain = async |worker: &str| {
+            let drain = cluster.rest().get(&format!("/api/v1/workers/{worker}/drain")).await.json();
+            let state = pick(&json!([drain]), ["state", "is_empty", "safe_to_power_off"]).concat();
+            (json!(state), drain["blockers"].clone())
+        };
+        let message = "2 slots are reserved on worker w1: VMs may be on their way";
+        let reserved = json!([{"kind": "reserved", "vm_id": null, "since": START, "message": message}]);
+        assert_eq!(drain("w1").await, (json!(["draining", false, false]), reserved));
+        let question = "{ worker(id: \"w1\") { drain { isEmpty blockers { kind message } } } }";
+        let twin = cluster.graphql(question).await["worker"]["drain"].take();
+        assert_eq!(twin, json!({"isEmpty": false, "blockers": [{"kind": "RESERVED", "message": message}]}));
+
+        let complete = (json!(["complete", true, true]), json!([]));
+        release(&cluster, &released["id"]).await;
+        assert_eq!(drain("w1").await, complete, "in the same commit");
+        // The VMs come to a worker that does not drain: what was held for them is given back.
+        let id = taken["id"].as_str().unwrap();
+        cluster.add([worker("w5")]).await;
+        for vms in [vec![vm("a")], vec![vm("a"), vm("b")]] {
+            assert_eq!(drain("w3").await.0, json!(["draining", false, false]));
+            let vms: Vec<Value> = vms.into_iter().map(|vm| vm.says("reservation_id", id).into()).collect();
+            cluster.beat("w5", json!({"incarnation": 1, "vms": vms})).await;
+        }
+        assert_eq!(drain("w3").await, complete);
+        // The time of the last two is over; nobody hears of one of the workers any more.
+        cluster.advance(seconds(100));
+        cluster.beat("w2", json!({"incarnation": 1})).await;
+        cluster.sweep().await;
+        cluster.advance(seconds(20));
+        cluster.sweep_reservations().await;
+        assert_eq!(drain("w2").await, complete);
+        assert_eq!(drain("w4").await.0, json!(["draining", true, false]), "offline");
+        cluster.beat("w4", json!({"incarnation": 1})).await;
+        assert_eq!(drain("w4").await, complete);
+        let told = cluster.history().await.into_iter().filter(|line| line.starts_with("worker_drain_complete"));
+        let in_order = ["w1", "w3", "w2", "w4"].map(|worker| format!("worker_drain_complete {worker}"));
+        assert_eq!(told.collect::<Vec<_>>(), in_order);
+        let cluster = cluster.restart().await;
+        assert_eq!(cluster.rest().get("/api/v1/workers/w1/drain").await.json()["state"], "complete");
+    }
+
+    async fn the_end_of_a_reservation_leaves_the_next_one_for_the_same_vm(cluster: TestCluster) {
+        cluster.add([worker("w1")]).await;
+        let first = reserved(&cluster, json!({"vm_ids": ["a"]})).await;
+        cluster.advance(minutes(2));
+        cluster.beat("w1", json!({"incarnation": 1})).await;
+        let next = reserved(&cluster, json!({"vm_ids": ["a"]})).await;
+        assert_eq!(cluster.sweep_reservations().await, 1, "its end is announced after another one holds a slot");
+        assert_eq!(reservation(&cluster, &first["id"]).await["state"], "expired");
+        assert_eq!(reserve(&cluster, json!({"vm_ids": ["a"]})).await.status, 409);
+        cluster.beat("w1", json!({"incarnation": 1, "vms": [{"id": "a"}]})).await;
+        assert_eq!(reservation(&cluster, &next["id"]).await["state"], "taken");
+        assert_eq!(room(&cluster, "w1").await[..2], [0, 0]);
+    }
+
     async fn a_drain_keeps_what_is_held_and_a_purge_releases_it(cluster: TestCluster) {
         cluster.add([worker("w1"), worker("w2")]).await;
         let made = reserved(&cluster, json!({"count": 2, "distinct": "worker"})).await;

@@ -986,7 +986,7 @@ mod time {
     const LONG: Duration = Duration::from_secs(3_000);
 
     #[tokio::test]
-    async fn a_quiet_stream_of_events_is_told_now_and_then_that_it_has_missed_nothing() {
+    async fn a_quiet_stream_of_events_is_notified_now_and_then_that_it_has_missed_nothing() {
         let cluster = cluster().await;
         let resolvers = cluster.server().resolvers();
         let filter = EventFilter { kinds: Some(vec![EventKind::WorkerLeft]), ..EventFilter::default() };

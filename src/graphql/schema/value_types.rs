@@ -213,7 +213,7 @@ pub enum DrainState {
     Draining,
     /// It stands, is not complete, and its deadline has passed. It may still become complete.
     Overdue,
-    /// The worker has acknowledged it and told that no VM holds a slot.
+    /// The worker has acknowledged it and told that no VM holds a slot, and no slot is reserved.
     Complete,
     /// The worker was activated before the drain was complete.
     Canceled,
@@ -233,6 +233,8 @@ pub enum BlockerKind {
     NoInventory,
     /// What operators have the agent run on a change of the policy has failed.
     PolicyHookFailed,
+    /// A reservation holds slots on the worker: their VMs may be on their way.
+    Reserved,
     /// A VM holds a slot, and is not on its way out.
     VmRunning,
     /// A VM holds a slot, and is shutting down.

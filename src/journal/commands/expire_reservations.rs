@@ -31,8 +31,9 @@ impl Command for ExpireReservations {
     }
 
     fn rows(&self, known: &Snapshot) -> usize {
-        // Each reservation, its event, and its workers.
-        let rows = |id: &ReservationId| 2 + known.reservation(id.as_str()).map_or(0, |known| known.slots.len());
+        // Each reservation, its event, and what is given back.
+        let slots = |id: &ReservationId| known.reservation(id.as_str()).map_or(0, |known| known.slots.len());
+        let rows = |id| 2 + reserved_slots::ROWS_TO_GIVE_BACK * slots(id);
         self.candidates.iter().map(rows).sum()
     }
 

@@ -204,10 +204,10 @@ impl Command for RecordHeartbeat {
         worker.usage.late_sequence = None;
         let rejected_vms = apply_inventory(&mut worker, &report.inventory, batch);
         apply_usage(&mut worker, report);
-        let says_of_policy = apply_policy_report(&mut worker, report, batch.at);
+        let policy_report_changed = apply_policy_report(&mut worker, report, batch.at);
         let mut column_groups = Cow::Borrowed(mark_alive(&known, &mut worker, batch));
         record_vm_events(&known, &worker, batch);
-        if says_of_policy {
+        if policy_report_changed {
             column_groups.to_mut().push(ColumnGroup::PolicyReport);
         }
         if batch.advance_drain(&mut worker) {
@@ -361,9 +361,11 @@ fn apply_policy_report(worker: &mut Worker, report: &HeartbeatReport, at: Timest
         Some(Some(message)) => {
             // A heartbeat may be on its way while the policy changes: what it says is of the policy that it echoes.
             let policy_revision = report.policy_revision.unwrap_or(worker.policy_revision);
-            let before = worker.usage.policy_error.as_ref().filter(|it| it.policy_revision == policy_revision);
-            if before.is_none_or(|before| before.message != *message) {
-                let since = before.map_or(at, |before| before.since);
+            let is_same =
+                |before: &PolicyError| before.message == *message && before.policy_revision == policy_revision;
+            if !worker.usage.policy_error.as_deref().is_some_and(is_same) {
+                // It has failed since then, also if the drain was said more of meanwhile.
+                let since = worker.policy_error().map_or(at, |before| before.since);
                 let error = PolicyError { message: message.clone(), since, policy_revision };
                 worker.usage.policy_error = Some(Arc::new(error));
                 is_new = true;

@@ -34,8 +34,9 @@ impl Command for ReleaseReservation {
     }
 
     fn rows(&self, known: &Snapshot) -> usize {
-        // The reservation, its event, and each worker.
-        2 + known.reservation(&self.id).map_or(0, |reservation| reservation.slots.len())
+        // The reservation, its event, and what is given back.
+        let slots = known.reservation(&self.id).map_or(0, |reservation| reservation.slots.len());
+        2 + reserved_slots::ROWS_TO_GIVE_BACK * slots
     }
 
     fn decide(&self, batch: &mut Batch<'_>) -> Result<Self::Reply> {

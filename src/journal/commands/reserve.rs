@@ -23,6 +23,9 @@ use crate::journal::reserved_slots;
 /// not released or taken stays for longer than an hour: more than this are no plans of anybody.
 pub const MAX_HELD_RESERVATIONS: usize = 10_000;
 
+/// How many workers are looked at in the time in which a row is written, about: the writer looks at all of them.
+const WORKERS_PER_ROW: usize = 50;
+
 /// How many workers an event names.
 const MAX_NAMED_WORKERS: usize = 3;
 
@@ -58,9 +61,10 @@ impl Command for Reserve {
         Lane::Operators
     }
 
-    fn rows(&self, _: &Snapshot) -> usize {
-        // The reservation, its event, and each worker.
-        2 + self.count
+    fn rows(&self, known: &Snapshot) -> usize {
+        // The reservation, its event, and each worker; and what as many rows take as the look at all workers, so that a
+        // batch of reservations does not keep those behind it waiting.
+        2 + self.count + known.worker_count() / WORKERS_PER_ROW
     }
 
     fn decide(&self, batch: &mut Batch<'_>) -> Result<Self::Reply> {

@@ -224,7 +224,7 @@ pub fn read_drain(row: drain::Model) -> Result<Drain, BadRow> {
         started_at: row.started_at,
         start_revision: unsigned("start_revision", row.start_revision)?,
         deadline,
-        told_revision: row.told_revision.map(|number| unsigned("told_revision", number)).transpose()?,
+        notified_revision: row.notified_revision.map(|number| unsigned("notified_revision", number)).transpose()?,
         acknowledged_at: row.acknowledged_at,
         completed_at: row.completed_at,
         overdue_at: row.overdue_at,
@@ -625,7 +625,8 @@ pub fn last_drain_row(worker: &Worker) -> Value {
 
 /// The record of a drain.
 pub fn drain_row(worker_id: &WorkerId, drain: &Drain) -> Value {
-    let Drain { number, reason, metadata, started_by, started_at, start_revision, deadline, told_revision, .. } = drain;
+    let Drain { number, reason, metadata, started_by, started_at, start_revision, deadline, notified_revision, .. } =
+        drain;
     let Drain { acknowledged_at, completed_at, overdue_at, ended_at, ended_by, end_reason, .. } = drain;
     let Drain { initial_vms, revision, .. } = drain;
     let token_id = |author: &Option<Author>| author.as_ref().and_then(|author| author.token_id.clone());
@@ -635,7 +636,7 @@ pub fn drain_row(worker_id: &WorkerId, drain: &Drain) -> Value {
         "started_by": started_by.as_ref().map(|author| &author.actor), "started_by_token_id": token_id(started_by),
         "started_by_name": name(started_by), "started_at": started_at.map(with_milliseconds),
         "start_revision": start_revision, "deadline_ms": deadline.map(|deadline| deadline.after.as_millis() as u64),
-        "deadline_at": deadline.map(|deadline| with_milliseconds(deadline.at)), "told_revision": told_revision,
+        "deadline_at": deadline.map(|deadline| with_milliseconds(deadline.at)), "notified_revision": notified_revision,
         "acknowledged_at": acknowledged_at.map(with_milliseconds),
         "completed_at": completed_at.map(with_milliseconds), "overdue_at": overdue_at.map(with_milliseconds),
         "ended_at": ended_at.map(with_milliseconds), "ended_by": ended_by.as_ref().map(|author| &author.actor),

@@ -295,13 +295,14 @@ fn blocker_kinds() -> Object {
     let kinds = words(
         BlockerKind::ALL,
         BlockerKind::as_str,
-        "What is in the way of powering a host off: the worker is not heard from; its process may not know of the drain; it has not told its inventory since it started; what the agent runs on a change of the policy has failed; a VM holds a slot, or is on its way out.",
+        "What is in the way of powering a host off: the worker is not heard from; its process may not know of the drain; it has not told its inventory since it started; what the agent runs on a change of the policy has failed; a reservation holds slots there; a VM holds a slot, or is on its way out.",
     );
     let name = |kind: &BlockerKind| match kind {
         BlockerKind::WorkerOffline => "BlockerWorkerOffline",
         BlockerKind::NotAcknowledged => "BlockerNotAcknowledged",
         BlockerKind::NoInventory => "BlockerNoInventory",
         BlockerKind::PolicyHookFailed => "BlockerPolicyHookFailed",
+        BlockerKind::Reserved => "BlockerReserved",
         BlockerKind::VmRunning => "BlockerVmRunning",
         BlockerKind::VmStopping => "BlockerVmStopping",
     };
