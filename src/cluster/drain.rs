@@ -185,16 +185,19 @@ impl Drain {
             }
         }
         // It was counted from the clock that was ahead.
-        if clamped && let Some(deadline) = &mut self.deadline {
+        if let Some(deadline) = &mut self.deadline {
             let latest = Deadline::from_now(deadline.after, now);
+            clamped |= deadline.at > latest.at;
             deadline.at = deadline.at.min(latest.at);
         }
         clamped
     }
 
-    /// The latest of its times that have passed.
+    /// The latest of its times that have passed: also of when its deadline was set, which may be long after its start.
     pub fn latest_time(&self) -> Option<Timestamp> {
         let Self { started_at, acknowledged_at, completed_at, overdue_at, ended_at, .. } = self;
-        [started_at, acknowledged_at, completed_at, overdue_at, ended_at].into_iter().copied().flatten().max()
+        let set_at = |deadline: Deadline| deadline.at.checked_sub_signed(TimeDelta::from_std(deadline.after).ok()?);
+        let times = [started_at, acknowledged_at, completed_at, overdue_at, ended_at].into_iter().copied();
+        times.chain([self.deadline.and_then(set_at)]).flatten().max()
     }
 }

@@ -353,6 +353,22 @@ on_both_databases! {
         assert_eq!(cluster.drain_state().await, "COMPLETE safe");
     }
 
+    async fn a_deadline_that_was_set_by_a_clock_that_was_ahead_counts_from_now(cluster: TestCluster) {
+        cluster.add([worker("w1")]).await;
+        let drain = async |body: Value| cluster.rest().post("/api/v1/workers/w1/drain").json(body).await;
+        drain(json!({})).await;
+        cluster.advance(minutes(60));
+        drain(json!({"deadline_seconds": 60})).await;
+        let deadline = async || cluster.worker("w1").await["drain"]["deadline_at"].take();
+        assert_eq!(deadline().await, "2025-11-02T11:01:00Z");
+        cluster.clock().set(START.parse().unwrap());
+        cluster.sweep().await;
+        assert_eq!(deadline().await, "2025-11-02T10:01:00Z");
+        let revision = cluster.revision();
+        cluster.sweep().await;
+        assert_eq!(cluster.revision(), revision, "it is corrected once");
+    }
+
     async fn an_overdue_drain_is_announced_after_a_restart_and_by_one_server_only(cluster: TestCluster) {
         cluster.add([worker("w1").vms([vm("a")])]).await;
         cluster.rest().post("/api/v1/workers/w1/drain").json(json!({"deadline_seconds": 1})).await;
