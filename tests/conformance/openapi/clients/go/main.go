@@ -66,9 +66,9 @@ func main() {
 	activated, _, err := workers.ActivateWorker(ctx, name).Execute()
 	must(err)
 	said["activated"] = activated.Status
-	reason := openapi.NewReason()
-	reason.SetReason("new disks")
-	drained, _, err := workers.DrainWorker(ctx, name).IdempotencyKey("drain-" + name).Reason(*reason).Execute()
+	request := openapi.NewDrainRequest()
+	request.SetReason("new disks")
+	drained, _, err := workers.DrainWorker(ctx, name).IdempotencyKey("drain-" + name).DrainRequest(*request).Execute()
 	must(err)
 	said["drained"] = drained.Status
 

@@ -10,9 +10,9 @@ import org.openapitools.client.api.EventsApi;
 import org.openapitools.client.api.ServerApi;
 import org.openapitools.client.api.VmsApi;
 import org.openapitools.client.api.WorkersApi;
+import org.openapitools.client.model.DrainRequest;
 import org.openapitools.client.model.Heartbeat;
 import org.openapitools.client.model.Heartbeats;
-import org.openapitools.client.model.Reason;
 import org.openapitools.client.model.RecordedHeartbeat;
 import org.openapitools.client.model.RefusedHeartbeat;
 import org.openapitools.client.model.Registration;
@@ -62,8 +62,8 @@ public class Main {
 
         workers.drainWorker(name, null, null, null, null);
         said.put("activated", workers.activateWorker(name, null, null, null, null).getStatus());
-        Reason reason = new Reason().reason("new disks");
-        said.put("drained", workers.drainWorker(name, null, null, "drain-" + name, reason).getStatus());
+        DrainRequest request = new DrainRequest().reason("new disks");
+        said.put("drained", workers.drainWorker(name, null, null, "drain-" + name, request).getStatus());
 
         var worker = workers.showWorker(name, null, null);
         said.put("worker", List.of(
@@ -98,6 +98,6 @@ public class Main {
         throws ApiException {
         Boolean isHealthy = null;
         return workers.listWorkers(
-            null, null, status, isHealthy, label, null, id, null, null, 10, null, null, null, null, null);
+            null, null, status, isHealthy, label, null, id, null, null, null, null, null, 10, null, null, null, null, null);
     }
 }

@@ -9,10 +9,10 @@ from openapi_client import (
     ApiException,
     ClusterApi,
     Configuration,
+    DrainRequest,
     EventsApi,
     Heartbeat,
     Heartbeats,
-    Reason,
     Registration,
     ServerApi,
     VMsApi,
@@ -57,7 +57,7 @@ said["heartbeats"] = [accepted.status, accepted.policy.value, refused.status, re
 
 workers.drain_worker(name)
 said["activated"] = workers.activate_worker(name).status.value
-drained = workers.drain_worker(name, idempotency_key=f"drain-{name}", reason=Reason(reason="new disks"))
+drained = workers.drain_worker(name, idempotency_key=f"drain-{name}", drain_request=DrainRequest(reason="new disks"))
 said["drained"] = drained.status.value
 
 worker = workers.show_worker(name)

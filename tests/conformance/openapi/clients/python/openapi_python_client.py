@@ -11,9 +11,9 @@ from aetherium_client.api.server import show_health
 from aetherium_client.api.v_ms import show_vm
 from aetherium_client.api.workers import activate_worker, drain_worker, list_worker_vms, list_workers, show_worker
 from aetherium_client.models import (
+    DrainRequest,
     Heartbeat,
     Heartbeats,
-    Reason,
     RecordedHeartbeat,
     RefusedHeartbeat,
     Registration,
@@ -58,8 +58,8 @@ said["heartbeats"] = [accepted.status, accepted.policy, refused.status, refused.
 
 drain_worker.sync(name, client=client)
 said["activated"] = activate_worker.sync(name, client=client).status
-reason = Reason(reason="new disks")
-drained = drain_worker.sync(name, client=client, idempotency_key=f"drain-{name}", body=reason)
+request = DrainRequest(reason="new disks")
+drained = drain_worker.sync(name, client=client, idempotency_key=f"drain-{name}", body=request)
 said["drained"] = drained.status
 
 worker = show_worker.sync(name, client=client)

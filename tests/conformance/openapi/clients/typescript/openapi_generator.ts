@@ -33,7 +33,7 @@ async function main() {
 
   await workers.drainWorker({ id: name });
   const activated = await workers.activateWorker({ id: name });
-  const drained = await workers.drainWorker({ id: name, idempotencyKey: `drain-${name}`, reason: { reason: 'new disks' } });
+  const drained = await workers.drainWorker({ id: name, idempotencyKey: `drain-${name}`, drainRequest: { reason: 'new disks' } });
   const worker = await workers.showWorker({ id: name });
   const listed = await workers.listWorkers({ status: ['draining'], label: [`made-by=${name}`], isHealthy: true, limit: 10 });
   const stats = await new ClusterApi(configuration).showClusterStats();

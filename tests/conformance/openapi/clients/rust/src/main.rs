@@ -6,7 +6,7 @@ use std::error::Error;
 use openapi::apis::configuration::Configuration;
 use openapi::apis::{Error as Failed, agents_api, cluster_api, events_api, server_api, vms_api, workers_api};
 use openapi::models::{
-    Failure, Heartbeat, HeartbeatResult, Heartbeats, Reason, Registration, VmReport, VmStatus, WorkerStatus,
+    DrainRequest, Failure, Heartbeat, HeartbeatResult, Heartbeats, Registration, VmReport, VmStatus, WorkerStatus,
     WorkersHeartbeat,
 };
 use serde_json::json;
@@ -46,9 +46,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     workers_api::drain_worker(api, name, None, None, None, None).await?;
     let activated = workers_api::activate_worker(api, name, None, None, None, None).await?;
-    let reason = Reason { reason: Some(Some("new disks".to_owned())) };
+    let request = DrainRequest { reason: Some(Some("new disks".to_owned())), ..DrainRequest::new() };
     let key = format!("drain-{name}");
-    let drained = workers_api::drain_worker(api, name, None, None, Some(&key), Some(reason)).await?;
+    let drained = workers_api::drain_worker(api, name, None, None, Some(&key), Some(request)).await?;
 
     let worker = workers_api::show_worker(api, name, None, None).await?;
     let draining = Some(vec![WorkerStatus::Draining]);
@@ -118,6 +118,7 @@ async fn list_workers(
     id: Option<Vec<String>>,
 ) -> Result<openapi::models::WorkerList, Box<dyn Error>> {
     let (zone, has_zone, is_healthy, capability, search, sort, limit) = (None, None, None, None, None, None, Some(10));
+    let (min_free_cpu_cores, min_free_memory_mb, min_free_vm_slots) = (None, None, None);
     let (cursor, wait, after_revision, min_revision, if_none_match) = (None, None, None, None, None);
     let workers = workers_api::list_workers(
         api,
@@ -129,6 +130,9 @@ async fn list_workers(
         capability,
         id,
         search,
+        min_free_cpu_cores,
+        min_free_memory_mb,
+        min_free_vm_slots,
         sort,
         limit,
         cursor,
