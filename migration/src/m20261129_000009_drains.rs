@@ -22,7 +22,7 @@ enum Drain {
     StartRevision,
     DeadlineMs,
     DeadlineAt,
-    ToldRevision,
+    NotifiedRevision,
     AcknowledgedAt,
     CompletedAt,
     OverdueAt,
@@ -106,7 +106,7 @@ impl MigrationTrait for Migration {
                     .col(big_integer(Drain::StartRevision))
                     .col(big_integer_null(Drain::DeadlineMs))
                     .col(timestamp_with_time_zone_null(Drain::DeadlineAt))
-                    .col(big_integer_null(Drain::ToldRevision))
+                    .col(big_integer_null(Drain::NotifiedRevision))
                     .col(timestamp_with_time_zone_null(Drain::AcknowledgedAt))
                     .col(timestamp_with_time_zone_null(Drain::CompletedAt))
                     .col(timestamp_with_time_zone_null(Drain::OverdueAt))

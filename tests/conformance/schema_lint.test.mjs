@@ -28,8 +28,9 @@ const CONFIG = {
     // It wants an `id` in every type. Totals, pages and payloads are no objects that could be fetched by one; those that
     // can implement `Node`.
     '@graphql-eslint/strict-id-in-types': 'off',
-    // Lists of scalars and of small values, such as labels, are not pages; `nodes` spares clients the edges.
-    '@graphql-eslint/relay-edge-types': ['error', { listTypeCanWrapOnlyEdgeType: false }],
+    // Lists of scalars and of small values, such as labels, are not pages; `nodes` spares clients the edges. Events, drains
+    // and reservations are in pages, too, and are not fetched by `node`.
+    '@graphql-eslint/relay-edge-types': ['error', { listTypeCanWrapOnlyEdgeType: false, shouldImplementNode: false }],
   },
 };
 

@@ -31,6 +31,9 @@ const DEEPEST = 7;
 /** Fields of a document, about: what comes on top of these has no fields inside. */
 const MOST_FIELDS = 60;
 
+/** Fields whose answer takes more than a read of the copy: a test with brute force holds where VMs are placed. */
+const NOT_MODELLED = ['Query.placement', 'Query.capacity'];
+
 /** What was found out about a type. */
 const OVERLAPPING = new WeakMap();
 
@@ -218,7 +221,7 @@ class Operation {
 
   #pickField(type, depth) {
     const random = this.#random;
-    const all = Object.values(type.getFields());
+    const all = Object.values(type.getFields()).filter(({ name }) => !NOT_MODELLED.includes(`${type.name}.${name}`));
     const leaves = all.filter((field) => isLeafType(getNamedType(field.type)));
     const isDeep = depth >= DEEPEST || this.#fields >= MOST_FIELDS || random.chance(depth / (DEEPEST + 2));
     const isRoot = type === this.#schema.getQueryType();

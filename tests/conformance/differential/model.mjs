@@ -36,6 +36,9 @@ const SORT_KEYS = {
   MEMORY_USAGE: (worker) => worker.memoryUsagePercent,
   VM_COUNT: (worker) => worker.vmCount,
   LAST_SEEN: (worker) => instant(worker.lastSeen),
+  FREE_CPU_CORES: (worker) => worker.freeCpuCores,
+  FREE_MEMORY: (worker) => worker.freeMemoryMb,
+  FREE_VM_SLOTS: (worker) => worker.freeVmSlots,
 };
 
 /** An instant by a number that keeps all digits of its fraction. */
@@ -256,10 +259,13 @@ async function dump(schema, asker) {
   const orders = values('WorkerOrderField').map(
     (field) => `${field}: workersConnection(first: 500, orderBy: { field: ${field} }) { edges { cursor node { id } } }`,
   );
+  const drain = type('Drain');
   const text = `{
-    workers { ${type('Worker')} vmsConnection(first: 500, filter: { ${statuses} }) { nodes { ${type('Vm')} } } }
+    workers { ${type('Worker')} drain { ${drain} } drains(first: 500) { ${drain} } vmsConnection(first: 500, filter: { ${statuses} }) { nodes { ${type('Vm')} } } }
     vmsConnection(first: 500, filter: { ${statuses} }) { edges { cursor node { ${type('Vm')} } } }
+    drains(first: 500) { edges { cursor node { ${drain} } } }
     clusterStats { ${type('ClusterStats')} }
+    zones { ${type('Zone')} }
     health { ${type('ServerHealth')} }
     vmDistribution { ${type('WorkerDistribution')} }
     events(first: 500) { endCursor hasNextPage nodes { ${type('ClusterEvent')} } }
@@ -281,9 +287,12 @@ async function dump(schema, asker) {
     for (const { cursor, node } of data[order].edges) cursors.set(cursor, { order, id: node.id });
   }
   for (const { cursor, node } of data.vmsConnection.edges) cursors.set(cursor, { order: 'ID', id: node.id });
+  for (const { cursor, node } of data.drains.edges) cursors.set(cursor, { order: 'ID', id: node.workerId });
   return {
     workers,
     vms: data.vmsConnection.edges.map(({ node }) => as('Vm')(node)),
+    drains: data.drains.edges.map(({ node }) => node),
+    zones: data.zones,
     clusterStats: data.clusterStats,
     health: data.health,
     vmDistribution: data.vmDistribution,
@@ -307,6 +316,8 @@ function differences(one, other) {
   };
   look('Worker', one.workers, other.workers);
   look('Vm', one.vms, other.vms);
+  look('Drain', one.drains, other.drains);
+  look('Zone', one.zones, other.zones);
   look('ClusterStats', [one.clusterStats], [other.clusterStats]);
   look('ServerHealth', [one.health], [other.health]);
   look('WorkerDistribution', one.vmDistribution, other.vmDistribution);
@@ -332,7 +343,12 @@ function contains(search, places) {
   return places.some((place) => (place ?? '').toLowerCase().includes(search.toLowerCase()));
 }
 
+const LARGEST_FIGURE = 2_147_483_647;
+
 function checkWorkerFilter(filter) {
+  for (const least of [filter.minFreeCpuCores, filter.minFreeMemoryMb, filter.minFreeVmSlots]) {
+    check(least == null || (least >= 0 && least <= LARGEST_FIGURE), 'least that is free');
+  }
   checkTexts(filter.ids, 1);
   checkTexts(filter.zones, 0);
   checkTexts(filter.capabilities, 1);
@@ -361,11 +377,15 @@ const isWantedWorker = (filter) => (worker) =>
   (filter.isHealthy == null || filter.isHealthy === worker.isHealthy) &&
   (filter.capabilities == null || worker.capabilities.some((it) => filter.capabilities.includes(it))) &&
   hasLabels(filter.labels, worker) &&
+  worker.freeCpuCores >= (filter.minFreeCpuCores ?? 0) &&
+  worker.freeMemoryMb >= (filter.minFreeMemoryMb ?? 0) &&
+  worker.freeVmSlots >= (filter.minFreeVmSlots ?? 0) &&
   contains(filter.search, [worker.id, worker.hostname, worker.address, worker.zone]);
 
 function checkVmFilter(filter) {
   checkTexts(filter.zones, 0);
   checkTexts(filter.workerIds, 1);
+  checkTexts(filter.ids, 1);
   checkTexts(filter.search == null ? [] : [filter.search], 0);
 }
 
@@ -374,6 +394,8 @@ const isWantedVm = (filter, data) => (vm) => {
   return (
     (filter.statuses ?? HOLDING_SLOTS).includes(vm.status) &&
     isAmong(filter.workerIds, vm.workerId) &&
+    isAmong(filter.ids, vm.id) &&
+    (filter.duplicate == null || filter.duplicate === vm.duplicate) &&
     isAmong(filter.zones, worker?.zone ?? '') &&
     isIn(filter.hasZone, worker) &&
     contains(filter.search, [vm.id, vm.name])
@@ -465,21 +487,109 @@ function placeOf(cursor, data) {
   throw new Unmodelled('a cursor of no event');
 }
 
-function events(_, { first, after, filter }, data) {
+function checkEventFilter(filter) {
+  for (const ids of [filter.workerIds, filter.vmIds]) checkTexts(ids, 1);
+  checkTexts(filter.zones, 0);
+}
+
+const isWantedEvent = (filter) => (it) =>
+  isAmong(filter.workerIds, it.workerId) &&
+  isAmong(filter.vmIds, it.vmId) &&
+  isAmong(filter.zones, it.zone ?? (it.workerId === null ? undefined : '')) &&
+  isAmong(filter.kinds, it.kind) &&
+  isAmong(filter.actors, it.actor) &&
+  isAmong(filter.actorTokenIds, it.actorTokenId);
+
+function events(_, { first, after, last, before, order, since, until, filter }, data) {
+  check(first == null || last == null, 'first and last');
+  for (const size of [first, last]) check(size == null || (size >= 0 && size <= LARGEST_PAGE), 'size of a page');
+  checkEventFilter(filter ?? {});
+  const size = first ?? last ?? 100;
+  const [isDescending, fromTheEnd] = [order === 'DESC', last != null];
+  const [lower, upper] = isDescending ? [before, after] : [after, before];
+  const start = lower == null ? 0 : placeOf(lower, data)[1];
+  const end = upper == null ? data.events.length : placeOf(upper, data)[0];
+  const isInTime = ({ at: time }) =>
+    (since == null || instant(time) >= instant(since)) && (until == null || instant(time) < instant(until));
+  const all = data.events.slice(start, Math.max(start, end)).filter(isInTime).filter(isWantedEvent(filter ?? {}));
+  if (isDescending) all.reverse();
+  const nodes = fromTheEnd ? all.slice(Math.max(0, all.length - size)) : all.slice(0, size);
+  const hasMore = all.length > size;
+  const [hasNextPage, hasPreviousPage] = fromTheEnd ? [before != null, hasMore] : [hasMore, after != null];
+  const leavesOutLater = (!isDescending && !fromTheEnd && hasMore) || until != null;
+  const endOfAll = upper ?? data.endOfEvents;
+  const isBeyond = lower != null && placeOf(lower, data)[1] > placeOf(endOfAll, data)[1];
+  const endCursor = leavesOutLater
+    ? ((isDescending ? nodes[0] : nodes.at(-1))?.cursor ?? lower ?? data.beginningOfEvents)
+    : isBeyond ? lower : endOfAll;
+  const edges = nodes.map((node) => ({ node, cursor: node.cursor }));
+  const pageInfo = {
+    hasNextPage,
+    hasPreviousPage,
+    startCursor: nodes[0]?.cursor ?? null,
+    endCursor: nodes.at(-1)?.cursor ?? null,
+  };
+  return { edges, nodes, pageInfo, hasNextPage, endCursor };
+}
+
+/** The events about one thing. */
+const eventsAbout = (key) => (subject, { first, after, order }, data) => {
   check(first >= 0 && first <= LARGEST_PAGE, 'size of a page');
-  const start = after == null ? 0 : placeOf(after, data)[1];
-  const { workerIds, kinds, actors, actorTokenIds } = filter ?? {};
-  const words = actors?.map((actor) => actor.toLowerCase());
-  const matches = (it) =>
-    isAmong(workerIds, it.workerId) &&
-    isAmong(kinds, it.kind) &&
-    isAmong(words, it.actor) &&
-    isAmong(actorTokenIds, it.actorTokenId);
-  const all = data.events.slice(start).filter(matches);
-  const nodes = all.slice(0, first);
-  const hasNextPage = all.length > first;
-  const endCursor = hasNextPage ? (nodes.at(-1)?.cursor ?? after ?? data.beginningOfEvents) : data.endOfEvents;
-  return { nodes, hasNextPage, endCursor };
+  const isDescending = order === 'DESC';
+  const [start, end] = [
+    after == null || isDescending ? 0 : placeOf(after, data)[1],
+    after == null || !isDescending ? data.events.length : placeOf(after, data)[0],
+  ];
+  const own = data.events.slice(start, end).filter((event) => event[key] === subject.id);
+  return (isDescending ? own.reverse() : own).slice(0, first);
+};
+
+/** One drain of each worker that was ever drained, in the order of the workers. */
+function drains(_, { filter, ...args }, data) {
+  const { states, workerIds, zones, hasZone, capabilities, labels, search } = filter ?? {};
+  const ofWorkers = { ids: workerIds, zones, hasZone, capabilities, labels, search };
+  checkWorkerFilter(ofWorkers);
+  const drainOf = (worker) => data.drains.find(({ workerId }) => workerId === worker.id);
+  const isWanted = (worker) => drainOf(worker) !== undefined && isAmong(states, drainOf(worker).state);
+  const found = page(data.workers.filter(isWanted).filter(isWantedWorker(ofWorkers)), args, 'ID', false, data);
+  return {
+    ...found,
+    edges: found.edges.map(({ node, cursor }) => ({ node: drainOf(node), cursor })),
+    nodes: found.nodes.map(drainOf),
+  };
+}
+
+function byZone(zones) {
+  const counts = new Map();
+  for (const zone of zones.filter((it) => (it ?? '') !== '')) counts.set(zone, (counts.get(zone) ?? 0) + 1);
+  return [...counts].sort(([one], [other]) => byBytes(one, other)).map(([zone, count]) => ({ zone, count }));
+}
+
+const byStatus = (statuses, found) =>
+  Object.fromEntries(statuses.map((status) => [status.toLowerCase(), found.filter((it) => it.status === status).length]));
+
+function workerCounts(_, { filter }, data) {
+  checkWorkerFilter(filter ?? {});
+  const found = data.workers.filter(isWantedWorker(filter ?? {}));
+  const zones = byZone(found.map(({ zone }) => zone));
+  const { revision } = data.clusterStats;
+  return { total: found.length, ...byStatus(['ACTIVE', 'DRAINING', 'OFFLINE'], found), zones, revision };
+}
+
+function vmCounts(_, { filter }, data) {
+  checkVmFilter(filter ?? {});
+  // Of every status, unless some are asked for: what is counted is told by status.
+  const wanted = { ...filter, statuses: filter?.statuses ?? [...HOLDING_SLOTS, 'STOPPED', 'FAILED'] };
+  const found = reportedBy(wanted.workerIds, data, wanted).filter(isWantedVm(wanted, data));
+  const zones = byZone(found.map(({ workerId }) => find(data.workers, workerId)?.zone));
+  const { revision } = data.clusterStats;
+  return { total: found.length, ...byStatus([...HOLDING_SLOTS, 'STOPPED', 'FAILED'], found), zones, revision };
+}
+
+/** There are none. */
+function reservations(_, { first, last, after, before, filter }, data) {
+  checkTexts(filter?.workerIds, 1);
+  return page([], { first, last, after, before }, 'RESERVATIONS', false, data);
 }
 
 const find = (list, id) => list.find((it) => it.id === id) ?? null;
@@ -503,19 +613,34 @@ const RESOLVERS = {
     session: () => ({ asksForTokens: false, token: null }),
     vmDistribution: (data) => data.vmDistribution,
     events,
+    drains,
+    zones: (data) => data.zones,
+    workerCounts,
+    vmCounts,
+    reservations,
+    reservation: () => null,
   },
   Worker: {
     labels: ({ labels }, { keys }) => labels.filter(({ key }) => isAmong(keys, key)),
     vms: ({ reports }, { status }) => reports.filter((vm) => (status ?? HOLDING_SLOTS).includes(vm.status)),
     vmsConnection: vmsConnection(({ reports }) => reports),
-    events(worker, { first, after }, data) {
+    events: eventsAbout('workerId'),
+    drains(worker, { first, after }) {
       check(first >= 0 && first <= LARGEST_PAGE, 'size of a page');
-      const end = after == null ? data.events.length : placeOf(after, data)[0];
-      const own = data.events.slice(0, end).filter((event) => event.workerId === worker.id);
-      return own.reverse().slice(0, first);
+      check(after == null || after >= 0, 'number of a drain');
+      return worker.drains.filter(({ number }) => after == null || number < after).slice(0, first);
     },
+    reservations: () => [],
   },
-  Vm: { worker: (vm, _, data) => find(data.workers, vm.workerId) },
+  Drain: {
+    metadata: ({ metadata }, { keys }) => metadata.filter(({ key }) => isAmong(keys, key)),
+    worker: ({ workerId }, _, data) => find(data.workers, workerId),
+  },
+  Vm: {
+    worker: (vm, _, data) => find(data.workers, vm.workerId),
+    zone: (vm, _, data) => find(data.workers, vm.workerId)?.zone ?? null,
+    events: eventsAbout('vmId'),
+  },
   WorkerDistribution: {
     vms: ({ workerId }, _, data) => find(data.workers, workerId).reports.filter((vm) => HOLDING_SLOTS.includes(vm.status)),
   },
