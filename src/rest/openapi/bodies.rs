@@ -247,9 +247,9 @@ fn with_one_inventory(heartbeat: Object) -> Object {
     with_keyword(heartbeat, "not", json!({"if": both, "else": nothing}))
 }
 
-/// A purge that has either conditions or `all`, expressed as in [`with_one_inventory`]: it is not one in which exactly one
-/// of these holds, that nothing is asked for and that every worker is meant. A text to search for that is empty, and a
-/// least of nothing, ask for nothing.
+/// A purge that has either conditions or `all`, expressed as in [`with_one_inventory`]: it is not one without conditions
+/// that is not for all, nor one with conditions that is. A text to search for that is empty, and a least of nothing, are
+/// no conditions.
 fn with_one_choice(purge: Object) -> Object {
     let least = json!({"enum": [null, 0]});
     let no_filter = json!({
@@ -259,12 +259,14 @@ fn with_one_choice(purge: Object) -> Object {
             "min_free_memory_mb": least,
             "min_free_vm_slots": least,
         },
-        "additionalProperties": {"enum": [null]},
+        "additionalProperties": {"type": "null"},
     });
     let no_condition = json!({"properties": {"filter": no_filter, "offline_for": {"enum": [null]}}});
-    let everything = json!({"required": ["all"], "properties": {"all": {"const": true}}});
+    let all = json!({"required": ["all"], "properties": {"all": {"const": true}}});
     let nothing = json!({"not": {}});
-    with_keyword(purge, "not", json!({"if": {"oneOf": [no_condition, everything]}, "else": nothing}))
+    let not_all = json!({"if": all, "then": nothing});
+    let all = json!({"if": all, "else": nothing});
+    with_keyword(purge, "not", json!({"if": no_condition, "then": not_all, "else": all}))
 }
 
 /// A heartbeat with one more field, written out: every generator reads an `allOf` of the two differently.
