@@ -68,6 +68,29 @@ fn the_document_knows_that_a_heartbeat_has_one_inventory() {
     }
 }
 
+/// A purge has conditions, or is for all workers.
+#[test]
+fn the_document_knows_that_a_purge_has_conditions_or_is_for_all() {
+    let schema = json!({"$ref": "#/components/schemas/PurgeRequest", "components": document()["components"]});
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    for (purge, is_valid) in [
+        (json!({}), false),
+        (json!({"all": false}), false),
+        (json!({"filter": null, "offline_for": null}), false),
+        (json!({"filter": {"search": "", "min_free_vm_slots": 0, "zones": null}}), false),
+        (json!({"offline_for": "720h"}), true),
+        (json!({"filter": {"search": "sim"}}), true),
+        (json!({"filter": {"ids": []}, "all": false}), true),
+        (json!({"filter": {"min_free_vm_slots": 1}}), true),
+        (json!({"all": true}), true),
+        (json!({"all": true, "filter": {}, "offline_for": null}), true),
+        (json!({"all": true, "offline_for": "720h"}), false),
+        (json!({"all": true, "filter": {"labels": {"simulated": null}}}), false),
+    ] {
+        assert_eq!(validator.is_valid(&purge), is_valid, "{purge}");
+    }
+}
+
 /// No body, `null` and an object are the same to the server.
 #[test]
 fn the_document_knows_that_a_reason_may_be_null_and_nothing_else_but_an_object() {

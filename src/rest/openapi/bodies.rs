@@ -7,6 +7,7 @@ use serde_json::json;
 use utoipa::openapi::schema::{AdditionalProperties, Array, Object};
 use utoipa::openapi::{RefOr, Schema};
 
+use super::parameters::ID;
 use super::schema::{
     any_text, described, exact, flag, formatted, list, list_up_to, map, matching, named, object, object_or_null,
     or_null, sized, text, whole, with_keyword, with_optional,
@@ -129,7 +130,7 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
         without_workers: optional list_up_to(MAX_WANTED, sized(1..=MAX_TEXT)), "Not on these workers.";
         without_zones: optional list_up_to(MAX_WANTED, sized(0..=MAX_TEXT)), "Not in these zones.";
         expires_in: optional formatted(GO_DURATION), "For how long, from `1s` to `1h0m0s`; `2m0s` if left out.";
-        vm_ids: optional list_up_to(MAX_PLACED as usize, text(1..=MAX_CHARS)), "Ids of the VMs, as many as `count` says, if they have some already: each takes its slot when its worker reports it, and no worker is chosen that has one of them already. 409 if another reservation holds a slot for one of them.";
+        vm_ids: optional without_repetition(list_up_to(MAX_PLACED as usize, matching(sized(1..=MAX_CHARS), ID))), "Ids of the VMs, as many as `count` says, if they have some already: each takes its slot when its worker reports it, and no worker is chosen that has one of them already. 409 if another reservation holds a slot for one of them.";
         reason: optional text(0..=MAX_REASON), "Kept with the reservation and in the change log.";
     });
     reservation.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
@@ -159,7 +160,7 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
         force: absent flag(), "Also workers on which VMs hold slots.";
     });
     purge.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
-    let purge = (name_of_purge, purge);
+    let purge = (name_of_purge, with_one_choice(purge));
     let (name_of_release, mut release) = body!("ReleaseRequest" = ReleaseBody, "Why a reservation is released; `null` is the same as no reason." {
         reason: optional text(0..=MAX_REASON), "Kept with the event.";
     });
@@ -212,9 +213,16 @@ fn at_least_one(mut list: Array) -> Array {
     list
 }
 
+/// A list in which nothing is twice.
+fn without_repetition(mut list: Array) -> Array {
+    list.unique_items = true;
+    list
+}
+
+/// Labels that are asked for. One with control characters is found nowhere, and may be asked for.
 fn wanted_labels() -> Object {
-    let mut labels = map(or_null(text(0..=MAX_LABEL_VALUE)));
-    labels.property_names = Some(Box::new(text(1..=MAX_LABEL_KEY).into()));
+    let mut labels = map(or_null(sized(0..=MAX_LABEL_VALUE)));
+    labels.property_names = Some(Box::new(sized(1..=MAX_LABEL_KEY).into()));
     labels.max_properties = Some(MAX_LABELS);
     labels
 }
@@ -237,6 +245,28 @@ fn with_one_inventory(heartbeat: Object) -> Object {
     });
     let nothing = json!({"not": {}});
     with_keyword(heartbeat, "not", json!({"if": both, "else": nothing}))
+}
+
+/// A purge that has either conditions or `all`, expressed as in [`with_one_inventory`]: it is not one without conditions
+/// that is not for all, nor one with conditions that is. A text to search for that is empty, and a least of nothing, are
+/// no conditions.
+fn with_one_choice(purge: Object) -> Object {
+    let least = json!({"enum": [null, 0]});
+    let no_filter = json!({
+        "properties": {
+            "search": {"enum": [null, ""]},
+            "min_free_cpu_cores": least,
+            "min_free_memory_mb": least,
+            "min_free_vm_slots": least,
+        },
+        "additionalProperties": {"type": "null"},
+    });
+    let no_condition = json!({"properties": {"filter": no_filter, "offline_for": {"enum": [null]}}});
+    let all = json!({"required": ["all"], "properties": {"all": {"const": true}}});
+    let nothing = json!({"not": {}});
+    let not_all = json!({"if": all, "then": nothing});
+    let all = json!({"if": all, "else": nothing});
+    with_keyword(purge, "not", json!({"if": no_condition, "then": not_all, "else": all}))
 }
 
 /// A heartbeat with one more field, written out: every generator reads an `allOf` of the two differently.

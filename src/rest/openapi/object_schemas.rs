@@ -134,7 +134,6 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
         ("WorkerDrain", worker_drain()),
         ("DrainList", page_of("Drains, sorted by worker.", "drains", named("Drain"))),
         ("WorkerDrains", worker_drains()),
-        ("DrainProgress", drain_progress()),
         ("DrainBlocker", drain_blocker()),
         ("DrainState", drain_states()),
         ("BlockerKind", blocker_kinds()),
@@ -426,22 +425,6 @@ fn worker_drains() -> Object {
             (
                 "next_cursor",
                 described(or_null(any_text()), "Where to go on: pass it back as `cursor`; `null` at the end."),
-            ),
-        ],
-    )
-}
-
-fn drain_progress() -> Object {
-    object(
-        "A message of a stream of drains.",
-        [
-            ("drain", named("Drain").into()),
-            (
-                "is_last",
-                described(
-                    flag(),
-                    "Whether it has ended or left the filter, or its worker was purged: no message about it follows, unless it comes back.",
-                ),
             ),
         ],
     )

@@ -174,10 +174,15 @@ fn list_drains() -> OperationBuilder {
     let drains = json_of("The drains.", "DrainList", examples::drains()).of_a_revision().of_a_list();
     let stream = described(
         any_text(),
-        "Server-sent events without end: `data` is a `DrainProgress` as JSON, `event` is `progress`, or `last` for the last \
-         message about a drain. A quiet stream sends comments.",
+        "Server-sent events without end: `data` is an object as JSON, with a `Drain` in `drain`, and in `is_last` whether no \
+         message about it follows unless it comes back; `event` is `progress`, or `last` if `is_last` is true. A quiet \
+         stream sends comments.",
     );
-    let lines = described(any_text(), "One `DrainProgress` as JSON a line, without end.");
+    let lines = described(
+        any_text(),
+        "One object as JSON a line, without end: a `Drain` in `drain`, and in `is_last` whether no message about it follows \
+         unless it comes back.",
+    );
     operation("listDrains", WORKERS, "List or follow drains")
         .description(Some(
             "The drain of each worker that stands, or else its last one, sorted by worker. With `Accept: \

@@ -10,7 +10,9 @@ use super::schema::{any_text, exact, flag, formatted, list_up_to, matching, name
 use super::shapes::{ENTITY_TAGS, EVENT_CURSOR, GO_DURATION, PAGE_CURSOR};
 use crate::cluster::{Actor, MAX_CHARS, WorkerOrderField, WorkerSortKey};
 use crate::http::LONGEST_KEY;
-use crate::resolvers::checks::{MAX_CPU_CORES, MAX_FIGURE, MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_TEXT, MAX_WANTED};
+use crate::resolvers::checks::{
+    MAX_CPU_CORES, MAX_FIGURE, MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_LABELS, MAX_TEXT, MAX_WANTED,
+};
 use crate::resolvers::drains::MAX_DRAINS;
 use crate::resolvers::page::{DEFAULT_SIZE, Edge, MAX_SIZE};
 use crate::resolvers::placement::{DEFAULT_LISTED, MAX_PLACED};
@@ -18,7 +20,7 @@ use crate::resolvers::{Component, DEFAULT_EVENTS, MAX_EVENTS};
 use crate::rest::drains::{DEFAULT_LIMIT as DRAINS_LIMIT, WAITS};
 
 /// The pattern of an id: one segment of a path, without control characters.
-const ID: &str = r"^[^/\u0000-\u001f\u007f-\u009f\ufffd]*$";
+pub(super) const ID: &str = r"^[^/\u0000-\u001f\u007f-\u009f\ufffd]*$";
 
 /// The pattern of an idempotency key: visible ASCII characters.
 const KEY: &str = "^[!-~]+$";
@@ -217,8 +219,9 @@ pub(super) fn drains() -> [Parameter; 8] {
         has_zone("Only drains of workers that are in a zone, or only of those that are in none."),
         many(
             "label",
-            any_text(),
-            "Only drains of workers with this label: a key, or a key and its value as `env=production`. Repeat it for workers that have all of several.",
+            matching(any_text(), label_pattern()),
+            "Only drains of workers with this label: a key, or a key and its value as `env=production`. Repeat it for workers \
+             that have all of several. `==`, `!=` and `!` are no operators here, and are refused.",
             "env=production",
         ),
         many(
@@ -284,13 +287,15 @@ pub(super) fn constraints() -> [Parameter; 8] {
         needed("memory_mb", whole(1..=MAX_FIGURE), "Memory of each VM, in MiB.", 8192),
         query("disk_gb", whole(0..=MAX_FIGURE), "Disk of each VM, in GB; 0 if left out.", 20),
         zone("Only in this zone; repeat it for several. Without a value it asks for nothing in particular."),
-        many(
+        many_up_to(
+            MAX_LABELS,
             "label",
             label,
             "Only on workers with this label: a key, or a key and its value; repeat it for workers that have all of several.",
             "env=production",
         ),
-        many(
+        many_up_to(
+            MAX_LABELS,
             "capability",
             sized(1..=MAX_TEXT),
             "Only on workers that can do this; repeat it for workers that can do all of several.",
@@ -492,7 +497,18 @@ fn needed(name: &str, schema: impl Into<RefOr<Schema>>, description: &str, examp
 
 /// A query parameter that may be repeated.
 fn many(name: &str, schema: impl Into<RefOr<Schema>>, description: &str, example: &str) -> Parameter {
-    let list = list_up_to(MAX_WANTED, schema);
+    many_up_to(MAX_WANTED, name, schema, description, example)
+}
+
+/// A query parameter that may be repeated so many times.
+fn many_up_to(
+    most: usize,
+    name: &str,
+    schema: impl Into<RefOr<Schema>>,
+    description: &str,
+    example: &str,
+) -> Parameter {
+    let list = list_up_to(most, schema);
     let parameter = parameter(name, ParameterIn::Query, list, description).example(Some(vec![example].into()));
     parameter.explode(Some(true)).build()
 }
