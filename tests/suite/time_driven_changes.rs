@@ -92,6 +92,9 @@ on_both_databases! {
         }
         cluster.beat("w1", json!({"incarnation": 1})).await;
         assert_eq!(told(in_time(all.next()).await.unwrap()), "w1 active");
+        let last = in_time(offline.next()).await.unwrap();
+        assert!(last.is_last, "it has left the filter");
+        assert_eq!(told(last), "w1 active");
         assert!(poll!(offline.next()).is_pending());
     }
 
