@@ -24,7 +24,7 @@ const TOKEN: &str = "AETHERIUM_TOKEN";
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Server")]
 pub struct ConnectionOptions {
-    /// Base URL of the server, such as https://aetherium.example.com:8080; by default that of `aetherium login`, or else
+    /// Base URL of the server, such as https://10.0.0.5:8080; by default that of `aetherium login`, or else
     /// http://127.0.0.1:8080.
     #[arg(long, env = "AETHERIUM_SERVER", value_name = "URL")]
     pub server: Option<String>,
