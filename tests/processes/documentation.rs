@@ -205,7 +205,15 @@ async fn the_walks_through_the_protocols_can_be_walked() {
     assert_eq!(rest, expected);
     assert_eq!(
         walk("docs/graphql-api.md").await,
-        ["A worker to look at", "A query", "A page", "Who did what", "A mutation", "Where VMs fit"]
+        [
+            "A worker to look at",
+            "A query",
+            "A page",
+            "What happened last",
+            "Who did what",
+            "A mutation",
+            "Where VMs fit"
+        ]
     );
     assert_eq!(walk("docs/live.md").await, ["Long polls"]);
 }
