@@ -102,6 +102,13 @@ impl Program {
         self.out.text.borrow().clone()
     }
 
+    /// Waits until this is on standard error.
+    pub async fn has_said(&mut self, words: &str) {
+        if !self.err.wait_for(words, |text| text.contains(words)).await {
+            panic!("it ended and never said {words:?}:\n{}", *self.err.text.borrow());
+        }
+    }
+
     /// What it has written to standard output so far.
     pub fn heard(&self) -> String {
         self.out.text.borrow().clone()
