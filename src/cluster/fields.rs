@@ -14,6 +14,9 @@
 //! does not, when the worker has been silent for too long (`silence`), with each second until then (`seconds`), or when
 //! another worker reports the VM, too (`duplicates`).
 //!
+//! So `zone: Zone [everywhere] = &*worker.identity().zone;` is the field `zone`, of the shape `Zone`, in every object
+//! that has a worker, read by this expression.
+//!
 //! A field that workers report or that is stored begins with its column (`docs/architecture.md`, "To add a field"). One
 //! that is computed from what is there is added here, to `schema.graphql` by `cargo run -- schema > schema.graphql`, and to
 //! `docs/openapi.json` by `cargo run -- openapi > docs/openapi.json`.

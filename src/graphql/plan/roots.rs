@@ -1,5 +1,5 @@
-//! Plans of the query root's fields: each reads the same from the reading as its resolver in
-//! [`query`](crate::graphql::schema::query).
+//! Plans (see [`plan`](super)) of the query root's fields: each writes what its resolver in
+//! [`query`](crate::graphql::schema::query) returns. Change that resolver first, and then its plan here.
 //!
 //! The lists of all workers and of all VMs are written from cached rows. Fields that read the change log have no plan.
 
