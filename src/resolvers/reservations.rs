@@ -20,7 +20,7 @@ use super::{Reading, Resolvers};
 use crate::auth::{Action, Caller};
 use crate::clock::Timestamp;
 use crate::cluster::{
-    Reservation, ReservationFilter, ReservationId, ReservationState, ReservationView, View, VmId, WorkerSortKey,
+    Reservation, ReservationFilter, ReservationId, ReservationState, ReservationView, SortKey, View, VmId,
     WorkerView,
 };
 use crate::error::{Error, Result};
@@ -183,7 +183,7 @@ impl ListById for FilteredList<'_, ReservationFilter> {
 
     fn edge(&self, reservation: ReservationView) -> Edge<ReservationView> {
         let id = &reservation.reservation.id;
-        Edge::new(WorkerSortKey::Id(id.as_str().to_owned()), id.shared(), 0, reservation)
+        Edge::new(SortKey::Id(id.shared()), id.shared(), 0, reservation)
     }
 }
 
