@@ -300,6 +300,7 @@ fn blocker_kinds() -> Object {
         BlockerKind::WorkerOffline => "BlockerWorkerOffline",
         BlockerKind::NotAcknowledged => "BlockerNotAcknowledged",
         BlockerKind::NoInventory => "BlockerNoInventory",
+        BlockerKind::VmsSetAside => "BlockerVmsSetAside",
         BlockerKind::PolicyHookFailed => "BlockerPolicyHookFailed",
         BlockerKind::Reserved => "BlockerReserved",
         BlockerKind::VmRunning => "BlockerVmRunning",
