@@ -60,7 +60,7 @@ pub(crate) use id::MAX_CHARS;
 pub use id::{InvalidId, ReservationId, VmId, WorkerId};
 pub use index::{Group, Ids, Index};
 pub use label_filter::LabelFilter;
-pub use placement::{Distinct, PlacementConstraints, PlacementStrategy, Placer, Reasons, RefusalReason, Seat};
+pub use placement::{Bin, Distinct, PlacementConstraints, PlacementStrategy, Placer, Reasons, RefusalReason};
 pub use placement_answer::{
     Placement, PlacementAssignment, PlacementCandidate, PlacementRefusal, PlacementRequest, RefusalDetail,
     WorkersRefused,
