@@ -90,6 +90,8 @@ macro_rules! worker_fields {
             free_disk_gb: Int [everywhere] = worker.worker.free().disk_gb;
             /// VM slots that are neither held by VMs nor reserved, never below 0.
             free_vm_slots: Int [everywhere] = worker.worker.free().vm_slots;
+            /// Seconds since the start, as `uptime` says in words.
+            uptime_seconds: Int [everywhere seconds] = worker.uptime().seconds();
         }
     } };
 }

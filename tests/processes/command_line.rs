@@ -122,6 +122,7 @@ async fn every_command_writes_json_that_jq_reads() {
         ("workers w000 -o json -c id,labels.env,drain", ".", r#"{"id":"w000","labels.env":"prod","drain":null}"#),
         ("vms -o json", "[.vms[] | .id, .worker_id]", r#"["vm-1","w000"]"#),
         ("vms --status failed --worker w000 --zone a -o json", "[.vms[].id]", r#"["vm-2"]"#),
+        ("vms --status running --status failed --sort -status -o json", "[.vms[].id]", r#"["vm-2","vm-1"]"#),
         ("vms vm-1 vm-2 -o json", "[.vms[].status]", r#"["running","failed"]"#),
         ("vms vm-1 -o json", ".status", r#""running""#),
         ("events --worker w000 -o json", "[.events[].kind]", r#"["worker_registered","vm_started","vm_failed"]"#),
