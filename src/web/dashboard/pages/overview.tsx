@@ -1,0 +1,3 @@
+export default function Overview() {
+  return <header class="page-head"><h1>Overview</h1></header>;
+}
