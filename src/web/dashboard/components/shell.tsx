@@ -38,7 +38,7 @@ export function Shell({ page, children }: { page: Page | undefined; children: Co
   return (
     <div class={`shell${firstKey.value === 'g' ? ' keys-wait' : ''}`}>
       <a class="skip" href="#main" onClick={(event) => { event.preventDefault(); document.getElementById('main')?.focus(); }}>Skip to the page</a>
-      <div class="side">
+      <header class="side">
         <a class="brand" href={href('')}><img src={at('assets/icon.svg')} alt="" />Aetherium</a>
         <nav aria-label="Pages">
           {shown.map(({ path, title, key }) => (
@@ -54,12 +54,12 @@ export function Shell({ page, children }: { page: Page | undefined; children: Co
           <button type="button" class="link" onClick={() => { isHelpOpen.value = true; }}>Keys <kbd class="key">?</kbd></button>
           <ThemeMenu />
         </div>
-      </div>
-      <header class="top">
+      </header>
+      <div class="top" role="region" aria-label="Search and connection">
         <SearchBox />
         <FreshnessChip />
         <Who />
-      </header>
+      </div>
       <main id="main" tabIndex={-1}>{children}</main>
       <nav class="bottom" aria-label="Pages, on a narrow screen">
         {shown.filter(({ path }) => AT_THE_BOTTOM.includes(path)).map(({ path, title }) => (
