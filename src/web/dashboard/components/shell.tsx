@@ -161,7 +161,7 @@ function Who() {
     : null;
 }
 
-const THEMES: Record<Theme, string> = { system: 'As the system', light: 'Light', dark: 'Dark' };
+const THEMES: Record<Theme, string> = { system: 'Theme: system', light: 'Theme: light', dark: 'Theme: dark' };
 
 function ThemeMenu() {
   const next: Record<Theme, Theme> = { system: 'light', light: 'dark', dark: 'system' };
