@@ -31,6 +31,7 @@ use super::graphql::GraphqlArgs;
 use super::listen_address::{ListenOptions, Mend, Protection, url_from_here};
 use super::output::{print, quoted};
 use super::sign_in_link::SignInLink;
+use super::timing::TimingOptions;
 use super::tls::{TlsOptions, reload_at_hangups};
 
 #[derive(Args, Clone, Debug)]
