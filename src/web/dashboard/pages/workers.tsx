@@ -17,7 +17,7 @@ import { Shape, WorkerStatusChip } from '../components/status';
 import { ColumnMenu, Table, type Column } from '../components/table';
 import { Since } from '../components/time';
 import { toastError } from '../components/toast';
-import { count, memory, plural } from '../format';
+import { actor, count, memory, plural } from '../format';
 import { useKeys } from '../keyboard';
 import { href, place, setQuery } from '../router';
 import { has, toggle, workerSearch } from '../search';
@@ -71,7 +71,7 @@ function Note({ worker }: { worker: Worker }) {
     if (drain.remainingVms) parts.push(<>{drain.remainingVms} of {Math.max(drain.initialVms ?? 0, drain.remainingVms)} VMs left</>);
     if (drain.deadlineAt) parts.push(<span class={drain.state === 'OVERDUE' ? 'warn' : ''}>due {relative(Date.parse(drain.deadlineAt), now.value)}</span>);
     if (drain.reason) parts.push(<>“{drain.reason}”</>);
-    const who = drain.startedByName ?? drain.startedBy;
+    const who = actor(drain.startedByName, drain.startedBy);
     if (drain.startedAt) parts.push(<>since <Since at={drain.startedAt} />{who ? ` by ${who}` : ''}</>);
   }
   return <span class="muted">{parts.flatMap((part, index) => (index === 0 ? [part] : [' · ', part]))}</span>;
