@@ -3,17 +3,29 @@
 import { signal, useComputed } from '@preact/signals';
 import { Component, type ComponentChildren, type ComponentType } from 'preact';
 import { useEffect, useLayoutEffect, useState } from 'preact/hooks';
-import { freshness } from './api/live';
+import { isConnected } from './api/live';
 import { Empty } from './components/empty';
 import { SignIn } from './components/gate';
 import { Shell } from './components/shell';
 import { Toasts } from './components/toast';
-import { pageAt, type Page, type PageProps } from './pages';
+import { pageAt, pages, type Page, type PageProps } from './pages';
 import { href, place } from './router';
 import { session } from './session';
 
 /** Scripts of pages that are here already: opening such a page waits for nothing. */
 const loaded = new Map<Page, ComponentType<PageProps>>();
+
+/** How long after the first page the scripts of the others are loaded, so that they open while the server is away. */
+const LOAD_OTHERS_AFTER_MS = 2_500;
+
+async function load(page: Page): Promise<void> {
+  if (!loaded.has(page)) loaded.set(page, (await page.load()).default);
+}
+
+async function loadOthers(): Promise<void> {
+  // One by one: what somebody opens meanwhile comes first.
+  for (const page of pages) await load(page).catch(() => {});
+}
 
 export function App() {
   const state = useComputed(() => session.value.state).value;
@@ -34,23 +46,21 @@ function Unknown() {
 
 function Shown({ page }: { page: Page | undefined }) {
   const [, redraw] = useState(0);
-  const [problem, setProblem] = useState('');
+  const [hasFailed, setFailed] = useState(false);
   const argument = place.value.segments[1] ?? '';
   const name = page?.takesArgument ? argument : page?.title;
   useEffect(() => { document.title = name ? `${name} · Aetherium` : 'Aetherium'; }, [name]);
   useEffect(() => {
-    setProblem('');
+    setFailed(false);
     if (!page || loaded.has(page)) return;
     let isWanted = true;
-    const load = (): void => {
-      page.load().then(
-        (module) => { loaded.set(page, module.default); if (isWanted) redraw((count) => count + 1); },
-        () => { if (isWanted) setProblem('The script of this page cannot be loaded. The server may have been updated: reload the page.'); },
-      );
-    };
-    load();
+    load(page).then(() => { if (isWanted) redraw((count) => count + 1); }, () => { if (isWanted) setFailed(true); });
     return () => { isWanted = false; };
   }, [page]);
+  useEffect(() => {
+    const timer = setTimeout(() => { void loadOthers(); }, LOAD_OTHERS_AFTER_MS);
+    return () => clearTimeout(timer);
+  }, []);
   if (!page) {
     return (
       <Empty title="There is no page here">
@@ -60,11 +70,22 @@ function Shown({ page }: { page: Page | undefined }) {
     );
   }
   const Content = loaded.get(page);
-  if (problem && freshness.peek().state === 'live') {
-    return <Empty title="This page is not here yet"><p>{problem}</p><button type="button" class="button" onClick={() => location.reload()}>Reload</button></Empty>;
-  }
+  if (!Content && hasFailed) return <Missing />;
   if (!Content) return null;
   return <Boundary key={`${page.path} ${argument}`}><Content argument={argument} /></Boundary>;
+}
+
+/** The script of a page did not come: the server is away, or another version of it has other scripts. */
+function Missing() {
+  const isBack = isConnected.value;
+  const [wasAway] = useState(!isBack);
+  useEffect(() => { if (wasAway && isBack) location.reload(); }, [isBack]);
+  return (
+    <Empty title="This page is not here yet">
+      <p>{wasAway ? 'The server cannot be reached. The page opens by itself when it is back.' : 'Its script cannot be loaded: the server may have been updated.'}</p>
+      <button type="button" class="button" onClick={() => location.reload()}>Reload</button>
+    </Empty>
+  );
 }
 
 /** A fault of one page leaves the frame as it is. */

@@ -31,3 +31,10 @@ export function memory(mebibytes: number): string {
 export function plural(amount: number, noun: string, many = `${noun}s`): string {
   return `${count(amount)} ${amount === 1 ? noun : many}`;
 }
+
+/** Who did something: the name of their token, or what they are; the empty text if that is not known. */
+export function actor(name: string | null | undefined, kind: string | null | undefined): string {
+  if (name) return name;
+  const words: Record<string, string> = { operator: 'an operator', worker: 'its worker', server: 'the server' };
+  return kind ? words[kind.toLowerCase()] ?? kind : '';
+}

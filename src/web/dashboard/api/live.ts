@@ -15,7 +15,7 @@ const PING_PERIOD_MS = 2_000;
 /** A socket whose ping has no answer for this long is given up. */
 const PONG_TIMEOUT_MS = 6_000;
 /** The longest wait before the next attempt, apart from jitter. */
-const LONGEST_WAIT_MS = 8_000;
+const LONGEST_WAIT_MS = 4_000;
 /** What is shown counts as stale after this long without a connection. */
 const STALE_AFTER_MS = 60_000;
 

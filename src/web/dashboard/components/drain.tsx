@@ -126,7 +126,9 @@ export function DrainDialog({ workers, onClose, onDone }: { workers: readonly Wo
   const stake = useMemo(() => {
     const taking = workers.filter(({ status }) => status === 'ACTIVE');
     const sum = (of: (worker: Worker) => number): number => taking.reduce((total, worker) => total + of(worker), 0);
-    return { taking: taking.length, vms: workers.reduce((total, { vmCount }) => total + vmCount, 0), slots: sum(({ freeVmSlots }) => freeVmSlots), cores: sum(({ freeCpuCores }) => freeCpuCores), memory: sum(({ freeMemoryMb }) => freeMemoryMb) };
+    const zones = new Map<string, number>();
+    for (const { zone } of workers) zones.set(zone ?? 'no zone', (zones.get(zone ?? 'no zone') ?? 0) + 1);
+    return { zones: [...zones], taking: taking.length, vms: workers.reduce((total, { vmCount }) => total + vmCount, 0), slots: sum(({ freeVmSlots }) => freeVmSlots), cores: sum(({ freeCpuCores }) => freeCpuCores), memory: sum(({ freeMemoryMb }) => freeMemoryMb) };
   }, [workers]);
   const all = stats.value;
   const lost = Math.max(share(stake.cores, all?.schedulableCpuCores ?? 0), share(stake.memory, all?.schedulableMemoryMb ?? 0), share(stake.taking, all?.schedulableWorkers ?? 0));
@@ -153,6 +155,7 @@ export function DrainDialog({ workers, onClose, onDone }: { workers: readonly Wo
       onClose={() => { if (abort.current) abort.current.abort(); else onClose(); }}
     >
       <p class="muted">
+        {workers.length > 1 && `${stake.zones.slice(0, 4).map(([zone, amount]) => `${amount} in ${zone}`).join(', ')}${stake.zones.length > 4 ? ` and ${stake.zones.length - 4} other zones` : ''}. `}
         Nothing new is placed there; what runs keeps running.{' '}
         {stake.vms > 0 ? `${plural(stake.vms, 'VM')} ${stake.vms === 1 ? 'has' : 'have'} to move or end before the ${workers.length === 1 ? 'host is' : 'hosts are'} empty.` : 'No VM is there.'}
       </p>

@@ -2,6 +2,7 @@
 
 import type { ClusterEvent } from '../api/events';
 import type { ClusterEventKind } from '../api/generated';
+import { actor as actorOf } from '../format';
 import { href } from '../router';
 import { Clock } from './time';
 
@@ -39,7 +40,7 @@ function escaped(text: string): string {
 
 /** Who caused it and why, in a few words. */
 export function EventSource({ event: { actor, actorName, reason, zone } }: { event: ClusterEvent }) {
-  const who = actorName ?? (actor === 'OPERATOR' ? 'an operator' : actor === 'WORKER' ? 'its worker' : actor === 'SERVER' ? 'the server' : null);
+  const who = actorOf(actorName, actor);
   const parts = [who && `by ${who}`, reason && `“${reason}”`, zone].filter(Boolean);
   return <>{parts.join(' · ')}</>;
 }

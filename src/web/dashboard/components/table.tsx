@@ -7,7 +7,7 @@
 
 import { signal, useComputed, useSignal, type ReadonlySignal, type Signal } from '@preact/signals';
 import type { ComponentChildren } from 'preact';
-import { useEffect, useLayoutEffect, useMemo, useRef } from 'preact/hooks';
+import { useEffect, useId, useLayoutEffect, useMemo, useRef } from 'preact/hooks';
 import { useKeys } from '../keyboard';
 import { go, place, setQuery } from '../router';
 import { Menu } from './copy';
@@ -73,6 +73,7 @@ export function shownColumns<Row>(columns: readonly Column<Row>[], chosen: strin
 export function Table<Row>(props: TableProps<Row>) {
   const { label, columns, id, href, selected, of = '', total, onEnd, onSeen, empty, maxRows } = props;
   const scroller = useRef<HTMLDivElement>(null);
+  const name = useId();
   const top = useSignal(0);
   const height = useSignal(600);
   const current = useSignal(-1);
@@ -179,7 +180,7 @@ export function Table<Row>(props: TableProps<Row>) {
       aria-rowcount={(total ?? rows.length) + 1}
       aria-colcount={shown.length + (selected ? 1 : 0)}
       aria-multiselectable={selected ? true : undefined}
-      aria-activedescendant={current.value >= from && current.value < to ? `row-${current.value}` : undefined}
+      aria-activedescendant={current.value >= from && current.value < to ? `${name}-${current.value}` : undefined}
       onScroll={(event) => { top.value = event.currentTarget.scrollTop; }}
       onPointerLeave={() => { isOver.value = false; }}
     >
@@ -204,6 +205,7 @@ export function Table<Row>(props: TableProps<Row>) {
             key={id(one)}
             row={one}
             index={from + index}
+            name={name}
             current={current}
             onPress={(shift) => { if (shift) selectTo(from + index); current.value = from + index; }}
             onSelect={select}
@@ -235,12 +237,14 @@ function Head<Row>({ column: { title, right, sort: name, descends }, sort }: { c
 interface RowProps<Row> extends Pick<TableProps<Row>, 'columns' | 'id' | 'href' | 'selected'> {
   row: Row;
   index: number;
+  /** Prefix of the ids of rows. */
+  name: string;
   current: ReadonlySignal<number>;
   onPress: (shift: boolean) => void;
   onSelect: (row: Row, isSelected: boolean) => void;
 }
 
-function TableRow<Row>({ row, index, columns, id, href, selected, current, onPress, onSelect }: RowProps<Row>) {
+function TableRow<Row>({ row, index, name, columns, id, href, selected, current, onPress, onSelect }: RowProps<Row>) {
   const key = id(row);
   const at = useSignal(index);
   at.value = index;
@@ -250,7 +254,7 @@ function TableRow<Row>({ row, index, columns, id, href, selected, current, onPre
     <div
       class={`tr${isCurrent ? ' current' : ''}`}
       role="row"
-      id={`row-${index}`}
+      id={`${name}-${index}`}
       data-id={key}
       aria-rowindex={index + 2}
       aria-selected={selected ? isSelected : undefined}

@@ -17,7 +17,7 @@ import { ALL_KINDS, EventLine, ROUTINE } from '../components/event';
 import { useLastEvents } from '../components/events';
 import { Status, type Tone } from '../components/status';
 import { Clock, Since, Time } from '../components/time';
-import { count, memory, percent, plural, share } from '../format';
+import { actor, count, memory, percent, plural, share } from '../format';
 import { href, place, setQuery } from '../router';
 import { mayOperate } from '../session';
 import { now } from '../time';
@@ -132,14 +132,15 @@ interface Need {
 
 function NeedsYou({ data, problem }: { data: AttentionResult | undefined; problem: string | undefined }) {
   if (!data) return <Card title="What needs you">{problem ? <p class="bad">{problem}</p> : <p class="faint">Looking …</p>}</Card>;
-  const needs = [...healthNeeds(data), ...offlineNeeds(data), ...drainNeeds(data), ...vmNeeds(data)];
+  const { late, safe } = drainNeeds(data);
+  const needs = [...healthNeeds(data), ...offlineNeeds(data), ...late, ...vmNeeds(data), ...safe];
   return (
     <Card title="What needs you" aside={problem && <span class="tiny warn">as of before: {problem}</span>}>
       {needs.length === 0 ? <Nothing drains={data.drains.nodes} /> : (
         <ul class="list needs">
           {needs.map(({ key, tone, word, what, more, action }) => (
             <li key={key}>
-              <Status tone={tone}>{word}</Status>
+              <span class="sign"><Status tone={tone}>{word}</Status></span>
               <p class="grow break">
                 {what}
                 {more.filter(Boolean).map((part, index) => <span key={index} class="tiny muted"> · {part}</span>)}
@@ -209,19 +210,19 @@ function offlineNeeds({ offline }: AttentionResult): Need[] {
 }
 
 function by({ startedBy, startedByName }: Pick<Drain, 'startedBy' | 'startedByName'>): string {
-  return startedByName ?? startedBy ?? '';
+  return actor(startedByName, startedBy);
 }
 
 function quoted(drain: Drain): string {
   return [by(drain), drain.reason && `“${drain.reason}”`].filter(Boolean).join(', ');
 }
 
-function drainNeeds({ drains: { nodes } }: AttentionResult): Need[] {
+function drainNeeds({ drains: { nodes } }: AttentionResult): { late: Need[]; safe: Need[] } {
   const online = nodes.filter(({ worker }) => worker.status !== 'OFFLINE');
   const overdue = online.filter(({ state }) => state === 'OVERDUE');
   const safe = online.filter(({ safeToPowerOff }) => safeToPowerOff);
   const unsafe = online.filter(({ state, safeToPowerOff }) => state === 'COMPLETE' && !safeToPowerOff);
-  return [
+  const late = [
     ...few(overdue, 'overdue', 'warn', (drain) => ({
       what: <><WorkerLink id={drain.workerId} /> should have been empty at <Clock at={drain.deadlineAt!} /></>,
       more: [
@@ -236,7 +237,8 @@ function drainNeeds({ drains: { nodes } }: AttentionResult): Need[] {
       more: [drain.blockers[0]?.message, quoted(drain)],
       action: <Look to={href('workers', drain.workerId)} />,
     })),
-    ...few(safe, 'safe', 'good', (drain) => ({
+  ];
+  return { late, safe: few(safe, 'safe', 'good', (drain) => ({
       what: <><WorkerLink id={drain.workerId} /> is empty: safe to power off</>,
       more: [<>drained{by(drain) && ` by ${by(drain)}`}{drain.startedAt && <> <Time at={drain.startedAt} /></>}</>, drain.reason && `“${drain.reason}”`],
       action: mayOperate.value
@@ -253,7 +255,7 @@ function drainNeeds({ drains: { nodes } }: AttentionResult): Need[] {
         )
         : <Look to={href('workers', drain.workerId)} />,
     })),
-  ];
+  };
 }
 
 /** The first drains as a line each, and the others as one. */

@@ -17,7 +17,7 @@ import { Shape, WorkerStatusChip } from '../components/status';
 import { ColumnMenu, Table, type Column } from '../components/table';
 import { Since } from '../components/time';
 import { toastError } from '../components/toast';
-import { count, memory, plural } from '../format';
+import { actor, count, memory, plural } from '../format';
 import { useKeys } from '../keyboard';
 import { href, place, setQuery } from '../router';
 import { has, toggle, workerSearch } from '../search';
@@ -71,7 +71,7 @@ function Note({ worker }: { worker: Worker }) {
     if (drain.remainingVms) parts.push(<>{drain.remainingVms} of {Math.max(drain.initialVms ?? 0, drain.remainingVms)} VMs left</>);
     if (drain.deadlineAt) parts.push(<span class={drain.state === 'OVERDUE' ? 'warn' : ''}>due {relative(Date.parse(drain.deadlineAt), now.value)}</span>);
     if (drain.reason) parts.push(<>“{drain.reason}”</>);
-    const who = drain.startedByName ?? drain.startedBy;
+    const who = actor(drain.startedByName, drain.startedBy);
     if (drain.startedAt) parts.push(<>since <Since at={drain.startedAt} />{who ? ` by ${who}` : ''}</>);
   }
   return <span class="muted">{parts.flatMap((part, index) => (index === 0 ? [part] : [' · ', part]))}</span>;
@@ -224,7 +224,7 @@ export default function Workers() {
     <>
       <header class="page-head">
         <div class="row wrap">
-          <h1 class="grow">{q && figures ? `${count(figures.total)} of ${plural(all?.total ?? 0, 'worker')} match` : plural(figures?.total ?? list.total.value, 'worker')}</h1>
+          <h1 class="grow">{q && figures ? `${count(figures.total)} of ${plural(all?.total ?? 0, 'worker')} match` : ids || figures ? plural(figures?.total ?? list.total.value, 'worker') : 'Workers'}</h1>
           <ColumnMenu columns={columns} />
         </div>
         {search.problems.map((problem) => <p key={problem} class="warn" role="status">{problem}</p>)}
@@ -243,7 +243,7 @@ export default function Workers() {
         onSeen={onSeen}
         href={(id) => href('workers', id)}
         selected={mayOperate.value ? selected : undefined}
-        empty={ids === null ? null : isEmptyCluster ? <NoWorkers /> : (
+        empty={ids === null ? (list.error.value ? <Empty title="The workers cannot be read now">They are shown as soon as the server answers.</Empty> : null) : isEmptyCluster ? <NoWorkers /> : (
           <Empty title="No worker matches">
             <p>{plural(all?.total ?? 0, 'worker')} {all?.total === 1 ? 'is' : 'are'} registered; none fits <code>{q}</code>.</p>
             <button type="button" class="button" onClick={() => setQuery({ q: null })}>Show all</button>
