@@ -43,7 +43,7 @@ fn main() -> Result<()> {
                 // Whoever installs Node in a folder that is searched already changes nothing that cargo could see.
                 println!("cargo::rerun-if-env-changed=PATH");
                 println!(
-                    "cargo::warning=The GraphQL playground and the API documentation are left out, plain pages take their place: {reason}. Once that is mended, `touch build.rs` and build again; {SWITCH}=off leaves them out without this warning."
+                    "cargo::warning=The dashboard, the GraphQL playground and the API documentation are left out, plain pages take their place: {reason}. Once that is mended, `touch build.rs` and build again; {SWITCH}=off leaves them out without this warning."
                 );
                 None
             }
@@ -53,24 +53,35 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// The sources of the pages. Folders in there are not looked into: `node_modules` may be one, for an editor's sake.
+/// The sources of the pages, without what an editor or a check may have left there: `node_modules`, the types of the
+/// dashboard's questions, and what is hidden.
 struct Sources {
     folder: PathBuf,
-    /// Name and content, in order.
+    /// Path below the folder, with slashes, and content, in order.
     files: Vec<(String, Vec<u8>)>,
 }
 
 impl Sources {
     fn read(folder: &Path) -> io::Result<Self> {
         let mut files = Vec::new();
-        for entry in fs::read_dir(folder)? {
-            let entry = entry?;
-            if entry.file_type()?.is_file() {
-                files.push((entry.file_name().to_string_lossy().into_owned(), fs::read(entry.path())?));
-            }
-        }
+        read_below(folder, "", &mut files)?;
         files.sort();
         Ok(Self { folder: folder.to_owned(), files })
+    }
+
+    /// Copies them here, in place of what was copied before.
+    fn copy_to(&self, workshop: &Path) -> io::Result<()> {
+        for (name, _) in &self.files {
+            if let Some((folder, _)) = name.split_once('/') {
+                remove(&workshop.join(folder))?;
+            }
+        }
+        for (name, content) in &self.files {
+            let path = workshop.join(name);
+            fs::create_dir_all(path.parent().unwrap_or(workshop))?;
+            fs::write(path, content)?;
+        }
+        Ok(())
     }
 
     /// A name for what is built from exactly these.
@@ -82,6 +93,22 @@ impl Sources {
     fn packages(&self) -> String {
         fingerprint(self.files.iter().filter(|(name, _)| name.starts_with("package")))
     }
+}
+
+fn read_below(folder: &Path, prefix: &str, files: &mut Vec<(String, Vec<u8>)>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if ["node_modules", "generated.d.ts"].contains(&name.as_str()) || name.starts_with('.') {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            read_below(&entry.path(), &format!("{prefix}{name}/"), files)?;
+        } else {
+            files.push((format!("{prefix}{name}"), fs::read(entry.path())?));
+        }
+    }
+    Ok(())
 }
 
 fn fingerprint<'a>(files: impl Iterator<Item = &'a (String, Vec<u8>)>) -> String {
@@ -113,9 +140,7 @@ fn bundled(sources: &Sources, workshop: &Path) -> Result<PathBuf> {
         return Ok(done);
     }
     require_node()?;
-    for (name, content) in &sources.files {
-        fs::write(workshop.join(name), content)?;
-    }
+    sources.copy_to(workshop)?;
     install(&sources.packages(), workshop)?;
     remove_all(workshop, "bundle-")?;
     let unfinished = workshop.join("unfinished");
@@ -215,17 +240,30 @@ fn table(bundle: Option<&Path>, out: &Path) -> Result<String> {
     Ok(format!("Some(Bundle {{ {pages}assets: &[{assets}] }})"))
 }
 
-fn names(folder: &Path) -> io::Result<Vec<String>> {
-    let mut names = fs::read_dir(folder)?
-        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
-        .collect::<io::Result<Vec<_>>>()?;
+/// The names of what was built, without the ends that tell how it is compressed.
+fn names(folder: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        match name.strip_suffix(".gz") {
+            Some(name) => names.push(name.to_owned()),
+            None if name.ends_with(".br") => {}
+            None => return Err(format!("{name} is not compressed").into()),
+        }
+    }
     names.sort();
     Ok(names)
 }
 
-/// Copies a file, and writes the expression that puts it into the program.
+/// Copies a file in the forms that there are, and writes the expression that puts them into the program.
 fn take(from: &Path, name: &str, to: &Path) -> Result<String> {
-    fs::copy(from.join(name), to.join(name))?;
-    let shown = name.strip_suffix(".gz").ok_or("what is built is compressed")?;
-    Ok(format!(r#"Asset {{ name: {shown:?}, gzip: include_bytes!(concat!(env!("OUT_DIR"), "/bundle/{name}")) }}"#))
+    let copied = |end: &str| -> Result<String> {
+        let file = format!("{name}{end}");
+        fs::copy(from.join(&file), to.join(&file))?;
+        Ok(format!(r#"include_bytes!(concat!(env!("OUT_DIR"), "/bundle/{file}"))"#))
+    };
+    let gzip = copied(".gz")?;
+    let brotli =
+        if from.join(format!("{name}.br")).is_file() { format!("Some({})", copied(".br")?) } else { "None".to_owned() };
+    Ok(format!("Asset {{ name: {name:?}, content: Compressed {{ gzip: {gzip}, brotli: {brotli} }} }}"))
 }

@@ -1,6 +1,7 @@
 //! `aetherium dev`: a cluster to try things out on. A server with the defaults of `aetherium serve` and a database in a
 //! temporary folder, a real agent for this machine, and a small simulated fleet, both of which talk to the server over
-//! HTTP. Nothing is kept when it ends, so that there is neither TLS nor a token: both are for what stays.
+//! HTTP. The fleet plays a scene, so that there is something to see: drains that are held up, a worker that is lost.
+//! Nothing is kept when it ends, so that there is neither TLS nor a token: both are for what stays.
 
 use std::time::Duration;
 
@@ -8,7 +9,8 @@ use aetherium::agent::{self, AgentOptions};
 use aetherium::clock::Clock;
 use aetherium::journal::{Closed, Journal};
 use aetherium::server::{Server, ServerOptions};
-use aetherium::simulate::{self, Progress, SimulateOptions};
+use aetherium::simulate::{self, Progress, Scene, SimulateOptions};
+use aetherium::timing::Timing;
 use anyhow::Context;
 use clap::{Args, value_parser};
 use sysinfo::System;
@@ -19,6 +21,10 @@ use tracing::warn;
 
 use super::listen_address::{ListenOptions, Mend, Protection, url_from_here};
 use super::output::print;
+use super::timing::TimingOptions;
+
+/// The share of the VMs of the simulated workers that is replaced every minute, in percent: enough to be seen.
+const CHURN: f64 = 20.0;
 
 /// How long the fleet may take to register before the addresses are printed all the same.
 const REGISTRATION_TIME: Duration = Duration::from_secs(15);
@@ -40,6 +46,9 @@ pub struct DevOptions {
     #[arg(long, env = "AETHERIUM_DEV_VMS_PER_WORKER", value_name = "M", default_value_t = 5,
           value_parser = value_parser!(u32).range(0..=1_000))]
     vms_per_worker: u32,
+
+    #[command(flatten)]
+    timing: TimingOptions,
 }
 
 impl DevOptions {
@@ -51,7 +60,8 @@ impl DevOptions {
 }
 
 pub async fn run(options: DevOptions, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let DevOptions { listen, workers, vms_per_worker } = options;
+    let DevOptions { listen, workers, vms_per_worker, timing } = options;
+    timing.check()?;
     // There is nothing to mend: whoever wants to be reached runs `serve`.
     let mend =
         Mend { serve: "aetherium serve --tls self", create_token: "aetherium token create --role admin --name me" };
@@ -61,7 +71,8 @@ pub async fn run(options: DevOptions, shutdown: CancellationToken) -> anyhow::Re
     let folder =
         tempfile::Builder::new().prefix("aetherium-dev-").tempdir().context("Cannot make a temporary folder")?;
     let file = folder.path().join("aetherium.db").display().to_string();
-    let server = Server::start(DevOptions::server_options(&file), Clock::system()).await?;
+    let server_options = ServerOptions { timing: timing.timing(), ..DevOptions::server_options(&file) };
+    let server = Server::start(server_options, Clock::system()).await?;
     let journal = server.journal().clone();
     let (listener, address) = bound.listen()?;
     let url = url_from_here(address, false);
@@ -72,7 +83,11 @@ pub async fn run(options: DevOptions, shutdown: CancellationToken) -> anyhow::Re
     let clients = TaskTracker::new();
     clients.spawn(report_this_host(url.clone(), host.clone(), shutdown.clone()));
     if workers > 0 {
-        let options = SimulateOptions { server: url.clone(), workers, vms_per_worker, ..SimulateOptions::default() };
+        // Of fewer workers, those that play a part would be most.
+        let scene = if workers < Scene::WORKERS_AT_WORK { Scene::default() } else { Scene::cluster_at_work() };
+        let server = url.clone();
+        let options =
+            SimulateOptions { server, workers, vms_per_worker, churn: CHURN, scene, ..SimulateOptions::default() };
         clients.spawn(simulate_workers(options, shutdown.clone()));
     }
     clients.close();
@@ -83,7 +98,7 @@ pub async fn run(options: DevOptions, shutdown: CancellationToken) -> anyhow::Re
         if registered.is_err() {
             warn!("Not all of the {expected} workers are there yet");
         }
-        print(welcome(&url, &host, workers, vms_per_worker))?;
+        print(welcome(&url, &host, workers, vms_per_worker, timing.timing()))?;
         shutdown.cancelled().await;
     }
 
@@ -121,19 +136,31 @@ async fn until_registered(journal: &Journal, expected: usize) {
     }
 }
 
-fn welcome(url: &str, host: &str, workers: u32, vms_per_worker: u32) -> String {
+fn welcome(url: &str, host: &str, workers: u32, vms_per_worker: u32, timing: Timing) -> String {
     let fleet = match (workers, vms_per_worker) {
         (0, _) => String::new(),
-        (workers, vms) => format!(", and {workers} simulated workers with {vms} VMs each, which beat every 10 s"),
+        (workers, vms) => {
+            let interval = timing.heartbeat_interval;
+            format!(", and {workers} simulated workers with {vms} VMs each, which beat every {interval:?}")
+        }
+    };
+    let scene = if workers < Scene::WORKERS_AT_WORK {
+        String::new()
+    } else {
+        let silence = timing.offline_after;
+        format!(
+            "\nThere is something to see: one drain is held up by a VM that cannot be moved, another one is overdue, and\n\
+             one worker has fallen silent, which makes it offline after {silence:?}.\n"
+        )
     };
     format!(
         r#"
 Aetherium is running. In it: this machine, as {host}{fleet}.
 
-    REST      {url}/api/v1
-    GraphQL   {url}/graphql
-    Browser   {url}/   (playground, and a reference of the REST API)
-
+    Dashboard {url}/
+    REST      {url}/api/v1   (reference: {url}/docs)
+    GraphQL   {url}/graphql   (in a browser, a playground)
+{scene}
 Three things to try in another terminal:
 
     # Who is there?

@@ -13,6 +13,7 @@ mod migrate;
 mod output;
 mod serve;
 mod sign_in_link;
+mod timing;
 mod tls;
 mod token;
 

@@ -17,7 +17,6 @@ use aetherium::discovery::{AdvertiseAddress, AdvertiseError, Consul, ConsulOptio
 use aetherium::http::{HttpOptions, Origin};
 use aetherium::journal::{Retention, tokens_exist, without_password};
 use aetherium::server::{Server, ServerOptions};
-use aetherium::timing::Timing;
 use anyhow::{Context, ensure};
 use clap::Args;
 use clap::builder::BoolishValueParser;
@@ -32,6 +31,7 @@ use super::graphql::GraphqlArgs;
 use super::listen_address::{ListenOptions, Mend, Protection, url_from_here};
 use super::output::{print, quoted};
 use super::sign_in_link::SignInLink;
+use super::timing::TimingOptions;
 use super::tls::{TlsOptions, reload_at_hangups};
 
 #[derive(Args, Clone, Debug)]
@@ -72,15 +72,8 @@ pub struct ServeOptions {
           default_value_t = CostLimit::default().per_second)]
     max_cost_per_second: u64,
 
-    /// How long a worker may be silent before it counts as offline.
-    #[arg(long, env = "AETHERIUM_OFFLINE_AFTER", value_name = "DURATION",
-          default_value_t = DurationSetting(Timing::OFFLINE_AFTER))]
-    offline_after: DurationSetting,
-
-    /// How long workers are told to wait from one heartbeat to the next.
-    #[arg(long, env = "AETHERIUM_HEARTBEAT_INTERVAL", value_name = "DURATION",
-          default_value_t = DurationSetting(Timing::HEARTBEAT_INTERVAL))]
-    heartbeat_interval: DurationSetting,
+    #[command(flatten)]
+    timing: TimingOptions,
 
     /// How long the change log is kept: subscriptions can be resumed from cursors that are not older.
     #[arg(long, env = "AETHERIUM_KEEP_EVENTS_FOR", value_name = "DURATION",
@@ -138,11 +131,10 @@ pub struct DatabaseOptions {
 impl ServeOptions {
     /// What the server is started with, apart from where it listens and where it is announced.
     pub fn server_options(&self) -> ServerOptions {
-        let timing = Timing { offline_after: self.offline_after.0, heartbeat_interval: self.heartbeat_interval.0 };
         let (cors_origins, allowed_hosts) = (self.cors_origins.clone(), self.allowed_hosts.clone());
         ServerOptions {
             migrate: !self.no_migrate,
-            timing,
+            timing: self.timing.timing(),
             http: HttpOptions {
                 cors_origins,
                 allowed_hosts,
@@ -173,12 +165,7 @@ async fn offer_sign_in(server: &Server, url: &str) -> anyhow::Result<()> {
 
 pub async fn run(options: ServeOptions, shutdown: CancellationToken) -> anyhow::Result<()> {
     let server_options = options.server_options();
-    let Timing { offline_after, heartbeat_interval } = server_options.timing;
-    ensure!(
-        heartbeat_interval < offline_after,
-        "Workers that beat every {heartbeat_interval:?} would always be offline after {offline_after:?}; \
-         make --offline-after a few times as long as --heartbeat-interval"
-    );
+    options.timing.check()?;
     // From the first moment on: without a handler, the signal would end the process.
     let hangups = signal(SignalKind::hangup()).context("cannot listen for signals")?;
     let ServeOptions { listen, tls, database, consul, advertise, admin_token_file, .. } = options;

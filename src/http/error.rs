@@ -9,7 +9,7 @@ use std::{borrow::Cow, fmt, time::Duration};
 
 use axum::{
     body::Body,
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
@@ -73,6 +73,11 @@ impl HttpError {
     /// 404: there is no such object or path.
     pub fn not_found(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::NOT_FOUND, message)
+    }
+
+    /// 404: nothing is answered under this path, or not to programs.
+    pub fn no_route(method: &Method, path: &str) -> Self {
+        Self::not_found(format!("No route for {method} {}", truncate(path)))
     }
 
     /// 409: the request does not fit the present state.

@@ -21,9 +21,17 @@ pub(super) struct File {
     lifetime: Lifetime,
 }
 
+/// A content that was compressed when the program was built.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Compressed {
+    pub(super) gzip: &'static [u8],
+    /// What is loaded with every visit is there in this form, too; browsers take it over TLS, and from loopback.
+    pub(super) brotli: Option<&'static [u8]>,
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Content {
-    Gzip(&'static [u8]),
+    Compressed(Compressed),
     Text(&'static str),
 }
 
@@ -38,8 +46,8 @@ pub(super) enum Lifetime {
 
 impl File {
     /// One that is kept compressed.
-    pub(super) fn compressed(name: &'static str, gzip: &'static [u8], policy: Policy, lifetime: Lifetime) -> Self {
-        Self { name, content: Content::Gzip(gzip), policy, lifetime }
+    pub(super) fn compressed(name: &'static str, content: Compressed, policy: Policy, lifetime: Lifetime) -> Self {
+        Self { name, content: Content::Compressed(content), policy, lifetime }
     }
 
     /// One that is kept as it is.
@@ -71,8 +79,11 @@ impl File {
 
     fn body(self, asked: &HeaderMap) -> Result<Response, HttpError> {
         let (body, encoding) = match self.content {
-            Content::Gzip(gzip) if takes_gzip(asked) => (Body::from(gzip), Some(HeaderValue::from_static("gzip"))),
-            Content::Gzip(gzip) => (Body::from(unpacked(gzip)?), None),
+            Content::Compressed(content) => match (Coding::of(asked, content.brotli.is_some()), content.brotli) {
+                (Coding::Brotli, Some(brotli)) => (Body::from(brotli), Some(HeaderValue::from_static("br"))),
+                (Coding::Gzip, _) => (Body::from(content.gzip), Some(HeaderValue::from_static("gzip"))),
+                (Coding::Identity, _) | (Coding::Brotli, None) => (Body::from(unpacked(content.gzip)?), None),
+            },
             Content::Text(text) => (Body::from(text), None),
         };
         let mut response = Response::new(body);
@@ -86,7 +97,7 @@ impl File {
         let mut hasher = DefaultHasher::new();
         match self.content {
             // Named after its content, and so told apart by it.
-            Content::Gzip(_) => self.name.hash(&mut hasher),
+            Content::Compressed(_) => self.name.hash(&mut hasher),
             Content::Text(text) => text.hash(&mut hasher),
         }
         format!(r#"W/"{:016x}""#, hasher.finish())
@@ -120,14 +131,44 @@ fn is_among(headers: &HeaderMap, name: header::HeaderName, wanted: &str) -> bool
     elements(headers, name).any(|element| element == "*" || element == wanted)
 }
 
-/// Whether compressed content is welcome. Who says nothing gets it plain: that is curl, with a person before it.
-fn takes_gzip(headers: &HeaderMap) -> bool {
-    elements(headers, header::ACCEPT_ENCODING).any(|element| {
+/// A content coding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Coding {
+    Brotli,
+    Gzip,
+    Identity,
+}
+
+impl Coding {
+    /// The one that a client prefers; of those that it likes equally, the smallest. Who says nothing gets content as it
+    /// is: that is curl, with a person before it.
+    fn of(headers: &HeaderMap, has_brotli: bool) -> Self {
+        let brotli = if has_brotli { weight_of(headers, &["br"]) } else { 0.0 };
+        let gzip = weight_of(headers, &["gzip", "x-gzip"]);
+        if brotli > 0.0 && brotli >= gzip {
+            Self::Brotli
+        } else if gzip > 0.0 {
+            Self::Gzip
+        } else {
+            Self::Identity
+        }
+    }
+}
+
+/// How welcome a coding with one of these names is, from 0 to 1: as the client says, else as it says of all others.
+fn weight_of(headers: &HeaderMap, names: &[&str]) -> f32 {
+    let (mut named, mut others) = (None, None);
+    for element in elements(headers, header::ACCEPT_ENCODING) {
         let (coding, weight) = element.split_once(';').unwrap_or((element, ""));
-        let weight = weight.trim().strip_prefix("q=").map_or(Ok(1.0), str::parse::<f32>);
-        ["gzip", "x-gzip", "*"].iter().any(|known| coding.trim().eq_ignore_ascii_case(known))
-            && weight.is_ok_and(|weight| weight > 0.0)
-    })
+        let weight = weight.trim().strip_prefix("q=").map_or(Ok(1.0), str::parse::<f32>).unwrap_or(0.0);
+        let coding = coding.trim();
+        if names.iter().any(|name| coding.eq_ignore_ascii_case(name)) {
+            named = Some(weight);
+        } else if coding == "*" {
+            others = Some(weight);
+        }
+    }
+    named.or(others).unwrap_or(0.0)
 }
 
 fn elements(headers: &HeaderMap, name: header::HeaderName) -> impl Iterator<Item = &str> {
@@ -150,18 +191,26 @@ mod tests {
 
     #[test]
     fn compressed_content_is_sent_to_those_who_ask_for_it() {
-        for (accepted, expected) in [
-            (None, false),
-            (Some("gzip, deflate, br, zstd"), true),
-            (Some("br;q=1.0, GZIP;q=0.5"), true),
-            (Some("*"), true),
-            (Some("identity"), false),
-            (Some("gzip;q=0"), false),
-            (Some("br"), false),
+        use Coding::{Brotli, Gzip, Identity};
+        for (accepted, with_brotli, without) in [
+            (None, Identity, Identity),
+            (Some("gzip, deflate, br, zstd"), Brotli, Gzip),
+            (Some("gzip, deflate"), Gzip, Gzip),
+            (Some("br;q=1.0, GZIP;q=0.5"), Brotli, Gzip),
+            (Some("br;q=0.5, x-gzip"), Gzip, Gzip),
+            (Some("br;q=0, *"), Gzip, Gzip),
+            (Some("*"), Brotli, Gzip),
+            (Some("*;q=0"), Identity, Identity),
+            (Some("gzip;q=0, *;q=0.1"), Brotli, Identity),
+            (Some("identity"), Identity, Identity),
+            (Some("gzip;q=0"), Identity, Identity),
+            (Some("gzip;q=much"), Identity, Identity),
+            (Some("br"), Brotli, Identity),
         ] {
             let mut headers = HeaderMap::new();
             headers.extend(accepted.map(|accepted| (header::ACCEPT_ENCODING, HeaderValue::from_static(accepted))));
-            assert_eq!(takes_gzip(&headers), expected, "{accepted:?}");
+            assert_eq!(Coding::of(&headers, true), with_brotli, "{accepted:?}");
+            assert_eq!(Coding::of(&headers, false), without, "{accepted:?}");
         }
     }
 }

@@ -1,24 +1,28 @@
-//! Pages for people with a browser: the front page, the GraphQL playground, the reference of the REST API.
+//! Pages for people with a browser: the dashboard, the GraphQL playground, the reference of the REST API.
 //!
-//! The playground and the reference are scripts, built from `src/web` by `build.rs`, which says why they may be
-//! missing; then plain pages take their place. The front page, what is plain, and how all of them sign in
-//! (`session.js`) is in `plain/`. What a page may do is
-//! in [`content_security_policy`], how a file is sent in [`mod@file`].
+//! All three are scripts, built from `src/web` by `build.rs`, which says why they may be missing; then plain pages take
+//! their place, of which the one at `/` says what is missing. What is plain, and how the playground and the reference
+//! sign in (`session.js`), is in `plain/`. What a page may do is in [`content_security_policy`], how a file is sent in
+//! [`mod@file`].
 //!
 //! **Invariant:** a page asks this server and nobody else. Nothing here knows the cluster: pages use the API.
 
 mod content_security_policy;
 mod file;
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 
 use self::content_security_policy::Policy;
-use self::file::{File, Lifetime};
+use self::file::{Compressed, File, Lifetime};
 use crate::http::{Accept, EVENT_STREAM, HttpError, PathId, RouteOptions, Routes, get};
 
 /// What `build.rs` has built.
 struct Bundle {
+    /// The dashboard, for addresses with one segment.
+    dashboard: Asset,
+    /// The same, for addresses with two.
+    below: Asset,
     playground: Asset,
     docs: Asset,
     assets: &'static [Asset],
@@ -27,7 +31,7 @@ struct Bundle {
 /// A file that is named after its content, compressed.
 struct Asset {
     name: &'static str,
-    gzip: &'static [u8],
+    content: Compressed,
 }
 
 const BUNDLE: Option<Bundle> = include!(concat!(env!("OUT_DIR"), "/bundle.rs"));
@@ -35,23 +39,34 @@ const BUNDLE: Option<Bundle> = include!(concat!(env!("OUT_DIR"), "/bundle.rs"));
 /// What is there without Node, and what pages of both ways share.
 const PLAIN: &[(&str, &str)] = &[
     ("plain.css", include_str!("plain/plain.css")),
+    ("plain.js", include_str!("plain/plain.js")),
     ("icon.svg", include_str!("plain/icon.svg")),
     ("session.css", include_str!("plain/session.css")),
     ("session.js", include_str!("plain/session.js")),
 ];
 
+/// Addresses of the dashboard with one segment. Its script shows the page that goes with the address.
+const DASHBOARD: [&str; 9] =
+    ["/fleet", "/workers", "/drains", "/vms", "/capacity", "/events", "/access", "/api", "/health"];
+
+/// Addresses of the dashboard with two segments.
+const BELOW: [&str; 2] = ["/workers/{id}", "/vms/{id}"];
+
 /// Pages have nothing in them that is not in this program.
 const PUBLIC: RouteOptions = RouteOptions::NOTHING.public();
 
-/// `/`, `/docs` and what pages load. The playground is not here but where it is asked for, on `/graphql`.
+/// The dashboard, `/docs` and what pages load. The playground is not here but where it is asked for, on `/graphql`.
 pub fn routes() -> Routes {
-    Routes::new()
+    let routes = Routes::new()
         .route_with(PUBLIC, "/", get(front))
         .route_with(PUBLIC, "/docs", get(docs))
         .route_with(PUBLIC, "/assets/{name}", get(asset))
         // Pages name what they load relative to themselves, and to a browser, `/docs/` is a folder.
         .route_with(PUBLIC, "/docs/assets/{name}", get(asset))
         .route_with(PUBLIC, "/graphql/assets/{name}", get(asset))
+        .route_with(PUBLIC, "/{folder}/assets/{id}", get(asset_above));
+    let routes = DASHBOARD.iter().fold(routes, |routes, path| routes.route_with(PUBLIC, path, get(dashboard)));
+    BELOW.iter().fold(routes, |routes, path| routes.route_with(PUBLIC, path, get(below)))
 }
 
 /// Whether it is a person who asks: browsers name HTML when they open a page, and scripts do not when they fetch.
@@ -80,18 +95,38 @@ async fn docs(headers: HeaderMap) -> Response {
 }
 
 /// `GET /`: there is nothing for programs here, and they are told so.
-async fn front(headers: HeaderMap) -> Response {
-    if are_asked_for(&headers) {
-        plain("front.html", include_str!("plain/front.html")).answer(&headers)
-    } else {
-        HttpError::not_found("No route for GET /").into_response()
-    }
+async fn front(method: Method, uri: Uri, headers: HeaderMap) -> Response {
+    for_people(&method, &uri, &headers, || match &BUNDLE {
+        Some(bundle) => page(&bundle.dashboard, Policy::DASHBOARD).answer(&headers),
+        None => plain("front.html", include_str!("plain/front.html")).answer(&headers),
+    })
+}
+
+/// `GET /workers` and its neighbours. Without the dashboard, the front page says what is missing.
+async fn dashboard(method: Method, uri: Uri, headers: HeaderMap) -> Response {
+    for_people(&method, &uri, &headers, || match &BUNDLE {
+        Some(bundle) => page(&bundle.dashboard, Policy::DASHBOARD).answer(&headers),
+        None => to("./"),
+    })
+}
+
+/// `GET /workers/{id}`
+async fn below(method: Method, uri: Uri, headers: HeaderMap) -> Response {
+    for_people(&method, &uri, &headers, || match &BUNDLE {
+        Some(bundle) => page(&bundle.below, Policy::DASHBOARD).answer(&headers),
+        None => to("../"),
+    })
+}
+
+/// What a person is shown; a program gets the answer of an address that there is not.
+fn for_people(method: &Method, uri: &Uri, headers: &HeaderMap, shown: impl FnOnce() -> Response) -> Response {
+    if are_asked_for(headers) { shown() } else { HttpError::no_route(method, uri.path()).into_response() }
 }
 
 /// `GET /assets/{name}`
 async fn asset(PathId(name): PathId, headers: HeaderMap) -> Response {
     let bundled = BUNDLE.iter().flat_map(|bundle| bundle.assets).find(|asset| asset.name == name);
-    let bundled = bundled.map(|asset| File::compressed(asset.name, asset.gzip, Policy::ASSET, Lifetime::ForEver));
+    let bundled = bundled.map(|asset| File::compressed(asset.name, asset.content, Policy::ASSET, Lifetime::ForEver));
     let plain = || PLAIN.iter().find(|(plain, _)| *plain == name);
     let plain = || plain().map(|(name, text)| File::text(name, text, Policy::ASSET, Lifetime::WhileUnchanged));
     match bundled.or_else(plain) {
@@ -100,8 +135,22 @@ async fn asset(PathId(name): PathId, headers: HeaderMap) -> Response {
     }
 }
 
+/// `GET /fleet/assets/{name}`: the dashboard was asked for as a folder, with a slash at its end. A script knows where it
+/// was loaded from, and so where the server is: that has to be the one place of the assets.
+async fn asset_above(uri: Uri) -> Response {
+    match uri.path().rsplit_once('/') {
+        Some((_, name)) => to(&format!("../../assets/{name}")),
+        None => HttpError::no_route(&Method::GET, uri.path()).into_response(),
+    }
+}
+
+/// Leads to another address, relative to the one that was asked for: a proxy may have put both below a path.
+fn to(address: &str) -> Response {
+    (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, address)]).into_response()
+}
+
 fn page(asset: &Asset, policy: Policy) -> File {
-    File::compressed(asset.name, asset.gzip, policy, Lifetime::WhileUnchanged)
+    File::compressed(asset.name, asset.content, policy, Lifetime::WhileUnchanged)
 }
 
 fn plain(name: &'static str, text: &'static str) -> File {

@@ -12,6 +12,7 @@ use rand::rngs::SmallRng;
 use rand::seq::{IndexedRandom, index};
 
 use super::options::SimulateOptions;
+use super::scene::Part;
 use super::simulated_inventory::{Capacity, SimulatedInventory};
 use crate::client::Registration;
 
@@ -36,6 +37,8 @@ pub(super) struct SimulatedHost {
     pub(super) inventory: SimulatedInventory,
     /// Whether its worker falls silent now and then.
     pub(super) unreliable: bool,
+    /// Its part in the scene.
+    pub(super) part: Option<Part>,
     /// The random numbers of this host, so that they are the same whatever the other hosts do.
     pub(super) rng: SmallRng,
 }
@@ -77,7 +80,8 @@ fn host(id: String, index: u32, options: &SimulateOptions) -> SimulatedHost {
     let (tier, memory_per_core) = *TIERS.choose(&mut rng).unwrap_or(&TIERS[0]);
     let memory_mb = cpu_cores * memory_per_core;
     let disk_gb = (cpu_cores * 30).next_multiple_of(100).max(vms * 20);
-    let zone = ZONES[index as usize % ZONES.len()];
+    let zones = options.scene.zones.unwrap_or(ZONES.len()).clamp(1, ZONES.len());
+    let zone = ZONES[index as usize % zones];
     let environment = *ENVIRONMENTS.choose(&mut rng).unwrap_or(&ENVIRONMENTS[0]);
 
     let mut capabilities = vec!["firecracker".to_owned(), "docker".to_owned()];
@@ -107,6 +111,7 @@ fn host(id: String, index: u32, options: &SimulateOptions) -> SimulatedHost {
         },
         inventory: SimulatedInventory::filled(&id, capacity, vms, &mut rng),
         unreliable: false,
+        part: options.scene.part(index + 1).cloned(),
         id,
         rng,
     }

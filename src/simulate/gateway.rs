@@ -9,9 +9,10 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use super::scene;
 use super::simulated_worker::{Action, SimulatedWorker};
 use super::tally::Tally;
-use crate::client::{Client, ClientError, Heartbeat, HeartbeatReply};
+use crate::client::{ApiClient, Client, ClientError, Heartbeat, HeartbeatReply};
 
 /// Heartbeats that are due within an interval divided by this are sent together. The server gives every worker a
 /// slightly different time for its next heartbeat; without slack, a gateway would soon send each of them alone.
@@ -24,6 +25,8 @@ const DEREGISTRATION_TIME: Duration = Duration::from_secs(30);
 /// What all gateways of a fleet share.
 pub(super) struct FleetLink {
     pub(super) client: Client,
+    /// The operator of a scene.
+    pub(super) operator: ApiClient,
     pub(super) tally: Arc<Tally>,
     /// Permits for registrations and deregistrations in flight, and for heartbeats.
     pub(super) registrations: Semaphore,
@@ -63,6 +66,7 @@ impl Gateway {
             let slack = self.slack();
             self.register().await;
             self.send_heartbeats(slack).await;
+            self.play().await;
         }
         if self.link.goodbye {
             self.say_goodbye().await;
@@ -145,6 +149,15 @@ impl Gateway {
                 for sent in &sent {
                     apply_answer(&mut self.workers[sent.worker], sent.since, Err(&error), tally);
                 }
+            }
+        }
+    }
+
+    /// Drains the workers that the scene wants drained now.
+    async fn play(&mut self) {
+        for worker in &mut self.workers {
+            if let Some((reason, deadline)) = worker.take_drain() {
+                scene::drain(&self.link.operator, worker.id(), reason, deadline).await;
             }
         }
     }

@@ -11,6 +11,7 @@
 //! * `fleet`: generates the hosts of the fleet, as a pure function of the options and their seed.
 //! * `simulated_inventory`: the VMs of one worker: placing, churn, and what a heartbeat reports of them. Pure as well.
 //! * `simulated_worker`: decides when a worker registers, sends heartbeats, falls silent, returns and backs off.
+//! * `scene`: who is drained, and who falls silent, where a fleet is to be looked at.
 //! * `gateway`: a task that sends what its worker (or, with `--batch`, its workers) decided.
 //! * `tally` and `progress`: the counts, and how they are shown.
 //!
@@ -21,6 +22,7 @@ mod fleet;
 mod gateway;
 mod options;
 mod progress;
+mod scene;
 mod simulated_inventory;
 mod simulated_worker;
 mod tally;
@@ -37,13 +39,14 @@ use uuid::Uuid;
 
 pub use self::options::SimulateOptions;
 pub use self::progress::Progress;
+pub use self::scene::{Part, Scene};
 pub use self::tally::{Failures, Latency, Summary};
 
 use self::gateway::{FleetLink, Gateway};
 use self::progress::Display;
 use self::simulated_worker::SimulatedWorker;
 use self::tally::Tally;
-use crate::client::{Client, ClientError, TokenFileError, TrustError};
+use crate::client::{ApiClient, ApiError, Client, ClientError, TokenFileError, TrustError};
 
 /// How many registrations are in flight at once. A real fleet does not start within a second either, and a server that
 /// is busy with registrations should still answer heartbeats.
@@ -59,6 +62,9 @@ pub enum SimulateError {
     /// The address or an id made from the prefix cannot be used.
     #[error("the simulated fleet cannot be set up")]
     Setup(#[source] ClientError),
+    /// The same, of the operator of a scene.
+    #[error("the simulated fleet cannot be set up")]
+    Operator(#[source] ApiError),
     /// The token cannot be read.
     #[error(transparent)]
     Token(TokenFileError),
@@ -98,6 +104,7 @@ async fn run_until(
 ) -> Result<Summary, SimulateError> {
     let token = options.token.read().map_err(SimulateError::Token)?;
     let trust = options.trust.read().map_err(SimulateError::Trust)?;
+    let operator = ApiClient::new(&options.server, &trust, token.clone()).map_err(SimulateError::Operator)?;
     let mut client = Client::trusting(&options.server, &trust).map_err(SimulateError::Setup)?.with_token(token);
     let mut workers = assemble(&options);
     let tally = Arc::new(Tally::new(&options));
@@ -120,6 +127,7 @@ async fn run_until(
     let stop = shutdown.child_token();
     let link = Arc::new(FleetLink {
         client,
+        operator,
         tally: Arc::clone(&tally),
         registrations: Semaphore::new(REGISTRATIONS_AT_ONCE),
         heartbeats: Semaphore::new(HEARTBEATS_AT_ONCE),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, value_parser};
 
+use super::scene::Scene;
 use crate::client::{TokenOptions, TrustOptions};
 use crate::config::positive_duration;
 
@@ -75,6 +76,10 @@ pub struct SimulateOptions {
     /// Exit with 1 if any call failed.
     #[arg(long, env = "AETHERIUM_SIMULATE_STRICT")]
     pub strict: bool,
+
+    /// What is shown besides; a fleet of the command line has no scene.
+    #[arg(skip)]
+    pub scene: Scene,
 }
 
 impl Default for SimulateOptions {
@@ -95,6 +100,7 @@ impl Default for SimulateOptions {
             batch: 1,
             goodbye: false,
             strict: false,
+            scene: Scene::default(),
         }
     }
 }

@@ -54,6 +54,8 @@ struct SimulatedVm {
     report: VmReport,
     /// Whether the server has not acknowledged it as it is now.
     changed: bool,
+    /// Whether it runs on, whatever happens to the others.
+    held_back: bool,
 }
 
 /// The VMs of one worker.
@@ -91,6 +93,24 @@ impl SimulatedInventory {
         inventory
     }
 
+    /// Holds back the first VM that runs, and says why with this note; without one, lets it go again.
+    pub(super) fn hold_back(&mut self, note: Option<&str>) {
+        let held = |vm: &&mut SimulatedVm| vm.held_back;
+        match (note, self.vms.iter_mut().find(held)) {
+            (Some(_), Some(_)) | (None, None) => {}
+            (None, Some(vm)) => {
+                (vm.held_back, vm.changed) = (false, true);
+                vm.report.note = None;
+            }
+            (Some(note), None) => {
+                if let Some(vm) = self.vms.iter_mut().find(|vm| vm.report.status == VmStatus::Running) {
+                    (vm.held_back, vm.changed) = (true, true);
+                    vm.report.note = Some(note.to_owned());
+                }
+            }
+        }
+    }
+
     /// Lets time pass: VMs that are starting or stopping take their next step, some running ones begin to stop, and
     /// free slots are filled if the worker takes new VMs.
     ///
@@ -114,6 +134,7 @@ impl SimulatedInventory {
                     churned.started += 1;
                     VmStatus::Running
                 }
+                VmStatus::Running if vm.held_back => return true,
                 VmStatus::Running if stopping > 0.0 && rng.random_bool(stopping) => VmStatus::Stopping,
                 VmStatus::Running => return true,
                 VmStatus::Stopping => {
@@ -210,6 +231,7 @@ impl SimulatedInventory {
                 reservation_id: None,
             },
             changed: true,
+            held_back: false,
         });
     }
 }
@@ -323,6 +345,28 @@ mod tests {
 
         inventory.owe_full_report();
         assert_eq!(heartbeat(&inventory).vms.map(|vms| vms.len()), Some(3));
+    }
+
+    #[test]
+    fn a_vm_that_is_held_back_says_why_and_stays_until_it_is_let_go() {
+        let mut rng = SmallRng::seed_from_u64(1);
+        let mut inventory = SimulatedInventory::filled("w", TIGHT, 4, &mut rng);
+        let an_hour = Duration::from_secs(3600);
+        for _ in 0..20 {
+            inventory.hold_back(Some("local disk"));
+            inventory.churn(1000.0, an_hour, false, &mut rng);
+        }
+        let left: Vec<_> = present(&inventory).into_values().map(|vm| (vm.status, vm.note)).collect();
+        assert_eq!(left, [(VmStatus::Running, Some("local disk".to_owned()))]);
+        inventory.acknowledged();
+
+        inventory.hold_back(None);
+        let told = heartbeat(&inventory).vms_delta.unwrap().upsert;
+        assert_eq!(told.into_iter().map(|vm| vm.note).collect::<Vec<_>>(), [None]);
+        for _ in 0..20 {
+            inventory.churn(1000.0, an_hour, false, &mut rng);
+        }
+        assert_eq!(inventory.used(), SimulatedUsage::default());
     }
 
     #[test]

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::fleet::SimulatedHost;
 use super::options::SimulateOptions;
+use super::scene::Part;
 use super::tally::Tally;
 use crate::client::{ClientError, Heartbeat, HeartbeatReply, LifeOf, Registered, Registration, RetryLimits};
 
@@ -31,6 +32,9 @@ const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 /// silence is always long enough to make them offline.
 const LIFE_SPANS: Range<f64> = 1.0..3.0;
 const SILENCE_SPANS: Range<f64> = 1.2..2.0;
+
+/// For how long a worker that a scene has silenced is silent: until nobody looks any more.
+const SILENT_IN_SCENE: Duration = Duration::from_secs(365 * 24 * 3_600);
 
 /// What a worker does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +72,12 @@ pub(super) struct SimulatedWorker {
     /// When time last passed for its VMs.
     churned: Instant,
     churn: f64,
+    /// The share of VMs that stop every minute while it is drained.
+    evacuation: f64,
+    /// The drain that the scene wants, until it was asked for.
+    drain: Option<(&'static str, Duration)>,
+    /// Whether its part in the scene has begun.
+    plays: bool,
     /// The configured interval; without one, the `server_pace` counts.
     interval: Option<Duration>,
     /// The interval that the server asked for last.
@@ -99,6 +109,9 @@ impl SimulatedWorker {
             answered: now,
             churned: now,
             churn: options.churn,
+            evacuation: options.scene.evacuation.max(options.churn),
+            drain: None,
+            plays: false,
             interval: options.interval,
             server_pace: USUAL_PACE,
             phase,
@@ -151,7 +164,10 @@ impl SimulatedWorker {
                 tally.fell_silent();
                 self.life = WorkerState::Silent;
                 self.silent_at = None;
-                self.due = now + self.random_time(SILENCE_SPANS);
+                self.due = match self.host.part {
+                    Some(Part::Silent) => now + SILENT_IN_SCENE,
+                    Some(Part::Drained { .. }) | None => now + self.random_time(SILENCE_SPANS),
+                };
                 Action::Wait
             }
             WorkerState::Registered { .. } if self.due <= now => Action::Heartbeat,
@@ -176,7 +192,9 @@ impl SimulatedWorker {
         self.failures = 0;
         self.answered = now;
         self.churned = now;
-        self.due = if self.known { now } else { now + self.pace().mul_f64(self.phase) };
+        // A scene is set up at once.
+        let starts_now = self.known || self.host.part.is_some();
+        self.due = if starts_now { now } else { now + self.pace().mul_f64(self.phase) };
         self.known = true;
         if self.host.unreliable && self.silent_at.is_none() {
             self.silent_at = Some(now + self.random_time(LIFE_SPANS));
@@ -195,8 +213,12 @@ impl SimulatedWorker {
             Heartbeat { incarnation, boot_id, sequence: *sequence, policy_revision, ..Heartbeat::default() };
         let elapsed = now.saturating_duration_since(self.churned);
         self.churned = now;
-        let SimulatedHost { inventory, rng, .. } = &mut self.host;
-        tally.churned(inventory.churn(self.churn, elapsed, !self.draining, rng));
+        let SimulatedHost { inventory, part, rng, .. } = &mut self.host;
+        if let Some(Part::Drained { note, .. }) = part {
+            inventory.hold_back(self.draining.then_some(note));
+        }
+        let churn = if self.draining { self.evacuation } else { self.churn };
+        tally.churned(inventory.churn(churn, elapsed, !self.draining, rng));
         inventory.report(&mut heartbeat);
         Some(heartbeat)
     }
@@ -228,6 +250,14 @@ impl SimulatedWorker {
         if reply.resync {
             self.host.inventory.owe_full_report();
         }
+        // What it holds is known now.
+        if !std::mem::replace(&mut self.plays, true) {
+            match self.host.part {
+                Some(Part::Drained { reason, deadline, .. }) => self.drain = Some((reason, deadline)),
+                Some(Part::Silent) => self.silent_at = Some(now),
+                None => {}
+            }
+        }
         self.failures = 0;
         self.answered = now;
         self.due = match self.interval {
@@ -236,6 +266,11 @@ impl SimulatedWorker {
             Some(interval) if self.due + interval * 2 < now => now,
             Some(interval) => self.due + interval,
         };
+    }
+
+    /// The drain that an operator has to ask for now, with its reason and its deadline; each once.
+    pub(super) fn take_drain(&mut self) -> Option<(&'static str, Duration)> {
+        self.drain.take()
     }
 
     /// The registration or the heartbeat has failed.

@@ -1,4 +1,4 @@
-//! What browsers are shown: the front page, the playground, the reference of the REST API. What the pages then do is
+//! What browsers are shown: the dashboard, the playground, the reference of the REST API. What the pages then do is
 //! seen in a browser, in `tests/conformance/browser`. These hold with and without Node at hand when it was built.
 
 use aetherium::graphql;
@@ -62,6 +62,33 @@ on_both_databases! {
         cluster.rest().get("/").header("accept", "application/json").await.assert_failure(404, "No route for GET /");
     }
 
+    async fn pages_of_the_dashboard_are_for_people_only(cluster: TestCluster) {
+        cluster.add([worker("w1")]).await;
+        for (address, front) in DASHBOARD {
+            let page = cluster.rest().get(address).header("accept", BROWSER).await;
+            assert_eq!(page.header("vary").is_some_and(|vary| vary.contains("Accept")), page.status == 200, "{address}");
+            match page.status {
+                200 => assert!(page.body.contains(&format!(r#"src="{}assets/dashboard-"#, front.trim_start_matches("./"))), "{address}: {}", page.body),
+                // There was no Node when this was built, and the front page says so.
+                307 => assert_eq!(page.header("location"), Some(front), "{address}"),
+                status => panic!("{address}: {status}"),
+            }
+            cluster.rest().get(address).await.assert_failure(404, &format!("No route for GET {address}"));
+            cluster.rest().get(address).header("accept", "application/json").await.assert_failure(404, &format!("No route for GET {address}"));
+            assert_eq!(cluster.rest().post(address).await.status, 405, "{address}");
+        }
+        cluster.rest().get("/nothing").header("accept", BROWSER).await.assert_failure(404, "No route for GET /nothing");
+    }
+
+    async fn a_page_of_the_dashboard_that_is_opened_as_a_folder_loads_from_the_one_place(cluster: TestCluster) {
+        let page = cluster.rest().get("/fleet/").header("accept", BROWSER).await;
+        assert!([200, 307].contains(&page.status));
+        for address in ["/fleet/assets/icon.svg", "/workers/assets/icon.svg"] {
+            let asset = cluster.rest().get(address).await;
+            assert_eq!((asset.status, asset.header("location")), (307, Some("../../assets/icon.svg")), "{address}");
+        }
+    }
+
     async fn the_schema_can_be_read_where_the_pages_say(cluster: TestCluster) {
         let schema = cluster.rest().get("/graphql/schema.graphql").await;
         assert_eq!((schema.status, schema.body), (200, graphql::sdl()));
@@ -105,6 +132,8 @@ on_both_databases! {
                     let allowed = match directive {
                         "style-src" => ["'self'", "'unsafe-inline'"].contains(&source),
                         "img-src" => ["'self'", "data:"].contains(&source),
+                        // It forbids.
+                        "require-trusted-types-for" => source == "'script'",
                         _ => ["'none'", "'self'"].contains(&source),
                     };
                     assert!(allowed, "{address} allows {source} as {directive}");
@@ -151,6 +180,22 @@ on_both_databases! {
         assert_eq!(cluster.rest().post("/assets/plain.css").await.status, 405);
     }
 }
+
+/// Addresses of the dashboard, and where its front page is from there.
+const DASHBOARD: [(&str, &str); 12] = [
+    ("/fleet", "./"),
+    ("/workers", "./"),
+    ("/drains", "./"),
+    ("/vms", "./"),
+    ("/capacity", "./"),
+    ("/events", "./"),
+    ("/access", "./"),
+    ("/api", "./"),
+    ("/health", "./"),
+    ("/workers/w1", "../"),
+    ("/workers/never-heard-of", "../"),
+    ("/vms/vm%2F1", "../"),
+];
 
 /// The addresses in a page, as they are written.
 fn named_by(page: &str) -> Vec<String> {

@@ -78,7 +78,7 @@ fn explained(context: &RequestContext, status: StatusCode, headers: &HeaderMap) 
     let path = truncate(uri.path());
     let message = match status {
         StatusCode::NOT_FOUND if context.route().is_some() => format!("Not found: {path}").into(),
-        StatusCode::NOT_FOUND => format!("No route for {method} {path}").into(),
+        StatusCode::NOT_FOUND => return HttpError::no_route(method, uri.path()),
         StatusCode::METHOD_NOT_ALLOWED => match headers.get(header::ALLOW).and_then(|allow| allow.to_str().ok()) {
             Some(allow) => {
                 let allowed: Vec<_> = allow.split(',').map(str::trim).filter(|method| !method.is_empty()).collect();

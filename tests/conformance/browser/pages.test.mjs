@@ -1,4 +1,4 @@
-// The front page and the reference of the REST API, in a real browser that can reach nothing but the server.
+// The reference of the REST API, and the way to it and to the playground, in a real browser that can reach nothing but the server.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
@@ -19,10 +19,11 @@ describe('pages', () => {
     await server?.stop();
   });
 
-  test('the front page leads to the others, and they back to it', async () => {
+  test('the dashboard leads to the others, and they back to it', async () => {
     const visit = await browser.visit(`${server.url}/`);
     for (const place of ['graphql', 'docs']) {
-      await visit.follow(`a[href="${place}"]`, `${server.url}/${place}`);
+      await visit.click('nav[aria-label="Pages"] a[href$="/api"]');
+      await visit.follow(`main a[href$="/${place}"]`, `${server.url}/${place}`);
       await visit.page.waitForSelector(place === 'docs' ? '.opblock' : '.graphiql-execute-button');
       await visit.follow('::-p-xpath(//a[.="Aetherium"])', `${server.url}/`);
     }
@@ -30,11 +31,7 @@ describe('pages', () => {
   });
 
   for (const scheme of ['light', 'dark']) {
-    test(`the front page and the reference are seen in ${scheme}`, async () => {
-      const front = await browser.visit(`${server.url}/`, { scheme });
-      await front.picture(`front-${scheme}`);
-      await front.leave();
-
+    test(`the reference is seen in ${scheme}`, async () => {
       const visit = await browser.visit(`${server.url}/docs`, { scheme });
       await visit.page.waitForSelector('.opblock');
       const described = Object.values((await server.fleet.get('/openapi.json')).paths).flatMap((path) =>
@@ -59,8 +56,8 @@ describe('pages', () => {
   test('all of it works below a path', async () => {
     const proxy = await below('/deep/down/', server.address);
     try {
-      const visit = await browser.visit(proxy.url);
-      await visit.follow('a[href="docs"]', `${proxy.url}docs`);
+      const visit = await browser.visit(`${proxy.url}api`);
+      await visit.follow('main a[href$="/docs"]', `${proxy.url}docs`);
       const { sent, status } = await tryFirst(visit);
       assert.match(status, /^200/);
       assert.ok(sent.startsWith(`${proxy.url}api/v1/workers`), sent);

@@ -38,14 +38,28 @@ describe('sessions', () => {
     return text;
   }
 
+  /** Where each page asks for a token, and how it marks that somebody is signed in. */
+  const FORM = '#session-token';
+  const IS_IN = 'html[data-session=in]';
+
   async function signIn(visit, token = admin) {
-    await visit.page.waitForSelector('#session form');
-    await visit.page.type('#session input', token);
-    await visit.click('#session button[type=submit]');
-    await visit.page.waitForSelector('#session strong');
+    await visit.page.waitForSelector(FORM);
+    await visit.page.type(FORM, token);
+    await visit.click('form:has(#session-token) button[type=submit]');
+    await visit.page.waitForSelector(IS_IN);
   }
 
-  const said = (visit) => visit.page.$eval('#session', (session) => session.textContent);
+  /** By the button of a page, or that in the menu of the dashboard. */
+  async function signOut(visit) {
+    if (await visit.page.$('#session > button')) await visit.click('#session > button');
+    else {
+      await visit.press('button', /(alice|link).*(admin|viewer)/);
+      await visit.press('button', /^Sign out/);
+    }
+  }
+
+  /** What is said of the session: in its place on a page, and anywhere in the dashboard. */
+  const said = (visit) => visit.page.$eval('#session, #app', (place) => place.textContent);
 
   /** What is in the browser that a script of the page could read, and what is in the address and the history. */
   const readable = (visit) => visit.page.evaluate(() => JSON.stringify([
@@ -53,23 +67,23 @@ describe('sessions', () => {
   ]));
 
   for (const scheme of ['light', 'dark']) {
-    for (const [name, path] of [['front', '/'], ['docs', '/docs'], ['playground', '/graphql']]) {
+    for (const [name, path] of [['dashboard', '/'], ['docs', '/docs'], ['playground', '/graphql']]) {
       test(`${name}: a sign-in instead of an error, then it works, in ${scheme}`, async () => {
         const visit = await browser.visit(`${server.url}${path}`, { scheme });
-        await visit.page.waitForSelector('#session form');
+        await visit.page.waitForSelector(FORM);
         await visit.picture(`session-${name}-out-${scheme}`);
         assert.equal(await visit.page.$('.graphiql-execute-button'), null);
 
-        await visit.page.type('#session input', `${admin.slice(0, -1)}x`);
+        await visit.page.type(FORM, `${admin.slice(0, -1)}x`);
         await visit.page.keyboard.press('Enter');
-        await visit.page.waitForSelector('#session [role=alert]');
+        await visit.page.waitForSelector('form:has(#session-token) [role=alert]');
         assert.match(await said(visit), /cannot be read/);
         await visit.picture(`session-${name}-refused-${scheme}`);
         visit.complaints = visit.complaints.filter((complaint) => !/401/.test(complaint));
 
-        await visit.page.$eval('#session input', (input) => { input.value = ''; });
+        await visit.page.$eval(FORM, (input) => { input.value = ''; });
         await signIn(visit);
-        assert.match(await said(visit), /Signed in as alice \(admin\)/);
+        assert.match(await said(visit), /Signed in as alice\W+admin/);
         if (name === 'playground') {
           await visit.playground();
           await visit.click('.graphiql-execute-button');
@@ -80,8 +94,8 @@ describe('sessions', () => {
         const seen = await readable(visit);
         assert(!/ae[as]_\w{61}/.test(seen), seen);
 
-        await visit.click('#session > button');
-        await visit.page.waitForSelector('#session form');
+        await signOut(visit);
+        await visit.page.waitForSelector(FORM);
         assert.match(await said(visit), /You are signed out/);
         assert.deepEqual(await visit.page.browserContext().cookies(), []);
         await visit.leave();
@@ -92,20 +106,20 @@ describe('sessions', () => {
   test('a link signs in once, and leaves no trace of its code', async () => {
     const address = await link('viewer');
     const visit = await browser.visit(address);
-    await visit.page.waitForSelector('#session strong');
-    assert.match(await said(visit), /Signed in as link \(viewer\)/);
+    await visit.page.waitForSelector(IS_IN);
+    assert.match(await said(visit), /Signed in as link\W+viewer/);
     assert.equal(visit.page.url(), `${server.url}/`);
     const code = new URL(address).hash.slice('#code='.length);
     assert(!(await readable(visit)).includes(code));
     await visit.page.goto('about:blank');
     await visit.page.goBack();
     assert.equal(visit.page.url(), `${server.url}/`);
-    visit.complaints = visit.complaints.filter((complaint) => complaint !== 'another host: about:blank');
+    // The socket of a page that is put aside is closed, which the browser says in its console.
+    visit.complaints = visit.complaints.filter((complaint) => !/about:blank|Back-Forward Cache/.test(complaint));
     await visit.leave();
 
     const again = await browser.visit(address);
-    await again.page.waitForSelector('#session form [role=alert]');
-    assert.match(await said(again), /used before/);
+    await again.sees(/used before/);
     assert.equal(again.page.url(), `${server.url}/`);
     await again.picture('session-link-used');
     again.complaints = again.complaints.filter((complaint) => !/401/.test(complaint));
@@ -114,7 +128,7 @@ describe('sessions', () => {
 
   test('a cookie of a script does not become a session', async () => {
     const visit = await browser.visit(`${server.url}/`);
-    await visit.page.waitForSelector('#session form');
+    await visit.page.waitForSelector(FORM);
     const planted = `aes_${'x'.repeat(61)}`;
     await visit.page.evaluate((planted) => { document.cookie = `aetherium=${planted}; path=/`; }, planted);
     await signIn(visit);
@@ -134,7 +148,7 @@ describe('sessions', () => {
     await visit.playground();
     for (const end of ['sign out', 'revoke']) {
       if (end === 'revoke') {
-        await visit.page.waitForSelector('#session form');
+        await visit.page.waitForSelector(FORM);
         await signIn(visit);
       }
       const closed = visit.page.evaluate(() => new Promise((resolve, reject) => {
@@ -156,10 +170,10 @@ describe('sessions', () => {
         const open = tokens.filter(({ kind, state, name }) => kind === 'session' && state === 'live' && name === 'alice');
         for (const { id } of open) assert.equal((await api(`/tokens/${id}`, { method: 'DELETE' })).status, 204);
       } else {
-        await visit.click('#session > button');
+        await signOut(visit);
       }
       assert.match(await closed, /^4403 /);
-      await visit.page.waitForSelector('#session form');
+      await visit.page.waitForSelector(FORM);
       assert.match(await said(visit), end === 'revoke' ? /has ended/ : /You are signed out/);
       assert.equal(await visit.page.$eval('#playground', (playground) => playground.hidden), true);
       await visit.picture(`session-playground-after-${end.replace(' ', '-')}`);
@@ -174,8 +188,8 @@ describe('sessions', () => {
       for (const path of ['', 'docs', 'docs/', 'graphql']) {
         const visit = await browser.visit(`${proxy.url}${path}`);
         await signIn(visit);
-        await visit.click('#session > button');
-        await visit.page.waitForSelector('#session form');
+        await signOut(visit);
+        await visit.page.waitForSelector(FORM);
         await visit.leave();
       }
     } finally {
@@ -184,19 +198,23 @@ describe('sessions', () => {
   });
 
   test('with the keyboard alone', async () => {
-    const visit = await browser.visit(`${server.url}/`);
-    await visit.page.waitForSelector('#session form');
-    const label = await visit.page.$eval('#session input', (input) => input.labels[0].textContent);
+    const visit = await browser.visit(`${server.url}/docs`);
+    await visit.page.waitForSelector(FORM);
+    const label = await visit.page.$eval(FORM, (input) => input.labels[0].textContent);
     assert.equal(label, 'Token');
-    await visit.page.keyboard.press('Tab');
+    const focused = () => visit.page.evaluate(() => document.activeElement.id);
+    for (let key = 1; (await focused()) !== 'session-token'; key += 1) {
+      assert(key < 10, 'the field is among the first things');
+      await visit.page.keyboard.press('Tab');
+    }
     await visit.page.keyboard.type(admin);
     await visit.page.keyboard.press('Tab');
     await visit.page.keyboard.press('Space');
-    await visit.page.waitForSelector('#session strong');
+    await visit.page.waitForSelector(IS_IN);
     // What had the focus is gone, so that its successor has it.
     assert.equal(await visit.page.evaluate(() => document.activeElement.textContent), 'Sign out');
     await visit.page.keyboard.press('Enter');
-    await visit.page.waitForSelector('#session form');
+    await visit.page.waitForSelector(FORM);
     assert.equal(await visit.page.evaluate(() => document.activeElement.id), 'session-token');
     await visit.leave();
   });
@@ -244,7 +262,7 @@ describe('sessions', () => {
 
         // The session itself is as good as before.
         await visit.go(`${server.url}/`);
-        await visit.page.waitForSelector('#session strong');
+        await visit.page.waitForSelector(IS_IN);
         assert(received > 0);
         visit.complaints = [];
         await visit.leave();

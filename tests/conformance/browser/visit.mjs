@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdirSync } from 'node:fs';
 import path from 'node:path';
 
+import axe from 'axe-core';
 import puppeteer from 'puppeteer-core';
 
 import { PATIENCE, Received } from '../harness/patience.mjs';
@@ -13,6 +14,21 @@ const CHROMIUM = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/go
 
 /** How long a page is waited for, in milliseconds: drawing an editor is more work than answering a request. */
 const PATIENCE_WITH_PAGES = 3 * PATIENCE;
+
+/** Findings of axe that fail a test; the others are advice. */
+const GRAVE = ['serious', 'critical'];
+
+/** Where elements of a role are looked for, by what they are called. */
+const ROLES = {
+  button: 'button, summary, [role=button]',
+  cell: 'td, [role=cell], [role=gridcell]',
+  checkbox: 'input[type=checkbox]',
+  dialog: 'dialog[open], [role=dialog]',
+  field: 'input, select, textarea',
+  heading: 'h1, h2, h3',
+  link: 'a[href]',
+  row: 'tr, [role=row]',
+};
 
 /** Where pictures of the pages go, for people to look at; none are taken unless it is set. */
 const PICTURES = process.env.AETHERIUM_TEST_PICTURES;
@@ -40,11 +56,12 @@ export class Browser {
     return browser;
   }
 
-  /** Opens an address as somebody who was never here before. */
-  async visit(address, { scheme = 'light' } = {}) {
+  /** Opens an address as somebody who was never here before. What is to run in the page `before` all else, does. */
+  async visit(address, { scheme = 'light', before = () => {} } = {}) {
     const context = await this.#chromium.createBrowserContext();
     await context.overridePermissions(new URL(address).origin, ['clipboard-read', 'clipboard-sanitized-write']);
     const visit = await Visit.begin(await context.newPage(), new URL(address).host, scheme);
+    await visit.page.evaluateOnNewDocument(before);
     await visit.go(address);
     return visit;
   }
@@ -113,6 +130,74 @@ export class Visit {
     await this.until((address) => window.location.href === address, address);
   }
 
+  /** Waits for what is seen with this role and a name like this, such as `('button', /^Drain/)`, and returns it. */
+  async named(role, name, patience = PATIENCE) {
+    const found = await this.page
+      .waitForFunction(lookFor, { polling: 50, timeout: patience }, ROLES[role], name.source, name.flags)
+      .catch((cause) => this.page.evaluate(() => document.body.innerText).then((text) => {
+        throw new Error(`there is no ${role} like ${name} in:\n${text.slice(0, 4_000)}`, { cause });
+      }));
+    return found.asElement();
+  }
+
+  /** Waits for it, and clicks it. */
+  async press(role, name) {
+    // It may be drawn anew in between.
+    for (let attempt = 1; ; attempt += 1) {
+      const element = await this.named(role, name);
+      try {
+        await element.click();
+        return;
+      } catch (error) {
+        if (attempt === 5) throw error;
+      }
+    }
+  }
+
+  /** Waits until a text is seen in the page. */
+  async sees(text, patience = PATIENCE) {
+    const seen = this.page.waitForFunction(
+      (source, flags) => new RegExp(source, flags).test(document.body.innerText),
+      { polling: 50, timeout: patience },
+      text.source,
+      text.flags,
+    );
+    await seen.catch((cause) => this.page.evaluate(() => document.body.innerText).then((all) => {
+      throw new Error(`${text} is not seen in:\n${all.slice(0, 4_000)}`, { cause });
+    }));
+  }
+
+  /** Waits until a page of the dashboard has drawn what it has asked for. */
+  async dashboard() {
+    await this.page.waitForSelector('html[data-live=live] main h1');
+    await this.page.waitForNetworkIdle({ idleTime: 300 });
+  }
+
+  /**
+   * Holds what is seen against the rules of accessibility, in light and in dark, and keeps a picture of each. What axe
+   * finds is among the complaints of the page.
+   */
+  async judge(name) {
+    for (const scheme of ['dark', 'light']) {
+      await this.page.emulateMediaFeatures([
+        { name: 'prefers-color-scheme', value: scheme },
+        // A colour that is halfway to another is judged as it is then.
+        { name: 'prefers-reduced-motion', value: 'reduce' },
+      ]);
+      await this.page.waitForFunction((scheme) => (document.documentElement.dataset.theme ?? scheme) === scheme, {}, scheme);
+      await this.picture(`${name}-${scheme}`);
+      await this.page.evaluate(axe.source);
+      const findings = await this.page.evaluate(async () => {
+        const values = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];
+        const { violations } = await window.axe.run(document, { resultTypes: ['violations'], runOnly: { type: 'tag', values } });
+        return violations.map(({ id, impact, help, nodes }) => ({ id, impact, help, where: nodes.slice(0, 3).map(({ target, failureSummary }) => `${target}: ${failureSummary}`) }));
+      });
+      for (const { id, impact, help, where } of findings.filter(({ impact }) => GRAVE.includes(impact))) {
+        this.complaints.push(`axe, ${name} in ${scheme}: ${impact}: ${id}: ${help}: ${where.join(' | ')}`);
+      }
+    }
+  }
+
   /** Waits until the playground can be worked with: its editors are drawn. */
   async playground() {
     await this.page.waitForSelector('.graphiql-query-editor .view-line');
@@ -137,4 +222,15 @@ export class Visit {
     await this.page.browserContext().close();
     assert.deepEqual(this.complaints, [], 'complaints of the page');
   }
+}
+
+/** The first element that matches, is seen, and has a name like this. Runs in the page. */
+function lookFor(selector, source, flags) {
+  const like = new RegExp(source, flags);
+  const nameOf = (element) => {
+    const labelled = element.getAttribute('aria-labelledby')?.split(' ').map((id) => document.getElementById(id)?.textContent).join(' ');
+    const labels = [...(element.labels ?? [])].map((label) => label.textContent).join(' ');
+    return (element.getAttribute('aria-label') ?? labelled ?? (labels || element.textContent)).replace(/\s+/g, ' ').trim();
+  };
+  return [...document.querySelectorAll(selector)].find((element) => element.checkVisibility() && like.test(nameOf(element)));
 }

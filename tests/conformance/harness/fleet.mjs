@@ -14,13 +14,16 @@ const two = (number) => String(number).padStart(2, '0');
 
 export class Fleet {
   #url;
+  #token;
   #incarnations = new Map();
 
   /** Ids of its workers, sorted. */
   workers = Array.from({ length: WORKERS }, (_, index) => `worker-${two(index + 1)}`);
 
-  constructor(url) {
+  /** The API at an address, asked with a token if the server asks for one. */
+  constructor(url, token) {
     this.#url = url;
+    this.#token = token;
   }
 
   /** Three zones of workers with VMs; the last worker is draining. */
@@ -31,8 +34,8 @@ export class Fleet {
     return fleet;
   }
 
-  /** Registers a worker and sends its first heartbeat. */
-  async join(id) {
+  /** Registers a worker, which says this of itself beside the usual, and sends its first heartbeat. */
+  async join(id, further = {}) {
     const number = Number(id.split('-').at(-1));
     const registered = await this.#call('PUT', `/workers/${id}`, {
       hostname: `node${number}.example.com`,
@@ -45,21 +48,26 @@ export class Fleet {
       disk_gb: 500,
       max_vms: 100,
       boot_id: 'conformance',
+      ...further,
     });
     this.#incarnations.set(id, registered.incarnation);
     await this.beat(id);
   }
 
-  /** A worker's sign of life. */
-  async beat(id) {
-    const vms = Array.from({ length: VMS }, (_, index) => ({
+  /** The VMs that a worker has, unless a test says otherwise. */
+  vms(id) {
+    return Array.from({ length: VMS }, (_, index) => ({
       id: `vm-${id.split('-').at(-1)}-${index + 1}`,
       name: `dev-vm-${index + 1}`,
       status: index + 1 < VMS ? 'running' : 'stopped',
       vcpus: 2,
       memory_mb: 2_048,
     }));
-    return this.#call('POST', `/workers/${id}/heartbeat`, { incarnation: this.#incarnations.get(id), vms });
+  }
+
+  /** A worker's sign of life, with these VMs. */
+  async beat(id, vms = this.vms(id), further = {}) {
+    return this.#call('POST', `/workers/${id}/heartbeat`, { incarnation: this.#incarnations.get(id), vms, ...further });
   }
 
   drain(id, reason = 'new disks') {
@@ -75,14 +83,26 @@ export class Fleet {
     return this.#call('GET', path);
   }
 
+  /** Creates a token: its text and what is told of it. */
+  createToken(role, name) {
+    return this.#call('POST', '/tokens', { role, name });
+  }
+
+  async revokeToken(id) {
+    await this.#call('DELETE', `/tokens/${id}`);
+  }
+
   async #call(method, path, body) {
     const response = await fetch(`${this.#url}/api/v1${path}`, {
       method,
-      headers: body && { 'content-type': 'application/json' },
+      headers: {
+        ...(body && { 'content-type': 'application/json' }),
+        ...(this.#token && { authorization: `Bearer ${this.#token}` }),
+      },
       body: body && JSON.stringify(body),
     });
     const text = await response.text();
     assert(response.ok, `${method} ${path}: ${response.status} ${text}`);
-    return JSON.parse(text);
+    return text ? JSON.parse(text) : null;
   }
 }

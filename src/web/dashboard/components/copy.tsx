@@ -1,0 +1,113 @@
+// Copying: a command to paste, and the same question as curl, GraphQL or command line.
+
+import { useEffect, useRef, useState } from 'preact/hooks';
+import { at, endpoint } from '../root';
+import { toastError } from './toast';
+
+export function CopyButton({ text, label = 'Copy', class: more = '' }: { text: string; label?: string; class?: string }) {
+  const [isCopied, setCopied] = useState(false);
+  async function copy(): Promise<void> {
+    try {
+      await navigator.clipboard.writeText(text);
+      setCopied(true);
+      setTimeout(() => setCopied(false), 1_500);
+    } catch {
+      toastError('The browser does not let this page copy: select the text instead.');
+    }
+  }
+  return <button type="button" class={`button small ${more}`} onClick={copy} aria-live="polite">{isCopied ? 'Copied' : label}</button>;
+}
+
+/** A command with a button that copies it. */
+export function Code({ children }: { children: string }) {
+  return <div class="code"><pre>{children}</pre><CopyButton text={children} /></div>;
+}
+
+/** A menu that closes when something else is clicked or Escape is pressed. */
+export function Menu({ label, class: more = '', buttonClass = 'button small', children }: {
+  label: preact.ComponentChildren;
+  class?: string;
+  buttonClass?: string;
+  children: preact.ComponentChildren;
+}) {
+  const menu = useRef<HTMLDetailsElement>(null);
+  useEffect(() => {
+    const close = (event: Event): void => {
+      const details = menu.current;
+      if (!details?.open) return;
+      if (event instanceof KeyboardEvent ? event.key === 'Escape' : !details.contains(event.target as Node)) {
+        details.open = false;
+        if (event instanceof KeyboardEvent) { event.stopPropagation(); details.querySelector('summary')?.focus(); }
+      }
+    };
+    document.addEventListener('pointerdown', close);
+    document.addEventListener('keydown', close, true);
+    return () => {
+      document.removeEventListener('pointerdown', close);
+      document.removeEventListener('keydown', close, true);
+    };
+  }, []);
+  return (
+    <details class={`menu ${more}`} ref={menu}>
+      <summary class={buttonClass}>{label}</summary>
+      <div class="sheet">{children}</div>
+    </details>
+  );
+}
+
+export interface Request {
+  /** Path below `api/v1`, such as `workers/w1/drain`. */
+  path: string;
+  method?: string;
+  body?: unknown;
+  graphql: string;
+  variables?: unknown;
+  /** Arguments of the program: `worker show w1`. */
+  cli?: string;
+}
+
+/** The same question for a terminal, an editor, or the command line. */
+export function CopyAs({ request }: { request: Request }) {
+  const texts = {
+    'curl, REST': curl(request),
+    'curl, GraphQL': graphql(request),
+    'GraphQL': request.graphql,
+    ...(request.cli ? { 'Command line': `aetherium ${request.cli}` } : {}),
+  };
+  return (
+    <Menu label={<>Copy as <span aria-hidden="true">▾</span></>}>
+      {Object.entries(texts).map(([name, text]) => <CopyItem key={name} name={name} text={text} />)}
+    </Menu>
+  );
+}
+
+function CopyItem({ name, text }: { name: string; text: string }) {
+  const [isCopied, setCopied] = useState(false);
+  async function copy(): Promise<void> {
+    try {
+      await navigator.clipboard.writeText(text);
+      setCopied(true);
+      setTimeout(() => setCopied(false), 1_500);
+    } catch {
+      toastError('The browser does not let this page copy.');
+    }
+  }
+  return <button type="button" onClick={copy} title={text}>{isCopied ? 'Copied' : name}</button>;
+}
+
+/** A text in single quotes for a shell. */
+export function quote(text: string): string {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
+}
+
+function curl({ path, method = 'GET', body }: Request): string {
+  const parts = ['curl', '-s'];
+  if (method !== 'GET') parts.push('-X', method);
+  parts.push(quote(at(`api/v1/${path}`)), '-H', '"Authorization: Bearer $AETHERIUM_TOKEN"');
+  if (body !== undefined) parts.push('-H', quote('Content-Type: application/json'), '-d', quote(JSON.stringify(body)));
+  return parts.join(' ');
+}
+
+function graphql({ graphql, variables }: Request): string {
+  return `curl -s ${quote(endpoint)} -H "Authorization: Bearer $AETHERIUM_TOKEN" -H 'Content-Type: application/json' -d ${quote(JSON.stringify({ query: graphql, ...(variables ? { variables } : {}) }))}`;
+}

@@ -1,0 +1,3 @@
+export default function Drains() {
+  return <header class="page-head"><h1>Drains</h1></header>;
+}

@@ -1,0 +1,3 @@
+export default function Health() {
+  return <header class="page-head"><h1>Health</h1></header>;
+}

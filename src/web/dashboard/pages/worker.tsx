@@ -1,0 +1,385 @@
+// One worker: what operators want of it and what is heard of it, each with since when and why; what it holds, and what
+// happened.
+
+import { useComputed, useSignal } from '@preact/signals';
+import type { ComponentChildren } from 'preact';
+import { useEffect } from 'preact/hooks';
+import type { PageProps } from '../pages';
+import { followWorkers, workers as store, WorkerFields, type Worker } from '../api/cluster';
+import { ask } from '../api/http';
+import { isConnected } from '../api/live';
+import { operation, type ResultOf } from '../api/operation';
+import { useQuery } from '../api/query';
+import { Card } from '../components/card';
+import { CopyAs, CopyButton, quote } from '../components/copy';
+import { Confirm } from '../components/dialog';
+import { activateWithUndo, DrainDialog } from '../components/drain';
+import { Empty } from '../components/empty';
+import { EventLine } from '../components/event';
+import { useLastEvents } from '../components/events';
+import { Sparkline } from '../components/sparkline';
+import { Status, WorkerStatusChip, type Tone } from '../components/status';
+import { Table, type Column } from '../components/table';
+import { Clock, Since, Time } from '../components/time';
+import { toast } from '../components/toast';
+import { actor, count, memory, percent, plural, share } from '../format';
+import { useKeys } from '../keyboard';
+import { go, href } from '../router';
+import { mayAdminister, mayOperate } from '../session';
+import { exact, exactLength, now } from '../time';
+
+const WorkerPage = operation(`query OneWorker($id: ID!) {
+  worker(id: $id) {
+    ...WorkerFields
+    freeDiskGb reservedCpuCores reservedMemoryMb reservedDiskGb
+    current: drain { id state acknowledgedAt completedAt overdueAt isEmpty metadata { key value } blockers { kind vmId since message } }
+    drains(first: 6) { id number state reason startedAt startedBy startedByName endedAt endedBy endedByName endReason completedAt }
+    reservations { id vcpus memoryMb expiresAt reason slots { workerId state vmId } }
+    vmsConnection(first: 500, filter: { statuses: [CREATED, STARTING, RUNNING, STOPPING, STOPPED, FAILED] }) {
+      totalCount
+      nodes { id name status statusSince vcpus memoryMb note duplicate createdAt revision }
+    }
+  }
+}`, WorkerFields);
+
+const RemoveWorker = operation(`mutation RemoveWorker($input: DeregisterWorkerInput!) {
+  deregisterWorker(input: $input) { workerId removedVmIds }
+}`);
+
+type Detail = NonNullable<ResultOf<typeof WorkerPage>['worker']>;
+type Vm = Detail['vmsConnection']['nodes'][number];
+
+/** Heartbeats that were heard while the page was open, by worker: when, by the server's clock, in milliseconds. */
+const heartbeats = new Map<string, number[]>();
+const KEPT_HEARTBEATS = 61;
+
+export default function WorkerDetail({ argument: id }: PageProps) {
+  const query = useQuery(WorkerPage, { id }, { on: (event) => event.workerId === id, every: 15_000, atMostEvery: 700 });
+  const beats = useSignal<readonly number[]>(heartbeats.get(id) ?? []);
+  useEffect(() => followWorkers([id], (worker) => {
+    const at = Date.parse(worker.lastSeen);
+    const known = heartbeats.get(id) ?? [];
+    if (known.at(-1) === at) return;
+    const next = [...known, at].slice(-KEPT_HEARTBEATS);
+    heartbeats.set(id, next);
+    beats.value = next;
+  }), [id]);
+  const detail = query.data.value?.worker;
+  useEffect(() => { if (detail) store.put([detail as Worker]); }, [detail]);
+  const row = store.row(id).value;
+  const dialog = useSignal<'drain' | 'remove' | null>(null);
+  const worker: Worker | undefined = detail ? { ...detail, ...(row && row.revision >= detail.revision ? row : {}) } as Worker : row;
+
+  const mayAct = mayOperate.value && worker !== undefined;
+  const act = (): void => {
+    if (!worker || !isConnected.peek() || !mayOperate.peek()) return;
+    if (worker.schedulingPolicy === 'DRAINING') void activateWithUndo([worker]);
+    else dialog.value = 'drain';
+  };
+  useKeys({ d: () => { if (worker?.schedulingPolicy === 'ACTIVE') act(); }, u: () => { if (worker?.schedulingPolicy === 'DRAINING') act(); }, b: () => go(href('workers')) });
+
+  if (query.data.value && !detail) return <Gone id={id} />;
+  if (!worker) {
+    return query.error.value
+      ? <Empty title="This worker cannot be read"><p>{query.error.value.message}</p></Empty>
+      : <header class="page-head"><Crumbs /><h1 class="break">{id}</h1></header>;
+  }
+  const isDraining = worker.schedulingPolicy === 'DRAINING';
+  const away = isConnected.value ? undefined : 'Not while the server cannot be reached';
+  return (
+    <>
+      <header class="page-head">
+        <Crumbs />
+        <div class="row wrap">
+          <h1 class="break">{worker.id}</h1>
+          <WorkerStatusChip {...worker} />
+          <span class="page-actions">
+            <CopyAs request={request(worker.id)} />
+            {mayAdminister.value && worker.status === 'OFFLINE' && (
+              <button type="button" class="button danger" disabled={!!away} title={away} onClick={() => { dialog.value = 'remove'; }}>Remove …</button>
+            )}
+            {mayAct && (
+              <button type="button" class={`button${isDraining ? ' primary' : ''}`} disabled={!!away} title={away} onClick={act}>
+                {isDraining ? <>Activate <kbd aria-hidden="true">u</kbd></> : <>Drain … <kbd aria-hidden="true">d</kbd></>}
+              </button>
+            )}
+          </span>
+        </div>
+        <p><Sentence worker={worker} /></p>
+        {query.error.value && <p class="warn" role="status">{query.error.value.message} What is shown is as of before.</p>}
+      </header>
+      <div class="overview">
+        <div class="stack">
+          <Axes worker={worker} beats={beats.value} />
+          {isDraining && worker.drain && <DrainCard worker={worker} current={detail?.current ?? null} />}
+          {detail && <Vms detail={detail} />}
+          {detail && detail.drains.some(({ endedAt }) => endedAt) && <PastDrains drains={detail.drains} />}
+        </div>
+        <div class="stack">
+          <CapacityCard worker={worker} detail={detail ?? null} />
+          <Facts worker={worker} />
+          <Events id={id} />
+        </div>
+      </div>
+      {dialog.value === 'drain' && <DrainDialog workers={[worker]} onClose={() => { dialog.value = null; }} onDone={() => { void query.refresh(); }} />}
+      {dialog.value === 'remove' && <RemoveDialog worker={worker} onClose={() => { dialog.value = null; }} />}
+    </>
+  );
+}
+
+function Crumbs() {
+  return <nav aria-label="Above" class="small"><a href={href('workers')}>Workers</a> <span class="faint" aria-hidden="true">/</span></nav>;
+}
+
+/** A worker that is not registered: never, or not any more. */
+function Gone({ id }: { id: string }) {
+  return (
+    <>
+      <header class="page-head"><Crumbs /><h1 class="break">{id}</h1><p>No worker with this id is registered. What is known of it is what has happened:</p></header>
+      <Events id={id} />
+    </>
+  );
+}
+
+function Sentence({ worker }: { worker: Worker }) {
+  const { status, drain, vmCount, freeCpuCores, freeMemoryMb, freeVmSlots, lastSeen } = worker;
+  if (status === 'OFFLINE') {
+    return <>Silent for <Since at={lastSeen} />. {vmCount > 0 ? `${plural(vmCount, 'VM')} ${vmCount === 1 ? 'was' : 'were'} there when it was last heard; what has become of ${vmCount === 1 ? 'it' : 'them'} is not known.` : 'No VM was there when it was last heard.'}</>;
+  }
+  if (drain) {
+    if (drain.safeToPowerOff) return <>Drained: no VM is left, and none comes. The host can be powered off.</>;
+    const left = drain.remainingVms ?? vmCount;
+    return <>Takes no new VMs. {left > 0 ? `${plural(left, 'VM')} ${left === 1 ? 'is' : 'are'} left` : 'No VM is left, and its agent has to say so'}{drain.deadlineAt && (drain.state === 'OVERDUE' ? <>; it should have been empty <Time at={drain.deadlineAt} /></> : <>; should be empty <Time at={drain.deadlineAt} /></>)}.</>;
+  }
+  if (freeVmSlots === 0 || freeCpuCores === 0 || freeMemoryMb === 0) return <>Takes new VMs, and is full.</>;
+  return <>Takes new VMs; {plural(freeCpuCores, 'core')}, {memory(freeMemoryMb)} and {plural(freeVmSlots, 'slot')} are free.</>;
+}
+
+function request(id: string) {
+  return {
+    path: `workers/${encodeURIComponent(id)}`,
+    graphql: `query ($id: ID!) { worker(id: $id) { id status schedulingPolicy lastSeen vmCount drain { state reason deadlineAt remainingVms blockers { message } } vms { id name status } } }`,
+    variables: { id },
+    cli: `workers ${quote(id)}`,
+  };
+}
+
+/** What operators want, and what is heard: two things that do not follow from each other. */
+function Axes({ worker, beats }: { worker: Worker; beats: readonly number[] }) {
+  const { schedulingPolicy, drain, status, lastSeen, startedAt } = worker;
+  const who = drain && actor(drain.startedByName, drain.startedBy);
+  const uptime = useComputed(() => exactLength(now.value - Date.parse(startedAt)));
+  return (
+    <div class="axes">
+      <Card title="What operators want">
+        {schedulingPolicy === 'ACTIVE' ? (
+          <>
+            <p class="axis"><Status tone="good">take VMs</Status></p>
+            <p class="small muted">No drain stands.</p>
+          </>
+        ) : (
+          <>
+            <p class="axis"><Status tone="warn">be drained</Status>{drain?.startedAt && <span>since <Clock at={drain.startedAt} /> · <Since at={drain.startedAt} /></span>}</p>
+            <p class="small muted break">{[who && `by ${who}`, drain?.reason ? `“${drain.reason}”` : 'no reason was given'].filter(Boolean).join(', ')}{drain?.deadlineAt && <>; due at <Clock at={drain.deadlineAt} /></>}</p>
+          </>
+        )}
+      </Card>
+      <Card title="What is heard">
+        <p class="axis">
+          {status === 'OFFLINE'
+            ? <><Status tone="bad">silent</Status><span>since <Clock at={lastSeen} seconds /> · <Since at={lastSeen} /></span></>
+            : <><Status tone="good">online</Status><span>heartbeat <Time at={lastSeen} /></span></>}
+        </p>
+        <p class="small muted">{status === 'OFFLINE' ? <>its agent had started <Time at={startedAt} /></> : <span title={exact(startedAt)}>agent up for {uptime}</span>}</p>
+      </Card>
+      <Card title="Heartbeat intervals">
+        <Intervals beats={beats} />
+      </Card>
+    </div>
+  );
+}
+
+function Intervals({ beats }: { beats: readonly number[] }) {
+  const seconds = beats.slice(1).map((at, index) => (at - beats[index]!) / 1_000);
+  if (seconds.length < 2) return <p class="small faint">They are drawn as they are heard: {plural(beats.length, 'heartbeat')} so far.</p>;
+  const sorted = [...seconds].sort((a, b) => a - b);
+  const usual = sorted[Math.floor(sorted.length / 2)]!;
+  const longest = sorted.at(-1)!;
+  const words = `usually ${usual.toFixed(1)} s, at most ${longest.toFixed(1)} s`;
+  return (
+    <>
+      <Sparkline values={seconds} limit={usual * 1.5} label={`The last ${seconds.length} intervals: ${words}`} />
+      <p class="tiny muted">{words} · last {seconds.length}</p>
+    </>
+  );
+}
+
+const STEPS = ['requested', 'acknowledged', 'empty', 'safe to power off'] as const;
+
+function DrainCard({ worker, current }: { worker: Worker; current: Detail['current'] }) {
+  const drain = worker.drain!;
+  const left = drain.remainingVms ?? worker.vmCount;
+  const most = Math.max(drain.initialVms ?? 0, left);
+  const reached = drain.safeToPowerOff ? 4 : current?.isEmpty ? 3 : current?.acknowledgedAt ? 2 : 1;
+  const times = [drain.startedAt, current?.acknowledgedAt, current?.isEmpty ? current.completedAt : null, drain.safeToPowerOff ? current?.completedAt : null];
+  const [first, ...others] = current?.blockers ?? [];
+  return (
+    <Card title={`Drain ${drain.number}`} aside={drain.state === 'OVERDUE' && drain.deadlineAt && <span class="warn strong">overdue since <Clock at={drain.deadlineAt} /></span>}>
+      <ol class="steps" aria-label="Progress">
+        {STEPS.map((step, index) => (
+          <li key={step} class={index < reached ? 'done' : index === reached ? 'next' : ''} aria-current={index === reached - 1 ? 'step' : undefined}>
+            <i aria-hidden="true" />
+            <span>{step}</span>
+            <small class="tiny faint">{index < reached && times[index] ? <Clock at={times[index]!} /> : index === 2 && left > 0 ? `${count(left)} of ${count(most)} left` : ' '}</small>
+          </li>
+        ))}
+      </ol>
+      {most > 0 && <div class="bar drain-bar" role="img" aria-label={`${most - left} of ${plural(most, 'VM')} gone`}><i style={{ width: `${share(most - left, most)}%` }} /></div>}
+      {current && (first ? (
+        <>
+          <h3 class="blockers-title">In the way</h3>
+          <ul class="list blockers">
+            {[first, ...others].slice(0, 8).map((blocker) => (
+              <li key={`${blocker.kind} ${blocker.vmId}`}>
+                <Status tone={blocker.kind === 'WORKER_OFFLINE' || blocker.kind === 'POLICY_HOOK_FAILED' ? 'bad' : 'warn'} bare>{BLOCKERS[blocker.kind]}</Status>
+                <span class="grow break">{blocker.message}</span>
+                {blocker.since && <span class="small faint"><Since at={blocker.since} /></span>}
+              </li>
+            ))}
+          </ul>
+          {others.length > 7 && <p class="small muted more">and {others.length - 7} more</p>}
+        </>
+      ) : <p class="notice good more">Nothing is in the way.</p>)}
+      {current && current.metadata.length > 0 && <p class="tags wrap more">{current.metadata.map(({ key, value }) => <span key={key} class="tag">{key}={value}</span>)}</p>}
+    </Card>
+  );
+}
+
+const BLOCKERS: Record<NonNullable<Detail['current']>['blockers'][number]['kind'], string> = {
+  WORKER_OFFLINE: 'silent', NOT_ACKNOWLEDGED: 'not acknowledged', NO_INVENTORY: 'no inventory', POLICY_HOOK_FAILED: 'hook failed',
+  RESERVED: 'reserved', VM_RUNNING: 'VM', VM_STOPPING: 'VM stopping',
+};
+
+const VM_TONES: Record<Vm['status'], Tone> = { CREATED: 'quiet', STARTING: 'quiet', RUNNING: 'good', STOPPING: 'warn', STOPPED: 'quiet', FAILED: 'bad' };
+
+const vmColumns: readonly Column<Vm>[] = [
+  { key: 'name', title: 'VM', width: 'minmax(120px, 1.4fr)', lead: true, phone: 'lead', cell: ({ name, duplicate }) => <>{name}{duplicate && <span class="tag" title="Another worker reports it, too">twice</span>}</> },
+  { key: 'status', title: 'Status', width: '104px', phone: 'side', cell: ({ status }) => <Status tone={VM_TONES[status]} bare>{status.toLowerCase()}</Status> },
+  { key: 'since', title: 'Since', width: '70px', right: true, phone: 'end', cell: ({ statusSince }) => <Since at={statusSince} /> },
+  { key: 'vcpus', title: 'vCPUs', width: '56px', right: true, cell: ({ vcpus }) => (vcpus > 0 ? vcpus : <span class="faint" title="Its worker does not know">?</span>) },
+  { key: 'memory', title: 'Memory', width: '80px', right: true, cell: ({ memoryMb }) => (memoryMb > 0 ? memory(memoryMb) : <span class="faint" title="Its worker does not know">?</span>) },
+  { key: 'id', title: 'Id', width: 'minmax(100px, 1.2fr)', phone: 'second', cell: ({ id }) => <span class="mono faint" title={id}>{id}</span> },
+  { key: 'note', title: 'Note', width: 'minmax(60px, 1.2fr)', cell: ({ note }) => note && <span title={note}>“{note}”</span> },
+];
+
+function Vms({ detail: { id, vmsConnection: { nodes, totalCount } } }: { detail: Detail }) {
+  const more = totalCount > nodes.length ? ` of ${count(totalCount)}` : '';
+  return (
+    <Card flush title={<span class="card-title">VMs <span class="faint">{count(nodes.length)}{more}</span></span>} aside={<a class="card-aside" href={href('vms', { q: `worker:${id}` })}>Open</a>} class="has-table">
+      <Table
+        label="VMs of this worker"
+        columns={vmColumns}
+        rows={nodes}
+        id={(vm) => vm.id}
+        maxRows={14}
+        empty={<Empty title="No VM is here" />}
+      />
+    </Card>
+  );
+}
+
+function PastDrains({ drains }: { drains: Detail['drains'] }) {
+  const past = drains.filter(({ endedAt }) => endedAt);
+  return (
+    <Card title="Drains before" aside={<a href={href('drains')}>All</a>}>
+      <ul class="list">
+        {past.map(({ id, number, state, reason, startedAt, startedBy, startedByName, endedAt, endedBy, endedByName, endReason }) => (
+          <li key={id} class="event dated">
+            {startedAt ? <Clock at={startedAt} /> : <span class="faint">before</span>}
+            <div>
+              <p class="break">{number}: {reason ? `“${reason}”` : 'no reason given'} <span class="muted">by {actor(startedByName, startedBy) || 'somebody'}</span></p>
+              <p class="tiny faint break">
+                {state === 'CANCELED' ? 'canceled before it was complete' : 'complete, then activated'}
+                {startedAt && endedAt && ` after ${exactLength(Date.parse(endedAt) - Date.parse(startedAt))}`} by {actor(endedByName, endedBy) || 'somebody'}{endReason && `, “${endReason}”`}
+              </p>
+            </div>
+          </li>
+        ))}
+      </ul>
+    </Card>
+  );
+}
+
+function CapacityCard({ worker, detail }: { worker: Worker; detail: Detail | null }) {
+  const lines: [string, number, number, number, (amount: number) => string][] = [
+    ['CPU', worker.usedCpuCores, detail?.reservedCpuCores ?? 0, worker.cpuCores, (amount) => plural(amount, 'core')],
+    ['Memory', worker.usedMemoryMb, detail?.reservedMemoryMb ?? 0, worker.memoryMb, memory],
+    ...(worker.diskGb > 0 ? [['Disk', worker.usedDiskGb, detail?.reservedDiskGb ?? 0, worker.diskGb, (amount: number) => `${count(amount)} GB`] as [string, number, number, number, (amount: number) => string]] : []),
+    ['VM slots', worker.vmCount, worker.reservedVmSlots, worker.maxVms, count],
+  ];
+  return (
+    <Card title="Allocated">
+      <ul class="stack tight">
+        {lines.map(([name, used, reserved, all, words]) => (
+          <li key={name} class="gauge">
+            <p class="row"><span class="grow">{name}</span><span class="muted small">{words(used)} of {words(all)}</span><b>{percent(share(used, all))}</b></p>
+            <div class="bar" aria-hidden="true"><i style={{ width: `${Math.min(100, share(used, all))}%` }} /><i class="hatched" style={{ width: `${Math.min(100, share(reserved, all))}%` }} /></div>
+            {reserved > 0 && <p class="tiny warn">{words(reserved)} reserved</p>}
+          </li>
+        ))}
+      </ul>
+      {detail && detail.reservations.length > 0 && (
+        <p class="small muted more">{plural(detail.reservations.length, 'reservation')}, the first {detail.reservations[0]!.reason ? `for “${detail.reservations[0]!.reason}” ` : ''}until <Clock at={detail.reservations[0]!.expiresAt} />.</p>
+      )}
+    </Card>
+  );
+}
+
+function Facts({ worker }: { worker: Worker }) {
+  const facts: [string, ComponentChildren][] = [
+    ['Zone', worker.zone ? <a href={href('workers', { q: `zone:${worker.zone}` })}>{worker.zone}</a> : 'none'],
+    ['Hostname', worker.hostname],
+    ['Address', <span class="row wrap"><span class="mono">{worker.address}</span><CopyButton text={worker.address} /></span>],
+    ['Labels', worker.labels.length === 0 ? 'none' : <span class="tags wrap">{worker.labels.map(({ key, value }) => <a key={key} class="tag" href={href('workers', { q: `label.${key}=${/\s/.test(value) ? `"${value}"` : value}` })}>{key}={value}</a>)}</span>],
+    ['Capabilities', worker.capabilities.length === 0 ? 'none' : <span class="tags wrap">{worker.capabilities.map((name) => <a key={name} class="tag" href={href('workers', { q: `cap:${name}` })}>{name}</a>)}</span>],
+    ['Revision', count(worker.revision)],
+  ];
+  return (
+    <Card title="Description">
+      <dl class="facts">{facts.map(([name, value]) => <><dt key={name}>{name}</dt><dd>{value}</dd></>)}</dl>
+    </Card>
+  );
+}
+
+function Events({ id }: { id: string }) {
+  const events = useLastEvents(25, id, { workerIds: [id] }, (event) => event.workerId === id);
+  return (
+    <Card title="Events" aside={<a href={href('events', { q: `worker:${id}` })}>All</a>}>
+      {events.value === null ? <p class="faint">Reading …</p> : events.value.length === 0 ? <p class="faint">The change log has none about it.</p> : (
+        <ul class="list">{events.value.map((event) => <EventLine key={event.id} event={event} without={id} />)}</ul>
+      )}
+    </Card>
+  );
+}
+
+/** Removes a worker that is gone for good, with all that was known of it. */
+function RemoveDialog({ worker: { id, vmCount, lastSeen }, onClose }: { worker: Worker; onClose: () => void }) {
+  const isSure = useSignal(false);
+  async function remove(): Promise<void> {
+    const { deregisterWorker } = await ask(RemoveWorker, { input: { workerId: id, purge: true, force: vmCount > 0 } });
+    store.remove(id);
+    toast(`Removed ${id}${deregisterWorker && deregisterWorker.removedVmIds.length > 0 ? ` and ${plural(deregisterWorker.removedVmIds.length, 'VM')}` : ''}`);
+    go(href('workers'));
+  }
+  return (
+    <Confirm title={`Remove ${id}`} action="Remove" danger disabled={vmCount > 0 && !isSure.value} onConfirm={remove} onClose={onClose}>
+      <p class="muted">For hosts that do not come back. It has been silent for <Since at={lastSeen} />. Should its agent report again, it registers as a new worker. This cannot be undone.</p>
+      {vmCount > 0 && (
+        <>
+          <p class="notice warn">{plural(vmCount, 'VM')} {vmCount === 1 ? 'is' : 'are'} counted as lost with it.</p>
+          <label class="row"><input type="checkbox" checked={isSure.value} onChange={(event) => { isSure.value = event.currentTarget.checked; }} /> Yes, they are lost</label>
+        </>
+      )}
+    </Confirm>
+  );
+}

@@ -1,0 +1,117 @@
+// The search language: `zone:us-west-1a label.env=prod status:offline`, words with a key and words without, all of
+// which must hold. It is kept in the address as it was typed, and asked of the server as a filter.
+
+import type { WorkerFilter, WorkerStatus } from './api/generated';
+
+export interface Term {
+  /** What stands before the sign, in lower case but for a label's own key; empty for a word without one. */
+  key: string;
+  sign: ':' | '=' | '>=' | '';
+  value: string;
+}
+
+export interface Search {
+  terms: Term[];
+  filter: WorkerFilter;
+  /** What is not understood, as sentences for who typed it. */
+  problems: string[];
+}
+
+/** Words of a search; one with spaces in it is quoted: `label.owner="night shift"`. */
+export function terms(text: string): Term[] {
+  const words = text.match(/(?:[^\s"]|"[^"]*"?)+/g) ?? [];
+  return words.map((word) => {
+    const plain = word.replaceAll('"', '');
+    const found = word.startsWith('"') ? null : /^([a-z][a-z-]*(?:\.[^:=\s]+?)?)(>=|:|=)(.*)$/is.exec(plain);
+    if (!found) return { key: '', sign: '', value: plain };
+    const [, name = '', sign = '', value = ''] = found;
+    // A label's key is its own, whatever the case.
+    const [head = '', ...rest] = name.split('.');
+    return { key: [head.toLowerCase(), ...rest].join('.'), sign: sign as Term['sign'], value };
+  });
+}
+
+export function print(terms: readonly Term[]): string {
+  return terms.map(({ key, sign, value }) => `${key}${sign}${/\s/.test(value) ? `"${value}"` : value}`).join(' ');
+}
+
+const STATUSES: Record<string, WorkerStatus> = {
+  active: 'ACTIVE', online: 'ACTIVE', draining: 'DRAINING', drain: 'DRAINING', offline: 'OFFLINE', silent: 'OFFLINE',
+};
+
+/** What a search asks for of workers. */
+export function workerSearch(text: string): Search {
+  const found = terms(text);
+  const filter: { -readonly [K in keyof WorkerFilter]: WorkerFilter[K] } = {};
+  const problems: string[] = [];
+  const words: string[] = [];
+  const add = <K extends 'ids' | 'zones' | 'statuses' | 'capabilities' | 'labels'>(key: K, ...values: NonNullable<WorkerFilter[K]>[number][]): void => {
+    filter[key] = [...(filter[key] ?? []), ...values] as never;
+  };
+  const atLeast = (key: 'minFreeCpuCores' | 'minFreeMemoryMb' | 'minFreeVmSlots', term: Term, amount: number | null): void => {
+    if (amount === null || !Number.isFinite(amount)) problems.push(`“${term.value}” is no amount: write ${term.key}>=4`);
+    else filter[key] = Math.max(filter[key] ?? 0, Math.ceil(amount));
+  };
+  for (const term of found) {
+    const { key, value } = term;
+    if (key === '') {
+      words.push(value);
+      continue;
+    }
+    // A key that waits for its value asks for nothing yet.
+    if (value === '' && !key.startsWith('label')) continue;
+    const values = value.split(',').filter(Boolean);
+    if (key === 'zone') {
+      if (value === 'none') filter.hasZone = false;
+      else add('zones', ...values);
+    } else if (key === 'status') {
+      for (const word of values) {
+        const status = STATUSES[word.toLowerCase()];
+        if (status) add('statuses', status);
+        else problems.push(`There is no status “${word}”: active, draining or offline`);
+      }
+    } else if (key.startsWith('label.')) {
+      add('labels', term.sign === '' || value === '' ? { key: key.slice(6) } : { key: key.slice(6), value });
+    } else if (key === 'label') {
+      if (value) add('labels', value.includes('=') ? { key: value.split('=')[0]!, value: value.slice(value.indexOf('=') + 1) } : { key: value });
+    } else if (key === 'cap' || key === 'capability') add('capabilities', ...values);
+    else if (key === 'id' || key === 'worker') add('ids', ...values);
+    else if (key === 'healthy') filter.isHealthy = !/^(no|false|0)$/i.test(value);
+    else if (key === 'free.cpu' || key === 'free.cores') atLeast('minFreeCpuCores', term, Number(value));
+    else if (key === 'free.mem' || key === 'free.memory') atLeast('minFreeMemoryMb', term, mebibytes(value));
+    else if (key === 'free.vms' || key === 'free.slots') atLeast('minFreeVmSlots', term, Number(value));
+    else problems.push(`“${key}” is not known: zone, status, label.KEY, cap, id, free.cpu, free.mem, free.vms`);
+  }
+  if (words.length > 0) filter.search = words.join(' ');
+  return { terms: found, filter, problems };
+}
+
+/** An amount of memory in MiB: `8192`, `8g`, `8GiB`, `512m`; null if it is none. */
+export function mebibytes(text: string): number | null {
+  const [, number, unit] = /^(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?$/i.exec(text.trim()) ?? [];
+  if (number === undefined) return null;
+  const factor = { '': 1, k: 1 / 1024, m: 1, g: 1024, t: 1024 ** 2 }[(unit ?? '').toLowerCase()] ?? 1;
+  return Number(number) * factor;
+}
+
+/** The search with one term more, or without it if it is there: what a facet does. */
+export function toggle(text: string, key: string, value: string): string {
+  const found = terms(text);
+  const sign = key.startsWith('label.') ? '=' : ':';
+  const at = found.findIndex((term) => term.key === key && term.value.split(',').includes(value));
+  if (at >= 0) {
+    const rest = found[at]!.value.split(',').filter((other) => other !== value);
+    if (rest.length > 0) found[at] = { ...found[at]!, value: rest.join(',') };
+    else found.splice(at, 1);
+    return print(found);
+  }
+  const same = key.startsWith('label.') ? -1 : found.findIndex((term) => term.key === key && term.value !== 'none');
+  if (same >= 0) found[same] = { ...found[same]!, value: `${found[same]!.value},${value}` };
+  else found.push({ key, sign, value });
+  return print(found);
+}
+
+/** Whether a facet is chosen. */
+export function has(text: string, key: string, value: string): boolean {
+  return terms(text).some((term) => term.key === key && term.value.split(',').includes(value));
+}

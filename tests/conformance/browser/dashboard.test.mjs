@@ -1,0 +1,363 @@
+// The dashboard in a real browser: what operators do with it, from the first run to a lost connection. Each visit fails on
+// an error in the console, a request to another host, a report of the policy, and what axe finds grave, in light and dark.
+//
+// Elements are found by role and name, as somebody finds them who cannot see where they are.
+
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+
+import { Fleet } from '../harness/fleet.mjs';
+import { Server } from '../harness/server.mjs';
+import { below } from './proxy.mjs';
+import { Browser } from './visit.mjs';
+
+/** Each page, and what somebody opens it for. */
+const PAGES = ['', 'fleet', 'workers', 'workers/worker-01', 'vms', 'drains', 'capacity', 'events', 'access', 'api', 'health'];
+
+/** How soon what has happened is seen, in milliseconds. */
+const SOON = 2_000;
+
+describe('dashboard', () => {
+  let browser;
+  before(async () => {
+    browser = await Browser.launch();
+  });
+  after(() => browser?.close());
+
+  describe('of a fleet', () => {
+    let server;
+    before(async () => {
+      server = await Server.start();
+    });
+    after(() => server?.stop());
+
+    for (const page of PAGES) {
+      test(`/${page} is seen in light and dark, on a screen and on a phone`, async () => {
+        const visit = await browser.visit(`${server.url}/${page}`);
+        await visit.dashboard();
+        const name = page.replace('/', '-') || 'overview';
+        await visit.judge(`dashboard-${name}`);
+        await visit.page.setViewport({ width: 360, height: 740 });
+        await visit.page.waitForNetworkIdle({ idleTime: 300 });
+        await visit.judge(`dashboard-${name}-phone`);
+        const [wide, seen] = await visit.page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
+        assert(wide <= seen, `/${page} is ${wide} px wide on a phone of ${seen}`);
+        await visit.leave();
+      });
+    }
+
+    test('one page leads to all others, without that anything is loaded anew', async () => {
+      const visit = await browser.visit(`${server.url}/`);
+      await visit.dashboard();
+      await visit.page.evaluate(() => { window.isTheSame = true; });
+      for (const page of PAGES.filter((page) => !page.includes('/'))) {
+        await visit.click(`nav[aria-label="Pages"] a[href$="/${page}"]`);
+        await visit.until((path) => location.pathname === path, `/${page}`);
+        await visit.page.waitForSelector('main h1');
+      }
+      await visit.page.goBack();
+      await visit.until(() => location.pathname === '/api');
+      assert.equal(await visit.page.evaluate(() => window.isTheSame), true);
+      await visit.leave();
+    });
+
+    test('it works below a path, and from an address that ends with a slash', async () => {
+      const proxy = await below('/deep/down/', server.address);
+      try {
+        for (const place of ['', 'workers', 'workers/', 'workers/worker-01', 'workers/worker-01/']) {
+          const visit = await browser.visit(`${proxy.url}${place}`);
+          await visit.dashboard();
+          await visit.sees(/worker/i);
+          await visit.leave();
+        }
+      } finally {
+        proxy.close();
+      }
+    });
+  });
+
+  test('1: whoever follows the printed link is signed in, learns how a worker joins, and sees it come', async () => {
+    const server = await Server.start({ empty: true });
+    try {
+      const admin = server.token('create', '--role', 'admin', '--name', 'alice');
+      await eventually('the server asks for a token', async () => (await fetch(`${server.url}/api/v1/workers`)).status === 401);
+      const fleet = new Fleet(server.url, server.token('create', '--role', 'worker', '--name', 'rack 1'));
+      const link = server.token('sign-in', '--role', 'admin', '--name', 'bob', '--server', server.url);
+      const id = new URL(link).hash.slice('#code=aec_'.length).slice(0, 12);
+      const operator = new Fleet(server.url, admin);
+      await eventually('the code is known', async () => (await operator.get('/tokens')).tokens.some((token) => token.id === id));
+
+      const visit = await browser.visit(link);
+      await visit.page.waitForSelector('html[data-session=in]');
+      assert.equal(visit.page.url(), `${server.url}/`, 'the code is in the address no longer');
+      await visit.dashboard();
+      await visit.sees(/aetherium agent/);
+      await visit.judge('first-run');
+
+      await fleet.join('worker-01');
+      const joined = Date.now();
+      await visit.sees(/worker-01/);
+      assert(Date.now() - joined < SOON, `it took ${Date.now() - joined} ms`);
+      await visit.leave();
+    } finally {
+      await server.stop();
+    }
+  });
+
+  test('2: numbers are those of REST, also after a thousand changes and a restart', async () => {
+    const server = await Server.start();
+    try {
+      const { fleet } = server;
+      const visit = await browser.visit(`${server.url}/`);
+      await visit.dashboard();
+      await visit.page.evaluate(() => { window.isTheSame = true; });
+
+      const random = numbers(20);
+      const change = async () => {
+        const id = fleet.workers[random(fleet.workers.length)];
+        if (random(10) === 0) return random(2) === 0 ? fleet.drain(id) : fleet.activate(id);
+        const vms = Array.from({ length: random(12) }, (_, index) => ({
+          id: `vm-${id}-${index}`, name: `vm ${index}`, status: ['running', 'stopped', 'failed'][random(3)], vcpus: 1 + random(4), memory_mb: 512,
+        }));
+        return fleet.beat(id, vms);
+      };
+      for (let round = 0; round < 50; round += 1) await Promise.all(Array.from({ length: 10 }, change));
+      await numbersAreThoseOfRest(visit, fleet, '');
+
+      await server.halt();
+      await server.revive();
+      for (let round = 0; round < 50; round += 1) await Promise.all(Array.from({ length: 10 }, change));
+      await visit.page.waitForSelector('html[data-live=live]');
+      for (const page of Object.keys(SAID)) {
+        await visit.click(`nav[aria-label="Pages"] a[href$="/${page}"]`);
+        await visit.page.waitForSelector('main h1');
+        await numbersAreThoseOfRest(visit, fleet, page);
+      }
+      assert.equal(await visit.page.evaluate(() => window.isTheSame), true, 'it was not loaded anew');
+      withoutTheOutage(visit);
+      await visit.leave();
+    } finally {
+      await server.stop();
+    }
+  });
+
+  test('4: a drain is begun with a reason and a deadline, falls to nothing, and is taken back', async () => {
+    const server = await Server.start();
+    try {
+      const { fleet } = server;
+      const [id] = fleet.workers;
+      const visit = await browser.visit(`${server.url}/workers/${id}`);
+      await visit.dashboard();
+      await visit.press('button', /^Drain/);
+      await visit.named('dialog', /Drain worker-01/);
+      await (await visit.named('field', /^Reason/)).type('new disks, <b>both</b>');
+      await (await visit.named('field', /^(Empty within|Deadline)/)).select('2h');
+      await visit.judge('drain-dialog');
+      await visit.page.keyboard.press('Tab');
+      await (await visit.page.waitForSelector('dialog[open] button[type=submit]:enabled')).click();
+      await eventually('it is drained', async () => (await fleet.get(`/workers/${id}`)).status === 'draining');
+      const { reason, deadline_seconds: seconds, deadline_at: deadline } = await fleet.get(`/workers/${id}/drain`);
+      assert.equal(reason, 'new disks, <b>both</b>');
+      assert(seconds === 7_200 || deadline, 'it has a deadline');
+
+      await visit.click('nav[aria-label="Pages"] a[href$="/drains"]');
+      await visit.page.waitForSelector(`main [data-worker="${id}"]`);
+      const card = () => visit.page.$eval(`main [data-worker="${id}"]`, (element) => element.textContent);
+      const shows = (what) => visit.until((id, source) => new RegExp(source).test(document.querySelector(`main [data-worker="${id}"]`)?.textContent ?? ''), id, what.source);
+      const vms = fleet.vms(id).filter(({ status }) => status === 'running');
+      await shows(/new disks, <b>both<\/b>/);
+      for (let left = vms.length; left > 0; left -= 1) {
+        const { policy_revision: revision } = await fleet.beat(id, vms.slice(0, left));
+        await fleet.beat(id, vms.slice(0, left), { policy_revision: revision });
+        await shows(new RegExp(`${left} of ${vms.length}`));
+        if (left === 2) {
+          await visit.page.reload();
+          await visit.dashboard();
+          await shows(new RegExp(`${left} of ${vms.length}`));
+        }
+      }
+      const { policy_revision: revision } = await fleet.beat(id, []);
+      await fleet.beat(id, [], { policy_revision: revision });
+      await shows(/safe/i);
+      await visit.judge('drain-board');
+      assert.match(await card(), /worker-01/);
+
+      const [activate] = await visit.page.$$(`main [data-worker="${id}"] button`).then((buttons) => namedLike(buttons, /^Activate/));
+      await activate.click();
+      await eventually('it takes VMs again', async () => (await fleet.get(`/workers/${id}`)).status === 'active');
+      await visit.leave();
+    } finally {
+      await server.stop();
+    }
+  });
+
+  test('7: a lost connection blanks nothing, says how old it is, and is resumed without a lost or doubled event', async () => {
+    const server = await Server.start();
+    try {
+      const { fleet } = server;
+      const visit = await browser.visit(`${server.url}/events`);
+      await visit.dashboard();
+      await fleet.drain('worker-02', 'before');
+      await visit.sees(/before/);
+
+      await server.halt();
+      await visit.page.waitForSelector('html:not([data-live=live])');
+      const chip = await visit.page.$eval('[data-test=freshness]', (chip) => chip.textContent);
+      assert.match(chip, /reconnecting|stale/);
+      assert.match(chip, /old/);
+      await visit.sees(/before/);
+      await visit.judge('disconnected');
+
+      await server.revive();
+      for (let round = 1; round <= 5; round += 1) {
+        await fleet.activate('worker-02');
+        await fleet.drain('worker-02', `round ${round}`);
+      }
+      await visit.page.waitForSelector('html[data-live=live]');
+      await visit.sees(/round 5/);
+      const rows = await visit.page.$$eval('main li, main [role=row], main tr', (all) => all.map((row) => row.textContent));
+      for (let round = 1; round <= 5; round += 1) {
+        const told = rows.filter((row) => row.includes(`round ${round}`));
+        assert.equal(told.length, 1, `round ${round}: ${told.join(' | ')}`);
+      }
+      withoutTheOutage(visit);
+      await visit.leave();
+    } finally {
+      await server.stop();
+    }
+  });
+
+  test('9: names, labels and notes are text on every page, whatever is in them', async () => {
+    const server = await Server.start({ empty: true });
+    try {
+      const fleet = new Fleet(server.url);
+      const hostile = `<img src=x onerror=hurt()><script>hurt()</script>"'\`{{7*7}}javascript:hurt()`;
+      const id = 'w<svg onload=hurt()>"\'&amp;';
+      await fleet.join(id, { hostname: 'host<b onmouseover=hurt()>', zone: `z"><img src=x onerror=hurt()>`, labels: { env: hostile.slice(0, 60), 'k<i>': '</style><script>hurt()</script>' } });
+      const vm = { id: 'vm"><img src=x onerror=hurt()>', name: hostile, status: 'running', vcpus: 1, memory_mb: 512, note: '</script><img src=x onerror=hurt()>' };
+      await fleet.beat(id, [vm]);
+      await fleet.drain(encodeURIComponent(id), hostile);
+      for (const page of PAGES.map((page) => (page === 'workers/worker-01' ? `workers/${encodeURIComponent(id)}` : page))) {
+        const before = () => { window.hurt = () => { window.isHurt = true; }; };
+        const visit = await browser.visit(`${server.url}/${page}`, { before });
+        await visit.dashboard();
+        assert.equal(await visit.page.evaluate(() => window.isHurt), undefined, `/${page}`);
+        const brought = await visit.page.$$eval('main img[src="x"], main script, main svg[onload], main b[onmouseover]', (all) => all.length);
+        assert.equal(brought, 0, `/${page} has an element that came with a name`);
+        if (['workers', 'drains'].includes(page)) await visit.sees(/w<svg onload=hurt\(\)>/);
+        await visit.leave();
+      }
+    } finally {
+      await server.stop();
+    }
+  });
+
+  test('10: a viewer sees everything and changes nothing, and is out once the token is revoked', async () => {
+    const server = await Server.start();
+    try {
+      const admin = server.token('create', '--role', 'admin', '--name', 'alice');
+      await eventually('the server asks for a token', async () => (await fetch(`${server.url}/api/v1/workers`)).status === 401);
+      const operator = new Fleet(server.url, admin);
+      const { secret } = await operator.createToken('viewer', 'carol');
+      const visit = await browser.visit(`${server.url}/workers`);
+      await (await visit.page.waitForSelector('#session-token')).type(secret);
+      await visit.press('button', /^Sign in/);
+      await visit.page.waitForSelector('html[data-session=in]');
+      await visit.dashboard();
+      await visit.sees(/worker-01/);
+      for (const page of PAGES.filter((page) => page !== 'access')) {
+        await visit.go(`${server.url}/${page}`);
+        await visit.dashboard();
+        const buttons = await visit.page.$$eval('main button', (all) => all.filter((one) => one.checkVisibility()).map((one) => one.textContent.trim()));
+        const commands = buttons.filter((name) => /^(drain|activate|cancel|undo|revoke|create|reserve|release|purge)\b/i.test(name));
+        assert.deepEqual(commands, [], `/${page} offers a viewer what would be refused`);
+      }
+      await visit.judge('viewer');
+
+      // What the page does not offer is refused all the same, with a sentence.
+      const refused = await visit.page.evaluate(async (graphql) => {
+        const response = await fetch(graphql, {
+          method: 'POST',
+          headers: { 'content-type': 'application/json' },
+          body: JSON.stringify({ query: 'mutation { drainWorker(input: {workerId: "worker-01"}) { changed } }' }),
+        });
+        return (await response.json()).errors[0];
+      }, server.graphql);
+      assert.equal(refused.extensions.code, 'FORBIDDEN');
+      assert.match(refused.message, /operator/);
+      assert.equal((await operator.get('/workers/worker-01')).status, 'active');
+
+      visit.complaints = visit.complaints.filter((complaint) => !/40[13]/.test(complaint));
+      const { tokens } = await operator.get('/tokens');
+      const { id } = tokens.find(({ name, kind }) => name === 'carol' && kind === 'bearer');
+      await operator.revokeToken(id);
+      const revoked = Date.now();
+      await visit.page.waitForSelector('#session-token');
+      assert(Date.now() - revoked < 30_000, `it took ${Date.now() - revoked} ms`);
+      await visit.judge('signed-out');
+      visit.complaints = visit.complaints.filter((complaint) => !/401|WebSocket/.test(complaint));
+      await visit.leave();
+    } finally {
+      await server.stop();
+    }
+  });
+});
+
+/** A number as a page writes it. */
+const written = (number) => number.toLocaleString('en-US');
+
+/** What each page says of the cluster, by what REST says of it. */
+const SAID = {
+  '': ({ total_workers: all, schedulable_workers: taking, draining_workers: draining, offline_workers: offline, total_vms: vms, schedulable_vm_slots: slots }) => [
+    taking === all ? new RegExp(`All ${written(all)} workers take new VMs`) : new RegExp(`${written(taking)} of ${written(all)} workers? takes? new VMs`),
+    draining > 0 ? new RegExp(`${written(draining)} (is|are) draining`) : /None drains|silent/,
+    ...(offline > 0 ? [new RegExp(`${written(offline)} ha(s|ve) been silent`)] : []),
+    new RegExp(`\\b${written(vms)} VMs? holds? a slot, ${written(slots)} slots? (is|are) placeable`),
+  ],
+  workers: ({ total_workers: all, active_workers: active, draining_workers: draining, offline_workers: offline }) => [
+    new RegExp(`^${written(all)} workers?$`, 'm'),
+    new RegExp(`active\\s*${written(active)}\\b`),
+    new RegExp(`draining\\s*${written(draining)}\\b`),
+    new RegExp(`offline\\s*${written(offline)}\\b`),
+  ],
+};
+
+/** Holds what a page says against REST, until they agree: a page follows within a second or two. */
+async function numbersAreThoseOfRest(visit, fleet, page) {
+  let missing;
+  await eventually(`/${page} says what REST says`, async () => {
+    const text = await visit.page.$eval('main', (main) => main.innerText);
+    const stats = await fleet.get('/cluster/stats');
+    missing = SAID[page](stats).filter((what) => !what.test(text)).map((what) => `${what} in ${text.slice(0, 600)}`);
+    return missing.length === 0;
+  }).catch((error) => { throw new Error(`${error.message}: ${missing.join('; ')}`); });
+}
+
+/** What a browser says of a server that is away is no fault of the page. */
+function withoutTheOutage(visit) {
+  visit.complaints = visit.complaints.filter((complaint) => !/WebSocket|ERR_CONNECTION|ERR_EMPTY_RESPONSE|ERR_ABORTED|503:/.test(complaint));
+}
+
+/** Those of the elements whose text is like this. */
+async function namedLike(elements, name) {
+  const texts = await Promise.all(elements.map((element) => element.evaluate(({ textContent }) => textContent.trim())));
+  return elements.filter((_, index) => name.test(texts[index]));
+}
+
+/** Numbers from 0 below a limit, the same in every run. */
+function numbers(seed) {
+  let state = seed;
+  return (limit) => {
+    state = (Math.imul(state, 1_103_515_245) + 12_345) & 0x7fff_ffff;
+    return (state >> 8) % limit;
+  };
+}
+
+/** Waits until a function says yes. */
+async function eventually(what, isSo) {
+  for (let round = 0; round < 600; round += 1) {
+    if (await isSo()) return;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  throw new Error(`waited in vain for ${what}`);
+}
