@@ -208,24 +208,19 @@ async fn every_failure_has_its_exit_status_and_is_json_if_that_was_asked_for() {
 
 #[tokio::test]
 async fn lists_walk_all_pages_and_show_each_object_once() {
-    let server = Server::start(&TestDatabase::sqlite()).await;
-    let simulate = [
-        "simulate",
-        "--server",
-        &server.url,
-        "--workers",
-        "1203",
-        "--vms-per-worker",
-        "1",
-        "--failures",
-        "0",
-        "--churn",
-        "0",
-    ];
-    let mut fleet = Program::start(&simulate);
-    eventually("the whole fleet", async || (server.get("/cluster/stats").await["total_vms"] == 1203).then_some(()))
-        .await;
-    fleet.kill();
+    let server = server_with(1203).await;
+    let beats: Vec<_> = (0..1203)
+        .map(|at| {
+            let vms = [vm(&format!("vm-{at}"), "running")];
+            json!({"worker_id": format!("w{at:03}"), "incarnation": 1, "boot_id": "first", "vms": vms})
+        })
+        .collect();
+    for beats in beats.chunks(1_000) {
+        let body = json!({"heartbeats": beats});
+        let (status, answer) = server.change(reqwest::Method::POST, "/heartbeats", Some(&body)).await;
+        assert!(status.is_success(), "{answer}");
+    }
+    assert_eq!(server.get("/cluster/stats").await["total_vms"], 1203);
     let operator = Operator::of(&server.url);
     for (line, lines) in [
         ("workers -o name", 1203),
