@@ -17,7 +17,6 @@ import { Shape, type Tone } from './status';
 import { Toasts, toastError } from './toast';
 
 const TONES: Record<string, Tone> = { live: 'good', connecting: 'quiet', reconnecting: 'warn', stale: 'bad' };
-const CHIP_TONES: Record<string, string> = { live: 'good', connecting: 'quiet', reconnecting: 'warn', stale: 'bad' };
 
 /** Pages in the bar at the bottom of a narrow screen, besides `More`. */
 const AT_THE_BOTTOM = ['', 'workers', 'drains', 'events'];
@@ -130,7 +129,7 @@ function FreshnessChip() {
   const { state, text } = freshness.value;
   useEffect(() => { document.documentElement.dataset['live'] = state; }, [state]);
   return (
-    <span class={`chip status ${CHIP_TONES[state]}`} data-test="freshness" data-state={state} title={TITLES[state]}>
+    <span class={`chip status ${TONES[state]}`} role="group" aria-label="Freshness" data-test="freshness" data-state={state} title={TITLES[state]}>
       <Shape tone={TONES[state] ?? 'quiet'} />{text}
       <span class="visually-hidden" role="status">{state}</span>
     </span>

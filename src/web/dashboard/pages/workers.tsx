@@ -12,6 +12,7 @@ import { useQuery } from '../api/query';
 import { useFullPage } from '../app';
 import { activateWithUndo, DrainDialog } from '../components/drain';
 import { Empty, NoWorkers } from '../components/empty';
+import { Glow } from '../components/glow';
 import { Meter } from '../components/meter';
 import { Shape, WorkerStatusChip } from '../components/status';
 import { ColumnMenu, Table, type Column } from '../components/table';
@@ -79,11 +80,11 @@ function Note({ worker }: { worker: Worker }) {
 
 const columns: readonly Column<string>[] = [
   { key: 'id', title: 'Worker', width: 'minmax(110px, 1.1fr)', sort: 'id', lead: true, phone: 'lead', cell: (id) => id },
-  { key: 'status', title: 'Status', width: '130px', phone: 'side', cell: cell((worker) => <WorkerStatusChip bare {...worker} />) },
+  { key: 'status', title: 'Status', width: '130px', phone: 'side', cell: cell((worker) => <Glow of={worker.status}><WorkerStatusChip bare {...worker} /></Glow>) },
   { key: 'zone', title: 'Zone', width: 'minmax(80px, 120px)', sort: 'zone', phone: 'second', cell: cell(({ zone }) => zone ?? <span class="faint">none</span>) },
   { key: 'cpu', title: 'CPU allocated', width: '118px', right: true, sort: 'cpu', descends: true, cell: cell((worker) => <Meter value={worker.cpuUsagePercent} title={`${worker.usedCpuCores} of ${plural(worker.cpuCores, 'core')} allocated to VMs`} />) },
   { key: 'mem', title: 'Memory', width: '104px', right: true, sort: 'mem', descends: true, cell: cell((worker) => <Meter value={worker.memoryUsagePercent} title={`${memory(worker.usedMemoryMb)} of ${memory(worker.memoryMb)} allocated to VMs`} />) },
-  { key: 'vms', title: 'VMs', width: '70px', right: true, sort: 'vms', descends: true, phone: 'end', cell: cell(({ vmCount, maxVms }) => <span title={`${plural(vmCount, 'VM')} of at most ${count(maxVms)}`}>{vmCount} <span class="faint">/ {maxVms}</span></span>) },
+  { key: 'vms', title: 'VMs', width: '70px', right: true, sort: 'vms', descends: true, phone: 'end', cell: cell(({ vmCount, maxVms }) => <span title={`${plural(vmCount, 'VM')} of at most ${count(maxVms)}`}><Glow of={vmCount}>{vmCount}</Glow> <span class="faint">/ {maxVms}</span></span>) },
   { key: 'free-cpu', title: 'Free cores', width: '86px', right: true, sort: 'free-cpu', descends: true, optional: true, cell: cell(({ freeCpuCores }) => count(freeCpuCores)) },
   { key: 'free-mem', title: 'Free memory', width: '98px', right: true, sort: 'free-mem', descends: true, optional: true, cell: cell(({ freeMemoryMb }) => memory(freeMemoryMb)) },
   { key: 'free-vms', title: 'Free slots', width: '80px', right: true, sort: 'free-vms', descends: true, optional: true, cell: cell(({ freeVmSlots }) => count(freeVmSlots)) },
