@@ -7,7 +7,7 @@ import { mayAdminister, session } from '../session';
 import { Code } from './copy';
 
 export function Empty({ title, children }: { title: string; children?: ComponentChildren }) {
-  return <div class="empty"><h3>{title}</h3>{children}</div>;
+  return <div class="empty"><h2>{title}</h2>{children}</div>;
 }
 
 /** A cluster without workers: how the first one joins. */

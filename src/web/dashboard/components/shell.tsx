@@ -178,6 +178,8 @@ function Help({ onClose }: { onClose: () => void }) {
     [['j', 'k'], 'Next and previous row'],
     [['x'], 'Select the row; X also the next one'],
     [['Enter'], 'Open the row'],
+    [['d'], 'Drain what is selected or shown'],
+    [['u'], 'Activate it again'],
     [['Esc'], 'Close, or leave the field'],
     [['?'], 'This help'],
   ];
@@ -185,7 +187,7 @@ function Help({ onClose }: { onClose: () => void }) {
   return (
     <Dialog title="Keys and search" wide onClose={onClose}>
       <dl class="keys">
-        {keys.map(([names, what]) => <><dt>{names.map((name) => <kbd class="key">{name}</kbd>)}</dt><dd>{what}</dd></>)}
+        {keys.map(([names, what]) => <><dt>{names.map((name) => <kbd key={name} class="key">{name}</kbd>)}</dt><dd>{what}</dd></>)}
       </dl>
       <p class="small muted">Search words, which must all hold: {words.map((word) => <><code class="tag">{word}</code> </>)}</p>
       <label class="row">

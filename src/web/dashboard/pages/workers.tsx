@@ -33,10 +33,17 @@ const WorkerPage = operation(`query WorkerPage($first: Int, $after: String, $fil
   }
 }`, WorkerFields);
 
-const WorkerCounts = operation(`query WorkerCounts($filter: WorkerFilter) {
-  workerCounts(filter: $filter) { total active draining offline zones { zone count } }
+const WorkerCounts = operation(`query WorkerCounts($filter: WorkerFilter, $anyStatus: WorkerFilter, $anyZone: WorkerFilter) {
+  workerCounts(filter: $filter) { total }
+  byStatus: workerCounts(filter: $anyStatus) { active draining offline }
+  byZone: workerCounts(filter: $anyZone) { zones { zone count } }
   all: workerCounts { total zones { zone count } }
 }`);
+
+/** A facet counts what there would be with another choice of its own: what it asks for itself is left out. */
+function without(filter: WorkerFilter, ...keys: (keyof WorkerFilter)[]): WorkerFilter {
+  return Object.fromEntries(Object.entries(filter).filter(([key]) => !keys.includes(key as keyof WorkerFilter)));
+}
 
 /** Rows of the first page: what a screen shows, and some. */
 const FIRST_ROWS = 100;
@@ -195,7 +202,9 @@ export default function Workers() {
   const search = useMemo(() => workerSearch(q), [q]);
   const orderBy = useMemo(() => orderOf(sort), [sort]);
   const list = useWorkerList(search.filter, orderBy);
-  const counts = useQuery(WorkerCounts, { filter: search.filter }, { on: isAboutList, every: 15_000, atMostEvery: 1_500 });
+  const counts = useQuery(WorkerCounts, {
+    filter: search.filter, anyStatus: without(search.filter, 'statuses'), anyZone: without(search.filter, 'zones', 'hasZone'),
+  }, { on: isAboutList, every: 15_000, atMostEvery: 1_500 });
   const selected = useSignal<ReadonlySet<string>>(new Set());
   const draining = useSignal<readonly Worker[] | null>(null);
 
@@ -231,7 +240,7 @@ export default function Workers() {
         {search.problems.map((problem) => <p key={problem} class="warn" role="status">{problem}</p>)}
         {list.error.value && <p class="bad" role="status">{list.error.value} What is shown may be old.</p>}
       </header>
-      {!isEmptyCluster && <Facets q={q} figures={figures} zones={all?.zones ?? []} />}
+      {!isEmptyCluster && <Facets q={q} statuses={counts.data.value?.byStatus} matching={counts.data.value?.byZone.zones} zones={all?.zones ?? []} />}
       <Table
         class={`fill${list.answered.value === list.key ? '' : ' waits'}`}
         label="Workers"
@@ -263,14 +272,17 @@ export default function Workers() {
   );
 }
 
-interface Figures { active: number; draining: number; offline: number; zones: ReadonlyArray<{ zone: string; count: number }> }
-
 /** What the matches have, and a click that asks for it. */
-function Facets({ q, figures, zones }: { q: string; figures: Figures | undefined; zones: ReadonlyArray<{ zone: string; count: number }> }) {
+function Facets({ q, statuses: amounts, matching, zones }: {
+  q: string;
+  statuses: Record<'active' | 'draining' | 'offline', number> | undefined;
+  matching: ReadonlyArray<{ zone: string; count: number }> | undefined;
+  zones: ReadonlyArray<{ zone: string; count: number }>;
+}) {
   const set = (key: string, value: string): void => setQuery({ q: toggle(q, key, value) || null }, { keep: true });
-  const matching = new Map(figures?.zones.map(({ zone, count }) => [zone, count]));
+  const inZone = new Map(matching?.map(({ zone, count }) => [zone, count]));
   const statuses = [
-    ['active', 'good', figures?.active], ['draining', 'warn', figures?.draining], ['offline', 'bad', figures?.offline],
+    ['active', 'good', amounts?.active], ['draining', 'warn', amounts?.draining], ['offline', 'bad', amounts?.offline],
   ] as const;
   return (
     <div class="facets" role="group" aria-label="Filters">
@@ -282,7 +294,7 @@ function Facets({ q, figures, zones }: { q: string; figures: Figures | undefined
       <span class="gap" />
       {zones.slice(0, 12).map(({ zone }) => (
         <button key={zone} type="button" class="facet" aria-pressed={has(q, 'zone', zone)} onClick={() => set('zone', zone)}>
-          {zone}<b>{figures ? count(matching.get(zone) ?? 0) : ''}</b>
+          {zone}<b>{matching ? count(inZone.get(zone) ?? 0) : ''}</b>
         </button>
       ))}
       {q && <button type="button" class="link small" onClick={() => setQuery({ q: null }, { keep: true })}>Clear</button>}
