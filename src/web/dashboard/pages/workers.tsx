@@ -176,6 +176,16 @@ function useWorkerList(filter: WorkerFilter, orderBy: ReturnType<typeof orderOf>
     }
   }, []);
 
+  /** Loads all that match; whether they are all there then. */
+  const all = useCallback(async (): Promise<boolean> => {
+    const { key } = latest.current;
+    for (let before = -1; state.current.hasMore && key === latest.current.key && before !== (ids.peek()?.length ?? 0);) {
+      before = ids.peek()?.length ?? 0;
+      await more();
+    }
+    return !state.current.hasMore && key === latest.current.key;
+  }, []);
+
   useEffect(() => { void read(true); }, [key]);
   useEffect(() => onEvents((events) => { if (events.some(isAboutList)) soon(1_500); }), []);
   const anew = resyncs.value + reconnections.value;
@@ -187,7 +197,7 @@ function useWorkerList(filter: WorkerFilter, orderBy: ReturnType<typeof orderOf>
     return () => clearInterval(timer);
   }, [moves]);
   useEffect(() => () => { clearTimeout(state.current.timer); state.current.abort?.abort(); }, []);
-  return { ids, total, answered, error, key, more, refresh: () => read(false) };
+  return { ids, total, answered, error, key, more, all, refresh: () => read(false) };
 }
 
 function isAboutList({ kind, workerId }: ClusterEvent): boolean {
@@ -260,7 +270,15 @@ export default function Workers() {
           </Empty>
         )}
       />
-      <Selection selected={selected} chosen={chosen.value} onDrain={() => act('drain')} onActivate={() => act('activate')} />
+      <Selection
+        selected={selected}
+        chosen={chosen.value}
+        loaded={ids?.length ?? 0}
+        total={list.total.value}
+        onAll={async () => { if (await list.all()) selected.value = new Set(list.ids.peek()); }}
+        onDrain={() => act('drain')}
+        onActivate={() => act('activate')}
+      />
       {draining.value && (
         <DrainDialog
           workers={draining.value}
@@ -303,13 +321,18 @@ function Facets({ q, statuses: amounts, matching, zones }: {
 }
 
 /** What can be done with the selected workers, and how much they are. */
-function Selection({ selected, chosen, onDrain, onActivate }: {
+function Selection({ selected, chosen, loaded, total, onAll, onDrain, onActivate }: {
   selected: Signal<ReadonlySet<string>>;
   chosen: readonly Worker[];
+  loaded: number;
+  total: number;
+  onAll: () => Promise<void>;
   onDrain: () => void;
   onActivate: () => void;
 }) {
+  const isLoading = useSignal(false);
   if (!mayOperate.value || selected.value.size === 0) return null;
+  const offersAll = selected.value.size === loaded && total > loaded;
   const vms = chosen.reduce((sum, { vmCount }) => sum + vmCount, 0);
   const drainable = chosen.some(({ schedulingPolicy }) => schedulingPolicy === 'ACTIVE');
   const activatable = chosen.some(({ schedulingPolicy }) => schedulingPolicy === 'DRAINING');
@@ -317,6 +340,16 @@ function Selection({ selected, chosen, onDrain, onActivate }: {
   return (
     <div class="selection" role="region" aria-label="Selected workers">
       <strong>{count(selected.value.size)} selected</strong>
+      {offersAll && (
+        <button
+          type="button"
+          class="link"
+          disabled={isLoading.value}
+          onClick={() => { isLoading.value = true; onAll().finally(() => { isLoading.value = false; }); }}
+        >
+          {isLoading.value ? `Loading all ${count(total)} …` : `Select all ${count(total)} that match`}
+        </button>
+      )}
       <span class="muted grow">{plural(vms, 'VM')} there</span>
       <button type="button" class="button" disabled={!activatable || !!away} title={away} onClick={onActivate}>Activate <kbd>u</kbd></button>
       <button type="button" class="button primary" disabled={!drainable || !!away} title={away} onClick={onDrain}>Drain …</button>
