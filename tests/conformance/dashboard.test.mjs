@@ -86,6 +86,15 @@ describe('dashboard', () => {
       assert.equal(problems.length, 3);
     });
 
+    test('a filter has other ways to be asked', () => {
+      const { filter } = search.workerSearch('zone:a,b status:offline label.env=prod label:gpu free.cpu>=4 "night shift"');
+      const { parameters, options } = search.otherWays(filter);
+      assert.deepEqual(parameters, [
+        ['zone', 'a'], ['zone', 'b'], ['status', 'offline'], ['label', 'env=prod'], ['label', 'gpu'], ['search', 'night shift'], ['min_free_cpu_cores', '4'],
+      ]);
+      assert.deepEqual(options, [['-l', 'env=prod'], ['-l', 'gpu'], ['--zone', 'a'], ['--zone', 'b'], ['--status', 'offline'], ['--search', 'night shift']]);
+    });
+
     test('a facet adds a word, joins another of its key, and takes its own away', () => {
       const { toggle, has } = search;
       assert.equal(toggle('', 'status', 'offline'), 'status:offline');

@@ -2,6 +2,7 @@
 
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { at, endpoint } from '../root';
+import { session } from '../session';
 import { toastError } from './toast';
 
 export function CopyButton({ text, label = 'Copy', class: more = '' }: { text: string; label?: string; class?: string }) {
@@ -100,14 +101,20 @@ export function quote(text: string): string {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
+/** The token of whoever pastes it, if the server asks for one. A page has none that it could copy. */
+function authorization(): string[] {
+  return session.peek().state === 'open' ? [] : ['-H', '"Authorization: Bearer $AETHERIUM_TOKEN"'];
+}
+
 function curl({ path, method = 'GET', body }: Request): string {
   const parts = ['curl', '-s'];
   if (method !== 'GET') parts.push('-X', method);
-  parts.push(quote(at(`api/v1/${path}`)), '-H', '"Authorization: Bearer $AETHERIUM_TOKEN"');
+  parts.push(quote(at(`api/v1/${path}`)), ...authorization());
   if (body !== undefined) parts.push('-H', quote('Content-Type: application/json'), '-d', quote(JSON.stringify(body)));
   return parts.join(' ');
 }
 
 function graphql({ graphql, variables }: Request): string {
-  return `curl -s ${quote(endpoint)} -H "Authorization: Bearer $AETHERIUM_TOKEN" -H 'Content-Type: application/json' -d ${quote(JSON.stringify({ query: graphql, ...(variables ? { variables } : {}) }))}`;
+  const body = JSON.stringify({ query: graphql, ...(variables ? { variables } : {}) });
+  return ['curl', '-s', quote(endpoint), ...authorization(), '-H', quote('Content-Type: application/json'), '-d', quote(body)].join(' ');
 }
