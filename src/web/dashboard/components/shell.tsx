@@ -17,7 +17,6 @@ import { Shape, type Tone } from './status';
 import { Toasts, toastError } from './toast';
 
 const TONES: Record<string, Tone> = { live: 'good', connecting: 'quiet', reconnecting: 'warn', stale: 'bad' };
-const CHIP_TONES: Record<string, string> = { live: 'good', connecting: 'quiet', reconnecting: 'warn', stale: 'bad' };
 
 /** Pages in the bar at the bottom of a narrow screen, besides `More`. */
 const AT_THE_BOTTOM = ['', 'workers', 'drains', 'events'];
@@ -130,7 +129,7 @@ function FreshnessChip() {
   const { state, text } = freshness.value;
   useEffect(() => { document.documentElement.dataset['live'] = state; }, [state]);
   return (
-    <span class={`chip status ${CHIP_TONES[state]}`} data-test="freshness" data-state={state} title={TITLES[state]}>
+    <span class={`chip status ${TONES[state]}`} role="group" aria-label="Freshness" data-test="freshness" data-state={state} title={TITLES[state]}>
       <Shape tone={TONES[state] ?? 'quiet'} />{text}
       <span class="visually-hidden" role="status">{state}</span>
     </span>
@@ -179,6 +178,8 @@ function Help({ onClose }: { onClose: () => void }) {
     [['j', 'k'], 'Next and previous row'],
     [['x'], 'Select the row; X also the next one'],
     [['Enter'], 'Open the row'],
+    [['d'], 'Drain what is selected or shown'],
+    [['u'], 'Activate it again'],
     [['Esc'], 'Close, or leave the field'],
     [['?'], 'This help'],
   ];
@@ -186,7 +187,7 @@ function Help({ onClose }: { onClose: () => void }) {
   return (
     <Dialog title="Keys and search" wide onClose={onClose}>
       <dl class="keys">
-        {keys.map(([names, what]) => <><dt>{names.map((name) => <kbd class="key">{name}</kbd>)}</dt><dd>{what}</dd></>)}
+        {keys.map(([names, what]) => <><dt>{names.map((name) => <kbd key={name} class="key">{name}</kbd>)}</dt><dd>{what}</dd></>)}
       </dl>
       <p class="small muted">Search words, which must all hold: {words.map((word) => <><code class="tag">{word}</code> </>)}</p>
       <label class="row">

@@ -123,6 +123,8 @@ function ServerClock() {
 
 interface Need {
   key: string;
+  /** The worker it is about, if it is one. */
+  worker?: string;
   tone: Tone;
   word: string;
   what: ComponentChildren;
@@ -138,8 +140,8 @@ function NeedsYou({ data, problem }: { data: AttentionResult | undefined; proble
     <Card title="What needs you" aside={problem && <span class="tiny warn">as of before: {problem}</span>}>
       {needs.length === 0 ? <Nothing drains={data.drains.nodes} /> : (
         <ul class="list needs">
-          {needs.map(({ key, tone, word, what, more, action }) => (
-            <li key={key}>
+          {needs.map(({ key, worker, tone, word, what, more, action }) => (
+            <li key={key} data-worker={worker}>
               <span class="sign"><Status tone={tone}>{word}</Status></span>
               <p class="grow break">
                 {what}
@@ -188,6 +190,7 @@ function offlineNeeds({ offline }: AttentionResult): Need[] {
   const shown = offline.totalCount <= MOST_OF_A_KIND + 1 ? offline.nodes : offline.nodes.slice(0, MOST_OF_A_KIND);
   const needs = shown.map((worker): Need => ({
     key: `offline ${worker.id}`,
+    worker: worker.id,
     tone: 'bad',
     word: 'offline',
     what: <><WorkerLink id={worker.id} /> has been silent since <Clock at={worker.lastSeen} seconds /></>,
@@ -261,7 +264,7 @@ function drainNeeds({ drains: { nodes } }: AttentionResult): { late: Need[]; saf
 /** The first drains as a line each, and the others as one. */
 function few(drains: readonly Drain[], word: string, tone: Tone, line: (drain: Drain) => Pick<Need, 'what' | 'more' | 'action'>): Need[] {
   const shown = drains.length <= MOST_OF_A_KIND + 1 ? drains : drains.slice(0, MOST_OF_A_KIND);
-  const needs = shown.map((drain): Need => ({ key: `${word} ${drain.id}`, tone, word, ...line(drain) }));
+  const needs = shown.map((drain): Need => ({ key: `${word} ${drain.id}`, worker: drain.workerId, tone, word, ...line(drain) }));
   const rest = drains.length - shown.length;
   if (rest > 0) needs.push({ key: `${word} more`, tone, word, what: <>{plural(rest, 'more worker')}</>, more: [], action: <Look to={href('drains')}>All</Look> });
   return needs;
