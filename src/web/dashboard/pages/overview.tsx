@@ -222,6 +222,11 @@ function quoted(drain: Drain): string {
   return [by(drain), drain.reason && `“${drain.reason}”`].filter(Boolean).join(', ');
 }
 
+/** The blocker that says most: one with a note of its worker after the colon, such as why a VM could not be moved. */
+function telling(blockers: Drain['blockers']): Drain['blockers'][number] {
+  return blockers.find(({ message }) => message.includes(': ')) ?? blockers[0]!;
+}
+
 function drainNeeds({ overdue, complete }: AttentionResult): { late: Need[]; safe: Need[] } {
   // Of workers that are silent, that is what is said.
   const tardy = overdue.nodes.filter(({ worker }) => worker.status !== 'OFFLINE');
@@ -233,10 +238,10 @@ function drainNeeds({ overdue, complete }: AttentionResult): { late: Need[]; saf
       what: <><WorkerLink id={drain.workerId} /> should have been empty at <Clock at={drain.deadlineAt!} /></>,
       more: [
         drain.remainingVms !== null && `${count(drain.remainingVms)} of ${plural(Math.max(drain.initialVms ?? 0, drain.remainingVms), 'VM')} left`,
-        drain.blockers[0] && <span class="break">{drain.blockers[0].message}{drain.blockers.length > 1 && `, and ${drain.blockers.length - 1} more`}</span>,
+        drain.blockers.length > 0 && <span class="break">{telling(drain.blockers).message}{drain.blockers.length > 1 && `, and ${drain.blockers.length - 1} more`}</span>,
         quoted(drain),
       ],
-      action: <Look to={`${href('workers', drain.workerId)}`}>Blockers</Look>,
+      action: <Look to={href('workers', drain.workerId)}>Blockers</Look>,
     })),
     ...few(unsafe, 0, 'not safe', 'warn', (drain) => ({
       what: <><WorkerLink id={drain.workerId} /> was drained, and is not safe to power off now</>,
