@@ -87,7 +87,7 @@ export function Shell({ page, children }: { page: Page | undefined; children: Co
 /** The search: Enter opens the workers that match; on their page, and on that of VMs, it filters while it is typed. */
 function SearchBox() {
   const input = useRef<HTMLInputElement>(null);
-  const filters = useComputed(() => ['workers', 'vms', 'fleet', 'events'].includes(place.value.segments[0] ?? '') && place.value.segments.length === 1);
+  const filters = useComputed(() => ['workers', 'vms', 'fleet', 'drains', 'events'].includes(place.value.segments[0] ?? '') && place.value.segments.length === 1);
   const inAddress = useComputed(() => (filters.value ? place.value.query.get('q') ?? '' : '')).value;
   const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
   useEffect(() => {
