@@ -69,7 +69,8 @@ function useStandingDrains(filter: DrainFilter) {
   const error = useSignal('');
   const watches = useRef(new Map<string, Watch>());
   const key = JSON.stringify(filter);
-  const anew = resyncs.value + reconnections.value;
+  // The first time that events are followed, nothing was missed.
+  const anew = Math.max(0, resyncs.value - 1) + reconnections.value;
   const isAllowed = isIn.value;
   useEffect(() => {
     if (!isAllowed) return;
@@ -154,6 +155,7 @@ export default function Drains() {
               <ul>
                 {drains.slice(0, MOST_CARDS).map((drain) => <li key={drain.id}><DrainCard drain={drain} stage={stage} watch={watches.get(drain.id)} /></li>)}
               </ul>
+              {drains.length === 0 && <p class="small faint">None now.</p>}
               {drains.length > MOST_CARDS && (
                 <p class="small muted">And {count(drains.length - MOST_CARDS)} more that are less urgent: <a href={href('workers', { q: 'status:draining' })}>all that drain</a></p>
               )}
@@ -243,7 +245,7 @@ function DrainCard({ drain, stage, watch }: { drain: Drain; stage: Stage; watch:
       </div>
       {stage !== 'safe' && (
         <div>
-          <p class="progress"><strong>{count(remaining)} of {plural(initial, 'VM')} left</strong><span class="faint small">{initial > 0 ? `${count(initial - remaining)} gone` : ''}</span></p>
+          <p class="progress"><strong>{initial === 0 ? 'No VM is known there' : `${count(remaining)} of ${plural(initial, 'VM')} left`}</strong><span class="faint small">{initial > 0 ? `${count(initial - remaining)} gone` : ''}</span></p>
           <div class="bar" role="progressbar" aria-label={`VMs that have left ${drain.workerId}`} aria-valuemin={0} aria-valuemax={initial} aria-valuenow={initial - remaining}>
             <i style={{ width: `${initial > 0 ? ((initial - remaining) / initial) * 100 : 0}%` }} />
           </div>
@@ -253,7 +255,7 @@ function DrainCard({ drain, stage, watch }: { drain: Drain; stage: Stage; watch:
       {stage !== 'safe' && <Expectation drain={drain} watch={watch} />}
       {drain.reason && <p class="note break">“{drain.reason}”</p>}
       <p class="small muted break">
-        {drain.startedAt ? <>since <Time at={drain.startedAt} /></> : 'since before this was kept'}{who ? ` by ${who}` : ''}
+        {drain.startedAt ? <>begun <Time at={drain.startedAt} /></> : 'begun before this was kept'}{who ? ` by ${who}` : ''}
         {drain.worker.zone ? ` · ${drain.worker.zone}` : ''}
       </p>
       {drain.metadata.length > 0 && <p class="tags wrap">{drain.metadata.map(({ key, value }) => <span key={key} class="tag" title={`${key}=${value}`}>{key}={value}</span>)}</p>}
@@ -303,7 +305,7 @@ function Blockers({ drain: { blockers } }: { drain: Drain }) {
   if (blockers.length === 0) return null;
   const one = ({ kind, vmId, since, message }: Drain['blockers'][number]) => (
     <li key={`${kind} ${vmId}`} class={kind === 'WORKER_OFFLINE' || kind === 'POLICY_HOOK_FAILED' ? 'bad' : ''}>
-      <span class="break">{message}</span>{since && <span class="faint"> · for <Since at={since} /></span>}
+      <span class="break">{message}</span>{since && <span class="faint nowrap"> · for <Since at={since} /></span>}
     </li>
   );
   return (

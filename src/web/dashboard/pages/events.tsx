@@ -145,8 +145,12 @@ function useLog({ filter, since, until }: EventSearch, isHeld: () => boolean) {
 
 const who = (event: LogEvent): string => actorOf(event.actorName, event.actor) || '–';
 
+/** Kinds by which something is as it should be again. */
+const GOOD: readonly LogEvent['kind'][] = ['WORKER_ONLINE', 'WORKER_DRAIN_COMPLETE', 'WORKER_ACTIVATED'];
+
 function toneOf(event: LogEvent): Tone {
-  return eventTone(event as Parameters<typeof eventTone>[0]) || (event.kind.startsWith('WORKER_DRAIN') ? 'warn' : 'quiet');
+  if (GOOD.includes(event.kind)) return 'good';
+  return eventTone(event) || (event.kind.startsWith('WORKER_DRAIN') ? 'warn' : 'quiet');
 }
 
 const columns: readonly Column<LogEvent>[] = [
@@ -156,7 +160,7 @@ const columns: readonly Column<LogEvent>[] = [
     return <span class={`status bare ${tone === 'quiet' ? 'none' : tone}`}>{tone !== 'quiet' && <Shape tone={tone} />}{kindName(event.kind)}</span>;
   } },
   { key: 'what', title: 'What happened', width: 'minmax(220px, 5fr)', lead: true, phone: 'lead', cell: (event) => (
-    <span class={`event-message ${eventTone(event as Parameters<typeof eventTone>[0])}`}>{event.message}{event.reason && !event.message.includes(event.reason) && <span class="muted"> · “{event.reason}”</span>}</span>
+    <span class={`event-message ${eventTone(event)}`}>{event.message}{event.vmName && event.vmName !== event.vmId && !event.message.includes(event.vmName) && <span class="faint"> ({event.vmName})</span>}{event.reason && !event.message.includes(event.reason) && <span class="muted"> · “{event.reason}”</span>}</span>
   ) },
   { key: 'worker', title: 'Worker', width: 'minmax(80px, 140px)', optional: true, cell: ({ workerId }) => workerId ?? '' },
   { key: 'vm', title: 'VM', width: 'minmax(80px, 160px)', optional: true, cell: ({ vmName, vmId }) => vmName ?? vmId ?? '' },
@@ -204,7 +208,7 @@ export default function Events() {
           <h1 class="grow">{q ? 'Events that match' : 'What happened'}</h1>
           <ColumnMenu columns={columns} />
         </div>
-        <p aria-live="off">{all === null ? 'Reading …' : `${count(rows.length)} read, newest first, ${search.until === null ? 'followed live' : 'up to a time that is over'}${log.hasOlder.value ? '; older ones come as you scroll' : '; that is all that is kept'}`}</p>
+        <p aria-live="off">{all === null ? 'Reading …' : `${search.words.length > 0 ? `${count(rows.length)} of ${count(all.length)} that were read` : `${count(rows.length)} read`}, newest first, ${search.until === null ? 'followed live' : 'up to a time that is over'}${log.hasOlder.value ? '; older ones come as you scroll' : '; that is all that is kept'}`}</p>
         {search.problems.map((problem) => <p key={problem} class="warn" role="status">{problem}</p>)}
         {log.error.value && <p class="bad" role="status">{log.error.value} What is shown may be old.</p>}
       </header>
@@ -265,7 +269,7 @@ function Spread({ events, until, onChoose }: { events: readonly LogEvent[]; unti
     const oldest = Date.parse(events.at(-1)?.at ?? '');
     const to = until === null ? serverNow() : Date.parse(events[0]?.at ?? '');
     if (!(oldest < to)) return [];
-    return histogram(events.map((event) => ({ at: Date.parse(event.at), isBad: eventTone(event as Parameters<typeof eventTone>[0]) === 'bad' })), oldest, to, BARS);
+    return histogram(events.map((event) => ({ at: Date.parse(event.at), isBad: eventTone(event) === 'bad' })), oldest, to, BARS);
   }, [events, until]);
   if (bars.length === 0) return null;
   const most = Math.max(1, ...bars.map(({ total }) => total));
@@ -310,7 +314,7 @@ function Details({ cursor, rows, q }: { cursor: string; rows: Signal<readonly Lo
   const kinds = href('events', { q: withTerm(q, 'kind', event.kind.toLowerCase()) });
   return (
     <Dialog title={kindName(event.kind)} wide onClose={close}>
-      <p class={`large break ${eventTone(event as Parameters<typeof eventTone>[0])}`}><Message event={event as Parameters<typeof eventTone>[0] & LogEvent} /></p>
+      <p class={`large break ${eventTone(event)}`}><Message event={event} /></p>
       <dl class="facts">
         <dt>When</dt><dd><time dateTime={event.at}>{exact(event.at)}</time> <span class="faint">· {relative(Date.parse(event.at), now.value)}</span></dd>
         {event.reason && <><dt>Reason</dt><dd>“{event.reason}”</dd></>}

@@ -74,13 +74,18 @@ function stateWords({ status, schedulingPolicy }: Cell): string[] {
   return [...(status === 'OFFLINE' ? ['silent'] : []), ...(schedulingPolicy === 'DRAINING' ? ['drains'] : [])];
 }
 
+/** How often changes may have been missed: the first time that events are followed, nothing was. */
+function lost(resyncs: number, reconnections: number): number {
+  return Math.max(0, resyncs - 1) + reconnections;
+}
+
 /** Reads all workers that match into the map, page by page, and then follows their heartbeats. */
 function useFleet(map: HeatMap, filter: WorkerFilter, group: string) {
   const key = JSON.stringify([filter, labelKey(group)]);
   const loaded = useSignal(0);
   const total = useSignal<number | null>(null);
   const error = useSignal('');
-  const anew = resyncs.value + reconnections.value;
+  const anew = lost(resyncs.value, reconnections.value);
   const isAllowed = isIn.value;
   useEffect(() => {
     if (!isAllowed) return;
@@ -99,7 +104,7 @@ function useFleet(map: HeatMap, filter: WorkerFilter, group: string) {
           map.put(page.nodes, false);
           for (const { id } of page.nodes) ids.add(id);
           total.value = page.totalCount;
-          loaded.value = ids.size;
+          loaded.value = map.size;
           after = page.pageInfo.endCursor;
           hasMore = page.pageInfo.hasNextPage;
         }
@@ -173,15 +178,14 @@ export default function Fleet() {
             <option value="none">nothing</option>
           </select>
         </label>
-        <fieldset class="segments">
-          <legend class="visually-hidden">Colour by</legend>
+        <div class="segments" role="radiogroup" aria-label="Colour by">
           {COLOURS.map(({ by: one, word, title }) => (
             <label key={one} title={title}>
               <input type="radio" name="colour" value={one} checked={one === by} onChange={() => setQuery({ colour: one === 'cpu' ? null : one }, { keep: true })} />
               <span>{word}</span>
             </label>
           ))}
-        </fieldset>
+        </div>
         <Legend by={by} />
       </div>
       {total.value === 0 && q
@@ -219,7 +223,7 @@ function details(sums: Sums): string {
 function useLabelKeys() {
   const keys = useSignal<readonly string[]>([]);
   const total = useSignal<number | null>(null);
-  const anew = resyncs.value + reconnections.value;
+  const anew = lost(resyncs.value, reconnections.value);
   const isAllowed = isIn.value;
   useEffect(() => {
     if (!isAllowed) return;
@@ -400,7 +404,7 @@ function GroupCells({ map, group, index, by, arrangement, q }: {
         </span>
       </header>
       <p class="small muted heat-figures ellipsis">
-        {plural(sums.workers, 'worker')} · CPU {percent(share(sums.usedCpuCores, sums.cpuCores))} · {plural(sums.vms, 'VM')}
+        {plural(sums.workers, 'worker')} · CPU {percent(share(sums.usedCpuCores, sums.cpuCores))}
       </p>
       <canvas ref={canvas} data-at={index} aria-hidden="true" />
     </section>

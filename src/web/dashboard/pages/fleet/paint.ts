@@ -86,7 +86,6 @@ export function paint({ context: on, hatching }: Sheet, cell: Cell, { arrangemen
   box(on, x, y, width, size, radius, isSilent ? hatching : palette.ramp[step]!);
   // The emptiest step is hardly seen on a card: a hairline holds it.
   if (!isSilent && step === 0 && size >= 9) outline(on, x, y, width, size, radius, palette.line, 1);
-  if (cell.schedulingPolicy === 'DRAINING') outline(on, x, y, width, size, radius, palette.frame, size >= 13 ? 2 : 1.5);
   if (cell.pulse > 0) {
     const age = (frameTime - cell.pulse) / PULSE_MS;
     if (age >= 1) cell.pulse = 0;
@@ -96,6 +95,7 @@ export function paint({ context: on, hatching }: Sheet, cell: Cell, { arrangemen
       on.globalAlpha = 1;
     }
   }
+  if (cell.schedulingPolicy === 'DRAINING') outline(on, x, y, width, size, radius, palette.frame, size >= 13 ? 2 : 1.5);
   if (isTile) {
     const left = x + size + 9;
     const room = pitchX - gap - size - 11;
