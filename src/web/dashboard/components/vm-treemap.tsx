@@ -52,6 +52,7 @@ const READ_PERIOD_MS = 5_000;
 const MOST_VMS_OF_WORKER = 10_000;
 /** Entries of the list beside the map. */
 const LISTED = 200;
+const LISTED_OF_ZONE = 12;
 
 const MEASURES: Record<Measure, string> = { vcpu: 'vCPU', mem: 'Memory', vms: 'Number' };
 
@@ -153,7 +154,8 @@ async function readVms(id: string, filter: VmFilter, key: string, show: (reading
   const items: Item[] = [];
   let after: string | null = null;
   for (;;) {
-    const { worker }: ResultOf<typeof VmsOfWorker> = await ask(VmsOfWorker, { id, after, filter: rest }, signal);
+    const answer: ResultOf<typeof VmsOfWorker> = await ask(VmsOfWorker, { id, after, filter: rest }, signal);
+    const { worker } = answer;
     if (!worker) return show({ key, workers: new Map(), vms: { items: [], zone: null, isGone: true, free: [], unsized: 0 }, progress: 1 });
     const page = worker.vmsConnection;
     for (const { id, name, status, vcpus, memoryMb } of page.nodes) {
@@ -282,14 +284,16 @@ function Line({ seen, measure, scope, hasShares, unsized }: { seen: ReadonlySign
 
 /** The same as the map, in words: the largest first. */
 function List({ items, measure, onOpen, onSeen }: { items: readonly Item[]; measure: Measure; onOpen: (item: Item) => void; onSeen: (item: Item | null) => void }) {
-  const listed = items.filter(({ kind }) => kind !== 'free').slice(0, LISTED);
+  // Of a zone, some of its workers are named with it.
+  const all = items.filter(({ kind }) => kind !== 'free').flatMap((item) => [item, ...(item.items ?? []).slice(0, LISTED_OF_ZONE)]);
+  const listed = all.slice(0, LISTED);
   const free = items.find(({ kind }) => kind === 'free');
-  const left = items.length - listed.length - (free ? 1 : 0);
+  const left = items.reduce((sum, { kind, items }) => sum + (kind === 'free' ? 0 : 1 + (items?.length ?? 0)), 0) - listed.length;
   return (
     <div class="map-list" role="region" aria-label="What the map shows, the largest first" tabIndex={0}>
       <ol onPointerLeave={() => onSeen(null)}>
         {listed.map((item) => (
-          <li key={item.id}>
+          <li key={`${item.kind} ${item.id}`} class={item.kind === 'zone' ? 'zone' : undefined}>
             <button type="button" onClick={() => onOpen(item)} onPointerEnter={() => onSeen(item)} onFocus={() => onSeen(item)}>
               <span class="ellipsis">{item.name || 'unassigned'}</span><span class="muted">{amount(item, measure)}</span>
             </button>
@@ -431,7 +435,7 @@ function draw(context: CanvasRenderingContext2D, rects: readonly Rect[], isDark:
     if (isHatched) {
       // Words on hatching stand on a plain ground.
       context.fillStyle = card;
-      context.fillRect(x + 4, y + 4, Math.min(width - 8, context.measureText(item.name).width + 8), 18);
+      context.fillRect(x + 4, y + 4, Math.min(width - 8, Math.max(context.measureText(item.name).width + 8, height > 38 ? 86 : 0)), height > 38 ? 34 : 18);
     }
     write(context, item.name || 'unassigned', x + 7, y + 13, width - 12, ink);
     if (height > 38 && item.kind === 'vm' && item.state !== 'usual') {

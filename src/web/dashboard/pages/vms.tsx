@@ -9,7 +9,7 @@ import { reconnections } from '../api/live';
 import { operation, type ResultOf } from '../api/operation';
 import { useQuery } from '../api/query';
 import { useFullPage } from '../app';
-import { CopyAs } from '../components/copy';
+import { CopyAs, quote } from '../components/copy';
 import { Empty, NoWorkers } from '../components/empty';
 import { Shape } from '../components/status';
 import { ColumnMenu, Table, type Column } from '../components/table';
@@ -61,7 +61,7 @@ const columns: readonly Column<Vm>[] = [
   { key: 'vcpu', title: 'vCPU', width: '56px', right: true, cell: ({ vcpus }) => (vcpus > 0 ? count(vcpus) : <Unknown />) },
   { key: 'mem', title: 'Memory', width: '78px', right: true, phone: 'end', cell: ({ memoryMb }) => (memoryMb > 0 ? memory(memoryMb) : <Unknown />) },
   { key: 'age', title: 'Age', width: '60px', right: true, cell: ({ createdAt }) => <Since at={createdAt} /> },
-  { key: 'since', title: 'So for', width: '64px', right: true, cell: ({ statusSince }) => <Since at={statusSince} /> },
+  { key: 'since', title: 'Status for', width: '76px', right: true, cell: ({ statusSince }) => <Since at={statusSince} /> },
   { key: 'note', title: 'What its worker says', width: 'minmax(140px, 2fr)', cell: ({ note }) => <span class="muted" title={note ?? undefined}>{note}</span> },
   { key: 'up', title: 'Up for', width: '64px', right: true, optional: true, cell: ({ startedAt }) => (startedAt ? <Since at={startedAt} /> : null) },
   { key: 'id', title: 'Id', width: 'minmax(140px, 1fr)', optional: true, cell: ({ id }) => <span class="mono" title={id}>{id}</span> },
@@ -247,18 +247,18 @@ function withSlots(filter: VmFilter): VmFilter {
 function requestOf(filter: VmFilter) {
   const { statuses, zones, hasZone, workerIds, search } = filter;
   const query = new URLSearchParams();
-  if (statuses) query.set('statuses', statuses.map((status) => status.toLowerCase()).join(','));
-  if (zones) query.set('zones', zones.join(','));
-  if (hasZone === false) query.set('zones', '');
-  if (workerIds) query.set('worker_ids', workerIds.join(','));
+  for (const status of statuses ?? []) query.append('status', status.toLowerCase());
+  for (const zone of zones ?? []) query.append('zone', zone);
+  for (const id of workerIds ?? []) query.append('worker_id', id);
+  if (hasZone === false) query.set('has_zone', 'false');
   if (search) query.set('search', search);
   query.set('limit', '100');
   const words = [
     ...(statuses ?? []).map((status) => `--status ${status.toLowerCase()}`),
-    ...(zones ?? []).map((zone) => `--zone '${zone.replaceAll("'", `'\\''`)}'`),
+    ...(zones ?? []).map((zone) => `--zone ${quote(zone)}`),
     ...(hasZone === false ? ['--without-zone'] : []),
-    ...(workerIds ?? []).map((id) => `--worker '${id.replaceAll("'", `'\\''`)}'`),
-    ...(search ? [`--search '${search.replaceAll("'", `'\\''`)}'`] : []),
+    ...(workerIds ?? []).map((id) => `--worker ${quote(id)}`),
+    ...(search ? [`--search ${quote(search)}`] : []),
   ];
   return { path: `vms?${query}`, graphql: VmPage.text, variables: { first: 100, filter }, cli: ['vms', ...words].join(' ') };
 }
@@ -271,10 +271,9 @@ function Facets({ q, figures }: { q: string; figures: Figures | undefined }) {
   const amountOf = (status: VmStatus): number | undefined => figures?.vmCounts[status.toLowerCase() as Lowercase<VmStatus>];
   const matching = new Map(figures?.byZone.zones.map(({ zone, count }) => [zone, count]));
   const zones = figures?.all.zones ?? [];
-  const usual: readonly VmStatus[] = ['RUNNING', 'STOPPED', 'FAILED'];
   return (
     <div class="facets" role="group" aria-label="Filters">
-      {VM_STATUSES.filter((status) => usual.includes(status) || (amountOf(status) ?? 0) > 0 || has(q, 'status', status.toLowerCase())).map((status) => {
+      {VM_STATUSES.map((status) => {
         const { tone, title } = VM_STATUS[status];
         const value = status.toLowerCase();
         const amount = amountOf(status);
