@@ -75,7 +75,7 @@ function Open() {
         </ul>
       </Card>
       <Card title="The first token">
-        <ol class="steps">
+        <ol class="first-steps">
           <li>
             <p><strong>Make it where the database is.</strong> Never over the network: whoever has the database has the cluster, and nobody else may take it by being first. The running server follows within a second.</p>
             <Code>aetherium token create --role admin --name me</Code>
@@ -110,7 +110,7 @@ function SignedIn() {
     <>
       <header class="page-head">
         <h1 class="break">You are {name}, {role}</h1>
-        <p>{ROLES[role.toUpperCase() as TokenRole]}.</p>
+        <p>Who has the role {role} {ROLES[role.toUpperCase() as TokenRole]}.</p>
       </header>
       <div class="access-top">
         <Card title="Who you are" aside={<button type="button" class="button small" onClick={() => { signOut().catch(toastError); }}>Sign out</button>}>
