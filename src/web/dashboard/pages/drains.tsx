@@ -305,7 +305,7 @@ function Blockers({ drain: { blockers } }: { drain: Drain }) {
   if (blockers.length === 0) return null;
   const one = ({ kind, vmId, since, message }: Drain['blockers'][number]) => (
     <li key={`${kind} ${vmId}`} class={kind === 'WORKER_OFFLINE' || kind === 'POLICY_HOOK_FAILED' ? 'bad' : ''}>
-      <span class="break">{message}</span>{since && <span class="faint nowrap"> · for <Since at={since} /></span>}
+      <span class="break">{message}</span>{since && <>{' '}<span class="faint nowrap">· for <Since at={since} /></span></>}
     </li>
   );
   return (

@@ -266,6 +266,8 @@ function Cells({ map, group: groupBy, by, current, q }: { map: HeatMap; group: s
   const arrangement = map.arrangement.value;
   const isShown = useSignal(false);
   const spoken = useSignal('');
+  // A finger shows the card first, and opens the worker with the second tap.
+  const isSecondTap = useRef(false);
 
   useLayoutEffect(() => {
     const element = box.current!;
@@ -332,7 +334,10 @@ function Cells({ map, group: groupBy, by, current, q }: { map: HeatMap; group: s
       aria-describedby="heat-help"
       style={{ '--heat-columns': String(arrangement.columns) }}
       onPointerMove={over}
-      onPointerDown={over}
+      onPointerDown={(event) => {
+        isSecondTap.current = event.target === link.current && isShown.peek();
+        over(event);
+      }}
       onPointerLeave={(event) => { if (event.pointerType === 'mouse' && document.activeElement !== link.current) isShown.value = false; }}
     >
       <p id="heat-help" class="visually-hidden">Arrow keys lead from worker to worker, Page Up and Page Down from group to group; Enter opens the worker. The table below says the same in figures.</p>
@@ -349,6 +354,9 @@ function Cells({ map, group: groupBy, by, current, q }: { map: HeatMap; group: s
           style={at ? { left: `${at.left}px`, top: `${at.top}px`, width: `${at.width}px`, height: `${at.height}px` } : { left: '0', top: '0', width: '1px', height: '1px' }}
           data-shown={isShown.value}
           onKeyDown={onKeyDown}
+          onClick={(event) => {
+            if ((event as unknown as PointerEvent).pointerType === 'touch' && !isSecondTap.current) event.preventDefault();
+          }}
           onFocus={() => { current.value ??= cell; isShown.value = true; }}
           onBlur={() => { isShown.value = false; }}
         />
