@@ -238,7 +238,7 @@ export default function Events() {
           href={({ cursor }) => href('events', { ...Object.fromEntries(query), event: cursor })}
           empty={all === null ? null : <NoEvents q={q} looked={all.length} hasOlder={log.hasOlder.value} onMore={() => { void log.older(); }} />}
         />
-        {fresh > 0 && <button type="button" class="pill" onClick={showNew}><span aria-hidden="true">↑</span> {plural(fresh, 'new event')} <kbd>n</kbd></button>}
+        {fresh > 0 && <button type="button" class="events-pill" onClick={showNew}><span aria-hidden="true">↑</span> {plural(fresh, 'new event')} <kbd>n</kbd></button>}
         <p class="visually-hidden" role="status">{fresh > 0 ? plural(fresh, 'new event') : ''}</p>
       </div>
       {opened && <Details cursor={opened} rows={log.rows} q={q} />}
@@ -276,7 +276,7 @@ function Spread({ events, until, onChoose }: { events: readonly LogEvent[]; unti
   const step = bars[1]!.from - bars[0]!.from;
   const title = ({ from, total, bad }: Bar): string => `${clock(from, true)}: ${plural(total, 'event')}${bad > 0 ? `, ${count(bad)} of trouble` : ''}`;
   return (
-    <figure class="spread">
+    <figure class="events-spread">
       <div class="bars" role="img" aria-label={`When the ${count(events.length)} events were: at most ${count(most)} in ${relative(step, 0).replace('in ', '')}, ${count(bars.reduce((sum, { bad }) => sum + bad, 0))} of trouble`}>
         {bars.map((bar) => (
           <i key={bar.from} title={title(bar)} onClick={() => onChoose(bar.from + step)}>

@@ -178,7 +178,7 @@ export default function Fleet() {
             <option value="none">nothing</option>
           </select>
         </label>
-        <div class="segments" role="radiogroup" aria-label="Colour by">
+        <div class="fleet-choice" role="radiogroup" aria-label="Colour by">
           {COLOURS.map(({ by: one, word, title }) => (
             <label key={one} title={title}>
               <input type="radio" name="colour" value={one} checked={one === by} onChange={() => setQuery({ colour: one === 'cpu' ? null : one }, { keep: true })} />
@@ -250,10 +250,10 @@ function Legend({ by }: { by: ColourBy }) {
     ? [`below ${AGE_LIMITS[0]} s`, ...AGE_LIMITS.map((limit) => `from ${length(limit * 1_000)}`)]
     : Array.from({ length: STEPS }, (_, step) => `from ${Math.ceil((step / STEPS) * 100)} %`);
   return (
-    <div class="legend" role="group" aria-label="What cells mean">
-      <span class="ramp">{from}<span class="steps">{names.map((name, step) => <i key={step} class={`step-${step}`} title={name} />)}</span>{to}</span>
-      <span><i class="key frame" />draining</span>
-      <span><i class="key silent" />silent</span>
+    <div class="fleet-legend" role="group" aria-label="What cells mean">
+      <span class="ramp">{from}<span class="fleet-steps">{names.map((name, step) => <i key={step} class={`step-${step}`} title={name} />)}</span>{to}</span>
+      <span><i class="mark frame" />draining</span>
+      <span><i class="mark silent" />silent</span>
     </div>
   );
 }
@@ -266,6 +266,8 @@ function Cells({ map, group: groupBy, by, current, q }: { map: HeatMap; group: s
   const arrangement = map.arrangement.value;
   const isShown = useSignal(false);
   const spoken = useSignal('');
+  // A finger shows the card first, and opens the worker with the second tap.
+  const isSecondTap = useRef(false);
 
   useLayoutEffect(() => {
     const element = box.current!;
@@ -332,7 +334,10 @@ function Cells({ map, group: groupBy, by, current, q }: { map: HeatMap; group: s
       aria-describedby="heat-help"
       style={{ '--heat-columns': String(arrangement.columns) }}
       onPointerMove={over}
-      onPointerDown={over}
+      onPointerDown={(event) => {
+        isSecondTap.current = event.target === link.current && isShown.peek();
+        over(event);
+      }}
       onPointerLeave={(event) => { if (event.pointerType === 'mouse' && document.activeElement !== link.current) isShown.value = false; }}
     >
       <p id="heat-help" class="visually-hidden">Arrow keys lead from worker to worker, Page Up and Page Down from group to group; Enter opens the worker. The table below says the same in figures.</p>
@@ -349,6 +354,9 @@ function Cells({ map, group: groupBy, by, current, q }: { map: HeatMap; group: s
           style={at ? { left: `${at.left}px`, top: `${at.top}px`, width: `${at.width}px`, height: `${at.height}px` } : { left: '0', top: '0', width: '1px', height: '1px' }}
           data-shown={isShown.value}
           onKeyDown={onKeyDown}
+          onClick={(event) => {
+            if ((event as unknown as PointerEvent).pointerType === 'touch' && !isSecondTap.current) event.preventDefault();
+          }}
           onFocus={() => { current.value ??= cell; isShown.value = true; }}
           onBlur={() => { isShown.value = false; }}
         />
@@ -474,9 +482,9 @@ function Summary({ map, group }: { map: HeatMap; group: string }) {
   const groups = map.groups.value;
   if (groups.length === 0) return null;
   return (
-    <Card title="In figures" flush class="padded">
-      <div class="scrolls" role="region" aria-label="Workers in figures" tabIndex={0}>
-      <table class="plain">
+    <Card title="In figures" flush class="with-head">
+      <div class="figures-scroll" role="region" aria-label="Workers in figures" tabIndex={0}>
+      <table class="figures">
         <caption class="visually-hidden">Workers by {labelKey(group) === null ? group : `label ${labelKey(group)}`}</caption>
         <thead>
           <tr>
