@@ -60,7 +60,7 @@ export default function VmPage({ argument: id }: PageProps) {
       </header>
       {vm?.note && <p class="notice warn break">Its worker says: “{vm.note}”</p>}
       {vm?.duplicate && <p class="notice warn">Another worker reports this VM, too, as during a migration. If that lasts, one of them is wrong: look at both.</p>}
-      <div class="columns">
+      <div class="vm-columns">
         {vm && (
           <div class="stack">
             <Facts vm={vm} />
