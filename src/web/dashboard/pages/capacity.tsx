@@ -103,7 +103,7 @@ export default function Capacity() {
           }} />
         </div>
         <p>
-          Whole VMs are counted on each worker that is active, heard from, and not reserved.
+          Whole VMs are counted, on workers that are active and heard from, in room that is neither allocated nor reserved.
           {answer && answer.capacity.unsizedVms > 0 && <span class="warn"> {plural(answer.capacity.unsizedVms, 'VM')} of unknown size {answer.capacity.unsizedVms === 1 ? 'is' : 'are'} there: there may be less room.</span>}
         </p>
         {figures.error.value && <p class="bad" role="alert">{figures.error.value.message}</p>}
@@ -270,7 +270,7 @@ function Zones({ answer, question, isCurrent, hasZoneless }: { answer: Answer | 
       <div class="scroll-x" tabIndex={0} role="region" aria-label="By zone">
         <table class={`plain-table${isCurrent ? '' : ' waits'}`}>
           <thead>
-            <tr><th>Zone</th><th class="right">VMs that fit</th><th aria-hidden="true" class="bar-cell" /><th class="right">on workers</th><th class="right wide-only">Cores free</th><th class="right wide-only">Memory free</th><th class="right wide-only">Slots free</th><th class="right">VMs there</th><th /></tr>
+            <tr><th>Zone</th><th class="right">VMs that fit</th><th aria-hidden="true" class="bar-cell" /><th class="right">on workers</th><th class="right wide-only">Cores free</th><th class="right wide-only">Memory free</th><th class="right wide-only">Slots free</th><th class="right screen-only">VMs there</th><th /></tr>
           </thead>
           <tbody>
             {rows.map((zone) => {
@@ -286,7 +286,7 @@ function Zones({ answer, question, isCurrent, hasZoneless }: { answer: Answer | 
                   <td class="right wide-only">{zone.isNone ? '' : count(zone.schedulableCpuCores)}</td>
                   <td class="right wide-only">{zone.isNone ? '' : memory(zone.schedulableMemoryMb)}</td>
                   <td class="right wide-only">{zone.isNone ? '' : count(zone.schedulableVmSlots)}</td>
-                  <td class="right">{zone.isNone ? '' : <a href={href('vms', { q: `zone:${zone.name}` })}>{count(zone.vmCount)}</a>}</td>
+                  <td class="right screen-only">{zone.isNone ? '' : <a href={href('vms', { q: `zone:${zone.name}` })}>{count(zone.vmCount)}</a>}</td>
                   <td class="right">
                     <a class="button small" aria-pressed={isLost} href={href('capacity', { ...Object.fromEntries(place.value.query), without: toggledZone(question.withoutZones, zone.name) || null })} aria-label={isLost ? `Take ${zoneName(zone.name)} as there again` : `What if ${zoneName(zone.name)} is lost?`}>
                       {isLost ? 'Not lost' : 'What if lost?'}
