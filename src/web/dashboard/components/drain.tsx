@@ -76,7 +76,7 @@ async function each(ids: readonly string[], progress: ((done: number) => void) |
 }
 
 /** Activates at once, and offers to drain again as it was before. */
-export async function activateWithUndo(list: readonly Worker[]): Promise<void> {
+export async function activateWithUndo(list: readonly Pick<Worker, 'id' | 'drain'>[]): Promise<void> {
   const before = new Map(list.map((worker) => [worker.id, worker.drain]));
   const outcome = await activateWorkers(list.map(({ id }) => id));
   report('Activated', outcome, async () => {
