@@ -2,7 +2,7 @@
 
 import { signal, useComputed } from '@preact/signals';
 import { Component, type ComponentChildren, type ComponentType } from 'preact';
-import { useEffect, useLayoutEffect, useState } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { isConnected } from './api/live';
 import { Empty } from './components/empty';
 import { SignIn } from './components/gate';
@@ -50,6 +50,16 @@ function Shown({ page }: { page: Page | undefined }) {
   const argument = place.value.segments[1] ?? '';
   const name = page?.takesArgument ? argument : page?.title;
   useEffect(() => { document.title = name ? `${name} · Aetherium` : 'Aetherium'; }, [name]);
+  // Another page begins at its top, for eyes and for screen readers; the first one leaves the focus where it is.
+  const before = useRef(`${page?.path} ${argument}`);
+  useEffect(() => {
+    const now = `${page?.path} ${argument}`;
+    if (now === before.current) return;
+    before.current = now;
+    const main = document.getElementById('main');
+    main?.scrollTo(0, 0);
+    main?.focus({ preventScroll: true });
+  }, [page, argument]);
   useEffect(() => {
     setFailed(false);
     if (!page || loaded.has(page)) return;

@@ -30,10 +30,14 @@ import { render } from 'preact';
 import { App } from './app';
 import { isPage } from './pages';
 import { watchKeys } from './keyboard';
+import { at } from './root';
 import { watchLinks } from './router';
 import { watchSession } from './session';
 import './theme';
 import './style/all.css';
+
+// Relative to the page, as it is in the HTML, it would be another one once the address has two segments.
+for (const icon of document.querySelectorAll<HTMLLinkElement>('link[rel=icon]')) icon.href = at('assets/icon.svg');
 
 watchSession();
 watchLinks(isPage);

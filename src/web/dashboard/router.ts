@@ -40,7 +40,6 @@ export function href(...parts: (string | Record<string, string | null | undefine
 export function go(address: string): void {
   history.pushState(null, '', address);
   place.value = read();
-  scrollTo(0, 0);
 }
 
 /** Changes what the address says of the page that is shown; null takes a name out. */

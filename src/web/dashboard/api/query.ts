@@ -33,6 +33,9 @@ export interface LiveQueryOptions {
 const cache = new Map<string, unknown>();
 const CACHED_ANSWERS = 60;
 
+// Who signs in next may be somebody else, with another role.
+isIn.subscribe((isIn) => { if (!isIn) cache.clear(); });
+
 /** Follows a query from a component. With `null` as variables nothing is asked. */
 export function useQuery<Result, Variables>(
   operation: Operation<Result, Variables>,

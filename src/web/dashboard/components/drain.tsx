@@ -76,7 +76,7 @@ async function each(ids: readonly string[], progress: ((done: number) => void) |
 }
 
 /** Activates at once, and offers to drain again as it was before. */
-export async function activateWithUndo(list: readonly Worker[]): Promise<void> {
+export async function activateWithUndo(list: readonly Pick<Worker, 'id' | 'drain'>[]): Promise<void> {
   const before = new Map(list.map((worker) => [worker.id, worker.drain]));
   const outcome = await activateWorkers(list.map(({ id }) => id));
   report('Activated', outcome, async () => {
@@ -116,7 +116,9 @@ const DEADLINES = [
 ] as const;
 
 /** Asks why and until when, says how much capacity is at stake, and drains. */
-export function DrainDialog({ workers, onClose, onDone }: { workers: readonly Worker[]; onClose: () => void; onDone?: () => void }) {
+export function DrainDialog({ workers: asked, onClose, onDone }: { workers: readonly Worker[]; onClose: () => void; onDone?: () => void }) {
+  // A drain that stands keeps its own reason and deadline.
+  const workers = useMemo(() => asked.filter(({ schedulingPolicy }) => schedulingPolicy === 'ACTIVE'), [asked]);
   const reason = useSignal('');
   const deadline = useSignal('');
   const other = useSignal('');
@@ -150,7 +152,7 @@ export function DrainDialog({ workers, onClose, onDone }: { workers: readonly Wo
     <Confirm
       title={title}
       action={workers.length === 1 ? 'Drain' : `Drain ${count(workers.length)}`}
-      disabled={!isTimeRight || (isMuch && !isSure.value) || !isConnected.value}
+      disabled={workers.length === 0 || !isTimeRight || (isMuch && !isSure.value) || !isConnected.value}
       onConfirm={confirm}
       onClose={() => { if (abort.current) abort.current.abort(); else onClose(); }}
     >
@@ -164,6 +166,7 @@ export function DrainDialog({ workers, onClose, onDone }: { workers: readonly Wo
           ? 'No capacity is lost: none of them takes VMs now.'
           : `At stake: ${plural(stake.cores, 'free core')}, ${memory(stake.memory)} and ${plural(stake.slots, 'VM slot')} that are placeable now, ${percent(lost)} of what there is.`}
       </p>
+      {asked.length > workers.length && <p class="small muted">{plural(asked.length - workers.length, 'of them drains already', 'of them drain already')} and {asked.length - workers.length === 1 ? 'stays as it is' : 'stay as they are'}.</p>}
       <label class="field">
         <span>Reason, which others see</span>
         <input value={reason.value} maxLength={500} placeholder="new disks" onInput={(event) => { reason.value = event.currentTarget.value; }} />

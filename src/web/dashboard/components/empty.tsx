@@ -2,19 +2,32 @@
 
 import type { ComponentChildren } from 'preact';
 import { at } from '../root';
+import { href } from '../router';
+import { mayAdminister, session } from '../session';
 import { Code } from './copy';
 
 export function Empty({ title, children }: { title: string; children?: ComponentChildren }) {
-  return <div class="empty"><h3>{title}</h3>{children}</div>;
+  return <div class="empty"><h2>{title}</h2>{children}</div>;
 }
 
 /** A cluster without workers: how the first one joins. */
 export function NoWorkers() {
+  const server = at('').replace(/\/$/, '');
+  const asksForTokens = session.value.state === 'in';
   return (
     <Empty title="No worker has joined yet">
-      <p>A worker is a machine on which the agent runs. Start it there with this command, and the worker appears here by itself.</p>
-      <Code>{`aetherium agent --server ${at('').replace(/\/$/, '')}`}</Code>
-      <p class="small faint">To see a cluster without machines: <code>aetherium simulate --workers 10</code></p>
+      <p>A worker is a machine on which the agent runs. Start the agent there, and the worker appears here by itself.</p>
+      {asksForTokens ? (
+        <>
+          <Code>{`aetherium agent join --server ${server} --join-token-file join.token`}</Code>
+          <p>
+            {mayAdminister.value
+              ? <>The join token in that file lets it in: <a class="worker-link" href={href('access')}>create one</a>, with the whole command to paste.</>
+              : 'The join token in that file lets it in: an admin creates one.'}
+          </p>
+        </>
+      ) : <Code>{`aetherium agent --server ${server}`}</Code>}
+      <p class="small faint">To see a cluster without machines: <code>aetherium simulate --workers 10 --server {server}</code></p>
     </Empty>
   );
 }

@@ -47,7 +47,7 @@ export function EventSource({ event: { actor, actorName, reason, zone } }: { eve
 
 export function EventLine({ event, dated, without }: { event: ClusterEvent; dated?: boolean; without?: string }) {
   return (
-    <li class={`event${dated ? ' dated' : ''}`}>
+    <li class={`event${dated ? ' dated' : ''}`} data-cursor={event.cursor}>
       <Clock at={event.at} seconds={dated} />
       <div>
         <p class={eventTone(event)}><Message event={event} without={without} /></p>

@@ -17,7 +17,6 @@ import { Shape, type Tone } from './status';
 import { Toasts, toastError } from './toast';
 
 const TONES: Record<string, Tone> = { live: 'good', connecting: 'quiet', reconnecting: 'warn', stale: 'bad' };
-const CHIP_TONES: Record<string, string> = { live: 'good', connecting: 'quiet', reconnecting: 'warn', stale: 'bad' };
 
 /** Pages in the bar at the bottom of a narrow screen, besides `More`. */
 const AT_THE_BOTTOM = ['', 'workers', 'drains', 'events'];
@@ -84,12 +83,21 @@ export function Shell({ page, children }: { page: Page | undefined; children: Co
   );
 }
 
+/** What the search of a page is about, where that is not workers. */
+const SEARCHES: Record<string, { label: string; example: string }> = {
+  vms: { label: 'Search VMs, such as status:failed zone:us-west-1a worker:rack-7', example: 'status:failed zone:us-west-1a worker:rack-7' },
+  drains: { label: 'Search drains, such as zone:us-west-1a label.env=prod', example: 'zone:us-west-1a label.env=prod' },
+  events: { label: 'Search events, such as kind:drain worker:w1 actor:operator since:2h', example: 'kind:drain worker:w1 actor:operator since:2h' },
+};
+const WORKER_SEARCH = { label: 'Search workers, such as zone:us-west-1a label.env=prod status:offline', example: 'zone:us-west-1a label.env=prod status:offline' };
+
 /** The search: Enter opens the workers that match; on their page, and on that of VMs, it filters while it is typed. */
 function SearchBox() {
   const input = useRef<HTMLInputElement>(null);
-  const filters = useComputed(() => ['workers', 'vms', 'fleet', 'events'].includes(place.value.segments[0] ?? '') && place.value.segments.length === 1);
+  const filters = useComputed(() => ['workers', 'vms', 'fleet', 'drains', 'events'].includes(place.value.segments[0] ?? '') && place.value.segments.length === 1);
   const inAddress = useComputed(() => (filters.value ? place.value.query.get('q') ?? '' : '')).value;
   const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
+  const hint = (place.value.segments.length === 1 ? SEARCHES[place.value.segments[0] ?? ''] : undefined) ?? WORKER_SEARCH;
   useEffect(() => {
     // What is being typed is ahead of the address.
     if (input.current && input.current !== document.activeElement) input.current.value = inAddress;
@@ -110,9 +118,9 @@ function SearchBox() {
         autocomplete="off"
         autocapitalize="off"
         spellcheck={false}
-        aria-label="Search workers, such as zone:us-west-1a label.env=prod status:offline"
+        aria-label={hint.label}
         aria-keyshortcuts="/"
-        placeholder="zone:us-west-1a label.env=prod status:offline"
+        placeholder={hint.example}
         defaultValue={inAddress}
         onInput={() => {
           if (!filters.peek()) return;
@@ -130,7 +138,7 @@ function FreshnessChip() {
   const { state, text } = freshness.value;
   useEffect(() => { document.documentElement.dataset['live'] = state; }, [state]);
   return (
-    <span class={`chip status ${CHIP_TONES[state]}`} data-test="freshness" data-state={state} title={TITLES[state]}>
+    <span class={`chip status ${TONES[state]}`} role="group" aria-label="Freshness" data-test="freshness" data-state={state} title={TITLES[state]}>
       <Shape tone={TONES[state] ?? 'quiet'} />{text}
       <span class="visually-hidden" role="status">{state}</span>
     </span>
@@ -179,6 +187,8 @@ function Help({ onClose }: { onClose: () => void }) {
     [['j', 'k'], 'Next and previous row'],
     [['x'], 'Select the row; X also the next one'],
     [['Enter'], 'Open the row'],
+    [['d'], 'Drain what is selected or shown'],
+    [['u'], 'Activate it again'],
     [['Esc'], 'Close, or leave the field'],
     [['?'], 'This help'],
   ];
@@ -186,7 +196,7 @@ function Help({ onClose }: { onClose: () => void }) {
   return (
     <Dialog title="Keys and search" wide onClose={onClose}>
       <dl class="keys">
-        {keys.map(([names, what]) => <><dt>{names.map((name) => <kbd class="key">{name}</kbd>)}</dt><dd>{what}</dd></>)}
+        {keys.map(([names, what]) => <><dt>{names.map((name) => <kbd key={name} class="key">{name}</kbd>)}</dt><dd>{what}</dd></>)}
       </dl>
       <p class="small muted">Search words, which must all hold: {words.map((word) => <><code class="tag">{word}</code> </>)}</p>
       <label class="row">
