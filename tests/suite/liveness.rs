@@ -13,7 +13,7 @@ on_both_databases! {
         cluster.add([worker("w1")]).await;
         let fresh = cluster.worker("w1").await;
         cluster.advance(seconds(60));
-        assert_eq!(cluster.worker("w1").await, with(fresh.clone(), json!({"uptime": "1m0s"})));
+        assert_eq!(cluster.worker("w1").await, with(fresh.clone(), json!({"uptime": "1m0s", "uptime_seconds": 60})));
         cluster.advance(Duration::from_millis(1));
         let silent = json!({"status": "offline", "is_healthy": false, "uptime": "0s"});
         assert_eq!(cluster.worker("w1").await, with(fresh, silent), "uptime stands still at `last_seen`");
@@ -38,7 +38,7 @@ on_both_databases! {
         cluster.beat("w1", json!({"incarnation": 1})).await;
         let back = json!({
             "status": "active", "is_healthy": true, "last_seen": "2025-11-02T10:10:00Z", "uptime": "10m0s",
-            "revision": 3,
+            "uptime_seconds": 600, "revision": 3,
         });
         assert_eq!(cluster.worker("w1").await, with(silent, back));
     }

@@ -98,7 +98,8 @@ on_both_databases! {
         let before = cluster.worker("w1").await;
         cluster.advance(seconds(30));
         let answer = cluster.rest().put("/api/v1/workers/w1").json(boot.registration()).await.json();
-        let heard = json!({"last_seen": "2025-11-02T10:00:30Z", "uptime": "30s", "revision": 3});
+        let heard =
+            json!({"last_seen": "2025-11-02T10:00:30Z", "uptime": "30s", "uptime_seconds": 30, "revision": 3});
         assert_eq!(answer["worker"], with(before, heard), "asking is a sign of life, and resets nothing");
         assert_eq!([&answer["incarnation"], &answer["created"]], [&json!(1), &json!(false)]);
         assert_eq!(cluster.history().await, ["worker_registered w1", "vm_started w1 vm-1"]);
