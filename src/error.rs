@@ -12,6 +12,7 @@ use std::time::Duration;
 use sea_orm::DbErr;
 
 use crate::auth::Denied;
+use crate::cluster::EvacuationPlan;
 
 /// Result of everything that can fail with an [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -92,6 +93,14 @@ pub enum Error {
         /// How many of them fit.
         placeable: usize,
     },
+    /// VMs of workers that were to be drained fit nowhere else, so none of these workers is drained.
+    #[error(
+        "Nothing was drained: {} of the {} VMs on these workers fit nowhere else. The plan in this answer tells which, and \
+         why; drain fewer workers, or allow the shortfall.",
+        .0.total_stranded(),
+        .0.vms
+    )]
+    Shortfall(Arc<EvacuationPlan>),
     /// A VM that room is reserved for already.
     #[error("Reservation {reservation} holds a slot for VM {vm} already. Release it first, or go on with it.")]
     VmIsReservedFor {
@@ -393,6 +402,7 @@ impl Error {
             | Self::JoinedTokenEnded(_)
             | Self::TokenExists(_)
             | Self::DoesNotFit { .. }
+            | Self::Shortfall(_)
             | Self::VmIsReservedFor { .. }
             | Self::ReservationTaken(_)
             | Self::TooManyReservations { .. }
@@ -459,6 +469,7 @@ impl Error {
             | Self::JoinTokenUsedUp { .. }
             | Self::TokenExists(_)
             | Self::DoesNotFit { .. }
+            | Self::Shortfall(_)
             | Self::TooManyReservations { .. }
             | Self::Busy { .. }
             | Self::CostLimitReached { .. }

@@ -631,6 +631,72 @@ macro_rules! workers_refused_fields {
     } };
 }
 
+macro_rules! evacuation_plan_fields {
+    ($declare:ident $($more:tt)*) => { $declare! {
+        { $($more)* }
+        /// Where the VMs of workers that are to be emptied could go. Nothing is moved or held by it. VMs of other workers that
+        /// drain are given room first.
+        EvacuationPlan(plan: cluster::EvacuationPlan) {
+            /// Whether all VMs fit elsewhere.
+            fits: Bool [everywhere] = plan.fits();
+            /// How many workers are to be emptied.
+            workers: Int [everywhere] = plan.workers;
+            /// How many VMs hold a slot on them and would have to move. One that has arrived already on another worker, which is
+            /// online and active, is not among them.
+            vms: Int [everywhere] = plan.vms;
+            /// How many of them fit elsewhere.
+            placeable: Int [everywhere] = plan.placeable;
+            /// Where these could go, by their worker and id. As many as `limit` says.
+            moves: EvacuationMoves [everywhere] = &*plan.moves;
+            /// Those that fit nowhere, by their worker and id. As many as `limit` says.
+            stranded: StrandedVms [everywhere] = &*plan.stranded;
+            /// How many fit nowhere.
+            total_stranded: Int [everywhere] = plan.total_stranded();
+            /// How many of the VMs have CPUs or memory that are not known: there may be less room for them than it seems.
+            unsized_vms: Int [everywhere] = plan.unsized_vms;
+            /// How many VMs of other workers that drain were given room before them.
+            vms_of_other_drains: Int [everywhere] = plan.vms_of_other_drains;
+            /// Revision of the state that the plan was made of.
+            revision: Int53 [everywhere] = plan.revision;
+        }
+    } };
+}
+
+macro_rules! evacuation_move_fields {
+    ($declare:ident $($more:tt)*) => { $declare! {
+        { $($more)* }
+        /// VM that could move to another worker.
+        EvacuationMove(step: cluster::EvacuationMove) {
+            /// The VM.
+            vm_id: Id [everywhere] = step.vm_id.as_str();
+            /// The worker that it is on.
+            from_worker_id: Id [everywhere] = step.from_worker.as_str();
+            /// The worker that has room for it.
+            to_worker_id: Id [everywhere] = step.to_worker.as_str();
+        }
+    } };
+}
+
+macro_rules! stranded_vm_fields {
+    ($declare:ident $($more:tt)*) => { $declare! {
+        { $($more)* }
+        /// VM that fits on no other worker.
+        StrandedVm(vm: cluster::StrandedVm) {
+            /// The VM.
+            vm_id: Id [everywhere] = vm.vm_id.as_str();
+            /// The worker that it is on.
+            worker_id: Id [everywhere] = vm.worker_id.as_str();
+            /// Its virtual CPUs.
+            vcpus: Int [everywhere] = vm.size.vcpus;
+            /// Its memory, in MiB.
+            memory_mb: Int [everywhere] = vm.size.memory_mb;
+            /// How many workers refuse it for each reason, after all others have moved; the most frequent first. One that refuses
+            /// it for several counts for each of them.
+            refusals_by_reason: WorkersRefusedList [everywhere] = &*vm.refusals_by_reason;
+        }
+    } };
+}
+
 macro_rules! capacity_fields {
     ($declare:ident $($more:tt)*) => { $declare! {
         { $($more)* }
@@ -723,9 +789,9 @@ macro_rules! reserved_slot_fields {
 }
 
 pub(crate) use {
-    capacity_fields, placement_assignment_fields, placement_candidate_fields, placement_fields,
-    placement_refusal_fields, refusal_detail_fields, reservation_fields, reserved_slot_fields, workers_refused_fields,
-    zone_capacity_fields,
+    capacity_fields, evacuation_move_fields, evacuation_plan_fields, placement_assignment_fields,
+    placement_candidate_fields, placement_fields, placement_refusal_fields, refusal_detail_fields, reservation_fields,
+    reserved_slot_fields, stranded_vm_fields, workers_refused_fields, zone_capacity_fields,
 };
 pub(crate) use {
     cluster_stats_fields, drain_fields, event_fields, heartbeat_reply_fields, registered_fields, token_fields,

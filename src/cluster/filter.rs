@@ -100,6 +100,19 @@ impl WorkerFilter {
 }
 
 impl WorkerFilter {
+    /// Whether nothing is asked for, so that every worker matches. A text to search for that is empty, and a least of
+    /// nothing, ask for nothing, either.
+    pub fn is_for_all(&self) -> bool {
+        let MinFree { cpu_cores, memory_mb, vm_slots } = self.min_free;
+        let asks = |least: Option<u32>| least.filter(|least| *least > 0);
+        let asking = Self {
+            search: self.search.clone().filter(|text| !text.is_empty()),
+            min_free: MinFree { cpu_cores: asks(cpu_cores), memory_mb: asks(memory_mb), vm_slots: asks(vm_slots) },
+            ..self.clone()
+        };
+        asking == Self::default()
+    }
+
     /// The only condition beside ids, if an index alone answers it.
     pub fn only_facet(&self) -> Option<WorkerFacet<'_>> {
         let Self { ids: _, zones, has_zone, statuses, is_healthy, capabilities, labels, search, min_free } = self;
@@ -248,18 +261,9 @@ impl PurgeFilter {
         workers.matches(worker) && offline_for.is_none_or(is_silent_for)
     }
 
-    /// Whether nothing is asked for, so that every worker matches. A text to search for that is empty, and a least of
-    /// nothing, ask for nothing, either.
+    /// Whether nothing is asked for, so that every worker matches.
     pub fn is_for_all(&self) -> bool {
-        let WorkerFilter { search, min_free, .. } = &self.workers;
-        let MinFree { cpu_cores, memory_mb, vm_slots } = *min_free;
-        let asks = |least: Option<u32>| least.filter(|least| *least > 0);
-        let workers = WorkerFilter {
-            search: search.clone().filter(|text| !text.is_empty()),
-            min_free: MinFree { cpu_cores: asks(cpu_cores), memory_mb: asks(memory_mb), vm_slots: asks(vm_slots) },
-            ..self.workers.clone()
-        };
-        workers == WorkerFilter::default() && self.offline_for.is_none()
+        self.workers.is_for_all() && self.offline_for.is_none()
     }
 }
 

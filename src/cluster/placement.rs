@@ -354,7 +354,7 @@ pub(super) fn first_of<K: Ord>(mut keyed: Vec<(K, usize)>, most: usize) -> (Vec<
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::Duration;
 
     use proptest::prelude::*;
@@ -364,15 +364,15 @@ mod tests {
     use crate::cluster::{Labels, Life, Reserved, Vm, VmId, VmStatus};
 
     /// What a test makes a worker of: zone, capacity, usage, and a number whose bits say what is wrong with it.
-    type Made = (u8, (u32, u32, u32, u32), (u32, u32, u32, u8), u8);
+    pub(in crate::cluster) type Made = (u8, (u32, u32, u32, u32), (u32, u32, u32, u8), u8);
 
-    fn made() -> impl Strategy<Value = Made> {
+    pub(in crate::cluster) fn made() -> impl Strategy<Value = Made> {
         let capacity = (0_u32..12, 0_u32..12, 0_u32..12, 0_u32..5);
         let usage = (0_u32..9, 0_u32..9, 0_u32..9, 0_u8..3);
         (0_u8..4, capacity, usage, prop_oneof![4 => Just(0), 1 => any::<u8>()])
     }
 
-    fn worker(at: usize, (zone, capacity, usage, wrong): &Made) -> Arc<Worker> {
+    pub(in crate::cluster) fn worker(at: usize, (zone, capacity, usage, wrong): &Made) -> Arc<Worker> {
         let id = WorkerId::parse(&format!("w{at:02}")).unwrap();
         let has = |bit: u8| wrong & 1 << bit != 0;
         let label = |value: &str| Labels::from([("env".into(), value.into())]);
@@ -440,11 +440,11 @@ mod tests {
 
     /// The model: what is free is counted by subtracting one VM after the other, and each place is looked for among all
     /// workers.
-    struct Model<'a> {
-        workers: &'a [Arc<Worker>],
-        constraints: &'a PlacementConstraints,
-        reserved: u32,
-        placed: Vec<Vec<VmSize>>,
+    pub(in crate::cluster) struct Model<'a> {
+        pub(in crate::cluster) workers: &'a [Arc<Worker>],
+        pub(in crate::cluster) constraints: &'a PlacementConstraints,
+        pub(in crate::cluster) reserved: u32,
+        pub(in crate::cluster) placed: Vec<Vec<VmSize>>,
     }
 
     impl Model<'_> {
@@ -469,7 +469,7 @@ mod tests {
             (0..self.workers.len()).filter(|&other| zone(other) == zone(at)).map(|at| self.placed[at].len()).sum()
         }
 
-        fn reasons(&self, at: usize, size: VmSize, distinct: Distinct) -> Vec<RefusalReason> {
+        pub(in crate::cluster) fn reasons(&self, at: usize, size: VmSize, distinct: Distinct) -> Vec<RefusalReason> {
             use RefusalReason as Reason;
             let (worker, wanted, free) = (&self.workers[at], self.constraints, self.free(at));
             let zone = worker.identity.zone.to_string();
@@ -510,7 +510,12 @@ mod tests {
         }
 
         /// The place of one more VM.
-        fn place(&mut self, size: VmSize, strategy: PlacementStrategy, distinct: Distinct) -> Option<usize> {
+        pub(in crate::cluster) fn place(
+            &mut self,
+            size: VmSize,
+            strategy: PlacementStrategy,
+            distinct: Distinct,
+        ) -> Option<usize> {
             let fitting = (0..self.workers.len()).filter(|&at| self.reasons(at, size, distinct).is_empty());
             let at = fitting.min_by_key(|&at| match strategy {
                 PlacementStrategy::Spread => (self.placed_in_zone_of(at), self.placed[at].len(), self.load(at), at),

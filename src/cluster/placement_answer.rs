@@ -177,12 +177,12 @@ struct Refusals {
 
 impl Refusals {
     fn of(placer: &Placer<'_>, size: VmSize, view: &Arc<View>, limit: usize) -> Self {
-        let mut counts = [0; RefusalReason::ALL.len()];
+        let mut reasons_of_all = ReasonCounts::default();
         let mut misses = Vec::new();
         for (at, bin) in placer.bins().iter().enumerate() {
             let reasons = placer.refusals(bin, size);
             if !reasons.is_empty() {
-                reasons.iter().for_each(|reason| counts[reason as usize] += 1);
+                reasons_of_all.add(reasons);
                 misses.push((miss(bin, size, reasons), at));
             }
         }
@@ -193,14 +193,33 @@ impl Refusals {
             let reasons = reasons.iter().map(|reason| RefusalDetail::of(reason, bin, size)).collect();
             PlacementRefusal { worker: view.worker(bin.worker), reasons }
         });
-        let by_reason = RefusalReason::ALL.iter().map(|&reason| {
-            let workers = counts[reason as usize];
-            WorkersRefused { reason, workers }
-        });
-        let mut by_reason: Vec<_> = by_reason.filter(|refused| refused.workers > 0).collect();
-        by_reason.sort_by_key(|refused| Reverse(refused.workers));
-        Self { nearest: nearest.collect(), total, by_reason }
+        Self { nearest: nearest.collect(), total, by_reason: reasons_of_all.most_frequent_first() }
     }
+}
+
+/// How many workers are refused for each reason.
+#[derive(Default)]
+struct ReasonCounts([usize; RefusalReason::ALL.len()]);
+
+impl ReasonCounts {
+    fn add(&mut self, reasons: Reasons) {
+        reasons.iter().for_each(|reason| self.0[reason as usize] += 1);
+    }
+
+    fn most_frequent_first(&self) -> Vec<WorkersRefused> {
+        let counts =
+            RefusalReason::ALL.iter().map(|&reason| WorkersRefused { reason, workers: self.0[reason as usize] });
+        let mut counts: Vec<_> = counts.filter(|refused| refused.workers > 0).collect();
+        counts.sort_by_key(|refused| Reverse(refused.workers));
+        counts
+    }
+}
+
+/// How many workers refuse a VM of this size for each reason, the most frequent first.
+pub(super) fn refusals_by_reason(placer: &Placer<'_>, size: VmSize) -> Vec<WorkersRefused> {
+    let mut reasons_of_all = ReasonCounts::default();
+    placer.bins().iter().for_each(|bin| reasons_of_all.add(placer.refusals(bin, size)));
+    reasons_of_all.most_frequent_first()
 }
 
 fn miss<'a>(bin: &Bin<'a>, size: VmSize, reasons: Reasons) -> Miss<'a> {

@@ -2,9 +2,11 @@
 //!
 //! The errors of the domain are in [`crate::error`]. Errors about documents and requests are made where they are found.
 
-use async_graphql::{ErrorExtensionValues, Response, ServerError};
+use async_graphql::{ErrorExtensionValues, Response, ServerError, Value};
+use serde_json::json;
 use tracing::error;
 
+use crate::cluster::{EvacuationMove, EvacuationPlan, StrandedVm, WorkersRefused};
 use crate::error::{Error, Kind, Subject, whole_seconds};
 
 /// Sets `extensions.code` on every error of a response: from the kind of the domain error that a resolver returned, or
@@ -71,6 +73,40 @@ fn set_domain_code(error: &mut ServerError, source: &Error) {
     if let Some(revision) = current_revision {
         extensions.set("currentRevision", revision);
     }
+    if let Error::Shortfall(plan) = source {
+        extensions.set("plan", plan_value(plan));
+    }
+}
+
+/// A plan as a query of all fields of `EvacuationPlan` would show it.
+fn plan_value(plan: &EvacuationPlan) -> Value {
+    let step = |EvacuationMove { vm_id, from_worker, to_worker }: &EvacuationMove| {
+        let [vm_id, from_worker, to_worker] = [vm_id.as_str(), from_worker.as_str(), to_worker.as_str()];
+        json!({"vmId": vm_id, "fromWorkerId": from_worker, "toWorkerId": to_worker})
+    };
+    let refused = |WorkersRefused { reason, workers }: &WorkersRefused| {
+        // The words of the enum, as the schema has them.
+        json!({"reason": reason.as_str().to_ascii_uppercase(), "workers": workers})
+    };
+    let stranded = |StrandedVm { vm_id, worker_id, size, refusals_by_reason }: &StrandedVm| {
+        json!({
+            "vmId": vm_id.as_str(), "workerId": worker_id.as_str(), "vcpus": size.vcpus, "memoryMb": size.memory_mb,
+            "refusalsByReason": refusals_by_reason.iter().map(refused).collect::<Vec<_>>(),
+        })
+    };
+    let plan = json!({
+        "fits": plan.fits(),
+        "workers": plan.workers,
+        "vms": plan.vms,
+        "placeable": plan.placeable,
+        "moves": plan.moves.iter().map(step).collect::<Vec<_>>(),
+        "stranded": plan.stranded.iter().map(stranded).collect::<Vec<_>>(),
+        "totalStranded": plan.total_stranded(),
+        "unsizedVms": plan.unsized_vms,
+        "vmsOfOtherDrains": plan.vms_of_other_drains,
+        "revision": plan.revision,
+    });
+    Value::from_json(plan).unwrap_or_default()
 }
 
 fn set_code(error: &mut ServerError, code: &str) {

@@ -13,7 +13,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use serde::{Serialize, Serializer, ser::SerializeStruct};
+use serde::ser::{Error as _, SerializeStruct};
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
 
 /// The value of `Retry-After` where nothing better is known.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -46,6 +48,19 @@ pub struct About {
     /// The present revision, where the client named another one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub current_revision: Option<u64>,
+    /// The plan that the client would have to accept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<RenderedJson>,
+}
+
+/// JSON that was written already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RenderedJson(pub Box<str>);
+
+impl Serialize for RenderedJson {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serde_json::from_str::<&RawValue>(&self.0).map_err(S::Error::custom)?.serialize(serializer)
+    }
 }
 
 impl HttpError {
@@ -189,10 +204,11 @@ impl Serialize for HttpError {
         body.serialize_field("error", self.status.canonical_reason().unwrap_or("Error"))?;
         body.serialize_field("message", &self.message)?;
         body.serialize_field("code", &self.status.as_u16())?;
-        if let Some(About { argument, id, current_revision }) = about {
+        if let Some(About { argument, id, current_revision, plan }) = about {
             argument.iter().try_for_each(|it| body.serialize_field("argument", it))?;
             id.iter().try_for_each(|it| body.serialize_field("id", it))?;
             current_revision.iter().try_for_each(|it| body.serialize_field("current_revision", it))?;
+            plan.iter().try_for_each(|it| body.serialize_field("plan", it))?;
         }
         body.end()
     }

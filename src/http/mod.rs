@@ -33,7 +33,7 @@ mod tests;
 
 pub use authentication::Authenticator;
 pub use chunked_body::ChunkedBytes;
-pub use error::{About, HttpError};
+pub use error::{About, HttpError, RenderedJson};
 pub use extract::{EXPECTED_ANSWER, JSON_HEAD, Json, JsonText, OptionalJson, PathId, Query, read_part};
 pub use failed_authentications::FailedAuthentications;
 pub use header_template::HeaderTemplate;

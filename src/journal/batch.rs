@@ -4,16 +4,16 @@
 //! are [`store`](super::store)'s, and nothing of who waits for the commands' replies, which is
 //! [`queue`](super::queue)'s.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::idempotency_record::{IdempotencyRecord, StoredResponse};
 use crate::auth::{Action, Caller, Denied, Role, Token, TokenId, TokenKind, TokenState};
 use crate::clock::Timestamp;
 use crate::cluster::{
-    Actor, Audit, Author, Availability, Changes, Cursor, Drain, DrainStep, Epochs, Event, EventKind, LivenessCutoff,
-    Reservation, ReservationId, ReservationState, ReservedAt, Snapshot, Tombstone, Vm, VmId, VmReports, VmStatus,
-    Worker, WorkerId,
+    Actor, Audit, Author, Availability, Changes, Cursor, Drain, DrainStep, Epochs, Event, EventKind, Fleet,
+    LivenessCutoff, Reservation, ReservationId, ReservationState, ReservedAt, Snapshot, Tombstone, Vm, VmId, VmReports,
+    VmStatus, Worker, WorkerId,
 };
 use crate::error::Error;
 
@@ -339,6 +339,22 @@ impl<'a> Batch<'a> {
         let before = before.filter(|id| !self.workers.contains_key(*id)).filter_map(|id| self.find_worker(id.as_str()));
         let all = before.chain(self.workers.values().map(|changed| &changed.worker));
         all.filter(|worker| runs_it(worker)).map(|worker| worker.id.clone()).collect()
+    }
+
+    /// The workers of the batch, for plans of where VMs could go.
+    pub fn fleet<'s>(&'s self, cutoff: LivenessCutoff) -> Fleet<'s, impl Fn(&Vm) -> Vec<&'s Arc<Worker>>> {
+        // In one batch a VM may have come to one worker while it is still known on another.
+        let arrived = self.workers.values().flat_map(|changed| changed.worker.slot_holders());
+        let arrived: HashSet<_> = arrived.filter(|vm| vm.revision == self.revision).map(|vm| vm.id.as_str()).collect();
+        let holders = move |vm: &Vm| {
+            if !arrived.contains(vm.id.as_str()) && !self.base.is_duplicate(vm.id.as_str()) {
+                return Vec::new();
+            }
+            let ids = self.workers_that_run(&vm.id);
+            ids.iter().filter_map(|id| self.find_worker(id.as_str())).collect()
+        };
+        let (workers, reserved) = (self.workers().collect(), self.reserved_now());
+        Fleet { workers, cutoff, reserved, holders, revision: self.base.revision }
     }
 
     /// What is reserved on each worker at the time of the batch.

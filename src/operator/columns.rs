@@ -66,6 +66,15 @@ pub static DRAINS: Objects = Objects {
     name: "id",
 };
 
+/// Workers that would be activated, or not.
+pub static CHANGES: Objects = Objects {
+    key: "workers",
+    noun: "Worker",
+    columns: &["worker_id", "changed"],
+    table: &["worker_id", "changed"],
+    name: "worker_id",
+};
+
 /// Workers that were purged.
 pub static PURGES: Objects = Objects {
     key: "purged",

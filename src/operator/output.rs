@@ -77,6 +77,13 @@ pub struct Notes {
     at_interruption: RefCell<Option<String>>,
 }
 
+impl OutputOptions {
+    /// Whether it is JSON.
+    pub fn is_json(&self) -> bool {
+        matches!(self.format, Format::Json | Format::Jsonl)
+    }
+}
+
 impl Row {
     /// Of an object as it came.
     pub fn new(raw: Box<RawValue>) -> Self {

@@ -136,6 +136,18 @@ pub(super) fn word<T: FromStr + Copy>(
     })
 }
 
+/// Refuses a command about many objects that says neither which nor that all are meant, or both.
+pub fn conditions(all: bool, is_for_all: bool) -> Result<()> {
+    match (all, is_for_all) {
+        (false, true) => {
+            let problem = "must say which workers, unless `all` says that every worker is meant";
+            Err(Error::invalid("filter", problem))
+        }
+        (true, false) => Err(Error::invalid("all", "must not be given together with conditions")),
+        (true, true) | (false, false) => Ok(()),
+    }
+}
+
 /// The reason for a command.
 pub fn reason(reason: Option<String>) -> Result<Option<Arc<str>>> {
     reason.map(|reason| text("reason", reason, 0..=MAX_REASON)).transpose()

@@ -13,6 +13,7 @@ pub mod checks;
 mod cluster;
 pub mod drain_input;
 pub mod drain_watch;
+pub mod drain_workers;
 pub mod drains;
 mod events;
 pub mod filter_input;

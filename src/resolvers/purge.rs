@@ -50,14 +50,8 @@ impl PurgeInput {
         let offline_for =
             offline_for.map(|text| checks::duration("offline_for", &text, MAX_OFFLINE_FOR)).transpose()?;
         let filter = PurgeFilter { workers: filter.unwrap_or_default(), offline_for };
-        match (all, filter.is_for_all()) {
-            (false, true) => {
-                let problem = "must say which workers, unless `all` says that every worker is meant";
-                Err(Error::invalid("filter", problem))
-            }
-            (true, false) => Err(Error::invalid("all", "must not be given together with conditions")),
-            (true, true) | (false, false) => Ok(CheckedPurge { filter, dry_run, force }),
-        }
+        checks::conditions(all, filter.is_for_all())?;
+        Ok(CheckedPurge { filter, dry_run, force })
     }
 }
 

@@ -637,7 +637,7 @@ fn log_rejected_vms(HeartbeatAccepted { worker, rejected_vms, .. }: &HeartbeatAc
     }
 }
 
-fn log_policy(PolicySet { worker, changed }: &PolicySet, reason: Option<&str>) {
+pub(super) fn log_policy(PolicySet { worker, changed }: &PolicySet, reason: Option<&str>) {
     if *changed {
         let (id, policy) = (&worker.id, worker.policy);
         let why = reason.map(|reason| format!(": {reason:?}")).unwrap_or_default();

@@ -4,8 +4,9 @@
 use axum::http::StatusCode;
 use tracing::error;
 
+use super::json_objects::{EvacuationPlan, WriteJson};
 use crate::error::{Error, Kind, Subject};
-use crate::http::{About, HttpError};
+use crate::http::{About, HttpError, RenderedJson};
 
 /// The result of a handler.
 pub(super) type Result<T, E = HttpError> = std::result::Result<T, E>;
@@ -31,10 +32,18 @@ impl From<Error> for HttpError {
         };
         let Subject { argument, id, current_revision } = error.subject();
         let (argument, id) = (argument.map(str::to_owned), id.map(str::to_owned));
-        let failure = Self::new(status, error.to_string()).about(About { argument, id, current_revision });
+        let plan = match &error {
+            Error::Shortfall(plan) => Some(rendered(&EvacuationPlan((**plan).clone()))),
+            _ => None,
+        };
+        let failure = Self::new(status, error.to_string()).about(About { argument, id, current_revision, plan });
         match error.retry_after() {
             Some(wait) => failure.retry_after(wait),
             None => failure,
         }
     }
+}
+
+fn rendered(object: &impl WriteJson) -> RenderedJson {
+    RenderedJson(String::from_utf8(object.text()).unwrap_or_default().into())
 }

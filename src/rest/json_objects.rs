@@ -8,9 +8,9 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use super::json_values::WriteValue;
 use crate::auth::TokenId;
 use crate::cluster::fields::{
-    capacity_fields, placement_assignment_fields, placement_candidate_fields, placement_fields,
-    placement_refusal_fields, refusal_detail_fields, reservation_fields, reserved_slot_fields, workers_refused_fields,
-    zone_capacity_fields,
+    capacity_fields, evacuation_move_fields, evacuation_plan_fields, placement_assignment_fields,
+    placement_candidate_fields, placement_fields, placement_refusal_fields, refusal_detail_fields, reservation_fields,
+    reserved_slot_fields, stranded_vm_fields, workers_refused_fields, zone_capacity_fields,
 };
 use crate::cluster::fields::{
     cluster_stats_fields, drain_fields, event_fields, heartbeat_reply_fields, registered_fields, token_fields,
@@ -87,6 +87,8 @@ pub(super) mod field_types {
         WorkersRefusedList of WorkersRefused(cluster::WorkersRefused);
         ZoneCapacities of ZoneCapacity(cluster::ZoneCapacity);
         ReservedSlots of ReservedSlot(cluster::ReservedSlot);
+        EvacuationMoves of EvacuationMove(cluster::EvacuationMove);
+        StrandedVms of StrandedVm(cluster::StrandedVm);
     }
 
     /// A worker inside another object.
@@ -354,6 +356,9 @@ capacity_fields!(object);
 zone_capacity_fields!(object);
 reservation_fields!(object);
 reserved_slot_fields!(object);
+evacuation_plan_fields!(object);
+evacuation_move_fields!(object);
+stranded_vm_fields!(object);
 
 /// Keys besides the declared ones, for clients that are older than the contract.
 trait Aliases {
@@ -385,6 +390,9 @@ impl Aliases for Capacity {}
 impl Aliases for ZoneCapacity {}
 impl Aliases for Reservation {}
 impl Aliases for ReservedSlot {}
+impl Aliases for EvacuationPlan {}
+impl Aliases for EvacuationMove {}
+impl Aliases for StrandedVm {}
 
 impl Aliases for Vm {
     fn write_aliases<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {

@@ -5,6 +5,7 @@
 //! [`json_values`]. Failures leave as the documented body whatever goes wrong (see `http`).
 
 mod clusters;
+mod drain_workers;
 mod drains;
 mod endpoint;
 mod error;
@@ -58,7 +59,9 @@ pub fn routes(resolvers: Resolvers, closing: CancellationToken) -> Routes {
         .route("/api/v1/workers/{id}/vms", get(workers::vms))
         .route_with(DRAIN, "/api/v1/workers/{id}/drain", get(drains::one).post(workers::drain))
         .route("/api/v1/workers/{id}/drains", get(drains::history))
-        .route("/api/v1/drains", get(drains::list))
+        .route_with(TOLD, "/api/v1/drains", get(drains::list).post(drain_workers::drain))
+        .route_with(TOLD, "/api/v1/activations", post(drain_workers::activate))
+        .route("/api/v1/evacuation-plan", get(drain_workers::evacuation_plan))
         .route_with(TOLD, "/api/v1/purges", post(purges::create))
         .route_with(TOLD, "/api/v1/workers/{id}/activate", post(workers::activate))
         .route("/api/v1/cluster/stats", get(clusters::stats))

@@ -71,10 +71,10 @@ pub(super) struct PlacementQuery {
 }
 
 /// An answer that is written to find out whether the client has it: it is short, and made anew for each request.
-struct Written(Vec<u8>);
+pub(super) struct Written(Vec<u8>);
 
 impl Written {
-    fn of(object: &impl WriteJson) -> Self {
+    pub(super) fn of(object: &impl WriteJson) -> Self {
         Self(object.text())
     }
 }

@@ -304,7 +304,7 @@ pub(super) struct DrainBody {
 }
 
 impl DrainBody {
-    fn read(self) -> Result<DrainInput> {
+    pub(super) fn read(self) -> Result<DrainInput> {
         let Self { reason, deadline_seconds, metadata } = self;
         Ok(DrainInput { reason, deadline: deadline_seconds.map(drain_input::deadline_seconds).transpose()?, metadata })
     }

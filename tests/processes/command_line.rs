@@ -128,6 +128,8 @@ async fn every_command_writes_json_that_jq_reads() {
         ("events --worker w000 -o json", "[.events[].kind]", r#"["worker_registered","vm_started","vm_failed"]"#),
         ("events --limit 1 -o json", "[.events[].worker_id]", r#"["w000"]"#),
         ("status -o json", "[.stats.total_workers, (.zones | length), .attention[].kind]", r#"[3,2,"vm_failed"]"#),
+        ("drain w000 w002 --dry-run --allow-shortfall -o json", "[.total_changed, .plan.vms]", "[2,1]"),
+        ("activate w000 --dry-run -o json", "[.workers[].changed]", "[false]"),
         ("api workers?zone=b", "[.workers[].id]", r#"["w001"]"#),
         ("api /api/v1/workers/w001/drain -X POST", ".status", r#""draining""#),
         ("query {clusterStats{totalWorkers}}", ".data.clusterStats.totalWorkers", "3"),
@@ -419,6 +421,64 @@ async fn a_drain_is_waited_for_and_goes_on_without_whoever_began_it() {
     assert_eq!(listed.lines().count(), 1, "{listed}");
     let history = operator.out("drains w001 -o json").await;
     assert_eq!(jq("[.drains[].state]", &history).await, r#"["overdue","canceled"]"#);
+}
+
+#[tokio::test]
+async fn several_workers_drain_at_once_or_not_at_all() {
+    let server = server_with(6).await;
+    let operator = Operator::of(&server.url);
+    heartbeat(&server, "w000", 1, json!([vm("vm-1", "running")])).await;
+    heartbeat(&server, "w002", 1, json!([vm("vm-2", "running")])).await;
+    heartbeat(&server, "w001", 1, json!([])).await;
+    let told = operator.out("drain --zone a --dry-run -o json").await;
+    let filter = "[.dry_run, .total_changed, .plan.fits, [.plan.moves[].to_worker_id]]";
+    assert_eq!(jq(filter, &told).await, r#"[true,3,true,["w001","w001"]]"#);
+    let table = operator.out("drain --zone a --dry-run").await;
+    let expected = "3 of 3 workers would begin to drain.\n2 VMs have to move, of which 2 fit elsewhere.\n\n\
+                    VM    FROM  TO\nvm-1  w000  w001\nvm-2  w002  w001\n";
+    assert_eq!(table, expected);
+    assert_eq!(operator.out("drain --zone a --dry-run -o name").await, "w000\nw002\nw004\n");
+    for (line, code) in [
+        ("drain --zone a --dry-run -o csv", 2),
+        ("drain --zone a --dry-run -c state", 2),
+        ("drain --zone a --dry-run --detach", 2),
+        ("drain w009 --dry-run", 3),
+        ("activate w009 --dry-run", 3),
+    ] {
+        assert_eq!(operator.run(line).await.code, Some(code), "{line}");
+    }
+    assert_eq!(server.get("/drains").await["total"], 0, "nothing was changed so far");
+
+    let drained = operator.out("drain --zone a --yes --detach -o json").await;
+    assert_eq!(jq("[.drains[].worker_id]", &drained).await, r#"["w000","w002","w004"]"#);
+    let events = server.get("/events?kind=worker_drain_started").await.to_string();
+    assert_eq!(jq("[.events[].revision] | [length, (unique | length)]", &events).await, "[3,1]");
+    let told = operator.out("activate w000 w001 --dry-run -o json").await;
+    assert_eq!(jq("[.workers[] | [.worker_id, .changed]]", &told).await, r#"[["w000",true],["w001",false]]"#);
+    assert_eq!(operator.out("activate --zone a --yes -o name").await, "w000\nw002\nw004\n");
+    let events = server.get("/events?kind=worker_activated").await.to_string();
+    assert_eq!(jq("[.events[].revision] | [length, (unique | length)]", &events).await, "[3,1]");
+
+    let full = json!([{"id": "vm-3", "vcpus": 15, "memory_mb": 1024}]);
+    heartbeat(&server, "w001", 2, full).await;
+    let told = operator.run("drain --zone a --dry-run -o json").await;
+    assert_eq!((told.code, jq(".plan.total_stranded", &told.out).await.as_str()), (Some(5), "2"));
+    assert_eq!(jq(".code", &told.err).await, "409");
+    let refused = operator.run("drain --zone a --yes -o json").await;
+    assert_eq!((refused.code, refused.out.as_str()), (Some(5), ""));
+    assert_eq!(jq("[.code, .plan.total_stranded, .plan.stranded[0].vm_id]", &refused.err).await, r#"[409,2,"vm-1"]"#);
+    let said = operator.run("drain --zone a --yes").await;
+    assert_eq!(said.code, Some(5));
+    assert!(said.err.contains("FITS NOWHERE") && said.err.contains("vm-2"), "{}", said.err);
+    assert_eq!(server.get("/workers/w004").await["status"], "active");
+    let allowed = operator.run("drain --zone a --yes --allow-shortfall --detach").await;
+    assert_eq!(allowed.code, Some(0), "{}", allowed.err);
+    assert!(allowed.err.contains("2 of the 2 VMs on these workers fit nowhere else"), "{}", allowed.err);
+
+    operator.out("activate --zone a --yes").await;
+    assert!(operator.out("drain w000 --dry-run").await.contains("FITS NOWHERE"));
+    operator.out("drain w000 --detach").await;
+    assert_eq!(server.get("/workers/w000").await["status"], "draining", "who is named is drained in any case");
 }
 
 #[tokio::test]

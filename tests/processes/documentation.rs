@@ -195,6 +195,7 @@ async fn the_walks_through_the_protocols_can_be_walked() {
         "A worker to look at",
         "Monitoring",
         "Maintenance",
+        "Draining many workers",
         "Purging many workers",
         "Capacity planning",
         "Reservations",

@@ -33,7 +33,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     ("cluster", &["auth", "clock", "render"]),
     ("config", &[]),
     ("discovery", &["client", "config"]),
-    ("error", &["auth"]),
+    ("error", &["auth", "cluster"]),
     ("graphql", &["auth", "clock", "cluster", "error", "http", "json", "pages", "render", "resolvers"]),
     ("http", &["auth", "tls"]),
     ("json", &[]),

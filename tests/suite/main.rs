@@ -22,6 +22,7 @@ mod deregistration;
 mod distribution;
 mod drain;
 mod drain_progress;
+mod drain_workers;
 mod error_codes;
 mod etags;
 mod event_queries;

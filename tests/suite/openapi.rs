@@ -161,6 +161,8 @@ on_both_databases! {
             ("/placement?vcpus=1&memory_mb=1&count=400&strategy=pack", "/placement"),
             ("/placement?vcpus=1", "/placement"),
             ("/capacity?vcpus=1&memory_mb=1", "/capacity"),
+            ("/evacuation-plan", "/evacuation-plan"),
+            ("/evacuation-plan?limit=odd", "/evacuation-plan"),
             ("/capacity", "/capacity"),
             ("/reservations", "/reservations"),
             ("/reservations?state=odd", "/reservations"),
@@ -191,6 +193,17 @@ on_both_databases! {
             let answer = rest.post("/api/v1/reservations").json(body).await;
             assert_eq!(answer.status, status, "{}", answer.body);
             held.check("POST", "/reservations", answer);
+        }
+        for (path, body, status) in [
+            ("/drains", json!({"filter": {"ids": ["w1", "none"]}, "metadata": {"a": "b"}, "allow_shortfall": true}), 200),
+            ("/drains", json!({"all": true, "limit": 1}), 409),
+            ("/drains", json!({"all": true, "filter": {"ids": ["w1"]}}), 400),
+            ("/activations", json!({"all": true, "reason": "r"}), 200),
+            ("/activations", json!({}), 400),
+        ] {
+            let answer = rest.post(&format!("{BASE}{path}")).json(body).await;
+            assert_eq!(answer.status, status, "{}", answer.body);
+            held.check("POST", path, answer);
         }
         for body in [
             json!({"offline_for": "1h", "dry_run": true}),

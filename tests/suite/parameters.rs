@@ -69,6 +69,7 @@ async fn ask(cluster: &TestCluster, operation: &Operation, query: &str) -> Answe
         ("POST", "/api/v1/workers/w1/heartbeat") => ask.json(json!({"incarnation": 1})).await,
         ("POST", "/api/v1/reservations") => ask.json(json!({"vcpus": 1, "memory_mb": 1})).await,
         ("POST", "/api/v1/heartbeats") => ask.json(json!({"heartbeats": []})).await,
+        ("POST", "/api/v1/drains" | "/api/v1/activations") => ask.json(json!({"filter": {"ids": ["w9"]}})).await,
         ("POST", "/api/v1/purges") => ask.json(json!({"offline_for": "1h", "dry_run": true})).await,
         _ => ask.await,
     }

@@ -267,6 +267,26 @@ on_both_databases! {
         }
     }
 
+    async fn evacuation_plans_are_the_same_in_both_protocols(cluster: TestCluster) {
+        furnish(&cluster).await;
+        let mut inside = Vec::new();
+        for name in ["WorkersRefused", "EvacuationMove", "StrandedVm"] {
+            inside.push(Type::named(&cluster, name).await);
+        }
+        let plan = Type::named(&cluster, "EvacuationPlan").await;
+        let selection = plan.selection(&inside);
+        for (arguments, query) in [
+            ("", ""),
+            (r#"(filter: {ids: ["w1", "w2"]})"#, "id=w1&id=w2"),
+            (r#"(filter: {zones: ["a"], labels: [{key: "tier"}]}, limit: 1)"#, "zone=a&label=tier&limit=1"),
+            ("(filter: {statuses: [ACTIVE, OFFLINE]}, limit: 0)", "status=active&status=offline&limit=0"),
+        ] {
+            let rest = cluster.rest().get(&format!("/api/v1/evacuation-plan?{query}")).await.json();
+            let graphql = cluster.graphql(&format!("{{ evacuationPlan{arguments} {{ {selection} }} }}")).await;
+            assert_eq!(numbers(&graphql["evacuationPlan"]), plan.convert(&rest, &inside), "{query}");
+        }
+    }
+
     async fn reservations_are_the_same_in_both_protocols(cluster: TestCluster) {
         furnish(&cluster).await;
         let (reservation, inside) = (Type::named(&cluster, "Reservation").await, [Type::named(&cluster, "ReservedSlot").await]);

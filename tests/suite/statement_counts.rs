@@ -29,6 +29,7 @@ const QUESTIONS: [&str; 12] = [
     "/api/v1/vms/vm-1",
     "/api/v1/placement?vcpus=1&memory_mb=1&count=100",
     "/api/v1/capacity?vcpus=1&memory_mb=1",
+    "/api/v1/evacuation-plan?id=w1",
     "/api/v1/reservations",
 ];
 

@@ -161,7 +161,9 @@ impl Estimate<'_> {
         if selection_set.items.is_empty() {
             return 1;
         }
-        let each = self.of_set(Some(innermost(&definition.ty)), selection_set, self.page_of(definition, field));
+        // The lists of a plan in a payload are as long as the mutation says.
+        let page_inside = if parent == "DrainWorkersPayload" { page } else { self.page_of(definition, field) };
+        let each = self.of_set(Some(innermost(&definition.ty)), selection_set, page_inside);
         let times = if is_list(&definition.ty) { self.length(parent, definition, field, page) } else { 1 };
         each.saturating_mul(times).saturating_add(self.rows_scanned(parent, definition, field)).saturating_add(1)
     }
@@ -222,7 +224,18 @@ impl Estimate<'_> {
             ("Query" | "Worker" | "Vm", "events") | ("Worker", "drains") => self.page_of(definition, field),
             // As a candidate, as a refusal, and to place VMs on it.
             ("Query", "placement") => workers.saturating_mul(3),
-            ("Query", "capacity") | ("Mutation", "purgeWorkers") => workers,
+            ("Query", "capacity") | ("Mutation", "purgeWorkers" | "activateWorkers") => workers,
+            ("Query", "evacuationPlan") | ("Mutation", "drainWorkers") => {
+                let filter = match self.argument(definition, field, "input") {
+                    Some(Value::Object(mut input)) => input.swap_remove("filter"),
+                    _ => self.argument(definition, field, "filter"),
+                };
+                let filter = Filter::of(filter);
+                let found = filter.entries("ids").unwrap_or(workers).saturating_mul(filter.comparisons("ids"));
+                let vms = filter.entries("ids").unwrap_or(workers).saturating_mul(vms_per_worker);
+                // To find the workers and their VMs, and to place these.
+                found.saturating_add(vms).saturating_add(workers.saturating_mul(3))
+            }
             ("Query", "reservations") => {
                 let filter = Filter::of(self.argument(definition, field, "filter"));
                 let kept = 2 * MAX_HELD_RESERVATIONS as u64;
@@ -265,6 +278,8 @@ impl Estimate<'_> {
                 "edges" | "nodes",
             )
             | ("Placement", "assignments" | "candidates" | "refusals") => page,
+            ("EvacuationPlan", "moves" | "stranded") => page,
+            ("DrainWorkersPayload" | "ActivateWorkersPayload", "workers") => self.size.workers,
             ("PurgeWorkersPayload", "purged") => MAX_PURGED as u64,
             ("PurgeWorkersPayload", "refused") => MAX_NAMED_REFUSALS as u64,
             _ => SHORT_LIST_LENGTH,
@@ -278,8 +293,12 @@ impl Estimate<'_> {
             Some(Value::Number(size)) => Some(size.as_i64().map_or(largest, |size| size.max(0).unsigned_abs())),
             _ => None,
         });
-        // The lists of a placement are as long as its request says.
-        let placed = match self.argument(definition, field, "request") {
+        // The lists of a placement, or of a plan, are as long as its request says.
+        if let Some(Value::Number(limit)) = self.argument(definition, field, "limit") {
+            return limit.as_u64().unwrap_or(largest).min(largest);
+        }
+        let input = self.argument(definition, field, "request").or_else(|| self.argument(definition, field, "input"));
+        let placed = match input {
             Some(Value::Object(request)) => {
                 let number = |name| match request.get(name) {
                     Some(Value::Number(number)) => number.as_u64(),
@@ -534,6 +553,17 @@ mod tests {
         }
         let of_each = "{ workers { vmsConnection(filter: {search: \"x\"}) { totalCount } } }";
         assert_eq!(cost(of_each, json!({})), 1 + 10_000 * (1 + 1 + 2 * 20));
+        let plan = |filter: &str| format!("{{ evacuationPlan(filter: {filter}, limit: 7) {{ moves {{ vmId }} }} }}");
+        assert_eq!(cost(&plan("null"), json!({})), 1 + 10_000 + 200_000 + 30_000 + 1 + 7);
+        assert_eq!(cost(&plan("{ids: [\"a\", \"b\"]}"), json!({})), 1 + 2 + 2 * 20 + 30_000 + 1 + 7);
+        let drain = |limit: &str| {
+            let input = format!("{{filter: {{ids: \"a\"}}{limit}}}");
+            format!(
+                "mutation {{ drainWorkers(input: {input}) {{ workers {{ changed }} plan {{ stranded {{ vmId }} }} }} }}"
+            )
+        };
+        let workers = 1 + 10_000;
+        assert_eq!(cost(&drain(", limit: 7"), json!({})), 1 + 1 + 20 + 30_000 + workers + 1 + 1 + 7);
         let a_hundred: String =
             (0..100).map(|alias| format!("a{alias}: {} ", vms("").trim_matches(['{', '}']))).collect();
         assert_eq!(cost(&format!("{{ {a_hundred} }}"), json!({})), 100 * (1 + 1 + 200_000));

@@ -9,6 +9,7 @@ use crate::cluster;
 use crate::error::Error;
 use crate::resolvers::checks::{Whole, wanted};
 use crate::resolvers::drain_input::{DrainInput, drain_filter};
+use crate::resolvers::drain_workers;
 use crate::resolvers::filter_input::{FilterNames, VmFilterInput, WorkerFilterInput};
 use crate::resolvers::join::JoinInput;
 use crate::resolvers::purge::PurgeInput;
@@ -604,6 +605,71 @@ impl TryFrom<PurgeWorkersInput> for PurgeInput {
         let PurgeWorkersInput { filter, offline_for, all, dry_run, force } = input;
         let filter = filter.map(TryInto::try_into).transpose()?;
         Ok(Self { filter, offline_for: offline_for.map(|duration| duration.0), all, dry_run, force })
+    }
+}
+
+/// Which workers are drained at once, and what is said of it.
+#[derive(InputObject)]
+pub struct DrainWorkersInput {
+    /// Workers that match this. It has to ask for something, unless `all` says that every worker is meant.
+    filter: Option<WorkerFilter>,
+    /// Every worker. Not together with conditions.
+    #[graphql(default = false)]
+    all: bool,
+    /// Why; kept in the change log, and with the drains.
+    reason: Option<String>,
+    /// In what time the drains shall be complete, from `1s` to 365 days, such as `2h`. When it has passed, that is announced:
+    /// nothing is stopped. Given for a drain that stands, another one counts from now.
+    deadline: Option<Duration>,
+    /// Texts of your own, at most 64 keys. Given for a drain that stands, they replace what there was.
+    metadata: Option<Vec<LabelInput>>,
+    /// Only answer which workers would be drained, and where their VMs could go.
+    #[graphql(default = false)]
+    dry_run: bool,
+    /// Whether to drain them even though VMs on them fit nowhere else.
+    #[graphql(default = false)]
+    allow_shortfall: bool,
+    /// How many VMs each list of the plan has at most, up to 500; 20 if left out.
+    limit: Option<i32>,
+}
+
+impl TryFrom<DrainWorkersInput> for drain_workers::DrainWorkersInput {
+    type Error = Error;
+
+    fn try_from(input: DrainWorkersInput) -> Result<Self, Error> {
+        let DrainWorkersInput { filter, all, reason, deadline, metadata, dry_run, allow_shortfall, limit } = input;
+        Ok(Self {
+            filter: filter.map(TryInto::try_into).transpose()?,
+            all,
+            drain: DrainWorkerInput::drain(reason, deadline, metadata),
+            dry_run,
+            allow_shortfall,
+            limit: limit.map(whole),
+        })
+    }
+}
+
+/// Which workers are activated at once, and why.
+#[derive(InputObject)]
+pub struct ActivateWorkersInput {
+    /// Workers that match this. It has to ask for something, unless `all` says that every worker is meant.
+    filter: Option<WorkerFilter>,
+    /// Every worker. Not together with conditions.
+    #[graphql(default = false)]
+    all: bool,
+    /// Why; kept in the change log, and with the drains that end.
+    reason: Option<String>,
+    /// Only answer which workers would be activated.
+    #[graphql(default = false)]
+    dry_run: bool,
+}
+
+impl TryFrom<ActivateWorkersInput> for drain_workers::ActivateWorkersInput {
+    type Error = Error;
+
+    fn try_from(input: ActivateWorkersInput) -> Result<Self, Error> {
+        let ActivateWorkersInput { filter, all, reason, dry_run } = input;
+        Ok(Self { filter: filter.map(TryInto::try_into).transpose()?, all, reason, dry_run })
     }
 }
 

@@ -3,13 +3,13 @@
 use async_graphql::{Context, Object, Result};
 
 use super::inputs::{
-    ActivateWorkerInput, CreateTokenInput, DeregisterWorkerInput, DrainWorkerInput, JoinWorkerInput, PurgeWorkersInput,
-    RecordHeartbeatInput, RegisterWorkerInput, RevokeTokenInput,
+    ActivateWorkerInput, ActivateWorkersInput, CreateTokenInput, DeregisterWorkerInput, DrainWorkerInput,
+    DrainWorkersInput, JoinWorkerInput, PurgeWorkersInput, RecordHeartbeatInput, RegisterWorkerInput, RevokeTokenInput,
 };
 use super::object_types::{
-    ActivateWorkerPayload, CreateTokenPayload, DeregisterWorkerPayload, DrainWorkerPayload, JoinWorkerPayload,
-    PurgeWorkersPayload, RecordHeartbeatPayload, RegisterWorkerPayload, ReleaseReservationPayload, Reservation,
-    ReservePayload, RevokeTokenPayload, Token,
+    ActivateWorkerPayload, ActivateWorkersPayload, CreateTokenPayload, DeregisterWorkerPayload, DrainWorkerPayload,
+    DrainWorkersPayload, JoinWorkerPayload, PurgeWorkersPayload, RecordHeartbeatPayload, RegisterWorkerPayload,
+    ReleaseReservationPayload, Reservation, ReservePayload, RevokeTokenPayload, Token,
 };
 use super::placement_inputs::{ReleaseReservationInput, ReserveInput};
 use super::scalars::{DateTime, Int53};
@@ -49,6 +49,35 @@ impl Mutation {
             let ActivateWorkerInput { worker_id, reason, if_revision } = input;
             let if_revision = revision(if_revision)?;
             Ok(ctx.data::<Resolvers>()?.activate_worker(caller(ctx)?, &worker_id, reason, if_revision).await?.into())
+        })
+        .await
+    }
+
+    /// Drain the workers that match, all in one revision, so that none of them takes another's VMs. A conflict, with the
+    /// plan in `extensions.plan` of the error, if the rest of the cluster cannot hold the VMs on them; unless
+    /// `allowShortfall` says so, or all of them drain already. Whether it can is decided on the latest state. At most 10,000
+    /// workers at once. For the role `OPERATOR`.
+    async fn drain_workers(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which workers, and why.")] input: DrainWorkersInput,
+    ) -> Option<Result<DrainWorkersPayload>> {
+        nullable(async {
+            let drained = ctx.data::<Resolvers>()?.drain_workers(caller(ctx)?, input.try_into()?).await?;
+            Ok(drained.into())
+        })
+        .await
+    }
+
+    /// Open the workers that match for new VMs again, all in one revision; at most 10,000 at once. For the role `OPERATOR`.
+    async fn activate_workers(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which workers, and why.")] input: ActivateWorkersInput,
+    ) -> Option<Result<ActivateWorkersPayload>> {
+        nullable(async {
+            let activated = ctx.data::<Resolvers>()?.activate_workers(caller(ctx)?, input.try_into()?).await?;
+            Ok(activated.into())
         })
         .await
     }

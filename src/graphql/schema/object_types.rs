@@ -15,9 +15,9 @@ use super::scalars::{self, Cursor};
 use super::value_types::{self, FromDomain, Int};
 use crate::auth::TokenId;
 use crate::cluster::fields::{
-    capacity_fields, placement_assignment_fields, placement_candidate_fields, placement_fields,
-    placement_refusal_fields, refusal_detail_fields, reservation_fields, reserved_slot_fields, workers_refused_fields,
-    zone_capacity_fields,
+    capacity_fields, evacuation_move_fields, evacuation_plan_fields, placement_assignment_fields,
+    placement_candidate_fields, placement_fields, placement_refusal_fields, refusal_detail_fields, reservation_fields,
+    reserved_slot_fields, stranded_vm_fields, workers_refused_fields, zone_capacity_fields,
 };
 use crate::cluster::fields::{
     cluster_stats_fields, drain_fields, event_fields, heartbeat_reply_fields, registered_fields, token_fields,
@@ -27,6 +27,7 @@ use crate::cluster::{self, DrainView, ReservationView, VmId, VmView, WorkerId, W
 use crate::graphql::execution::budget::Budget;
 use crate::graphql::execution::loader::HistoryLoader;
 use crate::resolvers::checks::wanted;
+use crate::resolvers::drain_workers::{ChangeOfWorkers, DrainOfWorkers};
 use crate::resolvers::drains::{WorkerDrainsKey, drain_limit, drain_number};
 use crate::resolvers::page::Page;
 use crate::resolvers::reservations::reservations_on;
@@ -52,6 +53,8 @@ mod field_types {
     pub type WorkersRefusedList = Vec<super::WorkersRefused>;
     pub type ZoneCapacities = Vec<super::ZoneCapacity>;
     pub type ReservedSlots = Vec<super::ReservedSlot>;
+    pub type EvacuationMoves = Vec<super::EvacuationMove>;
+    pub type StrandedVms = Vec<super::StrandedVm>;
 }
 
 /// Converts lists of objects.
@@ -73,6 +76,8 @@ lists! {
     WorkersRefused(cluster::WorkersRefused)
     ZoneCapacity(cluster::ZoneCapacity)
     ReservedSlot(cluster::ReservedSlot)
+    EvacuationMove(cluster::EvacuationMove)
+    StrandedVm(cluster::StrandedVm)
 }
 
 impl FromDomain<Option<DrainView>> for field_types::Drain {
@@ -170,6 +175,16 @@ macro_rules! object {
         $(#[$doc:meta])* $field:ident: ReservedSlots [$where:ident $($volatility:ident)?] = $value:expr; $($rest:tt)*
     ) => {
         object! { @list ReservedSlots $view $head $done $(#[$doc])* $field = $value; $($rest)* }
+    };
+    (@fields $view:tt $head:tt $done:tt
+        $(#[$doc:meta])* $field:ident: EvacuationMoves [$where:ident $($volatility:ident)?] = $value:expr; $($rest:tt)*
+    ) => {
+        object! { @list EvacuationMoves $view $head $done $(#[$doc])* $field = $value; $($rest)* }
+    };
+    (@fields $view:tt $head:tt $done:tt
+        $(#[$doc:meta])* $field:ident: StrandedVms [$where:ident $($volatility:ident)?] = $value:expr; $($rest:tt)*
+    ) => {
+        object! { @list StrandedVms $view $head $done $(#[$doc])* $field = $value; $($rest)* }
     };
     (@fields $view:tt $head:tt $done:tt
         $(#[$doc:meta])* $field:ident: ZoneCounts [$where:ident $($volatility:ident)?] = $value:expr; $($rest:tt)*
@@ -409,6 +424,12 @@ zone_capacity_fields!(object);
 reservation_fields!(object);
 
 reserved_slot_fields!(object);
+
+evacuation_plan_fields!(object);
+
+evacuation_move_fields!(object);
+
+stranded_vm_fields!(object);
 
 /// Room is held. The same request with another reservation would hold more.
 #[derive(SimpleObject)]
@@ -679,6 +700,69 @@ impl DeregisterWorkerPayload {
             removed_vm_ids: removed_vms.iter().map(|vm| FromDomain::of(vm.as_str())).collect(),
             cursor: FromDomain::of(cursor),
         }
+    }
+}
+
+/// What became of draining the workers that match, or would.
+#[derive(SimpleObject)]
+pub struct DrainWorkersPayload {
+    /// Whether nothing was changed, because that was asked for.
+    dry_run: bool,
+    /// The workers that match, by id.
+    workers: Vec<WorkerChange>,
+    /// How many of them were not draining before.
+    total_changed: i32,
+    /// Where the VMs on them could go, as the rest of the cluster was right before.
+    plan: EvacuationPlan,
+    /// Revision of the cluster after it: all changes are of one revision.
+    revision: scalars::Int53,
+    /// Where the change log is after this: what happens next comes after it.
+    cursor: Cursor,
+}
+
+/// What became of activating the workers that match, or would.
+#[derive(SimpleObject)]
+pub struct ActivateWorkersPayload {
+    /// Whether nothing was changed, because that was asked for.
+    dry_run: bool,
+    /// The workers that match, by id.
+    workers: Vec<WorkerChange>,
+    /// How many of them were draining before.
+    total_changed: i32,
+    /// Revision of the cluster after it: all changes are of one revision.
+    revision: scalars::Int53,
+    /// Where the change log is after this: what happens next comes after it.
+    cursor: Cursor,
+}
+
+/// A worker that was to be drained or activated.
+#[derive(SimpleObject)]
+pub struct WorkerChange {
+    /// The worker as it now is, which a dry run leaves as it was.
+    worker: Worker,
+    /// Whether it was in the other policy before.
+    changed: bool,
+}
+
+impl From<PolicyChanged> for WorkerChange {
+    fn from(PolicyChanged { worker, changed }: PolicyChanged) -> Self {
+        Self { worker: Worker(worker), changed }
+    }
+}
+
+impl From<DrainOfWorkers> for DrainWorkersPayload {
+    fn from(DrainOfWorkers { change, plan }: DrainOfWorkers) -> Self {
+        let ActivateWorkersPayload { dry_run, workers, total_changed, revision, cursor } = change.into();
+        Self { dry_run, workers, total_changed, plan: EvacuationPlan(plan), revision, cursor }
+    }
+}
+
+impl From<ChangeOfWorkers> for ActivateWorkersPayload {
+    fn from(change: ChangeOfWorkers) -> Self {
+        let total_changed = FromDomain::of(change.total_changed());
+        let ChangeOfWorkers { dry_run, workers, revision, cursor } = change;
+        let workers = workers.into_iter().map(Into::into).collect();
+        Self { dry_run, workers, total_changed, revision: FromDomain::of(revision), cursor: FromDomain::of(cursor) }
     }
 }
 

@@ -4,9 +4,11 @@
 
 use async_graphql::{Context, ID, Object, Result};
 
-use super::inputs::{DrainFilter, EventFilter, OrderDirection, VmFilter, VmOrder, WorkerFilter, WorkerOrder, in_zones};
+use super::inputs::{
+    DrainFilter, EventFilter, OrderDirection, VmFilter, VmOrder, WorkerFilter, WorkerOrder, in_zones, whole,
+};
 use super::object_types::{
-    Capacity, ClusterEventConnection, ClusterStats, DrainConnection, Node, Placement, Reservation,
+    Capacity, ClusterEventConnection, ClusterStats, DrainConnection, EvacuationPlan, Node, Placement, Reservation,
     ReservationConnection, ServerHealth, Session, Token, Vm, VmConnection, VmCounts, Worker, WorkerConnection,
     WorkerCounts, WorkerDistribution, Zone,
 };
@@ -206,6 +208,22 @@ impl Query {
     ) -> Result<Placement> {
         let request: cluster::PlacementRequest = request.try_into()?;
         Ok(Placement(ctx.data::<Reading>()?.placement(&request)))
+    }
+
+    /// Where the VMs of the workers that match could go, if these were drained, and which of them fit nowhere and why; twin
+    /// of `GET /evacuation-plan`. It looks at sizes and free room as `placement` does. Nothing is moved or held by it.
+    async fn evacuation_plan(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which workers are to be emptied; all if left out.")] filter: Option<WorkerFilter>,
+        #[graphql(desc = "How many VMs each list of the plan has at most, up to 500; 20 if left out.")] limit: Option<
+            i32,
+        >,
+    ) -> Result<EvacuationPlan> {
+        let filter = filter.unwrap_or_default().try_into()?;
+        let (caller, reading) = (ctx.data::<Caller>()?, ctx.data::<Reading>()?.clone());
+        let plan = ctx.data::<Resolvers>()?.evacuation_plan(caller, reading, filter, limit.map(whole)).await?;
+        Ok(EvacuationPlan(plan))
     }
 
     /// How many VMs of one size fit now, and how many after the loss of the worker, or the zone, with the most room for

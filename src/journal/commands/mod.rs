@@ -14,6 +14,7 @@ mod clamp_future_times;
 mod close_session;
 mod create_token;
 mod deregister;
+mod drain_workers;
 mod expire_reservations;
 mod heartbeat;
 mod idempotent;
@@ -39,6 +40,7 @@ pub use clamp_future_times::ClampFutureTimes;
 pub use close_session::CloseSession;
 pub use create_token::CreateToken;
 pub use deregister::{Deregister, Deregistered};
+pub use drain_workers::{ActivateWorkers, DrainWorkers, PoliciesSet, WorkersDrained};
 pub use expire_reservations::ExpireReservations;
 pub use heartbeat::{
     HeartbeatAccepted, HeartbeatReport, Inventory, RecordHeartbeat, RecordHeartbeats, RejectedVm, VmReport,
@@ -173,8 +175,8 @@ mod tests {
     use crate::auth::{Caller, GeneratedToken, Principal, Role, TokenId, TokenKind, TokenScope};
     use crate::clock::{Clock, Timestamp};
     use crate::cluster::{
-        Actor, Distinct, Identity, PlacementConstraints, PlacementStrategy, PurgeFilter, ReservationId, Vm, VmSize,
-        VmStatus, WorkerId,
+        Actor, Distinct, DrainRequest, Identity, PlacementConstraints, PlacementStrategy, PurgeFilter, ReservationId,
+        Vm, VmSize, VmStatus, WorkerFilter, WorkerId,
     };
     use crate::journal::liveness_signs::{LivenessSigns, NotedSign};
 
@@ -311,6 +313,21 @@ mod tests {
         cluster.carry_out(&heartbeat(2, &["x", "y", "z"]));
         let before = (cluster.snapshot.clone(), cluster.at);
         assert_eq!(cluster.carry_out(&removal), 9);
+        (cluster.snapshot, cluster.at) = before.clone();
+        let (filter, expected) = (WorkerFilter::default(), 1);
+        let request = DrainRequest::default();
+        let drain = DrainWorkers {
+            filter: filter.clone(),
+            request,
+            allow_shortfall: true,
+            listed: 1,
+            expected,
+            looks: 1,
+            offline_after,
+        };
+        assert_eq!(cluster.carry_out(&drain), 3);
+        assert_eq!(cluster.carry_out(&drain), 0, "it drains already");
+        assert_eq!(cluster.carry_out(&ActivateWorkers { filter, reason: None, expected, offline_after }), 3);
         (cluster.snapshot, cluster.at) = before;
         let purge = |force| PurgeWorkers {
             worker_ids: ["w1", "w2"].map(|id| WorkerId::parse(id).unwrap()).to_vec(),

@@ -19,9 +19,11 @@ use crate::resolvers::checks::{
     MAX_LAST_INCARNATION, MAX_NOTE, MAX_POLICY_ERROR, MAX_REASON, MAX_TEXT, MAX_VMS, MAX_WANTED,
 };
 use crate::resolvers::join::JoinInput;
-use crate::resolvers::placement::MAX_PLACED;
+use crate::resolvers::page::MAX_SIZE;
+use crate::resolvers::placement::{DEFAULT_LISTED, MAX_PLACED};
 use crate::resolvers::tokens::{MAX_USES, MAX_WORKERS};
 use crate::resolvers::worker_input::{HeartbeatInput, MAX_REPORTED_VMS, RegistrationInput, VmDeltaInput, VmInput};
+use crate::rest::drain_workers::{ActivateWorkersBody, DrainWorkersBody};
 use crate::rest::filter_params::WorkerFilterBody;
 use crate::rest::heartbeats::MAX_HEARTBEATS;
 use crate::rest::purges::PurgeBody;
@@ -58,6 +60,7 @@ fn optional(body: Object, name: &str, schema: impl Into<RefOr<Schema>>, descript
 /// Every schema that requests refer to by name.
 pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
     let figure = || whole(0..=MAX_FIGURE);
+    let most_listed = i64::try_from(MAX_SIZE).unwrap_or(i64::MAX);
     let registration = body!("Registration" = RegistrationInput, "What a worker says of itself." {
         hostname: needed text(1..=MAX_TEXT), "Name of the machine.";
         address: needed text(1..=MAX_TEXT), "Host and port the worker listens on.";
@@ -161,6 +164,26 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
     });
     purge.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
     let purge = (name_of_purge, with_one_choice(purge));
+    let (name_of_drains, mut drains) = body!("DrainWorkersRequest" = DrainWorkersBody, "Which workers are drained at once, and what an operator says of it. `filter` has to ask for something, unless `all` says that every worker is meant. What is left out of a drain that stands is as it was." {
+        filter: optional named("WorkerFilter"), "Workers that match this.";
+        all: absent flag(), "Every worker. Not together with conditions.";
+        reason: optional text(0..=MAX_REASON), "Why; kept with the events, and with the drains.";
+        deadline_seconds: optional whole(1..=LONGEST_DEADLINE.as_secs() as i64), "In what time the drains shall be complete. When it has passed, that is announced: nothing is stopped.";
+        metadata: optional labels(), "Texts of your own. Given for a drain that stands, they replace what there was.";
+        dry_run: absent flag(), "Only answer which workers would be drained, and where their VMs could go.";
+        allow_shortfall: absent flag(), "Even though VMs on them fit nowhere else.";
+        limit: optional whole(0..=most_listed), &format!("How many VMs each list of the plan has at most; {DEFAULT_LISTED} if left out.");
+    });
+    drains.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
+    let drains = (name_of_drains, with_one_choice(drains));
+    let (name_of_activations, mut activations) = body!("ActivateWorkersRequest" = ActivateWorkersBody, "Which workers are activated at once. `filter` has to ask for something, unless `all` says that every worker is meant." {
+        filter: optional named("WorkerFilter"), "Workers that match this.";
+        all: absent flag(), "Every worker. Not together with conditions.";
+        reason: optional text(0..=MAX_REASON), "Why; kept with the events, and with the drains that end.";
+        dry_run: absent flag(), "Only answer which workers would be activated.";
+    });
+    activations.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
+    let activations = (name_of_activations, with_one_choice(activations));
     let (name_of_release, mut release) = body!("ReleaseRequest" = ReleaseBody, "Why a reservation is released; `null` is the same as no reason." {
         reason: optional text(0..=MAX_REASON), "Kept with the event.";
     });
@@ -199,6 +222,8 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
         release,
         filter,
         purge,
+        drains,
+        activations,
     ];
     bodies.into_iter().map(|(name, body)| (name, body.into())).collect()
 }

@@ -384,6 +384,56 @@ pub(super) fn new_reservation() -> Value {
     json!({"vcpus": 2, "memory_mb": 4096, "distinct": "worker", "expires_in": "5m0s", "reason": "web-7"})
 }
 
+pub(super) fn new_workers_drain() -> Value {
+    json!({"filter": {"zones": ["us-west-1a"]}, "reason": "new switches", "deadline_seconds": 7200, "dry_run": true})
+}
+
+pub(super) fn workers_drain() -> Value {
+    json!({
+        "dry_run": true,
+        "workers": [{"worker_id": "worker-01", "changed": true}, {"worker_id": "worker-02", "changed": false}],
+        "total_changed": 1,
+        "plan": evacuation_plan(),
+        "revision": 813,
+    })
+}
+
+pub(super) fn new_activation() -> Value {
+    json!({"filter": {"zones": ["us-west-1a"]}, "reason": "the switches are in"})
+}
+
+pub(super) fn workers_activation() -> Value {
+    json!({
+        "dry_run": false,
+        "workers": [{"worker_id": "worker-01", "changed": true}, {"worker_id": "worker-02", "changed": true}],
+        "total_changed": 2,
+        "revision": 814,
+    })
+}
+
+pub(super) fn evacuation_plan() -> Value {
+    json!({
+        "fits": false,
+        "workers": 2,
+        "vms": 3,
+        "placeable": 2,
+        "moves": [
+            {"vm_id": "vm-123", "from_worker_id": "worker-01", "to_worker_id": "worker-07"},
+            {"vm_id": "vm-124", "from_worker_id": "worker-02", "to_worker_id": "worker-08"},
+        ],
+        "stranded": [{
+            "vm_id": "vm-125", "worker_id": "worker-02", "vcpus": 16, "memory_mb": 65536,
+            "refusals_by_reason": [
+                {"reason": "memory", "workers": 2}, {"reason": "excluded", "workers": 2}, {"reason": "cpu_cores", "workers": 1},
+            ],
+        }],
+        "total_stranded": 1,
+        "unsized_vms": 0,
+        "vms_of_other_drains": 0,
+        "revision": 813,
+    })
+}
+
 pub(super) fn new_purge() -> Value {
     json!({"filter": {"labels": {"simulated": "true"}}, "offline_for": "720h", "dry_run": true})
 }

@@ -164,7 +164,7 @@ mod tests {
 
     use crate::rest::paging::PagingQuery;
     use crate::rest::query_response::MinRevisionQuery;
-    use crate::rest::{events, placement, reservations, vms, workers};
+    use crate::rest::{drain_workers, events, placement, reservations, vms, workers};
 
     /// Tells which fields a struct would read, and reads nothing.
     struct FieldsOf<'a>(&'a mut BTreeSet<&'static str>);
@@ -232,6 +232,10 @@ mod tests {
         assert_eq!(
             documented(paths["/placement"].get.as_ref()),
             fields_of!(placement::ConstraintsQuery, placement::PlacementQuery, MinRevisionQuery)
+        );
+        assert_eq!(
+            documented(paths["/evacuation-plan"].get.as_ref()),
+            fields_of!(workers::WorkerFilterQuery, drain_workers::EvacuationPlanQuery, MinRevisionQuery)
         );
         assert_eq!(
             documented(paths["/capacity"].get.as_ref()),

@@ -17,9 +17,9 @@ use super::schema::{
 use super::shapes::PAGE_CURSOR;
 use crate::auth::{Role, TokenKind, TokenState};
 use crate::cluster::fields::{
-    capacity_fields, placement_assignment_fields, placement_candidate_fields, placement_fields,
-    placement_refusal_fields, refusal_detail_fields, reservation_fields, reserved_slot_fields, workers_refused_fields,
-    zone_capacity_fields,
+    capacity_fields, evacuation_move_fields, evacuation_plan_fields, placement_assignment_fields,
+    placement_candidate_fields, placement_fields, placement_refusal_fields, refusal_detail_fields, reservation_fields,
+    reserved_slot_fields, stranded_vm_fields, workers_refused_fields, zone_capacity_fields,
 };
 use crate::cluster::fields::{
     cluster_stats_fields, drain_fields, event_fields, heartbeat_reply_fields, registered_fields, token_fields,
@@ -99,6 +99,9 @@ capacity_fields!(declare);
 zone_capacity_fields!(declare);
 reservation_fields!(declare);
 reserved_slot_fields!(declare);
+evacuation_plan_fields!(declare);
+evacuation_move_fields!(declare);
+stranded_vm_fields!(declare);
 
 /// An object with all fields, as it is shown by itself.
 fn whole_object<T: Declared>() -> (&'static str, Object) {
@@ -177,6 +180,9 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
         whole_object::<json_objects::PlacementAssignment>(),
         whole_object::<json_objects::PlacementCandidate>(),
         whole_object::<json_objects::PlacementRefusal>(),
+        whole_object::<json_objects::EvacuationPlan>(),
+        whole_object::<json_objects::EvacuationMove>(),
+        whole_object::<json_objects::StrandedVm>(),
         whole_object::<json_objects::RefusalDetail>(),
         whole_object::<json_objects::WorkersRefused>(),
         whole_object::<json_objects::Capacity>(),
@@ -240,6 +246,9 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
         ("Distribution", distribution()),
         ("EventList", event_list()),
         ("PolicyChange", policy_change()),
+        ("WorkersDrain", workers_drain()),
+        ("WorkersActivation", workers_activation()),
+        ("WorkerChange", worker_change()),
         ("Purge", purge()),
         ("PurgedWorker", purged_worker()),
         ("RefusedPurge", refused_purge()),
@@ -580,6 +589,39 @@ fn policy_change() -> Object {
     )
 }
 
+fn workers_drain() -> Object {
+    let plan = described(
+        named("EvacuationPlan"),
+        "Where the VMs on them could go, as the rest of the cluster was right before.",
+    );
+    let mut drain = workers_activation();
+    drain.description = Some("What became of draining the workers that match, or would.".to_owned());
+    drain.required.push("plan".to_owned());
+    with_optional(drain, "plan", plan)
+}
+
+fn workers_activation() -> Object {
+    object(
+        "What became of activating the workers that match, or would.",
+        [
+            ("dry_run", described(flag(), "Whether nothing was changed, because that was asked for.")),
+            ("workers", described(list(named("WorkerChange")), "The workers that match, by id.")),
+            ("total_changed", described(count(), "How many of them were in the other policy before.")),
+            ("revision", described(exact(), "Revision of the cluster after it: all changes are of one revision.")),
+        ],
+    )
+}
+
+fn worker_change() -> Object {
+    object(
+        "A worker that was to be drained or activated.",
+        [
+            ("worker_id", described(any_text(), "The worker.")),
+            ("changed", described(flag(), "Whether it was in the other policy before.")),
+        ],
+    )
+}
+
 fn purge() -> Object {
     object(
         "What became of the workers that match, or would.",
@@ -717,8 +759,13 @@ fn about(failure: Object) -> Object {
     let argument = described(any_text(), "The parameter of the request that is wrong, if it is one.");
     let id = described(any_text(), "The worker or the VM that it is about, if it is about one.");
     let revision = described(exact(), "The revision that there is, if the request named another one.");
+    let plan = described(
+        named("EvacuationPlan"),
+        "Where the VMs could go, and which of them fit nowhere, if that is why workers were not drained.",
+    );
     let failure = with_optional(failure, "argument", argument);
-    with_optional(with_optional(failure, "id", id), "current_revision", revision)
+    let failure = with_optional(with_optional(failure, "id", id), "current_revision", revision);
+    with_optional(failure, "plan", plan)
 }
 
 fn problem() -> Object {

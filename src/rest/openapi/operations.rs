@@ -39,6 +39,8 @@ pub(super) fn paths() -> Paths {
     reservation.delete = Some(release_reservation().build());
     let mut drain = get(show_drain());
     drain.post = Some(drain_worker().build());
+    let mut drains = get(list_drains());
+    drains.post = Some(drain_workers().build());
     let mut tokens = get(list_tokens());
     tokens.post = Some(create_token());
     let mut session = get(show_session());
@@ -50,7 +52,9 @@ pub(super) fn paths() -> Paths {
         .path("/workers/{id}/vms", get(list_worker_vms()))
         .path("/workers/{id}/drain", drain)
         .path("/workers/{id}/drains", get(list_worker_drains()))
-        .path("/drains", get(list_drains()))
+        .path("/drains", drains)
+        .path("/activations", post(activate_workers()))
+        .path("/evacuation-plan", get(show_evacuation_plan()))
         .path("/workers/{id}/activate", post(activate_worker()))
         .path("/purges", post(purge_workers()))
         .path("/vms", get(list_vms()))
@@ -546,6 +550,55 @@ fn deregister_worker() -> Operation {
         .fails(QUESTION)
         .fails([404, 409, 412])
         .build()
+}
+
+fn drain_workers() -> OperationBuilder {
+    let drained = json_of("The workers are to be drained, or would be.", "WorkersDrain", examples::workers_drain());
+    operation("drainWorkers", WORKERS, "Drain many workers")
+        .description(Some(
+            "Drains the workers that match, all in one revision, so that none of them takes another's VMs. Refused (409) if the \
+             rest of the cluster cannot hold the VMs on them, with the plan in the answer, and nothing is changed; unless \
+             `allow_shortfall` says so, or all of them drain already. Whether it can is decided on the latest state. At most \
+             10,000 workers at once. `dry_run` answers the same and changes nothing. For the role `operator`.",
+        ))
+        .parameter(parameters::idempotency_key("drain-zone-a-7c1e4f0b"))
+        .request_body(Some(sent("Which workers, and why.", "DrainWorkersRequest", examples::new_workers_drain())))
+        .response("200", drained.repeatable())
+        .fails(CHANGE)
+        .fails([409, 412, 422])
+}
+
+fn activate_workers() -> OperationBuilder {
+    let activated =
+        json_of("The workers are active, or would be.", "WorkersActivation", examples::workers_activation());
+    operation("activateWorkers", WORKERS, "Activate many workers")
+        .description(Some(
+            "Opens the workers that match for new VMs again, all in one revision; at most 10,000 at once. `dry_run` answers the \
+             same and changes nothing. For the role `operator`.",
+        ))
+        .parameter(parameters::idempotency_key("activate-zone-a-2b9d5e31"))
+        .request_body(Some(sent("Which workers, and why.", "ActivateWorkersRequest", examples::new_activation())))
+        .response("200", activated.repeatable())
+        .fails(CHANGE)
+        .fails([412, 422])
+}
+
+fn show_evacuation_plan() -> OperationBuilder {
+    let plan = json_of("Where they could go.", "EvacuationPlan", examples::evacuation_plan()).of_a_revision();
+    operation("showEvacuationPlan", PLACEMENT, "Find out where VMs could go")
+        .description(Some(
+            "Where the VMs of the workers that match could go, if these were drained, and which of them fit nowhere and why. \
+             It looks at sizes and free room as `GET /placement` does; what else a VM needs of its host is not known here. \
+             Nothing is moved or held by it.",
+        ))
+        .takes(parameters::workers())
+        .parameter(parameters::listed_vms())
+        .parameter(parameters::min_revision())
+        .parameter(parameters::if_none_match())
+        .response("304", not_modified())
+        .response("200", plan)
+        .fails(QUESTION)
+        .fails([409])
 }
 
 fn purge_workers() -> OperationBuilder {

@@ -358,6 +358,13 @@ pub(super) fn placement() -> [Parameter; 4] {
     ]
 }
 
+/// How long the lists of an evacuation plan are.
+pub(super) fn listed_vms() -> Parameter {
+    let most = i64::try_from(MAX_SIZE).unwrap_or(i64::MAX);
+    let description = format!("How many VMs each list of the plan has at most; {DEFAULT_LISTED} if left out.");
+    query("limit", whole(0..=most), &description, 20)
+}
+
 /// Filters of reservations.
 pub(super) fn reservations() -> [Parameter; 2] {
     [

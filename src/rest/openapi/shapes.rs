@@ -56,6 +56,8 @@ shapes! {
     WorkersRefusedList<'_> = list(named("WorkersRefused"));
     ZoneCapacities<'_> = list(named("ZoneCapacity"));
     ReservedSlots<'_> = list(named("ReservedSlot"));
+    EvacuationMoves<'_> = list(named("EvacuationMove"));
+    StrandedVms<'_> = list(named("StrandedVm"));
     DateTime = formatted("date-time");
     OptionalDateTime = or_null(formatted("date-time"));
     Drain = named("WorkerDrain");

@@ -126,7 +126,7 @@ impl IntoFuture for Ask {
 }
 
 /// Keys that an error may have beside the documented ones.
-const ABOUT: [&str; 3] = ["argument", "id", "current_revision"];
+const ABOUT: [&str; 4] = ["argument", "id", "current_revision", "plan"];
 
 /// A response.
 #[derive(Clone, Debug)]

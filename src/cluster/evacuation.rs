@@ -1,0 +1,358 @@
+//! Evacuation plans: where the VMs of workers that are to be emptied could go, and which of them fit nowhere.
+//!
+//! The VMs are placed by the rules of [`placement`](super::placement), on none of the workers that are to be emptied. A
+//! VM that holds a slot on another worker, too, which is online and takes VMs, is about to arrive there, and needs no
+//! further room. The VMs of other workers that drain have to move as well: they are given room first, so that two drains
+//! that fit by themselves, and not together, are not both told that they fit.
+//!
+//! A plan moves nothing and holds nothing. The [journal](crate::journal) makes it of the latest state before it drains
+//! many workers at once; [`resolvers`](crate::resolvers) make it of a snapshot for those who only ask.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::free_capacity::VmSize;
+use super::held_reservations::ReservedAt;
+use super::id::{VmId, WorkerId};
+use super::placement::{Distinct, PlacementConstraints, PlacementStrategy, Placer};
+use super::placement_answer::{WorkersRefused, refusals_by_reason};
+use super::status::{Availability, SchedulingPolicy};
+use super::view::View;
+use super::vm::Vm;
+use super::worker::{LivenessCutoff, Worker};
+
+/// How many sizes of VMs are told apart. For each size all workers are looked at, and the journal makes plans, too: if
+/// there are more, each VM counts as large as the next power of two, of which there are few.
+const MAX_EXACT_SIZES: usize = 256;
+
+/// Where the VMs of some workers could go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EvacuationPlan {
+    /// How many workers are to be emptied.
+    pub workers: usize,
+    /// How many VMs hold a slot on them and would have to move.
+    pub vms: usize,
+    /// How many of them fit elsewhere.
+    pub placeable: usize,
+    /// Where these could go, by their worker and id, as far as they are listed.
+    pub moves: Vec<EvacuationMove>,
+    /// Those that fit nowhere, by their worker and id, as far as they are listed.
+    pub stranded: Vec<StrandedVm>,
+    /// How many of the VMs have CPUs or memory that are not known: these are taken to need a slot and no more.
+    pub unsized_vms: usize,
+    /// How many VMs of other workers that drain were given room before them.
+    pub vms_of_other_drains: usize,
+    /// Revision of the state that it was made of.
+    pub revision: u64,
+}
+
+/// A VM that could move.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EvacuationMove {
+    /// The VM.
+    pub vm_id: VmId,
+    /// The worker that it is on.
+    pub from_worker: WorkerId,
+    /// The worker that has room for it.
+    pub to_worker: WorkerId,
+}
+
+/// A VM that fits on no other worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StrandedVm {
+    /// The VM.
+    pub vm_id: VmId,
+    /// The worker that it is on.
+    pub worker_id: WorkerId,
+    /// Its size.
+    pub size: VmSize,
+    /// How many workers refuse it for each reason, after all others have moved; the most frequent first.
+    pub refusals_by_reason: Vec<WorkersRefused>,
+}
+
+/// The workers of one state, of which plans are made.
+pub struct Fleet<'a, H> {
+    /// All of them.
+    pub workers: Vec<&'a Arc<Worker>>,
+    /// Which of them are online.
+    pub cutoff: LivenessCutoff,
+    /// What is held on each.
+    pub reserved: ReservedAt,
+    /// The workers on which a VM holds a slot. Of one that is on its own worker only, there may be none.
+    pub holders: H,
+    /// The state's revision.
+    pub revision: u64,
+}
+
+impl EvacuationPlan {
+    /// Whether all VMs fit elsewhere.
+    pub fn fits(&self) -> bool {
+        self.placeable == self.vms
+    }
+
+    /// How many VMs fit nowhere.
+    pub fn total_stranded(&self) -> usize {
+        self.vms - self.placeable
+    }
+
+    /// The plan for the workers with these ids, with at most so many VMs in each list.
+    pub fn of<'a, H>(fleet: &Fleet<'a, H>, ids: &HashSet<&WorkerId>, listed: usize) -> Self
+    where
+        H: Fn(&Vm) -> Vec<&'a Arc<Worker>>,
+    {
+        let Fleet { workers, cutoff, reserved, holders, revision } = fleet;
+        let is_emptied = |worker: &Worker| ids.contains(&worker.id);
+        let takes_vms = |worker: &Worker| {
+            worker.policy == SchedulingPolicy::Active && worker.availability(*cutoff) == Availability::Online
+        };
+        // A VM that holds slots on several workers moves once.
+        let mut moving = HashSet::new();
+        let mut leaving = |worker: &'a Arc<Worker>| -> Vec<&'a Arc<Vm>> {
+            let leaves = |vm: &&Arc<Vm>| {
+                let holders = holders(vm);
+                let stays =
+                    holders.iter().any(|other| other.id != vm.worker_id && !is_emptied(other) && takes_vms(other));
+                !stays && (holders.is_empty() || moving.insert(vm.id.clone()))
+            };
+            worker.slot_holders().filter(leaves).collect()
+        };
+        let mut emptied: Vec<_> = workers.iter().copied().filter(|worker| is_emptied(worker)).collect();
+        emptied.sort_unstable_by(|one, other| one.id.cmp(&other.id));
+        let vms: Vec<_> = emptied.iter().flat_map(|worker| leaving(worker)).collect();
+        let other_drains = workers.iter().copied().filter(|worker| worker.policy == SchedulingPolicy::Draining);
+        let other_drains = other_drains.filter(|worker| !is_emptied(worker));
+        let earlier: Vec<_> = other_drains.flat_map(leaving).collect();
+
+        let (sizes, earlier_sizes) = sizes_of(&vms, &earlier);
+        let constraints = PlacementConstraints::without_workers(ids.iter().copied());
+        let preferred = (PlacementStrategy::Spread, Distinct::None);
+        let mut placer = Placer::new(workers.iter().copied(), *cutoff, &constraints, preferred, reserved);
+        placer.place_each(&earlier_sizes);
+        let places = placer.place_each(&sizes);
+
+        let mut plan = Self {
+            workers: emptied.len(),
+            vms: vms.len(),
+            unsized_vms: vms.iter().filter(|vm| vm.vcpus == 0 || vm.memory_mb == 0).count(),
+            vms_of_other_drains: earlier.len(),
+            revision: *revision,
+            ..Self::default()
+        };
+        let mut refusals = HashMap::new();
+        for ((vm, place), size) in vms.iter().zip(places).zip(sizes) {
+            match place {
+                Some(to) => {
+                    plan.placeable += 1;
+                    if plan.moves.len() < listed {
+                        let (vm_id, from_worker, to_worker) = (vm.id.clone(), vm.worker_id.clone(), to.id.clone());
+                        plan.moves.push(EvacuationMove { vm_id, from_worker, to_worker });
+                    }
+                }
+                None if plan.stranded.len() < listed => {
+                    let reasons = refusals.entry(size).or_insert_with(|| refusals_by_reason(&placer, size));
+                    plan.stranded.push(StrandedVm {
+                        vm_id: vm.id.clone(),
+                        worker_id: vm.worker_id.clone(),
+                        size: VmSize::of(vm),
+                        refusals_by_reason: reasons.clone(),
+                    });
+                }
+                None => {}
+            }
+        }
+        plan
+    }
+
+    /// The plan for workers of what the view shows.
+    pub fn of_view(view: &View, ids: &HashSet<&WorkerId>, listed: usize) -> Self {
+        let snapshot = &view.snapshot;
+        let holders = |vm: &Vm| {
+            let reports = snapshot.find_vm(vm.id.as_str()).filter(|_| snapshot.is_duplicate(vm.id.as_str()));
+            let workers = reports.into_iter().flat_map(|reports| reports.workers());
+            let workers = workers.filter_map(|id| snapshot.find_worker(id.as_str()));
+            workers.filter(|worker| worker.vm(vm.id.as_str()).is_some_and(|vm| vm.status.holds_slot())).collect()
+        };
+        let fleet = Fleet {
+            workers: snapshot.workers().collect(),
+            cutoff: view.cutoff(),
+            reserved: snapshot.reserved_at(view.now),
+            holders,
+            revision: snapshot.revision,
+        };
+        Self::of(&fleet, ids, listed)
+    }
+
+    /// How often all workers are looked at for a plan of workers with these VMs, about.
+    pub fn looks<'a>(vms: impl Iterator<Item = &'a Arc<Vm>>) -> usize {
+        let sizes: HashSet<_> = vms.map(|vm| VmSize::of(vm)).take(MAX_SIZES_LOOKED_AT).collect();
+        1 + sizes.len().min(MAX_EXACT_SIZES)
+    }
+}
+
+/// Of how many VMs the sizes are counted to estimate the work of a plan.
+const MAX_SIZES_LOOKED_AT: usize = 100_000;
+
+/// The sizes of the VMs: exact ones if there are few of them.
+fn sizes_of(vms: &[&Arc<Vm>], earlier: &[&Arc<Vm>]) -> (Vec<VmSize>, Vec<VmSize>) {
+    let sizes = |vms: &[&Arc<Vm>]| vms.iter().map(|vm| VmSize::of(vm)).collect::<Vec<_>>();
+    let (sizes, earlier) = (sizes(vms), sizes(earlier));
+    let different: HashSet<_> = sizes.iter().chain(&earlier).collect();
+    if different.len() <= MAX_EXACT_SIZES {
+        return (sizes, earlier);
+    }
+    let up = |number: u32| if number == 0 { 0 } else { number.checked_next_power_of_two().unwrap_or(number) };
+    let rounded = |size: VmSize| VmSize { vcpus: up(size.vcpus), memory_mb: up(size.memory_mb), ..size };
+    (sizes.into_iter().map(rounded).collect(), earlier.into_iter().map(rounded).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cmp::Reverse;
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::cluster::placement::tests::{Made, Model, made, worker};
+    use crate::cluster::{RefusalReason, VmStatus};
+
+    /// VMs of a worker: the number of each in its id, which other workers may report, too, its size, and whether it runs.
+    type MadeVms = Vec<(u8, (u32, u32), bool)>;
+
+    fn made_vms() -> impl Strategy<Value = MadeVms> {
+        prop::collection::vec((0_u8..24, (0_u32..4, 0_u32..4), prop::bool::weighted(0.8)), 0..5)
+    }
+
+    fn worker_with(at: usize, made: &Made, vms: &MadeVms) -> Arc<Worker> {
+        let mut worker = Worker::clone(&worker(at, made));
+        let vms = vms.iter().map(|(number, (vcpus, memory_mb), runs)| {
+            Arc::new(Vm {
+                id: VmId::parse(&format!("v{number:02}")).unwrap(),
+                worker_id: worker.id.clone(),
+                name: "vm".into(),
+                status: if *runs { VmStatus::Running } else { VmStatus::Stopped },
+                vcpus: *vcpus,
+                memory_mb: *memory_mb,
+                created_at: Timestamp::UNIX_EPOCH,
+                started_at: None,
+                status_since: Timestamp::UNIX_EPOCH,
+                note: None,
+                reservation_id: None,
+                revision: 1,
+            })
+        });
+        let mut vms: Vec<_> = vms.collect();
+        vms.sort_by(|one, other| one.id.cmp(&other.id));
+        vms.dedup_by(|one, other| one.id == other.id);
+        worker.usage.vms = vms.into();
+        Arc::new(worker)
+    }
+
+    /// The VMs that leave workers, as a look at all workers for each finds them.
+    fn leaving<'a>(
+        workers: &'a [Arc<Worker>],
+        from: &dyn Fn(&Worker) -> bool,
+        is_emptied: &dyn Fn(&Worker) -> bool,
+        known: &mut Vec<VmId>,
+    ) -> Vec<&'a Arc<Vm>> {
+        let mut leaving = Vec::new();
+        for worker in workers.iter().filter(|worker| from(worker)) {
+            for vm in worker.usage.vms.iter().filter(|vm| vm.status == VmStatus::Running) {
+                let has_arrived = workers.iter().any(|other| {
+                    other.id != worker.id
+                        && !is_emptied(other)
+                        && other.policy == SchedulingPolicy::Active
+                        && other.life.deregistered_at.is_none()
+                        && other.usage.vms.iter().any(|it| it.id == vm.id && it.status == VmStatus::Running)
+                });
+                if !has_arrived && !known.contains(&vm.id) {
+                    known.push(vm.id.clone());
+                    leaving.push(vm);
+                }
+            }
+        }
+        leaving
+    }
+
+    proptest! {
+        #[test]
+        fn a_plan_is_what_a_look_at_all_workers_for_each_vm_finds(
+            made in prop::collection::vec((made(), made_vms()), 0..14),
+            chosen in prop::collection::hash_set(0_usize..14, 0..5),
+            listed in 0_usize..30,
+        ) {
+            let workers: Vec<_> = made.iter().enumerate().map(|(at, (made, vms))| worker_with(at, made, vms)).collect();
+            let ids: HashSet<_> = chosen.iter().filter_map(|at| workers.get(*at)).map(|worker| &worker.id).collect();
+            let holders = |vm: &Vm| -> Vec<&Arc<Worker>> {
+                let holds = |worker: &&Arc<Worker>| worker.slot_holders().any(|it| it.id == vm.id);
+                let holders: Vec<_> = workers.iter().filter(holds).collect();
+                if holders.len() > 1 { holders } else { Vec::new() }
+            };
+            let cutoff = LivenessCutoff::of(Timestamp::UNIX_EPOCH, Duration::from_secs(60));
+            let fleet = Fleet { workers: workers.iter().rev().collect(), cutoff, reserved: ReservedAt::default(), holders, revision: 7 };
+            let plan = EvacuationPlan::of(&fleet, &ids, listed);
+
+            let is_emptied = |worker: &Worker| ids.contains(&worker.id);
+            let drains = |worker: &Worker| !is_emptied(worker) && worker.policy == SchedulingPolicy::Draining;
+            let mut known = Vec::new();
+            let vms = leaving(&workers, &is_emptied, &is_emptied, &mut known);
+            let earlier = leaving(&workers, &drains, &is_emptied, &mut known);
+            let constraints = PlacementConstraints::without_workers(ids.iter().copied());
+            let mut model =
+                Model { workers: &workers, constraints: &constraints, reserved: 0, placed: vec![Vec::new(); workers.len()] };
+            let mut places = vec![None; vms.len()];
+            for vms in [&earlier, &vms] {
+                let mut order: Vec<_> = (0..vms.len()).collect();
+                order.sort_by_key(|&at| Reverse((vms[at].memory_mb, vms[at].vcpus)));
+                places = vec![None; vms.len()];
+                for at in order {
+                    places[at] = model.place(VmSize::of(vms[at]), PlacementStrategy::Spread, Distinct::None);
+                }
+            }
+            let (mut moves, mut stranded) = (Vec::new(), Vec::new());
+            for (vm, place) in vms.iter().zip(&places) {
+                match place {
+                    Some(at) => moves.push((vm.id.clone(), vm.worker_id.clone(), workers[*at].id.clone())),
+                    None => {
+                        let refused = |reason: RefusalReason| {
+                            let refuses = |at: &usize| model.reasons(*at, VmSize::of(vm), Distinct::None).contains(&reason);
+                            (0..workers.len()).filter(refuses).count()
+                        };
+                        let counts = RefusalReason::ALL.iter().map(|reason| (refused(*reason), *reason));
+                        let counts: HashSet<_> = counts.filter(|(count, _)| *count > 0).map(|(count, reason)| (reason.as_str(), count)).collect();
+                        stranded.push((vm.id.clone(), vm.worker_id.clone(), counts));
+                    }
+                }
+            }
+            prop_assert_eq!([plan.workers, plan.vms, plan.placeable, plan.total_stranded()], [ids.len(), vms.len(), moves.len(), stranded.len()]);
+            prop_assert_eq!([plan.fits(), plan.revision == 7], [stranded.is_empty(), true]);
+            prop_assert_eq!(plan.vms_of_other_drains, earlier.len());
+            prop_assert_eq!(plan.unsized_vms, vms.iter().filter(|vm| vm.vcpus == 0 || vm.memory_mb == 0).count());
+            moves.truncate(listed);
+            stranded.truncate(listed);
+            let told = plan.moves.into_iter().map(|it| (it.vm_id, it.from_worker, it.to_worker));
+            prop_assert_eq!(told.collect::<Vec<_>>(), moves);
+            let told = plan.stranded.into_iter().map(|it| {
+                let counts = it.refusals_by_reason.iter().map(|it| (it.reason.as_str(), it.workers)).collect::<HashSet<_>>();
+                (it.vm_id, it.worker_id, counts)
+            });
+            prop_assert_eq!(told.collect::<Vec<_>>(), stranded);
+        }
+    }
+
+    #[test]
+    fn vms_of_very_many_sizes_count_as_the_next_power_of_two() {
+        let size = |memory_mb: u32| {
+            let made = (0, (8, 8, 0, 4), (0, 0, 0, 0), 0);
+            worker_with(0, &made, &vec![(0, (3, memory_mb), true)])
+        };
+        let workers: Vec<_> = (0..=MAX_EXACT_SIZES as u32).map(|more| size(1_025 + more)).collect();
+        let vms: Vec<_> = workers.iter().filter_map(|worker| worker.usage.vms.first()).collect();
+        let (few, _) = sizes_of(&vms[..MAX_EXACT_SIZES], &[]);
+        assert_eq!(few[1], VmSize { vcpus: 3, memory_mb: 1_026, disk_gb: 0 });
+        let (many, earlier) = sizes_of(&vms[1..], &vms[..1]);
+        let rounded = VmSize { vcpus: 4, memory_mb: 2_048, disk_gb: 0 };
+        assert!(many.iter().chain(&earlier).all(|size| *size == rounded), "{many:?} {earlier:?}");
+    }
+}
