@@ -111,7 +111,8 @@ function waitForNextAttempt(retries: number): Promise<void> {
 isIn.subscribe((isIn) => {
   if (isIn) client ??= connect();
   else {
-    void client?.dispose();
+    // A connection that is just failing tells that here, too.
+    Promise.resolve(client?.dispose()).catch(() => {});
     client = null;
     isConnected.value = false;
   }
