@@ -111,7 +111,7 @@ function waitForNextAttempt(retries: number): Promise<void> {
 isIn.subscribe((isIn) => {
   if (isIn) client ??= connect();
   else {
-    // A connection that is just failing tells that here, too.
+    // It waits for a connection that is being made, and fails with it.
     Promise.resolve(client?.dispose()).catch(() => {});
     client = null;
     isConnected.value = false;

@@ -1,8 +1,8 @@
-// VMs: a table of any length, searched and paged by the server, and the same as a map by zone, worker and VM.
+// VMs: a table of any length, searched, sorted and paged by the server, and the same as a map by zone, worker and VM.
 
 import { useSignal } from '@preact/signals';
 import { useCallback, useEffect, useMemo, useRef } from 'preact/hooks';
-import type { VmFilter, VmStatus } from '../api/generated';
+import type { VmFilter, VmOrderField, VmStatus } from '../api/generated';
 import { ask } from '../api/http';
 import { onEvents, resyncs, type ClusterEvent } from '../api/events';
 import { reconnections } from '../api/live';
@@ -22,8 +22,8 @@ import { href, place, setQuery } from '../router';
 import { has, toggle } from '../search';
 import { VM_STATUSES, vmSearch } from '../vm-search';
 
-const VmPage = operation(`query VmPage($first: Int, $after: String, $filter: VmFilter) {
-  vmsConnection(first: $first, after: $after, filter: $filter) {
+const VmPage = operation(`query VmPage($first: Int, $after: String, $filter: VmFilter, $orderBy: VmOrder) {
+  vmsConnection(first: $first, after: $after, filter: $filter, orderBy: $orderBy) {
     totalCount
     pageInfo { endCursor hasNextPage }
     nodes { id name status zone workerId vcpus memoryMb duplicate note createdAt startedAt statusSince revision }
@@ -46,10 +46,10 @@ const FIRST_ROWS = 100;
 const MORE_ROWS = 500;
 
 const columns: readonly Column<Vm>[] = [
-  { key: 'name', title: 'VM', width: 'minmax(130px, 1.4fr)', lead: true, phone: 'lead', cell: ({ name }) => name },
-  { key: 'status', title: 'Status', width: '110px', phone: 'side', cell: ({ status }) => <VmStatusChip bare status={status} /> },
+  { key: 'name', title: 'VM', width: 'minmax(130px, 1.4fr)', sort: 'name', lead: true, phone: 'lead', cell: ({ name }) => name },
+  { key: 'status', title: 'Status', width: '110px', sort: 'status', phone: 'side', cell: ({ status }) => <VmStatusChip bare status={status} /> },
   {
-    key: 'worker', title: 'Worker', width: 'minmax(110px, 1fr)', phone: 'second',
+    key: 'worker', title: 'Worker', width: 'minmax(110px, 1fr)', sort: 'worker', phone: 'second',
     cell: ({ workerId, duplicate }) => (workerId === null ? <span class="faint">none</span> : (
       <>
         <a href={href('workers', workerId)} tabIndex={-1}>{workerId}</a>
@@ -57,30 +57,43 @@ const columns: readonly Column<Vm>[] = [
       </>
     )),
   },
-  { key: 'zone', title: 'Zone', width: 'minmax(80px, 120px)', cell: ({ zone }) => zone ?? <span class="faint">none</span> },
-  { key: 'vcpu', title: 'vCPU', width: '56px', right: true, cell: ({ vcpus }) => (vcpus > 0 ? count(vcpus) : <Unknown />) },
-  { key: 'mem', title: 'Memory', width: '78px', right: true, phone: 'end', cell: ({ memoryMb }) => (memoryMb > 0 ? memory(memoryMb) : <Unknown />) },
-  { key: 'age', title: 'Age', width: '60px', right: true, cell: ({ createdAt }) => <Since at={createdAt} /> },
-  { key: 'since', title: 'Status for', width: '76px', right: true, cell: ({ statusSince }) => <Since at={statusSince} /> },
+  { key: 'zone', title: 'Zone', width: 'minmax(80px, 120px)', sort: 'zone', cell: ({ zone }) => zone ?? <span class="faint">none</span> },
+  { key: 'vcpu', title: 'vCPU', width: '56px', sort: 'vcpu', descends: true, right: true, cell: ({ vcpus }) => (vcpus > 0 ? count(vcpus) : <Unknown />) },
+  { key: 'mem', title: 'Memory', width: '78px', sort: 'mem', descends: true, right: true, phone: 'end', cell: ({ memoryMb }) => (memoryMb > 0 ? memory(memoryMb) : <Unknown />) },
+  { key: 'age', title: 'Age', width: '60px', sort: 'age', right: true, cell: ({ createdAt }) => <Since at={createdAt} /> },
+  { key: 'since', title: 'Status for', width: '76px', sort: 'since', right: true, cell: ({ statusSince }) => <Since at={statusSince} /> },
   { key: 'note', title: 'What its worker says', width: 'minmax(140px, 2fr)', cell: ({ note }) => <span class="muted" title={note ?? undefined}>{note}</span> },
-  { key: 'up', title: 'Up for', width: '64px', right: true, optional: true, cell: ({ startedAt }) => (startedAt ? <Since at={startedAt} /> : null) },
-  { key: 'id', title: 'Id', width: 'minmax(140px, 1fr)', optional: true, cell: ({ id }) => <span class="mono" title={id}>{id}</span> },
+  { key: 'up', title: 'Up for', width: '64px', sort: 'up', right: true, optional: true, cell: ({ startedAt }) => (startedAt ? <Since at={startedAt} /> : null) },
+  { key: 'id', title: 'Id', width: 'minmax(140px, 1fr)', sort: 'id', optional: true, cell: ({ id }) => <span class="mono" title={id}>{id}</span> },
 ];
+
+/** Orders by the names that the address has for them. Of an age, the youngest come first, which began last. */
+const ORDERS: Record<string, { field: VmOrderField; isAge?: boolean }> = {
+  id: { field: 'ID' }, name: { field: 'NAME' }, status: { field: 'STATUS' }, worker: { field: 'WORKER_ID' }, zone: { field: 'ZONE' }, vcpu: { field: 'VCPUS' },
+  mem: { field: 'MEMORY' }, age: { field: 'CREATED_AT', isAge: true }, since: { field: 'STATUS_SINCE', isAge: true }, up: { field: 'STARTED_AT', isAge: true },
+};
+
+type Order = { field: VmOrderField; direction: 'ASC' | 'DESC' };
+
+function orderOf(sort: string): Order | null {
+  const order = ORDERS[sort.replace(/^-/, '')];
+  return order ? { field: order.field, direction: sort.startsWith('-') !== (order.isAge ?? false) ? 'DESC' : 'ASC' } : null;
+}
 
 function Unknown() {
   return <span class="faint" title="Its worker cannot know">?</span>;
 }
 
 /** VMs that match, in the order of the server, as far as they are loaded. */
-function useVmList(filter: VmFilter, isShown: boolean) {
-  const key = JSON.stringify(filter);
+function useVmList(filter: VmFilter, orderBy: Order | null, isShown: boolean) {
+  const key = JSON.stringify([filter, orderBy]);
   const rows = useSignal<readonly Vm[] | null>(null);
   const total = useSignal(0);
   const answered = useSignal('');
   const error = useSignal('');
   const state = useRef({ cursor: null as string | null, hasMore: false, abort: null as AbortController | null, busy: false, took: 0, readAt: 0, timer: undefined as ReturnType<typeof setTimeout> | undefined, seen: [] as readonly string[] });
-  const latest = useRef({ key, filter });
-  latest.current = { key, filter };
+  const latest = useRef({ key, filter, orderBy });
+  latest.current = { key, filter, orderBy };
 
   const read = useCallback(async (isNew: boolean): Promise<void> => {
     const now = state.current;
@@ -88,12 +101,12 @@ function useVmList(filter: VmFilter, isShown: boolean) {
     now.timer = undefined;
     now.abort?.abort();
     const abort = now.abort = new AbortController();
-    const { key, filter } = latest.current;
+    const { key, filter, orderBy } = latest.current;
     const before = isNew ? [] : rows.peek() ?? [];
     const first = Math.min(MORE_ROWS, Math.max(FIRST_ROWS, before.length));
     const begun = now.readAt = Date.now();
     try {
-      const { vmsConnection: page } = await ask(VmPage, { first, filter }, abort.signal);
+      const { vmsConnection: page } = await ask(VmPage, { first, filter, orderBy }, abort.signal);
       if (abort.signal.aborted) return;
       const front = new Set(page.nodes.map(({ id }) => id));
       let tail = page.pageInfo.hasNextPage ? before.slice(first).filter(({ id }) => !front.has(id)) : [];
@@ -136,9 +149,9 @@ function useVmList(filter: VmFilter, isShown: boolean) {
     const now = state.current;
     if (now.busy || !now.hasMore || now.cursor === null) return;
     now.busy = true;
-    const { key, filter } = latest.current;
+    const { key, filter, orderBy } = latest.current;
     try {
-      const { vmsConnection: page } = await ask(VmPage, { first: MORE_ROWS, after: now.cursor, filter });
+      const { vmsConnection: page } = await ask(VmPage, { first: MORE_ROWS, after: now.cursor, filter, orderBy });
       if (key !== latest.current.key) return;
       const known = new Set(rows.peek()?.map(({ id }) => id));
       rows.value = [...rows.peek() ?? [], ...page.nodes.filter(({ id }) => !known.has(id))];
@@ -179,7 +192,9 @@ export default function Vms() {
   const q = query.get('q') ?? '';
   const isMap = query.get('view') === 'map';
   const search = useMemo(() => vmSearch(q), [q]);
-  const list = useVmList(search.filter, !isMap);
+  const sort = query.get('sort') ?? '';
+  const orderBy = useMemo(() => orderOf(sort), [sort]);
+  const list = useVmList(search.filter, orderBy, !isMap);
   const counts = useQuery(
     VmCountsOf,
     { filter: search.filter, byStatus: search.withoutStatuses, byZone: withSlots(search.withoutZones) },
@@ -203,7 +218,7 @@ export default function Vms() {
             <button type="button" aria-pressed={isMap} onClick={() => setQuery({ view: 'map' }, { keep: true })}>Map</button>
           </div>
           {columnMenu}
-          <CopyAs request={requestOf(search.filter)} />
+          <CopyAs request={requestOf(search.filter, orderBy)} />
         </div>
         {search.problems.map((problem) => <p key={problem} class="warn" role="status">{problem}</p>)}
         {list.error.value && <p class="bad" role="status">{list.error.value} What is shown may be old.</p>}
@@ -244,7 +259,7 @@ function withSlots(filter: VmFilter): VmFilter {
   return filter.statuses ? filter : { ...filter, statuses: ['CREATED', 'STARTING', 'RUNNING', 'STOPPING'] };
 }
 
-function requestOf(filter: VmFilter) {
+function requestOf(filter: VmFilter, orderBy: Order | null) {
   const { statuses, zones, hasZone, workerIds, search } = filter;
   const query = new URLSearchParams();
   for (const status of statuses ?? []) query.append('status', status.toLowerCase());
@@ -252,6 +267,8 @@ function requestOf(filter: VmFilter) {
   for (const id of workerIds ?? []) query.append('worker_id', id);
   if (hasZone === false) query.set('has_zone', 'false');
   if (search) query.set('search', search);
+  const sort = orderBy && `${orderBy.direction === 'DESC' ? '-' : ''}${orderBy.field === 'MEMORY' ? 'memory_mb' : orderBy.field.toLowerCase()}`;
+  if (sort) query.set('sort', sort);
   query.set('limit', '100');
   const words = [
     ...(statuses ?? []).map((status) => `--status ${status.toLowerCase()}`),
@@ -259,8 +276,9 @@ function requestOf(filter: VmFilter) {
     ...(hasZone === false ? ['--without-zone'] : []),
     ...(workerIds ?? []).map((id) => `--worker ${quote(id)}`),
     ...(search ? [`--search ${quote(search)}`] : []),
+    ...(sort ? [`--sort=${sort}`] : []),
   ];
-  return { path: `vms?${query}`, graphql: VmPage.text, variables: { first: 100, filter }, cli: ['vms', ...words].join(' ') };
+  return { path: `vms?${query}`, graphql: VmPage.text, variables: { first: 100, filter, orderBy }, cli: ['vms', ...words].join(' ') };
 }
 
 type Figures = ResultOf<typeof VmCountsOf>;

@@ -257,7 +257,7 @@ function DrainCard({ worker, current }: { worker: Worker; current: Detail['curre
 
 const BLOCKERS: Record<NonNullable<Detail['current']>['blockers'][number]['kind'], string> = {
   WORKER_OFFLINE: 'silent', NOT_ACKNOWLEDGED: 'not acknowledged', NO_INVENTORY: 'no inventory', POLICY_HOOK_FAILED: 'hook failed',
-  RESERVED: 'reserved', VM_RUNNING: 'VM', VM_STOPPING: 'VM stopping',
+  VMS_SET_ASIDE: 'VMs set aside', RESERVED: 'reserved', VM_RUNNING: 'VM', VM_STOPPING: 'VM stopping',
 };
 
 const VM_TONES: Record<Vm['status'], Tone> = { CREATED: 'quiet', STARTING: 'quiet', RUNNING: 'good', STOPPING: 'warn', STOPPED: 'quiet', FAILED: 'bad' };
